@@ -1,0 +1,2 @@
+//! The `usher` command. (Stub: being built.)
+fn main() {}

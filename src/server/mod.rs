@@ -1,0 +1,1 @@
+//! Listeners, wiring, drain. (Stub: being built.)
