@@ -207,6 +207,19 @@ fn refusals_are_precise() {
     }
 }
 
+/// AUTH-02: no digit of the signature or of the digest is left out of the comparison.
+#[test]
+fn every_digit_counts() {
+    for (name, digits, expected) in [("auth_signature=", 64, SignatureError::Mismatch), ("body_md5=", 32, SignatureError::BodyMd5Mismatch)] {
+        let start = V1_QUERY.find(name).unwrap() + name.len();
+        for at in start..start + digits {
+            let other = if &V1_QUERY[at..=at] == "0" { "1" } else { "0" };
+            let changed = [&V1_QUERY[..at], other, &V1_QUERY[at + 1..]].concat();
+            assert_eq!(v1(&changed), Err(expected.clone()), "{changed}");
+        }
+    }
+}
+
 /// AUTH-05, and what else is signed.
 #[test]
 fn another_request_does_not_verify() {

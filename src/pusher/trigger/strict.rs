@@ -41,8 +41,8 @@ fn batch<'a>(text: &'a str, members: &Members<'a>) -> Result<Trigger<'a>, Oddity
         return Err(Oddity::TooManyEvents);
     }
     let events = elements.iter().map(|item| {
-        // The object around it and the array are two levels.
-        let (event, _) = Fields::sort(&Members::parse(item.get(), MAX_DEPTH - 2)?, Place::BatchItem)?.event()?;
+        // Its depth was looked at with that of the whole body.
+        let (event, _) = Fields::sort(&Members::parse(item.get(), MAX_DEPTH)?, Place::BatchItem)?.event()?;
         Ok(event)
     });
     Ok(Trigger { events: events.collect::<Result<_, Oddity>>()?, body: text, parts: Parts::Events(List { token, elements }) })
