@@ -1,1 +1,60 @@
-//! The operator's listener. (Stub: being built.)
+//! The operator's listener, apart from the public one:
+//!
+//! - `GET /metrics`: every series, for Prometheus
+//! - `GET /livez`: 200 while the process runs
+//! - `GET /readyz`: 200, or 503 once draining has begun
+//! - `GET /assignments?app=&rule=&channel=<prefix>&limit=`: what is remembered
+//! - `DELETE /assignments?app=&channel=[&rule=]`: forgets one channel; needs the token
+//! - `GET /decisions?app=&channel=<prefix>&limit=`: the last decisions, newest first
+//!
+//! On a loopback address reading is free to whoever can connect; on any other one all but the first three need the token.
+//! A page in the operator's browser is kept out by the `Host` check (DNS rebinding, threats.md ADM-02) and by never sending a CORS header.
+
+mod assignments;
+mod decisions;
+mod guard;
+mod listener;
+mod query;
+mod refusal;
+mod reply;
+mod rfc3339;
+mod service;
+#[cfg(test)]
+mod tests;
+mod token;
+
+use std::fmt;
+use std::sync::Arc;
+
+use crate::assignment::Assignments;
+use crate::clock::Clock;
+use crate::decisions::Decisions;
+use crate::metrics::Metrics;
+use crate::shutdown::{Drain, Tasks};
+
+pub use listener::serve;
+
+/// What the operator is shown, and the secret that lets him in.
+pub struct Admin {
+    /// The series of `/metrics`.
+    pub metrics: Arc<Metrics>,
+    /// The log behind `/decisions`.
+    pub decisions: Arc<Decisions>,
+    /// The memory behind `/assignments`.
+    pub assignments: Arc<Assignments>,
+    /// Tells readiness.
+    pub drain: Drain,
+    /// The tasks that `usher_tasks` counts: those of the gateway.
+    pub tasks: Tasks,
+    /// The clock of the memory and the log; turns their moments into wall-clock time.
+    pub clock: Clock,
+    /// The bearer token. `None` or empty: nothing that needs one is allowed.
+    pub token: Option<String>,
+}
+
+impl fmt::Debug for Admin {
+    /// Leaves the token out.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Admin").field("drain", &self.drain).field("token", &self.token.as_ref().map(|_| "MASKED")).finish_non_exhaustive()
+    }
+}

@@ -156,6 +156,7 @@ impl Server {
             decisions: Arc::clone(&self.shared.decisions),
             assignments: Arc::clone(&self.assignments),
             drain: self.shared.drain.clone(),
+            tasks: self.shared.tasks.clone(),
             clock: self.shared.clock,
             token: self.config.admin.token.as_ref().map(|token| token.0.clone()),
         })

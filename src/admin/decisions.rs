@@ -1,0 +1,67 @@
+//! `/decisions`: the last decisions, newest first.
+
+use serde::Serialize;
+
+use super::Admin;
+use super::query::Query;
+use super::refusal::Refusal;
+use super::reply::{self, Reply};
+use super::rfc3339::rfc3339;
+use super::token::JsonToken;
+use crate::clock::Clock;
+use crate::decisions::{Filter, Record};
+
+/// Which decisions are listed.
+#[derive(Debug)]
+pub(super) struct Asked {
+    app: Option<String>,
+    channel_prefix: String,
+    limit: usize,
+}
+
+impl Asked {
+    /// Reads the query of a listing.
+    ///
+    /// # Errors
+    /// It has parameters that a listing does not take, or a limit out of bounds.
+    pub(super) fn parse(query: &str) -> Result<Self, Refusal> {
+        let query = Query::parse(query, &["app", "channel", "limit"])?;
+        Ok(Self { app: query.get("app").map(Into::into), channel_prefix: query.get("channel").unwrap_or_default().into(), limit: query.limit()? })
+    }
+
+    /// Lists them.
+    pub(super) fn list(&self, admin: &Admin) -> Reply {
+        let filter = Filter { app: self.app.as_deref(), channel_prefix: &self.channel_prefix };
+        // One more than is shown tells whether there are more.
+        let records = admin.decisions.latest(self.limit + 1, filter);
+        let shown: Vec<_> = records.iter().take(self.limit).map(|record| Shown::new(record, &admin.clock)).collect();
+        let listing = reply::json(&shown);
+        if records.len() > self.limit { reply::truncated(listing) } else { listing }
+    }
+}
+
+/// A decision as it is shown.
+#[derive(Serialize)]
+struct Shown<'a> {
+    time: String,
+    app: &'a str,
+    rule: &'a str,
+    channel: &'a str,
+    identity: Option<JsonToken<'a>>,
+    decision: &'static str,
+    reason: &'a str,
+}
+
+impl<'a> Shown<'a> {
+    fn new(record: &'a Record, clock: &Clock) -> Self {
+        Self {
+            time: rfc3339(clock.unix_time(record.at)),
+            app: &record.app,
+            rule: &record.rule,
+            channel: &record.channel,
+            identity: record.identity.as_deref().map(JsonToken),
+            decision: record.decision.label(),
+            reason: &record.reason,
+        }
+    }
+}

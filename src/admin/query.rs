@@ -1,0 +1,112 @@
+//! The operator's query strings, read strictly: a parameter that is misspelt would otherwise list or forget something else than meant.
+
+use super::refusal::Refusal;
+
+/// Entries of a listing if nothing else is asked for.
+const DEFAULT_LIMIT: usize = 100;
+
+/// Most entries of a listing.
+pub(super) const MAX_LIMIT: usize = 10_000;
+
+/// The parameters of a query, each given once at most.
+#[derive(Debug)]
+pub(super) struct Query(Vec<(String, String)>);
+
+impl Query {
+    /// Reads `raw` (without `?`).
+    ///
+    /// # Errors
+    /// It has a parameter that is not in `known`, or one twice.
+    pub(super) fn parse(raw: &str, known: &[&str]) -> Result<Self, Refusal> {
+        let mut pairs: Vec<(String, String)> = Vec::new();
+        for pair in raw.split('&').filter(|pair| !pair.is_empty()) {
+            let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
+            let key = decode(key);
+            if !known.contains(&key.as_str()) || pairs.iter().any(|(earlier, _)| *earlier == key) {
+                return Err(Refusal::BadQuery(format!("The query takes each of these once at most: {}.", known.join(", "))));
+            }
+            pairs.push((key, decode(value)));
+        }
+        Ok(Self(pairs))
+    }
+
+    /// The value of `key`, unless it is absent or empty.
+    pub(super) fn get(&self, key: &str) -> Option<&str> {
+        self.0.iter().find(|(name, value)| name == key && !value.is_empty()).map(|(_, value)| value.as_str())
+    }
+
+    /// The value of `key`.
+    ///
+    /// # Errors
+    /// It is absent or empty.
+    pub(super) fn required(&self, key: &str) -> Result<&str, Refusal> {
+        self.get(key).ok_or_else(|| Refusal::BadQuery(format!("The query needs a value for {key}.")))
+    }
+
+    /// The number of entries asked for.
+    ///
+    /// # Errors
+    /// It is no number from 1 to [`MAX_LIMIT`].
+    pub(super) fn limit(&self) -> Result<usize, Refusal> {
+        let Some(limit) = self.get("limit") else { return Ok(DEFAULT_LIMIT) };
+        let limit = limit.parse().ok().filter(|limit| (1..=MAX_LIMIT).contains(limit));
+        limit.ok_or_else(|| Refusal::BadQuery(format!("limit is a number from 1 to {MAX_LIMIT}.")))
+    }
+}
+
+/// Decodes `+` and `%XX`; what is not hexadecimal stays as it is, what is not UTF-8 becomes U+FFFD, which no channel's name has.
+fn decode(text: &str) -> String {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((&first, after)) = rest.split_first() {
+        let escaped = (first == b'%').then(|| after.first_chunk::<2>().and_then(|digits| hex(*digits))).flatten();
+        match (escaped, first) {
+            (Some(byte), _) => bytes.push(byte),
+            (None, b'+') => bytes.push(b' '),
+            (None, byte) => bytes.push(byte),
+        }
+        rest = if escaped.is_some() { &after[2..] } else { after };
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+fn hex(digits: [u8; 2]) -> Option<u8> {
+    let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
+    Some(digit(digits[0])? << 4 | digit(digits[1])?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KNOWN: &[&str] = &["app", "channel", "limit"];
+
+    #[test]
+    fn parameters_are_decoded() {
+        let query = Query::parse("app=a%20b+c&&channel=%C3%A9%2&limit=", KNOWN).unwrap();
+        assert_eq!(query.get("app"), Some("a b c"));
+        assert_eq!(query.get("channel"), Some("é%2"));
+        assert_eq!(query.get("limit"), None);
+        assert_eq!(query.required("app"), Ok("a b c"));
+        assert!(query.required("rule").is_err());
+        assert_eq!(decode("%ff%G1%+%"), "\u{fffd}%G1% %");
+        assert_eq!(decode("%2g%é"), "%2g%é");
+    }
+
+    #[test]
+    fn unknown_and_repeated_parameters_are_refused() {
+        for raw in ["chanel=x", "app=1&app=2", "app=1&%61pp=2", "=", "APP=1"] {
+            assert!(matches!(Query::parse(raw, KNOWN), Err(Refusal::BadQuery(_))), "{raw}");
+        }
+        assert!(Query::parse("", KNOWN).is_ok() && Query::parse("&", KNOWN).is_ok());
+    }
+
+    #[test]
+    fn the_limit_is_bounded() {
+        let limit = |raw: &str| Query::parse(raw, KNOWN).unwrap().limit().ok();
+        assert_eq!((limit(""), limit("limit=1"), limit("limit=10000")), (Some(100), Some(1), Some(10_000)));
+        for wrong in ["limit=0", "limit=10001", "limit=-1", "limit=x", "limit=99999999999999999999", "limit=1.5"] {
+            assert_eq!(limit(wrong), None, "{wrong}");
+        }
+    }
+}

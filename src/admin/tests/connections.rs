@@ -1,0 +1,129 @@
+//! What a connection may take.
+
+use tokio::time::Instant;
+
+use super::*;
+
+/// Long past every limit of a connection; on a paused clock it takes no time.
+const LONG: Duration = Duration::from_secs(3600);
+
+/// One request on a connection that stays open.
+async fn ask(stream: &mut TcpStream, target: &str) -> String {
+    stream.write_all(format!("GET {target} HTTP/1.1\r\nHost: localhost\r\n\r\n").as_bytes()).await.unwrap();
+    let mut bytes = Vec::new();
+    while !bytes.ends_with(b"ok\n") {
+        assert_ne!(stream.read_buf(&mut bytes).await.unwrap(), 0, "closed after {:?}", String::from_utf8_lossy(&bytes));
+    }
+    String::from_utf8(bytes).unwrap()
+}
+
+#[tokio::test]
+async fn a_connection_is_kept_for_the_next_request() {
+    let running = Running::start().await;
+    let mut stream = TcpStream::connect(running.address).await.unwrap();
+    for _ in 0..3 {
+        assert!(ask(&mut stream, "/livez").await.starts_with("HTTP/1.1 200 OK\r\n"));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_head_that_does_not_come_ends_the_connection() {
+    let running = Running::start().await;
+    let began = Instant::now();
+    for beginning in ["", "GET /livez HTTP/1.1\r\nHost: loc"] {
+        let mut stream = TcpStream::connect(running.address).await.unwrap();
+        stream.write_all(beginning.as_bytes()).await.unwrap();
+        let mut rest = String::new();
+        stream.read_to_string(&mut rest).await.unwrap();
+        assert!(!rest.starts_with("HTTP/1.1 2"), "{rest}");
+    }
+    // Nor may it idle after an answer.
+    let mut stream = TcpStream::connect(running.address).await.unwrap();
+    ask(&mut stream, "/livez").await;
+    let mut rest = String::new();
+    stream.read_to_string(&mut rest).await.unwrap();
+    assert!(began.elapsed() < Duration::from_secs(100), "{:?}", began.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_peer_that_reads_nothing_loses_its_place() {
+    let running = Running::start().await;
+    for n in 0..20_000 {
+        running.decided(&format!("{n:0250}"), None, Decision::Suppressed);
+    }
+    let mut stream = TcpStream::connect(running.address).await.unwrap();
+    let request = "GET /decisions?limit=10000 HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    stream.write_all(request.repeat(8).as_bytes()).await.unwrap();
+    // The listener is all that is left in the end.
+    assert_eq!(running.tasks.finish(LONG).await, 1);
+    running.stop.begin();
+    assert_eq!(running.tasks.finish(LONG).await, 0);
+}
+
+#[tokio::test]
+async fn oversized_heads_are_refused() {
+    let running = Running::start().await;
+    let long = format!("X: {}", "y".repeat(17 * 1024));
+    let mut stream = TcpStream::connect(running.address).await.unwrap();
+    stream.write_all(format!("GET / HTTP/1.1\r\nHost: localhost\r\n{long}").as_bytes()).await.unwrap();
+    let mut answer = [0; 12];
+    stream.read_exact(&mut answer).await.unwrap();
+    assert_eq!(&answer, b"HTTP/1.1 431");
+    let many: Vec<String> = (0..65).map(|n| format!("X-{n}: y")).collect();
+    let many: Vec<&str> = many.iter().map(String::as_str).collect();
+    assert_eq!(running.call_raw("GET /", &many).await.status, 431);
+}
+
+#[tokio::test]
+async fn a_body_is_not_read() {
+    let running = Running::start().await;
+    // Announced, large and never sent: the answer comes all the same.
+    let answer = running.call("GET /livez", &["Content-Length: 1000000000"]).await;
+    assert_eq!((answer.status, answer.body.as_str()), (200, "ok\n"));
+    assert_eq!(running.call("GET /livez", &["Transfer-Encoding: chunked"]).await.status, 200);
+}
+
+#[tokio::test]
+async fn one_connection_too_many_waits_for_a_place() {
+    let running = Running::start().await;
+    let mut places = Vec::new();
+    for _ in 0..64 {
+        let mut stream = TcpStream::connect(running.address).await.unwrap();
+        ask(&mut stream, "/livez").await;
+        places.push(stream);
+    }
+    let mut waiting = TcpStream::connect(running.address).await.unwrap();
+    waiting.write_all(b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n").await.unwrap();
+    for place in &mut places {
+        ask(place, "/livez").await;
+    }
+    let answered = waiting.try_read(&mut [0; 1]);
+    assert_eq!(answered.map_err(|error| error.kind()), Err(std::io::ErrorKind::WouldBlock));
+    places.pop();
+    let mut beginning = [0; 12];
+    waiting.read_exact(&mut beginning).await.unwrap();
+    assert_eq!(&beginning, b"HTTP/1.1 200");
+}
+
+#[tokio::test(start_paused = true)]
+async fn stopping_ends_the_listener_and_its_idle_connections() {
+    let running = Running::start().await;
+    let mut stream = TcpStream::connect(running.address).await.unwrap();
+    ask(&mut stream, "/livez").await;
+    let began = Instant::now();
+    running.stop.begin();
+    assert_eq!(running.tasks.finish(LONG).await, 0);
+    assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
+    assert_eq!(stream.read(&mut [0; 1]).await.unwrap(), 0);
+    assert!(TcpStream::connect(running.address).await.is_err());
+}
+
+#[tokio::test]
+async fn draining_alone_does_not_end_it() {
+    let running = Running::start().await;
+    let mut stream = TcpStream::connect(running.address).await.unwrap();
+    ask(&mut stream, "/livez").await;
+    running.admin.drain.begin();
+    ask(&mut stream, "/livez").await;
+    assert_eq!(running.get("/metrics").await.status, 200);
+}

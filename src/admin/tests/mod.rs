@@ -1,0 +1,141 @@
+//! The admin listener over real sockets.
+
+mod access;
+mod connections;
+mod endpoints;
+
+use std::borrow::Cow;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::Value as Json;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+
+use super::{Admin, serve};
+use crate::assignment::{Assignment, Assignments, Bounds, Claim, Outcome, Patience, RuleMemory, Value, Watch};
+use crate::clock::{Clock, Moment};
+use crate::decisions::{Decisions, Record};
+use crate::metrics::{Decision, Metrics};
+use crate::shutdown::{Drain, Tasks};
+
+const TOKEN: &str = "the-operators-token";
+
+/// A running admin listener and what it shows.
+struct Running {
+    address: SocketAddr,
+    admin: Arc<Admin>,
+    tasks: Tasks,
+    stop: Drain,
+}
+
+impl Running {
+    /// On loopback, with a token.
+    async fn start() -> Self {
+        Self::start_on("127.0.0.1:0", Some(TOKEN)).await
+    }
+
+    async fn start_on(listen: &str, token: Option<&str>) -> Self {
+        let clock = Clock::start();
+        let admin = Arc::new(Admin {
+            metrics: Metrics::new(),
+            decisions: Arc::new(Decisions::new(20_000)),
+            assignments: assignments(clock),
+            drain: Drain::default(),
+            tasks: Tasks::default(),
+            clock,
+            token: token.map(Into::into),
+        });
+        let listener = TcpListener::bind(listen).await.unwrap();
+        let address = SocketAddr::new([127, 0, 0, 1].into(), listener.local_addr().unwrap().port());
+        let (tasks, stop) = (Tasks::default(), Drain::default());
+        tasks.spawn(serve(listener, Arc::clone(&admin), tasks.clone(), stop.clone()));
+        Self { address, admin, tasks, stop }
+    }
+
+    /// The answer to a request line and further header lines, `Host` not among them.
+    async fn call(&self, line: &str, headers: &[&str]) -> Answer {
+        let host = format!("Host: {}", self.address);
+        self.call_raw(line, &[&[host.as_str()], headers].concat()).await
+    }
+
+    async fn call_raw(&self, line: &str, headers: &[&str]) -> Answer {
+        let lines: String = headers.iter().map(|header| format!("{header}\r\n")).collect();
+        let mut stream = TcpStream::connect(self.address).await.unwrap();
+        stream.write_all(format!("{line} HTTP/1.1\r\nConnection: close\r\n{lines}\r\n").as_bytes()).await.unwrap();
+        let mut bytes = Vec::new();
+        stream.read_to_end(&mut bytes).await.unwrap();
+        Answer::parse(&String::from_utf8(bytes).unwrap())
+    }
+
+    async fn get(&self, target: &str) -> Answer {
+        self.call(&format!("GET {target}"), &[]).await
+    }
+
+    fn decided(&self, channel: &str, identity: Option<&str>, decision: Decision) {
+        self.admin.decisions.push(Record {
+            at: Moment::from_millis(0),
+            app: "1001".into(),
+            rule: "staff-assigned".into(),
+            channel: channel.into(),
+            identity: identity.map(Into::into),
+            decision,
+            reason: Cow::Borrowed("because"),
+        });
+    }
+
+    fn memory(&self, app: &str) -> Arc<RuleMemory> {
+        self.admin.assignments.watches().into_iter().find(|watched| &*watched.app == app).unwrap().memory
+    }
+}
+
+/// What came back.
+#[derive(Debug)]
+struct Answer {
+    status: u16,
+    head: String,
+    body: String,
+}
+
+impl Answer {
+    fn parse(text: &str) -> Self {
+        let (head, body) = text.split_once("\r\n\r\n").unwrap_or_else(|| panic!("no head in {text:?}"));
+        Self { status: head[9..12].parse().unwrap(), head: head.to_owned(), body: body.to_owned() }
+    }
+
+    fn header(&self, name: &str) -> Option<&str> {
+        let mut values = self.head.lines().filter_map(|line| line.split_once(": ")).filter(|(its_name, _)| its_name.eq_ignore_ascii_case(name));
+        values.next().map(|(_, value)| value)
+    }
+
+    fn json(&self) -> Json {
+        serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("{error} in {:?}", self.body))
+    }
+
+    /// The status and the error's code, which stands in the body and in a header.
+    fn error(&self) -> (u16, String) {
+        let (body, header) = (self.json(), self.header("usher-error"));
+        assert_eq!(body["code"].as_str(), header);
+        assert!(body["error"].as_str().is_some_and(|error| error.ends_with(['.', ':'])), "{body}");
+        assert_eq!(self.header("content-type"), Some("application/json"));
+        (self.status, header.unwrap().to_owned())
+    }
+}
+
+/// The memories of one rule for two apps.
+fn assignments(clock: Clock) -> Arc<Assignments> {
+    let bounds = Bounds { max_channels: 100_000, max_waiters_per_channel: 8, max_waiters: 8, doubt_period: Duration::from_secs(30) };
+    let assignments = Assignments::new(clock, bounds);
+    let watch = |app: &str| Watch { app: app.into(), rule: "staff-assigned".into(), definition: 1, remember_for: Duration::from_secs(3600) };
+    assignments.configure(&[watch("1001"), watch("1002")]);
+    assignments
+}
+
+/// Has an announcement made on `channel` and upstream take it as `outcome` says.
+fn announce(memory: &Arc<RuleMemory>, channel: &str, identity: &str, context: &[&str], outcome: Outcome) {
+    let assignment = Assignment::new(0, identity, context.iter().copied());
+    let claim = memory.claim(channel, Value::One(assignment), Patience::Waits, Moment::from_millis(0));
+    let Claim::Reserved { reservation, .. } = claim else { panic!("{claim:?}") };
+    reservation.settle(outcome);
+}

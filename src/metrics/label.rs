@@ -1,0 +1,123 @@
+//! Labels as enums: every value of a label is known when usher is built, so counters are found by index and the number of series cannot grow.
+
+use std::collections::HashMap;
+use std::marker::PhantomData;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use prometheus::{IntCounter, IntCounterVec};
+
+/// An enum whose variants are the values of a label.
+pub(super) trait Label: Copy + 'static {
+    /// Every variant, in the order of [`Label::index`].
+    const ALL: &'static [Self];
+
+    /// The value as it stands in the exposition.
+    fn label(self) -> &'static str;
+
+    /// The variant's place in [`Label::ALL`].
+    fn index(self) -> usize;
+}
+
+/// Declares an enum together with its label values, so that no variant can be without a value or without a counter.
+macro_rules! label_enum {
+    (
+        $(#[$meta:meta])*
+        pub enum $name:ident { $( $(#[$variant_meta:meta])* $variant:ident => $label:literal, )+ }
+    ) => {
+        $(#[$meta])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        pub enum $name { $( $(#[$variant_meta])* $variant, )+ }
+
+        impl $name {
+            /// The value as it stands in metrics and logs.
+            #[must_use]
+            pub const fn label(self) -> &'static str {
+                match self { $( Self::$variant => $label, )+ }
+            }
+        }
+
+        impl $crate::metrics::label::Label for $name {
+            const ALL: &'static [Self] = &[ $( Self::$variant, )+ ];
+
+            fn label(self) -> &'static str {
+                self.label()
+            }
+
+            fn index(self) -> usize {
+                self as usize
+            }
+        }
+    };
+}
+pub(super) use label_enum;
+
+/// One counter for each value of a label, all present from the start, so that a rate exists before the first event.
+#[derive(Debug)]
+pub(super) struct CounterPer<L> {
+    counters: Arc<[IntCounter]>,
+    label: PhantomData<fn(L)>,
+}
+
+impl<L: Label> CounterPer<L> {
+    /// Resolves the counter of every label value.
+    pub(super) fn new(resolve: impl Fn(&'static str) -> IntCounter) -> Self {
+        Self { counters: L::ALL.iter().map(|value| resolve(value.label())).collect(), label: PhantomData }
+    }
+
+    /// The counter of one value: an index, no look-up.
+    pub(super) fn of(&self, value: L) -> &IntCounter {
+        &self.counters[value.index()]
+    }
+}
+
+impl<L> Clone for CounterPer<L> {
+    fn clone(&self) -> Self {
+        Self { counters: Arc::clone(&self.counters), label: PhantomData }
+    }
+}
+
+/// Counters whose label value is a constant of the code that counts: an error code or a reason. They belong to other rooms, so they are taken as they
+/// come, but never more than [`MAX_VALUES`] of them; the rest counts as `other`. Used on failures only: it takes a read lock and hashes.
+#[derive(Debug, Clone)]
+pub(super) struct CounterByConstant(Arc<ByConstant>);
+
+#[derive(Debug)]
+struct ByConstant {
+    /// Values of the labels that stand before the constant.
+    before: Option<Box<str>>,
+    vec: IntCounterVec,
+    /// A std lock: held for a map look-up, never across an await.
+    resolved: RwLock<HashMap<&'static str, IntCounter>>,
+}
+
+/// Most values of one such label.
+pub(super) const MAX_VALUES: usize = 64;
+
+impl CounterByConstant {
+    /// Counts in `vec`, whose labels are that of `before`, if any, and the constant's.
+    pub(super) fn new(vec: IntCounterVec, before: Option<&str>) -> Self {
+        Self(Arc::new(ByConstant { before: before.map(Into::into), vec, resolved: RwLock::default() }))
+    }
+
+    /// Counts one `value`.
+    pub(super) fn count(&self, value: &'static str) {
+        let resolved = self.0.resolved.read().unwrap_or_else(PoisonError::into_inner);
+        if let Some(counter) = resolved.get(value) {
+            counter.inc();
+            return;
+        }
+        drop(resolved);
+        let mut resolved = self.0.resolved.write().unwrap_or_else(PoisonError::into_inner);
+        let value = if resolved.len() < MAX_VALUES || resolved.contains_key(value) { value } else { "other" };
+        resolved.entry(value).or_insert_with(|| self.0.resolve(value)).inc();
+    }
+}
+
+impl ByConstant {
+    fn resolve(&self, value: &'static str) -> IntCounter {
+        match &self.before {
+            Some(before) => self.vec.with_label_values(&[before, value]),
+            None => self.vec.with_label_values(&[value]),
+        }
+    }
+}

@@ -1,0 +1,148 @@
+//! Every series in one struct. Labels come from the configuration or from enums, never from a request: no series holds a channel, a user or an address,
+//! and their number is fixed once the configuration is read. The hot path holds resolved handles; counting is one relaxed atomic add.
+
+mod label;
+mod process;
+mod sample;
+#[cfg(test)]
+mod tests;
+mod traffic;
+mod trigger;
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use prometheus::core::Collector;
+use prometheus::{Gauge, IntGauge, IntGaugeVec, Registry, TextEncoder, opts};
+
+pub use sample::{Keys, Sample};
+pub use traffic::{CodeClass, OpenGuard, RequestKind};
+pub use trigger::{AppMetrics, Decision, RuleMetrics, TriggerOutcome};
+
+/// All series of this process, in a registry of their own.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    triggers: trigger::Families,
+    traffic: traffic::Traffic,
+    draining: IntGauge,
+    reload_successful: IntGauge,
+    reload_timestamp: IntGauge,
+    /// A family without labels: its one series exists from the first certificate on, since 0 would read as expired.
+    tls_expiry: IntGaugeVec,
+}
+
+impl Metrics {
+    /// A fresh set of series. The configuration counts as loaded now, and the process as started now.
+    #[must_use]
+    pub fn new() -> Arc<Self> {
+        let registry = Registry::new();
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let build = opts!("usher_build_info", "Always 1; the label tells which usher this is.");
+        register(&registry, IntGaugeVec::new(build, &["version"])).with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
+        let started = Gauge::new("usher_process_start_time_seconds", "When the process began, in seconds since the Unix epoch.");
+        register(&registry, started).set(now.as_secs_f64());
+        let reload_successful = opts!("usher_config_last_reload_successful", "Whether the last load of the configuration succeeded.");
+        let reload_timestamp =
+            opts!("usher_config_last_reload_success_timestamp_seconds", "When the configuration was last loaded, in seconds since the Unix epoch.");
+        let tls_expiry = opts!(
+            "usher_tls_certificate_expires_at_timestamp_seconds",
+            "When the public listener's certificate expires, in seconds since the Unix epoch."
+        );
+        let metrics = Self {
+            triggers: trigger::Families::new(&registry),
+            traffic: traffic::Traffic::new(&registry),
+            draining: register(&registry, IntGauge::new("usher_draining", "1 once usher has begun to drain.")),
+            reload_successful: register(&registry, IntGauge::with_opts(reload_successful)),
+            reload_timestamp: register(&registry, IntGauge::with_opts(reload_timestamp)),
+            tls_expiry: register(&registry, IntGaugeVec::new(tls_expiry, &[])),
+            registry,
+        };
+        metrics.reload(true, now.as_secs());
+        Arc::new(metrics)
+    }
+
+    /// The series of `rule` of `app`, at 0 if they are new. Resolve it once and keep it.
+    #[must_use]
+    pub fn rule(&self, app: &str, rule: &str) -> RuleMetrics {
+        self.triggers.rule(app, rule)
+    }
+
+    /// The series of `app`, at 0 if they are new. Resolve it once and keep it.
+    #[must_use]
+    pub fn app(&self, app: &str) -> AppMetrics {
+        self.triggers.app(app)
+    }
+
+    /// Counts a request for an app that is not configured.
+    pub fn unknown_app(&self) {
+        self.traffic.unknown_app();
+    }
+
+    /// Counts an answer on the public listener.
+    pub fn request(&self, kind: RequestKind, status: u16) {
+        self.traffic.request(kind, status);
+    }
+
+    /// Counts an answer that usher made itself, by its error's code. `code` is one of a few constants; beyond 64 of them it counts as `other`.
+    pub fn error(&self, code: &'static str) {
+        self.traffic.error(code);
+    }
+
+    /// Counts an answer of upstream and the time it took.
+    pub fn upstream_answer(&self, status: u16, took: Duration) {
+        self.traffic.upstream_answer(status, took);
+    }
+
+    /// Counts a request that upstream did not answer completely and the time until that was known. `reason` is one of a few constants.
+    pub fn upstream_failure(&self, reason: &'static str, took: Duration) {
+        self.traffic.upstream_failure(reason, took);
+    }
+
+    /// Counts a connection of the public listener as open until the guard is dropped.
+    pub fn connection(&self) -> OpenGuard {
+        self.traffic.connection()
+    }
+
+    /// Counts a request as in flight until the guard is dropped.
+    pub fn in_flight(&self) -> OpenGuard {
+        self.traffic.in_flight()
+    }
+
+    /// Says whether usher drains.
+    pub fn set_draining(&self, draining: bool) {
+        self.draining.set(i64::from(draining));
+    }
+
+    /// Says how a load of the configuration went, and when, in seconds since the Unix epoch.
+    pub fn reload(&self, ok: bool, unix_seconds: u64) {
+        self.reload_successful.set(i64::from(ok));
+        if ok {
+            self.reload_timestamp.set(i64::try_from(unix_seconds).unwrap_or(i64::MAX));
+        }
+    }
+
+    /// Says when the public listener's certificate expires, in seconds since the Unix epoch.
+    pub fn tls_expires_at(&self, unix_seconds: i64) {
+        self.tls_expiry.with_label_values::<&str>(&[]).set(unix_seconds);
+    }
+
+    /// All series in Prometheus' text format 0.0.4, with those of `sample`, which live in other rooms.
+    #[must_use]
+    pub fn encode(&self, sample: &Sample) -> String {
+        let scrape = Registry::new();
+        sample.register(&scrape);
+        process::Process::read().register(&scrape);
+        let mut families = self.registry.gather();
+        families.extend(scrape.gather());
+        families.sort_by(|a, b| a.name().cmp(b.name()));
+        TextEncoder::new().encode_to_string(&families).expect("gathered families have a name and a series, and a string takes any text")
+    }
+}
+
+/// Registers a collector whose name and labels are constants of this room.
+fn register<C: Collector + Clone + 'static>(registry: &Registry, collector: prometheus::Result<C>) -> C {
+    let collector = collector.expect("names and labels are valid constants");
+    registry.register(Box::new(collector.clone())).expect("each name is registered once");
+    collector
+}

@@ -1,0 +1,54 @@
+//! Values that live in other rooms and are read when Prometheus asks, instead of being kept in step all the time.
+
+use std::sync::Arc;
+
+use prometheus::{IntCounterVec, IntGauge, IntGaugeVec, Registry, opts};
+
+use super::register;
+
+/// What other rooms tell at a scrape.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Sample {
+    /// Channels remembered, for each rule of each app.
+    pub keys: Vec<Keys>,
+    /// How many entries of the memory were given up, by reason (a constant), since the process began.
+    pub evictions: Vec<(&'static str, u64)>,
+    /// Requests that wait for an equal announcement in flight.
+    pub waiters: usize,
+    /// Tasks that usher runs.
+    pub tasks: usize,
+}
+
+/// How many channels one rule of one app remembers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Keys {
+    /// The app's id.
+    pub app: Arc<str>,
+    /// The rule's name.
+    pub rule: Arc<str>,
+    /// The number of channels.
+    pub count: usize,
+}
+
+impl Sample {
+    /// Registers the values in a scrape's own registry, so that a rule that was taken out of the configuration leaves no series behind.
+    pub(super) fn register(&self, scrape: &Registry) {
+        let keys = opts!("usher_state_keys", "Channels remembered.");
+        let keys = register(scrape, IntGaugeVec::new(keys, &["app", "rule"]));
+        for held in &self.keys {
+            keys.with_label_values(&[&held.app, &held.rule]).set(gauge_value(held.count));
+        }
+        let evictions = opts!("usher_state_evictions_total", "Channels that the memory gave up, by reason.");
+        let evictions = register(scrape, IntCounterVec::new(evictions, &["reason"]));
+        for (reason, count) in &self.evictions {
+            evictions.with_label_values(&[reason]).inc_by(*count);
+        }
+        let waiters = IntGauge::new("usher_waiters", "Requests that wait for the outcome of an equal announcement in flight.");
+        register(scrape, waiters).set(gauge_value(self.waiters));
+        register(scrape, IntGauge::new("usher_tasks", "Tasks that usher runs.")).set(gauge_value(self.tasks));
+    }
+}
+
+fn gauge_value(count: usize) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
+}

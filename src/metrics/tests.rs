@@ -1,0 +1,209 @@
+//! The page as Prometheus reads it.
+
+use std::collections::BTreeMap;
+use std::io::Write as _;
+use std::process::{Command, Stdio};
+
+use super::label::MAX_VALUES;
+use super::*;
+
+/// The series of a page and their values.
+fn series(page: &str) -> BTreeMap<String, f64> {
+    let lines = page.lines().filter(|line| !line.starts_with('#'));
+    lines.map(|line| line.rsplit_once(' ').unwrap()).map(|(series, value)| (series.to_owned(), value.parse().unwrap())).collect()
+}
+
+fn value(metrics: &Metrics, name: &str) -> Option<f64> {
+    series(&metrics.encode(&Sample::default())).get(name).copied()
+}
+
+/// Something in every family.
+fn busy() -> (Arc<Metrics>, Sample) {
+    let metrics = Metrics::new();
+    metrics.rule("1001", "staff-assigned").count(Decision::Suppressed);
+    let app = metrics.app("1001");
+    app.no_rule(3);
+    app.inexact();
+    app.outcome(TriggerOutcome::Partial);
+    app.auth_failure("bad_signature");
+    app.latency(Duration::from_micros(80));
+    metrics.unknown_app();
+    metrics.request(RequestKind::Trigger, 200);
+    metrics.error("bad_signature");
+    metrics.upstream_answer(200, Duration::from_millis(30));
+    metrics.upstream_failure("connect", Duration::from_secs(3));
+    metrics.tls_expires_at(2_000_000_000);
+    let keys = vec![Keys { app: "1001".into(), rule: "staff-assigned".into(), count: 7 }];
+    (metrics, Sample { keys, evictions: vec![("capacity", 2)], waiters: 1, tasks: 5 })
+}
+
+#[test]
+fn every_decision_of_a_rule_has_a_series_from_the_start() {
+    let metrics = Metrics::new();
+    let rule = metrics.rule("1001", "staff-assigned");
+    let decisions = <Decision as label::Label>::ALL;
+    assert_eq!(decisions.len(), 11);
+    let name = |decision: Decision| format!("usher_triggers_total{{app=\"1001\",decision=\"{}\",rule=\"staff-assigned\"}}", decision.label());
+    for (times, decision) in decisions.iter().enumerate() {
+        assert_eq!(value(&metrics, &name(*decision)), Some(0.0));
+        (0..times).for_each(|_| rule.count(*decision));
+    }
+    for (times, decision) in decisions.iter().enumerate() {
+        assert_eq!(value(&metrics, &name(*decision)), Some(times as f64), "{decision:?}");
+    }
+}
+
+#[test]
+fn the_same_name_is_the_same_series() {
+    let metrics = Metrics::new();
+    let (one, other) = (metrics.rule("1", "r"), metrics.rule("1", "r"));
+    one.count(Decision::Coalesced);
+    other.clone().count(Decision::Coalesced);
+    metrics.rule("2", "r").count(Decision::Coalesced);
+    metrics.app("1").no_rule(1);
+    metrics.app("1").no_rule(2);
+    assert_eq!(value(&metrics, "usher_triggers_total{app=\"1\",decision=\"coalesced\",rule=\"r\"}"), Some(2.0));
+    assert_eq!(value(&metrics, "usher_triggers_total{app=\"1\",decision=\"forwarded_no_rule\",rule=\"\"}"), Some(3.0));
+}
+
+#[test]
+fn each_fact_is_counted_in_its_series() {
+    let (metrics, sample) = busy();
+    let page = series(&metrics.encode(&sample));
+    for (name, expected) in [
+        ("usher_triggers_total{app=\"1001\",decision=\"suppressed\",rule=\"staff-assigned\"}", 1.0),
+        ("usher_triggers_total{app=\"1001\",decision=\"forwarded_no_rule\",rule=\"\"}", 3.0),
+        ("usher_triggers_total{app=\"1001\",decision=\"forwarded_inexact\",rule=\"\"}", 1.0),
+        ("usher_trigger_outcomes_total{app=\"1001\",outcome=\"partial\"}", 1.0),
+        ("usher_trigger_outcomes_total{app=\"1001\",outcome=\"accepted\"}", 0.0),
+        ("usher_auth_failures_total{app=\"1001\",reason=\"bad_signature\"}", 1.0),
+        ("usher_added_latency_seconds_bucket{app=\"1001\",le=\"0.00005\"}", 0.0),
+        ("usher_added_latency_seconds_bucket{app=\"1001\",le=\"0.0001\"}", 1.0),
+        ("usher_unknown_app_requests_total", 1.0),
+        ("usher_http_requests_total{code_class=\"2xx\",kind=\"trigger\"}", 1.0),
+        ("usher_http_requests_total{code_class=\"5xx\",kind=\"refused\"}", 0.0),
+        ("usher_errors_total{code=\"bad_signature\"}", 1.0),
+        ("usher_upstream_requests_total{code_class=\"2xx\"}", 1.0),
+        ("usher_upstream_failures_total{reason=\"connect\"}", 1.0),
+        ("usher_upstream_request_duration_seconds_count", 2.0),
+        ("usher_tls_certificate_expires_at_timestamp_seconds", 2e9),
+        ("usher_state_keys{app=\"1001\",rule=\"staff-assigned\"}", 7.0),
+        ("usher_state_evictions_total{reason=\"capacity\"}", 2.0),
+        ("usher_waiters", 1.0),
+        ("usher_tasks", 5.0),
+        (concat!("usher_build_info{version=\"", env!("CARGO_PKG_VERSION"), "\"}"), 1.0),
+    ] {
+        assert_eq!(page.get(name), Some(&expected), "{name} in {page:#?}");
+    }
+}
+
+#[test]
+fn status_codes_fall_into_classes() {
+    let metrics = Metrics::new();
+    for status in [0, 99, 101, 200, 302, 404, 499, 503, 600, u16::MAX] {
+        metrics.request(RequestKind::Passthrough, status);
+    }
+    let counted = |class: &str| value(&metrics, &format!("usher_http_requests_total{{code_class=\"{class}\",kind=\"passthrough\"}}")).unwrap();
+    assert_eq!(["1xx", "2xx", "3xx", "4xx", "5xx", "other"].map(counted), [1.0, 1.0, 1.0, 2.0, 1.0, 4.0]);
+}
+
+#[test]
+fn gauges_follow_what_is_open() {
+    let metrics = Metrics::new();
+    let (one, other, request) = (metrics.connection(), metrics.connection(), metrics.in_flight());
+    let open = || (value(&metrics, "usher_connections"), value(&metrics, "usher_requests_in_flight"));
+    assert_eq!(open(), (Some(2.0), Some(1.0)));
+    drop((one, request));
+    assert_eq!(open(), (Some(1.0), Some(0.0)));
+    drop(other);
+    assert_eq!(open(), (Some(0.0), Some(0.0)));
+}
+
+#[test]
+fn a_failed_reload_keeps_the_time_of_the_last_good_one() {
+    let metrics = Metrics::new();
+    let name = "usher_config_last_reload_success_timestamp_seconds";
+    assert_eq!(value(&metrics, "usher_config_last_reload_successful"), Some(1.0));
+    assert!(value(&metrics, name) > Some(1.7e9));
+    metrics.reload(true, 1_900_000_000);
+    metrics.reload(false, 1_900_000_500);
+    assert_eq!((value(&metrics, "usher_config_last_reload_successful"), value(&metrics, name)), (Some(0.0), Some(1.9e9)));
+}
+
+#[test]
+fn draining_shows_and_a_certificate_only_if_there_is_one() {
+    let metrics = Metrics::new();
+    assert_eq!((value(&metrics, "usher_draining"), value(&metrics, "usher_tls_certificate_expires_at_timestamp_seconds")), (Some(0.0), None));
+    metrics.set_draining(true);
+    assert_eq!(value(&metrics, "usher_draining"), Some(1.0));
+}
+
+#[test]
+fn constants_beyond_the_bound_share_a_series() {
+    let metrics = Metrics::new();
+    for n in 0..MAX_VALUES + 40 {
+        metrics.error(Box::leak(format!("code_{n}").into_boxed_str()));
+    }
+    metrics.error("code_0");
+    let page = series(&metrics.encode(&Sample::default()));
+    let codes: Vec<_> = page.iter().filter(|(name, _)| name.starts_with("usher_errors_total")).collect();
+    assert_eq!(codes.len(), MAX_VALUES + 1);
+    assert_eq!(page["usher_errors_total{code=\"other\"}"], 40.0);
+    assert_eq!(page["usher_errors_total{code=\"code_0\"}"], 2.0);
+}
+
+#[test]
+fn counting_adds_no_series() {
+    let (metrics, sample) = busy();
+    let names = |metrics: &Metrics| series(&metrics.encode(&sample)).into_keys().collect::<Vec<_>>();
+    let before = names(&metrics);
+    let (app, rule) = (metrics.app("1001"), metrics.rule("1001", "staff-assigned"));
+    for n in 0..10_000_u16 {
+        rule.count(<Decision as label::Label>::ALL[usize::from(n) % 11]);
+        app.auth_failure("bad_signature");
+        app.outcome(TriggerOutcome::Ambiguous);
+        app.latency(Duration::from_micros(n.into()));
+        metrics.request(RequestKind::Refused, n);
+        metrics.upstream_answer(n, Duration::from_millis(n.into()));
+    }
+    assert_eq!(names(&metrics), before);
+}
+
+#[test]
+fn label_values_cannot_break_out_of_their_line() {
+    let metrics = Metrics::new();
+    metrics.rule("1\"} 1\nevil_total 9", "back\\slash").count(Decision::Suppressed);
+    let page = metrics.encode(&Sample::default());
+    assert!(!page.lines().any(|line| line.starts_with("evil")));
+    assert!(page.contains(r#"{app="1\"} 1\nevil_total 9",decision="suppressed",rule="back\\slash"} 1"#), "{page}");
+}
+
+#[test]
+fn every_family_is_ours_and_has_help() {
+    let (metrics, sample) = busy();
+    let page = metrics.encode(&sample);
+    let families: Vec<&str> = page.lines().filter_map(|line| line.strip_prefix("# TYPE ")).map(|line| line.split(' ').next().unwrap()).collect();
+    assert!(families.len() > 20 && families.is_sorted());
+    for family in families {
+        assert!(family.starts_with("usher_") && page.contains(&format!("# HELP {family} ")), "{family}");
+    }
+}
+
+/// `promtool check metrics` finds nothing to say. Where promtool is not installed (Debian: prometheus), this test says so and checks nothing.
+#[test]
+fn promtool_has_no_complaints() {
+    let (metrics, sample) = busy();
+    let promtool = Command::new("promtool").args(["check", "metrics"]).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
+    let mut promtool = match promtool {
+        Ok(promtool) => promtool,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            eprintln!("promtool is not installed: the metrics page was not checked with it");
+            return;
+        }
+        Err(error) => panic!("{error}"),
+    };
+    promtool.stdin.take().unwrap().write_all(metrics.encode(&sample).as_bytes()).unwrap();
+    let said = promtool.wait_with_output().unwrap();
+    let text = String::from_utf8_lossy(&said.stdout).into_owned() + &String::from_utf8_lossy(&said.stderr);
+    assert!(said.status.success() && text.trim().is_empty(), "{text}");
+}

@@ -1,0 +1,143 @@
+//! Requests, errors, connections and the exchange with upstream, over all apps.
+
+use std::time::Duration;
+
+use prometheus::{Histogram, IntCounter, IntCounterVec, IntGauge, Registry, histogram_opts, opts};
+
+use super::label::{CounterByConstant, CounterPer, Label, label_enum};
+use super::register;
+
+label_enum! {
+    /// What a request was taken for: the `kind` label of `usher_http_requests_total`.
+    pub enum RequestKind {
+        /// A trigger or a batch of a known app.
+        Trigger => "trigger",
+        /// Anything else that is forwarded.
+        Passthrough => "passthrough",
+        /// Answered by usher with an error before anything was forwarded.
+        Refused => "refused",
+    }
+}
+
+label_enum! {
+    /// The class of a status code: the `code_class` label.
+    pub enum CodeClass {
+        /// 100 to 199.
+        Informational => "1xx",
+        /// 200 to 299.
+        Success => "2xx",
+        /// 300 to 399.
+        Redirection => "3xx",
+        /// 400 to 499.
+        ClientError => "4xx",
+        /// 500 to 599.
+        ServerError => "5xx",
+        /// No class that HTTP defines.
+        Other => "other",
+    }
+}
+
+impl CodeClass {
+    /// The class of `status`.
+    #[must_use]
+    pub const fn of(status: u16) -> Self {
+        match status / 100 {
+            1 => Self::Informational,
+            2 => Self::Success,
+            3 => Self::Redirection,
+            4 => Self::ClientError,
+            5 => Self::ServerError,
+            _ => Self::Other,
+        }
+    }
+}
+
+/// Counts one thing as open for as long as it lives.
+#[must_use = "dropped, it is counted as closed"]
+#[derive(Debug)]
+pub struct OpenGuard(IntGauge);
+
+impl OpenGuard {
+    fn new(gauge: &IntGauge) -> Self {
+        gauge.inc();
+        Self(gauge.clone())
+    }
+}
+
+impl Drop for OpenGuard {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
+
+/// The series of this file.
+#[derive(Debug)]
+pub(super) struct Traffic {
+    /// One set for each [`RequestKind`], in its order.
+    requests: Vec<CounterPer<CodeClass>>,
+    unknown_app: IntCounter,
+    errors: CounterByConstant,
+    connections: IntGauge,
+    in_flight: IntGauge,
+    upstream_answers: CounterPer<CodeClass>,
+    upstream_failures: CounterByConstant,
+    upstream_duration: Histogram,
+}
+
+impl Traffic {
+    /// Registers the series.
+    pub(super) fn new(registry: &Registry) -> Self {
+        let requests = opts!("usher_http_requests_total", "Requests answered on the public listener.");
+        let requests: IntCounterVec = register(registry, IntCounterVec::new(requests, &["kind", "code_class"]));
+        let errors = opts!("usher_errors_total", "Answers made by usher with an error, by the error's code.");
+        let answers = opts!("usher_upstream_requests_total", "Requests that upstream answered, by the class of its status.");
+        let answers: IntCounterVec = register(registry, IntCounterVec::new(answers, &["code_class"]));
+        let failures = opts!("usher_upstream_failures_total", "Requests to upstream that got no complete answer.");
+        let duration = histogram_opts!(
+            "usher_upstream_request_duration_seconds",
+            "Time from handing a request to upstream until its answer or its failure.",
+            vec![1e-3, 2.5e-3, 5e-3, 10e-3, 25e-3, 50e-3, 100e-3, 250e-3, 500e-3, 1.0, 2.5, 5.0, 10.0]
+        );
+        let unknown_app = IntCounter::new("usher_unknown_app_requests_total", "Requests for an app that is not configured.");
+        Self {
+            requests: RequestKind::ALL.iter().map(|kind| CounterPer::new(|class| requests.with_label_values(&[kind.label(), class]))).collect(),
+            unknown_app: register(registry, unknown_app),
+            errors: CounterByConstant::new(register(registry, IntCounterVec::new(errors, &["code"])), None),
+            connections: register(registry, IntGauge::new("usher_connections", "Connections open on the public listener.")),
+            in_flight: register(registry, IntGauge::new("usher_requests_in_flight", "Requests that are being answered.")),
+            upstream_answers: CounterPer::new(|class| answers.with_label_values(&[class])),
+            upstream_failures: CounterByConstant::new(register(registry, IntCounterVec::new(failures, &["reason"])), None),
+            upstream_duration: register(registry, Histogram::with_opts(duration)),
+        }
+    }
+
+    pub(super) fn request(&self, kind: RequestKind, status: u16) {
+        self.requests[kind.index()].of(CodeClass::of(status)).inc();
+    }
+
+    pub(super) fn unknown_app(&self) {
+        self.unknown_app.inc();
+    }
+
+    pub(super) fn error(&self, code: &'static str) {
+        self.errors.count(code);
+    }
+
+    pub(super) fn connection(&self) -> OpenGuard {
+        OpenGuard::new(&self.connections)
+    }
+
+    pub(super) fn in_flight(&self) -> OpenGuard {
+        OpenGuard::new(&self.in_flight)
+    }
+
+    pub(super) fn upstream_answer(&self, status: u16, took: Duration) {
+        self.upstream_answers.of(CodeClass::of(status)).inc();
+        self.upstream_duration.observe(took.as_secs_f64());
+    }
+
+    pub(super) fn upstream_failure(&self, reason: &'static str, took: Duration) {
+        self.upstream_failures.count(reason);
+        self.upstream_duration.observe(took.as_secs_f64());
+    }
+}

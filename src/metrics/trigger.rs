@@ -1,0 +1,148 @@
+//! What became of triggers: the counters of one app and of one rule, resolved once and then bumped with one relaxed atomic add.
+
+use std::time::Duration;
+
+use prometheus::{Histogram, HistogramVec, IntCounter, IntCounterVec, Registry, histogram_opts, opts};
+
+use super::label::{CounterByConstant, CounterPer, label_enum};
+use super::register;
+
+label_enum! {
+    /// How an event on one channel was decided: the `decision` label of `usher_triggers_total`, and the verdict of the decision log.
+    pub enum Decision {
+        /// Forwarded: nothing was known of the channel.
+        ForwardedFirst => "forwarded_first",
+        /// Forwarded: another assignment was known.
+        ForwardedChange => "forwarded_change",
+        /// Forwarded: the channel was in flight or in doubt.
+        ForwardedUncertain => "forwarded_uncertain",
+        /// Forwarded: the rule's event, but its assignment could not be read exactly.
+        ForwardedUnreadable => "forwarded_unreadable",
+        /// Forwarded: redundant or not, such a request is never dropped (`socket_id`, `info`, draining).
+        ForwardedExempt => "forwarded_exempt",
+        /// Forwarded: it ends the assignment.
+        ForwardedRelease => "forwarded_release",
+        /// Forwarded: the request could not be read exactly, so what it may touch was forgotten.
+        ForwardedInexact => "forwarded_inexact",
+        /// Forwarded: no rule watches it.
+        ForwardedNoRule => "forwarded_no_rule",
+        /// Dropped: the channel is known to show just this.
+        Suppressed => "suppressed",
+        /// Dropped after waiting for an equal announcement in flight, which was accepted.
+        Coalesced => "coalesced",
+        /// Forwarded because the rule only observes; it would have been dropped.
+        ShadowSuppressed => "shadow_suppressed",
+    }
+}
+
+label_enum! {
+    /// How upstream took a forwarded trigger: the `outcome` label of `usher_trigger_outcomes_total`.
+    pub enum TriggerOutcome {
+        /// A complete 2xx.
+        Accepted => "accepted",
+        /// A complete 4xx: nothing of it was applied.
+        Refused => "refused",
+        /// A complete 4xx to a trigger of several parts: some may have been applied.
+        Partial => "partial",
+        /// Provably nothing of it reached upstream.
+        NotSent => "not_sent",
+        /// Anything else: upstream may apply it, now or later.
+        Ambiguous => "ambiguous",
+    }
+}
+
+/// The families of which each app and each rule has its own series.
+#[derive(Debug)]
+pub(super) struct Families {
+    triggers: IntCounterVec,
+    outcomes: IntCounterVec,
+    auth_failures: IntCounterVec,
+    latency: HistogramVec,
+}
+
+impl Families {
+    /// Registers the families.
+    pub(super) fn new(registry: &Registry) -> Self {
+        let triggers = opts!("usher_triggers_total", "Events judged, one for each channel of a trigger, by what was decided.");
+        let outcomes = opts!("usher_trigger_outcomes_total", "Forwarded triggers by how upstream took them.");
+        let auth_failures = opts!("usher_auth_failures_total", "Requests whose signature, key, timestamp or body digest was refused.");
+        let latency = histogram_opts!(
+            "usher_added_latency_seconds",
+            "Time that usher itself added to a trigger, without waiting for upstream and for the caller's body.",
+            vec![25e-6, 50e-6, 100e-6, 250e-6, 500e-6, 1e-3, 2.5e-3, 5e-3, 10e-3, 25e-3, 50e-3, 100e-3, 250e-3, 1.0]
+        );
+        Self {
+            triggers: register(registry, IntCounterVec::new(triggers, &["app", "rule", "decision"])),
+            outcomes: register(registry, IntCounterVec::new(outcomes, &["app", "outcome"])),
+            auth_failures: register(registry, IntCounterVec::new(auth_failures, &["app", "reason"])),
+            latency: register(registry, HistogramVec::new(latency, &["app"])),
+        }
+    }
+
+    /// The series of `rule` of `app`; the same ones whenever it is asked.
+    pub(super) fn rule(&self, app: &str, rule: &str) -> RuleMetrics {
+        RuleMetrics { decisions: CounterPer::new(|decision| self.triggers.with_label_values(&[app, rule, decision])) }
+    }
+
+    /// The series of `app`; the same ones whenever it is asked.
+    pub(super) fn app(&self, app: &str) -> AppMetrics {
+        let unruled = |decision: Decision| self.triggers.with_label_values(&[app, "", decision.label()]);
+        AppMetrics {
+            no_rule: unruled(Decision::ForwardedNoRule),
+            inexact: unruled(Decision::ForwardedInexact),
+            outcomes: CounterPer::new(|outcome| self.outcomes.with_label_values(&[app, outcome])),
+            auth_failures: CounterByConstant::new(self.auth_failures.clone(), Some(app)),
+            latency: self.latency.with_label_values(&[app]),
+        }
+    }
+}
+
+/// Counters of one rule of one app. Cloning gives another handle to the same series.
+#[derive(Debug, Clone)]
+pub struct RuleMetrics {
+    decisions: CounterPer<Decision>,
+}
+
+impl RuleMetrics {
+    /// Counts one event on one channel.
+    pub fn count(&self, decision: Decision) {
+        self.decisions.of(decision).inc();
+    }
+}
+
+/// Series of one app. Cloning gives another handle to the same series.
+#[derive(Debug, Clone)]
+pub struct AppMetrics {
+    no_rule: IntCounter,
+    inexact: IntCounter,
+    outcomes: CounterPer<TriggerOutcome>,
+    auth_failures: CounterByConstant,
+    latency: Histogram,
+}
+
+impl AppMetrics {
+    /// Counts `n` events that no rule watches (`decision="forwarded_no_rule"`, `rule=""`).
+    pub fn no_rule(&self, n: u64) {
+        self.no_rule.inc_by(n);
+    }
+
+    /// Counts a trigger that could not be read exactly (`decision="forwarded_inexact"`, `rule=""`).
+    pub fn inexact(&self) {
+        self.inexact.inc();
+    }
+
+    /// Counts how upstream took a forwarded trigger.
+    pub fn outcome(&self, outcome: TriggerOutcome) {
+        self.outcomes.of(outcome).inc();
+    }
+
+    /// Counts a request of this app that was refused as not authentic. `reason` is one of a few constants.
+    pub fn auth_failure(&self, reason: &'static str) {
+        self.auth_failures.count(reason);
+    }
+
+    /// Records the time that usher itself spent on a trigger.
+    pub fn latency(&self, added: Duration) {
+        self.latency.observe(added.as_secs_f64());
+    }
+}
