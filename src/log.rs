@@ -4,6 +4,7 @@
 //! counted, so that a flood of bad requests is no flood of lines.
 
 use std::collections::HashMap;
+use std::io::IsTerminal;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -44,7 +45,7 @@ impl Logging {
         let throttle = Throttle { dropped: Arc::clone(&dropped), windows: Mutex::default() };
         let registry = tracing_subscriber::registry().with(filter).with(throttle);
         match options.format {
-            LogFormat::Human => registry.with(fmt::layer().with_writer(writer).with_target(false)).init(),
+            LogFormat::Human => registry.with(fmt::layer().with_writer(writer).with_target(false).with_ansi(std::io::stderr().is_terminal())).init(),
             LogFormat::Json => registry.with(fmt::layer().json().flatten_event(true).with_writer(writer).with_current_span(false)).init(),
         }
         Ok(Self { dropped, _writer: guard })

@@ -10,6 +10,6 @@ mod trigger;
 
 pub use app::{App, Secret};
 pub use channel::{Kind, is_valid_name};
-pub use query::Query;
+pub use query::{Query, decode_path};
 pub use signature::{SignatureError, resign, sign_query, verify};
 pub use trigger::{Endpoint, Event, Inexact, Oddity, Reach, Trigger};

@@ -103,16 +103,31 @@ pub(super) fn encode_into(target: &mut String, text: &str) {
     }
 }
 
+/// `path` with its escapes decoded once; what does not decode to UTF-8 has its odd bytes replaced. For judging a path, never for signing it.
+#[must_use]
+pub fn decode_path(path: &str) -> Cow<'_, str> {
+    if path.contains('%') {
+        Cow::Owned(String::from_utf8_lossy(&unescape(path.as_bytes(), false)).into_owned())
+    } else {
+        Cow::Borrowed(path)
+    }
+}
+
 fn decode(raw: &str) -> Cow<'_, str> {
     if is_plain(raw) {
         return Cow::Borrowed(raw);
     }
+    String::from_utf8(unescape(raw.as_bytes(), true)).map_or(Cow::Borrowed(raw), Cow::Owned)
+}
+
+/// The bytes behind `%xx` (and, where `plus` is one, behind `+`).
+fn unescape(raw: &[u8], plus: bool) -> Vec<u8> {
     let mut decoded = Vec::with_capacity(raw.len());
-    let mut rest = raw.as_bytes();
+    let mut rest = raw;
     while let [byte, after @ ..] = rest {
         rest = after;
         decoded.push(match (byte, after) {
-            (b'+', _) => b' ',
+            (b'+', _) if plus => b' ',
             (b'%', [high, low, after @ ..]) => match (digit(*high), digit(*low)) {
                 (Some(high), Some(low)) => {
                     rest = after;
@@ -124,7 +139,7 @@ fn decode(raw: &str) -> Cow<'_, str> {
             _ => *byte,
         });
     }
-    String::from_utf8(decoded).map_or(Cow::Borrowed(raw), Cow::Owned)
+    decoded
 }
 
 /// The value of a hexadecimal digit of either case.

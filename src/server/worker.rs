@@ -71,8 +71,10 @@ impl Worker {
 
     /// Ends the worker and waits for its thread.
     pub(super) fn end(self) {
-        drop(self.stop);
-        if self.thread.join().is_err() {
+        let Self { sockets, stop, thread } = self;
+        drop(sockets);
+        drop(stop);
+        if thread.join().is_err() {
             tracing::error!("a worker thread panicked");
         }
     }
@@ -104,6 +106,7 @@ async fn work(gateway: Gateway, door: Door, mut arrivals: mpsc::Receiver<Accepte
     while let Some(accepted) = arrivals.recv().await {
         let _detached = tasks.spawn(welcome(gateway.clone(), door.clone(), accepted));
     }
+    gateway.upstream.retire();
     drop(gateway);
     let _dropped = stopped.await;
 }

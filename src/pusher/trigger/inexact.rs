@@ -70,6 +70,16 @@ pub enum Oddity {
     NestedBatch,
     /// A batch sent to `/events`, or a single event sent to `/batch_events`.
     WrongEndpoint,
+    /// It came to the deprecated `/channels/{channel}/events` (`pusher-protocol.md` 1.2).
+    LegacyEndpoint,
+    /// Its path becomes a trigger endpoint only when it is normalised (`threats.md` URI-02).
+    DisguisedTarget,
+    /// It has a `Content-Encoding`: usher never decompresses.
+    ContentEncoding,
+    /// Its `Content-Type` is not JSON in UTF-8.
+    ContentType,
+    /// Its query has parameters that belong into a trigger's body (`pusher-protocol.md` 1.1).
+    QueryParameters,
 }
 
 impl Oddity {
@@ -100,6 +110,11 @@ impl Oddity {
             Self::ChannelsInBatch => "channels_in_batch",
             Self::NestedBatch => "nested_batch",
             Self::WrongEndpoint => "wrong_endpoint",
+            Self::LegacyEndpoint => "legacy_endpoint",
+            Self::DisguisedTarget => "disguised_target",
+            Self::ContentEncoding => "content_encoding",
+            Self::ContentType => "content_type",
+            Self::QueryParameters => "query_parameters",
         }
     }
 }
