@@ -267,9 +267,8 @@ impl Deciding<'_> {
                 (Kind::Releases, _) => Verdict::News(Decision::ForwardedRelease),
                 (Kind::ExcludesSocket, _) => Verdict::News(Decision::ForwardedExempt),
             };
-            if let Some(assignment) = effect.assignment() {
-                before = Before::Known(assignment.clone());
-            }
+            // Behind a change that cannot be judged, nothing is known, whatever was.
+            before = effect.assignment().map_or(Before::Uncertain, |assignment| Before::Known(assignment.clone()));
             self.effects[index].verdict = Some(verdict);
         }
     }

@@ -20,7 +20,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use http::{Request, Response};
+use http::header::CONNECTION;
+use http::{HeaderValue, Request, Response};
 use hyper::body::Incoming;
 
 use crate::clock::Clock;
@@ -105,10 +106,13 @@ impl Gateway {
             Some(slot) => self.route(request, routing, slot).await,
             None => (RequestKind::Refused, Err(Refusal::Overloaded)),
         };
-        let response = answered.unwrap_or_else(|refusal| {
+        let mut response = answered.unwrap_or_else(|refusal| {
             self.shared.metrics.error(refusal.code());
             refusal.response()
         });
+        if self.shared.drain.has_begun() {
+            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        }
         self.shared.metrics.request(kind, response.status().as_u16());
         response
     }

@@ -1,8 +1,7 @@
 //! Everything that is no trigger: forwarded as it came, bodies streamed both ways.
 
-use http::header::TRANSFER_ENCODING;
 use http::request::Parts;
-use http::{Request, Response};
+use http::{Request, Response, Version};
 use http_body::Body;
 use hyper::body::Incoming;
 
@@ -25,6 +24,8 @@ pub(super) async fn handle(
         Ok(payload) => payload,
         Err(body) => Payload::Whole(body::receive(body, &routing.limits).await?),
     };
+    let mut head = head;
+    head.version = Version::HTTP_11;
     let began = gateway.shared.clock.now();
     let answer = gateway.upstream.send(Request::from_parts(head, payload)).await;
     let took = gateway.shared.clock.now().since(began);
@@ -33,7 +34,7 @@ pub(super) async fn handle(
             gateway.shared.metrics.upstream_answer(answer.status().as_u16(), took);
             let (mut head, body) = answer.into_parts();
             headers::strip_answer(&mut head.headers);
-            debug_assert!(!head.headers.contains_key(TRANSFER_ENCODING));
+            head.version = Version::HTTP_11;
             Ok(Response::from_parts(head, Reply::Stream(body)))
         }
         Err(failure) => {
