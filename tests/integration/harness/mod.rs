@@ -14,14 +14,25 @@ use std::sync::{Condvar, Mutex, MutexGuard};
 use std::time::Duration;
 
 pub use client::{Client, Request, Response};
-#[expect(unused_imports, reason = "for the tests to come")]
 pub use fake::{Fake, Recorded};
 pub use script::{Gate, Step};
-#[expect(unused_imports, reason = "for the tests to come")]
 pub use usher::{Setup, Usher};
 
 /// How long any wait may take before the test fails. Generous: it is met only when something is broken.
 pub const BOUND: Duration = Duration::from_secs(20);
+
+/// Looks again and again until `look` finds what it looks for. Only for what usher tells in no other way than when asked.
+#[track_caller]
+pub fn eventually<R>(what: &str, mut look: impl FnMut() -> Option<R>) -> R {
+    let deadline = tokio::time::Instant::now() + BOUND;
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        assert!(tokio::time::Instant::now() < deadline, "in vain: {what}");
+        std::thread::park_timeout(Duration::from_millis(10));
+    }
+}
 
 /// A value that is changed by one thread while another waits for it to become something.
 #[derive(Debug, Default)]
