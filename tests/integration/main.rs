@@ -6,6 +6,9 @@
 
 mod exempt;
 mod harness;
+mod life;
+mod limits;
+mod operator;
 mod outcomes;
 mod racing;
 mod rehearsal;

@@ -268,6 +268,12 @@ impl Connection {
                 gate.wait();
                 self.play(*step)
             }
+            Step::Parts(first, gate, second) => {
+                self.stream.write_all(&first)?;
+                gate.wait();
+                self.stream.write_all(&second)?;
+                Ok(true)
+            }
             Step::Silence | Step::ResetUnread => {
                 while self.stream.read(&mut [0; 1024])? > 0 {}
                 Ok(false)

@@ -24,6 +24,8 @@ pub enum Step {
     ResetUnread,
     /// Reads the request, waits for the gate, and continues with the other step.
     Hold(Gate, Box<Step>),
+    /// Reads the request, writes the first bytes, waits for the gate, writes the second; the connection is kept.
+    Parts(Vec<u8>, Gate, Vec<u8>),
     /// Reads the request and says nothing until usher closes the connection.
     Silence,
 }
@@ -104,7 +106,7 @@ impl Step {
         match self {
             Self::Answer(_, After::Reset) => true,
             Self::Hold(_, step) => step.resets(),
-            Self::Answer(..) | Self::ResetUnread | Self::Silence => false,
+            Self::Answer(..) | Self::Parts(..) | Self::ResetUnread | Self::Silence => false,
         }
     }
 }
