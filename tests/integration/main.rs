@@ -2,14 +2,15 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 #![expect(unreachable_pub, reason = "one binary: nothing in it is public")]
-#![allow(dead_code, reason = "the harness comes before its tests")]
 
 mod exempt;
 mod harness;
 mod life;
 mod limits;
+mod model;
 mod operator;
 mod outcomes;
 mod racing;
 mod rehearsal;
 mod story;
+mod tidy;

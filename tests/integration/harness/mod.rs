@@ -42,10 +42,6 @@ pub struct Watched<T> {
 }
 
 impl<T> Watched<T> {
-    pub fn new(value: T) -> Self {
-        Self { value: Mutex::new(value), changed: Condvar::new() }
-    }
-
     /// The value as it is now. A panic elsewhere does not hide it: the logs are wanted most then.
     pub fn lock(&self) -> MutexGuard<'_, T> {
         self.value.lock().unwrap_or_else(std::sync::PoisonError::into_inner)

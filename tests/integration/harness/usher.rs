@@ -124,10 +124,6 @@ impl Usher {
         Client::connect(self.gateway)
     }
 
-    pub fn pid(&self) -> u32 {
-        self.child.id()
-    }
-
     /// Everything it has logged.
     pub fn logs(&self) -> String {
         self.log.lock().lines.join("\n")
