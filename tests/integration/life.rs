@@ -95,8 +95,8 @@ fn a_second_signal_ends_at_once() {
     let fake = Fake::start();
     let mut usher = Usher::start(&fake, |setup| {
         setup.server = setup.server.replace("10s", "300s");
-        setup.upstream += "timeout = \"250s\"\n";
-        setup.assignments = "doubt_period = \"300s\"\n".to_owned();
+        setup.timeout = "250s";
+        setup.doubt_period = "300s";
     });
     fake.script([Step::silence()]);
     let mut client = usher.client();
@@ -113,8 +113,8 @@ fn draining_is_bounded() {
     let fake = Fake::start();
     let mut usher = Usher::start(&fake, |setup| {
         setup.server = setup.server.replace("10s", "300ms");
-        setup.upstream += "timeout = \"250s\"\n";
-        setup.assignments = "doubt_period = \"300s\"\n".to_owned();
+        setup.timeout = "250s";
+        setup.doubt_period = "300s";
     });
     fake.script([Step::silence()]);
     let mut client = usher.client();

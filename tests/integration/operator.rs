@@ -20,7 +20,7 @@ fn assignments_are_listed_filtered_and_forgotten() {
         let document = admin.json(&format!("/assignments{query}"));
         document.as_array().or_else(|| document["assignments"].as_array()).unwrap().len()
     };
-    assert_eq!((count(""), count("?app=3"), count("?app=4"), count("?app=3&channel=plaza-"), count("?limit=3")), (10, 10, 0, 5, 3));
+    assert_eq!((count(""), count("?app=3"), count("?app=3&channel=nowhere"), count("?app=3&channel=plaza-"), count("?limit=3")), (10, 10, 0, 5, 3));
 
     let entry = admin.assignment("plaza-room-1-chat").unwrap();
     assert_eq!((&entry["app"], &entry["rule"], &entry["channel"]), (&"3".into(), &"staff-assigned".into(), &"plaza-room-1-chat".into()));
@@ -28,7 +28,10 @@ fn assignments_are_listed_filtered_and_forgotten() {
     assert_eq!((&entry["announced"], &entry["suppressed"], &entry["in_doubt"]), (&1.into(), &1.into(), &false.into()), "{entry}");
 
     let target = "/assignments?app=3&channel=plaza-room-1-chat";
+    assert_eq!(admin.call("GET", "/assignments?app=4").status, 404, "no such app is watched");
     assert_eq!(admin.call_openly("DELETE", target).status, 401, "changing needs the token");
+    let rebound = Request::new("GET", "/assignments", b"").host("evil.example");
+    assert_eq!(admin.send(&rebound).status, 421, "a page of a foreign name is no operator");
     client.announce("plaza-room-1-chat", "Ben").assert_suppressed();
     let deleted = admin.call("DELETE", target);
     assert!((200..300).contains(&deleted.status), "{deleted:?}");

@@ -8,8 +8,8 @@ const CHANNEL: &str = "h-room-1-chat";
 /// Before an upstream that is given up on soon, so that time-outs do not take long.
 fn impatient(fake: &Fake) -> Usher {
     Usher::start(fake, |setup| {
-        setup.upstream += "timeout = \"700ms\"\n";
-        setup.assignments = "doubt_period = \"2s\"\n".to_owned();
+        setup.timeout = "700ms";
+        setup.doubt_period = "2s";
     })
 }
 
@@ -130,7 +130,7 @@ fn an_ambiguous_outcome_puts_the_channel_in_doubt() {
 #[test]
 fn a_time_out_puts_the_channel_in_doubt_whether_delivered_or_not() {
     let fake = Fake::start();
-    let usher = Usher::start(&fake, |setup| setup.upstream += "timeout = \"700ms\"\n");
+    let usher = Usher::start(&fake, |setup| setup.timeout = "700ms");
     let half = Step::answer("HTTP/1.1 200 OK\r\nContent-Length: 20\r\n\r\n{\"half\":");
     for (room, step) in [Step::silence(), half, Step::answer("HTTP/1.1 200 OK\r\nContent-")].into_iter().enumerate() {
         leaves_in_doubt(&usher, &fake, &format!("h-room-{room}-chat"), step, 504, "upstream_timeout");

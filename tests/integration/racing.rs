@@ -103,7 +103,7 @@ fn past_the_bound_of_waiters_it_is_forwarded() {
 #[test]
 fn past_the_time_of_waiting_it_is_forwarded() {
     let fake = Fake::start();
-    let usher = Usher::start(&fake, |setup| setup.limits = "max_wait = \"200ms\"\n".to_owned());
+    let usher = Usher::start(&fake, |setup| setup.max_wait = "200ms");
     let gate = Gate::new();
     fake.script([Step::hold(&gate, Step::ok())]);
     let leader = send_all(&usher, 1, &announcement(CHANNEL, "A"));

@@ -17,13 +17,17 @@ pub const TOKEN: &str = "admin-token-of-the-tests";
 impl Admin {
     /// Any request, with the token.
     pub fn call(self, method: &str, target: &str) -> Response {
-        let request = Request::new(method, target, b"").header("Authorization", &format!("Bearer {TOKEN}"));
-        Client::connect(self.0).call(&request)
+        self.send(&Request::new(method, target, b"").header("Authorization", &format!("Bearer {TOKEN}")).host("localhost"))
     }
 
     /// A request without the token.
     pub fn call_openly(self, method: &str, target: &str) -> Response {
-        Client::connect(self.0).call(&Request::new(method, target, b""))
+        self.send(&Request::new(method, target, b"").host("localhost"))
+    }
+
+    /// This very request.
+    pub fn send(self, request: &Request) -> Response {
+        Client::connect(self.0).call(request)
     }
 
     /// A JSON document.

@@ -11,6 +11,7 @@ use super::{BOUND, sign};
 pub struct Request {
     pub method: String,
     pub target: String,
+    pub host: String,
     /// Names and values in the order in which they are written; `Host` and `Content-Length` are added by [`Request::bytes`].
     pub headers: Vec<(String, String)>,
     pub body: Vec<u8>,
@@ -28,7 +29,7 @@ impl Request {
             ("Content-Type", "application/json"),
         ];
         let headers = headers.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec();
-        Self { method: method.to_owned(), target: target.to_owned(), headers, body: body.to_vec() }
+        Self { method: method.to_owned(), target: target.to_owned(), host: "usher.test".to_owned(), headers, body: body.to_vec() }
     }
 
     /// A signed request.
@@ -46,6 +47,13 @@ impl Request {
         Self::signed("POST", "/apps/3/batch_events", "", body.as_bytes())
     }
 
+    /// Addressed to another host.
+    #[must_use]
+    pub fn host(mut self, host: &str) -> Self {
+        host.clone_into(&mut self.host);
+        self
+    }
+
     /// With one more header.
     #[must_use]
     pub fn header(mut self, name: &str, value: &str) -> Self {
@@ -55,7 +63,7 @@ impl Request {
 
     /// The head alone.
     pub fn head(&self) -> Vec<u8> {
-        let mut head = format!("{} {} HTTP/1.1\r\nHost: usher.test\r\n", self.method, self.target);
+        let mut head = format!("{} {} HTTP/1.1\r\nHost: {}\r\n", self.method, self.target, self.host);
         for (name, value) in &self.headers {
             head += &format!("{name}: {value}\r\n");
         }

@@ -18,8 +18,14 @@ pub struct Setup {
     pub server: String,
     pub admin: String,
     pub upstream: String,
+    /// `upstream.timeout`; by itself so long that no busy machine runs into it.
+    pub timeout: &'static str,
     pub limits: String,
+    /// `limits.max_wait`; as long.
+    pub max_wait: &'static str,
     pub assignments: String,
+    /// `assignments.doubt_period`.
+    pub doubt_period: &'static str,
     /// More keys of the one rule.
     pub rule: String,
     /// Whole tables at the end, e.g. another `[[apps]]`.
@@ -32,9 +38,12 @@ impl Setup {
         Self {
             server: "listen = \"127.0.0.1:0\"\nworkers = 2\ndrain_period = \"10s\"\n".to_owned(),
             admin: format!("listen = \"127.0.0.1:0\"\ntoken = \"{TOKEN}\"\n"),
-            upstream: format!("url = \"http://{}\"\n", fake.address()),
+            upstream: format!("url = \"http://{}\"\nconnect_timeout = \"10s\"\n", fake.address()),
+            timeout: "15s",
             limits: String::new(),
+            max_wait: "15s",
             assignments: String::new(),
+            doubt_period: "30s",
             rule: String::new(),
             more: String::new(),
         }
@@ -42,12 +51,13 @@ impl Setup {
 
     /// The whole file.
     pub fn toml(&self) -> String {
-        let Self { server, admin, upstream, limits, assignments, rule, more } = self;
+        let Self { server, admin, upstream, timeout, limits, max_wait, assignments, doubt_period, rule, more } = self;
         let app = format!("id = \"{}\"\nkey = \"{}\"\nsecret = \"{}\"\n", sign::APP, sign::KEY, sign::SECRET);
         let watched = "name = \"staff-assigned\"\nevent = \"staff-assigned\"\nchannel = \"{hotelSlug}-room-{roomNumber}-chat\"\n\
                        identity = [\"/staff_id\", \"/staff_name\"]\ncontext = [\"/conversation_id\"]\n";
         format!(
-            "[server]\n{server}\n[admin]\n{admin}\n[upstream]\n{upstream}\n[limits]\n{limits}\n[assignments]\n{assignments}\n\
+            "[server]\n{server}\n[admin]\n{admin}\n[upstream]\n{upstream}timeout = \"{timeout}\"\n\n[limits]\n{limits}max_wait = \"{max_wait}\"\n\n\
+             [assignments]\n{assignments}doubt_period = \"{doubt_period}\"\n\n\
              [log]\nformat = \"json\"\nlevel = \"info\"\n\n[[apps]]\n{app}\n[[rules]]\n{watched}{rule}\n{more}"
         )
     }
