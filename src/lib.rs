@@ -8,6 +8,7 @@ pub mod upstream;
 pub mod gateway;
 pub mod decisions;
 pub mod admin;
+pub mod log;
 pub mod metrics;
 pub mod config;
 pub mod shutdown;

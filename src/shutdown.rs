@@ -46,6 +46,15 @@ impl Tasks {
         self.0.spawn(task)
     }
 
+    /// Runs `work` on a thread where it may block; it is waited for at the end.
+    pub fn spawn_blocking<F, T>(&self, work: F) -> JoinHandle<T>
+    where
+        F: FnOnce() -> T + Send + 'static,
+        T: Send + 'static,
+    {
+        self.0.spawn_blocking(work)
+    }
+
     /// How many tasks run at present.
     #[must_use]
     pub fn running(&self) -> usize {

@@ -1,8 +1,30 @@
-//! The typed configuration. (Stub: the room is being built.)
+//! The typed configuration: read once from the file, the environment and the flags, checked as a whole, refused with all its faults at once.
+//!
+//! `overlay` gathers one `tree` of values that know their place; `keys`, `exit`, `apps` and `rules` read it through `section`, which
+//! collects into a `report` what is wrong.
 
+mod apps;
+mod exit;
+mod keys;
+mod overlay;
+mod problem;
+mod reload;
+mod report;
+mod rules;
+mod secret;
+mod section;
+mod tree;
+mod unit;
+
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
+
+pub use problem::{Origin, Problem, Problems};
 
 use crate::pusher::App;
 use crate::rules::Rule;
@@ -27,6 +49,8 @@ pub struct Config {
     pub apps: Vec<App>,
     /// `[[rules]]`.
     pub rules: Vec<Rule>,
+    /// What works, but hardly as meant: sentences for the log and `usher check`.
+    pub warnings: Vec<String>,
 }
 
 /// The public listener.
@@ -59,8 +83,8 @@ pub struct Admin {
 #[derive(Clone, PartialEq, Eq)]
 pub struct Token(pub String);
 
-impl std::fmt::Debug for Token {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Debug for Token {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("MASKED")
     }
 }
@@ -86,12 +110,48 @@ pub enum LogFormat {
 }
 
 /// Where the configuration comes from; later ones win.
-#[derive(Debug, Clone, Default)]
+#[derive(Clone, Default)]
 pub struct Sources {
-    /// The file; `None`: defaults alone.
+    /// The file; `None`: the one that the variable `USHER_CONFIG` names, else defaults alone.
     pub file: Option<PathBuf>,
-    /// The environment's variables.
+    /// The environment's variables; those that do not begin with `USHER_` are left alone.
     pub environment: Vec<(String, String)>,
     /// Flags, as dotted keys and values, e.g. (`upstream.url`, `http://127.0.0.1:6002`).
     pub flags: Vec<(String, String)>,
+}
+
+impl Config {
+    /// Reads and checks everything: flags win over variables (`USHER_UPSTREAM__URL`), variables over the file, the file over the defaults.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it, or what keeps the file from being read at all.
+    pub fn load(sources: &Sources) -> Result<Self, Problems> {
+        let mut tree = overlay::read_file(sources.path())?;
+        let mut report = report::Report::new(overlay::overlay(&mut tree, sources));
+        let config = keys::read(tree, &mut report);
+        Problems::check(report.problems).map(|()| config)
+    }
+}
+
+impl Sources {
+    /// The file that is read, if any.
+    #[must_use]
+    pub fn path(&self) -> Option<&Path> {
+        let variable = || self.environment.iter().find(|(name, path)| name == overlay::FILE_VARIABLE && !path.is_empty());
+        self.file.as_deref().or_else(|| variable().map(|(_, path)| Path::new(path)))
+    }
+}
+
+/// Names without values: these may be secrets.
+impl fmt::Debug for Sources {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fn names(pairs: &[(String, String)]) -> Vec<&str> {
+            pairs.iter().map(|(name, _)| name.as_str()).collect()
+        }
+        f.debug_struct("Sources")
+            .field("file", &self.file)
+            .field("environment", &names(&self.environment))
+            .field("flags", &names(&self.flags))
+            .finish()
+    }
 }

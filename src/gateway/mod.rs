@@ -1,6 +1,37 @@
-//! The way through. (Stub: being built.)
+//! The way through: a request comes in, is authenticated, read, decided, forwarded, settled and answered.
+//!
+//! [`Gateway::answer`] is the door. Triggers go through the six stages in `trigger`, everything else through `passthrough`.
 
+mod body;
+mod decide;
+mod error;
+mod forward;
+mod headers;
+mod passthrough;
+mod plan;
+mod reply;
+mod routing;
+mod screen;
+mod target;
+mod trigger;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use http::{Request, Response};
+use hyper::body::Incoming;
+
+use crate::clock::Clock;
+use crate::decisions::Decisions;
+use crate::metrics::{Metrics, OpenGuard, RequestKind};
+use crate::shutdown::{Drain, Tasks};
+use crate::upstream::Upstream;
+
+pub use error::Refusal;
+pub use reply::Reply;
+pub use routing::Routing;
 
 /// Limits on everything from the network.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,7 +48,7 @@ pub struct Limits {
     pub head_timeout: Duration,
     /// To receive a body.
     pub body_timeout: Duration,
-    /// Between two requests of a kept connection.
+    /// Between two requests of a kept connection, and for a caller that does not read its answer.
     pub idle_timeout: Duration,
     /// Connections open at once.
     pub max_connections: usize,
@@ -36,4 +67,96 @@ pub enum UnknownApps {
     Reject,
     /// Forwarded untouched; upstream knows its apps.
     Forward,
+}
+
+/// One worker's gateway: what all workers share, and this worker's own connections upstream.
+#[derive(Debug, Clone)]
+pub struct Gateway {
+    /// What all workers share.
+    pub shared: Arc<Shared>,
+    /// This worker's way out.
+    pub upstream: Upstream,
+}
+
+/// What all workers share.
+#[derive(Debug)]
+pub struct Shared {
+    /// Apps, rules, limits: replaced as a whole by a reload.
+    pub routing: ArcSwap<Routing>,
+    /// Read once per request.
+    pub clock: Clock,
+    /// Counted here.
+    pub metrics: Arc<Metrics>,
+    /// Decisions are logged here.
+    pub decisions: Arc<Decisions>,
+    /// A draining gateway suppresses nothing.
+    pub drain: Drain,
+    /// Owner of the tasks that forward and settle.
+    pub tasks: Tasks,
+    /// Requests in flight.
+    pub in_flight: AtomicUsize,
+}
+
+impl Gateway {
+    /// Answers one request. Never fails: what goes wrong is an answer, too.
+    pub async fn answer(&self, request: Request<Incoming>) -> Response<Reply> {
+        let routing = self.shared.routing.load_full();
+        let (kind, answered) = match Slot::take(&self.shared, routing.limits.max_requests) {
+            Some(slot) => self.route(request, routing, slot).await,
+            None => (RequestKind::Refused, Err(Refusal::Overloaded)),
+        };
+        let response = answered.unwrap_or_else(|refusal| {
+            self.shared.metrics.error(refusal.code());
+            refusal.response()
+        });
+        self.shared.metrics.request(kind, response.status().as_u16());
+        response
+    }
+
+    async fn route(
+        &self,
+        request: Request<Incoming>,
+        routing: Arc<Routing>,
+        slot: Slot,
+    ) -> (RequestKind, Result<Response<Reply>, Refusal>) {
+        let (mut head, body) = request.into_parts();
+        if let Err(refusal) = screen::head(&mut head, &body, &routing.limits) {
+            return (RequestKind::Refused, Err(refusal));
+        }
+        match target::route(&head, &routing) {
+            Ok(target::Route::Trigger(target)) => {
+                (RequestKind::Trigger, trigger::handle(self, &routing, target, head, body, slot).await)
+            }
+            Ok(target::Route::Other) => (RequestKind::Passthrough, passthrough::handle(self, &routing, head, body, slot).await),
+            Err(refusal) => {
+                if matches!(refusal, Refusal::UnknownApp { .. }) {
+                    self.shared.metrics.unknown_app();
+                }
+                (RequestKind::Refused, Err(refusal))
+            }
+        }
+    }
+}
+
+/// A place among the requests in flight; given back when dropped. It goes with the work, not with the caller.
+#[derive(Debug)]
+struct Slot {
+    shared: Arc<Shared>,
+    _gauge: OpenGuard,
+}
+
+impl Slot {
+    fn take(shared: &Arc<Shared>, most: usize) -> Option<Self> {
+        if shared.in_flight.fetch_add(1, Ordering::Relaxed) >= most {
+            shared.in_flight.fetch_sub(1, Ordering::Relaxed);
+            return None;
+        }
+        Some(Self { shared: Arc::clone(shared), _gauge: shared.metrics.in_flight() })
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        self.shared.in_flight.fetch_sub(1, Ordering::Relaxed);
+    }
 }

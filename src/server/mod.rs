@@ -1,1 +1,242 @@
-//! Listeners, wiring, drain. (Stub: being built.)
+//! Listeners, wiring, signals, drain: the only room that knows all others.
+
+mod accept;
+mod signals;
+mod socket;
+mod worker;
+
+use std::net::SocketAddr;
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use arc_swap::ArcSwap;
+use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
+
+use self::worker::{Parts, Worker};
+use crate::admin::{self, Admin};
+use crate::assignment::Assignments;
+use crate::clock::Clock;
+use crate::config::{Config, Sources};
+use crate::decisions::Decisions;
+use crate::gateway::{Routing, Shared};
+use crate::log::Logging;
+use crate::metrics::Metrics;
+use crate::shutdown::{Drain, Tasks};
+use crate::tls::{Certificate, TlsError};
+
+pub use worker::WorkerError;
+
+/// How often the memory is swept and dropped log lines are told of.
+const HOUSEKEEPING: Duration = Duration::from_secs(10);
+
+/// How long connections upstream may take to close once nobody uses them.
+const POOL_PERIOD: Duration = Duration::from_secs(1);
+
+/// Why usher did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// An address cannot be listened on.
+    #[error("cannot listen on {address} ({key}): {source}")]
+    Bind {
+        /// The configuration's key.
+        key: &'static str,
+        /// The address.
+        address: SocketAddr,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The certificate cannot be used.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// A worker did not start.
+    #[error(transparent)]
+    Worker(#[from] WorkerError),
+    /// Signals cannot be received.
+    #[error("signals cannot be received: {0}")]
+    Signals(#[source] std::io::Error),
+}
+
+/// A gateway that is set up and not yet serving.
+#[derive(Debug)]
+struct Server {
+    config: Config,
+    sources: Sources,
+    logging: Logging,
+    shared: Arc<Shared>,
+    assignments: Arc<Assignments>,
+    certificate: Option<Arc<Certificate>>,
+    /// The admin listener's tasks: they outlive the others, so that readiness can be asked for to the end.
+    operator: Tasks,
+    /// Begins when the admin listener may end, too.
+    closed: Drain,
+    pools: Tasks,
+}
+
+/// Serves until a signal says otherwise, then drains.
+///
+/// # Errors
+/// If it cannot start. Once it serves, it ends well.
+pub async fn serve(config: Config, sources: Sources, logging: Logging) -> Result<(), StartError> {
+    let (gateway, admin) = tokio::join!(bind("server.listen", config.server.listen), bind("admin.listen", config.admin.listen));
+    let (gateway, admin) = (gateway?, admin?);
+    let server = Server::new(config, sources, logging)?;
+    let mut signals = signals::Signals::new().map_err(StartError::Signals)?;
+    let workers = server.start_workers()?;
+    server.tell_where(&gateway, &admin);
+    let _admin = server.operator.spawn(admin::serve(admin, server.admin(), server.operator.clone(), server.closed.clone()));
+    let places = Arc::new(Semaphore::new(server.config.limits.max_connections.min(Semaphore::MAX_PERMITS)));
+    let doors = workers.iter().map(|worker| worker.sockets.clone()).collect();
+    let accepting = server.shared.tasks.spawn(accept::run(gateway, places, doors, server.shared.drain.clone()));
+    tokio::select! {
+        () = signals.until_drain(|| server.reload()) => {}
+        () = server.keep_house() => {}
+    }
+    server.shared.drain.begin();
+    server.shared.metrics.set_draining(true);
+    tracing::info!(period_seconds = server.config.server.drain_period.as_secs(), "draining: nothing is suppressed any more, no connections are taken");
+    let drained = async {
+        let _stopped = accepting.await;
+        server.drain(workers).await;
+    };
+    tokio::select! {
+        () = drained => {}
+        () = signals.end_at_once() => {}
+    }
+    Ok(())
+}
+
+async fn bind(key: &'static str, address: SocketAddr) -> Result<TcpListener, StartError> {
+    TcpListener::bind(address).await.map_err(|source| StartError::Bind { key, address, source })
+}
+
+impl Server {
+    fn new(config: Config, sources: Sources, logging: Logging) -> Result<Self, StartError> {
+        let clock = Clock::start();
+        let metrics = Metrics::new();
+        let assignments = Assignments::new(clock, config.assignments.clone());
+        let certificate = config.server.tls.clone().map(Certificate::load).transpose()?;
+        if let Some(expires) = certificate.as_ref().and_then(|certificate| certificate.expires_at()) {
+            metrics.tls_expires_at(expires);
+        }
+        let routing = routing(&config, &assignments, &metrics);
+        metrics.reload(true, unix_seconds());
+        let shared = Arc::new(Shared {
+            routing: ArcSwap::from_pointee(routing),
+            clock,
+            metrics,
+            decisions: Arc::new(Decisions::new(config.admin.decisions)),
+            drain: Drain::default(),
+            tasks: Tasks::default(),
+            in_flight: AtomicUsize::new(0),
+        });
+        Ok(Self { config, sources, logging, shared, assignments, certificate, operator: Tasks::default(), closed: Drain::default(), pools: Tasks::default() })
+    }
+
+    fn start_workers(&self) -> Result<Vec<Worker>, WorkerError> {
+        let count = match self.config.server.workers {
+            0 => std::thread::available_parallelism().map_or(1, NonZeroUsize::get),
+            count => count,
+        };
+        let parts = Parts {
+            shared: Arc::clone(&self.shared),
+            upstream: self.config.upstream.clone(),
+            certificate: self.certificate.clone(),
+            limits: self.config.limits.clone(),
+            pools: self.pools.clone(),
+        };
+        (0..count).map(|index| Worker::start(index, parts.clone())).collect()
+    }
+
+    fn admin(&self) -> Arc<Admin> {
+        Arc::new(Admin {
+            metrics: Arc::clone(&self.shared.metrics),
+            decisions: Arc::clone(&self.shared.decisions),
+            assignments: Arc::clone(&self.assignments),
+            drain: self.shared.drain.clone(),
+            clock: self.shared.clock,
+            token: self.config.admin.token.as_ref().map(|token| token.0.clone()),
+        })
+    }
+
+    fn tell_where(&self, gateway: &TcpListener, admin: &TcpListener) {
+        let (Ok(gateway), Ok(admin)) = (gateway.local_addr(), admin.local_addr()) else { return };
+        for warning in &self.config.warnings {
+            tracing::warn!("{warning}");
+        }
+        tracing::info!(
+            %gateway,
+            %admin,
+            upstream = %self.config.upstream.url,
+            apps = self.config.apps.len(),
+            rules = self.config.rules.len(),
+            version = env!("CARGO_PKG_VERSION"),
+            "listening"
+        );
+    }
+
+    /// Sweeps the memory now and then, for ever.
+    async fn keep_house(&self) {
+        let mut every = tokio::time::interval(HOUSEKEEPING);
+        loop {
+            every.tick().await;
+            self.assignments.sweep(self.shared.clock.now());
+            let dropped = self.logging.take_dropped();
+            if dropped > 0 {
+                tracing::warn!(dropped, "repeated log lines were left out");
+            }
+        }
+    }
+
+    /// Reads the configuration again and applies what may change while serving. If it cannot be used, everything stays as it is.
+    fn reload(&self) {
+        let config = match Config::load(&self.sources) {
+            Ok(config) => config,
+            Err(problems) => {
+                self.shared.metrics.reload(false, unix_seconds());
+                tracing::error!(problems = %problems, "the new configuration cannot be used; the old one stays");
+                return;
+            }
+        };
+        for key in self.config.reloadable_difference(&config) {
+            tracing::warn!(key, "this change needs a restart and was not applied");
+        }
+        if let Some(certificate) = &self.certificate {
+            if let Err(error) = certificate.reload() {
+                tracing::error!(%error, "the certificate could not be read again; the old one stays");
+            }
+            certificate.expires_at().inspect(|expires| self.shared.metrics.tls_expires_at(*expires));
+        }
+        for warning in &config.warnings {
+            tracing::warn!("{warning}");
+        }
+        self.shared.routing.store(Arc::new(routing(&config, &self.assignments, &self.shared.metrics)));
+        self.shared.metrics.reload(true, unix_seconds());
+        tracing::info!(apps = config.apps.len(), rules = config.rules.len(), "the configuration was reloaded");
+    }
+
+    /// Waits for what is under way, then ends the workers with whatever still runs.
+    async fn drain(self, workers: Vec<Worker>) {
+        let left = self.shared.tasks.finish(self.config.server.drain_period).await;
+        if left > 0 {
+            tracing::warn!(left, "the drain period is over; what still runs is ended");
+        }
+        for worker in workers {
+            worker.end();
+        }
+        let open = self.pools.finish(POOL_PERIOD).await;
+        self.closed.begin();
+        let asking = self.operator.finish(POOL_PERIOD).await;
+        tracing::info!(left, upstream_connections = open, admin_connections = asking, "drained");
+    }
+}
+
+fn routing(config: &Config, assignments: &Assignments, metrics: &Metrics) -> Routing {
+    Routing::new(&config.apps, &config.rules, config.limits.clone(), config.server.unknown_apps, assignments, metrics)
+}
+
+fn unix_seconds() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
+}

@@ -1,14 +1,22 @@
-//! The exits: where a forwarded request goes. `Upstream::send` is the whole seam.
+//! The exits: where a forwarded request goes. `Upstream::send` is the whole seam; [`Failure`] tells whether anything was sent.
 
+mod addresses;
+mod dial;
+mod failure;
 mod payload;
+mod pool;
 mod remote;
+#[cfg(test)]
+mod tests;
 
 use std::path::PathBuf;
 use std::time::Duration;
 
 use http::{Request, Response};
 
-pub use payload::{Answer, Payload};
+pub use failure::Failure;
+pub use payload::{Answer, Declared, Payload};
+pub use pool::PoolStats;
 pub use remote::Remote;
 
 /// Where and how to reach upstream.
@@ -16,11 +24,11 @@ pub use remote::Remote;
 pub struct Options {
     /// Scheme, host and port, e.g. `https://api-eu.pusher.com`. No path, no query.
     pub url: http::Uri,
-    /// From the end of the request to the end of a trigger's answer; to the head of any other answer.
+    /// From the handing over of a request to the end of a trigger's answer; to the head of any other answer.
     pub timeout: Duration,
     /// For name look-up, TCP and TLS together.
     pub connect_timeout: Duration,
-    /// An idle pooled connection is closed after this.
+    /// A connection that has been idle for this long is not used again.
     pub idle_timeout: Duration,
     /// Idle connections kept per worker.
     pub max_idle: usize,
@@ -35,43 +43,41 @@ pub enum Upstream {
     Remote(Remote),
 }
 
-/// Why there is no answer.
-#[derive(Debug, thiserror::Error)]
-pub enum Failure {
-    /// Placeholder until the room is built.
-    #[error("placeholder")]
-    Placeholder,
-}
-
-impl Failure {
-    /// Whether provably nothing of the request reached upstream.
-    #[must_use]
-    pub const fn nothing_sent(&self) -> bool {
-        false
-    }
-
-    /// Whether time ran out, rather than the connection failing: 504 instead of 502.
-    #[must_use]
-    pub const fn is_timeout(&self) -> bool {
-        false
-    }
-
-    /// In snake_case, for metrics and the answer's `code`.
-    #[must_use]
-    pub const fn label(&self) -> &'static str {
-        "placeholder"
-    }
-}
-
 impl Upstream {
     /// Sends `request` and returns the head of the answer with its body still to be read. `request`'s target is origin-form;
     /// its headers are end-to-end only. `Host` and `Content-Length` are set here.
     ///
     /// # Errors
     /// [`Failure`], which says whether anything was sent.
+    ///
+    /// # Cancel safety
+    /// Dropping the future closes the connection; whether upstream got the request is then unknown.
     pub async fn send(&self, request: Request<Payload>) -> Result<Response<Answer>, Failure> {
         match self {
             Self::Remote(remote) => remote.send(request).await,
+        }
+    }
+
+    /// [`Options::timeout`], for whoever collects an answer's body: `send` itself covers the time to its head only.
+    #[must_use]
+    pub fn timeout(&self) -> Duration {
+        match self {
+            Self::Remote(remote) => remote.timeout(),
+        }
+    }
+
+    /// What this worker's pool holds and has done.
+    #[must_use]
+    pub fn stats(&self) -> PoolStats {
+        match self {
+            Self::Remote(remote) => remote.stats(),
+        }
+    }
+
+    /// Closes the idle connections and keeps none from now on. Requests in flight, and later ones, are still served.
+    pub fn retire(&self) {
+        match self {
+            Self::Remote(remote) => remote.retire(),
         }
     }
 }

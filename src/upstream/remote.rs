@@ -1,31 +1,183 @@
-//! A Pusher-compatible server over HTTP/1.1, with a pool of kept connections per worker. (Stub: the room is being built.)
+//! A Pusher-compatible server over HTTP/1.1, with a pool of kept connections per worker.
+//!
+//! The pool stands directly on `hyper::client::conn::http1`: cheaper per request than a general client (performance.md "Why"), and exact
+//! about what was sent. hyper gives a request back only if it is still in the connection's queue, i.e. before its head is even
+//! serialised; that is the one case in which it is sent again, once, on a fresh connection. Anything later is not.
 
-use http::{Request, Response};
+use std::io::Write as _;
+use std::sync::Arc;
+use std::time::Duration;
 
-use super::{Answer, Failure, Options, Payload};
+use http::header::{CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version};
+use hyper::body::Incoming;
+use tokio::time::timeout;
+
+use super::dial::Dialer;
+use super::pool::{Connection, Lease, Pool};
+use super::{Answer, Failure, Options, Payload, PoolStats};
 use crate::shutdown::Tasks;
+use crate::tls::TlsError;
 
 /// One worker's connections to the upstream server. Cloning gives another handle to the same pool.
+///
+/// It opens no more connections than there are requests in flight; who calls [`Remote::send`] bounds those.
 #[derive(Debug, Clone)]
-pub struct Remote {}
+pub struct Remote(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    dialer: Dialer,
+    /// `Arc` of its own: an answer that is still being read holds the way back to it.
+    pool: Arc<Pool>,
+    /// The authority as the value of `Host`.
+    host: HeaderValue,
+    timeout: Duration,
+}
+
+/// How the sending over one connection went.
+enum Attempt {
+    Answered(Response<Answer>),
+    /// The connection was dead before the first byte; here is the request again.
+    Unsent(Request<Payload>, hyper::Error),
+}
 
 impl Remote {
     /// A pool of its own, for one worker.
     ///
     /// # Errors
-    /// If the CA file cannot be read.
-    pub fn new(options: &Options, tasks: Tasks) -> Result<Self, crate::tls::TlsError> {
-        let _ = (options, tasks);
-        todo!()
+    /// If the URL names no server, or the CA file cannot be read.
+    pub fn new(options: &Options, tasks: Tasks) -> Result<Self, TlsError> {
+        let dialer = Dialer::new(options, tasks)?;
+        let unfit = |_invalid| TlsError::Url { url: options.url.to_string(), problem: "its host cannot be sent in a header" };
+        let host = HeaderValue::from_str(dialer.authority()).map_err(unfit)?;
+        let pool = Arc::new(Pool::new(options.max_idle, options.idle_timeout));
+        Ok(Self(Arc::new(Shared { dialer, pool, host, timeout: options.timeout })))
     }
 
     /// See [`super::Upstream::send`].
     ///
     /// # Errors
     /// [`Failure`].
-    #[expect(clippy::unused_async, reason = "stub")]
-    pub async fn send(&self, request: Request<Payload>) -> Result<Response<Answer>, Failure> {
-        let _ = request;
-        todo!()
+    pub async fn send(&self, mut request: Request<Payload>) -> Result<Response<Answer>, Failure> {
+        self.0.address(&mut request);
+        if let Some(kept) = self.0.pool.take() {
+            match self.0.exchange(kept, request).await? {
+                Attempt::Answered(answer) => return Ok(answer),
+                Attempt::Unsent(unsent, error) => {
+                    tracing::debug!(%error, "a kept connection was dead; the request goes over a fresh one");
+                    request = unsent;
+                }
+            }
+        }
+        let fresh = self.0.dialer.dial().await?;
+        self.0.pool.count_opened();
+        match self.0.exchange(fresh, request).await? {
+            Attempt::Answered(answer) => Ok(answer),
+            Attempt::Unsent(_, source) => Err(Failure::ClosedUnsent { upstream: self.0.upstream(), source }),
+        }
+    }
+
+    /// [`Options::timeout`]: `send` covers the time to the answer's head.
+    #[must_use]
+    pub fn timeout(&self) -> Duration {
+        self.0.timeout
+    }
+
+    /// What the pool holds and has done.
+    #[must_use]
+    pub fn stats(&self) -> PoolStats {
+        self.pool().stats()
+    }
+
+    /// Closes the idle connections and keeps none from now on.
+    pub fn retire(&self) {
+        self.pool().retire();
+    }
+
+    /// The value of `Host`: upstream's authority without its scheme's default port.
+    #[must_use]
+    pub fn host(&self) -> &HeaderValue {
+        &self.0.host
+    }
+
+    pub(super) fn pool(&self) -> &Pool {
+        &self.0.pool
+    }
+}
+
+impl Shared {
+    /// Sets what belongs to this hop. Values are replaced where they stand, so that the order of the headers is the caller's.
+    fn address(&self, request: &mut Request<Payload>) {
+        // An older caller's version would be sent on otherwise.
+        *request.version_mut() = Version::HTTP_11;
+        let length = request.body().length();
+        let expects_length = [Method::POST, Method::PUT, Method::PATCH].contains(request.method());
+        let headers = request.headers_mut();
+        headers.insert(HOST, self.host.clone());
+        // Framing is this hop's own: hyper would obey the caller's header.
+        headers.remove(TRANSFER_ENCODING);
+        if length > 0 || expects_length || headers.contains_key(CONTENT_LENGTH) {
+            set_content_length(headers, length);
+        }
+    }
+
+    /// Sends `request` over `connection` and waits for the head of the answer. Whatever goes wrong closes the connection.
+    async fn exchange(&self, mut connection: Connection, request: Request<Payload>) -> Result<Attempt, Failure> {
+        let Ok(sent) = timeout(self.timeout, connection.sender.try_send_request(request)).await else {
+            return Err(Failure::AnswerTimeout { upstream: self.upstream(), period: self.timeout });
+        };
+        match sent {
+            Ok(answer) => self.accept(connection, answer).map(Attempt::Answered),
+            Err(mut error) => match error.take_message() {
+                Some(unsent) => Ok(Attempt::Unsent(unsent, error.into_error())),
+                None => Err(Failure::after_sending(self.upstream(), error.into_error())),
+            },
+        }
+    }
+
+    fn accept(&self, connection: Connection, answer: Response<Incoming>) -> Result<Response<Answer>, Failure> {
+        if let Some(problem) = unfit(&answer) {
+            return Err(Failure::UnfitAnswer { upstream: self.upstream(), problem });
+        }
+        // hyper would speak HTTP/1.0 on a connection that answered so, even one that is kept alive: the next request would not go out
+        // exactly as it was sent.
+        let pool = (answer.version() == Version::HTTP_11).then(|| Arc::clone(&self.pool));
+        Ok(answer.map(|body| Answer::new(body, Lease::new(connection, pool))))
+    }
+
+    fn upstream(&self) -> String {
+        self.dialer.authority().to_owned()
+    }
+}
+
+/// Why an answer cannot be passed on, if it cannot. hyper would believe these; but `Transfer-Encoding` ends at this hop, and what it leaves
+/// behind would tell the caller another length (RFC 9112 6.3, threats.md H1-19) or a coding that is not undone.
+fn unfit(answer: &Response<Incoming>) -> Option<&'static str> {
+    if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
+        return Some("it switches protocols, which nobody asked for");
+    }
+    let mut codings = answer.headers().get_all(TRANSFER_ENCODING).iter();
+    let coding = codings.next()?;
+    if answer.headers().contains_key(CONTENT_LENGTH) {
+        Some("it has both a content-length and a transfer-encoding")
+    } else if codings.next().is_some() || !coding.as_bytes().eq_ignore_ascii_case(b"chunked") {
+        Some("it has a transfer-encoding other than chunked")
+    } else {
+        None
+    }
+}
+
+/// Makes `Content-Length` say `length`, once, in plain decimal. A caller's header that does so already stays, which is the usual case and
+/// allocates nothing.
+fn set_content_length(headers: &mut HeaderMap, length: u64) {
+    // 20 digits hold any u64.
+    let mut digits = [0; 20];
+    let mut rest = digits.as_mut_slice();
+    let written = write!(rest, "{length}").map(|()| 20 - rest.len()).unwrap_or_default();
+    let mut values = headers.get_all(CONTENT_LENGTH).iter();
+    let right = values.next().is_some_and(|value| value.as_bytes() == &digits[..written]) && values.next().is_none();
+    if !right {
+        headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
     }
 }

@@ -1,0 +1,105 @@
+//! `[[apps]]`: whose requests are authenticated.
+
+use std::collections::BTreeMap;
+
+use super::Server;
+use super::keys::is_loopback;
+use super::problem::Origin;
+use super::section::Section;
+use crate::gateway::UnknownApps;
+use crate::pusher::App;
+
+/// The secret of the demo app, which everybody knows.
+pub(super) const DEMO_SECRET: &str = "usher-secret";
+
+/// What `apps` and `rules` are where no file names them: a demo app, and the rule for announcements of staff members.
+pub(super) fn default_lists() -> String {
+    format!(
+        r#"
+        [[apps]]
+        id = "1001"
+        key = "usher-key"
+        secret = "{DEMO_SECRET}"
+
+        [[rules]]
+        name = "staff-assigned"
+        event = "staff-assigned"
+        channel = "{{hotelSlug}}-room-{{roomNumber}}-chat"
+        identity = ["/staff_id", "/staff_name"]
+        context = ["/conversation_id"]
+        "#
+    )
+}
+
+/// The apps, and the ids that were written, those of refused apps too, so that rules are not blamed for naming them.
+pub(super) fn read(root: &mut Section<'_>, server: &Server) -> (Vec<App>, Vec<String>) {
+    let mut taken = Taken::default();
+    let apps = root.sections("apps", |section| app(section, server, &mut taken));
+    if apps.is_empty() && server.unknown_apps == UnknownApps::Reject {
+        root.problem("apps", "There is no app, so every trigger would be refused. Add one, or set `server.unknown_apps` to \"forward\".");
+    }
+    let ids = apps.iter().map(|(id, _)| id.clone()).collect();
+    (apps.into_iter().filter_map(|(_, app)| app).collect(), ids)
+}
+
+/// Ids and keys, and the app that has each.
+#[derive(Default)]
+struct Taken {
+    ids: BTreeMap<String, String>,
+    keys: BTreeMap<String, String>,
+}
+
+fn app(section: &mut Section<'_>, server: &Server, taken: &mut Taken) -> (String, Option<App>) {
+    let id = section.required("id", "1001", |id| made_of(id, "-_"));
+    let key = section.required("key", "278d425bdf160c739803", |key| made_of(key, "-_.~"));
+    unique(section, "id", &id, &mut taken.ids);
+    unique(section, "key", &key, &mut taken.keys);
+    let own = ["id", "key"].into_iter().any(|key| section.origin(key) != Origin::Default);
+    let secret = section.secret("secret", "secret_file").map(|given| {
+        // The demo secret belongs to the demo app: an app that is half configured by variables does not inherit it.
+        let inherited = own && section.origin("secret") == Origin::Default && section.origin("secret_file") == Origin::Default;
+        given.filter(|_| !inherited).map(|(_, secret)| secret)
+    });
+    if secret == Ok(None) {
+        let message = format!(
+            "The app has no secret. Set `{}`, name a file in `{}`, or set {}.",
+            section.key("secret"),
+            section.key("secret_file"),
+            super::problem::variable(&section.key("secret"))
+        );
+        section.missing("secret", message);
+    }
+    let Ok(Some(secret)) = secret else { return (id, None) };
+    warn(section, server, &id, &secret);
+    let app = App::new(&id, &key, &secret);
+    (id, Some(app))
+}
+
+fn warn(section: &mut Section<'_>, server: &Server, id: &str, secret: &str) {
+    if !id.bytes().all(|byte| byte.is_ascii_digit()) {
+        let key = section.key("id");
+        section.report.warnings.push(format!("`{key}`: the Python library takes an app id of digits only, and this one has others."));
+    }
+    if secret == DEMO_SECRET && !is_loopback(server.listen) {
+        let key = section.key("secret");
+        section.report.warnings.push(format!(
+            "`{key}`: this is the demo app's secret, which everybody knows, and others can reach `server.listen`; give the app a secret of its own."
+        ));
+    }
+}
+
+fn made_of(text: &str, signs: &str) -> Result<(), String> {
+    let fits = text.chars().all(|c| c.is_ascii_alphanumeric() || signs.contains(c));
+    let signs: Vec<_> = signs.chars().map(String::from).collect();
+    if fits { Ok(()) } else { Err(format!("It stands in paths, so only ASCII letters, digits and {} may be in it.", signs.join(" "))) }
+}
+
+fn unique(section: &mut Section<'_>, key: &str, value: &str, taken: &mut BTreeMap<String, String>) {
+    let this = section.key(key);
+    match taken.get(value) {
+        Some(other) if !value.is_empty() => section.problem(key, format!("`{other}` is the same. Each app has its own {key}.")),
+        _ => {
+            taken.insert(value.to_owned(), this);
+        }
+    }
+}

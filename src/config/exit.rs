@@ -1,0 +1,99 @@
+//! `[upstream]`: where requests go, as an address or as the name of one of Pusher's clusters.
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use http::Uri;
+
+use super::keys::path;
+use super::problem::quote;
+use super::section::Section;
+use crate::upstream::Options;
+
+/// Reads the section. One of `url` and `cluster` is the only key without a default.
+pub(super) fn upstream(section: &mut Section<'_>) -> Options {
+    let some_time = || Duration::from_millis(1)..=Duration::from_hours(1);
+    Options {
+        url: address(section),
+        timeout: section.duration("timeout", Duration::from_secs(3), some_time()),
+        connect_timeout: section.duration("connect_timeout", Duration::from_secs(1), some_time()),
+        idle_timeout: section.duration("idle_timeout", Duration::from_secs(20), some_time()),
+        max_idle: section.count("max_idle", 256, 0..=65_536),
+        ca_file: path(section.text("ca_file")),
+    }
+}
+
+/// Whether `url` names the address that usher listens on by itself.
+pub(super) fn is_own_address(url: &Uri, listen: SocketAddr) -> bool {
+    let default_port = if url.scheme_str() == Some("https") { 443 } else { 80 };
+    let host = url.host().unwrap_or_default();
+    let ip = match host.trim_matches(['[', ']']).parse::<IpAddr>() {
+        Ok(ip) => Some(ip.to_canonical()),
+        Err(_) if host.eq_ignore_ascii_case("localhost") => Some(IpAddr::from([127, 0, 0, 1])),
+        Err(_) => None,
+    };
+    let listens = listen.ip().to_canonical();
+    let meets = |ip: IpAddr| ip == listens || ip.is_unspecified() || (listens.is_unspecified() && ip.is_loopback());
+    listen.port() != 0 && url.port_u16().unwrap_or(default_port) == listen.port() && ip.is_some_and(meets)
+}
+
+fn address(section: &mut Section<'_>) -> Uri {
+    let refused = match section.either("url", "cluster") {
+        Ok(Some(("cluster", name))) => cluster(&name).map_err(|message| ("cluster", message)),
+        Ok(Some((_, url))) => server(&url).map_err(|message| ("url", message)),
+        Ok(None) => {
+            section.missing(
+                "url",
+                "Where to forward to is not set. Set `upstream.url` (USHER_UPSTREAM__URL) to a Pusher-compatible server, e.g. \
+                 \"http://127.0.0.1:6002\", or `upstream.cluster` to the name of one of Pusher's clusters, e.g. \"eu\".",
+            );
+            return Uri::default();
+        }
+        Err(_) => return Uri::default(),
+    };
+    refused.unwrap_or_else(|(key, message)| {
+        section.problem(key, message);
+        Uri::default()
+    })
+}
+
+/// Pusher's API host of a cluster (`pusher-protocol.md` 1.1).
+fn cluster(name: &str) -> Result<Uri, String> {
+    let is_name = name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-');
+    let is_label = is_name && name.len() <= 32 && !name.starts_with('-') && !name.ends_with('-');
+    let url = if is_label { format!("https://api-{name}.pusher.com").parse().ok() } else { None };
+    url.ok_or_else(|| format!("{} is not the name of a cluster. Write it as Pusher's dashboard shows it: \"mt1\", \"eu\", \"ap1\".", quote(name)))
+}
+
+/// A server's address: scheme, host, port and nothing else. The text is not repeated in messages, for it may hold a password.
+fn server(text: &str) -> Result<Uri, String> {
+    const FORM: &str = "Write scheme, host and port alone, e.g. \"https://api-eu.pusher.com\" or \"http://127.0.0.1:6002\".";
+    if text == "local" {
+        return Err("The embedded broker is not in this version. Name a Pusher-compatible server, e.g. \"http://127.0.0.1:6002\".".to_owned());
+    }
+    let refuse = |reason: &str| Err(format!("{reason} {FORM}"));
+    let Some((scheme, rest)) = text.split_once("://") else { return refuse("The address has no scheme.") };
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    if authority.contains('@') {
+        return refuse("Credentials in the address are not used: the apps' secrets sign the requests.");
+    }
+    match scheme.to_ascii_lowercase().as_str() {
+        "http" | "https" => {}
+        "ws" | "wss" => return refuse("This is a WebSocket address, but the HTTP API is meant."),
+        _ => return refuse("The scheme must be http or https."),
+    }
+    match rest.strip_prefix(authority).unwrap_or_default() {
+        "" | "/" => {}
+        more if more.contains('#') => return refuse("The address has a fragment (#…)."),
+        more if more.contains('?') => return refuse("The address has a query (?…), but each request brings its own."),
+        _ => return refuse("The address has a path, but requests are signed for their own path and go out under no other."),
+    }
+    let Ok(url) = text.parse::<Uri>() else { return refuse("The address cannot be read.") };
+    if url.host().is_none_or(|host| host.trim_matches(['[', ']']).is_empty()) {
+        return refuse("The address has no host.");
+    }
+    if authority.len() > url.host().map_or(0, str::len) && url.port_u16().is_none_or(|port| port == 0) {
+        return refuse("The port must be a number from 1 to 65535.");
+    }
+    Ok(url)
+}

@@ -1,0 +1,179 @@
+//! The keys of the plain sections with their defaults and bounds, and what must hold between them. `config/usher.toml` describes them.
+
+use std::net::SocketAddr;
+use std::ops::RangeInclusive;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::problem::{Origin, Problem, quote};
+use super::report::{Report, nearest};
+use super::section::Section;
+use super::tree::Table;
+use super::unit::{GIB, KIB, MIB, show_duration};
+use super::{Admin, Config, Log, LogFormat, Server, Token, apps, exit, rules};
+use crate::gateway::UnknownApps;
+use crate::{assignment, gateway, tls};
+
+/// A time-out that must be there.
+const SOME_TIME: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_hours(1);
+/// A wait that may be none at all.
+const ANY_TIME: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_hours(1);
+/// A token that can be guessed protects nothing.
+const SHORT_TOKEN: usize = 16;
+
+/// Reads the whole tree. The result is usable only if `report` has no problem then.
+pub(super) fn read(tree: Table, report: &mut Report) -> Config {
+    let mut config = Section::root(tree, report, |root| {
+        let server = root.section("server", server);
+        let admin = root.section("admin", admin);
+        let upstream = root.section("upstream", exit::upstream);
+        let limits = root.section("limits", limits);
+        let assignments = root.section("assignments", assignments);
+        let log = root.section("log", log);
+        let (apps, ids) = apps::read(root, &server);
+        let rules = rules::read(root, &ids);
+        Config { server, admin, upstream, limits, assignments, log, apps, rules, warnings: Vec::new() }
+    });
+    agree(&config, report);
+    report.refuse_unknown();
+    config.warnings.append(&mut report.warnings);
+    config
+}
+
+fn server(section: &mut Section<'_>) -> Server {
+    Server {
+        listen: section.parsed("listen", SocketAddr::from(([127, 0, 0, 1], 6001)), address),
+        workers: section.count("workers", 0, 0..=1024),
+        unknown_apps: section.choice("unknown_apps", [("reject", UnknownApps::Reject), ("forward", UnknownApps::Forward)], UnknownApps::Reject),
+        drain_period: section.duration("drain_period", Duration::from_secs(20), ANY_TIME),
+        tls: section.section("tls", certificate),
+    }
+}
+
+fn certificate(section: &mut Section<'_>) -> Option<tls::Files> {
+    let (certificate, key) = (section.text("certificate"), section.text("key"));
+    match (certificate.is_empty(), key.is_empty()) {
+        (true, true) => return None,
+        (false, false) => {}
+        (false, true) => section.problem("key", "The certificate has no key: set `server.tls.key` to its file as well, or neither."),
+        (true, false) => section.problem("certificate", "The key has no certificate: set `server.tls.certificate` to its file as well, or neither."),
+    }
+    Some(tls::Files { certificate: certificate.into(), key: key.into() })
+}
+
+fn admin(section: &mut Section<'_>) -> Admin {
+    let listen = section.parsed("listen", SocketAddr::from(([127, 0, 0, 1], 9601)), address);
+    let token = section.secret("token", "token_file");
+    if let Ok(Some((given, token))) = &token {
+        if !token.bytes().all(|byte| byte.is_ascii_graphic()) {
+            section.problem(given, "The token must be sendable as a bearer token: ASCII letters, digits and signs, without spaces.");
+        } else if token.len() < SHORT_TOKEN && !is_loopback(listen) {
+            let key = section.key(given);
+            section
+                .report
+                .warnings
+                .push(format!("`{key}`: a token of fewer than {SHORT_TOKEN} characters can be guessed; `openssl rand -hex 32` makes one."));
+        }
+    }
+    if token == Ok(None) && !is_loopback(listen) {
+        section.problem(
+            "listen",
+            "Others can reach this address, so it needs a token. Set `admin.token_file` or USHER_ADMIN__TOKEN, or listen on 127.0.0.1.",
+        );
+    }
+    Admin { listen, token: token.ok().flatten().map(|(_, token)| Token(token)), decisions: section.count("decisions", 1000, 0..=1_000_000) }
+}
+
+fn limits(section: &mut Section<'_>) -> gateway::Limits {
+    let limits = gateway::Limits {
+        max_head: section.size("max_head", 16 * KIB, 8 * KIB..=MIB),
+        max_headers: section.count("max_headers", 100, 10..=10_000),
+        max_target: section.size("max_target", 8 * KIB, 256..=MIB),
+        max_body: section.size("max_body", MIB, KIB..=GIB),
+        head_timeout: section.duration("head_timeout", Duration::from_secs(10), SOME_TIME),
+        body_timeout: section.duration("body_timeout", Duration::from_secs(10), SOME_TIME),
+        idle_timeout: section.duration("idle_timeout", Duration::from_secs(75), SOME_TIME),
+        max_connections: section.count("max_connections", 10_000, 1..=10_000_000),
+        max_requests: section.count("max_requests", 4096, 1..=10_000_000),
+        max_wait: section.duration("max_wait", Duration::from_secs(1), ANY_TIME),
+    };
+    if limits.max_target > limits.max_head && !section.report.is_faulty("limits.max_head") {
+        section.problem("max_target", "A target is part of its head: `limits.max_target` must not be greater than `limits.max_head`.");
+    }
+    limits
+}
+
+fn assignments(section: &mut Section<'_>) -> assignment::Bounds {
+    assignment::Bounds {
+        max_channels: section.count("max_channels", 1_000_000, 1..=100_000_000),
+        max_waiters_per_channel: section.count("max_waiters_per_channel", 256, 0..=1_000_000),
+        max_waiters: section.count("max_waiters", 10_000, 0..=10_000_000),
+        doubt_period: section.duration("doubt_period", Duration::from_secs(30), SOME_TIME),
+    }
+}
+
+fn log(section: &mut Section<'_>) -> Log {
+    Log {
+        format: section.choice("format", [("human", LogFormat::Human), ("json", LogFormat::Json)], LogFormat::Human),
+        level: section.parsed("level", "info".to_owned(), level),
+    }
+}
+
+/// What must hold between sections, once each of them is read.
+fn agree(config: &Config, report: &mut Report) {
+    let mut problem = |keys: [&str; 2], message: String| {
+        if keys.iter().any(|key| report.is_faulty(key)) {
+            return;
+        }
+        // The fault lies with the one that was written, the other being the default; or with the first.
+        let key = keys.into_iter().find(|key| report.origin(key) != Origin::Default).unwrap_or(keys[0]);
+        report.problem(Problem { origin: report.origin(key), key: key.to_owned(), message, suggestion: None });
+    };
+    if config.assignments.doubt_period <= config.upstream.timeout {
+        let message = format!(
+            "Upstream may still apply a request that timed out, so `assignments.doubt_period` ({}) must be longer than `upstream.timeout` ({}).",
+            show_duration(config.assignments.doubt_period),
+            show_duration(config.upstream.timeout)
+        );
+        problem(["assignments.doubt_period", "upstream.timeout"], message);
+    }
+    if config.server.listen == config.admin.listen && config.server.listen.port() != 0 {
+        let message = format!("`server.listen` and `admin.listen` are the same address, {}. Give each its own port.", config.admin.listen);
+        problem(["admin.listen", "server.listen"], message);
+    }
+    if exit::is_own_address(&config.upstream.url, config.server.listen) {
+        let message = "This is where usher itself listens: it would forward every request to itself. Name the server behind it.".to_owned();
+        problem(["upstream.url", "server.listen"], message);
+    }
+}
+
+/// Whether only this machine reaches `address`.
+pub(super) fn is_loopback(address: SocketAddr) -> bool {
+    address.ip().to_canonical().is_loopback()
+}
+
+fn address(text: &str) -> Result<SocketAddr, String> {
+    let forms = "Write an IP address and a port: \"127.0.0.1:6001\", \"0.0.0.0:6001\" for all of this machine's, or \"[::1]:6001\".";
+    text.parse().map_err(|_| format!("{} is not an address to listen on. {forms}", quote(text)))
+}
+
+/// A bare word must be a level: as a filter a misspelt one would name a module, and silence all others.
+fn level(text: &str) -> Result<String, String> {
+    const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
+    let forms = || format!("Write one of {}, or a filter such as \"info,usher::gateway=debug\".", LEVELS.join(", "));
+    for word in text.split(',').map(str::trim).filter(|part| !part.contains(['=', '[', ']', '{', '}'])) {
+        if !LEVELS.iter().any(|level| level.eq_ignore_ascii_case(word)) {
+            let meant = nearest(word, LEVELS.into_iter()).map(|level| format!(" Did you mean \"{level}\"?")).unwrap_or_default();
+            return Err(format!("{} is no level.{meant} {}", quote(word), forms()));
+        }
+    }
+    match tracing_subscriber::EnvFilter::builder().parse(text) {
+        Ok(_) => Ok(text.to_owned()),
+        Err(error) => Err(format!("{} is no filter: {error}. {}", quote(text), forms())),
+    }
+}
+
+/// The path in `text`; none if it is empty.
+pub(super) fn path(text: String) -> Option<PathBuf> {
+    (!text.is_empty()).then(|| text.into())
+}

@@ -1,0 +1,131 @@
+//! Gathers the tree: the file, over it the variables `USHER_…`, over these the flags. `USHER_LIMITS__MAX_HEAD` is `limits.max_head`,
+//! `USHER_APPS__0__SECRET` the secret of the first app.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+use std::sync::Arc;
+
+use super::Sources;
+use super::apps::default_lists;
+use super::problem::{Origin, Problem, Problems};
+use super::tree::{self, Node, Table, Value};
+
+/// The variable that names the file. It is no key.
+pub(super) const FILE_VARIABLE: &str = "USHER_CONFIG";
+
+const PREFIX: &str = "USHER_";
+/// No sane file is larger; a device or a log given by mistake is not read for ever.
+const MAX_FILE: u64 = 4 * 1024 * 1024;
+
+/// The file's tree; without a file the empty one.
+///
+/// # Errors
+/// If it cannot be read or is not TOML: then nothing can be said of its keys.
+pub(super) fn read_file(path: Option<&Path>) -> Result<Table, Problems> {
+    let Some(path) = path else { return Ok(Table::new()) };
+    let path: Arc<Path> = path.into();
+    let unreadable = |origin, message| Problems::from(Problem { origin, key: String::new(), message, suggestion: None });
+    let bytes = read(&path).map_err(|error| {
+        unreadable(Origin::File(Arc::clone(&path)), format!("The configuration file cannot be read: {error}. Check the path and its permissions."))
+    })?;
+    match String::from_utf8(bytes) {
+        Ok(text) => tree::parse(&path, &text),
+        Err(error) => {
+            let valid = error.utf8_error().valid_up_to();
+            let text = String::from_utf8_lossy(error.as_bytes());
+            Err(unreadable(tree::place(&path, &text, valid), "The file is not UTF-8 from here on. Save it as UTF-8.".to_owned()))
+        }
+    }
+}
+
+/// Completes `tree` by the default lists, lays variables and flags over it, and returns those that find no place in it.
+pub(super) fn overlay(tree: &mut Table, sources: &Sources) -> Vec<Problem> {
+    for (key, list) in tree::built_in(&default_lists()) {
+        tree.entry(key).or_insert(list);
+    }
+    let mut problems = Vec::new();
+    for (path, origin, value) in variables(&sources.environment, &mut problems).into_iter().chain(flags(&sources.flags)) {
+        let key = path.join(".");
+        let leaf = Node { origin: origin.clone(), value: Value::Raw(value) };
+        if let Err(message) = set(tree, &path, leaf) {
+            problems.push(Problem { origin, key, message, suggestion: None });
+        }
+    }
+    problems
+}
+
+fn read(path: &Path) -> std::io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    File::open(path)?.take(MAX_FILE + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > MAX_FILE {
+        return Err(std::io::Error::new(std::io::ErrorKind::FileTooLarge, "it is larger than 4MiB"));
+    }
+    Ok(bytes)
+}
+
+type Leaf = (Vec<String>, Origin, String);
+
+/// The variables with our prefix, sections before their keys and list elements in their order.
+fn variables(environment: &[(String, String)], problems: &mut Vec<Problem>) -> Vec<Leaf> {
+    let mut leaves = BTreeMap::new();
+    for (name, value) in environment {
+        let Some(rest) = name.strip_prefix(PREFIX).filter(|_| name != FILE_VARIABLE) else { continue };
+        let origin = Origin::Variable(name.clone());
+        let path: Vec<String> = rest.split("__").map(str::to_lowercase).collect();
+        if rest.to_uppercase() == *rest {
+            leaves.insert(path.iter().map(|name| (name.parse::<usize>().ok(), name.clone())).collect::<Vec<_>>(), (path, origin, value.clone()));
+        } else {
+            let message = "The names of variables are upper-case.".to_owned();
+            problems.push(Problem { origin, key: path.join("."), message, suggestion: Some(name.to_uppercase()) });
+        }
+    }
+    leaves.into_values().collect()
+}
+
+fn flags(flags: &[(String, String)]) -> impl Iterator<Item = Leaf> {
+    flags.iter().map(|(key, value)| (key.split('.').map(str::to_owned).collect(), Origin::Flag(key.clone()), value.clone()))
+}
+
+fn set(table: &mut Table, path: &[String], leaf: Node) -> Result<(), String> {
+    match path {
+        [] => Ok(()),
+        [name] => {
+            table.insert(name.clone(), leaf);
+            Ok(())
+        }
+        [name, rest @ ..] => descend(table.entry(name.clone()).or_insert_with(|| empty(rest, &leaf.origin)), name, rest, leaf),
+    }
+}
+
+/// Sets `leaf` at `path` below `node`, which is called `name`.
+fn descend(node: &mut Node, name: &str, path: &[String], leaf: Node) -> Result<(), String> {
+    let items = match &mut node.value {
+        Value::Table(table) => return set(table, path, leaf),
+        Value::List(items) => items,
+        other => return Err(format!("`{name}` is {} elsewhere ({}) and holds no keys. Set it in one way only.", other.kind(), node.origin)),
+    };
+    let [index, rest @ ..] = path else { return Ok(()) };
+    let count = items.len();
+    let index = index.parse().ok().filter(|&index: &usize| index <= count).ok_or_else(|| {
+        let example = leaf.origin.spell(&format!("{name}.{count}"));
+        format!("`{name}` is a list of {count}: name an element by its number, from 0; {count} (`{example}`) makes a new one.")
+    })?;
+    if index == count {
+        items.push(empty(rest, &leaf.origin));
+    }
+    match (items.get_mut(index), rest) {
+        (Some(item), []) => *item = leaf,
+        (Some(item), rest) => return descend(item, name, rest, leaf),
+        (None, _) => {}
+    }
+    Ok(())
+}
+
+/// What holds the first name of `path`: a list if it is a number, else a table.
+fn empty(path: &[String], origin: &Origin) -> Node {
+    let is_index = path.first().is_some_and(|name| name.parse::<usize>().is_ok());
+    let value = if is_index { Value::List(Vec::new()) } else { Value::Table(Table::new()) };
+    Node { origin: origin.clone(), value }
+}

@@ -1,0 +1,155 @@
+//! What is wrong with a configuration: every fault at once, each with where it stands, which key it is about and how to mend it.
+//! No text here ever holds the value of a secret.
+
+use std::fmt;
+use std::path::Path;
+use std::sync::Arc;
+
+/// Where a value came from. Later variants win over earlier ones.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub enum Origin {
+    /// Nowhere: the built-in default, or nothing at all.
+    #[default]
+    Default,
+    /// The file as a whole: it cannot be read.
+    File(Arc<Path>),
+    /// A place in the file.
+    Line {
+        /// The file.
+        path: Arc<Path>,
+        /// Counted from 1.
+        line: usize,
+        /// In characters, counted from 1.
+        column: usize,
+    },
+    /// An environment variable, by its name.
+    Variable(String),
+    /// A flag, by its dotted key.
+    Flag(String),
+}
+
+/// One fault.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    /// Where it stands.
+    pub origin: Origin,
+    /// The key with the names of its sections, e.g. `limits.max_head` or `apps.0.secret`; empty: the document as a whole.
+    pub key: String,
+    /// Sentences that name the cause and the cure.
+    pub message: String,
+    /// What was probably meant, spelled as it would be written at `origin`.
+    pub suggestion: Option<String>,
+}
+
+/// All faults of a configuration, in the order of their origins; never empty.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problems(Vec<Problem>);
+
+impl Origin {
+    /// The strength of this source: a value of a higher one replaces a value of a lower one.
+    pub(super) const fn rank(&self) -> u8 {
+        match self {
+            Self::Default => 0,
+            Self::File(_) | Self::Line { .. } => 1,
+            Self::Variable(_) => 2,
+            Self::Flag(_) => 3,
+        }
+    }
+
+    /// The line in the file, if it is a place in one.
+    #[must_use]
+    pub const fn line(&self) -> Option<usize> {
+        match self {
+            Self::Line { line, .. } => Some(*line),
+            Self::Default | Self::File(_) | Self::Variable(_) | Self::Flag(_) => None,
+        }
+    }
+
+    /// `key` as one would write it at this place.
+    pub(super) fn spell(&self, key: &str) -> String {
+        match self {
+            Self::Variable(_) => variable(key),
+            Self::Default | Self::File(_) | Self::Line { .. } | Self::Flag(_) => key.to_owned(),
+        }
+    }
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Default => f.write_str("not set"),
+            Self::File(path) => write!(f, "{}", path.display()),
+            Self::Line { path, line, column } => write!(f, "{}:{line}:{column}", path.display()),
+            Self::Variable(name) => write!(f, "{}", name.escape_debug()),
+            Self::Flag(_) => f.write_str("flag"),
+        }
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.origin)?;
+        if !self.key.is_empty() {
+            // A quoted key of the file may hold anything; the terminal shall not obey it.
+            write!(f, ": {}", self.key.escape_debug())?;
+        }
+        write!(f, "\n    {}", self.message)?;
+        match &self.suggestion {
+            Some(suggestion) => write!(f, "\n    Did you mean `{suggestion}`?"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Problems {
+    /// An error of all of them in reading order, if there are any.
+    pub(super) fn check(mut problems: Vec<Problem>) -> Result<(), Self> {
+        problems.sort_by(|left, right| left.origin.cmp(&right.origin));
+        if problems.is_empty() { Ok(()) } else { Err(Self(problems)) }
+    }
+
+    /// Every fault, in the order of their origins: what is missing, then the file by line, the variables, the flags.
+    pub fn iter(&self) -> std::slice::Iter<'_, Problem> {
+        self.0.iter()
+    }
+}
+
+impl<'a> IntoIterator for &'a Problems {
+    type Item = &'a Problem;
+    type IntoIter = std::slice::Iter<'a, Problem>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.iter()
+    }
+}
+
+impl From<Problem> for Problems {
+    fn from(problem: Problem) -> Self {
+        Self(vec![problem])
+    }
+}
+
+impl fmt::Display for Problems {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, problem) in self.iter().enumerate() {
+            f.write_str(if index == 0 { "" } else { "\n\n" })?;
+            problem.fmt(f)?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Problems {}
+
+/// The environment variable of a dotted key.
+pub(super) fn variable(key: &str) -> String {
+    format!("USHER_{}", key.to_uppercase().replace('.', "__"))
+}
+
+/// A value as a message shows it: quoted, without control characters, cut to a readable length. Never for secrets.
+pub(super) fn quote(value: &str) -> String {
+    const SHOWN: usize = 60;
+    let shown: String = value.chars().take(SHOWN).flat_map(char::escape_debug).collect();
+    let more = if value.chars().nth(SHOWN).is_some() { "…" } else { "" };
+    format!("\"{shown}{more}\"")
+}

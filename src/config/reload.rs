@@ -1,0 +1,39 @@
+//! What a running gateway cannot take over from a new configuration.
+
+use super::Config;
+
+impl Config {
+    /// The keys that differ in `new` and take effect only after a restart. Everything else is applied on SIGHUP: `apps`, `rules`,
+    /// `server.unknown_apps`, and those `limits` that are looked at for every request. The limits that shape a connection while it is
+    /// accepted, and the number of connections, are set up once.
+    #[must_use]
+    pub fn reloadable_difference(&self, new: &Self) -> Vec<&'static str> {
+        let fixed = [
+            ("server.listen", self.server.listen == new.server.listen),
+            ("server.workers", self.server.workers == new.server.workers),
+            ("server.drain_period", self.server.drain_period == new.server.drain_period),
+            ("server.tls", self.server.tls == new.server.tls),
+            ("admin.listen", self.admin.listen == new.admin.listen),
+            ("admin.token", self.admin.token == new.admin.token),
+            ("admin.decisions", self.admin.decisions == new.admin.decisions),
+            ("upstream.url", self.upstream.url == new.upstream.url),
+            ("upstream.timeout", self.upstream.timeout == new.upstream.timeout),
+            ("upstream.connect_timeout", self.upstream.connect_timeout == new.upstream.connect_timeout),
+            ("upstream.idle_timeout", self.upstream.idle_timeout == new.upstream.idle_timeout),
+            ("upstream.max_idle", self.upstream.max_idle == new.upstream.max_idle),
+            ("upstream.ca_file", self.upstream.ca_file == new.upstream.ca_file),
+            ("limits.max_head", self.limits.max_head == new.limits.max_head),
+            ("limits.max_headers", self.limits.max_headers == new.limits.max_headers),
+            ("limits.head_timeout", self.limits.head_timeout == new.limits.head_timeout),
+            ("limits.idle_timeout", self.limits.idle_timeout == new.limits.idle_timeout),
+            ("limits.max_connections", self.limits.max_connections == new.limits.max_connections),
+            ("assignments.max_channels", self.assignments.max_channels == new.assignments.max_channels),
+            ("assignments.max_waiters_per_channel", self.assignments.max_waiters_per_channel == new.assignments.max_waiters_per_channel),
+            ("assignments.max_waiters", self.assignments.max_waiters == new.assignments.max_waiters),
+            ("assignments.doubt_period", self.assignments.doubt_period == new.assignments.doubt_period),
+            ("log.format", self.log.format == new.log.format),
+            ("log.level", self.log.level == new.log.level),
+        ];
+        fixed.into_iter().filter(|(_, same)| !same).map(|(key, _)| key).collect()
+    }
+}

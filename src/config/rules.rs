@@ -1,0 +1,96 @@
+//! `[[rules]]`: what is watched. The rules check themselves; here their errors find their lines.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::problem::{Origin, Problem, quote};
+use super::report::nearest;
+use super::section::Section;
+use crate::rules::{Mode, Rule, RuleError, RuleSpec};
+
+/// The rules, for apps with these `ids`.
+pub(super) fn read(root: &mut Section<'_>, ids: &[String]) -> Vec<Rule> {
+    let mut names = BTreeMap::new();
+    root.sections("rules", |section| rule(section, ids, &mut names)).into_iter().flatten().collect()
+}
+
+fn rule(section: &mut Section<'_>, ids: &[String], names: &mut BTreeMap<String, String>) -> Option<Rule> {
+    let modes = [("enforce", Mode::Enforce), ("observe", Mode::Observe), ("off", Mode::Off)];
+    let apps = section.texts("apps");
+    let spec = RuleSpec {
+        name: section.required("name", "staff-assigned", |_| Ok(())),
+        event: section.required("event", "staff-assigned", |_| Ok(())),
+        channel: section.required("channel", "{hotelSlug}-room-{roomNumber}-chat", |_| Ok(())),
+        identity: texts(section, "identity"),
+        context: texts(section, "context"),
+        filter: section.json("where"),
+        released_by: texts(section, "released_by"),
+        remember_for: section.duration("remember_for", Duration::from_hours(24), Duration::from_secs(1)..=Duration::from_hours(24 * 365)),
+        mode: section.choice("mode", modes, Mode::Enforce),
+        apps: apps.iter().map(|(id, _)| id.clone()).collect(),
+    };
+    if spec.identity.is_empty() {
+        section.missing("identity", "No pointer says who is assigned. Name one or more in the event's data, e.g. identity = [\"/staff_id\"].");
+    }
+    known(section, apps, ids);
+    let this = section.key("name");
+    match names.get(&spec.name) {
+        Some(other) if !spec.name.is_empty() => section.problem("name", format!("`{other}` is the same. Each rule has its own name.")),
+        _ => {
+            names.insert(spec.name.clone(), this);
+        }
+    }
+    Rule::new(spec).map_err(|errors| refuse(section, errors)).ok()
+}
+
+/// Reports each error at the line of its key, but for keys that are known to be wrong: the rule has only seen what was left of them.
+fn refuse(section: &mut Section<'_>, errors: Vec<RuleError>) {
+    let errors: Vec<_> = errors.into_iter().filter(|error| !section.report.is_faulty(&section.key(error.key))).collect();
+    for RuleError { key, problem: message } in errors {
+        let problem = Problem { origin: section.origin(key), key: section.key(key), message, suggestion: None };
+        section.report.problems.push(problem);
+    }
+}
+
+fn texts(section: &mut Section<'_>, key: &str) -> Vec<String> {
+    section.texts(key).into_iter().map(|(text, _)| text).collect()
+}
+
+fn known(section: &mut Section<'_>, apps: Vec<(String, Origin)>, ids: &[String]) {
+    for (id, origin) in apps {
+        if !ids.contains(&id) {
+            let suggestion = nearest(&id, ids.iter().map(String::as_str)).map(str::to_owned);
+            let message = format!("No app has the id {}. Name apps of `[[apps]]`, or leave the list empty for all of them.", quote(&id));
+            section.problem_at(origin, "apps", message, suggestion);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::config::report::Report;
+    use crate::config::tree;
+
+    #[test]
+    fn errors_of_a_rule_find_their_lines() {
+        let text = "[[rules]]\nname = 7\n\nidentity = [\"a\", \"b\"]\n";
+        let tree = tree::parse(&Path::new("x.toml").into(), text).unwrap();
+        let error = |key, problem: &str| RuleError { key, problem: problem.to_owned() };
+        let errors = vec![error("name", "known"), error("identity", "one"), error("identity", "two"), error("channel", "absent")];
+        let mut report = Report::default();
+        Section::root(tree, &mut report, |root| {
+            root.sections("rules", |section| {
+                section.text("name");
+                section.texts("identity");
+                refuse(section, errors.clone());
+            });
+        });
+        let found: Vec<_> =
+            report.problems[1..].iter().map(|problem| (problem.origin.line(), problem.key.as_str(), problem.message.as_str())).collect();
+        let expected = [(Some(4), "rules.0.identity", "one"), (Some(4), "rules.0.identity", "two"), (Some(1), "rules.0.channel", "absent")];
+        assert_eq!(found, expected);
+    }
+}

@@ -1,0 +1,295 @@
+//! Reads one section of the tree: every typed getter takes its key out, checks it and collects what is wrong, so that one pass finds all
+//! faults. What nobody took is unknown. A new key is one getter in the function that reads its section.
+
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use super::problem::{Origin, Problem, quote};
+use super::report::{Report, nearest};
+use super::tree::{Node, Table, Value};
+use super::unit;
+
+/// One table being read. Getters return a usable value even if what is written is not: the problem is in the report then.
+pub(super) struct Section<'r> {
+    path: String,
+    table: Table,
+    origin: Origin,
+    /// Something else stands where this section should: its keys are not missed as well.
+    misplaced: bool,
+    pub(super) report: &'r mut Report,
+}
+
+/// What was written was refused, and the report says why.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Refused;
+
+impl<'r> Section<'r> {
+    /// Reads the whole tree with `read`, and refuses what it left.
+    pub(super) fn root<T>(tree: Table, report: &'r mut Report, read: impl FnOnce(&mut Section<'_>) -> T) -> T {
+        let mut root = Section { path: String::new(), table: tree, origin: Origin::Default, misplaced: false, report };
+        let result = read(&mut root);
+        root.leave();
+        result
+    }
+
+    /// Reads the table `key` with `read`; an absent one is empty.
+    pub(super) fn section<T>(&mut self, key: &str, read: impl FnOnce(&mut Section<'_>) -> T) -> T {
+        let path = self.key(key);
+        let node = self.table.remove(key).unwrap_or_else(|| Node { origin: Origin::Default, value: Value::Table(Table::new()) });
+        self.report.enter(path.clone(), node.origin.clone());
+        self.enter(path, node, read)
+    }
+
+    /// Reads the list of tables `key`, each with `read`.
+    pub(super) fn sections<T>(&mut self, key: &str, mut read: impl FnMut(&mut Section<'_>) -> T) -> Vec<T> {
+        let path = self.key(key);
+        self.report.enter(path.clone(), self.table.get(key).map_or(Origin::Default, |node| node.origin.clone()));
+        let Some(node) = self.table.remove(key) else { return Vec::new() };
+        let Value::List(items) = structured(node.value, &node.origin) else {
+            let message =
+                format!("`{path}` is a list of tables. Write `[[{path}]]` above each, or set variables such as USHER_{}__0__….", path.to_uppercase());
+            self.report.problem(Problem { origin: node.origin, key: path, message, suggestion: None });
+            return Vec::new();
+        };
+        items.into_iter().enumerate().map(|(index, item)| self.enter(format!("{path}.{index}"), item, &mut read)).collect()
+    }
+
+    /// The full dotted name of `key`.
+    pub(super) fn key(&self, key: &str) -> String {
+        if self.path.is_empty() { key.to_owned() } else { format!("{}.{key}", self.path) }
+    }
+
+    /// Where the value of `key` stands; of an absent one: where the section begins.
+    pub(super) fn origin(&self, key: &str) -> Origin {
+        match self.report.origin(&self.key(key)) {
+            Origin::Default => self.origin.clone(),
+            origin => origin,
+        }
+    }
+
+    /// Reports a problem with `key`.
+    pub(super) fn problem(&mut self, key: &str, message: impl Into<String>) {
+        self.problem_at(self.origin(key), key, message.into(), None);
+    }
+
+    /// Reports that `key` must be given, unless the whole section is misplaced.
+    pub(super) fn missing(&mut self, key: &str, message: impl Into<String>) {
+        if !self.misplaced {
+            self.problem(key, message);
+        }
+    }
+
+    /// Reports a problem with a part of `key` that stands at `origin`.
+    pub(super) fn problem_at(&mut self, origin: Origin, key: &str, message: String, suggestion: Option<String>) {
+        let key = self.key(key);
+        self.report.problem(Problem { origin, key, message, suggestion });
+    }
+
+    /// Takes the text of `key` and turns it into what it stands for.
+    pub(super) fn parsed<T>(&mut self, key: &str, default: T, parse: impl FnOnce(&str) -> Result<T, String>) -> T {
+        self.value(key, default, |value| parse(value.text()?))
+    }
+
+    /// Takes text; empty if it is not given.
+    pub(super) fn text(&mut self, key: &str) -> String {
+        self.parsed(key, String::new(), |text| Ok(text.to_owned()))
+    }
+
+    /// Takes text that must be given and pass `check`; `example` shows what could be written.
+    pub(super) fn required(&mut self, key: &str, example: &str, check: impl FnOnce(&str) -> Result<(), String>) -> String {
+        let missing = format!("`{}` is missing. Set it, e.g. {key} = \"{example}\".", self.key(key));
+        if !self.table.contains_key(key) {
+            self.report.ask(self.key(key), Origin::Default);
+            self.missing(key, missing);
+            return String::new();
+        }
+        let text = self.text(key);
+        if text.is_empty() {
+            self.problem(key, missing);
+        } else if let Err(message) = check(&text) {
+            self.problem(key, message);
+        }
+        text
+    }
+
+    /// Takes one of a few words.
+    pub(super) fn choice<T: Copy, const N: usize>(&mut self, key: &str, choices: [(&str, T); N], default: T) -> T {
+        let Some(node) = self.take(key) else { return default };
+        let refused = match node.value.text() {
+            Ok(text) => match choices.iter().find(|(name, _)| *name == text) {
+                Some((_, value)) => return *value,
+                None => format!("{} is not possible here.", quote(text)),
+            },
+            Err(message) => message,
+        };
+        let names: Vec<_> = choices.iter().map(|(name, _)| format!("\"{name}\"")).collect();
+        let suggestion = node.value.text().ok().and_then(|text| nearest(text, choices.iter().map(|(name, _)| *name)));
+        self.problem_at(node.origin, key, format!("{refused} Write {}.", names.join(" or ")), suggestion.map(str::to_owned));
+        default
+    }
+
+    /// Takes a duration with its unit.
+    pub(super) fn duration(&mut self, key: &str, default: Duration, range: RangeInclusive<Duration>) -> Duration {
+        self.value(key, default, |value| {
+            let duration = amount(value, unit::DURATION_FORMS, unit::duration)?;
+            within(duration, range, unit::show_duration)
+        })
+    }
+
+    /// Takes a size in bytes with its unit.
+    pub(super) fn size(&mut self, key: &str, default: usize, range: RangeInclusive<usize>) -> usize {
+        self.value(key, default, |value| within(amount(value, unit::SIZE_FORMS, unit::size)?, range, unit::show_size))
+    }
+
+    /// Takes a bare whole number.
+    pub(super) fn count(&mut self, key: &str, default: usize, range: RangeInclusive<usize>) -> usize {
+        self.value(key, default, |value| {
+            let number = value.whole_number()?;
+            // A number below zero is below every range as well, so zero stands for it only to be shown the bounds.
+            usize::try_from(number)
+                .map_err(|_| outside(&range, |bound| bound.to_string()))
+                .and_then(|count| within(count, range, |bound| bound.to_string()))
+        })
+    }
+
+    /// Takes a list of texts, each with its place; a single text is a list of one, a variable may separate them by commas.
+    pub(super) fn texts(&mut self, key: &str) -> Vec<(String, Origin)> {
+        let Some(Node { origin, value }) = self.take(key) else { return Vec::new() };
+        let items = match value {
+            Value::Text(text) => return vec![(text, origin)],
+            Value::Raw(raw) if !raw.trim_start().starts_with('[') => {
+                let items = raw.split(',').map(str::trim).filter(|item| !item.is_empty());
+                return items.map(|item| (item.to_owned(), origin.clone())).collect();
+            }
+            value => match structured(value, &origin) {
+                Value::List(items) => items,
+                other => {
+                    self.problem_at(origin, key, format!("This must be a list of texts, e.g. [\"a\", \"b\"], but it is {}.", other.kind()), None);
+                    return Vec::new();
+                }
+            },
+        };
+        let mut texts = Vec::with_capacity(items.len());
+        for item in items {
+            match item.value.text() {
+                Ok(text) => texts.push((text.to_owned(), item.origin)),
+                Err(message) => self.problem_at(item.origin, key, message, None),
+            }
+        }
+        texts
+    }
+
+    /// Takes a table of JSON values.
+    pub(super) fn json(&mut self, key: &str) -> Vec<(String, serde_json::Value)> {
+        let Some(Node { origin, value }) = self.take(key) else { return Vec::new() };
+        let table = match structured(value, &origin) {
+            Value::Table(table) => table,
+            other => {
+                let message = format!("This must be a table, e.g. {{ \"/type\" = \"staff_assigned\" }}, but it is {}.", other.kind());
+                self.problem_at(origin, key, message, None);
+                return Vec::new();
+            }
+        };
+        let mut values = Vec::with_capacity(table.len());
+        for (name, node) in table {
+            match node.value.json() {
+                Ok(value) => values.push((name, value)),
+                Err(message) => self.problem_at(node.origin, key, message, None),
+            }
+        }
+        values
+    }
+
+    /// Takes two keys that exclude each other and returns the one that is given; if both are, the one from the stronger source.
+    ///
+    /// # Errors
+    /// If one of them is no text, or both stand in the same source.
+    pub(super) fn either(&mut self, first: &'static str, second: &'static str) -> Result<Option<(&'static str, String)>, Refused> {
+        let given = [self.given(first)?, self.given(second)?];
+        match given {
+            [None, None] => Ok(None),
+            [Some(text), None] => Ok(Some((first, text))),
+            [None, Some(text)] => Ok(Some((second, text))),
+            [Some(one), Some(other)] => match self.origin(first).rank().cmp(&self.origin(second).rank()) {
+                std::cmp::Ordering::Greater => Ok(Some((first, one))),
+                std::cmp::Ordering::Less => Ok(Some((second, other))),
+                std::cmp::Ordering::Equal => {
+                    self.problem(second, format!("Both `{first}` and `{second}` are given. Keep one of them."));
+                    Err(Refused)
+                }
+            },
+        }
+    }
+
+    fn given(&mut self, key: &str) -> Result<Option<String>, Refused> {
+        let Some(node) = self.take(key) else { return Ok(None) };
+        match node.value.text() {
+            Ok(text) => Ok((!text.is_empty()).then(|| text.to_owned())),
+            Err(message) => {
+                self.problem_at(node.origin, key, message, None);
+                Err(Refused)
+            }
+        }
+    }
+
+    fn take(&mut self, key: &str) -> Option<Node> {
+        let node = self.table.remove(key);
+        self.report.ask(self.key(key), node.as_ref().map_or(Origin::Default, |node| node.origin.clone()));
+        node
+    }
+
+    fn value<T>(&mut self, key: &str, default: T, read: impl FnOnce(&Value) -> Result<T, String>) -> T {
+        match self.take(key).map(|node| read(&node.value)) {
+            None => default,
+            Some(Ok(value)) => value,
+            Some(Err(message)) => {
+                self.problem(key, message);
+                default
+            }
+        }
+    }
+
+    fn enter<T>(&mut self, path: String, node: Node, read: impl FnOnce(&mut Section<'_>) -> T) -> T {
+        let (table, misplaced) = match structured(node.value, &node.origin) {
+            Value::Table(table) => (table, false),
+            other => {
+                let message = format!("`{path}` is a section with keys of its own, but here it is {}.", other.kind());
+                self.report.problem(Problem { origin: node.origin.clone(), key: path.clone(), message, suggestion: None });
+                (Table::new(), true)
+            }
+        };
+        let mut section = Section { path, table, origin: node.origin, misplaced, report: &mut *self.report };
+        let result = read(&mut section);
+        section.leave();
+        result
+    }
+
+    fn leave(self) {
+        for (key, node) in &self.table {
+            self.report.leave(self.key(key), node.origin.clone());
+        }
+    }
+}
+
+/// The text of a variable as the list or table that it writes; any other value as it is.
+fn structured(value: Value, origin: &Origin) -> Value {
+    match value {
+        Value::Raw(raw) => Value::structured(&raw, origin).unwrap_or(Value::Raw(raw)),
+        value => value,
+    }
+}
+
+fn amount<T>(value: &Value, forms: &str, parse: impl FnOnce(&str) -> Result<T, String>) -> Result<T, String> {
+    match value {
+        Value::Text(text) | Value::Raw(text) => parse(text),
+        other => Err(format!("The unit is missing: this is {}. {forms}", other.kind())),
+    }
+}
+
+fn within<T: PartialOrd + Copy>(value: T, range: RangeInclusive<T>, show: impl Fn(T) -> String) -> Result<T, String> {
+    if range.contains(&value) { Ok(value) } else { Err(outside(&range, show)) }
+}
+
+fn outside<T: Copy>(range: &RangeInclusive<T>, show: impl Fn(T) -> String) -> String {
+    format!("This is out of bounds. Write a value from {} to {}.", show(*range.start()), show(*range.end()))
+}

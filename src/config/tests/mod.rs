@@ -1,0 +1,78 @@
+//! The configuration through its front door, `Config::load`.
+
+mod faults;
+mod precedence;
+mod reference;
+mod secrets;
+
+use std::io::Write;
+
+use tempfile::NamedTempFile;
+
+use super::{Config, Problems, Sources};
+
+/// What most tests need beside what they are about.
+const UPSTREAM: &str = "upstream.cluster = \"eu\"\n";
+
+/// A configuration in the making.
+#[derive(Default)]
+struct Setup {
+    file: Option<NamedTempFile>,
+    environment: Vec<(String, String)>,
+    flags: Vec<(String, String)>,
+}
+
+fn file(text: &str) -> Setup {
+    Setup { file: Some(written(text.as_bytes())), ..Setup::default() }
+}
+
+fn nothing() -> Setup {
+    Setup::default()
+}
+
+fn written(content: &[u8]) -> NamedTempFile {
+    let mut file = NamedTempFile::new().unwrap();
+    file.write_all(content).unwrap();
+    file
+}
+
+impl Setup {
+    fn variable(mut self, name: &str, value: &str) -> Self {
+        self.environment.push((name.into(), value.into()));
+        self
+    }
+
+    fn flag(mut self, key: &str, value: &str) -> Self {
+        self.flags.push((key.into(), value.into()));
+        self
+    }
+
+    fn sources(&self) -> Sources {
+        let file = self.file.as_ref().map(|file| file.path().to_owned());
+        Sources { file, environment: self.environment.clone(), flags: self.flags.clone() }
+    }
+
+    fn load(&self) -> Result<Config, Problems> {
+        Config::load(&self.sources())
+    }
+
+    fn accepted(&self) -> Config {
+        self.load().unwrap_or_else(|problems| panic!("refused:\n{problems}"))
+    }
+
+    fn refused(&self) -> Problems {
+        self.load().expect_err("accepted")
+    }
+
+    /// Line (0: not in the file) and key of every problem.
+    fn places(&self) -> Vec<(usize, String)> {
+        self.refused().iter().map(|problem| (problem.origin.line().unwrap_or(0), problem.key.clone())).collect()
+    }
+
+    /// The text of the only problem.
+    fn fault(&self) -> String {
+        let problems = self.refused();
+        assert_eq!(problems.iter().count(), 1, "{problems}");
+        problems.to_string()
+    }
+}

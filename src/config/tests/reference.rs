@@ -1,0 +1,102 @@
+//! The files in `config/`: the reference names every key with its default, and each file stands.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use super::super::{keys, overlay, report::Report, tree};
+use super::*;
+use crate::rules::Mode;
+
+fn shipped(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("config").join(name)
+}
+
+fn with_upstream(file: Option<PathBuf>) -> Config {
+    let flags = vec![("upstream.url".to_owned(), "http://127.0.0.1:6002".to_owned())];
+    Config::load(&Sources { file, environment: Vec::new(), flags }).unwrap_or_else(|problems| panic!("{problems}"))
+}
+
+#[test]
+fn the_reference_equals_the_defaults() {
+    let (reference, default) = (with_upstream(Some(shipped("usher.toml"))), with_upstream(None));
+    assert_eq!(reference.server, default.server);
+    assert_eq!(reference.admin, default.admin);
+    assert_eq!(reference.upstream, default.upstream);
+    assert_eq!(reference.limits, default.limits);
+    assert_eq!(reference.assignments, default.assignments);
+    assert_eq!(reference.log, default.log);
+    assert_eq!(reference.rules, default.rules);
+    assert_eq!(reference.warnings, default.warnings);
+    // An app tells neither its secret nor compares it; the text of the file is compared instead.
+    let apps = |config: &Config| config.apps.iter().map(|app| (app.id().to_owned(), app.key().to_owned())).collect::<Vec<_>>();
+    assert_eq!(apps(&reference), [("1001".to_owned(), "usher-key".to_owned())]);
+    assert_eq!(apps(&reference), apps(&default));
+    let text = std::fs::read_to_string(shipped("usher.toml")).unwrap();
+    assert!(text.contains(&format!("\nsecret = \"{}\"\n", super::super::apps::DEMO_SECRET)));
+}
+
+#[test]
+fn the_reference_names_every_key_and_no_other() {
+    fn leaves(path: &str, table: &toml::Table, found: &mut BTreeSet<String>) {
+        for (name, value) in table {
+            let path = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
+            match value {
+                toml::Value::Table(table) if name != "where" => leaves(&path, table, found),
+                toml::Value::Array(items) if items.iter().any(toml::Value::is_table) => {
+                    for (index, item) in items.iter().enumerate() {
+                        leaves(&format!("{path}.{index}"), item.as_table().unwrap(), found);
+                    }
+                }
+                _ => _ = found.insert(path),
+            }
+        }
+    }
+    let mut tree = tree::Table::new();
+    assert_eq!(overlay::overlay(&mut tree, &Sources::default()), []);
+    let mut report = Report::default();
+    let _ = keys::read(tree, &mut report);
+    let known: BTreeSet<String> = report.keys().map(str::to_owned).collect();
+
+    let mut named = BTreeSet::new();
+    leaves("", &std::fs::read_to_string(shipped("usher.toml")).unwrap().parse().unwrap(), &mut named);
+    assert_eq!(named, known);
+}
+
+#[test]
+fn every_key_of_the_reference_has_a_sentence() {
+    let text = std::fs::read_to_string(shipped("usher.toml")).unwrap();
+    let lines: Vec<_> = text.lines().collect();
+    for pair in lines.windows(2).filter(|pair| pair[1].contains(" = ") && !pair[1].starts_with('#')) {
+        assert!(pair[0].starts_with("# ") && pair[0].ends_with('.'), "above: {}", pair[1]);
+    }
+}
+
+#[test]
+fn every_shipped_file_stands() {
+    let mut count = 0;
+    for entry in std::fs::read_dir(shipped("")).unwrap() {
+        let path = entry.unwrap().path();
+        let alone = Config::load(&Sources { file: Some(path.clone()), ..Sources::default() });
+        if path.ends_with("usher.toml") {
+            let keys: Vec<_> = alone.unwrap_err().iter().map(|problem| problem.key.clone()).collect();
+            assert_eq!(keys, ["upstream.url"], "only the upstream has no default");
+        } else {
+            let config = alone.unwrap_or_else(|problems| panic!("{problems}"));
+            assert_eq!(config.warnings, [""; 0], "{}", path.display());
+        }
+        count += 1;
+    }
+    assert!(count >= 2);
+}
+
+#[test]
+fn the_hotel_watches_both_forms() {
+    let config = Config::load(&Sources { file: Some(shipped("hotel.toml")), ..Sources::default() }).unwrap();
+    assert_eq!(config.upstream.url, "https://api-eu.pusher.com");
+    let [plain, enveloped] = &config.rules[..] else { panic!("{:?}", config.rules) };
+    assert_eq!(plain.spec().identity, ["/staff_id", "/staff_name"]);
+    assert_eq!(enveloped.spec().identity, ["/payload/staff_id", "/payload/staff_name"]);
+    let filter = [("/category", "guest_chat"), ("/type", "staff_assigned")].map(|(pointer, value)| (pointer.to_owned(), value.into()));
+    assert_eq!(enveloped.spec().filter, filter);
+    assert!(config.rules.iter().all(|rule| rule.spec().mode == Mode::Enforce && rule.spec().channel == "{hotelSlug}-room-{roomNumber}-chat"));
+}

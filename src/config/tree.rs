@@ -1,0 +1,220 @@
+//! The configuration as a tree of values that remember where each of them stands: read from the file, then overlaid.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use super::problem::{Origin, Problem, Problems, quote};
+
+/// The entries of a section.
+pub(super) type Table = BTreeMap<String, Node>;
+
+/// A value and where it stands. It may be a secret: no `Debug`.
+#[derive(Clone)]
+pub(super) struct Node {
+    /// The place of its key; of an element of a list: its own.
+    pub(super) origin: Origin,
+    /// What stands there.
+    pub(super) value: Value,
+}
+
+/// What can be written.
+#[derive(Clone)]
+pub(super) enum Value {
+    /// The text of a variable or flag. Its type is what its key asks for.
+    Raw(String),
+    /// `"…"`.
+    Text(String),
+    /// A whole number.
+    Integer(i64),
+    /// A number with a fraction.
+    Float(f64),
+    /// `true` or `false`.
+    Boolean(bool),
+    /// `[…]`, or the tables of a `[[…]]`.
+    List(Vec<Node>),
+    /// `{…}` or a section.
+    Table(Table),
+    /// What no key takes, in words.
+    Other(&'static str),
+}
+
+/// Reads a TOML document.
+///
+/// # Errors
+/// Every fault of its syntax.
+pub(super) fn parse(path: &Arc<Path>, text: &str) -> Result<Table, Problems> {
+    let places = Places::new(path, text);
+    let (table, faults) = DeTable::parse_recoverable(text);
+    // Only the message and the place of a fault are shown: its `Display` quotes the line, and that may hold a secret.
+    let problem = |fault: &toml::de::Error| Problem {
+        origin: places.at(fault.span().map_or(text.len(), |span| span.start)),
+        key: String::new(),
+        message: format!("This is not TOML: {}.", fault.message()),
+        suggestion: None,
+    };
+    Problems::check(faults.iter().map(problem).collect())?;
+    Ok(convert_table(table.into_inner(), &|offset| places.at(offset)))
+}
+
+/// The built-in tables in `text`, whose origin is the default.
+pub(super) fn built_in(text: &str) -> Table {
+    let (table, _) = DeTable::parse_recoverable(text);
+    convert_table(table.into_inner(), &|_| Origin::Default)
+}
+
+/// The place in `text` of the byte at `offset`.
+pub(super) fn place(path: &Arc<Path>, text: &str, offset: usize) -> Origin {
+    Places::new(path, text).at(offset)
+}
+
+impl Value {
+    /// What stands here, in words.
+    pub(super) const fn kind(&self) -> &'static str {
+        match self {
+            Self::Raw(_) | Self::Text(_) => "text",
+            Self::Integer(_) => "a whole number",
+            Self::Float(_) => "a number with a fraction",
+            Self::Boolean(_) => "true or false",
+            Self::List(_) => "a list",
+            Self::Table(_) => "a table",
+            Self::Other(kind) => kind,
+        }
+    }
+
+    /// The text of a variable or flag read as a TOML value, everything in it with the same origin.
+    pub(super) fn structured(raw: &str, origin: &Origin) -> Option<Self> {
+        let value = DeValue::parse(raw.trim()).ok()?;
+        Some(convert(value.into_inner(), &|_| origin.clone()))
+    }
+
+    /// Text, whether quoted in the file or bare in a variable.
+    ///
+    /// # Errors
+    /// A sentence, without the value: it may be a secret.
+    pub(super) fn text(&self) -> Result<&str, String> {
+        match self {
+            Self::Raw(text) | Self::Text(text) => Ok(text),
+            Self::Integer(_) | Self::Float(_) | Self::Boolean(_) => Err(format!("This must be text, but it is {}. Write it in quotes.", self.kind())),
+            Self::List(_) | Self::Table(_) | Self::Other(_) => Err(format!("This must be text in quotes, but it is {}.", self.kind())),
+        }
+    }
+
+    /// A whole number, bare.
+    ///
+    /// # Errors
+    /// A sentence.
+    pub(super) fn whole_number(&self) -> Result<i64, String> {
+        match self {
+            Self::Integer(number) => Ok(*number),
+            Self::Raw(text) => text.trim().parse().map_err(|_| format!("{} is not a whole number.", quote(text))),
+            _ => Err(format!("This must be a whole number without quotes or unit, e.g. 100, but it is {}.", self.kind())),
+        }
+    }
+
+    /// The same value in JSON.
+    ///
+    /// # Errors
+    /// A sentence, if JSON cannot say it.
+    pub(super) fn json(&self) -> Result<serde_json::Value, String> {
+        use serde_json::Value as Json;
+        Ok(match self {
+            Self::Raw(text) | Self::Text(text) => Json::from(text.as_str()),
+            Self::Integer(number) => Json::from(*number),
+            Self::Float(number) if number.is_finite() => Json::from(*number),
+            Self::Boolean(boolean) => Json::from(*boolean),
+            Self::List(items) => Json::Array(items.iter().map(|item| item.value.json()).collect::<Result<_, _>>()?),
+            Self::Table(table) => Json::Object(table.iter().map(|(key, node)| Ok((key.clone(), node.value.json()?))).collect::<Result<_, String>>()?),
+            Self::Float(_) | Self::Other(_) => {
+                return Err(format!("JSON has no {}. Write text, a number, true, false, a list or a table.", self.kind()));
+            }
+        })
+    }
+}
+
+/// Finds line and column of a byte.
+struct Places<'t> {
+    path: &'t Arc<Path>,
+    text: &'t str,
+    line_starts: Vec<usize>,
+}
+
+impl<'t> Places<'t> {
+    fn new(path: &'t Arc<Path>, text: &'t str) -> Self {
+        let line_starts = std::iter::once(0).chain(text.match_indices('\n').map(|(at, _)| at + 1)).collect();
+        Self { path, text, line_starts }
+    }
+
+    fn at(&self, offset: usize) -> Origin {
+        let line = self.line_starts.partition_point(|&start| start <= offset);
+        let start = self.line_starts.get(line.saturating_sub(1)).copied().unwrap_or_default();
+        let column = self.text.get(start..offset).map_or(0, |before| before.chars().count()) + 1;
+        Origin::Line { path: Arc::clone(self.path), line, column }
+    }
+}
+
+fn convert_table(table: DeTable<'_>, place: &dyn Fn(usize) -> Origin) -> Table {
+    let entry = |(key, value): (Spanned<_>, Spanned<DeValue<'_>>)| {
+        let origin = place(key.span().start);
+        let key: std::borrow::Cow<'_, str> = key.into_inner();
+        (key.into_owned(), Node { origin, value: convert(value.into_inner(), place) })
+    };
+    table.into_iter().map(entry).collect()
+}
+
+fn convert(value: DeValue<'_>, place: &dyn Fn(usize) -> Origin) -> Value {
+    match value {
+        DeValue::String(text) => Value::Text(text.into_owned()),
+        DeValue::Integer(number) => {
+            i64::from_str_radix(number.as_str(), number.radix()).map_or(Value::Other("whole number beyond 64 bits"), Value::Integer)
+        }
+        DeValue::Float(number) => number.as_str().parse().map_or(Value::Other("unreadable number"), Value::Float),
+        DeValue::Boolean(boolean) => Value::Boolean(boolean),
+        DeValue::Datetime(_) => Value::Other("date or time"),
+        DeValue::Array(items) => Value::List(items.into_iter().map(|item| convert_item(item, place)).collect()),
+        DeValue::Table(table) => Value::Table(convert_table(table, place)),
+    }
+}
+
+fn convert_item(item: Spanned<DeValue<'_>>, place: &dyn Fn(usize) -> Origin) -> Node {
+    Node { origin: place(item.span().start), value: convert(item.into_inner(), place) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_become_json() {
+        let json = |text: &str| Value::structured(text, &Origin::Default).unwrap().json();
+        for (toml, expected) in [
+            ("'a\"b'", "\"a\\\"b\""),
+            ("0x10", "16"),
+            ("1_000", "1000"),
+            ("-7", "-7"),
+            ("+7", "7"),
+            ("1.5", "1.5"),
+            ("true", "true"),
+            ("[1, 'x', [2.5]]", "[1,\"x\",[2.5]]"),
+            ("{ a = { b = 'c' } }", "{\"a\":{\"b\":\"c\"}}"),
+        ] {
+            assert_eq!(json(toml).unwrap().to_string(), expected, "{toml}");
+        }
+        for refused in ["nan", "inf", "2026-01-01", "99999999999999999999", "[2026-01-01]", "{ a = inf }"] {
+            assert!(json(refused).is_err(), "{refused}");
+        }
+    }
+
+    #[test]
+    fn places_count_lines_and_characters() {
+        let path: Arc<Path> = Path::new("x.toml").into();
+        let at = |text: &str, offset| place(&path, text, offset).to_string();
+        assert_eq!(
+            [at("", 0), at("ab", 2), at("a\nb", 2), at("a\n\n", 3), at("\u{e9}b", 2)],
+            ["x.toml:1:1", "x.toml:1:3", "x.toml:2:1", "x.toml:3:1", "x.toml:1:2"]
+        );
+    }
+}

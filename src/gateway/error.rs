@@ -1,0 +1,155 @@
+//! Every answer that usher makes itself because something is wrong: one enum, one map to HTTP.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{ALLOW, CONNECTION, CONTENT_TYPE, RETRY_AFTER};
+use http::{HeaderValue, Response, StatusCode};
+
+use super::Reply;
+use crate::pusher::SignatureError;
+use crate::upstream::Failure;
+
+/// Why usher answers instead of upstream. `Display` is the sentence that the caller reads.
+#[derive(Debug, thiserror::Error)]
+pub enum Refusal {
+    /// The request breaks HTTP, or could be read in two ways.
+    #[error("{0}")]
+    BadRequest(&'static str),
+    /// CONNECT or TRACE.
+    #[error("usher is no tunnel: CONNECT and TRACE are not served")]
+    MethodNotAllowed,
+    /// `Expect` asks for something else than `100-continue`.
+    #[error("the only expectation usher meets is `Expect: 100-continue`")]
+    ExpectationFailed,
+    /// The request target is too long.
+    #[error("the request target is longer than {limit} bytes; raise limits.max_target if it has to be")]
+    TargetTooLong {
+        /// The limit in bytes.
+        limit: usize,
+    },
+    /// The request body is too large.
+    #[error("the request body is larger than {limit} bytes; send less, or raise limits.max_body")]
+    BodyTooLarge {
+        /// The limit in bytes.
+        limit: usize,
+    },
+    /// The request body did not arrive in time.
+    #[error("the request body did not arrive within {} ms", limit.as_millis())]
+    BodyTimeout {
+        /// The limit.
+        limit: Duration,
+    },
+    /// The request body ended early or was framed wrongly.
+    #[error("the request body could not be received whole")]
+    BodyBroken(#[source] hyper::Error),
+    /// A trigger for an app that is not configured.
+    #[error(
+        "no app {name:?} is configured in usher: add it under [[apps]], correct the client's app id or key, or set server.unknown_apps = \"forward\""
+    )]
+    UnknownApp {
+        /// The id or key that the request named, cut short.
+        name: String,
+    },
+    /// The signature does not verify.
+    #[error(transparent)]
+    Signature(#[from] SignatureError),
+    /// As many requests are in flight as limits.max_requests allows.
+    #[error("usher has as many requests in flight as it may (limits.max_requests); try again shortly")]
+    Overloaded,
+    /// Upstream gave no answer.
+    #[error("upstream gave no answer: {0}")]
+    Upstream(#[source] Failure),
+    /// Upstream began an answer to a trigger and did not complete it.
+    #[error("upstream's answer broke off: whether the trigger was applied is unknown")]
+    AnswerCut,
+    /// Upstream did not complete its answer to a trigger in time.
+    #[error("upstream's answer was not complete within {} ms: whether the trigger was applied is unknown", limit.as_millis())]
+    AnswerTimeout {
+        /// The limit.
+        limit: Duration,
+    },
+    /// The task that forwarded the trigger died.
+    #[error("usher failed while forwarding: whether the trigger was applied is unknown")]
+    Internal,
+}
+
+impl Refusal {
+    /// The status of the answer.
+    #[must_use]
+    pub fn status(&self) -> StatusCode {
+        match self {
+            Self::BadRequest(_) | Self::BodyBroken(_) => StatusCode::BAD_REQUEST,
+            Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
+            Self::ExpectationFailed => StatusCode::EXPECTATION_FAILED,
+            Self::TargetTooLong { .. } => StatusCode::URI_TOO_LONG,
+            Self::BodyTooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::BodyTimeout { .. } => StatusCode::REQUEST_TIMEOUT,
+            Self::UnknownApp { .. } => StatusCode::NOT_FOUND,
+            Self::Signature(_) => StatusCode::UNAUTHORIZED,
+            Self::Overloaded => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Upstream(failure) if failure.is_timeout() => StatusCode::GATEWAY_TIMEOUT,
+            Self::AnswerTimeout { .. } => StatusCode::GATEWAY_TIMEOUT,
+            Self::Upstream(_) | Self::AnswerCut | Self::Internal => StatusCode::BAD_GATEWAY,
+        }
+    }
+
+    /// The cause in snake_case: the `code` of the answer's body, its `usher-error` header, and a metric label.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::BadRequest(_) => "bad_request",
+            Self::BodyBroken(_) => "body_broken",
+            Self::MethodNotAllowed => "method_not_allowed",
+            Self::ExpectationFailed => "expectation_failed",
+            Self::TargetTooLong { .. } => "target_too_long",
+            Self::BodyTooLarge { .. } => "body_too_large",
+            Self::BodyTimeout { .. } => "body_timeout",
+            Self::UnknownApp { .. } => "unknown_app",
+            Self::Signature(error) => error.code(),
+            Self::Overloaded => "overloaded",
+            Self::Upstream(failure) if failure.is_timeout() => "upstream_timeout",
+            Self::Upstream(failure) if failure.nothing_sent() => "upstream_unreachable",
+            Self::AnswerTimeout { .. } => "upstream_timeout",
+            Self::Upstream(_) | Self::AnswerCut => "upstream_failed",
+            Self::Internal => "internal",
+        }
+    }
+
+    /// Whether the rest of the connection cannot be trusted, or holds a body that nobody will read.
+    fn ends_connection(&self) -> bool {
+        match self {
+            Self::BadRequest(_)
+            | Self::BodyBroken(_)
+            | Self::MethodNotAllowed
+            | Self::ExpectationFailed
+            | Self::TargetTooLong { .. }
+            | Self::BodyTooLarge { .. }
+            | Self::BodyTimeout { .. }
+            | Self::Overloaded => true,
+            Self::UnknownApp { .. }
+            | Self::Signature(_) | Self::Upstream(_) | Self::AnswerCut | Self::AnswerTimeout { .. } | Self::Internal => false,
+        }
+    }
+
+    /// The answer: a JSON object, the only form of error that every Pusher library tolerates.
+    #[must_use]
+    pub fn response(&self) -> Response<Reply> {
+        let body = serde_json::json!({ "error": self.to_string(), "code": self.code() }).to_string();
+        let mut response = Response::new(Reply::from(Bytes::from(body)));
+        *response.status_mut() = self.status();
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        headers.insert("usher-error", HeaderValue::from_static(self.code()));
+        if self.ends_connection() {
+            headers.insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        if matches!(self, Self::Overloaded) {
+            headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
+        }
+        if matches!(self, Self::MethodNotAllowed) {
+            headers.insert(ALLOW, HeaderValue::from_static("GET, HEAD, POST, PUT, DELETE, PATCH, OPTIONS"));
+        }
+        response
+    }
+}

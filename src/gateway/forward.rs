@@ -1,0 +1,102 @@
+//! Forwarding a trigger, and settling it with what upstream made of it.
+
+use bytes::Bytes;
+use http::uri::PathAndQuery;
+use http::{Request, Response, Uri, Version};
+use tokio::time::{Instant, timeout_at};
+
+use super::body::{self, Overflow};
+use super::plan::{Parts, Plan};
+use super::trigger::{Told, Verified};
+use super::{Gateway, Refusal, Reply, Slot, headers};
+use crate::assignment::Outcome;
+use crate::metrics::TriggerOutcome;
+use crate::pusher::{Query, resign};
+use crate::upstream::{Failure, Payload};
+
+/// The largest answer to a trigger that is taken for one: real ones have a few bytes to a few KiB.
+const MAX_ANSWER: usize = 1024 * 1024;
+
+/// Forwards `trigger` as planned, settles its tickets, and answers what upstream answered.
+///
+/// # Cancel safety
+/// Dropped on the way, the tickets put their channels in doubt.
+pub(super) async fn run(gateway: &Gateway, trigger: Verified, plan: Plan, _slot: Slot) -> Result<Response<Reply>, Refusal> {
+    let Plan { tickets, reduced, parts } = plan;
+    let app = trigger.app.clone();
+    let (request, told) = outgoing(trigger, reduced);
+    let answer = exchange(gateway, request).await;
+    let (outcome, counted) = classify(&answer, parts);
+    tickets.settle(outcome);
+    app.metrics.outcome(counted);
+    match answer {
+        Ok(answer) => {
+            let (mut head, body) = answer.into_parts();
+            if outcome == Outcome::Ambiguous {
+                tracing::warn!(app = %app.id, status = head.status.as_u16(), "upstream answered a trigger with neither 2xx nor 4xx: its channels are in doubt");
+            }
+            headers::strip_answer(&mut head.headers);
+            head.headers.insert("usher-decision", told.header());
+            head.version = Version::HTTP_11;
+            Ok(Response::from_parts(head, Reply::from(body)))
+        }
+        Err(refusal) => {
+            tracing::warn!(app = %app.id, error = %refusal, outcome = counted.label(), "a trigger was not answered by upstream");
+            Err(refusal)
+        }
+    }
+}
+
+/// The request as it goes out: as received, or reduced and signed anew.
+fn outgoing(trigger: Verified, reduced: Option<Vec<u8>>) -> (Request<Payload>, Told) {
+    let Verified { app, mut head, body, .. } = trigger;
+    head.version = Version::HTTP_11;
+    let Some(reduced) = reduced else {
+        return (Request::from_parts(head, Payload::Whole(body)), Told::Forwarded);
+    };
+    let query = Query::parse(head.uri.query().unwrap_or_default());
+    let signed = resign(&app.app, head.method.as_str(), head.uri.path(), &query, &reduced);
+    match PathAndQuery::try_from(format!("{}?{signed}", head.uri.path())) {
+        Ok(target) => {
+            head.uri = Uri::from(target);
+            (Request::from_parts(head, Payload::Whole(Bytes::from(reduced))), Told::Reduced)
+        }
+        Err(error) => {
+            // Cannot happen: only two hexadecimal values were replaced. Forwarding the whole trigger is always right.
+            tracing::error!(%error, "a reduced trigger's target could not be built; forwarded whole");
+            (Request::from_parts(head, Payload::Whole(body)), Told::Forwarded)
+        }
+    }
+}
+
+/// Sends the request and receives the whole answer in upstream's time.
+async fn exchange(gateway: &Gateway, request: Request<Payload>) -> Result<Response<Bytes>, Refusal> {
+    let metrics = &gateway.shared.metrics;
+    let limit = gateway.upstream.timeout();
+    let began = Instant::now();
+    let answer = gateway.upstream.send(request).await.map_err(|failure: Failure| {
+        metrics.upstream_failure(failure.label(), began.elapsed());
+        Refusal::Upstream(failure)
+    })?;
+    let (head, body) = answer.into_parts();
+    let received = timeout_at(began + limit, body::collect(body, MAX_ANSWER)).await;
+    metrics.upstream_answer(head.status.as_u16(), began.elapsed());
+    match received {
+        Ok(Ok(body)) => Ok(Response::from_parts(head, body)),
+        Ok(Err(Overflow::TooLarge | Overflow::Broken(_))) => Err(Refusal::AnswerCut),
+        Err(_elapsed) => Err(Refusal::AnswerTimeout { limit }),
+    }
+}
+
+/// What the answer, or its absence, says of what upstream did (design 2.2).
+fn classify(answer: &Result<Response<Bytes>, Refusal>, parts: Parts) -> (Outcome, TriggerOutcome) {
+    match answer {
+        Ok(answer) if answer.status().is_success() => (Outcome::Accepted, TriggerOutcome::Accepted),
+        Ok(answer) if answer.status().is_client_error() => match parts {
+            Parts::One => (Outcome::Refused, TriggerOutcome::Refused),
+            Parts::Several => (Outcome::Partial, TriggerOutcome::Partial),
+        },
+        Err(Refusal::Upstream(failure)) if failure.nothing_sent() => (Outcome::Refused, TriggerOutcome::NotSent),
+        Ok(_) | Err(_) => (Outcome::Ambiguous, TriggerOutcome::Ambiguous),
+    }
+}

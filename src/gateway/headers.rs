@@ -1,0 +1,81 @@
+//! Which headers are end-to-end. The others belong to one connection and stay there (RFC 9110 7.6.1).
+
+use http::header::{
+    CONNECTION, HeaderMap, HeaderName, HeaderValue, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
+};
+
+use super::Refusal;
+
+/// A `Connection` header may name this many others.
+const MOST_NOMINATIONS: usize = 10;
+
+/// The headers of `from` that go on: all but the hop-by-hop ones and those that `Connection` nominates, in their order.
+///
+/// # Errors
+/// `Connection` nominates a header that it must not take away, or too many, or is no list of names.
+pub(super) fn end_to_end(from: &HeaderMap) -> Result<HeaderMap, Refusal> {
+    let nominated = nominations(from)?;
+    let mut kept = HeaderMap::with_capacity(from.len());
+    for (name, value) in from {
+        if !is_hop_by_hop(name) && !nominated.contains(name) {
+            kept.append(name.clone(), value.clone());
+        }
+    }
+    Ok(kept)
+}
+
+/// Takes the hop-by-hop headers out of upstream's answer. What upstream's `Connection` nominates goes, too; nothing there is refused.
+pub(super) fn strip_answer(headers: &mut HeaderMap) {
+    let nominated: Vec<HeaderName> = names(headers).filter_map(Result::ok).collect();
+    let kept = std::mem::take(headers);
+    headers.reserve(kept.len());
+    let mut current = None;
+    for (name, value) in kept {
+        if name.is_some() {
+            current = name;
+        }
+        let Some(name) = &current else { continue };
+        if !is_hop_by_hop(name) && !nominated.contains(name) {
+            headers.append(name.clone(), value);
+        }
+    }
+}
+
+fn is_hop_by_hop(name: &HeaderName) -> bool {
+    matches!(*name, CONNECTION | TE | TRAILER | TRANSFER_ENCODING | UPGRADE | PROXY_AUTHENTICATE | PROXY_AUTHORIZATION)
+        || matches!(name.as_str(), "keep-alive" | "proxy-connection" | "http2-settings" | "expect")
+}
+
+fn nominations(headers: &HeaderMap) -> Result<Vec<HeaderName>, Refusal> {
+    let mut nominated = Vec::new();
+    for (count, name) in names(headers).enumerate() {
+        if count == MOST_NOMINATIONS {
+            return Err(Refusal::BadRequest("the Connection header nominates more than 10 headers"));
+        }
+        let name = name?;
+        if is_protected(&name) {
+            return Err(Refusal::BadRequest("the Connection header nominates a header that a caller cannot take away"));
+        }
+        nominated.push(name);
+    }
+    Ok(nominated)
+}
+
+/// The names that `Connection` lists, but for the two plain options.
+fn names(headers: &HeaderMap) -> impl Iterator<Item = Result<HeaderName, Refusal>> {
+    headers
+        .get_all(CONNECTION)
+        .iter()
+        .flat_map(|value: &HeaderValue| value.as_bytes().split(|byte| *byte == b','))
+        .map(<[u8]>::trim_ascii)
+        .filter(|name| !name.is_empty() && !name.eq_ignore_ascii_case(b"keep-alive") && !name.eq_ignore_ascii_case(b"close"))
+        .map(|name| HeaderName::from_bytes(name).map_err(|_| Refusal::BadRequest("the Connection header is no list of header names")))
+}
+
+/// Headers that decide what a request means, or that usher itself sets (CVE-2026-105299 class, threats.md HDR-01).
+fn is_protected(name: &HeaderName) -> bool {
+    let name = name.as_str();
+    matches!(name, "host" | "content-length" | "content-type" | "content-encoding" | "authorization" | "forwarded" | "x-real-ip")
+        || name.starts_with("x-forwarded-")
+        || name.starts_with("usher-")
+}

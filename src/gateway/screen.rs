@@ -1,0 +1,70 @@
+//! What a request's head must be before anything else is asked of it. hyper has parsed it; here is what hyper leaves to its user.
+
+use http::header::{EXPECT, HOST, TRANSFER_ENCODING};
+use http::request::Parts;
+use http::{Method, Uri, Version};
+use http_body::Body;
+use hyper::body::Incoming;
+
+use super::{Limits, Refusal, headers};
+
+/// Checks the head and brings it into the form in which it is forwarded: origin-form target, end-to-end headers.
+///
+/// # Errors
+/// The first thing that is wrong.
+pub(super) fn head(head: &mut Parts, body: &Incoming, limits: &Limits) -> Result<(), Refusal> {
+    if matches!(head.method, Method::CONNECT | Method::TRACE) {
+        return Err(Refusal::MethodNotAllowed);
+    }
+    target(head, limits)?;
+    framing(head)?;
+    if body.size_hint().lower() > limits.max_body as u64 {
+        return Err(Refusal::BodyTooLarge { limit: limits.max_body });
+    }
+    if let Some(expected) = head.headers.get(EXPECT)
+        && !expected.as_bytes().eq_ignore_ascii_case(b"100-continue")
+    {
+        return Err(Refusal::ExpectationFailed);
+    }
+    head.headers = headers::end_to_end(&head.headers)?;
+    Ok(())
+}
+
+/// The target is origin-form, or absolute-form for the host that `Host` names; there is one `Host`.
+fn target(head: &mut Parts, limits: &Limits) -> Result<(), Refusal> {
+    let mut hosts = head.headers.get_all(HOST).iter();
+    let host = hosts.next();
+    if hosts.next().is_some() {
+        return Err(Refusal::BadRequest("there is more than one Host header"));
+    }
+    if host.is_none() && head.version == Version::HTTP_11 {
+        return Err(Refusal::BadRequest("HTTP/1.1 needs a Host header"));
+    }
+    let Some(path_and_query) = head.uri.path_and_query() else {
+        return Err(Refusal::BadRequest("the request target is neither a path nor a URL"));
+    };
+    if path_and_query.as_str().len() > limits.max_target {
+        return Err(Refusal::TargetTooLong { limit: limits.max_target });
+    }
+    if !path_and_query.path().starts_with('/') {
+        return Err(Refusal::BadRequest("the request target has to begin with a slash"));
+    }
+    if let Some(authority) = head.uri.authority() {
+        let same = host.is_some_and(|host| host.as_bytes().eq_ignore_ascii_case(authority.as_str().as_bytes()));
+        if !same {
+            return Err(Refusal::BadRequest("the request target names another host than the Host header"));
+        }
+        head.uri = Uri::from(path_and_query.clone());
+    }
+    Ok(())
+}
+
+/// hyper takes any list that ends in `chunked`; what comes before it would be read differently elsewhere (threats.md H1-05).
+fn framing(head: &Parts) -> Result<(), Refusal> {
+    let mut codings = head.headers.get_all(TRANSFER_ENCODING).iter();
+    match (codings.next(), codings.next()) {
+        (None, _) => Ok(()),
+        (Some(only), None) if only.as_bytes().eq_ignore_ascii_case(b"chunked") => Ok(()),
+        _ => Err(Refusal::BadRequest("the only Transfer-Encoding usher takes is `chunked`, once")),
+    }
+}

@@ -1,0 +1,86 @@
+//! Logs: to standard error, as lines for people or as JSON, never in the way of a request.
+//!
+//! Lines are written by a thread of their own; when nobody reads them they are dropped, not waited for. A line that repeats too often is left out and
+//! counted, so that a flood of bad requests is no flood of lines.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant;
+use tracing::callsite::Identifier;
+use tracing::{Event, Level, Subscriber};
+use tracing_appender::non_blocking::WorkerGuard;
+use tracing_subscriber::filter::ParseError;
+use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
+use tracing_subscriber::registry::LookupSpan;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, fmt};
+
+use crate::config::{Log, LogFormat};
+
+/// The same line may be written this often in one [`WINDOW`].
+const LINES: u32 = 20;
+const WINDOW: Duration = Duration::from_secs(1);
+
+/// The logs of the process; dropped, what is still unwritten is written.
+#[derive(Debug)]
+pub struct Logging {
+    dropped: Arc<AtomicU64>,
+    _writer: WorkerGuard,
+}
+
+impl Logging {
+    /// Sets up logging for the whole process, once.
+    ///
+    /// # Errors
+    /// If the level is no filter.
+    pub fn start(options: &Log) -> Result<Self, ParseError> {
+        // hyper's own warnings are about callers, who write what they like.
+        let filter = EnvFilter::try_new(&options.level)?;
+        let (writer, guard) = tracing_appender::non_blocking(std::io::stderr());
+        let dropped = Arc::new(AtomicU64::new(0));
+        let throttle = Throttle { dropped: Arc::clone(&dropped), windows: Mutex::default() };
+        let registry = tracing_subscriber::registry().with(filter).with(throttle);
+        match options.format {
+            LogFormat::Human => registry.with(fmt::layer().with_writer(writer).with_target(false)).init(),
+            LogFormat::Json => registry.with(fmt::layer().json().flatten_event(true).with_writer(writer).with_current_span(false)).init(),
+        }
+        Ok(Self { dropped, _writer: guard })
+    }
+
+    /// How many lines were left out since the last call.
+    #[must_use]
+    pub fn take_dropped(&self) -> u64 {
+        self.dropped.swap(0, Ordering::Relaxed)
+    }
+}
+
+/// Leaves out warnings and errors that repeat. Bounded by the number of places in the code that log.
+#[derive(Debug)]
+struct Throttle {
+    dropped: Arc<AtomicU64>,
+    windows: Mutex<HashMap<Identifier, (Instant, u32)>>,
+}
+
+impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Throttle {
+    fn event_enabled(&self, event: &Event<'_>, _context: Context<'_, S>) -> bool {
+        if *event.metadata().level() > Level::INFO {
+            return true;
+        }
+        let now = Instant::now();
+        let mut windows = self.windows.lock().unwrap_or_else(PoisonError::into_inner);
+        let (began, lines) = windows.entry(event.metadata().callsite()).or_insert((now, 0));
+        if now.duration_since(*began) > WINDOW {
+            (*began, *lines) = (now, 0);
+        }
+        *lines += 1;
+        let enabled = *lines <= LINES;
+        drop(windows);
+        if !enabled {
+            self.dropped.fetch_add(1, Ordering::Relaxed);
+        }
+        enabled
+    }
+}

@@ -1,0 +1,200 @@
+//! One downstream socket with its deadlines: for a head, for the next request, and for a caller that does not read.
+//!
+//! hyper's own header time-out also runs between two requests of a kept connection, and costs a timer a request. Here a timer is armed only where
+//! the socket makes hyper wait.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::{Instant, Sleep, sleep_until};
+
+use crate::gateway::Reply;
+
+/// How long a caller may take.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Deadlines {
+    /// For a head, from its first byte.
+    pub(super) head: Duration,
+    /// Between requests, and to take an answer's bytes.
+    pub(super) idle: Duration,
+}
+
+/// What a connection is doing, shared by its socket and its service.
+#[derive(Debug, Default)]
+pub(super) struct Phase {
+    phase: AtomicU8,
+    requests: AtomicU32,
+}
+
+const IDLE: u8 = 0;
+const HEAD: u8 = 1;
+const BUSY: u8 = 2;
+
+impl Phase {
+    /// A head is complete: until the guard is dropped, the connection works for the caller and no deadline for reading runs.
+    pub(super) fn busy(self: &Arc<Self>) -> Busy {
+        self.phase.store(BUSY, Ordering::Relaxed);
+        self.requests.fetch_add(1, Ordering::Relaxed);
+        Busy(Arc::clone(self))
+    }
+}
+
+/// Held from a complete head to the end of its answer.
+#[derive(Debug)]
+pub(super) struct Busy(Arc<Phase>);
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        self.0.phase.store(IDLE, Ordering::Relaxed);
+    }
+}
+
+/// An answer's body; when it is sent or dropped, its connection is idle again.
+#[derive(Debug)]
+pub(super) struct Answering {
+    reply: Reply,
+    _busy: Busy,
+}
+
+impl Answering {
+    pub(super) const fn new(reply: Reply, busy: Busy) -> Self {
+        Self { reply, _busy: busy }
+    }
+}
+
+impl Body for Answering {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        Pin::new(&mut self.get_mut().reply).poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.reply.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.reply.size_hint()
+    }
+}
+
+/// A socket that fails with `TimedOut` when the caller takes too long.
+#[derive(Debug)]
+pub(super) struct Timed<T> {
+    io: T,
+    phase: Arc<Phase>,
+    deadlines: Deadlines,
+    head: Timer,
+    idle: Timer,
+    write: Timer,
+    requests_when_armed: u32,
+}
+
+#[derive(Debug, Default)]
+struct Timer(Option<Pin<Box<Sleep>>>);
+
+impl Timer {
+    /// Runs the timer from now on, if it does not run yet. Ready once its time is over.
+    fn poll(&mut self, after: Duration, context: &mut Context<'_>) -> Poll<()> {
+        self.0.get_or_insert_with(|| Box::pin(sleep_until(Instant::now() + after))).as_mut().poll(context)
+    }
+
+    fn stop(&mut self) {
+        self.0 = None;
+    }
+}
+
+impl<T> Timed<T> {
+    pub(super) fn new(io: T, phase: Arc<Phase>, deadlines: Deadlines) -> Self {
+        let (head, idle, write) = (Timer::default(), Timer::default(), Timer::default());
+        Self { io, phase, deadlines, head, idle, write, requests_when_armed: 0 }
+    }
+
+    fn poll_read_deadline(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.phase.phase.load(Ordering::Relaxed) {
+            HEAD if self.head.poll(self.deadlines.head, context).is_ready() => Poll::Ready(Err(late("a request's head did not arrive in time"))),
+            IDLE if self.idle.poll(self.deadlines.idle, context).is_ready() => {
+                // The idle timer is left running while requests come and go; it counts only if none came since it was armed.
+                let requests = self.phase.requests.load(Ordering::Relaxed);
+                if requests == self.requests_when_armed {
+                    return Poll::Ready(Err(late("no request came in time")));
+                }
+                self.requests_when_armed = requests;
+                self.idle.stop();
+                let _just_armed = self.idle.poll(self.deadlines.idle, context);
+                Poll::Pending
+            }
+            _ => Poll::Pending,
+        }
+    }
+
+    fn poll_written<R>(&mut self, written: Poll<io::Result<R>>, context: &mut Context<'_>) -> Poll<io::Result<R>> {
+        if written.is_ready() {
+            if self.write.0.is_some() {
+                self.write.stop();
+            }
+            return written;
+        }
+        self.write.poll(self.deadlines.idle, context).map(|()| Err(late("the caller did not take its answer in time")))
+    }
+}
+
+fn late(what: &'static str) -> io::Error {
+    io::Error::new(io::ErrorKind::TimedOut, what)
+}
+
+impl<T: AsyncRead + Unpin> AsyncRead for Timed<T> {
+    fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        let before = buffer.filled().len();
+        let read = Pin::new(&mut this.io).poll_read(context, buffer);
+        if read.is_pending() {
+            return this.poll_read_deadline(context);
+        }
+        if this.head.0.is_some() && this.phase.phase.load(Ordering::Relaxed) != HEAD {
+            this.head.stop();
+        }
+        if buffer.filled().len() > before {
+            let _was_not_idle = this.phase.phase.compare_exchange(IDLE, HEAD, Ordering::Relaxed, Ordering::Relaxed);
+        }
+        read
+    }
+}
+
+impl<T: AsyncWrite + Unpin> AsyncWrite for Timed<T> {
+    fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        let written = Pin::new(&mut this.io).poll_write(context, bytes);
+        this.poll_written(written, context)
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        let flushed = Pin::new(&mut this.io).poll_flush(context);
+        this.poll_written(flushed, context)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        let shut = Pin::new(&mut this.io).poll_shutdown(context);
+        this.poll_written(shut, context)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.io.is_write_vectored()
+    }
+
+    fn poll_write_vectored(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[io::IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        let written = Pin::new(&mut this.io).poll_write_vectored(context, bytes);
+        this.poll_written(written, context)
+    }
+}

@@ -1,0 +1,162 @@
+//! A worker: a thread with a runtime, connections of its own, and its own pool of connections upstream. Workers share no socket.
+
+use std::convert::Infallible;
+use std::net::{SocketAddr, TcpStream as StdStream};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
+use tokio::time::timeout;
+
+use super::socket::{Answering, Deadlines, Phase, Timed};
+use crate::gateway::{Gateway, Limits, Shared};
+use crate::shutdown::Tasks;
+use crate::tls::{Certificate, TlsError};
+use crate::upstream::{self, Remote, Upstream};
+
+/// An accepted connection on its way to a worker.
+#[derive(Debug)]
+pub(super) struct Accepted {
+    pub(super) stream: StdStream,
+    pub(super) peer: SocketAddr,
+    /// Its place among `limits.max_connections`.
+    pub(super) permit: OwnedSemaphorePermit,
+}
+
+/// What a worker is made of.
+#[derive(Debug, Clone)]
+pub(super) struct Parts {
+    pub(super) shared: Arc<Shared>,
+    pub(super) upstream: upstream::Options,
+    /// Those of connections; the ones of requests are read with the routing.
+    pub(super) limits: Limits,
+    pub(super) certificate: Option<Arc<Certificate>>,
+    /// Owner of the tasks that drive connections upstream: they end when the worker's pool does.
+    pub(super) pools: Tasks,
+}
+
+/// A running worker.
+#[derive(Debug)]
+pub(super) struct Worker {
+    /// Connections go in here; when it is dropped, the worker takes no more.
+    pub(super) sockets: mpsc::Sender<Accepted>,
+    /// Dropped: the worker ends, whatever still runs on it.
+    stop: oneshot::Sender<Infallible>,
+    thread: JoinHandle<()>,
+}
+
+impl Worker {
+    /// Starts worker number `index`.
+    ///
+    /// # Errors
+    /// If upstream's options cannot be used, or the system gives no thread or runtime.
+    pub(super) fn start(index: usize, parts: Parts) -> Result<Self, WorkerError> {
+        let remote = Remote::new(&parts.upstream, parts.pools.clone())?;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(WorkerError::Runtime)?;
+        let (sockets, arrivals) = mpsc::channel(1024);
+        let (stop, stopped) = oneshot::channel();
+        let gateway = Gateway { shared: Arc::clone(&parts.shared), upstream: Upstream::Remote(remote) };
+        let door = Door { certificate: parts.certificate, limits: parts.limits };
+        let thread = std::thread::Builder::new()
+            .name(format!("usher-worker-{index}"))
+            .spawn(move || runtime.block_on(work(gateway, door, arrivals, stopped)))
+            .map_err(WorkerError::Thread)?;
+        Ok(Self { sockets, stop, thread })
+    }
+
+    /// Ends the worker and waits for its thread.
+    pub(super) fn end(self) {
+        drop(self.stop);
+        if self.thread.join().is_err() {
+            tracing::error!("a worker thread panicked");
+        }
+    }
+}
+
+/// Why a worker did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum WorkerError {
+    /// The authorities for upstream cannot be read.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// No runtime.
+    #[error("a worker's runtime could not be made")]
+    Runtime(#[source] std::io::Error),
+    /// No thread.
+    #[error("a worker's thread could not be started")]
+    Thread(#[source] std::io::Error),
+}
+
+/// How a worker receives connections.
+#[derive(Debug, Clone)]
+struct Door {
+    certificate: Option<Arc<Certificate>>,
+    limits: Limits,
+}
+
+async fn work(gateway: Gateway, door: Door, mut arrivals: mpsc::Receiver<Accepted>, stopped: oneshot::Receiver<Infallible>) {
+    let tasks = gateway.shared.tasks.clone();
+    while let Some(accepted) = arrivals.recv().await {
+        let _detached = tasks.spawn(welcome(gateway.clone(), door.clone(), accepted));
+    }
+    drop(gateway);
+    let _dropped = stopped.await;
+}
+
+/// Serves one connection to its end.
+async fn welcome(gateway: Gateway, door: Door, accepted: Accepted) {
+    let Door { certificate, limits } = door;
+    let Accepted { stream, peer, permit } = accepted;
+    let _gauge = gateway.shared.metrics.connection();
+    let stream = match stream.set_nonblocking(true).and_then(|()| stream.set_nodelay(true)).and_then(|()| TcpStream::from_std(stream)) {
+        Ok(stream) => stream,
+        Err(error) => return tracing::debug!(%peer, %error, "a connection was gone before it was served"),
+    };
+    match certificate {
+        None => serve(&gateway, stream, peer, &limits).await,
+        Some(certificate) => match timeout(limits.head_timeout, certificate.acceptor().accept(stream)).await {
+            Ok(Ok(stream)) => serve(&gateway, stream, peer, &limits).await,
+            Ok(Err(error)) => tracing::debug!(%peer, %error, "a TLS handshake failed"),
+            Err(_elapsed) => tracing::debug!(%peer, "a TLS handshake did not end in time"),
+        },
+    }
+    drop(permit);
+}
+
+async fn serve<T>(gateway: &Gateway, stream: T, peer: SocketAddr, limits: &Limits)
+where
+    T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let phase = Arc::new(Phase::default());
+    let deadlines = Deadlines { head: limits.head_timeout, idle: limits.idle_timeout };
+    let socket = TokioIo::new(Timed::new(stream, Arc::clone(&phase), deadlines));
+    let service = service_fn(|request| {
+        let busy = phase.busy();
+        async { Ok::<_, Infallible>(gateway.answer(request).await.map(|reply| Answering::new(reply, busy))) }
+    });
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(None)
+        .half_close(true)
+        .preserve_header_case(true)
+        .max_headers(limits.max_headers)
+        .max_buf_size(limits.max_head)
+        .serve_connection(socket, service);
+    let mut connection = std::pin::pin!(connection);
+    let ended = tokio::select! {
+        biased;
+        ended = connection.as_mut() => ended,
+        () = gateway.shared.drain.begun() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(%peer, %error, "a connection ended in error");
+    }
+}

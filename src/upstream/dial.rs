@@ -1,0 +1,145 @@
+//! Opening a connection to upstream: name, TCP, TLS, HTTP/1.1.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::client::conn::http1::Builder;
+use hyper_util::rt::TokioIo;
+use rustls::pki_types::ServerName;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, timeout};
+use tokio_rustls::TlsConnector;
+
+use super::addresses::Addresses;
+use super::pool::Connection;
+use super::{Failure, Options};
+use crate::shutdown::Tasks;
+use crate::tls::{self, TlsError};
+
+/// Largest head of an answer, and of its trailers, in bytes. Also the most that a connection buffers.
+const MAX_HEAD: usize = 64 * 1024;
+/// Most header lines of an answer.
+const MAX_HEADERS: usize = 100;
+
+/// Opens connections to one server.
+#[derive(Debug)]
+pub(super) struct Dialer {
+    /// Host and port as configured, for errors and for `Host`. Without the scheme's default port.
+    authority: String,
+    addresses: Addresses,
+    tls: Option<Tls>,
+    timeout: Duration,
+    http: Builder,
+    tasks: Tasks,
+}
+
+struct Tls {
+    connector: TlsConnector,
+    /// The name that the certificate must be for.
+    name: ServerName<'static>,
+}
+
+impl std::fmt::Debug for Tls {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Tls").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+impl Dialer {
+    /// For the server of `options`.
+    ///
+    /// # Errors
+    /// If the URL names no server, or the CA file cannot be used.
+    pub(super) fn new(options: &Options, tasks: Tasks) -> Result<Self, TlsError> {
+        let url = &options.url;
+        let wrong = |problem| TlsError::Url { url: url.to_string(), problem };
+        let host = url.host().filter(|host| !host.is_empty()).ok_or_else(|| wrong("it names no host"))?;
+        let bare = host.trim_start_matches('[').trim_end_matches(']');
+        let (default_port, tls) = match url.scheme_str() {
+            Some("http") => (80, None),
+            Some("https") => {
+                let name = ServerName::try_from(bare.to_owned()).map_err(|_invalid| wrong("no certificate can be for this host"))?;
+                (443, Some(Tls { connector: TlsConnector::from(tls::client(options.ca_file.as_deref())?), name }))
+            }
+            Some(_) | None => return Err(wrong("its scheme is neither http nor https")),
+        };
+        let port = url.port_u16().unwrap_or(default_port);
+        let authority = if port == default_port { host.to_owned() } else { format!("{host}:{port}") };
+        let mut http = Builder::new();
+        http.preserve_header_case(true).title_case_headers(false).max_headers(MAX_HEADERS).max_header_size(MAX_HEAD).max_buf_size(MAX_HEAD);
+        Ok(Self { authority, addresses: Addresses::new(bare, port), tls, timeout: options.connect_timeout, http, tasks })
+    }
+
+    /// Host and port as configured, without the scheme's default port.
+    pub(super) fn authority(&self) -> &str {
+        &self.authority
+    }
+
+    /// Opens a connection.
+    ///
+    /// # Errors
+    /// Those [`Failure`]s after which nothing was sent.
+    pub(super) async fn dial(&self) -> Result<Connection, Failure> {
+        match timeout(self.timeout, self.open()).await {
+            Ok(opened) => opened,
+            Err(_elapsed) => {
+                self.addresses.forget();
+                Err(Failure::ConnectTimeout { upstream: self.authority.clone(), period: self.timeout })
+            }
+        }
+    }
+
+    async fn open(&self) -> Result<Connection, Failure> {
+        let tcp = self.connect(Instant::now() + self.timeout).await?;
+        match &self.tls {
+            None => self.speak(tcp).await,
+            Some(Tls { connector, name }) => {
+                let stream = connector.connect(name.clone(), tcp).await;
+                self.speak(stream.map_err(|source| Failure::Tls { upstream: self.authority.clone(), source })?).await
+            }
+        }
+    }
+
+    /// Tries the addresses one after the other. Each gets its equal share of the time that is left, so that a silent one does not use up
+    /// what the next one needs.
+    async fn connect(&self, deadline: Instant) -> Result<TcpStream, Failure> {
+        let found = self.addresses.find(&self.tasks).await;
+        let addresses = found.map_err(|source| Failure::Resolve { upstream: self.authority.clone(), source })?;
+        let mut failed = io::Error::from(io::ErrorKind::AddrNotAvailable);
+        for (address, left) in addresses.iter().zip((1..=addresses.len()).rev()) {
+            let share = deadline.saturating_duration_since(Instant::now()) / u32::try_from(left).unwrap_or(u32::MAX);
+            let connected = match left {
+                1 => TcpStream::connect(address).await,
+                _ => timeout(share, TcpStream::connect(address)).await.unwrap_or_else(|elapsed| Err(elapsed.into())),
+            };
+            // Heads and bodies are written whole: waiting to fill a segment would only delay them.
+            match connected.and_then(|stream| stream.set_nodelay(true).map(|()| stream)) {
+                Ok(stream) => return Ok(stream),
+                Err(error) => {
+                    tracing::debug!(upstream = self.authority, %address, %error, "cannot connect");
+                    failed = error;
+                }
+            }
+        }
+        self.addresses.forget();
+        Err(Failure::Connect { upstream: self.authority.clone(), source: failed })
+    }
+
+    async fn speak<IO>(&self, stream: IO) -> Result<Connection, Failure>
+    where
+        IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let shaken = self.http.handshake(TokioIo::new(stream)).await;
+        let (sender, connection) = shaken.map_err(|source| Failure::ClosedUnsent { upstream: self.authority.clone(), source })?;
+        let upstream: Arc<str> = Arc::from(self.authority.as_str());
+        let driver = self.tasks.spawn(async move {
+            // An error that concerns a request has gone to that request; this is what an idle connection ended with.
+            if let Err(error) = connection.await {
+                tracing::debug!(upstream = &*upstream, %error, "an idle connection ended");
+            }
+        });
+        Ok(Connection::new(sender, driver))
+    }
+}

@@ -1,0 +1,162 @@
+//! Connections to upstream that are kept between requests. The latest returned is the first used again, so that the surplus ages out.
+//!
+//! The pool bounds the idle connections. Those in use are as many as there are requests in flight, which the gateway bounds.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use hyper::client::conn::http1::SendRequest;
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+
+use super::Payload;
+
+/// What a worker's pool holds and has done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct PoolStats {
+    /// Idle connections that can be used at present.
+    pub idle: usize,
+    /// Connections opened since the start.
+    pub opened: u64,
+    /// Requests handed to a kept connection since the start.
+    pub reused: u64,
+}
+
+/// An open connection and the task that drives it. Dropping it ends the task and with it the connection, whatever state that is in:
+/// a peer that neither reads nor writes cannot hold it.
+#[derive(Debug)]
+pub(super) struct Connection {
+    pub(super) sender: SendRequest<Payload>,
+    driver: JoinHandle<()>,
+}
+
+/// The obligation to give a connection back once its answer is complete. Dropped instead, it closes the connection.
+#[derive(Debug)]
+#[must_use]
+pub(super) struct Lease {
+    connection: Connection,
+    /// `None`: the connection is closed when its answer ends.
+    pool: Option<Arc<Pool>>,
+}
+
+/// The idle connections of one worker.
+#[derive(Debug)]
+pub(super) struct Pool {
+    /// A std mutex: held for a few instructions, never over an await, and contended only if workers share a pool, which they do not.
+    idle: Mutex<Idle>,
+    idle_timeout: Duration,
+    opened: AtomicU64,
+    reused: AtomicU64,
+}
+
+#[derive(Debug)]
+struct Idle {
+    /// The oldest in front.
+    kept: VecDeque<Kept>,
+    max: usize,
+}
+
+#[derive(Debug)]
+struct Kept {
+    connection: Connection,
+    since: Instant,
+}
+
+impl Connection {
+    pub(super) const fn new(sender: SendRequest<Payload>, driver: JoinHandle<()>) -> Self {
+        Self { sender, driver }
+    }
+
+    /// Whether it is open and at rest. hyper says so only after the last request was written whole, its answer read whole, neither side
+    /// asked to close, and a read then found nothing: neither left-over bytes nor the end of the stream (threats.md H1-18).
+    fn is_at_rest(&self) -> bool {
+        self.sender.is_ready()
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.driver.abort();
+    }
+}
+
+impl Lease {
+    /// A lease of `connection`, which goes back to `pool`, or nowhere.
+    pub(super) const fn new(connection: Connection, pool: Option<Arc<Pool>>) -> Self {
+        Self { connection, pool }
+    }
+
+    /// Gives the connection back.
+    pub(super) fn release(self) {
+        if let Some(pool) = self.pool {
+            pool.put(self.connection);
+        }
+    }
+}
+
+impl Pool {
+    /// An empty pool for `max` connections, each of which is discarded when it has been idle for `idle_timeout`.
+    pub(super) const fn new(max: usize, idle_timeout: Duration) -> Self {
+        let idle = Idle { kept: VecDeque::new(), max };
+        Self { idle: Mutex::new(idle), idle_timeout, opened: AtomicU64::new(0), reused: AtomicU64::new(0) }
+    }
+
+    /// The connection that was returned last, if any can be used. Dead and old ones met on the way are closed.
+    pub(super) fn take(&self) -> Option<Connection> {
+        let mut idle = self.idle();
+        while let Some(Kept { connection, since }) = idle.kept.pop_back() {
+            if since.elapsed() >= self.idle_timeout {
+                idle.kept.clear();
+                return None;
+            }
+            if connection.is_at_rest() {
+                self.reused.fetch_add(1, Ordering::Relaxed);
+                return Some(connection);
+            }
+        }
+        None
+    }
+
+    /// Keeps `connection` if it can be used again, and closes it if not. The oldest goes if there are too many.
+    pub(super) fn put(&self, connection: Connection) {
+        if !connection.is_at_rest() {
+            return;
+        }
+        let now = Instant::now();
+        let mut idle = self.idle();
+        idle.kept.push_back(Kept { connection, since: now });
+        while idle.kept.len() > idle.max || idle.kept.front().is_some_and(|oldest| self.is_spent(oldest, now)) {
+            idle.kept.pop_front();
+        }
+    }
+
+    /// Closes the idle connections and keeps none from now on.
+    pub(super) fn retire(&self) {
+        let mut idle = self.idle();
+        idle.max = 0;
+        idle.kept.clear();
+    }
+
+    /// Counts a connection that was opened.
+    pub(super) fn count_opened(&self) {
+        self.opened.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// A snapshot.
+    pub(super) fn stats(&self) -> PoolStats {
+        let now = Instant::now();
+        let idle = self.idle().kept.iter().filter(|kept| !self.is_spent(kept, now)).count();
+        PoolStats { idle, opened: self.opened.load(Ordering::Relaxed), reused: self.reused.load(Ordering::Relaxed) }
+    }
+
+    fn is_spent(&self, kept: &Kept, now: Instant) -> bool {
+        !kept.connection.is_at_rest() || now.saturating_duration_since(kept.since) >= self.idle_timeout
+    }
+
+    fn idle(&self) -> MutexGuard<'_, Idle> {
+        // Every change to the queue is whole before anything can panic.
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
