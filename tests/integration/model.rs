@@ -230,7 +230,7 @@ fn upstream(fake: &Fake, applied: &Applied, fates: &Arc<Mutex<Option<Fate>>>) {
 
 #[test]
 fn no_history_drops_what_guests_do_not_see() {
-    let base: u64 = std::env::var("USHER_MODEL_SEED").ok().map_or(1, |seed| seed.parse().unwrap());
+    let base: u64 = std::env::var("MODEL_SEED").ok().map_or(1, |seed| seed.parse().unwrap());
     let fake = Fake::start();
     let usher = Usher::start(&fake, |setup| setup.rule = "released_by = [\"conversation-closed\"]\n".to_owned());
     let (applied, fates) = (Applied::default(), Arc::default());
@@ -245,7 +245,7 @@ fn no_history_drops_what_guests_do_not_see() {
         let mut history = History { fake: &fake, client, usher: &usher, random, channels, applied, fates, late, told, suppressed: 0 };
         for _ in 0..STEPS {
             let checked = history.step();
-            assert!(checked.is_ok(), "{checked:?} (USHER_MODEL_SEED={base}, case {case}):\n{}", history.told.join("\n"));
+            assert!(checked.is_ok(), "{checked:?} (MODEL_SEED={base}, case {case}):\n{}", history.told.join("\n"));
         }
         suppressed += history.suppressed;
     }

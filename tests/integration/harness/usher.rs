@@ -102,7 +102,7 @@ impl Usher {
         let config = directory.path().join("usher.toml");
         std::fs::write(&config, toml).unwrap();
         let mut command = Command::new(env!("CARGO_BIN_EXE_usher"));
-        command.arg("serve").arg("--config").arg(&config).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        command.arg("serve").arg("--config").arg(&config).env_clear().stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
         let log = Arc::new(Watched::<Log>::default());
         let stderr = BufReader::new(child.stderr.take().unwrap());
