@@ -1,5 +1,8 @@
 //! Channel names and what their prefixes mean.
 
+/// The longest channel name that any client library sends (`pusher-protocol.md` 1.4).
+pub(crate) const MAX_NAME: usize = 200;
+
 /// What a channel's prefix says of it, as far as usher's rules care (`pusher-protocol.md` 1.4, 6).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
@@ -13,16 +16,74 @@ pub enum Kind {
 
 impl Kind {
     /// The kind that `name`'s prefix announces.
+    ///
+    /// Case is ignored, as the .NET library does (`pusher-protocol.md` 3.2): both special kinds are never dropped, so that a server that reads
+    /// the prefix either way is served right.
     #[must_use]
     pub fn of(name: &str) -> Self {
-        let _ = name;
-        todo!()
+        if begins_with(name, "private-encrypted-") {
+            Self::Encrypted
+        } else if ["cache-", "private-cache-", "presence-cache-"].iter().any(|prefix| begins_with(name, prefix)) {
+            Self::Cache
+        } else {
+            Self::Plain
+        }
     }
 }
 
-/// Whether `name` is 1 to 200 characters of `A-Za-z0-9_-=@,.;` (one leading `#` allowed).
+/// Whether `name` is 1 to 200 characters of `A-Za-z0-9_-=@,.;` (one leading `#` allowed, as in `#server-to-user-7`; it counts as a character).
 #[must_use]
 pub fn is_valid_name(name: &str) -> bool {
-    let _ = name;
-    todo!()
+    let characters = name.strip_prefix('#').unwrap_or(name);
+    !characters.is_empty() && name.len() <= MAX_NAME && characters.bytes().all(is_name_byte)
+}
+
+/// Whether `byte` may stand in a channel name (`pusher-protocol.md` 1.4).
+pub(crate) const fn is_name_byte(byte: u8) -> bool {
+    matches!(byte, b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'_' | b'-' | b'=' | b'@' | b',' | b'.' | b';')
+}
+
+fn begins_with(name: &str, prefix: &str) -> bool {
+    name.as_bytes().get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix.as_bytes()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kinds_follow_the_prefix() {
+        for (name, kind) in [
+            ("hilton-room-12-chat", Kind::Plain),
+            ("private-room", Kind::Plain),
+            ("presence-room", Kind::Plain),
+            ("#server-to-user-7", Kind::Plain),
+            ("my-cache-room", Kind::Plain),
+            ("cache", Kind::Plain),
+            ("", Kind::Plain),
+            ("é", Kind::Plain),
+            ("cache-room", Kind::Cache),
+            ("private-cache-room", Kind::Cache),
+            ("presence-cache-room", Kind::Cache),
+            ("Presence-CACHE-room", Kind::Cache),
+            ("private-encrypted-room", Kind::Encrypted),
+            ("private-encrypted-cache-room", Kind::Encrypted),
+            ("Private-Encrypted-room", Kind::Encrypted),
+            ("private-encrypted", Kind::Plain),
+        ] {
+            assert_eq!(Kind::of(name), kind, "{name}");
+        }
+    }
+
+    #[test]
+    fn names_are_of_pushers_set() {
+        let longest = "a".repeat(200);
+        for name in ["c", "hilton-room-12-chat", "A-Za-z0-9_-=@,.;", "#server-to-user-7", "#a", longest.as_str()] {
+            assert!(is_valid_name(name), "{name}");
+        }
+        let (long, long_hash) = ("a".repeat(201), format!("#{longest}"));
+        for name in ["", "#", "##a", "a#", "a b", "a/b", "a:b", "a\0", "caf\u{e9}", "cafe\u{301}", "a\n", long.as_str(), long_hash.as_str()] {
+            assert!(!is_valid_name(name), "{name:?}");
+        }
+    }
 }

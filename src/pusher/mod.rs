@@ -1,7 +1,9 @@
 //! The language: apps, channels, request signatures and triggers of the Pusher HTTP API. Pure: no I/O, no clock.
 
 mod app;
-mod channel;
+pub(crate) mod channel;
+mod hex;
+pub(crate) mod json;
 mod query;
 mod signature;
 mod trigger;

@@ -1,0 +1,11 @@
+//! What to watch: a rule names an event on a family of channels and says which values of its `data` are the assignment.
+
+mod pointers;
+mod rule;
+mod spec;
+mod template;
+#[cfg(test)]
+mod tests;
+
+pub use rule::{Reading, Rule};
+pub use spec::{Mode, RuleError, RuleSpec};

@@ -1,0 +1,215 @@
+//! Several JSON pointers (RFC 6901), read in one strict walk over a text: each answer is a JSON token as it stands there.
+
+use serde_json::value::RawValue;
+
+use crate::pusher::json::{self, MAX_DEPTH, Members};
+
+/// A set of pointers as a tree of their reference tokens.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(super) struct Pointers {
+    root: Node,
+    count: usize,
+}
+
+/// The place of a pointer's answer among all answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Slot(usize);
+
+/// What was found; `None` where a pointer leads nowhere.
+#[derive(Debug)]
+pub(super) struct Found<'a>(Vec<Option<&'a RawValue>>);
+
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+struct Node {
+    slot: Option<Slot>,
+    children: Vec<(Box<str>, Node)>,
+}
+
+impl Pointers {
+    /// Adds `pointer`, or says what is wrong with it and how to mend it. The same pointer has the same slot again.
+    pub(super) fn add(&mut self, pointer: &str) -> Result<Slot, String> {
+        let tokens = parse(pointer)?;
+        let mut node = &mut self.root;
+        for token in tokens {
+            let index = node.children.iter().position(|(name, _)| *name == token).unwrap_or_else(|| {
+                node.children.push((token, Node::default()));
+                node.children.len() - 1
+            });
+            node = &mut node.children[index].1;
+        }
+        let slot = *node.slot.get_or_insert(Slot(self.count));
+        self.count = self.count.max(slot.0 + 1);
+        Ok(slot)
+    }
+
+    /// Follows all pointers into `text`. `None` if that cannot be done exactly: `text` is not JSON, has more than [`MAX_DEPTH`] levels, or an
+    /// object on the way of a pointer has a key twice or spelt with an escape, so that readers may differ about it.
+    pub(super) fn read<'a>(&self, text: &'a str) -> Option<Found<'a>> {
+        let mut found = vec![None; self.count];
+        let text = text.trim_matches([' ', '\t', '\n', '\r']);
+        // An object is checked to its end by being read; anything else is not.
+        if !text.starts_with('{') && (serde_json::from_str::<&RawValue>(text).is_err() || json::deeper_than(text, MAX_DEPTH)) {
+            return None;
+        }
+        self.root.descend(text, MAX_DEPTH, &mut found)?;
+        Some(Found(found))
+    }
+}
+
+impl<'a> Found<'a> {
+    /// The token of `slot`.
+    pub(super) fn get(&self, slot: Slot) -> Option<&'a str> {
+        self.0[slot.0].map(RawValue::get)
+    }
+}
+
+impl Node {
+    /// Fills the slots below this node from the token `text`.
+    fn descend<'a>(&self, text: &'a str, max_depth: usize, found: &mut [Option<&'a RawValue>]) -> Option<()> {
+        if self.children.is_empty() {
+            return Some(());
+        }
+        if text.starts_with('{') {
+            let members = Members::parse(text, max_depth).ok()?;
+            self.children.iter().try_for_each(|(key, child)| child.take(members.get(key), max_depth, found))
+        } else if text.starts_with('[') {
+            let elements = json::elements(text)?;
+            self.children.iter().try_for_each(|(token, child)| {
+                let element = array_index(token).and_then(|index| elements.get(index).copied());
+                child.take(element, max_depth, found)
+            })
+        } else {
+            Some(())
+        }
+    }
+
+    /// Notes the value that was found for this node, and goes on below it.
+    fn take<'a>(&self, value: Option<&'a RawValue>, max_depth: usize, found: &mut [Option<&'a RawValue>]) -> Option<()> {
+        let Some(value) = value else { return Some(()) };
+        if let Some(Slot(index)) = self.slot {
+            found[index] = Some(value);
+        }
+        self.descend(value.get(), max_depth - 1, found)
+    }
+}
+
+/// The reference tokens of `pointer`, decoded.
+fn parse(pointer: &str) -> Result<Vec<Box<str>>, String> {
+    let tokens = pointer.strip_prefix('/').ok_or_else(|| match pointer {
+        "" => "an empty pointer means the whole of data: point at one value in it, e.g. /staff_id".to_owned(),
+        _ => format!("`{pointer}` is no JSON pointer: it must begin with a slash, e.g. /{}", pointer.replace('.', "/")),
+    })?;
+    let tokens = tokens.split('/').map(|token| match token.split('~').skip(1).all(|after| after.starts_with(['0', '1'])) {
+        true => Ok(token.replace("~1", "/").replace("~0", "~").into_boxed_str()),
+        false => Err(format!("`{pointer}` has a `~` that is neither ~0 (for ~) nor ~1 (for /): write ~0 for a tilde in a key")),
+    });
+    let tokens = tokens.collect::<Result<Vec<_>, _>>()?;
+    if tokens.len() >= MAX_DEPTH {
+        return Err(format!("`{pointer}` goes deeper than the {MAX_DEPTH} levels that data may have: point at a value that can exist"));
+    }
+    Ok(tokens)
+}
+
+/// The array index that a reference token spells: digits without leading zeros.
+fn array_index(token: &str) -> Option<usize> {
+    let is_index = token == "0" || !token.starts_with('0') && token.bytes().all(|byte| byte.is_ascii_digit());
+    token.parse().ok().filter(|_| is_index)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What `pointer` finds in `text`: outer `None` if the text is unreadable.
+    fn find<'a>(pointer: &str, text: &'a str) -> Option<Option<&'a str>> {
+        let mut pointers = Pointers::default();
+        let slot = pointers.add(pointer).unwrap();
+        pointers.read(text).map(|found| found.get(slot))
+    }
+
+    /// The examples of RFC 6901, section 5, but for the empty pointer.
+    #[test]
+    fn follows_the_examples_of_the_standard() {
+        let text = r#"{"foo":["bar","baz"],"":0,"a/b":1,"c%d":2,"e^f":3,"g|h":4,"k l":6,"m~n":8}"#;
+        for (pointer, token) in [
+            ("/foo", "[\"bar\",\"baz\"]"),
+            ("/foo/0", "\"bar\""),
+            ("/", "0"),
+            ("/a~1b", "1"),
+            ("/c%d", "2"),
+            ("/e^f", "3"),
+            ("/g|h", "4"),
+            ("/k l", "6"),
+            ("/m~0n", "8"),
+        ] {
+            assert_eq!(find(pointer, text), Some(Some(token)), "{pointer}");
+        }
+        assert_eq!(find("/~01", r#"{"~1":5}"#), Some(Some("5")));
+    }
+
+    #[test]
+    fn what_is_not_there_is_absent() {
+        for pointer in ["/x", "/a/x", "/a/0/x", "/list/2", "/list/-", "/list/00", "/list/+1", "/list/x", "/list/99999999999999999999", "/s/0", "/n/0"]
+        {
+            assert_eq!(find(pointer, r#" { "a" : {} , "list":[1,2], "s":"text", "n":null } "#), Some(None), "{pointer}");
+        }
+        for text in ["[]", "7", "\"text\"", "null", " true\n"] {
+            assert_eq!(find("/a", text), Some(None), "{text}");
+        }
+        assert_eq!(find("/1/a", "[0,{\"a\":1.50}]"), Some(Some("1.50")));
+    }
+
+    #[test]
+    fn what_readers_may_differ_about_is_unreadable() {
+        let levels = |count: usize| format!("{}{}", "[".repeat(count), "]".repeat(count));
+        for text in [
+            "",
+            "{",
+            "nope",
+            "[1",
+            "{} {}",
+            "[] x",
+            "7 7",
+            "{\"a\":1,}",
+            "{\"a\":{\"b\":1},\"a\":{\"b\":1}}",
+            "{\"x\":1,\"x\":1,\"a\":{\"b\":1}}",
+            "{\"a\":{\"b\":1,\"b\":2}}",
+            "{\"\\u0061\":1}",
+            "{\"a\":{\"\\u0062\":1}}",
+            "{\"a\":[\"\u{1}\"]}",
+            "{\"a\":NaN}",
+            &format!("{{\"a\":{}}}", levels(127)),
+            &format!("{{\"x\":{}}}", levels(10_000)),
+            &levels(128),
+            &"[".repeat(10_000),
+        ] {
+            assert_eq!(find("/a/b", text), None, "{text:.60}");
+        }
+        // not on the way: nobody reads it
+        assert_eq!(find("/a/b", "{\"x\":{\"y\":1,\"y\":2},\"a\":{\"b\":1}}"), Some(Some("1")));
+        assert_eq!(find("/a/b", &format!("{{\"x\":{},\"a\":{{\"b\":1}}}}", levels(126))), Some(Some("1")));
+        assert_eq!(find("/a/b", &levels(127)), Some(None));
+    }
+
+    #[test]
+    fn several_pointers_share_one_walk() {
+        let mut pointers = Pointers::default();
+        let slots = ["/p/id", "/p", "/q", "/p/id", "/p/name"].map(|pointer| pointers.add(pointer).unwrap());
+        assert_eq!(slots[0], slots[3]);
+        let found = pointers.read(r#"{"p":{"id":7,"name":"A"}}"#).unwrap();
+        assert_eq!(slots.map(|slot| found.get(slot)), [Some("7"), Some(r#"{"id":7,"name":"A"}"#), None, Some("7"), Some("\"A\"")]);
+    }
+
+    #[test]
+    fn what_is_no_pointer_is_refused() {
+        let mut pointers = Pointers::default();
+        for (pointer, reason) in
+            [("", "whole of data"), ("staff.id", "e.g. /staff/id"), ("a/b", "begin with a slash"), ("/a~2", "neither ~0"), ("/a~", "neither ~0")]
+        {
+            let problem = pointers.add(pointer).unwrap_err();
+            assert!(problem.contains(reason), "{pointer}: {problem}");
+        }
+        assert!(pointers.add(&"/a".repeat(126)).is_ok());
+        assert!(pointers.add(&"/a".repeat(127)).unwrap_err().contains("deeper"));
+    }
+}

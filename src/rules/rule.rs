@@ -1,0 +1,237 @@
+//! A checked rule, and what it makes of an event.
+
+use std::collections::HashSet;
+
+use serde_json::Value;
+
+use super::pointers::{Found, Pointers, Slot};
+use super::template::Template;
+use super::{Mode, RuleError, RuleSpec};
+use crate::assignment::Assignment;
+use crate::pusher::{Kind, is_valid_name, json};
+
+/// The longest event name that any client library sends (`pusher-protocol.md` 1.4).
+const MAX_EVENT_NAME: usize = 200;
+
+/// The longest JSON token of an identity or a context value, in bytes: it is kept for every channel.
+const MAX_TOKEN: usize = 1024;
+
+/// A checked rule.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rule {
+    spec: RuleSpec,
+    channel: Template,
+    pointers: Pointers,
+    identity: Vec<Slot>,
+    context: Vec<Slot>,
+    filter: Vec<(Slot, Value)>,
+}
+
+/// What an event means to a rule.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Reading {
+    /// Nothing: another event, or `where` says otherwise.
+    Unrelated,
+    /// An announcement of this assignment.
+    Announcement(Assignment),
+    /// The rule's event, but its assignment cannot be read exactly.
+    Unreadable,
+    /// It ends the assignment.
+    Release,
+}
+
+/// The parts of an assignment, borrowed from `data`.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Parts<'a> {
+    /// Which of the identity pointers was read.
+    pub(super) pointer: usize,
+    /// The identity's token.
+    pub(super) identity: &'a str,
+    /// The context's tokens, `null` for what is absent.
+    pub(super) context: Vec<&'a str>,
+}
+
+/// What `data` says to a rule whose event it belongs to.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Extract<'a> {
+    Unrelated,
+    Unreadable,
+    Assignment(Parts<'a>),
+}
+
+/// How the values of `data` compare with those that `where` asks for.
+#[derive(PartialEq, Eq)]
+enum Verdict {
+    Same,
+    Different,
+    /// Readers may differ about it.
+    Unclear,
+}
+
+impl Rule {
+    /// Checks `spec`.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it.
+    pub fn new(spec: RuleSpec) -> Result<Self, Vec<RuleError>> {
+        let mut problems = Problems(Vec::new());
+        problems.check_names(&spec);
+        if spec.remember_for.is_zero() {
+            problems.note("remember_for", "is zero: nothing would ever be redundant; write e.g. \"24h\", or mode = \"off\"".into());
+        }
+        if spec.identity.is_empty() {
+            problems.note("identity", "is empty: name at least one JSON pointer into data, e.g. [\"/staff_id\", \"/staff_name\"]".into());
+        }
+        let channel = Template::parse(&spec.channel).map_err(|problem| problems.note("channel", problem)).ok();
+        let mut pointers = Pointers::default();
+        let identity = problems.add_pointers("identity", &spec.identity, &mut pointers);
+        let context = problems.add_pointers("context", &spec.context, &mut pointers);
+        let expected = problems.add_pointers("where", spec.filter.iter().map(|(pointer, _)| pointer), &mut pointers);
+        for (pointer, _) in spec.filter.iter().filter(|(_, value)| value.is_array() || value.is_object()) {
+            let problem = format!("`{pointer}` is compared with an array or an object: point at the strings, numbers or booleans in it instead");
+            problems.note("where", problem);
+        }
+        match channel {
+            Some(channel) if problems.0.is_empty() => {
+                let filter = expected.into_iter().zip(spec.filter.iter().map(|(_, value)| value.clone())).collect();
+                Ok(Self { spec, channel, pointers, identity, context, filter })
+            }
+            _ => Err(problems.0),
+        }
+    }
+
+    /// The rule as configured.
+    #[must_use]
+    pub const fn spec(&self) -> &RuleSpec {
+        &self.spec
+    }
+
+    /// Whether `channel` belongs to this rule's family: the template matches, the name is valid, and it is neither a cache nor an encrypted channel.
+    #[must_use]
+    pub fn watches(&self, channel: &str) -> bool {
+        self.channel.matches(channel) && is_valid_name(channel) && Kind::of(channel) == Kind::Plain
+    }
+
+    /// Whether the rule has to see `data` of an event called `name`, or is released by it. A rule that is off is concerned by nothing.
+    #[must_use]
+    pub fn concerns(&self, event: &str) -> bool {
+        self.spec.mode != Mode::Off && (self.spec.event == event || self.releases(event))
+    }
+
+    /// What an event called `name` with this decoded `data` means to this rule. `data` is `None` when it was not a decodable string.
+    #[must_use]
+    pub fn read(&self, event: &str, data: Option<&str>) -> Reading {
+        if !self.concerns(event) {
+            return Reading::Unrelated;
+        }
+        if self.releases(event) {
+            return Reading::Release;
+        }
+        match data.map_or(Extract::Unreadable, |data| self.extract(data)) {
+            Extract::Unrelated => Reading::Unrelated,
+            Extract::Unreadable => Reading::Unreadable,
+            Extract::Assignment(parts) => Reading::Announcement(Assignment::new(parts.pointer, parts.identity, parts.context)),
+        }
+    }
+
+    /// What `data` of the rule's event says.
+    pub(super) fn extract<'a>(&self, data: &'a str) -> Extract<'a> {
+        // Unreadable rather than unrelated: it may be ours, and what guests make of it is not ours to guess.
+        let Some(found) = self.pointers.read(data) else { return Extract::Unreadable };
+        let mut unclear = false;
+        for (slot, expected) in &self.filter {
+            match found.get(*slot).map_or(Verdict::Different, |token| compare(token, expected)) {
+                Verdict::Same => {}
+                Verdict::Different => return Extract::Unrelated,
+                Verdict::Unclear => unclear = true,
+            }
+        }
+        if unclear {
+            return Extract::Unreadable;
+        }
+        self.assignment(&found).map_or(Extract::Unreadable, Extract::Assignment)
+    }
+
+    fn assignment<'a>(&self, found: &Found<'a>) -> Option<Parts<'a>> {
+        let present = |slot: &Slot| found.get(*slot).filter(|token| !matches!(*token, "null" | "\"\""));
+        let (pointer, identity) = self.identity.iter().enumerate().find_map(|(index, slot)| present(slot).map(|token| (index, token)))?;
+        let names_somebody = identity.starts_with(|first: char| matches!(first, '"' | '-' | '0'..='9'));
+        let context: Vec<&str> = self.context.iter().map(|slot| found.get(*slot).unwrap_or("null")).collect();
+        (names_somebody && is_exact(identity) && context.iter().all(|token| is_exact(token))).then_some(Parts { pointer, identity, context })
+    }
+
+    fn releases(&self, event: &str) -> bool {
+        self.spec.released_by.iter().any(|name| name == event)
+    }
+}
+
+/// Whether equal tokens mean equal values: neither an array nor an object, no string that does not decode, and not too long to keep.
+fn is_exact(token: &str) -> bool {
+    token.len() <= MAX_TOKEN && !token.starts_with(['[', '{']) && (!token.starts_with('"') || json::string(token).is_some())
+}
+
+/// Compares a token with the value that `where` expects.
+fn compare(token: &str, expected: &Value) -> Verdict {
+    if token.starts_with(['[', '{']) {
+        return Verdict::Different;
+    }
+    match (serde_json::from_str(token), expected) {
+        (Ok(Value::Number(found)), Value::Number(expected)) if found == *expected => Verdict::Same,
+        // 1, 1.0 and 1e0 are one number to JavaScript.
+        (Ok(Value::Number(found)), Value::Number(expected)) if found.as_f64() == expected.as_f64() => Verdict::Unclear,
+        (Ok(found), expected) if found == *expected => Verdict::Same,
+        (Ok(_), _) => Verdict::Different,
+        // A string or number that serde_json does not take.
+        (Err(_), _) => Verdict::Unclear,
+    }
+}
+
+/// What is wrong with a rule, as far as it was looked at.
+struct Problems(Vec<RuleError>);
+
+impl Problems {
+    fn note(&mut self, key: &'static str, problem: String) {
+        self.0.push(RuleError { key, problem });
+    }
+
+    fn check_names(&mut self, spec: &RuleSpec) {
+        let is_label = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-');
+        if !(1..=64).contains(&spec.name.len()) || !spec.name.bytes().all(is_label) {
+            let problem = format!("{:?} is no name of a rule: use 1 to 64 characters of A-Za-z0-9_-, it is a metric label", spec.name);
+            self.note("name", problem);
+        }
+        self.check_event("event", &spec.event);
+        let mut seen = HashSet::new();
+        for event in &spec.released_by {
+            self.check_event("released_by", event);
+            if *event == spec.event {
+                self.note("released_by", format!("{event:?} is the event that announces: it cannot end what it begins; take it out"));
+            }
+            if !seen.insert(event) {
+                self.note("released_by", format!("{event:?} stands twice: once is enough"));
+            }
+        }
+    }
+
+    fn check_event(&mut self, key: &'static str, event: &str) {
+        let length = event.chars().count();
+        if length == 0 {
+            self.note(key, "an event's name is empty: write it as the backend sends it, e.g. \"staff-assigned\"".into());
+        } else if length > MAX_EVENT_NAME {
+            self.note(key, format!("an event's name has {length} characters: Pusher's libraries send at most {MAX_EVENT_NAME}; shorten it"));
+        }
+    }
+
+    /// Adds the pointers of one key; the slots are as many as they only if none was wrong.
+    fn add_pointers<'s>(&mut self, key: &'static str, list: impl IntoIterator<Item = &'s String>, pointers: &mut Pointers) -> Vec<Slot> {
+        let mut slots = Vec::new();
+        for pointer in list {
+            match pointers.add(pointer) {
+                Ok(slot) if slots.contains(&slot) => self.note(key, format!("`{pointer}` stands twice: once is enough")),
+                Ok(slot) => slots.push(slot),
+                Err(problem) => self.note(key, problem),
+            }
+        }
+        slots
+    }
+}

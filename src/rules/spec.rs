@@ -1,0 +1,52 @@
+//! A rule as it stands in the configuration.
+
+use std::time::Duration;
+
+/// Whether a rule acts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Mode {
+    /// Redundant announcements are dropped.
+    #[default]
+    Enforce,
+    /// Decided and counted, everything is forwarded.
+    Observe,
+    /// The rule does nothing.
+    Off,
+}
+
+/// A rule as configured, not yet checked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RuleSpec {
+    /// Its name: a metric label and what logs call it. 1 to 64 characters of `A-Za-z0-9_-`.
+    pub name: String,
+    /// The event's name.
+    pub event: String,
+    /// The channel template; `{name}` matches one or more characters.
+    pub channel: String,
+    /// JSON pointers into `data`: the first one present (neither null nor the empty string) is the identity.
+    pub identity: Vec<String>,
+    /// JSON pointers whose values are compared too; absent counts as null.
+    pub context: Vec<String>,
+    /// Pointer and expected JSON value (no array, no object): only events whose `data` has all of them are announcements of this rule. The key in
+    /// the configuration is `where`.
+    pub filter: Vec<(String, serde_json::Value)>,
+    /// Names of events on the same channel that end the assignment.
+    pub released_by: Vec<String>,
+    /// How long an unseen channel is remembered.
+    pub remember_for: Duration,
+    /// Whether it acts.
+    pub mode: Mode,
+    /// Ids of the apps it is for; empty: all.
+    pub apps: Vec<String>,
+}
+
+/// What is wrong with a rule: the key it stands under and a sentence.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{key}: {problem}")]
+pub struct RuleError {
+    /// The key within the rule's table, e.g. `identity`.
+    pub key: &'static str,
+    /// What is wrong and how to mend it.
+    pub problem: String,
+}

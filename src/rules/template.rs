@@ -1,0 +1,190 @@
+//! Channel templates such as `{hotelSlug}-room-{roomNumber}-chat`: literal text around placeholders, each of which matches one or more characters.
+
+use crate::pusher::channel::{Kind, MAX_NAME, is_name_byte};
+
+/// A checked template: the literals before, between and after its placeholders. There is one more of them than placeholders, and those between
+/// two placeholders are not empty.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Template {
+    before: Box<str>,
+    /// The literal after each placeholder.
+    after: Vec<Box<str>>,
+}
+
+impl Template {
+    /// Reads `text`, or says what is wrong with it and how to mend it.
+    pub(super) fn parse(text: &str) -> Result<Self, String> {
+        if text.is_empty() {
+            return Err("is empty: write a channel name, with {name} where it varies, e.g. {hotelSlug}-room-{roomNumber}-chat".into());
+        }
+        let mut pieces = text.split('{');
+        let mut template = Self { before: literal(pieces.next().unwrap_or_default())?, after: Vec::new() };
+        let mut names: Vec<&str> = Vec::new();
+        for piece in pieces {
+            let (name, after) =
+                piece.split_once('}').ok_or_else(|| format!("`{{{piece}` has no closing brace: write {{name}}, braces mean nothing else here"))?;
+            if !is_identifier(name) {
+                return Err(format!("`{{{name}}}` is no placeholder: its name must be letters, digits and _, not beginning with a digit"));
+            }
+            if names.contains(&name) {
+                return Err(format!("`{{{name}}}` stands twice: give each placeholder a name of its own, they match independently"));
+            }
+            if template.after.last().is_some_and(|between| between.is_empty()) {
+                return Err(format!("there is nothing between `{{{name}}}` and the placeholder before it: one of the two is enough"));
+            }
+            names.push(name);
+            template.after.push(literal(after)?);
+        }
+        template.check_reach()?;
+        Ok(template)
+    }
+
+    /// Whether `text` is of this shape. Linear: each literal is looked for once, at its first possible place, which is as good as any later one.
+    pub(super) fn matches(&self, text: &str) -> bool {
+        let Some(rest) = text.strip_prefix(&*self.before) else { return false };
+        let Some((last, between)) = self.after.split_last() else { return rest.is_empty() };
+        let Some(mut rest) = rest.strip_suffix(&**last) else { return false };
+        for literal in between {
+            match after_one(rest).and_then(|later| later.split_once(&**literal)) {
+                Some((_, later)) => rest = later,
+                None => return false,
+            }
+        }
+        !rest.is_empty()
+    }
+
+    /// Refuses a template that no watched channel can match.
+    fn check_reach(&self) -> Result<(), String> {
+        if self.before.contains('#') && !(self.before.starts_with('#') && self.before.matches('#').count() == 1)
+            || self.after.iter().any(|literal| literal.contains('#'))
+        {
+            return Err("has a `#` that is not its first character: no channel name has".into());
+        }
+        if self.before.len() + self.after.iter().map(|literal| literal.len() + 1).sum::<usize>() > MAX_NAME {
+            return Err(format!("matches no channel: names have at most {MAX_NAME} characters"));
+        }
+        match Kind::of(&self.before) {
+            Kind::Plain => Ok(()),
+            Kind::Cache => Err("is of cache channels: their events are never dropped, for upstream replays the last one to later guests".into()),
+            Kind::Encrypted => Err("is of encrypted channels: their data cannot be read without the channel's key".into()),
+        }
+    }
+}
+
+/// Literal text of a template.
+fn literal(text: &str) -> Result<Box<str>, String> {
+    if text.contains('}') {
+        return Err("has a closing brace without an opening one: write {name}, braces mean nothing else here".into());
+    }
+    match text.chars().find(|character| !u8::try_from(*character).is_ok_and(|byte| byte == b'#' || is_name_byte(byte))) {
+        Some(odd) => Err(format!("holds {odd:?}: channel names are made of A-Za-z0-9_-=@,.; alone")),
+        None => Ok(text.into()),
+    }
+}
+
+fn is_identifier(name: &str) -> bool {
+    !name.is_empty()
+        && !name.starts_with(|first: char| first.is_ascii_digit())
+        && name.bytes().all(|byte| byte == b'_' || byte.is_ascii_alphanumeric())
+}
+
+/// What follows the first character.
+fn after_one(text: &str) -> Option<&str> {
+    let mut characters = text.chars();
+    characters.next().map(|_| characters.as_str())
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn matches(template: &str, text: &str) -> bool {
+        Template::parse(template).unwrap().matches(text)
+    }
+
+    #[test]
+    fn placeholders_match_one_or_more_characters() {
+        let hotel = "{hotelSlug}-room-{roomNumber}-chat";
+        for name in ["hilton-room-12-chat", "a-room-b-chat", "a-room-room-x-chat", "-room--room-1-chat", "a-room-1-chat-chat", "x-room-y-room-z-chat"]
+        {
+            assert!(matches(hotel, name), "{name}");
+        }
+        for name in
+            ["", "-room-1-chat", "a-room--chat", "a-room-chat", "hilton-room-12", "hilton-room-12-chat2", "hilton-conversation-1-chat", "-room--chat"]
+        {
+            assert!(!matches(hotel, name), "{name}");
+        }
+        assert!(matches("lobby", "lobby") && !matches("lobby", "lobby2") && !matches("lobby", "lobb"));
+        assert!(matches("{all}", "x") && !matches("{all}", ""));
+        assert!(matches("a{b}", "ab") && !matches("a{b}", "a"));
+        assert!(matches("{a}b", "ab") && !matches("{a}b", "b"));
+        // prefix and suffix must not share a character
+        assert!(!matches("aba{x}aba", "ababa") && matches("aba{x}aba", "abaxaba"));
+        assert!(matches("{a}-{b}", "é-é"));
+    }
+
+    #[test]
+    fn nonsense_is_refused_with_its_reason() {
+        for (template, reason) in [
+            ("", "is empty"),
+            ("{a", "no closing brace"),
+            ("a}", "closing brace without"),
+            ("{a}}", "closing brace without"),
+            ("{}", "no placeholder"),
+            ("{1a}", "no placeholder"),
+            ("{a b}", "no placeholder"),
+            ("{{a}", "no closing brace"),
+            ("{a}{b}", "nothing between"),
+            ("x{a}{b}y", "nothing between"),
+            ("{a}-{a}", "stands twice"),
+            ("room {a}", "holds ' '"),
+            ("room/{a}", "holds '/'"),
+            ("zimmer-ü-{a}", "holds 'ü'"),
+            ("a#{b}", "not its first character"),
+            ("##{b}", "not its first character"),
+            ("{b}#", "not its first character"),
+            ("cache-{a}", "cache channels"),
+            ("presence-cache-{a}", "cache channels"),
+            ("private-encrypted-{a}", "encrypted channels"),
+        ] {
+            let problem = Template::parse(template).unwrap_err();
+            assert!(problem.contains(reason), "{template}: {problem}");
+        }
+        assert!(Template::parse(&format!("{}{{a}}", "x".repeat(200))).unwrap_err().contains("at most 200"));
+        assert!(Template::parse(&format!("{}{{a}}", "x".repeat(199))).is_ok());
+        assert!(Template::parse("#server-to-user-{id}").is_ok());
+    }
+
+    /// Every way to place the literals is tried; slow, and plainly right.
+    fn matches_slowly(before: &str, after: &[&str], text: &str) -> bool {
+        let Some(rest) = text.strip_prefix(before) else { return false };
+        match after {
+            [] => rest.is_empty(),
+            [next, later @ ..] => (1..=rest.len()).any(|length| matches_slowly(next, later, &rest[length..])),
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn agrees_with_trying_every_way(literals in prop::collection::vec("[ab]{1,3}", 1..4), ends in "[ab]{0,2}", text in "[ab]{0,14}") {
+            // literal {p0} literal {p1} … ends
+            let mut template = String::new();
+            let mut after: Vec<&str> = literals[1..].iter().map(String::as_str).collect();
+            after.push(&ends);
+            template.push_str(&literals[0]);
+            for (index, literal) in after.iter().enumerate() {
+                template.push_str(&format!("{{p{index}}}{literal}"));
+            }
+            prop_assert_eq!(matches(&template, &text), matches_slowly(&literals[0], &after, &text), "{} on {}", template, text);
+        }
+
+        #[test]
+        fn never_panics(template in "[a{}#_-]{0,12}|\\PC{0,8}", text in "\\PC{0,12}") {
+            if let Ok(template) = Template::parse(&template) {
+                let _ = template.matches(&text);
+            }
+        }
+    }
+}

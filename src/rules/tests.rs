@@ -1,0 +1,270 @@
+//! What rules make of the payloads of real backends and of odd ones (`threats.md` 2.5), and which rules are refused.
+
+use std::time::Duration;
+
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+use super::rule::{Extract, Parts};
+use super::*;
+
+fn spec() -> RuleSpec {
+    RuleSpec {
+        name: "staff-assigned".into(),
+        event: "staff-assigned".into(),
+        channel: "{hotelSlug}-room-{roomNumber}-chat".into(),
+        identity: vec!["/staff_id".into(), "/staff_name".into()],
+        context: vec!["/conversation_id".into()],
+        filter: Vec::new(),
+        released_by: vec!["conversation-closed".into()],
+        remember_for: Duration::from_secs(86_400),
+        mode: Mode::Enforce,
+        apps: Vec::new(),
+    }
+}
+
+fn rule() -> Rule {
+    Rule::new(spec()).unwrap()
+}
+
+fn enveloped() -> Rule {
+    let filter = [("/category", "guest_chat"), ("/type", "staff_assigned")];
+    let filter = filter.map(|(pointer, value)| (pointer.to_owned(), Value::from(value))).to_vec();
+    let identity = vec!["/payload/staff_id".into(), "/payload/staff_name".into()];
+    Rule::new(RuleSpec { event: "realtime_event".into(), identity, context: Vec::new(), filter, ..spec() }).unwrap()
+}
+
+fn parts<'a>(pointer: usize, identity: &'a str, context: &[&'a str]) -> Extract<'a> {
+    Extract::Assignment(Parts { pointer, identity, context: context.to_vec() })
+}
+
+/// The payloads of design 1.
+#[test]
+fn payloads_of_real_backends_are_read() {
+    let rule = rule();
+    let image = r#"{"staff_name": "Anna Byrne", "staff_role": "Receptionist", "staff_profile_image": "https://x/y?sig=abc{["}"#;
+    assert_eq!(rule.extract(image), parts(1, "\"Anna Byrne\"", &["null"]));
+    let conversation = r#"{"staff_name":"Anna Byrne","staff_role":"R","conversation_id":123}"#;
+    assert_eq!(rule.extract(conversation), parts(1, "\"Anna Byrne\"", &["123"]));
+    assert_eq!(rule.extract(r#" {"staff_name":"Anna","staff_id": 7 } "#), parts(0, "7", &["null"]));
+    let wrapped = r#"{"category":"guest_chat","type":"staff_assigned","payload":{"staff_name":"Anna"},"meta":{"event_id":"0f","ts":1}}"#;
+    assert_eq!(enveloped().extract(wrapped), parts(1, "\"Anna\"", &[]));
+}
+
+#[test]
+fn events_are_told_apart_by_name() {
+    let rule = rule();
+    assert_eq!(rule.read("staff-assigned", None), Reading::Unreadable);
+    assert_eq!(rule.read("staff-assigned", Some("{\"staff_id\":7}")), Reading::Announcement(crate::assignment::Assignment::new(0, "7", ["null"])));
+    assert_eq!(rule.read("conversation-closed", None), Reading::Release);
+    assert_eq!(rule.read("conversation-closed", Some("{")), Reading::Release);
+    assert_eq!(rule.read("new-staff-message", Some("{\"staff_id\":7}")), Reading::Unrelated);
+    assert_eq!(rule.read("Staff-Assigned", None), Reading::Unrelated);
+    assert!(rule.concerns("staff-assigned") && rule.concerns("conversation-closed") && !rule.concerns("staff-assigned "));
+    let off = Rule::new(RuleSpec { mode: Mode::Off, ..spec() }).unwrap();
+    assert!(!off.concerns("staff-assigned") && !off.concerns("conversation-closed"));
+    assert_eq!(off.read("staff-assigned", None), Reading::Unrelated);
+    assert!(Rule::new(RuleSpec { mode: Mode::Observe, ..spec() }).unwrap().concerns("staff-assigned"));
+}
+
+#[test]
+fn only_plain_valid_channels_of_the_family_are_watched() {
+    let rule = rule();
+    assert!(rule.watches("hilton-room-12-chat") && rule.watches("private-hilton-room-12-chat"));
+    let long = format!("{}-room-1-chat", "x".repeat(190));
+    for channel in [
+        "hilton-conversation-12-chat",
+        "cache-hilton-room-12-chat",
+        "Private-Cache-hilton-room-12-chat",
+        "presence-cache-hilton-room-12-chat",
+        "private-encrypted-hilton-room-12-chat",
+        "hôtel-room-12-chat",
+        "hilton-room-1\u{0}2-chat",
+        "hilton-room-1 2-chat",
+        &long,
+        "",
+    ] {
+        assert!(!rule.watches(channel), "{channel}");
+    }
+}
+
+/// JSON-09: tokens are compared as text and never as floats.
+#[test]
+fn identities_are_json_tokens() {
+    let rule = rule();
+    let digits = "9".repeat(400);
+    for token in ["7", "\"7\"", "7.0", "7e0", "-0", "9007199254740993", "9007199254740992", "1E400", &digits, "\"\\u0041\"", "\"A\"", "\" \""] {
+        assert_eq!(rule.extract(&format!("{{\"staff_id\":{token}}}")), parts(0, token, &["null"]), "{token}");
+    }
+    let longest = format!("\"{}\"", "x".repeat(1022));
+    assert_eq!(rule.extract(&format!("{{\"staff_id\":{longest}}}")), parts(0, &longest, &["null"]));
+    let longer = format!("\"{}\"", "x".repeat(1023));
+    for token in ["07", "+7", "7.", ".7", "NaN", "true", "false", "[7]", "[]", "{}", "{\"id\":7}", "\"\\ud800\"", "\"\n\"", &longer] {
+        assert_eq!(rule.extract(&format!("{{\"staff_id\":{token},\"staff_name\":\"Anna\"}}")), Extract::Unreadable, "{token}");
+    }
+}
+
+#[test]
+fn the_first_pointer_that_finds_somebody_is_the_identity() {
+    let rule = rule();
+    for data in [r#"{"staff_id":null,"staff_name":"7"}"#, r#"{"staff_id":"","staff_name":"7"}"#, r#"{"staff_name":"7"}"#] {
+        assert_eq!(rule.extract(data), parts(1, "\"7\"", &["null"]), "{data}");
+    }
+    for data in ["{}", r#"{"staff_id":null,"staff_name":""}"#, r#"{"staff":"Anna"}"#, "\"Anna\"", "7", "[]", "null"] {
+        assert_eq!(rule.extract(data), Extract::Unreadable, "{data}");
+    }
+}
+
+#[test]
+fn the_context_is_compared_too() {
+    let rule = rule();
+    for (data, context) in [
+        (r#"{"staff_id":7,"conversation_id":null}"#, "null"),
+        (r#"{"staff_id":7,"conversation_id":1.0}"#, "1.0"),
+        (r#"{"staff_id":7,"conversation_id":""}"#, "\"\""),
+        (r#"{"staff_id":7,"conversation_id":true}"#, "true"),
+    ] {
+        assert_eq!(rule.extract(data), parts(0, "7", &[context]), "{data}");
+    }
+    let long = format!("\"{}\"", "x".repeat(2000));
+    for context in ["[1]", "{}", "\"\\udfff\"", &long] {
+        let data = format!("{{\"staff_id\":7,\"conversation_id\":{context}}}");
+        assert_eq!(rule.extract(&data), Extract::Unreadable, "{data}");
+    }
+}
+
+/// JSON-08, 11, 12, and their kin inside `data`.
+#[test]
+fn what_readers_may_differ_about_is_unreadable() {
+    let rule = rule();
+    let deep = format!("{{\"staff_id\":7,\"x\":{}{}}}", "[".repeat(127), "]".repeat(127));
+    for data in [
+        "",
+        "Anna",
+        r#"{"staff_id":7,"staff_id":8}"#,
+        r#"{"staff_id":7,"staff_id":7}"#,
+        r#"{"staff_id":7,"x":1,"x":2}"#,
+        r#"{"staff\u005fid":7}"#,
+        r#"{"staff_id":7,"st\u0061ff_name":"Anna"}"#,
+        r#"{"staff_id":7} "#.repeat(2).as_str(),
+        "{\"staff_id\":7}\0",
+        "\u{feff}{\"staff_id\":7}",
+        r#"{"staff_id":7,}"#,
+        r#"{"staff_id":7}//c"#,
+        "{'staff_id':7}",
+        &deep,
+        &"[".repeat(10_000),
+    ] {
+        assert_eq!(rule.extract(data), Extract::Unreadable, "{data:.80}");
+    }
+    let deepest = format!("{{\"staff_id\":7,\"x\":{}{}}}", "[".repeat(126), "]".repeat(126));
+    assert_eq!(rule.extract(&deepest), parts(0, "7", &["null"]));
+}
+
+#[test]
+fn where_decides_whose_event_it_is() {
+    let rule = enveloped();
+    let of = |category: &str, kind: &str| format!(r#"{{"category":{category},"type":{kind},"payload":{{"staff_id":7}}}}"#);
+    assert_eq!(rule.extract(&of("\"guest_chat\"", "\"staff_assigned\"")), parts(0, "7", &[]));
+    assert_eq!(rule.extract(&of("\"guest\\u005fchat\"", "\"staff_assigned\"")), parts(0, "7", &[]));
+    for kind in ["\"new_message\"", "null", "7", "[\"staff_assigned\"]", "{}"] {
+        assert_eq!(rule.extract(&of("\"guest_chat\"", kind)), Extract::Unrelated, "{kind}");
+    }
+    for data in [r#"{"payload":{"staff_id":7}}"#, "{}", "\"text\"", "[1]", r#"{"type":"staff_assigned","payload":{}}"#] {
+        assert_eq!(rule.extract(data), Extract::Unrelated, "{data}");
+    }
+    for data in ["{", "", r#"{"category":"guest_chat","type":"staff_assigned","payload":{}}"#, r#"{"type":"x","type":"staff_assigned"}"#] {
+        assert_eq!(rule.extract(data), Extract::Unreadable, "{data}");
+    }
+    assert_eq!(rule.extract(&of("\"guest_chat\"", "\"\\ud800\"")), Extract::Unreadable);
+    assert_eq!(rule.extract(&of("\"other\"", "\"\\ud800\"")), Extract::Unrelated);
+}
+
+#[test]
+fn where_compares_values_of_every_kind() {
+    let with = |value: Value| Rule::new(RuleSpec { filter: vec![("/list/1".into(), value)], ..spec() }).unwrap();
+    let of = |token: &str| format!("{{\"staff_id\":7,\"list\":[0,{token}]}}");
+    let assigned = parts(0, "7", &["null"]);
+    for (expected, token) in [(json!(1), "1"), (json!(1.5), "1.5"), (json!(1.5), "15e-1"), (json!(true), "true"), (Value::Null, "null")] {
+        assert_eq!(with(expected).extract(&of(token)), assigned, "{token}");
+    }
+    for (expected, token) in [(json!(1), "2"), (json!(1), "\"1\""), (json!("1"), "1"), (json!(true), "1"), (Value::Null, "0"), (json!(false), "null")]
+    {
+        assert_eq!(with(expected).extract(&of(token)), Extract::Unrelated, "{token}");
+    }
+    // one number to some readers, two to others
+    for (expected, token) in [(json!(1), "1.0"), (json!(1.0), "1"), (json!(9_007_199_254_740_993_u64), "9007199254740992"), (json!(1), "1E400")] {
+        assert_eq!(with(expected).extract(&of(token)), Extract::Unreadable, "{token}");
+    }
+    assert_eq!(with(Value::Null).extract("{\"staff_id\":7,\"list\":[0]}"), Extract::Unrelated);
+}
+
+#[test]
+fn bad_rules_are_refused_with_every_problem() {
+    type Change<'c> = &'c dyn Fn(&mut RuleSpec);
+    let refused = |change: Change<'_>| {
+        let mut spec = spec();
+        change(&mut spec);
+        Rule::new(spec).unwrap_err().iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
+    };
+    let cases: [(Change<'_>, &str); 20] = [
+        (&|spec| spec.name.clear(), "name: \"\" is no name"),
+        (&|spec| spec.name = "staff assigned".into(), "name: \"staff assigned\" is no name"),
+        (&|spec| spec.name = "x".repeat(65), "1 to 64 characters"),
+        (&|spec| spec.event.clear(), "event: an event's name is empty"),
+        (&|spec| spec.event = "é".repeat(201), "event: an event's name has 201 characters"),
+        (&|spec| spec.channel.clear(), "channel: is empty"),
+        (&|spec| spec.channel = "{a}{b}".into(), "channel: there is nothing between"),
+        (&|spec| spec.identity.clear(), "identity: is empty"),
+        (&|spec| spec.identity.push("staff.id".into()), "identity: `staff.id` is no JSON pointer"),
+        (&|spec| spec.identity.push("/staff_id".into()), "identity: `/staff_id` stands twice"),
+        (&|spec| spec.context.push("/conversation_id".into()), "context: `/conversation_id` stands twice"),
+        (&|spec| spec.context.push("/~".into()), "context: `/~` has a `~`"),
+        (&|spec| spec.filter = vec![("type".into(), Value::Null)], "where: `type` is no JSON pointer"),
+        (&|spec| spec.filter = vec![("/t".into(), json!(1)), ("/t".into(), json!(2))], "where: `/t` stands twice"),
+        (&|spec| spec.filter = vec![("/t".into(), json!(["x"]))], "where: `/t` is compared with an array"),
+        (&|spec| spec.released_by.push(String::new()), "released_by: an event's name is empty"),
+        (&|spec| spec.released_by.push("staff-assigned".into()), "released_by: \"staff-assigned\" is the event that announces"),
+        (&|spec| spec.released_by.push("conversation-closed".into()), "released_by: \"conversation-closed\" stands twice"),
+        (&|spec| spec.remember_for = Duration::ZERO, "remember_for: is zero"),
+        (&|spec| (spec.name, spec.channel) = (" ".into(), "}".into()), "name: \" \" is no name"),
+    ];
+    for (change, words) in cases {
+        let problems = refused(change);
+        assert!(problems.contains(words), "{problems}");
+    }
+    let everything = refused(&|spec| {
+        *spec = RuleSpec { name: String::new(), event: String::new(), channel: String::new(), remember_for: Duration::ZERO, ..spec.clone() };
+        spec.identity.clear();
+    });
+    assert_eq!(everything.lines().count(), 5, "{everything}");
+    // what is compared as identity may be compared as context and looked at by `where` as well
+    let shared = RuleSpec { context: vec!["/staff_id".into()], filter: vec![("/staff_id".into(), json!(7))], ..spec() };
+    assert_eq!(Rule::new(shared.clone()).unwrap().extract("{\"staff_id\":7}"), parts(0, "7", &["7"]));
+    assert_eq!(*Rule::new(shared.clone()).unwrap().spec(), shared);
+}
+
+proptest! {
+    #[test]
+    fn no_data_does_harm(data in any::<String>()) {
+        prop_assert_ne!(rule().read("staff-assigned", Some(&data)), Reading::Release);
+    }
+
+    /// Whatever a mutated text is read as, serde_json's own reader finds the same values under the pointers.
+    #[test]
+    fn another_reader_agrees(
+        id in prop_oneof![Just("7"), Just("\"7\""), Just("null"), Just("[]"), Just("1.0")], name in "[a-c\u{e9}]{0,3}",
+        at in any::<prop::sample::Index>(), piece in "[\"\\\\{}\\[\\],:0-9a\u{e9}]{0,3}",
+    ) {
+        let mut data = format!("{{\"staff_id\":{id},\"staff_name\":\"{name}\",\"conversation_id\":[1,{{}}],\"x\":0}}").replace("[1,{}]", "12");
+        let at = data.char_indices().map(|(index, _)| index).nth(at.index(data.chars().count())).unwrap();
+        data.insert_str(at, &piece);
+        if let Extract::Assignment(parts) = rule().extract(&data) {
+            let value: Value = serde_json::from_str(&data).unwrap();
+            let found = value.pointer(["/staff_id", "/staff_name"][parts.pointer]).unwrap();
+            prop_assert_eq!(&serde_json::from_str::<Value>(parts.identity).unwrap(), found);
+            let context: Value = serde_json::from_str(parts.context[0]).unwrap();
+            prop_assert_eq!(&context, value.pointer("/conversation_id").unwrap_or(&Value::Null));
+        }
+    }
+}
