@@ -137,7 +137,7 @@ fn what_is_not_signed_changes_nothing() {
     let good = query(sign::KEY, sign::SECRET, now);
     for (code, query) in [
         ("signature", query(sign::KEY, "wrong-secret", now)),
-        ("unknown_key", query("wrong-key", sign::SECRET, now)),
+        ("unknown_auth_key", query("wrong-key", sign::SECRET, now)),
         ("timestamp", query(sign::KEY, sign::SECRET, now - 700)),
         ("timestamp", query(sign::KEY, sign::SECRET, now + 700)),
         ("", good.replace("body_md5=", "body_md5=0")),
@@ -146,14 +146,14 @@ fn what_is_not_signed_changes_nothing() {
     ] {
         let response = usher.client().call(&Request::new("POST", &format!("/apps/3/events?{query}"), bytes));
         assert_eq!(response.status, 401, "{query}: {response:?}");
-        assert!(response.error().starts_with(code), "{response:?}");
+        assert!(response.error().contains(code), "{response:?}");
         response.assert_error(401, &response.error());
         assert!(!response.text().contains(sign::SECRET), "{response:?}");
     }
     let tampered = Request::new("POST", &format!("/apps/3/events?{good}"), body.replace("Mallory", "Mallery").as_bytes());
     let response = usher.client().call(&tampered);
     assert_eq!(response.status, 401);
-    assert!(response.error().starts_with("md5") || response.error().starts_with("body_md5"), "{response:?}");
+    assert!(response.error().contains("md5"), "{response:?}");
     assert_eq!(fake.count(), 1);
     client.announce(CHANNEL, ANNA).assert_suppressed();
     assert!(usher.admin().metric("usher_auth_failures_total", &[]) >= 8.0);

@@ -139,9 +139,7 @@ fn a_reload_changes_rules_apps_and_limits_and_keeps_what_is_known() {
     client.call(&other()).assert_error(404, "unknown_app");
 
     let more = Setup {
-        more: "[[apps]]\nid = \"4\"\nkey = \"other-key\"\nsecret = \"other-secret\"\n\n[[rules]]\nname = \"more\"\nevent = \"more\"\n\
-               channel = \"{any}\"\nidentity = [\"/who\"]\n"
-            .to_owned(),
+        more: "[[apps]]\nid = \"4\"\nkey = \"other-key\"\nsecret = \"other-secret\"\n".to_owned(),
         limits: "max_body = \"2KiB\"\n".to_owned(),
         ..setup.clone()
     };
@@ -149,9 +147,6 @@ fn a_reload_changes_rules_apps_and_limits_and_keeps_what_is_known() {
     usher.signal(Signal::Hup);
     eventually("the new app is served", || (client.call(&other()).status == 200).then_some(()));
     client.announce(CHANNEL, "A").assert_suppressed();
-    let watched = Request::events(&Library::Node.body("more", &["anything"], r#"{"who":1}"#));
-    client.call(&watched).assert_forwarded();
-    client.call(&watched).assert_suppressed();
     let large = message(CHANNEL, &"x".repeat(3000));
     usher.client().trigger(&large).assert_error(413, "body_too_large");
 
@@ -162,6 +157,21 @@ fn a_reload_changes_rules_apps_and_limits_and_keeps_what_is_known() {
     client.call(&other()).assert_error(404, "unknown_app");
     usher.client().trigger(&large).assert_forwarded();
     assert_eq!(usher.admin().metric("usher_config_last_reload_successful", &[]), 1.0);
+}
+
+#[test]
+fn a_new_rule_begins_in_doubt_and_then_works() {
+    let fake = Fake::start();
+    let setup = Setup { timeout: "1s", doubt_period: "2s", ..Setup::before(&fake) };
+    let usher = Usher::start_with(&setup.toml());
+    let mut client = usher.client();
+    let watched = Request::events(&Library::Node.body("more", &["anything"], r#"{"who":1}"#));
+    client.call(&watched).assert_forwarded();
+    client.call(&watched).assert_forwarded();
+    let rule = "[[rules]]\nname = \"more\"\nevent = \"more\"\nchannel = \"{any}\"\nidentity = [\"/who\"]\n";
+    usher.rewrite_config(&Setup { more: rule.to_owned(), ..setup }.toml());
+    usher.signal(Signal::Hup);
+    eventually("the new rule acts", || (client.call(&watched).decision() == "suppressed").then_some(()));
 }
 
 #[test]

@@ -59,7 +59,7 @@ fn a_body_too_large_is_413_and_the_connection_ends() {
 #[test]
 fn a_slow_head_and_a_slow_body_are_cut_off() {
     let fake = Fake::start();
-    let usher = limited(&fake, "head_timeout = \"300ms\"\nbody_timeout = \"300ms\"");
+    let usher = limited(&fake, "head_timeout = \"300ms\"\nbody_timeout = \"300ms\"\nidle_timeout = \"1s\"");
     let request = Request::events(&announcement(CHANNEL, "A"));
     let mut silent = usher.client();
     let mut slow_head = usher.client();

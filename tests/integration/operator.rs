@@ -40,6 +40,22 @@ fn assignments_are_listed_filtered_and_forgotten() {
 }
 
 #[test]
+fn the_memory_is_bounded_and_forgets() {
+    let fake = Fake::start();
+    let usher = Usher::start(&fake, |setup| setup.assignments = "max_channels = 100\n".to_owned());
+    let mut client = usher.client();
+    for room in 0..500 {
+        client.announce(&format!("h-room-{room}-chat"), "Anna").assert_forwarded();
+    }
+    let held = usher.admin().json("/assignments?limit=1000").as_array().unwrap().len();
+    assert!((50..=100).contains(&held), "{held} channels are held");
+    // What was forgotten is announced once more, and then known again.
+    let again = (0..500).filter(|room| client.announce(&format!("h-room-{room}-chat"), "Anna").decision() == "forwarded").count();
+    assert!((400..=500).contains(&again), "{again} were announced again");
+    client.announce("h-room-499-chat", "Anna").assert_suppressed();
+}
+
+#[test]
 fn decisions_say_what_was_done_and_why() {
     let fake = Fake::start();
     let usher = Usher::start(&fake, |_| {});
@@ -67,7 +83,7 @@ fn what_callers_send_makes_no_series() {
                 0 => Request::events(&announcement(&format!("h-room-{number}-chat"), &format!("staff {number}"))),
                 1 => Request::events(&message(&format!("channel-{number}"), "x").replace("new-staff-message", &format!("event-{number}"))),
                 2 => Request::new("GET", &format!("/path-{number}?q={number}"), b""),
-                _ => Request::new("POST", &format!("/apps/{number}/events"), b"{}"),
+                _ => Request::new("POST", &format!("/apps/9{number}/events"), b"{}"),
             };
             client.send(&request.header("User-Agent", &format!("agent/{number}")).header(&format!("X-{number}"), "1").bytes());
             let status = client.response().status;
@@ -126,6 +142,17 @@ fn other_requests_pass_through_with_upstreams_answer() {
         assert_eq!((response.header("x-case").as_deref(), response.header("x-hop")), (Some("Kept"), None));
         crate::story::assert_untouched(&request, &fake.requests().pop().unwrap(), &fake);
     }
+}
+
+#[test]
+fn an_answer_to_head_has_no_body() {
+    let fake = Fake::start();
+    let usher = Usher::start(&fake, |_| {});
+    fake.script([Step::answer("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n")]);
+    let mut client = usher.client();
+    let head = client.send(&Request::new("HEAD", "/x", b"").bytes()).read_head().unwrap();
+    assert_eq!(head.header("content-length").as_deref(), Some("5"));
+    assert_eq!(client.call(&Request::new("GET", "/x", b"")).text(), "{}");
 }
 
 #[test]

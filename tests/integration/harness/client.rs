@@ -89,6 +89,25 @@ pub struct Response {
 }
 
 impl Response {
+    /// Reads one answer to anything but HEAD.
+    pub fn read(from: &mut impl Read) -> io::Result<Self> {
+        let head = Head::read(from, |_| {})?.ok_or(io::ErrorKind::UnexpectedEof)?;
+        let status = head.lines()[0].split(' ').nth(1).and_then(|status| status.parse().ok()).ok_or(io::ErrorKind::InvalidData)?;
+        let mut body = Vec::new();
+        match head.framing() {
+            _ if status < 200 || status == 204 || status == 304 => {}
+            Framing::Length(length) => {
+                body.resize(length, 0);
+                from.read_exact(&mut body)?;
+            }
+            Framing::Chunked => body = read_chunked(from, |_| {})?,
+            Framing::None => {
+                from.read_to_end(&mut body)?;
+            }
+        }
+        Ok(Self { status, head, body })
+    }
+
     pub fn header(&self, name: &str) -> Option<String> {
         self.head.header(name)
     }
@@ -165,21 +184,7 @@ impl Client {
 
     /// The same where the connection may be closed instead.
     pub fn try_response(&mut self) -> io::Result<Response> {
-        let head = self.read_head()?;
-        let status = head.lines()[0].split(' ').nth(1).and_then(|status| status.parse().ok()).ok_or(io::ErrorKind::InvalidData)?;
-        let mut body = Vec::new();
-        match head.framing() {
-            _ if status < 200 || status == 204 || status == 304 => {}
-            Framing::Length(length) => {
-                body.resize(length, 0);
-                self.0.read_exact(&mut body)?;
-            }
-            Framing::Chunked => body = read_chunked(&mut self.0, |_| {})?,
-            Framing::None => {
-                self.0.read_to_end(&mut body)?;
-            }
-        }
-        Ok(Response { status, head, body })
+        Response::read(&mut self.0)
     }
 
     /// Reads the head of an answer alone; its body follows by [`Client::read_some`].

@@ -8,6 +8,7 @@ pub mod fake;
 pub mod message;
 pub mod script;
 pub mod sign;
+pub mod tls;
 pub mod usher;
 
 use std::sync::{Condvar, Mutex, MutexGuard};
