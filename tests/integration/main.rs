@@ -1,1 +1,18 @@
-//! Through the front door.
+//! Through the front door: the real `usher` process between a raw client and a fake upstream that records raw bytes.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![expect(unreachable_pub, reason = "one binary: nothing in it is public")]
+
+mod clients;
+mod encrypted;
+mod exempt;
+mod harness;
+mod life;
+mod limits;
+mod model;
+mod operator;
+mod outcomes;
+mod racing;
+mod rehearsal;
+mod story;
+mod tidy;

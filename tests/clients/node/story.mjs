@@ -25,7 +25,7 @@ const announce = async (name) => {
     const meta = { event_id: randomUUID(), ts: new Date().toISOString() };
     await trigger(channel, "realtime_event", { category: "guest_chat", type: "staff_assigned", payload: staff(name), meta });
   } else if (variant === "several") {
-    await trigger([channel, `grand-room-${calls}-chat`], "staff-assigned", staff(name));
+    await trigger([channel, `grand-annex-room-${calls}-chat`], "staff-assigned", staff(name));
   } else {
     await trigger(channel, "staff-assigned", staff(name));
   }

@@ -32,7 +32,7 @@ def announce(name):
         data = {"category": "guest_chat", "type": "staff_assigned", "payload": staff(name), "meta": {"event_id": str(uuid.uuid4())}}
         trigger(CHANNEL, "realtime_event", data)
     elif VARIANT == "several":
-        trigger([CHANNEL, f"grand-room-{calls}-chat"], "staff-assigned", staff(name))
+        trigger([CHANNEL, f"grand-annex-room-{calls}-chat"], "staff-assigned", staff(name))
     else:
         trigger(CHANNEL, "staff-assigned", staff(name))
 

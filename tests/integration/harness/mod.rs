@@ -1,0 +1,71 @@
+//! The language of the tests: a real `usher` process, a fake upstream that records raw bytes, a raw client, and signing of our own.
+//! Nothing here is built from usher's code, so that a mistake there cannot hide itself here.
+
+pub mod admin;
+pub mod bodies;
+pub mod client;
+pub mod fake;
+pub mod message;
+pub mod script;
+pub mod sign;
+pub mod tls;
+pub mod usher;
+
+use std::sync::{Condvar, Mutex, MutexGuard};
+use std::time::Duration;
+
+pub use client::{Client, Request, Response};
+pub use fake::{Fake, Recorded};
+pub use script::{Gate, Step};
+pub use usher::{Setup, Usher};
+
+/// How long any wait may take before the test fails. Generous: it is met only when something is broken.
+pub const BOUND: Duration = Duration::from_secs(20);
+
+/// Looks again and again until `look` finds what it looks for. Only for what usher tells in no other way than when asked.
+#[track_caller]
+pub fn eventually<R>(what: &str, mut look: impl FnMut() -> Option<R>) -> R {
+    let deadline = tokio::time::Instant::now() + BOUND;
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        assert!(tokio::time::Instant::now() < deadline, "in vain: {what}");
+        std::thread::park_timeout(Duration::from_millis(10));
+    }
+}
+
+/// A value that is changed by one thread while another waits for it to become something.
+#[derive(Debug, Default)]
+pub struct Watched<T> {
+    value: Mutex<T>,
+    changed: Condvar,
+}
+
+impl<T> Watched<T> {
+    /// The value as it is now. A panic elsewhere does not hide it: the logs are wanted most then.
+    pub fn lock(&self) -> MutexGuard<'_, T> {
+        self.value.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    /// Changes the value and wakes all who wait.
+    pub fn change<R>(&self, change: impl FnOnce(&mut T) -> R) -> R {
+        let result = change(&mut self.lock());
+        self.changed.notify_all();
+        result
+    }
+
+    /// Waits until `look` finds what it looks for; `None` after [`BOUND`].
+    pub fn wait<R>(&self, mut look: impl FnMut(&mut T) -> Option<R>) -> Option<R> {
+        let mut found = None;
+        let guard = self.lock();
+        let (_guard, _elapsed) = self
+            .changed
+            .wait_timeout_while(guard, BOUND, |value| {
+                found = look(value);
+                found.is_none()
+            })
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        found
+    }
+}

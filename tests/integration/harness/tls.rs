@@ -1,0 +1,86 @@
+//! TLS for the tests: certificates of their own, a client, and a terminator before the fake upstream.
+
+use std::io::{self, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::sync::Arc;
+use std::thread;
+
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::{ClientConfig, ClientConnection, RootCertStore, ServerConfig, StreamOwned};
+use tokio::task::JoinSet;
+
+use super::{BOUND, Request, Response};
+
+/// A certificate for `localhost` that vouches for itself.
+#[derive(Debug, Clone)]
+pub struct Identity {
+    pub certificate: String,
+    pub key: String,
+}
+
+impl Identity {
+    pub fn new() -> Self {
+        let rcgen::CertifiedKey { cert, signing_key } = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        Self { certificate: cert.pem(), key: signing_key.serialize_pem() }
+    }
+
+    fn der(&self) -> CertificateDer<'static> {
+        CertificateDer::from_pem_slice(self.certificate.as_bytes()).unwrap()
+    }
+}
+
+/// A connection over TLS that trusts one identity alone.
+#[derive(Debug)]
+pub struct TlsClient(StreamOwned<ClientConnection, TcpStream>);
+
+impl TlsClient {
+    /// Connects and shakes hands; fails if the other side is not `trusted`.
+    pub fn connect(address: SocketAddr, trusted: &Identity) -> io::Result<Self> {
+        let mut roots = RootCertStore::empty();
+        roots.add(trusted.der()).unwrap();
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+        let config = config.with_root_certificates(roots).with_no_client_auth();
+        let mut stream = TcpStream::connect_timeout(&address, BOUND)?;
+        stream.set_read_timeout(Some(BOUND))?;
+        let mut session = ClientConnection::new(Arc::new(config), ServerName::try_from("localhost").unwrap()).map_err(io::Error::other)?;
+        while session.is_handshaking() {
+            session.complete_io(&mut stream)?;
+        }
+        Ok(Self(StreamOwned::new(session, stream)))
+    }
+
+    pub fn call(&mut self, request: &Request) -> Response {
+        self.0.write_all(&request.bytes()).unwrap();
+        Response::read(&mut self.0).unwrap()
+    }
+}
+
+/// Listens on a free port for TLS by `identity` and hands the plain bytes on to `behind`, until the test ends.
+pub fn terminate(behind: SocketAddr, identity: &Identity) -> SocketAddr {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap().with_no_client_auth();
+    let key = PrivateKeyDer::from_pem_slice(identity.key.as_bytes()).unwrap();
+    let config = config.with_single_cert(vec![identity.der()], key).unwrap();
+    let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.set_nonblocking(true).unwrap();
+    let address = listener.local_addr().unwrap();
+    thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async move {
+            let listener = tokio::net::TcpListener::from_std(listener).unwrap();
+            let mut pumps = JoinSet::new();
+            while let Ok((stream, _)) = listener.accept().await {
+                let acceptor = acceptor.clone();
+                pumps.spawn(async move {
+                    let mut near = acceptor.accept(stream).await?;
+                    let mut far = tokio::net::TcpStream::connect(behind).await?;
+                    tokio::io::copy_bidirectional(&mut near, &mut far).await
+                });
+            }
+        });
+    });
+    address
+}

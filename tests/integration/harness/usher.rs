@@ -1,0 +1,207 @@
+//! A real `usher` process with a configuration of its own.
+
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::thread;
+
+use serde_json::Value;
+
+use super::admin::{Admin, TOKEN};
+use super::{Client, Fake, Watched, sign};
+
+/// The configuration of a test, as TOML by section. Starts with short-lived defaults that suit every test.
+#[derive(Debug, Clone)]
+pub struct Setup {
+    pub server: String,
+    pub admin: String,
+    pub upstream: String,
+    /// `upstream.timeout`; by itself so long that no busy machine runs into it.
+    pub timeout: &'static str,
+    pub limits: String,
+    /// `limits.max_wait`; as long.
+    pub max_wait: &'static str,
+    pub assignments: String,
+    /// `assignments.doubt_period`.
+    pub doubt_period: &'static str,
+    /// More keys of the one rule.
+    pub rule: String,
+    /// Whole tables at the end, e.g. another `[[apps]]`.
+    pub more: String,
+}
+
+impl Setup {
+    /// Before `fake`: one app (pusher-protocol.md 8.1) and the rule of design 4.
+    pub fn before(fake: &Fake) -> Self {
+        Self {
+            server: "listen = \"127.0.0.1:0\"\nworkers = 2\ndrain_period = \"10s\"\n".to_owned(),
+            admin: format!("listen = \"127.0.0.1:0\"\ntoken = \"{TOKEN}\"\n"),
+            upstream: format!("url = \"http://{}\"\nconnect_timeout = \"10s\"\n", fake.address()),
+            timeout: "15s",
+            limits: String::new(),
+            max_wait: "15s",
+            assignments: String::new(),
+            doubt_period: "30s",
+            rule: String::new(),
+            more: String::new(),
+        }
+    }
+
+    /// The whole file.
+    pub fn toml(&self) -> String {
+        let Self { server, admin, upstream, timeout, limits, max_wait, assignments, doubt_period, rule, more } = self;
+        let app = format!("id = \"{}\"\nkey = \"{}\"\nsecret = \"{}\"\n", sign::APP, sign::KEY, sign::SECRET);
+        let watched = "name = \"staff-assigned\"\nevent = \"staff-assigned\"\nchannel = \"{hotelSlug}-room-{roomNumber}-chat\"\n\
+                       identity = [\"/staff_id\", \"/staff_name\"]\ncontext = [\"/conversation_id\"]\n";
+        format!(
+            "[server]\n{server}\n[admin]\n{admin}\n[upstream]\n{upstream}timeout = \"{timeout}\"\n\n[limits]\n{limits}max_wait = \"{max_wait}\"\n\n\
+             [assignments]\n{assignments}doubt_period = \"{doubt_period}\"\n\n\
+             [log]\nformat = \"json\"\nlevel = \"info\"\n\n[[apps]]\n{app}\n[[rules]]\n{watched}{rule}\n{more}"
+        )
+    }
+}
+
+/// The signals that the tests send.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Signal {
+    Term,
+    Int,
+    Hup,
+}
+
+#[derive(Debug, Default)]
+struct Log {
+    lines: Vec<String>,
+    ended: bool,
+}
+
+/// A running usher. Killed when dropped.
+#[derive(Debug)]
+pub struct Usher {
+    child: Child,
+    log: Arc<Watched<Log>>,
+    config: PathBuf,
+    gateway: SocketAddr,
+    admin: SocketAddr,
+    _directory: tempfile::TempDir,
+}
+
+impl Usher {
+    /// Starts `usher serve` before `fake`, as `adjust` changes the configuration, and waits until it listens.
+    pub fn start(fake: &Fake, adjust: impl FnOnce(&mut Setup)) -> Self {
+        let mut setup = Setup::before(fake);
+        adjust(&mut setup);
+        Self::start_with(&setup.toml())
+    }
+
+    /// Starts it with this configuration.
+    pub fn start_with(toml: &str) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let config = directory.path().join("usher.toml");
+        std::fs::write(&config, toml).unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_usher"));
+        command.arg("serve").arg("--config").arg(&config).env_clear().stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let log = Arc::new(Watched::<Log>::default());
+        let stderr = BufReader::new(child.stderr.take().unwrap());
+        let seen = Arc::clone(&log);
+        thread::spawn(move || {
+            for line in stderr.lines().map_while(Result::ok) {
+                seen.change(|log| log.lines.push(line));
+            }
+            seen.change(|log| log.ended = true);
+        });
+        let nowhere = SocketAddr::from(([127, 0, 0, 1], 0));
+        let mut usher = Self { child, log, config, gateway: nowhere, admin: nowhere, _directory: directory };
+        let listening = usher.wait_log(|event| message(event) == "listening");
+        usher.gateway = address(&listening, "gateway");
+        usher.admin = address(&listening, "admin");
+        usher
+    }
+
+    pub fn gateway(&self) -> SocketAddr {
+        self.gateway
+    }
+
+    pub fn admin(&self) -> Admin {
+        Admin(self.admin)
+    }
+
+    /// A new connection to the gateway.
+    pub fn client(&self) -> Client {
+        Client::connect(self.gateway)
+    }
+
+    /// Everything it has logged.
+    pub fn logs(&self) -> String {
+        self.log.lock().lines.join("\n")
+    }
+
+    /// Waits for a JSON event that `fits`, among those logged before as well.
+    pub fn wait_log(&self, fits: impl Fn(&Value) -> bool) -> Value {
+        self.wait_log_after(0, fits)
+    }
+
+    /// The same among the lines from number `from` on.
+    pub fn wait_log_after(&self, from: usize, fits: impl Fn(&Value) -> bool) -> Value {
+        let found = self.log.wait(|log| {
+            let fitting = log.lines.iter().skip(from).filter_map(|line| serde_json::from_str(line).ok()).find(|event| fits(event));
+            if fitting.is_none() && log.ended { Some(None) } else { fitting.map(Some) }
+        });
+        found.flatten().unwrap_or_else(|| panic!("the awaited event was not logged; logs:\n{}", self.logs()))
+    }
+
+    /// How many lines it has logged.
+    pub fn log_lines(&self) -> usize {
+        self.log.lock().lines.len()
+    }
+
+    pub fn signal(&self, signal: Signal) {
+        let name = match signal {
+            Signal::Term => "-TERM",
+            Signal::Int => "-INT",
+            Signal::Hup => "-HUP",
+        };
+        let status = Command::new("kill").arg(name).arg(self.child.id().to_string()).status().unwrap();
+        assert!(status.success(), "kill {name} failed");
+    }
+
+    /// Writes another configuration file in the place of the old one; takes effect on SIGHUP.
+    pub fn rewrite_config(&self, toml: &str) {
+        std::fs::write(&self.config, toml).unwrap();
+    }
+
+    /// Waits for its end and returns the exit code (-1 for a signal).
+    pub fn wait_exit(&mut self) -> i32 {
+        let ended = self.log.wait(|log| log.ended.then_some(()));
+        assert!(ended.is_some(), "usher did not end; logs:\n{}", self.logs());
+        self.child.wait().unwrap().code().unwrap_or(-1)
+    }
+}
+
+impl Drop for Usher {
+    fn drop(&mut self) {
+        let _gone = self.child.kill();
+        let _status = self.child.wait();
+        if thread::panicking() {
+            eprintln!("usher's log:\n{}", self.logs());
+        }
+    }
+}
+
+/// What an event says.
+pub fn message(event: &Value) -> &str {
+    event["fields"]["message"].as_str().or_else(|| event["message"].as_str()).unwrap_or_default()
+}
+
+/// A field of an event.
+pub fn field<'a>(event: &'a Value, name: &str) -> &'a Value {
+    let nested = &event["fields"][name];
+    if nested.is_null() { &event[name] } else { nested }
+}
+
+fn address(event: &Value, name: &str) -> SocketAddr {
+    field(event, name).as_str().and_then(|text| text.parse().ok()).unwrap_or_else(|| panic!("no address {name} in {event}"))
+}

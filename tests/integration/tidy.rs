@@ -1,0 +1,238 @@
+//! The house rules that a machine can check: who may use whom (design 3), how long a file may be, and what nothing is called.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// A room, the rooms it may use, and the words that it must not contain: libraries (followed by `::`) and types.
+struct Room {
+    name: &'static str,
+    may_use: &'static [&'static str],
+    must_not: &'static [&'static str],
+}
+
+/// Any room.
+const ALL: &[&str] = &["*"];
+
+/// The dependency table of design 3. `clock` is for all; `decisions`, `tls` and `log` came later.
+const HOUSE: &[Room] = &[
+    Room { name: "pusher", may_use: &[], must_not: &["tokio", "hyper", "hyper_util", "SystemTime", "Instant", "TcpStream", "fs", "net"] },
+    Room { name: "clock", may_use: &[], must_not: &["hyper", "http", "serde_json"] },
+    Room { name: "metrics", may_use: &[], must_not: &["hyper"] },
+    Room { name: "shutdown", may_use: &[], must_not: &["hyper", "http"] },
+    Room { name: "tls", may_use: &[], must_not: &["hyper", "http"] },
+    Room { name: "log", may_use: &["config"], must_not: &["hyper", "http"] },
+    Room { name: "decisions", may_use: &["clock", "metrics"], must_not: &["hyper", "http"] },
+    Room { name: "assignment", may_use: &["clock", "pusher", "metrics"], must_not: &["serde_json", "http", "hyper"] },
+    Room { name: "rules", may_use: &["pusher", "assignment"], must_not: &["tokio", "hyper", "http", "SystemTime", "Instant", "fs", "net"] },
+    Room { name: "broker", may_use: &["clock", "pusher", "metrics", "shutdown"], must_not: &[] },
+    Room { name: "upstream", may_use: &["clock", "pusher", "broker", "metrics", "shutdown", "tls"], must_not: &[] },
+    Room { name: "gateway", may_use: &["clock", "pusher", "rules", "assignment", "upstream", "decisions", "metrics", "shutdown"], must_not: &[] },
+    Room { name: "admin", may_use: &["clock", "assignment", "decisions", "metrics", "shutdown", "broker"], must_not: &[] },
+    Room { name: "config", may_use: &["pusher", "rules", "assignment", "gateway", "upstream", "tls"], must_not: &["tokio", "hyper"] },
+    Room { name: "server", may_use: ALL, must_not: &[] },
+    Room { name: "main", may_use: ALL, must_not: &[] },
+    Room { name: "lib", may_use: ALL, must_not: &[] },
+];
+
+/// Names that say nothing.
+const NAMELESS: &[&str] = &["util", "utils", "common", "core", "helper", "helpers", "manager", "handler", "misc"];
+
+const LONGEST: usize = 500;
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// All `.rs` files below these folders of the project.
+fn sources(folders: &[&str]) -> Vec<PathBuf> {
+    let mut todo: Vec<PathBuf> = folders.iter().map(|folder| root().join(folder)).filter(|folder| folder.exists()).collect();
+    let mut files = Vec::new();
+    while let Some(path) = todo.pop() {
+        if path.is_dir() {
+            todo.extend(
+                fs::read_dir(path)
+                    .unwrap()
+                    .map(|entry| entry.unwrap().path())
+                    .filter(|path| !["target", "node_modules", ".venv"].iter().any(|skipped| path.ends_with(skipped))),
+            );
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            files.push(path);
+        }
+    }
+    files.sort();
+    files
+}
+
+/// The path below the project, for messages.
+fn shown(path: &Path) -> String {
+    path.strip_prefix(root()).unwrap_or(path).display().to_string()
+}
+
+/// The room of a file of `src`, and how deep its module lies under the crate's root (1: a room itself).
+fn room_of(path: &Path) -> (String, usize) {
+    let inside = path.strip_prefix(root().join("src")).unwrap().with_extension("");
+    let mut parts: Vec<String> = inside.iter().map(|part| part.to_string_lossy().into_owned()).collect();
+    if parts.last().is_some_and(|last| last == "mod") {
+        parts.pop();
+    }
+    (parts[0].clone(), parts.len())
+}
+
+/// The code without its comments.
+fn code(text: &str) -> String {
+    text.lines().map(|line| line.find("//").map_or(line, |at| &line[..at])).collect::<Vec<_>>().join("\n")
+}
+
+fn is_word(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || byte == b'_'
+}
+
+/// The first names behind every `prefix` (which ends in `::`) in `code`: `a`, or all of `{a, b::c}`.
+fn names_behind(code: &str, prefix: &str) -> Vec<String> {
+    let mut names = Vec::new();
+    for (at, _) in code.match_indices(prefix) {
+        let before = code[..at].bytes().next_back();
+        if before.is_some_and(|byte| is_word(byte) || byte == b':') {
+            continue;
+        }
+        let behind = &code[at + prefix.len()..];
+        let mut depth = 0;
+        let mut expecting = true;
+        for (position, byte) in behind.bytes().enumerate() {
+            match byte {
+                b'{' => depth += 1,
+                b'}' => depth -= 1,
+                b',' if depth == 1 => expecting = true,
+                _ if is_word(byte) && expecting && depth <= 1 => {
+                    names.push(behind[position..].bytes().take_while(|byte| is_word(*byte)).map(char::from).collect());
+                    expecting = false;
+                }
+                _ => {}
+            }
+            if depth == 0 && !expecting {
+                break;
+            }
+        }
+    }
+    names
+}
+
+/// Whether `code` names a library (`word::`) or, if the word is capitalised or ends a path, a type or module.
+fn mentions(code: &str, word: &str) -> bool {
+    let is_type = word.starts_with(|first: char| first.is_ascii_uppercase());
+    code.match_indices(word).any(|(at, _)| {
+        let before = code[..at].bytes().next_back();
+        let behind = &code[at + word.len()..];
+        let whole = !before.is_some_and(is_word) && !behind.bytes().next().is_some_and(is_word);
+        whole && (is_type || behind.starts_with("::"))
+    })
+}
+
+/// What in a file of `room` breaks the table.
+fn breaches(room: &Room, depth: usize, text: &str) -> Vec<String> {
+    let code = code(text);
+    let rooms: Vec<&str> = HOUSE.iter().map(|room| room.name).collect();
+    let root_by_super = "super::".repeat(depth);
+    let used = names_behind(&code, "crate::")
+        .into_iter()
+        .chain(names_behind(&code, &root_by_super).into_iter().filter(|name| rooms.contains(&name.as_str())));
+    let mut found: Vec<String> = used
+        .filter(|name| name != room.name && room.may_use != ALL && !room.may_use.contains(&name.as_str()))
+        .map(|name| format!("{} must not use {name}", room.name))
+        .collect();
+    found.extend(room.must_not.iter().filter(|word| mentions(&code, word)).map(|word| format!("{} must not name {word}", room.name)));
+    found
+}
+
+/// What in a file's text is not tidy, whatever its room.
+fn untidiness(text: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    if !text.starts_with("//!") && !text.starts_with("#!") {
+        found.push("does not open with what it is for (//!)".to_owned());
+    }
+    let lines = text.lines().count();
+    if lines > LONGEST {
+        found.push(format!("{lines} lines, {LONGEST} is the wall"));
+    }
+    for (number, line) in text.lines().enumerate() {
+        let mut report = |what: &str| found.push(format!("line {}: {what}", number + 1));
+        for mark in ["todo!", "unimplemented!", "dbg!"] {
+            if line.contains(mark) {
+                report(mark);
+            }
+        }
+        if ["TODO", "FIXME", "XXX"].iter().any(|mark| line.contains(mark)) && !line.contains("issue ") {
+            report("a note without the number of its issue");
+        }
+        if line.contains("#[allow(") || line.contains("#![allow(") {
+            report("allow, where expect with a reason says more");
+        }
+    }
+    found
+}
+
+#[track_caller]
+fn assert_none(breaches: &[String]) {
+    assert!(breaches.is_empty(), "\n{}\n", breaches.join("\n"));
+}
+
+#[test]
+fn rooms_use_only_what_the_table_allows() {
+    let mut found = Vec::new();
+    for path in sources(&["src"]) {
+        let (name, depth) = room_of(&path);
+        let Some(room) = HOUSE.iter().find(|room| room.name == name) else {
+            found.push(format!("{}: the room {name} is not in the table", shown(&path)));
+            continue;
+        };
+        found.extend(breaches(room, depth, &fs::read_to_string(&path).unwrap()).iter().map(|breach| format!("{}: {breach}", shown(&path))));
+    }
+    assert_none(&found);
+}
+
+#[test]
+fn every_file_is_tidy() {
+    let mut found = Vec::new();
+    for path in sources(&["src", "tests", "benches"]).iter().filter(|path| !path.ends_with("integration/tidy.rs")) {
+        found.extend(untidiness(&fs::read_to_string(path).unwrap()).iter().map(|what| format!("{}: {what}", shown(path))));
+    }
+    let own = fs::read_to_string(root().join("tests/integration/tidy.rs")).unwrap();
+    assert!(own.lines().count() <= LONGEST);
+    assert_none(&found);
+}
+
+#[test]
+fn nothing_is_called_by_a_name_that_says_nothing() {
+    let mut found = Vec::new();
+    for path in sources(&["src", "tests", "benches"]) {
+        let below = path.strip_prefix(root()).unwrap().with_extension("");
+        if below.iter().any(|part| NAMELESS.contains(&part.to_string_lossy().as_ref())) {
+            found.push(shown(&path));
+        }
+        let code = code(&fs::read_to_string(&path).unwrap());
+        for name in names_behind(&code, "mod ").iter().filter(|name| NAMELESS.contains(&name.as_str())) {
+            found.push(format!("{}: mod {name}", shown(&path)));
+        }
+    }
+    assert_none(&found);
+}
+
+#[test]
+fn the_scanner_finds_what_it_looks_for() {
+    let room = |name: &str| HOUSE.iter().find(|room| room.name == name).unwrap();
+    let finds = |name: &str, depth: usize, text: &str| breaches(room(name), depth, text).len();
+    assert_eq!(finds("pusher", 2, "use crate::clock::Moment;"), 1);
+    assert_eq!(finds("pusher", 2, "use std::time::{Duration, Instant};"), 1);
+    assert_eq!(finds("pusher", 2, "// use crate::clock, tokio::time\nlet instants = 1;"), 0);
+    assert_eq!(finds("pusher", 2, "fn f() { ::tokio::task::yield_now() }"), 1);
+    assert_eq!(finds("rules", 1, "use super::gateway::Limits;"), 1);
+    assert_eq!(finds("gateway", 2, "use crate::{\n    assignment::{Claim, Value},\n    config::Config, server,\n};"), 2);
+    assert_eq!(finds("gateway", 2, "use super::super::admin::Service; use super::plan::Plan;"), 1);
+    assert_eq!(finds("gateway", 2, "use crate::gateway::plan; use crate::rules::Rule;"), 0);
+    assert_eq!(finds("server", 1, "use crate::config::Config;"), 0);
+    let module = "mod ";
+    assert_eq!(names_behind(&format!("{module}utils;\n{module}a;"), module), ["utils", "a"]);
+    assert_eq!(untidiness("fn main() {}").len(), 1);
+    assert_eq!(untidiness("//! x\n// TODO: y\n#[allow(dead_code)]\nfn f() { todo!() }").len(), 3);
+    assert_eq!(untidiness(&format!("//! x{}", "\n".repeat(600))).len(), 1);
+}
