@@ -1,125 +1,210 @@
-//! The hotel story told by the real libraries: PyPI's `pusher` and npm's `pusher` (installed by `tests/run`), with nothing changed but host and port.
+//! The hotel story told by the official libraries themselves, pusher-http-python and pusher-http-node. What they put on the wire is recorded between
+//! them and usher, and compared with what reaches upstream, byte by byte.
 
-use std::path::Path;
+use std::io::{Cursor, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::{Arc, Mutex};
+use std::thread;
 
-use crate::harness::bodies::ANNOUNCEMENT;
+use crate::harness::message::{Framing, Head};
 use crate::harness::{Fake, Recorded, Usher};
+
+/// The rule for events in an envelope.
+const ENVELOPED: &str = r#"
+[[rules]]
+name = "realtime-staff-assigned"
+event = "realtime_event"
+channel = "{hotelSlug}-room-{roomNumber}-chat"
+identity = ["/payload/staff_name"]
+where = { "/category" = "guest_chat", "/type" = "staff_assigned" }
+"#;
 
 const CHANNEL: &str = "grand-room-101-chat";
 
-/// A library, and how its story is run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy)]
 enum Library {
     Python,
     Node,
 }
 
 impl Library {
-    /// Tells the story to the server at `port`; the library has raised nothing if this returns the number of its calls.
-    #[track_caller]
     fn tell(self, port: u16, variant: &str) -> usize {
         let clients = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients");
-        let (program, script, installed) = match self {
-            Self::Python => (clients.join("python/.venv/bin/python"), clients.join("python/story.py"), clients.join("python/.venv")),
-            Self::Node => ("node".into(), clients.join("node/story.mjs"), clients.join("node/node_modules")),
+        let (program, story) = match self {
+            Self::Python => (clients.join("python/.venv/bin/python"), clients.join("python/story.py")),
+            Self::Node => (PathBuf::from("node"), clients.join("node/story.mjs")),
         };
-        assert!(installed.exists(), "{} is missing: run tests/run once, which installs the client libraries", installed.display());
-        let output = Command::new(program).arg(script).arg(port.to_string()).arg(variant).output().unwrap();
-        let (said, complained) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-        assert!(output.status.success(), "{self:?} {variant}: {said}{complained}");
-        said.trim().parse().unwrap()
+        let told = Command::new(&program).arg(story).arg(port.to_string()).arg(variant).output();
+        let told = told.unwrap_or_else(|error| panic!("{}: {error}; `tests/run` installs the client libraries", program.display()));
+        assert!(told.status.success(), "{self:?} {variant}: {}", String::from_utf8_lossy(&told.stderr));
+        String::from_utf8(told.stdout).unwrap().trim().parse().unwrap()
     }
 }
 
-/// Tells the story to usher and returns what reached upstream, and how many calls there were.
-fn through_usher(library: Library, variant: &str) -> (Vec<Recorded>, usize) {
-    let fake = Fake::start();
-    let usher = Usher::start(&fake, |setup| {
-        setup.more = "[[rules]]\nname = \"enveloped\"\nevent = \"realtime_event\"\nchannel = \"{hotelSlug}-room-{roomNumber}-chat\"\n\
-                      identity = [\"/payload/staff_name\"]\nwhere = { \"/type\" = \"staff_assigned\" }\n"
-            .to_owned();
-    });
-    let calls = library.tell(usher.gateway().port(), variant);
-    let requests = fake.requests();
-    assert!(requests.iter().all(Recorded::is_signed), "{library:?} {variant}");
-    (requests, calls)
+/// Stands between a client and usher and keeps what the client sends.
+struct Tap {
+    address: SocketAddr,
+    connections: Arc<Mutex<Vec<Vec<u8>>>>,
 }
 
-/// The staff announced on the story's channel, in order.
-fn announced(requests: &[Recorded]) -> Vec<String> {
-    let mut names = Vec::new();
-    for request in requests {
-        let body = request.json();
-        let events = body["batch"].as_array().cloned().unwrap_or_else(|| vec![body]);
-        for event in events.iter().filter(|event| event["name"] == ANNOUNCEMENT || event["name"] == "realtime_event") {
-            if event["channel"] == CHANNEL || event["channels"].as_array().is_some_and(|channels| channels.contains(&CHANNEL.into())) {
-                let data: serde_json::Value = serde_json::from_str(event["data"].as_str().unwrap()).unwrap();
-                let staff = data.get("payload").unwrap_or(&data);
-                names.push(staff["staff_name"].as_str().unwrap().to_owned());
+impl Tap {
+    fn before(usher: SocketAddr) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let connections = Arc::new(Mutex::new(Vec::new()));
+        let kept = Arc::clone(&connections);
+        thread::spawn(move || {
+            for client in listener.incoming().map_while(Result::ok) {
+                let number = {
+                    let mut kept = kept.lock().unwrap();
+                    kept.push(Vec::new());
+                    kept.len() - 1
+                };
+                let server = TcpStream::connect(usher).unwrap();
+                let (from_server, to_client) = (server.try_clone().unwrap(), client.try_clone().unwrap());
+                thread::spawn(move || copy(from_server, to_client, |_| {}));
+                let kept = Arc::clone(&kept);
+                thread::spawn(move || copy(client, server, |bytes| kept.lock().unwrap()[number].extend_from_slice(bytes)));
+            }
+        });
+        Self { address, connections }
+    }
+
+    /// All requests, connection by connection.
+    fn requests(&self) -> Vec<(Head, Vec<u8>)> {
+        let mut requests = Vec::new();
+        for bytes in self.connections.lock().unwrap().iter() {
+            let mut bytes = Cursor::new(bytes);
+            while let Some(head) = Head::read(&mut bytes, |_| {}).unwrap() {
+                let Framing::Length(length) = head.framing() else { panic!("no library sends a chunked body") };
+                let mut body = vec![0; length];
+                bytes.read_exact(&mut body).unwrap();
+                requests.push((head, body));
             }
         }
-    }
-    names
-}
-
-fn messages(requests: &[Recorded]) -> usize {
-    requests.iter().filter(|request| request.text().contains("new-staff-message")).count()
-}
-
-/// What a request is but for its signature and time.
-fn told(request: &Recorded) -> (String, String, Vec<(String, String)>) {
-    let path = request.target().split('?').next().unwrap_or_default().to_owned();
-    let ours = ["host", "content-length", "connection"];
-    let headers = request.head.headers().into_iter().filter(|(name, _)| !ours.contains(&name.to_lowercase().as_str())).collect();
-    (format!("{} {path}", request.method()), request.text(), headers)
-}
-
-#[track_caller]
-fn guests_hear_of_three_changes(library: Library) {
-    for variant in ["plain", "images", "enveloped", "batch", "several"] {
-        let (requests, calls) = through_usher(library, variant);
-        assert_eq!(announced(&requests), ["Anna Byrne", "Boris Žák", "Anna Byrne"], "{library:?} {variant}");
-        assert_eq!(messages(&requests), 60, "{library:?} {variant}");
-        let expected = match variant {
-            "batch" => 60,
-            // Every announcement named a fresh channel as well.
-            "several" => calls,
-            _ => 63,
-        };
-        assert_eq!(requests.len(), expected, "{library:?} {variant}");
+        requests
     }
 }
 
-/// With usher between, upstream gets just what it would get without, but for the repetitions.
-#[track_caller]
-fn all_else_is_untouched(library: Library) {
-    let direct = Fake::start();
-    library.tell(direct.address().port(), "plain");
-    let mut last = String::new();
-    let mut expected = Vec::new();
-    for request in direct.requests() {
-        let is_announcement = request.json()["name"] == ANNOUNCEMENT;
-        if !is_announcement || request.text() != last {
-            expected.push(told(&request));
-        }
-        if is_announcement {
-            last = request.text();
+fn copy(mut from: TcpStream, mut to: TcpStream, mut seen: impl FnMut(&[u8])) {
+    let mut buffer = [0; 16 * 1024];
+    while let Ok(length @ 1..) = from.read(&mut buffer) {
+        seen(&buffer[..length]);
+        if to.write_all(&buffer[..length]).is_err() {
+            break;
         }
     }
-    let (requests, _) = through_usher(library, "plain");
-    let seen: Vec<_> = requests.iter().map(told).collect();
-    assert_eq!(seen, expected);
+    // The other side may be gone already.
+    drop(to.shutdown(Shutdown::Write));
+}
+
+/// What of a head goes end to end: everything but the connection's own headers and the host.
+fn end_to_end(head: &Head) -> (String, Vec<(String, String)>) {
+    let hop = ["connection", "keep-alive", "host"];
+    let headers = head.headers().into_iter().filter(|(name, _)| !hop.contains(&name.to_ascii_lowercase().as_str())).collect();
+    (head.lines()[0].clone(), headers)
+}
+
+struct Told {
+    calls: usize,
+    sent: Vec<(Head, Vec<u8>)>,
+    arrived: Vec<Recorded>,
+    usher: Usher,
+}
+
+fn tell(library: Library, variant: &str) -> Told {
+    let fake = Fake::start();
+    let usher = Usher::start(&fake, |setup| setup.more = ENVELOPED.to_owned());
+    let tap = Tap::before(usher.gateway());
+    let calls = library.tell(tap.address.port(), variant);
+    let told = Told { calls, sent: tap.requests(), arrived: fake.requests(), usher };
+    assert_eq!(told.sent.len(), calls, "every call is one request");
+    told
+}
+
+/// Each arrived request is one that was sent, to the last byte, in the order of sending.
+fn assert_untouched(told: &Told) {
+    let mut sent = told.sent.iter();
+    for arrived in &told.arrived {
+        let found = sent.find(|(_, body)| *body == arrived.body);
+        let (head, _) = found.unwrap_or_else(|| panic!("nobody sent {:?}", arrived.text()));
+        assert_eq!(end_to_end(&arrived.head), end_to_end(head));
+    }
+}
+
+fn announces(arrived: &Recorded, channel: &str) -> bool {
+    let body = arrived.json();
+    body["name"] != "new-staff-message" && body["channels"].as_array().is_some_and(|channels| channels.iter().any(|found| found == channel))
+}
+
+fn announces_only_changes(library: Library, variant: &str) {
+    let told = tell(library, variant);
+    assert_eq!((told.calls, told.arrived.len()), (123, 63), "{variant}: three announcements and every message");
+    assert_untouched(&told);
+    let announced: Vec<usize> = (0..63).filter(|&index| announces(&told.arrived[index], CHANNEL)).collect();
+    assert_eq!(announced, [0, 21, 42], "{variant}: when a staff member takes over, and only then");
+    assert_eq!(told.usher.admin().metric("usher_triggers_total", &["decision=\"suppressed\""]), 60.0);
+}
+
+fn batches_are_reduced(library: Library) {
+    let told = tell(library, "batch");
+    assert_eq!(told.arrived.len(), 60, "every batch has news: its message");
+    for (index, arrived) in told.arrived.iter().enumerate() {
+        assert!(arrived.is_signed(), "usher's own signature verifies");
+        let names: Vec<_> = arrived.json()["batch"].as_array().unwrap().iter().map(|item| item["name"].clone()).collect();
+        if index % 20 == 0 {
+            assert_eq!(names, ["staff-assigned", "new-staff-message"]);
+            assert_eq!(arrived.body, told.sent[index].1);
+        } else {
+            assert_eq!(names, ["new-staff-message"]);
+        }
+    }
+}
+
+fn several_channels_are_reduced(library: Library) {
+    let told = tell(library, "several");
+    assert_eq!(told.arrived.len(), told.calls, "every trigger has news: its other channel");
+    let announced: Vec<&Recorded> = told.arrived.iter().filter(|arrived| arrived.json()["name"] == "staff-assigned").collect();
+    assert_eq!(announced.len(), 63);
+    for (index, arrived) in announced.iter().enumerate() {
+        assert!(arrived.is_signed(), "usher's own signature verifies");
+        assert_eq!(announces(arrived, CHANNEL), index % 21 == 0, "{}", arrived.text());
+        assert_eq!(arrived.json()["channels"].as_array().unwrap().len(), if index % 21 == 0 { 2 } else { 1 });
+    }
 }
 
 #[test]
-fn the_python_library_is_satisfied() {
-    guests_hear_of_three_changes(Library::Python);
-    all_else_is_untouched(Library::Python);
+fn python_announces_only_changes() {
+    for variant in ["plain", "images", "enveloped"] {
+        announces_only_changes(Library::Python, variant);
+    }
 }
 
 #[test]
-fn the_node_library_is_satisfied() {
-    guests_hear_of_three_changes(Library::Node);
-    all_else_is_untouched(Library::Node);
+fn node_announces_only_changes() {
+    for variant in ["plain", "images", "enveloped"] {
+        announces_only_changes(Library::Node, variant);
+    }
+}
+
+#[test]
+fn python_batches_are_reduced() {
+    batches_are_reduced(Library::Python);
+}
+
+#[test]
+fn node_batches_are_reduced() {
+    batches_are_reduced(Library::Node);
+}
+
+#[test]
+fn python_triggers_for_several_channels_are_reduced() {
+    several_channels_are_reduced(Library::Python);
+}
+
+#[test]
+fn node_triggers_for_several_channels_are_reduced() {
+    several_channels_are_reduced(Library::Node);
 }
