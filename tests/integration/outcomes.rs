@@ -183,6 +183,17 @@ fn the_rest_of_a_trigger_in_doubt_is_not_sent_twice() {
 }
 
 #[test]
+fn connections_are_kept_and_used_again() {
+    let fake = Fake::start();
+    let usher = Usher::start(&fake, |_| {});
+    let mut client = usher.client();
+    for staff in ["A", "B"].into_iter().cycle().take(20) {
+        client.announce(CHANNEL, staff).assert_forwarded();
+    }
+    assert_eq!((fake.count(), fake.connections()), (20, 1));
+}
+
+#[test]
 fn a_kept_connection_that_died_is_replaced() {
     let fake = Fake::start();
     let usher = Usher::start(&fake, |_| {});
