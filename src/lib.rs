@@ -1,16 +1,20 @@
-//! usher: a Pusher-compatible realtime gateway that announces an assignment only when it changes.
+#![doc = include_str!("../ARCHITECTURE.md")]
 
 pub mod clock;
+pub mod shutdown;
+
+pub mod assignment;
 pub mod pusher;
 pub mod rules;
-pub mod assignment;
-pub mod upstream;
+
 pub mod gateway;
-pub mod decisions;
+pub mod upstream;
+
 pub mod admin;
-pub mod log;
+pub mod decisions;
 pub mod metrics;
+
 pub mod config;
-pub mod shutdown;
-pub mod tls;
+pub mod log;
 pub mod server;
+pub mod tls;

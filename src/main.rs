@@ -85,7 +85,13 @@ fn check(sources: &Sources) -> anyhow::Result<ExitCode> {
             for warning in &config.warnings {
                 writeln!(out, "warning: {warning}")?;
             }
-            writeln!(out, "the configuration can be used: {} app(s), {} rule(s), upstream {}", config.apps.len(), config.rules.len(), config.upstream.url)?;
+            writeln!(
+                out,
+                "the configuration can be used: {} app(s), {} rule(s), upstream {}",
+                config.apps.len(),
+                config.rules.len(),
+                config.upstream.url
+            )?;
             Ok(ExitCode::SUCCESS)
         }
         Err(problems) => {

@@ -1,159 +1,38 @@
-//! The memory itself. (Stub: the room is being built.)
+//! The memory of one rule of one app: which assignment every channel is known to show.
+//!
+//! The shards are our own, mutexes over `hashbrown::HashTable`, and no `DashMap`. To make room, one shard has to be walked under its lock, with a pause that does not grow with
+//! the memory; a million entries have to be small, and a table of 40-byte slots that is never larger than its cap needs is; and the locks have to be
+//! shuttle's when it explores the schedules (`schedules.rs`). The hash is std's, keyed at random: channel names come from outside (threats.md DOS-05).
 
+#[cfg(test)]
+mod histories;
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Assignment, Value};
-use crate::clock::{Clock, Moment};
+use super::machine::TicketId;
+use super::shard::{Answer, Asked, Shard, Terms, Woken};
+use super::sync::atomic::{AtomicU64, Ordering};
+use super::sync::{Mutex, MutexGuard, lock};
+use super::{AppMemory, Assignment, Claim, Outcome, Patience, Reservation, Value, Waiter};
+use crate::clock::Moment;
 
-/// The bounds of the memory.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Bounds {
-    /// Channels remembered per rule.
-    pub max_channels: usize,
-    /// Requests that may wait for one channel.
-    pub max_waiters_per_channel: usize,
-    /// Requests that may wait in all.
-    pub max_waiters: usize,
-    /// How long a channel stays in doubt after an ambiguous outcome.
-    pub doubt_period: Duration,
-}
+/// A memory of so few channels needs one shard only.
+const SMALL: usize = 1_024;
 
-/// How upstream took a forwarded request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Outcome {
-    /// A complete 2xx: everything in it was applied.
-    Accepted,
-    /// A complete 4xx, or provably not sent: nothing of it was or will be applied.
-    Refused,
-    /// A complete 4xx to a request of several parts: some may have been applied, nothing more will be.
-    Partial,
-    /// Anything else: it may be applied, now or later.
-    Ambiguous,
-}
+/// What a table of 512, 1,024, 2,048 or 4,096 buckets holds (seven eighths). A shard whose cap is one of these, or a little less, fills its table; were it a little more,
+/// half of the buckets would stay empty for ever. The last one also bounds the pause of a walk.
+const FULL_TABLES: [usize; 4] = [448, 896, 1_792, 3_584];
 
-/// What all rules of one app share: the epoch that forgets everything at once, and the requests in flight that may touch any channel.
-#[derive(Debug)]
-pub struct AppMemory {}
-
-impl AppMemory {
-    /// An empty memory for one app.
-    #[must_use]
-    pub fn new(clock: Clock, bounds: Arc<Bounds>) -> Arc<Self> {
-        let _ = (clock, bounds);
-        todo!()
-    }
-
-    /// Forgets every channel of the app and holds them all unknown until the reservation is settled.
-    #[must_use]
-    pub fn claim_all(self: &Arc<Self>) -> WideReservation {
-        todo!()
-    }
-
-    /// Puts the whole app in doubt, as after an ambiguous outcome: used when rules change under requests in flight.
-    pub fn doubt(&self, now: Moment) {
-        let _ = now;
-        todo!()
-    }
-}
-
-/// The memory of one rule of one app.
-#[derive(Debug)]
-pub struct RuleMemory {}
-
-/// The answer to a claim.
-#[derive(Debug)]
-pub enum Claim {
-    /// The channel is known to show just this assignment, since the given moment.
-    Redundant {
-        /// When it was committed.
-        since: Moment,
-    },
-    /// An equal announcement is in flight: wait for its outcome, then claim again.
-    InFlight(Waiter),
-    /// Forward it, and settle the reservation.
-    Reserved {
-        /// The obligation.
-        reservation: Reservation,
-        /// What was known of the channel before.
-        before: Before,
-        /// Whether an equal claim was in flight or known, i.e. `waits` or `forced` kept it from being answered otherwise.
-        redundant: bool,
-    },
-    /// The memory is at its bound with nothing to forget: forward under [`AppMemory::claim_all`].
-    Full,
-}
-
-/// What was known of a channel when it was claimed.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Before {
-    /// It was not remembered at all.
-    Nothing,
-    /// It was known to show this.
-    Known(Assignment),
-    /// An announcement was in flight, or it was in doubt, or its app was.
-    Uncertain,
-}
-
-/// How a claim may be answered.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Patience {
-    /// `Redundant`, `InFlight` or a reservation.
-    Waits,
-    /// `Redundant` or a reservation: the request holds a reservation already, or has waited long enough.
-    Holds,
-    /// Always a reservation (observe mode, draining, requests that are never dropped).
-    Forced,
-}
-
-impl RuleMemory {
-    /// An empty memory for one rule of `app`.
-    #[must_use]
-    pub fn new(app: Arc<AppMemory>, remember_for: Duration) -> Arc<Self> {
-        let _ = (app, remember_for);
-        todo!()
-    }
-
-    /// Claims `channel` for `value`. `Value::Nobody` and `Value::Last` are always reserved (or `Full`).
-    pub fn claim(self: &Arc<Self>, channel: &str, value: Value, patience: Patience, now: Moment) -> Claim {
-        let _ = (channel, value, patience, now);
-        todo!()
-    }
-
-    /// Forgets one channel; a ticket in flight on it will commit nothing. Returns whether anything was remembered.
-    pub fn forget(&self, channel: &str) -> bool {
-        let _ = channel;
-        todo!()
-    }
-
-    /// Drops entries that were not seen for `remember_for`. Called now and then by a task of the server.
-    pub fn sweep(&self, now: Moment) {
-        let _ = now;
-        todo!()
-    }
-
-    /// Number of channels held.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        todo!()
-    }
-
-    /// Whether none is held.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
-    /// Up to `limit` entries whose channel begins with `prefix`.
-    #[must_use]
-    pub fn entries(&self, prefix: &str, limit: usize) -> Vec<Entry> {
-        let _ = (prefix, limit);
-        todo!()
-    }
-}
+/// Shards that a memory should have at least, if its tables do not become too small for it.
+const ENOUGH_SHARDS: usize = 64;
 
 /// One remembered channel, for the operator.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
     /// The channel.
     pub channel: String,
@@ -173,42 +52,158 @@ pub struct Entry {
     pub in_doubt: bool,
 }
 
-/// The duty to say what became of a forwarded request. Dropped unsettled, its channel is in doubt.
-#[must_use = "settle it: dropped, it puts its channel in doubt"]
-#[derive(Debug)]
-pub struct Reservation {}
+/// The memory of one rule of one app.
+pub struct RuleMemory {
+    app: Arc<AppMemory>,
+    hasher: RandomState,
+    /// A std mutex each: held for well under a microsecond (a walk to make room or to sweep: tens of them), never over an `.await`.
+    shards: Box<[Mutex<Shard>]>,
+    /// Most entries of one shard.
+    cap: usize,
+    /// Milliseconds. Changes when the configuration does.
+    remember_for: AtomicU64,
+}
 
-impl Reservation {
-    /// Says what became of it.
-    pub fn settle(self, outcome: Outcome) {
-        let _ = outcome;
-        todo!()
+impl RuleMemory {
+    /// An empty memory for one rule of `app`.
+    #[must_use]
+    pub fn new(app: Arc<AppMemory>, remember_for: Duration) -> Arc<Self> {
+        let (shards, cap) = layout(app.census().bounds.max_channels);
+        let shards = std::iter::repeat_with(|| Mutex::new(Shard::default())).take(shards).collect();
+        Arc::new(Self { app, hasher: RandomState::new(), shards, cap, remember_for: AtomicU64::new(millis(remember_for)) })
+    }
+
+    /// Claims `channel` for `value`. `Value::Nobody` and `Value::Last` are always reserved (or `Full`).
+    pub fn claim(self: &Arc<Self>, channel: &str, value: Value, patience: Patience, now: Moment) -> Claim {
+        let hash = self.hasher.hash_one(channel);
+        let answer = self.shard(hash).claim(Asked { hash, channel, value, patience, now }, &self.terms());
+        match answer {
+            Answer::Redundant { since } => Claim::Redundant { since },
+            Answer::InFlight(settled, place) => Claim::InFlight(Waiter::new(settled, place)),
+            Answer::Reserved { ticket, before, redundant } => {
+                Claim::Reserved { reservation: Reservation::new(Arc::clone(self), hash, ticket), before, redundant }
+            }
+            Answer::Full => Claim::Full,
+        }
+    }
+
+    /// Forgets one channel; a ticket in flight on it will commit nothing. Returns whether anything was remembered.
+    pub fn forget(&self, channel: &str) -> bool {
+        let hash = self.hasher.hash_one(channel);
+        let (was_there, woken) = self.shard(hash).forget(hash, channel, self.now());
+        wake(woken);
+        was_there
+    }
+
+    /// Drops entries that were not seen for `remember_for`. Called now and then by a task of the server.
+    /// One shard at a time, so that no claim waits for more than one of them.
+    pub fn sweep(&self, now: Moment) {
+        let remember_for = self.remember_for();
+        for shard in &self.shards {
+            let idle = lock(shard).sweep(now, remember_for);
+            self.app.census().evicted_idle(idle);
+        }
+    }
+
+    /// Number of channels held.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.shards.iter().map(|shard| lock(shard).len()).sum()
+    }
+
+    /// Whether none is held.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Up to `limit` entries whose channel begins with `prefix`, sorted by channel. Which ones, if there are more, is not defined.
+    #[must_use]
+    pub fn entries(&self, prefix: &str, limit: usize) -> Vec<Entry> {
+        let now = self.now();
+        let terms = self.terms();
+        let mut entries = Vec::new();
+        for shard in &self.shards {
+            if entries.len() == limit {
+                break;
+            }
+            entries.extend(lock(shard).entries(prefix, limit - entries.len(), now, &terms));
+        }
+        entries.sort_unstable_by(|one: &Entry, other| one.channel.cmp(&other.channel));
+        entries
+    }
+
+    /// The app whose rule it is.
+    #[must_use]
+    pub const fn app(&self) -> &Arc<AppMemory> {
+        &self.app
+    }
+
+    /// How long a channel that nobody names is remembered.
+    #[must_use]
+    pub fn remember_for(&self) -> Duration {
+        // Relaxed: the number stands for itself.
+        Duration::from_millis(self.remember_for.load(Ordering::Relaxed))
+    }
+
+    /// Changes how long a channel that nobody names is remembered, for those remembered already, too.
+    pub(super) fn set_remember_for(&self, remember_for: Duration) {
+        self.remember_for.store(millis(remember_for), Ordering::Relaxed);
+    }
+
+    /// Settles the ticket of a reservation.
+    pub(super) fn settle(&self, hash: u64, ticket: TicketId, outcome: Outcome) {
+        let doubt_period = self.app.census().bounds.doubt_period;
+        let woken = self.shard(hash).settle(hash, ticket, outcome, self.now(), doubt_period);
+        wake(woken);
+    }
+
+    fn shard(&self, hash: u64) -> MutexGuard<'_, Shard> {
+        lock(&self.shards[shard_of(hash, self.shards.len())])
+    }
+
+    fn terms(&self) -> Terms<'_> {
+        Terms { app: &self.app, hasher: &self.hasher, remember_for: self.remember_for(), cap: self.cap }
+    }
+
+    fn now(&self) -> Moment {
+        self.app.census().clock.now()
     }
 }
 
-/// The same duty for a request that may touch any channel of its app.
-#[must_use = "settle it: dropped, it puts its app in doubt"]
-#[derive(Debug)]
-pub struct WideReservation {}
-
-impl WideReservation {
-    /// Says what became of it.
-    pub fn settle(self, outcome: Outcome) {
-        let _ = outcome;
-        todo!()
+impl fmt::Debug for RuleMemory {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Not the channels: there may be a million, and a reservation would print them all.
+        f.debug_struct("RuleMemory").field("shards", &self.shards.len()).field("cap", &self.cap).finish_non_exhaustive()
     }
 }
 
-/// Waits for the outcome of an equal announcement.
-#[derive(Debug)]
-pub struct Waiter {}
+/// How many shards, and how many entries each: never more than `max_channels` together.
+fn layout(max_channels: usize) -> (usize, usize) {
+    if max_channels <= SMALL {
+        return (1, max_channels);
+    }
+    let [smallest, ..] = FULL_TABLES;
+    let table = FULL_TABLES.into_iter().rev().find(|table| max_channels / table >= ENOUGH_SHARDS).unwrap_or(smallest);
+    let shards = max_channels.div_ceil(table);
+    (shards, max_channels / shards)
+}
 
-impl Waiter {
-    /// Returns once the announcement was settled in any way; the claim is then made again.
-    ///
-    /// # Cancel safety
-    /// Dropping it gives up the place.
-    pub async fn settled(self) {
-        todo!()
+/// The shard of a name with this hash: 32 bits from the middle, scaled. The lowest bits choose the bucket within the table and the highest seven are its tag there,
+/// so both should differ among the names of one shard.
+fn shard_of(hash: u64, shards: usize) -> usize {
+    let middle = u128::from((hash >> 24) & 0xffff_ffff);
+    usize::try_from((middle * shards as u128) >> 32).unwrap_or_default()
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// Tells those who wait. Called with no lock held: it may run a waker.
+fn wake(woken: Woken) {
+    for waiter in woken {
+        // An error says that it has given up.
+        let (Ok(()) | Err(())) = waiter.send(());
     }
 }

@@ -1,32 +1,54 @@
 //! What is assigned, as opaque text that is only compared.
 
+/// Stands between the parts of an assignment's text. JSON allows it nowhere unescaped, neither in a string nor as white space, so no token holds it.
+const SEPARATOR: char = '\u{1f}';
+
 /// Who is assigned, and in which context. Compared byte for byte.
+///
+/// The text is the number of the identity pointer, the identity's token and the context's tokens, in one allocation.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Assignment(Box<str>);
 
 impl Assignment {
     /// `pointer` tells which identity pointer was read (an id and a name with the same text are different people);
-    /// `identity` and `context` are JSON tokens as they stood in `data`, so none of them holds a raw control character.
+    /// `identity` and `context` are JSON tokens as they stood in `data`, so none of them holds U+001F (JSON admits it only escaped).
     #[must_use]
     pub fn new<'a>(pointer: usize, identity: &str, context: impl IntoIterator<Item = &'a str>) -> Self {
-        let _ = (pointer, context.into_iter().count());
-        Self(identity.into())
+        let mut text = pointer.to_string();
+        let mut append = |token: &str| {
+            debug_assert!(!token.contains(SEPARATOR), "a JSON token holds no raw U+001F");
+            text.push(SEPARATOR);
+            text.push_str(token);
+        };
+        append(identity);
+        context.into_iter().for_each(append);
+        Self(text.into_boxed_str())
     }
 
     /// The identity's JSON token.
     #[must_use]
     pub fn identity(&self) -> &str {
-        &self.0
+        self.0.split(SEPARATOR).nth(1).unwrap_or_default()
     }
 
     /// The context's JSON tokens in the order of the rule's pointers.
     pub fn context(&self) -> impl Iterator<Item = &str> {
-        std::iter::empty()
+        self.0.split(SEPARATOR).skip(2)
+    }
+
+    /// The whole text: two assignments are equal if their texts are. It is never empty.
+    pub(super) const fn text(&self) -> &str {
+        &self.0
+    }
+
+    /// The assignment whose [`text`](Self::text) this is.
+    pub(super) fn from_text(text: &str) -> Self {
+        Self(text.into())
     }
 }
 
 /// What a forwarded request may do to a channel once upstream applies it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Value {
     /// It announces this one assignment, and nothing else on this channel.
     One(Assignment),
@@ -34,4 +56,60 @@ pub enum Value {
     Last(Assignment),
     /// It may change what the guests see in a way that cannot be judged.
     Nobody,
+}
+
+impl Value {
+    /// Whether it announces just the assignment with this text, and nothing else.
+    pub(super) fn announces(&self, text: &str) -> bool {
+        matches!(self, Self::One(mine) if mine.text() == text)
+    }
+
+    /// Whether both announce the same one assignment. `Last` and `Nobody` are like no value, not even another of their kind:
+    /// what they do to the channel on the way is not told by where they end.
+    pub(super) fn same(&self, other: &Self) -> bool {
+        matches!((self, other), (Self::One(mine), Self::One(theirs)) if mine == theirs)
+    }
+
+    /// What the channel shows once this was applied whole, and nothing else.
+    pub(super) const fn shows(&self) -> Option<&Assignment> {
+        match self {
+            Self::One(assignment) | Self::Last(assignment) => Some(assignment),
+            Self::Nobody => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_parts_come_back() {
+        let assignment = Assignment::new(1, "\"Anna Byrne\"", ["123", "{\n\t\"a\": 1 }"]);
+        assert_eq!(assignment.identity(), "\"Anna Byrne\"");
+        assert_eq!(assignment.context().collect::<Vec<_>>(), ["123", "{\n\t\"a\": 1 }"]);
+        assert_eq!(Assignment::from_text(assignment.text()), assignment);
+        assert_eq!(Assignment::new(0, "7", []).context().count(), 0);
+    }
+
+    #[test]
+    fn pointer_token_and_context_all_count() {
+        let anna = Assignment::new(0, "7", ["null"]);
+        assert_ne!(anna, Assignment::new(1, "7", ["null"]), "an id and a name with the same text");
+        assert_ne!(anna, Assignment::new(0, "\"7\"", ["null"]), "a number and a string");
+        assert_ne!(anna, Assignment::new(0, "7", []));
+        assert_ne!(anna, Assignment::new(0, "7", ["null", "null"]));
+        assert_eq!(anna, Assignment::new(0, "7", ["null"]));
+    }
+
+    #[test]
+    fn only_one_announcement_is_like_another() {
+        let anna = || Assignment::new(0, "7", []);
+        assert!(Value::One(anna()).same(&Value::One(anna())));
+        assert!(!Value::Last(anna()).same(&Value::Last(anna())));
+        assert!(!Value::Last(anna()).same(&Value::One(anna())));
+        assert!(!Value::One(anna()).same(&Value::Last(anna())));
+        assert!(!Value::Nobody.same(&Value::Nobody));
+        assert!(!Value::Last(anna()).announces(anna().text()));
+    }
 }

@@ -61,4 +61,3 @@ where
     }
     Ok(if rest.is_empty() { first } else { rest.freeze() })
 }
-

@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 
+use super::Shared;
 use super::plan::{Parts, Plan, Tickets};
 use super::routing::WatchedRule;
 use super::target::Form;
 use super::trigger::Verified;
-use super::Shared;
 use crate::assignment::{Assignment, Before, Claim, Patience, Value, Waiter};
 use crate::clock::Moment;
 use crate::decisions::Record;

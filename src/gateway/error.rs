@@ -127,8 +127,7 @@ impl Refusal {
             | Self::BodyTooLarge { .. }
             | Self::BodyTimeout { .. }
             | Self::Overloaded => true,
-            Self::UnknownApp { .. }
-            | Self::Signature(_) | Self::Upstream(_) | Self::AnswerCut | Self::AnswerTimeout { .. } | Self::Internal => false,
+            Self::UnknownApp { .. } | Self::Signature(_) | Self::Upstream(_) | Self::AnswerCut | Self::AnswerTimeout { .. } | Self::Internal => false,
         }
     }
 

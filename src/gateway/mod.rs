@@ -117,20 +117,13 @@ impl Gateway {
         response
     }
 
-    async fn route(
-        &self,
-        request: Request<Incoming>,
-        routing: Arc<Routing>,
-        slot: Slot,
-    ) -> (RequestKind, Result<Response<Reply>, Refusal>) {
+    async fn route(&self, request: Request<Incoming>, routing: Arc<Routing>, slot: Slot) -> (RequestKind, Result<Response<Reply>, Refusal>) {
         let (mut head, body) = request.into_parts();
         if let Err(refusal) = screen::head(&mut head, &body, &routing.limits) {
             return (RequestKind::Refused, Err(refusal));
         }
         match target::route(&head, &routing) {
-            Ok(target::Route::Trigger(target)) => {
-                (RequestKind::Trigger, trigger::handle(self, &routing, target, head, body, slot).await)
-            }
+            Ok(target::Route::Trigger(target)) => (RequestKind::Trigger, trigger::handle(self, &routing, target, head, body, slot).await),
             Ok(target::Route::Other) => (RequestKind::Passthrough, passthrough::handle(self, &routing, head, body, slot).await),
             Err(refusal) => {
                 if matches!(refusal, Refusal::UnknownApp { .. }) {

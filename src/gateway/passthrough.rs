@@ -12,13 +12,7 @@ use crate::upstream::Payload;
 const COLLECTED: u64 = 64 * 1024;
 
 /// Forwards one request and streams its answer. A caller who hangs up ends it.
-pub(super) async fn handle(
-    gateway: &Gateway,
-    routing: &Routing,
-    head: Parts,
-    body: Incoming,
-    _slot: Slot,
-) -> Result<Response<Reply>, Refusal> {
+pub(super) async fn handle(gateway: &Gateway, routing: &Routing, head: Parts, body: Incoming, _slot: Slot) -> Result<Response<Reply>, Refusal> {
     let declared = if body.size_hint().lower() > COLLECTED { Payload::stream(body) } else { Err(body) };
     let payload = match declared {
         Ok(payload) => payload,

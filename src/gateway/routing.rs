@@ -43,18 +43,9 @@ pub(super) struct WatchedRule {
 impl Routing {
     /// Builds the snapshot. Memories of rules that mean what they meant before are kept; rules that are off are left out.
     #[must_use]
-    pub fn new(
-        apps: &[App],
-        rules: &[Rule],
-        limits: Limits,
-        unknown_apps: UnknownApps,
-        assignments: &Assignments,
-        metrics: &Metrics,
-    ) -> Self {
-        let pairs: Vec<(&App, &Rule)> = apps
-            .iter()
-            .flat_map(|app| rules.iter().filter(|rule| is_for(rule, app)).map(move |rule| (app, rule)))
-            .collect();
+    pub fn new(apps: &[App], rules: &[Rule], limits: Limits, unknown_apps: UnknownApps, assignments: &Assignments, metrics: &Metrics) -> Self {
+        let pairs: Vec<(&App, &Rule)> =
+            apps.iter().flat_map(|app| rules.iter().filter(|rule| is_for(rule, app)).map(move |rule| (app, rule))).collect();
         let wanted: Vec<Watch> = pairs
             .iter()
             .map(|(app, rule)| Watch {

@@ -78,8 +78,7 @@ fn authenticate(shared: &Shared, target: Target, head: Parts, body: Bytes) -> Re
     let Target { app, form } = target;
     let query = Query::parse(head.uri.query().unwrap_or_default());
     let now = shared.clock.unix_time(shared.clock.now()).as_secs();
-    verify(&app.app, head.method.as_str(), head.uri.path(), &query, &body, now)
-        .inspect_err(|error| app.metrics.auth_failure(error.code()))?;
+    verify(&app.app, head.method.as_str(), head.uri.path(), &query, &body, now).inspect_err(|error| app.metrics.auth_failure(error.code()))?;
     Ok(Verified { app, form, head, body })
 }
 

@@ -106,11 +106,7 @@ pub(super) fn encode_into(target: &mut String, text: &str) {
 /// `path` with its escapes decoded once; what does not decode to UTF-8 has its odd bytes replaced. For judging a path, never for signing it.
 #[must_use]
 pub fn decode_path(path: &str) -> Cow<'_, str> {
-    if path.contains('%') {
-        Cow::Owned(String::from_utf8_lossy(&unescape(path.as_bytes(), false)).into_owned())
-    } else {
-        Cow::Borrowed(path)
-    }
+    if path.contains('%') { Cow::Owned(String::from_utf8_lossy(&unescape(path.as_bytes(), false)).into_owned()) } else { Cow::Borrowed(path) }
 }
 
 fn decode(raw: &str) -> Cow<'_, str> {

@@ -96,7 +96,10 @@ pub async fn serve(config: Config, sources: Sources, logging: Logging) -> Result
     }
     server.shared.drain.begin();
     server.shared.metrics.set_draining(true);
-    tracing::info!(period_seconds = server.config.server.drain_period.as_secs(), "draining: nothing is suppressed any more, no connections are taken");
+    tracing::info!(
+        period_seconds = server.config.server.drain_period.as_secs(),
+        "draining: nothing is suppressed any more, no connections are taken"
+    );
     let drained = async {
         let _stopped = accepting.await;
         server.drain(workers).await;
@@ -132,7 +135,17 @@ impl Server {
             tasks: Tasks::default(),
             in_flight: AtomicUsize::new(0),
         });
-        Ok(Self { config, sources, logging, shared, assignments, certificate, operator: Tasks::default(), closed: Drain::default(), pools: Tasks::default() })
+        Ok(Self {
+            config,
+            sources,
+            logging,
+            shared,
+            assignments,
+            certificate,
+            operator: Tasks::default(),
+            closed: Drain::default(),
+            pools: Tasks::default(),
+        })
     }
 
     fn start_workers(&self) -> Result<Vec<Worker>, WorkerError> {

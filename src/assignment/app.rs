@@ -1,0 +1,156 @@
+//! What all rules of one app share: the epoch that forgets everything at once, and the requests in flight that may touch any channel.
+
+use std::sync::Arc;
+
+use super::bounds::{Bounds, Census};
+use super::machine;
+use super::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use super::{Evictions, Outcome};
+use crate::clock::{Clock, Moment};
+
+/// A span of an app's life within which nothing has touched all its channels at once. 48 bits: at a million such requests a second it lasts nine years.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub(super) struct Epoch([u16; 3]);
+
+impl Epoch {
+    pub(super) const fn of(count: u64) -> Self {
+        let [a, b, c, d, e, f, ..] = count.to_le_bytes();
+        Self([u16::from_le_bytes([a, b]), u16::from_le_bytes([c, d]), u16::from_le_bytes([e, f])])
+    }
+}
+
+/// The app as a claim on one of its channels finds it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Around {
+    /// The present epoch.
+    pub(super) epoch: Epoch,
+    /// Whether a request that may touch any channel is in flight, or one may still be applied.
+    pub(super) uncertain: bool,
+}
+
+impl Around {
+    /// Whether what became known in `epoch` still is.
+    pub(super) fn keeps(self, epoch: Epoch) -> bool {
+        self.epoch == epoch && !self.uncertain
+    }
+}
+
+/// What all rules of one app share: the epoch that forgets everything at once, and the requests in flight that may touch any channel.
+///
+/// A request that may touch any channel is a ticket of nobody on each of them, without a walk over the map. Three numbers do it:
+///
+/// - its claim raises `in_flight`, then begins an epoch;
+/// - its end, if ambiguous, puts the app in doubt, then lowers `in_flight`;
+/// - every claim on a channel reads epoch, then `in_flight`, then the doubt, in this order and under the channel's lock. Its ticket remembers the
+///   epoch, and what it commits is known in that epoch only.
+///
+/// Why no such request W goes unnoticed by a ticket T whose life it meets. If W's epoch began after T read it, then what T commits belongs to
+/// an epoch that is over. If it began before, T saw it (`Acquire` on the epoch, `Release` by W), so it also sees W's `in_flight`, which was raised before: either
+/// it counts W, and T never commits, or W has ended already. In the latter case T's `Acquire` of `in_flight` pairs with W's `Release` when it lowered
+/// it (later raises and lowerings are read-modify-writes and continue its release sequence), so T sees the doubt that W left, and never commits if it lasts.
+#[derive(Debug)]
+pub struct AppMemory {
+    census: Arc<Census>,
+    epoch: AtomicU64,
+    in_flight: AtomicUsize,
+    /// Milliseconds of the clock.
+    doubt_until: AtomicU64,
+}
+
+impl AppMemory {
+    /// An empty memory for one app.
+    #[must_use]
+    pub fn new(clock: Clock, bounds: Arc<Bounds>) -> Arc<Self> {
+        Self::within(Census::new(clock, bounds))
+    }
+
+    /// An empty memory for one app that shares bounds and counts with others.
+    pub(super) fn within(census: Arc<Census>) -> Arc<Self> {
+        Arc::new(Self { census, epoch: AtomicU64::new(0), in_flight: AtomicUsize::new(0), doubt_until: AtomicU64::new(0) })
+    }
+
+    /// Forgets every channel of the app and holds them all unknown until the reservation is settled.
+    pub fn claim_all(self: &Arc<Self>) -> WideReservation {
+        // Relaxed is enough: the next line publishes it.
+        self.in_flight.fetch_add(1, Ordering::Relaxed);
+        // Release: whoever sees the new epoch sees this request in flight, too.
+        self.epoch.fetch_add(1, Ordering::Release);
+        WideReservation { app: Arc::clone(self), outcome: Outcome::Ambiguous }
+    }
+
+    /// Puts the whole app in doubt, as after an ambiguous outcome: used when rules change under requests in flight.
+    pub fn doubt(&self, now: Moment) {
+        self.extend_doubt(now);
+        // Release: whoever sees the new epoch sees the doubt, too. What is known now, and what tickets in flight will commit, belongs to the old one.
+        self.epoch.fetch_add(1, Ordering::Release);
+    }
+
+    /// Whether a request that may touch any channel may still be applied.
+    #[must_use]
+    pub fn in_doubt(&self, now: Moment) -> bool {
+        now.as_millis() < self.doubt_until.load(Ordering::Relaxed)
+    }
+
+    /// Requests in flight that may touch any channel.
+    #[must_use]
+    pub fn wide_in_flight(&self) -> usize {
+        self.in_flight.load(Ordering::Relaxed)
+    }
+
+    /// Requests of all apps that wait for an equal announcement at present.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        self.census.waiting()
+    }
+
+    /// Entries of all apps that were forgotten without being asked to.
+    #[must_use]
+    pub fn evictions(&self) -> Evictions {
+        self.census.evictions()
+    }
+
+    /// The app as a claim finds it. Call it with the channel's lock held, so that what the channel knows was stored before.
+    pub(super) fn around(&self, now: Moment) -> Around {
+        // The order of the three is the point; see the type.
+        let epoch = Epoch::of(self.epoch.load(Ordering::Acquire));
+        let in_flight = self.in_flight.load(Ordering::Acquire) > 0;
+        Around { epoch, uncertain: in_flight || self.in_doubt(now) }
+    }
+
+    pub(super) const fn census(&self) -> &Arc<Census> {
+        &self.census
+    }
+
+    /// Relaxed: both callers publish it by what they do next.
+    fn extend_doubt(&self, now: Moment) {
+        self.doubt_until.fetch_max(machine::until(now, self.census.bounds.doubt_period).as_millis(), Ordering::Relaxed);
+    }
+}
+
+/// The same duty as a [`Reservation`](super::Reservation) for a request that may touch any channel of its app.
+#[must_use = "settle it: dropped, it puts its app in doubt"]
+#[derive(Debug)]
+pub struct WideReservation {
+    app: Arc<AppMemory>,
+    /// Ambiguous until it is settled.
+    outcome: Outcome,
+}
+
+impl WideReservation {
+    /// Says what became of it.
+    pub fn settle(mut self, outcome: Outcome) {
+        self.outcome = outcome;
+    }
+}
+
+impl Drop for WideReservation {
+    fn drop(&mut self) {
+        match self.outcome {
+            // What was known before is forgotten all the same: no walk over the map could bring it back.
+            Outcome::Accepted | Outcome::Refused | Outcome::Partial => {}
+            Outcome::Ambiguous => self.app.extend_doubt(self.app.census.clock.now()),
+        }
+        // Release: whoever no longer counts this request sees the doubt that it left.
+        self.app.in_flight.fetch_sub(1, Ordering::Release);
+    }
+}

@@ -1,0 +1,84 @@
+//! The bounds of the memory, and what all its parts share: clock, bounds and the counts that an operator needs.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use crate::clock::Clock;
+
+/// The bounds of the memory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Bounds {
+    /// Channels remembered per rule.
+    pub max_channels: usize,
+    /// Requests that may wait for one channel.
+    pub max_waiters_per_channel: usize,
+    /// Requests that may wait in all.
+    pub max_waiters: usize,
+    /// How long a channel stays in doubt after an ambiguous outcome.
+    pub doubt_period: Duration,
+}
+
+/// How many entries were forgotten without being asked to, since the process began.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Evictions {
+    /// To make room at [`Bounds::max_channels`].
+    pub capacity: u64,
+    /// Because nobody named the channel for the rule's `remember_for`.
+    pub idle: u64,
+}
+
+/// What all memories share.
+#[derive(Debug)]
+pub(super) struct Census {
+    pub(super) clock: Clock,
+    pub(super) bounds: Arc<Bounds>,
+    waiting: AtomicUsize,
+    evicted_for_capacity: AtomicU64,
+    evicted_idle: AtomicU64,
+}
+
+impl Census {
+    pub(super) fn new(clock: Clock, bounds: Arc<Bounds>) -> Arc<Self> {
+        Arc::new(Self { clock, bounds, waiting: AtomicUsize::new(0), evicted_for_capacity: AtomicU64::new(0), evicted_idle: AtomicU64::new(0) })
+    }
+
+    // Relaxed throughout: each of these numbers stands for itself, and nothing else is published through them.
+
+    /// A place among the [`Bounds::max_waiters`], if one is free.
+    pub(super) fn wait(self: &Arc<Self>) -> Option<WaitingPlace> {
+        let max = self.bounds.max_waiters;
+        self.waiting.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |waiting| (waiting < max).then(|| waiting + 1)).ok()?;
+        Some(WaitingPlace(Arc::clone(self)))
+    }
+
+    /// Requests that wait at present.
+    pub(super) fn waiting(&self) -> usize {
+        self.waiting.load(Ordering::Relaxed)
+    }
+
+    /// Counts entries forgotten to make room.
+    pub(super) fn evicted_for_capacity(&self, entries: usize) {
+        self.evicted_for_capacity.fetch_add(entries as u64, Ordering::Relaxed);
+    }
+
+    /// Counts entries forgotten because they were idle.
+    pub(super) fn evicted_idle(&self, entries: usize) {
+        self.evicted_idle.fetch_add(entries as u64, Ordering::Relaxed);
+    }
+
+    /// What was forgotten so far.
+    pub(super) fn evictions(&self) -> Evictions {
+        Evictions { capacity: self.evicted_for_capacity.load(Ordering::Relaxed), idle: self.evicted_idle.load(Ordering::Relaxed) }
+    }
+}
+
+/// A place among those who wait; given back when it is dropped.
+#[derive(Debug)]
+pub(super) struct WaitingPlace(Arc<Census>);
+
+impl Drop for WaitingPlace {
+    fn drop(&mut self) {
+        self.0.waiting.fetch_sub(1, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,326 @@
+//! The rows of design 2.2, one by one.
+
+use std::time::Duration;
+
+use super::*;
+
+const DOUBT: Duration = Duration::from_secs(30);
+const START: Moment = Moment::from_millis(1_000);
+const CALM: Around = Around { epoch: Epoch::of(1), uncertain: false };
+
+fn person(name: &str) -> Assignment {
+    Assignment::new(0, name, [])
+}
+
+fn one(name: &str) -> Value {
+    Value::One(person(name))
+}
+
+/// A channel under test, with the moment and the app around it.
+struct Bench {
+    channel: Channel,
+    now: Moment,
+    around: Around,
+    last: TicketId,
+}
+
+impl Bench {
+    fn new() -> Self {
+        Self { channel: Channel::default(), now: START, around: CALM, last: 0 }
+    }
+
+    /// A channel that is known to show `name`.
+    fn showing(name: &str) -> Self {
+        let mut bench = Self::new();
+        bench.announce(name, Outcome::Accepted);
+        assert!(bench.is_known(name));
+        bench
+    }
+
+    fn claim(&mut self, value: Value) -> (TicketId, Before) {
+        self.last += 1;
+        (self.last, self.channel.claim(self.last, value, self.now, self.around))
+    }
+
+    fn forward(&mut self, value: Value) -> TicketId {
+        self.claim(value).0
+    }
+
+    fn settle(&mut self, id: TicketId, outcome: Outcome) -> bool {
+        self.channel.settle(id, outcome, self.now, DOUBT)
+    }
+
+    fn announce(&mut self, name: &str, outcome: Outcome) {
+        let id = self.forward(one(name));
+        self.settle(id, outcome);
+    }
+
+    fn judge(&self, name: &str) -> Verdict {
+        self.channel.judge(&one(name), self.now, self.around)
+    }
+
+    fn is_known(&self, name: &str) -> bool {
+        matches!(self.judge(name), Verdict::Redundant { .. })
+    }
+
+    fn nothing_is_known(&self) -> bool {
+        self.channel.known(self.now, self.around).is_none() && !self.is_known("A") && !self.is_known("B")
+    }
+
+    fn pass(&mut self, time: Duration) {
+        self.now = self.now.after(time);
+    }
+}
+
+#[test]
+fn known_only_after_upstream_accepted() {
+    let mut bench = Bench::new();
+    let (id, before) = bench.claim(one("A"));
+    assert_eq!(before, Before::Nothing);
+    assert!(!bench.is_known("A"), "in flight is not known");
+    bench.pass(Duration::from_secs(1));
+    assert!(bench.settle(id, Outcome::Accepted), "an announcement was accepted");
+    assert_eq!(bench.judge("A"), Verdict::Redundant { since: bench.now });
+    assert_eq!(bench.judge("B"), Verdict::Open);
+}
+
+#[test]
+fn the_current_value_counts_and_not_the_history() {
+    let mut bench = Bench::showing("A");
+    assert_eq!(bench.claim(one("B")).1, Before::Known(person("A")));
+    bench.settle(bench.last, Outcome::Accepted);
+    assert_eq!(bench.judge("A"), Verdict::Open, "A, B, A are three announcements");
+}
+
+#[test]
+fn a_claim_makes_the_channel_unknown_at_once() {
+    let mut bench = Bench::showing("A");
+    let _b = bench.forward(one("B"));
+    assert!(bench.nothing_is_known());
+    assert_eq!(bench.claim(one("A")).1, Before::Uncertain);
+}
+
+#[test]
+fn an_equal_announcement_in_flight_is_waited_for() {
+    let mut bench = Bench::new();
+    let id = bench.forward(one("A"));
+    assert_eq!(bench.judge("A"), Verdict::InFlight(id));
+    assert_eq!(bench.judge("B"), Verdict::Open);
+    assert_eq!(bench.channel.judge(&Value::Nobody, bench.now, CALM), Verdict::Open);
+    assert_eq!(bench.channel.judge(&Value::Last(person("A")), bench.now, CALM), Verdict::Open);
+}
+
+#[test]
+fn a_batch_is_like_nothing_but_its_end_becomes_known() {
+    let mut bench = Bench::new();
+    let id = bench.forward(Value::Last(person("A")));
+    assert_eq!(bench.judge("A"), Verdict::Open, "it shows others on the way");
+    bench.settle(id, Outcome::Accepted);
+    assert!(bench.is_known("A"));
+    assert_eq!(bench.channel.judge(&Value::Last(person("A")), bench.now, CALM), Verdict::Open);
+}
+
+#[test]
+fn nobody_never_becomes_known() {
+    let mut bench = Bench::showing("A");
+    let id = bench.forward(Value::Nobody);
+    assert!(!bench.settle(id, Outcome::Accepted), "no announcement");
+    assert!(bench.nothing_is_known());
+}
+
+#[test]
+fn refused_restores_what_was_known() {
+    for value in [one("B"), Value::Nobody, Value::Last(person("B")), one("A")] {
+        let mut bench = Bench::showing("A");
+        let id = bench.forward(value);
+        bench.pass(Duration::from_secs(1));
+        bench.settle(id, Outcome::Refused);
+        assert_eq!(bench.judge("A"), Verdict::Redundant { since: START });
+    }
+}
+
+#[test]
+fn refused_restores_nothing_if_another_ticket_overlapped() {
+    for first_to_end in [0, 1] {
+        let mut bench = Bench::showing("A");
+        let tickets = [bench.forward(one("B")), bench.forward(one("C"))];
+        bench.settle(tickets[first_to_end], Outcome::Refused);
+        bench.settle(tickets[1 - first_to_end], Outcome::Refused);
+        assert!(bench.nothing_is_known());
+    }
+}
+
+#[test]
+fn partial_is_unknown_but_not_in_doubt() {
+    for value in [one("B"), Value::Last(person("A")), Value::Nobody] {
+        let mut bench = Bench::showing("A");
+        let id = bench.forward(value);
+        assert!(!bench.settle(id, Outcome::Partial));
+        assert!(bench.nothing_is_known());
+        assert!(!bench.channel.in_doubt(bench.now));
+        bench.announce("A", Outcome::Accepted);
+        assert!(bench.is_known("A"), "the next announcement heals it");
+    }
+}
+
+#[test]
+fn ambiguous_is_unknown_and_in_doubt() {
+    let mut bench = Bench::showing("A");
+    bench.announce("B", Outcome::Ambiguous);
+    assert!(bench.nothing_is_known(), "the old value must not come back: B may have been delivered");
+    assert!(bench.channel.in_doubt(bench.now));
+    assert_eq!(bench.claim(one("A")).1, Before::Uncertain);
+    bench.settle(bench.last, Outcome::Accepted);
+    assert!(bench.nothing_is_known(), "B may still be applied");
+    bench.pass(DOUBT);
+    assert!(bench.channel.in_doubt(bench.now), "a moment is rounded down, so the period has not passed whole");
+    bench.pass(Duration::from_millis(1));
+    assert!(!bench.channel.in_doubt(bench.now));
+    bench.announce("A", Outcome::Accepted);
+    assert!(bench.is_known("A"));
+}
+
+#[test]
+fn a_claim_made_in_doubt_never_commits() {
+    let mut bench = Bench::new();
+    bench.announce("B", Outcome::Ambiguous);
+    let id = bench.forward(one("A"));
+    bench.pass(DOUBT * 2);
+    bench.settle(id, Outcome::Accepted);
+    assert!(bench.nothing_is_known(), "B may have been applied after A");
+}
+
+#[test]
+fn a_doubt_spoils_who_is_in_flight() {
+    let mut bench = Bench::new();
+    // Equal, so neither contests the other.
+    let (first, second) = (bench.forward(one("A")), bench.forward(one("A")));
+    bench.settle(first, Outcome::Ambiguous);
+    bench.pass(DOUBT * 2);
+    bench.settle(second, Outcome::Accepted);
+    assert!(bench.nothing_is_known());
+}
+
+#[test]
+fn the_longer_doubt_counts() {
+    let mut bench = Bench::new();
+    let (first, second) = (bench.forward(one("A")), bench.forward(one("B")));
+    bench.settle(first, Outcome::Ambiguous);
+    bench.pass(Duration::from_secs(20));
+    bench.settle(second, Outcome::Ambiguous);
+    bench.pass(Duration::from_secs(20));
+    assert!(bench.channel.in_doubt(bench.now));
+}
+
+#[test]
+fn different_assignments_in_flight_at_once_commit_nothing() {
+    for last_to_end in [0, 1] {
+        let mut bench = Bench::new();
+        let tickets = [bench.forward(one("A")), bench.forward(one("B"))];
+        bench.settle(tickets[1 - last_to_end], Outcome::Accepted);
+        assert!(bench.nothing_is_known());
+        bench.settle(tickets[last_to_end], Outcome::Accepted);
+        assert!(bench.nothing_is_known(), "the order at upstream is not ours to know");
+        bench.announce("B", Outcome::Accepted);
+        assert!(bench.is_known("B"), "the next announcement heals it");
+    }
+}
+
+#[test]
+fn equal_assignments_in_flight_at_once_commit() {
+    let mut bench = Bench::new();
+    let (first, second) = (bench.forward(one("A")), bench.forward(one("A")));
+    bench.settle(first, Outcome::Accepted);
+    assert!(bench.is_known("A"), "whatever becomes of the second, it shows A");
+    bench.settle(second, Outcome::Refused);
+    assert!(bench.is_known("A"));
+}
+
+#[test]
+fn nobody_in_flight_contests() {
+    let mut bench = Bench::new();
+    let nobody = bench.forward(Value::Nobody);
+    bench.announce("A", Outcome::Accepted);
+    assert!(bench.nothing_is_known());
+    bench.settle(nobody, Outcome::Accepted);
+    assert!(bench.nothing_is_known());
+}
+
+#[test]
+fn forgetting_lets_no_ticket_commit_or_release() {
+    let mut bench = Bench::showing("A");
+    let id = bench.forward(one("B"));
+    bench.channel.forget();
+    bench.settle(id, Outcome::Accepted);
+    assert!(bench.nothing_is_known());
+
+    let mut bench = Bench::showing("A");
+    let id = bench.forward(one("B"));
+    bench.channel.forget();
+    bench.settle(id, Outcome::Refused);
+    assert!(bench.nothing_is_known());
+}
+
+#[test]
+fn forgetting_does_not_end_a_doubt() {
+    let mut bench = Bench::new();
+    bench.announce("B", Outcome::Ambiguous);
+    bench.channel.forget();
+    assert!(bench.channel.in_doubt(bench.now));
+}
+
+#[test]
+fn another_epoch_forgets() {
+    let mut bench = Bench::showing("A");
+    bench.around.epoch = Epoch::of(2);
+    assert!(bench.nothing_is_known());
+    assert_eq!(bench.claim(one("B")).1, Before::Nothing);
+}
+
+#[test]
+fn an_epoch_that_began_in_between_lets_nothing_become_known() {
+    for outcome in [Outcome::Accepted, Outcome::Refused] {
+        let mut bench = Bench::showing("A");
+        let id = bench.forward(one(if outcome == Outcome::Accepted { "A" } else { "B" }));
+        bench.around.epoch = Epoch::of(2);
+        bench.settle(id, outcome);
+        assert!(bench.nothing_is_known());
+    }
+}
+
+#[test]
+fn an_uncertain_app_makes_nothing_known() {
+    let mut bench = Bench::showing("A");
+    bench.around.uncertain = true;
+    assert!(bench.nothing_is_known());
+    assert_eq!(bench.claim(one("A")).1, Before::Uncertain);
+    bench.around.uncertain = false;
+    bench.settle(bench.last, Outcome::Accepted);
+    assert!(bench.nothing_is_known(), "claimed while it was uncertain");
+}
+
+#[test]
+fn what_is_announced_again_is_known_since_the_first_time() {
+    let mut bench = Bench::showing("A");
+    bench.pass(Duration::from_secs(5));
+    bench.announce("A", Outcome::Accepted);
+    assert_eq!(bench.judge("A"), Verdict::Redundant { since: START });
+}
+
+#[test]
+fn what_has_expired_is_not_restored_by_a_later_claim() {
+    let mut bench = Bench::showing("A");
+    bench.channel.expire();
+    assert_eq!(bench.claim(one("B")).1, Before::Nothing);
+    bench.settle(bench.last, Outcome::Refused);
+    assert!(bench.nothing_is_known());
+}
+
+#[test]
+fn a_ticket_is_settled_once() {
+    let mut bench = Bench::new();
+    let id = bench.forward(one("A"));
+    assert!(bench.settle(id, Outcome::Accepted));
+    assert!(!bench.settle(id, Outcome::Ambiguous), "there is no such ticket any more");
+    assert!(bench.is_known("A"));
+}

@@ -1,0 +1,196 @@
+//! One part of a rule's memory: a table of channels under one lock. Everything here runs under that lock, so it neither waits nor wakes anyone.
+
+use std::hash::{BuildHasher, RandomState};
+use std::sync::Arc;
+use std::time::Duration;
+
+use hashbrown::HashTable;
+use tokio::sync::oneshot;
+
+use super::app::{AppMemory, Around};
+use super::bounds::{Census, WaitingPlace};
+use super::machine::{TicketId, Verdict};
+use super::slot::{Busy, Slot};
+use super::{Before, Entry, Outcome, Patience, Value};
+use crate::clock::Moment;
+
+/// At the cap, room is made for so many at once: one in this many of the entries goes.
+const EVICTED_SHARE: usize = 16;
+
+/// Who is to be told, once the lock is released.
+pub(super) type Woken = Vec<oneshot::Sender<()>>;
+
+/// A table of channels.
+#[derive(Debug, Default)]
+pub(super) struct Shard {
+    table: HashTable<Slot>,
+    last_ticket: TicketId,
+}
+
+/// A claim on one channel.
+#[derive(Debug)]
+pub(super) struct Asked<'a> {
+    pub(super) hash: u64,
+    pub(super) channel: &'a str,
+    pub(super) value: Value,
+    pub(super) patience: Patience,
+    pub(super) now: Moment,
+}
+
+/// What the claim meets: the rule's settings, and what it shares with others.
+#[derive(Debug)]
+pub(super) struct Terms<'a> {
+    pub(super) app: &'a AppMemory,
+    pub(super) hasher: &'a RandomState,
+    pub(super) remember_for: Duration,
+    /// Most entries of this shard.
+    pub(super) cap: usize,
+}
+
+/// The answer to a claim, before it is tied to the memory.
+#[derive(Debug)]
+pub(super) enum Answer {
+    Redundant { since: Moment },
+    InFlight(oneshot::Receiver<()>, WaitingPlace),
+    Reserved { ticket: TicketId, before: Before, redundant: bool },
+    Full,
+}
+
+impl Shard {
+    /// Answers a claim.
+    pub(super) fn claim(&mut self, asked: Asked<'_>, terms: &Terms<'_>) -> Answer {
+        // Read here, under the lock, so that what the channel knows was stored before; see `AppMemory`.
+        let around = terms.app.around(asked.now);
+        if let Some(slot) = self.table.find_mut(asked.hash, |slot| slot.name() == asked.channel) {
+            let idle = slot.is_idle(asked.now, terms.remember_for);
+            if let Slot::Resting(rest) = slot
+                && !idle
+                && asked.patience != Patience::Forced
+                && let Some(since) = rest.shows(&asked.value, around)
+            {
+                rest.suppress(asked.now);
+                return Answer::Redundant { since };
+            }
+            return answer(slot.busy(idle), &mut self.last_ticket, asked, around, terms.app.census());
+        }
+        if asked.channel.len() > Slot::MAX_NAME || !self.make_room(asked.now, terms) {
+            return Answer::Full;
+        }
+        let mut busy = Busy::new(asked.channel);
+        let hash = asked.hash;
+        let answer = answer(&mut busy, &mut self.last_ticket, asked, around, terms.app.census());
+        self.table.insert_unique(hash, Slot::Busy(Box::new(busy)), |slot| terms.hasher.hash_one(slot.name()));
+        answer
+    }
+
+    /// Settles a ticket. Returns who waits for it.
+    pub(super) fn settle(&mut self, hash: u64, ticket: TicketId, outcome: Outcome, now: Moment, doubt_period: Duration) -> Woken {
+        let Ok(mut found) = self.table.find_entry(hash, |slot| slot.holds(ticket)) else {
+            debug_assert!(false, "an entry with a ticket in flight is never removed");
+            return Vec::new();
+        };
+        let busy = found.get_mut().busy(false);
+        if busy.channel.settle(ticket, outcome, now, doubt_period) {
+            busy.announce();
+        }
+        let woken = busy.take_waiters(ticket);
+        if !found.get_mut().settle_down(now) {
+            found.remove();
+        }
+        woken
+    }
+
+    /// Forgets one channel. Returns whether there was one, and who waits for it.
+    pub(super) fn forget(&mut self, hash: u64, channel: &str, now: Moment) -> (bool, Woken) {
+        let Ok(mut found) = self.table.find_entry(hash, |slot| slot.name() == channel) else { return (false, Vec::new()) };
+        if found.get().is_quiet(now) {
+            found.remove();
+            return (true, Vec::new());
+        }
+        let busy = found.get_mut().busy(false);
+        busy.channel.forget();
+        (true, busy.take_all_waiters())
+    }
+
+    /// Removes what was not seen for `remember_for`, and stores compactly what came to rest. Returns how many were idle.
+    pub(super) fn sweep(&mut self, now: Moment, remember_for: Duration) -> usize {
+        let mut idle = 0;
+        self.table.retain(|slot| {
+            let goes = slot.is_quiet(now) && slot.is_idle(now, remember_for);
+            idle += usize::from(goes);
+            !goes && slot.settle_down(now)
+        });
+        idle
+    }
+
+    /// Number of channels.
+    pub(super) fn len(&self) -> usize {
+        self.table.len()
+    }
+
+    /// The entries whose channel begins with `prefix`, `limit` at most.
+    pub(super) fn entries(&self, prefix: &str, limit: usize, now: Moment, terms: &Terms<'_>) -> Vec<Entry> {
+        let around = terms.app.around(now);
+        let matching = self.table.iter().filter(|slot| slot.name().starts_with(prefix)).take(limit);
+        matching.map(|slot| slot.entry(now, around, slot.is_idle(now, terms.remember_for))).collect()
+    }
+
+    /// Makes room for one entry more. Returns whether there is room.
+    fn make_room(&mut self, now: Moment, terms: &Terms<'_>) -> bool {
+        if self.table.len() < terms.cap {
+            return true;
+        }
+        let evicted = self.evict(now);
+        terms.app.census().evicted_for_capacity(evicted);
+        self.table.len() < terms.cap
+    }
+
+    /// Forgets the oldest-seen share of the entries that may be forgotten, at least one if there is any. One walk over this shard alone.
+    fn evict(&mut self, now: Moment) -> usize {
+        let mut seen: Vec<u32> = self.table.iter().filter(|slot| slot.is_quiet(now)).map(Slot::seen).collect();
+        if seen.is_empty() {
+            return 0;
+        }
+        let wanted = (seen.len() / EVICTED_SHARE).max(1);
+        let (_, &mut newest_to_go, _) = seen.select_nth_unstable(wanted - 1);
+        let before = self.table.len();
+        // Those of the very same age stay once enough have gone: first all the older ones, then as many of these as are still wanted.
+        let mut same_age = wanted - seen.iter().filter(|&&seen| seen < newest_to_go).count();
+        self.table.retain(|slot| {
+            if slot.seen() > newest_to_go || !slot.is_quiet(now) {
+                return true;
+            }
+            if slot.seen() == newest_to_go {
+                let stays = same_age == 0;
+                same_age = same_age.saturating_sub(1);
+                return stays;
+            }
+            false
+        });
+        before - self.table.len()
+    }
+}
+
+/// Judges the claim and does what follows from the verdict.
+fn answer(busy: &mut Busy, last_ticket: &mut TicketId, asked: Asked<'_>, around: Around, census: &Arc<Census>) -> Answer {
+    let Asked { value, patience, now, .. } = asked;
+    let verdict = busy.channel.judge(&value, now, around);
+    busy.see(now);
+    match (verdict, patience) {
+        (Verdict::Redundant { since }, Patience::Waits | Patience::Holds) => {
+            busy.suppress();
+            return Answer::Redundant { since };
+        }
+        (Verdict::InFlight(leader), Patience::Waits) => {
+            if let Some(place) = census.wait()
+                && let Some(settled) = busy.wait_for(leader, census.bounds.max_waiters_per_channel)
+            {
+                return Answer::InFlight(settled, place);
+            }
+        }
+        _ => {}
+    }
+    *last_ticket += 1;
+    let before = busy.channel.claim(*last_ticket, value, now, around);
+    Answer::Reserved { ticket: *last_ticket, before, redundant: verdict != Verdict::Open }
+}
