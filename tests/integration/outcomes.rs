@@ -251,6 +251,22 @@ fn a_caller_who_hangs_up_after_the_body_changes_nothing() {
 }
 
 #[test]
+fn a_caller_who_resets_after_the_body_changes_nothing() {
+    let fake = Fake::start();
+    let usher = Usher::start(&fake, |_| {});
+    let gate = Gate::new();
+    fake.script([Step::hold(&gate, Step::ok())]);
+    let request = Request::events(&announcement(CHANNEL, "A")).header("Expect", "100-continue");
+    let mut client = usher.client();
+    client.send(&request.head()).send(&request.body);
+    fake.next_request();
+    client.reset();
+    gate.open();
+    usher.client().announce(CHANNEL, "A").assert_suppressed();
+    assert_eq!(fake.count(), 1);
+}
+
+#[test]
 fn a_caller_who_hangs_up_while_waiting_is_dropped_without_harm() {
     let fake = Fake::start();
     let usher = Usher::start(&fake, |_| {});

@@ -230,6 +230,11 @@ impl Client {
         let _gone = self.0.shutdown(Shutdown::Both);
     }
 
+    /// Waits until something has arrived, and resets the connection without having read it.
+    pub fn reset(self) {
+        self.0.peek(&mut [0]).unwrap();
+    }
+
     /// Reads until the peer closes (in order or by a reset), and returns what came before.
     pub fn read_to_close(&mut self) -> Vec<u8> {
         let mut bytes = Vec::new();
