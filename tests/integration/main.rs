@@ -4,6 +4,7 @@
 #![expect(unreachable_pub, reason = "one binary: nothing in it is public")]
 
 mod clients;
+mod corpus;
 mod encrypted;
 mod exempt;
 mod harness;
