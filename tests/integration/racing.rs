@@ -86,6 +86,24 @@ fn a_takeover_during_the_flight_is_never_swallowed() {
 }
 
 #[test]
+fn a_rejection_restores_nothing_if_another_came_between() {
+    let fake = Fake::start();
+    let usher = Usher::start(&fake, |_| {});
+    let gate = Gate::new();
+    usher.client().announce(CHANNEL, "A").assert_forwarded();
+    fake.next_request();
+    fake.script([Step::hold(&gate, Step::status(400))]);
+    let rejected = send_all(&usher, 1, &announcement(CHANNEL, "B"));
+    fake.next_request();
+    usher.client().announce(CHANNEL, "C").assert_forwarded();
+    gate.open();
+    assert_eq!(with_status(&answers(rejected), 400), 1);
+    // Guests see C, not what was known before B.
+    usher.client().announce(CHANNEL, "A").assert_forwarded();
+    usher.client().announce(CHANNEL, "A").assert_suppressed();
+}
+
+#[test]
 fn past_the_bound_of_waiters_it_is_forwarded() {
     let fake = Fake::start();
     let usher = Usher::start(&fake, |setup| setup.assignments = "max_waiters_per_channel = 2\n".to_owned());
