@@ -1,5 +1,5 @@
-//! The real claim and settle code under thousands of schedules of its threads, chosen by shuttle. Every lock and atomic of this room is shuttle's then, and every one of them
-//! is a point at which another thread may go on. In a target directory of its own, so that ordinary builds stay warm:
+//! The real claim and settle code under thousands of schedules of its threads, chosen by shuttle. Every lock and atomic of this room is shuttle's
+//! then, and every one of them is a point at which another thread may go on. In a target directory of its own, so that ordinary builds stay warm:
 //!
 //! ```sh
 //! RUSTFLAGS="--cfg usher_shuttle" CARGO_TARGET_DIR=target/shuttle cargo test --lib schedules
@@ -196,7 +196,7 @@ impl Stage {
 
     /// After everything: no ticket is left, nobody waits.
     fn is_over(&self) {
-        assert_eq!((self.memory.app().waiting(), self.memory.app().wide_in_flight()), (0, 0));
+        assert_eq!((self.memory.app().census().waiting(), self.memory.app().wide_in_flight()), (0, 0));
         assert!(self.memory.entries("", usize::MAX).iter().all(|entry| entry.in_flight == 0));
     }
 }
