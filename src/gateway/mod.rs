@@ -124,7 +124,8 @@ impl Gateway {
         }
         match target::route(&head, &routing) {
             Ok(target::Route::Trigger(target)) => (RequestKind::Trigger, trigger::handle(self, &routing, target, head, body, slot).await),
-            Ok(target::Route::Other) => (RequestKind::Passthrough, passthrough::handle(self, &routing, head, body, slot).await),
+            // Boxed, as is everything rare: the future of a request is moved several times on its way.
+            Ok(target::Route::Other) => (RequestKind::Passthrough, Box::pin(passthrough::handle(self, &routing, head, body, slot)).await),
             Err(refusal) => {
                 if matches!(refusal, Refusal::UnknownApp { .. }) {
                     self.shared.metrics.unknown_app();
