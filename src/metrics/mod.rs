@@ -8,6 +8,7 @@ mod sample;
 mod tests;
 mod traffic;
 mod trigger;
+mod websocket;
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -18,6 +19,7 @@ use prometheus::{Gauge, IntGauge, IntGaugeVec, Registry, TextEncoder, opts};
 pub use sample::{Keys, Sample};
 pub use traffic::{CodeClass, OpenGuard, RequestKind};
 pub use trigger::{AppMetrics, Decision, RuleMetrics, TriggerOutcome};
+pub use websocket::{WebSocketDirection, WebSocketEnd};
 
 /// All series of this process, in a registry of their own.
 #[derive(Debug)]
@@ -25,6 +27,7 @@ pub struct Metrics {
     registry: Registry,
     triggers: trigger::Families,
     traffic: traffic::Traffic,
+    websockets: websocket::WebSockets,
     draining: IntGauge,
     reload_successful: IntGauge,
     reload_timestamp: IntGauge,
@@ -52,6 +55,7 @@ impl Metrics {
         let metrics = Self {
             triggers: trigger::Families::new(&registry),
             traffic: traffic::Traffic::new(&registry),
+            websockets: websocket::WebSockets::new(&registry),
             draining: register(&registry, IntGauge::new("usher_draining", "1 once usher has begun to drain.")),
             reload_successful: register(&registry, IntGauge::with_opts(reload_successful)),
             reload_timestamp: register(&registry, IntGauge::with_opts(reload_timestamp)),
@@ -107,6 +111,21 @@ impl Metrics {
     /// Counts a request as in flight until the guard is dropped.
     pub fn in_flight(&self) -> OpenGuard {
         self.traffic.in_flight()
+    }
+
+    /// Counts a relayed WebSocket connection as open until the guard is dropped.
+    pub fn websocket(&self) -> OpenGuard {
+        self.websockets.open()
+    }
+
+    /// Counts a message that was relayed.
+    pub fn websocket_message(&self, direction: WebSocketDirection) {
+        self.websockets.message(direction);
+    }
+
+    /// Counts a relayed WebSocket connection that came to its end.
+    pub fn websocket_end(&self, end: WebSocketEnd) {
+        self.websockets.end(end);
     }
 
     /// Says whether usher drains.

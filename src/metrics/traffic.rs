@@ -14,6 +14,8 @@ label_enum! {
         Trigger => "trigger",
         /// Anything else that is forwarded.
         Passthrough => "passthrough",
+        /// A handshake that asked to be switched to WebSocket.
+        WebSocket => "websocket",
         /// Answered by usher with an error before anything was forwarded.
         Refused => "refused",
     }
@@ -58,7 +60,7 @@ impl CodeClass {
 pub struct OpenGuard(IntGauge);
 
 impl OpenGuard {
-    fn new(gauge: &IntGauge) -> Self {
+    pub(super) fn new(gauge: &IntGauge) -> Self {
         gauge.inc();
         Self(gauge.clone())
     }

@@ -21,7 +21,7 @@ use crate::assignment::Assignments;
 use crate::clock::Clock;
 use crate::config::{Config, Sources};
 use crate::decisions::Decisions;
-use crate::gateway::{Routing, Shared};
+use crate::gateway::{Relays, Routing, Shared};
 use crate::log::Logging;
 use crate::metrics::Metrics;
 use crate::shutdown::{Drain, Tasks};
@@ -133,6 +133,7 @@ impl Server {
             decisions: Arc::new(Decisions::new(config.admin.decisions)),
             drain: Drain::default(),
             tasks: Tasks::default(),
+            relays: Relays::new(config.server.drain_period),
             in_flight: AtomicUsize::new(0),
         });
         Ok(Self {

@@ -15,5 +15,6 @@ mod operator;
 mod outcomes;
 mod racing;
 mod rehearsal;
+mod relay;
 mod story;
 mod tidy;

@@ -10,6 +10,7 @@ pub mod script;
 pub mod sign;
 pub mod tls;
 pub mod usher;
+pub mod websocket;
 
 use std::sync::{Condvar, Mutex, MutexGuard};
 use std::time::Duration;
