@@ -17,6 +17,7 @@ impl Config {
             ("admin.token", self.admin.token == new.admin.token),
             ("admin.decisions", self.admin.decisions == new.admin.decisions),
             ("upstream.url", self.upstream.url == new.upstream.url),
+            ("upstream.websocket_url", self.upstream.websocket_url == new.upstream.websocket_url),
             ("upstream.timeout", self.upstream.timeout == new.upstream.timeout),
             ("upstream.connect_timeout", self.upstream.connect_timeout == new.upstream.connect_timeout),
             ("upstream.idle_timeout", self.upstream.idle_timeout == new.upstream.idle_timeout),
