@@ -26,7 +26,7 @@ pub use websocket::{Dialled, Switched};
 /// Where and how to reach upstream.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Options {
-    /// Scheme, host and port, e.g. `https://api-eu.pusher.com`. No path, no query.
+    /// Scheme, host and port, e.g. `https://api-eu.pusher.com`. No path, no query. [`Options::LOCAL`]: the embedded broker.
     pub url: http::Uri,
     /// Where WebSocket connections go, e.g. `wss://ws-eu.pusher.com`. `None`: to the server of `url`.
     pub websocket_url: Option<http::Uri>,
@@ -40,6 +40,17 @@ pub struct Options {
     pub max_idle: usize,
     /// More certificate authorities (PEM), beside the built-in web roots.
     pub ca_file: Option<PathBuf>,
+}
+
+impl Options {
+    /// Stands in the place of an address for the embedded broker.
+    pub const LOCAL: &'static str = "local";
+
+    /// Whether the embedded broker is meant.
+    #[must_use]
+    pub fn is_local(&self) -> bool {
+        self.url == Self::LOCAL
+    }
 }
 
 /// The seam: a request goes in, upstream's answer comes out.
@@ -77,6 +88,7 @@ impl Upstream {
     pub async fn send_within(&self, request: Request<Payload>, period: Duration) -> Result<Response<Answer>, Failure> {
         match self {
             Self::Remote(remote) => remote.send_within(request, period).await,
+            Self::Local(local) => local.send(request).await,
         }
     }
 
@@ -92,6 +104,7 @@ impl Upstream {
     pub async fn dial(&self, request: Request<()>) -> Result<Dialled, Failure> {
         match self {
             Self::Remote(remote) => remote.dial(request).await,
+            Self::Local(local) => Ok(Dialled::Local(local.visit(request.uri()))),
         }
     }
 

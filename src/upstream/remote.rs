@@ -14,8 +14,8 @@ use hyper::body::Incoming;
 use tokio::time::timeout;
 
 use super::dial::Dialer;
-use super::websocket::{self, Dialled};
 use super::pool::{Connection, Lease, Pool};
+use super::websocket::{self, Dialled};
 use super::{Answer, Failure, Options, Payload, PoolStats};
 use crate::shutdown::Tasks;
 use crate::tls::TlsError;
