@@ -1,4 +1,4 @@
-//! `[upstream]`: where requests go, as an address or as the name of one of Pusher's clusters.
+//! `[upstream]`: where requests go: to the embedded broker, to an address, or to one of Pusher's clusters by its name.
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -10,7 +10,7 @@ use super::problem::quote;
 use super::section::Section;
 use crate::upstream::Options;
 
-/// Reads the section. One of `url` and `cluster` is the only key without a default.
+/// Reads the section.
 pub(super) fn upstream(section: &mut Section<'_>) -> Options {
     let some_time = || Duration::from_millis(1)..=Duration::from_hours(1);
     let url = address(section);
@@ -53,15 +53,9 @@ pub(super) fn is_own_address(url: &Uri, listen: SocketAddr) -> bool {
 fn address(section: &mut Section<'_>) -> Uri {
     let refused = match section.either("url", "cluster") {
         Ok(Some(("cluster", name))) => cluster(&name).map_err(|message| ("cluster", message)),
+        Ok(Some((_, url))) if url == Options::LOCAL => return Uri::from_static(Options::LOCAL),
         Ok(Some((_, url))) => server(&url, &HTTP).map_err(|message| ("url", message)),
-        Ok(None) => {
-            section.missing(
-                "url",
-                "Where to forward to is not set. Set `upstream.url` (USHER_UPSTREAM__URL) to a Pusher-compatible server, e.g. \
-                 \"http://127.0.0.1:6002\", or `upstream.cluster` to the name of one of Pusher's clusters, e.g. \"eu\".",
-            );
-            return Uri::default();
-        }
+        Ok(None) => return Uri::from_static(Options::LOCAL),
         Err(_) => return Uri::default(),
     };
     refused.unwrap_or_else(|(key, message)| {
@@ -91,7 +85,7 @@ const HTTP: Kind = Kind {
     schemes: ["http", "https"],
     other: (["ws", "wss"], "This is a WebSocket address, but the HTTP API is meant."),
     wrong: "The scheme must be http or https.",
-    form: "Write scheme, host and port alone, e.g. \"https://api-eu.pusher.com\" or \"http://127.0.0.1:6002\".",
+    form: "Write scheme, host and port alone, e.g. \"https://api-eu.pusher.com\" or \"http://127.0.0.1:6002\"; or \"local\".",
 };
 
 const WEBSOCKET: Kind = Kind {
@@ -103,9 +97,6 @@ const WEBSOCKET: Kind = Kind {
 
 /// A server's address: scheme, host, port and nothing else. The text is not repeated in messages, for it may hold a password.
 fn server(text: &str, kind: &Kind) -> Result<Uri, String> {
-    if text == "local" {
-        return Err("The embedded broker is not in this version. Name a Pusher-compatible server, e.g. \"http://127.0.0.1:6002\".".to_owned());
-    }
     let refuse = |reason: &str| Err(format!("{reason} {}", kind.form));
     let Some((scheme, rest)) = text.split_once("://") else { return refuse("The address has no scheme.") };
     let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();

@@ -10,7 +10,7 @@ use super::report::{Report, nearest};
 use super::section::Section;
 use super::tree::Table;
 use super::unit::{GIB, KIB, MIB, show_duration};
-use super::{Admin, Config, Log, LogFormat, Server, Token, apps, exit, rules};
+use super::{Admin, Config, Log, LogFormat, Server, Token, apps, broker, exit, rules};
 use crate::gateway::UnknownApps;
 use crate::{assignment, gateway, tls};
 
@@ -29,12 +29,13 @@ pub(super) fn read(tree: Table, report: &mut Report) -> Config {
         let server = root.section("server", server);
         let admin = root.section("admin", admin);
         let upstream = root.section("upstream", exit::upstream);
+        let broker = root.section("broker", broker::broker);
         let limits = root.section("limits", limits);
         let assignments = root.section("assignments", assignments);
         let log = root.section("log", log);
         let (apps, ids) = apps::read(root, &server);
         let rules = rules::read(root, &ids);
-        Config { server, admin, upstream, limits, assignments, log, apps, rules, warnings: Vec::new() }
+        Config { server, admin, upstream, broker, limits, assignments, log, apps, rules, warnings: Vec::new() }
     });
     agree(&config, report);
     report.refuse_unknown();

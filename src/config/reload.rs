@@ -23,6 +23,7 @@ impl Config {
             ("upstream.idle_timeout", self.upstream.idle_timeout == new.upstream.idle_timeout),
             ("upstream.max_idle", self.upstream.max_idle == new.upstream.max_idle),
             ("upstream.ca_file", self.upstream.ca_file == new.upstream.ca_file),
+            ("broker", self.broker == new.broker),
             ("limits.max_head", self.limits.max_head == new.limits.max_head),
             ("limits.max_headers", self.limits.max_headers == new.limits.max_headers),
             ("limits.head_timeout", self.limits.head_timeout == new.limits.head_timeout),

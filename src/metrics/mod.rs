@@ -3,6 +3,7 @@
 
 mod label;
 mod process;
+mod realtime;
 mod sample;
 #[cfg(test)]
 mod tests;
@@ -16,6 +17,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use prometheus::core::Collector;
 use prometheus::{Gauge, IntGauge, IntGaugeVec, Registry, TextEncoder, opts};
 
+pub use realtime::{Direction, RealtimeMetrics, SocketEnd};
 pub use sample::{Keys, Sample};
 pub use traffic::{CodeClass, OpenGuard, RequestKind};
 pub use trigger::{AppMetrics, Decision, RuleMetrics, TriggerOutcome};
@@ -28,6 +30,7 @@ pub struct Metrics {
     triggers: trigger::Families,
     traffic: traffic::Traffic,
     websockets: websocket::WebSockets,
+    realtime: realtime::Families,
     draining: IntGauge,
     reload_successful: IntGauge,
     reload_timestamp: IntGauge,
@@ -56,6 +59,7 @@ impl Metrics {
             triggers: trigger::Families::new(&registry),
             traffic: traffic::Traffic::new(&registry),
             websockets: websocket::WebSockets::new(&registry),
+            realtime: realtime::Families::new(&registry),
             draining: register(&registry, IntGauge::new("usher_draining", "1 once usher has begun to drain.")),
             reload_successful: register(&registry, IntGauge::with_opts(reload_successful)),
             reload_timestamp: register(&registry, IntGauge::with_opts(reload_timestamp)),
@@ -76,6 +80,17 @@ impl Metrics {
     #[must_use]
     pub fn app(&self, app: &str) -> AppMetrics {
         self.triggers.app(app)
+    }
+
+    /// The series of `app`'s WebSocket connections, at 0 if they are new. Resolve it once and keep it.
+    #[must_use]
+    pub fn realtime(&self, app: &str) -> RealtimeMetrics {
+        self.realtime.app(app)
+    }
+
+    /// Counts the end of a WebSocket connection.
+    pub fn socket_closed(&self, end: SocketEnd) {
+        self.realtime.closed(end);
     }
 
     /// Counts a request for an app that is not configured.

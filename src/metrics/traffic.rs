@@ -60,6 +60,7 @@ impl CodeClass {
 pub struct OpenGuard(IntGauge);
 
 impl OpenGuard {
+    /// Counts one more in `gauge`.
     pub(super) fn new(gauge: &IntGauge) -> Self {
         gauge.inc();
         Self(gauge.clone())

@@ -49,12 +49,12 @@ pub(super) struct WebSockets {
 impl WebSockets {
     /// Registers the series.
     pub(super) fn new(registry: &Registry) -> Self {
-        let messages = opts!("usher_websocket_messages_total", "WebSocket messages relayed, pings, pongs and closes included.");
+        let messages = opts!("usher_relay_messages_total", "WebSocket messages relayed, pings, pongs and closes included.");
         let messages: IntCounterVec = register(registry, IntCounterVec::new(messages, &["direction"]));
-        let ends = opts!("usher_websocket_ends_total", "Relayed WebSocket connections that came to their end.");
+        let ends = opts!("usher_relay_ends_total", "Relayed WebSocket connections that came to their end.");
         let ends: IntCounterVec = register(registry, IntCounterVec::new(ends, &["end"]));
         Self {
-            open: register(registry, IntGauge::new("usher_websocket_relays", "WebSocket connections that are relayed to upstream.")),
+            open: register(registry, IntGauge::new("usher_relay_connections", "WebSocket connections that are relayed to upstream.")),
             messages: CounterPer::new(|direction| messages.with_label_values(&[direction])),
             ends: CounterPer::new(|end| ends.with_label_values(&[end])),
         }

@@ -3,6 +3,7 @@
 mod addresses;
 mod dial;
 mod failure;
+mod local;
 mod payload;
 mod pool;
 mod remote;
@@ -16,6 +17,7 @@ use std::time::Duration;
 use http::{Request, Response};
 
 pub use failure::Failure;
+pub use local::{Local, Visit};
 pub use payload::{Answer, Declared, Payload};
 pub use pool::PoolStats;
 pub use remote::Remote;
@@ -24,7 +26,7 @@ pub use websocket::{Dialled, Switched};
 /// Where and how to reach upstream.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Options {
-    /// Scheme, host and port, e.g. `https://api-eu.pusher.com`. No path, no query.
+    /// Scheme, host and port, e.g. `https://api-eu.pusher.com`. No path, no query. [`Options::LOCAL`]: the embedded broker.
     pub url: http::Uri,
     /// Where WebSocket connections go, e.g. `wss://ws-eu.pusher.com`. `None`: to the server of `url`.
     pub websocket_url: Option<http::Uri>,
@@ -40,11 +42,24 @@ pub struct Options {
     pub ca_file: Option<PathBuf>,
 }
 
+impl Options {
+    /// Stands in the place of an address for the embedded broker.
+    pub const LOCAL: &'static str = "local";
+
+    /// Whether the embedded broker is meant.
+    #[must_use]
+    pub fn is_local(&self) -> bool {
+        self.url == Self::LOCAL
+    }
+}
+
 /// The seam: a request goes in, upstream's answer comes out.
 #[derive(Debug, Clone)]
 pub enum Upstream {
     /// A Pusher-compatible server over HTTP/1.1.
     Remote(Remote),
+    /// The embedded broker.
+    Local(Local),
 }
 
 impl Upstream {
@@ -59,6 +74,7 @@ impl Upstream {
     pub async fn send(&self, request: Request<Payload>) -> Result<Response<Answer>, Failure> {
         match self {
             Self::Remote(remote) => remote.send(request).await,
+            Self::Local(local) => local.send(request).await,
         }
     }
 
@@ -72,6 +88,7 @@ impl Upstream {
     pub async fn send_within(&self, request: Request<Payload>, period: Duration) -> Result<Response<Answer>, Failure> {
         match self {
             Self::Remote(remote) => remote.send_within(request, period).await,
+            Self::Local(local) => local.send(request).await,
         }
     }
 
@@ -87,6 +104,7 @@ impl Upstream {
     pub async fn dial(&self, request: Request<()>) -> Result<Dialled, Failure> {
         match self {
             Self::Remote(remote) => remote.dial(request).await,
+            Self::Local(local) => Ok(Dialled::Local(local.visit(request.uri()))),
         }
     }
 
@@ -95,14 +113,16 @@ impl Upstream {
     pub fn timeout(&self) -> Duration {
         match self {
             Self::Remote(remote) => remote.timeout(),
+            Self::Local(local) => local.timeout(),
         }
     }
 
-    /// What this worker's pool holds and has done.
+    /// What this worker's pool holds and has done; nothing, where there is none.
     #[must_use]
     pub fn stats(&self) -> PoolStats {
         match self {
             Self::Remote(remote) => remote.stats(),
+            Self::Local(_) => PoolStats::default(),
         }
     }
 
@@ -110,6 +130,7 @@ impl Upstream {
     pub fn retire(&self) {
         match self {
             Self::Remote(remote) => remote.retire(),
+            Self::Local(_) => {}
         }
     }
 }

@@ -19,13 +19,15 @@ use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use super::dial::Dialer;
 use super::pool::{Connection, Lease};
 use super::remote::unfit;
-use super::{Answer, Failure, Payload};
+use super::{Answer, Failure, Payload, Visit};
 
 /// What came of dialling.
 #[derive(Debug)]
 pub enum Dialled {
     /// A remote server has switched to WebSocket.
     Remote(Switched),
+    /// The embedded broker takes the client's connection as it is, once it is switched.
+    Local(Visit),
     /// It answered, but did not switch: an ordinary answer.
     Refused(Response<Answer>),
 }

@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use http::Response;
 use http::request::Parts;
+use http::{HeaderMap, Response};
 use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
 use tokio::time::{sleep, timeout};
@@ -65,6 +65,18 @@ pub(super) async fn open(
                     Ok(client) => relay.run(TokioIo::new(client), upstream).await,
                     Err(error) => tracing::debug!(%error, "a client was gone before it was switched to WebSocket"),
                 }
+            });
+            Ok(response)
+        }
+        Ok(Dialled::Local(visit)) => {
+            let (response, switched) = handshake.accept(HeaderMap::new())?;
+            let place = Arc::clone(&caller.place);
+            let _detached = shared.tasks.spawn(async move {
+                match switched.await {
+                    Ok(client) => visit.converse(TokioIo::new(client)).await,
+                    Err(error) => tracing::debug!(%error, "a client was gone before it was switched to WebSocket"),
+                }
+                drop(place);
             });
             Ok(response)
         }

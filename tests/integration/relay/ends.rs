@@ -26,7 +26,7 @@ fn closes_pass_in_both_directions_with_code_and_reason() {
         client.wait_closed();
         upstream.wait_closed();
     }
-    let ends = |end: &str| scene.metric("usher_websocket_ends_total", end);
+    let ends = |end: &str| scene.metric("usher_relay_ends_total", end);
     assert_eq!((ends("end=\"client_closed\""), ends("end=\"upstream_closed\"")), (4.0, 4.0));
 }
 
@@ -64,7 +64,7 @@ fn a_lost_upstream_is_told_as_4200() {
     for client in &mut clients {
         assert_eq!(client.read().code(), Some(4200));
     }
-    assert_eq!(scene.metric("usher_websocket_ends_total", "end=\"upstream_lost\""), 11.0);
+    assert_eq!(scene.metric("usher_relay_ends_total", "end=\"upstream_lost\""), 11.0);
 }
 
 #[test]
@@ -76,7 +76,7 @@ fn a_lost_client_is_told_to_upstream() {
     assert_eq!(upstream.read(), Frame::text("last words"));
     assert_eq!(upstream.read().code(), Some(1001));
     upstream.send(&Frame::close(1001, "")).wait_closed();
-    assert_eq!(scene.metric("usher_websocket_ends_total", "end=\"client_lost\""), 1.0);
+    assert_eq!(scene.metric("usher_relay_ends_total", "end=\"client_lost\""), 1.0);
 }
 
 #[test]
@@ -128,7 +128,7 @@ fn a_silent_connection_is_closed() {
     let (mut client, mut upstream) = scene.connect();
     assert_eq!(client.read().code(), Some(4200));
     assert_eq!(upstream.read().code(), Some(1001));
-    assert_eq!(scene.metric("usher_websocket_ends_total", "end=\"idle\""), 1.0);
+    assert_eq!(scene.metric("usher_relay_ends_total", "end=\"idle\""), 1.0);
 }
 
 #[test]
@@ -150,7 +150,7 @@ fn a_relay_holds_its_place_among_the_connections_but_not_among_the_requests() {
     let scene = Scene::limited("max_connections = 2\nmax_requests = 1");
     let (client, upstream) = scene.connect();
     let gauge = |name: &str| scene.usher.admin().metric(name, &[]);
-    assert_eq!((gauge("usher_connections"), gauge("usher_websocket_relays"), gauge("usher_requests_in_flight")), (1.0, 1.0, 0.0));
+    assert_eq!((gauge("usher_connections"), gauge("usher_relay_connections"), gauge("usher_requests_in_flight")), (1.0, 1.0, 0.0));
     let (mut second, _upstream) = scene.connect();
     let mut third = scene.usher.client();
     third.send(&Request::new("GET", "/apps/3/channels", b"").bytes());
@@ -159,7 +159,7 @@ fn a_relay_holds_its_place_among_the_connections_but_not_among_the_requests() {
     client.hang_up();
     assert_eq!(third.response().status, 200);
     drop((upstream, third, second));
-    eventually("all places are given back", || (gauge("usher_connections") + gauge("usher_websocket_relays") == 0.0).then_some(()));
+    eventually("all places are given back", || (gauge("usher_connections") + gauge("usher_relay_connections") == 0.0).then_some(()));
 }
 
 #[test]

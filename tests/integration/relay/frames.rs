@@ -29,8 +29,8 @@ fn messages_pass_in_both_directions() {
         assert_eq!(&upstream.read(), frame);
         assert_eq!(&client.read(), frame);
     }
-    assert_eq!(scene.metric("usher_websocket_messages_total", "direction=\"up\""), 5.0);
-    assert_eq!(scene.metric("usher_websocket_messages_total", "direction=\"down\""), 5.0);
+    assert_eq!(scene.metric("usher_relay_messages_total", "direction=\"up\""), 5.0);
+    assert_eq!(scene.metric("usher_relay_messages_total", "direction=\"down\""), 5.0);
 }
 
 #[test]
@@ -84,7 +84,7 @@ fn a_client_that_breaks_the_rules_is_told_so_and_upstream_is_left_in_order() {
         upstream.wait_closed();
         client.send(&Frame::close(expected, "")).wait_closed();
     }
-    assert_eq!(scene.metric("usher_websocket_ends_total", "end=\"client_faulty\""), 10.0);
+    assert_eq!(scene.metric("usher_relay_ends_total", "end=\"client_faulty\""), 10.0);
 }
 
 #[test]
@@ -107,12 +107,12 @@ fn messages_of_clients_are_bounded_however_they_are_cut() {
                 break;
             }
         }
-        assert!(scene.metric("usher_websocket_ends_total", "end=\"client_faulty\"") >= 1.0);
+        assert!(scene.metric("usher_relay_ends_total", "end=\"client_faulty\"") >= 1.0);
     }
     let (mut client, mut upstream) = scene.connect();
     client.send(&Frame::text(&"x".repeat(4096)));
     assert_eq!(upstream.read().payload.len(), 4096);
-    assert_eq!(scene.metric("usher_websocket_ends_total", "end=\"client_faulty\""), 5.0);
+    assert_eq!(scene.metric("usher_relay_ends_total", "end=\"client_faulty\""), 5.0);
 }
 
 #[test]

@@ -47,7 +47,7 @@ fn a_flood_of_pings_by_clients_that_never_read_fills_no_memory() {
     }
     let grown = scene.usher.peak_memory() - before;
     assert!(grown < CLIENTS * 256 * KIB + 1024 * KIB, "{grown} bytes more");
-    assert_eq!(scene.metric("usher_websocket_ends_total", "end=\"client_lost\""), 4.0);
+    assert_eq!(scene.metric("usher_relay_ends_total", "end=\"client_lost\""), 4.0);
 }
 
 #[test]

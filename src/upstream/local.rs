@@ -1,0 +1,103 @@
+//! The embedded broker as the exit: same calls, no network.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use http::{Request, Response, StatusCode, Uri};
+use http_body_util::BodyExt;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::protocol::Role;
+
+use super::{Answer, Failure, Payload};
+use crate::broker::{Broker, socket_config};
+
+/// The largest request that the broker takes, in bytes: far more than 10 events of 10 KiB for 100 channels each.
+const MAX_REQUEST: usize = 1024 * 1024;
+
+/// The embedded broker, shared by all workers. Cloning gives another handle to it.
+#[derive(Debug, Clone)]
+pub struct Local {
+    broker: Arc<Broker>,
+    timeout: Duration,
+}
+
+/// A client that comes to the embedded broker: who was asked for, until its socket is there.
+#[derive(Debug)]
+#[must_use = "the client is not served before `converse`"]
+pub struct Visit {
+    broker: Arc<Broker>,
+    target: Uri,
+}
+
+impl Local {
+    /// Hands requests to `broker`. `timeout` bounds what surrounds it, as with any upstream; the broker itself waits for nothing.
+    #[must_use]
+    pub const fn new(broker: Arc<Broker>, timeout: Duration) -> Self {
+        Self { broker, timeout }
+    }
+
+    /// See [`super::Upstream::send`].
+    ///
+    /// # Errors
+    /// If the caller's body breaks off.
+    pub async fn send(&self, request: Request<Payload>) -> Result<Response<Answer>, Failure> {
+        let (head, payload) = request.into_parts();
+        let answer = match collect(payload).await? {
+            Some(body) => self.broker.answer(&Request::from_parts(head, body)),
+            None => {
+                let mut answer = Response::new(Bytes::from_static(b"The request is too large\n"));
+                *answer.status_mut() = StatusCode::PAYLOAD_TOO_LARGE;
+                answer
+            }
+        };
+        Ok(answer.map(Answer::whole))
+    }
+
+    /// The timeout that it was made with.
+    #[must_use]
+    pub const fn timeout(&self) -> Duration {
+        self.timeout
+    }
+
+    /// The visit of a client that asked for a WebSocket at `target`.
+    pub fn visit(&self, target: &Uri) -> Visit {
+        Visit { broker: Arc::clone(&self.broker), target: target.clone() }
+    }
+}
+
+impl Visit {
+    /// Speaks with the client over `stream`, which was switched to WebSocket, until one of them closes it. Whatever is wrong with the target, the client
+    /// is told by the code of the close (`pusher-protocol.md` 4.7).
+    ///
+    /// # Cancel safety
+    /// Dropped, the connection is closed without a word, and the client is out of all its channels.
+    pub async fn converse<S>(self, stream: S)
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        let socket = WebSocketStream::from_raw_socket(stream, Role::Server, Some(socket_config())).await;
+        self.broker.converse(socket, &self.target).await;
+    }
+}
+
+/// The whole payload; `None` if it is too large.
+async fn collect(payload: Payload) -> Result<Option<Bytes>, Failure> {
+    if payload.length() > MAX_REQUEST as u64 {
+        return Ok(None);
+    }
+    let mut stream = match payload {
+        Payload::Whole(bytes) => return Ok(Some(bytes)),
+        stream @ Payload::Stream(_) => stream,
+    };
+    // Its length was declared, and no more than that comes.
+    let mut body = BytesMut::new();
+    while let Some(frame) = stream.frame().await {
+        let frame = frame.map_err(|source| Failure::CallerBody { source })?;
+        if let Ok(data) = frame.into_data() {
+            body.extend_from_slice(&data);
+        }
+    }
+    Ok(Some(body.freeze()))
+}
