@@ -9,7 +9,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use futures_util::{SinkExt, StreamExt};
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, Empty, Join, ReadBuf, ReadHalf, Sink, WriteHalf};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, Empty, Join, ReadBuf, ReadHalf, Sink, WriteHalf};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
@@ -30,6 +30,7 @@ const OVERHEAD: u64 = 16 * 1024;
 pub(super) struct Reader<S> {
     frames: WebSocketStream<Join<Metered<ReadHalf<S>>, Sink>>,
     large: Option<Large>,
+    faulty: bool,
 }
 
 /// The half that writes.
@@ -81,7 +82,7 @@ where
         .write_buffer_size(WRITE_BUFFER)
         .max_write_buffer_size(writes + WRITE_BUFFER + 1024);
     let frames = WebSocketStream::from_raw_socket(tokio::io::join(metered, tokio::io::sink()), role, Some(reading)).await;
-    let mut reader = Reader { frames, large: None };
+    let mut reader = Reader { frames, large: None, faulty: false };
     reader.allow_next();
     let frames = WebSocketStream::from_raw_socket(tokio::io::join(tokio::io::empty(), write), role, Some(writing)).await;
     (reader, Writer { frames: Some(frames), role, config: writing, grown: false })
@@ -105,13 +106,23 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Reader<S> {
         .await
     }
 
-    /// Reads and drops what comes until there is nothing more to come.
+    /// Whether what comes cannot be read as messages any more.
+    pub(super) const fn is_faulty(&self) -> bool {
+        self.faulty
+    }
+
+    /// Reads and drops what comes until the other end has closed, in order or not.
     pub(super) async fn exhaust(&mut self) {
-        while let Ok(message) = self.next().await {
-            if message.is_close() {
-                return;
+        while !self.faulty {
+            match self.next().await {
+                Ok(message) if !message.is_close() => {}
+                Err(Broken::Faulty(..)) => {}
+                Ok(_) | Err(Broken::Lost(_)) => return,
             }
         }
+        let mut scrap = [0; 512];
+        let raw = &mut self.frames.get_mut().reader_mut().io;
+        while matches!(raw.read(&mut scrap).await, Ok(1..)) {}
     }
 
     fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Result<Message, Broken>> {
@@ -121,7 +132,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Reader<S> {
             self.large = None;
         }
         polled.map(|message| {
-            let message = message.unwrap_or(Err(Error::ConnectionClosed)).map_err(Broken::from)?;
+            let message = message
+                .unwrap_or(Err(Error::ConnectionClosed))
+                .map_err(Broken::from)
+                .inspect_err(|broken| self.faulty |= matches!(broken, Broken::Faulty(..)))?;
             self.allow_next();
             if message.len() >= LARGE {
                 self.large = Some(Large { _message: message.clone(), until: read + 2 * READ_BUFFER as u64 });

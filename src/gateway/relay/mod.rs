@@ -278,6 +278,10 @@ async fn goodbye(reader: &mut Reader<Socket>, writer: &mut Writer<Socket>, told:
             && writer.feed(Message::Close(frame)).await.is_ok()
             && writer.flush().await.is_ok()
         {
+            if reader.is_faulty() {
+                // Its answer could not be told from the rest.
+                writer.end().await;
+            }
             reader.exhaust().await;
         }
         writer.end().await;

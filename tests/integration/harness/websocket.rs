@@ -235,23 +235,33 @@ pub struct Arrival {
 }
 
 impl Arrival {
-    /// Agrees, with more header lines if wanted (each ending in CRLF).
-    pub fn accept_with(self, more: &str) -> End {
-        let key = self.head.header("sec-websocket-key").unwrap();
-        let proof = derive_accept_key(key.as_bytes());
-        self.answer(&format!(
-            "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: {proof}\r\n{more}\r\n"
-        ))
-    }
-
     pub fn accept(self) -> End {
         self.accept_with("")
     }
 
+    /// Agrees, with more header lines (each ending in CRLF).
+    pub fn accept_with(self, more: &str) -> End {
+        let agreed = self.agreement(more);
+        self.answer(&agreed)
+    }
+
+    /// Agrees and sends a frame in the same write.
+    pub fn accept_and(self, frame: &Frame) -> End {
+        let agreed = [self.agreement(""), frame.bytes()].concat();
+        self.answer(&agreed)
+    }
+
     /// Answers with these bytes.
-    pub fn answer(mut self, bytes: &str) -> End {
-        self.stream.write_all(bytes.as_bytes()).unwrap();
+    pub fn answer(mut self, bytes: &[u8]) -> End {
+        self.stream.write_all(bytes).unwrap();
         End { stream: self.stream, client: false }
+    }
+
+    fn agreement(&self, more: &str) -> Vec<u8> {
+        let key = self.head.header("sec-websocket-key").unwrap();
+        let proof = derive_accept_key(key.as_bytes());
+        let head = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: ";
+        format!("{head}{proof}\r\n{more}\r\n").into_bytes()
     }
 }
 
