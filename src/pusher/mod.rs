@@ -1,6 +1,7 @@
 //! The language: apps, channels, request signatures and triggers of the Pusher HTTP API. Pure: no I/O, no clock.
 
 mod app;
+mod authorization;
 pub(crate) mod channel;
 mod hex;
 pub(crate) mod json;
@@ -9,6 +10,7 @@ mod signature;
 mod trigger;
 
 pub use app::{App, Secret};
+pub use authorization::authorize_channel;
 pub use channel::{Kind, is_valid_name};
 pub use query::{Query, decode_path};
 pub use signature::{SignatureError, resign, sign_query, verify};

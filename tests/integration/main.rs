@@ -4,6 +4,7 @@
 #![expect(unreachable_pub, reason = "one binary: nothing in it is public")]
 
 mod clients;
+mod command;
 mod encrypted;
 mod exempt;
 mod harness;
@@ -15,4 +16,5 @@ mod outcomes;
 mod racing;
 mod rehearsal;
 mod story;
+mod subscribing;
 mod tidy;

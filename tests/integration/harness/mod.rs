@@ -3,6 +3,7 @@
 
 pub mod admin;
 pub mod bodies;
+pub mod cli;
 pub mod client;
 pub mod fake;
 pub mod message;
@@ -10,6 +11,7 @@ pub mod script;
 pub mod sign;
 pub mod tls;
 pub mod usher;
+pub mod websocket;
 
 use std::sync::{Condvar, Mutex, MutexGuard};
 use std::time::Duration;
