@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use crate::harness::Fake;
 use crate::harness::cli::{Cli, Finished};
 use crate::harness::sign;
-use crate::harness::websocket::{FakeSocketServer, Peer, SOCKET_ID, Script};
+use crate::harness::socket_server::{FakeSocketServer, Peer, SOCKET_ID, Script};
 
 const CHANNEL: &str = "h-room-1-chat";
 
