@@ -7,6 +7,7 @@ pub mod assignment;
 pub mod pusher;
 pub mod rules;
 
+pub mod broker;
 pub mod gateway;
 pub mod upstream;
 

@@ -3,6 +3,7 @@
 
 mod label;
 mod process;
+mod realtime;
 mod sample;
 #[cfg(test)]
 mod tests;
@@ -15,6 +16,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use prometheus::core::Collector;
 use prometheus::{Gauge, IntGauge, IntGaugeVec, Registry, TextEncoder, opts};
 
+pub use realtime::{Direction, RealtimeMetrics, SocketEnd};
 pub use sample::{Keys, Sample};
 pub use traffic::{CodeClass, OpenGuard, RequestKind};
 pub use trigger::{AppMetrics, Decision, RuleMetrics, TriggerOutcome};
@@ -25,6 +27,7 @@ pub struct Metrics {
     registry: Registry,
     triggers: trigger::Families,
     traffic: traffic::Traffic,
+    realtime: realtime::Families,
     draining: IntGauge,
     reload_successful: IntGauge,
     reload_timestamp: IntGauge,
@@ -52,6 +55,7 @@ impl Metrics {
         let metrics = Self {
             triggers: trigger::Families::new(&registry),
             traffic: traffic::Traffic::new(&registry),
+            realtime: realtime::Families::new(&registry),
             draining: register(&registry, IntGauge::new("usher_draining", "1 once usher has begun to drain.")),
             reload_successful: register(&registry, IntGauge::with_opts(reload_successful)),
             reload_timestamp: register(&registry, IntGauge::with_opts(reload_timestamp)),
@@ -72,6 +76,17 @@ impl Metrics {
     #[must_use]
     pub fn app(&self, app: &str) -> AppMetrics {
         self.triggers.app(app)
+    }
+
+    /// The series of `app`'s WebSocket connections, at 0 if they are new. Resolve it once and keep it.
+    #[must_use]
+    pub fn realtime(&self, app: &str) -> RealtimeMetrics {
+        self.realtime.app(app)
+    }
+
+    /// Counts the end of a WebSocket connection.
+    pub fn socket_closed(&self, end: SocketEnd) {
+        self.realtime.closed(end);
     }
 
     /// Counts a request for an app that is not configured.

@@ -58,7 +58,8 @@ impl CodeClass {
 pub struct OpenGuard(IntGauge);
 
 impl OpenGuard {
-    fn new(gauge: &IntGauge) -> Self {
+    /// Counts one more in `gauge`.
+    pub(super) fn new(gauge: &IntGauge) -> Self {
         gauge.inc();
         Self(gauge.clone())
     }

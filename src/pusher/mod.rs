@@ -3,6 +3,7 @@
 mod app;
 mod authorization;
 pub(crate) mod channel;
+mod error_code;
 mod hex;
 pub(crate) mod json;
 mod query;
@@ -12,6 +13,7 @@ mod trigger;
 pub use app::{App, Secret};
 pub use authorization::authorize_channel;
 pub use channel::{Kind, is_valid_name};
+pub use error_code::ErrorCode;
 pub use query::{Query, decode_path};
-pub use signature::{SignatureError, resign, sign_query, verify};
+pub use signature::{Grant, SignatureError, TokenError, resign, sign_query, signed_text, verify};
 pub use trigger::{Endpoint, Event, Inexact, Oddity, Reach, Trigger};

@@ -3,6 +3,7 @@
 mod addresses;
 mod dial;
 mod failure;
+mod local;
 mod payload;
 mod pool;
 mod remote;
@@ -15,6 +16,7 @@ use std::time::Duration;
 use http::{Request, Response};
 
 pub use failure::Failure;
+pub use local::{Local, Visit};
 pub use payload::{Answer, Declared, Payload};
 pub use pool::PoolStats;
 pub use remote::Remote;
@@ -41,6 +43,8 @@ pub struct Options {
 pub enum Upstream {
     /// A Pusher-compatible server over HTTP/1.1.
     Remote(Remote),
+    /// The embedded broker.
+    Local(Local),
 }
 
 impl Upstream {
@@ -55,6 +59,7 @@ impl Upstream {
     pub async fn send(&self, request: Request<Payload>) -> Result<Response<Answer>, Failure> {
         match self {
             Self::Remote(remote) => remote.send(request).await,
+            Self::Local(local) => local.send(request).await,
         }
     }
 
@@ -63,14 +68,16 @@ impl Upstream {
     pub fn timeout(&self) -> Duration {
         match self {
             Self::Remote(remote) => remote.timeout(),
+            Self::Local(local) => local.timeout(),
         }
     }
 
-    /// What this worker's pool holds and has done.
+    /// What this worker's pool holds and has done; nothing, where there is none.
     #[must_use]
     pub fn stats(&self) -> PoolStats {
         match self {
             Self::Remote(remote) => remote.stats(),
+            Self::Local(_) => PoolStats::default(),
         }
     }
 
@@ -78,6 +85,7 @@ impl Upstream {
     pub fn retire(&self) {
         match self {
             Self::Remote(remote) => remote.retire(),
+            Self::Local(_) => {}
         }
     }
 }

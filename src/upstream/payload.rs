@@ -25,13 +25,21 @@ pub struct Declared {
     length: u64,
 }
 
-/// Upstream's answer body. When it ends, its connection goes back to the pool; dropped before, the connection is closed.
+/// Upstream's answer body. Read from a connection, it gives that back to the pool when it ends; dropped before, the connection is closed.
 /// It ends with an error if it was cut short of its `Content-Length` or last chunk.
 #[derive(Debug)]
-pub struct Answer {
-    body: Incoming,
-    /// Present until the body has ended.
-    lease: Option<Lease>,
+pub struct Answer(Source);
+
+#[derive(Debug)]
+enum Source {
+    /// Made in this process; `None` once it was read.
+    Whole(Option<Bytes>),
+    /// Read from a connection.
+    Connection {
+        body: Incoming,
+        /// Present until the body has ended.
+        lease: Option<Lease>,
+    },
 }
 
 impl Payload {
@@ -86,22 +94,30 @@ impl Body for Payload {
 impl Answer {
     /// An answer's body, which is read from the connection of `lease`. One without contents gives the connection back at once.
     pub(super) fn new(body: Incoming, lease: Lease) -> Self {
-        let mut answer = Self { body, lease: Some(lease) };
-        answer.end_if_complete();
-        answer
+        let mut source = Source::Connection { body, lease: Some(lease) };
+        source.end_if_complete();
+        Self(source)
     }
 
+    /// An answer's body that is there as a whole.
+    pub(super) fn whole(bytes: Bytes) -> Self {
+        Self(Source::Whole(Some(bytes).filter(|bytes| !bytes.is_empty())))
+    }
+}
+
+impl Source {
     /// Gives the connection back as soon as the last byte is out. Who reads a body by its length never asks for the frame after the last.
     fn end_if_complete(&mut self) {
-        if self.body.is_end_stream() {
-            self.end();
+        match self {
+            Self::Connection { body, lease } if body.is_end_stream() => end(lease),
+            Self::Connection { .. } | Self::Whole(_) => {}
         }
     }
+}
 
-    fn end(&mut self) {
-        if let Some(lease) = self.lease.take() {
-            lease.release();
-        }
+fn end(lease: &mut Option<Lease>) {
+    if let Some(lease) = lease.take() {
+        lease.release();
     }
 }
 
@@ -110,20 +126,33 @@ impl Body for Answer {
     type Error = hyper::Error;
 
     fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        let frame = ready!(Pin::new(&mut self.body).poll_frame(context));
-        match &frame {
-            Some(Ok(_)) => self.end_if_complete(),
-            Some(Err(_)) => self.lease = None,
-            None => self.end(),
-        }
+        let frame = match &mut self.0 {
+            Source::Whole(bytes) => return Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
+            Source::Connection { body, lease } => {
+                let frame = ready!(Pin::new(body).poll_frame(context));
+                match &frame {
+                    Some(Ok(_)) => {}
+                    Some(Err(_)) => *lease = None,
+                    None => end(lease),
+                }
+                frame
+            }
+        };
+        self.0.end_if_complete();
         Poll::Ready(frame)
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+        match &self.0 {
+            Source::Whole(bytes) => bytes.is_none(),
+            Source::Connection { body, .. } => body.is_end_stream(),
+        }
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+        match &self.0 {
+            Source::Whole(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),
+            Source::Connection { body, .. } => body.size_hint(),
+        }
     }
 }

@@ -6,11 +6,13 @@
 mod error;
 #[cfg(test)]
 mod tests;
+mod token;
 
 use hmac::Mac;
 use md5::{Digest, Md5};
 
 pub use error::SignatureError;
+pub use token::{Grant, TokenError};
 
 use super::query::{Given, decode_key, encode_into};
 use super::{App, Query, hex};
@@ -44,7 +46,7 @@ pub fn verify(app: &App, method: &str, path: &str, query: &Query<'_>, body: &[u8
     if claimed_md5.is_some_and(|claimed| claimed[..] != Md5::digest(body)[..]) {
         return Err(SignatureError::BodyMd5Mismatch);
     }
-    let message = string_to_sign(method, path, &mut query.pairs().collect::<Vec<_>>());
+    let message = signed_text(method, path, query);
     app.secret().authenticate(message.as_bytes()).verify_slice(&signature).map_err(|_| SignatureError::Mismatch)
 }
 
@@ -72,6 +74,12 @@ pub fn sign_query(app: &App, method: &str, path: &str, parameters: &[(&str, &str
     let signature = signature(app, method, path, &mut Query::parse(&raw).pairs().collect::<Vec<_>>());
     push_parameter(&mut raw, "auth_signature", &signature);
     raw
+}
+
+/// The text that is signed of such a request. It holds no secret, but everything else of the request: not for logs.
+#[must_use]
+pub fn signed_text(method: &str, path: &str, query: &Query<'_>) -> String {
+    string_to_sign(method, path, &mut query.pairs().collect::<Vec<_>>())
 }
 
 /// The string that is signed; `pairs` are sorted by key, those of one key (arrays) keeping their order.

@@ -1,0 +1,137 @@
+//! The HTTP API that backends call (`pusher-protocol.md` 1): routes, signature check, answers. Success is JSON, errors are plain text, as Pusher's are.
+
+mod occupancy;
+mod publish;
+mod refusal;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::header::{ALLOW, CONTENT_TYPE};
+use http::{HeaderValue, Method, Request, Response, StatusCode};
+use serde::Serialize;
+
+use self::refusal::Refusal;
+use super::Broker;
+use super::frame::json;
+use super::kind::user_channel;
+use super::realm::Realm;
+use crate::clock::Moment;
+use crate::pusher::{ErrorCode, Query, decode_path, verify};
+
+/// A verified request of an app's backend.
+struct Call<'r> {
+    realm: &'r Realm,
+    query: &'r Query<'r>,
+    body: &'r [u8],
+    now: Moment,
+}
+
+/// What can be called.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Endpoint<'p> {
+    Events,
+    BatchEvents,
+    Channels,
+    Channel(&'p str),
+    Users(&'p str),
+    Terminate(&'p str),
+}
+
+impl<'p> Endpoint<'p> {
+    /// The endpoint that the part of a path behind `/apps/{id}/` names.
+    fn of(path: &'p str) -> Option<Self> {
+        let mut segments = path.split('/');
+        let named = (segments.next()?, segments.next(), segments.next(), segments.next());
+        match named {
+            ("events", None, ..) => Some(Self::Events),
+            ("batch_events", None, ..) => Some(Self::BatchEvents),
+            ("channels", None, ..) => Some(Self::Channels),
+            ("channels", Some(name), None, _) => Some(Self::Channel(name)),
+            ("channels", Some(name), Some("users"), None) => Some(Self::Users(name)),
+            ("users", Some(id), Some("terminate_connections"), None) => Some(Self::Terminate(id)),
+            _ => None,
+        }
+    }
+
+    const fn method(self) -> Method {
+        match self {
+            Self::Events | Self::BatchEvents | Self::Terminate(_) => Method::POST,
+            Self::Channels | Self::Channel(_) | Self::Users(_) => Method::GET,
+        }
+    }
+}
+
+/// Answers one request.
+pub(super) fn answer(broker: &Broker, request: &Request<Bytes>) -> Response<Bytes> {
+    if request.uri().path() == "/" {
+        return text(StatusCode::OK, "OK");
+    }
+    call(broker, request).map_or_else(|refusal| refuse(&refusal), ok)
+}
+
+fn call(broker: &Broker, request: &Request<Bytes>) -> Result<String, Refusal> {
+    let (method, path) = (request.method(), request.uri().path());
+    let (app, rest) = path.strip_prefix("/apps/").and_then(|rest| rest.split_once('/')).ok_or(Refusal::NoSuchPath)?;
+    let endpoint = Endpoint::of(rest).ok_or(Refusal::NoSuchPath)?;
+    if *method != endpoint.method() {
+        return Err(Refusal::Method { allowed: endpoint.method() });
+    }
+    let realm: Arc<Realm> = broker.realms.load().by_id.get(app).cloned().ok_or(Refusal::UnknownApp)?;
+    let query = Query::parse(request.uri().query().unwrap_or_default());
+    let now = broker.clock.now();
+    let unix = broker.clock.unix_time(now).as_secs();
+    verify(&realm.app.load(), method.as_str(), path, &query, request.body(), unix)
+        .map_err(|error| Refusal::unverified(error, method.as_str(), path, &query, unix))?;
+    let call = Call { realm: &realm, query: &query, body: request.body(), now };
+    match endpoint {
+        Endpoint::Events => publish::event(&call),
+        Endpoint::BatchEvents => publish::batch(&call),
+        Endpoint::Channels => occupancy::channels(&call),
+        Endpoint::Channel(name) => occupancy::channel(&call, &decode_path(name)),
+        Endpoint::Users(name) => occupancy::users(&call, &decode_path(name)),
+        Endpoint::Terminate(id) => terminate(&call, &decode_path(id)),
+    }
+}
+
+/// Ends all connections that are signed in as a user.
+fn terminate(call: &Call<'_>, id: &str) -> Result<String, Refusal> {
+    let channel = user_channel(id).ok_or(Refusal::InvalidUser)?;
+    call.realm.channels.end_subscribers(&channel, ErrorCode::Unauthorized);
+    Ok(nothing())
+}
+
+/// The answer of calls that tell nothing.
+fn nothing() -> String {
+    "{}".to_owned()
+}
+
+/// `value` as the body of an answer.
+fn body(value: &impl Serialize) -> String {
+    json(value)
+}
+
+fn ok(body: String) -> Response<Bytes> {
+    let mut response = Response::new(Bytes::from(body));
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+}
+
+fn refuse(refusal: &Refusal) -> Response<Bytes> {
+    let mut response = text(refusal.status(), &refusal.to_string());
+    if let Refusal::Method { allowed } = refusal
+        && let Ok(allowed) = HeaderValue::from_str(allowed.as_str())
+    {
+        response.headers_mut().insert(ALLOW, allowed);
+    }
+    response
+}
+
+fn text(status: StatusCode, text: &str) -> Response<Bytes> {
+    let mut response = Response::new(Bytes::from(format!("{text}\n")));
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    response
+}

@@ -1,0 +1,158 @@
+//! Events of the backend: read as a whole, then published, so that a refused call has published nothing (`pusher-protocol.md` 1.2 to 1.4).
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+use super::super::frame::Event;
+use super::super::kind::Kind;
+use super::super::session::{MAX_DATA, MAX_EVENT_NAME};
+use super::super::socket_id::{SocketId, is_socket_id};
+use super::occupancy::{Attributes, Info};
+use super::refusal::Refusal;
+use super::{Call, body, nothing};
+
+/// Most channels of one event.
+const MAX_CHANNELS: usize = 100;
+/// Most events of one batch.
+const MAX_BATCH: usize = 10;
+
+/// An event with its channels, checked.
+struct Publication {
+    event: Event,
+    data: Arc<str>,
+    /// No channel twice.
+    channels: Vec<(String, Kind)>,
+    except: Option<SocketId>,
+    info: Option<Info>,
+}
+
+/// The parameters of an event, their types still to be looked at. What else is in there is skipped.
+#[derive(Deserialize)]
+struct Parameters<'a> {
+    #[serde(borrow, default)]
+    name: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    data: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    channel: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    channels: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    socket_id: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    info: Option<&'a RawValue>,
+}
+
+#[derive(Deserialize)]
+struct Batch<'a> {
+    #[serde(borrow, default)]
+    batch: Option<&'a RawValue>,
+}
+
+/// `POST /events`.
+pub(super) fn event(call: &Call<'_>) -> Result<String, Refusal> {
+    #[derive(Serialize)]
+    struct Told<'a> {
+        channels: BTreeMap<&'a str, Attributes>,
+    }
+    let parameters: Parameters<'_> = object(call.body)?;
+    let publication = parameters.read(parameters.several()?)?;
+    publication.publish(call);
+    match publication.info {
+        Some(info) => Ok(body(&Told { channels: publication.attributes(call, info).collect() })),
+        None => Ok(nothing()),
+    }
+}
+
+/// `POST /batch_events`.
+pub(super) fn batch(call: &Call<'_>) -> Result<String, Refusal> {
+    #[derive(Serialize)]
+    struct Told {
+        batch: Vec<Attributes>,
+    }
+    let Batch { batch } = object(call.body)?;
+    let items: Vec<Parameters<'_>> =
+        serde_json::from_str(batch.ok_or(Refusal::Missing("batch"))?.get()).map_err(|_| Refusal::WrongType("batch", "an array of events"))?;
+    if items.len() > MAX_BATCH {
+        return Err(Refusal::LargeBatch(items.len()));
+    }
+    let publications = items.iter().map(|item| item.read(vec![item.one()?])).collect::<Result<Vec<_>, _>>()?;
+    publications.iter().for_each(|publication| publication.publish(call));
+    if publications.iter().all(|publication| publication.info.is_none()) {
+        return Ok(nothing());
+    }
+    // One object for each event, in its place.
+    let told = |publication: &Publication| {
+        let attributes = publication.info.and_then(|info| publication.attributes(call, info).next());
+        attributes.map(|(_, attributes)| attributes).unwrap_or_default()
+    };
+    Ok(body(&Told { batch: publications.iter().map(told).collect() }))
+}
+
+impl Parameters<'_> {
+    /// The only channel of a batch's event.
+    fn one(&self) -> Result<String, Refusal> {
+        string("channel", self.channel.ok_or(Refusal::Missing("channel"))?)
+    }
+
+    /// The channels of an event.
+    fn several(&self) -> Result<Vec<String>, Refusal> {
+        let Some(channels) = self.channels else { return Ok(vec![self.one()?]) };
+        let channels: Vec<String> = serde_json::from_str(channels.get()).map_err(|_| Refusal::WrongType("channels", "an array of strings"))?;
+        match channels.len() {
+            0 => Err(Refusal::Missing("channels")),
+            count if count > MAX_CHANNELS => Err(Refusal::ManyChannels(count)),
+            _ => Ok(channels),
+        }
+    }
+
+    /// Checks everything else.
+    fn read(&self, names: Vec<String>) -> Result<Publication, Refusal> {
+        let name = string("name", self.name.ok_or(Refusal::Missing("name"))?)?;
+        let data = string("data", self.data.ok_or(Refusal::Missing("data"))?)?;
+        if name.len() > MAX_EVENT_NAME {
+            return Err(Refusal::LongName);
+        }
+        if data.len() > MAX_DATA {
+            return Err(Refusal::LargeData);
+        }
+        let mut channels: Vec<(String, Kind)> = Vec::with_capacity(names.len());
+        for name in names {
+            let Some(kind) = Kind::of(&name) else { return Err(Refusal::InvalidChannel(name)) };
+            if !channels.iter().any(|(known, _)| *known == name) {
+                channels.push((name, kind));
+            }
+        }
+        let except = match self.socket_id.map(|id| string("socket_id", id)).transpose()? {
+            None => None,
+            Some(id) if is_socket_id(&id) => SocketId::parse(&id),
+            Some(id) => return Err(Refusal::InvalidSocket(id)),
+        };
+        let info = self.info.map(|info| string("info", info)).transpose()?.map(|info| Info::parse(&info));
+        Ok(Publication { event: Event::new(&name, &data), data: data.into(), channels, except, info })
+    }
+}
+
+impl Publication {
+    fn publish(&self, call: &Call<'_>) {
+        for (name, kind) in &self.channels {
+            call.realm.channels.publish(name, *kind, &self.event, &self.data, self.except, call.now);
+        }
+    }
+
+    fn attributes<'a>(&'a self, call: &'a Call<'_>, info: Info) -> impl Iterator<Item = (&'a str, Attributes)> {
+        self.channels.iter().map(move |(name, kind)| (name.as_str(), info.attributes(*kind, call.realm.channels.snapshot(name).counts)))
+    }
+}
+
+/// The object that a body is.
+fn object<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, Refusal> {
+    if body.is_empty() { serde_json::from_str("{}") } else { serde_json::from_slice(body) }.map_err(|_| Refusal::NotAnObject)
+}
+
+fn string(parameter: &'static str, value: &RawValue) -> Result<String, Refusal> {
+    serde_json::from_str(value.get()).map_err(|_| Refusal::WrongType(parameter, "a string"))
+}

@@ -1,0 +1,124 @@
+//! One client in its app: what its session asks for is done here. Still without a socket: frames go into the mailbox. When it is dropped, the client is out
+//! of everything that it was in.
+
+use std::sync::Arc;
+
+use super::channel::Full;
+use super::mailbox::{Mailbox, Wakes};
+use super::realm::Realm;
+use super::session::{Effect, Session};
+use crate::clock::{Clock, Moment};
+use crate::metrics::{Direction, OpenGuard};
+use crate::pusher::ErrorCode;
+use crate::shutdown::Drain;
+
+/// An established connection.
+#[derive(Debug)]
+pub(super) struct Connection {
+    realm: Arc<Realm>,
+    mailbox: Arc<Mailbox>,
+    clock: Clock,
+    /// Taken when the connection ends.
+    session: Option<Session>,
+    _gauge: OpenGuard,
+}
+
+impl Connection {
+    /// Lets a client in; its mailbox holds the first frame then.
+    ///
+    /// # Errors
+    /// The code that its socket is closed with.
+    pub(super) fn establish(realm: Arc<Realm>, clock: Clock, drain: &Drain) -> Result<Self, ErrorCode> {
+        let mailbox = realm.admit(drain)?;
+        let (session, greeting) = Session::establish(mailbox.id(), realm.rules.terms, clock.now());
+        mailbox.push(greeting, &mut Wakes::default());
+        let gauge = realm.metrics.connection();
+        Ok(Self { realm, mailbox, clock, session: Some(session), _gauge: gauge })
+    }
+
+    /// What is to be sent.
+    pub(super) const fn mailbox(&self) -> &Arc<Mailbox> {
+        &self.mailbox
+    }
+
+    /// When [`Connection::on_time`] is to be called next.
+    pub(super) fn deadline(&self) -> Moment {
+        self.session.as_ref().map(Session::deadline).unwrap_or_default()
+    }
+
+    /// A frame of the WebSocket layer came: a sign of life.
+    pub(super) fn heard(&mut self) {
+        let now = self.clock.now();
+        if let Some(session) = &mut self.session {
+            session.heard(now);
+        }
+    }
+
+    /// A text message came.
+    pub(super) fn on_message(&mut self, text: &str) {
+        let now = self.clock.now();
+        let Some(session) = &mut self.session else { return };
+        self.realm.metrics.messages(Direction::In, 1);
+        session.heard(now);
+        let effect = session.on_message(text, &self.realm.app.load(), now);
+        self.apply(effect, now);
+    }
+
+    /// The deadline may have passed.
+    pub(super) fn on_time(&mut self) {
+        let now = self.clock.now();
+        let Some(session) = &mut self.session else { return };
+        let effect = session.on_time(now);
+        self.apply(effect, now);
+    }
+
+    /// Counts messages as sent.
+    pub(super) fn sent(&self, count: u64) {
+        self.realm.metrics.messages(Direction::Out, count);
+    }
+
+    /// Counts the connection as one that did not read fast enough.
+    pub(super) fn was_slow(&self) {
+        self.realm.metrics.slow_reader();
+    }
+
+    /// How long until `moment`.
+    pub(super) fn until(&self, moment: Moment) -> std::time::Duration {
+        moment.since(self.clock.now())
+    }
+
+    fn apply(&mut self, effect: Effect, now: Moment) {
+        let Self { realm, mailbox, session, .. } = self;
+        let Some(session) = session else { return };
+        let mut wakes = Wakes::default();
+        match effect {
+            Effect::None => {}
+            Effect::Reply(frame) => mailbox.push(frame, &mut wakes),
+            Effect::Join { channel, kind, identity } => {
+                let user_id = identity.as_ref().map(|identity| Arc::clone(&identity.user_id));
+                match realm.channels.join(&channel, kind, mailbox, identity, now) {
+                    Ok(()) => session.joined(channel, kind, user_id),
+                    Err(full @ Full) => mailbox.push(Session::no_place(&channel, full), &mut wakes),
+                }
+            }
+            Effect::SignIn { channel, kind, reply } => match realm.channels.join(&channel, kind, mailbox, None, now) {
+                Ok(()) => mailbox.push(reply, &mut wakes),
+                Err(Full) => mailbox.end(ErrorCode::OverQuota, &mut wakes),
+            },
+            Effect::Leave(channel) => realm.channels.leave(&channel, mailbox.id(), now),
+            Effect::Relay { channel, frame } => realm.channels.relay(&channel, &frame, mailbox.id()),
+            Effect::Close(code) => mailbox.end(code, &mut wakes),
+        }
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        let Some(session) = self.session.take() else { return };
+        let now = self.clock.now();
+        for channel in session.into_channels() {
+            self.realm.channels.leave(&channel, self.mailbox.id(), now);
+        }
+        self.realm.forget(self.mailbox.id());
+    }
+}

@@ -1,0 +1,243 @@
+//! The frames that the server sends, serialised once each: a [`Frame`] is shared by all who get it (`pusher-protocol.md` 4).
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde::Serialize;
+use serde_json::value::RawValue;
+use tokio_tungstenite::tungstenite::Utf8Bytes;
+
+use super::socket_id::SocketId;
+use crate::pusher::ErrorCode;
+
+/// A text frame's payload. Cloning shares it.
+pub(super) type Frame = Utf8Bytes;
+
+/// An event of the backend, its name and data ready to stand in a frame: what is the same for all of its channels.
+#[derive(Debug, Clone)]
+pub(super) struct Event {
+    /// As JSON.
+    name: String,
+    /// As JSON.
+    data: String,
+}
+
+impl Event {
+    /// An event of the backend; `data` reaches the clients as a string.
+    pub(super) fn new(name: &str, data: &str) -> Self {
+        Self { name: json(name), data: json(data) }
+    }
+
+    /// The event for the subscribers of `channel`.
+    pub(super) fn on(&self, channel: &str) -> Frame {
+        let (Self { name, data }, channel) = (self, json(channel));
+        let mut frame = String::with_capacity(name.len() + channel.len() + data.len() + 32);
+        for part in [r#"{"event":"#, name, r#","channel":"#, &channel, r#","data":"#, data, "}"] {
+            frame.push_str(part);
+        }
+        frame.into()
+    }
+}
+
+/// The first frame: who the client is and how often it should give a sign of life.
+pub(super) fn connection_established(id: SocketId, activity_timeout: Duration) -> Frame {
+    #[derive(Serialize)]
+    struct Established {
+        socket_id: String,
+        activity_timeout: u64,
+    }
+    internal("pusher:connection_established", None, &Established { socket_id: id.to_string(), activity_timeout: activity_timeout.as_secs() })
+}
+
+/// Asks for a sign of life.
+pub(super) const fn ping() -> Frame {
+    Frame::from_static(r#"{"event":"pusher:ping","data":"{}"}"#)
+}
+
+/// The answer to a client's `pusher:ping`.
+pub(super) const fn pong() -> Frame {
+    Frame::from_static(r#"{"event":"pusher:pong","data":"{}"}"#)
+}
+
+/// What was wrong with what the client sent. The connection stays.
+pub(super) fn error(code: Option<ErrorCode>, message: &str) -> Frame {
+    #[derive(Serialize)]
+    struct Told<'a> {
+        event: &'static str,
+        data: Data<'a>,
+    }
+    #[derive(Serialize)]
+    struct Data<'a> {
+        message: &'a str,
+        code: Option<u16>,
+    }
+    json(&Told { event: "pusher:error", data: Data { message, code: code.map(ErrorCode::number) } }).into()
+}
+
+/// A subscription to a channel without members began.
+pub(super) fn subscribed(channel: &str) -> Frame {
+    #[derive(Serialize)]
+    struct Nothing {}
+    internal("pusher_internal:subscription_succeeded", Some(channel), &Nothing {})
+}
+
+/// A subscription to a presence channel began; these are its members, the new one among them.
+pub(super) fn subscribed_among<'m>(channel: &str, members: impl Iterator<Item = (&'m str, Option<&'m RawValue>)>) -> Frame {
+    #[derive(Serialize)]
+    struct Members<'m> {
+        presence: Presence<'m>,
+    }
+    #[derive(Serialize)]
+    struct Presence<'m> {
+        ids: Vec<&'m str>,
+        hash: BTreeMap<&'m str, Option<&'m RawValue>>,
+        count: usize,
+    }
+    let hash: BTreeMap<_, _> = members.collect();
+    let presence = Presence { ids: hash.keys().copied().collect(), count: hash.len(), hash };
+    internal("pusher_internal:subscription_succeeded", Some(channel), &Members { presence })
+}
+
+/// A user came to a presence channel.
+pub(super) fn member_added(channel: &str, user_id: &str, user_info: Option<&RawValue>) -> Frame {
+    #[derive(Serialize)]
+    struct Member<'a> {
+        user_id: &'a str,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        user_info: Option<&'a RawValue>,
+    }
+    internal("pusher_internal:member_added", Some(channel), &Member { user_id, user_info })
+}
+
+/// The last connection of a user left a presence channel.
+pub(super) fn member_removed(channel: &str, user_id: &str) -> Frame {
+    #[derive(Serialize)]
+    struct Member<'a> {
+        user_id: &'a str,
+    }
+    internal("pusher_internal:member_removed", Some(channel), &Member { user_id })
+}
+
+/// How many connections are subscribed.
+pub(super) fn subscription_count(channel: &str, subscription_count: usize) -> Frame {
+    #[derive(Serialize)]
+    struct Count {
+        subscription_count: usize,
+    }
+    internal("pusher_internal:subscription_count", Some(channel), &Count { subscription_count })
+}
+
+/// A cache channel has no event to begin with.
+pub(super) fn cache_miss(channel: &str) -> Frame {
+    #[derive(Serialize)]
+    struct Miss<'a> {
+        event: &'static str,
+        channel: &'a str,
+    }
+    json(&Miss { event: "pusher:cache_miss", channel }).into()
+}
+
+/// The client is signed in as the user that `user_data` describes.
+pub(super) fn signed_in(user_data: &str) -> Frame {
+    #[derive(Serialize)]
+    struct User<'a> {
+        user_data: &'a str,
+    }
+    internal("pusher:signin_success", None, &User { user_data })
+}
+
+/// An event of another client, its data as that one sent it; `user_id` tells who it was, on presence channels.
+pub(super) fn client_event(event: &str, channel: &str, data: Option<&RawValue>, user_id: Option<&str>) -> Frame {
+    #[derive(Serialize)]
+    struct ClientEvent<'a> {
+        event: &'a str,
+        channel: &'a str,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        data: Option<&'a RawValue>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        user_id: Option<&'a str>,
+    }
+    json(&ClientEvent { event, channel, data, user_id }).into()
+}
+
+/// A frame of the server's own: its data is a string that holds JSON.
+fn internal(event: &'static str, channel: Option<&str>, data: &impl Serialize) -> Frame {
+    #[derive(Serialize)]
+    struct Internal<'a> {
+        event: &'static str,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        channel: Option<&'a str>,
+        data: String,
+    }
+    json(&Internal { event, channel, data: json(data) }).into()
+}
+
+/// `value` as JSON.
+pub(super) fn json(value: &(impl Serialize + ?Sized)) -> String {
+    serde_json::to_string(value).expect("text, numbers and objects with text for keys can always be written as JSON")
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, from_str};
+
+    use super::*;
+
+    fn raw(text: &str) -> Box<RawValue> {
+        RawValue::from_string(text.to_owned()).unwrap()
+    }
+
+    #[test]
+    fn the_servers_frames_are_as_the_protocol_has_them() {
+        let id = SocketId::parse("12.34").unwrap();
+        let info = raw(r#"{"name":"Anna \"A\""}"#);
+        let members = [("7", Some(&*info)), ("12", None)];
+        for (frame, expected) in [
+            (
+                connection_established(id, Duration::from_secs(120)),
+                r#"{"event":"pusher:connection_established","data":"{\"socket_id\":\"12.34\",\"activity_timeout\":120}"}"#,
+            ),
+            (error(Some(ErrorCode::Unauthorized), "no \"entry\""), r#"{"event":"pusher:error","data":{"message":"no \"entry\"","code":4009}}"#),
+            (error(None, "x"), r#"{"event":"pusher:error","data":{"message":"x","code":null}}"#),
+            (subscribed("c"), r#"{"event":"pusher_internal:subscription_succeeded","channel":"c","data":"{}"}"#),
+            (
+                subscribed_among("presence-c", members.into_iter()),
+                r#"{"event":"pusher_internal:subscription_succeeded","channel":"presence-c","data":"{\"presence\":{\"ids\":[\"12\",\"7\"],\"hash\":{\"12\":null,\"7\":{\"name\":\"Anna \\\"A\\\"\"}},\"count\":2}}"}"#,
+            ),
+            (
+                member_added("presence-c", "7", Some(&info)),
+                r#"{"event":"pusher_internal:member_added","channel":"presence-c","data":"{\"user_id\":\"7\",\"user_info\":{\"name\":\"Anna \\\"A\\\"\"}}"}"#,
+            ),
+            (
+                member_added("presence-c", "7", None),
+                r#"{"event":"pusher_internal:member_added","channel":"presence-c","data":"{\"user_id\":\"7\"}"}"#,
+            ),
+            (member_removed("presence-c", "7"), r#"{"event":"pusher_internal:member_removed","channel":"presence-c","data":"{\"user_id\":\"7\"}"}"#),
+            (subscription_count("c", 3), r#"{"event":"pusher_internal:subscription_count","channel":"c","data":"{\"subscription_count\":3}"}"#),
+            (cache_miss("cache-c"), r#"{"event":"pusher:cache_miss","channel":"cache-c"}"#),
+            (signed_in(r#"{"id":"7"}"#), r#"{"event":"pusher:signin_success","data":"{\"user_data\":\"{\\\"id\\\":\\\"7\\\"}\"}"}"#),
+            (
+                client_event("client-typing", "presence-c", Some(&raw(r#"{"on": true}"#)), Some("7")),
+                r#"{"event":"client-typing","channel":"presence-c","data":{"on": true},"user_id":"7"}"#,
+            ),
+            (client_event("client-x", "private-c", None, None), r#"{"event":"client-x","channel":"private-c"}"#),
+            (Event::new("new-message", "{\"a\":\"é\\n\"}").on("c"), r#"{"event":"new-message","channel":"c","data":"{\"a\":\"é\\n\"}"}"#),
+        ] {
+            assert_eq!(frame.as_str(), expected);
+        }
+    }
+
+    #[test]
+    fn fixed_frames_are_json() {
+        for frame in [ping(), pong()] {
+            assert!(from_str::<Value>(&frame).unwrap()["event"].is_string());
+        }
+    }
+
+    #[test]
+    fn an_event_survives_every_character() {
+        let text: String = (0..0x800).filter_map(char::from_u32).collect();
+        let frame: Value = from_str(&Event::new(&text, &text).on("c")).unwrap();
+        assert_eq!((frame["event"].as_str(), frame["data"].as_str()), (Some(&*text), Some(&*text)));
+    }
+}

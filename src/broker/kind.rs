@@ -1,0 +1,104 @@
+//! What a channel's name says of it (`pusher-protocol.md` 4.3, 6): who may join, whether it has members, whether its last event is kept.
+
+use crate::pusher::is_valid_name;
+
+/// The prefix of the channels that reach the connections of one signed-in user (`pusher-protocol.md` 1.2, 4.5).
+const USER: &str = "#server-to-user-";
+
+/// The longest user id in bytes: what the server libraries let pass.
+const MAX_USER_ID: usize = 200;
+
+/// The kind of a channel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Kind {
+    /// Who may join.
+    pub(super) access: Access,
+    /// Whether its last event from the backend is kept for those who come later.
+    pub(super) cached: bool,
+}
+
+/// Who may join a channel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Access {
+    /// Anybody.
+    Public,
+    /// Who has a token.
+    Private,
+    /// The same, and its events are encrypted from end to end: they are passed on, never read.
+    Encrypted,
+    /// Who has a token that says who they are; all see who is there.
+    Presence,
+    /// The connections of one signed-in user; nobody subscribes to it.
+    User,
+}
+
+impl Kind {
+    /// The kind of the channel `name`; `None` if no channel can be called so.
+    pub(super) fn of(name: &str) -> Option<Self> {
+        if let Some(user) = name.strip_prefix('#') {
+            // Unlike channels, users may be called anything.
+            let is_user = user.strip_prefix(&USER[1..]).is_some_and(|id| (1..=MAX_USER_ID).contains(&id.len()) && !id.contains(char::is_control));
+            return is_user.then_some(Self { access: Access::User, cached: false });
+        }
+        if !is_valid_name(name) {
+            return None;
+        }
+        let (access, rest) = if let Some(rest) = name.strip_prefix("private-encrypted-") {
+            (Access::Encrypted, rest)
+        } else if let Some(rest) = name.strip_prefix("private-") {
+            (Access::Private, rest)
+        } else if let Some(rest) = name.strip_prefix("presence-") {
+            (Access::Presence, rest)
+        } else {
+            (Access::Public, name)
+        };
+        Some(Self { access, cached: rest.starts_with("cache-") })
+    }
+
+    /// Whether its subscribers are members with an identity.
+    pub(super) const fn is_presence(self) -> bool {
+        matches!(self.access, Access::Presence)
+    }
+}
+
+/// The channel of the user `id`; `None` if nobody can be called so.
+pub(super) fn user_channel(id: &str) -> Option<String> {
+    Some(format!("{USER}{id}")).filter(|name| Kind::of(name).is_some())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn prefixes_say_who_may_join_and_what_is_kept() {
+        use Access::*;
+        for (name, access, cached) in [
+            ("hilton-room-12-chat", Public, false),
+            ("cache-room", Public, true),
+            ("private-room", Private, false),
+            ("private-cache-room", Private, true),
+            ("private-encrypted-room", Encrypted, false),
+            ("private-encrypted-cache-room", Encrypted, true),
+            ("presence-room", Presence, false),
+            ("presence-cache-room", Presence, true),
+            ("my-private-room", Public, false),
+            ("privateroom", Public, false),
+            ("#server-to-user-7", User, false),
+            ("#server-to-user-auth0|é", User, false),
+        ] {
+            assert_eq!(Kind::of(name), Some(Kind { access, cached }), "{name}");
+        }
+        for name in ["", "a b", "#room", "#server-to-user-", "private-é", &"c".repeat(201)] {
+            assert_eq!(Kind::of(name), None, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_user_has_a_channel() {
+        assert_eq!(user_channel("7"), Some("#server-to-user-7".to_owned()));
+        for id in ["", "a\n", &"7".repeat(201)] {
+            assert_eq!(user_channel(id), None, "{id:?}");
+        }
+    }
+}

@@ -1,0 +1,178 @@
+//! What clients send: one JSON object in a text frame (`pusher-protocol.md` 4.1). Read once; what cannot be read is told in a sentence.
+
+use std::borrow::Cow;
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+/// A client's message.
+#[derive(Debug)]
+pub(super) enum Message<'a> {
+    /// `pusher:ping`.
+    Ping,
+    /// `pusher:pong`.
+    Pong,
+    /// `pusher:subscribe`.
+    Subscribe(Subscribe<'a>),
+    /// `pusher:unsubscribe` from the channel.
+    Unsubscribe(Cow<'a, str>),
+    /// `pusher:signin`.
+    SignIn(SignIn<'a>),
+    /// `client-…`.
+    Event(ClientEvent<'a>),
+    /// Any other event.
+    Unknown,
+}
+
+/// A wish to join a channel.
+#[derive(Debug, Deserialize)]
+pub(super) struct Subscribe<'a> {
+    /// Its name.
+    #[serde(borrow)]
+    pub(super) channel: Cow<'a, str>,
+    /// The token, where the channel needs one.
+    #[serde(borrow, default)]
+    pub(super) auth: Option<Cow<'a, str>>,
+    /// Who joins a presence channel: the very text that was signed.
+    #[serde(borrow, default)]
+    pub(super) channel_data: Option<Cow<'a, str>>,
+}
+
+/// A wish to be known as a user.
+#[derive(Debug, Deserialize)]
+pub(super) struct SignIn<'a> {
+    /// The token.
+    #[serde(borrow)]
+    pub(super) auth: Cow<'a, str>,
+    /// Who the user is: the very text that was signed.
+    #[serde(borrow)]
+    pub(super) user_data: Cow<'a, str>,
+}
+
+/// An event for the other subscribers of a channel.
+#[derive(Debug)]
+pub(super) struct ClientEvent<'a> {
+    /// Its name, which begins with `client-`.
+    pub(super) name: Cow<'a, str>,
+    /// The channel.
+    pub(super) channel: Cow<'a, str>,
+    /// Whatever it carries.
+    pub(super) data: Option<&'a RawValue>,
+}
+
+#[derive(Deserialize)]
+struct Envelope<'a> {
+    #[serde(borrow)]
+    event: Cow<'a, str>,
+    #[serde(borrow, default)]
+    channel: Option<Cow<'a, str>>,
+    #[serde(borrow, default)]
+    data: Option<&'a RawValue>,
+}
+
+#[derive(Deserialize)]
+struct Unsubscribe<'a> {
+    #[serde(borrow)]
+    channel: Cow<'a, str>,
+}
+
+/// A client's message in one of its forms: `data` is an object, or a string that holds one (`pusher-protocol.md` 4.1). The string is decoded first, so
+/// whoever reads it needs a place for the text: see [`Message::read`].
+impl Message<'_> {
+    /// Reads `text` and hands the message to `then`.
+    ///
+    /// # Errors
+    /// What is wrong, as a sentence for the client.
+    pub(super) fn read<T>(text: &str, then: impl FnOnce(Message<'_>) -> T) -> Result<T, &'static str> {
+        const NOT_A_MESSAGE: &str = "The message is not a JSON object with an event";
+        let envelope: Envelope<'_> = serde_json::from_str(text).map_err(|_| NOT_A_MESSAGE)?;
+        let decoded;
+        let data = match envelope.data.map_or("{}", RawValue::get) {
+            string if string.starts_with('"') && !envelope.event.starts_with("client-") => {
+                decoded = serde_json::from_str::<String>(string).map_err(|_| NOT_A_MESSAGE)?;
+                decoded.as_str()
+            }
+            other => other,
+        };
+        let message = match &*envelope.event {
+            "pusher:ping" => Message::Ping,
+            "pusher:pong" => Message::Pong,
+            "pusher:subscribe" => {
+                Message::Subscribe(serde_json::from_str(data).map_err(|_| "The data of pusher:subscribe is not an object with a channel")?)
+            }
+            "pusher:unsubscribe" => {
+                let Unsubscribe { channel } =
+                    serde_json::from_str(data).map_err(|_| "The data of pusher:unsubscribe is not an object with a channel")?;
+                Message::Unsubscribe(channel)
+            }
+            "pusher:signin" => {
+                Message::SignIn(serde_json::from_str(data).map_err(|_| "The data of pusher:signin is not an object with auth and user_data")?)
+            }
+            name if name.starts_with("client-") => match envelope.channel {
+                Some(channel) => Message::Event(ClientEvent { name: envelope.event, channel, data: envelope.data }),
+                None => return Err("The client event names no channel"),
+            },
+            _ => Message::Unknown,
+        };
+        Ok(then(message))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shown(text: &str) -> String {
+        Message::read(text, |message| format!("{message:?}")).unwrap_or_else(str::to_owned)
+    }
+
+    #[test]
+    fn data_is_an_object_or_a_string_that_holds_one() {
+        let expected = r#"Subscribe(Subscribe { channel: "private-c", auth: Some("k:s"), channel_data: None })"#;
+        assert_eq!(shown(r#"{"event":"pusher:subscribe","data":{"channel":"private-c","auth":"k:s"}}"#), expected);
+        assert_eq!(shown(r#"{"event":"pusher:subscribe","data":"{\"channel\":\"private-c\",\"auth\":\"k:s\",\"x\":1}"}"#), expected);
+        assert_eq!(shown(r#" {"data" : {"channel":"\u0063"}, "event":"pusher:unsubscribe"} "#), r#"Unsubscribe("c")"#);
+        assert_eq!(
+            shown(r#"{"event":"pusher:signin","data":{"auth":"k:s","user_data":"{}"}}"#),
+            r#"SignIn(SignIn { auth: "k:s", user_data: "{}" })"#
+        );
+    }
+
+    #[test]
+    fn pings_need_no_data() {
+        for (text, expected) in [
+            (r#"{"event":"pusher:ping"}"#, "Ping"),
+            (r#"{"event":"pusher:ping","data":{}}"#, "Ping"),
+            (r#"{"event":"pusher:ping","data":"{}"}"#, "Ping"),
+            (r#"{"event":"pusher:pong","data":null}"#, "Pong"),
+        ] {
+            assert_eq!(shown(text), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn client_events_keep_their_data_as_it_came() {
+        let text = r#"{"event":"client-x","channel":"private-c","data":{ "a" :[1,2]}}"#;
+        let data = Message::read(text, |message| match message {
+            Message::Event(event) => event.data.map(|data| data.get().to_owned()),
+            other => panic!("{other:?}"),
+        });
+        assert_eq!(data, Ok(Some(r#"{ "a" :[1,2]}"#.to_owned())));
+        assert!(shown(r#"{"event":"client-x","channel":"private-c","data":"\"{"}"#).starts_with("Event("));
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_told() {
+        for text in ["", "x", "[]", "1", "{}", r#"{"event":7}"#, r#"{"event":"a","event":"b"}"#, r#"{"event":"a"} {}"#, r#"{"event":"a","data":{"#] {
+            assert_eq!(shown(text), "The message is not a JSON object with an event", "{text}");
+        }
+        for data in ["", r#","data":{}"#, r#","data":[]"#, r#","data":{"channel":7}"#, r#","data":"x""#, r#","data":{"channel":"a","channel":"b"}"#] {
+            let text = format!(r#"{{"event":"pusher:subscribe"{data}}}"#);
+            assert_eq!(shown(&text), "The data of pusher:subscribe is not an object with a channel", "{text}");
+        }
+        assert_eq!(shown(r#"{"event":"client-x","data":1}"#), "The client event names no channel");
+        assert_eq!(shown(r#"{"event":"staff-assigned","channel":"private-c"}"#), "Unknown");
+        let deep = "[".repeat(100_000);
+        assert_eq!(shown(&format!(r#"{{"event":"pusher:ping","data":{deep}}}"#)), "The message is not a JSON object with an event");
+    }
+}

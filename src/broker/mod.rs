@@ -1,0 +1,208 @@
+//! Our own Pusher, embedded: a genuine server for one machine, with the HTTP API and the WebSocket protocol 7. It knows its apps and their secrets, and
+//! nothing of what the gateway does.
+//!
+//! From the inside out: a `session` turns a client's messages into effects, a `connection` does them in its `realm` (one app) with its `channels`, a
+//! `conversation` moves frames between a `mailbox` and a socket. `api` is what backends call. All of it is shared by all threads.
+
+mod api;
+mod cache;
+mod channel;
+mod channels;
+mod connection;
+mod conversation;
+mod frame;
+mod kind;
+mod mailbox;
+mod message;
+mod realm;
+mod session;
+mod socket_id;
+#[cfg(test)]
+mod tests;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use bytes::Bytes;
+use http::{Request, Response};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio_tungstenite::WebSocketStream;
+
+use self::channels::Habits;
+use self::connection::Connection;
+use self::conversation::Conversation;
+use self::mailbox::{Room, Wakes};
+use self::realm::{Realm, Rules};
+use self::session::Terms;
+use crate::clock::Clock;
+use crate::metrics::Metrics;
+use crate::pusher::{App, ErrorCode};
+use crate::shutdown::Drain;
+
+pub use conversation::socket_config;
+
+/// Bytes that may wait for one connection: a few of the largest frames.
+const QUEUE_BYTES: usize = 1024 * 1024;
+
+/// How often numbers of subscribers that were put off are looked at.
+const TICK: Duration = Duration::from_secs(1);
+/// Last events are swept once in so many ticks.
+const TICKS_PER_SWEEP: u32 = 60;
+
+/// Connections in one wave when draining; more if there are very many.
+const WAVE: usize = 256;
+/// Waves at most.
+const WAVES: usize = 20;
+/// The pause between two waves.
+const WAVE_PAUSE: Duration = Duration::from_millis(250);
+
+/// What the broker is like.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Options {
+    /// Whether clients may send events to each other.
+    pub client_events: bool,
+    /// Whether the subscribers of a channel are told their number.
+    pub subscription_counts: bool,
+    /// WebSocket connections of one app.
+    pub max_connections: usize,
+    /// Channels that one connection may be subscribed to.
+    pub max_channels: usize,
+    /// How long a connection may be silent before it is asked for a sign of life.
+    pub activity_timeout: Duration,
+    /// Messages that may wait for one connection; one that falls further behind is closed.
+    pub queue: usize,
+    /// How long the last event of a cache channel is kept.
+    pub cache_ttl: Duration,
+    /// Cache channels of one app whose last event is kept, about.
+    pub max_cached: usize,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            client_events: true,
+            subscription_counts: true,
+            max_connections: 10_000,
+            max_channels: 200,
+            activity_timeout: Duration::from_secs(120),
+            queue: 1024,
+            cache_ttl: Duration::from_mins(30),
+            max_cached: 10_000,
+        }
+    }
+}
+
+/// The embedded server.
+#[derive(Debug)]
+pub struct Broker {
+    rules: Rules,
+    clock: Clock,
+    metrics: Arc<Metrics>,
+    drain: Drain,
+    /// Replaced as a whole by a reload; the apps in it are not.
+    realms: ArcSwap<Realms>,
+}
+
+#[derive(Debug, Default)]
+struct Realms {
+    by_id: HashMap<Box<str>, Arc<Realm>>,
+    by_key: HashMap<Box<str>, Arc<Realm>>,
+}
+
+impl Broker {
+    /// A broker without apps; [`Broker::configure`] and [`Broker::run`] are to follow.
+    #[must_use]
+    pub fn new(options: &Options, clock: Clock, metrics: Arc<Metrics>, drain: Drain) -> Arc<Self> {
+        let rules = Rules {
+            terms: Terms { activity_timeout: options.activity_timeout, client_events: options.client_events, max_channels: options.max_channels },
+            habits: Habits { tells_count: options.subscription_counts, cache_ttl: options.cache_ttl, max_cached: options.max_cached },
+            room: Room { frames: options.queue, bytes: QUEUE_BYTES },
+            max_connections: options.max_connections,
+        };
+        Arc::new(Self { rules, clock, metrics, drain, realms: ArcSwap::default() })
+    }
+
+    /// Serves these apps from now on. Those that are served already keep their channels and connections, even with another key or secret; the
+    /// connections of those that are gone are closed.
+    pub fn configure(&self, apps: &[App]) {
+        let before = self.realms.load_full();
+        let mut realms = Realms::default();
+        for app in apps {
+            let realm = match before.by_id.get(app.id()) {
+                Some(realm) => {
+                    realm.app.store(Arc::new(app.clone()));
+                    Arc::clone(realm)
+                }
+                None => Arc::new(Realm::new(app.clone(), self.rules, self.metrics.realtime(app.id()))),
+            };
+            realms.by_id.insert(app.id().into(), Arc::clone(&realm));
+            realms.by_key.insert(app.key().into(), realm);
+        }
+        let gone: Vec<_> = before.by_id.iter().filter(|(id, _)| !realms.by_id.contains_key(*id)).map(|(_, realm)| Arc::clone(realm)).collect();
+        self.realms.store(Arc::new(realms));
+        gone.iter().for_each(|realm| realm.disable());
+    }
+
+    /// Answers a request to the HTTP API. Nothing in here waits.
+    #[must_use]
+    pub fn answer(&self, request: &Request<Bytes>) -> Response<Bytes> {
+        api::answer(self, request)
+    }
+
+    /// Speaks with a client over `socket`, which came with `GET /app/{key}?{query}` and has the limits of [`socket_config`], to its end. Whatever is
+    /// wrong with key or query, the client is told by the code of the close.
+    pub async fn converse<S>(&self, socket: WebSocketStream<S>, key: &str, query: &str)
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        let end = match self.establish(key, query) {
+            Ok(connection) => Conversation::new(socket, connection).run().await,
+            Err(code) => conversation::refuse(socket, code).await,
+        };
+        self.metrics.socket_closed(end);
+    }
+
+    /// Does what is due now and then. Once draining begins it closes all connections in waves, so that they do not all come back at once, and ends.
+    pub async fn run(&self) {
+        let mut every = tokio::time::interval(TICK);
+        let mut ticks = 0_u32;
+        loop {
+            tokio::select! {
+                biased;
+                () = self.drain.begun() => return self.close_in_waves().await,
+                _tick = every.tick() => {
+                    ticks = ticks.wrapping_add(1);
+                    self.tick(ticks.is_multiple_of(TICKS_PER_SWEEP));
+                }
+            }
+        }
+    }
+
+    fn establish(&self, key: &str, query: &str) -> Result<Connection, ErrorCode> {
+        let realm = self.realms.load().by_key.get(key).cloned().ok_or(ErrorCode::UnknownApp)?;
+        session::check_version(query)?;
+        Connection::establish(realm, self.clock, &self.drain)
+    }
+
+    fn tick(&self, sweep: bool) {
+        let now = self.clock.now();
+        for realm in self.realms.load().by_id.values() {
+            realm.channels.tell_counts(now);
+            if sweep {
+                realm.channels.sweep(now);
+            }
+        }
+    }
+
+    async fn close_in_waves(&self) {
+        let open: Vec<_> = self.realms.load().by_id.values().flat_map(|realm| realm.open()).collect();
+        for wave in open.chunks(WAVE.max(open.len().div_ceil(WAVES))) {
+            let mut wakes = Wakes::default();
+            wave.iter().for_each(|mailbox| mailbox.end(ErrorCode::Reconnect, &mut wakes));
+            drop(wakes);
+            tokio::time::sleep(WAVE_PAUSE).await;
+        }
+    }
+}

@@ -1,0 +1,94 @@
+//! One app: its credentials, its channels and its connections. A reload keeps it as long as its id is configured.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use arc_swap::ArcSwap;
+
+use super::channels::{Channels, Habits};
+use super::mailbox::{Mailbox, Room, Wakes};
+use super::session::Terms;
+use super::socket_id::{SocketId, SocketIds};
+use crate::metrics::RealtimeMetrics;
+use crate::pusher::{App, ErrorCode};
+use crate::shutdown::Drain;
+
+/// What is the same for all apps.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Rules {
+    pub(super) terms: Terms,
+    pub(super) habits: Habits,
+    pub(super) room: Room,
+    /// Connections of one app.
+    pub(super) max_connections: usize,
+}
+
+/// One app's part of the broker.
+#[derive(Debug)]
+pub(super) struct Realm {
+    pub(super) app: ArcSwap<App>,
+    pub(super) channels: Channels,
+    pub(super) metrics: RealtimeMetrics,
+    pub(super) rules: Rules,
+    ids: SocketIds,
+    /// A std lock: held to come, to go, and to close all; never across an await.
+    connections: Mutex<Connections>,
+}
+
+#[derive(Debug, Default)]
+struct Connections {
+    open: HashMap<SocketId, Arc<Mailbox>>,
+    /// Whether the app was taken out of the configuration.
+    disabled: bool,
+}
+
+impl Realm {
+    pub(super) fn new(app: App, rules: Rules, metrics: RealtimeMetrics) -> Self {
+        let channels = Channels::new(rules.habits, metrics.clone());
+        Self { app: ArcSwap::from_pointee(app), channels, metrics, rules, ids: SocketIds::new(), connections: Mutex::default() }
+    }
+
+    /// Lets a connection in. [`Realm::forget`] is to follow.
+    ///
+    /// # Errors
+    /// The code that the connection is closed with.
+    pub(super) fn admit(&self, drain: &Drain) -> Result<Arc<Mailbox>, ErrorCode> {
+        let mut connections = self.lock();
+        // Asked inside the lock: who closes all connections after draining began finds this one.
+        if drain.has_begun() {
+            return Err(ErrorCode::Reconnect);
+        }
+        if connections.disabled {
+            return Err(ErrorCode::AppDisabled);
+        }
+        // Not 4004: that would keep clients away for ever, and there may soon be a place.
+        if connections.open.len() >= self.rules.max_connections {
+            return Err(ErrorCode::OverCapacity);
+        }
+        let mailbox = Arc::new(Mailbox::new(self.ids.next(), self.rules.room));
+        connections.open.insert(mailbox.id(), Arc::clone(&mailbox));
+        Ok(mailbox)
+    }
+
+    /// A connection is gone.
+    pub(super) fn forget(&self, id: SocketId) {
+        self.lock().open.remove(&id);
+    }
+
+    /// The connections that are not told to end yet.
+    pub(super) fn open(&self) -> Vec<Arc<Mailbox>> {
+        self.lock().open.values().filter(|mailbox| !mailbox.is_ending()).cloned().collect()
+    }
+
+    /// Ends all connections and lets none in any more.
+    pub(super) fn disable(&self) {
+        let mut wakes = Wakes::default();
+        let mut connections = self.lock();
+        connections.disabled = true;
+        connections.open.values().for_each(|mailbox| mailbox.end(ErrorCode::AppDisabled, &mut wakes));
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Connections> {
+        self.connections.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
