@@ -5,6 +5,7 @@ mod caller;
 mod check;
 mod configuration;
 mod credentials;
+mod demo;
 mod healthcheck;
 mod listener;
 mod serve;
@@ -37,6 +38,8 @@ enum Command {
     Check(Configuration),
     /// Ask the usher of this configuration whether it takes traffic: exit with 0 if it does, else with 1. For containers.
     Healthcheck(healthcheck::Healthcheck),
+    /// Play a hotel's evening in the terminal: what a guest sees without usher, and with it. Needs nothing and no network.
+    Demo(demo::Demo),
     /// Sign an event and send it, to usher or to any Pusher-compatible host.
     Trigger(Box<trigger::Trigger>),
     /// Listen to channels and print what comes, from usher or from any Pusher-compatible host.
@@ -50,6 +53,7 @@ impl Arguments {
             Some(Command::Serve(configuration)) => serve::run(configuration),
             Some(Command::Check(configuration)) => check::run(configuration),
             Some(Command::Healthcheck(healthcheck)) => healthcheck.run(),
+            Some(Command::Demo(demo)) => demo.run(),
             Some(Command::Trigger(trigger)) => trigger.run(),
             Some(Command::Subscribe(subscribe)) => subscribe.run(),
             None => serve::run(self.serve),

@@ -1,7 +1,6 @@
 //! The language: apps, channels, request signatures and triggers of the Pusher HTTP API. Pure: no I/O, no clock.
 
 mod app;
-mod authorization;
 pub(crate) mod channel;
 mod error_code;
 mod hex;
@@ -11,7 +10,6 @@ mod signature;
 mod trigger;
 
 pub use app::{App, Secret};
-pub use authorization::authorize_channel;
 pub use channel::{Kind, is_valid_name};
 pub use error_code::ErrorCode;
 pub use query::{Query, decode_path};

@@ -1,4 +1,4 @@
-//! The commands that ask once and answer by their exit code: `check`, `healthcheck`, `trigger`.
+//! The commands that run once and answer by their exit code: `check`, `healthcheck`, `trigger`, `demo`.
 
 use std::net::TcpListener;
 
@@ -201,4 +201,25 @@ fn trigger_speaks_tls_and_believes_only_those_it_should() {
     let doubting = trigger(&url).arg("c").arg("e").arg("--timeout=20s").run();
     assert!(doubting.code == 1 && doubting.err.contains("TLS"), "{doubting:?}");
     assert_eq!(fake.count(), 1);
+}
+
+#[test]
+fn demo_shows_every_message_to_both_guests_and_each_handoff_once_to_one() {
+    let shown = Cli::new(&["demo", "--fast"]).run();
+    assert_eq!((shown.code, shown.err.as_str()), (0, ""), "{shown:?}");
+    assert!(!shown.out.contains('\u{1b}'), "no colours where nobody looks");
+    // Counted here once more, from what is shown.
+    let columns = |line: &str| {
+        let characters: Vec<char> = line.chars().collect();
+        [2..40, 42..80].map(|range| characters.get(range.start..range.end.min(characters.len())).map_or(String::new(), |text| text.iter().collect()))
+    };
+    let pages: Vec<[String; 2]> = shown.out.lines().skip(5).take_while(|line| !line.is_empty()).map(columns).collect();
+    let joined =
+        |side: usize| pages.iter().filter_map(|page| page[side].trim().strip_suffix(" joined the chat")).map(str::to_owned).collect::<Vec<_>>();
+    let read = |side: usize| pages.iter().map(|page| page[side].trim().to_owned()).filter(|cell| cell.contains(": ")).collect::<Vec<_>>();
+    assert_eq!(joined(0).len(), 41);
+    assert_eq!(joined(1), ["* Anna", "* Boris", "* Anna"]);
+    assert_eq!((read(0).len(), read(0)), (49, read(1)));
+    let summary = "backend sent 41 announcements, the guest saw 3; 38 × (1 + audience) messages saved";
+    assert_eq!(shown.out.lines().last(), Some(summary));
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
-use usher::pusher::{self, App};
+use usher::pusher::{App, Grant};
 
 /// After this much silence a client asks whether the server is there, if the server names no shorter time (pusher-protocol.md 4.2).
 const LONGEST_SILENCE: Duration = Duration::from_secs(120);
@@ -140,11 +140,11 @@ impl Wanted {
     fn subscription(&self, channel: &str, socket_id: &str) -> String {
         let data = match &self.app {
             Some(app) if channel.starts_with("presence-") => {
-                let auth = pusher::authorize_channel(app, socket_id, channel, Some(&self.member));
+                let auth = Grant::Channel { name: channel, data: Some(&self.member) }.token(app, socket_id);
                 json!({ "channel": channel, "auth": auth, "channel_data": self.member })
             }
             Some(app) if channel.starts_with("private-") => {
-                json!({ "channel": channel, "auth": pusher::authorize_channel(app, socket_id, channel, None) })
+                json!({ "channel": channel, "auth": Grant::Channel { name: channel, data: None }.token(app, socket_id) })
             }
             _ => json!({ "channel": channel }),
         };
