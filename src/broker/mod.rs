@@ -26,7 +26,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
-use http::{Request, Response};
+use http::{Request, Response, Uri};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_tungstenite::WebSocketStream;
 
@@ -151,13 +151,13 @@ impl Broker {
         api::answer(self, request)
     }
 
-    /// Speaks with a client over `socket`, which came with `GET /app/{key}?{query}` and has the limits of [`socket_config`], to its end. Whatever is
-    /// wrong with key or query, the client is told by the code of the close.
-    pub async fn converse<S>(&self, socket: WebSocketStream<S>, key: &str, query: &str)
+    /// Speaks with a client over `socket`, to its end. It has the limits of [`socket_config`] and came with `GET {target}`, which is to be
+    /// `/app/{key}?protocol=7…`; whatever is wrong with that, the client is told by the code of the close.
+    pub async fn converse<S>(&self, socket: WebSocketStream<S>, target: &Uri)
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
-        let end = match self.establish(key, query) {
+        let end = match self.establish(target) {
             Ok(connection) => Conversation::new(socket, connection).run().await,
             Err(code) => conversation::refuse(socket, code).await,
         };
@@ -180,9 +180,10 @@ impl Broker {
         }
     }
 
-    fn establish(&self, key: &str, query: &str) -> Result<Connection, ErrorCode> {
+    fn establish(&self, target: &Uri) -> Result<Connection, ErrorCode> {
+        let key = target.path().strip_prefix("/app/").filter(|key| !key.contains('/')).ok_or(ErrorCode::PathNotFound)?;
         let realm = self.realms.load().by_key.get(key).cloned().ok_or(ErrorCode::UnknownApp)?;
-        session::check_version(query)?;
+        session::check_version(target.query().unwrap_or_default())?;
         Connection::establish(realm, self.clock, &self.drain)
     }
 

@@ -38,7 +38,8 @@ fn greet(config: &Config) -> anyhow::Result<()> {
     let (id, key) = app.map_or(("1001", "usher-key"), |app| (app.id(), app.key()));
     let listen = config.server.listen;
     let ssl = if config.server.tls.is_some() { "True" } else { "False" };
-    print(format_args!("usher {} in front of {}", env!("CARGO_PKG_VERSION"), config.upstream.url))?;
+    let upstream = if config.upstream.is_local() { "its own broker".to_owned() } else { config.upstream.url.to_string() };
+    print(format_args!("usher {} in front of {upstream}", env!("CARGO_PKG_VERSION")))?;
     print("point a backend here, e.g. with pusher-http-python:")?;
     let (ip, port) = (listen.ip(), listen.port());
     print(format_args!("  pusher.Pusher(app_id=\"{id}\", key=\"{key}\", secret=\"…\", host=\"{ip}\", port={port}, ssl={ssl})"))?;

@@ -1,4 +1,4 @@
-//! `[upstream]`: where requests go, as an address or as the name of one of Pusher's clusters.
+//! `[upstream]`: where requests go: to the embedded broker, to an address, or to one of Pusher's clusters by its name.
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -10,11 +10,13 @@ use super::problem::quote;
 use super::section::Section;
 use crate::upstream::Options;
 
-/// Reads the section. One of `url` and `cluster` is the only key without a default.
+/// Reads the section.
 pub(super) fn upstream(section: &mut Section<'_>) -> Options {
     let some_time = || Duration::from_millis(1)..=Duration::from_hours(1);
+    let url = address(section);
     Options {
-        url: address(section),
+        websocket_url: websocket(section, &url),
+        url,
         timeout: section.duration("timeout", Duration::from_secs(3), some_time()),
         connect_timeout: section.duration("connect_timeout", Duration::from_secs(1), some_time()),
         idle_timeout: section.duration("idle_timeout", Duration::from_secs(20), some_time()),
@@ -23,9 +25,20 @@ pub(super) fn upstream(section: &mut Section<'_>) -> Options {
     }
 }
 
+/// Where WebSocket connections go if not to the server of `url`: as written, or to the host that Pusher has for it beside its API's
+/// (`pusher-protocol.md` 1.1, 4.1).
+fn websocket(section: &mut Section<'_>, url: &Uri) -> Option<Uri> {
+    let written = section.parsed("websocket_url", None, |text| if text.is_empty() { Ok(None) } else { server(text, &WEBSOCKET).map(Some) });
+    written.or_else(|| {
+        let cluster = url.host()?.strip_prefix("api-")?.strip_suffix(".pusher.com")?;
+        let scheme = if url.scheme_str() == Some("http") { "ws" } else { "wss" };
+        format!("{scheme}://ws-{cluster}.pusher.com").parse().ok()
+    })
+}
+
 /// Whether `url` names the address that usher listens on by itself.
 pub(super) fn is_own_address(url: &Uri, listen: SocketAddr) -> bool {
-    let default_port = if url.scheme_str() == Some("https") { 443 } else { 80 };
+    let default_port = if matches!(url.scheme_str(), Some("https" | "wss")) { 443 } else { 80 };
     let host = url.host().unwrap_or_default();
     let ip = match host.trim_matches(['[', ']']).parse::<IpAddr>() {
         Ok(ip) => Some(ip.to_canonical()),
@@ -40,15 +53,9 @@ pub(super) fn is_own_address(url: &Uri, listen: SocketAddr) -> bool {
 fn address(section: &mut Section<'_>) -> Uri {
     let refused = match section.either("url", "cluster") {
         Ok(Some(("cluster", name))) => cluster(&name).map_err(|message| ("cluster", message)),
-        Ok(Some((_, url))) => server(&url).map_err(|message| ("url", message)),
-        Ok(None) => {
-            section.missing(
-                "url",
-                "Where to forward to is not set. Set `upstream.url` (USHER_UPSTREAM__URL) to a Pusher-compatible server, e.g. \
-                 \"http://127.0.0.1:6002\", or `upstream.cluster` to the name of one of Pusher's clusters, e.g. \"eu\".",
-            );
-            return Uri::default();
-        }
+        Ok(Some((_, url))) if url == Options::LOCAL => return Uri::from_static(Options::LOCAL),
+        Ok(Some((_, url))) => server(&url, &HTTP).map_err(|message| ("url", message)),
+        Ok(None) => return Uri::from_static(Options::LOCAL),
         Err(_) => return Uri::default(),
     };
     refused.unwrap_or_else(|(key, message)| {
@@ -65,22 +72,40 @@ fn cluster(name: &str) -> Result<Uri, String> {
     url.ok_or_else(|| format!("{} is not the name of a cluster. Write it as Pusher's dashboard shows it: \"mt1\", \"eu\", \"ap1\".", quote(name)))
 }
 
+/// What an address is for, and how it is to be written.
+struct Kind {
+    schemes: [&'static str; 2],
+    /// The schemes of the other kind, and what to say of them.
+    other: ([&'static str; 2], &'static str),
+    wrong: &'static str,
+    form: &'static str,
+}
+
+const HTTP: Kind = Kind {
+    schemes: ["http", "https"],
+    other: (["ws", "wss"], "This is a WebSocket address, but the HTTP API is meant."),
+    wrong: "The scheme must be http or https.",
+    form: "Write scheme, host and port alone, e.g. \"https://api-eu.pusher.com\" or \"http://127.0.0.1:6002\"; or \"local\".",
+};
+
+const WEBSOCKET: Kind = Kind {
+    schemes: ["ws", "wss"],
+    other: (["http", "https"], "This is an HTTP address, but the WebSocket host is meant."),
+    wrong: "The scheme must be ws or wss.",
+    form: "Write scheme, host and port alone, e.g. \"wss://ws-eu.pusher.com\" or \"ws://127.0.0.1:6002\".",
+};
+
 /// A server's address: scheme, host, port and nothing else. The text is not repeated in messages, for it may hold a password.
-fn server(text: &str) -> Result<Uri, String> {
-    const FORM: &str = "Write scheme, host and port alone, e.g. \"https://api-eu.pusher.com\" or \"http://127.0.0.1:6002\".";
-    if text == "local" {
-        return Err("The embedded broker is not in this version. Name a Pusher-compatible server, e.g. \"http://127.0.0.1:6002\".".to_owned());
-    }
-    let refuse = |reason: &str| Err(format!("{reason} {FORM}"));
+fn server(text: &str, kind: &Kind) -> Result<Uri, String> {
+    let refuse = |reason: &str| Err(format!("{reason} {}", kind.form));
     let Some((scheme, rest)) = text.split_once("://") else { return refuse("The address has no scheme.") };
     let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
     if authority.contains('@') {
         return refuse("Credentials in the address are not used: the apps' secrets sign the requests.");
     }
-    match scheme.to_ascii_lowercase().as_str() {
-        "http" | "https" => {}
-        "ws" | "wss" => return refuse("This is a WebSocket address, but the HTTP API is meant."),
-        _ => return refuse("The scheme must be http or https."),
+    let scheme = scheme.to_ascii_lowercase();
+    if !kind.schemes.contains(&scheme.as_str()) {
+        return refuse(if kind.other.0.contains(&scheme.as_str()) { kind.other.1 } else { kind.wrong });
     }
     match rest.strip_prefix(authority).unwrap_or_default() {
         "" | "/" => {}

@@ -10,7 +10,7 @@ use super::report::{Report, nearest};
 use super::section::Section;
 use super::tree::Table;
 use super::unit::{GIB, KIB, MIB, show_duration};
-use super::{Admin, Config, Log, LogFormat, Server, Token, apps, exit, rules};
+use super::{Admin, Config, Log, LogFormat, Server, Token, apps, broker, exit, rules};
 use crate::gateway::UnknownApps;
 use crate::{assignment, gateway, tls};
 
@@ -18,6 +18,8 @@ use crate::{assignment, gateway, tls};
 const SOME_TIME: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_hours(1);
 /// A wait that may be none at all.
 const ANY_TIME: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_hours(1);
+/// How long a client may be silent in good health: 120 s until it pings, and 30 s for the answer (pusher-protocol.md 4.2).
+const PATIENCE: Duration = Duration::from_secs(150);
 /// A token that can be guessed protects nothing.
 const SHORT_TOKEN: usize = 16;
 
@@ -27,12 +29,13 @@ pub(super) fn read(tree: Table, report: &mut Report) -> Config {
         let server = root.section("server", server);
         let admin = root.section("admin", admin);
         let upstream = root.section("upstream", exit::upstream);
+        let broker = root.section("broker", broker::broker);
         let limits = root.section("limits", limits);
         let assignments = root.section("assignments", assignments);
         let log = root.section("log", log);
         let (apps, ids) = apps::read(root, &server);
         let rules = rules::read(root, &ids);
-        Config { server, admin, upstream, limits, assignments, log, apps, rules, warnings: Vec::new() }
+        Config { server, admin, upstream, broker, limits, assignments, log, apps, rules, warnings: Vec::new() }
     });
     agree(&config, report);
     report.refuse_unknown();
@@ -96,9 +99,18 @@ fn limits(section: &mut Section<'_>) -> gateway::Limits {
         max_connections: section.count("max_connections", 10_000, 1..=10_000_000),
         max_requests: section.count("max_requests", 4096, 1..=10_000_000),
         max_wait: section.duration("max_wait", Duration::from_secs(1), ANY_TIME),
+        max_websocket_message: section.size("max_websocket_message", 128 * KIB, KIB..=64 * MIB),
+        websocket_idle_timeout: section.duration("websocket_idle_timeout", Duration::from_mins(3), SOME_TIME),
     };
     if limits.max_target > limits.max_head && !section.report.is_faulty("limits.max_head") {
         section.problem("max_target", "A target is part of its head: `limits.max_target` must not be greater than `limits.max_head`.");
+    }
+    if limits.websocket_idle_timeout < PATIENCE {
+        section.report.warnings.push(format!(
+            "`limits.websocket_idle_timeout` is below {}: clients ping after up to 120s of silence and wait 30s for the answer, so quiet ones will be \
+             disconnected again and again.",
+            show_duration(PATIENCE)
+        ));
     }
     limits
 }
@@ -140,6 +152,12 @@ fn agree(config: &Config, report: &mut Report) {
     if config.server.listen == config.admin.listen && config.server.listen.port() != 0 {
         let message = format!("`server.listen` and `admin.listen` are the same address, {}. Give each its own port.", config.admin.listen);
         problem(["admin.listen", "server.listen"], message);
+    }
+    if let Some(url) = &config.upstream.websocket_url
+        && exit::is_own_address(url, config.server.listen)
+    {
+        let message = "This is where usher itself listens: it would relay every connection to itself. Name the server behind it.".to_owned();
+        problem(["upstream.websocket_url", "server.listen"], message);
     }
     if exit::is_own_address(&config.upstream.url, config.server.listen) {
         let message = "This is where usher itself listens: it would forward every request to itself. Name the server behind it.".to_owned();

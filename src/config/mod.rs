@@ -4,6 +4,7 @@
 //! collects into a `report` what is wrong.
 
 mod apps;
+mod broker;
 mod exit;
 mod keys;
 mod overlay;
@@ -40,6 +41,8 @@ pub struct Config {
     pub admin: Admin,
     /// `[upstream]`.
     pub upstream: upstream::Options,
+    /// `[broker]`, for where `upstream` is the embedded one.
+    pub broker: crate::broker::Options,
     /// `[limits]`.
     pub limits: gateway::Limits,
     /// `[assignments]`.

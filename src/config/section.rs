@@ -152,6 +152,11 @@ impl<'r> Section<'r> {
         })
     }
 
+    /// Takes `true` or `false`.
+    pub(super) fn flag(&mut self, key: &str, default: bool) -> bool {
+        self.value(key, default, Value::boolean)
+    }
+
     /// Takes a list of texts, each with its place; a single text is a list of one, a variable may separate them by commas.
     pub(super) fn texts(&mut self, key: &str) -> Vec<(String, Origin)> {
         let Some(Node { origin, value }) = self.take(key) else { return Vec::new() };

@@ -115,6 +115,18 @@ impl Value {
         }
     }
 
+    /// `true` or `false`, bare.
+    ///
+    /// # Errors
+    /// A sentence.
+    pub(super) fn boolean(&self) -> Result<bool, String> {
+        match self {
+            Self::Boolean(boolean) => Ok(*boolean),
+            Self::Raw(text) => text.trim().parse().map_err(|_| format!("{} is neither true nor false.", quote(text))),
+            _ => Err(format!("This must be true or false, without quotes, but it is {}.", self.kind())),
+        }
+    }
+
     /// The same value in JSON.
     ///
     /// # Errors

@@ -57,6 +57,10 @@ pub struct Limits {
     pub max_requests: usize,
     /// How long a duplicate waits for the announcement in flight before it is forwarded itself.
     pub max_wait: Duration,
+    /// Largest WebSocket message of a client in bytes (closed with 1009 beyond). Upstream's may be of 1 MiB at least.
+    pub max_websocket_message: usize,
+    /// A WebSocket connection on which neither side has sent anything for this long is closed. A poll may be held for as long.
+    pub websocket_idle_timeout: Duration,
 }
 
 /// What becomes of a trigger for an app that is not configured.

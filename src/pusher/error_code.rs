@@ -10,6 +10,8 @@ pub enum ErrorCode {
     AppDisabled,
     /// A quota of the app is used up: the members of a presence channel.
     OverQuota,
+    /// No app can be reached by this path.
+    PathNotFound,
     /// `protocol` is no number.
     BadVersion,
     /// A protocol version that is not spoken here.
@@ -36,6 +38,7 @@ impl ErrorCode {
             Self::UnknownApp => 4001,
             Self::AppDisabled => 4003,
             Self::OverQuota => 4004,
+            Self::PathNotFound => 4005,
             Self::BadVersion => 4006,
             Self::UnsupportedVersion => 4007,
             Self::NoVersion => 4008,
@@ -54,6 +57,7 @@ impl ErrorCode {
             Self::UnknownApp => "App key not in this server's configuration. Did you forget to specify the host or the cluster?",
             Self::AppDisabled => "Application disabled",
             Self::OverQuota => "Over quota",
+            Self::PathNotFound => "Path not found",
             Self::BadVersion => "Invalid version string format",
             Self::UnsupportedVersion => "Unsupported protocol version",
             Self::NoVersion => "No protocol version supplied",
@@ -77,6 +81,7 @@ mod tests {
             UnknownApp,
             AppDisabled,
             OverQuota,
+            PathNotFound,
             BadVersion,
             UnsupportedVersion,
             NoVersion,

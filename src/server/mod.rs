@@ -19,6 +19,7 @@ use tokio::task::JoinHandle;
 use self::worker::{Parts, Worker};
 use crate::admin::{self, Admin};
 use crate::assignment::Assignments;
+use crate::broker::Broker;
 use crate::clock::Clock;
 use crate::config::{Config, Sources};
 use crate::decisions::Decisions;
@@ -69,6 +70,8 @@ struct Server {
     logging: Option<Logging>,
     shared: Arc<Shared>,
     assignments: Arc<Assignments>,
+    /// If it is upstream.
+    broker: Option<Arc<Broker>>,
     certificate: Option<Arc<Certificate>>,
     /// The admin listener's tasks: they outlive the others, so that readiness can be asked for to the end.
     operator: Tasks,
@@ -127,6 +130,9 @@ pub async fn start(config: Config, sources: Sources, logging: Option<Logging>) -
     let _admin = server.operator.spawn(admin::serve(admin, server.admin(), server.operator.clone(), server.closed.clone()));
     let places = Arc::new(Semaphore::new(server.config.limits.max_connections.min(Semaphore::MAX_PERMITS)));
     let doors = workers.iter().map(|worker| worker.sockets.clone()).collect();
+    if let Some(broker) = server.broker.clone() {
+        let _watching = server.shared.tasks.spawn(async move { broker.run().await });
+    }
     let accepting = server.shared.tasks.spawn(accept::run(gateway, places, doors, server.shared.drain.clone()));
     Ok(Running { server, workers, accepting, listening })
 }
@@ -168,12 +174,15 @@ impl Server {
         }
         let routing = routing(&config, &assignments, &metrics);
         metrics.reload(true, unix_seconds());
+        let drain = Drain::default();
+        let broker = config.upstream.is_local().then(|| Broker::new(&config.broker, clock, Arc::clone(&metrics), drain.clone()));
+        broker.iter().for_each(|broker| broker.configure(&config.apps));
         let shared = Arc::new(Shared {
             routing: ArcSwap::from_pointee(routing),
             clock,
             metrics,
             decisions: Arc::new(Decisions::new(config.admin.decisions)),
-            drain: Drain::default(),
+            drain,
             tasks: Tasks::default(),
             in_flight: AtomicUsize::new(0),
         });
@@ -183,6 +192,7 @@ impl Server {
             logging,
             shared,
             assignments,
+            broker,
             certificate,
             operator: Tasks::default(),
             closed: Drain::default(),
@@ -198,6 +208,7 @@ impl Server {
         let parts = Parts {
             shared: Arc::clone(&self.shared),
             upstream: self.config.upstream.clone(),
+            broker: self.broker.clone(),
             certificate: self.certificate.clone(),
             limits: self.config.limits.clone(),
             pools: self.pools.clone(),
@@ -268,6 +279,7 @@ impl Server {
         for warning in &config.warnings {
             tracing::warn!("{warning}");
         }
+        self.broker.iter().for_each(|broker| broker.configure(&config.apps));
         self.shared.routing.store(Arc::new(routing(&config, &self.assignments, &self.shared.metrics)));
         self.shared.metrics.reload(true, unix_seconds());
         tracing::info!(apps = config.apps.len(), rules = config.rules.len(), "the configuration was reloaded");

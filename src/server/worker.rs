@@ -14,10 +14,11 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 use tokio::time::timeout;
 
 use super::socket::{Answering, Deadlines, Phase, Timed};
+use crate::broker::Broker;
 use crate::gateway::{Gateway, Limits, Shared};
 use crate::shutdown::Tasks;
 use crate::tls::{Certificate, TlsError};
-use crate::upstream::{self, Remote, Upstream};
+use crate::upstream::{self, Local, Remote, Upstream};
 
 /// An accepted connection on its way to a worker.
 #[derive(Debug)]
@@ -33,6 +34,8 @@ pub(super) struct Accepted {
 pub(super) struct Parts {
     pub(super) shared: Arc<Shared>,
     pub(super) upstream: upstream::Options,
+    /// The embedded broker, if that is upstream.
+    pub(super) broker: Option<Arc<Broker>>,
     /// Those of connections; the ones of requests are read with the routing.
     pub(super) limits: Limits,
     pub(super) certificate: Option<Arc<Certificate>>,
@@ -56,11 +59,14 @@ impl Worker {
     /// # Errors
     /// If upstream's options cannot be used, or the system gives no thread or runtime.
     pub(super) fn start(index: usize, parts: Parts) -> Result<Self, WorkerError> {
-        let remote = Remote::new(&parts.upstream, parts.pools.clone())?;
+        let upstream = match parts.broker {
+            Some(broker) => Upstream::Local(Local::new(broker, parts.upstream.timeout)),
+            None => Upstream::Remote(Remote::new(&parts.upstream, parts.pools.clone())?),
+        };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(WorkerError::Runtime)?;
         let (sockets, arrivals) = mpsc::channel(1024);
         let (stop, stopped) = oneshot::channel();
-        let gateway = Gateway { shared: Arc::clone(&parts.shared), upstream: Upstream::Remote(remote) };
+        let gateway = Gateway { shared: Arc::clone(&parts.shared), upstream };
         let door = Door { certificate: parts.certificate, limits: parts.limits };
         let thread = std::thread::Builder::new()
             .name(format!("usher-worker-{index}"))

@@ -1,9 +1,10 @@
-//! Opening a connection to upstream: name, TCP, TLS, HTTP/1.1.
+//! Opening a connection to upstream: name, TCP, TLS, HTTP/1.1. It can be switched to WebSocket.
 
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::{HeaderValue, Uri};
 use hyper::client::conn::http1::Builder;
 use hyper_util::rt::TokioIo;
 use rustls::pki_types::ServerName;
@@ -28,6 +29,8 @@ const MAX_HEADERS: usize = 100;
 pub(super) struct Dialer {
     /// Host and port as configured, for errors and for `Host`. Without the scheme's default port.
     authority: String,
+    /// The authority as the value of `Host`.
+    host: HeaderValue,
     addresses: Addresses,
     tls: Option<Tls>,
     timeout: Duration,
@@ -48,33 +51,38 @@ impl std::fmt::Debug for Tls {
 }
 
 impl Dialer {
-    /// For the server of `options`.
+    /// For the server of `url`, in the times and with the authorities of `options`.
     ///
     /// # Errors
     /// If the URL names no server, or the CA file cannot be used.
-    pub(super) fn new(options: &Options, tasks: Tasks) -> Result<Self, TlsError> {
-        let url = &options.url;
+    pub(super) fn new(url: &Uri, options: &Options, tasks: Tasks) -> Result<Self, TlsError> {
         let wrong = |problem| TlsError::Url { url: url.to_string(), problem };
         let host = url.host().filter(|host| !host.is_empty()).ok_or_else(|| wrong("it names no host"))?;
         let bare = host.trim_start_matches('[').trim_end_matches(']');
         let (default_port, tls) = match url.scheme_str() {
-            Some("http") => (80, None),
-            Some("https") => {
+            Some("http" | "ws") => (80, None),
+            Some("https" | "wss") => {
                 let name = ServerName::try_from(bare.to_owned()).map_err(|_invalid| wrong("no certificate can be for this host"))?;
                 (443, Some(Tls { connector: TlsConnector::from(tls::client(options.ca_file.as_deref())?), name }))
             }
-            Some(_) | None => return Err(wrong("its scheme is neither http nor https")),
+            Some(_) | None => return Err(wrong("its scheme is neither http nor https, nor ws nor wss")),
         };
         let port = url.port_u16().unwrap_or(default_port);
         let authority = if port == default_port { host.to_owned() } else { format!("{host}:{port}") };
+        let value = HeaderValue::from_str(&authority).map_err(|_invalid| wrong("its host cannot be sent in a header"))?;
         let mut http = Builder::new();
         http.preserve_header_case(true).title_case_headers(false).max_headers(MAX_HEADERS).max_header_size(MAX_HEAD).max_buf_size(MAX_HEAD);
-        Ok(Self { authority, addresses: Addresses::new(bare, port), tls, timeout: options.connect_timeout, http, tasks })
+        Ok(Self { authority, host: value, addresses: Addresses::new(bare, port), tls, timeout: options.connect_timeout, http, tasks })
     }
 
     /// Host and port as configured, without the scheme's default port.
     pub(super) fn authority(&self) -> &str {
         &self.authority
+    }
+
+    /// The value of `Host`.
+    pub(super) const fn host(&self) -> &HeaderValue {
+        &self.host
     }
 
     /// Opens a connection.
@@ -136,7 +144,7 @@ impl Dialer {
         let upstream: Arc<str> = Arc::from(self.authority.as_str());
         let driver = self.tasks.spawn(async move {
             // An error that concerns a request has gone to that request; this is what an idle connection ended with.
-            if let Err(error) = connection.await {
+            if let Err(error) = connection.with_upgrades().await {
                 tracing::debug!(upstream = &*upstream, %error, "an idle connection ended");
             }
         });

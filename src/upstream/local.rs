@@ -4,14 +4,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use http::request::Parts;
-use http::{Request, Response, StatusCode};
+use http::{Request, Response, StatusCode, Uri};
 use http_body_util::BodyExt;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::protocol::Role;
 
 use super::{Answer, Failure, Payload};
-use crate::broker::Broker;
+use crate::broker::{Broker, socket_config};
 
 /// The largest request that the broker takes, in bytes: far more than 10 events of 10 KiB for 100 channels each.
 const MAX_REQUEST: usize = 1024 * 1024;
@@ -28,8 +28,7 @@ pub struct Local {
 #[must_use = "the client is not served before `converse`"]
 pub struct Visit {
     broker: Arc<Broker>,
-    key: String,
-    query: String,
+    target: Uri,
 }
 
 impl Local {
@@ -62,25 +61,24 @@ impl Local {
         self.timeout
     }
 
-    /// The visit of a client that asks, with `GET /app/{key}`, for a WebSocket; `None` if the path is another.
-    #[must_use]
-    pub fn visit(&self, head: &Parts) -> Option<Visit> {
-        let key = head.uri.path().strip_prefix("/app/").filter(|key| !key.is_empty() && !key.contains('/'))?;
-        let query = head.uri.query().unwrap_or_default();
-        Some(Visit { broker: Arc::clone(&self.broker), key: key.to_owned(), query: query.to_owned() })
+    /// The visit of a client that asked for a WebSocket at `target`.
+    pub fn visit(&self, target: &Uri) -> Visit {
+        Visit { broker: Arc::clone(&self.broker), target: target.clone() }
     }
 }
 
 impl Visit {
-    /// Speaks with the client over `socket`, made with [`crate::broker::socket_config`], until one of them closes it.
+    /// Speaks with the client over `stream`, which was switched to WebSocket, until one of them closes it. Whatever is wrong with the target, the client
+    /// is told by the code of the close (`pusher-protocol.md` 4.7).
     ///
     /// # Cancel safety
-    /// Dropped, the socket is closed without a word, and the client is out of all its channels.
-    pub async fn converse<S>(self, socket: WebSocketStream<S>)
+    /// Dropped, the connection is closed without a word, and the client is out of all its channels.
+    pub async fn converse<S>(self, stream: S)
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
-        self.broker.converse(socket, &self.key, &self.query).await;
+        let socket = WebSocketStream::from_raw_socket(stream, Role::Server, Some(socket_config())).await;
+        self.broker.converse(socket, &self.target).await;
     }
 }
 

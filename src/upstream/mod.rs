@@ -9,6 +9,7 @@ mod pool;
 mod remote;
 #[cfg(test)]
 mod tests;
+mod websocket;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -20,12 +21,15 @@ pub use local::{Local, Visit};
 pub use payload::{Answer, Declared, Payload};
 pub use pool::PoolStats;
 pub use remote::Remote;
+pub use websocket::{Dialled, Switched};
 
 /// Where and how to reach upstream.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Options {
-    /// Scheme, host and port, e.g. `https://api-eu.pusher.com`. No path, no query.
+    /// Scheme, host and port, e.g. `https://api-eu.pusher.com`. No path, no query. [`Options::LOCAL`]: the embedded broker.
     pub url: http::Uri,
+    /// Where WebSocket connections go, e.g. `wss://ws-eu.pusher.com`. `None`: to the server of `url`.
+    pub websocket_url: Option<http::Uri>,
     /// From the handing over of a request to the end of a trigger's answer; to the head of any other answer.
     pub timeout: Duration,
     /// For name look-up, TCP and TLS together.
@@ -36,6 +40,17 @@ pub struct Options {
     pub max_idle: usize,
     /// More certificate authorities (PEM), beside the built-in web roots.
     pub ca_file: Option<PathBuf>,
+}
+
+impl Options {
+    /// Stands in the place of an address for the embedded broker.
+    pub const LOCAL: &'static str = "local";
+
+    /// Whether the embedded broker is meant.
+    #[must_use]
+    pub fn is_local(&self) -> bool {
+        self.url == Self::LOCAL
+    }
 }
 
 /// The seam: a request goes in, upstream's answer comes out.
@@ -60,6 +75,36 @@ impl Upstream {
         match self {
             Self::Remote(remote) => remote.send(request).await,
             Self::Local(local) => local.send(request).await,
+        }
+    }
+
+    /// [`Upstream::send`] for a request that upstream may hold for as long as `period`, such as a poll for messages.
+    ///
+    /// # Errors
+    /// As for [`Upstream::send`].
+    ///
+    /// # Cancel safety
+    /// As for [`Upstream::send`].
+    pub async fn send_within(&self, request: Request<Payload>, period: Duration) -> Result<Response<Answer>, Failure> {
+        match self {
+            Self::Remote(remote) => remote.send_within(request, period).await,
+            Self::Local(local) => local.send(request).await,
+        }
+    }
+
+    /// Asks upstream to switch a connection of its own to WebSocket. `request` is the client's handshake: `GET`, an origin-form target,
+    /// end-to-end headers with a valid `Sec-WebSocket-Key`. `Host`, `Connection` and `Upgrade` are set here, and `Sec-WebSocket-Extensions` is left
+    /// out. Nothing but this handshake is sent before upstream has agreed.
+    ///
+    /// # Errors
+    /// [`Failure`]; an answer that does not switch is none, see [`Dialled::Refused`].
+    ///
+    /// # Cancel safety
+    /// Dropping the future closes the connection.
+    pub async fn dial(&self, request: Request<()>) -> Result<Dialled, Failure> {
+        match self {
+            Self::Remote(remote) => remote.dial(request).await,
+            Self::Local(local) => Ok(Dialled::Local(local.visit(request.uri()))),
         }
     }
 

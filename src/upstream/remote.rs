@@ -15,6 +15,7 @@ use tokio::time::timeout;
 
 use super::dial::Dialer;
 use super::pool::{Connection, Lease, Pool};
+use super::websocket::{self, Dialled};
 use super::{Answer, Failure, Options, Payload, PoolStats};
 use crate::shutdown::Tasks;
 use crate::tls::TlsError;
@@ -28,10 +29,10 @@ pub struct Remote(Arc<Shared>);
 #[derive(Debug)]
 struct Shared {
     dialer: Dialer,
+    /// Where WebSocket connections go; `None`: to the same server.
+    websocket: Option<Dialer>,
     /// `Arc` of its own: an answer that is still being read holds the way back to it.
     pool: Arc<Pool>,
-    /// The authority as the value of `Host`.
-    host: HeaderValue,
     timeout: Duration,
 }
 
@@ -48,21 +49,28 @@ impl Remote {
     /// # Errors
     /// If the URL names no server, or the CA file cannot be read.
     pub fn new(options: &Options, tasks: Tasks) -> Result<Self, TlsError> {
-        let dialer = Dialer::new(options, tasks)?;
-        let unfit = |_invalid| TlsError::Url { url: options.url.to_string(), problem: "its host cannot be sent in a header" };
-        let host = HeaderValue::from_str(dialer.authority()).map_err(unfit)?;
+        let dialer = Dialer::new(&options.url, options, tasks.clone())?;
+        let websocket = options.websocket_url.as_ref().map(|url| Dialer::new(url, options, tasks)).transpose()?;
         let pool = Arc::new(Pool::new(options.max_idle, options.idle_timeout));
-        Ok(Self(Arc::new(Shared { dialer, pool, host, timeout: options.timeout })))
+        Ok(Self(Arc::new(Shared { dialer, websocket, pool, timeout: options.timeout })))
     }
 
     /// See [`super::Upstream::send`].
     ///
     /// # Errors
     /// [`Failure`].
-    pub async fn send(&self, mut request: Request<Payload>) -> Result<Response<Answer>, Failure> {
+    pub async fn send(&self, request: Request<Payload>) -> Result<Response<Answer>, Failure> {
+        self.send_within(request, self.0.timeout).await
+    }
+
+    /// See [`super::Upstream::send_within`].
+    ///
+    /// # Errors
+    /// [`Failure`].
+    pub async fn send_within(&self, mut request: Request<Payload>, period: Duration) -> Result<Response<Answer>, Failure> {
         self.0.address(&mut request);
         if let Some(kept) = self.0.pool.take() {
-            match self.0.exchange(kept, request).await? {
+            match self.0.exchange(kept, request, period).await? {
                 Attempt::Answered(answer) => return Ok(answer),
                 Attempt::Unsent(unsent, error) => {
                     tracing::debug!(%error, "a kept connection was dead; the request goes over a fresh one");
@@ -72,10 +80,18 @@ impl Remote {
         }
         let fresh = self.0.dialer.dial().await?;
         self.0.pool.count_opened();
-        match self.0.exchange(fresh, request).await? {
+        match self.0.exchange(fresh, request, period).await? {
             Attempt::Answered(answer) => Ok(answer),
             Attempt::Unsent(_, source) => Err(Failure::ClosedUnsent { upstream: self.0.upstream(), source }),
         }
+    }
+
+    /// See [`super::Upstream::dial`].
+    ///
+    /// # Errors
+    /// [`Failure`].
+    pub async fn dial(&self, request: Request<()>) -> Result<Dialled, Failure> {
+        websocket::dial(self.0.websocket.as_ref().unwrap_or(&self.0.dialer), request, self.0.timeout).await
     }
 
     /// [`Options::timeout`]: `send` covers the time to the answer's head.
@@ -98,7 +114,7 @@ impl Remote {
     /// The value of `Host`: upstream's authority without its scheme's default port.
     #[must_use]
     pub fn host(&self) -> &HeaderValue {
-        &self.0.host
+        self.0.dialer.host()
     }
 
     pub(super) fn pool(&self) -> &Pool {
@@ -114,7 +130,7 @@ impl Shared {
         let length = request.body().length();
         let expects_length = [Method::POST, Method::PUT, Method::PATCH].contains(request.method());
         let headers = request.headers_mut();
-        headers.insert(HOST, self.host.clone());
+        headers.insert(HOST, self.dialer.host().clone());
         // Framing is this hop's own: hyper would obey the caller's header.
         headers.remove(TRANSFER_ENCODING);
         if length > 0 || expects_length || headers.contains_key(CONTENT_LENGTH) {
@@ -123,9 +139,9 @@ impl Shared {
     }
 
     /// Sends `request` over `connection` and waits for the head of the answer. Whatever goes wrong closes the connection.
-    async fn exchange(&self, mut connection: Connection, request: Request<Payload>) -> Result<Attempt, Failure> {
-        let Ok(sent) = timeout(self.timeout, connection.sender.try_send_request(request)).await else {
-            return Err(Failure::AnswerTimeout { upstream: self.upstream(), period: self.timeout });
+    async fn exchange(&self, mut connection: Connection, request: Request<Payload>, period: Duration) -> Result<Attempt, Failure> {
+        let Ok(sent) = timeout(period, connection.sender.try_send_request(request)).await else {
+            return Err(Failure::AnswerTimeout { upstream: self.upstream(), period });
         };
         match sent {
             Ok(answer) => self.accept(connection, answer).map(Attempt::Answered),
@@ -153,7 +169,7 @@ impl Shared {
 
 /// Why an answer cannot be passed on, if it cannot. hyper would believe these; but `Transfer-Encoding` ends at this hop, and what it leaves
 /// behind would tell the caller another length (RFC 9112 6.3, threats.md H1-19) or a coding that is not undone.
-fn unfit(answer: &Response<Incoming>) -> Option<&'static str> {
+pub(super) fn unfit(answer: &Response<Incoming>) -> Option<&'static str> {
     if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
         return Some("it switches protocols, which nobody asked for");
     }

@@ -100,9 +100,8 @@ impl Door {
     }
 
     async fn answer(&self, mut request: Request<Incoming>) -> Response<Bytes> {
-        let key = request.uri().path().strip_prefix("/app/").map(str::to_owned);
-        if let (Some(key), true) = (key, request.headers().contains_key(UPGRADE)) {
-            return self.switch(&mut request, key).unwrap_or_else(|_invalid| status(StatusCode::BAD_REQUEST));
+        if request.headers().contains_key(UPGRADE) {
+            return self.switch(&mut request).unwrap_or_else(|_invalid| status(StatusCode::BAD_REQUEST));
         }
         let (head, body) = request.into_parts();
         match Limited::new(body, MAX_BODY).collect().await {
@@ -112,15 +111,15 @@ impl Door {
     }
 
     /// Agrees to a WebSocket, and speaks on it once the agreement is sent.
-    fn switch(&self, request: &mut Request<Incoming>, key: String) -> anyhow::Result<Response<Bytes>> {
+    fn switch(&self, request: &mut Request<Incoming>) -> anyhow::Result<Response<Bytes>> {
         let response = create_response_with_body(request, Bytes::new)?;
-        let query = request.uri().query().unwrap_or_default().to_owned();
+        let uri = request.uri().clone();
         let switched = hyper::upgrade::on(request);
         let broker = Arc::clone(&self.broker);
         let _detached = self.tasks.spawn(async move {
             if let Ok(stream) = switched.await {
                 let socket = WebSocketStream::from_raw_socket(TokioIo::new(stream), Role::Server, Some(socket_config())).await;
-                broker.converse(socket, &key, &query).await;
+                broker.converse(socket, &uri).await;
             }
         });
         Ok(response)

@@ -63,8 +63,7 @@ where = "x"
 "#;
 
 /// Line (0: not in the file) and key of what is wrong in it.
-const FAULTS: [(usize, &str); 30] = [
-    (0, "upstream.url"),
+const FAULTS: [(usize, &str); 29] = [
     (3, "server.listen"),
     (4, "server.workers"),
     (5, "server.unknown_apps"),
@@ -214,13 +213,16 @@ fn upstream_addresses_are_refused_with_their_reason() {
     for url in ["http://host", "HTTPS://Host/", "http://[::1]:6002", "http://127.0.0.1:6002"] {
         nothing().flag("upstream.url", url).accepted();
     }
+    for (key, value) in [("broker.client_events", "yes"), ("broker.queue", "15"), ("broker.cache_ttl", "0s")] {
+        assert!(nothing().flag(key, value).fault().starts_with(&format!("flag: {key}\n")), "{key}");
+    }
     for cluster in ["EU", "e.u", "-eu", "eu/", "api-eu.pusher.com", " "] {
         let fault = nothing().flag("upstream.cluster", cluster).fault();
         assert!(fault.contains("is not the name of a cluster"), "{cluster}: {fault}");
     }
     assert!(file("upstream.url = \"http://h\"\nupstream.cluster = \"eu\"").fault().contains("Both `url` and `cluster` are given"));
-    let missing = nothing().fault();
-    assert!(missing.starts_with("not set: upstream.url\n") && missing.contains("USHER_UPSTREAM__URL"), "{missing}");
+    assert!(nothing().accepted().upstream.is_local() && nothing().flag("upstream.url", "local").accepted().upstream.is_local());
+    assert!(!nothing().flag("upstream.url", "http://local").accepted().upstream.is_local());
 }
 
 #[test]

@@ -121,7 +121,7 @@ fn a_reload_names_what_needs_a_restart() {
 
     let text = "upstream.url = \"http://h\"\nupstream.ca_file = \"c\"\nserver.listen = \"127.0.0.1:1\"\nserver.workers = 1\n\
                 server.tls = { certificate = \"c\", key = \"k\" }\nadmin.token = \"t\"\nlimits.max_head = \"8KiB\"\n\
-                limits.max_connections = 1\nassignments.max_channels = 1\nlog.level = \"warn\"\n";
+                limits.max_connections = 1\nbroker.client_events = false\nassignments.max_channels = 1\nlog.level = \"warn\"\n";
     let expected = [
         "server.listen",
         "server.workers",
@@ -129,6 +129,7 @@ fn a_reload_names_what_needs_a_restart() {
         "admin.token",
         "upstream.url",
         "upstream.ca_file",
+        "broker",
         "limits.max_head",
         "limits.max_connections",
         "assignments.max_channels",

@@ -1,0 +1,142 @@
+//! Dialling upstream's WebSocket: the client's handshake goes out on a connection of its own, and only a correct 101 makes a tunnel of it.
+//!
+//! The handshake is spoken by hyper, not by tungstenite: an answer that does not switch has then a body that streams like any other, and the
+//! names of the headers keep their case. The client's own key goes on, so that upstream's proof is one for the client as well.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{
+    CONNECTION, CONTENT_LENGTH, HOST, HeaderName, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_EXTENSIONS, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL, UPGRADE,
+};
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Version};
+use hyper::body::Incoming;
+use hyper::upgrade::Upgraded;
+use hyper_util::rt::TokioIo;
+use tokio::time::timeout;
+use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
+
+use super::dial::Dialer;
+use super::pool::{Connection, Lease};
+use super::remote::unfit;
+use super::{Answer, Failure, Payload, Visit};
+
+/// What came of dialling.
+#[derive(Debug)]
+pub enum Dialled {
+    /// A remote server has switched to WebSocket.
+    Remote(Switched),
+    /// The embedded broker takes the client's connection as it is, once it is switched.
+    Local(Visit),
+    /// It answered, but did not switch: an ordinary answer.
+    Refused(Response<Answer>),
+}
+
+/// A connection that upstream has switched to WebSocket, with nothing lost that it sent behind its 101.
+#[derive(Debug)]
+pub struct Switched {
+    /// The headers of the 101, hop-by-hop ones included.
+    pub headers: HeaderMap,
+    /// The connection. WebSocket's client side is ours: frames into it are masked.
+    pub socket: TokioIo<Upgraded>,
+}
+
+/// See [`super::Upstream::dial`].
+pub(super) async fn dial(dialer: &Dialer, mut request: Request<()>, period: Duration) -> Result<Dialled, Failure> {
+    address(&mut request, dialer.host());
+    let asked = Asked::of(request.headers());
+    let mut connection = dialer.dial().await?;
+    let exchange = async {
+        let mut answer = send(dialer, &mut connection, request).await?;
+        if answer.status() != StatusCode::SWITCHING_PROTOCOLS {
+            return Ok(Err(answer));
+        }
+        if let Some(problem) = asked.problem(answer.headers()) {
+            return Err(Failure::UnfitAnswer { upstream: dialer.authority().to_owned(), problem });
+        }
+        let headers = std::mem::take(answer.headers_mut());
+        let socket = hyper::upgrade::on(answer).await.map_err(|source| Failure::after_sending(dialer.authority().to_owned(), source))?;
+        Ok(Ok(Switched { headers, socket: TokioIo::new(socket) }))
+    };
+    let exchanged = timeout(period, exchange).await;
+    match exchanged.unwrap_or_else(|_elapsed| Err(Failure::AnswerTimeout { upstream: dialer.authority().to_owned(), period }))? {
+        Ok(switched) => Ok(Dialled::Remote(switched)),
+        Err(answer) => refused(dialer, connection, answer),
+    }
+}
+
+/// Sets what belongs to this hop. Compression is not offered: frames are relayed by a library that has none (threats.md WS-05).
+fn address(request: &mut Request<()>, host: &HeaderValue) {
+    *request.version_mut() = Version::HTTP_11;
+    let headers = request.headers_mut();
+    headers.insert(HOST, host.clone());
+    headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
+    headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
+    headers.remove(SEC_WEBSOCKET_EXTENSIONS);
+    headers.remove(CONTENT_LENGTH);
+}
+
+async fn send(dialer: &Dialer, connection: &mut Connection, request: Request<()>) -> Result<Response<Incoming>, Failure> {
+    let request = request.map(|()| Payload::Whole(Bytes::new()));
+    connection.sender.try_send_request(request).await.map_err(|mut error| {
+        let upstream = dialer.authority().to_owned();
+        match error.take_message() {
+            Some(_unsent) => Failure::ClosedUnsent { upstream, source: error.into_error() },
+            None => Failure::after_sending(upstream, error.into_error()),
+        }
+    })
+}
+
+fn refused(dialer: &Dialer, connection: Connection, answer: Response<Incoming>) -> Result<Dialled, Failure> {
+    if let Some(problem) = unfit(&answer) {
+        return Err(Failure::UnfitAnswer { upstream: dialer.authority().to_owned(), problem });
+    }
+    Ok(Dialled::Refused(answer.map(|body| Answer::new(body, Lease::new(connection, None)))))
+}
+
+/// What an answer is held against (RFC 6455 4.1).
+struct Asked {
+    accept: String,
+    protocols: Vec<HeaderValue>,
+}
+
+impl Asked {
+    fn of(headers: &HeaderMap) -> Self {
+        let key = headers.get(SEC_WEBSOCKET_KEY).map(HeaderValue::as_bytes).unwrap_or_default();
+        let protocols = headers.get_all(SEC_WEBSOCKET_PROTOCOL).iter().cloned().collect();
+        Self { accept: derive_accept_key(key), protocols }
+    }
+
+    /// Why a 101 with these headers makes no tunnel, if it does not.
+    fn problem(&self, headers: &HeaderMap) -> Option<&'static str> {
+        if !tokens(headers, UPGRADE).eq([b"websocket"]) {
+            return Some("it switches to another protocol than WebSocket");
+        }
+        if !tokens(headers, CONNECTION).any(|option| option == b"upgrade") {
+            return Some("it switches to WebSocket without `Connection: Upgrade`");
+        }
+        let mut proofs = headers.get_all(SEC_WEBSOCKET_ACCEPT).iter();
+        if proofs.next().is_none_or(|proof| proof.as_bytes() != self.accept.as_bytes()) || proofs.next().is_some() {
+            return Some("its Sec-WebSocket-Accept does not belong to the handshake");
+        }
+        if headers.contains_key(SEC_WEBSOCKET_EXTENSIONS) {
+            return Some("it uses a WebSocket extension that was not offered");
+        }
+        let mut chosen = headers.get_all(SEC_WEBSOCKET_PROTOCOL).iter();
+        match (chosen.next(), chosen.next()) {
+            (None, _) => None,
+            (Some(one), None) if self.offers(one) => None,
+            (Some(_), _) => Some("it uses a WebSocket subprotocol that was not offered"),
+        }
+    }
+
+    fn offers(&self, protocol: &HeaderValue) -> bool {
+        self.protocols.iter().flat_map(|list| list.as_bytes().split(|byte| *byte == b',')).any(|offered| offered.trim_ascii() == protocol.as_bytes())
+    }
+}
+
+/// The elements of a header that is a list, in lower case.
+fn tokens(headers: &HeaderMap, name: HeaderName) -> impl Iterator<Item = Vec<u8>> {
+    let values = headers.get_all(name).into_iter();
+    values.flat_map(|value| value.as_bytes().split(|byte| *byte == b',')).map(|token| token.trim_ascii().to_ascii_lowercase())
+}
