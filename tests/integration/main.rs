@@ -4,6 +4,7 @@
 #![expect(unreachable_pub, reason = "one binary: nothing in it is public")]
 
 mod clients;
+mod command;
 mod corpus;
 mod encrypted;
 mod exempt;
@@ -17,4 +18,5 @@ mod racing;
 mod rehearsal;
 mod relay;
 mod story;
+mod subscribing;
 mod tidy;
