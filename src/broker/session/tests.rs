@@ -204,6 +204,7 @@ fn a_presence_channel_needs_to_know_who_joins() {
         ("", "not an object"),
         ("7", "not an object"),
         ("{}", "not an object"),
+        (r#"["7"]"#, "not an object"),
         (r#"{"user_id":"7""#, "not an object"),
         (r#"{"user_id":"7","user_id":"8"}"#, "not an object"),
         (r#"{"user_id":""}"#, "neither a text nor a number"),
