@@ -214,6 +214,14 @@ fn upstream_addresses_are_refused_with_their_reason() {
     for url in ["http://host", "HTTPS://Host/", "http://[::1]:6002", "http://127.0.0.1:6002"] {
         nothing().flag("upstream.url", url).accepted();
     }
+    for (url, reason) in
+        [("https://host", "is an HTTP address"), ("ftp://host", "must be ws or wss"), ("wss://host/app", "has a path"), ("host", "no scheme")]
+    {
+        let fault = file(UPSTREAM).flag("upstream.websocket_url", url).fault();
+        assert!(fault.starts_with("flag: upstream.websocket_url\n") && fault.contains(reason), "{url}: {fault}");
+    }
+    let itself = file(UPSTREAM).flag("upstream.websocket_url", "ws://localhost:6001").fault();
+    assert!(itself.contains("relay every connection to itself"), "{itself}");
     for cluster in ["EU", "e.u", "-eu", "eu/", "api-eu.pusher.com", " "] {
         let fault = nothing().flag("upstream.cluster", cluster).fault();
         assert!(fault.contains("is not the name of a cluster"), "{cluster}: {fault}");
