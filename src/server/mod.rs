@@ -23,7 +23,7 @@ use crate::broker::Broker;
 use crate::clock::Clock;
 use crate::config::{Config, Sources};
 use crate::decisions::Decisions;
-use crate::gateway::{Routing, Shared};
+use crate::gateway::{Relays, Routing, Shared};
 use crate::log::Logging;
 use crate::metrics::Metrics;
 use crate::shutdown::{Drain, Tasks};
@@ -184,6 +184,7 @@ impl Server {
             decisions: Arc::new(Decisions::new(config.admin.decisions)),
             drain,
             tasks: Tasks::default(),
+            relays: Relays::new(config.server.drain_period),
             in_flight: AtomicUsize::new(0),
         });
         Ok(Self {

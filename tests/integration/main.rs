@@ -15,6 +15,7 @@ mod operator;
 mod outcomes;
 mod racing;
 mod rehearsal;
+mod relay;
 mod story;
 mod subscribing;
 mod tidy;

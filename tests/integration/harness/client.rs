@@ -219,6 +219,11 @@ impl Client {
         self.trigger(&super::bodies::announcement(channel, staff))
     }
 
+    /// The connection, to speak another protocol on it.
+    pub fn into_stream(self) -> TcpStream {
+        self.0
+    }
+
     /// Ends our half of the connection.
     pub fn finish_writing(&mut self) -> &mut Self {
         self.0.shutdown(Shutdown::Write).unwrap();

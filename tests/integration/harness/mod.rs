@@ -12,6 +12,7 @@ pub mod sign;
 pub mod socket_server;
 pub mod tls;
 pub mod usher;
+pub mod websocket;
 
 use std::sync::{Condvar, Mutex, MutexGuard};
 use std::time::Duration;
