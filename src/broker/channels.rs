@@ -1,6 +1,9 @@
 //! All channels of one app, shared by all threads: plain mutexes over shards of them. A channel exists while somebody is subscribed; its last event, if
 //! it is a cache channel, is kept beside it.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

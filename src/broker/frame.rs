@@ -7,6 +7,7 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 use tokio_tungstenite::tungstenite::Utf8Bytes;
 
+use super::json;
 use super::socket_id::SocketId;
 use crate::pusher::ErrorCode;
 
@@ -25,12 +26,12 @@ pub(super) struct Event {
 impl Event {
     /// An event of the backend; `data` reaches the clients as a string.
     pub(super) fn new(name: &str, data: &str) -> Self {
-        Self { name: json(name), data: json(data) }
+        Self { name: json::text(name), data: json::text(data) }
     }
 
     /// The event for the subscribers of `channel`.
     pub(super) fn on(&self, channel: &str) -> Frame {
-        let (Self { name, data }, channel) = (self, json(channel));
+        let (Self { name, data }, channel) = (self, json::text(channel));
         let mut frame = String::with_capacity(name.len() + channel.len() + data.len() + 32);
         for part in [r#"{"event":"#, name, r#","channel":"#, &channel, r#","data":"#, data, "}"] {
             frame.push_str(part);
@@ -71,7 +72,7 @@ pub(super) fn error(code: Option<ErrorCode>, message: &str) -> Frame {
         message: &'a str,
         code: Option<u16>,
     }
-    json(&Told { event: "pusher:error", data: Data { message, code: code.map(ErrorCode::number) } }).into()
+    json::text(&Told { event: "pusher:error", data: Data { message, code: code.map(ErrorCode::number) } }).into()
 }
 
 /// A subscription to a channel without members began.
@@ -134,7 +135,7 @@ pub(super) fn cache_miss(channel: &str) -> Frame {
         event: &'static str,
         channel: &'a str,
     }
-    json(&Miss { event: "pusher:cache_miss", channel }).into()
+    json::text(&Miss { event: "pusher:cache_miss", channel }).into()
 }
 
 /// The client is signed in as the user that `user_data` describes.
@@ -157,7 +158,7 @@ pub(super) fn client_event(event: &str, channel: &str, data: Option<&RawValue>, 
         #[serde(skip_serializing_if = "Option::is_none")]
         user_id: Option<&'a str>,
     }
-    json(&ClientEvent { event, channel, data, user_id }).into()
+    json::text(&ClientEvent { event, channel, data, user_id }).into()
 }
 
 /// A frame of the server's own: its data is a string that holds JSON.
@@ -169,12 +170,7 @@ fn internal(event: &'static str, channel: Option<&str>, data: &impl Serialize) -
         channel: Option<&'a str>,
         data: String,
     }
-    json(&Internal { event, channel, data: json(data) }).into()
-}
-
-/// `value` as JSON.
-pub(super) fn json(value: &(impl Serialize + ?Sized)) -> String {
-    serde_json::to_string(value).expect("text, numbers and objects with text for keys can always be written as JSON")
+    json::text(&Internal { event, channel, data: json::text(data) }).into()
 }
 
 #[cfg(test)]

@@ -5,6 +5,8 @@ use std::borrow::Cow;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use super::json;
+
 /// A client's message.
 #[derive(Debug)]
 pub(super) enum Message<'a> {
@@ -85,7 +87,7 @@ impl Message<'_> {
     /// What is wrong, as a sentence for the client.
     pub(super) fn read<T>(text: &str, then: impl FnOnce(Message<'_>) -> T) -> Result<T, &'static str> {
         const NOT_A_MESSAGE: &str = "The message is not a JSON object with an event";
-        let envelope: Envelope<'_> = serde_json::from_str(text).map_err(|_| NOT_A_MESSAGE)?;
+        let envelope: Envelope<'_> = json::object(text).ok_or(NOT_A_MESSAGE)?;
         let decoded;
         let data = match envelope.data.map_or("{}", RawValue::get) {
             string if string.starts_with('"') && !envelope.event.starts_with("client-") => {
@@ -97,17 +99,12 @@ impl Message<'_> {
         let message = match &*envelope.event {
             "pusher:ping" => Message::Ping,
             "pusher:pong" => Message::Pong,
-            "pusher:subscribe" => {
-                Message::Subscribe(serde_json::from_str(data).map_err(|_| "The data of pusher:subscribe is not an object with a channel")?)
-            }
+            "pusher:subscribe" => Message::Subscribe(json::object(data).ok_or("The data of pusher:subscribe is not an object with a channel")?),
             "pusher:unsubscribe" => {
-                let Unsubscribe { channel } =
-                    serde_json::from_str(data).map_err(|_| "The data of pusher:unsubscribe is not an object with a channel")?;
+                let Unsubscribe { channel } = json::object(data).ok_or("The data of pusher:unsubscribe is not an object with a channel")?;
                 Message::Unsubscribe(channel)
             }
-            "pusher:signin" => {
-                Message::SignIn(serde_json::from_str(data).map_err(|_| "The data of pusher:signin is not an object with auth and user_data")?)
-            }
+            "pusher:signin" => Message::SignIn(json::object(data).ok_or("The data of pusher:signin is not an object with auth and user_data")?),
             name if name.starts_with("client-") => match envelope.channel {
                 Some(channel) => Message::Event(ClientEvent { name: envelope.event, channel, data: envelope.data }),
                 None => return Err("The client event names no channel"),
@@ -163,10 +160,29 @@ mod tests {
 
     #[test]
     fn what_cannot_be_read_is_told() {
-        for text in ["", "x", "[]", "1", "{}", r#"{"event":7}"#, r#"{"event":"a","event":"b"}"#, r#"{"event":"a"} {}"#, r#"{"event":"a","data":{"#] {
+        for text in [
+            "",
+            "x",
+            "[]",
+            r#"["pusher:ping"]"#,
+            "1",
+            "{}",
+            r#"{"event":7}"#,
+            r#"{"event":"a","event":"b"}"#,
+            r#"{"event":"a"} {}"#,
+            r#"{"event":"a","data":{"#,
+        ] {
             assert_eq!(shown(text), "The message is not a JSON object with an event", "{text}");
         }
-        for data in ["", r#","data":{}"#, r#","data":[]"#, r#","data":{"channel":7}"#, r#","data":"x""#, r#","data":{"channel":"a","channel":"b"}"#] {
+        for data in [
+            "",
+            r#","data":{}"#,
+            r#","data":[]"#,
+            r#","data":["c"]"#,
+            r#","data":{"channel":7}"#,
+            r#","data":"x""#,
+            r#","data":{"channel":"a","channel":"b"}"#,
+        ] {
             let text = format!(r#"{{"event":"pusher:subscribe"{data}}}"#);
             assert_eq!(shown(&text), "The data of pusher:subscribe is not an object with a channel", "{text}");
         }

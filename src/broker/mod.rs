@@ -11,6 +11,7 @@ mod channels;
 mod connection;
 mod conversation;
 mod frame;
+mod json;
 mod kind;
 mod mailbox;
 mod message;

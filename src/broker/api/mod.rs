@@ -11,11 +11,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::header::{ALLOW, CONTENT_TYPE};
 use http::{HeaderValue, Method, Request, Response, StatusCode};
-use serde::Serialize;
 
 use self::refusal::Refusal;
 use super::Broker;
-use super::frame::json;
 use super::kind::user_channel;
 use super::realm::Realm;
 use crate::clock::Moment;
@@ -106,11 +104,6 @@ fn terminate(call: &Call<'_>, id: &str) -> Result<String, Refusal> {
 /// The answer of calls that tell nothing.
 fn nothing() -> String {
     "{}".to_owned()
-}
-
-/// `value` as the body of an answer.
-fn body(value: &impl Serialize) -> String {
-    json(value)
 }
 
 fn ok(body: String) -> Response<Bytes> {

@@ -5,9 +5,10 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use super::super::channel::Counts;
+use super::super::json;
 use super::super::kind::{Access, Kind};
+use super::Call;
 use super::refusal::Refusal;
-use super::{Call, body};
 
 /// What a caller wants to know of a channel. Words that nobody knows are skipped.
 #[derive(Debug, Clone, Copy, Default)]
@@ -55,7 +56,7 @@ pub(super) fn channels(call: &Call<'_>) -> Result<String, Refusal> {
     }
     let listed = call.realm.channels.list(prefix);
     let channels = listed.iter().filter_map(|(name, counts)| Some((&**name, info.attributes(Kind::of(name)?, *counts)))).collect();
-    Ok(body(&Channels { channels }))
+    Ok(json::text(&Channels { channels }))
 }
 
 /// `GET /channels/{name}`.
@@ -81,7 +82,7 @@ pub(super) fn channel(call: &Call<'_>, name: &str) -> Result<String, Refusal> {
     let snapshot = call.realm.channels.snapshot(name);
     let cached = if info.cache && kind.cached { Some(call.realm.channels.cached(name, call.now)) } else { None };
     let cache = cached.as_ref().map(|cached| cached.as_ref().map(|(data, remaining)| Cached { data, ttl: remaining.as_secs() }));
-    Ok(body(&Channel { occupied: snapshot.occupied, attributes: info.attributes(kind, snapshot.counts), cache }))
+    Ok(json::text(&Channel { occupied: snapshot.occupied, attributes: info.attributes(kind, snapshot.counts), cache }))
 }
 
 /// `GET /channels/{name}/users`.
@@ -98,7 +99,7 @@ pub(super) fn users(call: &Call<'_>, name: &str) -> Result<String, Refusal> {
         return Err(Refusal::NoUsers);
     }
     let users = call.realm.channels.users(name);
-    Ok(body(&Users { users: users.iter().map(|id| User { id }).collect() }))
+    Ok(json::text(&Users { users: users.iter().map(|id| User { id }).collect() }))
 }
 
 /// The kind of a channel that can be looked at.

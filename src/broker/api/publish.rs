@@ -7,12 +7,13 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::super::frame::Event;
+use super::super::json;
 use super::super::kind::Kind;
 use super::super::session::{MAX_DATA, MAX_EVENT_NAME};
 use super::super::socket_id::{SocketId, is_socket_id};
 use super::occupancy::{Attributes, Info};
 use super::refusal::Refusal;
-use super::{Call, body, nothing};
+use super::{Call, nothing};
 
 /// Most channels of one event.
 const MAX_CHANNELS: usize = 100;
@@ -62,7 +63,7 @@ pub(super) fn event(call: &Call<'_>) -> Result<String, Refusal> {
     let publication = parameters.read(parameters.several()?)?;
     publication.publish(call);
     match publication.info {
-        Some(info) => Ok(body(&Told { channels: publication.attributes(call, info).collect() })),
+        Some(info) => Ok(json::text(&Told { channels: publication.attributes(call, info).collect() })),
         None => Ok(nothing()),
     }
 }
@@ -74,11 +75,12 @@ pub(super) fn batch(call: &Call<'_>) -> Result<String, Refusal> {
         batch: Vec<Attributes>,
     }
     let Batch { batch } = object(call.body)?;
-    let items: Vec<Parameters<'_>> =
-        serde_json::from_str(batch.ok_or(Refusal::Missing("batch"))?.get()).map_err(|_| Refusal::WrongType("batch", "an array of events"))?;
+    let unreadable = Refusal::WrongType("batch", "an array of events");
+    let Ok(items) = serde_json::from_str::<Vec<&RawValue>>(batch.ok_or(Refusal::Missing("batch"))?.get()) else { return Err(unreadable) };
     if items.len() > MAX_BATCH {
         return Err(Refusal::LargeBatch(items.len()));
     }
+    let items = items.iter().map(|item| json::object(item.get())).collect::<Option<Vec<Parameters<'_>>>>().ok_or(unreadable)?;
     let publications = items.iter().map(|item| item.read(vec![item.one()?])).collect::<Result<Vec<_>, _>>()?;
     publications.iter().for_each(|publication| publication.publish(call));
     if publications.iter().all(|publication| publication.info.is_none()) {
@@ -89,7 +91,7 @@ pub(super) fn batch(call: &Call<'_>) -> Result<String, Refusal> {
         let attributes = publication.info.and_then(|info| publication.attributes(call, info).next());
         attributes.map(|(_, attributes)| attributes).unwrap_or_default()
     };
-    Ok(body(&Told { batch: publications.iter().map(told).collect() }))
+    Ok(json::text(&Told { batch: publications.iter().map(told).collect() }))
 }
 
 impl Parameters<'_> {
@@ -148,9 +150,10 @@ impl Publication {
     }
 }
 
-/// The object that a body is.
+/// The object that a body is; none is an empty one.
 fn object<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, Refusal> {
-    if body.is_empty() { serde_json::from_str("{}") } else { serde_json::from_slice(body) }.map_err(|_| Refusal::NotAnObject)
+    let text = std::str::from_utf8(body).map_err(|_| Refusal::NotAnObject)?;
+    json::object(if text.is_empty() { "{}" } else { text }).ok_or(Refusal::NotAnObject)
 }
 
 fn string(parameter: &'static str, value: &RawValue) -> Result<String, Refusal> {

@@ -7,6 +7,7 @@ use serde_json::value::RawValue;
 
 use super::super::channel::Identity;
 use super::super::frame;
+use super::super::json;
 use super::super::kind::{Access, Kind, user_channel};
 use super::super::message::{SignIn, Subscribe};
 use super::{Effect, Session, refuse};
@@ -76,7 +77,7 @@ impl Session {
             return Ok(None);
         }
         let problem = |problem: &str| refuse(None, &format!("The channel_data for {name} {problem}"));
-        let data: ChannelData<'_> = serde_json::from_str(data.unwrap_or_default()).map_err(|_| problem("is not an object with a user_id"))?;
+        let data: ChannelData<'_> = json::object(data.unwrap_or_default()).ok_or_else(|| problem("is not an object with a user_id"))?;
         let user_id = identifier(data.user_id).ok_or_else(|| problem("has a user_id that is neither a text nor a number"))?;
         if user_id.chars().count() > MAX_USER_ID {
             return Err(problem("has a user_id of more than 128 characters"));
@@ -103,7 +104,7 @@ impl Session {
         if let Err(error) = (Grant::User { data }).verify(app, &self.id.to_string(), &wish.auth) {
             return refuse(Some(ErrorCode::Unauthorized), &format!("The auth token for {} was refused: {error}", self.id));
         }
-        let id = serde_json::from_str(data).ok().and_then(|data: UserData<'_>| identifier(data.id));
+        let id = json::object(data).and_then(|data: UserData<'_>| identifier(data.id));
         let Some(channel) = id.and_then(|id| user_channel(&id)) else {
             return refuse(None, "The user_data is not an object with an id of 1 to 200 bytes");
         };

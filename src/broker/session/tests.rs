@@ -1,1 +1,363 @@
-//! Sessions.
+//! Sessions by their messages: what each leads to (`pusher-protocol.md` 4).
+
+use serde_json::{Value, json};
+
+use super::*;
+use crate::pusher::Grant;
+
+const ID: &str = "12.34";
+
+fn app() -> App {
+    App::new("1001", "usher-key", "usher-secret")
+}
+
+fn terms() -> Terms {
+    Terms { activity_timeout: Duration::from_secs(120), client_events: true, max_channels: 3 }
+}
+
+fn at(millis: u64) -> Moment {
+    Moment::from_millis(millis)
+}
+
+fn session() -> Session {
+    Session::establish(SocketId::parse(ID).unwrap(), terms(), at(0)).0
+}
+
+fn token(name: &str, data: Option<&str>) -> String {
+    Grant::Channel { name, data }.token(&app(), ID)
+}
+
+fn say(session: &mut Session, message: &Value) -> Effect {
+    session.on_message(&message.to_string(), &app(), at(0))
+}
+
+fn subscribe(session: &mut Session, data: &Value) -> Effect {
+    say(session, &json!({"event": "pusher:subscribe", "data": data}))
+}
+
+fn join(session: &mut Session, data: &Value) {
+    match subscribe(session, data) {
+        Effect::Join { channel, kind, identity } => session.joined(channel, kind, identity.map(|identity| identity.user_id)),
+        other => panic!("{other:?}"),
+    }
+}
+
+fn join_private(session: &mut Session, name: &str) {
+    join(session, &json!({"channel": name, "auth": token(name, None)}));
+}
+
+fn join_presence(session: &mut Session, name: &str, user: &str) {
+    let data = json!({"user_id": user}).to_string();
+    join(session, &json!({"channel": name, "auth": token(name, Some(&data)), "channel_data": data}));
+}
+
+#[track_caller]
+fn reply(effect: Effect) -> Value {
+    match effect {
+        Effect::Reply(frame) => serde_json::from_str(&frame).unwrap(),
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Code and message of the error that the client is told.
+#[track_caller]
+fn error(effect: Effect) -> (Option<u64>, String) {
+    let told = reply(effect);
+    assert_eq!(told["event"], "pusher:error");
+    (told["data"]["code"].as_u64(), told["data"]["message"].as_str().unwrap().to_owned())
+}
+
+#[test]
+fn versions_five_to_seven_are_spoken() {
+    for query in ["protocol=7", "protocol=7&client=js&version=8.6.0&flash=false", "client=java&protocol=5", "protocol=6"] {
+        assert_eq!(check_version(query), Ok(()), "{query}");
+    }
+    for (query, code) in [
+        ("", ErrorCode::NoVersion),
+        ("client=js", ErrorCode::NoVersion),
+        ("protocol=", ErrorCode::NoVersion),
+        ("protocol=7&protocol=7", ErrorCode::NoVersion),
+        ("protocol=seven", ErrorCode::BadVersion),
+        ("protocol=-7", ErrorCode::BadVersion),
+        ("protocol=99999999999", ErrorCode::BadVersion),
+        ("protocol=4", ErrorCode::UnsupportedVersion),
+        ("protocol=8", ErrorCode::UnsupportedVersion),
+    ] {
+        assert_eq!(check_version(query), Err(code), "{query}");
+    }
+}
+
+#[test]
+fn a_session_begins_with_who_the_client_is() {
+    let (_, greeting) = Session::establish(SocketId::parse(ID).unwrap(), terms(), at(0));
+    assert_eq!(greeting.as_str(), r#"{"event":"pusher:connection_established","data":"{\"socket_id\":\"12.34\",\"activity_timeout\":120}"}"#);
+}
+
+#[test]
+fn a_ping_is_answered_and_a_pong_is_not() {
+    let mut session = session();
+    assert_eq!(reply(say(&mut session, &json!({"event": "pusher:ping", "data": {}})))["event"], "pusher:pong");
+    assert!(matches!(say(&mut session, &json!({"event": "pusher:pong"})), Effect::None));
+}
+
+#[test]
+fn silence_is_asked_about_and_then_ended() {
+    let mut session = session();
+    assert_eq!(session.deadline(), at(120_000));
+    assert!(matches!(session.on_time(at(119_999)), Effect::None));
+    session.heard(at(1_000));
+    assert!(matches!(session.on_time(at(120_999)), Effect::None));
+    assert_eq!(reply(session.on_time(at(121_000)))["event"], "pusher:ping");
+    assert_eq!(session.deadline(), at(151_000));
+    assert!(matches!(session.on_time(at(150_999)), Effect::None));
+    session.heard(at(150_999));
+    assert!(matches!(session.on_time(at(151_000)), Effect::None));
+    assert_eq!(reply(session.on_time(at(270_999)))["event"], "pusher:ping");
+    assert!(matches!(session.on_time(at(300_999)), Effect::Close(ErrorCode::PongTimeout)));
+}
+
+#[test]
+fn a_public_channel_takes_anybody() {
+    let mut session = session();
+    for data in [json!({"channel": "hilton-room-12-chat"}), json!({"channel": "c", "auth": ""}), json!({"channel": "cache-c", "auth": null})] {
+        assert!(matches!(subscribe(&mut session, &data), Effect::Join { identity: None, .. }), "{data}");
+    }
+    // In its other form, too.
+    let wrapped = json!({"event": "pusher:subscribe", "data": json!({"channel": "d"}).to_string()});
+    assert!(matches!(say(&mut session, &wrapped), Effect::Join { .. }));
+}
+
+#[test]
+fn a_channel_is_subscribed_to_once() {
+    let mut session = session();
+    join(&mut session, &json!({"channel": "c"}));
+    assert_eq!(error(subscribe(&mut session, &json!({"channel": "c"}))), (None, "Existing subscription to channel c".into()));
+    match say(&mut session, &json!({"event": "pusher:unsubscribe", "data": {"channel": "c"}})) {
+        Effect::Leave(channel) => assert_eq!(&*channel, "c"),
+        other => panic!("{other:?}"),
+    }
+    assert!(matches!(say(&mut session, &json!({"event": "pusher:unsubscribe", "data": {"channel": "c"}})), Effect::None));
+    join(&mut session, &json!({"channel": "c"}));
+}
+
+#[test]
+fn channels_are_bounded_in_number_and_name() {
+    let mut session = session();
+    for name in ["a", "b", "c"] {
+        join(&mut session, &json!({"channel": name}));
+    }
+    assert!(error(subscribe(&mut session, &json!({"channel": "d"}))).1.contains("3 channels"));
+    let _ = say(&mut session, &json!({"event": "pusher:unsubscribe", "data": {"channel": "a"}}));
+    for name in ["", "a b", "#a", "caf\u{e9}", &"c".repeat(201)] {
+        assert!(error(subscribe(&mut session, &json!({"channel": name}))).1.contains("name is invalid"), "{name}");
+    }
+    join(&mut session, &json!({"channel": "c".repeat(200)}));
+}
+
+/// `threats.md` WS-12.
+#[test]
+fn a_private_channel_needs_its_own_token() {
+    let mut session = session();
+    let name = "private-room";
+    let own = token(name, None);
+    let foreign = [
+        String::new(),
+        "x".to_owned(),
+        own.to_uppercase(),
+        token("private-other", None),
+        token(name, Some("{}")),
+        Grant::Channel { name, data: None }.token(&app(), "12.35"),
+        Grant::Channel { name, data: None }.token(&App::new("1001", "usher-key", "another"), ID),
+        Grant::Channel { name, data: None }.token(&App::new("1001", "another", "usher-secret"), ID),
+    ];
+    for auth in &foreign {
+        let (code, message) = error(subscribe(&mut session, &json!({"channel": name, "auth": auth})));
+        assert!(code == Some(4009) && message.contains(name), "{auth}: {message}");
+    }
+    assert_eq!(error(subscribe(&mut session, &json!({"channel": name}))).0, Some(4009));
+    assert!(matches!(subscribe(&mut session, &json!({"channel": name, "auth": own})), Effect::Join { identity: None, .. }));
+    for name in ["private-encrypted-room", "private-cache-room", "private-encrypted-cache-room"] {
+        assert_eq!(error(subscribe(&mut session, &json!({"channel": name}))).0, Some(4009));
+        assert!(matches!(subscribe(&mut session, &json!({"channel": name, "auth": token(name, None)})), Effect::Join { .. }));
+    }
+}
+
+#[test]
+fn a_presence_channel_needs_to_know_who_joins() {
+    let mut session = session();
+    let name = "presence-room";
+    let mut with = |data: &str| subscribe(&mut session, &json!({"channel": name, "auth": token(name, Some(data)), "channel_data": data}));
+    for (data, user_id) in [
+        (r#"{"user_id":"7","user_info":{"name":"Anna"}}"#, "7"),
+        (r#"{ "user_id" : 10 }"#, "10"),
+        (r#"{"user_id":-1.50}"#, "-1.50"),
+        (r#"{"user_id":"Zo\u00eb","user_info":null}"#, "Zoë"),
+    ] {
+        match with(data) {
+            Effect::Join { identity: Some(identity), .. } => assert_eq!(&*identity.user_id, user_id),
+            other => panic!("{data}: {other:?}"),
+        }
+    }
+    let long = json!({"user_id": "7".repeat(129)}).to_string();
+    let much = json!({"user_id": "7", "user_info": "i".repeat(1023)}).to_string();
+    for (data, problem) in [
+        ("", "not an object"),
+        ("7", "not an object"),
+        ("{}", "not an object"),
+        (r#"["7"]"#, "not an object"),
+        (r#"{"user_id":"7""#, "not an object"),
+        (r#"{"user_id":"7","user_id":"8"}"#, "not an object"),
+        (r#"{"user_id":""}"#, "neither a text nor a number"),
+        (r#"{"user_id":true}"#, "neither a text nor a number"),
+        (r#"{"user_id":{"a":1}}"#, "neither a text nor a number"),
+        (&long, "more than 128 characters"),
+        (&much, "more than 1024 bytes"),
+        (&"x".repeat(16 * 1024 + 1), "too large"),
+    ] {
+        let (code, message) = error(with(data));
+        assert!(code.is_none() && message.contains(problem), "{data}: {message}");
+    }
+    // What is at the bounds is taken.
+    assert!(matches!(with(&json!({"user_id": "é".repeat(128), "user_info": "i".repeat(1022)}).to_string()), Effect::Join { .. }));
+    // The data is bound to the token (threats.md WS-12).
+    let other = json!({"channel": name, "auth": token(name, Some(r#"{"user_id":"7"}"#)), "channel_data": r#"{"user_id":"8"}"#});
+    assert_eq!(error(subscribe(&mut session, &other)).0, Some(4009));
+}
+
+#[test]
+fn a_full_channel_is_told() {
+    let told = reply(Effect::Reply(Session::no_place("presence-c", Full)));
+    assert_eq!(told["data"]["code"], 4004);
+}
+
+#[test]
+fn client_events_go_to_the_others_of_a_channel() {
+    let mut session = session();
+    join_private(&mut session, "private-c");
+    join_presence(&mut session, "presence-c", "7");
+    for (channel, expected) in [
+        ("private-c", r#"{"event":"client-typing","channel":"private-c","data":{"on":true}}"#),
+        ("presence-c", r#"{"event":"client-typing","channel":"presence-c","data":{"on":true},"user_id":"7"}"#),
+    ] {
+        match say(&mut session, &json!({"event": "client-typing", "channel": channel, "data": {"on": true}, "user_id": "8"})) {
+            Effect::Relay { channel: to, frame } => assert_eq!((&*to, frame.as_str()), (channel, expected)),
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+/// `threats.md` WS-11.
+#[test]
+fn what_is_no_client_event_goes_nowhere() {
+    let mut session = session();
+    join_private(&mut session, "private-c");
+    join_private(&mut session, "private-encrypted-c");
+    join(&mut session, &json!({"channel": "c"}));
+    let large = "x".repeat(MAX_DATA - 1);
+    for (message, problem) in [
+        (json!({"event": "staff-assigned", "channel": "private-c", "data": {"staff_id": 9}}), "client events only"),
+        (json!({"event": "pusher_internal:member_added", "channel": "private-c", "data": "{}"}), "client events only"),
+        (json!({"event": "pusher:error", "channel": "private-c", "data": "{}"}), "client events only"),
+        (json!({"event": "Client-typing", "channel": "private-c", "data": "{}"}), "client events only"),
+        (json!({"event": "client-typing", "channel": "c", "data": {}}), "only supported on private and presence"),
+        (json!({"event": "client-typing", "channel": "private-encrypted-c", "data": {}}), "not encrypted"),
+        (json!({"event": "client-typing", "channel": "private-d", "data": {}}), "not subscribed"),
+        (json!({"event": "client-typing", "channel": "#server-to-user-7", "data": {}}), "not subscribed"),
+        (json!({"event": "client-typing", "data": {}}), "names no channel"),
+        (json!({"event": format!("client-{}", "x".repeat(194)), "channel": "private-c"}), "name is too long"),
+        (json!({"event": "client-typing", "channel": "private-c", "data": large}), "too large"),
+        (json!([]), "not a JSON object"),
+    ] {
+        let (code, told) = error(say(&mut session, &message));
+        assert!(code.is_none() && told.contains(problem), "{message}: {told}");
+    }
+    // At the bounds they pass.
+    let message = json!({"event": format!("client-{}", "x".repeat(193)), "channel": "private-c", "data": large[2..]});
+    assert!(matches!(say(&mut session, &message), Effect::Relay { .. }));
+}
+
+#[test]
+fn client_events_are_limited_in_rate() {
+    let mut session = session();
+    join_private(&mut session, "private-c");
+    let message = json!({"event": "client-typing", "channel": "private-c", "data": {}}).to_string();
+    for _ in 0..10 {
+        assert!(matches!(session.on_message(&message, &app(), at(5_000)), Effect::Relay { .. }));
+    }
+    assert_eq!(error(session.on_message(&message, &app(), at(5_000))).0, Some(4301));
+    assert!(matches!(session.on_message(&message, &app(), at(6_000)), Effect::Relay { .. }));
+}
+
+#[test]
+fn client_events_can_be_switched_off() {
+    let terms = Terms { client_events: false, ..terms() };
+    let (mut session, _) = Session::establish(SocketId::parse(ID).unwrap(), terms, at(0));
+    join_private(&mut session, "private-c");
+    assert!(error(say(&mut session, &json!({"event": "client-x", "channel": "private-c"}))).1.contains("switched off"));
+}
+
+fn sign_in(session: &mut Session, data: &str) -> Effect {
+    let auth = Grant::User { data }.token(&app(), ID);
+    say(session, &json!({"event": "pusher:signin", "data": {"auth": auth, "user_data": data}}))
+}
+
+#[test]
+fn a_client_signs_in_as_one_user() {
+    let mut session = session();
+    let own = "#server-to-user-7";
+    assert_eq!(error(subscribe(&mut session, &json!({"channel": own}))).0, Some(4009));
+    match sign_in(&mut session, r#"{"id":"7","user_info":{"name":"Anna"}}"#) {
+        Effect::SignIn { channel, reply: told, .. } => {
+            assert_eq!(&*channel, own);
+            let told: Value = serde_json::from_str(&told).unwrap();
+            assert_eq!(told["event"], "pusher:signin_success");
+            let data: Value = serde_json::from_str(told["data"].as_str().unwrap()).unwrap();
+            assert_eq!(data["user_data"], r#"{"id":"7","user_info":{"name":"Anna"}}"#);
+        }
+        other => panic!("{other:?}"),
+    }
+    // pusher-js subscribes to its user's channel then; it is no subscription, and nobody else's channel is to be had.
+    let told = reply(subscribe(&mut session, &json!({"channel": own})));
+    assert_eq!((&told["event"], &told["channel"]), (&json!("pusher_internal:subscription_succeeded"), &json!(own)));
+    assert_eq!(error(subscribe(&mut session, &json!({"channel": "#server-to-user-8"}))).0, Some(4009));
+    assert_eq!(reply(sign_in(&mut session, r#"{"id":"7"}"#))["event"], "pusher:signin_success");
+    assert_eq!(error(sign_in(&mut session, r#"{"id":"8"}"#)).0, Some(4009));
+    assert_eq!(session.into_channels().map(|name| name.to_string()).collect::<Vec<_>>(), [own]);
+}
+
+#[test]
+fn signing_in_needs_a_token_and_an_id() {
+    let mut session = session();
+    let data = r#"{"id":"7"}"#;
+    for auth in [
+        String::new(),
+        Grant::User { data: r#"{"id":"8"}"# }.token(&app(), ID),
+        Grant::User { data }.token(&app(), "12.35"),
+        Grant::Channel { name: data, data: None }.token(&app(), ID),
+    ] {
+        let message = json!({"event": "pusher:signin", "data": {"auth": auth, "user_data": data}});
+        assert_eq!(error(say(&mut session, &message)).0, Some(4009), "{auth}");
+    }
+    for data in ["", "{}", r#"{"id":""}"#, r#"{"id":null}"#, r#"{"id":"a\n"}"#, &json!({"id": "7".repeat(201)}).to_string()] {
+        assert!(error(sign_in(&mut session, data)).1.contains("with an id"), "{data}");
+    }
+    assert!(error(sign_in(&mut session, &" ".repeat(16 * 1024 + 1))).1.contains("too large"));
+}
+
+#[test]
+fn everything_that_was_joined_is_known_at_the_end() {
+    let mut session = session();
+    join(&mut session, &json!({"channel": "a"}));
+    join_private(&mut session, "private-b");
+    let _ = sign_in(&mut session, r#"{"id":7}"#);
+    let mut names: Vec<_> = session.into_channels().map(|name| name.to_string()).collect();
+    names.sort_unstable();
+    assert_eq!(names, ["#server-to-user-7", "a", "private-b"]);
+}
+
+proptest::proptest! {
+    #[test]
+    fn nothing_that_is_said_panics(text in r#"[\{\}\[\]":,a-z\\0-9 é]{0,60}"#) {
+        let _ = session().on_message(&text, &app(), at(0));
+    }
+}

@@ -190,7 +190,6 @@ fn lines_are_right_after_a_byte_order_mark_and_carriage_returns() {
 #[test]
 fn upstream_addresses_are_refused_with_their_reason() {
     let cases = [
-        ("local", "embedded broker is not in this version"),
         ("127.0.0.1:6002", "no scheme"),
         ("https://host/apps", "has a path"),
         ("https://host/?a=b", "has a query"),

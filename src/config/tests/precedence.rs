@@ -128,6 +128,7 @@ fn a_reload_names_what_needs_a_restart() {
         "server.tls",
         "admin.token",
         "upstream.url",
+        "upstream.websocket_url",
         "upstream.ca_file",
         "broker",
         "limits.max_head",
