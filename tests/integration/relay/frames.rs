@@ -1,5 +1,7 @@
 //! Frames: what passes unchanged, and what is refused.
 
+use std::thread;
+
 use super::Scene;
 use crate::harness::websocket::{BINARY, CLOSE, CONTINUATION, End, Frame, PING, PONG, TEXT};
 
@@ -31,6 +33,24 @@ fn messages_pass_in_both_directions() {
     }
     assert_eq!(scene.metric("usher_websocket_messages_total", "direction=\"up\""), 5.0);
     assert_eq!(scene.metric("usher_websocket_messages_total", "direction=\"down\""), 5.0);
+}
+
+#[test]
+fn a_burst_larger_than_all_buffers_arrives_whole() {
+    const MESSAGES: u32 = 4000;
+    let scene = Scene::start();
+    let (mut client, mut upstream) = scene.connect();
+    let burst = thread::spawn(move || {
+        for number in 0..MESSAGES {
+            upstream.send(&Frame::text(&format!("{number:010000}")));
+        }
+        upstream
+    });
+    for number in 0..MESSAGES {
+        let frame = client.read();
+        assert_eq!((frame.payload.len(), String::from_utf8(frame.payload).unwrap().parse()), (10_000, Ok(number)));
+    }
+    burst.join().unwrap();
 }
 
 #[test]

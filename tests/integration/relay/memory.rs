@@ -51,12 +51,16 @@ fn a_flood_of_pings_by_clients_that_never_read_fills_no_memory() {
 }
 
 #[test]
-fn large_messages_leave_no_large_buffers() {
+fn idle_relays_are_cheap_and_large_messages_leave_no_large_buffers() {
     const PAIRS: u64 = 200;
     let scene = Scene::start();
-    let mut pairs: Vec<(End, End)> = (0..PAIRS).map(|_| scene.connect()).collect();
+    let _warm = scene.connect();
     let resident = || scene.usher.admin().metric("usher_process_resident_memory_bytes", &[]);
+    let bare = resident();
+    let mut pairs: Vec<(End, End)> = (0..PAIRS).map(|_| scene.connect()).collect();
     let before = resident();
+    let idle = (before - bare) / PAIRS as f64;
+    assert!(idle < 40.0 * KIB as f64, "{idle} bytes for each connection");
     for (client, upstream) in &mut pairs {
         let large = Frame::text(&"x".repeat(120_000));
         upstream.send(&large);
