@@ -72,7 +72,7 @@ impl Server {
         for prefix in ["SOCKUDO_DEFAULT_APP", "SOKETI_DEFAULT_APP", "DEFAULT_APP"] {
             command.env(format!("{prefix}_ID"), "1001").env(format!("{prefix}_KEY"), "usher-key").env(format!("{prefix}_SECRET"), "usher-secret");
         }
-        command.env("RATE_LIMITER_ENABLED", "false").env("METRICS_ENABLED", "false");
+        command.env("SOCKUDO_DEFAULT_APP_MAX_CONNECTIONS", "100000").env("RATE_LIMITER_ENABLED", "false").env("METRICS_ENABLED", "false");
         Some(Self::start(name, command, port))
     }
 

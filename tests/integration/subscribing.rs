@@ -4,10 +4,9 @@ use std::net::TcpListener;
 
 use serde_json::{Value, json};
 
-use crate::harness::Fake;
 use crate::harness::cli::{Cli, Finished};
-use crate::harness::sign;
 use crate::harness::socket_server::{FakeSocketServer, Peer, SOCKET_ID, Script};
+use crate::harness::{Fake, Usher, sign};
 
 const CHANNEL: &str = "h-room-1-chat";
 
@@ -185,4 +184,28 @@ fn time_and_interruption_end_it() {
     running.wait_error("listening");
     running.interrupt();
     assert_eq!(running.finish().code, 0);
+}
+
+#[test]
+fn the_commands_meet_at_ushers_own_broker() {
+    let nobody = Fake::start();
+    let usher = Usher::start(&nobody, |setup| setup.upstream = "url = \"local\"\n".to_owned());
+    let (channel, signer) = ("private-h-room-1-chat", |cli: Cli| cli.arg("--key").arg(sign::KEY).env("USHER_SECRET", sign::SECRET));
+    let listening =
+        signer(Cli::new(&["subscribe", "--url", &format!("ws://{}", usher.gateway()), CHANNEL, channel, "presence-desk", "--count=4"])).start();
+    listening.wait_error("listening");
+    for (staff, decision) in [("Anna", "forwarded"), ("Anna", "suppressed"), ("Boris", "forwarded"), ("Anna", "forwarded")] {
+        let data = json!({ "staff_name": staff }).to_string();
+        let url = format!("http://{}", usher.gateway());
+        let sent = signer(Cli::new(&["trigger", "--app", sign::APP, "--url", &url, CHANNEL, "staff-assigned", &data])).run();
+        assert!(sent.code == 0 && sent.out.contains(&format!("usher-decision: {decision}")), "{sent:?}");
+    }
+    let url = format!("http://{}", usher.gateway());
+    let last = signer(Cli::new(&["trigger", "--app", sign::APP, "--url", &url, "presence-desk", "bell", "--also", channel])).run();
+    assert_eq!(last.code, 0, "{last:?}");
+    let heard = listening.finish();
+    assert_eq!(heard.code, 0, "{heard:?}");
+    let names: Vec<_> = heard.out.lines().filter_map(|line| line.split("  ").nth(3)).collect();
+    assert_eq!(names[..3], [r#"{"staff_name":"Anna"}"#, r#"{"staff_name":"Boris"}"#, r#"{"staff_name":"Anna"}"#], "{heard:?}");
+    assert!(heard.out.lines().last().is_some_and(|line| line.contains("  bell  {}")), "{heard:?}");
 }

@@ -72,11 +72,12 @@ pub(super) async fn open(
             let (response, switched) = handshake.accept(HeaderMap::new())?;
             let place = Arc::clone(&caller.place);
             let _detached = shared.tasks.spawn(async move {
+                // The broker itself counts and drains its connections.
+                let _place = place;
                 match switched.await {
                     Ok(client) => visit.converse(TokioIo::new(client)).await,
                     Err(error) => tracing::debug!(%error, "a client was gone before it was switched to WebSocket"),
                 }
-                drop(place);
             });
             Ok(response)
         }
