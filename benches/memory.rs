@@ -1,4 +1,5 @@
-//! What a remembered channel costs: resident memory per channel at a million channels with names of 30 bytes and identities of 12, with the system's allocator.
+//! What a remembered channel costs: resident memory per channel at a million channels with names of 30 bytes and identities of 12, with the system's
+//! allocator.
 //!
 //! `cargo bench --bench memory` prints the figure beside the goal, and fails above the limit. Linux only (`/proc/self/status`).
 #![expect(clippy::print_stdout, reason = "the figures are what this program is for")]

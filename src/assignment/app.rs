@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
+use super::Outcome;
 use super::bounds::{Bounds, Census};
 use super::machine;
 use super::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use super::{Evictions, Outcome};
 use crate::clock::{Clock, Moment};
 
-/// A span of an app's life within which nothing has touched all its channels at once. 48 bits: at a million such requests a second it lasts nine years.
+/// A span of an app's life within which nothing has touched all its channels at once. 48 bits: at a million such requests a second it lasts nine
+/// years.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub(super) struct Epoch([u16; 3]);
 
@@ -44,10 +45,11 @@ impl Around {
 /// - every claim on a channel reads epoch, then `in_flight`, then the doubt, in this order and under the channel's lock. Its ticket remembers the
 ///   epoch, and what it commits is known in that epoch only.
 ///
-/// Why no such request W goes unnoticed by a ticket T whose life it meets. If W's epoch began after T read it, then what T commits belongs to
-/// an epoch that is over. If it began before, T saw it (`Acquire` on the epoch, `Release` by W), so it also sees W's `in_flight`, which was raised before: either
-/// it counts W, and T never commits, or W has ended already. In the latter case T's `Acquire` of `in_flight` pairs with W's `Release` when it lowered
-/// it (later raises and lowerings are read-modify-writes and continue its release sequence), so T sees the doubt that W left, and never commits if it lasts.
+/// Why no such request W goes unnoticed by a ticket T whose life it meets. If W's epoch began after T read it, then what T commits belongs to an
+/// epoch that is over. If it began before, T saw it (`Acquire` on the epoch, `Release` by W), so it also sees W's `in_flight`, which was raised
+/// before: either it counts W, and T never commits, or W has ended already. In the latter case T's `Acquire` of `in_flight` pairs with W's `Release`
+/// when it lowered it (later raises and lowerings are read-modify-writes and continue its release sequence), so T sees the doubt that W left, and
+/// never commits if it lasts.
 #[derive(Debug)]
 pub struct AppMemory {
     census: Arc<Census>,
@@ -95,18 +97,6 @@ impl AppMemory {
     #[must_use]
     pub fn wide_in_flight(&self) -> usize {
         self.in_flight.load(Ordering::Relaxed)
-    }
-
-    /// Requests of all apps that wait for an equal announcement at present.
-    #[must_use]
-    pub fn waiting(&self) -> usize {
-        self.census.waiting()
-    }
-
-    /// Entries of all apps that were forgotten without being asked to.
-    #[must_use]
-    pub fn evictions(&self) -> Evictions {
-        self.census.evictions()
     }
 
     /// The app as a claim finds it. Call it with the channel's lock held, so that what the channel knows was stored before.

@@ -172,7 +172,8 @@ impl Channel {
             // The same as before (a rule that only observes forwards it all the same) is known since then.
             let unchanged = ticket.before.as_ref().filter(|before| before.assignment == *assignment && before.epoch == ticket.epoch);
             let since = unchanged.map_or(now, |before| before.since);
-            // The epoch is the claim's, not the present one: a request that may touch any channel and began in between makes it unknown by that alone.
+            // The epoch is the claim's, not the present one: a request that may touch any channel and began in between makes it unknown by that
+            // alone.
             self.known = Some(Known { assignment: assignment.clone(), since, epoch: ticket.epoch });
         }
         true

@@ -69,9 +69,10 @@ impl Assignments {
         Arc::new(Self { census: Census::new(clock, Arc::new(bounds)), registry: Mutex::new(Registry::default()) })
     }
 
-    /// Makes the memories those of `wanted`, in its order. A rule whose definition is unchanged keeps what it remembers, with the new `remember_for`. A new or changed one
-    /// begins with nothing, and its app is in doubt from now on: requests that were forwarded without a ticket in it may still be in flight. (Not at the
-    /// first configuration, before which nothing was forwarded.) Memories no longer wanted are dropped; reservations on them stay valid and change nothing.
+    /// Makes the memories those of `wanted`, in its order. A rule whose definition is unchanged keeps what it remembers, with the new `remember_for`.
+    /// A new or changed one begins with nothing, and its app is in doubt from now on: requests that were forwarded without a ticket in it may still
+    /// be in flight. (Not at the first configuration, before which nothing was forwarded.) Memories no longer wanted are dropped; reservations on
+    /// them stay valid and change nothing.
     pub fn configure(&self, wanted: &[Watch]) -> Vec<(Arc<AppMemory>, Arc<RuleMemory>)> {
         let mut registry = lock(&self.registry);
         let before = std::mem::take(&mut registry.rules).into_iter();
@@ -100,8 +101,8 @@ impl Assignments {
         registry.rules.iter().map(|(_, memory)| (Arc::clone(memory.app()), Arc::clone(memory))).collect()
     }
 
-    /// The memory of the app with this id, which need not have rules. Call it for configured apps only: it is made if there is none, and kept until a configuration without
-    /// it, and then while someone holds it.
+    /// The memory of the app with this id, which need not have rules. Call it for configured apps only: it is made if there is none, and kept until a
+    /// configuration without it, and then while someone holds it.
     #[must_use]
     pub fn app(&self, id: &str) -> Arc<AppMemory> {
         lock(&self.registry).app(&Arc::from(id), &self.census)
@@ -151,8 +152,9 @@ impl Registry {
         Arc::clone(app)
     }
 
-    /// Drops the apps that nothing but this registry knows. Nobody can take one up meanwhile: that needs the registry's lock, or a handle, which counts.
-    /// A request in flight that may touch all of an app's channels is such a handle; should the app come back, its rules are new and put it in doubt anyway.
+    /// Drops the apps that nothing but this registry knows. Nobody can take one up meanwhile: that needs the registry's lock, or a handle, which
+    /// counts. A request in flight that may touch all of an app's channels is such a handle; should the app come back, its rules are new and put it
+    /// in doubt anyway.
     fn drop_unused_apps(&mut self) {
         self.apps.retain(|_, app| Arc::strong_count(app) > 1);
     }

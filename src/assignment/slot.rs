@@ -1,5 +1,7 @@
 //! What a shard stores for one channel: a compact entry while nothing is in flight on it, the whole machine while something is.
 
+use std::time::Duration;
+
 use tokio::sync::oneshot;
 
 use super::app::{Around, Epoch};
@@ -83,7 +85,7 @@ impl Slot {
     }
 
     /// Whether no claim named it for `remember_for`.
-    pub(super) fn is_idle(&self, now: Moment, remember_for: std::time::Duration) -> bool {
+    pub(super) fn is_idle(&self, now: Moment, remember_for: Duration) -> bool {
         let seen = match self {
             Self::Resting(rest) => moment(rest.seen),
             Self::Busy(busy) => busy.seen,

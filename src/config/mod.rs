@@ -26,6 +26,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 pub use problem::{Origin, Problem, Problems};
+pub use unit::duration;
 
 use crate::pusher::App;
 use crate::rules::Rule;
@@ -131,6 +132,10 @@ impl Config {
     pub fn load(sources: &Sources) -> Result<Self, Problems> {
         let mut tree = overlay::read_file(sources.path())?;
         let mut report = report::Report::new(overlay::overlay(&mut tree, sources));
+        if sources.environment.iter().any(|(name, _)| name == overlay::CLIENT_SECRET_VARIABLE) {
+            let message = "`USHER_SECRET` is read by `usher trigger` and `usher subscribe` alone; an app's secret is set by USHER_APPS__0__SECRET.";
+            report.warnings.push(message.to_owned());
+        }
         let config = keys::read(tree, &mut report);
         Problems::check(report.problems).map(|()| config)
     }

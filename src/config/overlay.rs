@@ -15,6 +15,9 @@ use super::tree::{self, Node, Table, Value};
 /// The variable that names the file. It is no key.
 pub(super) const FILE_VARIABLE: &str = "USHER_CONFIG";
 
+/// The variable with the secret of whoever runs `usher trigger` or `usher subscribe`. It is no key either.
+pub(super) const CLIENT_SECRET_VARIABLE: &str = "USHER_SECRET";
+
 const PREFIX: &str = "USHER_";
 /// No sane file is larger; a device or a log given by mistake is not read for ever.
 const MAX_FILE: u64 = 4 * 1024 * 1024;
@@ -71,7 +74,7 @@ type Leaf = (Vec<String>, Origin, String);
 fn variables(environment: &[(String, String)], problems: &mut Vec<Problem>) -> Vec<Leaf> {
     let mut leaves = BTreeMap::new();
     for (name, value) in environment {
-        let Some(rest) = name.strip_prefix(PREFIX).filter(|_| name != FILE_VARIABLE) else { continue };
+        let Some(rest) = name.strip_prefix(PREFIX).filter(|_| name != FILE_VARIABLE && name != CLIENT_SECRET_VARIABLE) else { continue };
         let origin = Origin::Variable(name.clone());
         let path: Vec<String> = rest.split("__").map(str::to_lowercase).collect();
         if rest.to_uppercase() == *rest {

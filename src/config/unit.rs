@@ -18,7 +18,7 @@ const SIZES: [(&str, u64); 4] = [("GiB", GIB as u64), ("MiB", MIB as u64), ("KiB
 ///
 /// # Errors
 /// A sentence that names the accepted forms.
-pub(super) fn duration(text: &str) -> Result<Duration, String> {
+pub fn duration(text: &str) -> Result<Duration, String> {
     amount(text, &DURATIONS).map(Duration::from_millis).ok_or_else(|| format!("{} is not a duration. {DURATION_FORMS}", quote(text)))
 }
 

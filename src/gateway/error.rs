@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{ALLOW, CONNECTION, CONTENT_TYPE, RETRY_AFTER};
+use http::header::{ALLOW, CONNECTION, CONTENT_TYPE, RETRY_AFTER, SEC_WEBSOCKET_VERSION, UPGRADE};
 use http::{HeaderValue, Response, StatusCode};
 
 use super::Reply;
@@ -16,6 +16,9 @@ pub enum Refusal {
     /// The request breaks HTTP, or could be read in two ways.
     #[error("{0}")]
     BadRequest(&'static str),
+    /// A WebSocket handshake of another version than 13.
+    #[error("the only version of WebSocket is 13 (Sec-WebSocket-Version)")]
+    WebSocketVersion,
     /// CONNECT or TRACE.
     #[error("usher is no tunnel: CONNECT and TRACE are not served")]
     MethodNotAllowed,
@@ -80,6 +83,7 @@ impl Refusal {
     pub fn status(&self) -> StatusCode {
         match self {
             Self::BadRequest(_) | Self::BodyBroken(_) => StatusCode::BAD_REQUEST,
+            Self::WebSocketVersion => StatusCode::UPGRADE_REQUIRED,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::ExpectationFailed => StatusCode::EXPECTATION_FAILED,
             Self::TargetTooLong { .. } => StatusCode::URI_TOO_LONG,
@@ -100,6 +104,7 @@ impl Refusal {
         match self {
             Self::BadRequest(_) => "bad_request",
             Self::BodyBroken(_) => "body_broken",
+            Self::WebSocketVersion => "websocket_version",
             Self::MethodNotAllowed => "method_not_allowed",
             Self::ExpectationFailed => "expectation_failed",
             Self::TargetTooLong { .. } => "target_too_long",
@@ -121,6 +126,7 @@ impl Refusal {
         match self {
             Self::BadRequest(_)
             | Self::BodyBroken(_)
+            | Self::WebSocketVersion
             | Self::MethodNotAllowed
             | Self::ExpectationFailed
             | Self::TargetTooLong { .. }
@@ -145,6 +151,11 @@ impl Refusal {
         }
         if matches!(self, Self::Overloaded) {
             headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
+        }
+        if matches!(self, Self::WebSocketVersion) {
+            headers.insert(CONNECTION, HeaderValue::from_static("Upgrade, close"));
+            headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
+            headers.insert(SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
         }
         if matches!(self, Self::MethodNotAllowed) {
             headers.insert(ALLOW, HeaderValue::from_static("GET, HEAD, POST, PUT, DELETE, PATCH, OPTIONS"));

@@ -1,14 +1,18 @@
 //! The way through: a request comes in, is authenticated, read, decided, forwarded, settled and answered.
 //!
-//! [`Gateway::answer`] is the door. Triggers go through the six stages in `trigger`, everything else through `passthrough`.
+//! [`Gateway::answer`] is the door. Triggers go through the six stages in `trigger`, WebSocket connections through `relay`, everything else through
+//! `passthrough`.
 
 mod body;
+mod caller;
 mod decide;
 mod error;
 mod forward;
+mod handshake;
 mod headers;
 mod passthrough;
 mod plan;
+mod relay;
 mod reply;
 mod routing;
 mod screen;
@@ -21,16 +25,19 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use http::header::CONNECTION;
-use http::{HeaderValue, Request, Response};
+use http::{HeaderValue, Request, Response, StatusCode};
 use hyper::body::Incoming;
 
+use self::handshake::Handshake;
 use crate::clock::Clock;
 use crate::decisions::Decisions;
 use crate::metrics::{Metrics, OpenGuard, RequestKind};
 use crate::shutdown::{Drain, Tasks};
 use crate::upstream::Upstream;
 
+pub use caller::{Caller, Place};
 pub use error::Refusal;
+pub use relay::Relays;
 pub use reply::Reply;
 pub use routing::Routing;
 
@@ -98,37 +105,54 @@ pub struct Shared {
     pub drain: Drain,
     /// Owner of the tasks that forward and settle.
     pub tasks: Tasks,
+    /// What the relays share.
+    pub relays: Relays,
     /// Requests in flight.
     pub in_flight: AtomicUsize,
 }
 
 impl Gateway {
-    /// Answers one request. Never fails: what goes wrong is an answer, too.
-    pub async fn answer(&self, request: Request<Incoming>) -> Response<Reply> {
+    /// Answers one request of `caller`. Never fails: what goes wrong is an answer, too.
+    pub async fn answer(&self, request: Request<Incoming>, caller: &Caller) -> Response<Reply> {
         let routing = self.shared.routing.load_full();
         let (kind, answered) = match Slot::take(&self.shared, routing.limits.max_requests) {
-            Some(slot) => self.route(request, routing, slot).await,
+            Some(slot) => self.route(request, routing, caller, slot).await,
             None => (RequestKind::Refused, Err(Refusal::Overloaded)),
         };
         let mut response = answered.unwrap_or_else(|refusal| {
             self.shared.metrics.error(refusal.code());
             refusal.response()
         });
-        if self.shared.drain.has_begun() {
+        // What a client has sent behind a handshake is meant for a WebSocket: if there is none, it is not read as HTTP (threats.md WS-01).
+        let last = self.shared.drain.has_begun() || kind == RequestKind::WebSocket;
+        if last && response.status() != StatusCode::SWITCHING_PROTOCOLS {
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
         self.shared.metrics.request(kind, response.status().as_u16());
         response
     }
 
-    async fn route(&self, request: Request<Incoming>, routing: Arc<Routing>, slot: Slot) -> (RequestKind, Result<Response<Reply>, Refusal>) {
+    async fn route(
+        &self,
+        request: Request<Incoming>,
+        routing: Arc<Routing>,
+        caller: &Caller,
+        slot: Slot,
+    ) -> (RequestKind, Result<Response<Reply>, Refusal>) {
         let (mut head, body) = request.into_parts();
+        let handshake = Handshake::read(&mut head, &body);
         if let Err(refusal) = screen::head(&mut head, &body, &routing.limits) {
             return (RequestKind::Refused, Err(refusal));
         }
+        match handshake {
+            Ok(None) => {}
+            Ok(Some(handshake)) => return (RequestKind::WebSocket, relay::open(self, &routing, handshake, head, caller, slot).await),
+            Err(refusal) => return (RequestKind::Refused, Err(refusal)),
+        }
         match target::route(&head, &routing) {
             Ok(target::Route::Trigger(target)) => (RequestKind::Trigger, trigger::handle(self, &routing, target, head, body, slot).await),
-            Ok(target::Route::Other) => (RequestKind::Passthrough, passthrough::handle(self, &routing, head, body, slot).await),
+            // Boxed, as is everything rare: the future of a request is moved several times on its way.
+            Ok(target::Route::Other) => (RequestKind::Passthrough, Box::pin(passthrough::handle(self, &routing, head, body, slot)).await),
             Err(refusal) => {
                 if matches!(refusal, Refusal::UnknownApp { .. }) {
                     self.shared.metrics.unknown_app();

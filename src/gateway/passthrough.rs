@@ -6,7 +6,8 @@ use http_body::Body;
 use hyper::body::Incoming;
 
 use super::{Gateway, Refusal, Reply, Routing, Slot, body, headers};
-use crate::upstream::Payload;
+use crate::clock::Moment;
+use crate::upstream::{Answer, Failure, Payload};
 
 /// Bodies up to this many bytes are received before they are sent on: a slow caller then keeps no connection upstream busy.
 const COLLECTED: u64 = 64 * 1024;
@@ -21,20 +22,33 @@ pub(super) async fn handle(gateway: &Gateway, routing: &Routing, head: Parts, bo
     let mut head = head;
     head.version = Version::HTTP_11;
     let began = gateway.shared.clock.now();
-    let answer = gateway.upstream.send(Request::from_parts(head, payload)).await;
-    let took = gateway.shared.clock.now().since(began);
-    match answer {
-        Ok(answer) => {
-            gateway.shared.metrics.upstream_answer(answer.status().as_u16(), took);
-            let (mut head, body) = answer.into_parts();
-            headers::strip_answer(&mut head.headers);
-            head.version = Version::HTTP_11;
-            Ok(Response::from_parts(head, Reply::Stream(body)))
-        }
-        Err(failure) => {
-            gateway.shared.metrics.upstream_failure(failure.label(), took);
-            tracing::warn!(error = %failure, "upstream gave no answer to a request");
-            Err(Refusal::Upstream(failure))
-        }
+    let patience = if is_poll(head.uri.path()) { routing.limits.websocket_idle_timeout } else { gateway.upstream.timeout() };
+    match gateway.upstream.send_within(Request::from_parts(head, payload), patience).await {
+        Ok(answer) => Ok(answered(gateway, answer, began)),
+        Err(failure) => Err(failed(gateway, failure, began)),
     }
+}
+
+/// Upstream's answer to a request that went out at `began`, as it goes on: end-to-end headers, the body streamed.
+pub(super) fn answered(gateway: &Gateway, answer: Response<Answer>, began: Moment) -> Response<Reply> {
+    let shared = &gateway.shared;
+    shared.metrics.upstream_answer(answer.status().as_u16(), shared.clock.now().since(began));
+    let (mut head, body) = answer.into_parts();
+    headers::strip_answer(&mut head.headers);
+    head.version = Version::HTTP_11;
+    Response::from_parts(head, Reply::Stream(body))
+}
+
+/// What to say of a request that went out at `began` and has no answer.
+pub(super) fn failed(gateway: &Gateway, failure: Failure, began: Moment) -> Refusal {
+    let shared = &gateway.shared;
+    shared.metrics.upstream_failure(failure.label(), shared.clock.now().since(began));
+    tracing::warn!(error = %failure, "upstream gave no answer to a request");
+    Refusal::Upstream(failure)
+}
+
+/// Whether a path is that of a transport that takes WebSocket's place, whose answer begins when there is a message (pusher-protocol.md 4.8).
+fn is_poll(path: &str) -> bool {
+    let transport = path.rsplit('/').next().unwrap_or_default();
+    matches!(transport, "xhr" | "xhr_streaming" | "jsonp" | "eventsource" | "htmlfile") && !path.starts_with("/apps/")
 }

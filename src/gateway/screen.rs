@@ -2,6 +2,7 @@
 
 use http::header::{EXPECT, HOST, TRANSFER_ENCODING};
 use http::request::Parts;
+use http::uri::Authority;
 use http::{Method, Uri, Version};
 use http_body::Body;
 use hyper::body::Incoming;
@@ -21,9 +22,7 @@ pub(super) fn head(head: &mut Parts, body: &Incoming, limits: &Limits) -> Result
     if body.size_hint().lower() > limits.max_body as u64 {
         return Err(Refusal::BodyTooLarge { limit: limits.max_body });
     }
-    if let Some(expected) = head.headers.get(EXPECT)
-        && !expected.as_bytes().eq_ignore_ascii_case(b"100-continue")
-    {
+    if head.headers.get_all(EXPECT).iter().any(|expected| !expected.as_bytes().eq_ignore_ascii_case(b"100-continue")) {
         return Err(Refusal::ExpectationFailed);
     }
     head.headers = headers::end_to_end(&head.headers)?;
@@ -39,6 +38,9 @@ fn target(head: &mut Parts, limits: &Limits) -> Result<(), Refusal> {
     }
     if host.is_none() && head.version == Version::HTTP_11 {
         return Err(Refusal::BadRequest("HTTP/1.1 needs a Host header"));
+    }
+    if host.is_some_and(|host| !is_host(host.as_bytes())) {
+        return Err(Refusal::BadRequest("the Host header is not a host name or address, perhaps with a port"));
     }
     let Some(path_and_query) = head.uri.path_and_query() else {
         return Err(Refusal::BadRequest("the request target is neither a path nor a URL"));
@@ -57,6 +59,17 @@ fn target(head: &mut Parts, limits: &Limits) -> Result<(), Refusal> {
         head.uri = Uri::from(path_and_query.clone());
     }
     Ok(())
+}
+
+/// Whether `value` is a valid `Host`: empty, or a host with at most a numeric port (RFC 9112 3.2; no user, no list, no path).
+fn is_host(value: &[u8]) -> bool {
+    if value.is_empty() {
+        return true;
+    }
+    let Ok(authority) = Authority::try_from(value) else { return false };
+    let port = &authority.as_str()[authority.host().len()..];
+    let numeric = port.is_empty() || port.strip_prefix(':').is_some_and(|port| port.bytes().all(|byte| byte.is_ascii_digit()));
+    numeric && !authority.as_str().contains(['@', ','])
 }
 
 /// hyper takes any list that ends in `chunked`; what comes before it would be read differently elsewhere (threats.md H1-05).

@@ -53,7 +53,8 @@ pub(super) fn route(head: &Parts, routing: &Routing) -> Result<Route, Refusal> {
         Some((Some(id), form)) => (routing.app(id), form),
         Some((None, form)) => {
             let query = Query::parse(head.uri.query().unwrap_or_default());
-            (query.only("auth_key").and_then(|key| routing.app_with_key(key)), form)
+            let keyed = query.only("auth_key").and_then(|key| routing.app_with_key(key));
+            (keyed.or_else(|| routing.app(&named(head.uri.path()))), form)
         }
         None => return Ok(Route::Other),
     };
@@ -102,7 +103,8 @@ fn is_disguised(path: &str) -> bool {
     let lower = plain.to_ascii_lowercase();
     let mut segments: Vec<&str> = Vec::new();
     for segment in lower.split(['/', '\\']) {
-        let segment = segment.split(';').next().unwrap_or_default().trim_matches(|c: char| c.is_control() || c == ' ');
+        // A `?` or `#` here was encoded: a server that decodes first would cut there.
+        let segment = segment.split([';', '?', '#']).next().unwrap_or_default().trim_matches(|c: char| c.is_control() || c == ' ');
         match segment {
             "" | "." => {}
             ".." => drop(segments.pop()),

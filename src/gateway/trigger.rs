@@ -29,6 +29,16 @@ pub(super) struct Verified {
     pub(super) body: Bytes,
 }
 
+impl Verified {
+    /// Takes the app's present rules. A reload puts an app in doubt for as long as requests that were forwarded under its old rules may take; so a
+    /// request is judged by the new ones even if its body, or its turn, came after.
+    fn follow_reload(&mut self, shared: &Shared) {
+        if let Some(app) = shared.routing.load().app(&self.app.id) {
+            self.app = Arc::clone(app);
+        }
+    }
+}
+
 /// What the caller is told in the `usher-decision` header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Told {
@@ -58,7 +68,8 @@ pub(super) async fn handle(
 ) -> Result<Response<Reply>, Refusal> {
     let body = body::receive(body, &routing.limits).await?;
     let began = Instant::now();
-    let trigger = authenticate(&gateway.shared, target, head, body)?;
+    let mut trigger = authenticate(&gateway.shared, target, head, body)?;
+    trigger.follow_reload(&gateway.shared);
     let judgement = judge(&gateway.shared, &trigger, Patience::Waits, false);
     trigger.app.metrics.latency(began.elapsed());
     let detached = gateway.clone();
@@ -67,7 +78,7 @@ pub(super) async fn handle(
         Judgement::Forward(plan) => gateway.shared.tasks.spawn(async move { forward::run(&detached, trigger, plan, slot).await }),
         Judgement::Wait(waiter) => {
             let most = routing.limits.max_wait;
-            gateway.shared.tasks.spawn(async move { wait(&detached, trigger, waiter, most, slot).await })
+            gateway.shared.tasks.spawn(async move { Box::pin(wait(&detached, trigger, waiter, most, slot)).await })
         }
     };
     task.await.unwrap_or(Err(Refusal::Internal))
@@ -83,7 +94,7 @@ fn authenticate(shared: &Shared, target: Target, head: Parts, body: Bytes) -> Re
 }
 
 /// A duplicate of an announcement in flight: waits for its outcome and is then judged again, until it may wait no longer.
-async fn wait(gateway: &Gateway, trigger: Verified, waiter: Waiter, most: Duration, slot: Slot) -> Result<Response<Reply>, Refusal> {
+async fn wait(gateway: &Gateway, mut trigger: Verified, waiter: Waiter, most: Duration, slot: Slot) -> Result<Response<Reply>, Refusal> {
     let deadline = Instant::now() + most;
     let mut waiter = waiter;
     loop {
@@ -92,6 +103,7 @@ async fn wait(gateway: &Gateway, trigger: Verified, waiter: Waiter, most: Durati
             settled = timeout_at(deadline, waiter.settled()) => settled.map_or(Patience::Holds, |()| Patience::Waits),
             () = gateway.shared.drain.begun() => Patience::Forced,
         };
+        trigger.follow_reload(&gateway.shared);
         match judge(&gateway.shared, &trigger, patience, true) {
             Judgement::Suppress => return Ok(suppressed()),
             Judgement::Forward(plan) => return forward::run(gateway, trigger, plan, slot).await,

@@ -9,6 +9,7 @@ mod sample;
 mod tests;
 mod traffic;
 mod trigger;
+mod websocket;
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -20,6 +21,7 @@ pub use realtime::{Direction, RealtimeMetrics, SocketEnd};
 pub use sample::{Keys, Sample};
 pub use traffic::{CodeClass, OpenGuard, RequestKind};
 pub use trigger::{AppMetrics, Decision, RuleMetrics, TriggerOutcome};
+pub use websocket::{WebSocketDirection, WebSocketEnd};
 
 /// All series of this process, in a registry of their own.
 #[derive(Debug)]
@@ -28,6 +30,7 @@ pub struct Metrics {
     triggers: trigger::Families,
     traffic: traffic::Traffic,
     realtime: realtime::Families,
+    websockets: websocket::WebSockets,
     draining: IntGauge,
     reload_successful: IntGauge,
     reload_timestamp: IntGauge,
@@ -56,6 +59,7 @@ impl Metrics {
             triggers: trigger::Families::new(&registry),
             traffic: traffic::Traffic::new(&registry),
             realtime: realtime::Families::new(&registry),
+            websockets: websocket::WebSockets::new(&registry),
             draining: register(&registry, IntGauge::new("usher_draining", "1 once usher has begun to drain.")),
             reload_successful: register(&registry, IntGauge::with_opts(reload_successful)),
             reload_timestamp: register(&registry, IntGauge::with_opts(reload_timestamp)),
@@ -122,6 +126,21 @@ impl Metrics {
     /// Counts a request as in flight until the guard is dropped.
     pub fn in_flight(&self) -> OpenGuard {
         self.traffic.in_flight()
+    }
+
+    /// Counts a relayed WebSocket connection as open until the guard is dropped.
+    pub fn websocket(&self) -> OpenGuard {
+        self.websockets.open()
+    }
+
+    /// Counts a message that was relayed.
+    pub fn websocket_message(&self, direction: WebSocketDirection) {
+        self.websockets.message(direction);
+    }
+
+    /// Counts a relayed WebSocket connection that came to its end.
+    pub fn websocket_end(&self, end: WebSocketEnd) {
+        self.websockets.end(end);
     }
 
     /// Says whether usher drains.

@@ -14,6 +14,8 @@ label_enum! {
         Trigger => "trigger",
         /// Anything else that is forwarded.
         Passthrough => "passthrough",
+        /// A handshake that asked to be switched to WebSocket.
+        WebSocket => "websocket",
         /// Answered by usher with an error before anything was forwarded.
         Refused => "refused",
     }

@@ -49,12 +49,12 @@ impl<'a> Query<'a> {
     }
 
     /// Whether the query holds a parameter that a trigger may carry there instead of in its body
-    /// (`name`, `channel`, `channels`, `channels[]`, `data`, `socket_id`, `info`; any `[…]` after the key counts as an array's form).
+    /// (`name`, `channel`, `channels`, `channels[]`, `data`, `socket_id`, `info`, `batch`; any `[…]` after the key counts as an array's form).
     #[must_use]
     pub fn has_trigger_parameters(&self) -> bool {
         self.pairs.iter().any(|(key, _)| {
             let name = key.split_once('[').map_or(&**key, |(name, _)| name).trim();
-            matches!(name, "name" | "channel" | "channels" | "data" | "socket_id" | "info")
+            matches!(name, "name" | "channel" | "channels" | "data" | "socket_id" | "info" | "batch")
         })
     }
 

@@ -14,6 +14,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use arc_swap::ArcSwap;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
+use tokio::task::JoinHandle;
 
 use self::worker::{Parts, Worker};
 use crate::admin::{self, Admin};
@@ -22,7 +23,7 @@ use crate::broker::Broker;
 use crate::clock::Clock;
 use crate::config::{Config, Sources};
 use crate::decisions::Decisions;
-use crate::gateway::{Routing, Shared};
+use crate::gateway::{Relays, Routing, Shared};
 use crate::log::Logging;
 use crate::metrics::Metrics;
 use crate::shutdown::{Drain, Tasks};
@@ -65,7 +66,8 @@ pub enum StartError {
 struct Server {
     config: Config,
     sources: Sources,
-    logging: Logging,
+    /// `None`: the process logs nothing.
+    logging: Option<Logging>,
     shared: Arc<Shared>,
     assignments: Arc<Assignments>,
     /// If it is upstream.
@@ -78,17 +80,53 @@ struct Server {
     pools: Tasks,
 }
 
+/// A server that has started and listens. What it does beside serving is up to whoever holds it.
+#[derive(Debug)]
+pub struct Running {
+    server: Server,
+    workers: Vec<Worker>,
+    accepting: JoinHandle<()>,
+    listening: Listening,
+}
+
+/// Where a server listens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Listening {
+    /// The gateway's address, its port found where 0 was configured.
+    pub gateway: SocketAddr,
+    /// The operator's address, likewise.
+    pub admin: SocketAddr,
+}
+
 /// Serves until a signal says otherwise, then drains.
 ///
 /// # Errors
 /// If it cannot start. Once it serves, it ends well.
 pub async fn serve(config: Config, sources: Sources, logging: Logging) -> Result<(), StartError> {
-    let (gateway, admin) = tokio::join!(bind("server.listen", config.server.listen), bind("admin.listen", config.admin.listen));
-    let (gateway, admin) = (gateway?, admin?);
-    let server = Server::new(config, sources, logging)?;
     let mut signals = signals::Signals::new().map_err(StartError::Signals)?;
+    let running = start(config, sources, Some(logging)).await?;
+    tokio::select! {
+        () = signals.until_drain(|| running.server.reload()) => {}
+        () = running.server.keep_house() => {}
+    }
+    tokio::select! {
+        () = running.drain() => {}
+        () = signals.end_at_once() => {}
+    }
+    Ok(())
+}
+
+/// Starts a server that ends by [`Running::drain`] alone. Its memory is not swept, which is for servers that run for long: [`serve`] does it.
+///
+/// # Errors
+/// If it cannot start.
+pub async fn start(config: Config, sources: Sources, logging: Option<Logging>) -> Result<Running, StartError> {
+    let (gateway, admin) = tokio::join!(bind("server.listen", config.server.listen), bind("admin.listen", config.admin.listen));
+    let ((gateway, gateway_address), (admin, admin_address)) = (gateway?, admin?);
+    let listening = Listening { gateway: gateway_address, admin: admin_address };
+    let server = Server::new(config, sources, logging)?;
     let workers = server.start_workers()?;
-    server.tell_where(&gateway, &admin);
+    server.tell_where(listening);
     let _admin = server.operator.spawn(admin::serve(admin, server.admin(), server.operator.clone(), server.closed.clone()));
     let places = Arc::new(Semaphore::new(server.config.limits.max_connections.min(Semaphore::MAX_PERMITS)));
     let doors = workers.iter().map(|worker| worker.sockets.clone()).collect();
@@ -96,33 +134,37 @@ pub async fn serve(config: Config, sources: Sources, logging: Logging) -> Result
         let _watching = server.shared.tasks.spawn(async move { broker.run().await });
     }
     let accepting = server.shared.tasks.spawn(accept::run(gateway, places, doors, server.shared.drain.clone()));
-    tokio::select! {
-        () = signals.until_drain(|| server.reload()) => {}
-        () = server.keep_house() => {}
-    }
-    server.shared.drain.begin();
-    server.shared.metrics.set_draining(true);
-    tracing::info!(
-        period_seconds = server.config.server.drain_period.as_secs(),
-        "draining: nothing is suppressed any more, no connections are taken"
-    );
-    let drained = async {
-        let _stopped = accepting.await;
-        server.drain(workers).await;
-    };
-    tokio::select! {
-        () = drained => {}
-        () = signals.end_at_once() => {}
-    }
-    Ok(())
+    Ok(Running { server, workers, accepting, listening })
 }
 
-async fn bind(key: &'static str, address: SocketAddr) -> Result<TcpListener, StartError> {
-    TcpListener::bind(address).await.map_err(|source| StartError::Bind { key, address, source })
+impl Running {
+    /// Where it listens.
+    #[must_use]
+    pub const fn listening(&self) -> Listening {
+        self.listening
+    }
+
+    /// Takes no more connections, finishes what is under way, and ends.
+    pub async fn drain(self) {
+        let Self { server, workers, accepting, listening: _ } = self;
+        server.shared.drain.begin();
+        server.shared.metrics.set_draining(true);
+        tracing::info!(
+            period_seconds = server.config.server.drain_period.as_secs(),
+            "draining: nothing is suppressed any more, no connections are taken"
+        );
+        let _stopped = accepting.await;
+        server.drain(workers).await;
+    }
+}
+
+async fn bind(key: &'static str, address: SocketAddr) -> Result<(TcpListener, SocketAddr), StartError> {
+    let bound = TcpListener::bind(address).await.and_then(|listener| listener.local_addr().map(|address| (listener, address)));
+    bound.map_err(|source| StartError::Bind { key, address, source })
 }
 
 impl Server {
-    fn new(config: Config, sources: Sources, logging: Logging) -> Result<Self, StartError> {
+    fn new(config: Config, sources: Sources, logging: Option<Logging>) -> Result<Self, StartError> {
         let clock = Clock::start();
         let metrics = Metrics::new();
         let assignments = Assignments::new(clock, config.assignments.clone());
@@ -142,6 +184,7 @@ impl Server {
             decisions: Arc::new(Decisions::new(config.admin.decisions)),
             drain,
             tasks: Tasks::default(),
+            relays: Relays::new(config.server.drain_period),
             in_flight: AtomicUsize::new(0),
         });
         Ok(Self {
@@ -186,8 +229,8 @@ impl Server {
         })
     }
 
-    fn tell_where(&self, gateway: &TcpListener, admin: &TcpListener) {
-        let (Ok(gateway), Ok(admin)) = (gateway.local_addr(), admin.local_addr()) else { return };
+    fn tell_where(&self, listening: Listening) {
+        let Listening { gateway, admin } = listening;
         for warning in &self.config.warnings {
             tracing::warn!("{warning}");
         }
@@ -208,7 +251,7 @@ impl Server {
         loop {
             every.tick().await;
             self.assignments.sweep(self.shared.clock.now());
-            let dropped = self.logging.take_dropped();
+            let dropped = self.logging.as_ref().map_or(0, Logging::take_dropped);
             if dropped > 0 {
                 tracing::warn!(dropped, "repeated log lines were left out");
             }

@@ -36,6 +36,7 @@ pub(super) struct Phase {
 const IDLE: u8 = 0;
 const HEAD: u8 = 1;
 const BUSY: u8 = 2;
+const SWITCHED: u8 = 3;
 
 impl Phase {
     /// A head is complete: until the guard is dropped, the connection works for the caller and no deadline for reading runs.
@@ -50,9 +51,16 @@ impl Phase {
 #[derive(Debug)]
 pub(super) struct Busy(Arc<Phase>);
 
+impl Busy {
+    /// The connection speaks another protocol from now on: no deadline for requests runs on it any more.
+    pub(super) fn for_ever(&self) {
+        self.0.phase.store(SWITCHED, Ordering::Relaxed);
+    }
+}
+
 impl Drop for Busy {
     fn drop(&mut self) {
-        self.0.phase.store(IDLE, Ordering::Relaxed);
+        let _was_switched = self.0.phase.compare_exchange(BUSY, IDLE, Ordering::Relaxed, Ordering::Relaxed);
     }
 }
 

@@ -5,6 +5,7 @@ use std::net::{SocketAddr, TcpStream as StdStream};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
+use http::StatusCode;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -15,7 +16,7 @@ use tokio::time::timeout;
 
 use super::socket::{Answering, Deadlines, Phase, Timed};
 use crate::broker::Broker;
-use crate::gateway::{Gateway, Limits, Shared};
+use crate::gateway::{Caller, Gateway, Limits, Place, Shared};
 use crate::shutdown::Tasks;
 use crate::tls::{Certificate, TlsError};
 use crate::upstream::{self, Local, Remote, Upstream};
@@ -117,27 +118,26 @@ async fn work(gateway: Gateway, door: Door, mut arrivals: mpsc::Receiver<Accepte
     let _dropped = stopped.await;
 }
 
-/// Serves one connection to its end.
+/// Serves one connection until it ends or is switched to WebSocket; then whoever relays it holds its place.
 async fn welcome(gateway: Gateway, door: Door, accepted: Accepted) {
     let Door { certificate, limits } = door;
     let Accepted { stream, peer, permit } = accepted;
-    let _gauge = gateway.shared.metrics.connection();
+    let caller = Caller { ip: peer.ip(), place: Place::new(permit, gateway.shared.metrics.connection()) };
     let stream = match stream.set_nonblocking(true).and_then(|()| stream.set_nodelay(true)).and_then(|()| TcpStream::from_std(stream)) {
         Ok(stream) => stream,
         Err(error) => return tracing::debug!(%peer, %error, "a connection was gone before it was served"),
     };
     match certificate {
-        None => serve(&gateway, stream, peer, &limits).await,
+        None => serve(&gateway, stream, &caller, &limits).await,
         Some(certificate) => match timeout(limits.head_timeout, certificate.acceptor().accept(stream)).await {
-            Ok(Ok(stream)) => serve(&gateway, stream, peer, &limits).await,
+            Ok(Ok(stream)) => serve(&gateway, stream, &caller, &limits).await,
             Ok(Err(error)) => tracing::debug!(%peer, %error, "a TLS handshake failed"),
             Err(_elapsed) => tracing::debug!(%peer, "a TLS handshake did not end in time"),
         },
     }
-    drop(permit);
 }
 
-async fn serve<T>(gateway: &Gateway, stream: T, peer: SocketAddr, limits: &Limits)
+async fn serve<T>(gateway: &Gateway, stream: T, caller: &Caller, limits: &Limits)
 where
     T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
@@ -146,7 +146,13 @@ where
     let socket = TokioIo::new(Timed::new(stream, Arc::clone(&phase), deadlines));
     let service = service_fn(|request| {
         let busy = phase.busy();
-        async { Ok::<_, Infallible>(gateway.answer(request).await.map(|reply| Answering::new(reply, busy))) }
+        async {
+            let response = gateway.answer(request, caller).await;
+            if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+                busy.for_ever();
+            }
+            Ok::<_, Infallible>(response.map(|reply| Answering::new(reply, busy)))
+        }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -155,7 +161,8 @@ where
         .preserve_header_case(true)
         .max_headers(limits.max_headers)
         .max_buf_size(limits.max_head)
-        .serve_connection(socket, service);
+        .serve_connection(socket, service)
+        .with_upgrades();
     let mut connection = std::pin::pin!(connection);
     let ended = tokio::select! {
         biased;
@@ -166,6 +173,6 @@ where
         }
     };
     if let Err(error) = ended {
-        tracing::debug!(%peer, %error, "a connection ended in error");
+        tracing::debug!(peer = %caller.ip, %error, "a connection ended in error");
     }
 }

@@ -78,7 +78,8 @@ impl Remote {
                 }
             }
         }
-        let fresh = self.0.dialer.dial().await?;
+        // Boxed: a TLS handshake is large and rare, and every request's future would have to hold room for it.
+        let fresh = Box::pin(self.0.dialer.dial()).await?;
         self.0.pool.count_opened();
         match self.0.exchange(fresh, request, period).await? {
             Attempt::Answered(answer) => Ok(answer),

@@ -85,6 +85,23 @@ fn an_idle_connection_is_closed() {
 }
 
 #[test]
+fn a_caller_who_does_not_read_is_cut_off() {
+    let fake = Fake::start();
+    let usher = limited(&fake, "idle_timeout = \"300ms\"");
+    let gate = Gate::new();
+    gate.open();
+    let length = 64 << 20;
+    let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n").into_bytes();
+    fake.script([Step::Parts(head, gate, vec![b'x'; length])]);
+    let mut client = usher.client();
+    client.send(&Request::new("GET", "/download", b"").bytes());
+    fake.next_request();
+    // More than all buffers hold: upstream is rid of it only when usher gives up.
+    fake.wait_closed();
+    assert!(client.read_to_close().len() < length);
+}
+
+#[test]
 fn connections_are_bounded_and_their_places_given_back() {
     let fake = Fake::start();
     let usher = limited(&fake, "max_connections = 4");
@@ -249,6 +266,18 @@ fn requests_in_one_write_are_answered_in_order() {
     for body in &messages {
         assert_eq!(client.response().text(), *body);
     }
+}
+
+#[test]
+fn an_old_caller_is_answered_and_disconnected() {
+    let fake = Fake::start();
+    let usher = Usher::start(&fake, |_| {});
+    let request = Request::events(&announcement(CHANNEL, "A"));
+    let old = String::from_utf8(request.bytes()).unwrap().replace(" HTTP/1.1\r\n", " HTTP/1.0\r\n").replace("Connection: keep-alive\r\n", "");
+    let mut client = usher.client();
+    client.send(old.as_bytes()).response().assert_forwarded();
+    assert!(client.read_to_close().is_empty());
+    assert!(fake.next_request().request_line().ends_with(" HTTP/1.1"));
 }
 
 #[test]

@@ -4,6 +4,8 @@
 #![expect(unreachable_pub, reason = "one binary: nothing in it is public")]
 
 mod clients;
+mod command;
+mod corpus;
 mod encrypted;
 mod exempt;
 mod harness;
@@ -14,5 +16,7 @@ mod operator;
 mod outcomes;
 mod racing;
 mod rehearsal;
+mod relay;
 mod story;
+mod subscribing;
 mod tidy;

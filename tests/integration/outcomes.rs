@@ -183,6 +183,17 @@ fn the_rest_of_a_trigger_in_doubt_is_not_sent_twice() {
 }
 
 #[test]
+fn connections_are_kept_and_used_again() {
+    let fake = Fake::start();
+    let usher = Usher::start(&fake, |_| {});
+    let mut client = usher.client();
+    for staff in ["A", "B"].into_iter().cycle().take(20) {
+        client.announce(CHANNEL, staff).assert_forwarded();
+    }
+    assert_eq!((fake.count(), fake.connections()), (20, 1));
+}
+
+#[test]
 fn a_kept_connection_that_died_is_replaced() {
     let fake = Fake::start();
     let usher = Usher::start(&fake, |_| {});
@@ -237,6 +248,22 @@ fn a_caller_who_hangs_up_after_the_body_changes_nothing() {
         usher.client().announce(&channel, "A").assert_suppressed();
     }
     assert_eq!(fake.count(), 2);
+}
+
+#[test]
+fn a_caller_who_resets_after_the_body_changes_nothing() {
+    let fake = Fake::start();
+    let usher = Usher::start(&fake, |_| {});
+    let gate = Gate::new();
+    fake.script([Step::hold(&gate, Step::ok())]);
+    let request = Request::events(&announcement(CHANNEL, "A")).header("Expect", "100-continue");
+    let mut client = usher.client();
+    client.send(&request.head()).send(&request.body);
+    fake.next_request();
+    client.reset();
+    gate.open();
+    usher.client().announce(CHANNEL, "A").assert_suppressed();
+    assert_eq!(fake.count(), 1);
 }
 
 #[test]

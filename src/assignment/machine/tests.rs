@@ -181,6 +181,15 @@ fn ambiguous_is_unknown_and_in_doubt() {
 }
 
 #[test]
+fn the_old_value_does_not_come_back_when_the_doubt_ends() {
+    let mut bench = Bench::showing("A");
+    bench.announce("B", Outcome::Ambiguous);
+    bench.pass(DOUBT * 2);
+    assert!(bench.nothing_is_known(), "B may have been delivered");
+    assert_eq!(bench.claim(one("A")).1, Before::Nothing);
+}
+
+#[test]
 fn a_claim_made_in_doubt_never_commits() {
     let mut bench = Bench::new();
     bench.announce("B", Outcome::Ambiguous);

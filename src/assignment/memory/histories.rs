@@ -1,4 +1,5 @@
-//! Random histories of several channels under one memory, against a small model of the first law: what is dropped was redundant, and what is plainly redundant is dropped.
+//! Random histories of several channels under one memory, against a small model of the first law: what is dropped was redundant, and what is plainly
+//! redundant is dropped.
 
 use std::collections::HashMap;
 use std::future::Future;
@@ -263,7 +264,7 @@ impl<'a> World<'a> {
             assert!(!waits || requests.iter().any(leads), "nobody wakes who waits for {name} on {channel}");
             waits
         });
-        assert_eq!(self.memory.app().waiting(), self.waiting.len());
+        assert_eq!(self.memory.app().census().waiting(), self.waiting.len());
     }
 
     /// Once all is settled and no doubt is left, an announcement is known and the next one dropped.
@@ -284,7 +285,7 @@ impl<'a> World<'a> {
             let again = self.memory.claim(&channel.to_string(), value(Part::Person(0)), Patience::Waits, self.memory.now());
             assert!(matches!(again, Claim::Redundant { .. }), "{channel} does not heal: {again:?}");
         }
-        assert_eq!(self.memory.app().waiting(), 0);
+        assert_eq!(self.memory.app().census().waiting(), 0);
     }
 }
 

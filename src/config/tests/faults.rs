@@ -215,6 +215,14 @@ fn upstream_addresses_are_refused_with_their_reason() {
     for (key, value) in [("broker.client_events", "yes"), ("broker.queue", "15"), ("broker.cache_ttl", "0s")] {
         assert!(nothing().flag(key, value).fault().starts_with(&format!("flag: {key}\n")), "{key}");
     }
+    for (url, reason) in
+        [("https://host", "is an HTTP address"), ("ftp://host", "must be ws or wss"), ("wss://host/app", "has a path"), ("host", "no scheme")]
+    {
+        let fault = file(UPSTREAM).flag("upstream.websocket_url", url).fault();
+        assert!(fault.starts_with("flag: upstream.websocket_url\n") && fault.contains(reason), "{url}: {fault}");
+    }
+    let itself = file(UPSTREAM).flag("upstream.websocket_url", "ws://localhost:6001").fault();
+    assert!(itself.contains("relay every connection to itself"), "{itself}");
     for cluster in ["EU", "e.u", "-eu", "eu/", "api-eu.pusher.com", " "] {
         let fault = nothing().flag("upstream.cluster", cluster).fault();
         assert!(fault.contains("is not the name of a cluster"), "{cluster}: {fault}");

@@ -103,6 +103,22 @@ fn the_stronger_source_decides_between_url_and_cluster() {
 }
 
 #[test]
+fn websocket_connections_go_where_it_says_or_to_pusher_s_own_host_or_where_requests_go() {
+    let websocket = |setup: Setup| setup.accepted().upstream.websocket_url.map(|url| url.to_string());
+    assert_eq!(websocket(file(UPSTREAM)).as_deref(), Some("wss://ws-eu.pusher.com/"));
+    assert_eq!(websocket(nothing().flag("upstream.url", "https://api-mt1.pusher.com")).as_deref(), Some("wss://ws-mt1.pusher.com/"));
+    assert_eq!(websocket(file(UPSTREAM).flag("upstream.websocket_url", "ws://h:6002")).as_deref(), Some("ws://h:6002/"));
+    assert_eq!(websocket(nothing().flag("upstream.url", "http://h:6002")), None);
+}
+
+#[test]
+fn a_websocket_idle_timeout_below_the_patience_of_clients_is_warned_of() {
+    let warnings = |timeout| file(UPSTREAM).flag("limits.websocket_idle_timeout", timeout).accepted().warnings;
+    assert!(warnings("149s")[0].contains("`limits.websocket_idle_timeout` is below"), "{:?}", warnings("149s"));
+    assert_eq!(warnings("150s"), [""; 0]);
+}
+
+#[test]
 fn the_variable_names_the_file_unless_the_flag_does() {
     let (one, other) = (written(b"upstream.cluster = \"one\""), written(b"upstream.cluster = \"other\""));
     let environment = vec![("USHER_CONFIG".to_owned(), one.path().to_str().unwrap().to_owned())];

@@ -15,6 +15,16 @@ fn secrets_are_masked_where_they_are_accepted() {
     }
 }
 
+/// It belongs to `usher trigger` and `usher subscribe`, which may run in the same shell; but who set it may have meant the app's.
+#[test]
+fn the_secret_of_other_commands_is_left_alone_and_told_of() {
+    let config = file(UPSTREAM).variable("USHER_SECRET", CANARY).accepted();
+    assert_eq!(config.warnings.len(), 1);
+    assert!(config.warnings[0].contains("USHER_APPS__0__SECRET") && !config.warnings[0].contains(CANARY), "{:?}", config.warnings);
+    let without = format!("{UPSTREAM}[[apps]]\nid = \"1\"\nkey = \"k\"\n");
+    assert!(file(&without).variable("USHER_SECRET", CANARY).fault().contains("secret"), "it is no app's secret");
+}
+
 #[test]
 fn secrets_are_masked_where_they_are_refused() {
     let app = "[[apps]]\nid = \"1\"\nkey = \"k\"\n";
@@ -48,7 +58,8 @@ fn secrets_are_masked_where_they_are_refused() {
         let refused = file(text).refused();
         assert!(!format!("{refused}{refused:?}{refused:#?}").contains(CANARY), "{text}\n\n{refused}");
     }
-    for name in ["USHER_APPS", "USHER_APPS__0", "USHER_APPS__SECRET", "USHER_APPS__5__SECRET", "USHER_SECRET", "USHER_ADMIN", "USHER_UPSTREAM__URL"] {
+    for name in ["USHER_APPS", "USHER_APPS__0", "USHER_APPS__SECRET", "USHER_APPS__5__SECRET", "USHER_SECRETS", "USHER_ADMIN", "USHER_UPSTREAM__URL"]
+    {
         let refused = file("").variable(name, CANARY).refused();
         assert!(!format!("{refused}{refused:?}").contains(CANARY), "{name}\n\n{refused}");
     }

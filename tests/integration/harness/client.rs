@@ -219,6 +219,11 @@ impl Client {
         self.trigger(&super::bodies::announcement(channel, staff))
     }
 
+    /// The connection, to speak another protocol on it.
+    pub fn into_stream(self) -> TcpStream {
+        self.0
+    }
+
     /// Ends our half of the connection.
     pub fn finish_writing(&mut self) -> &mut Self {
         self.0.shutdown(Shutdown::Write).unwrap();
@@ -228,6 +233,11 @@ impl Client {
     /// Hangs up at once.
     pub fn hang_up(self) {
         let _gone = self.0.shutdown(Shutdown::Both);
+    }
+
+    /// Waits until something has arrived, and resets the connection without having read it.
+    pub fn reset(self) {
+        self.0.peek(&mut [0]).unwrap();
     }
 
     /// Reads until the peer closes (in order or by a reset), and returns what came before.

@@ -3,13 +3,16 @@
 
 pub mod admin;
 pub mod bodies;
+pub mod cli;
 pub mod client;
 pub mod fake;
 pub mod message;
 pub mod script;
 pub mod sign;
+pub mod socket_server;
 pub mod tls;
 pub mod usher;
+pub mod websocket;
 
 use std::sync::{Condvar, Mutex, MutexGuard};
 use std::time::Duration;

@@ -129,6 +129,13 @@ impl Usher {
         Admin(self.admin)
     }
 
+    /// The most memory that was ever resident, in bytes.
+    pub fn peak_memory(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+        peak.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
+    }
+
     /// A new connection to the gateway.
     pub fn client(&self) -> Client {
         Client::connect(self.gateway)

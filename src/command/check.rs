@@ -1,0 +1,29 @@
+//! `usher check`: everything that is wrong with a configuration, at once.
+
+use std::process::ExitCode;
+
+use usher::config::Config;
+
+use super::configuration::{Configuration, EX_CONFIG};
+use super::terminal::{print, say_error};
+
+/// Checks; the exit code tells whether the configuration can be used.
+///
+/// # Errors
+/// If nothing can be told.
+pub(super) fn run(configuration: Configuration) -> anyhow::Result<ExitCode> {
+    match Config::load(&configuration.sources()?) {
+        Ok(config) => {
+            for warning in &config.warnings {
+                print(format_args!("warning: {warning}"))?;
+            }
+            let (apps, rules) = (config.apps.len(), config.rules.len());
+            print(format_args!("the configuration can be used: {apps} app(s), {rules} rule(s), upstream {}", config.upstream.url))?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Err(problems) => {
+            say_error(format_args!("{problems}"));
+            Ok(ExitCode::from(EX_CONFIG))
+        }
+    }
+}

@@ -1,0 +1,55 @@
+//! The hotel's backend: signs its triggers and sends them over HTTP, to whatever it was told is its Pusher host.
+
+use std::time::Duration;
+
+use anyhow::{Context, ensure};
+use http::Uri;
+use serde_json::json;
+use usher::pusher::App;
+
+use super::story::{ANNOUNCEMENT, CHANNEL, Event};
+use crate::command::caller::Caller;
+use crate::command::credentials::{DEMO_ID, DEMO_KEY, DEMO_SECRET};
+use crate::command::trigger;
+
+/// As impatient as the most impatient of Pusher's libraries (pusher-protocol.md 1.6).
+const PATIENCE: Duration = Duration::from_secs(4);
+
+/// A backend with one Pusher host.
+#[derive(Debug)]
+pub(super) struct Backend {
+    caller: Caller,
+    app: App,
+    /// Announcements that were sent and accepted.
+    pub(super) announced: usize,
+    /// Those that the answer calls suppressed.
+    pub(super) suppressed: usize,
+}
+
+impl Backend {
+    /// A backend whose Pusher host is at `url`.
+    ///
+    /// # Errors
+    /// If that is no address.
+    pub(super) fn new(url: &Uri) -> anyhow::Result<Self> {
+        let app = App::new(DEMO_ID, DEMO_KEY, DEMO_SECRET);
+        Ok(Self { caller: Caller::new(url, None, PATIENCE)?, app, announced: 0, suppressed: 0 })
+    }
+
+    /// Triggers one event for the guest's room.
+    ///
+    /// # Errors
+    /// If it is not accepted.
+    pub(super) async fn trigger(&mut self, event: &Event) -> anyhow::Result<()> {
+        let body = json!({ "name": event.name, "channels": [CHANNEL], "data": event.data });
+        let answer = trigger::send(&self.caller, &self.app, "events", body).await.context("the backend's trigger failed")?;
+        let text = String::from_utf8_lossy(answer.body());
+        ensure!(answer.status() == 200, "the backend's trigger was answered {}: {text}", answer.status());
+        if event.name == ANNOUNCEMENT {
+            self.announced += 1;
+            let decision = answer.headers().get("usher-decision");
+            self.suppressed += usize::from(decision.is_some_and(|decision| decision == "suppressed"));
+        }
+        Ok(())
+    }
+}

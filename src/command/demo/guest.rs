@@ -1,0 +1,114 @@
+//! A guest's page: a real subscriber that keeps what it was sent.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use http::Uri;
+use serde_json::Value;
+use tokio::time::timeout;
+
+use super::story::{ANNOUNCEMENT, CHANNEL};
+use crate::command::credentials::DEMO_KEY;
+use crate::command::listener::{Address, Connection, Effect, Event, Next, Wanted};
+
+/// Longer than any event takes on one machine: met only if one is lost.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// What a guest listens to.
+pub(super) fn room() -> Wanted {
+    Wanted { channels: vec![CHANNEL.to_owned()], app: None, member: String::new() }
+}
+
+/// Something that appears on the page.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Entry {
+    /// "… joined the chat".
+    Joined(String),
+    /// A message; `from` is `None` for the guest's own.
+    Said { number: u64, from: Option<String>, text: String },
+}
+
+/// A guest whose page is open.
+#[derive(Debug)]
+pub(super) struct Guest<'a> {
+    connection: Connection<'a>,
+    unread: VecDeque<Entry>,
+    /// Whom it was told of, each time it was told.
+    pub(super) joined: Vec<String>,
+    /// How many messages it read.
+    pub(super) messages: usize,
+}
+
+impl<'a> Guest<'a> {
+    /// Connects to the host at `url` and subscribes.
+    ///
+    /// # Errors
+    /// If the subscription is not confirmed in time.
+    pub(super) async fn arrive(url: &Uri, room: &'a Wanted) -> anyhow::Result<Self> {
+        let connection = Connection::open(&Address::new(url, DEMO_KEY, None)?, room).await?;
+        let mut guest = Self { connection, unread: VecDeque::new(), joined: Vec::new(), messages: 0 };
+        timeout(PATIENCE, async {
+            while !guest.read().await? {}
+            anyhow::Ok(())
+        })
+        .await
+        .context("a guest could not subscribe")??;
+        Ok(guest)
+    }
+
+    /// What has appeared on the page, up to the message with this number.
+    ///
+    /// # Errors
+    /// If the message does not come.
+    pub(super) async fn until(&mut self, number: u64) -> anyhow::Result<Vec<Entry>> {
+        timeout(PATIENCE, self.page(number)).await.with_context(|| format!("message {number} did not reach a guest within {PATIENCE:?}"))?
+    }
+
+    async fn page(&mut self, wanted: u64) -> anyhow::Result<Vec<Entry>> {
+        let mut entries = Vec::new();
+        loop {
+            while let Some(entry) = self.unread.pop_front() {
+                let is_wanted = matches!(&entry, Entry::Said { number, .. } if *number == wanted);
+                match &entry {
+                    Entry::Joined(name) => self.joined.push(name.clone()),
+                    Entry::Said { .. } => self.messages += 1,
+                }
+                entries.push(entry);
+                if is_wanted {
+                    return Ok(entries);
+                }
+            }
+            self.read().await?;
+        }
+    }
+
+    /// Reads a frame; whether the subscription stands since.
+    async fn read(&mut self) -> anyhow::Result<bool> {
+        let mut ready = false;
+        match self.connection.next().await {
+            Next::Effects(effects) => {
+                for effect in effects {
+                    match effect {
+                        Effect::Event(event) => self.unread.push_back(entry(&event)?),
+                        Effect::Ready => ready = true,
+                        Effect::Refused(reason) => bail!("a guest was refused: {reason}"),
+                        Effect::Established(_) | Effect::Notice(_) | Effect::Send(_) => {}
+                    }
+                }
+            }
+            Next::Ended(end) => bail!("a guest lost its connection: {}", end.reason),
+        }
+        Ok(ready)
+    }
+}
+
+fn entry(event: &Event) -> anyhow::Result<Entry> {
+    let data: Value = serde_json::from_str(event.data.as_deref().unwrap_or_default()).context("a guest was sent data that is no JSON")?;
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    if event.name == ANNOUNCEMENT {
+        return Ok(Entry::Joined(text(&data["staff_name"])));
+    }
+    let from = data["staff_info"]["staff_name"].as_str().map(str::to_owned);
+    Ok(Entry::Said { number: data["id"].as_u64().context("a guest was sent a message without its number")?, from, text: text(&data["message"]) })
+}

@@ -1,0 +1,133 @@
+//! A Pusher server with nothing before it: the embedded broker on a listener of its own.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use bytes::Bytes;
+use http::header::UPGRADE;
+use http::{Request, Response, StatusCode};
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use tokio::net::{TcpListener, TcpStream};
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::handshake::server::create_response_with_body;
+use tokio_tungstenite::tungstenite::protocol::Role;
+use usher::broker::{Broker, Options, socket_config};
+use usher::clock::Clock;
+use usher::metrics::Metrics;
+use usher::pusher::App;
+use usher::shutdown::{Drain, Tasks};
+
+/// Largest body of a request in bytes: many times what the demo sends.
+const MAX_BODY: usize = 64 * 1024;
+
+/// How long its connections may take to end.
+const END: Duration = Duration::from_secs(2);
+
+/// A running server.
+#[derive(Debug)]
+pub(super) struct Plain {
+    address: SocketAddr,
+    drain: Drain,
+    tasks: Tasks,
+}
+
+impl Plain {
+    /// Serves `app` on a free port of this machine.
+    ///
+    /// # Errors
+    /// If there is none.
+    pub(super) async fn start(app: &App) -> anyhow::Result<Self> {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.context("no port can be listened on")?;
+        let address = listener.local_addr().context("no port can be listened on")?;
+        let (drain, tasks) = (Drain::default(), Tasks::default());
+        let broker = Broker::new(&Options::default(), Clock::start(), Metrics::new(), drain.clone());
+        broker.configure(std::slice::from_ref(app));
+        let door = Door { broker: Arc::clone(&broker), drain: drain.clone(), tasks: tasks.clone() };
+        let _accepting = tasks.spawn(door.accept(listener));
+        let _running = tasks.spawn(async move { broker.run().await });
+        Ok(Self { address, drain, tasks })
+    }
+
+    /// Where it listens.
+    pub(super) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Closes what is open and ends.
+    pub(super) async fn end(self) {
+        self.drain.begin();
+        self.tasks.finish(END).await;
+    }
+}
+
+/// How connections come in.
+#[derive(Debug, Clone)]
+struct Door {
+    broker: Arc<Broker>,
+    drain: Drain,
+    tasks: Tasks,
+}
+
+impl Door {
+    async fn accept(self, listener: TcpListener) {
+        loop {
+            let accepted = tokio::select! {
+                () = self.drain.begun() => return,
+                accepted = listener.accept() => accepted,
+            };
+            // One that was gone before it was accepted is no loss.
+            if let Ok((stream, _peer)) = accepted {
+                let _detached = self.tasks.spawn(self.clone().serve(stream));
+            }
+        }
+    }
+
+    async fn serve(self, stream: TcpStream) {
+        let service = service_fn(|request| async { Ok::<_, Infallible>(self.answer(request).await.map(Full::new)) });
+        let connection = http1::Builder::new().serve_connection(TokioIo::new(stream), service).with_upgrades();
+        tokio::select! {
+            // An error is a client that went away.
+            _ended = connection => {}
+            () = self.drain.begun() => {}
+        }
+    }
+
+    async fn answer(&self, mut request: Request<Incoming>) -> Response<Bytes> {
+        if request.headers().contains_key(UPGRADE) {
+            return self.switch(&mut request).unwrap_or_else(|_invalid| status(StatusCode::BAD_REQUEST));
+        }
+        let (head, body) = request.into_parts();
+        match Limited::new(body, MAX_BODY).collect().await {
+            Ok(body) => self.broker.answer(&Request::from_parts(head, body.to_bytes())),
+            Err(_too_large_or_cut) => status(StatusCode::PAYLOAD_TOO_LARGE),
+        }
+    }
+
+    /// Agrees to a WebSocket, and speaks on it once the agreement is sent.
+    fn switch(&self, request: &mut Request<Incoming>) -> anyhow::Result<Response<Bytes>> {
+        let response = create_response_with_body(request, Bytes::new)?;
+        let uri = request.uri().clone();
+        let switched = hyper::upgrade::on(request);
+        let broker = Arc::clone(&self.broker);
+        let _detached = self.tasks.spawn(async move {
+            if let Ok(stream) = switched.await {
+                let socket = WebSocketStream::from_raw_socket(TokioIo::new(stream), Role::Server, Some(socket_config())).await;
+                broker.converse(socket, &uri).await;
+            }
+        });
+        Ok(response)
+    }
+}
+
+fn status(status: StatusCode) -> Response<Bytes> {
+    let mut response = Response::new(Bytes::new());
+    *response.status_mut() = status;
+    response
+}

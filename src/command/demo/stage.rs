@@ -1,0 +1,68 @@
+//! Where the demo plays: a Pusher server alone, and one behind usher.
+
+use std::net::SocketAddr;
+
+use anyhow::{Context, anyhow};
+use http::Uri;
+use usher::config::{Config, Sources};
+use usher::pusher::App;
+use usher::server::{self, Running};
+
+use super::plain::Plain;
+use crate::command::credentials::{DEMO_ID, DEMO_KEY, DEMO_SECRET};
+
+/// A Pusher host: where a backend triggers and where guests connect.
+#[derive(Debug)]
+pub(super) struct House {
+    /// For the HTTP API.
+    pub(super) api: Uri,
+    /// For WebSockets.
+    pub(super) sockets: Uri,
+}
+
+/// The two houses, and what runs in them.
+#[derive(Debug)]
+pub(super) struct Stage {
+    /// A Pusher server.
+    pub(super) without: House,
+    /// usher, whose own broker is another one of the same kind.
+    pub(super) with: House,
+    alone: Plain,
+    usher: Running,
+}
+
+impl Stage {
+    /// Starts everything, on free ports of this machine.
+    ///
+    /// # Errors
+    /// If something does not start.
+    pub(super) async fn set() -> anyhow::Result<Self> {
+        let app = App::new(DEMO_ID, DEMO_KEY, DEMO_SECRET);
+        let alone = Plain::start(&app).await?;
+        // usher as it is without any configuration: its demo app, its broker, and the rule for announcements.
+        let sources = Sources { flags: flags(), ..Sources::default() };
+        let config = Config::load(&sources).map_err(|problems| anyhow!("the demo's configuration cannot be used: {problems}"))?;
+        let usher = server::start(config, sources, None).await.context("usher does not start")?;
+        let (without, with) = (House::at(alone.address())?, House::at(usher.listening().gateway)?);
+        Ok(Self { without, with, alone, usher })
+    }
+
+    /// Ends everything.
+    pub(super) async fn clear(self) {
+        self.usher.drain().await;
+        self.alone.end().await;
+    }
+}
+
+impl House {
+    fn at(address: SocketAddr) -> anyhow::Result<Self> {
+        let uri = |scheme: &str| format!("{scheme}://{address}").parse().context("an address makes no URL");
+        Ok(Self { api: uri("http")?, sockets: uri("ws")? })
+    }
+}
+
+fn flags() -> Vec<(String, String)> {
+    [("server.listen", "127.0.0.1:0"), ("admin.listen", "127.0.0.1:0"), ("server.workers", "1"), ("server.drain_period", "2s")]
+        .map(|(key, value)| (key.to_owned(), value.to_owned()))
+        .to_vec()
+}

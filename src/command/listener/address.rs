@@ -1,0 +1,143 @@
+//! A WebSocket to a Pusher-compatible host: name, TCP, TLS, upgrade, all within one deadline, with every limit set.
+
+use std::fmt;
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, bail, ensure};
+use http::Uri;
+use rustls::ClientConfig;
+use rustls::pki_types::ServerName;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::Error;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
+use usher::tls;
+
+use crate::command::terminal::Shown;
+
+/// The largest message that is taken, in bytes: far above what any server sends (pusher-protocol.md 1.4).
+const MAX_MESSAGE: usize = 16 * 1024 * 1024;
+const BUFFER: usize = 16 * 1024;
+
+/// Where to connect to, again and again if need be.
+#[derive(Debug, Clone)]
+pub(in crate::command) struct Address {
+    /// With path and query: `ws://127.0.0.1:6001/app/KEY?protocol=7…` (pusher-protocol.md 4.1).
+    uri: Uri,
+    /// Without the brackets of an IPv6 address.
+    host: String,
+    port: u16,
+    tls: Option<Arc<ClientConfig>>,
+}
+
+/// An open connection, over TCP or TLS.
+pub(super) type Socket = WebSocketStream<Box<dyn Stream>>;
+
+/// A byte stream of any kind.
+pub(super) trait Stream: AsyncRead + AsyncWrite + fmt::Debug + Unpin + Send {}
+
+impl<T: AsyncRead + AsyncWrite + fmt::Debug + Unpin + Send> Stream for T {}
+
+impl Address {
+    /// The address of the app with `key` on the host at `url` (ws, wss, http or https; a path goes before `/app/…`).
+    ///
+    /// # Errors
+    /// If that makes no address, or the authorities in `ca_file` cannot be used.
+    pub(in crate::command) fn new(url: &Uri, key: &str, ca_file: Option<&Path>) -> anyhow::Result<Self> {
+        let is_key = key.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b'~'));
+        ensure!(is_key && !key.is_empty(), "{key:?} is no app key");
+        let authority = url.authority().with_context(|| format!("{url} names no host: write it like ws://127.0.0.1:6001"))?;
+        ensure!(url.query().is_none(), "{url} has a query: write scheme, host and port, e.g. ws://127.0.0.1:6001");
+        let (scheme, default_port, tls) = match url.scheme_str() {
+            Some("ws" | "http") => ("ws", 80, None),
+            Some("wss" | "https") => ("wss", 443, Some(tls::client(ca_file)?)),
+            _ => bail!("the scheme of {url} is neither ws nor wss"),
+        };
+        let path = url.path().trim_end_matches('/');
+        let target = format!("{path}/app/{key}?protocol=7&client=usher&version={}&flash=false", env!("CARGO_PKG_VERSION"));
+        let uri = Uri::builder().scheme(scheme).authority(authority.clone()).path_and_query(target).build();
+        let host = authority.host().trim_start_matches('[').trim_end_matches(']').to_owned();
+        Ok(Self { uri: uri.with_context(|| format!("{url} makes no address"))?, host, port: authority.port_u16().unwrap_or(default_port), tls })
+    }
+
+    /// Host and port.
+    fn authority(&self) -> String {
+        format!("{}:{}", self.host, self.port)
+    }
+
+    /// Opens a connection.
+    ///
+    /// # Errors
+    /// If there is none within `period`.
+    pub(super) async fn open(&self, period: Duration) -> anyhow::Result<Socket> {
+        let opened = timeout(period, self.connect()).await;
+        opened.with_context(|| format!("no connection to {} within {period:?}", self.authority()))?
+    }
+
+    async fn connect(&self) -> anyhow::Result<Socket> {
+        let tcp = TcpStream::connect((self.host.as_str(), self.port)).await;
+        let tcp = tcp.and_then(|tcp| tcp.set_nodelay(true).map(|()| tcp)).with_context(|| format!("cannot connect to {}", self.authority()))?;
+        let stream: Box<dyn Stream> = match &self.tls {
+            None => Box::new(tcp),
+            Some(config) => {
+                let name = ServerName::try_from(self.host.clone()).context("no certificate can be for this host")?;
+                let stream = TlsConnector::from(Arc::clone(config)).connect(name, tcp).await;
+                Box::new(stream.with_context(|| format!("cannot agree on TLS with {}", self.authority()))?)
+            }
+        };
+        let request = self.uri.clone().into_client_request().context("the address makes no request")?;
+        let limits = WebSocketConfig::default()
+            .read_buffer_size(BUFFER)
+            .write_buffer_size(0)
+            .max_write_buffer_size(MAX_MESSAGE)
+            .max_message_size(Some(MAX_MESSAGE))
+            .max_frame_size(Some(MAX_MESSAGE));
+        match tokio_tungstenite::client_async_with_config(request, stream, Some(limits)).await {
+            Ok((socket, _answer)) => Ok(socket),
+            Err(Error::Http(answer)) => {
+                let body = answer.body().as_deref().map(|body| String::from_utf8_lossy(body).trim().to_owned()).unwrap_or_default();
+                bail!("{} opens no WebSocket: it answered {} {}", self.authority(), answer.status(), Shown(&body))
+            }
+            Err(error) => Err(error).with_context(|| format!("{} opens no WebSocket", self.authority())),
+        }
+    }
+}
+
+/// Whether an error of a socket only says that the other side has gone.
+pub(super) fn is_end(error: &Error) -> bool {
+    match error {
+        Error::ConnectionClosed | Error::AlreadyClosed => true,
+        Error::Io(error) => matches!(error.kind(), io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe | io::ErrorKind::UnexpectedEof),
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_path_of_the_protocol_is_put_behind_that_of_the_host() {
+        let uri = |url: &str| Address::new(&url.parse().unwrap(), "k", None).map(|address| (address.uri.to_string(), address.authority()));
+        let query = format!("protocol=7&client=usher&version={}&flash=false", env!("CARGO_PKG_VERSION"));
+        for (url, expected, authority) in [
+            ("ws://127.0.0.1:6001", "ws://127.0.0.1:6001/app/k", "127.0.0.1:6001"),
+            ("http://h/", "ws://h/app/k", "h:80"),
+            ("wss://ws-eu.pusher.com", "wss://ws-eu.pusher.com/app/k", "ws-eu.pusher.com:443"),
+            ("wss://h:1/prefix/", "wss://h:1/prefix/app/k", "h:1"),
+        ] {
+            assert_eq!(uri(url).unwrap(), (format!("{expected}?{query}"), authority.to_owned()));
+        }
+        for wrong in ["ftp://h", "/path", "ws://h?x=1"] {
+            assert!(uri(wrong).is_err(), "{wrong}");
+        }
+        assert!(Address::new(&"ws://h".parse().unwrap(), "k/../x", None).is_err());
+    }
+}

@@ -1,0 +1,154 @@
+//! One connection from its opening to its end: the session's frames go out, what comes is given to it, silence is asked about.
+
+use std::time::Duration;
+
+use futures_util::{SinkExt, StreamExt};
+use tokio::time::{Instant, timeout, timeout_at};
+use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::protocol::CloseFrame;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
+
+use super::address::{Address, Socket, is_end};
+use super::session::{Effect, Session, Wanted};
+use crate::command::terminal::{Shown, say_error};
+
+/// For the opening, and for a frame to go out.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// For a sign of life once it was asked for (pusher-protocol.md 4.2).
+const PONG: Duration = Duration::from_secs(30);
+
+/// A connection.
+#[derive(Debug)]
+pub(in crate::command) struct Connection<'a> {
+    socket: Socket,
+    session: Session<'a>,
+    /// When the server has been silent for too long.
+    deadline: Instant,
+    /// Whether a sign of life was asked for.
+    asked: bool,
+}
+
+/// What comes next from a connection.
+#[derive(Debug)]
+pub(in crate::command) enum Next {
+    /// What a frame led to; what was to be sent has been sent.
+    Effects(Vec<Effect>),
+    /// The connection has ended.
+    Ended(End),
+}
+
+/// How a connection ended.
+#[derive(Debug)]
+pub(in crate::command) struct End {
+    /// The close code, if the server gave one.
+    pub(in crate::command) code: Option<u16>,
+    /// Why, in words.
+    pub(in crate::command) reason: String,
+}
+
+impl End {
+    fn lost(reason: impl Into<String>) -> Self {
+        Self { code: None, reason: reason.into() }
+    }
+}
+
+impl<'a> Connection<'a> {
+    /// Connects and upgrades; nothing is subscribed yet.
+    ///
+    /// # Errors
+    /// If there is no connection in time.
+    pub(in crate::command) async fn open(address: &Address, wanted: &'a Wanted) -> anyhow::Result<Self> {
+        let socket = address.open(PATIENCE).await?;
+        Ok(Self { socket, session: Session::new(wanted), deadline: Instant::now() + PATIENCE, asked: true })
+    }
+
+    /// Waits for the next frame of the protocol.
+    ///
+    /// # Cancel safety
+    /// Not safe: a frame that was read may be lost. Whoever drops it drops the connection.
+    pub(in crate::command) async fn next(&mut self) -> Next {
+        loop {
+            let Ok(message) = timeout_at(self.deadline, read(&mut self.socket)).await else {
+                if self.asked {
+                    return Next::Ended(End { code: Some(4201), reason: "the server was silent for too long".to_owned() });
+                }
+                self.asked = true;
+                self.deadline = Instant::now() + PONG;
+                match self.send(Session::ping()).await {
+                    Ok(()) => continue,
+                    Err(end) => return Next::Ended(end),
+                }
+            };
+            match message {
+                Ok(Message::Text(text)) => match self.take(&text).await {
+                    Ok(effects) if effects.is_empty() => {}
+                    Ok(effects) => return Next::Effects(effects),
+                    Err(end) => return Next::Ended(end),
+                },
+                Ok(Message::Close(frame)) => return Next::Ended(closed(frame)),
+                Ok(_) => {}
+                Err(end) => return Next::Ended(end),
+            }
+            self.heard();
+        }
+    }
+
+    /// Says goodbye, if the other side takes it; the connection is of no use after it.
+    pub(in crate::command) async fn close(mut self) {
+        let goodbye = CloseFrame { code: CloseCode::Normal, reason: "".into() };
+        let _gone = timeout(Duration::from_secs(1), self.socket.close(Some(goodbye))).await;
+    }
+
+    /// Gives a frame to the session and sends what it wants sent; returns the rest.
+    async fn take(&mut self, text: &str) -> Result<Vec<Effect>, End> {
+        let effects = match self.session.receive(text) {
+            Ok(effects) => effects,
+            Err(error) => {
+                say_error(format_args!("usher: {}", Shown(&error.to_string())));
+                return Ok(Vec::new());
+            }
+        };
+        let mut rest = Vec::with_capacity(effects.len());
+        for effect in effects {
+            match effect {
+                Effect::Send(frame) => self.send(frame).await?,
+                effect => rest.push(effect),
+            }
+        }
+        self.heard();
+        Ok(rest)
+    }
+
+    fn heard(&mut self) {
+        self.asked = false;
+        self.deadline = Instant::now() + self.session.silence();
+    }
+
+    async fn send(&mut self, frame: String) -> Result<(), End> {
+        match timeout(PATIENCE, self.socket.send(Message::text(frame))).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(error)) => Err(End::lost(error.to_string())),
+            Err(_elapsed) => Err(End::lost("the server took no more frames")),
+        }
+    }
+}
+
+async fn read(socket: &mut Socket) -> Result<Message, End> {
+    match socket.next().await {
+        Some(Ok(message)) => Ok(message),
+        Some(Err(error)) if is_end(&error) => Err(End::lost("the connection was lost")),
+        Some(Err(error)) => Err(End::lost(error.to_string())),
+        None => Err(End::lost("the connection was closed")),
+    }
+}
+
+fn closed(frame: Option<CloseFrame>) -> End {
+    match frame {
+        Some(frame) => {
+            let code = u16::from(frame.code);
+            let reason = Shown(&frame.reason).to_string();
+            End { code: Some(code), reason: format!("the server closed the connection: {code} {reason}").trim_end().to_owned() }
+        }
+        None => End::lost("the server closed the connection"),
+    }
+}

@@ -1,0 +1,176 @@
+//! A client's side of protocol 7, without sockets: frames in; frames to send, and events to show, out (pusher-protocol.md 4).
+
+use std::time::Duration;
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use serde_json::{Value, json};
+use usher::pusher::{App, Grant};
+
+/// After this much silence a client asks whether the server is there, if the server names no shorter time (pusher-protocol.md 4.2).
+const LONGEST_SILENCE: Duration = Duration::from_secs(120);
+
+/// What to listen to, and as whom.
+#[derive(Debug, Clone)]
+pub(in crate::command) struct Wanted {
+    /// The channels' names, none twice.
+    pub(in crate::command) channels: Vec<String>,
+    /// Who signs for private and presence channels.
+    pub(in crate::command) app: Option<App>,
+    /// The member on presence channels, as the text of `{"user_id": …}`.
+    pub(in crate::command) member: String,
+}
+
+/// One connection's state.
+#[derive(Debug)]
+pub(in crate::command) struct Session<'a> {
+    wanted: &'a Wanted,
+    /// How long the server may be silent.
+    silence: Duration,
+    /// Channels that the server has not confirmed yet.
+    waiting: usize,
+}
+
+/// What a frame leads to.
+#[derive(Debug, PartialEq, Eq)]
+pub(in crate::command) enum Effect {
+    /// Send this text.
+    Send(String),
+    /// The connection stands; show the event of the protocol that says so.
+    Established(Event),
+    /// All channels are subscribed to; after this subscription's own event.
+    Ready,
+    /// Show an event of the protocol itself.
+    Notice(Event),
+    /// Show an event of a channel.
+    Event(Event),
+    /// The server refused something for good; there is no use in trying again.
+    Refused(String),
+}
+
+/// An event as it came.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in crate::command) struct Event {
+    /// Its name.
+    pub(in crate::command) name: String,
+    /// Its channel; events of the connection have none.
+    pub(in crate::command) channel: Option<String>,
+    /// The sender of a client event on a presence channel.
+    pub(in crate::command) user_id: Option<String>,
+    /// The text that was sent as data: of a JSON string its contents, of anything else its JSON.
+    pub(in crate::command) data: Option<String>,
+}
+
+/// A frame that is none of protocol 7.
+#[derive(Debug, thiserror::Error)]
+#[error("the server sent a frame that is no event: {0}")]
+pub(in crate::command) struct NoEvent(#[from] serde_json::Error);
+
+#[derive(Deserialize)]
+struct Frame<'a> {
+    event: String,
+    channel: Option<String>,
+    #[serde(borrow)]
+    user_id: Option<&'a RawValue>,
+    #[serde(borrow)]
+    data: Option<&'a RawValue>,
+}
+
+#[derive(Deserialize)]
+struct Established {
+    socket_id: String,
+    activity_timeout: Option<u64>,
+}
+
+impl<'a> Session<'a> {
+    /// A connection whose server has not spoken yet.
+    pub(in crate::command) fn new(wanted: &'a Wanted) -> Self {
+        Self { wanted, silence: LONGEST_SILENCE, waiting: wanted.channels.len() }
+    }
+
+    /// How long the server may be silent before it is asked for a sign of life.
+    pub(in crate::command) fn silence(&self) -> Duration {
+        self.silence
+    }
+
+    /// What to send to ask for one.
+    pub(in crate::command) fn ping() -> String {
+        r#"{"event":"pusher:ping","data":{}}"#.to_owned()
+    }
+
+    /// Takes in a text frame.
+    ///
+    /// # Errors
+    /// If it is no event of the protocol.
+    pub(in crate::command) fn receive(&mut self, text: &str) -> Result<Vec<Effect>, NoEvent> {
+        let frame: Frame<'_> = serde_json::from_str(text)?;
+        let event = Event { name: frame.event, channel: frame.channel, user_id: frame.user_id.map(text_of), data: frame.data.map(text_of) };
+        Ok(match event.name.as_str() {
+            "pusher:ping" => vec![Effect::Send(r#"{"event":"pusher:pong","data":{}}"#.to_owned())],
+            "pusher:pong" => Vec::new(),
+            "pusher:connection_established" => self.establish(event)?,
+            "pusher_internal:subscription_succeeded" => {
+                self.waiting = self.waiting.saturating_sub(1);
+                let ready = (self.waiting == 0).then_some(Effect::Ready);
+                std::iter::once(Effect::Notice(event)).chain(ready).collect()
+            }
+            "pusher:error" | "pusher:subscription_error" => refuse(event),
+            name if name.starts_with("pusher:") || name.starts_with("pusher_internal:") => vec![Effect::Notice(event)],
+            _ => vec![Effect::Event(event)],
+        })
+    }
+
+    fn establish(&mut self, event: Event) -> Result<Vec<Effect>, NoEvent> {
+        let Established { socket_id, activity_timeout } = serde_json::from_str(event.data.as_deref().unwrap_or_default())?;
+        let named = activity_timeout.map_or(LONGEST_SILENCE, Duration::from_secs);
+        self.silence = named.clamp(Duration::from_secs(1), LONGEST_SILENCE);
+        let subscriptions: Vec<_> = self.wanted.channels.iter().map(|channel| Effect::Send(self.wanted.subscription(channel, &socket_id))).collect();
+        Ok(std::iter::once(Effect::Established(event)).chain(subscriptions).collect())
+    }
+}
+
+impl Wanted {
+    /// The first channel that cannot be subscribed to without the app's secret, if the secret is missing.
+    pub(in crate::command) fn unsigned(&self) -> Option<&str> {
+        let guarded = |channel: &&String| channel.starts_with("private-") || channel.starts_with("presence-");
+        if self.app.is_some() { None } else { self.channels.iter().find(guarded).map(String::as_str) }
+    }
+
+    /// The frame that subscribes the connection `socket_id` to `channel`, signed where that is needed (pusher-protocol.md 4.3, 5.1).
+    fn subscription(&self, channel: &str, socket_id: &str) -> String {
+        let data = match &self.app {
+            Some(app) if channel.starts_with("presence-") => {
+                let auth = Grant::Channel { name: channel, data: Some(&self.member) }.token(app, socket_id);
+                json!({ "channel": channel, "auth": auth, "channel_data": self.member })
+            }
+            Some(app) if channel.starts_with("private-") => {
+                json!({ "channel": channel, "auth": Grant::Channel { name: channel, data: None }.token(app, socket_id) })
+            }
+            _ => json!({ "channel": channel }),
+        };
+        json!({ "event": "pusher:subscribe", "data": data }).to_string()
+    }
+}
+
+/// What an error event means: codes 4000 to 4099, and a refused subscription, stay what they are however often one tries (pusher-protocol.md 4.6).
+fn refuse(event: Event) -> Vec<Effect> {
+    let data: Value = event.data.as_deref().and_then(|data| serde_json::from_str(data).ok()).unwrap_or_default();
+    let code = data["code"].as_i64();
+    let is_final = event.name == "pusher:subscription_error" || code.is_some_and(|code| (4000..=4099).contains(&code));
+    let message = data["message"].as_str().or_else(|| data["error"].as_str()).or(event.data.as_deref()).unwrap_or("without a reason").to_owned();
+    let message = match (&event.channel, code) {
+        (Some(channel), _) => format!("the subscription to {channel} was refused: {message}"),
+        (None, Some(code)) => format!("the server reports error {code}: {message}"),
+        (None, None) => format!("the server reports an error: {message}"),
+    };
+    let refused = is_final.then_some(Effect::Refused(message));
+    std::iter::once(Effect::Notice(event)).chain(refused).collect()
+}
+
+/// The text of a JSON string, else the JSON itself.
+fn text_of(value: &RawValue) -> String {
+    serde_json::from_str(value.get()).unwrap_or_else(|_| value.get().to_owned())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,75 @@
+//! What can be asked of `usher` on a command line: one file a command, and what they share (`configuration`, `credentials`, `caller`, `listener`,
+//! `terminal`).
+
+mod caller;
+mod check;
+mod configuration;
+mod credentials;
+mod demo;
+mod healthcheck;
+mod listener;
+mod serve;
+mod subscribe;
+mod terminal;
+mod trigger;
+
+use std::process::ExitCode;
+
+use anyhow::Context;
+use clap::{Parser, Subcommand};
+
+use self::configuration::Configuration;
+
+/// A Pusher-compatible realtime gateway that announces an assignment only when it changes.
+#[derive(Debug, Parser)]
+#[command(name = "usher", version, args_conflicts_with_subcommands = true)]
+pub(crate) struct Arguments {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    serve: Configuration,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serve (also without any command).
+    Serve(Configuration),
+    /// Check the configuration, say everything that is wrong with it, and exit with 78 if anything is.
+    Check(Configuration),
+    /// Ask the usher of this configuration whether it takes traffic: exit with 0 if it does, else with 1. For containers.
+    Healthcheck(healthcheck::Healthcheck),
+    /// Play a hotel's evening in the terminal: what a guest sees without usher, and with it. Needs nothing and no network.
+    Demo(demo::Demo),
+    /// Sign an event and send it, to usher or to any Pusher-compatible host.
+    Trigger(Box<trigger::Trigger>),
+    /// Listen to channels and print what comes, from usher or from any Pusher-compatible host.
+    Subscribe(Box<subscribe::Subscribe>),
+}
+
+impl Arguments {
+    /// Does what was asked; an error is told on standard error.
+    pub(crate) fn run(self) -> ExitCode {
+        let outcome = match self.command {
+            Some(Command::Serve(configuration)) => serve::run(configuration),
+            Some(Command::Check(configuration)) => check::run(configuration),
+            Some(Command::Healthcheck(healthcheck)) => healthcheck.run(),
+            Some(Command::Demo(demo)) => demo.run(),
+            Some(Command::Trigger(trigger)) => trigger.run(),
+            Some(Command::Subscribe(subscribe)) => subscribe.run(),
+            None => serve::run(self.serve),
+        };
+        outcome.unwrap_or_else(|error| {
+            if terminal::is_gone(&error) {
+                return ExitCode::SUCCESS;
+            }
+            terminal::say_error(format_args!("usher: {error:#}"));
+            ExitCode::FAILURE
+        })
+    }
+}
+
+/// Runs `task` to its end on a runtime of its own.
+fn block_on<T>(task: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("no runtime could be made")?;
+    runtime.block_on(task)
+}

@@ -1,0 +1,201 @@
+//! `usher subscribe`: listens to channels as a browser would, and prints what comes.
+
+mod line;
+mod retry;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use clap::Args;
+use http::Uri;
+use serde_json::json;
+use tokio::time::sleep;
+use usher::config;
+use usher::pusher::App;
+
+use self::line::Line;
+use self::retry::Retry;
+use super::block_on;
+use super::credentials::{Credentials, DEMO_ID};
+use super::listener::{Address, Connection, Effect, Event, Next, Wanted};
+use super::terminal::{Shown, print, say_error};
+
+/// What to listen to. Ends on Ctrl-C, after --count events or --timeout; exit code 0 unless fewer events came than --count wanted, or the server refused.
+#[derive(Debug, Args)]
+pub(super) struct Subscribe {
+    /// usher, or any Pusher-compatible host: ws://host:port or wss://host.
+    #[arg(long, value_name = "URL", default_value = "ws://127.0.0.1:6001")]
+    url: Uri,
+    #[command(flatten)]
+    credentials: Credentials,
+    /// The channels. Those that begin with private- or presence- need the app's secret.
+    #[arg(value_name = "CHANNEL", required = true)]
+    channels: Vec<String>,
+    /// Print only events of this name; may be repeated.
+    #[arg(long, value_name = "NAME")]
+    event: Vec<String>,
+    /// End after this many events (those of the protocol itself do not count, unless --event names them).
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    count: Option<u64>,
+    /// End after this time.
+    #[arg(long, value_name = "DURATION", value_parser = config::duration)]
+    timeout: Option<Duration>,
+    /// Print a line of JSON for each event, those of the protocol itself as well.
+    #[arg(long)]
+    json: bool,
+    /// Who to be on presence channels.
+    #[arg(long, value_name = "ID", default_value = "usher-cli")]
+    user_id: String,
+    /// More certificate authorities (PEM), beside the built-in web roots.
+    #[arg(long, value_name = "FILE")]
+    ca_file: Option<PathBuf>,
+}
+
+/// How many events were printed, of how many.
+#[derive(Debug)]
+struct Printer<'a> {
+    options: &'a Subscribe,
+    printed: u64,
+}
+
+impl Subscribe {
+    /// Listens and prints.
+    ///
+    /// # Errors
+    /// If the first connection fails, or the server refuses for good.
+    pub(super) fn run(self) -> anyhow::Result<ExitCode> {
+        let address = Address::new(&self.url, &self.credentials.key, self.ca_file.as_deref())?;
+        let app = self.credentials.secret()?.map(|secret| App::new(DEMO_ID, &self.credentials.key, &secret));
+        let mut channels: Vec<String> = Vec::with_capacity(self.channels.len());
+        for channel in &self.channels {
+            if !channels.contains(channel) {
+                channels.push(channel.clone());
+            }
+        }
+        let wanted = Wanted { channels, app, member: json!({ "user_id": self.user_id }).to_string() };
+        if let Some(channel) = wanted.unsigned() {
+            self.credentials.needed_secret(&format!("the channel {channel}"))?;
+        }
+        block_on(self.until_done(&address, &wanted))
+    }
+
+    async fn until_done(&self, address: &Address, wanted: &Wanted) -> anyhow::Result<ExitCode> {
+        let mut printer = Printer { options: self, printed: 0 };
+        let interrupted = tokio::signal::ctrl_c();
+        let time = async {
+            match self.timeout {
+                Some(period) => sleep(period).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            listened = listen(address, wanted, &mut printer) => {
+                listened?;
+                return Ok(ExitCode::SUCCESS);
+            }
+            interrupted = interrupted => interrupted.context("Ctrl-C cannot be received")?,
+            () = time => {}
+        }
+        match self.count {
+            Some(count) if self.timeout.is_some() && printer.printed < count => {
+                bail!("only {} of {count} events came", printer.printed)
+            }
+            _ => Ok(ExitCode::SUCCESS),
+        }
+    }
+}
+
+/// Listens over as many connections as it takes, until enough was printed.
+async fn listen(address: &Address, wanted: &Wanted, printer: &mut Printer<'_>) -> anyhow::Result<()> {
+    let mut retry = Retry::default();
+    // A first connection that fails is a mistyped address; a later one is a server that restarts.
+    let mut opened = Connection::open(address, wanted).await.map(Some)?;
+    loop {
+        let (code, reason) = match opened.take() {
+            None => (None, "no connection yet".to_owned()),
+            Some(mut connection) => loop {
+                match connection.next().await {
+                    Next::Effects(effects) => {
+                        if printer.take(effects, &mut retry)? {
+                            connection.close().await;
+                            return Ok(());
+                        }
+                    }
+                    Next::Ended(end) => break (end.code, end.reason),
+                }
+            },
+        };
+        let retry::Next::After(pause) = retry.after(code) else { bail!("{reason}") };
+        say_error(format_args!("{reason}; connecting again in {} s", pause.as_secs()));
+        sleep(pause).await;
+        opened = match Connection::open(address, wanted).await {
+            Ok(connection) => Some(connection),
+            Err(error) => {
+                say_error(format_args!("{error:#}"));
+                None
+            }
+        };
+    }
+}
+
+impl Printer<'_> {
+    /// Prints what there is to print; whether that was enough.
+    fn take(&mut self, effects: Vec<Effect>, retry: &mut Retry) -> anyhow::Result<bool> {
+        for effect in effects {
+            match effect {
+                Effect::Established(event) => {
+                    retry.stood();
+                    self.notice(&event)?;
+                }
+                Effect::Ready => self.tell(format_args!("listening; Ctrl-C ends")),
+                Effect::Notice(event) => self.notice(&event)?,
+                Effect::Event(event) if self.wants(&event) => self.event(&event)?,
+                Effect::Event(_) | Effect::Send(_) => {}
+                Effect::Refused(message) => bail!("{}", Shown(&message)),
+            }
+            if self.options.count.is_some_and(|count| self.printed >= count) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// An event of the protocol itself: for people beside the events, for programs among them.
+    fn notice(&mut self, event: &Event) -> anyhow::Result<()> {
+        if self.options.event.contains(&event.name) {
+            return self.event(event);
+        }
+        if self.options.json {
+            if self.options.event.is_empty() {
+                print(Line::now(event).json()?)?;
+            }
+        } else {
+            self.tell(format_args!("{}", Line::now(event)));
+        }
+        Ok(())
+    }
+
+    fn wants(&self, event: &Event) -> bool {
+        self.options.event.is_empty() || self.options.event.contains(&event.name)
+    }
+
+    fn event(&mut self, event: &Event) -> anyhow::Result<()> {
+        let line = Line::now(event);
+        if self.options.json {
+            print(line.json()?)?
+        } else {
+            print(&line)?
+        }
+        self.printed += 1;
+        Ok(())
+    }
+
+    /// Tells a person how it goes; a program reads it from the events.
+    fn tell(&self, what: std::fmt::Arguments<'_>) {
+        if !self.options.json {
+            say_error(format_args!("{what}"));
+        }
+    }
+}

@@ -1,0 +1,69 @@
+//! Writing for people: standard error that cannot fail, and text from the network that cannot play with a terminal.
+
+use std::fmt::{self, Write as _};
+use std::io::{self, Write as _};
+
+/// Tells something on standard error.
+#[expect(clippy::let_underscore_must_use, reason = "when standard error is gone there is nobody left to tell")]
+pub(super) fn say_error(what: fmt::Arguments<'_>) {
+    let _ = writeln!(io::stderr().lock(), "{what}");
+}
+
+/// Whether the reader of standard output has gone (`usher subscribe … | head`): that ends a command, but is nothing wrong.
+pub(super) fn is_gone(error: &anyhow::Error) -> bool {
+    error.chain().filter_map(|cause| cause.downcast_ref::<Unwritten>()).any(|unwritten| unwritten.0.kind() == io::ErrorKind::BrokenPipe)
+}
+
+/// Writes a line to standard output at once.
+///
+/// # Errors
+/// If it cannot be written.
+pub(super) fn print(line: impl fmt::Display) -> Result<(), Unwritten> {
+    let mut out = io::stdout().lock();
+    writeln!(out, "{line}").and_then(|()| out.flush()).map_err(Unwritten)
+}
+
+/// Standard output took no more.
+#[derive(Debug, thiserror::Error)]
+#[error("standard output cannot be written")]
+pub(super) struct Unwritten(#[source] io::Error);
+
+/// Text from elsewhere as it may be shown: control characters, which could move the cursor or change a title, are spelt out.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Shown<'a>(pub(super) &'a str);
+
+impl fmt::Display for Shown<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for character in self.0.chars() {
+            if character.is_control() || is_invisible(character) {
+                write!(f, "{}", character.escape_default())?;
+            } else {
+                f.write_char(character)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Characters that change the order in which others are shown, or hide.
+const fn is_invisible(character: char) -> bool {
+    matches!(character, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_from_elsewhere_does_nothing_to_the_terminal() {
+        for (text, shown) in [
+            ("Zoë: \"hello\" 👋", "Zoë: \"hello\" 👋"),
+            ("\u{1b}[2J\u{1b}]0;owned\u{7}", "\\u{1b}[2J\\u{1b}]0;owned\\u{7}"),
+            ("a\r\nb\tc\0", "a\\r\\nb\\tc\\u{0}"),
+            ("\u{9b}31m", "\\u{9b}31m"),
+            ("abc\u{202e}fed", "abc\\u{202e}fed"),
+        ] {
+            assert_eq!(Shown(text).to_string(), shown);
+        }
+    }
+}

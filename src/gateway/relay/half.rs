@@ -1,0 +1,221 @@
+//! The two halves of a WebSocket connection, each with a tungstenite of its own: one only reads, the other only writes.
+//!
+//! A whole tungstenite answers pings and closes by itself, and a relay would then send a second pong when the far end's arrives. Here the reading
+//! half's own answers go nowhere, so that what reaches the other side is just what this side sent: pings, pongs, close codes and all.
+
+use std::future::poll_fn;
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use futures_util::{SinkExt, StreamExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, Empty, Join, ReadBuf, ReadHalf, Sink, WriteHalf};
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
+use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
+use tokio_tungstenite::tungstenite::{Error, Message, error::ProtocolError};
+
+/// What is read at once. tungstenite allocates it when it is made (its own default: 128 KiB), so it is the price of an idle connection.
+const READ_BUFFER: usize = 4 * 1024;
+/// What is written at once, but for larger messages.
+const WRITE_BUFFER: usize = 4 * 1024;
+/// A message from this size on makes buffers grow that are then to be given back.
+const LARGE: usize = 2 * READ_BUFFER;
+/// What the frames of one message may have in headers, and the control frames between them. With the message's own limit it bounds the number of
+/// its fragments, even of empty ones (threats.md WS-08).
+const OVERHEAD: u64 = 16 * 1024;
+
+/// The half that reads.
+#[derive(Debug)]
+pub(super) struct Reader<S> {
+    frames: WebSocketStream<Join<Metered<ReadHalf<S>>, Sink>>,
+    large: Option<Large>,
+    faulty: bool,
+}
+
+/// The half that writes.
+#[derive(Debug)]
+pub(super) struct Writer<S> {
+    /// Absent only while it is made anew.
+    frames: Option<WebSocketStream<Join<Empty, WriteHalf<S>>>>,
+    role: Role,
+    config: WebSocketConfig,
+    /// Something large went through since the buffer was made.
+    grown: bool,
+}
+
+/// Why no message came.
+#[derive(Debug)]
+pub(super) enum Broken {
+    /// The connection ended or broke without a close.
+    Lost(Error),
+    /// What came is against the rules or the limits, and is to be answered with this code.
+    Faulty(CloseCode, Error),
+}
+
+/// A large message that was handed out. tungstenite would use its memory again for ever; as long as it is held here, it cannot, and gets itself a
+/// small buffer as soon as what is left of the large one is used up.
+#[derive(Debug)]
+struct Large {
+    _message: Message,
+    /// Until so many bytes were read in all.
+    until: u64,
+}
+
+/// Splits a connection. `role` is ours; messages read may have `reads` bytes, those to be written `writes`.
+pub(super) async fn split<S>(socket: S, role: Role, reads: usize, writes: usize) -> (Reader<S>, Writer<S>)
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let (read, write) = tokio::io::split(socket);
+    let metered = Metered { io: read, read: 0, bound: 0, allowance: reads as u64 + OVERHEAD };
+    let reading = WebSocketConfig::default()
+        .max_message_size(Some(reads))
+        .max_frame_size(Some(reads))
+        .read_buffer_size(READ_BUFFER)
+        .write_buffer_size(0)
+        .max_write_buffer_size(1024);
+    let writing = WebSocketConfig::default()
+        .max_message_size(Some(0))
+        .max_frame_size(Some(0))
+        .read_buffer_size(0)
+        .write_buffer_size(WRITE_BUFFER)
+        .max_write_buffer_size(writes + WRITE_BUFFER + 1024);
+    let frames = WebSocketStream::from_raw_socket(tokio::io::join(metered, tokio::io::sink()), role, Some(reading)).await;
+    let mut reader = Reader { frames, large: None, faulty: false };
+    reader.allow_next();
+    let frames = WebSocketStream::from_raw_socket(tokio::io::join(tokio::io::empty(), write), role, Some(writing)).await;
+    (reader, Writer { frames: Some(frames), role, config: writing, grown: false })
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Reader<S> {
+    /// The next message.
+    ///
+    /// # Cancel safety
+    /// Dropping the future loses nothing.
+    pub(super) async fn next(&mut self) -> Result<Message, Broken> {
+        poll_fn(|context| self.poll_next(context)).await
+    }
+
+    /// The next message if it can be had without waiting.
+    pub(super) async fn next_at_once(&mut self) -> Option<Result<Message, Broken>> {
+        poll_fn(|context| match self.poll_next(context) {
+            Poll::Ready(message) => Poll::Ready(Some(message)),
+            Poll::Pending => Poll::Ready(None),
+        })
+        .await
+    }
+
+    /// Whether what comes cannot be read as messages any more.
+    pub(super) const fn is_faulty(&self) -> bool {
+        self.faulty
+    }
+
+    /// Reads and drops what comes until the other end has closed, in order or not.
+    pub(super) async fn exhaust(&mut self) {
+        while !self.faulty {
+            match self.next().await {
+                Ok(message) if !message.is_close() => {}
+                Err(Broken::Faulty(..)) => {}
+                Ok(_) | Err(Broken::Lost(_)) => return,
+            }
+        }
+        let mut scrap = [0; 512];
+        let raw = &mut self.frames.get_mut().reader_mut().io;
+        while matches!(raw.read(&mut scrap).await, Ok(1..)) {}
+    }
+
+    fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Result<Message, Broken>> {
+        let polled = self.frames.poll_next_unpin(context);
+        let read = self.frames.get_ref().reader().read;
+        if self.large.as_ref().is_some_and(|large| read >= large.until) {
+            self.large = None;
+        }
+        polled.map(|message| {
+            let message = message
+                .unwrap_or(Err(Error::ConnectionClosed))
+                .map_err(Broken::from)
+                .inspect_err(|broken| self.faulty |= matches!(broken, Broken::Faulty(..)))?;
+            self.allow_next();
+            if message.len() >= LARGE {
+                self.large = Some(Large { _message: message.clone(), until: read + 2 * READ_BUFFER as u64 });
+            }
+            Ok(message)
+        })
+    }
+
+    fn allow_next(&mut self) {
+        let metered = self.frames.get_mut().reader_mut();
+        metered.bound = metered.read + metered.allowance;
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Writer<S> {
+    /// Takes a message in, once all before it but a buffer's worth is written.
+    ///
+    /// # Errors
+    /// The connection is gone.
+    pub(super) async fn feed(&mut self, message: Message) -> Result<(), Error> {
+        self.grown |= message.len() >= LARGE;
+        self.frames.as_mut().ok_or(Error::AlreadyClosed)?.feed(message).await
+    }
+
+    /// Writes all that was taken in.
+    ///
+    /// # Errors
+    /// The connection is gone.
+    pub(super) async fn flush(&mut self) -> Result<(), Error> {
+        self.frames.as_mut().ok_or(Error::AlreadyClosed)?.flush().await?;
+        if std::mem::take(&mut self.grown)
+            && let Some(frames) = self.frames.take()
+        {
+            // Everything is written, so nothing but the large buffer is lost. There is nothing to wait for here.
+            self.frames = Some(WebSocketStream::from_raw_socket(frames.into_inner(), self.role, Some(self.config)).await);
+        }
+        Ok(())
+    }
+
+    /// Ends the connection's writing side.
+    pub(super) async fn end(&mut self) {
+        if let Some(frames) = &mut self.frames
+            && let Err(error) = frames.get_mut().shutdown().await
+        {
+            tracing::debug!(%error, "a WebSocket connection was gone before it was ended");
+        }
+    }
+}
+
+impl From<Error> for Broken {
+    fn from(error: Error) -> Self {
+        match &error {
+            Error::Capacity(_) => Self::Faulty(CloseCode::Size, error),
+            Error::Io(cause) if cause.kind() == io::ErrorKind::QuotaExceeded => Self::Faulty(CloseCode::Size, error),
+            Error::Utf8(_) => Self::Faulty(CloseCode::Invalid, error),
+            Error::Protocol(ProtocolError::ResetWithoutClosingHandshake) => Self::Lost(error),
+            Error::Protocol(_) => Self::Faulty(CloseCode::Protocol, error),
+            _ => Self::Lost(error),
+        }
+    }
+}
+
+/// Counts what is read, and fails beyond a bound that is set anew for each message.
+#[derive(Debug)]
+struct Metered<R> {
+    io: R,
+    read: u64,
+    bound: u64,
+    allowance: u64,
+}
+
+impl<R: AsyncRead + Unpin> AsyncRead for Metered<R> {
+    fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        if this.read > this.bound {
+            return Poll::Ready(Err(io::Error::new(io::ErrorKind::QuotaExceeded, "a message in too many fragments")));
+        }
+        let before = buffer.filled().len();
+        let polled = Pin::new(&mut this.io).poll_read(context, buffer);
+        this.read += (buffer.filled().len() - before) as u64;
+        polled
+    }
+}

@@ -1,0 +1,59 @@
+//! Turns: connections that have to be closed for the same reason are not closed at the same moment, or their clients would all come back at once.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+/// 2³² divided by the golden ratio: multiples of it, wrapped, are spread evenly however many there are.
+const GOLDEN: u32 = 0x9E37_79B9;
+
+/// What all relays of a process share.
+#[derive(Debug)]
+pub struct Relays {
+    opened: AtomicU32,
+    /// Over how long a drain closes its connections.
+    pub(super) waves: Duration,
+}
+
+/// One relay's place in any order of closing.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Turn(u32);
+
+impl Relays {
+    /// For a process that drains for `drain_period`: connections are closed in the first half of it, which leaves the other for goodbyes.
+    #[must_use]
+    pub fn new(drain_period: Duration) -> Self {
+        Self { opened: AtomicU32::new(0), waves: drain_period / 2 }
+    }
+
+    /// The next relay's turn. The first one's is at the very beginning.
+    pub(super) fn turn(&self) -> Turn {
+        Turn(self.opened.fetch_add(1, Ordering::Relaxed).wrapping_mul(GOLDEN))
+    }
+}
+
+impl Turn {
+    /// When in `period` it is this relay's turn.
+    pub(super) fn within(self, period: Duration) -> Duration {
+        period.mul_f64(f64::from(self.0) / (f64::from(u32::MAX) + 1.0))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn turns_are_spread_evenly_however_many_there_are() {
+        let relays = Relays::new(Duration::from_secs(20));
+        let mut turns: Vec<Duration> = Vec::new();
+        for count in 1..=1000_u32 {
+            turns.push(relays.turn().within(relays.waves));
+            let mut sorted = turns.clone();
+            sorted.sort();
+            let widest = sorted.windows(2).map(|pair| pair[1] - pair[0]).max().unwrap_or_default();
+            assert!(widest <= relays.waves * 2 / count, "{widest:?} without a close among {count}");
+        }
+        assert_eq!(turns[0], Duration::ZERO);
+        assert!(turns.iter().all(|turn| *turn < relays.waves));
+    }
+}

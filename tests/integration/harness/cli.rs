@@ -1,0 +1,131 @@
+//! The `usher` command as a person or a script runs it.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::thread;
+
+use serde_json::Value;
+
+use super::Watched;
+
+/// A command line in the making. Nothing is inherited from the environment.
+#[derive(Debug)]
+pub struct Cli {
+    command: Command,
+    input: Vec<u8>,
+}
+
+/// A command that runs. Killed when dropped.
+#[derive(Debug)]
+pub struct Running {
+    child: Child,
+    out: Arc<Watched<Output>>,
+    err: Arc<Watched<Output>>,
+}
+
+/// What a command left behind.
+#[derive(Debug)]
+pub struct Finished {
+    pub code: i32,
+    pub out: String,
+    pub err: String,
+}
+
+#[derive(Debug, Default)]
+struct Output {
+    lines: Vec<String>,
+    ended: bool,
+}
+
+impl Cli {
+    pub fn new(arguments: &[&str]) -> Self {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_usher"));
+        command.args(arguments).env_clear().stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        Self { command, input: Vec::new() }
+    }
+
+    #[must_use]
+    pub fn arg(mut self, argument: &str) -> Self {
+        self.command.arg(argument);
+        self
+    }
+
+    #[must_use]
+    pub fn env(mut self, name: &str, value: &str) -> Self {
+        self.command.env(name, value);
+        self
+    }
+
+    /// What it reads from standard input.
+    #[must_use]
+    pub fn input(mut self, input: &str) -> Self {
+        input.as_bytes().clone_into(&mut self.input);
+        self
+    }
+
+    pub fn start(mut self) -> Running {
+        let mut child = self.command.spawn().unwrap();
+        let mut stdin = child.stdin.take().unwrap();
+        let input = self.input;
+        // A command that does not read its input is free to end without it.
+        thread::spawn(move || stdin.write_all(&input));
+        let (out, err) = (watch(child.stdout.take().unwrap()), watch(child.stderr.take().unwrap()));
+        Running { child, out, err }
+    }
+
+    /// Runs it to its end.
+    pub fn run(self) -> Finished {
+        self.start().finish()
+    }
+}
+
+fn watch(pipe: impl Read + Send + 'static) -> Arc<Watched<Output>> {
+    let output = Arc::new(Watched::<Output>::default());
+    let seen = Arc::clone(&output);
+    thread::spawn(move || {
+        for line in BufReader::new(pipe).lines().map_while(Result::ok) {
+            seen.change(|output| output.lines.push(line));
+        }
+        seen.change(|output| output.ended = true);
+    });
+    output
+}
+
+impl Running {
+    /// Waits for a line on standard error that contains `text`.
+    pub fn wait_error(&self, text: &str) {
+        let seen = self.err.wait(|output| output.lines.iter().any(|line| line.contains(text)).then_some(()));
+        assert!(seen.is_some(), "{text:?} was not told: {self:?}");
+    }
+
+    pub fn interrupt(&self) {
+        let status = Command::new("kill").arg("-INT").arg(self.child.id().to_string()).status().unwrap();
+        assert!(status.success());
+    }
+
+    /// Waits for its end.
+    pub fn finish(mut self) -> Finished {
+        for output in [&self.out, &self.err] {
+            assert!(output.wait(|output| output.ended.then_some(())).is_some(), "the command did not end: {self:?}");
+        }
+        let code = self.child.wait().unwrap().code().unwrap_or(-1);
+        let text = |output: &Watched<Output>| output.lock().lines.join("\n");
+        Finished { code, out: text(&self.out), err: text(&self.err) }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _gone = self.child.kill();
+        let _status = self.child.wait();
+    }
+}
+
+impl Finished {
+    /// The lines of standard output, each as JSON.
+    pub fn json(&self) -> Vec<Value> {
+        let parse = |line: &str| serde_json::from_str(line).unwrap_or_else(|error| panic!("{line:?} is not JSON ({error}): {self:?}"));
+        self.out.lines().map(parse).collect()
+    }
+}
