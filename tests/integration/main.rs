@@ -3,6 +3,8 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 #![expect(unreachable_pub, reason = "one binary: nothing in it is public")]
 
+mod autobahn;
+mod browsers;
 mod clients;
 mod command;
 mod corpus;
@@ -15,8 +17,10 @@ mod model;
 mod operator;
 mod outcomes;
 mod racing;
+mod readme;
 mod rehearsal;
 mod relay;
 mod story;
 mod subscribing;
 mod tidy;
+mod upstreams;
