@@ -1,4 +1,4 @@
-//! What a remembered channel costs: resident memory per channel at a million channels with names of 30 bytes and identities of 12, with the system's
+//! What a remembered channel costs: resident memory per channel at a million channels with names of 30 bytes and identities of 12, with usher's
 //! allocator.
 //!
 //! `cargo bench --bench memory` prints the figure beside the goal, and fails above the limit. Linux only (`/proc/self/status`).
@@ -10,6 +10,9 @@ use std::time::Duration;
 
 use usher::assignment::{AppMemory, Assignment, Bounds, Claim, Outcome, Patience, RuleMemory, Value};
 use usher::clock::Clock;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 const CHANNELS: usize = 1_000_000;
 /// Bytes per channel that the memory should need.

@@ -12,7 +12,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tracing::callsite::Identifier;
 use tracing::{Event, Level, Subscriber};
-use tracing_appender::non_blocking::WorkerGuard;
+use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::filter::ParseError;
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
 use tracing_subscriber::registry::LookupSpan;
@@ -24,6 +24,8 @@ use crate::config::{Log, LogFormat};
 /// The same line may be written this often in one [`WINDOW`].
 const LINES: u32 = 20;
 const WINDOW: Duration = Duration::from_secs(1);
+/// Lines that may wait to be written; more are dropped.
+const WAITING: usize = 8192;
 
 /// The logs of the process; dropped, what is still unwritten is written.
 #[derive(Debug)]
@@ -40,7 +42,7 @@ impl Logging {
     pub fn start(options: &Log) -> Result<Self, ParseError> {
         // hyper's own warnings are about callers, who write what they like.
         let filter = EnvFilter::try_new(&options.level)?;
-        let (writer, guard) = tracing_appender::non_blocking(std::io::stderr());
+        let (writer, guard) = NonBlockingBuilder::default().buffered_lines_limit(WAITING).finish(std::io::stderr());
         let dropped = Arc::new(AtomicU64::new(0));
         let throttle = Throttle { dropped: Arc::clone(&dropped), windows: Mutex::default() };
         let registry = tracing_subscriber::registry().with(filter).with(throttle);

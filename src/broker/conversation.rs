@@ -23,7 +23,7 @@ use crate::pusher::ErrorCode;
 /// The largest message of a client: 10 KiB of data, with room for escapes.
 const MAX_MESSAGE: usize = 64 * 1024;
 /// What is read at once; allocated for every connection.
-const READ_BUFFER: usize = 4 * 1024;
+const READ_BUFFER: usize = 2 * 1024;
 /// What is written at once: messages that wait together go out together.
 const WRITE_BUFFER: usize = 8 * 1024;
 /// More than one batch and the largest frame, the members of a full presence channel.

@@ -43,6 +43,11 @@ fn greet(config: &Config) -> anyhow::Result<()> {
     print("point a backend here, e.g. with pusher-http-python:")?;
     let (ip, port) = (listen.ip(), listen.port());
     print(format_args!("  pusher.Pusher(app_id=\"{id}\", key=\"{key}\", secret=\"…\", host=\"{ip}\", port={port}, ssl={ssl})"))?;
+    print("and a browser, with pusher-js:")?;
+    let tls = config.server.tls.is_some();
+    print(format_args!(
+        "  new Pusher(\"{key}\", {{ cluster: \"\", wsHost: \"{ip}\", wsPort: {port}, wssPort: {port}, forceTLS: {tls}, enabledTransports: [\"ws\"] }})"
+    ))?;
     print(format_args!("what usher decides: http://{}/decisions   metrics: http://{}/metrics", config.admin.listen, config.admin.listen))?;
     Ok(())
 }

@@ -63,7 +63,9 @@ impl Local {
 
     /// The visit of a client that asked for a WebSocket at `target`.
     pub fn visit(&self, target: &Uri) -> Visit {
-        Visit { broker: Arc::clone(&self.broker), target: target.clone() }
+        // A copy: the target as received is a part of the buffer of its request, and would keep all of that for as long as the client stays.
+        let copied = target.to_string().parse().unwrap_or_else(|_unlikely| target.clone());
+        Visit { broker: Arc::clone(&self.broker), target: copied }
     }
 }
 

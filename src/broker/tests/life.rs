@@ -1,0 +1,172 @@
+//! How connections end: by silence, by slowness, by the server's end.
+
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
+use tokio::time::Instant;
+use tokio_tungstenite::tungstenite::protocol::Role;
+
+use super::*;
+
+#[tokio::test(start_paused = true)]
+async fn a_silent_client_is_asked_and_then_closed() {
+    let server = Server::start(&plain()).await;
+    let (near, far) = duplex(64 * 1024);
+    let mut client = WebSocketStream::from_raw_socket(near, Role::Client, None).await;
+    let served = WebSocketStream::from_raw_socket(far, Role::Server, Some(socket_config())).await;
+    let broker = Arc::clone(&server.broker);
+    let _served = server.tasks.spawn(async move { broker.converse(served, &Uri::from_static(TARGET)).await });
+    let began = Instant::now();
+    let mut heard = async || client.next().await.unwrap().unwrap();
+    assert!(heard().await.to_text().unwrap().contains("connection_established"));
+    assert!(heard().await.to_text().unwrap().contains("pusher:ping"));
+    assert_eq!(began.elapsed().as_secs(), 120);
+    let Message::Close(Some(frame)) = heard().await else { panic!() };
+    assert_eq!((u16::from(frame.code), began.elapsed().as_secs()), (4201, 150));
+    server.quiet().await;
+    assert_eq!(server.metric(r#"usher_ws_closed_total{reason="silent"}"#), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn any_sign_of_life_counts() {
+    let server = Server::start(&plain()).await;
+    let (near, far) = duplex(64 * 1024);
+    let mut client = WebSocketStream::from_raw_socket(near, Role::Client, None).await;
+    let served = WebSocketStream::from_raw_socket(far, Role::Server, Some(socket_config())).await;
+    let broker = Arc::clone(&server.broker);
+    let _served = server.tasks.spawn(async move { broker.converse(served, &Uri::from_static(TARGET)).await });
+    let _greeting = client.next().await;
+    for sign in [Message::text(r#"{"event":"pusher:pong"}"#), Message::Ping("".into()), Message::Pong("".into()), Message::text("nonsense")] {
+        let (began, is_ping) = (Instant::now(), sign.is_ping());
+        client.send(sign).await.unwrap();
+        loop {
+            let heard = client.next().await.unwrap().unwrap();
+            if heard.to_text().unwrap_or_default().contains("pusher:ping") {
+                break;
+            }
+            assert!(is_ping || heard.to_text().unwrap().contains("pusher:error"), "{heard:?}");
+        }
+        assert_eq!(began.elapsed().as_secs(), 120);
+    }
+}
+
+/// `threats.md` 2.6: a reader that is too slow costs nobody else anything, and is closed.
+#[tokio::test]
+async fn a_slow_reader_is_closed_and_the_others_hear_everything() {
+    let server = Server::start(&Options { queue: 64, ..plain() }).await;
+    let (mut slow, mut quick) = (server.client().await, server.client().await);
+    slow.subscribe("c", None).await;
+    quick.subscribe("c", None).await;
+    let large = "x".repeat(10_000);
+    let mut sent = 0;
+    while server.metric(r#"usher_broker_slow_readers_total{app="1001"}"#) == 0 {
+        server.trigger("c", &sent.to_string(), &large);
+        assert_eq!(quick.hear().await["event"], sent.to_string());
+        sent += 1;
+        assert!(sent < 100_000, "a reader that does not read is never closed");
+    }
+    server.trigger("c", "last", "{}");
+    assert_eq!(quick.hear_event().await, "last");
+    assert_eq!(server.metric(r#"usher_ws_connections{app="1001"}"#), 1);
+    // What it had not read is lost, and no gap is to be seen in what it had.
+    let mut next = 0;
+    while let Some(Ok(message)) = slow.socket.next().await {
+        match message {
+            Message::Text(text) => {
+                let heard: Value = serde_json::from_str(&text).unwrap();
+                assert_eq!(heard["event"], next.to_string());
+                next += 1;
+            }
+            Message::Close(frame) => assert_eq!(u16::from(frame.unwrap().code), 4100),
+            other => panic!("{other:?}"),
+        }
+    }
+    assert!(next < sent);
+}
+
+/// `threats.md` WS-09: a client that pings and never reads is bounded, too.
+#[tokio::test]
+async fn pings_without_reading_come_to_an_end() {
+    let server = Server::start(&plain()).await;
+    let mut stream = server.connect().await;
+    frames::handshake(&mut stream).await;
+    let pings = frames::masked(0x89, &[0; 125]).repeat(100);
+    // The server stops taking them: it closes.
+    for _ in 0..1_000_000 / 100 {
+        if stream.write_all(&pings).await.is_err() {
+            break;
+        }
+    }
+    drop(stream);
+    server.quiet().await;
+    assert_eq!(server.metric(r#"usher_ws_closed_total{reason="slow_reader"}"#), 1);
+}
+
+#[tokio::test]
+async fn a_client_that_breaks_off_is_forgotten() {
+    let server = Server::start(&plain()).await;
+    let mut client = server.client().await;
+    client.subscribe("c", None).await;
+    assert_eq!(server.metric(r#"usher_broker_channels{app="1001"}"#), 1);
+    drop(client);
+    server.quiet().await;
+    for series in [r#"usher_ws_connections{app="1001"}"#, r#"usher_broker_channels{app="1001"}"#] {
+        assert_eq!(server.metric(series), 0);
+    }
+    assert_eq!(server.metric(r#"usher_ws_closed_total{reason="lost"}"#), 1);
+    assert_eq!(server.metric(r#"usher_ws_messages_total{app="1001",direction="in"}"#), 1);
+    assert_eq!(server.metric(r#"usher_ws_messages_total{app="1001",direction="out"}"#), 2);
+}
+
+#[tokio::test]
+async fn draining_closes_everybody_and_lets_nobody_in() {
+    let server = Server::start(&plain()).await;
+    let mut clients = Vec::new();
+    for _ in 0..300 {
+        clients.push(server.client().await);
+    }
+    let broker = Arc::clone(&server.broker);
+    let running = server.tasks.spawn(async move { broker.run().await });
+    server.drain.begin();
+    for client in &mut clients {
+        assert_eq!(client.hear_close().await, (vec![], 4200));
+    }
+    running.await.unwrap();
+    assert_eq!(server.visit(TARGET).await.hear_close().await.1, 4200);
+    drop(clients);
+    server.quiet().await;
+    assert_eq!(server.metric(r#"usher_ws_closed_total{reason="reconnect"}"#), 301);
+}
+
+/// More connections than one wave: the later ones are closed later.
+#[tokio::test(start_paused = true)]
+async fn draining_goes_in_waves() {
+    let server = Server::start(&plain()).await;
+    let connections: Vec<_> = (0..WAVE * 3).map(|_| server.broker.establish(&Uri::from_static(TARGET)).unwrap()).collect();
+    let broker = Arc::clone(&server.broker);
+    let _running = server.tasks.spawn(async move { broker.run().await });
+    let ending = || connections.iter().filter(|connection| connection.mailbox().is_ending()).count();
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    assert_eq!(ending(), 0);
+    server.drain.begin();
+    let mut seen = Vec::new();
+    for _ in 0..3 {
+        tokio::time::sleep(WAVE_PAUSE).await;
+        seen.push(ending());
+    }
+    assert_eq!(seen, [WAVE, WAVE * 2, WAVE * 3]);
+}
+
+#[tokio::test]
+async fn what_follows_a_close_is_not_heard() {
+    let server = Server::start(&plain()).await;
+    let mut stream = server.connect().await;
+    frames::handshake(&mut stream).await;
+    let message = frames::masked(0x81, br#"{"event":"pusher:ping"}"#);
+    stream.write_all(&[frames::masked(0x88, &1000_u16.to_be_bytes()), message].concat()).await.unwrap();
+    let mut rest = Vec::new();
+    stream.read_to_end(&mut rest).await.unwrap();
+    assert!(rest.ends_with(&[0x88, 2, 3, 232]), "{rest:?}");
+    server.quiet().await;
+    assert_eq!(server.metric(r#"usher_ws_messages_total{app="1001",direction="in"}"#), 0);
+}
