@@ -68,8 +68,10 @@ impl Server {
         };
         let port = free_port();
         let mut command = Command::new(binary);
-        command.env("PORT", port.to_string()).env("HOST", "127.0.0.1");
-        for prefix in ["SOCKUDO_DEFAULT_APP", "SOKETI_DEFAULT_APP", "DEFAULT_APP"] {
+        for prefix in ["", "PUSHER_"] {
+            command.env(format!("{prefix}PORT"), port.to_string()).env(format!("{prefix}HOST"), "127.0.0.1");
+        }
+        for prefix in ["SOCKUDO_DEFAULT_APP", "PUSHER_DEFAULT_APP"] {
             command.env(format!("{prefix}_ID"), "1001").env(format!("{prefix}_KEY"), "usher-key").env(format!("{prefix}_SECRET"), "usher-secret");
         }
         command.env("SOCKUDO_DEFAULT_APP_MAX_CONNECTIONS", "100000").env("RATE_LIMITER_ENABLED", "false").env("METRICS_ENABLED", "false");
