@@ -223,9 +223,9 @@ impl Close {
     const fn end(&self) -> SocketEnd {
         match self {
             Self::Code(ErrorCode::PongTimeout) => SocketEnd::Silent,
+            Self::Code(ErrorCode::Reconnect) => SocketEnd::Reconnect,
             Self::Code(code) => match code.number() {
                 4100..=4199 => SocketEnd::Busy,
-                4200..=4299 => SocketEnd::Reconnect,
                 _ => SocketEnd::Refused,
             },
             Self::SlowReader => SocketEnd::SlowReader,

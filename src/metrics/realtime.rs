@@ -21,9 +21,9 @@ label_enum! {
         SlowReader => "slow_reader",
         /// Closed with a code of 4000 to 4099: not to come back.
         Refused => "refused",
-        /// Closed with a code of 4100 to 4199: to come back after a pause.
+        /// Closed for want of a place: to come back after a pause.
         Busy => "busy",
-        /// Closed with a code of 4200 to 4299 but 4201: to come back at once.
+        /// Closed because the server goes away: to come back after a pause.
         Reconnect => "reconnect",
         /// No sign of life in time.
         Silent => "silent",

@@ -3,7 +3,9 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 #![expect(unreachable_pub, reason = "one binary: nothing in it is public")]
 
+mod autobahn;
 mod broker;
+mod browsers;
 mod clients;
 mod command;
 mod corpus;
@@ -16,8 +18,10 @@ mod model;
 mod operator;
 mod outcomes;
 mod racing;
+mod readme;
 mod rehearsal;
 mod relay;
 mod story;
 mod subscribing;
 mod tidy;
+mod upstreams;

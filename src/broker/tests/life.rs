@@ -129,10 +129,10 @@ async fn draining_closes_everybody_and_lets_nobody_in() {
     let running = server.tasks.spawn(async move { broker.run().await });
     server.drain.begin();
     for client in &mut clients {
-        assert_eq!(client.hear_close().await, (vec![], 4200));
+        assert_eq!(client.hear_close().await, (vec![], 4100));
     }
     running.await.unwrap();
-    assert_eq!(server.visit(TARGET).await.hear_close().await.1, 4200);
+    assert_eq!(server.visit(TARGET).await.hear_close().await.1, 4100);
     drop(clients);
     server.quiet().await;
     assert_eq!(server.metric(r#"usher_ws_closed_total{reason="reconnect"}"#), 301);

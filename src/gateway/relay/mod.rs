@@ -258,11 +258,11 @@ impl Ended {
             (Self::Faulty(faulty, code), Side::Upstream) if *faulty == side => Some(Some(close(*code, ""))),
             (_, Side::Upstream) => Some(Some(close(CloseCode::Away, ""))),
             (Self::Faulty(Side::Client, code), Side::Client) => Some(Some(close(*code, ""))),
-            // Whoever comes back now meets another usher, but the same upstream.
+            // A drain is mostly a restart: pusher-js that came back at once, to a port where nobody listens yet, would stay away for 15 seconds.
             (Self::Lost(_) | Self::Faulty(..), Side::Client) if draining => Some(Some(close(BACK_OFF.into(), "upstream is gone"))),
             (Self::Lost(_) | Self::Faulty(..), Side::Client) => Some(Some(close(RECONNECT.into(), "upstream is gone"))),
             (Self::Idle, Side::Client) => Some(Some(close(RECONNECT.into(), "nothing was sent for too long"))),
-            (Self::Drained, Side::Client) => Some(Some(close(RECONNECT.into(), "the server restarts"))),
+            (Self::Drained, Side::Client) => Some(Some(close(BACK_OFF.into(), "the server restarts"))),
         }
     }
 }

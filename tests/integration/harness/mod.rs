@@ -1,12 +1,16 @@
 //! The language of the tests: a real `usher` process, a fake upstream that records raw bytes, a raw client, and signing of our own.
 //! Nothing here is built from usher's code, so that a mistake there cannot hide itself here.
 
+pub mod actor;
 pub mod admin;
+pub mod backend;
 pub mod bodies;
 pub mod cli;
 pub mod client;
 pub mod fake;
+pub mod guest;
 pub mod message;
+pub mod pusher;
 pub mod script;
 pub mod sign;
 pub mod socket_server;
@@ -17,8 +21,11 @@ pub mod websocket;
 use std::sync::{Condvar, Mutex, MutexGuard};
 use std::time::Duration;
 
+pub use backend::Backend;
 pub use client::{Client, Request, Response};
 pub use fake::{Fake, Recorded};
+pub use guest::Guest;
+pub use pusher::Pusher;
 pub use script::{Gate, Step};
 pub use usher::{Setup, Usher};
 

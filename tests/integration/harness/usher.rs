@@ -35,10 +35,15 @@ pub struct Setup {
 impl Setup {
     /// Before `fake`: one app (pusher-protocol.md 8.1) and the rule of design 4.
     pub fn before(fake: &Fake) -> Self {
+        Self::before_url(&format!("http://{}", fake.address()))
+    }
+
+    /// The same before any `upstream.url`: another server, or "local".
+    pub fn before_url(url: &str) -> Self {
         Self {
             server: "listen = \"127.0.0.1:0\"\nworkers = 2\ndrain_period = \"10s\"\n".to_owned(),
             admin: format!("listen = \"127.0.0.1:0\"\ntoken = \"{TOKEN}\"\n"),
-            upstream: format!("url = \"http://{}\"\nconnect_timeout = \"10s\"\n", fake.address()),
+            upstream: format!("url = \"{url}\"\nconnect_timeout = \"10s\"\n"),
             timeout: "15s",
             limits: String::new(),
             max_wait: "15s",

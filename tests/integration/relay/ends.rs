@@ -80,13 +80,13 @@ fn a_lost_client_is_told_to_upstream() {
 }
 
 #[test]
-fn draining_closes_relays_with_4200_and_ends() {
+fn draining_closes_relays_with_4100_and_ends() {
     let mut scene = Scene::with(|setup| setup.server = setup.server.replace("10s", "4s"));
     let mut pairs: Vec<(End, End)> = (0..20).map(|_| scene.connect()).collect();
     scene.usher.signal(Signal::Term);
     for (client, upstream) in &mut pairs {
-        assert_eq!(client.read().code(), Some(4200));
-        client.send(&Frame::close(4200, ""));
+        assert_eq!(client.read().code(), Some(4100));
+        client.send(&Frame::close(4100, ""));
         assert_eq!(upstream.read().code(), Some(1001));
         upstream.send(&Frame::close(1001, ""));
         client.wait_closed();
@@ -115,8 +115,8 @@ fn a_handshake_under_way_when_draining_begins_is_finished() {
     eventually("usher drains", || (scene.usher.admin().call_openly("GET", "/readyz").status == 503).then_some(()));
     let mut upstream = arrival.accept();
     let mut client = End::switched(client);
-    assert_eq!(client.read().code(), Some(4200));
-    client.send(&Frame::close(4200, "")).wait_closed();
+    assert_eq!(client.read().code(), Some(4100));
+    client.send(&Frame::close(4100, "")).wait_closed();
     assert_eq!(upstream.read().code(), Some(1001));
     upstream.hang_up();
     assert_eq!(scene.usher.wait_exit(), 0);

@@ -1,0 +1,37 @@
+// A guest: pusher-js, and a report of everything that it hears. The same in Node and in a page.
+//
+// `settings`: key, port, and, for a guest who may enter private rooms, the port `auth` of a backend and the name `user` that it knows him by.
+export const visit = (Pusher, { key, port, auth, user }, tell) => {
+  const backend = auth ? (path) => ({ endpoint: `http://127.0.0.1:${auth}${path}?user=${user}`, transport: "ajax" }) : () => undefined;
+  const pusher = new Pusher(key, {
+    cluster: "",
+    wsHost: "127.0.0.1",
+    wsPort: port,
+    wssPort: port,
+    forceTLS: false,
+    enabledTransports: ["ws"],
+    channelAuthorization: backend("/pusher/auth"),
+    userAuthentication: backend("/pusher/user-auth"),
+  });
+  const socket = () => pusher.connection.socket_id ?? null;
+  pusher.connection.bind("state_change", ({ current }) => tell({ state: current, socket: socket() }));
+  pusher.connection.bind("error", ({ error }) => tell({ refused: error?.data ?? String(error) }));
+  pusher.bind("pusher:signin_success", (data) => tell({ user: true, event: "pusher:signin_success", data }));
+  pusher.user.bind_global((event, data) => tell({ user: true, event, data }));
+
+  return {
+    subscribe(channel) {
+      pusher.subscribe(channel).bind_global((event, data) => tell({ channel, event, data }));
+    },
+    // Only listeners of one event are told who sent it.
+    listen(channel, event) {
+      pusher.channel(channel).bind(event, (data, metadata) => tell({ channel, from: metadata?.user_id ?? null, data }));
+    },
+    unsubscribe: (channel) => pusher.unsubscribe(channel),
+    trigger: (channel, event, data) => pusher.channel(channel).trigger(event, data),
+    signin: () => pusher.signin(),
+    socket,
+    members: (channel) => Object.keys(pusher.channel(channel).members.members).sort(),
+    leave: () => pusher.disconnect(),
+  };
+};

@@ -1,0 +1,92 @@
+//! Real guests: pusher-js in Node and in headless Chromium, told by real backends (pusher-http-python, pusher-http-node), before the embedded broker
+//! and, through the relay, before a server that shares nothing with usher.
+
+mod calls;
+pub mod rooms;
+pub mod story;
+
+use serde_json::{Value, json};
+
+use crate::harness::backend::Library;
+use crate::harness::guest::Device;
+use crate::harness::{Backend, Guest, Pusher, Setup, Usher};
+
+/// The room that the story is told in.
+const ROOM: &str = "grand-room-101-chat";
+/// Who takes over, one after the other.
+const STAFF: [&str; 3] = ["Anna Byrne", "Boris Žák", "Anna Byrne"];
+/// How many messages each of them writes.
+const MESSAGES: usize = 20;
+/// The event that the story ends with.
+const LAST: &str = "messages-read-by-staff";
+
+/// A usher, the backend that calls it, and the server behind it if that is not its own broker.
+#[derive(Debug)]
+pub struct Hotel {
+    pub usher: Usher,
+    pub backend: Backend,
+    pub upstream: Option<Pusher>,
+}
+
+impl Hotel {
+    /// With the embedded broker.
+    fn local(library: Library) -> Self {
+        Self::open("local", None, library)
+    }
+
+    /// Before another server.
+    pub fn before(upstream: Pusher, library: Library) -> Self {
+        Self::open(&upstream.url(), Some(upstream), library)
+    }
+
+    fn open(url: &str, upstream: Option<Pusher>, library: Library) -> Self {
+        let usher = Usher::start_with(&Setup::before_url(url).toml());
+        let backend = Backend::start(library, usher.gateway().port());
+        Self { usher, backend, upstream }
+    }
+
+    /// A guest of public rooms.
+    pub fn guest(&self, device: Device) -> Guest {
+        Guest::connect(device, self.usher.gateway().port())
+    }
+
+    /// A guest whom the backend knows by name.
+    pub fn guest_as(&self, device: Device, user: &str) -> Guest {
+        Guest::connect_as(device, self.usher.gateway().port(), user, &self.backend)
+    }
+
+    /// The backend tells of a staff member with every message, as in design 1.
+    pub fn tell(&self) {
+        for name in STAFF {
+            self.announce(name);
+            for number in 0..MESSAGES {
+                self.announce(name);
+                self.backend.trigger(ROOM, "new-staff-message", &message(name, number));
+            }
+        }
+        self.backend.trigger(ROOM, LAST, &json!({}));
+    }
+
+    pub fn announce(&self, name: &str) {
+        self.backend.trigger(ROOM, "staff-assigned", &staff(name));
+    }
+}
+
+fn staff(name: &str) -> Value {
+    json!({ "staff_name": name, "staff_role": "Réception & Conciergerie", "staff_profile_image": null })
+}
+
+fn message(name: &str, number: usize) -> Value {
+    json!({ "staff_info": staff(name), "message": format!("message {number} <&/> “ü”") })
+}
+
+/// What a guest has to hear of [`Hotel::tell`]: each staff member announced once, and every message, in order.
+pub fn told() -> Vec<(String, Value)> {
+    let mut heard = Vec::new();
+    for name in STAFF {
+        heard.push(("staff-assigned".to_owned(), staff(name)));
+        heard.extend((0..MESSAGES).map(|number| ("new-staff-message".to_owned(), message(name, number))));
+    }
+    heard.push((LAST.to_owned(), json!({})));
+    heard
+}
