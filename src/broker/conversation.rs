@@ -22,8 +22,8 @@ use crate::pusher::ErrorCode;
 
 /// The largest message of a client: 10 KiB of data, with room for escapes.
 const MAX_MESSAGE: usize = 64 * 1024;
-/// What is read at once; allocated for every connection.
-const READ_BUFFER: usize = 2 * 1024;
+/// What is read at once. It is allocated for every connection, and most of what clients say fits; larger messages get a buffer of their size.
+const READ_BUFFER: usize = 1024;
 /// What is written at once: messages that wait together go out together.
 const WRITE_BUFFER: usize = 8 * 1024;
 /// More than one batch and the largest frame, the members of a full presence channel.
@@ -52,7 +52,7 @@ where
 {
     let close = Close::Code(code);
     let end = close.end();
-    close.perform(&mut socket).await;
+    Box::pin(close.perform(&mut socket)).await;
     end
 }
 
@@ -115,7 +115,8 @@ where
         drop(connection);
         drop(alarm);
         let end = close.end();
-        close.perform(&mut socket).await;
+        // Boxed, as all connections would keep room for their last moments otherwise.
+        Box::pin(close.perform(&mut socket)).await;
         end
     }
 

@@ -160,7 +160,7 @@ impl Broker {
     {
         let end = match self.establish(target) {
             Ok(connection) => Conversation::new(socket, connection).run().await,
-            Err(code) => conversation::refuse(socket, code).await,
+            Err(code) => Box::pin(conversation::refuse(socket, code)).await,
         };
         self.metrics.socket_closed(end);
     }

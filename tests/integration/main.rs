@@ -4,6 +4,7 @@
 #![expect(unreachable_pub, reason = "one binary: nothing in it is public")]
 
 mod autobahn;
+mod broker;
 mod browsers;
 mod clients;
 mod command;

@@ -276,6 +276,34 @@ proptest! {
     }
 }
 
+/// The same by several threads at once: in the end everybody has seen the same history.
+#[test]
+fn presence_is_exact_for_several_threads() {
+    let channels = channels();
+    let name: Arc<str> = "presence-a".into();
+    let mailboxes: Vec<_> = (0..16).map(mailbox).collect();
+    std::thread::scope(|scope| {
+        for (number, mailbox) in mailboxes.iter().enumerate() {
+            let (channels, name) = (&channels, &name);
+            scope.spawn(move || {
+                let user = (number % PEOPLE).to_string();
+                for _ in 0..200 {
+                    channels.join(name, Kind::of(name).unwrap(), mailbox, Some(identity(&user)), at(0)).unwrap();
+                    channels.leave(name, mailbox.id(), at(0));
+                }
+                channels.join(name, Kind::of(name).unwrap(), mailbox, Some(identity(&user)), at(0)).unwrap();
+            });
+        }
+    });
+    let mut seen = BTreeMap::new();
+    for (connection, mailbox) in mailboxes.iter().enumerate() {
+        replay(mailbox, std::slice::from_ref(&name), connection, &mut seen);
+    }
+    let everybody: BTreeSet<String> = (0..PEOPLE).map(|user| user.to_string()).collect();
+    assert_eq!(channels.snapshot(&name).counts, Counts { subscriptions: 16, users: PEOPLE });
+    assert!(seen.values().all(|known| *known == everybody), "{seen:?}");
+}
+
 /// What a client makes of what it is told, as pusher-js does.
 fn replay(mailbox: &Mailbox, names: &[Arc<str>], connection: usize, seen: &mut BTreeMap<(usize, usize), BTreeSet<String>>) {
     while let Poll::Ready(Mail::Frame(frame)) = mailbox.poll_take(&Context::from_waker(Waker::noop())) {

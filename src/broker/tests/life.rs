@@ -170,3 +170,14 @@ async fn what_follows_a_close_is_not_heard() {
     server.quiet().await;
     assert_eq!(server.metric(r#"usher_ws_messages_total{app="1001",direction="in"}"#), 0);
 }
+
+/// What every idle connection costs beside its buffers.
+#[tokio::test]
+async fn the_task_of_a_connection_is_small() {
+    let server = Server::start(&plain()).await;
+    let (_near, far) = duplex(64);
+    let served = WebSocketStream::from_raw_socket(far, Role::Server, Some(socket_config())).await;
+    let target = Uri::from_static(TARGET);
+    let size = size_of_val(&server.broker.converse(served, &target));
+    assert!(size <= 2048, "{size} bytes");
+}
