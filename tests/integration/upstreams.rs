@@ -2,7 +2,8 @@
 
 use serde_json::json;
 
-use crate::browsers::{Hotel, rooms, story};
+use crate::browsers::rooms::{self, Habits, USUAL};
+use crate::browsers::{Hotel, story};
 use crate::harness::backend::Library;
 use crate::harness::guest::Device;
 use crate::harness::{Pusher, sign};
@@ -13,7 +14,8 @@ fn program(variable: &str) -> String {
 }
 
 fn sockudo() -> Pusher {
-    Pusher::grown(&program("SOCKUDO_BIN"), |command| {
+    Pusher::grown(&program("SOCKUDO_BIN"), |command, port| {
+        command.envs([("HOST", "127.0.0.1"), ("PORT", port)]);
         command.envs([("SOCKUDO_DEFAULT_APP_ID", sign::APP), ("SOCKUDO_DEFAULT_APP_KEY", sign::KEY), ("SOCKUDO_DEFAULT_APP_SECRET", sign::SECRET)]);
         command.envs([("RATE_LIMITER_ENABLED", "false"), ("METRICS_ENABLED", "false")]);
         // Off by default.
@@ -22,15 +24,21 @@ fn sockudo() -> Pusher {
 }
 
 fn soketi_rs() -> Pusher {
-    Pusher::grown(&program("SOKETI_RS_BIN"), |command| {
-        command.envs([("SOKETI_DEFAULT_APP_ID", sign::APP), ("SOKETI_DEFAULT_APP_KEY", sign::KEY), ("SOKETI_DEFAULT_APP_SECRET", sign::SECRET)]);
+    let apps = json!([{ "id": sign::APP, "key": sign::KEY, "secret": sign::SECRET }]).to_string();
+    Pusher::grown(&program("SOKETI_RS_BIN"), |command, port| {
+        command.envs([
+            ("PUSHER_HOST", "127.0.0.1"),
+            ("PUSHER_PORT", port),
+            ("PUSHER_METRICS_ENABLED", "false"),
+            ("PUSHER_APP_MANAGER_ARRAY_APPS", &apps),
+        ]);
     })
 }
 
-/// The checks of one server, by the names of its tests. `knows_who`: whether it tells who sent a client event. `answers_python`: whether it answers the
-/// GETs of the Python library, which sign the MD5 of an empty body.
+/// The checks of one server, by the names of its tests. `answers_python`: whether it answers the GETs of the Python library, which sign the MD5 of an
+/// empty body.
 macro_rules! checks {
-    ($server:ident, knows_who: $knows_who:expr, answers_python: $answers_python:expr) => {
+    ($server:ident, answers_python: $answers_python:expr, $habits:expr) => {
         mod $server {
             use super::*;
 
@@ -55,13 +63,7 @@ macro_rules! checks {
             #[test]
             #[ignore = "a release check: tests/upstreams"]
             fn presence() {
-                rooms::presence_rooms_know_their_members(&Hotel::before(super::$server(), Library::Python));
-            }
-
-            #[test]
-            #[ignore = "a release check: tests/upstreams"]
-            fn client_events() {
-                rooms::guests_talk(&Hotel::before(super::$server(), Library::Node), $knows_who);
+                rooms::presence_rooms_know_their_members(&Hotel::before(super::$server(), Library::Python), $habits);
             }
 
             #[test]
@@ -75,21 +77,29 @@ macro_rules! checks {
                     assert_eq!(answer.is_ok(), answered, "{answer:?}");
                 }
             }
-
-            #[test]
-            #[ignore = "a release check: tests/upstreams"]
-            fn sign_in() {
-                rooms::users_sign_in(&Hotel::before(super::$server(), Library::Node), "sendToUser");
-            }
-
-            #[test]
-            #[ignore = "a release check: tests/upstreams"]
-            fn cache_channels() {
-                rooms::cache_channels_remember(&Hotel::before(super::$server(), Library::Python));
-            }
         }
     };
 }
 
-checks!(sockudo, knows_who: false, answers_python: false);
-checks!(soketi_rs, knows_who: true, answers_python: true);
+checks!(sockudo, answers_python: false, SOCKUDO);
+checks!(soketi_rs, answers_python: true, Habits { adds_users_once: false, ..USUAL });
+
+const SOCKUDO: Habits = Habits { knows_who: false, ..USUAL };
+
+#[test]
+#[ignore = "a release check: tests/upstreams"]
+fn sockudo_client_events() {
+    rooms::guests_talk(&Hotel::before(sockudo(), Library::Node), SOCKUDO);
+}
+
+#[test]
+#[ignore = "a release check: tests/upstreams"]
+fn sockudo_sign_in() {
+    rooms::users_sign_in(&Hotel::before(sockudo(), Library::Node), "sendToUser");
+}
+
+#[test]
+#[ignore = "a release check: tests/upstreams"]
+fn sockudo_cache_channels() {
+    rooms::cache_channels_remember(&Hotel::before(sockudo(), Library::Python));
+}

@@ -42,13 +42,12 @@ impl Pusher {
         Self { server: Server::Small(actor), port: port.try_into().unwrap() }
     }
 
-    /// A program that takes its port by `PORT`, and what `configure` gives it.
-    pub fn grown(program: &str, configure: impl FnOnce(&mut Command)) -> Self {
+    /// A program that takes its port as `configure` says.
+    pub fn grown(program: &str, configure: impl FnOnce(&mut Command, &str)) -> Self {
         // The port is free for a moment only, but these take no other.
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let mut command = Command::new(program);
-        command.env("PORT", port.to_string()).env("HOST", "127.0.0.1");
-        configure(&mut command);
+        configure(&mut command, &port.to_string());
         let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
         let mut server = Self { server: Server::Grown(child.unwrap_or_else(|error| panic!("{program}: {error}"))), port };
         eventually("the server listens", || {
