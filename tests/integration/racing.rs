@@ -108,7 +108,8 @@ fn past_the_bound_of_waiters_it_is_forwarded() {
     let fake = Fake::start();
     let usher = Usher::start(&fake, |setup| setup.assignments = "max_waiters_per_channel = 2\n".to_owned());
     let gate = Gate::new();
-    fake.script([Step::hold(&gate, Step::ok())]);
+    // All are held: once one of them is accepted, whoever comes later is told that it is known.
+    fake.script((0..4).map(|_| Step::hold(&gate, Step::ok())));
     let clients = send_all(&usher, 6, &announcement(CHANNEL, "A"));
     for _ in 0..4 {
         fake.next_request();
