@@ -78,6 +78,8 @@ pub struct Options {
     pub cache_ttl: Duration,
     /// Cache channels of one app whose last event is kept, about.
     pub max_cached: usize,
+    /// Origins whose pages may connect, e.g. `https://hotel.example`; empty: all.
+    pub allowed_origins: Vec<String>,
 }
 
 impl Default for Options {
@@ -91,6 +93,7 @@ impl Default for Options {
             queue: 1024,
             cache_ttl: Duration::from_mins(30),
             max_cached: 10_000,
+            allowed_origins: Vec::new(),
         }
     }
 }
@@ -102,6 +105,7 @@ pub struct Broker {
     clock: Clock,
     metrics: Arc<Metrics>,
     drain: Drain,
+    allowed_origins: Vec<String>,
     /// Replaced as a whole by a reload; the apps in it are not.
     realms: ArcSwap<Realms>,
 }
@@ -122,7 +126,15 @@ impl Broker {
             room: Room { frames: options.queue, bytes: QUEUE_BYTES },
             max_connections: options.max_connections,
         };
-        Arc::new(Self { rules, clock, metrics, drain, realms: ArcSwap::default() })
+        let allowed_origins = options.allowed_origins.clone();
+        Arc::new(Self { rules, clock, metrics, drain, allowed_origins, realms: ArcSwap::default() })
+    }
+
+    /// Whether a page of this `Origin` may connect. A client without one is no browser, and may (`threats.md` WS-10).
+    #[must_use]
+    pub fn admits(&self, origin: Option<&[u8]>) -> bool {
+        let is = |allowed: &String, origin: &[u8]| origin.eq_ignore_ascii_case(allowed.as_bytes());
+        self.allowed_origins.is_empty() || origin.is_none_or(|origin| self.allowed_origins.iter().any(|allowed| is(allowed, origin)))
     }
 
     /// Serves these apps from now on. Those that are served already keep their channels and connections, even with another key or secret; the

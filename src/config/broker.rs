@@ -17,5 +17,6 @@ pub(super) fn broker(section: &mut Section<'_>) -> Options {
         queue: section.count("queue", default.queue, 16..=1_000_000),
         cache_ttl: section.duration("cache_ttl", default.cache_ttl, Duration::from_secs(1)..=Duration::from_hours(24)),
         max_cached: section.count("max_cached", default.max_cached, 64..=10_000_000),
+        allowed_origins: section.texts("allowed_origins").into_iter().map(|(origin, _)| origin).collect(),
     }
 }

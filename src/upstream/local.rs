@@ -4,13 +4,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use http::{Request, Response, StatusCode, Uri};
+use http::header::ORIGIN;
+use http::{HeaderValue, Request, Response, StatusCode, Uri};
 use http_body_util::BodyExt;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::protocol::Role;
 
-use super::{Answer, Failure, Payload};
+use super::{Answer, Dialled, Failure, Payload};
 use crate::broker::{Broker, socket_config};
 
 /// The largest request that the broker takes, in bytes: far more than 10 events of 10 KiB for 100 channels each.
@@ -61,11 +62,19 @@ impl Local {
         self.timeout
     }
 
-    /// The visit of a client that asked for a WebSocket at `target`.
-    pub fn visit(&self, target: &Uri) -> Visit {
+    /// The visit of a client that asked for a WebSocket with `request`; 403 if its page may not.
+    #[must_use]
+    pub fn dial(&self, request: &Request<()>) -> Dialled {
+        let origin = request.headers().get(ORIGIN);
+        if !self.broker.admits(origin.map(HeaderValue::as_bytes)) {
+            let mut answer = Response::new(Answer::whole(Bytes::from_static(b"Pages of this origin may not connect (broker.allowed_origins)\n")));
+            *answer.status_mut() = StatusCode::FORBIDDEN;
+            return Dialled::Refused(answer);
+        }
+        let target = request.uri();
         // A copy: the target as received is a part of the buffer of its request, and would keep all of that for as long as the client stays.
         let copied = target.to_string().parse().unwrap_or_else(|_unlikely| target.clone());
-        Visit { broker: Arc::clone(&self.broker), target: copied }
+        Dialled::Local(Visit { broker: Arc::clone(&self.broker), target: copied })
     }
 }
 

@@ -104,7 +104,7 @@ impl Upstream {
     pub async fn dial(&self, request: Request<()>) -> Result<Dialled, Failure> {
         match self {
             Self::Remote(remote) => remote.dial(request).await,
-            Self::Local(local) => Ok(Dialled::Local(local.visit(request.uri()))),
+            Self::Local(local) => Ok(local.dial(&request)),
         }
     }
 

@@ -157,3 +157,20 @@ fn wrong_doors_are_told_by_the_code() {
         assert_eq!(End::switched(client).read().code(), Some(code), "{target}");
     }
 }
+
+#[test]
+fn pages_of_other_origins_are_kept_out_where_origins_are_named() {
+    let mut setup = setup();
+    setup.more = "[broker]\nallowed_origins = [\"https://hotel.example\"]\n".to_owned();
+    let usher = Usher::start_with(&setup.toml());
+    Guest::arrive(&usher);
+    let mut elsewhere = handshake();
+    elsewhere.headers.retain(|(name, _)| name != "Origin");
+    let mut client = usher.client();
+    client.send(&elsewhere.bytes());
+    End::switched(client);
+    elsewhere.headers.push(("Origin".to_owned(), "https://evil.example".to_owned()));
+    let mut client = usher.client();
+    client.send(&elsewhere.bytes());
+    assert_eq!(client.response().status, 403);
+}
