@@ -324,7 +324,6 @@ impl Deciding<'_> {
         let all: usize = exact.events.iter().map(|event| event.channels.len()).sum();
         if dropped.len() == all {
             debug_assert!(self.tickets.is_empty());
-            self.tickets.settle(crate::assignment::Outcome::Refused);
             return Judgement::Suppress;
         }
         let reduced = (!dropped.is_empty()).then(|| exact.without(&dropped));

@@ -50,7 +50,6 @@ pub(super) async fn run(gateway: &Gateway, trigger: Verified, plan: Plan, _slot:
 /// The request as it goes out: as received, or reduced and signed anew.
 fn outgoing(trigger: Verified, reduced: Option<Vec<u8>>) -> (Request<Payload>, Told) {
     let Verified { app, mut head, body, .. } = trigger;
-    head.version = Version::HTTP_11;
     let Some(reduced) = reduced else {
         return (Request::from_parts(head, Payload::Whole(body)), Told::Forwarded);
     };

@@ -19,8 +19,6 @@ pub(super) async fn handle(gateway: &Gateway, routing: &Routing, head: Parts, bo
         Ok(payload) => payload,
         Err(body) => Payload::Whole(body::receive(body, &routing.limits).await?),
     };
-    let mut head = head;
-    head.version = Version::HTTP_11;
     let began = gateway.shared.clock.now();
     let patience = if is_poll(head.uri.path()) { routing.limits.websocket_idle_timeout } else { gateway.upstream.timeout() };
     match gateway.upstream.send_within(Request::from_parts(head, payload), patience).await {
