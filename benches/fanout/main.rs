@@ -12,8 +12,10 @@
 #![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a program that measures: it fails by panicking and prints its figures")]
 #![expect(clippy::disallowed_methods, reason = "the tasks of the generator end with it")]
 
-use std::net::{SocketAddr, TcpListener};
-use std::process::{Child, Command, Stdio};
+mod bare;
+mod server;
+
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -28,80 +30,18 @@ use tokio_tungstenite::tungstenite::{Message, Utf8Bytes};
 use tokio_tungstenite::{WebSocketStream, client_async_with_config};
 use usher::pusher::{App, sign_query};
 
+use self::server::Server;
+
 const IDLE: usize = 5_000;
 const SUBSCRIBERS: usize = 1_000;
 const EVENTS: usize = 100;
 const DATA: usize = 200;
-/// Between two events, so that latencies are those of one fan-out and not of a queue.
-const PACE: Duration = Duration::from_millis(30);
+const ROUNDS: usize = 3;
+/// Between two events that are paced.
+const PAUSE: Duration = Duration::from_millis(30);
 const BOUND: Duration = Duration::from_secs(60);
 const CHANNEL: &str = "bench";
-
-/// A server under measurement; ended when dropped.
-struct Server {
-    name: &'static str,
-    child: Child,
-    address: SocketAddr,
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        if self.child.kill().is_ok() {
-            drop(self.child.wait());
-        }
-    }
-}
-
-impl Server {
-    fn usher() -> Self {
-        let (port, admin) = (free_port(), free_port());
-        let mut command = Command::new(env!("CARGO_BIN_EXE_usher"));
-        command.args(["--listen", &format!("127.0.0.1:{port}"), "--set", &format!("admin.listen=127.0.0.1:{admin}")]);
-        Self::start("usher", command, port)
-    }
-
-    /// Another server, if the variable names its binary.
-    fn other(name: &'static str, variable: &str) -> Option<Self> {
-        let Some(binary) = std::env::var_os(variable) else {
-            println!("{name}: left out, {variable} names no binary");
-            return None;
-        };
-        let port = free_port();
-        let mut command = Command::new(binary);
-        for prefix in ["", "PUSHER_"] {
-            command.env(format!("{prefix}PORT"), port.to_string()).env(format!("{prefix}HOST"), "127.0.0.1");
-        }
-        for prefix in ["SOCKUDO_DEFAULT_APP", "PUSHER_DEFAULT_APP"] {
-            command.env(format!("{prefix}_ID"), "1001").env(format!("{prefix}_KEY"), "usher-key").env(format!("{prefix}_SECRET"), "usher-secret");
-        }
-        command.env("SOCKUDO_DEFAULT_APP_MAX_CONNECTIONS", "100000").env("RATE_LIMITER_ENABLED", "false").env("METRICS_ENABLED", "false");
-        Some(Self::start(name, command, port))
-    }
-
-    fn start(name: &'static str, mut command: Command, port: u16) -> Self {
-        let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-        Self { name, child, address: SocketAddr::from(([127, 0, 0, 1], port)) }
-    }
-
-    /// CPU seconds, user and system together, so far.
-    fn cpu(&self) -> f64 {
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap();
-        let fields: Vec<&str> = stat.rsplit_once(')').unwrap().1.split_whitespace().collect();
-        // utime and stime are fields 14 and 15, in ticks of 1/100 s on every Linux that this runs on.
-        (fields[11].parse::<f64>().unwrap() + fields[12].parse::<f64>().unwrap()) / 100.0
-    }
-
-    /// Resident memory in bytes.
-    fn resident(&self) -> f64 {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
-        let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
-        line.split_whitespace().nth(1).unwrap().parse::<f64>().unwrap() * 1024.0
-    }
-}
-
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
-}
+const BARE: &str = "bare writes";
 
 type Socket = WebSocketStream<TcpStream>;
 
@@ -114,14 +54,6 @@ async fn connect(address: SocketAddr) -> Socket {
     let first = socket.next().await.unwrap().unwrap();
     assert!(first.to_text().unwrap().contains("connection_established"), "{first:?}");
     socket
-}
-
-async fn wait_until_it_serves(address: SocketAddr) {
-    let until = Instant::now() + BOUND;
-    while TcpStream::connect(address).await.is_err() {
-        assert!(Instant::now() < until, "the server does not listen on {address}");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
 }
 
 /// Publishes one event and waits for its answer.
@@ -171,64 +103,126 @@ async fn idle(server: &Server) -> f64 {
     (server.resident() - before) / IDLE as f64
 }
 
-struct FanOut {
-    cpu_micros: f64,
+/// How events follow each other.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Pace {
+    /// With a pause, so that latencies are those of one fan-out and not of a queue.
+    Even,
+    /// As fast as they are answered.
+    Burst,
+}
+
+/// What one delivery took.
+struct Delivery {
+    /// CPU in user space and in the kernel, in microseconds.
+    cpu: [f64; 2],
+    /// Sorted, in microseconds.
     latencies: Vec<u64>,
 }
 
-async fn fan_out(server: &Server) -> FanOut {
-    let (began, ready) = (Instant::now(), Arc::new(AtomicUsize::new(0)));
-    let (latencies, mut arrivals) = mpsc::unbounded_channel();
-    for _ in 0..SUBSCRIBERS / 50 {
-        let more = ready.load(Ordering::Relaxed) + 50;
-        for _ in 0..50 {
-            tokio::spawn(subscribe(server.address, began, Arc::clone(&ready), latencies.clone()));
-        }
-        timeout(BOUND, async {
-            while ready.load(Ordering::Relaxed) < more {
-                tokio::time::sleep(Duration::from_millis(5)).await;
+impl Delivery {
+    fn total(&self) -> f64 {
+        self.cpu.iter().sum()
+    }
+
+    fn at(&self, share: f64) -> u64 {
+        self.latencies[((self.latencies.len() - 1) as f64 * share) as usize]
+    }
+}
+
+/// The subscribers of one channel of one server, and a backend that publishes to it.
+struct Audience {
+    began: Instant,
+    backend: TcpStream,
+    arrivals: mpsc::UnboundedReceiver<u64>,
+}
+
+impl Audience {
+    async fn gather(address: SocketAddr) -> Self {
+        let (began, ready) = (Instant::now(), Arc::new(AtomicUsize::new(0)));
+        let (latencies, arrivals) = mpsc::unbounded_channel();
+        for _ in 0..SUBSCRIBERS / 50 {
+            let more = ready.load(Ordering::Relaxed) + 50;
+            for _ in 0..50 {
+                tokio::spawn(subscribe(address, began, Arc::clone(&ready), latencies.clone()));
             }
-        })
-        .await
-        .unwrap();
+            timeout(BOUND, async {
+                while ready.load(Ordering::Relaxed) < more {
+                    tokio::time::sleep(Duration::from_millis(5)).await;
+                }
+            })
+            .await
+            .unwrap();
+        }
+        Self { began, backend: TcpStream::connect(address).await.unwrap(), arrivals }
     }
-    let mut connection = TcpStream::connect(server.address).await.unwrap();
-    let cpu = server.cpu();
-    let mut pace = tokio::time::interval(PACE);
-    for _ in 0..EVENTS {
-        pace.tick().await;
-        let stamp = format!("sent={} ", began.elapsed().as_micros());
-        publish(server.address, &mut connection, &format!("{stamp:x<DATA$}")).await;
+
+    async fn hear(&mut self, server: &Server, pace: Pace) -> Delivery {
+        let before = server.cpu();
+        let mut pause = tokio::time::interval(PAUSE);
+        for _ in 0..EVENTS {
+            if pace == Pace::Even {
+                pause.tick().await;
+            }
+            let stamp = format!("sent={} ", self.began.elapsed().as_micros());
+            publish(server.address, &mut self.backend, &format!("{stamp:x<DATA$}")).await;
+        }
+        let mut latencies = Vec::with_capacity(SUBSCRIBERS * EVENTS);
+        while latencies.len() < SUBSCRIBERS * EVENTS {
+            latencies.push(timeout(BOUND, self.arrivals.recv()).await.unwrap().unwrap());
+        }
+        latencies.sort_unstable();
+        let after = server.cpu();
+        let cpu = [0, 1].map(|part| (after[part] - before[part]) * 1e6 / latencies.len() as f64);
+        Delivery { cpu, latencies }
     }
-    let mut all = Vec::with_capacity(SUBSCRIBERS * EVENTS);
-    while all.len() < SUBSCRIBERS * EVENTS {
-        all.push(timeout(BOUND, arrivals.recv()).await.unwrap().unwrap());
+
+    /// The median round of several.
+    async fn hear_often(&mut self, server: &Server, pace: Pace) -> Delivery {
+        let mut rounds = Vec::new();
+        for _ in 0..ROUNDS {
+            rounds.push(self.hear(server, pace).await);
+        }
+        rounds.sort_by(|one, other| one.total().total_cmp(&other.total()));
+        rounds.swap_remove(ROUNDS / 2)
     }
-    all.sort_unstable();
-    FanOut { cpu_micros: (server.cpu() - cpu) * 1e6 / all.len() as f64, latencies: all }
 }
 
 async fn measure(server: Server) {
-    wait_until_it_serves(server.address).await;
+    server.wait().await;
     drop(connect(server.address).await);
-    let per_connection = idle(&server).await;
-    let FanOut { cpu_micros, latencies } = fan_out(&server).await;
-    let at = |share: f64| latencies[((latencies.len() - 1) as f64 * share) as usize];
+    // The bare server takes one connection after the other and keeps all: its memory says nothing.
+    let memory = if server.name == BARE { "        –".to_owned() } else { format!("{:>9.1}", idle(&server).await / 1024.0) };
+    let mut audience = Audience::gather(server.address).await;
+    let even = audience.hear_often(&server, Pace::Even).await;
+    let burst = audience.hear_often(&server, Pace::Burst).await;
     println!(
-        "{:<10} {:>8.1} KiB/idle connection   {cpu_micros:>6.2} µs CPU/delivery   latency p50 {} p99 {} p99.9 {} µs",
+        "{:<16} {memory}   {:>6.2} {:>6.2} {:>6.2}   {:>6} {:>6} {:>6}   {:>6.2} {:>6.2} {:>6.2}",
         server.name,
-        per_connection / 1024.0,
-        at(0.5),
-        at(0.99),
-        at(0.999),
+        even.total(),
+        even.cpu[0],
+        even.cpu[1],
+        even.at(0.5),
+        even.at(0.99),
+        even.at(0.999),
+        burst.total(),
+        burst.cpu[0],
+        burst.cpu[1],
     );
 }
 
 fn main() {
+    if let Ok(port) = std::env::var(bare::PORT) {
+        bare::run(port.parse().unwrap());
+    }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    println!("{IDLE} idle connections; {SUBSCRIBERS} subscribers × {EVENTS} events of {DATA} bytes");
+    println!("{IDLE} idle connections; {SUBSCRIBERS} subscribers × {EVENTS} events of {DATA} bytes, the median of {ROUNDS} rounds");
+    println!("                 KiB/idle   µs CPU/delivery, {PAUSE:?}   latency in µs          µs CPU/delivery, burst");
+    println!("                 connection   all   user kernel      p50    p99  p99.9      all   user kernel");
     runtime.block_on(async {
         measure(Server::usher()).await;
+        measure(Server::relay()).await;
+        measure(Server::bare()).await;
         for (name, variable) in [("sockudo", "SOCKUDO_BIN"), ("soketi-rs", "SOKETI_RS_BIN")] {
             if let Some(server) = Server::other(name, variable) {
                 measure(server).await;
