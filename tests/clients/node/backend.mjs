@@ -1,6 +1,6 @@
 // A backend with pusher-http-node: carries out calls of the library, and lets guests into private rooms. Usage: backend.mjs SETTINGS
 //
-// `settings`: appId, key, secret, port. An order is the name of a method of the library. Guests are who their auth address
+// `settings`: appId, key, secret, port, encryptionMasterKeyBase64. An order is the name of a method of the library. Guests are who their auth address
 // says (`?user=`) and watch whom it says (`&watch=`), and no guest may enter a channel with "forbidden" in its name.
 import { createServer } from "node:http";
 import { text } from "node:stream/consumers";

@@ -30,6 +30,10 @@ export const visit = (Pusher, { key, port, auth, user, watchlist = [] }, tell) =
     listen(channel, event) {
       pusher.channel(channel).bind(event, (data, metadata) => tell({ channel, from: metadata?.user_id ?? null, data }));
     },
+    // Events as they come over the wire, before pusher-js makes anything of them.
+    overhear(channel) {
+      pusher.connection.bind("message", (message) => message.channel === channel && tell({ overheard: message.event, data: message.data }));
+    },
     unsubscribe: (channel) => pusher.unsubscribe(channel),
     trigger: (channel, event, data) => pusher.channel(channel).trigger(event, data),
     signin: () => pusher.signin(),

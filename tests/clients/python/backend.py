@@ -1,6 +1,6 @@
 """A backend with pusher-http-python: carries out calls of the library, and lets guests into private rooms. Usage: backend.py SETTINGS
 
-`settings`: app_id, key, secret, port. An order is the name of a method of the library, in JSON lines as lines.mjs
+`settings`: app_id, key, secret, port, encryption_master_key_base64. An order is the name of a method of the library, in JSON lines as lines.mjs
 describes them. Guests are who their auth address says (`?user=`) and watch whom it says (`&watch=`), and no guest may enter a channel with
 "forbidden" in its name.
 """
@@ -36,7 +36,7 @@ class Auth(BaseHTTPRequestHandler):
         url = urlsplit(self.path)
         form = parse_qs(self.rfile.read(int(self.headers["content-length"])).decode())
         answer = authenticate(url.path, parse_qs(url.query), form)
-        body = json.dumps(answer or {}).encode()
+        body = json.dumps(answer or {}, default=bytes.decode).encode()  # the library gives out shared_secret as bytes
         self.send_response(200 if answer else 403)
         self.send_header("content-type", "application/json")
         self.send_header("content-length", str(len(body)))

@@ -2,6 +2,7 @@
 //! and, through the relay, before a server that shares nothing with usher.
 
 mod calls;
+mod encrypted;
 pub mod rooms;
 pub mod story;
 mod watchlists;
