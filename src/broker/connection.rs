@@ -7,6 +7,7 @@ use super::channel::Full;
 use super::mailbox::{Mailbox, Wakes};
 use super::realm::Realm;
 use super::session::{Effect, Session};
+use super::watchlists::SignedIn;
 use crate::clock::{Clock, Moment};
 use crate::metrics::{Direction, OpenGuard};
 use crate::pusher::ErrorCode;
@@ -20,6 +21,8 @@ pub(super) struct Connection {
     clock: Clock,
     /// Taken when the connection ends.
     session: Option<Session>,
+    /// Boxed: it is rare, and the place for it would be part of every idle connection.
+    signed_in: Option<Box<SignedIn>>,
     _gauge: OpenGuard,
 }
 
@@ -33,7 +36,7 @@ impl Connection {
         let (session, greeting) = Session::establish(mailbox.id(), realm.rules.terms, clock.now());
         mailbox.push(greeting, &mut Wakes::default());
         let gauge = realm.metrics.connection();
-        Ok(Self { realm, mailbox, clock, session: Some(session), _gauge: gauge })
+        Ok(Self { realm, mailbox, clock, session: Some(session), signed_in: None, _gauge: gauge })
     }
 
     /// What is to be sent.
@@ -88,7 +91,7 @@ impl Connection {
     }
 
     fn apply(&mut self, effect: Effect, now: Moment) {
-        let Self { realm, mailbox, session, .. } = self;
+        let Self { realm, mailbox, session, signed_in, .. } = self;
         let Some(session) = session else { return };
         let mut wakes = Wakes::default();
         match effect {
@@ -101,10 +104,19 @@ impl Connection {
                     Err(full @ Full) => mailbox.push(Session::no_place(&channel, full), &mut wakes),
                 }
             }
-            Effect::SignIn { channel, kind, reply } => match realm.channels.join(&channel, kind, mailbox, None, now) {
-                Ok(()) => mailbox.push(reply, &mut wakes),
+            Effect::SignIn { channel, kind, user, watchlist, reply } => match realm.channels.join(&channel, kind, mailbox, None, now) {
+                Ok(()) => {
+                    mailbox.push(reply, &mut wakes);
+                    signed_in.insert(Box::new(realm.watchlists.sign_in(user, mailbox))).watch(watchlist);
+                }
                 Err(Full) => mailbox.end(ErrorCode::OverQuota, &mut wakes),
             },
+            Effect::Watch { watchlist, reply } => {
+                mailbox.push(reply, &mut wakes);
+                if let Some(signed_in) = signed_in {
+                    signed_in.watch(watchlist);
+                }
+            }
             Effect::Leave(channel) => realm.channels.leave(&channel, mailbox.id(), now),
             Effect::Relay { channel, frame } => realm.channels.relay(&channel, &frame, mailbox.id()),
             Effect::Close(code) => mailbox.end(code, &mut wakes),
@@ -119,6 +131,7 @@ impl Drop for Connection {
         for channel in session.into_channels() {
             self.realm.channels.leave(&channel, self.mailbox.id(), now);
         }
+        drop(self.signed_in.take());
         self.realm.forget(self.mailbox.id());
     }
 }

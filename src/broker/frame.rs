@@ -147,6 +147,22 @@ pub(super) fn signed_in(user_data: &str) -> Frame {
     internal("pusher:signin_success", None, &User { user_data })
 }
 
+/// Of the users whom a client watches, these are online and those are not.
+pub(super) fn watchlist_events(online: &[&str], offline: &[&str]) -> Frame {
+    #[derive(Serialize)]
+    struct Events<'a> {
+        events: Vec<Event<'a>>,
+    }
+    #[derive(Serialize)]
+    struct Event<'a> {
+        name: &'static str,
+        user_ids: &'a [&'a str],
+    }
+    let events = [("online", online), ("offline", offline)].into_iter().filter(|(_, user_ids)| !user_ids.is_empty());
+    let events = events.map(|(name, user_ids)| Event { name, user_ids }).collect();
+    internal("pusher_internal:watchlist_events", None, &Events { events })
+}
+
 /// An event of another client, its data as that one sent it; `user_id` tells who it was, on presence channels.
 pub(super) fn client_event(event: &str, channel: &str, data: Option<&RawValue>, user_id: Option<&str>) -> Frame {
     #[derive(Serialize)]
@@ -212,6 +228,14 @@ mod tests {
             (subscription_count("c", 3), r#"{"event":"pusher_internal:subscription_count","channel":"c","data":"{\"subscription_count\":3}"}"#),
             (cache_miss("cache-c"), r#"{"event":"pusher:cache_miss","channel":"cache-c"}"#),
             (signed_in(r#"{"id":"7"}"#), r#"{"event":"pusher:signin_success","data":"{\"user_data\":\"{\\\"id\\\":\\\"7\\\"}\"}"}"#),
+            (
+                watchlist_events(&["7", "\"8\""], &["9"]),
+                r#"{"event":"pusher_internal:watchlist_events","data":"{\"events\":[{\"name\":\"online\",\"user_ids\":[\"7\",\"\\\"8\\\"\"]},{\"name\":\"offline\",\"user_ids\":[\"9\"]}]}"}"#,
+            ),
+            (
+                watchlist_events(&[], &["9"]),
+                r#"{"event":"pusher_internal:watchlist_events","data":"{\"events\":[{\"name\":\"offline\",\"user_ids\":[\"9\"]}]}"}"#,
+            ),
             (
                 client_event("client-typing", "presence-c", Some(&raw(r#"{"on": true}"#)), Some("7")),
                 r#"{"event":"client-typing","channel":"presence-c","data":{"on": true},"user_id":"7"}"#,

@@ -1,6 +1,7 @@
-//! JSON in and out of structs.
+//! JSON in and out of structs, and the identifiers in it.
 
 use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 
 /// The object that `text` is, in full; `None` for anything else. serde alone would also take an array for the struct's fields in turn.
 pub(super) fn object<'a, T: Deserialize<'a>>(text: &'a str) -> Option<T> {
@@ -11,6 +12,17 @@ pub(super) fn object<'a, T: Deserialize<'a>>(text: &'a str) -> Option<T> {
 /// `value` as JSON.
 pub(super) fn text(value: &(impl Serialize + ?Sized)) -> String {
     serde_json::to_string(value).expect("text, numbers and objects with text for keys can always be written as JSON")
+}
+
+/// The identifier in a JSON value: a text that is not empty, or a number as it is written.
+pub(super) fn identifier(token: &RawValue) -> Option<String> {
+    let token = token.get();
+    let text = if token.starts_with('"') {
+        serde_json::from_str::<String>(token).ok()?
+    } else {
+        token.starts_with(|first: char| first == '-' || first.is_ascii_digit()).then(|| token.to_owned())?
+    };
+    Some(text).filter(|text| !text.is_empty())
 }
 
 #[cfg(test)]

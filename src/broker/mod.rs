@@ -1,8 +1,8 @@
 //! Our own Pusher, embedded: a genuine server for one machine, with the HTTP API and the WebSocket protocol 7. It knows its apps and their secrets, and
 //! nothing of what the gateway does.
 //!
-//! From the inside out: a `session` turns a client's messages into effects, a `connection` does them in its `realm` (one app) with its `channels`, a
-//! `conversation` moves frames between a `mailbox` and a socket. `api` is what backends call. All of it is shared by all threads.
+//! From the inside out: a `session` turns a client's messages into effects, a `connection` does them in its `realm` (one app) with its `channels` and
+//! `watchlists`, a `conversation` moves frames between a `mailbox` and a socket. `api` is what backends call. All of it is shared by all threads.
 
 mod api;
 mod cache;
@@ -20,6 +20,7 @@ mod session;
 mod socket_id;
 #[cfg(test)]
 mod tests;
+mod watchlists;
 
 use std::collections::HashMap;
 use std::sync::Arc;

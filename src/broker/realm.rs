@@ -9,6 +9,7 @@ use super::channels::{Channels, Habits};
 use super::mailbox::{Mailbox, Room, Wakes};
 use super::session::Terms;
 use super::socket_id::{SocketId, SocketIds};
+use super::watchlists::Watchlists;
 use crate::metrics::RealtimeMetrics;
 use crate::pusher::{App, ErrorCode};
 use crate::shutdown::Drain;
@@ -28,6 +29,8 @@ pub(super) struct Rules {
 pub(super) struct Realm {
     pub(super) app: ArcSwap<App>,
     pub(super) channels: Channels,
+    /// Shared with the connections that are signed in.
+    pub(super) watchlists: Arc<Watchlists>,
     pub(super) metrics: RealtimeMetrics,
     pub(super) rules: Rules,
     ids: SocketIds,
@@ -45,7 +48,15 @@ struct Connections {
 impl Realm {
     pub(super) fn new(app: App, rules: Rules, metrics: RealtimeMetrics) -> Self {
         let channels = Channels::new(rules.habits, metrics.clone());
-        Self { app: ArcSwap::from_pointee(app), channels, metrics, rules, ids: SocketIds::new(), connections: Mutex::default() }
+        Self {
+            app: ArcSwap::from_pointee(app),
+            channels,
+            watchlists: Arc::default(),
+            metrics,
+            rules,
+            ids: SocketIds::new(),
+            connections: Mutex::default(),
+        }
     }
 
     /// Lets a connection in. [`Realm::forget`] is to follow.

@@ -29,6 +29,8 @@ pub enum ErrorCode {
     PongTimeout,
     /// More than ten client events a second.
     ClientEventRate,
+    /// A user wants to watch too many others.
+    WatchlistLimit,
 }
 
 impl ErrorCode {
@@ -47,6 +49,7 @@ impl ErrorCode {
             Self::OverCapacity | Self::Reconnect => 4100,
             Self::PongTimeout => 4201,
             Self::ClientEventRate => 4301,
+            Self::WatchlistLimit => 4302,
         }
     }
 
@@ -66,6 +69,7 @@ impl ErrorCode {
             Self::Reconnect => "Closed by the server, please reconnect",
             Self::PongTimeout => "Pong reply not received in time",
             Self::ClientEventRate => "Client event rejected due to rate limit",
+            Self::WatchlistLimit => "Watchlist limit exceeded",
         }
     }
 }
@@ -90,6 +94,7 @@ mod tests {
             Reconnect,
             PongTimeout,
             ClientEventRate,
+            WatchlistLimit,
         ];
         for (code, next) in all.iter().zip(&all[1..]) {
             assert!(code.number() <= next.number());

@@ -2,6 +2,7 @@
 
 mod allowance;
 mod liveness;
+mod sign_in;
 mod subscribe;
 #[cfg(test)]
 mod tests;
@@ -61,6 +62,17 @@ pub(super) enum Effect {
         channel: Arc<str>,
         /// Its kind.
         kind: Kind,
+        /// The user's id.
+        user: Arc<str>,
+        /// The ids of the users whom this one watches.
+        watchlist: Vec<Arc<str>>,
+        /// The confirmation.
+        reply: Frame,
+    },
+    /// The client, which is signed in already, watches these users instead, and this is sent to it.
+    Watch {
+        /// Their ids.
+        watchlist: Vec<Arc<str>>,
         /// The confirmation.
         reply: Frame,
     },

@@ -1,4 +1,4 @@
-//! Joining channels and signing in: what a client must show (`pusher-protocol.md` 4.3, 4.5, 5.1).
+//! Joining channels: what a client must show (`pusher-protocol.md` 4.3, 5.1).
 
 use std::sync::Arc;
 
@@ -8,8 +8,8 @@ use serde_json::value::RawValue;
 use super::super::channel::Identity;
 use super::super::frame;
 use super::super::json;
-use super::super::kind::{Access, Kind, user_channel};
-use super::super::message::{SignIn, Subscribe};
+use super::super::kind::{Access, Kind};
+use super::super::message::Subscribe;
 use super::{Effect, Session, refuse};
 use crate::pusher::{App, ErrorCode, Grant};
 
@@ -17,7 +17,7 @@ use crate::pusher::{App, ErrorCode, Grant};
 const MAX_USER_ID: usize = 128;
 /// Most of what is told of a member, in bytes of JSON (`pusher-protocol.md` 1.4).
 const MAX_USER_INFO: usize = 1024;
-/// The longest text that is signed for a member or user, with room for spaces and escapes.
+/// The longest text that is signed for a member, with room for spaces and escapes.
 const MAX_SIGNED: usize = 16 * 1024;
 
 /// A presence channel's `channel_data`.
@@ -27,13 +27,6 @@ struct ChannelData<'a> {
     user_id: &'a RawValue,
     #[serde(borrow, default)]
     user_info: Option<&'a RawValue>,
-}
-
-/// The `user_data` of a signed-in user, as far as the server needs it.
-#[derive(Deserialize)]
-struct UserData<'a> {
-    #[serde(borrow)]
-    id: &'a RawValue,
 }
 
 impl Session {
@@ -78,7 +71,7 @@ impl Session {
         }
         let problem = |problem: &str| refuse(None, &format!("The channel_data for {name} {problem}"));
         let data: ChannelData<'_> = json::object(data.unwrap_or_default()).ok_or_else(|| problem("is not an object with a user_id"))?;
-        let user_id = identifier(data.user_id).ok_or_else(|| problem("has a user_id that is neither a text nor a number"))?;
+        let user_id = json::identifier(data.user_id).ok_or_else(|| problem("has a user_id that is neither a text nor a number"))?;
         if user_id.chars().count() > MAX_USER_ID {
             return Err(problem("has a user_id of more than 128 characters"));
         }
@@ -95,38 +88,4 @@ impl Session {
         }
         refuse(Some(ErrorCode::Unauthorized), "The channel of a user is for the connections that are signed in as this user")
     }
-
-    pub(super) fn sign_in(&mut self, wish: &SignIn<'_>, app: &App) -> Effect {
-        let data = &*wish.user_data;
-        if data.len() > MAX_SIGNED {
-            return refuse(None, "The user_data is too large");
-        }
-        if let Err(error) = (Grant::User { data }).verify(app, &self.id.to_string(), &wish.auth) {
-            return refuse(Some(ErrorCode::Unauthorized), &format!("The auth token for {} was refused: {error}", self.id));
-        }
-        let id = json::object(data).and_then(|data: UserData<'_>| identifier(data.id));
-        let Some(channel) = id.and_then(|id| user_channel(&id)) else {
-            return refuse(None, "The user_data is not an object with an id of 1 to 200 bytes");
-        };
-        match &self.user {
-            None => {
-                let channel: Arc<str> = channel.into();
-                self.user = Some(Arc::clone(&channel));
-                Effect::SignIn { channel, kind: Kind { access: Access::User, cached: false }, reply: frame::signed_in(data) }
-            }
-            Some(same) if **same == *channel => Effect::Reply(frame::signed_in(data)),
-            Some(_) => refuse(Some(ErrorCode::Unauthorized), "The connection is signed in as another user"),
-        }
-    }
-}
-
-/// The identifier in a JSON value: a text that is not empty, or a number as it is written.
-fn identifier(token: &RawValue) -> Option<String> {
-    let token = token.get();
-    let text = if token.starts_with('"') {
-        serde_json::from_str::<String>(token).ok()?
-    } else {
-        token.starts_with(|first: char| first == '-' || first.is_ascii_digit()).then(|| token.to_owned())?
-    };
-    Some(text).filter(|text| !text.is_empty())
 }

@@ -1,5 +1,7 @@
 //! Sessions by their messages: what each leads to (`pusher-protocol.md` 4).
 
+mod sign_in;
+
 use serde_json::{Value, json};
 
 use super::*;
@@ -296,60 +298,12 @@ fn client_events_can_be_switched_off() {
     assert!(error(say(&mut session, &json!({"event": "client-x", "channel": "private-c"}))).1.contains("switched off"));
 }
 
-fn sign_in(session: &mut Session, data: &str) -> Effect {
-    let auth = Grant::User { data }.token(&app(), ID);
-    say(session, &json!({"event": "pusher:signin", "data": {"auth": auth, "user_data": data}}))
-}
-
-#[test]
-fn a_client_signs_in_as_one_user() {
-    let mut session = session();
-    let own = "#server-to-user-7";
-    assert_eq!(error(subscribe(&mut session, &json!({"channel": own}))).0, Some(4009));
-    match sign_in(&mut session, r#"{"id":"7","user_info":{"name":"Anna"}}"#) {
-        Effect::SignIn { channel, reply: told, .. } => {
-            assert_eq!(&*channel, own);
-            let told: Value = serde_json::from_str(&told).unwrap();
-            assert_eq!(told["event"], "pusher:signin_success");
-            let data: Value = serde_json::from_str(told["data"].as_str().unwrap()).unwrap();
-            assert_eq!(data["user_data"], r#"{"id":"7","user_info":{"name":"Anna"}}"#);
-        }
-        other => panic!("{other:?}"),
-    }
-    // pusher-js subscribes to its user's channel then; it is no subscription, and nobody else's channel is to be had.
-    let told = reply(subscribe(&mut session, &json!({"channel": own})));
-    assert_eq!((&told["event"], &told["channel"]), (&json!("pusher_internal:subscription_succeeded"), &json!(own)));
-    assert_eq!(error(subscribe(&mut session, &json!({"channel": "#server-to-user-8"}))).0, Some(4009));
-    assert_eq!(reply(sign_in(&mut session, r#"{"id":"7"}"#))["event"], "pusher:signin_success");
-    assert_eq!(error(sign_in(&mut session, r#"{"id":"8"}"#)).0, Some(4009));
-    assert_eq!(session.into_channels().map(|name| name.to_string()).collect::<Vec<_>>(), [own]);
-}
-
-#[test]
-fn signing_in_needs_a_token_and_an_id() {
-    let mut session = session();
-    let data = r#"{"id":"7"}"#;
-    for auth in [
-        String::new(),
-        Grant::User { data: r#"{"id":"8"}"# }.token(&app(), ID),
-        Grant::User { data }.token(&app(), "12.35"),
-        Grant::Channel { name: data, data: None }.token(&app(), ID),
-    ] {
-        let message = json!({"event": "pusher:signin", "data": {"auth": auth, "user_data": data}});
-        assert_eq!(error(say(&mut session, &message)).0, Some(4009), "{auth}");
-    }
-    for data in ["", "{}", r#"{"id":""}"#, r#"{"id":null}"#, r#"{"id":"a\n"}"#, &json!({"id": "7".repeat(201)}).to_string()] {
-        assert!(error(sign_in(&mut session, data)).1.contains("with an id"), "{data}");
-    }
-    assert!(error(sign_in(&mut session, &" ".repeat(16 * 1024 + 1))).1.contains("too large"));
-}
-
 #[test]
 fn everything_that_was_joined_is_known_at_the_end() {
     let mut session = session();
     join(&mut session, &json!({"channel": "a"}));
     join_private(&mut session, "private-b");
-    let _ = sign_in(&mut session, r#"{"id":7}"#);
+    let _ = sign_in::sign_in(&mut session, r#"{"id":7}"#);
     let mut names: Vec<_> = session.into_channels().map(|name| name.to_string()).collect();
     names.sort_unstable();
     assert_eq!(names, ["#server-to-user-7", "a", "private-b"]);

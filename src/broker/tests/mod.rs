@@ -3,6 +3,7 @@
 mod frames;
 mod life;
 mod story;
+mod watchlists;
 
 use std::sync::Arc;
 

@@ -1,7 +1,7 @@
 // A backend with pusher-http-node: carries out calls of the library, and lets guests into private rooms. Usage: backend.mjs SETTINGS
 //
-// `settings`: appId, key, secret, port. An order is the name of a method of the library. Guests are who their auth address says (`?user=`), and no
-// guest may enter a channel with "forbidden" in its name.
+// `settings`: appId, key, secret, port, encryptionMasterKeyBase64. An order is the name of a method of the library. Guests are who their auth address
+// says (`?user=`) and watch whom it says (`&watch=`), and no guest may enter a channel with "forbidden" in its name.
 import { createServer } from "node:http";
 import { text } from "node:stream/consumers";
 import Pusher from "pusher";
@@ -9,9 +9,9 @@ import { obey, tell } from "./lines.mjs";
 
 const client = new Pusher({ ...JSON.parse(process.argv[2]), host: "127.0.0.1", useTLS: false });
 
-const authenticate = (path, user, form) => {
-  const socket = form.get("socket_id");
-  if (path === "/pusher/user-auth") return client.authenticateUser(socket, { id: user, user_info: { name: user } });
+const authenticate = (path, query, form) => {
+  const [socket, user, watchlist] = [form.get("socket_id"), query.get("user"), query.getAll("watch")];
+  if (path === "/pusher/user-auth") return client.authenticateUser(socket, { id: user, user_info: { name: user }, watchlist });
   const channel = form.get("channel_name");
   if (channel.includes("forbidden")) return undefined;
   const who = channel.startsWith("presence-") ? { user_id: user, user_info: { name: user } } : undefined;
@@ -20,7 +20,7 @@ const authenticate = (path, user, form) => {
 
 const server = createServer(async (request, response) => {
   const { pathname, searchParams } = new URL(request.url, "http://backend");
-  const answer = authenticate(pathname, searchParams.get("user"), new URLSearchParams(await text(request)));
+  const answer = authenticate(pathname, searchParams, new URLSearchParams(await text(request)));
   response.writeHead(answer ? 200 : 403, { "content-type": "application/json", "access-control-allow-origin": "*" });
   response.end(JSON.stringify(answer ?? {}));
 });

@@ -1,8 +1,10 @@
 // A guest: pusher-js, and a report of everything that it hears. The same in Node and in a page.
 //
-// `settings`: key, port, and, for a guest who may enter private rooms, the port `auth` of a backend and the name `user` that it knows him by.
-export const visit = (Pusher, { key, port, auth, user }, tell) => {
-  const backend = auth ? (path) => ({ endpoint: `http://127.0.0.1:${auth}${path}?user=${user}`, transport: "ajax" }) : () => undefined;
+// `settings`: key, port, and, for a guest who may enter private rooms, the port `auth` of a backend and the name `user` that it knows him by;
+// `watchlist` are the users of whom the backend lets him know when they come and go.
+export const visit = (Pusher, { key, port, auth, user, watchlist = [] }, tell) => {
+  const query = new URLSearchParams([["user", user], ...watchlist.map((watched) => ["watch", watched])]);
+  const backend = auth ? (path) => ({ endpoint: `http://127.0.0.1:${auth}${path}?${query}`, transport: "ajax" }) : () => undefined;
   const pusher = new Pusher(key, {
     cluster: "",
     wsHost: "127.0.0.1",
@@ -15,9 +17,10 @@ export const visit = (Pusher, { key, port, auth, user }, tell) => {
   });
   const socket = () => pusher.connection.socket_id ?? null;
   pusher.connection.bind("state_change", ({ current }) => tell({ state: current, socket: socket() }));
-  pusher.connection.bind("error", ({ error }) => tell({ refused: error?.data ?? String(error) }));
+  pusher.connection.bind("error", ({ error, data }) => tell({ refused: data ?? error?.data ?? String(error) }));
   pusher.bind("pusher:signin_success", (data) => tell({ user: true, event: "pusher:signin_success", data }));
   pusher.user.bind_global((event, data) => tell({ user: true, event, data }));
+  for (const event of ["online", "offline"]) pusher.user.watchlist.bind(event, ({ user_ids: users }) => tell({ watched: event, users }));
 
   return {
     subscribe(channel) {
@@ -26,6 +29,10 @@ export const visit = (Pusher, { key, port, auth, user }, tell) => {
     // Only listeners of one event are told who sent it.
     listen(channel, event) {
       pusher.channel(channel).bind(event, (data, metadata) => tell({ channel, from: metadata?.user_id ?? null, data }));
+    },
+    // Events as they come over the wire, before pusher-js makes anything of them.
+    overhear(channel) {
+      pusher.connection.bind("message", (message) => message.channel === channel && tell({ overheard: message.event, data: message.data }));
     },
     unsubscribe: (channel) => pusher.unsubscribe(channel),
     trigger: (channel, event, data) => pusher.channel(channel).trigger(event, data),

@@ -1,7 +1,8 @@
 """A backend with pusher-http-python: carries out calls of the library, and lets guests into private rooms. Usage: backend.py SETTINGS
 
-`settings`: app_id, key, secret, port. An order is the name of a method of the library, in JSON lines as lines.mjs describes them. Guests are who
-their auth address says (`?user=`), and no guest may enter a channel with "forbidden" in its name.
+`settings`: app_id, key, secret, port, encryption_master_key_base64. An order is the name of a method of the library, in JSON lines as lines.mjs
+describes them. Guests are who their auth address says (`?user=`) and watch whom it says (`&watch=`), and no guest may enter a channel with
+"forbidden" in its name.
 """
 import json
 import sys
@@ -18,8 +19,9 @@ def tell(report):
     print(json.dumps(report), flush=True)
 
 
-def authenticate(path, user, form):
-    who = {"id": user, "user_info": {"name": user}}
+def authenticate(path, query, form):
+    user = query["user"][0]
+    who = {"id": user, "user_info": {"name": user}, "watchlist": query.get("watch", [])}
     if path == "/pusher/user-auth":
         return client.authenticate_user(form["socket_id"][0], who)
     channel = form["channel_name"][0]
@@ -33,8 +35,8 @@ class Auth(BaseHTTPRequestHandler):
     def do_POST(self):
         url = urlsplit(self.path)
         form = parse_qs(self.rfile.read(int(self.headers["content-length"])).decode())
-        answer = authenticate(url.path, parse_qs(url.query)["user"][0], form)
-        body = json.dumps(answer or {}).encode()
+        answer = authenticate(url.path, parse_qs(url.query), form)
+        body = json.dumps(answer or {}, default=bytes.decode).encode()  # the library gives out shared_secret as bytes
         self.send_response(200 if answer else 403)
         self.send_header("content-type", "application/json")
         self.send_header("content-length", str(len(body)))

@@ -103,8 +103,7 @@ fn node_ends_all_connections_of_a_user() {
     let hotel = Hotel::local(Library::Node);
     let [anna, boris, _other] = guests(&hotel);
     for guest in [&anna, &boris] {
-        guest.actor().ask("signin", json!([]));
-        guest.wait_user("pusher:signin_success");
+        guest.sign_in();
     }
     assert_eq!(body(&hotel, "terminateUserConnections", json!(["anna"])), json!({}));
     anna.actor().wait("the end for good", |report| report["state"] == "disconnected");

@@ -2,8 +2,10 @@
 //! and, through the relay, before a server that shares nothing with usher.
 
 mod calls;
+mod encrypted;
 pub mod rooms;
 pub mod story;
+mod watchlists;
 
 use serde_json::{Value, json};
 
@@ -53,6 +55,11 @@ impl Hotel {
     /// A guest whom the backend knows by name.
     pub fn guest_as(&self, device: Device, user: &str) -> Guest {
         Guest::connect_as(device, self.usher.gateway().port(), user, &self.backend)
+    }
+
+    /// A guest whom the backend knows by name and lets know when these users come and go.
+    fn guest_watching(&self, device: Device, user: &str, watchlist: &[&str]) -> Guest {
+        Guest::connect_watching(device, self.usher.gateway().port(), user, watchlist, &self.backend)
     }
 
     /// The backend tells of a staff member with every message, as in design 1.

@@ -84,8 +84,7 @@ pub fn guests_talk(hotel: &Hotel, habits: Habits) {
 /// A signed-in user hears what is sent to him.
 pub fn users_sign_in(hotel: &Hotel, method: &str) {
     let anna = hotel.guest_as(Device::Node, "anna");
-    anna.actor().ask("signin", json!([]));
-    anna.wait_user("pusher:signin_success");
+    anna.sign_in();
     hotel.backend.call(method, json!(["anna", "invoice", { "number": 7 }]));
     assert_eq!(anna.wait_user("invoice"), json!({ "number": 7 }));
 }

@@ -5,6 +5,9 @@ use serde_json::{Value, json};
 use super::actor::{Actor, Refused, node, python};
 use super::sign;
 
+/// The key of encrypted channels, as both libraries take it: "the key that usher has no use of" in base64.
+const MASTER_KEY: &str = "dGhlIGtleSB0aGF0IHVzaGVyIGhhcyBubyB1c2Ugb2Y=";
+
 /// Which library.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Library {
@@ -25,11 +28,12 @@ pub struct Backend {
 impl Backend {
     /// A backend of the tests' app that talks to this port.
     pub fn start(library: Library, port: u16) -> Self {
-        let (id, mut command) = match library {
-            Library::Python => ("app_id", python("backend.py")),
-            Library::Node => ("appId", node("backend.mjs")),
+        let (id, master_key, mut command) = match library {
+            Library::Python => ("app_id", "encryption_master_key_base64", python("backend.py")),
+            Library::Node => ("appId", "encryptionMasterKeyBase64", node("backend.mjs")),
         };
-        command.arg(json!({ id: sign::APP, "key": sign::KEY, "secret": sign::SECRET, "port": port }).to_string());
+        let settings = json!({ id: sign::APP, "key": sign::KEY, "secret": sign::SECRET, "port": port, master_key: MASTER_KEY });
+        command.arg(settings.to_string());
         let actor = Actor::start(command);
         let auth = actor.wait("its auth endpoint", |report| report["auth"].is_u64())["auth"].as_u64().unwrap();
         Self { actor, auth: auth.try_into().unwrap() }

@@ -29,6 +29,11 @@ impl Guest {
         Self::start(device, &json!({ "key": sign::KEY, "port": port, "auth": backend.auth(), "user": user }))
     }
 
+    /// One whom this backend knows by name and lets know when these users come and go.
+    pub fn connect_watching(device: Device, port: u16, user: &str, watchlist: &[&str], backend: &Backend) -> Self {
+        Self::start(device, &json!({ "key": sign::KEY, "port": port, "auth": backend.auth(), "user": user, "watchlist": watchlist }))
+    }
+
     /// One with these settings of guest.mjs, who may be refused: does not wait for the connection.
     pub fn try_connect(device: Device, settings: &Value) -> Self {
         let mut command = match device {
@@ -81,6 +86,19 @@ impl Guest {
         let reports = self.actor.reports().into_iter().filter(|report| report["channel"] == channel && report["event"].is_string());
         let events = reports.map(|report| (report["event"].as_str().unwrap().to_owned(), report["data"].clone()));
         events.filter(|(event, _)| !event.starts_with("pusher:")).collect()
+    }
+
+    /// Signs in and waits until that succeeded.
+    #[track_caller]
+    pub fn sign_in(&self) {
+        self.actor.ask("signin", json!([]));
+        self.wait_user("pusher:signin_success");
+    }
+
+    /// What it was told of the users whom it watches: `online` or `offline`, and who.
+    pub fn watched(&self) -> Vec<(String, Value)> {
+        let reports = self.actor.reports().into_iter().filter(|report| report["watched"].is_string());
+        reports.map(|report| (report["watched"].as_str().unwrap().to_owned(), report["users"].clone())).collect()
     }
 
     /// Who is present in a presence channel, as this guest knows it.
