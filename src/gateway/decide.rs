@@ -3,19 +3,16 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
-use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
-
 use super::Shared;
 use super::plan::{Parts, Plan, Tickets};
-use super::routing::WatchedRule;
-use super::target::Form;
-use super::trigger::Verified;
+use super::routing::{AppRoute, WatchedRule};
+use super::trigger::{Reading, Verified};
 use crate::assignment::{Assignment, Before, Claim, Patience, Value, Waiter};
 use crate::clock::Moment;
 use crate::decisions::Record;
 use crate::metrics::Decision;
-use crate::pusher::{Event, Inexact, Oddity, Query, Reach, Trigger};
-use crate::rules::{Mode, Reading};
+use crate::pusher::{Event, Inexact, Oddity, Reach, Trigger};
+use crate::rules::{self, Mode};
 
 /// What is to be done.
 #[derive(Debug)]
@@ -29,52 +26,28 @@ pub(super) enum Judgement {
 }
 
 /// Judges `trigger` at this moment. `waited`: it has waited for an equal announcement.
-pub(super) fn judge(shared: &Shared, trigger: &Verified, patience: Patience, waited: bool) -> Judgement {
-    match read(trigger) {
+pub(super) fn judge<B: AsRef<[u8]>>(shared: &Shared, trigger: &Verified<B>, patience: Patience, waited: bool) -> Judgement {
+    let app = &trigger.app;
+    let endpoint = match &trigger.reading {
+        Reading::Exact(endpoint) => *endpoint,
+        Reading::Inexact(inexact) => return Judgement::Forward(forget(shared, app, inexact)),
+    };
+    match Trigger::parse(endpoint, trigger.body.as_ref()) {
         Ok(exact) => {
             let now = shared.clock.now();
             let patience = if shared.drain.has_begun() || exact.events.iter().any(|event| event.wants_info) { Patience::Forced } else { patience };
-            let mut decision = Deciding { shared, trigger, now, patience, waited, tickets: Tickets::default(), effects: effects(trigger, &exact) };
+            let mut decision = Deciding { shared, app, now, patience, waited, tickets: Tickets::default(), effects: effects(app, &exact) };
             match decision.claim_all() {
                 Some(waiter) => Judgement::Wait(waiter),
                 None => decision.conclude(&exact),
             }
         }
-        Err(inexact) => Judgement::Forward(forget(shared, trigger, &inexact)),
+        Err(inexact) => Judgement::Forward(forget(shared, app, &inexact)),
     }
-}
-
-/// Reads the trigger exactly, or says what it may touch.
-fn read(trigger: &Verified) -> Result<Trigger<'_>, Inexact> {
-    let endpoint = match &trigger.form {
-        Form::Exact(endpoint) => *endpoint,
-        Form::Legacy { channel } => return Err(Inexact { oddity: Oddity::LegacyEndpoint, reach: Reach::Channels(vec![channel.clone()]) }),
-        Form::Disguised => return Err(Inexact { oddity: Oddity::DisguisedTarget, reach: Reach::App }),
-    };
-    let headers = &trigger.head.headers;
-    if headers.contains_key(CONTENT_ENCODING) {
-        return Err(Inexact { oddity: Oddity::ContentEncoding, reach: Reach::App });
-    }
-    let mut types = headers.get_all(CONTENT_TYPE).iter();
-    if !types.next().is_some_and(|value| is_json(value.as_bytes())) || types.next().is_some() {
-        return Err(Inexact { oddity: Oddity::ContentType, reach: Reach::App });
-    }
-    if trigger.head.uri.query().is_some_and(|query| Query::parse(query).has_trigger_parameters()) {
-        return Err(Inexact { oddity: Oddity::QueryParameters, reach: Reach::App });
-    }
-    Trigger::parse(endpoint, &trigger.body)
-}
-
-/// `application/json`, perhaps with `charset=utf-8`: in any other type or charset the bytes may mean something else.
-fn is_json(content_type: &[u8]) -> bool {
-    let mut parts = content_type.split(|byte| *byte == b';').map(<[u8]>::trim_ascii);
-    parts.next().is_some_and(|media| media.eq_ignore_ascii_case(b"application/json"))
-        && parts.all(|parameter| parameter.eq_ignore_ascii_case(b"charset=utf-8") || parameter.eq_ignore_ascii_case(b"charset=\"utf-8\""))
 }
 
 /// The plan for a request that cannot be read exactly: it goes on as it is, and what it may touch is unknown until it is settled.
-fn forget(shared: &Shared, trigger: &Verified, inexact: &Inexact) -> Plan {
-    let app = &trigger.app;
+fn forget(shared: &Shared, app: &AppRoute, inexact: &Inexact) -> Plan {
     let mut tickets = Tickets::default();
     let now = shared.clock.now();
     app.metrics.inexact();
@@ -95,22 +68,22 @@ fn forget(shared: &Shared, trigger: &Verified, inexact: &Inexact) -> Plan {
         Reach::Channels(channels) => {
             for channel in channels {
                 for watched in app.rules.iter().filter(|watched| watched.rule.watches(channel)) {
-                    hold(&mut tickets, trigger, watched.memory.claim(channel, Value::Nobody, Patience::Forced, now));
+                    hold(&mut tickets, app, watched.memory.claim(channel, Value::Nobody, Patience::Forced, now));
                     shared.decisions.push(record(&watched.name, channel));
                 }
             }
         }
     }
-    let parts = if matches!(trigger.form, Form::Legacy { .. }) { Parts::One } else { Parts::Several };
+    let parts = if inexact.oddity == Oddity::LegacyEndpoint { Parts::One } else { Parts::Several };
     Plan { tickets, reduced: None, parts }
 }
 
 /// Keeps what a claim that is always forwarded answered.
-fn hold(tickets: &mut Tickets, trigger: &Verified, claim: Claim) {
+fn hold(tickets: &mut Tickets, app: &AppRoute, claim: Claim) {
     match claim {
         Claim::Reserved { reservation, .. } => tickets.hold(reservation),
         // A forced claim answers nothing else but `Full`; whatever it is, the app-wide ticket covers it.
-        Claim::Full | Claim::Redundant { .. } | Claim::InFlight(_) => tickets.hold_app(&trigger.app.memory),
+        Claim::Full | Claim::Redundant { .. } | Claim::InFlight(_) => tickets.hold_app(&app.memory),
     }
 }
 
@@ -159,11 +132,11 @@ impl Effect<'_> {
 }
 
 /// Everything in `exact` that a rule of the app watches, in the order of events and channels.
-fn effects<'a>(trigger: &'a Verified, exact: &'a Trigger<'_>) -> Vec<Effect<'a>> {
+fn effects<'a>(app: &'a AppRoute, exact: &'a Trigger<'_>) -> Vec<Effect<'a>> {
     let mut effects = Vec::new();
     for (event_index, event) in exact.events.iter().enumerate() {
         let mut data: Option<Option<Cow<'_, str>>> = None;
-        for watched in trigger.app.rules.iter().filter(|watched| watched.rule.concerns(&event.name)) {
+        for watched in app.rules.iter().filter(|watched| watched.rule.concerns(&event.name)) {
             for (position, channel) in event.channels.iter().enumerate().filter(|(_, channel)| watched.rule.watches(channel)) {
                 let data = data.get_or_insert_with(|| event.data());
                 let Some(kind) = kind(watched, event, data.as_deref()) else { break };
@@ -176,19 +149,19 @@ fn effects<'a>(trigger: &'a Verified, exact: &'a Trigger<'_>) -> Vec<Effect<'a>>
 
 fn kind(watched: &WatchedRule, event: &Event<'_>, data: Option<&str>) -> Option<Kind> {
     match watched.rule.read(&event.name, data) {
-        Reading::Unrelated => None,
+        rules::Reading::Unrelated => None,
         // Whoever is excluded did not see it: what the channel shows is not one thing any more.
         _ if event.excludes_socket => Some(Kind::ExcludesSocket),
-        Reading::Announcement(assignment) => Some(Kind::Announces(assignment)),
-        Reading::Unreadable => Some(Kind::Unreadable),
-        Reading::Release => Some(Kind::Releases),
+        rules::Reading::Announcement(assignment) => Some(Kind::Announces(assignment)),
+        rules::Reading::Unreadable => Some(Kind::Unreadable),
+        rules::Reading::Release => Some(Kind::Releases),
     }
 }
 
 /// A decision under way.
 struct Deciding<'a> {
     shared: &'a Shared,
-    trigger: &'a Verified,
+    app: &'a AppRoute,
     now: Moment,
     patience: Patience,
     waited: bool,
@@ -238,7 +211,7 @@ impl Deciding<'_> {
                 self.judge_reserved(&group, runs, before, redundant);
             }
             Claim::Full => {
-                self.tickets.hold_app(&self.trigger.app.memory);
+                self.tickets.hold_app(&self.app.memory);
                 self.judge_reserved(&group, runs, Before::Uncertain, false);
             }
         }
@@ -281,7 +254,7 @@ impl Deciding<'_> {
             let (Some(Verdict::Known(_)), Some(assignment)) = (effect.verdict, effect.assignment()) else { continue };
             if !self.is_dropped(effect.event, effect.position) {
                 let claim = effect.watched.memory.claim(effect.channel, Value::One(assignment.clone()), Patience::Forced, self.now);
-                hold(&mut self.tickets, self.trigger, claim);
+                hold(&mut self.tickets, self.app, claim);
             }
         }
     }
@@ -319,7 +292,7 @@ impl Deciding<'_> {
         }
         let unwatched = exact.events.iter().enumerate().filter(|(index, _)| self.effects.iter().all(|effect| effect.event != *index)).count();
         if unwatched > 0 {
-            self.trigger.app.metrics.no_rule(unwatched as u64);
+            self.app.metrics.no_rule(unwatched as u64);
         }
         let all: usize = exact.events.iter().map(|event| event.channels.len()).sum();
         if dropped.len() == all {
@@ -346,7 +319,7 @@ impl Deciding<'_> {
         effect.watched.metrics.count(decision);
         self.shared.decisions.push(Record {
             at: self.now,
-            app: self.trigger.app.id.clone(),
+            app: self.app.id.clone(),
             rule: effect.watched.name.clone(),
             channel: effect.channel.into(),
             identity: effect.assignment().map(|assignment| assignment.identity().into()),

@@ -2,11 +2,12 @@
 
 use bytes::Bytes;
 use http::uri::PathAndQuery;
-use http::{Request, Response, Uri, Version};
+use http::{Request, Response, Uri, Version, request};
 use tokio::time::{Instant, timeout_at};
 
 use super::body::{self, Overflow};
 use super::plan::{Parts, Plan};
+use super::routing::AppRoute;
 use super::trigger::{Told, Verified};
 use super::{Gateway, Refusal, Reply, Slot, headers};
 use crate::assignment::Outcome;
@@ -21,10 +22,10 @@ const MAX_ANSWER: usize = 1024 * 1024;
 ///
 /// # Cancel safety
 /// Dropped on the way, the tickets put their channels in doubt.
-pub(super) async fn run(gateway: &Gateway, trigger: Verified, plan: Plan, _slot: Slot) -> Result<Response<Reply>, Refusal> {
+pub(super) async fn run(gateway: &Gateway, head: request::Parts, trigger: Verified<Bytes>, plan: Plan, _slot: Slot) -> Result<Response<Reply>, Refusal> {
     let Plan { tickets, reduced, parts } = plan;
-    let app = trigger.app.clone();
-    let (request, told) = outgoing(trigger, reduced);
+    let Verified { app, body, .. } = trigger;
+    let (request, told) = outgoing(&app, head, body, reduced);
     let answer = exchange(gateway, request).await;
     let (outcome, counted) = classify(&answer, parts);
     tickets.settle(outcome);
@@ -48,8 +49,7 @@ pub(super) async fn run(gateway: &Gateway, trigger: Verified, plan: Plan, _slot:
 }
 
 /// The request as it goes out: as received, or reduced and signed anew.
-fn outgoing(trigger: Verified, reduced: Option<Vec<u8>>) -> (Request<Payload>, Told) {
-    let Verified { app, mut head, body, .. } = trigger;
+fn outgoing(app: &AppRoute, mut head: request::Parts, body: Bytes, reduced: Option<Vec<u8>>) -> (Request<Payload>, Told) {
     let Some(reduced) = reduced else {
         return (Request::from_parts(head, Payload::Whole(body)), Told::Forwarded);
     };

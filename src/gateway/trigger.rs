@@ -7,9 +7,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::CONTENT_TYPE;
+use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use http::request::Parts;
-use http::{HeaderValue, Response};
+use http::{HeaderMap, HeaderValue, Response};
 use hyper::body::Incoming;
 use tokio::time::{Instant, timeout_at};
 
@@ -18,24 +18,98 @@ use super::routing::AppRoute;
 use super::target::{Form, Target};
 use super::{Gateway, Refusal, Reply, Routing, Shared, Slot, body, forward};
 use crate::assignment::{Patience, Waiter};
-use crate::pusher::{Query, verify};
+use crate::pusher::{Endpoint, Inexact, Oddity, Query, Reach, verify};
 
-/// A trigger whose signature verified: the only thing that may read or change the memory.
+/// A trigger whose signature verified, with its body: the only thing that may read or change the memory.
 #[derive(Debug)]
-pub(super) struct Verified {
+pub(super) struct Verified<B> {
     pub(super) app: Arc<AppRoute>,
-    pub(super) form: Form,
-    pub(super) head: Parts,
-    pub(super) body: Bytes,
+    pub(super) reading: Reading,
+    pub(super) body: B,
 }
 
-impl Verified {
+/// Whether a trigger's body says all that upstream will understand.
+#[derive(Debug)]
+pub(super) enum Reading {
+    /// It does; it came to this endpoint.
+    Exact(Endpoint),
+    /// Its head says something that usher does not read: this is why, and what the trigger may touch.
+    Inexact(Inexact),
+}
+
+impl<B: AsRef<[u8]>> Verified<B> {
+    /// Verifies the signature of a trigger with this body, which came at `now`.
+    ///
+    /// # Errors
+    /// The first check that failed; it is counted.
+    pub(super) fn new(target: Target, signed: Signed<'_>, body: B, now: u64) -> Result<Self, Refusal> {
+        let Target { app, form } = target;
+        let query = Query::parse(signed.query);
+        verify(&app.app, signed.method, signed.path, &query, body.as_ref(), now).inspect_err(|error| app.metrics.auth_failure(error.code()))?;
+        let reading = Reading::of(form, signed.content, &query);
+        Ok(Self { app, reading, body })
+    }
+
     /// Takes the app's present rules. A reload puts an app in doubt for as long as requests that were forwarded under its old rules may take; so a
     /// request is judged by the new ones even if its body, or its turn, came after.
-    fn follow_reload(&mut self, shared: &Shared) {
-        if let Some(app) = shared.routing.load().app(&self.app.id) {
+    pub(super) fn follow_reload(&mut self, routing: &Routing) {
+        if let Some(app) = routing.app(&self.app.id) {
             self.app = Arc::clone(app);
         }
+    }
+}
+
+/// What is signed of a request's head, and what the head says of the body.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Signed<'h> {
+    pub(super) method: &'h str,
+    pub(super) path: &'h str,
+    /// As received, without the question mark.
+    pub(super) query: &'h str,
+    pub(super) content: Content,
+}
+
+/// What the headers say of a trigger's body.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Content {
+    /// JSON in UTF-8, as it is.
+    Json,
+    /// It is encoded, e.g. compressed.
+    Encoded,
+    /// It is of another type, of none, or of several.
+    Other,
+}
+
+impl Content {
+    /// What `headers` say.
+    fn of(headers: &HeaderMap) -> Self {
+        let mut types = headers.get_all(CONTENT_TYPE).iter();
+        match (types.next(), types.next()) {
+            _ if headers.contains_key(CONTENT_ENCODING) => Self::Encoded,
+            (Some(only), None) if is_json(only.as_bytes()) => Self::Json,
+            _ => Self::Other,
+        }
+    }
+}
+
+/// `application/json`, perhaps with `charset=utf-8`: in any other type or charset the bytes may mean something else.
+pub(super) fn is_json(content_type: &[u8]) -> bool {
+    let mut parts = content_type.split(|byte| *byte == b';').map(<[u8]>::trim_ascii);
+    parts.next().is_some_and(|media| media.eq_ignore_ascii_case(b"application/json"))
+        && parts.all(|parameter| parameter.eq_ignore_ascii_case(b"charset=utf-8") || parameter.eq_ignore_ascii_case(b"charset=\"utf-8\""))
+}
+
+impl Reading {
+    fn of(form: Form, content: Content, query: &Query<'_>) -> Self {
+        let (oddity, reach) = match (form, content) {
+            (Form::Legacy { channel }, _) => (Oddity::LegacyEndpoint, Reach::Channels(vec![channel])),
+            (Form::Disguised, _) => (Oddity::DisguisedTarget, Reach::App),
+            (Form::Exact(_), Content::Encoded) => (Oddity::ContentEncoding, Reach::App),
+            (Form::Exact(_), Content::Other) => (Oddity::ContentType, Reach::App),
+            (Form::Exact(_), Content::Json) if query.has_trigger_parameters() => (Oddity::QueryParameters, Reach::App),
+            (Form::Exact(endpoint), Content::Json) => return Self::Exact(endpoint),
+        };
+        Self::Inexact(Inexact { oddity, reach })
     }
 }
 
@@ -68,47 +142,51 @@ pub(super) async fn handle(
 ) -> Result<Response<Reply>, Refusal> {
     let body = body::receive(body, &routing.limits).await?;
     let began = Instant::now();
-    let mut trigger = authenticate(&gateway.shared, target, head, body)?;
-    trigger.follow_reload(&gateway.shared);
+    let query = head.uri.query().unwrap_or_default();
+    let signed = Signed { method: head.method.as_str(), path: head.uri.path(), query, content: Content::of(&head.headers) };
+    let mut trigger = Verified::new(target, signed, body, gateway.shared.unix_now())?;
+    trigger.follow_reload(&gateway.shared.routing.load());
     let judgement = judge(&gateway.shared, &trigger, Patience::Waits, false);
     trigger.app.metrics.latency(began.elapsed());
     let detached = gateway.clone();
     let task = match judgement {
         Judgement::Suppress => return Ok(suppressed()),
-        Judgement::Forward(plan) => gateway.shared.tasks.spawn(async move { forward::run(&detached, trigger, plan, slot).await }),
+        Judgement::Forward(plan) => gateway.shared.tasks.spawn(async move { forward::run(&detached, head, trigger, plan, slot).await }),
         Judgement::Wait(waiter) => {
             let most = routing.limits.max_wait;
-            gateway.shared.tasks.spawn(async move { Box::pin(wait(&detached, trigger, waiter, most, slot)).await })
+            gateway.shared.tasks.spawn(async move { Box::pin(wait(&detached, head, trigger, waiter, most, slot)).await })
         }
     };
     task.await.unwrap_or(Err(Refusal::Internal))
 }
 
-/// Makes a verified trigger of a received one.
-fn authenticate(shared: &Shared, target: Target, head: Parts, body: Bytes) -> Result<Verified, Refusal> {
-    let Target { app, form } = target;
-    let query = Query::parse(head.uri.query().unwrap_or_default());
-    let now = shared.clock.unix_time(shared.clock.now()).as_secs();
-    verify(&app.app, head.method.as_str(), head.uri.path(), &query, &body, now).inspect_err(|error| app.metrics.auth_failure(error.code()))?;
-    Ok(Verified { app, form, head, body })
-}
-
 /// A duplicate of an announcement in flight: waits for its outcome and is then judged again, until it may wait no longer.
-async fn wait(gateway: &Gateway, mut trigger: Verified, waiter: Waiter, most: Duration, slot: Slot) -> Result<Response<Reply>, Refusal> {
+async fn wait(
+    gateway: &Gateway,
+    head: Parts,
+    mut trigger: Verified<Bytes>,
+    mut waiter: Waiter,
+    most: Duration,
+    slot: Slot,
+) -> Result<Response<Reply>, Refusal> {
     let deadline = Instant::now() + most;
-    let mut waiter = waiter;
     loop {
-        let patience = tokio::select! {
-            biased;
-            settled = timeout_at(deadline, waiter.settled()) => settled.map_or(Patience::Holds, |()| Patience::Waits),
-            () = gateway.shared.drain.begun() => Patience::Forced,
-        };
-        trigger.follow_reload(&gateway.shared);
+        let patience = patience(&gateway.shared, waiter, deadline).await;
+        trigger.follow_reload(&gateway.shared.routing.load());
         match judge(&gateway.shared, &trigger, patience, true) {
             Judgement::Suppress => return Ok(suppressed()),
-            Judgement::Forward(plan) => return forward::run(gateway, trigger, plan, slot).await,
+            Judgement::Forward(plan) => return forward::run(gateway, head, trigger, plan, slot).await,
             Judgement::Wait(next) => waiter = next,
         }
+    }
+}
+
+/// Waits for the outcome of an announcement in flight, until `deadline`; how the duplicate is judged then.
+pub(super) async fn patience(shared: &Shared, waiter: Waiter, deadline: Instant) -> Patience {
+    tokio::select! {
+        biased;
+        settled = timeout_at(deadline, waiter.settled()) => settled.map_or(Patience::Holds, |()| Patience::Waits),
+        () = shared.drain.begun() => Patience::Forced,
     }
 }
 
