@@ -1,9 +1,11 @@
 //! Time as the rooms see it: milliseconds since the process began, read once per request and handed on.
 //! A [`Moment`] fits into a compact memory entry, and tests that pause tokio's time pause this clock as well.
 
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use tokio::time::Instant;
+use tokio::time::{Instant, Sleep, sleep_until};
 
 /// A point in time: milliseconds since its [`Clock`] was made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -59,5 +61,63 @@ impl Clock {
     #[must_use]
     pub const fn unix_time(&self, moment: Moment) -> Duration {
         self.began_at.saturating_add(Duration::from_millis(moment.0))
+    }
+}
+
+/// One timer for many short waits in turn. It is set when it is first needed and looked at when it rings: a deadline that was met, or moved on, costs
+/// nothing.
+#[derive(Debug, Default)]
+pub struct Alarm(Option<Pin<Box<Sleep>>>);
+
+impl Alarm {
+    /// Ready once `deadline` is over.
+    pub fn poll(&mut self, deadline: Instant, context: &mut Context<'_>) -> Poll<()> {
+        let sleep = self.0.get_or_insert_with(|| Box::pin(sleep_until(deadline)));
+        if sleep.deadline() > deadline {
+            sleep.as_mut().reset(deadline);
+        }
+        loop {
+            ready!(sleep.as_mut().poll(context));
+            if sleep.deadline() >= deadline {
+                self.0 = None;
+                return Poll::Ready(());
+            }
+            // It was set for an earlier wait.
+            sleep.as_mut().reset(deadline);
+        }
+    }
+
+    /// Waits for `work`, until `deadline` at most; `None`: it is over.
+    pub async fn bound<F: Future>(&mut self, deadline: Instant, work: F) -> Option<F::Output> {
+        let mut work = std::pin::pin!(work);
+        std::future::poll_fn(|context| match work.as_mut().poll(context) {
+            Poll::Ready(done) => Poll::Ready(Some(done)),
+            Poll::Pending => self.poll(deadline, context).map(|()| None),
+        })
+        .await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::pending;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn an_alarm_rings_for_the_wait_that_is_on() {
+        let mut alarm = Alarm::default();
+        let start = Instant::now();
+        let at = |seconds| start + Duration::from_secs(seconds);
+        assert_eq!(alarm.bound(at(5), async { 7 }).await, Some(7));
+        assert_eq!(alarm.bound(at(3), pending::<()>()).await, None);
+        assert_eq!(start.elapsed().as_secs(), 3);
+        assert_eq!(alarm.bound(at(3), async { 7 }).await, Some(7), "what is done is done, however late");
+        assert_eq!(alarm.bound(at(9), tokio::time::sleep(Duration::from_secs(1))).await, Some(()));
+        assert_eq!(alarm.bound(at(20), pending::<()>()).await, None, "set for 9, it waits on");
+        assert_eq!(start.elapsed().as_secs(), 20);
+        assert_eq!(alarm.bound(at(100), tokio::time::sleep(Duration::from_secs(1))).await, Some(()));
+        assert_eq!(alarm.bound(at(30), pending::<()>()).await, None, "set for 100, it is set anew");
+        assert_eq!(start.elapsed().as_secs(), 30);
     }
 }

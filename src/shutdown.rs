@@ -17,6 +17,12 @@ impl Drain {
         self.0.cancel();
     }
 
+    /// The same signal for one of many who wait for it: they do not meet at one lock then.
+    #[must_use]
+    pub fn child(&self) -> Self {
+        Self(self.0.child_token())
+    }
+
     /// Whether draining has begun.
     #[must_use]
     pub fn has_begun(&self) -> bool {

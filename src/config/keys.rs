@@ -47,6 +47,7 @@ fn server(section: &mut Section<'_>) -> Server {
     Server {
         listen: section.parsed("listen", SocketAddr::from(([127, 0, 0, 1], 6001)), address),
         workers: section.count("workers", 0, 0..=1024),
+        fast_path: section.flag("fast_path", true),
         unknown_apps: section.choice("unknown_apps", [("reject", UnknownApps::Reject), ("forward", UnknownApps::Forward)], UnknownApps::Reject),
         drain_period: section.duration("drain_period", Duration::from_secs(20), ANY_TIME),
         tls: section.section("tls", certificate),

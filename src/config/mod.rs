@@ -64,6 +64,8 @@ pub struct Server {
     pub listen: SocketAddr,
     /// Worker threads; 0: one per core.
     pub workers: usize,
+    /// Whether triggers in their usual form go the fast way.
+    pub fast_path: bool,
     /// What becomes of triggers for unknown apps.
     pub unknown_apps: gateway::UnknownApps,
     /// How long draining may take.

@@ -11,6 +11,7 @@ impl Config {
         let fixed = [
             ("server.listen", self.server.listen == new.server.listen),
             ("server.workers", self.server.workers == new.server.workers),
+            ("server.fast_path", self.server.fast_path == new.server.fast_path),
             ("server.drain_period", self.server.drain_period == new.server.drain_period),
             ("server.tls", self.server.tls == new.server.tls),
             ("admin.listen", self.admin.listen == new.admin.listen),

@@ -22,7 +22,13 @@ const MAX_ANSWER: usize = 1024 * 1024;
 ///
 /// # Cancel safety
 /// Dropped on the way, the tickets put their channels in doubt.
-pub(super) async fn run(gateway: &Gateway, head: request::Parts, trigger: Verified<Bytes>, plan: Plan, _slot: Slot) -> Result<Response<Reply>, Refusal> {
+pub(super) async fn run(
+    gateway: &Gateway,
+    head: request::Parts,
+    trigger: Verified<Bytes>,
+    plan: Plan,
+    _slot: Slot,
+) -> Result<Response<Reply>, Refusal> {
     let Plan { tickets, reduced, parts } = plan;
     let Verified { app, body, .. } = trigger;
     let (request, told) = outgoing(&app, head, body, reduced);
@@ -90,12 +96,25 @@ async fn exchange(gateway: &Gateway, request: Request<Payload>) -> Result<Respon
 /// What the answer, or its absence, says of what upstream did (design 2.2).
 fn classify(answer: &Result<Response<Bytes>, Refusal>, parts: Parts) -> (Outcome, TriggerOutcome) {
     match answer {
-        Ok(answer) if answer.status().is_success() => (Outcome::Accepted, TriggerOutcome::Accepted),
-        Ok(answer) if answer.status().is_client_error() => match parts {
-            Parts::One => (Outcome::Refused, TriggerOutcome::Refused),
-            Parts::Several => (Outcome::Partial, TriggerOutcome::Partial),
-        },
-        Err(Refusal::Upstream(failure)) if failure.nothing_sent() => (Outcome::Refused, TriggerOutcome::NotSent),
-        Ok(_) | Err(_) => (Outcome::Ambiguous, TriggerOutcome::Ambiguous),
+        Ok(answer) => answered(answer.status().as_u16(), parts),
+        Err(refusal) => unanswered(refusal),
+    }
+}
+
+/// What the absence of a complete answer says of it.
+pub(super) const fn unanswered(refusal: &Refusal) -> (Outcome, TriggerOutcome) {
+    match refusal {
+        Refusal::Upstream(failure) if failure.nothing_sent() => (Outcome::Refused, TriggerOutcome::NotSent),
+        _ => (Outcome::Ambiguous, TriggerOutcome::Ambiguous),
+    }
+}
+
+/// What a complete answer with this status says of what upstream did with a trigger (design 2.2).
+pub(super) const fn answered(status: u16, parts: Parts) -> (Outcome, TriggerOutcome) {
+    match (status, parts) {
+        (200..=299, _) => (Outcome::Accepted, TriggerOutcome::Accepted),
+        (400..=499, Parts::One) => (Outcome::Refused, TriggerOutcome::Refused),
+        (400..=499, Parts::Several) => (Outcome::Partial, TriggerOutcome::Partial),
+        _ => (Outcome::Ambiguous, TriggerOutcome::Ambiguous),
     }
 }

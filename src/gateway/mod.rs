@@ -7,6 +7,7 @@ mod body;
 mod caller;
 mod decide;
 mod error;
+mod fast;
 mod forward;
 mod handshake;
 mod headers;
@@ -37,6 +38,7 @@ use crate::upstream::Upstream;
 
 pub use caller::{Caller, Place};
 pub use error::Refusal;
+pub use fast::{Ended, Fast};
 pub use relay::Relays;
 pub use reply::Reply;
 pub use routing::Routing;

@@ -68,15 +68,27 @@ pub(super) fn route(head: &Parts, routing: &Routing) -> Result<Route, Refusal> {
     }
 }
 
+/// The app id and the endpoint of a path that names a trigger endpoint byte for byte.
+pub(super) fn exact(path: &str) -> Option<(&str, Endpoint)> {
+    let (id, endpoint) = path.strip_prefix("/apps/")?.split_once('/')?;
+    let endpoint = match endpoint {
+        "events" => Endpoint::Events,
+        "batch_events" => Endpoint::Batch,
+        _ => return None,
+    };
+    (is_segment(id) && !id.contains(['%', ';'])).then_some((id, endpoint))
+}
+
 /// The app id, where the path has it in its place, and the form of the endpoint. `None`: no trigger endpoint.
 fn read(path: &str) -> Option<(Option<&str>, Form)> {
+    if let Some((id, endpoint)) = exact(path) {
+        return Some((Some(id), Form::Exact(endpoint)));
+    }
     if let Some(rest) = path.strip_prefix("/apps/")
         && !path.contains(['%', ';'])
     {
         let mut segments = rest.split('/');
         match (segments.next(), segments.next(), segments.next(), segments.next(), segments.next()) {
-            (Some(id), Some("events"), None, ..) if is_segment(id) => return Some((Some(id), Form::Exact(Endpoint::Events))),
-            (Some(id), Some("batch_events"), None, ..) if is_segment(id) => return Some((Some(id), Form::Exact(Endpoint::Batch))),
             (Some(id), Some("channels"), Some(channel), Some("events"), None) if is_segment(id) && is_segment(channel) => {
                 return Some((Some(id), Form::Legacy { channel: channel.to_owned() }));
             }

@@ -122,12 +122,16 @@ pub(super) enum Told {
 }
 
 impl Told {
-    pub(super) const fn header(self) -> HeaderValue {
+    pub(super) const fn as_str(self) -> &'static str {
         match self {
-            Self::Forwarded => HeaderValue::from_static("forwarded"),
-            Self::Reduced => HeaderValue::from_static("reduced"),
-            Self::Suppressed => HeaderValue::from_static("suppressed"),
+            Self::Forwarded => "forwarded",
+            Self::Reduced => "reduced",
+            Self::Suppressed => "suppressed",
         }
+    }
+
+    pub(super) const fn header(self) -> HeaderValue {
+        HeaderValue::from_static(self.as_str())
     }
 }
 

@@ -1,6 +1,7 @@
 //! Listeners, wiring, signals, drain: the only room that knows all others.
 
 mod accept;
+mod resumed;
 mod signals;
 mod socket;
 mod worker;
@@ -212,6 +213,7 @@ impl Server {
             broker: self.broker.clone(),
             certificate: self.certificate.clone(),
             limits: self.config.limits.clone(),
+            fast_path: self.config.server.fast_path,
             pools: self.pools.clone(),
         };
         (0..count).map(|index| Worker::start(index, parts.clone())).collect()

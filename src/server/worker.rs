@@ -5,6 +5,7 @@ use std::net::{SocketAddr, TcpStream as StdStream};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
+use bytes::Bytes;
 use http::StatusCode;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -14,9 +15,10 @@ use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 use tokio::time::timeout;
 
+use super::resumed::Resumed;
 use super::socket::{Answering, Deadlines, Phase, Timed};
 use crate::broker::Broker;
-use crate::gateway::{Caller, Gateway, Limits, Place, Shared};
+use crate::gateway::{Caller, Ended, Fast, Gateway, Limits, Place, Shared};
 use crate::shutdown::Tasks;
 use crate::tls::{Certificate, TlsError};
 use crate::upstream::{self, Local, Remote, Upstream};
@@ -39,6 +41,8 @@ pub(super) struct Parts {
     pub(super) broker: Option<Arc<Broker>>,
     /// Those of connections; the ones of requests are read with the routing.
     pub(super) limits: Limits,
+    /// Whether triggers may go the fast way.
+    pub(super) fast_path: bool,
     pub(super) certificate: Option<Arc<Certificate>>,
     /// Owner of the tasks that drive connections upstream: they end when the worker's pool does.
     pub(super) pools: Tasks,
@@ -68,7 +72,7 @@ impl Worker {
         let (sockets, arrivals) = mpsc::channel(1024);
         let (stop, stopped) = oneshot::channel();
         let gateway = Gateway { shared: Arc::clone(&parts.shared), upstream };
-        let door = Door { certificate: parts.certificate, limits: parts.limits };
+        let door = Door { certificate: parts.certificate, limits: parts.limits, fast_path: parts.fast_path };
         let thread = std::thread::Builder::new()
             .name(format!("usher-worker-{index}"))
             .spawn(move || runtime.block_on(work(gateway, door, arrivals, stopped)))
@@ -106,6 +110,7 @@ pub enum WorkerError {
 struct Door {
     certificate: Option<Arc<Certificate>>,
     limits: Limits,
+    fast_path: bool,
 }
 
 async fn work(gateway: Gateway, door: Door, mut arrivals: mpsc::Receiver<Accepted>, stopped: oneshot::Receiver<Infallible>) {
@@ -120,27 +125,36 @@ async fn work(gateway: Gateway, door: Door, mut arrivals: mpsc::Receiver<Accepte
 
 /// Serves one connection until it ends or is switched to WebSocket; then whoever relays it holds its place.
 async fn welcome(gateway: Gateway, door: Door, accepted: Accepted) {
-    let Door { certificate, limits } = door;
     let Accepted { stream, peer, permit } = accepted;
     let caller = Caller { ip: peer.ip(), place: Place::new(permit, gateway.shared.metrics.connection()) };
     let stream = match stream.set_nonblocking(true).and_then(|()| stream.set_nodelay(true)).and_then(|()| TcpStream::from_std(stream)) {
         Ok(stream) => stream,
         Err(error) => return tracing::debug!(%peer, %error, "a connection was gone before it was served"),
     };
-    match certificate {
-        None => serve(&gateway, stream, &caller, &limits).await,
-        Some(certificate) => match timeout(limits.head_timeout, certificate.acceptor().accept(stream)).await {
-            Ok(Ok(stream)) => serve(&gateway, stream, &caller, &limits).await,
+    match &door.certificate {
+        None => serve(&gateway, stream, &caller, &door).await,
+        Some(certificate) => match timeout(door.limits.head_timeout, certificate.acceptor().accept(stream)).await {
+            Ok(Ok(stream)) => serve(&gateway, stream, &caller, &door).await,
             Ok(Err(error)) => tracing::debug!(%peer, %error, "a TLS handshake failed"),
             Err(_elapsed) => tracing::debug!(%peer, "a TLS handshake did not end in time"),
         },
     }
 }
 
-async fn serve<T>(gateway: &Gateway, stream: T, caller: &Caller, limits: &Limits)
+async fn serve<T>(gateway: &Gateway, mut stream: T, caller: &Caller, door: &Door)
 where
     T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
+    let limits = &door.limits;
+    // Boxed, so that a connection that has left the fast way does not keep room for it.
+    let read = match &gateway.upstream {
+        Upstream::Remote(remote) if door.fast_path => match Box::pin(Fast::new(&gateway.shared, remote, limits, &mut stream).run()).await {
+            Ended::Done => return,
+            Ended::Other(read) => read,
+        },
+        Upstream::Remote(_) | Upstream::Local(_) => Bytes::new(),
+    };
+    let stream = Resumed::new(read, stream);
     let phase = Arc::new(Phase::default());
     let deadlines = Deadlines { head: limits.head_timeout, idle: limits.idle_timeout };
     let socket = TokioIo::new(Timed::new(stream, Arc::clone(&phase), deadlines));

@@ -8,19 +8,17 @@ use http::{HeaderValue, Uri};
 use hyper::client::conn::http1::Builder;
 use hyper_util::rt::TokioIo;
 use rustls::pki_types::ServerName;
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout};
 use tokio_rustls::TlsConnector;
 
 use super::addresses::Addresses;
 use super::pool::Connection;
-use super::{Failure, Options};
+use super::wire::Stream;
+use super::{Failure, MAX_ANSWER_HEAD, Options};
 use crate::shutdown::Tasks;
 use crate::tls::{self, TlsError};
 
-/// Largest head of an answer, and of its trailers, in bytes. Also the most that a connection buffers.
-const MAX_HEAD: usize = 64 * 1024;
 /// Most header lines of an answer.
 const MAX_HEADERS: usize = 100;
 
@@ -71,7 +69,11 @@ impl Dialer {
         let authority = if port == default_port { host.to_owned() } else { format!("{host}:{port}") };
         let value = HeaderValue::from_str(&authority).map_err(|_invalid| wrong("its host cannot be sent in a header"))?;
         let mut http = Builder::new();
-        http.preserve_header_case(true).title_case_headers(false).max_headers(MAX_HEADERS).max_header_size(MAX_HEAD).max_buf_size(MAX_HEAD);
+        http.preserve_header_case(true)
+            .title_case_headers(false)
+            .max_headers(MAX_HEADERS)
+            .max_header_size(MAX_ANSWER_HEAD)
+            .max_buf_size(MAX_ANSWER_HEAD);
         Ok(Self { authority, host: value, addresses: Addresses::new(bare, port), tls, timeout: options.connect_timeout, http, tasks })
     }
 
@@ -90,7 +92,19 @@ impl Dialer {
     /// # Errors
     /// Those [`Failure`]s after which nothing was sent.
     pub(super) async fn dial(&self) -> Result<Connection, Failure> {
-        match timeout(self.timeout, self.open()).await {
+        self.in_time(async { self.speak(self.reach().await?).await }).await
+    }
+
+    /// Opens a connection on which nothing is said yet.
+    ///
+    /// # Errors
+    /// As for [`Dialer::dial`].
+    pub(super) async fn open(&self) -> Result<Stream, Failure> {
+        self.in_time(self.reach()).await
+    }
+
+    async fn in_time<T>(&self, opening: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+        match timeout(self.timeout, opening).await {
             Ok(opened) => opened,
             Err(_elapsed) => {
                 self.addresses.forget();
@@ -99,13 +113,13 @@ impl Dialer {
         }
     }
 
-    async fn open(&self) -> Result<Connection, Failure> {
+    async fn reach(&self) -> Result<Stream, Failure> {
         let tcp = self.connect(Instant::now() + self.timeout).await?;
         match &self.tls {
-            None => self.speak(tcp).await,
+            None => Ok(Stream::Plain(tcp)),
             Some(Tls { connector, name }) => {
                 let stream = connector.connect(name.clone(), tcp).await;
-                self.speak(stream.map_err(|source| Failure::Tls { upstream: self.authority.clone(), source })?).await
+                Ok(Stream::Secured(Box::new(stream.map_err(|source| Failure::Tls { upstream: self.authority.clone(), source })?)))
             }
         }
     }
@@ -135,12 +149,9 @@ impl Dialer {
         Err(Failure::Connect { upstream: self.authority.clone(), source: failed })
     }
 
-    async fn speak<IO>(&self, stream: IO) -> Result<Connection, Failure>
-    where
-        IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    {
+    async fn speak(&self, stream: Stream) -> Result<Connection, Failure> {
         let shaken = self.http.handshake(TokioIo::new(stream)).await;
-        let (sender, connection) = shaken.map_err(|source| Failure::ClosedUnsent { upstream: self.authority.clone(), source })?;
+        let (sender, connection) = shaken.map_err(|source| Failure::ClosedUnsent { upstream: self.authority.clone(), source: source.into() })?;
         let upstream: Arc<str> = Arc::from(self.authority.as_str());
         let driver = self.tasks.spawn(async move {
             // An error that concerns a request has gone to that request; this is what an idle connection ended with.

@@ -4,6 +4,9 @@ use std::error::Error as _;
 use std::io;
 use std::time::Duration;
 
+/// What a connection said when it failed.
+pub type Cause = Box<dyn std::error::Error + Send + Sync>;
+
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
 pub enum Failure {
@@ -45,7 +48,7 @@ pub enum Failure {
         /// Host and port as configured.
         upstream: String,
         /// What the connection said.
-        source: hyper::Error,
+        source: Cause,
     },
     /// The connection ended or broke after bytes may have been written, before the answer's head was complete.
     #[error("the upstream server {upstream} closed the connection before it answered")]
@@ -53,7 +56,7 @@ pub enum Failure {
         /// Host and port as configured.
         upstream: String,
         /// What the connection said.
-        source: hyper::Error,
+        source: Cause,
     },
     /// No complete head of an answer in time.
     #[error("the upstream server {upstream} did not answer within {period:?}")]
@@ -69,7 +72,7 @@ pub enum Failure {
         /// Host and port as configured.
         upstream: String,
         /// What is wrong with it.
-        source: hyper::Error,
+        source: Cause,
     },
     /// A well-formed answer that this request cannot have, or whose length cannot be told for certain.
     #[error("the upstream server {upstream} sent an answer that cannot be passed on: {problem}")]
@@ -93,11 +96,11 @@ impl Failure {
         // hyper wraps the error of a request's body as the source of its own; `Payload`'s is a `hyper::Error`, and nothing else there is.
         let callers = source.is_user() && source.source().is_some_and(|cause| cause.is::<hyper::Error>());
         if source.is_parse() {
-            Self::BadAnswer { upstream, source }
+            Self::BadAnswer { upstream, source: source.into() }
         } else if callers || source.is_body_write_aborted() {
             Self::CallerBody { source }
         } else {
-            Self::ConnectionLost { upstream, source }
+            Self::ConnectionLost { upstream, source: source.into() }
         }
     }
 

@@ -10,18 +10,23 @@ mod remote;
 #[cfg(test)]
 mod tests;
 mod websocket;
+mod wire;
 
 use std::path::PathBuf;
 use std::time::Duration;
 
 use http::{Request, Response};
 
-pub use failure::Failure;
+pub use failure::{Cause, Failure};
 pub use local::{Local, Visit};
 pub use payload::{Answer, Declared, Payload};
 pub use pool::PoolStats;
 pub use remote::Remote;
 pub use websocket::{Dialled, Switched};
+pub use wire::{Collected, Interrupted};
+
+/// Largest head of an answer, and of its trailers, in bytes. Also the most that a connection of hyper's buffers.
+const MAX_ANSWER_HEAD: usize = 64 * 1024;
 
 /// Where and how to reach upstream.
 #[derive(Debug, Clone, PartialEq, Eq)]

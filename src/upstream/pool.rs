@@ -41,26 +41,32 @@ pub(super) struct Lease {
     pool: Option<Arc<Pool>>,
 }
 
+/// What a pool keeps.
+pub(super) trait Kept {
+    /// Whether it is open and nothing was heard on it since its last exchange ended.
+    fn is_at_rest(&mut self) -> bool;
+}
+
 /// The idle connections of one worker.
 #[derive(Debug)]
-pub(super) struct Pool {
+pub(super) struct Pool<C = Connection> {
     /// A std mutex: held for a few instructions, never over an await, and contended only if workers share a pool, which they do not.
-    idle: Mutex<Idle>,
+    idle: Mutex<Idle<C>>,
     idle_timeout: Duration,
     opened: AtomicU64,
     reused: AtomicU64,
 }
 
 #[derive(Debug)]
-struct Idle {
+struct Idle<C> {
     /// The oldest in front.
-    kept: VecDeque<Kept>,
+    kept: VecDeque<Resting<C>>,
     max: usize,
 }
 
 #[derive(Debug)]
-struct Kept {
-    connection: Connection,
+struct Resting<C> {
+    connection: C,
     since: Instant,
 }
 
@@ -68,10 +74,12 @@ impl Connection {
     pub(super) const fn new(sender: SendRequest<Payload>, driver: JoinHandle<()>) -> Self {
         Self { sender, driver }
     }
+}
 
-    /// Whether it is open and at rest. hyper says so only after the last request was written whole, its answer read whole, neither side
+impl Kept for Connection {
+    /// hyper says so only after the last request was written whole, its answer read whole, neither side
     /// asked to close, and a read then found nothing: neither left-over bytes nor the end of the stream (threats.md H1-18).
-    fn is_at_rest(&self) -> bool {
+    fn is_at_rest(&mut self) -> bool {
         self.sender.is_ready()
     }
 }
@@ -96,7 +104,7 @@ impl Lease {
     }
 }
 
-impl Pool {
+impl<C: Kept> Pool<C> {
     /// An empty pool for `max` connections, each of which is discarded when it has been idle for `idle_timeout`.
     pub(super) const fn new(max: usize, idle_timeout: Duration) -> Self {
         let idle = Idle { kept: VecDeque::new(), max };
@@ -104,10 +112,10 @@ impl Pool {
     }
 
     /// The connection that was returned last, if any can be used. Dead and old ones met on the way are closed.
-    pub(super) fn take(&self) -> Option<Connection> {
+    pub(super) fn take(&self, now: Instant) -> Option<C> {
         let mut idle = self.idle();
-        while let Some(Kept { connection, since }) = idle.kept.pop_back() {
-            if since.elapsed() >= self.idle_timeout {
+        while let Some(Resting { mut connection, since }) = idle.kept.pop_back() {
+            if now.saturating_duration_since(since) >= self.idle_timeout {
                 idle.kept.clear();
                 return None;
             }
@@ -120,14 +128,14 @@ impl Pool {
     }
 
     /// Keeps `connection` if it can be used again, and closes it if not. The oldest goes if there are too many.
-    pub(super) fn put(&self, connection: Connection) {
+    pub(super) fn put(&self, mut connection: C) {
         if !connection.is_at_rest() {
             return;
         }
         let now = Instant::now();
         let mut idle = self.idle();
-        idle.kept.push_back(Kept { connection, since: now });
-        while idle.kept.len() > idle.max || idle.kept.front().is_some_and(|oldest| self.is_spent(oldest, now)) {
+        idle.kept.push_back(Resting { connection, since: now });
+        while idle.kept.len() > idle.max || idle.kept.front_mut().is_some_and(|oldest| self.is_spent(oldest, now)) {
             idle.kept.pop_front();
         }
     }
@@ -147,15 +155,15 @@ impl Pool {
     /// A snapshot.
     pub(super) fn stats(&self) -> PoolStats {
         let now = Instant::now();
-        let idle = self.idle().kept.iter().filter(|kept| !self.is_spent(kept, now)).count();
+        let idle = self.idle().kept.iter_mut().map(|kept| usize::from(!self.is_spent(kept, now))).sum();
         PoolStats { idle, opened: self.opened.load(Ordering::Relaxed), reused: self.reused.load(Ordering::Relaxed) }
     }
 
-    fn is_spent(&self, kept: &Kept, now: Instant) -> bool {
+    fn is_spent(&self, kept: &mut Resting<C>, now: Instant) -> bool {
         !kept.connection.is_at_rest() || now.saturating_duration_since(kept.since) >= self.idle_timeout
     }
 
-    fn idle(&self) -> MutexGuard<'_, Idle> {
+    fn idle(&self) -> MutexGuard<'_, Idle<C>> {
         // Every change to the queue is whole before anything can panic.
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -11,12 +11,14 @@ use std::time::Duration;
 use http::header::{CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version};
 use hyper::body::Incoming;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use super::dial::Dialer;
 use super::pool::{Connection, Lease, Pool};
 use super::websocket::{self, Dialled};
-use super::{Answer, Failure, Options, Payload, PoolStats};
+use super::wire::Wire;
+use super::{Answer, Collected, Failure, Interrupted, Options, Payload, PoolStats};
+use crate::clock::Alarm;
 use crate::shutdown::Tasks;
 use crate::tls::TlsError;
 
@@ -33,6 +35,8 @@ struct Shared {
     websocket: Option<Dialer>,
     /// `Arc` of its own: an answer that is still being read holds the way back to it.
     pool: Arc<Pool>,
+    /// For triggers, whose answers are collected whole.
+    wire: Wire,
     timeout: Duration,
 }
 
@@ -52,7 +56,8 @@ impl Remote {
         let dialer = Dialer::new(&options.url, options, tasks.clone())?;
         let websocket = options.websocket_url.as_ref().map(|url| Dialer::new(url, options, tasks)).transpose()?;
         let pool = Arc::new(Pool::new(options.max_idle, options.idle_timeout));
-        Ok(Self(Arc::new(Shared { dialer, websocket, pool, timeout: options.timeout })))
+        let wire = Wire::new(Pool::new(options.max_idle, options.idle_timeout));
+        Ok(Self(Arc::new(Shared { dialer, websocket, pool, wire, timeout: options.timeout })))
     }
 
     /// See [`super::Upstream::send`].
@@ -69,7 +74,7 @@ impl Remote {
     /// [`Failure`].
     pub async fn send_within(&self, mut request: Request<Payload>, period: Duration) -> Result<Response<Answer>, Failure> {
         self.0.address(&mut request);
-        if let Some(kept) = self.0.pool.take() {
+        if let Some(kept) = self.0.pool.take(Instant::now()) {
             match self.0.exchange(kept, request, period).await? {
                 Attempt::Answered(answer) => return Ok(answer),
                 Attempt::Unsent(unsent, error) => {
@@ -83,8 +88,20 @@ impl Remote {
         self.0.pool.count_opened();
         match self.0.exchange(fresh, request, period).await? {
             Attempt::Answered(answer) => Ok(answer),
-            Attempt::Unsent(_, source) => Err(Failure::ClosedUnsent { upstream: self.0.upstream(), source }),
+            Attempt::Unsent(_, source) => Err(Failure::ClosedUnsent { upstream: self.0.upstream(), source: source.into() }),
         }
+    }
+
+    /// Sends the bytes of a whole request, which is addressed to [`Remote::host`], and collects the answer whole, in [`Remote::timeout`]. `alarm` is used
+    /// for the time, and left to be used again.
+    ///
+    /// # Errors
+    /// [`Interrupted`], which says whether anything was sent.
+    ///
+    /// # Cancel safety
+    /// Dropping the future closes the connection; whether upstream got the request is then unknown.
+    pub async fn exchange(&self, request: &[u8], answer: &mut Collected, alarm: &mut Alarm) -> Result<(), Interrupted> {
+        self.0.wire.exchange(&self.0.dialer, request, answer, alarm, self.0.timeout).await
     }
 
     /// See [`super::Upstream::dial`].
@@ -104,12 +121,14 @@ impl Remote {
     /// What the pool holds and has done.
     #[must_use]
     pub fn stats(&self) -> PoolStats {
-        self.pool().stats()
+        let (streamed, collected) = (self.pool().stats(), self.0.wire.stats());
+        PoolStats { idle: streamed.idle + collected.idle, opened: streamed.opened + collected.opened, reused: streamed.reused + collected.reused }
     }
 
     /// Closes the idle connections and keeps none from now on.
     pub fn retire(&self) {
         self.pool().retire();
+        self.0.wire.retire();
     }
 
     /// The value of `Host`: upstream's authority without its scheme's default port.

@@ -29,6 +29,15 @@ const LANES: usize = 3;
 
 #[test]
 fn every_case_has_its_verdict_in_one_write_and_byte_by_byte() {
+    run_all(true);
+}
+
+#[test]
+fn every_case_has_its_verdict_without_the_fast_path() {
+    run_all(false);
+}
+
+fn run_all(fast_path: bool) {
     let chosen = std::env::var("CORPUS").unwrap_or_default();
     let files = case::files(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/corpus"));
     let cases: Vec<Case> = files.iter().map(|path| Case::read(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))).collect();
@@ -40,7 +49,7 @@ fn every_case_has_its_verdict_in_one_write_and_byte_by_byte() {
     thread::scope(|scope| {
         for _ in 0..LANES {
             scope.spawn(|| {
-                let lane = Lane::open();
+                let lane = Lane::open(fast_path);
                 while let Some((number, case)) = take(&next, &cases) {
                     if let Err(failure) = lane.run_both(number, case) {
                         failures.lock().unwrap().push(failure);
@@ -68,11 +77,12 @@ struct Lane {
 }
 
 impl Lane {
-    fn open() -> Self {
+    fn open(fast_path: bool) -> Self {
         let fake = Fake::start();
         let usher = Usher::start(&fake, |setup| {
             let [id, key, secret] = [text::OTHER_APP, text::OTHER_KEY, text::OTHER_SECRET];
             setup.more += &format!("[[apps]]\nid = \"{id}\"\nkey = \"{key}\"\nsecret = \"{secret}\"\n");
+            setup.server += &format!("fast_path = {fast_path}\n");
             setup.limits += "max_body = \"256KiB\"\n";
         });
         let scripted = Arc::new(Mutex::new(None));

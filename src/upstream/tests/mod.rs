@@ -1,6 +1,7 @@
 //! The exit on real sockets, towards a server that speaks by a script and records raw bytes. This file: the server and what the tests ask.
 
 mod answers;
+mod exchanges;
 mod failures;
 mod pooling;
 mod requests;

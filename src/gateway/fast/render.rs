@@ -1,0 +1,105 @@
+//! What the fast way writes: requests to upstream, answers to callers.
+
+use std::io::Write as _;
+
+use http::Response;
+
+use super::date::Date;
+use super::shape::{Role, Trigger};
+use crate::gateway::trigger::Told;
+use crate::gateway::{Refusal, Reply};
+use crate::pusher::{App, Query, resign};
+use crate::upstream::Collected;
+
+/// Writes `trigger` as it goes on: to another host, otherwise as received; or with `reduced` for a body, signed anew.
+pub(super) fn request(to: &mut Vec<u8>, trigger: &Trigger<'_>, host: &[u8], app: &App, reduced: Option<&[u8]>) -> Told {
+    let body = reduced.unwrap_or(trigger.body);
+    put(to, &[b"POST ", trigger.path.as_bytes()]);
+    match reduced {
+        Some(body) => {
+            let signed = resign(app, "POST", trigger.path, &Query::parse(trigger.query), body);
+            put(to, &[b"?", signed.as_bytes()]);
+        }
+        None if trigger.query.is_empty() => {}
+        None => put(to, &[b"?", trigger.query.as_bytes()]),
+    }
+    put(to, &[b" HTTP/1.1\r\n"]);
+    for line in trigger.headers.lines() {
+        match line.role {
+            Role::Connection | Role::Other => continue,
+            Role::Host => put(to, &[line.name.as_bytes(), b": ", host]),
+            Role::Length if reduced.is_some() => {
+                put(to, &[line.name.as_bytes(), b": "]);
+                number(to, body.len());
+            }
+            Role::Length | Role::Type | Role::Plain => put(to, &[line.name.as_bytes(), b": ", line.value]),
+        }
+        put(to, &[b"\r\n"]);
+    }
+    put(to, &[b"\r\n", body]);
+    if reduced.is_some() { Told::Reduced } else { Told::Forwarded }
+}
+
+/// Writes the answer to a redundant trigger: exactly what every Pusher library takes for success (pusher-protocol.md 1.6).
+pub(super) fn suppressed(to: &mut Vec<u8>, date: &Date, last: bool) {
+    put(to, &[b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nusher-decision: suppressed\r\ncontent-length: 2\r\n"]);
+    end(to, Some(date), last);
+    put(to, &[b"{}"]);
+}
+
+/// Writes upstream's answer.
+pub(super) fn forwarded(to: &mut Vec<u8>, answer: &Collected, told: Told, date: &Date, last: bool) {
+    put(to, &[&answer.head, b"usher-decision: ", told.as_str().as_bytes(), b"\r\n"]);
+    // An answer without contents by its status has no length either (RFC 9110 8.6).
+    if !matches!(answer.status, 204 | 304) {
+        put(to, &[b"content-length: "]);
+        number(to, answer.body.len());
+        put(to, &[b"\r\n"]);
+    }
+    end(to, (!answer.is_dated).then_some(date), last);
+    put(to, &[&answer.body]);
+}
+
+/// Writes an answer of our own. Returns whether it is the connection's last.
+pub(super) fn refused(to: &mut Vec<u8>, refusal: &Refusal, date: &Date, last: bool) -> bool {
+    let response: Response<Reply> = refusal.response();
+    let status = response.status();
+    let last = last || response.headers().contains_key(http::header::CONNECTION);
+    put(to, &[b"HTTP/1.1 ", status.as_str().as_bytes(), b" ", status.canonical_reason().unwrap_or_default().as_bytes(), b"\r\n"]);
+    for (name, value) in response.headers().iter().filter(|(name, _)| *name != http::header::CONNECTION) {
+        put(to, &[name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"]);
+    }
+    let body = match response.into_body() {
+        Reply::Whole(body) => body.unwrap_or_default(),
+        // A refusal is made here.
+        Reply::Stream(_) => bytes::Bytes::new(),
+    };
+    put(to, &[b"content-length: "]);
+    number(to, body.len());
+    put(to, &[b"\r\n"]);
+    end(to, Some(date), last);
+    put(to, &[&body]);
+    last
+}
+
+/// Writes the last lines of a head.
+fn end(to: &mut Vec<u8>, date: Option<&Date>, last: bool) {
+    if last {
+        put(to, &[b"connection: close\r\n"]);
+    }
+    if let Some(date) = date {
+        put(to, &[b"date: ", date.as_bytes(), b"\r\n"]);
+    }
+    put(to, &[b"\r\n"]);
+}
+
+fn put(to: &mut Vec<u8>, parts: &[&[u8]]) {
+    for part in parts {
+        to.extend_from_slice(part);
+    }
+}
+
+fn number(to: &mut Vec<u8>, number: usize) {
+    // Writing to a vector cannot fail.
+    let _written = write!(to, "{number}");
+}
