@@ -8,7 +8,8 @@
 //! - `GET /decisions?app=&channel=<prefix>&limit=`: the last decisions, newest first
 //!
 //! On a loopback address reading is free to whoever can connect; on any other one all but the first three need the token.
-//! A page in the operator's browser is kept out by the `Host` check (DNS rebinding, threats.md ADM-02) and by never sending a CORS header.
+//! A page in the operator's browser is kept out by the `Host` check (DNS rebinding, threats.md ADM-02) and by never sending a CORS header. Where others
+//! can reach the listener, those three are answered under any name: they are open there anyway, and scrapers ask by name.
 
 mod assignments;
 mod decisions;

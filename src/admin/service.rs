@@ -81,11 +81,12 @@ impl Service {
 
     async fn decide<B: Sync>(&self, request: &Request<B>) -> Result<Reply, Refusal> {
         let token = guard::token(request.headers(), self.admin.token.as_deref());
-        // A page that was rebound to this address cannot know the token. On loopback nobody needs a name other than localhost.
-        if !(self.exposed && token.is_ok()) {
+        let endpoint = Endpoint::of(request.uri().path());
+        // A page that was rebound to this address cannot know the token. On loopback nobody needs a name other than localhost. Where others can reach it,
+        // Prometheus knows it by a name and should hold no token that could change something, and what is open tells of no conversation.
+        if !(self.exposed && (token.is_ok() || endpoint.is_some_and(Endpoint::is_open))) {
             guard::host(request)?;
         }
-        let endpoint = Endpoint::of(request.uri().path());
         let changes = endpoint == Some(Endpoint::Assignments) && request.method() == Method::DELETE;
         if changes || (self.exposed && !endpoint.is_some_and(Endpoint::is_open)) {
             token?;
@@ -137,6 +138,7 @@ impl Service {
         let evictions = assignments.evictions();
         Sample {
             keys: assignments.watches().into_iter().map(|watch| Keys { count: watch.memory.len(), app: watch.app, rule: watch.rule }).collect(),
+            max_keys: assignments.bounds().max_channels,
             evictions: vec![("capacity", evictions.capacity), ("idle", evictions.idle)],
             waiters: assignments.waiting(),
             tasks: self.admin.tasks.running(),

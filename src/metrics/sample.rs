@@ -11,6 +11,8 @@ use super::register;
 pub struct Sample {
     /// Channels remembered, for each rule of each app.
     pub keys: Vec<Keys>,
+    /// How many channels each rule may remember.
+    pub max_keys: usize,
     /// How many entries of the memory were given up, by reason (a constant), since the process began.
     pub evictions: Vec<(&'static str, u64)>,
     /// Requests that wait for an equal announcement in flight.
@@ -38,6 +40,8 @@ impl Sample {
         for held in &self.keys {
             keys.with_label_values(&[&held.app, &held.rule]).set(gauge_value(held.count));
         }
+        let max_keys = IntGauge::new("usher_state_max_keys", "Channels that each rule may remember.");
+        register(scrape, max_keys).set(gauge_value(self.max_keys));
         let evictions = opts!("usher_state_evictions_total", "Channels that the memory gave up, by reason.");
         let evictions = register(scrape, IntCounterVec::new(evictions, &["reason"]));
         for (reason, count) in &self.evictions {

@@ -34,7 +34,7 @@ fn busy() -> (Arc<Metrics>, Sample) {
     metrics.upstream_failure("connect", Duration::from_secs(3));
     metrics.tls_expires_at(2_000_000_000);
     let keys = vec![Keys { app: "1001".into(), rule: "staff-assigned".into(), count: 7 }];
-    (metrics, Sample { keys, evictions: vec![("capacity", 2)], waiters: 1, tasks: 5 })
+    (metrics, Sample { keys, max_keys: 1000, evictions: vec![("capacity", 2)], waiters: 1, tasks: 5 })
 }
 
 #[test]
@@ -88,6 +88,7 @@ fn each_fact_is_counted_in_its_series() {
         ("usher_upstream_request_duration_seconds_count", 2.0),
         ("usher_tls_certificate_expires_at_timestamp_seconds", 2e9),
         ("usher_state_keys{app=\"1001\",rule=\"staff-assigned\"}", 7.0),
+        ("usher_state_max_keys", 1000.0),
         ("usher_state_evictions_total{reason=\"capacity\"}", 2.0),
         ("usher_waiters", 1.0),
         ("usher_tasks", 5.0),

@@ -108,9 +108,18 @@ async fn a_rebound_name_is_refused() {
 #[tokio::test]
 async fn where_others_can_reach_it_the_token_stands_in_for_the_name() {
     let running = Running::start_on("0.0.0.0:0", Some(TOKEN)).await;
-    assert_eq!(running.call_raw("GET /metrics", &["Host: usher:9601"]).await.status, 421);
-    assert_eq!(running.call_raw("GET /metrics", &["Host: usher:9601", "Authorization: Bearer no"]).await.status, 421);
-    assert_eq!(running.call_raw("GET /metrics", &["Host: usher:9601", &format!("Authorization: Bearer {TOKEN}")]).await.status, 200);
+    assert_eq!(running.call_raw("GET /decisions", &["Host: usher:9601"]).await.status, 421);
+    assert_eq!(running.call_raw("GET /decisions", &["Host: usher:9601", "Authorization: Bearer no"]).await.status, 421);
+    assert_eq!(running.call_raw("GET /decisions", &["Host: usher:9601", &format!("Authorization: Bearer {TOKEN}")]).await.status, 200);
+}
+
+#[tokio::test]
+async fn where_others_can_reach_it_machines_ask_by_name_and_without_the_token() {
+    let running = Running::start_on("0.0.0.0:0", Some(TOKEN)).await;
+    for path in ["/metrics", "/livez", "/readyz"] {
+        assert_eq!(running.call_raw(&format!("GET {path}"), &["Host: usher:9601"]).await.status, 200, "{path}");
+    }
+    assert_eq!(running.call_raw("GET /nothing", &["Host: usher:9601"]).await.status, 421);
 }
 
 #[tokio::test]

@@ -10,9 +10,14 @@ use serde_json::{Value, json};
 
 use super::Watched;
 
+/// A file of the project.
+pub fn project(path: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(path)
+}
+
 /// The folder of the client programs.
 pub fn clients() -> PathBuf {
-    PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/clients"))
+    project("tests/clients")
 }
 
 /// A program of tests/clients/node.

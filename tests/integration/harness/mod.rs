@@ -10,6 +10,7 @@ pub mod client;
 pub mod fake;
 pub mod guest;
 pub mod message;
+pub mod prometheus;
 pub mod pusher;
 pub mod script;
 pub mod sign;

@@ -1,0 +1,51 @@
+//! What an operator gets beside the program: the image, the compose file, Prometheus' rules, Grafana's dashboard, the systemd unit and their runbook. Each
+//! names things of usher's (series, keys, flags, ports), and these tests hold them together.
+
+mod alerts;
+mod compose;
+mod dashboard;
+mod series;
+mod systemd;
+
+use std::process::{Command, Output};
+
+use serde_json::Value;
+
+use crate::harness::actor::{project, python};
+
+/// The text of a file of the project.
+fn read(path: &str) -> String {
+    std::fs::read_to_string(project(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
+}
+
+/// A YAML file of the project.
+fn yaml(path: &str) -> Value {
+    let output = run(python("as_json.py").arg(project(path)));
+    assert!(output.status.success(), "{path}: {}", said(&output));
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+/// Every value under `key`, however deep, in the order of the document.
+fn all<'a>(document: &'a Value, key: &str) -> Vec<&'a Value> {
+    match document {
+        Value::Object(fields) => fields.iter().flat_map(|(name, value)| if name == key { vec![value] } else { all(value, key) }).collect(),
+        Value::Array(items) => items.iter().flat_map(|item| all(item, key)).collect(),
+        _ => Vec::new(),
+    }
+}
+
+/// Runs a command to its end.
+fn run(command: &mut Command) -> Output {
+    command.output().unwrap_or_else(|error| panic!("{command:?}: {error}; `tests/run` installs what the tests need"))
+}
+
+/// What a command said on both ways.
+fn said(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
+}
+
+/// The names of usher's series in a text: a query, a rule, a runbook.
+fn names(text: &str) -> Vec<&str> {
+    let words = text.split(|character: char| !character.is_ascii_alphanumeric() && character != '_' && character != ':');
+    words.filter(|word| word.starts_with("usher_")).collect()
+}

@@ -1,0 +1,134 @@
+//! The series themselves, as two running ushers tell them: one with the embedded broker, one that speaks TLS before an upstream that fails at times.
+
+use std::collections::BTreeMap;
+
+use serde_json::json;
+
+use super::{names, read};
+use crate::harness::bodies::{announcement, message};
+use crate::harness::tls::{Identity, TlsClient};
+use crate::harness::websocket::{End, Frame, handshake};
+use crate::harness::{Fake, Request, Setup, Step, Usher, sign};
+
+/// Gauges that count things and have no unit; every other one ends in its unit.
+const COUNTS: &[&str] = &[
+    "usher_broker_channels",
+    "usher_build_info",
+    "usher_config_last_reload_successful",
+    "usher_connections",
+    "usher_draining",
+    "usher_process_max_fds",
+    "usher_process_open_fds",
+    "usher_process_threads",
+    "usher_relay_connections",
+    "usher_requests_in_flight",
+    "usher_state_keys",
+    "usher_state_max_keys",
+    "usher_tasks",
+    "usher_waiters",
+    "usher_ws_connections",
+];
+
+/// A hotel's evening, with all that can go wrong in it.
+pub(super) struct Evening {
+    fake: Fake,
+    /// With the embedded broker.
+    pub(super) local: Usher,
+    /// Before another server, with TLS for its callers.
+    pub(super) remote: Usher,
+    identity: Identity,
+    /// A guest of the embedded broker who stays.
+    _guest: End,
+    _directory: tempfile::TempDir,
+}
+
+impl Evening {
+    pub(super) fn begin() -> Self {
+        let fake = Fake::start();
+        let directory = tempfile::tempdir().unwrap();
+        let identity = Identity::new();
+        let file = |name: &str, text: &str| {
+            let path = directory.path().join(name);
+            std::fs::write(&path, text).unwrap();
+            path.display().to_string()
+        };
+        let (certificate, key) = (file("certificate.pem", &identity.certificate), file("key.pem", &identity.key));
+        let remote = Usher::start(&fake, |setup| setup.server += &format!("tls = {{ certificate = {certificate:?}, key = {key:?} }}\n"));
+        let local = Usher::start_with(&Setup::before_url("local").toml());
+        let mut client = local.client();
+        client.send(&handshake().bytes());
+        let mut guest = End::switched(client);
+        guest.read();
+        guest.send(&Frame::text(&json!({ "event": "pusher:subscribe", "data": { "channel": "h-room-1-chat" } }).to_string()));
+        guest.read();
+        let evening = Self { fake, local, remote, identity, _guest: guest, _directory: directory };
+        evening.go_on();
+        evening
+    }
+
+    /// One of everything: news, a repetition, a message, an upstream that breaks off, wrong signatures, an app that nobody knows.
+    pub(super) fn go_on(&self) {
+        let unsigned = Request::new("POST", "/apps/3/events", b"{}");
+        let late = sign::query_of("POST", "/apps/3/events", "", b"{}", sign::KEY, sign::SECRET, sign::now() - 10_000);
+        let late = Request::new("POST", &format!("/apps/3/events?{late}"), b"{}");
+        let requests = [
+            Request::events(&announcement("h-room-1-chat", "Anna")),
+            Request::events(&announcement("h-room-1-chat", "Anna")),
+            Request::events(&message("h-room-1-chat", "Good evening!")),
+            unsigned,
+            late,
+            Request::new("POST", "/apps/4/events", b"{}"),
+        ];
+        self.fake.script([Step::close()]);
+        let mut secure = TlsClient::connect(self.remote.gateway(), &self.identity).unwrap();
+        let mut plain = self.local.client();
+        for request in requests {
+            plain.call(&request);
+            secure.call(&request);
+        }
+    }
+
+    /// The families of both, by name: their kind and their explanation.
+    fn families(&self) -> BTreeMap<String, (String, String)> {
+        let mut families = BTreeMap::new();
+        for usher in [&self.local, &self.remote] {
+            let page = usher.admin().call_openly("GET", "/metrics").text();
+            let comments = |mark: &str| page.lines().filter_map(|line| line.strip_prefix(mark)?.split_once(' ')).collect::<BTreeMap<_, _>>();
+            let help = comments("# HELP ");
+            for (name, kind) in comments("# TYPE ") {
+                families.insert(name.to_owned(), (kind.to_owned(), help.get(name).copied().unwrap_or_default().to_owned()));
+            }
+        }
+        families
+    }
+}
+
+#[test]
+fn every_series_says_what_it_is_and_in_what_unit() {
+    for (name, (kind, help)) in Evening::begin().families() {
+        assert!(help.ends_with('.') && help.len() > 10, "{name} is not explained: {help:?}");
+        let has_unit = name.ends_with("_seconds") || name.ends_with("_bytes");
+        let fits = match kind.as_str() {
+            "counter" => name.ends_with("_total"),
+            "histogram" => has_unit,
+            "gauge" => has_unit != COUNTS.contains(&name.as_str()),
+            _ => false,
+        };
+        assert!(fits, "{name} is a {kind}: counters end in _total, everything else in its unit, unless COUNTS says that it has none");
+    }
+}
+
+#[test]
+fn every_series_that_is_spoken_of_exists() {
+    let families = Evening::begin().families();
+    for file in ["deploy/grafana/dashboard.json", "deploy/prometheus/alerts.yml", "docs/operations.md", "README.md"] {
+        let text = read(file);
+        for name in names(&text).into_iter().filter(|name| !name.contains(':')) {
+            let base = ["_bucket", "_sum", "_count"].iter().find_map(|part| name.strip_suffix(part)).filter(|base| families.contains_key(*base));
+            let family = families.get(base.unwrap_or(name)).unwrap_or_else(|| panic!("{file} speaks of {name}, which usher does not tell"));
+            // Prose calls a histogram by its own name; a query must ask for a part of it.
+            let fits = file.ends_with(".md") || base.is_some() == (family.0 == "histogram");
+            assert!(fits, "{file} speaks of {name} as of something that it is not: a {}", family.0);
+        }
+    }
+}

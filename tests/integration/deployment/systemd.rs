@@ -1,0 +1,55 @@
+//! The systemd unit.
+
+use std::process::Command;
+
+use super::{read, run, said};
+use crate::harness::cli::Cli;
+
+const UNIT: &str = "deploy/systemd/usher.service";
+const INSTALLED: &str = "/usr/local/bin/usher";
+
+/// The command lines of the unit that run usher: what follows the program.
+fn commands() -> Vec<Vec<String>> {
+    let unit = read(UNIT);
+    let lines = unit.lines().filter(|line| line.starts_with("Exec")).filter_map(|line| line.split_once('=')?.1.strip_prefix(INSTALLED));
+    lines.map(|arguments| arguments.split_whitespace().map(str::to_owned).collect()).collect()
+}
+
+#[test]
+fn its_commands_are_ushers() {
+    let commands = commands();
+    assert_eq!(commands.iter().map(|command| command[0].as_str()).collect::<Vec<_>>(), ["serve", "check"]);
+    for command in commands {
+        let help = Cli::new(&[&command[0], "--help"]).run();
+        assert_eq!(help.code, 0, "{help:?}");
+        for flag in command.iter().filter(|argument| argument.starts_with('-')) {
+            assert!(help.out.contains(&format!("{flag} <")), "usher {} has no {flag}", command[0]);
+        }
+    }
+    let unit = read(UNIT);
+    assert!(unit.contains("\nRestartPreventExitStatus=78\n"), "a configuration that cannot be used ends usher with 78");
+}
+
+#[test]
+fn its_environment_file_is_understood() {
+    let example = read("deploy/systemd/usher.env.example");
+    let mut check = Cli::new(&["check"]);
+    for (name, value) in example.lines().filter(|line| !line.starts_with('#')).filter_map(|line| line.split_once('=')) {
+        assert_eq!(value, "", "{name}: an example has no secrets");
+        check = check.env(name, "0123456789abcdef0123456789abcdef");
+    }
+    let checked = check.run();
+    assert_eq!(checked.code, 0, "{checked:?}");
+}
+
+#[test]
+fn systemd_understands_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let unit = directory.path().join("usher.service");
+    std::fs::write(&unit, read(UNIT).replace(INSTALLED, env!("CARGO_BIN_EXE_usher"))).unwrap();
+    let verified = run(Command::new("systemd-analyze").args(["verify", "--man=no"]).arg(&unit));
+    assert!(verified.status.success() && said(&verified).is_empty(), "{}", said(&verified));
+    // 10 is a service that may do anything.
+    let rated = run(Command::new("systemd-analyze").args(["security", "--offline=true", "--threshold=15", "--no-pager"]).arg(&unit));
+    assert!(rated.status.success(), "{}", said(&rated));
+}
