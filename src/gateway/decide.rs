@@ -1,6 +1,7 @@
 //! The decision: what a verified trigger would change, what of it is redundant, and what it has to hold while it is under way.
 
 use std::borrow::Cow;
+use std::iter;
 use std::time::Duration;
 
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
@@ -10,11 +11,12 @@ use super::plan::{Parts, Plan, Tickets};
 use super::routing::WatchedRule;
 use super::target::Form;
 use super::trigger::Verified;
-use crate::assignment::{Assignment, Before, Claim, Patience, Value, Waiter};
+use crate::assignment::{Assignment, Before, Claim, Outcome, Patience, Value, Waiter};
 use crate::clock::Moment;
 use crate::decisions::Record;
 use crate::metrics::Decision;
 use crate::pusher::{Event, Inexact, Oddity, Query, Reach, Trigger};
+use crate::rate::{Fare, Limited, Passage, Turn};
 use crate::rules::{Mode, Reading};
 
 /// What is to be done.
@@ -26,10 +28,14 @@ pub(super) enum Judgement {
     Wait(Waiter),
     /// It goes on, wholly or in part.
     Forward(Plan),
+    /// It would go on, but has to wait for its turn; nothing is held.
+    Delay(Turn),
+    /// It would go on, but there is no turn for it in time; nothing is held.
+    Refuse(Limited),
 }
 
-/// Judges `trigger` at this moment. `waited`: it has waited for an equal announcement.
-pub(super) fn judge(shared: &Shared, trigger: &Verified, patience: Patience, waited: bool) -> Judgement {
+/// Judges `trigger` at this moment. `waited`: it has waited for an equal announcement. `fare`: what it has taken of the limits on rates before.
+pub(super) fn judge(shared: &Shared, trigger: &Verified, patience: Patience, waited: bool, fare: &mut Fare) -> Judgement {
     match read(trigger) {
         Ok(exact) => {
             let now = shared.clock.now();
@@ -37,11 +43,21 @@ pub(super) fn judge(shared: &Shared, trigger: &Verified, patience: Patience, wai
             let mut decision = Deciding { shared, trigger, now, patience, waited, tickets: Tickets::default(), effects: effects(trigger, &exact) };
             match decision.claim_all() {
                 Some(waiter) => Judgement::Wait(waiter),
-                None => decision.conclude(&exact),
+                None => decision.conclude(&exact, fare),
             }
         }
-        Err(inexact) => Judgement::Forward(forget(shared, trigger, &inexact)),
+        // What cannot be read may be a handoff: no channel's limit is asked. The app's is before anything is claimed.
+        Err(inexact) => match pay(trigger, fare, iter::empty()) {
+            Passage::Open => Judgement::Forward(forget(shared, trigger, &inexact)),
+            Passage::After(turn) => Judgement::Delay(turn),
+            Passage::Closed(limited) => Judgement::Refuse(limited),
+        },
     }
+}
+
+/// Asks the limits on rates, if there are any, for a turn of `trigger` with an event on each of `channels`.
+fn pay<'a>(trigger: &Verified, fare: &mut Fare, channels: impl Iterator<Item = &'a str>) -> Passage {
+    trigger.app.rates.as_ref().map_or(Passage::Open, |limits| fare.pay(limits, channels))
 }
 
 /// Reads the trigger exactly, or says what it may touch.
@@ -307,21 +323,38 @@ impl Deciding<'_> {
         here.peek().is_some() && self.patience != Patience::Forced && here.all(Effect::is_droppable)
     }
 
-    /// Counts and logs the decisions, and makes the plan.
-    fn conclude(self, exact: &Trigger<'_>) -> Judgement {
+    /// Asks the limits on rates about what is to go on, counts and logs the decisions, and makes the plan.
+    fn conclude(self, exact: &Trigger<'_>, fare: &mut Fare) -> Judgement {
         let mut dropped = Vec::new();
         for effect in &self.effects {
-            let drops = self.is_dropped(effect.event, effect.position);
-            if drops && !dropped.contains(&(effect.event, effect.position)) {
+            if self.is_dropped(effect.event, effect.position) && !dropped.contains(&(effect.event, effect.position)) {
                 dropped.push((effect.event, effect.position));
             }
-            self.tell(effect, drops);
+        }
+        let all: usize = exact.events.iter().map(|event| event.channels.len()).sum();
+        if dropped.len() == all {
+            fare.refund();
+        } else {
+            match self.pay(exact, &dropped, fare) {
+                Passage::Open => {}
+                // Nothing was sent: the tickets give back what was known before.
+                Passage::After(turn) => {
+                    self.tickets.settle(Outcome::Refused);
+                    return Judgement::Delay(turn);
+                }
+                Passage::Closed(limited) => {
+                    self.tickets.settle(Outcome::Refused);
+                    return Judgement::Refuse(limited);
+                }
+            }
+        }
+        for effect in &self.effects {
+            self.tell(effect, dropped.contains(&(effect.event, effect.position)));
         }
         let unwatched = exact.events.iter().enumerate().filter(|(index, _)| self.effects.iter().all(|effect| effect.event != *index)).count();
         if unwatched > 0 {
             self.trigger.app.metrics.no_rule(unwatched as u64);
         }
-        let all: usize = exact.events.iter().map(|event| event.channels.len()).sum();
         if dropped.len() == all {
             debug_assert!(self.tickets.is_empty());
             return Judgement::Suppress;
@@ -329,6 +362,17 @@ impl Deciding<'_> {
         let reduced = (!dropped.is_empty()).then(|| exact.without(&dropped));
         let parts = if all - dropped.len() == 1 { Parts::One } else { Parts::Several };
         Judgement::Forward(Plan { tickets: self.tickets, reduced, parts })
+    }
+
+    /// A trigger with anything on it that a rule watches and that goes on is a handoff, perhaps, and no channel's limit is asked about it.
+    fn pay(&self, exact: &Trigger<'_>, dropped: &[(usize, usize)], fare: &mut Fare) -> Passage {
+        let announces = self.effects.iter().any(|effect| !dropped.contains(&(effect.event, effect.position)));
+        let asked = if announces { &[][..] } else { &exact.events[..] };
+        let places = asked
+            .iter()
+            .enumerate()
+            .flat_map(|(index, event)| event.channels.iter().enumerate().filter(move |(position, _)| !dropped.contains(&(index, *position))));
+        pay(self.trigger, fare, places.map(|(_, channel)| channel.as_ref()))
     }
 
     fn tell(&self, effect: &Effect<'_>, drops: bool) {

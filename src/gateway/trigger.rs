@@ -11,7 +11,7 @@ use http::header::CONTENT_TYPE;
 use http::request::Parts;
 use http::{HeaderValue, Response};
 use hyper::body::Incoming;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep, timeout_at};
 
 use super::decide::{Judgement, judge};
 use super::routing::AppRoute;
@@ -19,6 +19,7 @@ use super::target::{Form, Target};
 use super::{Gateway, Refusal, Reply, Routing, Shared, Slot, body, forward};
 use crate::assignment::{Patience, Waiter};
 use crate::pusher::{Query, verify};
+use crate::rate::{Fare, Turn};
 
 /// A trigger whose signature verified: the only thing that may read or change the memory.
 #[derive(Debug)]
@@ -70,15 +71,17 @@ pub(super) async fn handle(
     let began = Instant::now();
     let mut trigger = authenticate(&gateway.shared, target, head, body)?;
     trigger.follow_reload(&gateway.shared);
-    let judgement = judge(&gateway.shared, &trigger, Patience::Waits, false);
+    let mut fare = Fare::default();
+    let judgement = judge(&gateway.shared, &trigger, Patience::Waits, false, &mut fare);
     trigger.app.metrics.latency(began.elapsed());
     let detached = gateway.clone();
     let task = match judgement {
         Judgement::Suppress => return Ok(suppressed()),
         Judgement::Forward(plan) => gateway.shared.tasks.spawn(async move { forward::run(&detached, trigger, plan, slot).await }),
-        Judgement::Wait(waiter) => {
-            let most = routing.limits.max_wait;
-            gateway.shared.tasks.spawn(async move { Box::pin(wait(&detached, trigger, waiter, most, slot)).await })
+        Judgement::Refuse(limited) => return Err(Refusal::RateLimited(limited)),
+        waits @ (Judgement::Wait(_) | Judgement::Delay(_)) => {
+            let patient = Patient { fare, most: routing.limits.max_wait, deadline: None };
+            gateway.shared.tasks.spawn(async move { Box::pin(patient.wait(&detached, trigger, waits, slot)).await })
         }
     };
     task.await.unwrap_or(Err(Refusal::Internal))
@@ -93,22 +96,50 @@ fn authenticate(shared: &Shared, target: Target, head: Parts, body: Bytes) -> Re
     Ok(Verified { app, form, head, body })
 }
 
-/// A duplicate of an announcement in flight: waits for its outcome and is then judged again, until it may wait no longer.
-async fn wait(gateway: &Gateway, mut trigger: Verified, waiter: Waiter, most: Duration, slot: Slot) -> Result<Response<Reply>, Refusal> {
-    let deadline = Instant::now() + most;
-    let mut waiter = waiter;
-    loop {
-        let patience = tokio::select! {
+/// What a trigger that waits has to remember.
+#[derive(Debug)]
+struct Patient {
+    fare: Fare,
+    /// How long it may wait for equal announcements in flight.
+    most: Duration,
+    /// When that is over, from the first one on.
+    deadline: Option<Instant>,
+}
+
+impl Patient {
+    /// Waits, for the outcome of an equal announcement in flight or for the trigger's turn, and has it judged again, until something is to be done.
+    async fn wait(mut self, gateway: &Gateway, mut trigger: Verified, judgement: Judgement, slot: Slot) -> Result<Response<Reply>, Refusal> {
+        let mut judgement = judgement;
+        loop {
+            let patience = match judgement {
+                Judgement::Suppress => return Ok(suppressed()),
+                Judgement::Forward(plan) => return forward::run(gateway, trigger, plan, slot).await,
+                Judgement::Refuse(limited) => return Err(Refusal::RateLimited(limited)),
+                Judgement::Wait(waiter) => self.equal_settled(&gateway.shared, waiter).await,
+                Judgement::Delay(turn) => come(&gateway.shared, turn).await,
+            };
+            trigger.follow_reload(&gateway.shared);
+            judgement = judge(&gateway.shared, &trigger, patience, self.deadline.is_some(), &mut self.fare);
+        }
+    }
+
+    /// Waits for an equal announcement, until this trigger may wait no longer.
+    async fn equal_settled(&mut self, shared: &Shared, waiter: Waiter) -> Patience {
+        let deadline = *self.deadline.get_or_insert_with(|| Instant::now() + self.most);
+        tokio::select! {
             biased;
             settled = timeout_at(deadline, waiter.settled()) => settled.map_or(Patience::Holds, |()| Patience::Waits),
-            () = gateway.shared.drain.begun() => Patience::Forced,
-        };
-        trigger.follow_reload(&gateway.shared);
-        match judge(&gateway.shared, &trigger, patience, true) {
-            Judgement::Suppress => return Ok(suppressed()),
-            Judgement::Forward(plan) => return forward::run(gateway, trigger, plan, slot).await,
-            Judgement::Wait(next) => waiter = next,
+            () = shared.drain.begun() => Patience::Forced,
         }
+    }
+}
+
+/// Waits for a turn. Draining lets all go: what is not sent now is not sent at all.
+async fn come(shared: &Shared, turn: Turn) -> Patience {
+    tokio::select! {
+        biased;
+        () = sleep(turn.wait) => Patience::Waits,
+        () = shared.drain.begun() => Patience::Forced,
     }
 }
 
