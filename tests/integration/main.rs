@@ -18,6 +18,7 @@ mod model;
 mod operator;
 mod outcomes;
 mod racing;
+mod rates;
 mod readme;
 mod rehearsal;
 mod relay;
