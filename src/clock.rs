@@ -57,6 +57,12 @@ impl Clock {
         Moment::default().after(self.began.elapsed())
     }
 
+    /// The time since the beginning, unrounded: for what is measured, not remembered.
+    #[must_use]
+    pub fn running(&self) -> Duration {
+        self.began.elapsed()
+    }
+
     /// Wall-clock time of `moment` as the time since the Unix epoch.
     #[must_use]
     pub const fn unix_time(&self, moment: Moment) -> Duration {

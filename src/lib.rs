@@ -5,6 +5,7 @@ pub mod shutdown;
 
 pub mod assignment;
 pub mod pusher;
+pub mod rate;
 pub mod rules;
 
 pub mod broker;

@@ -19,6 +19,7 @@ use super::connection::Connection;
 use super::mailbox::{End, Mail};
 use crate::metrics::SocketEnd;
 use crate::pusher::ErrorCode;
+use crate::rate::Pace;
 
 /// The largest message of a client: 10 KiB of data, with room for escapes.
 const MAX_MESSAGE: usize = 64 * 1024;
@@ -66,6 +67,8 @@ pub(super) struct Conversation<S> {
     flushing: bool,
     /// Pings answered since something could be written.
     unread_pongs: usize,
+    /// Boxed: there mostly is none.
+    pace: Option<Box<Pace>>,
 }
 
 /// What happened.
@@ -94,9 +97,9 @@ impl<S> Conversation<S>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    pub(super) fn new(socket: WebSocketStream<S>, connection: Connection) -> Self {
+    pub(super) fn new(socket: WebSocketStream<S>, connection: Connection, pace: Option<Pace>) -> Self {
         let alarm = Box::pin(sleep(connection.until(connection.deadline())));
-        Self { socket, connection, alarm, flushing: false, unread_pongs: 0 }
+        Self { socket, connection, alarm, flushing: false, unread_pongs: 0, pace: pace.map(Box::new) }
     }
 
     /// Runs the conversation to its end, and says how it ended.
@@ -142,6 +145,7 @@ where
     }
 
     fn hear(&mut self, message: Message) -> Option<Close> {
+        self.pace.iter_mut().for_each(|pace| pace.spend());
         match message {
             Message::Text(text) => self.connection.on_message(&text),
             Message::Ping(_) => {
@@ -176,7 +180,8 @@ where
                 return Poll::Ready(Step::Ended(end));
             }
         }
-        if let Poll::Ready(heard) = self.socket.poll_next_unpin(context) {
+        let may_read = self.pace.as_mut().is_none_or(|pace| pace.poll_open(context).is_ready());
+        if may_read && let Poll::Ready(heard) = self.socket.poll_next_unpin(context) {
             return Poll::Ready(Step::Heard(heard));
         }
         self.alarm.as_mut().poll(context).map(|()| Step::Time)

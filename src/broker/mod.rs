@@ -41,6 +41,7 @@ use self::session::Terms;
 use crate::clock::Clock;
 use crate::metrics::Metrics;
 use crate::pusher::{App, ErrorCode};
+use crate::rate::Pace;
 use crate::shutdown::Drain;
 
 pub use conversation::socket_config;
@@ -166,13 +167,13 @@ impl Broker {
     }
 
     /// Speaks with a client over `socket`, to its end. It has the limits of [`socket_config`] and came with `GET {target}`, which is to be
-    /// `/app/{key}?protocol=7…`; whatever is wrong with that, the client is told by the code of the close.
-    pub async fn converse<S>(&self, socket: WebSocketStream<S>, target: &Uri)
+    /// `/app/{key}?protocol=7…`; whatever is wrong with that, the client is told by the code of the close. Messages are read at the client's `pace`.
+    pub async fn converse<S>(&self, socket: WebSocketStream<S>, target: &Uri, pace: Option<Pace>)
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
         let end = match self.establish(target) {
-            Ok(connection) => Conversation::new(socket, connection).run().await,
+            Ok(connection) => Conversation::new(socket, connection, pace).run().await,
             Err(code) => Box::pin(conversation::refuse(socket, code)).await,
         };
         self.metrics.socket_closed(end);

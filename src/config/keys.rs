@@ -10,7 +10,7 @@ use super::report::{Report, nearest};
 use super::section::Section;
 use super::tree::Table;
 use super::unit::{GIB, KIB, MIB, show_duration};
-use super::{Admin, Config, Log, LogFormat, Server, Token, apps, broker, exit, rules};
+use super::{Admin, Config, Log, LogFormat, Server, Token, apps, broker, exit, rates, rules};
 use crate::gateway::UnknownApps;
 use crate::{assignment, gateway, tls};
 
@@ -50,6 +50,7 @@ fn server(section: &mut Section<'_>) -> Server {
         fast_path: section.flag("fast_path", true),
         unknown_apps: section.choice("unknown_apps", [("reject", UnknownApps::Reject), ("forward", UnknownApps::Forward)], UnknownApps::Reject),
         drain_period: section.duration("drain_period", Duration::from_secs(20), ANY_TIME),
+        trusted_proxies: rates::trusted_proxies(section),
         tls: section.section("tls", certificate),
     }
 }
@@ -102,6 +103,7 @@ fn limits(section: &mut Section<'_>) -> gateway::Limits {
         max_wait: section.duration("max_wait", Duration::from_secs(1), ANY_TIME),
         max_websocket_message: section.size("max_websocket_message", 128 * KIB, KIB..=64 * MIB),
         websocket_idle_timeout: section.duration("websocket_idle_timeout", Duration::from_mins(3), SOME_TIME),
+        rates: section.section("rates", rates::rates),
     };
     if limits.max_target > limits.max_head && !section.report.is_faulty("limits.max_head") {
         section.problem("max_target", "A target is part of its head: `limits.max_target` must not be greater than `limits.max_head`.");

@@ -1,6 +1,6 @@
 //! The typed configuration: read once from the file, the environment and the flags, checked as a whole, refused with all its faults at once.
 //!
-//! `overlay` gathers one `tree` of values that know their place; `keys`, `exit`, `apps` and `rules` read it through `section`, which
+//! `overlay` gathers one `tree` of values that know their place; `keys`, `exit`, `rates`, `apps` and `rules` read it through `section`, which
 //! collects into a `report` what is wrong.
 
 mod apps;
@@ -9,6 +9,7 @@ mod exit;
 mod keys;
 mod overlay;
 mod problem;
+mod rates;
 mod reload;
 mod report;
 mod rules;
@@ -24,6 +25,8 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+
+use ipnet::IpNet;
 
 pub use problem::{Origin, Problem, Problems};
 pub use unit::duration;
@@ -70,6 +73,8 @@ pub struct Server {
     pub unknown_apps: gateway::UnknownApps,
     /// How long draining may take.
     pub drain_period: Duration,
+    /// Proxies before usher that say whom they speak for.
+    pub trusted_proxies: Vec<IpNet>,
     /// Certificate and key; `None`: plain HTTP.
     pub tls: Option<tls::Files>,
 }

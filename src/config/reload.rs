@@ -4,7 +4,7 @@ use super::Config;
 
 impl Config {
     /// The keys that differ in `new` and take effect only after a restart. Everything else is applied on SIGHUP: `apps`, `rules`,
-    /// `server.unknown_apps`, and those `limits` that are looked at for every request. The limits that shape a connection while it is
+    /// `server.unknown_apps`, `server.trusted_proxies`, and those `limits` that are looked at for every request. The limits that shape a connection while it is
     /// accepted, and the number of connections, are set up once.
     #[must_use]
     pub fn reloadable_difference(&self, new: &Self) -> Vec<&'static str> {

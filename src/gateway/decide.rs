@@ -1,17 +1,19 @@
 //! The decision: what a verified trigger would change, what of it is redundant, and what it has to hold while it is under way.
 
 use std::borrow::Cow;
+use std::iter;
 use std::time::Duration;
 
 use super::Shared;
 use super::plan::{Parts, Plan, Tickets};
 use super::routing::{AppRoute, WatchedRule};
 use super::trigger::{Reading, Verified};
-use crate::assignment::{Assignment, Before, Claim, Patience, Value, Waiter};
+use crate::assignment::{Assignment, Before, Claim, Outcome, Patience, Value, Waiter};
 use crate::clock::Moment;
 use crate::decisions::Record;
 use crate::metrics::Decision;
 use crate::pusher::{Event, Inexact, Oddity, Reach, Trigger};
+use crate::rate::{Fare, Limited, Passage, Turn};
 use crate::rules::{self, Mode};
 
 /// What is to be done.
@@ -19,18 +21,29 @@ use crate::rules::{self, Mode};
 pub(super) enum Judgement {
     /// All of it is redundant.
     Suppress,
-    /// An equal announcement is in flight; nothing is held.
-    Wait(Waiter),
+    /// It has to wait; nothing is held.
+    Wait(Awaited),
     /// It goes on, wholly or in part.
     Forward(Plan),
+    /// It would go on, but there is no turn for it in time; nothing is held.
+    Refuse(Limited),
 }
 
-/// Judges `trigger` at this moment. `waited`: it has waited for an equal announcement.
-pub(super) fn judge<B: AsRef<[u8]>>(shared: &Shared, trigger: &Verified<B>, patience: Patience, waited: bool) -> Judgement {
+/// What a trigger waits for.
+#[derive(Debug)]
+pub(super) enum Awaited {
+    /// The outcome of an equal announcement that is in flight.
+    Equal(Waiter),
+    /// Its turn, as the limits on rates give it.
+    Turn(Turn),
+}
+
+/// Judges `trigger` at this moment. `waited`: it has waited for an equal announcement. `fare`: what it has taken of the limits on rates before.
+pub(super) fn judge<B: AsRef<[u8]>>(shared: &Shared, trigger: &Verified<B>, patience: Patience, waited: bool, fare: &mut Fare) -> Judgement {
     let app = &trigger.app;
     let endpoint = match &trigger.reading {
         Reading::Exact(endpoint) => *endpoint,
-        Reading::Inexact(inexact) => return Judgement::Forward(forget(shared, app, inexact)),
+        Reading::Inexact(inexact) => return judge_inexact(shared, app, inexact, fare),
     };
     match Trigger::parse(endpoint, trigger.body.as_ref()) {
         Ok(exact) => {
@@ -38,12 +51,26 @@ pub(super) fn judge<B: AsRef<[u8]>>(shared: &Shared, trigger: &Verified<B>, pati
             let patience = if shared.drain.has_begun() || exact.events.iter().any(|event| event.wants_info) { Patience::Forced } else { patience };
             let mut decision = Deciding { shared, app, now, patience, waited, tickets: Tickets::default(), effects: effects(app, &exact) };
             match decision.claim_all() {
-                Some(waiter) => Judgement::Wait(waiter),
-                None => decision.conclude(&exact),
+                Some(waiter) => Judgement::Wait(Awaited::Equal(waiter)),
+                None => decision.conclude(&exact, fare),
             }
         }
-        Err(inexact) => Judgement::Forward(forget(shared, app, &inexact)),
+        Err(inexact) => judge_inexact(shared, app, &inexact, fare),
     }
+}
+
+/// What cannot be read may be a handoff: no channel's limit is asked. The app's is before anything is claimed.
+fn judge_inexact(shared: &Shared, app: &AppRoute, inexact: &Inexact, fare: &mut Fare) -> Judgement {
+    match pay(app, fare, iter::empty()) {
+        Passage::Open => Judgement::Forward(forget(shared, app, inexact)),
+        Passage::After(turn) => Judgement::Wait(Awaited::Turn(turn)),
+        Passage::Closed(limited) => Judgement::Refuse(limited),
+    }
+}
+
+/// Asks the limits on rates, if there are any, for a turn of a trigger of `app` with an event on each of `channels`.
+fn pay<'a>(app: &AppRoute, fare: &mut Fare, channels: impl Iterator<Item = &'a str>) -> Passage {
+    app.rates.as_ref().map_or(Passage::Open, |limits| fare.pay(limits, channels))
 }
 
 /// The plan for a request that cannot be read exactly: it goes on as it is, and what it may touch is unknown until it is settled.
@@ -280,21 +307,38 @@ impl Deciding<'_> {
         here.peek().is_some() && self.patience != Patience::Forced && here.all(Effect::is_droppable)
     }
 
-    /// Counts and logs the decisions, and makes the plan.
-    fn conclude(self, exact: &Trigger<'_>) -> Judgement {
+    /// Asks the limits on rates about what is to go on, counts and logs the decisions, and makes the plan.
+    fn conclude(self, exact: &Trigger<'_>, fare: &mut Fare) -> Judgement {
         let mut dropped = Vec::new();
         for effect in &self.effects {
-            let drops = self.is_dropped(effect.event, effect.position);
-            if drops && !dropped.contains(&(effect.event, effect.position)) {
+            if self.is_dropped(effect.event, effect.position) && !dropped.contains(&(effect.event, effect.position)) {
                 dropped.push((effect.event, effect.position));
             }
-            self.tell(effect, drops);
+        }
+        let all: usize = exact.events.iter().map(|event| event.channels.len()).sum();
+        if dropped.len() == all {
+            fare.refund();
+        } else {
+            match self.pay(exact, &dropped, fare) {
+                Passage::Open => {}
+                // Nothing was sent: the tickets give back what was known before.
+                Passage::After(turn) => {
+                    self.tickets.settle(Outcome::Refused);
+                    return Judgement::Wait(Awaited::Turn(turn));
+                }
+                Passage::Closed(limited) => {
+                    self.tickets.settle(Outcome::Refused);
+                    return Judgement::Refuse(limited);
+                }
+            }
+        }
+        for effect in &self.effects {
+            self.tell(effect, dropped.contains(&(effect.event, effect.position)));
         }
         let unwatched = exact.events.iter().enumerate().filter(|(index, _)| self.effects.iter().all(|effect| effect.event != *index)).count();
         if unwatched > 0 {
             self.app.metrics.no_rule(unwatched as u64);
         }
-        let all: usize = exact.events.iter().map(|event| event.channels.len()).sum();
         if dropped.len() == all {
             debug_assert!(self.tickets.is_empty());
             return Judgement::Suppress;
@@ -302,6 +346,17 @@ impl Deciding<'_> {
         let reduced = (!dropped.is_empty()).then(|| exact.without(&dropped));
         let parts = if all - dropped.len() == 1 { Parts::One } else { Parts::Several };
         Judgement::Forward(Plan { tickets: self.tickets, reduced, parts })
+    }
+
+    /// A trigger with anything on it that a rule watches and that goes on is a handoff, perhaps, and no channel's limit is asked about it.
+    fn pay(&self, exact: &Trigger<'_>, dropped: &[(usize, usize)], fare: &mut Fare) -> Passage {
+        let announces = self.effects.iter().any(|effect| !dropped.contains(&(effect.event, effect.position)));
+        let asked = if announces { &[][..] } else { &exact.events[..] };
+        let places = asked
+            .iter()
+            .enumerate()
+            .flat_map(|(index, event)| event.channels.iter().enumerate().filter(move |(position, _)| !dropped.contains(&(index, *position))));
+        pay(self.app, fare, places.map(|(_, channel)| channel.as_ref()))
     }
 
     fn tell(&self, effect: &Effect<'_>, drops: bool) {

@@ -8,6 +8,7 @@ use http::{HeaderValue, Response, StatusCode};
 
 use super::Reply;
 use crate::pusher::SignatureError;
+use crate::rate::Limited;
 use crate::upstream::Failure;
 
 /// Why usher answers instead of upstream. `Display` is the sentence that the caller reads.
@@ -57,6 +58,9 @@ pub enum Refusal {
     /// The signature does not verify.
     #[error(transparent)]
     Signature(#[from] SignatureError),
+    /// It would have to wait too long for its turn.
+    #[error(transparent)]
+    RateLimited(Limited),
     /// As many requests are in flight as limits.max_requests allows.
     #[error("usher has as many requests in flight as it may (limits.max_requests); try again shortly")]
     Overloaded,
@@ -91,6 +95,7 @@ impl Refusal {
             Self::BodyTimeout { .. } => StatusCode::REQUEST_TIMEOUT,
             Self::UnknownApp { .. } => StatusCode::NOT_FOUND,
             Self::Signature(_) => StatusCode::UNAUTHORIZED,
+            Self::RateLimited(_) => StatusCode::TOO_MANY_REQUESTS,
             Self::Overloaded => StatusCode::SERVICE_UNAVAILABLE,
             Self::Upstream(failure) if failure.is_timeout() => StatusCode::GATEWAY_TIMEOUT,
             Self::AnswerTimeout { .. } => StatusCode::GATEWAY_TIMEOUT,
@@ -112,6 +117,7 @@ impl Refusal {
             Self::BodyTimeout { .. } => "body_timeout",
             Self::UnknownApp { .. } => "unknown_app",
             Self::Signature(error) => error.code(),
+            Self::RateLimited(_) => "rate_limited",
             Self::Overloaded => "overloaded",
             Self::Upstream(failure) if failure.is_timeout() => "upstream_timeout",
             Self::Upstream(failure) if failure.nothing_sent() => "upstream_unreachable",
@@ -133,7 +139,13 @@ impl Refusal {
             | Self::BodyTooLarge { .. }
             | Self::BodyTimeout { .. }
             | Self::Overloaded => true,
-            Self::UnknownApp { .. } | Self::Signature(_) | Self::Upstream(_) | Self::AnswerCut | Self::AnswerTimeout { .. } | Self::Internal => false,
+            Self::UnknownApp { .. }
+            | Self::Signature(_)
+            | Self::RateLimited(_)
+            | Self::Upstream(_)
+            | Self::AnswerCut
+            | Self::AnswerTimeout { .. }
+            | Self::Internal => false,
         }
     }
 
@@ -149,8 +161,10 @@ impl Refusal {
         if self.ends_connection() {
             headers.insert(CONNECTION, HeaderValue::from_static("close"));
         }
-        if matches!(self, Self::Overloaded) {
-            headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
+        match self {
+            Self::Overloaded => _ = headers.insert(RETRY_AFTER, HeaderValue::from_static("1")),
+            Self::RateLimited(limited) => _ = headers.insert(RETRY_AFTER, HeaderValue::from(limited.retry_after())),
+            _ => {}
         }
         if matches!(self, Self::WebSocketVersion) {
             headers.insert(CONNECTION, HeaderValue::from_static("Upgrade, close"));

@@ -18,7 +18,7 @@ use super::{Refusal, Reply, headers};
 
 /// The only version there is.
 const VERSION: &str = "13";
-const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+pub(super) const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
 /// A client's valid wish to switch its connection to WebSocket.
 #[derive(Debug)]

@@ -12,6 +12,7 @@ mod forward;
 mod handshake;
 mod headers;
 mod passthrough;
+mod peer;
 mod plan;
 mod relay;
 mod reply;
@@ -33,6 +34,7 @@ use self::handshake::Handshake;
 use crate::clock::Clock;
 use crate::decisions::Decisions;
 use crate::metrics::{Metrics, OpenGuard, RequestKind};
+use crate::rate::Rates;
 use crate::shutdown::{Drain, Tasks};
 use crate::upstream::Upstream;
 
@@ -70,6 +72,8 @@ pub struct Limits {
     pub max_websocket_message: usize,
     /// A WebSocket connection on which neither side has sent anything for this long is closed. A poll may be held for as long.
     pub websocket_idle_timeout: Duration,
+    /// How often.
+    pub rates: Rates,
 }
 
 /// What becomes of a trigger for an app that is not configured.

@@ -4,10 +4,13 @@ use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
+use ipnet::IpNet;
+
 use super::{Limits, UnknownApps};
 use crate::assignment::{AppMemory, Assignments, RuleMemory, Watch};
 use crate::metrics::{AppMetrics, Metrics, RuleMetrics};
 use crate::pusher::App;
+use crate::rate::{AppLimits, Limiters};
 use crate::rules::{Mode, Rule};
 
 /// Apps with their rules, and what else a reload may change.
@@ -17,6 +20,10 @@ pub struct Routing {
     pub limits: Limits,
     /// What becomes of triggers for apps that are not here.
     pub unknown_apps: UnknownApps,
+    /// Where everybody stands who is limited in rate.
+    pub limiters: Arc<Limiters>,
+    /// Proxies that are believed when they say whom they speak for.
+    pub trusted_proxies: Vec<IpNet>,
     by_id: HashMap<Box<str>, Arc<AppRoute>>,
     by_key: HashMap<Box<str>, Arc<AppRoute>>,
 }
@@ -28,6 +35,8 @@ pub(super) struct AppRoute {
     pub(super) id: Arc<str>,
     pub(super) memory: Arc<AppMemory>,
     pub(super) rules: Vec<WatchedRule>,
+    /// What is limited of it in rate, if anything is.
+    pub(super) rates: Option<AppLimits>,
     pub(super) metrics: AppMetrics,
 }
 
@@ -41,9 +50,16 @@ pub(super) struct WatchedRule {
 }
 
 impl Routing {
-    /// Builds the snapshot. Memories of rules that mean what they meant before are kept; rules that are off are left out.
+    /// Builds the snapshot, which trusts no proxies. Memories of rules that mean what they meant before are kept; rules that are off are left out.
     #[must_use]
-    pub fn new(apps: &[App], rules: &[Rule], limits: Limits, unknown_apps: UnknownApps, assignments: &Assignments, metrics: &Metrics) -> Self {
+    pub fn new(
+        apps: &[App],
+        rules: &[Rule],
+        (limits, limiters): (Limits, Arc<Limiters>),
+        unknown_apps: UnknownApps,
+        assignments: &Assignments,
+        metrics: &Metrics,
+    ) -> Self {
         let pairs: Vec<(&App, &Rule)> =
             apps.iter().flat_map(|app| rules.iter().filter(|rule| is_for(rule, app)).map(move |rule| (app, rule))).collect();
         let wanted: Vec<Watch> = pairs
@@ -72,6 +88,7 @@ impl Routing {
                             metrics: metrics.rule(app.id(), &watch.rule),
                         })
                         .collect(),
+                    rates: limiters.app(app.id()),
                     metrics: metrics.app(app.id()),
                 })
             })
@@ -79,6 +96,8 @@ impl Routing {
         Self {
             limits,
             unknown_apps,
+            limiters,
+            trusted_proxies: Vec::new(),
             by_id: routes.iter().map(|route| (route.app.id().into(), Arc::clone(route))).collect(),
             by_key: routes.iter().map(|route| (route.app.key().into(), Arc::clone(route))).collect(),
         }

@@ -11,14 +11,15 @@ use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Response};
 use hyper::body::Incoming;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep, timeout_at};
 
-use super::decide::{Judgement, judge};
+use super::decide::{Awaited, Judgement, judge};
 use super::routing::AppRoute;
 use super::target::{Form, Target};
 use super::{Gateway, Refusal, Reply, Routing, Shared, Slot, body, forward};
-use crate::assignment::{Patience, Waiter};
+use crate::assignment::Patience;
 use crate::pusher::{Endpoint, Inexact, Oddity, Query, Reach, verify};
+use crate::rate::Fare;
 
 /// A trigger whose signature verified, with its body: the only thing that may read or change the memory.
 #[derive(Debug)]
@@ -146,51 +147,84 @@ pub(super) async fn handle(
 ) -> Result<Response<Reply>, Refusal> {
     let body = body::receive(body, &routing.limits).await?;
     let began = Instant::now();
+    let mut patient = Patient::new(routing.limits.max_wait);
     let query = head.uri.query().unwrap_or_default();
     let signed = Signed { method: head.method.as_str(), path: head.uri.path(), query, content: Content::of(&head.headers) };
     let mut trigger = Verified::new(target, signed, body, gateway.shared.unix_now())?;
     trigger.follow_reload(&gateway.shared.routing.load());
-    let judgement = judge(&gateway.shared, &trigger, Patience::Waits, false);
+    let judgement = patient.judge(&gateway.shared, &trigger, Patience::Waits);
     trigger.app.metrics.latency(began.elapsed());
     let detached = gateway.clone();
     let task = match judgement {
         Judgement::Suppress => return Ok(suppressed()),
         Judgement::Forward(plan) => gateway.shared.tasks.spawn(async move { forward::run(&detached, head, trigger, plan, slot).await }),
-        Judgement::Wait(waiter) => {
-            let most = routing.limits.max_wait;
-            gateway.shared.tasks.spawn(async move { Box::pin(wait(&detached, head, trigger, waiter, most, slot)).await })
-        }
+        Judgement::Refuse(limited) => return Err(Refusal::RateLimited(limited)),
+        Judgement::Wait(awaited) => gateway.shared.tasks.spawn(async move { Box::pin(wait(&detached, head, trigger, patient, awaited, slot)).await }),
     };
     task.await.unwrap_or(Err(Refusal::Internal))
 }
 
-/// A duplicate of an announcement in flight: waits for its outcome and is then judged again, until it may wait no longer.
+/// Has a trigger that waits judged again, until something is to be done about it.
 async fn wait(
     gateway: &Gateway,
     head: Parts,
     mut trigger: Verified<Bytes>,
-    mut waiter: Waiter,
-    most: Duration,
+    mut patient: Patient,
+    mut awaited: Awaited,
     slot: Slot,
 ) -> Result<Response<Reply>, Refusal> {
-    let deadline = Instant::now() + most;
     loop {
-        let patience = patience(&gateway.shared, waiter, deadline).await;
+        let patience = patient.wait(&gateway.shared, awaited).await;
         trigger.follow_reload(&gateway.shared.routing.load());
-        match judge(&gateway.shared, &trigger, patience, true) {
+        match patient.judge(&gateway.shared, &trigger, patience) {
             Judgement::Suppress => return Ok(suppressed()),
             Judgement::Forward(plan) => return forward::run(gateway, head, trigger, plan, slot).await,
-            Judgement::Wait(next) => waiter = next,
+            Judgement::Refuse(limited) => return Err(Refusal::RateLimited(limited)),
+            Judgement::Wait(next) => awaited = next,
         }
     }
 }
 
-/// Waits for the outcome of an announcement in flight, until `deadline`; how the duplicate is judged then.
-pub(super) async fn patience(shared: &Shared, waiter: Waiter, deadline: Instant) -> Patience {
-    tokio::select! {
-        biased;
-        settled = timeout_at(deadline, waiter.settled()) => settled.map_or(Patience::Holds, |()| Patience::Waits),
-        () = shared.drain.begun() => Patience::Forced,
+/// What a trigger remembers from one judgement to the next.
+#[derive(Debug)]
+pub(super) struct Patient {
+    fare: Fare,
+    /// How long it may wait for equal announcements in flight.
+    most: Duration,
+    /// When that is over, from the first one on.
+    deadline: Option<Instant>,
+}
+
+impl Patient {
+    /// A trigger that was not judged yet, and may wait for equal announcements for as long as `most`.
+    pub(super) fn new(most: Duration) -> Self {
+        Self { fare: Fare::default(), most, deadline: None }
+    }
+
+    /// Has the trigger judged at this moment.
+    pub(super) fn judge<B: AsRef<[u8]>>(&mut self, shared: &Shared, trigger: &Verified<B>, patience: Patience) -> Judgement {
+        judge(shared, trigger, patience, self.deadline.is_some(), &mut self.fare)
+    }
+
+    /// Waits; says how the trigger is to be judged then. Draining lets all go: what is not sent now is not sent at all.
+    pub(super) async fn wait(&mut self, shared: &Shared, awaited: Awaited) -> Patience {
+        let come = async {
+            match awaited {
+                Awaited::Equal(waiter) => {
+                    let deadline = *self.deadline.get_or_insert_with(|| Instant::now() + self.most);
+                    timeout_at(deadline, waiter.settled()).await.map_or(Patience::Holds, |()| Patience::Waits)
+                }
+                Awaited::Turn(turn) => {
+                    sleep(turn.wait).await;
+                    Patience::Waits
+                }
+            }
+        };
+        tokio::select! {
+            biased;
+            patience = come => patience,
+            () = shared.drain.begun() => Patience::Forced,
+        }
     }
 }
 

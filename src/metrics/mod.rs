@@ -3,6 +3,7 @@
 
 mod label;
 mod process;
+mod rate;
 mod realtime;
 mod sample;
 #[cfg(test)]
@@ -17,6 +18,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use prometheus::core::Collector;
 use prometheus::{Gauge, IntGauge, IntGaugeVec, Registry, TextEncoder, opts};
 
+pub use rate::RateScope;
 pub use realtime::{Direction, RealtimeMetrics, SocketEnd};
 pub use sample::{Keys, Sample};
 pub use traffic::{CodeClass, OpenGuard, RequestKind};
@@ -31,6 +33,7 @@ pub struct Metrics {
     traffic: traffic::Traffic,
     realtime: realtime::Families,
     websockets: websocket::WebSockets,
+    rates: rate::Families,
     draining: IntGauge,
     reload_successful: IntGauge,
     reload_timestamp: IntGauge,
@@ -60,6 +63,7 @@ impl Metrics {
             traffic: traffic::Traffic::new(&registry),
             realtime: realtime::Families::new(&registry),
             websockets: websocket::WebSockets::new(&registry),
+            rates: rate::Families::new(&registry),
             draining: register(&registry, IntGauge::new("usher_draining", "1 once usher has begun to drain.")),
             reload_successful: register(&registry, IntGauge::with_opts(reload_successful)),
             reload_timestamp: register(&registry, IntGauge::with_opts(reload_timestamp)),
@@ -141,6 +145,26 @@ impl Metrics {
     /// Counts a relayed WebSocket connection that came to its end.
     pub fn websocket_end(&self, end: WebSocketEnd) {
         self.websockets.end(end);
+    }
+
+    /// Counts what a limit on rates turned away.
+    pub fn rate_limited(&self, scope: RateScope) {
+        self.rates.limited(scope);
+    }
+
+    /// Counts what a limit on rates makes wait.
+    pub fn rate_delayed(&self, scope: RateScope) {
+        self.rates.delayed(scope);
+    }
+
+    /// Counts keys that a limit on rates gave up because its table was full.
+    pub fn rate_forgotten(&self, scope: RateScope, count: u64) {
+        self.rates.forgotten(scope, count);
+    }
+
+    /// Counts a trigger as waiting for its turn until the guard is dropped.
+    pub fn rate_waiting(&self) -> OpenGuard {
+        self.rates.waiting()
     }
 
     /// Says whether usher drains.

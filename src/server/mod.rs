@@ -27,6 +27,7 @@ use crate::decisions::Decisions;
 use crate::gateway::{Relays, Routing, Shared};
 use crate::log::Logging;
 use crate::metrics::Metrics;
+use crate::rate::Limiters;
 use crate::shutdown::{Drain, Tasks};
 use crate::tls::{Certificate, TlsError};
 
@@ -173,7 +174,8 @@ impl Server {
         if let Some(expires) = certificate.as_ref().and_then(|certificate| certificate.expires_at()) {
             metrics.tls_expires_at(expires);
         }
-        let routing = routing(&config, &assignments, &metrics);
+        let limiters = Limiters::new(&config.limits.rates, clock, &metrics);
+        let routing = routing(&config, limiters, &assignments, &metrics);
         metrics.reload(true, unix_seconds());
         let drain = Drain::default();
         let broker = config.upstream.is_local().then(|| Broker::new(&config.broker, clock, Arc::clone(&metrics), drain.clone()));
@@ -247,12 +249,13 @@ impl Server {
         );
     }
 
-    /// Sweeps the memory now and then, for ever.
+    /// Sweeps the memory and the limits now and then, for ever.
     async fn keep_house(&self) {
         let mut every = tokio::time::interval(HOUSEKEEPING);
         loop {
             every.tick().await;
             self.assignments.sweep(self.shared.clock.now());
+            self.shared.routing.load().limiters.sweep();
             let dropped = self.logging.as_ref().map_or(0, Logging::take_dropped);
             if dropped > 0 {
                 tracing::warn!(dropped, "repeated log lines were left out");
@@ -283,7 +286,8 @@ impl Server {
             tracing::warn!("{warning}");
         }
         self.broker.iter().for_each(|broker| broker.configure(&config.apps));
-        self.shared.routing.store(Arc::new(routing(&config, &self.assignments, &self.shared.metrics)));
+        let limiters = self.shared.routing.load().limiters.followed_by(&config.limits.rates);
+        self.shared.routing.store(Arc::new(routing(&config, limiters, &self.assignments, &self.shared.metrics)));
         self.shared.metrics.reload(true, unix_seconds());
         tracing::info!(apps = config.apps.len(), rules = config.rules.len(), "the configuration was reloaded");
     }
@@ -304,8 +308,11 @@ impl Server {
     }
 }
 
-fn routing(config: &Config, assignments: &Assignments, metrics: &Metrics) -> Routing {
-    Routing::new(&config.apps, &config.rules, config.limits.clone(), config.server.unknown_apps, assignments, metrics)
+fn routing(config: &Config, limiters: Arc<Limiters>, assignments: &Assignments, metrics: &Metrics) -> Routing {
+    let limits = (config.limits.clone(), limiters);
+    let mut routing = Routing::new(&config.apps, &config.rules, limits, config.server.unknown_apps, assignments, metrics);
+    routing.trusted_proxies.clone_from(&config.server.trusted_proxies);
+    routing
 }
 
 fn unix_seconds() -> u64 {

@@ -13,6 +13,7 @@ use tokio_tungstenite::tungstenite::protocol::Role;
 
 use super::{Answer, Dialled, Failure, Payload};
 use crate::broker::{Broker, socket_config};
+use crate::rate::Pace;
 
 /// The largest request that the broker takes, in bytes: far more than 10 events of 10 KiB for 100 channels each.
 const MAX_REQUEST: usize = 1024 * 1024;
@@ -79,17 +80,17 @@ impl Local {
 }
 
 impl Visit {
-    /// Speaks with the client over `stream`, which was switched to WebSocket, until one of them closes it. Whatever is wrong with the target, the client
+    /// Speaks with the client over `stream`, which was switched to WebSocket, at its `pace`, until one of them closes it. Whatever is wrong with the target, the client
     /// is told by the code of the close (`pusher-protocol.md` 4.7).
     ///
     /// # Cancel safety
     /// Dropped, the connection is closed without a word, and the client is out of all its channels.
-    pub async fn converse<S>(self, stream: S)
+    pub async fn converse<S>(self, stream: S, pace: Option<Pace>)
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
         let socket = WebSocketStream::from_raw_socket(stream, Role::Server, Some(socket_config())).await;
-        self.broker.converse(socket, &self.target).await;
+        self.broker.converse(socket, &self.target, pace).await;
     }
 }
 

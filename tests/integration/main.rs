@@ -19,6 +19,7 @@ mod model;
 mod operator;
 mod outcomes;
 mod racing;
+mod rates;
 mod readme;
 mod rehearsal;
 mod relay;

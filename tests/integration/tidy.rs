@@ -13,7 +13,7 @@ struct Room {
 /// Any room.
 const ALL: &[&str] = &["*"];
 
-/// The dependency table of design 3. `clock` is for all; `decisions`, `tls` and `log` came later.
+/// The dependency table of design 3. `clock` is for all; `decisions`, `tls`, `log` and `rate` came later.
 const HOUSE: &[Room] = &[
     Room { name: "pusher", may_use: &[], must_not: &["tokio", "hyper", "hyper_util", "SystemTime", "Instant", "TcpStream", "fs", "net"] },
     Room { name: "clock", may_use: &[], must_not: &["hyper", "http", "serde_json"] },
@@ -24,11 +24,20 @@ const HOUSE: &[Room] = &[
     Room { name: "decisions", may_use: &["clock", "metrics"], must_not: &["hyper", "http"] },
     Room { name: "assignment", may_use: &["clock", "pusher", "metrics"], must_not: &["serde_json", "http", "hyper"] },
     Room { name: "rules", may_use: &["pusher", "assignment"], must_not: &["tokio", "hyper", "http", "SystemTime", "Instant", "fs", "net"] },
-    Room { name: "broker", may_use: &["clock", "pusher", "metrics", "shutdown"], must_not: &[] },
-    Room { name: "upstream", may_use: &["clock", "pusher", "broker", "metrics", "shutdown", "tls"], must_not: &[] },
-    Room { name: "gateway", may_use: &["clock", "pusher", "rules", "assignment", "upstream", "decisions", "metrics", "shutdown"], must_not: &[] },
+    Room { name: "rate", may_use: &["clock", "metrics"], must_not: &["hyper", "http"] },
+    Room { name: "broker", may_use: &["clock", "pusher", "metrics", "rate", "shutdown"], must_not: &[] },
+    Room { name: "upstream", may_use: &["clock", "pusher", "broker", "metrics", "rate", "shutdown", "tls"], must_not: &[] },
+    Room {
+        name: "gateway",
+        may_use: &["clock", "pusher", "rules", "assignment", "upstream", "decisions", "metrics", "rate", "shutdown"],
+        must_not: &[],
+    },
     Room { name: "admin", may_use: &["clock", "assignment", "decisions", "metrics", "shutdown", "broker"], must_not: &[] },
-    Room { name: "config", may_use: &["pusher", "rules", "assignment", "broker", "gateway", "upstream", "tls"], must_not: &["tokio", "hyper"] },
+    Room {
+        name: "config",
+        may_use: &["pusher", "rules", "assignment", "broker", "gateway", "rate", "upstream", "tls"],
+        must_not: &["tokio", "hyper"],
+    },
     Room { name: "server", may_use: ALL, must_not: &[] },
     // The rest is the binary, which sees what the library makes public.
     Room { name: "command", may_use: &["command"], must_not: &[] },

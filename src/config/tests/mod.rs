@@ -2,6 +2,7 @@
 
 mod faults;
 mod precedence;
+mod rates;
 mod reference;
 mod secrets;
 

@@ -131,8 +131,8 @@ fn the_variable_names_the_file_unless_the_flag_does() {
 #[test]
 fn a_reload_names_what_needs_a_restart() {
     let old = file(UPSTREAM).accepted();
-    let lively = "server.unknown_apps = \"forward\"\nrules = []\n[limits]\nmax_body = \"2MiB\"\nmax_target = \"1KiB\"\nmax_wait = \"2s\"\n\
-                  body_timeout = \"1s\"\nmax_requests = 1\n[[apps]]\nid = \"2\"\nkey = \"k\"\nsecret = \"s\"\n";
+    let lively = "server.unknown_apps = \"forward\"\nserver.trusted_proxies = \"10.0.0.1\"\nrules = []\n[limits]\nmax_body = \"2MiB\"\nmax_target = \"1KiB\"\nmax_wait = \"2s\"\n\
+                  body_timeout = \"1s\"\nmax_requests = 1\nrates.app_triggers = 9\n[[apps]]\nid = \"2\"\nkey = \"k\"\nsecret = \"s\"\n";
     assert_eq!(old.reloadable_difference(&file(&format!("{UPSTREAM}{lively}")).accepted()), [""; 0]);
 
     let text = "upstream.url = \"http://h\"\nupstream.ca_file = \"c\"\nserver.listen = \"127.0.0.1:1\"\nserver.workers = 1\n\

@@ -17,14 +17,14 @@ use tokio::time::Instant;
 
 use self::date::Date;
 use self::shape::{Seen, Trigger};
-use super::decide::{Judgement, judge};
+use super::decide::{Awaited, Judgement};
 use super::forward;
 use super::plan::{Parts, Plan, Tickets};
 use super::routing::{AppRoute, Routing};
 use super::target::{Form, Target};
-use super::trigger::{Content, Signed, Told, Verified, patience};
+use super::trigger::{Content, Patient, Signed, Told, Verified};
 use super::{Limits, Refusal, Shared, Slot};
-use crate::assignment::{Patience, Waiter};
+use crate::assignment::Patience;
 use crate::clock::Alarm;
 use crate::metrics::{RequestKind, TriggerOutcome};
 use crate::upstream::{Collected, Interrupted, Remote};
@@ -63,8 +63,7 @@ pub struct Fast<'g, S> {
 enum Step {
     Suppressed,
     Refused(Refusal),
-    /// An equal announcement is in flight.
-    Wait(Waiter),
+    Wait(Awaited),
     /// It goes on, as it is written already.
     Forward(Forward),
 }
@@ -177,13 +176,11 @@ impl<'g, S: AsyncRead + AsyncWrite + Unpin> Fast<'g, S> {
         };
         let now = self.shared.unix_now();
         self.date.set(now);
-        let mut step = self.step(routing, now, Patience::Waits, false);
-        if let Step::Wait(_) = step {
-            let deadline = Instant::now() + routing.limits.max_wait;
-            while let Step::Wait(waiter) = step {
-                let patience = Box::pin(patience(self.shared, waiter, deadline)).await;
-                step = self.step(routing, now, patience, true);
-            }
+        let mut patient = Patient::new(routing.limits.max_wait);
+        let mut step = self.step(routing, now, Patience::Waits, &mut patient);
+        while let Step::Wait(awaited) = step {
+            let patience = Box::pin(patient.wait(self.shared, awaited)).await;
+            step = self.step(routing, now, patience, &mut patient);
         }
         match step {
             Step::Suppressed | Step::Wait(_) => {
@@ -197,7 +194,7 @@ impl<'g, S: AsyncRead + AsyncWrite + Unpin> Fast<'g, S> {
     }
 
     /// Authenticates and judges the trigger that is received whole, and writes what goes on. Nothing in here waits.
-    fn step(&mut self, routing: &Routing, now: u64, patience: Patience, waited: bool) -> Step {
+    fn step(&mut self, routing: &Routing, now: u64, patience: Patience, patient: &mut Patient) -> Step {
         let Seen::Trigger(trigger) = shape::see(&self.received, &routing.limits) else {
             return Step::Refused(Refusal::Internal);
         };
@@ -211,11 +208,12 @@ impl<'g, S: AsyncRead + AsyncWrite + Unpin> Fast<'g, S> {
             Err(refusal) => return Step::Refused(refusal),
         };
         verified.follow_reload(&self.shared.routing.load());
-        let judgement = judge(self.shared, &verified, patience, waited);
+        let judgement = patient.judge(self.shared, &verified, patience);
         verified.app.metrics.latency(began.elapsed());
         match judgement {
             Judgement::Suppress => Step::Suppressed,
-            Judgement::Wait(waiter) => Step::Wait(waiter),
+            Judgement::Refuse(limited) => Step::Refused(Refusal::RateLimited(limited)),
+            Judgement::Wait(awaited) => Step::Wait(awaited),
             Judgement::Forward(Plan { tickets, reduced, parts }) => {
                 let app = verified.app;
                 let host = self.upstream.host().as_bytes();

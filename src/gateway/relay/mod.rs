@@ -21,9 +21,10 @@ use self::half::{Broken, Reader, Writer};
 use self::turn::Turn;
 use super::caller::{Caller, Place};
 use super::handshake::Handshake;
-use super::{Gateway, Limits, Refusal, Reply, Routing, Shared, Slot, passthrough};
+use super::{Gateway, Limits, Refusal, Reply, Routing, Shared, Slot, passthrough, peer};
 use crate::clock::Moment;
 use crate::metrics::{OpenGuard, WebSocketDirection, WebSocketEnd};
+use crate::rate::Pace;
 use crate::upstream::{Dialled, Switched};
 
 pub use turn::Relays;
@@ -53,6 +54,14 @@ pub(super) async fn open(
     _slot: Slot,
 ) -> Result<Response<Reply>, Refusal> {
     let shared = &gateway.shared;
+    let mut pace = None;
+    if routing.limiters.tell_peers_apart() {
+        let ip = peer::address(caller.ip, &head.headers, &routing.trusted_proxies);
+        if !routing.limiters.admits(ip) {
+            return turn_away(shared, routing, handshake, caller);
+        }
+        pace = routing.limiters.pace(ip);
+    }
     let began = shared.clock.now();
     let dialled = gateway.upstream.dial(handshake.outgoing(head, caller.ip)?).await;
     match dialled {
@@ -62,7 +71,7 @@ pub(super) async fn open(
             let relay = Relay::new(shared, &routing.limits, Arc::clone(&caller.place));
             let _detached = shared.tasks.spawn(async move {
                 match switched.await {
-                    Ok(client) => relay.run(TokioIo::new(client), upstream).await,
+                    Ok(client) => relay.run(TokioIo::new(client), upstream, pace).await,
                     Err(error) => tracing::debug!(%error, "a client was gone before it was switched to WebSocket"),
                 }
             });
@@ -75,7 +84,7 @@ pub(super) async fn open(
                 // The broker itself counts and drains its connections.
                 let _place = place;
                 match switched.await {
-                    Ok(client) => visit.converse(TokioIo::new(client)).await,
+                    Ok(client) => visit.converse(TokioIo::new(client), pace).await,
                     Err(error) => tracing::debug!(%error, "a client was gone before it was switched to WebSocket"),
                 }
             });
@@ -84,6 +93,25 @@ pub(super) async fn open(
         Ok(Dialled::Refused(answer)) => Ok(passthrough::answered(gateway, answer, began)),
         Err(failure) => Err(passthrough::failed(gateway, failure, began)),
     }
+}
+
+/// Switches a client who connects too often and closes the connection with a code that tells it to come back later: a browser does not show its page
+/// the status of a handshake that failed, and pusher-js would stay away for long, or try another transport at once.
+fn turn_away(shared: &Shared, routing: &Routing, handshake: Handshake, caller: &Caller) -> Result<Response<Reply>, Refusal> {
+    let (response, switched) = handshake.accept(HeaderMap::new())?;
+    let (place, reads) = (Arc::clone(&caller.place), routing.limits.max_websocket_message);
+    let _detached = shared.tasks.spawn(async move {
+        let _place = place;
+        match switched.await {
+            Ok(client) => {
+                let (mut from_client, mut to_client) = half::split(TokioIo::new(client), Role::Server, reads, 0).await;
+                let why = close(BACK_OFF.into(), "too many new connections from this address (limits.rates.peer_connections)");
+                goodbye(&mut from_client, &mut to_client, Some(Some(why))).await;
+            }
+            Err(error) => tracing::debug!(%error, "a client was gone before it was turned away"),
+        }
+    });
+    Ok(response)
 }
 
 /// Two connections that are relayed to each other.
@@ -137,12 +165,12 @@ impl Relay {
     }
 
     /// Relays until one side, or usher, ends it; then says goodbye to whoever is left.
-    async fn run(self, client: Socket, upstream: Socket) {
+    async fn run(self, client: Socket, upstream: Socket, pace: Option<Pace>) {
         let (mut from_client, mut to_client) = half::split(client, Role::Server, self.from_client, self.from_upstream).await;
         let (mut from_upstream, mut to_upstream) = half::split(upstream, Role::Client, self.from_upstream, self.from_client).await;
         let ended = {
-            let up = pin!(self.pump(Side::Client, &mut from_client, &mut to_upstream));
-            let down = pin!(self.pump(Side::Upstream, &mut from_upstream, &mut to_client));
+            let up = pin!(self.pump(Side::Client, &mut from_client, &mut to_upstream, pace));
+            let down = pin!(self.pump(Side::Upstream, &mut from_upstream, &mut to_client, None));
             self.until_end(up, down).await
         };
         self.shared.metrics.websocket_end(ended.kind());
@@ -172,13 +200,21 @@ impl Relay {
     }
 
     /// Carries messages from one side to the other. The next one is read when the one before is taken, so that a side that does not read stops the
-    /// other from sending.
-    async fn pump(&self, from: Side, reader: &mut Reader<Socket>, writer: &mut Writer<Socket>) -> Ended {
+    /// other from sending; neither is it before `pace` allows it.
+    async fn pump(&self, from: Side, reader: &mut Reader<Socket>, writer: &mut Writer<Socket>, mut pace: Option<Pace>) -> Ended {
         let (to, direction) = match from {
             Side::Client => (Side::Upstream, WebSocketDirection::Up),
             Side::Upstream => (Side::Client, WebSocketDirection::Down),
         };
         loop {
+            if let Some(pace) = &mut pace
+                && !pace.is_open()
+            {
+                if writer.flush().await.is_err() {
+                    return Ended::Lost(to);
+                }
+                pace.opened().await;
+            }
             let next = match reader.next_at_once().await {
                 Some(next) => next,
                 None if writer.flush().await.is_err() => return Ended::Lost(to),
@@ -190,6 +226,7 @@ impl Relay {
             };
             self.last.store(self.shared.clock.now().as_millis(), Ordering::Relaxed);
             self.shared.metrics.websocket_message(direction);
+            pace.iter_mut().for_each(Pace::spend);
             let close = if let Message::Close(frame) = &message { Some(frame.clone()) } else { None };
             if writer.feed(message).await.is_err() {
                 return Ended::Lost(to);

@@ -1,0 +1,78 @@
+//! Which address a client has, where proxies stand before usher.
+
+use std::net::{IpAddr, SocketAddr};
+
+use http::{HeaderMap, HeaderValue};
+use ipnet::IpNet;
+
+use super::handshake::X_FORWARDED_FOR;
+
+/// The address of whoever sent these `headers` over a socket whose other end is `socket`: the last hop in `X-Forwarded-For` that is not one of the
+/// `trusted` proxies. What stands before it is hearsay. Where no proxy is trusted, that is the socket's own.
+pub(super) fn address(socket: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> IpAddr {
+    let is_trusted = |ip: IpAddr| trusted.iter().any(|net| net.contains(&ip));
+    let mut peer = socket.to_canonical();
+    let lines = headers.get_all(X_FORWARDED_FOR).iter().rev().map(HeaderValue::as_bytes);
+    for hop in lines.flat_map(|line| line.rsplit(|byte| *byte == b',')) {
+        if !is_trusted(peer) {
+            break;
+        }
+        // A proxy that does not know, or does not tell, stands for all its clients.
+        let Some(before) = read(hop) else { break };
+        peer = before;
+    }
+    peer
+}
+
+/// One hop as proxies write it: an address, perhaps with a port.
+fn read(hop: &[u8]) -> Option<IpAddr> {
+    let hop = std::str::from_utf8(hop).ok()?.trim();
+    let bare = hop.parse().ok().or_else(|| hop.strip_prefix('[')?.strip_suffix(']')?.parse().ok());
+    bare.or_else(|| hop.parse().ok().map(|address: SocketAddr| address.ip())).map(|ip: IpAddr| ip.to_canonical())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn peer(socket: &str, lines: &[&str]) -> String {
+        let trusted = ["10.0.0.0/8", "192.0.2.7/32", "2001:db8:f::/48"].map(|net| net.parse().unwrap());
+        let mut headers = HeaderMap::new();
+        for line in lines {
+            headers.append(X_FORWARDED_FOR, HeaderValue::from_str(line).unwrap());
+        }
+        address(socket.parse().unwrap(), &headers, &trusted).to_string()
+    }
+
+    #[test]
+    fn the_last_hop_that_is_no_trusted_proxy_is_the_peer() {
+        assert_eq!(peer("10.0.0.1", &["203.0.113.9"]), "203.0.113.9");
+        assert_eq!(peer("10.0.0.1", &["198.51.100.1, 203.0.113.9 ,192.0.2.7"]), "203.0.113.9");
+        assert_eq!(peer("10.0.0.1", &["198.51.100.1", "203.0.113.9, 10.1.2.3"]), "203.0.113.9");
+        assert_eq!(peer("2001:db8:f::1", &["2001:db8:1::5"]), "2001:db8:1::5");
+        assert_eq!(peer("::ffff:10.0.0.1", &["::ffff:203.0.113.9"]), "203.0.113.9");
+    }
+
+    #[test]
+    fn who_is_not_trusted_is_not_believed() {
+        assert_eq!(peer("203.0.113.9", &["198.51.100.1"]), "203.0.113.9");
+        assert_eq!(peer("203.0.113.9", &["198.51.100.1, 10.0.0.1"]), "203.0.113.9");
+        assert_eq!(peer("10.0.0.1", &["198.51.100.1, 203.0.113.9"]), "203.0.113.9");
+    }
+
+    #[test]
+    fn where_no_hop_can_be_told_the_proxy_stands_for_it() {
+        assert_eq!(peer("10.0.0.1", &[]), "10.0.0.1");
+        assert_eq!(peer("10.0.0.1", &["unknown"]), "10.0.0.1");
+        assert_eq!(peer("10.0.0.1", &["203.0.113.9, _hidden, 10.0.0.2"]), "10.0.0.2");
+        assert_eq!(peer("10.0.0.1", &["", ", ,"]), "10.0.0.1");
+        assert_eq!(peer("10.0.0.1", &["10.0.0.3, 10.0.0.2"]), "10.0.0.3");
+    }
+
+    #[test]
+    fn hops_may_have_ports() {
+        assert_eq!(peer("10.0.0.1", &["203.0.113.9:4711"]), "203.0.113.9");
+        assert_eq!(peer("10.0.0.1", &["[2001:db8:1::5]:4711"]), "2001:db8:1::5");
+        assert_eq!(peer("10.0.0.1", &["[2001:db8:1::5]"]), "2001:db8:1::5");
+    }
+}

@@ -1,0 +1,165 @@
+//! All limits of a configuration.
+
+use std::hash::{BuildHasher, Hash, RandomState};
+use std::net::{IpAddr, Ipv6Addr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::limit::{Limit, Taken};
+use super::pace::Pace;
+use super::table::Fingerprint;
+use super::turn::{Limited, Longest, Waiters, Waiting};
+use super::{Rate, Rates};
+use crate::clock::Clock;
+use crate::metrics::{Metrics, RateScope};
+
+/// The limits, and where everybody stands.
+#[derive(Debug)]
+pub struct Limiters {
+    rates: Rates,
+    clock: Clock,
+    metrics: Arc<Metrics>,
+    /// Keys come from outside: whoever could choose their hashes could make others share his limit.
+    keys: RandomState,
+    app: Option<Arc<Limit>>,
+    channel: Option<Arc<Limit>>,
+    connections: Option<Arc<Limit>>,
+    messages: Option<Arc<Limit>>,
+    waiters: Waiters,
+}
+
+/// What is limited of one app.
+#[derive(Debug)]
+pub struct AppLimits {
+    limiters: Arc<Limiters>,
+    id: Box<str>,
+}
+
+impl Limiters {
+    /// Limits that nobody has met yet.
+    #[must_use]
+    pub fn new(rates: &Rates, clock: Clock, metrics: &Arc<Metrics>) -> Arc<Self> {
+        let limit = |rate: Option<Rate>, max_wait| rate.map(|rate| Arc::new(Limit::new(rate, max_wait, rates.max_keys, clock)));
+        Arc::new(Self {
+            clock,
+            metrics: Arc::clone(metrics),
+            keys: RandomState::new(),
+            app: limit(rates.app_triggers, rates.max_wait),
+            channel: limit(rates.channel_triggers, rates.max_wait),
+            connections: limit(rates.peer_connections, Duration::ZERO),
+            messages: limit(rates.peer_messages, Duration::ZERO),
+            waiters: Waiters::default(),
+            rates: rates.clone(),
+        })
+    }
+
+    /// The limits that follow these in a new configuration: the same ones if it changes nothing, else all of them anew.
+    #[must_use]
+    pub fn followed_by(self: &Arc<Self>, rates: &Rates) -> Arc<Self> {
+        if self.rates == *rates { Arc::clone(self) } else { Self::new(rates, self.clock, &self.metrics) }
+    }
+
+    /// What is limited of the app with this id; `None`: nothing.
+    #[must_use]
+    pub fn app(self: &Arc<Self>, id: &str) -> Option<AppLimits> {
+        let any = self.app.is_some() || self.channel.is_some();
+        any.then(|| AppLimits { limiters: Arc::clone(self), id: id.into() })
+    }
+
+    /// Whether it matters which address a client has.
+    #[must_use]
+    pub const fn tell_peers_apart(&self) -> bool {
+        self.connections.is_some() || self.messages.is_some()
+    }
+
+    /// Whether a client at this address may connect now.
+    #[must_use]
+    pub fn admits(&self, ip: IpAddr) -> bool {
+        let admitted = self.connections.as_ref().is_none_or(|limit| limit.take_at_once(self.peer(ip)).is_ok());
+        if !admitted {
+            self.metrics.rate_limited(RateScope::PeerConnections);
+        }
+        admitted
+    }
+
+    /// The pace of a client at this address, who has connected; `None`: its own.
+    #[must_use]
+    pub fn pace(&self, ip: IpAddr) -> Option<Pace> {
+        self.messages.as_ref().map(|limit| Pace::new(Arc::clone(limit), self.peer(ip), Arc::clone(&self.metrics)))
+    }
+
+    /// Forgets who is at rest. To be called now and then.
+    pub fn sweep(&self) {
+        let limits = [
+            (RateScope::App, &self.app),
+            (RateScope::Channel, &self.channel),
+            (RateScope::PeerConnections, &self.connections),
+            (RateScope::PeerMessages, &self.messages),
+        ];
+        for (scope, limit) in limits {
+            if let Some(limit) = limit {
+                self.metrics.rate_forgotten(scope, limit.sweep());
+            }
+        }
+    }
+
+    /// Who somebody is: an address of IPv4, or 64 bits of IPv6, of which one household has all that follow.
+    fn peer(&self, ip: IpAddr) -> Fingerprint {
+        match ip.to_canonical() {
+            IpAddr::V4(ip) => self.fingerprint(ip),
+            IpAddr::V6(ip) => self.fingerprint(Ipv6Addr::from_bits(ip.to_bits() >> 64 << 64)),
+        }
+    }
+
+    fn fingerprint(&self, key: impl Hash) -> Fingerprint {
+        Fingerprint(self.keys.hash_one(key))
+    }
+
+    /// How many keys each limit remembers at most.
+    #[cfg(test)]
+    pub(super) fn remembered(&self) -> usize {
+        [&self.app, &self.channel, &self.connections, &self.messages].into_iter().flatten().map(|limit| limit.len()).max().unwrap_or_default()
+    }
+}
+
+impl AppLimits {
+    /// Takes a turn of the app and one of each of `channels`, and adds them to `takings`; says for which of them the wait is longest.
+    ///
+    /// # Errors
+    /// The first limit that has none in time; what was taken before is in `takings`.
+    pub(super) fn take<'a>(&self, channels: impl Iterator<Item = &'a str>, takings: &mut Vec<Taken>) -> Result<Longest, (RateScope, Limited)> {
+        let limiters = &*self.limiters;
+        let mut longest = (RateScope::App, Duration::ZERO);
+        let mut add = |scope, taken: Taken| {
+            if taken.wait > longest.1 {
+                longest = (scope, taken.wait);
+            }
+            takings.push(taken);
+        };
+        if let Some(limit) = &limiters.channel {
+            let per_second = limit.rate.per_second.get();
+            for channel in channels {
+                let taken = limit.take(limiters.fingerprint((&self.id, channel)));
+                add(RateScope::Channel, taken.map_err(|retry_after| (RateScope::Channel, Limited::Channel { per_second, retry_after }))?);
+            }
+        }
+        if let Some(limit) = &limiters.app {
+            let per_second = limit.rate.per_second.get();
+            let taken = limit.take(limiters.fingerprint(&self.id));
+            add(RateScope::App, taken.map_err(|retry_after| (RateScope::App, Limited::App { per_second, retry_after }))?);
+        }
+        Ok(longest)
+    }
+
+    /// A place among those who wait, here because of `scope`; `None`: all are taken.
+    pub(super) fn wait(&self, scope: RateScope) -> Option<Waiting> {
+        let limiters = &*self.limiters;
+        let place = limiters.waiters.enter(limiters.rates.max_waiters, || limiters.metrics.rate_waiting())?;
+        limiters.metrics.rate_delayed(scope);
+        Some(place)
+    }
+
+    pub(super) fn count_refused(&self, scope: RateScope) {
+        self.limiters.metrics.rate_limited(scope);
+    }
+}

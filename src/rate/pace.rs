@@ -1,0 +1,72 @@
+//! The pace of one WebSocket client: each message takes a turn, and the next one is not read before there is one. A client who is too fast is
+//! slowed down by its own full socket; nothing is lost.
+
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use tokio::time::{Sleep, sleep};
+
+use super::limit::Limit;
+use super::table::Fingerprint;
+use crate::metrics::{Metrics, RateScope};
+
+/// One connection's pace. All connections of a peer share its turns.
+#[derive(Debug)]
+pub struct Pace {
+    limit: Arc<Limit>,
+    peer: Fingerprint,
+    metrics: Arc<Metrics>,
+    /// A message was read whose turn is not taken yet.
+    owes: bool,
+    pause: Option<Pin<Box<Sleep>>>,
+}
+
+impl Pace {
+    pub(super) fn new(limit: Arc<Limit>, peer: Fingerprint, metrics: Arc<Metrics>) -> Self {
+        Self { limit, peer, metrics, owes: false, pause: None }
+    }
+
+    /// A message was read.
+    pub const fn spend(&mut self) {
+        self.owes = true;
+    }
+
+    /// Whether the next message may be read at once.
+    pub fn is_open(&mut self) -> bool {
+        if !self.owes {
+            return true;
+        }
+        if self.pause.is_some() {
+            return false;
+        }
+        match self.limit.take_at_once(self.peer) {
+            Ok(()) => self.owes = false,
+            Err(wait) => {
+                self.metrics.rate_delayed(RateScope::PeerMessages);
+                self.pause = Some(Box::pin(sleep(wait)));
+            }
+        }
+        !self.owes
+    }
+
+    /// Ready once the next message may be read.
+    pub fn poll_open(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        while !self.is_open() {
+            if let Some(pause) = &mut self.pause {
+                ready!(pause.as_mut().poll(context));
+                self.pause = None;
+            }
+        }
+        Poll::Ready(())
+    }
+
+    /// Waits until the next message may be read.
+    ///
+    /// # Cancel safety
+    /// Dropping the future loses nothing.
+    pub async fn opened(&mut self) {
+        poll_fn(|context| self.poll_open(context)).await;
+    }
+}
