@@ -7,6 +7,7 @@ pub mod assignment;
 pub mod pusher;
 pub mod rules;
 
+pub mod audience;
 pub mod broker;
 pub mod gateway;
 pub mod upstream;
@@ -14,6 +15,7 @@ pub mod upstream;
 pub mod admin;
 pub mod decisions;
 pub mod metrics;
+pub mod report;
 
 pub mod config;
 pub mod log;

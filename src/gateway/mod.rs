@@ -10,6 +10,7 @@ mod error;
 mod forward;
 mod handshake;
 mod headers;
+mod observe;
 mod passthrough;
 mod plan;
 mod relay;
@@ -32,6 +33,7 @@ use self::handshake::Handshake;
 use crate::clock::Clock;
 use crate::decisions::Decisions;
 use crate::metrics::{Metrics, OpenGuard, RequestKind};
+use crate::report::Report;
 use crate::shutdown::{Drain, Tasks};
 use crate::upstream::Upstream;
 
@@ -39,7 +41,7 @@ pub use caller::{Caller, Place};
 pub use error::Refusal;
 pub use relay::Relays;
 pub use reply::Reply;
-pub use routing::Routing;
+pub use routing::{Observers, Routing};
 
 /// Limits on everything from the network.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -101,6 +103,8 @@ pub struct Shared {
     pub metrics: Arc<Metrics>,
     /// Decisions are logged here.
     pub decisions: Arc<Decisions>,
+    /// What was redundant and what misplaced is counted here.
+    pub report: Arc<Report>,
     /// A draining gateway suppresses nothing.
     pub drain: Drain,
     /// Owner of the tasks that forward and settle.

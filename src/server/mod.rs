@@ -19,13 +19,15 @@ use tokio::task::JoinHandle;
 use self::worker::{Parts, Worker};
 use crate::admin::{self, Admin};
 use crate::assignment::Assignments;
+use crate::audience::{Audience, Relayed};
 use crate::broker::Broker;
 use crate::clock::Clock;
 use crate::config::{Config, Sources};
 use crate::decisions::Decisions;
-use crate::gateway::{Relays, Routing, Shared};
+use crate::gateway::{Observers, Relays, Routing, Shared};
 use crate::log::Logging;
 use crate::metrics::Metrics;
+use crate::report::Report;
 use crate::shutdown::{Drain, Tasks};
 use crate::tls::{Certificate, TlsError};
 
@@ -70,6 +72,7 @@ struct Server {
     logging: Option<Logging>,
     shared: Arc<Shared>,
     assignments: Arc<Assignments>,
+    audience: Audience,
     /// If it is upstream.
     broker: Option<Arc<Broker>>,
     certificate: Option<Arc<Certificate>>,
@@ -172,16 +175,20 @@ impl Server {
         if let Some(expires) = certificate.as_ref().and_then(|certificate| certificate.expires_at()) {
             metrics.tls_expires_at(expires);
         }
-        let routing = routing(&config, &assignments, &metrics);
         metrics.reload(true, unix_seconds());
         let drain = Drain::default();
         let broker = config.upstream.is_local().then(|| Broker::new(&config.broker, clock, Arc::clone(&metrics), drain.clone()));
         broker.iter().for_each(|broker| broker.configure(&config.apps));
+        let audience = broker.clone().map_or_else(|| Audience::Relayed(Relayed::new(Arc::clone(&metrics))), Audience::Broker);
+        let report = Arc::new(Report::default());
+        let observers = Observers { events: &config.events, report: &report, audience: &audience };
+        let routing = routing(&config, &assignments, &metrics, observers);
         let shared = Arc::new(Shared {
             routing: ArcSwap::from_pointee(routing),
             clock,
             metrics,
             decisions: Arc::new(Decisions::new(config.admin.decisions)),
+            report,
             drain,
             tasks: Tasks::default(),
             relays: Relays::new(config.server.drain_period),
@@ -193,6 +200,7 @@ impl Server {
             logging,
             shared,
             assignments,
+            audience,
             broker,
             certificate,
             operator: Tasks::default(),
@@ -221,6 +229,7 @@ impl Server {
         Arc::new(Admin {
             metrics: Arc::clone(&self.shared.metrics),
             decisions: Arc::clone(&self.shared.decisions),
+            report: Arc::clone(&self.shared.report),
             assignments: Arc::clone(&self.assignments),
             drain: self.shared.drain.clone(),
             tasks: self.shared.tasks.clone(),
@@ -233,6 +242,9 @@ impl Server {
         let Listening { gateway, admin } = listening;
         for warning in &self.config.warnings {
             tracing::warn!("{warning}");
+        }
+        if let Some(recommendation) = self.config.recommendation() {
+            tracing::info!("{recommendation}");
         }
         tracing::info!(
             %gateway,
@@ -281,7 +293,8 @@ impl Server {
             tracing::warn!("{warning}");
         }
         self.broker.iter().for_each(|broker| broker.configure(&config.apps));
-        self.shared.routing.store(Arc::new(routing(&config, &self.assignments, &self.shared.metrics)));
+        let observers = Observers { events: &config.events, report: &self.shared.report, audience: &self.audience };
+        self.shared.routing.store(Arc::new(routing(&config, &self.assignments, &self.shared.metrics, observers)));
         self.shared.metrics.reload(true, unix_seconds());
         tracing::info!(apps = config.apps.len(), rules = config.rules.len(), "the configuration was reloaded");
     }
@@ -302,8 +315,8 @@ impl Server {
     }
 }
 
-fn routing(config: &Config, assignments: &Assignments, metrics: &Metrics) -> Routing {
-    Routing::new(&config.apps, &config.rules, config.limits.clone(), config.server.unknown_apps, assignments, metrics)
+fn routing(config: &Config, assignments: &Assignments, metrics: &Metrics, observers: Observers<'_>) -> Routing {
+    Routing::new(&config.apps, &config.rules, config.limits.clone(), config.server.unknown_apps, assignments, metrics, observers)
 }
 
 fn unix_seconds() -> u64 {

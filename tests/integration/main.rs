@@ -21,6 +21,7 @@ mod racing;
 mod readme;
 mod rehearsal;
 mod relay;
+mod report;
 mod story;
 mod subscribing;
 mod tidy;
