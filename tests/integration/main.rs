@@ -9,6 +9,7 @@ mod browsers;
 mod clients;
 mod command;
 mod corpus;
+mod doctor;
 mod encrypted;
 mod exempt;
 mod harness;
