@@ -8,6 +8,7 @@ pub mod pusher;
 pub mod rate;
 pub mod rules;
 
+pub mod audience;
 pub mod broker;
 pub mod gateway;
 pub mod upstream;
@@ -15,6 +16,7 @@ pub mod upstream;
 pub mod admin;
 pub mod decisions;
 pub mod metrics;
+pub mod report;
 
 pub mod config;
 pub mod log;

@@ -207,6 +207,12 @@ pub fn client(ca_file: Option<&Path>) -> Result<Arc<ClientConfig>, TlsError> {
     Ok(Arc::new(config))
 }
 
+/// When a certificate (DER) expires, in seconds since the Unix epoch. `None` if it does not say so in the way of RFC 5280 4.1.2.5.
+#[must_use]
+pub fn expires_at(certificate: &[u8]) -> Option<i64> {
+    expiry::not_after(certificate)
+}
+
 /// The certificates in a PEM file, at least one.
 fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     let text = read(path)?;

@@ -6,6 +6,7 @@
 //! - `GET /assignments?app=&rule=&channel=<prefix>&limit=`: what is remembered
 //! - `DELETE /assignments?app=&channel=[&rule=]`: forgets one channel; needs the token
 //! - `GET /decisions?app=&channel=<prefix>&limit=`: the last decisions, newest first
+//! - `GET /report`: what each rule has saved or would have, and which events are misplaced
 //!
 //! On a loopback address reading is free to whoever can connect; on any other one all but the first three need the token.
 //! A page in the operator's browser is kept out by the `Host` check (DNS rebinding, threats.md ADM-02) and by never sending a CORS header. Where others
@@ -18,6 +19,7 @@ mod listener;
 mod query;
 mod refusal;
 mod reply;
+mod report;
 mod rfc3339;
 mod service;
 #[cfg(test)]
@@ -31,6 +33,7 @@ use crate::assignment::Assignments;
 use crate::clock::Clock;
 use crate::decisions::Decisions;
 use crate::metrics::Metrics;
+use crate::report::Report;
 use crate::shutdown::{Drain, Tasks};
 
 pub use listener::serve;
@@ -41,6 +44,8 @@ pub struct Admin {
     pub metrics: Arc<Metrics>,
     /// The log behind `/decisions`.
     pub decisions: Arc<Decisions>,
+    /// What `/report` tells.
+    pub report: Arc<Report>,
     /// The memory behind `/assignments`.
     pub assignments: Arc<Assignments>,
     /// Tells readiness.

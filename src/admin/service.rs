@@ -7,7 +7,7 @@ use tokio::sync::Semaphore;
 
 use super::refusal::Refusal;
 use super::reply::{self, Reply};
-use super::{Admin, assignments, decisions, guard};
+use super::{Admin, assignments, decisions, guard, report};
 use crate::metrics::{Keys, Sample};
 use crate::shutdown::Tasks;
 
@@ -33,6 +33,7 @@ enum Endpoint {
     Readyz,
     Assignments,
     Decisions,
+    Report,
 }
 
 impl Endpoint {
@@ -44,6 +45,7 @@ impl Endpoint {
             "/readyz" => Some(Self::Readyz),
             "/assignments" => Some(Self::Assignments),
             "/decisions" => Some(Self::Decisions),
+            "/report" => Some(Self::Report),
             _ => None,
         }
     }
@@ -51,7 +53,7 @@ impl Endpoint {
     /// The methods it answers, as they stand in `Allow`.
     const fn methods(self) -> &'static str {
         match self {
-            Self::Index | Self::Metrics | Self::Livez | Self::Readyz | Self::Decisions => "GET, HEAD",
+            Self::Index | Self::Metrics | Self::Livez | Self::Readyz | Self::Decisions | Self::Report => "GET, HEAD",
             Self::Assignments => "GET, HEAD, DELETE",
         }
     }
@@ -60,7 +62,7 @@ impl Endpoint {
     const fn is_open(self) -> bool {
         match self {
             Self::Metrics | Self::Livez | Self::Readyz => true,
-            Self::Index | Self::Assignments | Self::Decisions => false,
+            Self::Index | Self::Assignments | Self::Decisions | Self::Report => false,
         }
     }
 }
@@ -107,6 +109,7 @@ impl Service {
                 let asked = assignments::Asked::parse(query)?;
                 self.listing(move |admin| asked.list(admin)).await
             }
+            Endpoint::Report => Ok(report::show(&self.admin)),
             Endpoint::Decisions => {
                 let asked = decisions::Asked::parse(query)?;
                 self.listing(move |admin| Ok(asked.list(admin))).await
@@ -156,4 +159,5 @@ GET    /readyz                                            200, or 503 once drain
 GET    /assignments?app=&rule=&channel=<prefix>&limit=    what is remembered (limit: 100 unless told, 10000 at most)
 DELETE /assignments?app=&channel=[&rule=]                 forget one channel (Authorization: Bearer <admin.token>)
 GET    /decisions?app=&channel=<prefix>&limit=            the last decisions, newest first
+GET    /report                                            what each rule saved or would have, and misplaced events
 ";

@@ -62,6 +62,8 @@ pub enum Claim {
         before: Before,
         /// Whether an equal claim was in flight or known, i.e. the [`Patience`] or a bound on those who wait kept it from being answered otherwise.
         redundant: bool,
+        /// When the channel was committed to show just this, if it is known to.
+        since: Option<Moment>,
     },
     /// The memory is at its bound with nothing to forget: forward under [`AppMemory::claim_all`](super::AppMemory::claim_all).
     Full,

@@ -81,8 +81,8 @@ impl RuleMemory {
         match answer {
             Answer::Redundant { since } => Claim::Redundant { since },
             Answer::InFlight(settled, place) => Claim::InFlight(Waiter::new(settled, place)),
-            Answer::Reserved { ticket, before, redundant } => {
-                Claim::Reserved { reservation: Reservation::new(Arc::clone(self), hash, ticket), before, redundant }
+            Answer::Reserved { ticket, before, redundant, since } => {
+                Claim::Reserved { reservation: Reservation::new(Arc::clone(self), hash, ticket), before, redundant, since }
             }
             Answer::Full => Claim::Full,
         }

@@ -52,7 +52,7 @@ pub(super) struct Terms<'a> {
 pub(super) enum Answer {
     Redundant { since: Moment },
     InFlight(oneshot::Receiver<()>, WaitingPlace),
-    Reserved { ticket: TicketId, before: Before, redundant: bool },
+    Reserved { ticket: TicketId, before: Before, redundant: bool, since: Option<Moment> },
     Full,
 }
 
@@ -193,5 +193,6 @@ fn answer(busy: &mut Busy, last_ticket: &mut TicketId, asked: Asked<'_>, around:
     }
     *last_ticket += 1;
     let before = busy.channel.claim(*last_ticket, value, now, around);
-    Answer::Reserved { ticket: *last_ticket, before, redundant: verdict != Verdict::Open }
+    let since = if let Verdict::Redundant { since } = verdict { Some(since) } else { None };
+    Answer::Reserved { ticket: *last_ticket, before, redundant: verdict != Verdict::Open, since }
 }

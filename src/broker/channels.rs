@@ -55,6 +55,7 @@ struct Shard {
 #[derive(Debug)]
 struct Occupied {
     channel: Channel,
+    last_joined: Moment,
     _gauge: OpenGuard,
 }
 
@@ -82,11 +83,14 @@ impl Channels {
         let mut shard = self.shard(name);
         let Shard { occupied, cache } = &mut *shard;
         let last = kind.cached.then(|| cache.get(name, now).map(|cached| cached.frame.clone())).flatten();
-        let entry = occupied
-            .entry(Arc::clone(name))
-            .or_insert_with(|| Occupied { channel: Channel::new(Arc::clone(name), kind, self.habits.tells_count), _gauge: self.metrics.channel() });
+        let entry = occupied.entry(Arc::clone(name)).or_insert_with(|| Occupied {
+            channel: Channel::new(Arc::clone(name), kind, self.habits.tells_count),
+            last_joined: now,
+            _gauge: self.metrics.channel(),
+        });
         // A channel that was just made has room, so a refusal leaves no vacant channel behind.
         entry.channel.join(mailbox, identity, last, &mut wakes)?;
+        entry.last_joined = now;
         if entry.channel.count_changed(now, &mut wakes) == CountNews::Later {
             self.lock_stale().push(Arc::clone(name));
         }
@@ -147,6 +151,11 @@ impl Channels {
             Some(Occupied { channel, .. }) => Snapshot { occupied: true, counts: channel.counts() },
             None => Snapshot::default(),
         }
+    }
+
+    /// How many are subscribed to a channel, and when the last of them joined; `None`: nobody is.
+    pub(super) fn heard(&self, name: &str) -> Option<(usize, Moment)> {
+        self.shard(name).occupied.get(name).map(|occupied| (occupied.channel.counts().subscriptions, occupied.last_joined))
     }
 
     /// The last event of a cache channel and how long it is still kept.

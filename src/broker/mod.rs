@@ -11,6 +11,7 @@ mod channels;
 mod connection;
 mod conversation;
 mod frame;
+mod hall;
 mod json;
 mod kind;
 mod mailbox;
@@ -45,6 +46,7 @@ use crate::rate::Pace;
 use crate::shutdown::Drain;
 
 pub use conversation::socket_config;
+pub use hall::Hall;
 
 /// Bytes that may wait for one connection: a few of the largest frames.
 const QUEUE_BYTES: usize = 1024 * 1024;
@@ -158,6 +160,12 @@ impl Broker {
         let gone: Vec<_> = before.by_id.iter().filter(|(id, _)| !realms.by_id.contains_key(*id)).map(|(_, realm)| Arc::clone(realm)).collect();
         self.realms.store(Arc::new(realms));
         gone.iter().for_each(|realm| realm.disable());
+    }
+
+    /// The channels of the app with this id, if it is served.
+    #[must_use]
+    pub fn hall(&self, app: &str) -> Option<Hall> {
+        self.realms.load().by_id.get(app).cloned().map(Hall::new)
     }
 
     /// Answers a request to the HTTP API. Nothing in here waits.

@@ -51,7 +51,11 @@ impl Caller {
         self.call(Method::POST, target, body).await
     }
 
-    async fn call(&self, method: Method, target: &str, body: Bytes) -> anyhow::Result<Response<Bytes>> {
+    /// Any request.
+    ///
+    /// # Errors
+    /// If there is no whole answer in time.
+    pub(super) async fn call(&self, method: Method, target: &str, body: Bytes) -> anyhow::Result<Response<Bytes>> {
         let mut request = Request::builder().method(method).uri(target).body(Payload::Whole(body)).context("the request's target is no target")?;
         if request.body().length() > 0 {
             request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));

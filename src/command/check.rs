@@ -17,6 +17,9 @@ pub(super) fn run(configuration: Configuration) -> anyhow::Result<ExitCode> {
             for warning in &config.warnings {
                 print(format_args!("warning: {warning}"))?;
             }
+            if let Some(recommendation) = config.recommendation() {
+                print(format_args!("recommended: {recommendation}"))?;
+            }
             let (apps, rules) = (config.apps.len(), config.rules.len());
             print(format_args!("the configuration can be used: {apps} app(s), {rules} rule(s), upstream {}", config.upstream.url))?;
             Ok(ExitCode::SUCCESS)

@@ -6,6 +6,7 @@ mod check;
 mod configuration;
 mod credentials;
 mod demo;
+mod doctor;
 mod healthcheck;
 mod listener;
 mod serve;
@@ -36,6 +37,8 @@ enum Command {
     Serve(Configuration),
     /// Check the configuration, say everything that is wrong with it, and exit with 78 if anything is.
     Check(Configuration),
+    /// Look at everything that has to be right around usher (upstream, certificates, clocks, ports) and say what to do: exit with 1 if anything is wrong.
+    Doctor(doctor::Doctor),
     /// Ask the usher of this configuration whether it takes traffic: exit with 0 if it does, else with 1. For containers.
     Healthcheck(healthcheck::Healthcheck),
     /// Play a hotel's evening in the terminal: what a guest sees without usher, and with it. Needs nothing and no network.
@@ -52,6 +55,7 @@ impl Arguments {
         let outcome = match self.command {
             Some(Command::Serve(configuration)) => serve::run(configuration),
             Some(Command::Check(configuration)) => check::run(configuration),
+            Some(Command::Doctor(doctor)) => doctor.run(),
             Some(Command::Healthcheck(healthcheck)) => healthcheck.run(),
             Some(Command::Demo(demo)) => demo.run(),
             Some(Command::Trigger(trigger)) => trigger.run(),

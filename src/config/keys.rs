@@ -10,7 +10,7 @@ use super::report::{Report, nearest};
 use super::section::Section;
 use super::tree::Table;
 use super::unit::{GIB, KIB, MIB, show_duration};
-use super::{Admin, Config, Log, LogFormat, Server, Token, apps, broker, exit, rates, rules};
+use super::{Admin, Config, Log, LogFormat, Server, Token, apps, broker, events, exit, rates, rules};
 use crate::gateway::UnknownApps;
 use crate::{assignment, gateway, tls};
 
@@ -35,7 +35,8 @@ pub(super) fn read(tree: Table, report: &mut Report) -> Config {
         let log = root.section("log", log);
         let (apps, ids) = apps::read(root, &server);
         let rules = rules::read(root, &ids);
-        Config { server, admin, upstream, broker, limits, assignments, log, apps, rules, warnings: Vec::new() }
+        let events = events::read(root, &ids);
+        Config { server, admin, upstream, broker, limits, assignments, log, apps, rules, events, warnings: Vec::new() }
     });
     agree(&config, report);
     report.refuse_unknown();

@@ -1,10 +1,11 @@
 //! The typed configuration: read once from the file, the environment and the flags, checked as a whole, refused with all its faults at once.
 //!
-//! `overlay` gathers one `tree` of values that know their place; `keys`, `exit`, `rates`, `apps` and `rules` read it through `section`, which
+//! `overlay` gathers one `tree` of values that know their place; `keys`, `exit`, `rates`, `apps`, `rules` and `events` read it through `section`, which
 //! collects into a `report` what is wrong.
 
 mod apps;
 mod broker;
+mod events;
 mod exit;
 mod keys;
 mod overlay;
@@ -32,7 +33,7 @@ pub use problem::{Origin, Problem, Problems};
 pub use unit::duration;
 
 use crate::pusher::App;
-use crate::rules::Rule;
+use crate::rules::{Belonging, Mode, Rule};
 use crate::{assignment, gateway, tls, upstream};
 
 /// Everything that can be configured, checked.
@@ -56,6 +57,8 @@ pub struct Config {
     pub apps: Vec<App>,
     /// `[[rules]]`.
     pub rules: Vec<Rule>,
+    /// `[[events]]`.
+    pub events: Vec<Belonging>,
     /// What works, but hardly as meant: sentences for the log and `usher check`.
     pub warnings: Vec<String>,
 }
@@ -145,6 +148,16 @@ impl Config {
         }
         let config = keys::read(tree, &mut report);
         Problems::check(report.problems).map(|()| config)
+    }
+
+    /// What a first deployment should do differently, if that is what this is: a sentence for the log and `usher check`.
+    #[must_use]
+    pub fn recommendation(&self) -> Option<&'static str> {
+        let enforces = !self.rules.is_empty() && self.rules.iter().all(|rule| rule.spec().mode == Mode::Enforce);
+        (enforces && !self.upstream.is_local()).then_some(
+            "Every rule enforces. For a first deployment before a server that guests depend on, set `mode = \"observe\"` on the rules, look at \
+             GET /report on the admin listener for a day, and enforce then.",
+        )
     }
 }
 

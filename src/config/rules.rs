@@ -44,7 +44,7 @@ fn rule(section: &mut Section<'_>, ids: &[String], names: &mut BTreeMap<String, 
 }
 
 /// Reports each error at the line of its key, but for keys that are known to be wrong: the rule has only seen what was left of them.
-fn refuse(section: &mut Section<'_>, errors: Vec<RuleError>) {
+pub(super) fn refuse(section: &mut Section<'_>, errors: Vec<RuleError>) {
     let errors: Vec<_> = errors.into_iter().filter(|error| !section.report.is_faulty(&section.key(error.key))).collect();
     for RuleError { key, problem: message } in errors {
         let problem = Problem { origin: section.origin(key), key: section.key(key), message, suggestion: None };
@@ -56,7 +56,8 @@ fn texts(section: &mut Section<'_>, key: &str) -> Vec<String> {
     section.texts(key).into_iter().map(|(text, _)| text).collect()
 }
 
-fn known(section: &mut Section<'_>, apps: Vec<(String, Origin)>, ids: &[String]) {
+/// Reports ids that no app has.
+pub(super) fn known(section: &mut Section<'_>, apps: Vec<(String, Origin)>, ids: &[String]) {
     for (id, origin) in apps {
         if !ids.contains(&id) {
             let suggestion = nearest(&id, ids.iter().map(String::as_str)).map(str::to_owned);

@@ -5,6 +5,7 @@ use std::iter;
 use std::time::Duration;
 
 use super::Shared;
+use super::observe;
 use super::plan::{Parts, Plan, Tickets};
 use super::routing::{AppRoute, WatchedRule};
 use super::trigger::{Reading, Verified};
@@ -140,6 +141,8 @@ enum Verdict {
     Known(Moment),
     /// The same batch announced it just before.
     Repeated,
+    /// Redundant, and known to show this since then, if at all; it goes on because the rule only observes.
+    Observed(Option<Moment>),
     /// It goes on.
     News(Decision),
 }
@@ -149,6 +152,15 @@ impl Effect<'_> {
         match &self.kind {
             Kind::Announces(assignment) => Some(assignment),
             Kind::Unreadable | Kind::Releases | Kind::ExcludesSocket => None,
+        }
+    }
+
+    /// When the channel became known to show just this, if it is redundant for that reason.
+    const fn known_since(&self) -> Option<Moment> {
+        match self.verdict {
+            Some(Verdict::Known(since)) => Some(since),
+            Some(Verdict::Observed(since)) => since,
+            Some(Verdict::Repeated | Verdict::News(_)) | None => None,
         }
     }
 
@@ -233,20 +245,20 @@ impl Deciding<'_> {
         match watched.memory.claim(self.effects[first].channel, value, self.patience_for(watched), self.now) {
             Claim::InFlight(waiter) => return Some(waiter),
             Claim::Redundant { since } => self.effects[first].verdict = Some(Verdict::Known(since)),
-            Claim::Reserved { reservation, before, redundant } => {
+            Claim::Reserved { reservation, before, redundant, since } => {
                 self.tickets.hold(reservation);
-                self.judge_reserved(&group, runs, before, redundant);
+                self.judge_reserved(&group, runs, before, (redundant, since));
             }
             Claim::Full => {
                 self.tickets.hold_app(&self.app.memory);
-                self.judge_reserved(&group, runs, Before::Uncertain, false);
+                self.judge_reserved(&group, runs, Before::Uncertain, (false, None));
             }
         }
         None
     }
 
     /// Verdicts for a channel that is held: the first is news unless it is what was known; what follows a different one is a change.
-    fn judge_reserved(&mut self, group: &[usize], runs: usize, before: Before, redundant: bool) {
+    fn judge_reserved(&mut self, group: &[usize], runs: usize, before: Before, (redundant, since): (bool, Option<Moment>)) {
         let mut before = before;
         for &index in group {
             let effect = &self.effects[index];
@@ -254,9 +266,9 @@ impl Deciding<'_> {
                 continue;
             }
             let same = matches!((&before, effect.assignment()), (Before::Known(known), Some(assignment)) if known == assignment);
-            let observes = effect.watched.rule.spec().mode == Mode::Observe;
+            let observes = self.observes(effect);
             let verdict = match (&effect.kind, &before) {
-                (Kind::Announces(_), _) if (redundant || same) && observes => Verdict::News(Decision::ShadowSuppressed),
+                (Kind::Announces(_), _) if (redundant || same) && observes => Verdict::Observed(since),
                 // The head of a batch's run of changes may be what is known; the run itself always holds the channel.
                 (Kind::Announces(_), _) if same && runs > 1 && self.patience != Patience::Forced => Verdict::Known(self.now),
                 (Kind::Announces(_), _) if redundant || same => Verdict::News(Decision::ForwardedExempt),
@@ -301,6 +313,11 @@ impl Deciding<'_> {
         std::ptr::eq(one.watched, other.watched) && one.channel == other.channel
     }
 
+    /// Whether a redundant announcement goes on only because its rule observes. What would be exempt if it enforced, is.
+    fn observes(&self, effect: &Effect<'_>) -> bool {
+        effect.watched.rule.spec().mode == Mode::Observe && self.patience != Patience::Forced
+    }
+
     /// An event on a channel is dropped if every rule that watches it there says so.
     fn is_dropped(&self, event: usize, position: usize) -> bool {
         let mut here = self.effects.iter().filter(|effect| effect.event == event && effect.position == position).peekable();
@@ -335,6 +352,7 @@ impl Deciding<'_> {
         for effect in &self.effects {
             self.tell(effect, dropped.contains(&(effect.event, effect.position)));
         }
+        observe::strays(self.shared, &self.app, exact, self.now);
         let unwatched = exact.events.iter().enumerate().filter(|(index, _)| self.effects.iter().all(|effect| effect.event != *index)).count();
         if unwatched > 0 {
             self.app.metrics.no_rule(unwatched as u64);
@@ -367,11 +385,14 @@ impl Deciding<'_> {
             }
             Some(Verdict::Repeated) if drops => (Decision::Suppressed, "repeats the announcement before it in the same batch".into()),
             Some(Verdict::News(decision)) => (decision, Cow::Borrowed(in_words(decision))),
+            Some(Verdict::Repeated) if self.observes(effect) => (Decision::ShadowSuppressed, Cow::Borrowed(in_words(Decision::ShadowSuppressed))),
+            Some(Verdict::Observed(_)) => (Decision::ShadowSuppressed, Cow::Borrowed(in_words(Decision::ShadowSuppressed))),
             Some(Verdict::Known(_) | Verdict::Repeated) | None => {
                 (Decision::ForwardedExempt, "redundant, but the request it came with is not dropped".into())
             }
         };
         effect.watched.metrics.count(decision);
+        observe::decided(&self.app, effect.watched, effect.channel, decision, effect.known_since(), self.now);
         self.shared.decisions.push(Record {
             at: self.now,
             app: self.app.id.clone(),

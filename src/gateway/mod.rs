@@ -11,6 +11,7 @@ mod fast;
 mod forward;
 mod handshake;
 mod headers;
+mod observe;
 mod passthrough;
 mod peer;
 mod plan;
@@ -35,6 +36,7 @@ use crate::clock::Clock;
 use crate::decisions::Decisions;
 use crate::metrics::{Metrics, OpenGuard, RequestKind};
 use crate::rate::Rates;
+use crate::report::Report;
 use crate::shutdown::{Drain, Tasks};
 use crate::upstream::Upstream;
 
@@ -43,7 +45,7 @@ pub use error::Refusal;
 pub use fast::{Ended, Fast};
 pub use relay::Relays;
 pub use reply::Reply;
-pub use routing::Routing;
+pub use routing::{Observers, Routing};
 
 /// Limits on everything from the network.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -107,6 +109,8 @@ pub struct Shared {
     pub metrics: Arc<Metrics>,
     /// Decisions are logged here.
     pub decisions: Arc<Decisions>,
+    /// What was redundant and what misplaced is counted here.
+    pub report: Arc<Report>,
     /// A draining gateway suppresses nothing.
     pub drain: Drain,
     /// Owner of the tasks that forward and settle.

@@ -8,10 +8,12 @@ use ipnet::IpNet;
 
 use super::{Limits, UnknownApps};
 use crate::assignment::{AppMemory, Assignments, RuleMemory, Watch};
-use crate::metrics::{AppMetrics, Metrics, RuleMetrics};
+use crate::audience::{AppAudience, Audience};
+use crate::metrics::{AppMetrics, EventMetrics, Metrics, RuleMetrics};
 use crate::pusher::App;
 use crate::rate::{AppLimits, Limiters};
-use crate::rules::{Mode, Rule};
+use crate::report::{Report, RuleTally, Watched};
+use crate::rules::{Belonging, Contract, Mode, Rule};
 
 /// Apps with their rules, and what else a reload may change.
 #[derive(Debug)]
@@ -28,6 +30,17 @@ pub struct Routing {
     by_key: HashMap<Box<str>, Arc<AppRoute>>,
 }
 
+/// What is noted of triggers for the operator, beside the metrics; nothing of it decides anything.
+#[derive(Debug, Clone, Copy)]
+pub struct Observers<'a> {
+    /// Which event belongs on which channels.
+    pub events: &'a [Belonging],
+    /// What was redundant and what misplaced is counted here.
+    pub report: &'a Report,
+    /// Who would have heard it.
+    pub audience: &'a Audience,
+}
+
 /// One app, its rules and its memory.
 #[derive(Debug)]
 pub(super) struct AppRoute {
@@ -38,6 +51,10 @@ pub(super) struct AppRoute {
     /// What is limited of it in rate, if anything is.
     pub(super) rates: Option<AppLimits>,
     pub(super) metrics: AppMetrics,
+    pub(super) contract: Contract,
+    /// In the order of the contract's events.
+    pub(super) events: Vec<EventMetrics>,
+    pub(super) audience: Option<AppAudience>,
 }
 
 /// One rule of one app, with its memory.
@@ -47,6 +64,7 @@ pub(super) struct WatchedRule {
     pub(super) name: Arc<str>,
     pub(super) memory: Arc<RuleMemory>,
     pub(super) metrics: RuleMetrics,
+    pub(super) tally: Arc<RuleTally>,
 }
 
 impl Routing {
@@ -59,6 +77,7 @@ impl Routing {
         unknown_apps: UnknownApps,
         assignments: &Assignments,
         metrics: &Metrics,
+        observers: Observers<'_>,
     ) -> Self {
         let pairs: Vec<(&App, &Rule)> =
             apps.iter().flat_map(|app| rules.iter().filter(|rule| is_for(rule, app)).map(move |rule| (app, rule))).collect();
@@ -72,24 +91,32 @@ impl Routing {
             })
             .collect();
         let memories = assignments.configure(&wanted);
+        let contracts: Vec<Contract> = apps.iter().map(|app| Contract::new(observers.events, app.id())).collect();
+        let tallies = tallies(observers.report, apps, &contracts, &pairs, &wanted);
         let routes: Vec<Arc<AppRoute>> = apps
             .iter()
-            .map(|app| {
-                let watched = pairs.iter().zip(&wanted).zip(&memories).filter(|((pair, _), _)| pair.0.id() == app.id());
+            .zip(contracts)
+            .map(|(app, contract)| {
+                let memories = memories.iter().zip(&tallies);
+                let watched = pairs.iter().zip(&wanted).zip(memories).filter(|((pair, _), _)| pair.0.id() == app.id());
                 Arc::new(AppRoute {
                     app: app.clone(),
                     id: app.id().into(),
                     memory: assignments.app(app.id()),
                     rules: watched
-                        .map(|((pair, watch), (_, memory))| WatchedRule {
+                        .map(|((pair, watch), ((_, memory), tally))| WatchedRule {
                             rule: pair.1.clone(),
                             name: Arc::clone(&watch.rule),
                             memory: Arc::clone(memory),
                             metrics: metrics.rule(app.id(), &watch.rule),
+                            tally: Arc::clone(tally),
                         })
                         .collect(),
                     rates: limiters.app(app.id()),
                     metrics: metrics.app(app.id()),
+                    events: contract.events().map(|event| metrics.event(app.id(), event)).collect(),
+                    contract,
+                    audience: observers.audience.app(app.id()),
                 })
             })
             .collect();
@@ -117,6 +144,20 @@ impl Routing {
 fn is_for(rule: &Rule, app: &App) -> bool {
     let spec = rule.spec();
     spec.mode != Mode::Off && (spec.apps.is_empty() || spec.apps.iter().any(|id| id == app.id()))
+}
+
+/// The tally of each rule of each app, as `pairs` has them.
+fn tallies(report: &Report, apps: &[App], contracts: &[Contract], pairs: &[(&App, &Rule)], watches: &[Watch]) -> Vec<Arc<RuleTally>> {
+    let watched = |((_, rule), watch): (&(&App, &Rule), &Watch)| Watched {
+        app: Arc::clone(&watch.app),
+        rule: Arc::clone(&watch.rule),
+        mode: rule.spec().mode.label(),
+    };
+    let watched: Vec<Watched> = pairs.iter().zip(watches).map(watched).collect();
+    let of = |app: &str| apps.iter().zip(contracts).find(|(it, _)| it.id() == app).map(|(_, contract)| contract);
+    report.configure(&watched, |misplaced| {
+        of(&misplaced.app).is_some_and(|contract| contract.knows(&misplaced.event, &misplaced.channel_family, &misplaced.expected))
+    })
 }
 
 /// A fingerprint of everything that makes two rules remember the same thing. `mode` and `remember_for` may change without forgetting.

@@ -22,7 +22,7 @@ pub use rate::RateScope;
 pub use realtime::{Direction, RealtimeMetrics, SocketEnd};
 pub use sample::{Keys, Sample};
 pub use traffic::{CodeClass, OpenGuard, RequestKind};
-pub use trigger::{AppMetrics, Decision, RuleMetrics, TriggerOutcome};
+pub use trigger::{AppMetrics, Decision, EventMetrics, RuleMetrics, TriggerOutcome};
 pub use websocket::{WebSocketDirection, WebSocketEnd};
 
 /// All series of this process, in a registry of their own.
@@ -78,6 +78,12 @@ impl Metrics {
     #[must_use]
     pub fn rule(&self, app: &str, rule: &str) -> RuleMetrics {
         self.triggers.rule(app, rule)
+    }
+
+    /// The series of an event that `app`'s contract names, at 0 if it is new. `event` comes from the configuration. Resolve it once and keep it.
+    #[must_use]
+    pub fn event(&self, app: &str, event: &str) -> EventMetrics {
+        self.triggers.event(app, event)
     }
 
     /// The series of `app`, at 0 if they are new. Resolve it once and keep it.
@@ -165,6 +171,16 @@ impl Metrics {
     /// Counts a trigger as waiting for its turn until the guard is dropped.
     pub fn rate_waiting(&self) -> OpenGuard {
         self.rates.waiting()
+    }
+
+    /// Counts a subscription over a relayed connection until the guard is dropped.
+    pub fn relayed_subscription(&self) -> OpenGuard {
+        self.websockets.subscription()
+    }
+
+    /// Counts a subscription over a relayed connection that counts in no audience, because a bound was reached.
+    pub fn uncounted_subscription(&self) {
+        self.websockets.uncounted();
     }
 
     /// Says whether usher drains.

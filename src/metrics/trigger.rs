@@ -56,6 +56,8 @@ label_enum! {
 pub(super) struct Families {
     triggers: IntCounterVec,
     outcomes: IntCounterVec,
+    messages_saved: IntCounterVec,
+    misplaced: IntCounterVec,
     auth_failures: IntCounterVec,
     latency: HistogramVec,
 }
@@ -65,6 +67,12 @@ impl Families {
     pub(super) fn new(registry: &Registry) -> Self {
         let triggers = opts!("usher_triggers_total", "Events judged, one for each channel of a trigger, by what was decided.");
         let outcomes = opts!("usher_trigger_outcomes_total", "Forwarded triggers by how upstream took them.");
+        let messages_saved = opts!(
+            "usher_messages_saved_total",
+            "Messages that the dropped announcements would have been: one for each call, and one for each subscriber. An estimate: subscribers who do \
+             not connect through usher are not seen."
+        );
+        let misplaced = opts!("usher_misplaced_events_total", "Events seen on a channel where the contract ([[events]]) does not expect them.");
         let auth_failures = opts!("usher_auth_failures_total", "Requests whose signature, key, timestamp or body digest was refused.");
         let latency = histogram_opts!(
             "usher_added_latency_seconds",
@@ -74,6 +82,8 @@ impl Families {
         Self {
             triggers: register(registry, IntCounterVec::new(triggers, &["app", "rule", "decision"])),
             outcomes: register(registry, IntCounterVec::new(outcomes, &["app", "outcome"])),
+            messages_saved: register(registry, IntCounterVec::new(messages_saved, &["app", "rule"])),
+            misplaced: register(registry, IntCounterVec::new(misplaced, &["app", "event"])),
             auth_failures: register(registry, IntCounterVec::new(auth_failures, &["app", "reason"])),
             latency: register(registry, HistogramVec::new(latency, &["app"])),
         }
@@ -81,7 +91,15 @@ impl Families {
 
     /// The series of `rule` of `app`; the same ones whenever it is asked.
     pub(super) fn rule(&self, app: &str, rule: &str) -> RuleMetrics {
-        RuleMetrics { decisions: CounterPer::new(|decision| self.triggers.with_label_values(&[app, rule, decision])) }
+        RuleMetrics {
+            decisions: CounterPer::new(|decision| self.triggers.with_label_values(&[app, rule, decision])),
+            messages_saved: self.messages_saved.with_label_values(&[app, rule]),
+        }
+    }
+
+    /// The series of an event of `app`'s contract; the same one whenever it is asked.
+    pub(super) fn event(&self, app: &str, event: &str) -> EventMetrics {
+        EventMetrics { misplaced: self.misplaced.with_label_values(&[app, event]) }
     }
 
     /// The series of `app`; the same ones whenever it is asked.
@@ -101,12 +119,31 @@ impl Families {
 #[derive(Debug, Clone)]
 pub struct RuleMetrics {
     decisions: CounterPer<Decision>,
+    messages_saved: IntCounter,
 }
 
 impl RuleMetrics {
     /// Counts one event on one channel.
     pub fn count(&self, decision: Decision) {
         self.decisions.of(decision).inc();
+    }
+
+    /// Counts the messages that a dropped announcement would have been.
+    pub fn saved(&self, messages: u64) {
+        self.messages_saved.inc_by(messages);
+    }
+}
+
+/// The counter of one event that the contract names. Cloning gives another handle to the same series.
+#[derive(Debug, Clone)]
+pub struct EventMetrics {
+    misplaced: IntCounter,
+}
+
+impl EventMetrics {
+    /// Counts one on a channel where it does not belong.
+    pub fn misplaced(&self) {
+        self.misplaced.inc();
     }
 }
 

@@ -1,6 +1,6 @@
 //! Relayed WebSocket connections: how many there are, what goes through, and how they end.
 
-use prometheus::{IntCounterVec, IntGauge, Registry, opts};
+use prometheus::{IntCounter, IntCounterVec, IntGauge, Registry, opts};
 
 use super::OpenGuard;
 use super::label::{CounterPer, label_enum};
@@ -44,6 +44,8 @@ pub(super) struct WebSockets {
     open: IntGauge,
     messages: CounterPer<WebSocketDirection>,
     ends: CounterPer<WebSocketEnd>,
+    subscriptions: IntGauge,
+    uncounted: IntCounter,
 }
 
 impl WebSockets {
@@ -53,7 +55,14 @@ impl WebSockets {
         let messages: IntCounterVec = register(registry, IntCounterVec::new(messages, &["direction"]));
         let ends = opts!("usher_relay_ends_total", "Relayed WebSocket connections that came to their end.");
         let ends: IntCounterVec = register(registry, IntCounterVec::new(ends, &["end"]));
+        let subscriptions = IntGauge::new("usher_relay_subscriptions", "Subscriptions to channels over relayed connections, as seen in passing.");
+        let uncounted = IntCounter::new(
+            "usher_relay_subscriptions_uncounted_total",
+            "Subscriptions over relayed connections that count in no channel's audience, because a bound was reached.",
+        );
         Self {
+            subscriptions: register(registry, subscriptions),
+            uncounted: register(registry, uncounted),
             open: register(registry, IntGauge::new("usher_relay_connections", "WebSocket connections that are relayed to upstream.")),
             messages: CounterPer::new(|direction| messages.with_label_values(&[direction])),
             ends: CounterPer::new(|end| ends.with_label_values(&[end])),
@@ -62,6 +71,14 @@ impl WebSockets {
 
     pub(super) fn open(&self) -> OpenGuard {
         OpenGuard::new(&self.open)
+    }
+
+    pub(super) fn subscription(&self) -> OpenGuard {
+        OpenGuard::new(&self.subscriptions)
+    }
+
+    pub(super) fn uncounted(&self) {
+        self.uncounted.inc();
     }
 
     pub(super) fn message(&self, direction: WebSocketDirection) {

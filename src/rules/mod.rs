@@ -1,5 +1,7 @@
-//! What to watch: a rule names an event on a family of channels and says which values of its `data` are the assignment.
+//! What to watch: a rule names an event on a family of channels and says which values of its `data` are the assignment; a contract says which events
+//! belong on which families at all.
 
+mod contract;
 mod pointers;
 mod rule;
 mod spec;
@@ -7,5 +9,6 @@ mod template;
 #[cfg(test)]
 mod tests;
 
+pub use contract::{Belonging, Contract, EventSpec, Stray};
 pub use rule::{Reading, Rule};
 pub use spec::{Mode, RuleError, RuleSpec};

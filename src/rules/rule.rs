@@ -4,14 +4,12 @@ use std::collections::HashSet;
 
 use serde_json::Value;
 
+use super::contract::check_event_name;
 use super::pointers::{Found, Pointers, Slot};
 use super::template::Template;
 use super::{Mode, RuleError, RuleSpec};
 use crate::assignment::Assignment;
 use crate::pusher::{Kind, is_valid_name, json};
-
-/// The longest event name that any client library sends (`pusher-protocol.md` 1.4).
-const MAX_EVENT_NAME: usize = 200;
 
 /// The longest JSON token of an identity or a context value, in bytes: it is kept for every channel.
 const MAX_TOKEN: usize = 1024;
@@ -214,11 +212,8 @@ impl Problems {
     }
 
     fn check_event(&mut self, key: &'static str, event: &str) {
-        let length = event.chars().count();
-        if length == 0 {
-            self.note(key, "an event's name is empty: write it as the backend sends it, e.g. \"staff-assigned\"".into());
-        } else if length > MAX_EVENT_NAME {
-            self.note(key, format!("an event's name has {length} characters: Pusher's libraries send at most {MAX_EVENT_NAME}; shorten it"));
+        if let Err(problem) = check_event_name(event) {
+            self.note(key, problem);
         }
     }
 

@@ -12,8 +12,18 @@ pub(super) struct Template {
 }
 
 impl Template {
-    /// Reads `text`, or says what is wrong with it and how to mend it.
+    /// Reads the `text` of a rule's template, or says what is wrong with it and how to mend it.
     pub(super) fn parse(text: &str) -> Result<Self, String> {
+        let template = Self::parse_any(text)?;
+        match Kind::of(&template.before) {
+            Kind::Plain => Ok(template),
+            Kind::Cache => Err("is of cache channels: their events are never dropped, for upstream replays the last one to later guests".into()),
+            Kind::Encrypted => Err("is of encrypted channels: their data cannot be read without the channel's key".into()),
+        }
+    }
+
+    /// The same for a template that may be of any kind of channels, since their events' data is not looked at.
+    pub(super) fn parse_any(text: &str) -> Result<Self, String> {
         if text.is_empty() {
             return Err("is empty: write a channel name, with {name} where it varies, e.g. {hotelSlug}-room-{roomNumber}-chat".into());
         }
@@ -53,7 +63,7 @@ impl Template {
         !rest.is_empty()
     }
 
-    /// Refuses a template that no watched channel can match.
+    /// Refuses a template that no channel can match.
     fn check_reach(&self) -> Result<(), String> {
         if self.before.contains('#') && !(self.before.starts_with('#') && self.before.matches('#').count() == 1)
             || self.after.iter().any(|literal| literal.contains('#'))
@@ -63,11 +73,7 @@ impl Template {
         if self.before.len() + self.after.iter().map(|literal| literal.len() + 1).sum::<usize>() > MAX_NAME {
             return Err(format!("matches no channel: names have at most {MAX_NAME} characters"));
         }
-        match Kind::of(&self.before) {
-            Kind::Plain => Ok(()),
-            Kind::Cache => Err("is of cache channels: their events are never dropped, for upstream replays the last one to later guests".into()),
-            Kind::Encrypted => Err("is of encrypted channels: their data cannot be read without the channel's key".into()),
-        }
+        Ok(())
     }
 }
 
@@ -155,6 +161,9 @@ mod tests {
         assert!(Template::parse(&format!("{}{{a}}", "x".repeat(200))).unwrap_err().contains("at most 200"));
         assert!(Template::parse(&format!("{}{{a}}", "x".repeat(199))).is_ok());
         assert!(Template::parse("#server-to-user-{id}").is_ok());
+        assert!(
+            Template::parse_any("cache-{a}").is_ok() && Template::parse_any("private-encrypted-{a}").is_ok() && Template::parse_any("{a").is_err()
+        );
     }
 
     /// Every way to place the literals is tried; slow, and plainly right.

@@ -20,14 +20,16 @@ use tokio::task::JoinHandle;
 use self::worker::{Parts, Worker};
 use crate::admin::{self, Admin};
 use crate::assignment::Assignments;
+use crate::audience::{Audience, Relayed};
 use crate::broker::Broker;
 use crate::clock::Clock;
 use crate::config::{Config, Sources};
 use crate::decisions::Decisions;
-use crate::gateway::{Relays, Routing, Shared};
+use crate::gateway::{Observers, Relays, Routing, Shared};
 use crate::log::Logging;
 use crate::metrics::Metrics;
 use crate::rate::Limiters;
+use crate::report::Report;
 use crate::shutdown::{Drain, Tasks};
 use crate::tls::{Certificate, TlsError};
 
@@ -72,6 +74,7 @@ struct Server {
     logging: Option<Logging>,
     shared: Arc<Shared>,
     assignments: Arc<Assignments>,
+    audience: Audience,
     /// If it is upstream.
     broker: Option<Arc<Broker>>,
     certificate: Option<Arc<Certificate>>,
@@ -174,17 +177,21 @@ impl Server {
         if let Some(expires) = certificate.as_ref().and_then(|certificate| certificate.expires_at()) {
             metrics.tls_expires_at(expires);
         }
-        let limiters = Limiters::new(&config.limits.rates, clock, &metrics);
-        let routing = routing(&config, limiters, &assignments, &metrics);
         metrics.reload(true, unix_seconds());
         let drain = Drain::default();
         let broker = config.upstream.is_local().then(|| Broker::new(&config.broker, clock, Arc::clone(&metrics), drain.clone()));
         broker.iter().for_each(|broker| broker.configure(&config.apps));
+        let audience = broker.clone().map_or_else(|| Audience::Relayed(Relayed::new(Arc::clone(&metrics))), Audience::Broker);
+        let report = Arc::new(Report::default());
+        let observers = Observers { events: &config.events, report: &report, audience: &audience };
+        let limiters = Limiters::new(&config.limits.rates, clock, &metrics);
+        let routing = routing(&config, limiters, &assignments, &metrics, observers);
         let shared = Arc::new(Shared {
             routing: ArcSwap::from_pointee(routing),
             clock,
             metrics,
             decisions: Arc::new(Decisions::new(config.admin.decisions)),
+            report,
             drain,
             tasks: Tasks::default(),
             relays: Relays::new(config.server.drain_period),
@@ -196,6 +203,7 @@ impl Server {
             logging,
             shared,
             assignments,
+            audience,
             broker,
             certificate,
             operator: Tasks::default(),
@@ -225,6 +233,7 @@ impl Server {
         Arc::new(Admin {
             metrics: Arc::clone(&self.shared.metrics),
             decisions: Arc::clone(&self.shared.decisions),
+            report: Arc::clone(&self.shared.report),
             assignments: Arc::clone(&self.assignments),
             drain: self.shared.drain.clone(),
             tasks: self.shared.tasks.clone(),
@@ -237,6 +246,9 @@ impl Server {
         let Listening { gateway, admin } = listening;
         for warning in &self.config.warnings {
             tracing::warn!("{warning}");
+        }
+        if let Some(recommendation) = self.config.recommendation() {
+            tracing::info!("{recommendation}");
         }
         tracing::info!(
             %gateway,
@@ -287,7 +299,8 @@ impl Server {
         }
         self.broker.iter().for_each(|broker| broker.configure(&config.apps));
         let limiters = self.shared.routing.load().limiters.followed_by(&config.limits.rates);
-        self.shared.routing.store(Arc::new(routing(&config, limiters, &self.assignments, &self.shared.metrics)));
+        let observers = Observers { events: &config.events, report: &self.shared.report, audience: &self.audience };
+        self.shared.routing.store(Arc::new(routing(&config, limiters, &self.assignments, &self.shared.metrics, observers)));
         self.shared.metrics.reload(true, unix_seconds());
         tracing::info!(apps = config.apps.len(), rules = config.rules.len(), "the configuration was reloaded");
     }
@@ -308,9 +321,9 @@ impl Server {
     }
 }
 
-fn routing(config: &Config, limiters: Arc<Limiters>, assignments: &Assignments, metrics: &Metrics) -> Routing {
+fn routing(config: &Config, limiters: Arc<Limiters>, assignments: &Assignments, metrics: &Metrics, observers: Observers<'_>) -> Routing {
     let limits = (config.limits.clone(), limiters);
-    let mut routing = Routing::new(&config.apps, &config.rules, limits, config.server.unknown_apps, assignments, metrics);
+    let mut routing = Routing::new(&config.apps, &config.rules, limits, config.server.unknown_apps, assignments, metrics, observers);
     routing.trusted_proxies.clone_from(&config.server.trusted_proxies);
     routing
 }

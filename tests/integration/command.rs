@@ -47,6 +47,7 @@ fn check_accepts_what_can_be_used() {
     let good = Cli::new(&["check", "--config", &path]).run();
     assert_eq!((good.code, good.err.as_str()), (0, ""), "{good:?}");
     assert!(good.out.contains("1 app(s), 1 rule(s)") && !good.out.contains("warning"), "{good:?}");
+    assert!(good.out.starts_with("recommended: ") && good.out.contains("observe"), "{good:?}");
     // Meant for another command: no fault, but worth a word.
     let warned = Cli::new(&["check", "--config", &path]).env("USHER_SECRET", "s3cret").run();
     assert!(warned.code == 0 && warned.out.contains("warning: `USHER_SECRET`") && !warned.out.contains("s3cret"), "{warned:?}");

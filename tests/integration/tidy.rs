@@ -22,6 +22,8 @@ const HOUSE: &[Room] = &[
     Room { name: "tls", may_use: &[], must_not: &["hyper", "http"] },
     Room { name: "log", may_use: &["config"], must_not: &["hyper", "http"] },
     Room { name: "decisions", may_use: &["clock", "metrics"], must_not: &["hyper", "http"] },
+    Room { name: "report", may_use: &["clock"], must_not: &["hyper", "http", "tokio", "serde_json"] },
+    Room { name: "audience", may_use: &["clock", "pusher", "metrics", "broker"], must_not: &["hyper", "http", "tokio"] },
     Room { name: "assignment", may_use: &["clock", "pusher", "metrics"], must_not: &["serde_json", "http", "hyper"] },
     Room { name: "rules", may_use: &["pusher", "assignment"], must_not: &["tokio", "hyper", "http", "SystemTime", "Instant", "fs", "net"] },
     Room { name: "rate", may_use: &["clock", "metrics"], must_not: &["hyper", "http"] },
@@ -29,10 +31,10 @@ const HOUSE: &[Room] = &[
     Room { name: "upstream", may_use: &["clock", "pusher", "broker", "metrics", "rate", "shutdown", "tls"], must_not: &[] },
     Room {
         name: "gateway",
-        may_use: &["clock", "pusher", "rules", "assignment", "upstream", "decisions", "metrics", "rate", "shutdown"],
+        may_use: &["clock", "pusher", "rules", "assignment", "upstream", "audience", "decisions", "report", "metrics", "rate", "shutdown"],
         must_not: &[],
     },
-    Room { name: "admin", may_use: &["clock", "assignment", "decisions", "metrics", "shutdown", "broker"], must_not: &[] },
+    Room { name: "admin", may_use: &["clock", "assignment", "decisions", "report", "metrics", "shutdown", "broker"], must_not: &[] },
     Room {
         name: "config",
         may_use: &["pusher", "rules", "assignment", "broker", "gateway", "rate", "upstream", "tls"],

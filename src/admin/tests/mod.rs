@@ -18,6 +18,7 @@ use crate::assignment::{Assignment, Assignments, Bounds, Claim, Outcome, Patienc
 use crate::clock::{Clock, Moment};
 use crate::decisions::{Decisions, Record};
 use crate::metrics::{Decision, Metrics};
+use crate::report::Report;
 use crate::shutdown::{Drain, Tasks};
 
 const TOKEN: &str = "the-operators-token";
@@ -41,6 +42,7 @@ impl Running {
         let admin = Arc::new(Admin {
             metrics: Metrics::new(),
             decisions: Arc::new(Decisions::new(20_000)),
+            report: Arc::new(Report::default()),
             assignments: assignments(clock),
             drain: Drain::default(),
             tasks: Tasks::default(),

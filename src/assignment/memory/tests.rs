@@ -72,7 +72,7 @@ fn the_story_of_a_conversation() {
     for _ in 0..20 {
         assert!(matches!(memory.ask("room-2", "Anna"), Claim::Redundant { .. }));
     }
-    let Claim::Reserved { reservation, before, redundant: false } = memory.ask("room-2", "Ben") else { panic!("a handoff") };
+    let Claim::Reserved { reservation, before, redundant: false, .. } = memory.ask("room-2", "Ben") else { panic!("a handoff") };
     assert_eq!(before, Before::Known(Assignment::new(0, "Anna", [])));
     reservation.settle(Outcome::Accepted);
     assert!(matches!(memory.ask("room-2", "Anna"), Claim::Reserved { .. }), "Anna returns");

@@ -288,3 +288,35 @@ fn control_characters_do_not_reach_the_terminal() {
     let problems = file(&format!("{UPSTREAM}\"a\\u001b[31m\" = 1\nserver.listen = \"\\u001b[31m\"")).refused().to_string();
     assert!(!problems.contains('\u{1b}') && problems.contains("\\u{1b}"), "{problems}");
 }
+
+#[test]
+fn entries_of_the_contract_find_their_faults() {
+    let text = "\
+[[events]]
+name = \"a\"
+channel = \"{x\"
+
+[[events]]
+name = \"b\"
+channel = \"{x}-chat\"
+apps = [\"7\"]
+
+[[events]]
+name = \"b\"
+channel = \"{x}-chat\"
+apps = [\"7\"]
+chanel = \"\"
+
+[[events]]
+channel = \"cache-{x}\"
+";
+    let expected =
+        [(3, "events.0.channel"), (8, "events.1.apps"), (13, "events.2.apps"), (11, "events.2.name"), (14, "events.2.chanel"), (16, "events.3.name")];
+    let mut places = file(&format!("{text}\n[upstream]\ncluster = \"eu\"\n")).places();
+    places.sort();
+    let mut expected = expected.map(|(line, key)| (line, key.to_owned()));
+    expected.sort();
+    assert_eq!(places, expected);
+    let many = "[[events]]\nname = \"a\"\nchannel = \"{x}\"\n".repeat(257);
+    assert!(file(&format!("{UPSTREAM}{many}")).refused().to_string().contains("256 are taken at most"));
+}

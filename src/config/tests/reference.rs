@@ -26,6 +26,7 @@ fn the_reference_equals_the_defaults() {
     assert_eq!(reference.assignments, default.assignments);
     assert_eq!(reference.log, default.log);
     assert_eq!(reference.rules, default.rules);
+    assert_eq!((&reference.events, &default.events), (&Vec::new(), &Vec::new()));
     assert_eq!(reference.warnings, default.warnings);
     // An app tells neither its secret nor compares it; the text of the file is compared instead.
     let apps = |config: &Config| config.apps.iter().map(|app| (app.id().to_owned(), app.key().to_owned())).collect::<Vec<_>>();
@@ -71,6 +72,21 @@ fn every_key_of_the_reference_has_a_sentence() {
     }
 }
 
+/// Without entries there is no contract, so that the reference has one in a comment.
+#[test]
+fn the_contract_of_the_reference_stands_once_it_is_no_comment() {
+    let text = std::fs::read_to_string(shipped("usher.toml")).unwrap();
+    let (_, contract) = text.split_once("\n# [[events]]\n").unwrap();
+    let contract: String = contract
+        .lines()
+        .map(|line| line.strip_prefix("# ").unwrap())
+        .filter(|line| !line.starts_with('#'))
+        .fold(String::new(), |all, line| all + line + "\n");
+    let config = file(&format!("{UPSTREAM}[[events]]\n{contract}")).accepted();
+    let [entry] = &config.events[..] else { panic!("{:?}", config.events) };
+    assert_eq!((entry.spec().name.as_str(), entry.spec().channel.as_str()), ("staff-assigned", "{hotelSlug}-room-{roomNumber}-chat"));
+}
+
 #[test]
 fn every_shipped_file_stands() {
     let mut count = 0;
@@ -92,4 +108,15 @@ fn the_hotel_watches_both_forms() {
     let filter = [("/category", "guest_chat"), ("/type", "staff_assigned")].map(|(pointer, value)| (pointer.to_owned(), value.into()));
     assert_eq!(enveloped.spec().filter, filter);
     assert!(config.rules.iter().all(|rule| rule.spec().mode == Mode::Enforce && rule.spec().channel == "{hotelSlug}-room-{roomNumber}-chat"));
+    let places: Vec<_> = config.events.iter().map(|entry| (entry.spec().name.as_str(), entry.spec().channel.contains("-room-"))).collect();
+    let expected = [
+        ("staff-assigned", true),
+        ("new-staff-message", true),
+        ("new-message", false),
+        ("new-message", true),
+        ("messages-read-by-staff", true),
+        ("messages-read-by-staff", false),
+        ("messages-read-by-guest", false),
+    ];
+    assert_eq!(places, expected);
 }

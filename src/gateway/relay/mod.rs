@@ -1,4 +1,5 @@
-//! Relaying a WebSocket connection to upstream's. Nothing that passes here is looked into, and nothing here reaches the memory of assignments.
+//! Relaying a WebSocket connection to upstream's. What passes here is neither altered nor held up; subscriptions are noted in passing, for the operator.
+//! Nothing here reaches the memory of assignments.
 
 mod half;
 mod turn;
@@ -22,6 +23,7 @@ use self::turn::Turn;
 use super::caller::{Caller, Place};
 use super::handshake::Handshake;
 use super::{Gateway, Limits, Refusal, Reply, Routing, Shared, Slot, passthrough, peer};
+use crate::audience::{self, Visitor};
 use crate::clock::Moment;
 use crate::metrics::{OpenGuard, WebSocketDirection, WebSocketEnd};
 use crate::rate::Pace;
@@ -63,12 +65,13 @@ pub(super) async fn open(
         pace = routing.limiters.pace(ip);
     }
     let began = shared.clock.now();
+    let visitor = visitor(routing, head.uri.path());
     let dialled = gateway.upstream.dial(handshake.outgoing(head, caller.ip)?).await;
     match dialled {
         Ok(Dialled::Remote(Switched { headers, socket: upstream })) => {
             let (response, switched) = handshake.accept(headers)?;
             shared.metrics.upstream_answer(response.status().as_u16(), shared.clock.now().since(began));
-            let relay = Relay::new(shared, &routing.limits, Arc::clone(&caller.place));
+            let relay = Relay::new(shared, &routing.limits, Arc::clone(&caller.place), visitor);
             let _detached = shared.tasks.spawn(async move {
                 match switched.await {
                     Ok(client) => relay.run(TokioIo::new(client), upstream, pace).await,
@@ -114,6 +117,12 @@ fn turn_away(shared: &Shared, routing: &Routing, handshake: Handshake, caller: &
     Ok(response)
 }
 
+/// Who the client of `/app/{key}` is to the app's audience; nobody, if the app is not known.
+fn visitor(routing: &Routing, path: &str) -> Option<Visitor> {
+    let app = routing.app_with_key(path.strip_prefix("/app/")?)?;
+    app.audience.as_ref()?.visitor()
+}
+
 /// Two connections that are relayed to each other.
 #[derive(Debug)]
 struct Relay {
@@ -124,6 +133,8 @@ struct Relay {
     idle_timeout: Duration,
     /// When something last went through.
     last: AtomicU64,
+    /// Follows the client's subscriptions.
+    visitor: Option<Visitor>,
     _place: Arc<Place>,
     _gauge: OpenGuard,
 }
@@ -151,13 +162,14 @@ enum Ended {
 }
 
 impl Relay {
-    fn new(shared: &Arc<Shared>, limits: &Limits, place: Arc<Place>) -> Self {
+    fn new(shared: &Arc<Shared>, limits: &Limits, place: Arc<Place>, visitor: Option<Visitor>) -> Self {
         Self {
             turn: shared.relays.turn(),
             from_client: limits.max_websocket_message,
             from_upstream: limits.max_websocket_message.max(FROM_UPSTREAM),
             idle_timeout: limits.websocket_idle_timeout,
             last: AtomicU64::new(shared.clock.now().as_millis()),
+            visitor,
             _place: place,
             _gauge: shared.metrics.websocket(),
             shared: Arc::clone(shared),
@@ -228,12 +240,24 @@ impl Relay {
             self.shared.metrics.websocket_message(direction);
             pace.iter_mut().for_each(Pace::spend);
             let close = if let Message::Close(frame) = &message { Some(frame.clone()) } else { None };
+            let telling = self.telling(from, &message);
             if writer.feed(message).await.is_err() {
                 return Ended::Lost(to);
+            }
+            if let Some((visitor, text)) = telling {
+                visitor.note(from.into(), &text, self.shared.clock.now());
             }
             if let Some(with) = close {
                 return if writer.flush().await.is_ok() { Ended::Closed { by: from, with, answered: false } } else { Ended::Lost(to) };
             }
+        }
+    }
+
+    /// The text of a message that may tell of a subscription: read once it has gone on its way.
+    fn telling(&self, from: Side, message: &Message) -> Option<(&Visitor, Utf8Bytes)> {
+        match (&self.visitor, message) {
+            (Some(visitor), Message::Text(text)) if Visitor::may_tell(from.into(), text) => Some((visitor, text.clone())),
+            _ => None,
         }
     }
 
@@ -253,6 +277,15 @@ impl Relay {
     async fn drained(&self) {
         self.shared.drain.begun().await;
         sleep(self.turn.within(self.shared.relays.waves)).await;
+    }
+}
+
+impl From<Side> for audience::Side {
+    fn from(side: Side) -> Self {
+        match side {
+            Side::Client => Self::Client,
+            Side::Upstream => Self::Upstream,
+        }
     }
 }
 

@@ -48,6 +48,11 @@ impl Admin {
         list(&self.json("/decisions"), "decisions")
     }
 
+    /// The report.
+    pub fn report(self) -> Value {
+        self.json("/report")
+    }
+
     /// All series of the metrics page: `name{labels}` and value.
     pub fn series(self) -> BTreeMap<String, f64> {
         let page = self.call("GET", "/metrics");

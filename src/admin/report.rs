@@ -1,0 +1,83 @@
+//! `/report`: what each rule has saved or would have, and which events were seen where they do not belong.
+
+use serde::Serialize;
+
+use super::Admin;
+use super::reply::{self, Reply};
+use super::rfc3339::rfc3339;
+use crate::clock::Moment;
+use crate::report::{Misplaced, Reported, Seen, Summary};
+
+/// The report as it is shown.
+#[derive(Serialize)]
+struct Shown {
+    /// When counting began.
+    since: String,
+    rules: Vec<Rule>,
+    misplaced: Vec<Stray>,
+}
+
+#[derive(Serialize)]
+struct Rule {
+    app: String,
+    rule: String,
+    mode: &'static str,
+    suppressed: u64,
+    would_suppress: u64,
+    messages_saved: u64,
+    audience_known: bool,
+    first: Option<String>,
+    last: Option<String>,
+    late_joiners: u64,
+    top_channels: Vec<Top>,
+}
+
+#[derive(Serialize)]
+struct Top {
+    channel: String,
+    suppressed: u64,
+}
+
+#[derive(Serialize)]
+struct Stray {
+    app: String,
+    event: String,
+    channel_family: String,
+    expected: String,
+    count: u64,
+    last: String,
+}
+
+/// Shows all of it: it is as long as the configuration makes it.
+pub(super) fn show(admin: &Admin) -> Reply {
+    let time = |moment| rfc3339(admin.clock.unix_time(moment));
+    let rule = |Reported { watched, tally }| {
+        let Summary { suppressed, would_suppress, messages_saved, audience_known, first, last, late_joiners, top_channels } = tally.summary();
+        Rule {
+            app: watched.app.to_string(),
+            rule: watched.rule.to_string(),
+            mode: watched.mode,
+            suppressed,
+            would_suppress,
+            messages_saved,
+            audience_known,
+            first: first.map(time),
+            last: last.map(time),
+            late_joiners,
+            top_channels: top_channels.into_iter().map(|(channel, suppressed)| Top { channel, suppressed }).collect(),
+        }
+    };
+    let stray = |(misplaced, seen): (Misplaced, Seen)| Stray {
+        app: misplaced.app.to_string(),
+        event: misplaced.event.to_string(),
+        channel_family: misplaced.channel_family.to_string(),
+        expected: misplaced.expected.to_string(),
+        count: seen.count,
+        last: time(seen.last),
+    };
+    reply::json(&Shown {
+        since: time(Moment::default()),
+        rules: admin.report.rules().into_iter().map(rule).collect(),
+        misplaced: admin.report.all_misplaced().into_iter().map(stray).collect(),
+    })
+}

@@ -1,0 +1,130 @@
+//! The subscriptions of relayed connections: how many each channel has, and when the last one joined. Bounded, and gone with the connections.
+
+use std::collections::HashMap;
+use std::hash::{BuildHasher, RandomState};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::Heard;
+use crate::clock::Moment;
+use crate::metrics::{Metrics, OpenGuard};
+
+/// Locks of their own.
+const SHARDS: usize = 16;
+
+/// Channels of one shard whose subscribers are counted: 131,072 of an app, about.
+const CHANNELS_OF_SHARD: usize = 8192;
+
+/// The subscriptions that the relay sees, of all apps.
+#[derive(Debug)]
+pub struct Relayed {
+    metrics: Arc<Metrics>,
+    /// A std lock: held to look an app up when the configuration is read.
+    apps: Mutex<HashMap<Box<str>, Arc<Seats>>>,
+}
+
+/// Those of one app.
+#[derive(Debug)]
+pub struct Seats {
+    metrics: Arc<Metrics>,
+    hasher: RandomState,
+    /// Std locks: held for one look-up, never across an await.
+    shards: Box<[Mutex<Shard>]>,
+    /// Whether a client of the app has ever come through usher: before that, an empty channel says nothing.
+    visited: AtomicBool,
+    /// Whether a subscription was left out at a bound: since then, a channel that is not here may have subscribers.
+    full: AtomicBool,
+}
+
+/// Channels with subscribers.
+type Shard = HashMap<Box<str>, Seat>;
+
+/// One channel with subscribers.
+#[derive(Debug)]
+struct Seat {
+    subscribers: usize,
+    last_joined: Moment,
+}
+
+impl Relayed {
+    /// Nobody yet. What is seen is counted in `metrics`.
+    #[must_use]
+    pub fn new(metrics: Arc<Metrics>) -> Self {
+        Self { metrics, apps: Mutex::default() }
+    }
+
+    /// The subscriptions of the app with this id; the same ones whenever it is asked.
+    #[must_use]
+    pub fn app(&self, id: &str) -> Arc<Seats> {
+        let mut apps = self.apps.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(seats) = apps.get(id) {
+            return Arc::clone(seats);
+        }
+        // Apps that were taken out of the configuration, and whose last connection has gone.
+        apps.retain(|_, seats| Arc::strong_count(seats) > 1);
+        let seats = Arc::new(Seats::new(Arc::clone(&self.metrics)));
+        apps.insert(id.into(), Arc::clone(&seats));
+        seats
+    }
+}
+
+impl Seats {
+    fn new(metrics: Arc<Metrics>) -> Self {
+        let shards = std::iter::repeat_with(Mutex::default).take(SHARDS).collect();
+        Self { metrics, hasher: RandomState::new(), shards, visited: AtomicBool::new(false), full: AtomicBool::new(false) }
+    }
+
+    /// Who hears `channel`, as far as that is known.
+    pub(super) fn of(&self, channel: &str) -> Option<Heard> {
+        if let Some(seat) = self.shard(channel).get(channel) {
+            return Some(Heard { subscribers: seat.subscribers, last_joined: Some(seat.last_joined) });
+        }
+        let knows_all = self.visited.load(Ordering::Relaxed) && !self.full.load(Ordering::Relaxed);
+        knows_all.then_some(Heard::NOBODY)
+    }
+
+    /// A client comes through usher.
+    pub(super) fn visit(&self) {
+        self.visited.store(true, Ordering::Relaxed);
+    }
+
+    /// A client is subscribed to `channel` until the guard is dropped, and [`Seats::leave`] called. `None`: there is no place for it to be counted.
+    pub(super) fn join(&self, channel: &str, now: Moment) -> Option<OpenGuard> {
+        let mut shard = self.shard(channel);
+        if let Some(seat) = shard.get_mut(channel) {
+            seat.subscribers += 1;
+            seat.last_joined = now;
+        } else if shard.len() < CHANNELS_OF_SHARD {
+            shard.insert(channel.into(), Seat { subscribers: 1, last_joined: now });
+        } else {
+            drop(shard);
+            self.leave_out();
+            return None;
+        }
+        drop(shard);
+        Some(self.metrics.relayed_subscription())
+    }
+
+    /// A client that had joined is out of `channel`.
+    pub(super) fn leave(&self, channel: &str) {
+        let mut shard = self.shard(channel);
+        if let Some(seat) = shard.get_mut(channel) {
+            seat.subscribers -= 1;
+            if seat.subscribers == 0 {
+                shard.remove(channel);
+            }
+        }
+    }
+
+    /// A subscription is not counted.
+    pub(super) fn leave_out(&self) {
+        self.full.store(true, Ordering::Relaxed);
+        self.metrics.uncounted_subscription();
+    }
+
+    #[expect(clippy::cast_possible_truncation, reason = "any part of a hash will do")]
+    fn shard(&self, channel: &str) -> MutexGuard<'_, Shard> {
+        // Nothing here is left half done when a thread panics.
+        self.shards[self.hasher.hash_one(channel) as usize % SHARDS].lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

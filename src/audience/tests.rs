@@ -1,0 +1,107 @@
+//! Relayed connections, frame by frame.
+
+use super::*;
+use crate::metrics::{Metrics, Sample};
+use frame::{may_confirm, may_wish};
+
+const ROOM: &str = "inn-room-1-chat";
+
+fn at(millis: u64) -> Moment {
+    Moment::from_millis(millis)
+}
+
+fn relayed() -> (Arc<Metrics>, Relayed) {
+    let metrics = Metrics::new();
+    (Arc::clone(&metrics), Relayed::new(metrics))
+}
+
+fn says(visitor: &Visitor, event: &str, channel: &str) {
+    let text = format!(r#"{{"event":"pusher:{event}","data":{{"auth":"","channel":"{channel}"}}}}"#);
+    assert!(Visitor::may_tell(Side::Client, &text));
+    visitor.note(Side::Client, &text, at(0));
+}
+
+fn confirms(visitor: &Visitor, channel: &str, now: u64) {
+    let text = format!(r#"{{"event":"pusher_internal:subscription_succeeded","data":"{{}}","channel":"{channel}"}}"#);
+    assert!(Visitor::may_tell(Side::Upstream, &text));
+    visitor.note(Side::Upstream, &text, at(now));
+}
+
+fn heard(subscribers: usize, last_joined: u64) -> Option<Heard> {
+    Some(Heard { subscribers, last_joined: Some(at(last_joined)) })
+}
+
+#[test]
+fn subscribers_come_and_go() {
+    let (metrics, relayed) = relayed();
+    let audience = Audience::Relayed(relayed).app("1").unwrap();
+    assert_eq!(audience.of(ROOM), None, "nobody ever came through usher");
+    let (anna, ben) = (audience.visitor().unwrap(), audience.visitor().unwrap());
+    assert_eq!(audience.of(ROOM), Some(Heard::NOBODY));
+    says(&anna, "subscribe", ROOM);
+    assert_eq!(audience.of(ROOM), Some(Heard::NOBODY), "not confirmed");
+    confirms(&anna, ROOM, 5);
+    confirms(&anna, ROOM, 6);
+    says(&ben, "subscribe", ROOM);
+    confirms(&ben, ROOM, 7);
+    assert_eq!(audience.of(ROOM), heard(2, 7));
+    assert!(metrics.encode(&Sample::default()).contains("\nusher_relay_subscriptions 2\n"));
+    says(&anna, "unsubscribe", ROOM);
+    assert_eq!(audience.of(ROOM), heard(1, 7));
+    drop(ben);
+    assert_eq!(audience.of(ROOM), Some(Heard::NOBODY));
+    assert!(metrics.encode(&Sample::default()).contains("\nusher_relay_subscriptions 0\n"));
+}
+
+#[test]
+fn a_confirmation_of_what_was_taken_back_counts_nothing() {
+    let (_, relayed) = relayed();
+    let audience = AppAudience::Relayed(relayed.app("1"));
+    let visitor = audience.visitor().unwrap();
+    says(&visitor, "subscribe", ROOM);
+    says(&visitor, "unsubscribe", ROOM);
+    confirms(&visitor, ROOM, 1);
+    confirms(&visitor, "inn-room-2-chat", 1);
+    assert_eq!((audience.of(ROOM), audience.of("inn-room-2-chat")), (Some(Heard::NOBODY), Some(Heard::NOBODY)));
+}
+
+#[test]
+fn channels_of_a_connection_are_bounded_and_told() {
+    let (metrics, relayed) = relayed();
+    let audience = AppAudience::Relayed(relayed.app("1"));
+    let visitor = audience.visitor().unwrap();
+    for room in 0..300 {
+        says(&visitor, "subscribe", &format!("inn-room-{room}-chat"));
+        confirms(&visitor, &format!("inn-room-{room}-chat"), 1);
+    }
+    assert_eq!((audience.of("inn-room-255-chat"), audience.of("inn-room-256-chat")), (heard(1, 1), None), "not nobody: unknown");
+    assert!(metrics.encode(&Sample::default()).contains("\nusher_relay_subscriptions_uncounted_total 44\n"));
+}
+
+#[test]
+fn apps_are_apart_and_kept() {
+    let (_, relayed) = relayed();
+    let one = AppAudience::Relayed(relayed.app("1"));
+    let visitor = one.visitor().unwrap();
+    says(&visitor, "subscribe", ROOM);
+    confirms(&visitor, ROOM, 1);
+    assert_eq!(AppAudience::Relayed(relayed.app("2")).of(ROOM), None);
+    assert_eq!(AppAudience::Relayed(relayed.app("1")).of(ROOM), heard(1, 1));
+}
+
+#[test]
+fn other_frames_tell_nothing() {
+    let long = format!(r#"{{"event":"x","channel":"{ROOM}","data":"{}"}}"#, "é".repeat(500));
+    for text in ["", "{}", "é", &long, r#"{"event":"pusher:ping","data":{}}"#] {
+        assert!(!may_wish(text) && !may_confirm(text), "{text}");
+    }
+    // An event that only mentions one is looked at, and then left alone.
+    let quoted = r#"{"event":"client-x","channel":"private-a","data":{"text":"pusher:subscribe"}}"#;
+    assert!(may_wish(quoted) && frame::wish(quoted).is_none());
+    // The members of a presence channel stand between the event and the end.
+    let members = format!(r#"{{"channel":"presence-a","data":"{}","event":"pusher_internal:subscription_succeeded"}}"#, "é".repeat(5000));
+    assert!(may_confirm(&members) && frame::confirmed(&members).as_deref() == Some("presence-a"));
+    for odd in [r#"{"event":"pusher:subscribe"}"#, r#"{"event":"pusher:subscribe","data":7}"#, r#"["pusher:subscribe"]"#, "pusher:subscribe"] {
+        assert!(frame::wish(odd).is_none(), "{odd}");
+    }
+}

@@ -1,0 +1,87 @@
+//! What a check has found.
+
+use std::fmt;
+
+use serde_json::{Value, json};
+
+use crate::command::terminal::Shown;
+
+/// Longest text of another server that is repeated, in characters.
+const MAX_SAID: usize = 200;
+
+/// How good or bad a finding is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// As it should be.
+    Ok,
+    /// It works, but something may be meant otherwise, or will not work for long.
+    Warning,
+    /// It does not work.
+    Problem,
+}
+
+/// What was found by one check.
+#[derive(Debug, Clone)]
+pub(super) struct Finding {
+    /// The check, in a word, for scripts.
+    check: &'static str,
+    /// What was looked at; empty if there is only one such thing.
+    about: String,
+    pub(super) verdict: Verdict,
+    /// What was found.
+    found: String,
+    /// What to do; empty if there is nothing.
+    advice: String,
+}
+
+impl Finding {
+    pub(super) fn ok(check: &'static str, about: &str, found: impl Into<String>) -> Self {
+        Self { check, about: about.to_owned(), verdict: Verdict::Ok, found: found.into(), advice: String::new() }
+    }
+
+    pub(super) fn warning(check: &'static str, about: &str, found: impl Into<String>, advice: impl Into<String>) -> Self {
+        Self { verdict: Verdict::Warning, advice: advice.into(), ..Self::ok(check, about, found) }
+    }
+
+    pub(super) fn problem(check: &'static str, about: &str, found: impl Into<String>, advice: impl Into<String>) -> Self {
+        Self { verdict: Verdict::Problem, advice: advice.into(), ..Self::ok(check, about, found) }
+    }
+
+    /// With something to know, though nothing is wrong.
+    #[must_use]
+    pub(super) fn advising(self, advice: impl Into<String>) -> Self {
+        Self { advice: advice.into(), ..self }
+    }
+
+    pub(super) fn json(&self) -> Value {
+        json!({ "check": self.check, "about": self.about, "verdict": self.verdict.word(), "found": self.found, "advice": self.advice })
+    }
+}
+
+impl Verdict {
+    const fn word(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Warning => "warning",
+            Self::Problem => "problem",
+        }
+    }
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let subject = if self.about.is_empty() { self.check.to_owned() } else { format!("{} {}", self.check, self.about) };
+        write!(f, "{:<8} {}: {}", self.verdict.word(), Shown(&subject), Shown(&self.found))?;
+        if !self.advice.is_empty() {
+            write!(f, "\n         → {}", Shown(&self.advice))?;
+        }
+        Ok(())
+    }
+}
+
+/// What another server said, cut short, without any of `secrets`.
+pub(super) fn said(text: &[u8], secrets: &[&str]) -> String {
+    let text = String::from_utf8_lossy(text);
+    let hidden = secrets.iter().filter(|secret| !secret.is_empty()).fold(text.trim().to_owned(), |text, secret| text.replace(secret, "…"));
+    hidden.chars().take(MAX_SAID).collect()
+}

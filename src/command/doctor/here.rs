@@ -1,0 +1,143 @@
+//! This machine: where usher listens or would, its certificate, who can reach the operator's listener, and what clients run into.
+
+use std::io::ErrorKind;
+use std::net::{SocketAddr, TcpListener};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use bytes::Bytes;
+use http::{Method, Response};
+use usher::config::Config;
+use usher::tls::Certificate;
+
+use super::finding::Finding;
+use crate::command::caller::Caller;
+use crate::command::healthcheck::reachable;
+
+const DAY: i64 = 86_400;
+/// A certificate with fewer days left should have been renewed by itself.
+const FEW_DAYS: i64 = 14;
+
+/// Whether the addresses are free, or served by an usher.
+pub(super) async fn listeners(config: &Config, patience: Duration) -> Vec<Finding> {
+    let (gateway, admin) = (config.server.listen, config.admin.listen);
+    let asks_gateway = async {
+        let answer = ask(gateway, Method::TRACE, "/", patience).await;
+        // An usher refuses this by itself, whatever is behind it.
+        answer.is_some_and(|answer| answer.headers().contains_key("usher-error")).then(String::new)
+    };
+    let asks_admin = async {
+        let metrics = ask(admin, Method::GET, "/metrics", patience).await?;
+        let version = String::from_utf8_lossy(metrics.body()).split_once("usher_build_info{version=\"")?.1.split('"').next().map(str::to_owned)?;
+        let ready = ask(admin, Method::GET, "/readyz", patience).await.is_some_and(|answer| answer.status().is_success());
+        Some(format!(" {version}, {}", if ready { "which is ready" } else { "which drains" }))
+    };
+    let shows_tls = config.server.tls.is_some();
+    let gateway = async {
+        if shows_tls && bound(gateway) == Bound::Taken {
+            // Its certificate is for the name that guests use, which is not known here.
+            let advice = "if it is not usher, choose another server.listen; the finding about admin.listen tells";
+            return Finding::warning(
+                "listen",
+                "server.listen",
+                format!("{gateway} is taken by a program that is not asked, for it speaks TLS"),
+                advice,
+            );
+        }
+        listener("server.listen", gateway, asks_gateway).await
+    };
+    let (gateway, admin) = tokio::join!(gateway, listener("admin.listen", admin, asks_admin));
+    vec![gateway, admin]
+}
+
+/// Whether an address can be listened on.
+#[derive(Debug, PartialEq, Eq)]
+enum Bound {
+    Free,
+    Taken,
+    Impossible(String),
+}
+
+fn bound(address: SocketAddr) -> Bound {
+    match TcpListener::bind(address) {
+        Ok(_released) => Bound::Free,
+        Err(error) if error.kind() == ErrorKind::AddrInUse => Bound::Taken,
+        Err(error) => Bound::Impossible(error.to_string()),
+    }
+}
+
+/// `usher`: what the usher that answers there says of itself; nothing, if none does.
+async fn listener(key: &str, address: SocketAddr, usher: impl Future<Output = Option<String>>) -> Finding {
+    match bound(address) {
+        Bound::Free if address.port() == 0 => Finding::ok("listen", key, "any free port"),
+        Bound::Free => Finding::ok("listen", key, format!("{address} is free")),
+        Bound::Impossible(error) => {
+            let advice = format!("set {key} to an address of this machine; a port below 1024 needs CAP_NET_BIND_SERVICE");
+            Finding::problem("listen", key, format!("{address} cannot be listened on: {error}"), advice)
+        }
+        Bound::Taken => match usher.await {
+            Some(about) => Finding::ok("listen", key, format!("{address} is served by an usher{about}")),
+            None => {
+                let advice = format!("end that program, or set {key} to another port (`ss -ltnp` tells who listens)");
+                Finding::problem("listen", key, format!("{address} is taken by a program that does not answer as usher does"), advice)
+            }
+        },
+    }
+}
+
+async fn ask(listen: SocketAddr, method: Method, target: &str, patience: Duration) -> Option<Response<Bytes>> {
+    let url = format!("http://{}", reachable(listen)).parse().ok()?;
+    Caller::new(&url, None, patience).ok()?.call(method, target, Bytes::new()).await.ok()
+}
+
+/// The certificate that usher shows, if it shows one.
+pub(super) fn certificate(config: &Config) -> Option<Finding> {
+    let files = config.server.tls.clone()?;
+    let about = files.certificate.display().to_string();
+    Some(match Certificate::load(files) {
+        Ok(certificate) => lifetime("certificate", &about, certificate.expires_at(), "renew it; usher reads it again on SIGHUP"),
+        Err(error) => Finding::problem("certificate", &about, error.to_string(), "usher does not start with it: mend [server.tls]"),
+    })
+}
+
+/// A finding about a good certificate that expires then, in seconds since the Unix epoch.
+pub(super) fn lifetime(check: &'static str, about: &str, expires: Option<i64>, advice: &str) -> Finding {
+    let Some(expires) = expires else { return Finding::warning(check, about, "the certificate does not tell when it expires", advice) };
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| i64::try_from(now.as_secs()).unwrap_or(i64::MAX));
+    match (expires - now).div_euclid(DAY) {
+        ..0 => Finding::problem(check, about, "the certificate has expired", advice),
+        days @ 0..FEW_DAYS => Finding::warning(check, about, format!("the certificate is good for {days} more days"), advice),
+        days => Finding::ok(check, about, format!("the certificate is good for {days} more days")),
+    }
+}
+
+/// Who can reach the operator's listener, and what he gets there.
+pub(super) fn exposure(config: &Config) -> Finding {
+    let listen = config.admin.listen;
+    if listen.ip().to_canonical().is_loopback() {
+        return Finding::ok("admin", "", format!("{listen}: programs on this machine alone can reach it, and read everything"));
+    }
+    let found = format!("{listen}: others can reach it; /metrics, /livez and /readyz are open to them, everything else needs admin.token");
+    Finding::warning("admin", "", found, "it is plain HTTP, so keep it in a private network or behind a proxy with TLS; or listen on 127.0.0.1")
+}
+
+/// What client libraries trip over with just this configuration.
+pub(super) fn clients(config: &Config) -> Finding {
+    let listen = config.server.listen;
+    let port = listen.port();
+    let usual = if config.server.tls.is_some() { 443 } else { 80 };
+    let mut traps = Vec::new();
+    if port != usual {
+        traps.push(format!("pusher-http-python cannot take a port from PUSHER_URL: give it host=\"…\" and port={port}"));
+    }
+    if config.server.tls.is_some() {
+        traps.push("with ssl=True it trusts its own list of authorities, of 2021, alone: a private one does not work with it".to_owned());
+    }
+    if listen.ip().is_loopback() {
+        traps.push("only programs on this machine reach server.listen, and so do only browsers on it".to_owned());
+    }
+    Finding::ok("clients", "", "what client libraries need to know").advising(if traps.is_empty() {
+        "nothing special".to_owned()
+    } else {
+        traps.join("; ")
+    })
+}

@@ -1,0 +1,67 @@
+//! `usher doctor`: looks at everything that has to be right around usher, and says of each thing what was found and what to do.
+//!
+//! `upstream` looks at the server behind, `here` at this machine: listeners, certificate, what clients run into. Nothing is changed, nothing is published.
+
+mod finding;
+mod here;
+mod upstream;
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::Context;
+use clap::Args;
+use serde_json::json;
+use usher::config::{self, Config};
+
+use self::finding::{Finding, Verdict};
+use super::configuration::Configuration;
+use super::terminal::print;
+
+/// A configuration, and how to tell what is found. Exit code 1 if anything is a problem, else 0.
+#[derive(Debug, Args)]
+pub(super) struct Doctor {
+    #[command(flatten)]
+    configuration: Configuration,
+    /// How long each check may take.
+    #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = config::duration)]
+    timeout: Duration,
+    /// Print one line of JSON: {"ok": …, "findings": [{"check", "about", "verdict", "found", "advice"}, …]}.
+    #[arg(long)]
+    json: bool,
+}
+
+impl Doctor {
+    /// Looks, and tells.
+    ///
+    /// # Errors
+    /// If nothing can be told.
+    pub(super) fn run(self) -> anyhow::Result<ExitCode> {
+        let findings = match Config::load(&self.configuration.sources()?) {
+            Ok(config) => examine(&config, self.timeout)?,
+            Err(problems) => {
+                let problem =
+                    |problem: &config::Problem| Finding::problem("configuration", &problem.key, problem.to_string(), "mend it, and look again");
+                problems.iter().map(problem).collect()
+            }
+        };
+        let ok = findings.iter().all(|finding| finding.verdict != Verdict::Problem);
+        if self.json {
+            print(json!({ "ok": ok, "findings": findings.iter().map(Finding::json).collect::<Vec<_>>() }))?;
+        } else {
+            findings.iter().try_for_each(print)?;
+        }
+        Ok(if ok { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    }
+}
+
+/// Everything there is to find. The checks run at once, each for `patience` at most.
+fn examine(config: &Config, patience: Duration) -> anyhow::Result<Vec<Finding>> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("no runtime could be made")?;
+    let (upstream, listeners) = runtime.block_on(async { tokio::join!(upstream::examine(config, patience), here::listeners(config, patience)) });
+    // A look-up of a name cannot be cancelled: it is not waited for.
+    runtime.shutdown_background();
+    let warnings =
+        config.warnings.iter().map(|warning| Finding::warning("configuration", "", warning.clone(), "config/usher.toml describes the key"));
+    Ok(warnings.chain(upstream).chain(listeners).chain(here::certificate(config)).chain([here::exposure(config), here::clients(config)]).collect())
+}

@@ -1,0 +1,247 @@
+//! The server behind usher, seen from this machine: its name, its certificate, its clock, whether it takes our signatures and our WebSockets.
+
+use std::io;
+use std::net::IpAddr;
+use std::path::Path;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use http::Uri;
+use http::header::DATE;
+use rustls::CertificateError;
+use rustls::pki_types::ServerName;
+use tokio::net::{TcpStream, lookup_host};
+use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
+use usher::config::Config;
+use usher::pusher::{App, sign_query};
+use usher::tls;
+
+use super::finding::{Finding, said};
+use super::here::lifetime;
+use crate::command::caller::Caller;
+use crate::command::listener::{Address, Connection, Effect, Next, Wanted};
+
+/// A clock that is off by less is right: `Date` has seconds, and an answer takes its time.
+const SMALL_SKEW: u64 = 30;
+/// From here on signatures are refused (`pusher-protocol.md` 2.1).
+const WINDOW: u64 = 600;
+
+/// A server to connect to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Endpoint {
+    host: String,
+    port: u16,
+    tls: bool,
+}
+
+impl Endpoint {
+    fn of(url: &Uri) -> Self {
+        let tls = matches!(url.scheme_str(), Some("https" | "wss"));
+        let host = url.host().unwrap_or_default().trim_matches(['[', ']']).to_owned();
+        Self { host, port: url.port_u16().unwrap_or(if tls { 443 } else { 80 }), tls }
+    }
+
+    fn shown(&self) -> String {
+        format!("{}:{}", self.host, self.port)
+    }
+}
+
+/// All checks of the server behind.
+pub(super) async fn examine(config: &Config, patience: Duration) -> Vec<Finding> {
+    if config.upstream.is_local() {
+        return vec![Finding::ok("upstream", "", "usher is its own broker: there is no other server to be reached")];
+    }
+    let url = &config.upstream.url;
+    let websocket = config.upstream.websocket_url.as_ref().unwrap_or(url);
+    let mut endpoints = vec![Endpoint::of(url), Endpoint::of(websocket)];
+    endpoints.dedup();
+    let ca_file = config.upstream.ca_file.as_deref();
+    let connections = async {
+        let mut findings = Vec::new();
+        for (index, endpoint) in endpoints.iter().enumerate() {
+            findings.push(name(endpoint, patience).await);
+            // Without TLS, whether the WebSocket host can be connected to is told by the check of the WebSocket.
+            if index == 0 || endpoint.tls {
+                findings.push(connection(endpoint, ca_file, patience).await);
+            }
+        }
+        findings
+    };
+    let signatures = async {
+        let mut findings = Vec::new();
+        for app in &config.apps {
+            findings.push(signature(config, app, patience).await);
+        }
+        findings
+    };
+    let sockets = async {
+        let mut findings = Vec::new();
+        for app in &config.apps {
+            findings.push(socket(websocket, app, ca_file, patience).await);
+        }
+        findings
+    };
+    let (mut findings, clock, signatures, sockets) = tokio::join!(connections, clock(config, patience), signatures, sockets);
+    findings.push(clock);
+    findings.extend(signatures);
+    findings.extend(sockets);
+    findings
+}
+
+async fn name(endpoint: &Endpoint, patience: Duration) -> Finding {
+    let host = endpoint.host.as_str();
+    if host.parse::<IpAddr>().is_ok() {
+        return Finding::ok("dns", host, "an address, no name to look up");
+    }
+    let advice = "check the host's spelling in [upstream], and this machine's name server";
+    match timeout(patience, lookup_host((host, endpoint.port))).await {
+        Ok(Ok(addresses)) => match addresses.map(|address| address.ip().to_string()).collect::<Vec<_>>() {
+            found if found.is_empty() => Finding::problem("dns", host, "the name has no address", advice),
+            found => Finding::ok("dns", host, found.join(", ")),
+        },
+        Ok(Err(error)) => Finding::problem("dns", host, format!("the name cannot be looked up: {error}"), advice),
+        Err(_elapsed) => Finding::problem("dns", host, format!("the name server did not answer within {patience:?}"), advice),
+    }
+}
+
+async fn connection(endpoint: &Endpoint, ca_file: Option<&Path>, patience: Duration) -> Finding {
+    let about = endpoint.shown();
+    let advice = "check that the server runs, that [upstream] names its port, and that no firewall stands between";
+    let tcp = match timeout(patience, TcpStream::connect((endpoint.host.as_str(), endpoint.port))).await {
+        Ok(Ok(tcp)) => tcp,
+        Ok(Err(error)) => return Finding::problem("connection", &about, format!("cannot connect: {error}"), advice),
+        Err(_elapsed) => return Finding::problem("connection", &about, format!("no connection within {patience:?}"), advice),
+    };
+    if !endpoint.tls {
+        return Finding::ok("connection", &about, "connected; without TLS");
+    }
+    let (config, name) = match (tls::client(ca_file), ServerName::try_from(endpoint.host.clone())) {
+        (Ok(config), Ok(name)) => (config, name),
+        (Err(error), _) => return Finding::problem("tls", &about, error.to_string(), "mend upstream.ca_file"),
+        (_, Err(_)) => return Finding::problem("tls", &about, "no certificate can be for this host", "name the server as its certificate does"),
+    };
+    match timeout(patience, TlsConnector::from(config).connect(name, tcp)).await {
+        Ok(Ok(stream)) => {
+            let expires = stream.get_ref().1.peer_certificates().and_then(<[_]>::first).and_then(|own| tls::expires_at(own));
+            lifetime("tls", &about, expires, "who runs the upstream server has to renew it; from then on usher would reach nothing")
+        }
+        Ok(Err(error)) => Finding::problem("tls", &about, format!("TLS failed: {error}"), remedy(&error)),
+        Err(_elapsed) => Finding::problem("tls", &about, format!("no TLS within {patience:?}"), "check that this port speaks TLS: https or http?"),
+    }
+}
+
+/// What to do about a failed handshake.
+fn remedy(error: &io::Error) -> &'static str {
+    match error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
+        Some(rustls::Error::InvalidCertificate(CertificateError::Expired | CertificateError::ExpiredContext { .. })) => {
+            "the server's certificate has to be renewed; if it is new, this machine's clock is wrong"
+        }
+        Some(rustls::Error::InvalidCertificate(CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. })) => {
+            "the certificate is not valid yet: check this machine's clock"
+        }
+        Some(rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer)) => {
+            "the certificate is of an authority that is not trusted: name the authority's file in upstream.ca_file, or have the server send its whole chain"
+        }
+        Some(rustls::Error::InvalidCertificate(CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. })) => {
+            "the certificate is for another name: write that name in [upstream]"
+        }
+        Some(rustls::Error::InvalidCertificate(_)) => {
+            "the certificate cannot be used: give upstream a valid one, or its authority's in upstream.ca_file"
+        }
+        _ => "check that this port speaks TLS 1.2 or 1.3: https or http?",
+    }
+}
+
+/// How far this machine's clock is from upstream's: both are in the signatures.
+async fn clock(config: &Config, patience: Duration) -> Finding {
+    let advice = "the clock could not be compared; see the findings about the connection";
+    let caller = match Caller::new(&config.upstream.url, config.upstream.ca_file.clone(), patience) {
+        Ok(caller) => caller,
+        Err(error) => return Finding::warning("clock", "", format!("{error:#}"), advice),
+    };
+    let answer = match caller.get("/").await {
+        Ok(answer) => answer,
+        Err(error) => return Finding::warning("clock", "", format!("no answer: {error:#}"), advice),
+    };
+    let date = answer.headers().get(DATE).and_then(|date| date.to_str().ok()).and_then(|date| httpdate::parse_http_date(date).ok());
+    let Some(date) = date else {
+        return Finding::warning(
+            "clock",
+            "",
+            "upstream's answer has no Date to compare with",
+            "make sure that this machine's clock is synchronised (NTP)",
+        );
+    };
+    let now = SystemTime::now();
+    let (off, word) = date.duration_since(now).map_or_else(|past| (past.duration().as_secs(), "ahead of"), |late| (late.as_secs(), "behind"));
+    let found = format!("this machine's clock is {off} s {word} upstream's");
+    let advice = format!("synchronise the clocks (NTP): from {WINDOW} s on every signature is refused");
+    match off {
+        ..SMALL_SKEW => Finding::ok("clock", "", found),
+        SMALL_SKEW..WINDOW => Finding::warning("clock", "", found, advice),
+        WINDOW.. => Finding::problem("clock", "", found, advice),
+    }
+}
+
+/// Whether upstream takes what this app signs: by asking for its channels, which changes nothing.
+async fn signature(config: &Config, app: &App, patience: Duration) -> Finding {
+    let about = format!("of app {}", app.id());
+    let path = format!("/apps/{}/channels", app.id());
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    let query = sign_query(app, "GET", &path, &[], None, now);
+    let asked = match Caller::new(&config.upstream.url, config.upstream.ca_file.clone(), patience) {
+        Ok(caller) => caller.get(&format!("{path}?{query}")).await,
+        Err(error) => Err(error),
+    };
+    let answer = match asked {
+        Ok(answer) => answer,
+        Err(error) => return Finding::problem("signature", &about, format!("no answer: {error:#}"), "see the findings about the connection"),
+    };
+    let signature = query.split('&').find_map(|pair| pair.strip_prefix("auth_signature=")).unwrap_or_default();
+    let found = format!("upstream answered {}: {}", answer.status(), said(answer.body(), &[signature]));
+    match answer.status().as_u16() {
+        200..=299 => Finding::ok("signature", &about, "upstream takes it"),
+        401 => Finding::problem("signature", &about, found, "check the app's key and secret, and the finding about the clock"),
+        403 => Finding::problem("signature", &about, found, "the app is disabled or over its quota: look at upstream's dashboard"),
+        404 => Finding::problem("signature", &about, found, "upstream does not know the app: check its id, and that [upstream] names its cluster"),
+        429 | 500.. => Finding::warning("signature", &about, found, "upstream is busy or failing: look again later"),
+        _ => Finding::problem("signature", &about, found, "this is no answer of a Pusher server: check upstream.url"),
+    }
+}
+
+/// Whether a client of this app gets a WebSocket there, as the relay would.
+async fn socket(url: &Uri, app: &App, ca_file: Option<&Path>, patience: Duration) -> Finding {
+    let about = format!("of app {}", app.id());
+    let advice = "check upstream.websocket_url (for Pusher: wss://ws-<cluster>.pusher.com), and that a load balancer before it lets Upgrade pass";
+    let wanted = Wanted { channels: Vec::new(), app: None, member: String::new() };
+    let greeting = async {
+        let address = Address::new(url, app.key(), ca_file)?;
+        let mut connection = Connection::open(&address, &wanted).await?;
+        loop {
+            match connection.next().await {
+                Next::Effects(effects) => {
+                    for effect in effects {
+                        match effect {
+                            Effect::Established(_) => {
+                                connection.close().await;
+                                return Ok(None);
+                            }
+                            Effect::Refused(reason) => return Ok(Some(reason)),
+                            Effect::Send(_) | Effect::Ready | Effect::Notice(_) | Effect::Event(_) => {}
+                        }
+                    }
+                }
+                Next::Ended(end) => return anyhow::Ok(Some(end.reason)),
+            }
+        }
+    };
+    match timeout(patience, greeting).await {
+        Ok(Ok(None)) => Finding::ok("websocket", &about, "switched, and greeted as a client"),
+        Ok(Ok(Some(reason))) => {
+            let advice = "upstream speaks WebSocket, but does not take this client: check the app's key, and that this is the app's cluster";
+            Finding::problem("websocket", &about, said(reason.as_bytes(), &[]), advice)
+        }
+        Ok(Err(error)) => Finding::problem("websocket", &about, said(format!("{error:#}").as_bytes(), &[]), advice),
+        Err(_elapsed) => Finding::problem("websocket", &about, format!("not greeted within {patience:?}"), advice),
+    }
+}

@@ -1,0 +1,163 @@
+//! What the operator is told before and after a rule enforces: how much is redundant, whom it would have reached, who joined too late to know; and which
+//! events were seen where they do not belong. Counted since the process began, in a memory that is bounded by the configuration.
+
+mod heavy;
+mod tally;
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::clock::Moment;
+
+pub use tally::{Fate, Redundant, RuleTally, Summary};
+
+/// Most kinds of misplaced events that are told apart: beyond any sane configuration.
+const MAX_MISPLACED: usize = 4096;
+
+/// The report of all apps.
+#[derive(Debug, Default)]
+pub struct Report {
+    /// A std lock: held to copy a few handles, or to count a misplaced event; never across an await.
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    rules: Vec<Reported>,
+    misplaced: BTreeMap<Misplaced, Seen>,
+}
+
+/// One rule of one app, as configured.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Watched {
+    /// The app's id.
+    pub app: Arc<str>,
+    /// The rule's name.
+    pub rule: Arc<str>,
+    /// How it acts at present: `enforce`, `observe`.
+    pub mode: &'static str,
+}
+
+/// One rule of one app and what it has counted.
+#[derive(Debug, Clone)]
+pub struct Reported {
+    /// Which one.
+    pub watched: Watched,
+    /// Its counts.
+    pub tally: Arc<RuleTally>,
+}
+
+/// A kind of misplaced events. All of it comes from the configuration.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Misplaced {
+    /// The app's id.
+    pub app: Arc<str>,
+    /// The event.
+    pub event: Arc<str>,
+    /// The family of channels that it was seen on: a template of the contract, or `other`.
+    pub channel_family: Arc<str>,
+    /// Where it belongs: one template or several, joined by `or`.
+    pub expected: Arc<str>,
+}
+
+/// How often something was seen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Seen {
+    /// How often.
+    pub count: u64,
+    /// When last.
+    pub last: Moment,
+}
+
+impl Report {
+    /// Reports on these rules from now on, and returns the tally of each, in this order. Those that were there before go on counting; what of the
+    /// misplaced events `expects` does not know any more is forgotten.
+    pub fn configure(&self, rules: &[Watched], expects: impl Fn(&Misplaced) -> bool) -> Vec<Arc<RuleTally>> {
+        let mut state = self.lock();
+        let before = std::mem::take(&mut state.rules);
+        let same = |reported: &&Reported, watched: &Watched| reported.watched.app == watched.app && reported.watched.rule == watched.rule;
+        let tally =
+            |watched: &Watched| before.iter().find(|reported| same(reported, watched)).map_or_else(Arc::default, |found| Arc::clone(&found.tally));
+        state.rules = rules.iter().map(|watched| Reported { watched: watched.clone(), tally: tally(watched) }).collect();
+        state.misplaced.retain(|misplaced, _| expects(misplaced));
+        state.rules.iter().map(|reported| Arc::clone(&reported.tally)).collect()
+    }
+
+    /// Counts a misplaced event.
+    pub fn misplaced(&self, misplaced: Misplaced, at: Moment) {
+        let mut state = self.lock();
+        if state.misplaced.len() < MAX_MISPLACED || state.misplaced.contains_key(&misplaced) {
+            let seen = state.misplaced.entry(misplaced).or_insert(Seen { count: 0, last: at });
+            seen.count += 1;
+            seen.last = seen.last.max(at);
+        }
+    }
+
+    /// The rules in the order of the configuration.
+    #[must_use]
+    pub fn rules(&self) -> Vec<Reported> {
+        self.lock().rules.clone()
+    }
+
+    /// The misplaced events by app, event and family.
+    #[must_use]
+    pub fn all_misplaced(&self) -> Vec<(Misplaced, Seen)> {
+        self.lock().misplaced.iter().map(|(misplaced, seen)| (misplaced.clone(), *seen)).collect()
+    }
+
+    /// Whole whenever the lock is free: nothing in there can panic half-way.
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn watched(rule: &str, mode: &'static str) -> Watched {
+        Watched { app: "1".into(), rule: rule.into(), mode }
+    }
+
+    fn redundant(at: u64, fate: Fate, audience: Option<usize>) -> Redundant<'static> {
+        Redundant { channel: "inn-room-1-chat", at: Moment::from_millis(at), fate, audience, late_joiner: at == 2 }
+    }
+
+    #[test]
+    fn a_tally_sums_up_and_survives_a_reload() {
+        let report = Report::default();
+        let tallies = report.configure(&[watched("a", "observe"), watched("b", "observe")], |_| true);
+        assert_eq!(tallies[0].summary(), Summary::default());
+        assert_eq!(tallies[0].count(redundant(1, Fate::Observed, None)), 1);
+        assert!(!tallies[0].summary().audience_known);
+        assert_eq!(tallies[0].count(redundant(3, Fate::Suppressed, Some(3))), 4);
+        assert_eq!(tallies[0].count(redundant(2, Fate::Suppressed, Some(0))), 1);
+        let kept = report.configure(&[watched("c", "enforce"), watched("a", "enforce")], |_| true);
+        let expected = Summary {
+            suppressed: 2,
+            would_suppress: 1,
+            messages_saved: 6,
+            audience_known: true,
+            first: Some(Moment::from_millis(1)),
+            last: Some(Moment::from_millis(3)),
+            late_joiners: 1,
+            top_channels: vec![("inn-room-1-chat".to_owned(), 3)],
+        };
+        assert_eq!(kept[1].summary(), expected);
+        let told: Vec<_> = report.rules().into_iter().map(|reported| (reported.watched, reported.tally.summary())).collect();
+        assert_eq!(told, [(watched("c", "enforce"), Summary::default()), (watched("a", "enforce"), expected)]);
+    }
+
+    #[test]
+    fn misplaced_events_are_counted_by_kind_and_forgotten_with_the_contract() {
+        let report = Report::default();
+        let misplaced = |event: &str| Misplaced { app: "1".into(), event: event.into(), channel_family: "other".into(), expected: "{a}-chat".into() };
+        for (event, at) in [("b", 5), ("a", 6), ("b", 4)] {
+            report.misplaced(misplaced(event), Moment::from_millis(at));
+        }
+        let seen = |count, last| Seen { count, last: Moment::from_millis(last) };
+        assert_eq!(report.all_misplaced(), [(misplaced("a"), seen(1, 6)), (misplaced("b"), seen(2, 5))]);
+        report.configure(&[], |misplaced| &*misplaced.event == "a");
+        assert_eq!(report.all_misplaced(), [(misplaced("a"), seen(1, 6))]);
+    }
+}

@@ -1,0 +1,212 @@
+//! The contract: which event belongs on which family of channels. An event elsewhere is a mistake of the backend's that nobody else tells; it is counted,
+//! and never stopped.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::RuleError;
+use super::template::Template;
+
+/// The longest event name that any client library sends (`pusher-protocol.md` 1.4).
+const MAX_EVENT_NAME: usize = 200;
+
+/// The family of a channel that no template of the contract matches.
+const OTHER: &str = "other";
+
+/// An entry of the contract as configured, not yet checked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EventSpec {
+    /// The event's name.
+    pub name: String,
+    /// The template of the channels that it belongs on; `{name}` matches one or more characters.
+    pub channel: String,
+    /// Ids of the apps it is for; empty: all.
+    pub apps: Vec<String>,
+}
+
+/// A checked entry.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Belonging {
+    spec: EventSpec,
+    channel: Template,
+}
+
+/// The contract of one app.
+#[derive(Debug, Default)]
+pub struct Contract {
+    by_name: HashMap<Arc<str>, usize>,
+    events: Vec<Agreed>,
+    /// All templates that stand in it, each once, in the order of the configuration.
+    families: Vec<(Arc<str>, Template)>,
+    other: Arc<str>,
+}
+
+/// One event and where it belongs.
+#[derive(Debug)]
+struct Agreed {
+    name: Arc<str>,
+    /// Its families: their places in [`Contract::families`].
+    families: Vec<usize>,
+    /// The same in words.
+    expected: Arc<str>,
+}
+
+/// An event where it does not belong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stray<'a> {
+    /// The event's place in [`Contract::events`].
+    pub index: usize,
+    /// Its name, as configured.
+    pub event: &'a Arc<str>,
+    /// The family that it was seen on: the first template that matches, or `other`.
+    pub family: &'a Arc<str>,
+    /// The templates of its own families, joined by `or`.
+    pub expected: &'a Arc<str>,
+}
+
+impl Belonging {
+    /// Checks `spec`.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it.
+    pub fn new(spec: EventSpec) -> Result<Self, Vec<RuleError>> {
+        let name = check_event_name(&spec.name).map_err(|problem| RuleError { key: "name", problem });
+        let channel = Template::parse_any(&spec.channel).map_err(|problem| RuleError { key: "channel", problem });
+        match (name, channel) {
+            (Ok(()), Ok(channel)) => Ok(Self { spec, channel }),
+            (name, channel) => Err(name.err().into_iter().chain(channel.err()).collect()),
+        }
+    }
+
+    /// The entry as configured.
+    #[must_use]
+    pub const fn spec(&self) -> &EventSpec {
+        &self.spec
+    }
+
+    /// Whether it is for the app with this id.
+    #[must_use]
+    pub fn is_for(&self, app: &str) -> bool {
+        self.spec.apps.is_empty() || self.spec.apps.iter().any(|id| id == app)
+    }
+}
+
+impl Contract {
+    /// The contract of the app with this id, out of the `entries` of all apps.
+    #[must_use]
+    pub fn new(entries: &[Belonging], app: &str) -> Self {
+        let mut contract = Self { other: OTHER.into(), ..Self::default() };
+        for entry in entries.iter().filter(|entry| entry.is_for(app)) {
+            let family = contract.family(entry);
+            let index = *contract.by_name.entry(entry.spec.name.as_str().into()).or_insert(contract.events.len());
+            if index == contract.events.len() {
+                contract.events.push(Agreed { name: entry.spec.name.as_str().into(), families: Vec::new(), expected: "".into() });
+            }
+            contract.events[index].families.push(family);
+        }
+        for event in &mut contract.events {
+            let templates: Vec<&str> = event.families.iter().map(|family| &*contract.families[*family].0).collect();
+            event.expected = templates.join(" or ").into();
+        }
+        contract
+    }
+
+    /// The names of its events.
+    pub fn events(&self) -> impl Iterator<Item = &Arc<str>> {
+        self.events.iter().map(|event| &event.name)
+    }
+
+    /// Looks at an event on a channel: `None` if it belongs there, or if the contract does not name it.
+    #[must_use]
+    pub fn stray(&self, event: &str, channel: &str) -> Option<Stray<'_>> {
+        let index = *self.by_name.get(event)?;
+        let Agreed { name, families, expected } = &self.events[index];
+        if families.iter().any(|family| self.families[*family].1.matches(channel)) {
+            return None;
+        }
+        let family = self.families.iter().find(|(_, template)| template.matches(channel)).map_or(&self.other, |(text, _)| text);
+        Some(Stray { index, event: name, family, expected })
+    }
+
+    /// Whether such a [`Stray`] may be told of under this contract.
+    #[must_use]
+    pub fn knows(&self, event: &str, family: &str, expected: &str) -> bool {
+        let agreed = self.by_name.get(event).is_some_and(|index| *self.events[*index].expected == *expected);
+        agreed && (family == OTHER || self.families.iter().any(|(text, _)| **text == *family))
+    }
+
+    fn family(&mut self, entry: &Belonging) -> usize {
+        let known = self.families.iter().position(|(text, _)| **text == *entry.spec.channel);
+        known.unwrap_or_else(|| {
+            self.families.push((entry.spec.channel.as_str().into(), entry.channel.clone()));
+            self.families.len() - 1
+        })
+    }
+}
+
+/// Whether `event` can be the name of an event that a library sends; if not, what is wrong with it.
+pub(super) fn check_event_name(event: &str) -> Result<(), String> {
+    match event.chars().count() {
+        0 => Err("an event's name is empty: write it as the backend sends it, e.g. \"staff-assigned\"".into()),
+        1..=MAX_EVENT_NAME => Ok(()),
+        length => Err(format!("an event's name has {length} characters: Pusher's libraries send at most {MAX_EVENT_NAME}; shorten it")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ROOM: &str = "{hotel}-room-{room}-chat";
+    const CONVERSATION: &str = "{hotel}-conversation-{id}-chat";
+
+    fn entry(name: &str, channel: &str, apps: &[&str]) -> Result<Belonging, Vec<RuleError>> {
+        Belonging::new(EventSpec { name: name.into(), channel: channel.into(), apps: apps.iter().map(|id| (*id).to_owned()).collect() })
+    }
+
+    fn contract(app: &str) -> Contract {
+        let entries =
+            [("staff-assigned", ROOM, &[][..]), ("new-message", CONVERSATION, &[]), ("new-message", ROOM, &["1"]), ("x", "cache-{a}", &["2"])];
+        Contract::new(&entries.map(|(name, channel, apps)| entry(name, channel, apps).unwrap()), app)
+    }
+
+    /// The family and the expectation.
+    fn stray(contract: &Contract, event: &str, channel: &str) -> Option<(String, String)> {
+        let stray = contract.stray(event, channel)?;
+        assert!(contract.knows(stray.event, stray.family, stray.expected));
+        assert_eq!(contract.events().nth(stray.index), Some(stray.event));
+        Some((stray.family.to_string(), stray.expected.to_string()))
+    }
+
+    #[test]
+    fn events_belong_on_one_family_or_several() {
+        let contract = contract("1");
+        for (event, channel) in
+            [("staff-assigned", "inn-room-1-chat"), ("new-message", "inn-room-1-chat"), ("new-message", "inn-conversation-7-chat")]
+        {
+            assert_eq!(stray(&contract, event, channel), None, "{event} on {channel}");
+        }
+        assert_eq!(stray(&contract, "unnamed", "anywhere"), None);
+        let expected = |family: &str, expected: &str| Some((family.to_owned(), expected.to_owned()));
+        assert_eq!(stray(&contract, "staff-assigned", "inn-conversation-7-chat"), expected(CONVERSATION, ROOM));
+        assert_eq!(stray(&contract, "staff-assigned", "inn"), expected("other", ROOM));
+        assert_eq!(stray(&contract, "new-message", "lobby"), expected("other", &format!("{CONVERSATION} or {ROOM}")));
+    }
+
+    #[test]
+    fn an_entry_may_be_for_one_app() {
+        let (one, two) = (contract("1"), contract("2"));
+        assert!(one.stray("x", "y").is_none() && two.stray("x", "y").is_some() && two.stray("x", "cache-1").is_none());
+        assert!(two.stray("new-message", "inn-room-1-chat").is_some());
+        assert!(
+            !two.knows("new-message", "other", "elsewhere") && !two.knows("new-message", "gone", CONVERSATION) && !two.knows("gone", "other", ROOM)
+        );
+    }
+
+    #[test]
+    fn nonsense_is_refused_with_its_key() {
+        let keys = |name: &str, channel: &str| entry(name, channel, &[]).unwrap_err().iter().map(|error| error.key).collect::<Vec<_>>();
+        assert_eq!(keys("", "{a"), ["name", "channel"]);
+        assert_eq!(keys(&"x".repeat(201), ROOM), ["name"]);
+    }
+}

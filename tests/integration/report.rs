@@ -1,0 +1,258 @@
+//! What the operator is told of suppression: what it saves, whom it leaves without the news, and which events are where they do not belong.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tokio::time::Instant;
+
+use crate::harness::bodies::{announcement, batch, item, message, staff};
+use crate::harness::usher::Signal;
+use crate::harness::websocket::{End, Far, Frame, handshake};
+use crate::harness::{Fake, Request, Setup, Usher, eventually};
+
+const CHANNEL: &str = "h-room-1-chat";
+const EVENTS: &str = "
+[[events]]
+name = \"staff-assigned\"
+channel = \"{hotelSlug}-room-{roomNumber}-chat\"
+[[events]]
+name = \"new-staff-message\"
+channel = \"{hotelSlug}-room-{roomNumber}-chat\"
+[[events]]
+name = \"new-message\"
+channel = \"{hotelSlug}-conversation-{id}-chat\"
+[[events]]
+name = \"new-message\"
+channel = \"{hotelSlug}-room-{roomNumber}-chat\"
+";
+
+fn rule(usher: &Usher) -> Value {
+    usher.admin().report()["rules"][0].clone()
+}
+
+/// The fields of the first rule that are called so.
+fn told<const N: usize>(usher: &Usher, names: [&str; N]) -> [Value; N] {
+    let rule = rule(usher);
+    names.map(|name| rule[name].clone())
+}
+
+/// The memory keeps moments to a tenth of a second: waits until the next one has begun.
+fn let_a_tenth_pass() {
+    let began = Instant::now();
+    eventually("a tenth of a second passes", || (began.elapsed() > Duration::from_millis(110)).then_some(()));
+}
+
+fn subscriptions(usher: &Usher) -> f64 {
+    usher.admin().metric("usher_relay_subscriptions", &[])
+}
+
+/// A relayed guest, and the server's end of the connection.
+fn relayed(usher: &Usher, far: &Far) -> (End, End) {
+    let mut client = usher.client();
+    client.send(&handshake().bytes());
+    let upstream = far.next().accept();
+    (End::switched(client), upstream)
+}
+
+/// Has a relayed guest enter a channel, as both sides write it.
+fn enter((client, upstream): &mut (End, End), channel: &str) {
+    let asked = Frame::text(&format!(r#"{{"event":"pusher:subscribe","data":{{"auth":"","channel":"{channel}"}}}}"#));
+    client.send(&asked);
+    assert_eq!(upstream.read(), asked, "untouched");
+    let confirmed = Frame::text(&format!(r#"{{"event":"pusher_internal:subscription_succeeded","data":"{{}}","channel":"{channel}"}}"#));
+    upstream.send(&confirmed);
+    assert_eq!(client.read(), confirmed, "untouched");
+}
+
+#[test]
+fn a_rule_tells_what_it_dropped_or_would_have() {
+    let fake = Fake::start();
+    let usher = Usher::start(&fake, |setup| setup.rule = "mode = \"observe\"\n".to_owned());
+    let report = usher.admin().report();
+    assert!(report["since"].as_str().is_some_and(|since| since.ends_with('Z')), "{report}");
+    assert_eq!(report["misplaced"], json!([]));
+    let nothing = json!({
+        "app": "3", "rule": "staff-assigned", "mode": "observe", "suppressed": 0, "would_suppress": 0, "messages_saved": 0,
+        "audience_known": false, "first": null, "last": null, "late_joiners": 0, "top_channels": [],
+    });
+    assert_eq!(report["rules"], json!([nothing]));
+
+    let mut client = usher.client();
+    for (channel, times) in [(CHANNEL, 4), ("h-room-2-chat", 2), ("h-room-3-chat", 1)] {
+        for _ in 0..times {
+            client.announce(channel, "Anna").assert_forwarded();
+        }
+    }
+    assert_eq!(
+        client.batch(&batch(&[item("staff-assigned", "h-room-4-chat", &staff("A")), item("staff-assigned", "h-room-4-chat", &staff("A"))])).status,
+        200
+    );
+    // As it would be if the rule enforced: never dropped, so nothing saved.
+    assert_eq!(client.trigger(&announcement(CHANNEL, "Anna").replacen('{', "{\"info\":\"user_count\",", 1)).status, 200);
+    assert_eq!(told(&usher, ["suppressed", "would_suppress", "messages_saved", "audience_known"]), [json!(0), json!(5), json!(5), json!(false)]);
+    let top = json!([
+        { "channel": CHANNEL, "suppressed": 3 }, { "channel": "h-room-2-chat", "suppressed": 1 }, { "channel": "h-room-4-chat", "suppressed": 1 },
+    ]);
+    assert_eq!(told(&usher, ["top_channels", "late_joiners"]), [top, json!(0)]);
+    let [first, last] = told(&usher, ["first", "last"]);
+    assert!(first.is_string() && first.as_str() <= last.as_str(), "{first} {last}");
+    assert_eq!(usher.admin().metric("usher_messages_saved_total", &[]), 0.0, "nothing is dropped");
+
+    usher.rewrite_config(&Setup::before(&fake).toml());
+    usher.signal(Signal::Hup);
+    usher.wait_log(|event| crate::harness::usher::message(event) == "the configuration was reloaded");
+    client.announce(CHANNEL, "Anna").assert_suppressed();
+    assert_eq!(told(&usher, ["mode", "suppressed", "would_suppress", "messages_saved"]), [json!("enforce"), json!(1), json!(5), json!(6)]);
+    assert_eq!(usher.admin().metric("usher_messages_saved_total", &["app=\"3\"", "rule=\"staff-assigned\""]), 1.0);
+}
+
+#[test]
+fn the_audience_of_relayed_guests_is_counted_and_late_joiners_are_told() {
+    for mode in ["enforce", "observe"] {
+        let (fake, far) = (Fake::start(), Far::start());
+        let usher = Usher::start(&fake, |setup| {
+            setup.upstream += &far.key();
+            setup.rule = format!("mode = \"{mode}\"\n");
+        });
+        let mut client = usher.client();
+        let mut early = relayed(&usher, &far);
+        enter(&mut early, CHANNEL);
+        enter(&mut early, "h-room-2-chat");
+        eventually("both subscriptions are seen", || (subscriptions(&usher) == 2.0).then_some(()));
+        client.announce(CHANNEL, "Anna").assert_forwarded();
+        client.announce(CHANNEL, "Anna");
+        assert_eq!(told(&usher, ["messages_saved", "audience_known", "late_joiners"]), [json!(2), json!(true), json!(0)], "{mode}");
+
+        let_a_tenth_pass();
+        let mut late = relayed(&usher, &far);
+        enter(&mut late, CHANNEL);
+        eventually("the third is seen", || (subscriptions(&usher) == 3.0).then_some(()));
+        client.announce(CHANNEL, "Anna");
+        client.announce(CHANNEL, "Anna");
+        assert_eq!(told(&usher, ["messages_saved", "late_joiners"]), [json!(8), json!(2)], "{mode}");
+
+        // A handoff tells everybody.
+        let_a_tenth_pass();
+        client.announce(CHANNEL, "Ben").assert_forwarded();
+        client.announce(CHANNEL, "Ben");
+        assert_eq!(told(&usher, ["messages_saved", "late_joiners"]), [json!(11), json!(2)], "{mode}");
+
+        early.0.send(&Frame::text(r#"{"event":"pusher:unsubscribe","data":{"channel":"h-room-1-chat"}}"#));
+        early.1.read();
+        eventually("one is gone", || (subscriptions(&usher) == 2.0).then_some(()));
+        late.0.hang_up();
+        eventually("and the other with its connection", || (subscriptions(&usher) == 1.0).then_some(()));
+        client.announce(CHANNEL, "Ben");
+        assert_eq!(told(&usher, ["messages_saved", "late_joiners"]), [json!(12), json!(2)], "{mode}");
+    }
+}
+
+#[test]
+fn connections_of_other_apps_count_for_nobody() {
+    let (fake, far) = (Fake::start(), Far::start());
+    let usher = Usher::start(&fake, |setup| setup.upstream += &far.key());
+    let mut client = usher.client();
+    client.send(&handshake().line("GET /app/of-nobody?protocol=7 HTTP/1.1").bytes());
+    let upstream = far.next().accept();
+    let mut guest = (End::switched(client), upstream);
+    enter(&mut guest, CHANNEL);
+    let mut client = usher.client();
+    client.announce(CHANNEL, "Anna").assert_forwarded();
+    client.announce(CHANNEL, "Anna").assert_suppressed();
+    assert_eq!(told(&usher, ["messages_saved", "audience_known"]), [json!(1), json!(false)]);
+}
+
+#[test]
+fn the_embedded_broker_knows_its_audience() {
+    let usher = Usher::start_with(&Setup::before_url("local").toml());
+    let mut client = usher.client();
+    client.announce(CHANNEL, "Anna").assert_forwarded();
+    client.announce(CHANNEL, "Anna").assert_suppressed();
+    assert_eq!(told(&usher, ["messages_saved", "audience_known", "late_joiners"]), [json!(1), json!(true), json!(0)]);
+    let_a_tenth_pass();
+    let mut guest = usher.client();
+    guest.send(&handshake().bytes());
+    let mut guest = End::switched(guest);
+    guest.read();
+    guest.send(&Frame::text(r#"{"event":"pusher:subscribe","data":{"channel":"h-room-1-chat"}}"#));
+    guest.read();
+    client.announce(CHANNEL, "Anna").assert_suppressed();
+    assert_eq!(told(&usher, ["messages_saved", "late_joiners"]), [json!(3), json!(1)]);
+}
+
+#[test]
+fn misplaced_events_are_counted_and_forwarded() {
+    let fake = Fake::start();
+    let usher = Usher::start(&fake, |setup| setup.more = EVENTS.to_owned());
+    let mut client = usher.client();
+    assert_eq!(usher.admin().metric("usher_misplaced_events_total", &["event=\"new-message\""]), 0.0);
+    let counted = usher.admin().series().keys().filter(|series| series.starts_with("usher_misplaced_events_total{")).count();
+    assert_eq!(counted, 3, "each at 0 from the start");
+    let new_message = |channel: &str| message(channel, "x").replace("new-staff-message", "new-message");
+    for (body, times) in [
+        (announcement("h-conversation-7-chat", "Anna"), 2),
+        (message("lobby", "hello"), 1),
+        (new_message("h-conversation-7-chat"), 1),
+        (new_message(CHANNEL), 1),
+        (new_message("h-lobby"), 1),
+        (announcement(CHANNEL, "Anna"), 2),
+        (message("lobby", "x").replace("new-staff-message", "unheard-of"), 1),
+    ] {
+        for _ in 0..times {
+            assert_eq!(client.call(&Request::events(&body)).status, 200);
+        }
+    }
+    assert_eq!(fake.count(), 8, "all but the one redundant announcement");
+    let misplaced = usher.admin().report()["misplaced"].clone();
+    let told: Vec<_> = misplaced.as_array().unwrap().iter().map(|kind| json!([kind["event"], kind["channel_family"], kind["count"]])).collect();
+    let (room, conversation) = ("{hotelSlug}-room-{roomNumber}-chat", "{hotelSlug}-conversation-{id}-chat");
+    assert_eq!(told, [json!(["new-message", "other", 1]), json!(["new-staff-message", "other", 1]), json!(["staff-assigned", conversation, 2])]);
+    assert_eq!((&misplaced[0]["app"], &misplaced[0]["expected"]), (&json!("3"), &json!(format!("{conversation} or {room}"))));
+    assert!(misplaced[2]["last"].as_str().is_some_and(|last| last.ends_with('Z')), "{misplaced}");
+    assert_eq!(usher.admin().metric("usher_misplaced_events_total", &["app=\"3\"", "event=\"staff-assigned\""]), 2.0);
+}
+
+#[test]
+fn a_reload_changes_the_contract() {
+    let fake = Fake::start();
+    let mut setup = Setup::before(&fake);
+    setup.more = EVENTS.to_owned();
+    let usher = Usher::start_with(&setup.toml());
+    let mut client = usher.client();
+    client.announce("lobby", "Anna");
+    assert_eq!(client.trigger(&message("lobby", "x")).status, 200);
+    assert_eq!(usher.admin().report()["misplaced"].as_array().unwrap().len(), 2);
+    setup.more = "[[events]]\nname = \"staff-assigned\"\nchannel = \"lobby\"\n\n[[events]]\nname = \"new-staff-message\"\nchannel = \"{hotelSlug}-room-{roomNumber}-chat\"\n".to_owned();
+    usher.rewrite_config(&setup.toml());
+    usher.signal(Signal::Hup);
+    usher.wait_log(|event| crate::harness::usher::message(event) == "the configuration was reloaded");
+    client.announce("lobby", "Anna");
+    assert_eq!(client.trigger(&message("lobby", "x")).status, 200);
+    let misplaced = usher.admin().report()["misplaced"].clone();
+    let told: Vec<_> = misplaced.as_array().unwrap().iter().map(|kind| json!([kind["event"], kind["channel_family"], kind["count"]])).collect();
+    // What the new contract does not know is forgotten; the lobby is a family of its own now.
+    assert_eq!(told, [json!(["new-staff-message", "lobby", 1]), json!(["new-staff-message", "other", 1])]);
+}
+
+#[test]
+fn the_report_is_the_operators() {
+    let fake = Fake::start();
+    let usher = Usher::start(&fake, |_| {});
+    assert_eq!(usher.admin().call("POST", "/report").status, 405);
+    let rebound = Request::new("GET", "/report", b"").host("evil.example");
+    assert_eq!(usher.admin().send(&rebound).status, 421);
+}
+
+#[test]
+fn observing_is_recommended_before_a_server_that_guests_depend_on() {
+    let fake = Fake::start();
+    let recommended = |event: &Value| crate::harness::usher::message(event).contains("mode = \"observe\"");
+    let usher = Usher::start(&fake, |_| {});
+    let said = usher.wait_log(recommended);
+    assert_eq!(said["level"], "INFO", "{said}");
+    let observing = Usher::start(&fake, |setup| setup.rule = "mode = \"observe\"\n".to_owned());
+    let local = Usher::start_with(&Setup::before_url("local").toml());
+    for quiet in [observing, local] {
+        assert!(!quiet.logs().contains("first deployment"), "{}", quiet.logs());
+    }
+}
