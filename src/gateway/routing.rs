@@ -96,8 +96,7 @@ impl Routing {
 }
 
 fn is_for(rule: &Rule, app: &App) -> bool {
-    let spec = rule.spec();
-    spec.mode != Mode::Off && (spec.apps.is_empty() || spec.apps.iter().any(|id| id == app.id()))
+    rule.spec().mode != Mode::Off && rule.is_for(app.id())
 }
 
 /// A fingerprint of everything that makes two rules remember the same thing. `mode` and `remember_for` may change without forgetting.

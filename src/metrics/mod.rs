@@ -5,6 +5,7 @@ mod label;
 mod process;
 mod realtime;
 mod sample;
+mod summary;
 #[cfg(test)]
 mod tests;
 mod traffic;
@@ -18,7 +19,8 @@ use prometheus::core::Collector;
 use prometheus::{Gauge, IntGauge, IntGaugeVec, Registry, TextEncoder, opts};
 
 pub use realtime::{Direction, RealtimeMetrics, SocketEnd};
-pub use sample::{Keys, Sample};
+pub use sample::{Keys, RuleState, Sample};
+pub use summary::{Counted, Summary};
 pub use traffic::{CodeClass, OpenGuard, RequestKind};
 pub use trigger::{AppMetrics, Decision, RuleMetrics, TriggerOutcome};
 pub use websocket::{WebSocketDirection, WebSocketEnd};

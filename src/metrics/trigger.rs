@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
+use prometheus::proto::MetricFamily;
 use prometheus::{Histogram, HistogramVec, IntCounter, IntCounterVec, Registry, histogram_opts, opts};
 
 use super::label::{CounterByConstant, CounterPer, label_enum};
 use super::register;
+use super::summary::read;
 
 label_enum! {
     /// How an event on one channel was decided: the `decision` label of `usher_triggers_total`, and the verdict of the decision log.
@@ -82,6 +84,11 @@ impl Families {
     /// The series of `rule` of `app`; the same ones whenever it is asked.
     pub(super) fn rule(&self, app: &str, rule: &str) -> RuleMetrics {
         RuleMetrics { decisions: CounterPer::new(|decision| self.triggers.with_label_values(&[app, rule, decision])) }
+    }
+
+    /// The family of what was decided.
+    pub(super) fn decisions(&self) -> Vec<MetricFamily> {
+        read(&self.triggers)
     }
 
     /// The series of `app`; the same ones whenever it is asked.

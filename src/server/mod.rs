@@ -1,6 +1,7 @@
 //! Listeners, wiring, signals, drain: the only room that knows all others.
 
 mod accept;
+mod rulebook;
 mod signals;
 mod socket;
 mod worker;
@@ -16,6 +17,7 @@ use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 
+use self::rulebook::Rulebook;
 use self::worker::{Parts, Worker};
 use crate::admin::{self, Admin};
 use crate::assignment::Assignments;
@@ -70,6 +72,8 @@ struct Server {
     logging: Option<Logging>,
     shared: Arc<Shared>,
     assignments: Arc<Assignments>,
+    /// What may change while serving: by a reload, or by the operator.
+    rulebook: Arc<Rulebook>,
     /// If it is upstream.
     broker: Option<Arc<Broker>>,
     certificate: Option<Arc<Certificate>>,
@@ -188,6 +192,7 @@ impl Server {
             in_flight: AtomicUsize::new(0),
         });
         Ok(Self {
+            rulebook: Rulebook::new(config.clone(), Arc::clone(&shared), Arc::clone(&assignments)),
             config,
             sources,
             logging,
@@ -222,6 +227,7 @@ impl Server {
             metrics: Arc::clone(&self.shared.metrics),
             decisions: Arc::clone(&self.shared.decisions),
             assignments: Arc::clone(&self.assignments),
+            switchboard: Arc::clone(&self.rulebook) as _,
             drain: self.shared.drain.clone(),
             tasks: self.shared.tasks.clone(),
             clock: self.shared.clock,
@@ -281,9 +287,10 @@ impl Server {
             tracing::warn!("{warning}");
         }
         self.broker.iter().for_each(|broker| broker.configure(&config.apps));
-        self.shared.routing.store(Arc::new(routing(&config, &self.assignments, &self.shared.metrics)));
+        let (apps, rules) = (config.apps.len(), config.rules.len());
+        let switches_ended = self.rulebook.replace(config);
         self.shared.metrics.reload(true, unix_seconds());
-        tracing::info!(apps = config.apps.len(), rules = config.rules.len(), "the configuration was reloaded");
+        tracing::info!(apps, rules, switches_ended, "the configuration was reloaded");
     }
 
     /// Waits for what is under way, then ends the workers with whatever still runs.

@@ -27,7 +27,7 @@ const HOUSE: &[Room] = &[
     Room { name: "broker", may_use: &["clock", "pusher", "metrics", "shutdown"], must_not: &[] },
     Room { name: "upstream", may_use: &["clock", "pusher", "broker", "metrics", "shutdown", "tls"], must_not: &[] },
     Room { name: "gateway", may_use: &["clock", "pusher", "rules", "assignment", "upstream", "decisions", "metrics", "shutdown"], must_not: &[] },
-    Room { name: "admin", may_use: &["clock", "assignment", "decisions", "metrics", "shutdown", "broker"], must_not: &[] },
+    Room { name: "admin", may_use: &["clock", "rules", "assignment", "decisions", "metrics", "shutdown", "broker"], must_not: &[] },
     Room { name: "config", may_use: &["pusher", "rules", "assignment", "broker", "gateway", "upstream", "tls"], must_not: &["tokio", "hyper"] },
     Room { name: "server", may_use: ALL, must_not: &[] },
     // The rest is the binary, which sees what the library makes public.
