@@ -231,7 +231,7 @@ const row = (record) => {
   time.dateTime = record.time;
   time.title = record.time;
   const what = make("span", "what");
-  if (record.identity !== null) what.append(theirs("who", words(record.identity)), " ");
+  what.append(record.identity === null ? make("span", "where", "Nobody named") : theirs("who", words(record.identity)), " ");
   what.append(make("span", "where", "on "), theirs("", record.channel === "*" ? "every channel of the app" : record.channel));
   const rule = make("span", "rule", theirs("", record.rule || "no rule"), ` · app ${record.app}`);
   return make("li", `is-${kind}`, time, make("span", `badge ${colour}`, badge), what, rule, make("span", "why", record.reason));

@@ -38,8 +38,8 @@ const orders = {
   click: async (role, name) => void (await tab.getByRole(role, { name, exact: true }).click()),
   "click-in": async (selector, name) => void (await tab.locator(selector).getByRole("button", { name, exact: true }).click()),
   choose: async (role, name) => void (await tab.getByRole(role, { name, exact: true }).check()),
-  fill: async (label, text) => void (await tab.getByLabel(label, { exact: true }).fill(text)),
-  select: async (label, option) => void (await tab.getByLabel(label, { exact: true }).selectOption(option)),
+  fill: async (label, text) => void (await tab.getByLabel(label, { exact: true }).and(tab.locator("input")).first().fill(text)),
+  select: async (label, option) => void (await tab.getByRole("combobox", { name: label, exact: true }).selectOption(option)),
   press: async (key) => void (await tab.keyboard.press(key)),
   type: async (text) => void (await tab.keyboard.type(text)),
   // The name of what has the focus, and whether one can see that it has.
@@ -52,7 +52,7 @@ const orders = {
   widths: () => tab.evaluate(() => [document.documentElement.scrollWidth, innerWidth]),
   // Elements that can be operated and have no name for a screen reader.
   nameless: () => tab.evaluate(() => [...document.querySelectorAll("button, input, select, [tabindex='0']")]
-    .filter((element) => !(element.getAttribute("aria-label") ?? element.labels?.[0]?.textContent ?? element.textContent).trim())
+    .filter((element) => element.checkVisibility() && !(element.getAttribute("aria-label") ?? element.labels?.[0]?.textContent ?? element.textContent).trim())
     .map((element) => element.outerHTML)),
   screenshot: async (path) => void (await tab.screenshot({ path, fullPage: true })),
 };
