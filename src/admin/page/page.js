@@ -570,7 +570,8 @@ const table = (title, heads, rows) => {
 const reportParts = ({ since, rules, misplaced }) => {
   const several = new Set(rules.map(({ app }) => app)).size > 1;
   const name = ({ app, rule }) => (several ? `${rule} (app ${app})` : rule);
-  const span = ({ first, last: end }) => (first ? `${clock(first)} to ${clock(end)}` : "–");
+  const day = (time) => new Date(time).toLocaleString("en-GB", { dateStyle: "short", timeStyle: "short" });
+  const span = ({ first, last: end }) => (first ? `${day(first)} to ${day(end)}` : "–");
   const top = ({ top_channels: channels }) => {
     const lines = channels.slice(0, 3).map(({ channel, suppressed }) => make("div", "", theirs("", channel), make("span", "faint", ` ${count(suppressed)}`)));
     return lines.length ? make("div", "", ...lines) : "–";
