@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use super::*;
-use crate::shutdown::Tasks;
 
 fn record(app: &str, channel: &str) -> Record {
     Record {
@@ -100,19 +99,10 @@ fn a_slow_reader_is_told_what_it_missed() {
 
 #[tokio::test]
 async fn a_push_wakes_every_follower() {
-    let (decisions, tasks) = (Arc::new(Decisions::new(2)), Tasks::default());
-    let followers: Vec<_> = (0..3)
-        .map(|_| {
-            let decisions = Arc::clone(&decisions);
-            tasks.spawn(async move { decisions.pushed(0).await })
-        })
-        .collect();
-    // Each follower runs up to where it waits.
-    tokio::task::yield_now().await;
-    decisions.push(record("1", "a"));
-    for follower in followers {
-        tokio::time::timeout(Duration::from_secs(20), follower).await.unwrap().unwrap();
-    }
+    let decisions = Decisions::new(2);
+    // Polled in this order: both wait when the push comes.
+    let all = async { tokio::join!(decisions.pushed(0), decisions.pushed(0), async { decisions.push(record("1", "a")) }) };
+    tokio::time::timeout(Duration::from_secs(20), all).await.unwrap();
     decisions.pushed(0).await;
     let waits = tokio::time::timeout(Duration::ZERO, decisions.pushed(1)).await;
     assert!(waits.is_err(), "nothing has come since");
