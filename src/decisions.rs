@@ -1,8 +1,13 @@
 //! The last decisions, for the operator: which announcement was forwarded or dropped, and why.
 
+#[cfg(test)]
+mod tests;
+
 use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::Notify;
 
 use crate::clock::Moment;
 use crate::metrics::Decision;
@@ -61,30 +66,69 @@ pub struct Filter<'a> {
 }
 
 impl Filter<'_> {
-    fn admits(&self, record: &Record) -> bool {
+    /// Whether `record` is wanted.
+    #[must_use]
+    pub fn admits(&self, record: &Record) -> bool {
         self.app.is_none_or(|app| *record.app == *app) && record.channel.starts_with(self.channel_prefix)
     }
 }
 
-/// A bounded log of the last decisions.
+/// What was decided since a reader looked last.
+#[derive(Debug, Default)]
+pub struct News {
+    /// How many decisions gave way before the reader came for them.
+    pub missed: u64,
+    /// The number of the first of `records`: decisions are numbered from 0 on, in their order.
+    pub first: u64,
+    /// Decisions, oldest first.
+    pub records: Vec<Arc<Record>>,
+}
+
+/// A bounded log of the last decisions. Whoever follows it reads from the log itself, at his own pace: a slow reader costs no memory, and is told how
+/// many decisions have passed him by.
 #[derive(Debug)]
 pub struct Decisions {
     capacity: usize,
     /// A std lock, held for one push and one pop, or to take another handle to each record; records are read, made and dropped outside of it.
-    records: Mutex<VecDeque<Arc<Record>>>,
+    log: Mutex<Log>,
+    /// Wakes those who follow.
+    woken: Notify,
+}
+
+#[derive(Debug)]
+struct Log {
+    records: VecDeque<Arc<Record>>,
+    /// Decisions so far: the number of the next one.
+    pushed: u64,
+    /// Whether somebody waits for the next one; without a reader a push wakes nobody.
+    followed: bool,
+}
+
+impl Log {
+    /// The number of the oldest record.
+    fn oldest(&self) -> u64 {
+        self.pushed - self.records.len() as u64
+    }
 }
 
 impl Decisions {
     /// A log of the last `capacity` decisions; 0 keeps none.
     #[must_use]
     pub fn new(capacity: usize) -> Self {
-        Self { capacity, records: Mutex::new(VecDeque::with_capacity(capacity.min(PREALLOCATED))) }
+        let log = Log { records: VecDeque::with_capacity(capacity.min(PREALLOCATED)), pushed: 0, followed: false };
+        Self { capacity, log: Mutex::new(log), woken: Notify::new() }
     }
 
     /// Whether decisions are kept at all: if not, a caller need not make records.
     #[must_use]
     pub const fn are_kept(&self) -> bool {
         self.capacity > 0
+    }
+
+    /// How many decisions are kept.
+    #[must_use]
+    pub const fn capacity(&self) -> usize {
+        self.capacity
     }
 
     /// Appends a decision; the oldest gives way. Texts longer than [`MAX_TEXT`] are cut at a character's end.
@@ -94,95 +138,67 @@ impl Decisions {
         }
         record.cut();
         let record = Arc::new(record);
-        let mut records = self.lock();
-        let oldest = if records.len() >= self.capacity { records.pop_front() } else { None };
-        records.push_back(record);
-        drop(records);
+        let mut log = self.lock();
+        let oldest = if log.records.len() >= self.capacity { log.records.pop_front() } else { None };
+        log.records.push_back(record);
+        log.pushed += 1;
+        let followed = std::mem::take(&mut log.followed);
+        drop(log);
         drop(oldest);
+        if followed {
+            self.woken.notify_waiters();
+        }
     }
 
     /// The newest `limit` decisions that `filter` admits, newest first.
     #[must_use]
     pub fn latest(&self, limit: usize, filter: Filter<'_>) -> Vec<Arc<Record>> {
-        let records: Vec<_> = self.lock().iter().map(Arc::clone).collect();
+        let records: Vec<_> = self.lock().records.iter().map(Arc::clone).collect();
         records.into_iter().rev().filter(|record| filter.admits(record)).take(limit).collect()
     }
 
+    /// The number of the next decision.
+    #[must_use]
+    pub fn next(&self) -> u64 {
+        self.lock().pushed
+    }
+
+    /// Up to `limit` decisions from number `next` on, or from the oldest that is left.
+    #[must_use]
+    pub fn since(&self, next: u64, limit: usize) -> News {
+        let log = self.lock();
+        let first = next.max(log.oldest());
+        let skip = usize::try_from(first - log.oldest()).unwrap_or(usize::MAX);
+        News { missed: first - next, first, records: log.records.iter().skip(skip).take(limit).map(Arc::clone).collect() }
+    }
+
+    /// Waits until there is a decision with the number `next` or a later one.
+    ///
+    /// # Cancel safety
+    /// Dropping the future loses nothing.
+    pub async fn pushed(&self, next: u64) {
+        loop {
+            let woken = self.woken.notified();
+            tokio::pin!(woken);
+            // Before the look at the log: a decision between the look and the wait would wake nobody.
+            woken.as_mut().enable();
+            if self.follow(next) {
+                return;
+            }
+            woken.await;
+        }
+    }
+
+    /// Whether the decision with the number `next` is there; if not, the next push wakes those who wait.
+    fn follow(&self, next: u64) -> bool {
+        let mut log = self.lock();
+        let there = log.pushed > next;
+        log.followed |= !there;
+        there
+    }
+
     /// A thread that panicked while it held the lock left a whole log behind: nothing in there can panic half-way.
-    fn lock(&self) -> MutexGuard<'_, VecDeque<Arc<Record>>> {
-        self.records.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn record(app: &str, channel: &str) -> Record {
-        Record {
-            at: Moment::from_millis(1),
-            app: app.into(),
-            rule: "staff-assigned".into(),
-            channel: channel.into(),
-            identity: Some("\"Anna\"".into()),
-            decision: Decision::Suppressed,
-            reason: "known".into(),
-        }
-    }
-
-    fn channels(decisions: &Decisions, limit: usize, filter: Filter<'_>) -> Vec<String> {
-        decisions.latest(limit, filter).iter().map(|record| record.channel.to_string()).collect()
-    }
-
-    #[test]
-    fn the_newest_come_first_and_the_oldest_give_way() {
-        let decisions = Decisions::new(3);
-        for channel in ["a", "b", "c", "d"] {
-            decisions.push(record("1", channel));
-        }
-        assert_eq!(channels(&decisions, 10, Filter::default()), ["d", "c", "b"]);
-        assert_eq!(channels(&decisions, 2, Filter::default()), ["d", "c"]);
-        assert_eq!(channels(&decisions, 0, Filter::default()), [""; 0]);
-    }
-
-    #[test]
-    fn no_capacity_keeps_nothing() {
-        let decisions = Decisions::new(0);
-        decisions.push(record("1", "a"));
-        assert!(!decisions.are_kept());
-        assert!(decisions.latest(10, Filter::default()).is_empty());
-    }
-
-    #[test]
-    fn a_filter_applies_before_the_limit() {
-        let decisions = Decisions::new(10);
-        for (app, channel) in [("1", "inn-room-1-chat"), ("2", "inn-room-2-chat"), ("1", "ritz-room-1-chat"), ("1", "inn-room-3-chat"), ("2", "x")] {
-            decisions.push(record(app, channel));
-        }
-        let filter = Filter { app: Some("1"), channel_prefix: "inn-" };
-        assert_eq!(channels(&decisions, 2, filter), ["inn-room-3-chat", "inn-room-1-chat"]);
-        assert_eq!(channels(&decisions, 1, Filter { app: None, channel_prefix: "inn-" }), ["inn-room-3-chat"]);
-        assert_eq!(channels(&decisions, 9, Filter { app: Some("11"), channel_prefix: "" }), [""; 0]);
-    }
-
-    #[test]
-    fn long_texts_are_cut_at_a_characters_end() {
-        let decisions = Decisions::new(1);
-        let long = format!("{}é{}", "x".repeat(MAX_TEXT - 1), "y".repeat(1 << 20));
-        let mut long_record = record("1", &long);
-        long_record.identity = Some(long.as_str().into());
-        long_record.reason = long.into();
-        decisions.push(long_record);
-        let kept = &decisions.latest(1, Filter::default())[0];
-        let expected = "x".repeat(MAX_TEXT - 1);
-        assert_eq!((&*kept.channel, kept.identity.as_deref(), &*kept.reason), (&*expected, Some(&*expected), &*expected));
-    }
-
-    #[test]
-    fn exactly_the_longest_text_is_kept_whole() {
-        let decisions = Decisions::new(1);
-        let longest = "x".repeat(MAX_TEXT);
-        decisions.push(record("1", &longest));
-        assert_eq!(channels(&decisions, 1, Filter::default()), [longest]);
+    fn lock(&self) -> MutexGuard<'_, Log> {
+        self.log.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -42,7 +42,7 @@ impl Asked {
 
 /// A decision as it is shown.
 #[derive(Serialize)]
-struct Shown<'a> {
+pub(super) struct Shown<'a> {
     time: String,
     app: &'a str,
     rule: &'a str,
@@ -53,7 +53,8 @@ struct Shown<'a> {
 }
 
 impl<'a> Shown<'a> {
-    fn new(record: &'a Record, clock: &Clock) -> Self {
+    /// Shows `record`, whose moment is one of `clock`.
+    pub(super) fn new(record: &'a Record, clock: &Clock) -> Self {
         Self {
             time: rfc3339(clock.unix_time(record.at)),
             app: &record.app,

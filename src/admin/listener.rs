@@ -42,7 +42,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 pub async fn serve(listener: TcpListener, admin: Arc<Admin>, tasks: Tasks, stop: Drain) {
     // An address that cannot be told counts as one that others can reach.
     let exposed = !listener.local_addr().is_ok_and(|address| address.ip().to_canonical().is_loopback());
-    let service = Arc::new(Service::new(admin, tasks.clone(), exposed));
+    let service = Arc::new(Service::new(admin, tasks.clone(), stop.clone(), exposed));
     let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     tokio::select! {
         () = stop.begun() => {}
@@ -70,7 +70,7 @@ async fn converse(stream: TcpStream, service: Arc<Service>, place: OwnedSemaphor
     let _place = place;
     let answer = service_fn(move |request| {
         let service = Arc::clone(&service);
-        async move { Ok::<_, Infallible>(service.answer(&request).await) }
+        async move { Ok::<_, Infallible>(service.answer(request).await) }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())

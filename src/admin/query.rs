@@ -1,5 +1,7 @@
 //! The operator's query strings, read strictly: a parameter that is misspelt would otherwise list or forget something else than meant.
 
+use std::ops::RangeInclusive;
+
 use super::refusal::Refusal;
 
 /// Entries of a listing if nothing else is asked for.
@@ -48,9 +50,17 @@ impl Query {
     /// # Errors
     /// It is no number from 1 to [`MAX_LIMIT`].
     pub(super) fn limit(&self) -> Result<usize, Refusal> {
-        let Some(limit) = self.get("limit") else { return Ok(DEFAULT_LIMIT) };
-        let limit = limit.parse().ok().filter(|limit| (1..=MAX_LIMIT).contains(limit));
-        limit.ok_or_else(|| Refusal::BadQuery(format!("limit is a number from 1 to {MAX_LIMIT}.")))
+        self.number("limit", DEFAULT_LIMIT, 1..=MAX_LIMIT)
+    }
+
+    /// The number that `key` stands for, or `default`.
+    ///
+    /// # Errors
+    /// It is no number, or out of `bounds`.
+    pub(super) fn number(&self, key: &str, default: usize, bounds: RangeInclusive<usize>) -> Result<usize, Refusal> {
+        let Some(number) = self.get(key) else { return Ok(default) };
+        let number = number.parse().ok().filter(|number| bounds.contains(number));
+        number.ok_or_else(|| Refusal::BadQuery(format!("{key} is a number from {} to {}.", bounds.start(), bounds.end())))
     }
 }
 

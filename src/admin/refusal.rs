@@ -14,7 +14,7 @@ pub(super) enum Refusal {
     )]
     ForeignHost,
     /// No token is configured.
-    #[error("This call needs a token, and none is configured: set admin.token.")]
+    #[error("This call needs a token, and none is configured: set admin.token (or USHER_ADMIN__TOKEN) and restart usher.")]
     TokenNotSet,
     /// No usable `Authorization`.
     #[error("This call needs the admin token: send Authorization: Bearer <admin.token>.")]
@@ -34,6 +34,15 @@ pub(super) enum Refusal {
     /// The query cannot be used.
     #[error("{0}")]
     BadQuery(String),
+    /// The body cannot be used.
+    #[error("{0}")]
+    BadBody(&'static str),
+    /// The body is not declared as JSON. A form of another page's cannot declare that, so it is asked for even with the token.
+    #[error("The body has to be JSON: send Content-Type: application/json.")]
+    NotJson,
+    /// As many as there may be already.
+    #[error("Too many streams of decisions are open: close another one.")]
+    TooManyStreams,
     /// No rule of the configuration watches what was named.
     #[error("No configured rule fits this app and rule; check their spelling and the configuration.")]
     NotWatched,
@@ -49,13 +58,14 @@ impl Refusal {
     /// The status to answer with.
     pub(super) const fn status(&self) -> StatusCode {
         match self {
-            Self::BadHost | Self::BadQuery(_) => StatusCode::BAD_REQUEST,
+            Self::BadHost | Self::BadQuery(_) | Self::BadBody(_) => StatusCode::BAD_REQUEST,
             Self::TokenMissing | Self::TokenWrong => StatusCode::UNAUTHORIZED,
             Self::TokenNotSet => StatusCode::FORBIDDEN,
             Self::NotFound | Self::NotWatched => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed { .. } => StatusCode::METHOD_NOT_ALLOWED,
             Self::ForeignHost => StatusCode::MISDIRECTED_REQUEST,
-            Self::Draining => StatusCode::SERVICE_UNAVAILABLE,
+            Self::NotJson => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Self::Draining | Self::TooManyStreams => StatusCode::SERVICE_UNAVAILABLE,
             Self::Failed => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
@@ -71,6 +81,9 @@ impl Refusal {
             Self::NotFound => "not_found",
             Self::MethodNotAllowed { .. } => "method_not_allowed",
             Self::BadQuery(_) => "bad_query",
+            Self::BadBody(_) => "bad_body",
+            Self::NotJson => "not_json",
+            Self::TooManyStreams => "too_many_streams",
             Self::NotWatched => "not_watched",
             Self::Draining => "draining",
             Self::Failed => "internal_error",

@@ -1,15 +1,20 @@
 //! Answers of the admin listener. None carries a CORS header, none may be cached or taken for another type.
 
+use std::convert::Infallible;
+
 use bytes::Bytes;
-use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS};
+use futures_util::stream::Stream;
+use http::header::{ALLOW, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, REFERRER_POLICY, VARY, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS};
 use http::{HeaderMap, HeaderName, HeaderValue, Response};
-use http_body_util::Full;
+use http_body::Frame;
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt, Full, StreamBody};
 use serde::Serialize;
 
 use super::refusal::Refusal;
 
 /// An answer.
-pub(super) type Reply = Response<Full<Bytes>>;
+pub(super) type Reply = Response<UnsyncBoxBody<Bytes, Infallible>>;
 
 /// On listings: there was more than `limit`.
 const TRUNCATED: HeaderName = HeaderName::from_static("usher-truncated");
@@ -25,6 +30,24 @@ pub(super) fn text(body: &'static str) -> Reply {
 /// Prometheus' text format.
 pub(super) fn metrics(body: String) -> Reply {
     reply("text/plain; version=0.0.4; charset=utf-8", body)
+}
+
+/// The operator's page, which may load nothing but what `policy` (a Content-Security-Policy) allows.
+pub(super) fn page(html: &'static str, policy: &'static str) -> Reply {
+    let mut reply = reply("text/html; charset=utf-8", html);
+    reply.headers_mut().insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(policy));
+    reply.headers_mut().insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+    reply.headers_mut().insert(VARY, HeaderValue::from_static("accept"));
+    reply
+}
+
+/// Server-sent events.
+pub(super) fn events(events: impl Stream<Item = Result<Frame<Bytes>, Infallible>> + Send + 'static) -> Reply {
+    let body = StreamBody::new(events).boxed_unsync();
+    let mut reply = with_body("text/event-stream", body);
+    // nginx would keep the events back until it has a bufferful.
+    reply.headers_mut().insert(HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no"));
+    reply
 }
 
 /// JSON.
@@ -70,6 +93,9 @@ fn add_remedy(refusal: &Refusal, headers: &mut HeaderMap) {
         | Refusal::TokenNotSet
         | Refusal::NotFound
         | Refusal::BadQuery(_)
+        | Refusal::BadBody(_)
+        | Refusal::NotJson
+        | Refusal::TooManyStreams
         | Refusal::NotWatched
         | Refusal::Draining
         | Refusal::Failed => {}
@@ -77,7 +103,11 @@ fn add_remedy(refusal: &Refusal, headers: &mut HeaderMap) {
 }
 
 fn reply(content_type: &'static str, body: impl Into<Bytes>) -> Reply {
-    let mut reply = Response::new(Full::new(body.into()));
+    with_body(content_type, Full::new(body.into()).boxed_unsync())
+}
+
+fn with_body(content_type: &'static str, body: UnsyncBoxBody<Bytes, Infallible>) -> Reply {
+    let mut reply = Response::new(body);
     reply.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
     reply.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     reply.headers_mut().insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));

@@ -352,7 +352,7 @@ impl Deciding<'_> {
         for effect in &self.effects {
             self.tell(effect, dropped.contains(&(effect.event, effect.position)));
         }
-        observe::strays(self.shared, &self.app, exact, self.now);
+        observe::strays(self.shared, self.app, exact, self.now);
         let unwatched = exact.events.iter().enumerate().filter(|(index, _)| self.effects.iter().all(|effect| effect.event != *index)).count();
         if unwatched > 0 {
             self.app.metrics.no_rule(unwatched as u64);
@@ -392,7 +392,7 @@ impl Deciding<'_> {
             }
         };
         effect.watched.metrics.count(decision);
-        observe::decided(&self.app, effect.watched, effect.channel, decision, effect.known_since(), self.now);
+        observe::decided(self.app, effect.watched, effect.channel, decision, effect.known_since(), self.now);
         self.shared.decisions.push(Record {
             at: self.now,
             app: self.app.id.clone(),

@@ -142,8 +142,7 @@ impl Routing {
 }
 
 fn is_for(rule: &Rule, app: &App) -> bool {
-    let spec = rule.spec();
-    spec.mode != Mode::Off && (spec.apps.is_empty() || spec.apps.iter().any(|id| id == app.id()))
+    rule.spec().mode != Mode::Off && rule.is_for(app.id())
 }
 
 /// The tally of each rule of each app, as `pairs` has them.

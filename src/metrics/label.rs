@@ -99,6 +99,11 @@ impl CounterByConstant {
         Self(Arc::new(ByConstant { before: before.map(Into::into), vec, resolved: RwLock::default() }))
     }
 
+    /// The family of the counters.
+    pub(super) fn family(&self) -> &IntCounterVec {
+        &self.0.vec
+    }
+
     /// Counts one `value`.
     pub(super) fn count(&self, value: &'static str) {
         let resolved = self.0.resolved.read().unwrap_or_else(PoisonError::into_inner);

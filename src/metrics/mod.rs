@@ -6,6 +6,7 @@ mod process;
 mod rate;
 mod realtime;
 mod sample;
+mod summary;
 #[cfg(test)]
 mod tests;
 mod traffic;
@@ -20,7 +21,8 @@ use prometheus::{Gauge, IntGauge, IntGaugeVec, Registry, TextEncoder, opts};
 
 pub use rate::RateScope;
 pub use realtime::{Direction, RealtimeMetrics, SocketEnd};
-pub use sample::{Keys, Sample};
+pub use sample::{Keys, RuleState, Sample};
+pub use summary::{Counted, Summary};
 pub use traffic::{CodeClass, OpenGuard, RequestKind};
 pub use trigger::{AppMetrics, Decision, EventMetrics, RuleMetrics, TriggerOutcome};
 pub use websocket::{WebSocketDirection, WebSocketEnd};

@@ -13,6 +13,8 @@ pub struct Sample {
     pub keys: Vec<Keys>,
     /// How many channels each rule may remember.
     pub max_keys: usize,
+    /// The mode of each rule of each app.
+    pub modes: Vec<RuleState>,
     /// How many entries of the memory were given up, by reason (a constant), since the process began.
     pub evictions: Vec<(&'static str, u64)>,
     /// Requests that wait for an equal announcement in flight.
@@ -32,6 +34,19 @@ pub struct Keys {
     pub count: usize,
 }
 
+/// Which of the possible modes a rule of an app is in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RuleState {
+    /// The app's id.
+    pub app: Arc<str>,
+    /// The rule's name.
+    pub rule: Arc<str>,
+    /// The mode: one of `modes`.
+    pub mode: &'static str,
+    /// Every mode that there is.
+    pub modes: &'static [&'static str],
+}
+
 impl Sample {
     /// Registers the values in a scrape's own registry, so that a rule that was taken out of the configuration leaves no series behind.
     pub(super) fn register(&self, scrape: &Registry) {
@@ -42,6 +57,13 @@ impl Sample {
         }
         let max_keys = IntGauge::new("usher_state_max_keys", "Channels that each rule may remember.");
         register(scrape, max_keys).set(gauge_value(self.max_keys));
+        let modes = opts!("usher_rule_mode", "1 for the mode that a rule is in, as configured or as the operator switched it; 0 for the others.");
+        let modes = register(scrape, IntGaugeVec::new(modes, &["app", "rule", "mode"]));
+        for state in &self.modes {
+            for mode in state.modes {
+                modes.with_label_values(&[&*state.app, &*state.rule, mode]).set(i64::from(*mode == state.mode));
+            }
+        }
         let evictions = opts!("usher_state_evictions_total", "Channels that the memory gave up, by reason.");
         let evictions = register(scrape, IntCounterVec::new(evictions, &["reason"]));
         for (reason, count) in &self.evictions {

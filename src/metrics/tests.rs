@@ -34,7 +34,8 @@ fn busy() -> (Arc<Metrics>, Sample) {
     metrics.upstream_failure("connect", Duration::from_secs(3));
     metrics.tls_expires_at(2_000_000_000);
     let keys = vec![Keys { app: "1001".into(), rule: "staff-assigned".into(), count: 7 }];
-    (metrics, Sample { keys, max_keys: 1000, evictions: vec![("capacity", 2)], waiters: 1, tasks: 5 })
+    let modes = vec![RuleState { app: "1001".into(), rule: "staff-assigned".into(), mode: "observe", modes: &["enforce", "observe"] }];
+    (metrics, Sample { keys, max_keys: 1000, modes, evictions: vec![("capacity", 2)], waiters: 1, tasks: 5 })
 }
 
 #[test]
@@ -90,12 +91,29 @@ fn each_fact_is_counted_in_its_series() {
         ("usher_state_keys{app=\"1001\",rule=\"staff-assigned\"}", 7.0),
         ("usher_state_max_keys", 1000.0),
         ("usher_state_evictions_total{reason=\"capacity\"}", 2.0),
+        ("usher_rule_mode{app=\"1001\",mode=\"enforce\",rule=\"staff-assigned\"}", 0.0),
+        ("usher_rule_mode{app=\"1001\",mode=\"observe\",rule=\"staff-assigned\"}", 1.0),
         ("usher_waiters", 1.0),
         ("usher_tasks", 5.0),
         (concat!("usher_build_info{version=\"", env!("CARGO_PKG_VERSION"), "\"}"), 1.0),
     ] {
         assert_eq!(page.get(name), Some(&expected), "{name} in {page:#?}");
     }
+}
+
+#[test]
+fn the_summary_reads_the_series_back() {
+    let (metrics, _) = busy();
+    let summary = metrics.summary();
+    let count = |rule: &str, decision: &str| {
+        let mut counted = summary.decisions.iter().filter(|counted| (counted.rule.as_str(), counted.decision.as_str()) == (rule, decision));
+        counted.next().map(|counted| (counted.app.as_str(), counted.count))
+    };
+    assert_eq!((count("staff-assigned", "suppressed"), count("", "forwarded_no_rule")), (Some(("1001", 1)), Some(("1001", 3))));
+    assert_eq!(count("staff-assigned", "coalesced"), Some(("1001", 0)));
+    assert_eq!((summary.upstream_answers, summary.upstream_failures), (1, 1));
+    let within = |seconds: f64| summary.upstream_seconds.iter().find(|(bound, _)| *bound >= seconds).unwrap().1;
+    assert_eq!((within(0.025), within(0.03), within(10.0)), (0, 1, 2));
 }
 
 #[test]

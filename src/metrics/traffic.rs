@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
+use prometheus::proto::MetricFamily;
 use prometheus::{Histogram, IntCounter, IntCounterVec, IntGauge, Registry, histogram_opts, opts};
 
 use super::label::{CounterByConstant, CounterPer, Label, label_enum};
 use super::register;
+use super::summary::read;
 
 label_enum! {
     /// What a request was taken for: the `kind` label of `usher_http_requests_total`.
@@ -83,6 +85,8 @@ pub(super) struct Traffic {
     connections: IntGauge,
     in_flight: IntGauge,
     upstream_answers: CounterPer<CodeClass>,
+    /// The family of `upstream_answers`.
+    upstream_answered: IntCounterVec,
     upstream_failures: CounterByConstant,
     upstream_duration: Histogram,
 }
@@ -109,6 +113,7 @@ impl Traffic {
             connections: register(registry, IntGauge::new("usher_connections", "Connections open on the public listener.")),
             in_flight: register(registry, IntGauge::new("usher_requests_in_flight", "Requests that are being answered.")),
             upstream_answers: CounterPer::new(|class| answers.with_label_values(&[class])),
+            upstream_answered: answers,
             upstream_failures: CounterByConstant::new(register(registry, IntCounterVec::new(failures, &["reason"])), None),
             upstream_duration: register(registry, Histogram::with_opts(duration)),
         }
@@ -142,5 +147,10 @@ impl Traffic {
     pub(super) fn upstream_failure(&self, reason: &'static str, took: Duration) {
         self.upstream_failures.count(reason);
         self.upstream_duration.observe(took.as_secs_f64());
+    }
+
+    /// The families of the exchange with upstream: answers, failures and the time both took.
+    pub(super) fn upstream(&self) -> (Vec<MetricFamily>, Vec<MetricFamily>, Vec<MetricFamily>) {
+        (read(&self.upstream_answered), read(self.upstream_failures.family()), read(&self.upstream_duration))
     }
 }

@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
+use prometheus::proto::MetricFamily;
 use prometheus::{Histogram, HistogramVec, IntCounter, IntCounterVec, Registry, histogram_opts, opts};
 
 use super::label::{CounterByConstant, CounterPer, label_enum};
 use super::register;
+use super::summary::read;
 
 label_enum! {
     /// How an event on one channel was decided: the `decision` label of `usher_triggers_total`, and the verdict of the decision log.
@@ -100,6 +102,11 @@ impl Families {
     /// The series of an event of `app`'s contract; the same one whenever it is asked.
     pub(super) fn event(&self, app: &str, event: &str) -> EventMetrics {
         EventMetrics { misplaced: self.misplaced.with_label_values(&[app, event]) }
+    }
+
+    /// The family of what was decided.
+    pub(super) fn decisions(&self) -> Vec<MetricFamily> {
+        read(&self.triggers)
     }
 
     /// The series of `app`; the same ones whenever it is asked.

@@ -104,6 +104,21 @@ impl Rule {
         &self.spec
     }
 
+    /// The same rule for this app alone, and in another mode.
+    #[must_use]
+    pub fn adapted(&self, app: &str, mode: Mode) -> Self {
+        let mut rule = self.clone();
+        rule.spec.apps = vec![app.to_owned()];
+        rule.spec.mode = mode;
+        rule
+    }
+
+    /// Whether it is for the app with this id.
+    #[must_use]
+    pub fn is_for(&self, app: &str) -> bool {
+        self.spec.apps.is_empty() || self.spec.apps.iter().any(|id| id == app)
+    }
+
     /// Whether `channel` belongs to this rule's family: the template matches, the name is valid, and it is neither a cache nor an encrypted channel.
     #[must_use]
     pub fn watches(&self, channel: &str) -> bool {

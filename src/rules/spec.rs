@@ -16,7 +16,10 @@ pub enum Mode {
 }
 
 impl Mode {
-    /// As it stands in the configuration.
+    /// Every mode.
+    pub const ALL: [Self; 3] = [Self::Enforce, Self::Observe, Self::Off];
+
+    /// Its name in the configuration, in metrics and in logs.
     #[must_use]
     pub const fn label(self) -> &'static str {
         match self {

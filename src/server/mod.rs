@@ -2,6 +2,7 @@
 
 mod accept;
 mod resumed;
+mod rulebook;
 mod signals;
 mod socket;
 mod worker;
@@ -17,6 +18,7 @@ use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 
+use self::rulebook::Rulebook;
 use self::worker::{Parts, Worker};
 use crate::admin::{self, Admin};
 use crate::assignment::Assignments;
@@ -74,7 +76,8 @@ struct Server {
     logging: Option<Logging>,
     shared: Arc<Shared>,
     assignments: Arc<Assignments>,
-    audience: Audience,
+    /// What may change while serving: by a reload, or by the operator.
+    rulebook: Arc<Rulebook>,
     /// If it is upstream.
     broker: Option<Arc<Broker>>,
     certificate: Option<Arc<Certificate>>,
@@ -198,12 +201,12 @@ impl Server {
             in_flight: AtomicUsize::new(0),
         });
         Ok(Self {
+            rulebook: Rulebook::new(config.clone(), Arc::clone(&shared), Arc::clone(&assignments), audience),
             config,
             sources,
             logging,
             shared,
             assignments,
-            audience,
             broker,
             certificate,
             operator: Tasks::default(),
@@ -235,6 +238,7 @@ impl Server {
             decisions: Arc::clone(&self.shared.decisions),
             report: Arc::clone(&self.shared.report),
             assignments: Arc::clone(&self.assignments),
+            switchboard: Arc::clone(&self.rulebook) as _,
             drain: self.shared.drain.clone(),
             tasks: self.shared.tasks.clone(),
             clock: self.shared.clock,
@@ -298,11 +302,10 @@ impl Server {
             tracing::warn!("{warning}");
         }
         self.broker.iter().for_each(|broker| broker.configure(&config.apps));
-        let limiters = self.shared.routing.load().limiters.followed_by(&config.limits.rates);
-        let observers = Observers { events: &config.events, report: &self.shared.report, audience: &self.audience };
-        self.shared.routing.store(Arc::new(routing(&config, limiters, &self.assignments, &self.shared.metrics, observers)));
+        let (apps, rules) = (config.apps.len(), config.rules.len());
+        let switches_ended = self.rulebook.replace(config);
         self.shared.metrics.reload(true, unix_seconds());
-        tracing::info!(apps = config.apps.len(), rules = config.rules.len(), "the configuration was reloaded");
+        tracing::info!(apps, rules, switches_ended, "the configuration was reloaded");
     }
 
     /// Waits for what is under way, then ends the workers with whatever still runs.

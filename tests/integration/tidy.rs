@@ -34,7 +34,7 @@ const HOUSE: &[Room] = &[
         may_use: &["clock", "pusher", "rules", "assignment", "upstream", "audience", "decisions", "report", "metrics", "rate", "shutdown"],
         must_not: &[],
     },
-    Room { name: "admin", may_use: &["clock", "assignment", "decisions", "report", "metrics", "shutdown", "broker"], must_not: &[] },
+    Room { name: "admin", may_use: &["clock", "rules", "assignment", "decisions", "report", "metrics", "shutdown", "broker"], must_not: &[] },
     Room {
         name: "config",
         may_use: &["pusher", "rules", "assignment", "broker", "gateway", "rate", "upstream", "tls"],

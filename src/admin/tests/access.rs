@@ -2,7 +2,7 @@
 
 use super::*;
 
-const ENDPOINTS: [&str; 6] = ["/", "/metrics", "/livez", "/readyz", "/assignments", "/decisions"];
+const ENDPOINTS: [&str; 7] = ["/", "/metrics", "/livez", "/readyz", "/assignments", "/decisions", "/overview"];
 
 #[tokio::test]
 async fn other_paths_are_not_found() {

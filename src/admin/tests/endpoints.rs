@@ -7,7 +7,7 @@ async fn the_index_names_every_endpoint() {
     let running = Running::start().await;
     let index = running.get("/").await;
     assert_eq!(index.status, 200);
-    for path in ["/metrics", "/livez", "/readyz", "/assignments", "/decisions", "/report"] {
+    for path in ["/metrics", "/livez", "/readyz", "/assignments", "/decisions", "/decisions/stream", "/overview", "/report", "/rules/mode"] {
         assert!(index.body.contains(path), "{path}");
     }
 }

@@ -3,25 +3,55 @@
 mod access;
 mod connections;
 mod endpoints;
+mod page;
+mod stream;
+mod switches;
 
 use std::borrow::Cow;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use serde_json::Value as Json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
-use super::{Admin, serve};
+use super::{Admin, RuleMode, Switchboard, serve};
 use crate::assignment::{Assignment, Assignments, Bounds, Claim, Outcome, Patience, RuleMemory, Value, Watch};
 use crate::clock::{Clock, Moment};
 use crate::decisions::{Decisions, Record};
 use crate::metrics::{Decision, Metrics};
 use crate::report::Report;
+use crate::rules::Mode;
 use crate::shutdown::{Drain, Tasks};
 
 const TOKEN: &str = "the-operators-token";
+
+/// One rule for two apps, and what it was switched to.
+#[derive(Debug, Default)]
+struct Switches(Mutex<Vec<(String, Mode)>>);
+
+impl Switchboard for Switches {
+    fn rules(&self) -> Vec<RuleMode> {
+        let switched = self.0.lock().unwrap();
+        let mode = |app: &str| switched.iter().rev().find(|(its, _)| its == app).map_or(Mode::Enforce, |(_, mode)| *mode);
+        let rule = |app: &str| RuleMode {
+            app: app.into(),
+            rule: "staff-assigned".into(),
+            event: "staff-assigned".into(),
+            channel: "{hotel}-room-{room}-chat".into(),
+            mode: mode(app),
+            configured: Mode::Enforce,
+        };
+        vec![rule("1001"), rule("1002")]
+    }
+
+    fn switch(&self, app: &str, rule: &str, mode: Mode) -> Option<Mode> {
+        let before = self.rules().into_iter().find(|its| (&*its.app, &*its.rule) == (app, rule))?.mode;
+        self.0.lock().unwrap().push((app.to_owned(), mode));
+        Some(before)
+    }
+}
 
 /// A running admin listener and what it shows.
 struct Running {
@@ -44,6 +74,7 @@ impl Running {
             decisions: Arc::new(Decisions::new(20_000)),
             report: Arc::new(Report::default()),
             assignments: assignments(clock),
+            switchboard: Arc::new(Switches::default()),
             drain: Drain::default(),
             tasks: Tasks::default(),
             clock,
@@ -63,9 +94,18 @@ impl Running {
     }
 
     async fn call_raw(&self, line: &str, headers: &[&str]) -> Answer {
+        self.send(line, headers, "").await
+    }
+
+    async fn call_with_body(&self, line: &str, headers: &[&str], body: &str) -> Answer {
+        let host = format!("Host: {}", self.address);
+        self.send(line, &[&[host.as_str()], headers].concat(), body).await
+    }
+
+    async fn send(&self, line: &str, headers: &[&str], body: &str) -> Answer {
         let lines: String = headers.iter().map(|header| format!("{header}\r\n")).collect();
         let mut stream = TcpStream::connect(self.address).await.unwrap();
-        stream.write_all(format!("{line} HTTP/1.1\r\nConnection: close\r\n{lines}\r\n").as_bytes()).await.unwrap();
+        stream.write_all(format!("{line} HTTP/1.1\r\nConnection: close\r\n{lines}\r\n{body}").as_bytes()).await.unwrap();
         let mut bytes = Vec::new();
         stream.read_to_end(&mut bytes).await.unwrap();
         Answer::parse(&String::from_utf8(bytes).unwrap())

@@ -2,16 +2,12 @@
 //
 // Without a PAGE it is page.html, which obeys the orders of guest.mjs. The page comes from a server of this process, pusher-js from node_modules,
 // even where the page asks for Pusher's own site; everything else that is not this machine's is refused.
-import { existsSync, readFileSync } from "node:fs";
+import { readFileSync } from "node:fs";
 import { createServer } from "node:http";
 import { resolve } from "node:path";
-import { chromium } from "playwright-core";
+import { launch } from "./chromium.mjs";
 import { obey, tell } from "./lines.mjs";
 
-const executablePath = process.env.CHROMIUM ?? "/usr/bin/chromium";
-if (!existsSync(executablePath)) {
-  throw new Error(`no Chromium at ${executablePath}; install Debian's package chromium, or set CHROMIUM`);
-}
 const [settings, page = "page.html"] = process.argv.slice(2);
 const here = (path) => readFileSync(resolve(import.meta.dirname, path));
 const library = here("node_modules/pusher-js/dist/web/pusher.min.js");
@@ -27,14 +23,7 @@ const server = createServer((request, response) => {
 await new Promise((listening) => server.listen(0, "127.0.0.1", listening));
 const origin = `http://127.0.0.1:${server.address().port}`;
 
-const browser = await chromium.launch({
-  executablePath,
-  headless: true,
-  args: [
-    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-    "--disable-component-update", "--disable-sync",
-  ],
-});
+const browser = await launch();
 const tab = await browser.newPage({ viewport: { width: 720, height: 900 } });
 await tab.route("**/*", (route) => {
   const { hostname } = new URL(route.request().url());

@@ -3,6 +3,7 @@
 
 mod calls;
 mod encrypted;
+mod page;
 pub mod rooms;
 pub mod story;
 mod watchlists;
@@ -42,7 +43,12 @@ impl Hotel {
     }
 
     fn open(url: &str, upstream: Option<Pusher>, library: Library) -> Self {
-        let usher = Usher::start_with(&Setup::before_url(url).toml());
+        Self::with(&Setup::before_url(url), upstream, library)
+    }
+
+    /// With this configuration.
+    fn with(setup: &Setup, upstream: Option<Pusher>, library: Library) -> Self {
+        let usher = Usher::start_with(&setup.toml());
         let backend = Backend::start(library, usher.gateway().port());
         Self { usher, backend, upstream }
     }

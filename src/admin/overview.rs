@@ -1,0 +1,94 @@
+//! `/overview`: the rules with their modes, and the counters that a person looks at; what the operator's page asks for again and again.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use super::Admin;
+use super::modes::RuleMode;
+use super::reply::{self, Reply};
+use super::rfc3339::rfc3339;
+use crate::clock::Moment;
+use crate::metrics::{Counted, Summary};
+
+/// Everything counts since the process began.
+#[derive(Serialize)]
+struct Overview<'a> {
+    version: &'static str,
+    since: String,
+    now: String,
+    draining: bool,
+    /// Whether calls that change something are possible at all.
+    token_configured: bool,
+    /// How many decisions are kept for `/decisions` and its stream; 0: none.
+    decisions_kept: usize,
+    rules: Vec<Rule<'a>>,
+    /// Events that no rule watches, or that could not be read exactly, by decision.
+    unruled: Decisions<'a>,
+    upstream: Upstream,
+}
+
+/// Counts by the label of a decision.
+type Decisions<'a> = BTreeMap<&'a str, u64>;
+
+#[derive(Serialize)]
+struct Rule<'a> {
+    app: &'a str,
+    rule: &'a str,
+    event: &'a str,
+    channel: &'a str,
+    mode: &'static str,
+    configured: &'static str,
+    /// Channels remembered.
+    channels: usize,
+    decisions: Decisions<'a>,
+}
+
+#[derive(Serialize)]
+struct Upstream {
+    answers: u64,
+    failures: u64,
+    /// Upper bounds in seconds, ascending, and how many requests took no longer.
+    seconds: Vec<(f64, u64)>,
+}
+
+/// Shows them.
+pub(super) fn overview(admin: &Admin) -> Reply {
+    let (modes, summary) = (admin.switchboard.rules(), admin.metrics.summary());
+    let time = |moment| rfc3339(admin.clock.unix_time(moment));
+    let watches = admin.assignments.watches();
+    let channels =
+        |mode: &RuleMode| watches.iter().find(|watch| (&watch.app, &watch.rule) == (&mode.app, &mode.rule)).map_or(0, |watch| watch.memory.len());
+    reply::json(&Overview {
+        version: env!("CARGO_PKG_VERSION"),
+        since: time(Moment::default()),
+        now: time(admin.clock.now()),
+        draining: admin.drain.has_begun(),
+        token_configured: admin.token.as_ref().is_some_and(|token| !token.is_empty()),
+        decisions_kept: admin.decisions.capacity(),
+        rules: modes
+            .iter()
+            .map(|mode| Rule {
+                app: &mode.app,
+                rule: &mode.rule,
+                event: &mode.event,
+                channel: &mode.channel,
+                mode: mode.mode.label(),
+                configured: mode.configured.label(),
+                channels: channels(mode),
+                decisions: decisions(&summary, |counted| (&*counted.app, &*counted.rule) == (&*mode.app, &*mode.rule)),
+            })
+            .collect(),
+        unruled: decisions(&summary, |counted| counted.rule.is_empty()),
+        upstream: Upstream { answers: summary.upstream_answers, failures: summary.upstream_failures, seconds: summary.upstream_seconds.clone() },
+    })
+}
+
+/// The counts that `fit`, added up over apps and rules.
+fn decisions(summary: &Summary, fits: impl Fn(&Counted) -> bool) -> Decisions<'_> {
+    let mut sums = Decisions::new();
+    for counted in summary.decisions.iter().filter(|counted| fits(counted)) {
+        *sums.entry(counted.decision.as_str()).or_default() += counted.count;
+    }
+    sums
+}

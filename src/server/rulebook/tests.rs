@@ -1,0 +1,107 @@
+//! Switches: whom they concern, what they leave alone, and how long they last.
+
+use std::sync::atomic::AtomicUsize;
+
+use arc_swap::ArcSwap;
+
+use super::*;
+use crate::audience::Relayed;
+use crate::clock::Clock;
+use crate::config::Sources;
+use crate::decisions::Decisions;
+use crate::gateway::Relays;
+use crate::metrics::Metrics;
+use crate::rate::Limiters;
+use crate::report::Report;
+use crate::shutdown::{Drain, Tasks};
+
+/// Two apps, a rule for both and one for the first alone, which is off.
+fn config() -> Config {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("usher.toml");
+    let app = |id: &str| format!("[[apps]]\nid = \"{id}\"\nkey = \"key-{id}\"\nsecret = \"secret-{id}\"\n");
+    let rule = |name: &str, more: &str| {
+        format!("[[rules]]\nname = \"{name}\"\nevent = \"{name}\"\nchannel = \"{{room}}-chat\"\nidentity = [\"/staff_name\"]\n{more}\n")
+    };
+    let text = [app("1"), app("2"), rule("staff", ""), rule("desk", "mode = \"off\"\napps = [\"1\"]")].concat();
+    std::fs::write(&path, text).unwrap();
+    Config::load(&Sources { file: Some(path), ..Sources::default() }).unwrap()
+}
+
+fn rulebook() -> Arc<Rulebook> {
+    let (config, clock, metrics) = (config(), Clock::start(), Metrics::new());
+    let assignments = Assignments::new(clock, config.assignments.clone());
+    let audience = Audience::Relayed(Relayed::new(Arc::clone(&metrics)));
+    let report = Arc::new(Report::default());
+    let limiters = Limiters::new(&config.limits.rates, clock, &metrics);
+    let observers = Observers { events: &config.events, report: &report, audience: &audience };
+    let routing = super::super::routing(&config, limiters, &assignments, &metrics, observers);
+    let shared = Shared {
+        routing: ArcSwap::from_pointee(routing),
+        clock,
+        metrics,
+        decisions: Arc::new(Decisions::new(0)),
+        report,
+        drain: Drain::default(),
+        tasks: Tasks::default(),
+        relays: Relays::new(config.server.drain_period),
+        in_flight: AtomicUsize::new(0),
+    };
+    Rulebook::new(config, Arc::new(shared), assignments, audience)
+}
+
+/// Each rule of each app with its mode now.
+fn modes(rulebook: &Rulebook) -> String {
+    let shown = |rule: RuleMode| format!("{}/{} {}", rule.app, rule.rule, rule.mode.label());
+    rulebook.rules().into_iter().map(shown).collect::<Vec<_>>().join(", ")
+}
+
+/// The rules that the memory watches.
+fn watched(rulebook: &Rulebook) -> String {
+    let shown = |watched: crate::assignment::Watched| format!("{}/{}", watched.app, watched.rule);
+    rulebook.assignments.watches().into_iter().map(shown).collect::<Vec<_>>().join(", ")
+}
+
+#[test]
+fn a_switch_concerns_one_rule_of_one_app() {
+    let rulebook = rulebook();
+    assert_eq!(modes(&rulebook), "1/staff enforce, 1/desk off, 2/staff enforce");
+    assert_eq!(rulebook.switch("1", "staff", Mode::Observe), Some(Mode::Enforce));
+    assert_eq!(modes(&rulebook), "1/staff observe, 1/desk off, 2/staff enforce");
+    assert_eq!(watched(&rulebook), "1/staff, 2/staff");
+    assert_eq!(rulebook.switch("2", "staff", Mode::Off), Some(Mode::Enforce));
+    assert_eq!((modes(&rulebook).as_str(), watched(&rulebook).as_str()), ("1/staff observe, 1/desk off, 2/staff off", "1/staff"));
+    assert_eq!(rulebook.switch("1", "staff", Mode::Off), Some(Mode::Observe));
+    assert_eq!(watched(&rulebook), "");
+}
+
+#[test]
+fn a_rule_that_is_switched_on_puts_its_app_in_doubt_and_no_other() {
+    let rulebook = rulebook();
+    let in_doubt = |app: &str| rulebook.assignments.app(app).in_doubt(rulebook.shared.clock.now());
+    rulebook.switch("1", "staff", Mode::Observe);
+    rulebook.switch("1", "staff", Mode::Enforce);
+    assert!(!in_doubt("1"), "what it observed it knows");
+    rulebook.switch("1", "desk", Mode::Enforce);
+    assert_eq!(watched(&rulebook), "1/staff, 1/desk, 2/staff");
+    assert!(in_doubt("1") && !in_doubt("2"));
+}
+
+#[test]
+fn what_nobody_configured_cannot_be_switched() {
+    let rulebook = rulebook();
+    for (app, rule) in [("1", "other"), ("3", "staff"), ("2", "desk"), ("", "")] {
+        assert_eq!(rulebook.switch(app, rule, Mode::Off), None, "{app}/{rule}");
+    }
+    assert_eq!(modes(&rulebook), "1/staff enforce, 1/desk off, 2/staff enforce");
+}
+
+#[test]
+fn a_reload_ends_all_switches() {
+    let rulebook = rulebook();
+    rulebook.switch("1", "staff", Mode::Off);
+    rulebook.switch("1", "staff", Mode::Enforce);
+    rulebook.switch("1", "desk", Mode::Observe);
+    assert_eq!(rulebook.replace(config()), 1, "a rule that was switched back is not switched");
+    assert_eq!((modes(&rulebook).as_str(), watched(&rulebook).as_str()), ("1/staff enforce, 1/desk off, 2/staff enforce", "1/staff, 2/staff"));
+}

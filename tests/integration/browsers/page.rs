@@ -1,0 +1,250 @@
+//! The operator's page, as an operator sees it while the hotel story runs, and what he changes on it.
+
+use serde_json::{Value, json};
+
+use super::{Hotel, MESSAGES, ROOM, STAFF, staff};
+use crate::harness::admin::TOKEN;
+use crate::harness::backend::Library;
+use crate::harness::usher::Signal;
+use crate::harness::{Operator, Setup, eventually};
+
+const FORGET: &str = "Forget grand-room-101-chat for staff-assigned";
+
+/// What the page asks for and usher may not have.
+const OPTIONAL: &[&str] = &["/report"];
+
+fn hotel() -> Hotel {
+    Hotel::local(Library::Node)
+}
+
+/// Enters the token where the page asks for it, and says yes.
+#[track_caller]
+fn confirms(operator: &Operator, yes: &str, token: &str) {
+    operator.fills("Admin token", token);
+    operator.clicks(yes);
+}
+
+/// The verdict of the last decision.
+fn last(hotel: &Hotel) -> String {
+    hotel.usher.admin().decisions()[0]["decision"].as_str().unwrap().to_owned()
+}
+
+#[test]
+fn the_story_is_shown_with_every_reason() {
+    let mut hotel = hotel();
+    let operator = Operator::open(hotel.usher.admin());
+    operator.sees("#state", "Live");
+    hotel.tell();
+    let announced = STAFF.len() * (MESSAGES + 1);
+    operator.sees("#shown", &format!("{announced} decisions"));
+    let (rows, decisions) = (operator.reads("#decisions li"), hotel.usher.admin().decisions());
+    assert_eq!(rows.len(), decisions.len());
+    for (row, decision) in rows.iter().zip(&decisions) {
+        let verdict = if decision["decision"] == "suppressed" { "Dropped" } else { "Forwarded" };
+        for text in [verdict, decision["identity"].as_str().unwrap(), ROOM, decision["reason"].as_str().unwrap(), "staff-assigned · app 3"] {
+            assert!(row.contains(text), "{text} is not in {row}");
+        }
+    }
+    operator.sees("#n-suppressed", &(STAFF.len() * MESSAGES).to_string());
+    operator.sees("#n-judged", &(announced + STAFF.len() * MESSAGES + 1).to_string());
+    operator.sees("#n-percent", "48.4 %");
+    operator.sees("#assignments li", "Anna Byrne");
+    assert_eq!(operator.complaints(OPTIONAL), [] as [Value; 0]);
+    assert_eq!(operator.ask("nameless", json!([])), json!([]));
+
+    hotel.usher.signal(Signal::Term);
+    assert_eq!(hotel.usher.wait_exit(), 0, "an open page holds nothing up");
+    operator.sees("#state", "No connection");
+}
+
+#[test]
+fn decisions_are_filtered_paused_and_resumed() {
+    let hotel = hotel();
+    hotel.tell();
+    hotel.backend.trigger("plaza-room-7-chat", "staff-assigned", &staff("Zoë"));
+    let operator = Operator::open(hotel.usher.admin());
+    operator.sees("#shown", "64 decisions");
+    operator.selects("Verdict", "forwarded");
+    operator.sees("#shown", "4 of 64 decisions");
+    assert_eq!(operator.reads("#decisions .who"), ["Zoë", "Anna Byrne", "Boris Žák", "Anna Byrne"]);
+    operator.fills("Channel", "PLAZA");
+    operator.sees("#shown", "1 of 64 decisions");
+    operator.selects("Rule", "staff-assigned");
+    operator.sees("#shown", "1 of 64 decisions");
+    operator.selects("Verdict", "dropped");
+    operator.sees("#no-decisions", "No decision fits");
+    operator.fills("Channel", "");
+    operator.selects("Verdict", "");
+    operator.sees("#shown", "64 decisions");
+
+    operator.clicks("Pause");
+    operator.sees("#state", "Paused");
+    hotel.announce("Boris Žák");
+    operator.sees("#pause", "Resume (1 new)");
+    assert_eq!(operator.reads("#decisions li").len(), 64);
+    operator.clicks("Resume (1 new)");
+    operator.sees("#decisions li:first-child", "Boris Žák");
+    assert_eq!(operator.reads("#decisions li").len(), 65);
+}
+
+#[test]
+fn a_channel_is_forgotten_once_the_token_is_right() {
+    let hotel = hotel();
+    hotel.announce("Anna Byrne");
+    hotel.announce("Anna Byrne");
+    assert_eq!(last(&hotel), "suppressed");
+    let operator = Operator::open(hotel.usher.admin());
+    operator.clicks(FORGET);
+    operator.clicks("Cancel");
+    operator.clicks(FORGET);
+    operator.clicks("Forget");
+    operator.sees("#ask-error", "Enter the admin token first.");
+    confirms(&operator, "Forget", "wrong");
+    operator.sees("#ask-error", "The bearer token is not the configured admin.token.");
+    hotel.announce("Anna Byrne");
+    assert_eq!(last(&hotel), "suppressed", "nothing was forgotten yet");
+    confirms(&operator, "Forget", TOKEN);
+    operator.sees("#said", "grand-room-101-chat is forgotten.");
+    operator.misses("#assignments li", ROOM);
+    hotel.announce("Anna Byrne");
+    assert_eq!(last(&hotel), "forwarded_first");
+    // The token is not asked for again.
+    operator.clicks(FORGET);
+    operator.clicks("Forget");
+    operator.misses("#assignments li", ROOM);
+    assert_eq!(operator.complaints(&["/report", "/assignments?"]), [] as [Value; 0]);
+}
+
+#[test]
+fn a_channel_is_forgotten_by_keyboard_alone() {
+    let hotel = hotel();
+    hotel.announce("Anna Byrne");
+    let operator = Operator::open(hotel.usher.admin());
+    operator.sees("#assignments li", ROOM);
+    operator.tabs_to(FORGET);
+    operator.presses("Enter");
+    operator.sees("#ask-title", "Forget this channel?");
+    operator.presses("Escape");
+    assert_eq!(operator.ask("focused", json!([]))["name"], FORGET, "the keyboard is where it was");
+    operator.presses("Enter");
+    operator.ask("type", json!([TOKEN]));
+    operator.presses("Enter");
+    operator.sees("#said", "is forgotten");
+    operator.misses("#assignments li", ROOM);
+    assert_eq!(operator.ask("focused", json!([]))["name"], "Channel", "and goes on at what is left");
+    hotel.announce("Anna Byrne");
+    assert_eq!(last(&hotel), "forwarded_first");
+}
+
+#[test]
+fn a_rule_is_switched_and_acts_at_once() {
+    let hotel = hotel();
+    let operator = Operator::open(hotel.usher.admin());
+    hotel.announce("Anna Byrne");
+    operator.chooses("Observe");
+    operator.sees("#ask-text", "It lasts until usher reloads its configuration or restarts.");
+    operator.clicks("Cancel");
+    operator.chooses("Observe");
+    confirms(&operator, "Switch to observe", TOKEN);
+    operator.sees("#rules .switched", "the configuration says enforce");
+    hotel.announce("Anna Byrne");
+    assert_eq!(last(&hotel), "shadow_suppressed");
+    operator.sees("#decisions li:first-child", "Would be dropped");
+    assert_eq!(hotel.usher.admin().metric("usher_rule_mode", &["mode=\"observe\""]), 1.0);
+    let logged = hotel.usher.wait_log(|event| event.to_string().contains("the operator switched a rule"));
+    for text in ["\"staff-assigned\"", "\"enforce\"", "\"observe\"", "\"admin\""] {
+        assert!(logged.to_string().contains(text), "{logged}");
+    }
+
+    operator.chooses("Off");
+    operator.clicks("Switch to off");
+    operator.sees("#said", "observe → off");
+    let before = hotel.usher.admin().decisions().len();
+    hotel.announce("Anna Byrne");
+    assert_eq!(hotel.usher.admin().decisions().len(), before, "nothing watches any more");
+
+    // What was forwarded while the rule was off may still be on its way.
+    operator.chooses("Enforce");
+    operator.clicks("Switch to enforce");
+    operator.sees("#said", "off → enforce");
+    for _ in 0..2 {
+        hotel.announce("Anna Byrne");
+        assert_eq!(last(&hotel), "forwarded_uncertain");
+    }
+    operator.misses("#rules .switched", "");
+}
+
+#[test]
+fn a_reload_takes_the_files_modes_again() {
+    let hotel = hotel();
+    let operator = Operator::open(hotel.usher.admin());
+    operator.chooses("Off");
+    confirms(&operator, "Switch to off", TOKEN);
+    operator.sees("#rules .switched", "enforce");
+    hotel.usher.signal(Signal::Hup);
+    operator.misses("#rules .switched", "");
+    let mode = || hotel.usher.admin().json("/overview")["rules"][0]["mode"].clone();
+    eventually("the file's mode", || (mode() == "enforce").then_some(()));
+}
+
+#[test]
+fn on_a_phone_by_night_nothing_is_cut_off() {
+    let hotel = hotel();
+    hotel.tell();
+    let long = format!("{}-room-{}-chat", "grandhotel".repeat(9), "9".repeat(60));
+    hotel.backend.trigger(&long, "staff-assigned", &staff(&"Maximilian".repeat(20)));
+    let operator = Operator::open_on(hotel.usher.admin(), 360, "dark");
+    operator.sees("#decisions li", &long);
+    operator.sees("#assignments li", &long);
+    operator.sees("#n-suppressed", "60");
+    let widths = operator.ask("widths", json!([]));
+    assert_eq!(widths[0], widths[1], "no scrolling sideways");
+    operator.clicks(&format!("Forget {long} for staff-assigned"));
+    operator.sees("#ask-text", &long);
+    let widths = operator.ask("widths", json!([]));
+    assert_eq!(widths[0], widths[1]);
+    assert_eq!(operator.complaints(OPTIONAL), [] as [Value; 0]);
+}
+
+#[test]
+fn what_guests_and_staff_are_called_is_text() {
+    let hotel = hotel();
+    let name = "<img src=x onerror=\"document.title='evil'\"></bdi><script>document.title='evil'</script>";
+    hotel.backend.trigger("grand-room-1-chat", "staff-assigned", &staff(name));
+    let operator = Operator::open(hotel.usher.admin());
+    operator.sees("#decisions li", name);
+    operator.sees("#assignments li", name);
+    assert_eq!((operator.reads("img").len(), operator.reads("script").len(), operator.reads("title")), (0, 1, vec!["usher".to_owned()]));
+    assert_eq!(operator.complaints(OPTIONAL), [] as [Value; 0]);
+}
+
+#[test]
+fn where_others_can_reach_it_the_page_asks_for_the_token_first() {
+    let mut setup = Setup::before_url("local");
+    setup.admin = setup.admin.replace("127.0.0.1:0", "0.0.0.0:0");
+    let hotel = Hotel::with(&setup, None, Library::Node);
+    hotel.announce("Anna Byrne");
+    let operator = Operator::open(hotel.usher.admin());
+    operator.sees("#locked", "needs the admin token");
+    operator.sees("#state", "Locked");
+    assert_eq!(operator.reads("#decisions li"), [""; 0]);
+    operator.ask("click-in", json!(["#locked", "Enter token"]));
+    confirms(&operator, "Use it", "wrong");
+    operator.sees("#ask-error", "The bearer token is not the configured admin.token.");
+    confirms(&operator, "Use it", TOKEN);
+    operator.sees("#decisions li", "Anna Byrne");
+    operator.sees("#assignments li", "Anna Byrne");
+    operator.sees("#state", "Live");
+}
+
+#[test]
+fn without_a_token_in_the_configuration_the_page_says_how_to_set_one() {
+    let mut setup = Setup::before_url("local");
+    setup.admin = "listen = \"127.0.0.1:0\"\n".to_owned();
+    let hotel = Hotel::with(&setup, None, Library::Node);
+    hotel.announce("Anna Byrne");
+    let operator = Operator::open(hotel.usher.admin());
+    operator.sees("#n-judged", "1");
+    operator.clicks(FORGET);
+    operator.sees("#ask-error", "set admin.token (or USHER_ADMIN__TOKEN) and restart usher");
+}

@@ -1,0 +1,99 @@
+//! An operator before usher's page, in headless Chromium.
+
+use serde_json::{Value, json};
+
+use super::actor::{Actor, node};
+use super::admin::Admin;
+
+/// A browser with the page.
+#[derive(Debug)]
+pub struct Operator {
+    actor: Actor,
+}
+
+impl Operator {
+    /// Opens the page on a desktop.
+    pub fn open(admin: Admin) -> Self {
+        Self::open_on(admin, 1200, "light")
+    }
+
+    /// Opens it in a window of this width, by day (`light`) or by night (`dark`).
+    pub fn open_on(admin: Admin, width: u16, scheme: &str) -> Self {
+        let mut command = node("operator.mjs");
+        command.arg(format!("http://{}/", admin.0)).arg(width.to_string()).arg(scheme);
+        let operator = Self { actor: Actor::start(command) };
+        operator.actor.wait("the page", |report| report["open"] == true);
+        operator
+    }
+
+    /// Gives an order of operator.mjs.
+    #[track_caller]
+    pub fn ask(&self, order: &str, with: Value) -> Value {
+        self.actor.ask(order, with)
+    }
+
+    /// Waits until an element of this kind shows this text.
+    #[track_caller]
+    pub fn sees(&self, selector: &str, text: &str) {
+        self.ask("see", json!([selector, text]));
+    }
+
+    /// Waits until no visible element of this kind shows this text.
+    #[track_caller]
+    pub fn misses(&self, selector: &str, text: &str) {
+        self.ask("miss", json!([selector, text]));
+    }
+
+    /// The texts of all elements of this kind.
+    #[track_caller]
+    pub fn reads(&self, selector: &str) -> Vec<String> {
+        serde_json::from_value(self.ask("read", json!([selector]))).unwrap()
+    }
+
+    #[track_caller]
+    pub fn clicks(&self, button: &str) {
+        self.ask("click", json!(["button", button]));
+    }
+
+    #[track_caller]
+    pub fn fills(&self, label: &str, text: &str) {
+        self.ask("fill", json!([label, text]));
+    }
+
+    #[track_caller]
+    pub fn selects(&self, label: &str, option: &str) {
+        self.ask("select", json!([label, option]));
+    }
+
+    /// Chooses a radio button.
+    #[track_caller]
+    pub fn chooses(&self, option: &str) {
+        self.ask("choose", json!(["radio", option]));
+    }
+
+    #[track_caller]
+    pub fn presses(&self, key: &str) {
+        self.ask("press", json!([key]));
+    }
+
+    /// Goes on from element to element by Tab until this one has the focus, and fails at one that does not show that it has it.
+    #[track_caller]
+    pub fn tabs_to(&self, name: &str) {
+        for _ in 0..60 {
+            self.presses("Tab");
+            let focused = self.ask("focused", json!([]));
+            assert_eq!(focused["outlined"], true, "one cannot see where the focus is: {focused}");
+            if focused["name"] == name {
+                return;
+            }
+        }
+        panic!("no {name} within reach of Tab");
+    }
+
+    /// What the browser complained of, and requests to elsewhere. `expected`: parts of addresses whose refusals are part of the test.
+    pub fn complaints(&self, expected: &[&str]) -> Vec<Value> {
+        let is_expected = |report: &Value| report["of"].as_str().is_some_and(|of| expected.iter().any(|part| of.contains(part)));
+        let complains = |report: &Value| report["foreign"].is_string() || report["complaint"].is_string() && !is_expected(report);
+        self.actor.reports().into_iter().filter(complains).collect()
+    }
+}
