@@ -21,7 +21,7 @@ pub(crate) struct Arguments {
     #[arg(long, value_delimiter = ',', value_name = "NAMES")]
     target: Vec<String>,
 
-    /// An usher to measure instead of target/release/usher; give several as NAME=PATH to compare builds
+    /// An usher to measure instead of what `cargo build --release` makes here; give several as NAME=PATH to compare builds
     #[arg(long, value_name = "[NAME=]PATH")]
     usher: Vec<String>,
 
@@ -133,6 +133,14 @@ impl Arguments {
         if self.no_pin { [Vec::new(), Vec::new()] } else { [vec![self.target_cpu], vec![self.load_cpu]] }
     }
 
+    /// Builds the usher of this project, if one is to be measured and none was given.
+    pub(crate) fn build_usher(&mut self) -> Result<()> {
+        if self.usher.is_empty() && (self.growth || self.target.is_empty() || self.target.iter().any(|name| name.starts_with("usher"))) {
+            self.usher.push(usher_built_beside()?.display().to_string());
+        }
+        Ok(())
+    }
+
     /// Every usher that is asked for.
     pub(crate) fn ushers(&self) -> Result<Vec<Named>> {
         let mut binaries = Vec::new();
@@ -142,9 +150,6 @@ impl Arguments {
                 bail!("two ushers are called {name}; name them: --usher before=PATH --usher after=PATH");
             }
             binaries.push((name.to_owned(), PathBuf::from(path)));
-        }
-        if binaries.is_empty() {
-            binaries.push(("usher".to_owned(), usher_built_beside()?));
         }
         let mut ushers = Vec::new();
         for (name, binary) in binaries {

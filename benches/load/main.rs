@@ -50,7 +50,7 @@ fn main() -> ExitCode {
         Some(stub::ROLE) => stub::run(arguments).map(|()| true),
         // `cargo test --benches` runs this, too, and only wants to know that it works.
         None => Ok(true),
-        Some(_) => harness(&Arguments::read()),
+        Some(_) => harness(Arguments::read()),
     };
     match outcome {
         Ok(true) => ExitCode::SUCCESS,
@@ -63,10 +63,12 @@ fn main() -> ExitCode {
 }
 
 /// Whether all figures can be trusted.
-fn harness(arguments: &Arguments) -> Result<bool> {
+fn harness(mut arguments: Arguments) -> Result<bool> {
     if arguments.fanout {
         return Err(Command::new(env!("CARGO")).args(["bench", "--bench", "fanout"]).exec()).context("cargo cannot be started");
     }
+    arguments.build_usher()?;
+    let arguments = &arguments;
     let reports =
         if arguments.growth { growth::run(arguments)? } else { arguments.mix.iter().map(|&mix| measure(arguments, mix)).collect::<Result<_>>()? };
     if let Some(file) = &arguments.json {

@@ -58,7 +58,10 @@ impl Identity {
     pub(crate) fn server(&self) -> Result<Arc<ServerConfig>> {
         let key = PrivateKeyDer::from_pem_file(self.key()).context("no key")?;
         let config = ServerConfig::builder_with_provider(provider()).with_protocol_versions(&[&TLS13])?;
-        Ok(Arc::new(config.with_no_client_auth().with_single_cert(vec![self.der()?], key)?))
+        let mut config = config.with_no_client_auth().with_single_cert(vec![self.der()?], key)?;
+        // Connections are kept: nobody needs to resume a session, and nginx takes tickets on an idle connection for a reason to close it.
+        config.send_tls13_tickets = 0;
+        Ok(Arc::new(config))
     }
 
     /// What the generator trusts.

@@ -75,9 +75,16 @@ fn row(f: &mut fmt::Formatter<'_>, lane: &LaneReport, width: usize) -> fmt::Resu
     )
 }
 
-/// Each lane beside each base: a line for each pair.
-fn ratios(f: &mut fmt::Formatter<'_>, lanes: &[LaneReport], width: usize) -> fmt::Result {
-    let pairs = || lanes.iter().flat_map(|lane| lane.ratios.iter().map(move |ratio| (lane, ratio)));
+/// Each lane beside each base: a line for each pair, the later lane's.
+fn ratios<'a>(f: &mut fmt::Formatter<'_>, lanes: &'a [LaneReport], width: usize) -> fmt::Result {
+    let stands_before = |place: usize, name: &str| lanes[..place].iter().any(|lane| lane.name == name);
+    let pairs = || {
+        let later = move |(place, lane): (usize, &'a LaneReport)| {
+            let ratios = lane.ratios.iter().filter(move |ratio| stands_before(place, &ratio.against));
+            ratios.map(move |ratio| (lane, ratio))
+        };
+        lanes.iter().enumerate().flat_map(later)
+    };
     let other = pairs().map(|(_, ratio)| ratio.against.chars().count()).max();
     let Some(other) = other else { return Ok(()) };
     let other = other.max("beside".len());

@@ -3,6 +3,7 @@
 use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 
@@ -13,23 +14,25 @@ use crate::supply::APP;
 /// Channels that it can remember: some more than any run needs, since the cap is divided among the shards.
 const MAX_CHANNELS: usize = 1_200_000;
 
-/// The release binary in the target directory of this bench.
+/// The release binary in the target directory of this bench, built if it has to be.
+///
+/// Asked of cargo each time, for `cargo bench` puts another one in its place: built together with the benches, whose tokio has its test clock in it.
 pub(crate) fn built_beside() -> Result<PathBuf> {
     let own = std::env::current_exe().context("the harness does not find itself")?;
     // target/release/deps/load-0123456789abcdef
-    let profile = own.parent().and_then(Path::parent).context("the harness lies nowhere")?;
-    let target = profile.parent().context("the harness lies nowhere")?;
+    let target = own.ancestors().nth(3).context("the harness lies in no target directory; name a binary with --usher PATH")?;
+    let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml");
+    eprintln!("cargo build --release");
+    let mut build = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    build.args(["build", "--release", "--quiet", "--bin", "usher", "--target-dir"]).arg(target).arg("--manifest-path").arg(manifest);
+    let built = build.status().context("cargo cannot be started; name a binary with --usher PATH")?;
+    ensure!(built.success(), "usher cannot be built by `cargo build --release`; name a binary with --usher PATH");
     Ok(target.join("release").join("usher"))
 }
 
 /// usher as `binary`.
 pub(super) fn gateway(binary: &Path, workers: usize, address: SocketAddr, directory: &Path, site: &Site) -> Result<Recipe> {
-    ensure!(
-        binary.is_file(),
-        "there is no usher at {}; build it by `cargo build --release` (the build of `cargo bench` is another one, with tokio's test clock in it), \
-         or name another with --usher PATH",
-        binary.display()
-    );
+    ensure!(binary.is_file(), "there is no usher at {}; build it by `cargo build --release`, or leave --usher out", binary.display());
     let file = directory.join("usher.toml");
     fs::write(&file, configuration(workers, address, site)?)?;
     // More than one worker needs more than one processor.
@@ -40,7 +43,8 @@ pub(super) fn gateway(binary: &Path, workers: usize, address: SocketAddr, direct
     for name in clean {
         command.env_remove(name);
     }
-    Ok(Recipe { part: Part::Gateway, version: version_of(binary, "--version")?, command })
+    let version = format!("{} ({})", version_of(binary, "--version")?, binary.display());
+    Ok(Recipe { part: Part::Gateway, version, command })
 }
 
 fn configuration(workers: usize, address: SocketAddr, site: &Site) -> Result<String> {
