@@ -14,7 +14,7 @@ use crate::secure::SUITE;
 pub(super) fn proxy(address: SocketAddr, directory: &Path, site: &Site) -> Result<Option<Recipe>> {
     let trust = site.identity.as_ref().map_or_else(String::new, |identity| {
         format!(
-            "proxy_ssl_protocols TLSv1.3; proxy_ssl_conf_command Ciphersuites {SUITE}; proxy_ssl_verify on; proxy_ssl_name 127.0.0.1; \
+            "proxy_ssl_protocols TLSv1.3; proxy_ssl_conf_command Ciphersuites {SUITE}; proxy_ssl_verify on; proxy_ssl_name localhost; \
              proxy_ssl_trusted_certificate {};",
             identity.certificate().display()
         )
@@ -60,7 +60,7 @@ fn configuration(location: &str, address: SocketAddr, directory: &Path, site: &S
 worker_processes 1;
 worker_rlimit_nofile 8192;
 pid {directory}/nginx.pid;
-error_log {directory}/error.log crit;
+error_log {directory}/error.log error;
 events {{ worker_connections 4096; }}
 http {{
 access_log off;
