@@ -1,55 +1,134 @@
-//! The decision alone: a redundant announcement, and a handoff that is forwarded and accepted, in a memory of 100,000 channels.
+//! The memory's part of a decision: a redundant announcement, a handoff that is forwarded and accepted, and one of a channel that is new; at 1,000
+//! to 1,000,000 known channels (cold ones: each is far from the one before), and by several threads at once.
 
 use std::hint::black_box;
+use std::num::NonZero;
 use std::sync::Arc;
+use std::thread;
 use std::time::Duration;
 
-use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
+use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use usher::assignment::{AppMemory, Assignment, Bounds, Claim, Outcome, Patience, RuleMemory, Value};
 use usher::clock::Clock;
 
-const CHANNELS: usize = 100_000;
+const CHANNELS: [usize; 4] = [1_000, 10_000, 100_000, 1_000_000];
+
+/// Of the memory that several threads ask.
+const SHARED: usize = 100_000;
+
+/// Claims that each of several threads makes in one go.
+const CLAIMS: usize = 20_000;
+
+/// From one channel to the next: far apart, so that the processor's caches do not answer instead of the memory. A prime that divides no number above.
+const STRIDE: usize = 7_919;
 
 fn person(name: &str) -> Value {
     Value::One(Assignment::new(1, name, ["null"]))
 }
 
-fn decide(criterion: &mut Criterion) {
-    let clock = Clock::start();
-    let bounds = Bounds { max_channels: CHANNELS * 2, max_waiters_per_channel: 256, max_waiters: 10_000, doubt_period: Duration::from_secs(30) };
-    let memory = RuleMemory::new(AppMemory::new(clock, Arc::new(bounds)), Duration::from_secs(86_400));
-    let names: Vec<String> = (0..CHANNELS).map(|number| format!("seaview-hotel-room-{number:07}-cha")).collect();
-    let announce = |channel: &str, value: Value| {
-        if let Claim::Reserved { reservation, .. } = memory.claim(channel, value, Patience::Waits, clock.now()) {
-            reservation.settle(Outcome::Accepted);
-        }
-    };
-    for name in &names {
-        announce(name, person("\"Anna Byrne\""));
-    }
-    let now = clock.now();
-    // Far apart, so that the processor's caches do not answer instead of the memory.
-    let mut next = (0..CHANNELS).map(|index| index * 7_919 % CHANNELS).cycle();
-    let mut channel = || names[next.next().unwrap_or_default()].as_str();
-    criterion.bench_function("redundant", |bencher| {
-        bencher.iter_batched(
-            || (channel(), person("\"Anna Byrne\"")),
-            |(channel, value)| black_box(memory.claim(channel, value, Patience::Waits, now)),
-            BatchSize::SmallInput,
-        );
-    });
-    let mut turn = 0;
-    criterion.bench_function("handoff, accepted", |bencher| {
-        bencher.iter_batched(
-            || {
-                turn += 1;
-                (channel(), person(&turn.to_string()))
-            },
-            |(channel, value)| announce(channel, value),
-            BatchSize::SmallInput,
-        );
-    });
+/// A memory that knows Anna in every channel.
+struct Hotel {
+    clock: Clock,
+    memory: Arc<RuleMemory>,
+    names: Vec<String>,
 }
 
-criterion_group!(benches, decide);
+impl Hotel {
+    fn new(channels: usize) -> Self {
+        let clock = Clock::start();
+        let bounds = Bounds { max_channels: channels * 2, max_waiters_per_channel: 256, max_waiters: 10_000, doubt_period: Duration::from_secs(30) };
+        let memory = RuleMemory::new(AppMemory::new(clock, Arc::new(bounds)), Duration::from_secs(86_400));
+        let names = (0..channels).map(|number| format!("seaview-hotel-room-{number:07}-cha")).collect();
+        let hotel = Self { clock, memory, names };
+        for name in &hotel.names {
+            hotel.announce(name, person("\"Anna Byrne\""));
+        }
+        hotel
+    }
+
+    fn announce(&self, channel: &str, value: Value) {
+        if let Claim::Reserved { reservation, .. } = self.memory.claim(channel, value, Patience::Waits, self.clock.now()) {
+            reservation.settle(Outcome::Accepted);
+        }
+    }
+
+    /// All channels again and again.
+    fn walk(&self, start: usize) -> impl Iterator<Item = &str> {
+        let count = self.names.len();
+        (0..).map(move |step: usize| self.names[(start + step * STRIDE) % count].as_str())
+    }
+}
+
+/// The largest memory that is wanted: `cargo test --benches` only asks whether all of it works.
+fn most() -> usize {
+    if std::env::args().any(|argument| argument == "--bench") { CHANNELS[3] } else { CHANNELS[0] }
+}
+
+fn by_size(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("decide");
+    for channels in CHANNELS.into_iter().filter(|channels| *channels <= most()) {
+        let hotel = Hotel::new(channels);
+        let now = hotel.clock.now();
+        let mut walk = hotel.walk(0);
+        let mut channel = || walk.next().unwrap_or_default();
+        group.bench_function(BenchmarkId::new("redundant", channels), |bencher| {
+            bencher.iter_batched(
+                || (channel(), person("\"Anna Byrne\"")),
+                |(channel, value)| black_box(hotel.memory.claim(channel, value, Patience::Waits, now)),
+                BatchSize::SmallInput,
+            );
+        });
+        let mut turn = 0;
+        group.bench_function(BenchmarkId::new("handoff, accepted", channels), |bencher| {
+            bencher.iter_batched(
+                || {
+                    turn += 1;
+                    (channel(), person(&turn.to_string()))
+                },
+                |(channel, value)| hotel.announce(channel, value),
+                BatchSize::SmallInput,
+            );
+        });
+        let mut fresh = 0;
+        group.bench_function(BenchmarkId::new("new channel, accepted", channels), |bencher| {
+            bencher.iter_batched(
+                || {
+                    fresh += 1;
+                    (format!("other-hotel-room-{fresh:09}-cha"), person("\"Anna Byrne\""))
+                },
+                |(channel, value)| hotel.announce(&channel, value),
+                BatchSize::SmallInput,
+            );
+        });
+    }
+    group.finish();
+}
+
+/// As many threads as processors, and every power of two below.
+fn by_threads(criterion: &mut Criterion) {
+    let hotel = Hotel::new(SHARED);
+    let now = hotel.clock.now();
+    let processors = thread::available_parallelism().map_or(1, NonZero::get);
+    let mut group = criterion.benchmark_group("redundant, by threads");
+    for threads in (0..).map(|power| 1_usize << power).take_while(|threads| *threads < processors).chain([processors]) {
+        group.throughput(Throughput::Elements((threads * CLAIMS) as u64));
+        group.bench_function(BenchmarkId::from_parameter(threads), |bencher| {
+            bencher.iter(|| {
+                thread::scope(|scope| {
+                    for index in 0..threads {
+                        let hotel = &hotel;
+                        scope.spawn(move || {
+                            for channel in hotel.walk(index * SHARED / threads).take(CLAIMS) {
+                                black_box(hotel.memory.claim(channel, person("\"Anna Byrne\""), Patience::Waits, now));
+                            }
+                        });
+                    }
+                });
+            });
+        });
+    }
+    group.finish();
+}
+
+criterion_group!(benches, by_size, by_threads);
 criterion_main!(benches);

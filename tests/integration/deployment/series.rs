@@ -20,8 +20,11 @@ const COUNTS: &[&str] = &[
     "usher_process_max_fds",
     "usher_process_open_fds",
     "usher_process_threads",
+    "usher_rate_waiting",
     "usher_relay_connections",
+    "usher_relay_subscriptions",
     "usher_requests_in_flight",
+    "usher_rule_mode",
     "usher_state_keys",
     "usher_state_max_keys",
     "usher_tasks",
@@ -54,7 +57,9 @@ impl Evening {
         };
         let (certificate, key) = (file("certificate.pem", &identity.certificate), file("key.pem", &identity.key));
         let remote = Usher::start(&fake, |setup| setup.server += &format!("tls = {{ certificate = {certificate:?}, key = {key:?} }}\n"));
-        let local = Usher::start_with(&Setup::before_url("local").toml());
+        let mut setup = Setup::before_url("local");
+        setup.more += "[[events]]\nname = \"staff-assigned\"\nchannel = \"{hotelSlug}-room-{roomNumber}-chat\"\n";
+        let local = Usher::start_with(&setup.toml());
         let mut client = local.client();
         client.send(&handshake().bytes());
         let mut guest = End::switched(client);

@@ -1,0 +1,67 @@
+//! How the cost of a request grows: with connections, and with channels that are known.
+
+use anyhow::Result;
+
+use crate::arguments::{Arguments, Named};
+use crate::mixes::Mix;
+use crate::report::Report;
+use crate::session::{self, Wish};
+use crate::table::Table;
+use crate::targets::Kind;
+
+const CONNECTIONS: [usize; 3] = [1, 64, 512];
+const CHANNELS: [usize; 4] = [1_000, 10_000, 100_000, 1_000_000];
+
+/// Measures both and prints the tables.
+pub(crate) fn run(arguments: &Arguments) -> Result<Vec<Report>> {
+    Ok(vec![connections(arguments)?, channels(arguments)?])
+}
+
+/// Forwarding, by nginx and usher; everything beside one connection of the same.
+fn connections(arguments: &Arguments) -> Result<Report> {
+    let mut targets = vec![Named { name: "nginx".to_owned(), kind: Kind::Nginx }];
+    targets.extend(arguments.ushers()?);
+    let lane = |target: &Named, connections: usize| format!("{} @{connections}", target.name);
+    let wish = |target: &Named, connections| Wish { name: lane(target, connections), target: target.clone(), connections, rooms: arguments.channels };
+    let wishes: Vec<Wish> = targets.iter().flat_map(|target| CONNECTIONS.map(|connections| wish(target, connections))).collect();
+    let bases: Vec<String> = CONNECTIONS.iter().map(|&connections| lane(&targets[0], connections)).collect();
+    let measured = session::run(arguments, Mix::Forward, &wishes)?;
+    let mut report = Report::new(arguments, Mix::Forward, &measured, &bases);
+    for lane in &mut report.lanes {
+        // Only what has as many connections can be compared.
+        let own = format!("@{}", lane.connections);
+        lane.ratios.retain(|ratio| ratio.against.ends_with(&own));
+    }
+    println!("{}", Table(&report));
+    Ok(report)
+}
+
+/// Suppressing, by one usher for each number of channels: all of them at once, so that their rounds are interleaved.
+fn channels(arguments: &Arguments) -> Result<Report> {
+    let connections = arguments.connections();
+    let mut wishes = Vec::new();
+    let mut bases = Vec::new();
+    for usher in arguments.ushers()? {
+        for rooms in CHANNELS {
+            let name = format!("{} #{rooms}", usher.name);
+            if rooms == CHANNELS[0] {
+                bases.push(name.clone());
+            }
+            let target = Named { name: name.clone(), kind: usher.kind.clone() };
+            wishes.push(Wish { name, target, connections, rooms });
+        }
+    }
+    let measured = session::run(arguments, Mix::Suppress, &wishes)?;
+    let report = Report::new(arguments, Mix::Suppress, &measured, &bases);
+    println!("{}", Table(&report));
+    for lane in &report.lanes {
+        let memory = lane.bytes_per_channel.map_or_else(|| "unknown".to_owned(), |bytes| format!("{bytes:.0} bytes"));
+        print!("{}: {memory} of RSS for each known channel", lane.name);
+        match lane.ratios.first() {
+            Some(ratio) => println!("; a request costs {:.2} times what it does at {}", 1.0 / ratio.cpu.median, ratio.against),
+            None => println!(),
+        }
+    }
+    println!();
+    Ok(report)
+}

@@ -1,0 +1,134 @@
+//! A run: stub and targets are started, every lane has its turn in every round, and all end.
+
+use std::io::Write;
+use std::sync::Arc;
+
+use anyhow::{Context, Result, ensure};
+use rustls::ClientConfig;
+use tempfile::TempDir;
+
+use crate::arguments::{Arguments, Named};
+use crate::generator::Pace;
+use crate::lane::{Lane, Method, Round};
+use crate::launch;
+use crate::mixes::Mix;
+use crate::secure::Identity;
+use crate::targets::{Kind, Site, Target};
+
+/// The longest of the rounds that are thrown away at the beginning.
+const SETTLING: std::time::Duration = std::time::Duration::from_millis(300);
+
+/// One target of a run and the load on it.
+#[derive(Debug, Clone)]
+pub(crate) struct Wish {
+    /// As the report calls it.
+    pub(crate) name: String,
+    pub(crate) target: Named,
+    pub(crate) connections: usize,
+    /// Conversation channels.
+    pub(crate) rooms: usize,
+}
+
+/// A lane that was measured.
+pub(crate) struct Measured {
+    pub(crate) lane: Lane,
+    pub(crate) part: crate::targets::Part,
+    pub(crate) version: String,
+    pub(crate) rounds: Vec<Round>,
+}
+
+/// The stub and the targets, while they run.
+struct Session {
+    site: Site,
+    stub: Target,
+    targets: Vec<Target>,
+    tls: Option<Arc<ClientConfig>>,
+    /// Removed with all files of the targets, after these ended.
+    _directory: TempDir,
+}
+
+/// Measures `wishes` under `mix`. What is not installed is named and left out.
+pub(crate) fn run(arguments: &Arguments, mix: Mix, wishes: &[Wish]) -> Result<Vec<Measured>> {
+    let most = wishes.iter().map(|wish| wish.connections).max().context("there is nothing to measure")?;
+    let mut session = Session::open(arguments, most)?;
+    let mut lanes: Vec<Lane> = Vec::new();
+    for wish in wishes {
+        if let Some(target) = session.start(&wish.target)? {
+            lanes.push(Lane::new(wish.name.clone(), target, &session.targets, mix, wish.rooms, wish.connections));
+        }
+    }
+    ensure!(!lanes.is_empty(), "none of the targets is installed");
+    for lane in &mut lanes {
+        lane.announce(&session.targets[lane.target], mix, session.tls.as_ref())?;
+    }
+    let pace = arguments.rate.map_or(Pace::Closed, |rate| Pace::Open { rate });
+    let mut method = Method { pace, warm_up: arguments.warm_up, duration: arguments.duration.min(SETTLING), tls: session.tls.clone() };
+    let count = lanes.len();
+    // Thrown away: caches fill, pools open, and the stock of the first round is known.
+    for lane in &mut lanes {
+        lane.measure(&session.targets[lane.target], &session.stub, &method)?;
+    }
+    let length = arguments.duration.as_secs_f64() / method.duration.as_secs_f64();
+    method.duration = arguments.duration;
+    for lane in &mut lanes {
+        lane.expect_times(length);
+    }
+    let mut rounds: Vec<Vec<Round>> = lanes.iter().map(|_| Vec::new()).collect();
+    for round in 0..arguments.rounds.max(1) {
+        // Each has its turn at every place.
+        for place in 0..count {
+            let index = (round + place) % count;
+            let lane = &mut lanes[index];
+            tell(&format!("{} {}/{} {}", mix.name(), round + 1, arguments.rounds.max(1), lane.name));
+            rounds[index].push(lane.measure(&session.targets[lane.target], &session.stub, &method)?);
+        }
+    }
+    tell("");
+    let describe = |(lane, rounds): (Lane, Vec<Round>)| {
+        let target = &session.targets[lane.target];
+        Measured { part: target.part, version: target.version.clone(), lane, rounds }
+    };
+    Ok(lanes.into_iter().zip(rounds).map(describe).collect())
+}
+
+impl Session {
+    fn open(arguments: &Arguments, connections: usize) -> Result<Self> {
+        let directory = tempfile::Builder::new().prefix("usher-load-").tempdir()?;
+        // Servers that drop root's rights must reach their files.
+        std::fs::set_permissions(directory.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755))?;
+        let identity = arguments.tls.then(|| Identity::make(directory.path())).transpose()?;
+        let [target_cpus, load_cpus] = arguments.cpus();
+        launch::pin(&load_cpus)?;
+        let stub = Target::stub(directory.path(), &load_cpus, identity.as_ref())?;
+        let tls = identity.as_ref().map(Identity::client).transpose()?;
+        let site = Site { directory: directory.path().to_owned(), upstream: stub.address, identity, cpus: target_cpus, connections };
+        Ok(Self { site, stub, targets: Vec::new(), tls, _directory: directory })
+    }
+
+    /// The target's place among those that run; `None` if it is not installed.
+    fn start(&mut self, named: &Named) -> Result<Option<usize>> {
+        if let Some(running) = self.targets.iter().position(|target| target.name == named.name) {
+            return Ok(Some(running));
+        }
+        let started = match named.kind {
+            // A second one: the first also serves the harness's questions.
+            Kind::Stub => Some(Target::stub(&self.site.directory, &self.site.cpus, self.site.identity.as_ref())?),
+            _ => Target::start(&named.name, &named.kind, &self.site)?,
+        };
+        let Some(target) = started else {
+            eprintln!("{} is not installed: left out", named.name);
+            return Ok(None);
+        };
+        self.targets.push(target);
+        Ok(Some(self.targets.len() - 1))
+    }
+}
+
+/// Says on a terminal what is being done, in one line that is written over.
+fn tell(what: &str) {
+    let mut error = std::io::stderr();
+    if std::io::IsTerminal::is_terminal(&error) {
+        // Progress that cannot be shown is no loss.
+        let _shown = write!(error, "\r\x1b[K{what}");
+    }
+}
