@@ -54,7 +54,13 @@ impl Clock {
     /// The present moment.
     #[must_use]
     pub fn now(&self) -> Moment {
-        Moment::default().after(self.began.elapsed())
+        self.at(Instant::now())
+    }
+
+    /// The moment that `instant` is.
+    #[must_use]
+    pub fn at(&self, instant: Instant) -> Moment {
+        Moment::default().after(instant.saturating_duration_since(self.began))
     }
 
     /// The time since the beginning, unrounded: for what is measured, not remembered.

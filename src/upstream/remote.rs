@@ -92,16 +92,16 @@ impl Remote {
         }
     }
 
-    /// Sends the bytes of a whole request, which is addressed to [`Remote::host`], and collects the answer whole, in [`Remote::timeout`]. `alarm` is used
-    /// for the time, and left to be used again.
+    /// Sends the bytes of a whole request, which is addressed to [`Remote::host`], and collects the answer whole, in [`Remote::timeout`] from `now` on.
+    /// `alarm` is used for the time, and left to be used again.
     ///
     /// # Errors
     /// [`Interrupted`], which says whether anything was sent.
     ///
     /// # Cancel safety
     /// Dropping the future closes the connection; whether upstream got the request is then unknown.
-    pub async fn exchange(&self, request: &[u8], answer: &mut Collected, alarm: &mut Alarm) -> Result<(), Interrupted> {
-        self.0.wire.exchange(&self.0.dialer, request, answer, alarm, self.0.timeout).await
+    pub async fn exchange(&self, request: &[u8], answer: &mut Collected, alarm: &mut Alarm, now: Instant) -> Result<(), Interrupted> {
+        self.0.wire.exchange(&self.0.dialer, request, answer, alarm, (now, self.0.timeout)).await
     }
 
     /// See [`super::Upstream::dial`].

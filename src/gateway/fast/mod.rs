@@ -25,7 +25,7 @@ use super::target::{Form, Target};
 use super::trigger::{Content, Patient, Signed, Told, Verified};
 use super::{Limits, Refusal, Shared, Slot};
 use crate::assignment::Patience;
-use crate::clock::Alarm;
+use crate::clock::{Alarm, Moment};
 use crate::metrics::{RequestKind, TriggerOutcome};
 use crate::upstream::{Collected, Interrupted, Remote};
 
@@ -57,6 +57,8 @@ pub struct Fast<'g, S> {
     reply: Vec<u8>,
     alarm: Alarm,
     date: Date,
+    /// The last look at the clock.
+    now: Instant,
 }
 
 /// What is to be done about a trigger.
@@ -74,6 +76,50 @@ struct Forward {
     tickets: Tickets,
     parts: Parts,
     told: Told,
+    judged: Instant,
+}
+
+/// What came of what is received.
+enum Served {
+    /// It is of another shape.
+    Other,
+    /// It is a trigger of so many bytes, and they are not all there.
+    Partly(usize),
+    /// A trigger of so many bytes, which has its answer.
+    Whole(usize, Next),
+}
+
+/// What it takes to judge a trigger and to write what goes on of it.
+struct Attempt<'a> {
+    shared: &'a Arc<Shared>,
+    upstream: &'a Remote,
+    outgoing: &'a mut Vec<u8>,
+    began: Instant,
+}
+
+impl Attempt<'_> {
+    /// Authenticates and judges `trigger`, which arrived then, and writes what goes on. Nothing in here waits.
+    fn make(&mut self, trigger: &Trigger<'_>, app: &Arc<AppRoute>, arrived: Moment, patience: Patience, patient: &mut Patient) -> Step {
+        let target = Target { app: Arc::clone(app), form: Form::Exact(trigger.endpoint) };
+        let signed = Signed { method: "POST", path: trigger.path, query: trigger.query, content: Content::Json };
+        let verified = match Verified::new(target, signed, trigger.body, self.shared.clock.unix_time(arrived).as_secs()) {
+            Ok(verified) => verified,
+            Err(refusal) => return Step::Refused(refusal),
+        };
+        let judgement = patient.judge(self.shared, &verified, patience);
+        let judged = Instant::now();
+        verified.app.metrics.latency(judged - self.began);
+        match judgement {
+            Judgement::Suppress => Step::Suppressed,
+            Judgement::Refuse(limited) => Step::Refused(Refusal::RateLimited(limited)),
+            Judgement::Wait(awaited) => Step::Wait(awaited),
+            Judgement::Forward(Plan { tickets, reduced, parts }) => {
+                let app = verified.app;
+                let told = render::request(self.outgoing, trigger, self.upstream.host().as_bytes(), &app.app, reduced.as_deref());
+                Step::Forward(Forward { app, tickets, parts, told, judged })
+            }
+        }
+    }
 }
 
 /// Whether a connection goes on.
@@ -97,6 +143,7 @@ impl<'g, S: AsyncRead + AsyncWrite + Unpin> Fast<'g, S> {
             reply: Vec::new(),
             alarm: Alarm::default(),
             date: Date::default(),
+            now: Instant::now(),
         }
     }
 
@@ -113,27 +160,25 @@ impl<'g, S: AsyncRead + AsyncWrite + Unpin> Fast<'g, S> {
                         () = begun.as_mut() => false,
                     }
                 };
-                match self.alarm.bound(Instant::now() + self.idle_timeout, more).await {
+                match self.alarm.bound(self.now + self.idle_timeout, more).await {
                     Some(true) => {}
                     Some(false) => return self.close().await,
                     None => return Ended::Done,
                 }
             }
             let routing = self.shared.routing.load_full();
-            let length = match shape::see(&self.received, &routing.limits) {
-                Seen::Trigger(trigger) if routing.app(trigger.app).is_some() => trigger.length,
-                Seen::Partly(length) => match self.receive_body(length, &routing.limits).await {
+            let (length, next) = match AssertUnwindSafe(self.serve(&routing)).catch_unwind().await {
+                Ok(Served::Other) => return Ended::Other(self.received.freeze()),
+                Ok(Served::Partly(length)) => match self.receive_body(length, &routing.limits).await {
                     None => continue,
                     Some(ended) => return ended,
                 },
-                Seen::Trigger(_) | Seen::Other => return Ended::Other(self.received.freeze()),
-            };
-            let next = match AssertUnwindSafe(self.serve(&routing)).catch_unwind().await {
-                Ok(next) => next,
-                // Told where it happened; the tickets have put their channels in doubt.
+                Ok(Served::Whole(length, next)) => (length, next),
+                // Told where it happened; the tickets have put their channels in doubt. What else was read cannot be trusted any more.
                 Err(_panic) => {
                     self.reply.clear();
-                    self.refuse(RequestKind::Trigger, &Refusal::Internal)
+                    self.refuse(RequestKind::Trigger, &Refusal::Internal);
+                    (self.received.len(), Next::Close)
                 }
             };
             self.received.advance(length);
@@ -157,8 +202,9 @@ impl<'g, S: AsyncRead + AsyncWrite + Unpin> Fast<'g, S> {
                 // hyper knows what to say of a body that breaks off.
                 Some(false) => return Some(Ended::Other(std::mem::take(&mut self.received).freeze())),
                 None => {
-                    let refusal = Refusal::BodyTimeout { limit: limits.body_timeout };
-                    self.refuse(RequestKind::Trigger, &refusal);
+                    self.now = Instant::now();
+                    self.date.set(self.shared.unix_now());
+                    self.refuse(RequestKind::Trigger, &Refusal::BodyTimeout { limit: limits.body_timeout });
                     if self.write().await {
                         self.shut().await;
                     }
@@ -169,20 +215,30 @@ impl<'g, S: AsyncRead + AsyncWrite + Unpin> Fast<'g, S> {
         None
     }
 
-    /// Serves the trigger that is received whole; the answer is in `reply` then.
-    async fn serve(&mut self, routing: &Arc<Routing>) -> Next {
-        let Some(_slot) = Slot::take(self.shared, routing.limits.max_requests) else {
-            return self.refuse(RequestKind::Refused, &Refusal::Overloaded);
-        };
-        let now = self.shared.unix_now();
-        self.date.set(now);
+    /// Serves the trigger that is received whole, if it is one; the answer is in `reply` then.
+    async fn serve(&mut self, routing: &Arc<Routing>) -> Served {
+        self.now = Instant::now();
+        let arrived = self.shared.clock.at(self.now);
+        self.date.set(self.shared.clock.unix_time(arrived).as_secs());
         let mut patient = Patient::new(routing.limits.max_wait);
-        let mut step = self.step(routing, now, Patience::Waits, &mut patient);
+        let (length, _slot, mut step) = match shape::see(&self.received, &routing.limits) {
+            Seen::Other => return Served::Other,
+            Seen::Partly(length) => return Served::Partly(length),
+            Seen::Trigger(trigger) => {
+                let Some(app) = routing.app(trigger.app) else { return Served::Other };
+                let length = trigger.length;
+                let Some(slot) = Slot::take(self.shared, routing.limits.max_requests) else {
+                    return Served::Whole(length, self.refuse(RequestKind::Refused, &Refusal::Overloaded));
+                };
+                let mut attempt = Attempt { shared: self.shared, upstream: self.upstream, outgoing: &mut self.outgoing, began: self.now };
+                (length, slot, attempt.make(&trigger, app, arrived, Patience::Waits, &mut patient))
+            }
+        };
         while let Step::Wait(awaited) = step {
             let patience = Box::pin(patient.wait(self.shared, awaited)).await;
-            step = self.step(routing, now, patience, &mut patient);
+            step = self.step_again(arrived, patience, &mut patient);
         }
-        match step {
+        let next = match step {
             Step::Suppressed | Step::Wait(_) => {
                 let last = self.is_last();
                 render::suppressed(&mut self.reply, &self.date, last);
@@ -190,46 +246,29 @@ impl<'g, S: AsyncRead + AsyncWrite + Unpin> Fast<'g, S> {
             }
             Step::Refused(refusal) => self.refuse(RequestKind::Trigger, &refusal),
             Step::Forward(forward) => self.forward(forward).await,
-        }
+        };
+        Served::Whole(length, next)
     }
 
-    /// Authenticates and judges the trigger that is received whole, and writes what goes on. Nothing in here waits.
-    fn step(&mut self, routing: &Routing, now: u64, patience: Patience, patient: &mut Patient) -> Step {
-        let Seen::Trigger(trigger) = shape::see(&self.received, &routing.limits) else {
-            return Step::Refused(Refusal::Internal);
+    /// Judges the trigger again, which has waited, by the rules that hold now.
+    fn step_again(&mut self, arrived: Moment, patience: Patience, patient: &mut Patient) -> Step {
+        self.now = Instant::now();
+        let routing = self.shared.routing.load();
+        let Seen::Trigger(trigger) = shape::see(&self.received, &routing.limits) else { return Step::Refused(Refusal::Internal) };
+        let Some(app) = routing.app(trigger.app) else {
+            return Step::Refused(Refusal::UnknownApp { name: trigger.app.chars().take(64).collect() });
         };
-        let Some(app) = routing.app(trigger.app) else { return Step::Refused(Refusal::Internal) };
-        let began = Instant::now();
-        let target = Target { app: Arc::clone(app), form: Form::Exact(trigger.endpoint) };
-        let Trigger { path, query, body, .. } = trigger;
-        let signed = Signed { method: "POST", path, query, content: Content::Json };
-        let mut verified = match Verified::new(target, signed, body, now) {
-            Ok(verified) => verified,
-            Err(refusal) => return Step::Refused(refusal),
-        };
-        verified.follow_reload(&self.shared.routing.load());
-        let judgement = patient.judge(self.shared, &verified, patience);
-        verified.app.metrics.latency(began.elapsed());
-        match judgement {
-            Judgement::Suppress => Step::Suppressed,
-            Judgement::Refuse(limited) => Step::Refused(Refusal::RateLimited(limited)),
-            Judgement::Wait(awaited) => Step::Wait(awaited),
-            Judgement::Forward(Plan { tickets, reduced, parts }) => {
-                let app = verified.app;
-                let host = self.upstream.host().as_bytes();
-                let told = render::request(&mut self.outgoing, &trigger, host, &app.app, reduced.as_deref());
-                Step::Forward(Forward { app, tickets, parts, told })
-            }
-        }
+        let mut attempt = Attempt { shared: self.shared, upstream: self.upstream, outgoing: &mut self.outgoing, began: self.now };
+        attempt.make(&trigger, app, arrived, patience, patient)
     }
 
     /// Sends what is written, settles with what upstream made of it, and writes the answer.
     async fn forward(&mut self, forward: Forward) -> Next {
-        let Forward { app, tickets, parts, told } = forward;
+        let Forward { app, tickets, parts, told, judged: began } = forward;
         let metrics = &self.shared.metrics;
-        let began = Instant::now();
-        let exchanged = self.upstream.exchange(&self.outgoing, &mut self.answer, &mut self.alarm).await;
-        let took = began.elapsed();
+        let exchanged = self.upstream.exchange(&self.outgoing, &mut self.answer, &mut self.alarm, began).await;
+        self.now = Instant::now();
+        let took = self.now - began;
         let refusal = match exchanged {
             Ok(()) => {
                 let status = self.answer.status;
@@ -266,7 +305,6 @@ impl<'g, S: AsyncRead + AsyncWrite + Unpin> Fast<'g, S> {
 
     fn refuse(&mut self, kind: RequestKind, refusal: &Refusal) -> Next {
         self.shared.metrics.error(refusal.code());
-        self.date.set(self.shared.unix_now());
         let last = self.is_last();
         let last = render::refused(&mut self.reply, refusal, &self.date, last);
         self.shared.metrics.request(kind, refusal.status().as_u16());
@@ -289,7 +327,7 @@ impl<'g, S: AsyncRead + AsyncWrite + Unpin> Fast<'g, S> {
             self.stream.write_all(&self.reply).await?;
             self.stream.flush().await
         };
-        match self.alarm.bound(Instant::now() + self.idle_timeout, write).await {
+        match self.alarm.bound(self.now + self.idle_timeout, write).await {
             Some(Ok(())) => true,
             Some(Err(error)) => {
                 tracing::debug!(%error, "a caller was gone before its answer");
@@ -319,7 +357,7 @@ impl<'g, S: AsyncRead + AsyncWrite + Unpin> Fast<'g, S> {
     }
 
     async fn shut(&mut self) {
-        if let Some(Err(error)) = self.alarm.bound(Instant::now() + self.idle_timeout, self.stream.shutdown()).await {
+        if let Some(Err(error)) = self.alarm.bound(self.now + self.idle_timeout, self.stream.shutdown()).await {
             tracing::debug!(%error, "a connection was gone before it was closed");
         }
     }

@@ -1,5 +1,7 @@
 //! Whole exchanges on the wire: what is sent, what is collected, and which connection carries the next one.
 
+use tokio::time::Instant;
+
 use super::{OK, Options, Peer, Remote, SHORT, Server, options, remote};
 use crate::clock::Alarm;
 use crate::upstream::{Collected, Failure, Interrupted};
@@ -8,7 +10,7 @@ const REQUEST: &[u8] = b"POST /apps/3/events?auth_key=k HTTP/1.1\r\nHost: h\r\nC
 
 async fn exchange(remote: &Remote) -> Result<Collected, Interrupted> {
     let mut answer = Collected::default();
-    remote.exchange(REQUEST, &mut answer, &mut Alarm::default()).await.map(|()| answer)
+    remote.exchange(REQUEST, &mut answer, &mut Alarm::default(), Instant::now()).await.map(|()| answer)
 }
 
 /// A server that answers its first request with `bytes`, all at once or one by one, and then closes.

@@ -6,6 +6,8 @@ mod chunks;
 mod line;
 mod stream;
 
+use std::time::Duration;
+
 use tokio::time::Instant;
 
 use super::dial::Dialer;
@@ -67,11 +69,10 @@ impl Wire {
         request: &[u8],
         answer: &mut Collected,
         alarm: &mut Alarm,
-        period: std::time::Duration,
+        (now, period): (Instant, Duration),
     ) -> Result<(), Interrupted> {
-        let now = Instant::now();
         if let Some(kept) = self.pool.take(now) {
-            match self.converse(dialer, kept, request, answer, alarm, now, period).await {
+            match self.converse(dialer, kept, request, answer, alarm, (now, period)).await {
                 Err(Unanswered::Unsent(error)) => tracing::debug!(%error, "a kept line was dead; the trigger goes over a fresh one"),
                 Err(Unanswered::Interrupted(interrupted)) => return Err(interrupted),
                 Ok(()) => return Ok(()),
@@ -80,7 +81,7 @@ impl Wire {
         // Boxed: rare and large.
         let fresh = Box::pin(dialer.open()).await?;
         self.pool.count_opened();
-        let sent = self.converse(dialer, Line::new(fresh), request, answer, alarm, Instant::now(), period).await;
+        let sent = self.converse(dialer, Line::new(fresh), request, answer, alarm, (Instant::now(), period)).await;
         sent.map_err(|unanswered| match unanswered {
             Unanswered::Unsent(error) => Failure::ClosedUnsent { upstream: dialer.authority().to_owned(), source: error.into() }.into(),
             Unanswered::Interrupted(interrupted) => interrupted,
@@ -97,7 +98,6 @@ impl Wire {
         self.pool.retire();
     }
 
-    #[expect(clippy::too_many_arguments, reason = "one exchange is all of these")]
     async fn converse(
         &self,
         dialer: &Dialer,
@@ -105,8 +105,7 @@ impl Wire {
         request: &[u8],
         answer: &mut Collected,
         alarm: &mut Alarm,
-        now: Instant,
-        period: std::time::Duration,
+        (now, period): (Instant, Duration),
     ) -> Result<(), Unanswered> {
         answer.clear();
         let done = alarm.bound(now + period, line.exchange(request, answer)).await;
