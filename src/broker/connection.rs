@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use super::bell::Bell;
 use super::channel::Full;
 use super::mailbox::{Mailbox, Wakes};
 use super::realm::Realm;
@@ -31,8 +32,8 @@ impl Connection {
     ///
     /// # Errors
     /// The code that its socket is closed with.
-    pub(super) fn establish(realm: Arc<Realm>, clock: Clock, drain: &Drain) -> Result<Self, ErrorCode> {
-        let mailbox = realm.admit(drain)?;
+    pub(super) fn establish(realm: Arc<Realm>, clock: Clock, drain: &Drain, bell: &Arc<Bell>) -> Result<Self, ErrorCode> {
+        let mailbox = realm.admit(drain, bell)?;
         let (session, greeting) = Session::establish(mailbox.id(), realm.rules.terms, clock.now());
         mailbox.push(greeting, &mut Wakes::default());
         let gauge = realm.metrics.connection();

@@ -1,9 +1,10 @@
 //! What waits to be sent to one connection: bounded, and never waited for. Who does not read fast enough is closed (design 2, invariant 7).
 
 use std::collections::VecDeque;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
+use super::bell::Bell;
 use super::frame::Frame;
 use super::socket_id::SocketId;
 use crate::pusher::ErrorCode;
@@ -25,6 +26,8 @@ pub(super) struct Room {
 pub(super) struct Mailbox {
     id: SocketId,
     room: Room,
+    /// That of the worker on which the connection is served.
+    bell: Arc<Bell>,
     /// A std lock: held for a push or a pop, never across an await.
     waiting: Mutex<Waiting>,
 }
@@ -58,18 +61,29 @@ pub(super) enum Mail {
 /// The readers of mailboxes that got something: woken when this is dropped. Declare it before a lock is taken, so that it happens after.
 #[derive(Debug, Default)]
 #[must_use = "dropped, the readers are woken"]
-pub(super) struct Wakes(Vec<Waker>);
+pub(super) struct Wakes(Vec<(Arc<Bell>, Vec<Waker>)>);
+
+impl Wakes {
+    fn add(&mut self, bell: &Arc<Bell>, reader: Option<Waker>) {
+        let Some(reader) = reader else { return };
+        // As many as there are workers.
+        match self.0.iter_mut().find(|(its, _)| Arc::ptr_eq(its, bell)) {
+            Some((_, readers)) => readers.push(reader),
+            None => self.0.push((Arc::clone(bell), vec![reader])),
+        }
+    }
+}
 
 impl Drop for Wakes {
     fn drop(&mut self) {
-        self.0.drain(..).for_each(Waker::wake);
+        self.0.drain(..).for_each(|(bell, readers)| bell.ring(readers));
     }
 }
 
 impl Mailbox {
     /// An empty mailbox for the connection `id`.
-    pub(super) fn new(id: SocketId, room: Room) -> Self {
-        Self { id, room, waiting: Mutex::default() }
+    pub(super) fn new(id: SocketId, room: Room, bell: Arc<Bell>) -> Self {
+        Self { id, room, bell, waiting: Mutex::default() }
     }
 
     /// Whose it is.
@@ -91,7 +105,7 @@ impl Mailbox {
             waiting.bytes += frame.len();
             waiting.frames.push_back(frame);
         }
-        wakes.0.extend(waiting.reader.take());
+        wakes.add(&self.bell, waiting.reader.take());
     }
 
     /// Ends the connection once everything that waits is sent.
@@ -99,7 +113,7 @@ impl Mailbox {
         let mut waiting = self.lock();
         if waiting.end.is_none() {
             waiting.end = Some(End::Code(code));
-            wakes.0.extend(waiting.reader.take());
+            wakes.add(&self.bell, waiting.reader.take());
         }
     }
 
@@ -154,7 +168,6 @@ impl Waiting {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
     use std::sync::atomic::{AtomicUsize, Ordering};
     use std::task::Wake;
 
@@ -170,7 +183,7 @@ mod tests {
     }
 
     fn mailbox(frames: usize, bytes: usize) -> Mailbox {
-        Mailbox::new(SocketId::parse("1.2").unwrap(), Room { frames, bytes })
+        Mailbox::new(SocketId::parse("1.2").unwrap(), Room { frames, bytes }, Arc::default())
     }
 
     fn push(mailbox: &Mailbox, text: &'static str) {

@@ -5,6 +5,7 @@
 //! `watchlists`, a `conversation` moves frames between a `mailbox` and a socket. `api` is what backends call. All of it is shared by all threads.
 
 mod api;
+mod bell;
 mod cache;
 mod channel;
 mod channels;
@@ -45,6 +46,7 @@ use crate::pusher::{App, ErrorCode};
 use crate::rate::Pace;
 use crate::shutdown::Drain;
 
+pub use bell::Bell;
 pub use conversation::socket_config;
 pub use hall::Hall;
 
@@ -175,12 +177,13 @@ impl Broker {
     }
 
     /// Speaks with a client over `socket`, to its end. It has the limits of [`socket_config`] and came with `GET {target}`, which is to be
-    /// `/app/{key}?protocol=7…`; whatever is wrong with that, the client is told by the code of the close. Messages are read at the client's `pace`.
-    pub async fn converse<S>(&self, socket: WebSocketStream<S>, target: &Uri, pace: Option<Pace>)
+    /// `/app/{key}?protocol=7…`; whatever is wrong with that, the client is told by the code of the close. Messages are read at the client's `pace`;
+    /// `bell` is that of the worker on which this runs.
+    pub async fn converse<S>(&self, socket: WebSocketStream<S>, target: &Uri, pace: Option<Pace>, bell: &Arc<Bell>)
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
-        let end = match self.establish(target) {
+        let end = match self.establish(target, bell) {
             Ok(connection) => Conversation::new(socket, connection, pace).run().await,
             Err(code) => Box::pin(conversation::refuse(socket, code)).await,
         };
@@ -203,11 +206,11 @@ impl Broker {
         }
     }
 
-    fn establish(&self, target: &Uri) -> Result<Connection, ErrorCode> {
+    fn establish(&self, target: &Uri, bell: &Arc<Bell>) -> Result<Connection, ErrorCode> {
         let key = target.path().strip_prefix("/app/").filter(|key| !key.contains('/')).ok_or(ErrorCode::PathNotFound)?;
         let realm = self.realms.load().by_key.get(key).cloned().ok_or(ErrorCode::UnknownApp)?;
         session::check_version(target.query().unwrap_or_default())?;
-        Connection::establish(realm, self.clock, &self.drain)
+        Connection::establish(realm, self.clock, &self.drain, bell)
     }
 
     fn tick(&self, sweep: bool) {

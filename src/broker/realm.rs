@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwap;
 
+use super::bell::Bell;
 use super::channels::{Channels, Habits};
 use super::mailbox::{Mailbox, Room, Wakes};
 use super::session::Terms;
@@ -63,7 +64,7 @@ impl Realm {
     ///
     /// # Errors
     /// The code that the connection is closed with.
-    pub(super) fn admit(&self, drain: &Drain) -> Result<Arc<Mailbox>, ErrorCode> {
+    pub(super) fn admit(&self, drain: &Drain, bell: &Arc<Bell>) -> Result<Arc<Mailbox>, ErrorCode> {
         let mut connections = self.lock();
         // Asked inside the lock: who closes all connections after draining began finds this one.
         if drain.has_begun() {
@@ -76,7 +77,7 @@ impl Realm {
         if connections.open.len() >= self.rules.max_connections {
             return Err(ErrorCode::OverCapacity);
         }
-        let mailbox = Arc::new(Mailbox::new(self.ids.next(), self.rules.room));
+        let mailbox = Arc::new(Mailbox::new(self.ids.next(), self.rules.room, Arc::clone(bell)));
         connections.open.insert(mailbox.id(), Arc::clone(&mailbox));
         Ok(mailbox)
     }

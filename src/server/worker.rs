@@ -114,13 +114,19 @@ struct Door {
 }
 
 async fn work(gateway: Gateway, door: Door, mut arrivals: mpsc::Receiver<Accepted>, stopped: oneshot::Receiver<Infallible>) {
-    let tasks = gateway.shared.tasks.clone();
-    while let Some(accepted) = arrivals.recv().await {
-        let _detached = tasks.spawn(welcome(gateway.clone(), door.clone(), accepted));
+    let (tasks, upstream) = (gateway.shared.tasks.clone(), gateway.upstream.clone());
+    let serving = async {
+        while let Some(accepted) = arrivals.recv().await {
+            let _detached = tasks.spawn(welcome(gateway.clone(), door.clone(), accepted));
+        }
+        gateway.upstream.retire();
+        drop(gateway);
+        let _dropped = stopped.await;
+    };
+    tokio::select! {
+        () = serving => {}
+        () = upstream.attend() => {}
     }
-    gateway.upstream.retire();
-    drop(gateway);
-    let _dropped = stopped.await;
 }
 
 /// Serves one connection until it ends or is switched to WebSocket; then whoever relays it holds its place.

@@ -12,17 +12,19 @@ use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::protocol::Role;
 
 use super::{Answer, Dialled, Failure, Payload};
-use crate::broker::{Broker, socket_config};
+use crate::broker::{Bell, Broker, socket_config};
 use crate::rate::Pace;
 
 /// The largest request that the broker takes, in bytes: far more than 10 events of 10 KiB for 100 channels each.
 const MAX_REQUEST: usize = 1024 * 1024;
 
-/// The embedded broker, shared by all workers. Cloning gives another handle to it.
+/// The embedded broker, which is shared by all workers, as one of them has it. Cloning gives another handle to the same.
 #[derive(Debug, Clone)]
 pub struct Local {
     broker: Arc<Broker>,
     timeout: Duration,
+    /// This worker's.
+    bell: Arc<Bell>,
 }
 
 /// A client that comes to the embedded broker: who was asked for, until its socket is there.
@@ -31,13 +33,19 @@ pub struct Local {
 pub struct Visit {
     broker: Arc<Broker>,
     target: Uri,
+    bell: Arc<Bell>,
 }
 
 impl Local {
     /// Hands requests to `broker`. `timeout` bounds what surrounds it, as with any upstream; the broker itself waits for nothing.
     #[must_use]
-    pub const fn new(broker: Arc<Broker>, timeout: Duration) -> Self {
-        Self { broker, timeout }
+    pub fn new(broker: Arc<Broker>, timeout: Duration) -> Self {
+        Self { broker, timeout, bell: Arc::default() }
+    }
+
+    /// Attends to the connections of one worker, for ever: each worker has a `Local` of its own, and runs this.
+    pub async fn attend(&self) {
+        self.bell.attend().await;
     }
 
     /// See [`super::Upstream::send`].
@@ -75,7 +83,7 @@ impl Local {
         let target = request.uri();
         // A copy: the target as received is a part of the buffer of its request, and would keep all of that for as long as the client stays.
         let copied = target.to_string().parse().unwrap_or_else(|_unlikely| target.clone());
-        Dialled::Local(Visit { broker: Arc::clone(&self.broker), target: copied })
+        Dialled::Local(Visit { broker: Arc::clone(&self.broker), target: copied, bell: Arc::clone(&self.bell) })
     }
 }
 
@@ -90,7 +98,7 @@ impl Visit {
         S: AsyncRead + AsyncWrite + Unpin,
     {
         let socket = WebSocketStream::from_raw_socket(stream, Role::Server, Some(socket_config())).await;
-        self.broker.converse(socket, &self.target, pace).await;
+        self.broker.converse(socket, &self.target, pace, &self.bell).await;
     }
 }
 

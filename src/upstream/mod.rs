@@ -122,6 +122,17 @@ impl Upstream {
         }
     }
 
+    /// Does what this worker's exit has to do beside its requests, for ever.
+    ///
+    /// # Cancel safety
+    /// Dropping the future leaves nothing undone.
+    pub async fn attend(&self) {
+        match self {
+            Self::Remote(_) => std::future::pending().await,
+            Self::Local(local) => local.attend().await,
+        }
+    }
+
     /// What this worker's pool holds and has done; nothing, where there is none.
     #[must_use]
     pub fn stats(&self) -> PoolStats {

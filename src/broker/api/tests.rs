@@ -24,7 +24,7 @@ fn broker() -> Arc<Broker> {
 
 /// A client that is connected; its frames wait.
 fn client(broker: &Broker) -> Connection {
-    let client = broker.establish(&Uri::from_static("/app/usher-key?protocol=7")).unwrap();
+    let client = broker.establish(&Uri::from_static("/app/usher-key?protocol=7"), &Arc::default()).unwrap();
     let _greeting = frames(&client);
     client
 }
@@ -297,10 +297,10 @@ fn a_reload_changes_the_apps_and_keeps_who_is_there() {
     subscribe(&mut one, "a", None);
     broker.configure(&[App::new("1001", "new-key", "new-secret"), App::new("1002", "second", "s")]);
     assert_eq!(post(&broker, "events", r#"{"name":"e","data":"{}","channel":"a"}"#).0, 400);
-    assert!(broker.establish(&Uri::from_static("/app/usher-key?protocol=7")).is_err());
-    assert!(broker.establish(&Uri::from_static("/app/second?protocol=7")).is_ok());
+    assert!(broker.establish(&Uri::from_static("/app/usher-key?protocol=7"), &Arc::default()).is_err());
+    assert!(broker.establish(&Uri::from_static("/app/second?protocol=7"), &Arc::default()).is_ok());
     assert!(!one.mailbox().is_ending());
     broker.configure(&[App::new("1002", "second", "s")]);
     assert!(one.mailbox().is_ending());
-    assert!(matches!(broker.establish(&Uri::from_static("/app/new-key?protocol=7")), Err(ErrorCode::UnknownApp)));
+    assert!(matches!(broker.establish(&Uri::from_static("/app/new-key?protocol=7"), &Arc::default()), Err(ErrorCode::UnknownApp)));
 }

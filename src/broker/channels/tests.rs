@@ -22,7 +22,7 @@ fn with_counts(tells_count: bool) -> Channels {
 
 fn mailbox(number: usize) -> Arc<Mailbox> {
     let id = SocketId::parse(&format!("{number}.1")).unwrap();
-    Arc::new(Mailbox::new(id, Room { frames: 100_000, bytes: usize::MAX }))
+    Arc::new(Mailbox::new(id, Room { frames: 100_000, bytes: usize::MAX }, Arc::default()))
 }
 
 fn at(millis: u64) -> Moment {

@@ -15,7 +15,7 @@ async fn a_silent_client_is_asked_and_then_closed() {
     let mut client = WebSocketStream::from_raw_socket(near, Role::Client, None).await;
     let served = WebSocketStream::from_raw_socket(far, Role::Server, Some(socket_config())).await;
     let broker = Arc::clone(&server.broker);
-    let _served = server.tasks.spawn(async move { broker.converse(served, &Uri::from_static(TARGET), None).await });
+    let _served = server.tasks.spawn(async move { broker.converse(served, &Uri::from_static(TARGET), None, &Arc::default()).await });
     let began = Instant::now();
     let mut heard = async || client.next().await.unwrap().unwrap();
     assert!(heard().await.to_text().unwrap().contains("connection_established"));
@@ -34,7 +34,7 @@ async fn any_sign_of_life_counts() {
     let mut client = WebSocketStream::from_raw_socket(near, Role::Client, None).await;
     let served = WebSocketStream::from_raw_socket(far, Role::Server, Some(socket_config())).await;
     let broker = Arc::clone(&server.broker);
-    let _served = server.tasks.spawn(async move { broker.converse(served, &Uri::from_static(TARGET), None).await });
+    let _served = server.tasks.spawn(async move { broker.converse(served, &Uri::from_static(TARGET), None, &Arc::default()).await });
     let _greeting = client.next().await;
     for sign in [Message::text(r#"{"event":"pusher:pong"}"#), Message::Ping("".into()), Message::Pong("".into()), Message::text("nonsense")] {
         let (began, is_ping) = (Instant::now(), sign.is_ping());
@@ -142,7 +142,7 @@ async fn draining_closes_everybody_and_lets_nobody_in() {
 #[tokio::test(start_paused = true)]
 async fn draining_goes_in_waves() {
     let server = Server::start(&plain()).await;
-    let connections: Vec<_> = (0..WAVE * 3).map(|_| server.broker.establish(&Uri::from_static(TARGET)).unwrap()).collect();
+    let connections: Vec<_> = (0..WAVE * 3).map(|_| server.broker.establish(&Uri::from_static(TARGET), &Arc::default()).unwrap()).collect();
     let broker = Arc::clone(&server.broker);
     let _running = server.tasks.spawn(async move { broker.run().await });
     let ending = || connections.iter().filter(|connection| connection.mailbox().is_ending()).count();
@@ -178,6 +178,6 @@ async fn the_task_of_a_connection_is_small() {
     let (_near, far) = duplex(64);
     let served = WebSocketStream::from_raw_socket(far, Role::Server, Some(socket_config())).await;
     let target = Uri::from_static(TARGET);
-    let size = size_of_val(&server.broker.converse(served, &target, None));
+    let size = size_of_val(&server.broker.converse(served, &target, None, &Arc::default()));
     assert!(size <= 2048, "{size} bytes");
 }

@@ -58,7 +58,7 @@ impl Server {
                 Ok(response)
             };
             let socket = accept_hdr_async_with_config(served, look, Some(socket_config())).await.unwrap();
-            broker.converse(socket, &target, None).await;
+            broker.converse(socket, &target, None, &Arc::default()).await;
         });
         stream
     }

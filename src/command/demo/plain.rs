@@ -119,7 +119,7 @@ impl Door {
         let _detached = self.tasks.spawn(async move {
             if let Ok(stream) = switched.await {
                 let socket = WebSocketStream::from_raw_socket(TokioIo::new(stream), Role::Server, Some(socket_config())).await;
-                broker.converse(socket, &uri, None).await;
+                broker.converse(socket, &uri, None, &Arc::default()).await;
             }
         });
         Ok(response)
