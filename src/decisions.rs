@@ -3,16 +3,17 @@
 #[cfg(test)]
 mod tests;
 
-use std::borrow::Cow;
 use std::collections::VecDeque;
+use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::Notify;
 
 use crate::clock::Moment;
 use crate::metrics::Decision;
 
-/// Longest text kept of a channel, an identity or a reason, in bytes; the rest is cut off.
+/// Longest text kept of a channel or an identity, in bytes; the rest is cut off.
 pub const MAX_TEXT: usize = 256;
 
 /// Room made at once for that many records; a longer log grows as it fills.
@@ -33,8 +34,33 @@ pub struct Record {
     pub identity: Option<Box<str>>,
     /// What was decided.
     pub decision: Decision,
-    /// The reason in words.
-    pub reason: Cow<'static, str>,
+    /// Why.
+    pub reason: Reason,
+}
+
+/// Why something was decided; in words when it is shown. Most records are never looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reason {
+    /// This.
+    Words(&'static str),
+    /// The channel has shown just this for so long.
+    Known(Duration),
+    /// The request could not be read exactly, because of this.
+    Inexact(&'static str),
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Words(words) => f.write_str(words),
+            Self::Known(time) => match time.as_secs() {
+                seconds @ 0..120 => write!(f, "same assignment, announced {seconds} s ago"),
+                seconds @ 120..7200 => write!(f, "same assignment, announced {} min ago", seconds / 60),
+                seconds => write!(f, "same assignment, announced {} h ago", seconds / 3600),
+            },
+            Self::Inexact(oddity) => write!(f, "not read exactly ({oddity}): what it may touch is forgotten"),
+        }
+    }
 }
 
 impl Record {
@@ -42,10 +68,6 @@ impl Record {
         cut(&mut self.channel);
         if let Some(identity) = &mut self.identity {
             cut(identity);
-        }
-        if let Cow::Owned(reason) = &mut self.reason {
-            reason.truncate(reason.floor_char_boundary(MAX_TEXT));
-            reason.shrink_to_fit();
         }
     }
 }

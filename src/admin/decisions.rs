@@ -49,7 +49,7 @@ pub(super) struct Shown<'a> {
     channel: &'a str,
     identity: Option<JsonToken<'a>>,
     decision: &'static str,
-    reason: &'a str,
+    reason: String,
 }
 
 impl<'a> Shown<'a> {
@@ -62,7 +62,7 @@ impl<'a> Shown<'a> {
             channel: &record.channel,
             identity: record.identity.as_deref().map(JsonToken),
             decision: record.decision.label(),
-            reason: &record.reason,
+            reason: record.reason.to_string(),
         }
     }
 }

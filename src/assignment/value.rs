@@ -1,5 +1,7 @@
 //! What is assigned, as opaque text that is only compared.
 
+use std::fmt::Write as _;
+
 /// Stands between the parts of an assignment's text. JSON allows it nowhere unescaped, neither in a string nor as white space, so no token holds it.
 const SEPARATOR: char = '\u{1f}';
 
@@ -14,7 +16,10 @@ impl Assignment {
     /// `identity` and `context` are JSON tokens as they stood in `data`, so none of them holds U+001F (JSON admits it only escaped).
     #[must_use]
     pub fn new<'a>(pointer: usize, identity: &str, context: impl IntoIterator<Item = &'a str>) -> Self {
-        let mut text = pointer.to_string();
+        // Most have a name and one short piece of context.
+        let mut text = String::with_capacity(identity.len() + 16);
+        // Writing to a string cannot fail.
+        let _written = write!(text, "{pointer}");
         let mut append = |token: &str| {
             debug_assert!(!token.contains(SEPARATOR), "a JSON token holds no raw U+001F");
             text.push(SEPARATOR);

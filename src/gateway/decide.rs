@@ -2,7 +2,6 @@
 
 use std::borrow::Cow;
 use std::iter;
-use std::time::Duration;
 
 use super::Shared;
 use super::observe;
@@ -11,7 +10,7 @@ use super::routing::{AppRoute, WatchedRule};
 use super::trigger::{Reading, Verified};
 use crate::assignment::{Assignment, Before, Claim, Outcome, Patience, Value, Waiter};
 use crate::clock::Moment;
-use crate::decisions::Record;
+use crate::decisions::{Reason, Record};
 use crate::metrics::Decision;
 use crate::pusher::{Event, Inexact, Oddity, Reach, Trigger};
 use crate::rate::{Fare, Limited, Passage, Turn};
@@ -86,7 +85,7 @@ fn forget(shared: &Shared, app: &AppRoute, inexact: &Inexact) -> Plan {
         channel: channel.into(),
         identity: None,
         decision: Decision::ForwardedInexact,
-        reason: Cow::Owned(format!("not read exactly ({}): what it may touch is forgotten", inexact.oddity.label())),
+        reason: Reason::Inexact(inexact.oddity.label()),
     };
     match &inexact.reach {
         Reach::App => {
@@ -381,14 +380,14 @@ impl Deciding<'_> {
         let (decision, reason) = match effect.verdict {
             Some(Verdict::Known(since)) if drops => {
                 let decision = if self.waited { Decision::Coalesced } else { Decision::Suppressed };
-                (decision, Cow::Owned(format!("same assignment, announced {} ago", ago(self.now.since(since)))))
+                (decision, Reason::Known(self.now.since(since)))
             }
-            Some(Verdict::Repeated) if drops => (Decision::Suppressed, "repeats the announcement before it in the same batch".into()),
-            Some(Verdict::News(decision)) => (decision, Cow::Borrowed(in_words(decision))),
-            Some(Verdict::Repeated) if self.observes(effect) => (Decision::ShadowSuppressed, Cow::Borrowed(in_words(Decision::ShadowSuppressed))),
-            Some(Verdict::Observed(_)) => (Decision::ShadowSuppressed, Cow::Borrowed(in_words(Decision::ShadowSuppressed))),
+            Some(Verdict::Repeated) if drops => (Decision::Suppressed, Reason::Words("repeats the announcement before it in the same batch")),
+            Some(Verdict::News(decision)) => (decision, Reason::Words(in_words(decision))),
+            Some(Verdict::Repeated) if self.observes(effect) => (Decision::ShadowSuppressed, Reason::Words(in_words(Decision::ShadowSuppressed))),
+            Some(Verdict::Observed(_)) => (Decision::ShadowSuppressed, Reason::Words(in_words(Decision::ShadowSuppressed))),
             Some(Verdict::Known(_) | Verdict::Repeated) | None => {
-                (Decision::ForwardedExempt, "redundant, but the request it came with is not dropped".into())
+                (Decision::ForwardedExempt, Reason::Words("redundant, but the request it came with is not dropped"))
             }
         };
         effect.watched.metrics.count(decision);
@@ -418,14 +417,5 @@ const fn in_words(decision: Decision) -> &'static str {
         Decision::Suppressed => "same assignment",
         Decision::Coalesced => "same assignment, accepted while this one waited",
         Decision::ShadowSuppressed => "same assignment; forwarded because the rule only observes",
-    }
-}
-
-/// A duration as a person would say it.
-fn ago(time: Duration) -> String {
-    match time.as_secs() {
-        seconds @ 0..120 => format!("{seconds} s"),
-        seconds @ 120..7200 => format!("{} min", seconds / 60),
-        seconds => format!("{} h", seconds / 3600),
     }
 }

@@ -52,7 +52,7 @@ impl<'a> Query<'a> {
     /// (`name`, `channel`, `channels`, `channels[]`, `data`, `socket_id`, `info`, `batch`; any `[…]` after the key counts as an array's form).
     #[must_use]
     pub fn has_trigger_parameters(&self) -> bool {
-        self.pairs.iter().any(|(key, _)| {
+        self.pairs.iter().filter(|(key, _)| !is_for_authentication(key)).any(|(key, _)| {
             let name = key.split_once('[').map_or(&**key, |(name, _)| name).trim();
             matches!(name, "name" | "channel" | "channels" | "data" | "socket_id" | "info" | "batch")
         })
@@ -72,6 +72,11 @@ impl<'a> Query<'a> {
     pub(super) fn pairs(&self) -> impl Iterator<Item = (&str, &str)> {
         self.pairs.iter().map(|(key, value)| (&**key, &**value))
     }
+}
+
+/// Whether `key` is one of those that every signed request has.
+fn is_for_authentication(key: &str) -> bool {
+    matches!(key, "auth_key" | "auth_timestamp" | "auth_version" | "auth_signature" | "body_md5")
 }
 
 /// A key decoded and lower-cased.

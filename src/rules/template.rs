@@ -55,8 +55,8 @@ impl Template {
         let Some((last, between)) = self.after.split_last() else { return rest.is_empty() };
         let Some(mut rest) = rest.strip_suffix(&**last) else { return false };
         for literal in between {
-            match after_one(rest).and_then(|later| later.split_once(&**literal)) {
-                Some((_, later)) => rest = later,
+            match after_one(rest).and_then(|later| behind(later, literal)) {
+                Some(later) => rest = later,
                 None => return false,
             }
         }
@@ -92,6 +92,12 @@ fn is_identifier(name: &str) -> bool {
     !name.is_empty()
         && !name.starts_with(|first: char| first.is_ascii_digit())
         && name.bytes().all(|byte| byte == b'_' || byte.is_ascii_alphanumeric())
+}
+
+/// What follows the first `literal` in `text`. Names are short: the general search would prepare itself for longer than this takes.
+fn behind<'t>(text: &'t str, literal: &str) -> Option<&'t str> {
+    let start = text.as_bytes().windows(literal.len()).position(|window| window == literal.as_bytes())?;
+    text.get(start + literal.len()..)
 }
 
 /// What follows the first character.

@@ -7,7 +7,6 @@ mod page;
 mod stream;
 mod switches;
 
-use std::borrow::Cow;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -19,7 +18,7 @@ use tokio::net::{TcpListener, TcpStream};
 use super::{Admin, RuleMode, Switchboard, serve};
 use crate::assignment::{Assignment, Assignments, Bounds, Claim, Outcome, Patience, RuleMemory, Value, Watch};
 use crate::clock::{Clock, Moment};
-use crate::decisions::{Decisions, Record};
+use crate::decisions::{Decisions, Reason, Record};
 use crate::metrics::{Decision, Metrics};
 use crate::report::Report;
 use crate::rules::Mode;
@@ -123,7 +122,7 @@ impl Running {
             channel: channel.into(),
             identity: identity.map(Into::into),
             decision,
-            reason: Cow::Borrowed("because"),
+            reason: Reason::Words("because"),
         });
     }
 
