@@ -224,7 +224,15 @@ impl Deciding<'_> {
 
     /// Claims one channel for one rule: for all that the trigger (a batch) does there in turn.
     fn claim_channel(&mut self, first: usize) -> Option<Waiter> {
-        let group: Vec<usize> = (first..self.effects.len()).filter(|&other| self.same_channel(first, other)).collect();
+        // Nearly all triggers announce once.
+        let alone = [first];
+        let several: Vec<usize>;
+        let group = if self.effects.len() == 1 {
+            &alone[..]
+        } else {
+            several = (first..self.effects.len()).filter(|&other| self.same_channel(first, other)).collect();
+            &several
+        };
         let mut runs = 0;
         for (place, &index) in group.iter().enumerate() {
             let repeats = place > 0 && self.effects[index].assignment().is_some() && self.effects[index].kind == self.effects[group[place - 1]].kind;
@@ -246,11 +254,11 @@ impl Deciding<'_> {
             Claim::Redundant { since } => self.effects[first].verdict = Some(Verdict::Known(since)),
             Claim::Reserved { reservation, before, redundant, since } => {
                 self.tickets.hold(reservation);
-                self.judge_reserved(&group, runs, before, (redundant, since));
+                self.judge_reserved(group, runs, before, (redundant, since));
             }
             Claim::Full => {
                 self.tickets.hold_app(&self.app.memory);
-                self.judge_reserved(&group, runs, Before::Uncertain, (false, None));
+                self.judge_reserved(group, runs, Before::Uncertain, (false, None));
             }
         }
         None
