@@ -392,7 +392,8 @@ const showOverview = async () => {
   put("n-suppressed", count(suppressed));
   put("n-suppressed-more", shadow ? `and ${count(shadow)} would be, in observe mode` : "announcements of nobody new");
   put("n-saved", count(Math.max(saved?.messages ?? 0, suppressed)));
-  put("n-saved-more", saved?.audience ? "to your server and its guests" : "at least: one for each, and one for each guest there");
+  put("n-saved-more", saved?.observed ? "with those that rules which only observe would save"
+    : saved?.audience ? "to your server and its guests" : "at least: one for each, and one for each guest there");
   put("n-percent", judged ? `${((100 * suppressed) / judged).toFixed(1)} %` : "–");
   showLatency(overview.upstream);
   showRules(overview.rules);
@@ -543,7 +544,7 @@ const showReport = async () => {
     hasReport = false;
     return;
   }
-  saved = { messages: report.rules.reduce((all, rule) => all + rule.messages_saved, 0), audience: report.rules.some((rule) => rule.audience_known) };
+  saved = { messages: report.rules.reduce((all, rule) => all + rule.messages_saved, 0), audience: report.rules.some((rule) => rule.audience_known), observed: report.rules.some((rule) => rule.would_suppress > 0) };
   if (JSON.stringify(report) === reported) return;
   reported = JSON.stringify(report);
   $("report").replaceChildren(...reportParts(report));
