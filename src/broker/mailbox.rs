@@ -168,19 +168,8 @@ impl Waiting {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::{AtomicUsize, Ordering};
-    use std::task::Wake;
-
+    use super::super::tests::woken::Woken;
     use super::*;
-
-    #[derive(Default)]
-    struct Woken(AtomicUsize);
-
-    impl Wake for Woken {
-        fn wake(self: Arc<Self>) {
-            self.0.fetch_add(1, Ordering::Relaxed);
-        }
-    }
 
     fn mailbox(frames: usize, bytes: usize) -> Mailbox {
         Mailbox::new(SocketId::parse("1.2").unwrap(), Room { frames, bytes }, Arc::default())
@@ -256,11 +245,11 @@ mod tests {
         let mut wakes = Wakes::default();
         mailbox.push("a".into(), &mut wakes);
         mailbox.push("b".into(), &mut wakes);
-        assert_eq!(woken.0.load(Ordering::Relaxed), 0);
+        assert_eq!(woken.count(), 0);
         drop(wakes);
-        assert_eq!(woken.0.load(Ordering::Relaxed), 1);
+        assert_eq!(woken.count(), 1);
         assert!(mailbox.poll_end(&Context::from_waker(&waker)).is_pending());
         mailbox.end(ErrorCode::Reconnect, &mut Wakes::default());
-        assert_eq!(woken.0.load(Ordering::Relaxed), 2);
+        assert_eq!(woken.count(), 2);
     }
 }

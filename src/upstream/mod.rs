@@ -41,7 +41,7 @@ pub struct Options {
     pub connect_timeout: Duration,
     /// A connection that has been idle for this long is not used again.
     pub idle_timeout: Duration,
-    /// Idle connections kept per worker.
+    /// Idle connections kept per worker: so many for triggers on the fast path, and so many for everything else.
     pub max_idle: usize,
     /// More certificate authorities (PEM), beside the built-in web roots.
     pub ca_file: Option<PathBuf>,

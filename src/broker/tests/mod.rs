@@ -4,6 +4,7 @@ mod frames;
 mod life;
 mod story;
 mod watchlists;
+pub(super) mod woken;
 
 use std::sync::Arc;
 
