@@ -54,13 +54,7 @@ impl Clock {
     /// The present moment.
     #[must_use]
     pub fn now(&self) -> Moment {
-        self.at(Instant::now())
-    }
-
-    /// The moment that `instant` is.
-    #[must_use]
-    pub fn at(&self, instant: Instant) -> Moment {
-        Moment::default().after(instant.saturating_duration_since(self.began))
+        Moment::default().after(self.began.elapsed())
     }
 
     /// The time since the beginning, unrounded: for what is measured, not remembered.
@@ -69,7 +63,14 @@ impl Clock {
         self.began.elapsed()
     }
 
-    /// Wall-clock time of `moment` as the time since the Unix epoch.
+    /// Seconds since the Unix epoch by the system's clock as it is set now: to be compared with what others say of the time. The moments of this clock stand
+    /// still while a machine sleeps, and do not follow when its clock is set.
+    #[must_use]
+    pub fn unix_now() -> u64 {
+        SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
+    }
+
+    /// Wall-clock time of `moment` as the time since the Unix epoch, by the system's clock as it was set at the beginning: for showing, not for judging.
     #[must_use]
     pub const fn unix_time(&self, moment: Moment) -> Duration {
         self.began_at.saturating_add(Duration::from_millis(moment.0))
@@ -115,6 +116,15 @@ mod tests {
     use std::future::pending;
 
     use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn the_time_of_day_is_the_systems_whatever_the_moments_say() {
+        let clock = Clock::start();
+        let before = Clock::unix_now();
+        tokio::time::advance(Duration::from_secs(3600)).await;
+        assert_eq!(clock.now().since(Moment::default()).as_secs(), 3600);
+        assert!(Clock::unix_now() - before < 600);
+    }
 
     #[tokio::test(start_paused = true)]
     async fn an_alarm_rings_for_the_wait_that_is_on() {

@@ -173,13 +173,6 @@ impl Gateway {
     }
 }
 
-impl Shared {
-    /// Seconds since the Unix epoch.
-    fn unix_now(&self) -> u64 {
-        self.clock.unix_time(self.clock.now()).as_secs()
-    }
-}
-
 /// A place among the requests in flight; given back when dropped. It goes with the work, not with the caller.
 #[derive(Debug)]
 struct Slot {

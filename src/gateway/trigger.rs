@@ -18,6 +18,7 @@ use super::routing::AppRoute;
 use super::target::{Form, Target};
 use super::{Gateway, Refusal, Reply, Routing, Shared, Slot, body, forward};
 use crate::assignment::Patience;
+use crate::clock::Clock;
 use crate::pusher::{Endpoint, Inexact, Oddity, Query, Reach, verify};
 use crate::rate::Fare;
 
@@ -150,7 +151,7 @@ pub(super) async fn handle(
     let mut patient = Patient::new(routing.limits.max_wait);
     let query = head.uri.query().unwrap_or_default();
     let signed = Signed { method: head.method.as_str(), path: head.uri.path(), query, content: Content::of(&head.headers) };
-    let mut trigger = Verified::new(target, signed, body, gateway.shared.unix_now())?;
+    let mut trigger = Verified::new(target, signed, body, Clock::unix_now())?;
     trigger.follow_reload(&gateway.shared.routing.load());
     let judgement = patient.judge(&gateway.shared, &trigger, Patience::Waits);
     trigger.app.metrics.latency(began.elapsed());

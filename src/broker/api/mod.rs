@@ -16,7 +16,7 @@ use self::refusal::Refusal;
 use super::Broker;
 use super::kind::user_channel;
 use super::realm::Realm;
-use crate::clock::Moment;
+use crate::clock::{Clock, Moment};
 use crate::pusher::{ErrorCode, Query, decode_path, verify};
 
 /// A verified request of an app's backend.
@@ -80,7 +80,7 @@ fn call(broker: &Broker, request: &Request<Bytes>) -> Result<String, Refusal> {
     let realm: Arc<Realm> = broker.realms.load().by_id.get(app).cloned().ok_or(Refusal::UnknownApp)?;
     let query = Query::parse(request.uri().query().unwrap_or_default());
     let now = broker.clock.now();
-    let unix = broker.clock.unix_time(now).as_secs();
+    let unix = Clock::unix_now();
     verify(&realm.app.load(), method.as_str(), path, &query, request.body(), unix)
         .map_err(|error| Refusal::unverified(error, method.as_str(), path, &query, unix))?;
     let call = Call { realm: &realm, query: &query, body: request.body(), now };

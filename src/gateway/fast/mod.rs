@@ -25,7 +25,7 @@ use super::target::{Form, Target};
 use super::trigger::{Content, Patient, Signed, Told, Verified};
 use super::{Limits, Refusal, Shared, Slot};
 use crate::assignment::Patience;
-use crate::clock::{Alarm, Moment};
+use crate::clock::{Alarm, Clock};
 use crate::metrics::{RequestKind, TriggerOutcome};
 use crate::upstream::{Collected, Interrupted, Remote};
 
@@ -98,11 +98,11 @@ struct Attempt<'a> {
 }
 
 impl Attempt<'_> {
-    /// Authenticates and judges `trigger`, which arrived then, and writes what goes on. Nothing in here waits.
-    fn make(&mut self, trigger: &Trigger<'_>, app: &Arc<AppRoute>, arrived: Moment, patience: Patience, patient: &mut Patient) -> Step {
+    /// Authenticates and judges `trigger`, which arrived so many seconds after the Unix epoch, and writes what goes on. Nothing in here waits.
+    fn make(&mut self, trigger: &Trigger<'_>, app: &Arc<AppRoute>, arrived: u64, patience: Patience, patient: &mut Patient) -> Step {
         let target = Target { app: Arc::clone(app), form: Form::Exact(trigger.endpoint) };
         let signed = Signed { method: "POST", path: trigger.path, query: trigger.query, content: Content::Json };
-        let verified = match Verified::new(target, signed, trigger.body, self.shared.clock.unix_time(arrived).as_secs()) {
+        let verified = match Verified::new(target, signed, trigger.body, arrived) {
             Ok(verified) => verified,
             Err(refusal) => return Step::Refused(refusal),
         };
@@ -203,7 +203,7 @@ impl<'g, S: AsyncRead + AsyncWrite + Unpin> Fast<'g, S> {
                 Some(false) => return Some(Ended::Other(std::mem::take(&mut self.received).freeze())),
                 None => {
                     self.now = Instant::now();
-                    self.date.set(self.shared.unix_now());
+                    self.date.set(Clock::unix_now());
                     self.refuse(RequestKind::Trigger, &Refusal::BodyTimeout { limit: limits.body_timeout });
                     if self.write().await {
                         self.shut().await;
@@ -218,8 +218,8 @@ impl<'g, S: AsyncRead + AsyncWrite + Unpin> Fast<'g, S> {
     /// Serves the trigger that is received whole, if it is one; the answer is in `reply` then.
     async fn serve(&mut self, routing: &Arc<Routing>) -> Served {
         self.now = Instant::now();
-        let arrived = self.shared.clock.at(self.now);
-        self.date.set(self.shared.clock.unix_time(arrived).as_secs());
+        let arrived = Clock::unix_now();
+        self.date.set(arrived);
         let mut patient = Patient::new(routing.limits.max_wait);
         let (length, _slot, mut step) = match shape::see(&self.received, &routing.limits) {
             Seen::Other => return Served::Other,
@@ -251,7 +251,7 @@ impl<'g, S: AsyncRead + AsyncWrite + Unpin> Fast<'g, S> {
     }
 
     /// Judges the trigger again, which has waited, by the rules that hold now.
-    fn step_again(&mut self, arrived: Moment, patience: Patience, patient: &mut Patient) -> Step {
+    fn step_again(&mut self, arrived: u64, patience: Patience, patient: &mut Patient) -> Step {
         self.now = Instant::now();
         let routing = self.shared.routing.load();
         let Seen::Trigger(trigger) = shape::see(&self.received, &routing.limits) else { return Step::Refused(Refusal::Internal) };
