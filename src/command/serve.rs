@@ -48,6 +48,6 @@ fn greet(config: &Config) -> anyhow::Result<()> {
     print(format_args!(
         "  new Pusher(\"{key}\", {{ cluster: \"\", wsHost: \"{ip}\", wsPort: {port}, wssPort: {port}, forceTLS: {tls}, enabledTransports: [\"ws\"] }})"
     ))?;
-    print(format_args!("what usher decides: http://{}/decisions   metrics: http://{}/metrics", config.admin.listen, config.admin.listen))?;
+    print(format_args!("what usher decides, on a page: http://{}/   metrics: http://{}/metrics", config.admin.listen, config.admin.listen))?;
     Ok(())
 }

@@ -61,11 +61,17 @@ pub struct Fast<'g, S> {
     now: Instant,
 }
 
-/// What is to be done about a trigger.
+/// What came of one judgement of a trigger.
 enum Step {
-    Suppressed,
-    Refused(Refusal),
+    /// It has to wait, and is judged again then.
     Wait(Awaited),
+    Judged(Verdict),
+}
+
+/// What is to be done about a trigger.
+enum Verdict {
+    Suppress,
+    Refuse(Refusal),
     /// It goes on, as it is written already.
     Forward(Forward),
 }
@@ -94,7 +100,8 @@ struct Attempt<'a> {
     shared: &'a Arc<Shared>,
     upstream: &'a Remote,
     outgoing: &'a mut Vec<u8>,
-    began: Instant,
+    /// When the trigger arrived; `None`: it was judged before, and the time that it took is counted.
+    began: Option<Instant>,
 }
 
 impl Attempt<'_> {
@@ -104,21 +111,23 @@ impl Attempt<'_> {
         let signed = Signed { method: "POST", path: trigger.path, query: trigger.query, content: Content::Json };
         let verified = match Verified::new(target, signed, trigger.body, arrived) {
             Ok(verified) => verified,
-            Err(refusal) => return Step::Refused(refusal),
+            Err(refusal) => return Step::Judged(Verdict::Refuse(refusal)),
         };
         let judgement = patient.judge(self.shared, &verified, patience);
         let judged = Instant::now();
-        verified.app.metrics.latency(judged - self.began);
-        match judgement {
-            Judgement::Suppress => Step::Suppressed,
-            Judgement::Refuse(limited) => Step::Refused(Refusal::RateLimited(limited)),
-            Judgement::Wait(awaited) => Step::Wait(awaited),
+        if let Some(began) = self.began {
+            verified.app.metrics.latency(judged - began);
+        }
+        Step::Judged(match judgement {
+            Judgement::Suppress => Verdict::Suppress,
+            Judgement::Refuse(limited) => Verdict::Refuse(Refusal::RateLimited(limited)),
+            Judgement::Wait(awaited) => return Step::Wait(awaited),
             Judgement::Forward(Plan { tickets, reduced, parts }) => {
                 let app = verified.app;
                 let told = render::request(self.outgoing, trigger, self.upstream.host().as_bytes(), &app.app, reduced.as_deref());
-                Step::Forward(Forward { app, tickets, parts, told, judged })
+                Verdict::Forward(Forward { app, tickets, parts, told, judged })
             }
-        }
+        })
     }
 }
 
@@ -230,22 +239,27 @@ impl<'g, S: AsyncRead + AsyncWrite + Unpin> Fast<'g, S> {
                 let Some(slot) = Slot::take(self.shared, routing.limits.max_requests) else {
                     return Served::Whole(length, self.refuse(RequestKind::Refused, &Refusal::Overloaded));
                 };
-                let mut attempt = Attempt { shared: self.shared, upstream: self.upstream, outgoing: &mut self.outgoing, began: self.now };
+                let mut attempt = Attempt { shared: self.shared, upstream: self.upstream, outgoing: &mut self.outgoing, began: Some(self.now) };
                 (length, slot, attempt.make(&trigger, app, arrived, Patience::Waits, &mut patient))
             }
         };
-        while let Step::Wait(awaited) = step {
-            let patience = Box::pin(patient.wait(self.shared, awaited)).await;
-            step = self.step_again(arrived, patience, &mut patient);
-        }
-        let next = match step {
-            Step::Suppressed | Step::Wait(_) => {
+        let verdict = loop {
+            match step {
+                Step::Judged(verdict) => break verdict,
+                Step::Wait(awaited) => {
+                    let patience = Box::pin(patient.wait(self.shared, awaited)).await;
+                    step = self.step_again(arrived, patience, &mut patient);
+                }
+            }
+        };
+        let next = match verdict {
+            Verdict::Suppress => {
                 let last = self.is_last();
                 render::suppressed(&mut self.reply, &self.date, last);
                 self.answered(200, last)
             }
-            Step::Refused(refusal) => self.refuse(RequestKind::Trigger, &refusal),
-            Step::Forward(forward) => self.forward(forward).await,
+            Verdict::Refuse(refusal) => self.refuse(RequestKind::Trigger, &refusal),
+            Verdict::Forward(forward) => self.forward(forward).await,
         };
         Served::Whole(length, next)
     }
@@ -254,11 +268,13 @@ impl<'g, S: AsyncRead + AsyncWrite + Unpin> Fast<'g, S> {
     fn step_again(&mut self, arrived: u64, patience: Patience, patient: &mut Patient) -> Step {
         self.now = Instant::now();
         let routing = self.shared.routing.load();
-        let Seen::Trigger(trigger) = shape::see(&self.received, &routing.limits) else { return Step::Refused(Refusal::Internal) };
-        let Some(app) = routing.app(trigger.app) else {
-            return Step::Refused(Refusal::UnknownApp { name: trigger.app.chars().take(64).collect() });
+        let Seen::Trigger(trigger) = shape::see(&self.received, &routing.limits) else {
+            return Step::Judged(Verdict::Refuse(Refusal::Internal));
         };
-        let mut attempt = Attempt { shared: self.shared, upstream: self.upstream, outgoing: &mut self.outgoing, began: self.now };
+        let Some(app) = routing.app(trigger.app) else {
+            return Step::Judged(Verdict::Refuse(Refusal::UnknownApp { name: trigger.app.chars().take(64).collect() }));
+        };
+        let mut attempt = Attempt { shared: self.shared, upstream: self.upstream, outgoing: &mut self.outgoing, began: None };
         attempt.make(&trigger, app, arrived, patience, patient)
     }
 
