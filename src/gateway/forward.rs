@@ -6,7 +6,7 @@ use http::{Request, Response, Uri, Version, request};
 use tokio::time::{Instant, timeout_at};
 
 use super::body::{self, Overflow};
-use super::plan::{Parts, Plan};
+use super::plan::{Parts, Plan, Tickets};
 use super::routing::AppRoute;
 use super::trigger::{Told, Verified};
 use super::{Gateway, Refusal, Reply, Slot, headers};
@@ -32,23 +32,17 @@ pub(super) async fn run(
     let Plan { tickets, reduced, parts } = plan;
     let Verified { app, body, .. } = trigger;
     let (request, told) = outgoing(&app, head, body, reduced);
-    let answer = exchange(gateway, request).await;
-    let (outcome, counted) = classify(&answer, parts);
-    tickets.settle(outcome);
-    app.metrics.outcome(counted);
-    match answer {
+    match exchange(gateway, request).await {
         Ok(answer) => {
             let (mut head, body) = answer.into_parts();
-            if outcome == Outcome::Ambiguous {
-                tracing::warn!(app = %app.id, status = head.status.as_u16(), "upstream answered a trigger with neither 2xx nor 4xx: its channels are in doubt");
-            }
+            settle_answered(&app, tickets, parts, head.status.as_u16());
             headers::strip_answer(&mut head.headers);
             head.headers.insert("usher-decision", told.header());
             head.version = Version::HTTP_11;
             Ok(Response::from_parts(head, Reply::from(body)))
         }
         Err(refusal) => {
-            tracing::warn!(app = %app.id, error = %refusal, outcome = counted.label(), "a trigger was not answered by upstream");
+            settle_unanswered(&app, tickets, &refusal);
             Err(refusal)
         }
     }
@@ -93,28 +87,28 @@ async fn exchange(gateway: &Gateway, request: Request<Payload>) -> Result<Respon
     }
 }
 
-/// What the answer, or its absence, says of what upstream did (design 2.2).
-fn classify(answer: &Result<Response<Bytes>, Refusal>, parts: Parts) -> (Outcome, TriggerOutcome) {
-    match answer {
-        Ok(answer) => answered(answer.status().as_u16(), parts),
-        Err(refusal) => unanswered(refusal),
-    }
-}
-
-/// What the absence of a complete answer says of it.
-pub(super) const fn unanswered(refusal: &Refusal) -> (Outcome, TriggerOutcome) {
-    match refusal {
-        Refusal::Upstream(failure) if failure.nothing_sent() => (Outcome::Refused, TriggerOutcome::NotSent),
-        _ => (Outcome::Ambiguous, TriggerOutcome::Ambiguous),
-    }
-}
-
-/// What a complete answer with this status says of what upstream did with a trigger (design 2.2).
-pub(super) const fn answered(status: u16, parts: Parts) -> (Outcome, TriggerOutcome) {
-    match (status, parts) {
+/// Settles a trigger that upstream has answered wholly with this status (design 2.2).
+pub(super) fn settle_answered(app: &AppRoute, tickets: Tickets, parts: Parts, status: u16) {
+    let (outcome, counted) = match (status, parts) {
         (200..=299, _) => (Outcome::Accepted, TriggerOutcome::Accepted),
         (400..=499, Parts::One) => (Outcome::Refused, TriggerOutcome::Refused),
         (400..=499, Parts::Several) => (Outcome::Partial, TriggerOutcome::Partial),
         _ => (Outcome::Ambiguous, TriggerOutcome::Ambiguous),
+    };
+    tickets.settle(outcome);
+    app.metrics.outcome(counted);
+    if outcome == Outcome::Ambiguous {
+        tracing::warn!(app = %app.id, status, "upstream answered a trigger with neither 2xx nor 4xx: its channels are in doubt");
     }
+}
+
+/// Settles a trigger that has no complete answer, for this reason (design 2.2).
+pub(super) fn settle_unanswered(app: &AppRoute, tickets: Tickets, why: &Refusal) {
+    let (outcome, counted) = match why {
+        Refusal::Upstream(failure) if failure.nothing_sent() => (Outcome::Refused, TriggerOutcome::NotSent),
+        _ => (Outcome::Ambiguous, TriggerOutcome::Ambiguous),
+    };
+    tickets.settle(outcome);
+    app.metrics.outcome(counted);
+    tracing::warn!(app = %app.id, error = %why, outcome = counted.label(), "a trigger was not answered by upstream");
 }

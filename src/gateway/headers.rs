@@ -1,10 +1,9 @@
 //! Which headers are end-to-end. The others belong to one connection and stay there (RFC 9110 7.6.1).
 
-use http::header::{
-    CONNECTION, HeaderMap, HeaderName, HeaderValue, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
-};
+use http::header::{CONNECTION, HeaderMap, HeaderName, HeaderValue};
 
 use super::Refusal;
+use crate::upstream::is_hop_by_hop;
 
 /// A `Connection` header may name this many others.
 const MOST_NOMINATIONS: usize = 10;
@@ -17,7 +16,7 @@ pub(super) fn end_to_end(from: &HeaderMap) -> Result<HeaderMap, Refusal> {
     let nominated = nominations(from)?;
     let mut kept = HeaderMap::with_capacity(from.len());
     for (name, value) in from {
-        if !is_hop_by_hop(name) && !nominated.contains(name) {
+        if !is_hop_by_hop(name.as_str()) && !nominated.contains(name) {
             kept.append(name.clone(), value.clone());
         }
     }
@@ -35,15 +34,10 @@ pub(super) fn strip_answer(headers: &mut HeaderMap) {
             current = name;
         }
         let Some(name) = &current else { continue };
-        if !is_hop_by_hop(name) && !nominated.contains(name) {
+        if !is_hop_by_hop(name.as_str()) && !nominated.contains(name) {
             headers.append(name.clone(), value);
         }
     }
-}
-
-fn is_hop_by_hop(name: &HeaderName) -> bool {
-    matches!(*name, CONNECTION | TE | TRAILER | TRANSFER_ENCODING | UPGRADE | PROXY_AUTHENTICATE | PROXY_AUTHORIZATION)
-        || matches!(name.as_str(), "keep-alive" | "proxy-connection" | "http2-settings" | "expect")
 }
 
 fn nominations(headers: &HeaderMap) -> Result<Vec<HeaderName>, Refusal> {

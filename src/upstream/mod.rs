@@ -3,6 +3,7 @@
 mod addresses;
 mod dial;
 mod failure;
+mod hop;
 mod local;
 mod payload;
 mod pool;
@@ -18,6 +19,7 @@ use std::time::Duration;
 use http::{Request, Response};
 
 pub use failure::{Cause, Failure};
+pub use hop::is_hop_by_hop;
 pub use local::{Local, Visit};
 pub use payload::{Answer, Declared, Payload};
 pub use pool::PoolStats;

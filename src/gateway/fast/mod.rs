@@ -26,7 +26,7 @@ use super::trigger::{Content, Patient, Signed, Told, Verified};
 use super::{Limits, Refusal, Shared, Slot};
 use crate::assignment::Patience;
 use crate::clock::{Alarm, Clock};
-use crate::metrics::{RequestKind, TriggerOutcome};
+use crate::metrics::RequestKind;
 use crate::upstream::{Collected, Interrupted, Remote};
 
 /// Room for what is read at once.
@@ -289,12 +289,7 @@ impl<'g, S: AsyncRead + AsyncWrite + Unpin> Fast<'g, S> {
             Ok(()) => {
                 let status = self.answer.status;
                 metrics.upstream_answer(status, took);
-                let (outcome, counted) = forward::answered(status, parts);
-                tickets.settle(outcome);
-                app.metrics.outcome(counted);
-                if counted == TriggerOutcome::Ambiguous {
-                    tracing::warn!(app = %app.id, status, "upstream answered a trigger with neither 2xx nor 4xx: its channels are in doubt");
-                }
+                forward::settle_answered(&app, tickets, parts, status);
                 let last = self.is_last();
                 render::forwarded(&mut self.reply, &self.answer, told, &self.date, last);
                 return self.answered(status, last);
@@ -312,10 +307,7 @@ impl<'g, S: AsyncRead + AsyncWrite + Unpin> Fast<'g, S> {
                 Refusal::AnswerTimeout { limit: self.upstream.timeout() }
             }
         };
-        let (outcome, counted) = forward::unanswered(&refusal);
-        tickets.settle(outcome);
-        app.metrics.outcome(counted);
-        tracing::warn!(app = %app.id, error = %refusal, outcome = counted.label(), "a trigger was not answered by upstream");
+        forward::settle_unanswered(&app, tickets, &refusal);
         self.refuse(RequestKind::Trigger, &refusal)
     }
 

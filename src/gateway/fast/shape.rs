@@ -9,6 +9,7 @@ use crate::gateway::Limits;
 use crate::gateway::target::exact;
 use crate::gateway::trigger::is_json;
 use crate::pusher::Endpoint;
+use crate::upstream::is_hop_by_hop;
 
 /// Most header lines; libraries send about ten.
 const MAX_HEADERS: usize = 24;
@@ -149,19 +150,12 @@ impl Role {
     fn of(name: &str) -> Self {
         let is = |other: &str| name.eq_ignore_ascii_case(other);
         match name.len() {
-            2 if is("te") => Self::Other,
             4 if is("host") => Self::Host,
-            6 if is("expect") => Self::Other,
-            7 if is("trailer") || is("upgrade") => Self::Other,
             10 if is("connection") => Self::Connection,
-            10 if is("keep-alive") => Self::Other,
             12 if is("content-type") => Self::Type,
             14 if is("content-length") => Self::Length,
-            14 if is("http2-settings") => Self::Other,
-            16 if is("content-encoding") || is("proxy-connection") => Self::Other,
-            17 if is("transfer-encoding") => Self::Other,
-            18 if is("proxy-authenticate") => Self::Other,
-            19 if is("proxy-authorization") => Self::Other,
+            16 if is("content-encoding") => Self::Other,
+            _ if is_hop_by_hop(name) => Self::Other,
             _ => Self::Plain,
         }
     }

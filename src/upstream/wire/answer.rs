@@ -4,7 +4,7 @@ use std::mem::MaybeUninit;
 
 use httparse::{Header, ParserConfig, Response, Status};
 
-use crate::upstream::MAX_ANSWER_HEAD;
+use crate::upstream::{MAX_ANSWER_HEAD, is_hop_by_hop};
 
 /// Most bytes of a body; real ones have a few to a few thousand.
 pub(super) const MAX_BODY: usize = 1024 * 1024;
@@ -52,6 +52,9 @@ pub(crate) enum Problem {
     /// It is one that a trigger cannot have, or whose length cannot be told for certain.
     Unfit(&'static str),
 }
+
+/// More bytes than an answer to a trigger may have.
+pub(super) const TOO_LARGE: Problem = Problem::Unfit("it is larger than an answer to a trigger may be");
 
 impl Collected {
     /// Forgets the last answer. Memory that an uncommonly large one took is given back.
@@ -106,9 +109,9 @@ impl Collected {
     pub(super) const fn bound(&self) -> Result<(), Problem> {
         match self.status {
             0 if self.waiting() > MAX_ANSWER_HEAD => Err(Problem::Invalid(httparse::Error::TooManyHeaders)),
-            // Chunks have their sizes beside them: at worst five bytes each.
             0 => Ok(()),
-            _ if self.inbox.len() > 8 * MAX_BODY => Err(Problem::Unfit("it is larger than an answer to a trigger may be")),
+            // Chunks have their sizes beside them: of a byte each, they take six.
+            _ if self.inbox.len() > 8 * MAX_BODY => Err(TOO_LARGE),
             _ => Ok(()),
         }
     }
@@ -198,24 +201,9 @@ fn digits(value: &[u8]) -> Result<usize, Problem> {
     text.and_then(|text| text.parse().ok()).ok_or(Problem::Invalid(httparse::Error::HeaderValue))
 }
 
-/// Whether a header belongs to this connection alone (RFC 9110 7.6.1), tells a length that is told anew, or is usher's own to set.
+/// Whether a header does not go on: it is of this hop, tells a length that is told anew, or is usher's own to set.
 fn stays_here(name: &str) -> bool {
-    const HERE: [&str; 13] = [
-        "connection",
-        "content-length",
-        "keep-alive",
-        "transfer-encoding",
-        "te",
-        "trailer",
-        "upgrade",
-        "proxy-connection",
-        "proxy-authenticate",
-        "proxy-authorization",
-        "http2-settings",
-        "expect",
-        "usher-decision",
-    ];
-    HERE.iter().any(|here| name.eq_ignore_ascii_case(here))
+    is_hop_by_hop(name) || ["content-length", "usher-decision"].iter().any(|here| name.eq_ignore_ascii_case(here))
 }
 
 /// Three digits.

@@ -1,6 +1,6 @@
 //! Chunked bodies (RFC 9112 7.1), piece by piece.
 
-use super::answer::{Collected, MAX_BODY, Problem};
+use super::answer::{Collected, MAX_BODY, Problem, TOO_LARGE};
 
 /// Where in a chunked body the reading stands.
 #[derive(Debug, Default, Clone, Copy)]
@@ -53,4 +53,3 @@ impl Chunks {
 }
 
 const BAD_CHUNK: Problem = Problem::Unfit("its chunks are not framed as they have to be");
-const TOO_LARGE: Problem = Problem::Unfit("it is larger than an answer to a trigger may be");

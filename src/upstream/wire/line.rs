@@ -7,7 +7,7 @@ use std::task::{Context, Waker};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::task::coop::unconstrained;
 
-use super::answer::{Collected, Framing, MAX_BODY, Problem, Start};
+use super::answer::{Collected, Framing, MAX_BODY, Problem, Start, TOO_LARGE};
 use super::chunks::Chunks;
 use super::stream::Stream;
 use crate::upstream::pool::Kept;
@@ -113,9 +113,6 @@ impl Line {
         self.stream.read_buf(inbox).await.map_err(Broken::Lost)
     }
 }
-
-/// More bytes than an answer to a trigger may have.
-const TOO_LARGE: Problem = Problem::Unfit("it is larger than an answer to a trigger may be");
 
 impl Kept for Line {
     /// Whether nothing has come since the last answer: neither left-over bytes nor the end of the stream (threats.md H1-18). Asks the runtime, which
