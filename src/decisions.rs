@@ -1,82 +1,20 @@
 //! The last decisions, for the operator: which announcement was forwarded or dropped, and why.
 
+mod record;
+mod ring;
 #[cfg(test)]
 mod tests;
 
-use std::collections::VecDeque;
-use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
 
-use crate::clock::Moment;
-use crate::metrics::Decision;
+pub use record::{Decided, MAX_TEXT, Reason, Record};
 
-/// Longest text kept of a channel or an identity, in bytes; the rest is cut off.
-pub const MAX_TEXT: usize = 256;
+use self::ring::Ring;
 
-/// Room made at once for that many records; a longer log grows as it fills.
-const PREALLOCATED: usize = 4096;
-
-/// One decision about one event on one channel.
-#[derive(Debug, Clone)]
-pub struct Record {
-    /// When.
-    pub at: Moment,
-    /// The app's id.
-    pub app: Arc<str>,
-    /// The rule's name; empty when the request could not be read exactly.
-    pub rule: Arc<str>,
-    /// The channel; `*` when it could not be told.
-    pub channel: Box<str>,
-    /// The identity's JSON token, if it was read.
-    pub identity: Option<Box<str>>,
-    /// What was decided.
-    pub decision: Decision,
-    /// Why.
-    pub reason: Reason,
-}
-
-/// Why something was decided; in words when it is shown. Most records are never looked at.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Reason {
-    /// This.
-    Words(&'static str),
-    /// The channel has shown just this for so long.
-    Known(Duration),
-    /// The request could not be read exactly, because of this.
-    Inexact(&'static str),
-}
-
-impl fmt::Display for Reason {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Words(words) => f.write_str(words),
-            Self::Known(time) => match time.as_secs() {
-                seconds @ 0..120 => write!(f, "same assignment, announced {seconds} s ago"),
-                seconds @ 120..7200 => write!(f, "same assignment, announced {} min ago", seconds / 60),
-                seconds => write!(f, "same assignment, announced {} h ago", seconds / 3600),
-            },
-            Self::Inexact(oddity) => write!(f, "not read exactly ({oddity}): what it may touch is forgotten"),
-        }
-    }
-}
-
-impl Record {
-    fn cut(&mut self) {
-        cut(&mut self.channel);
-        if let Some(identity) = &mut self.identity {
-            cut(identity);
-        }
-    }
-}
-
-fn cut(text: &mut Box<str>) {
-    if text.len() > MAX_TEXT {
-        *text = text[..text.floor_char_boundary(MAX_TEXT)].into();
-    }
-}
+/// Records that a reader looks at while he holds the lock once: for some microseconds.
+const HOLD: u64 = 64;
 
 /// Which records to give. The default is all of them.
 #[derive(Debug, Clone, Copy, Default)]
@@ -91,19 +29,19 @@ impl Filter<'_> {
     /// Whether `record` is wanted.
     #[must_use]
     pub fn admits(&self, record: &Record) -> bool {
-        self.app.is_none_or(|app| *record.app == *app) && record.channel.starts_with(self.channel_prefix)
+        self.app.is_none_or(|app| *record.app == *app) && record.channel().starts_with(self.channel_prefix)
     }
 }
 
 /// What was decided since a reader looked last.
 #[derive(Debug, Default)]
 pub struct News {
-    /// How many decisions gave way before the reader came for them.
+    /// How many decisions gave way before the reader came for them. They all came before `records`.
     pub missed: u64,
-    /// The number of the first of `records`: decisions are numbered from 0 on, in their order.
-    pub first: u64,
-    /// Decisions, oldest first.
-    pub records: Vec<Arc<Record>>,
+    /// The decisions that are wanted, oldest first, each with its number: they are numbered from 0 on, in their order.
+    pub records: Vec<(u64, Record)>,
+    /// The number of the decision to ask for next: every one before it was missed, is in `records`, or is not wanted.
+    pub next: u64,
 }
 
 /// A bounded log of the last decisions. Whoever follows it reads from the log itself, at his own pace: a slow reader costs no memory, and is told how
@@ -111,7 +49,8 @@ pub struct News {
 #[derive(Debug)]
 pub struct Decisions {
     capacity: usize,
-    /// A std lock, held for one push and one pop, or to take another handle to each record; records are read, made and dropped outside of it.
+    /// A std lock, held to overwrite one record, or to look at [`HOLD`] of them and copy those that are wanted: whoever decides triggers never waits for
+    /// more. The numbers of the records tell a reader where to go on under the next hold, and what has given way since the last one.
     log: Mutex<Log>,
     /// Wakes those who follow.
     woken: Notify,
@@ -119,29 +58,19 @@ pub struct Decisions {
 
 #[derive(Debug)]
 struct Log {
-    records: VecDeque<Arc<Record>>,
-    /// Decisions so far: the number of the next one.
-    pushed: u64,
+    ring: Ring,
     /// Whether somebody waits for the next one; without a reader a push wakes nobody.
     followed: bool,
-}
-
-impl Log {
-    /// The number of the oldest record.
-    fn oldest(&self) -> u64 {
-        self.pushed - self.records.len() as u64
-    }
 }
 
 impl Decisions {
     /// A log of the last `capacity` decisions; 0 keeps none.
     #[must_use]
     pub fn new(capacity: usize) -> Self {
-        let log = Log { records: VecDeque::with_capacity(capacity.min(PREALLOCATED)), pushed: 0, followed: false };
-        Self { capacity, log: Mutex::new(log), woken: Notify::new() }
+        Self { capacity, log: Mutex::new(Log { ring: Ring::new(capacity), followed: false }), woken: Notify::new() }
     }
 
-    /// Whether decisions are kept at all: if not, a caller need not make records.
+    /// Whether decisions are kept at all: if not, a caller need not tell them.
     #[must_use]
     pub const fn are_kept(&self) -> bool {
         self.capacity > 0
@@ -153,45 +82,66 @@ impl Decisions {
         self.capacity
     }
 
-    /// Appends a decision; the oldest gives way. Texts longer than [`MAX_TEXT`] are cut at a character's end.
-    pub fn push(&self, mut record: Record) {
+    /// Appends a decision; the oldest gives way to it. Texts longer than [`MAX_TEXT`] are cut at a character's end.
+    pub fn push(&self, decided: &Decided<'_>) {
         if !self.are_kept() {
             return;
         }
-        record.cut();
-        let record = Arc::new(record);
         let mut log = self.lock();
-        let oldest = if log.records.len() >= self.capacity { log.records.pop_front() } else { None };
-        log.records.push_back(record);
-        log.pushed += 1;
+        log.ring.push(decided);
         let followed = std::mem::take(&mut log.followed);
         drop(log);
-        drop(oldest);
         if followed {
             self.woken.notify_waiters();
         }
     }
 
-    /// The newest `limit` decisions that `filter` admits, newest first.
+    /// The newest `limit` decisions that `filter` admits, newest first. What is pushed meanwhile is not among them, and they end where the older ones
+    /// have given way to it: so they are a stretch of the log without a gap, but for what is not wanted.
     #[must_use]
-    pub fn latest(&self, limit: usize, filter: Filter<'_>) -> Vec<Arc<Record>> {
-        let records: Vec<_> = self.lock().records.iter().map(Arc::clone).collect();
-        records.into_iter().rev().filter(|record| filter.admits(record)).take(limit).collect()
+    pub fn latest(&self, limit: usize, filter: Filter<'_>) -> Vec<Record> {
+        let mut records = Vec::new();
+        let mut end = u64::MAX;
+        loop {
+            let log = self.lock();
+            end = end.min(log.ring.pushed());
+            let begin = end.saturating_sub(HOLD).max(log.ring.oldest());
+            if begin >= end || records.len() >= limit {
+                return records;
+            }
+            let looked_at = (begin..end).rev().filter_map(|number| log.ring.get(number));
+            records.extend(looked_at.filter(|record| filter.admits(record)).take(limit - records.len()).cloned());
+            end = begin;
+        }
     }
 
     /// The number of the next decision.
     #[must_use]
     pub fn next(&self) -> u64 {
-        self.lock().pushed
+        self.lock().ring.pushed()
     }
 
-    /// Up to `limit` decisions from number `next` on, or from the oldest that is left.
+    /// What `filter` admits of up to `most` decisions from number `next` on, or from the oldest that is left. What gives way while they are copied ends
+    /// the news, and is told by the next ones.
     #[must_use]
-    pub fn since(&self, next: u64, limit: usize) -> News {
-        let log = self.lock();
-        let first = next.max(log.oldest());
-        let skip = usize::try_from(first - log.oldest()).unwrap_or(usize::MAX);
-        News { missed: first - next, first, records: log.records.iter().skip(skip).take(limit).map(Arc::clone).collect() }
+    pub fn since(&self, next: u64, most: u64, filter: Filter<'_>) -> News {
+        let mut log = self.lock();
+        let first = next.max(log.ring.oldest());
+        let end = first.saturating_add(most);
+        let mut news = News { missed: first - next, records: Vec::new(), next: first };
+        while log.ring.oldest() <= news.next {
+            let until = end.min(log.ring.pushed()).min(news.next.saturating_add(HOLD));
+            if until <= news.next {
+                break;
+            }
+            let looked_at = (news.next..until).filter_map(|number| Some((number, log.ring.get(number)?)));
+            let wanted = looked_at.filter(|(_, record)| filter.admits(record));
+            news.records.extend(wanted.map(|(number, record)| (number, record.clone())));
+            news.next = until;
+            drop(log);
+            log = self.lock();
+        }
+        news
     }
 
     /// Waits until there is a decision with the number `next` or a later one.
@@ -214,7 +164,7 @@ impl Decisions {
     /// Whether the decision with the number `next` is there; if not, the next push wakes those who wait.
     fn follow(&self, next: u64) -> bool {
         let mut log = self.lock();
-        let there = log.pushed > next;
+        let there = log.ring.pushed() > next;
         log.followed |= !there;
         there
     }

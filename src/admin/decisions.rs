@@ -59,8 +59,8 @@ impl<'a> Shown<'a> {
             time: rfc3339(clock.unix_time(record.at)),
             app: &record.app,
             rule: &record.rule,
-            channel: &record.channel,
-            identity: record.identity.as_deref().map(JsonToken),
+            channel: record.channel(),
+            identity: record.identity().map(JsonToken),
             decision: record.decision.label(),
             reason: record.reason.to_string(),
         }

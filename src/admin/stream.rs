@@ -27,8 +27,8 @@ use crate::shutdown::Drain;
 /// Streams at once; so many readers leave places for those who scrape and probe.
 pub(super) const MAX_STREAMS: usize = 16;
 
-/// Decisions told at once.
-const MOST_AT_ONCE: usize = 256;
+/// Decisions looked at for one telling.
+const MOST_AT_ONCE: u64 = 256;
 
 /// Between two tellings, so that a busy gateway does not wake a reader for each decision.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -133,7 +133,10 @@ impl Feed {
                 () = self.admin.decisions.pushed(self.next) => {}
                 () = sleep_until(silent_until) => return ": nothing new\n\n".to_owned(),
             }
-            let text = self.tell(&self.admin.decisions.since(self.next, MOST_AT_ONCE));
+            let filter = Filter { app: self.asked.app.as_deref(), channel_prefix: &self.asked.channel_prefix };
+            let news = self.admin.decisions.since(self.next, MOST_AT_ONCE, filter);
+            self.next = news.next;
+            let text = self.tell(&news);
             if !text.is_empty() {
                 self.told = Told::Decisions;
                 return text;
@@ -142,21 +145,19 @@ impl Feed {
         }
     }
 
-    /// Writes `news`, as far as they are wanted, and goes on behind them.
-    fn tell(&mut self, news: &News) -> String {
+    /// Writes `news`.
+    fn tell(&self, news: &News) -> String {
         let mut text = String::new();
         if news.missed > 0 {
             push(&mut text, format_args!("event: missed\ndata: {{\"missed\":{}}}\n\n", news.missed));
         }
         let process = process_id(&self.admin);
-        let filter = Filter { app: self.asked.app.as_deref(), channel_prefix: &self.asked.channel_prefix };
-        for (number, record) in (news.first..).zip(&news.records).filter(|(_, record)| filter.admits(record)) {
+        for (number, record) in &news.records {
             let shown = serde_json::to_string(&Shown::new(record, &self.admin.clock)).expect("no value of it refuses to be written");
             // Within a line of JSON such characters stand between tokens only.
             let line = shown.replace(['\n', '\r'], " ");
             push(&mut text, format_args!("id: {process}-{number}\ndata: {line}\n\n"));
         }
-        self.next = news.first + news.records.len() as u64;
         text
     }
 }

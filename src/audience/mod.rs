@@ -59,7 +59,8 @@ impl Audience {
 }
 
 impl AppAudience {
-    /// Who hears `channel` now. `None`: it is not known. One look-up under a lock that is never held for long.
+    /// Who hears `channel` now. `None`: it is not known. One look-up under a lock that is never held for long; not even that, where the relay has seen
+    /// nobody join any channel.
     #[must_use]
     pub fn of(&self, channel: &str) -> Option<Heard> {
         match self {

@@ -2,8 +2,10 @@
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use hashbrown::HashTable;
 
 use super::Heard;
 use crate::clock::Moment;
@@ -30,6 +32,9 @@ pub struct Seats {
     hasher: RandomState,
     /// Std locks: held for one look-up, never across an await.
     shards: Box<[Mutex<Shard>]>,
+    /// Channels in all shards. It changes while the shard is locked, before a channel comes and after one has gone: where it is 0, there was none at
+    /// that moment, and none need be looked for.
+    channels: AtomicUsize,
     /// Whether a client of the app has ever come through usher: before that, an empty channel says nothing.
     visited: AtomicBool,
     /// Whether a subscription was left out at a bound: since then, a channel that is not here may have subscribers.
@@ -37,11 +42,12 @@ pub struct Seats {
 }
 
 /// Channels with subscribers.
-type Shard = HashMap<Box<str>, Seat>;
+type Shard = HashTable<Seat>;
 
 /// One channel with subscribers.
 #[derive(Debug)]
 struct Seat {
+    channel: Box<str>,
     subscribers: usize,
     last_joined: Moment,
 }
@@ -70,17 +76,31 @@ impl Relayed {
 
 impl Seats {
     fn new(metrics: Arc<Metrics>) -> Self {
-        let shards = std::iter::repeat_with(Mutex::default).take(SHARDS).collect();
-        Self { metrics, hasher: RandomState::new(), shards, visited: AtomicBool::new(false), full: AtomicBool::new(false) }
+        Self {
+            metrics,
+            hasher: RandomState::new(),
+            shards: std::iter::repeat_with(Mutex::default).take(SHARDS).collect(),
+            channels: AtomicUsize::new(0),
+            visited: AtomicBool::new(false),
+            full: AtomicBool::new(false),
+        }
     }
 
     /// Who hears `channel`, as far as that is known.
     pub(super) fn of(&self, channel: &str) -> Option<Heard> {
-        if let Some(seat) = self.shard(channel).get(channel) {
-            return Some(Heard { subscribers: seat.subscribers, last_joined: Some(seat.last_joined) });
+        if self.channels.load(Ordering::Relaxed) > 0
+            && let Some(heard) = self.seated(channel)
+        {
+            return Some(heard);
         }
         let knows_all = self.visited.load(Ordering::Relaxed) && !self.full.load(Ordering::Relaxed);
         knows_all.then_some(Heard::NOBODY)
+    }
+
+    fn seated(&self, channel: &str) -> Option<Heard> {
+        let (hash, shard) = self.shard(channel);
+        let seat = shard.find(hash, |seat| *seat.channel == *channel)?;
+        Some(Heard { subscribers: seat.subscribers, last_joined: Some(seat.last_joined) })
     }
 
     /// A client comes through usher.
@@ -90,12 +110,14 @@ impl Seats {
 
     /// A client is subscribed to `channel` until the guard is dropped, and [`Seats::leave`] called. `None`: there is no place for it to be counted.
     pub(super) fn join(&self, channel: &str, now: Moment) -> Option<OpenGuard> {
-        let mut shard = self.shard(channel);
-        if let Some(seat) = shard.get_mut(channel) {
+        let (hash, mut shard) = self.shard(channel);
+        if let Some(seat) = shard.find_mut(hash, |seat| *seat.channel == *channel) {
             seat.subscribers += 1;
             seat.last_joined = now;
         } else if shard.len() < CHANNELS_OF_SHARD {
-            shard.insert(channel.into(), Seat { subscribers: 1, last_joined: now });
+            self.channels.fetch_add(1, Ordering::Relaxed);
+            let seat = Seat { channel: channel.into(), subscribers: 1, last_joined: now };
+            shard.insert_unique(hash, seat, |seat| self.hasher.hash_one(&*seat.channel));
         } else {
             drop(shard);
             self.leave_out();
@@ -107,11 +129,12 @@ impl Seats {
 
     /// A client that had joined is out of `channel`.
     pub(super) fn leave(&self, channel: &str) {
-        let mut shard = self.shard(channel);
-        if let Some(seat) = shard.get_mut(channel) {
-            seat.subscribers -= 1;
-            if seat.subscribers == 0 {
-                shard.remove(channel);
+        let (hash, mut shard) = self.shard(channel);
+        if let Ok(mut found) = shard.find_entry(hash, |seat| *seat.channel == *channel) {
+            found.get_mut().subscribers -= 1;
+            if found.get().subscribers == 0 {
+                found.remove();
+                self.channels.fetch_sub(1, Ordering::Relaxed);
             }
         }
     }
@@ -122,9 +145,11 @@ impl Seats {
         self.metrics.uncounted_subscription();
     }
 
-    #[expect(clippy::cast_possible_truncation, reason = "any part of a hash will do")]
-    fn shard(&self, channel: &str) -> MutexGuard<'_, Shard> {
-        // Nothing here is left half done when a thread panics.
-        self.shards[self.hasher.hash_one(channel) as usize % SHARDS].lock().unwrap_or_else(PoisonError::into_inner)
+    /// The hash of `channel`, and the shard that it is in, locked.
+    fn shard(&self, channel: &str) -> (u64, MutexGuard<'_, Shard>) {
+        let hash = self.hasher.hash_one(channel);
+        // The table goes by the highest and the lowest bits. Nothing here is left half done when a thread panics.
+        let shard = self.shards[(hash >> 32) as usize % SHARDS].lock().unwrap_or_else(PoisonError::into_inner);
+        (hash, shard)
     }
 }

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::iter;
+use std::sync::Arc;
 
 use super::Shared;
 use super::observe;
@@ -10,7 +11,7 @@ use super::routing::{AppRoute, WatchedRule};
 use super::trigger::{Reading, Verified};
 use crate::assignment::{Assignment, Before, Claim, Outcome, Patience, Value, Waiter};
 use crate::clock::Moment;
-use crate::decisions::{Reason, Record};
+use crate::decisions::{Decided, Reason};
 use crate::metrics::Decision;
 use crate::pusher::{Event, Inexact, Oddity, Reach, Trigger};
 use crate::rate::{Fare, Limited, Passage, Turn};
@@ -78,25 +79,27 @@ fn forget(shared: &Shared, app: &AppRoute, inexact: &Inexact) -> Plan {
     let mut tickets = Tickets::default();
     let now = shared.clock.now();
     app.metrics.inexact();
-    let record = |rule: &str, channel: &str| Record {
-        at: now,
-        app: app.id.clone(),
-        rule: rule.into(),
-        channel: channel.into(),
-        identity: None,
-        decision: Decision::ForwardedInexact,
-        reason: Reason::Inexact(inexact.oddity.label()),
+    let tell = |rule: &Arc<str>, channel: &str| {
+        shared.decisions.push(&Decided {
+            at: now,
+            app: &app.id,
+            rule,
+            channel,
+            identity: None,
+            decision: Decision::ForwardedInexact,
+            reason: Reason::Inexact(inexact.oddity.label()),
+        });
     };
     match &inexact.reach {
         Reach::App => {
             tickets.hold_app(&app.memory);
-            shared.decisions.push(record("", "*"));
+            tell(&Arc::default(), "*");
         }
         Reach::Channels(channels) => {
             for channel in channels {
                 for watched in app.rules.iter().filter(|watched| watched.rule.watches(channel)) {
                     hold(&mut tickets, app, watched.memory.claim(channel, Value::Nobody, Patience::Forced, now));
-                    shared.decisions.push(record(&watched.name, channel));
+                    tell(&watched.name, channel);
                 }
             }
         }
@@ -400,12 +403,12 @@ impl Deciding<'_> {
         };
         effect.watched.metrics.count(decision);
         observe::decided(self.app, effect.watched, effect.channel, decision, effect.known_since(), self.now);
-        self.shared.decisions.push(Record {
+        self.shared.decisions.push(&Decided {
             at: self.now,
-            app: self.app.id.clone(),
-            rule: effect.watched.name.clone(),
-            channel: effect.channel.into(),
-            identity: effect.assignment().map(|assignment| assignment.identity().into()),
+            app: &self.app.id,
+            rule: &effect.watched.name,
+            channel: effect.channel,
+            identity: effect.assignment().map(Assignment::identity),
             decision,
             reason,
         });

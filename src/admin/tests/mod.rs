@@ -18,7 +18,7 @@ use tokio::net::{TcpListener, TcpStream};
 use super::{Admin, RuleMode, Switchboard, serve};
 use crate::assignment::{Assignment, Assignments, Bounds, Claim, Outcome, Patience, RuleMemory, Value, Watch};
 use crate::clock::{Clock, Moment};
-use crate::decisions::{Decisions, Reason, Record};
+use crate::decisions::{Decided, Decisions, Reason};
 use crate::metrics::{Decision, Metrics};
 use crate::report::Report;
 use crate::rules::Mode;
@@ -115,12 +115,12 @@ impl Running {
     }
 
     fn decided(&self, channel: &str, identity: Option<&str>, decision: Decision) {
-        self.admin.decisions.push(Record {
+        self.admin.decisions.push(&Decided {
             at: Moment::from_millis(0),
-            app: "1001".into(),
-            rule: "staff-assigned".into(),
-            channel: channel.into(),
-            identity: identity.map(Into::into),
+            app: &"1001".into(),
+            rule: &"staff-assigned".into(),
+            channel,
+            identity,
             decision,
             reason: Reason::Words("because"),
         });
