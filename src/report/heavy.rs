@@ -45,9 +45,7 @@ impl HeavyHitters {
         if let Some(place) = self.find(tag, channel) {
             self.shares[place].count += 1;
         } else if self.channels.len() < PLACES {
-            let place = self.channels.len();
-            (self.tags[place], self.shares[place]) = (tag, Share { count: 1, taken_over: 0 });
-            self.channels.push(channel.to_owned());
+            self.grow(tag, channel);
         } else {
             let place = self.place_with_least();
             let count = self.shares[place].count;
@@ -55,6 +53,13 @@ impl HeavyHitters {
             self.channels[place].clear();
             self.channels[place].push_str(channel);
         }
+    }
+
+    #[cold]
+    fn grow(&mut self, tag: u16, channel: &str) {
+        let place = self.channels.len();
+        (self.tags[place], self.shares[place]) = (tag, Share { count: 1, taken_over: 0 });
+        self.channels.push(channel.to_owned());
     }
 
     /// The `most` channels that have most, with what each has at least; the first one has most.
@@ -79,12 +84,19 @@ impl HeavyHitters {
     /// The first place with the least count. Counts only grow, so the search goes on where it ended last: where each newcomer takes over the next place,
     /// all are looked through once for 64 newcomers.
     fn place_with_least(&mut self) -> usize {
-        self.from += self.shares[self.from..].iter().take_while(|share| share.count > self.least).count();
+        while self.from < PLACES && self.shares[self.from].count > self.least {
+            self.from += 1;
+        }
         if self.from == PLACES {
-            self.least = self.shares.iter().map(|share| share.count).min().unwrap_or_default();
-            self.from = self.shares.iter().position(|share| share.count == self.least).unwrap_or_default();
+            self.start_over();
         }
         self.from
+    }
+
+    #[cold]
+    fn start_over(&mut self) {
+        self.least = self.shares.iter().map(|share| share.count).min().unwrap_or_default();
+        self.from = self.shares.iter().position(|share| share.count == self.least).unwrap_or_default();
     }
 }
 
@@ -95,10 +107,14 @@ fn tag(channel: &str) -> u16 {
     let bytes = channel.as_bytes();
     let words = bytes.as_chunks::<8>().0.iter().map(|word| u64::from_le_bytes(*word));
     // Once more what the words have of the last eight: cheaper than a loop over the rest.
-    let last =
-        bytes.last_chunk::<8>().map_or_else(|| bytes.iter().fold(0, |last, byte| last << 8 | u64::from(*byte)), |word| u64::from_le_bytes(*word));
+    let last = bytes.last_chunk::<8>().map_or_else(|| short(bytes), |word| u64::from_le_bytes(*word));
     let [.., low, high] = mixed(words.fold(bytes.len() as u64, mixed), last).to_le_bytes();
     u16::from_le_bytes([low, high])
+}
+
+#[cold]
+fn short(bytes: &[u8]) -> u64 {
+    bytes.iter().fold(0, |word, byte| word << 8 | u64::from(*byte))
 }
 
 #[cfg(test)]
