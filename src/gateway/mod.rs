@@ -23,7 +23,6 @@ mod target;
 mod trigger;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -34,7 +33,7 @@ use hyper::body::Incoming;
 use self::handshake::Handshake;
 use crate::clock::Clock;
 use crate::decisions::Decisions;
-use crate::metrics::{Metrics, OpenGuard, RequestKind};
+use crate::metrics::{Metrics, RequestKind};
 use crate::rate::Rates;
 use crate::report::Report;
 use crate::shutdown::{Drain, Tasks};
@@ -117,8 +116,6 @@ pub struct Shared {
     pub tasks: Tasks,
     /// What the relays share.
     pub relays: Relays,
-    /// Requests in flight.
-    pub in_flight: AtomicUsize,
 }
 
 impl Gateway {
@@ -177,21 +174,16 @@ impl Gateway {
 #[derive(Debug)]
 struct Slot {
     shared: Arc<Shared>,
-    _gauge: OpenGuard,
 }
 
 impl Slot {
     fn take(shared: &Arc<Shared>, most: usize) -> Option<Self> {
-        if shared.in_flight.fetch_add(1, Ordering::Relaxed) >= most {
-            shared.in_flight.fetch_sub(1, Ordering::Relaxed);
-            return None;
-        }
-        Some(Self { shared: Arc::clone(shared), _gauge: shared.metrics.in_flight() })
+        shared.metrics.in_flight().begin(most).then(|| Self { shared: Arc::clone(shared) })
     }
 }
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        self.shared.in_flight.fetch_sub(1, Ordering::Relaxed);
+        self.shared.metrics.in_flight().end();
     }
 }

@@ -1,6 +1,7 @@
 //! Every series in one struct. Labels come from the configuration or from enums, never from a request: no series holds a channel, a user or an address,
 //! and their number is fixed once the configuration is read. The hot path holds resolved handles; counting is one relaxed atomic add.
 
+mod durations;
 mod label;
 mod process;
 mod rate;
@@ -23,7 +24,7 @@ pub use rate::RateScope;
 pub use realtime::{Direction, RealtimeMetrics, SocketEnd};
 pub use sample::{Keys, RuleState, Sample};
 pub use summary::{Counted, Summary};
-pub use traffic::{CodeClass, OpenGuard, RequestKind};
+pub use traffic::{CodeClass, InFlight, OpenGuard, RequestKind};
 pub use trigger::{AppMetrics, Decision, EventMetrics, RuleMetrics, TriggerOutcome};
 pub use websocket::{WebSocketDirection, WebSocketEnd};
 
@@ -135,8 +136,9 @@ impl Metrics {
         self.traffic.connection()
     }
 
-    /// Counts a request as in flight until the guard is dropped.
-    pub fn in_flight(&self) -> OpenGuard {
+    /// The requests that are being answered.
+    #[must_use]
+    pub const fn in_flight(&self) -> &InFlight {
         self.traffic.in_flight()
     }
 
@@ -207,6 +209,7 @@ impl Metrics {
     #[must_use]
     pub fn encode(&self, sample: &Sample) -> String {
         let scrape = Registry::new();
+        self.traffic.tell();
         sample.register(&scrape);
         process::Process::read().register(&scrape);
         let mut families = self.registry.gather();

@@ -129,10 +129,12 @@ fn status_codes_fall_into_classes() {
 #[test]
 fn gauges_follow_what_is_open() {
     let metrics = Metrics::new();
-    let (one, other, request) = (metrics.connection(), metrics.connection(), metrics.in_flight());
+    let (one, other) = (metrics.connection(), metrics.connection());
+    assert!(metrics.in_flight().begin(1) && !metrics.in_flight().begin(1));
     let open = || (value(&metrics, "usher_connections"), value(&metrics, "usher_requests_in_flight"));
     assert_eq!(open(), (Some(2.0), Some(1.0)));
-    drop((one, request));
+    drop(one);
+    metrics.in_flight().end();
     assert_eq!(open(), (Some(1.0), Some(0.0)));
     drop(other);
     assert_eq!(open(), (Some(0.0), Some(0.0)));

@@ -1,10 +1,12 @@
 //! Requests, errors, connections and the exchange with upstream, over all apps.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use prometheus::proto::MetricFamily;
-use prometheus::{Histogram, IntCounter, IntCounterVec, IntGauge, Registry, histogram_opts, opts};
+use prometheus::{IntCounter, IntCounterVec, IntGauge, Registry, opts};
 
+use super::durations::{Durations, DurationsPer};
 use super::label::{CounterByConstant, CounterPer, Label, label_enum};
 use super::register;
 use super::summary::read;
@@ -75,6 +77,27 @@ impl Drop for OpenGuard {
     }
 }
 
+/// Requests that are being answered: one count for the bound on them and for the series, which is set when it is read.
+#[derive(Debug, Default)]
+pub struct InFlight(AtomicUsize);
+
+impl InFlight {
+    /// Counts one more, unless there are `most`. Whoever was told `true` has to tell its end.
+    #[must_use]
+    pub fn begin(&self, most: usize) -> bool {
+        let fits = self.0.fetch_add(1, Ordering::Relaxed) < most;
+        if !fits {
+            self.end();
+        }
+        fits
+    }
+
+    /// Counts one less.
+    pub fn end(&self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 /// The series of this file.
 #[derive(Debug)]
 pub(super) struct Traffic {
@@ -83,12 +106,15 @@ pub(super) struct Traffic {
     unknown_app: IntCounter,
     errors: CounterByConstant,
     connections: IntGauge,
-    in_flight: IntGauge,
+    in_flight: InFlight,
+    in_flight_told: IntGauge,
     upstream_answers: CounterPer<CodeClass>,
     /// The family of `upstream_answers`.
     upstream_answered: IntCounterVec,
     upstream_failures: CounterByConstant,
-    upstream_duration: Histogram,
+    upstream_duration: Durations,
+    /// The family of `upstream_duration`.
+    upstream_durations: DurationsPer,
 }
 
 impl Traffic {
@@ -100,22 +126,26 @@ impl Traffic {
         let answers = opts!("usher_upstream_requests_total", "Requests that upstream answered, by the class of its status.");
         let answers: IntCounterVec = register(registry, IntCounterVec::new(answers, &["code_class"]));
         let failures = opts!("usher_upstream_failures_total", "Requests to upstream that got no complete answer.");
-        let duration = histogram_opts!(
+        let durations = DurationsPer::new(
             "usher_upstream_request_duration_seconds",
             "Time from handing a request to upstream until its answer or its failure.",
-            vec![1e-3, 2.5e-3, 5e-3, 10e-3, 25e-3, 50e-3, 100e-3, 250e-3, 500e-3, 1.0, 2.5, 5.0, 10.0]
+            None,
+            &[1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000, 1_000_000, 2_500_000, 5_000_000, 10_000_000],
         );
+        let durations = register(registry, durations);
         let unknown_app = IntCounter::new("usher_unknown_app_requests_total", "Requests for an app that is not configured.");
         Self {
             requests: RequestKind::ALL.iter().map(|kind| CounterPer::new(|class| requests.with_label_values(&[kind.label(), class]))).collect(),
             unknown_app: register(registry, unknown_app),
             errors: CounterByConstant::new(register(registry, IntCounterVec::new(errors, &["code"])), None),
             connections: register(registry, IntGauge::new("usher_connections", "Connections open on the public listener.")),
-            in_flight: register(registry, IntGauge::new("usher_requests_in_flight", "Requests that are being answered.")),
+            in_flight: InFlight::default(),
+            in_flight_told: register(registry, IntGauge::new("usher_requests_in_flight", "Requests that are being answered.")),
             upstream_answers: CounterPer::new(|class| answers.with_label_values(&[class])),
             upstream_answered: answers,
             upstream_failures: CounterByConstant::new(register(registry, IntCounterVec::new(failures, &["reason"])), None),
-            upstream_duration: register(registry, Histogram::with_opts(duration)),
+            upstream_duration: durations.of(""),
+            upstream_durations: durations,
         }
     }
 
@@ -135,22 +165,27 @@ impl Traffic {
         OpenGuard::new(&self.connections)
     }
 
-    pub(super) fn in_flight(&self) -> OpenGuard {
-        OpenGuard::new(&self.in_flight)
+    pub(super) const fn in_flight(&self) -> &InFlight {
+        &self.in_flight
+    }
+
+    /// Sets what is set only when it is read.
+    pub(super) fn tell(&self) {
+        self.in_flight_told.set(i64::try_from(self.in_flight.0.load(Ordering::Relaxed)).unwrap_or(i64::MAX));
     }
 
     pub(super) fn upstream_answer(&self, status: u16, took: Duration) {
         self.upstream_answers.of(CodeClass::of(status)).inc();
-        self.upstream_duration.observe(took.as_secs_f64());
+        self.upstream_duration.observe(took);
     }
 
     pub(super) fn upstream_failure(&self, reason: &'static str, took: Duration) {
         self.upstream_failures.count(reason);
-        self.upstream_duration.observe(took.as_secs_f64());
+        self.upstream_duration.observe(took);
     }
 
     /// The families of the exchange with upstream: answers, failures and the time both took.
     pub(super) fn upstream(&self) -> (Vec<MetricFamily>, Vec<MetricFamily>, Vec<MetricFamily>) {
-        (read(&self.upstream_answered), read(self.upstream_failures.family()), read(&self.upstream_duration))
+        (read(&self.upstream_answered), read(self.upstream_failures.family()), read(&self.upstream_durations))
     }
 }

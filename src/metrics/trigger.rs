@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use prometheus::proto::MetricFamily;
-use prometheus::{Histogram, HistogramVec, IntCounter, IntCounterVec, Registry, histogram_opts, opts};
+use prometheus::{IntCounter, IntCounterVec, Registry, opts};
 
+use super::durations::{Durations, DurationsPer};
 use super::label::{CounterByConstant, CounterPer, label_enum};
 use super::register;
 use super::summary::read;
@@ -61,7 +62,7 @@ pub(super) struct Families {
     messages_saved: IntCounterVec,
     misplaced: IntCounterVec,
     auth_failures: IntCounterVec,
-    latency: HistogramVec,
+    latency: DurationsPer,
 }
 
 impl Families {
@@ -76,10 +77,11 @@ impl Families {
         );
         let misplaced = opts!("usher_misplaced_events_total", "Events seen on a channel where the contract ([[events]]) does not expect them.");
         let auth_failures = opts!("usher_auth_failures_total", "Requests whose signature, key, timestamp or body digest was refused.");
-        let latency = histogram_opts!(
+        let latency = DurationsPer::new(
             "usher_added_latency_seconds",
             "Time that usher itself added to a trigger, without waiting for upstream and for the caller's body.",
-            vec![25e-6, 50e-6, 100e-6, 250e-6, 500e-6, 1e-3, 2.5e-3, 5e-3, 10e-3, 25e-3, 50e-3, 100e-3, 250e-3, 1.0]
+            Some("app"),
+            &[25, 50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 1_000_000],
         );
         Self {
             triggers: register(registry, IntCounterVec::new(triggers, &["app", "rule", "decision"])),
@@ -87,7 +89,7 @@ impl Families {
             messages_saved: register(registry, IntCounterVec::new(messages_saved, &["app", "rule"])),
             misplaced: register(registry, IntCounterVec::new(misplaced, &["app", "event"])),
             auth_failures: register(registry, IntCounterVec::new(auth_failures, &["app", "reason"])),
-            latency: register(registry, HistogramVec::new(latency, &["app"])),
+            latency: register(registry, latency),
         }
     }
 
@@ -117,7 +119,7 @@ impl Families {
             inexact: unruled(Decision::ForwardedInexact),
             outcomes: CounterPer::new(|outcome| self.outcomes.with_label_values(&[app, outcome])),
             auth_failures: CounterByConstant::new(self.auth_failures.clone(), Some(app)),
-            latency: self.latency.with_label_values(&[app]),
+            latency: self.latency.of(app),
         }
     }
 }
@@ -161,7 +163,7 @@ pub struct AppMetrics {
     inexact: IntCounter,
     outcomes: CounterPer<TriggerOutcome>,
     auth_failures: CounterByConstant,
-    latency: Histogram,
+    latency: Durations,
 }
 
 impl AppMetrics {
@@ -187,6 +189,6 @@ impl AppMetrics {
 
     /// Records the time that usher itself spent on a trigger.
     pub fn latency(&self, added: Duration) {
-        self.latency.observe(added.as_secs_f64());
+        self.latency.observe(added);
     }
 }

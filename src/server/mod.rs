@@ -10,7 +10,6 @@ mod worker;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use arc_swap::ArcSwap;
@@ -198,7 +197,6 @@ impl Server {
             drain,
             tasks: Tasks::default(),
             relays: Relays::new(config.server.drain_period),
-            in_flight: AtomicUsize::new(0),
         });
         Ok(Self {
             rulebook: Rulebook::new(config.clone(), Arc::clone(&shared), Arc::clone(&assignments), audience),

@@ -1,7 +1,5 @@
 //! Switches: whom they concern, what they leave alone, and how long they last.
 
-use std::sync::atomic::AtomicUsize;
-
 use arc_swap::ArcSwap;
 
 use super::*;
@@ -45,7 +43,6 @@ fn rulebook() -> Arc<Rulebook> {
         drain: Drain::default(),
         tasks: Tasks::default(),
         relays: Relays::new(config.server.drain_period),
-        in_flight: AtomicUsize::new(0),
     };
     Rulebook::new(config, Arc::new(shared), assignments, audience)
 }
