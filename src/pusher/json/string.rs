@@ -2,13 +2,14 @@
 
 use std::borrow::Cow;
 
-use memchr::memchr;
+use super::scan::quote_or_backslash;
 
 /// The text of the JSON string that `token` is, borrowed where it holds no escape. `None` if it is another value or does not decode (lone surrogates).
 /// `token` must be valid JSON.
 pub(crate) fn string(token: &str) -> Option<Cow<'_, str>> {
     let inner = token.strip_prefix('"')?.strip_suffix('"')?;
-    match memchr(b'\\', inner.as_bytes()) {
+    // A quote stands behind a backslash here.
+    match quote_or_backslash(inner.as_bytes()) {
         None => Some(Cow::Borrowed(inner)),
         Some(first) => unescape(inner, first).or_else(|| decode(token)).map(Cow::Owned),
     }
@@ -32,9 +33,12 @@ fn unescape(inner: &str, first: usize) -> Option<String> {
             b'f' => Some('\u{c}'),
             _ => return None,
         };
-        text.extend(code);
-        copied = escape + 1 + usize::from(code.is_some());
-        let Some(length) = memchr(b'\\', &bytes[escape + 2..]) else { break };
+        copied = escape + 1;
+        if let Some(code) = code {
+            text.push(code);
+            copied += 1;
+        }
+        let Some(length) = quote_or_backslash(&bytes[escape + 2..]) else { break };
         escape += 2 + length;
     }
     text.push_str(&inner[copied..]);

@@ -44,6 +44,23 @@ fn strings_decode_as_serde_json_decodes_them() {
 }
 
 #[test]
+fn the_first_quote_or_backslash_is_found_wherever_it_stands() {
+    // bytes that differ from them in one bit or by one stand around them
+    let filling: Vec<u8> = b"#!][\x02\xa2\xdc\x1c\xff\0".iter().copied().cycle().take(60).collect();
+    assert_eq!(scan::quote_or_backslash(&filling), None);
+    for length in 0..filling.len() {
+        for place in 0..length {
+            for (first, second) in [(b'"', b'\\'), (b'\\', b'"')] {
+                let mut bytes = filling[..length].to_vec();
+                bytes[length - 1] = second;
+                bytes[place] = first;
+                assert_eq!(scan::quote_or_backslash(&bytes), Some(place), "{length}");
+            }
+        }
+    }
+}
+
+#[test]
 fn faults_are_told_apart() {
     for (text, expected) in [
         ("", Fault::NotJson),
