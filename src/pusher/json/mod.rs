@@ -63,7 +63,13 @@ pub(crate) fn elements(text: &str) -> Option<SmallVec<[&str; 1]>> {
 /// Whether two of `texts` are equal. Takes n log n comparisons, for how many there are is the caller's choice.
 pub(crate) fn any_twice<'t>(texts: impl ExactSizeIterator<Item = &'t str> + Clone) -> bool {
     if texts.len() <= FEW {
-        return texts.clone().enumerate().any(|(index, text)| texts.clone().take(index).any(|earlier| earlier == text));
+        let mut later = texts;
+        while let Some(text) = later.next() {
+            if later.clone().any(|other| other == text) {
+                return true;
+            }
+        }
+        return false;
     }
     let mut sorted: Vec<_> = texts.collect();
     sorted.sort_unstable();

@@ -205,16 +205,20 @@ impl<'t> Scanner<'t> {
 /// The place of the first quote or backslash.
 pub(super) fn quote_or_backslash(bytes: &[u8]) -> Option<usize> {
     // In JSON within a string there is one every few bytes. So the first are looked at here, eight at once; a call that prepares for more takes longer.
-    let words = bytes.as_chunks::<8>().0;
-    for (index, word) in words.iter().take(2).enumerate() {
-        let word = u64::from_le_bytes(*word);
+    const NEAR: usize = 32;
+    let mut at = 0;
+    while let Some(word) = bytes.get(at..at + 8).and_then(|word| word.try_into().ok()) {
+        let word = u64::from_le_bytes(word);
         let hits = equal_bytes(word, b'"') | equal_bytes(word, b'\\');
         if hits != 0 {
-            return Some(index * 8 + hits.trailing_zeros() as usize / 8);
+            return Some(at + hits.trailing_zeros() as usize / 8);
+        }
+        at += 8;
+        if at == NEAR {
+            return memchr2(b'"', b'\\', &bytes[NEAR..]).map(|place| NEAR + place);
         }
     }
-    let seen = words.len().min(2) * 8;
-    memchr2(b'"', b'\\', &bytes[seen..]).map(|place| seen + place)
+    bytes[at..].iter().position(|byte| matches!(byte, b'"' | b'\\')).map(|place| at + place)
 }
 
 /// Has the highest bit of each byte of `word` that is `byte`, and perhaps others above them: the lowest bit is right.
