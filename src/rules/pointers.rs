@@ -1,8 +1,8 @@
 //! Several JSON pointers (RFC 6901), read in one strict walk over a text: each answer is a JSON token as it stands there.
 
-use serde_json::value::RawValue;
+use smallvec::{SmallVec, smallvec};
 
-use crate::pusher::json::{self, MAX_DEPTH, Members};
+use crate::pusher::json::{self, MAX_DEPTH, Scanner};
 
 /// A set of pointers as a tree of their reference tokens.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -17,7 +17,7 @@ pub(super) struct Slot(usize);
 
 /// What was found; `None` where a pointer leads nowhere.
 #[derive(Debug)]
-pub(super) struct Found<'a>(Vec<Option<&'a RawValue>>);
+pub(super) struct Found<'a>(SmallVec<[Option<&'a str>; 8]>);
 
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 struct Node {
@@ -45,13 +45,8 @@ impl Pointers {
     /// Follows all pointers into `text`. `None` if that cannot be done exactly: `text` is not JSON, has more than [`MAX_DEPTH`] levels, or an
     /// object on the way of a pointer has a key twice or spelt with an escape, so that readers may differ about it.
     pub(super) fn read<'a>(&self, text: &'a str) -> Option<Found<'a>> {
-        let mut found = vec![None; self.count];
-        let text = text.trim_matches([' ', '\t', '\n', '\r']);
-        // An object is checked to its end by being read; anything else is not.
-        if !text.starts_with('{') && (serde_json::from_str::<&RawValue>(text).is_err() || json::deeper_than(text, MAX_DEPTH)) {
-            return None;
-        }
-        self.root.descend(text, MAX_DEPTH, &mut found)?;
+        let mut found = smallvec![None; self.count];
+        self.root.descend(text, &mut found)?;
         Some(Found(found))
     }
 }
@@ -59,37 +54,46 @@ impl Pointers {
 impl<'a> Found<'a> {
     /// The token of `slot`.
     pub(super) fn get(&self, slot: Slot) -> Option<&'a str> {
-        self.0[slot.0].map(RawValue::get)
+        self.0[slot.0]
     }
 }
 
 impl Node {
-    /// Fills the slots below this node from the token `text`.
-    fn descend<'a>(&self, text: &'a str, max_depth: usize, found: &mut [Option<&'a RawValue>]) -> Option<()> {
-        if self.children.is_empty() {
-            return Some(());
-        }
-        if text.starts_with('{') {
-            let members = Members::parse(text, max_depth).ok()?;
-            self.children.iter().try_for_each(|(key, child)| child.take(members.get(key), max_depth, found))
-        } else if text.starts_with('[') {
-            let elements = json::elements(text)?;
-            self.children.iter().try_for_each(|(token, child)| {
-                let element = array_index(token).and_then(|index| elements.get(index).copied());
-                child.take(element, max_depth, found)
-            })
-        } else {
-            Some(())
+    /// Fills the slots below this node from `text`, all of which is read.
+    fn descend<'a>(&self, text: &'a str, found: &mut [Option<&'a str>]) -> Option<()> {
+        match text.trim_ascii_start().as_bytes().first() {
+            Some(b'{') => self.descend_object(text, found),
+            Some(b'[') => self.descend_array(text, found),
+            _ => json::is_valid(text).then_some(()),
         }
     }
 
+    fn descend_object<'a>(&self, text: &'a str, found: &mut [Option<&'a str>]) -> Option<()> {
+        let mut scanner = Scanner::object(text);
+        let mut keys: SmallVec<[&str; 12]> = SmallVec::new();
+        while let Some((key, value)) = scanner.member().ok()? {
+            keys.push(key);
+            if let Some((_, child)) = self.children.iter().find(|(name, _)| **name == *key) {
+                child.take(value, found)?;
+            }
+        }
+        (!json::any_twice(keys.iter().copied())).then_some(())
+    }
+
+    fn descend_array<'a>(&self, text: &'a str, found: &mut [Option<&'a str>]) -> Option<()> {
+        let elements = json::elements(text)?;
+        self.children.iter().try_for_each(|(token, child)| match array_index(token).and_then(|index| elements.get(index)) {
+            Some(element) => child.take(element, found),
+            None => Some(()),
+        })
+    }
+
     /// Notes the value that was found for this node, and goes on below it.
-    fn take<'a>(&self, value: Option<&'a RawValue>, max_depth: usize, found: &mut [Option<&'a RawValue>]) -> Option<()> {
-        let Some(value) = value else { return Some(()) };
+    fn take<'a>(&self, value: &'a str, found: &mut [Option<&'a str>]) -> Option<()> {
         if let Some(Slot(index)) = self.slot {
             found[index] = Some(value);
         }
-        self.descend(value.get(), max_depth - 1, found)
+        if self.children.is_empty() { Some(()) } else { self.descend(value, found) }
     }
 }
 

@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 
 use serde_json::Value;
+use smallvec::SmallVec;
 
 use super::contract::check_event_name;
 use super::pointers::{Found, Pointers, Slot};
@@ -46,7 +47,7 @@ pub(super) struct Parts<'a> {
     /// The identity's token.
     pub(super) identity: &'a str,
     /// The context's tokens, `null` for what is absent.
-    pub(super) context: Vec<&'a str>,
+    pub(super) context: SmallVec<[&'a str; 4]>,
 }
 
 /// What `data` says to a rule whose event it belongs to.
@@ -134,11 +135,12 @@ impl Rule {
     /// What an event called `name` with this decoded `data` means to this rule. `data` is `None` when it was not a decodable string.
     #[must_use]
     pub fn read(&self, event: &str, data: Option<&str>) -> Reading {
-        if !self.concerns(event) {
+        if self.spec.mode == Mode::Off {
             return Reading::Unrelated;
         }
-        if self.releases(event) {
-            return Reading::Release;
+        // No event both announces and releases.
+        if self.spec.event != event {
+            return if self.releases(event) { Reading::Release } else { Reading::Unrelated };
         }
         match data.map_or(Extract::Unreadable, |data| self.extract(data)) {
             Extract::Unrelated => Reading::Unrelated,
@@ -168,8 +170,8 @@ impl Rule {
     fn assignment<'a>(&self, found: &Found<'a>) -> Option<Parts<'a>> {
         let present = |slot: &Slot| found.get(*slot).filter(|token| !matches!(*token, "null" | "\"\""));
         let (pointer, identity) = self.identity.iter().enumerate().find_map(|(index, slot)| present(slot).map(|token| (index, token)))?;
-        let names_somebody = identity.starts_with(|first: char| matches!(first, '"' | '-' | '0'..='9'));
-        let context: Vec<&str> = self.context.iter().map(|slot| found.get(*slot).unwrap_or("null")).collect();
+        let names_somebody = matches!(identity.as_bytes().first(), Some(b'"' | b'-' | b'0'..=b'9'));
+        let context: SmallVec<[&str; 4]> = self.context.iter().map(|slot| found.get(*slot).unwrap_or("null")).collect();
         (names_somebody && is_exact(identity) && context.iter().all(|token| is_exact(token))).then_some(Parts { pointer, identity, context })
     }
 
@@ -180,13 +182,21 @@ impl Rule {
 
 /// Whether equal tokens mean equal values: neither an array nor an object, no string that does not decode, and not too long to keep.
 fn is_exact(token: &str) -> bool {
-    token.len() <= MAX_TOKEN && !token.starts_with(['[', '{']) && (!token.starts_with('"') || json::string(token).is_some())
+    token.len() <= MAX_TOKEN
+        && match token.as_bytes().first() {
+            Some(b'[' | b'{') => false,
+            // Only one with escapes is decoded for this.
+            Some(b'"') => json::string(token).is_some(),
+            _ => true,
+        }
 }
 
 /// Compares a token with the value that `where` expects.
 fn compare(token: &str, expected: &Value) -> Verdict {
-    if token.starts_with(['[', '{']) {
-        return Verdict::Different;
+    match token.as_bytes().first() {
+        Some(b'[' | b'{') => return Verdict::Different,
+        Some(b'"') => return compare_text(token, expected),
+        _ => {}
     }
     match (serde_json::from_str(token), expected) {
         (Ok(Value::Number(found)), Value::Number(expected)) if found == *expected => Verdict::Same,
@@ -194,8 +204,17 @@ fn compare(token: &str, expected: &Value) -> Verdict {
         (Ok(Value::Number(found)), Value::Number(expected)) if found.as_f64() == expected.as_f64() => Verdict::Unclear,
         (Ok(found), expected) if found == *expected => Verdict::Same,
         (Ok(_), _) => Verdict::Different,
-        // A string or number that serde_json does not take.
+        // A number that serde_json does not take.
         (Err(_), _) => Verdict::Unclear,
+    }
+}
+
+/// The same for a string.
+fn compare_text(token: &str, expected: &Value) -> Verdict {
+    match (json::string(token), expected) {
+        (Some(found), Value::String(expected)) if found == *expected => Verdict::Same,
+        (Some(_), _) => Verdict::Different,
+        (None, _) => Verdict::Unclear,
     }
 }
 

@@ -96,7 +96,9 @@ fn is_identifier(name: &str) -> bool {
 
 /// What follows the first `literal` in `text`. Names are short: the general search would prepare itself for longer than this takes.
 fn behind<'t>(text: &'t str, literal: &str) -> Option<&'t str> {
-    let start = text.as_bytes().windows(literal.len()).position(|window| window == literal.as_bytes())?;
+    let literal = literal.as_bytes();
+    // The first bytes are compared in place; few windows are worth the call that compares all of one.
+    let start = text.as_bytes().windows(literal.len()).position(|window| window.first() == literal.first() && window == literal)?;
     text.get(start + literal.len()..)
 }
 

@@ -7,7 +7,7 @@ use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
 use super::Reach;
-use crate::pusher::json::{self, MAX_DEPTH};
+use crate::pusher::json;
 
 /// More names than this are as good as any channel.
 const MAX_NAMES: usize = 1_000;
@@ -32,14 +32,15 @@ struct Names {
 
 impl Names {
     fn body(&mut self, text: &str) -> Option<()> {
-        if json::deeper_than(text.trim_ascii_start(), MAX_DEPTH) {
+        // What serde_json reads below it skips to any depth.
+        if !json::is_valid(text) {
             return None;
         }
         for (key, value) in object(text)? {
             match key {
                 Key::Channels => self.channels(value)?,
                 Key::Batch => {
-                    for item in json::elements(value.get())? {
+                    for item in json::elements(value)? {
                         self.item(item)?;
                     }
                 }
@@ -49,8 +50,8 @@ impl Names {
         Some(())
     }
 
-    fn item(&mut self, item: &RawValue) -> Option<()> {
-        for (key, value) in object(item.get())? {
+    fn item(&mut self, item: &str) -> Option<()> {
+        for (key, value) in object(item)? {
             match key {
                 Key::Channels => self.channels(value)?,
                 // A batch within a batch: nobody knows what that would mean.
@@ -62,16 +63,16 @@ impl Names {
     }
 
     /// A string, or an array of strings.
-    fn channels(&mut self, value: &RawValue) -> Option<()> {
-        if !value.get().starts_with('[') {
+    fn channels(&mut self, value: &str) -> Option<()> {
+        if !value.starts_with('[') {
             return self.name(value);
         }
-        json::elements(value.get())?.into_iter().try_for_each(|element| self.name(element))
+        json::elements(value)?.into_iter().try_for_each(|element| self.name(element))
     }
 
-    fn name(&mut self, token: &RawValue) -> Option<()> {
+    fn name(&mut self, token: &str) -> Option<()> {
         self.counted += 1;
-        let name = json::string(token.get()).filter(|name| self.counted <= MAX_NAMES && !name.contains('\0'))?.into_owned();
+        let name = json::string(token).filter(|name| self.counted <= MAX_NAMES && !name.contains('\0'))?.into_owned();
         if self.seen.insert(name.clone()) {
             self.found.push(name);
         }
@@ -80,11 +81,11 @@ impl Names {
 }
 
 /// All members of the object that `text` is, duplicates too.
-fn object(text: &str) -> Option<Vec<(Key, &RawValue)>> {
+fn object(text: &str) -> Option<Vec<(Key, &str)>> {
     serde_json::from_str(text).ok().map(|Entries(entries)| entries)
 }
 
-struct Entries<'a>(Vec<(Key, &'a RawValue)>);
+struct Entries<'a>(Vec<(Key, &'a str)>);
 
 impl<'de> Deserialize<'de> for Entries<'de> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -99,8 +100,8 @@ impl<'de> Deserialize<'de> for Entries<'de> {
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
                 let mut entries = Vec::new();
-                while let Some(entry) = map.next_entry()? {
-                    entries.push(entry);
+                while let Some((key, value)) = map.next_entry::<Key, &'de RawValue>()? {
+                    entries.push((key, value.get()));
                 }
                 Ok(Entries(entries))
             }

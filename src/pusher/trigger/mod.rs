@@ -10,7 +10,7 @@ mod tests;
 
 use std::borrow::Cow;
 
-use serde_json::value::RawValue;
+use smallvec::SmallVec;
 
 pub use inexact::{Inexact, Oddity, Reach};
 
@@ -29,7 +29,7 @@ pub enum Endpoint {
 #[derive(Debug)]
 pub struct Trigger<'a> {
     /// The events in their order; exactly one for [`Endpoint::Events`].
-    pub events: Vec<Event<'a>>,
+    pub events: SmallVec<[Event<'a>; 1]>,
     body: &'a str,
     parts: Parts<'a>,
 }
@@ -49,7 +49,7 @@ enum Parts<'a> {
 #[derive(Debug)]
 struct List<'a> {
     token: &'a str,
-    elements: Vec<&'a RawValue>,
+    elements: SmallVec<[&'a str; 1]>,
 }
 
 /// One event of a trigger.
@@ -58,19 +58,20 @@ pub struct Event<'a> {
     /// The event's name, decoded.
     pub name: Cow<'a, str>,
     /// The channels in their order, none twice; at least one. They may be outside Pusher's set of characters: see [`super::is_valid_name`].
-    pub channels: Vec<Cow<'a, str>>,
+    pub channels: SmallVec<[Cow<'a, str>; 1]>,
     /// Whether a `socket_id` excludes a connection (present and not null).
     pub excludes_socket: bool,
     /// Whether `info` asks for an answer with contents (present and not null).
     pub wants_info: bool,
-    data: &'a RawValue,
+    /// The token of `data`.
+    data: &'a str,
 }
 
 impl<'a> Event<'a> {
     /// The text of `data`, decoded from its JSON string. `None` if it is not a string or does not decode.
     #[must_use]
     pub fn data(&self) -> Option<Cow<'a, str>> {
-        json::string(self.data.get())
+        json::string(self.data)
     }
 }
 
@@ -99,7 +100,7 @@ impl<'a> Trigger<'a> {
 impl List<'_> {
     /// `body` with only those elements of this array that `stays` says.
     fn keep(&self, body: &str, stays: impl Fn(usize) -> bool) -> Vec<u8> {
-        let kept: Vec<&str> = self.elements.iter().enumerate().filter(|(index, _)| stays(*index)).map(|(_, element)| element.get()).collect();
+        let kept: Vec<&str> = self.elements.iter().enumerate().filter(|(index, _)| stays(*index)).map(|(_, element)| *element).collect();
         if kept.is_empty() {
             return Vec::new();
         }

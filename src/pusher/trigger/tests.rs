@@ -133,7 +133,7 @@ fn channels_are_strings_each_once() {
     // outside Pusher's set, but every reader reads the same: for upstream to refuse
     for name in ["", "a b", "é", "e\u{301}", "#server-to-user-7", &"x".repeat(201)] {
         let body = format!(r#"{{"name":"n","channel":"{name}","data":"d"}}"#);
-        assert_eq!(exact(Endpoint::Events, &body).events[0].channels, [name]);
+        assert_eq!(exact(Endpoint::Events, &body).events[0].channels[..], [name]);
     }
 }
 

@@ -71,7 +71,7 @@ fn agrees(event: &Event<'_>, value: &Value) -> bool {
     };
     value["name"].as_str() == Some(&*event.name)
         && value["data"].as_str() == event.data().as_deref()
-        && channels == event.channels
+        && channels == event.channels[..]
         && value["socket_id"].is_null() != event.excludes_socket
         && value["info"].is_null() != event.wants_info
 }

@@ -1,0 +1,275 @@
+//! A strict scanner: one pass over a text checks all of it and hands out the tokens of its outermost level.
+//!
+//! Reading triggers is what usher does all day, so it has a scanner of its own, without recursion, allocation or a look at each byte. Any text is taken or
+//! refused as serde_json does it (for values that it need not decode), but for the depth; `tests/properties.rs` holds the two against each other.
+
+use memchr::memchr2;
+
+use super::MAX_DEPTH;
+
+/// The text is not JSON of the kind that was asked for, has something behind it, has more than [`MAX_DEPTH`] levels, or spells a key with an escape.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Refused;
+
+/// A walk over the members of an object or the elements of an array. What was handed out is right in itself; whether the whole text is, is known at its
+/// end.
+#[derive(Debug)]
+pub(crate) struct Scanner<'t> {
+    text: &'t str,
+    /// What is before this place was checked.
+    at: usize,
+    /// What stands before the next member or element: the opening bracket, and then commas.
+    separator: u8,
+    closing: u8,
+    /// Whether a control character stands anywhere, as white space or in a string. Few texts have one, and no string of the others is searched for it.
+    has_controls: bool,
+}
+
+/// Whether `text` is JSON, of any kind, with at most [`MAX_DEPTH`] levels and nothing behind it.
+pub(crate) fn is_valid(text: &str) -> bool {
+    let mut scanner = Scanner::new(text, 0, 0);
+    scanner.value(MAX_DEPTH).is_ok() && scanner.peek().is_none()
+}
+
+impl<'t> Scanner<'t> {
+    /// Goes through the object that `text` is to be, by [`Scanner::member`].
+    pub(crate) fn object(text: &'t str) -> Self {
+        Self::new(text, b'{', b'}')
+    }
+
+    /// Goes through the array that `text` is to be, by [`Scanner::element`].
+    pub(crate) fn array(text: &'t str) -> Self {
+        Self::new(text, b'[', b']')
+    }
+
+    fn new(text: &'t str, opening: u8, closing: u8) -> Self {
+        let has_controls = text.bytes().fold(u8::MAX, u8::min) < b' ';
+        Self { text, at: 0, separator: opening, closing, has_controls }
+    }
+
+    /// The next key and the token of its value, both without what is around them; `None` at the end of the text.
+    ///
+    /// # Errors
+    /// [`Refused`], also for what is behind the object.
+    pub(crate) fn member(&mut self) -> Result<Option<(&'t str, &'t str)>, Refused> {
+        if !self.step()? {
+            return Ok(None);
+        }
+        self.expect(b'"')?;
+        let start = self.at;
+        if self.string()? == Spelling::Escaped {
+            return Err(Refused);
+        }
+        let key = self.text.get(start..self.at - 1).ok_or(Refused)?;
+        self.expect(b':')?;
+        Ok(Some((key, self.value(MAX_DEPTH - 1)?)))
+    }
+
+    /// The next token; `None` at the end of the text.
+    ///
+    /// # Errors
+    /// [`Refused`], also for what is behind the array.
+    pub(crate) fn element(&mut self) -> Result<Option<&'t str>, Refused> {
+        if self.step()? { self.value(MAX_DEPTH - 1).map(Some) } else { Ok(None) }
+    }
+
+    /// Goes to where a member or an element must begin. False at the end of the text.
+    fn step(&mut self) -> Result<bool, Refused> {
+        let is_first = self.separator != b',';
+        match self.peek() {
+            Some(byte) if byte == self.separator => {
+                self.at += 1;
+                self.separator = b',';
+                if !is_first || self.peek() != Some(self.closing) {
+                    return Ok(true);
+                }
+            }
+            Some(byte) if byte == self.closing && !is_first => {}
+            _ => return Err(Refused),
+        }
+        self.at += 1;
+        if self.peek().is_none() { Ok(false) } else { Err(Refused) }
+    }
+
+    /// The next token, whatever it is, with at most `room` levels of arrays and objects.
+    fn value(&mut self, room: usize) -> Result<&'t str, Refused> {
+        let _first = self.peek();
+        let start = self.at;
+        // The containers around this place as bits, the innermost one lowest: set for an object.
+        let (mut kinds, mut depth) = (0_u128, 0);
+        loop {
+            match self.peek() {
+                Some(b'"') => {
+                    self.at += 1;
+                    self.string()?;
+                }
+                Some(opening @ (b'{' | b'[')) => {
+                    if depth == room {
+                        return Err(Refused);
+                    }
+                    self.at += 1;
+                    depth += 1;
+                    kinds = kinds << 1 | u128::from(opening == b'{');
+                    if self.peek() != Some(closing(kinds)) {
+                        self.inner_key(kinds)?;
+                        continue;
+                    }
+                }
+                _ => self.scalar()?,
+            }
+            // A value has ended here, and so may have what it stands in.
+            loop {
+                if depth == 0 {
+                    return self.text.get(start..self.at).ok_or(Refused);
+                }
+                match self.peek() {
+                    Some(b',') => {
+                        self.at += 1;
+                        self.inner_key(kinds)?;
+                        break;
+                    }
+                    Some(byte) if byte == closing(kinds) => {
+                        self.at += 1;
+                        depth -= 1;
+                        kinds >>= 1;
+                    }
+                    _ => return Err(Refused),
+                }
+            }
+        }
+    }
+
+    /// Steps over the key of a member and its colon, if the innermost container is an object.
+    fn inner_key(&mut self, kinds: u128) -> Result<(), Refused> {
+        if is_object(kinds) {
+            self.expect(b'"')?;
+            self.string()?;
+            self.expect(b':')?;
+        }
+        Ok(())
+    }
+
+    /// Steps over a string whose first quote is behind us.
+    fn string(&mut self) -> Result<Spelling, Refused> {
+        let (bytes, start) = (self.text.as_bytes(), self.at);
+        let mut spelling = Spelling::Plain;
+        loop {
+            let rest = bytes.get(self.at..).ok_or(Refused)?;
+            let length = quote_or_backslash(rest).ok_or(Refused)?;
+            self.at += length;
+            if rest[length] == b'"' {
+                break;
+            }
+            spelling = Spelling::Escaped;
+            self.at += escape(&rest[length..]).ok_or(Refused)?;
+        }
+        if self.has_controls && bytes[start..self.at].iter().any(|byte| *byte < b' ') {
+            return Err(Refused);
+        }
+        self.at += 1;
+        Ok(spelling)
+    }
+
+    /// Steps over a number or a literal.
+    fn scalar(&mut self) -> Result<(), Refused> {
+        let rest = self.text.as_bytes().get(self.at..).ok_or(Refused)?;
+        self.at += match rest.first() {
+            Some(b't') if rest.starts_with(b"true") => 4,
+            Some(b'f') if rest.starts_with(b"false") => 5,
+            Some(b'n') if rest.starts_with(b"null") => 4,
+            _ => number(rest).ok_or(Refused)?,
+        };
+        Ok(())
+    }
+
+    /// Steps over white space and `byte`.
+    fn expect(&mut self, byte: u8) -> Result<(), Refused> {
+        if self.peek() != Some(byte) {
+            return Err(Refused);
+        }
+        self.at += 1;
+        Ok(())
+    }
+
+    /// Steps over white space; what comes then.
+    fn peek(&mut self) -> Option<u8> {
+        loop {
+            match self.text.as_bytes().get(self.at) {
+                Some(b' ' | b'\t' | b'\n' | b'\r') => self.at += 1,
+                other => return other.copied(),
+            }
+        }
+    }
+}
+
+/// The place of the first quote or backslash.
+pub(super) fn quote_or_backslash(bytes: &[u8]) -> Option<usize> {
+    // In JSON within a string there is one every few bytes. So the first are looked at here, eight at once; a call that prepares for more takes longer.
+    const NEAR: usize = 32;
+    let mut at = 0;
+    while let Some(word) = bytes.get(at..at + 8).and_then(|word| word.try_into().ok()) {
+        let word = u64::from_le_bytes(word);
+        let hits = equal_bytes(word, b'"') | equal_bytes(word, b'\\');
+        if hits != 0 {
+            return Some(at + hits.trailing_zeros() as usize / 8);
+        }
+        at += 8;
+        if at == NEAR {
+            return memchr2(b'"', b'\\', &bytes[NEAR..]).map(|place| NEAR + place);
+        }
+    }
+    bytes[at..].iter().position(|byte| matches!(byte, b'"' | b'\\')).map(|place| at + place)
+}
+
+/// Has the highest bit of each byte of `word` that is `byte`, and perhaps others above them: the lowest bit is right.
+const fn equal_bytes(word: u64, byte: u8) -> u64 {
+    const ONES: u64 = u64::MAX / 255;
+    let different = word ^ (ONES * byte as u64);
+    different.wrapping_sub(ONES) & !different & (ONES << 7)
+}
+
+/// How a string is spelt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Spelling {
+    Plain,
+    /// With an escape at least.
+    Escaped,
+}
+
+const fn is_object(kinds: u128) -> bool {
+    kinds & 1 == 1
+}
+
+/// What closes the innermost container.
+const fn closing(kinds: u128) -> u8 {
+    if is_object(kinds) { b'}' } else { b']' }
+}
+
+/// The length of the escape that `bytes` begins with. That of a code point need not be one.
+fn escape(bytes: &[u8]) -> Option<usize> {
+    match bytes.get(1)? {
+        b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't' => Some(2),
+        b'u' => bytes.get(2..6)?.iter().all(u8::is_ascii_hexdigit).then_some(6),
+        _ => None,
+    }
+}
+
+/// The length of the number that `bytes` begins with.
+fn number(bytes: &[u8]) -> Option<usize> {
+    let mut at = usize::from(bytes.first() == Some(&b'-'));
+    at = if bytes.get(at) == Some(&b'0') { at + 1 } else { digits(bytes, at)? };
+    if bytes.get(at) == Some(&b'.') {
+        at = digits(bytes, at + 1)?;
+    }
+    if matches!(bytes.get(at), Some(b'e' | b'E')) {
+        at += 1;
+        at = digits(bytes, at + usize::from(matches!(bytes.get(at), Some(b'+' | b'-'))))?;
+    }
+    Some(at)
+}
+
+/// The end of the digits at `start`, of which there must be one at least.
+fn digits(bytes: &[u8], start: usize) -> Option<usize> {
+    let count = bytes.get(start..)?.iter().take_while(|byte| byte.is_ascii_digit()).count();
+    (count > 0).then_some(start + count)
+}

@@ -1,0 +1,235 @@
+//! The scanner takes what serde_json takes, refuses what it refuses and for the same reasons, and finds the same tokens.
+
+use std::fmt;
+
+use proptest::prelude::*;
+use proptest::sample::{Index, select};
+use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
+use serde_json::Value;
+use serde_json::value::RawValue;
+
+use super::*;
+
+/// What texts are mutated with.
+const ALPHABET: [char; 30] = [
+    '{', '}', '[', ']', '"', ',', ':', '\\', '/', 'u', 'b', 'n', 'f', 'r', 't', '0', '1', '2', '9', '-', '+', '.', 'e', 'E', ' ', '\n', '\t',
+    '\u{1}', 'a', 'é',
+];
+
+/// Pieces of which JSON is made.
+const PIECES: [&str; 24] = [
+    "{", "}", "[", "]", ",", ":", "{\"a\":", "\"\":", "\"a\"", "\"", "\\\"", "\\u00e9", "\\ud83d", "\\u12x4", "null", "true", "false", "0",
+    "-1.5e+7", "2E", "é", " ", "\r\n", "\u{1f}",
+];
+
+/// The members of an object as serde_json finds them; no key where it is spelt with an escape.
+struct Entries<'a>(Vec<(Option<&'a str>, &'a str)>);
+
+impl<'de> Deserialize<'de> for Entries<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct EntriesVisitor;
+
+        impl<'de> Visitor<'de> for EntriesVisitor {
+            type Value = Entries<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                let mut entries = Vec::new();
+                while let Some((Key(key), value)) = map.next_entry::<Key<'de>, &'de RawValue>()? {
+                    entries.push((key, value.get()));
+                }
+                Ok(Entries(entries))
+            }
+        }
+
+        deserializer.deserialize_map(EntriesVisitor)
+    }
+}
+
+struct Key<'a>(Option<&'a str>);
+
+impl<'de> Deserialize<'de> for Key<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct KeyVisitor;
+
+        impl<'de> Visitor<'de> for KeyVisitor {
+            type Value = Key<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a key")
+            }
+
+            fn visit_borrowed_str<E>(self, key: &'de str) -> Result<Self::Value, E> {
+                Ok(Key(Some(key)))
+            }
+
+            fn visit_str<E>(self, _key: &str) -> Result<Self::Value, E> {
+                Ok(Key(None))
+            }
+        }
+
+        deserializer.deserialize_str(KeyVisitor)
+    }
+}
+
+/// Whether JSON has more than `limit` levels; byte by byte.
+fn deeper_than(text: &str, limit: usize) -> bool {
+    let (mut depth, mut deepest, mut in_string, mut escaped) = (0_usize, 0, false, false);
+    for byte in text.bytes() {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' => escaped = in_string,
+            b'"' => in_string = !in_string,
+            b'[' | b'{' if !in_string => depth += 1,
+            b']' | b'}' if !in_string => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        deepest = deepest.max(depth);
+    }
+    deepest > limit
+}
+
+/// What serde_json makes of an object.
+fn expected(text: &str) -> Result<Vec<(&str, &str)>, Fault> {
+    let mut deserializer = serde_json::Deserializer::from_str(text);
+    let Entries(entries) =
+        Entries::deserialize(&mut deserializer).map_err(|error| if error.is_data() { Fault::NotAnObject } else { Fault::NotJson })?;
+    deserializer.end().map_err(|_| Fault::TrailingBytes)?;
+    let members: Option<Vec<(&str, &str)>> = entries.iter().map(|(key, value)| key.map(|key| (key, *value))).collect();
+    let members = members.ok_or(Fault::EscapedKey)?;
+    if members.iter().enumerate().any(|(index, (key, _))| members[..index].iter().any(|(earlier, _)| earlier == key)) {
+        return Err(Fault::DuplicateKey);
+    }
+    if deeper_than(text, MAX_DEPTH) { Err(Fault::TooDeep) } else { Ok(members) }
+}
+
+#[track_caller]
+fn assert_same(text: &str) {
+    let is_shallow = !deeper_than(text, MAX_DEPTH);
+    assert_eq!(is_valid(text), is_shallow && serde_json::from_str::<&RawValue>(text).is_ok(), "{text:?}");
+    let array = serde_json::from_str::<Vec<&RawValue>>(text).ok().filter(|_| is_shallow);
+    let array: Option<Vec<&str>> = array.map(|elements| elements.into_iter().map(RawValue::get).collect());
+    assert_eq!(elements(text).map(SmallVec::into_vec), array, "{text:?}");
+    assert_eq!(Members::parse(text).map(|members| members.iter().collect::<Vec<_>>()), expected(text), "{text:?}");
+    if let Ok(token) = serde_json::from_str::<&RawValue>(text) {
+        assert_eq!(string(token.get()).map(Cow::into_owned), serde_json::from_str::<String>(text).ok(), "{text:?}");
+    }
+}
+
+/// A text in itself, and as a value where one may stand.
+#[track_caller]
+fn assert_same_wherever(text: &str) {
+    for text in [text, &format!("[{text}]"), &format!("{{\"a\":{text}}}"), &format!("[1,{{\"a\":[{text} ]}}]"), &format!("\"{text}\"")] {
+        assert_same(text);
+    }
+}
+
+fn value() -> impl Strategy<Value = Value> {
+    let text = || prop_oneof!["[a-c]{0,2}", "[\"\\\\/\n\u{1}aé😀]{0,6}", any::<String>()];
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        any::<i64>().prop_map(Value::from),
+        any::<f64>().prop_map(Value::from),
+        text().prop_map(Value::from)
+    ];
+    leaf.prop_recursive(5, 40, 6, move |inner| {
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..6).prop_map(Value::from),
+            prop::collection::hash_map(text(), inner, 0..6).prop_map(|members| Value::Object(members.into_iter().collect()))
+        ]
+    })
+}
+
+/// A value's text, compact or pretty, perhaps with an escape where none is needed.
+fn spelt() -> impl Strategy<Value = String> {
+    (value(), any::<bool>(), any::<bool>()).prop_map(|(value, is_pretty, is_escaped)| {
+        let text = if is_pretty { serde_json::to_string_pretty(&value).unwrap() } else { value.to_string() };
+        if is_escaped { text.replace('b', "\\u0062") } else { text }
+    })
+}
+
+#[derive(Debug, Clone)]
+enum Change {
+    Put(Index, char),
+    Insert(Index, char),
+    Remove(Index),
+    Truncate(Index),
+}
+
+fn change() -> impl Strategy<Value = Change> {
+    let character = || prop_oneof![9 => select(&ALPHABET[..]), 1 => any::<char>()];
+    prop_oneof![
+        3 => (any::<Index>(), character()).prop_map(|(at, character)| Change::Put(at, character)),
+        3 => (any::<Index>(), character()).prop_map(|(at, character)| Change::Insert(at, character)),
+        3 => any::<Index>().prop_map(Change::Remove),
+        1 => any::<Index>().prop_map(Change::Truncate)
+    ]
+}
+
+fn changed(text: &str, changes: Vec<Change>) -> String {
+    let mut text: Vec<char> = text.chars().collect();
+    for change in changes {
+        match change {
+            Change::Insert(at, character) => text.insert(at.index(text.len() + 1), character),
+            _ if text.is_empty() => {}
+            Change::Put(at, character) => {
+                let at = at.index(text.len());
+                text[at] = character;
+            }
+            Change::Remove(at) => {
+                text.remove(at.index(text.len()));
+            }
+            Change::Truncate(at) => text.truncate(at.index(text.len())),
+        }
+    }
+    text.into_iter().collect()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 2048, ..ProptestConfig::default() })]
+
+    #[test]
+    fn json_is_read_alike(text in spelt()) {
+        prop_assert!(is_valid(&text));
+        assert_same(&text);
+    }
+
+    #[test]
+    fn broken_json_is_read_alike(text in spelt(), changes in prop::collection::vec(change(), 1..4)) {
+        assert_same(&changed(&text, changes));
+    }
+
+    #[test]
+    fn random_text_is_read_alike(characters in prop::collection::vec(select(&ALPHABET[..]), 0..12)) {
+        assert_same_wherever(&characters.into_iter().collect::<String>());
+    }
+
+    #[test]
+    fn random_pieces_are_read_alike(pieces in prop::collection::vec(select(&PIECES[..]), 0..12)) {
+        assert_same_wherever(&pieces.concat());
+    }
+
+    /// About as deep as it may be, and broken, perhaps.
+    #[test]
+    fn deep_json_is_read_alike(are_objects in prop::collection::vec(any::<bool>(), 120..134), changes in prop::collection::vec(change(), 0..2)) {
+        let opening: String = are_objects.iter().map(|is_object| if *is_object { "{\"a\":" } else { "[" }).collect();
+        let closing: String = are_objects.iter().rev().map(|is_object| if *is_object { "}" } else { "]" }).collect();
+        let text = format!("{opening}0{closing}");
+        assert_same(&text);
+        assert_same(&changed(&text, changes));
+    }
+}
+
+/// Every text of up to four of the characters that matter.
+#[test]
+fn all_short_texts_are_read_alike() {
+    let mut texts = vec![String::new()];
+    for _ in 0..4 {
+        texts = texts.iter().flat_map(|text| "{}[]\",:\\0-.e1 ".chars().map(move |character| format!("{text}{character}"))).collect();
+        texts.iter().for_each(|text| assert_same_wherever(text));
+    }
+}
