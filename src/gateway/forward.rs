@@ -53,8 +53,7 @@ fn outgoing(app: &AppRoute, mut head: request::Parts, body: Bytes, reduced: Opti
     let Some(reduced) = reduced else {
         return (Request::from_parts(head, Payload::Whole(body)), Told::Forwarded);
     };
-    let query = Query::parse(head.uri.query().unwrap_or_default());
-    let signed = resign(&app.app, head.method.as_str(), head.uri.path(), &query, &reduced);
+    let signed = resign(&app.app, head.method.as_str(), head.uri.path(), &Query::parse(head.uri.query().unwrap_or_default()), &reduced);
     match PathAndQuery::try_from(format!("{}?{signed}", head.uri.path())) {
         Ok(target) => {
             head.uri = Uri::from(target);

@@ -7,33 +7,50 @@ pub(super) fn encode(bytes: &[u8]) -> String {
     bytes.iter().flat_map(|byte| [char::from(DIGITS[usize::from(byte >> 4)]), char::from(DIGITS[usize::from(byte & 15)])]).collect()
 }
 
-/// The `N` bytes that `text` spells in exactly `2 * N` lower-case hexadecimal digits.
+/// The `N` bytes that `text` spells in exactly `2 * N` lower-case hexadecimal digits; `N` is a multiple of 4.
 pub(super) fn decode<const N: usize>(text: &str) -> Option<[u8; N]> {
-    let (pairs, rest) = text.as_bytes().as_chunks::<2>();
-    if pairs.len() != N || !rest.is_empty() {
+    let (words, rest) = text.as_bytes().as_chunks::<8>();
+    if words.len() * 4 != N || !rest.is_empty() {
         return None;
     }
     let mut bytes = [0; N];
-    // Looked up and judged at the end: nobody can foresee the digits of a digest, and a branch for each would be taken wrongly half of the time.
-    let mut seen = 0;
-    for (byte, [high, low]) in bytes.iter_mut().zip(pairs) {
-        let (high, low) = (VALUES[usize::from(*high)], VALUES[usize::from(*low)]);
-        seen |= high | low;
-        *byte = high << 4 | low & 15;
+    // Eight digits at a time, and judged at the end: nobody can foresee the digits of a digest, and a branch for each would be taken wrongly half of
+    // the time.
+    let mut all_digits = true;
+    for (four, word) in bytes.as_chunks_mut::<4>().0.iter_mut().zip(words) {
+        let word = u64::from_le_bytes(*word);
+        all_digits &= are_digits(word);
+        *four = values(word);
     }
-    (seen < 16).then_some(bytes)
+    all_digits.then_some(bytes)
 }
 
-/// The value of each digit; 255 for whatever is none.
-const VALUES: [u8; 256] = {
-    let mut values = [255; 256];
-    let mut value = 0;
-    while value < 16 {
-        values[DIGITS[value as usize] as usize] = value;
-        value += 1;
+/// The lowest bit of each byte.
+const EACH: u64 = 0x0101_0101_0101_0101;
+
+/// Whether each byte of `word` is a digit: `0` to `9`, `a` to `f`.
+const fn are_digits(word: u64) -> bool {
+    const HIGH: u64 = EACH << 7;
+    // The highest bit of each byte tells whether the byte is at least so much, as long as no byte has it set itself.
+    const fn at_least(word: u64, least: u8) -> u64 {
+        word + EACH * (0x80 - least as u64)
     }
-    values
-};
+    if word & HIGH != 0 {
+        return false;
+    }
+    let decimal = at_least(word, b'0') & !at_least(word, b'9' + 1);
+    let letter = at_least(word, b'a') & !at_least(word, b'f' + 1);
+    (decimal | letter) & HIGH == HIGH
+}
+
+/// The four bytes that eight digits spell, the first digit being the lowest byte of `word`.
+const fn values(word: u64) -> [u8; 4] {
+    // Letters have bit 6 set, and 9 less in their low half than they are worth.
+    let halves = (word & (EACH * 0xf)) + ((word >> 6) & EACH) * 9;
+    let bytes = (halves << 4 | halves >> 8) & 0x00ff_00ff_00ff_00ff;
+    let [first, _, second, _, third, _, fourth, _] = bytes.to_le_bytes();
+    [first, second, third, fourth]
+}
 
 #[cfg(test)]
 mod tests {
@@ -49,9 +66,15 @@ mod tests {
 
     #[test]
     fn takes_lower_case_of_the_exact_length_only() {
-        assert_eq!(decode::<2>("0aff"), Some([0x0a, 0xff]));
-        for text in ["", "0af", "0aff0", "0aff00", "0AFF", "0afg", "0a f", " 0aff", "0aff\0", "é00"] {
-            assert_eq!(decode::<2>(text), None, "{text:?}");
+        assert_eq!(decode::<4>("0aff9f00"), Some([0x0a, 0xff, 0x9f, 0]));
+        for text in ["", "0af", "0aff9f0", "0aff9f000", "0aff9f000aff9f00", "é0aff90"] {
+            assert_eq!(decode::<4>(text), None, "{text:?}");
+        }
+        let odd = (0..128).map(char::from).filter(|odd| !matches!(odd, '0'..='9' | 'a'..='f')).chain(['é']);
+        for (odd, place) in odd.flat_map(|odd| (0..8).map(move |place| (odd, place))) {
+            let mut text = String::from("0aff9f00");
+            text.replace_range(place..(place + odd.len_utf8()).min(8), odd.encode_utf8(&mut [0; 4]));
+            assert_eq!(decode::<4>(&text), None, "{text:?}");
         }
     }
 }

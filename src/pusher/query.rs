@@ -2,11 +2,35 @@
 
 use std::borrow::Cow;
 
+use smallvec::SmallVec;
+
+/// Parameters that a query may have before it needs memory of its own: a signed trigger has five.
+const USUAL: usize = 8;
+
 /// The pairs of a query string in their order on the wire.
 #[derive(Debug, Clone)]
 pub struct Query<'a> {
     raw: &'a str,
-    pairs: Vec<(Cow<'a, str>, Cow<'a, str>)>,
+    pairs: SmallVec<[Pair<'a>; USUAL]>,
+    /// Whether it stands on the wire as it is signed: nothing is encoded or in upper case, and every segment has an equals sign.
+    is_verbatim: bool,
+}
+
+type Pair<'a> = (Cow<'a, str>, Cow<'a, str>);
+
+/// The parameters of the authentication.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Credentials<'q> {
+    /// `auth_key`.
+    pub(super) key: Given<'q>,
+    /// `auth_version`.
+    pub(super) version: Given<'q>,
+    /// `auth_timestamp`.
+    pub(super) timestamp: Given<'q>,
+    /// `body_md5`.
+    pub(super) body_md5: Given<'q>,
+    /// `auth_signature`.
+    pub(super) signature: Given<'q>,
 }
 
 /// How often a parameter is given.
@@ -23,20 +47,35 @@ impl<'a> Query<'a> {
     /// and will not verify.
     #[must_use]
     pub fn parse(raw: &'a str) -> Self {
-        // A signed trigger has five parameters, none of them encoded: one allocation and one look are enough for it.
-        let mut pairs = Vec::with_capacity(8);
-        let is_plain = is_plain(raw);
-        let mut rest = raw;
-        while !rest.is_empty() {
-            let segment;
-            (segment, rest) = cut(rest, b'&');
-            if segment.is_empty() {
-                continue;
+        let is_plain = !has(raw, |byte| (byte == b'%') | (byte == b'+') | byte.is_ascii_uppercase());
+        let mut query = Self { raw, pairs: SmallVec::new(), is_verbatim: true };
+        let mut segment = 0;
+        let mut equals = None;
+        for place in memchr::memchr2_iter(b'&', b'=', raw.as_bytes()) {
+            if raw.as_bytes()[place] == b'&' {
+                query.push(segment, equals.take(), place, is_plain);
+                segment = place + 1;
+            } else {
+                equals.get_or_insert(place);
             }
-            let (key, value) = cut(segment, b'=');
-            pairs.push(if is_plain { (lower_case(Cow::Borrowed(key)), Cow::Borrowed(value)) } else { (decode_key(key), decode(value)) });
         }
-        Self { raw, pairs }
+        query.push(segment, equals, raw.len(), is_plain);
+        query
+    }
+
+    /// Adds the segment between two places of the raw query, whose key ends at `equals`.
+    fn push(&mut self, start: usize, equals: Option<usize>, end: usize, is_plain: bool) {
+        let (key, value) = match equals {
+            Some(equals) => (&self.raw[start..equals], &self.raw[equals + 1..end]),
+            None => (&self.raw[start..end], ""),
+        };
+        self.is_verbatim &= equals.is_some() || self.raw.is_empty();
+        if start == end {
+            return;
+        }
+        let pair = if is_plain { (Cow::Borrowed(key), Cow::Borrowed(value)) } else { (decode_key(key), decode(value)) };
+        self.is_verbatim &= is_plain || matches!(pair, (Cow::Borrowed(_), Cow::Borrowed(_)));
+        self.pairs.push(pair);
     }
 
     /// The query as received.
@@ -48,34 +87,86 @@ impl<'a> Query<'a> {
     /// The decoded value of the only parameter named `key`; `None` when absent or given more than once.
     #[must_use]
     pub fn only(&self, key: &str) -> Option<&str> {
-        match self.given(key) {
-            Given::Once(value) => Some(value),
-            Given::Never | Given::Repeatedly => None,
-        }
+        let mut values = self.pairs.iter().filter(|(name, _)| name == key).map(|(_, value)| &**value);
+        values.next().filter(|_| values.next().is_none())
     }
 
     /// Whether the query holds a parameter that a trigger may carry there instead of in its body
     /// (`name`, `channel`, `channels`, `channels[]`, `data`, `socket_id`, `info`, `batch`; any `[…]` after the key counts as an array's form).
     #[must_use]
     pub fn has_trigger_parameters(&self) -> bool {
-        self.pairs.iter().filter(|(key, _)| !is_for_authentication(key)).any(|(key, _)| {
-            let name = key.split_once('[').map_or(&**key, |(name, _)| name).trim();
-            matches!(name, "name" | "channel" | "channels" | "data" | "socket_id" | "info" | "batch")
-        })
+        self.pairs.iter().any(|(key, _)| !is_for_authentication(key) && is_for_trigger(key))
     }
 
-    /// How often the parameter named `key` (in lower case) is given.
-    pub(super) fn given(&self, key: &str) -> Given<'_> {
-        let mut values = self.pairs.iter().filter(|(name, _)| name == key).map(|(_, value)| &**value);
-        match (values.next(), values.next()) {
-            (None, _) => Given::Never,
-            (Some(value), None) => Given::Once(value),
-            (Some(_), Some(_)) => Given::Repeatedly,
+    /// What the query says of who signed it.
+    pub(super) fn credentials(&self) -> Credentials<'_> {
+        let never = Given::Never;
+        let mut found = Credentials { key: never, version: never, timestamp: never, body_md5: never, signature: never };
+        for (key, value) in &self.pairs {
+            let given = match &**key {
+                "auth_key" => &mut found.key,
+                "auth_version" => &mut found.version,
+                "auth_timestamp" => &mut found.timestamp,
+                "body_md5" => &mut found.body_md5,
+                "auth_signature" => &mut found.signature,
+                _ => continue,
+            };
+            *given = if *given == Given::Never { Given::Once(value) } else { Given::Repeatedly };
+        }
+        found
+    }
+
+    /// Hands out, piece by piece, what is signed of it: all pairs but `auth_signature`, sorted by key, those of one key (arrays) keeping their order,
+    /// `k1=v1&k2=v2`.
+    pub(super) fn signed(&self, mut put: impl FnMut(&str)) {
+        if let Some((before, after)) = self.around_signature() {
+            put(before);
+            if !before.is_empty() && !after.is_empty() {
+                put("&");
+            }
+            return put(after);
+        }
+        let mut pairs: SmallVec<[&Pair<'_>; USUAL]> = self.pairs.iter().filter(|(key, _)| key != "auth_signature").collect();
+        pairs.sort_by(|(one, _), (other, _)| one.cmp(other));
+        for (index, (key, value)) in pairs.into_iter().enumerate() {
+            if index > 0 {
+                put("&");
+            }
+            put(key);
+            put("=");
+            put(value);
+        }
+    }
+
+    /// What stands before and behind the only `auth_signature`, if the rest stands there as it is signed: most libraries send it so.
+    fn around_signature(&self) -> Option<(&'a str, &'a str)> {
+        if !self.is_verbatim {
+            return None;
+        }
+        let (mut place, mut signature) = (0, None);
+        let mut last = "";
+        for (key, value) in &self.pairs {
+            let length = key.len() + value.len() + 1;
+            if key == "auth_signature" {
+                if signature.replace(place..place + length).is_some() {
+                    return None;
+                }
+            } else if **key < *last {
+                return None;
+            } else {
+                last = key;
+            }
+            place += length + 1;
+        }
+        match signature {
+            None => Some((self.raw, "")),
+            Some(signature) => Some((&self.raw[..signature.start.saturating_sub(1)], self.raw.get(signature.end + 1..).unwrap_or_default())),
         }
     }
 
     /// The decoded pairs in their order on the wire.
-    pub(super) fn pairs(&self) -> impl Iterator<Item = (&str, &str)> {
+    #[cfg(test)]
+    fn pairs(&self) -> impl Iterator<Item = (&str, &str)> {
         self.pairs.iter().map(|(key, value)| (&**key, &**value))
     }
 }
@@ -85,10 +176,14 @@ fn is_for_authentication(key: &str) -> bool {
     matches!(key, "auth_key" | "auth_timestamp" | "auth_version" | "auth_signature" | "body_md5")
 }
 
-/// `text` before and behind its first `byte`, which is ASCII; all of it and nothing, if there is none. The parts are short: this is quicker than a search
-/// that is made for long texts.
-fn cut(text: &str, byte: u8) -> (&str, &str) {
-    text.bytes().position(|its| its == byte).map_or((text, ""), |place| (&text[..place], &text[place + 1..]))
+fn is_for_trigger(key: &str) -> bool {
+    let name = key.split_once('[').map_or(key, |(name, _)| name).trim();
+    matches!(name, "name" | "channel" | "channels" | "data" | "socket_id" | "info" | "batch")
+}
+
+/// Whether `text` has such a byte. All of them are looked at, so that the compiler can look at many at once.
+fn has(text: &str, is: impl Fn(u8) -> bool) -> bool {
+    text.bytes().fold(false, |any, byte| any | is(byte))
 }
 
 /// A key decoded and lower-cased.
@@ -212,7 +307,8 @@ mod tests {
         assert_eq!(query.only("b"), Some("2"));
         assert_eq!(query.only("c"), Some(""));
         assert_eq!(query.only("d"), None);
-        assert_eq!(query.given("a"), Given::Repeatedly);
+        let given = |raw| Query::parse(raw).credentials().version == Given::Repeatedly;
+        assert!(given("auth_version=1&AUTH_VERSION=1") && !given("auth_version=1"));
     }
 
     /// `threats.md` JSON-19.
@@ -242,11 +338,50 @@ mod tests {
         let raw = "a=%41&".repeat(100_000);
         let query = Query::parse(&raw);
         assert_eq!(query.pairs().count(), 100_000);
-        assert_eq!(query.given("a"), Given::Repeatedly);
+        assert_eq!(query.only("a"), None);
         assert_eq!(query.only("b"), None);
     }
 
+    /// What `signed` says it hands out, by the long way.
+    fn sorted(query: &Query<'_>) -> String {
+        let mut pairs: Vec<_> = query.pairs().filter(|(key, _)| *key != "auth_signature").collect();
+        pairs.sort_by_key(|(key, _)| *key);
+        pairs.iter().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>().join("&")
+    }
+
+    fn signed(raw: &str) -> (String, String) {
+        let query = Query::parse(raw);
+        let mut text = String::new();
+        query.signed(|piece| text.push_str(piece));
+        (text, sorted(&query))
+    }
+
+    #[test]
+    fn what_is_signed_is_sorted_wherever_the_signature_stands() {
+        for (raw, expected) in [
+            ("auth_key=k&auth_version=1.0&auth_signature=s", "auth_key=k&auth_version=1.0"),
+            ("auth_key=k&auth_signature=s&auth_version=1.0", "auth_key=k&auth_version=1.0"),
+            ("auth_signature=s&auth_key=k", "auth_key=k"),
+            ("auth_signature=s", ""),
+            ("", ""),
+            ("b=2&a=1&auth_signature=s", "a=1&b=2"),
+            ("a=1&&b=2", "a=1&b=2"),
+            ("a=1&", "a=1"),
+            ("&a=1", "a=1"),
+            ("a&auth_signature=s", "a="),
+            ("A=1&auth_signature=s&b=2&auth_signature=t", "a=1&b=2"),
+        ] {
+            assert_eq!(signed(raw), (expected.to_owned(), expected.to_owned()), "{raw}");
+        }
+    }
+
     proptest! {
+        #[test]
+        fn signs_what_is_sorted(segments in prop::collection::vec("|a=1|a=2|ab=|b|B=1|c=%41|auth_signature=s|auth_signature|auth_t=1", 0..6)) {
+            let (text, sorted) = signed(&segments.join("&"));
+            prop_assert_eq!(text, sorted);
+        }
+
         #[test]
         fn decodes_what_it_encodes(text in any::<String>()) {
             let mut raw = String::from("k=");

@@ -20,9 +20,9 @@ use crate::clock::{Clock, Moment};
 use crate::pusher::{ErrorCode, Query, decode_path, verify};
 
 /// A verified request of an app's backend.
-struct Call<'r> {
+struct Call<'r, 'q> {
     realm: &'r Realm,
-    query: &'r Query<'r>,
+    query: &'r Query<'q>,
     body: &'r [u8],
     now: Moment,
 }
@@ -95,7 +95,7 @@ fn call(broker: &Broker, request: &Request<Bytes>) -> Result<String, Refusal> {
 }
 
 /// Ends all connections that are signed in as a user.
-fn terminate(call: &Call<'_>, id: &str) -> Result<String, Refusal> {
+fn terminate(call: &Call<'_, '_>, id: &str) -> Result<String, Refusal> {
     let channel = user_channel(id).ok_or(Refusal::InvalidUser)?;
     call.realm.channels.end_subscribers(&channel, ErrorCode::Unauthorized);
     Ok(nothing())

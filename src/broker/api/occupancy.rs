@@ -44,7 +44,7 @@ impl Info {
 }
 
 /// `GET /channels`.
-pub(super) fn channels(call: &Call<'_>) -> Result<String, Refusal> {
+pub(super) fn channels(call: &Call<'_, '_>) -> Result<String, Refusal> {
     #[derive(Serialize)]
     struct Channels<'a> {
         channels: BTreeMap<&'a str, Attributes>,
@@ -60,7 +60,7 @@ pub(super) fn channels(call: &Call<'_>) -> Result<String, Refusal> {
 }
 
 /// `GET /channels/{name}`.
-pub(super) fn channel(call: &Call<'_>, name: &str) -> Result<String, Refusal> {
+pub(super) fn channel(call: &Call<'_, '_>, name: &str) -> Result<String, Refusal> {
     #[derive(Serialize)]
     struct Channel<'a> {
         occupied: bool,
@@ -86,7 +86,7 @@ pub(super) fn channel(call: &Call<'_>, name: &str) -> Result<String, Refusal> {
 }
 
 /// `GET /channels/{name}/users`.
-pub(super) fn users(call: &Call<'_>, name: &str) -> Result<String, Refusal> {
+pub(super) fn users(call: &Call<'_, '_>, name: &str) -> Result<String, Refusal> {
     #[derive(Serialize)]
     struct Users<'a> {
         users: Vec<User<'a>>,
@@ -107,6 +107,6 @@ fn kind_of(name: &str) -> Result<Kind, Refusal> {
     Kind::of(name).filter(|kind| kind.access != Access::User).ok_or_else(|| Refusal::InvalidChannel(name.to_owned()))
 }
 
-fn wanted(call: &Call<'_>) -> Info {
+fn wanted(call: &Call<'_, '_>) -> Info {
     Info::parse(call.query.only("info").unwrap_or_default())
 }

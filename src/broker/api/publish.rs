@@ -54,7 +54,7 @@ struct Batch<'a> {
 }
 
 /// `POST /events`.
-pub(super) fn event(call: &Call<'_>) -> Result<String, Refusal> {
+pub(super) fn event(call: &Call<'_, '_>) -> Result<String, Refusal> {
     #[derive(Serialize)]
     struct Told<'a> {
         channels: BTreeMap<&'a str, Attributes>,
@@ -69,7 +69,7 @@ pub(super) fn event(call: &Call<'_>) -> Result<String, Refusal> {
 }
 
 /// `POST /batch_events`.
-pub(super) fn batch(call: &Call<'_>) -> Result<String, Refusal> {
+pub(super) fn batch(call: &Call<'_, '_>) -> Result<String, Refusal> {
     #[derive(Serialize)]
     struct Told {
         batch: Vec<Attributes>,
@@ -139,13 +139,13 @@ impl Parameters<'_> {
 }
 
 impl Publication {
-    fn publish(&self, call: &Call<'_>) {
+    fn publish(&self, call: &Call<'_, '_>) {
         for (name, kind) in &self.channels {
             call.realm.channels.publish(name, *kind, &self.event, &self.data, self.except, call.now);
         }
     }
 
-    fn attributes<'a>(&'a self, call: &'a Call<'_>, info: Info) -> impl Iterator<Item = (&'a str, Attributes)> {
+    fn attributes<'a>(&'a self, call: &'a Call<'_, '_>, info: Info) -> impl Iterator<Item = (&'a str, Attributes)> {
         self.channels.iter().map(move |(name, kind)| (name.as_str(), info.attributes(*kind, call.realm.channels.snapshot(name).counts)))
     }
 }

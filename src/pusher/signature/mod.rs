@@ -8,8 +8,9 @@ mod error;
 mod tests;
 mod token;
 
-use hmac::Mac;
+use hmac::{Hmac, Mac};
 use md5::{Digest, Md5};
+use sha2::Sha256;
 
 pub use error::SignatureError;
 pub use token::{Grant, TokenError};
@@ -29,25 +30,25 @@ const WINDOW: u64 = 600;
 /// # Errors
 /// The first check that failed.
 pub fn verify(app: &App, method: &str, path: &str, query: &Query<'_>, body: &[u8], now: u64) -> Result<(), SignatureError> {
-    if only(query, "auth_key")?.ok_or(SignatureError::MissingKey)? != app.key() {
+    let given = query.credentials();
+    if only(given.key, "auth_key")?.ok_or(SignatureError::MissingKey)? != app.key() {
         return Err(SignatureError::UnknownKey { app: app.id().into() });
     }
-    if only(query, "auth_version")?.ok_or(SignatureError::MissingVersion)? != "1.0" {
+    if only(given.version, "auth_version")?.ok_or(SignatureError::MissingVersion)? != "1.0" {
         return Err(SignatureError::UnsupportedVersion);
     }
-    check_timestamp(only(query, "auth_timestamp")?.ok_or(SignatureError::MissingTimestamp)?, now)?;
-    let claimed_md5 = match only(query, "body_md5")? {
+    check_timestamp(only(given.timestamp, "auth_timestamp")?.ok_or(SignatureError::MissingTimestamp)?, now)?;
+    let claimed_md5 = match only(given.body_md5, "body_md5")? {
         Some(md5) => Some(hex::decode::<16>(md5).ok_or(SignatureError::MalformedBodyMd5)?),
         None if body.is_empty() => None,
         None => return Err(SignatureError::MissingBodyMd5),
     };
-    let signature = only(query, "auth_signature")?.ok_or(SignatureError::MissingSignature)?;
+    let signature = only(given.signature, "auth_signature")?.ok_or(SignatureError::MissingSignature)?;
     let signature = hex::decode::<32>(signature).ok_or(SignatureError::MalformedSignature)?;
     if claimed_md5.is_some_and(|claimed| claimed[..] != Md5::digest(body)[..]) {
         return Err(SignatureError::BodyMd5Mismatch);
     }
-    let message = signed_text(method, path, query);
-    app.secret().authenticate(message.as_bytes()).verify_slice(&signature).map_err(|_| SignatureError::Mismatch)
+    authenticated(app, method, path, query).verify_slice(&signature).map_err(|_| SignatureError::Mismatch)
 }
 
 /// The raw query with `body_md5` and `auth_signature` replaced for `body`; everything else as it stands. One that is missing is appended
@@ -56,7 +57,7 @@ pub fn verify(app: &App, method: &str, path: &str, query: &Query<'_>, body: &[u8
 pub fn resign(app: &App, method: &str, path: &str, query: &Query<'_>, body: &[u8]) -> String {
     let md5 = md5_hex(body);
     let with_md5 = replace_parameter(query.raw(), "body_md5", &md5, !body.is_empty());
-    let signature = signature(app, method, path, &mut Query::parse(&with_md5).pairs().collect::<Vec<_>>());
+    let signature = signature(app, method, path, &Query::parse(&with_md5));
     replace_parameter(&with_md5, "auth_signature", &signature, true)
 }
 
@@ -71,7 +72,7 @@ pub fn sign_query(app: &App, method: &str, path: &str, parameters: &[(&str, &str
     for (key, value) in parameters.iter().chain(&own) {
         push_parameter(&mut raw, key, value);
     }
-    let signature = signature(app, method, path, &mut Query::parse(&raw).pairs().collect::<Vec<_>>());
+    let signature = signature(app, method, path, &Query::parse(&raw));
     push_parameter(&mut raw, "auth_signature", &signature);
     raw
 }
@@ -79,33 +80,29 @@ pub fn sign_query(app: &App, method: &str, path: &str, parameters: &[(&str, &str
 /// The text that is signed of such a request. It holds no secret, but everything else of the request: not for logs.
 #[must_use]
 pub fn signed_text(method: &str, path: &str, query: &Query<'_>) -> String {
-    string_to_sign(method, path, &mut query.pairs().collect::<Vec<_>>())
+    let mut text = String::with_capacity(method.len() + path.len() + query.raw().len() + 2);
+    each_signed_piece(method, path, query, |piece| text.push_str(piece));
+    text
 }
 
-/// The string that is signed; `pairs` are sorted by key, those of one key (arrays) keeping their order.
-fn string_to_sign(method: &str, path: &str, pairs: &mut [(&str, &str)]) -> String {
-    pairs.sort_by_key(|(key, _)| *key);
-    let length: usize = pairs.iter().map(|(key, value)| key.len() + value.len() + 2).sum();
-    let mut message = String::with_capacity(method.len() + path.len() + length + 2);
-    message.push_str(method);
-    message.push('\n');
-    message.push_str(path);
-    message.push('\n');
-    let start = message.len();
-    for (key, value) in pairs.iter().filter(|(key, _)| *key != "auth_signature") {
-        if message.len() > start {
-            message.push('&');
-        }
-        message.push_str(key);
-        message.push('=');
-        message.push_str(value);
-    }
-    message
+/// Hands out, piece by piece, the text that is signed.
+fn each_signed_piece(method: &str, path: &str, query: &Query<'_>, mut put: impl FnMut(&str)) {
+    put(method);
+    put("\n");
+    put(path);
+    put("\n");
+    query.signed(put);
 }
 
-fn signature(app: &App, method: &str, path: &str, pairs: &mut [(&str, &str)]) -> String {
-    let message = string_to_sign(method, path, pairs);
-    hex::encode(&app.secret().authenticate(message.as_bytes()).finalize().into_bytes())
+/// The HMAC-SHA256 of the text that is signed: the text itself is never put together.
+fn authenticated(app: &App, method: &str, path: &str, query: &Query<'_>) -> Hmac<Sha256> {
+    let mut mac = app.secret().authenticate(b"");
+    each_signed_piece(method, path, query, |piece| mac.update(piece.as_bytes()));
+    mac
+}
+
+fn signature(app: &App, method: &str, path: &str, query: &Query<'_>) -> String {
+    hex::encode(&authenticated(app, method, path, query).finalize().into_bytes())
 }
 
 fn md5_hex(body: &[u8]) -> String {
@@ -113,8 +110,8 @@ fn md5_hex(body: &[u8]) -> String {
 }
 
 /// The value of an authentication parameter, which may be given once only: two readers could pick different ones.
-fn only<'q>(query: &'q Query<'_>, parameter: &'static str) -> Result<Option<&'q str>, SignatureError> {
-    match query.given(parameter) {
+const fn only<'q>(given: Given<'q>, parameter: &'static str) -> Result<Option<&'q str>, SignatureError> {
+    match given {
         Given::Never => Ok(None),
         Given::Once(value) => Ok(Some(value)),
         Given::Repeatedly => Err(SignatureError::Repeated { parameter }),
