@@ -47,7 +47,7 @@ impl Hotel {
     }
 
     fn announce(&self, channel: &str, value: Value) {
-        if let Claim::Reserved { reservation, .. } = self.memory.claim(channel, value, Patience::Waits, self.clock.now()) {
+        if let Claim::Reserved { reservation, .. } = self.memory.claim(channel, &value, Patience::Waits, self.clock.now()) {
             reservation.settle(Outcome::Accepted);
         }
     }
@@ -74,7 +74,7 @@ fn by_size(criterion: &mut Criterion) {
         group.bench_function(BenchmarkId::new("redundant", channels), |bencher| {
             bencher.iter_batched(
                 || (channel(), person("\"Anna Byrne\"")),
-                |(channel, value)| black_box(hotel.memory.claim(channel, value, Patience::Waits, now)),
+                |(channel, value)| black_box(hotel.memory.claim(channel, &value, Patience::Waits, now)),
                 BatchSize::SmallInput,
             );
         });
@@ -119,7 +119,7 @@ fn by_threads(criterion: &mut Criterion) {
                         let hotel = &hotel;
                         scope.spawn(move || {
                             for channel in hotel.walk(index * SHARED / threads).take(CLAIMS) {
-                                black_box(hotel.memory.claim(channel, person("\"Anna Byrne\""), Patience::Waits, now));
+                                black_box(hotel.memory.claim(channel, &person("\"Anna Byrne\""), Patience::Waits, now));
                             }
                         });
                     }

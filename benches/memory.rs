@@ -48,7 +48,7 @@ fn remember(channels: usize) -> Arc<RuleMemory> {
         let identity = format!("\"Anna {:05}\"", number % 100_000);
         assert_eq!((channel.len(), identity.len()), (30, 12));
         let announcement = Value::One(Assignment::new(1, &identity, ["null"]));
-        if let Claim::Reserved { reservation, .. } = memory.claim(&channel, announcement, Patience::Waits, clock.now()) {
+        if let Claim::Reserved { reservation, .. } = memory.claim(&channel, &announcement, Patience::Waits, clock.now()) {
             reservation.settle(Outcome::Accepted);
         }
     }

@@ -54,7 +54,14 @@ impl Clock {
     /// The present moment.
     #[must_use]
     pub fn now(&self) -> Moment {
-        Moment::default().after(self.began.elapsed())
+        self.moment(Instant::now())
+    }
+
+    /// The moment that `instant` is.
+    #[must_use]
+    pub fn moment(&self, instant: Instant) -> Moment {
+        let since = instant.saturating_duration_since(self.began);
+        Moment(since.as_secs().saturating_mul(1000).saturating_add(u64::from(since.subsec_millis())))
     }
 
     /// The time since the beginning, unrounded: for what is measured, not remembered.

@@ -1,32 +1,42 @@
 //! How usher ends: a signal that draining has begun, and the owner of every task, so that the end can wait for them.
 
 use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use tokio::task::JoinHandle;
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use tokio_util::task::TaskTracker;
 
 /// Says whether, and tells when, usher drains: it takes no new connections, stops suppressing, and finishes what it has begun.
 #[derive(Debug, Clone, Default)]
-pub struct Drain(CancellationToken);
+pub struct Drain {
+    /// Asked by every request: the token would take a lock for it. Set before the token tells.
+    begun: Arc<AtomicBool>,
+    token: CancellationToken,
+}
 
 impl Drain {
     /// Begins draining. Calling it again changes nothing.
     pub fn begin(&self) {
-        self.0.cancel();
+        self.begun.store(true, Ordering::Release);
+        self.token.cancel();
     }
 
-    /// The same signal for one of many who wait for it: they do not meet at one lock then.
+    /// The same signal for a task that waits for it beside other things, again and again.
     #[must_use]
-    pub fn child(&self) -> Self {
-        Self(self.0.child_token())
+    pub fn listen(&self) -> Listener {
+        // A token of its own: many tasks that wait do not meet at one lock then.
+        Listener { begun: Arc::clone(&self.begun), told: Box::pin(self.token.child_token().cancelled_owned()), listens: None }
     }
 
     /// Whether draining has begun.
     #[must_use]
     pub fn has_begun(&self) -> bool {
-        self.0.is_cancelled()
+        self.begun.load(Ordering::Acquire)
     }
 
     /// Waits until draining begins.
@@ -34,7 +44,30 @@ impl Drain {
     /// # Cancel safety
     /// Dropping the future loses nothing.
     pub async fn begun(&self) {
-        self.0.cancelled().await;
+        self.token.cancelled().await;
+    }
+}
+
+/// Tells one task that draining has begun. It is put on the list of those who are told once, however often it asks.
+#[derive(Debug)]
+pub struct Listener {
+    begun: Arc<AtomicBool>,
+    told: Pin<Box<WaitForCancellationFutureOwned>>,
+    /// The task that will be woken.
+    listens: Option<Waker>,
+}
+
+impl Listener {
+    /// Ready once draining has begun.
+    pub fn poll(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        if self.begun.load(Ordering::Acquire) {
+            return Poll::Ready(());
+        }
+        if self.listens.as_ref().is_some_and(|waker| waker.will_wake(context.waker())) {
+            return Poll::Pending;
+        }
+        self.listens = Some(context.waker().clone());
+        self.told.as_mut().poll(context)
     }
 }
 

@@ -75,7 +75,7 @@ impl RuleMemory {
     }
 
     /// Claims `channel` for `value`. `Value::Nobody` and `Value::Last` are always reserved (or `Full`).
-    pub fn claim(self: &Arc<Self>, channel: &str, value: Value, patience: Patience, now: Moment) -> Claim {
+    pub fn claim(self: &Arc<Self>, channel: &str, value: &Value, patience: Patience, now: Moment) -> Claim {
         let hash = self.hasher.hash_one(channel);
         let answer = self.shard(hash).claim(Asked { hash, channel, value, patience, now }, &self.terms());
         match answer {

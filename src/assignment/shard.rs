@@ -32,7 +32,7 @@ pub(super) struct Shard {
 pub(super) struct Asked<'a> {
     pub(super) hash: u64,
     pub(super) channel: &'a str,
-    pub(super) value: Value,
+    pub(super) value: &'a Value,
     pub(super) patience: Patience,
     pub(super) now: Moment,
 }
@@ -66,7 +66,7 @@ impl Shard {
             if let Slot::Resting(rest) = slot
                 && !idle
                 && asked.patience != Patience::Forced
-                && let Some(since) = rest.shows(&asked.value, around)
+                && let Some(since) = rest.shows(asked.value, around)
             {
                 rest.suppress(asked.now);
                 return Answer::Redundant { since };
@@ -175,7 +175,7 @@ impl Shard {
 /// Judges the claim and does what follows from the verdict.
 fn answer(busy: &mut Busy, last_ticket: &mut TicketId, asked: Asked<'_>, around: Around, census: &Arc<Census>) -> Answer {
     let Asked { value, patience, now, .. } = asked;
-    let verdict = busy.channel.judge(&value, now, around);
+    let verdict = busy.channel.judge(value, now, around);
     busy.see(now);
     match (verdict, patience) {
         (Verdict::Redundant { since }, Patience::Waits | Patience::Holds) => {
@@ -192,7 +192,7 @@ fn answer(busy: &mut Busy, last_ticket: &mut TicketId, asked: Asked<'_>, around:
         _ => {}
     }
     *last_ticket += 1;
-    let before = busy.channel.claim(*last_ticket, value, now, around);
+    let before = busy.channel.claim(*last_ticket, value.clone(), now, around);
     let since = if let Verdict::Redundant { since } = verdict { Some(since) } else { None };
     Answer::Reserved { ticket: *last_ticket, before, redundant: verdict != Verdict::Open, since }
 }

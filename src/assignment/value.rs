@@ -1,7 +1,5 @@
 //! What is assigned, as opaque text that is only compared.
 
-use std::fmt::Write as _;
-
 /// Stands between the parts of an assignment's text. JSON allows it nowhere unescaped, neither in a string nor as white space, so no token holds it.
 const SEPARATOR: char = '\u{1f}';
 
@@ -15,25 +13,31 @@ impl Assignment {
     /// `pointer` tells which identity pointer was read (an id and a name with the same text are different people);
     /// `identity` and `context` are JSON tokens as they stood in `data`, so none of them holds U+001F (JSON admits it only escaped).
     #[must_use]
-    pub fn new<'a>(pointer: usize, identity: &str, context: impl IntoIterator<Item = &'a str>) -> Self {
-        // Most have a name and one short piece of context.
-        let mut text = String::with_capacity(identity.len() + 16);
-        // Writing to a string cannot fail.
-        let _written = write!(text, "{pointer}");
+    pub fn new<'a>(pointer: usize, identity: &str, context: impl AsRef<[&'a str]>) -> Self {
+        let context = context.as_ref();
+        // Just what it takes, if the pointer is one of the first ten.
+        let mut text = String::with_capacity(2 + identity.len() + context.iter().map(|token| token.len() + 1).sum::<usize>());
+        match u8::try_from(pointer) {
+            Ok(digit @ 0..=9) => text.push(char::from(b'0' + digit)),
+            _ => text.push_str(&pointer.to_string()),
+        }
         let mut append = |token: &str| {
             debug_assert!(!token.contains(SEPARATOR), "a JSON token holds no raw U+001F");
             text.push(SEPARATOR);
             text.push_str(token);
         };
         append(identity);
-        context.into_iter().for_each(append);
+        context.iter().for_each(|token| append(token));
         Self(text.into_boxed_str())
     }
 
     /// The identity's JSON token.
     #[must_use]
     pub fn identity(&self) -> &str {
-        self.0.split(SEPARATOR).nth(1).unwrap_or_default()
+        let parts = self.0.as_bytes();
+        let start = memchr::memchr(SEPARATOR as u8, parts).map_or(parts.len(), |place| place + 1);
+        let end = memchr::memchr(SEPARATOR as u8, &parts[start..]).map_or(parts.len(), |length| start + length);
+        &self.0[start..end]
     }
 
     /// The context's JSON tokens in the order of the rule's pointers.
@@ -76,7 +80,8 @@ impl Value {
     }
 
     /// What the channel shows once this was applied whole, and nothing else.
-    pub(super) const fn shows(&self) -> Option<&Assignment> {
+    #[must_use]
+    pub const fn shows(&self) -> Option<&Assignment> {
         match self {
             Self::One(assignment) | Self::Last(assignment) => Some(assignment),
             Self::Nobody => None,

@@ -1,19 +1,19 @@
 //! The decision: what a verified trigger would change, what of it is redundant, and what it has to hold while it is under way.
 
-use std::borrow::Cow;
 use std::iter;
 use std::sync::Arc;
+
+use smallvec::SmallVec;
 
 use super::Shared;
 use super::observe;
 use super::plan::{Parts, Plan, Tickets};
 use super::routing::{AppRoute, WatchedRule};
-use super::trigger::{Reading, Verified};
 use crate::assignment::{Assignment, Before, Claim, Outcome, Patience, Value, Waiter};
 use crate::clock::Moment;
 use crate::decisions::{Decided, Reason};
 use crate::metrics::Decision;
-use crate::pusher::{Event, Inexact, Oddity, Reach, Trigger};
+use crate::pusher::{Endpoint, Event, Inexact, Oddity, Reach, Trigger};
 use crate::rate::{Fare, Limited, Passage, Turn};
 use crate::rules::{self, Mode};
 
@@ -39,31 +39,37 @@ pub(super) enum Awaited {
     Turn(Turn),
 }
 
-/// Judges `trigger` at this moment. `waited`: it has waited for an equal announcement. `fare`: what it has taken of the limits on rates before.
-pub(super) fn judge<B: AsRef<[u8]>>(shared: &Shared, trigger: &Verified<B>, patience: Patience, waited: bool, fare: &mut Fare) -> Judgement {
-    let app = &trigger.app;
-    let endpoint = match &trigger.reading {
-        Reading::Exact(endpoint) => *endpoint,
-        Reading::Inexact(inexact) => return judge_inexact(shared, app, inexact, fare),
-    };
-    match Trigger::parse(endpoint, trigger.body.as_ref()) {
+/// How a trigger stands when it is judged.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Standing {
+    pub(super) now: Moment,
+    pub(super) patience: Patience,
+    /// Whether it has waited for an equal announcement.
+    pub(super) waited: bool,
+}
+
+/// Judges a trigger of `app` that came to `endpoint` with this `body`. `fare`: what it has taken of the limits on rates before.
+pub(super) fn judge(shared: &Shared, app: &AppRoute, endpoint: Endpoint, body: &[u8], standing: Standing, fare: &mut Fare) -> Judgement {
+    match Trigger::parse(endpoint, body) {
         Ok(exact) => {
-            let now = shared.clock.now();
-            let patience = if shared.drain.has_begun() || exact.events.iter().any(|event| event.wants_info) { Patience::Forced } else { patience };
+            let Standing { now, mut patience, waited } = standing;
+            if shared.drain.has_begun() || exact.events.iter().any(|event| event.wants_info) {
+                patience = Patience::Forced;
+            }
             let mut decision = Deciding { shared, app, now, patience, waited, tickets: Tickets::default(), effects: effects(app, &exact) };
             match decision.claim_all() {
                 Some(waiter) => Judgement::Wait(Awaited::Equal(waiter)),
                 None => decision.conclude(&exact, fare),
             }
         }
-        Err(inexact) => judge_inexact(shared, app, &inexact, fare),
+        Err(inexact) => judge_inexact(shared, app, &inexact, standing.now, fare),
     }
 }
 
 /// What cannot be read may be a handoff: no channel's limit is asked. The app's is before anything is claimed.
-fn judge_inexact(shared: &Shared, app: &AppRoute, inexact: &Inexact, fare: &mut Fare) -> Judgement {
+pub(super) fn judge_inexact(shared: &Shared, app: &AppRoute, inexact: &Inexact, now: Moment, fare: &mut Fare) -> Judgement {
     match pay(app, fare, iter::empty()) {
-        Passage::Open => Judgement::Forward(forget(shared, app, inexact)),
+        Passage::Open => Judgement::Forward(forget(shared, app, inexact, now)),
         Passage::After(turn) => Judgement::Wait(Awaited::Turn(turn)),
         Passage::Closed(limited) => Judgement::Refuse(limited),
     }
@@ -75,9 +81,8 @@ fn pay<'a>(app: &AppRoute, fare: &mut Fare, channels: impl Iterator<Item = &'a s
 }
 
 /// The plan for a request that cannot be read exactly: it goes on as it is, and what it may touch is unknown until it is settled.
-fn forget(shared: &Shared, app: &AppRoute, inexact: &Inexact) -> Plan {
+fn forget(shared: &Shared, app: &AppRoute, inexact: &Inexact, now: Moment) -> Plan {
     let mut tickets = Tickets::default();
-    let now = shared.clock.now();
     app.metrics.inexact();
     let tell = |rule: &Arc<str>, channel: &str| {
         shared.decisions.push(&Decided {
@@ -98,7 +103,7 @@ fn forget(shared: &Shared, app: &AppRoute, inexact: &Inexact) -> Plan {
         Reach::Channels(channels) => {
             for channel in channels {
                 for watched in app.rules.iter().filter(|watched| watched.rule.watches(channel)) {
-                    hold(&mut tickets, app, watched.memory.claim(channel, Value::Nobody, Patience::Forced, now));
+                    hold(&mut tickets, app, watched.memory.claim(channel, &Value::Nobody, Patience::Forced, now));
                     tell(&watched.name, channel);
                 }
             }
@@ -117,6 +122,12 @@ fn hold(tickets: &mut Tickets, app: &AppRoute, claim: Claim) {
     }
 }
 
+/// Room on the stack for the `data` of an announcement.
+const USUAL_DATA: usize = 1024;
+
+/// Nearly all triggers do one thing.
+type Effects<'a> = SmallVec<[Effect<'a>; 1]>;
+
 /// What one event does on one channel in the eyes of one rule.
 #[derive(Debug)]
 struct Effect<'a> {
@@ -128,9 +139,10 @@ struct Effect<'a> {
     verdict: Option<Verdict>,
 }
 
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 enum Kind {
-    Announces(Assignment),
+    /// One assignment, and nothing else.
+    Announces(Value),
     Unreadable,
     Releases,
     ExcludesSocket,
@@ -152,7 +164,7 @@ enum Verdict {
 impl Effect<'_> {
     const fn assignment(&self) -> Option<&Assignment> {
         match &self.kind {
-            Kind::Announces(assignment) => Some(assignment),
+            Kind::Announces(value) => value.shows(),
             Kind::Unreadable | Kind::Releases | Kind::ExcludesSocket => None,
         }
     }
@@ -173,14 +185,26 @@ impl Effect<'_> {
 }
 
 /// Everything in `exact` that a rule of the app watches, in the order of events and channels.
-fn effects<'a>(app: &'a AppRoute, exact: &'a Trigger<'_>) -> Vec<Effect<'a>> {
-    let mut effects = Vec::new();
+fn effects<'a>(app: &'a AppRoute, exact: &'a Trigger<'_>) -> Effects<'a> {
+    let mut effects = Effects::new();
     for (event_index, event) in exact.events.iter().enumerate() {
-        let mut data: Option<Option<Cow<'_, str>>> = None;
-        for watched in app.rules.iter().filter(|watched| watched.rule.concerns(&event.name)) {
+        let mut concerned = app.rules.iter().filter(|watched| watched.rule.concerns(&event.name)).peekable();
+        if concerned.peek().is_none() {
+            continue;
+        }
+        let mut room = [0; USUAL_DATA];
+        let data = event.data(&mut room);
+        for watched in concerned {
+            let first = effects.len();
             for (position, channel) in event.channels.iter().enumerate().filter(|(_, channel)| watched.rule.watches(channel)) {
-                let data = data.get_or_insert_with(|| event.data());
-                let Some(kind) = kind(watched, event, data.as_deref()) else { break };
+                // It means the same on every channel.
+                let kind = match effects.get(first) {
+                    Some(Effect { kind, .. }) => kind.clone(),
+                    None => match kind(watched, event, data.as_deref()) {
+                        Some(kind) => kind,
+                        None => break,
+                    },
+                };
                 effects.push(Effect { event: event_index, position, channel, watched, kind, verdict: None });
             }
         }
@@ -193,7 +217,7 @@ fn kind(watched: &WatchedRule, event: &Event<'_>, data: Option<&str>) -> Option<
         rules::Reading::Unrelated => None,
         // Whoever is excluded did not see it: what the channel shows is not one thing any more.
         _ if event.excludes_socket => Some(Kind::ExcludesSocket),
-        rules::Reading::Announcement(assignment) => Some(Kind::Announces(assignment)),
+        rules::Reading::Announcement(assignment) => Some(Kind::Announces(Value::One(assignment))),
         rules::Reading::Unreadable => Some(Kind::Unreadable),
         rules::Reading::Release => Some(Kind::Releases),
     }
@@ -207,7 +231,7 @@ struct Deciding<'a> {
     patience: Patience,
     waited: bool,
     tickets: Tickets,
-    effects: Vec<Effect<'a>>,
+    effects: Effects<'a>,
 }
 
 impl Deciding<'_> {
@@ -246,10 +270,14 @@ impl Deciding<'_> {
             }
         }
         let last = group.last().map_or(first, |&last| last);
-        let value = match (self.effects[last].assignment(), runs) {
-            (Some(assignment), 1) => Value::One(assignment.clone()),
-            (Some(assignment), _) => Value::Last(assignment.clone()),
-            (None, _) => Value::Nobody,
+        let run;
+        let value = match (&self.effects[last].kind, runs) {
+            (Kind::Announces(value), 1) => value,
+            (Kind::Announces(Value::One(last) | Value::Last(last)), _) => {
+                run = Value::Last(last.clone());
+                &run
+            }
+            _ => &Value::Nobody,
         };
         let watched = self.effects[first].watched;
         match watched.memory.claim(self.effects[first].channel, value, self.patience_for(watched), self.now) {
@@ -300,9 +328,9 @@ impl Deciding<'_> {
     fn cover_mixed(&mut self) {
         for index in 0..self.effects.len() {
             let effect = &self.effects[index];
-            let (Some(Verdict::Known(_)), Some(assignment)) = (effect.verdict, effect.assignment()) else { continue };
+            let (Some(Verdict::Known(_)), Kind::Announces(value)) = (effect.verdict, &effect.kind) else { continue };
             if !self.is_dropped(effect.event, effect.position) {
-                let claim = effect.watched.memory.claim(effect.channel, Value::One(assignment.clone()), Patience::Forced, self.now);
+                let claim = effect.watched.memory.claim(effect.channel, value, Patience::Forced, self.now);
                 hold(&mut self.tickets, self.app, claim);
             }
         }
@@ -336,7 +364,7 @@ impl Deciding<'_> {
 
     /// Asks the limits on rates about what is to go on, counts and logs the decisions, and makes the plan.
     fn conclude(self, exact: &Trigger<'_>, fare: &mut Fare) -> Judgement {
-        let mut dropped = Vec::new();
+        let mut dropped: SmallVec<[(usize, usize); 4]> = SmallVec::new();
         for effect in &self.effects {
             if self.is_dropped(effect.event, effect.position) && !dropped.contains(&(effect.event, effect.position)) {
                 dropped.push((effect.event, effect.position));

@@ -22,6 +22,7 @@ mod screen;
 mod target;
 mod trigger;
 
+use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -122,7 +123,7 @@ impl Gateway {
     /// Answers one request of `caller`. Never fails: what goes wrong is an answer, too.
     pub async fn answer(&self, request: Request<Incoming>, caller: &Caller) -> Response<Reply> {
         let routing = self.shared.routing.load_full();
-        let (kind, answered) = match Slot::take(&self.shared, routing.limits.max_requests) {
+        let (kind, answered) = match Slot::take(Arc::clone(&self.shared), routing.limits.max_requests) {
             Some(slot) => self.route(request, routing, caller, slot).await,
             None => (RequestKind::Refused, Err(Refusal::Overloaded)),
         };
@@ -170,20 +171,21 @@ impl Gateway {
     }
 }
 
-/// A place among the requests in flight; given back when dropped. It goes with the work, not with the caller.
+/// A place among the requests in flight; given back when dropped. It goes with the work, not with the caller: where the work may outlive him, it owns
+/// what it counts in.
+#[must_use = "dropped, the request is over"]
 #[derive(Debug)]
-struct Slot {
-    shared: Arc<Shared>,
-}
+struct Slot<S: Deref<Target = Shared> = Arc<Shared>>(S);
 
-impl Slot {
-    fn take(shared: &Arc<Shared>, most: usize) -> Option<Self> {
-        shared.metrics.in_flight().begin(most).then(|| Self { shared: Arc::clone(shared) })
+impl<S: Deref<Target = Shared>> Slot<S> {
+    /// A place, if there are not `most` requests in flight already.
+    fn take(shared: S, most: usize) -> Option<Self> {
+        shared.metrics.in_flight().begin(most).then(|| Self(shared))
     }
 }
 
-impl Drop for Slot {
+impl<S: Deref<Target = Shared>> Drop for Slot<S> {
     fn drop(&mut self) {
-        self.shared.metrics.in_flight().end();
+        self.0.metrics.in_flight().end();
     }
 }

@@ -70,13 +70,15 @@ pub(super) fn route(head: &Parts, routing: &Routing) -> Result<Route, Refusal> {
 
 /// The app id and the endpoint of a path that names a trigger endpoint byte for byte.
 pub(super) fn exact(path: &str) -> Option<(&str, Endpoint)> {
-    let (id, endpoint) = path.strip_prefix("/apps/")?.split_once('/')?;
+    let rest = path.strip_prefix("/apps/")?;
+    let slash = rest.bytes().position(|byte| byte == b'/')?;
+    let (id, endpoint) = (&rest[..slash], &rest[slash + 1..]);
     let endpoint = match endpoint {
         "events" => Endpoint::Events,
         "batch_events" => Endpoint::Batch,
         _ => return None,
     };
-    (is_segment(id) && !id.contains(['%', ';'])).then_some((id, endpoint))
+    (is_segment(id) && !id.bytes().any(|byte| matches!(byte, b'%' | b';'))).then_some((id, endpoint))
 }
 
 /// The app id, where the path has it in its place, and the form of the endpoint. `None`: no trigger endpoint.

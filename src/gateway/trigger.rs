@@ -4,7 +4,6 @@
 //! changes nothing.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
@@ -13,7 +12,7 @@ use http::{HeaderMap, HeaderValue, Response};
 use hyper::body::Incoming;
 use tokio::time::{Instant, sleep, timeout_at};
 
-use super::decide::{Awaited, Judgement, judge};
+use super::decide::{Awaited, Judgement, Standing, judge, judge_inexact};
 use super::routing::AppRoute;
 use super::target::{Form, Target};
 use super::{Gateway, Refusal, Reply, Routing, Shared, Slot, body, forward};
@@ -55,7 +54,7 @@ impl<B: AsRef<[u8]>> Verified<B> {
     /// Takes the app's present rules. A reload puts an app in doubt for as long as requests that were forwarded under its old rules may take; so a
     /// request is judged by the new ones even if its body, or its turn, came after.
     pub(super) fn follow_reload(&mut self, routing: &Routing) {
-        if let Some(app) = routing.app(&self.app.id) {
+        if let Some(app) = routing.app(&self.app.id).filter(|app| !Arc::ptr_eq(app, &self.app)) {
             self.app = Arc::clone(app);
         }
     }
@@ -148,12 +147,12 @@ pub(super) async fn handle(
 ) -> Result<Response<Reply>, Refusal> {
     let body = body::receive(body, &routing.limits).await?;
     let began = Instant::now();
-    let mut patient = Patient::new(routing.limits.max_wait);
+    let mut patient = Patient::default();
     let query = head.uri.query().unwrap_or_default();
     let signed = Signed { method: head.method.as_str(), path: head.uri.path(), query, content: Content::of(&head.headers) };
     let mut trigger = Verified::new(target, signed, body, Clock::unix_now())?;
     trigger.follow_reload(&gateway.shared.routing.load());
-    let judgement = patient.judge(&gateway.shared, &trigger, Patience::Waits);
+    let judgement = patient.judge(&gateway.shared, &trigger, Patience::Waits, began);
     trigger.app.metrics.latency(began.elapsed());
     let detached = gateway.clone();
     let task = match judgement {
@@ -177,7 +176,7 @@ async fn wait(
     loop {
         let patience = patient.wait(&gateway.shared, awaited).await;
         trigger.follow_reload(&gateway.shared.routing.load());
-        match patient.judge(&gateway.shared, &trigger, patience) {
+        match patient.judge(&gateway.shared, &trigger, patience, Instant::now()) {
             Judgement::Suppress => return Ok(suppressed()),
             Judgement::Forward(plan) => return forward::run(gateway, head, trigger, plan, slot).await,
             Judgement::Refuse(limited) => return Err(Refusal::RateLimited(limited)),
@@ -187,24 +186,22 @@ async fn wait(
 }
 
 /// What a trigger remembers from one judgement to the next.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Patient {
     fare: Fare,
-    /// How long it may wait for equal announcements in flight.
-    most: Duration,
-    /// When that is over, from the first one on.
+    /// When it has waited long enough for equal announcements in flight, from the first one on.
     deadline: Option<Instant>,
 }
 
 impl Patient {
-    /// A trigger that was not judged yet, and may wait for equal announcements for as long as `most`.
-    pub(super) fn new(most: Duration) -> Self {
-        Self { fare: Fare::default(), most, deadline: None }
-    }
-
-    /// Has the trigger judged at this moment.
-    pub(super) fn judge<B: AsRef<[u8]>>(&mut self, shared: &Shared, trigger: &Verified<B>, patience: Patience) -> Judgement {
-        judge(shared, trigger, patience, self.deadline.is_some(), &mut self.fare)
+    /// Has the trigger judged `now`.
+    pub(super) fn judge<B: AsRef<[u8]>>(&mut self, shared: &Shared, trigger: &Verified<B>, patience: Patience, now: Instant) -> Judgement {
+        let Verified { app, reading, body } = trigger;
+        let standing = Standing { now: shared.clock.moment(now), patience, waited: self.deadline.is_some() };
+        match reading {
+            Reading::Exact(endpoint) => judge(shared, app, *endpoint, body.as_ref(), standing, &mut self.fare),
+            Reading::Inexact(inexact) => judge_inexact(shared, app, inexact, standing.now, &mut self.fare),
+        }
     }
 
     /// Waits; says how the trigger is to be judged then. Draining lets all go: what is not sent now is not sent at all.
@@ -212,7 +209,7 @@ impl Patient {
         let come = async {
             match awaited {
                 Awaited::Equal(waiter) => {
-                    let deadline = *self.deadline.get_or_insert_with(|| Instant::now() + self.most);
+                    let deadline = *self.deadline.get_or_insert_with(|| Instant::now() + shared.routing.load().limits.max_wait);
                     timeout_at(deadline, waiter.settled()).await.map_or(Patience::Holds, |()| Patience::Waits)
                 }
                 Awaited::Turn(turn) => {

@@ -14,6 +14,7 @@ mod doctor;
 mod encrypted;
 mod exempt;
 mod harness;
+mod kept;
 mod life;
 mod limits;
 mod model;

@@ -175,8 +175,8 @@ fn assignments(clock: Clock) -> Arc<Assignments> {
 
 /// Has an announcement made on `channel` and upstream take it as `outcome` says.
 fn announce(memory: &Arc<RuleMemory>, channel: &str, identity: &str, context: &[&str], outcome: Outcome) {
-    let assignment = Assignment::new(0, identity, context.iter().copied());
-    let claim = memory.claim(channel, Value::One(assignment), Patience::Waits, Moment::from_millis(0));
+    let assignment = Assignment::new(0, identity, context);
+    let claim = memory.claim(channel, &Value::One(assignment), Patience::Waits, Moment::from_millis(0));
     let Claim::Reserved { reservation, .. } = claim else { panic!("{claim:?}") };
     reservation.settle(outcome);
 }

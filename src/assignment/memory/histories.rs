@@ -156,7 +156,7 @@ impl<'a> World<'a> {
         let (mut held, mut forwarded, mut wide) = (Vec::new(), Vec::new(), None);
         for &(channel, part) in parts {
             let patience = if patience == Patience::Waits && !forwarded.is_empty() { Patience::Holds } else { patience };
-            match self.memory.claim(&channel.to_string(), value(part), patience, now) {
+            match self.memory.claim(&channel.to_string(), &value(part), patience, now) {
                 Claim::Redundant { .. } => self.was_redundant(channel, part, patience, now, &forwarded),
                 Claim::InFlight(waiter) => {
                     assert_eq!(patience, Patience::Waits);
@@ -282,7 +282,7 @@ impl<'a> World<'a> {
                 self.apply(0, usize::MAX);
                 self.end(0, Ending::Answered);
             }
-            let again = self.memory.claim(&channel.to_string(), value(Part::Person(0)), Patience::Waits, self.memory.now());
+            let again = self.memory.claim(&channel.to_string(), &value(Part::Person(0)), Patience::Waits, self.memory.now());
             assert!(matches!(again, Claim::Redundant { .. }), "{channel} does not heal: {again:?}");
         }
         assert_eq!(self.memory.app().census().waiting(), 0);

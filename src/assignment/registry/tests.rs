@@ -16,7 +16,7 @@ fn watch(app: &str, rule: &str, definition: u64) -> Watch {
 
 /// Announces the same person to the same channel, and says what was known of it; `None`: just this.
 fn announce(assignments: &Assignments, memory: &Arc<RuleMemory>) -> Option<Before> {
-    match memory.claim("room", Value::One(Assignment::new(0, "7", [])), Patience::Holds, assignments.census.clock.now()) {
+    match memory.claim("room", &Value::One(Assignment::new(0, "7", [])), Patience::Holds, assignments.census.clock.now()) {
         Claim::Reserved { reservation, before, .. } => {
             reservation.settle(Outcome::Accepted);
             Some(before)
@@ -100,7 +100,7 @@ fn the_counts_are_those_of_all_memories() {
     for (_, memory) in &memories {
         announce(&assignments, memory);
         let now = assignments.census.clock.now();
-        let claim = || memory.claim("other", Value::One(Assignment::new(0, "7", [])), Patience::Waits, now);
+        let claim = || memory.claim("other", &Value::One(Assignment::new(0, "7", [])), Patience::Waits, now);
         waiting.push((claim(), claim()));
     }
     assert_eq!(assignments.waiting(), 2);

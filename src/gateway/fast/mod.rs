@@ -2,31 +2,37 @@
 //! the general way does and by the same code; only bytes are handled otherwise. The first request of any other shape ends it: the connection, with all that
 //! was read of it, goes to hyper for good.
 
+mod abreast;
 mod date;
 mod render;
 mod shape;
 
+use std::future::poll_fn;
 use std::panic::AssertUnwindSafe;
 use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::Bytes;
 use futures_util::FutureExt;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::Instant;
 
+use self::abreast::abreast;
 use self::date::Date;
-use self::shape::{Seen, Trigger};
-use super::decide::{Awaited, Judgement};
+use self::shape::{Known, Seen, Trigger};
+use super::decide::Judgement;
 use super::forward;
 use super::plan::{Parts, Plan, Tickets};
-use super::routing::{AppRoute, Routing};
+use super::routing::AppRoute;
 use super::target::{Form, Target};
 use super::trigger::{Content, Patient, Signed, Told, Verified};
 use super::{Limits, Refusal, Shared, Slot};
 use crate::assignment::Patience;
-use crate::clock::{Alarm, Clock};
+use crate::clock::Alarm;
 use crate::metrics::RequestKind;
+use crate::shutdown::Listener;
 use crate::upstream::{Collected, Interrupted, Remote};
 
 /// Room for what is read at once.
@@ -49,9 +55,10 @@ pub struct Fast<'g, S> {
     shared: &'g Arc<Shared>,
     upstream: &'g Remote,
     /// How long the connection may be idle, or not take its answer.
-    idle_timeout: std::time::Duration,
+    idle_timeout: Duration,
     stream: &'g mut S,
-    received: BytesMut,
+    known: Known,
+    received: Vec<u8>,
     outgoing: Vec<u8>,
     answer: Collected,
     reply: Vec<u8>,
@@ -59,30 +66,6 @@ pub struct Fast<'g, S> {
     date: Date,
     /// The last look at the clock.
     now: Instant,
-}
-
-/// What came of one judgement of a trigger.
-enum Step {
-    /// It has to wait, and is judged again then.
-    Wait(Awaited),
-    Judged(Verdict),
-}
-
-/// What is to be done about a trigger.
-enum Verdict {
-    Suppress,
-    Refuse(Refusal),
-    /// It goes on, as it is written already.
-    Forward(Forward),
-}
-
-/// A trigger that goes on.
-struct Forward {
-    app: Arc<AppRoute>,
-    tickets: Tickets,
-    parts: Parts,
-    told: Told,
-    judged: Instant,
 }
 
 /// What came of what is received.
@@ -95,40 +78,22 @@ enum Served {
     Whole(usize, Next),
 }
 
-/// What it takes to judge a trigger and to write what goes on of it.
-struct Attempt<'a> {
-    shared: &'a Arc<Shared>,
-    upstream: &'a Remote,
-    outgoing: &'a mut Vec<u8>,
-    /// When the trigger arrived; `None`: it was judged before, and the time that it took is counted.
-    began: Option<Instant>,
+/// A trigger that is received whole and authentic.
+struct Authentic<'b, 'g> {
+    trigger: Trigger<'b>,
+    verified: Verified<&'b [u8]>,
+    /// When it had arrived.
+    began: Instant,
+    _slot: Slot<&'g Shared>,
 }
 
-impl Attempt<'_> {
-    /// Authenticates and judges `trigger`, which arrived so many seconds after the Unix epoch, and writes what goes on. Nothing in here waits.
-    fn make(&mut self, trigger: &Trigger<'_>, app: &Arc<AppRoute>, arrived: u64, patience: Patience, patient: &mut Patient) -> Step {
-        let target = Target { app: Arc::clone(app), form: Form::Exact(trigger.endpoint) };
-        let signed = Signed { method: "POST", path: trigger.path, query: trigger.query, content: Content::Json };
-        let verified = match Verified::new(target, signed, trigger.body, arrived) {
-            Ok(verified) => verified,
-            Err(refusal) => return Step::Judged(Verdict::Refuse(refusal)),
-        };
-        let judgement = patient.judge(self.shared, &verified, patience);
-        let judged = Instant::now();
-        if let Some(began) = self.began {
-            verified.app.metrics.latency(judged - began);
-        }
-        Step::Judged(match judgement {
-            Judgement::Suppress => Verdict::Suppress,
-            Judgement::Refuse(limited) => Verdict::Refuse(Refusal::RateLimited(limited)),
-            Judgement::Wait(awaited) => return Step::Wait(awaited),
-            Judgement::Forward(Plan { tickets, reduced, parts }) => {
-                let app = verified.app;
-                let told = render::request(self.outgoing, trigger, self.upstream.host().as_bytes(), &app.app, reduced.as_deref());
-                Verdict::Forward(Forward { app, tickets, parts, told, judged })
-            }
-        })
-    }
+/// A trigger that goes on, as it is written already.
+struct Forward {
+    app: Arc<AppRoute>,
+    tickets: Tickets,
+    parts: Parts,
+    told: Told,
+    judged: Instant,
 }
 
 /// Whether a connection goes on.
@@ -146,7 +111,8 @@ impl<'g, S: AsyncRead + AsyncWrite + Unpin> Fast<'g, S> {
             upstream,
             idle_timeout: limits.idle_timeout,
             stream,
-            received: BytesMut::new(),
+            known: Known::default(),
+            received: Vec::new(),
             outgoing: Vec::new(),
             answer: Collected::default(),
             reply: Vec::new(),
@@ -158,41 +124,32 @@ impl<'g, S: AsyncRead + AsyncWrite + Unpin> Fast<'g, S> {
 
     /// Serves triggers until something else comes, or nothing more. A caller who hangs up changes nothing: whatever was read whole is settled.
     pub async fn run(mut self) -> Ended {
-        let drain = self.shared.drain.child();
-        let mut begun = pin!(drain.begun());
+        let mut drain = self.shared.drain.listen();
         loop {
             if self.received.is_empty() {
-                let more = async {
-                    tokio::select! {
-                        biased;
-                        read = read(self.stream, &mut self.received) => read,
-                        () = begun.as_mut() => false,
-                    }
-                };
-                match self.alarm.bound(self.now + self.idle_timeout, more).await {
+                match self.receive(&mut drain).await {
                     Some(true) => {}
                     Some(false) => return self.close().await,
                     None => return Ended::Done,
                 }
             }
-            let routing = self.shared.routing.load_full();
-            let (length, next) = match AssertUnwindSafe(self.serve(&routing)).catch_unwind().await {
-                Ok(Served::Other) => return Ended::Other(self.received.freeze()),
-                Ok(Served::Partly(length)) => match self.receive_body(length, &routing.limits).await {
+            abreast().await;
+            let received = std::mem::take(&mut self.received);
+            // What panics is told where it happens; the tickets put their channels in doubt then.
+            let served = AssertUnwindSafe(self.serve(&received)).catch_unwind().await;
+            self.received = received;
+            let (length, next) = match served {
+                Ok(Served::Other) => return Ended::Other(Bytes::from(self.received)),
+                Ok(Served::Partly(length)) => match self.receive_body(length).await {
                     None => continue,
                     Some(ended) => return ended,
                 },
                 Ok(Served::Whole(length, next)) => (length, next),
-                // Told where it happened; the tickets have put their channels in doubt. What else was read cannot be trusted any more.
-                Err(_panic) => {
-                    self.reply.clear();
-                    self.refuse(RequestKind::Trigger, &Refusal::Internal);
-                    (self.received.len(), Next::Close)
-                }
+                Err(_panic) => (self.received.len(), self.fail()),
             };
-            self.received.advance(length);
+            abreast().await;
             let written = self.write().await;
-            self.tidy();
+            self.tidy(length);
             match (written, next) {
                 (true, Next::Request) => {}
                 (true, Next::Close) => return self.close().await,
@@ -201,19 +158,30 @@ impl<'g, S: AsyncRead + AsyncWrite + Unpin> Fast<'g, S> {
         }
     }
 
+    /// Waits for a request to begin. Returns whether it has; if not, the caller sends no more or usher drains. `None`: it took too long.
+    async fn receive(&mut self, drain: &mut Listener) -> Option<bool> {
+        let mut more = pin!(read(self.stream, &mut self.received));
+        let arrival = poll_fn(|context| match more.as_mut().poll(context) {
+            Poll::Pending => drain.poll(context).map(|()| false),
+            arrived => arrived,
+        });
+        self.alarm.bound(self.now + self.idle_timeout, arrival).await
+    }
+
     /// Receives a request until it has `length` bytes; how the connection ends, if it does not come.
-    async fn receive_body(&mut self, length: usize, limits: &Limits) -> Option<Ended> {
-        let deadline = Instant::now() + limits.body_timeout;
+    async fn receive_body(&mut self, length: usize) -> Option<Ended> {
+        let limit = self.shared.routing.load().limits.body_timeout;
+        let deadline = Instant::now() + limit;
         while self.received.len() < length {
             self.received.reserve(length - self.received.len());
             match self.alarm.bound(deadline, read(self.stream, &mut self.received)).await {
                 Some(true) => {}
                 // hyper knows what to say of a body that breaks off.
-                Some(false) => return Some(Ended::Other(std::mem::take(&mut self.received).freeze())),
+                Some(false) => return Some(Ended::Other(Bytes::from(std::mem::take(&mut self.received)))),
                 None => {
                     self.now = Instant::now();
-                    self.date.set(Clock::unix_now());
-                    self.refuse(RequestKind::Trigger, &Refusal::BodyTimeout { limit: limits.body_timeout });
+                    self.date.set(self.now);
+                    self.refuse(RequestKind::Trigger, &Refusal::BodyTimeout { limit });
                     if self.write().await {
                         self.shut().await;
                     }
@@ -224,58 +192,71 @@ impl<'g, S: AsyncRead + AsyncWrite + Unpin> Fast<'g, S> {
         None
     }
 
-    /// Serves the trigger that is received whole, if it is one; the answer is in `reply` then.
-    async fn serve(&mut self, routing: &Arc<Routing>) -> Served {
-        self.now = Instant::now();
-        let arrived = Clock::unix_now();
-        self.date.set(arrived);
-        let mut patient = Patient::new(routing.limits.max_wait);
-        let (length, _slot, mut step) = match shape::see(&self.received, &routing.limits) {
-            Seen::Other => return Served::Other,
-            Seen::Partly(length) => return Served::Partly(length),
-            Seen::Trigger(trigger) => {
-                let Some(app) = routing.app(trigger.app) else { return Served::Other };
-                let length = trigger.length;
-                let Some(slot) = Slot::take(self.shared, routing.limits.max_requests) else {
-                    return Served::Whole(length, self.refuse(RequestKind::Refused, &Refusal::Overloaded));
-                };
-                let mut attempt = Attempt { shared: self.shared, upstream: self.upstream, outgoing: &mut self.outgoing, began: Some(self.now) };
-                (length, slot, attempt.make(&trigger, app, arrived, Patience::Waits, &mut patient))
-            }
+    /// Serves the trigger that is `received` whole, if it is one; the answer is in `reply` then.
+    async fn serve(&mut self, received: &[u8]) -> Served {
+        let mut authentic = match self.authenticate(received) {
+            Ok(authentic) => authentic,
+            Err(served) => return served,
         };
-        let verdict = loop {
-            match step {
-                Step::Judged(verdict) => break verdict,
-                Step::Wait(awaited) => {
+        let mut patient = Patient::default();
+        let mut judgement = self.judge(&mut authentic, &mut patient, Patience::Waits);
+        authentic.verified.app.metrics.latency(self.now - authentic.began);
+        let next = loop {
+            match judgement {
+                Judgement::Suppress => break self.suppress(),
+                Judgement::Refuse(limited) => break self.refuse(RequestKind::Trigger, &Refusal::RateLimited(limited)),
+                Judgement::Forward(plan) => {
+                    let forward = self.write_request(&authentic, plan);
+                    break self.forward(forward).await;
+                }
+                Judgement::Wait(awaited) => {
                     let patience = Box::pin(patient.wait(self.shared, awaited)).await;
-                    step = self.step_again(arrived, patience, &mut patient);
+                    self.now = Instant::now();
+                    self.date.set(self.now);
+                    judgement = self.judge(&mut authentic, &mut patient, patience);
                 }
             }
         };
-        let next = match verdict {
-            Verdict::Suppress => {
-                let last = self.is_last();
-                render::suppressed(&mut self.reply, &self.date, last);
-                self.answered(200, last)
-            }
-            Verdict::Refuse(refusal) => self.refuse(RequestKind::Trigger, &refusal),
-            Verdict::Forward(forward) => self.forward(forward).await,
-        };
-        Served::Whole(length, next)
+        Served::Whole(authentic.trigger.length, next)
     }
 
-    /// Judges the trigger again, which has waited, by the rules that hold now.
-    fn step_again(&mut self, arrived: u64, patience: Patience, patient: &mut Patient) -> Step {
+    /// Reads a trigger and verifies it.
+    fn authenticate<'b>(&mut self, received: &'b [u8]) -> Result<Authentic<'b, 'g>, Served> {
         self.now = Instant::now();
-        let routing = self.shared.routing.load();
-        let Seen::Trigger(trigger) = shape::see(&self.received, &routing.limits) else {
-            return Step::Judged(Verdict::Refuse(Refusal::Internal));
+        let arrived = self.date.set(self.now);
+        let shared: &'g Shared = self.shared;
+        let routing = shared.routing.load();
+        let trigger = match shape::see(received, &routing.limits, &mut self.known) {
+            Seen::Trigger(trigger) => trigger,
+            Seen::Partly(length) => return Err(Served::Partly(length)),
+            Seen::Other => return Err(Served::Other),
         };
-        let Some(app) = routing.app(trigger.app) else {
-            return Step::Judged(Verdict::Refuse(Refusal::UnknownApp { name: trigger.app.chars().take(64).collect() }));
+        let app = routing.app(trigger.app).ok_or(Served::Other)?;
+        let Some(slot) = Slot::take(shared, routing.limits.max_requests) else {
+            return Err(Served::Whole(trigger.length, self.refuse(RequestKind::Refused, &Refusal::Overloaded)));
         };
-        let mut attempt = Attempt { shared: self.shared, upstream: self.upstream, outgoing: &mut self.outgoing, began: None };
-        attempt.make(&trigger, app, arrived, patience, patient)
+        let target = Target { app: Arc::clone(app), form: Form::Exact(trigger.endpoint) };
+        let signed = Signed { method: "POST", path: trigger.path, query: trigger.query, content: Content::Json };
+        match Verified::new(target, signed, trigger.body, arrived) {
+            Ok(verified) => Ok(Authentic { trigger, verified, began: self.now, _slot: slot }),
+            Err(refusal) => Err(Served::Whole(trigger.length, self.refuse(RequestKind::Trigger, &refusal))),
+        }
+    }
+
+    /// Judges a trigger by the rules that hold now.
+    fn judge(&mut self, authentic: &mut Authentic<'_, '_>, patient: &mut Patient, patience: Patience) -> Judgement {
+        authentic.verified.follow_reload(&self.shared.routing.load());
+        let judgement = patient.judge(self.shared, &authentic.verified, patience, self.now);
+        self.now = Instant::now();
+        judgement
+    }
+
+    /// Writes what goes on of a trigger.
+    fn write_request(&mut self, authentic: &Authentic<'_, '_>, plan: Plan) -> Forward {
+        let Plan { tickets, reduced, parts } = plan;
+        let app = Arc::clone(&authentic.verified.app);
+        let told = render::request(&mut self.outgoing, &authentic.trigger, self.upstream.host().as_bytes(), &app.app, reduced.as_deref());
+        Forward { app, tickets, parts, told, judged: self.now }
     }
 
     /// Sends what is written, settles with what upstream made of it, and writes the answer.
@@ -309,6 +290,19 @@ impl<'g, S: AsyncRead + AsyncWrite + Unpin> Fast<'g, S> {
         };
         forward::settle_unanswered(&app, tickets, &refusal);
         self.refuse(RequestKind::Trigger, &refusal)
+    }
+
+    fn suppress(&mut self) -> Next {
+        let last = self.is_last();
+        render::suppressed(&mut self.reply, &self.date, last);
+        self.answered(200, last)
+    }
+
+    /// Answers a request in which usher itself has failed. What else was received cannot be trusted any more.
+    fn fail(&mut self) -> Next {
+        self.reply.clear();
+        self.refuse(RequestKind::Trigger, &Refusal::Internal);
+        Next::Close
     }
 
     fn refuse(&mut self, kind: RequestKind, refusal: &Refusal) -> Next {
@@ -348,15 +342,18 @@ impl<'g, S: AsyncRead + AsyncWrite + Unpin> Fast<'g, S> {
         }
     }
 
-    /// Makes the buffers ready for the next request. What an uncommonly large one took is given back.
-    fn tidy(&mut self) {
-        for buffer in [&mut self.outgoing, &mut self.reply] {
-            buffer.clear();
-            buffer.shrink_to(USUAL);
+    /// Makes the buffers ready for the request behind that of `length` bytes. What an uncommonly large one took is given back.
+    fn tidy(&mut self, length: usize) {
+        // Nobody but a client that does not wait for answers has sent more.
+        self.received.drain(..length);
+        for buffer in [&mut self.received, &mut self.outgoing] {
+            if buffer.capacity() > USUAL {
+                buffer.shrink_to(USUAL);
+            }
         }
-        if self.received.is_empty() && self.received.capacity() > USUAL {
-            self.received = BytesMut::new();
-        }
+        self.outgoing.clear();
+        self.reply.clear();
+        self.reply.shrink_to(USUAL);
     }
 
     async fn close(mut self) -> Ended {
@@ -372,7 +369,7 @@ impl<'g, S: AsyncRead + AsyncWrite + Unpin> Fast<'g, S> {
 }
 
 /// Reads what has come. Returns whether anything has; if not, the connection has ended.
-async fn read(stream: &mut (impl AsyncRead + Unpin), received: &mut BytesMut) -> bool {
+async fn read(stream: &mut (impl AsyncRead + Unpin), received: &mut Vec<u8>) -> bool {
     if received.capacity() - received.len() < READ / 2 {
         received.reserve(READ);
     }

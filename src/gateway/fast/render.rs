@@ -1,11 +1,13 @@
 //! What the fast way writes: requests to upstream, answers to callers.
 
 use std::io::Write as _;
+use std::ops::Range;
 
 use http::Response;
+use smallvec::{SmallVec, smallvec};
 
 use super::date::Date;
-use super::shape::{Role, Trigger};
+use super::shape::{Lines, Marks, Trigger};
 use crate::gateway::trigger::Told;
 use crate::gateway::{Refusal, Reply};
 use crate::pusher::{App, Query, resign};
@@ -13,30 +15,27 @@ use crate::upstream::Collected;
 
 /// Writes `trigger` as it goes on: to another host, otherwise as received; or with `reduced` for a body, signed anew.
 pub(super) fn request(to: &mut Vec<u8>, trigger: &Trigger<'_>, host: &[u8], app: &App, reduced: Option<&[u8]>) -> Told {
-    let body = reduced.unwrap_or(trigger.body);
-    put(to, &[b"POST ", trigger.path.as_bytes()]);
+    let Lines { bytes: lines, marks: Marks { host: old_host, content_length, connection } } = &trigger.lines;
+    let mut length = Vec::new();
+    let mut changes: SmallVec<[(&Range<usize>, &[u8]); 3]> = smallvec![(old_host, host)];
+    changes.extend(connection.as_ref().map(|line| (line, &b""[..])));
     match reduced {
+        None => put(to, &[b"POST ", trigger.target.as_bytes()]),
         Some(body) => {
             let signed = resign(app, "POST", trigger.path, &Query::parse(trigger.query), body);
-            put(to, &[b"?", signed.as_bytes()]);
+            put(to, &[b"POST ", trigger.path.as_bytes(), b"?", signed.as_bytes()]);
+            number(&mut length, body.len());
+            changes.push((content_length, &length));
         }
-        None if trigger.query.is_empty() => {}
-        None => put(to, &[b"?", trigger.query.as_bytes()]),
     }
     put(to, &[b" HTTP/1.1\r\n"]);
-    for line in trigger.headers.lines() {
-        match line.role {
-            Role::Connection | Role::Other => continue,
-            Role::Host => put(to, &[line.name.as_bytes(), b": ", host]),
-            Role::Length if reduced.is_some() => {
-                put(to, &[line.name.as_bytes(), b": "]);
-                number(to, body.len());
-            }
-            Role::Length | Role::Type | Role::Plain => put(to, &[line.name.as_bytes(), b": ", line.value]),
-        }
-        put(to, &[b"\r\n"]);
+    changes.sort_unstable_by_key(|(place, _)| place.start);
+    let mut done = 0;
+    for (place, new) in changes {
+        put(to, &[&lines[done..place.start], new]);
+        done = place.end;
     }
-    put(to, &[b"\r\n", body]);
+    put(to, &[&lines[done..], reduced.unwrap_or(trigger.body)]);
     if reduced.is_some() { Told::Reduced } else { Told::Forwarded }
 }
 

@@ -2,6 +2,7 @@
 //! duplicate keys, escapes inside keys, bytes after the end (`threats.md` 2.5).
 
 mod fault;
+mod find;
 mod scan;
 mod string;
 #[cfg(test)]
@@ -11,7 +12,7 @@ use smallvec::SmallVec;
 
 pub(crate) use fault::Fault;
 pub(crate) use scan::{Refused, Scanner, is_valid};
-pub(crate) use string::string;
+pub(crate) use string::{string, string_in};
 
 /// The most levels of arrays and objects that a text may have: what serde_json itself reads (`threats.md` JSON-12).
 pub(crate) const MAX_DEPTH: usize = 127;

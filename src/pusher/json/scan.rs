@@ -3,9 +3,8 @@
 //! Reading triggers is what usher does all day, so it has a scanner of its own, without recursion, allocation or a look at each byte. Any text is taken or
 //! refused as serde_json does it (for values that it need not decode), but for the depth; `tests/properties.rs` holds the two against each other.
 
-use memchr::memchr2;
-
 use super::MAX_DEPTH;
+use super::find::quote_or_backslash;
 
 /// The text is not JSON of the kind that was asked for, has something behind it, has more than [`MAX_DEPTH`] levels, or spells a key with an escape.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -200,32 +199,6 @@ impl<'t> Scanner<'t> {
             }
         }
     }
-}
-
-/// The place of the first quote or backslash.
-pub(super) fn quote_or_backslash(bytes: &[u8]) -> Option<usize> {
-    // In JSON within a string there is one every few bytes. So the first are looked at here, eight at once; a call that prepares for more takes longer.
-    const NEAR: usize = 32;
-    let mut at = 0;
-    while let Some(word) = bytes.get(at..at + 8).and_then(|word| word.try_into().ok()) {
-        let word = u64::from_le_bytes(word);
-        let hits = equal_bytes(word, b'"') | equal_bytes(word, b'\\');
-        if hits != 0 {
-            return Some(at + hits.trailing_zeros() as usize / 8);
-        }
-        at += 8;
-        if at == NEAR {
-            return memchr2(b'"', b'\\', &bytes[NEAR..]).map(|place| NEAR + place);
-        }
-    }
-    bytes[at..].iter().position(|byte| matches!(byte, b'"' | b'\\')).map(|place| at + place)
-}
-
-/// Has the highest bit of each byte of `word` that is `byte`, and perhaps others above them: the lowest bit is right.
-const fn equal_bytes(word: u64, byte: u8) -> u64 {
-    const ONES: u64 = u64::MAX / 255;
-    let different = word ^ (ONES * byte as u64);
-    different.wrapping_sub(ONES) & !different & (ONES << 7)
 }
 
 /// How a string is spelt.

@@ -2,47 +2,85 @@
 
 use std::borrow::Cow;
 
-use super::scan::quote_or_backslash;
+use super::find::{STEP, backslash, quote_or_backslash};
 
 /// The text of the JSON string that `token` is, borrowed where it holds no escape. `None` if it is another value or does not decode (lone surrogates).
 /// `token` must be valid JSON.
 pub(crate) fn string(token: &str) -> Option<Cow<'_, str>> {
-    let inner = token.strip_prefix('"')?.strip_suffix('"')?;
-    // A quote stands behind a backslash here.
-    match quote_or_backslash(inner.as_bytes()) {
-        None => Some(Cow::Borrowed(inner)),
-        Some(first) => unescape(inner, first).or_else(|| decode(token)).map(Cow::Owned),
+    let inner = inner(token)?;
+    if is_plain(inner) {
+        return Some(Cow::Borrowed(inner));
+    }
+    // The last step writes more than it means to.
+    let mut room = vec![0; inner.len() + STEP];
+    match unescape(inner.as_bytes(), &mut room) {
+        Some(length) => {
+            room.truncate(length);
+            String::from_utf8(room).ok()
+        }
+        None => decode(token),
+    }
+    .map(Cow::Owned)
+}
+
+/// The same, decoded into `room` if it is of use.
+pub(crate) fn string_in<'t>(token: &'t str, room: &'t mut [u8]) -> Option<Cow<'t, str>> {
+    let inner = inner(token)?;
+    if is_plain(inner) {
+        return Some(Cow::Borrowed(inner));
+    }
+    match unescape(inner.as_bytes(), room) {
+        Some(length) => str::from_utf8(&room[..length]).ok().map(Cow::Borrowed),
+        None => string(token),
     }
 }
 
-/// `inner`, whose first escape is at `first`, without its escapes: in one buffer of the right size, which is what serde_json's general way lacks. `None`
-/// where it has escapes of code points.
-fn unescape(inner: &str, first: usize) -> Option<String> {
-    let bytes = inner.as_bytes();
-    let mut text = String::with_capacity(inner.len());
-    let (mut copied, mut escape) = (0, first);
+/// What stands between the quotes.
+fn inner(token: &str) -> Option<&str> {
+    token.strip_prefix('"')?.strip_suffix('"')
+}
+
+/// Whether it holds no escape. A quote stands behind a backslash here.
+fn is_plain(inner: &str) -> bool {
+    quote_or_backslash(inner.as_bytes()).is_none()
+}
+
+/// Writes `text` to `room` without its escapes; how many bytes that are. `None` where it has escapes of code points, or `room` is too small.
+fn unescape(text: &[u8], room: &mut [u8]) -> Option<usize> {
+    let (mut from, mut to) = (0, 0);
     loop {
-        text.push_str(&inner[copied..escape]);
-        let code = match bytes.get(escape + 1)? {
-            // Stands for itself, and goes with what follows.
-            b'"' | b'\\' | b'/' => None,
-            b'n' => Some('\n'),
-            b't' => Some('\t'),
-            b'r' => Some('\r'),
-            b'b' => Some('\u{8}'),
-            b'f' => Some('\u{c}'),
-            _ => return None,
+        let rest = text.get(from..)?;
+        let length = if let Some(block) = rest.first_chunk() {
+            *room.get_mut(to..)?.first_chunk_mut::<STEP>()? = *block;
+            backslash(block).unwrap_or(STEP)
+        } else {
+            let length = rest.iter().position(|byte| *byte == b'\\').unwrap_or(rest.len());
+            room.get_mut(to..to + length)?.copy_from_slice(&rest[..length]);
+            length
         };
-        copied = escape + 1;
-        if let Some(code) = code {
-            text.push(code);
-            copied += 1;
+        (from, to) = (from + length, to + length);
+        match text.get(from) {
+            Some(b'\\') => {
+                *room.get_mut(to)? = escaped(*text.get(from + 1)?)?;
+                (from, to) = (from + 2, to + 1);
+            }
+            Some(_) => {}
+            None => return Some(to),
         }
-        let Some(length) = quote_or_backslash(&bytes[escape + 2..]) else { break };
-        escape += 2 + length;
     }
-    text.push_str(&inner[copied..]);
-    Some(text)
+}
+
+/// What `byte` stands for behind a backslash.
+const fn escaped(byte: u8) -> Option<u8> {
+    Some(match byte {
+        b'"' | b'\\' | b'/' => byte,
+        b'n' => b'\n',
+        b't' => b'\t',
+        b'r' => b'\r',
+        b'b' => b'\x08',
+        b'f' => b'\x0c',
+        _ => return None,
+    })
 }
 
 /// The general way.

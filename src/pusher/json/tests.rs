@@ -39,22 +39,25 @@ fn strings_decode_as_serde_json_decodes_them() {
     ] {
         let expected: Option<String> = serde_json::from_str(token).ok();
         assert_eq!(string(token).map(Cow::into_owned), expected, "{token}");
+        for size in 0..64 {
+            assert_eq!(string_in(token, &mut vec![b'x'; size]).map(Cow::into_owned), expected, "{token} in {size}");
+        }
     }
-    assert_eq!(string("7"), None);
+    assert_eq!((string("7"), string_in("7", &mut [0; 9])), (None, None));
 }
 
 #[test]
 fn the_first_quote_or_backslash_is_found_wherever_it_stands() {
     // bytes that differ from them in one bit or by one stand around them
     let filling: Vec<u8> = b"#!][\x02\xa2\xdc\x1c\xff\0".iter().copied().cycle().take(60).collect();
-    assert_eq!(scan::quote_or_backslash(&filling), None);
+    assert_eq!(find::quote_or_backslash(&filling), None);
     for length in 0..filling.len() {
         for place in 0..length {
             for (first, second) in [(b'"', b'\\'), (b'\\', b'"')] {
                 let mut bytes = filling[..length].to_vec();
                 bytes[length - 1] = second;
                 bytes[place] = first;
-                assert_eq!(scan::quote_or_backslash(&bytes), Some(place), "{length}");
+                assert_eq!(find::quote_or_backslash(&bytes), Some(place), "{length}");
             }
         }
     }

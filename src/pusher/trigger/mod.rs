@@ -68,10 +68,13 @@ pub struct Event<'a> {
 }
 
 impl<'a> Event<'a> {
-    /// The text of `data`, decoded from its JSON string. `None` if it is not a string or does not decode.
+    /// The text of `data`, decoded from its JSON string, in `room` if it is of use. `None` if it is not a string or does not decode.
     #[must_use]
-    pub fn data(&self) -> Option<Cow<'a, str>> {
-        json::string(self.data)
+    pub fn data<'r>(&self, room: &'r mut [u8]) -> Option<Cow<'r, str>>
+    where
+        'a: 'r,
+    {
+        json::string_in(self.data, room)
     }
 }
 

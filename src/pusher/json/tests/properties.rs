@@ -116,6 +116,7 @@ fn assert_same(text: &str) {
     assert_eq!(Members::parse(text).map(|members| members.iter().collect::<Vec<_>>()), expected(text), "{text:?}");
     if let Ok(token) = serde_json::from_str::<&RawValue>(text) {
         assert_eq!(string(token.get()).map(Cow::into_owned), serde_json::from_str::<String>(text).ok(), "{text:?}");
+        assert_eq!(string_in(token.get(), &mut [0; 24]).map(Cow::into_owned), serde_json::from_str::<String>(text).ok(), "{text:?}");
     }
 }
 
