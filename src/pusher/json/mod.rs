@@ -1,6 +1,7 @@
 //! JSON one object level at a time, strictly, every value kept as the token that was received. What two readers may read differently is a fault here:
 //! duplicate keys, escapes inside keys, bytes after the end (`threats.md` 2.5).
 
+mod entries;
 mod fault;
 mod find;
 mod scan;
@@ -10,6 +11,7 @@ mod tests;
 
 use smallvec::SmallVec;
 
+pub(crate) use entries::Entries;
 pub(crate) use fault::Fault;
 pub(crate) use scan::{Refused, Scanner, is_valid};
 pub(crate) use string::{string, string_in};

@@ -1,13 +1,9 @@
 //! The lenient pass over a body that was not read exactly: every channel that any reader could find in it. Linear in time, flat on the stack.
 
 use std::collections::HashSet;
-use std::fmt;
-
-use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
-use serde_json::value::RawValue;
 
 use super::Reach;
-use crate::pusher::json;
+use crate::pusher::json::{self, Entries};
 
 /// More names than this are as good as any channel.
 const MAX_NAMES: usize = 1_000;
@@ -80,35 +76,10 @@ impl Names {
     }
 }
 
-/// All members of the object that `text` is, duplicates too.
-fn object(text: &str) -> Option<Vec<(Key, &str)>> {
-    serde_json::from_str(text).ok().map(|Entries(entries)| entries)
-}
-
-struct Entries<'a>(Vec<(Key, &'a str)>);
-
-impl<'de> Deserialize<'de> for Entries<'de> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct EntriesVisitor;
-
-        impl<'de> Visitor<'de> for EntriesVisitor {
-            type Value = Entries<'de>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-                let mut entries = Vec::new();
-                while let Some((key, value)) = map.next_entry::<Key, &'de RawValue>()? {
-                    entries.push((key, value.get()));
-                }
-                Ok(Entries(entries))
-            }
-        }
-
-        deserializer.deserialize_map(EntriesVisitor)
-    }
+/// All members of the object that `text` is, duplicates too, by what their keys may mean.
+fn object(text: &str) -> Option<impl Iterator<Item = (Key, &str)>> {
+    let Entries(entries) = serde_json::from_str(text).ok()?;
+    Some(entries.into_iter().map(|(key, value)| (Key::of(&key), value)))
 }
 
 /// What a key may mean to some reader.
@@ -129,25 +100,5 @@ impl Key {
         } else {
             Self::Other
         }
-    }
-}
-
-impl<'de> Deserialize<'de> for Key {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct KeyVisitor;
-
-        impl Visitor<'_> for KeyVisitor {
-            type Value = Key;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a key")
-            }
-
-            fn visit_str<E>(self, key: &str) -> Result<Self::Value, E> {
-                Ok(Key::of(key))
-            }
-        }
-
-        deserializer.deserialize_str(KeyVisitor)
     }
 }
