@@ -16,15 +16,5 @@ pub fn is_hop_by_hop(name: &str) -> bool {
         "proxy-authorization",
         "http2-settings",
     ];
-    // A bit for each length that one of them has: every header line is asked about, and most are none of these.
-    const LENGTHS: u32 = {
-        let mut lengths = 0;
-        let mut index = 0;
-        while index < HOP_BY_HOP.len() {
-            lengths |= 1 << HOP_BY_HOP[index].len();
-            index += 1;
-        }
-        lengths
-    };
-    name.len() < 32 && LENGTHS >> name.len() & 1 == 1 && HOP_BY_HOP.iter().any(|header| name.eq_ignore_ascii_case(header))
+    HOP_BY_HOP.iter().any(|header| name.eq_ignore_ascii_case(header))
 }

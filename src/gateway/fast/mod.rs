@@ -24,10 +24,9 @@ use self::date::Date;
 use self::shape::{Known, Seen, Trigger};
 use super::decide::Judgement;
 use super::forward;
-use super::plan::{Parts, Plan, Tickets};
-use super::routing::AppRoute;
+use super::plan::Plan;
 use super::target::{Form, Target};
-use super::trigger::{Content, Patient, Signed, Told, Verified};
+use super::trigger::{Content, Patient, Signed, Verified};
 use super::{Limits, Refusal, Shared, Slot};
 use crate::assignment::Patience;
 use crate::clock::Alarm;
@@ -85,15 +84,6 @@ struct Authentic<'b, 'g> {
     /// When it had arrived.
     began: Instant,
     _slot: Slot<&'g Shared>,
-}
-
-/// A trigger that goes on, as it is written already.
-struct Forward {
-    app: Arc<AppRoute>,
-    tickets: Tickets,
-    parts: Parts,
-    told: Told,
-    judged: Instant,
 }
 
 /// Whether a connection goes on.
@@ -199,21 +189,19 @@ impl<'g, S: AsyncRead + AsyncWrite + Unpin> Fast<'g, S> {
             Err(served) => return served,
         };
         let mut patient = Patient::default();
-        let mut judgement = self.judge(&mut authentic, &mut patient, Patience::Waits);
+        let mut judgement = self.judge(&authentic, &mut patient, Patience::Waits);
         authentic.verified.app.metrics.latency(self.now - authentic.began);
         let next = loop {
             match judgement {
                 Judgement::Suppress => break self.suppress(),
                 Judgement::Refuse(limited) => break self.refuse(RequestKind::Trigger, &Refusal::RateLimited(limited)),
-                Judgement::Forward(plan) => {
-                    let forward = self.write_request(&authentic, plan);
-                    break self.forward(forward).await;
-                }
+                Judgement::Forward(plan) => break self.forward(&authentic, plan).await,
                 Judgement::Wait(awaited) => {
                     let patience = Box::pin(patient.wait(self.shared, awaited)).await;
                     self.now = Instant::now();
                     self.date.set(self.now);
-                    judgement = self.judge(&mut authentic, &mut patient, patience);
+                    authentic.verified.follow_reload(&self.shared.routing.load());
+                    judgement = self.judge(&authentic, &mut patient, patience);
                 }
             }
         };
@@ -243,25 +231,18 @@ impl<'g, S: AsyncRead + AsyncWrite + Unpin> Fast<'g, S> {
         }
     }
 
-    /// Judges a trigger by the rules that hold now.
-    fn judge(&mut self, authentic: &mut Authentic<'_, '_>, patient: &mut Patient, patience: Patience) -> Judgement {
-        authentic.verified.follow_reload(&self.shared.routing.load());
+    /// Judges a trigger.
+    fn judge(&mut self, authentic: &Authentic<'_, '_>, patient: &mut Patient, patience: Patience) -> Judgement {
         let judgement = patient.judge(self.shared, &authentic.verified, patience, self.now);
         self.now = Instant::now();
         judgement
     }
 
-    /// Writes what goes on of a trigger.
-    fn write_request(&mut self, authentic: &Authentic<'_, '_>, plan: Plan) -> Forward {
+    /// Sends what goes on of a trigger, which was judged just now, settles with what upstream made of it, and writes the answer.
+    async fn forward(&mut self, authentic: &Authentic<'_, '_>, plan: Plan) -> Next {
         let Plan { tickets, reduced, parts } = plan;
-        let app = Arc::clone(&authentic.verified.app);
+        let (app, began) = (&authentic.verified.app, self.now);
         let told = render::request(&mut self.outgoing, &authentic.trigger, self.upstream.host().as_bytes(), &app.app, reduced.as_deref());
-        Forward { app, tickets, parts, told, judged: self.now }
-    }
-
-    /// Sends what is written, settles with what upstream made of it, and writes the answer.
-    async fn forward(&mut self, forward: Forward) -> Next {
-        let Forward { app, tickets, parts, told, judged: began } = forward;
         let metrics = &self.shared.metrics;
         let exchanged = self.upstream.exchange(&self.outgoing, &mut self.answer, &mut self.alarm, began).await;
         self.now = Instant::now();
@@ -270,7 +251,7 @@ impl<'g, S: AsyncRead + AsyncWrite + Unpin> Fast<'g, S> {
             Ok(()) => {
                 let status = self.answer.status;
                 metrics.upstream_answer(status, took);
-                forward::settle_answered(&app, tickets, parts, status);
+                forward::settle_answered(app, tickets, parts, status);
                 let last = self.is_last();
                 render::forwarded(&mut self.reply, &self.answer, told, &self.date, last);
                 return self.answered(status, last);
@@ -288,7 +269,7 @@ impl<'g, S: AsyncRead + AsyncWrite + Unpin> Fast<'g, S> {
                 Refusal::AnswerTimeout { limit: self.upstream.timeout() }
             }
         };
-        forward::settle_unanswered(&app, tickets, &refusal);
+        forward::settle_unanswered(app, tickets, &refusal);
         self.refuse(RequestKind::Trigger, &refusal)
     }
 

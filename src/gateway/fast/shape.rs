@@ -151,7 +151,7 @@ impl Known {
         }
         let bytes = &bytes[..length];
         let (marks, body) = Marks::read(bytes, headers)?;
-        // No more than a few KiB: lines of more are for a general server.
+        // Longer ones are read each time: no connection keeps more than this.
         if length <= MAX_KNOWN {
             self.bytes.clear();
             self.bytes.extend_from_slice(bytes);
