@@ -22,6 +22,7 @@ mod screen;
 mod target;
 mod trigger;
 
+use std::mem::ManuallyDrop;
 use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
@@ -42,7 +43,7 @@ use crate::upstream::Upstream;
 
 pub use caller::{Caller, Place};
 pub use error::Refusal;
-pub use fast::{Ended, Fast};
+pub use fast::{Batch, Ended, Fast};
 pub use relay::Relays;
 pub use reply::Reply;
 pub use routing::{Observers, Routing};
@@ -181,6 +182,15 @@ impl<S: Deref<Target = Shared>> Slot<S> {
     /// A place, if there are not `most` requests in flight already.
     fn take(shared: S, most: usize) -> Option<Self> {
         shared.metrics.in_flight().begin(most).then(|| Self(shared))
+    }
+}
+
+impl Slot<&Shared> {
+    /// The same place, for work that may outlive him. `shared` is what it counts in.
+    fn keep(self, shared: &Arc<Shared>) -> Slot {
+        // Not given back: it goes over.
+        let _ = ManuallyDrop::new(self);
+        Slot(Arc::clone(shared))
     }
 }
 

@@ -18,7 +18,7 @@ use super::target::{Form, Target};
 use super::{Gateway, Refusal, Reply, Routing, Shared, Slot, body, forward};
 use crate::assignment::Patience;
 use crate::clock::Clock;
-use crate::pusher::{Endpoint, Inexact, Oddity, Query, Reach, verify};
+use crate::pusher::{Body, Endpoint, Inexact, Oddity, Query, Reach, verify};
 use crate::rate::Fare;
 
 /// A trigger whose signature verified, with its body: the only thing that may read or change the memory.
@@ -38,19 +38,21 @@ pub(super) enum Reading {
     Inexact(Inexact),
 }
 
-impl<B: AsRef<[u8]>> Verified<B> {
-    /// Verifies the signature of a trigger with this body, which came at `now`.
+impl<'h> Verified<&'h [u8]> {
+    /// Verifies the signature of a trigger that came at `now`.
     ///
     /// # Errors
     /// The first check that failed; it is counted.
-    pub(super) fn new(target: Target, signed: Signed<'_>, body: B, now: u64) -> Result<Self, Refusal> {
+    pub(super) fn new(target: Target, signed: Signed<'h>, now: u64) -> Result<Self, Refusal> {
         let Target { app, form } = target;
-        let query = Query::parse(signed.query);
-        verify(&app.app, signed.method, signed.path, &query, body.as_ref(), now).inspect_err(|error| app.metrics.auth_failure(error.code()))?;
-        let reading = Reading::of(form, signed.content, &query);
-        Ok(Self { app, reading, body })
+        let Signed { method, path, query, body, content } = signed;
+        let query = Query::parse(query);
+        verify(&app.app, method, path, &query, body, now).inspect_err(|error| app.metrics.auth_failure(error.code()))?;
+        Ok(Self { app, reading: Reading::of(form, content, &query), body: body.bytes() })
     }
+}
 
+impl<B> Verified<B> {
     /// Takes the app's present rules. A reload puts an app in doubt for as long as requests that were forwarded under its old rules may take; so a
     /// request is judged by the new ones even if its body, or its turn, came after.
     pub(super) fn follow_reload(&mut self, routing: &Routing) {
@@ -60,13 +62,14 @@ impl<B: AsRef<[u8]>> Verified<B> {
     }
 }
 
-/// What is signed of a request's head, and what the head says of the body.
+/// What is signed of a request, and what its head says of its body.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Signed<'h> {
     pub(super) method: &'h str,
     pub(super) path: &'h str,
     /// As received, without the question mark.
     pub(super) query: &'h str,
+    pub(super) body: Body<'h>,
     pub(super) content: Content,
 }
 
@@ -149,8 +152,10 @@ pub(super) async fn handle(
     let began = Instant::now();
     let mut patient = Patient::default();
     let query = head.uri.query().unwrap_or_default();
-    let signed = Signed { method: head.method.as_str(), path: head.uri.path(), query, content: Content::of(&head.headers) };
-    let mut trigger = Verified::new(target, signed, body, Clock::unix_now())?;
+    let content = Content::of(&head.headers);
+    let signed = Signed { method: head.method.as_str(), path: head.uri.path(), query, body: Body::from(&body), content };
+    let Verified { app, reading, .. } = Verified::new(target, signed, Clock::unix_now())?;
+    let mut trigger = Verified { app, reading, body };
     trigger.follow_reload(&gateway.shared.routing.load());
     let judgement = patient.judge(&gateway.shared, &trigger, Patience::Waits, began);
     trigger.app.metrics.latency(began.elapsed());

@@ -19,7 +19,7 @@ use tokio::time::timeout;
 use super::resumed::Resumed;
 use super::socket::{Answering, Deadlines, Phase, Timed};
 use crate::broker::Broker;
-use crate::gateway::{Caller, Ended, Fast, Gateway, Limits, Place, Shared};
+use crate::gateway::{Batch, Caller, Ended, Fast, Gateway, Limits, Place, Shared};
 use crate::shutdown::Tasks;
 use crate::tls::{Certificate, TlsError};
 use crate::upstream::{self, Local, Remote, Upstream};
@@ -78,7 +78,11 @@ impl Worker {
         let (sockets, arrivals) = mpsc::channel(1024);
         let (stop, stopped) = oneshot::channel();
         let gateway = Gateway { shared: Arc::clone(&parts.shared), upstream };
-        let door = Door { certificate: parts.certificate, limits: parts.limits, fast_path: parts.fast_path };
+        let batch = match &gateway.upstream {
+            Upstream::Remote(remote) if parts.fast_path => Some(Arc::new(Batch::new(Arc::clone(&parts.shared), remote.host().clone()))),
+            Upstream::Remote(_) | Upstream::Local(_) => None,
+        };
+        let door = Door { certificate: parts.certificate, limits: parts.limits, batch };
         let thread = std::thread::Builder::new()
             .name(format!("usher-worker-{index}"))
             .spawn(move || runtime.block_on(work(gateway, door, arrivals, stopped)))
@@ -116,7 +120,8 @@ pub enum WorkerError {
 struct Door {
     certificate: Option<Arc<Certificate>>,
     limits: Limits,
-    fast_path: bool,
+    /// Where triggers that go the fast way are judged, if any may.
+    batch: Option<Arc<Batch>>,
 }
 
 async fn work(gateway: Gateway, door: Door, mut arrivals: mpsc::Receiver<Accepted>, stopped: oneshot::Receiver<Infallible>) {
@@ -158,12 +163,12 @@ where
     T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     // Boxed, so that a connection that has left the fast way does not keep room for it, and that a trigger does not come by the other way's code.
-    let read = match &gateway.upstream {
-        Upstream::Remote(remote) if door.fast_path => match Fast::new(&gateway.shared, remote, &door.limits, &mut stream).run().boxed().await {
+    let read = match (&gateway.upstream, &door.batch) {
+        (Upstream::Remote(remote), Some(batch)) => match Fast::new(&gateway.shared, remote, batch, &door.limits, &mut stream).run().boxed().await {
             Ended::Done => return,
             Ended::Other(read) => read,
         },
-        Upstream::Remote(_) | Upstream::Local(_) => Bytes::new(),
+        (Upstream::Remote(_) | Upstream::Local(_), _) => Bytes::new(),
     };
     let limits = &door.limits;
     let stream = Resumed::new(read, stream);

@@ -20,12 +20,16 @@ pub(super) struct Date {
 }
 
 impl Date {
-    /// Seconds since the Unix epoch, `now`; from here on it says this time.
-    pub(super) fn set(&mut self, now: Instant) -> u64 {
+    /// From here on it says the time of `now`.
+    pub(super) fn set(&mut self, now: Instant) {
         if self.read.is_none_or(|read| now.saturating_duration_since(read) >= FRESH) {
             self.read = Some(now);
             self.read_clock();
         }
+    }
+
+    /// Seconds since the Unix epoch.
+    pub(super) const fn seconds(&self) -> u64 {
         self.seconds
     }
 

@@ -1,0 +1,107 @@
+//! Requests of a worker's connections that are judged together.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::mem::ManuallyDrop;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use http::HeaderValue;
+use tokio::time::Instant;
+
+use super::date::Date;
+use super::judge::{Judge, MOST};
+use super::request::Request;
+use crate::gateway::Shared;
+
+/// The requests that a worker has received and not judged yet.
+///
+/// A connection adds its request, steps back behind the others (`abreast`), and takes it back judged. Whoever comes first has those behind it judged, too.
+/// Requests that go through a stage together find its code in the processor's caches, and their digests are made at once.
+pub struct Batch {
+    shared: Arc<Shared>,
+    /// Upstream's name.
+    host: HeaderValue,
+    /// A std mutex: only this worker's thread takes it, and never over an `.await`.
+    queue: Mutex<Queue>,
+}
+
+/// Requests in the order in which they came.
+#[derive(Default)]
+struct Queue {
+    /// `None`: taken already, while one before it is still there.
+    requests: VecDeque<Option<Box<Request>>>,
+    /// The number of the first of them, counted from the worker's beginning.
+    first: u64,
+    date: Date,
+}
+
+/// The place of a connection's request in the batch.
+#[must_use = "its request is still there"]
+pub(super) struct Place<'b> {
+    batch: &'b Batch,
+    number: u64,
+}
+
+impl Batch {
+    /// The batch of a worker that forwards to `host`.
+    #[must_use]
+    pub fn new(shared: Arc<Shared>, host: HeaderValue) -> Self {
+        Self { shared, host, queue: Mutex::default() }
+    }
+
+    /// Adds a request that is not judged.
+    pub(super) fn add(&self, request: Box<Request>) -> Place<'_> {
+        let mut queue = self.queue();
+        let number = queue.first + queue.requests.len() as u64;
+        queue.requests.push_back(Some(request));
+        Place { batch: self, number }
+    }
+
+    fn queue(&self) -> MutexGuard<'_, Queue> {
+        // A request that panics is caught where it is judged.
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for Batch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Not the requests: they are others'.
+        f.debug_struct("Batch").field("requests", &self.queue().requests.len()).finish_non_exhaustive()
+    }
+}
+
+impl Place<'_> {
+    /// Takes the request out, judged. If it is not yet, it is judged now, with the next ones behind it.
+    pub(super) fn judged(self) -> Option<Box<Request>> {
+        let Self { batch, number } = *ManuallyDrop::new(self);
+        let mut queue = batch.queue();
+        let queue = &mut *queue;
+        let index = usize::try_from(number - queue.first).unwrap_or(usize::MAX);
+        if queue.requests.get(index).is_some_and(|request| request.as_ref().is_some_and(|request| request.verdict.is_none())) {
+            let waiting = queue.requests.range_mut(index..).flatten().map(|request| &mut **request).filter(|request| request.verdict.is_none());
+            let now = Instant::now();
+            queue.date.set(now);
+            Judge { shared: &batch.shared, host: batch.host.as_bytes(), date: &queue.date, now }.judge(waiting.take(MOST).collect());
+        }
+        queue.take(number)
+    }
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        // Nobody waits for what becomes of it; if it holds anything, that is in doubt.
+        drop(self.batch.queue().take(self.number));
+    }
+}
+
+impl Queue {
+    fn take(&mut self, number: u64) -> Option<Box<Request>> {
+        let index = usize::try_from(number - self.first).ok()?;
+        let request = self.requests.get_mut(index).and_then(Option::take);
+        while let Some(None) = self.requests.front() {
+            self.requests.pop_front();
+            self.first += 1;
+        }
+        request
+    }
+}
