@@ -4,7 +4,7 @@
 //! refused as serde_json does it (for values that it need not decode), but for the depth; `tests/properties.rs` holds the two against each other.
 
 use super::MAX_DEPTH;
-use super::find::quote_or_backslash;
+use super::find::{Spelling, string_end};
 
 /// The text is not JSON of the kind that was asked for, has something behind it, has more than [`MAX_DEPTH`] levels, or spells a key with an escape.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,8 +20,6 @@ pub(crate) struct Scanner<'t> {
     /// What stands before the next member or element: the opening bracket, and then commas.
     separator: u8,
     closing: u8,
-    /// Whether a control character stands anywhere, as white space or in a string. Few texts have one, and no string of the others is searched for it.
-    has_controls: bool,
 }
 
 /// Whether `text` is JSON, of any kind, with at most [`MAX_DEPTH`] levels and nothing behind it.
@@ -42,8 +40,7 @@ impl<'t> Scanner<'t> {
     }
 
     fn new(text: &'t str, opening: u8, closing: u8) -> Self {
-        let has_controls = text.bytes().fold(u8::MAX, u8::min) < b' ';
-        Self { text, at: 0, separator: opening, closing, has_controls }
+        Self { text, at: 0, separator: opening, closing }
     }
 
     /// The next key and the token of its value, both without what is around them; `None` at the end of the text.
@@ -150,22 +147,8 @@ impl<'t> Scanner<'t> {
 
     /// Steps over a string whose first quote is behind us.
     fn string(&mut self) -> Result<Spelling, Refused> {
-        let (bytes, start) = (self.text.as_bytes(), self.at);
-        let mut spelling = Spelling::Plain;
-        loop {
-            let rest = bytes.get(self.at..).ok_or(Refused)?;
-            let length = quote_or_backslash(rest).ok_or(Refused)?;
-            self.at += length;
-            if rest[length] == b'"' {
-                break;
-            }
-            spelling = Spelling::Escaped;
-            self.at += escape(&rest[length..]).ok_or(Refused)?;
-        }
-        if self.has_controls && bytes[start..self.at].iter().any(|byte| *byte < b' ') {
-            return Err(Refused);
-        }
-        self.at += 1;
+        let (end, spelling) = string_end(self.text.as_bytes(), self.at).ok_or(Refused)?;
+        self.at = end + 1;
         Ok(spelling)
     }
 
@@ -201,14 +184,6 @@ impl<'t> Scanner<'t> {
     }
 }
 
-/// How a string is spelt.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Spelling {
-    Plain,
-    /// With an escape at least.
-    Escaped,
-}
-
 const fn is_object(kinds: u128) -> bool {
     kinds & 1 == 1
 }
@@ -216,15 +191,6 @@ const fn is_object(kinds: u128) -> bool {
 /// What closes the innermost container.
 const fn closing(kinds: u128) -> u8 {
     if is_object(kinds) { b'}' } else { b']' }
-}
-
-/// The length of the escape that `bytes` begins with. That of a code point need not be one.
-fn escape(bytes: &[u8]) -> Option<usize> {
-    match bytes.get(1)? {
-        b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't' => Some(2),
-        b'u' => bytes.get(2..6)?.iter().all(u8::is_ascii_hexdigit).then_some(6),
-        _ => None,
-    }
 }
 
 /// The length of the number that `bytes` begins with.

@@ -2,17 +2,17 @@
 
 use std::borrow::Cow;
 
-use super::find::{STEP, backslash, quote_or_backslash};
+use super::find::{BLOCK, before_backslash, has_backslash};
 
 /// The text of the JSON string that `token` is, borrowed where it holds no escape. `None` if it is another value or does not decode (lone surrogates).
 /// `token` must be valid JSON.
 pub(crate) fn string(token: &str) -> Option<Cow<'_, str>> {
     let inner = inner(token)?;
-    if is_plain(inner) {
+    if !has_backslash(inner.as_bytes()) {
         return Some(Cow::Borrowed(inner));
     }
     // The last step writes more than it means to.
-    let mut room = vec![0; inner.len() + STEP];
+    let mut room = vec![0; inner.len() + BLOCK];
     match unescape(inner.as_bytes(), &mut room) {
         Some(length) => {
             room.truncate(length);
@@ -26,7 +26,7 @@ pub(crate) fn string(token: &str) -> Option<Cow<'_, str>> {
 /// The same, decoded into `room` if it is of use.
 pub(crate) fn string_in<'t>(token: &'t str, room: &'t mut [u8]) -> Option<Cow<'t, str>> {
     let inner = inner(token)?;
-    if is_plain(inner) {
+    if !has_backslash(inner.as_bytes()) {
         return Some(Cow::Borrowed(inner));
     }
     match unescape(inner.as_bytes(), room) {
@@ -40,19 +40,14 @@ fn inner(token: &str) -> Option<&str> {
     token.strip_prefix('"')?.strip_suffix('"')
 }
 
-/// Whether it holds no escape. A quote stands behind a backslash here.
-fn is_plain(inner: &str) -> bool {
-    quote_or_backslash(inner.as_bytes()).is_none()
-}
-
 /// Writes `text` to `room` without its escapes; how many bytes that are. `None` where it has escapes of code points, or `room` is too small.
 fn unescape(text: &[u8], room: &mut [u8]) -> Option<usize> {
     let (mut from, mut to) = (0, 0);
     loop {
         let rest = text.get(from..)?;
         let length = if let Some(block) = rest.first_chunk() {
-            *room.get_mut(to..)?.first_chunk_mut::<STEP>()? = *block;
-            backslash(block).unwrap_or(STEP)
+            *room.get_mut(to..)?.first_chunk_mut::<BLOCK>()? = *block;
+            before_backslash(*block)
         } else {
             let length = rest.iter().position(|byte| *byte == b'\\').unwrap_or(rest.len());
             room.get_mut(to..to + length)?.copy_from_slice(&rest[..length]);

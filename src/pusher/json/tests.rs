@@ -46,18 +46,39 @@ fn strings_decode_as_serde_json_decodes_them() {
     assert_eq!((string("7"), string_in("7", &mut [0; 9])), (None, None));
 }
 
+/// The place of the quote that ends a string, and how it is spelt; byte by byte.
+fn string_end(text: &[u8], start: usize) -> Option<(usize, find::Spelling)> {
+    let (mut at, mut spelling) = (start, find::Spelling::Plain);
+    loop {
+        at += match text.get(at)? {
+            b'"' => return Some((at, spelling)),
+            b'\\' => {
+                spelling = find::Spelling::Escaped;
+                match text.get(at + 1)? {
+                    b'u' if text.get(at + 2..at + 6)?.iter().all(u8::is_ascii_hexdigit) => 6,
+                    byte if b"\"\\/bfnrt".contains(byte) => 2,
+                    _ => return None,
+                }
+            }
+            0..b' ' => return None,
+            _ => 1,
+        }
+    }
+}
+
 #[test]
-fn the_first_quote_or_backslash_is_found_wherever_it_stands() {
-    // bytes that differ from them in one bit or by one stand around them
-    let filling: Vec<u8> = b"#!][\x02\xa2\xdc\x1c\xff\0".iter().copied().cycle().take(60).collect();
-    assert_eq!(find::quote_or_backslash(&filling), None);
+fn strings_end_where_they_do_wherever_they_stand() {
+    // bytes that differ from those of interest in one bit or by one
+    let filling: Vec<u8> = b"#!][\xa2\xdc\x7f\xff \x80".iter().copied().cycle().take(60).collect();
     for length in 0..filling.len() {
-        for place in 0..length {
-            for (first, second) in [(b'"', b'\\'), (b'\\', b'"')] {
-                let mut bytes = filling[..length].to_vec();
-                bytes[length - 1] = second;
-                bytes[place] = first;
-                assert_eq!(find::quote_or_backslash(&bytes), Some(place), "{length}");
+        assert_eq!(find::string_end(&filling[..length], 0), None);
+        for piece in [&b"\""[..], b"\\\"", b"\\\\", b"\\\\\"", b"\\n\"", b"\\u00e9", b"\\uwxyz", b"\\x", b"\x1f", b"\0"] {
+            for place in 0..length {
+                let text = [&filling[..place], piece, &filling[place..length], b"\"\\x"].concat();
+                for start in 0..=place {
+                    assert_eq!(find::string_end(&text, start), string_end(&text, start), "{:?} from {start}", text.escape_ascii().to_string());
+                }
+                assert_eq!(find::has_backslash(&text[..text.len() - 2]), piece.contains(&b'\\'));
             }
         }
     }
