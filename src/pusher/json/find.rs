@@ -22,7 +22,22 @@ struct Marks {
 
 /// The place of the quote that ends the string whose contents begin at `at`, and how it is spelt. `None` if it does not end, holds a control character or
 /// an escape that there is not.
-pub(super) fn string_end(text: &[u8], mut at: usize) -> Option<(usize, Spelling)> {
+#[inline]
+pub(super) fn string_end(text: &[u8], at: usize) -> Option<(usize, Spelling)> {
+    // Most are plain and short.
+    if let Some(block) = text.get(at..)?.first_chunk() {
+        let Marks { quotes, backslashes, controls } = Marks::of(*block);
+        let first = lowest(quotes | backslashes | controls);
+        if first & quotes != 0 {
+            return Some((at + first.trailing_zeros() as usize, Spelling::Plain));
+        }
+    }
+    any_string_end(text, at)
+}
+
+/// The same for any string.
+#[inline(never)]
+fn any_string_end(text: &[u8], mut at: usize) -> Option<(usize, Spelling)> {
     // What was seen so far, and whether the last byte was a backslash: a bit each.
     let (mut escapes, mut carry) = (0, 0);
     loop {
@@ -36,7 +51,7 @@ pub(super) fn string_end(text: &[u8], mut at: usize) -> Option<(usize, Spelling)
             at += BLOCK;
             continue;
         }
-        let first = stops & stops.wrapping_neg();
+        let first = lowest(stops);
         at += first.trailing_zeros() as usize;
         if first & behind != 0 {
             at += escape(text.get(at..)?)?;
@@ -48,6 +63,11 @@ pub(super) fn string_end(text: &[u8], mut at: usize) -> Option<(usize, Spelling)
             return None;
         }
     }
+}
+
+/// The lowest bit of `marks`.
+const fn lowest(marks: u32) -> u32 {
+    marks & marks.wrapping_neg()
 }
 
 /// Whether a backslash stands in `bytes`.

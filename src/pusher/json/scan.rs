@@ -89,16 +89,32 @@ impl<'t> Scanner<'t> {
 
     /// The next token, whatever it is, with at most `room` levels of arrays and objects.
     fn value(&mut self, room: usize) -> Result<&'t str, Refused> {
-        let _first = self.peek();
+        let first = self.peek();
         let start = self.at;
+        match first {
+            Some(b'{' | b'[') => self.nested(room)?,
+            _ => self.flat(first)?,
+        }
+        self.text.get(start..self.at).ok_or(Refused)
+    }
+
+    /// Steps over the string, number or literal that begins with `first`.
+    fn flat(&mut self, first: Option<u8>) -> Result<(), Refused> {
+        if first == Some(b'"') {
+            self.at += 1;
+            self.string().map(drop)
+        } else {
+            self.scalar()
+        }
+    }
+
+    /// Steps over an array or an object and all that stands in it, with at most `room` levels.
+    #[inline(never)]
+    fn nested(&mut self, room: usize) -> Result<(), Refused> {
         // The containers around this place as bits, the innermost one lowest: set for an object.
         let (mut kinds, mut depth) = (0_u128, 0);
         loop {
             match self.peek() {
-                Some(b'"') => {
-                    self.at += 1;
-                    self.string()?;
-                }
                 Some(opening @ (b'{' | b'[')) => {
                     if depth == room {
                         return Err(Refused);
@@ -111,12 +127,12 @@ impl<'t> Scanner<'t> {
                         continue;
                     }
                 }
-                _ => self.scalar()?,
+                first => self.flat(first)?,
             }
             // A value has ended here, and so may have what it stands in.
             loop {
                 if depth == 0 {
-                    return self.text.get(start..self.at).ok_or(Refused);
+                    return Ok(());
                 }
                 match self.peek() {
                     Some(b',') => {
