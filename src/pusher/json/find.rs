@@ -72,13 +72,22 @@ const fn lowest(marks: u32) -> u32 {
 
 /// Whether a backslash stands in `bytes`.
 pub(super) fn has_backslash(bytes: &[u8]) -> bool {
-    (0..bytes.len()).step_by(BLOCK).any(|at| Marks::at(bytes, at).is_some_and(|marks| marks.backslashes != 0))
+    let mut at = 0;
+    while let Some(marks) = Marks::at(bytes, at) {
+        if marks.backslashes != 0 {
+            return true;
+        }
+        at += BLOCK;
+    }
+    false
 }
 
-/// The place of the first backslash in `block`, or its length.
+/// The backslashes of `block` if a quote stands behind each of them and nowhere else, and whether that of the last one is still to come.
 #[inline]
-pub(super) fn before_backslash(block: [u8; BLOCK]) -> usize {
-    (backslashes(u8x16::new(block)) | 1 << BLOCK).trailing_zeros() as usize
+pub(super) fn escaped_quotes(block: &[u8; BLOCK], is_escaped: bool) -> Option<(u32, bool)> {
+    let Marks { quotes, backslashes, .. } = Marks::of(*block);
+    let behind = backslashes << 1 | u32::from(is_escaped);
+    (behind & 0xffff == quotes).then_some((backslashes, behind > 0xffff))
 }
 
 impl Marks {

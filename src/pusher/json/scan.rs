@@ -88,6 +88,7 @@ impl<'t> Scanner<'t> {
     }
 
     /// The next token, whatever it is, with at most `room` levels of arrays and objects.
+    #[inline]
     fn value(&mut self, room: usize) -> Result<&'t str, Refused> {
         let first = self.peek();
         let start = self.at;
@@ -99,6 +100,7 @@ impl<'t> Scanner<'t> {
     }
 
     /// Steps over the string, number or literal that begins with `first`.
+    #[inline]
     fn flat(&mut self, first: Option<u8>) -> Result<(), Refused> {
         if first == Some(b'"') {
             self.at += 1;

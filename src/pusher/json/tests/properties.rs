@@ -20,6 +20,10 @@ const PIECES: [&str; 24] = [
     "-1.5e+7", "2E", "é", " ", "\r\n", "\u{1f}",
 ];
 
+/// Pieces of which the contents of strings are made.
+const IN_STRINGS: [&str; 14] =
+    ["\\\"", "\\\"", "\\\"", "\\\"", "\\\"", "{", ":", "a", "staff_name", "é", "https://media.example/1.jpg", "\\\\", "\\/", "\\n"];
+
 /// Whether JSON has more than `limit` levels; byte by byte.
 fn deeper_than(text: &str, limit: usize) -> bool {
     let (mut depth, mut deepest, mut in_string, mut escaped) = (0_usize, 0, false, false);
@@ -158,6 +162,14 @@ proptest! {
     #[test]
     fn random_pieces_are_read_alike(pieces in prop::collection::vec(select(&PIECES[..]), 0..12)) {
         assert_same_wherever(&pieces.concat());
+    }
+
+    /// Longer than a block, mostly with the escapes of JSON within a string.
+    #[test]
+    fn long_strings_are_read_alike(pieces in prop::collection::vec(select(&IN_STRINGS[..]), 0..60), changes in prop::collection::vec(change(), 0..2)) {
+        let text = format!("\"{}\"", pieces.concat());
+        assert_same(&text);
+        assert_same_wherever(&changed(&text, changes));
     }
 
     /// About as deep as it may be, and broken, perhaps.
