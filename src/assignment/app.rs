@@ -8,15 +8,19 @@ use super::machine;
 use super::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use crate::clock::{Clock, Moment};
 
-/// A span of an app's life within which nothing has touched all its channels at once. 48 bits: at a million such requests a second it lasts nine
-/// years.
+/// A span of an app's life within which nothing has touched all its channels at once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
-pub(super) struct Epoch([u16; 3]);
+pub(super) struct Epoch(u64);
 
 impl Epoch {
+    /// The one before which `count` have ended.
     pub(super) const fn of(count: u64) -> Self {
-        let [a, b, c, d, e, f, ..] = count.to_le_bytes();
-        Self([u16::from_le_bytes([a, b]), u16::from_le_bytes([c, d]), u16::from_le_bytes([e, f])])
+        Self(count)
+    }
+
+    /// How many have ended before it.
+    pub(super) const fn count(self) -> u64 {
+        self.0
     }
 }
 

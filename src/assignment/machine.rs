@@ -74,7 +74,7 @@ impl Channel {
     /// Judges a claim; changes nothing.
     pub(super) fn judge(&self, value: &Value, now: Moment, around: Around) -> Verdict {
         match &self.known {
-            Some(known) if !self.in_doubt(now) && around.keeps(known.epoch) && value.announces(known.assignment.text()) => {
+            Some(known) if !self.in_doubt(now) && around.keeps(known.epoch) && value.announced() == Some(&known.assignment) => {
                 Verdict::Redundant { since: known.since }
             }
             _ => self.tickets.iter().find(|ticket| ticket.value.same(value)).map_or(Verdict::Open, |ticket| Verdict::InFlight(ticket.id)),

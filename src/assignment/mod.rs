@@ -3,7 +3,7 @@
 //! [`Assignments`] holds one [`RuleMemory`] for every rule of every app. A request *claims* each channel that it may change; a claim is answered with
 //! "redundant" only if upstream is known to show just that and nothing in flight can change it, and else with a [`Reservation`] that has to be
 //! settled. In reading order: `value` what is compared, `claim` the words, `machine` one channel as a pure state machine, `app` what concerns all
-//! channels at once, `slot` and `shard` how a million of them are stored, `memory` the locks around them, `registry` all of them together.
+//! channels at once, `rest`, `slot` and `shard` how a million of them are stored, `memory` the locks around them, `registry` all of them together.
 
 mod app;
 mod bounds;
@@ -11,6 +11,7 @@ mod claim;
 mod machine;
 mod memory;
 mod registry;
+mod rest;
 #[cfg(all(test, usher_shuttle))]
 mod schedules;
 mod shard;

@@ -10,6 +10,7 @@ use tokio::sync::oneshot;
 use super::app::{AppMemory, Around};
 use super::bounds::{Census, WaitingPlace};
 use super::machine::{TicketId, Verdict};
+use super::rest::MAX_NAME;
 use super::slot::{Busy, Slot};
 use super::{Before, Entry, Outcome, Patience, Value};
 use crate::clock::Moment;
@@ -61,7 +62,7 @@ impl Shard {
     pub(super) fn claim(&mut self, asked: Asked<'_>, terms: &Terms<'_>) -> Answer {
         // Read here, under the lock, so that what the channel knows was stored before; see `AppMemory`.
         let around = terms.app.around(asked.now);
-        if let Some(slot) = self.table.find_mut(asked.hash, |slot| slot.name() == asked.channel) {
+        if let Some(slot) = self.table.find_mut(asked.hash, |slot| slot.is_named(asked.channel)) {
             let idle = slot.is_idle(asked.now, terms.remember_for);
             if let Slot::Resting(rest) = slot
                 && !idle
@@ -73,7 +74,7 @@ impl Shard {
             }
             return answer(slot.busy(idle), &mut self.last_ticket, asked, around, terms.app.census());
         }
-        if asked.channel.len() > Slot::MAX_NAME || !self.make_room(asked.now, terms) {
+        if asked.channel.len() > MAX_NAME || !self.make_room(asked.now, terms) {
             return Answer::Full;
         }
         let mut busy = Busy::new(asked.channel);
@@ -103,7 +104,7 @@ impl Shard {
 
     /// Forgets one channel. Returns whether there was one, and who waits for it.
     pub(super) fn forget(&mut self, hash: u64, channel: &str, now: Moment) -> (bool, Woken) {
-        let Ok(mut found) = self.table.find_entry(hash, |slot| slot.name() == channel) else { return (false, Vec::new()) };
+        let Ok(mut found) = self.table.find_entry(hash, |slot| slot.is_named(channel)) else { return (false, Vec::new()) };
         if found.get().is_quiet(now) {
             found.remove();
             return (true, Vec::new());
@@ -148,7 +149,7 @@ impl Shard {
 
     /// Forgets the oldest-seen share of the entries that may be forgotten, at least one if there is any. One walk over this shard alone.
     fn evict(&mut self, now: Moment) -> usize {
-        let mut seen: Vec<u32> = self.table.iter().filter(|slot| slot.is_quiet(now)).map(Slot::seen).collect();
+        let mut seen: Vec<Moment> = self.table.iter().filter(|slot| slot.is_quiet(now)).map(Slot::seen).collect();
         if seen.is_empty() {
             return 0;
         }

@@ -4,16 +4,14 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
-use super::app::{Around, Epoch};
+use super::Entry;
+use super::app::Around;
 use super::machine::{Channel, Known, TicketId};
-use super::{Assignment, Entry, Value};
+use super::rest::Rest;
 use crate::clock::Moment;
 
-/// Milliseconds in the unit of time of a resting entry.
-const MILLIS_PER_TICK: u64 = 100;
-
-// A million of them are held, inline in the buckets of the tables.
-const _: () = assert!(size_of::<Slot>() == 40, "the size of a slot is the memory's size");
+// A million of them are held, inline in the buckets of the tables: four in a cache line, none across two.
+const _: () = assert!(size_of::<Slot>() == 16, "a slot is as small as the pointer to a block");
 
 /// One channel.
 #[derive(Debug)]
@@ -22,22 +20,6 @@ pub(super) enum Slot {
     Resting(Rest),
     /// Something is, or was when it was last looked at.
     Busy(Box<Busy>),
-}
-
-/// A channel at rest, in 40 bytes and one allocation.
-///
-/// Times are in tenths of a second, rounded down: an entry looks older than it is, never younger, so it is forgotten too early rather than too late.
-/// They end after 13 years; from then on every entry looks old.
-#[derive(Debug)]
-pub(super) struct Rest {
-    /// The channel's name, then the text of the assignment it is known to show; nothing follows the name if it is unknown.
-    text: Box<str>,
-    since: u32,
-    seen: u32,
-    announced: u32,
-    suppressed: u32,
-    epoch: Epoch,
-    name_len: u16,
 }
 
 /// A channel with tickets in flight or in doubt.
@@ -53,8 +35,13 @@ pub(super) struct Busy {
 }
 
 impl Slot {
-    /// The longest name that an entry can have.
-    pub(super) const MAX_NAME: usize = u16::MAX as usize;
+    /// Whether it is the channel of this name.
+    pub(super) fn is_named(&self, channel: &str) -> bool {
+        match self {
+            Self::Resting(rest) => rest.is_named(channel),
+            Self::Busy(busy) => *busy.name == *channel,
+        }
+    }
 
     pub(super) fn name(&self) -> &str {
         match self {
@@ -63,11 +50,11 @@ impl Slot {
         }
     }
 
-    /// When a claim last named it, in the unit of resting entries.
-    pub(super) fn seen(&self) -> u32 {
+    /// When a claim last named it.
+    pub(super) fn seen(&self) -> Moment {
         match self {
-            Self::Resting(rest) => rest.seen,
-            Self::Busy(busy) => ticks(busy.seen),
+            Self::Resting(rest) => rest.seen(),
+            Self::Busy(busy) => busy.seen,
         }
     }
 
@@ -86,17 +73,13 @@ impl Slot {
 
     /// Whether no claim named it for `remember_for`.
     pub(super) fn is_idle(&self, now: Moment, remember_for: Duration) -> bool {
-        let seen = match self {
-            Self::Resting(rest) => moment(rest.seen),
-            Self::Busy(busy) => busy.seen,
-        };
-        now.since(seen) >= remember_for
+        now.since(self.seen()) >= remember_for
     }
 
     /// The whole machine of this channel. `idle`: what it knows has expired.
     pub(super) fn busy(&mut self, idle: bool) -> &mut Busy {
         if let Self::Resting(rest) = self {
-            *self = Self::Busy(Box::new(rest.wake()));
+            *self = Self::Busy(Box::new(Busy::wake(rest)));
         }
         let Self::Busy(busy) = self else { unreachable!("a resting slot was made busy just now") };
         if idle {
@@ -129,9 +112,9 @@ impl Slot {
                     channel: rest.name().to_owned(),
                     known,
                     since,
-                    last_seen: moment(rest.seen),
-                    announced: rest.announced,
-                    suppressed: rest.suppressed,
+                    last_seen: rest.seen(),
+                    announced: rest.announced(),
+                    suppressed: rest.suppressed(),
                     in_flight: 0,
                     in_doubt: false,
                 }
@@ -153,48 +136,22 @@ impl Slot {
     }
 }
 
-impl Rest {
-    fn name(&self) -> &str {
-        self.split().0
-    }
-
-    /// When it became known to show just what `value` announces, if it is. The shortcut of the hot path: it says what `Channel::judge` would.
-    pub(super) fn shows(&self, value: &Value, around: Around) -> Option<Moment> {
-        (around.keeps(self.epoch) && value.announces(self.split().1)).then(|| moment(self.since))
-    }
-
-    /// Counts a redundant announcement.
-    pub(super) fn suppress(&mut self, now: Moment) {
-        self.seen = self.seen.max(ticks(now));
-        self.suppressed = self.suppressed.saturating_add(1);
-    }
-
-    fn known(&self) -> Option<Known> {
-        let assignment = self.split().1;
-        (!assignment.is_empty()).then(|| Known { assignment: Assignment::from_text(assignment), since: moment(self.since), epoch: self.epoch })
-    }
-
-    fn wake(&self) -> Busy {
-        Busy {
-            name: self.name().into(),
-            seen: moment(self.seen),
-            announced: self.announced,
-            suppressed: self.suppressed,
-            channel: Channel::resting(self.known()),
-            waiters: Vec::new(),
-        }
-    }
-
-    /// The name and the assignment's text.
-    fn split(&self) -> (&str, &str) {
-        self.text.split_at(usize::from(self.name_len))
-    }
-}
-
 impl Busy {
     /// A channel that was not remembered.
     pub(super) fn new(name: &str) -> Self {
         Self { name: name.into(), seen: Moment::default(), announced: 0, suppressed: 0, channel: Channel::default(), waiters: Vec::new() }
+    }
+
+    /// A channel that was at rest.
+    fn wake(rest: &Rest) -> Self {
+        Self {
+            name: rest.name().into(),
+            seen: rest.seen(),
+            announced: rest.announced(),
+            suppressed: rest.suppressed(),
+            channel: Channel::resting(rest.known()),
+            waiters: Vec::new(),
+        }
     }
 
     /// Notes that a claim named it.
@@ -241,25 +198,7 @@ impl Busy {
         if known.is_none() && self.announced == 0 && self.suppressed == 0 {
             return None;
         }
-        let assignment = known.map_or("", |known| known.assignment.text());
-        Some(Rest {
-            text: [&*self.name, assignment].concat().into_boxed_str(),
-            since: ticks(known.map_or(self.seen, |known| known.since)),
-            seen: ticks(self.seen),
-            announced: self.announced,
-            suppressed: self.suppressed,
-            epoch: known.map_or_else(Epoch::default, |known| known.epoch),
-            // Longer names are never claimed (`MAX_NAME`).
-            name_len: u16::try_from(self.name.len()).ok()?,
-        })
+        // Longer names are never claimed (`MAX_NAME`).
+        Rest::new(&self.name, known, self.seen, self.announced, self.suppressed)
     }
-}
-
-/// Rounded down, and never beyond what fits.
-fn ticks(moment: Moment) -> u32 {
-    u32::try_from(moment.as_millis() / MILLIS_PER_TICK).unwrap_or(u32::MAX)
-}
-
-fn moment(ticks: u32) -> Moment {
-    Moment::from_millis(u64::from(ticks) * MILLIS_PER_TICK)
 }

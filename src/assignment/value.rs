@@ -68,9 +68,9 @@ pub enum Value {
 }
 
 impl Value {
-    /// Whether it announces just the assignment with this text, and nothing else.
-    pub(super) fn announces(&self, text: &str) -> bool {
-        matches!(self, Self::One(mine) if mine.text() == text)
+    /// The one assignment that it announces, if it announces nothing else.
+    pub(super) const fn announced(&self) -> Option<&Assignment> {
+        if let Self::One(assignment) = self { Some(assignment) } else { None }
     }
 
     /// Whether both announce the same one assignment. `Last` and `Nobody` are like no value, not even another of their kind:
@@ -120,6 +120,6 @@ mod tests {
         assert!(!Value::Last(anna()).same(&Value::One(anna())));
         assert!(!Value::One(anna()).same(&Value::Last(anna())));
         assert!(!Value::Nobody.same(&Value::Nobody));
-        assert!(!Value::Last(anna()).announces(anna().text()));
+        assert_eq!((Value::One(anna()).announced(), Value::Last(anna()).announced()), (Some(&anna()), None));
     }
 }

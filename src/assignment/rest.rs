@@ -1,0 +1,188 @@
+//! A channel at rest, all in one block of bytes, so that a claim that finds its channel waits for one place in memory behind the table's bucket.
+//!
+//! The block holds numbers at fixed places, little-endian; then the channel's name; then, to the end, the text of the assignment that it is known to
+//! show, which is empty if that is unknown. Names and texts are compared as bytes: only for the operator are they text again.
+
+use super::app::{Around, Epoch};
+use super::machine::Known;
+use super::{Assignment, Value};
+use crate::clock::Moment;
+
+/// The longest name that a channel at rest can have.
+pub(super) const MAX_NAME: usize = u16::MAX as usize;
+
+/// Milliseconds in the unit of time of a channel at rest.
+const MILLIS_PER_TICK: u64 = 100;
+
+// Where in the block each part begins: `u32` four times, `u64`, `u16`, bytes.
+const SINCE: usize = 0;
+const SEEN: usize = 4;
+const ANNOUNCED: usize = 8;
+const SUPPRESSED: usize = 12;
+const EPOCH: usize = 16;
+const NAME_LEN: usize = 24;
+const NAME: usize = 26;
+
+/// A channel at rest.
+///
+/// Times are in tenths of a second, rounded down: an entry looks older than it is, never younger, so it is forgotten too early rather than too late.
+/// They end after 13 years; from then on every entry looks old.
+#[derive(Debug)]
+pub(super) struct Rest(Box<[u8]>);
+
+impl Rest {
+    /// A channel of this name; `None` if that is longer than [`MAX_NAME`].
+    pub(super) fn new(name: &str, known: Option<&Known>, seen: Moment, announced: u32, suppressed: u32) -> Option<Self> {
+        let name_len = u16::try_from(name.len()).ok()?;
+        let (since, epoch, text) = known.map_or_else(Default::default, |known| (known.since, known.epoch, known.assignment.text()));
+        let parts: [&[u8]; 8] = [
+            &ticks(since).to_le_bytes(),
+            &ticks(seen).to_le_bytes(),
+            &announced.to_le_bytes(),
+            &suppressed.to_le_bytes(),
+            &epoch.count().to_le_bytes(),
+            &name_len.to_le_bytes(),
+            name.as_bytes(),
+            text.as_bytes(),
+        ];
+        Some(Self(parts.concat().into_boxed_slice()))
+    }
+
+    /// Whether it is the channel of this name.
+    pub(super) fn is_named(&self, channel: &str) -> bool {
+        self.name_len() == channel.len() && self.0[NAME..].starts_with(channel.as_bytes())
+    }
+
+    /// When it became known to show just what `value` announces, if it is. The shortcut of the hot path: it says what `Channel::judge` would.
+    pub(super) fn shows(&self, value: &Value, around: Around) -> Option<Moment> {
+        let text = value.announced()?.text().as_bytes();
+        // From the end, which is known without the block: so its lines are fetched at once, and not one after the other.
+        let same = self.0.len() == NAME + self.name_len() + text.len() && self.0.ends_with(text);
+        (same && around.keeps(self.epoch())).then(|| moment(self.u32_at(SINCE)))
+    }
+
+    /// Counts a redundant announcement.
+    pub(super) fn suppress(&mut self, now: Moment) {
+        self.put_u32(SEEN, self.u32_at(SEEN).max(ticks(now)));
+        self.put_u32(SUPPRESSED, self.suppressed().saturating_add(1));
+    }
+
+    pub(super) fn name(&self) -> &str {
+        text(&self.0[NAME..self.name_end()])
+    }
+
+    /// What it is known to show.
+    pub(super) fn known(&self) -> Option<Known> {
+        let shown = &self.0[self.name_end()..];
+        let known = || Known { assignment: Assignment::from_text(text(shown)), since: moment(self.u32_at(SINCE)), epoch: self.epoch() };
+        (!shown.is_empty()).then(known)
+    }
+
+    /// When a claim last named it.
+    pub(super) fn seen(&self) -> Moment {
+        moment(self.u32_at(SEEN))
+    }
+
+    /// Announcements forwarded and accepted.
+    pub(super) fn announced(&self) -> u32 {
+        self.u32_at(ANNOUNCED)
+    }
+
+    /// Announcements found redundant.
+    pub(super) fn suppressed(&self) -> u32 {
+        self.u32_at(SUPPRESSED)
+    }
+
+    /// The app's epoch in which it became known what it shows.
+    fn epoch(&self) -> Epoch {
+        Epoch::of(u64::from_le_bytes(self.bytes_at(EPOCH)))
+    }
+
+    fn name_len(&self) -> usize {
+        usize::from(u16::from_le_bytes(self.bytes_at(NAME_LEN)))
+    }
+
+    fn name_end(&self) -> usize {
+        NAME + self.name_len()
+    }
+
+    fn u32_at(&self, place: usize) -> u32 {
+        u32::from_le_bytes(self.bytes_at(place))
+    }
+
+    fn put_u32(&mut self, place: usize, number: u32) {
+        self.0[place..place + size_of::<u32>()].copy_from_slice(&number.to_le_bytes());
+    }
+
+    fn bytes_at<const N: usize>(&self, place: usize) -> [u8; N] {
+        *self.0[place..].first_chunk().expect("a block holds all its numbers")
+    }
+}
+
+/// Part of a block as the text that it is.
+fn text(bytes: &[u8]) -> &str {
+    str::from_utf8(bytes).expect("names and assignments are text")
+}
+
+/// Rounded down, and never beyond what fits.
+fn ticks(moment: Moment) -> u32 {
+    u32::try_from(moment.as_millis() / MILLIS_PER_TICK).unwrap_or(u32::MAX)
+}
+
+fn moment(ticks: u32) -> Moment {
+    Moment::from_millis(u64::from(ticks) * MILLIS_PER_TICK)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CALM: Around = Around { epoch: Epoch::of(u64::MAX), uncertain: false };
+
+    fn known(identity: &str) -> Known {
+        Known { assignment: Assignment::new(1, identity, ["null"]), since: Moment::from_millis(300), epoch: CALM.epoch }
+    }
+
+    fn shown(rest: &Rest, identity: &str) -> Option<Moment> {
+        rest.shows(&Value::One(Assignment::new(1, identity, ["null"])), CALM)
+    }
+
+    #[test]
+    fn every_part_comes_back() {
+        let anna = known("\"Änna\"");
+        let mut rest = Rest::new("zimmer-ü", Some(&anna), Moment::from_millis(799), 0x0102_0304, u32::MAX - 1).expect("a short name");
+        let parts = |rest: &Rest| (rest.name().to_owned(), rest.known(), rest.seen().as_millis(), rest.announced(), rest.suppressed());
+        assert_eq!(parts(&rest), ("zimmer-ü".to_owned(), Some(anna.clone()), 700, 0x0102_0304, u32::MAX - 1));
+        rest.suppress(Moment::from_millis(900));
+        rest.suppress(Moment::from_millis(800));
+        assert_eq!(parts(&rest), ("zimmer-ü".to_owned(), Some(anna), 900, 0x0102_0304, u32::MAX));
+    }
+
+    #[test]
+    fn name_and_assignment_are_compared_whole() {
+        let rest = Rest::new("room-1", Some(&known("7")), Moment::default(), 1, 0).expect("a short name");
+        assert!(rest.is_named("room-1"));
+        assert!(["", "room-", "room-2", "room-11", "room-11\u{1f}7\u{1f}null"].iter().all(|other| !rest.is_named(other)));
+        assert_eq!(shown(&rest, "7"), Some(Moment::from_millis(300)));
+        assert!(["", "8", "77"].iter().all(|other| shown(&rest, other).is_none()));
+        assert_eq!(rest.shows(&Value::One(known("7").assignment), Around { uncertain: true, ..CALM }), None);
+        assert_eq!(rest.shows(&Value::One(known("7").assignment), Around { epoch: Epoch::of(0), ..CALM }), None);
+        assert_eq!(rest.shows(&Value::Last(known("7").assignment), CALM), None);
+    }
+
+    #[test]
+    fn what_is_unknown_is_no_assignment() {
+        let rest = Rest::new("room", None, Moment::default(), 1, 0).expect("a short name");
+        assert_eq!((rest.known(), rest.name()), (None, "room"));
+        // One whose text ends as the block does.
+        let rest = Rest::new("room1\u{1f}7\u{1f}null", None, Moment::default(), 1, 0).expect("a name like any other");
+        assert_eq!((rest.known(), shown(&rest, "7")), (None, None));
+    }
+
+    #[test]
+    fn a_name_may_be_as_long_as_its_length_tells() {
+        let name = "x".repeat(MAX_NAME + 1);
+        let rest = |name: &str| Rest::new(name, None, Moment::default(), 0, 0);
+        assert!(rest(&name).is_none() && rest(&name[1..]).is_some_and(|rest| rest.is_named(&name[1..])));
+    }
+}
