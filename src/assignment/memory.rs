@@ -1,7 +1,7 @@
 //! The memory of one rule of one app: which assignment every channel is known to show.
 //!
 //! The shards are our own, mutexes over `hashbrown::HashTable`, and no `DashMap`. To make room, one shard has to be walked under its lock, with a
-//! pause that does not grow with the memory; a million entries have to be small, and a table of 16-byte slots that is never larger than its cap needs
+//! pause that does not grow with the memory; a million entries have to be small, and a table of 24-byte slots that is never larger than its cap needs
 //! is; and the locks have to be shuttle's when it explores the schedules (`schedules.rs`). The hash is std's, keyed at random: channel names come
 //! from outside (threats.md DOS-05).
 

@@ -1,4 +1,5 @@
-//! A channel at rest, all in one block of bytes, so that a claim that finds its channel waits for one place in memory behind the table's bucket.
+//! A channel at rest: when it was seen last, and all else in one block of bytes, so that a claim that finds its channel waits for one place in memory
+//! behind the table's bucket. Who looks for the channels that were not seen for long walks through the table alone.
 //!
 //! The block holds numbers at fixed places, little-endian; then the channel's name; then, to the end, the text of the assignment that it is known to
 //! show, which is empty if that is unknown. Names and texts are compared as bytes: only for the operator are they text again.
@@ -14,30 +15,32 @@ pub(super) const MAX_NAME: usize = u16::MAX as usize;
 /// Milliseconds in the unit of time of a channel at rest.
 const MILLIS_PER_TICK: u64 = 100;
 
-// Where in the block each part begins: `u32` four times, `u64`, `u16`, bytes.
+// Where in the block each part begins: `u32` three times, `u64`, `u16`, bytes.
 const SINCE: usize = 0;
-const SEEN: usize = 4;
-const ANNOUNCED: usize = 8;
-const SUPPRESSED: usize = 12;
-const EPOCH: usize = 16;
-const NAME_LEN: usize = 24;
-const NAME: usize = 26;
+const ANNOUNCED: usize = 4;
+const SUPPRESSED: usize = 8;
+const EPOCH: usize = 12;
+const NAME_LEN: usize = 20;
+const NAME: usize = 22;
 
 /// A channel at rest.
 ///
 /// Times are in tenths of a second, rounded down: an entry looks older than it is, never younger, so it is forgotten too early rather than too late.
 /// They end after 13 years; from then on every entry looks old.
 #[derive(Debug)]
-pub(super) struct Rest(Box<[u8]>);
+pub(super) struct Rest {
+    block: Box<[u8]>,
+    /// In ticks.
+    seen: u32,
+}
 
 impl Rest {
     /// A channel of this name; `None` if that is longer than [`MAX_NAME`].
     pub(super) fn new(name: &str, known: Option<&Known>, seen: Moment, announced: u32, suppressed: u32) -> Option<Self> {
         let name_len = u16::try_from(name.len()).ok()?;
         let (since, epoch, text) = known.map_or_else(Default::default, |known| (known.since, known.epoch, known.assignment.text()));
-        let parts: [&[u8]; 8] = [
+        let parts: [&[u8]; 7] = [
             &ticks(since).to_le_bytes(),
-            &ticks(seen).to_le_bytes(),
             &announced.to_le_bytes(),
             &suppressed.to_le_bytes(),
             &epoch.count().to_le_bytes(),
@@ -45,42 +48,43 @@ impl Rest {
             name.as_bytes(),
             text.as_bytes(),
         ];
-        Some(Self(parts.concat().into_boxed_slice()))
+        Some(Self { block: parts.concat().into_boxed_slice(), seen: ticks(seen) })
     }
 
     /// Whether it is the channel of this name.
     pub(super) fn is_named(&self, channel: &str) -> bool {
-        self.name_len() == channel.len() && self.0[NAME..].starts_with(channel.as_bytes())
+        self.name_len() == channel.len() && self.block[NAME..].starts_with(channel.as_bytes())
     }
 
     /// When it became known to show just what `value` announces, if it is. The shortcut of the hot path: it says what `Channel::judge` would.
     pub(super) fn shows(&self, value: &Value, around: Around) -> Option<Moment> {
         let text = value.announced()?.text().as_bytes();
         // From the end, which is known without the block: so its lines are fetched at once, and not one after the other.
-        let same = self.0.len() == NAME + self.name_len() + text.len() && self.0.ends_with(text);
+        let same = self.block.len() == NAME + self.name_len() + text.len() && self.block.ends_with(text);
         (same && around.keeps(self.epoch())).then(|| moment(self.u32_at(SINCE)))
     }
 
     /// Counts a redundant announcement.
     pub(super) fn suppress(&mut self, now: Moment) {
-        self.put_u32(SEEN, self.u32_at(SEEN).max(ticks(now)));
-        self.put_u32(SUPPRESSED, self.suppressed().saturating_add(1));
+        self.seen = self.seen.max(ticks(now));
+        let suppressed = self.suppressed().saturating_add(1);
+        self.block[SUPPRESSED..][..size_of::<u32>()].copy_from_slice(&suppressed.to_le_bytes());
     }
 
     pub(super) fn name(&self) -> &str {
-        text(&self.0[NAME..self.name_end()])
+        text(&self.block[NAME..self.name_end()])
     }
 
     /// What it is known to show.
     pub(super) fn known(&self) -> Option<Known> {
-        let shown = &self.0[self.name_end()..];
+        let shown = &self.block[self.name_end()..];
         let known = || Known { assignment: Assignment::from_text(text(shown)), since: moment(self.u32_at(SINCE)), epoch: self.epoch() };
         (!shown.is_empty()).then(known)
     }
 
     /// When a claim last named it.
     pub(super) fn seen(&self) -> Moment {
-        moment(self.u32_at(SEEN))
+        moment(self.seen)
     }
 
     /// Announcements forwarded and accepted.
@@ -110,12 +114,8 @@ impl Rest {
         u32::from_le_bytes(self.bytes_at(place))
     }
 
-    fn put_u32(&mut self, place: usize, number: u32) {
-        self.0[place..place + size_of::<u32>()].copy_from_slice(&number.to_le_bytes());
-    }
-
     fn bytes_at<const N: usize>(&self, place: usize) -> [u8; N] {
-        *self.0[place..].first_chunk().expect("a block holds all its numbers")
+        *self.block[place..].first_chunk().expect("a block holds all its numbers")
     }
 }
 

@@ -10,8 +10,8 @@ use super::machine::{Channel, Known, TicketId};
 use super::rest::Rest;
 use crate::clock::Moment;
 
-// A million of them are held, inline in the buckets of the tables: four in a cache line, none across two.
-const _: () = assert!(size_of::<Slot>() == 16, "a slot is as small as the pointer to a block");
+// A million of them are held, inline in the buckets of the tables.
+const _: () = assert!(size_of::<Slot>() == 24, "a slot is the pointer to a block, and a time");
 
 /// One channel.
 #[derive(Debug)]
