@@ -18,7 +18,7 @@ use super::target::{Form, Target};
 use super::{Gateway, Refusal, Reply, Routing, Shared, Slot, body, forward};
 use crate::assignment::Patience;
 use crate::clock::Clock;
-use crate::pusher::{Body, Endpoint, Inexact, Oddity, Query, Reach, verify};
+use crate::pusher::{Body, Claim, Endpoint, Inexact, Oddity, Pattern, Query, Reach, SignatureError, verify};
 use crate::rate::Fare;
 
 /// A trigger whose signature verified, with its body: the only thing that may read or change the memory.
@@ -47,8 +47,28 @@ impl<'h> Verified<&'h [u8]> {
         let Target { app, form } = target;
         let Signed { method, path, query, body, content } = signed;
         let query = Query::parse(query);
-        verify(&app.app, method, path, &query, body, now).inspect_err(|error| app.metrics.auth_failure(error.code()))?;
-        Ok(Self { app, reading: Reading::of(form, content, &query), body: body.bytes() })
+        let verified = verify(&app.app, method, path, &query, body, now);
+        Self::if_authentic(verified, app, Reading::of(form, content, &query), body)
+    }
+
+    /// The same for a trigger that says all of itself in its body and is signed by a pattern.
+    ///
+    /// # Errors
+    /// The first check that failed; it is counted.
+    pub(super) fn by_pattern(
+        app: Arc<AppRoute>,
+        endpoint: Endpoint,
+        (pattern, claim): (&Pattern, &Claim<'_>),
+        body: Body<'h>,
+        now: u64,
+    ) -> Result<Self, Refusal> {
+        let verified = pattern.verify(&app.app, claim, body, now);
+        Self::if_authentic(verified, app, Reading::Exact(endpoint), body)
+    }
+
+    fn if_authentic(verified: Result<(), SignatureError>, app: Arc<AppRoute>, reading: Reading, body: Body<'h>) -> Result<Self, Refusal> {
+        verified.inspect_err(|error| app.metrics.auth_failure(error.code()))?;
+        Ok(Self { app, reading, body: body.bytes() })
     }
 }
 

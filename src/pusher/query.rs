@@ -1,6 +1,7 @@
 //! A request's query string, split and decoded once.
 
 use std::borrow::Cow;
+use std::ops::Range;
 
 use smallvec::SmallVec;
 
@@ -89,6 +90,19 @@ impl<'a> Query<'a> {
     pub fn only(&self, key: &str) -> Option<&str> {
         let mut values = self.pairs.iter().filter(|(name, _)| name == key).map(|(_, value)| &**value);
         values.next().filter(|_| values.next().is_none())
+    }
+
+    /// Each key with the place of its value in the raw query, in their order, if they stand there as they are signed.
+    pub(super) fn places(&self) -> Option<impl Iterator<Item = (&str, Range<usize>)>> {
+        let mut next = 0;
+        self.is_verbatim.then(|| {
+            self.pairs.iter().map(move |(key, value)| {
+                let start = next + key.len() + 1;
+                let end = start + value.len();
+                next = end + 1;
+                (&**key, start..end)
+            })
+        })
     }
 
     /// Whether the query holds a parameter that a trigger may carry there instead of in its body

@@ -2,7 +2,6 @@
 
 use std::collections::VecDeque;
 use std::fmt;
-use std::mem::ManuallyDrop;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use http::HeaderValue;
@@ -57,6 +56,16 @@ impl Batch {
         Place { batch: self, number }
     }
 
+    /// Judges the request with this number and the next ones behind it that are not judged.
+    fn judge(&self, queue: &mut Queue, number: u64) {
+        let now = Instant::now();
+        queue.date.set(now);
+        let first = queue.index(number);
+        let Queue { requests, date, .. } = queue;
+        let waiting = requests.range_mut(first..).flatten().map(|request| &mut **request).filter(|request| request.verdict.is_none());
+        Judge { shared: &self.shared, host: self.host.as_bytes(), date, now }.judge(waiting.take(MOST).collect());
+    }
+
     fn queue(&self) -> MutexGuard<'_, Queue> {
         // A request that panics is caught where it is judged.
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
@@ -73,30 +82,37 @@ impl fmt::Debug for Batch {
 impl Place<'_> {
     /// Takes the request out, judged. If it is not yet, it is judged now, with the next ones behind it.
     pub(super) fn judged(self) -> Option<Box<Request>> {
-        let Self { batch, number } = *ManuallyDrop::new(self);
-        let mut queue = batch.queue();
-        let queue = &mut *queue;
-        let index = usize::try_from(number - queue.first).unwrap_or(usize::MAX);
-        if queue.requests.get(index).is_some_and(|request| request.as_ref().is_some_and(|request| request.verdict.is_none())) {
-            let waiting = queue.requests.range_mut(index..).flatten().map(|request| &mut **request).filter(|request| request.verdict.is_none());
-            let now = Instant::now();
-            queue.date.set(now);
-            Judge { shared: &batch.shared, host: batch.host.as_bytes(), date: &queue.date, now }.judge(waiting.take(MOST).collect());
+        let mut queue = self.batch.queue();
+        if queue.get(self.number).is_some_and(|request| request.verdict.is_none()) {
+            self.batch.judge(&mut queue, self.number);
         }
-        queue.take(number)
+        let request = queue.take(self.number);
+        drop(queue);
+        // Its place is given up.
+        std::mem::forget(self);
+        request
     }
 }
 
 impl Drop for Place<'_> {
     fn drop(&mut self) {
-        // Nobody waits for what becomes of it; if it holds anything, that is in doubt.
-        drop(self.batch.queue().take(self.number));
+        // Nobody waits for what becomes of it; if it holds anything, that is in doubt from here on. The lock is not held for that.
+        let _dropped = self.batch.queue().take(self.number);
     }
 }
 
 impl Queue {
+    fn index(&self, number: u64) -> usize {
+        // A place is not given up while somebody has its number.
+        usize::try_from(number.wrapping_sub(self.first)).unwrap_or(usize::MAX)
+    }
+
+    fn get(&self, number: u64) -> Option<&Request> {
+        self.requests.get(self.index(number))?.as_deref()
+    }
+
     fn take(&mut self, number: u64) -> Option<Box<Request>> {
-        let index = usize::try_from(number - self.first).ok()?;
+        let index = self.index(number);
         let request = self.requests.get_mut(index).and_then(Option::take);
         while let Some(None) = self.requests.front() {
             self.requests.pop_front();

@@ -15,8 +15,7 @@ use crate::assignment::Patience;
 use crate::gateway::decide::Judgement;
 use crate::gateway::plan::Plan;
 use crate::gateway::routing::{AppRoute, Routing};
-use crate::gateway::target::{Form, Target};
-use crate::gateway::trigger::{Content, Patient, Signed, Verified};
+use crate::gateway::trigger::{Patient, Verified};
 use crate::gateway::{Refusal, Shared, Slot};
 use crate::metrics::RequestKind;
 use crate::pusher::Body;
@@ -38,7 +37,6 @@ pub(super) struct Judge<'a> {
 struct Case<'r> {
     trigger: Trigger<'r>,
     app: &'r Arc<AppRoute>,
-    slot: Slot<&'r Shared>,
     outgoing: &'r mut Vec<u8>,
     reply: &'r mut Vec<u8>,
     verdict: &'r mut Option<Verdict>,
@@ -46,7 +44,7 @@ struct Case<'r> {
 
 /// A trigger that was judged.
 struct Judged<'r> {
-    trigger: Trigger<'r>,
+    trigger: &'r Trigger<'r>,
     verified: Verified<&'r [u8]>,
     patient: Patient,
     judgement: Judgement,
@@ -57,11 +55,12 @@ impl Judge<'_> {
     pub(super) fn judge(&self, mut requests: SmallVec<[&mut Request; MOST]>) {
         let routing = self.shared.routing.load();
         let mut authentic: SmallVec<[&AppRoute; MOST]> = SmallVec::new();
-        let cases: SmallVec<[Case<'_>; MOST]> = requests.iter_mut().filter_map(|request| caught(|| self.open(request, &routing))).collect();
+        let mut cases: SmallVec<[Case<'_>; MOST]> = requests.iter_mut().filter_map(|request| caught(|| self.open(request, &routing))).collect();
         let bodies = Body::digested::<MOST>(cases.iter().map(|case| case.trigger.body));
-        for (case, body) in cases.into_iter().zip(bodies) {
+        for (case, body) in cases.iter_mut().zip(bodies) {
             authentic.extend(caught(|| self.decide(case, body, &routing)));
         }
+        drop(cases);
         let judged = Instant::now();
         for app in authentic {
             app.metrics.latency(judged - self.now);
@@ -81,22 +80,16 @@ impl Judge<'_> {
         let mut verified = Verified { app, reading, body: trigger.body };
         verified.follow_reload(&self.shared.routing.load());
         let judgement = patient.judge(self.shared, &verified, patience, self.now);
-        Some(self.conclude(Judged { trigger, verified, patient, judgement }, &routing, || slot, outgoing, reply))
+        Some(self.conclude(Judged { trigger: &trigger, verified, patient, judgement }, &routing, || slot, outgoing, reply))
     }
 
     /// The trigger that a request is. `None`: it is none that can be judged, and has its verdict.
-    fn open<'r>(&self, request: &'r mut Request, routing: &'r Routing) -> Option<Case<'r>>
-    where
-        Self: 'r,
-    {
+    fn open<'r>(&self, request: &'r mut Request, routing: &'r Routing) -> Option<Case<'r>> {
         let Request { received, known, outgoing, reply, verdict, .. } = request;
         let seen = match shape::see(received, &routing.limits, known) {
-            Seen::Trigger(trigger) => match (routing.app(trigger.app), Slot::take(&**self.shared, routing.limits.max_requests)) {
-                (Some(app), Some(slot)) => return Some(Case { trigger, app, slot, outgoing, reply, verdict }),
-                (Some(_), None) => {
-                    Verdict::Ruled(Ruling::Answered(trigger.length, self.responder(reply).refuse(RequestKind::Refused, &Refusal::Overloaded)))
-                }
-                (None, _) => Verdict::Other,
+            Seen::Trigger(trigger) => match routing.app(trigger.app()) {
+                Some(app) => return Some(Case { trigger, app, outgoing, reply, verdict }),
+                None => Verdict::Other,
             },
             Seen::Partly(length) => Verdict::Partly(length),
             Seen::Other => Verdict::Other,
@@ -106,21 +99,25 @@ impl Judge<'_> {
     }
 
     /// Verifies a trigger and decides on it. Returns its app if it is authentic.
-    fn decide<'r>(&self, case: Case<'r>, body: Body<'r>, routing: &Arc<Routing>) -> Option<&'r AppRoute> {
-        let Case { trigger, app, slot, outgoing, reply, verdict } = case;
-        let target = Target { app: Arc::clone(app), form: Form::Exact(trigger.endpoint) };
-        let signed = Signed { method: "POST", path: trigger.path, query: trigger.query, body, content: Content::Json };
-        let (ruling, authentic) = match Verified::new(target, signed, self.date.seconds()) {
-            Ok(verified) => {
-                let mut patient = Patient::default();
-                let judgement = patient.judge(self.shared, &verified, Patience::Waits, self.now);
-                let judged = Judged { trigger, verified, patient, judgement };
-                (self.conclude(judged, routing, || slot.keep(self.shared), outgoing, reply), Some(&**app))
-            }
-            Err(refusal) => (Ruling::Answered(trigger.length, self.responder(reply).refuse(RequestKind::Trigger, &refusal)), None),
+    fn decide<'r>(&self, case: &mut Case<'r>, body: Body<'r>, routing: &Arc<Routing>) -> Option<&'r AppRoute> {
+        let Case { trigger, app, outgoing, reply, verdict } = case;
+        let Some(slot) = Slot::take(&**self.shared, routing.limits.max_requests) else {
+            **verdict = Some(self.refuse(trigger, reply, RequestKind::Refused, &Refusal::Overloaded).into());
+            return None;
         };
-        *verdict = Some(Verdict::Ruled(ruling));
-        authentic
+        let signed = (trigger.pattern(), &trigger.claim);
+        let verified = match Verified::by_pattern(Arc::clone(app), trigger.endpoint(), signed, body, self.date.seconds()) {
+            Ok(verified) => verified,
+            Err(refusal) => {
+                **verdict = Some(self.refuse(trigger, reply, RequestKind::Trigger, &refusal).into());
+                return None;
+            }
+        };
+        let mut patient = Patient::default();
+        let judgement = patient.judge(self.shared, &verified, Patience::Waits, self.now);
+        let judged = Judged { trigger, verified, patient, judgement };
+        **verdict = Some(self.conclude(judged, routing, || slot.keep(self.shared), outgoing, reply).into());
+        Some(app)
     }
 
     /// Writes what comes of a judgement: an answer, or the request that goes upstream. `keep`: its place among the requests in flight.
@@ -136,11 +133,9 @@ impl Judge<'_> {
         let length = trigger.length;
         match judgement {
             Judgement::Suppress => Ruling::Answered(length, self.responder(reply).suppressed()),
-            Judgement::Refuse(limited) => {
-                Ruling::Answered(length, self.responder(reply).refuse(RequestKind::Trigger, &Refusal::RateLimited(limited)))
-            }
+            Judgement::Refuse(limited) => self.refuse(trigger, reply, RequestKind::Trigger, &Refusal::RateLimited(limited)),
             Judgement::Forward(Plan { tickets, reduced, parts }) => {
-                let told = render::request(outgoing, &trigger, self.host, &app.app, reduced.as_deref());
+                let told = render::request(outgoing, trigger, self.host, &app.app, reduced.as_deref());
                 Ruling::Forward(Forward { length, app, tickets, parts, told, slot: keep() })
             }
             Judgement::Wait(awaited) => {
@@ -148,6 +143,10 @@ impl Judge<'_> {
                 Ruling::Wait(Box::new(Waiting { authentic, patient, awaited }))
             }
         }
+    }
+
+    fn refuse(&self, trigger: &Trigger<'_>, reply: &mut Vec<u8>, kind: RequestKind, refusal: &Refusal) -> Ruling {
+        Ruling::Answered(trigger.length, self.responder(reply).refuse(kind, refusal))
     }
 
     fn responder<'r>(&'r self, reply: &'r mut Vec<u8>) -> Responder<'r> {

@@ -7,7 +7,7 @@ use http::Response;
 use smallvec::{SmallVec, smallvec};
 
 use super::date::Date;
-use super::shape::{Lines, Marks, Trigger};
+use super::shape::{Marks, Trigger};
 use crate::gateway::trigger::Told;
 use crate::gateway::{Refusal, Reply};
 use crate::pusher::{App, Query, resign};
@@ -15,15 +15,16 @@ use crate::upstream::Collected;
 
 /// Writes `trigger` as it goes on: to another host, otherwise as received; or with `reduced` for a body, signed anew.
 pub(super) fn request(to: &mut Vec<u8>, trigger: &Trigger<'_>, host: &[u8], app: &App, reduced: Option<&[u8]>) -> Told {
-    let Lines { bytes: lines, marks: Marks { host: old_host, content_length, connection } } = &trigger.lines;
+    let Marks { host: old_host, content_length, connection } = trigger.marks();
+    let lines = trigger.lines;
     let mut length = Vec::new();
     let mut changes: SmallVec<[(&Range<usize>, &[u8]); 3]> = smallvec![(old_host, host)];
     changes.extend(connection.as_ref().map(|line| (line, &b""[..])));
     match reduced {
         None => put(to, &[b"POST ", trigger.target.as_bytes()]),
         Some(body) => {
-            let signed = resign(app, "POST", trigger.path, &Query::parse(trigger.query), body);
-            put(to, &[b"POST ", trigger.path.as_bytes(), b"?", signed.as_bytes()]);
+            let signed = resign(app, "POST", trigger.path(), &Query::parse(trigger.claim.query()), body);
+            put(to, &[b"POST ", trigger.path().as_bytes(), b"?", signed.as_bytes()]);
             number(&mut length, body.len());
             changes.push((content_length, &length));
         }

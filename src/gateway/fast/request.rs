@@ -55,6 +55,12 @@ pub(super) enum Ruling {
     Wait(Box<Waiting>),
 }
 
+impl From<Ruling> for Verdict {
+    fn from(ruling: Ruling) -> Self {
+        Self::Ruled(ruling)
+    }
+}
+
 /// A trigger that goes upstream, and what it owes.
 #[derive(Debug)]
 pub(super) struct Forward {

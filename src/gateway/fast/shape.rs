@@ -8,13 +8,13 @@ use httparse::{EMPTY_HEADER, Header, Status};
 use crate::gateway::Limits;
 use crate::gateway::target::exact;
 use crate::gateway::trigger::is_json;
-use crate::pusher::Endpoint;
+use crate::pusher::{Claim, Endpoint, Pattern, Query};
 use crate::upstream::is_hop_by_hop;
 
 /// Most header lines; libraries send about ten.
 const MAX_HEADERS: usize = 24;
-/// Most bytes of header lines that are kept to be recognised.
-const MAX_KNOWN: usize = 2 * 1024;
+/// Longest head. Each connection keeps two.
+const MAX_HEAD: usize = 4 * 1024;
 /// Most bytes of a body.
 const MAX_BODY: usize = 32 * 1024;
 
@@ -32,29 +32,19 @@ pub(super) enum Seen<'b> {
 /// A trigger as received.
 #[derive(Debug)]
 pub(super) struct Trigger<'b> {
-    /// The id of the app in the path.
-    pub(super) app: &'b str,
-    pub(super) endpoint: Endpoint,
+    head: &'b Head,
     /// Path and query.
     pub(super) target: &'b str,
-    pub(super) path: &'b str,
-    /// Without the question mark.
-    pub(super) query: &'b str,
-    pub(super) lines: Lines<'b>,
+    pub(super) claim: Claim<'b>,
+    /// The header lines, each with its end of line, and the empty line behind them.
+    pub(super) lines: &'b [u8],
     pub(super) body: &'b [u8],
     /// Bytes of the whole request.
     pub(super) length: usize,
 }
 
-/// The header lines, each with its end of line, and the empty line behind them; and where in them stands what does not go on as it is.
-#[derive(Debug)]
-pub(super) struct Lines<'b> {
-    pub(super) bytes: &'b [u8],
-    pub(super) marks: Marks,
-}
-
 /// Places in header lines, counted from the first one on.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(super) struct Marks {
     /// The value of `Host`: upstream has another name.
     pub(super) host: Range<usize>,
@@ -64,45 +54,143 @@ pub(super) struct Marks {
     pub(super) connection: Option<Range<usize>>,
 }
 
-/// The header lines that a connection sent last. A caller sends the same ones with every request, but for the length of the body; so they are compared and
-/// not read again.
+/// The heads that a connection sent last. A caller sends the same head with every request of a kind, but for three values in the query and the length of
+/// the body; so a head is compared with these and not read again.
 #[derive(Debug, Default)]
-pub(super) struct Known {
+pub(super) struct Known([Option<Head>; 2]);
+
+/// A head that was read.
+#[derive(Debug)]
+struct Head {
     bytes: Vec<u8>,
-    marks: Option<Marks>,
+    /// The target.
+    target: Range<usize>,
+    /// The app's id, the path and the query within the target.
+    app: Range<usize>,
+    path: Range<usize>,
+    query: Range<usize>,
+    endpoint: Endpoint,
+    pattern: Pattern,
+    /// Where the header lines begin.
+    lines: usize,
+    marks: Marks,
+    /// Where other bytes may stand and the head still be the same: values of the query, and behind them the body's length.
+    variable: [Range<usize>; 4],
 }
 
-/// Looks at what has come on a connection on which such header lines are `known`.
-pub(super) fn see<'b>(bytes: &'b [u8], limits: &Limits, known: &mut Known) -> Seen<'b> {
-    let Some(target) = target(bytes).filter(|target| target.len() <= limits.max_target) else { return Seen::Other };
-    let (path, query) = match memchr::memchr(b'?', target.as_bytes()) {
-        Some(place) => (&target[..place], &target[place + 1..]),
-        None => (target, ""),
-    };
-    let Some((app, endpoint)) = exact(path) else { return Seen::Other };
-    let start = METHOD.len() + target.len() + VERSION.len();
-    let rest = &bytes[start..];
-    let Some((lines, body)) = known.recognise(rest).or_else(|| known.read(rest, limits)) else { return Seen::Other };
-    let head = start + lines.bytes.len();
-    if head > limits.max_head || body > MAX_BODY.min(limits.max_body) {
-        return Seen::Other;
-    }
-    let length = head + body;
-    match bytes.get(head..length) {
-        None => Seen::Partly(length),
-        Some(body) => Seen::Trigger(Trigger { app, endpoint, target, path, query, lines, body, length }),
-    }
-}
-
-const METHOD: &[u8] = b"POST ";
+const METHOD: &str = "POST";
 const VERSION: &[u8] = b" HTTP/1.1\r\n";
 
-/// The target in the request line of a POST.
-fn target(bytes: &[u8]) -> Option<&str> {
-    let rest = bytes.strip_prefix(METHOD)?;
-    let length = memchr::memchr(b' ', rest)?;
-    let target = str::from_utf8(&rest[..length]).ok()?;
-    (rest[length..].starts_with(VERSION) && is_plain(target)).then_some(target)
+/// Looks at what has come on a connection whose last heads are `known`.
+pub(super) fn see<'b>(bytes: &'b [u8], limits: &Limits, known: &'b mut Known) -> Seen<'b> {
+    known.head(bytes, limits).and_then(|head| head.see(bytes, limits)).unwrap_or(Seen::Other)
+}
+
+impl<'b> Trigger<'b> {
+    /// The id of the app in the path.
+    pub(super) fn app(&self) -> &'b str {
+        &self.target[self.head.app.clone()]
+    }
+
+    pub(super) const fn endpoint(&self) -> Endpoint {
+        self.head.endpoint
+    }
+
+    pub(super) fn path(&self) -> &'b str {
+        &self.target[self.head.path.clone()]
+    }
+
+    /// How its query is signed.
+    pub(super) const fn pattern(&self) -> &'b Pattern {
+        &self.head.pattern
+    }
+
+    /// Where in its header lines stands what does not go on as it is.
+    pub(super) const fn marks(&self) -> &'b Marks {
+        &self.head.marks
+    }
+}
+
+impl Known {
+    /// The head that `bytes` begin with. One that is not known is read, and known from here on; `None` if it is of another shape.
+    fn head(&mut self, bytes: &[u8], limits: &Limits) -> Option<&Head> {
+        let is_like = |head: &Option<Head>| head.as_ref().is_some_and(|head| head.is_like(bytes));
+        let index = self.0.iter().position(is_like).or_else(|| {
+            let head = Head::read(bytes, limits)?;
+            self.0.rotate_right(1);
+            self.0[0] = Some(head);
+            Some(0)
+        })?;
+        self.0[index].as_ref()
+    }
+}
+
+impl Head {
+    /// Whether `bytes` begin with this head, whatever stands in the variable places.
+    fn is_like(&self, bytes: &[u8]) -> bool {
+        let Some(bytes) = bytes.get(..self.bytes.len()) else { return false };
+        let mut start = 0;
+        for Range { start: end, end: next } in &self.variable {
+            if bytes[start..*end] != self.bytes[start..*end] {
+                return false;
+            }
+            start = *next;
+        }
+        bytes[start..] == self.bytes[start..]
+    }
+
+    /// What has come of a request with a head like this one; `None` if it has other values in the variable places than such a head has.
+    fn see<'b>(&'b self, bytes: &'b [u8], limits: &Limits) -> Option<Seen<'b>> {
+        let target = str::from_utf8(&bytes[self.target.clone()]).ok()?;
+        let claim = self.pattern.claim(&target[self.query.clone()])?;
+        let end = self.bytes.len();
+        let lines = &bytes[self.lines..end];
+        let length = end + decimal(&lines[self.marks.content_length.clone()]).filter(|length| *length <= MAX_BODY.min(limits.max_body))?;
+        if target.len() > limits.max_target || end > limits.max_head {
+            return None;
+        }
+        let Some(body) = bytes.get(end..length) else { return Some(Seen::Partly(length)) };
+        Some(Seen::Trigger(Trigger { head: self, target, claim, lines, body, length }))
+    }
+
+    /// Reads the head at the beginning of `bytes`; `None` if it is of another shape.
+    #[cold]
+    #[inline(never)]
+    fn read(bytes: &[u8], limits: &Limits) -> Option<Self> {
+        let rest = bytes.strip_prefix(METHOD.as_bytes())?.strip_prefix(b" ")?;
+        let length = memchr::memchr(b' ', rest)?;
+        let text = str::from_utf8(&rest[..length]).ok().filter(|target| is_plain(target))?;
+        let rest = rest[length..].strip_prefix(VERSION)?;
+        let (path, query) = text.split_once('?')?;
+        let (app, endpoint) = exact(path)?;
+        let pattern = Pattern::of(METHOD, path, &Query::parse(query))?;
+
+        let mut headers = [EMPTY_HEADER; MAX_HEADERS];
+        let Ok(Status::Complete((length, headers))) = httparse::parse_headers(rest, &mut headers) else { return None };
+        let marks = Marks::read(&rest[..length], headers)?;
+        let lines = place_of(bytes, rest).start;
+        let bytes = &bytes[..lines + length];
+        if headers.len() > limits.max_headers || bytes.len() > MAX_HEAD {
+            return None;
+        }
+        let within = |place: &Range<usize>, start: usize| start + place.start..start + place.end;
+        let target = place_of(bytes, text.as_bytes());
+        let query = place_of(text.as_bytes(), query.as_bytes());
+        let [first, second, third] = pattern.variable().map(|place| within(&place, target.start + query.start));
+        let variable = [first, second, third, within(&marks.content_length, lines)];
+        Some(Self {
+            bytes: bytes.to_vec(),
+            app: place_of(text.as_bytes(), app.as_bytes()),
+            path: 0..path.len(),
+            target,
+            query,
+            endpoint,
+            pattern,
+            lines,
+            marks,
+            variable,
+        })
+    }
 }
 
 /// Whether every byte of a target means the same to everybody. All of them are looked at, so that the compiler can look at many at once.
@@ -128,74 +216,38 @@ enum Role {
     Other,
 }
 
-impl Known {
-    /// The lines at the beginning of `bytes` and the length of the body that they tell, if these are the known ones, but for that length.
-    fn recognise<'b>(&self, bytes: &'b [u8]) -> Option<(Lines<'b>, usize)> {
-        let marks = self.marks.as_ref()?;
-        let Range { start, end } = marks.content_length;
-        let bytes = bytes.get(..self.bytes.len())?;
-        if bytes[..start] != self.bytes[..start] || bytes[end..] != self.bytes[end..] {
-            return None;
-        }
-        Some((Lines { bytes, marks: marks.clone() }, decimal(&bytes[start..end])?))
-    }
-
-    /// Reads the lines at the beginning of `bytes`, and knows them from here on; `None` if they are of another shape.
-    #[cold]
-    #[inline(never)]
-    fn read<'b>(&mut self, bytes: &'b [u8], limits: &Limits) -> Option<(Lines<'b>, usize)> {
-        let mut headers = [EMPTY_HEADER; MAX_HEADERS];
-        let Ok(Status::Complete((length, headers))) = httparse::parse_headers(bytes, &mut headers) else { return None };
-        if headers.len() > limits.max_headers {
-            return None;
-        }
-        let bytes = &bytes[..length];
-        let (marks, body) = Marks::read(bytes, headers)?;
-        // Longer ones are read each time: no connection keeps more than this.
-        if length <= MAX_KNOWN {
-            self.bytes.clear();
-            self.bytes.extend_from_slice(bytes);
-            self.marks = Some(marks.clone());
-        }
-        Some((Lines { bytes, marks }, body))
-    }
-}
-
 impl Marks {
-    /// The marks of `lines`, which end with an empty one, and the length of the body that they tell; `None` if they are of another shape.
-    fn read(lines: &[u8], headers: &[Header<'_>]) -> Option<(Self, usize)> {
+    /// The marks of `lines`, which end with an empty one; `None` if they are of another shape.
+    fn read(lines: &[u8], headers: &[Header<'_>]) -> Option<Self> {
         let (mut host, mut content_length, mut connection, mut is_typed) = (None, None, None, false);
         // Taken by a lenient reader, or text that is no ASCII: not of this shape.
         let mut is_odd = !lines.is_ascii() || !lines.ends_with(b"\r\n\r\n");
         let mut next = headers.iter().skip(1);
         for Header { name, value } in headers {
-            let line = place_of(lines, name.as_bytes());
+            let line = place_of(lines, name.as_bytes()).start;
             is_odd |= line > 0 && lines.get(line.wrapping_sub(2)..line) != Some(b"\r\n");
             let following = next.next();
-            let place = || {
-                let start = place_of(lines, value);
-                start..start + value.len()
-            };
             match Role::of(name) {
                 Role::Plain => {}
-                Role::Host if host.is_none() && is_host(value) => host = Some(place()),
-                Role::ContentLength if content_length.is_none() => content_length = Some((place(), decimal(value)?)),
+                Role::Host if host.is_none() && is_host(value) => host = Some(place_of(lines, value)),
+                Role::ContentLength if content_length.is_none() => content_length = Some(place_of(lines, value)),
                 Role::ContentType if !is_typed && is_json(value) => is_typed = true,
                 Role::Connection if connection.is_none() && value.eq_ignore_ascii_case(b"keep-alive") => {
-                    let end = following.map_or(lines.len() - 2, |next| place_of(lines, next.name.as_bytes()));
+                    let end = following.map_or(lines.len() - 2, |next| place_of(lines, next.name.as_bytes()).start);
                     connection = Some(line..end);
                 }
                 Role::Host | Role::ContentLength | Role::ContentType | Role::Connection | Role::Other => return None,
             }
         }
-        let (host, (content_length, body)) = (host?, content_length?);
-        (is_typed && !is_odd).then_some((Self { host, content_length, connection }, body))
+        let (host, content_length) = (host?, content_length?);
+        (is_typed && !is_odd).then_some(Self { host, content_length, connection })
     }
 }
 
-/// Where `part` begins in `whole`, of which it was lent.
-fn place_of(whole: &[u8], part: &[u8]) -> usize {
-    part.as_ptr().addr() - whole.as_ptr().addr()
+/// Where `part` stands in `whole`, of which it was lent.
+fn place_of(whole: &[u8], part: &[u8]) -> Range<usize> {
+    let start = part.as_ptr().addr() - whole.as_ptr().addr();
+    start..start + part.len()
 }
 
 impl Role {

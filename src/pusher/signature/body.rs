@@ -54,3 +54,54 @@ impl<'b, B: AsRef<[u8]> + ?Sized> From<&'b B> for Body<'b> {
         Self { bytes: bytes.as_ref(), md5: None }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// RFC 1321 A.5.
+    const PUBLISHED: [(&str, &str); 7] = [
+        ("", "d41d8cd98f00b204e9800998ecf8427e"),
+        ("a", "0cc175b9c0f1b6a831c399e269772661"),
+        ("abc", "900150983cd24fb0d6963f7d28e17f72"),
+        ("message digest", "f96b697d7cb7938d525a2f31aaf161d0"),
+        ("abcdefghijklmnopqrstuvwxyz", "c3fcd3d76192e4007dfb496cca67e13b"),
+        ("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789", "d174ab98d277d9f5a5611c2c9f419d9f"),
+        ("12345678901234567890123456789012345678901234567890123456789012345678901234567890", "57edf4a22be3c955ac49da2e2107b67a"),
+    ];
+
+    #[test]
+    fn published_digests_are_made_together_as_alone() {
+        let bodies = Body::digested::<8>(PUBLISHED.iter().map(|(text, _)| text.as_bytes()));
+        for (body, (text, digest)) in bodies.into_iter().zip(PUBLISHED) {
+            assert!(body.md5.is_some(), "{text:?}");
+            assert_eq!(crate::pusher::hex::encode(&body.md5()), digest, "{text:?}");
+            assert_eq!(Body::from(text).md5(), body.md5(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn every_length_is_padded_right() {
+        let text: Vec<u8> = (0..=255).cycle().take(200).collect();
+        let bodies = Body::digested::<8>((0..text.len()).map(|length| &text[..length]));
+        for body in bodies {
+            assert!(body.md5.is_some());
+            assert_eq!(body.md5(), <[u8; 16]>::from(Md5::digest(body.bytes)), "{} bytes", body.bytes.len());
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn each_body_has_its_own_digest_whoever_is_beside_it(lengths in prop::collection::vec(0..3_000_usize, 0..40), seed in any::<u8>()) {
+            let bytes: Vec<Vec<u8>> = lengths.iter().map(|length| (0..*length).map(|at| (at as u8).wrapping_mul(seed)).collect()).collect();
+            let bodies = Body::digested::<16>(bytes.iter().map(Vec::as_slice));
+            prop_assert_eq!(bodies.len(), bytes.len());
+            for (body, bytes) in bodies.into_iter().zip(&bytes) {
+                prop_assert_eq!(body.bytes(), &bytes[..]);
+                prop_assert_eq!(body.md5(), <[u8; 16]>::from(Md5::digest(bytes)));
+            }
+        }
+    }
+}

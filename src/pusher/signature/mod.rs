@@ -6,6 +6,7 @@
 mod body;
 mod error;
 mod lanes;
+mod pattern;
 #[cfg(test)]
 mod tests;
 mod token;
@@ -16,6 +17,7 @@ use sha2::Sha256;
 
 pub use body::Body;
 pub use error::SignatureError;
+pub use pattern::{Claim, Pattern};
 pub use token::{Grant, TokenError};
 
 use super::query::{Given, decode_key, encode_into};
@@ -41,7 +43,8 @@ pub fn verify<'b>(app: &App, method: &str, path: &str, query: &Query<'_>, body: 
     if only(given.version, "auth_version")?.ok_or(SignatureError::MissingVersion)? != "1.0" {
         return Err(SignatureError::UnsupportedVersion);
     }
-    check_timestamp(only(given.timestamp, "auth_timestamp")?.ok_or(SignatureError::MissingTimestamp)?, now)?;
+    let timestamp = only(given.timestamp, "auth_timestamp")?.ok_or(SignatureError::MissingTimestamp)?;
+    check_window(pattern::seconds(timestamp).ok_or(SignatureError::MalformedTimestamp)?, now)?;
     let claimed_md5 = match only(given.body_md5, "body_md5")? {
         Some(md5) => Some(hex::decode::<16>(md5).ok_or(SignatureError::MalformedBodyMd5)?),
         None if body.is_empty() => None,
@@ -122,12 +125,7 @@ const fn only<'q>(given: Given<'q>, parameter: &'static str) -> Result<Option<&'
     }
 }
 
-fn check_timestamp(text: &str, now: u64) -> Result<(), SignatureError> {
-    // `parse` alone would take a leading plus sign.
-    if !text.bytes().all(|byte| byte.is_ascii_digit()) {
-        return Err(SignatureError::MalformedTimestamp);
-    }
-    let timestamp: u64 = text.parse().map_err(|_| SignatureError::MalformedTimestamp)?;
+fn check_window(timestamp: u64, now: u64) -> Result<(), SignatureError> {
     let seconds = now.abs_diff(timestamp);
     match seconds < WINDOW {
         true => Ok(()),

@@ -1,0 +1,217 @@
+//! How one caller signs its triggers: always alike.
+
+use std::ops::Range;
+
+use hmac::Mac;
+
+use super::{Body, SignatureError, check_window};
+use crate::pusher::{App, Query, hex};
+
+/// What is signed between timestamp and digest.
+const BETWEEN: &str = "&auth_version=1.0&body_md5=";
+
+/// A signed query as every library sends it with a trigger: the five parameters of the authentication, each once, nothing encoded. From one request of a
+/// caller to the next three values differ; so the next one is compared with this one, and not split, sorted and put together again.
+#[derive(Debug)]
+pub struct Pattern {
+    /// What is signed up to the timestamp's value.
+    prefix: Box<str>,
+    key: Range<usize>,
+    timestamp: Range<usize>,
+    body_md5: Range<usize>,
+    signature: Range<usize>,
+}
+
+/// What such a query claims.
+#[derive(Debug)]
+pub struct Claim<'q> {
+    query: &'q str,
+    timestamp: u64,
+    body_md5: [u8; 16],
+    signature: [u8; 32],
+}
+
+impl<'q> Claim<'q> {
+    /// The query that claims it.
+    #[must_use]
+    pub const fn query(&self) -> &'q str {
+        self.query
+    }
+}
+
+impl Pattern {
+    /// The pattern of a request with this path and query, if it is signed like that.
+    #[must_use]
+    pub fn of(method: &str, path: &str, query: &Query<'_>) -> Option<Self> {
+        let [mut key, mut timestamp, mut version, mut body_md5, mut signature] = [const { None }; 5];
+        for (name, place) in query.places()? {
+            let found = match name {
+                "auth_key" => &mut key,
+                "auth_timestamp" => &mut timestamp,
+                "auth_version" => &mut version,
+                "body_md5" => &mut body_md5,
+                "auth_signature" => &mut signature,
+                _ => return None,
+            };
+            if found.replace(place).is_some() {
+                return None;
+            }
+        }
+        let (key, timestamp, version, body_md5, signature) = (key?, timestamp?, version?, body_md5?, signature?);
+        let raw = query.raw();
+        let prefix = format!("{method}\n{path}\nauth_key={}&auth_timestamp=", &raw[key.clone()]).into();
+        let pattern = Self { prefix, key, timestamp, body_md5, signature };
+        (raw[version] == *"1.0" && pattern.claim(raw).is_some()).then_some(pattern)
+    }
+
+    /// The places in the query at which another one of this pattern may differ, in their order.
+    #[must_use]
+    pub fn variable(&self) -> [Range<usize>; 3] {
+        let mut places = [self.timestamp.clone(), self.body_md5.clone(), self.signature.clone()];
+        places.sort_unstable_by_key(|place| place.start);
+        places
+    }
+
+    /// What `query` claims, which is the same as the first one but at the [variable](Self::variable) places. `None`: it has no such values there, and so
+    /// is not of this pattern.
+    #[must_use]
+    pub fn claim<'q>(&self, query: &'q str) -> Option<Claim<'q>> {
+        Some(Claim {
+            query,
+            timestamp: seconds(query.get(self.timestamp.clone())?)?,
+            body_md5: hex::decode(query.get(self.body_md5.clone())?)?,
+            signature: hex::decode(query.get(self.signature.clone())?)?,
+        })
+    }
+
+    /// Verifies a request of `app` with such a query, as [`verify`](super::verify) does. `claim` is what this pattern found in it.
+    ///
+    /// # Errors
+    /// The first check that failed.
+    pub fn verify(&self, app: &App, claim: &Claim<'_>, body: Body<'_>, now: u64) -> Result<(), SignatureError> {
+        let Claim { query, timestamp, body_md5, signature } = claim;
+        if query[self.key.clone()] != *app.key() {
+            return Err(SignatureError::UnknownKey { app: app.id().into() });
+        }
+        check_window(*timestamp, now)?;
+        if *body_md5 != body.md5() {
+            return Err(SignatureError::BodyMd5Mismatch);
+        }
+        let mut mac = app.secret().authenticate(self.prefix.as_bytes());
+        for piece in [&query[self.timestamp.clone()], BETWEEN, &query[self.body_md5.clone()]] {
+            mac.update(piece.as_bytes());
+        }
+        mac.verify_slice(signature).map_err(|_| SignatureError::Mismatch)
+    }
+}
+
+/// The number that `text` is, of digits alone.
+pub(super) fn seconds(text: &str) -> Option<u64> {
+    // `parse` alone would take a leading plus sign.
+    if text.bytes().all(|byte| byte.is_ascii_digit()) { text.parse().ok() } else { None }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::super::{sign_query, signature, verify};
+    use super::*;
+
+    const PATH: &str = "/apps/3/events";
+    const NOW: u64 = 1_700_000_000;
+
+    fn app() -> App {
+        App::new("3", "key", "secret")
+    }
+
+    /// A signed query whose pairs stand in another order: the one at each place of `order`.
+    fn signed(order: [usize; 5], body: &[u8], timestamp: u64) -> String {
+        let query = sign_query(&app(), "POST", PATH, &[], Some(body), timestamp);
+        let pairs: Vec<&str> = query.split('&').collect();
+        order.map(|place| pairs[place]).join("&")
+    }
+
+    /// What the pattern of `query` says of it, and what `verify` does.
+    fn both(query: &str, body: &[u8]) -> Option<(Result<(), SignatureError>, Result<(), SignatureError>)> {
+        let pattern = Pattern::of("POST", PATH, &Query::parse(query))?;
+        let claim = pattern.claim(query)?;
+        Some((pattern.verify(&app(), &claim, Body::from(body), NOW), verify(&app(), "POST", PATH, &Query::parse(query), body, NOW)))
+    }
+
+    #[test]
+    fn queries_of_other_parameters_have_no_pattern() {
+        let query = signed([0, 1, 2, 3, 4], b"{}", NOW);
+        assert!(both(&query, b"{}").is_some());
+        let cases = [
+            format!("{query}&a=b"),
+            format!("{query}&auth_key=key"),
+            format!("{query}&"),
+            query.replace("auth_version=1.0", "auth_version=2.0"),
+            query.replace("auth_version=1.0", "Auth_version=1.0"),
+            query.replace("auth_key=key", "auth_key=%6bey"),
+            query.replace("auth_key=key", "auth_key"),
+            query.replace("auth_timestamp=1", "auth_timestamp=+1"),
+            query.replace("auth_timestamp=1", "auth_timestamp="),
+            query.replace("body_md5=", "body_md5=0"),
+            query.replace("&auth_version=1.0", ""),
+            String::new(),
+        ];
+        for case in &cases[..8] {
+            assert!(both(case, b"{}").is_none(), "{case}");
+        }
+        assert!(both(&cases[8], b"{}").is_some_and(|(ours, theirs)| ours.is_err() && ours == theirs));
+        for case in &cases[9..] {
+            assert!(both(case, b"{}").is_none(), "{case}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn says_what_verify_says(order in Just([0, 1, 2, 3, 4]).prop_shuffle(), body: Vec<u8>, other: Vec<u8>, off in -700..700_i64) {
+            let query = signed(order, &body, NOW.saturating_add_signed(off));
+            let (ours, theirs) = both(&query, &body).expect("such queries have a pattern");
+            prop_assert_eq!(ours.is_ok(), off.abs() < 600);
+            prop_assert_eq!(ours, theirs);
+            let (ours, theirs) = both(&query, &other).expect("such queries have a pattern");
+            prop_assert_eq!(ours, theirs);
+        }
+
+        /// One query's pattern reads another one, or does not take it for its own.
+        #[test]
+        fn reads_queries_like_the_first(
+            order in Just([0, 1, 2, 3, 4]).prop_shuffle(),
+            body: Vec<u8>,
+            place in 0..200_usize,
+            byte in prop::sample::select(b"0af9gAF&=+% ".to_vec()),
+        ) {
+            let first = signed(order, b"{}", NOW);
+            let pattern = Pattern::of("POST", PATH, &Query::parse(&first)).expect("such queries have a pattern");
+            let mut second = signed(order, &body, NOW + 1).into_bytes();
+            let claim = pattern.claim(std::str::from_utf8(&second)?).expect("they differ where they may");
+            prop_assert_eq!(pattern.verify(&app(), &claim, Body::from(&body), NOW), Ok(()));
+            // Now with another byte in a place where it may differ.
+            let places: Vec<usize> = pattern.variable().into_iter().flatten().collect();
+            second[places[place % places.len()]] = byte;
+            let second = std::str::from_utf8(&second)?;
+            let theirs = verify(&app(), "POST", PATH, &Query::parse(second), &body, NOW);
+            match pattern.claim(second) {
+                Some(claim) => prop_assert_eq!(pattern.verify(&app(), &claim, Body::from(&body), NOW), theirs),
+                // Then it has no pattern of its own either, and is read in the general way.
+                None => prop_assert!(Pattern::of("POST", PATH, &Query::parse(second)).is_none()),
+            }
+        }
+    }
+
+    #[test]
+    fn another_key_or_signature_is_refused() {
+        let query = signed([0, 1, 2, 3, 4], b"{}", NOW);
+        let pattern = Pattern::of("POST", PATH, &Query::parse(&query)).expect("such queries have a pattern");
+        let claim = pattern.claim(&query).expect("it is its own");
+        let verify = |app: &App| pattern.verify(app, &claim, Body::from(b"{}"), NOW);
+        assert_eq!(verify(&App::new("3", "other", "secret")), Err(SignatureError::UnknownKey { app: "3".into() }));
+        assert_eq!(verify(&App::new("3", "key", "other")), Err(SignatureError::Mismatch));
+        assert_eq!(verify(&app()), Ok(()));
+        assert_eq!(signature(&app(), "POST", PATH, &Query::parse(&query)), query.rsplit_once('=').expect("a signature").1);
+    }
+}
