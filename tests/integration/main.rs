@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 #![expect(unreachable_pub, reason = "one binary: nothing in it is public")]
 
+mod abreast;
 mod autobahn;
 mod broker;
 mod browsers;

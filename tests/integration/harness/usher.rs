@@ -74,6 +74,9 @@ pub enum Signal {
     Term,
     Int,
     Hup,
+    /// It stands still until `Continue`.
+    Stop,
+    Continue,
 }
 
 #[derive(Debug, Default)]
@@ -175,6 +178,8 @@ impl Usher {
             Signal::Term => "-TERM",
             Signal::Int => "-INT",
             Signal::Hup => "-HUP",
+            Signal::Stop => "-STOP",
+            Signal::Continue => "-CONT",
         };
         let status = Command::new("kill").arg(name).arg(self.child.id().to_string()).status().unwrap();
         assert!(status.success(), "kill {name} failed");
