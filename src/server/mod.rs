@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use arc_swap::ArcSwap;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 
@@ -38,6 +38,10 @@ pub use worker::WorkerError;
 
 /// How often the memory is swept and dropped log lines are told of.
 const HOUSEKEEPING: Duration = Duration::from_secs(10);
+
+/// Connections that may wait to be accepted: after a network's hiccup all guests come back at once, and the system drops who finds the line full. Its own
+/// bound (`net.core.somaxconn`) may be lower.
+const BACKLOG: u32 = 4096;
 
 /// How long connections upstream may take to close once nobody uses them.
 const POOL_PERIOD: Duration = Duration::from_secs(1);
@@ -111,7 +115,7 @@ pub struct Listening {
 /// If it cannot start. Once it serves, it ends well.
 pub async fn serve(config: Config, sources: Sources, logging: Logging) -> Result<(), StartError> {
     let mut signals = signals::Signals::new().map_err(StartError::Signals)?;
-    let running = start(config, sources, Some(logging)).await?;
+    let running = start(config, sources, Some(logging))?;
     tokio::select! {
         () = signals.until_drain(|| running.server.reload()) => {}
         () = running.server.keep_house() => {}
@@ -127,9 +131,12 @@ pub async fn serve(config: Config, sources: Sources, logging: Logging) -> Result
 ///
 /// # Errors
 /// If it cannot start.
-pub async fn start(config: Config, sources: Sources, logging: Option<Logging>) -> Result<Running, StartError> {
-    let (gateway, admin) = tokio::join!(bind("server.listen", config.server.listen), bind("admin.listen", config.admin.listen));
-    let ((gateway, gateway_address), (admin, admin_address)) = (gateway?, admin?);
+///
+/// # Panics
+/// Outside a tokio runtime.
+pub fn start(config: Config, sources: Sources, logging: Option<Logging>) -> Result<Running, StartError> {
+    let (gateway, gateway_address) = bind("server.listen", config.server.listen)?;
+    let (admin, admin_address) = bind("admin.listen", config.admin.listen)?;
     let listening = Listening { gateway: gateway_address, admin: admin_address };
     let server = Server::new(config, sources, logging)?;
     let workers = server.start_workers()?;
@@ -165,9 +172,17 @@ impl Running {
     }
 }
 
-async fn bind(key: &'static str, address: SocketAddr) -> Result<(TcpListener, SocketAddr), StartError> {
-    let bound = TcpListener::bind(address).await.and_then(|listener| listener.local_addr().map(|address| (listener, address)));
-    bound.map_err(|source| StartError::Bind { key, address, source })
+fn bind(key: &'static str, address: SocketAddr) -> Result<(TcpListener, SocketAddr), StartError> {
+    let bound = || {
+        let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+        // A new usher may take the address while connections of the old one are still ending.
+        socket.set_reuseaddr(true)?;
+        socket.bind(address)?;
+        let listener = socket.listen(BACKLOG)?;
+        let address = listener.local_addr()?;
+        Ok((listener, address))
+    };
+    bound().map_err(|source| StartError::Bind { key, address, source })
 }
 
 impl Server {

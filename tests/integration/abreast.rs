@@ -96,3 +96,16 @@ fn a_request_of_a_caller_who_has_gone_is_judged_and_settled() {
         client.announce(&channel(index), "Anna").assert_suppressed();
     }
 }
+
+/// After a network's hiccup all guests come back at once.
+#[test]
+fn callers_who_come_while_it_is_busy_wait_in_line() {
+    let fake = Fake::start();
+    let usher = Usher::start(&fake, |_| {});
+    usher.signal(Signal::Stop);
+    let mut clients: Vec<Client> = (0..300).map(|_| usher.client()).collect();
+    usher.signal(Signal::Continue);
+    for client in &mut clients {
+        client.trigger(&message(&channel(0), "hello")).assert_forwarded();
+    }
+}

@@ -42,7 +42,7 @@ impl Stage {
         // usher as it is without any configuration: its demo app, its broker, and the rule for announcements.
         let sources = Sources { flags: flags(), ..Sources::default() };
         let config = Config::load(&sources).map_err(|problems| anyhow!("the demo's configuration cannot be used: {problems}"))?;
-        let usher = server::start(config, sources, None).await.context("usher does not start")?;
+        let usher = server::start(config, sources, None).context("usher does not start")?;
         let (without, with) = (House::at(alone.address())?, House::at(usher.listening().gateway)?);
         Ok(Self { without, with, alone, usher })
     }
