@@ -9,6 +9,7 @@ use std::sync::Arc;
 use anyhow::{Context, Result};
 use mio::net::TcpListener;
 use mio::{Events, Interest, Poll, Token};
+use nix::sys::socket::{Backlog, listen};
 use rustls::ServerConfig;
 
 use crate::launch;
@@ -30,6 +31,8 @@ pub(crate) fn run(mut arguments: impl Iterator<Item = String>) -> Result<()> {
     let port: u16 = arguments.next().and_then(|port| port.parse().ok()).context("no port")?;
     let tls = arguments.next().map(|directory| Identity::load(Path::new(&directory))?.server()).transpose()?;
     let listener = TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], port))).with_context(|| format!("port {port} is taken"))?;
+    // All of a target's connections come at once, and the system drops who finds the line full: he comes again after a second.
+    listen(&listener, Backlog::new(1024)?)?;
     Ok(Stub { listener, tls, poll: Poll::new()?, wires: Vec::new(), free: Vec::new(), count: 0 }.serve()?)
 }
 
