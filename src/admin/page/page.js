@@ -182,8 +182,16 @@ const answer = async () => {
   }
 };
 $("ask-yes").addEventListener("click", answer);
-$("ask-no").addEventListener("click", () => $("ask").close());
-$("ask").addEventListener("close", () => asked.no());
+// At once, not when the browser comes to tell that the dialog has closed: until then what was chosen would still look chosen.
+const decline = () => {
+  asked.no();
+  asked.no = () => {};
+};
+$("ask-no").addEventListener("click", () => {
+  decline();
+  $("ask").close();
+});
+$("ask").addEventListener("close", decline);
 $("token").addEventListener("keydown", (event) => {
   if (event.key === "Enter") answer();
 });
