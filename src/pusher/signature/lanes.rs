@@ -8,6 +8,9 @@ use wide::u32x8;
 /// Messages at once.
 pub(super) const LANES: usize = 8;
 
+/// They take as long together as so many of the longest of them one after the other (`cargo bench --bench language`).
+pub(super) const COST: usize = 2;
+
 /// Bytes of a block.
 const BLOCK: usize = 64;
 
