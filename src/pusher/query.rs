@@ -154,23 +154,18 @@ impl<'a> Query<'a> {
 
     /// What stands before and behind the only `auth_signature`, if the rest stands there as it is signed: most libraries send it so.
     fn around_signature(&self) -> Option<(&'a str, &'a str)> {
-        if !self.is_verbatim {
-            return None;
-        }
-        let (mut place, mut signature) = (0, None);
+        let mut signature = None;
         let mut last = "";
-        for (key, value) in &self.pairs {
-            let length = key.len() + value.len() + 1;
+        for (key, value) in self.places()? {
             if key == "auth_signature" {
-                if signature.replace(place..place + length).is_some() {
+                if signature.replace(value.start - key.len() - 1..value.end).is_some() {
                     return None;
                 }
-            } else if **key < *last {
+            } else if *key < *last {
                 return None;
             } else {
                 last = key;
             }
-            place += length + 1;
         }
         match signature {
             None => Some((self.raw, "")),

@@ -65,14 +65,12 @@ struct Head {
     bytes: Vec<u8>,
     /// The target.
     target: Range<usize>,
-    /// The app's id, the path and the query within the target.
+    /// The app's id within the target.
     app: Range<usize>,
-    path: Range<usize>,
-    query: Range<usize>,
+    /// Bytes of the path; the question mark and the query follow it.
+    path: usize,
     endpoint: Endpoint,
     pattern: Pattern,
-    /// Where the header lines begin.
-    lines: usize,
     marks: Marks,
     /// Where other bytes may stand and the head still be the same: values of the query, and behind them the body's length.
     variable: [Range<usize>; 4],
@@ -97,7 +95,7 @@ impl<'b> Trigger<'b> {
     }
 
     pub(super) fn path(&self) -> &'b str {
-        &self.target[self.head.path.clone()]
+        &self.target[..self.head.path]
     }
 
     /// How its query is signed.
@@ -142,9 +140,9 @@ impl Head {
     /// What has come of a request with a head like this one; `None` if it has other values in the variable places than such a head has.
     fn see<'b>(&'b self, bytes: &'b [u8], limits: &Limits) -> Option<Seen<'b>> {
         let target = str::from_utf8(&bytes[self.target.clone()]).ok()?;
-        let claim = self.pattern.claim(&target[self.query.clone()])?;
+        let claim = self.pattern.claim(&target[self.path + 1..])?;
         let end = self.bytes.len();
-        let lines = &bytes[self.lines..end];
+        let lines = &bytes[self.target.end + VERSION.len()..end];
         let length = end + decimal(&lines[self.marks.content_length.clone()]).filter(|length| *length <= MAX_BODY.min(limits.max_body))?;
         if target.len() > limits.max_target || end > limits.max_head {
             return None;
@@ -175,18 +173,15 @@ impl Head {
         }
         let within = |place: &Range<usize>, start: usize| start + place.start..start + place.end;
         let target = place_of(bytes, text.as_bytes());
-        let query = place_of(text.as_bytes(), query.as_bytes());
-        let [first, second, third] = pattern.variable().map(|place| within(&place, target.start + query.start));
+        let [first, second, third] = pattern.variable().map(|place| within(&place, target.start + path.len() + 1));
         let variable = [first, second, third, within(&marks.content_length, lines)];
         Some(Self {
             bytes: bytes.to_vec(),
             app: place_of(text.as_bytes(), app.as_bytes()),
-            path: 0..path.len(),
+            path: path.len(),
             target,
-            query,
             endpoint,
             pattern,
-            lines,
             marks,
             variable,
         })

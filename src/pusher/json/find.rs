@@ -117,15 +117,9 @@ impl Marks {
     #[inline]
     fn of(block: [u8; BLOCK]) -> Self {
         let block = u8x16::new(block);
-        let quotes = block.simd_eq(u8x16::splat(b'"')).to_bitmask();
-        let controls = block.simd_eq(block.min(u8x16::splat(b' ' - 1))).to_bitmask();
-        Self { quotes, backslashes: backslashes(block), controls }
+        let equal = |other: u8x16| block.simd_eq(other).to_bitmask();
+        Self { quotes: equal(u8x16::splat(b'"')), backslashes: equal(u8x16::splat(b'\\')), controls: equal(block.min(u8x16::splat(b' ' - 1))) }
     }
-}
-
-#[inline]
-fn backslashes(block: u8x16) -> u32 {
-    block.simd_eq(u8x16::splat(b'\\')).to_bitmask()
 }
 
 /// How much of `bytes` belongs to the backslash before it. That of a code point need not be one.

@@ -171,6 +171,7 @@ impl State {
             let turn = turns[index % 4];
             [d, ((sum << turn) | (sum >> (32 - turn))) + b, b, c]
         };
+        // In fours, which the compiler unrolls: each step's turn is a constant then. One loop of sixteen takes a third longer.
         for four in 0..4 {
             for index in 4 * four..4 * four + 4 {
                 self.0 = step(self.0, index);

@@ -12,7 +12,6 @@ mod tests;
 mod token;
 
 use hmac::{Hmac, Mac};
-use md5::{Digest, Md5};
 use sha2::Sha256;
 
 pub use body::Body;
@@ -113,7 +112,7 @@ fn signature(app: &App, method: &str, path: &str, query: &Query<'_>) -> String {
 }
 
 fn md5_hex(body: &[u8]) -> String {
-    hex::encode(&Md5::digest(body))
+    hex::encode(&Body::from(body).md5())
 }
 
 /// The value of an authentication parameter, which may be given once only: two readers could pick different ones.
