@@ -18,6 +18,8 @@ struct Overview<'a> {
     since: String,
     now: String,
     draining: bool,
+    /// Until when nothing is suppressed because usher has only just started; `null` once that is over.
+    start_doubt_until: Option<String>,
     /// Whether calls that change something are possible at all.
     token_configured: bool,
     /// How many decisions are kept for `/decisions` and its stream; 0: none.
@@ -64,6 +66,7 @@ pub(super) fn overview(admin: &Admin) -> Reply {
         since: time(Moment::default()),
         now: time(admin.clock.now()),
         draining: admin.drain.has_begun(),
+        start_doubt_until: Some(admin.assignments.end_of_start_doubt()).filter(|end| admin.clock.now() < *end).map(time),
         token_configured: admin.token.as_ref().is_some_and(|token| !token.is_empty()),
         decisions_kept: admin.decisions.capacity(),
         rules: modes

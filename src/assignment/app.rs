@@ -1,6 +1,7 @@
 //! What all rules of one app share: the epoch that forgets everything at once, and the requests in flight that may touch any channel.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::Outcome;
 use super::bounds::{Bounds, Census};
@@ -71,20 +72,24 @@ impl AppMemory {
     }
 
     /// An empty memory for one app that shares bounds and counts with others.
+    ///
+    /// Whenever it is made, it is in doubt until [`Bounds::start_doubt`] after the start of the process: requests of a process before this one may still be
+    /// applied.
     pub(super) fn within(census: Arc<Census>) -> Arc<Self> {
-        Arc::new(Self { census, epoch: AtomicU64::new(0), in_flight: AtomicUsize::new(0), doubt_until: AtomicU64::new(0) })
+        let doubt_until = AtomicU64::new(census.end_of_start_doubt().as_millis());
+        Arc::new(Self { census, epoch: AtomicU64::new(0), in_flight: AtomicUsize::new(0), doubt_until })
     }
 
     /// Forgets every channel of the app and holds them all unknown until the reservation is settled.
     pub fn claim_all(self: &Arc<Self>) -> WideReservation {
-        // Relaxed is enough: the next line publishes it.
-        self.in_flight.fetch_add(1, Ordering::Relaxed);
+        self.count_wide(1);
         // Release: whoever sees the new epoch sees this request in flight, too.
         self.epoch.fetch_add(1, Ordering::Release);
         WideReservation { app: Arc::clone(self), outcome: Outcome::Ambiguous }
     }
 
-    /// Puts the whole app in doubt, as after an ambiguous outcome: used when rules change under requests in flight.
+    /// Puts the whole app in doubt, as after an ambiguous outcome: used when rules change, for requests that have ended under the rules before and may still
+    /// be applied.
     pub fn doubt(&self, now: Moment) {
         self.extend_doubt(now);
         // Release: whoever sees the new epoch sees the doubt, too. What is known now, and what tickets in flight will commit, belongs to the old one.
@@ -95,6 +100,13 @@ impl AppMemory {
     #[must_use]
     pub fn in_doubt(&self, now: Moment) -> bool {
         now.as_millis() < self.doubt_until.load(Ordering::Relaxed)
+    }
+
+    /// How long the process has run, while everything is in doubt for no other reason than that it has only just started; else `None`.
+    #[must_use]
+    pub fn start_doubt(&self, now: Moment) -> Option<Duration> {
+        let end = self.census.end_of_start_doubt();
+        (now < end && self.doubt_until.load(Ordering::Relaxed) == end.as_millis()).then(|| now.since(Moment::default()))
     }
 
     /// Requests in flight that may touch any channel.
@@ -109,6 +121,28 @@ impl AppMemory {
         let epoch = Epoch::of(self.epoch.load(Ordering::Acquire));
         let in_flight = self.in_flight.load(Ordering::Acquire) > 0;
         Around { epoch, uncertain: in_flight || self.in_doubt(now) }
+    }
+
+    /// Counts `requests` more that are in flight and may touch any channel. Each of them calls [`AppMemory::end_wide`] at its end.
+    pub(super) fn count_wide(&self, requests: usize) {
+        // Relaxed is enough: whoever counts them begins an epoch after that, or puts rules in force that were not before.
+        self.in_flight.fetch_add(requests, Ordering::Relaxed);
+    }
+
+    /// Takes back what [`AppMemory::count_wide`] has counted too early.
+    pub(super) fn discount_wide(&self, requests: usize) {
+        self.in_flight.fetch_sub(requests, Ordering::Relaxed);
+    }
+
+    /// Ends a request that may touch any channel.
+    pub(super) fn end_wide(&self, outcome: Outcome) {
+        match outcome {
+            // What was known before is forgotten all the same: no walk over the map could bring it back.
+            Outcome::Accepted | Outcome::Refused | Outcome::Partial => {}
+            Outcome::Ambiguous => self.extend_doubt(self.census.clock.now()),
+        }
+        // Release: whoever no longer counts this request sees the doubt that it left.
+        self.in_flight.fetch_sub(1, Ordering::Release);
     }
 
     pub(super) const fn census(&self) -> &Arc<Census> {
@@ -139,12 +173,6 @@ impl WideReservation {
 
 impl Drop for WideReservation {
     fn drop(&mut self) {
-        match self.outcome {
-            // What was known before is forgotten all the same: no walk over the map could bring it back.
-            Outcome::Accepted | Outcome::Refused | Outcome::Partial => {}
-            Outcome::Ambiguous => self.app.extend_doubt(self.app.census.clock.now()),
-        }
-        // Release: whoever no longer counts this request sees the doubt that it left.
-        self.app.in_flight.fetch_sub(1, Ordering::Release);
+        self.app.end_wide(self.outcome);
     }
 }

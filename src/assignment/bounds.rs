@@ -3,8 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::machine;
 use super::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use crate::clock::Clock;
+use crate::clock::{Clock, Moment};
 
 /// The bounds of the memory.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,6 +45,14 @@ pub(super) struct Census {
 impl Census {
     pub(super) fn new(clock: Clock, bounds: Arc<Bounds>) -> Arc<Self> {
         Arc::new(Self { clock, bounds, waiting: AtomicUsize::new(0), evicted_for_capacity: AtomicU64::new(0), evicted_idle: AtomicU64::new(0) })
+    }
+
+    /// When what a process before this one may have left in flight is over.
+    pub(super) fn end_of_start_doubt(&self) -> Moment {
+        match self.bounds.start_doubt {
+            Duration::ZERO => Moment::default(),
+            start_doubt => machine::until(Moment::default(), start_doubt),
+        }
     }
 
     // Relaxed throughout: each of these numbers stands for itself, and nothing else is published through them.

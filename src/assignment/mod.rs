@@ -3,11 +3,12 @@
 //! [`Assignments`] holds one [`RuleMemory`] for every rule of every app. A request *claims* each channel that it may change; a claim is answered with
 //! "redundant" only if upstream is known to show just that and nothing in flight can change it, and else with a [`Reservation`] that has to be
 //! settled. In reading order: `value` what is compared, `claim` the words, `machine` one channel as a pure state machine, `app` what concerns all
-//! channels at once, `rest`, `slot` and `shard` how a million of them are stored, `memory` the locks around them, `registry` all of them together.
+//! channels at once, `generation` requests that were judged under rules before, `rest`, `slot` and `shard` how a million of them are stored, `memory` the locks around them, `registry` all of them together.
 
 mod app;
 mod bounds;
 mod claim;
+mod generation;
 mod machine;
 mod memory;
 mod registry;
@@ -22,6 +23,7 @@ mod value;
 pub use app::{AppMemory, WideReservation};
 pub use bounds::{Bounds, Evictions};
 pub use claim::{Before, Claim, Outcome, Patience, Reservation, Waiter};
+pub use generation::{Generation, GenerationTicket};
 pub use memory::{Entry, RuleMemory};
-pub use registry::{Assignments, Watch, Watched};
+pub use registry::{Assignments, Configured, ConfiguredApp, Watch, Watched};
 pub use value::{Assignment, Value};

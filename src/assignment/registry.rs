@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use super::bounds::Census;
 use super::sync::{Mutex, lock};
-use super::{AppMemory, Bounds, Evictions, RuleMemory};
+use super::{AppMemory, Bounds, Evictions, Generation, RuleMemory};
 use crate::clock::{Clock, Moment};
 
 /// A rule of an app, as the memory needs to know it.
@@ -56,10 +56,40 @@ pub struct Assignments {
 /// The apps and rules of the present configuration.
 #[derive(Debug, Default)]
 struct Registry {
-    apps: HashMap<Arc<str>, Arc<AppMemory>>,
+    /// Those configured, and those that were and still have requests in flight.
+    apps: HashMap<Arc<str>, RegisteredApp>,
     /// In the order of the configuration.
     rules: Vec<(Watch, Arc<RuleMemory>)>,
+    /// Of requests for apps that are not configured.
+    unknown_apps: Arc<Generation>,
     configured: bool,
+}
+
+#[derive(Debug, Clone)]
+struct RegisteredApp {
+    memory: Arc<AppMemory>,
+    generation: Arc<Generation>,
+    configured: bool,
+}
+
+/// What a configuration asked for.
+#[derive(Debug)]
+pub struct Configured {
+    /// The memory of each rule, in the order in which they were wanted.
+    pub rules: Vec<Arc<RuleMemory>>,
+    /// Each app, in the order in which they were wanted.
+    pub apps: Vec<ConfiguredApp>,
+    /// Counts the requests for apps that are not configured.
+    pub unknown_apps: Arc<Generation>,
+}
+
+/// What an app's requests share.
+#[derive(Debug, Clone)]
+pub struct ConfiguredApp {
+    /// What its rules share.
+    pub memory: Arc<AppMemory>,
+    /// Counts the requests that are judged under its present rules.
+    pub generation: Arc<Generation>,
 }
 
 impl Assignments {
@@ -69,25 +99,29 @@ impl Assignments {
         Arc::new(Self { census: Census::new(clock, Arc::new(bounds)), registry: Mutex::new(Registry::default()) })
     }
 
-    /// Makes the memories those of `wanted`, in its order. A rule whose definition is unchanged keeps what it remembers, with the new `remember_for`.
-    /// A new or changed one begins with nothing, and its app is in doubt from now on: requests that were forwarded without a ticket in it may still
-    /// be in flight. (Not at the first configuration, before which nothing was forwarded.) Memories no longer wanted are dropped; reservations on
-    /// them stay valid and change nothing.
-    pub fn configure(&self, wanted: &[Watch]) -> Vec<(Arc<AppMemory>, Arc<RuleMemory>)> {
+    /// Makes the memories those of the `wanted` rules of `apps`, in their order. A rule whose definition is unchanged keeps what it remembers, with the new
+    /// `remember_for`. A new or changed one begins with nothing: requests in flight hold no ticket in it and count as requests that may touch any channel of
+    /// the app until they are settled, and the app is in doubt for those that have ended. The same goes for an app that was not configured before.
+    /// (Not at the first configuration: before it, this process has forwarded nothing.) Memories no longer wanted are dropped; reservations on them stay
+    /// valid and change nothing.
+    ///
+    /// Put the result in force only after this has returned.
+    pub fn configure(&self, apps: &[Arc<str>], wanted: &[Watch]) -> Configured {
         let mut registry = lock(&self.registry);
+        let changed = registry.list(apps, &self.census);
+        let mut changed = if registry.configured { changed } else { Vec::new() };
         let before = std::mem::take(&mut registry.rules).into_iter();
         let mut kept: HashMap<RuleName, (Watch, Arc<RuleMemory>)> = before.map(|rule| (rule.0.name(), rule)).collect();
-        let now = self.census.clock.now();
         for watch in wanted {
-            let app = registry.app(&watch.app, &self.census);
+            let app = registry.app(&watch.app, &self.census).memory.clone();
             let memory = match kept.remove(&watch.name()) {
                 Some((old, memory)) if old.definition == watch.definition => {
                     memory.set_remember_for(watch.remember_for);
                     memory
                 }
                 _ => {
-                    if registry.configured {
-                        app.doubt(now);
+                    if registry.configured && !changed.contains(&watch.app) {
+                        changed.push(Arc::clone(&watch.app));
                     }
                     RuleMemory::new(app, watch.remember_for)
                 }
@@ -96,16 +130,14 @@ impl Assignments {
         }
         // Before the apps are counted: these memories hold theirs.
         drop(kept);
+        registry.supersede(&changed, self.census.clock.now());
         registry.configured = true;
         registry.drop_unused_apps();
-        registry.rules.iter().map(|(_, memory)| (Arc::clone(memory.app()), Arc::clone(memory))).collect()
-    }
-
-    /// The memory of the app with this id, which need not have rules. Call it for configured apps only: it is made if there is none, and kept until a
-    /// configuration without it, and then while someone holds it.
-    #[must_use]
-    pub fn app(&self, id: &str) -> Arc<AppMemory> {
-        lock(&self.registry).app(&Arc::from(id), &self.census)
+        Configured {
+            rules: registry.rules.iter().map(|(_, memory)| Arc::clone(memory)).collect(),
+            apps: apps.iter().map(|id| registry.app(id, &self.census).shared()).collect(),
+            unknown_apps: Arc::clone(&registry.unknown_apps),
+        }
     }
 
     /// Every rule's memory, in the order of the configuration.
@@ -139,6 +171,12 @@ impl Assignments {
         self.census.waiting()
     }
 
+    /// Until when everything is in doubt because the process has only just started; the beginning of time, if it never was.
+    #[must_use]
+    pub fn end_of_start_doubt(&self) -> Moment {
+        self.census.end_of_start_doubt()
+    }
+
     /// The bounds.
     #[must_use]
     pub fn bounds(&self) -> &Bounds {
@@ -147,15 +185,46 @@ impl Assignments {
 }
 
 impl Registry {
-    fn app(&mut self, id: &Arc<str>, census: &Arc<Census>) -> Arc<AppMemory> {
-        let app = self.apps.entry(Arc::clone(id)).or_insert_with(|| AppMemory::within(Arc::clone(census)));
-        Arc::clone(app)
+    fn app(&mut self, id: &Arc<str>, census: &Arc<Census>) -> &mut RegisteredApp {
+        self.apps.entry(Arc::clone(id)).or_insert_with(|| RegisteredApp {
+            memory: AppMemory::within(Arc::clone(census)),
+            generation: Arc::default(),
+            configured: false,
+        })
+    }
+
+    /// Configures just these apps. Requests for those that were not until now are in flight as such for apps that are not configured, and count as
+    /// requests that may touch any of their channels. Returns these.
+    fn list(&mut self, apps: &[Arc<str>], census: &Arc<Census>) -> Vec<Arc<str>> {
+        for (id, app) in &mut self.apps {
+            app.configured &= apps.contains(id);
+        }
+        let added: Vec<Arc<str>> = apps.iter().filter(|id| !std::mem::replace(&mut self.app(id, census).configured, true)).cloned().collect();
+        if self.configured && !added.is_empty() {
+            let memories = added.iter().map(|id| Arc::clone(&self.app(id, census).memory)).collect();
+            std::mem::take(&mut self.unknown_apps).supersede(memories);
+        }
+        added
+    }
+
+    /// Ends the generations of these apps: requests in flight hold no tickets in some of their rules. Those that have ended leave the app in doubt.
+    fn supersede(&mut self, apps: &[Arc<str>], now: Moment) {
+        for id in apps {
+            let Some(app) = self.apps.get_mut(id) else { continue };
+            std::mem::take(&mut app.generation).supersede(vec![Arc::clone(&app.memory)]);
+            app.memory.doubt(now);
+        }
     }
 
     /// Drops the apps that nothing but this registry knows. Nobody can take one up meanwhile: that needs the registry's lock, or a handle, which
-    /// counts. A request in flight that may touch all of an app's channels is such a handle; should the app come back, its rules are new and put it
-    /// in doubt anyway.
+    /// counts. A request in flight is such a handle: should the app come back meanwhile, its rules are new and its generation ends then.
     fn drop_unused_apps(&mut self) {
-        self.apps.retain(|_, app| Arc::strong_count(app) > 1);
+        self.apps.retain(|_, app| app.configured || Arc::strong_count(&app.memory) > 1 || Arc::strong_count(&app.generation) > 1);
+    }
+}
+
+impl RegisteredApp {
+    fn shared(&self) -> ConfiguredApp {
+        ConfiguredApp { memory: Arc::clone(&self.memory), generation: Arc::clone(&self.generation) }
     }
 }

@@ -59,11 +59,12 @@ struct Stage {
     log: Mutex<Vec<Event>>,
 }
 
-/// What a request must settle: one channel, or all.
+/// What a request must settle: one channel, or all, or what it was counted in before the rules changed.
 #[derive(Debug)]
 enum Duty {
     One(Reservation),
     All(WideReservation),
+    Generation(GenerationTicket),
 }
 
 impl Duty {
@@ -71,6 +72,7 @@ impl Duty {
         match self {
             Self::One(reservation) => reservation.settle(outcome),
             Self::All(wide) => wide.settle(outcome),
+            Self::Generation(ticket) => ticket.settle(outcome),
         }
     }
 }
@@ -353,6 +355,28 @@ fn a_request_that_may_touch_any_channel_races_with_one_commit() {
         let stage = Stage::new(10);
         let wide = part(|stage| stage.touch_all(one_of(&[End::Accepted, End::AnswerLost, End::Late])));
         play(&stage, vec![part(|stage| stage.announce(&["room"], "A", End::Accepted)), wide]);
+    });
+}
+
+/// Requests that were judged under other rules are sent, and end, while new rules are put in force and used.
+#[test]
+fn a_change_of_the_rules_races_with_requests_in_flight() {
+    explore(|| {
+        let stage = Stage::new(10);
+        let generation: Arc<Generation> = Arc::default();
+        let old = || {
+            let generation = Arc::clone(&generation);
+            part(move |stage: &Stage| {
+                let ticket = generation.begin();
+                stage.forward(vec![(ANY, Duty::Generation(ticket))], SOMETHING, one_of(&[End::Accepted, End::Refused, End::AnswerLost]));
+            })
+        };
+        let old = [old(), old()];
+        let new = part(move |stage| {
+            generation.supersede(vec![Arc::clone(stage.memory.app())]);
+            (0..3).for_each(|_| drop(stage.announce(&["room"], "A", End::Accepted)));
+        });
+        play(&stage, old.into_iter().chain([new]).collect());
     });
 }
 

@@ -11,7 +11,7 @@ use clap::Args;
 use http::{Response, Uri};
 use serde_json::{Value, json};
 use usher::config;
-use usher::pusher::{self, App};
+use usher::pusher::{self, Acceptance, App};
 
 use super::block_on;
 use super::caller::Caller;
@@ -110,7 +110,7 @@ impl Trigger {
         let header = |name| answer.headers().get(name).and_then(|value| value.to_str().ok());
         let (decision, code) = (header("usher-decision"), header("usher-error"));
         let text = String::from_utf8_lossy(answer.body());
-        let accepted = answer.status().is_success();
+        let accepted = answer.status().is_success() && Acceptance::read(answer.body()) == Acceptance::Accepted;
         if self.json {
             let body = serde_json::from_slice::<Value>(answer.body()).unwrap_or_else(|_| Value::from(&*text));
             print(json!({ "status": answer.status().as_u16(), "decision": decision, "code": code, "body": body }))?;

@@ -39,6 +39,8 @@ pub enum Reason {
     Words(&'static str),
     /// The channel has shown just this for so long.
     Known(Duration),
+    /// The process has run for so long only: what one before it has sent may still be applied.
+    JustStarted(Duration),
     /// The request could not be read exactly, because of this.
     Inexact(&'static str),
 }
@@ -52,6 +54,11 @@ impl fmt::Display for Reason {
                 seconds @ 120..7200 => write!(f, "same assignment, announced {} min ago", seconds / 60),
                 seconds => write!(f, "same assignment, announced {} h ago", seconds / 3600),
             },
+            Self::JustStarted(running) => write!(
+                f,
+                "usher started {} s ago: what was sent before may still be applied, so nothing is suppressed yet (assignments.start_doubt)",
+                running.as_secs()
+            ),
             Self::Inexact(oddity) => write!(f, "not read exactly ({oddity}): what it may touch is forgotten"),
         }
     }

@@ -109,6 +109,7 @@ fn forget(shared: &Shared, app: &AppRoute, inexact: &Inexact, now: Moment) -> Pl
             }
         }
     }
+    tickets.hold_generation(&app.generation);
     let parts = if inexact.oddity == Oddity::LegacyEndpoint { Parts::One } else { Parts::Several };
     Plan { tickets, reduced: None, parts }
 }
@@ -363,7 +364,7 @@ impl Deciding<'_> {
     }
 
     /// Asks the limits on rates about what is to go on, counts and logs the decisions, and makes the plan.
-    fn conclude(self, exact: &Trigger<'_>, fare: &mut Fare) -> Judgement {
+    fn conclude(mut self, exact: &Trigger<'_>, fare: &mut Fare) -> Judgement {
         let mut dropped: SmallVec<[(usize, usize); 4]> = SmallVec::new();
         for effect in &self.effects {
             if self.is_dropped(effect.event, effect.position) && !dropped.contains(&(effect.event, effect.position)) {
@@ -400,6 +401,7 @@ impl Deciding<'_> {
             return Judgement::Suppress;
         }
         let reduced = (!dropped.is_empty()).then(|| exact.without(&dropped));
+        self.tickets.hold_generation(&self.app.generation);
         let parts = if all - dropped.len() == 1 { Parts::One } else { Parts::Several };
         Judgement::Forward(Plan { tickets: self.tickets, reduced, parts })
     }
@@ -415,6 +417,17 @@ impl Deciding<'_> {
         pay(self.app, fare, places.map(|(_, channel)| channel.as_ref()))
     }
 
+    /// Why it is not certain what a channel shows.
+    fn uncertainty(&self) -> Reason {
+        match self.app.memory.start_doubt(self.now) {
+            Some(running) => Reason::JustStarted(running),
+            None if self.shared.success_format.is_never_json() => Reason::Words(
+                "upstream's answers to triggers are no JSON objects, so none says that an announcement was accepted: nothing can be suppressed",
+            ),
+            None => Reason::Words(in_words(Decision::ForwardedUncertain)),
+        }
+    }
+
     fn tell(&self, effect: &Effect<'_>, drops: bool) {
         let (decision, reason) = match effect.verdict {
             Some(Verdict::Known(since)) if drops => {
@@ -422,6 +435,7 @@ impl Deciding<'_> {
                 (decision, Reason::Known(self.now.since(since)))
             }
             Some(Verdict::Repeated) if drops => (Decision::Suppressed, Reason::Words("repeats the announcement before it in the same batch")),
+            Some(Verdict::News(Decision::ForwardedUncertain)) => (Decision::ForwardedUncertain, self.uncertainty()),
             Some(Verdict::News(decision)) => (decision, Reason::Words(in_words(decision))),
             Some(Verdict::Repeated) if self.observes(effect) => (Decision::ShadowSuppressed, Reason::Words(in_words(Decision::ShadowSuppressed))),
             Some(Verdict::Observed(_)) => (Decision::ShadowSuppressed, Reason::Words(in_words(Decision::ShadowSuppressed))),

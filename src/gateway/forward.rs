@@ -9,10 +9,10 @@ use super::body::{self, Overflow};
 use super::plan::{Parts, Plan, Tickets};
 use super::routing::AppRoute;
 use super::trigger::{Told, Verified};
-use super::{Gateway, Refusal, Reply, Slot, headers};
+use super::{Gateway, Refusal, Reply, Shared, Slot, headers};
 use crate::assignment::Outcome;
 use crate::metrics::TriggerOutcome;
-use crate::pusher::{Query, resign};
+use crate::pusher::{Acceptance, Query, resign};
 use crate::upstream::{Failure, Payload};
 
 /// The largest answer to a trigger that is taken for one: real ones have a few bytes to a few KiB.
@@ -35,7 +35,7 @@ pub(super) async fn run(
     match exchange(gateway, request).await {
         Ok(answer) => {
             let (mut head, body) = answer.into_parts();
-            settle_answered(&app, tickets, parts, head.status.as_u16());
+            settle_answered(gateway.shared.as_ref(), &app, tickets, parts, (head.status.as_u16(), &body));
             headers::strip_answer(&mut head.headers);
             head.headers.insert("usher-decision", told.header());
             head.version = Version::HTTP_11;
@@ -86,18 +86,55 @@ async fn exchange(gateway: &Gateway, request: Request<Payload>) -> Result<Respon
     }
 }
 
-/// Settles a trigger that upstream has answered wholly with this status (design 2.2).
-pub(super) fn settle_answered(app: &AppRoute, tickets: Tickets, parts: Parts, status: u16) {
-    let (outcome, counted) = match (status, parts) {
-        (200..=299, _) => (Outcome::Accepted, TriggerOutcome::Accepted),
-        (400..=499, Parts::One) => (Outcome::Refused, TriggerOutcome::Refused),
-        (400..=499, Parts::Several) => (Outcome::Partial, TriggerOutcome::Partial),
-        _ => (Outcome::Ambiguous, TriggerOutcome::Ambiguous),
+/// Settles a trigger that upstream has answered wholly, with this status and body (design 2.2).
+pub(super) fn settle_answered(shared: &Shared, app: &AppRoute, tickets: Tickets, parts: Parts, (status, body): (u16, &[u8])) {
+    let outcome = match status {
+        200..=299 => said(shared, app, parts, (status, body)),
+        400..=499 => refused(parts),
+        _ => {
+            tracing::warn!(app = %app.id, status, "upstream answered a trigger with neither 2xx nor 4xx: its channels are in doubt");
+            Outcome::Ambiguous
+        }
     };
     tickets.settle(outcome);
-    app.metrics.outcome(counted);
-    if outcome == Outcome::Ambiguous {
-        tracing::warn!(app = %app.id, status, "upstream answered a trigger with neither 2xx nor 4xx: its channels are in doubt");
+    app.metrics.outcome(match outcome {
+        Outcome::Accepted => TriggerOutcome::Accepted,
+        Outcome::Refused => TriggerOutcome::Refused,
+        Outcome::Partial => TriggerOutcome::Partial,
+        Outcome::Ambiguous => TriggerOutcome::Ambiguous,
+    });
+}
+
+/// What a complete 2xx says has become of its trigger.
+fn said(shared: &Shared, app: &AppRoute, parts: Parts, (status, body): (u16, &[u8])) -> Outcome {
+    let acceptance = Acceptance::read(body);
+    if acceptance != Acceptance::NoObject {
+        shared.success_format.is_json();
+    }
+    match acceptance {
+        Acceptance::Accepted => Outcome::Accepted,
+        Acceptance::Refused(code) => {
+            tracing::warn!(app = %app.id, status, code, "upstream refused a trigger in the body of a 2xx answer: nothing is known from it");
+            refused(parts)
+        }
+        Acceptance::Failed(code) => {
+            tracing::warn!(app = %app.id, status, code, "upstream failed at a trigger by the body of a 2xx answer: its channels are in doubt");
+            Outcome::Ambiguous
+        }
+        Acceptance::NoObject => {
+            let bytes = body.len();
+            tracing::debug!(app = %app.id, status, bytes, "upstream's 2xx answer to a trigger is no JSON object: its channels are in doubt");
+            shared.success_format.is_other(&app.id);
+            Outcome::Ambiguous
+        }
+    }
+}
+
+/// The outcome of a refusal: of several parts, some may have been applied.
+const fn refused(parts: Parts) -> Outcome {
+    match parts {
+        Parts::One => Outcome::Refused,
+        Parts::Several => Outcome::Partial,
     }
 }
 

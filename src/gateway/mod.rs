@@ -19,6 +19,7 @@ mod relay;
 mod reply;
 mod routing;
 mod screen;
+mod success_format;
 mod target;
 mod trigger;
 
@@ -47,6 +48,7 @@ pub use fast::{Batch, Ended, Fast};
 pub use relay::Relays;
 pub use reply::Reply;
 pub use routing::{Observers, Routing};
+pub use success_format::SuccessFormat;
 
 /// Limits on everything from the network.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -118,6 +120,8 @@ pub struct Shared {
     pub tasks: Tasks,
     /// What the relays share.
     pub relays: Relays,
+    /// Whether upstream's answers to triggers say that they were accepted.
+    pub success_format: SuccessFormat,
 }
 
 impl Gateway {
@@ -161,6 +165,10 @@ impl Gateway {
         match target::route(&head, &routing) {
             Ok(target::Route::Trigger(target)) => (RequestKind::Trigger, trigger::handle(self, &routing, target, head, body, slot).await),
             // Boxed, as is everything rare: the future of a request is moved several times on its way.
+            Ok(target::Route::Unknown) => {
+                let ticket = routing.unknown_generation.begin();
+                (RequestKind::Passthrough, Box::pin(passthrough::trigger(self, &routing, head, body, (ticket, slot))).await)
+            }
             Ok(target::Route::Other) => (RequestKind::Passthrough, Box::pin(passthrough::handle(self, &routing, head, body, slot)).await),
             Err(refusal) => {
                 if matches!(refusal, Refusal::UnknownApp { .. }) {

@@ -6,6 +6,7 @@ use http_body::Body;
 use hyper::body::Incoming;
 
 use super::{Gateway, Refusal, Reply, Routing, Slot, body, headers};
+use crate::assignment::{GenerationTicket, Outcome};
 use crate::clock::Moment;
 use crate::upstream::{Answer, Failure, Payload};
 
@@ -25,6 +26,24 @@ pub(super) async fn handle(gateway: &Gateway, routing: &Routing, head: Parts, bo
         Ok(answer) => Ok(answered(gateway, answer, began)),
         Err(failure) => Err(failed(gateway, failure, began)),
     }
+}
+
+/// [`handle`] for a trigger of an app that is not configured. A reload may make the app known meanwhile: `ticket` tells its memory how the trigger ended.
+pub(super) async fn trigger(
+    gateway: &Gateway,
+    routing: &Routing,
+    head: Parts,
+    body: Incoming,
+    (ticket, slot): (GenerationTicket, Slot),
+) -> Result<Response<Reply>, Refusal> {
+    let answered = handle(gateway, routing, head, body, slot).await;
+    ticket.settle(match &answered {
+        // The body is on its way to the caller; whatever it says, upstream has done what it will do.
+        Ok(answer) if answer.status().is_success() || answer.status().is_client_error() => Outcome::Partial,
+        Err(Refusal::Upstream(failure)) if failure.nothing_sent() => Outcome::Refused,
+        Ok(_) | Err(_) => Outcome::Ambiguous,
+    });
+    answered
 }
 
 /// Upstream's answer to a request that went out at `began`, as it goes on: end-to-end headers, the body streamed.

@@ -1,6 +1,6 @@
 //! What is to be done with a verified trigger: the tickets it holds, and what of it goes on.
 
-use crate::assignment::{AppMemory, Outcome, Reservation, WideReservation};
+use crate::assignment::{AppMemory, Generation, GenerationTicket, Outcome, Reservation, WideReservation};
 use std::sync::Arc;
 
 /// A trigger that goes on, wholly or in part, and what it owes the memory.
@@ -29,12 +29,13 @@ pub(super) enum Parts {
 pub(super) struct Tickets {
     channels: Vec<Reservation>,
     app: Option<WideReservation>,
+    generation: Option<GenerationTicket>,
 }
 
 impl Tickets {
     /// Whether the request holds nothing, and so may wait.
     pub(super) const fn is_empty(&self) -> bool {
-        self.channels.is_empty() && self.app.is_none()
+        self.channels.is_empty() && self.app.is_none() && self.generation.is_none()
     }
 
     /// Adds one channel's.
@@ -49,8 +50,16 @@ impl Tickets {
         }
     }
 
+    /// Counts the request among those that were judged in this generation of the rules, since it is about to be sent. Its other tickets are held by now.
+    pub(super) fn hold_generation(&mut self, generation: &Arc<Generation>) {
+        self.generation = Some(generation.begin());
+    }
+
     /// Tells the memory what became of the request.
     pub(super) fn settle(self, outcome: Outcome) {
+        if let Some(generation) = self.generation {
+            generation.settle(outcome);
+        }
         for reservation in self.channels {
             reservation.settle(outcome);
         }

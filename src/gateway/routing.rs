@@ -7,7 +7,7 @@ use std::sync::Arc;
 use ipnet::IpNet;
 
 use super::{Limits, UnknownApps};
-use crate::assignment::{AppMemory, Assignments, RuleMemory, Watch};
+use crate::assignment::{AppMemory, Assignments, Generation, RuleMemory, Watch};
 use crate::audience::{AppAudience, Audience};
 use crate::metrics::{AppMetrics, EventMetrics, Metrics, RuleMetrics};
 use crate::pusher::App;
@@ -29,6 +29,8 @@ pub struct Routing {
     /// Sorted by id.
     by_id: Vec<Arc<AppRoute>>,
     by_key: HashMap<Box<str>, Arc<AppRoute>>,
+    /// Counts the triggers that are forwarded for apps that are not here.
+    pub(super) unknown_generation: Arc<Generation>,
 }
 
 /// What is noted of triggers for the operator, beside the metrics; nothing of it decides anything.
@@ -48,6 +50,8 @@ pub(super) struct AppRoute {
     pub(super) app: App,
     pub(super) id: Arc<str>,
     pub(super) memory: Arc<AppMemory>,
+    /// Counts the triggers that are forwarded as these rules say.
+    pub(super) generation: Arc<Generation>,
     pub(super) rules: Vec<WatchedRule>,
     /// What is limited of it in rate, if anything is.
     pub(super) rates: Option<AppLimits>,
@@ -91,21 +95,24 @@ impl Routing {
                 remember_for: rule.spec().remember_for,
             })
             .collect();
-        let memories = assignments.configure(&wanted);
+        let ids: Vec<Arc<str>> = apps.iter().map(|app| app.id().into()).collect();
+        let configured = assignments.configure(&ids, &wanted);
         let contracts: Vec<Contract> = apps.iter().map(|app| Contract::new(observers.events, app.id())).collect();
         let tallies = tallies(observers.report, apps, &contracts, &pairs, &wanted);
         let mut routes: Vec<Arc<AppRoute>> = apps
             .iter()
             .zip(contracts)
-            .map(|(app, contract)| {
-                let memories = memories.iter().zip(&tallies);
+            .zip(ids.into_iter().zip(configured.apps))
+            .map(|((app, contract), (id, shared))| {
+                let memories = configured.rules.iter().zip(&tallies);
                 let watched = pairs.iter().zip(&wanted).zip(memories).filter(|((pair, _), _)| pair.0.id() == app.id());
                 Arc::new(AppRoute {
                     app: app.clone(),
-                    id: app.id().into(),
-                    memory: assignments.app(app.id()),
+                    id,
+                    memory: shared.memory,
+                    generation: shared.generation,
                     rules: watched
-                        .map(|((pair, watch), ((_, memory), tally))| WatchedRule {
+                        .map(|((pair, watch), (memory, tally))| WatchedRule {
                             rule: pair.1.clone(),
                             name: Arc::clone(&watch.rule),
                             memory: Arc::clone(memory),
@@ -129,6 +136,7 @@ impl Routing {
             trusted_proxies: Vec::new(),
             by_key: routes.iter().map(|route| (route.app.key().into(), Arc::clone(route))).collect(),
             by_id: routes,
+            unknown_generation: configured.unknown_apps,
         }
     }
 

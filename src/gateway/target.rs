@@ -15,7 +15,9 @@ use crate::pusher::{Endpoint, Query, decode_path};
 pub(super) enum Route {
     /// Through the six stages.
     Trigger(Target),
-    /// Forwarded untouched.
+    /// A trigger for an app that is not configured, forwarded untouched.
+    Unknown,
+    /// Anything else, forwarded untouched.
     Other,
 }
 
@@ -63,7 +65,7 @@ pub(super) fn route(head: &Parts, routing: &Routing) -> Result<Route, Refusal> {
             let form = if head.method == Method::POST { form } else { Form::Disguised };
             Ok(Route::Trigger(Target { app: Arc::clone(app), form }))
         }
-        (None, UnknownApps::Forward) => Ok(Route::Other),
+        (None, UnknownApps::Forward) => Ok(Route::Unknown),
         (None, UnknownApps::Reject) => Err(Refusal::UnknownApp { name: named(head.uri.path()) }),
     }
 }

@@ -1,5 +1,6 @@
 //! The language: apps, channels, request signatures and triggers of the Pusher HTTP API. Pure: no I/O, no clock.
 
+mod answer;
 mod app;
 pub(crate) mod channel;
 mod error_code;
@@ -9,6 +10,7 @@ mod query;
 mod signature;
 mod trigger;
 
+pub use answer::Acceptance;
 pub use app::{App, Secret};
 pub use channel::{Kind, is_valid_name};
 pub use error_code::ErrorCode;

@@ -26,7 +26,7 @@ use crate::broker::Broker;
 use crate::clock::Clock;
 use crate::config::{Config, Sources};
 use crate::decisions::Decisions;
-use crate::gateway::{Observers, Relays, Routing, Shared};
+use crate::gateway::{Observers, Relays, Routing, Shared, SuccessFormat};
 use crate::log::Logging;
 use crate::metrics::Metrics;
 use crate::rate::Limiters;
@@ -212,6 +212,7 @@ impl Server {
             drain,
             tasks: Tasks::default(),
             relays: Relays::new(config.server.drain_period),
+            success_format: SuccessFormat::default(),
         });
         Ok(Self {
             rulebook: Rulebook::new(config.clone(), Arc::clone(&shared), Arc::clone(&assignments), audience),
@@ -266,6 +267,13 @@ impl Server {
         }
         if let Some(recommendation) = self.config.recommendation() {
             tracing::info!("{recommendation}");
+        }
+        let start_doubt = self.config.assignments.start_doubt;
+        if !start_doubt.is_zero() {
+            tracing::info!(
+                seconds = start_doubt.as_secs_f64(),
+                "nothing is suppressed at first: what was sent before this start may still be applied (assignments.start_doubt)"
+            );
         }
         tracing::info!(
             %gateway,

@@ -170,6 +170,12 @@ fn trigger_tells_why_it_was_refused() {
     assert_eq!((plain.code, plain.out.as_str()), (1, "413 Payload Too Large  usher-decision: forwarded"), "{plain:?}");
     assert!(plain.err.ends_with("not accepted: no \\u{1b}[2J."), "{plain:?}");
 
+    // soketi's come with the status 200.
+    fake.script([Step::answer("HTTP/1.1 200 OK\r\nContent-Length: 37\r\n\r\n{\"error\":\"Too many calls\",\"code\":429}")]);
+    let disguised = trigger(&at(&usher)).arg("c").arg("e").run();
+    assert_eq!((disguised.code, disguised.out.as_str()), (1, "200 OK  usher-decision: forwarded"), "{disguised:?}");
+    assert!(disguised.err.ends_with("not accepted: Too many calls"), "{disguised:?}");
+
     let missing = Cli::new(&["trigger", "--key", "other", "c", "e"]).run();
     assert!(missing.code == 1 && missing.err.contains("USHER_SECRET"), "{missing:?}");
 }

@@ -105,6 +105,25 @@ fn a_refused_signature_and_a_wrong_clock_are_problems() {
     assert_found(&findings, "websocket", "problem", &["websocket_url"]);
 }
 
+/// soketi refuses with `200`; and what is no Pusher server answers `200` to everything.
+#[test]
+fn a_refusal_that_looks_like_success_is_none() {
+    let far = greeting();
+    let examined = |body: &'static str| {
+        let fake = Fake::start();
+        fake.otherwise(move |_| dated("200 OK", &date(0), body));
+        examined(&before(&fake, &far.url()).toml())
+    };
+    let (code, findings) = examined(r#"{"error":"The secret authentication failed","code":401}"#);
+    assert_eq!(code, 1);
+    assert_found(&findings, "signature", "problem", &["200", "The secret authentication failed", "secret"]);
+    let (_, findings) = examined(r#"{"error":"Try again","code":500}"#);
+    assert_found(&findings, "signature", "warning", &["Try again", "later"]);
+    let (code, findings) = examined("<html>It works!</html>");
+    assert_eq!(code, 1);
+    assert_found(&findings, "signature", "problem", &["It works!", "no JSON object", "nothing can be suppressed"]);
+}
+
 #[test]
 fn an_upstream_that_is_away_is_told() {
     let fake = Fake::start();

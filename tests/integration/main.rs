@@ -27,6 +27,7 @@ mod readme;
 mod rehearsal;
 mod relay;
 mod report;
+mod restarts;
 mod story;
 mod subscribing;
 mod tidy;

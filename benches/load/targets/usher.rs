@@ -69,6 +69,8 @@ max_idle = {idle}
 {trusted}
 [assignments]
 max_channels = {MAX_CHANNELS}
+# The stub is as new as this process.
+start_doubt = "0s"
 
 [[apps]]
 id = "{id}"

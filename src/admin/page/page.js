@@ -392,6 +392,11 @@ const showOverview = async () => {
   put("since", `${new Date(overview.since).toLocaleString("en-GB", { dateStyle: "medium", timeStyle: "short" })}`);
   $("since").dateTime = overview.since;
   $("draining").hidden = !overview.draining;
+  $("just-started").hidden = !overview.start_doubt_until;
+  if (overview.start_doubt_until) {
+    put("start-doubt-end", new Date(overview.start_doubt_until).toLocaleTimeString("en-GB"));
+    $("start-doubt-end").dateTime = overview.start_doubt_until;
+  }
   const all = [...overview.rules.map((rule) => rule.decisions), overview.unruled];
   const judged = all.reduce((total, decisions) => total + sum(decisions, ...Object.keys(VERDICTS)), 0);
   const suppressed = all.reduce((total, decisions) => total + sum(decisions, "suppressed", "coalesced"), 0);

@@ -58,6 +58,7 @@ async fn the_overview_counts_by_rule() {
     assert_eq!(overview["rules"][1]["decisions"]["shadow_suppressed"], 2);
     assert_eq!((&overview["unruled"]["forwarded_no_rule"], &overview["draining"]), (&9.into(), &false.into()));
     assert_eq!((&overview["token_configured"], &overview["decisions_kept"]), (&true.into(), &20_000.into()));
+    assert_eq!(overview["start_doubt_until"], serde_json::Value::Null);
     let upstream = &overview["upstream"];
     assert_eq!((&upstream["answers"], &upstream["failures"]), (&1.into(), &1.into()));
     let within = |bound: f64| upstream["seconds"].as_array().unwrap().iter().find(|pair| pair[0].as_f64() == Some(bound)).unwrap()[1].clone();

@@ -13,6 +13,20 @@ fn assignments() -> Arc<Assignments> {
     )
 }
 
+/// Makes the memories those of the `wanted` rules and of their apps.
+fn configure(assignments: &Assignments, wanted: &[Watch]) -> Vec<(Arc<AppMemory>, Arc<RuleMemory>)> {
+    let mut apps: Vec<Arc<str>> = wanted.iter().map(|watch| Arc::clone(&watch.app)).collect();
+    apps.dedup();
+    assignments.configure(&apps, wanted).rules.into_iter().map(|memory| (Arc::clone(memory.app()), memory)).collect()
+}
+
+/// Makes the memories those of the app 1 with these rules. Returns what its requests share.
+fn configure_app(assignments: &Assignments, rules: &[(&str, u64)]) -> (ConfiguredApp, Vec<Arc<RuleMemory>>) {
+    let wanted: Vec<_> = rules.iter().map(|(rule, definition)| watch("1", rule, *definition)).collect();
+    let Configured { rules, mut apps, .. } = assignments.configure(&["1".into()], &wanted);
+    (apps.remove(0), rules)
+}
+
 fn watch(app: &str, rule: &str, definition: u64) -> Watch {
     Watch { app: app.into(), rule: rule.into(), definition, remember_for: MINUTE }
 }
@@ -33,11 +47,11 @@ fn announce(assignments: &Assignments, memory: &Arc<RuleMemory>) -> Option<Befor
 fn an_unchanged_rule_keeps_its_memory() {
     let assignments = assignments();
     let wanted = [watch("1", "joined", 7), watch("2", "joined", 7)];
-    let first = assignments.configure(&wanted);
+    let first = configure(&assignments, &wanted);
     assert!(!first[0].0.in_doubt(assignments.census.clock.now()), "nothing was forwarded before the first configuration");
     assert_eq!(announce(&assignments, &first[0].1), Some(Before::Nothing));
     let patient = Watch { remember_for: MINUTE * 2, ..wanted[0].clone() };
-    let second = assignments.configure(&[wanted[1].clone(), patient]);
+    let second = configure(&assignments, &[wanted[1].clone(), patient]);
     assert!(Arc::ptr_eq(&second[0].1, &first[1].1) && Arc::ptr_eq(&second[1].1, &first[0].1), "in the order wanted");
     assert_eq!(announce(&assignments, &second[1].1), None);
     assert_eq!(second[1].1.remember_for(), MINUTE * 2);
@@ -48,10 +62,10 @@ fn an_unchanged_rule_keeps_its_memory() {
 #[tokio::test(start_paused = true)]
 async fn a_changed_rule_begins_in_doubt_with_nothing() {
     let assignments = assignments();
-    let first = assignments.configure(&[watch("1", "joined", 7), watch("2", "joined", 7)]);
+    let first = configure(&assignments, &[watch("1", "joined", 7), watch("2", "joined", 7)]);
     announce(&assignments, &first[0].1);
     announce(&assignments, &first[1].1);
-    let second = assignments.configure(&[watch("1", "joined", 8), watch("2", "joined", 7)]);
+    let second = configure(&assignments, &[watch("1", "joined", 8), watch("2", "joined", 7)]);
     assert!(Arc::ptr_eq(&first[0].0, &second[0].0) && !Arc::ptr_eq(&first[0].1, &second[0].1));
     assert_eq!(announce(&assignments, &second[0].1), Some(Before::Uncertain));
     assert_eq!(announce(&assignments, &second[0].1), Some(Before::Uncertain));
@@ -64,41 +78,124 @@ async fn a_changed_rule_begins_in_doubt_with_nothing() {
 #[test]
 fn a_new_rule_puts_its_app_in_doubt() {
     let assignments = assignments();
-    assignments.configure(&[]);
-    let early = assignments.app("1");
-    let [(app, memory)] = &assignments.configure(&[watch("1", "joined", 7)])[..] else { panic!("one was wanted") };
-    assert!(Arc::ptr_eq(&early, app), "an app is the same with and without rules");
-    assert_eq!(announce(&assignments, memory), Some(Before::Uncertain));
+    let (early, _) = configure_app(&assignments, &[]);
+    let (app, rules) = configure_app(&assignments, &[("joined", 7)]);
+    assert!(Arc::ptr_eq(&early.memory, &app.memory), "an app is the same with and without rules");
+    assert_eq!(announce(&assignments, &rules[0]), Some(Before::Uncertain));
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_memory_begins_in_the_doubt_of_the_start() {
+    let bounds = Bounds { start_doubt: MINUTE, ..assignments().bounds().clone() };
+    let assignments = Assignments::new(Clock::start(), bounds);
+    let first = configure(&assignments, &[watch("1", "joined", 7)]);
+    let now = || assignments.census.clock.now();
+    tokio::time::advance(MINUTE - Duration::from_secs(1)).await;
+    assert_eq!(first[0].0.start_doubt(now()), Some(Duration::from_secs(59)));
+    assert_eq!(announce(&assignments, &first[0].1), Some(Before::Uncertain));
+    assert_eq!(announce(&assignments, &first[0].1), Some(Before::Uncertain));
+    let later = configure_app(&assignments, &[]).0.memory;
+    assert!(later.in_doubt(now()));
+    tokio::time::advance(Duration::from_secs(2)).await;
+    assert_eq!((later.in_doubt(now()), first[0].0.start_doubt(now())), (false, None));
+    assert_eq!(announce(&assignments, &first[0].1), Some(Before::Nothing));
+    assert_eq!(announce(&assignments, &first[0].1), None);
+}
+
+/// Announces B under the first of two generations of rules, which is `superseded` before or after it is sent; says what a claim finds while it is in flight,
+/// and once it was settled with `outcome` after the doubt of the change.
+async fn over_a_change(superseded_first: bool, outcome: Outcome) -> (usize, Option<Before>, Option<Before>) {
+    let assignments = assignments();
+    let (old, _) = configure_app(&assignments, &[]);
+    let mut ticket = (!superseded_first).then(|| old.generation.begin());
+    let (new, rules) = configure_app(&assignments, &[("joined", 7)]);
+    let ticket = ticket.take().unwrap_or_else(|| old.generation.begin());
+    tokio::time::advance(DOUBT * 2).await;
+    let (in_flight, meanwhile) = (new.memory.wide_in_flight(), announce(&assignments, &rules[0]));
+    ticket.settle(outcome);
+    assert_eq!(new.memory.wide_in_flight(), 0);
+    (in_flight, meanwhile, announce(&assignments, &rules[0]))
+}
+
+#[tokio::test(start_paused = true)]
+async fn requests_in_flight_over_a_change_may_touch_any_channel() {
+    for superseded_first in [false, true] {
+        let known_after = Some(Before::Nothing);
+        assert_eq!(over_a_change(superseded_first, Outcome::Accepted).await, (1, Some(Before::Uncertain), known_after.clone()));
+        assert_eq!(over_a_change(superseded_first, Outcome::Refused).await, (1, Some(Before::Uncertain), known_after));
+        let doubt_begins_anew = Some(Before::Uncertain);
+        assert_eq!(over_a_change(superseded_first, Outcome::Ambiguous).await, (1, Some(Before::Uncertain), doubt_begins_anew));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn requests_of_an_unchanged_generation_are_not_counted() {
+    let assignments = assignments();
+    let (first, rules) = configure_app(&assignments, &[("joined", 7)]);
+    let ticket = first.generation.begin();
+    let (second, _) = configure_app(&assignments, &[("joined", 7)]);
+    assert!(Arc::ptr_eq(&first.generation, &second.generation));
+    assert_eq!(announce(&assignments, &rules[0]), Some(Before::Nothing));
+    drop(ticket);
+    assert_eq!(announce(&assignments, &rules[0]), None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn requests_for_an_app_that_becomes_known_may_touch_any_of_its_channels() {
+    let assignments = assignments();
+    let unknown = assignments.configure(&[], &[]).unknown_apps;
+    let (early, late) = (unknown.begin(), unknown.begin());
+    early.settle(Outcome::Ambiguous);
+    let (app, rules) = configure_app(&assignments, &[("joined", 7)]);
+    assert_eq!(app.memory.wide_in_flight(), 1);
+    tokio::time::advance(DOUBT * 2).await;
+    assert_eq!(announce(&assignments, &rules[0]), Some(Before::Uncertain));
+    drop(late);
+    assert_eq!(app.memory.wide_in_flight(), 0);
+    assert!(app.memory.in_doubt(assignments.census.clock.now()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_app_that_comes_back_remembers_what_is_in_flight() {
+    let assignments = assignments();
+    let (old, rules) = configure_app(&assignments, &[("joined", 7)]);
+    let ticket = old.generation.begin();
+    drop((old, rules));
+    configure(&assignments, &[]);
+    configure(&assignments, &[]);
+    let (app, _) = configure_app(&assignments, &[("joined", 7)]);
+    assert_eq!(app.memory.wide_in_flight(), 1);
+    ticket.settle(Outcome::Accepted);
+    assert_eq!(app.memory.wide_in_flight(), 0);
 }
 
 #[test]
 fn a_rule_that_went_and_came_back_is_new() {
     let assignments = assignments();
-    let first = assignments.configure(&[watch("1", "joined", 7)]);
+    let first = configure(&assignments, &[watch("1", "joined", 7)]);
     announce(&assignments, &first[0].1);
-    assert!(assignments.configure(&[]).is_empty() && assignments.watches().is_empty());
-    let second = assignments.configure(&[watch("1", "joined", 7)]);
+    assert!(configure(&assignments, &[]).is_empty() && assignments.watches().is_empty());
+    let second = configure(&assignments, &[watch("1", "joined", 7)]);
     assert_eq!(announce(&assignments, &second[0].1), Some(Before::Uncertain));
 }
 
 #[test]
 fn apps_that_nobody_uses_are_dropped() {
     let assignments = assignments();
-    let held = assignments.app("held");
-    drop(assignments.app("loose"));
-    assignments.configure(&[watch("1", "joined", 7)]);
+    let held = assignments.configure(&["held".into(), "loose".into()], &[]).apps.remove(0);
+    configure(&assignments, &[watch("1", "joined", 7)]);
     let apps = |assignments: &Assignments| lock(&assignments.registry).apps.len();
     assert_eq!(apps(&assignments), 2);
-    assert!(Arc::ptr_eq(&held, &assignments.app("held")));
+    assert!(Arc::ptr_eq(&held.memory, &assignments.configure(&["held".into()], &[]).apps[0].memory));
     drop(held);
-    assignments.configure(&[]);
+    configure(&assignments, &[]);
     assert_eq!(apps(&assignments), 0);
 }
 
 #[test]
 fn the_counts_are_those_of_all_memories() {
     let assignments = assignments();
-    let memories = assignments.configure(&[watch("1", "joined", 7), watch("2", "joined", 7)]);
+    let memories = configure(&assignments, &[watch("1", "joined", 7), watch("2", "joined", 7)]);
     let mut waiting = Vec::new();
     for (_, memory) in &memories {
         announce(&assignments, memory);

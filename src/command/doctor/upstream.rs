@@ -13,7 +13,7 @@ use tokio::net::{TcpStream, lookup_host};
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use usher::config::Config;
-use usher::pusher::{App, sign_query};
+use usher::pusher::{Acceptance, App, sign_query};
 use usher::tls;
 
 use super::finding::{Finding, said};
@@ -200,12 +200,28 @@ async fn signature(config: &Config, app: &App, patience: Duration) -> Finding {
     let signature = query.split('&').find_map(|pair| pair.strip_prefix("auth_signature=")).unwrap_or_default();
     let found = format!("upstream answered {}: {}", answer.status(), said(answer.body(), &[signature]));
     match answer.status().as_u16() {
-        200..=299 => Finding::ok("signature", &about, "upstream takes it"),
+        200..=299 => taken(&about, found, answer.body()),
         401 => Finding::problem("signature", &about, found, "check the app's key and secret, and the finding about the clock"),
         403 => Finding::problem("signature", &about, found, "the app is disabled or over its quota: look at upstream's dashboard"),
         404 => Finding::problem("signature", &about, found, "upstream does not know the app: check its id, and that [upstream] names its cluster"),
         429 | 500.. => Finding::warning("signature", &about, found, "upstream is busy or failing: look again later"),
         _ => Finding::problem("signature", &about, found, "this is no answer of a Pusher server: check upstream.url"),
+    }
+}
+
+/// What a 2xx says: soketi's refusals arrive as one, too (docs/servers.md).
+fn taken(about: &str, found: String, body: &[u8]) -> Finding {
+    match Acceptance::read(body) {
+        Acceptance::Accepted => Finding::ok("signature", about, "upstream takes it"),
+        Acceptance::Refused(_) => Finding::problem("signature", about, found, "check the app's id, key and secret, and the finding about the clock"),
+        Acceptance::Failed(_) => Finding::warning("signature", about, found, "upstream is failing: look again later"),
+        Acceptance::NoObject => Finding::problem(
+            "signature",
+            about,
+            found,
+            "this is no JSON object, as every answer of a Pusher server is, so nothing can be suppressed before it: check upstream.url, and what stands \
+             before that server",
+        ),
     }
 }
 

@@ -191,7 +191,7 @@ impl<'g, S: AsyncRead + AsyncWrite + Unpin> Fast<'g, S> {
             Ok(()) => {
                 let status = self.answer.status;
                 metrics.upstream_answer(status, took);
-                forward::settle_answered(&app, tickets, parts, status);
+                forward::settle_answered(self.shared, &app, tickets, parts, (status, &self.answer.body));
                 return self.responder(request).forwarded(&self.answer, told);
             }
             Err(Interrupted::NoAnswer(failure)) => {

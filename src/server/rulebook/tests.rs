@@ -7,7 +7,7 @@ use crate::audience::Relayed;
 use crate::clock::Clock;
 use crate::config::Sources;
 use crate::decisions::Decisions;
-use crate::gateway::Relays;
+use crate::gateway::{Relays, SuccessFormat};
 use crate::metrics::Metrics;
 use crate::rate::Limiters;
 use crate::report::Report;
@@ -43,6 +43,7 @@ fn rulebook() -> Arc<Rulebook> {
         drain: Drain::default(),
         tasks: Tasks::default(),
         relays: Relays::new(config.server.drain_period),
+        success_format: SuccessFormat::default(),
     };
     Rulebook::new(config, Arc::new(shared), assignments, audience)
 }
@@ -75,7 +76,11 @@ fn a_switch_concerns_one_rule_of_one_app() {
 #[test]
 fn a_rule_that_is_switched_on_puts_its_app_in_doubt_and_no_other() {
     let rulebook = rulebook();
-    let in_doubt = |app: &str| rulebook.assignments.app(app).in_doubt(rulebook.shared.clock.now());
+    let in_doubt = |app: &str| {
+        let watches = rulebook.assignments.watches();
+        let watched = watches.iter().find(|watched| &*watched.app == app).unwrap();
+        watched.memory.app().in_doubt(rulebook.shared.clock.now())
+    };
     rulebook.switch("1", "staff", Mode::Observe);
     rulebook.switch("1", "staff", Mode::Enforce);
     assert!(!in_doubt("1"), "what it observed it knows");

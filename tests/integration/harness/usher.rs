@@ -26,6 +26,8 @@ pub struct Setup {
     pub assignments: String,
     /// `assignments.doubt_period`.
     pub doubt_period: &'static str,
+    /// `assignments.start_doubt`; none: each test starts a fresh server behind, and nothing came before.
+    pub start_doubt: &'static str,
     /// More keys of the one rule.
     pub rule: String,
     /// Whole tables at the end, e.g. another `[[apps]]`.
@@ -49,6 +51,7 @@ impl Setup {
             max_wait: "15s",
             assignments: String::new(),
             doubt_period: "30s",
+            start_doubt: "0s",
             rule: String::new(),
             more: String::new(),
         }
@@ -56,13 +59,13 @@ impl Setup {
 
     /// The whole file.
     pub fn toml(&self) -> String {
-        let Self { server, admin, upstream, timeout, limits, max_wait, assignments, doubt_period, rule, more } = self;
+        let Self { server, admin, upstream, timeout, limits, max_wait, assignments, doubt_period, start_doubt, rule, more } = self;
         let app = format!("id = \"{}\"\nkey = \"{}\"\nsecret = \"{}\"\n", sign::APP, sign::KEY, sign::SECRET);
         let watched = "name = \"staff-assigned\"\nevent = \"staff-assigned\"\nchannel = \"{hotelSlug}-room-{roomNumber}-chat\"\n\
                        identity = [\"/staff_id\", \"/staff_name\"]\ncontext = [\"/conversation_id\"]\n";
         format!(
             "[server]\n{server}\n[admin]\n{admin}\n[upstream]\n{upstream}timeout = \"{timeout}\"\n\n[limits]\n{limits}max_wait = \"{max_wait}\"\n\n\
-             [assignments]\n{assignments}doubt_period = \"{doubt_period}\"\n\n\
+             [assignments]\n{assignments}doubt_period = \"{doubt_period}\"\nstart_doubt = \"{start_doubt}\"\n\n\
              [log]\nformat = \"json\"\nlevel = \"info\"\n\n[[apps]]\n{app}\n[[rules]]\n{watched}{rule}\n{more}"
         )
     }

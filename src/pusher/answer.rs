@@ -1,0 +1,108 @@
+//! What the body of a server's answer says of the trigger that it answers, whatever the status.
+//!
+//! soketi 1.x writes its CORS headers before the status, so its refusals arrive as `200 OK` with `{"error": "…", "code": 429}` (docs/servers.md).
+
+use super::json::{Members, string};
+
+/// What a complete 2xx answer says of its trigger.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Acceptance {
+    /// The server took it: a JSON object that speaks of no error, as every Pusher server sends.
+    Accepted,
+    /// The server refused it, with this code of 400 to 499, if it gave one.
+    Refused(Option<u16>),
+    /// The server failed at it, with this code of 500 or more: it may have been applied, or be applied later.
+    Failed(u16),
+    /// It is not the JSON object of a Pusher server: perhaps it comes from something else on the way.
+    NoObject,
+}
+
+impl Acceptance {
+    /// Reads the body of a 2xx answer.
+    ///
+    /// A member `error` counts unless it is `null` or `false`, a member `code` if it is a number, or a string of digits, of 400 or more. Members of other
+    /// names are fine. An object that two readers may read differently (a key twice, a key with escapes) is [`Acceptance::NoObject`].
+    #[must_use]
+    pub fn read(body: &[u8]) -> Self {
+        // What Pusher itself sends (https://pusher.com/docs/channels/library_auth_reference/rest-api/).
+        if body == b"{}" {
+            return Self::Accepted;
+        }
+        let Some(members) = std::str::from_utf8(body).ok().and_then(|text| Members::parse(text).ok()) else { return Self::NoObject };
+        let error = members.get("error").is_some_and(|error| !matches!(error, "null" | "false"));
+        match members.get("code").and_then(error_code) {
+            Some(code @ 500..) => Self::Failed(code),
+            Some(code) => Self::Refused(Some(code)),
+            None if error => Self::Refused(None),
+            None => Self::Accepted,
+        }
+    }
+}
+
+/// The code of an error that this token is: a number, or a string of digits, of 400 or more.
+fn error_code(token: &str) -> Option<u16> {
+    let decoded =
+        if token.starts_with('"') { string(token).filter(|text| text.bytes().all(|byte| byte.is_ascii_digit())) } else { Some(token.into()) };
+    let code: f64 = decoded?.parse().ok()?;
+    // Beyond u16 it is an error all the same: the conversion saturates.
+    (code >= 400.0).then_some(code as u16)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn all(expected: Acceptance, bodies: &[&str]) {
+        for body in bodies {
+            assert_eq!(Acceptance::read(body.as_bytes()), expected, "{body}");
+        }
+    }
+
+    #[test]
+    fn an_object_without_an_error_is_accepted() {
+        all(
+            Acceptance::Accepted,
+            &[
+                "{}",
+                " {}\r\n",
+                r#"{"ok":true}"#,
+                r#"{"error":null}"#,
+                r#"{"error":false,"code":200}"#,
+                r#"{"code":399}"#,
+                r#"{"code":"202"}"#,
+                r#"{"code":"E429"}"#,
+                r#"{"code":null}"#,
+                r#"{"code":[500]}"#,
+                r#"{"channels":{"error":{"error":"x"}},"event_ids":{"error":"1"}}"#,
+                r#"{"batch":[{"error":"x","code":429}]}"#,
+            ],
+        );
+    }
+
+    #[test]
+    fn an_error_or_a_code_of_400_is_a_refusal() {
+        let refused = |code| Acceptance::Refused(Some(code));
+        all(
+            refused(429),
+            &[r#"{"error":"Too many requests.","code":429}"#, r#"{"code":429}"#, r#"{"code":"429"}"#, r#"{"code":4.29e2,"error":null}"#],
+        );
+        all(refused(400), &[r#"{"code":400}"#, r#"{"code":400.5}"#, r#"{"code":"0400"}"#]);
+        all(Acceptance::Refused(None), &[r#"{"error":""}"#, r#"{"error":0}"#, r#"{"error":true}"#, r#"{"error":{}}"#, r#"{"error":"x","code":200}"#]);
+    }
+
+    #[test]
+    fn a_code_of_500_is_a_failure() {
+        all(Acceptance::Failed(500), &[r#"{"code":500,"error":"x"}"#, r#"{"code":"500"}"#]);
+        all(Acceptance::Failed(u16::MAX), &[r#"{"code":1e999}"#, r#"{"code":65536}"#, r#"{"code":"99999999999999999999"}"#]);
+    }
+
+    #[test]
+    fn anything_else_is_no_object() {
+        let texts = ["", " ", "null", "[]", r#""ok""#, "ok", "true", "<html></html>", r#"{"a":"#, "{} x", "{}{}", "\u{feff}{}"];
+        all(Acceptance::NoObject, &texts);
+        all(Acceptance::NoObject, &[r#"{"error":null,"error":"x"}"#, r#"{"\u0065rror":"x"}"#]);
+        assert_eq!(Acceptance::read(b"{\"a\":\"\xff\"}"), Acceptance::NoObject);
+        assert_eq!(Acceptance::read(&[0x1f, 0x8b, 8, 0]), Acceptance::NoObject);
+    }
+}
