@@ -1,6 +1,7 @@
 //! Forwarding a trigger, and settling it with what upstream made of it.
 
 use bytes::Bytes;
+use http::header::CONTENT_ENCODING;
 use http::uri::PathAndQuery;
 use http::{Request, Response, Uri, Version, request};
 use tokio::time::{Instant, timeout_at};
@@ -35,7 +36,8 @@ pub(super) async fn run(
     match exchange(gateway, request).await {
         Ok(answer) => {
             let (mut head, body) = answer.into_parts();
-            settle_answered(gateway.shared.as_ref(), &app, tickets, parts, (head.status.as_u16(), &body));
+            let answered = Answered { status: head.status.as_u16(), is_encoded: head.headers.contains_key(CONTENT_ENCODING), body: &body };
+            settle_answered(&gateway.shared, &app, tickets, parts, answered);
             headers::strip_answer(&mut head.headers);
             head.headers.insert("usher-decision", told.header());
             head.version = Version::HTTP_11;
@@ -86,10 +88,20 @@ async fn exchange(gateway: &Gateway, request: Request<Payload>) -> Result<Respon
     }
 }
 
-/// Settles a trigger that upstream has answered wholly, with this status and body (design 2.2).
-pub(super) fn settle_answered(shared: &Shared, app: &AppRoute, tickets: Tickets, parts: Parts, (status, body): (u16, &[u8])) {
+/// A complete answer of upstream to a trigger.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Answered<'a> {
+    pub(super) status: u16,
+    /// Whether it has a `Content-Encoding`: then its body is not read.
+    pub(super) is_encoded: bool,
+    pub(super) body: &'a [u8],
+}
+
+/// Settles a trigger that upstream has answered wholly (design 2.2).
+pub(super) fn settle_answered(shared: &Shared, app: &AppRoute, tickets: Tickets, parts: Parts, answered: Answered<'_>) {
+    let status = answered.status;
     let outcome = match status {
-        200..=299 => said(shared, app, parts, (status, body)),
+        200..=299 => said(shared, app, parts, answered),
         400..=499 => refused(parts),
         _ => {
             tracing::warn!(app = %app.id, status, "upstream answered a trigger with neither 2xx nor 4xx: its channels are in doubt");
@@ -106,8 +118,8 @@ pub(super) fn settle_answered(shared: &Shared, app: &AppRoute, tickets: Tickets,
 }
 
 /// What a complete 2xx says has become of its trigger.
-fn said(shared: &Shared, app: &AppRoute, parts: Parts, (status, body): (u16, &[u8])) -> Outcome {
-    let acceptance = Acceptance::read(body);
+fn said(shared: &Shared, app: &AppRoute, parts: Parts, Answered { status, is_encoded, body }: Answered<'_>) -> Outcome {
+    let acceptance = if is_encoded { Acceptance::NoObject } else { Acceptance::read(body) };
     if acceptance != Acceptance::NoObject {
         shared.success_format.is_json();
     }

@@ -24,6 +24,7 @@ mod outcomes;
 mod racing;
 mod rates;
 mod readme;
+mod refusals;
 mod rehearsal;
 mod relay;
 mod report;

@@ -5,8 +5,9 @@ use serde_json::json;
 use crate::browsers::rooms::{self, Habits, USUAL};
 use crate::browsers::{Hotel, story};
 use crate::harness::backend::Library;
+use crate::harness::bodies::{ANNOUNCEMENT, message};
 use crate::harness::guest::Device;
-use crate::harness::{Pusher, sign};
+use crate::harness::{Guest, Pusher, Setup, Usher, eventually, sign};
 
 /// The program that this variable names.
 fn program(variable: &str) -> String {
@@ -32,6 +33,27 @@ fn soketi_rs() -> Pusher {
             ("PUSHER_METRICS_ENABLED", "false"),
             ("PUSHER_APP_MANAGER_ARRAY_APPS", &apps),
         ]);
+    })
+}
+
+/// soketi itself, as `tests/upstreams` installs it.
+const SOKETI: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/servers/soketi/node_modules/@soketi/soketi/bin/server.js");
+
+fn soketi_node() -> Pusher {
+    soketi_limited("-1")
+}
+
+/// The same that takes so many events a second from the backend; -1: as many as come.
+fn soketi_limited(events: &str) -> Pusher {
+    assert!(std::path::Path::new(SOKETI).exists(), "soketi is not installed; see tests/upstreams");
+    Pusher::grown("node", |command, port| {
+        command.args([SOKETI, "start"]).envs([("SOKETI_HOST", "127.0.0.1"), ("SOKETI_PORT", port)]);
+        // It opens this one, too, whether asked for metrics or not.
+        command.envs([("SOKETI_METRICS_HOST", "127.0.0.1"), ("SOKETI_METRICS_SERVER_PORT", "0")]);
+        command.envs([("SOKETI_DEFAULT_APP_ID", sign::APP), ("SOKETI_DEFAULT_APP_KEY", sign::KEY), ("SOKETI_DEFAULT_APP_SECRET", sign::SECRET)]);
+        command.env("SOKETI_DEFAULT_APP_MAX_BACKEND_EVENTS_PER_SEC", events);
+        // Off by default.
+        command.envs([("SOKETI_DEFAULT_APP_ENABLE_CLIENT_MESSAGES", "true"), ("SOKETI_DEFAULT_APP_USER_AUTHENTICATION", "true")]);
     })
 }
 
@@ -81,6 +103,7 @@ macro_rules! checks {
     };
 }
 
+checks!(soketi_node, answers_python: true, USUAL);
 checks!(sockudo, answers_python: false, SOCKUDO);
 checks!(soketi_rs, answers_python: true, Habits { adds_users_once: false, ..USUAL });
 
@@ -102,4 +125,50 @@ fn sockudo_sign_in() {
 #[ignore = "a release check: tests/upstreams"]
 fn sockudo_cache_channels() {
     rooms::cache_channels_remember(&Hotel::before(sockudo(), Library::Python));
+}
+
+/// soketi refuses by a 200 whose body says so. An announcement that it refused was not heard, so its repeats go on until one is taken.
+#[test]
+#[ignore = "a release check: tests/upstreams"]
+fn soketi_node_refuses_with_200() {
+    const ANNA: &str = "Anna Byrne";
+    let upstream = soketi_limited("1");
+    let usher = Usher::start_with(&Setup::before_url(&upstream.url()).toml());
+    let guest = Guest::connect(Device::Node, usher.gateway().port());
+    let mut client = usher.client();
+    // Its second may end between a message and the announcement behind it: then that is taken, and another room is tried.
+    let refused = (1..=20).map(|number| format!("grand-room-{number}-chat")).find(|room| {
+        guest.enter(room);
+        client.trigger(&message(room, "Good evening!"));
+        let answer = client.announce(room, ANNA);
+        assert_eq!((answer.status, answer.decision().as_str()), (200, "forwarded"), "{answer:?}");
+        answer.json() == json!({ "error": "Too many requests.", "code": 429 })
+    });
+    let room = refused.expect("no announcement was refused");
+    eventually("an announcement is taken", || {
+        let answer = client.announce(&room, ANNA);
+        assert_eq!((answer.status, answer.decision().as_str()), (200, "forwarded"), "{answer:?}");
+        (answer.json() == json!({ "ok": true })).then_some(())
+    });
+    client.announce(&room, ANNA).assert_suppressed();
+    guest.wait(&room, ANNOUNCEMENT);
+    assert_eq!(guest.heard(&room).iter().filter(|(event, _)| event == ANNOUNCEMENT).count(), 1);
+}
+
+#[test]
+#[ignore = "a release check: tests/upstreams"]
+fn soketi_node_client_events() {
+    rooms::guests_talk(&Hotel::before(soketi_node(), Library::Node), USUAL);
+}
+
+#[test]
+#[ignore = "a release check: tests/upstreams"]
+fn soketi_node_sign_in() {
+    rooms::users_sign_in(&Hotel::before(soketi_node(), Library::Node), "sendToUser");
+}
+
+#[test]
+#[ignore = "a release check: tests/upstreams"]
+fn soketi_node_cache_channels() {
+    rooms::cache_channels_remember(&Hotel::before(soketi_node(), Library::Python));
 }

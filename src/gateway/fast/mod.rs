@@ -30,7 +30,7 @@ use self::date::Date;
 use self::judge::Judge;
 use self::request::{Forward, Request, Ruling, Verdict, Waiting};
 use self::respond::{Next, Responder};
-use super::forward;
+use super::forward::{self, Answered};
 use super::{Limits, Refusal, Shared};
 use crate::clock::Alarm;
 use crate::metrics::RequestKind;
@@ -191,7 +191,8 @@ impl<'g, S: AsyncRead + AsyncWrite + Unpin> Fast<'g, S> {
             Ok(()) => {
                 let status = self.answer.status;
                 metrics.upstream_answer(status, took);
-                forward::settle_answered(self.shared, &app, tickets, parts, (status, &self.answer.body));
+                let Collected { is_encoded, ref body, .. } = self.answer;
+                forward::settle_answered(self.shared, &app, tickets, parts, Answered { status, is_encoded, body });
                 return self.responder(request).forwarded(&self.answer, told);
             }
             Err(Interrupted::NoAnswer(failure)) => {

@@ -20,6 +20,8 @@ pub struct Collected {
     pub head: Vec<u8>,
     /// Whether a `Date` is among them.
     pub is_dated: bool,
+    /// Whether a `Content-Encoding` is.
+    pub is_encoded: bool,
     /// Its body.
     pub body: Vec<u8>,
     inbox: Vec<u8>,
@@ -61,6 +63,7 @@ impl Collected {
     pub(super) fn clear(&mut self) {
         self.status = 0;
         self.is_dated = false;
+        self.is_encoded = false;
         self.read = 0;
         for buffer in [&mut self.head, &mut self.body, &mut self.inbox] {
             buffer.clear();
@@ -147,6 +150,7 @@ impl Collected {
             for Header { name, value } in response.headers.iter() {
                 if !stays_here(name) && !connection.names(name) {
                     self.is_dated |= name.eq_ignore_ascii_case("date");
+                    self.is_encoded |= name.eq_ignore_ascii_case("content-encoding");
                     for part in [name.as_bytes(), b": ", value, b"\r\n"] {
                         self.head.extend_from_slice(part);
                     }

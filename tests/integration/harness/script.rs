@@ -41,6 +41,12 @@ impl Step {
         Self::answer(&format!("HTTP/1.1 {status} Scripted\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{{}}"))
     }
 
+    /// A complete answer of this status, with these header lines (each ended by CRLF) and this body; the connection is kept.
+    pub fn says(status: u16, headers: &str, body: &[u8]) -> Self {
+        let head = format!("HTTP/1.1 {status} Scripted\r\n{headers}Content-Length: {}\r\n\r\n", body.len());
+        Self::Answer([head.as_bytes(), body].concat(), After::Keep)
+    }
+
     /// These bytes; the connection is kept.
     pub fn answer(bytes: &str) -> Self {
         Self::Answer(bytes.as_bytes().to_vec(), After::Keep)
