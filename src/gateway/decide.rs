@@ -13,7 +13,7 @@ use crate::assignment::{Assignment, Before, Claim, Outcome, Patience, Value, Wai
 use crate::clock::Moment;
 use crate::decisions::{Decided, Reason};
 use crate::metrics::Decision;
-use crate::pusher::{Endpoint, Event, Inexact, Oddity, Reach, Trigger};
+use crate::pusher::{Event, Inexact, Oddity, Reach, Trigger};
 use crate::rate::{Fare, Limited, Passage, Turn};
 use crate::rules::{self, Mode};
 
@@ -48,9 +48,9 @@ pub(super) struct Standing {
     pub(super) waited: bool,
 }
 
-/// Judges a trigger of `app` that came to `endpoint` with this `body`. `fare`: what it has taken of the limits on rates before.
-pub(super) fn judge(shared: &Shared, app: &AppRoute, endpoint: Endpoint, body: &[u8], standing: Standing, fare: &mut Fare) -> Judgement {
-    match Trigger::parse(endpoint, body) {
+/// Judges a trigger of `app` as it was read. `fare`: what it has taken of the limits on rates before.
+pub(super) fn judge(shared: &Shared, app: &AppRoute, read: Result<Trigger<'_>, Inexact>, standing: Standing, fare: &mut Fare) -> Judgement {
+    match read {
         Ok(exact) => {
             let Standing { now, mut patience, waited } = standing;
             if shared.drain.has_begun() || exact.events.iter().any(|event| event.wants_info) {
@@ -463,7 +463,9 @@ const fn in_words(decision: Decision) -> &'static str {
         Decision::ForwardedChange => "another assignment was known",
         Decision::ForwardedUncertain => "another announcement is in flight, or the last one's outcome is in doubt",
         Decision::ForwardedUnreadable => "the rule's event, but its assignment cannot be read exactly",
-        Decision::ForwardedExempt => "never dropped: it excludes a socket, asks for info, is a duplicate past the waiting bounds, or usher drains",
+        Decision::ForwardedExempt => {
+            "never dropped: it excludes a socket, has an idempotency key, asks for info, is a duplicate past the waiting bounds, or usher drains"
+        }
         Decision::ForwardedRelease => "ends the assignment",
         Decision::ForwardedInexact => "the request cannot be read exactly",
         Decision::ForwardedNoRule => "no rule watches it",

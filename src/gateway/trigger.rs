@@ -18,7 +18,7 @@ use super::target::{Form, Target};
 use super::{Gateway, Refusal, Reply, Routing, Shared, Slot, body, forward};
 use crate::assignment::Patience;
 use crate::clock::Clock;
-use crate::pusher::{Body, Claim, Endpoint, Inexact, Oddity, Pattern, Query, Reach, SignatureError, verify};
+use crate::pusher::{Body, Claim, Endpoint, Inexact, Oddity, Pattern, Query, Reach, SignatureError, Trigger, verify};
 use crate::rate::Fare;
 
 /// A trigger whose signature verified, with its body: the only thing that may read or change the memory.
@@ -34,6 +34,8 @@ pub(super) struct Verified<B> {
 pub(super) enum Reading {
     /// It does; it came to this endpoint.
     Exact(Endpoint),
+    /// It does, but upstream may take it for a repeat and leave it out: it has an idempotency key in its head (docs/servers.md).
+    Keyed(Endpoint),
     /// Its head says something that usher does not read: this is why, and what the trigger may touch.
     Inexact(Inexact),
 }
@@ -98,6 +100,8 @@ pub(super) struct Signed<'h> {
 pub(super) enum Content {
     /// JSON in UTF-8, as it is.
     Json,
+    /// The same, with an `X-Idempotency-Key`.
+    KeyedJson,
     /// It is encoded, e.g. compressed.
     Encoded,
     /// It is of another type, of none, or of several.
@@ -110,6 +114,7 @@ impl Content {
         let mut types = headers.get_all(CONTENT_TYPE).iter();
         match (types.next(), types.next()) {
             _ if headers.contains_key(CONTENT_ENCODING) => Self::Encoded,
+            (Some(only), None) if is_json(only.as_bytes()) && headers.contains_key("x-idempotency-key") => Self::KeyedJson,
             (Some(only), None) if is_json(only.as_bytes()) => Self::Json,
             _ => Self::Other,
         }
@@ -130,8 +135,9 @@ impl Reading {
             (Form::Disguised, _) => (Oddity::DisguisedTarget, Reach::App),
             (Form::Exact(_), Content::Encoded) => (Oddity::ContentEncoding, Reach::App),
             (Form::Exact(_), Content::Other) => (Oddity::ContentType, Reach::App),
-            (Form::Exact(_), Content::Json) if query.has_trigger_parameters() => (Oddity::QueryParameters, Reach::App),
+            (Form::Exact(_), Content::Json | Content::KeyedJson) if query.has_trigger_parameters() => (Oddity::QueryParameters, Reach::App),
             (Form::Exact(endpoint), Content::Json) => return Self::Exact(endpoint),
+            (Form::Exact(endpoint), Content::KeyedJson) => return Self::Keyed(endpoint),
         };
         Self::Inexact(Inexact { oddity, reach })
     }
@@ -224,7 +230,10 @@ impl Patient {
         let Verified { app, reading, body } = trigger;
         let standing = Standing { now: shared.clock.moment(now), patience, waited: self.deadline.is_some() };
         match reading {
-            Reading::Exact(endpoint) => judge(shared, app, *endpoint, body.as_ref(), standing, &mut self.fare),
+            Reading::Exact(endpoint) => judge(shared, app, Trigger::parse(*endpoint, body.as_ref()), standing, &mut self.fare),
+            Reading::Keyed(endpoint) => {
+                judge(shared, app, Trigger::parse(*endpoint, body.as_ref()).map(Trigger::heard_by_some), standing, &mut self.fare)
+            }
             Reading::Inexact(inexact) => judge_inexact(shared, app, inexact, standing.now, &mut self.fare),
         }
     }

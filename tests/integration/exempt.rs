@@ -47,6 +47,16 @@ fn a_socket_is_excluded_and_the_channel_becomes_unknown() {
     assert!(!stays_known_after(&Request::events(&with(r#","socket_id":"123.456""#))));
 }
 
+/// sockudo answers a repeat of a key with success and sends nothing: A (key 1), B (key 2), A (key 1) leaves guests with B.
+#[test]
+fn a_trigger_with_an_idempotency_key_may_be_left_out_by_upstream() {
+    let keyed = |body: &str, key: &str| Request::events(body).header("X-Idempotency-Key", key);
+    assert!(!stays_known_after(&keyed(&announcement(CHANNEL, ANNA), "1")));
+    assert!(!stays_known_after(&keyed(&announcement(CHANNEL, "Boris Novak"), "1")));
+    let other = r#"{"name":"new-staff-message","channel":"h-room-1-chat","data":"{}"}"#;
+    assert!(stays_known_after(&keyed(other, "1")), "no rule watches it");
+}
+
 #[test]
 fn a_null_socket_excludes_nobody() {
     let fake = Fake::start();

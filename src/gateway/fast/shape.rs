@@ -254,6 +254,7 @@ impl Role {
             12 if is("content-type") => Self::ContentType,
             14 if is("content-length") => Self::ContentLength,
             16 if is("content-encoding") => Self::Other,
+            17 if is("x-idempotency-key") => Self::Other,
             _ if is_hop_by_hop(name) => Self::Other,
             _ => Self::Plain,
         }

@@ -59,7 +59,7 @@ pub struct Event<'a> {
     pub name: Cow<'a, str>,
     /// The channels in their order, none twice; at least one. They may be outside Pusher's set of characters: see [`super::is_valid_name`].
     pub channels: SmallVec<[Cow<'a, str>; 1]>,
-    /// Whether a `socket_id` excludes a connection (present and not null).
+    /// Whether a `socket_id` excludes a connection (present and not null), or the trigger as a whole may be heard by some alone.
     pub excludes_socket: bool,
     /// Whether `info` asks for an answer with contents (present and not null).
     pub wants_info: bool,
@@ -85,6 +85,13 @@ impl<'a> Trigger<'a> {
     /// [`Inexact`]: why it could not be read exactly, and what it may touch.
     pub fn parse(endpoint: Endpoint, body: &'a [u8]) -> Result<Self, Inexact> {
         strict::read(endpoint, body).map_err(|oddity| Inexact { oddity, reach: lenient::reach(body) })
+    }
+
+    /// The same trigger, if it cannot be told whether all subscribers hear it.
+    #[must_use]
+    pub fn heard_by_some(mut self) -> Self {
+        self.events.iter_mut().for_each(|event| event.excludes_socket = true);
+        self
     }
 
     /// The body without the given (event, channel) pairs, everything that stays in its order and with its tokens as received.
