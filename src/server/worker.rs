@@ -191,6 +191,8 @@ where
         .half_close(true)
         .preserve_header_case(true)
         .max_headers(limits.max_headers)
+        // The buffer alone would take a larger head that comes in one piece, for it may be filled beyond its bound.
+        .max_header_size(limits.max_head)
         .max_buf_size(limits.max_head)
         .serve_connection(socket, service)
         .with_upgrades();
