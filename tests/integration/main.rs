@@ -12,6 +12,7 @@ mod command;
 mod corpus;
 mod deployment;
 mod doctor;
+mod early;
 mod encrypted;
 mod exempt;
 mod harness;
