@@ -5,6 +5,7 @@
 
 mod abreast;
 mod autobahn;
+mod base;
 mod broker;
 mod browsers;
 mod clients;

@@ -6,7 +6,7 @@ use std::ops::Range;
 use httparse::{EMPTY_HEADER, Header, Status};
 
 use crate::gateway::Limits;
-use crate::gateway::target::exact;
+use crate::gateway::target::{Exact, exact, signed_path};
 use crate::gateway::trigger::is_json;
 use crate::pusher::{Claim, Endpoint, Pattern, Query};
 use crate::upstream::is_hop_by_hop;
@@ -160,8 +160,8 @@ impl Head {
         let text = str::from_utf8(&rest[..length]).ok().filter(|target| is_plain(target))?;
         let rest = rest[length..].strip_prefix(VERSION)?;
         let (path, query) = text.split_once('?')?;
-        let (app, endpoint) = exact(path)?;
-        let pattern = Pattern::of(METHOD, path, &Query::parse(query))?;
+        let Exact { id: app, endpoint, .. } = exact(path)?;
+        let pattern = Pattern::of(METHOD, signed_path(path), &Query::parse(query))?;
 
         let mut headers = [EMPTY_HEADER; MAX_HEADERS];
         let Ok(Status::Complete((length, headers))) = httparse::parse_headers(rest, &mut headers) else { return None };

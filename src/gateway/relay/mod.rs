@@ -117,9 +117,10 @@ fn turn_away(shared: &Shared, routing: &Routing, handshake: Handshake, caller: &
     Ok(response)
 }
 
-/// Who the client of `/app/{key}` is to the app's audience; nobody, if the app is not known.
+/// Who the client of `/app/{key}` is to the app's audience; nobody, if the app is not known. The server may stand behind a path of its own.
 fn visitor(routing: &Routing, path: &str) -> Option<Visitor> {
-    let app = routing.app_with_key(path.strip_prefix("/app/")?)?;
+    let (_base, key) = path.rsplit_once("/app/")?;
+    let app = routing.app_with_key(key)?;
     app.audience.as_ref()?.visitor()
 }
 
