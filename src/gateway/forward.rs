@@ -9,6 +9,7 @@ use tokio::time::{Instant, timeout_at};
 use super::body::{self, Overflow};
 use super::plan::{Parts, Plan, Tickets};
 use super::routing::AppRoute;
+use super::target::signed_path;
 use super::trigger::{Told, Verified};
 use super::{Gateway, Refusal, Reply, Shared, Slot, headers};
 use crate::assignment::Outcome;
@@ -55,7 +56,7 @@ fn outgoing(app: &AppRoute, mut head: request::Parts, body: Bytes, reduced: Opti
     let Some(reduced) = reduced else {
         return (Request::from_parts(head, Payload::Whole(body)), Told::Forwarded);
     };
-    let signed = resign(&app.app, head.method.as_str(), head.uri.path(), &Query::parse(head.uri.query().unwrap_or_default()), &reduced);
+    let signed = resign(&app.app, head.method.as_str(), signed_path(head.uri.path()), &Query::parse(head.uri.query().unwrap_or_default()), &reduced);
     match PathAndQuery::try_from(format!("{}?{signed}", head.uri.path())) {
         Ok(target) => {
             head.uri = Uri::from(target);

@@ -31,6 +31,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use http::header::CONNECTION;
 use http::{HeaderValue, Request, Response, StatusCode};
+use http_body::Body as _;
 use hyper::body::Incoming;
 
 use self::handshake::Handshake;
@@ -128,6 +129,8 @@ impl Gateway {
     /// Answers one request of `caller`. Never fails: what goes wrong is an answer, too.
     pub async fn answer(&self, request: Request<Incoming>, caller: &Caller) -> Response<Reply> {
         let routing = self.shared.routing.load_full();
+        // hyper keeps the connection only if the rest of the body has arrived by then, in a buffer of this size.
+        let is_long = request.body().size_hint().lower() > routing.limits.max_head as u64;
         let (kind, answered) = match Slot::take(Arc::clone(&self.shared), routing.limits.max_requests) {
             Some(slot) => self.route(request, routing, caller, slot).await,
             None => (RequestKind::Refused, Err(Refusal::Overloaded)),
@@ -136,8 +139,9 @@ impl Gateway {
             self.shared.metrics.error(refusal.code());
             refusal.response()
         });
-        // What a client has sent behind a handshake is meant for a WebSocket: if there is none, it is not read as HTTP (threats.md WS-01).
-        let last = self.shared.drain.has_begun() || kind == RequestKind::WebSocket;
+        // What a client has sent behind a handshake is meant for a WebSocket: if there is none, it is not read as HTTP (threats.md WS-01). The long body
+        // of a request that is refused by its head is not read either.
+        let last = self.shared.drain.has_begun() || kind == RequestKind::WebSocket || kind == RequestKind::Refused && is_long;
         if last && response.status() != StatusCode::SWITCHING_PROTOCOLS {
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }

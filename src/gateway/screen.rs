@@ -22,11 +22,18 @@ pub(super) fn head(head: &mut Parts, body: &Incoming, limits: &Limits) -> Result
     if body.size_hint().lower() > limits.max_body as u64 {
         return Err(Refusal::BodyTooLarge { limit: limits.max_body });
     }
-    if head.headers.get_all(EXPECT).iter().any(|expected| !expected.as_bytes().eq_ignore_ascii_case(b"100-continue")) {
+    if head.headers.get_all(EXPECT).iter().any(|expected| !is_met(expected.as_bytes())) {
         return Err(Refusal::ExpectationFailed);
     }
     head.headers = headers::end_to_end(&head.headers)?;
     Ok(())
+}
+
+/// Whether usher meets all that an `Expect` header lists. It may list nothing (RFC 9110 10.1.1, 5.6.1): Guzzle sends an empty one to switch
+/// `100-continue` off.
+fn is_met(expected: &[u8]) -> bool {
+    let mut members = expected.split(|byte| *byte == b',').map(<[u8]>::trim_ascii);
+    members.all(|member| member.is_empty() || member.eq_ignore_ascii_case(b"100-continue"))
 }
 
 /// The target is origin-form, or absolute-form for the host that `Host` names; there is one `Host`.

@@ -8,7 +8,7 @@ use http::request::Parts;
 
 use super::routing::{AppRoute, Routing};
 use super::{Refusal, UnknownApps};
-use crate::pusher::{Endpoint, Query, decode_path};
+use crate::pusher::{Endpoint, Query, SignedPath, decode_path};
 
 /// Where a request goes.
 #[derive(Debug)]
@@ -51,12 +51,13 @@ pub(super) fn route(head: &Parts, routing: &Routing) -> Result<Route, Refusal> {
     if head.method != Method::POST && !head.method.as_str().eq_ignore_ascii_case("POST") {
         return Ok(Route::Other);
     }
-    let (claimed, form) = match read(head.uri.path()) {
-        Some((Some(id), form)) => (routing.app(id), form),
+    let path = head.uri.path();
+    let (claimed, name, form) = match read(path) {
+        Some((Some(id), form)) => (routing.app(id), id, form),
         Some((None, form)) => {
             let query = Query::parse(head.uri.query().unwrap_or_default());
             let keyed = query.only("auth_key").and_then(|key| routing.app_with_key(key));
-            (keyed.or_else(|| routing.app(&named(head.uri.path()))), form)
+            (keyed.or_else(|| routing.app(app_segment(path))), app_segment(path), form)
         }
         None => return Ok(Route::Other),
     };
@@ -66,44 +67,93 @@ pub(super) fn route(head: &Parts, routing: &Routing) -> Result<Route, Refusal> {
             Ok(Route::Trigger(Target { app: Arc::clone(app), form }))
         }
         (None, UnknownApps::Forward) => Ok(Route::Unknown),
-        (None, UnknownApps::Reject) => Err(Refusal::UnknownApp { name: named(head.uri.path()) }),
+        // Cut short, since anybody may write anything there.
+        (None, UnknownApps::Reject) => Err(Refusal::UnknownApp { name: name.chars().take(64).collect() }),
     }
 }
 
-/// The app id and the endpoint of a path that names a trigger endpoint byte for byte.
-pub(super) fn exact(path: &str) -> Option<(&str, Endpoint)> {
-    let rest = path.strip_prefix("/apps/")?;
-    let slash = rest.bytes().position(|byte| byte == b'/')?;
-    let (id, endpoint) = (&rest[..slash], &rest[slash + 1..]);
+impl Target {
+    /// Over what of its `path` it may be signed.
+    pub(super) fn signed_path<'p>(&self, path: &'p str) -> SignedPath<'p> {
+        match self.form {
+            Form::Exact(_) | Form::Legacy { .. } => signed_path(path),
+            // What others make of it is not known, nor what they would take for its beginning.
+            Form::Disguised => path.into(),
+        }
+    }
+}
+
+/// Over what of the path of a trigger that is not disguised it may be signed.
+pub(super) fn signed_path(path: &str) -> SignedPath<'_> {
+    let base = exact(path).map(|exact| exact.base).or_else(|| legacy(path).map(|legacy| legacy.base)).unwrap_or_default();
+    SignedPath::behind(base.len(), path)
+}
+
+/// A path that names a trigger endpoint byte for byte.
+#[derive(Debug)]
+pub(super) struct Exact<'p> {
+    /// The path at which the server stands; usually empty.
+    base: &'p str,
+    /// The app's.
+    pub(super) id: &'p str,
+    pub(super) endpoint: Endpoint,
+}
+
+/// Reads `{base}/apps/{id}/events` and `{base}/apps/{id}/batch_events`.
+pub(super) fn exact(path: &str) -> Option<Exact<'_>> {
+    let (rest, endpoint) = path.rsplit_once('/')?;
     let endpoint = match endpoint {
         "events" => Endpoint::Events,
         "batch_events" => Endpoint::Batch,
         _ => return None,
     };
-    (is_segment(id) && !id.bytes().any(|byte| matches!(byte, b'%' | b';'))).then_some((id, endpoint))
+    let (base, id) = app(rest)?;
+    Some(Exact { base, id, endpoint })
+}
+
+/// A path that names the old endpoint byte for byte.
+struct Legacy<'p> {
+    base: &'p str,
+    id: &'p str,
+    channel: &'p str,
+}
+
+/// Reads `{base}/apps/{id}/channels/{channel}/events`.
+fn legacy(path: &str) -> Option<Legacy<'_>> {
+    let (rest, channel) = path.strip_suffix("/events")?.rsplit_once('/')?;
+    let (base, id) = app(rest.strip_suffix("/channels")?)?;
+    is_segment(channel).then_some(Legacy { base, id, channel })
+}
+
+/// Takes `{base}/apps/{id}` apart.
+fn app(path: &str) -> Option<(&str, &str)> {
+    let (rest, id) = path.rsplit_once('/')?;
+    let base = rest.strip_suffix("/apps")?;
+    (is_segment(id) && is_base(base)).then_some((base, id))
+}
+
+/// Whether `base` means the same to everybody, and could not be taken for the beginning of the API itself.
+fn is_base(base: &str) -> bool {
+    let is_plain = |segment: &str| {
+        is_segment(segment) && segment.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'\\') && !segment.eq_ignore_ascii_case("apps")
+    };
+    base.is_empty() || base.strip_prefix('/').is_some_and(|segments| segments.split('/').all(is_plain))
 }
 
 /// The app id, where the path has it in its place, and the form of the endpoint. `None`: no trigger endpoint.
 fn read(path: &str) -> Option<(Option<&str>, Form)> {
-    if let Some((id, endpoint)) = exact(path) {
+    if let Some(Exact { id, endpoint, .. }) = exact(path) {
         return Some((Some(id), Form::Exact(endpoint)));
     }
-    if let Some(rest) = path.strip_prefix("/apps/")
-        && !path.contains(['%', ';'])
-    {
-        let mut segments = rest.split('/');
-        match (segments.next(), segments.next(), segments.next(), segments.next(), segments.next()) {
-            (Some(id), Some("channels"), Some(channel), Some("events"), None) if is_segment(id) && is_segment(channel) => {
-                return Some((Some(id), Form::Legacy { channel: channel.to_owned() }));
-            }
-            _ => {}
-        }
+    if let Some(Legacy { id, channel, .. }) = legacy(path) {
+        return Some((Some(id), Form::Legacy { channel: channel.to_owned() }));
     }
     is_disguised(path).then_some((None, Form::Disguised))
 }
 
+/// Whether a segment means the same to everybody.
 fn is_segment(segment: &str) -> bool {
-    !matches!(segment, "" | "." | "..")
+    !matches!(segment, "" | "." | "..") && !segment.contains(['%', ';'])
 }
 
 /// Whether any usual normalising (decoding, case, parameters, empty and dot segments) makes a trigger endpoint of `path`.
@@ -131,7 +181,7 @@ fn is_disguised(path: &str) -> bool {
     segments.contains(&"apps") && (matches!(last, "events" | "batch_events") || last.contains('%') || !last.is_ascii() && last.ends_with("events"))
 }
 
-/// What the path calls its app, for the error text: cut short, since anybody may write anything there.
-fn named(path: &str) -> String {
-    path.strip_prefix("/apps/").and_then(|rest| rest.split('/').next()).unwrap_or_default().chars().take(64).collect()
+/// What a path in disguise calls its app.
+fn app_segment(path: &str) -> &str {
+    path.strip_prefix("/apps/").and_then(|rest| rest.split('/').next()).unwrap_or_default()
 }

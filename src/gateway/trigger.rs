@@ -18,7 +18,7 @@ use super::target::{Form, Target};
 use super::{Gateway, Refusal, Reply, Routing, Shared, Slot, body, forward};
 use crate::assignment::Patience;
 use crate::clock::Clock;
-use crate::pusher::{Body, Claim, Endpoint, Inexact, Oddity, Pattern, Query, Reach, SignatureError, Trigger, verify};
+use crate::pusher::{Body, Claim, Endpoint, Inexact, Oddity, Pattern, Query, Reach, SignatureError, SignedPath, Trigger, verify};
 use crate::rate::Fare;
 
 /// A trigger whose signature verified, with its body: the only thing that may read or change the memory.
@@ -88,7 +88,7 @@ impl<B> Verified<B> {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Signed<'h> {
     pub(super) method: &'h str,
-    pub(super) path: &'h str,
+    pub(super) path: SignedPath<'h>,
     /// As received, without the question mark.
     pub(super) query: &'h str,
     pub(super) body: Body<'h>,
@@ -179,7 +179,7 @@ pub(super) async fn handle(
     let mut patient = Patient::default();
     let query = head.uri.query().unwrap_or_default();
     let content = Content::of(&head.headers);
-    let signed = Signed { method: head.method.as_str(), path: head.uri.path(), query, body: Body::from(&body), content };
+    let signed = Signed { method: head.method.as_str(), path: target.signed_path(head.uri.path()), query, body: Body::from(&body), content };
     let Verified { app, reading, .. } = Verified::new(target, signed, Clock::unix_now())?;
     let mut trigger = Verified { app, reading, body };
     trigger.follow_reload(&gateway.shared.routing.load());

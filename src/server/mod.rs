@@ -1,10 +1,12 @@
 //! Listeners, wiring, signals, drain: the only room that knows all others.
 
 mod accept;
+mod closing;
 mod resumed;
 mod rulebook;
 mod signals;
 mod socket;
+mod timer;
 mod worker;
 
 use std::net::SocketAddr;

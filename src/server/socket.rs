@@ -13,8 +13,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::time::{Instant, Sleep, sleep_until};
 
+use super::closing::Closing;
+use super::timer::Timer;
 use crate::gateway::Reply;
 
 /// How long a caller may take.
@@ -37,6 +38,7 @@ const IDLE: u8 = 0;
 const HEAD: u8 = 1;
 const BUSY: u8 = 2;
 const SWITCHED: u8 = 3;
+const LEAVING: u8 = 4;
 
 impl Phase {
     /// A head is complete: until the guard is dropped, the connection works for the caller and no deadline for reading runs.
@@ -44,6 +46,11 @@ impl Phase {
         self.phase.store(BUSY, Ordering::Relaxed);
         self.requests.fetch_add(1, Ordering::Relaxed);
         Busy(Arc::clone(self))
+    }
+
+    /// No request is to come any more. If none is under way, there is no answer for which the connection would have to be closed slowly.
+    pub(super) fn leave(&self) {
+        let _was_not_idle = self.phase.compare_exchange(IDLE, LEAVING, Ordering::Relaxed, Ordering::Relaxed);
     }
 }
 
@@ -103,27 +110,14 @@ pub(super) struct Timed<T> {
     head: Timer,
     idle: Timer,
     write: Timer,
+    closing: Closing,
     requests_when_armed: u32,
-}
-
-#[derive(Debug, Default)]
-struct Timer(Option<Pin<Box<Sleep>>>);
-
-impl Timer {
-    /// Runs the timer from now on, if it does not run yet. Ready once its time is over.
-    fn poll(&mut self, after: Duration, context: &mut Context<'_>) -> Poll<()> {
-        self.0.get_or_insert_with(|| Box::pin(sleep_until(Instant::now() + after))).as_mut().poll(context)
-    }
-
-    fn stop(&mut self) {
-        self.0 = None;
-    }
 }
 
 impl<T> Timed<T> {
     pub(super) fn new(io: T, phase: Arc<Phase>, deadlines: Deadlines) -> Self {
         let (head, idle, write) = (Timer::default(), Timer::default(), Timer::default());
-        Self { io, phase, deadlines, head, idle, write, requests_when_armed: 0 }
+        Self { io, phase, deadlines, head, idle, write, closing: Closing::default(), requests_when_armed: 0 }
     }
 
     fn poll_read_deadline(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -146,7 +140,7 @@ impl<T> Timed<T> {
 
     fn poll_written<R>(&mut self, written: Poll<io::Result<R>>, context: &mut Context<'_>) -> Poll<io::Result<R>> {
         if written.is_ready() {
-            if self.write.0.is_some() {
+            if self.write.is_running() {
                 self.write.stop();
             }
             return written;
@@ -167,7 +161,7 @@ impl<T: AsyncRead + Unpin> AsyncRead for Timed<T> {
         if read.is_pending() {
             return this.poll_read_deadline(context);
         }
-        if this.head.0.is_some() && this.phase.phase.load(Ordering::Relaxed) != HEAD {
+        if this.head.is_running() && this.phase.phase.load(Ordering::Relaxed) != HEAD {
             this.head.stop();
         }
         if buffer.filled().len() > before {
@@ -177,7 +171,7 @@ impl<T: AsyncRead + Unpin> AsyncRead for Timed<T> {
     }
 }
 
-impl<T: AsyncWrite + Unpin> AsyncWrite for Timed<T> {
+impl<T: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Timed<T> {
     fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         let written = Pin::new(&mut this.io).poll_write(context, bytes);
@@ -190,10 +184,14 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Timed<T> {
         this.poll_written(flushed, context)
     }
 
+    /// Ready when the caller has its last answer, as far as can be told.
     fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        let shut = Pin::new(&mut this.io).poll_shutdown(context);
-        this.poll_written(shut, context)
+        if matches!(this.phase.phase.load(Ordering::Relaxed), SWITCHED | LEAVING) {
+            let shut = Pin::new(&mut this.io).poll_shutdown(context);
+            return this.poll_written(shut, context);
+        }
+        this.closing.poll(&mut this.io, context)
     }
 
     fn is_write_vectored(&self) -> bool {

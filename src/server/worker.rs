@@ -1,6 +1,7 @@
 //! A worker: a thread with a runtime, connections of its own, and its own pool of connections upstream. Workers share no socket.
 
 use std::convert::Infallible;
+use std::future::poll_fn;
 use std::net::{SocketAddr, TcpStream as StdStream};
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -16,6 +17,7 @@ use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 use tokio::time::timeout;
 
+use super::closing::Closing;
 use super::resumed::Resumed;
 use super::socket::{Answering, Deadlines, Phase, Timed};
 use crate::broker::Broker;
@@ -166,6 +168,7 @@ where
     let read = match (&gateway.upstream, &door.batch) {
         (Upstream::Remote(remote), Some(batch)) => match Fast::new(&gateway.shared, remote, batch, &door.limits, &mut stream).run().boxed().await {
             Ended::Done => return,
+            Ended::Answered => return close(&mut stream, caller).await,
             Ended::Other(read) => read,
         },
         (Upstream::Remote(_) | Upstream::Local(_), _) => Bytes::new(),
@@ -191,6 +194,8 @@ where
         .half_close(true)
         .preserve_header_case(true)
         .max_headers(limits.max_headers)
+        // The buffer alone would take a larger head that comes in one piece, for it may be filled beyond its bound.
+        .max_header_size(limits.max_head)
         .max_buf_size(limits.max_head)
         .serve_connection(socket, service)
         .with_upgrades();
@@ -199,11 +204,20 @@ where
         biased;
         ended = connection.as_mut() => ended,
         () = gateway.shared.drain.begun() => {
+            phase.leave();
             connection.as_mut().graceful_shutdown();
             connection.await
         }
     };
     if let Err(error) = ended {
         tracing::debug!(peer = %caller.ip, %error, "a connection ended in error");
+    }
+}
+
+/// Closes a connection whose last answer is written.
+async fn close(stream: &mut (impl AsyncRead + AsyncWrite + Unpin), caller: &Caller) {
+    let mut closing = Closing::default();
+    if let Err(error) = poll_fn(|context| closing.poll(stream, context)).await {
+        tracing::debug!(peer = %caller.ip, %error, "a connection was gone before it was closed");
     }
 }

@@ -38,12 +38,7 @@ fn the_certificate_is_read_again_on_a_signal() {
     let fake = Fake::start();
     let (old, new) = (Identity::new(), Identity::new());
     let directory = tempfile::tempdir().unwrap();
-    let (certificate, key) = (directory.path().join("cert.pem"), directory.path().join("key.pem"));
-    let write = |identity: &Identity| {
-        fs::write(&certificate, &identity.certificate).unwrap();
-        fs::write(&key, &identity.key).unwrap();
-    };
-    write(&old);
+    let (certificate, key) = old.write_to(directory.path());
     let usher = Usher::start(&fake, |setup| setup.server += &format!("tls = {{ certificate = {certificate:?}, key = {key:?} }}\n"));
     let announce = |staff: &str| Request::events(&announcement(CHANNEL, staff));
     let mut kept = TlsClient::connect(usher.gateway(), &old).unwrap();
@@ -57,7 +52,7 @@ fn the_certificate_is_read_again_on_a_signal() {
     usher.wait_log_after(from, |event| event["level"] == "ERROR");
     TlsClient::connect(usher.gateway(), &old).unwrap().call(&announce("A")).assert_suppressed();
 
-    write(&new);
+    new.write_to(directory.path());
     usher.signal(Signal::Hup);
     let mut fresh = eventually("the new certificate is shown", || TlsClient::connect(usher.gateway(), &new).ok());
     fresh.call(&announce("A")).assert_suppressed();

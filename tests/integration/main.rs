@@ -5,6 +5,7 @@
 
 mod abreast;
 mod autobahn;
+mod base;
 mod broker;
 mod browsers;
 mod clients;
@@ -12,6 +13,7 @@ mod command;
 mod corpus;
 mod deployment;
 mod doctor;
+mod early;
 mod encrypted;
 mod exempt;
 mod harness;

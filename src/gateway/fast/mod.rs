@@ -45,6 +45,8 @@ const READ: usize = 4 * 1024;
 pub enum Ended {
     /// The connection is done with.
     Done,
+    /// The last answer is written; the caller may still be sending.
+    Answered,
     /// What comes next is of another shape. So much of it was read.
     Other(Bytes),
 }
@@ -117,7 +119,7 @@ impl<'g, S: AsyncRead + AsyncWrite + Unpin> Fast<'g, S> {
             request.tidy(length);
             match (written, next) {
                 (true, Next::Request) => {}
-                (true, Next::Close) => return self.close().await,
+                (true, Next::Close) => return Ended::Answered,
                 (false, _) => return Ended::Done,
             }
         }
@@ -146,10 +148,8 @@ impl<'g, S: AsyncRead + AsyncWrite + Unpin> Fast<'g, S> {
                 None => {
                     self.look_at_clock();
                     self.responder(request).refuse(RequestKind::Trigger, &Refusal::BodyTimeout { limit });
-                    if self.write(&request.reply).await {
-                        self.shut().await;
-                    }
-                    return Some(Ended::Done);
+                    let written = self.write(&request.reply).await;
+                    return Some(if written { Ended::Answered } else { Ended::Done });
                 }
             }
         }
@@ -248,15 +248,12 @@ impl<'g, S: AsyncRead + AsyncWrite + Unpin> Fast<'g, S> {
         }
     }
 
+    /// Closes a connection on which no request is under way.
     async fn close(mut self) -> Ended {
-        self.shut().await;
-        Ended::Done
-    }
-
-    async fn shut(&mut self) {
         if let Some(Err(error)) = self.alarm.bound(self.now + self.idle_timeout, self.stream.shutdown()).await {
             tracing::debug!(%error, "a connection was gone before it was closed");
         }
+        Ended::Done
     }
 }
 

@@ -8,6 +8,7 @@ use smallvec::{SmallVec, smallvec};
 
 use super::date::Date;
 use super::shape::{Marks, Trigger};
+use crate::gateway::target::signed_path;
 use crate::gateway::trigger::Told;
 use crate::gateway::{Refusal, Reply};
 use crate::pusher::{App, Query, resign};
@@ -23,7 +24,7 @@ pub(super) fn request(to: &mut Vec<u8>, trigger: &Trigger<'_>, host: &[u8], app:
     match reduced {
         None => put(to, &[b"POST ", trigger.target.as_bytes()]),
         Some(body) => {
-            let signed = resign(app, "POST", trigger.path(), &Query::parse(trigger.claim.query()), body);
+            let signed = resign(app, "POST", signed_path(trigger.path()), &Query::parse(trigger.claim.query()), body);
             put(to, &[b"POST ", trigger.path().as_bytes(), b"?", signed.as_bytes()]);
             number(&mut length, body.len());
             changes.push((content_length, &length));

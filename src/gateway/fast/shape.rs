@@ -6,7 +6,7 @@ use std::ops::Range;
 use httparse::{EMPTY_HEADER, Header, Status};
 
 use crate::gateway::Limits;
-use crate::gateway::target::exact;
+use crate::gateway::target::{Exact, exact, signed_path};
 use crate::gateway::trigger::is_json;
 use crate::pusher::{Claim, Endpoint, Pattern, Query};
 use crate::upstream::is_hop_by_hop;
@@ -160,8 +160,8 @@ impl Head {
         let text = str::from_utf8(&rest[..length]).ok().filter(|target| is_plain(target))?;
         let rest = rest[length..].strip_prefix(VERSION)?;
         let (path, query) = text.split_once('?')?;
-        let (app, endpoint) = exact(path)?;
-        let pattern = Pattern::of(METHOD, path, &Query::parse(query))?;
+        let Exact { id: app, endpoint, .. } = exact(path)?;
+        let pattern = Pattern::of(METHOD, signed_path(path), &Query::parse(query))?;
 
         let mut headers = [EMPTY_HEADER; MAX_HEADERS];
         let Ok(Status::Complete((length, headers))) = httparse::parse_headers(rest, &mut headers) else { return None };
@@ -219,17 +219,16 @@ impl Marks {
         let mut is_odd = !lines.is_ascii() || !lines.ends_with(b"\r\n\r\n");
         let mut next = headers.iter().skip(1);
         for Header { name, value } in headers {
-            let line = place_of(lines, name.as_bytes()).start;
-            is_odd |= line > 0 && lines.get(line.wrapping_sub(2)..line) != Some(b"\r\n");
-            let following = next.next();
+            let line = place_of(lines, name.as_bytes());
+            let end = next.next().map_or(lines.len() - 2, |next| place_of(lines, next.name.as_bytes()).start);
+            is_odd |= !is_plainly_spaced(&lines[line.end..end], value);
             match Role::of(name) {
                 Role::Plain => {}
                 Role::Host if host.is_none() && is_host(value) => host = Some(place_of(lines, value)),
                 Role::ContentLength if content_length.is_none() => content_length = Some(place_of(lines, value)),
                 Role::ContentType if !is_typed && is_json(value) => is_typed = true,
                 Role::Connection if connection.is_none() && value.eq_ignore_ascii_case(b"keep-alive") => {
-                    let end = following.map_or(lines.len() - 2, |next| place_of(lines, next.name.as_bytes()).start);
-                    connection = Some(line..end);
+                    connection = Some(line.start..end);
                 }
                 Role::Host | Role::ContentLength | Role::ContentType | Role::Connection | Role::Other => return None,
             }
@@ -237,6 +236,13 @@ impl Marks {
         let (host, content_length) = (host?, content_length?);
         (is_typed && !is_odd).then_some(Self { host, content_length, connection })
     }
+}
+
+/// Whether a line has after its name a colon, at most one space, `value` and the end of the line. Lines go on as they came, and a server behind may know
+/// no white space but that (RFC 9110 5.6.3 asks senders for a single space).
+fn is_plainly_spaced(rest: &[u8], value: &[u8]) -> bool {
+    let spaced = rest.strip_prefix(b":").and_then(|rest| rest.strip_suffix(b"\r\n"));
+    spaced.is_some_and(|spaced| spaced.strip_prefix(b" ").unwrap_or(spaced) == value)
 }
 
 /// Where `part` stands in `whole`, of which it was lent.

@@ -117,9 +117,10 @@ fn turn_away(shared: &Shared, routing: &Routing, handshake: Handshake, caller: &
     Ok(response)
 }
 
-/// Who the client of `/app/{key}` is to the app's audience; nobody, if the app is not known.
+/// Who the client of `/app/{key}` is to the app's audience; nobody, if the app is not known. The server may stand behind a path of its own.
 fn visitor(routing: &Routing, path: &str) -> Option<Visitor> {
-    let app = routing.app_with_key(path.strip_prefix("/app/")?)?;
+    let (_base, key) = path.rsplit_once("/app/")?;
+    let app = routing.app_with_key(key)?;
     app.audience.as_ref()?.visitor()
 }
 
@@ -187,28 +188,42 @@ impl Relay {
         };
         self.shared.metrics.websocket_end(ended.kind());
         if matches!(ended, Ended::Lost(Side::Upstream) | Ended::Faulty(Side::Upstream, _)) {
+            let until_gone = async {
+                // What upstream has said goes on at once: only the close waits for its turn.
+                if let Err(error) = to_client.flush().await {
+                    return tracing::debug!(%error, "a client was gone before it had upstream's last messages");
+                }
+                from_client.exhaust().await;
+            };
             // Whoever leaves in the meantime need not be told.
-            let _left = timeout(self.turn.within(STAGGER), from_client.exhaust()).await;
+            let _left = timeout(self.turn.within(STAGGER), until_gone).await;
         }
         let client = goodbye(&mut from_client, &mut to_client, ended.told_to(Side::Client, self.shared.drain.has_begun()));
         let upstream = goodbye(&mut from_upstream, &mut to_upstream, ended.told_to(Side::Upstream, false));
         tokio::join!(client, upstream);
     }
 
-    /// Runs both directions until one of them ends, or both have to. When a side has closed, the other's answer is waited for and passed on.
+    /// Runs both directions until one of them ends, or both have to. When a side has closed, the other's answer is waited for and passed on. When a side
+    /// was found to be gone in writing to it, what it had sent before is.
     async fn until_end<F: Future<Output = Ended>>(&self, mut up: Pin<&mut F>, mut down: Pin<&mut F>) -> Ended {
-        let mut ended = tokio::select! {
+        let (ended, reader, other) = tokio::select! {
             biased;
-            ended = &mut up => ended,
-            ended = &mut down => ended,
-            () = self.silence() => Ended::Idle,
-            () = self.drained() => Ended::Drained,
+            ended = &mut up => (ended, Side::Client, down),
+            ended = &mut down => (ended, Side::Upstream, up),
+            () = self.silence() => return Ended::Idle,
+            () = self.drained() => return Ended::Drained,
         };
-        if let Ended::Closed { by, answered, .. } = &mut ended {
-            let answering = if *by == Side::Client { down } else { up };
-            *answered = matches!(timeout(GOODBYE, answering).await, Ok(Ended::Closed { .. }));
+        match ended {
+            Ended::Closed { by, with, .. } => {
+                let answered = matches!(timeout(GOODBYE, other).await, Ok(Ended::Closed { .. }));
+                Ended::Closed { by, with, answered }
+            }
+            Ended::Lost(lost) if lost != reader => match timeout(GOODBYE, other).await {
+                Ok(closed @ Ended::Closed { .. }) => closed,
+                Ok(_) | Err(_) => ended,
+            },
+            _ => ended,
         }
-        ended
     }
 
     /// Carries messages from one side to the other. The next one is read when the one before is taken, so that a side that does not read stops the

@@ -73,8 +73,7 @@ pub enum SignatureError {
     MalformedSignature,
     /// `auth_signature` is that of another request or of another secret.
     #[error(
-        "auth_signature does not match this request: the caller's secret is not that of the app, or a proxy in between changed the query or added \
-         a prefix to the path"
+        "auth_signature does not match this request: the caller's secret is not that of the app, or a proxy in between changed the query or the path"
     )]
     Mismatch,
 }

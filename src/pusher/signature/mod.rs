@@ -6,6 +6,7 @@
 mod body;
 mod error;
 mod lanes;
+mod path;
 mod pattern;
 #[cfg(test)]
 mod tests;
@@ -16,6 +17,7 @@ use sha2::Sha256;
 
 pub use body::Body;
 pub use error::SignatureError;
+pub use path::SignedPath;
 pub use pattern::{Claim, Pattern};
 pub use token::{Grant, TokenError};
 
@@ -29,12 +31,19 @@ const WINDOW: u64 = 600;
 ///
 /// `path` is the path as received on the request line, `body` the raw body, `now` seconds since the Unix epoch. Key, version, timestamp, digest and
 /// signature are looked at in this order; nothing is hashed here before everything else is in order, so a forged request costs at most one MD5 and one
-/// HMAC (`threats.md` AUTH-08).
+/// HMAC (`threats.md` AUTH-08), or two where a part of the path may be unsigned.
 ///
 /// # Errors
 /// The first check that failed.
-pub fn verify<'b>(app: &App, method: &str, path: &str, query: &Query<'_>, body: impl Into<Body<'b>>, now: u64) -> Result<(), SignatureError> {
-    let body = body.into();
+pub fn verify<'p, 'b>(
+    app: &App,
+    method: &str,
+    path: impl Into<SignedPath<'p>>,
+    query: &Query<'_>,
+    body: impl Into<Body<'b>>,
+    now: u64,
+) -> Result<(), SignatureError> {
+    let (path, body) = (path.into(), body.into());
     let given = query.credentials();
     if only(given.key, "auth_key")?.ok_or(SignatureError::MissingKey)? != app.key() {
         return Err(SignatureError::UnknownKey { app: app.id().into() });
@@ -54,13 +63,15 @@ pub fn verify<'b>(app: &App, method: &str, path: &str, query: &Query<'_>, body: 
     if claimed_md5.is_some_and(|claimed| claimed != body.md5()) {
         return Err(SignatureError::BodyMd5Mismatch);
     }
-    authenticated(app, method, path, query).verify_slice(&signature).map_err(|_| SignatureError::Mismatch)
+    let is_right = path.choices().any(|path| authenticated(app, method, path, query).verify_slice(&signature).is_ok());
+    is_right.then_some(()).ok_or(SignatureError::Mismatch)
 }
 
 /// The raw query with `body_md5` and `auth_signature` replaced for `body`; everything else as it stands. One that is missing is appended
-/// (`body_md5` only if there is a body).
+/// (`body_md5` only if there is a body). Signed is what was signed of the path before, so that whoever takes the one takes the other.
 #[must_use]
-pub fn resign(app: &App, method: &str, path: &str, query: &Query<'_>, body: &[u8]) -> String {
+pub fn resign<'p>(app: &App, method: &str, path: impl Into<SignedPath<'p>>, query: &Query<'_>, body: &[u8]) -> String {
+    let path = path.into().signed_in(app, method, query);
     let md5 = md5_hex(body);
     let with_md5 = replace_parameter(query.raw(), "body_md5", &md5, !body.is_empty());
     let signature = signature(app, method, path, &Query::parse(&with_md5));
@@ -105,6 +116,12 @@ fn authenticated(app: &App, method: &str, path: &str, query: &Query<'_>) -> Hmac
     let mut mac = app.secret().authenticate(b"");
     each_signed_piece(method, path, query, |piece| mac.update(piece.as_bytes()));
     mac
+}
+
+/// Whether the signature in `query` is that of this request.
+fn matches(app: &App, method: &str, path: &str, query: &Query<'_>) -> bool {
+    let Given::Once(signature) = query.credentials().signature else { return false };
+    hex::decode::<32>(signature).is_some_and(|signature| authenticated(app, method, path, query).verify_slice(&signature).is_ok())
 }
 
 fn signature(app: &App, method: &str, path: &str, query: &Query<'_>) -> String {

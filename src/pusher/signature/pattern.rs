@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use hmac::Mac;
 
-use super::{Body, SignatureError, check_window};
+use super::{Body, SignatureError, SignedPath, check_window};
 use crate::pusher::{App, Query, hex};
 
 /// What is signed between timestamp and digest.
@@ -16,6 +16,8 @@ const BETWEEN: &str = "&auth_version=1.0&body_md5=";
 pub struct Pattern {
     /// What is signed up to the timestamp's value.
     prefix: Box<str>,
+    /// The same with what else may be signed of the path.
+    other_prefix: Option<Box<str>>,
     key: Range<usize>,
     timestamp: Range<usize>,
     body_md5: Range<usize>,
@@ -42,7 +44,7 @@ impl<'q> Claim<'q> {
 impl Pattern {
     /// The pattern of a request with this path and query, if it is signed like that.
     #[must_use]
-    pub fn of(method: &str, path: &str, query: &Query<'_>) -> Option<Self> {
+    pub fn of<'p>(method: &str, path: impl Into<SignedPath<'p>>, query: &Query<'_>) -> Option<Self> {
         let [mut key, mut timestamp, mut version, mut body_md5, mut signature] = [const { None }; 5];
         for (name, place) in query.places()? {
             let found = match name {
@@ -59,8 +61,9 @@ impl Pattern {
         }
         let (key, timestamp, version, body_md5, signature) = (key?, timestamp?, version?, body_md5?, signature?);
         let raw = query.raw();
-        let prefix = format!("{method}\n{path}\nauth_key={}&auth_timestamp=", &raw[key.clone()]).into();
-        let pattern = Self { prefix, key, timestamp, body_md5, signature };
+        let prefix = |path: &str| format!("{method}\n{path}\nauth_key={}&auth_timestamp=", &raw[key.clone()]).into();
+        let mut prefixes = path.into().choices().map(prefix);
+        let pattern = Self { prefix: prefixes.next()?, other_prefix: prefixes.next(), key: key.clone(), timestamp, body_md5, signature };
         (raw[version] == *"1.0" && pattern.claim(raw).is_some()).then_some(pattern)
     }
 
@@ -97,11 +100,14 @@ impl Pattern {
         if *body_md5 != body.md5() {
             return Err(SignatureError::BodyMd5Mismatch);
         }
-        let mut mac = app.secret().authenticate(self.prefix.as_bytes());
-        for piece in [&query[self.timestamp.clone()], BETWEEN, &query[self.body_md5.clone()]] {
-            mac.update(piece.as_bytes());
-        }
-        mac.verify_slice(signature).map_err(|_| SignatureError::Mismatch)
+        let is_right = |prefix: &str| {
+            let mut mac = app.secret().authenticate(prefix.as_bytes());
+            for piece in [&query[self.timestamp.clone()], BETWEEN, &query[self.body_md5.clone()]] {
+                mac.update(piece.as_bytes());
+            }
+            mac.verify_slice(signature).is_ok()
+        };
+        (is_right(&self.prefix) || self.other_prefix.as_deref().is_some_and(is_right)).then_some(()).ok_or(SignatureError::Mismatch)
     }
 }
 
@@ -134,9 +140,29 @@ mod tests {
 
     /// What the pattern of `query` says of it, and what `verify` does.
     fn both(query: &str, body: &[u8]) -> Option<(Result<(), SignatureError>, Result<(), SignatureError>)> {
-        let pattern = Pattern::of("POST", PATH, &Query::parse(query))?;
+        both_at(PATH.into(), query, body)
+    }
+
+    fn both_at(path: SignedPath<'_>, query: &str, body: &[u8]) -> Option<(Result<(), SignatureError>, Result<(), SignatureError>)> {
+        let pattern = Pattern::of("POST", path, &Query::parse(query))?;
         let claim = pattern.claim(query)?;
-        Some((pattern.verify(&app(), &claim, Body::from(body), NOW), verify(&app(), "POST", PATH, &Query::parse(query), body, NOW)))
+        Some((pattern.verify(&app(), &claim, Body::from(body), NOW), verify(&app(), "POST", path, &Query::parse(query), body, NOW)))
+    }
+
+    #[test]
+    fn says_what_verify_says_of_a_path_of_which_a_part_may_be_unsigned() {
+        let whole = "/ws/apps/3/events";
+        for (path, signed, is_right) in [
+            (SignedPath::behind(3, whole), PATH, true),
+            (SignedPath::behind(3, whole), whole, true),
+            (SignedPath::behind(3, whole), "/apps/4/events", false),
+            (whole.into(), PATH, false),
+            (SignedPath::behind(0, PATH), PATH, true),
+        ] {
+            let query = sign_query(&app(), "POST", signed, &[], Some(b"{}"), NOW);
+            let (ours, theirs) = both_at(path, &query, b"{}").expect("such queries have a pattern");
+            assert_eq!((ours.is_ok(), &ours), (is_right, &theirs), "{path:?} signed as {signed}");
+        }
     }
 
     #[test]

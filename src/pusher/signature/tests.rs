@@ -266,7 +266,7 @@ fn messages_name_cause_and_cure_and_no_secret() {
         ("unknown_auth_key", "not the key of app 3"),
         ("auth_timestamp_too_old", "1000 s behind the gateway's clock"),
         ("body_md5_mismatch", "changed the body"),
-        ("auth_signature_mismatch", "a prefix to the path"),
+        ("auth_signature_mismatch", "the query or the path"),
     ]) {
         let text = error.to_string();
         assert_eq!(error.code(), code);
@@ -274,6 +274,19 @@ fn messages_name_cause_and_cure_and_no_secret() {
         for secret in [DOCS.1, "da4548", "ea4548", "POST", "378d", "ec365a", "fc365a"] {
             assert!(!text.contains(secret), "{text}");
         }
+    }
+}
+
+#[test]
+fn a_part_of_the_path_may_be_unsigned_and_is_not_signed_anew_then() {
+    let (app, whole, body, smaller) = (app(DOCS), "/ws/apps/3/events", b"{\"a\":1}", b"{}");
+    for (signed, other) in [("/apps/3/events", whole), (whole, "/apps/3/events")] {
+        let query = sign_query(&app, "POST", signed, &[], Some(body), V1_TIME);
+        let path = SignedPath::behind(3, whole);
+        assert_eq!(verify(&app, "POST", path, &Query::parse(&query), body, V1_TIME), Ok(()), "{signed}");
+        let resigned = resign(&app, "POST", path, &Query::parse(&query), smaller);
+        let verified = |path: &str| verify(&app, "POST", path, &Query::parse(&resigned), smaller, V1_TIME);
+        assert_eq!((verified(signed), verified(other)), (Ok(()), Err(SignatureError::Mismatch)), "{signed}");
     }
 }
 

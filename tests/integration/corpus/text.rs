@@ -109,8 +109,9 @@ impl Context {
         Ok(self.body.chunks(number(size)?).flat_map(chunk).collect())
     }
 
-    /// The request line of a well signed request: `METHOD TARGET [VERSION]`.
+    /// The request line of a well signed request: `METHOD TARGET [VERSION]`, perhaps with `behind BASE`.
     fn signed(&self, argument: &str) -> Result<String, String> {
+        let (argument, form) = argument.find(" behind ").map_or((argument, ""), |at| (&argument[..at], &argument[at + 1..]));
         let mut words = argument.split(' ');
         let (Some(method), Some(target)) = (words.next(), words.next()) else { return Err(format!("signed {argument}")) };
         let version = words.next().unwrap_or("HTTP/1.1");
@@ -118,7 +119,7 @@ impl Context {
         let key = if path.contains(&format!("/apps/{OTHER_APP}/")) { OTHER_KEY } else { sign::KEY };
         let md5 = if self.body.is_empty() { String::new() } else { format!("&body_md5={}", sign::md5(&self.body)) };
         let parameters = format!("auth_key={key}&auth_timestamp={}&auth_version=1.0{md5}", self.now);
-        Ok(format!("{method} {path}?{extra}{parameters}&auth_signature={MARK}{MARK} {version}"))
+        Ok(format!("{method} {path}?{extra}{parameters}&auth_signature={MARK}{form}{MARK} {version}"))
     }
 }
 
@@ -163,6 +164,8 @@ fn sign_line(line: Vec<u8>) -> Result<Vec<u8>, String> {
     let path = path.split_once("://").map_or(path, |(_, rest)| rest.find('/').map_or("/", |slash| &rest[slash..]));
     let signed: Vec<&str> = query.split('&').filter(|pair| !pair.contains(MARK)).collect();
     let secret = if query.contains(OTHER_KEY) { OTHER_SECRET } else { sign::SECRET };
+    let base = line.split(MARK).nth(1).and_then(|form| form.strip_prefix("behind ")).unwrap_or_default();
+    let path = path.strip_prefix(base).ok_or_else(|| format!("{path} does not begin with {base}"))?;
     let signature = sign::signature(method, path, &sign::parameters(&signed.join("&")), secret);
     let mut parts = line.split(MARK);
     let mut bytes = parts.next().unwrap_or_default().to_owned();
@@ -178,6 +181,7 @@ fn shaped(signature: &str, form: &str) -> Result<String, String> {
     match form.split_once(' ') {
         None if form.is_empty() => Ok(signature.to_owned()),
         None if form == "upper" => Ok(signature.to_uppercase()),
+        Some(("behind", _)) => Ok(signature.to_owned()),
         Some(("cut", length)) => Ok(signature[..number(length)?.min(signature.len())].to_owned()),
         _ => Err(format!("unknown form of a signature: {form}")),
     }
@@ -205,6 +209,8 @@ mod tests {
         let expected = "POST /apps/3/events?auth_key=278d425bdf160c739803&auth_timestamp=1353088179&auth_version=1.0&\
             body_md5=ec365a775a4cd0599faeb73354201b6f&auth_signature=da454824c97ba181a32ccc17a72625ba02771f50b50e1e7430e47a1f3f457e6c HTTP/1.1\r\n";
         assert_eq!(String::from_utf8(lines).unwrap(), expected);
+        let behind = context().lines(&["{{signed POST /ws/apps/3/events behind /ws}}".to_owned()]).unwrap();
+        assert_eq!(String::from_utf8(behind).unwrap(), expected.replace("/apps", "/ws/apps"));
         let written = "POST /apps/3/events?auth_signature={{signature cut 4}}&auth_version=1.0&body_md5={{md5}}&auth_key={{key}}\
             &auth_timestamp={{now}} HTTP/1.1\\";
         assert!(String::from_utf8(context().lines(&[written.to_owned()]).unwrap()).unwrap().contains("auth_signature=da45&auth_version"));

@@ -139,6 +139,12 @@ impl Response {
         assert!(body["error"].as_str().is_some_and(|sentence| !sentence.is_empty()), "{self:?}");
     }
 
+    /// Fails unless the answer has this status.
+    #[track_caller]
+    pub fn assert_status(&self, status: u16) {
+        assert_eq!(self.status, status, "{self:?}");
+    }
+
     /// Fails unless the trigger was suppressed, with the answer that every library takes for success.
     #[track_caller]
     pub fn assert_suppressed(&self) {
@@ -247,5 +253,13 @@ impl Client {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => panic!("the connection was not closed; read so far: {bytes:?}"),
             _ => bytes,
         }
+    }
+
+    /// Fails unless the peer closes in order, i.e. not by a reset, without sending anything more.
+    #[track_caller]
+    pub fn read_to_orderly_close(&mut self) {
+        let mut bytes = Vec::new();
+        let read = self.0.read_to_end(&mut bytes);
+        assert!(read.is_ok() && bytes.is_empty(), "{read:?} after {bytes:?}");
     }
 }

@@ -1,7 +1,9 @@
 //! TLS for the tests: certificates of their own, a client, and a terminator before the fake upstream.
 
-use std::io::{self, Write};
+use std::fs;
+use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread;
 
@@ -33,6 +35,14 @@ impl Identity {
         Self { certificate: params.self_signed(&key).unwrap().pem(), key: key.serialize_pem() }
     }
 
+    /// Writes certificate and key into `directory` and returns their paths.
+    pub fn write_to(&self, directory: &Path) -> (PathBuf, PathBuf) {
+        let (certificate, key) = (directory.join("cert.pem"), directory.join("key.pem"));
+        fs::write(&certificate, &self.certificate).unwrap();
+        fs::write(&key, &self.key).unwrap();
+        (certificate, key)
+    }
+
     fn der(&self) -> CertificateDer<'static> {
         CertificateDer::from_pem_slice(self.certificate.as_bytes()).unwrap()
     }
@@ -62,6 +72,14 @@ impl TlsClient {
     pub fn call(&mut self, request: &Request) -> Response {
         self.0.write_all(&request.bytes()).unwrap();
         Response::read(&mut self.0).unwrap()
+    }
+
+    /// Fails unless the peer closes in order, i.e. with TLS's own close and not by a reset, without sending anything more.
+    #[track_caller]
+    pub fn read_to_orderly_close(&mut self) {
+        let mut bytes = Vec::new();
+        let read = self.0.read_to_end(&mut bytes);
+        assert!(read.is_ok() && bytes.is_empty(), "{read:?} after {bytes:?}");
     }
 }
 

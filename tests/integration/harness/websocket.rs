@@ -215,6 +215,19 @@ impl End {
         Ok(Frame { masked: false, ..frame })
     }
 
+    /// Whether anything is here that was not read.
+    pub fn has_unread(&self) -> bool {
+        self.stream.set_nonblocking(true).unwrap();
+        let peeked = self.stream.peek(&mut [0]);
+        self.stream.set_nonblocking(false).unwrap();
+        peeked.is_ok()
+    }
+
+    /// Waits until something has arrived, and resets the connection without having read it.
+    pub fn reset(self) {
+        self.stream.peek(&mut [0]).unwrap();
+    }
+
     /// Reads until the peer closes the connection; what comes before is dropped.
     pub fn wait_closed(&mut self) {
         while self.try_read().is_ok() {}

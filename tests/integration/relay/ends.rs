@@ -68,6 +68,54 @@ fn a_lost_upstream_is_told_as_4200() {
 }
 
 #[test]
+fn what_upstream_says_before_it_breaks_off_arrives_at_once() {
+    let scene = Scene::start();
+    let breaks: [fn(End); 3] = [
+        |mut upstream| _ = upstream.send_raw(b"\x81\x01\xff"),
+        |mut upstream| _ = upstream.send_raw(b"\x83\x00"),
+        // The client's words are not read: that makes it a reset.
+        End::reset,
+    ];
+    for break_off in breaks {
+        let mut clients = Vec::new();
+        for _ in 0..20 {
+            let (mut client, mut upstream) = scene.connect();
+            client.send(&Frame::text("unread"));
+            upstream.send(&Frame::text("last words"));
+            break_off(upstream);
+            clients.push(client);
+        }
+        for client in &mut clients {
+            assert_eq!(client.read(), Frame::text("last words"));
+        }
+        // The closes are spread over a second, the last ones come at its end.
+        assert!(clients.iter().any(|client| !client.has_unread()), "the words came with the closes");
+        for client in &mut clients {
+            assert_eq!(client.read().code(), Some(4200));
+        }
+    }
+}
+
+#[test]
+fn what_upstream_said_arrives_even_if_it_is_found_gone_in_writing_to_it() {
+    let scene = Scene::start();
+    for (last, code) in [(Frame::text("last words"), 4200), (Frame::close(4100, "restart"), 4100)] {
+        let (mut client, mut upstream) = scene.connect();
+        client.send(&Frame::text("unread"));
+        upstream.stream.peek(&mut [0]).unwrap();
+        scene.usher.signal(Signal::Stop);
+        upstream.send(&last);
+        upstream.reset();
+        client.send(&Frame::text("nobody is there"));
+        scene.usher.signal(Signal::Continue);
+        assert_eq!(client.read(), last);
+        if code == 4200 {
+            assert_eq!(client.read().code(), Some(code));
+        }
+    }
+}
+
+#[test]
 fn a_lost_client_is_told_to_upstream() {
     let scene = Scene::start();
     let (mut client, mut upstream) = scene.connect();
