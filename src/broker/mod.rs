@@ -19,6 +19,7 @@ mod mailbox;
 mod message;
 mod realm;
 mod session;
+mod origin;
 mod socket_id;
 #[cfg(test)]
 mod tests;
@@ -52,6 +53,7 @@ pub use hall::Hall;
 
 /// Bytes that may wait for one connection: a few of the largest frames.
 const QUEUE_BYTES: usize = 1024 * 1024;
+pub use origin::AllowedOrigin;
 
 /// How often numbers of subscribers that were put off are looked at.
 const TICK: Duration = Duration::from_secs(1);
@@ -84,8 +86,8 @@ pub struct Options {
     pub cache_ttl: Duration,
     /// Cache channels of one app whose last event is kept, about.
     pub max_cached: usize,
-    /// Origins whose pages may connect, e.g. `https://hotel.example`; empty: all.
-    pub allowed_origins: Vec<String>,
+    /// Origins whose pages may connect; empty: all.
+    pub allowed_origins: Vec<AllowedOrigin>,
 }
 
 impl Default for Options {
@@ -111,7 +113,7 @@ pub struct Broker {
     clock: Clock,
     metrics: Arc<Metrics>,
     drain: Drain,
-    allowed_origins: Vec<String>,
+    allowed_origins: Vec<AllowedOrigin>,
     /// Replaced as a whole by a reload; the apps in it are not.
     realms: ArcSwap<Realms>,
 }
@@ -139,8 +141,7 @@ impl Broker {
     /// Whether a page of this `Origin` may connect. A client without one is no browser, and may (`threats.md` WS-10).
     #[must_use]
     pub fn admits(&self, origin: Option<&[u8]>) -> bool {
-        let is = |allowed: &String, origin: &[u8]| origin.eq_ignore_ascii_case(allowed.as_bytes());
-        self.allowed_origins.is_empty() || origin.is_none_or(|origin| self.allowed_origins.iter().any(|allowed| is(allowed, origin)))
+        self.allowed_origins.is_empty() || origin.is_none_or(|origin| self.allowed_origins.iter().any(|allowed| allowed.is(origin)))
     }
 
     /// Serves these apps from now on. Those that are served already keep their channels and connections, even with another key or secret; the
