@@ -21,8 +21,6 @@ use crate::metrics::SocketEnd;
 use crate::pusher::ErrorCode;
 use crate::rate::Pace;
 
-/// The largest message of a client: 10 KiB of data, with room for escapes.
-const MAX_MESSAGE: usize = 64 * 1024;
 /// What is read at once. It is allocated for every connection, and most of what clients say fits; larger messages get a buffer of their size.
 const READ_BUFFER: usize = 1024;
 /// What is written at once: messages that wait together go out together.
@@ -34,16 +32,16 @@ const MAX_UNREAD_PONGS: usize = 256;
 /// How long a closing handshake may take.
 const CLOSING: Duration = Duration::from_secs(3);
 
-/// The limits that a socket must be made with before it is given to the broker. All four are set: the library's defaults allocate 128 KiB for every
-/// connection and bound nothing (`threats.md` 2.6).
+/// The limits that a socket must be made with before it is given to the broker: a client's messages may have `max_message` bytes. All four are set: the
+/// library's defaults allocate 128 KiB for every connection and bound nothing (`threats.md` 2.6).
 #[must_use]
-pub fn socket_config() -> WebSocketConfig {
+pub fn socket_config(max_message: usize) -> WebSocketConfig {
     WebSocketConfig::default()
         .read_buffer_size(READ_BUFFER)
         .write_buffer_size(WRITE_BUFFER)
         .max_write_buffer_size(MAX_WRITE_BUFFER)
-        .max_message_size(Some(MAX_MESSAGE))
-        .max_frame_size(Some(MAX_MESSAGE))
+        .max_message_size(Some(max_message))
+        .max_frame_size(Some(max_message))
 }
 
 /// Closes a socket that never became a connection.

@@ -4,7 +4,9 @@
 //! From the inside out: a `session` turns a client's messages into effects, a `connection` does them in its `realm` (one app) with its `channels` and
 //! `watchlists`, a `conversation` moves frames between a `mailbox` and a socket. `api` is what backends call. All of it is shared by all threads.
 
+mod allowance;
 mod api;
+mod backlog;
 mod bell;
 mod cache;
 mod channel;
@@ -17,9 +19,9 @@ mod json;
 mod kind;
 mod mailbox;
 mod message;
+mod origin;
 mod realm;
 mod session;
-mod origin;
 mod socket_id;
 #[cfg(test)]
 mod tests;
@@ -31,10 +33,11 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
-use http::{Request, Response, Uri};
+use http::{Method, Request, Response, Uri};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_tungstenite::WebSocketStream;
 
+use self::backlog::Backlog;
 use self::channels::Habits;
 use self::connection::Connection;
 use self::conversation::Conversation;
@@ -50,10 +53,10 @@ use crate::shutdown::Drain;
 pub use bell::Bell;
 pub use conversation::socket_config;
 pub use hall::Hall;
+pub use origin::AllowedOrigin;
 
 /// Bytes that may wait for one connection: a few of the largest frames.
 const QUEUE_BYTES: usize = 1024 * 1024;
-pub use origin::AllowedOrigin;
 
 /// How often numbers of subscribers that were put off are looked at.
 const TICK: Duration = Duration::from_secs(1);
@@ -114,6 +117,7 @@ pub struct Broker {
     metrics: Arc<Metrics>,
     drain: Drain,
     allowed_origins: Vec<AllowedOrigin>,
+    backlog: Arc<Backlog>,
     /// Replaced as a whole by a reload; the apps in it are not.
     realms: ArcSwap<Realms>,
 }
@@ -135,7 +139,7 @@ impl Broker {
             max_connections: options.max_connections,
         };
         let allowed_origins = options.allowed_origins.clone();
-        Arc::new(Self { rules, clock, metrics, drain, allowed_origins, realms: ArcSwap::default() })
+        Arc::new(Self { rules, clock, metrics, drain, allowed_origins, backlog: Arc::default(), realms: ArcSwap::default() })
     }
 
     /// Whether a page of this `Origin` may connect. A client without one is no browser, and may (`threats.md` WS-10).
@@ -155,7 +159,7 @@ impl Broker {
                     realm.app.store(Arc::new(app.clone()));
                     Arc::clone(realm)
                 }
-                None => Arc::new(Realm::new(app.clone(), self.rules, self.metrics.realtime(app.id()))),
+                None => Arc::new(Realm::new(app.clone(), self.rules, Arc::clone(&self.backlog), self.metrics.realtime(app.id()))),
             };
             realms.by_id.insert(app.id().into(), Arc::clone(&realm));
             realms.by_key.insert(app.key().into(), realm);
@@ -171,9 +175,15 @@ impl Broker {
         self.realms.load().by_id.get(app).cloned().map(Hall::new)
     }
 
-    /// Answers a request to the HTTP API. Nothing in here waits.
-    #[must_use]
-    pub fn answer(&self, request: &Request<Bytes>) -> Response<Bytes> {
+    /// Answers a request to the HTTP API. Where connections have much to send only because their worker has not come to it, whoever would publish more
+    /// waits for that, a second at most.
+    ///
+    /// # Cancel safety
+    /// Dropped, nothing was published.
+    pub async fn answer(&self, request: &Request<Bytes>) -> Response<Bytes> {
+        if request.method() == Method::POST {
+            self.backlog.cleared().await;
+        }
         api::answer(self, request)
     }
 

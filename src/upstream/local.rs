@@ -55,7 +55,7 @@ impl Local {
     pub async fn send(&self, request: Request<Payload>) -> Result<Response<Answer>, Failure> {
         let (head, payload) = request.into_parts();
         let answer = match collect(payload).await? {
-            Some(body) => self.broker.answer(&Request::from_parts(head, body)),
+            Some(body) => self.broker.answer(&Request::from_parts(head, body)).await,
             None => {
                 let mut answer = Response::new(Bytes::from_static(b"The request is too large\n"));
                 *answer.status_mut() = StatusCode::PAYLOAD_TOO_LARGE;
@@ -93,11 +93,11 @@ impl Visit {
     ///
     /// # Cancel safety
     /// Dropped, the connection is closed without a word, and the client is out of all its channels.
-    pub async fn converse<S>(self, stream: S, pace: Option<Pace>)
+    pub async fn converse<S>(self, stream: S, max_message: usize, pace: Option<Pace>)
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
-        let socket = WebSocketStream::from_raw_socket(stream, Role::Server, Some(socket_config())).await;
+        let socket = WebSocketStream::from_raw_socket(stream, Role::Server, Some(socket_config(max_message))).await;
         self.broker.converse(socket, &self.target, pace, &self.bell).await;
     }
 }

@@ -55,13 +55,13 @@ fn told(response: &Response<Bytes>) -> (u16, String) {
 fn post(broker: &Broker, path: &str, body: &str) -> (u16, String) {
     let path = format!("/apps/1001/{path}");
     let query = sign_query(&app(), "POST", &path, &[], Some(body.as_bytes()), Clock::unix_now());
-    told(&broker.answer(&request(Method::POST, &format!("{path}?{query}"), body)))
+    told(&answer(broker, &request(Method::POST, &format!("{path}?{query}"), body)))
 }
 
 fn get(broker: &Broker, path: &str, parameters: &[(&str, &str)]) -> (u16, String) {
     let path = format!("/apps/1001/{path}");
     let query = sign_query(&app(), "GET", &path, parameters, None, Clock::unix_now());
-    told(&broker.answer(&request(Method::GET, &format!("{path}?{query}"), "")))
+    told(&answer(broker, &request(Method::GET, &format!("{path}?{query}"), "")))
 }
 
 fn ok(text: &str) -> (u16, String) {
@@ -245,7 +245,7 @@ fn only_signed_calls_are_answered() {
     let body = r#"{"name":"e","data":"{}","channel":"c"}"#;
     let path = "/apps/1001/events";
     let sign = |app: &App, timestamp| sign_query(app, "POST", path, &[], Some(body.as_bytes()), timestamp);
-    let send = |query: &str, body: &str| told(&broker.answer(&request(Method::POST, &format!("{path}?{query}"), body)));
+    let send = |query: &str, body: &str| told(&answer(&broker, &request(Method::POST, &format!("{path}?{query}"), body)));
     let good = sign(&app(), Clock::unix_now());
     assert_eq!(send(&good, body), ok("{}"));
     assert_refused(
@@ -265,8 +265,8 @@ fn the_python_library_is_understood() {
     let broker = broker();
     let query = sign_query(&app(), "GET", "/apps/1001/channels", &[], Some(b""), Clock::unix_now());
     assert!(query.contains("body_md5=d41d8cd98f00b204e9800998ecf8427e"));
-    assert_eq!(told(&broker.answer(&request(Method::GET, &format!("/apps/1001/channels?{query}"), ""))), ok(r#"{"channels":{}}"#));
-    assert_refused(told(&broker.answer(&request(Method::POST, "/users/7/terminate_connections", "{}"))), 404, "404 NOT FOUND");
+    assert_eq!(told(&answer(&broker, &request(Method::GET, &format!("/apps/1001/channels?{query}"), ""))), ok(r#"{"channels":{}}"#));
+    assert_refused(told(&answer(&broker, &request(Method::POST, "/users/7/terminate_connections", "{}"))), 404, "404 NOT FOUND");
 }
 
 #[test]
@@ -275,14 +275,14 @@ fn other_paths_methods_and_apps_are_told_apart() {
     for path in
         ["/apps", "/apps/", "/apps/1001", "/apps/1001/", "/apps/1001/event", "/apps/1001/events/", "/apps/1001/channels/a/b", "/x", "/app/usher-key"]
     {
-        assert_refused(told(&broker.answer(&request(Method::GET, path, ""))), 404, "404 NOT FOUND");
+        assert_refused(told(&answer(&broker, &request(Method::GET, path, ""))), 404, "404 NOT FOUND");
     }
-    let answer = broker.answer(&request(Method::GET, "/apps/1001/events", ""));
-    assert_eq!(answer.headers()["allow"], "POST");
-    assert_refused(told(&answer), 405, "405 METHOD NOT ALLOWED");
-    assert_refused(told(&broker.answer(&request(Method::DELETE, "/apps/1001/channels/a", ""))), 405, "405");
-    assert_refused(told(&broker.answer(&request(Method::GET, "/apps/1002/channels", ""))), 404, "Unknown app_id");
-    let health = broker.answer(&request(Method::GET, "/", ""));
+    let refused = answer(&broker, &request(Method::GET, "/apps/1001/events", ""));
+    assert_eq!(refused.headers()["allow"], "POST");
+    assert_refused(told(&refused), 405, "405 METHOD NOT ALLOWED");
+    assert_refused(told(&answer(&broker, &request(Method::DELETE, "/apps/1001/channels/a", ""))), 405, "405");
+    assert_refused(told(&answer(&broker, &request(Method::GET, "/apps/1002/channels", ""))), 404, "Unknown app_id");
+    let health = answer(&broker, &request(Method::GET, "/", ""));
     assert_eq!((told(&health), &health.headers()["content-type"]), (ok("OK\n"), &HeaderValue::from_static("text/plain; charset=utf-8")));
 }
 

@@ -1,6 +1,5 @@
 //! One client's conversation with the server, without a socket: messages and moments go in, one effect each comes out (`pusher-protocol.md` 4).
 
-mod allowance;
 mod liveness;
 mod sign_in;
 mod subscribe;
@@ -12,8 +11,8 @@ use std::collections::hash_map::Entry;
 use std::sync::Arc;
 use std::time::Duration;
 
-use self::allowance::Allowance;
 use self::liveness::Liveness;
+use super::allowance::Allowance;
 use super::channel::{Full, Identity, MAX_MEMBERS};
 use super::frame::{self, Frame};
 use super::kind::{Access, Kind};

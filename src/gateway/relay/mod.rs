@@ -82,12 +82,12 @@ pub(super) async fn open(
         }
         Ok(Dialled::Local(visit)) => {
             let (response, switched) = handshake.accept(HeaderMap::new())?;
-            let place = Arc::clone(&caller.place);
+            let (place, max_message) = (Arc::clone(&caller.place), routing.limits.max_websocket_message);
             let _detached = shared.tasks.spawn(async move {
                 // The broker itself counts and drains its connections.
                 let _place = place;
                 match switched.await {
-                    Ok(client) => visit.converse(TokioIo::new(client), pace).await,
+                    Ok(client) => visit.converse(TokioIo::new(client), max_message, pace).await,
                     Err(error) => tracing::debug!(%error, "a client was gone before it was switched to WebSocket"),
                 }
             });
