@@ -21,7 +21,7 @@ use super::socket_id::SocketId;
 use crate::clock::Moment;
 use crate::pusher::{App, ErrorCode, Query};
 
-/// The longest event name in bytes (`pusher-protocol.md` 1.4).
+/// The longest event name in characters (`pusher-protocol.md` 1.4).
 pub(super) const MAX_EVENT_NAME: usize = 200;
 /// Most data of one event in bytes (`pusher-protocol.md` 1.4).
 pub(super) const MAX_DATA: usize = 10 * 1024;
@@ -189,8 +189,8 @@ impl Session {
         let ClientEvent { name, channel, data } = event;
         let problem = if !self.terms.client_events {
             "Client event rejected - client events are switched off on this server"
-        } else if name.len() > MAX_EVENT_NAME {
-            "Client event rejected - its name is too long: 200 bytes are allowed"
+        } else if name.chars().count() > MAX_EVENT_NAME {
+            "Client event rejected - its name is too long: 200 characters are allowed"
         } else if data.is_some_and(|data| data.get().len() > MAX_DATA) {
             "Client event rejected - its data is too large: 10240 bytes are allowed"
         } else {

@@ -192,7 +192,8 @@ fn a_presence_channel_needs_to_know_who_joins() {
     for (data, user_id) in [
         (r#"{"user_id":"7","user_info":{"name":"Anna"}}"#, "7"),
         (r#"{ "user_id" : 10 }"#, "10"),
-        (r#"{"user_id":-1.50}"#, "-1.50"),
+        (r#"{"user_id":-1.50}"#, "-1.5"),
+        (r#"{"user_id":1.0}"#, "1"),
         (r#"{"user_id":"Zo\u00eb","user_info":null}"#, "Zoë"),
     ] {
         match with(data) {
@@ -266,7 +267,7 @@ fn what_is_no_client_event_goes_nowhere() {
         (json!({"event": "client-typing", "channel": "private-d", "data": {}}), "not subscribed"),
         (json!({"event": "client-typing", "channel": "#server-to-user-7", "data": {}}), "not subscribed"),
         (json!({"event": "client-typing", "data": {}}), "names no channel"),
-        (json!({"event": format!("client-{}", "x".repeat(194)), "channel": "private-c"}), "name is too long"),
+        (json!({"event": format!("client-{}", "é".repeat(194)), "channel": "private-c"}), "name is too long"),
         (json!({"event": "client-typing", "channel": "private-c", "data": large}), "too large"),
         (json!([]), "not a JSON object"),
     ] {
@@ -274,7 +275,7 @@ fn what_is_no_client_event_goes_nowhere() {
         assert!(code.is_none() && told.contains(problem), "{message}: {told}");
     }
     // At the bounds they pass.
-    let message = json!({"event": format!("client-{}", "x".repeat(193)), "channel": "private-c", "data": large[2..]});
+    let message = json!({"event": format!("client-{}", "é".repeat(193)), "channel": "private-c", "data": large[2..]});
     assert!(matches!(say(&mut session, &message), Effect::Relay { .. }));
 }
 
