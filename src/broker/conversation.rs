@@ -16,7 +16,9 @@ use tokio_tungstenite::tungstenite::protocol::{CloseFrame, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{Error, Message};
 
 use super::connection::Connection;
+use super::frame;
 use super::mailbox::{End, Mail};
+use super::session::Farewell;
 use crate::metrics::SocketEnd;
 use crate::pusher::ErrorCode;
 use crate::rate::Pace;
@@ -45,13 +47,13 @@ pub fn socket_config(max_message: usize) -> WebSocketConfig {
 }
 
 /// Closes a socket that never became a connection.
-pub(super) async fn refuse<S>(mut socket: WebSocketStream<S>, code: ErrorCode) -> SocketEnd
+pub(super) async fn refuse<S>(mut socket: WebSocketStream<S>, code: ErrorCode, farewell: Farewell) -> SocketEnd
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     let close = Close::Code(code);
     let end = close.end();
-    Box::pin(close.perform(&mut socket)).await;
+    Box::pin(close.perform(&mut socket, farewell)).await;
     end
 }
 
@@ -60,6 +62,7 @@ where
 pub(super) struct Conversation<S> {
     socket: WebSocketStream<S>,
     connection: Connection,
+    farewell: Farewell,
     alarm: Pin<Box<Sleep>>,
     /// Whether something was given to the socket that may not be written yet.
     flushing: bool,
@@ -95,9 +98,9 @@ impl<S> Conversation<S>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    pub(super) fn new(socket: WebSocketStream<S>, connection: Connection, pace: Option<Pace>) -> Self {
+    pub(super) fn new(socket: WebSocketStream<S>, connection: Connection, farewell: Farewell, pace: Option<Pace>) -> Self {
         let alarm = Box::pin(sleep(connection.until(connection.deadline())));
-        Self { socket, connection, alarm, flushing: false, unread_pongs: 0, pace: pace.map(Box::new) }
+        Self { socket, connection, farewell, alarm, flushing: false, unread_pongs: 0, pace: pace.map(Box::new) }
     }
 
     /// Runs the conversation to its end, and says how it ended.
@@ -111,13 +114,13 @@ where
         if let Close::SlowReader = close {
             self.connection.was_slow();
         }
-        let Self { mut socket, connection, alarm, .. } = self;
+        let Self { mut socket, connection, farewell, alarm, .. } = self;
         // Out of all channels before the closing handshake, which may take its time.
         drop(connection);
         drop(alarm);
         let end = close.end();
         // Boxed, as all connections would keep room for their last moments otherwise.
-        Box::pin(close.perform(&mut socket)).await;
+        Box::pin(close.perform(&mut socket, farewell)).await;
         end
     }
 
@@ -238,22 +241,31 @@ impl Close {
         }
     }
 
-    fn frame(&self) -> Option<CloseFrame> {
-        let with = |code: ErrorCode| CloseFrame { code: code.number().into(), reason: code.reason().into() };
+    /// Why, in Pusher's terms.
+    const fn code(&self) -> Option<ErrorCode> {
         match self {
-            Self::Code(code) => Some(with(*code)),
-            Self::SlowReader => Some(with(ErrorCode::OverCapacity)),
+            Self::Code(code) => Some(*code),
+            Self::SlowReader => Some(ErrorCode::OverCapacity),
+            Self::Fault(..) | Self::ByClient | Self::Lost => None,
+        }
+    }
+
+    fn frame(&self) -> Option<CloseFrame> {
+        match self {
             Self::Fault(code, _) => Some(CloseFrame { code: *code, reason: "".into() }),
-            Self::ByClient | Self::Lost => None,
+            _ => self.code().map(|code| CloseFrame { code: code.number().into(), reason: code.reason().into() }),
         }
     }
 
     /// Closes the socket: as much of the closing handshake as the other side takes part in.
-    async fn perform<S>(self, socket: &mut WebSocketStream<S>)
+    async fn perform<S>(self, socket: &mut WebSocketStream<S>, farewell: Farewell)
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
         let handshake = async {
+            if let (Farewell::EventAndClose, Some(code)) = (farewell, self.code()) {
+                socket.feed(Message::Text(frame::closing(code))).await?;
+            }
             if let Some(frame) = self.frame() {
                 socket.close(Some(frame)).await?;
             }

@@ -43,7 +43,7 @@ use self::connection::Connection;
 use self::conversation::Conversation;
 use self::mailbox::{Room, Wakes};
 use self::realm::{Realm, Rules};
-use self::session::Terms;
+use self::session::{Farewell, Terms};
 use crate::clock::Clock;
 use crate::metrics::Metrics;
 use crate::pusher::{App, ErrorCode};
@@ -81,6 +81,8 @@ pub struct Options {
     pub max_connections: usize,
     /// Channels that one connection may be subscribed to.
     pub max_channels: usize,
+    /// How soon a client must sign in, or join a channel that it needs a token for; zero: it need not.
+    pub sign_in_timeout: Duration,
     /// How long a connection may be silent before it is asked for a sign of life.
     pub activity_timeout: Duration,
     /// Messages that may wait for one connection; one that falls further behind is closed.
@@ -100,6 +102,7 @@ impl Default for Options {
             subscription_counts: true,
             max_connections: 10_000,
             max_channels: 200,
+            sign_in_timeout: Duration::ZERO,
             activity_timeout: Duration::from_secs(120),
             queue: 1024,
             cache_ttl: Duration::from_mins(30),
@@ -133,7 +136,12 @@ impl Broker {
     #[must_use]
     pub fn new(options: &Options, clock: Clock, metrics: Arc<Metrics>, drain: Drain) -> Arc<Self> {
         let rules = Rules {
-            terms: Terms { activity_timeout: options.activity_timeout, client_events: options.client_events, max_channels: options.max_channels },
+            terms: Terms {
+                activity_timeout: options.activity_timeout,
+                client_events: options.client_events,
+                max_channels: options.max_channels,
+                sign_in_timeout: Some(options.sign_in_timeout).filter(|timeout| !timeout.is_zero()),
+            },
             habits: Habits { tells_count: options.subscription_counts, cache_ttl: options.cache_ttl, max_cached: options.max_cached },
             room: Room { frames: options.queue, bytes: QUEUE_BYTES },
             max_connections: options.max_connections,
@@ -194,9 +202,10 @@ impl Broker {
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
+        let farewell = Farewell::of(target.query().unwrap_or_default());
         let end = match self.establish(target, bell) {
-            Ok(connection) => Conversation::new(socket, connection, pace).run().await,
-            Err(code) => Box::pin(conversation::refuse(socket, code)).await,
+            Ok(connection) => Conversation::new(socket, connection, farewell, pace).run().await,
+            Err(code) => Box::pin(conversation::refuse(socket, code, farewell)).await,
         };
         self.metrics.socket_closed(end);
     }

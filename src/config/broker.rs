@@ -14,6 +14,7 @@ pub(super) fn broker(section: &mut Section<'_>) -> Options {
         subscription_counts: section.flag("subscription_counts", default.subscription_counts),
         max_connections: section.count("max_connections", default.max_connections, 1..=10_000_000),
         max_channels: section.count("max_channels", default.max_channels, 1..=100_000),
+        sign_in_timeout: section.duration("sign_in_timeout", default.sign_in_timeout, Duration::ZERO..=Duration::from_hours(1)),
         activity_timeout: section.duration("activity_timeout", default.activity_timeout, Duration::from_secs(5)..=Duration::from_hours(1)),
         queue: section.count("queue", default.queue, 16..=1_000_000),
         cache_ttl: section.duration("cache_ttl", default.cache_ttl, Duration::from_secs(1)..=Duration::from_hours(24)),

@@ -133,6 +133,27 @@ async fn a_slow_reader_costs_publishers_nothing() {
     assert_eq!(server.metric(r#"usher_broker_slow_readers_total{app="1001"}"#), 1);
 }
 
+/// Authorized connections: who knows the app's key alone keeps no place.
+#[tokio::test(start_paused = true)]
+async fn a_client_that_does_not_sign_in_in_time_is_closed() {
+    let server = Server::start(&Options { sign_in_timeout: Duration::from_secs(5), ..plain() }).await;
+    for (target, told) in [(TARGET, 0), ("/app/usher-key?protocol=5", 1)] {
+        let (near, far) = duplex(64 * 1024);
+        let mut client = WebSocketStream::from_raw_socket(near, Role::Client, None).await;
+        let served = WebSocketStream::from_raw_socket(far, Role::Server, Some(socket_config(MAX_MESSAGE))).await;
+        let broker = Arc::clone(&server.broker);
+        let _served = server.tasks.spawn(async move { broker.converse(served, &Uri::from_static(target), None, &Arc::default()).await });
+        let began = Instant::now();
+        let _greeting = client.next().await;
+        for _ in 0..told {
+            let event: Value = serde_json::from_str(client.next().await.unwrap().unwrap().to_text().unwrap()).unwrap();
+            assert_eq!((&event["event"], &event["data"]["code"]), (&json!("pusher:error"), &json!(4009)));
+        }
+        let Message::Close(Some(frame)) = client.next().await.unwrap().unwrap() else { panic!("{target}") };
+        assert_eq!((u16::from(frame.code), began.elapsed().as_secs()), (4009, 5), "{target}");
+    }
+}
+
 /// `threats.md` WS-09: a client that pings and never reads is bounded, too.
 #[tokio::test]
 async fn pings_without_reading_come_to_an_end() {
