@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use serde_json::value::RawValue;
 
+use super::allowance::Allowance;
 use super::frame::{self, Frame};
 use super::kind::{Access, Kind};
 use super::mailbox::{Mailbox, Wakes};
@@ -16,7 +17,9 @@ use crate::clock::Moment;
 /// Most members of a presence channel (`pusher-protocol.md` 1.4).
 pub(super) const MAX_MEMBERS: usize = 100;
 
-/// Above this many subscribers, their number is told at most once in [`COUNT_PAUSE`] (`pusher-protocol.md` 4.3).
+/// Above this many subscribers, their number is told at most once in [`COUNT_PAUSE`] (`pusher-protocol.md` 4.3). Fewer are told whenever it changes, but no
+/// more often than an [`Allowance`] has it: anybody may join a public channel and leave it again, as fast as messages can be sent, and the others would
+/// have to read all of that.
 const MANY: usize = 100;
 /// See [`MANY`].
 const COUNT_PAUSE: Duration = Duration::from_secs(5);
@@ -40,6 +43,8 @@ pub(super) struct Channel {
     subscribers: HashMap<SocketId, Subscriber>,
     members: BTreeMap<Arc<str>, Member>,
     count: Count,
+    /// How often the number may be told at once.
+    counts_at_once: Allowance,
 }
 
 #[derive(Debug)]
@@ -90,7 +95,15 @@ impl Channel {
     /// A channel that nobody is subscribed to yet.
     pub(super) fn new(name: Arc<str>, kind: Kind, tells_count: bool) -> Self {
         let tells_count = tells_count && !matches!(kind.access, Access::Presence | Access::User);
-        Self { name, kind, tells_count, subscribers: HashMap::new(), members: BTreeMap::new(), count: Count::Told(Moment::default()) }
+        Self {
+            name,
+            kind,
+            tells_count,
+            subscribers: HashMap::new(),
+            members: BTreeMap::new(),
+            count: Count::Told(Moment::default()),
+            counts_at_once: Allowance::default(),
+        }
     }
 
     /// Its name.
@@ -177,12 +190,14 @@ impl Channel {
     pub(super) fn count_changed(&mut self, now: Moment, wakes: &mut Wakes) -> CountNews {
         match self.count {
             _ if !self.tells_count || self.is_vacant() => CountNews::None,
-            Count::Stale(_) if self.subscribers.len() > MANY => CountNews::None,
-            Count::Told(at) if self.subscribers.len() > MANY && now.since(at) < COUNT_PAUSE => {
-                self.count = Count::Stale(at);
-                CountNews::Later
-            }
-            Count::Told(_) | Count::Stale(_) => {
+            // Whoever looks after that finds the new number.
+            Count::Stale(_) => CountNews::None,
+            Count::Told(at) => {
+                let may_tell = if self.subscribers.len() > MANY { now.since(at) >= COUNT_PAUSE } else { self.counts_at_once.take(now) };
+                if !may_tell {
+                    self.count = Count::Stale(at);
+                    return CountNews::Later;
+                }
                 self.tell_now(now, wakes);
                 CountNews::None
             }
@@ -192,7 +207,7 @@ impl Channel {
     /// Tells the number of subscribers if it has changed since it was told and the pause is over.
     pub(super) fn tell_count(&mut self, now: Moment, wakes: &mut Wakes) -> CountNews {
         match self.count {
-            Count::Stale(at) if now.since(at) < COUNT_PAUSE => CountNews::Later,
+            Count::Stale(at) if self.subscribers.len() > MANY && now.since(at) < COUNT_PAUSE => CountNews::Later,
             Count::Stale(_) => {
                 self.tell_now(now, wakes);
                 CountNews::None

@@ -105,15 +105,16 @@ impl Connection {
                     Err(full @ Full) => mailbox.push(Session::no_place(&channel, full), &mut wakes),
                 }
             }
-            Effect::SignIn { channel, kind, user, watchlist, reply } => match realm.channels.join(&channel, kind, mailbox, None, now) {
+            Effect::SignIn { channel, kind, user, watchlist, reply, warning } => match realm.channels.join(&channel, kind, mailbox, None, now) {
                 Ok(()) => {
-                    mailbox.push(reply, &mut wakes);
+                    std::iter::once(reply).chain(warning).for_each(|frame| mailbox.push(frame, &mut wakes));
                     signed_in.insert(Box::new(realm.watchlists.sign_in(user, mailbox))).watch(watchlist);
                 }
-                Err(Full) => mailbox.end(ErrorCode::OverQuota, &mut wakes),
+                // Never: only presence channels can be full.
+                Err(Full) => mailbox.end(ErrorCode::OverCapacity, &mut wakes),
             },
-            Effect::Watch { watchlist, reply } => {
-                mailbox.push(reply, &mut wakes);
+            Effect::Watch { watchlist, reply, warning } => {
+                std::iter::once(reply).chain(warning).for_each(|frame| mailbox.push(frame, &mut wakes));
                 if let Some(signed_in) = signed_in {
                     signed_in.watch(watchlist);
                 }

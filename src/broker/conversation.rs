@@ -16,13 +16,13 @@ use tokio_tungstenite::tungstenite::protocol::{CloseFrame, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{Error, Message};
 
 use super::connection::Connection;
+use super::frame;
 use super::mailbox::{End, Mail};
+use super::session::Farewell;
 use crate::metrics::SocketEnd;
 use crate::pusher::ErrorCode;
 use crate::rate::Pace;
 
-/// The largest message of a client: 10 KiB of data, with room for escapes.
-const MAX_MESSAGE: usize = 64 * 1024;
 /// What is read at once. It is allocated for every connection, and most of what clients say fits; larger messages get a buffer of their size.
 const READ_BUFFER: usize = 1024;
 /// What is written at once: messages that wait together go out together.
@@ -34,26 +34,26 @@ const MAX_UNREAD_PONGS: usize = 256;
 /// How long a closing handshake may take.
 const CLOSING: Duration = Duration::from_secs(3);
 
-/// The limits that a socket must be made with before it is given to the broker. All four are set: the library's defaults allocate 128 KiB for every
-/// connection and bound nothing (`threats.md` 2.6).
+/// The limits that a socket must be made with before it is given to the broker: a client's messages may have `max_message` bytes. All four are set: the
+/// library's defaults allocate 128 KiB for every connection and bound nothing (`threats.md` 2.6).
 #[must_use]
-pub fn socket_config() -> WebSocketConfig {
+pub fn socket_config(max_message: usize) -> WebSocketConfig {
     WebSocketConfig::default()
         .read_buffer_size(READ_BUFFER)
         .write_buffer_size(WRITE_BUFFER)
         .max_write_buffer_size(MAX_WRITE_BUFFER)
-        .max_message_size(Some(MAX_MESSAGE))
-        .max_frame_size(Some(MAX_MESSAGE))
+        .max_message_size(Some(max_message))
+        .max_frame_size(Some(max_message))
 }
 
 /// Closes a socket that never became a connection.
-pub(super) async fn refuse<S>(mut socket: WebSocketStream<S>, code: ErrorCode) -> SocketEnd
+pub(super) async fn refuse<S>(mut socket: WebSocketStream<S>, code: ErrorCode, farewell: Farewell) -> SocketEnd
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     let close = Close::Code(code);
     let end = close.end();
-    Box::pin(close.perform(&mut socket)).await;
+    Box::pin(close.perform(&mut socket, farewell)).await;
     end
 }
 
@@ -62,6 +62,7 @@ where
 pub(super) struct Conversation<S> {
     socket: WebSocketStream<S>,
     connection: Connection,
+    farewell: Farewell,
     alarm: Pin<Box<Sleep>>,
     /// Whether something was given to the socket that may not be written yet.
     flushing: bool,
@@ -97,9 +98,9 @@ impl<S> Conversation<S>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    pub(super) fn new(socket: WebSocketStream<S>, connection: Connection, pace: Option<Pace>) -> Self {
+    pub(super) fn new(socket: WebSocketStream<S>, connection: Connection, farewell: Farewell, pace: Option<Pace>) -> Self {
         let alarm = Box::pin(sleep(connection.until(connection.deadline())));
-        Self { socket, connection, alarm, flushing: false, unread_pongs: 0, pace: pace.map(Box::new) }
+        Self { socket, connection, farewell, alarm, flushing: false, unread_pongs: 0, pace: pace.map(Box::new) }
     }
 
     /// Runs the conversation to its end, and says how it ended.
@@ -113,13 +114,13 @@ where
         if let Close::SlowReader = close {
             self.connection.was_slow();
         }
-        let Self { mut socket, connection, alarm, .. } = self;
+        let Self { mut socket, connection, farewell, alarm, .. } = self;
         // Out of all channels before the closing handshake, which may take its time.
         drop(connection);
         drop(alarm);
         let end = close.end();
         // Boxed, as all connections would keep room for their last moments otherwise.
-        Box::pin(close.perform(&mut socket)).await;
+        Box::pin(close.perform(&mut socket, farewell)).await;
         end
     }
 
@@ -240,22 +241,31 @@ impl Close {
         }
     }
 
-    fn frame(&self) -> Option<CloseFrame> {
-        let with = |code: ErrorCode| CloseFrame { code: code.number().into(), reason: code.reason().into() };
+    /// Why, in Pusher's terms.
+    const fn code(&self) -> Option<ErrorCode> {
         match self {
-            Self::Code(code) => Some(with(*code)),
-            Self::SlowReader => Some(with(ErrorCode::OverCapacity)),
+            Self::Code(code) => Some(*code),
+            Self::SlowReader => Some(ErrorCode::OverCapacity),
+            Self::Fault(..) | Self::ByClient | Self::Lost => None,
+        }
+    }
+
+    fn frame(&self) -> Option<CloseFrame> {
+        match self {
             Self::Fault(code, _) => Some(CloseFrame { code: *code, reason: "".into() }),
-            Self::ByClient | Self::Lost => None,
+            _ => self.code().map(|code| CloseFrame { code: code.number().into(), reason: code.reason().into() }),
         }
     }
 
     /// Closes the socket: as much of the closing handshake as the other side takes part in.
-    async fn perform<S>(self, socket: &mut WebSocketStream<S>)
+    async fn perform<S>(self, socket: &mut WebSocketStream<S>, farewell: Farewell)
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
         let handshake = async {
+            if let (Farewell::EventAndClose, Some(code)) = (farewell, self.code()) {
+                socket.feed(Message::Text(frame::closing(code))).await?;
+            }
             if let Some(frame) = self.frame() {
                 socket.close(Some(frame)).await?;
             }

@@ -9,7 +9,7 @@ use tokio_tungstenite::tungstenite::Utf8Bytes;
 
 use super::json;
 use super::socket_id::SocketId;
-use crate::pusher::ErrorCode;
+use crate::pusher::{ErrorCode, Warning};
 
 /// A text frame's payload. Cloning shares it.
 pub(super) type Frame = Utf8Bytes;
@@ -61,7 +61,17 @@ pub(super) const fn pong() -> Frame {
 }
 
 /// What was wrong with what the client sent. The connection stays.
-pub(super) fn error(code: Option<ErrorCode>, message: &str) -> Frame {
+pub(super) fn error(code: Option<Warning>, message: &str) -> Frame {
+    problem(message, code.map(Warning::number))
+}
+
+/// Why the connection is closed, for clients that are told so before the close.
+pub(super) fn closing(code: ErrorCode) -> Frame {
+    problem(code.reason(), Some(code.number()))
+}
+
+/// A `pusher:error`.
+fn problem(message: &str, code: Option<u16>) -> Frame {
     #[derive(Serialize)]
     struct Told<'a> {
         event: &'static str,
@@ -72,7 +82,7 @@ pub(super) fn error(code: Option<ErrorCode>, message: &str) -> Frame {
         message: &'a str,
         code: Option<u16>,
     }
-    json::text(&Told { event: "pusher:error", data: Data { message, code: code.map(ErrorCode::number) } }).into()
+    json::text(&Told { event: "pusher:error", data: Data { message, code } }).into()
 }
 
 /// A subscription to a channel without members began.
@@ -209,7 +219,8 @@ mod tests {
                 connection_established(id, Duration::from_secs(120)),
                 r#"{"event":"pusher:connection_established","data":"{\"socket_id\":\"12.34\",\"activity_timeout\":120}"}"#,
             ),
-            (error(Some(ErrorCode::Unauthorized), "no \"entry\""), r#"{"event":"pusher:error","data":{"message":"no \"entry\"","code":4009}}"#),
+            (error(Some(Warning::WatchlistLimit), "no \"entry\""), r#"{"event":"pusher:error","data":{"message":"no \"entry\"","code":4302}}"#),
+            (closing(ErrorCode::Unauthorized), r#"{"event":"pusher:error","data":{"message":"Connection is unauthorized","code":4009}}"#),
             (error(None, "x"), r#"{"event":"pusher:error","data":{"message":"x","code":null}}"#),
             (subscribed("c"), r#"{"event":"pusher_internal:subscription_succeeded","channel":"c","data":"{}"}"#),
             (

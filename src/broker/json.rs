@@ -1,6 +1,7 @@
-//! JSON in and out of structs, and the identifiers in it.
+//! JSON in and out of structs, and the texts and identifiers in it.
 
-use serde::{Deserialize, Serialize};
+use serde::de::{Error, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 
 /// The object that `text` is, in full; `None` for anything else. serde alone would also take an array for the struct's fields in turn.
@@ -14,15 +15,69 @@ pub(super) fn text(value: &(impl Serialize + ?Sized)) -> String {
     serde_json::to_string(value).expect("text, numbers and objects with text for keys can always be written as JSON")
 }
 
-/// The identifier in a JSON value: a text that is not empty, or a number as it is written.
-pub(super) fn identifier(token: &RawValue) -> Option<String> {
+/// The text that a JSON value is; `None` for any other value. JSON can name half of a pair of UTF-16 surrogates, which is no character: a text that was cut
+/// inside an emoji ends with one. U+FFFD stands for it then, as every client can read that, and none is worse off.
+pub(super) fn string(token: &RawValue) -> Option<String> {
     let token = token.get();
-    let text = if token.starts_with('"') {
-        serde_json::from_str::<String>(token).ok()?
-    } else {
-        token.starts_with(|first: char| first == '-' || first.is_ascii_digit()).then(|| token.to_owned())?
-    };
-    Some(text).filter(|text| !text.is_empty())
+    serde_json::from_str(token).or_else(|_| serde_json::from_str(token).map(|Lossy(text)| text)).ok()
+}
+
+/// A text with U+FFFD for each surrogate that stands alone.
+struct Lossy(String);
+
+impl<'de> Deserialize<'de> for Lossy {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Bytes;
+        impl Visitor<'_> for Bytes {
+            type Value = Lossy;
+
+            fn expecting(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                formatter.write_str("a string")
+            }
+
+            fn visit_bytes<E: Error>(self, bytes: &[u8]) -> Result<Lossy, E> {
+                Ok(Lossy(without_surrogates(bytes)))
+            }
+        }
+        // Asked for bytes, serde_json writes a lone surrogate like any code point: three bytes that are no UTF-8 (WTF-8).
+        deserializer.deserialize_bytes(Bytes)
+    }
+}
+
+/// WTF-8 as UTF-8. The three bytes of a surrogate, the first of which is 0xED, are three chunks that are not valid.
+fn without_surrogates(wtf8: &[u8]) -> String {
+    let mut text = String::with_capacity(wtf8.len());
+    for chunk in wtf8.utf8_chunks() {
+        text.push_str(chunk.valid());
+        if chunk.invalid().first() == Some(&0xED) {
+            text.push(char::REPLACEMENT_CHARACTER);
+        }
+    }
+    text
+}
+
+/// The identifier in a JSON value: a text that is not empty, or a number as JavaScript writes it, so that `1` and `1.0` name one user. pusher-js looks
+/// its own member up by what it reads in `channel_data`, and finds it by no other name. Whole numbers keep all of their digits.
+pub(super) fn identifier(token: &RawValue) -> Option<String> {
+    match token.get().as_bytes() {
+        [b'"', ..] => string(token).filter(|text| !text.is_empty()),
+        [b'-' | b'0'..=b'9', ..] => number(token.get()),
+        _ => None,
+    }
+}
+
+/// The JSON number `token` as JavaScript writes it (ECMA-262, Number::toString); `None` if it is beyond what a number can be there.
+fn number(token: &str) -> Option<String> {
+    if token != "-0" && token.bytes().all(|byte| byte == b'-' || byte.is_ascii_digit()) {
+        return Some(token.to_owned());
+    }
+    let value: f64 = token.parse().ok().filter(|value: &f64| value.is_finite())?;
+    Some(match value.abs() {
+        0.0 => "0".to_owned(),
+        size if (1e-6..1e21).contains(&size) => value.to_string(),
+        1e21.. => format!("{value:e}").replace('e', "e+"),
+        _ => format!("{value:e}"),
+    })
 }
 
 #[cfg(test)]
@@ -34,6 +89,58 @@ mod tests {
         a: u8,
         #[serde(default)]
         b: u8,
+    }
+
+    fn raw(token: &str) -> Box<RawValue> {
+        RawValue::from_string(token.to_owned()).unwrap()
+    }
+
+    #[test]
+    fn a_text_that_was_cut_inside_a_character_is_a_text() {
+        for (token, expected) in [
+            (r#""""#, ""),
+            (r#""Welcome \ud83d\ude00 \u00e9é""#, "Welcome 😀 éé"),
+            (r#""Welcome \ud83d""#, "Welcome \u{fffd}"),
+            (r#""\ude00é😀\n""#, "\u{fffd}é😀\n"),
+            (r#""\ud83d\ud83d\ude00\ude00""#, "\u{fffd}😀\u{fffd}"),
+            (r#""\ud83d\u0041\uD800x""#, "\u{fffd}A\u{fffd}x"),
+        ] {
+            assert_eq!(string(&raw(token)).as_deref(), Some(expected), "{token}");
+        }
+        for token in ["7", "null", "true", "{}", r#"["a"]"#] {
+            assert_eq!(string(&raw(token)), None, "{token}");
+        }
+    }
+
+    /// What `String(JSON.parse(token))` is in JavaScript, but for whole numbers that it has no room for.
+    #[test]
+    fn numbers_are_identifiers_as_javascript_writes_them() {
+        for (token, expected) in [
+            ("1", "1"),
+            ("1.0", "1"),
+            ("1e0", "1"),
+            ("10E-1", "1"),
+            ("-0", "0"),
+            ("0.0", "0"),
+            ("-0.0", "0"),
+            ("-1.50", "-1.5"),
+            ("1e3", "1000"),
+            ("0.000001", "0.000001"),
+            ("1e-7", "1e-7"),
+            ("1.5e-7", "1.5e-7"),
+            ("123456789012345680000.0", "123456789012345680000"),
+            ("1e21", "1e+21"),
+            ("-1.25e300", "-1.25e+300"),
+            ("9007199254740993", "9007199254740993"),
+            ("123456789012345678901234567890", "123456789012345678901234567890"),
+            (r#""1.0""#, "1.0"),
+            (r#""01""#, "01"),
+        ] {
+            assert_eq!(identifier(&raw(token)).as_deref(), Some(expected), "{token}");
+        }
+        for token in [r#""""#, "null", "true", "[1]", "{}", "1e999", "-1e999"] {
+            assert_eq!(identifier(&raw(token)), None, "{token}");
+        }
     }
 
     #[test]

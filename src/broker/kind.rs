@@ -32,6 +32,16 @@ pub(super) enum Access {
     User,
 }
 
+impl Access {
+    /// Whether a client must show a token to join.
+    pub(super) const fn needs_token(self) -> bool {
+        match self {
+            Self::Private | Self::Encrypted | Self::Presence => true,
+            Self::Public | Self::User => false,
+        }
+    }
+}
+
 impl Kind {
     /// The kind of the channel `name`; `None` if no channel can be called so.
     pub(super) fn of(name: &str) -> Option<Self> {

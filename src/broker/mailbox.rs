@@ -1,9 +1,13 @@
 //! What waits to be sent to one connection: bounded, and never waited for. Who does not read fast enough is closed (design 2, invariant 7).
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
+use super::backlog::Backlog;
 use super::bell::Bell;
 use super::frame::Frame;
 use super::socket_id::SocketId;
@@ -11,8 +15,10 @@ use crate::pusher::ErrorCode;
 
 /// Room kept for the next frames once all are sent; more is given back, so that an idle connection costs little.
 const KEPT_ROOM: usize = 16;
+/// How many times the room is there for a client whose socket takes what it is given: its frames wait for its worker, not for it.
+const OVERFLOW: usize = 4;
 
-/// How much may wait for one connection. A single frame always may.
+/// How much may wait for one connection whose client does not read. A single frame always may.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Room {
     /// Frames.
@@ -28,6 +34,8 @@ pub(super) struct Mailbox {
     room: Room,
     /// That of the worker on which the connection is served.
     bell: Arc<Bell>,
+    /// Publishers wait for it while more than half of the room is taken and the reader would take more.
+    backlog: Arc<Backlog>,
     /// A std lock: held for a push or a pop, never across an await.
     waiting: Mutex<Waiting>,
 }
@@ -37,7 +45,21 @@ struct Waiting {
     frames: VecDeque<Frame>,
     bytes: usize,
     end: Option<End>,
-    reader: Option<Waker>,
+    reader: Reader,
+    /// Whether this mailbox is counted in the backlog.
+    is_backlog: bool,
+}
+
+/// What the connection that takes the frames is doing.
+#[derive(Debug, Default)]
+enum Reader {
+    /// It takes frames, or is about to.
+    #[default]
+    Taking,
+    /// It has taken all and waits for the next one.
+    Waiting(Waker),
+    /// Its socket takes nothing more at present: the client does not read. It waits for the end only.
+    Blocked(Waker),
 }
 
 /// Why nothing more will be sent.
@@ -82,8 +104,8 @@ impl Drop for Wakes {
 
 impl Mailbox {
     /// An empty mailbox for the connection `id`.
-    pub(super) fn new(id: SocketId, room: Room, bell: Arc<Bell>) -> Self {
-        Self { id, room, bell, waiting: Mutex::default() }
+    pub(super) fn new(id: SocketId, room: Room, bell: Arc<Bell>, backlog: Arc<Backlog>) -> Self {
+        Self { id, room, bell, backlog, waiting: Mutex::default() }
     }
 
     /// Whose it is.
@@ -97,15 +119,21 @@ impl Mailbox {
         if waiting.end.is_some() {
             return;
         }
-        if waiting.frames.len() >= self.room.frames || (!waiting.frames.is_empty() && waiting.bytes + frame.len() > self.room.bytes) {
+        let factor = if let Reader::Blocked(_) = waiting.reader { 1 } else { OVERFLOW };
+        if !self.room.times(factor).fits(&waiting, frame.len()) {
             waiting.frames = VecDeque::new();
             waiting.bytes = 0;
             waiting.end = Some(End::SlowReader);
-        } else {
-            waiting.bytes += frame.len();
-            waiting.frames.push_back(frame);
+            self.leave_backlog(&mut waiting);
+            return wakes.add(&self.bell, waiting.reader.wake_for_the_end());
         }
-        wakes.add(&self.bell, waiting.reader.take());
+        waiting.bytes += frame.len();
+        waiting.frames.push_back(frame);
+        if factor > 1 && !waiting.is_backlog && !self.room.half().holds(&waiting) {
+            waiting.is_backlog = true;
+            self.backlog.add();
+        }
+        wakes.add(&self.bell, waiting.reader.wake());
     }
 
     /// Ends the connection once everything that waits is sent.
@@ -113,7 +141,8 @@ impl Mailbox {
         let mut waiting = self.lock();
         if waiting.end.is_none() {
             waiting.end = Some(End::Code(code));
-            wakes.add(&self.bell, waiting.reader.take());
+            self.leave_backlog(&mut waiting);
+            wakes.add(&self.bell, waiting.reader.wake_for_the_end());
         }
     }
 
@@ -125,8 +154,12 @@ impl Mailbox {
     /// Takes what is next.
     pub(super) fn poll_take(&self, context: &Context<'_>) -> Poll<Mail> {
         let mut waiting = self.lock();
+        waiting.reader = Reader::Taking;
         if let Some(frame) = waiting.frames.pop_front() {
             waiting.bytes -= frame.len();
+            if waiting.is_backlog && self.room.half().half().holds(&waiting) {
+                self.leave_backlog(&mut waiting);
+            }
             return Poll::Ready(Mail::Frame(frame));
         }
         if let Some(end) = waiting.end {
@@ -135,19 +168,26 @@ impl Mailbox {
         if waiting.frames.capacity() > KEPT_ROOM {
             waiting.frames = VecDeque::new();
         }
-        waiting.wake_later(context);
+        waiting.reader = Reader::Waiting(context.waker().clone());
         Poll::Pending
     }
 
-    /// Waits for the end, for a reader that cannot take more at present.
+    /// Waits for the end, for a reader whose socket takes nothing more at present.
     pub(super) fn poll_end(&self, context: &Context<'_>) -> Poll<End> {
         let mut waiting = self.lock();
         match waiting.end {
             Some(end) => Poll::Ready(end),
             None => {
-                waiting.wake_later(context);
+                waiting.reader = Reader::Blocked(context.waker().clone());
+                self.leave_backlog(&mut waiting);
                 Poll::Pending
             }
+        }
+    }
+
+    fn leave_backlog(&self, waiting: &mut Waiting) {
+        if std::mem::take(&mut waiting.is_backlog) {
+            self.backlog.remove();
         }
     }
 
@@ -157,99 +197,53 @@ impl Mailbox {
     }
 }
 
-impl Waiting {
-    fn wake_later(&mut self, context: &Context<'_>) {
-        match &mut self.reader {
-            Some(reader) => reader.clone_from(context.waker()),
-            none => *none = Some(context.waker().clone()),
+impl Drop for Mailbox {
+    fn drop(&mut self) {
+        let waiting = self.waiting.get_mut().unwrap_or_else(PoisonError::into_inner);
+        if waiting.is_backlog {
+            self.backlog.remove();
         }
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::super::tests::woken::Woken;
-    use super::*;
-
-    fn mailbox(frames: usize, bytes: usize) -> Mailbox {
-        Mailbox::new(SocketId::parse("1.2").unwrap(), Room { frames, bytes }, Arc::default())
+impl Room {
+    const fn times(self, factor: usize) -> Self {
+        Self { frames: self.frames.saturating_mul(factor), bytes: self.bytes.saturating_mul(factor) }
     }
 
-    fn push(mailbox: &Mailbox, text: &'static str) {
-        mailbox.push(Frame::from_static(text), &mut Wakes::default());
+    const fn half(self) -> Self {
+        Self { frames: self.frames / 2, bytes: self.bytes / 2 }
     }
 
-    fn take(mailbox: &Mailbox) -> Option<Mail> {
-        match mailbox.poll_take(&Context::from_waker(Waker::noop())) {
-            Poll::Ready(mail) => Some(mail),
-            Poll::Pending => None,
+    /// Whether no more waits than there is room for.
+    fn holds(self, waiting: &Waiting) -> bool {
+        waiting.frames.len() <= self.frames && waiting.bytes <= self.bytes
+    }
+
+    /// Whether there is room for one frame of `bytes` more.
+    fn fits(self, waiting: &Waiting, bytes: usize) -> bool {
+        waiting.frames.len() < self.frames && (waiting.frames.is_empty() || waiting.bytes + bytes <= self.bytes)
+    }
+}
+
+impl Reader {
+    /// Whom to wake if there is a frame.
+    fn wake(&mut self) -> Option<Waker> {
+        match std::mem::take(self) {
+            Self::Waiting(waker) => Some(waker),
+            Self::Taking => None,
+            blocked @ Self::Blocked(_) => {
+                *self = blocked;
+                None
+            }
         }
     }
 
-    #[test]
-    fn frames_come_in_order_and_then_the_end() {
-        let mailbox = mailbox(3, 100);
-        push(&mailbox, "a");
-        push(&mailbox, "b");
-        mailbox.end(ErrorCode::Reconnect, &mut Wakes::default());
-        mailbox.end(ErrorCode::Unauthorized, &mut Wakes::default());
-        push(&mailbox, "c");
-        assert_eq!(take(&mailbox), Some(Mail::Frame("a".into())));
-        assert_eq!(take(&mailbox), Some(Mail::Frame("b".into())));
-        for _ in 0..2 {
-            assert_eq!(take(&mailbox), Some(Mail::End(End::Code(ErrorCode::Reconnect))));
+    /// Whom to wake if the connection ends.
+    fn wake_for_the_end(&mut self) -> Option<Waker> {
+        match std::mem::take(self) {
+            Self::Waiting(waker) | Self::Blocked(waker) => Some(waker),
+            Self::Taking => None,
         }
-    }
-
-    #[test]
-    fn a_full_mailbox_ends_the_connection() {
-        for (frames, bytes) in [(2, 100), (9, 2)] {
-            let mailbox = mailbox(frames, bytes);
-            push(&mailbox, "a");
-            push(&mailbox, "b");
-            assert!(!mailbox.is_ending());
-            push(&mailbox, "c");
-            assert_eq!(take(&mailbox), Some(Mail::End(End::SlowReader)), "{frames} {bytes}");
-        }
-    }
-
-    #[test]
-    fn room_is_given_back_by_reading() {
-        let mailbox = mailbox(2, 4);
-        for _ in 0..100 {
-            push(&mailbox, "ab");
-            push(&mailbox, "cd");
-            assert_eq!((take(&mailbox), take(&mailbox), take(&mailbox)), (Some(Mail::Frame("ab".into())), Some(Mail::Frame("cd".into())), None));
-        }
-        // However large, one frame alone is not what a slow reader is blamed for.
-        push(&mailbox, "much more than four bytes");
-        assert!(!mailbox.is_ending());
-    }
-
-    #[test]
-    fn an_idle_mailbox_keeps_little() {
-        let mailbox = mailbox(10_000, usize::MAX);
-        for _ in 0..10_000 {
-            push(&mailbox, "x");
-        }
-        while take(&mailbox).is_some() {}
-        assert!(mailbox.lock().frames.capacity() <= KEPT_ROOM);
-    }
-
-    #[test]
-    fn a_reader_is_woken_once_and_after_the_locks() {
-        let woken = Arc::new(Woken::default());
-        let waker = Waker::from(Arc::clone(&woken));
-        let mailbox = mailbox(3, 100);
-        assert!(mailbox.poll_take(&Context::from_waker(&waker)).is_pending());
-        let mut wakes = Wakes::default();
-        mailbox.push("a".into(), &mut wakes);
-        mailbox.push("b".into(), &mut wakes);
-        assert_eq!(woken.count(), 0);
-        drop(wakes);
-        assert_eq!(woken.count(), 1);
-        assert!(mailbox.poll_end(&Context::from_waker(&waker)).is_pending());
-        mailbox.end(ErrorCode::Reconnect, &mut Wakes::default());
-        assert_eq!(woken.count(), 2);
     }
 }

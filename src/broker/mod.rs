@@ -4,7 +4,9 @@
 //! From the inside out: a `session` turns a client's messages into effects, a `connection` does them in its `realm` (one app) with its `channels` and
 //! `watchlists`, a `conversation` moves frames between a `mailbox` and a socket. `api` is what backends call. All of it is shared by all threads.
 
+mod allowance;
 mod api;
+mod backlog;
 mod bell;
 mod cache;
 mod channel;
@@ -17,6 +19,7 @@ mod json;
 mod kind;
 mod mailbox;
 mod message;
+mod origin;
 mod realm;
 mod session;
 mod socket_id;
@@ -30,16 +33,17 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
-use http::{Request, Response, Uri};
+use http::{Method, Request, Response, Uri};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_tungstenite::WebSocketStream;
 
+use self::backlog::Backlog;
 use self::channels::Habits;
 use self::connection::Connection;
 use self::conversation::Conversation;
 use self::mailbox::{Room, Wakes};
 use self::realm::{Realm, Rules};
-use self::session::Terms;
+use self::session::{Farewell, Terms};
 use crate::clock::Clock;
 use crate::metrics::Metrics;
 use crate::pusher::{App, ErrorCode};
@@ -49,6 +53,7 @@ use crate::shutdown::Drain;
 pub use bell::Bell;
 pub use conversation::socket_config;
 pub use hall::Hall;
+pub use origin::AllowedOrigin;
 
 /// Bytes that may wait for one connection: a few of the largest frames.
 const QUEUE_BYTES: usize = 1024 * 1024;
@@ -76,6 +81,8 @@ pub struct Options {
     pub max_connections: usize,
     /// Channels that one connection may be subscribed to.
     pub max_channels: usize,
+    /// How soon a client must sign in, or join a channel that it needs a token for; zero: it need not.
+    pub sign_in_timeout: Duration,
     /// How long a connection may be silent before it is asked for a sign of life.
     pub activity_timeout: Duration,
     /// Messages that may wait for one connection; one that falls further behind is closed.
@@ -84,8 +91,8 @@ pub struct Options {
     pub cache_ttl: Duration,
     /// Cache channels of one app whose last event is kept, about.
     pub max_cached: usize,
-    /// Origins whose pages may connect, e.g. `https://hotel.example`; empty: all.
-    pub allowed_origins: Vec<String>,
+    /// Origins whose pages may connect; empty: all.
+    pub allowed_origins: Vec<AllowedOrigin>,
 }
 
 impl Default for Options {
@@ -95,6 +102,7 @@ impl Default for Options {
             subscription_counts: true,
             max_connections: 10_000,
             max_channels: 200,
+            sign_in_timeout: Duration::ZERO,
             activity_timeout: Duration::from_secs(120),
             queue: 1024,
             cache_ttl: Duration::from_mins(30),
@@ -111,7 +119,8 @@ pub struct Broker {
     clock: Clock,
     metrics: Arc<Metrics>,
     drain: Drain,
-    allowed_origins: Vec<String>,
+    allowed_origins: Vec<AllowedOrigin>,
+    backlog: Arc<Backlog>,
     /// Replaced as a whole by a reload; the apps in it are not.
     realms: ArcSwap<Realms>,
 }
@@ -127,20 +136,24 @@ impl Broker {
     #[must_use]
     pub fn new(options: &Options, clock: Clock, metrics: Arc<Metrics>, drain: Drain) -> Arc<Self> {
         let rules = Rules {
-            terms: Terms { activity_timeout: options.activity_timeout, client_events: options.client_events, max_channels: options.max_channels },
+            terms: Terms {
+                activity_timeout: options.activity_timeout,
+                client_events: options.client_events,
+                max_channels: options.max_channels,
+                sign_in_timeout: Some(options.sign_in_timeout).filter(|timeout| !timeout.is_zero()),
+            },
             habits: Habits { tells_count: options.subscription_counts, cache_ttl: options.cache_ttl, max_cached: options.max_cached },
             room: Room { frames: options.queue, bytes: QUEUE_BYTES },
             max_connections: options.max_connections,
         };
         let allowed_origins = options.allowed_origins.clone();
-        Arc::new(Self { rules, clock, metrics, drain, allowed_origins, realms: ArcSwap::default() })
+        Arc::new(Self { rules, clock, metrics, drain, allowed_origins, backlog: Arc::default(), realms: ArcSwap::default() })
     }
 
     /// Whether a page of this `Origin` may connect. A client without one is no browser, and may (`threats.md` WS-10).
     #[must_use]
     pub fn admits(&self, origin: Option<&[u8]>) -> bool {
-        let is = |allowed: &String, origin: &[u8]| origin.eq_ignore_ascii_case(allowed.as_bytes());
-        self.allowed_origins.is_empty() || origin.is_none_or(|origin| self.allowed_origins.iter().any(|allowed| is(allowed, origin)))
+        self.allowed_origins.is_empty() || origin.is_none_or(|origin| self.allowed_origins.iter().any(|allowed| allowed.is(origin)))
     }
 
     /// Serves these apps from now on. Those that are served already keep their channels and connections, even with another key or secret; the
@@ -154,7 +167,7 @@ impl Broker {
                     realm.app.store(Arc::new(app.clone()));
                     Arc::clone(realm)
                 }
-                None => Arc::new(Realm::new(app.clone(), self.rules, self.metrics.realtime(app.id()))),
+                None => Arc::new(Realm::new(app.clone(), self.rules, Arc::clone(&self.backlog), self.metrics.realtime(app.id()))),
             };
             realms.by_id.insert(app.id().into(), Arc::clone(&realm));
             realms.by_key.insert(app.key().into(), realm);
@@ -170,9 +183,15 @@ impl Broker {
         self.realms.load().by_id.get(app).cloned().map(Hall::new)
     }
 
-    /// Answers a request to the HTTP API. Nothing in here waits.
-    #[must_use]
-    pub fn answer(&self, request: &Request<Bytes>) -> Response<Bytes> {
+    /// Answers a request to the HTTP API. Where connections have much to send only because their worker has not come to it, whoever would publish more
+    /// waits for that, a second at most.
+    ///
+    /// # Cancel safety
+    /// Dropped, nothing was published.
+    pub async fn answer(&self, request: &Request<Bytes>) -> Response<Bytes> {
+        if request.method() == Method::POST {
+            self.backlog.cleared().await;
+        }
         api::answer(self, request)
     }
 
@@ -183,9 +202,10 @@ impl Broker {
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
+        let farewell = Farewell::of(target.query().unwrap_or_default());
         let end = match self.establish(target, bell) {
-            Ok(connection) => Conversation::new(socket, connection, pace).run().await,
-            Err(code) => Box::pin(conversation::refuse(socket, code)).await,
+            Ok(connection) => Conversation::new(socket, connection, farewell, pace).run().await,
+            Err(code) => Box::pin(conversation::refuse(socket, code, farewell)).await,
         };
         self.metrics.socket_closed(end);
     }

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwap;
 
+use super::backlog::Backlog;
 use super::bell::Bell;
 use super::channels::{Channels, Habits};
 use super::mailbox::{Mailbox, Room, Wakes};
@@ -35,6 +36,8 @@ pub(super) struct Realm {
     pub(super) metrics: RealtimeMetrics,
     pub(super) rules: Rules,
     ids: SocketIds,
+    /// That of all apps: they share the workers.
+    backlog: Arc<Backlog>,
     /// A std lock: held to come, to go, and to close all; never across an await.
     connections: Mutex<Connections>,
 }
@@ -47,7 +50,7 @@ struct Connections {
 }
 
 impl Realm {
-    pub(super) fn new(app: App, rules: Rules, metrics: RealtimeMetrics) -> Self {
+    pub(super) fn new(app: App, rules: Rules, backlog: Arc<Backlog>, metrics: RealtimeMetrics) -> Self {
         let channels = Channels::new(rules.habits, metrics.clone());
         Self {
             app: ArcSwap::from_pointee(app),
@@ -56,6 +59,7 @@ impl Realm {
             metrics,
             rules,
             ids: SocketIds::new(),
+            backlog,
             connections: Mutex::default(),
         }
     }
@@ -77,7 +81,7 @@ impl Realm {
         if connections.open.len() >= self.rules.max_connections {
             return Err(ErrorCode::OverCapacity);
         }
-        let mailbox = Arc::new(Mailbox::new(self.ids.next(), self.rules.room, Arc::clone(bell)));
+        let mailbox = Arc::new(Mailbox::new(self.ids.next(), self.rules.room, Arc::clone(bell), Arc::clone(&self.backlog)));
         connections.open.insert(mailbox.id(), Arc::clone(&mailbox));
         Ok(mailbox)
     }

@@ -1,7 +1,8 @@
 //! Everything that is no trigger: forwarded as it came, bodies streamed both ways.
 
+use http::header::{CONNECTION, HeaderValue, UPGRADE};
 use http::request::Parts;
-use http::{Request, Response, Version};
+use http::{Request, Response, StatusCode, Version};
 use http_body::Body;
 use hyper::body::Incoming;
 
@@ -51,7 +52,14 @@ pub(super) fn answered(gateway: &Gateway, answer: Response<Answer>, began: Momen
     let shared = &gateway.shared;
     shared.metrics.upstream_answer(answer.status().as_u16(), shared.clock.now().since(began));
     let (mut head, body) = answer.into_parts();
+    let websocket = HeaderValue::from_static("websocket");
+    // A 426 names what it requires (RFC 9110 15.5.22), and usher can switch to WebSocket.
+    let requires_websocket = head.status == StatusCode::UPGRADE_REQUIRED && head.headers.get(UPGRADE) == Some(&websocket);
     headers::strip_answer(&mut head.headers);
+    if requires_websocket {
+        head.headers.insert(UPGRADE, websocket);
+        head.headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
+    }
     head.version = Version::HTTP_11;
     Response::from_parts(head, Reply::Stream(body))
 }

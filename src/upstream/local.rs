@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use http::header::ORIGIN;
-use http::{HeaderValue, Request, Response, StatusCode, Uri};
+use http::header::{ORIGIN, SEC_WEBSOCKET_PROTOCOL};
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Uri};
 use http_body_util::BodyExt;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_tungstenite::WebSocketStream;
@@ -13,6 +13,7 @@ use tokio_tungstenite::tungstenite::protocol::Role;
 
 use super::{Answer, Dialled, Failure, Payload};
 use crate::broker::{Bell, Broker, socket_config};
+use crate::pusher::subprotocol;
 use crate::rate::Pace;
 
 /// The largest request that the broker takes, in bytes: far more than 10 events of 10 KiB for 100 channels each.
@@ -33,6 +34,7 @@ pub struct Local {
 pub struct Visit {
     broker: Arc<Broker>,
     target: Uri,
+    subprotocol: Option<&'static str>,
     bell: Arc<Bell>,
 }
 
@@ -55,7 +57,7 @@ impl Local {
     pub async fn send(&self, request: Request<Payload>) -> Result<Response<Answer>, Failure> {
         let (head, payload) = request.into_parts();
         let answer = match collect(payload).await? {
-            Some(body) => self.broker.answer(&Request::from_parts(head, body)),
+            Some(body) => self.broker.answer(&Request::from_parts(head, body)).await,
             None => {
                 let mut answer = Response::new(Bytes::from_static(b"The request is too large\n"));
                 *answer.status_mut() = StatusCode::PAYLOAD_TOO_LARGE;
@@ -83,21 +85,28 @@ impl Local {
         let target = request.uri();
         // A copy: the target as received is a part of the buffer of its request, and would keep all of that for as long as the client stays.
         let copied = target.to_string().parse().unwrap_or_else(|_unlikely| target.clone());
-        Dialled::Local(Visit { broker: Arc::clone(&self.broker), target: copied, bell: Arc::clone(&self.bell) })
+        let subprotocol = subprotocol(request.headers().get_all(SEC_WEBSOCKET_PROTOCOL).iter().map(HeaderValue::as_bytes));
+        Dialled::Local(Visit { broker: Arc::clone(&self.broker), target: copied, subprotocol, bell: Arc::clone(&self.bell) })
     }
 }
 
 impl Visit {
-    /// Speaks with the client over `stream`, which was switched to WebSocket, at its `pace`, until one of them closes it. Whatever is wrong with the target, the client
-    /// is told by the code of the close (`pusher-protocol.md` 4.7).
+    /// The end-to-end headers of the answer that switches the client.
+    #[must_use]
+    pub fn headers(&self) -> HeaderMap {
+        self.subprotocol.iter().map(|name| (SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(name))).collect()
+    }
+
+    /// Speaks with the client over `stream`, which was switched to WebSocket, at its `pace`, until one of them closes it. Its messages may have `max_message`
+    /// bytes. Whatever is wrong with the target, the client is told by the code of the close (`pusher-protocol.md` 4.7).
     ///
     /// # Cancel safety
     /// Dropped, the connection is closed without a word, and the client is out of all its channels.
-    pub async fn converse<S>(self, stream: S, pace: Option<Pace>)
+    pub async fn converse<S>(self, stream: S, max_message: usize, pace: Option<Pace>)
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
-        let socket = WebSocketStream::from_raw_socket(stream, Role::Server, Some(socket_config())).await;
+        let socket = WebSocketStream::from_raw_socket(stream, Role::Server, Some(socket_config(max_message))).await;
         self.broker.converse(socket, &self.target, pace, &self.bell).await;
     }
 }

@@ -3,9 +3,10 @@
 use serde_json::{Value, json};
 
 use crate::harness::bodies::{announcement, message};
+use crate::harness::cli::Cli;
 use crate::harness::usher::Signal;
 use crate::harness::websocket::{End, Frame, handshake};
-use crate::harness::{Client, Fake, Request, Setup, Usher};
+use crate::harness::{Client, Fake, Request, Setup, Usher, sign};
 
 const CHANNEL: &str = "hilton-room-12-chat";
 
@@ -18,17 +19,26 @@ fn local() -> Usher {
     Usher::start_with(&setup().toml())
 }
 
-/// A guest's page.
-struct Guest(End);
+/// A guest's page, and the id of its socket.
+struct Guest(End, String);
 
 impl Guest {
     /// Connects and reads the greeting.
     fn arrive(usher: &Usher) -> Self {
         let mut client = usher.client();
         client.send(&handshake().bytes());
-        let mut guest = Self(End::switched(client));
-        assert_eq!(guest.hear()["event"], "pusher:connection_established");
+        let mut guest = Self(End::switched(client), String::new());
+        let (event, data) = guest.hear_event();
+        assert_eq!(event, "pusher:connection_established");
+        data["socket_id"].as_str().unwrap().clone_into(&mut guest.1);
         guest
+    }
+
+    /// Signs in as the user that `data` describes.
+    fn sign_in(&mut self, data: &str) {
+        let auth = sign::token(&format!("{}::user::{data}", self.1));
+        self.say(&json!({"event": "pusher:signin", "data": {"auth": auth, "user_data": data}}));
+        assert_eq!(self.hear()["event"], "pusher:signin_success");
     }
 
     fn say(&mut self, message: &Value) {
@@ -130,7 +140,7 @@ fn a_reload_reaches_the_broker() {
     usher.wait_log_after(seen, |event| event.to_string().contains("was reloaded"));
     let mut client = usher.client();
     client.send(&handshake().line("GET /app/fourth?protocol=7 HTTP/1.1").bytes());
-    assert_eq!(Guest(End::switched(client)).hear()["event"], "pusher:connection_established");
+    assert_eq!(Guest(End::switched(client), String::new()).hear()["event"], "pusher:connection_established");
     guest.say(&json!({"event": "pusher:ping"}));
     assert_eq!(guest.hear()["event"], "pusher:pong");
 }
@@ -146,6 +156,15 @@ fn a_drain_sends_everybody_away() {
         guest.0.send(&Frame::close(4100, ""));
     }
     assert_eq!(usher.wait_exit(), 0);
+}
+
+/// What is refused on a connection that stays has no code that sends clients away; `usher subscribe` knows it by what it waits for.
+#[test]
+fn a_refused_subscription_ends_usher_subscribe() {
+    let usher = local();
+    let url = format!("ws://{}", usher.gateway());
+    let refused = Cli::new(&["subscribe", "private-desk", "--url", &url, "--key", sign::KEY]).env("USHER_SECRET", "another").run();
+    assert!(refused.code == 1 && refused.err.contains("its signature does not match"), "{refused:?}");
 }
 
 #[test]
@@ -173,4 +192,86 @@ fn pages_of_other_origins_are_kept_out_where_origins_are_named() {
     let mut client = usher.client();
     client.send(&elsewhere.bytes());
     assert_eq!(client.response().status, 403);
+}
+
+/// A client of the WHATWG's rules that offers a subprotocol and is answered none fails its connection (docs/broker.md).
+#[test]
+fn the_subprotocol_that_is_offered_is_answered() {
+    let mut setup = setup();
+    setup.limits = "[limits.rates]\npeer_connections = 1\npeer_connections_burst = 3\n".to_owned();
+    let usher = Usher::start_with(&setup.toml());
+    for (offered, chosen) in [(None, None), (Some("chat"), None), (Some("chat, pusher-channels-protocol-7"), Some("pusher-channels-protocol-7"))] {
+        let mut client = usher.client();
+        client.send(&offered.into_iter().fold(handshake(), |handshake, offer| handshake.and("Sec-WebSocket-Protocol", offer)).bytes());
+        let response = client.response();
+        assert_eq!((response.status, response.header("sec-websocket-protocol").as_deref()), (101, chosen), "{offered:?}");
+    }
+    // Also where the client is switched only to be told to come back later.
+    let mut client = usher.client();
+    client.send(&handshake().and("Sec-WebSocket-Protocol", "pusher-channels-protocol-6").bytes());
+    let response = client.response();
+    assert_eq!((response.status, response.header("sec-websocket-protocol").as_deref()), (101, Some("pusher-channels-protocol-6")));
+    assert_eq!(End::of(client).read().code(), Some(4100));
+}
+
+#[test]
+fn the_limit_on_messages_is_the_brokers_as_well() {
+    let mut setup = setup();
+    setup.limits = "max_websocket_message = \"4KiB\"\n".to_owned();
+    let usher = Usher::start_with(&setup.toml());
+    let mut guest = Guest::arrive(&usher);
+    let ping =
+        |size: usize| json!({"event": "pusher:ping", "data": "x".repeat(size - json!({"event": "pusher:ping", "data": ""}).to_string().len())});
+    guest.say(&ping(4 * 1024));
+    assert_eq!(guest.hear()["event"], "pusher:pong");
+    guest.say(&ping(4 * 1024 + 1));
+    assert_eq!(guest.0.read().code(), Some(1009));
+    let usher = local();
+    let mut guest = Guest::arrive(&usher);
+    guest.say(&ping(128 * 1024));
+    assert_eq!(guest.hear()["event"], "pusher:pong");
+}
+
+#[test]
+fn a_clients_path_says_that_it_wants_a_websocket() {
+    let usher = local();
+    for target in ["/app/278d425bdf160c739803", "/app/nobody?protocol=7"] {
+        let answer = usher.client().call(&Request::new("GET", target, b""));
+        assert_eq!((answer.status, answer.header("upgrade").as_deref()), (426, Some("websocket")), "{answer:?}");
+        assert!(answer.text().contains("clients connect here by WebSocket"), "{answer:?}");
+    }
+}
+
+/// The Node.js library signs the id as it is, and its HTTP client escapes it in the request line (docs/broker.md).
+#[test]
+fn a_user_whose_id_is_escaped_is_sent_away() {
+    let usher = local();
+    let mut zoe = Guest::arrive(&usher);
+    zoe.sign_in(r#"{"id":"Zoë B."}"#);
+    let path = |id: &str| format!("/apps/3/users/{id}/terminate_connections");
+    let query = sign::query("POST", &path("Zoë B."), "", b"{}");
+    let answer = usher.client().call(&Request::new("POST", &format!("{}?{query}", path("Zo%C3%AB%20B.")), b"{}"));
+    assert_eq!((answer.status, answer.text().as_str()), (200, "{}"));
+    assert_eq!(zoe.0.read().code(), Some(4009));
+}
+
+#[test]
+fn who_must_sign_in_and_does_not_is_sent_away() {
+    let mut setup = setup();
+    setup.more = "[broker]\nsign_in_timeout = \"500ms\"\n".to_owned();
+    let usher = Usher::start_with(&setup.toml());
+    let (mut stranger, mut known) = (Guest::arrive(&usher), Guest::arrive(&usher));
+    known.sign_in(r#"{"id":"7"}"#);
+    assert_eq!(stranger.0.read().code(), Some(4009));
+    known.say(&json!({"event": "pusher:ping"}));
+    assert_eq!(known.hear()["event"], "pusher:pong");
+}
+
+/// Values that no browser sends are refused before anybody is kept out by them.
+#[test]
+fn origins_that_no_page_has_are_refused() {
+    for (origins, told) in [("hotel.example", "write \"https://hotel.example\""), ("https://hotel.example/chat", "An origin has no path")] {
+        let refused = Cli::new(&["check", "--set", &format!("broker.allowed_origins=https://a.example,{origins}")]).run();
+        assert!(refused.code == 78 && refused.err.contains("broker.allowed_origins") && refused.err.contains(told), "{refused:?}");
+    }
 }

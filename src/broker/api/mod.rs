@@ -9,7 +9,7 @@ mod tests;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::header::{ALLOW, CONTENT_TYPE};
+use http::header::{ALLOW, CONTENT_TYPE, UPGRADE};
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 
 use self::refusal::Refusal;
@@ -72,6 +72,9 @@ pub(super) fn answer(broker: &Broker, request: &Request<Bytes>) -> Response<Byte
 
 fn call(broker: &Broker, request: &Request<Bytes>) -> Result<String, Refusal> {
     let (method, path) = (request.method(), request.uri().path());
+    if path.strip_prefix("/app/").is_some_and(|key| !key.is_empty() && !key.contains('/')) {
+        return Err(if matches!(*method, Method::GET | Method::HEAD) { Refusal::NoWebSocket } else { Refusal::Method { allowed: Method::GET } });
+    }
     let (app, rest) = path.strip_prefix("/apps/").and_then(|rest| rest.split_once('/')).ok_or(Refusal::NoSuchPath)?;
     let endpoint = Endpoint::of(rest).ok_or(Refusal::NoSuchPath)?;
     if *method != endpoint.method() {
@@ -81,7 +84,13 @@ fn call(broker: &Broker, request: &Request<Bytes>) -> Result<String, Refusal> {
     let query = Query::parse(request.uri().query().unwrap_or_default());
     let now = broker.clock.now();
     let unix = Clock::unix_now();
-    verify(&realm.app.load(), method.as_str(), path, &query, request.body(), unix)
+    let verified = |path: &str| verify(&realm.app.load(), method.as_str(), path, &query, request.body(), unix);
+    verified(path)
+        .or_else(|error| match endpoint {
+            // The Node.js library signs a user's id as it is, and what sends the request escapes it (docs/broker.md).
+            Endpoint::Terminate(id) if id.contains('%') => verified(&decode_path(path)).map_err(|_| error),
+            _ => Err(error),
+        })
         .map_err(|error| Refusal::unverified(error, method.as_str(), path, &query, unix))?;
     let call = Call { realm: &realm, query: &query, body: request.body(), now };
     match endpoint {
@@ -114,10 +123,16 @@ fn ok(body: String) -> Response<Bytes> {
 
 fn refuse(refusal: &Refusal) -> Response<Bytes> {
     let mut response = text(refusal.status(), &refusal.to_string());
-    if let Refusal::Method { allowed } = refusal
-        && let Ok(allowed) = HeaderValue::from_str(allowed.as_str())
-    {
-        response.headers_mut().insert(ALLOW, allowed);
+    match refusal {
+        Refusal::Method { allowed } => {
+            if let Ok(allowed) = HeaderValue::from_str(allowed.as_str()) {
+                response.headers_mut().insert(ALLOW, allowed);
+            }
+        }
+        Refusal::NoWebSocket => {
+            response.headers_mut().insert(UPGRADE, HeaderValue::from_static("websocket"));
+        }
+        _ => {}
     }
     response
 }

@@ -103,7 +103,9 @@ impl Parameters<'_> {
     /// The channels of an event.
     fn several(&self) -> Result<Vec<String>, Refusal> {
         let Some(channels) = self.channels else { return Ok(vec![self.one()?]) };
-        let channels: Vec<String> = serde_json::from_str(channels.get()).map_err(|_| Refusal::WrongType("channels", "an array of strings"))?;
+        let unreadable = || Refusal::WrongType("channels", "an array of strings");
+        let channels: Vec<&RawValue> = serde_json::from_str(channels.get()).map_err(|_| unreadable())?;
+        let channels = channels.into_iter().map(json::string).collect::<Option<Vec<_>>>().ok_or_else(unreadable)?;
         match channels.len() {
             0 => Err(Refusal::Missing("channels")),
             count if count > MAX_CHANNELS => Err(Refusal::ManyChannels(count)),
@@ -115,7 +117,7 @@ impl Parameters<'_> {
     fn read(&self, names: Vec<String>) -> Result<Publication, Refusal> {
         let name = string("name", self.name.ok_or(Refusal::Missing("name"))?)?;
         let data = string("data", self.data.ok_or(Refusal::Missing("data"))?)?;
-        if name.len() > MAX_EVENT_NAME {
+        if name.chars().count() > MAX_EVENT_NAME {
             return Err(Refusal::LongName);
         }
         if data.len() > MAX_DATA {
@@ -157,5 +159,5 @@ fn object<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, Refusal> {
 }
 
 fn string(parameter: &'static str, value: &RawValue) -> Result<String, Refusal> {
-    serde_json::from_str(value.get()).map_err(|_| Refusal::WrongType(parameter, "a string"))
+    json::string(value).ok_or(Refusal::WrongType(parameter, "a string"))
 }

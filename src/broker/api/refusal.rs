@@ -11,6 +11,12 @@ pub(super) enum Refusal {
     /// Nothing is here: also where the Python library asks for a user's connections without naming the app (`pusher-protocol.md` 2.3).
     #[error("404 NOT FOUND")]
     NoSuchPath,
+    /// A client's path, without a WebSocket handshake.
+    #[error(
+        "426 UPGRADE REQUIRED: clients connect here by WebSocket (ws:// or wss://), for instance with pusher-js; a plain GET cannot. \
+         If this was a WebSocket client, a proxy in between took away its Upgrade and Connection headers"
+    )]
+    NoWebSocket,
     /// The path is right, the method is not.
     #[error("405 METHOD NOT ALLOWED")]
     Method {
@@ -52,7 +58,7 @@ pub(super) enum Refusal {
     #[error("Expected {0} parameter to be {1}")]
     WrongType(&'static str, &'static str),
     /// An event's name is too long.
-    #[error("The event name exceeds the allowed maximum (200 bytes)")]
+    #[error("The event name exceeds the allowed maximum (200 characters)")]
     LongName,
     /// A channel cannot be called so.
     #[error("Invalid channel name: {0:?}")]
@@ -104,6 +110,7 @@ impl Refusal {
     pub(super) const fn status(&self) -> StatusCode {
         match self {
             Self::NoSuchPath | Self::UnknownApp => StatusCode::NOT_FOUND,
+            Self::NoWebSocket => StatusCode::UPGRADE_REQUIRED,
             Self::Method { .. } => StatusCode::METHOD_NOT_ALLOWED,
             Self::Expired { .. } | Self::Signature { .. } | Self::Unverified(_) => StatusCode::UNAUTHORIZED,
             Self::LargeData => StatusCode::PAYLOAD_TOO_LARGE,

@@ -55,13 +55,13 @@ fn told(response: &Response<Bytes>) -> (u16, String) {
 fn post(broker: &Broker, path: &str, body: &str) -> (u16, String) {
     let path = format!("/apps/1001/{path}");
     let query = sign_query(&app(), "POST", &path, &[], Some(body.as_bytes()), Clock::unix_now());
-    told(&broker.answer(&request(Method::POST, &format!("{path}?{query}"), body)))
+    told(&answer(broker, &request(Method::POST, &format!("{path}?{query}"), body)))
 }
 
 fn get(broker: &Broker, path: &str, parameters: &[(&str, &str)]) -> (u16, String) {
     let path = format!("/apps/1001/{path}");
     let query = sign_query(&app(), "GET", &path, parameters, None, Clock::unix_now());
-    told(&broker.answer(&request(Method::GET, &format!("{path}?{query}"), "")))
+    told(&answer(broker, &request(Method::GET, &format!("{path}?{query}"), "")))
 }
 
 fn ok(text: &str) -> (u16, String) {
@@ -157,7 +157,7 @@ fn what_is_wrong_with_an_event_is_told() {
         (json!(["e", "", "c"]), 400, "The body is not a JSON object"),
         (json!({"data": "", "channel": "c"}), 400, "Missing required parameter: name"),
         (json!({"name": 7, "data": "", "channel": "c"}), 400, "Expected name parameter to be a string"),
-        (json!({"name": "n".repeat(201), "data": "", "channel": "c"}), 400, "The event name"),
+        (json!({"name": "é".repeat(201), "data": "", "channel": "c"}), 400, "The event name"),
         (json!({"name": "e", "channel": "c"}), 400, "Missing required parameter: data"),
         (json!({"name": "e", "data": {"a": 1}, "channel": "c"}), 400, "Expected data parameter to be a string"),
         (json!({"name": "e", "data": ""}), 400, "Missing required parameter: channel"),
@@ -179,7 +179,7 @@ fn what_is_wrong_with_an_event_is_told() {
         let answer = post(&broker, "events", body);
         assert_eq!(answer.0, 400, "{body}: {answer:?}");
     }
-    let largest = json!({"name": "n".repeat(200), "data": "\n".repeat(10_240), "channels": channels[1..]});
+    let largest = json!({"name": "é".repeat(200), "data": "\n".repeat(10_240), "channels": channels[1..]});
     assert_eq!(post(&broker, "events", &largest.to_string()), ok("{}"));
 }
 
@@ -239,13 +239,56 @@ fn a_user_is_reached_and_sent_away() {
     assert!(anna.mailbox().is_ending() && !other.mailbox().is_ending());
 }
 
+/// `terminateUserConnections("Zoë & co")` of the Node.js library: it signs the id as it is, and its HTTP client escapes it in the request line.
+#[test]
+fn a_user_is_sent_away_by_the_id_that_was_signed() {
+    let broker = broker();
+    let mut zoe = client(&broker);
+    let data = r#"{"id":"Zoë & co"}"#;
+    let auth = Grant::User { data }.token(&app(), &zoe.mailbox().id().to_string());
+    zoe.on_message(&json!({"event": "pusher:signin", "data": {"auth": auth, "user_data": data}}).to_string());
+    let call = |signed: &str, sent: &str| {
+        let path = |id: &str| format!("/apps/1001/users/{id}/terminate_connections");
+        let query = sign_query(&app(), "POST", &path(signed), &[], Some(b"{}"), Clock::unix_now());
+        told(&answer(&broker, &request(Method::POST, &format!("{}?{query}", path(sent)), "{}")))
+    };
+    assert_refused(
+        call("Zoé & co", "Zo%C3%AB%20&%20co"),
+        401,
+        "Invalid signature: you should have sent HmacSHA256Hex(\"POST\\n/apps/1001/users/Zo%C3%AB%20&",
+    );
+    assert!(!zoe.mailbox().is_ending());
+    assert_eq!(call("Zoë & co", "Zo%C3%AB%20&%20co"), ok("{}"));
+    assert!(zoe.mailbox().is_ending());
+}
+
+/// As one level deeper, inside JSON text: half of an emoji is no reason to lose an event, or nine others.
+#[test]
+fn a_text_that_was_cut_inside_an_emoji_is_delivered() {
+    let broker = broker();
+    let mut one = client(&broker);
+    subscribe(&mut one, "a", None);
+    let _ = frames(&one);
+    let event = r#"{"name":"e","channel":"a","data":"Welcome \ud83d"}"#;
+    assert_eq!(post(&broker, "events", event), ok("{}"));
+    let list = r#"{"name":"e\ud83d","channels":["a"],"data":"{\"text\":\"Welcome \\ud83d\"}"}"#;
+    assert_eq!(post(&broker, "events", list), ok("{}"));
+    assert_eq!(post(&broker, "batch_events", &format!(r#"{{"batch":[{event},{{"name":"f","channel":"a","data":"fine"}}]}}"#)), ok("{}"));
+    let heard: Vec<_> = frames(&one).iter().map(|frame| (frame["event"].clone(), frame["data"].clone())).collect();
+    let welcome = (json!("e"), json!("Welcome \u{fffd}"));
+    assert_eq!(heard, [welcome.clone(), (json!("e\u{fffd}"), json!(r#"{"text":"Welcome \ud83d"}"#)), welcome, (json!("f"), json!("fine"))]);
+    for channels in [r#""channel":"a\ud83d""#, r#""channels":["a\ud83d"]"#] {
+        assert_refused(post(&broker, "events", &format!(r#"{{"name":"e","data":"",{channels}}}"#)), 400, "Invalid channel name");
+    }
+}
+
 #[test]
 fn only_signed_calls_are_answered() {
     let broker = broker();
     let body = r#"{"name":"e","data":"{}","channel":"c"}"#;
     let path = "/apps/1001/events";
     let sign = |app: &App, timestamp| sign_query(app, "POST", path, &[], Some(body.as_bytes()), timestamp);
-    let send = |query: &str, body: &str| told(&broker.answer(&request(Method::POST, &format!("{path}?{query}"), body)));
+    let send = |query: &str, body: &str| told(&answer(&broker, &request(Method::POST, &format!("{path}?{query}"), body)));
     let good = sign(&app(), Clock::unix_now());
     assert_eq!(send(&good, body), ok("{}"));
     assert_refused(
@@ -265,24 +308,37 @@ fn the_python_library_is_understood() {
     let broker = broker();
     let query = sign_query(&app(), "GET", "/apps/1001/channels", &[], Some(b""), Clock::unix_now());
     assert!(query.contains("body_md5=d41d8cd98f00b204e9800998ecf8427e"));
-    assert_eq!(told(&broker.answer(&request(Method::GET, &format!("/apps/1001/channels?{query}"), ""))), ok(r#"{"channels":{}}"#));
-    assert_refused(told(&broker.answer(&request(Method::POST, "/users/7/terminate_connections", "{}"))), 404, "404 NOT FOUND");
+    assert_eq!(told(&answer(&broker, &request(Method::GET, &format!("/apps/1001/channels?{query}"), ""))), ok(r#"{"channels":{}}"#));
+    assert_refused(told(&answer(&broker, &request(Method::POST, "/users/7/terminate_connections", "{}"))), 404, "404 NOT FOUND");
 }
 
 #[test]
 fn other_paths_methods_and_apps_are_told_apart() {
     let broker = broker();
-    for path in
-        ["/apps", "/apps/", "/apps/1001", "/apps/1001/", "/apps/1001/event", "/apps/1001/events/", "/apps/1001/channels/a/b", "/x", "/app/usher-key"]
-    {
-        assert_refused(told(&broker.answer(&request(Method::GET, path, ""))), 404, "404 NOT FOUND");
+    for path in [
+        "/apps",
+        "/apps/",
+        "/apps/1001",
+        "/apps/1001/",
+        "/apps/1001/event",
+        "/apps/1001/events/",
+        "/apps/1001/channels/a/b",
+        "/x",
+        "/app/",
+        "/app/a/b",
+    ] {
+        assert_refused(told(&answer(&broker, &request(Method::GET, path, ""))), 404, "404 NOT FOUND");
     }
-    let answer = broker.answer(&request(Method::GET, "/apps/1001/events", ""));
-    assert_eq!(answer.headers()["allow"], "POST");
-    assert_refused(told(&answer), 405, "405 METHOD NOT ALLOWED");
-    assert_refused(told(&broker.answer(&request(Method::DELETE, "/apps/1001/channels/a", ""))), 405, "405");
-    assert_refused(told(&broker.answer(&request(Method::GET, "/apps/1002/channels", ""))), 404, "Unknown app_id");
-    let health = broker.answer(&request(Method::GET, "/", ""));
+    let refused = answer(&broker, &request(Method::GET, "/apps/1001/events", ""));
+    assert_eq!(refused.headers()["allow"], "POST");
+    assert_refused(told(&refused), 405, "405 METHOD NOT ALLOWED");
+    assert_refused(told(&answer(&broker, &request(Method::DELETE, "/apps/1001/channels/a", ""))), 405, "405");
+    assert_refused(told(&answer(&broker, &request(Method::GET, "/apps/1002/channels", ""))), 404, "Unknown app_id");
+    let refused = answer(&broker, &request(Method::GET, "/app/usher-key?protocol=7", ""));
+    assert_eq!(refused.headers()["upgrade"], "websocket");
+    assert_refused(told(&refused), 426, "426 UPGRADE REQUIRED: clients connect here by WebSocket");
+    assert_refused(told(&answer(&broker, &request(Method::POST, "/app/usher-key", ""))), 405, "405");
+    let health = answer(&broker, &request(Method::GET, "/", ""));
     assert_eq!((told(&health), &health.headers()["content-type"]), (ok("OK\n"), &HeaderValue::from_static("text/plain; charset=utf-8")));
 }
 

@@ -1,6 +1,6 @@
 //! One client's conversation with the server, without a socket: messages and moments go in, one effect each comes out (`pusher-protocol.md` 4).
 
-mod allowance;
+mod identity;
 mod liveness;
 mod sign_in;
 mod subscribe;
@@ -12,22 +12,31 @@ use std::collections::hash_map::Entry;
 use std::sync::Arc;
 use std::time::Duration;
 
-use self::allowance::Allowance;
 use self::liveness::Liveness;
+use super::allowance::Allowance;
 use super::channel::{Full, Identity, MAX_MEMBERS};
 use super::frame::{self, Frame};
 use super::kind::{Access, Kind};
 use super::message::{ClientEvent, Message};
 use super::socket_id::SocketId;
 use crate::clock::Moment;
-use crate::pusher::{App, ErrorCode, Query};
+use crate::pusher::{App, ErrorCode, Query, Warning};
 
-/// The longest event name in bytes (`pusher-protocol.md` 1.4).
+/// The longest event name in characters (`pusher-protocol.md` 1.4).
 pub(super) const MAX_EVENT_NAME: usize = 200;
 /// Most data of one event in bytes (`pusher-protocol.md` 1.4).
 pub(super) const MAX_DATA: usize = 10 * 1024;
 /// The protocol versions that clients speak; they differ in nothing that is served here.
 const VERSIONS: std::ops::RangeInclusive<u32> = 5..=7;
+
+/// How a client is told why its connection is closed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Farewell {
+    /// By the code of the close.
+    Close,
+    /// By a `pusher:error` before it as well: clients of protocol versions below 6 (docs/broker.md).
+    EventAndClose,
+}
 
 /// What sessions are like.
 #[derive(Debug, Clone, Copy)]
@@ -38,6 +47,8 @@ pub(super) struct Terms {
     pub(super) client_events: bool,
     /// Channels that one connection may be subscribed to.
     pub(super) max_channels: usize,
+    /// How soon a client must sign in, or join a channel that it needs a token for; `None`: it need not.
+    pub(super) sign_in_timeout: Option<Duration>,
 }
 
 /// What a message or a moment leads to.
@@ -68,6 +79,8 @@ pub(super) enum Effect {
         watchlist: Vec<Arc<str>>,
         /// The confirmation.
         reply: Frame,
+        /// What is told after it of a watchlist that was too long.
+        warning: Option<Frame>,
     },
     /// The client, which is signed in already, watches these users instead, and this is sent to it.
     Watch {
@@ -75,6 +88,8 @@ pub(super) enum Effect {
         watchlist: Vec<Arc<str>>,
         /// The confirmation.
         reply: Frame,
+        /// What is told after it of a watchlist that was too long.
+        warning: Option<Frame>,
     },
     /// The subscription ends.
     Leave(Arc<str>),
@@ -96,10 +111,21 @@ pub(super) struct Session {
     terms: Terms,
     /// What the client is subscribed to, and who it is there.
     channels: HashMap<Arc<str>, Subscription>,
-    /// The channel of the user that the client is signed in as.
-    user: Option<Arc<str>>,
+    /// Boxed: most connections have none.
+    user: Option<Box<SignedInAs>>,
+    /// When the connection is closed if the client has shown no token until then.
+    sign_in_by: Option<Moment>,
     client_events: Allowance,
     liveness: Liveness,
+}
+
+/// The user that the client is signed in as.
+#[derive(Debug)]
+struct SignedInAs {
+    /// The user's channel.
+    channel: Arc<str>,
+    /// Who that is on presence channels, or why the user cannot join any.
+    identity: Result<Identity, &'static str>,
 }
 
 /// A subscription of the client.
@@ -120,6 +146,14 @@ pub(super) fn check_version(query: &str) -> Result<(), ErrorCode> {
     if VERSIONS.contains(&version) { Ok(()) } else { Err(ErrorCode::UnsupportedVersion) }
 }
 
+impl Farewell {
+    /// How a client is told that connects with this query.
+    pub(super) fn of(query: &str) -> Self {
+        let version = Query::parse(query).only("protocol").and_then(|version| version.parse::<u32>().ok());
+        if version.is_some_and(|version| version < 6) { Self::EventAndClose } else { Self::Close }
+    }
+}
+
 impl Session {
     /// A session that begins `now`, and the frame that tells the client so.
     pub(super) fn establish(id: SocketId, terms: Terms, now: Moment) -> (Self, Frame) {
@@ -128,6 +162,7 @@ impl Session {
             terms,
             channels: HashMap::new(),
             user: None,
+            sign_in_by: terms.sign_in_timeout.map(|timeout| now.after(timeout)),
             client_events: Allowance::default(),
             liveness: Liveness::new(terms.activity_timeout, now),
         };
@@ -141,11 +176,15 @@ impl Session {
 
     /// When [`Session::on_time`] is to be called next.
     pub(super) fn deadline(&self) -> Moment {
-        self.liveness.deadline()
+        let silence = self.liveness.deadline();
+        self.sign_in_by.map_or(silence, |by| by.min(silence))
     }
 
-    /// Looks whether the client has been silent for too long.
+    /// Looks whether the client has been silent for too long, or has not signed in in time.
     pub(super) fn on_time(&mut self, now: Moment) -> Effect {
+        if self.sign_in_by.is_some_and(|by| by <= now) {
+            return Effect::Close(ErrorCode::Unauthorized);
+        }
         self.liveness.on_time(now)
     }
 
@@ -165,17 +204,20 @@ impl Session {
 
     /// The client is subscribed as [`Effect::Join`] asked for.
     pub(super) fn joined(&mut self, channel: Arc<str>, kind: Kind, user_id: Option<Arc<str>>) {
+        if kind.access.needs_token() {
+            self.sign_in_by = None;
+        }
         self.channels.insert(channel, Subscription { kind, user_id });
     }
 
     /// The client is not subscribed as [`Effect::Join`] asked for: the channel is full. What to tell the client.
     pub(super) fn no_place(channel: &str, _why: Full) -> Frame {
-        frame::error(Some(ErrorCode::OverQuota), &format!("The presence channel {channel} has {MAX_MEMBERS} members already, which is the most"))
+        frame::error(None, &format!("The presence channel {channel} has {MAX_MEMBERS} members already, which is the most"))
     }
 
     /// Everything that the client is in, for its end.
     pub(super) fn into_channels(self) -> impl Iterator<Item = Arc<str>> {
-        self.channels.into_keys().chain(self.user)
+        self.channels.into_keys().chain(self.user.map(|user| user.channel))
     }
 
     fn unsubscribe(&mut self, channel: &str) -> Effect {
@@ -190,8 +232,8 @@ impl Session {
         let ClientEvent { name, channel, data } = event;
         let problem = if !self.terms.client_events {
             "Client event rejected - client events are switched off on this server"
-        } else if name.len() > MAX_EVENT_NAME {
-            "Client event rejected - its name is too long: 200 bytes are allowed"
+        } else if name.chars().count() > MAX_EVENT_NAME {
+            "Client event rejected - its name is too long: 200 characters are allowed"
         } else if data.is_some_and(|data| data.get().len() > MAX_DATA) {
             "Client event rejected - its data is too large: 10240 bytes are allowed"
         } else {
@@ -204,7 +246,7 @@ impl Session {
                             return Effect::Relay { channel: Arc::clone(subscription.key()), frame };
                         }
                         Access::Private | Access::Presence => {
-                            return refuse(Some(ErrorCode::ClientEventRate), "Client event rejected - more than 10 in a second");
+                            return refuse(Some(Warning::ClientEventRate), "Client event rejected - more than 10 in a second");
                         }
                         Access::Public | Access::Encrypted | Access::User => {
                             "Client event rejected - only supported on private and presence channels that are not encrypted"
@@ -218,7 +260,7 @@ impl Session {
     }
 }
 
-/// Tells the client what was wrong with its message.
-fn refuse(code: Option<ErrorCode>, message: &str) -> Effect {
+/// Tells the client what was wrong with its message; the connection stays open.
+fn refuse(code: Option<Warning>, message: &str) -> Effect {
     Effect::Reply(frame::error(code, message))
 }

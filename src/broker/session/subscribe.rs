@@ -1,7 +1,5 @@
 //! Joining channels: what a client must show (`pusher-protocol.md` 4.3, 5.1).
 
-use std::sync::Arc;
-
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -10,15 +8,11 @@ use super::super::frame;
 use super::super::json;
 use super::super::kind::{Access, Kind};
 use super::super::message::Subscribe;
-use super::{Effect, Session, refuse};
-use crate::pusher::{App, ErrorCode, Grant};
+use super::{Effect, Session, identity, refuse};
+use crate::pusher::{App, Grant};
 
-/// The longest user id in characters (`pusher-protocol.md` 1.4).
-const MAX_USER_ID: usize = 128;
-/// Most of what is told of a member, in bytes of JSON (`pusher-protocol.md` 1.4).
-const MAX_USER_INFO: usize = 1024;
-/// The longest text that is signed for a member, with room for spaces and escapes.
-const MAX_SIGNED: usize = 16 * 1024;
+/// The longest `channel_data`, in bytes, with room for spaces and escapes.
+const MAX_CHANNEL_DATA: usize = 16 * 1024;
 
 /// A presence channel's `channel_data`.
 #[derive(Deserialize)]
@@ -50,42 +44,48 @@ impl Session {
         }
     }
 
-    /// Looks at what is shown for a channel; who joins, on presence channels.
+    /// Looks at what is shown for a channel; who joins, on presence channels. A `channel_data` is a part of what is signed wherever it is sent, on private
+    /// channels too (docs/broker.md).
     fn admit(&self, wish: &Subscribe<'_>, kind: Kind, app: &App) -> Result<Option<Identity>, Effect> {
         let name = &*wish.channel;
-        let data = wish.channel_data.as_deref().filter(|_| kind.is_presence());
-        if data.is_some_and(|data| data.len() > MAX_SIGNED) {
-            return Err(refuse(None, &format!("The channel_data for {name} is too large")));
-        }
-        match kind.access {
-            Access::Public | Access::User => return Ok(None),
-            Access::Private | Access::Encrypted | Access::Presence => {
-                let token = wish.auth.as_deref().unwrap_or_default();
-                Grant::Channel { name, data }.verify(app, &self.id.to_string(), token).map_err(|error| {
-                    refuse(Some(ErrorCode::Unauthorized), &format!("The auth token for {} on {name} was refused: {error}", self.id))
-                })?;
-            }
-        }
-        if !kind.is_presence() {
+        if !kind.access.needs_token() {
             return Ok(None);
         }
+        let data = wish.channel_data.as_deref();
+        if data.is_some_and(|data| data.len() > MAX_CHANNEL_DATA) {
+            return Err(refuse(None, &format!("The channel_data for {name} is too large: {MAX_CHANNEL_DATA} bytes are allowed")));
+        }
+        let token = wish.auth.as_deref().unwrap_or_default();
+        Grant::Channel { name, data }
+            .verify(app, &self.id.to_string(), token)
+            .map_err(|error| refuse(None, &format!("The auth token for {} on {name} was refused: {error}", self.id)))?;
+        if kind.is_presence() { self.identify(name, data).map(Some) } else { Ok(None) }
+    }
+
+    /// Who joins the presence channel `name` with this `channel_data`; without any, the user that the connection is signed in as.
+    fn identify(&self, name: &str, data: Option<&str>) -> Result<Identity, Effect> {
+        let Some(data) = data else {
+            let Some(user) = &self.user else {
+                return Err(refuse(
+                    None,
+                    &format!("There is no channel_data for {name}, and the connection is not signed in: nobody knows who joins"),
+                ));
+            };
+            return user
+                .identity
+                .clone()
+                .map_err(|problem| refuse(None, &format!("The user who is signed in cannot join {name}: user_data {problem}")));
+        };
         let problem = |problem: &str| refuse(None, &format!("The channel_data for {name} {problem}"));
-        let data: ChannelData<'_> = json::object(data.unwrap_or_default()).ok_or_else(|| problem("is not an object with a user_id"))?;
-        let user_id = json::identifier(data.user_id).ok_or_else(|| problem("has a user_id that is neither a text nor a number"))?;
-        if user_id.chars().count() > MAX_USER_ID {
-            return Err(problem("has a user_id of more than 128 characters"));
-        }
-        if data.user_info.is_some_and(|info| info.get().len() > MAX_USER_INFO) {
-            return Err(problem("has a user_info of more than 1024 bytes"));
-        }
-        Ok(Some(Identity { user_id: user_id.into(), user_info: data.user_info.map(|info| Arc::from(info.to_owned())) }))
+        let ChannelData { user_id, user_info } = json::object(data).ok_or_else(|| problem("is not an object with a user_id"))?;
+        identity::read(user_id, user_info).map_err(problem)
     }
 
     /// pusher-js subscribes to the channel of its user once it is signed in. It is in there already; anybody else's is not for it.
     fn subscribe_to_user(&self, name: &str) -> Effect {
-        if self.user.as_deref() == Some(name) {
+        if self.user.as_ref().is_some_and(|user| *user.channel == *name) {
             return Effect::Reply(frame::subscribed(name));
         }
-        refuse(Some(ErrorCode::Unauthorized), "The channel of a user is for the connections that are signed in as this user")
+        refuse(None, "The channel of a user is for the connections that are signed in as this user")
     }
 }

@@ -14,7 +14,7 @@ fn app() -> App {
 }
 
 fn terms() -> Terms {
-    Terms { activity_timeout: Duration::from_secs(120), client_events: true, max_channels: 3 }
+    Terms { activity_timeout: Duration::from_secs(120), client_events: true, max_channels: 3, sign_in_timeout: None }
 }
 
 fn at(millis: u64) -> Moment {
@@ -118,6 +118,45 @@ fn silence_is_asked_about_and_then_ended() {
     assert!(matches!(session.on_time(at(300_999)), Effect::Close(ErrorCode::PongTimeout)));
 }
 
+/// Pusher's authorized connections: a user, or a channel that needs a token.
+#[test]
+fn whoever_must_sign_in_and_does_not_is_closed() {
+    let terms = Terms { sign_in_timeout: Some(Duration::from_secs(5)), ..terms() };
+    let begin = || Session::establish(SocketId::parse(ID).unwrap(), terms, at(0)).0;
+    let mut idle = begin();
+    join(&mut idle, &json!({"channel": "c"}));
+    let _refused = subscribe(&mut idle, &json!({"channel": "private-room", "auth": "x"}));
+    let _refused = say(&mut idle, &json!({"event": "pusher:signin", "data": {"auth": "x", "user_data": "{}"}}));
+    idle.heard(at(4_000));
+    assert_eq!(idle.deadline(), at(5_000));
+    assert!(matches!(idle.on_time(at(4_999)), Effect::None));
+    assert!(matches!(idle.on_time(at(5_000)), Effect::Close(ErrorCode::Unauthorized)));
+
+    let mut shown: Vec<Session> = (0..4).map(|_| begin()).collect();
+    let _signed_in = sign_in::sign_in(&mut shown[0], r#"{"id":"7"}"#);
+    join_private(&mut shown[1], "private-room");
+    join_private(&mut shown[2], "private-encrypted-room");
+    join_presence(&mut shown[3], "presence-room", "7");
+    for session in &mut shown {
+        assert_eq!(session.deadline(), at(120_000));
+        assert!(matches!(session.on_time(at(5_000)), Effect::None));
+    }
+}
+
+#[test]
+fn old_clients_are_told_before_the_close() {
+    for (query, farewell) in [
+        ("protocol=7", Farewell::Close),
+        ("protocol=6&client=js", Farewell::Close),
+        ("client=java&protocol=5", Farewell::EventAndClose),
+        ("protocol=4", Farewell::EventAndClose),
+        ("protocol=seven", Farewell::Close),
+        ("", Farewell::Close),
+    ] {
+        assert_eq!(Farewell::of(query), farewell, "{query}");
+    }
+}
+
 #[test]
 fn a_public_channel_takes_anybody() {
     let mut session = session();
@@ -174,14 +213,34 @@ fn a_private_channel_needs_its_own_token() {
     ];
     for auth in &foreign {
         let (code, message) = error(subscribe(&mut session, &json!({"channel": name, "auth": auth})));
-        assert!(code == Some(4009) && message.contains(name), "{auth}: {message}");
+        assert!(code.is_none() && message.contains(name), "{auth}: {message}");
     }
-    assert_eq!(error(subscribe(&mut session, &json!({"channel": name}))).0, Some(4009));
+    assert_eq!(error(subscribe(&mut session, &json!({"channel": name}))).0, None);
     assert!(matches!(subscribe(&mut session, &json!({"channel": name, "auth": own})), Effect::Join { identity: None, .. }));
     for name in ["private-encrypted-room", "private-cache-room", "private-encrypted-cache-room"] {
-        assert_eq!(error(subscribe(&mut session, &json!({"channel": name}))).0, Some(4009));
+        assert_eq!(error(subscribe(&mut session, &json!({"channel": name}))).0, None);
         assert!(matches!(subscribe(&mut session, &json!({"channel": name, "auth": token(name, None)})), Effect::Join { .. }));
     }
+}
+
+/// docs/broker.md.
+#[test]
+fn channel_data_is_signed_wherever_it_is_sent() {
+    let mut session = session();
+    for name in ["private-room", "private-cache-room", "private-encrypted-room", "private-encrypted-cache-room"] {
+        for data in [r#"{"user_id":"7"}"#, "anything", ""] {
+            let signed = json!({"channel": name, "auth": token(name, Some(data)), "channel_data": data});
+            assert!(matches!(subscribe(&mut session, &signed), Effect::Join { identity: None, .. }), "{signed}");
+            let unsigned = json!({"channel": name, "auth": token(name, None), "channel_data": data});
+            assert!(error(subscribe(&mut session, &unsigned)).1.contains("does not match"), "{unsigned}");
+        }
+        let large = "x".repeat(16 * 1024 + 1);
+        let signed = json!({"channel": name, "auth": token(name, Some(&large)), "channel_data": large});
+        assert!(error(subscribe(&mut session, &signed)).1.contains("too large"));
+    }
+    // pusher-js sends null where there is none.
+    let none = json!({"channel": "private-room", "auth": token("private-room", None), "channel_data": null});
+    assert!(matches!(subscribe(&mut session, &none), Effect::Join { .. }));
 }
 
 #[test]
@@ -192,7 +251,8 @@ fn a_presence_channel_needs_to_know_who_joins() {
     for (data, user_id) in [
         (r#"{"user_id":"7","user_info":{"name":"Anna"}}"#, "7"),
         (r#"{ "user_id" : 10 }"#, "10"),
-        (r#"{"user_id":-1.50}"#, "-1.50"),
+        (r#"{"user_id":-1.50}"#, "-1.5"),
+        (r#"{"user_id":1.0}"#, "1"),
         (r#"{"user_id":"Zo\u00eb","user_info":null}"#, "Zoë"),
     ] {
         match with(data) {
@@ -223,13 +283,13 @@ fn a_presence_channel_needs_to_know_who_joins() {
     assert!(matches!(with(&json!({"user_id": "é".repeat(128), "user_info": "i".repeat(1022)}).to_string()), Effect::Join { .. }));
     // The data is bound to the token (threats.md WS-12).
     let other = json!({"channel": name, "auth": token(name, Some(r#"{"user_id":"7"}"#)), "channel_data": r#"{"user_id":"8"}"#});
-    assert_eq!(error(subscribe(&mut session, &other)).0, Some(4009));
+    assert!(error(subscribe(&mut session, &other)).1.contains("does not match"));
 }
 
 #[test]
 fn a_full_channel_is_told() {
-    let told = reply(Effect::Reply(Session::no_place("presence-c", Full)));
-    assert_eq!(told["data"]["code"], 4004);
+    let (code, message) = error(Effect::Reply(Session::no_place("presence-c", Full)));
+    assert!(code.is_none() && message.contains("has 100 members already"), "{message}");
 }
 
 #[test]
@@ -266,7 +326,7 @@ fn what_is_no_client_event_goes_nowhere() {
         (json!({"event": "client-typing", "channel": "private-d", "data": {}}), "not subscribed"),
         (json!({"event": "client-typing", "channel": "#server-to-user-7", "data": {}}), "not subscribed"),
         (json!({"event": "client-typing", "data": {}}), "names no channel"),
-        (json!({"event": format!("client-{}", "x".repeat(194)), "channel": "private-c"}), "name is too long"),
+        (json!({"event": format!("client-{}", "é".repeat(194)), "channel": "private-c"}), "name is too long"),
         (json!({"event": "client-typing", "channel": "private-c", "data": large}), "too large"),
         (json!([]), "not a JSON object"),
     ] {
@@ -274,7 +334,7 @@ fn what_is_no_client_event_goes_nowhere() {
         assert!(code.is_none() && told.contains(problem), "{message}: {told}");
     }
     // At the bounds they pass.
-    let message = json!({"event": format!("client-{}", "x".repeat(193)), "channel": "private-c", "data": large[2..]});
+    let message = json!({"event": format!("client-{}", "é".repeat(193)), "channel": "private-c", "data": large[2..]});
     assert!(matches!(say(&mut session, &message), Effect::Relay { .. }));
 }
 

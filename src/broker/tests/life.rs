@@ -13,7 +13,7 @@ async fn a_silent_client_is_asked_and_then_closed() {
     let server = Server::start(&plain()).await;
     let (near, far) = duplex(64 * 1024);
     let mut client = WebSocketStream::from_raw_socket(near, Role::Client, None).await;
-    let served = WebSocketStream::from_raw_socket(far, Role::Server, Some(socket_config())).await;
+    let served = WebSocketStream::from_raw_socket(far, Role::Server, Some(socket_config(MAX_MESSAGE))).await;
     let broker = Arc::clone(&server.broker);
     let _served = server.tasks.spawn(async move { broker.converse(served, &Uri::from_static(TARGET), None, &Arc::default()).await });
     let began = Instant::now();
@@ -32,7 +32,7 @@ async fn any_sign_of_life_counts() {
     let server = Server::start(&plain()).await;
     let (near, far) = duplex(64 * 1024);
     let mut client = WebSocketStream::from_raw_socket(near, Role::Client, None).await;
-    let served = WebSocketStream::from_raw_socket(far, Role::Server, Some(socket_config())).await;
+    let served = WebSocketStream::from_raw_socket(far, Role::Server, Some(socket_config(MAX_MESSAGE))).await;
     let broker = Arc::clone(&server.broker);
     let _served = server.tasks.spawn(async move { broker.converse(served, &Uri::from_static(TARGET), None, &Arc::default()).await });
     let _greeting = client.next().await;
@@ -82,6 +82,76 @@ async fn a_slow_reader_is_closed_and_the_others_hear_everything() {
         }
     }
     assert!(next < sent);
+}
+
+/// A batch of events of ten.
+fn batch(number: usize) -> Value {
+    let events: Vec<_> = (0..10).map(|event| json!({"name": (number * 10 + event).to_string(), "channel": "c", "data": "{}"})).collect();
+    json!({ "batch": events })
+}
+
+/// A thousand batches that follow each other without a pause: what a worker has not come to is no fault of a client that reads at full speed.
+#[tokio::test]
+async fn a_client_that_reads_is_not_too_slow_for_a_burst() {
+    let server = Server::start(&plain()).await;
+    let mut client = server.client().await;
+    client.subscribe("c", None).await;
+    let publishing = async {
+        for number in 0..1_000 {
+            let answer = server.broker.answer(&server.request("batch_events", &batch(number))).await;
+            assert_eq!(answer.status(), 200);
+        }
+    };
+    let hearing = async {
+        for number in 0..10_000 {
+            assert_eq!(client.hear_event().await, number.to_string());
+        }
+    };
+    tokio::join!(publishing, hearing);
+    assert_eq!(server.metric(r#"usher_broker_slow_readers_total{app="1001"}"#), 0);
+}
+
+/// A reader that does not read holds up no publisher: time stands still while anybody has something to do, so nobody has waited.
+#[tokio::test(start_paused = true)]
+async fn a_slow_reader_costs_publishers_nothing() {
+    let server = Server::start(&plain()).await;
+    let (near, far) = duplex(1024);
+    let mut client = WebSocketStream::from_raw_socket(near, Role::Client, None).await;
+    let served = WebSocketStream::from_raw_socket(far, Role::Server, Some(socket_config(MAX_MESSAGE))).await;
+    let broker = Arc::clone(&server.broker);
+    let _served = server.tasks.spawn(async move { broker.converse(served, &Uri::from_static(TARGET), None, &Arc::default()).await });
+    let _greeting = client.next().await;
+    client.send(Message::text(json!({"event": "pusher:subscribe", "data": {"channel": "c"}}).to_string())).await.unwrap();
+    let _subscribed = client.next().await;
+    let began = Instant::now();
+    for number in 0..300 {
+        let _answer = server.broker.answer(&server.request("batch_events", &batch(number))).await;
+    }
+    assert_eq!(began.elapsed(), Duration::ZERO);
+    while let Some(Ok(_heard)) = client.next().await {}
+    server.quiet().await;
+    assert_eq!(server.metric(r#"usher_broker_slow_readers_total{app="1001"}"#), 1);
+}
+
+/// Authorized connections: who knows the app's key alone keeps no place.
+#[tokio::test(start_paused = true)]
+async fn a_client_that_does_not_sign_in_in_time_is_closed() {
+    let server = Server::start(&Options { sign_in_timeout: Duration::from_secs(5), ..plain() }).await;
+    for (target, told) in [(TARGET, 0), ("/app/usher-key?protocol=5", 1)] {
+        let (near, far) = duplex(64 * 1024);
+        let mut client = WebSocketStream::from_raw_socket(near, Role::Client, None).await;
+        let served = WebSocketStream::from_raw_socket(far, Role::Server, Some(socket_config(MAX_MESSAGE))).await;
+        let broker = Arc::clone(&server.broker);
+        let _served = server.tasks.spawn(async move { broker.converse(served, &Uri::from_static(target), None, &Arc::default()).await });
+        let began = Instant::now();
+        let _greeting = client.next().await;
+        for _ in 0..told {
+            let event: Value = serde_json::from_str(client.next().await.unwrap().unwrap().to_text().unwrap()).unwrap();
+            assert_eq!((&event["event"], &event["data"]["code"]), (&json!("pusher:error"), &json!(4009)));
+        }
+        let Message::Close(Some(frame)) = client.next().await.unwrap().unwrap() else { panic!("{target}") };
+        assert_eq!((u16::from(frame.code), began.elapsed().as_secs()), (4009, 5), "{target}");
+    }
 }
 
 /// `threats.md` WS-09: a client that pings and never reads is bounded, too.
@@ -176,7 +246,7 @@ async fn what_follows_a_close_is_not_heard() {
 async fn the_task_of_a_connection_is_small() {
     let server = Server::start(&plain()).await;
     let (_near, far) = duplex(64);
-    let served = WebSocketStream::from_raw_socket(far, Role::Server, Some(socket_config())).await;
+    let served = WebSocketStream::from_raw_socket(far, Role::Server, Some(socket_config(MAX_MESSAGE))).await;
     let target = Uri::from_static(TARGET);
     let size = size_of_val(&server.broker.converse(served, &target, None, &Arc::default()));
     assert!(size <= 2048, "{size} bytes");

@@ -24,6 +24,9 @@ use crate::shutdown::Tasks;
 /// Where a good client goes.
 const TARGET: &str = "/app/usher-key?protocol=7&client=js&version=8.6.0&flash=false";
 
+/// The largest message of a client, in bytes.
+const MAX_MESSAGE: usize = 64 * 1024;
+
 fn app() -> App {
     App::new("1001", "usher-key", "usher-secret")
 }
@@ -58,7 +61,7 @@ impl Server {
                 target = request.uri().clone();
                 Ok(response)
             };
-            let socket = accept_hdr_async_with_config(served, look, Some(socket_config())).await.unwrap();
+            let socket = accept_hdr_async_with_config(served, look, Some(socket_config(MAX_MESSAGE))).await.unwrap();
             broker.converse(socket, &target, None, &Arc::default()).await;
         });
         stream
@@ -80,13 +83,18 @@ impl Server {
         client
     }
 
-    /// Calls the HTTP API.
-    fn post(&self, path: &str, body: &Value) {
+    /// A signed call of the HTTP API.
+    #[expect(clippy::unused_self, reason = "a call of this server")]
+    fn request(&self, path: &str, body: &Value) -> Request<Bytes> {
         let (path, body) = (format!("/apps/1001/{path}"), body.to_string());
         let now = Clock::unix_now();
         let query = sign_query(&app(), "POST", &path, &[], Some(body.as_bytes()), now);
-        let request = Request::builder().method(Method::POST).uri(format!("{path}?{query}")).body(Bytes::from(body)).unwrap();
-        let answer = self.broker.answer(&request);
+        Request::builder().method(Method::POST).uri(format!("{path}?{query}")).body(Bytes::from(body)).unwrap()
+    }
+
+    /// Calls the HTTP API.
+    fn post(&self, path: &str, body: &Value) {
+        let answer = api::answer(&self.broker, &self.request(path, body));
         assert_eq!(answer.status(), 200, "{:?}", answer.body());
     }
 

@@ -80,7 +80,7 @@ async fn another_connections_token_opens_nothing() {
     let auth = Grant::Channel { name: "private-c", data: None }.token(&app(), &guest.id);
     let (mut thief, stolen) = (thief, json!({"event": "pusher:subscribe", "data": {"channel": "private-c", "auth": auth}}));
     thief.say(stolen.clone()).await;
-    assert_eq!(thief.hear().await["data"]["code"], 4009);
+    assert_eq!(thief.hear().await["data"]["code"], Value::Null);
     guest.say(stolen).await;
     assert_eq!(guest.hear_event().await, "pusher_internal:subscription_succeeded");
     server.trigger("private-c", "secret", "{}");
@@ -121,11 +121,16 @@ async fn whoever_asks_wrongly_is_told_by_the_code() {
     ] {
         assert_eq!(server.visit(target).await.hear_close().await, (vec![], code), "{target}");
     }
+    // Clients of an old protocol are told by an event as well.
+    for (target, code) in [("/app/nobody?protocol=5", 4001), ("/app/usher-key?protocol=4", 4007), ("/elsewhere?protocol=5", 4005)] {
+        let (heard, closed) = server.visit(target).await.hear_close().await;
+        assert_eq!((&heard[0]["event"], &heard[0]["data"]["code"], closed, heard.len()), (&json!("pusher:error"), &json!(code), code, 1), "{target}");
+    }
     let first = server.client().await;
     assert_eq!(server.visit(TARGET).await.hear_close().await, (vec![], 4100));
     drop(first);
     server.quiet().await;
     let _second = server.client().await;
-    assert_eq!(server.metric(r#"usher_ws_closed_total{reason="refused"}"#), 7);
+    assert_eq!(server.metric(r#"usher_ws_closed_total{reason="refused"}"#), 10);
     assert_eq!(server.metric(r#"usher_ws_closed_total{reason="busy"}"#), 1);
 }

@@ -11,7 +11,7 @@ use super::*;
 
 fn mailbox(number: usize) -> Arc<Mailbox> {
     let id = SocketId::parse(&format!("{number}.1")).unwrap();
-    Arc::new(Mailbox::new(id, Room { frames: 1_000_000, bytes: usize::MAX }, Arc::default()))
+    Arc::new(Mailbox::new(id, Room { frames: 1_000_000, bytes: usize::MAX }, Arc::default(), Arc::default()))
 }
 
 fn list(users: &[&str]) -> Vec<Arc<str>> {

@@ -24,7 +24,7 @@ use usher::metrics::Metrics;
 use usher::pusher::App;
 use usher::shutdown::{Drain, Tasks};
 
-/// Largest body of a request in bytes: many times what the demo sends.
+/// Largest body of a request, and largest message of a guest, in bytes: many times what the demo sends.
 const MAX_BODY: usize = 64 * 1024;
 
 /// How long its connections may take to end.
@@ -105,7 +105,7 @@ impl Door {
         }
         let (head, body) = request.into_parts();
         match Limited::new(body, MAX_BODY).collect().await {
-            Ok(body) => self.broker.answer(&Request::from_parts(head, body.to_bytes())),
+            Ok(body) => self.broker.answer(&Request::from_parts(head, body.to_bytes())).await,
             Err(_too_large_or_cut) => status(StatusCode::PAYLOAD_TOO_LARGE),
         }
     }
@@ -118,7 +118,7 @@ impl Door {
         let broker = Arc::clone(&self.broker);
         let _detached = self.tasks.spawn(async move {
             if let Ok(stream) = switched.await {
-                let socket = WebSocketStream::from_raw_socket(TokioIo::new(stream), Role::Server, Some(socket_config())).await;
+                let socket = WebSocketStream::from_raw_socket(TokioIo::new(stream), Role::Server, Some(socket_config(MAX_BODY))).await;
                 broker.converse(socket, &uri, None, &Arc::default()).await;
             }
         });

@@ -114,7 +114,7 @@ impl<'a> Session<'a> {
                 let ready = (self.waiting == 0).then_some(Effect::Ready);
                 std::iter::once(Effect::Notice(event)).chain(ready).collect()
             }
-            "pusher:error" | "pusher:subscription_error" => refuse(event),
+            "pusher:error" | "pusher:subscription_error" => self.refuse(event),
             name if name.starts_with("pusher:") || name.starts_with("pusher_internal:") => vec![Effect::Notice(event)],
             _ => vec![Effect::Event(event)],
         })
@@ -126,6 +126,22 @@ impl<'a> Session<'a> {
         self.silence = named.clamp(Duration::from_secs(1), LONGEST_SILENCE);
         let subscriptions: Vec<_> = self.wanted.channels.iter().map(|channel| Effect::Send(self.wanted.subscription(channel, &socket_id))).collect();
         Ok(std::iter::once(Effect::Established(event)).chain(subscriptions).collect())
+    }
+
+    /// What an error event means: codes 4000 to 4099, and a refused subscription, stay what they are however often one tries (pusher-protocol.md 4.6). Pusher
+    /// refuses a subscription without a code, since the connection stays (docs/broker.md); there is nothing else that could be refused.
+    fn refuse(&self, event: Event) -> Vec<Effect> {
+        let data: Value = event.data.as_deref().and_then(|data| serde_json::from_str(data).ok()).unwrap_or_default();
+        let code = data["code"].as_i64();
+        let is_final = event.name == "pusher:subscription_error" || code.map_or(self.waiting > 0, |code| (4000..=4099).contains(&code));
+        let message = data["message"].as_str().or_else(|| data["error"].as_str()).or(event.data.as_deref()).unwrap_or("without a reason").to_owned();
+        let message = match (&event.channel, code) {
+            (Some(channel), _) => format!("the subscription to {channel} was refused: {message}"),
+            (None, Some(code)) => format!("the server reports error {code}: {message}"),
+            (None, None) => format!("the server reports an error: {message}"),
+        };
+        let refused = is_final.then_some(Effect::Refused(message));
+        std::iter::once(Effect::Notice(event)).chain(refused).collect()
     }
 }
 
@@ -150,21 +166,6 @@ impl Wanted {
         };
         json!({ "event": "pusher:subscribe", "data": data }).to_string()
     }
-}
-
-/// What an error event means: codes 4000 to 4099, and a refused subscription, stay what they are however often one tries (pusher-protocol.md 4.6).
-fn refuse(event: Event) -> Vec<Effect> {
-    let data: Value = event.data.as_deref().and_then(|data| serde_json::from_str(data).ok()).unwrap_or_default();
-    let code = data["code"].as_i64();
-    let is_final = event.name == "pusher:subscription_error" || code.is_some_and(|code| (4000..=4099).contains(&code));
-    let message = data["message"].as_str().or_else(|| data["error"].as_str()).or(event.data.as_deref()).unwrap_or("without a reason").to_owned();
-    let message = match (&event.channel, code) {
-        (Some(channel), _) => format!("the subscription to {channel} was refused: {message}"),
-        (None, Some(code)) => format!("the server reports error {code}: {message}"),
-        (None, None) => format!("the server reports an error: {message}"),
-    };
-    let refused = is_final.then_some(Effect::Refused(message));
-    std::iter::once(Effect::Notice(event)).chain(refused).collect()
 }
 
 /// The text of a JSON string, else the JSON itself.

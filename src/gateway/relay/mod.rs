@@ -9,8 +9,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use http::header::SEC_WEBSOCKET_PROTOCOL;
 use http::request::Parts;
-use http::{HeaderMap, Response};
+use http::{HeaderMap, HeaderValue, Response};
 use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
 use tokio::time::{sleep, timeout};
@@ -26,6 +27,7 @@ use super::{Gateway, Limits, Refusal, Reply, Routing, Shared, Slot, passthrough,
 use crate::audience::{self, Visitor};
 use crate::clock::Moment;
 use crate::metrics::{OpenGuard, WebSocketDirection, WebSocketEnd};
+use crate::pusher::subprotocol;
 use crate::rate::Pace;
 use crate::upstream::{Dialled, Switched};
 
@@ -60,7 +62,7 @@ pub(super) async fn open(
     if routing.limiters.tell_peers_apart() {
         let ip = peer::address(caller.ip, &head.headers, &routing.trusted_proxies);
         if !routing.limiters.admits(ip) {
-            return turn_away(shared, routing, handshake, caller);
+            return turn_away(shared, routing, handshake, &head.headers, caller);
         }
         pace = routing.limiters.pace(ip);
     }
@@ -81,13 +83,13 @@ pub(super) async fn open(
             Ok(response)
         }
         Ok(Dialled::Local(visit)) => {
-            let (response, switched) = handshake.accept(HeaderMap::new())?;
-            let place = Arc::clone(&caller.place);
+            let (response, switched) = handshake.accept(visit.headers())?;
+            let (place, max_message) = (Arc::clone(&caller.place), routing.limits.max_websocket_message);
             let _detached = shared.tasks.spawn(async move {
                 // The broker itself counts and drains its connections.
                 let _place = place;
                 match switched.await {
-                    Ok(client) => visit.converse(TokioIo::new(client), pace).await,
+                    Ok(client) => visit.converse(TokioIo::new(client), max_message, pace).await,
                     Err(error) => tracing::debug!(%error, "a client was gone before it was switched to WebSocket"),
                 }
             });
@@ -100,8 +102,10 @@ pub(super) async fn open(
 
 /// Switches a client who connects too often and closes the connection with a code that tells it to come back later: a browser does not show its page
 /// the status of a handshake that failed, and pusher-js would stay away for long, or try another transport at once.
-fn turn_away(shared: &Shared, routing: &Routing, handshake: Handshake, caller: &Caller) -> Result<Response<Reply>, Refusal> {
-    let (response, switched) = handshake.accept(HeaderMap::new())?;
+fn turn_away(shared: &Shared, routing: &Routing, handshake: Handshake, asked: &HeaderMap, caller: &Caller) -> Result<Response<Reply>, Refusal> {
+    let chosen = subprotocol(asked.get_all(SEC_WEBSOCKET_PROTOCOL).iter().map(HeaderValue::as_bytes));
+    let headers = chosen.into_iter().map(|name| (SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(name))).collect();
+    let (response, switched) = handshake.accept(headers)?;
     let (place, reads) = (Arc::clone(&caller.place), routing.limits.max_websocket_message);
     let _detached = shared.tasks.spawn(async move {
         let _place = place;

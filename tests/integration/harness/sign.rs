@@ -28,8 +28,17 @@ pub fn signature(method: &str, path: &str, parameters: &[(String, String)], secr
     let mut pairs: Vec<String> =
         parameters.iter().map(|(key, value)| (key.to_lowercase(), value)).map(|(key, value)| format!("{key}={value}")).collect();
     pairs.sort_by(|a, b| a.split('=').next().cmp(&b.split('=').next()));
+    authenticate(&format!("{method}\n{path}\n{}", pairs.join("&")), secret)
+}
+
+/// The token that grants a connection what `text` says, e.g. `1.2::user::{"id":"7"}`.
+pub fn token(text: &str) -> String {
+    format!("{KEY}:{}", authenticate(text, SECRET))
+}
+
+fn authenticate(text: &str, secret: &str) -> String {
     let mut mac = Hmac::<Sha256>::new_from_slice(secret.as_bytes()).unwrap();
-    mac.update(format!("{method}\n{path}\n{}", pairs.join("&")).as_bytes());
+    mac.update(text.as_bytes());
     hex(&mac.finalize().into_bytes())
 }
 

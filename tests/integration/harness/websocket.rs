@@ -183,6 +183,11 @@ impl End {
     pub fn switched(mut client: Client) -> Self {
         let response = client.response();
         assert_eq!(response.status, 101, "{response:?}");
+        Self::of(client)
+    }
+
+    /// The same once the 101 was read.
+    pub fn of(client: Client) -> Self {
         Self { stream: client.into_stream(), client: true }
     }
 

@@ -1,12 +1,13 @@
-//! How many client events a connection may send: ten at once, and one more every tenth of a second (`pusher-protocol.md` 4.4).
+//! How often something may happen: ten times at once, and once more every tenth of a second. So often may a connection send client events
+//! (`pusher-protocol.md` 4.4), and so often are a channel's subscribers told their number.
 
 use std::time::Duration;
 
 use crate::clock::Moment;
 
-/// Events in a second, and at once.
+/// Times in a second, and at once.
 const BURST: u32 = 10;
-/// What one event costs.
+/// What one time costs.
 const COST: Duration = Duration::from_millis(1000 / BURST as u64);
 
 /// What is left of the allowance, as the moment at which all of it is there again.
@@ -16,7 +17,7 @@ pub(super) struct Allowance {
 }
 
 impl Allowance {
-    /// Takes one event; `false` if none is left, which costs nothing.
+    /// Takes one time; `false` if none is left, which costs nothing.
     pub(super) fn take(&mut self, now: Moment) -> bool {
         let after = self.whole_at.max(now).after(COST);
         let fits = after.since(now) <= COST * BURST;

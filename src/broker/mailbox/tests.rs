@@ -1,0 +1,145 @@
+//! Mailboxes by themselves: what waits, who is woken, and who is too slow.
+
+use std::pin::pin;
+
+use super::super::tests::woken::Woken;
+use super::*;
+
+fn mailbox(frames: usize, bytes: usize) -> Mailbox {
+    Mailbox::new(SocketId::parse("1.2").unwrap(), Room { frames, bytes }, Arc::default(), Arc::default())
+}
+
+fn push(mailbox: &Mailbox, text: &'static str) {
+    mailbox.push(Frame::from_static(text), &mut Wakes::default());
+}
+
+fn take(mailbox: &Mailbox) -> Option<Mail> {
+    match mailbox.poll_take(&Context::from_waker(Waker::noop())) {
+        Poll::Ready(mail) => Some(mail),
+        Poll::Pending => None,
+    }
+}
+
+/// The client does not read.
+fn block(mailbox: &Mailbox) {
+    assert!(mailbox.poll_end(&Context::from_waker(Waker::noop())).is_pending());
+}
+
+fn holds_up_publishers(mailbox: &Mailbox) -> bool {
+    pin!(mailbox.backlog.cleared()).poll(&mut Context::from_waker(Waker::noop())).is_pending()
+}
+
+#[test]
+fn frames_come_in_order_and_then_the_end() {
+    let mailbox = mailbox(3, 100);
+    push(&mailbox, "a");
+    push(&mailbox, "b");
+    mailbox.end(ErrorCode::Reconnect, &mut Wakes::default());
+    mailbox.end(ErrorCode::Unauthorized, &mut Wakes::default());
+    push(&mailbox, "c");
+    assert_eq!(take(&mailbox), Some(Mail::Frame("a".into())));
+    assert_eq!(take(&mailbox), Some(Mail::Frame("b".into())));
+    for _ in 0..2 {
+        assert_eq!(take(&mailbox), Some(Mail::End(End::Code(ErrorCode::Reconnect))));
+    }
+}
+
+#[test]
+fn a_full_mailbox_ends_the_connection_of_a_client_that_does_not_read() {
+    for (frames, bytes) in [(2, 100), (9, 2)] {
+        let mailbox = mailbox(frames, bytes);
+        block(&mailbox);
+        push(&mailbox, "a");
+        push(&mailbox, "b");
+        assert!(!mailbox.is_ending());
+        push(&mailbox, "c");
+        assert_eq!(take(&mailbox), Some(Mail::End(End::SlowReader)), "{frames} {bytes}");
+    }
+}
+
+/// What waits for the worker and not for the client is no fault of the client, but it is bounded as well.
+#[tokio::test(start_paused = true)]
+async fn publishers_wait_for_a_reader_that_did_not_get_its_turn() {
+    for (frames, bytes) in [(8, 100), (100, 8)] {
+        let mailbox = mailbox(frames, bytes);
+        for pushed in 1..=32 {
+            push(&mailbox, "a");
+            assert_eq!(holds_up_publishers(&mailbox), pushed > 4, "{pushed}");
+        }
+        assert!(!mailbox.is_ending());
+        for left in (0..32).rev() {
+            assert_eq!(take(&mailbox), Some(Mail::Frame("a".into())));
+            assert_eq!(holds_up_publishers(&mailbox), left > 2, "{left}");
+        }
+        (0..33).for_each(|_| push(&mailbox, "a"));
+        assert_eq!((holds_up_publishers(&mailbox), take(&mailbox)), (false, Some(Mail::End(End::SlowReader))));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn nobody_waits_for_a_client_that_does_not_read_or_is_gone() {
+    let full = || {
+        let mailbox = mailbox(8, 100);
+        (0..6).for_each(|_| push(&mailbox, "a"));
+        assert!(holds_up_publishers(&mailbox));
+        mailbox
+    };
+    let blocked = full();
+    block(&blocked);
+    assert!(!holds_up_publishers(&blocked));
+    push(&blocked, "a");
+    assert!(!holds_up_publishers(&blocked));
+    // It reads again, and has too much still.
+    let _some = take(&blocked);
+    push(&blocked, "a");
+    assert!(holds_up_publishers(&blocked));
+    blocked.end(ErrorCode::Reconnect, &mut Wakes::default());
+    assert!(!holds_up_publishers(&blocked));
+    let gone = full();
+    let backlog = Arc::clone(&gone.backlog);
+    drop(gone);
+    backlog.cleared().await;
+}
+
+#[test]
+fn room_is_given_back_by_reading() {
+    let mailbox = mailbox(2, 4);
+    for _ in 0..100 {
+        push(&mailbox, "ab");
+        push(&mailbox, "cd");
+        assert_eq!((take(&mailbox), take(&mailbox), take(&mailbox)), (Some(Mail::Frame("ab".into())), Some(Mail::Frame("cd".into())), None));
+        block(&mailbox);
+    }
+    // However large, one frame alone is not what a slow reader is blamed for.
+    push(&mailbox, "much more than four bytes");
+    assert!(!mailbox.is_ending());
+}
+
+#[test]
+fn an_idle_mailbox_keeps_little() {
+    let mailbox = mailbox(10_000, usize::MAX);
+    for _ in 0..10_000 {
+        push(&mailbox, "x");
+    }
+    while take(&mailbox).is_some() {}
+    assert!(mailbox.lock().frames.capacity() <= KEPT_ROOM);
+}
+
+#[test]
+fn a_reader_is_woken_once_and_after_the_locks() {
+    let woken = Arc::new(Woken::default());
+    let waker = Waker::from(Arc::clone(&woken));
+    let mailbox = mailbox(3, 100);
+    assert!(mailbox.poll_take(&Context::from_waker(&waker)).is_pending());
+    let mut wakes = Wakes::default();
+    mailbox.push("a".into(), &mut wakes);
+    mailbox.push("b".into(), &mut wakes);
+    assert_eq!(woken.count(), 0);
+    drop(wakes);
+    assert_eq!(woken.count(), 1);
+    assert!(mailbox.poll_end(&Context::from_waker(&waker)).is_pending());
+    mailbox.push("c".into(), &mut Wakes::default());
+    assert_eq!(woken.count(), 1, "its socket takes nothing more: it would come in vain");
+    mailbox.end(ErrorCode::Reconnect, &mut Wakes::default());
+    assert_eq!(woken.count(), 2);
+}
