@@ -1,5 +1,5 @@
 //! Triggers on the wire: one goes out in one write, and its answer is collected whole. No general client stands in between, so what was sent is known
-//! to the byte, and an exchange costs little more than its four system calls (docs/performance.md).
+//! to the byte, and an exchange costs little more than its five system calls (docs/performance.md).
 
 mod answer;
 mod chunks;
@@ -11,14 +11,13 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::dial::Dialer;
-use super::pool::Pool;
+use super::pool::{Kept, Pool};
 use super::{Failure, PoolStats};
 use crate::clock::Alarm;
 
 pub use answer::Collected;
-pub(super) use answer::Problem;
 pub(super) use line::{Broken, Line};
-pub(super) use stream::Stream;
+pub(super) use stream::{Stream, Unasked};
 
 /// Why an answer was not collected whole.
 #[derive(Debug)]
@@ -81,7 +80,11 @@ impl Wire {
         // Boxed: rare and large.
         let fresh = Box::pin(dialer.open()).await?;
         self.pool.count_opened();
-        let sent = self.converse(dialer, Line::new(fresh), request, answer, alarm, (Instant::now(), period)).await;
+        let mut line = Line::new(fresh);
+        if !line.begin() {
+            return Err(Failure::ClosedUnsent { upstream: dialer.authority().to_owned(), source: Unasked.into() }.into());
+        }
+        let sent = self.converse(dialer, line, request, answer, alarm, (Instant::now(), period)).await;
         sent.map_err(|unanswered| match unanswered {
             Unanswered::Unsent(error) => Failure::ClosedUnsent { upstream: dialer.authority().to_owned(), source: error.into() }.into(),
             Unanswered::Interrupted(interrupted) => interrupted,
@@ -119,8 +122,7 @@ impl Wire {
             }
             (Some(Err(Broken::Unsent(error))), _) => return Err(Unanswered::Unsent(error)),
             (Some(Err(Broken::Lost(source))), 0) => Failure::ConnectionLost { upstream: upstream(), source: source.into() }.into(),
-            (Some(Err(Broken::Faulty(Problem::Invalid(source)))), 0) => Failure::BadAnswer { upstream: upstream(), source: source.into() }.into(),
-            (Some(Err(Broken::Faulty(Problem::Unfit(problem)))), 0) => Failure::UnfitAnswer { upstream: upstream(), problem }.into(),
+            (Some(Err(Broken::Faulty(problem))), 0) => problem.failure(upstream()).into(),
             (Some(Err(Broken::Lost(_) | Broken::Faulty(_))), status) => Interrupted::Cut { status },
             (None, 0) => Failure::AnswerTimeout { upstream: upstream(), period }.into(),
             (None, status) => Interrupted::Late { status },
