@@ -15,6 +15,7 @@ mod doctor;
 mod encrypted;
 mod exempt;
 mod harness;
+mod histories;
 mod kept;
 mod life;
 mod limits;
