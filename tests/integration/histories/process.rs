@@ -83,7 +83,7 @@ impl<'a> Process<'a> {
         let stranded = self.random.chance(80).then(|| self.strand());
         match self.random.below(12) {
             // An app that is not configured is forwarded for without a memory: whoever makes it known takes over what is on its way.
-            0..=6 if !self.settings.knows_guest_app => self.reload(),
+            0..=7 if !self.settings.knows_guest_app => self.reload(),
             0..=2 => self.kill(),
             3 | 4 => self.restart(),
             5 | 6 => self.succeed(),
@@ -107,13 +107,13 @@ impl<'a> Process<'a> {
     /// byte, which follows when something was done.
     fn strand(&mut self) -> Stranded {
         // What is not watched yet, but may be after a reload, holds nothing that another process, or another rule, could know of.
-        let guests = if self.settings.knows_guest_app { 30 } else { 70 };
+        let (guests, halves) = if self.settings.knows_guest_app { (30, 40) } else { (80, 75) };
         let (app, channels) = CHANNELS[usize::from(self.random.chance(guests))];
         let channel = self.random.pick(channels);
         let before = self.random.below(STAFF.len());
         let (before, staff) = (STAFF[before], STAFF[(before + 1) % STAFF.len()]);
         self.place.appoint(channel, before);
-        let pause = self.random.chance(40).then(|| self.random.millis(20, 400));
+        let pause = self.random.chance(halves).then(|| self.random.millis(20, 400));
         let call = self.recorder.begin();
         let late = Fate::Hangs(Applied::Late);
         self.upstream.decide(call, self.random.pick(&[late, late, Fate::AnswersTooLate, Fate::Cut(Applied::Late)]));

@@ -63,7 +63,7 @@ impl Settings {
     pub fn changed(&self, random: &mut Random) -> Self {
         let mut new = self.clone();
         match (&mut new.rule, random.below(10)) {
-            (_, 0..=5) if !new.knows_guest_app => new.knows_guest_app = true,
+            (_, 0..=8) if !new.knows_guest_app => new.knows_guest_app = true,
             (_, 0..=2) => new.knows_guest_app = false,
             (_, 3) => new.forwards_unknown_apps = !new.forwards_unknown_apps,
             (None, _) => new.rule = Some(USUAL),
