@@ -17,6 +17,7 @@ mod early;
 mod encrypted;
 mod exempt;
 mod harness;
+mod histories;
 mod kept;
 mod life;
 mod limits;

@@ -8,32 +8,11 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
 use crate::harness::bodies::{ANNOUNCEMENT, LIBRARIES, batch, item, staff};
-use crate::harness::{Client, Fake, Recorded, Request, Step, Usher};
+use crate::harness::{Client, Fake, Random, Recorded, Request, Step, Usher};
 
 /// Histories, and requests in each.
 const CASES: u64 = 320;
 const STEPS: usize = 14;
-
-/// A small generator of random numbers (SplitMix64), so that a seed is all that is needed to see a failure again.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        mixed ^ (mixed >> 31)
-    }
-
-    fn below(&mut self, bound: usize) -> usize {
-        usize::try_from(self.next() % bound as u64).unwrap()
-    }
-
-    fn pick<T: Clone>(&mut self, from: &[T]) -> T {
-        from[self.below(from.len())].clone()
-    }
-}
 
 /// What upstream does with the next request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -165,11 +165,16 @@ pub struct Client(TcpStream);
 
 impl Client {
     pub fn connect(address: SocketAddr) -> Self {
-        let stream = TcpStream::connect_timeout(&address, BOUND).unwrap();
-        stream.set_read_timeout(Some(BOUND)).unwrap();
-        stream.set_write_timeout(Some(BOUND)).unwrap();
-        stream.set_nodelay(true).unwrap();
-        Self(stream)
+        Self::try_connect(address).unwrap()
+    }
+
+    /// The same where nobody may listen.
+    pub fn try_connect(address: SocketAddr) -> io::Result<Self> {
+        let stream = TcpStream::connect_timeout(&address, BOUND)?;
+        stream.set_read_timeout(Some(BOUND))?;
+        stream.set_write_timeout(Some(BOUND))?;
+        stream.set_nodelay(true)?;
+        Ok(Self(stream))
     }
 
     /// Writes raw bytes.

@@ -13,6 +13,7 @@ pub mod message;
 pub mod operator;
 pub mod prometheus;
 pub mod pusher;
+pub mod random;
 pub mod script;
 pub mod sign;
 pub mod socket_server;
@@ -29,6 +30,7 @@ pub use fake::{Fake, Recorded};
 pub use guest::Guest;
 pub use operator::Operator;
 pub use pusher::Pusher;
+pub use random::Random;
 pub use script::{Gate, Step};
 pub use usher::{Setup, Usher};
 

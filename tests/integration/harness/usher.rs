@@ -77,6 +77,8 @@ pub enum Signal {
     Term,
     Int,
     Hup,
+    /// It ends at once and can do nothing about it.
+    Kill,
     /// It stands still until `Continue`.
     Stop,
     Continue,
@@ -181,6 +183,7 @@ impl Usher {
             Signal::Term => "-TERM",
             Signal::Int => "-INT",
             Signal::Hup => "-HUP",
+            Signal::Kill => "-KILL",
             Signal::Stop => "-STOP",
             Signal::Continue => "-CONT",
         };

@@ -1,0 +1,195 @@
+//! Backends that announce at the same time, each over a connection of its own, wherever usher listens at present.
+
+use std::collections::HashMap;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::Duration;
+
+use serde_json::json;
+
+use super::record::{Answer, RELEASE, Reading, Recorder};
+use super::setup::{CHANNELS, GUEST_APP};
+use crate::harness::bodies::{ANNOUNCEMENT, LIBRARIES, batch, item};
+use crate::harness::{Client, Random, Request, sign};
+
+pub const STAFF: [&str; 3] = ["Anna", "Ben", "Cleo"];
+
+/// How many milliseconds a caller rests before it calls again, at least and at most.
+const PAUSE: (usize, usize) = (4, 28);
+
+/// What all callers of a history share.
+#[derive(Debug)]
+pub struct Place {
+    pub recorder: Arc<Recorder>,
+    /// Where usher listens.
+    address: Mutex<SocketAddr>,
+    over: AtomicBool,
+    /// Who serves on each channel, in the eyes of the backends: whom they mostly announce.
+    duty: Mutex<HashMap<&'static str, &'static str>>,
+}
+
+/// A backend.
+#[derive(Debug)]
+pub struct Caller {
+    place: Arc<Place>,
+    random: Random,
+    connection: Option<Client>,
+}
+
+impl Place {
+    pub fn new(recorder: &Arc<Recorder>, address: SocketAddr) -> Arc<Self> {
+        Arc::new(Self { recorder: Arc::clone(recorder), address: Mutex::new(address), over: AtomicBool::default(), duty: Mutex::default() })
+    }
+
+    /// Whoever connects from now on does so there.
+    pub fn switch_to(&self, address: SocketAddr) {
+        *self.address.lock().unwrap() = address;
+    }
+
+    /// Ends all callers after their present call.
+    pub fn close(&self) {
+        self.over.store(true, Ordering::Relaxed);
+    }
+
+    /// Has `staff` serve on `channel`.
+    pub fn appoint(&self, channel: &'static str, staff: &'static str) {
+        self.duty.lock().unwrap().insert(channel, staff);
+    }
+
+    /// Whom to announce on `channel`: nearly always who serves there, now and then somebody who takes over.
+    fn staff(&self, channel: &'static str, random: &mut Random) -> &'static str {
+        let mut duty = self.duty.lock().unwrap();
+        let serving = duty.entry(channel).or_insert(STAFF[0]);
+        if random.chance(8) {
+            let other = random.pick(&STAFF);
+            if random.chance(60) {
+                *serving = other;
+            }
+            return other;
+        }
+        serving
+    }
+}
+
+impl Caller {
+    pub fn new(place: &Arc<Place>, random: Random) -> Self {
+        Self { place: Arc::clone(place), random, connection: None }
+    }
+
+    /// Calls again and again until the history is over.
+    pub fn run(mut self) {
+        while !self.place.over.load(Ordering::Relaxed) {
+            let (app, channels) = if self.random.chance(75) { CHANNELS[0] } else { CHANNELS[1] };
+            let call = self.place.recorder.begin();
+            let request = self.request(call, app, channels);
+            let pause = self.random.chance(3).then(|| self.random.millis(10, 700));
+            self.call(call, &request, pause);
+            thread::sleep(self.random.millis(PAUSE.0, PAUSE.1));
+        }
+    }
+
+    /// Announces `staff` on `channel` with a call that has begun, perhaps with a pause before its last byte, and says how that was answered.
+    pub fn announce(&mut self, call: usize, (app, channel): (&str, &str), staff: &str, pause: Option<Duration>) -> Option<Answer> {
+        let request = signed(app, "events", "", &LIBRARIES[0].body(ANNOUNCEMENT, &[channel], &data(call, staff)));
+        self.call(call, &request, pause)
+    }
+
+    /// Any trigger of a backend.
+    fn request(&mut self, call: usize, app: &str, channels: &'static [&'static str]) -> Request {
+        let random = &mut self.random;
+        let library = random.pick(&LIBRARIES);
+        let channel = random.pick(channels);
+        let announced = data(call, self.place.staff(channel, random));
+        let single = library.body(ANNOUNCEMENT, &[channel], &announced);
+        let with = |more: &str| signed(app, "events", "", &single.replacen('{', &format!("{{{more},"), 1));
+        let of_call = json!({ "call": call }).to_string();
+        match random.below(100) {
+            0..=9 => signed(app, "events", "", &library.body(ANNOUNCEMENT, &some(channels, random), &announced)),
+            10..=21 => {
+                let count = 1 + random.below(4);
+                let items: Vec<String> = (0..count).map(|_| self.item(call, channels)).collect();
+                signed(app, "batch_events", "", &batch(&items))
+            }
+            22..=25 => signed(app, "events", "", &library.body("new-staff-message", &[channel], &of_call)),
+            26 => signed(app, "events", "", &library.body(RELEASE, &[channel], &of_call)),
+            27 => signed(app, "events", "", &library.body(ANNOUNCEMENT, &[channel], &of_call)),
+            28 => with(r#""socket_id":"1.2""#),
+            29 => with(r#""surprise":[1]"#),
+            30 => with(r#""name":"new-message""#),
+            31 => with(r#""info":"subscription_count""#),
+            32 => signed(app, "events", "name=staff-assigned", &single),
+            33 => signed(app, "%65vents", "", &single),
+            34 => signed(app, &format!("channels/{channel}/events"), "name=staff-assigned", &announced),
+            _ => signed(app, "events", "", &single),
+        }
+    }
+
+    fn item(&mut self, call: usize, channels: &'static [&'static str]) -> String {
+        let channel = self.random.pick(channels);
+        let staff = self.place.staff(channel, &mut self.random);
+        match self.random.below(12) {
+            0 => item("new-staff-message", channel, &json!({ "call": call }).to_string()),
+            1 => item(RELEASE, channel, &json!({ "call": call }).to_string()),
+            _ => item(ANNOUNCEMENT, channel, &data(call, staff)),
+        }
+    }
+
+    /// Makes one call, perhaps with a pause before its last byte, and records it.
+    fn call(&mut self, call: usize, request: &Request, pause: Option<Duration>) -> Option<Answer> {
+        let answer = self.exchange(call, request, pause).ok();
+        self.place.recorder.end(call, answer.clone());
+        if answer.is_none() {
+            self.connection = None;
+        }
+        answer
+    }
+
+    fn exchange(&mut self, call: usize, request: &Request, pause: Option<Duration>) -> io::Result<Answer> {
+        let address = *self.place.address.lock().unwrap();
+        // A kept connection is used to its end, whoever it leads to: a process that drains serves it still.
+        let mut client = match self.connection.take() {
+            Some(client) => client,
+            None => Client::try_connect(address)?,
+        };
+        let wanted = Reading::of(&request.target, &request.body).parts;
+        let bytes = request.bytes();
+        let (first, last) = bytes.split_at(pause.map_or(0, |_| bytes.len() - 1));
+        if let Some(pause) = pause {
+            client.try_send(first)?;
+            self.place.recorder.halve(call);
+            thread::sleep(pause);
+        }
+        self.place.recorder.complete(call, &wanted);
+        client.try_send(last)?;
+        let response = client.try_response()?;
+        if response.header("connection").is_none_or(|connection| connection != "close") {
+            self.connection = Some(client);
+        }
+        Ok(Answer { status: response.status, decision: response.decision() })
+    }
+}
+
+/// Some of these channels, in any order.
+fn some(channels: &'static [&'static str], random: &mut Random) -> Vec<&'static str> {
+    let start = random.below(channels.len());
+    let count = 1 + random.below(channels.len());
+    channels.iter().cycle().skip(start).take(count).copied().collect()
+}
+
+/// What an announcement says; the call's number in it is nothing that a rule compares.
+fn data(call: usize, staff: &str) -> String {
+    json!({ "staff_id": staff.as_bytes()[0], "staff_name": staff, "conversation_id": 7, "call": call }).to_string()
+}
+
+fn signed(app: &str, endpoint: &str, extra: &str, body: &str) -> Request {
+    let path = format!("/apps/{app}/{endpoint}");
+    if app == sign::APP {
+        return Request::signed("POST", &path, extra, body.as_bytes());
+    }
+    let (_, key, secret) = GUEST_APP;
+    let query = sign::query_of("POST", &path, extra, body.as_bytes(), key, secret, sign::now());
+    Request::new("POST", &format!("{path}?{query}"), body.as_bytes())
+}

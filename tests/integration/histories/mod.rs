@@ -1,0 +1,143 @@
+//! The first law under faults: random histories of the real process, which is killed, restarted, halted and reconfigured while several backends announce and
+//! upstream fails in every way; what came of it is judged by a checker that knows nothing of how usher decides.
+//!
+//! A seed chooses all that a history does, but not how threads and processes interleave: a violation comes again with its seed, if not each time.
+//! `tests/long` runs many.
+
+mod callers;
+mod checker;
+mod process;
+mod record;
+mod setup;
+mod tale;
+mod upstream;
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::Duration;
+
+use self::callers::{Caller, STAFF};
+use self::checker::check;
+use self::process::{Operations, Process};
+use self::record::Recorder;
+use self::setup::{CHANNELS, DOUBT, TIMEOUT};
+use crate::harness::{Fake, Random, eventually};
+
+/// Backends that call at the same time.
+const CALLERS: u64 = 4;
+
+/// What became of one history.
+#[derive(Debug)]
+struct Outcome {
+    seed: u64,
+    /// Why it is wrong, and all that happened where it is; empty: it is right.
+    faults: Vec<String>,
+    calls: usize,
+    /// Announcements dropped before all came to rest.
+    dropped: usize,
+    /// Of these, by requests that went on without them.
+    reduced: usize,
+    done: Operations,
+    fates: BTreeMap<String, usize>,
+}
+
+/// Plays one history.
+fn play(seed: u64) -> Outcome {
+    let fake = Fake::start();
+    let recorder = Arc::new(Recorder::start());
+    let mut process = Process::start(&fake, &recorder, seed);
+    let callers: Vec<_> = (1..=CALLERS)
+        .map(|number| {
+            let caller = Caller::new(&process.place, Random(seed.wrapping_add(number << 40)));
+            thread::spawn(|| caller.run())
+        })
+        .collect();
+    for _ in 0..4 {
+        process.operate();
+    }
+    process.mend();
+    thread::sleep(Duration::from_millis(900));
+    process.place.close();
+    callers.into_iter().for_each(|caller| caller.join().unwrap());
+    let stormy = recorder.read();
+    let mut faults = come_to_rest(&process, &recorder, seed);
+    let record = recorder.read();
+    let verdict = check(&record);
+    faults.extend(verdict.violations.iter().map(|violation| format!("{violation}\n{}", tale::around(&record, violation))));
+    let dropped = check(&stormy).dropped;
+    let reduced = dropped.iter().filter(|dropped| record.arrivals.iter().any(|arrival| arrival.call == dropped.call)).count();
+    let mut fates = BTreeMap::new();
+    for arrival in &record.arrivals {
+        *fates.entry(arrival.fate.clone()).or_default() += 1;
+    }
+    Outcome { seed, faults, calls: record.calls.len(), dropped: dropped.len(), reduced, done: process.done, fates }
+}
+
+/// Once upstream applies nothing more and nothing fails, what is announced on a channel is soon known and dropped when it comes again; and it is what guests see.
+fn come_to_rest(process: &Process<'_>, recorder: &Arc<Recorder>, seed: u64) -> Vec<String> {
+    process.upstream.calm();
+    thread::sleep(TIMEOUT + DOUBT);
+    let mut caller = Caller::new(&process.place, Random(seed));
+    let mut words = Vec::new();
+    for (app, channels) in CHANNELS {
+        for channel in channels {
+            let staff = Random(seed).pick(&STAFF);
+            eventually("an announcement is known", || {
+                let answer = caller.announce(recorder.begin(), (app, channel), staff, None);
+                answer.filter(|answer| answer.decision == "suppressed")
+            });
+            words.push((*channel, staff));
+        }
+    }
+    let record = recorder.read();
+    let shown = checker::shown_in_the_end(&record);
+    let wrong = words.into_iter().filter(|(channel, staff)| shown[channel].as_deref() != Some(staff));
+    wrong.map(|(channel, staff)| format!("in the end the guests of {channel} see {:?}, and not {staff}", shown[channel])).collect()
+}
+
+/// Plays histories with these seeds, so many at once, and ends with the first wrong one.
+fn play_all(seeds: std::ops::Range<u64>, at_once: usize) {
+    let next = AtomicU64::new(seeds.start);
+    let outcomes = Mutex::new(Vec::new());
+    thread::scope(|scope| {
+        for _ in 0..at_once {
+            scope.spawn(|| {
+                loop {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    if seed >= seeds.end {
+                        return;
+                    }
+                    let outcome = play(seed);
+                    eprintln!("{}", tale::line(&outcome));
+                    if !outcome.faults.is_empty() && std::env::var_os("HISTORIES_GO_ON").is_none() {
+                        next.store(seeds.end, Ordering::Relaxed);
+                    }
+                    outcomes.lock().unwrap().push(outcome);
+                }
+            });
+        }
+    });
+    let outcomes = outcomes.into_inner().unwrap();
+    eprintln!("{}", tale::summary(&outcomes));
+    let wrong: Vec<&Outcome> = outcomes.iter().filter(|outcome| !outcome.faults.is_empty()).collect();
+    assert!(wrong.is_empty(), "{}", tale::of_faults(&wrong));
+    let dropped: usize = outcomes.iter().map(|outcome| outcome.dropped).sum();
+    assert!(dropped > 20 * outcomes.len(), "only {dropped} announcements were dropped in {} histories", outcomes.len());
+}
+
+#[test]
+fn no_fault_loses_a_handoff() {
+    play_all(1..13, 6);
+}
+
+/// Run by `tests/long`.
+#[test]
+#[ignore = "long: run by tests/long"]
+fn no_fault_loses_a_handoff_in_many_histories() {
+    let number = |name: &str, usual: u64| std::env::var(name).map_or(usual, |value| value.parse().unwrap());
+    let first = number("SEED", 1_000);
+    let at_once = usize::try_from(number("AT_ONCE", 8)).unwrap();
+    play_all(first..first + number("HISTORIES", 500), at_once);
+}

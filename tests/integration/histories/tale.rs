@@ -1,0 +1,82 @@
+//! A history in words.
+
+use std::collections::BTreeMap;
+
+use super::Outcome;
+use super::checker::Violation;
+use super::record::{Nanos, Part, Record};
+
+/// How much of what came before a violation is told.
+const BEFORE: Nanos = 1_600_000_000;
+/// How much of what came after.
+const AFTER: Nanos = 600_000_000;
+
+/// What happened on the channel of a violation around its call, in the order of time.
+pub fn around(record: &Record, violation: &Violation) -> String {
+    let on_channel = |parts: &[Part]| {
+        let concerned = parts.iter().filter(|part| violation.channel.as_ref().is_none_or(|channel| *channel == part.channel));
+        let names: Vec<&str> = concerned.map(|part| part.shows.as_deref().unwrap_or("nobody")).collect();
+        (!names.is_empty()).then(|| names.join(", "))
+    };
+    let mut lines: Vec<(Nanos, String)> = record.operations.clone();
+    for (number, call) in record.calls.iter().enumerate() {
+        let Some(names) = on_channel(&call.wanted) else { continue };
+        let mark = if number == violation.call { " <===" } else { "" };
+        let answer = call.answer.as_ref().map_or_else(|| "no answer".to_owned(), |answer| format!("{} {}", answer.status, answer.decision));
+        lines.push((call.began, format!("call {number} begins: {names}{mark}")));
+        lines.extend(call.halved.then(|| (call.complete, format!("call {number} is complete"))));
+        lines.push((call.ended, format!("call {number} ends: {answer}{mark}")));
+    }
+    for arrival in &record.arrivals {
+        let Some(names) = on_channel(&arrival.parts) else { continue };
+        lines.push((arrival.at, format!("call {} arrives: {names}: {}", arrival.call, arrival.fate)));
+        let applied = arrival.applied.and_then(|(at, parts)| Some((at, on_channel(&arrival.parts[..parts])?)));
+        lines.extend(applied.map(|(at, names)| (at, format!("call {} is applied: {names}", arrival.call))));
+    }
+    lines.sort_by_key(|(at, _)| *at);
+    let call = &record.calls[violation.call];
+    let told = lines.into_iter().filter(|(at, _)| *at + BEFORE >= call.began && *at <= call.ended.saturating_add(AFTER));
+    told.map(|(at, line)| format!("{:10.3} ms  {line}\n", millis(at))).collect()
+}
+
+/// A history in one line.
+pub fn line(outcome: &Outcome) -> String {
+    let Outcome { seed, faults, calls, dropped, reduced, done, fates: _ } = outcome;
+    format!("history {seed}: {calls} calls, {dropped} dropped ({reduced} of them by reduction), {done:?}, {} violations", faults.len())
+}
+
+/// All histories together.
+pub fn summary(outcomes: &[Outcome]) -> String {
+    let sum = |of: fn(&Outcome) -> usize| outcomes.iter().map(of).sum::<usize>();
+    let mut fates: BTreeMap<&str, usize> = BTreeMap::new();
+    for (fate, count) in outcomes.iter().flat_map(|outcome| &outcome.fates) {
+        *fates.entry(fate).or_default() += count;
+    }
+    format!(
+        "{} histories, {} of them wrong: {} calls, {} dropped ({} by reduction); {} kills, {} restarts, {} successions, {} halts, {} reloads, {} switches\n\
+         upstream: {fates:?}",
+        outcomes.len(),
+        sum(|outcome| usize::from(!outcome.faults.is_empty())),
+        sum(|outcome| outcome.calls),
+        sum(|outcome| outcome.dropped),
+        sum(|outcome| outcome.reduced),
+        sum(|outcome| outcome.done.kills),
+        sum(|outcome| outcome.done.restarts),
+        sum(|outcome| outcome.done.successions),
+        sum(|outcome| outcome.done.halts),
+        sum(|outcome| outcome.done.reloads),
+        sum(|outcome| outcome.done.switches),
+    )
+}
+
+/// What is wrong with the first wrong history, and how to see it again.
+pub fn of_faults(wrong: &[&Outcome]) -> String {
+    let Some(first) = wrong.first() else { return String::new() };
+    let seeds: Vec<u64> = wrong.iter().map(|outcome| outcome.seed).collect();
+    format!("wrong histories: {seeds:?}; again: SEED={} tests/long 1 histories\n{}", first.seed, first.faults[0])
+}
+
+#[expect(clippy::cast_precision_loss, reason = "for the eye")]
+fn millis(at: Nanos) -> f64 {
+    at as f64 / 1e6
+}

@@ -1,0 +1,179 @@
+//! The server behind usher, which does with each request what a real one may do when things go wrong, and records what it has applied.
+//!
+//! What it applies late stays within what usher promises to survive: after an outcome that leaves it open, `assignments.doubt_period`. That outcome is usher's
+//! to see; but it cannot come before the call was sent, nor a time-out before `upstream.timeout` has passed since. So a request that upstream answers badly,
+//! or cuts, is applied by [`DOUBT`] after its call was complete, and one that gets no answer by [`TIMEOUT`] and [`DOUBT`] after, or never. On a machine
+//! that is too busy for that, more is never applied, and no history fails because of it.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::Duration;
+
+use super::record::{Reading, Recorder};
+use super::setup::{DOUBT, TIMEOUT};
+use crate::harness::{Fake, Random, Recorded, Step};
+
+/// When a request is applied to which no whole answer is given, or none that tells.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Applied {
+    Never,
+    AtOnce,
+    Late,
+}
+
+/// What becomes of a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fate {
+    Accepted,
+    AcceptedSlowly,
+    /// A 4xx.
+    Refused,
+    /// As soketi 1.x refuses: `200` and the reason in the body.
+    RefusedWith200,
+    /// A 4xx to a request whose first part was applied, as Reverb and sockudo do with batches.
+    RefusedAfterTheFirst,
+    /// A 5xx.
+    Failed(Applied),
+    /// The connection ends without an answer.
+    Cut(Applied),
+    /// The connection ends in the middle of a 200.
+    CutInTheAnswer(Applied),
+    /// No answer at all.
+    Hangs(Applied),
+    /// A 200 when usher has given up.
+    AnswersTooLate,
+}
+
+impl Fate {
+    /// One that is not simply `Accepted`.
+    fn bad(random: &mut Random) -> Self {
+        let applied = random.pick(&[Applied::Never, Applied::AtOnce, Applied::Late, Applied::Late]);
+        match random.below(16) {
+            0 | 1 => Self::Refused,
+            2 | 3 => Self::RefusedWith200,
+            4 => Self::RefusedAfterTheFirst,
+            5 | 6 => Self::Failed(applied),
+            7 | 8 => Self::Cut(applied),
+            9 => Self::CutInTheAnswer(applied),
+            10..=12 => Self::Hangs(applied),
+            13 => Self::AnswersTooLate,
+            _ => Self::AcceptedSlowly,
+        }
+    }
+}
+
+/// What the fake upstream of one history knows.
+#[derive(Debug)]
+pub struct Upstream {
+    recorder: Arc<Recorder>,
+    seed: u64,
+    mind: Mutex<Mind>,
+}
+
+#[derive(Debug, Default)]
+struct Mind {
+    /// Whom the last request for each channel announced: a change of it is where faults matter.
+    last: HashMap<String, Option<String>>,
+    /// What was decided beforehand about some calls.
+    decided: HashMap<usize, Fate>,
+    /// From now on all is accepted.
+    calm: bool,
+}
+
+impl Upstream {
+    /// Has `fake` answer.
+    pub fn serve(fake: &Fake, recorder: &Arc<Recorder>, seed: u64) -> Arc<Self> {
+        let upstream = Arc::new(Self { recorder: Arc::clone(recorder), seed, mind: Mutex::default() });
+        let serving = Arc::clone(&upstream);
+        fake.otherwise(move |request| serving.take(request));
+        upstream
+    }
+
+    /// Decides what becomes of a call before it is made.
+    pub fn decide(&self, call: usize, fate: Fate) {
+        self.mind.lock().unwrap().decided.insert(call, fate);
+    }
+
+    /// Accepts everything from now on.
+    pub fn calm(&self) {
+        self.mind.lock().unwrap().calm = true;
+    }
+
+    fn take(&self, request: &Recorded) -> Step {
+        let target = request.target();
+        let reading = Reading::of(&target, &request.body);
+        let signed = !target.starts_with("/apps/3/") || request.is_signed();
+        let arrival = self.recorder.arrive(reading.call, &reading.parts, signed);
+        let mut random = Random(self.seed ^ (reading.call as u64 + 1) << 20);
+        let fate = self.fate(&reading, &mut random);
+        self.recorder.destine(arrival, format!("{fate:?}"));
+        self.play(fate, arrival, reading.parts.len(), &mut random)
+    }
+
+    fn fate(&self, reading: &Reading, random: &mut Random) -> Fate {
+        let mut mind = self.mind.lock().unwrap();
+        let mut changes = false;
+        for part in &reading.parts {
+            changes |= mind.last.insert(part.channel.clone(), part.shows.clone()).is_some_and(|last| last != part.shows);
+        }
+        match mind.decided.remove(&reading.call) {
+            _ if mind.calm => Fate::Accepted,
+            Some(fate) => fate,
+            None if random.chance(if changes { 25 } else { 3 }) => Fate::bad(random),
+            None => Fate::Accepted,
+        }
+    }
+
+    fn play(&self, fate: Fate, arrival: usize, parts: usize, random: &mut Random) -> Step {
+        match fate {
+            Fate::Accepted => self.accept(arrival, parts),
+            Fate::AcceptedSlowly => {
+                thread::sleep(random.millis(5, 100));
+                self.accept(arrival, parts)
+            }
+            Fate::Refused => Step::status(403),
+            Fate::RefusedWith200 => {
+                self.recorder.acknowledge(arrival);
+                let body = r#"{"error":"The rate limit is reached.","code":429}"#;
+                Step::answer(&format!("HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}", body.len()))
+            }
+            // To a single event it is an outright refusal.
+            Fate::RefusedAfterTheFirst => {
+                if parts > 1 {
+                    self.recorder.apply(arrival, 1, DOUBT);
+                }
+                Step::status(400)
+            }
+            Fate::Failed(applied) => self.leave_open(arrival, (applied, parts), DOUBT, random, Step::status(503)),
+            Fate::Cut(applied) => self.leave_open(arrival, (applied, parts), DOUBT, random, Step::close()),
+            Fate::CutInTheAnswer(applied) => self.leave_open(arrival, (applied, parts), DOUBT, random, Step::cut()),
+            Fate::Hangs(applied) => self.leave_open(arrival, (applied, parts), TIMEOUT + DOUBT, random, Step::silence()),
+            Fate::AnswersTooLate => {
+                thread::sleep(TIMEOUT + random.millis(10, 400));
+                self.accept(arrival, parts)
+            }
+        }
+    }
+
+    /// Applies it and answers 200; if that would be too late, it is not applied, and gets no answer.
+    fn accept(&self, arrival: usize, parts: usize) -> Step {
+        if !self.recorder.apply(arrival, parts, TIMEOUT + DOUBT) {
+            return Step::close();
+        }
+        self.recorder.acknowledge(arrival);
+        Step::ok()
+    }
+
+    fn leave_open(&self, arrival: usize, (applied, parts): (Applied, usize), allowed: Duration, random: &mut Random, step: Step) -> Step {
+        match applied {
+            Applied::Never => {}
+            Applied::AtOnce => {
+                self.recorder.apply(arrival, parts, allowed);
+            }
+            // Mostly as late as it may be.
+            Applied::Late => self.recorder.apply_late(arrival, allowed, 100 - (random.below(80) as u64 * random.below(80) as u64) / 80),
+        }
+        step
+    }
+}
