@@ -43,7 +43,13 @@ struct Hotel {
 impl Hotel {
     fn new(channels: usize) -> Self {
         let clock = Clock::start();
-        let bounds = Bounds { max_channels: channels * 2, max_waiters_per_channel: 256, max_waiters: 10_000, doubt_period: Duration::from_secs(30) };
+        let bounds = Bounds {
+            max_channels: channels * 2,
+            max_waiters_per_channel: 256,
+            max_waiters: 10_000,
+            doubt_period: Duration::from_secs(30),
+            start_doubt: Duration::ZERO,
+        };
         let memory = RuleMemory::new(AppMemory::new(clock, Arc::new(bounds)), Duration::from_secs(86_400));
         let names = (0..channels).map(|number| format!("seaview-hotel-room-{number:07}-cha")).collect();
         let hotel = Self { clock, memory, names };

@@ -40,8 +40,13 @@ fn main() -> ExitCode {
 fn remember(channels: usize) -> Arc<RuleMemory> {
     let clock = Clock::start();
     // Some more, so that all of them are held: the cap is divided among the shards, and they do not fill evenly.
-    let bounds =
-        Bounds { max_channels: channels + channels / 10, max_waiters_per_channel: 256, max_waiters: 10_000, doubt_period: Duration::from_secs(30) };
+    let bounds = Bounds {
+        max_channels: channels + channels / 10,
+        max_waiters_per_channel: 256,
+        max_waiters: 10_000,
+        doubt_period: Duration::from_secs(30),
+        start_doubt: Duration::ZERO,
+    };
     let memory = RuleMemory::new(AppMemory::new(clock, Arc::new(bounds)), Duration::from_secs(86_400));
     for number in 0..channels {
         let channel = format!("seaview-hotel-room-{number:07}-cha");

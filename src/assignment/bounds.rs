@@ -17,6 +17,9 @@ pub struct Bounds {
     pub max_waiters: usize,
     /// How long a channel stays in doubt after an ambiguous outcome.
     pub doubt_period: Duration,
+    /// How long everything is in doubt after a start, since a process that ran before may have left requests that upstream is still to apply; zero: not
+    /// at all.
+    pub start_doubt: Duration,
 }
 
 /// How many entries were forgotten without being asked to, since the process began.

@@ -81,7 +81,7 @@ fn value(name: &str) -> Value {
 
 impl Stage {
     fn new(max_channels: usize) -> Arc<Self> {
-        let bounds = Bounds { max_channels, max_waiters_per_channel: 8, max_waiters: 8, doubt_period: DOUBT };
+        let bounds = Bounds { max_channels, max_waiters_per_channel: 8, max_waiters: 8, doubt_period: DOUBT, start_doubt: Duration::ZERO };
         let memory = RuleMemory::new(AppMemory::new(Clock::start(), Arc::new(bounds)), DOUBT * 10);
         Arc::new(Self { memory, log: Mutex::default() })
     }

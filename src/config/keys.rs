@@ -12,7 +12,7 @@ use super::tree::Table;
 use super::unit::{GIB, KIB, MIB, show_duration};
 use super::{Admin, Config, Log, LogFormat, Server, Token, apps, broker, events, exit, rates, rules};
 use crate::gateway::UnknownApps;
-use crate::{assignment, gateway, tls};
+use crate::{assignment, gateway, tls, upstream};
 
 /// A time-out that must be there.
 const SOME_TIME: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_hours(1);
@@ -31,7 +31,7 @@ pub(super) fn read(tree: Table, report: &mut Report) -> Config {
         let upstream = root.section("upstream", exit::upstream);
         let broker = root.section("broker", broker::broker);
         let limits = root.section("limits", limits);
-        let assignments = root.section("assignments", assignments);
+        let assignments = root.section("assignments", |section| assignments(section, &server, &upstream));
         let log = root.section("log", log);
         let (apps, ids) = apps::read(root, &server);
         let rules = rules::read(root, &ids);
@@ -119,13 +119,35 @@ fn limits(section: &mut Section<'_>) -> gateway::Limits {
     limits
 }
 
-fn assignments(section: &mut Section<'_>) -> assignment::Bounds {
+fn assignments(section: &mut Section<'_>, server: &Server, upstream: &upstream::Options) -> assignment::Bounds {
+    let doubt_period = section.duration("doubt_period", Duration::from_secs(30), SOME_TIME);
     assignment::Bounds {
         max_channels: section.count("max_channels", 1_000_000, 1..=100_000_000),
         max_waiters_per_channel: section.count("max_waiters_per_channel", 256, 0..=1_000_000),
         max_waiters: section.count("max_waiters", 10_000, 0..=10_000_000),
-        doubt_period: section.duration("doubt_period", Duration::from_secs(30), SOME_TIME),
+        doubt_period,
+        start_doubt: start_doubt(section, doubt_period + upstream.connect_timeout + upstream.timeout + server.drain_period, upstream),
     }
+}
+
+/// What a process that ran before has left open is unclear for as long as `needed`: what its last request may live, the drain included, and the doubt after
+/// that. The embedded broker ends with its process, and nothing of it is applied later.
+fn start_doubt(section: &mut Section<'_>, needed: Duration, upstream: &upstream::Options) -> Duration {
+    let written = section.optional_duration("start_doubt", Duration::ZERO..=Duration::from_hours(24));
+    if upstream.is_local() {
+        return Duration::ZERO;
+    }
+    let start_doubt = written.unwrap_or(needed);
+    if start_doubt < needed {
+        let key = section.key("start_doubt");
+        section.report.warnings.push(format!(
+            "`{key}` ({}) is shorter than {}, for which requests of a process that ran before may still be applied: after a restart a handoff may be lost. \
+             Leave it out, unless nothing was sent before.",
+            show_duration(start_doubt),
+            show_duration(needed)
+        ));
+    }
+    start_doubt
 }
 
 fn log(section: &mut Section<'_>) -> Log {

@@ -34,6 +34,8 @@ impl Config {
             ("assignments.max_waiters_per_channel", self.assignments.max_waiters_per_channel == new.assignments.max_waiters_per_channel),
             ("assignments.max_waiters", self.assignments.max_waiters == new.assignments.max_waiters),
             ("assignments.doubt_period", self.assignments.doubt_period == new.assignments.doubt_period),
+            // It counts from the start, so that the next one is the first to know of it.
+            ("assignments.start_doubt", self.assignments.start_doubt == new.assignments.start_doubt),
             ("log.format", self.log.format == new.log.format),
             ("log.level", self.log.level == new.log.level),
         ];

@@ -130,9 +130,14 @@ impl<'r> Section<'r> {
 
     /// Takes a duration with its unit.
     pub(super) fn duration(&mut self, key: &str, default: Duration, range: RangeInclusive<Duration>) -> Duration {
-        self.value(key, default, |value| {
-            let duration = amount(value, unit::DURATION_FORMS, unit::duration)?;
-            within(duration, range, unit::show_duration)
+        self.value(key, default, |value| duration(value, range))
+    }
+
+    /// Takes a duration with its unit; `None` if it is not given or empty.
+    pub(super) fn optional_duration(&mut self, key: &str, range: RangeInclusive<Duration>) -> Option<Duration> {
+        self.value(key, None, |value| match value {
+            Value::Text(text) | Value::Raw(text) if text.is_empty() => Ok(None),
+            value => duration(value, range).map(Some),
         })
     }
 
@@ -289,6 +294,10 @@ fn amount<T>(value: &Value, forms: &str, parse: impl FnOnce(&str) -> Result<T, S
         Value::Text(text) | Value::Raw(text) => parse(text),
         other => Err(format!("The unit is missing: this is {}. {forms}", other.kind())),
     }
+}
+
+fn duration(value: &Value, range: RangeInclusive<Duration>) -> Result<Duration, String> {
+    within(amount(value, unit::DURATION_FORMS, unit::duration)?, range, unit::show_duration)
 }
 
 fn within<T: PartialOrd + Copy>(value: T, range: RangeInclusive<T>, show: impl Fn(T) -> String) -> Result<T, String> {

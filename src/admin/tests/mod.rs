@@ -166,7 +166,13 @@ impl Answer {
 
 /// The memories of one rule for two apps.
 fn assignments(clock: Clock) -> Arc<Assignments> {
-    let bounds = Bounds { max_channels: 100_000, max_waiters_per_channel: 8, max_waiters: 8, doubt_period: Duration::from_secs(30) };
+    let bounds = Bounds {
+        max_channels: 100_000,
+        max_waiters_per_channel: 8,
+        max_waiters: 8,
+        doubt_period: Duration::from_secs(30),
+        start_doubt: Duration::ZERO,
+    };
     let assignments = Assignments::new(clock, bounds);
     let watch = |app: &str| Watch { app: app.into(), rule: "staff-assigned".into(), definition: 1, remember_for: Duration::from_secs(3600) };
     assignments.configure(&[watch("1001"), watch("1002")]);

@@ -116,7 +116,7 @@ fn value(part: Part) -> Value {
 
 impl<'a> World<'a> {
     fn new(max_channels: usize, runtime: &'a Runtime) -> Self {
-        let bounds = Bounds { max_channels, max_waiters_per_channel: 2, max_waiters: 3, doubt_period: DOUBT };
+        let bounds = Bounds { max_channels, max_waiters_per_channel: 2, max_waiters: 3, doubt_period: DOUBT, start_doubt: Duration::ZERO };
         let memory = RuleMemory::new(AppMemory::new(Clock::start(), Arc::new(bounds)), REMEMBER_FOR);
         Self { memory, runtime, requests: Vec::new(), shown: HashMap::new(), last_named: HashMap::new(), waiting: Vec::new() }
     }

@@ -11,7 +11,7 @@ use crate::clock::Clock;
 const DAY: Duration = Duration::from_secs(86_400);
 
 fn bounds(max_channels: usize) -> Arc<Bounds> {
-    Arc::new(Bounds { max_channels, max_waiters_per_channel: 3, max_waiters: 5, doubt_period: Duration::from_secs(30) })
+    Arc::new(Bounds { max_channels, max_waiters_per_channel: 3, max_waiters: 5, doubt_period: Duration::from_secs(30), start_doubt: Duration::ZERO })
 }
 
 fn memory_of(max_channels: usize) -> Arc<RuleMemory> {

@@ -7,7 +7,10 @@ const DOUBT: Duration = Duration::from_secs(30);
 const MINUTE: Duration = Duration::from_secs(60);
 
 fn assignments() -> Arc<Assignments> {
-    Assignments::new(Clock::start(), Bounds { max_channels: 100, max_waiters_per_channel: 3, max_waiters: 5, doubt_period: DOUBT })
+    Assignments::new(
+        Clock::start(),
+        Bounds { max_channels: 100, max_waiters_per_channel: 3, max_waiters: 5, doubt_period: DOUBT, start_doubt: Duration::ZERO },
+    )
 }
 
 fn watch(app: &str, rule: &str, definition: u64) -> Watch {

@@ -5,6 +5,7 @@ mod precedence;
 mod rates;
 mod reference;
 mod secrets;
+mod start_doubt;
 
 use std::io::Write;
 
