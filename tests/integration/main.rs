@@ -26,6 +26,7 @@ mod rates;
 mod readme;
 mod rehearsal;
 mod relay;
+mod reload;
 mod report;
 mod story;
 mod subscribing;
