@@ -42,7 +42,6 @@ impl Configuration {
             let (key, value) = pair.split_once('=').with_context(|| format!("--set takes KEY=VALUE, not {pair:?}"))?;
             flags.push((key.trim().to_owned(), value.trim().to_owned()));
         }
-        let environment = std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
-        Ok(Sources { file: self.config, environment: environment.collect(), flags })
+        Ok(Sources { file: self.config, environment: std::env::vars_os().collect(), flags })
     }
 }

@@ -35,7 +35,7 @@ pub(super) fn run(configuration: Configuration) -> anyhow::Result<ExitCode> {
 /// Tells a person how to point a client here.
 fn greet(config: &Config) -> anyhow::Result<()> {
     let app = config.apps.first();
-    let (id, key) = app.map_or(("1001", "usher-key"), |app| (app.id(), app.key()));
+    let (id, key) = app.map_or(("…", "…"), |app| (app.id(), app.key()));
     let listen = config.server.listen;
     let ssl = if config.server.tls.is_some() { "True" } else { "False" };
     let upstream = if config.upstream.is_local() { "its own broker".to_owned() } else { config.upstream.url.to_string() };

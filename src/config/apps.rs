@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use super::Server;
 use super::keys::is_loopback;
 use super::problem::Origin;
+use super::rules::unwatched;
 use super::section::Section;
 use crate::gateway::UnknownApps;
 use crate::pusher::App;
@@ -12,7 +13,7 @@ use crate::pusher::App;
 /// The secret of the demo app, which everybody knows.
 pub(super) const DEMO_SECRET: &str = "usher-secret";
 
-/// What `apps` and `rules` are where no file names them: a demo app, and the rule for announcements of staff members.
+/// What `apps` and `rules` are without a file: a demo app, and the rule for announcements of staff members.
 pub(super) fn default_lists() -> String {
     format!(
         r#"
@@ -35,8 +36,14 @@ pub(super) fn default_lists() -> String {
 pub(super) fn read(root: &mut Section<'_>, server: &Server) -> (Vec<App>, Vec<String>) {
     let mut taken = Taken::default();
     let apps = root.sections("apps", |section| app(section, server, &mut taken));
-    if apps.is_empty() && server.unknown_apps == UnknownApps::Reject {
-        root.problem("apps", "There is no app, so every trigger would be refused. Add one, or set `server.unknown_apps` to \"forward\".");
+    match server.unknown_apps {
+        UnknownApps::Reject if apps.is_empty() => root.problem(
+            "apps",
+            "There is no app, so every trigger would be refused. Name one in `[[apps]]` or by USHER_APPS__0__ID, USHER_APPS__0__KEY and \
+             USHER_APPS__0__SECRET, or set `server.unknown_apps` to \"forward\".",
+        ),
+        UnknownApps::Forward if apps.is_empty() => unwatched(root, "apps", "app"),
+        UnknownApps::Reject | UnknownApps::Forward => {}
     }
     let ids = apps.iter().map(|(id, _)| id.clone()).collect();
     (apps.into_iter().filter_map(|(_, app)| app).collect(), ids)

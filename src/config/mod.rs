@@ -7,6 +7,7 @@ mod apps;
 mod broker;
 mod events;
 mod exit;
+mod file;
 mod keys;
 mod overlay;
 mod problem;
@@ -22,6 +23,7 @@ mod unit;
 #[cfg(test)]
 mod tests;
 
+use std::ffi::OsString;
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -32,6 +34,7 @@ use ipnet::IpNet;
 pub use problem::{Origin, Problem, Problems};
 pub use unit::duration;
 
+use self::file::Occasion;
 use crate::pusher::App;
 use crate::rules::{Belonging, Mode, Rule};
 use crate::{assignment, gateway, tls, upstream};
@@ -126,22 +129,36 @@ pub enum LogFormat {
 /// Where the configuration comes from; later ones win.
 #[derive(Clone, Default)]
 pub struct Sources {
-    /// The file; `None`: the one that the variable `USHER_CONFIG` names, else defaults alone.
+    /// The file; `None`: the one that the variable `USHER_CONFIG` names, else defaults alone, with the built-in app and rule.
     pub file: Option<PathBuf>,
     /// The environment's variables; those that do not begin with `USHER_` are left alone.
-    pub environment: Vec<(String, String)>,
+    pub environment: Vec<(OsString, OsString)>,
     /// Flags, as dotted keys and values, e.g. (`upstream.url`, `http://127.0.0.1:6002`).
     pub flags: Vec<(String, String)>,
 }
 
 impl Config {
-    /// Reads and checks everything: flags win over variables (`USHER_UPSTREAM__URL`), variables over the file, the file over the defaults.
+    /// Reads and checks everything: flags win over variables (`USHER_UPSTREAM__URL`), variables over the file, the file over the defaults. The built-in app
+    /// and rule are defaults of a start without a file; of a file, what stands in it counts.
     ///
     /// # Errors
     /// Everything that is wrong with it, or what keeps the file from being read at all.
     pub fn load(sources: &Sources) -> Result<Self, Problems> {
-        let mut tree = overlay::read_file(sources.path())?;
-        let mut report = report::Report::new(overlay::overlay(&mut tree, sources));
+        Self::read(sources, Occasion::Start)
+    }
+
+    /// The same while usher runs with what was read before. What can be read only once, such as a pipe, is refused.
+    ///
+    /// # Errors
+    /// As [`Self::load`].
+    pub fn reload(sources: &Sources) -> Result<Self, Problems> {
+        Self::read(sources, Occasion::Reload)
+    }
+
+    fn read(sources: &Sources, occasion: Occasion) -> Result<Self, Problems> {
+        let mut report = report::Report::new(occasion);
+        let mut tree = overlay::read_file(sources.path(), &mut report)?;
+        overlay::overlay(&mut tree, sources, &mut report);
         if sources.environment.iter().any(|(name, _)| name == overlay::CLIENT_SECRET_VARIABLE) {
             let message = "`USHER_SECRET` is read by `usher trigger` and `usher subscribe` alone; an app's secret is set by USHER_APPS__0__SECRET.";
             report.warnings.push(message.to_owned());
@@ -173,8 +190,8 @@ impl Sources {
 /// Names without values: these may be secrets.
 impl fmt::Debug for Sources {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fn names(pairs: &[(String, String)]) -> Vec<&str> {
-            pairs.iter().map(|(name, _)| name.as_str()).collect()
+        fn names<T>(pairs: &[(T, T)]) -> Vec<&T> {
+            pairs.iter().map(|(name, _)| name).collect()
         }
         f.debug_struct("Sources")
             .field("file", &self.file)

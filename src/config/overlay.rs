@@ -2,15 +2,17 @@
 //! `USHER_APPS__0__SECRET` the secret of the first app.
 
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::Read;
+use std::ffi::OsString;
 use std::path::Path;
 use std::sync::Arc;
 
 use super::Sources;
 use super::apps::default_lists;
+use super::file;
 use super::problem::{Origin, Problem, Problems};
+use super::report::Report;
 use super::tree::{self, Node, Table, Value};
+use super::unit::MIB;
 
 /// The variable that names the file. It is no key.
 pub(super) const FILE_VARIABLE: &str = "USHER_CONFIG";
@@ -20,68 +22,81 @@ pub(super) const CLIENT_SECRET_VARIABLE: &str = "USHER_SECRET";
 
 const PREFIX: &str = "USHER_";
 /// No sane file is larger; a device or a log given by mistake is not read for ever.
-const MAX_FILE: u64 = 4 * 1024 * 1024;
+const MAX_FILE: usize = 4 * MIB;
 
-/// The file's tree; without a file the empty one.
+/// The file's tree; without a file the built-in lists.
 ///
 /// # Errors
 /// If it cannot be read or is not TOML: then nothing can be said of its keys.
-pub(super) fn read_file(path: Option<&Path>) -> Result<Table, Problems> {
-    let Some(path) = path else { return Ok(Table::new()) };
+pub(super) fn read_file(path: Option<&Path>, report: &mut Report) -> Result<Table, Problems> {
+    let Some(path) = path else { return Ok(tree::built_in(&default_lists())) };
     let path: Arc<Path> = path.into();
+    let mut table = parse_file(&path, report)?;
+    // What does not stand in a file is not there: a rule that was taken out is not replaced by the built-in one, and no app is served that nobody named.
+    for list in ["apps", "rules"] {
+        table.entry(list.to_owned()).or_insert_with(|| Node { origin: Origin::File(Arc::clone(&path)), value: Value::List(Vec::new()) });
+    }
+    Ok(table)
+}
+
+fn parse_file(path: &Arc<Path>, report: &mut Report) -> Result<Table, Problems> {
     let unreadable = |origin, message| Problems::from(Problem { origin, key: String::new(), message, suggestion: None });
-    let bytes = read(&path).map_err(|error| {
-        unreadable(Origin::File(Arc::clone(&path)), format!("The configuration file cannot be read: {error}. Check the path and its permissions."))
+    let (bytes, metadata) = file::read(path, MAX_FILE, report.occasion).map_err(|error| {
+        // The system names a cause alone.
+        let cure = if error.raw_os_error().is_some() { " Check the path and its permissions." } else { "" };
+        unreadable(Origin::File(Arc::clone(path)), format!("The configuration file cannot be read: {error}.{cure}"))
     })?;
+    if !metadata.is_file() {
+        report.warnings.push(format!(
+            "{} is no regular file and is read once, at the start: every reload (SIGHUP) is refused, of certificates as well. Name a regular file if that \
+             is not meant.",
+            path.display()
+        ));
+    }
     match String::from_utf8(bytes) {
-        Ok(text) => tree::parse(&path, &text),
+        Ok(text) => tree::parse(path, &text),
         Err(error) => {
             let valid = error.utf8_error().valid_up_to();
             let text = String::from_utf8_lossy(error.as_bytes());
-            Err(unreadable(tree::place(&path, &text, valid), "The file is not UTF-8 from here on. Save it as UTF-8.".to_owned()))
+            Err(unreadable(tree::place(path, &text, valid), "The file is not UTF-8 from here on. Save it as UTF-8.".to_owned()))
         }
     }
 }
 
-/// Completes `tree` by the default lists, lays variables and flags over it, and returns those that find no place in it.
-pub(super) fn overlay(tree: &mut Table, sources: &Sources) -> Vec<Problem> {
-    for (key, list) in tree::built_in(&default_lists()) {
-        tree.entry(key).or_insert(list);
-    }
-    let mut problems = Vec::new();
-    for (path, origin, value) in variables(&sources.environment, &mut problems).into_iter().chain(flags(&sources.flags)) {
+/// Lays variables and flags over `tree`, and reports those that find no place in it.
+pub(super) fn overlay(tree: &mut Table, sources: &Sources, report: &mut Report) {
+    for (path, origin, value) in variables(&sources.environment, report).into_iter().chain(flags(&sources.flags)) {
         let key = path.join(".");
         let leaf = Node { origin: origin.clone(), value: Value::Raw(value) };
         if let Err(message) = set(tree, &path, leaf) {
-            problems.push(Problem { origin, key, message, suggestion: None });
+            report.problems.push(Problem { origin, key, message, suggestion: None });
         }
     }
-    problems
-}
-
-fn read(path: &Path) -> std::io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    File::open(path)?.take(MAX_FILE + 1).read_to_end(&mut bytes)?;
-    if bytes.len() as u64 > MAX_FILE {
-        return Err(std::io::Error::new(std::io::ErrorKind::FileTooLarge, "it is larger than 4MiB"));
-    }
-    Ok(bytes)
 }
 
 type Leaf = (Vec<String>, Origin, String);
 
 /// The variables with our prefix, sections before their keys and list elements in their order.
-fn variables(environment: &[(String, String)], problems: &mut Vec<Problem>) -> Vec<Leaf> {
+fn variables(environment: &[(OsString, OsString)], report: &mut Report) -> Vec<Leaf> {
     let mut leaves = BTreeMap::new();
     for (name, value) in environment {
-        let Some(rest) = name.strip_prefix(PREFIX).filter(|_| name != FILE_VARIABLE && name != CLIENT_SECRET_VARIABLE) else { continue };
-        let origin = Origin::Variable(name.clone());
+        if !name.as_encoded_bytes().starts_with(PREFIX.as_bytes()) || name == FILE_VARIABLE || name == CLIENT_SECRET_VARIABLE {
+            continue;
+        }
+        let (Some(known), Some(value)) = (name.to_str(), value.to_str()) else {
+            let message = "The variable is not UTF-8. Set it anew, or remove it.".to_owned();
+            let origin = Origin::Variable(name.to_string_lossy().into_owned());
+            report.problems.push(Problem { origin, key: String::new(), message, suggestion: None });
+            continue;
+        };
+        let rest = known.strip_prefix(PREFIX).unwrap_or(known);
+        let (name, origin) = (known, Origin::Variable(known.to_owned()));
         let path: Vec<String> = rest.split("__").map(str::to_lowercase).collect();
         if rest.to_uppercase() == *rest {
-            leaves.insert(path.iter().map(|name| (name.parse::<usize>().ok(), name.clone())).collect::<Vec<_>>(), (path, origin, value.clone()));
+            leaves.insert(path.iter().map(|name| (name.parse::<usize>().ok(), name.clone())).collect::<Vec<_>>(), (path, origin, value.to_owned()));
         } else {
             let message = "The names of variables are upper-case.".to_owned();
-            problems.push(Problem { origin, key: path.join("."), message, suggestion: Some(name.to_uppercase()) });
+            report.problems.push(Problem { origin, key: path.join("."), message, suggestion: Some(name.to_uppercase()) });
         }
     }
     leaves.into_values().collect()

@@ -11,7 +11,7 @@ pub enum Origin {
     /// Nowhere: the built-in default, or nothing at all.
     #[default]
     Default,
-    /// The file as a whole: it cannot be read.
+    /// The file as a whole: it cannot be read, or a list does not stand in it.
     File(Arc<Path>),
     /// A place in the file.
     Line {

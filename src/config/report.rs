@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::file::Occasion;
 use super::problem::{Origin, Problem, variable};
 
 /// Least likeness (Jaro-Winkler) of two names of which one is suggested for the other.
@@ -10,6 +11,8 @@ const ALIKE: f64 = 0.85;
 /// Collected while the tree is read.
 #[derive(Default)]
 pub(super) struct Report {
+    /// When the tree is read.
+    pub(super) occasion: Occasion,
     /// What is wrong.
     pub(super) problems: Vec<Problem>,
     /// What works, but hardly as meant.
@@ -20,9 +23,9 @@ pub(super) struct Report {
 }
 
 impl Report {
-    /// A report that begins with what is known to be wrong.
-    pub(super) fn new(problems: Vec<Problem>) -> Self {
-        Self { problems, ..Self::default() }
+    /// A report of what is read then.
+    pub(super) fn new(occasion: Occasion) -> Self {
+        Self { occasion, ..Self::default() }
     }
 
     /// Notes that `key` exists, and where its value stands.

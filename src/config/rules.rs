@@ -11,7 +11,20 @@ use crate::rules::{Mode, Rule, RuleError, RuleSpec};
 /// The rules, for apps with these `ids`.
 pub(super) fn read(root: &mut Section<'_>, ids: &[String]) -> Vec<Rule> {
     let mut names = BTreeMap::new();
-    root.sections("rules", |section| rule(section, ids, &mut names)).into_iter().flatten().collect()
+    let rules = root.sections("rules", |section| rule(section, ids, &mut names));
+    if rules.is_empty() {
+        unwatched(root, "rules", "rule");
+    }
+    rules.into_iter().flatten().collect()
+}
+
+/// Warns that there is nothing in the list `key`, without which no announcement is known.
+pub(super) fn unwatched(root: &mut Section<'_>, key: &str, kind: &str) {
+    let origin = root.origin(key);
+    root.report.warnings.push(format!(
+        "nothing is watched: no {kind} is given ({origin}), so every trigger is forwarded and none is suppressed. Add `[[{key}]]`; config/usher.toml \
+         describes it."
+    ));
 }
 
 fn rule(section: &mut Section<'_>, ids: &[String], names: &mut BTreeMap<String, String>) -> Option<Rule> {

@@ -1,13 +1,14 @@
 //! Secrets: from the file, a variable or a file of their own, never from a flag, and never in a message.
 
-use std::fs::File;
-use std::io::Read;
+use std::io::{Error, ErrorKind, Result as Read};
+use std::path::Path;
 
+use super::file::{self, Occasion};
 use super::problem::{Origin, variable};
 use super::section::{Refused, Section};
 
 /// A secret is a line; what is longer is another file.
-const MAX_SECRET: u64 = 4096;
+const MAX_SECRET: usize = 4096;
 
 impl Section<'_> {
     /// Takes the secret `key`, or the content of the file that `file_key` names, without the white space around it; and says which of the two.
@@ -36,7 +37,7 @@ impl Section<'_> {
     }
 
     fn read_secret(&mut self, key: &str, path: &str) -> Result<String, Refused> {
-        let (content, exposed) = match read(path) {
+        let (content, exposed) = match read(path, self.report.occasion) {
             Ok(read) => read,
             Err(error) => {
                 self.problem(key, format!("The file \"{}\" cannot be read as a secret: {error}.", path.escape_debug()));
@@ -57,16 +58,11 @@ impl Section<'_> {
 }
 
 /// The content of the file, and whether everybody may read it.
-fn read(path: &str) -> std::io::Result<(String, bool)> {
-    let file = File::open(path)?;
-    let exposed = is_world_readable(&file.metadata()?);
-    let mut content = String::new();
-    // Not UTF-8 is an error whose text does not hold the content.
-    file.take(MAX_SECRET + 1).read_to_string(&mut content)?;
-    if content.len() as u64 > MAX_SECRET {
-        return Err(std::io::Error::new(std::io::ErrorKind::FileTooLarge, "it is larger than 4KiB"));
-    }
-    Ok((content, exposed))
+fn read(path: &str, occasion: Occasion) -> Read<(String, bool)> {
+    let (content, metadata) = file::read(Path::new(path), MAX_SECRET, occasion)?;
+    // The error's own text would not hold the content either, but its value does.
+    let content = String::from_utf8(content).map_err(|_| Error::new(ErrorKind::InvalidData, "it is not UTF-8"))?;
+    Ok((content, is_world_readable(&metadata)))
 }
 
 #[cfg(unix)]

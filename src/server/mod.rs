@@ -304,7 +304,7 @@ impl Server {
 
     /// Reads the configuration again and applies what may change while serving. If it cannot be used, everything stays as it is.
     fn reload(&self) {
-        let config = match Config::load(&self.sources) {
+        let config = match Config::reload(&self.sources) {
             Ok(config) => config,
             Err(problems) => {
                 self.shared.metrics.reload(false, unix_seconds());

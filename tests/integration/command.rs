@@ -43,7 +43,9 @@ fn check_tells_all_that_is_wrong_and_exits_with_78() {
 
 #[test]
 fn check_accepts_what_can_be_used() {
-    let (_directory, path) = file("usher.toml", "[upstream]\nurl = \"http://127.0.0.1:6002\"\n");
+    let app = "[[apps]]\nid = \"1\"\nkey = \"k\"\nsecret = \"s\"\n";
+    let rule = "[[rules]]\nname = \"r\"\nevent = \"e\"\nchannel = \"c-{x}\"\nidentity = \"/i\"\n";
+    let (_directory, path) = file("usher.toml", &format!("upstream.url = \"http://127.0.0.1:6002\"\n{app}{rule}"));
     let good = Cli::new(&["check", "--config", &path]).run();
     assert_eq!((good.code, good.err.as_str()), (0, ""), "{good:?}");
     assert!(good.out.contains("1 app(s), 1 rule(s)") && !good.out.contains("warning"), "{good:?}");
@@ -51,6 +53,36 @@ fn check_accepts_what_can_be_used() {
     // Meant for another command: no fault, but worth a word.
     let warned = Cli::new(&["check", "--config", &path]).env("USHER_SECRET", "s3cret").run();
     assert!(warned.code == 0 && warned.out.contains("warning: `USHER_SECRET`") && !warned.out.contains("s3cret"), "{warned:?}");
+}
+
+#[test]
+fn check_tells_how_much_is_served_and_watched() {
+    let app = |id: u8| format!("[[apps]]\nid = \"{id}\"\nkey = \"k{id}\"\nsecret = \"s\"\n");
+    let (_directory, path) = file("usher.toml", &(app(1) + &app(2)));
+    let checked = Cli::new(&["check", "--config", &path]).run();
+    let lines: Vec<_> = checked.out.lines().collect();
+    let [warning, result] = lines[..] else { panic!("{checked:?}") };
+    assert!(warning.starts_with("warning: nothing is watched: no rule") && warning.contains(&path), "{warning}");
+    assert!(checked.code == 0 && result.contains("2 app(s), 0 rule(s)"), "{checked:?}");
+    let built_in = Cli::new(&["check"]).run();
+    assert_eq!((built_in.code, built_in.out.lines().count()), (0, 1), "{built_in:?}");
+    assert!(built_in.out.contains("1 app(s), 1 rule(s)"), "{built_in:?}");
+}
+
+#[test]
+fn a_file_that_names_no_app_is_refused() {
+    for text in ["", "# to be written\n", "[upstream]\nurl = \"http://127.0.0.1:6002\"\n"] {
+        let (_directory, path) = file("usher.toml", text);
+        for command in ["check", "serve"] {
+            for refused in [Cli::new(&[command, "--config", &path]), Cli::new(&[command]).env("USHER_CONFIG", &path)] {
+                let refused = refused.run();
+                assert_eq!((refused.code, refused.out.as_str()), (78, ""), "{command} {text:?}: {refused:?}");
+                assert!(refused.err.starts_with(&path) && refused.err.contains("There is no app"), "{refused:?}");
+            }
+        }
+        let piped = Cli::new(&["check", "--config", "/dev/stdin"]).input(text).run();
+        assert_eq!(piped.code, 78, "{piped:?}");
+    }
 }
 
 #[test]

@@ -30,6 +30,7 @@ mod readme;
 mod refusals;
 mod rehearsal;
 mod relay;
+mod reload;
 mod report;
 mod restarts;
 mod story;

@@ -11,7 +11,7 @@ use crate::harness::Usher;
 use crate::harness::actor::{Actor, clients, node};
 
 /// Ports that the system chooses, and logs that the tests read.
-const FRESH: &str = "[server]\nlisten = \"127.0.0.1:0\"\n[admin]\nlisten = \"127.0.0.1:0\"\n[log]\nformat = \"json\"\n";
+const FRESH: &[&str] = &["--listen", "127.0.0.1:0", "--set", "admin.listen=127.0.0.1:0", "--set", "log.format=json"];
 
 /// The block of code under the comment `<!-- test: name -->`, for this usher.
 fn snippet(name: &str, usher: &Usher) -> String {
@@ -39,7 +39,7 @@ fn lines(page: &Actor, last: &str) -> Vec<String> {
 
 #[test]
 fn the_quick_start_works_as_printed() {
-    let usher = Usher::start_with(FRESH);
+    let usher = Usher::serve(FRESH, &[], "");
     let folder = tempfile::tempdir().unwrap();
     let write = |name: &str, code: &str| {
         let file = folder.path().join(name);

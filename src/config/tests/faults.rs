@@ -6,6 +6,25 @@ fn at(places: &[(usize, &str)]) -> Vec<(usize, String)> {
     places.iter().map(|(line, key)| (*line, (*key).to_owned())).collect()
 }
 
+/// Whoever sets a variable is told if it cannot be heeded, whatever is in it.
+#[cfg(unix)]
+#[test]
+fn a_variable_that_is_not_utf_8_is_refused_and_not_shown() {
+    use std::os::unix::ffi::OsStringExt;
+    let bytes = |text: &[u8]| OsString::from_vec(text.to_vec());
+    for (name, value) in [(&b"USHER_APPS__0__SECRET"[..], &b"canary\xff"[..]), (b"USHER_LOG__\xff", b"info")] {
+        let mut setup = nothing();
+        setup.environment.push((bytes(name), bytes(value)));
+        let fault = setup.fault();
+        assert!(fault.starts_with("USHER_") && fault.contains("is not UTF-8") && !fault.contains("canary"), "{fault}");
+    }
+    let mut setup = nothing();
+    setup.environment.push((bytes(b"HOME\xff"), bytes(b"\xff")));
+    setup.accepted();
+    setup.environment.push(("USHER_CONFIG".into(), bytes(b"/nowhere/\xff")));
+    assert!(setup.fault().contains("No such file"), "it names a file, as any name of one does");
+}
+
 /// Something wrong in nearly every line.
 const INVALID: &str = r#"
 [server]
@@ -154,6 +173,8 @@ fn a_section_is_no_value_and_a_value_no_section() {
     assert!(fault.contains("`upstream` is a section with keys of its own"), "{fault}");
     let fault = file(&format!("log = \"info\"\n{UPSTREAM}")).variable("USHER_LOG__LEVEL", "warn").refused().to_string();
     assert!(fault.contains("`log` is text elsewhere (") && fault.contains("Set it in one way only"), "{fault}");
+    let fault = nothing().variable("USHER_APPS", "3").fault();
+    assert!(fault.starts_with("USHER_APPS: apps\n") && fault.contains("is a list of tables"), "{fault}");
     for text in ["apps = 3", "apps = { id = \"1\" }", "rules = [1]"] {
         let problems = file(&format!("{text}\n{UPSTREAM}")).refused();
         assert_eq!(problems.iter().next().unwrap().origin.line(), Some(1), "{problems}");

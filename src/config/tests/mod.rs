@@ -1,12 +1,14 @@
 //! The configuration through its front door, `Config::load`.
 
 mod faults;
+mod lists;
 mod precedence;
 mod rates;
 mod reference;
 mod secrets;
 mod start_doubt;
 
+use std::ffi::OsString;
 use std::io::Write;
 
 use tempfile::NamedTempFile;
@@ -20,11 +22,25 @@ const UPSTREAM: &str = "upstream.cluster = \"eu\"\n";
 #[derive(Default)]
 struct Setup {
     file: Option<NamedTempFile>,
-    environment: Vec<(String, String)>,
+    environment: Vec<(OsString, OsString)>,
     flags: Vec<(String, String)>,
 }
 
+/// What `file` completes a text by.
+const LISTS: [(&str, &str); 2] = [
+    ("apps", "[[apps]]\nid = \"1001\"\nkey = \"usher-key\"\nsecret = \"usher-secret\"\n"),
+    ("rules", "[[rules]]\nname = \"staff-assigned\"\nevent = \"staff-assigned\"\nchannel = \"{room}-chat\"\nidentity = \"/staff_id\"\n"),
+];
+
+/// A file of `text`, with an app and a rule at its end unless it has such lists, or is not TOML at all.
 fn file(text: &str) -> Setup {
+    let lacks = |key: &str| text.parse::<toml::Table>().is_ok_and(|table| !table.contains_key(key));
+    let lists = LISTS.iter().filter(|(key, _)| lacks(key)).map(|(_, list)| *list);
+    bare(&std::iter::once(format!("{text}\n").as_str()).chain(lists).collect::<String>())
+}
+
+/// A file of `text` alone.
+fn bare(text: &str) -> Setup {
     Setup { file: Some(written(text.as_bytes())), ..Setup::default() }
 }
 

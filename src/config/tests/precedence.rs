@@ -64,7 +64,7 @@ fn variables_change_and_append_list_elements() {
 #[test]
 fn lists_and_tables_are_written_in_variables() {
     let rule = |name: &str, value: &str| {
-        let config = file(UPSTREAM).variable(&format!("USHER_RULES__0__{name}"), value).accepted();
+        let config = nothing().variable(&format!("USHER_RULES__0__{name}"), value).accepted();
         config.rules[0].spec().clone()
     };
     assert_eq!(rule("IDENTITY", "/a, /b,").identity, ["/a", "/b"]);
@@ -79,10 +79,13 @@ fn lists_and_tables_are_written_in_variables() {
         expected.map(|(p, v)| (p, v.to_owned()))
     );
     assert_eq!(file(UPSTREAM).variable("USHER_RULES", "[]").accepted().rules, []);
+    let changed = bare(&format!("rules = [{{ name = 'r', event = 'e', channel = 'c-{{x}}', identity = '/i' }}]\n{}", LISTS[0].1));
+    let rule = changed.variable("USHER_RULES__0__MODE", "off").accepted().rules.remove(0);
+    assert_eq!((rule.spec().name.as_str(), rule.spec().mode), ("r", Mode::Off), "that of the file is changed");
 }
 
 #[test]
-fn a_list_in_the_file_replaces_the_default() {
+fn a_list_in_the_file_is_in_force() {
     let text = format!("rules = []\n{UPSTREAM}[[apps]]\nid = \"7\"\nkey = \"k\"\nsecret = \"s\"\n");
     let config = file(&text).accepted();
     assert_eq!((config.rules.len(), config.apps.len(), config.apps[0].id()), (0, 1, "7"));
@@ -120,8 +123,9 @@ fn a_websocket_idle_timeout_below_the_patience_of_clients_is_warned_of() {
 
 #[test]
 fn the_variable_names_the_file_unless_the_flag_does() {
-    let (one, other) = (written(b"upstream.cluster = \"one\""), written(b"upstream.cluster = \"other\""));
-    let environment = vec![("USHER_CONFIG".to_owned(), one.path().to_str().unwrap().to_owned())];
+    let file = |cluster: &str| written(format!("upstream.cluster = \"{cluster}\"\n{}", LISTS[0].1).as_bytes());
+    let (one, other) = (file("one"), file("other"));
+    let environment = vec![("USHER_CONFIG".into(), one.path().into())];
     let mut sources = Sources { file: None, environment, flags: Vec::new() };
     assert_eq!(Config::load(&sources).unwrap().upstream.url.host(), Some("api-one.pusher.com"));
     sources.file = Some(other.path().to_owned());

@@ -125,11 +125,11 @@ fn the_stronger_source_decides_between_secret_and_file() {
 #[test]
 fn an_app_of_ones_own_never_inherits_the_demo_secret() {
     for name in ["USHER_APPS__0__ID", "USHER_APPS__0__KEY"] {
-        let fault = file(UPSTREAM).variable(name, "2002").fault();
+        let fault = nothing().variable(name, "2002").fault();
         assert!(fault.contains("apps.0.secret") && fault.contains("The app has no secret"), "{fault}");
     }
-    file(UPSTREAM).variable("USHER_APPS__0__ID", "2002").variable("USHER_APPS__0__SECRET", "s").accepted();
-    file(UPSTREAM).variable("USHER_APPS__0__SECRET", "s").accepted();
+    nothing().variable("USHER_APPS__0__ID", "2002").variable("USHER_APPS__0__SECRET", "s").accepted();
+    nothing().variable("USHER_APPS__0__SECRET", "s").accepted();
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use std::process::Command;
 
 use super::{read, run, said};
+use crate::harness::actor::project;
 use crate::harness::cli::Cli;
 
 const UNIT: &str = "deploy/systemd/usher.service";
@@ -33,7 +34,8 @@ fn its_commands_are_ushers() {
 #[test]
 fn its_environment_file_is_understood() {
     let example = read("deploy/systemd/usher.env.example");
-    let mut check = Cli::new(&["check"]);
+    // docs/operations.md installs this file beside it.
+    let mut check = Cli::new(&["check", "--config", project("config/hotel.toml").to_str().unwrap()]);
     for (name, value) in example.lines().filter(|line| !line.starts_with('#')).filter_map(|line| line.split_once('=')) {
         assert_eq!(value, "", "{name}: an example has no secrets");
         check = check.env(name, "0123456789abcdef0123456789abcdef");

@@ -1,8 +1,7 @@
 //! A real `usher` process with a configuration of its own.
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write};
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::thread;
@@ -11,6 +10,9 @@ use serde_json::Value;
 
 use super::admin::{Admin, TOKEN};
 use super::{Client, Fake, Watched, sign};
+
+/// The name of the configuration file.
+const FILE: &str = "usher.toml";
 
 /// The configuration of a test, as TOML by section. Starts with short-lived defaults that suit every test.
 #[derive(Debug, Clone)]
@@ -95,10 +97,10 @@ struct Log {
 pub struct Usher {
     child: Child,
     log: Arc<Watched<Log>>,
-    config: PathBuf,
     gateway: SocketAddr,
     admin: SocketAddr,
-    _directory: tempfile::TempDir,
+    /// Of the configuration file, if it has one.
+    directory: tempfile::TempDir,
 }
 
 impl Usher {
@@ -112,11 +114,22 @@ impl Usher {
     /// Starts it with this configuration.
     pub fn start_with(toml: &str) -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let config = directory.path().join("usher.toml");
+        let config = directory.path().join(FILE);
         std::fs::write(&config, toml).unwrap();
+        Self::launch(directory, &["--config", config.to_str().unwrap()], &[], "")
+    }
+
+    /// Starts it with these arguments and variables alone, and this on its standard input. Its logs must be JSON.
+    pub fn serve(arguments: &[&str], variables: &[(&str, &str)], input: &str) -> Self {
+        Self::launch(tempfile::tempdir().unwrap(), arguments, variables, input)
+    }
+
+    fn launch(directory: tempfile::TempDir, arguments: &[&str], variables: &[(&str, &str)], input: &str) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_usher"));
-        command.arg("serve").arg("--config").arg(&config).env_clear().stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
-        let mut child = command.spawn().unwrap();
+        command.arg("serve").args(arguments).env_clear().envs(variables.iter().copied());
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        // A configuration is less than a pipe holds.
+        child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
         let log = Arc::new(Watched::<Log>::default());
         let stderr = BufReader::new(child.stderr.take().unwrap());
         let seen = Arc::clone(&log);
@@ -127,7 +140,7 @@ impl Usher {
             seen.change(|log| log.ended = true);
         });
         let nowhere = SocketAddr::from(([127, 0, 0, 1], 0));
-        let mut usher = Self { child, log, config, gateway: nowhere, admin: nowhere, _directory: directory };
+        let mut usher = Self { child, log, gateway: nowhere, admin: nowhere, directory };
         let listening = usher.wait_log(|event| message(event) == "listening");
         usher.gateway = address(&listening, "gateway");
         usher.admin = address(&listening, "admin");
@@ -193,7 +206,7 @@ impl Usher {
 
     /// Writes another configuration file in the place of the old one; takes effect on SIGHUP.
     pub fn rewrite_config(&self, toml: &str) {
-        std::fs::write(&self.config, toml).unwrap();
+        std::fs::write(self.directory.path().join(FILE), toml).unwrap();
     }
 
     /// Waits for its end and returns the exit code (-1 for a signal).
