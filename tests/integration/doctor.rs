@@ -224,8 +224,9 @@ fn an_exposed_operators_listener_and_odd_ids_are_told() {
 
 #[test]
 fn a_broken_configuration_is_a_finding_and_people_read_lines() {
-    let (code, findings) = examined("[server]\nlisten = \"here\"\n[admin]\nlisten = \"there\"\n");
-    assert_eq!((code, findings.len()), (1, 2));
+    let app = "[[apps]]\nid = \"1\"\nkey = \"k\"\nsecret = \"s\"\n";
+    let (code, findings) = examined(&format!("[server]\nlisten = \"here\"\n[admin]\nlisten = \"there\"\n{app}"));
+    assert_eq!((code, findings.len()), (1, 2), "{findings:?}");
     assert_found(&findings, "configuration", "problem", &["server.listen"]);
     let told = Cli::new(&["doctor", "--set", "server.listen=127.0.0.1:0", "--set", "admin.listen=127.0.0.1:0"]).run();
     assert_eq!((told.code, told.err.as_str()), (0, ""), "{told:?}");
