@@ -29,10 +29,11 @@ pub(super) struct Transport {
 #[derive(Debug, Clone, Default)]
 pub(super) struct Phase(Arc<AtomicU8>);
 
-/// The next request is about to be sent: nothing may have come. So it is at first.
-const BEGINS: u8 = 0;
-/// It is being sent, and has no answer yet.
-const WAITS: u8 = 1;
+/// A request is being sent, and has no answer yet. So it is at first: a connection is opened for a request, and within TLS there may still be something
+/// to come of the handshake.
+const WAITS: u8 = 0;
+/// The next request on a kept connection is about to be sent: nothing may have come.
+const BEGINS: u8 = 1;
 /// It has an answer.
 const ANSWERED: u8 = 2;
 
@@ -42,7 +43,7 @@ const ANSWERED: u8 = 2;
 pub(super) struct Flood;
 
 impl Phase {
-    /// A request is about to be sent.
+    /// Another request is about to be sent.
     pub(super) fn begin(&self) {
         self.0.store(BEGINS, Ordering::Relaxed);
     }

@@ -6,7 +6,6 @@ use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, mpsc};
 use std::thread;
 
-use hyper_util::rt::TokioIo;
 use rcgen::{CertificateParams, KeyPair};
 use rustls::pki_types::PrivateKeyDer;
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
@@ -15,11 +14,7 @@ use tokio::time::Instant;
 
 use super::{Options, Remote, fetch, options, post, remote};
 use crate::clock::Alarm;
-use crate::shutdown::Tasks;
 use crate::upstream::Collected;
-use crate::upstream::pool::{Connection, Kept};
-use crate::upstream::transport::Transport;
-use crate::upstream::wire::{Line, Stream};
 
 const STRAY: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nstray";
 
@@ -120,26 +115,6 @@ async fn a_stray_answer_or_an_end_that_the_runtime_has_not_heard_of_is_seen() {
             let remote = remote(options(&format!("http://{}", server.address)));
             assert_eq!(around(&remote, &server, way).await, ["0", "1"], "{way:?}");
             assert_eq!(way.ask(&remote).await, "1", "{way:?}: the other connection is kept");
-        }
-    }
-}
-
-#[tokio::test]
-async fn an_answer_that_comes_before_the_first_request_is_none() {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    for way in Way::BOTH {
-        let opened = tokio::net::TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
-        listener.accept().unwrap().0.write_all(STRAY).unwrap();
-        let stream = Stream::Plain(opened);
-        match way {
-            Way::General => {
-                let (transport, phase) = Transport::new(stream);
-                let (sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(transport)).await.unwrap();
-                let driver = Tasks::default().spawn(async move { drop(connection.await) });
-                let mut error = Connection::new(sender, phase, driver).send(post()).await.unwrap_err();
-                assert!(error.take_message().is_some(), "nothing of it was sent");
-            }
-            Way::Fast => assert!(!Line::new(stream).begin()),
         }
     }
 }

@@ -11,7 +11,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::dial::Dialer;
-use super::pool::{Kept, Pool};
+use super::pool::Pool;
 use super::{Failure, PoolStats};
 use crate::clock::Alarm;
 
@@ -80,11 +80,7 @@ impl Wire {
         // Boxed: rare and large.
         let fresh = Box::pin(dialer.open()).await?;
         self.pool.count_opened();
-        let mut line = Line::new(fresh);
-        if !line.begin() {
-            return Err(Failure::ClosedUnsent { upstream: dialer.authority().to_owned(), source: Unasked.into() }.into());
-        }
-        let sent = self.converse(dialer, line, request, answer, alarm, (Instant::now(), period)).await;
+        let sent = self.converse(dialer, Line::new(fresh), request, answer, alarm, (Instant::now(), period)).await;
         sent.map_err(|unanswered| match unanswered {
             Unanswered::Unsent(error) => Failure::ClosedUnsent { upstream: dialer.authority().to_owned(), source: error.into() }.into(),
             Unanswered::Interrupted(interrupted) => interrupted,
