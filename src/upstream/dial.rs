@@ -14,13 +14,11 @@ use tokio_rustls::TlsConnector;
 
 use super::addresses::Addresses;
 use super::pool::Connection;
+use super::transport::Transport;
 use super::wire::Stream;
-use super::{Failure, MAX_ANSWER_HEAD, Options};
+use super::{Failure, MAX_ANSWER_HEAD, MAX_HEADERS, Options};
 use crate::shutdown::Tasks;
 use crate::tls::{self, TlsError};
-
-/// Most header lines of an answer.
-const MAX_HEADERS: usize = 100;
 
 /// Opens connections to one server.
 #[derive(Debug)]
@@ -150,7 +148,8 @@ impl Dialer {
     }
 
     async fn speak(&self, stream: Stream) -> Result<Connection, Failure> {
-        let shaken = self.http.handshake(TokioIo::new(stream)).await;
+        let (transport, phase) = Transport::new(stream);
+        let shaken = self.http.handshake(TokioIo::new(transport)).await;
         let (sender, connection) = shaken.map_err(|source| Failure::ClosedUnsent { upstream: self.authority.clone(), source: source.into() })?;
         let upstream: Arc<str> = Arc::from(self.authority.as_str());
         let driver = self.tasks.spawn(async move {
@@ -159,6 +158,6 @@ impl Dialer {
                 tracing::debug!(upstream = &*upstream, %error, "an idle connection ended");
             }
         });
-        Ok(Connection::new(sender, driver))
+        Ok(Connection::new(sender, phase, driver))
     }
 }

@@ -4,6 +4,9 @@ use std::error::Error as _;
 use std::io;
 use std::time::Duration;
 
+use super::framing::TOO_MANY_INTERIM;
+use super::transport::Flood;
+
 /// What a connection said when it failed.
 pub type Cause = Box<dyn std::error::Error + Send + Sync>;
 
@@ -95,7 +98,10 @@ impl Failure {
     pub(super) fn after_sending(upstream: String, source: hyper::Error) -> Self {
         // hyper wraps the error of a request's body as the source of its own; `Payload`'s is a `hyper::Error`, and nothing else there is.
         let callers = source.is_user() && source.source().is_some_and(|cause| cause.is::<hyper::Error>());
-        if source.is_parse() {
+        let cause = source.source().and_then(|cause| cause.downcast_ref::<io::Error>()).and_then(io::Error::get_ref);
+        if cause.is_some_and(|cause| cause.is::<Flood>()) {
+            Self::UnfitAnswer { upstream, problem: TOO_MANY_INTERIM }
+        } else if source.is_parse() {
             Self::BadAnswer { upstream, source: source.into() }
         } else if callers || source.is_body_write_aborted() {
             Self::CallerBody { source }

@@ -3,6 +3,7 @@
 mod addresses;
 mod dial;
 mod failure;
+mod framing;
 mod hop;
 mod local;
 mod payload;
@@ -10,6 +11,7 @@ mod pool;
 mod remote;
 #[cfg(test)]
 mod tests;
+mod transport;
 mod websocket;
 mod wire;
 
@@ -29,6 +31,8 @@ pub use wire::{Collected, Interrupted};
 
 /// Largest head of an answer, and of its trailers, in bytes. Also the most that a connection of hyper's buffers.
 const MAX_ANSWER_HEAD: usize = 64 * 1024;
+/// Most header lines of an answer, and most of its trailers.
+const MAX_HEADERS: usize = 100;
 
 /// Where and how to reach upstream.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -71,7 +75,8 @@ pub enum Upstream {
 
 impl Upstream {
     /// Sends `request` and returns the head of the answer with its body still to be read. `request`'s target is origin-form;
-    /// its headers are end-to-end only. `Host` and `Content-Length` are set here.
+    /// its headers are end-to-end only. `Host` and `Content-Length` are set here. A `GET` or `HEAD` without a body may be sent a second time, if a
+    /// kept connection is closed instead of an answer (RFC 9110 9.2.2).
     ///
     /// # Errors
     /// [`Failure`], which says whether anything was sent.

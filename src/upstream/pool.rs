@@ -7,11 +7,15 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use http::{Request, Response};
+use hyper::body::Incoming;
+use hyper::client::conn::TrySendError;
 use hyper::client::conn::http1::SendRequest;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use super::Payload;
+use super::transport::Phase;
 
 /// What a worker's pool holds and has done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -28,7 +32,8 @@ pub struct PoolStats {
 /// a peer that neither reads nor writes cannot hold it.
 #[derive(Debug)]
 pub(super) struct Connection {
-    pub(super) sender: SendRequest<Payload>,
+    sender: SendRequest<Payload>,
+    phase: Phase,
     driver: JoinHandle<()>,
 }
 
@@ -43,14 +48,18 @@ pub(super) struct Lease {
 
 /// What a pool keeps.
 pub(super) trait Kept {
-    /// Whether it is open and nothing was heard on it since its last exchange ended.
+    /// Whether it is open and nothing came on it since its last exchange ended (threats.md H1-18), as far as is known without a system call.
     fn is_at_rest(&mut self) -> bool;
+
+    /// Begins an exchange: the request is sent next. Whether the connection can carry it: by then the system was asked whether anything came, for a
+    /// runtime that is busy knows only what was there when it last looked.
+    fn begin(&mut self) -> bool;
 }
 
 /// The idle connections of one worker.
 #[derive(Debug)]
 pub(super) struct Pool<C = Connection> {
-    /// A std mutex: held for a few instructions, never over an await, and contended only if workers share a pool, which they do not.
+    /// A std mutex: held for a look at a few sockets, never over an await, and contended only if workers share a pool, which they do not.
     idle: Mutex<Idle<C>>,
     idle_timeout: Duration,
     opened: AtomicU64,
@@ -71,16 +80,33 @@ struct Resting<C> {
 }
 
 impl Connection {
-    pub(super) const fn new(sender: SendRequest<Payload>, driver: JoinHandle<()>) -> Self {
-        Self { sender, driver }
+    pub(super) const fn new(sender: SendRequest<Payload>, phase: Phase, driver: JoinHandle<()>) -> Self {
+        Self { sender, phase, driver }
+    }
+
+    /// Sends a request and waits for the head of its answer.
+    ///
+    /// # Errors
+    /// The connection is of no more use. The request is in it if provably nothing of it was sent.
+    pub(super) async fn send(&mut self, request: Request<Payload>) -> Result<Response<Incoming>, TrySendError<Request<Payload>>> {
+        let answer = self.sender.try_send_request(request).await;
+        self.phase.end();
+        answer
     }
 }
 
 impl Kept for Connection {
     /// hyper says so only after the last request was written whole, its answer read whole, neither side
-    /// asked to close, and a read then found nothing: neither left-over bytes nor the end of the stream (threats.md H1-18).
+    /// asked to close, and a read then found nothing: neither left-over bytes nor the end of the stream.
     fn is_at_rest(&mut self) -> bool {
         self.sender.is_ready()
+    }
+
+    /// The system is asked right before the request is written, by the connection's own task (see [`super::transport`]): other tasks may come in
+    /// between. If anything has come then, `send` gives the request back.
+    fn begin(&mut self) -> bool {
+        self.phase.begin();
+        self.is_at_rest()
     }
 }
 
@@ -119,7 +145,7 @@ impl<C: Kept> Pool<C> {
                 idle.kept.clear();
                 return None;
             }
-            if connection.is_at_rest() {
+            if connection.begin() {
                 self.reused.fetch_add(1, Ordering::Relaxed);
                 return Some(connection);
             }

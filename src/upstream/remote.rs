@@ -2,18 +2,21 @@
 //!
 //! The pool stands directly on `hyper::client::conn::http1`: cheaper per request than a general client (performance.md "Why"), and exact
 //! about what was sent. hyper gives a request back only if it is still in the connection's queue, i.e. before its head is even
-//! serialised; that is the one case in which it is sent again, once, on a fresh connection. Anything later is not.
+//! serialised; then it is sent again, once, on a fresh connection. Anything later is not, but for a `GET` or `HEAD` on a kept connection that was
+//! closed meanwhile.
 
 use std::io::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, Version};
 use hyper::body::Incoming;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, timeout_at};
 
 use super::dial::Dialer;
+use super::framing::{Framing, Problem, check_status};
 use super::pool::{Connection, Lease, Pool};
 use super::websocket::{self, Dialled};
 use super::wire::Wire;
@@ -74,19 +77,29 @@ impl Remote {
     /// [`Failure`].
     pub async fn send_within(&self, mut request: Request<Payload>, period: Duration) -> Result<Response<Answer>, Failure> {
         self.0.address(&mut request);
-        if let Some(kept) = self.0.pool.take(Instant::now()) {
-            match self.0.exchange(kept, request, period).await? {
-                Attempt::Answered(answer) => return Ok(answer),
-                Attempt::Unsent(unsent, error) => {
+        let began = Instant::now();
+        let mut deadline = None;
+        if let Some(kept) = self.0.pool.take(began) {
+            let copy = copy_of_repeatable(&request);
+            match (self.0.exchange(kept, request, (began + period, period)).await, copy) {
+                (Ok(Attempt::Answered(answer)), _) => return Ok(answer),
+                (Ok(Attempt::Unsent(unsent, error)), _) => {
                     tracing::debug!(%error, "a kept connection was dead; the request goes over a fresh one");
                     request = unsent;
                 }
+                (Err(error @ Failure::ConnectionLost { .. }), Some(copy)) => {
+                    tracing::debug!(%error, "a kept connection was closed; the request, which may be repeated, goes over a fresh one");
+                    request = copy;
+                    deadline = Some(began + period);
+                }
+                (Err(failure), _) => return Err(failure),
             }
         }
         // Boxed: a TLS handshake is large and rare, and every request's future would have to hold room for it.
         let fresh = Box::pin(self.0.dialer.dial()).await?;
         self.0.pool.count_opened();
-        match self.0.exchange(fresh, request, period).await? {
+        let deadline = deadline.unwrap_or_else(|| Instant::now() + period);
+        match self.0.exchange(fresh, request, (deadline, period)).await? {
             Attempt::Answered(answer) => Ok(answer),
             Attempt::Unsent(_, source) => Err(Failure::ClosedUnsent { upstream: self.0.upstream(), source: source.into() }),
         }
@@ -158,9 +171,15 @@ impl Shared {
         }
     }
 
-    /// Sends `request` over `connection` and waits for the head of the answer. Whatever goes wrong closes the connection.
-    async fn exchange(&self, mut connection: Connection, request: Request<Payload>, period: Duration) -> Result<Attempt, Failure> {
-        let Ok(sent) = timeout(period, connection.sender.try_send_request(request)).await else {
+    /// Sends `request` over `connection` and waits for the head of the answer, until the deadline of the period. Whatever goes wrong closes the
+    /// connection.
+    async fn exchange(
+        &self,
+        mut connection: Connection,
+        request: Request<Payload>,
+        (deadline, period): (Instant, Duration),
+    ) -> Result<Attempt, Failure> {
+        let Ok(sent) = timeout_at(deadline, connection.send(request)).await else {
             return Err(Failure::AnswerTimeout { upstream: self.upstream(), period });
         };
         match sent {
@@ -172,10 +191,8 @@ impl Shared {
         }
     }
 
-    fn accept(&self, connection: Connection, answer: Response<Incoming>) -> Result<Response<Answer>, Failure> {
-        if let Some(problem) = unfit(&answer) {
-            return Err(Failure::UnfitAnswer { upstream: self.upstream(), problem });
-        }
+    fn accept(&self, connection: Connection, mut answer: Response<Incoming>) -> Result<Response<Answer>, Failure> {
+        fit(&mut answer).map_err(|problem| problem.failure(self.upstream()))?;
         // hyper would speak HTTP/1.0 on a connection that answered so, even one that is kept alive: the next request would not go out
         // exactly as it was sent.
         let pool = (answer.version() == Version::HTTP_11).then(|| Arc::clone(&self.pool));
@@ -187,21 +204,34 @@ impl Shared {
     }
 }
 
-/// Why an answer cannot be passed on, if it cannot. hyper would believe these; but `Transfer-Encoding` ends at this hop, and what it leaves
-/// behind would tell the caller another length (RFC 9112 6.3, threats.md H1-19) or a coding that is not undone.
-pub(super) fn unfit(answer: &Response<Incoming>) -> Option<&'static str> {
-    if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
-        return Some("it switches protocols, which nobody asked for");
+/// Holds an answer that hyper has read against the rules that `wire` has, too: hyper would believe more. A length that is said more than once goes on
+/// as one.
+///
+/// # Errors
+/// It cannot be passed on.
+pub(super) fn fit(answer: &mut Response<Incoming>) -> Result<(), Problem> {
+    check_status(answer.status().as_u16())?;
+    let headers = answer.headers();
+    let values = |name| headers.get_all(name).iter().map(HeaderValue::as_bytes);
+    let framing = Framing::of(answer.version() == Version::HTTP_10, values(CONTENT_LENGTH), values(TRANSFER_ENCODING))?;
+    if let Framing::Length(length) = framing {
+        set_content_length(answer.headers_mut(), length);
     }
-    let mut codings = answer.headers().get_all(TRANSFER_ENCODING).iter();
-    let coding = codings.next()?;
-    if answer.headers().contains_key(CONTENT_LENGTH) {
-        Some("it has both a content-length and a transfer-encoding")
-    } else if codings.next().is_some() || !coding.as_bytes().eq_ignore_ascii_case(b"chunked") {
-        Some("it has a transfer-encoding other than chunked")
-    } else {
-        None
-    }
+    Ok(())
+}
+
+/// A copy of a request that may be sent again when the connection was lost and it is not known how far the first one came (RFC 9110 9.2.2): it only
+/// asks, and has no body.
+fn copy_of_repeatable(request: &Request<Payload>) -> Option<Request<Payload>> {
+    let only_asks = [Method::GET, Method::HEAD].contains(request.method()) && request.body().length() == 0;
+    only_asks.then(|| {
+        let mut copy = Request::new(Payload::Whole(Bytes::new()));
+        request.method().clone_into(copy.method_mut());
+        request.uri().clone_into(copy.uri_mut());
+        request.headers().clone_into(copy.headers_mut());
+        request.extensions().clone_into(copy.extensions_mut());
+        copy
+    })
 }
 
 /// Makes `Content-Length` say `length`, once, in plain decimal. A caller's header that does so already stays, which is the usual case and

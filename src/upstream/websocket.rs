@@ -18,7 +18,7 @@ use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
 use super::dial::Dialer;
 use super::pool::{Connection, Lease};
-use super::remote::unfit;
+use super::remote::fit;
 use super::{Answer, Failure, Payload, Visit};
 
 /// What came of dialling.
@@ -78,7 +78,7 @@ fn address(request: &mut Request<()>, host: &HeaderValue) {
 
 async fn send(dialer: &Dialer, connection: &mut Connection, request: Request<()>) -> Result<Response<Incoming>, Failure> {
     let request = request.map(|()| Payload::Whole(Bytes::new()));
-    connection.sender.try_send_request(request).await.map_err(|mut error| {
+    connection.send(request).await.map_err(|mut error| {
         let upstream = dialer.authority().to_owned();
         match error.take_message() {
             Some(_unsent) => Failure::ClosedUnsent { upstream, source: error.into_error().into() },
@@ -87,10 +87,8 @@ async fn send(dialer: &Dialer, connection: &mut Connection, request: Request<()>
     })
 }
 
-fn refused(dialer: &Dialer, connection: Connection, answer: Response<Incoming>) -> Result<Dialled, Failure> {
-    if let Some(problem) = unfit(&answer) {
-        return Err(Failure::UnfitAnswer { upstream: dialer.authority().to_owned(), problem });
-    }
+fn refused(dialer: &Dialer, connection: Connection, mut answer: Response<Incoming>) -> Result<Dialled, Failure> {
+    fit(&mut answer).map_err(|problem| problem.failure(dialer.authority().to_owned()))?;
     Ok(Dialled::Refused(answer.map(|body| Answer::new(body, Lease::new(connection, None)))))
 }
 

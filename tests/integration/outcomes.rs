@@ -183,6 +183,24 @@ fn the_rest_of_a_trigger_in_doubt_is_not_sent_twice() {
 }
 
 #[test]
+fn a_question_is_asked_once_more_when_its_kept_connection_was_closed() {
+    let fake = Fake::start();
+    let usher = Usher::start(&fake, |_| {});
+    let mut client = usher.client();
+    let question = Request::new("GET", "/apps/3/channels?a=b", b"").header("X-Mark", "1");
+    for step in [Step::close(), Step::answer_and_close("HTTP/1.1 200 OK\r\nContent-Le")] {
+        let told = format!("{step:?}");
+        client.call(&question);
+        let before = fake.count();
+        fake.script([step]);
+        assert_eq!(client.call(&question).status, 200, "{told}");
+        let [first, second] = &fake.requests()[before..] else { panic!("{told}: {} requests", fake.count() - before) };
+        assert_eq!(first.head.lines(), second.head.lines(), "{told}");
+        assert_ne!(first.connection, second.connection, "{told}");
+    }
+}
+
+#[test]
 fn connections_are_kept_and_used_again() {
     let fake = Fake::start();
     let usher = Usher::start(&fake, |_| {});

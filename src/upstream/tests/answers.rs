@@ -2,7 +2,7 @@
 
 use http::{Method, StatusCode};
 
-use super::{Failure, OK, SHORT, Server, answered_with, fetch, options, post, remote, request, text};
+use super::{Failure, OK, Server, answered_with, fetch, post, request, text};
 
 #[tokio::test]
 async fn every_framing_is_read_to_its_end() {
@@ -62,15 +62,35 @@ async fn informational_answers_are_skipped() {
 }
 
 #[tokio::test]
-async fn endless_informational_answers_run_into_the_timeout() {
+async fn endless_informational_answers_end() {
     let server = Server::start(|mut peer| async move {
         peer.request().await;
         while peer.write(b"HTTP/1.1 100 Continue\r\n\r\n").await {}
     })
     .await;
-    let remote = remote(super::Options { timeout: SHORT, ..options(&format!("http://{}", server.address)) });
-    let failure = remote.send(post()).await.unwrap_err();
-    assert!(matches!(failure, Failure::AnswerTimeout { .. }) && failure.is_timeout() && !failure.nothing_sent(), "{failure:?}");
+    let failure = server.remote().send(post()).await.unwrap_err();
+    assert!(matches!(failure, Failure::UnfitAnswer { .. }) && !failure.nothing_sent(), "{failure:?}");
+}
+
+#[tokio::test]
+async fn a_length_goes_on_as_one_also_where_there_is_no_body() {
+    let answers: [(Method, &[u8]); 4] = [
+        (Method::HEAD, b"HTTP/1.1 200 OK\r\nContent-Length: 7\r\nContent-Length: 7\r\n\r\n"),
+        (Method::HEAD, b"HTTP/1.1 200 OK\r\nContent-Length: 7, 07\r\n\r\n"),
+        (Method::GET, b"HTTP/1.1 304 Not Modified\r\nContent-Length: 7,7\r\n\r\n"),
+        (Method::GET, b"HTTP/1.1 200 OK\r\nContent-Length: 7\r\nContent-Length: 7, 7\r\n\r\n{ seven"),
+    ];
+    for (method, bytes) in answers {
+        let server = Server::start(move |peer| peer.answer_all(bytes)).await;
+        let answer = server.remote().send(request(method, "")).await.unwrap();
+        assert_eq!(answer.headers().get_all("content-length").iter().collect::<Vec<_>>(), ["7"], "{}", bytes.escape_ascii());
+    }
+    for bytes in [&b"HTTP/1.1 200 OK\r\nContent-Length: 7\r\nContent-Length: 8\r\n\r\n"[..], b"HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"]
+    {
+        let server = Server::start(move |peer| peer.answer_all(bytes)).await;
+        let failure = server.remote().send(request(Method::HEAD, "")).await.unwrap_err();
+        assert!(matches!(failure, Failure::BadAnswer { .. } | Failure::UnfitAnswer { .. }), "{failure:?}");
+    }
 }
 
 #[tokio::test]

@@ -1,11 +1,14 @@
 //! The exit on real sockets, towards a server that speaks by a script and records raw bytes. This file: the server and what the tests ask.
 
 mod answers;
+mod both;
 mod exchanges;
 mod failures;
 mod pooling;
+mod repeats;
 mod requests;
 mod secure;
+mod unasked;
 
 use std::future::Future;
 use std::net::SocketAddr;

@@ -11,6 +11,7 @@ use hyper_util::rt::TokioIo;
 use tokio::sync::oneshot;
 
 use super::super::pool::Connection;
+use super::super::transport::Phase;
 use super::{Failure, OK, Options, Payload, Peer, Remote, Server, fetch, options, post, received, remote, request};
 use crate::shutdown::Tasks;
 
@@ -180,7 +181,7 @@ async fn doomed() -> (Connection, oneshot::Sender<()>) {
         drop(theirs);
     });
     sender.ready().await.unwrap();
-    (Connection::new(sender, driver), gate)
+    (Connection::new(sender, Phase::default(), driver), gate)
 }
 
 #[tokio::test]

@@ -4,12 +4,11 @@ use std::mem::MaybeUninit;
 
 use httparse::{Header, ParserConfig, Response, Status};
 
-use crate::upstream::{MAX_ANSWER_HEAD, is_hop_by_hop};
+use crate::upstream::framing::{Framing, MAX_INTERIM, Problem, TOO_MANY_INTERIM, check_status};
+use crate::upstream::{MAX_ANSWER_HEAD, MAX_HEADERS, is_hop_by_hop};
 
 /// Most bytes of a body; real ones have a few to a few thousand.
 pub(super) const MAX_BODY: usize = 1024 * 1024;
-/// Most header lines of an answer.
-const MAX_HEADERS: usize = 100;
 
 /// An answer, collected whole. To be used again: it keeps its memory.
 #[derive(Debug, Default)]
@@ -25,6 +24,8 @@ pub struct Collected {
     inbox: Vec<u8>,
     /// How much of the inbox is read.
     read: usize,
+    /// Bytes of interim answers so far.
+    interim: usize,
 }
 
 /// What the head says of what comes behind it.
@@ -35,26 +36,9 @@ pub(crate) struct Start {
     pub(super) keeps: bool,
 }
 
-/// How the end of the body is told.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Framing {
-    Length(usize),
-    Chunked,
-    /// By the end of the connection.
-    ToTheEnd,
-}
-
-/// Why an answer cannot be passed on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Problem {
-    /// It is no HTTP/1.x.
-    Invalid(httparse::Error),
-    /// It is one that a trigger cannot have, or whose length cannot be told for certain.
-    Unfit(&'static str),
-}
-
 /// More bytes than an answer to a trigger may have.
 pub(super) const TOO_LARGE: Problem = Problem::Unfit("it is larger than an answer to a trigger may be");
+const HEAD_TOO_LARGE: Problem = Problem::Invalid(httparse::Error::TooManyHeaders);
 
 impl Collected {
     /// Forgets the last answer. Memory that an uncommonly large one took is given back.
@@ -62,14 +46,17 @@ impl Collected {
         self.status = 0;
         self.is_dated = false;
         self.read = 0;
+        self.interim = 0;
         for buffer in [&mut self.head, &mut self.body, &mut self.inbox] {
             buffer.clear();
             buffer.shrink_to(USUAL);
         }
     }
 
-    /// Where received bytes go, with room for `more`.
+    /// Where received bytes go, with room for `more`. What is read of it is given up.
     pub(super) fn inbox(&mut self, more: usize) -> &mut Vec<u8> {
+        self.inbox.drain(..self.read);
+        self.read = 0;
         if self.inbox.capacity() - self.inbox.len() < more / 2 {
             self.inbox.reserve(more);
         }
@@ -96,24 +83,19 @@ impl Collected {
         self.read += count;
     }
 
-    /// Adds the next `count` bytes, which are there, to the body.
-    pub(super) fn take(&mut self, count: usize) {
-        self.body.extend_from_slice(&self.inbox[self.read..self.read + count]);
-        self.read += count;
-    }
-
-    /// Whether more may be received.
+    /// Adds the next bytes, as many as are there and `most` at most, to the body. Returns how many these are.
     ///
     /// # Errors
-    /// If the head or the body is too large already.
-    pub(super) const fn bound(&self) -> Result<(), Problem> {
-        match self.status {
-            0 if self.waiting() > MAX_ANSWER_HEAD => Err(Problem::Invalid(httparse::Error::TooManyHeaders)),
-            0 => Ok(()),
-            // Chunks have their sizes beside them: of a byte each, they take six.
-            _ if self.inbox.len() > 8 * MAX_BODY => Err(TOO_LARGE),
-            _ => Ok(()),
+    /// The body is too large then.
+    pub(super) fn take(&mut self, most: u64) -> Result<u64, Problem> {
+        let pending = self.pending();
+        let count = usize::try_from(most).unwrap_or(usize::MAX).min(pending.len());
+        if self.body.len() + count > MAX_BODY {
+            return Err(TOO_LARGE);
         }
+        self.body.extend_from_slice(&self.inbox[self.read..self.read + count]);
+        self.read += count;
+        Ok(count as u64)
     }
 
     /// Reads the head, if all of it is there. Interim answers (1xx) before it are left out.
@@ -126,19 +108,24 @@ impl Collected {
             let mut response = Response::new(&mut []);
             let bytes = &self.inbox[self.read..];
             let parsed = ParserConfig::default().parse_response_with_uninit_headers(&mut response, bytes, &mut headers);
-            let Status::Complete(end) = parsed.map_err(Problem::Invalid)? else { return Ok(None) };
+            let head = match parsed.map_err(Problem::Invalid)? {
+                Status::Complete(end) if end <= MAX_ANSWER_HEAD => end,
+                Status::Partial if bytes.len() < MAX_ANSWER_HEAD => return Ok(None),
+                Status::Complete(_) | Status::Partial => return Err(HEAD_TOO_LARGE),
+            };
             let status = response.code.unwrap_or_default();
-            match status {
-                101 => return Err(Problem::Unfit("it switches protocols, which nobody asked for")),
-                100..=199 => {
-                    self.read += end;
-                    continue;
+            if matches!(status, 100 | 102..=199) {
+                self.read += head;
+                self.interim += head;
+                if self.interim > MAX_INTERIM {
+                    return Err(Problem::Unfit(TOO_MANY_INTERIM));
                 }
-                _ => {}
+                continue;
             }
+            check_status(status)?;
             let connection = Connection(response.headers);
-            let framing = framing(status, response.headers)?;
-            let keeps = response.version == Some(1) && framing != Framing::ToTheEnd && !connection.names("close");
+            let framing = framing(status, response.version == Some(0), response.headers)?;
+            let keeps = response.version == Some(1) && framing != Framing::Close && !connection.names("close");
             self.head.extend_from_slice(b"HTTP/1.1 ");
             self.head.extend_from_slice(&decimal(status));
             self.head.push(b' ');
@@ -153,7 +140,7 @@ impl Collected {
                 }
             }
             self.status = status;
-            self.read += end;
+            self.read += head;
             return Ok(Some(Start { framing, keeps }));
         }
     }
@@ -173,32 +160,11 @@ impl Connection<'_> {
     }
 }
 
-/// How the end of the body is told (RFC 9112 6.3).
-fn framing(status: u16, headers: &[Header<'_>]) -> Result<Framing, Problem> {
+/// How the end of the body is told. Some statuses have none, whatever is said of it.
+fn framing(status: u16, is_http_10: bool, headers: &[Header<'_>]) -> Result<Framing, Problem> {
     let values = |name: &'static str| headers.iter().filter(move |header| header.name.eq_ignore_ascii_case(name)).map(|header| header.value);
-    let mut codings = values("transfer-encoding");
-    let mut lengths = values("content-length");
-    match (codings.next(), codings.next(), lengths.next()) {
-        (Some(_), _, Some(_)) => Err(Problem::Unfit("it has both a content-length and a transfer-encoding")),
-        (Some(coding), None, None) if coding.eq_ignore_ascii_case(b"chunked") => {
-            Ok(if is_empty(status) { Framing::Length(0) } else { Framing::Chunked })
-        }
-        (Some(_), _, None) => Err(Problem::Unfit("it has a transfer-encoding other than chunked")),
-        (None, _, length) if is_empty(status) => length.map_or(Ok(Framing::Length(0)), |length| digits(length).map(|_unused| Framing::Length(0))),
-        (None, _, None) => Ok(Framing::ToTheEnd),
-        (None, _, Some(length)) if lengths.all(|other| other == length) => digits(length).map(Framing::Length),
-        (None, _, Some(_)) => Err(Problem::Invalid(httparse::Error::HeaderValue)),
-    }
-}
-
-/// Whether an answer with this status has no body.
-const fn is_empty(status: u16) -> bool {
-    matches!(status, 204 | 304)
-}
-
-fn digits(value: &[u8]) -> Result<usize, Problem> {
-    let text = std::str::from_utf8(value).ok().filter(|text| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()));
-    text.and_then(|text| text.parse().ok()).ok_or(Problem::Invalid(httparse::Error::HeaderValue))
+    let declared = Framing::of(is_http_10, values("content-length"), values("transfer-encoding"))?;
+    Ok(if matches!(status, 204 | 304) { Framing::Length(0) } else { declared })
 }
 
 /// Whether a header does not go on: it is of this hop, tells a length that is told anew, or is usher's own to set.

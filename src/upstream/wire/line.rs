@@ -7,9 +7,10 @@ use std::task::{Context, Waker};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::task::coop::unconstrained;
 
-use super::answer::{Collected, Framing, MAX_BODY, Problem, Start, TOO_LARGE};
+use super::answer::{Collected, MAX_BODY, Start, TOO_LARGE};
 use super::chunks::Chunks;
 use super::stream::Stream;
+use crate::upstream::framing::{Framing, Problem};
 use crate::upstream::pool::Kept;
 
 /// Room for what is read at once.
@@ -76,12 +77,13 @@ impl Line {
     /// Collects the body behind `start`.
     async fn collect(&mut self, start: Start, answer: &mut Collected) -> Result<(), Broken> {
         match start.framing {
-            Framing::Length(length) if length > MAX_BODY => return Err(TOO_LARGE.into()),
+            Framing::Length(length) if length > MAX_BODY as u64 => return Err(TOO_LARGE.into()),
             Framing::Length(length) => {
-                while answer.waiting() < length {
+                let mut left = length - answer.take(length)?;
+                while left > 0 {
                     self.receive(answer).await?;
+                    left -= answer.take(left)?;
                 }
-                answer.take(length);
             }
             Framing::Chunked => {
                 let mut chunks = Chunks::default();
@@ -89,19 +91,18 @@ impl Line {
                     self.receive(answer).await?;
                 }
             }
-            Framing::ToTheEnd => {
-                while self.read(answer).await? > 0 {
-                    answer.bound()?;
+            Framing::Close => loop {
+                answer.take(u64::MAX)?;
+                if self.read(answer).await? == 0 {
+                    break;
                 }
-                answer.take(answer.waiting());
-            }
+            },
         }
         Ok(())
     }
 
     /// Receives more of an answer that is not complete.
     async fn receive(&mut self, answer: &mut Collected) -> Result<(), Broken> {
-        answer.bound()?;
         match self.read(answer).await? {
             0 => Err(Broken::Lost(io::ErrorKind::UnexpectedEof.into())),
             _ => Ok(()),
@@ -115,11 +116,14 @@ impl Line {
 }
 
 impl Kept for Line {
-    /// Whether nothing has come since the last answer: neither left-over bytes nor the end of the stream (threats.md H1-18). Asks the runtime, which
-    /// knows from the system whether anything came; there is no system call where nothing did.
+    /// Asks the runtime, which knows from the system whether anything came; there is no system call where nothing did.
     fn is_at_rest(&mut self) -> bool {
         let mut probe = [0];
         let read = pin!(unconstrained(self.stream.read(&mut probe)));
         read.poll(&mut Context::from_waker(Waker::noop())).is_pending()
+    }
+
+    fn begin(&mut self) -> bool {
+        self.stream.is_silent()
     }
 }

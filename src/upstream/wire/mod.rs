@@ -1,5 +1,5 @@
 //! Triggers on the wire: one goes out in one write, and its answer is collected whole. No general client stands in between, so what was sent is known
-//! to the byte, and an exchange costs little more than its four system calls (docs/performance.md).
+//! to the byte, and an exchange costs little more than its five system calls (docs/performance.md).
 
 mod answer;
 mod chunks;
@@ -16,9 +16,8 @@ use super::{Failure, PoolStats};
 use crate::clock::Alarm;
 
 pub use answer::Collected;
-pub(super) use answer::Problem;
 pub(super) use line::{Broken, Line};
-pub(super) use stream::Stream;
+pub(super) use stream::{Stream, Unasked};
 
 /// Why an answer was not collected whole.
 #[derive(Debug)]
@@ -119,8 +118,7 @@ impl Wire {
             }
             (Some(Err(Broken::Unsent(error))), _) => return Err(Unanswered::Unsent(error)),
             (Some(Err(Broken::Lost(source))), 0) => Failure::ConnectionLost { upstream: upstream(), source: source.into() }.into(),
-            (Some(Err(Broken::Faulty(Problem::Invalid(source)))), 0) => Failure::BadAnswer { upstream: upstream(), source: source.into() }.into(),
-            (Some(Err(Broken::Faulty(Problem::Unfit(problem)))), 0) => Failure::UnfitAnswer { upstream: upstream(), problem }.into(),
+            (Some(Err(Broken::Faulty(problem))), 0) => problem.failure(upstream()).into(),
             (Some(Err(Broken::Lost(_) | Broken::Faulty(_))), status) => Interrupted::Cut { status },
             (None, 0) => Failure::AnswerTimeout { upstream: upstream(), period }.into(),
             (None, status) => Interrupted::Late { status },

@@ -1,9 +1,12 @@
 //! A byte stream to upstream: plain, or within TLS.
 
-use std::io;
+use std::io::{self, Read as _};
+use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
+use rustls::ClientConnection;
+use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
@@ -15,7 +18,34 @@ pub(crate) enum Stream {
     Secured(Box<TlsStream<TcpStream>>),
 }
 
+/// Something came on a connection, or its end, while no request was in flight on it: what comes next is no answer to the next request (RFC 9112 9.2).
+#[derive(Debug, thiserror::Error)]
+#[error("the upstream server closed the connection, or sent something on it, before the request")]
+pub(crate) struct Unasked;
+
+impl From<Unasked> for io::Error {
+    fn from(unasked: Unasked) -> Self {
+        Self::new(io::ErrorKind::ConnectionAborted, unasked)
+    }
+}
+
+/// Room for the TLS records that may come between two exchanges: session tickets have a few hundred bytes each.
+const BETWEEN: usize = 4 * 1024;
+
 impl Stream {
+    /// Whether nothing has come that was not read, and no end. Asks the system: the runtime knows only what it saw when it last did so itself.
+    ///
+    /// Within TLS, tickets and new keys may come at any time (RFC 8446 4.6) and are no answer.
+    pub(crate) fn is_silent(&mut self) -> bool {
+        match self {
+            Self::Plain(tcp) => is_silent(tcp),
+            Self::Secured(stream) => {
+                let (tcp, session) = stream.get_mut();
+                says_nothing(session) && (is_silent(tcp) || (is_silent_within(tcp, session) && is_silent(tcp)))
+            }
+        }
+    }
+
     /// Whether a write that fails has provably written nothing: TLS may have sent a part of what it was given.
     pub(super) const fn fails_cleanly(&self) -> bool {
         matches!(self, Self::Plain(_))
@@ -67,4 +97,41 @@ impl AsyncWrite for Stream {
             Self::Secured(stream) => stream.is_write_vectored(),
         }
     }
+}
+
+/// Whether nothing can be read from a socket now, neither bytes nor its end.
+fn is_silent(tcp: &TcpStream) -> bool {
+    let peeked = SockRef::from(tcp).peek(&mut [MaybeUninit::uninit()]);
+    peeked.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
+}
+
+/// Takes in what has come; says whether it is of TLS alone. A record of which only a part has come may be anything.
+#[cold]
+fn is_silent_within(tcp: &TcpStream, session: &mut ClientConnection) -> bool {
+    let mut buffer = [0; BETWEEN];
+    let Ok(count) = (&*SockRef::from(tcp)).read(&mut buffer) else { return false };
+    let mut records = &buffer[..count];
+    if records.is_empty() || !are_whole(records) {
+        return false;
+    }
+    while !records.is_empty() {
+        if !matches!(session.read_tls(&mut records), Ok(1..)) || !says_nothing(session) {
+            return false;
+        }
+    }
+    true
+}
+
+/// Whether nothing that was received within TLS is left to be read, and no end.
+fn says_nothing(session: &mut ClientConnection) -> bool {
+    session.process_new_packets().is_ok_and(|state| state.plaintext_bytes_to_read() == 0 && !state.peer_has_closed())
+}
+
+/// Whether `records` ends where a TLS record does: each has its type, version and length before it (RFC 8446 5.1).
+fn are_whole(mut records: &[u8]) -> bool {
+    while let [_, _, _, high, low, rest @ ..] = records {
+        let Some(next) = rest.get(usize::from(u16::from_be_bytes([*high, *low]))..) else { return false };
+        records = next;
+    }
+    records.is_empty()
 }
