@@ -6,6 +6,7 @@ use std::sync::Arc;
 use smallvec::SmallVec;
 
 use super::Shared;
+use super::effects::{Effect, Effects, Kind, Places, Verdict, effects, followers};
 use super::observe;
 use super::plan::{Parts, Plan, Tickets};
 use super::routing::{AppRoute, WatchedRule};
@@ -13,9 +14,9 @@ use crate::assignment::{Assignment, Before, Claim, Outcome, Patience, Value, Wai
 use crate::clock::Moment;
 use crate::decisions::{Decided, Reason};
 use crate::metrics::Decision;
-use crate::pusher::{Event, Inexact, Oddity, Reach, Trigger};
+use crate::pusher::{Inexact, Oddity, Reach, Trigger};
 use crate::rate::{Fare, Limited, Passage, Turn};
-use crate::rules::{self, Mode};
+use crate::rules::Mode;
 
 /// What is to be done.
 #[derive(Debug)]
@@ -56,10 +57,12 @@ pub(super) fn judge(shared: &Shared, app: &AppRoute, read: Result<Trigger<'_>, I
             if shared.drain.has_begun() || exact.events.iter().any(|event| event.wants_info) {
                 patience = Patience::Forced;
             }
-            let mut decision = Deciding { shared, app, now, patience, waited, tickets: Tickets::default(), effects: effects(app, &exact) };
+            let effects = effects(app, &exact);
+            let followers = followers(&exact, &effects);
+            let mut decision = Deciding { shared, app, now, patience, waited, tickets: Tickets::default(), exact: &exact, effects, followers };
             match decision.claim_all() {
                 Some(waiter) => Judgement::Wait(Awaited::Equal(waiter)),
-                None => decision.conclude(&exact, fare),
+                None => decision.conclude(fare),
             }
         }
         Err(inexact) => judge_inexact(shared, app, &inexact, standing.now, fare),
@@ -123,119 +126,21 @@ fn hold(tickets: &mut Tickets, app: &AppRoute, claim: Claim) {
     }
 }
 
-/// Room on the stack for the `data` of an announcement.
-const USUAL_DATA: usize = 1024;
-
-/// Nearly all triggers do one thing.
-type Effects<'a> = SmallVec<[Effect<'a>; 1]>;
-
-/// What one event does on one channel in the eyes of one rule.
-#[derive(Debug)]
-struct Effect<'a> {
-    event: usize,
-    position: usize,
-    channel: &'a str,
-    watched: &'a WatchedRule,
-    kind: Kind,
-    verdict: Option<Verdict>,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum Kind {
-    /// One assignment, and nothing else.
-    Announces(Value),
-    Unreadable,
-    Releases,
-    ExcludesSocket,
-}
-
-/// A claim's answer to one effect.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Verdict {
-    /// Known to show just this, since then.
-    Known(Moment),
-    /// The same batch announced it just before.
-    Repeated,
-    /// Redundant, and known to show this since then, if at all; it goes on because the rule only observes.
-    Observed(Option<Moment>),
-    /// It goes on.
-    News(Decision),
-}
-
-impl Effect<'_> {
-    const fn assignment(&self) -> Option<&Assignment> {
-        match &self.kind {
-            Kind::Announces(value) => value.shows(),
-            Kind::Unreadable | Kind::Releases | Kind::ExcludesSocket => None,
-        }
-    }
-
-    /// When the channel became known to show just this, if it is redundant for that reason.
-    const fn known_since(&self) -> Option<Moment> {
-        match self.verdict {
-            Some(Verdict::Known(since)) => Some(since),
-            Some(Verdict::Observed(since)) => since,
-            Some(Verdict::Repeated | Verdict::News(_)) | None => None,
-        }
-    }
-
-    /// Whether this rule would have it dropped, and may.
-    fn is_droppable(&self) -> bool {
-        self.watched.rule.spec().mode == Mode::Enforce && matches!(self.verdict, Some(Verdict::Known(_) | Verdict::Repeated))
-    }
-}
-
-/// Everything in `exact` that a rule of the app watches, in the order of events and channels.
-fn effects<'a>(app: &'a AppRoute, exact: &'a Trigger<'_>) -> Effects<'a> {
-    let mut effects = Effects::new();
-    for (event_index, event) in exact.events.iter().enumerate() {
-        let mut concerned = app.rules.iter().filter(|watched| watched.rule.concerns(&event.name)).peekable();
-        if concerned.peek().is_none() {
-            continue;
-        }
-        let mut room = [0; USUAL_DATA];
-        let data = event.data(&mut room);
-        for watched in concerned {
-            let first = effects.len();
-            for (position, channel) in event.channels.iter().enumerate().filter(|(_, channel)| watched.rule.watches(channel)) {
-                // It means the same on every channel.
-                let kind = match effects.get(first) {
-                    Some(Effect { kind, .. }) => kind.clone(),
-                    None => match kind(watched, event, data.as_deref()) {
-                        Some(kind) => kind,
-                        None => break,
-                    },
-                };
-                effects.push(Effect { event: event_index, position, channel, watched, kind, verdict: None });
-            }
-        }
-    }
-    effects
-}
-
-fn kind(watched: &WatchedRule, event: &Event<'_>, data: Option<&str>) -> Option<Kind> {
-    match watched.rule.read(&event.name, data) {
-        rules::Reading::Unrelated => None,
-        // Whoever is excluded did not see it: what the channel shows is not one thing any more.
-        _ if event.excludes_socket => Some(Kind::ExcludesSocket),
-        rules::Reading::Announcement(assignment) => Some(Kind::Announces(Value::One(assignment))),
-        rules::Reading::Unreadable => Some(Kind::Unreadable),
-        rules::Reading::Release => Some(Kind::Releases),
-    }
-}
-
 /// A decision under way.
-struct Deciding<'a> {
+struct Deciding<'a, 't> {
     shared: &'a Shared,
     app: &'a AppRoute,
     now: Moment,
     patience: Patience,
     waited: bool,
     tickets: Tickets,
+    exact: &'a Trigger<'t>,
     effects: Effects<'a>,
+    /// See [`followers`].
+    followers: Vec<Option<usize>>,
 }
 
-impl Deciding<'_> {
+impl Deciding<'_, '_> {
     /// Claims every channel that the trigger announces on. A waiter comes back only while nothing is held.
     fn claim_all(&mut self) -> Option<Waiter> {
         for first in 0..self.effects.len() {
@@ -246,21 +151,12 @@ impl Deciding<'_> {
                 return Some(waiter);
             }
         }
-        self.cover_mixed();
         None
     }
 
     /// Claims one channel for one rule: for all that the trigger (a batch) does there in turn.
     fn claim_channel(&mut self, first: usize) -> Option<Waiter> {
-        // Nearly all triggers announce once.
-        let alone = [first];
-        let several: Vec<usize>;
-        let group = if self.effects.len() == 1 {
-            &alone[..]
-        } else {
-            several = (first..self.effects.len()).filter(|&other| self.same_channel(first, other)).collect();
-            &several
-        };
+        let group: SmallVec<[usize; 4]> = iter::successors(Some(first), |&index| self.followers.get(index).copied().flatten()).collect();
         let mut runs = 0;
         for (place, &index) in group.iter().enumerate() {
             let repeats = place > 0 && self.effects[index].assignment().is_some() && self.effects[index].kind == self.effects[group[place - 1]].kind;
@@ -286,11 +182,11 @@ impl Deciding<'_> {
             Claim::Redundant { since } => self.effects[first].verdict = Some(Verdict::Known(since)),
             Claim::Reserved { reservation, before, redundant, since } => {
                 self.tickets.hold(reservation);
-                self.judge_reserved(group, runs, before, (redundant, since));
+                self.judge_reserved(&group, runs, before, (redundant, since));
             }
             Claim::Full => {
                 self.tickets.hold_app(&self.app.memory);
-                self.judge_reserved(group, runs, Before::Uncertain, (false, None));
+                self.judge_reserved(&group, runs, Before::Uncertain, (false, None));
             }
         }
         None
@@ -326,11 +222,11 @@ impl Deciding<'_> {
 
     /// An event that one rule finds redundant and another does not goes on. The first rule then holds its channel as well: whatever is forwarded
     /// and might change what guests see holds a ticket.
-    fn cover_mixed(&mut self) {
+    fn cover_mixed(&mut self, places: &Places) {
         for index in 0..self.effects.len() {
             let effect = &self.effects[index];
             let (Some(Verdict::Known(_)), Kind::Announces(value)) = (effect.verdict, &effect.kind) else { continue };
-            if !self.is_dropped(effect.event, effect.position) {
+            if !places.is_dropped(effect.event, effect.position) {
                 let claim = effect.watched.memory.claim(effect.channel, value, Patience::Forced, self.now);
                 hold(&mut self.tickets, self.app, claim);
             }
@@ -347,35 +243,19 @@ impl Deciding<'_> {
         }
     }
 
-    fn same_channel(&self, one: usize, other: usize) -> bool {
-        let (one, other) = (&self.effects[one], &self.effects[other]);
-        std::ptr::eq(one.watched, other.watched) && one.channel == other.channel
-    }
-
     /// Whether a redundant announcement goes on only because its rule observes. What would be exempt if it enforced, is.
     fn observes(&self, effect: &Effect<'_>) -> bool {
         effect.watched.rule.spec().mode == Mode::Observe && self.patience != Patience::Forced
     }
 
-    /// An event on a channel is dropped if every rule that watches it there says so.
-    fn is_dropped(&self, event: usize, position: usize) -> bool {
-        let mut here = self.effects.iter().filter(|effect| effect.event == event && effect.position == position).peekable();
-        here.peek().is_some() && self.patience != Patience::Forced && here.all(Effect::is_droppable)
-    }
-
     /// Asks the limits on rates about what is to go on, counts and logs the decisions, and makes the plan.
-    fn conclude(mut self, exact: &Trigger<'_>, fare: &mut Fare) -> Judgement {
-        let mut dropped: SmallVec<[(usize, usize); 4]> = SmallVec::new();
-        for effect in &self.effects {
-            if self.is_dropped(effect.event, effect.position) && !dropped.contains(&(effect.event, effect.position)) {
-                dropped.push((effect.event, effect.position));
-            }
-        }
-        let all: usize = exact.events.iter().map(|event| event.channels.len()).sum();
-        if dropped.len() == all {
+    fn conclude(mut self, fare: &mut Fare) -> Judgement {
+        let places = Places::of(self.exact, &self.effects, self.patience == Patience::Forced);
+        self.cover_mixed(&places);
+        if places.are_all_dropped() {
             fare.refund();
         } else {
-            match self.pay(exact, &dropped, fare) {
+            match self.pay(&places, fare) {
                 Passage::Open => {}
                 // Nothing was sent: the tickets give back what was known before.
                 Passage::After(turn) => {
@@ -389,32 +269,32 @@ impl Deciding<'_> {
             }
         }
         for effect in &self.effects {
-            self.tell(effect, dropped.contains(&(effect.event, effect.position)));
+            self.tell(effect, places.is_dropped(effect.event, effect.position));
         }
-        observe::strays(self.shared, self.app, exact, self.now);
-        let unwatched = exact.events.iter().enumerate().filter(|(index, _)| self.effects.iter().all(|effect| effect.event != *index)).count();
+        observe::strays(self.shared, self.app, self.exact, self.now);
+        let unwatched = self.exact.events.iter().enumerate().filter(|(index, _)| self.effects.iter().all(|effect| effect.event != *index)).count();
         if unwatched > 0 {
             self.app.metrics.no_rule(unwatched as u64);
         }
-        if dropped.len() == all {
+        if places.are_all_dropped() {
             debug_assert!(self.tickets.is_empty());
             return Judgement::Suppress;
         }
-        let reduced = (!dropped.is_empty()).then(|| exact.without(&dropped));
+        let dropped = places.dropped();
+        let reduced = (!dropped.is_empty()).then(|| self.exact.without(&dropped));
         self.tickets.hold_generation(&self.app.generation);
-        let parts = if all - dropped.len() == 1 { Parts::One } else { Parts::Several };
+        let parts = if places.forwarded() == 1 { Parts::One } else { Parts::Several };
         Judgement::Forward(Plan { tickets: self.tickets, reduced, parts })
     }
 
     /// A trigger with anything on it that a rule watches and that goes on is a handoff, perhaps, and no channel's limit is asked about it.
-    fn pay(&self, exact: &Trigger<'_>, dropped: &[(usize, usize)], fare: &mut Fare) -> Passage {
-        let announces = self.effects.iter().any(|effect| !dropped.contains(&(effect.event, effect.position)));
-        let asked = if announces { &[][..] } else { &exact.events[..] };
-        let places = asked
-            .iter()
-            .enumerate()
-            .flat_map(|(index, event)| event.channels.iter().enumerate().filter(move |(position, _)| !dropped.contains(&(index, *position))));
-        pay(self.app, fare, places.map(|(_, channel)| channel.as_ref()))
+    fn pay(&self, places: &Places, fare: &mut Fare) -> Passage {
+        let asked = if places.announces() { &[][..] } else { &self.exact.events[..] };
+        let channels = asked.iter().enumerate().flat_map(|(index, event)| {
+            let positions = event.channels.iter().enumerate();
+            positions.filter(move |(position, _)| !places.is_dropped(index, *position)).map(|(_, channel)| channel.as_ref())
+        });
+        pay(self.app, fare, channels)
     }
 
     /// Why it is not certain what a channel shows.

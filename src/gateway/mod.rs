@@ -6,6 +6,7 @@
 mod body;
 mod caller;
 mod decide;
+mod effects;
 mod error;
 mod fast;
 mod forward;

@@ -9,6 +9,8 @@ pub(super) struct Template {
     before: Box<str>,
     /// The literal after each placeholder.
     after: Vec<Box<str>>,
+    /// How many bytes the shortest match has: nearly all channels of other rules' families are told apart by it or by the first literal.
+    shortest: usize,
 }
 
 impl Template {
@@ -28,7 +30,7 @@ impl Template {
             return Err("is empty: write a channel name, with {name} where it varies, e.g. {hotelSlug}-room-{roomNumber}-chat".into());
         }
         let mut pieces = text.split('{');
-        let mut template = Self { before: literal(pieces.next().unwrap_or_default())?, after: Vec::new() };
+        let mut template = Self { before: literal(pieces.next().unwrap_or_default())?, after: Vec::new(), shortest: 0 };
         let mut names: Vec<&str> = Vec::new();
         for piece in pieces {
             let (name, after) =
@@ -45,12 +47,16 @@ impl Template {
             names.push(name);
             template.after.push(literal(after)?);
         }
+        template.shortest = template.before.len() + template.after.iter().map(|literal| literal.len() + 1).sum::<usize>();
         template.check_reach()?;
         Ok(template)
     }
 
     /// Whether `text` is of this shape. Linear: each literal is looked for once, at its first possible place, which is as good as any later one.
     pub(super) fn matches(&self, text: &str) -> bool {
+        if text.len() < self.shortest {
+            return false;
+        }
         let Some(rest) = text.strip_prefix(&*self.before) else { return false };
         let Some((last, between)) = self.after.split_last() else { return rest.is_empty() };
         let Some(mut rest) = rest.strip_suffix(&**last) else { return false };
@@ -70,7 +76,7 @@ impl Template {
         {
             return Err("has a `#` that is not its first character: no channel name has".into());
         }
-        if self.before.len() + self.after.iter().map(|literal| literal.len() + 1).sum::<usize>() > MAX_NAME {
+        if self.shortest > MAX_NAME {
             return Err(format!("matches no channel: names have at most {MAX_NAME} characters"));
         }
         Ok(())
