@@ -1,22 +1,37 @@
 //! Accepts the operator's connections and bounds what each of them may take: few at once, none for ever.
 
+use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use http::Request;
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::time::{sleep, timeout};
 
 use super::Admin;
+use super::reply::Reply;
 use super::service::Service;
 use crate::shutdown::{Drain, Tasks};
 
-/// Connections open at once; the next one waits in the listener's queue.
-const MAX_CONNECTIONS: usize = 64;
+/// Connections that are kept from one request to the next.
+const MAX_KEPT: usize = 56;
+
+/// Connections that are answered once and closed, while [`MAX_KEPT`] are kept: probes find a place whoever else is there.
+const MAX_ANSWERED_ONCE: usize = 8;
+
+/// Connections that have not sent a byte yet; the oldest one gives way to the next.
+const MAX_NEW: usize = 8;
+
+/// For the first byte of a connection, and for all of one that is answered once but its answer.
+const FIRST_BYTE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// To receive a request's head, and between two requests.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
@@ -43,19 +58,50 @@ pub async fn serve(listener: TcpListener, admin: Arc<Admin>, tasks: Tasks, stop:
     // An address that cannot be told counts as one that others can reach.
     let exposed = !listener.local_addr().is_ok_and(|address| address.ip().to_canonical().is_loopback());
     let service = Arc::new(Service::new(admin, tasks.clone(), stop.clone(), exposed));
-    let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let places = Places { kept: Arc::new(Semaphore::new(MAX_KEPT)), once: Arc::new(Semaphore::new(MAX_ANSWERED_ONCE)) };
     tokio::select! {
         () = stop.begun() => {}
         () = accept(&listener, &service, &tasks, &places, &stop) => {}
     }
 }
 
+/// The places for connections that have sent something.
+#[derive(Debug, Clone)]
+struct Places {
+    kept: Arc<Semaphore>,
+    once: Arc<Semaphore>,
+}
+
+/// The place of a connection; given back when it is dropped.
+#[derive(Debug)]
+enum Place {
+    Kept { _permit: OwnedSemaphorePermit },
+    Once { _permit: OwnedSemaphorePermit },
+}
+
+impl Places {
+    /// A place for a connection that has begun to send, if there is one.
+    fn take(&self) -> Option<Place> {
+        let take = |places: &Arc<Semaphore>| Arc::clone(places).try_acquire_owned().ok();
+        let kept = take(&self.kept).map(|permit| Place::Kept { _permit: permit });
+        kept.or_else(|| take(&self.once).map(|permit| Place::Once { _permit: permit }))
+    }
+}
+
 /// Accepts connections for ever; cancelled between two of them, it loses none that it has accepted.
-async fn accept(listener: &TcpListener, service: &Arc<Service>, tasks: &Tasks, places: &Arc<Semaphore>, stop: &Drain) {
-    while let Ok(place) = Arc::clone(places).acquire_owned().await {
+async fn accept(listener: &TcpListener, service: &Arc<Service>, tasks: &Tasks, places: &Places, stop: &Drain) {
+    // A sender for each connection that has not sent a byte: dropped, the connection is closed.
+    let mut new: VecDeque<oneshot::Sender<Infallible>> = VecDeque::new();
+    loop {
         match listener.accept().await {
             Ok((stream, _)) => {
-                tasks.spawn(converse(stream, Arc::clone(service), place, stop.clone()));
+                new.retain(|waits| !waits.is_closed());
+                if new.len() == MAX_NEW {
+                    new.pop_front();
+                }
+                let (waits, closed) = oneshot::channel();
+                new.push_back(waits);
+                tasks.spawn(admit(stream, Arc::clone(service), places.clone(), closed, stop.clone()));
             }
             Err(error) => {
                 tracing::warn!(%error, "the admin listener cannot accept connections");
@@ -65,19 +111,50 @@ async fn accept(listener: &TcpListener, service: &Arc<Service>, tasks: &Tasks, p
     }
 }
 
-/// Answers the requests of one connection, which holds its `place` until it ends.
-async fn converse(stream: TcpStream, service: Arc<Service>, place: OwnedSemaphorePermit, stop: Drain) {
-    let _place = place;
-    let answer = service_fn(move |request| {
+/// Waits for a connection's first byte, and serves it if there is a place for it then.
+async fn admit(stream: TcpStream, service: Arc<Service>, places: Places, closed: oneshot::Receiver<Infallible>, stop: Drain) {
+    let mut first = [0];
+    let began = tokio::select! {
+        began = timeout(FIRST_BYTE_TIMEOUT, stream.peek(&mut first)) => matches!(began, Ok(Ok(1))),
+        _given_up = closed => false,
+        () = stop.begun() => false,
+    };
+    match places.take().filter(|_| began) {
+        Some(place @ Place::Kept { .. }) => converse(stream, service, place, stop).await,
+        Some(place @ Place::Once { .. }) => answer_once(stream, service, place).await,
+        None => tracing::debug!(began, "an admin connection was closed before it was answered"),
+    }
+}
+
+/// Answers the first request of a connection in its `place`, and closes it.
+async fn answer_once(stream: TcpStream, service: Arc<Service>, place: Place) {
+    let connection = server(FIRST_BYTE_TIMEOUT).keep_alive(false).serve_connection(TokioIo::new(stream), service_fn(answering(service)));
+    match timeout(FIRST_BYTE_TIMEOUT + LAST_ANSWER, connection).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::debug!(%error, "an admin connection broke"),
+        Err(_elapsed) => tracing::debug!("an admin connection took too long"),
+    }
+    drop(place);
+}
+
+/// The service of one connection.
+fn answering(service: Arc<Service>) -> impl Fn(Request<Incoming>) -> BoxFuture<'static, Result<Reply, Infallible>> {
+    move |request| {
         let service = Arc::clone(&service);
-        async move { Ok::<_, Infallible>(service.answer(request).await) }
-    });
-    let connection = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEAD_TIMEOUT)
-        .max_buf_size(MAX_HEAD)
-        .max_headers(MAX_HEADERS)
-        .serve_connection(TokioIo::new(stream), answer);
+        async move { Ok(service.answer(request).await) }.boxed()
+    }
+}
+
+fn server(head_timeout: Duration) -> http1::Builder {
+    let mut server = http1::Builder::new();
+    server.timer(TokioTimer::new()).header_read_timeout(head_timeout).max_buf_size(MAX_HEAD).max_headers(MAX_HEADERS);
+    server
+}
+
+/// Answers the requests of one connection, which holds its `place` until it ends.
+async fn converse(stream: TcpStream, service: Arc<Service>, place: Place, stop: Drain) {
+    let _place = place;
+    let connection = server(HEAD_TIMEOUT).serve_connection(TokioIo::new(stream), service_fn(answering(service)));
     tokio::pin!(connection);
     let ended = tokio::select! {
         ended = connection.as_mut() => Ok(ended),
