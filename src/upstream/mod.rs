@@ -8,7 +8,9 @@ mod hop;
 mod local;
 mod payload;
 mod pool;
+mod race;
 mod remote;
+mod resolver;
 #[cfg(test)]
 mod tests;
 mod transport;

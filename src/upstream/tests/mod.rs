@@ -4,6 +4,7 @@ mod answers;
 mod both;
 mod exchanges;
 mod failures;
+mod names;
 mod pooling;
 mod repeats;
 mod requests;
@@ -27,6 +28,8 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::{Answer, Failure, Options, Payload, Remote};
 use crate::shutdown::Tasks;
+
+pub(super) use self::names::Names;
 
 /// An answer that keeps the connection.
 const OK: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}";

@@ -82,12 +82,16 @@ impl Wire {
         self.pool.count_opened();
         let mut line = Line::new(fresh);
         if !line.begin() {
+            dialer.doubt();
             return Err(Failure::ClosedUnsent { upstream: dialer.authority().to_owned(), source: Unasked.into() }.into());
         }
         let sent = self.converse(dialer, line, request, answer, alarm, (Instant::now(), period)).await;
-        sent.map_err(|unanswered| match unanswered {
-            Unanswered::Unsent(error) => Failure::ClosedUnsent { upstream: dialer.authority().to_owned(), source: error.into() }.into(),
-            Unanswered::Interrupted(interrupted) => interrupted,
+        sent.map_err(|unanswered| {
+            dialer.doubt();
+            match unanswered {
+                Unanswered::Unsent(error) => Failure::ClosedUnsent { upstream: dialer.authority().to_owned(), source: error.into() }.into(),
+                Unanswered::Interrupted(interrupted) => interrupted,
+            }
         })
     }
 
