@@ -26,6 +26,9 @@ use crate::clock::Alarm;
 use crate::shutdown::Tasks;
 use crate::tls::TlsError;
 
+/// How often idle connections are looked at.
+const SWEEP: Duration = Duration::from_secs(1);
+
 /// One worker's connections to the upstream server. Cloning gives another handle to the same pool.
 ///
 /// It opens no more connections than there are requests in flight; who calls [`Remote::send`] bounds those.
@@ -68,8 +71,8 @@ impl Remote {
         let dialer = |url| Dialer::new(url, options, resolver.clone(), tasks.clone());
         let websocket = options.websocket_url.as_ref().map(dialer).transpose()?;
         let dialer = dialer(&options.url)?;
-        let pool = Arc::new(Pool::new(options.max_idle, options.idle_timeout));
-        let wire = Wire::new(Pool::new(options.max_idle, options.idle_timeout));
+        let pool = Arc::new(Pool::new(options));
+        let wire = Wire::new(Pool::new(options));
         Ok(Self(Arc::new(Shared { dialer, websocket, pool, wire, timeout: options.timeout })))
     }
 
@@ -150,6 +153,19 @@ impl Remote {
     pub fn stats(&self) -> PoolStats {
         let (streamed, collected) = (self.pool().stats(), self.0.wire.stats());
         PoolStats { idle: streamed.idle + collected.idle, opened: streamed.opened + collected.opened, reused: streamed.reused + collected.reused }
+    }
+
+    /// Closes connections that have been idle for too long, or are too old, for ever: the pools themselves look only when a request comes.
+    ///
+    /// # Cancel safety
+    /// Dropping the future leaves nothing undone.
+    pub async fn attend(&self) {
+        let mut every = tokio::time::interval(SWEEP);
+        loop {
+            every.tick().await;
+            self.pool().sweep();
+            self.0.wire.sweep();
+        }
     }
 
     /// Closes the idle connections and keeps none from now on.

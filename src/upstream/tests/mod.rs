@@ -158,7 +158,16 @@ impl Server {
 }
 
 fn options(url: &str) -> Options {
-    Options { url: url.parse().unwrap(), websocket_url: None, timeout: LONG, connect_timeout: LONG, idle_timeout: LONG, max_idle: 8, ca_file: None }
+    Options {
+        url: url.parse().unwrap(),
+        websocket_url: None,
+        timeout: LONG,
+        connect_timeout: LONG,
+        idle_timeout: LONG,
+        max_connection_age: LONG,
+        max_idle: 8,
+        ca_file: None,
+    }
 }
 
 fn remote(options: Options) -> Remote {

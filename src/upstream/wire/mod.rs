@@ -100,6 +100,11 @@ impl Wire {
         self.pool.stats()
     }
 
+    /// Closes the lines that cannot be used again.
+    pub(super) fn sweep(&self) {
+        self.pool.sweep();
+    }
+
     /// Closes the idle lines and keeps none from now on.
     pub(super) fn retire(&self) {
         self.pool.retire();
