@@ -30,8 +30,16 @@ impl Caller {
         let is_bare = url.path_and_query().is_none_or(|rest| rest.as_str() == "/" || rest.as_str().is_empty());
         ensure!(is_bare, "{url} has a path or a query: write scheme, host and port alone, e.g. http://127.0.0.1:6001");
         let url = url.clone();
-        let options =
-            Options { url, websocket_url: None, timeout, connect_timeout: timeout, idle_timeout: Duration::from_secs(20), max_idle: 1, ca_file };
+        let options = Options {
+            url,
+            websocket_url: None,
+            timeout,
+            connect_timeout: timeout,
+            idle_timeout: Duration::from_secs(20),
+            max_connection_age: Duration::from_mins(5),
+            max_idle: 1,
+            ca_file,
+        };
         Ok(Self { remote: Remote::new(&options, Tasks::default())?, timeout })
     }
 

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use anyhow::Context;
 use usher::config::{Config, LogFormat};
 use usher::log::Logging;
-use usher::server;
+use usher::server::{self, Listening};
 
 use super::block_on;
 use super::configuration::{Configuration, EX_CONFIG};
@@ -25,29 +25,54 @@ pub(super) fn run(configuration: Configuration) -> anyhow::Result<ExitCode> {
         }
     };
     let logging = Logging::start(&config.log).context("log.level is no filter; try \"info\" or \"usher=debug\"")?;
-    if config.log.format == LogFormat::Human {
-        greet(&config)?;
-    }
-    block_on(async { Ok(server::serve(config, sources, logging).await?) })?;
+    let greeting = (config.log.format == LogFormat::Human).then(|| Greeting::new(&config));
+    let greet = |listening| greeting.into_iter().for_each(|greeting| say(greeting.text(listening)));
+    block_on(async { Ok(server::serve(config, sources, logging, greet).await?) })?;
     Ok(ExitCode::SUCCESS)
 }
 
 /// Tells a person how to point a client here.
-fn greet(config: &Config) -> anyhow::Result<()> {
-    let app = config.apps.first();
-    let (id, key) = app.map_or(("…", "…"), |app| (app.id(), app.key()));
-    let listen = config.server.listen;
-    let ssl = if config.server.tls.is_some() { "True" } else { "False" };
-    let upstream = if config.upstream.is_local() { "its own broker".to_owned() } else { config.upstream.url.to_string() };
-    print(format_args!("usher {} in front of {upstream}", env!("CARGO_PKG_VERSION")))?;
-    print("point a backend here, e.g. with pusher-http-python:")?;
-    let (ip, port) = (listen.ip(), listen.port());
-    print(format_args!("  pusher.Pusher(app_id=\"{id}\", key=\"{key}\", secret=\"…\", host=\"{ip}\", port={port}, ssl={ssl})"))?;
-    print("and a browser, with pusher-js:")?;
-    let tls = config.server.tls.is_some();
-    print(format_args!(
-        "  new Pusher(\"{key}\", {{ cluster: \"\", wsHost: \"{ip}\", wsPort: {port}, wssPort: {port}, forceTLS: {tls}, enabledTransports: [\"ws\"] }})"
-    ))?;
-    print(format_args!("what usher decides, on a page: http://{}/   metrics: http://{}/metrics", config.admin.listen, config.admin.listen))?;
-    Ok(())
+struct Greeting {
+    app_id: String,
+    key: String,
+    is_tls: bool,
+    upstream: String,
+}
+
+impl Greeting {
+    fn new(config: &Config) -> Self {
+        let app = config.apps.first();
+        let (app_id, key) = app.map_or(("…", "…"), |app| (app.id(), app.key()));
+        let upstream = if config.upstream.is_local() { "its own broker".to_owned() } else { config.upstream.url.to_string() };
+        Self { app_id: app_id.to_owned(), key: key.to_owned(), is_tls: config.server.tls.is_some(), upstream }
+    }
+
+    /// The whole text, without the last line's end.
+    fn text(&self, listening: Listening) -> String {
+        let Self { app_id, key, is_tls, upstream } = self;
+        let (ip, port, admin) = (listening.gateway.ip(), listening.gateway.port(), listening.admin);
+        let ssl = if *is_tls { "True" } else { "False" };
+        format!(
+            "usher {version} in front of {upstream}\n\
+             point a backend here, e.g. with pusher-http-python:\n  \
+               pusher.Pusher(app_id=\"{app_id}\", key=\"{key}\", secret=\"…\", host=\"{ip}\", port={port}, ssl={ssl})\n\
+             and a browser, with pusher-js:\n  \
+               new Pusher(\"{key}\", {{ cluster: \"\", wsHost: \"{ip}\", wsPort: {port}, wssPort: {port}, forceTLS: {is_tls}, \
+               enabledTransports: [\"ws\"] }})\n\
+             what usher decides, on a page: http://{admin}/   metrics: http://{admin}/metrics",
+            version = env!("CARGO_PKG_VERSION"),
+        )
+    }
+}
+
+/// Prints `text` on a thread that nobody waits for: a pipe that nobody reads, or a terminal that is stopped, must not hold up the gateway.
+fn say(text: String) {
+    let told = std::thread::Builder::new().name("usher-greeting".to_owned()).spawn(move || {
+        if let Err(error) = print(text) {
+            tracing::debug!(%error, "the greeting was not read");
+        }
+    });
+    if let Err(error) = told {
+        tracing::debug!(%error, "there is no thread for the greeting");
+    }
 }

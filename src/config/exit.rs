@@ -20,6 +20,7 @@ pub(super) fn upstream(section: &mut Section<'_>) -> Options {
         timeout: section.duration("timeout", Duration::from_secs(3), some_time()),
         connect_timeout: section.duration("connect_timeout", Duration::from_secs(1), some_time()),
         idle_timeout: section.duration("idle_timeout", Duration::from_secs(20), some_time()),
+        max_connection_age: section.duration("max_connection_age", Duration::from_mins(5), some_time()),
         max_idle: section.count("max_idle", 256, 0..=65_536),
         ca_file: path(section.text("ca_file")),
     }

@@ -22,6 +22,7 @@ impl Config {
             ("upstream.timeout", self.upstream.timeout == new.upstream.timeout),
             ("upstream.connect_timeout", self.upstream.connect_timeout == new.upstream.connect_timeout),
             ("upstream.idle_timeout", self.upstream.idle_timeout == new.upstream.idle_timeout),
+            ("upstream.max_connection_age", self.upstream.max_connection_age == new.upstream.max_connection_age),
             ("upstream.max_idle", self.upstream.max_idle == new.upstream.max_idle),
             ("upstream.ca_file", self.upstream.ca_file == new.upstream.ca_file),
             ("broker", self.broker == new.broker),

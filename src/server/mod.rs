@@ -111,13 +111,14 @@ pub struct Listening {
     pub admin: SocketAddr,
 }
 
-/// Serves until a signal says otherwise, then drains.
+/// Serves until a signal says otherwise, then drains. `started` is called once, as soon as it listens; it must not block.
 ///
 /// # Errors
 /// If it cannot start. Once it serves, it ends well.
-pub async fn serve(config: Config, sources: Sources, logging: Logging) -> Result<(), StartError> {
+pub async fn serve(config: Config, sources: Sources, logging: Logging, started: impl FnOnce(Listening)) -> Result<(), StartError> {
     let mut signals = signals::Signals::new().map_err(StartError::Signals)?;
     let running = start(config, sources, Some(logging))?;
+    started(running.listening());
     tokio::select! {
         () = signals.until_drain(|| running.server.reload()) => {}
         () = running.server.keep_house() => {}

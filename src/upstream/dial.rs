@@ -1,6 +1,6 @@
 //! Opening a connection to upstream: name, TCP, TLS, HTTP/1.1. It can be switched to WebSocket.
 
-use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,11 +9,13 @@ use hyper::client::conn::http1::Builder;
 use hyper_util::rt::TokioIo;
 use rustls::pki_types::ServerName;
 use tokio::net::TcpStream;
-use tokio::time::{Instant, timeout};
+use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
 use super::addresses::Addresses;
 use super::pool::Connection;
+use super::race::Race;
+use super::resolver::Resolver;
 use super::transport::Transport;
 use super::wire::Stream;
 use super::{Failure, MAX_ANSWER_HEAD, MAX_HEADERS, Options};
@@ -47,11 +49,11 @@ impl std::fmt::Debug for Tls {
 }
 
 impl Dialer {
-    /// For the server of `url`, in the times and with the authorities of `options`.
+    /// For the server of `url`, which `resolver` finds, in the times and with the authorities of `options`.
     ///
     /// # Errors
     /// If the URL names no server, or the CA file cannot be used.
-    pub(super) fn new(url: &Uri, options: &Options, tasks: Tasks) -> Result<Self, TlsError> {
+    pub(super) fn new(url: &Uri, options: &Options, resolver: Resolver, tasks: Tasks) -> Result<Self, TlsError> {
         let wrong = |problem| TlsError::Url { url: url.to_string(), problem };
         let host = url.host().filter(|host| !host.is_empty()).ok_or_else(|| wrong("it names no host"))?;
         let bare = host.trim_start_matches('[').trim_end_matches(']');
@@ -72,7 +74,8 @@ impl Dialer {
             .max_headers(MAX_HEADERS)
             .max_header_size(MAX_ANSWER_HEAD)
             .max_buf_size(MAX_ANSWER_HEAD);
-        Ok(Self { authority, host: value, addresses: Addresses::new(bare, port), tls, timeout: options.connect_timeout, http, tasks })
+        let addresses = Addresses::new(bare, port, resolver);
+        Ok(Self { authority, host: value, addresses, tls, timeout: options.connect_timeout, http, tasks })
     }
 
     /// Host and port as configured, without the scheme's default port.
@@ -101,18 +104,32 @@ impl Dialer {
         self.in_time(self.reach()).await
     }
 
+    /// A connection was opened, but brought no answer: the next one looks upstream's name up first, and prefers no address.
+    pub(super) fn doubt(&self) {
+        self.addresses.doubt();
+    }
+
     async fn in_time<T>(&self, opening: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
         match timeout(self.timeout, opening).await {
             Ok(opened) => opened,
             Err(_elapsed) => {
-                self.addresses.forget();
+                self.addresses.doubt();
                 Err(Failure::ConnectTimeout { upstream: self.authority.clone(), period: self.timeout })
             }
         }
     }
 
     async fn reach(&self) -> Result<Stream, Failure> {
-        let tcp = self.connect(Instant::now() + self.timeout).await?;
+        let race = Race { addresses: &self.addresses, tasks: &self.tasks, upstream: &self.authority, period: self.timeout };
+        race.run(|address| self.attempt(address)).await
+    }
+
+    /// TCP and TLS with one address.
+    async fn attempt(&self, address: SocketAddr) -> Result<Stream, Failure> {
+        let connected = TcpStream::connect(address).await;
+        // Heads and bodies are written whole: waiting to fill a segment would only delay them.
+        let connected = connected.and_then(|stream| stream.set_nodelay(true).map(|()| stream));
+        let tcp = connected.map_err(|source| Failure::Connect { upstream: self.authority.clone(), source })?;
         match &self.tls {
             None => Ok(Stream::Plain(tcp)),
             Some(Tls { connector, name }) => {
@@ -120,31 +137,6 @@ impl Dialer {
                 Ok(Stream::Secured(Box::new(stream.map_err(|source| Failure::Tls { upstream: self.authority.clone(), source })?)))
             }
         }
-    }
-
-    /// Tries the addresses one after the other. Each gets its equal share of the time that is left, so that a silent one does not use up
-    /// what the next one needs.
-    async fn connect(&self, deadline: Instant) -> Result<TcpStream, Failure> {
-        let found = self.addresses.find(&self.tasks).await;
-        let addresses = found.map_err(|source| Failure::Resolve { upstream: self.authority.clone(), source })?;
-        let mut failed = io::Error::from(io::ErrorKind::AddrNotAvailable);
-        for (address, left) in addresses.iter().zip((1..=addresses.len()).rev()) {
-            let share = deadline.saturating_duration_since(Instant::now()) / u32::try_from(left).unwrap_or(u32::MAX);
-            let connected = match left {
-                1 => TcpStream::connect(address).await,
-                _ => timeout(share, TcpStream::connect(address)).await.unwrap_or_else(|elapsed| Err(elapsed.into())),
-            };
-            // Heads and bodies are written whole: waiting to fill a segment would only delay them.
-            match connected.and_then(|stream| stream.set_nodelay(true).map(|()| stream)) {
-                Ok(stream) => return Ok(stream),
-                Err(error) => {
-                    tracing::debug!(upstream = self.authority, %address, %error, "cannot connect");
-                    failed = error;
-                }
-            }
-        }
-        self.addresses.forget();
-        Err(Failure::Connect { upstream: self.authority.clone(), source: failed })
     }
 
     async fn speak(&self, stream: Stream) -> Result<Connection, Failure> {

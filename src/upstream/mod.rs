@@ -8,7 +8,9 @@ mod hop;
 mod local;
 mod payload;
 mod pool;
+mod race;
 mod remote;
+mod resolver;
 #[cfg(test)]
 mod tests;
 mod transport;
@@ -47,6 +49,8 @@ pub struct Options {
     pub connect_timeout: Duration,
     /// A connection that has been idle for this long is not used again.
     pub idle_timeout: Duration,
+    /// A connection that was opened so long ago is not used again: the next one goes where upstream's name leads by then.
+    pub max_connection_age: Duration,
     /// Idle connections kept per worker: so many for triggers on the fast path, and so many for everything else.
     pub max_idle: usize,
     /// More certificate authorities (PEM), beside the built-in web roots.
@@ -135,7 +139,7 @@ impl Upstream {
     /// Dropping the future leaves nothing undone.
     pub async fn attend(&self) {
         match self {
-            Self::Remote(_) => std::future::pending().await,
+            Self::Remote(remote) => remote.attend().await,
             Self::Local(local) => local.attend().await,
         }
     }

@@ -14,8 +14,8 @@ use hyper::client::conn::http1::SendRequest;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use super::Payload;
 use super::transport::Phase;
+use super::{Options, Payload};
 
 /// What a worker's pool holds and has done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -35,6 +35,7 @@ pub(super) struct Connection {
     sender: SendRequest<Payload>,
     phase: Phase,
     driver: JoinHandle<()>,
+    opened: Instant,
 }
 
 /// The obligation to give a connection back once its answer is complete. Dropped instead, it closes the connection.
@@ -48,6 +49,9 @@ pub(super) struct Lease {
 
 /// What a pool keeps.
 pub(super) trait Kept {
+    /// When it was opened.
+    fn opened(&self) -> Instant;
+
     /// Whether it is open and nothing came on it since its last exchange ended (threats.md H1-18), as far as is known without a system call.
     fn is_at_rest(&mut self) -> bool;
 
@@ -62,6 +66,7 @@ pub(super) struct Pool<C = Connection> {
     /// A std mutex: held for a look at a few sockets, never over an await, and contended only if workers share a pool, which they do not.
     idle: Mutex<Idle<C>>,
     idle_timeout: Duration,
+    max_age: Duration,
     opened: AtomicU64,
     reused: AtomicU64,
 }
@@ -80,8 +85,9 @@ struct Resting<C> {
 }
 
 impl Connection {
-    pub(super) const fn new(sender: SendRequest<Payload>, phase: Phase, driver: JoinHandle<()>) -> Self {
-        Self { sender, phase, driver }
+    /// One that was opened just now.
+    pub(super) fn new(sender: SendRequest<Payload>, phase: Phase, driver: JoinHandle<()>) -> Self {
+        Self { sender, phase, driver, opened: Instant::now() }
     }
 
     /// Sends a request and waits for the head of its answer.
@@ -96,6 +102,10 @@ impl Connection {
 }
 
 impl Kept for Connection {
+    fn opened(&self) -> Instant {
+        self.opened
+    }
+
     /// hyper says so only after the last request was written whole, its answer read whole, neither side
     /// asked to close, and a read then found nothing: neither left-over bytes nor the end of the stream.
     fn is_at_rest(&mut self) -> bool {
@@ -131,10 +141,11 @@ impl Lease {
 }
 
 impl<C: Kept> Pool<C> {
-    /// An empty pool for `max` connections, each of which is discarded when it has been idle for `idle_timeout`.
-    pub(super) const fn new(max: usize, idle_timeout: Duration) -> Self {
-        let idle = Idle { kept: VecDeque::new(), max };
-        Self { idle: Mutex::new(idle), idle_timeout, opened: AtomicU64::new(0), reused: AtomicU64::new(0) }
+    /// An empty pool, with the bounds of `options`: so many connections, each of which is discarded when it has been idle for too long, or is too old.
+    pub(super) const fn new(options: &Options) -> Self {
+        let idle = Idle { kept: VecDeque::new(), max: options.max_idle };
+        let (idle_timeout, max_age) = (options.idle_timeout, options.max_connection_age);
+        Self { idle: Mutex::new(idle), idle_timeout, max_age, opened: AtomicU64::new(0), reused: AtomicU64::new(0) }
     }
 
     /// The connection that was returned last, if any can be used. Dead and old ones met on the way are closed.
@@ -145,7 +156,7 @@ impl<C: Kept> Pool<C> {
                 idle.kept.clear();
                 return None;
             }
-            if connection.begin() {
+            if !self.is_old(&connection, now) && connection.begin() {
                 self.reused.fetch_add(1, Ordering::Relaxed);
                 return Some(connection);
             }
@@ -155,15 +166,21 @@ impl<C: Kept> Pool<C> {
 
     /// Keeps `connection` if it can be used again, and closes it if not. The oldest goes if there are too many.
     pub(super) fn put(&self, mut connection: C) {
-        if !connection.is_at_rest() {
+        let now = Instant::now();
+        if self.is_old(&connection, now) || !connection.is_at_rest() {
             return;
         }
-        let now = Instant::now();
         let mut idle = self.idle();
         idle.kept.push_back(Resting { connection, since: now });
         while idle.kept.len() > idle.max || idle.kept.front_mut().is_some_and(|oldest| self.is_spent(oldest, now)) {
             idle.kept.pop_front();
         }
+    }
+
+    /// Closes the connections that cannot be used again: nobody else does while no requests come.
+    pub(super) fn sweep(&self) {
+        let now = Instant::now();
+        self.idle().kept.retain_mut(|kept| !self.is_spent(kept, now));
     }
 
     /// Closes the idle connections and keeps none from now on.
@@ -186,7 +203,12 @@ impl<C: Kept> Pool<C> {
     }
 
     fn is_spent(&self, kept: &mut Resting<C>, now: Instant) -> bool {
-        !kept.connection.is_at_rest() || now.saturating_duration_since(kept.since) >= self.idle_timeout
+        let is_late = now.saturating_duration_since(kept.since) >= self.idle_timeout;
+        is_late || self.is_old(&kept.connection, now) || !kept.connection.is_at_rest()
+    }
+
+    fn is_old(&self, connection: &C, now: Instant) -> bool {
+        now.saturating_duration_since(connection.opened()) >= self.max_age
     }
 
     fn idle(&self) -> MutexGuard<'_, Idle<C>> {

@@ -18,12 +18,16 @@ use tokio::time::{Instant, timeout_at};
 use super::dial::Dialer;
 use super::framing::{Framing, Problem, check_status};
 use super::pool::{Connection, Lease, Pool};
+use super::resolver::Resolver;
 use super::websocket::{self, Dialled};
 use super::wire::Wire;
 use super::{Answer, Collected, Failure, Interrupted, Options, Payload, PoolStats};
 use crate::clock::Alarm;
 use crate::shutdown::Tasks;
 use crate::tls::TlsError;
+
+/// How often idle connections are looked at.
+const SWEEP: Duration = Duration::from_secs(1);
 
 /// One worker's connections to the upstream server. Cloning gives another handle to the same pool.
 ///
@@ -56,10 +60,19 @@ impl Remote {
     /// # Errors
     /// If the URL names no server, or the CA file cannot be read.
     pub fn new(options: &Options, tasks: Tasks) -> Result<Self, TlsError> {
-        let dialer = Dialer::new(&options.url, options, tasks.clone())?;
-        let websocket = options.websocket_url.as_ref().map(|url| Dialer::new(url, options, tasks)).transpose()?;
-        let pool = Arc::new(Pool::new(options.max_idle, options.idle_timeout));
-        let wire = Wire::new(Pool::new(options.max_idle, options.idle_timeout));
+        Self::resolving(options, Resolver::System, tasks)
+    }
+
+    /// The same, with names looked up by `resolver`.
+    ///
+    /// # Errors
+    /// As for [`Remote::new`].
+    pub(super) fn resolving(options: &Options, resolver: Resolver, tasks: Tasks) -> Result<Self, TlsError> {
+        let dialer = |url| Dialer::new(url, options, resolver.clone(), tasks.clone());
+        let websocket = options.websocket_url.as_ref().map(dialer).transpose()?;
+        let dialer = dialer(&options.url)?;
+        let pool = Arc::new(Pool::new(options));
+        let wire = Wire::new(Pool::new(options));
         Ok(Self(Arc::new(Shared { dialer, websocket, pool, wire, timeout: options.timeout })))
     }
 
@@ -99,10 +112,14 @@ impl Remote {
         let fresh = Box::pin(self.0.dialer.dial()).await?;
         self.0.pool.count_opened();
         let deadline = deadline.unwrap_or_else(|| Instant::now() + period);
-        match self.0.exchange(fresh, request, (deadline, period)).await? {
-            Attempt::Answered(answer) => Ok(answer),
-            Attempt::Unsent(_, source) => Err(Failure::ClosedUnsent { upstream: self.0.upstream(), source: source.into() }),
-        }
+        let failure = match self.0.exchange(fresh, request, (deadline, period)).await {
+            Ok(Attempt::Answered(answer)) => return Ok(answer),
+            Ok(Attempt::Unsent(_, source)) => Failure::ClosedUnsent { upstream: self.0.upstream(), source: source.into() },
+            Err(caller @ Failure::CallerBody { .. }) => return Err(caller),
+            Err(failure) => failure,
+        };
+        self.0.dialer.doubt();
+        Err(failure)
     }
 
     /// Sends the bytes of a whole request, which is addressed to [`Remote::host`], and collects the answer whole, in [`Remote::timeout`] from `now` on.
@@ -136,6 +153,19 @@ impl Remote {
     pub fn stats(&self) -> PoolStats {
         let (streamed, collected) = (self.pool().stats(), self.0.wire.stats());
         PoolStats { idle: streamed.idle + collected.idle, opened: streamed.opened + collected.opened, reused: streamed.reused + collected.reused }
+    }
+
+    /// Closes connections that have been idle for too long, or are too old, for ever: the pools themselves look only when a request comes.
+    ///
+    /// # Cancel safety
+    /// Dropping the future leaves nothing undone.
+    pub async fn attend(&self) {
+        let mut every = tokio::time::interval(SWEEP);
+        loop {
+            every.tick().await;
+            self.pool().sweep();
+            self.0.wire.sweep();
+        }
     }
 
     /// Closes the idle connections and keeps none from now on.

@@ -59,7 +59,8 @@ pub(super) async fn dial(dialer: &Dialer, mut request: Request<()>, period: Dura
         Ok(Ok(Switched { headers, socket: TokioIo::new(socket) }))
     };
     let exchanged = timeout(period, exchange).await;
-    match exchanged.unwrap_or_else(|_elapsed| Err(Failure::AnswerTimeout { upstream: dialer.authority().to_owned(), period }))? {
+    let exchanged = exchanged.unwrap_or_else(|_elapsed| Err(Failure::AnswerTimeout { upstream: dialer.authority().to_owned(), period }));
+    match exchanged.inspect_err(|_failure| dialer.doubt())? {
         Ok(switched) => Ok(Dialled::Remote(switched)),
         Err(answer) => refused(dialer, connection, answer),
     }

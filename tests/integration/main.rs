@@ -16,6 +16,7 @@ mod doctor;
 mod early;
 mod encrypted;
 mod exempt;
+mod greeting;
 mod harness;
 mod histories;
 mod kept;

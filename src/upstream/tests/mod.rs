@@ -4,6 +4,7 @@ mod answers;
 mod both;
 mod exchanges;
 mod failures;
+mod names;
 mod pooling;
 mod repeats;
 mod requests;
@@ -27,6 +28,8 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::{Answer, Failure, Options, Payload, Remote};
 use crate::shutdown::Tasks;
+
+pub(super) use self::names::Names;
 
 /// An answer that keeps the connection.
 const OK: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}";
@@ -155,7 +158,16 @@ impl Server {
 }
 
 fn options(url: &str) -> Options {
-    Options { url: url.parse().unwrap(), websocket_url: None, timeout: LONG, connect_timeout: LONG, idle_timeout: LONG, max_idle: 8, ca_file: None }
+    Options {
+        url: url.parse().unwrap(),
+        websocket_url: None,
+        timeout: LONG,
+        connect_timeout: LONG,
+        idle_timeout: LONG,
+        max_connection_age: LONG,
+        max_idle: 8,
+        ca_file: None,
+    }
 }
 
 fn remote(options: Options) -> Remote {

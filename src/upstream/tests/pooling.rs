@@ -9,11 +9,17 @@ use http::Method;
 use http_body_util::BodyExt;
 use hyper_util::rt::TokioIo;
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 
 use super::super::pool::Connection;
 use super::super::transport::Phase;
 use super::{Failure, OK, Options, Payload, Peer, Remote, Server, fetch, options, post, received, remote, request};
+use crate::clock::Alarm;
 use crate::shutdown::Tasks;
+use crate::upstream::Collected;
+
+/// A request for the wire.
+const POST: &[u8] = b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\n\r\n{}";
 
 /// Runs the other tasks until the pool holds `idle` connections that can be used.
 async fn settle(remote: &Remote, idle: usize) {
@@ -249,6 +255,50 @@ async fn a_connection_idle_for_too_long_is_not_used() {
         assert_eq!(fetch(&remote, post()).await.unwrap(), "{}");
     }
     assert_eq!((server.accepted(), remote.stats().idle), (2, 0));
+}
+
+#[tokio::test]
+async fn a_connection_that_is_too_old_is_not_used() {
+    let server = Server::start(|peer| peer.answer_all(OK)).await;
+    for (max_connection_age, opened) in [(Duration::ZERO, 3), (super::LONG, 1)] {
+        let remote = remote(Options { max_connection_age, ..options(&format!("http://{}", server.address)) });
+        for _ in 0..3 {
+            assert_eq!(fetch(&remote, post()).await.unwrap(), "{}");
+        }
+        let stats = remote.stats();
+        assert_eq!((stats.opened, stats.idle), (opened, usize::from(opened == 1)));
+        let mut answer = Collected::default();
+        for _ in 0..3 {
+            remote.exchange(POST, &mut answer, &mut Alarm::default(), Instant::now()).await.unwrap();
+        }
+        let stats = remote.stats();
+        assert_eq!((stats.opened, stats.idle), (2 * opened, 2 * usize::from(opened == 1)));
+    }
+}
+
+#[tokio::test]
+async fn what_is_idle_for_too_long_or_too_old_is_closed_without_another_request() {
+    let url = |server: &Server| format!("http://{}", server.address);
+    for (idle_timeout, max_connection_age) in [(super::SHORT, super::LONG), (super::LONG, super::SHORT)] {
+        for by_wire in [false, true] {
+            let (server, gone) = watched(|mut peer| async move {
+                peer.request().await;
+                peer.write(OK).await;
+                peer
+            })
+            .await;
+            let remote = remote(Options { idle_timeout, max_connection_age, ..options(&url(&server)) });
+            if by_wire {
+                remote.exchange(POST, &mut Collected::default(), &mut Alarm::default(), Instant::now()).await.unwrap();
+            } else {
+                fetch(&remote, post()).await.unwrap();
+            }
+            tokio::select! {
+                () = remote.attend() => unreachable!("it attends for ever"),
+                gone = gone => gone.unwrap(),
+            }
+        }
+    }
 }
 
 /// Runs `script`, then waits for the client to close; the receiver tells when it has.

@@ -10,7 +10,7 @@ use tokio_rustls::TlsAcceptor;
 use super::{Failure, OK, Options, Server, fetch, options, post, remote};
 
 /// An authority's certificate in `ca.pem`, and a server that shows one of its certificates for `names`.
-async fn secure_server(names: &[&str]) -> (TempDir, Server) {
+pub(super) async fn secure_server(names: &[&str]) -> (TempDir, Server) {
     let folder = tempfile::tempdir().unwrap();
     let ca_key = KeyPair::generate().unwrap();
     let mut ca = CertificateParams::new(Vec::new()).unwrap();

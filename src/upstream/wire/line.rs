@@ -6,6 +6,7 @@ use std::task::{Context, Waker};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::task::coop::unconstrained;
+use tokio::time::Instant;
 
 use super::answer::{Collected, MAX_BODY, Start, TOO_LARGE};
 use super::chunks::Chunks;
@@ -20,6 +21,7 @@ const READ: usize = 4 * 1024;
 #[derive(Debug)]
 pub(crate) struct Line {
     stream: Stream,
+    opened: Instant,
 }
 
 /// Why an exchange came to no end.
@@ -40,8 +42,9 @@ impl From<Problem> for Broken {
 }
 
 impl Line {
-    pub(crate) const fn new(stream: Stream) -> Self {
-        Self { stream }
+    /// On a connection that was opened just now.
+    pub(crate) fn new(stream: Stream) -> Self {
+        Self { stream, opened: Instant::now() }
     }
 
     /// Sends a whole request and collects the answer; says whether the connection can be used again. Once the answer's head is complete,
@@ -116,6 +119,10 @@ impl Line {
 }
 
 impl Kept for Line {
+    fn opened(&self) -> Instant {
+        self.opened
+    }
+
     /// Asks the runtime, which knows from the system whether anything came; there is no system call where nothing did.
     fn is_at_rest(&mut self) -> bool {
         let mut probe = [0];

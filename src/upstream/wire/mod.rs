@@ -81,15 +81,23 @@ impl Wire {
         let fresh = Box::pin(dialer.open()).await?;
         self.pool.count_opened();
         let sent = self.converse(dialer, Line::new(fresh), request, answer, alarm, (Instant::now(), period)).await;
-        sent.map_err(|unanswered| match unanswered {
-            Unanswered::Unsent(error) => Failure::ClosedUnsent { upstream: dialer.authority().to_owned(), source: error.into() }.into(),
-            Unanswered::Interrupted(interrupted) => interrupted,
+        sent.map_err(|unanswered| {
+            dialer.doubt();
+            match unanswered {
+                Unanswered::Unsent(error) => Failure::ClosedUnsent { upstream: dialer.authority().to_owned(), source: error.into() }.into(),
+                Unanswered::Interrupted(interrupted) => interrupted,
+            }
         })
     }
 
     /// What the pool holds and has done.
     pub(super) fn stats(&self) -> PoolStats {
         self.pool.stats()
+    }
+
+    /// Closes the lines that cannot be used again.
+    pub(super) fn sweep(&self) {
+        self.pool.sweep();
     }
 
     /// Closes the idle lines and keeps none from now on.

@@ -64,13 +64,21 @@ impl Cli {
         self
     }
 
+    /// Where its standard output goes; nothing of it is seen then.
+    #[must_use]
+    pub fn stdout(mut self, stdout: impl Into<Stdio>) -> Self {
+        self.command.stdout(stdout);
+        self
+    }
+
     pub fn start(mut self) -> Running {
         let mut child = self.command.spawn().unwrap();
         let mut stdin = child.stdin.take().unwrap();
         let input = self.input;
         // A command that does not read its input is free to end without it.
         thread::spawn(move || stdin.write_all(&input));
-        let (out, err) = (watch(child.stdout.take().unwrap()), watch(child.stderr.take().unwrap()));
+        let out = child.stdout.take().map_or_else(|| watch(std::io::empty()), watch);
+        let err = watch(child.stderr.take().unwrap());
         Running { child, out, err }
     }
 
@@ -94,9 +102,18 @@ fn watch(pipe: impl Read + Send + 'static) -> Arc<Watched<Output>> {
 
 impl Running {
     /// Waits for a line on standard error that contains `text`.
-    pub fn wait_error(&self, text: &str) {
-        let seen = self.err.wait(|output| output.lines.iter().any(|line| line.contains(text)).then_some(()));
-        assert!(seen.is_some(), "{text:?} was not told: {self:?}");
+    pub fn wait_error(&self, text: &str) -> String {
+        self.wait_line(&self.err, text)
+    }
+
+    /// Waits for a line on standard output that contains `text`.
+    pub fn wait_out(&self, text: &str) -> String {
+        self.wait_line(&self.out, text)
+    }
+
+    fn wait_line(&self, output: &Watched<Output>, text: &str) -> String {
+        let seen = output.wait(|output| output.lines.iter().find(|line| line.contains(text)).cloned());
+        seen.unwrap_or_else(|| panic!("{text:?} was not told: {self:?}"))
     }
 
     pub fn interrupt(&self) {
