@@ -374,7 +374,7 @@ fn a_change_of_the_rules_races_with_requests_in_flight() {
         let old = [old(), old()];
         let new = part(move |stage| {
             generation.supersede(vec![Arc::clone(stage.memory.app())]);
-            (0..3).for_each(|_| drop(stage.announce(&["room"], "A", End::Accepted)));
+            (0..3).for_each(|_| _ = stage.announce(&["room"], "A", End::Accepted));
         });
         play(&stage, old.into_iter().chain([new]).collect());
     });
