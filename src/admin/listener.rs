@@ -1,22 +1,34 @@
 //! Accepts the operator's connections and bounds what each of them may take: few at once, none for ever.
 
+use std::collections::VecDeque;
 use std::convert::Infallible;
+use std::mem::MaybeUninit;
 use std::sync::Arc;
 use std::time::Duration;
 
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use socket2::SockRef;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::time::{sleep, timeout};
 
 use super::Admin;
 use super::service::Service;
 use crate::shutdown::{Drain, Tasks};
 
-/// Connections open at once; the next one waits in the listener's queue.
+/// Connections open at once. The next one takes the place of one that has sent nothing yet, or waits in the listener's queue.
 const MAX_CONNECTIONS: usize = 64;
+
+/// Of them, those that are kept for more than one request. The other places are for connections that just came: a probe is answered at any time.
+const MAX_KEPT: usize = 56;
+
+/// To send the first byte; and for all that a connection does that is not kept.
+const FIRST_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// How long one that was asked to go may take, before another one is asked.
+const PATIENCE: Duration = Duration::from_millis(50);
 
 /// To receive a request's head, and between two requests.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
@@ -43,19 +55,27 @@ pub async fn serve(listener: TcpListener, admin: Arc<Admin>, tasks: Tasks, stop:
     // An address that cannot be told counts as one that others can reach.
     let exposed = !listener.local_addr().is_ok_and(|address| address.ip().to_canonical().is_loopback());
     let service = Arc::new(Service::new(admin, tasks.clone(), stop.clone(), exposed));
-    let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     tokio::select! {
         () = stop.begun() => {}
-        () = accept(&listener, &service, &tasks, &places, &stop) => {}
+        () = accept(&listener, &service, &tasks, &stop) => {}
     }
 }
 
-/// Accepts connections for ever; cancelled between two of them, it loses none that it has accepted.
-async fn accept(listener: &TcpListener, service: &Arc<Service>, tasks: &Tasks, places: &Arc<Semaphore>, stop: &Drain) {
-    while let Ok(place) = Arc::clone(places).acquire_owned().await {
+/// Accepts connections for ever; cancelled between two of them, it loses none that has a place.
+async fn accept(listener: &TcpListener, service: &Arc<Service>, tasks: &Tasks, stop: &Drain) {
+    let mut places = Places { all: Arc::new(Semaphore::new(MAX_CONNECTIONS)), silent: VecDeque::new() };
+    let kept = Arc::new(Semaphore::new(MAX_KEPT));
+    loop {
         match listener.accept().await {
             Ok((stream, _)) => {
-                tasks.spawn(converse(stream, Arc::clone(service), place, stop.clone()));
+                let Ok((place, displaced)) = places.take().await else { return };
+                let (service, kept, stop) = (Arc::clone(service), Arc::clone(&kept), stop.clone());
+                tasks.spawn(async move {
+                    let _place = place;
+                    if begins(&stream, displaced, &stop).await {
+                        converse(stream, service, kept.try_acquire_owned().ok(), stop).await;
+                    }
+                });
             }
             Err(error) => {
                 tracing::warn!(%error, "the admin listener cannot accept connections");
@@ -65,16 +85,57 @@ async fn accept(listener: &TcpListener, service: &Arc<Service>, tasks: &Tasks, p
     }
 }
 
-/// Answers the requests of one connection, which holds its `place` until it ends.
-async fn converse(stream: TcpStream, service: Arc<Service>, place: OwnedSemaphorePermit, stop: Drain) {
-    let _place = place;
+/// The places of all connections.
+struct Places {
+    all: Arc<Semaphore>,
+    /// One for each connection that has sent nothing yet, oldest first: dropped, the connection gives up its place.
+    silent: VecDeque<oneshot::Sender<Infallible>>,
+}
+
+impl Places {
+    /// A place for a connection, and what tells that it has to be given up, as long as nothing has come on it.
+    async fn take(&mut self) -> Result<(OwnedSemaphorePermit, oneshot::Receiver<Infallible>), AcquireError> {
+        self.silent.retain(|connection| !connection.is_closed());
+        let place = loop {
+            if let Ok(place) = Arc::clone(&self.all).try_acquire_owned() {
+                break place;
+            }
+            let Some(oldest) = self.silent.pop_front() else { break Arc::clone(&self.all).acquire_owned().await? };
+            drop(oldest);
+            if let Ok(place) = timeout(PATIENCE, Arc::clone(&self.all).acquire_owned()).await {
+                break place?;
+            }
+        };
+        let (holder, displaced) = oneshot::channel();
+        self.silent.push_back(holder);
+        Ok((place, displaced))
+    }
+}
+
+/// Waits for the first byte of a connection. Returns whether it has come.
+async fn begins(stream: &TcpStream, displaced: oneshot::Receiver<Infallible>, stop: &Drain) -> bool {
+    let has_come = async { stream.peek(&mut [0]).await.is_ok_and(|count| count > 0) };
+    tokio::select! {
+        biased;
+        came = has_come => came,
+        // The runtime may not have been told yet of what has come.
+        _displaced = displaced => SockRef::from(stream).peek(&mut [MaybeUninit::uninit()]).is_ok_and(|count| count > 0),
+        () = stop.begun() => false,
+        () = sleep(FIRST_TIMEOUT) => false,
+    }
+}
+
+/// Answers the requests of one connection; only the first one, and that soon, if it has no place among those that are `kept`.
+async fn converse(stream: TcpStream, service: Arc<Service>, kept: Option<OwnedSemaphorePermit>, stop: Drain) {
+    let (head_timeout, lifetime) = if kept.is_some() { (HEAD_TIMEOUT, MAX_LIFETIME) } else { (FIRST_TIMEOUT, FIRST_TIMEOUT) };
     let answer = service_fn(move |request| {
         let service = Arc::clone(&service);
         async move { Ok::<_, Infallible>(service.answer(request).await) }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(HEAD_TIMEOUT)
+        .header_read_timeout(head_timeout)
+        .keep_alive(kept.is_some())
         .max_buf_size(MAX_HEAD)
         .max_headers(MAX_HEADERS)
         .serve_connection(TokioIo::new(stream), answer);
@@ -82,7 +143,7 @@ async fn converse(stream: TcpStream, service: Arc<Service>, place: OwnedSemaphor
     let ended = tokio::select! {
         ended = connection.as_mut() => Ok(ended),
         () = stop.begun() => Err(()),
-        () = sleep(MAX_LIFETIME) => Err(()),
+        () = sleep(lifetime) => Err(()),
     };
     let ended = match ended {
         Ok(ended) => ended,

@@ -45,6 +45,35 @@ async fn a_head_that_does_not_come_ends_the_connection() {
     assert!(began.elapsed() < Duration::from_secs(100), "{:?}", began.elapsed());
 }
 
+#[tokio::test]
+async fn a_probe_is_answered_whoever_else_is_silent() {
+    let running = Running::start().await;
+    let mut silent = Vec::new();
+    for _ in 0..200 {
+        silent.push(TcpStream::connect(running.address).await.unwrap());
+    }
+    let answer = tokio::time::timeout(Duration::from_secs(20), running.call("GET /livez", &[])).await.expect("it is answered");
+    assert_eq!(answer.status, 200);
+}
+
+#[tokio::test]
+async fn places_are_left_for_probes() {
+    let running = Running::start().await;
+    let mut kept = Vec::new();
+    for _ in 0..56 {
+        let mut stream = TcpStream::connect(running.address).await.unwrap();
+        ask(&mut stream, "/livez").await;
+        kept.push(stream);
+    }
+    for _ in 0..20 {
+        let mut stream = TcpStream::connect(running.address).await.unwrap();
+        ask(&mut stream, "/livez").await;
+        let mut rest = String::new();
+        stream.read_to_string(&mut rest).await.unwrap();
+    }
+    ask(&mut kept[0], "/livez").await;
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_peer_that_reads_nothing_loses_its_place() {
     let running = Running::start().await;
@@ -87,10 +116,16 @@ async fn a_body_is_not_read() {
 async fn one_connection_too_many_waits_for_a_place() {
     let running = Running::start().await;
     let mut places = Vec::new();
-    for _ in 0..64 {
+    for _ in 0..56 {
         let mut stream = TcpStream::connect(running.address).await.unwrap();
         ask(&mut stream, "/livez").await;
         places.push(stream);
+    }
+    let mut begun = Vec::new();
+    for _ in 0..8 {
+        let mut stream = TcpStream::connect(running.address).await.unwrap();
+        stream.write_all(b"GET /li").await.unwrap();
+        begun.push(stream);
     }
     let mut waiting = TcpStream::connect(running.address).await.unwrap();
     waiting.write_all(b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n").await.unwrap();
@@ -99,7 +134,7 @@ async fn one_connection_too_many_waits_for_a_place() {
     }
     let answered = waiting.try_read(&mut [0; 1]);
     assert_eq!(answered.map_err(|error| error.kind()), Err(std::io::ErrorKind::WouldBlock));
-    places.pop();
+    begun.pop();
     let mut beginning = [0; 12];
     waiting.read_exact(&mut beginning).await.unwrap();
     assert_eq!(&beginning, b"HTTP/1.1 200");
