@@ -1,3 +1,5 @@
+//! Which connection makes room, and when none does.
+
 use futures_util::FutureExt;
 use tokio::time::advance;
 
