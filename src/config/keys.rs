@@ -100,6 +100,7 @@ fn limits(section: &mut Section<'_>) -> gateway::Limits {
         body_timeout: section.duration("body_timeout", Duration::from_secs(10), SOME_TIME),
         idle_timeout: section.duration("idle_timeout", Duration::from_secs(75), SOME_TIME),
         max_connections: section.count("max_connections", 10_000, 1..=10_000_000),
+        max_connections_per_peer: section.count("max_connections_per_peer", 0, 0..=10_000_000),
         max_requests: section.count("max_requests", 4096, 1..=10_000_000),
         max_wait: section.duration("max_wait", Duration::from_secs(1), ANY_TIME),
         max_websocket_message: section.size("max_websocket_message", 128 * KIB, KIB..=64 * MIB),

@@ -31,6 +31,7 @@ impl Config {
             ("limits.head_timeout", self.limits.head_timeout == new.limits.head_timeout),
             ("limits.idle_timeout", self.limits.idle_timeout == new.limits.idle_timeout),
             ("limits.max_connections", self.limits.max_connections == new.limits.max_connections),
+            ("limits.max_connections_per_peer", self.limits.max_connections_per_peer == new.limits.max_connections_per_peer),
             ("assignments.max_channels", self.assignments.max_channels == new.assignments.max_channels),
             ("assignments.max_waiters_per_channel", self.assignments.max_waiters_per_channel == new.assignments.max_waiters_per_channel),
             ("assignments.max_waiters", self.assignments.max_waiters == new.assignments.max_waiters),

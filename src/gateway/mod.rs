@@ -15,6 +15,7 @@ mod headers;
 mod observe;
 mod passthrough;
 mod peer;
+mod places;
 mod plan;
 mod relay;
 mod reply;
@@ -44,9 +45,10 @@ use crate::report::Report;
 use crate::shutdown::{Drain, Tasks};
 use crate::upstream::Upstream;
 
-pub use caller::{Caller, Place};
+pub use caller::Caller;
 pub use error::Refusal;
 pub use fast::{Batch, Ended, Fast};
+pub use places::{Place, Places};
 pub use relay::Relays;
 pub use reply::Reply;
 pub use routing::{Observers, Routing};
@@ -63,7 +65,7 @@ pub struct Limits {
     pub max_target: usize,
     /// Largest request body in bytes (413 beyond).
     pub max_body: usize,
-    /// To receive a head.
+    /// To receive a head, and the first byte of a connection.
     pub head_timeout: Duration,
     /// To receive a body.
     pub body_timeout: Duration,
@@ -71,6 +73,8 @@ pub struct Limits {
     pub idle_timeout: Duration,
     /// Connections open at once.
     pub max_connections: usize,
+    /// Of them, those of one address (in IPv6 of one /64); 0: no bound.
+    pub max_connections_per_peer: usize,
     /// Requests in flight at once (503 beyond).
     pub max_requests: usize,
     /// How long a duplicate waits for the announcement in flight before it is forwarded itself.
@@ -168,7 +172,9 @@ impl Gateway {
             Err(refusal) => return (RequestKind::Refused, Err(refusal)),
         }
         match target::route(&head, &routing) {
-            Ok(target::Route::Trigger(target)) => (RequestKind::Trigger, trigger::handle(self, &routing, target, head, body, slot).await),
+            Ok(target::Route::Trigger(target)) => {
+                (RequestKind::Trigger, trigger::handle(self, &routing, (target, &caller.place), head, body, slot).await)
+            }
             // Boxed, as is everything rare: the future of a request is moved several times on its way.
             Ok(target::Route::Unknown) => {
                 let ticket = routing.unknown_generation.begin();

@@ -15,7 +15,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 use super::decide::{Awaited, Judgement, Standing, judge, judge_inexact};
 use super::routing::AppRoute;
 use super::target::{Form, Target};
-use super::{Gateway, Refusal, Reply, Routing, Shared, Slot, body, forward};
+use super::{Gateway, Place, Refusal, Reply, Routing, Shared, Slot, body, forward};
 use crate::assignment::Patience;
 use crate::clock::Clock;
 use crate::pusher::{Body, Claim, Endpoint, Inexact, Oddity, Pattern, Query, Reach, SignatureError, SignedPath, Trigger, verify};
@@ -165,22 +165,25 @@ impl Told {
     }
 }
 
-/// Takes one trigger through the stages.
+/// Takes one trigger, which came over the connection with this place, through the stages.
 pub(super) async fn handle(
     gateway: &Gateway,
     routing: &Routing,
-    target: Target,
+    (target, place): (Target, &Place),
     head: Parts,
     body: Incoming,
     slot: Slot,
 ) -> Result<Response<Reply>, Refusal> {
+    place.receiving(place.now());
     let body = body::receive(body, &routing.limits).await?;
+    place.busy();
     let began = Instant::now();
     let mut patient = Patient::default();
     let query = head.uri.query().unwrap_or_default();
     let content = Content::of(&head.headers);
     let signed = Signed { method: head.method.as_str(), path: target.signed_path(head.uri.path()), query, body: Body::from(&body), content };
     let Verified { app, reading, .. } = Verified::new(target, signed, Clock::unix_now())?;
+    place.trust();
     let mut trigger = Verified { app, reading, body };
     trigger.follow_reload(&gateway.shared.routing.load());
     let judgement = patient.judge(&gateway.shared, &trigger, Patience::Waits, began);

@@ -24,7 +24,7 @@ pub use rate::RateScope;
 pub use realtime::{Direction, RealtimeMetrics, SocketEnd};
 pub use sample::{Keys, RuleState, Sample};
 pub use summary::{Counted, Summary};
-pub use traffic::{CodeClass, InFlight, OpenGuard, RequestKind};
+pub use traffic::{CodeClass, ConnectionClosed, InFlight, OpenGuard, RequestKind};
 pub use trigger::{AppMetrics, Decision, EventMetrics, RuleMetrics, TriggerOutcome};
 pub use websocket::{WebSocketDirection, WebSocketEnd};
 
@@ -134,6 +134,11 @@ impl Metrics {
     /// Counts a connection of the public listener as open until the guard is dropped.
     pub fn connection(&self) -> OpenGuard {
         self.traffic.connection()
+    }
+
+    /// Counts a connection of the public listener that was closed to keep places free.
+    pub fn connection_closed(&self, reason: ConnectionClosed) {
+        self.traffic.connection_closed(reason);
     }
 
     /// The requests that are being answered.

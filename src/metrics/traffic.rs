@@ -26,6 +26,18 @@ label_enum! {
 }
 
 label_enum! {
+    /// Why a connection of the public listener was closed to keep places free: the `reason` label of `usher_connections_closed_total`.
+    pub enum ConnectionClosed {
+        /// It never sent a request, and another one needed its place.
+        NoRequest => "no_request",
+        /// It was idle, and another one needed its place.
+        Idle => "idle",
+        /// Its address has too many (`limits.max_connections_per_peer`).
+        PeerLimit => "peer_limit",
+    }
+}
+
+label_enum! {
     /// The class of a status code: the `code_class` label.
     pub enum CodeClass {
         /// 100 to 199.
@@ -106,6 +118,7 @@ pub(super) struct Traffic {
     unknown_app: IntCounter,
     errors: CounterByConstant,
     connections: IntGauge,
+    connections_closed: CounterPer<ConnectionClosed>,
     in_flight: InFlight,
     in_flight_told: IntGauge,
     upstream_answers: CounterPer<CodeClass>,
@@ -121,6 +134,8 @@ impl Traffic {
     /// Registers the series.
     pub(super) fn new(registry: &Registry) -> Self {
         let requests = opts!("usher_http_requests_total", "Requests answered on the public listener.");
+        let closed = opts!("usher_connections_closed_total", "Connections of the public listener that were closed to keep places free, by reason.");
+        let closed: IntCounterVec = register(registry, IntCounterVec::new(closed, &["reason"]));
         let requests: IntCounterVec = register(registry, IntCounterVec::new(requests, &["kind", "code_class"]));
         let errors = opts!("usher_errors_total", "Answers made by usher with an error, by the error's code.");
         let answers = opts!("usher_upstream_requests_total", "Requests that upstream answered, by the class of its status.");
@@ -138,6 +153,7 @@ impl Traffic {
             requests: RequestKind::ALL.iter().map(|kind| CounterPer::new(|class| requests.with_label_values(&[kind.label(), class]))).collect(),
             unknown_app: register(registry, unknown_app),
             errors: CounterByConstant::new(register(registry, IntCounterVec::new(errors, &["code"])), None),
+            connections_closed: CounterPer::new(|reason| closed.with_label_values(&[reason])),
             connections: register(registry, IntGauge::new("usher_connections", "Connections open on the public listener.")),
             in_flight: InFlight::default(),
             in_flight_told: register(registry, IntGauge::new("usher_requests_in_flight", "Requests that are being answered.")),
@@ -163,6 +179,10 @@ impl Traffic {
 
     pub(super) fn connection(&self) -> OpenGuard {
         OpenGuard::new(&self.connections)
+    }
+
+    pub(super) fn connection_closed(&self, reason: ConnectionClosed) {
+        self.connections_closed.of(reason).inc();
     }
 
     pub(super) const fn in_flight(&self) -> &InFlight {

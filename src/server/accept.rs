@@ -7,18 +7,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
+use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
-use tokio::sync::{Semaphore, mpsc};
 
 use super::worker::Accepted;
+use crate::gateway::Places;
 use crate::shutdown::Drain;
 
 /// The pause after the first failed `accept`, doubled up to [`LONGEST_PAUSE`]: the system is out of descriptors, and spinning does not help it.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(10);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
-/// Accepts until draining begins; at most `places` connections are open at once, the others wait in the listener's queue.
-pub(super) async fn run(listener: TcpListener, places: Arc<Semaphore>, workers: Vec<mpsc::Sender<Accepted>>, drain: Drain) {
+/// Accepts until draining begins; at most `places` connections are served at once. Where none is free, one is given up; while all are busy, the others
+/// wait in the listener's queue.
+pub(super) async fn run(listener: TcpListener, places: Arc<Places>, workers: Vec<mpsc::Sender<Accepted>>, drain: Drain) {
     let mut turn: usize = 0;
     let mut pause = SHORTEST_PAUSE;
     loop {
@@ -28,7 +30,9 @@ pub(super) async fn run(listener: TcpListener, places: Arc<Semaphore>, workers: 
             accepted = next(&listener, &places) => accepted,
         };
         match accepted {
-            Ok(accepted) => {
+            // One whose peer has too many is closed.
+            Ok(None) => pause = SHORTEST_PAUSE,
+            Ok(Some(accepted)) => {
                 pause = SHORTEST_PAUSE;
                 turn = turn.wrapping_add(1);
                 hand_out(accepted, &workers, turn);
@@ -42,10 +46,12 @@ pub(super) async fn run(listener: TcpListener, places: Arc<Semaphore>, workers: 
     }
 }
 
-async fn next(listener: &TcpListener, places: &Arc<Semaphore>) -> std::io::Result<Accepted> {
-    let permit = Arc::clone(places).acquire_owned().await.map_err(std::io::Error::other)?;
+/// The next connection, with its place; `None`: it was closed. Nobody is given up before somebody comes.
+async fn next(listener: &TcpListener, places: &Arc<Places>) -> std::io::Result<Option<Accepted>> {
     let (stream, peer) = listener.accept().await?;
-    Ok(Accepted { stream: stream.into_std()?, peer, permit })
+    let permit = places.free().await.map_err(std::io::Error::other)?;
+    let stream = stream.into_std()?;
+    Ok(places.enter(permit, peer.ip()).map(|place| Accepted { stream, peer, place }))
 }
 
 /// Gives the connection to the next worker that takes it. One that nobody takes is closed.

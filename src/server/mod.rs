@@ -16,7 +16,6 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use arc_swap::ArcSwap;
 use tokio::net::{TcpListener, TcpSocket};
-use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 
 use self::rulebook::Rulebook;
@@ -28,7 +27,7 @@ use crate::broker::Broker;
 use crate::clock::Clock;
 use crate::config::{Config, Sources};
 use crate::decisions::Decisions;
-use crate::gateway::{Observers, Relays, Routing, Shared, SuccessFormat};
+use crate::gateway::{Observers, Places, Relays, Routing, Shared, SuccessFormat};
 use crate::log::Logging;
 use crate::metrics::Metrics;
 use crate::rate::Limiters;
@@ -145,7 +144,9 @@ pub fn start(config: Config, sources: Sources, logging: Option<Logging>) -> Resu
     let workers = server.start_workers()?;
     server.tell_where(listening);
     let _admin = server.operator.spawn(admin::serve(admin, server.admin(), server.operator.clone(), server.closed.clone()));
-    let places = Arc::new(Semaphore::new(server.config.limits.max_connections.min(Semaphore::MAX_PERMITS)));
+    let (limits, grace) = (&server.config.limits, server.config.upstream.timeout);
+    let most = (limits.max_connections, limits.max_connections_per_peer);
+    let places = Places::new(most, grace, server.shared.clock, Arc::clone(&server.shared.metrics));
     let doors = workers.iter().map(|worker| worker.sockets.clone()).collect();
     if let Some(broker) = server.broker.clone() {
         let _watching = server.shared.tasks.spawn(async move { broker.run().await });

@@ -16,22 +16,23 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::closing::Closing;
 use super::timer::Timer;
-use crate::gateway::Reply;
+use crate::gateway::{Place, Reply};
 
 /// How long a caller may take.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Deadlines {
-    /// For a head, from its first byte.
+    /// For a head, from its first byte; and for the first byte of a connection.
     pub(super) head: Duration,
     /// Between requests, and to take an answer's bytes.
     pub(super) idle: Duration,
 }
 
 /// What a connection is doing, shared by its socket and its service.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Phase {
     phase: AtomicU8,
     requests: AtomicU32,
+    place: Arc<Place>,
 }
 
 const IDLE: u8 = 0;
@@ -41,9 +42,15 @@ const SWITCHED: u8 = 3;
 const LEAVING: u8 = 4;
 
 impl Phase {
+    /// The connection with this `place` has done nothing yet.
+    pub(super) const fn new(place: Arc<Place>) -> Self {
+        Self { phase: AtomicU8::new(IDLE), requests: AtomicU32::new(0), place }
+    }
+
     /// A head is complete: until the guard is dropped, the connection works for the caller and no deadline for reading runs.
     pub(super) fn busy(self: &Arc<Self>) -> Busy {
         self.phase.store(BUSY, Ordering::Relaxed);
+        self.place.busy();
         self.requests.fetch_add(1, Ordering::Relaxed);
         Busy(Arc::clone(self))
     }
@@ -67,7 +74,9 @@ impl Busy {
 
 impl Drop for Busy {
     fn drop(&mut self) {
-        let _was_switched = self.0.phase.compare_exchange(BUSY, IDLE, Ordering::Relaxed, Ordering::Relaxed);
+        if self.0.phase.compare_exchange(BUSY, IDLE, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
+            self.0.place.idle(self.0.place.now());
+        }
     }
 }
 
@@ -123,7 +132,7 @@ impl<T> Timed<T> {
     fn poll_read_deadline(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.phase.phase.load(Ordering::Relaxed) {
             HEAD if self.head.poll(self.deadlines.head, context).is_ready() => Poll::Ready(Err(late("a request's head did not arrive in time"))),
-            IDLE if self.idle.poll(self.deadlines.idle, context).is_ready() => {
+            IDLE if self.idle.poll(self.idle_deadline(), context).is_ready() => {
                 // The idle timer is left running while requests come and go; it counts only if none came since it was armed.
                 let requests = self.phase.requests.load(Ordering::Relaxed);
                 if requests == self.requests_when_armed {
@@ -136,6 +145,11 @@ impl<T> Timed<T> {
             }
             _ => Poll::Pending,
         }
+    }
+
+    /// Between requests, or before the first one.
+    fn idle_deadline(&self) -> Duration {
+        if self.phase.requests.load(Ordering::Relaxed) == 0 { self.deadlines.head } else { self.deadlines.idle }
     }
 
     fn poll_written<R>(&mut self, written: Poll<io::Result<R>>, context: &mut Context<'_>) -> Poll<io::Result<R>> {

@@ -14,7 +14,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
-use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
 use super::closing::Closing;
@@ -36,7 +36,7 @@ pub(super) struct Accepted {
     pub(super) stream: StdStream,
     pub(super) peer: SocketAddr,
     /// Its place among `limits.max_connections`.
-    pub(super) permit: OwnedSemaphorePermit,
+    pub(super) place: Arc<Place>,
 }
 
 /// What a worker is made of.
@@ -144,19 +144,27 @@ async fn work(gateway: Gateway, door: Door, mut arrivals: mpsc::Receiver<Accepte
 
 /// Serves one connection until it ends or is switched to WebSocket; then whoever relays it holds its place.
 async fn welcome(gateway: Gateway, door: Door, accepted: Accepted) {
-    let Accepted { stream, peer, permit } = accepted;
-    let caller = Caller { ip: peer.ip(), place: Place::new(permit, gateway.shared.metrics.connection()) };
+    let Accepted { stream, peer, place } = accepted;
+    let caller = Caller { ip: peer.ip(), place };
     let stream = match stream.set_nonblocking(true).and_then(|()| stream.set_nodelay(true)).and_then(|()| TcpStream::from_std(stream)) {
         Ok(stream) => stream,
         Err(error) => return tracing::debug!(%peer, %error, "a connection was gone before it was served"),
     };
-    match &door.certificate {
-        None => serve(&gateway, stream, &caller, &door).await,
-        Some(certificate) => match timeout(door.limits.head_timeout, certificate.acceptor().accept(stream)).await {
-            Ok(Ok(stream)) => serve(&gateway, stream, &caller, &door).await,
-            Ok(Err(error)) => tracing::debug!(%peer, %error, "a TLS handshake failed"),
-            Err(_elapsed) => tracing::debug!(%peer, "a TLS handshake did not end in time"),
-        },
+    let served = async {
+        match &door.certificate {
+            None => serve(&gateway, stream, &caller, &door).await,
+            Some(certificate) => match timeout(door.limits.head_timeout, certificate.acceptor().accept(stream)).await {
+                Ok(Ok(stream)) => serve(&gateway, stream, &caller, &door).await,
+                Ok(Err(error)) => tracing::debug!(%peer, %error, "a TLS handshake failed"),
+                Err(_elapsed) => tracing::debug!(%peer, "a TLS handshake did not end in time"),
+            },
+        }
+    };
+    // In this order: a request that has come is read before the connection is given up.
+    tokio::select! {
+        biased;
+        () = served => {}
+        () = caller.place.given_up() => tracing::debug!(%peer, "a connection was closed to make room for another one"),
     }
 }
 
@@ -166,16 +174,18 @@ where
 {
     // Boxed, so that a connection that has left the fast way does not keep room for it, and that a trigger does not come by the other way's code.
     let read = match (&gateway.upstream, &door.batch) {
-        (Upstream::Remote(remote), Some(batch)) => match Fast::new(&gateway.shared, remote, batch, &door.limits, &mut stream).run().boxed().await {
-            Ended::Done => return,
-            Ended::Answered => return close(&mut stream, caller).await,
-            Ended::Other(read) => read,
-        },
+        (Upstream::Remote(remote), Some(batch)) => {
+            match Fast::new(&gateway.shared, (remote, batch), &door.limits, (&mut stream, &caller.place)).run().boxed().await {
+                Ended::Done => return,
+                Ended::Answered => return close(&mut stream, caller).await,
+                Ended::Other(read) => read,
+            }
+        }
         (Upstream::Remote(_) | Upstream::Local(_), _) => Bytes::new(),
     };
     let limits = &door.limits;
     let stream = Resumed::new(read, stream);
-    let phase = Arc::new(Phase::default());
+    let phase = Arc::new(Phase::new(Arc::clone(&caller.place)));
     let deadlines = Deadlines { head: limits.head_timeout, idle: limits.idle_timeout };
     let socket = TokioIo::new(Timed::new(stream, Arc::clone(&phase), deadlines));
     let service = service_fn(|request| {

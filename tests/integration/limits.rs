@@ -59,7 +59,7 @@ fn a_body_too_large_is_413_and_the_connection_ends() {
 #[test]
 fn a_slow_head_and_a_slow_body_are_cut_off() {
     let fake = Fake::start();
-    let usher = limited(&fake, "head_timeout = \"300ms\"\nbody_timeout = \"300ms\"\nidle_timeout = \"1s\"");
+    let usher = limited(&fake, "head_timeout = \"300ms\"\nbody_timeout = \"300ms\"");
     let request = Request::events(&announcement(CHANNEL, "A"));
     let mut silent = usher.client();
     let mut slow_head = usher.client();
@@ -73,6 +73,62 @@ fn a_slow_head_and_a_slow_body_are_cut_off() {
     silent.read_to_close();
     assert_eq!(fake.bytes(), 0);
     usher.client().announce(CHANNEL, "A").assert_forwarded();
+}
+
+#[test]
+fn a_connection_that_sends_nothing_has_the_time_of_a_head_without_the_fast_path_as_well() {
+    let fake = Fake::start();
+    let usher = Usher::start(&fake, |setup| {
+        setup.server += "fast_path = false\n";
+        setup.limits = "head_timeout = \"300ms\"\n".to_owned();
+    });
+    assert!(usher.client().read_to_close().is_empty());
+}
+
+#[test]
+fn connections_that_sent_nothing_make_room() {
+    for fast_path in [true, false] {
+        let fake = Fake::start();
+        let usher = Usher::start(&fake, |setup| {
+            setup.server += &format!("fast_path = {fast_path}\n");
+            setup.limits = "max_connections = 4\n".to_owned();
+        });
+        let mut kept = usher.client();
+        kept.announce(CHANNEL, "A").assert_forwarded();
+        let mut silent: Vec<_> = (0..3).map(|_| usher.client()).collect();
+        let mut next = usher.client();
+        next.announce(CHANNEL, "B").assert_forwarded();
+        assert!(silent.remove(0).read_to_close().is_empty(), "the oldest goes");
+        kept.announce(CHANNEL, "C").assert_forwarded();
+        next.announce(CHANNEL, "D").assert_forwarded();
+        assert_eq!(usher.admin().metric("usher_connections_closed_total", &["reason=\"no_request\""]), 1.0);
+    }
+}
+
+#[test]
+fn idle_connections_without_an_authentic_trigger_make_room() {
+    let fake = Fake::start();
+    let usher = limited(&fake, "max_connections = 2");
+    let mut backend = usher.client();
+    backend.announce(CHANNEL, "A").assert_forwarded();
+    let mut stranger = usher.client();
+    assert_eq!(stranger.call(&Request::new("POST", "/apps/3/events", b"{}")).status, 401);
+    let mut next = usher.client();
+    next.announce(CHANNEL, "B").assert_forwarded();
+    assert!(stranger.read_to_close().is_empty());
+    backend.announce(CHANNEL, "C").assert_forwarded();
+    assert_eq!(usher.admin().metric("usher_connections_closed_total", &["reason=\"idle\""]), 1.0);
+}
+
+#[test]
+fn connections_of_one_address_are_bounded() {
+    let fake = Fake::start();
+    let usher = limited(&fake, "max_connections_per_peer = 1");
+    let mut first = usher.client();
+    first.announce(CHANNEL, "A").assert_forwarded();
+    assert!(usher.client().read_to_close().is_empty());
+    first.announce(CHANNEL, "B").assert_forwarded();
+    assert_eq!(usher.admin().metric("usher_connections_closed_total", &["reason=\"peer_limit\""]), 1.0);
 }
 
 #[test]

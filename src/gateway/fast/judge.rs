@@ -132,7 +132,7 @@ impl Judge<'_> {
         let Judged { trigger, verified: Verified { app, reading, .. }, patient, judgement } = judged;
         let length = trigger.length;
         match judgement {
-            Judgement::Suppress => Ruling::Answered(length, self.responder(reply).suppressed()),
+            Judgement::Suppress => Ruling::Suppressed(length, self.responder(reply).suppressed()),
             Judgement::Refuse(limited) => self.refuse(trigger, reply, RequestKind::Trigger, &Refusal::RateLimited(limited)),
             Judgement::Forward(Plan { tickets, reduced, parts }) => {
                 let told = render::request(outgoing, trigger, self.host, &app.app, reduced.as_deref());

@@ -31,7 +31,7 @@ use self::judge::Judge;
 use self::request::{Forward, Request, Ruling, Verdict, Waiting};
 use self::respond::{Next, Responder};
 use super::forward::{self, Answered};
-use super::{Limits, Refusal, Shared};
+use super::{Limits, Place, Refusal, Shared};
 use crate::clock::Alarm;
 use crate::metrics::RequestKind;
 use crate::shutdown::Listener;
@@ -57,6 +57,9 @@ pub struct Fast<'g, S> {
     shared: &'g Arc<Shared>,
     upstream: &'g Remote,
     batch: &'g Batch,
+    place: &'g Place,
+    /// How long the first byte may take.
+    head_timeout: Duration,
     /// How long the connection may be idle, or not take its answer.
     idle_timeout: Duration,
     stream: &'g mut S,
@@ -68,12 +71,19 @@ pub struct Fast<'g, S> {
 }
 
 impl<'g, S: AsyncRead + AsyncWrite + Unpin> Fast<'g, S> {
-    /// The fast way for what comes on `stream`; `batch` is its worker's.
-    pub fn new(shared: &'g Arc<Shared>, upstream: &'g Remote, batch: &'g Batch, limits: &Limits, stream: &'g mut S) -> Self {
+    /// The fast way for what comes on `stream`, which has `place`; `batch` is its worker's.
+    pub fn new(
+        shared: &'g Arc<Shared>,
+        (upstream, batch): (&'g Remote, &'g Batch),
+        limits: &Limits,
+        (stream, place): (&'g mut S, &'g Place),
+    ) -> Self {
         Self {
             shared,
             upstream,
             batch,
+            place,
+            head_timeout: limits.head_timeout,
             idle_timeout: limits.idle_timeout,
             stream,
             answer: Collected::default(),
@@ -87,22 +97,30 @@ impl<'g, S: AsyncRead + AsyncWrite + Unpin> Fast<'g, S> {
     pub async fn run(mut self) -> Ended {
         let mut drain = self.shared.drain.listen();
         let mut request = Box::new(Request::new());
+        let mut patience = self.head_timeout;
         loop {
             if request.received.is_empty() {
-                match self.receive(&mut request.received, &mut drain).await {
+                match self.receive(&mut request.received, &mut drain, patience).await {
                     Some(true) => {}
                     Some(false) => return self.close().await,
                     None => return Ended::Done,
                 }
             }
-            let place = self.batch.add(request);
+            self.place.busy();
+            patience = self.idle_timeout;
+            let queued = self.batch.add(request);
             abreast().await;
-            let Some(judged) = place.judged() else { return Ended::Done };
+            let Some(judged) = queued.judged() else { return Ended::Done };
             request = judged;
             self.now = request.judged;
             let (length, next) = match request.verdict.take() {
                 Some(Verdict::Ruled(Ruling::Answered(length, next))) => (length, next),
+                Some(Verdict::Ruled(Ruling::Suppressed(length, next))) => {
+                    self.place.trust();
+                    (length, next)
+                }
                 Some(Verdict::Ruled(ruling)) => {
+                    self.place.trust();
                     // What panics is told where it happens; the tickets put their channels in doubt then.
                     let finished = AssertUnwindSafe(self.finish(&mut request, ruling)).catch_unwind().await;
                     abreast().await;
@@ -116,6 +134,7 @@ impl<'g, S: AsyncRead + AsyncWrite + Unpin> Fast<'g, S> {
                 Some(Verdict::Failed) | None => self.fail(&mut request),
             };
             let written = self.write(&request.reply).await;
+            self.place.idle(self.shared.clock.moment(self.now));
             request.tidy(length);
             match (written, next) {
                 (true, Next::Request) => {}
@@ -126,21 +145,21 @@ impl<'g, S: AsyncRead + AsyncWrite + Unpin> Fast<'g, S> {
     }
 
     /// Waits for a request to begin. Returns whether it has; if not, the caller sends no more or usher drains. `None`: it took too long.
-    async fn receive(&mut self, received: &mut Vec<u8>, drain: &mut Listener) -> Option<bool> {
+    async fn receive(&mut self, received: &mut Vec<u8>, drain: &mut Listener, patience: Duration) -> Option<bool> {
         let mut more = pin!(read(self.stream, received));
         let arrival = poll_fn(|context| match more.as_mut().poll(context) {
             Poll::Pending => drain.poll(context).map(|()| false),
             arrived => arrived,
         });
-        self.alarm.bound(self.now + self.idle_timeout, arrival).await
+        self.alarm.bound(self.now + patience, arrival).await
     }
 
     /// Receives a request until it has `length` bytes; how the connection ends, if it does not come.
     async fn receive_body(&mut self, request: &mut Request, length: usize) -> Option<Ended> {
         let limit = self.shared.routing.load().limits.body_timeout;
         let deadline = Instant::now() + limit;
+        self.place.receiving(self.shared.clock.moment(self.now));
         while request.received.len() < length {
-            request.received.reserve(length - request.received.len());
             match self.alarm.bound(deadline, read(self.stream, &mut request.received)).await {
                 Some(true) => {}
                 // hyper knows what to say of a body that breaks off.
@@ -160,7 +179,7 @@ impl<'g, S: AsyncRead + AsyncWrite + Unpin> Fast<'g, S> {
     async fn finish(&mut self, request: &mut Request, mut ruling: Ruling) -> (usize, Next) {
         loop {
             match ruling {
-                Ruling::Answered(length, next) => return (length, next),
+                Ruling::Answered(length, next) | Ruling::Suppressed(length, next) => return (length, next),
                 Ruling::Forward(forward) => return (forward.length, self.forward(request, forward).await),
                 Ruling::Wait(waiting) => match Box::pin(self.wait(request, *waiting)).await {
                     Some(again) => ruling = again,

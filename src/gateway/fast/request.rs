@@ -49,6 +49,8 @@ pub(super) enum Verdict {
 pub(super) enum Ruling {
     /// Nothing more. It has so many bytes, and its answer.
     Answered(usize, Next),
+    /// Nothing more either: it is authentic, and redundant.
+    Suppressed(usize, Next),
     /// It goes upstream.
     Forward(Forward),
     /// It has to wait.

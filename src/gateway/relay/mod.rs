@@ -21,9 +21,9 @@ use tokio_tungstenite::tungstenite::{Message, Utf8Bytes};
 
 use self::half::{Broken, Reader, Writer};
 use self::turn::Turn;
-use super::caller::{Caller, Place};
+use super::caller::Caller;
 use super::handshake::Handshake;
-use super::{Gateway, Limits, Refusal, Reply, Routing, Shared, Slot, passthrough, peer};
+use super::{Gateway, Limits, Place, Refusal, Reply, Routing, Shared, Slot, passthrough, peer};
 use crate::audience::{self, Visitor};
 use crate::clock::Moment;
 use crate::metrics::{OpenGuard, WebSocketDirection, WebSocketEnd};
