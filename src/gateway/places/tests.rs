@@ -71,9 +71,11 @@ async fn who_has_sent_a_request_meanwhile_stays() {
 async fn a_connection_is_woken_and_its_place_given_to_who_waits() {
     let places = places(1, 0);
     let silent = connect(&places, 1);
-    let connection = tokio::spawn(async move { silent.given_up().await });
-    let _permit = places.free().await.expect("the semaphore is open");
-    connection.await.expect("it ends");
+    let connection = async {
+        silent.given_up().await;
+        drop(silent);
+    };
+    let (_permit, ()) = tokio::join!(places.free(), connection);
 }
 
 #[test]
