@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use http::Uri;
 
-use super::keys::path;
+use super::certificates;
 use super::problem::quote;
 use super::section::Section;
 use crate::upstream::Options;
@@ -21,7 +21,7 @@ pub(super) fn upstream(section: &mut Section<'_>) -> Options {
         connect_timeout: section.duration("connect_timeout", Duration::from_secs(1), some_time()),
         idle_timeout: section.duration("idle_timeout", Duration::from_secs(20), some_time()),
         max_idle: section.count("max_idle", 256, 0..=65_536),
-        ca_file: path(section.text("ca_file")),
+        tls: certificates::upstream(section),
     }
 }
 

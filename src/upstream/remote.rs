@@ -54,7 +54,7 @@ impl Remote {
     /// A pool of its own, for one worker.
     ///
     /// # Errors
-    /// If the URL names no server, or the CA file cannot be read.
+    /// If the URL names no server.
     pub fn new(options: &Options, tasks: Tasks) -> Result<Self, TlsError> {
         let dialer = Dialer::new(&options.url, options, tasks.clone())?;
         let websocket = options.websocket_url.as_ref().map(|url| Dialer::new(url, options, tasks)).transpose()?;
@@ -101,7 +101,7 @@ impl Remote {
         let deadline = deadline.unwrap_or_else(|| Instant::now() + period);
         match self.0.exchange(fresh, request, (deadline, period)).await? {
             Attempt::Answered(answer) => Ok(answer),
-            Attempt::Unsent(_, source) => Err(Failure::ClosedUnsent { upstream: self.0.upstream(), source: source.into() }),
+            Attempt::Unsent(_, source) => Err(Failure::unsent(self.0.upstream(), source.into())),
         }
     }
 

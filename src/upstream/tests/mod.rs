@@ -155,7 +155,15 @@ impl Server {
 }
 
 fn options(url: &str) -> Options {
-    Options { url: url.parse().unwrap(), websocket_url: None, timeout: LONG, connect_timeout: LONG, idle_timeout: LONG, max_idle: 8, ca_file: None }
+    Options {
+        url: url.parse().unwrap(),
+        websocket_url: None,
+        timeout: LONG,
+        connect_timeout: LONG,
+        idle_timeout: LONG,
+        max_idle: 8,
+        tls: crate::tls::Client::default(),
+    }
 }
 
 fn remote(options: Options) -> Remote {
