@@ -40,8 +40,9 @@ impl Logging {
     /// # Errors
     /// If the level is no filter.
     pub fn start(options: &Log) -> Result<Self, ParseError> {
-        // hyper's own warnings are about callers, who write what they like.
-        let filter = EnvFilter::try_new(&options.level)?;
+        // rustls' own warnings are about callers, who write what they like: `usher_tls_handshake_failures_total` counts them. What is written for it in the
+        // level comes later, and wins.
+        let filter = EnvFilter::try_new(format!("rustls=off,{}", options.level))?;
         let (writer, guard) = NonBlockingBuilder::default().buffered_lines_limit(WAITING).finish(std::io::stderr());
         let dropped = Arc::new(AtomicU64::new(0));
         let throttle = Throttle { dropped: Arc::clone(&dropped), windows: Mutex::default() };

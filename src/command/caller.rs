@@ -1,6 +1,5 @@
 //! Sending one request and receiving its whole answer, through usher's own way upstream.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
@@ -9,6 +8,7 @@ use http::header::{CONTENT_TYPE, USER_AGENT};
 use http::{HeaderValue, Method, Request, Response, Uri};
 use http_body_util::{BodyExt, Limited};
 use usher::shutdown::Tasks;
+use usher::tls;
 use usher::upstream::{Options, Payload, Remote};
 
 /// Largest body of an answer in bytes.
@@ -25,8 +25,8 @@ impl Caller {
     /// For the server at `url`; an answer may take `timeout` in all.
     ///
     /// # Errors
-    /// If `url` is not a server's address, or the authorities in `ca_file` cannot be used.
-    pub(super) fn new(url: &Uri, ca_file: Option<PathBuf>, timeout: Duration) -> anyhow::Result<Self> {
+    /// If `url` is not a server's address.
+    pub(super) fn new(url: &Uri, tls: tls::Client, timeout: Duration) -> anyhow::Result<Self> {
         let is_bare = url.path_and_query().is_none_or(|rest| rest.as_str() == "/" || rest.as_str().is_empty());
         ensure!(is_bare, "{url} has a path or a query: write scheme, host and port alone, e.g. http://127.0.0.1:6001");
         let url = url.clone();
@@ -38,7 +38,7 @@ impl Caller {
             idle_timeout: Duration::from_secs(20),
             max_connection_age: Duration::from_mins(5),
             max_idle: 1,
-            ca_file,
+            tls,
         };
         Ok(Self { remote: Remote::new(&options, Tasks::default())?, timeout })
     }

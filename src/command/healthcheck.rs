@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, bail, ensure};
 use clap::Args;
 use usher::config::{self, Config};
+use usher::tls;
 
 use super::block_on;
 use super::caller::Caller;
@@ -29,7 +30,7 @@ impl Healthcheck {
     /// # Errors
     /// If there is no answer, or another.
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
-        let config = match Config::load(&self.configuration.sources()?) {
+        let config = match Config::look_up(&self.configuration.sources()?) {
             Ok(config) => config,
             Err(problems) => {
                 // Not EX_CONFIG: container engines know 0 and 1 alone.
@@ -40,7 +41,7 @@ impl Healthcheck {
         let address = reachable(config.admin.listen);
         ensure!(address.port() != 0, "admin.listen has port 0: the port is known to the usher that serves alone; configure one");
         let url = format!("http://{address}").parse().context("the admin listener's address makes no URL")?;
-        let caller = Caller::new(&url, None, self.timeout)?;
+        let caller = Caller::new(&url, tls::Client::default(), self.timeout)?;
         let answer = block_on(async { caller.get("/readyz").await }).with_context(|| format!("the usher at {address} is not ready"))?;
         if answer.status() != 200 {
             let text = String::from_utf8_lossy(answer.body());

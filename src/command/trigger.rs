@@ -12,6 +12,7 @@ use http::{Response, Uri};
 use serde_json::{Value, json};
 use usher::config;
 use usher::pusher::{self, Acceptance, App};
+use usher::tls;
 
 use super::block_on;
 use super::caller::Caller;
@@ -75,7 +76,8 @@ impl Trigger {
         let secret = self.credentials.needed_secret("a trigger")?;
         let app = App::new(&self.app, &self.credentials.key, &secret);
         let (endpoint, body) = self.request()?;
-        let sent = Caller::new(&self.url, self.ca_file.clone(), self.timeout).and_then(|caller| block_on(send(&caller, &app, endpoint, body)));
+        let tls = tls::Client::read(self.ca_file.as_deref())?;
+        let sent = Caller::new(&self.url, tls, self.timeout).and_then(|caller| block_on(send(&caller, &app, endpoint, body)));
         match sent {
             Ok(answer) => self.tell(&answer),
             Err(error) if self.json => {

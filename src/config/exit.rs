@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use http::Uri;
 
-use super::keys::path;
+use super::certificates;
 use super::problem::quote;
 use super::section::Section;
 use crate::upstream::Options;
@@ -22,7 +22,7 @@ pub(super) fn upstream(section: &mut Section<'_>) -> Options {
         idle_timeout: section.duration("idle_timeout", Duration::from_secs(20), some_time()),
         max_connection_age: section.duration("max_connection_age", Duration::from_mins(5), some_time()),
         max_idle: section.count("max_idle", 256, 0..=65_536),
-        ca_file: path(section.text("ca_file")),
+        tls: certificates::upstream(section),
     }
 }
 

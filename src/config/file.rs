@@ -1,4 +1,4 @@
-//! Files that are read: that of the configuration, and those of secrets.
+//! Files that are read: that of the configuration, and those of secrets, certificates and keys.
 
 use std::fs::{self, File, Metadata};
 use std::io::{Error, ErrorKind, Read, Result};
@@ -14,6 +14,8 @@ pub(super) enum Occasion {
     Start,
     /// While usher runs with what it read before.
     Reload,
+    /// For a command that asks a running usher something. Certificates and keys are left alone: it has no use for them, and they may be about to be renewed.
+    Lookup,
 }
 
 /// The content of the file, of `max` bytes at most, and what the system tells of it. What is no regular file (a pipe, say) gives its content only once: a

@@ -10,9 +10,9 @@ use super::report::{Report, nearest};
 use super::section::Section;
 use super::tree::Table;
 use super::unit::{GIB, KIB, MIB, show_duration};
-use super::{Admin, Config, Log, LogFormat, Server, Token, apps, broker, events, exit, rates, rules};
+use super::{Admin, Config, Log, LogFormat, Server, Token, apps, broker, certificates, events, exit, rates, rules};
 use crate::gateway::UnknownApps;
-use crate::{assignment, gateway, tls, upstream};
+use crate::{assignment, gateway, upstream};
 
 /// A time-out that must be there.
 const SOME_TIME: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_hours(1);
@@ -52,19 +52,8 @@ fn server(section: &mut Section<'_>) -> Server {
         unknown_apps: section.choice("unknown_apps", [("reject", UnknownApps::Reject), ("forward", UnknownApps::Forward)], UnknownApps::Reject),
         drain_period: section.duration("drain_period", Duration::from_secs(20), ANY_TIME),
         trusted_proxies: rates::trusted_proxies(section),
-        tls: section.section("tls", certificate),
+        tls: section.section("tls", certificates::server),
     }
-}
-
-fn certificate(section: &mut Section<'_>) -> Option<tls::Files> {
-    let (certificate, key) = (section.text("certificate"), section.text("key"));
-    match (certificate.is_empty(), key.is_empty()) {
-        (true, true) => return None,
-        (false, false) => {}
-        (false, true) => section.problem("key", "The certificate has no key: set `server.tls.key` to its file as well, or neither."),
-        (true, false) => section.problem("certificate", "The key has no certificate: set `server.tls.certificate` to its file as well, or neither."),
-    }
-    Some(tls::Files { certificate: certificate.into(), key: key.into() })
 }
 
 fn admin(section: &mut Section<'_>) -> Admin {

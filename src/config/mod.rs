@@ -5,6 +5,7 @@
 
 mod apps;
 mod broker;
+mod certificates;
 mod events;
 mod exit;
 mod file;
@@ -82,7 +83,7 @@ pub struct Server {
     /// Proxies before usher that say whom they speak for.
     pub trusted_proxies: Vec<IpNet>,
     /// Certificate and key; `None`: plain HTTP.
-    pub tls: Option<tls::Files>,
+    pub tls: Option<tls::Identity>,
 }
 
 /// The operator's listener.
@@ -153,6 +154,14 @@ impl Config {
     /// As [`Self::load`].
     pub fn reload(sources: &Sources) -> Result<Self, Problems> {
         Self::read(sources, Occasion::Reload)
+    }
+
+    /// The same without reading certificates, keys and authorities: there are none in it. For who asks a running usher something.
+    ///
+    /// # Errors
+    /// As [`Self::load`].
+    pub fn look_up(sources: &Sources) -> Result<Self, Problems> {
+        Self::read(sources, Occasion::Lookup)
     }
 
     fn read(sources: &Sources, occasion: Occasion) -> Result<Self, Problems> {

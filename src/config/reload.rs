@@ -4,7 +4,7 @@ use super::Config;
 
 impl Config {
     /// The keys that differ in `new` and take effect only after a restart. Everything else is applied on SIGHUP: `apps`, `rules`,
-    /// `server.unknown_apps`, `server.trusted_proxies`, and those `limits` that are looked at for every request. The limits that shape a connection while it is
+    /// `server.unknown_apps`, `server.trusted_proxies`, certificates, keys and authorities (by the files' content and their names), and those `limits` that are looked at for every request. The limits that shape a connection while it is
     /// accepted, and the number of connections, are set up once.
     #[must_use]
     pub fn reloadable_difference(&self, new: &Self) -> Vec<&'static str> {
@@ -13,7 +13,7 @@ impl Config {
             ("server.workers", self.server.workers == new.server.workers),
             ("server.fast_path", self.server.fast_path == new.server.fast_path),
             ("server.drain_period", self.server.drain_period == new.server.drain_period),
-            ("server.tls", self.server.tls == new.server.tls),
+            ("server.tls", self.server.tls.is_some() == new.server.tls.is_some()),
             ("admin.listen", self.admin.listen == new.admin.listen),
             ("admin.token", self.admin.token == new.admin.token),
             ("admin.decisions", self.admin.decisions == new.admin.decisions),
@@ -24,7 +24,6 @@ impl Config {
             ("upstream.idle_timeout", self.upstream.idle_timeout == new.upstream.idle_timeout),
             ("upstream.max_connection_age", self.upstream.max_connection_age == new.upstream.max_connection_age),
             ("upstream.max_idle", self.upstream.max_idle == new.upstream.max_idle),
-            ("upstream.ca_file", self.upstream.ca_file == new.upstream.ca_file),
             ("broker", self.broker == new.broker),
             ("limits.max_head", self.limits.max_head == new.limits.max_head),
             ("limits.max_headers", self.limits.max_headers == new.limits.max_headers),

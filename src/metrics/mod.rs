@@ -10,6 +10,7 @@ mod sample;
 mod summary;
 #[cfg(test)]
 mod tests;
+mod tls;
 mod traffic;
 mod trigger;
 mod websocket;
@@ -24,6 +25,7 @@ pub use rate::RateScope;
 pub use realtime::{Direction, RealtimeMetrics, SocketEnd};
 pub use sample::{Keys, RuleState, Sample};
 pub use summary::{Counted, Summary};
+pub use tls::HandshakeFailure;
 pub use traffic::{CodeClass, ConnectionClosed, InFlight, OpenGuard, RequestKind};
 pub use trigger::{AppMetrics, Decision, EventMetrics, RuleMetrics, TriggerOutcome};
 pub use websocket::{WebSocketDirection, WebSocketEnd};
@@ -40,8 +42,7 @@ pub struct Metrics {
     draining: IntGauge,
     reload_successful: IntGauge,
     reload_timestamp: IntGauge,
-    /// A family without labels: its one series exists from the first certificate on, since 0 would read as expired.
-    tls_expiry: IntGaugeVec,
+    tls: tls::Families,
 }
 
 impl Metrics {
@@ -57,10 +58,6 @@ impl Metrics {
         let reload_successful = opts!("usher_config_last_reload_successful", "Whether the last load of the configuration succeeded.");
         let reload_timestamp =
             opts!("usher_config_last_reload_success_timestamp_seconds", "When the configuration was last loaded, in seconds since the Unix epoch.");
-        let tls_expiry = opts!(
-            "usher_tls_certificate_expires_at_timestamp_seconds",
-            "When the public listener's certificate expires, in seconds since the Unix epoch."
-        );
         let metrics = Self {
             triggers: trigger::Families::new(&registry),
             traffic: traffic::Traffic::new(&registry),
@@ -70,7 +67,7 @@ impl Metrics {
             draining: register(&registry, IntGauge::new("usher_draining", "1 once usher has begun to drain.")),
             reload_successful: register(&registry, IntGauge::with_opts(reload_successful)),
             reload_timestamp: register(&registry, IntGauge::with_opts(reload_timestamp)),
-            tls_expiry: register(&registry, IntGaugeVec::new(tls_expiry, &[])),
+            tls: tls::Families::new(&registry),
             registry,
         };
         metrics.reload(true, now.as_secs());
@@ -207,7 +204,18 @@ impl Metrics {
 
     /// Says when the public listener's certificate expires, in seconds since the Unix epoch.
     pub fn tls_expires_at(&self, unix_seconds: i64) {
-        self.tls_expiry.with_label_values::<&str>(&[]).set(unix_seconds);
+        self.tls.expires_at(unix_seconds);
+    }
+
+    /// Takes from `expiry`, at each scrape, when the first of the certificates expires that upstream has shown, in seconds since the Unix epoch. The first
+    /// call counts.
+    pub fn watch_upstream_certificates(&self, expiry: impl Fn() -> Option<i64> + Send + Sync + 'static) {
+        self.tls.watch(Box::new(expiry));
+    }
+
+    /// Counts a TLS handshake on the public listener that failed.
+    pub fn handshake_failure(&self, reason: HandshakeFailure) {
+        self.tls.failed(reason);
     }
 
     /// All series in Prometheus' text format 0.0.4, with those of `sample`, which live in other rooms.
@@ -215,6 +223,7 @@ impl Metrics {
     pub fn encode(&self, sample: &Sample) -> String {
         let scrape = Registry::new();
         self.traffic.tell();
+        self.tls.tell();
         sample.register(&scrape);
         process::Process::read().register(&scrape);
         let mut families = self.registry.gather();

@@ -2,6 +2,7 @@
 
 mod accept;
 mod closing;
+mod handshake;
 mod resumed;
 mod rulebook;
 mod signals;
@@ -33,7 +34,7 @@ use crate::metrics::Metrics;
 use crate::rate::Limiters;
 use crate::report::Report;
 use crate::shutdown::{Drain, Tasks};
-use crate::tls::{Certificate, TlsError};
+use crate::tls::Certificate;
 
 pub use worker::WorkerError;
 
@@ -60,9 +61,6 @@ pub enum StartError {
         /// What the system said.
         source: std::io::Error,
     },
-    /// The certificate cannot be used.
-    #[error(transparent)]
-    Tls(#[from] TlsError),
     /// A worker did not start.
     #[error(transparent)]
     Worker(#[from] WorkerError),
@@ -140,7 +138,7 @@ pub fn start(config: Config, sources: Sources, logging: Option<Logging>) -> Resu
     let (gateway, gateway_address) = bind("server.listen", config.server.listen)?;
     let (admin, admin_address) = bind("admin.listen", config.admin.listen)?;
     let listening = Listening { gateway: gateway_address, admin: admin_address };
-    let server = Server::new(config, sources, logging)?;
+    let server = Server::new(config, sources, logging);
     let workers = server.start_workers()?;
     server.tell_where(listening);
     let _admin = server.operator.spawn(admin::serve(admin, server.admin(), server.operator.clone(), server.closed.clone()));
@@ -190,14 +188,16 @@ fn bind(key: &'static str, address: SocketAddr) -> Result<(TcpListener, SocketAd
 }
 
 impl Server {
-    fn new(config: Config, sources: Sources, logging: Option<Logging>) -> Result<Self, StartError> {
+    fn new(config: Config, sources: Sources, logging: Option<Logging>) -> Self {
         let clock = Clock::start();
         let metrics = Metrics::new();
         let assignments = Assignments::new(clock, config.assignments.clone());
-        let certificate = config.server.tls.clone().map(Certificate::load).transpose()?;
+        let certificate = config.server.tls.clone().map(Certificate::new);
         if let Some(expires) = certificate.as_ref().and_then(|certificate| certificate.expires_at()) {
             metrics.tls_expires_at(expires);
         }
+        let upstream = config.upstream.tls.clone();
+        metrics.watch_upstream_certificates(move || upstream.expires_at());
         metrics.reload(true, unix_seconds());
         let drain = Drain::default();
         let broker = config.upstream.is_local().then(|| Broker::new(&config.broker, clock, Arc::clone(&metrics), drain.clone()));
@@ -218,7 +218,7 @@ impl Server {
             relays: Relays::new(config.server.drain_period),
             success_format: SuccessFormat::default(),
         });
-        Ok(Self {
+        Self {
             rulebook: Rulebook::new(config.clone(), Arc::clone(&shared), Arc::clone(&assignments), audience),
             config,
             sources,
@@ -230,7 +230,7 @@ impl Server {
             operator: Tasks::default(),
             closed: Drain::default(),
             pools: Tasks::default(),
-        })
+        }
     }
 
     fn start_workers(&self) -> Result<Vec<Worker>, WorkerError> {
@@ -317,10 +317,9 @@ impl Server {
         for key in self.config.reloadable_difference(&config) {
             tracing::warn!(key, "this change needs a restart and was not applied");
         }
-        if let Some(certificate) = &self.certificate {
-            if let Err(error) = certificate.reload() {
-                tracing::error!(%error, "the certificate could not be read again; the old one stays");
-            }
+        self.config.upstream.tls.replace(&config.upstream.tls);
+        if let (Some(certificate), Some(identity)) = (&self.certificate, config.server.tls.clone()) {
+            certificate.replace(identity);
             certificate.expires_at().inspect(|expires| self.shared.metrics.tls_expires_at(*expires));
         }
         for warning in &config.warnings {

@@ -15,9 +15,9 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::timeout;
 
 use super::closing::Closing;
+use super::handshake;
 use super::resumed::Resumed;
 use super::socket::{Answering, Deadlines, Phase, Timed};
 use crate::broker::Broker;
@@ -106,7 +106,7 @@ impl Worker {
 /// Why a worker did not start.
 #[derive(Debug, thiserror::Error)]
 pub enum WorkerError {
-    /// The authorities for upstream cannot be read.
+    /// Upstream's address cannot be used.
     #[error(transparent)]
     Tls(#[from] TlsError),
     /// No runtime.
@@ -153,10 +153,12 @@ async fn welcome(gateway: Gateway, door: Door, accepted: Accepted) {
     let served = async {
         match &door.certificate {
             None => serve(&gateway, stream, &caller, &door).await,
-            Some(certificate) => match timeout(door.limits.head_timeout, certificate.acceptor().accept(stream)).await {
-                Ok(Ok(stream)) => serve(&gateway, stream, &caller, &door).await,
-                Ok(Err(error)) => tracing::debug!(%peer, %error, "a TLS handshake failed"),
-                Err(_elapsed) => tracing::debug!(%peer, "a TLS handshake did not end in time"),
+            Some(certificate) => match handshake::accept(certificate, stream, door.limits.head_timeout).await {
+                Ok(stream) => serve(&gateway, stream, &caller, &door).await,
+                Err((reason, error)) => {
+                    gateway.shared.metrics.handshake_failure(reason);
+                    tracing::debug!(%peer, ?reason, error, "a TLS handshake failed");
+                }
             },
         }
     };

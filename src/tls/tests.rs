@@ -1,17 +1,21 @@
 //! The certificate that is shown, its reload and its faults; over real handshakes.
 
 use std::fs;
+use std::io;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, date_time_ymd};
+use rcgen::{BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, date_time_ymd};
+use rustls::HandshakeKind;
 use rustls::pki_types::ServerName;
 use tempfile::TempDir;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::client::TlsStream;
-use tokio_rustls::{TlsAcceptor, TlsConnector};
+use tokio_rustls::{TlsAcceptor, TlsConnector, server};
 
-use super::{Certificate, Files, TlsError, client, expiry};
+use super::content::Content;
+use super::{Certificate, Client, Files, Identity, Purpose, TlsError, x509};
 
 /// A certificate authority with a folder for what it issues.
 struct Authority {
@@ -25,6 +29,7 @@ impl Authority {
         let key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::new(Vec::new()).unwrap();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.distinguished_name.push(DnType::CommonName, "an authority");
         fs::write(folder.path().join("ca.pem"), params.self_signed(&key).unwrap().pem()).unwrap();
         Self { folder, issuer: Issuer::new(params, key) }
     }
@@ -37,11 +42,21 @@ impl Authority {
         Files { certificate: self.path("cert.pem"), key: self.path("key.pem") }
     }
 
+    /// What the files hold.
+    fn identity(&self) -> Result<Identity, TlsError> {
+        let read = |name: &str| fs::read(self.path(name)).unwrap();
+        Identity::new(self.files(), &read("cert.pem"), &read("key.pem"))
+    }
+
     /// Writes a new certificate for localhost that expires with the beginning of `year`, and returns its DER.
     fn issue(&self, year: i32) -> Vec<u8> {
+        self.issue_with(|params| params.not_after = date_time_ymd(year, 1, 1))
+    }
+
+    fn issue_with(&self, change: impl Fn(&mut CertificateParams)) -> Vec<u8> {
         let key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
-        params.not_after = date_time_ymd(year, 1, 1);
+        change(&mut params);
         let certificate = params.signed_by(&key, &self.issuer).unwrap();
         fs::write(self.path("cert.pem"), certificate.pem()).unwrap();
         fs::write(self.path("key.pem"), key.serialize_pem()).unwrap();
@@ -49,14 +64,27 @@ impl Authority {
     }
 
     /// Shakes hands with `acceptor`; returns both ends.
-    async fn connect(&self, acceptor: TlsAcceptor) -> (TlsStream<TcpStream>, tokio_rustls::server::TlsStream<TcpStream>) {
+    async fn connect(&self, acceptor: TlsAcceptor) -> (TlsStream<TcpStream>, server::TlsStream<TcpStream>) {
+        self.connect_by(&Client::read(Some(&self.path("ca.pem"))).unwrap(), acceptor).await
+    }
+
+    async fn connect_by(&self, client: &Client, acceptor: TlsAcceptor) -> (TlsStream<TcpStream>, server::TlsStream<TcpStream>) {
+        let (theirs, ours) = self.try_connect(client, acceptor).await;
+        (theirs.unwrap(), ours.unwrap())
+    }
+
+    async fn try_connect(
+        &self,
+        client: &Client,
+        acceptor: TlsAcceptor,
+    ) -> (io::Result<TlsStream<TcpStream>>, io::Result<server::TlsStream<TcpStream>>) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let connector = TlsConnector::from(client(Some(&self.path("ca.pem"))).unwrap());
-        let ours = async { acceptor.accept(listener.accept().await.unwrap().0).await.unwrap() };
+        let connector = TlsConnector::from(client.config());
+        let ours = async { acceptor.accept(listener.accept().await.unwrap().0).await };
         let theirs = async {
             let tcp = TcpStream::connect(address).await.unwrap();
-            connector.connect(ServerName::try_from("localhost").unwrap(), tcp).await.unwrap()
+            connector.connect(ServerName::try_from("localhost").unwrap(), tcp).await
         };
         tokio::join!(theirs, ours)
     }
@@ -72,16 +100,15 @@ fn message(error: &TlsError) -> String {
 
 #[tokio::test]
 async fn a_reload_is_shown_to_new_connections_and_old_ones_go_on() {
-    use tokio::io::{AsyncReadExt, AsyncWriteExt};
     let authority = Authority::new();
     let first = authority.issue(2090);
-    let certificate = Certificate::load(authority.files()).unwrap();
+    let certificate = Certificate::new(authority.identity().unwrap());
     let acceptor = certificate.acceptor();
     let (mut old, mut old_end) = authority.connect(acceptor.clone()).await;
     assert_eq!(shown(&old), first);
 
     let second = authority.issue(2091);
-    certificate.reload().unwrap();
+    certificate.replace(authority.identity().unwrap());
     // The acceptor made before the reload shows the new one.
     let (new, _new_end) = authority.connect(acceptor).await;
     assert_eq!(shown(&new), second);
@@ -94,31 +121,16 @@ async fn a_reload_is_shown_to_new_connections_and_old_ones_go_on() {
     assert_eq!(&got, b"still here");
 }
 
-#[tokio::test]
-async fn a_failed_reload_leaves_the_certificate_in_use() {
-    let authority = Authority::new();
-    let first = authority.issue(2090);
-    let certificate = Certificate::load(authority.files()).unwrap();
-    fs::write(authority.path("cert.pem"), "nothing").unwrap();
-    assert!(matches!(certificate.reload(), Err(TlsError::NoCertificate { .. })));
-    assert_eq!(certificate.expires_at(), Some(date_time_ymd(2090, 1, 1).unix_timestamp()));
-    let (stream, _end) = authority.connect(certificate.acceptor()).await;
-    assert_eq!(shown(&stream), first);
-}
-
 #[test]
 fn every_fault_names_the_file() {
     let authority = Authority::new();
-    let load = || Certificate::load(authority.files()).unwrap_err();
-
-    let error = load();
-    assert!(matches!(error, TlsError::Read { .. }) && message(&error).contains("cert.pem"), "{error}");
+    let load = || authority.identity().unwrap_err();
 
     authority.issue(2090);
     let key = fs::read_to_string(authority.path("key.pem")).unwrap();
     fs::write(authority.path("key.pem"), "").unwrap();
     let error = load();
-    assert!(matches!(error, TlsError::NoKey { .. }) && message(&error).contains("key.pem"), "{error}");
+    assert!(matches!(error, TlsError::Content { found: Content::Nothing, .. }) && message(&error).contains("key.pem"), "{error}");
 
     fs::write(authority.path("key.pem"), "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n").unwrap();
     let error = load();
@@ -142,12 +154,11 @@ fn every_fault_names_the_file() {
 #[test]
 fn a_ca_file_must_hold_a_certificate() {
     let authority = Authority::new();
-    assert!(matches!(client(Some(&authority.path("none.pem"))), Err(TlsError::Read { .. })));
+    assert!(matches!(Client::read(Some(&authority.path("none.pem"))), Err(TlsError::Read { .. })));
     authority.issue(2090);
-    assert!(matches!(client(Some(&authority.path("key.pem"))), Err(TlsError::NoCertificate { .. })));
-    let config = client(None).unwrap();
+    assert!(matches!(Client::read(Some(&authority.path("key.pem"))), Err(TlsError::Content { found: Content::Key, .. })));
+    let config = Client::read(None).unwrap().config();
     assert_eq!(config.alpn_protocols, [b"http/1.1".to_vec()]);
-    assert_eq!(Arc::strong_count(&config), 1);
 }
 
 #[test]
@@ -156,7 +167,7 @@ fn the_expiry_is_read_from_both_forms_of_time() {
     // 2049 is the last year written with two digits.
     for year in [1951, 1970, 1999, 2000, 2024, 2049, 2050, 2100, 2401, 9999] {
         let der = authority.issue(year);
-        assert_eq!(expiry::not_after(&der), Some(date_time_ymd(year, 1, 1).unix_timestamp()), "{year}");
+        assert_eq!(x509::not_after(&der), Some(date_time_ymd(year, 1, 1).unix_timestamp()), "{year}");
     }
     // Every day of a leap year, of a common year, and around a century that is none.
     let key = KeyPair::generate().unwrap();
@@ -165,7 +176,7 @@ fn the_expiry_is_read_from_both_forms_of_time() {
             let mut params = CertificateParams::default();
             params.not_after = date_time_ymd(year, month, day);
             let der = params.self_signed(&key).unwrap();
-            assert_eq!(expiry::not_after(der.der()), Some(date_time_ymd(year, month, day).unix_timestamp()), "{year}-{month}-{day}");
+            assert_eq!(x509::not_after(der.der()), Some(date_time_ymd(year, month, day).unix_timestamp()), "{year}-{month}-{day}");
         }
     }
 }
@@ -175,13 +186,98 @@ fn a_damaged_certificate_has_no_expiry_and_does_not_panic() {
     let der = Authority::new().issue(2090);
     for length in 0..der.len() {
         // Cut, and each byte spoilt.
-        let _ = expiry::not_after(&der[..length]);
+        let _ = x509::not_after(&der[..length]);
         for value in [0x00, 0x7f, 0x80, 0x84, 0xff] {
             let mut spoilt = der.clone();
             spoilt[length] = value;
-            let _ = expiry::not_after(&spoilt);
+            let _ = x509::not_after(&spoilt);
         }
     }
-    assert_eq!(expiry::not_after(&der[..40]), None);
-    assert_eq!(expiry::not_after(b"\x30\x84\xff\xff\xff\xff"), None);
+    assert_eq!(x509::not_after(&der[..40]), None);
+    assert_eq!(x509::not_after(b"\x30\x84\xff\xff\xff\xff"), None);
+}
+
+#[test]
+fn what_others_will_not_take_is_told() {
+    let authority = Authority::new();
+    let doubts = |change: &dyn Fn(&mut CertificateParams), purpose: Purpose| {
+        let key = KeyPair::generate().unwrap();
+        let mut params = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+        change(&mut params);
+        fs::write(authority.path("cert.pem"), params.self_signed(&key).unwrap().pem()).unwrap();
+        fs::write(authority.path("key.pem"), key.serialize_pem()).unwrap();
+        authority.identity().unwrap().doubts(purpose).join("; ")
+    };
+    assert_eq!(doubts(&|_| {}, Purpose::Server), "");
+    for (change, purpose, says) in [
+        (
+            (&|params: &mut CertificateParams| params.not_after = date_time_ymd(2020, 1, 1)) as &dyn Fn(&mut CertificateParams),
+            Purpose::Server,
+            "days ago",
+        ),
+        (&|params: &mut CertificateParams| params.not_before = date_time_ymd(2090, 1, 1), Purpose::Server, "not valid yet"),
+        (&|params: &mut CertificateParams| params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth], Purpose::Server, "serverAuth"),
+        (&|params: &mut CertificateParams| params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth], Purpose::Client, "clientAuth"),
+    ] {
+        assert!(doubts(change, purpose).contains(says), "{says}: {}", doubts(change, purpose));
+    }
+    for usage in [ExtendedKeyUsagePurpose::Any, ExtendedKeyUsagePurpose::ServerAuth] {
+        assert_eq!(doubts(&|params| params.extended_key_usages = vec![usage.clone()], Purpose::Server), "");
+    }
+    authority.issue(2090);
+    assert!(authority.identity().unwrap().doubts(Purpose::Server).concat().contains("whole chain"));
+    let own = fs::read_to_string(authority.path("cert.pem")).unwrap();
+    let ca = fs::read_to_string(authority.path("ca.pem")).unwrap();
+    fs::write(authority.path("cert.pem"), format!("{own}{ca}")).unwrap();
+    assert_eq!(authority.identity().unwrap().doubts(Purpose::Server), Vec::<String>::new());
+    fs::write(authority.path("cert.pem"), format!("{own}{own}")).unwrap();
+    assert!(authority.identity().unwrap().doubts(Purpose::Server).concat().contains("no chain"));
+}
+
+/// The hour before its end is no time to resume sessions in, for a resumed one shows no certificate.
+#[tokio::test]
+async fn sessions_are_resumed_while_the_certificate_is_good_for_long_alone() {
+    let authority = Authority::new();
+    let ends = date_time_ymd(1970, 1, 1) + (SystemTime::now().duration_since(UNIX_EPOCH).unwrap() + Duration::from_hours(13 * 24));
+    for (end, resumes) in [(date_time_ymd(2090, 1, 1), true), (ends, false)] {
+        authority.issue_with(|params| params.not_after = end);
+        let certificate = Certificate::new(authority.identity().unwrap());
+        let client = Client::read(Some(&authority.path("ca.pem"))).unwrap();
+        assert_eq!(client.expires_at(), None);
+        let mut kinds = Vec::new();
+        for _ in 0..2 {
+            let (mut stream, mut end) = authority.connect_by(&client, certificate.acceptor()).await;
+            // The tickets come with the first byte.
+            end.write_all(b"x").await.unwrap();
+            stream.read_exact(&mut [0]).await.unwrap();
+            kinds.push(stream.get_ref().1.handshake_kind() == Some(HandshakeKind::Resumed));
+        }
+        assert_eq!(kinds, [false, resumes]);
+        assert_eq!(client.expires_at(), certificate.expires_at());
+    }
+}
+
+/// What `openssl req -x509` makes is a certificate of an authority, which signs itself.
+#[tokio::test]
+async fn a_certificate_that_stands_in_the_ca_file_itself_is_trusted_for_its_name_and_time() {
+    let authority = Authority::new();
+    let verified = async |name: &str, year: i32, given: bool| {
+        let key = KeyPair::generate().unwrap();
+        let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.not_after = date_time_ymd(year, 1, 1);
+        let pem = params.self_signed(&key).unwrap().pem();
+        fs::write(authority.path("cert.pem"), &pem).unwrap();
+        fs::write(authority.path("key.pem"), key.serialize_pem()).unwrap();
+        let client = if given { Client::read(Some(&authority.path("cert.pem"))) } else { Client::read(None) };
+        let acceptor = Certificate::new(authority.identity().unwrap()).acceptor();
+        authority.try_connect(&client.unwrap(), acceptor).await.0.map(drop).map_err(|error| error.to_string())
+    };
+    assert_eq!(verified("localhost", 2090, true).await, Ok(()));
+    for (name, year, given, says) in
+        [("localhost", 2020, true, "Expired"), ("otherhost", 2090, true, "otherhost"), ("localhost", 2090, false, "certificate")]
+    {
+        let error = verified(name, year, given).await.unwrap_err();
+        assert!(error.to_lowercase().contains(&says.to_lowercase()), "{name} {year} {given}: {error}");
+    }
 }

@@ -37,7 +37,7 @@ pub(super) struct Dialer {
 }
 
 struct Tls {
-    connector: TlsConnector,
+    client: tls::Client,
     /// The name that the certificate must be for.
     name: ServerName<'static>,
 }
@@ -52,7 +52,7 @@ impl Dialer {
     /// For the server of `url`, which `resolver` finds, in the times and with the authorities of `options`.
     ///
     /// # Errors
-    /// If the URL names no server, or the CA file cannot be used.
+    /// If the URL names no server.
     pub(super) fn new(url: &Uri, options: &Options, resolver: Resolver, tasks: Tasks) -> Result<Self, TlsError> {
         let wrong = |problem| TlsError::Url { url: url.to_string(), problem };
         let host = url.host().filter(|host| !host.is_empty()).ok_or_else(|| wrong("it names no host"))?;
@@ -61,7 +61,7 @@ impl Dialer {
             Some("http" | "ws") => (80, None),
             Some("https" | "wss") => {
                 let name = ServerName::try_from(bare.to_owned()).map_err(|_invalid| wrong("no certificate can be for this host"))?;
-                (443, Some(Tls { connector: TlsConnector::from(tls::client(options.ca_file.as_deref())?), name }))
+                (443, Some(Tls { client: options.tls.clone(), name }))
             }
             Some(_) | None => return Err(wrong("its scheme is neither http nor https, nor ws nor wss")),
         };
@@ -132,9 +132,9 @@ impl Dialer {
         let tcp = connected.map_err(|source| Failure::Connect { upstream: self.authority.clone(), source })?;
         match &self.tls {
             None => Ok(Stream::Plain(tcp)),
-            Some(Tls { connector, name }) => {
-                let stream = connector.connect(name.clone(), tcp).await;
-                Ok(Stream::Secured(Box::new(stream.map_err(|source| Failure::Tls { upstream: self.authority.clone(), source })?)))
+            Some(Tls { client, name }) => {
+                let stream = TlsConnector::from(client.config()).connect(name.clone(), tcp).await;
+                Ok(Stream::Secured(Box::new(stream.map_err(|source| Failure::handshake(self.authority.clone(), source))?)))
             }
         }
     }
@@ -142,7 +142,7 @@ impl Dialer {
     async fn speak(&self, stream: Stream) -> Result<Connection, Failure> {
         let (transport, phase) = Transport::new(stream);
         let shaken = self.http.handshake(TokioIo::new(transport)).await;
-        let (sender, connection) = shaken.map_err(|source| Failure::ClosedUnsent { upstream: self.authority.clone(), source: source.into() })?;
+        let (sender, connection) = shaken.map_err(|source| Failure::unsent(self.authority.clone(), source.into()))?;
         let upstream: Arc<str> = Arc::from(self.authority.as_str());
         let driver = self.tasks.spawn(async move {
             // An error that concerns a request has gone to that request; this is what an idle connection ended with.

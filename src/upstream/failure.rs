@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::framing::TOO_MANY_INTERIM;
 use super::transport::Flood;
+use crate::tls;
 
 /// What a connection said when it failed.
 pub type Cause = Box<dyn std::error::Error + Send + Sync>;
@@ -44,6 +45,16 @@ pub enum Failure {
         upstream: String,
         /// What the handshake said.
         source: io::Error,
+    },
+    /// Upstream ended the TLS handshake over the client's certificate: it asks for one and got none, or does not take the one that it got. With TLS 1.3 this
+    /// is known only once the handshake is over for usher, so that bytes of the request may be on their way. A server should look at none of them (RFC 8446
+    /// 4.4.2.4), but that is not known for certain.
+    #[error("the upstream server {upstream} asks for a TLS client certificate that it accepts; set upstream.certificate and upstream.key")]
+    ClientCertificate {
+        /// Host and port as configured.
+        upstream: String,
+        /// What the connection said.
+        source: Cause,
     },
     /// Even a fresh connection was closed before the first byte of the request was written. Nothing was sent.
     #[error("the upstream server {upstream} closed the connection before the request was sent")]
@@ -106,8 +117,23 @@ impl Failure {
         } else if callers || source.is_body_write_aborted() {
             Self::CallerBody { source }
         } else {
-            Self::ConnectionLost { upstream, source: source.into() }
+            Self::lost(upstream, source.into())
         }
+    }
+
+    /// Sorts an error of a TLS handshake.
+    pub(super) fn handshake(upstream: String, source: io::Error) -> Self {
+        if tls::refuses_certificate(&source) { Self::ClientCertificate { upstream, source: source.into() } } else { Self::Tls { upstream, source } }
+    }
+
+    /// Sorts an error of a fresh connection before the first byte of the request.
+    pub(super) fn unsent(upstream: String, source: Cause) -> Self {
+        if tls::refuses_certificate(&*source) { Self::ClientCertificate { upstream, source } } else { Self::ClosedUnsent { upstream, source } }
+    }
+
+    /// Sorts the loss of a connection before the head of the answer.
+    pub(super) fn lost(upstream: String, source: Cause) -> Self {
+        if tls::refuses_certificate(&*source) { Self::ClientCertificate { upstream, source } } else { Self::ConnectionLost { upstream, source } }
     }
 
     /// Whether provably nothing of the request reached upstream.
@@ -115,7 +141,9 @@ impl Failure {
     pub const fn nothing_sent(&self) -> bool {
         match self {
             Self::Resolve { .. } | Self::Connect { .. } | Self::ConnectTimeout { .. } | Self::Tls { .. } | Self::ClosedUnsent { .. } => true,
-            Self::ConnectionLost { .. }
+            // In TLS 1.3 the alert may come after the request was sent: that nothing of it was applied is then the server's word alone.
+            Self::ClientCertificate { .. }
+            | Self::ConnectionLost { .. }
             | Self::AnswerTimeout { .. }
             | Self::BadAnswer { .. }
             | Self::UnfitAnswer { .. }
@@ -131,6 +159,7 @@ impl Failure {
             Self::Resolve { .. }
             | Self::Connect { .. }
             | Self::Tls { .. }
+            | Self::ClientCertificate { .. }
             | Self::ClosedUnsent { .. }
             | Self::ConnectionLost { .. }
             | Self::BadAnswer { .. }
@@ -147,6 +176,7 @@ impl Failure {
             Self::Connect { .. } => "upstream_unreachable",
             Self::ConnectTimeout { .. } => "upstream_connect_timeout",
             Self::Tls { .. } => "upstream_tls_failed",
+            Self::ClientCertificate { .. } => "upstream_client_certificate",
             Self::ClosedUnsent { .. } => "upstream_closed",
             Self::ConnectionLost { .. } => "upstream_connection_lost",
             Self::AnswerTimeout { .. } => "upstream_timeout",

@@ -17,7 +17,6 @@ mod transport;
 mod websocket;
 mod wire;
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use http::{Request, Response};
@@ -30,6 +29,8 @@ pub use pool::PoolStats;
 pub use remote::Remote;
 pub use websocket::{Dialled, Switched};
 pub use wire::{Collected, Interrupted};
+
+use crate::tls;
 
 /// Largest head of an answer, and of its trailers, in bytes. Also the most that a connection of hyper's buffers.
 const MAX_ANSWER_HEAD: usize = 64 * 1024;
@@ -53,8 +54,8 @@ pub struct Options {
     pub max_connection_age: Duration,
     /// Idle connections kept per worker: so many for triggers on the fast path, and so many for everything else.
     pub max_idle: usize,
-    /// More certificate authorities (PEM), beside the built-in web roots.
-    pub ca_file: Option<PathBuf>,
+    /// Whom to trust, and what certificate to show.
+    pub tls: tls::Client,
 }
 
 impl Options {

@@ -58,7 +58,7 @@ impl Remote {
     /// A pool of its own, for one worker.
     ///
     /// # Errors
-    /// If the URL names no server, or the CA file cannot be read.
+    /// If the URL names no server.
     pub fn new(options: &Options, tasks: Tasks) -> Result<Self, TlsError> {
         Self::resolving(options, Resolver::System, tasks)
     }
@@ -114,7 +114,7 @@ impl Remote {
         let deadline = deadline.unwrap_or_else(|| Instant::now() + period);
         let failure = match self.0.exchange(fresh, request, (deadline, period)).await {
             Ok(Attempt::Answered(answer)) => return Ok(answer),
-            Ok(Attempt::Unsent(_, source)) => Failure::ClosedUnsent { upstream: self.0.upstream(), source: source.into() },
+            Ok(Attempt::Unsent(_, source)) => Failure::unsent(self.0.upstream(), source.into()),
             Err(caller @ Failure::CallerBody { .. }) => return Err(caller),
             Err(failure) => failure,
         };

@@ -82,7 +82,7 @@ async fn send(dialer: &Dialer, connection: &mut Connection, request: Request<()>
     connection.send(request).await.map_err(|mut error| {
         let upstream = dialer.authority().to_owned();
         match error.take_message() {
-            Some(_unsent) => Failure::ClosedUnsent { upstream, source: error.into_error().into() },
+            Some(_unsent) => Failure::unsent(upstream, error.into_error().into()),
             None => Failure::after_sending(upstream, error.into_error()),
         }
     })

@@ -50,6 +50,7 @@ fn the_certificate_is_read_again_on_a_signal() {
     fs::write(&certificate, "no certificate").unwrap();
     usher.signal(Signal::Hup);
     usher.wait_log_after(from, |event| event["level"] == "ERROR");
+    assert_eq!(usher.admin().metric("usher_config_last_reload_successful", &[]), 0.0, "nothing was taken over");
     TlsClient::connect(usher.gateway(), &old).unwrap().call(&announce("A")).assert_suppressed();
 
     new.write_to(directory.path());

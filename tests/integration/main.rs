@@ -8,6 +8,7 @@ mod autobahn;
 mod base;
 mod broker;
 mod browsers;
+mod certificates;
 mod clients;
 mod command;
 mod corpus;

@@ -6,6 +6,7 @@ use anyhow::{Context, ensure};
 use http::Uri;
 use serde_json::json;
 use usher::pusher::App;
+use usher::tls::Client;
 
 use super::story::{ANNOUNCEMENT, CHANNEL, Event};
 use crate::command::caller::Caller;
@@ -33,7 +34,7 @@ impl Backend {
     /// If that is no address.
     pub(super) fn new(url: &Uri) -> anyhow::Result<Self> {
         let app = App::new(DEMO_ID, DEMO_KEY, DEMO_SECRET);
-        Ok(Self { caller: Caller::new(url, None, PATIENCE)?, app, announced: 0, suppressed: 0 })
+        Ok(Self { caller: Caller::new(url, Client::default(), PATIENCE)?, app, announced: 0, suppressed: 0 })
     }
 
     /// Triggers one event for the guest's room.

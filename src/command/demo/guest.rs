@@ -9,6 +9,8 @@ use serde_json::Value;
 use tokio::time::timeout;
 
 use super::story::{ANNOUNCEMENT, CHANNEL};
+use usher::tls::Client;
+
 use crate::command::credentials::DEMO_KEY;
 use crate::command::listener::{Address, Connection, Effect, Event, Next, Wanted};
 
@@ -46,7 +48,7 @@ impl<'a> Guest<'a> {
     /// # Errors
     /// If the subscription is not confirmed in time.
     pub(super) async fn arrive(url: &Uri, room: &'a Wanted) -> anyhow::Result<Self> {
-        let connection = Connection::open(&Address::new(url, DEMO_KEY, None)?, room).await?;
+        let connection = Connection::open(&Address::new(url, DEMO_KEY, &Client::default())?, room).await?;
         let mut guest = Self { connection, unread: VecDeque::new(), joined: Vec::new(), messages: 0 };
         timeout(PATIENCE, async {
             while !guest.read().await? {}

@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use bytes::Bytes;
 use http::{Method, Response};
 use usher::config::Config;
-use usher::tls::Certificate;
+use usher::tls;
 
 use super::finding::Finding;
 use crate::command::caller::Caller;
@@ -86,17 +86,14 @@ async fn listener(key: &str, address: SocketAddr, usher: impl Future<Output = Op
 
 async fn ask(listen: SocketAddr, method: Method, target: &str, patience: Duration) -> Option<Response<Bytes>> {
     let url = format!("http://{}", reachable(listen)).parse().ok()?;
-    Caller::new(&url, None, patience).ok()?.call(method, target, Bytes::new()).await.ok()
+    Caller::new(&url, tls::Client::default(), patience).ok()?.call(method, target, Bytes::new()).await.ok()
 }
 
 /// The certificate that usher shows, if it shows one.
 pub(super) fn certificate(config: &Config) -> Option<Finding> {
-    let files = config.server.tls.clone()?;
-    let about = files.certificate.display().to_string();
-    Some(match Certificate::load(files) {
-        Ok(certificate) => lifetime("certificate", &about, certificate.expires_at(), "renew it; usher reads it again on SIGHUP"),
-        Err(error) => Finding::problem("certificate", &about, error.to_string(), "usher does not start with it: mend [server.tls]"),
-    })
+    let identity = config.server.tls.as_ref()?;
+    let about = identity.files().certificate.display().to_string();
+    Some(lifetime("certificate", &about, identity.expires_at(), "renew it; usher reads it again on SIGHUP"))
 }
 
 /// A finding about a good certificate that expires then, in seconds since the Unix epoch.

@@ -2,16 +2,17 @@
 
 use std::io;
 use std::net::IpAddr;
-use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use http::Uri;
 use http::header::DATE;
 use rustls::CertificateError;
 use rustls::pki_types::ServerName;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, lookup_host};
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 use usher::config::Config;
 use usher::pusher::{Acceptance, App, sign_query};
 use usher::tls;
@@ -55,14 +56,14 @@ pub(super) async fn examine(config: &Config, patience: Duration) -> Vec<Finding>
     let websocket = config.upstream.websocket_url.as_ref().unwrap_or(url);
     let mut endpoints = vec![Endpoint::of(url), Endpoint::of(websocket)];
     endpoints.dedup();
-    let ca_file = config.upstream.ca_file.as_deref();
+    let tls = &config.upstream.tls;
     let connections = async {
         let mut findings = Vec::new();
         for (index, endpoint) in endpoints.iter().enumerate() {
             findings.push(name(endpoint, patience).await);
             // Without TLS, whether the WebSocket host can be connected to is told by the check of the WebSocket.
             if index == 0 || endpoint.tls {
-                findings.push(connection(endpoint, ca_file, patience).await);
+                findings.push(connection(endpoint, tls, patience).await);
             }
         }
         findings
@@ -77,7 +78,7 @@ pub(super) async fn examine(config: &Config, patience: Duration) -> Vec<Finding>
     let sockets = async {
         let mut findings = Vec::new();
         for app in &config.apps {
-            findings.push(socket(websocket, app, ca_file, patience).await);
+            findings.push(socket(websocket, app, tls, patience).await);
         }
         findings
     };
@@ -104,7 +105,7 @@ async fn name(endpoint: &Endpoint, patience: Duration) -> Finding {
     }
 }
 
-async fn connection(endpoint: &Endpoint, ca_file: Option<&Path>, patience: Duration) -> Finding {
+async fn connection(endpoint: &Endpoint, tls: &tls::Client, patience: Duration) -> Finding {
     let about = endpoint.shown();
     let advice = "check that the server runs, that [upstream] names its port, and that no firewall stands between";
     let tcp = match timeout(patience, TcpStream::connect((endpoint.host.as_str(), endpoint.port))).await {
@@ -115,12 +116,10 @@ async fn connection(endpoint: &Endpoint, ca_file: Option<&Path>, patience: Durat
     if !endpoint.tls {
         return Finding::ok("connection", &about, "connected; without TLS");
     }
-    let (config, name) = match (tls::client(ca_file), ServerName::try_from(endpoint.host.clone())) {
-        (Ok(config), Ok(name)) => (config, name),
-        (Err(error), _) => return Finding::problem("tls", &about, error.to_string(), "mend upstream.ca_file"),
-        (_, Err(_)) => return Finding::problem("tls", &about, "no certificate can be for this host", "name the server as its certificate does"),
+    let Ok(name) = ServerName::try_from(endpoint.host.clone()) else {
+        return Finding::problem("tls", &about, "no certificate can be for this host", "name the server as its certificate does");
     };
-    match timeout(patience, TlsConnector::from(config).connect(name, tcp)).await {
+    match timeout(patience, secure(tls, name, tcp)).await {
         Ok(Ok(stream)) => {
             let expires = stream.get_ref().1.peer_certificates().and_then(<[_]>::first).and_then(|own| tls::expires_at(own));
             lifetime("tls", &about, expires, "who runs the upstream server has to renew it; from then on usher would reach nothing")
@@ -130,8 +129,25 @@ async fn connection(endpoint: &Endpoint, ca_file: Option<&Path>, patience: Durat
     }
 }
 
+/// Shakes hands. With TLS 1.3 a server tells only afterwards that it needs a client certificate: so something is asked, and the answer's first byte awaited.
+async fn secure(tls: &tls::Client, name: ServerName<'static>, tcp: TcpStream) -> io::Result<TlsStream<TcpStream>> {
+    let mut stream = TlsConnector::from(tls.config()).connect(name, tcp).await?;
+    let asked = async {
+        stream.write_all(b"HEAD / HTTP/1.1\r\nHost: usher-doctor\r\nConnection: close\r\n\r\n").await?;
+        stream.read(&mut [0]).await
+    };
+    match asked.await {
+        Err(error) if tls::refuses_certificate(&error) => Err(error),
+        // Whether this is an HTTP server is for the other checks.
+        Ok(_) | Err(_) => Ok(stream),
+    }
+}
+
 /// What to do about a failed handshake.
 fn remedy(error: &io::Error) -> &'static str {
+    if tls::refuses_certificate(error) {
+        return "upstream asks for a client certificate that it accepts: set upstream.certificate and upstream.key to one (with its key) from who runs it";
+    }
     match error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
         Some(rustls::Error::InvalidCertificate(CertificateError::Expired | CertificateError::ExpiredContext { .. })) => {
             "the server's certificate has to be renewed; if it is new, this machine's clock is wrong"
@@ -143,7 +159,7 @@ fn remedy(error: &io::Error) -> &'static str {
             "the certificate is of an authority that is not trusted: name the authority's file in upstream.ca_file, or have the server send its whole chain"
         }
         Some(rustls::Error::InvalidCertificate(CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. })) => {
-            "the certificate is for another name: write that name in [upstream]"
+            "the certificate is for another name: write that name in [upstream], or have the host among the certificate's subjectAltName (`openssl req -x509 … -addext subjectAltName=DNS:host`)"
         }
         Some(rustls::Error::InvalidCertificate(_)) => {
             "the certificate cannot be used: give upstream a valid one, or its authority's in upstream.ca_file"
@@ -155,7 +171,7 @@ fn remedy(error: &io::Error) -> &'static str {
 /// How far this machine's clock is from upstream's: both are in the signatures.
 async fn clock(config: &Config, patience: Duration) -> Finding {
     let advice = "the clock could not be compared; see the findings about the connection";
-    let caller = match Caller::new(&config.upstream.url, config.upstream.ca_file.clone(), patience) {
+    let caller = match Caller::new(&config.upstream.url, config.upstream.tls.clone(), patience) {
         Ok(caller) => caller,
         Err(error) => return Finding::warning("clock", "", format!("{error:#}"), advice),
     };
@@ -189,7 +205,7 @@ async fn signature(config: &Config, app: &App, patience: Duration) -> Finding {
     let path = format!("/apps/{}/channels", app.id());
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
     let query = sign_query(app, "GET", &path, &[], None, now);
-    let asked = match Caller::new(&config.upstream.url, config.upstream.ca_file.clone(), patience) {
+    let asked = match Caller::new(&config.upstream.url, config.upstream.tls.clone(), patience) {
         Ok(caller) => caller.get(&format!("{path}?{query}")).await,
         Err(error) => Err(error),
     };
@@ -226,12 +242,12 @@ fn taken(about: &str, found: String, body: &[u8]) -> Finding {
 }
 
 /// Whether a client of this app gets a WebSocket there, as the relay would.
-async fn socket(url: &Uri, app: &App, ca_file: Option<&Path>, patience: Duration) -> Finding {
+async fn socket(url: &Uri, app: &App, tls: &tls::Client, patience: Duration) -> Finding {
     let about = format!("of app {}", app.id());
     let advice = "check upstream.websocket_url (for Pusher: wss://ws-<cluster>.pusher.com), and that a load balancer before it lets Upgrade pass";
     let wanted = Wanted { channels: Vec::new(), app: None, member: String::new() };
     let greeting = async {
-        let address = Address::new(url, app.key(), ca_file)?;
+        let address = Address::new(url, app.key(), tls)?;
         let mut connection = Connection::open(&address, &wanted).await?;
         loop {
             match connection.next().await {

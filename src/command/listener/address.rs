@@ -2,7 +2,6 @@
 
 use std::fmt;
 use std::io;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -49,15 +48,15 @@ impl Address {
     /// The address of the app with `key` on the host at `url` (ws, wss, http or https; a path goes before `/app/…`).
     ///
     /// # Errors
-    /// If that makes no address, or the authorities in `ca_file` cannot be used.
-    pub(in crate::command) fn new(url: &Uri, key: &str, ca_file: Option<&Path>) -> anyhow::Result<Self> {
+    /// If that makes no address.
+    pub(in crate::command) fn new(url: &Uri, key: &str, tls: &tls::Client) -> anyhow::Result<Self> {
         let is_key = key.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b'~'));
         ensure!(is_key && !key.is_empty(), "{key:?} is no app key");
         let authority = url.authority().with_context(|| format!("{url} names no host: write it like ws://127.0.0.1:6001"))?;
         ensure!(url.query().is_none(), "{url} has a query: write scheme, host and port, e.g. ws://127.0.0.1:6001");
         let (scheme, default_port, tls) = match url.scheme_str() {
             Some("ws" | "http") => ("ws", 80, None),
-            Some("wss" | "https") => ("wss", 443, Some(tls::client(ca_file)?)),
+            Some("wss" | "https") => ("wss", 443, Some(tls.config())),
             _ => bail!("the scheme of {url} is neither ws nor wss"),
         };
         let path = url.path().trim_end_matches('/');
@@ -125,7 +124,9 @@ mod tests {
 
     #[test]
     fn the_path_of_the_protocol_is_put_behind_that_of_the_host() {
-        let uri = |url: &str| Address::new(&url.parse().unwrap(), "k", None).map(|address| (address.uri.to_string(), address.authority()));
+        let uri = |url: &str| {
+            Address::new(&url.parse().unwrap(), "k", &tls::Client::default()).map(|address| (address.uri.to_string(), address.authority()))
+        };
         let query = format!("protocol=7&client=usher&version={}&flash=false", env!("CARGO_PKG_VERSION"));
         for (url, expected, authority) in [
             ("ws://127.0.0.1:6001", "ws://127.0.0.1:6001/app/k", "127.0.0.1:6001"),
@@ -138,6 +139,6 @@ mod tests {
         for wrong in ["ftp://h", "/path", "ws://h?x=1"] {
             assert!(uri(wrong).is_err(), "{wrong}");
         }
-        assert!(Address::new(&"ws://h".parse().unwrap(), "k/../x", None).is_err());
+        assert!(Address::new(&"ws://h".parse().unwrap(), "k/../x", &tls::Client::default()).is_err());
     }
 }

@@ -14,6 +14,7 @@ use serde_json::json;
 use tokio::time::sleep;
 use usher::config;
 use usher::pusher::App;
+use usher::tls;
 
 use self::line::Line;
 use self::retry::Retry;
@@ -66,7 +67,7 @@ impl Subscribe {
     /// # Errors
     /// If the first connection fails, or the server refuses for good.
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
-        let address = Address::new(&self.url, &self.credentials.key, self.ca_file.as_deref())?;
+        let address = Address::new(&self.url, &self.credentials.key, &tls::Client::read(self.ca_file.as_deref())?)?;
         let app = self.credentials.secret()?.map(|secret| App::new(DEMO_ID, &self.credentials.key, &secret));
         let mut channels: Vec<String> = Vec::with_capacity(self.channels.len());
         for channel in &self.channels {

@@ -19,14 +19,27 @@ fn flags_win_over_variables_over_the_file_over_defaults() {
     assert_eq!((limits.max_headers, limits.max_requests, limits.max_connections, limits.max_head), (50, 61, 72, 16_384));
 }
 
+/// A certificate and its key in files of this folder.
+fn pair(folder: &std::path::Path) -> (String, String) {
+    let rcgen::CertifiedKey { cert, signing_key } = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let write = |name: &str, text: String| {
+        let path = folder.join(name);
+        std::fs::write(&path, text).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    (write("certificate.pem", cert.pem()), write("key.pem", signing_key.serialize_pem()))
+}
+
 #[test]
 fn every_type_is_read_from_variables() {
+    let directory = tempfile::tempdir().unwrap();
+    let (certificate, key) = pair(directory.path());
     let config = file(UPSTREAM)
         .variable("USHER_SERVER__LISTEN", "[::1]:7001")
         .variable("USHER_SERVER__WORKERS", "3")
         .variable("USHER_SERVER__UNKNOWN_APPS", "forward")
-        .variable("USHER_SERVER__TLS__CERTIFICATE", "a.pem")
-        .variable("USHER_SERVER__TLS__KEY", "b.pem")
+        .variable("USHER_SERVER__TLS__CERTIFICATE", &certificate)
+        .variable("USHER_SERVER__TLS__KEY", &key)
         .variable("USHER_UPSTREAM__TIMEOUT", "2500ms")
         .variable("USHER_LIMITS__MAX_BODY", "2MiB")
         .variable("USHER_LOG__FORMAT", "json")
@@ -36,7 +49,7 @@ fn every_type_is_read_from_variables() {
     assert_eq!(config.server.listen, "[::1]:7001".parse().unwrap());
     assert_eq!((config.server.workers, config.server.unknown_apps), (3, UnknownApps::Forward));
     let tls = config.server.tls.unwrap();
-    assert_eq!((tls.certificate.to_str(), tls.key.to_str()), (Some("a.pem"), Some("b.pem")));
+    assert_eq!((tls.files().certificate.to_str(), tls.files().key.to_str()), (Some(certificate.as_str()), Some(key.as_str())));
     assert_eq!((config.upstream.timeout, config.limits.max_body), (Duration::from_millis(2500), 2 << 20));
     assert_eq!((config.log.format, config.log.level.as_str()), (LogFormat::Json, "warn,usher=debug"));
 }
@@ -139,17 +152,15 @@ fn a_reload_names_what_needs_a_restart() {
                   body_timeout = \"1s\"\nmax_requests = 1\nrates.app_triggers = 9\n[[apps]]\nid = \"2\"\nkey = \"k\"\nsecret = \"s\"\n";
     assert_eq!(old.reloadable_difference(&file(&format!("{UPSTREAM}{lively}")).accepted()), [""; 0]);
 
-    let text = "upstream.url = \"http://h\"\nupstream.ca_file = \"c\"\nserver.listen = \"127.0.0.1:1\"\nserver.workers = 1\n\
-                server.tls = { certificate = \"c\", key = \"k\" }\nadmin.token = \"t\"\nlimits.max_head = \"8KiB\"\n\
+    let text = "upstream.url = \"http://h\"\nserver.listen = \"127.0.0.1:1\"\nserver.workers = 1\n\
+                admin.token = \"t\"\nlimits.max_head = \"8KiB\"\n\
                 limits.max_connections = 1\nbroker.client_events = false\nassignments.max_channels = 1\nlog.level = \"warn\"\n";
     let expected = [
         "server.listen",
         "server.workers",
-        "server.tls",
         "admin.token",
         "upstream.url",
         "upstream.websocket_url",
-        "upstream.ca_file",
         "broker",
         "limits.max_head",
         "limits.max_connections",
@@ -157,6 +168,16 @@ fn a_reload_names_what_needs_a_restart() {
         "log.level",
     ];
     assert_eq!(old.reloadable_difference(&file(text).accepted()), expected);
+
+    // Other files are no matter, but whether there is TLS at all is.
+    let directories = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+    let [one, other] = directories.each_ref().map(|directory| {
+        let (certificate, key) = pair(directory.path());
+        let keys = format!("certificate = {certificate:?}, key = {key:?}");
+        file(&format!("upstream = {{ url = \"https://h\", ca_file = {certificate:?}, {keys} }}\nserver.tls = {{ {keys} }}\n")).accepted()
+    });
+    assert_eq!(one.reloadable_difference(&other), [""; 0]);
+    assert!(old.reloadable_difference(&one).contains(&"server.tls"));
 }
 
 #[test]

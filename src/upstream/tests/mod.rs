@@ -166,7 +166,7 @@ fn options(url: &str) -> Options {
         idle_timeout: LONG,
         max_connection_age: LONG,
         max_idle: 8,
-        ca_file: None,
+        tls: crate::tls::Client::default(),
     }
 }
 

@@ -248,7 +248,7 @@ async fn a_request_reaches_the_address_that_is_sound() {
     let stalls = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let (folder, server) = super::secure::secure_server(&["upstream.test"]).await;
     let addresses = Asked::Answers(vec![stalls.local_addr().unwrap(), server.address]);
-    let options = Options { ca_file: Some(folder.path().join("ca.pem")), ..options("https://upstream.test") };
+    let options = Options { tls: super::secure::trusting(&folder), ..options("https://upstream.test") };
     let remote = resolved(&options, [addresses]);
     assert_eq!(fetch(&remote, post()).await.unwrap(), "{}");
 }

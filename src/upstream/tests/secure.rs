@@ -7,6 +7,8 @@ use rustls::pki_types::PrivateKeyDer;
 use tempfile::TempDir;
 use tokio_rustls::TlsAcceptor;
 
+use crate::tls::Client;
+
 use super::{Failure, OK, Options, Server, fetch, options, post, remote};
 
 /// An authority's certificate in `ca.pem`, and a server that shows one of its certificates for `names`.
@@ -31,12 +33,17 @@ pub(super) async fn secure_server(names: &[&str]) -> (TempDir, Server) {
     (folder, server)
 }
 
+/// A client that trusts the authority in `ca.pem`.
+pub(super) fn trusting(folder: &TempDir) -> Client {
+    Client::read(Some(&folder.path().join("ca.pem"))).unwrap()
+}
+
 #[tokio::test]
 async fn an_authority_from_the_ca_file_is_trusted() {
     let (folder, mut server) = secure_server(&["localhost", "127.0.0.1"]).await;
     for host in ["localhost", "127.0.0.1"] {
         let url = format!("https://{host}:{}", server.address.port());
-        let remote = remote(Options { ca_file: Some(folder.path().join("ca.pem")), ..options(&url) });
+        let remote = remote(Options { tls: trusting(&folder), ..options(&url) });
         for _ in 0..3 {
             assert_eq!(fetch(&remote, post()).await.unwrap(), "{}");
             assert!(server.next().await.contains(&format!("host: {host}:{}\r\n", server.address.port())));
@@ -50,9 +57,8 @@ async fn any_other_authority_or_name_is_not() {
     let (folder, mut server) = secure_server(&["localhost"]).await;
     let (others_folder, _others_server) = secure_server(&["localhost"]).await;
     let port = server.address.port();
-    let ca = |folder: &TempDir| Some(folder.path().join("ca.pem"));
-    for (host, ca_file) in [("localhost", None), ("localhost", ca(&others_folder)), ("127.0.0.1", ca(&folder))] {
-        let failure = fetch(&remote(Options { ca_file, ..options(&format!("https://{host}:{port}")) }), post()).await.unwrap_err();
+    for (host, tls) in [("localhost", Client::default()), ("localhost", trusting(&others_folder)), ("127.0.0.1", trusting(&folder))] {
+        let failure = fetch(&remote(Options { tls, ..options(&format!("https://{host}:{port}")) }), post()).await.unwrap_err();
         assert!(matches!(failure, Failure::Tls { .. }), "{failure:?}");
         assert!(failure.nothing_sent() && !failure.is_timeout());
     }

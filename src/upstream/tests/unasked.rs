@@ -170,8 +170,8 @@ async fn within_tls_an_answer_or_an_end_counts_and_what_tls_itself_says_does_not
     for way in Way::BOTH {
         for (what, act, second) in acts {
             let (folder, server) = secure(act);
-            let ca_file = Some(folder.path().join("ca.pem"));
-            let remote = remote(Options { ca_file, ..options(&format!("https://{}", server.address)) });
+            let tls = crate::tls::Client::read(Some(&folder.path().join("ca.pem"))).unwrap();
+            let remote = remote(Options { tls, ..options(&format!("https://{}", server.address)) });
             assert_eq!(around(&remote, &server, way).await, ["0", second], "{way:?}, {what}");
         }
     }

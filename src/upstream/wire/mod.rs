@@ -84,7 +84,7 @@ impl Wire {
         sent.map_err(|unanswered| {
             dialer.doubt();
             match unanswered {
-                Unanswered::Unsent(error) => Failure::ClosedUnsent { upstream: dialer.authority().to_owned(), source: error.into() }.into(),
+                Unanswered::Unsent(error) => Failure::unsent(dialer.authority().to_owned(), error.into()).into(),
                 Unanswered::Interrupted(interrupted) => interrupted,
             }
         })
@@ -125,7 +125,7 @@ impl Wire {
                 return Ok(());
             }
             (Some(Err(Broken::Unsent(error))), _) => return Err(Unanswered::Unsent(error)),
-            (Some(Err(Broken::Lost(source))), 0) => Failure::ConnectionLost { upstream: upstream(), source: source.into() }.into(),
+            (Some(Err(Broken::Lost(source))), 0) => Failure::lost(upstream(), source.into()).into(),
             (Some(Err(Broken::Faulty(problem))), 0) => problem.failure(upstream()).into(),
             (Some(Err(Broken::Lost(_) | Broken::Faulty(_))), status) => Interrupted::Cut { status },
             (None, 0) => Failure::AnswerTimeout { upstream: upstream(), period }.into(),

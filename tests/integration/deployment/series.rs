@@ -1,4 +1,4 @@
-//! The series themselves, as two running ushers tell them: one with the embedded broker, one that speaks TLS before an upstream that fails at times.
+//! The series themselves, as two running ushers tell them: one with the embedded broker, one that speaks TLS on both sides before an upstream that fails at times.
 
 use std::collections::BTreeMap;
 
@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::{names, read};
 use crate::harness::bodies::{announcement, message};
-use crate::harness::tls::{Identity, TlsClient};
+use crate::harness::tls::{Identity, TlsClient, terminate};
 use crate::harness::websocket::{End, Frame, handshake};
 use crate::harness::{Fake, Request, Setup, Step, Usher, sign};
 
@@ -56,7 +56,11 @@ impl Evening {
             path.display().to_string()
         };
         let (certificate, key) = (file("certificate.pem", &identity.certificate), file("key.pem", &identity.key));
-        let remote = Usher::start(&fake, |setup| setup.server += &format!("tls = {{ certificate = {certificate:?}, key = {key:?} }}\n"));
+        let upstream = format!("url = \"https://localhost:{}\"\nca_file = {certificate:?}\n", terminate(fake.address(), &identity).port());
+        let remote = Usher::start(&fake, |setup| {
+            setup.upstream = upstream;
+            setup.server += &format!("tls = {{ certificate = {certificate:?}, key = {key:?} }}\n");
+        });
         let mut setup = Setup::before_url("local");
         setup.more += "[[events]]\nname = \"staff-assigned\"\nchannel = \"{hotelSlug}-room-{roomNumber}-chat\"\n";
         let local = Usher::start_with(&setup.toml());

@@ -1,0 +1,79 @@
+//! Certificates, keys and authorities: files that are read and checked together with what names them, so that `check`, a start and a reload find the same.
+
+use std::path::{Path, PathBuf};
+
+use super::file::{self, Occasion};
+use super::keys::path;
+use super::section::{Refused, Section};
+use super::unit::MIB;
+use crate::tls::{Client, Files, Identity, Purpose, TlsError};
+
+/// All authorities of a system's have a quarter of this.
+const MAX_PEM: usize = MIB;
+
+/// Reads `server.tls`: the certificate that usher shows.
+pub(super) fn server(section: &mut Section<'_>) -> Option<Identity> {
+    identity(section, Purpose::Server).unwrap_or_default()
+}
+
+/// Reads what `upstream` says of TLS: `ca_file`, `certificate` and `key`.
+pub(super) fn upstream(section: &mut Section<'_>) -> Client {
+    let identity = identity(section, Purpose::Client);
+    let authorities = authorities(section);
+    let (Ok(identity), Ok(authorities)) = (identity, authorities) else { return Client::default() };
+    let authorities = authorities.as_ref().map(|(path, text)| (path.clone(), text.as_slice()));
+    Client::new(authorities, identity).unwrap_or_else(|error| {
+        section.problem("ca_file", format!("{error}."));
+        Client::default()
+    })
+}
+
+/// The file of `ca_file` and its content, if it is given and read at all.
+fn authorities(section: &mut Section<'_>) -> Result<Option<(PathBuf, Vec<u8>)>, Refused> {
+    match path(section.text("ca_file")) {
+        Some(path) if section.report.occasion != Occasion::Lookup => Ok(Some((path.clone(), read(section, "ca_file", &path)?))),
+        Some(_) | None => Ok(None),
+    }
+}
+
+/// The pair of `certificate` and `key`, if it is given and read at all.
+fn identity(section: &mut Section<'_>, purpose: Purpose) -> Result<Option<Identity>, Refused> {
+    let (certificate, key) = (section.text("certificate"), section.text("key"));
+    let missing = match (certificate.is_empty(), key.is_empty()) {
+        (true, true) => return Ok(None),
+        (false, false) => None,
+        (false, true) => Some(("key", format!("The certificate has no key: set `{}` to its file as well, or neither.", section.key("key")))),
+        (true, false) => {
+            Some(("certificate", format!("The key has no certificate: set `{}` to its file as well, or neither.", section.key("certificate"))))
+        }
+    };
+    if let Some((key, message)) = missing {
+        section.problem(key, message);
+        return Err(Refused);
+    }
+    if section.report.occasion == Occasion::Lookup {
+        return Ok(None);
+    }
+    let files = Files { certificate: certificate.into(), key: key.into() };
+    // Both, so that all that is wrong is said at once.
+    let (certificate, key) = (read(section, "certificate", &files.certificate), read(section, "key", &files.key));
+    match Identity::new(files.clone(), &certificate?, &key?) {
+        Ok(identity) => {
+            let name = section.key("certificate");
+            section.report.warnings.extend(identity.doubts(purpose).into_iter().map(|doubt| format!("`{name}`: {doubt}.")));
+            Ok(Some(identity))
+        }
+        Err(error) => {
+            let is_key = error.path() == Some(&files.key) && files.key != files.certificate;
+            section.problem(if is_key { "key" } else { "certificate" }, format!("{error}."));
+            Err(Refused)
+        }
+    }
+}
+
+fn read(section: &mut Section<'_>, key: &str, path: &Path) -> Result<Vec<u8>, Refused> {
+    file::read(path, MAX_PEM, section.report.occasion).map(|(content, _)| content).map_err(|source| {
+        section.problem(key, format!("{}.", TlsError::Read { path: path.to_owned(), source }));
+        Refused
+    })
+}

@@ -1,0 +1,41 @@
+//! The TLS handshake of a connection to the public listener, and why it fails.
+
+use std::io;
+use std::time::Duration;
+
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use tokio_rustls::server::TlsStream;
+
+use crate::metrics::HandshakeFailure;
+use crate::tls::{self, Certificate};
+
+/// Shakes hands.
+///
+/// # Errors
+/// The reason, and in words.
+pub(super) async fn accept(
+    certificate: &Certificate,
+    stream: TcpStream,
+    period: Duration,
+) -> Result<TlsStream<TcpStream>, (HandshakeFailure, String)> {
+    match timeout(period, certificate.acceptor().accept(stream)).await {
+        Ok(Ok(stream)) => Ok(stream),
+        Ok(Err(error)) => Err((reason(&error), error.to_string())),
+        Err(_elapsed) => Err((HandshakeFailure::Timeout, format!("not ended within {period:?}"))),
+    }
+}
+
+fn reason(error: &io::Error) -> HandshakeFailure {
+    if tls::refuses_certificate(error) {
+        return HandshakeFailure::CertificateRefused;
+    }
+    match error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
+        Some(rustls::Error::AlertReceived(_)) => HandshakeFailure::Alert,
+        Some(rustls::Error::PeerIncompatible(_)) => HandshakeFailure::Incompatible,
+        Some(rustls::Error::InvalidMessage(_)) => HandshakeFailure::NotTls,
+        Some(_) => HandshakeFailure::Other,
+        // The system's errors, and the end of the stream.
+        None => HandshakeFailure::Closed,
+    }
+}
