@@ -74,7 +74,13 @@ impl Clock {
     /// still while a machine sleeps, and do not follow when its clock is set.
     #[must_use]
     pub fn unix_now() -> u64 {
-        SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
+        Self::unix_now_exact().as_secs()
+    }
+
+    /// The same, with its fraction of a second.
+    #[must_use]
+    pub fn unix_now_exact() -> Duration {
+        SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
     }
 
     /// Wall-clock time of `moment` as the time since the Unix epoch, by the system's clock as it was set at the beginning: for showing, not for judging.

@@ -6,14 +6,15 @@ use tokio::time::Instant;
 
 use crate::clock::Clock;
 
-/// How old the time of day may be: whoever compares it with what others say of the time allows for much more.
+/// How long the time of day is taken for what it was, within a second: the clock may be set meanwhile.
 const FRESH: Duration = Duration::from_millis(100);
 
 /// The time of day, also as HTTP writes it (RFC 9110 5.6.7).
 #[derive(Debug, Default)]
 pub(super) struct Date {
-    /// When the system's clock was read.
-    read: Option<Instant>,
+    /// When the system's clock is to be read again: at the end of its second at the latest, so that a signature of just the greatest age is judged by the
+    /// second that it is.
+    until: Option<Instant>,
     /// Seconds since the Unix epoch.
     seconds: u64,
     text: String,
@@ -22,9 +23,8 @@ pub(super) struct Date {
 impl Date {
     /// From here on it says the time of `now`.
     pub(super) fn set(&mut self, now: Instant) {
-        if self.read.is_none_or(|read| now.saturating_duration_since(read) >= FRESH) {
-            self.read = Some(now);
-            self.read_clock();
+        if self.until.is_none_or(|until| now >= until) {
+            self.until = Some(now + self.read_clock());
         }
     }
 
@@ -33,12 +33,15 @@ impl Date {
         self.seconds
     }
 
-    fn read_clock(&mut self) {
-        let seconds = Clock::unix_now();
+    /// Reads the system's clock; for how long that is right.
+    fn read_clock(&mut self) -> Duration {
+        let time = Clock::unix_now_exact();
+        let seconds = time.as_secs();
         if self.seconds != seconds || self.text.is_empty() {
             self.seconds = seconds;
             self.text = httpdate::fmt_http_date(UNIX_EPOCH + Duration::from_secs(seconds));
         }
+        FRESH.min(Duration::from_secs(1) - Duration::from_nanos(time.subsec_nanos().into()))
     }
 
     pub(super) const fn as_bytes(&self) -> &[u8] {
