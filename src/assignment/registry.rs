@@ -67,8 +67,7 @@ struct Registry {
 
 #[derive(Debug, Clone)]
 struct RegisteredApp {
-    memory: Arc<AppMemory>,
-    generation: Arc<Generation>,
+    shared: ConfiguredApp,
     configured: bool,
 }
 
@@ -113,7 +112,7 @@ impl Assignments {
         let before = std::mem::take(&mut registry.rules).into_iter();
         let mut kept: HashMap<RuleName, (Watch, Arc<RuleMemory>)> = before.map(|rule| (rule.0.name(), rule)).collect();
         for watch in wanted {
-            let app = registry.app(&watch.app, &self.census).memory.clone();
+            let app = Arc::clone(&registry.app(&watch.app, &self.census).shared.memory);
             let memory = match kept.remove(&watch.name()) {
                 Some((old, memory)) if old.definition == watch.definition => {
                     memory.set_remember_for(watch.remember_for);
@@ -135,7 +134,7 @@ impl Assignments {
         registry.drop_unused_apps();
         Configured {
             rules: registry.rules.iter().map(|(_, memory)| Arc::clone(memory)).collect(),
-            apps: apps.iter().map(|id| registry.app(id, &self.census).shared()).collect(),
+            apps: apps.iter().map(|id| registry.app(id, &self.census).shared.clone()).collect(),
             unknown_apps: Arc::clone(&registry.unknown_apps),
         }
     }
@@ -187,8 +186,7 @@ impl Assignments {
 impl Registry {
     fn app(&mut self, id: &Arc<str>, census: &Arc<Census>) -> &mut RegisteredApp {
         self.apps.entry(Arc::clone(id)).or_insert_with(|| RegisteredApp {
-            memory: AppMemory::within(Arc::clone(census)),
-            generation: Arc::default(),
+            shared: ConfiguredApp { memory: AppMemory::within(Arc::clone(census)), generation: Arc::default() },
             configured: false,
         })
     }
@@ -201,7 +199,7 @@ impl Registry {
         }
         let added: Vec<Arc<str>> = apps.iter().filter(|id| !std::mem::replace(&mut self.app(id, census).configured, true)).cloned().collect();
         if self.configured && !added.is_empty() {
-            let memories = added.iter().map(|id| Arc::clone(&self.app(id, census).memory)).collect();
+            let memories = added.iter().map(|id| Arc::clone(&self.app(id, census).shared.memory)).collect();
             std::mem::take(&mut self.unknown_apps).supersede(memories);
         }
         added
@@ -210,21 +208,17 @@ impl Registry {
     /// Ends the generations of these apps: requests in flight hold no tickets in some of their rules. Those that have ended leave the app in doubt.
     fn supersede(&mut self, apps: &[Arc<str>], now: Moment) {
         for id in apps {
-            let Some(app) = self.apps.get_mut(id) else { continue };
-            std::mem::take(&mut app.generation).supersede(vec![Arc::clone(&app.memory)]);
-            app.memory.doubt(now);
+            let Some(RegisteredApp { shared: ConfiguredApp { memory, generation }, .. }) = self.apps.get_mut(id) else { continue };
+            std::mem::take(generation).supersede(vec![Arc::clone(memory)]);
+            memory.doubt(now);
         }
     }
 
     /// Drops the apps that nothing but this registry knows. Nobody can take one up meanwhile: that needs the registry's lock, or a handle, which
     /// counts. A request in flight is such a handle: should the app come back meanwhile, its rules are new and its generation ends then.
     fn drop_unused_apps(&mut self) {
-        self.apps.retain(|_, app| app.configured || Arc::strong_count(&app.memory) > 1 || Arc::strong_count(&app.generation) > 1);
-    }
-}
-
-impl RegisteredApp {
-    fn shared(&self) -> ConfiguredApp {
-        ConfiguredApp { memory: Arc::clone(&self.memory), generation: Arc::clone(&self.generation) }
+        self.apps.retain(|_, RegisteredApp { shared: ConfiguredApp { memory, generation }, configured }| {
+            *configured || Arc::strong_count(memory) > 1 || Arc::strong_count(generation) > 1
+        });
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use smallvec::SmallVec;
 
 use super::Shared;
-use super::effects::{Effect, Effects, Kind, Places, Verdict, effects, followers};
+use super::effects::{Effect, Effects, Fates, Kind, Verdict, effects, followers};
 use super::observe;
 use super::plan::{Parts, Plan, Tickets};
 use super::routing::{AppRoute, WatchedRule};
@@ -222,11 +222,11 @@ impl Deciding<'_, '_> {
 
     /// An event that one rule finds redundant and another does not goes on. The first rule then holds its channel as well: whatever is forwarded
     /// and might change what guests see holds a ticket.
-    fn cover_mixed(&mut self, places: &Places) {
+    fn cover_mixed(&mut self, fates: &Fates) {
         for index in 0..self.effects.len() {
             let effect = &self.effects[index];
             let (Some(Verdict::Known(_)), Kind::Announces(value)) = (effect.verdict, &effect.kind) else { continue };
-            if !places.is_dropped(effect.event, effect.position) {
+            if !fates.is_dropped(effect.event, effect.position) {
                 let claim = effect.watched.memory.claim(effect.channel, value, Patience::Forced, self.now);
                 hold(&mut self.tickets, self.app, claim);
             }
@@ -250,12 +250,12 @@ impl Deciding<'_, '_> {
 
     /// Asks the limits on rates about what is to go on, counts and logs the decisions, and makes the plan.
     fn conclude(mut self, fare: &mut Fare) -> Judgement {
-        let places = Places::of(self.exact, &self.effects, self.patience == Patience::Forced);
-        self.cover_mixed(&places);
-        if places.are_all_dropped() {
+        let fates = Fates::of(self.exact, &self.effects, self.patience == Patience::Forced);
+        self.cover_mixed(&fates);
+        if fates.are_all_dropped() {
             fare.refund();
         } else {
-            match self.pay(&places, fare) {
+            match self.pay(&fates, fare) {
                 Passage::Open => {}
                 // Nothing was sent: the tickets give back what was known before.
                 Passage::After(turn) => {
@@ -269,30 +269,30 @@ impl Deciding<'_, '_> {
             }
         }
         for effect in &self.effects {
-            self.tell(effect, places.is_dropped(effect.event, effect.position));
+            self.tell(effect, fates.is_dropped(effect.event, effect.position));
         }
         observe::strays(self.shared, self.app, self.exact, self.now);
         let unwatched = self.exact.events.iter().enumerate().filter(|(index, _)| self.effects.iter().all(|effect| effect.event != *index)).count();
         if unwatched > 0 {
             self.app.metrics.no_rule(unwatched as u64);
         }
-        if places.are_all_dropped() {
+        if fates.are_all_dropped() {
             debug_assert!(self.tickets.is_empty());
             return Judgement::Suppress;
         }
-        let dropped = places.dropped();
+        let dropped = fates.dropped();
         let reduced = (!dropped.is_empty()).then(|| self.exact.without(&dropped));
         self.tickets.hold_generation(&self.app.generation);
-        let parts = if places.forwarded() == 1 { Parts::One } else { Parts::Several };
+        let parts = if fates.forwarded() == 1 { Parts::One } else { Parts::Several };
         Judgement::Forward(Plan { tickets: self.tickets, reduced, parts })
     }
 
     /// A trigger with anything on it that a rule watches and that goes on is a handoff, perhaps, and no channel's limit is asked about it.
-    fn pay(&self, places: &Places, fare: &mut Fare) -> Passage {
-        let asked = if places.announces() { &[][..] } else { &self.exact.events[..] };
+    fn pay(&self, fates: &Fates, fare: &mut Fare) -> Passage {
+        let asked = if fates.announces() { &[][..] } else { &self.exact.events[..] };
         let channels = asked.iter().enumerate().flat_map(|(index, event)| {
             let positions = event.channels.iter().enumerate();
-            positions.filter(move |(position, _)| !places.is_dropped(index, *position)).map(|(_, channel)| channel.as_ref())
+            positions.filter(move |(position, _)| !fates.is_dropped(index, *position)).map(|(_, channel)| channel.as_ref())
         });
         pay(self.app, fare, channels)
     }

@@ -130,10 +130,10 @@ pub(super) fn followers(exact: &Trigger<'_>, effects: &[Effect<'_>]) -> Vec<Opti
 
 /// What becomes of each event on each of its channels, once every effect has its verdict.
 #[derive(Debug)]
-pub(super) struct Places {
-    /// Where the channels of each event begin in `fates`.
+pub(super) struct Fates {
+    /// Where the channels of each event begin in `each`.
     starts: SmallVec<[usize; 2]>,
-    fates: SmallVec<[Fate; 8]>,
+    each: SmallVec<[Fate; 8]>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -145,7 +145,7 @@ enum Fate {
     Forwarded,
 }
 
-impl Places {
+impl Fates {
     /// An event on a channel is dropped if every rule that watches it there says so, and nothing of the trigger is exempt.
     pub(super) fn of(exact: &Trigger<'_>, effects: &[Effect<'_>], is_exempt: bool) -> Self {
         let mut starts = SmallVec::new();
@@ -154,25 +154,25 @@ impl Places {
             starts.push(count);
             count += event.channels.len();
         }
-        let mut places = Self { starts, fates: SmallVec::from_elem(Fate::Unwatched, count) };
+        let mut fates = Self { starts, each: SmallVec::from_elem(Fate::Unwatched, count) };
         for effect in effects {
-            let fate = &mut places.fates[places.starts[effect.event] + effect.position];
+            let fate = &mut fates.each[fates.starts[effect.event] + effect.position];
             if is_exempt || !effect.is_droppable() {
                 *fate = Fate::Forwarded;
             } else if *fate == Fate::Unwatched {
                 *fate = Fate::Dropped;
             }
         }
-        places
+        fates
     }
 
     pub(super) fn is_dropped(&self, event: usize, position: usize) -> bool {
-        self.fates[self.starts[event] + position] == Fate::Dropped
+        self.each[self.starts[event] + position] == Fate::Dropped
     }
 
     /// All that is dropped, as event and place among its channels.
     pub(super) fn dropped(&self) -> SmallVec<[(usize, usize); 4]> {
-        let ends = self.starts.iter().skip(1).copied().chain([self.fates.len()]);
+        let ends = self.starts.iter().skip(1).copied().chain([self.each.len()]);
         let events = self.starts.iter().copied().zip(ends).enumerate();
         let pairs = events.flat_map(|(event, (start, end))| (0..end - start).map(move |position| (event, position)));
         pairs.filter(|&(event, position)| self.is_dropped(event, position)).collect()
@@ -180,16 +180,16 @@ impl Places {
 
     /// Whether all of the trigger is dropped.
     pub(super) fn are_all_dropped(&self) -> bool {
-        self.fates.iter().all(|fate| *fate == Fate::Dropped)
+        self.each.iter().all(|fate| *fate == Fate::Dropped)
     }
 
     /// How many events on channels go on.
     pub(super) fn forwarded(&self) -> usize {
-        self.fates.iter().filter(|fate| **fate != Fate::Dropped).count()
+        self.each.iter().filter(|fate| **fate != Fate::Dropped).count()
     }
 
     /// Whether anything goes on that a rule watches.
     pub(super) fn announces(&self) -> bool {
-        self.fates.contains(&Fate::Forwarded)
+        self.each.contains(&Fate::Forwarded)
     }
 }
