@@ -65,6 +65,10 @@ pub(crate) struct Arguments {
     #[arg(long, conflicts_with_all = ["rate", "mix"])]
     pub(crate) growth: bool,
 
+    /// What a connection costs in memory while its request does not come
+    #[arg(long, conflicts_with_all = ["rate", "mix", "growth"])]
+    pub(crate) slow: bool,
+
     /// WebSocket fan-out: runs `cargo bench --bench fanout`
     #[arg(long)]
     pub(crate) fanout: bool,
@@ -135,7 +139,7 @@ impl Arguments {
 
     /// Builds the usher of this project, if one is to be measured and none was given.
     pub(crate) fn build_usher(&mut self) -> Result<()> {
-        if self.usher.is_empty() && (self.growth || self.target.is_empty() || self.target.iter().any(|name| name.starts_with("usher"))) {
+        if self.usher.is_empty() && (self.growth || self.slow || self.target.is_empty() || self.target.iter().any(|name| name.starts_with("usher"))) {
             self.usher.push(usher_built_beside()?.display().to_string());
         }
         Ok(())

@@ -23,6 +23,7 @@ mod mixes;
 mod report;
 mod secure;
 mod session;
+mod slow;
 mod stub;
 mod supply;
 mod table;
@@ -69,6 +70,9 @@ fn harness(mut arguments: Arguments) -> Result<bool> {
     }
     arguments.build_usher()?;
     let arguments = &arguments;
+    if arguments.slow {
+        return slow::run(arguments).map(|()| true);
+    }
     let reports =
         if arguments.growth { growth::run(arguments)? } else { arguments.mix.iter().map(|&mix| measure(arguments, mix)).collect::<Result<_>>()? };
     if let Some(file) = &arguments.json {

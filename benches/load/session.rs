@@ -38,10 +38,10 @@ pub(crate) struct Measured {
 }
 
 /// The stub and the targets, while they run.
-struct Session {
+pub(crate) struct Session {
     site: Site,
     stub: Target,
-    targets: Vec<Target>,
+    pub(crate) targets: Vec<Target>,
     tls: Option<Arc<ClientConfig>>,
     /// Removed with all files of the targets, after these ended.
     _directory: TempDir,
@@ -92,7 +92,8 @@ pub(crate) fn run(arguments: &Arguments, mix: Mix, wishes: &[Wish]) -> Result<Ve
 }
 
 impl Session {
-    fn open(arguments: &Arguments, connections: usize) -> Result<Self> {
+    /// Starts the stub. Targets get files and room for so many connections.
+    pub(crate) fn open(arguments: &Arguments, connections: usize) -> Result<Self> {
         let directory = tempfile::Builder::new().prefix("usher-load-").tempdir()?;
         // Servers that drop root's rights must reach their files.
         std::fs::set_permissions(directory.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755))?;
@@ -106,7 +107,7 @@ impl Session {
     }
 
     /// The target's place among those that run; `None` if it is not installed.
-    fn start(&mut self, named: &Named) -> Result<Option<usize>> {
+    pub(crate) fn start(&mut self, named: &Named) -> Result<Option<usize>> {
         if let Some(running) = self.targets.iter().position(|target| target.name == named.name) {
             return Ok(Some(running));
         }

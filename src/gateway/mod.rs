@@ -166,16 +166,16 @@ impl Gateway {
         if let Err(refusal) = screen::head(&mut head, &body, &routing.limits) {
             return (RequestKind::Refused, Err(refusal));
         }
+        // What is rare is boxed: the future of a request is moved several times on its way, and each connection has room for one.
         match handshake {
             Ok(None) => {}
-            Ok(Some(handshake)) => return (RequestKind::WebSocket, relay::open(self, &routing, handshake, head, caller, slot).await),
+            Ok(Some(handshake)) => return (RequestKind::WebSocket, Box::pin(relay::open(self, &routing, handshake, head, caller, slot)).await),
             Err(refusal) => return (RequestKind::Refused, Err(refusal)),
         }
         match target::route(&head, &routing) {
             Ok(target::Route::Trigger(target)) => {
                 (RequestKind::Trigger, trigger::handle(self, &routing, (target, &caller.place), head, body, slot).await)
             }
-            // Boxed, as is everything rare: the future of a request is moved several times on its way.
             Ok(target::Route::Unknown) => {
                 let ticket = routing.unknown_generation.begin();
                 (RequestKind::Passthrough, Box::pin(passthrough::trigger(self, &routing, head, body, (ticket, slot))).await)

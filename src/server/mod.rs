@@ -52,7 +52,7 @@ const POOL_PERIOD: Duration = Duration::from_secs(1);
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// An address cannot be listened on.
-    #[error("cannot listen on {address} ({key}): {source}")]
+    #[error("cannot listen on {address} ({key})")]
     Bind {
         /// The configuration's key.
         key: &'static str,
@@ -65,7 +65,7 @@ pub enum StartError {
     #[error(transparent)]
     Worker(#[from] WorkerError),
     /// Signals cannot be received.
-    #[error("signals cannot be received: {0}")]
+    #[error("signals cannot be received")]
     Signals(#[source] std::io::Error),
 }
 

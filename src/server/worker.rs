@@ -154,7 +154,8 @@ async fn welcome(gateway: Gateway, door: Door, accepted: Accepted) {
         match &door.certificate {
             None => serve(&gateway, stream, &caller, &door).await,
             Some(certificate) => match handshake::accept(certificate, stream, door.limits.head_timeout).await {
-                Ok(stream) => serve(&gateway, stream, &caller, &door).await,
+                // Boxed: a connection without TLS needs no room for it.
+                Ok(stream) => Box::pin(serve(&gateway, stream, &caller, &door)).await,
                 Err((reason, error)) => {
                     gateway.shared.metrics.handshake_failure(reason);
                     tracing::debug!(%peer, ?reason, error, "a TLS handshake failed");

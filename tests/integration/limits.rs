@@ -106,6 +106,42 @@ fn connections_that_sent_nothing_make_room() {
 }
 
 #[test]
+fn a_connection_whose_head_does_not_come_makes_room() {
+    let fake = Fake::start();
+    let usher = limited(&fake, "max_connections = 1");
+    let mut slow = usher.client();
+    slow.send(&Request::events(&announcement(CHANNEL, "A")).head()[..40]);
+    let mut next = usher.client();
+    next.announce(CHANNEL, "B").assert_forwarded();
+    assert!(slow.read_to_close().is_empty());
+}
+
+#[test]
+fn a_head_that_comes_in_two_parts_is_served_wherever_it_is_parted() {
+    let fake = Fake::start();
+    let usher = Usher::start(&fake, |_| {});
+    let lenient = String::from_utf8(Request::signed("GET", "/apps/3/channels", "", b"").bytes()).expect("text").replace("\r\n", "\n");
+    for request in [Request::signed("GET", "/apps/3/channels", "", b"").bytes(), lenient.into_bytes()] {
+        let mut client = usher.client();
+        for end in 1..request.len() {
+            client.send(&request[..end]);
+            usher.admin().metric("usher_requests_in_flight", &[]);
+            client.send(&request[end..]);
+            assert_eq!(client.response().status, 200);
+        }
+    }
+}
+
+#[test]
+fn a_tls_handshake_without_tls_is_refused_at_once() {
+    let fake = Fake::start();
+    let usher = limited(&fake, "head_timeout = \"1h\"");
+    let mut client = usher.client();
+    client.send(b"\x16\x03\x01\x00\xf1\x01\x00\x00\xed\x03\x03");
+    assert_eq!(client.response().status, 400);
+}
+
+#[test]
 fn idle_connections_without_an_authentic_trigger_make_room() {
     let fake = Fake::start();
     let usher = limited(&fake, "max_connections = 2");

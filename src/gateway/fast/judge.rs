@@ -92,6 +92,7 @@ impl Judge<'_> {
                 None => Verdict::Other,
             },
             Seen::Partly(length) => Verdict::Partly(length),
+            Seen::Unfinished => Verdict::Unfinished,
             Seen::Other => Verdict::Other,
         };
         *verdict = Some(seen);

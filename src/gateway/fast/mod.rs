@@ -12,15 +12,16 @@ mod respond;
 mod shape;
 
 use std::future::poll_fn;
+use std::mem::MaybeUninit;
 use std::panic::AssertUnwindSafe;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::task::Poll;
+use std::task::{Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::FutureExt;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::time::Instant;
 
 pub use self::batch::Batch;
@@ -126,6 +127,10 @@ impl<'g, S: AsyncRead + AsyncWrite + Unpin> Fast<'g, S> {
                     abreast().await;
                     finished.unwrap_or_else(|_panic| self.fail(&mut request))
                 }
+                Some(Verdict::Unfinished) => match self.receive_head(&mut request).await {
+                    None => continue,
+                    Some(ended) => return ended,
+                },
                 Some(Verdict::Partly(length)) => match self.receive_body(&mut request, length).await {
                     None => continue,
                     Some(ended) => return ended,
@@ -152,6 +157,28 @@ impl<'g, S: AsyncRead + AsyncWrite + Unpin> Fast<'g, S> {
             arrived => arrived,
         });
         self.alarm.bound(self.now + patience, arrival).await
+    }
+
+    /// Receives a request until its head is whole; how the connection ends, if it does not come. So long it costs little more than its bytes: hyper
+    /// takes 16 KiB for itself.
+    async fn receive_head(&mut self, request: &mut Request) -> Option<Ended> {
+        let max_head = self.shared.routing.load().limits.max_head;
+        let deadline = self.now + self.head_timeout;
+        self.place.receiving(self.shared.clock.moment(self.now));
+        let mut known = 0;
+        while shape::is_unfinished(&request.received, known, max_head) {
+            known = request.received.len();
+            match self.alarm.bound(deadline, read(self.stream, &mut request.received)).await {
+                Some(true) => {}
+                // hyper knows what to say of a head that breaks off.
+                Some(false) => return Some(Ended::Other(std::mem::take(&mut request.received).into())),
+                None => {
+                    tracing::debug!("a request's head did not arrive in time");
+                    return Some(Ended::Done);
+                }
+            }
+        }
+        None
     }
 
     /// Receives a request until it has `length` bytes; how the connection ends, if it does not come.
@@ -278,10 +305,20 @@ impl<'g, S: AsyncRead + AsyncWrite + Unpin> Fast<'g, S> {
 
 /// Reads what has come. Returns whether anything has; if not, the connection has ended.
 async fn read(stream: &mut (impl AsyncRead + Unpin), received: &mut Vec<u8>) -> bool {
-    if received.capacity() - received.len() < READ / 2 {
-        received.reserve(READ);
-    }
-    match stream.read_buf(received).await {
+    let read = if received.capacity() - received.len() < READ / 2 {
+        poll_fn(|context| {
+            // On the stack: a connection on which nothing comes holds no room for it.
+            let mut room = [MaybeUninit::uninit(); READ];
+            let mut room = ReadBuf::uninit(&mut room);
+            ready!(Pin::new(&mut *stream).poll_read(context, &mut room))?;
+            received.extend_from_slice(room.filled());
+            Poll::Ready(Ok(room.filled().len()))
+        })
+        .await
+    } else {
+        stream.read_buf(received).await
+    };
+    match read {
         Ok(count) => count > 0,
         Err(error) => {
             tracing::debug!(%error, "a connection ended in error");

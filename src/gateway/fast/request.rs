@@ -36,6 +36,8 @@ pub(super) struct Request {
 pub(super) enum Verdict {
     /// It is of another shape.
     Other,
+    /// Its head is not all there.
+    Unfinished,
     /// It is a trigger of so many bytes, and they are not all there.
     Partly(usize),
     /// It is a trigger, which was judged.

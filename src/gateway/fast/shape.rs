@@ -25,7 +25,9 @@ pub(super) enum Seen<'b> {
     Trigger(Trigger<'b>),
     /// A trigger's head. The whole request has so many bytes.
     Partly(usize),
-    /// Something else, or too little to tell.
+    /// The beginning of a head.
+    Unfinished,
+    /// Something else.
     Other,
 }
 
@@ -81,7 +83,19 @@ const VERSION: &[u8] = b" HTTP/1.1\r\n";
 
 /// Looks at what has come on a connection whose last heads are `known`.
 pub(super) fn see<'b>(bytes: &'b [u8], limits: &Limits, known: &'b mut Known) -> Seen<'b> {
-    known.head(bytes, limits).and_then(|head| head.see(bytes, limits)).unwrap_or(Seen::Other)
+    let seen = known.head(bytes, limits).and_then(|head| head.see(bytes, limits));
+    seen.unwrap_or_else(|| if is_unfinished(bytes, 0, limits.max_head) { Seen::Unfinished } else { Seen::Other })
+}
+
+/// Whether `bytes` are the beginning of a head of at most `max_head` bytes that has not come whole, of which the first `known` are. Lines may end without
+/// a carriage return, as in hyper. What is no text is no beginning of a head, e.g. a TLS handshake.
+pub(super) fn is_unfinished(bytes: &[u8], known: usize, max_head: usize) -> bool {
+    let new = &bytes[known..];
+    // An empty line may have begun before.
+    let lines = &bytes[known.saturating_sub(2)..];
+    bytes.len() < max_head
+        && new.iter().all(|byte| *byte >= b' ' || matches!(byte, b'\r' | b'\n' | b'\t'))
+        && !memchr::memchr_iter(b'\n', lines).any(|end| matches!(&lines[end + 1..], [b'\n', ..] | [b'\r', b'\n', ..]))
 }
 
 impl<'b> Trigger<'b> {
@@ -281,4 +295,39 @@ fn is_host(value: &[u8]) -> bool {
 fn decimal(value: &[u8]) -> Option<usize> {
     let text = std::str::from_utf8(value).ok().filter(|text| !text.starts_with('0') && text.bytes().all(|byte| byte.is_ascii_digit()))?;
     text.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_head_is_unfinished_until_an_empty_line_whatever_part_of_it_was_known() {
+        let heads: [&[u8]; 6] = [
+            b"POST /apps/3/events?a=b HTTP/1.1\r\nHost: x\r\n\r\n",
+            b"GET / HTTP/1.1\nHost: x\n\n",
+            b"GET / HTTP/1.1\r\nHost: x\n\r\n",
+            b"GET / HTTP/1.1\nHost: x\r\n\n",
+            b"\r\nGET / HTTP/1.1\r\n\tx: \xff\r\n\r\n",
+            b"PRI * HTTP/2.0\r\n\r\n",
+        ];
+        for head in heads {
+            for end in 0..head.len() {
+                for known in 0..=end {
+                    assert!(is_unfinished(&head[..end], known, 1024), "{:?} of which {known}", head[..end].escape_ascii().to_string());
+                }
+            }
+            for known in 0..head.len() {
+                assert!(!is_unfinished(head, known, 1024), "{:?} of which {known}", head.escape_ascii().to_string());
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_no_text_or_too_long_is_no_beginning_of_a_head() {
+        assert!(!is_unfinished(b"\x16\x03\x01\x02\x00\x01", 0, 1024));
+        assert!(!is_unfinished(b"GET /\0", 0, 1024));
+        assert!(!is_unfinished(b"GET / HT", 0, 8));
+        assert!(is_unfinished(b"GET / H", 0, 8));
+    }
 }
