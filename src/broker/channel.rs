@@ -102,7 +102,7 @@ impl Channel {
             subscribers: HashMap::new(),
             members: BTreeMap::new(),
             count: Count::Told(Moment::default()),
-            counts_at_once: Allowance::default(),
+            counts_at_once: Allowance::ten_a_second(),
         }
     }
 

@@ -2,6 +2,7 @@
 //! of everything that it was in.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::bell::Bell;
 use super::channel::Full;
@@ -58,14 +59,19 @@ impl Connection {
         }
     }
 
-    /// A text message came.
-    pub(super) fn on_message(&mut self, text: &str) {
+    /// A text message came. Says how long nothing more is to be read.
+    pub(super) fn on_message(&mut self, text: &str) -> Duration {
         let now = self.clock.now();
-        let Some(session) = &mut self.session else { return };
+        let Some(session) = &mut self.session else { return Duration::ZERO };
         self.realm.metrics.messages(Direction::In, 1);
         session.heard(now);
         let effect = session.on_message(text, &self.realm.app.load(), now);
+        let rest = session.rest(now);
+        if !rest.is_zero() {
+            self.realm.metrics.subscribing_delayed();
+        }
         self.apply(effect, now);
+        rest
     }
 
     /// The deadline may have passed.
@@ -87,7 +93,7 @@ impl Connection {
     }
 
     /// How long until `moment`.
-    pub(super) fn until(&self, moment: Moment) -> std::time::Duration {
+    pub(super) fn until(&self, moment: Moment) -> Duration {
         moment.since(self.clock.now())
     }
 

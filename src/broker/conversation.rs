@@ -3,7 +3,7 @@
 
 use std::future::poll_fn;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
@@ -70,6 +70,10 @@ pub(super) struct Conversation<S> {
     unread_pongs: usize,
     /// Boxed: there mostly is none.
     pace: Option<Box<Pace>>,
+    /// Nothing is read before it is over: the client subscribes more often than it may.
+    rest: Option<Pin<Box<Sleep>>>,
+    /// Whether reading waits, so that what is not heard may have been said.
+    waiting: bool,
 }
 
 /// What happened.
@@ -81,7 +85,8 @@ enum Step {
 }
 
 /// How the connection is closed.
-enum Close {
+#[derive(Debug)]
+pub(super) enum Close {
     /// With this code.
     Code(ErrorCode),
     /// The client did not read fast enough.
@@ -100,17 +105,22 @@ where
 {
     pub(super) fn new(socket: WebSocketStream<S>, connection: Connection, farewell: Farewell, pace: Option<Pace>) -> Self {
         let alarm = Box::pin(sleep(connection.until(connection.deadline())));
-        Self { socket, connection, farewell, alarm, flushing: false, unread_pongs: 0, pace: pace.map(Box::new) }
+        Self { socket, connection, farewell, alarm, flushing: false, unread_pongs: 0, pace: pace.map(Box::new), rest: None, waiting: false }
     }
 
-    /// Runs the conversation to its end, and says how it ended.
-    pub(super) async fn run(mut self) -> SocketEnd {
-        let close = loop {
+    /// Runs the conversation until it is to be closed: [`Conversation::close`] is to follow. It is borrowed, as a future that owns what it was called with
+    /// has room for it twice.
+    pub(super) async fn run(&mut self) -> Close {
+        loop {
             let step = poll_fn(|context| self.poll_step(context)).await;
             if let Some(close) = self.take(step) {
-                break close;
+                return close;
             }
-        };
+        }
+    }
+
+    /// Closes it, and says how it ended.
+    pub(super) async fn close(self, close: Close) -> SocketEnd {
         if let Close::SlowReader = close {
             self.connection.was_slow();
         }
@@ -119,8 +129,7 @@ where
         drop(connection);
         drop(alarm);
         let end = close.end();
-        // Boxed, as all connections would keep room for their last moments otherwise.
-        Box::pin(close.perform(&mut socket, farewell)).await;
+        close.perform(&mut socket, farewell).await;
         end
     }
 
@@ -133,6 +142,9 @@ where
             }
             Step::Heard(Some(Ok(message))) => return self.hear(message),
             Step::Time => {
+                if self.waiting {
+                    self.connection.heard();
+                }
                 self.connection.on_time();
                 let rest = self.connection.until(self.connection.deadline());
                 self.alarm.as_mut().reset(Instant::now() + rest);
@@ -148,7 +160,10 @@ where
     fn hear(&mut self, message: Message) -> Option<Close> {
         self.pace.iter_mut().for_each(|pace| pace.spend());
         match message {
-            Message::Text(text) => self.connection.on_message(&text),
+            Message::Text(text) => {
+                let rest = self.connection.on_message(&text);
+                self.rest = Some(rest).filter(|rest| !rest.is_zero()).map(|rest| Box::pin(sleep(rest)));
+            }
             Message::Ping(_) => {
                 self.connection.heard();
                 // The answer is with the socket already; it is looked at whether it can be written.
@@ -181,11 +196,32 @@ where
                 return Poll::Ready(Step::Ended(end));
             }
         }
-        let may_read = self.pace.as_mut().is_none_or(|pace| pace.poll_open(context).is_ready());
-        if may_read && let Poll::Ready(heard) = self.socket.poll_next_unpin(context) {
+        if self.may_read(context)
+            && let Poll::Ready(heard) = self.socket.poll_next_unpin(context)
+        {
             return Poll::Ready(Step::Heard(heard));
         }
         self.alarm.as_mut().poll(context).map(|()| Step::Time)
+    }
+
+    /// Whether the next message may be read. Until then it stays with the system, whose buffer for the socket is what bounds it; and the client, who may have
+    /// given any sign of life, does not count as silent.
+    fn may_read(&mut self, context: &mut Context<'_>) -> bool {
+        let waits = self.poll_turn(context).is_pending();
+        let waited = std::mem::replace(&mut self.waiting, waits);
+        if waited && !waits {
+            self.connection.heard();
+        }
+        !waits
+    }
+
+    /// Ready once it is over what makes the next message wait.
+    fn poll_turn(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        if let Some(rest) = &mut self.rest {
+            ready!(rest.as_mut().poll(context));
+            self.rest = None;
+        }
+        self.pace.as_mut().map_or(Poll::Ready(()), |pace| pace.poll_open(context))
     }
 
     /// Gives the socket what waits, up to one batch.

@@ -204,7 +204,12 @@ impl Broker {
     {
         let farewell = Farewell::of(target.query().unwrap_or_default());
         let end = match self.establish(target, bell) {
-            Ok(connection) => Conversation::new(socket, connection, farewell, pace).run().await,
+            Ok(connection) => {
+                let mut conversation = Conversation::new(socket, connection, farewell, pace);
+                let close = conversation.run().await;
+                // Boxed, as all connections would keep room for their last moments otherwise.
+                Box::pin(conversation.close(close)).await
+            }
             Err(code) => Box::pin(conversation::refuse(socket, code, farewell)).await,
         };
         self.metrics.socket_closed(end);

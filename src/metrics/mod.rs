@@ -95,7 +95,7 @@ impl Metrics {
     /// The series of `app`'s WebSocket connections, at 0 if they are new. Resolve it once and keep it.
     #[must_use]
     pub fn realtime(&self, app: &str) -> RealtimeMetrics {
-        self.realtime.app(app)
+        self.realtime.app(app, self.rates.delays(RateScope::Subscriptions))
     }
 
     /// Counts the end of a WebSocket connection.

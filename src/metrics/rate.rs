@@ -1,6 +1,6 @@
 //! Limits on rates: who was slowed down or turned away by which.
 
-use prometheus::{IntCounterVec, IntGauge, Registry, opts};
+use prometheus::{IntCounter, IntCounterVec, IntGauge, Registry, opts};
 
 use super::OpenGuard;
 use super::label::{CounterPer, label_enum};
@@ -17,6 +17,8 @@ label_enum! {
         PeerConnections => "peer_connections",
         /// WebSocket messages of one peer.
         PeerMessages => "peer_messages",
+        /// Subscriptions that one connection asks the embedded broker for.
+        Subscriptions => "subscriptions",
     }
 }
 
@@ -55,6 +57,11 @@ impl Families {
     /// Counts one that has to wait.
     pub(super) fn delayed(&self, scope: RateScope) {
         self.delayed.of(scope).inc();
+    }
+
+    /// What counts those that have to wait.
+    pub(super) fn delays(&self, scope: RateScope) -> IntCounter {
+        self.delayed.of(scope).clone()
     }
 
     /// Counts keys that were given up.

@@ -47,6 +47,8 @@ pub struct RealtimeMetrics {
     messages: CounterPer<Direction>,
     channels: IntGauge,
     slow_readers: IntCounter,
+    /// Of all apps, as for all limits on rates.
+    subscribing_delayed: IntCounter,
 }
 
 impl RealtimeMetrics {
@@ -68,6 +70,11 @@ impl RealtimeMetrics {
     /// Counts a connection of the embedded broker that was closed because it did not read fast enough.
     pub fn slow_reader(&self) {
         self.slow_readers.inc();
+    }
+
+    /// Counts a pause in reading from a client of the embedded broker that subscribes more often than it may.
+    pub fn subscribing_delayed(&self) {
+        self.subscribing_delayed.inc();
     }
 }
 
@@ -100,13 +107,14 @@ impl Families {
         }
     }
 
-    /// The series of `app`.
-    pub(super) fn app(&self, app: &str) -> RealtimeMetrics {
+    /// The series of `app`, and what counts the pauses of clients that subscribe too often.
+    pub(super) fn app(&self, app: &str, subscribing_delayed: IntCounter) -> RealtimeMetrics {
         RealtimeMetrics {
             connections: self.connections.with_label_values(&[app]),
             messages: CounterPer::new(|direction| self.messages.with_label_values(&[app, direction])),
             channels: self.channels.with_label_values(&[app]),
             slow_readers: self.slow_readers.with_label_values(&[app]),
+            subscribing_delayed,
         }
     }
 

@@ -28,6 +28,9 @@ pub(super) const MAX_EVENT_NAME: usize = 200;
 pub(super) const MAX_DATA: usize = 10 * 1024;
 /// The protocol versions that clients speak; they differ in nothing that is served here.
 const VERSIONS: std::ops::RangeInclusive<u32> = 5..=7;
+/// A client may subscribe as often as it may have channels, at once, and once more whenever so many milliseconds have passed: 20 times a second. Pages
+/// subscribe to all of their channels when they connect again, and rarely after that; each time costs the server more than the client.
+const SUBSCRIBING_COST: u32 = 50;
 
 /// How a client is told why its connection is closed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -116,6 +119,8 @@ pub(super) struct Session {
     /// When the connection is closed if the client has shown no token until then.
     sign_in_by: Option<Moment>,
     client_events: Allowance,
+    /// Subscriptions that were asked for, whatever came of it. Those that end cost nothing: only what was begun can be.
+    subscribing: Allowance,
     liveness: Liveness,
 }
 
@@ -163,7 +168,8 @@ impl Session {
             channels: HashMap::new(),
             user: None,
             sign_in_by: terms.sign_in_timeout.map(|timeout| now.after(timeout)),
-            client_events: Allowance::default(),
+            client_events: Allowance::ten_a_second(),
+            subscribing: Allowance::new(u32::try_from(terms.max_channels).unwrap_or(u32::MAX), SUBSCRIBING_COST),
             liveness: Liveness::new(terms.activity_timeout, now),
         };
         (session, frame::connection_established(id, terms.activity_timeout))
@@ -193,13 +199,22 @@ impl Session {
         Message::read(text, |message| match message {
             Message::Ping => Effect::Reply(frame::pong()),
             Message::Pong => Effect::None,
-            Message::Subscribe(wish) => self.subscribe(&wish, app),
+            Message::Subscribe(wish) => {
+                self.subscribing.charge(now);
+                self.subscribe(&wish, app)
+            }
             Message::Unsubscribe(channel) => self.unsubscribe(&channel),
             Message::SignIn(wish) => self.sign_in(&wish, app),
             Message::Event(event) => self.client_event(&event, now),
             Message::Unknown => refuse(None, "Clients may send client events only: their names begin with client-"),
         })
         .unwrap_or_else(|problem| refuse(None, problem))
+    }
+
+    /// How long nothing more is to be read from the client. It is not zero once a subscription was asked for that was one too many; that one is answered, and
+    /// whatever comes behind it waits.
+    pub(super) fn rest(&self, now: Moment) -> Duration {
+        self.subscribing.debt(now)
     }
 
     /// The client is subscribed as [`Effect::Join`] asked for.

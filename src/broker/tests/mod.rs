@@ -3,6 +3,7 @@
 mod frames;
 mod life;
 mod story;
+mod subscribing;
 mod watchlists;
 pub(super) mod woken;
 

@@ -1,6 +1,7 @@
 //! Limits on rates: who waits, who is turned away, and what is never lost by it.
 
 mod peers;
+mod subscriptions;
 mod triggers;
 
 use crate::harness::{Fake, Usher};

@@ -1,0 +1,199 @@
+//! Clients that subscribe more often than they may: read more slowly, and nothing else.
+
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+use tokio::io::{DuplexStream, duplex};
+use tokio::time::{Instant, sleep, timeout};
+use tokio_tungstenite::tungstenite::protocol::Role;
+
+use super::*;
+use crate::rate::{Limiters, Rate, Rates};
+
+/// How long a client has to wait for each subscription beyond its burst.
+const EACH: Duration = Duration::from_millis(50);
+const DELAYED: &str = r#"usher_rate_delayed_total{scope="subscriptions"}"#;
+
+type InMemory = WebSocketStream<DuplexStream>;
+
+/// A client that was greeted, in a time that passes only while nobody has anything to do.
+async fn client(server: &Server) -> InMemory {
+    client_at(server, None).await
+}
+
+/// The same at this pace.
+async fn client_at(server: &Server, pace: Option<Pace>) -> InMemory {
+    let (near, far) = duplex(1024 * 1024);
+    let mut client = WebSocketStream::from_raw_socket(near, Role::Client, None).await;
+    let served = WebSocketStream::from_raw_socket(far, Role::Server, Some(socket_config(MAX_MESSAGE))).await;
+    let broker = Arc::clone(&server.broker);
+    let _served = server.tasks.spawn(async move { broker.converse(served, &Uri::from_static(TARGET), pace, &Arc::default()).await });
+    assert_eq!(hear(&mut client).await["event"], "pusher:connection_established");
+    client
+}
+
+async fn hear(client: &mut InMemory) -> Value {
+    serde_json::from_str(client.next().await.unwrap().unwrap().to_text().unwrap()).unwrap()
+}
+
+fn wish(event: &str, channel: &str) -> Message {
+    Message::text(json!({"event": format!("pusher:{event}"), "data": {"channel": channel}}).to_string())
+}
+
+/// Subscribes to so many channels, one after the other, and leaves each again.
+async fn churn(client: &mut InMemory, channels: u32) {
+    for number in 0..channels {
+        client.feed(wish("subscribe", &number.to_string())).await.unwrap();
+        client.feed(wish("unsubscribe", &number.to_string())).await.unwrap();
+    }
+    client.flush().await.unwrap();
+}
+
+/// Hears that all of them succeeded, in their order; when each did.
+async fn churned(client: &mut InMemory, channels: u32) -> Vec<Duration> {
+    let began = Instant::now();
+    let mut times = Vec::new();
+    for number in 0..channels {
+        let told = hear(client).await;
+        assert_eq!((&told["event"], &told["channel"]), (&json!("pusher_internal:subscription_succeeded"), &json!(number.to_string())));
+        times.push(began.elapsed());
+    }
+    times
+}
+
+/// For longer than a client may be silent, with a ping behind it all: nothing is lost, refused or asked about.
+#[tokio::test(start_paused = true)]
+async fn a_burst_is_answered_at_once_and_the_rest_in_turn() {
+    let server = Server::start(&Options { max_channels: 5, activity_timeout: Duration::from_secs(5), ..plain() }).await;
+    let mut client = client(&server).await;
+    churn(&mut client, 1_000).await;
+    client.send(Message::text(r#"{"event":"pusher:ping"}"#)).await.unwrap();
+    let times = churned(&mut client, 1_000).await;
+    assert_eq!(times[4], Duration::ZERO);
+    // The first one too many is read already when it is found to be one.
+    for (number, time) in (0..).zip(&times[5..]) {
+        assert!((EACH * number..=EACH * number + Duration::from_millis(number.into())).contains(time), "{number}: {time:?}");
+    }
+    assert_eq!(hear(&mut client).await["event"], "pusher:pong");
+    assert_eq!(server.metric(DELAYED), 995);
+    sleep(EACH * 5).await;
+    churn(&mut client, 5).await;
+    assert_eq!(churned(&mut client, 5).await, [Duration::ZERO; 5]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_is_read_slowly_is_told_everything_at_once() {
+    let server = Server::start(&Options { max_channels: 5, ..plain() }).await;
+    let mut client = client(&server).await;
+    client.send(wish("subscribe", "news")).await.unwrap();
+    let _subscribed = hear(&mut client).await;
+    churn(&mut client, 100).await;
+    let began = Instant::now();
+    let publishing = async {
+        for number in 1..20 {
+            sleep(Duration::from_millis(101)).await;
+            server.trigger("news", &number.to_string(), "{}");
+        }
+    };
+    let hearing = async {
+        let (mut events, mut channels) = (1_u32, 0_u32);
+        while events < 20 || channels < 100 {
+            let told = hear(&mut client).await;
+            if told["channel"] == "news" {
+                assert_eq!((&told["event"], began.elapsed()), (&json!(events.to_string()), Duration::from_millis(101) * events));
+                events += 1;
+            } else {
+                assert_eq!(told["channel"], channels.to_string());
+                channels += 1;
+            }
+        }
+    };
+    tokio::join!(publishing, hearing);
+    assert!(began.elapsed() >= EACH * 95, "{:?}", began.elapsed());
+}
+
+/// Each refusal is answered, too, and costs as much.
+#[tokio::test(start_paused = true)]
+async fn subscriptions_that_are_refused_count() {
+    let server = Server::start(&Options { max_channels: 5, ..plain() }).await;
+    let mut client = client(&server).await;
+    let began = Instant::now();
+    for _ in 0..45 {
+        client.feed(wish("subscribe", "private-room")).await.unwrap();
+    }
+    client.flush().await.unwrap();
+    for _ in 0..45 {
+        assert_eq!(hear(&mut client).await["event"], "pusher:error");
+    }
+    assert!(began.elapsed() >= EACH * 39, "{:?}", began.elapsed());
+}
+
+/// Clients that must sign in have to do so in time whatever else they say: nobody keeps a place by being slowed down.
+#[tokio::test(start_paused = true)]
+async fn subscribing_puts_off_no_sign_in() {
+    let server = Server::start(&Options { max_channels: 5, sign_in_timeout: Duration::from_secs(5), ..plain() }).await;
+    let began = Instant::now();
+    let mut client = client(&server).await;
+    churn(&mut client, 1_000).await;
+    let code = loop {
+        match client.next().await.unwrap().unwrap() {
+            Message::Close(Some(frame)) => break u16::from(frame.code),
+            _ => assert!(began.elapsed() < Duration::from_secs(10), "it stays"),
+        }
+    };
+    assert_eq!((code, began.elapsed().as_secs()), (4009, 5));
+}
+
+/// What it has sent is minutes of work: that it is gone is found by what is sent to it.
+#[tokio::test]
+async fn who_is_read_slowly_and_goes_is_forgotten() {
+    let server = Server::start(&Options { max_channels: 1, ..plain() }).await;
+    let mut client = server.client().await;
+    for number in 0..5_000 {
+        client.socket.feed(wish("subscribe", &number.to_string())).await.unwrap();
+    }
+    client.socket.flush().await.unwrap();
+    let _first = client.hear().await;
+    drop(client);
+    server.quiet().await;
+    assert_eq!(server.metric(r#"usher_ws_closed_total{reason="lost"}"#), 1);
+}
+
+/// All connections of an address share its pace, and another one may take every turn for long: what the client says to a ping waits unread.
+#[tokio::test(start_paused = true)]
+async fn who_is_not_read_is_not_silent() {
+    let server = Server::start(&Options { activity_timeout: Duration::from_secs(5), ..plain() }).await;
+    let once = NonZeroU32::MIN;
+    let rates = Rates { peer_messages: Some(Rate { per_second: once, burst: once }), ..Rates::default() };
+    let limiters = Limiters::new(&rates, Clock::start(), &server.metrics);
+    let pace = || limiters.pace([192, 0, 2, 1].into());
+    let mut other = pace().unwrap();
+    let taking = async move {
+        loop {
+            other.opened().await;
+            other.spend();
+        }
+    };
+    let mut taking = Box::pin(timeout(Duration::from_secs(200), taking));
+    assert!(futures_util::poll!(&mut taking).is_pending());
+    let mut client = client_at(&server, pace()).await;
+    for name in ["first", "second", "third"] {
+        client.feed(Message::text(json!({"event": name}).to_string())).await.unwrap();
+    }
+    client.flush().await.unwrap();
+    let began = Instant::now();
+    let hearing = async {
+        let mut answered = Vec::new();
+        for _ in 0..3 {
+            assert_eq!(hear(&mut client).await["event"], "pusher:error");
+            answered.push(began.elapsed().as_secs());
+        }
+        answered
+    };
+    let (answered, _elapsed) = tokio::join!(hearing, taking);
+    assert!(answered[0] == 0 && answered[1] >= 200, "the other one took no turns: {answered:?}");
+    // It is read again after a second, and asked for a sign of life once it has been silent for as long as anybody from then on.
+    let answered = Instant::now();
+    assert_eq!(hear(&mut client).await["event"], "pusher:ping");
+    assert_eq!(answered.elapsed().as_secs(), 1 + 5);
+}
