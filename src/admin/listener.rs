@@ -19,6 +19,7 @@ use tokio::time::{sleep, timeout};
 use super::Admin;
 use super::reply::Reply;
 use super::service::Service;
+use crate::descriptors::Unaccepted;
 use crate::shutdown::{Drain, Tasks};
 
 /// Connections that are kept from one request to the next.
@@ -29,6 +30,9 @@ const MAX_ANSWERED_ONCE: usize = 8;
 
 /// Connections that have not sent a byte yet; the oldest one gives way to the next.
 const MAX_NEW: usize = 8;
+
+/// Connections of the operator that may be open at once.
+pub const MAX_CONNECTIONS: usize = MAX_KEPT + MAX_ANSWERED_ONCE + MAX_NEW;
 
 /// For the first byte of a connection, and for all of one that is answered once but its answer.
 const FIRST_BYTE_TIMEOUT: Duration = Duration::from_secs(2);
@@ -92,6 +96,7 @@ impl Places {
 async fn accept(listener: &TcpListener, service: &Arc<Service>, tasks: &Tasks, places: &Places, stop: &Drain) {
     // A sender for each connection that has not sent a byte: dropped, the connection is closed.
     let mut new: VecDeque<oneshot::Sender<Infallible>> = VecDeque::new();
+    let mut unaccepted = Unaccepted::new("admin.listen");
     loop {
         match listener.accept().await {
             Ok((stream, _)) => {
@@ -104,7 +109,7 @@ async fn accept(listener: &TcpListener, service: &Arc<Service>, tasks: &Tasks, p
                 tasks.spawn(admit(stream, Arc::clone(service), places.clone(), closed, stop.clone()));
             }
             Err(error) => {
-                tracing::warn!(%error, "the admin listener cannot accept connections");
+                unaccepted.failed(&error);
                 sleep(ACCEPT_PAUSE).await;
             }
         }
