@@ -14,6 +14,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::task::yield_now;
 use tokio::time::{sleep, timeout};
 
 use super::Admin;
@@ -101,12 +102,17 @@ async fn accept(listener: &TcpListener, service: &Arc<Service>, tasks: &Tasks, p
         match listener.accept().await {
             Ok((stream, _)) => {
                 new.retain(|waits| !waits.is_closed());
-                if new.len() == MAX_NEW {
+                let is_full = new.len() == MAX_NEW;
+                if is_full {
                     new.pop_front();
                 }
                 let (waits, closed) = oneshot::channel();
                 new.push_back(waits);
                 tasks.spawn(admit(stream, Arc::clone(service), places.clone(), closed, stop.clone()));
+                if is_full {
+                    // The oldest is closed before another one is accepted: a flood takes no more descriptors than are kept for this listener.
+                    yield_now().await;
+                }
             }
             Err(error) => {
                 unaccepted.failed(&error);

@@ -90,7 +90,7 @@ fn where_all_places_are_relayed_and_the_operator_has_all_of_his_a_trigger_still_
             operator
         })
         .collect();
-    let silent: Vec<_> = (0..20).map(|_| Client::connect(usher.admin().0)).collect();
+    let silent: Vec<_> = (0..100).map(|_| Client::connect(usher.admin().0)).collect();
     kept.announce(CHANNEL, "Boris").assert_forwarded();
     assert_well(&usher);
     assert_eq!((gauge(&usher, "usher_connections"), gauge(&usher, "usher_relay_connections")), (60.0, 59.0));
