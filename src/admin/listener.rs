@@ -14,11 +14,13 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::task::yield_now;
 use tokio::time::{sleep, timeout};
 
 use super::Admin;
 use super::reply::Reply;
 use super::service::Service;
+use crate::descriptors::Unaccepted;
 use crate::shutdown::{Drain, Tasks};
 
 /// Connections that are kept from one request to the next.
@@ -29,6 +31,9 @@ const MAX_ANSWERED_ONCE: usize = 8;
 
 /// Connections that have not sent a byte yet; the oldest one gives way to the next.
 const MAX_NEW: usize = 8;
+
+/// Connections of the operator that may be open at once.
+pub const MAX_CONNECTIONS: usize = MAX_KEPT + MAX_ANSWERED_ONCE + MAX_NEW;
 
 /// For the first byte of a connection, and for all of one that is answered once but its answer.
 const FIRST_BYTE_TIMEOUT: Duration = Duration::from_secs(2);
@@ -92,19 +97,25 @@ impl Places {
 async fn accept(listener: &TcpListener, service: &Arc<Service>, tasks: &Tasks, places: &Places, stop: &Drain) {
     // A sender for each connection that has not sent a byte: dropped, the connection is closed.
     let mut new: VecDeque<oneshot::Sender<Infallible>> = VecDeque::new();
+    let mut unaccepted = Unaccepted::new("admin.listen");
     loop {
         match listener.accept().await {
             Ok((stream, _)) => {
                 new.retain(|waits| !waits.is_closed());
-                if new.len() == MAX_NEW {
+                let is_full = new.len() == MAX_NEW;
+                if is_full {
                     new.pop_front();
                 }
                 let (waits, closed) = oneshot::channel();
                 new.push_back(waits);
                 tasks.spawn(admit(stream, Arc::clone(service), places.clone(), closed, stop.clone()));
+                if is_full {
+                    // The oldest is closed before another one is accepted: a flood takes no more descriptors than are kept for this listener.
+                    yield_now().await;
+                }
             }
             Err(error) => {
-                tracing::warn!(%error, "the admin listener cannot accept connections");
+                unaccepted.failed(&error);
                 sleep(ACCEPT_PAUSE).await;
             }
         }

@@ -44,7 +44,7 @@ use crate::metrics::Metrics;
 use crate::report::Report;
 use crate::shutdown::{Drain, Tasks};
 
-pub use listener::serve;
+pub use listener::{MAX_CONNECTIONS, serve};
 pub use modes::{RuleMode, Switchboard};
 
 /// What the operator is shown, and the secret that lets him in.

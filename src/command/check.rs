@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use usher::config::Config;
+use usher::server::Capacity;
 
 use super::configuration::{Configuration, EX_CONFIG};
 use super::terminal::{print, say_error};
@@ -16,6 +17,10 @@ pub(super) fn run(configuration: Configuration) -> anyhow::Result<ExitCode> {
         Ok(config) => {
             for warning in &config.warnings {
                 print(format_args!("warning: {warning}"))?;
+            }
+            // This machine's, and those of who checks: where usher will run there may be others.
+            if let Some(shortage) = Capacity::look(&config).shortage() {
+                print(format_args!("warning: for a process started like this one: {shortage}"))?;
             }
             if let Some(recommendation) = config.recommendation() {
                 print(format_args!("recommended: {recommendation}"))?;

@@ -37,7 +37,7 @@ enum Command {
     Serve(Configuration),
     /// Check the configuration, say everything that is wrong with it, and exit with 78 if anything is.
     Check(Configuration),
-    /// Look at everything that has to be right around usher (upstream, certificates, clocks, ports) and say what to do: exit with 1 if anything is wrong.
+    /// Look at everything that has to be right around usher (upstream, certificates, clocks, ports, limits) and say what to do: exit with 1 if anything is wrong.
     Doctor(doctor::Doctor),
     /// Ask the usher of this configuration whether it takes traffic: exit with 0 if it does, else with 1. For containers.
     Healthcheck(healthcheck::Healthcheck),

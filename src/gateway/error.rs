@@ -96,7 +96,7 @@ impl Refusal {
             Self::UnknownApp { .. } => StatusCode::NOT_FOUND,
             Self::Signature(_) => StatusCode::UNAUTHORIZED,
             Self::RateLimited(_) => StatusCode::TOO_MANY_REQUESTS,
-            Self::Overloaded => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Overloaded | Self::Upstream(Failure::OutOfDescriptors { .. }) => StatusCode::SERVICE_UNAVAILABLE,
             Self::Upstream(failure) if failure.is_timeout() => StatusCode::GATEWAY_TIMEOUT,
             Self::AnswerTimeout { .. } => StatusCode::GATEWAY_TIMEOUT,
             Self::Upstream(_) | Self::AnswerCut | Self::Internal => StatusCode::BAD_GATEWAY,
@@ -119,6 +119,7 @@ impl Refusal {
             Self::Signature(error) => error.code(),
             Self::RateLimited(_) => "rate_limited",
             Self::Overloaded => "overloaded",
+            Self::Upstream(failure @ Failure::OutOfDescriptors { .. }) => failure.label(),
             Self::Upstream(failure) if failure.is_timeout() => "upstream_timeout",
             Self::Upstream(failure) if failure.nothing_sent() => "upstream_unreachable",
             Self::AnswerTimeout { .. } => "upstream_timeout",
@@ -162,7 +163,7 @@ impl Refusal {
             headers.insert(CONNECTION, HeaderValue::from_static("close"));
         }
         match self {
-            Self::Overloaded => _ = headers.insert(RETRY_AFTER, HeaderValue::from_static("1")),
+            Self::Overloaded | Self::Upstream(Failure::OutOfDescriptors { .. }) => _ = headers.insert(RETRY_AFTER, HeaderValue::from_static("1")),
             Self::RateLimited(limited) => _ = headers.insert(RETRY_AFTER, HeaderValue::from(limited.retry_after())),
             _ => {}
         }

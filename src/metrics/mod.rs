@@ -133,6 +133,11 @@ impl Metrics {
         self.traffic.connection()
     }
 
+    /// Says how many connections of the public listener may be open at once.
+    pub fn set_max_connections(&self, most: usize) {
+        self.traffic.set_max_connections(most);
+    }
+
     /// Counts a connection of the public listener that was closed to keep places free.
     pub fn connection_closed(&self, reason: ConnectionClosed) {
         self.traffic.connection_closed(reason);

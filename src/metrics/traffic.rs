@@ -118,6 +118,7 @@ pub(super) struct Traffic {
     unknown_app: IntCounter,
     errors: CounterByConstant,
     connections: IntGauge,
+    max_connections: IntGauge,
     connections_closed: CounterPer<ConnectionClosed>,
     in_flight: InFlight,
     in_flight_told: IntGauge,
@@ -155,6 +156,13 @@ impl Traffic {
             errors: CounterByConstant::new(register(registry, IntCounterVec::new(errors, &["code"])), None),
             connections_closed: CounterPer::new(|reason| closed.with_label_values(&[reason])),
             connections: register(registry, IntGauge::new("usher_connections", "Connections open on the public listener.")),
+            max_connections: register(
+                registry,
+                IntGauge::new(
+                    "usher_max_connections",
+                    "Most connections that may be open on the public listener: limits.max_connections, or as many as file descriptors carry.",
+                ),
+            ),
             in_flight: InFlight::default(),
             in_flight_told: register(registry, IntGauge::new("usher_requests_in_flight", "Requests that are being answered.")),
             upstream_answers: CounterPer::new(|class| answers.with_label_values(&[class])),
@@ -179,6 +187,10 @@ impl Traffic {
 
     pub(super) fn connection(&self) -> OpenGuard {
         OpenGuard::new(&self.connections)
+    }
+
+    pub(super) fn set_max_connections(&self, most: usize) {
+        self.max_connections.set(i64::try_from(most).unwrap_or(i64::MAX));
     }
 
     pub(super) fn connection_closed(&self, reason: ConnectionClosed) {

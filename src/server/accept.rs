@@ -11,10 +11,11 @@ use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
 
 use super::worker::Accepted;
+use crate::descriptors::Unaccepted;
 use crate::gateway::Places;
 use crate::shutdown::Drain;
 
-/// The pause after the first failed `accept`, doubled up to [`LONGEST_PAUSE`]: the system is out of descriptors, and spinning does not help it.
+/// The pause after the first failed `accept`, doubled up to [`LONGEST_PAUSE`]: the machine is out of descriptors, and spinning does not help it.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(10);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
@@ -23,6 +24,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 pub(super) async fn run(listener: TcpListener, places: Arc<Places>, workers: Vec<mpsc::Sender<Accepted>>, drain: Drain) {
     let mut turn: usize = 0;
     let mut pause = SHORTEST_PAUSE;
+    let mut unaccepted = Unaccepted::new("server.listen");
     loop {
         let accepted = tokio::select! {
             biased;
@@ -38,7 +40,7 @@ pub(super) async fn run(listener: TcpListener, places: Arc<Places>, workers: Vec
                 hand_out(accepted, &workers, turn);
             }
             Err(error) => {
-                tracing::warn!(%error, "a connection could not be accepted; is the limit of open files too low?");
+                unaccepted.failed(&error);
                 tokio::time::sleep(pause).await;
                 pause = (pause * 2).min(LONGEST_PAUSE);
             }

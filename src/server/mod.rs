@@ -1,6 +1,7 @@
 //! Listeners, wiring, signals, drain: the only room that knows all others.
 
 mod accept;
+mod capacity;
 mod closing;
 mod handshake;
 mod resumed;
@@ -11,7 +12,6 @@ mod timer;
 mod worker;
 
 use std::net::SocketAddr;
-use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -28,6 +28,7 @@ use crate::broker::Broker;
 use crate::clock::Clock;
 use crate::config::{Config, Sources};
 use crate::decisions::Decisions;
+use crate::descriptors::{Fit, Shortage};
 use crate::gateway::{Observers, Places, Relays, Routing, Shared, SuccessFormat};
 use crate::log::Logging;
 use crate::metrics::Metrics;
@@ -35,7 +36,9 @@ use crate::rate::Limiters;
 use crate::report::Report;
 use crate::shutdown::{Drain, Tasks};
 use crate::tls::Certificate;
+use crate::upstream;
 
+pub use capacity::Capacity;
 pub use worker::WorkerError;
 
 /// How often the memory is swept and dropped log lines are told of.
@@ -61,6 +64,9 @@ pub enum StartError {
         /// What the system said.
         source: std::io::Error,
     },
+    /// Too few files may be open.
+    #[error(transparent)]
+    Descriptors(#[from] Shortage),
     /// A worker did not start.
     #[error(transparent)]
     Worker(#[from] WorkerError),
@@ -73,6 +79,8 @@ pub enum StartError {
 #[derive(Debug)]
 struct Server {
     config: Config,
+    /// What of it the file descriptors carry.
+    fit: Fit,
     sources: Sources,
     /// `None`: the process logs nothing.
     logging: Option<Logging>,
@@ -135,15 +143,16 @@ pub async fn serve(config: Config, sources: Sources, logging: Logging, started: 
 /// # Panics
 /// Outside a tokio runtime.
 pub fn start(config: Config, sources: Sources, logging: Option<Logging>) -> Result<Running, StartError> {
+    let fit = Capacity::raise(&config).fit()?;
     let (gateway, gateway_address) = bind("server.listen", config.server.listen)?;
     let (admin, admin_address) = bind("admin.listen", config.admin.listen)?;
     let listening = Listening { gateway: gateway_address, admin: admin_address };
-    let server = Server::new(config, sources, logging);
+    let server = Server::new((config, fit), sources, logging);
     let workers = server.start_workers()?;
     server.tell_where(listening);
     let _admin = server.operator.spawn(admin::serve(admin, server.admin(), server.operator.clone(), server.closed.clone()));
-    let (limits, grace) = (&server.config.limits, server.config.upstream.timeout);
-    let most = (limits.max_connections, limits.max_connections_per_peer);
+    let grace = server.config.upstream.timeout;
+    let most = (fit.connections, server.config.limits.max_connections_per_peer);
     let places = Places::new(most, grace, server.shared.clock, Arc::clone(&server.shared.metrics));
     let doors = workers.iter().map(|worker| worker.sockets.clone()).collect();
     if let Some(broker) = server.broker.clone() {
@@ -188,9 +197,10 @@ fn bind(key: &'static str, address: SocketAddr) -> Result<(TcpListener, SocketAd
 }
 
 impl Server {
-    fn new(config: Config, sources: Sources, logging: Option<Logging>) -> Self {
+    fn new((config, fit): (Config, Fit), sources: Sources, logging: Option<Logging>) -> Self {
         let clock = Clock::start();
         let metrics = Metrics::new();
+        metrics.set_max_connections(fit.connections);
         let assignments = Assignments::new(clock, config.assignments.clone());
         let certificate = config.server.tls.clone().map(Certificate::new);
         if let Some(expires) = certificate.as_ref().and_then(|certificate| certificate.expires_at()) {
@@ -221,6 +231,7 @@ impl Server {
         Self {
             rulebook: Rulebook::new(config.clone(), Arc::clone(&shared), Arc::clone(&assignments), audience),
             config,
+            fit,
             sources,
             logging,
             shared,
@@ -234,20 +245,16 @@ impl Server {
     }
 
     fn start_workers(&self) -> Result<Vec<Worker>, WorkerError> {
-        let count = match self.config.server.workers {
-            0 => std::thread::available_parallelism().map_or(1, NonZeroUsize::get),
-            count => count,
-        };
         let parts = Parts {
             shared: Arc::clone(&self.shared),
-            upstream: self.config.upstream.clone(),
+            upstream: upstream::Options { max_idle: self.fit.max_idle, ..self.config.upstream.clone() },
             broker: self.broker.clone(),
             certificate: self.certificate.clone(),
             limits: self.config.limits.clone(),
             fast_path: self.config.server.fast_path,
             pools: self.pools.clone(),
         };
-        (0..count).map(|index| Worker::start(index, parts.clone())).collect()
+        (0..capacity::workers(&self.config)).map(|index| Worker::start(index, parts.clone())).collect()
     }
 
     fn admin(&self) -> Arc<Admin> {

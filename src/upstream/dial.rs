@@ -129,7 +129,7 @@ impl Dialer {
         let connected = TcpStream::connect(address).await;
         // Heads and bodies are written whole: waiting to fill a segment would only delay them.
         let connected = connected.and_then(|stream| stream.set_nodelay(true).map(|()| stream));
-        let tcp = connected.map_err(|source| Failure::Connect { upstream: self.authority.clone(), source })?;
+        let tcp = connected.map_err(|source| Failure::unconnected(self.authority.clone(), source))?;
         match &self.tls {
             None => Ok(Stream::Plain(tcp)),
             Some(Tls { client, name }) => {

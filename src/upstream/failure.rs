@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::framing::TOO_MANY_INTERIM;
 use super::transport::Flood;
+use crate::descriptors::Exhausted;
 use crate::tls;
 
 /// What a connection said when it failed.
@@ -20,6 +21,16 @@ pub enum Failure {
         /// Host and port as configured.
         upstream: String,
         /// What the look-up said.
+        source: io::Error,
+    },
+    /// There is no file descriptor left to look the name up or to open a connection: that is usher's own machine's fault, not upstream's. Nothing was sent.
+    #[error("usher has no file descriptor left for a connection to the upstream server {upstream}: {exhausted}")]
+    OutOfDescriptors {
+        /// Host and port as configured.
+        upstream: String,
+        /// Whose are used up.
+        exhausted: Exhausted,
+        /// What the system said.
         source: io::Error,
     },
     /// Opening a TCP connection to any of the name's addresses. Nothing was sent.
@@ -121,6 +132,22 @@ impl Failure {
         }
     }
 
+    /// Sorts an error of a look-up of upstream's name.
+    pub(super) fn unresolved(upstream: String, source: io::Error) -> Self {
+        match Exhausted::of(&source) {
+            Some(exhausted) => Self::OutOfDescriptors { upstream, exhausted, source },
+            None => Self::Resolve { upstream, source },
+        }
+    }
+
+    /// Sorts an error of an attempt to connect.
+    pub(super) fn unconnected(upstream: String, source: io::Error) -> Self {
+        match Exhausted::of(&source) {
+            Some(exhausted) => Self::OutOfDescriptors { upstream, exhausted, source },
+            None => Self::Connect { upstream, source },
+        }
+    }
+
     /// Sorts an error of a TLS handshake.
     pub(super) fn handshake(upstream: String, source: io::Error) -> Self {
         if tls::refuses_certificate(&source) { Self::ClientCertificate { upstream, source: source.into() } } else { Self::Tls { upstream, source } }
@@ -140,7 +167,12 @@ impl Failure {
     #[must_use]
     pub const fn nothing_sent(&self) -> bool {
         match self {
-            Self::Resolve { .. } | Self::Connect { .. } | Self::ConnectTimeout { .. } | Self::Tls { .. } | Self::ClosedUnsent { .. } => true,
+            Self::Resolve { .. }
+            | Self::OutOfDescriptors { .. }
+            | Self::Connect { .. }
+            | Self::ConnectTimeout { .. }
+            | Self::Tls { .. }
+            | Self::ClosedUnsent { .. } => true,
             // In TLS 1.3 the alert may come after the request was sent: that nothing of it was applied is then the server's word alone.
             Self::ClientCertificate { .. }
             | Self::ConnectionLost { .. }
@@ -157,6 +189,7 @@ impl Failure {
         match self {
             Self::ConnectTimeout { .. } | Self::AnswerTimeout { .. } => true,
             Self::Resolve { .. }
+            | Self::OutOfDescriptors { .. }
             | Self::Connect { .. }
             | Self::Tls { .. }
             | Self::ClientCertificate { .. }
@@ -173,6 +206,7 @@ impl Failure {
     pub const fn label(&self) -> &'static str {
         match self {
             Self::Resolve { .. } => "upstream_name_unknown",
+            Self::OutOfDescriptors { .. } => "out_of_descriptors",
             Self::Connect { .. } => "upstream_unreachable",
             Self::ConnectTimeout { .. } => "upstream_connect_timeout",
             Self::Tls { .. } => "upstream_tls_failed",

@@ -89,13 +89,17 @@ impl Race<'_> {
                 }
                 Outcome::LookedUp(Err(source)) => {
                     looking_up = false;
-                    failed = Some(farther(failed, Failure::Resolve { upstream: self.upstream.to_owned(), source }));
+                    failed = Some(farther(failed, Failure::unresolved(self.upstream.to_owned(), source)));
                 }
             }
         }
-        self.addresses.doubt();
         // Something was tried: the steps are never empty at first.
-        Err(failed.unwrap_or_else(|| self.nowhere()))
+        let failure = failed.unwrap_or_else(|| self.nowhere());
+        // Want of descriptors says nothing of the addresses, and another look-up would need some as well.
+        if !matches!(failure, Failure::OutOfDescriptors { .. }) {
+            self.addresses.doubt();
+        }
+        Err(failure)
     }
 
     async fn take<T, F>(self, step: Step, attempt: &impl Fn(SocketAddr) -> F) -> Outcome<T>
@@ -113,11 +117,12 @@ impl Race<'_> {
     }
 }
 
-/// Of two failures the one that came farther, or the later one.
+/// Of two failures the one that came farther, or the later one; but a want of descriptors first, for the other one might have been none without it.
 fn farther(before: Option<Failure>, failure: Failure) -> Failure {
     let distance = |failure: &Failure| match failure {
         Failure::Resolve { .. } => 0,
         Failure::Connect { .. } => 1,
+        Failure::OutOfDescriptors { .. } => 3,
         _ => 2,
     };
     match before {

@@ -13,6 +13,7 @@ mod clients;
 mod command;
 mod corpus;
 mod deployment;
+mod descriptors;
 mod doctor;
 mod early;
 mod encrypted;

@@ -13,9 +13,10 @@ struct Room {
 /// Any room.
 const ALL: &[&str] = &["*"];
 
-/// The dependency table of design 3. `clock` is for all; `decisions`, `tls`, `log` and `rate` came later.
+/// The dependency table of design 3. `clock` is for all; `decisions`, `tls`, `log`, `rate` and `descriptors` came later.
 const HOUSE: &[Room] = &[
     Room { name: "pusher", may_use: &[], must_not: &["tokio", "hyper", "hyper_util", "SystemTime", "Instant", "TcpStream", "fs", "net"] },
+    Room { name: "descriptors", may_use: &[], must_not: &["hyper", "http", "serde_json"] },
     Room { name: "clock", may_use: &[], must_not: &["hyper", "http", "serde_json"] },
     Room { name: "metrics", may_use: &[], must_not: &["hyper"] },
     Room { name: "shutdown", may_use: &[], must_not: &["hyper", "http"] },
@@ -28,13 +29,17 @@ const HOUSE: &[Room] = &[
     Room { name: "rules", may_use: &["pusher", "assignment"], must_not: &["tokio", "hyper", "http", "SystemTime", "Instant", "fs", "net"] },
     Room { name: "rate", may_use: &["clock", "metrics"], must_not: &["hyper", "http"] },
     Room { name: "broker", may_use: &["clock", "pusher", "metrics", "rate", "shutdown"], must_not: &[] },
-    Room { name: "upstream", may_use: &["clock", "pusher", "broker", "metrics", "rate", "shutdown", "tls"], must_not: &[] },
+    Room { name: "upstream", may_use: &["clock", "descriptors", "pusher", "broker", "metrics", "rate", "shutdown", "tls"], must_not: &[] },
     Room {
         name: "gateway",
         may_use: &["clock", "pusher", "rules", "assignment", "upstream", "audience", "decisions", "report", "metrics", "rate", "shutdown"],
         must_not: &[],
     },
-    Room { name: "admin", may_use: &["clock", "rules", "assignment", "decisions", "report", "metrics", "shutdown", "broker"], must_not: &[] },
+    Room {
+        name: "admin",
+        may_use: &["clock", "descriptors", "rules", "assignment", "decisions", "report", "metrics", "shutdown", "broker"],
+        must_not: &[],
+    },
     Room {
         name: "config",
         may_use: &["pusher", "rules", "assignment", "broker", "gateway", "rate", "upstream", "tls"],

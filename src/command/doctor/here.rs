@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use bytes::Bytes;
 use http::{Method, Response};
 use usher::config::Config;
+use usher::server::Capacity;
 use usher::tls;
 
 use super::finding::Finding;
@@ -87,6 +88,16 @@ async fn listener(key: &str, address: SocketAddr, usher: impl Future<Output = Op
 async fn ask(listen: SocketAddr, method: Method, target: &str, patience: Duration) -> Option<Response<Bytes>> {
     let url = format!("http://{}", reachable(listen)).parse().ok()?;
     Caller::new(&url, tls::Client::default(), patience).ok()?.call(method, target, Bytes::new()).await.ok()
+}
+
+/// Whether the files that a process started like this one may have open carry all connections.
+pub(super) fn descriptors(config: &Config) -> Finding {
+    let capacity = Capacity::look(config);
+    if let Some(shortage) = capacity.shortage() {
+        return Finding::warning("descriptors", "", format!("for a process started like this one: {}", shortage.problem()), shortage.cure());
+    }
+    let limit = capacity.limit().map_or_else(|| "any number of".to_owned(), |limit| limit.to_string());
+    Finding::ok("descriptors", "", format!("{limit} files may be open by a process started like this one, {} are needed", capacity.needed()))
 }
 
 /// The certificate that usher shows, if it shows one.

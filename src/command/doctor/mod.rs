@@ -63,5 +63,10 @@ fn examine(config: &Config, patience: Duration) -> anyhow::Result<Vec<Finding>> 
     runtime.shutdown_background();
     let warnings =
         config.warnings.iter().map(|warning| Finding::warning("configuration", "", warning.clone(), "config/usher.toml describes the key"));
-    Ok(warnings.chain(upstream).chain(listeners).chain(here::certificate(config)).chain([here::exposure(config), here::clients(config)]).collect())
+    Ok(warnings
+        .chain(upstream)
+        .chain(listeners)
+        .chain(here::certificate(config))
+        .chain([here::descriptors(config), here::exposure(config), here::clients(config)])
+        .collect())
 }

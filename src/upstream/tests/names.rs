@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use rustix::io::Errno;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::{Instant, advance, sleep, timeout};
 
@@ -62,6 +63,8 @@ impl Names {
 enum Does {
     Connect(Duration),
     Refuse,
+    /// There is no descriptor for it.
+    Exhausted,
     /// Neither.
     Nothing,
 }
@@ -123,7 +126,8 @@ impl Net {
                 sleep(after).await;
                 Ok(address)
             }
-            Does::Refuse => Err(Failure::Connect { upstream: "upstream.test".to_owned(), source: io::ErrorKind::ConnectionRefused.into() }),
+            Does::Refuse => Err(Failure::unconnected("upstream.test".to_owned(), io::ErrorKind::ConnectionRefused.into())),
+            Does::Exhausted => Err(Failure::unconnected("upstream.test".to_owned(), Errno::MFILE.into())),
             Does::Nothing => std::future::pending().await,
         }
     }
@@ -180,6 +184,22 @@ async fn each_of_a_bounded_number_of_addresses_is_tried_once_within_the_time() {
         assert_eq!(connected, Err(label));
         assert_eq!(net.tried(), (1..=8).map(ip).collect::<Vec<_>>());
     }
+}
+
+/// It says nothing of the addresses.
+#[tokio::test(start_paused = true)]
+async fn a_want_of_descriptors_is_told_and_leaves_the_addresses_in_use() {
+    let mut net = Net::new([ips(&[1, 2])], &[(1, AT_ONCE), (2, Does::Refuse)]);
+    assert_eq!(net.connect().await.0, Ok(ip(1)));
+    net.servers.insert(ip(1), Does::Exhausted);
+    assert_eq!((net.connect().await.0, net.tried()), (Err("out_of_descriptors"), vec![ip(1), ip(2)]));
+    net.servers.insert(ip(1), AT_ONCE);
+    let asked = net.names.asked();
+    assert_eq!((net.connect().await.0, net.tried(), net.names.asked()), (Ok(ip(1)), vec![ip(1)], asked));
+
+    let failed = Failure::unresolved("upstream.test".to_owned(), Errno::NFILE.into());
+    assert!(failed.nothing_sent() && !failed.is_timeout() && failed.label() == "out_of_descriptors");
+    assert!(failed.to_string().contains("no file descriptor left") && failed.to_string().contains("fs.file-max"), "{failed}");
 }
 
 #[tokio::test(start_paused = true)]

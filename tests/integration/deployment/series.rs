@@ -17,6 +17,7 @@ const COUNTS: &[&str] = &[
     "usher_config_last_reload_successful",
     "usher_connections",
     "usher_draining",
+    "usher_max_connections",
     "usher_process_max_fds",
     "usher_process_open_fds",
     "usher_process_threads",

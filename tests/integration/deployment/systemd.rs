@@ -32,6 +32,18 @@ fn its_commands_are_ushers() {
 }
 
 #[test]
+fn it_carries_all_connections_and_lets_usher_see_its_limit() {
+    let unit = read(UNIT);
+    let files: u64 = unit.lines().find_map(|line| line.strip_prefix("LimitNOFILE=")).unwrap().parse().unwrap();
+    let told = Cli::limited((256, 256), &["check", "--upstream", "http://127.0.0.1:6002", "--set", "server.workers=8"]).run();
+    let needed: u64 = told.out.split_once("LimitNOFILE=").unwrap().1.split(' ').next().unwrap().parse().unwrap();
+    assert!(needed <= files, "{told:?}");
+    // The last line that names a call or its group counts.
+    let denied = unit.find("SystemCallFilter=~@privileged @resources").unwrap();
+    assert!(unit.rfind("SystemCallFilter=prlimit64\n").is_some_and(|allowed| allowed > denied), "{unit}");
+}
+
+#[test]
 fn its_environment_file_is_understood() {
     let example = read("deploy/systemd/usher.env.example");
     // docs/operations.md installs this file beside it.

@@ -38,9 +38,30 @@ struct Output {
     ended: bool,
 }
 
+/// The program of a command.
+pub fn program() -> Command {
+    Command::new(env!("CARGO_BIN_EXE_usher"))
+}
+
+/// The same, which may have so many files open: by its soft limit and by its hard one.
+pub fn limited((soft, hard): (u64, u64)) -> Command {
+    let mut command = Command::new("/bin/sh");
+    let script = format!("ulimit -Sn {soft} && ulimit -Hn {hard} && exec \"$0\" \"$@\"");
+    command.args(["-c", &script, env!("CARGO_BIN_EXE_usher")]);
+    command
+}
+
 impl Cli {
     pub fn new(arguments: &[&str]) -> Self {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_usher"));
+        Self::of(program(), arguments)
+    }
+
+    /// With a soft and a hard limit of open files.
+    pub fn limited(limits: (u64, u64), arguments: &[&str]) -> Self {
+        Self::of(limited(limits), arguments)
+    }
+
+    fn of(mut command: Command, arguments: &[&str]) -> Self {
         command.args(arguments).env_clear().stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         Self { command, input: Vec::new() }
     }

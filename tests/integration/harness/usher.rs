@@ -1,15 +1,17 @@
 //! A real `usher` process with a configuration of its own.
 
+use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Write};
 use std::net::SocketAddr;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::thread;
 
+use rustix::process::{Pid, Resource, Rlimit, prlimit};
 use serde_json::Value;
 
 use super::admin::{Admin, TOKEN};
-use super::{Client, Fake, Watched, sign};
+use super::{Client, Fake, Watched, cli, sign};
 
 /// The name of the configuration file.
 const FILE: &str = "usher.toml";
@@ -113,19 +115,27 @@ impl Usher {
 
     /// Starts it with this configuration.
     pub fn start_with(toml: &str) -> Self {
+        Self::start_program(cli::program(), toml)
+    }
+
+    /// Starts it with this configuration, and with a soft and a hard limit of open files.
+    pub fn start_limited(limits: (u64, u64), toml: &str) -> Self {
+        Self::start_program(cli::limited(limits), toml)
+    }
+
+    fn start_program(program: Command, toml: &str) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let config = directory.path().join(FILE);
         std::fs::write(&config, toml).unwrap();
-        Self::launch(directory, &["--config", config.to_str().unwrap()], &[], "")
+        Self::launch(program, directory, &["--config", config.to_str().unwrap()], &[], "")
     }
 
     /// Starts it with these arguments and variables alone, and this on its standard input. Its logs must be JSON.
     pub fn serve(arguments: &[&str], variables: &[(&str, &str)], input: &str) -> Self {
-        Self::launch(tempfile::tempdir().unwrap(), arguments, variables, input)
+        Self::launch(cli::program(), tempfile::tempdir().unwrap(), arguments, variables, input)
     }
 
-    fn launch(directory: tempfile::TempDir, arguments: &[&str], variables: &[(&str, &str)], input: &str) -> Self {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_usher"));
+    fn launch(mut command: Command, directory: tempfile::TempDir, arguments: &[&str], variables: &[(&str, &str)], input: &str) -> Self {
         command.arg("serve").args(arguments).env_clear().envs(variables.iter().copied());
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
         // A configuration is less than a pipe holds.
@@ -160,6 +170,25 @@ impl Usher {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
         let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
         peak.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
+    }
+
+    /// The numbers of its open files.
+    pub fn files(&self) -> BTreeSet<u64> {
+        let entries = std::fs::read_dir(format!("/proc/{}/fd", self.child.id())).unwrap();
+        entries.map(|entry| entry.unwrap().file_name().to_str().unwrap().parse().unwrap()).collect()
+    }
+
+    /// Sets its soft limit of open files, as it runs.
+    pub fn limit_files(&self, files: u64) {
+        let process = Pid::from_raw(i32::try_from(self.child.id()).unwrap());
+        let limit = |current| Rlimit { current: Some(current), maximum: Some(self.hard_limit()) };
+        prlimit(process, Resource::Nofile, limit(files)).unwrap();
+    }
+
+    fn hard_limit(&self) -> u64 {
+        let limits = std::fs::read_to_string(format!("/proc/{}/limits", self.child.id())).unwrap();
+        let files = limits.lines().find_map(|line| line.strip_prefix("Max open files")).unwrap();
+        files.split_ascii_whitespace().nth(1).unwrap().parse().unwrap()
     }
 
     /// A new connection to the gateway.

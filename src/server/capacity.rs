@@ -1,0 +1,89 @@
+//! How many connections the file descriptors of this process carry, for a configuration.
+
+use std::num::NonZeroUsize;
+
+use crate::admin;
+use crate::config::Config;
+use crate::descriptors::{self, Fit, Need, Shortage};
+
+/// Each worker keeps idle connections to upstream in so many pools: for triggers on the fast path, and for everything else.
+const POOLS: usize = 2;
+
+/// What a configuration needs, and the descriptors that there are for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Capacity {
+    need: Need,
+    limit: u64,
+}
+
+impl Capacity {
+    /// What a process that is started as this one would have for `config`: its hard limit, to which usher raises the soft one. Nothing is changed.
+    #[must_use]
+    pub fn look(config: &Config) -> Self {
+        Self { need: need(config), limit: descriptors::attainable() }
+    }
+
+    /// What this process has for `config`, once its soft limit is raised to the hard one.
+    pub(super) fn raise(config: &Config) -> Self {
+        Self { need: need(config), limit: descriptors::raise() }
+    }
+
+    /// Descriptors that the configuration needs.
+    #[must_use]
+    pub const fn needed(&self) -> u64 {
+        self.need.total()
+    }
+
+    /// Descriptors that there are; `None`: no limit.
+    #[must_use]
+    pub fn limit(&self) -> Option<u64> {
+        (self.limit < u64::MAX).then_some(self.limit)
+    }
+
+    /// What is wrong with that, if not all connections that may be open fit.
+    #[must_use]
+    pub fn shortage(&self) -> Option<Shortage> {
+        Shortage::of(self.need, self.limit)
+    }
+
+    /// What fits, which is also told in the log if it is less than was configured.
+    ///
+    /// # Errors
+    /// If it is too little to start.
+    pub(super) fn fit(&self) -> Result<Fit, Shortage> {
+        let shortage = self.shortage();
+        let Some(fit) = self.need.fit(self.limit) else { return Err(Shortage { limit: self.limit, need: self.need, fit: None }) };
+        if let Some(shortage) = shortage {
+            let (limit, needed) = (self.limit, self.needed());
+            tracing::warn!(limit, needed, max_connections = fit.connections, "{shortage}");
+        }
+        if fit.max_idle < self.need.max_idle && self.need.pools > 0 {
+            tracing::info!(
+                limit = self.limit,
+                needed = self.needed(),
+                max_idle = fit.max_idle,
+                "fewer idle connections to upstream are kept than upstream.max_idle allows, so that descriptors are left for those in use"
+            );
+        }
+        Ok(fit)
+    }
+}
+
+/// The worker threads of `config`.
+pub(super) fn workers(config: &Config) -> usize {
+    match config.server.workers {
+        0 => std::thread::available_parallelism().map_or(1, NonZeroUsize::get),
+        count => count,
+    }
+}
+
+fn need(config: &Config) -> Need {
+    let workers = workers(config);
+    Need {
+        connections: config.limits.max_connections,
+        operator: admin::MAX_CONNECTIONS,
+        workers,
+        pools: if config.upstream.is_local() { 0 } else { POOLS * workers },
+        max_idle: config.upstream.max_idle,
+    }
+}
