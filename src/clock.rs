@@ -2,6 +2,7 @@
 //! A [`Moment`] fits into a compact memory entry, and tests that pause tokio's time pause this clock as well.
 
 mod calendar;
+mod date;
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -10,6 +11,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::time::{Instant, Sleep, sleep_until};
 
 pub use calendar::Calendar;
+pub use date::Date;
 
 /// A point in time: milliseconds since its [`Clock`] was made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]

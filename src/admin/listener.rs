@@ -17,7 +17,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::time::{sleep, timeout};
 
 use super::Admin;
-use super::reply::Reply;
+use super::reply::{self, Reply};
 use super::service::Service;
 use crate::shutdown::{Drain, Tasks};
 
@@ -141,7 +141,7 @@ async fn answer_once(stream: TcpStream, service: Arc<Service>, place: Place) {
 fn answering(service: Arc<Service>) -> impl Fn(Request<Incoming>) -> BoxFuture<'static, Result<Reply, Infallible>> {
     move |request| {
         let service = Arc::clone(&service);
-        async move { Ok(service.answer(request).await) }.boxed()
+        async move { Ok(reply::dated(service.answer(request).await)) }.boxed()
     }
 }
 

@@ -12,6 +12,7 @@ mod certificates;
 mod clients;
 mod command;
 mod corpus;
+mod dates;
 mod deployment;
 mod doctor;
 mod early;
