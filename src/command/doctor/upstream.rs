@@ -119,33 +119,35 @@ async fn connection(endpoint: &Endpoint, tls: &tls::Client, patience: Duration) 
     let Ok(name) = ServerName::try_from(endpoint.host.clone()) else {
         return Finding::problem("tls", &about, "no certificate can be for this host", "name the server as its certificate does");
     };
-    match timeout(patience, secure(tls, name, tcp)).await {
-        Ok(Ok(stream)) => {
+    match secure(tls, name, tcp, patience).await {
+        Ok(stream) => {
             let expires = stream.get_ref().1.peer_certificates().and_then(<[_]>::first).and_then(|own| tls::expires_at(own));
             lifetime("tls", &about, expires, "who runs the upstream server has to renew it; from then on usher would reach nothing")
         }
-        Ok(Err(error)) => Finding::problem("tls", &about, format!("TLS failed: {error}"), remedy(&error)),
-        Err(_elapsed) => Finding::problem("tls", &about, format!("no TLS within {patience:?}"), "check that this port speaks TLS: https or http?"),
+        Err(error) if error.kind() == io::ErrorKind::TimedOut => {
+            Finding::problem("tls", &about, format!("no TLS within {patience:?}"), "check that this port speaks TLS: https or http?")
+        }
+        Err(error) => Finding::problem("tls", &about, format!("TLS failed: {error}"), remedy(tls, &error)),
     }
 }
 
 /// Shakes hands. With TLS 1.3 a server tells only afterwards that it needs a client certificate: so something is asked, and the answer's first byte awaited.
-async fn secure(tls: &tls::Client, name: ServerName<'static>, tcp: TcpStream) -> io::Result<TlsStream<TcpStream>> {
-    let mut stream = TlsConnector::from(tls.config()).connect(name, tcp).await?;
+async fn secure(tls: &tls::Client, name: ServerName<'static>, tcp: TcpStream, patience: Duration) -> io::Result<TlsStream<TcpStream>> {
+    let mut stream = timeout(patience, TlsConnector::from(tls.config()).connect(name, tcp)).await??;
     let asked = async {
         stream.write_all(b"HEAD / HTTP/1.1\r\nHost: usher-doctor\r\nConnection: close\r\n\r\n").await?;
         stream.read(&mut [0]).await
     };
-    match asked.await {
-        Err(error) if tls::refuses_certificate(&error) => Err(error),
-        // Whether this is an HTTP server is for the other checks.
+    match timeout(patience, asked).await {
+        Ok(Err(error)) if tls::refuses_certificate(&error) => Err(error),
+        // Whether this is an HTTP server, and answers, is for the other checks.
         Ok(_) | Err(_) => Ok(stream),
     }
 }
 
 /// What to do about a failed handshake.
-fn remedy(error: &io::Error) -> &'static str {
-    if tls::refuses_certificate(error) {
+fn remedy(tls: &tls::Client, error: &io::Error) -> &'static str {
+    if tls.is_refused(error) {
         return "upstream asks for a client certificate that it accepts: set upstream.certificate and upstream.key to one (with its key) from who runs it";
     }
     match error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
