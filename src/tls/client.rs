@@ -109,8 +109,13 @@ impl Client {
     /// `handshake_failure` where they got none (RFC 5246 7.4.6), which counts if a server has asked for one.
     #[must_use]
     pub fn is_refused(&self, error: &(dyn Error + 'static)) -> bool {
-        let asked = || self.0.load().shown.asked.load(Ordering::Relaxed);
-        refuses_certificate(error) || alert(error) == Some(AlertDescription::HandshakeFailure) && asked()
+        refuses_certificate(error) || alert(error) == Some(AlertDescription::HandshakeFailure) && self.was_asked()
+    }
+
+    /// Whether a server has asked for a certificate. One that lets everybody in by TLS may still refuse each request without one, as nginx does by 400.
+    #[must_use]
+    pub fn was_asked(&self) -> bool {
+        self.0.load().shown.asked.load(Ordering::Relaxed)
     }
 
     /// When the first of the certificates expires that upstream has shown, in seconds since the Unix epoch. `None`: none was seen yet.

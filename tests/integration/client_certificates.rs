@@ -9,10 +9,10 @@ use rustls::SupportedProtocolVersion;
 use rustls::version::{TLS12, TLS13};
 
 use crate::harness::bodies::{self, announcement};
-use crate::harness::tls::{Authority, Identity, terminate_for};
+use crate::harness::tls::{Authority, Identity, terminate, terminate_asking, terminate_for};
 use crate::harness::usher::{Signal, field, message};
 use crate::harness::websocket::{End, Far, Frame, handshake};
-use crate::harness::{Fake, Request, Setup, Usher};
+use crate::harness::{Fake, Request, Setup, Step, Usher};
 
 const CHANNEL: &str = "h-room-1-chat";
 
@@ -199,4 +199,26 @@ fn doctor_tells_what_upstream_asks_for() {
             assert_eq!(finding["verdict"], "ok", "{finding}");
         }
     }
+}
+
+/// nginx ends no handshake: it answers every request with 400.
+#[test]
+fn doctor_knows_an_answer_for_want_of_a_certificate() {
+    let (fake, folder) = (Fake::start(), tempfile::tempdir().unwrap());
+    fake.otherwise(|_| Step::says(400, "Content-Type: text/html\r\n", b"<html><title>400 No required SSL certificate was sent</title></html>"));
+    let (server, authority) = (Identity::new(), Authority::new("the clients' authority"));
+    let ca = folder.path().join("ca.pem");
+    std::fs::write(&ca, &server.certificate).unwrap();
+    let advice = |port: u16| {
+        let mut setup = Setup::before_url(&format!("https://localhost:{port}"));
+        setup.upstream += &format!("ca_file = {ca:?}\n");
+        let (_, findings) = crate::doctor::examined(&setup.toml());
+        let signature = findings.iter().find(|finding| finding["check"] == "signature").unwrap();
+        assert_eq!(signature["verdict"], "problem", "{signature}");
+        signature["advice"].as_str().unwrap().to_owned()
+    };
+    let asked = advice(terminate_asking(fake.address(), &server, &authority).port());
+    assert!(asked.contains("upstream.certificate and upstream.key"), "{asked}");
+    let not_asked = advice(terminate(fake.address(), &server).port());
+    assert!(not_asked.contains("upstream.url"), "{not_asked}");
 }

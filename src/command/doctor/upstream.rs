@@ -27,6 +27,10 @@ const SMALL_SKEW: u64 = 30;
 /// From here on signatures are refused (`pusher-protocol.md` 2.1).
 const WINDOW: u64 = 600;
 
+/// What to do where upstream wants to know its clients by their certificates.
+const CERTIFICATE_WANTED: &str =
+    "upstream asks for a client certificate that it accepts: set upstream.certificate and upstream.key to one (with its key) from who runs it";
+
 /// A server to connect to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Endpoint {
@@ -148,7 +152,7 @@ async fn secure(tls: &tls::Client, name: ServerName<'static>, tcp: TcpStream, pa
 /// What to do about a failed handshake.
 fn remedy(tls: &tls::Client, error: &io::Error) -> &'static str {
     if tls.is_refused(error) {
-        return "upstream asks for a client certificate that it accepts: set upstream.certificate and upstream.key to one (with its key) from who runs it";
+        return CERTIFICATE_WANTED;
     }
     match error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
         Some(rustls::Error::InvalidCertificate(CertificateError::Expired | CertificateError::ExpiredContext { .. })) => {
@@ -219,6 +223,8 @@ async fn signature(config: &Config, app: &App, patience: Duration) -> Finding {
     let found = format!("upstream answered {}: {}", answer.status(), said(answer.body(), &[signature]));
     match answer.status().as_u16() {
         200..=299 => taken(&about, found, answer.body()),
+        // nginx answers so where TLS has gone well without a certificate, or with a wrong one.
+        400 if config.upstream.tls.was_asked() => Finding::problem("signature", &about, found, CERTIFICATE_WANTED),
         401 => Finding::problem("signature", &about, found, "check the app's key and secret, and the finding about the clock"),
         403 => Finding::problem("signature", &about, found, "the app is disabled or over its quota: look at upstream's dashboard"),
         404 => Finding::problem("signature", &about, found, "upstream does not know the app: check its id, and that [upstream] names its cluster"),

@@ -11,7 +11,7 @@ use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
-use rustls::server::{WantsServerCert, WebPkiClientVerifier};
+use rustls::server::{ClientCertVerifierBuilder, WantsServerCert, WebPkiClientVerifier};
 use rustls::{ClientConfig, ClientConnection, ConfigBuilder, RootCertStore, ServerConfig, StreamOwned, SupportedProtocolVersion};
 use tokio::task::JoinSet;
 
@@ -69,6 +69,12 @@ impl Authority {
         Self { certificate, issuer: Issuer::new(params, key) }
     }
 
+    fn verifier(&self) -> ClientCertVerifierBuilder {
+        let mut roots = RootCertStore::empty();
+        roots.add(CertificateDer::from_pem_slice(self.certificate.as_bytes()).unwrap()).unwrap();
+        WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider())
+    }
+
     pub fn issue(&self) -> Identity {
         let key = KeyPair::generate().unwrap();
         let params = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
@@ -119,11 +125,16 @@ pub fn terminate(behind: SocketAddr, identity: &Identity) -> SocketAddr {
 
 /// The same for those alone who show a certificate of `clients`', with this version of TLS.
 pub fn terminate_for(behind: SocketAddr, identity: &Identity, clients: &Authority, version: &'static SupportedProtocolVersion) -> SocketAddr {
-    let mut roots = RootCertStore::empty();
-    roots.add(CertificateDer::from_pem_slice(clients.certificate.as_bytes()).unwrap()).unwrap();
-    let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider()).build().unwrap();
+    let verifier = clients.verifier().build().unwrap();
     let config = ServerConfig::builder_with_provider(provider()).with_protocol_versions(&[version]).unwrap().with_client_cert_verifier(verifier);
     serve(behind, identity, config)
+}
+
+/// The same for everybody, though a certificate of `clients`' is asked for: as nginx does it, which looks at it later.
+pub fn terminate_asking(behind: SocketAddr, identity: &Identity, clients: &Authority) -> SocketAddr {
+    let verifier = clients.verifier().allow_unauthenticated().build().unwrap();
+    let config = ServerConfig::builder_with_provider(provider()).with_safe_default_protocol_versions().unwrap();
+    serve(behind, identity, config.with_client_cert_verifier(verifier))
 }
 
 fn provider() -> Arc<CryptoProvider> {
