@@ -1,11 +1,17 @@
 //! Time as the rooms see it: milliseconds since the process began, read once per request and handed on.
 //! A [`Moment`] fits into a compact memory entry, and tests that pause tokio's time pause this clock as well.
 
+mod calendar;
+mod date;
+
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio::time::{Instant, Sleep, sleep_until};
+
+pub use calendar::Calendar;
+pub use date::Date;
 
 /// A point in time: milliseconds since its [`Clock`] was made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -83,10 +89,11 @@ impl Clock {
         SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
     }
 
-    /// Wall-clock time of `moment` as the time since the Unix epoch, by the system's clock as it was set at the beginning: for showing, not for judging.
+    /// When it began, as the time since the Unix epoch by the system's clock as it was set then. It never changes, so it tells one process from another; it
+    /// is no time to show ([`Calendar`]).
     #[must_use]
-    pub const fn unix_time(&self, moment: Moment) -> Duration {
-        self.began_at.saturating_add(Duration::from_millis(moment.0))
+    pub const fn stamp(&self) -> Duration {
+        self.began_at
     }
 }
 

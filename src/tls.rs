@@ -92,7 +92,7 @@ pub fn expires_at(certificate: &[u8]) -> Option<i64> {
 }
 
 /// Whether an error of a connection, or what caused it, is the peer's alert that it needs a certificate, or does not take the one it was shown
-/// (RFC 8446 6.2).
+/// (RFC 8446 6.2). `decrypt_error` is among them: it is what a certificate is refused with whose authority bears the name of the right one.
 #[must_use]
 pub fn refuses_certificate(error: &(dyn Error + 'static)) -> bool {
     alert(error).is_some_and(|alert| {
@@ -105,6 +105,8 @@ pub fn refuses_certificate(error: &(dyn Error + 'static)) -> bool {
                 | AlertDescription::CertificateExpired
                 | AlertDescription::CertificateUnknown
                 | AlertDescription::UnknownCA
+                | AlertDescription::AccessDenied
+                | AlertDescription::DecryptError
         )
     })
 }

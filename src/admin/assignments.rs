@@ -9,7 +9,7 @@ use super::reply::{self, Reply};
 use super::rfc3339::rfc3339;
 use super::token::JsonToken;
 use crate::assignment::{Assignment, Assignments, Entry, Watched};
-use crate::clock::Clock;
+use crate::clock::Calendar;
 
 /// Which entries are listed.
 #[derive(Debug)]
@@ -50,7 +50,7 @@ impl Asked {
                 break;
             }
         }
-        let shown: Vec<_> = found.iter().take(self.limit).map(|(watch, entry)| Shown::new(watch, entry, &admin.clock)).collect();
+        let shown: Vec<_> = found.iter().take(self.limit).map(|(watch, entry)| Shown::new(watch, entry, &admin.calendar)).collect();
         let listing = reply::json(&shown);
         Ok(if found.len() > self.limit { reply::truncated(listing) } else { listing })
     }
@@ -105,8 +105,8 @@ struct Shown<'a> {
 }
 
 impl<'a> Shown<'a> {
-    fn new(watch: &'a Watched, entry: &'a Entry, clock: &Clock) -> Self {
-        let time = |moment| rfc3339(clock.unix_time(moment));
+    fn new(watch: &'a Watched, entry: &'a Entry, calendar: &Calendar) -> Self {
+        let time = |moment| rfc3339(calendar.unix_time(moment));
         Self {
             app: &watch.app,
             rule: &watch.rule,

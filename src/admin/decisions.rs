@@ -8,7 +8,7 @@ use super::refusal::Refusal;
 use super::reply::{self, Reply};
 use super::rfc3339::rfc3339;
 use super::token::JsonToken;
-use crate::clock::Clock;
+use crate::clock::Calendar;
 use crate::decisions::{Filter, Record};
 
 /// Which decisions are listed.
@@ -34,7 +34,7 @@ impl Asked {
         let filter = Filter { app: self.app.as_deref(), channel_prefix: &self.channel_prefix };
         // One more than is shown tells whether there are more.
         let records = admin.decisions.latest(self.limit + 1, filter);
-        let shown: Vec<_> = records.iter().take(self.limit).map(|record| Shown::new(record, &admin.clock)).collect();
+        let shown: Vec<_> = records.iter().take(self.limit).map(|record| Shown::new(record, &admin.calendar)).collect();
         let listing = reply::json(&shown);
         if records.len() > self.limit { reply::truncated(listing) } else { listing }
     }
@@ -53,10 +53,10 @@ pub(super) struct Shown<'a> {
 }
 
 impl<'a> Shown<'a> {
-    /// Shows `record`, whose moment is one of `clock`.
-    pub(super) fn new(record: &'a Record, clock: &Clock) -> Self {
+    /// Shows `record`, whose moment is told by `calendar`.
+    pub(super) fn new(record: &'a Record, calendar: &Calendar) -> Self {
         Self {
-            time: rfc3339(clock.unix_time(record.at)),
+            time: rfc3339(calendar.unix_time(record.at)),
             app: &record.app,
             rule: &record.rule,
             channel: record.channel(),

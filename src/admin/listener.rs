@@ -18,7 +18,7 @@ use tokio::task::yield_now;
 use tokio::time::{sleep, timeout};
 
 use super::Admin;
-use super::reply::Reply;
+use super::reply::{self, Reply};
 use super::service::Service;
 use crate::descriptors::Unaccepted;
 use crate::shutdown::{Drain, Tasks};
@@ -152,7 +152,7 @@ async fn answer_once(stream: TcpStream, service: Arc<Service>, place: Place) {
 fn answering(service: Arc<Service>) -> impl Fn(Request<Incoming>) -> BoxFuture<'static, Result<Reply, Infallible>> {
     move |request| {
         let service = Arc::clone(&service);
-        async move { Ok(service.answer(request).await) }.boxed()
+        async move { Ok(reply::dated(service.answer(request).await)) }.boxed()
     }
 }
 

@@ -38,7 +38,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::assignment::Assignments;
-use crate::clock::Clock;
+use crate::clock::Calendar;
 use crate::decisions::Decisions;
 use crate::metrics::Metrics;
 use crate::report::Report;
@@ -63,8 +63,8 @@ pub struct Admin {
     pub drain: Drain,
     /// The tasks that `usher_tasks` counts: those of the gateway.
     pub tasks: Tasks,
-    /// The clock of the memory and the log; turns their moments into wall-clock time.
-    pub clock: Clock,
+    /// Tells the moments of the memory and the log as times of day.
+    pub calendar: Calendar,
     /// The bearer token. `None` or empty: nothing that needs one is allowed.
     pub token: Option<String>,
 }

@@ -57,16 +57,17 @@ struct Upstream {
 /// Shows them.
 pub(super) fn overview(admin: &Admin) -> Reply {
     let (modes, summary) = (admin.switchboard.rules(), admin.metrics.summary());
-    let time = |moment| rfc3339(admin.clock.unix_time(moment));
+    let now = admin.calendar.clock().now();
+    let time = |moment| rfc3339(admin.calendar.unix_time(moment));
     let watches = admin.assignments.watches();
     let channels =
         |mode: &RuleMode| watches.iter().find(|watch| (&watch.app, &watch.rule) == (&mode.app, &mode.rule)).map_or(0, |watch| watch.memory.len());
     reply::json(&Overview {
         version: env!("CARGO_PKG_VERSION"),
         since: time(Moment::default()),
-        now: time(admin.clock.now()),
+        now: time(now),
         draining: admin.drain.has_begun(),
-        start_doubt_until: Some(admin.assignments.end_of_start_doubt()).filter(|end| admin.clock.now() < *end).map(time),
+        start_doubt_until: Some(admin.assignments.end_of_start_doubt()).filter(|end| now < *end).map(time),
         token_configured: admin.token.as_ref().is_some_and(|token| !token.is_empty()),
         decisions_kept: admin.decisions.capacity(),
         rules: modes

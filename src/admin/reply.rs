@@ -4,7 +4,9 @@ use std::convert::Infallible;
 
 use bytes::Bytes;
 use futures_util::stream::Stream;
-use http::header::{ALLOW, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, REFERRER_POLICY, VARY, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS};
+use http::header::{
+    ALLOW, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, DATE, REFERRER_POLICY, VARY, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
+};
 use http::{HeaderMap, HeaderName, HeaderValue, Response};
 use http_body::Frame;
 use http_body_util::combinators::UnsyncBoxBody;
@@ -12,6 +14,7 @@ use http_body_util::{BodyExt, Full, StreamBody};
 use serde::Serialize;
 
 use super::refusal::Refusal;
+use crate::clock::Date;
 
 /// An answer.
 pub(super) type Reply = Response<UnsyncBoxBody<Bytes, Infallible>>;
@@ -21,6 +24,13 @@ const TRUNCATED: HeaderName = HeaderName::from_static("usher-truncated");
 
 /// The code of an error that usher made (design 2.3).
 const ERROR: HeaderName = HeaderName::from_static("usher-error");
+
+/// With the time of day; hyper's own stands still after the system's clock was set back.
+pub(super) fn dated(mut reply: Reply) -> Reply {
+    let date = HeaderValue::from_maybe_shared(Date::text_now()).expect("a date is plain text");
+    reply.headers_mut().insert(DATE, date);
+    reply
+}
 
 /// Plain text.
 pub(super) fn text(body: &'static str) -> Reply {

@@ -50,7 +50,7 @@ struct Stray {
 
 /// Shows all of it: it is as long as the configuration makes it.
 pub(super) fn show(admin: &Admin) -> Reply {
-    let time = |moment| rfc3339(admin.clock.unix_time(moment));
+    let time = |moment| rfc3339(admin.calendar.unix_time(moment));
     let rule = |Reported { watched, tally }| {
         let Summary { suppressed, would_suppress, messages_saved, audience_known, first, last, late_joiners, top_channels } = tally.summary();
         Rule {

@@ -15,6 +15,7 @@ use super::refusal::Refusal;
 use super::reply::{self, Reply};
 use super::stream::{self, MAX_STREAMS};
 use super::{Admin, assignments, decisions, guard, modes, overview, page, report};
+use crate::clock::Moment;
 use crate::metrics::{Keys, RuleState, Sample};
 use crate::rules::Mode;
 use crate::shutdown::{Drain, Tasks};
@@ -212,6 +213,7 @@ impl Service {
             evictions: vec![("capacity", evictions.capacity), ("idle", evictions.idle)],
             waiters: assignments.waiting(),
             tasks: self.admin.tasks.running(),
+            began_at: self.admin.calendar.unix_time(Moment::default()),
         }
     }
 }

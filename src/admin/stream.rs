@@ -20,7 +20,6 @@ use super::Admin;
 use super::decisions::Shown;
 use super::query::Query;
 use super::refusal::Refusal;
-use crate::clock::Moment;
 use crate::decisions::{Filter, News};
 use crate::shutdown::Drain;
 
@@ -153,7 +152,7 @@ impl Feed {
         }
         let process = process_id(&self.admin);
         for (number, record) in &news.records {
-            let shown = serde_json::to_string(&Shown::new(record, &self.admin.clock)).expect("no value of it refuses to be written");
+            let shown = serde_json::to_string(&Shown::new(record, &self.admin.calendar)).expect("no value of it refuses to be written");
             // Within a line of JSON such characters stand between tokens only.
             let line = shown.replace(['\n', '\r'], " ");
             push(&mut text, format_args!("id: {process}-{number}\ndata: {line}\n\n"));
@@ -162,9 +161,10 @@ impl Feed {
     }
 }
 
-/// Tells the numbers of one process from those of another: when its clock began, in milliseconds since the Unix epoch.
+/// Tells the numbers of one process from those of another: when its clock began, in milliseconds since the Unix epoch as
+/// it was told then.
 fn process_id(admin: &Admin) -> u128 {
-    admin.clock.unix_time(Moment::default()).as_millis()
+    admin.calendar.clock().stamp().as_millis()
 }
 
 fn push(text: &mut String, what: std::fmt::Arguments<'_>) {

@@ -37,29 +37,59 @@ fn rate(section: &mut Section<'_>, key: &str, burst_key: &str) -> Option<Rate> {
     per_second.map(|per_second| Rate { per_second, burst: burst.unwrap_or(per_second) })
 }
 
-/// Reads `server.trusted_proxies`.
+/// Reads `server.trusted_proxies`. Clients' addresses are compared in their canonical form, so an IPv4 network that is written within IPv6
+/// (`::ffff:10.0.0.0/104`, RFC 4291 2.5.5.2) is taken for the IPv4 network that it means.
 pub(super) fn trusted_proxies(section: &mut Section<'_>) -> Vec<IpNet> {
     let mut proxies = Vec::new();
     for (text, origin) in section.texts("trusted_proxies") {
-        match text.parse().ok().or_else(|| text.parse().ok().map(|ip: IpAddr| IpNet::from(ip.to_canonical()))) {
-            Some(net) => proxies.push(trusted(section, net)),
-            None => refuse(section, &text, origin),
+        let read = text.parse().ok().or_else(|| text.parse().ok().map(|ip: IpAddr| IpNet::from(ip)));
+        match read.ok_or(Fault::Unreadable).and_then(canonical) {
+            Ok(net) => proxies.push(trusted(section, net)),
+            Err(fault) => refuse(section, &text, fault, origin),
         }
     }
     proxies
 }
 
+/// Why an entry is refused.
+enum Fault {
+    /// It is no address or network.
+    Unreadable,
+    /// It is the network of an IPv4 address within IPv6, and wider than all of IPv4.
+    WiderThanIpv4,
+}
+
+/// Bits of an IPv6 address that stand before an IPv4 address within it.
+const MAPPED_PREFIX: u8 = 96;
+
+/// `net` as canonical addresses can be in it.
+fn canonical(net: IpNet) -> Result<IpNet, Fault> {
+    let IpAddr::V6(address) = net.addr() else { return Ok(net) };
+    let Some(address) = address.to_ipv4_mapped() else { return Ok(net) };
+    let prefix = net.prefix_len().checked_sub(MAPPED_PREFIX).ok_or(Fault::WiderThanIpv4)?;
+    IpNet::new(address.into(), prefix).map_err(|_| Fault::Unreadable)
+}
+
 fn trusted(section: &mut Section<'_>, net: IpNet) -> IpNet {
     if net.prefix_len() == 0 {
+        let version = if net.addr().is_ipv4() { "IPv4" } else { "IPv6" };
         section.report.warnings.push(format!(
-            "`{}`: {net} trusts everybody, so everybody can choose an address and no limit on peers holds. Name your proxies alone.",
+            "`{}`: {net} trusts everybody who comes over {version}, so everybody there can choose an address and no limit on peers holds. Name your \
+             proxies alone.",
             section.key("trusted_proxies")
         ));
     }
     net
 }
 
-fn refuse(section: &mut Section<'_>, text: &str, origin: Origin) {
-    let message = format!("{} is no address or network. Write \"192.0.2.7\", \"10.0.0.0/8\" or \"2001:db8::/32\".", quote(text));
+fn refuse(section: &mut Section<'_>, text: &str, fault: Fault, origin: Origin) {
+    let shown = quote(text);
+    let message = match fault {
+        Fault::Unreadable => format!("{shown} is no address or network. Write \"192.0.2.7\", \"10.0.0.0/8\" or \"2001:db8::/32\"."),
+        Fault::WiderThanIpv4 => format!(
+            "{shown} is an IPv4 address within IPv6 with a prefix below {MAPPED_PREFIX}, which is no IPv4 network. Write the IPv4 network itself, such as \
+             \"10.0.0.0/8\", or add {MAPPED_PREFIX} to its prefix (\"::ffff:10.0.0.0/104\")."
+        ),
+    };
     section.problem_at(origin, "trusted_proxies", message, None);
 }

@@ -31,13 +31,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use http::header::CONNECTION;
+use http::header::{CONNECTION, DATE};
 use http::{HeaderValue, Request, Response, StatusCode};
 use http_body::Body as _;
 use hyper::body::Incoming;
 
 use self::handshake::Handshake;
-use crate::clock::Clock;
+use crate::clock::{Clock, Date};
 use crate::decisions::Decisions;
 use crate::metrics::{Metrics, RequestKind};
 use crate::rate::Rates;
@@ -150,6 +150,8 @@ impl Gateway {
         if last && response.status() != StatusCode::SWITCHING_PROTOCOLS {
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
+        // Upstream's own goes on. hyper would add one where there is none, but its own stands still after the system's clock was set back.
+        response.headers_mut().entry(DATE).or_insert_with(date_now);
         self.shared.metrics.request(kind, response.status().as_u16());
         response
     }
@@ -189,6 +191,11 @@ impl Gateway {
             }
         }
     }
+}
+
+/// The time of day.
+fn date_now() -> HeaderValue {
+    HeaderValue::from_maybe_shared(Date::text_now()).expect("a date is plain text")
 }
 
 /// A place among the requests in flight; given back when dropped. It goes with the work, not with the caller: where the work may outlive him, it owns

@@ -16,10 +16,11 @@ mod trigger;
 mod websocket;
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use prometheus::core::Collector;
-use prometheus::{Gauge, IntGauge, IntGaugeVec, Registry, TextEncoder, opts};
+use prometheus::{IntGauge, IntGaugeVec, Registry, TextEncoder, opts};
 
 pub use rate::RateScope;
 pub use realtime::{Direction, RealtimeMetrics, SocketEnd};
@@ -41,23 +42,19 @@ pub struct Metrics {
     rates: rate::Families,
     draining: IntGauge,
     reload_successful: IntGauge,
-    reload_timestamp: IntGauge,
+    /// When the configuration was last loaded, in seconds since the process began.
+    reloaded: AtomicU64,
     tls: tls::Families,
 }
 
 impl Metrics {
-    /// A fresh set of series. The configuration counts as loaded now, and the process as started now.
+    /// A fresh set of series. The configuration counts as loaded at the beginning of the process.
     #[must_use]
     pub fn new() -> Arc<Self> {
         let registry = Registry::new();
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let build = opts!("usher_build_info", "Always 1; the label tells which usher this is.");
         register(&registry, IntGaugeVec::new(build, &["version"])).with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
-        let started = Gauge::new("usher_process_start_time_seconds", "When the process began, in seconds since the Unix epoch.");
-        register(&registry, started).set(now.as_secs_f64());
         let reload_successful = opts!("usher_config_last_reload_successful", "Whether the last load of the configuration succeeded.");
-        let reload_timestamp =
-            opts!("usher_config_last_reload_success_timestamp_seconds", "When the configuration was last loaded, in seconds since the Unix epoch.");
         let metrics = Self {
             triggers: trigger::Families::new(&registry),
             traffic: traffic::Traffic::new(&registry),
@@ -66,11 +63,11 @@ impl Metrics {
             rates: rate::Families::new(&registry),
             draining: register(&registry, IntGauge::new("usher_draining", "1 once usher has begun to drain.")),
             reload_successful: register(&registry, IntGauge::with_opts(reload_successful)),
-            reload_timestamp: register(&registry, IntGauge::with_opts(reload_timestamp)),
+            reloaded: AtomicU64::new(0),
             tls: tls::Families::new(&registry),
             registry,
         };
-        metrics.reload(true, now.as_secs());
+        metrics.reload(true, Duration::ZERO);
         Arc::new(metrics)
     }
 
@@ -199,12 +196,20 @@ impl Metrics {
         self.draining.set(i64::from(draining));
     }
 
-    /// Says how a load of the configuration went, and when, in seconds since the Unix epoch.
-    pub fn reload(&self, ok: bool, unix_seconds: u64) {
+    /// Says how a load of the configuration went, and when, as the time since the process began.
+    pub fn reload(&self, ok: bool, running: Duration) {
         self.reload_successful.set(i64::from(ok));
         if ok {
-            self.reload_timestamp.set(i64::try_from(unix_seconds).unwrap_or(i64::MAX));
+            self.reloaded.store(running.as_secs(), Ordering::Relaxed);
         }
+    }
+
+    /// Registers the time of the last load in a scrape's own registry, for a process that began at `began_at`.
+    fn tell_reload(&self, began_at: Duration, scrape: &Registry) {
+        let name = "usher_config_last_reload_success_timestamp_seconds";
+        let at = began_at.as_secs().saturating_add(self.reloaded.load(Ordering::Relaxed));
+        let reloaded = IntGauge::new(name, "When the configuration was last loaded, in seconds since the Unix epoch.");
+        register(scrape, reloaded).set(i64::try_from(at).unwrap_or(i64::MAX));
     }
 
     /// Says when the public listener's certificate expires, in seconds since the Unix epoch.
@@ -230,6 +235,7 @@ impl Metrics {
         self.traffic.tell();
         self.tls.tell();
         sample.register(&scrape);
+        self.tell_reload(sample.began_at, &scrape);
         process::Process::read().register(&scrape);
         let mut families = self.registry.gather();
         families.extend(scrape.gather());

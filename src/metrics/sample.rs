@@ -1,8 +1,9 @@
 //! Values that live in other rooms and are read when Prometheus asks, instead of being kept in step all the time.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use prometheus::{IntCounterVec, IntGauge, IntGaugeVec, Registry, opts};
+use prometheus::{Gauge, IntCounterVec, IntGauge, IntGaugeVec, Registry, opts};
 
 use super::register;
 
@@ -21,6 +22,8 @@ pub struct Sample {
     pub waiters: usize,
     /// Tasks that usher runs.
     pub tasks: usize,
+    /// When the process began, as the time since the Unix epoch by the system's clock as it is set now.
+    pub began_at: Duration,
 }
 
 /// How many channels one rule of one app remembers.
@@ -71,6 +74,8 @@ impl Sample {
         }
         let waiters = IntGauge::new("usher_waiters", "Requests that wait for the outcome of an equal announcement in flight.");
         register(scrape, waiters).set(gauge_value(self.waiters));
+        let started = Gauge::new("usher_process_start_time_seconds", "When the process began, in seconds since the Unix epoch.");
+        register(scrape, started).set(self.began_at.as_secs_f64());
         register(scrape, IntGauge::new("usher_tasks", "Tasks that usher runs.")).set(gauge_value(self.tasks));
     }
 }

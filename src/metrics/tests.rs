@@ -35,7 +35,7 @@ fn busy() -> (Arc<Metrics>, Sample) {
     metrics.tls_expires_at(2_000_000_000);
     let keys = vec![Keys { app: "1001".into(), rule: "staff-assigned".into(), count: 7 }];
     let modes = vec![RuleState { app: "1001".into(), rule: "staff-assigned".into(), mode: "observe", modes: &["enforce", "observe"] }];
-    (metrics, Sample { keys, max_keys: 1000, modes, evictions: vec![("capacity", 2)], waiters: 1, tasks: 5 })
+    (metrics, Sample { keys, max_keys: 1000, modes, evictions: vec![("capacity", 2)], waiters: 1, tasks: 5, ..Sample::default() })
 }
 
 #[test]
@@ -145,10 +145,16 @@ fn a_failed_reload_keeps_the_time_of_the_last_good_one() {
     let metrics = Metrics::new();
     let name = "usher_config_last_reload_success_timestamp_seconds";
     assert_eq!(value(&metrics, "usher_config_last_reload_successful"), Some(1.0));
-    assert!(value(&metrics, name) > Some(1.7e9));
-    metrics.reload(true, 1_900_000_000);
-    metrics.reload(false, 1_900_000_500);
-    assert_eq!((value(&metrics, "usher_config_last_reload_successful"), value(&metrics, name)), (Some(0.0), Some(1.9e9)));
+    let page = |began_at| series(&metrics.encode(&Sample { began_at: Duration::from_millis(began_at), ..Sample::default() }));
+    assert_eq!(page(1_800_000_000_500)[name], 1.8e9);
+    metrics.reload(true, Duration::from_secs(300));
+    metrics.reload(false, Duration::from_secs(400));
+    // By the system's clock, which may be set meanwhile.
+    for began_at in [1_800_000_000_500, 1_900_000_000_500] {
+        let page = page(began_at);
+        assert_eq!(page["usher_process_start_time_seconds"], began_at as f64 / 1000.0);
+        assert_eq!((page["usher_config_last_reload_successful"], page[name]), (0.0, (began_at / 1000) as f64 + 300.0));
+    }
 }
 
 #[test]

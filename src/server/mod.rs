@@ -13,7 +13,7 @@ mod worker;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use tokio::net::{TcpListener, TcpSocket};
@@ -25,7 +25,7 @@ use crate::admin::{self, Admin};
 use crate::assignment::Assignments;
 use crate::audience::{Audience, Relayed};
 use crate::broker::Broker;
-use crate::clock::Clock;
+use crate::clock::{Calendar, Clock};
 use crate::config::{Config, Sources};
 use crate::decisions::Decisions;
 use crate::descriptors::{Fit, Shortage};
@@ -208,7 +208,7 @@ impl Server {
         }
         let upstream = config.upstream.tls.clone();
         metrics.watch_upstream_certificates(move || upstream.expires_at());
-        metrics.reload(true, unix_seconds());
+        metrics.reload(true, clock.running());
         let drain = Drain::default();
         let broker = config.upstream.is_local().then(|| Broker::new(&config.broker, clock, Arc::clone(&metrics), drain.clone()));
         broker.iter().for_each(|broker| broker.configure(&config.apps));
@@ -266,7 +266,7 @@ impl Server {
             switchboard: Arc::clone(&self.rulebook) as _,
             drain: self.shared.drain.clone(),
             tasks: self.shared.tasks.clone(),
-            clock: self.shared.clock,
+            calendar: Calendar::new(self.shared.clock),
             token: self.config.admin.token.as_ref().map(|token| token.0.clone()),
         })
     }
@@ -316,7 +316,7 @@ impl Server {
         let config = match Config::reload(&self.sources) {
             Ok(config) => config,
             Err(problems) => {
-                self.shared.metrics.reload(false, unix_seconds());
+                self.shared.metrics.reload(false, self.shared.clock.running());
                 tracing::error!(problems = %problems, "the new configuration cannot be used; the old one stays");
                 return;
             }
@@ -335,7 +335,7 @@ impl Server {
         self.broker.iter().for_each(|broker| broker.configure(&config.apps));
         let (apps, rules) = (config.apps.len(), config.rules.len());
         let switches_ended = self.rulebook.replace(config);
-        self.shared.metrics.reload(true, unix_seconds());
+        self.shared.metrics.reload(true, self.shared.clock.running());
         tracing::info!(apps, rules, switches_ended, "the configuration was reloaded");
     }
 
@@ -360,8 +360,4 @@ fn routing(config: &Config, limiters: Arc<Limiters>, assignments: &Assignments, 
     let mut routing = Routing::new(&config.apps, &config.rules, limits, config.server.unknown_apps, assignments, metrics, observers);
     routing.trusted_proxies.clone_from(&config.server.trusted_proxies);
     routing
-}
-
-fn unix_seconds() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
 }

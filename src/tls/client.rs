@@ -1,18 +1,20 @@
 //! TLS towards upstream: whom usher trusts, and the certificate it shows where one is asked for.
 
+use std::error::Error;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use arc_swap::ArcSwap;
-use rustls::client::{Resumption, WebPkiServerVerifier};
+use rustls::client::{ResolvesClientCert, Resumption, WebPkiServerVerifier};
 use rustls::crypto::ring;
-use rustls::sign::SingleCertAndKey;
-use rustls::{ClientConfig, RootCertStore};
+use rustls::sign::CertifiedKey;
+use rustls::{AlertDescription, ClientConfig, RootCertStore, SignatureScheme};
 
 use super::identity::{Identity, certificates};
 use super::servers::{Servers, Sessions, Verifier};
-use super::{HTTP_1_1, TlsError};
+use super::{HTTP_1_1, TlsError, alert, refuses_certificate};
 
 /// What connections to upstream are secured with. Clones share it, and what it is replaced by. Two are equal if they come from the same files.
 #[derive(Clone)]
@@ -21,8 +23,28 @@ pub struct Client(Arc<ArcSwap<Setup>>);
 struct Setup {
     ca_file: Option<PathBuf>,
     identity: Option<Identity>,
+    shown: Arc<Shown>,
     config: Arc<ClientConfig>,
     servers: Arc<Servers>,
+}
+
+/// What servers are shown that ask for a certificate.
+#[derive(Debug)]
+struct Shown {
+    certified: Option<Arc<CertifiedKey>>,
+    /// Whether one has asked.
+    asked: AtomicBool,
+}
+
+impl ResolvesClientCert for Shown {
+    fn resolve(&self, _authorities: &[&[u8]], _schemes: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
+        self.asked.store(true, Ordering::Relaxed);
+        self.certified.clone()
+    }
+
+    fn has_certs(&self) -> bool {
+        self.certified.is_some()
+    }
 }
 
 impl Client {
@@ -47,13 +69,12 @@ impl Client {
             .expect("ring has cipher suites for TLS 1.2 and 1.3")
             .dangerous()
             .with_custom_certificate_verifier(Arc::new(Verifier { webpki, given, servers: Arc::clone(&servers) }));
-        let mut config = match &identity {
-            None => config.with_no_client_auth(),
-            Some(identity) => config.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(identity.certified().as_ref().clone()))),
-        };
+        let certified = identity.as_ref().map(|identity| Arc::clone(identity.certified()));
+        let shown = Arc::new(Shown { certified, asked: AtomicBool::new(false) });
+        let mut config = config.with_client_cert_resolver(Arc::<Shown>::clone(&shown));
         config.alpn_protocols = vec![HTTP_1_1.to_vec()];
         config.resumption = Resumption::store(Arc::new(Sessions::new(Arc::clone(&servers))));
-        let setup = Setup { ca_file, identity, config: Arc::new(config), servers };
+        let setup = Setup { ca_file, identity, shown, config: Arc::new(config), servers };
         Ok(Self(Arc::new(ArcSwap::from_pointee(setup))))
     }
 
@@ -82,6 +103,19 @@ impl Client {
     #[must_use]
     pub fn identity(&self) -> Option<Identity> {
         self.0.load().identity.clone()
+    }
+
+    /// Whether an error of a handshake is the server's word that it needs a certificate, or does not take the one it was shown. In TLS 1.2 some say only
+    /// `handshake_failure` where they got none (RFC 5246 7.4.6), which counts if a server has asked for one.
+    #[must_use]
+    pub fn is_refused(&self, error: &(dyn Error + 'static)) -> bool {
+        refuses_certificate(error) || alert(error) == Some(AlertDescription::HandshakeFailure) && self.was_asked()
+    }
+
+    /// Whether a server has asked for a certificate. One that lets everybody in by TLS may still refuse each request without one, as nginx does by 400.
+    #[must_use]
+    pub fn was_asked(&self) -> bool {
+        self.0.load().shown.asked.load(Ordering::Relaxed)
     }
 
     /// When the first of the certificates expires that upstream has shown, in seconds since the Unix epoch. `None`: none was seen yet.

@@ -111,7 +111,7 @@ impl Identity {
         }
         if issuers.is_empty() && own.issuer != own.subject {
             doubts.push(format!(
-                "{path} holds the own certificate alone: unless {peers} know its issuer itself, they will refuse it. Give the whole chain (often \
+                "{path} holds the own certificate alone: {peers} will refuse it, unless its issuer is known there. Give the whole chain (often \
                  called fullchain.pem)"
             ));
         }

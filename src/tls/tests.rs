@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rcgen::{BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, date_time_ymd};
-use rustls::HandshakeKind;
 use rustls::pki_types::ServerName;
+use rustls::{AlertDescription, HandshakeKind};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -279,5 +279,24 @@ async fn a_certificate_that_stands_in_the_ca_file_itself_is_trusted_for_its_name
     {
         let error = verified(name, year, given).await.unwrap_err();
         assert!(error.to_lowercase().contains(&says.to_lowercase()), "{name} {year} {given}: {error}");
+    }
+}
+
+/// OpenSSL says so in TLS 1.2; others, where no cipher suite fits.
+#[test]
+fn a_failed_handshake_is_for_want_of_a_certificate_where_one_was_asked_for() {
+    let told = |alert| io::Error::new(io::ErrorKind::InvalidData, rustls::Error::AlertReceived(alert));
+    let failed = told(AlertDescription::HandshakeFailure);
+    let client = Client::default();
+    assert!(!client.is_refused(&failed));
+    assert!(client.config().client_auth_cert_resolver.resolve(&[], &[]).is_none());
+    assert!(client.is_refused(&failed));
+    assert!(!Client::default().is_refused(&failed), "that was another client");
+    for alert in [AlertDescription::CertificateRequired, AlertDescription::UnknownCA, AlertDescription::DecryptError, AlertDescription::AccessDenied]
+    {
+        assert!(Client::default().is_refused(&told(alert)), "{alert:?}");
+    }
+    for other in [told(AlertDescription::ProtocolVersion), io::ErrorKind::UnexpectedEof.into()] {
+        assert!(!client.is_refused(&other), "{other:?}");
     }
 }

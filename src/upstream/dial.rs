@@ -134,7 +134,7 @@ impl Dialer {
             None => Ok(Stream::Plain(tcp)),
             Some(Tls { client, name }) => {
                 let stream = TlsConnector::from(client.config()).connect(name.clone(), tcp).await;
-                Ok(Stream::Secured(Box::new(stream.map_err(|source| Failure::handshake(self.authority.clone(), source))?)))
+                Ok(Stream::Secured(Box::new(stream.map_err(|source| Failure::handshake(self.authority.clone(), client, source))?)))
             }
         }
     }

@@ -148,9 +148,9 @@ impl Failure {
         }
     }
 
-    /// Sorts an error of a TLS handshake.
-    pub(super) fn handshake(upstream: String, source: io::Error) -> Self {
-        if tls::refuses_certificate(&source) { Self::ClientCertificate { upstream, source: source.into() } } else { Self::Tls { upstream, source } }
+    /// Sorts an error of a TLS handshake of `client`'s.
+    pub(super) fn handshake(upstream: String, client: &tls::Client, source: io::Error) -> Self {
+        if client.is_refused(&source) { Self::ClientCertificate { upstream, source: source.into() } } else { Self::Tls { upstream, source } }
     }
 
     /// Sorts an error of a fresh connection before the first byte of the request.

@@ -4,10 +4,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use rcgen::{BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair};
+use rcgen::{CertificateParams, ExtendedKeyUsagePurpose, KeyPair};
 
 use crate::harness::cli::Cli;
-use crate::harness::tls::{Identity, TlsClient};
+use crate::harness::tls::{Authority, Identity, TlsClient};
 use crate::harness::usher::{Signal, field, message};
 use crate::harness::{Fake, Setup, Usher, eventually};
 
@@ -43,15 +43,8 @@ fn changed(change: impl FnOnce(&mut CertificateParams)) -> Identity {
 
 /// A certificate of an authority's, and the authority's own.
 fn issued() -> (Identity, String) {
-    let authority_key = KeyPair::generate().unwrap();
-    let mut authority = CertificateParams::new(Vec::new()).unwrap();
-    authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    authority.distinguished_name.push(DnType::CommonName, "an authority");
-    let above = authority.self_signed(&authority_key).unwrap().pem();
-    let key = KeyPair::generate().unwrap();
-    let params = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
-    let certificate = params.signed_by(&key, &Issuer::new(authority, authority_key)).unwrap().pem();
-    (Identity { certificate, key: key.serialize_pem() }, above)
+    let authority = Authority::new("an authority");
+    (authority.issue(), authority.certificate)
 }
 
 /// The block under another label.

@@ -10,7 +10,7 @@ use crate::harness::tls::{Identity, terminate};
 use crate::harness::{Fake, Setup, Step, Usher, sign};
 
 /// Runs it on this configuration; its exit code and its findings.
-fn examined(toml: &str) -> (i32, Vec<Value>) {
+pub fn examined(toml: &str) -> (i32, Vec<Value>) {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("usher.toml");
     std::fs::write(&path, toml).unwrap();

@@ -163,3 +163,23 @@ fn an_unreachable_upstream_is_told_for_every_request() {
     usher.client().call(&Request::signed("GET", "/apps/3/channels", "", b"")).assert_error(502, "upstream_unreachable");
     usher.client().call(&Request::signed("POST", "/other", "", b"{}")).assert_error(502, "upstream_unreachable");
 }
+
+/// All of them follow from one time of the process's beginning, which stays the same from one scrape to the next.
+#[test]
+fn the_times_that_are_shown_agree() {
+    let fake = Fake::start();
+    let usher = Usher::start(&fake, |_| {});
+    let admin = usher.admin();
+    let series = || admin.series();
+    let (first, second) = (series(), series());
+    let started = first["usher_process_start_time_seconds"];
+    assert_eq!(started, second["usher_process_start_time_seconds"]);
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs_f64();
+    assert!((now - 60.0..=now + 1.0).contains(&started), "{started}, now {now}");
+    assert!((0.0..60.0).contains(&(first["usher_config_last_reload_success_timestamp_seconds"] - started.floor())));
+    let since = admin.json("/overview")["since"].clone();
+    assert_eq!(since, admin.report()["since"]);
+    // The fraction of a second is the same in both forms.
+    let millis = (started * 1000.0).round() as u64 % 60_000;
+    assert!(since.as_str().unwrap().ends_with(&format!("{:02}.{:03}Z", millis / 1000, millis % 1000)), "{since}, {started}");
+}

@@ -17,7 +17,7 @@ use tokio::net::{TcpListener, TcpStream};
 
 use super::{Admin, RuleMode, Switchboard, serve};
 use crate::assignment::{Assignment, Assignments, Bounds, Claim, Outcome, Patience, RuleMemory, Value, Watch};
-use crate::clock::{Clock, Moment};
+use crate::clock::{Calendar, Clock, Moment};
 use crate::decisions::{Decided, Decisions, Reason};
 use crate::metrics::{Decision, Metrics};
 use crate::report::Report;
@@ -76,7 +76,7 @@ impl Running {
             switchboard: Arc::new(Switches::default()),
             drain: Drain::default(),
             tasks: Tasks::default(),
-            clock,
+            calendar: Calendar::new(clock),
             token: token.map(Into::into),
         });
         let listener = TcpListener::bind(listen).await.unwrap();

@@ -27,6 +27,10 @@ const SMALL_SKEW: u64 = 30;
 /// From here on signatures are refused (`pusher-protocol.md` 2.1).
 const WINDOW: u64 = 600;
 
+/// What to do where upstream wants to know its clients by their certificates.
+const CERTIFICATE_WANTED: &str =
+    "upstream asks for a client certificate that it accepts: set upstream.certificate and upstream.key to one (with its key) from who runs it";
+
 /// A server to connect to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Endpoint {
@@ -119,34 +123,36 @@ async fn connection(endpoint: &Endpoint, tls: &tls::Client, patience: Duration) 
     let Ok(name) = ServerName::try_from(endpoint.host.clone()) else {
         return Finding::problem("tls", &about, "no certificate can be for this host", "name the server as its certificate does");
     };
-    match timeout(patience, secure(tls, name, tcp)).await {
-        Ok(Ok(stream)) => {
+    match secure(tls, name, tcp, patience).await {
+        Ok(stream) => {
             let expires = stream.get_ref().1.peer_certificates().and_then(<[_]>::first).and_then(|own| tls::expires_at(own));
             lifetime("tls", &about, expires, "who runs the upstream server has to renew it; from then on usher would reach nothing")
         }
-        Ok(Err(error)) => Finding::problem("tls", &about, format!("TLS failed: {error}"), remedy(&error)),
-        Err(_elapsed) => Finding::problem("tls", &about, format!("no TLS within {patience:?}"), "check that this port speaks TLS: https or http?"),
+        Err(error) if error.kind() == io::ErrorKind::TimedOut => {
+            Finding::problem("tls", &about, format!("no TLS within {patience:?}"), "check that this port speaks TLS: https or http?")
+        }
+        Err(error) => Finding::problem("tls", &about, format!("TLS failed: {error}"), remedy(tls, &error)),
     }
 }
 
 /// Shakes hands. With TLS 1.3 a server tells only afterwards that it needs a client certificate: so something is asked, and the answer's first byte awaited.
-async fn secure(tls: &tls::Client, name: ServerName<'static>, tcp: TcpStream) -> io::Result<TlsStream<TcpStream>> {
-    let mut stream = TlsConnector::from(tls.config()).connect(name, tcp).await?;
+async fn secure(tls: &tls::Client, name: ServerName<'static>, tcp: TcpStream, patience: Duration) -> io::Result<TlsStream<TcpStream>> {
+    let mut stream = timeout(patience, TlsConnector::from(tls.config()).connect(name, tcp)).await??;
     let asked = async {
         stream.write_all(b"HEAD / HTTP/1.1\r\nHost: usher-doctor\r\nConnection: close\r\n\r\n").await?;
         stream.read(&mut [0]).await
     };
-    match asked.await {
-        Err(error) if tls::refuses_certificate(&error) => Err(error),
-        // Whether this is an HTTP server is for the other checks.
+    match timeout(patience, asked).await {
+        Ok(Err(error)) if tls::refuses_certificate(&error) => Err(error),
+        // Whether this is an HTTP server, and answers, is for the other checks.
         Ok(_) | Err(_) => Ok(stream),
     }
 }
 
 /// What to do about a failed handshake.
-fn remedy(error: &io::Error) -> &'static str {
-    if tls::refuses_certificate(error) {
-        return "upstream asks for a client certificate that it accepts: set upstream.certificate and upstream.key to one (with its key) from who runs it";
+fn remedy(tls: &tls::Client, error: &io::Error) -> &'static str {
+    if tls.is_refused(error) {
+        return CERTIFICATE_WANTED;
     }
     match error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
         Some(rustls::Error::InvalidCertificate(CertificateError::Expired | CertificateError::ExpiredContext { .. })) => {
@@ -217,6 +223,8 @@ async fn signature(config: &Config, app: &App, patience: Duration) -> Finding {
     let found = format!("upstream answered {}: {}", answer.status(), said(answer.body(), &[signature]));
     match answer.status().as_u16() {
         200..=299 => taken(&about, found, answer.body()),
+        // nginx answers so where TLS has gone well without a certificate, or with a wrong one.
+        400 if config.upstream.tls.was_asked() => Finding::problem("signature", &about, found, CERTIFICATE_WANTED),
         401 => Finding::problem("signature", &about, found, "check the app's key and secret, and the finding about the clock"),
         403 => Finding::problem("signature", &about, found, "the app is disabled or over its quota: look at upstream's dashboard"),
         404 => Finding::problem("signature", &about, found, "upstream does not know the app: check its id, and that [upstream] names its cluster"),

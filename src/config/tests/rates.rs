@@ -33,3 +33,25 @@ fn proxies_are_addresses_and_networks() {
     assert!(proxies(r#"["10.0.0.1", "proxy.internal"]"#).fault().contains("\"proxy.internal\" is no address or network"));
     assert!(proxies(r#"["0.0.0.0/0"]"#).accepted().warnings[0].contains("trusts everybody"));
 }
+
+#[test]
+fn an_ipv4_network_within_ipv6_is_the_ipv4_network() {
+    let proxies = |text: &str| file(&format!("{UPSTREAM}server.trusted_proxies = {text}\n"));
+    let accepted = proxies(r#"["::ffff:10.0.0.0/104", "::ffff:10.1.2.3", "::ffff:a01:203/128", "::ffff:192.0.2.64/122", "::/1"]"#).accepted();
+    let shown: Vec<_> = accepted.server.trusted_proxies.iter().map(ToString::to_string).collect();
+    assert_eq!(shown, ["10.0.0.0/8", "10.1.2.3/32", "10.1.2.3/32", "192.0.2.64/26", "::/1"]);
+    assert_eq!(accepted.warnings, [""; 0]);
+    for wide in ["::ffff:0:0/90", "::ffff:10.0.0.0/95", "::ffff:10.0.0.0/8", "::ffff:0.0.0.0/0"] {
+        let fault = proxies(&format!(r#"["10.0.0.1", "{wide}"]"#)).fault();
+        assert!(fault.contains(&format!("\"{wide}\"")) && fault.contains("Write the IPv4 network itself"), "{fault}");
+    }
+}
+
+#[test]
+fn all_of_one_version_is_not_all_of_the_other() {
+    for (text, net, version) in [("::ffff:0:0/96", "0.0.0.0/0", "IPv4"), ("::/0", "::/0", "IPv6")] {
+        let accepted = file(&format!("{UPSTREAM}server.trusted_proxies = [\"{text}\"]\n")).accepted();
+        assert_eq!(accepted.server.trusted_proxies.iter().map(ToString::to_string).collect::<Vec<_>>(), [net]);
+        assert!(accepted.warnings[0].contains(&format!("{net} trusts everybody who comes over {version},")), "{:?}", accepted.warnings);
+    }
+}

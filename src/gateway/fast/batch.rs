@@ -7,9 +7,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use http::HeaderValue;
 use tokio::time::Instant;
 
-use super::date::Date;
 use super::judge::{Judge, MOST};
 use super::request::Request;
+use crate::clock::Date;
 use crate::gateway::Shared;
 
 /// The requests that a worker has received and not judged yet.

@@ -6,12 +6,12 @@ use std::sync::Arc;
 use smallvec::SmallVec;
 use tokio::time::Instant;
 
-use super::date::Date;
 use super::render;
 use super::request::{Authentic, Forward, Request, Ruling, Verdict, Waiting};
 use super::respond::Responder;
 use super::shape::{self, Seen, Trigger};
 use crate::assignment::Patience;
+use crate::clock::Date;
 use crate::gateway::decide::Judgement;
 use crate::gateway::plan::Plan;
 use crate::gateway::routing::{AppRoute, Routing};

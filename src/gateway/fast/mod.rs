@@ -4,7 +4,6 @@
 
 mod abreast;
 mod batch;
-mod date;
 mod judge;
 mod render;
 mod request;
@@ -27,13 +26,12 @@ use tokio::time::Instant;
 pub use self::batch::Batch;
 
 use self::abreast::abreast;
-use self::date::Date;
 use self::judge::Judge;
 use self::request::{Forward, Request, Ruling, Verdict, Waiting};
 use self::respond::{Next, Responder};
 use super::forward::{self, Answered};
 use super::{Limits, Place, Refusal, Shared};
-use crate::clock::Alarm;
+use crate::clock::{Alarm, Date};
 use crate::metrics::RequestKind;
 use crate::shutdown::Listener;
 use crate::upstream::{Collected, Interrupted, Remote};

@@ -6,8 +6,8 @@ use std::ops::Range;
 use http::Response;
 use smallvec::{SmallVec, smallvec};
 
-use super::date::Date;
 use super::shape::{Marks, Trigger};
+use crate::clock::Date;
 use crate::gateway::target::signed_path;
 use crate::gateway::trigger::Told;
 use crate::gateway::{Refusal, Reply};

@@ -1,7 +1,7 @@
 //! The answers of the fast way: written, and counted.
 
-use super::date::Date;
 use super::render;
+use crate::clock::Date;
 use crate::gateway::trigger::Told;
 use crate::gateway::{Refusal, Shared};
 use crate::metrics::RequestKind;

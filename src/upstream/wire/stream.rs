@@ -32,6 +32,9 @@ impl From<Unasked> for io::Error {
 /// Room for the TLS records that may come between two exchanges: session tickets have a few hundred bytes each.
 const BETWEEN: usize = 4 * 1024;
 
+/// How often a connection that cannot be written to is read, [`BETWEEN`] at a time, in search of an alert.
+const MOST_READS: usize = 8;
+
 impl Stream {
     /// Whether nothing has come that was not read, and no end. Asks the system: the runtime knows only what it saw when it last did so itself.
     ///
@@ -50,12 +53,20 @@ impl Stream {
     pub(super) const fn fails_cleanly(&self) -> bool {
         matches!(self, Self::Plain(_))
     }
+
+    /// How writing went; where it failed, by the alert that says why, if there is one.
+    fn written<T>(&mut self, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        written.map_err(|error| match self {
+            Self::Plain(_) => error,
+            Self::Secured(stream) => alert(stream).unwrap_or(error),
+        })
+    }
 }
 
 /// Does the same with whichever stream it is.
 macro_rules! each {
-    ($self:ident, $stream:ident => $call:expr) => {
-        match $self.get_mut() {
+    ($this:ident, $stream:ident => $call:expr) => {
+        match &mut *$this {
             Self::Plain($stream) => {
                 let $stream = Pin::new($stream);
                 $call
@@ -70,25 +81,33 @@ macro_rules! each {
 
 impl AsyncRead for Stream {
     fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        each!(self, stream => stream.poll_read(context, buffer))
+        let this = self.get_mut();
+        each!(this, stream => stream.poll_read(context, buffer))
     }
 }
 
 impl AsyncWrite for Stream {
     fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        each!(self, stream => stream.poll_write(context, bytes))
+        let this = self.get_mut();
+        let written = each!(this, stream => stream.poll_write(context, bytes));
+        this.written(written)
     }
 
     fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        each!(self, stream => stream.poll_flush(context))
+        let this = self.get_mut();
+        let flushed = each!(this, stream => stream.poll_flush(context));
+        this.written(flushed)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        each!(self, stream => stream.poll_shutdown(context))
+        let this = self.get_mut();
+        each!(this, stream => stream.poll_shutdown(context))
     }
 
     fn poll_write_vectored(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[io::IoSlice<'_>]) -> Poll<io::Result<usize>> {
-        each!(self, stream => stream.poll_write_vectored(context, bytes))
+        let this = self.get_mut();
+        let written = each!(this, stream => stream.poll_write_vectored(context, bytes));
+        this.written(written)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -120,6 +139,28 @@ fn is_silent_within(tcp: &TcpStream, session: &mut ClientConnection) -> bool {
         }
     }
     true
+}
+
+/// The alert by which the peer has ended TLS, if that is what has come. A server that does not take the client's certificate may say so while the request
+/// is still being written (TLS 1.3), and closes: the write then fails before anything is read, with an error that says nothing.
+#[cold]
+fn alert(stream: &mut TlsStream<TcpStream>) -> Option<io::Error> {
+    let (tcp, session) = stream.get_mut();
+    let mut buffer = [0; BETWEEN];
+    for _ in 0..MOST_READS {
+        let count = (&*SockRef::from(&*tcp)).read(&mut buffer).ok()?;
+        let mut records = &buffer[..count];
+        if records.is_empty() {
+            return None;
+        }
+        while !records.is_empty() {
+            session.read_tls(&mut records).ok().filter(|taken| *taken > 0)?;
+            if let Err(error @ rustls::Error::AlertReceived(_)) = session.process_new_packets() {
+                return Some(io::Error::new(io::ErrorKind::InvalidData, error));
+            }
+        }
+    }
+    None
 }
 
 /// Whether nothing that was received within TLS is left to be read, and no end.

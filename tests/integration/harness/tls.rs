@@ -7,9 +7,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread;
 
+use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
+use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
-use rustls::{ClientConfig, ClientConnection, RootCertStore, ServerConfig, StreamOwned};
+use rustls::server::{ClientCertVerifierBuilder, WantsServerCert, WebPkiClientVerifier};
+use rustls::{ClientConfig, ClientConnection, ConfigBuilder, RootCertStore, ServerConfig, StreamOwned, SupportedProtocolVersion};
 use tokio::task::JoinSet;
 
 use super::{BOUND, Request, Response};
@@ -29,9 +32,9 @@ impl Identity {
 
     /// The same, but its time is over.
     pub fn expired() -> Self {
-        let mut params = rcgen::CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+        let mut params = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
         params.not_after = rcgen::date_time_ymd(2020, 1, 1);
-        let key = rcgen::KeyPair::generate().unwrap();
+        let key = KeyPair::generate().unwrap();
         Self { certificate: params.self_signed(&key).unwrap().pem(), key: key.serialize_pem() }
     }
 
@@ -48,6 +51,38 @@ impl Identity {
     }
 }
 
+/// An authority that issues certificates for `localhost`.
+#[derive(Debug)]
+pub struct Authority {
+    pub certificate: String,
+    issuer: Issuer<'static, KeyPair>,
+}
+
+impl Authority {
+    /// By this name.
+    pub fn new(name: &str) -> Self {
+        let key = KeyPair::generate().unwrap();
+        let mut params = CertificateParams::new(Vec::new()).unwrap();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.distinguished_name.push(DnType::CommonName, name);
+        let certificate = params.self_signed(&key).unwrap().pem();
+        Self { certificate, issuer: Issuer::new(params, key) }
+    }
+
+    fn verifier(&self) -> ClientCertVerifierBuilder {
+        let mut roots = RootCertStore::empty();
+        roots.add(CertificateDer::from_pem_slice(self.certificate.as_bytes()).unwrap()).unwrap();
+        WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider())
+    }
+
+    pub fn issue(&self) -> Identity {
+        let key = KeyPair::generate().unwrap();
+        let params = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+        let certificate = params.signed_by(&key, &self.issuer).unwrap().pem();
+        Identity { certificate, key: key.serialize_pem() }
+    }
+}
+
 /// A connection over TLS that trusts one identity alone.
 #[derive(Debug)]
 pub struct TlsClient(StreamOwned<ClientConnection, TcpStream>);
@@ -57,8 +92,7 @@ impl TlsClient {
     pub fn connect(address: SocketAddr, trusted: &Identity) -> io::Result<Self> {
         let mut roots = RootCertStore::empty();
         roots.add(trusted.der()).unwrap();
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+        let config = ClientConfig::builder_with_provider(provider()).with_safe_default_protocol_versions().unwrap();
         let config = config.with_root_certificates(roots).with_no_client_auth();
         let mut stream = TcpStream::connect_timeout(&address, BOUND)?;
         stream.set_read_timeout(Some(BOUND))?;
@@ -85,8 +119,29 @@ impl TlsClient {
 
 /// Listens on a free port for TLS by `identity` and hands the plain bytes on to `behind`, until the test ends.
 pub fn terminate(behind: SocketAddr, identity: &Identity) -> SocketAddr {
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap().with_no_client_auth();
+    let config = ServerConfig::builder_with_provider(provider()).with_safe_default_protocol_versions().unwrap().with_no_client_auth();
+    serve(behind, identity, config)
+}
+
+/// The same for those alone who show a certificate of `clients`', with this version of TLS.
+pub fn terminate_for(behind: SocketAddr, identity: &Identity, clients: &Authority, version: &'static SupportedProtocolVersion) -> SocketAddr {
+    let verifier = clients.verifier().build().unwrap();
+    let config = ServerConfig::builder_with_provider(provider()).with_protocol_versions(&[version]).unwrap().with_client_cert_verifier(verifier);
+    serve(behind, identity, config)
+}
+
+/// The same for everybody, though a certificate of `clients`' is asked for: as nginx does it, which looks at it later.
+pub fn terminate_asking(behind: SocketAddr, identity: &Identity, clients: &Authority) -> SocketAddr {
+    let verifier = clients.verifier().allow_unauthenticated().build().unwrap();
+    let config = ServerConfig::builder_with_provider(provider()).with_safe_default_protocol_versions().unwrap();
+    serve(behind, identity, config.with_client_cert_verifier(verifier))
+}
+
+fn provider() -> Arc<CryptoProvider> {
+    Arc::new(rustls::crypto::ring::default_provider())
+}
+
+fn serve(behind: SocketAddr, identity: &Identity, config: ConfigBuilder<ServerConfig, WantsServerCert>) -> SocketAddr {
     let key = PrivateKeyDer::from_pem_slice(identity.key.as_bytes()).unwrap();
     let config = config.with_single_cert(vec![identity.der()], key).unwrap();
     let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));

@@ -70,7 +70,8 @@ fn upstream_hears_nothing_of_a_connection_that_is_turned_away() {
 
 #[test]
 fn who_is_no_trusted_proxy_cannot_choose_an_address() {
-    for trusted in ["", "trusted_proxies = [\"192.0.2.0/24\"]\n"] {
+    // "::/0" is all of IPv6 and nobody who comes over IPv4.
+    for trusted in ["", "trusted_proxies = [\"192.0.2.0/24\"]\n", "trusted_proxies = [\"::/0\"]\n"] {
         let usher = local(&["peer_connections = 1"], trusted);
         wait_turned_away(&usher, |visitor| format!("203.0.113.{visitor}"));
     }
@@ -84,6 +85,16 @@ fn a_trusted_proxy_tells_its_clients_apart() {
     }
     // What stands before the last hop is the client's own claim.
     wait_turned_away(&usher, |visitor| format!("203.0.113.{visitor}, 198.51.100.9"));
+}
+
+#[test]
+fn a_proxy_may_be_named_as_an_ipv4_network_within_ipv6() {
+    for network in ["::ffff:127.0.0.0/104", "::ffff:127.0.0.1"] {
+        let usher = local(&["peer_connections = 1"], &format!("trusted_proxies = [\"{network}\"]\n"));
+        for visitor in 0..100 {
+            assert_eq!(visit(&usher, &format!("203.0.113.{visitor}")), None, "{network}");
+        }
+    }
 }
 
 #[test]
