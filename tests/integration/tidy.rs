@@ -1,4 +1,7 @@
-//! The house rules that a machine can check: who may use whom (ARCHITECTURE.md "The rooms"), how long a file may be, and what nothing is called.
+//! The house rules that a machine can check: who may use whom (ARCHITECTURE.md "The rooms"), how long a file may be, what nothing is called,
+//! and where references lead.
+
+mod references;
 
 use std::fs;
 use std::path::{Path, PathBuf};
