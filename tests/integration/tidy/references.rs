@@ -170,8 +170,7 @@ impl Project {
 
     /// The document that `file` means by `name`: beside it, below the root, or in `docs`.
     fn document(&self, file: &Path, name: &str) -> Option<&str> {
-        let beside = file.parent().unwrap_or(Path::new(""));
-        let places = [beside, Path::new(""), Path::new("docs")];
+        let places = [folder(file), Path::new(""), Path::new("docs")];
         places.iter().find_map(|place| self.texts.get(&plain(&place.join(name)))).map(String::as_str)
     }
 
@@ -199,7 +198,7 @@ impl Project {
     /// Whether a link in the Markdown file `from` leads to something.
     fn has(&self, from: &Path, text: &str, link: &str) -> bool {
         let (path, anchor) = link.split_once('#').map_or((link, None), |(path, anchor)| (path, Some(anchor)));
-        let target = plain(&from.parent().unwrap_or(Path::new("")).join(path));
+        let target = plain(&folder(from).join(path));
         let text = if path.is_empty() { Some(text) } else { self.texts.get(&target).map(String::as_str) };
         match anchor {
             Some(anchor) => text.is_some_and(|text| anchors(text).contains(anchor)),
@@ -207,6 +206,10 @@ impl Project {
             None => text.is_some() || root().join(target).exists(),
         }
     }
+}
+
+fn folder(file: &Path) -> &Path {
+    file.parent().unwrap_or_else(|| Path::new(""))
 }
 
 /// `path` without `.` and `..`.
