@@ -22,7 +22,7 @@ pub(super) type Reply = Response<UnsyncBoxBody<Bytes, Infallible>>;
 /// On listings: there was more than `limit`.
 const TRUNCATED: HeaderName = HeaderName::from_static("usher-truncated");
 
-/// The code of an error that usher made (design 2.3).
+/// The code of an error that usher made.
 const ERROR: HeaderName = HeaderName::from_static("usher-error");
 
 /// With the time of day; hyper's own stands still after the system's clock was set back.

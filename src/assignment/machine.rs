@@ -1,5 +1,6 @@
-//! One channel as a pure state machine: what is known of it, the tickets in flight on it, and whether it is in doubt (design 2.2).
-//! No lock, no clock, no I/O: `now` and the app's state are arguments. `machine/exhaustive.rs` walks through every interleaving of a few requests.
+//! One channel as a pure state machine: what is known of it, the tickets in flight on it, and whether it is in doubt (ARCHITECTURE.md "When an
+//! announcement is dropped"). No lock, no clock, no I/O: `now` and the app's state are arguments. `machine/exhaustive.rs` walks through every
+//! interleaving of a few requests.
 
 #[cfg(test)]
 mod exhaustive;

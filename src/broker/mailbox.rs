@@ -1,4 +1,4 @@
-//! What waits to be sent to one connection: bounded, and never waited for. Who does not read fast enough is closed (design 2, invariant 7).
+//! What waits to be sent to one connection: bounded, and never waited for. Who does not read fast enough is closed (ARCHITECTURE.md "Invariants").
 
 #[cfg(test)]
 mod tests;

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail, ensure};
 use clap::Args;
 
-/// The demo app, which usher serves unless told otherwise (design 4). Everybody knows its secret.
+/// The demo app, which usher serves unless told otherwise (config/usher.toml). Everybody knows its secret.
 pub(super) const DEMO_ID: &str = "1001";
 pub(super) const DEMO_KEY: &str = "usher-key";
 pub(super) const DEMO_SECRET: &str = "usher-secret";

@@ -98,7 +98,7 @@ pub(super) struct Answered<'a> {
     pub(super) body: &'a [u8],
 }
 
-/// Settles a trigger that upstream has answered wholly (design 2.2).
+/// Settles a trigger that upstream has answered wholly (ARCHITECTURE.md "When an announcement is dropped").
 pub(super) fn settle_answered(shared: &Shared, app: &AppRoute, tickets: Tickets, parts: Parts, answered: Answered<'_>) {
     let status = answered.status;
     let outcome = match status {
@@ -151,7 +151,7 @@ const fn refused(parts: Parts) -> Outcome {
     }
 }
 
-/// Settles a trigger that has no complete answer, for this reason (design 2.2).
+/// Settles a trigger that has no complete answer, for this reason (ARCHITECTURE.md "When an announcement is dropped").
 pub(super) fn settle_unanswered(app: &AppRoute, tickets: Tickets, why: &Refusal) {
     let (outcome, counted) = match why {
         Refusal::Upstream(failure) if failure.nothing_sent() => (Outcome::Refused, TriggerOutcome::NotSent),

@@ -66,7 +66,7 @@ fn names(headers: &HeaderMap) -> impl Iterator<Item = Result<HeaderName, Refusal
         .map(|name| HeaderName::from_bytes(name).map_err(|_| Refusal::BadRequest("the Connection header is no list of header names")))
 }
 
-/// Headers that decide what a request means, or that usher itself sets (CVE-2026-105299 class, threats.md HDR-01).
+/// Headers that decide what a request means, or that usher itself sets (threats.md HDR-01).
 fn is_protected(name: &HeaderName) -> bool {
     let name = name.as_str();
     matches!(name, "host" | "content-length" | "content-type" | "content-encoding" | "authorization" | "forwarded" | "x-real-ip")

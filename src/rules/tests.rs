@@ -38,7 +38,7 @@ fn parts<'a>(pointer: usize, identity: &'a str, context: &[&'a str]) -> Extract<
     Extract::Assignment(Parts { pointer, identity, context: context.into() })
 }
 
-/// The payloads of design 1.
+/// Without an id, with a conversation, with an id, and in an envelope.
 #[test]
 fn payloads_of_real_backends_are_read() {
     let rule = rule();

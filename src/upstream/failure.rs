@@ -1,4 +1,4 @@
-//! Why there is no answer, and, which matters most, whether upstream may have got the request (design 2.2).
+//! Why there is no answer, and, which matters most, whether upstream may have got the request (ARCHITECTURE.md "When an announcement is dropped").
 
 use std::error::Error as _;
 use std::io;

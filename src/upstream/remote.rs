@@ -1,6 +1,6 @@
 //! A Pusher-compatible server over HTTP/1.1, with a pool of kept connections per worker.
 //!
-//! The pool stands directly on `hyper::client::conn::http1`: cheaper per request than a general client (performance.md "Why"), and exact
+//! The pool stands directly on `hyper::client::conn::http1`: cheaper per request than a general client, and exact
 //! about what was sent. hyper gives a request back only if it is still in the connection's queue, i.e. before its head is even
 //! serialised; then it is sent again, once, on a fresh connection. Anything later is not, but for a `GET` or `HEAD` on a kept connection that was
 //! closed meanwhile.

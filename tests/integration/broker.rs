@@ -69,7 +69,7 @@ fn get(client: &mut Client, path: &str, extra: &str) -> Value {
     answer.json()
 }
 
-/// design 1: the guest reads each announcement once, and every message.
+/// The guest reads each announcement once, and every message.
 #[test]
 fn the_guest_sees_each_handoff_once_and_every_message() {
     let usher = local();

@@ -1,4 +1,4 @@
-//! What is never dropped, whatever the memory says (design 2.1), and what it leaves behind.
+//! What is never dropped, whatever the memory says (ARCHITECTURE.md "When an announcement is dropped"), and what it leaves behind.
 
 use crate::harness::bodies::{ANNOUNCEMENT, Library, announcement, staff};
 use crate::harness::{Client, Fake, Request, Usher, sign};

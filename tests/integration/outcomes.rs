@@ -1,4 +1,4 @@
-//! Every row of design 2.2: what upstream made of an announcement decides what may be dropped next.
+//! Every row of ARCHITECTURE.md "When an announcement is dropped": what upstream made of an announcement decides what may be dropped next.
 
 use crate::harness::bodies::announcement;
 use crate::harness::{Client, Fake, Gate, Request, Response, Step, Usher, eventually};

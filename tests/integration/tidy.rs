@@ -1,4 +1,7 @@
-//! The house rules that a machine can check: who may use whom (design 3), how long a file may be, and what nothing is called.
+//! The house rules that a machine can check: who may use whom (ARCHITECTURE.md "The rooms"), how long a file may be, what nothing is called,
+//! and where references lead.
+
+mod references;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -13,7 +16,7 @@ struct Room {
 /// Any room.
 const ALL: &[&str] = &["*"];
 
-/// The dependency table of design 3. `clock` is for all; `decisions`, `tls`, `log`, `rate` and `descriptors` came later.
+/// The table of ARCHITECTURE.md "The rooms".
 const HOUSE: &[Room] = &[
     Room { name: "pusher", may_use: &[], must_not: &["tokio", "hyper", "hyper_util", "SystemTime", "Instant", "TcpStream", "fs", "net"] },
     Room { name: "descriptors", may_use: &[], must_not: &["hyper", "http", "serde_json"] },

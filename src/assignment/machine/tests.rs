@@ -1,4 +1,4 @@
-//! The rows of design 2.2, one by one.
+//! The rules of ARCHITECTURE.md "When an announcement is dropped", one by one.
 
 use std::time::Duration;
 

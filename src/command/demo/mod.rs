@@ -1,4 +1,4 @@
-//! `usher demo`: the story of design section 1, played against usher itself in one process. A backend announces with every message who serves the room;
+//! `usher demo`: the story of README.md, played against usher itself in one process. A backend announces with every message who serves the room;
 //! one guest is reached without usher and one through it. Everything is real (triggers over HTTP, guests over WebSocket), on loopback ports of the
 //! system's choice; the figures are counted from what arrived.
 

@@ -36,7 +36,7 @@ pub(super) const ANNOUNCEMENT: &str = "staff-assigned";
 
 impl Act {
     /// What the backend triggers for the act with this number: for whatever staff writes it first says who serves, however often it has said so
-    /// (design 1).
+    /// (README.md).
     pub(super) fn events(&self, number: usize) -> Vec<Event> {
         let Some(staff) = self.from else {
             return vec![event("new-message", &json!({ "id": number, "message": self.text }))];

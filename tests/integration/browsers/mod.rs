@@ -68,7 +68,7 @@ impl Hotel {
         Guest::connect_watching(device, self.usher.gateway().port(), user, watchlist, &self.backend)
     }
 
-    /// The backend tells of a staff member with every message, as in design 1.
+    /// The backend tells of a staff member with every message, as in README.md.
     pub fn tell(&self) {
         for name in STAFF {
             self.announce(name);

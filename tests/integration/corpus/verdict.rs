@@ -155,7 +155,7 @@ impl Seen {
     }
 }
 
-/// An error of usher's own is told alike in header and body (design 2.3), and no answer tells a secret.
+/// An error of usher's own is told alike in header and body (README.md "What the backend sees"), and no answer tells a secret.
 fn judge_any_answer(answer: &Answer, found: &mut Complaints) {
     let text = [answer.head.0.clone(), answer.body.clone()].concat();
     let text = String::from_utf8_lossy(&text);

@@ -39,7 +39,7 @@ pub struct Setup {
 }
 
 impl Setup {
-    /// Before `fake`: one app (pusher-protocol.md 8.1) and the rule of design 4.
+    /// Before `fake`: one app (pusher-protocol.md 8.1) and a rule like that of config/usher.toml.
     pub fn before(fake: &Fake) -> Self {
         Self::before_url(&format!("http://{}", fake.address()))
     }
