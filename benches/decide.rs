@@ -1,5 +1,6 @@
-//! The memory's part of a decision: a redundant announcement, a handoff that is forwarded and accepted, and one of a channel that is new; at 1,000
-//! to 1,000,000 known channels (cold ones: each is far from the one before), and by several threads at once. With usher's allocator.
+//! The memory's part of a decision: a redundant announcement, a handoff that is forwarded and accepted, and one of a
+//! channel that is new; at 1,000 to 1,000,000 known channels (cold ones: each is far from the one before), and by
+//! several threads at once. With usher's allocator.
 
 use std::hint::black_box;
 use std::num::NonZero;
@@ -22,11 +23,12 @@ const SHARED: usize = 100_000;
 /// Claims that each of several threads makes in one go.
 const CLAIMS: usize = 20_000;
 
-/// Claims that are prepared at a time. Few, so that what a request brings with it, its channel's name and its value, is as warm as it is when it has just
-/// been read; but enough that reading the time does not count.
+/// Claims that are prepared at a time. Few, so that what a request brings with it, its channel's name and its value, is
+/// as warm as it is when it has just been read; but enough that reading the time does not count.
 const PREPARED: BatchSize = BatchSize::NumIterations(64);
 
-/// From one channel to the next: far apart, so that the processor's caches do not answer instead of the memory. A prime that divides no number above.
+/// From one channel to the next: far apart, so that the processor's caches do not answer instead of the memory. A prime
+/// that divides no number above.
 const STRIDE: usize = 7_919;
 
 fn person(name: &str) -> Value {
@@ -60,7 +62,9 @@ impl Hotel {
     }
 
     fn announce(&self, channel: &str, value: Value) {
-        if let Claim::Reserved { reservation, .. } = self.memory.claim(channel, &value, Patience::Waits, self.clock.now()) {
+        if let Claim::Reserved { reservation, .. } =
+            self.memory.claim(channel, &value, Patience::Waits, self.clock.now())
+        {
             reservation.settle(Outcome::Accepted);
         }
     }

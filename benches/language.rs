@@ -1,5 +1,5 @@
-//! What the language costs, by itself: verifying and signing a request, reading a trigger as each official library writes it, and taking the redundant
-//! part out of one.
+//! What the language costs, by itself: verifying and signing a request, reading a trigger as each official library
+//! writes it, and taking the redundant part out of one.
 
 use std::hint::black_box;
 
@@ -20,11 +20,19 @@ fn bodies() -> Vec<(&'static str, Endpoint, String)> {
     let spaced = DATA.replace(r#"\":"#, r#"\": "#).replace(r#",\""#, r#", \""#);
     vec![
         ("node, channels", Endpoint::Events, format!(r#"{{"name":{name},"data":{DATA},"channels":[{channel}]}}"#)),
-        ("python, channels", Endpoint::Events, format!(r#"{{"name": {name}, "channels": [{channel}], "data": {spaced}}}"#)),
+        (
+            "python, channels",
+            Endpoint::Events,
+            format!(r#"{{"name": {name}, "channels": [{channel}], "data": {spaced}}}"#),
+        ),
         ("php, channel", Endpoint::Events, format!(r#"{{"name":{name},"data":{DATA},"channel":{channel}}}"#)),
         ("ruby, channels", Endpoint::Events, format!(r#"{{"name":{name},"channels":[{channel}],"data":{DATA}}}"#)),
         ("go, channels", Endpoint::Events, format!(r#"{{"channels":[{channel}],"data":{DATA},"name":{name}}}"#)),
-        ("node, 100 channels", Endpoint::Events, format!(r#"{{"name":{name},"data":{DATA},"channels":[{}]}}"#, many.join(","))),
+        (
+            "node, 100 channels",
+            Endpoint::Events,
+            format!(r#"{{"name":{name},"data":{DATA},"channels":[{}]}}"#, many.join(",")),
+        ),
         ("node, batch of 10", Endpoint::Batch, format!(r#"{{"batch":[{batch}]}}"#)),
     ]
 }
@@ -41,10 +49,12 @@ fn signatures(criterion: &mut Criterion) {
         group.throughput(Throughput::Bytes(body.len() as u64));
         group.bench_function(BenchmarkId::new("verify", name), |bencher| {
             bencher.iter(|| {
-                verify(black_box(&app), "POST", PATH, &Query::parse(black_box(&query)), black_box(body.as_bytes()), NOW).expect("it is right")
+                verify(black_box(&app), "POST", PATH, &Query::parse(black_box(&query)), black_box(body.as_bytes()), NOW)
+                    .expect("it is right")
             });
         });
-        // As the fast path does it with requests that come together: eight here, to be compared with eight times the one.
+        // As the fast path does it with requests that come together: eight here, to be compared with eight times the
+        // one.
         let pattern = Pattern::of("POST", PATH, &Query::parse(&query)).expect("libraries sign like that");
         group.bench_function(BenchmarkId::new("verify 8 together", name), |bencher| {
             bencher.iter(|| {
@@ -68,7 +78,9 @@ fn parsing(criterion: &mut Criterion) {
         group.bench_function(name, |bencher| {
             bencher.iter(|| {
                 let trigger = Trigger::parse(endpoint, black_box(body.as_bytes())).expect("it is exact");
-                black_box(trigger.events.iter().filter_map(|event| event.data(&mut [0; 1024]).map(|data| data.len())).count())
+                black_box(
+                    trigger.events.iter().filter_map(|event| event.data(&mut [0; 1024]).map(|data| data.len())).count(),
+                )
             });
         });
     }
@@ -81,18 +93,25 @@ fn reducing(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("reduce");
     for (name, endpoint, body) in bodies() {
         let trigger = Trigger::parse(endpoint, body.as_bytes()).expect("it is exact");
-        let pairs: Vec<(usize, usize)> =
-            trigger.events.iter().enumerate().flat_map(|(event, held)| (0..held.channels.len()).map(move |channel| (event, channel))).collect();
+        let pairs: Vec<(usize, usize)> = trigger
+            .events
+            .iter()
+            .enumerate()
+            .flat_map(|(event, held)| (0..held.channels.len()).map(move |channel| (event, channel)))
+            .collect();
         // From one there is nothing to take but all.
         if pairs.len() < 2 {
             continue;
         }
         let dropped: Vec<(usize, usize)> = pairs.into_iter().step_by(2).collect();
         let query = sign_query(&app, "POST", PATH, &[], Some(body.as_bytes()), NOW);
-        group.bench_function(BenchmarkId::new("without", name), |bencher| bencher.iter(|| trigger.without(black_box(&dropped))));
+        group.bench_function(BenchmarkId::new("without", name), |bencher| {
+            bencher.iter(|| trigger.without(black_box(&dropped)))
+        });
         let reduced = trigger.without(&dropped);
         group.bench_function(BenchmarkId::new("resign", name), |bencher| {
-            bencher.iter(|| resign(black_box(&app), "POST", PATH, &Query::parse(black_box(&query)), black_box(&reduced)));
+            bencher
+                .iter(|| resign(black_box(&app), "POST", PATH, &Query::parse(black_box(&query)), black_box(&reduced)));
         });
     }
     group.finish();

@@ -1,7 +1,8 @@
-//! What a remembered channel costs: resident memory per channel at a million channels with names of 30 bytes and identities of 12, with usher's
-//! allocator.
+//! What a remembered channel costs: resident memory per channel at a million channels with names of 30 bytes and
+//! identities of 12, with usher's allocator.
 //!
-//! `cargo bench --bench memory` prints the figure beside the goal, and fails above the limit. Linux only (`/proc/self/status`).
+//! `cargo bench --bench memory` prints the figure beside the goal, and fails above the limit. Linux only
+//! (`/proc/self/status`).
 #![expect(clippy::print_stdout, reason = "the figures are what this program is for")]
 
 use std::process::ExitCode;
@@ -53,7 +54,8 @@ fn remember(channels: usize) -> Arc<RuleMemory> {
         let identity = format!("\"Anna {:05}\"", number % 100_000);
         assert_eq!((channel.len(), identity.len()), (30, 12));
         let announcement = Value::One(Assignment::new(1, &identity, ["null"]));
-        if let Claim::Reserved { reservation, .. } = memory.claim(&channel, &announcement, Patience::Waits, clock.now()) {
+        if let Claim::Reserved { reservation, .. } = memory.claim(&channel, &announcement, Patience::Waits, clock.now())
+        {
             reservation.settle(Outcome::Accepted);
         }
     }

@@ -76,8 +76,8 @@ impl Clock {
         self.began.elapsed()
     }
 
-    /// Seconds since the Unix epoch by the system's clock as it is set now: to be compared with what others say of the time. The moments of this clock stand
-    /// still while a machine sleeps, and do not follow when its clock is set.
+    /// Seconds since the Unix epoch by the system's clock as it is set now: to be compared with what others say of the
+    /// time. The moments of this clock stand still while a machine sleeps, and do not follow when its clock is set.
     #[must_use]
     pub fn unix_now() -> u64 {
         Self::unix_now_exact().as_secs()
@@ -89,16 +89,16 @@ impl Clock {
         SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
     }
 
-    /// When it began, as the time since the Unix epoch by the system's clock as it was set then. It never changes, so it tells one process from another; it
-    /// is no time to show ([`Calendar`]).
+    /// When it began, as the time since the Unix epoch by the system's clock as it was set then. It never changes, so
+    /// it tells one process from another; it is no time to show ([`Calendar`]).
     #[must_use]
     pub const fn stamp(&self) -> Duration {
         self.began_at
     }
 }
 
-/// One timer for many short waits in turn. It is set when it is first needed and looked at when it rings: a deadline that was met, or moved on, costs
-/// nothing.
+/// One timer for many short waits in turn. It is set when it is first needed and looked at when it rings: a deadline
+/// that was met, or moved on, costs nothing.
 #[derive(Debug, Default)]
 pub struct Alarm(Option<Pin<Box<Sleep>>>);
 

@@ -44,13 +44,14 @@ pub struct News {
     pub next: u64,
 }
 
-/// A bounded log of the last decisions. Whoever follows it reads from the log itself, at his own pace: a slow reader costs no memory, and is told how
-/// many decisions have passed him by.
+/// A bounded log of the last decisions. Whoever follows it reads from the log itself, at his own pace: a slow reader
+/// costs no memory, and is told how many decisions have passed him by.
 #[derive(Debug)]
 pub struct Decisions {
     capacity: usize,
-    /// A std lock, held to overwrite one record, or to look at [`HOLD`] of them and copy those that are wanted: whoever decides triggers never waits for
-    /// more. The numbers of the records tell a reader where to go on under the next hold, and what has given way since the last one.
+    /// A std lock, held to overwrite one record, or to look at [`HOLD`] of them and copy those that are wanted: whoever
+    /// decides triggers never waits for more. The numbers of the records tell a reader where to go on under the next
+    /// hold, and what has given way since the last one.
     log: Mutex<Log>,
     /// Wakes those who follow.
     woken: Notify,
@@ -96,8 +97,9 @@ impl Decisions {
         }
     }
 
-    /// The newest `limit` decisions that `filter` admits, newest first. What is pushed meanwhile is not among them, and they end where the older ones
-    /// have given way to it: so they are a stretch of the log without a gap, but for what is not wanted.
+    /// The newest `limit` decisions that `filter` admits, newest first. What is pushed meanwhile is not among them, and
+    /// they end where the older ones have given way to it: so they are a stretch of the log without a gap, but for what
+    /// is not wanted.
     #[must_use]
     pub fn latest(&self, limit: usize, filter: Filter<'_>) -> Vec<Record> {
         let mut records = Vec::new();
@@ -121,8 +123,8 @@ impl Decisions {
         self.lock().ring.pushed()
     }
 
-    /// What `filter` admits of up to `most` decisions from number `next` on, or from the oldest that is left. What gives way while they are copied ends
-    /// the news, and is told by the next ones.
+    /// What `filter` admits of up to `most` decisions from number `next` on, or from the oldest that is left. What
+    /// gives way while they are copied ends the news, and is told by the next ones.
     #[must_use]
     pub fn since(&self, next: u64, most: u64, filter: Filter<'_>) -> News {
         let mut log = self.lock();

@@ -1,7 +1,9 @@
-//! File descriptors: how many this process may have open, how many it needs, how many connections fit, and what to say when there is none left.
+//! File descriptors: how many this process may have open, how many it needs, how many connections fit, and what to say
+//! when there is none left.
 //!
-//! Each connection of a caller takes one, and before a remote upstream another one for the connection that its request goes out on, or that relays its
-//! WebSocket. What else has to work when all places are taken has a reserve: the operator's listener, and connections to upstream that are kept idle.
+//! Each connection of a caller takes one, and before a remote upstream another one for the connection that its request
+//! goes out on, or that relays its WebSocket. What else has to work when all places are taken has a reserve: the
+//! operator's listener, and connections to upstream that are kept idle.
 
 use std::fmt;
 use std::io;
@@ -11,8 +13,9 @@ use rustix::io::Errno;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::time::Instant;
 
-/// What the process holds whatever it does, and a little for what it opens for a moment: standard streams, listeners, signals, the main thread's runtime (12 in
-/// all); a connection that is accepted and has no place yet, files of a reload, readings of `/proc` for a scrape.
+/// What the process holds whatever it does, and a little for what it opens for a moment: standard streams, listeners,
+/// signals, the main thread's runtime (12 in all); a connection that is accepted and has no place yet, files of a
+/// reload, readings of `/proc` for a scrape.
 const PROCESS: u64 = 24;
 
 /// What a worker holds: its runtime (4), and a little for look-ups of names and attempts to connect that are raced.
@@ -21,7 +24,8 @@ const WORKER: u64 = 6;
 /// Of what the reserve leaves, one part in so many is for idle connections to upstream where descriptors are short.
 const IDLE_SHARE: u64 = 5;
 
-/// With fewer places than this usher does not start, unless `limits.max_connections` asks for fewer: a backend alone opens some.
+/// With fewer places than this usher does not start, unless `limits.max_connections` asks for fewer: a backend alone
+/// opens some.
 pub const LEAST_CONNECTIONS: u64 = 8;
 
 /// How often failures to accept are told of.
@@ -36,7 +40,8 @@ pub struct Need {
     pub operator: usize,
     /// Worker threads.
     pub workers: usize,
-    /// Pools of connections to a remote upstream; 0 with the embedded broker, before which a connection takes one descriptor instead of two.
+    /// Pools of connections to a remote upstream; 0 with the embedded broker, before which a connection takes one
+    /// descriptor instead of two.
     pub pools: usize,
     /// Idle connections that each pool may keep: `upstream.max_idle`.
     pub max_idle: usize,
@@ -64,8 +69,9 @@ impl Need {
         self.reserve() + self.each() * self.least_connections()
     }
 
-    /// What fits into a limit of so many descriptors. If not all of it does, idle connections to upstream give way first, down to a fifth of what the reserve
-    /// leaves, and then the places of connections. `None`: the limit is below [`Need::least`].
+    /// What fits into a limit of so many descriptors. If not all of it does, idle connections to upstream give way
+    /// first, down to a fifth of what the reserve leaves, and then the places of connections. `None`: the limit is
+    /// below [`Need::least`].
     #[must_use]
     pub fn fit(&self, limit: u64) -> Option<Fit> {
         let available = limit.checked_sub(self.least())? + self.least() - self.reserve();
@@ -129,7 +135,11 @@ impl Shortage {
                  {fitting} connections are accepted at once",
                 need.each(),
                 need.idle() + need.reserve(),
-                if need.pools > 0 { "idle connections to upstream, the operator and usher itself" } else { "the operator and usher itself" },
+                if need.pools > 0 {
+                    "idle connections to upstream, the operator and usher itself"
+                } else {
+                    "the operator and usher itself"
+                },
             ),
             None => format!(
                 "{limit} files may be open, but usher does not start with fewer than {least} ({workers} worker threads), and \
@@ -141,8 +151,15 @@ impl Shortage {
     /// What to do about it.
     #[must_use]
     pub fn cure(&self) -> String {
-        let wish = if self.fit.is_none() { ", or lower server.workers and limits.max_connections" } else { ", or lower limits.max_connections" };
-        format!("set LimitNOFILE={0} (systemd), ulimits.nofile: {0} (compose) or `ulimit -n {0}`{wish}", self.need.total())
+        let wish = if self.fit.is_none() {
+            ", or lower server.workers and limits.max_connections"
+        } else {
+            ", or lower limits.max_connections"
+        };
+        format!(
+            "set LimitNOFILE={0} (systemd), ulimits.nofile: {0} (compose) or `ulimit -n {0}`{wish}",
+            self.need.total()
+        )
     }
 }
 
@@ -160,8 +177,8 @@ pub fn attainable() -> u64 {
     getrlimit(Resource::Nofile).maximum.unwrap_or(u64::MAX)
 }
 
-/// Raises the soft limit to the hard one, which needs no rights, and returns how many descriptors this process may have open now. What the system says against
-/// it goes into the log: the soft limit stays in force then.
+/// Raises the soft limit to the hard one, which needs no rights, and returns how many descriptors this process may have
+/// open now. What the system says against it goes into the log: the soft limit stays in force then.
 pub fn raise() -> u64 {
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
     if current != maximum
@@ -232,7 +249,9 @@ impl Unaccepted {
         let failures = std::mem::take(&mut self.failures);
         let listener = self.listener;
         match Exhausted::of(error) {
-            Some(exhausted) => tracing::warn!(listener, %error, failures, "connections wait to be accepted: {exhausted}"),
+            Some(exhausted) => {
+                tracing::warn!(listener, %error, failures, "connections wait to be accepted: {exhausted}")
+            }
             None => tracing::warn!(listener, %error, failures, "a connection could not be accepted"),
         }
         true

@@ -1,7 +1,7 @@
 //! Logs: to standard error, as lines for people or as JSON, never in the way of a request.
 //!
-//! Lines are written by a thread of their own; when nobody reads them they are dropped, not waited for. A line that repeats too often is left out and
-//! counted, so that a flood of bad requests is no flood of lines.
+//! Lines are written by a thread of their own; when nobody reads them they are dropped, not waited for. A line that
+//! repeats too often is left out and counted, so that a flood of bad requests is no flood of lines.
 
 use std::collections::HashMap;
 use std::io::IsTerminal;
@@ -40,16 +40,20 @@ impl Logging {
     /// # Errors
     /// If the level is no filter.
     pub fn start(options: &Log) -> Result<Self, ParseError> {
-        // rustls' own warnings are about callers, who write what they like: `usher_tls_handshake_failures_total` counts them. What is written for it in the
-        // level comes later, and wins.
+        // rustls' own warnings are about callers, who write what they like: `usher_tls_handshake_failures_total` counts
+        // them. What is written for it in the level comes later, and wins.
         let filter = EnvFilter::try_new(format!("rustls=off,{}", options.level))?;
         let (writer, guard) = NonBlockingBuilder::default().buffered_lines_limit(WAITING).finish(std::io::stderr());
         let dropped = Arc::new(AtomicU64::new(0));
         let throttle = Throttle { dropped: Arc::clone(&dropped), windows: Mutex::default() };
         let registry = tracing_subscriber::registry().with(filter).with(throttle);
         match options.format {
-            LogFormat::Human => registry.with(fmt::layer().with_writer(writer).with_target(false).with_ansi(std::io::stderr().is_terminal())).init(),
-            LogFormat::Json => registry.with(fmt::layer().json().flatten_event(true).with_writer(writer).with_current_span(false)).init(),
+            LogFormat::Human => registry
+                .with(fmt::layer().with_writer(writer).with_target(false).with_ansi(std::io::stderr().is_terminal()))
+                .init(),
+            LogFormat::Json => registry
+                .with(fmt::layer().json().flatten_event(true).with_writer(writer).with_current_span(false))
+                .init(),
         }
         Ok(Self { dropped, _writer: guard })
     }

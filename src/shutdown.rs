@@ -11,7 +11,8 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use tokio_util::task::TaskTracker;
 
-/// Says whether, and tells when, usher drains: it takes no new connections, stops suppressing, and finishes what it has begun.
+/// Says whether, and tells when, usher drains: it takes no new connections, stops suppressing, and finishes what it has
+/// begun.
 #[derive(Debug, Clone, Default)]
 pub struct Drain {
     /// Asked by every request: the token would take a lock for it. Set before the token tells.
@@ -30,7 +31,11 @@ impl Drain {
     #[must_use]
     pub fn listen(&self) -> Listener {
         // A token of its own: many tasks that wait do not meet at one lock then.
-        Listener { begun: Arc::clone(&self.begun), told: Box::pin(self.token.child_token().cancelled_owned()), listens: None }
+        Listener {
+            begun: Arc::clone(&self.begun),
+            told: Box::pin(self.token.child_token().cancelled_owned()),
+            listens: None,
+        }
     }
 
     /// Whether draining has begun.

@@ -1,5 +1,6 @@
-//! TLS on both sides: the certificate usher shows (re-read on SIGHUP) and the authorities it trusts upstream.
-//! Both sides speak TLS 1.2 and 1.3, by ring, and HTTP/1.1 alone. Files are read by who calls; what they hold is checked here.
+//! TLS on both sides: the certificate usher shows (re-read on SIGHUP) and the authorities it trusts upstream. Both
+//! sides speak TLS 1.2 and 1.3, by ring, and HTTP/1.1 alone. Files are read by who calls; what they hold is checked
+//! here.
 
 mod client;
 mod content;
@@ -60,7 +61,8 @@ impl Certificate {
         self.shown.0.store(Arc::new(identity));
     }
 
-    /// When the certificate in use expires, in seconds since the Unix epoch. `None` if it does not say so in the way of RFC 5280 4.1.2.5.
+    /// When the certificate in use expires, in seconds since the Unix epoch. `None` if it does not say so in the way of
+    /// RFC 5280 4.1.2.5.
     #[must_use]
     pub fn expires_at(&self) -> Option<i64> {
         self.shown.0.load().expires_at()
@@ -85,14 +87,16 @@ impl ResolvesServerCert for Shown {
     }
 }
 
-/// When a certificate (DER) expires, in seconds since the Unix epoch. `None` if it does not say so in the way of RFC 5280 4.1.2.5.
+/// When a certificate (DER) expires, in seconds since the Unix epoch. `None` if it does not say so in the way of RFC
+/// 5280 4.1.2.5.
 #[must_use]
 pub fn expires_at(certificate: &[u8]) -> Option<i64> {
     x509::not_after(certificate)
 }
 
-/// Whether an error of a connection, or what caused it, is the peer's alert that it needs a certificate, or does not take the one it was shown
-/// (RFC 8446 6.2). `decrypt_error` is among them: it is what a certificate is refused with whose authority bears the name of the right one.
+/// Whether an error of a connection, or what caused it, is the peer's alert that it needs a certificate, or does not
+/// take the one it was shown (RFC 8446 6.2). `decrypt_error` is among them: it is what a certificate is refused with
+/// whose authority bears the name of the right one.
 #[must_use]
 pub fn refuses_certificate(error: &(dyn Error + 'static)) -> bool {
     alert(error).is_some_and(|alert| {

@@ -1,5 +1,5 @@
-//! The least that a fan-out can cost: one thread that writes one frame to each socket in turn, and does nothing else. It is no Pusher server; it says
-//! just what the generator waits for.
+//! The least that a fan-out can cost: one thread that writes one frame to each socket in turn, and does nothing else.
+//! It is no Pusher server; it says just what the generator waits for.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -9,7 +9,8 @@ use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 /// The variable that makes this program the bare server, with the port to listen on.
 pub(crate) const PORT: &str = "FANOUT_BARE_PORT";
 
-const ESTABLISHED: &str = r#"{"event":"pusher:connection_established","data":"{\"socket_id\":\"1.1\",\"activity_timeout\":120}"}"#;
+const ESTABLISHED: &str =
+    r#"{"event":"pusher:connection_established","data":"{\"socket_id\":\"1.1\",\"activity_timeout\":120}"}"#;
 const SUBSCRIBED: &str = r#"{"event":"pusher_internal:subscription_succeeded","channel":"bench","data":"{}"}"#;
 
 /// Serves until the process is ended.
@@ -36,13 +37,19 @@ pub(crate) fn run(port: u16) -> ! {
 }
 
 /// Takes events from one backend until it leaves.
-fn publish(mut request: String, reader: &mut BufReader<TcpStream>, backend: &mut TcpStream, subscribers: &mut Vec<TcpStream>) {
+fn publish(
+    mut request: String,
+    reader: &mut BufReader<TcpStream>,
+    backend: &mut TcpStream,
+    subscribers: &mut Vec<TcpStream>,
+) {
     while !request.is_empty() {
         let length = field(&request, "content-length: ").unwrap().parse().unwrap();
         let mut body = vec![0; length];
         reader.read_exact(&mut body).unwrap();
         let body: serde_json::Value = serde_json::from_slice(&body).unwrap();
-        let event = serde_json::json!({ "event": body["name"], "channel": body["channels"][0], "data": body["data"] }).to_string();
+        let event = serde_json::json!({ "event": body["name"], "channel": body["channels"][0], "data": body["data"] })
+            .to_string();
         let frame = frame(&event);
         backend.write_all(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}").unwrap();
         // Whoever has left is left out.

@@ -1,15 +1,19 @@
-//! What a realtime connection costs: memory per idle connection, and CPU and latency per delivered message, of usher's embedded broker beside other
-//! Pusher-compatible servers on the same machine.
+//! What a realtime connection costs: memory per idle connection, and CPU and latency per delivered message, of usher's
+//! embedded broker beside other Pusher-compatible servers on the same machine.
 //!
 //! ```sh
 //! cargo bench --bench fanout                                    # usher alone
 //! SOCKUDO_BIN=…/sockudo SOKETI_RS_BIN=…/soketi-rs cargo bench --bench fanout
 //! ```
 //!
-//! Each server runs as a process of its own; its CPU time and memory are the kernel's accounting. Figures of different servers are comparable only within
-//! one run.
+//! Each server runs as a process of its own; its CPU time and memory are the kernel's accounting. Figures of different
+//! servers are comparable only within one run.
 
-#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a program that measures: it fails by panicking and prints its figures")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a program that measures: it fails by panicking and prints its figures"
+)]
 #![expect(clippy::disallowed_methods, reason = "the tasks of the generator end with it")]
 
 mod bare;
@@ -48,7 +52,8 @@ type Socket = WebSocketStream<TcpStream>;
 async fn connect(address: SocketAddr) -> Socket {
     let tcp = TcpStream::connect(address).await.unwrap();
     tcp.set_nodelay(true).unwrap();
-    let config = WebSocketConfig::default().read_buffer_size(4096).write_buffer_size(0).max_write_buffer_size(64 * 1024);
+    let config =
+        WebSocketConfig::default().read_buffer_size(4096).write_buffer_size(0).max_write_buffer_size(64 * 1024);
     let url = format!("ws://{address}/app/usher-key?protocol=7&client=bench&version=1");
     let (mut socket, _) = client_async_with_config(url, tcp, Some(config)).await.unwrap();
     let first = socket.next().await.unwrap().unwrap();
@@ -76,7 +81,12 @@ async fn publish(address: SocketAddr, connection: &mut TcpStream, data: &str) {
 }
 
 /// Subscribes and reports the latency of each event in microseconds.
-async fn subscribe(address: SocketAddr, began: Instant, ready: Arc<AtomicUsize>, latencies: mpsc::UnboundedSender<u64>) {
+async fn subscribe(
+    address: SocketAddr,
+    began: Instant,
+    ready: Arc<AtomicUsize>,
+    latencies: mpsc::UnboundedSender<u64>,
+) {
     let mut socket = connect(address).await;
     let wish = format!(r#"{{"event":"pusher:subscribe","data":{{"channel":"{CHANNEL}"}}}}"#);
     socket.send(Message::Text(Utf8Bytes::from(wish))).await.unwrap();
@@ -192,7 +202,8 @@ async fn measure(server: Server) {
     server.wait().await;
     drop(connect(server.address).await);
     // The bare server takes one connection after the other and keeps all: its memory says nothing.
-    let memory = if server.name == BARE { "        –".to_owned() } else { format!("{:>9.1}", idle(&server).await / 1024.0) };
+    let memory =
+        if server.name == BARE { "        –".to_owned() } else { format!("{:>9.1}", idle(&server).await / 1024.0) };
     let mut audience = Audience::gather(server.address).await;
     let even = audience.hear_often(&server, Pace::Even).await;
     let burst = audience.hear_often(&server, Pace::Burst).await;
@@ -216,7 +227,9 @@ fn main() {
         bare::run(port.parse().unwrap());
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    println!("{IDLE} idle connections; {SUBSCRIBERS} subscribers × {EVENTS} events of {DATA} bytes, the median of {ROUNDS} rounds");
+    println!(
+        "{IDLE} idle connections; {SUBSCRIBERS} subscribers × {EVENTS} events of {DATA} bytes, the median of {ROUNDS} rounds"
+    );
     println!("                 KiB/idle   µs CPU/delivery, {PAUSE:?}   latency in µs          µs CPU/delivery, burst");
     println!("                 connection   all   user kernel      p50    p99  p99.9      all   user kernel");
     runtime.block_on(async {

@@ -53,9 +53,15 @@ impl Server {
         };
         let mut command = Command::new(binary);
         for prefix in ["SOCKUDO_DEFAULT_APP", "PUSHER_DEFAULT_APP"] {
-            command.env(format!("{prefix}_ID"), "1001").env(format!("{prefix}_KEY"), "usher-key").env(format!("{prefix}_SECRET"), "usher-secret");
+            command
+                .env(format!("{prefix}_ID"), "1001")
+                .env(format!("{prefix}_KEY"), "usher-key")
+                .env(format!("{prefix}_SECRET"), "usher-secret");
         }
-        command.env("SOCKUDO_DEFAULT_APP_MAX_CONNECTIONS", "100000").env("RATE_LIMITER_ENABLED", "false").env("METRICS_ENABLED", "false");
+        command
+            .env("SOCKUDO_DEFAULT_APP_MAX_CONNECTIONS", "100000")
+            .env("RATE_LIMITER_ENABLED", "false")
+            .env("METRICS_ENABLED", "false");
         Some(Self::start(name, command, None))
     }
 

@@ -1,7 +1,7 @@
 //! What processes cost, by the kernel's accounting: CPU time and resident memory of a process and all that it started.
 //!
-//! The sum is the process's CPU clock, exact to the nanosecond; its division into user space and kernel is that of `/proc/PID/stat`, which counts in
-//! ticks of 10 ms.
+//! The sum is the process's CPU clock, exact to the nanosecond; its division into user space and kernel is that of
+//! `/proc/PID/stat`, which counts in ticks of 10 ms.
 
 use std::collections::HashMap;
 use std::fs;
@@ -103,7 +103,8 @@ fn usage(pid: u32) -> Result<Usage> {
 }
 
 fn resident(pid: u32) -> Result<u64> {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).with_context(|| format!("process {pid} has ended"))?;
+    let status =
+        fs::read_to_string(format!("/proc/{pid}/status")).with_context(|| format!("process {pid} has ended"))?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;
     let kibibytes: u64 = line.trim().trim_end_matches("kB").trim().parse().context("VmRSS is no number")?;
     Ok(kibibytes * 1024)
@@ -118,8 +119,10 @@ struct Stat {
 
 impl Stat {
     fn read(pid: u32) -> Result<Self> {
-        let line = fs::read_to_string(format!("/proc/{pid}/stat")).with_context(|| format!("process {pid} has ended"))?;
-        // The name before the last parenthesis may hold anything. Behind it come state and parent; utime and stime are fields 14 and 15 of proc(5).
+        let line =
+            fs::read_to_string(format!("/proc/{pid}/stat")).with_context(|| format!("process {pid} has ended"))?;
+        // The name before the last parenthesis may hold anything. Behind it come state and parent; utime and stime are
+        // fields 14 and 15 of proc(5).
         let (_, rest) = line.rsplit_once(") ").context("an odd line")?;
         let fields: Vec<&str> = rest.split_whitespace().collect();
         let field = |index: usize| fields.get(index).and_then(|field| field.parse().ok()).context("an odd line");

@@ -61,7 +61,9 @@ impl Answer {
                 };
             }
         }
-        let Some(body) = body else { return Err(Unreadable("an answer has no Content-Length; the generator reads no other framing")) };
+        let Some(body) = body else {
+            return Err(Unreadable("an answer has no Content-Length; the generator reads no other framing"));
+        };
         answer.length = head_length + body;
         Ok((answer.length <= bytes.len()).then_some(answer))
     }

@@ -17,11 +17,13 @@ pub(crate) struct Arguments {
     #[arg(long, value_enum, value_delimiter = ',', default_values_t = [Mix::Forward, Mix::Suppress])]
     pub(crate) mix: Vec<Mix>,
 
-    /// Only these targets, by name: nginx, nginx-return, haproxy, usher, stub, a --usher's or a --peer's name; without it all that suit the mix
+    /// Only these targets, by name: nginx, nginx-return, haproxy, usher, stub, a --usher's or a --peer's name; without
+    /// it all that suit the mix
     #[arg(long, value_delimiter = ',', value_name = "NAMES")]
     target: Vec<String>,
 
-    /// An usher to measure instead of what `cargo build --release` makes here; give several as NAME=PATH to compare builds
+    /// An usher to measure instead of what `cargo build --release` makes here; give several as NAME=PATH to compare
+    /// builds
     #[arg(long, value_name = "[NAME=]PATH")]
     usher: Vec<String>,
 
@@ -29,7 +31,8 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "NAME=COMMAND")]
     peer: Vec<String>,
 
-    /// Workers of usher; several, separated by commas, are measured side by side. More than one worker runs on all processors
+    /// Workers of usher; several, separated by commas, are measured side by side. More than one worker runs on all
+    /// processors
     #[arg(long, value_delimiter = ',', default_values_t = [1])]
     workers: Vec<usize>,
 
@@ -37,7 +40,8 @@ pub(crate) struct Arguments {
     #[arg(long)]
     connections: Option<usize>,
 
-    /// Open loop: so many requests a second, latency from the moment at which each was due. Without it each connection always has one under way
+    /// Open loop: so many requests a second, latency from the moment at which each was due. Without it each connection
+    /// always has one under way
     #[arg(long, value_name = "PER_SECOND")]
     pub(crate) rate: Option<f64>,
 
@@ -61,7 +65,8 @@ pub(crate) struct Arguments {
     #[arg(long)]
     pub(crate) tls: bool,
 
-    /// How cost grows with connections (1, 64, 512) and with known channels (1,000 to 1,000,000), and what a channel costs in memory
+    /// How cost grows with connections (1, 64, 512) and with known channels (1,000 to 1,000,000), and what a channel
+    /// costs in memory
     #[arg(long, conflicts_with_all = ["rate", "mix"])]
     pub(crate) growth: bool,
 
@@ -139,7 +144,12 @@ impl Arguments {
 
     /// Builds the usher of this project, if one is to be measured and none was given.
     pub(crate) fn build_usher(&mut self) -> Result<()> {
-        if self.usher.is_empty() && (self.growth || self.slow || self.target.is_empty() || self.target.iter().any(|name| name.starts_with("usher"))) {
+        if self.usher.is_empty()
+            && (self.growth
+                || self.slow
+                || self.target.is_empty()
+                || self.target.iter().any(|name| name.starts_with("usher")))
+        {
             self.usher.push(usher_built_beside()?.display().to_string());
         }
         Ok(())
@@ -168,7 +178,11 @@ impl Arguments {
     /// What to measure with `mix`.
     pub(crate) fn targets(&self, mix: Mix) -> Result<Vec<Named>> {
         let named = |name: &str, kind| Named { name: name.to_owned(), kind };
-        let mut all = vec![named("nginx", Kind::Nginx), named("haproxy", Kind::Haproxy), named("nginx-return", Kind::NginxReturn)];
+        let mut all = vec![
+            named("nginx", Kind::Nginx),
+            named("haproxy", Kind::Haproxy),
+            named("nginx-return", Kind::NginxReturn),
+        ];
         all.extend(self.ushers()?);
         for peer in &self.peer {
             let (name, command) = peer.split_once('=').with_context(|| format!("--peer {peer}: write NAME=COMMAND"))?;
@@ -192,7 +206,9 @@ impl Arguments {
 }
 
 fn duration(text: &str) -> Result<Duration> {
-    let (number, unit) = text.strip_suffix("ms").map_or_else(|| (text.strip_suffix('s').unwrap_or(text), 1.0), |number| (number, 1e-3));
+    let (number, unit) =
+        text.strip_suffix("ms").map_or_else(|| (text.strip_suffix('s').unwrap_or(text), 1.0), |number| (number, 1e-3));
     let seconds: f64 = number.parse().with_context(|| format!("{text} is no duration; write e.g. 2s or 200ms"))?;
-    Duration::try_from_secs_f64(seconds * unit).with_context(|| format!("{text} is no duration; write e.g. 2s or 200ms"))
+    Duration::try_from_secs_f64(seconds * unit)
+        .with_context(|| format!("{text} is no duration; write e.g. 2s or 200ms"))
 }

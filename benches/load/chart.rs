@@ -1,4 +1,5 @@
-//! The report as a picture: a bar of CPU time a request for each lane, user space and kernel, with the quartiles of the rounds.
+//! The report as a picture: a bar of CPU time a request for each lane, user space and kernel, with the quartiles of the
+//! rounds.
 
 use std::fmt::Write;
 
@@ -66,7 +67,12 @@ fn row(svg: &mut String, lane: &LaneReport, scale: f64, top: f64) {
 }
 
 fn rectangle(svg: &mut String, [left, top, width, height]: [f64; 4], colour: &str) {
-    append(svg, format_args!("<rect x=\"{left:.1}\" y=\"{top:.1}\" width=\"{width:.1}\" height=\"{height:.1}\" fill=\"{colour}\"/>\n"));
+    append(
+        svg,
+        format_args!(
+            "<rect x=\"{left:.1}\" y=\"{top:.1}\" width=\"{width:.1}\" height=\"{height:.1}\" fill=\"{colour}\"/>\n"
+        ),
+    );
 }
 
 fn text_at(svg: &mut String, left: f64, base: f64, anchor: &str, text: &str) {

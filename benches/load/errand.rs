@@ -1,4 +1,5 @@
-//! Single requests beside the measurement, one after the other on one blocking connection: making channels known, asking the stub for its count.
+//! Single requests beside the measurement, one after the other on one blocking connection: making channels known,
+//! asking the stub for its count.
 
 use std::io::{Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpStream};
@@ -27,12 +28,15 @@ pub(crate) struct Errand {
 impl Errand {
     /// Connects.
     pub(crate) fn connect(address: SocketAddr, tls: Option<&Arc<ClientConfig>>) -> Result<Self> {
-        let tcp = TcpStream::connect_timeout(&address, BOUND).with_context(|| format!("nobody listens on {address}"))?;
+        let tcp =
+            TcpStream::connect_timeout(&address, BOUND).with_context(|| format!("nobody listens on {address}"))?;
         tcp.set_read_timeout(Some(BOUND))?;
         tcp.set_nodelay(true)?;
         let stream: Box<dyn Stream> = match tls {
             None => Box::new(tcp),
-            Some(config) => Box::new(StreamOwned::new(ClientConnection::new(Arc::clone(config), server_name(address.ip()))?, tcp)),
+            Some(config) => {
+                Box::new(StreamOwned::new(ClientConnection::new(Arc::clone(config), server_name(address.ip()))?, tcp))
+            }
         };
         Ok(Self { stream, inbox: Vec::new() })
     }

@@ -1,7 +1,8 @@
 //! The load itself: one thread, many connections, one request at a time on each.
 //!
-//! Closed loop: whoever has an answer sends the next request at once, and latency is that of the request. Open loop: requests are due at a constant rate
-//! whatever the target does, and latency runs from the moment at which a request was *due*: one that had to wait for a connection has waited.
+//! Closed loop: whoever has an answer sends the next request at once, and latency is that of the request. Open loop:
+//! requests are due at a constant rate whatever the target does, and latency runs from the moment at which a request
+//! was *due*: one that had to wait for a connection has waited.
 
 use std::io;
 use std::net::SocketAddr;
@@ -115,7 +116,18 @@ impl<'a> Run<'a> {
         poll.registry().register(&mut SourceFd(&timer.as_fd().as_raw_fd()), TIMER, Interest::READABLE)?;
         let lines = Vec::with_capacity(load.connections);
         let tally = Tally::new();
-        let mut run = Self { load, supply, poll, lines, idle: Vec::new(), timer, origin: Instant::now(), sent: 0, window: None, tally };
+        let mut run = Self {
+            load,
+            supply,
+            poll,
+            lines,
+            idle: Vec::new(),
+            timer,
+            origin: Instant::now(),
+            sent: 0,
+            window: None,
+            tally,
+        };
         for index in 0..load.connections {
             let line = run.connect(index)?;
             run.lines.push(line);
@@ -130,8 +142,8 @@ impl<'a> Run<'a> {
 
     /// Blocking connect, so that a full backlog is waited for.
     fn connect(&self, index: usize) -> Result<Line> {
-        let stream =
-            std::net::TcpStream::connect_timeout(&self.load.address, BOUND).with_context(|| format!("no connection to {}", self.load.address))?;
+        let stream = std::net::TcpStream::connect_timeout(&self.load.address, BOUND)
+            .with_context(|| format!("no connection to {}", self.load.address))?;
         stream.set_nonblocking(true)?;
         let mut wire = Wire::calling(TcpStream::from_std(stream), self.load.tls, &server_name(self.load.address.ip()))?;
         self.poll.registry().register(wire.source(), Token(index), Interest::READABLE | Interest::WRITABLE)?;

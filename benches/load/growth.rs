@@ -22,8 +22,14 @@ fn connections(arguments: &Arguments) -> Result<Report> {
     let mut targets = vec![Named { name: "nginx".to_owned(), kind: Kind::Nginx }];
     targets.extend(arguments.ushers()?);
     let lane = |target: &Named, connections: usize| format!("{} @{connections}", target.name);
-    let wish = |target: &Named, connections| Wish { name: lane(target, connections), target: target.clone(), connections, rooms: arguments.channels };
-    let wishes: Vec<Wish> = targets.iter().flat_map(|target| CONNECTIONS.map(|connections| wish(target, connections))).collect();
+    let wish = |target: &Named, connections| Wish {
+        name: lane(target, connections),
+        target: target.clone(),
+        connections,
+        rooms: arguments.channels,
+    };
+    let wishes: Vec<Wish> =
+        targets.iter().flat_map(|target| CONNECTIONS.map(|connections| wish(target, connections))).collect();
     let bases: Vec<String> = CONNECTIONS.iter().map(|&connections| lane(&targets[0], connections)).collect();
     let measured = session::run(arguments, Mix::Forward, &wishes)?;
     let mut report = Report::new(arguments, Mix::Forward, &measured, &bases);
@@ -58,7 +64,9 @@ fn channels(arguments: &Arguments) -> Result<Report> {
         let memory = lane.bytes_per_channel.map_or_else(|| "unknown".to_owned(), |bytes| format!("{bytes:.0} bytes"));
         print!("{}: {memory} of RSS for each known channel", lane.name);
         match lane.ratios.first() {
-            Some(ratio) => println!("; a request costs {:.2} times what it does at {}", 1.0 / ratio.cpu.median, ratio.against),
+            Some(ratio) => {
+                println!("; a request costs {:.2} times what it does at {}", 1.0 / ratio.cpu.median, ratio.against)
+            }
             None => println!(),
         }
     }

@@ -55,7 +55,14 @@ pub(crate) struct Round {
 
 impl Lane {
     /// A lane that nothing was done on.
-    pub(crate) fn new(name: String, target: usize, targets: &[Target], mix: Mix, rooms: usize, connections: usize) -> Self {
+    pub(crate) fn new(
+        name: String,
+        target: usize,
+        targets: &[Target],
+        mix: Mix,
+        rooms: usize,
+        connections: usize,
+    ) -> Self {
         let supply = Supply::new(mix, rooms, targets[target].address);
         Self { name, target, connections, supply, taken: 0, memory: None, rooms }
     }
@@ -118,6 +125,14 @@ impl Lane {
         self.taken = usize::try_from(tally.answers).unwrap_or(STOCK);
         let hurried = self.supply.hurried() as f64 / tally.answers.max(1) as f64;
         let resident = trees[0].resident()?;
-        Ok(Round { target: used(0), generator: used(1), stub: used(2), resident, hurried, upstream: [seen, expected], tally })
+        Ok(Round {
+            target: used(0),
+            generator: used(1),
+            stub: used(2),
+            resident,
+            hurried,
+            upstream: [seen, expected],
+            tally,
+        })
     }
 }

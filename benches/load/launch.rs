@@ -1,7 +1,7 @@
 //! How a process under measurement starts: on its processor, and never longer alive than the harness.
 //!
-//! The harness starts itself as `load launch CPUS PROGRAM …`; that process settles down and then becomes the program. So no code runs between fork and
-//! exec, which safe Rust could not do.
+//! The harness starts itself as `load launch CPUS PROGRAM …`; that process settles down and then becomes the program.
+//! So no code runs between fork and exec, which safe Rust could not do.
 
 use std::os::unix::process::CommandExt;
 use std::path::Path;
@@ -51,5 +51,6 @@ pub(crate) fn pin(cpus: &[usize]) -> Result<()> {
     for &cpu in cpus {
         ensure!(set.set(cpu).is_ok(), "there is no processor {cpu}");
     }
-    sched_setaffinity(Pid::from_raw(0), &set).with_context(|| format!("cannot run on processors {cpus:?}; choose others, or give --no-pin"))
+    sched_setaffinity(Pid::from_raw(0), &set)
+        .with_context(|| format!("cannot run on processors {cpus:?}; choose others, or give --no-pin"))
 }

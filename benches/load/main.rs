@@ -1,11 +1,13 @@
-//! The load harness: what a request costs usher and its peers, measured in one run, interleaved, on the same processor and before the same upstream.
+//! The load harness: what a request costs usher and its peers, measured in one run, interleaved, on the same processor
+//! and before the same upstream.
 //!
 //! ```sh
 //! cargo build --release && cargo bench --bench load -- --help
 //! ```
 //!
-//! `benches/README.md` says how to read the figures. In reading order: `arguments`, `session` (a run), `lane` (a target and its load), `generator` and
-//! what it sends (`mixes`, `supply`) over a `wire`, `stub` (the upstream), `targets`, `accounting`, then `report`, `table`, `chart`. Linux only.
+//! `benches/README.md` says how to read the figures. In reading order: `arguments`, `session` (a run), `lane` (a target
+//! and its load), `generator` and what it sends (`mixes`, `supply`) over a `wire`, `stub` (the upstream), `targets`,
+//! `accounting`, then `report`, `table`, `chart`. Linux only.
 
 #![expect(clippy::print_stdout, reason = "a program that measures: it prints its figures")]
 #![expect(clippy::disallowed_types, reason = "it measures real time, and no test pauses it")]
@@ -66,17 +68,22 @@ fn main() -> ExitCode {
 /// Whether all figures can be trusted.
 fn harness(mut arguments: Arguments) -> Result<bool> {
     if arguments.fanout {
-        return Err(Command::new(env!("CARGO")).args(["bench", "--bench", "fanout"]).exec()).context("cargo cannot be started");
+        return Err(Command::new(env!("CARGO")).args(["bench", "--bench", "fanout"]).exec())
+            .context("cargo cannot be started");
     }
     arguments.build_usher()?;
     let arguments = &arguments;
     if arguments.slow {
         return slow::run(arguments).map(|()| true);
     }
-    let reports =
-        if arguments.growth { growth::run(arguments)? } else { arguments.mix.iter().map(|&mix| measure(arguments, mix)).collect::<Result<_>>()? };
+    let reports = if arguments.growth {
+        growth::run(arguments)?
+    } else {
+        arguments.mix.iter().map(|&mix| measure(arguments, mix)).collect::<Result<_>>()?
+    };
     if let Some(file) = &arguments.json {
-        fs::write(file, serde_json::to_string_pretty(&reports)?).with_context(|| format!("{} cannot be written", file.display()))?;
+        fs::write(file, serde_json::to_string_pretty(&reports)?)
+            .with_context(|| format!("{} cannot be written", file.display()))?;
     }
     if let Some(file) = &arguments.chart {
         fs::write(file, chart::draw(&reports)).with_context(|| format!("{} cannot be written", file.display()))?;

@@ -1,6 +1,7 @@
 //! What the backends ask: a hotel's calls, one after the other, and what a right gateway does with each.
 //!
-//! No two calls are equal: every body holds a number of its own, as a message's id or a freshly signed picture's address makes it in real life.
+//! No two calls are equal: every body holds a number of its own, as a message's id or a freshly signed picture's
+//! address makes it in real life.
 
 use std::collections::VecDeque;
 use std::io::Write;
@@ -67,8 +68,8 @@ pub(crate) struct Call {
 /// Rooms announced at once, by one trigger, before the measurement.
 pub(crate) const AT_ONCE: usize = 100;
 
-/// Steps from one room to the next: far apart, so that no cache answers instead of the memory. A prime, so that it visits all rooms of any number that
-/// it does not divide.
+/// Steps from one room to the next: far apart, so that no cache answers instead of the memory. A prime, so that it
+/// visits all rooms of any number that it does not divide.
 const STRIDE: usize = 7_919;
 
 /// One in so many staff messages of the hotel is the first after a handoff.
@@ -116,8 +117,10 @@ impl Story {
 
     /// The body that announces who is in the rooms from `first` on, [`AT_ONCE`] of them or as many as there are.
     pub(crate) fn opening(&self, first: usize) -> Vec<u8> {
-        let channels: Vec<String> = (first..self.rooms().min(first + AT_ONCE)).map(|room| format!("\"{}\"", room_channel(room))).collect();
-        format!(r#"{{"name": "staff-assigned", "channels": [{}], "data": "{}"}}"#, channels.join(", "), assigned(0, 0)).into_bytes()
+        let channels: Vec<String> =
+            (first..self.rooms().min(first + AT_ONCE)).map(|room| format!("\"{}\"", room_channel(room))).collect();
+        format!(r#"{{"name": "staff-assigned", "channels": [{}], "data": "{}"}}"#, channels.join(", "), assigned(0, 0))
+            .into_bytes()
     }
 
     /// Writes the next call's body.
@@ -151,7 +154,8 @@ impl Story {
             // Of 20 visits 9 are a staff message, 6 a guest's, 3 a look at what came, 2 a batch.
             match self.visits * 7 % 20 {
                 0..9 => {
-                    let expected = if self.visits.is_multiple_of(HANDOFF) { Expected::Forwarded } else { Expected::Suppressed };
+                    let expected =
+                        if self.visits.is_multiple_of(HANDOFF) { Expected::Forwarded } else { Expected::Suppressed };
                     self.steps.extend([Step::Announce(expected), Step::StaffMessage, Step::Message]);
                 }
                 9..15 => self.steps.push_back(Step::GuestMessage),
@@ -171,12 +175,24 @@ impl Story {
         let (channel, conversation) = (room_channel(room), format!("sea-view-inn-conversation-{room:07}-chat"));
         let message = message(room, turn);
         let written = match step {
-            Step::Announce(_) => write!(body, r#"{{"name": "staff-assigned", "channels": ["{channel}"], "data": "{assigned}"}}"#),
-            Step::StaffMessage => write!(body, r#"{{"name": "new-staff-message", "channels": ["{channel}"], "data": "{message}"}}"#),
-            Step::Message => write!(body, r#"{{"name": "new-message", "channels": ["{conversation}"], "data": "{message}"}}"#),
-            Step::GuestMessage => write!(body, r#"{{"name": "new-message", "channels": ["{conversation}", "{channel}"], "data": "{message}"}}"#),
+            Step::Announce(_) => {
+                write!(body, r#"{{"name": "staff-assigned", "channels": ["{channel}"], "data": "{assigned}"}}"#)
+            }
+            Step::StaffMessage => {
+                write!(body, r#"{{"name": "new-staff-message", "channels": ["{channel}"], "data": "{message}"}}"#)
+            }
+            Step::Message => {
+                write!(body, r#"{{"name": "new-message", "channels": ["{conversation}"], "data": "{message}"}}"#)
+            }
+            Step::GuestMessage => write!(
+                body,
+                r#"{{"name": "new-message", "channels": ["{conversation}", "{channel}"], "data": "{message}"}}"#
+            ),
             Step::Read => {
-                write!(body, r#"{{"name": "messages-read-by-staff", "channels": ["{channel}"], "data": "{{\"message_ids\": [{turn}]}}"}}"#)
+                write!(
+                    body,
+                    r#"{{"name": "messages-read-by-staff", "channels": ["{channel}"], "data": "{{\"message_ids\": [{turn}]}}"}}"#
+                )
             }
             Step::Batch => write!(
                 body,
@@ -199,7 +215,8 @@ fn room_channel(room: usize) -> String {
     format!("sea-view-inn-room-{room:07}-chat")
 }
 
-/// The data of an announcement, as it stands in a JSON string: an identity of 12 bytes, and a picture's address that is signed anew in every call.
+/// The data of an announcement, as it stands in a JSON string: an identity of 12 bytes, and a picture's address that is
+/// signed anew in every call.
 fn assigned(person: u32, turn: u64) -> String {
     let signature = turn.wrapping_mul(0x9e37_79b9_7f4a_7c15);
     format!(

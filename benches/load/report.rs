@@ -113,7 +113,8 @@ pub(crate) struct RoundReport {
 impl Report {
     /// Of everything that was measured with `mix`; every lane is compared with those called `against`.
     pub(crate) fn new(arguments: &Arguments, mix: Mix, measured: &[Measured], against: &[String]) -> Self {
-        let bases: Vec<&Measured> = against.iter().filter_map(|name| measured.iter().find(|base| base.lane.name == *name)).collect();
+        let bases: Vec<&Measured> =
+            against.iter().filter_map(|name| measured.iter().find(|base| base.lane.name == *name)).collect();
         Self {
             mix,
             rate: arguments.rate,
@@ -127,7 +128,9 @@ impl Report {
 
     /// Everything that makes figures worthless, by lane.
     pub(crate) fn faults(&self) -> impl Iterator<Item = String> {
-        self.lanes.iter().flat_map(|lane| lane.faults.iter().map(|fault| format!("{} under {}: {fault}", lane.name, self.mix.name())))
+        self.lanes.iter().flat_map(|lane| {
+            lane.faults.iter().map(|fault| format!("{} under {}: {fault}", lane.name, self.mix.name()))
+        })
     }
 }
 
@@ -184,7 +187,9 @@ fn lane(measured: &Measured, bases: &[&Measured], mix: Mix, open: Option<f64>) -
 }
 
 fn ratio(rounds: &[Round], base: &Measured) -> Ratio {
-    let paired = |figure: &dyn Fn(&Round, &Round) -> f64| Spread::of(rounds.iter().zip(&base.rounds).map(|(own, other)| figure(own, other)));
+    let paired = |figure: &dyn Fn(&Round, &Round) -> f64| {
+        Spread::of(rounds.iter().zip(&base.rounds).map(|(own, other)| figure(own, other)))
+    };
     Ratio {
         against: base.lane.name.clone(),
         cpu: paired(&|own, other| cpu(other) / cpu(own)),
@@ -201,14 +206,20 @@ fn notes(measured: &Measured, cpu_share: f64, closed: bool) -> Vec<String> {
     let rounds = &measured.rounds;
     let mut notes = Vec::new();
     if closed && cpu_share < BUSY {
-        notes.push(format!("was not the bottleneck: it used {:.0} % of a processor, so its req/s says little", cpu_share * 100.0));
+        notes.push(format!(
+            "was not the bottleneck: it used {:.0} % of a processor, so its req/s says little",
+            cpu_share * 100.0
+        ));
     }
     let hurried = Spread::of(rounds.iter().map(|round| round.hurried)).median;
     if hurried > 0.02 {
         notes.push(format!("{:.0} % of its requests were signed within the round", hurried * 100.0));
     }
-    let [reconnects, unsent, missed] =
-        [sum(rounds, |round| round.tally.reconnects), sum(rounds, |round| round.tally.unsent), sum(rounds, |round| round.tally.missed)];
+    let [reconnects, unsent, missed] = [
+        sum(rounds, |round| round.tally.reconnects),
+        sum(rounds, |round| round.tally.unsent),
+        sum(rounds, |round| round.tally.missed),
+    ];
     if reconnects > 0 {
         notes.push(format!("{reconnects} connections were opened anew"));
     }
@@ -249,7 +260,10 @@ fn faults(measured: &Measured, mix: Mix) -> Vec<String> {
         faults.push(format!("{missed} of {answers} answers are to redundant announcements that went on: this is not the mix it is called"));
     }
     if let Some(round) = rounds.iter().find(|round| round.upstream[0] != round.upstream[1]) {
-        faults.push(format!("upstream saw {} requests in a round where {} went on", round.upstream[0], round.upstream[1]));
+        faults.push(format!(
+            "upstream saw {} requests in a round where {} went on",
+            round.upstream[0], round.upstream[1]
+        ));
     }
     faults
 }

@@ -25,7 +25,8 @@ pub(crate) struct Identity {
 impl Identity {
     /// Makes one and writes its files into `directory`.
     pub(crate) fn make(directory: &Path) -> Result<Self> {
-        let made = rcgen::generate_simple_self_signed(["localhost".to_owned(), "127.0.0.1".to_owned()]).context("no certificate could be made")?;
+        let made = rcgen::generate_simple_self_signed(["localhost".to_owned(), "127.0.0.1".to_owned()])
+            .context("no certificate could be made")?;
         let identity = Self { directory: directory.to_owned() };
         let (certificate, key) = (made.cert.pem(), made.signing_key.serialize_pem());
         fs::write(identity.certificate(), &certificate)?;
@@ -59,7 +60,8 @@ impl Identity {
         let key = PrivateKeyDer::from_pem_file(self.key()).context("no key")?;
         let config = ServerConfig::builder_with_provider(provider()).with_protocol_versions(&[&TLS13])?;
         let mut config = config.with_no_client_auth().with_single_cert(vec![self.der()?], key)?;
-        // Connections are kept: nobody needs to resume a session, and nginx takes tickets on an idle connection for a reason to close it.
+        // Connections are kept: nobody needs to resume a session, and nginx takes tickets on an idle connection for a
+        // reason to close it.
         config.send_tls13_tickets = 0;
         Ok(Arc::new(config))
     }

@@ -62,7 +62,12 @@ pub(crate) fn run(arguments: &Arguments, mix: Mix, wishes: &[Wish]) -> Result<Ve
         lane.announce(&session.targets[lane.target], mix, session.tls.as_ref())?;
     }
     let pace = arguments.rate.map_or(Pace::Closed, |rate| Pace::Open { rate });
-    let mut method = Method { pace, warm_up: arguments.warm_up, duration: arguments.duration.min(SETTLING), tls: session.tls.clone() };
+    let mut method = Method {
+        pace,
+        warm_up: arguments.warm_up,
+        duration: arguments.duration.min(SETTLING),
+        tls: session.tls.clone(),
+    };
     let count = lanes.len();
     // Thrown away: caches fill, pools open, and the stock of the first round is known.
     for lane in &mut lanes {
@@ -102,7 +107,13 @@ impl Session {
         launch::pin(&load_cpus)?;
         let stub = Target::stub(directory.path(), &load_cpus, identity.as_ref())?;
         let tls = identity.as_ref().map(Identity::client).transpose()?;
-        let site = Site { directory: directory.path().to_owned(), upstream: stub.address, identity, cpus: target_cpus, connections };
+        let site = Site {
+            directory: directory.path().to_owned(),
+            upstream: stub.address,
+            identity,
+            cpus: target_cpus,
+            connections,
+        };
         Ok(Self { site, stub, targets: Vec::new(), tls, _directory: directory })
     }
 

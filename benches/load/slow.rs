@@ -20,7 +20,9 @@ const STEADY: Duration = Duration::from_millis(200);
 /// What a connection has sent when it stops.
 fn beginnings() -> [(&'static str, Vec<u8>); 4] {
     let [id, key, _] = APP;
-    let head = format!("POST /apps/{id}/events?auth_key={key} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n");
+    let head = format!(
+        "POST /apps/{id}/events?auth_key={key} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+    );
     let body = format!("{head}Content-Length: 10000\r\n\r\n{{\"name\":\"new-message\",\"channel\":\"");
     let get = format!("GET /apps/{id}/channels?auth_key={key} HTTP/1.1\r\nHost: localhost\r\n\r\n");
     [
@@ -43,7 +45,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     Ok(())
 }
 
-/// Bytes a connection; `None`: the target is not installed. A target of its own for each, for none gives back all that it had.
+/// Bytes a connection; `None`: the target is not installed. A target of its own for each, for none gives back all that
+/// it had.
 fn measure(arguments: &Arguments, target: &Named, sent: &[u8]) -> Result<Option<f64>> {
     let mut session = Session::open(arguments, CONNECTIONS)?;
     let Some(index) = session.start(target)? else { return Ok(None) };

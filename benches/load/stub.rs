@@ -1,5 +1,5 @@
-//! The upstream that all targets share: answers every request with `200 {}` and does nothing else. It counts the requests, and tells whoever asks for
-//! [`COUNT`], so that what a gateway says it forwarded can be checked.
+//! The upstream that all targets share: answers every request with `200 {}` and does nothing else. It counts the
+//! requests, and tells whoever asks for [`COUNT`], so that what a gateway says it forwarded can be checked.
 
 use std::io;
 use std::net::SocketAddr;
@@ -30,8 +30,10 @@ pub(crate) fn run(mut arguments: impl Iterator<Item = String>) -> Result<()> {
     launch::settle(&[])?;
     let port: u16 = arguments.next().and_then(|port| port.parse().ok()).context("no port")?;
     let tls = arguments.next().map(|directory| Identity::load(Path::new(&directory))?.server()).transpose()?;
-    let listener = TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], port))).with_context(|| format!("port {port} is taken"))?;
-    // All of a target's connections come at once, and the system drops who finds the line full: he comes again after a second.
+    let listener =
+        TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], port))).with_context(|| format!("port {port} is taken"))?;
+    // All of a target's connections come at once, and the system drops who finds the line full: he comes again after a
+    // second.
     listen(&listener, Backlog::new(1024)?)?;
     Ok(Stub { listener, tls, poll: Poll::new()?, wires: Vec::new(), free: Vec::new(), count: 0 }.serve()?)
 }
@@ -120,7 +122,9 @@ fn request(bytes: &[u8]) -> io::Result<Option<usize>> {
     let httparse::Status::Complete(head_length) = head.parse(bytes).map_err(io::Error::other)? else { return Ok(None) };
     let length = head.headers.iter().find(|header| header.name.eq_ignore_ascii_case("content-length"));
     let body: usize = match length {
-        Some(length) => std::str::from_utf8(length.value).map_err(io::Error::other)?.parse().map_err(io::Error::other)?,
+        Some(length) => {
+            std::str::from_utf8(length.value).map_err(io::Error::other)?.parse().map_err(io::Error::other)?
+        }
         None => 0,
     };
     Ok((head_length + body <= bytes.len()).then_some(head_length + body))

@@ -42,7 +42,15 @@ impl Supply {
     pub(crate) fn new(mix: Mix, rooms: usize, host: SocketAddr) -> Self {
         let [id, key, secret] = APP;
         let story = Story::new(mix, rooms);
-        Self { story, app: App::new(id, key, secret), host, bytes: Vec::new(), requests: Vec::new(), next: 0, hurried: 0 }
+        Self {
+            story,
+            app: App::new(id, key, secret),
+            host,
+            bytes: Vec::new(),
+            requests: Vec::new(),
+            next: 0,
+            hurried: 0,
+        }
     }
 
     /// The requests that make the rooms known, one after the other.
@@ -112,10 +120,19 @@ impl Supply {
         let has_body = endpoint != Endpoint::Channels;
         let query = sign_query(&self.app, method, &path, &[], has_body.then_some(body), now);
         let host = self.host;
-        let written = write!(request, "{method} {path}?{query} HTTP/1.1\r\nHost: {host}\r\nX-Pusher-Library: pusher-http-python 3.3.3\r\n")
-            .and_then(|()| if has_body { write!(request, "Content-Type: application/json\r\nContent-Length: {}\r\n", body.len()) } else { Ok(()) })
-            .and_then(|()| request.write_all(b"\r\n"))
-            .and_then(|()| request.write_all(body));
+        let written = write!(
+            request,
+            "{method} {path}?{query} HTTP/1.1\r\nHost: {host}\r\nX-Pusher-Library: pusher-http-python 3.3.3\r\n"
+        )
+        .and_then(|()| {
+            if has_body {
+                write!(request, "Content-Type: application/json\r\nContent-Length: {}\r\n", body.len())
+            } else {
+                Ok(())
+            }
+        })
+        .and_then(|()| request.write_all(b"\r\n"))
+        .and_then(|()| request.write_all(body));
         written.expect("a vector takes all that is written");
     }
 }

@@ -15,7 +15,12 @@ impl fmt::Display for Table<'_> {
             Some(rate) => write!(f, "open loop at {rate} requests/s, latency from when each was due")?,
             None => f.write_str("closed loop, latency at saturation")?,
         }
-        writeln!(f, "{}{}", if *tls { "; HTTPS on both sides" } else { "" }, if *pinned { "" } else { "; NOT PINNED" })?;
+        writeln!(
+            f,
+            "{}{}",
+            if *tls { "; HTTPS on both sides" } else { "" },
+            if *pinned { "" } else { "; NOT PINNED" }
+        )?;
         let width = lanes.iter().map(|lane| lane.name.chars().count()).max().unwrap_or(0).max(6);
         writeln!(
             f,
@@ -94,7 +99,8 @@ fn ratios<'a>(f: &mut fmt::Formatter<'_>, lanes: &'a [LaneReport], width: usize)
         "target", "beside", "CPU: its ÷ own", "req/s: own ÷ its", "p99: own ÷ its"
     )?;
     for (lane, ratio) in pairs() {
-        let [cpu, rate, p99] = [ratio.cpu, ratio.rate, ratio.p99].map(|Spread { median, low, high }| format!("{median:.2} ({low:.2}–{high:.2})"));
+        let [cpu, rate, p99] = [ratio.cpu, ratio.rate, ratio.p99]
+            .map(|Spread { median, low, high }| format!("{median:.2} ({low:.2}–{high:.2})"));
         writeln!(f, "{:width$} {:other$} {cpu:>18} {rate:>18} {p99:>18}", lane.name, ratio.against)?;
     }
     Ok(())

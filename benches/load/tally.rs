@@ -18,7 +18,8 @@ pub(crate) struct Tally {
     pub(crate) seconds: f64,
     /// In nanoseconds, of the counted part.
     pub(crate) latency: Histogram<u64>,
-    /// How late requests of an open loop were sent although a connection was free, in nanoseconds: the generator's own share of the latency.
+    /// How late requests of an open loop were sent although a connection was free, in nanoseconds: the generator's own
+    /// share of the latency.
     pub(crate) lateness: Histogram<u64>,
     /// Requests of an open loop that were due in the counted part and never sent.
     pub(crate) unsent: u64,
@@ -46,7 +47,8 @@ pub(crate) struct Tally {
 impl Tally {
     /// Nothing yet.
     pub(crate) fn new() -> Self {
-        let histogram = || Histogram::new_with_bounds(1_000, LONGEST, 3).expect("1 µs to 60 s in three digits is a valid range");
+        let histogram =
+            || Histogram::new_with_bounds(1_000, LONGEST, 3).expect("1 µs to 60 s in three digits is a valid range");
         Self {
             completed: 0,
             seconds: 0.0,
@@ -78,8 +80,10 @@ impl Tally {
         self.reduced += u64::from(answer.decision == Decision::Reduced);
         self.unsaid += u64::from(answer.decision == Decision::Unsaid);
         match (expected, answer.decision) {
-            (Expected::Forwarded, Decision::Suppressed | Decision::Reduced) | (Expected::Reduced, Decision::Suppressed) => self.wrong += 1,
-            (Expected::Suppressed, Decision::Forwarded | Decision::Reduced) | (Expected::Reduced, Decision::Forwarded) => self.missed += 1,
+            (Expected::Forwarded, Decision::Suppressed | Decision::Reduced)
+            | (Expected::Reduced, Decision::Suppressed) => self.wrong += 1,
+            (Expected::Suppressed, Decision::Forwarded | Decision::Reduced)
+            | (Expected::Reduced, Decision::Forwarded) => self.missed += 1,
             // Who says nothing is no gateway.
             (_, Decision::Unsaid)
             | (Expected::Forwarded, Decision::Forwarded)

@@ -30,9 +30,16 @@ pub(crate) enum Received {
 
 impl Wire {
     /// The calling side.
-    pub(crate) fn calling(stream: TcpStream, tls: Option<&Arc<ClientConfig>>, name: &ServerName<'static>) -> io::Result<Self> {
+    pub(crate) fn calling(
+        stream: TcpStream,
+        tls: Option<&Arc<ClientConfig>>,
+        name: &ServerName<'static>,
+    ) -> io::Result<Self> {
         stream.set_nodelay(true)?;
-        let tls = tls.map(|config| ClientConnection::new(Arc::clone(config), name.clone())).transpose().map_err(io::Error::other)?;
+        let tls = tls
+            .map(|config| ClientConnection::new(Arc::clone(config), name.clone()))
+            .transpose()
+            .map_err(io::Error::other)?;
         let mut wire = Self::new(stream, tls.map(|tls| Box::new(tls.into())));
         wire.flush()?;
         Ok(wire)

@@ -35,7 +35,8 @@ impl Asked {
         })
     }
 
-    /// Lists the entries: those of one rule after those of another, each rule's by channel. They are copied out of the memory before they are written.
+    /// Lists the entries: those of one rule after those of another, each rule's by channel. They are copied out of the
+    /// memory before they are written.
     ///
     /// # Errors
     /// An app or a rule was named that is not configured.
@@ -50,13 +51,15 @@ impl Asked {
                 break;
             }
         }
-        let shown: Vec<_> = found.iter().take(self.limit).map(|(watch, entry)| Shown::new(watch, entry, &admin.calendar)).collect();
+        let shown: Vec<_> =
+            found.iter().take(self.limit).map(|(watch, entry)| Shown::new(watch, entry, &admin.calendar)).collect();
         let listing = reply::json(&shown);
         Ok(if found.len() > self.limit { reply::truncated(listing) } else { listing })
     }
 }
 
-/// Forgets the channel that `query` names, for one rule or for all rules of the app: its next announcement is forwarded whatever it says.
+/// Forgets the channel that `query` names, for one rule or for all rules of the app: its next announcement is forwarded
+/// whatever it says.
 ///
 /// # Errors
 /// The query names no app or no channel, or an app or a rule that is not configured.

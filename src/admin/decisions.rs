@@ -26,7 +26,11 @@ impl Asked {
     /// It has parameters that a listing does not take, or a limit out of bounds.
     pub(super) fn parse(query: &str) -> Result<Self, Refusal> {
         let query = Query::parse(query, &["app", "channel", "limit"])?;
-        Ok(Self { app: query.get("app").map(Into::into), channel_prefix: query.get("channel").unwrap_or_default().into(), limit: query.limit()? })
+        Ok(Self {
+            app: query.get("app").map(Into::into),
+            channel_prefix: query.get("channel").unwrap_or_default().into(),
+            limit: query.limit()?,
+        })
     }
 
     /// Lists them.

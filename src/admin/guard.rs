@@ -8,8 +8,9 @@ use subtle::ConstantTimeEq;
 
 use super::refusal::Refusal;
 
-/// Checks that the caller addressed this listener by an address or as `localhost`, which no page of a foreign name can make a browser do
-/// (threats.md ADM-02). Where the listener's own address is concerned: it is configured as an IP literal, so it is among them.
+/// Checks that the caller addressed this listener by an address or as `localhost`, which no page of a foreign name can
+/// make a browser do (threats.md ADM-02). Where the listener's own address is concerned: it is configured as an IP
+/// literal, so it is among them.
 ///
 /// # Errors
 /// The host is another, or cannot be told.
@@ -31,9 +32,13 @@ pub(super) fn host<B>(request: &Request<B>) -> Result<(), Refusal> {
 
 /// Whether `authority` is `localhost` or an IP literal, with or without a port.
 fn is_local_name(authority: &str) -> bool {
-    let is_port = |rest: &str| rest.is_empty() || rest.strip_prefix(':').is_some_and(|port| port.is_empty() || port.parse::<u16>().is_ok());
+    let is_port = |rest: &str| {
+        rest.is_empty() || rest.strip_prefix(':').is_some_and(|port| port.is_empty() || port.parse::<u16>().is_ok())
+    };
     if let Some(rest) = authority.strip_prefix('[') {
-        return rest.split_once(']').is_some_and(|(address, rest)| address.parse::<Ipv6Addr>().is_ok() && is_port(rest));
+        return rest
+            .split_once(']')
+            .is_some_and(|(address, rest)| address.parse::<Ipv6Addr>().is_ok() && is_port(rest));
     }
     let (name, rest) = authority.split_at(authority.find(':').unwrap_or(authority.len()));
     (name.eq_ignore_ascii_case("localhost") || name.parse::<Ipv4Addr>().is_ok()) && is_port(rest)
@@ -60,17 +65,43 @@ mod tests {
 
     #[test]
     fn addresses_and_localhost_are_local() {
-        for host in ["localhost", "LOCALHOST:9601", "127.0.0.1", "127.0.0.1:9601", "10.2.3.4:80", "[::1]", "[::1]:9601", "localhost:"] {
+        for host in [
+            "localhost",
+            "LOCALHOST:9601",
+            "127.0.0.1",
+            "127.0.0.1:9601",
+            "10.2.3.4:80",
+            "[::1]",
+            "[::1]:9601",
+            "localhost:",
+        ] {
             assert!(is_local_name(host), "{host}");
         }
     }
 
     #[test]
     fn names_and_oddities_are_not() {
-        let odd = ["", ":", "evil.example", "localhost.evil.example", "evil.example:9601", "127.0.0.1.evil.example", "127.1", "2130706433", "::1"];
-        for host in
-            odd.into_iter().chain(["[::1", "[::1]evil", "[localhost]", "localhost:x", "localhost:99999", "a@localhost", "localhost@a", "localhost."])
-        {
+        let odd = [
+            "",
+            ":",
+            "evil.example",
+            "localhost.evil.example",
+            "evil.example:9601",
+            "127.0.0.1.evil.example",
+            "127.1",
+            "2130706433",
+            "::1",
+        ];
+        for host in odd.into_iter().chain([
+            "[::1",
+            "[::1]evil",
+            "[localhost]",
+            "localhost:x",
+            "localhost:99999",
+            "a@localhost",
+            "localhost@a",
+            "localhost.",
+        ]) {
             assert!(!is_local_name(host), "{host}");
         }
     }

@@ -26,7 +26,8 @@ use crate::shutdown::{Drain, Tasks};
 /// Connections that are kept from one request to the next.
 const MAX_KEPT: usize = 56;
 
-/// Connections that are answered once and closed, while [`MAX_KEPT`] are kept: probes find a place whoever else is there.
+/// Connections that are answered once and closed, while [`MAX_KEPT`] are kept: probes find a place whoever else is
+/// there.
 const MAX_ANSWERED_ONCE: usize = 8;
 
 /// Connections that have not sent a byte yet; the oldest one gives way to the next.
@@ -47,7 +48,8 @@ const MAX_HEAD: usize = 16 * 1024;
 /// Most header lines of a request.
 const MAX_HEADERS: usize = 64;
 
-/// A connection older than this ends after the request it is at, so that one whose peer reads nothing cannot keep its place.
+/// A connection older than this ends after the request it is at, so that one whose peer reads nothing cannot keep its
+/// place.
 const MAX_LIFETIME: Duration = Duration::from_secs(300);
 
 /// How long the last request of a connection may take to be answered.
@@ -58,7 +60,8 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Serves the operator on `listener` until `stop` begins; connections run in `tasks`.
 ///
-/// `stop` is not [`Admin::drain`]: the operator must see that usher drains, so this listener outlives the public one. Begin it when the rest has ended.
+/// `stop` is not [`Admin::drain`]: the operator must see that usher drains, so this listener outlives the public one.
+/// Begin it when the rest has ended.
 pub async fn serve(listener: TcpListener, admin: Arc<Admin>, tasks: Tasks, stop: Drain) {
     // An address that cannot be told counts as one that others can reach.
     let exposed = !listener.local_addr().is_ok_and(|address| address.ip().to_canonical().is_loopback());
@@ -110,7 +113,8 @@ async fn accept(listener: &TcpListener, service: &Arc<Service>, tasks: &Tasks, p
                 new.push_back(waits);
                 tasks.spawn(admit(stream, Arc::clone(service), places.clone(), closed, stop.clone()));
                 if is_full {
-                    // The oldest is closed before another one is accepted: a flood takes no more descriptors than are kept for this listener.
+                    // The oldest is closed before another one is accepted: a flood takes no more descriptors than are
+                    // kept for this listener.
                     yield_now().await;
                 }
             }
@@ -123,7 +127,13 @@ async fn accept(listener: &TcpListener, service: &Arc<Service>, tasks: &Tasks, p
 }
 
 /// Waits for a connection's first byte, and serves it if there is a place for it then.
-async fn admit(stream: TcpStream, service: Arc<Service>, places: Places, closed: oneshot::Receiver<Infallible>, stop: Drain) {
+async fn admit(
+    stream: TcpStream,
+    service: Arc<Service>,
+    places: Places,
+    closed: oneshot::Receiver<Infallible>,
+    stop: Drain,
+) {
     let mut first = [0];
     let began = tokio::select! {
         began = timeout(FIRST_BYTE_TIMEOUT, stream.peek(&mut first)) => matches!(began, Ok(Ok(1))),
@@ -139,7 +149,9 @@ async fn admit(stream: TcpStream, service: Arc<Service>, places: Places, closed:
 
 /// Answers the first request of a connection in its `place`, and closes it.
 async fn answer_once(stream: TcpStream, service: Arc<Service>, place: Place) {
-    let connection = server(FIRST_BYTE_TIMEOUT).keep_alive(false).serve_connection(TokioIo::new(stream), service_fn(answering(service)));
+    let connection = server(FIRST_BYTE_TIMEOUT)
+        .keep_alive(false)
+        .serve_connection(TokioIo::new(stream), service_fn(answering(service)));
     match timeout(FIRST_BYTE_TIMEOUT + LAST_ANSWER, connection).await {
         Ok(Ok(())) => {}
         Ok(Err(error)) => tracing::debug!(%error, "an admin connection broke"),

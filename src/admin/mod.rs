@@ -12,9 +12,10 @@
 //! - `POST /rules/mode`: switches a rule; needs the token
 //! - `GET /`: the operator's page, for browsers; for others this list
 //!
-//! On a loopback address reading is free to whoever can connect; on any other one all but the first three and the page need the token.
-//! A page in the operator's browser is kept out by the `Host` check (DNS rebinding, threats.md ADM-02) and by never sending a CORS header. Where others
-//! can reach the listener, those three are answered under any name: they are open there anyway, and scrapers ask by name.
+//! On a loopback address reading is free to whoever can connect; on any other one all but the first three and the page
+//! need the token. A page in the operator's browser is kept out by the `Host` check (DNS rebinding, threats.md ADM-02)
+//! and by never sending a CORS header. Where others can reach the listener, those three are answered under any name:
+//! they are open there anyway, and scrapers ask by name.
 
 mod assignments;
 mod decisions;
@@ -72,6 +73,9 @@ pub struct Admin {
 impl fmt::Debug for Admin {
     /// Leaves the token out.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Admin").field("drain", &self.drain).field("token", &self.token.as_ref().map(|_| "MASKED")).finish_non_exhaustive()
+        f.debug_struct("Admin")
+            .field("drain", &self.drain)
+            .field("token", &self.token.as_ref().map(|_| "MASKED"))
+            .finish_non_exhaustive()
     }
 }

@@ -32,7 +32,8 @@ pub trait Switchboard: fmt::Debug + Send + Sync {
     /// Every rule of every app, those that are off included, in the order of the configuration.
     fn rules(&self) -> Vec<RuleMode>;
 
-    /// Puts a rule of an app in another mode, which is in force on return. Returns the mode before; `None`: there is no such rule.
+    /// Puts a rule of an app in another mode, which is in force on return. Returns the mode before; `None`: there is no
+    /// such rule.
     fn switch(&self, app: &str, rule: &str, mode: Mode) -> Option<Mode>;
 }
 
@@ -70,4 +71,5 @@ pub(super) fn switch(admin: &Admin, body: &[u8]) -> Result<Reply, Refusal> {
 }
 
 /// What a switch looks like.
-const SHAPE: &str = "The body is JSON: {\"app\": \"<id>\", \"rule\": \"<name>\", \"mode\": \"enforce\" | \"observe\" | \"off\"}.";
+const SHAPE: &str =
+    "The body is JSON: {\"app\": \"<id>\", \"rule\": \"<name>\", \"mode\": \"enforce\" | \"observe\" | \"off\"}.";

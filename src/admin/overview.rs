@@ -1,4 +1,5 @@
-//! `/overview`: the rules with their modes, and the counters that a person looks at; what the operator's page asks for again and again.
+//! `/overview`: the rules with their modes, and the counters that a person looks at; what the operator's page asks for
+//! again and again.
 
 use std::collections::BTreeMap;
 
@@ -60,8 +61,12 @@ pub(super) fn overview(admin: &Admin) -> Reply {
     let now = admin.calendar.clock().now();
     let time = |moment| rfc3339(admin.calendar.unix_time(moment));
     let watches = admin.assignments.watches();
-    let channels =
-        |mode: &RuleMode| watches.iter().find(|watch| (&watch.app, &watch.rule) == (&mode.app, &mode.rule)).map_or(0, |watch| watch.memory.len());
+    let channels = |mode: &RuleMode| {
+        watches
+            .iter()
+            .find(|watch| (&watch.app, &watch.rule) == (&mode.app, &mode.rule))
+            .map_or(0, |watch| watch.memory.len())
+    };
     reply::json(&Overview {
         version: env!("CARGO_PKG_VERSION"),
         since: time(Moment::default()),
@@ -84,7 +89,11 @@ pub(super) fn overview(admin: &Admin) -> Reply {
             })
             .collect(),
         unruled: decisions(&summary, |counted| counted.rule.is_empty()),
-        upstream: Upstream { answers: summary.upstream_answers, failures: summary.upstream_failures, seconds: summary.upstream_seconds.clone() },
+        upstream: Upstream {
+            answers: summary.upstream_answers,
+            failures: summary.upstream_failures,
+            seconds: summary.upstream_seconds.clone(),
+        },
     })
 }
 

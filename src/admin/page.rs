@@ -1,5 +1,6 @@
-//! The operator's page: one HTML document with its style and its script in it. It loads nothing else, and runs nothing else: its
-//! Content-Security-Policy names the two by their hashes. Whatever it shows of conversations it asks this listener for.
+//! The operator's page: one HTML document with its style and its script in it. It loads nothing else, and runs nothing
+//! else: its Content-Security-Policy names the two by their hashes. Whatever it shows of conversations it asks this
+//! listener for.
 
 use std::sync::LazyLock;
 
@@ -45,7 +46,10 @@ mod tests {
     fn style_and_script_stand_in_the_document_as_they_were_hashed() {
         for (text, tag) in [(STYLE, "style"), (SCRIPT, "script")] {
             assert!(html().contains(&format!(">{text}</{tag}>")), "{tag}");
-            assert!(!text.to_ascii_lowercase().contains(&format!("</{tag}")) && !text.contains("<!--"), "{tag} would end early");
+            assert!(
+                !text.to_ascii_lowercase().contains(&format!("</{tag}")) && !text.contains("<!--"),
+                "{tag} would end early"
+            );
             assert!(!text.contains('\r'), "a browser reads such line ends as others, and hashes what it read");
         }
     }
@@ -56,7 +60,16 @@ mod tests {
         for word in ["http://", "https://", " src=", "url(", "@import", " style=\"", " onclick", "<form", "<iframe"] {
             assert!(!html.contains(word), "{word}");
         }
-        for word in ["innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval(", "new Function", "localStorage", "setAttribute(\"on"] {
+        for word in [
+            "innerHTML",
+            "outerHTML",
+            "insertAdjacentHTML",
+            "document.write",
+            "eval(",
+            "new Function",
+            "localStorage",
+            "setAttribute(\"on",
+        ] {
             assert!(!SCRIPT.contains(word), "{word}");
         }
     }

@@ -1,4 +1,5 @@
-//! The operator's query strings, read strictly: a parameter that is misspelt would otherwise list or forget something else than meant.
+//! The operator's query strings, read strictly: a parameter that is misspelt would otherwise list or forget something
+//! else than meant.
 
 use std::ops::RangeInclusive;
 
@@ -25,7 +26,10 @@ impl Query {
             let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
             let key = decode(key);
             if !known.contains(&key.as_str()) || pairs.iter().any(|(earlier, _)| *earlier == key) {
-                return Err(Refusal::BadQuery(format!("The query takes each of these once at most: {}.", known.join(", "))));
+                return Err(Refusal::BadQuery(format!(
+                    "The query takes each of these once at most: {}.",
+                    known.join(", ")
+                )));
             }
             pairs.push((key, decode(value)));
         }
@@ -60,11 +64,13 @@ impl Query {
     pub(super) fn number(&self, key: &str, default: usize, bounds: RangeInclusive<usize>) -> Result<usize, Refusal> {
         let Some(number) = self.get(key) else { return Ok(default) };
         let number = number.parse().ok().filter(|number| bounds.contains(number));
-        number.ok_or_else(|| Refusal::BadQuery(format!("{key} is a number from {} to {}.", bounds.start(), bounds.end())))
+        number
+            .ok_or_else(|| Refusal::BadQuery(format!("{key} is a number from {} to {}.", bounds.start(), bounds.end())))
     }
 }
 
-/// Decodes `+` and `%XX`; what is not hexadecimal stays as it is, what is not UTF-8 becomes U+FFFD, which no channel's name has.
+/// Decodes `+` and `%XX`; what is not hexadecimal stays as it is, what is not UTF-8 becomes U+FFFD, which no channel's
+/// name has.
 fn decode(text: &str) -> String {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();

@@ -14,7 +14,9 @@ pub(super) enum Refusal {
     )]
     ForeignHost,
     /// No token is configured.
-    #[error("This call needs a token, and none is configured: set admin.token (or USHER_ADMIN__TOKEN) and restart usher.")]
+    #[error(
+        "This call needs a token, and none is configured: set admin.token (or USHER_ADMIN__TOKEN) and restart usher."
+    )]
     TokenNotSet,
     /// No usable `Authorization`.
     #[error("This call needs the admin token: send Authorization: Bearer <admin.token>.")]
@@ -37,7 +39,8 @@ pub(super) enum Refusal {
     /// The body cannot be used.
     #[error("{0}")]
     BadBody(&'static str),
-    /// The body is not declared as JSON. A form of another page's cannot declare that, so it is asked for even with the token.
+    /// The body is not declared as JSON. A form of another page's cannot declare that, so it is asked for even with the
+    /// token.
     #[error("The body has to be JSON: send Content-Type: application/json.")]
     NotJson,
     /// As many as there may be already.

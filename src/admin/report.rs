@@ -52,7 +52,16 @@ struct Stray {
 pub(super) fn show(admin: &Admin) -> Reply {
     let time = |moment| rfc3339(admin.calendar.unix_time(moment));
     let rule = |Reported { watched, tally }| {
-        let Summary { suppressed, would_suppress, messages_saved, audience_known, first, last, late_joiners, top_channels } = tally.summary();
+        let Summary {
+            suppressed,
+            would_suppress,
+            messages_saved,
+            audience_known,
+            first,
+            last,
+            late_joiners,
+            top_channels,
+        } = tally.summary();
         Rule {
             app: watched.app.to_string(),
             rule: watched.rule.to_string(),

@@ -10,8 +10,9 @@ pub(super) fn rfc3339(unix: Duration) -> String {
     format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{:03}Z", unix.subsec_millis())
 }
 
-/// The Gregorian date of a day, counted from 1970-01-01. It counts in years that begin in March, so that the leap day is the last one, and in eras of
-/// 400 years, which all have 146,097 days (Howard Hinnant, "chrono-Compatible Low-Level Date Algorithms", `civil_from_days`).
+/// The Gregorian date of a day, counted from 1970-01-01. It counts in years that begin in March, so that the leap day
+/// is the last one, and in eras of 400 years, which all have 146,097 days (Howard Hinnant, "chrono-Compatible Low-Level
+/// Date Algorithms", `civil_from_days`).
 fn civil(days: u64) -> (u64, u64, u64) {
     let from_march_of_year_0 = days + 719_468;
     let (era, day_of_era) = (from_march_of_year_0 / 146_097, from_march_of_year_0 % 146_097);
@@ -53,7 +54,8 @@ mod tests {
             let day = civil(days);
             let (year, month, date) = last;
             assert!(
-                [(year, month, date + 1), (year, month + 1, 1), (year + 1, 1, 1)].contains(&day) && (day.1, day.2) < (13, 32),
+                [(year, month, date + 1), (year, month + 1, 1), (year + 1, 1, 1)].contains(&day)
+                    && (day.1, day.2) < (13, 32),
                 "{last:?} {day:?}"
             );
             last = day;

@@ -43,7 +43,10 @@ pub(super) struct Service {
 }
 
 /// A request's body.
-pub(super) trait RequestBody: Body<Data: Send, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + Send {}
+pub(super) trait RequestBody:
+    Body<Data: Send, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + Send
+{
+}
 
 impl<B: Body<Data: Send, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + Send> RequestBody for B {}
 
@@ -98,12 +101,18 @@ impl Endpoint {
         }
     }
 
-    /// Whether it is answered without a token, since it tells nothing of any conversation: machines ask for it that hold none, and the page is what
-    /// asks for the token.
+    /// Whether it is answered without a token, since it tells nothing of any conversation: machines ask for it that
+    /// hold none, and the page is what asks for the token.
     const fn is_open(self) -> bool {
         match self {
             Self::Page | Self::Metrics | Self::Livez | Self::Readyz => true,
-            Self::Index | Self::Assignments | Self::Decisions | Self::Stream | Self::Overview | Self::Report | Self::RuleMode => false,
+            Self::Index
+            | Self::Assignments
+            | Self::Decisions
+            | Self::Stream
+            | Self::Overview
+            | Self::Report
+            | Self::RuleMode => false,
         }
     }
 
@@ -137,8 +146,9 @@ impl Service {
     async fn decide<B: RequestBody>(&self, request: &Request<()>, body: B) -> Result<Reply, Refusal> {
         let token = guard::token(request.headers(), self.admin.token.as_deref());
         let endpoint = Endpoint::of(request.uri().path(), request.headers());
-        // A page that was rebound to this address cannot know the token. On loopback nobody needs a name other than localhost. Where others can reach it,
-        // Prometheus knows it by a name and should hold no token that could change something, and what is open tells of no conversation.
+        // A page that was rebound to this address cannot know the token. On loopback nobody needs a name other than
+        // localhost. Where others can reach it, Prometheus knows it by a name and should hold no token that could
+        // change something, and what is open tells of no conversation.
         if !(self.exposed && (token.is_ok() || endpoint.is_some_and(Endpoint::is_for_machines))) {
             guard::host(request)?;
         }
@@ -178,8 +188,8 @@ impl Service {
         }
     }
 
-    /// Makes a listing on a thread of its own: a walk over a million channels must not hold up triggers. If the caller hangs up, it still keeps its place
-    /// until it ends, so that hanging up and asking again piles nothing up.
+    /// Makes a listing on a thread of its own: a walk over a million channels must not hold up triggers. If the caller
+    /// hangs up, it still keeps its place until it ends, so that hanging up and asking again piles nothing up.
     async fn listing<F>(&self, list: F) -> Result<Reply, Refusal>
     where
         F: FnOnce(&Admin) -> Result<Reply, Refusal> + Send + 'static,
@@ -198,7 +208,8 @@ impl Service {
 
     fn modes(&self) -> Vec<RuleState> {
         const MODES: &[&str] = &[Mode::Enforce.label(), Mode::Observe.label(), Mode::Off.label()];
-        let state = |rule: modes::RuleMode| RuleState { app: rule.app, rule: rule.rule, mode: rule.mode.label(), modes: MODES };
+        let state =
+            |rule: modes::RuleMode| RuleState { app: rule.app, rule: rule.rule, mode: rule.mode.label(), modes: MODES };
         self.admin.switchboard.rules().into_iter().map(state).collect()
     }
 
@@ -207,7 +218,11 @@ impl Service {
         let assignments = &self.admin.assignments;
         let evictions = assignments.evictions();
         Sample {
-            keys: assignments.watches().into_iter().map(|watch| Keys { count: watch.memory.len(), app: watch.app, rule: watch.rule }).collect(),
+            keys: assignments
+                .watches()
+                .into_iter()
+                .map(|watch| Keys { count: watch.memory.len(), app: watch.app, rule: watch.rule })
+                .collect(),
             max_keys: assignments.bounds().max_channels,
             modes: self.modes(),
             evictions: vec![("capacity", evictions.capacity), ("idle", evictions.idle)],
@@ -228,7 +243,8 @@ fn wants_html(headers: &HeaderMap) -> bool {
 /// # Errors
 /// It is not declared so, too long, too slow, or breaks off.
 async fn json_body<B: RequestBody>(headers: &HeaderMap, body: B) -> Result<Bytes, Refusal> {
-    let media = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).and_then(|value| value.split(';').next());
+    let media =
+        headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).and_then(|value| value.split(';').next());
     if !media.is_some_and(|media| media.trim().eq_ignore_ascii_case("application/json")) {
         return Err(Refusal::NotJson);
     }

@@ -1,8 +1,9 @@
 //! `/decisions/stream`: decisions as they are made, as server-sent events.
 //!
-//! Every stream reads from the log at the pace of its reader, so none has a queue of its own: what has left the log before a slow reader came for it
-//! is told to him as a number. Events: a decision has an `id`, by which a reader goes on where he was (`Last-Event-ID`), and the data of
-//! `/decisions`; `hello` says how many decisions are kept, `missed` how many could not be shown.
+//! Every stream reads from the log at the pace of its reader, so none has a queue of its own: what has left the log
+//! before a slow reader came for it is told to him as a number. Events: a decision has an `id`, by which a reader goes
+//! on where he was (`Last-Event-ID`), and the data of `/decisions`; `hello` says how many decisions are kept, `missed`
+//! how many could not be shown.
 
 use std::convert::Infallible;
 use std::fmt::Write as _;
@@ -32,7 +33,8 @@ const MOST_AT_ONCE: u64 = 256;
 /// Between two tellings, so that a busy gateway does not wake a reader for each decision.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// After so much silence a comment is sent, which keeps proxies from giving the connection up and finds a reader who is gone.
+/// After so much silence a comment is sent, which keeps proxies from giving the connection up and finds a reader who is
+/// gone.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
 /// A stream ends by itself before its connection is ended (`listener`); readers come back with the last id.
@@ -58,7 +60,9 @@ impl Asked {
         let query = Query::parse(query, &["app", "channel", "backlog"])?;
         // An id of another process, or none of ours, is as good as none.
         let last = headers.get("last-event-id").and_then(|id| id.to_str().ok()).and_then(|id| id.split_once('-'));
-        let after = last.filter(|(process, _)| *process == process_id(admin).to_string()).and_then(|(_, number)| number.parse::<u64>().ok());
+        let after = last
+            .filter(|(process, _)| *process == process_id(admin).to_string())
+            .and_then(|(_, number)| number.parse::<u64>().ok());
         Ok(Self {
             app: query.get("app").map(Into::into),
             channel_prefix: query.get("channel").unwrap_or_default().into(),
@@ -68,12 +72,25 @@ impl Asked {
     }
 
     /// The events, until `stop` begins or the stream has lasted long enough. `place` is held until then.
-    pub(super) fn follow(self, admin: Arc<Admin>, place: OwnedSemaphorePermit, stop: Drain) -> impl Stream<Item = Result<Frame<Bytes>, Infallible>> {
+    pub(super) fn follow(
+        self,
+        admin: Arc<Admin>,
+        place: OwnedSemaphorePermit,
+        stop: Drain,
+    ) -> impl Stream<Item = Result<Frame<Bytes>, Infallible>> {
         let pushed = admin.decisions.next();
         // The beginning of the backlog may have left the log already; nobody has missed that.
         let kept = admin.decisions.capacity() as u64;
         let next = self.after.map_or_else(|| pushed - self.backlog.min(kept).min(pushed), |number| number + 1);
-        let feed = Feed { admin, asked: self, next, told: Told::Nothing, ends: Instant::now() + MAX_LIFETIME, stop, _place: place };
+        let feed = Feed {
+            admin,
+            asked: self,
+            next,
+            told: Told::Nothing,
+            ends: Instant::now() + MAX_LIFETIME,
+            stop,
+            _place: place,
+        };
         stream::unfold(feed, |mut feed| async move {
             let text = feed.next().await?;
             Some((Ok(Frame::data(Bytes::from(text))), feed))
@@ -152,7 +169,8 @@ impl Feed {
         }
         let process = process_id(&self.admin);
         for (number, record) in &news.records {
-            let shown = serde_json::to_string(&Shown::new(record, &self.admin.calendar)).expect("no value of it refuses to be written");
+            let shown = serde_json::to_string(&Shown::new(record, &self.admin.calendar))
+                .expect("no value of it refuses to be written");
             // Within a line of JSON such characters stand between tokens only.
             let line = shown.replace(['\n', '\r'], " ");
             push(&mut text, format_args!("id: {process}-{number}\ndata: {line}\n\n"));
@@ -161,8 +179,8 @@ impl Feed {
     }
 }
 
-/// Tells the numbers of one process from those of another: when its clock began, in milliseconds since the Unix epoch as
-/// it was told then.
+/// Tells the numbers of one process from those of another: when its clock began, in milliseconds since the Unix epoch
+/// as it was told then.
 fn process_id(admin: &Admin) -> u128 {
     admin.calendar.clock().stamp().as_millis()
 }

@@ -3,7 +3,8 @@
 use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 
-/// A JSON token as text. Written as the value it is; if it is none, e.g. because a log has cut it, then as a string that holds the text.
+/// A JSON token as text. Written as the value it is; if it is none, e.g. because a log has cut it, then as a string
+/// that holds the text.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct JsonToken<'a>(pub(super) &'a str);
 

@@ -1,4 +1,5 @@
-//! What all rules of one app share: the epoch that forgets everything at once, and the requests in flight that may touch any channel.
+//! What all rules of one app share: the epoch that forgets everything at once, and the requests in flight that may
+//! touch any channel.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -41,19 +42,22 @@ impl Around {
     }
 }
 
-/// What all rules of one app share: the epoch that forgets everything at once, and the requests in flight that may touch any channel.
+/// What all rules of one app share: the epoch that forgets everything at once, and the requests in flight that may
+/// touch any channel.
 ///
-/// A request that may touch any channel is a ticket of nobody on each of them, without a walk over the map. Three numbers do it:
+/// A request that may touch any channel is a ticket of nobody on each of them, without a walk over the map. Three
+/// numbers do it:
 ///
 /// - its claim raises `in_flight`, then begins an epoch;
 /// - its end, if ambiguous, puts the app in doubt, then lowers `in_flight`;
-/// - every claim on a channel reads epoch, then `in_flight`, then the doubt, in this order and under the channel's lock. Its ticket remembers the
-///   epoch, and what it commits is known in that epoch only.
+/// - every claim on a channel reads epoch, then `in_flight`, then the doubt, in this order and under the channel's
+///   lock. Its ticket remembers the epoch, and what it commits is known in that epoch only.
 ///
-/// Why no such request W goes unnoticed by a ticket T whose life it meets. If W's epoch began after T read it, then what T commits belongs to an
-/// epoch that is over. If it began before, T saw it (`Acquire` on the epoch, `Release` by W), so it also sees W's `in_flight`, which was raised
-/// before: either it counts W, and T never commits, or W has ended already. In the latter case T's `Acquire` of `in_flight` pairs with W's `Release`
-/// when it lowered it (later raises and lowerings are read-modify-writes and continue its release sequence), so T sees the doubt that W left, and
+/// Why no such request W goes unnoticed by a ticket T whose life it meets. If W's epoch began after T read it, then
+/// what T commits belongs to an epoch that is over. If it began before, T saw it (`Acquire` on the epoch, `Release` by
+/// W), so it also sees W's `in_flight`, which was raised before: either it counts W, and T never commits, or W has
+/// ended already. In the latter case T's `Acquire` of `in_flight` pairs with W's `Release` when it lowered it (later
+/// raises and lowerings are read-modify-writes and continue its release sequence), so T sees the doubt that W left, and
 /// never commits if it lasts.
 #[derive(Debug)]
 pub struct AppMemory {
@@ -73,8 +77,8 @@ impl AppMemory {
 
     /// An empty memory for one app that shares bounds and counts with others.
     ///
-    /// Whenever it is made, it is in doubt until [`Bounds::start_doubt`] after the start of the process: requests of a process before this one may still be
-    /// applied.
+    /// Whenever it is made, it is in doubt until [`Bounds::start_doubt`] after the start of the process: requests of a
+    /// process before this one may still be applied.
     pub(super) fn within(census: Arc<Census>) -> Arc<Self> {
         let doubt_until = AtomicU64::new(census.end_of_start_doubt().as_millis());
         Arc::new(Self { census, epoch: AtomicU64::new(0), in_flight: AtomicUsize::new(0), doubt_until })
@@ -88,11 +92,12 @@ impl AppMemory {
         WideReservation { app: Arc::clone(self), outcome: Outcome::Ambiguous }
     }
 
-    /// Puts the whole app in doubt, as after an ambiguous outcome: used when rules change, for requests that have ended under the rules before and may still
-    /// be applied.
+    /// Puts the whole app in doubt, as after an ambiguous outcome: used when rules change, for requests that have ended
+    /// under the rules before and may still be applied.
     pub fn doubt(&self, now: Moment) {
         self.extend_doubt(now);
-        // Release: whoever sees the new epoch sees the doubt, too. What is known now, and what tickets in flight will commit, belongs to the old one.
+        // Release: whoever sees the new epoch sees the doubt, too. What is known now, and what tickets in flight will
+        // commit, belongs to the old one.
         self.epoch.fetch_add(1, Ordering::Release);
     }
 
@@ -102,7 +107,8 @@ impl AppMemory {
         now.as_millis() < self.doubt_until.load(Ordering::Relaxed)
     }
 
-    /// How long the process has run, while everything is in doubt for no other reason than that it has only just started; else `None`.
+    /// How long the process has run, while everything is in doubt for no other reason than that it has only just
+    /// started; else `None`.
     #[must_use]
     pub fn start_doubt(&self, now: Moment) -> Option<Duration> {
         let end = self.census.end_of_start_doubt();
@@ -115,7 +121,8 @@ impl AppMemory {
         self.in_flight.load(Ordering::Relaxed)
     }
 
-    /// The app as a claim finds it. Call it with the channel's lock held, so that what the channel knows was stored before.
+    /// The app as a claim finds it. Call it with the channel's lock held, so that what the channel knows was stored
+    /// before.
     pub(super) fn around(&self, now: Moment) -> Around {
         // The order of the three is the point; see the type.
         let epoch = Epoch::of(self.epoch.load(Ordering::Acquire));
@@ -123,9 +130,11 @@ impl AppMemory {
         Around { epoch, uncertain: in_flight || self.in_doubt(now) }
     }
 
-    /// Counts `requests` more that are in flight and may touch any channel. Each of them calls [`AppMemory::end_wide`] at its end.
+    /// Counts `requests` more that are in flight and may touch any channel. Each of them calls [`AppMemory::end_wide`]
+    /// at its end.
     pub(super) fn count_wide(&self, requests: usize) {
-        // Relaxed is enough: whoever counts them begins an epoch after that, or puts rules in force that were not before.
+        // Relaxed is enough: whoever counts them begins an epoch after that, or puts rules in force that were not
+        // before.
         self.in_flight.fetch_add(requests, Ordering::Relaxed);
     }
 

@@ -18,8 +18,8 @@ pub struct Bounds {
     pub max_waiters: usize,
     /// How long a channel stays in doubt after an ambiguous outcome.
     pub doubt_period: Duration,
-    /// How long everything is in doubt after a start, since a process that ran before may have left requests that upstream is still to apply; zero: not
-    /// at all.
+    /// How long everything is in doubt after a start, since a process that ran before may have left requests that
+    /// upstream is still to apply; zero: not at all.
     pub start_doubt: Duration,
 }
 
@@ -44,7 +44,13 @@ pub(super) struct Census {
 
 impl Census {
     pub(super) fn new(clock: Clock, bounds: Arc<Bounds>) -> Arc<Self> {
-        Arc::new(Self { clock, bounds, waiting: AtomicUsize::new(0), evicted_for_capacity: AtomicU64::new(0), evicted_idle: AtomicU64::new(0) })
+        Arc::new(Self {
+            clock,
+            bounds,
+            waiting: AtomicUsize::new(0),
+            evicted_for_capacity: AtomicU64::new(0),
+            evicted_idle: AtomicU64::new(0),
+        })
     }
 
     /// When what a process before this one may have left in flight is over.
@@ -60,7 +66,9 @@ impl Census {
     /// A place among the [`Bounds::max_waiters`], if one is free.
     pub(super) fn wait(self: &Arc<Self>) -> Option<WaitingPlace> {
         let max = self.bounds.max_waiters;
-        self.waiting.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |waiting| (waiting < max).then(|| waiting + 1)).ok()?;
+        self.waiting
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |waiting| (waiting < max).then(|| waiting + 1))
+            .ok()?;
         Some(WaitingPlace(Arc::clone(self)))
     }
 
@@ -81,7 +89,10 @@ impl Census {
 
     /// What was forgotten so far.
     pub(super) fn evictions(&self) -> Evictions {
-        Evictions { capacity: self.evicted_for_capacity.load(Ordering::Relaxed), idle: self.evicted_idle.load(Ordering::Relaxed) }
+        Evictions {
+            capacity: self.evicted_for_capacity.load(Ordering::Relaxed),
+            idle: self.evicted_idle.load(Ordering::Relaxed),
+        }
     }
 }
 

@@ -1,4 +1,5 @@
-//! The words of the memory: how a claim may be answered, what the answer obliges to, and what may become of a forwarded request.
+//! The words of the memory: how a claim may be answered, what the answer obliges to, and what may become of a forwarded
+//! request.
 
 use std::sync::Arc;
 
@@ -60,12 +61,14 @@ pub enum Claim {
         reservation: Reservation,
         /// What was known of the channel before.
         before: Before,
-        /// Whether an equal claim was in flight or known, i.e. the [`Patience`] or a bound on those who wait kept it from being answered otherwise.
+        /// Whether an equal claim was in flight or known, i.e. the [`Patience`] or a bound on those who wait kept it
+        /// from being answered otherwise.
         redundant: bool,
         /// When the channel was committed to show just this, if it is known to.
         since: Option<Moment>,
     },
-    /// The memory is at its bound with nothing to forget: forward under [`AppMemory::claim_all`](super::AppMemory::claim_all).
+    /// The memory is at its bound with nothing to forget: forward under
+    /// [`AppMemory::claim_all`](super::AppMemory::claim_all).
     Full,
 }
 

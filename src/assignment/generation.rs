@@ -1,7 +1,8 @@
 //! The requests in flight that were judged before the rules changed.
 //!
-//! A request holds tickets in the memories of the rules that it was judged under. A rule that is added or changed while it is in flight begins with a
-//! memory in which it holds none. From then on it counts as a request that may touch any channel of the app, until it is settled.
+//! A request holds tickets in the memories of the rules that it was judged under. A rule that is added or changed while
+//! it is in flight begins with a memory in which it holds none. From then on it counts as a request that may touch any
+//! channel of the app, until it is settled.
 
 use std::sync::{Arc, OnceLock};
 
@@ -10,11 +11,12 @@ use smallvec::SmallVec;
 use super::sync::atomic::{AtomicUsize, Ordering};
 use super::{AppMemory, Outcome, WideReservation};
 
-/// The forwarded requests that were judged under one version of the rules, of one app, or of all apps that are not configured.
+/// The forwarded requests that were judged under one version of the rules, of one app, or of all apps that are not
+/// configured.
 #[derive(Debug, Default)]
 pub struct Generation {
-    /// Twice the number of requests in flight, and [`SUPERSEDED`]. One word, so that each request either was counted when the generation ended, or learns
-    /// that it has.
+    /// Twice the number of requests in flight, and [`SUPERSEDED`]. One word, so that each request either was counted
+    /// when the generation ended, or learns that it has.
     state: AtomicUsize,
     /// The memories that its requests may touch without a ticket in them; set before it is superseded.
     successors: OnceLock<Vec<Arc<AppMemory>>>,
@@ -26,8 +28,8 @@ const REQUEST: usize = 2;
 const SUPERSEDED: usize = 1;
 
 impl Generation {
-    /// Counts a request that was judged under these rules, and is about to be sent. If other rules are in force by now, it may touch any channel of
-    /// their apps.
+    /// Counts a request that was judged under these rules, and is about to be sent. If other rules are in force by now,
+    /// it may touch any channel of their apps.
     pub fn begin(self: &Arc<Self>) -> GenerationTicket {
         // Acquire: whoever sees that it is superseded sees the successors.
         let before = self.state.fetch_add(REQUEST, Ordering::Acquire);
@@ -35,11 +37,14 @@ impl Generation {
             return GenerationTicket { held: Held::Counted(Arc::clone(self)), outcome: Outcome::Ambiguous };
         }
         let successors = self.successors.get().into_iter().flatten();
-        GenerationTicket { held: Held::Wide(successors.map(AppMemory::claim_all).collect()), outcome: Outcome::Ambiguous }
+        GenerationTicket {
+            held: Held::Wide(successors.map(AppMemory::claim_all).collect()),
+            outcome: Outcome::Ambiguous,
+        }
     }
 
-    /// Ends the generation: every request of it that is in flight, or is begun later, may touch any channel of `successors` until it is settled.
-    /// Called once, before the rules of the successors are in force.
+    /// Ends the generation: every request of it that is in flight, or is begun later, may touch any channel of
+    /// `successors` until it is settled. Called once, before the rules of the successors are in force.
     pub(super) fn supersede(&self, successors: Vec<Arc<AppMemory>>) {
         let successors = self.successors.get_or_init(|| successors);
         let mut state = self.state.load(Ordering::Relaxed);
@@ -65,7 +70,8 @@ impl Generation {
     }
 }
 
-/// The duty to say what became of a request that was judged under one version of the rules. Dropped unsettled, its outcome is ambiguous.
+/// The duty to say what became of a request that was judged under one version of the rules. Dropped unsettled, its
+/// outcome is ambiguous.
 #[must_use = "settle it: dropped, its outcome is ambiguous"]
 #[derive(Debug)]
 pub struct GenerationTicket {

@@ -1,6 +1,6 @@
-//! One channel as a pure state machine: what is known of it, the tickets in flight on it, and whether it is in doubt (ARCHITECTURE.md "When an
-//! announcement is dropped"). No lock, no clock, no I/O: `now` and the app's state are arguments. `machine/exhaustive.rs` walks through every
-//! interleaving of a few requests.
+//! One channel as a pure state machine: what is known of it, the tickets in flight on it, and whether it is in doubt
+//! (ARCHITECTURE.md "When an announcement is dropped"). No lock, no clock, no I/O: `now` and the app's state are
+//! arguments. `machine/exhaustive.rs` walks through every interleaving of a few requests.
 
 #[cfg(test)]
 mod exhaustive;
@@ -36,8 +36,8 @@ struct Ticket {
     before: Option<Known>,
     /// Another ticket was in flight at some time of its life: it may not release.
     overlapped: bool,
-    /// A ticket of another value was in flight at some time of its life, or the channel was in doubt when it was claimed or came to be: it may
-    /// not commit.
+    /// A ticket of another value was in flight at some time of its life, or the channel was in doubt when it was
+    /// claimed or came to be: it may not commit.
     contested: bool,
     /// The app's epoch when it was claimed.
     epoch: Epoch,
@@ -75,16 +75,23 @@ impl Channel {
     /// Judges a claim; changes nothing.
     pub(super) fn judge(&self, value: &Value, now: Moment, around: Around) -> Verdict {
         match &self.known {
-            Some(known) if !self.in_doubt(now) && around.keeps(known.epoch) && value.announced() == Some(&known.assignment) => {
+            Some(known)
+                if !self.in_doubt(now) && around.keeps(known.epoch) && value.announced() == Some(&known.assignment) =>
+            {
                 Verdict::Redundant { since: known.since }
             }
-            _ => self.tickets.iter().find(|ticket| ticket.value.same(value)).map_or(Verdict::Open, |ticket| Verdict::InFlight(ticket.id)),
+            _ => self
+                .tickets
+                .iter()
+                .find(|ticket| ticket.value.same(value))
+                .map_or(Verdict::Open, |ticket| Verdict::InFlight(ticket.id)),
         }
     }
 
     /// Lets a request through: makes the channel unknown and hands it a ticket. Returns what was known before.
     pub(super) fn claim(&mut self, id: TicketId, value: Value, now: Moment, around: Around) -> Before {
-        // A request in flight that may touch any channel is a ticket of nobody on this one, and a doubt about the app a doubt about this one.
+        // A request in flight that may touch any channel is a ticket of nobody on this one, and a doubt about the app a
+        // doubt about this one.
         let uncertain = self.in_doubt(now) || around.uncertain;
         let before = match &self.known {
             _ if uncertain || !self.tickets.is_empty() => Before::Uncertain,
@@ -109,7 +116,8 @@ impl Channel {
             Outcome::Accepted => return self.accepted(&ticket, now),
             Outcome::Refused if !ticket.overlapped => self.known = ticket.before,
             Outcome::Refused => {}
-            // Some of it may have been applied, so what was known before is not known now; nothing more will be, so it is not in doubt either.
+            // Some of it may have been applied, so what was known before is not known now; nothing more will be, so it
+            // is not in doubt either.
             Outcome::Partial => self.known = None,
             Outcome::Ambiguous => {
                 self.known = None;
@@ -171,10 +179,13 @@ impl Channel {
         let Some(assignment) = ticket.value.shows() else { return false };
         if !ticket.contested && !self.in_doubt(now) {
             // The same as before (a rule that only observes forwards it all the same) is known since then.
-            let unchanged = ticket.before.as_ref().filter(|before| before.assignment == *assignment && before.epoch == ticket.epoch);
+            let unchanged = ticket
+                .before
+                .as_ref()
+                .filter(|before| before.assignment == *assignment && before.epoch == ticket.epoch);
             let since = unchanged.map_or(now, |before| before.since);
-            // The epoch is the claim's, not the present one: a request that may touch any channel and began in between makes it unknown by that
-            // alone.
+            // The epoch is the claim's, not the present one: a request that may touch any channel and began in between
+            // makes it unknown by that alone.
             self.known = Some(Known { assignment: assignment.clone(), since, epoch: ticket.epoch });
         }
         true

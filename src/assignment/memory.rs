@@ -1,9 +1,10 @@
 //! The memory of one rule of one app: which assignment every channel is known to show.
 //!
-//! The shards are our own, mutexes over `hashbrown::HashTable`, and no `DashMap`. To make room, one shard has to be walked under its lock, with a
-//! pause that does not grow with the memory; a million entries have to be small, and a table of 24-byte slots that is never larger than its cap needs
-//! is; and the locks have to be shuttle's when it explores the schedules (`schedules.rs`). The hash is std's, keyed at random: channel names come
-//! from outside (threats.md DOS-05).
+//! The shards are our own, mutexes over `hashbrown::HashTable`, and no `DashMap`. To make room, one shard has to be
+//! walked under its lock, with a pause that does not grow with the memory; a million entries have to be small, and a
+//! table of 24-byte slots that is never larger than its cap needs is; and the locks have to be shuttle's when it
+//! explores the schedules (`schedules.rs`). The hash is std's, keyed at random: channel names come from outside
+//! (threats.md DOS-05).
 
 #[cfg(test)]
 mod histories;
@@ -25,8 +26,9 @@ use crate::clock::Moment;
 /// A memory of so few channels needs one shard only.
 const SMALL: usize = 1_024;
 
-/// What a table of 512, 1,024, 2,048 or 4,096 buckets holds (seven eighths). A shard whose cap is one of these, or a little less, fills its table;
-/// were it a little more, half of the buckets would stay empty for ever. The last one also bounds the pause of a walk.
+/// What a table of 512, 1,024, 2,048 or 4,096 buckets holds (seven eighths). A shard whose cap is one of these, or a
+/// little less, fills its table; were it a little more, half of the buckets would stay empty for ever. The last one
+/// also bounds the pause of a walk.
 const FULL_TABLES: [usize; 4] = [448, 896, 1_792, 3_584];
 
 /// Shards that a memory should have at least, if its tables do not become too small for it.
@@ -57,7 +59,8 @@ pub struct Entry {
 pub struct RuleMemory {
     app: Arc<AppMemory>,
     hasher: RandomState,
-    /// A std mutex each: held for well under a microsecond (a walk to make room or to sweep: tens of them), never over an `.await`.
+    /// A std mutex each: held for well under a microsecond (a walk to make room or to sweep: tens of them), never over
+    /// an `.await`.
     shards: Box<[Mutex<Shard>]>,
     /// Most entries of one shard.
     cap: usize,
@@ -71,7 +74,13 @@ impl RuleMemory {
     pub fn new(app: Arc<AppMemory>, remember_for: Duration) -> Arc<Self> {
         let (shards, cap) = layout(app.census().bounds.max_channels);
         let shards = std::iter::repeat_with(|| Mutex::new(Shard::default())).take(shards).collect();
-        Arc::new(Self { app, hasher: RandomState::new(), shards, cap, remember_for: AtomicU64::new(millis(remember_for)) })
+        Arc::new(Self {
+            app,
+            hasher: RandomState::new(),
+            shards,
+            cap,
+            remember_for: AtomicU64::new(millis(remember_for)),
+        })
     }
 
     /// Claims `channel` for `value`. `Value::Nobody` and `Value::Last` are always reserved (or `Full`).
@@ -81,9 +90,12 @@ impl RuleMemory {
         match answer {
             Answer::Redundant { since } => Claim::Redundant { since },
             Answer::InFlight(settled, place) => Claim::InFlight(Waiter::new(settled, place)),
-            Answer::Reserved { ticket, before, redundant, since } => {
-                Claim::Reserved { reservation: Reservation::new(Arc::clone(self), hash, ticket), before, redundant, since }
-            }
+            Answer::Reserved { ticket, before, redundant, since } => Claim::Reserved {
+                reservation: Reservation::new(Arc::clone(self), hash, ticket),
+                before,
+                redundant,
+                since,
+            },
             Answer::Full => Claim::Full,
         }
     }
@@ -118,7 +130,8 @@ impl RuleMemory {
         self.len() == 0
     }
 
-    /// Up to `limit` entries whose channel begins with `prefix`, sorted by channel. Which ones, if there are more, is not defined.
+    /// Up to `limit` entries whose channel begins with `prefix`, sorted by channel. Which ones, if there are more, is
+    /// not defined.
     #[must_use]
     pub fn entries(&self, prefix: &str, limit: usize) -> Vec<Entry> {
         let now = self.now();
@@ -190,8 +203,8 @@ fn layout(max_channels: usize) -> (usize, usize) {
     (shards, max_channels / shards)
 }
 
-/// The shard of a name with this hash: 32 bits from the middle, scaled. The lowest bits choose the bucket within the table and the highest seven are
-/// its tag there, so both should differ among the names of one shard.
+/// The shard of a name with this hash: 32 bits from the middle, scaled. The lowest bits choose the bucket within the
+/// table and the highest seven are its tag there, so both should differ among the names of one shard.
 fn shard_of(hash: u64, shards: usize) -> usize {
     let middle = u128::from((hash >> 24) & 0xffff_ffff);
     usize::try_from((middle * shards as u128) >> 32).unwrap_or_default()

@@ -1,9 +1,12 @@
-//! The memory: who is assigned to each conversation channel, and what may be said of it while announcements are in flight.
+//! The memory: who is assigned to each conversation channel, and what may be said of it while announcements are in
+//! flight.
 //!
-//! [`Assignments`] holds one [`RuleMemory`] for every rule of every app. A request *claims* each channel that it may change; a claim is answered with
-//! "redundant" only if upstream is known to show just that and nothing in flight can change it, and else with a [`Reservation`] that has to be
-//! settled. In reading order: `value` what is compared, `claim` the words, `machine` one channel as a pure state machine, `app` what concerns all
-//! channels at once, `generation` requests that were judged under rules before, `rest`, `slot` and `shard` how a million of them are stored, `memory` the locks around them, `registry` all of them together.
+//! [`Assignments`] holds one [`RuleMemory`] for every rule of every app. A request *claims* each channel that it may
+//! change; a claim is answered with "redundant" only if upstream is known to show just that and nothing in flight can
+//! change it, and else with a [`Reservation`] that has to be settled. In reading order: `value` what is compared,
+//! `claim` the words, `machine` one channel as a pure state machine, `app` what concerns all channels at once,
+//! `generation` requests that were judged under rules before, `rest`, `slot` and `shard` how a million of them are
+//! stored, `memory` the locks around them, `registry` all of them together.
 
 mod app;
 mod bounds;

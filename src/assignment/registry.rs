@@ -98,11 +98,12 @@ impl Assignments {
         Arc::new(Self { census: Census::new(clock, Arc::new(bounds)), registry: Mutex::new(Registry::default()) })
     }
 
-    /// Makes the memories those of the `wanted` rules of `apps`, in their order. A rule whose definition is unchanged keeps what it remembers, with the new
-    /// `remember_for`. A new or changed one begins with nothing: requests in flight hold no ticket in it and count as requests that may touch any channel of
-    /// the app until they are settled, and the app is in doubt for those that have ended. The same goes for an app that was not configured before.
-    /// (Not at the first configuration: before it, this process has forwarded nothing.) Memories no longer wanted are dropped; reservations on them stay
-    /// valid and change nothing.
+    /// Makes the memories those of the `wanted` rules of `apps`, in their order. A rule whose definition is unchanged
+    /// keeps what it remembers, with the new `remember_for`. A new or changed one begins with nothing: requests in
+    /// flight hold no ticket in it and count as requests that may touch any channel of the app until they are settled,
+    /// and the app is in doubt for those that have ended. The same goes for an app that was not configured before. (Not
+    /// at the first configuration: before it, this process has forwarded nothing.) Memories no longer wanted are
+    /// dropped; reservations on them stay valid and change nothing.
     ///
     /// Put the result in force only after this has returned.
     pub fn configure(&self, apps: &[Arc<str>], wanted: &[Watch]) -> Configured {
@@ -170,7 +171,8 @@ impl Assignments {
         self.census.waiting()
     }
 
-    /// Until when everything is in doubt because the process has only just started; the beginning of time, if it never was.
+    /// Until when everything is in doubt because the process has only just started; the beginning of time, if it never
+    /// was.
     #[must_use]
     pub fn end_of_start_doubt(&self) -> Moment {
         self.census.end_of_start_doubt()
@@ -191,13 +193,14 @@ impl Registry {
         })
     }
 
-    /// Configures just these apps. Requests for those that were not until now are in flight as such for apps that are not configured, and count as
-    /// requests that may touch any of their channels. Returns these.
+    /// Configures just these apps. Requests for those that were not until now are in flight as such for apps that are
+    /// not configured, and count as requests that may touch any of their channels. Returns these.
     fn list(&mut self, apps: &[Arc<str>], census: &Arc<Census>) -> Vec<Arc<str>> {
         for (id, app) in &mut self.apps {
             app.configured &= apps.contains(id);
         }
-        let added: Vec<Arc<str>> = apps.iter().filter(|id| !std::mem::replace(&mut self.app(id, census).configured, true)).cloned().collect();
+        let added: Vec<Arc<str>> =
+            apps.iter().filter(|id| !std::mem::replace(&mut self.app(id, census).configured, true)).cloned().collect();
         if self.configured && !added.is_empty() {
             let memories = added.iter().map(|id| Arc::clone(&self.app(id, census).shared.memory)).collect();
             std::mem::take(&mut self.unknown_apps).supersede(memories);
@@ -205,17 +208,21 @@ impl Registry {
         added
     }
 
-    /// Ends the generations of these apps: requests in flight hold no tickets in some of their rules. Those that have ended leave the app in doubt.
+    /// Ends the generations of these apps: requests in flight hold no tickets in some of their rules. Those that have
+    /// ended leave the app in doubt.
     fn supersede(&mut self, apps: &[Arc<str>], now: Moment) {
         for id in apps {
-            let Some(RegisteredApp { shared: ConfiguredApp { memory, generation }, .. }) = self.apps.get_mut(id) else { continue };
+            let Some(RegisteredApp { shared: ConfiguredApp { memory, generation }, .. }) = self.apps.get_mut(id) else {
+                continue;
+            };
             std::mem::take(generation).supersede(vec![Arc::clone(memory)]);
             memory.doubt(now);
         }
     }
 
-    /// Drops the apps that nothing but this registry knows. Nobody can take one up meanwhile: that needs the registry's lock, or a handle, which
-    /// counts. A request in flight is such a handle: should the app come back meanwhile, its rules are new and its generation ends then.
+    /// Drops the apps that nothing but this registry knows. Nobody can take one up meanwhile: that needs the registry's
+    /// lock, or a handle, which counts. A request in flight is such a handle: should the app come back meanwhile, its
+    /// rules are new and its generation ends then.
     fn drop_unused_apps(&mut self) {
         self.apps.retain(|_, RegisteredApp { shared: ConfiguredApp { memory, generation }, configured }| {
             *configured || Arc::strong_count(memory) > 1 || Arc::strong_count(generation) > 1

@@ -1,8 +1,10 @@
-//! A channel at rest: when it was seen last, and all else in one block of bytes, so that a claim that finds its channel waits for one place in memory
-//! behind the table's bucket. Who looks for the channels that were not seen for long walks through the table alone.
+//! A channel at rest: when it was seen last, and all else in one block of bytes, so that a claim that finds its channel
+//! waits for one place in memory behind the table's bucket. Who looks for the channels that were not seen for long
+//! walks through the table alone.
 //!
-//! The block holds numbers at fixed places, little-endian; then the channel's name; then, to the end, the text of the assignment that it is known to
-//! show, which is empty if that is unknown. Names and texts are compared as bytes: only for the operator are they text again.
+//! The block holds numbers at fixed places, little-endian; then the channel's name; then, to the end, the text of the
+//! assignment that it is known to show, which is empty if that is unknown. Names and texts are compared as bytes: only
+//! for the operator are they text again.
 
 use super::app::{Around, Epoch};
 use super::machine::Known;
@@ -25,8 +27,8 @@ const NAME: usize = 22;
 
 /// A channel at rest.
 ///
-/// Times are in tenths of a second, rounded down: an entry looks older than it is, never younger, so it is forgotten too early rather than too late.
-/// They end after 13 years; from then on every entry looks old.
+/// Times are in tenths of a second, rounded down: an entry looks older than it is, never younger, so it is forgotten
+/// too early rather than too late. They end after 13 years; from then on every entry looks old.
 #[derive(Debug)]
 pub(super) struct Rest {
     block: Box<[u8]>,
@@ -36,9 +38,16 @@ pub(super) struct Rest {
 
 impl Rest {
     /// A channel of this name; `None` if that is longer than [`MAX_NAME`].
-    pub(super) fn new(name: &str, known: Option<&Known>, seen: Moment, announced: u32, suppressed: u32) -> Option<Self> {
+    pub(super) fn new(
+        name: &str,
+        known: Option<&Known>,
+        seen: Moment,
+        announced: u32,
+        suppressed: u32,
+    ) -> Option<Self> {
         let name_len = u16::try_from(name.len()).ok()?;
-        let (since, epoch, text) = known.map_or_else(Default::default, |known| (known.since, known.epoch, known.assignment.text()));
+        let (since, epoch, text) =
+            known.map_or_else(Default::default, |known| (known.since, known.epoch, known.assignment.text()));
         let parts: [&[u8]; 7] = [
             &ticks(since).to_le_bytes(),
             &announced.to_le_bytes(),
@@ -56,10 +65,12 @@ impl Rest {
         self.name_len() == channel.len() && self.block[NAME..].starts_with(channel.as_bytes())
     }
 
-    /// When it became known to show just what `value` announces, if it is. The shortcut of the hot path: it says what `Channel::judge` would.
+    /// When it became known to show just what `value` announces, if it is. The shortcut of the hot path: it says what
+    /// `Channel::judge` would.
     pub(super) fn shows(&self, value: &Value, around: Around) -> Option<Moment> {
         let text = value.announced()?.text().as_bytes();
-        // From the end, which is known without the block: so its lines are fetched at once, and not one after the other.
+        // From the end, which is known without the block: so its lines are fetched at once, and not one after the
+        // other.
         let same = self.block.len() == NAME + self.name_len() + text.len() && self.block.ends_with(text);
         (same && around.keeps(self.epoch())).then(|| moment(self.u32_at(SINCE)))
     }
@@ -78,7 +89,11 @@ impl Rest {
     /// What it is known to show.
     pub(super) fn known(&self) -> Option<Known> {
         let shown = &self.block[self.name_end()..];
-        let known = || Known { assignment: Assignment::from_text(text(shown)), since: moment(self.u32_at(SINCE)), epoch: self.epoch() };
+        let known = || Known {
+            assignment: Assignment::from_text(text(shown)),
+            since: moment(self.u32_at(SINCE)),
+            epoch: self.epoch(),
+        };
         (!shown.is_empty()).then(known)
     }
 
@@ -150,8 +165,11 @@ mod tests {
     #[test]
     fn every_part_comes_back() {
         let anna = known("\"Änna\"");
-        let mut rest = Rest::new("zimmer-ü", Some(&anna), Moment::from_millis(799), 0x0102_0304, u32::MAX - 1).expect("a short name");
-        let parts = |rest: &Rest| (rest.name().to_owned(), rest.known(), rest.seen().as_millis(), rest.announced(), rest.suppressed());
+        let mut rest = Rest::new("zimmer-ü", Some(&anna), Moment::from_millis(799), 0x0102_0304, u32::MAX - 1)
+            .expect("a short name");
+        let parts = |rest: &Rest| {
+            (rest.name().to_owned(), rest.known(), rest.seen().as_millis(), rest.announced(), rest.suppressed())
+        };
         assert_eq!(parts(&rest), ("zimmer-ü".to_owned(), Some(anna.clone()), 700, 0x0102_0304, u32::MAX - 1));
         rest.suppress(Moment::from_millis(900));
         rest.suppress(Moment::from_millis(800));
@@ -162,7 +180,9 @@ mod tests {
     fn name_and_assignment_are_compared_whole() {
         let rest = Rest::new("room-1", Some(&known("7")), Moment::default(), 1, 0).expect("a short name");
         assert!(rest.is_named("room-1"));
-        assert!(["", "room-", "room-2", "room-11", "room-11\u{1f}7\u{1f}null"].iter().all(|other| !rest.is_named(other)));
+        assert!(
+            ["", "room-", "room-2", "room-11", "room-11\u{1f}7\u{1f}null"].iter().all(|other| !rest.is_named(other))
+        );
         assert_eq!(shown(&rest, "7"), Some(Moment::from_millis(300)));
         assert!(["", "8", "77"].iter().all(|other| shown(&rest, other).is_none()));
         assert_eq!(rest.shows(&Value::One(known("7").assignment), Around { uncertain: true, ..CALM }), None);

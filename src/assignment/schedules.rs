@@ -1,5 +1,6 @@
-//! The real claim and settle code under thousands of schedules of its threads, chosen by shuttle. Every lock and atomic of this room is shuttle's
-//! then, and every one of them is a point at which another thread may go on. In a target directory of its own, so that ordinary builds stay warm:
+//! The real claim and settle code under thousands of schedules of its threads, chosen by shuttle. Every lock and atomic
+//! of this room is shuttle's then, and every one of them is a point at which another thread may go on. In a target
+//! directory of its own, so that ordinary builds stay warm:
 //!
 //! ```sh
 //! RUSTFLAGS="--cfg usher_shuttle" CARGO_TARGET_DIR=target/shuttle cargo test --lib schedules
@@ -83,7 +84,13 @@ fn value(name: &str) -> Value {
 
 impl Stage {
     fn new(max_channels: usize) -> Arc<Self> {
-        let bounds = Bounds { max_channels, max_waiters_per_channel: 8, max_waiters: 8, doubt_period: DOUBT, start_doubt: Duration::ZERO };
+        let bounds = Bounds {
+            max_channels,
+            max_waiters_per_channel: 8,
+            max_waiters: 8,
+            doubt_period: DOUBT,
+            start_doubt: Duration::ZERO,
+        };
         let memory = RuleMemory::new(AppMemory::new(Clock::start(), Arc::new(bounds)), DOUBT * 10);
         Arc::new(Self { memory, log: Mutex::default() })
     }
@@ -271,7 +278,11 @@ fn a_leader_panics() {
         let stage = Stage::new(10);
         let leader = stage.memory.claim("room", &value("A"), Patience::Waits, Moment::default());
         let Claim::Reserved { reservation, .. } = leader else { panic!("the first") };
-        let duplicate = || part(|stage| assert_eq!(stage.announce(&["room"], "A", End::Accepted), 1, "in doubt, so nothing is dropped"));
+        let duplicate = || {
+            part(|stage| {
+                assert_eq!(stage.announce(&["room"], "A", End::Accepted), 1, "in doubt, so nothing is dropped")
+            })
+        };
         let leader = part(|stage| stage.forward(vec![("room", Duty::One(reservation))], "A", End::Panic));
         play(&stage, vec![leader, duplicate(), duplicate()]);
     });
@@ -284,7 +295,11 @@ fn a_then_b_then_a() {
         let story = || {
             part(|stage: &Stage| {
                 for name in ["A", "B", "A"] {
-                    stage.announce(&["room"], name, one_of(&[End::Accepted, End::Accepted, End::Accepted, End::Refused, End::Late]));
+                    stage.announce(
+                        &["room"],
+                        name,
+                        one_of(&[End::Accepted, End::Accepted, End::Accepted, End::Refused, End::Late]),
+                    );
                 }
             })
         };
@@ -296,8 +311,17 @@ fn a_then_b_then_a() {
 fn channels_in_opposite_orders() {
     explore(|| {
         let stage = Stage::new(10);
-        let announce = |channels: &'static [&'static str], name| part(move |stage| stage.announce(channels, name, End::Accepted));
-        play(&stage, vec![announce(&["1", "2"], "A"), announce(&["2", "1"], "A"), announce(&["1", "2"], "A"), announce(&["2", "1"], "B")]);
+        let announce =
+            |channels: &'static [&'static str], name| part(move |stage| stage.announce(channels, name, End::Accepted));
+        play(
+            &stage,
+            vec![
+                announce(&["1", "2"], "A"),
+                announce(&["2", "1"], "A"),
+                announce(&["1", "2"], "A"),
+                announce(&["2", "1"], "B"),
+            ],
+        );
     });
 }
 
@@ -311,7 +335,8 @@ fn releases_race_with_announcements() {
                 stage.announce(&["room"], "A", one_of(&[End::Accepted, End::Refused]));
             })
         };
-        let release = part(|stage| stage.announce(&["room"], SOMETHING, one_of(&[End::Accepted, End::Refused, End::AnswerLost])));
+        let release =
+            part(|stage| stage.announce(&["room"], SOMETHING, one_of(&[End::Accepted, End::Refused, End::AnswerLost])));
         let forget = part(|stage| stage.memory.forget("room"));
         play(&stage, vec![announce(), announce(), release, forget]);
     });
@@ -324,11 +349,16 @@ fn evictions_race_with_announcements() {
         let announce = |channels: &'static [&'static str]| {
             part(move |stage: &Stage| {
                 for &channel in channels {
-                    stage.announce(&[channel], "A", one_of(&[End::Accepted, End::Accepted, End::Accepted, End::Refused, End::Late]));
+                    stage.announce(
+                        &[channel],
+                        "A",
+                        one_of(&[End::Accepted, End::Accepted, End::Accepted, End::Refused, End::Late]),
+                    );
                 }
             })
         };
-        let handoffs = part(|stage| (stage.announce(&["1"], "B", End::Accepted), stage.announce(&["1"], "B", End::Accepted)));
+        let handoffs =
+            part(|stage| (stage.announce(&["1"], "B", End::Accepted), stage.announce(&["1"], "B", End::Accepted)));
         play(&stage, vec![announce(&["1", "2", "1"]), announce(&["3", "1", "3"]), announce(&["2", "2"]), handoffs]);
         assert!(stage.memory.len() <= 2);
     });
@@ -344,7 +374,11 @@ fn a_request_that_may_touch_any_channel_races_with_commits() {
                 stage.announce(&["room"], "A", End::Accepted);
             })
         };
-        let wide = || part(|stage| stage.touch_all(one_of(&[End::Accepted, End::Refused, End::AnswerLost, End::Late, End::Panic])));
+        let wide = || {
+            part(|stage| {
+                stage.touch_all(one_of(&[End::Accepted, End::Refused, End::AnswerLost, End::Late, End::Panic]))
+            })
+        };
         play(&stage, vec![announce(), announce(), wide(), wide()]);
     });
 }
@@ -368,7 +402,11 @@ fn a_change_of_the_rules_races_with_requests_in_flight() {
             let generation = Arc::clone(&generation);
             part(move |stage: &Stage| {
                 let ticket = generation.begin();
-                stage.forward(vec![(ANY, Duty::Generation(ticket))], SOMETHING, one_of(&[End::Accepted, End::Refused, End::AnswerLost]));
+                stage.forward(
+                    vec![(ANY, Duty::Generation(ticket))],
+                    SOMETHING,
+                    one_of(&[End::Accepted, End::Refused, End::AnswerLost]),
+                );
             })
         };
         let old = [old(), old()];

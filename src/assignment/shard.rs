@@ -1,4 +1,5 @@
-//! One part of a rule's memory: a table of channels under one lock. Everything here runs under that lock, so it neither waits nor wakes anyone.
+//! One part of a rule's memory: a table of channels under one lock. Everything here runs under that lock, so it neither
+//! waits nor wakes anyone.
 
 use std::hash::{BuildHasher, RandomState};
 use std::hint::black_box;
@@ -86,16 +87,24 @@ impl Shard {
         answer
     }
 
-    /// Has the processor fetch the slot in which a channel with this hash most likely is, together with the control bytes that tell which one it really
-    /// is in: else it would wait for one after the other. hashbrown begins to look at the hash's lowest bits, and more than half of the slots are where it
-    /// begins. Were they elsewhere, nothing but the time would be lost.
+    /// Has the processor fetch the slot in which a channel with this hash most likely is, together with the control
+    /// bytes that tell which one it really is in: else it would wait for one after the other. hashbrown begins to look
+    /// at the hash's lowest bits, and more than half of the slots are where it begins. Were they elsewhere, nothing but
+    /// the time would be lost.
     fn fetch(&self, hash: u64) {
         let first = usize::try_from(hash).unwrap_or_default() & (self.table.num_buckets() - 1);
         black_box(self.table.get_bucket(first).is_some_and(|slot| matches!(slot, Slot::Busy(_))));
     }
 
     /// Settles a ticket. Returns who waits for it.
-    pub(super) fn settle(&mut self, hash: u64, ticket: TicketId, outcome: Outcome, now: Moment, doubt_period: Duration) -> Woken {
+    pub(super) fn settle(
+        &mut self,
+        hash: u64,
+        ticket: TicketId,
+        outcome: Outcome,
+        now: Moment,
+        doubt_period: Duration,
+    ) -> Woken {
         let Ok(mut found) = self.table.find_entry(hash, |slot| slot.holds(ticket)) else {
             // A second panic would end the process.
             debug_assert!(std::thread::panicking(), "an entry with a ticket in flight is never removed");
@@ -114,7 +123,9 @@ impl Shard {
 
     /// Forgets one channel. Returns whether there was one, and who waits for it.
     pub(super) fn forget(&mut self, hash: u64, channel: &str, now: Moment) -> (bool, Woken) {
-        let Ok(mut found) = self.table.find_entry(hash, |slot| slot.is_named(channel)) else { return (false, Vec::new()) };
+        let Ok(mut found) = self.table.find_entry(hash, |slot| slot.is_named(channel)) else {
+            return (false, Vec::new());
+        };
         if found.get().is_quiet(now) {
             found.remove();
             return (true, Vec::new());
@@ -124,7 +135,8 @@ impl Shard {
         (true, busy.take_all_waiters())
     }
 
-    /// Removes what was not seen for `remember_for`, and stores compactly what came to rest. Returns how many were idle.
+    /// Removes what was not seen for `remember_for`, and stores compactly what came to rest. Returns how many were
+    /// idle.
     pub(super) fn sweep(&mut self, now: Moment, remember_for: Duration) -> usize {
         let mut idle = 0;
         self.table.retain(|slot| {
@@ -157,7 +169,8 @@ impl Shard {
         self.table.len() < terms.cap
     }
 
-    /// Forgets the oldest-seen share of the entries that may be forgotten, at least one if there is any. One walk over this shard alone.
+    /// Forgets the oldest-seen share of the entries that may be forgotten, at least one if there is any. One walk over
+    /// this shard alone.
     fn evict(&mut self, now: Moment) -> usize {
         let mut seen: Vec<Moment> = self.table.iter().filter(|slot| slot.is_quiet(now)).map(Slot::seen).collect();
         if seen.is_empty() {
@@ -166,7 +179,8 @@ impl Shard {
         let wanted = (seen.len() / EVICTED_SHARE).max(1);
         let (_, &mut newest_to_go, _) = seen.select_nth_unstable(wanted - 1);
         let before = self.table.len();
-        // Those of the very same age stay once enough have gone: first all the older ones, then as many of these as are still wanted.
+        // Those of the very same age stay once enough have gone: first all the older ones, then as many of these as are
+        // still wanted.
         let mut same_age = wanted - seen.iter().filter(|&&seen| seen < newest_to_go).count();
         self.table.retain(|slot| {
             if slot.seen() > newest_to_go || !slot.is_quiet(now) {
@@ -184,7 +198,13 @@ impl Shard {
 }
 
 /// Judges the claim and does what follows from the verdict.
-fn answer(busy: &mut Busy, last_ticket: &mut TicketId, asked: Asked<'_>, around: Around, census: &Arc<Census>) -> Answer {
+fn answer(
+    busy: &mut Busy,
+    last_ticket: &mut TicketId,
+    asked: Asked<'_>,
+    around: Around,
+    census: &Arc<Census>,
+) -> Answer {
     let Asked { value, patience, now, .. } = asked;
     let verdict = busy.channel.judge(value, now, around);
     busy.see(now);

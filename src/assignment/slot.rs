@@ -1,4 +1,5 @@
-//! What a shard stores for one channel: a compact entry while nothing is in flight on it, the whole machine while something is.
+//! What a shard stores for one channel: a compact entry while nothing is in flight on it, the whole machine while
+//! something is.
 
 use std::time::Duration;
 
@@ -139,7 +140,14 @@ impl Slot {
 impl Busy {
     /// A channel that was not remembered.
     pub(super) fn new(name: &str) -> Self {
-        Self { name: name.into(), seen: Moment::default(), announced: 0, suppressed: 0, channel: Channel::default(), waiters: Vec::new() }
+        Self {
+            name: name.into(),
+            seen: Moment::default(),
+            announced: 0,
+            suppressed: 0,
+            channel: Channel::default(),
+            waiters: Vec::new(),
+        }
     }
 
     /// A channel that was at rest.
@@ -169,7 +177,8 @@ impl Busy {
         self.announced = self.announced.saturating_add(1);
     }
 
-    /// Lets someone wait for `ticket`, if fewer than `max` wait for this channel. Those who gave up are taken off the list whenever it would grow.
+    /// Lets someone wait for `ticket`, if fewer than `max` wait for this channel. Those who gave up are taken off the
+    /// list whenever it would grow.
     pub(super) fn wait_for(&mut self, ticket: TicketId, max: usize) -> Option<oneshot::Receiver<()>> {
         if self.waiters.len() >= max || self.waiters.len() == self.waiters.capacity() {
             self.waiters.retain(|(_, waiter)| !waiter.is_closed());

@@ -1,6 +1,7 @@
 //! What is assigned, as opaque text that is only compared.
 
-/// Stands between the parts of an assignment's text. JSON allows it nowhere unescaped, neither in a string nor as white space, so no token holds it.
+/// Stands between the parts of an assignment's text. JSON allows it nowhere unescaped, neither in a string nor as white
+/// space, so no token holds it.
 const SEPARATOR: char = '\u{1f}';
 
 /// Who is assigned, and in which context. Compared byte for byte.
@@ -11,12 +12,14 @@ pub struct Assignment(Box<str>);
 
 impl Assignment {
     /// `pointer` tells which identity pointer was read (an id and a name with the same text are different people);
-    /// `identity` and `context` are JSON tokens as they stood in `data`, so none of them holds U+001F (JSON admits it only escaped).
+    /// `identity` and `context` are JSON tokens as they stood in `data`, so none of them holds U+001F (JSON admits it
+    /// only escaped).
     #[must_use]
     pub fn new<'a>(pointer: usize, identity: &str, context: impl AsRef<[&'a str]>) -> Self {
         let context = context.as_ref();
         // Just what it takes, if the pointer is one of the first ten.
-        let mut text = String::with_capacity(2 + identity.len() + context.iter().map(|token| token.len() + 1).sum::<usize>());
+        let mut text =
+            String::with_capacity(2 + identity.len() + context.iter().map(|token| token.len() + 1).sum::<usize>());
         match u8::try_from(pointer) {
             Ok(digit @ 0..=9) => text.push(char::from(b'0' + digit)),
             _ => text.push_str(&pointer.to_string()),
@@ -73,8 +76,8 @@ impl Value {
         if let Self::One(assignment) = self { Some(assignment) } else { None }
     }
 
-    /// Whether both announce the same one assignment. `Last` and `Nobody` are like no value, not even another of their kind:
-    /// what they do to the channel on the way is not told by where they end.
+    /// Whether both announce the same one assignment. `Last` and `Nobody` are like no value, not even another of their
+    /// kind: what they do to the channel on the way is not told by where they end.
     pub(super) fn same(&self, other: &Self) -> bool {
         matches!((self, other), (Self::One(mine), Self::One(theirs)) if mine == theirs)
     }

@@ -3,7 +3,8 @@
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-/// So much of a frame's beginning and of its end is searched for the event of a confirmation: that of a presence channel lists all members between.
+/// So much of a frame's beginning and of its end is searched for the event of a confirmation: that of a presence
+/// channel lists all members between.
 const EDGE: usize = 128;
 
 const CONFIRMATION: &str = "pusher_internal:subscription_succeeded";
@@ -17,7 +18,8 @@ pub(super) enum Wish {
     Unsubscribe(String),
 }
 
-/// Whether a client's text may be a [`Wish`]: cheap, and never wrong about one that is written as every client library writes it.
+/// Whether a client's text may be a [`Wish`]: cheap, and never wrong about one that is written as every client library
+/// writes it.
 pub(super) fn may_wish(text: &str) -> bool {
     text.contains("subscribe")
 }

@@ -1,5 +1,6 @@
-//! Who is subscribed to a channel, and when the last one joined: exactly, where the embedded broker is upstream; else as far as clients come through
-//! the relay, whose frames tell it in passing. For the operator's report alone: no decision hangs on it.
+//! Who is subscribed to a channel, and when the last one joined: exactly, where the embedded broker is upstream; else
+//! as far as clients come through the relay, whose frames tell it in passing. For the operator's report alone: no
+//! decision hangs on it.
 
 mod frame;
 mod relayed;
@@ -48,7 +49,8 @@ impl Heard {
 }
 
 impl Audience {
-    /// The audience of the app with this id; the same one whenever it is asked. `None`: the embedded broker does not serve that app.
+    /// The audience of the app with this id; the same one whenever it is asked. `None`: the embedded broker does not
+    /// serve that app.
     #[must_use]
     pub fn app(&self, id: &str) -> Option<AppAudience> {
         match self {
@@ -59,14 +61,15 @@ impl Audience {
 }
 
 impl AppAudience {
-    /// Who hears `channel` now. `None`: it is not known. One look-up under a lock that is never held for long; not even that, where the relay has seen
-    /// nobody join any channel.
+    /// Who hears `channel` now. `None`: it is not known. One look-up under a lock that is never held for long; not even
+    /// that, where the relay has seen nobody join any channel.
     #[must_use]
     pub fn of(&self, channel: &str) -> Option<Heard> {
         match self {
-            Self::Broker(hall) => {
-                Some(hall.heard(channel).map_or(Heard::NOBODY, |(subscribers, joined)| Heard { subscribers, last_joined: Some(joined) }))
-            }
+            Self::Broker(hall) => Some(
+                hall.heard(channel)
+                    .map_or(Heard::NOBODY, |(subscribers, joined)| Heard { subscribers, last_joined: Some(joined) }),
+            ),
             Self::Relayed(seats) => seats.of(channel),
         }
     }

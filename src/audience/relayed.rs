@@ -1,4 +1,5 @@
-//! The subscriptions of relayed connections: how many each channel has, and when the last one joined. Bounded, and gone with the connections.
+//! The subscriptions of relayed connections: how many each channel has, and when the last one joined. Bounded, and gone
+//! with the connections.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
@@ -32,8 +33,8 @@ pub struct Seats {
     hasher: RandomState,
     /// Std locks: held for one look-up, never across an await.
     shards: Box<[Mutex<Shard>]>,
-    /// Channels in all shards. It changes while the shard is locked, before a channel comes and after one has gone: where it is 0, there was none at
-    /// that moment, and none need be looked for.
+    /// Channels in all shards. It changes while the shard is locked, before a channel comes and after one has gone:
+    /// where it is 0, there was none at that moment, and none need be looked for.
     channels: AtomicUsize,
     /// Whether a client of the app has ever come through usher: before that, an empty channel says nothing.
     visited: AtomicBool,
@@ -108,7 +109,8 @@ impl Seats {
         self.visited.store(true, Ordering::Relaxed);
     }
 
-    /// A client is subscribed to `channel` until the guard is dropped, and [`Seats::leave`] called. `None`: there is no place for it to be counted.
+    /// A client is subscribed to `channel` until the guard is dropped, and [`Seats::leave`] called. `None`: there is no
+    /// place for it to be counted.
     pub(super) fn join(&self, channel: &str, now: Moment) -> Option<OpenGuard> {
         let (hash, mut shard) = self.shard(channel);
         if let Some(seat) = shard.find_mut(hash, |seat| *seat.channel == *channel) {

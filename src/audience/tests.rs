@@ -74,7 +74,11 @@ fn channels_of_a_connection_are_bounded_and_told() {
         says(&visitor, "subscribe", &format!("inn-room-{room}-chat"));
         confirms(&visitor, &format!("inn-room-{room}-chat"), 1);
     }
-    assert_eq!((audience.of("inn-room-255-chat"), audience.of("inn-room-256-chat")), (heard(1, 1), None), "not nobody: unknown");
+    assert_eq!(
+        (audience.of("inn-room-255-chat"), audience.of("inn-room-256-chat")),
+        (heard(1, 1), None),
+        "not nobody: unknown"
+    );
     assert!(metrics.encode(&Sample::default()).contains("\nusher_relay_subscriptions_uncounted_total 44\n"));
 }
 
@@ -99,9 +103,17 @@ fn other_frames_tell_nothing() {
     let quoted = r#"{"event":"client-x","channel":"private-a","data":{"text":"pusher:subscribe"}}"#;
     assert!(may_wish(quoted) && frame::wish(quoted).is_none());
     // The members of a presence channel stand between the event and the end.
-    let members = format!(r#"{{"channel":"presence-a","data":"{}","event":"pusher_internal:subscription_succeeded"}}"#, "é".repeat(5000));
+    let members = format!(
+        r#"{{"channel":"presence-a","data":"{}","event":"pusher_internal:subscription_succeeded"}}"#,
+        "é".repeat(5000)
+    );
     assert!(may_confirm(&members) && frame::confirmed(&members).as_deref() == Some("presence-a"));
-    for odd in [r#"{"event":"pusher:subscribe"}"#, r#"{"event":"pusher:subscribe","data":7}"#, r#"["pusher:subscribe"]"#, "pusher:subscribe"] {
+    for odd in [
+        r#"{"event":"pusher:subscribe"}"#,
+        r#"{"event":"pusher:subscribe","data":7}"#,
+        r#"["pusher:subscribe"]"#,
+        "pusher:subscribe",
+    ] {
         assert!(frame::wish(odd).is_none(), "{odd}");
     }
 }

@@ -46,7 +46,8 @@ impl Visitor {
         Self { seats, channels: Mutex::default() }
     }
 
-    /// Whether a text of this side may tell anything, and is to be given to [`Visitor::note`]. Cheap, for it is asked of every message.
+    /// Whether a text of this side may tell anything, and is to be given to [`Visitor::note`]. Cheap, for it is asked
+    /// of every message.
     #[must_use]
     pub fn may_tell(from: Side, text: &str) -> bool {
         match from {

@@ -1,5 +1,6 @@
-//! How often something may happen: so many times at once, and once more whenever a time has passed. Ten times in a second a connection may send client
-//! events (`pusher-protocol.md` 4.4), and a channel's subscribers be told their number; [`super::session`] has how often a client may subscribe.
+//! How often something may happen: so many times at once, and once more whenever a time has passed. Ten times in a
+//! second a connection may send client events (`pusher-protocol.md` 4.4), and a channel's subscribers be told their
+//! number; [`super::session`] has how often a client may subscribe.
 
 use std::time::Duration;
 
@@ -11,7 +12,8 @@ pub(super) struct Allowance {
     whole_at: Moment,
     /// Times at once.
     burst: u32,
-    /// How long until one time that was taken is there again, in milliseconds: every connection has two of these, so they are small.
+    /// How long until one time that was taken is there again, in milliseconds: every connection has two of these, so
+    /// they are small.
     cost: u32,
 }
 
@@ -63,7 +65,8 @@ mod tests {
     #[test]
     fn ten_at_once_and_ten_a_second() {
         let mut allowance = Allowance::ten_a_second();
-        let mut taken = |millis, times: usize| (0..times).filter(|_| allowance.take(Moment::from_millis(millis))).count();
+        let mut taken =
+            |millis, times: usize| (0..times).filter(|_| allowance.take(Moment::from_millis(millis))).count();
         assert_eq!(taken(5_000, 20), 10);
         assert_eq!(taken(5_099, 20), 0);
         assert_eq!(taken(5_100, 20), 1);
@@ -82,7 +85,10 @@ mod tests {
         assert_eq!([1_000; 5].map(&mut charged), [0, 0, 0, 50, 100]);
         assert_eq!([1_100; 2].map(&mut charged), [50, 100]);
         assert_eq!([60_000; 4].map(&mut charged), [0, 0, 0, 50]);
-        assert_eq!([40, 49, 50, 1_000].map(|later| allowance.debt(Moment::from_millis(60_000 + later)).as_millis()), [10, 1, 0, 0]);
+        assert_eq!(
+            [40, 49, 50, 1_000].map(|later| allowance.debt(Moment::from_millis(60_000 + later)).as_millis()),
+            [10, 1, 0, 0]
+        );
     }
 
     #[test]

@@ -1,7 +1,8 @@
-//! Which connections have much to send only because their worker has not come to it yet. A backend that publishes without a pause, on another worker or
-//! in front of them in the same one's queue, would otherwise fill their mailboxes before they are looked at once, and clients that read at full speed
-//! would be closed as slow readers. So whoever publishes waits while there is such a connection. A client that does not read is none: its socket takes
-//! nothing more, and it holds up nobody.
+//! Which connections have much to send only because their worker has not come to it yet. A backend that publishes
+//! without a pause, on another worker or in front of them in the same one's queue, would otherwise fill their mailboxes
+//! before they are looked at once, and clients that read at full speed would be closed as slow readers. So whoever
+//! publishes waits while there is such a connection. A client that does not read is none: its socket takes nothing
+//! more, and it holds up nobody.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;

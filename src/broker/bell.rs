@@ -1,7 +1,8 @@
-//! Wakes many readers, a few at a time. Whoever publishes to a large audience would otherwise put all of them in the worker's queue at once: the next
-//! event would wait behind the last delivery, and each would go out in a write of its own. In between slices the worker does what else there is to do;
-//! events that come meanwhile find mailboxes that were not opened yet, and go out together. A thread that publishes wakes another worker once, and not
-//! for each reader there.
+//! Wakes many readers, a few at a time. Whoever publishes to a large audience would otherwise put all of them in the
+//! worker's queue at once: the next event would wait behind the last delivery, and each would go out in a write of its
+//! own. In between slices the worker does what else there is to do; events that come meanwhile find mailboxes that were
+//! not opened yet, and go out together. A thread that publishes wakes another worker once, and not for each reader
+//! there.
 
 use std::collections::VecDeque;
 use std::future::poll_fn;
@@ -22,7 +23,8 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(10);
 /// The readers on one worker that are to be woken.
 #[derive(Debug, Default)]
 pub struct Bell {
-    /// A std lock: held to add wakers or to take a slice of them; they are woken outside of it. Each connection has one waker at most in here.
+    /// A std lock: held to add wakers or to take a slice of them; they are woken outside of it. Each connection has one
+    /// waker at most in here.
     waiting: Mutex<Waiting>,
 }
 
@@ -56,7 +58,8 @@ impl Bell {
         let (mut last, mut took) = (None, Duration::ZERO);
         loop {
             self.rung().await;
-            // One event after the other, each for many: the next round begins after a pause as long as the last one was, so that several go out together.
+            // One event after the other, each for many: the next round begins after a pause as long as the last one
+            // was, so that several go out together.
             if last.is_some_and(|end: Instant| end.elapsed() < BURST) {
                 sleep(took.min(LONGEST_PAUSE)).await;
             }

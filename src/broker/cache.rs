@@ -1,4 +1,5 @@
-//! The last events of cache channels (`pusher-protocol.md` 6): bounded in number and in time, and kept while nobody is subscribed.
+//! The last events of cache channels (`pusher-protocol.md` 6): bounded in number and in time, and kept while nobody is
+//! subscribed.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -50,7 +51,8 @@ impl Cache {
             return;
         }
         if self.events.len() >= self.most
-            && let Some(oldest) = self.events.iter().min_by_key(|(_, cached)| cached.expires).map(|(name, _)| Arc::clone(name))
+            && let Some(oldest) =
+                self.events.iter().min_by_key(|(_, cached)| cached.expires).map(|(name, _)| Arc::clone(name))
         {
             self.events.remove(&oldest);
         }

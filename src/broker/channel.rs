@@ -1,5 +1,5 @@
-//! One channel: who is subscribed, and on presence channels who that is. Every change and what it makes the subscribers see happen together, so that
-//! all of them see the same history.
+//! One channel: who is subscribed, and on presence channels who that is. Every change and what it makes the subscribers
+//! see happen together, so that all of them see the same history.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -17,9 +17,9 @@ use crate::clock::Moment;
 /// Most members of a presence channel (`pusher-protocol.md` 1.4).
 pub(super) const MAX_MEMBERS: usize = 100;
 
-/// Above this many subscribers, their number is told at most once in [`COUNT_PAUSE`] (`pusher-protocol.md` 4.3). Fewer are told whenever it changes, but no
-/// more often than an [`Allowance`] has it: anybody may join a public channel and leave it again, as fast as messages can be sent, and the others would
-/// have to read all of that.
+/// Above this many subscribers, their number is told at most once in [`COUNT_PAUSE`] (`pusher-protocol.md` 4.3). Fewer
+/// are told whenever it changes, but no more often than an [`Allowance`] has it: anybody may join a public channel and
+/// leave it again, as fast as messages can be sent, and the others would have to read all of that.
 const MANY: usize = 100;
 /// See [`MANY`].
 const COUNT_PAUSE: Duration = Duration::from_secs(5);
@@ -131,12 +131,18 @@ impl Channel {
         self.members.keys()
     }
 
-    /// Subscribes a connection that is not subscribed yet: it gets its confirmation and, on a cache channel, `last` or a miss; the others learn of a
-    /// member that is new.
+    /// Subscribes a connection that is not subscribed yet: it gets its confirmation and, on a cache channel, `last` or
+    /// a miss; the others learn of a member that is new.
     ///
     /// # Errors
     /// If a presence channel has no place for one more member; nothing has changed then.
-    pub(super) fn join(&mut self, mailbox: &Arc<Mailbox>, identity: Option<Identity>, last: Option<Frame>, wakes: &mut Wakes) -> Result<(), Full> {
+    pub(super) fn join(
+        &mut self,
+        mailbox: &Arc<Mailbox>,
+        identity: Option<Identity>,
+        last: Option<Frame>,
+        wakes: &mut Wakes,
+    ) -> Result<(), Full> {
         let user_id = identity.as_ref().map(|identity| Arc::clone(&identity.user_id));
         if let Some(identity) = identity {
             self.add_member(identity, wakes)?;
@@ -193,7 +199,11 @@ impl Channel {
             // Whoever looks after that finds the new number.
             Count::Stale(_) => CountNews::None,
             Count::Told(at) => {
-                let may_tell = if self.subscribers.len() > MANY { now.since(at) >= COUNT_PAUSE } else { self.counts_at_once.take(now) };
+                let may_tell = if self.subscribers.len() > MANY {
+                    now.since(at) >= COUNT_PAUSE
+                } else {
+                    self.counts_at_once.take(now)
+                };
                 if !may_tell {
                     self.count = Count::Stale(at);
                     return CountNews::Later;

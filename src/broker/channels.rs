@@ -1,5 +1,5 @@
-//! All channels of one app, shared by all threads: plain mutexes over shards of them. A channel exists while somebody is subscribed; its last event, if
-//! it is a cache channel, is kept beside it.
+//! All channels of one app, shared by all threads: plain mutexes over shards of them. A channel exists while somebody
+//! is subscribed; its last event, if it is a cache channel, is kept beside it.
 
 #[cfg(test)]
 mod tests;
@@ -41,8 +41,8 @@ pub(super) struct Channels {
     hasher: RandomState,
     /// Std locks: held while one event is handed to the mailboxes of one channel, never across an await.
     shards: Box<[Mutex<Shard>]>,
-    /// Channels whose number of subscribers has to be told later. Each is in here at most once for each time that it was occupied between two calls
-    /// of [`Channels::tell_counts`].
+    /// Channels whose number of subscribers has to be told later. Each is in here at most once for each time that it
+    /// was occupied between two calls of [`Channels::tell_counts`].
     stale: Mutex<Vec<Arc<str>>>,
 }
 
@@ -71,14 +71,27 @@ pub(super) struct Snapshot {
 impl Channels {
     pub(super) fn new(habits: Habits, metrics: RealtimeMetrics) -> Self {
         let shard = || Mutex::new(Shard { occupied: HashMap::new(), cache: Cache::new(habits.max_cached / SHARDS) });
-        Self { habits, metrics, hasher: RandomState::new(), shards: (0..SHARDS).map(|_| shard()).collect(), stale: Mutex::default() }
+        Self {
+            habits,
+            metrics,
+            hasher: RandomState::new(),
+            shards: (0..SHARDS).map(|_| shard()).collect(),
+            stale: Mutex::default(),
+        }
     }
 
     /// Subscribes a connection that is not subscribed yet. It gets everything it has to know.
     ///
     /// # Errors
     /// If the presence channel is full.
-    pub(super) fn join(&self, name: &Arc<str>, kind: Kind, mailbox: &Arc<Mailbox>, identity: Option<Identity>, now: Moment) -> Result<(), Full> {
+    pub(super) fn join(
+        &self,
+        name: &Arc<str>,
+        kind: Kind,
+        mailbox: &Arc<Mailbox>,
+        identity: Option<Identity>,
+        now: Moment,
+    ) -> Result<(), Full> {
         let mut wakes = Wakes::default();
         let mut shard = self.shard(name);
         let Shard { occupied, cache } = &mut *shard;
@@ -112,8 +125,17 @@ impl Channels {
         }
     }
 
-    /// Hands an event of the backend to the subscribers of a channel but `except`, and keeps it if it is a cache channel. `data` is the event's.
-    pub(super) fn publish(&self, name: &str, kind: Kind, event: &Event, data: &Arc<str>, except: Option<SocketId>, now: Moment) {
+    /// Hands an event of the backend to the subscribers of a channel but `except`, and keeps it if it is a cache
+    /// channel. `data` is the event's.
+    pub(super) fn publish(
+        &self,
+        name: &str,
+        kind: Kind,
+        event: &Event,
+        data: &Arc<str>,
+        except: Option<SocketId>,
+        now: Moment,
+    ) {
         let mut wakes = Wakes::default();
         let mut shard = self.shard(name);
         let subscribed = shard.occupied.get(name);
@@ -155,7 +177,10 @@ impl Channels {
 
     /// How many are subscribed to a channel, and when the last of them joined; `None`: nobody is.
     pub(super) fn heard(&self, name: &str) -> Option<(usize, Moment)> {
-        self.shard(name).occupied.get(name).map(|occupied| (occupied.channel.counts().subscriptions, occupied.last_joined))
+        self.shard(name)
+            .occupied
+            .get(name)
+            .map(|occupied| (occupied.channel.counts().subscriptions, occupied.last_joined))
     }
 
     /// The last event of a cache channel and how long it is still kept.
@@ -165,7 +190,11 @@ impl Channels {
 
     /// The ids of a presence channel's members.
     pub(super) fn users(&self, name: &str) -> Vec<Arc<str>> {
-        self.shard(name).occupied.get(name).map(|Occupied { channel, .. }| channel.users().cloned().collect()).unwrap_or_default()
+        self.shard(name)
+            .occupied
+            .get(name)
+            .map(|Occupied { channel, .. }| channel.users().cloned().collect())
+            .unwrap_or_default()
     }
 
     /// The occupied channels whose names begin with `prefix`, but for those of users, which are the server's own.
@@ -174,7 +203,8 @@ impl Channels {
         for shard in &self.shards {
             let shard = lock(shard);
             let listed = shard.occupied.values().map(|Occupied { channel, .. }| channel);
-            let listed = listed.filter(|channel| channel.kind().access != Access::User && channel.name().starts_with(prefix));
+            let listed =
+                listed.filter(|channel| channel.kind().access != Access::User && channel.name().starts_with(prefix));
             found.extend(listed.map(|channel| (Arc::clone(channel.name()), channel.counts())));
         }
         found

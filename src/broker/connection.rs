@@ -1,5 +1,5 @@
-//! One client in its app: what its session asks for is done here. Still without a socket: frames go into the mailbox. When it is dropped, the client is out
-//! of everything that it was in.
+//! One client in its app: what its session asks for is done here. Still without a socket: frames go into the mailbox.
+//! When it is dropped, the client is out of everything that it was in.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -33,7 +33,12 @@ impl Connection {
     ///
     /// # Errors
     /// The code that its socket is closed with.
-    pub(super) fn establish(realm: Arc<Realm>, clock: Clock, drain: &Drain, bell: &Arc<Bell>) -> Result<Self, ErrorCode> {
+    pub(super) fn establish(
+        realm: Arc<Realm>,
+        clock: Clock,
+        drain: &Drain,
+        bell: &Arc<Bell>,
+    ) -> Result<Self, ErrorCode> {
         let mailbox = realm.admit(drain, bell)?;
         let (session, greeting) = Session::establish(mailbox.id(), realm.rules.terms, clock.now());
         mailbox.push(greeting, &mut Wakes::default());
@@ -111,14 +116,16 @@ impl Connection {
                     Err(full @ Full) => mailbox.push(Session::no_place(&channel, full), &mut wakes),
                 }
             }
-            Effect::SignIn { channel, kind, user, watchlist, reply, warning } => match realm.channels.join(&channel, kind, mailbox, None, now) {
-                Ok(()) => {
-                    std::iter::once(reply).chain(warning).for_each(|frame| mailbox.push(frame, &mut wakes));
-                    signed_in.insert(Box::new(realm.watchlists.sign_in(user, mailbox))).watch(watchlist);
+            Effect::SignIn { channel, kind, user, watchlist, reply, warning } => {
+                match realm.channels.join(&channel, kind, mailbox, None, now) {
+                    Ok(()) => {
+                        std::iter::once(reply).chain(warning).for_each(|frame| mailbox.push(frame, &mut wakes));
+                        signed_in.insert(Box::new(realm.watchlists.sign_in(user, mailbox))).watch(watchlist);
+                    }
+                    // Never: only presence channels can be full.
+                    Err(Full) => mailbox.end(ErrorCode::OverCapacity, &mut wakes),
                 }
-                // Never: only presence channels can be full.
-                Err(Full) => mailbox.end(ErrorCode::OverCapacity, &mut wakes),
-            },
+            }
             Effect::Watch { watchlist, reply, warning } => {
                 std::iter::once(reply).chain(warning).for_each(|frame| mailbox.push(frame, &mut wakes));
                 if let Some(signed_in) = signed_in {

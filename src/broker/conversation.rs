@@ -1,5 +1,6 @@
-//! The socket loop: frames from the mailbox to the socket, messages from the socket to the connection. Whatever is ready is done, nothing waits for
-//! anything else: a client that does not read still has its messages read, until its mailbox is full.
+//! The socket loop: frames from the mailbox to the socket, messages from the socket to the connection. Whatever is
+//! ready is done, nothing waits for anything else: a client that does not read still has its messages read, until its
+//! mailbox is full.
 
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -23,7 +24,8 @@ use crate::metrics::SocketEnd;
 use crate::pusher::ErrorCode;
 use crate::rate::Pace;
 
-/// What is read at once. It is allocated for every connection, and most of what clients say fits; larger messages get a buffer of their size.
+/// What is read at once. It is allocated for every connection, and most of what clients say fits; larger messages get a
+/// buffer of their size.
 const READ_BUFFER: usize = 1024;
 /// What is written at once: messages that wait together go out together.
 const WRITE_BUFFER: usize = 8 * 1024;
@@ -34,8 +36,9 @@ const MAX_UNREAD_PONGS: usize = 256;
 /// How long a closing handshake may take.
 const CLOSING: Duration = Duration::from_secs(3);
 
-/// The limits that a socket must be made with before it is given to the broker: a client's messages may have `max_message` bytes. All four are set: the
-/// library's defaults allocate 128 KiB for every connection and bound nothing (`threats.md` 2.6).
+/// The limits that a socket must be made with before it is given to the broker: a client's messages may have
+/// `max_message` bytes. All four are set: the library's defaults allocate 128 KiB for every connection and bound
+/// nothing (`threats.md` 2.6).
 #[must_use]
 pub fn socket_config(max_message: usize) -> WebSocketConfig {
     WebSocketConfig::default()
@@ -103,13 +106,28 @@ impl<S> Conversation<S>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    pub(super) fn new(socket: WebSocketStream<S>, connection: Connection, farewell: Farewell, pace: Option<Pace>) -> Self {
+    pub(super) fn new(
+        socket: WebSocketStream<S>,
+        connection: Connection,
+        farewell: Farewell,
+        pace: Option<Pace>,
+    ) -> Self {
         let alarm = Box::pin(sleep(connection.until(connection.deadline())));
-        Self { socket, connection, farewell, alarm, flushing: false, unread_pongs: 0, pace: pace.map(Box::new), rest: None, waiting: false }
+        Self {
+            socket,
+            connection,
+            farewell,
+            alarm,
+            flushing: false,
+            unread_pongs: 0,
+            pace: pace.map(Box::new),
+            rest: None,
+            waiting: false,
+        }
     }
 
-    /// Runs the conversation until it is to be closed: [`Conversation::close`] is to follow. It is borrowed, as a future that owns what it was called with
-    /// has room for it twice.
+    /// Runs the conversation until it is to be closed: [`Conversation::close`] is to follow. It is borrowed, as a
+    /// future that owns what it was called with has room for it twice.
     pub(super) async fn run(&mut self) -> Close {
         loop {
             let step = poll_fn(|context| self.poll_step(context)).await;
@@ -204,8 +222,8 @@ where
         self.alarm.as_mut().poll(context).map(|()| Step::Time)
     }
 
-    /// Whether the next message may be read. Until then it stays with the system, whose buffer for the socket is what bounds it; and the client, who may have
-    /// given any sign of life, does not count as silent.
+    /// Whether the next message may be read. Until then it stays with the system, whose buffer for the socket is what
+    /// bounds it; and the client, who may have given any sign of life, does not count as silent.
     fn may_read(&mut self, context: &mut Context<'_>) -> bool {
         let waits = self.poll_turn(context).is_pending();
         let waited = std::mem::replace(&mut self.waiting, waits);
@@ -320,8 +338,8 @@ impl Close {
     }
 }
 
-/// Reads to the end what the other side still sends. Closing a socket with unread data would take the close frame away from a client that has not read
-/// it yet.
+/// Reads to the end what the other side still sends. Closing a socket with unread data would take the close frame away
+/// from a client that has not read it yet.
 async fn linger(stream: &mut (impl AsyncRead + Unpin)) -> Result<(), Error> {
     let mut rest = [0; 1024];
     while stream.read(&mut rest).await? > 0 {}

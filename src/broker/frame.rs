@@ -1,4 +1,5 @@
-//! The frames that the server sends, serialised once each: a [`Frame`] is shared by all who get it (`pusher-protocol.md` 4).
+//! The frames that the server sends, serialised once each: a [`Frame`] is shared by all who get it
+//! (`pusher-protocol.md` 4).
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -47,7 +48,11 @@ pub(super) fn connection_established(id: SocketId, activity_timeout: Duration) -
         socket_id: String,
         activity_timeout: u64,
     }
-    internal("pusher:connection_established", None, &Established { socket_id: id.to_string(), activity_timeout: activity_timeout.as_secs() })
+    internal(
+        "pusher:connection_established",
+        None,
+        &Established { socket_id: id.to_string(), activity_timeout: activity_timeout.as_secs() },
+    )
 }
 
 /// Asks for a sign of life.
@@ -93,7 +98,10 @@ pub(super) fn subscribed(channel: &str) -> Frame {
 }
 
 /// A subscription to a presence channel began; these are its members, the new one among them.
-pub(super) fn subscribed_among<'m>(channel: &str, members: impl Iterator<Item = (&'m str, Option<&'m RawValue>)>) -> Frame {
+pub(super) fn subscribed_among<'m>(
+    channel: &str,
+    members: impl Iterator<Item = (&'m str, Option<&'m RawValue>)>,
+) -> Frame {
     #[derive(Serialize)]
     struct Members<'m> {
         presence: Presence<'m>,
@@ -219,8 +227,14 @@ mod tests {
                 connection_established(id, Duration::from_secs(120)),
                 r#"{"event":"pusher:connection_established","data":"{\"socket_id\":\"12.34\",\"activity_timeout\":120}"}"#,
             ),
-            (error(Some(Warning::WatchlistLimit), "no \"entry\""), r#"{"event":"pusher:error","data":{"message":"no \"entry\"","code":4302}}"#),
-            (closing(ErrorCode::Unauthorized), r#"{"event":"pusher:error","data":{"message":"Connection is unauthorized","code":4009}}"#),
+            (
+                error(Some(Warning::WatchlistLimit), "no \"entry\""),
+                r#"{"event":"pusher:error","data":{"message":"no \"entry\"","code":4302}}"#,
+            ),
+            (
+                closing(ErrorCode::Unauthorized),
+                r#"{"event":"pusher:error","data":{"message":"Connection is unauthorized","code":4009}}"#,
+            ),
             (error(None, "x"), r#"{"event":"pusher:error","data":{"message":"x","code":null}}"#),
             (subscribed("c"), r#"{"event":"pusher_internal:subscription_succeeded","channel":"c","data":"{}"}"#),
             (
@@ -235,10 +249,19 @@ mod tests {
                 member_added("presence-c", "7", None),
                 r#"{"event":"pusher_internal:member_added","channel":"presence-c","data":"{\"user_id\":\"7\"}"}"#,
             ),
-            (member_removed("presence-c", "7"), r#"{"event":"pusher_internal:member_removed","channel":"presence-c","data":"{\"user_id\":\"7\"}"}"#),
-            (subscription_count("c", 3), r#"{"event":"pusher_internal:subscription_count","channel":"c","data":"{\"subscription_count\":3}"}"#),
+            (
+                member_removed("presence-c", "7"),
+                r#"{"event":"pusher_internal:member_removed","channel":"presence-c","data":"{\"user_id\":\"7\"}"}"#,
+            ),
+            (
+                subscription_count("c", 3),
+                r#"{"event":"pusher_internal:subscription_count","channel":"c","data":"{\"subscription_count\":3}"}"#,
+            ),
             (cache_miss("cache-c"), r#"{"event":"pusher:cache_miss","channel":"cache-c"}"#),
-            (signed_in(r#"{"id":"7"}"#), r#"{"event":"pusher:signin_success","data":"{\"user_data\":\"{\\\"id\\\":\\\"7\\\"}\"}"}"#),
+            (
+                signed_in(r#"{"id":"7"}"#),
+                r#"{"event":"pusher:signin_success","data":"{\"user_data\":\"{\\\"id\\\":\\\"7\\\"}\"}"}"#,
+            ),
             (
                 watchlist_events(&["7", "\"8\""], &["9"]),
                 r#"{"event":"pusher_internal:watchlist_events","data":"{\"events\":[{\"name\":\"online\",\"user_ids\":[\"7\",\"\\\"8\\\"\"]},{\"name\":\"offline\",\"user_ids\":[\"9\"]}]}"}"#,
@@ -252,7 +275,10 @@ mod tests {
                 r#"{"event":"client-typing","channel":"presence-c","data":{"on": true},"user_id":"7"}"#,
             ),
             (client_event("client-x", "private-c", None, None), r#"{"event":"client-x","channel":"private-c"}"#),
-            (Event::new("new-message", "{\"a\":\"é\\n\"}").on("c"), r#"{"event":"new-message","channel":"c","data":"{\"a\":\"é\\n\"}"}"#),
+            (
+                Event::new("new-message", "{\"a\":\"é\\n\"}").on("c"),
+                r#"{"event":"new-message","channel":"c","data":"{\"a\":\"é\\n\"}"}"#,
+            ),
         ] {
             assert_eq!(frame.as_str(), expected);
         }

@@ -4,7 +4,8 @@ use serde::de::{Error, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 
-/// The object that `text` is, in full; `None` for anything else. serde alone would also take an array for the struct's fields in turn.
+/// The object that `text` is, in full; `None` for anything else. serde alone would also take an array for the struct's
+/// fields in turn.
 pub(super) fn object<'a, T: Deserialize<'a>>(text: &'a str) -> Option<T> {
     let is_object = text.trim_start_matches([' ', '\t', '\r', '\n']).starts_with('{');
     if is_object { serde_json::from_str(text).ok() } else { None }
@@ -15,8 +16,9 @@ pub(super) fn text(value: &(impl Serialize + ?Sized)) -> String {
     serde_json::to_string(value).expect("text, numbers and objects with text for keys can always be written as JSON")
 }
 
-/// The text that a JSON value is; `None` for any other value. JSON can name half of a pair of UTF-16 surrogates, which is no character: a text that was cut
-/// inside an emoji ends with one. U+FFFD stands for it then, as every client can read that, and none is worse off.
+/// The text that a JSON value is; `None` for any other value. JSON can name half of a pair of UTF-16 surrogates, which
+/// is no character: a text that was cut inside an emoji ends with one. U+FFFD stands for it then, as every client can
+/// read that, and none is worse off.
 pub(super) fn string(token: &RawValue) -> Option<String> {
     let token = token.get();
     serde_json::from_str(token).or_else(|_| serde_json::from_str(token).map(|Lossy(text)| text)).ok()
@@ -39,7 +41,8 @@ impl<'de> Deserialize<'de> for Lossy {
                 Ok(Lossy(without_surrogates(bytes)))
             }
         }
-        // Asked for bytes, serde_json writes a lone surrogate like any code point: three bytes that are no UTF-8 (WTF-8).
+        // Asked for bytes, serde_json writes a lone surrogate like any code point: three bytes that are no UTF-8
+        // (WTF-8).
         deserializer.deserialize_bytes(Bytes)
     }
 }
@@ -56,8 +59,9 @@ fn without_surrogates(wtf8: &[u8]) -> String {
     text
 }
 
-/// The identifier in a JSON value: a text that is not empty, or a number as JavaScript writes it, so that `1` and `1.0` name one user. pusher-js looks
-/// its own member up by what it reads in `channel_data`, and finds it by no other name. Whole numbers keep all of their digits.
+/// The identifier in a JSON value: a text that is not empty, or a number as JavaScript writes it, so that `1` and `1.0`
+/// name one user. pusher-js looks its own member up by what it reads in `channel_data`, and finds it by no other name.
+/// Whole numbers keep all of their digits.
 pub(super) fn identifier(token: &RawValue) -> Option<String> {
     match token.get().as_bytes() {
         [b'"', ..] => string(token).filter(|text| !text.is_empty()),
@@ -66,7 +70,8 @@ pub(super) fn identifier(token: &RawValue) -> Option<String> {
     }
 }
 
-/// The JSON number `token` as JavaScript writes it (ECMA-262, Number::toString); `None` if it is beyond what a number can be there.
+/// The JSON number `token` as JavaScript writes it (ECMA-262, Number::toString); `None` if it is beyond what a number
+/// can be there.
 fn number(token: &str) -> Option<String> {
     if token != "-0" && token.bytes().all(|byte| byte == b'-' || byte.is_ascii_digit()) {
         return Some(token.to_owned());
@@ -146,7 +151,8 @@ mod tests {
     #[test]
     fn only_objects_are_objects() {
         assert_eq!(object(" \n{\"a\":1,\"c\":[]} "), Some(Pair { a: 1, b: 0 }));
-        for text in ["[1,2]", "[1]", "", "{", "null", "\"{}\"", "{\"a\":1} {}", "{\"a\":1,\"a\":1}", "\u{a0}{\"a\":1}"] {
+        for text in ["[1,2]", "[1]", "", "{", "null", "\"{}\"", "{\"a\":1} {}", "{\"a\":1,\"a\":1}", "\u{a0}{\"a\":1}"]
+        {
             assert_eq!(object::<Pair>(text), None, "{text}");
         }
     }

@@ -1,4 +1,5 @@
-//! What a channel's name says of it (`pusher-protocol.md` 4.3, 6): who may join, whether it has members, whether its last event is kept.
+//! What a channel's name says of it (`pusher-protocol.md` 4.3, 6): who may join, whether it has members, whether its
+//! last event is kept.
 
 use crate::pusher::is_valid_name;
 
@@ -47,7 +48,9 @@ impl Kind {
     pub(super) fn of(name: &str) -> Option<Self> {
         if let Some(user) = name.strip_prefix('#') {
             // Unlike channels, users may be called anything.
-            let is_user = user.strip_prefix(&USER[1..]).is_some_and(|id| (1..=MAX_USER_ID).contains(&id.len()) && !id.contains(char::is_control));
+            let is_user = user
+                .strip_prefix(&USER[1..])
+                .is_some_and(|id| (1..=MAX_USER_ID).contains(&id.len()) && !id.contains(char::is_control));
             return is_user.then_some(Self { access: Access::User, cached: false });
         }
         if !is_valid_name(name) {

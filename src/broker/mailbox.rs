@@ -1,4 +1,5 @@
-//! What waits to be sent to one connection: bounded, and never waited for. Who does not read fast enough is closed (ARCHITECTURE.md "Invariants").
+//! What waits to be sent to one connection: bounded, and never waited for. Who does not read fast enough is closed
+//! (ARCHITECTURE.md "Invariants").
 
 #[cfg(test)]
 mod tests;
@@ -15,7 +16,8 @@ use crate::pusher::ErrorCode;
 
 /// Room kept for the next frames once all are sent; more is given back, so that an idle connection costs little.
 const KEPT_ROOM: usize = 16;
-/// How many times the room is there for a client whose socket takes what it is given: its frames wait for its worker, not for it.
+/// How many times the room is there for a client whose socket takes what it is given: its frames wait for its worker,
+/// not for it.
 const OVERFLOW: usize = 4;
 
 /// How much may wait for one connection whose client does not read. A single frame always may.
@@ -80,7 +82,8 @@ pub(super) enum Mail {
     End(End),
 }
 
-/// The readers of mailboxes that got something: woken when this is dropped. Declare it before a lock is taken, so that it happens after.
+/// The readers of mailboxes that got something: woken when this is dropped. Declare it before a lock is taken, so that
+/// it happens after.
 #[derive(Debug, Default)]
 #[must_use = "dropped, the readers are woken"]
 pub(super) struct Wakes(Vec<(Arc<Bell>, Vec<Waker>)>);

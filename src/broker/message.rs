@@ -1,4 +1,5 @@
-//! What clients send: one JSON object in a text frame (`pusher-protocol.md` 4.1). Read once; what cannot be read is told in a sentence.
+//! What clients send: one JSON object in a text frame (`pusher-protocol.md` 4.1). Read once; what cannot be read is
+//! told in a sentence.
 
 use std::borrow::Cow;
 
@@ -78,8 +79,8 @@ struct Unsubscribe<'a> {
     channel: Cow<'a, str>,
 }
 
-/// A client's message in one of its forms: `data` is an object, or a string that holds one (`pusher-protocol.md` 4.1). The string is decoded first, so
-/// whoever reads it needs a place for the text: see [`Message::read`].
+/// A client's message in one of its forms: `data` is an object, or a string that holds one (`pusher-protocol.md` 4.1).
+/// The string is decoded first, so whoever reads it needs a place for the text: see [`Message::read`].
 impl Message<'_> {
     /// Reads `text` and hands the message to `then`.
     ///
@@ -99,12 +100,17 @@ impl Message<'_> {
         let message = match &*envelope.event {
             "pusher:ping" => Message::Ping,
             "pusher:pong" => Message::Pong,
-            "pusher:subscribe" => Message::Subscribe(json::object(data).ok_or("The data of pusher:subscribe is not an object with a channel")?),
+            "pusher:subscribe" => Message::Subscribe(
+                json::object(data).ok_or("The data of pusher:subscribe is not an object with a channel")?,
+            ),
             "pusher:unsubscribe" => {
-                let Unsubscribe { channel } = json::object(data).ok_or("The data of pusher:unsubscribe is not an object with a channel")?;
+                let Unsubscribe { channel } =
+                    json::object(data).ok_or("The data of pusher:unsubscribe is not an object with a channel")?;
                 Message::Unsubscribe(channel)
             }
-            "pusher:signin" => Message::SignIn(json::object(data).ok_or("The data of pusher:signin is not an object with auth and user_data")?),
+            "pusher:signin" => Message::SignIn(
+                json::object(data).ok_or("The data of pusher:signin is not an object with auth and user_data")?,
+            ),
             name if name.starts_with("client-") => match envelope.channel {
                 Some(channel) => Message::Event(ClientEvent { name: envelope.event, channel, data: envelope.data }),
                 None => return Err("The client event names no channel"),
@@ -127,7 +133,10 @@ mod tests {
     fn data_is_an_object_or_a_string_that_holds_one() {
         let expected = r#"Subscribe(Subscribe { channel: "private-c", auth: Some("k:s"), channel_data: None })"#;
         assert_eq!(shown(r#"{"event":"pusher:subscribe","data":{"channel":"private-c","auth":"k:s"}}"#), expected);
-        assert_eq!(shown(r#"{"event":"pusher:subscribe","data":"{\"channel\":\"private-c\",\"auth\":\"k:s\",\"x\":1}"}"#), expected);
+        assert_eq!(
+            shown(r#"{"event":"pusher:subscribe","data":"{\"channel\":\"private-c\",\"auth\":\"k:s\",\"x\":1}"}"#),
+            expected
+        );
         assert_eq!(shown(r#" {"data" : {"channel":"\u0063"}, "event":"pusher:unsubscribe"} "#), r#"Unsubscribe("c")"#);
         assert_eq!(
             shown(r#"{"event":"pusher:signin","data":{"auth":"k:s","user_data":"{}"}}"#),
@@ -189,6 +198,9 @@ mod tests {
         assert_eq!(shown(r#"{"event":"client-x","data":1}"#), "The client event names no channel");
         assert_eq!(shown(r#"{"event":"staff-assigned","channel":"private-c"}"#), "Unknown");
         let deep = "[".repeat(100_000);
-        assert_eq!(shown(&format!(r#"{{"event":"pusher:ping","data":{deep}}}"#)), "The message is not a JSON object with an event");
+        assert_eq!(
+            shown(&format!(r#"{{"event":"pusher:ping","data":{deep}}}"#)),
+            "The message is not a JSON object with an event"
+        );
     }
 }

@@ -1,8 +1,9 @@
-//! Our own Pusher, embedded: a genuine server for one machine, with the HTTP API and the WebSocket protocol 7. It knows its apps and their secrets, and
-//! nothing of what the gateway does.
+//! Our own Pusher, embedded: a genuine server for one machine, with the HTTP API and the WebSocket protocol 7. It knows
+//! its apps and their secrets, and nothing of what the gateway does.
 //!
-//! From the inside out: a `session` turns a client's messages into effects, a `connection` does them in its `realm` (one app) with its `channels` and
-//! `watchlists`, a `conversation` moves frames between a `mailbox` and a socket. `api` is what backends call. All of it is shared by all threads.
+//! From the inside out: a `session` turns a client's messages into effects, a `connection` does them in its `realm`
+//! (one app) with its `channels` and `watchlists`, a `conversation` moves frames between a `mailbox` and a socket.
+//! `api` is what backends call. All of it is shared by all threads.
 
 mod allowance;
 mod api;
@@ -142,22 +143,35 @@ impl Broker {
                 max_channels: options.max_channels,
                 sign_in_timeout: Some(options.sign_in_timeout).filter(|timeout| !timeout.is_zero()),
             },
-            habits: Habits { tells_count: options.subscription_counts, cache_ttl: options.cache_ttl, max_cached: options.max_cached },
+            habits: Habits {
+                tells_count: options.subscription_counts,
+                cache_ttl: options.cache_ttl,
+                max_cached: options.max_cached,
+            },
             room: Room { frames: options.queue, bytes: QUEUE_BYTES },
             max_connections: options.max_connections,
         };
         let allowed_origins = options.allowed_origins.clone();
-        Arc::new(Self { rules, clock, metrics, drain, allowed_origins, backlog: Arc::default(), realms: ArcSwap::default() })
+        Arc::new(Self {
+            rules,
+            clock,
+            metrics,
+            drain,
+            allowed_origins,
+            backlog: Arc::default(),
+            realms: ArcSwap::default(),
+        })
     }
 
     /// Whether a page of this `Origin` may connect. A client without one is no browser, and may (`threats.md` WS-10).
     #[must_use]
     pub fn admits(&self, origin: Option<&[u8]>) -> bool {
-        self.allowed_origins.is_empty() || origin.is_none_or(|origin| self.allowed_origins.iter().any(|allowed| allowed.is(origin)))
+        self.allowed_origins.is_empty()
+            || origin.is_none_or(|origin| self.allowed_origins.iter().any(|allowed| allowed.is(origin)))
     }
 
-    /// Serves these apps from now on. Those that are served already keep their channels and connections, even with another key or secret; the
-    /// connections of those that are gone are closed.
+    /// Serves these apps from now on. Those that are served already keep their channels and connections, even with
+    /// another key or secret; the connections of those that are gone are closed.
     pub fn configure(&self, apps: &[App]) {
         let before = self.realms.load_full();
         let mut realms = Realms::default();
@@ -167,12 +181,22 @@ impl Broker {
                     realm.app.store(Arc::new(app.clone()));
                     Arc::clone(realm)
                 }
-                None => Arc::new(Realm::new(app.clone(), self.rules, Arc::clone(&self.backlog), self.metrics.realtime(app.id()))),
+                None => Arc::new(Realm::new(
+                    app.clone(),
+                    self.rules,
+                    Arc::clone(&self.backlog),
+                    self.metrics.realtime(app.id()),
+                )),
             };
             realms.by_id.insert(app.id().into(), Arc::clone(&realm));
             realms.by_key.insert(app.key().into(), realm);
         }
-        let gone: Vec<_> = before.by_id.iter().filter(|(id, _)| !realms.by_id.contains_key(*id)).map(|(_, realm)| Arc::clone(realm)).collect();
+        let gone: Vec<_> = before
+            .by_id
+            .iter()
+            .filter(|(id, _)| !realms.by_id.contains_key(*id))
+            .map(|(_, realm)| Arc::clone(realm))
+            .collect();
         self.realms.store(Arc::new(realms));
         gone.iter().for_each(|realm| realm.disable());
     }
@@ -183,8 +207,8 @@ impl Broker {
         self.realms.load().by_id.get(app).cloned().map(Hall::new)
     }
 
-    /// Answers a request to the HTTP API. Where connections have much to send only because their worker has not come to it, whoever would publish more
-    /// waits for that, a second at most.
+    /// Answers a request to the HTTP API. Where connections have much to send only because their worker has not come to
+    /// it, whoever would publish more waits for that, a second at most.
     ///
     /// # Cancel safety
     /// Dropped, nothing was published.
@@ -195,9 +219,9 @@ impl Broker {
         api::answer(self, request)
     }
 
-    /// Speaks with a client over `socket`, to its end. It has the limits of [`socket_config`] and came with `GET {target}`, which is to be
-    /// `/app/{key}?protocol=7…`; whatever is wrong with that, the client is told by the code of the close. Messages are read at the client's `pace`;
-    /// `bell` is that of the worker on which this runs.
+    /// Speaks with a client over `socket`, to its end. It has the limits of [`socket_config`] and came with
+    /// `GET {target}`, which is to be `/app/{key}?protocol=7…`; whatever is wrong with that, the client is told by the
+    /// code of the close. Messages are read at the client's `pace`; `bell` is that of the worker on which this runs.
     pub async fn converse<S>(&self, socket: WebSocketStream<S>, target: &Uri, pace: Option<Pace>, bell: &Arc<Bell>)
     where
         S: AsyncRead + AsyncWrite + Unpin,
@@ -215,7 +239,8 @@ impl Broker {
         self.metrics.socket_closed(end);
     }
 
-    /// Does what is due now and then. Once draining begins it closes all connections in waves, so that they do not all come back at once, and ends.
+    /// Does what is due now and then. Once draining begins it closes all connections in waves, so that they do not all
+    /// come back at once, and ends.
     pub async fn run(&self) {
         let mut every = tokio::time::interval(TICK);
         let mut ticks = 0_u32;
@@ -232,7 +257,8 @@ impl Broker {
     }
 
     fn establish(&self, target: &Uri, bell: &Arc<Bell>) -> Result<Connection, ErrorCode> {
-        let key = target.path().strip_prefix("/app/").filter(|key| !key.contains('/')).ok_or(ErrorCode::PathNotFound)?;
+        let key =
+            target.path().strip_prefix("/app/").filter(|key| !key.contains('/')).ok_or(ErrorCode::PathNotFound)?;
         let realm = self.realms.load().by_key.get(key).cloned().ok_or(ErrorCode::UnknownApp)?;
         session::check_version(target.query().unwrap_or_default())?;
         Connection::establish(realm, self.clock, &self.drain, bell)

@@ -1,5 +1,5 @@
-//! The origins whose pages may connect (`broker.allowed_origins`), as browsers write them: scheme, host and port, in lower case, without a path and without
-//! the scheme's own port (RFC 6454 6.2).
+//! The origins whose pages may connect (`broker.allowed_origins`), as browsers write them: scheme, host and port, in
+//! lower case, without a path and without the scheme's own port (RFC 6454 6.2).
 
 use std::net::Ipv6Addr;
 
@@ -13,7 +13,8 @@ pub enum AllowedOrigin {
     Any,
     /// This one, as browsers write it; `null` is that of files and sandboxed frames.
     One(String),
-    /// `https://*.hotel.example`: those of a host and of all below it. Whoever has the host has those below it as well, and so may be trusted with both.
+    /// `https://*.hotel.example`: those of a host and of all below it. Whoever has the host has those below it as well,
+    /// and so may be trusted with both.
     Within {
         /// With `://`.
         scheme: String,
@@ -35,19 +36,28 @@ impl AllowedOrigin {
             _ => {}
         }
         let Some((scheme, authority)) = text.split_once("://") else {
-            return Err(format!("An origin begins with the scheme of its pages: write \"https://{}\".", text.trim_matches('/')));
+            return Err(format!(
+                "An origin begins with the scheme of its pages: write \"https://{}\".",
+                text.trim_matches('/')
+            ));
         };
         if !is_scheme(scheme) {
             return Err(format!("{scheme:?} is no scheme. Write an origin like \"https://hotel.example\"."));
         }
         if let "ws" | "wss" = scheme {
-            return Err(format!("Pages have no origin with {scheme}://. Write the scheme of the page: \"http{}://{authority}\".", &scheme[2..]));
+            return Err(format!(
+                "Pages have no origin with {scheme}://. Write the scheme of the page: \"http{}://{authority}\".",
+                &scheme[2..]
+            ));
         }
         if let Some((host, _)) = authority.split_once(['/', '?', '#']) {
             return Err(format!("An origin has no path, and no slash at its end: write \"{scheme}://{host}\"."));
         }
-        let (host, port) = split_port(authority).ok_or_else(|| format!("{authority:?} is no host with a port or without one."))?;
-        let port = port.filter(|port| !PORTS.contains(&(scheme, Some(*port)))).map_or_else(String::new, |port| format!(":{port}"));
+        let (host, port) =
+            split_port(authority).ok_or_else(|| format!("{authority:?} is no host with a port or without one."))?;
+        let port = port
+            .filter(|port| !PORTS.contains(&(scheme, Some(*port))))
+            .map_or_else(String::new, |port| format!(":{port}"));
         match host.strip_prefix("*.") {
             Some(host) => Ok(Self::Within { scheme: format!("{scheme}://"), host: format!("{}{port}", normal(host)?) }),
             None => Ok(Self::One(format!("{scheme}://{}{port}", normal(host)?))),
@@ -63,7 +73,8 @@ impl AllowedOrigin {
             Self::Within { scheme, host } => {
                 let below = origin.strip_prefix(scheme.as_bytes()).and_then(|rest| rest.strip_suffix(host.as_bytes()));
                 below.is_some_and(|below| {
-                    below.is_empty() || (below.len() > 1 && below.ends_with(b".") && below.iter().all(|byte| is_host_byte(*byte)))
+                    below.is_empty()
+                        || (below.len() > 1 && below.ends_with(b".") && below.iter().all(|byte| is_host_byte(*byte)))
                 })
             }
         }
@@ -71,12 +82,17 @@ impl AllowedOrigin {
 }
 
 fn is_scheme(scheme: &str) -> bool {
-    scheme.starts_with(|first: char| first.is_ascii_lowercase()) && scheme.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte))
+    scheme.starts_with(|first: char| first.is_ascii_lowercase())
+        && scheme.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte))
 }
 
 /// The host, and the port if there is one.
 fn split_port(authority: &str) -> Option<(&str, Option<u16>)> {
-    let host_ends = if authority.starts_with('[') { authority.find(']')? + 1 } else { authority.find(':').unwrap_or(authority.len()) };
+    let host_ends = if authority.starts_with('[') {
+        authority.find(']')? + 1
+    } else {
+        authority.find(':').unwrap_or(authority.len())
+    };
     let (host, rest) = authority.split_at(host_ends);
     if rest.is_empty() {
         return Some((host, None));
@@ -88,7 +104,10 @@ fn split_port(authority: &str) -> Option<(&str, Option<u16>)> {
 /// `host` as browsers write it.
 fn normal(host: &str) -> Result<String, String> {
     if let Some(address) = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')) {
-        return address.parse::<Ipv6Addr>().map(|address| format!("[{address}]")).map_err(|_| format!("{host:?} is no IPv6 address."));
+        return address
+            .parse::<Ipv6Addr>()
+            .map(|address| format!("[{address}]"))
+            .map_err(|_| format!("{host:?} is no IPv6 address."));
     }
     if !host.is_empty() && host.bytes().all(is_host_byte) {
         return Ok(host.to_owned());
@@ -98,7 +117,9 @@ fn normal(host: &str) -> Result<String, String> {
     } else if host.is_ascii() {
         format!("{host:?} is no host name. Write an origin like \"https://hotel.example\".")
     } else {
-        format!("Browsers write the host {host:?} in ASCII (xn--…): copy what `location.origin` is in the console of a page's browser.")
+        format!(
+            "Browsers write the host {host:?} in ASCII (xn--…): copy what `location.origin` is in the console of a page's browser."
+        )
     })
 }
 
@@ -128,7 +149,13 @@ mod tests {
         ] {
             let allowed = AllowedOrigin::parse(text).unwrap();
             assert!(allowed.is(origin.as_bytes()), "{text}: {allowed:?}");
-            for other in ["https://other.example", "https://hotel.example.evil.example", "https://hotel.example:1", "http://hotel", ""] {
+            for other in [
+                "https://other.example",
+                "https://hotel.example.evil.example",
+                "https://hotel.example:1",
+                "http://hotel",
+                "",
+            ] {
                 assert!(!allowed.is(other.as_bytes()), "{text}: {allowed:?} {other}");
             }
         }
@@ -139,7 +166,9 @@ mod tests {
         let any = AllowedOrigin::parse("*").unwrap();
         assert!(any.is(b"https://hotel.example") && any.is(b"null"));
         let within = AllowedOrigin::parse("https://*.Hotel.example:443").unwrap();
-        for origin in ["https://hotel.example", "https://a.hotel.example", "https://b.a.hotel.example", "HTTPS://A.HOTEL.EXAMPLE"] {
+        for origin in
+            ["https://hotel.example", "https://a.hotel.example", "https://b.a.hotel.example", "HTTPS://A.HOTEL.EXAMPLE"]
+        {
             assert!(within.is(origin.as_bytes()), "{origin}");
         }
         for origin in [

@@ -81,7 +81,8 @@ impl Realm {
         if connections.open.len() >= self.rules.max_connections {
             return Err(ErrorCode::OverCapacity);
         }
-        let mailbox = Arc::new(Mailbox::new(self.ids.next(), self.rules.room, Arc::clone(bell), Arc::clone(&self.backlog)));
+        let mailbox =
+            Arc::new(Mailbox::new(self.ids.next(), self.rules.room, Arc::clone(bell), Arc::clone(&self.backlog)));
         connections.open.insert(mailbox.id(), Arc::clone(&mailbox));
         Ok(mailbox)
     }

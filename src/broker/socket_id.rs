@@ -12,7 +12,8 @@ pub(super) struct SocketId {
 }
 
 impl SocketId {
-    /// The socket id in `text`; `None` if it is not in the form in which they are given out here, so that it names nobody.
+    /// The socket id in `text`; `None` if it is not in the form in which they are given out here, so that it names
+    /// nobody.
     pub(super) fn parse(text: &str) -> Option<Self> {
         let (first, second) = text.split_once('.')?;
         let number = |digits: &str| digits.parse().ok().filter(|number: &u32| number.to_string() == digits);
@@ -32,8 +33,9 @@ pub(super) fn is_socket_id(text: &str) -> bool {
     text.split_once('.').is_some_and(|(first, second)| digits(first) && digits(second))
 }
 
-/// Gives out socket ids. The first number counts, so that no two connections are alike; the second is not to be guessed, and the count begins
-/// anywhere, so that an auth token of an earlier run of the process fits no new connection.
+/// Gives out socket ids. The first number counts, so that no two connections are alike; the second is not to be
+/// guessed, and the count begins anywhere, so that an auth token of an earlier run of the process fits no new
+/// connection.
 #[derive(Debug)]
 pub(super) struct SocketIds {
     next: AtomicU32,

@@ -1,5 +1,6 @@
-//! Who is online in one app, and who is told of it (`pusher-protocol.md` 4.5). A user is online while at least one connection is signed in as it; a
-//! connection is told of the users on its watchlist once when it signs in, and then of every one that comes or goes.
+//! Who is online in one app, and who is told of it (`pusher-protocol.md` 4.5). A user is online while at least one
+//! connection is signed in as it; a connection is told of the users on its watchlist once when it signs in, and then of
+//! every one that comes or goes.
 
 #[cfg(test)]
 mod tests;
@@ -18,8 +19,8 @@ pub(super) const MAX_WATCHED: usize = 100;
 /// The users of one app, shared by all threads.
 #[derive(Debug, Default)]
 pub(super) struct Watchlists {
-    /// A std lock: held while one user comes or goes or one watchlist is looked up, never across an await. One for all users: a watchlist is looked up
-    /// in a single moment, and all who watch see one history.
+    /// A std lock: held while one user comes or goes or one watchlist is looked up, never across an await. One for all
+    /// users: a watchlist is looked up in a single moment, and all who watch see one history.
     users: Mutex<Users>,
 }
 
@@ -61,7 +62,8 @@ impl Watchlists {
 }
 
 impl SignedIn {
-    /// The connection watches these users from now on, and no others. It is told at once who of them is online and who is not.
+    /// The connection watches these users from now on, and no others. It is told at once who of them is online and who
+    /// is not.
     pub(super) fn watch(&mut self, watchlist: Vec<Arc<str>>) {
         let mut wakes = Wakes::default();
         let mut users = self.watchlists.lock();
@@ -103,7 +105,8 @@ impl Users {
         forget_idle(entry);
     }
 
-    /// Adds a connection to the watchers of these users and tells it of them. Returns their ids as they are kept here, each once.
+    /// Adds a connection to the watchers of these users and tells it of them. Returns their ids as they are kept here,
+    /// each once.
     fn watch(&mut self, watchlist: Vec<Arc<str>>, mailbox: &Arc<Mailbox>, wakes: &mut Wakes) -> Vec<Arc<str>> {
         let mut watched = Vec::with_capacity(watchlist.len());
         let (mut online, mut offline) = (Vec::new(), Vec::new());

@@ -5,16 +5,17 @@ use std::time::Duration;
 
 use super::{Clock, Moment};
 
-/// How far the beginning of the process may be from where it was told last, in milliseconds, before it is told anew. Two readings of the same clocks differ
-/// by a little, and what is told twice has to be the same.
+/// How far the beginning of the process may be from where it was told last, in milliseconds, before it is told anew.
+/// Two readings of the same clocks differ by a little, and what is told twice has to be the same.
 const SAME: i64 = 1000;
 
-/// Tells moments as times of day, by the system's clock as it is set when it is asked: a process that began before the clock was set right shows right
-/// times from then on. While the clock is not set, a moment is told the same each time.
+/// Tells moments as times of day, by the system's clock as it is set when it is asked: a process that began before the
+/// clock was set right shows right times from then on. While the clock is not set, a moment is told the same each time.
 #[derive(Debug)]
 pub struct Calendar {
     clock: Clock,
-    /// The time of the clock's beginning as told last, in milliseconds since the Unix epoch; below zero where the clock shows less than the process has run.
+    /// The time of the clock's beginning as told last, in milliseconds since the Unix epoch; below zero where the clock
+    /// shows less than the process has run.
     began_at: AtomicI64,
 }
 

@@ -14,8 +14,8 @@ const FRESH: Duration = Duration::from_millis(100);
 /// The time of day, also as HTTP writes it (RFC 9110 5.6.7).
 #[derive(Debug, Default)]
 pub struct Date {
-    /// When the system's clock is to be read again: at the end of its second at the latest, so that a signature of just the greatest age is judged by the
-    /// second that it is.
+    /// When the system's clock is to be read again: at the end of its second at the latest, so that a signature of just
+    /// the greatest age is judged by the second that it is.
     until: Option<Instant>,
     /// Seconds since the Unix epoch.
     seconds: u64,
@@ -80,9 +80,17 @@ mod tests {
         };
         assert_eq!(tell(0, 784_111_777_300), (784_111_777, "Sun, 06 Nov 1994 08:49:37 GMT".to_owned()));
         assert_eq!(tell(99, 784_111_800_000).0, 784_111_777, "it is read every 100 ms");
-        assert_eq!(tell(100, 784_111_700_000), (784_111_700, "Sun, 06 Nov 1994 08:48:20 GMT".to_owned()), "the clock was set back");
+        assert_eq!(
+            tell(100, 784_111_700_000),
+            (784_111_700, "Sun, 06 Nov 1994 08:48:20 GMT".to_owned()),
+            "the clock was set back"
+        );
         assert_eq!(tell(200, 784_111_700_950).0, 784_111_700);
-        assert_eq!(tell(250, 784_111_701_000), (784_111_701, "Sun, 06 Nov 1994 08:48:21 GMT".to_owned()), "a second ends");
+        assert_eq!(
+            tell(250, 784_111_701_000),
+            (784_111_701, "Sun, 06 Nov 1994 08:48:21 GMT".to_owned()),
+            "a second ends"
+        );
         assert_eq!(tell(350, 0), (0, "Thu, 01 Jan 1970 00:00:00 GMT".to_owned()));
     }
 

@@ -64,14 +64,23 @@ impl Caller {
     /// # Errors
     /// If there is no whole answer in time.
     pub(super) async fn call(&self, method: Method, target: &str, body: Bytes) -> anyhow::Result<Response<Bytes>> {
-        let mut request = Request::builder().method(method).uri(target).body(Payload::Whole(body)).context("the request's target is no target")?;
+        let mut request = Request::builder()
+            .method(method)
+            .uri(target)
+            .body(Payload::Whole(body))
+            .context("the request's target is no target")?;
         if request.body().length() > 0 {
             request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         }
-        request.headers_mut().insert(USER_AGENT, HeaderValue::from_static(concat!("usher/", env!("CARGO_PKG_VERSION"))));
+        request
+            .headers_mut()
+            .insert(USER_AGENT, HeaderValue::from_static(concat!("usher/", env!("CARGO_PKG_VERSION"))));
         let answered = tokio::time::timeout(self.timeout, async {
             let (head, body) = self.remote.send(request).await?.into_parts();
-            let body = Limited::new(body, MAX_ANSWER).collect().await.map_err(|error| anyhow::anyhow!(error).context("the answer broke off"))?;
+            let body = Limited::new(body, MAX_ANSWER)
+                .collect()
+                .await
+                .map_err(|error| anyhow::anyhow!(error).context("the answer broke off"))?;
             Ok(Response::from_parts(head, body.to_bytes()))
         });
         answered.await.with_context(|| format!("no answer within {:?}", self.timeout))?

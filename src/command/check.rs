@@ -26,7 +26,10 @@ pub(super) fn run(configuration: Configuration) -> anyhow::Result<ExitCode> {
                 print(format_args!("recommended: {recommendation}"))?;
             }
             let (apps, rules) = (config.apps.len(), config.rules.len());
-            print(format_args!("the configuration can be used: {apps} app(s), {rules} rule(s), upstream {}", config.upstream.url))?;
+            print(format_args!(
+                "the configuration can be used: {apps} app(s), {rules} rule(s), upstream {}",
+                config.upstream.url
+            ))?;
             Ok(ExitCode::SUCCESS)
         }
         Err(problems) => {

@@ -36,7 +36,8 @@ impl Configuration {
     /// If a flag has not the form that it needs.
     pub(super) fn sources(self) -> anyhow::Result<Sources> {
         let mut flags = Vec::new();
-        let named = [("server.listen", self.listen), ("upstream.url", self.upstream), ("upstream.cluster", self.cluster)];
+        let named =
+            [("server.listen", self.listen), ("upstream.url", self.upstream), ("upstream.cluster", self.cluster)];
         flags.extend(named.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?))));
         for pair in &self.set {
             let (key, value) = pair.split_once('=').with_context(|| format!("--set takes KEY=VALUE, not {pair:?}"))?;

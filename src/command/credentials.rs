@@ -36,7 +36,9 @@ impl Credentials {
     /// If one was given and cannot be used.
     pub(super) fn secret(&self) -> anyhow::Result<Option<String>> {
         let given = match (&self.secret_file, std::env::var_os(SECRET_VARIABLE)) {
-            (Some(path), _) => Some(read(path).with_context(|| format!("the secret cannot be read from {}", path.display()))?),
+            (Some(path), _) => {
+                Some(read(path).with_context(|| format!("the secret cannot be read from {}", path.display()))?)
+            }
             (None, Some(secret)) => match secret.into_string() {
                 Ok(secret) => Some(secret),
                 Err(_) => bail!("{SECRET_VARIABLE} is not UTF-8"),
@@ -54,7 +56,9 @@ impl Credentials {
     /// Also if there is none.
     pub(super) fn needed_secret(&self, what_for: &str) -> anyhow::Result<String> {
         let secret = self.secret()?;
-        secret.with_context(|| format!("{what_for} needs the secret of the app: set {SECRET_VARIABLE}, or name a file with --secret-file"))
+        secret.with_context(|| {
+            format!("{what_for} needs the secret of the app: set {SECRET_VARIABLE}, or name a file with --secret-file")
+        })
     }
 }
 

@@ -1,4 +1,5 @@
-//! `usher healthcheck`: whether the usher of a configuration takes traffic, as an exit code, for images without a shell or `curl`.
+//! `usher healthcheck`: whether the usher of a configuration takes traffic, as an exit code, for images without a shell
+//! or `curl`.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::process::ExitCode;
@@ -39,10 +40,14 @@ impl Healthcheck {
             }
         };
         let address = reachable(config.admin.listen);
-        ensure!(address.port() != 0, "admin.listen has port 0: the port is known to the usher that serves alone; configure one");
+        ensure!(
+            address.port() != 0,
+            "admin.listen has port 0: the port is known to the usher that serves alone; configure one"
+        );
         let url = format!("http://{address}").parse().context("the admin listener's address makes no URL")?;
         let caller = Caller::new(&url, tls::Client::default(), self.timeout)?;
-        let answer = block_on(async { caller.get("/readyz").await }).with_context(|| format!("the usher at {address} is not ready"))?;
+        let answer = block_on(async { caller.get("/readyz").await })
+            .with_context(|| format!("the usher at {address} is not ready"))?;
         if answer.status() != 200 {
             let text = String::from_utf8_lossy(answer.body());
             bail!("the usher at {address} is not ready: {} {}", answer.status(), Shown(text.trim()));
@@ -52,7 +57,8 @@ impl Healthcheck {
     }
 }
 
-/// The address under which this machine reaches a listener: one that listens on all addresses is asked on the loopback one.
+/// The address under which this machine reaches a listener: one that listens on all addresses is asked on the loopback
+/// one.
 pub(super) fn reachable(listen: SocketAddr) -> SocketAddr {
     let ip = match listen.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
@@ -68,9 +74,12 @@ mod tests {
 
     #[test]
     fn a_listener_on_all_addresses_is_asked_on_loopback() {
-        for (listen, asked) in
-            [("0.0.0.0:9601", "127.0.0.1:9601"), ("[::]:9601", "[::1]:9601"), ("10.0.0.7:80", "10.0.0.7:80"), ("127.0.0.1:1", "127.0.0.1:1")]
-        {
+        for (listen, asked) in [
+            ("0.0.0.0:9601", "127.0.0.1:9601"),
+            ("[::]:9601", "[::1]:9601"),
+            ("10.0.0.7:80", "10.0.0.7:80"),
+            ("127.0.0.1:1", "127.0.0.1:1"),
+        ] {
             assert_eq!(reachable(listen.parse().unwrap()), asked.parse().unwrap());
         }
     }

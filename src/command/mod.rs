@@ -1,5 +1,5 @@
-//! What can be asked of `usher` on a command line: one file a command, and what they share (`configuration`, `credentials`, `caller`, `listener`,
-//! `terminal`).
+//! What can be asked of `usher` on a command line: one file a command, and what they share (`configuration`,
+//! `credentials`, `caller`, `listener`, `terminal`).
 
 mod caller;
 mod check;
@@ -37,11 +37,14 @@ enum Command {
     Serve(Configuration),
     /// Check the configuration, say everything that is wrong with it, and exit with 78 if anything is.
     Check(Configuration),
-    /// Look at everything that has to be right around usher (upstream, certificates, clocks, ports, limits) and say what to do: exit with 1 if anything is wrong.
+    /// Look at everything that has to be right around usher (upstream, certificates, clocks, ports, limits) and say
+    /// what to do: exit with 1 if anything is wrong.
     Doctor(doctor::Doctor),
-    /// Ask the usher of this configuration whether it takes traffic: exit with 0 if it does, else with 1. For containers.
+    /// Ask the usher of this configuration whether it takes traffic: exit with 0 if it does, else with 1. For
+    /// containers.
     Healthcheck(healthcheck::Healthcheck),
-    /// Play a hotel's evening in the terminal: what a guest sees without usher, and with it. Needs nothing and no network.
+    /// Play a hotel's evening in the terminal: what a guest sees without usher, and with it. Needs nothing and no
+    /// network.
     Demo(demo::Demo),
     /// Sign an event and send it, to usher or to any Pusher-compatible host.
     Trigger(Box<trigger::Trigger>),
@@ -74,6 +77,7 @@ impl Arguments {
 
 /// Runs `task` to its end on a runtime of its own.
 fn block_on<T>(task: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("no runtime could be made")?;
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().context("no runtime could be made")?;
     runtime.block_on(task)
 }

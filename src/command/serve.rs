@@ -43,7 +43,8 @@ impl Greeting {
     fn new(config: &Config) -> Self {
         let app = config.apps.first();
         let (app_id, key) = app.map_or(("…", "…"), |app| (app.id(), app.key()));
-        let upstream = if config.upstream.is_local() { "its own broker".to_owned() } else { config.upstream.url.to_string() };
+        let upstream =
+            if config.upstream.is_local() { "its own broker".to_owned() } else { config.upstream.url.to_string() };
         Self { app_id: app_id.to_owned(), key: key.to_owned(), is_tls: config.server.tls.is_some(), upstream }
     }
 
@@ -65,7 +66,8 @@ impl Greeting {
     }
 }
 
-/// Prints `text` on a thread that nobody waits for: a pipe that nobody reads, or a terminal that is stopped, must not hold up the gateway.
+/// Prints `text` on a thread that nobody waits for: a pipe that nobody reads, or a terminal that is stopped, must not
+/// hold up the gateway.
 fn say(text: String) {
     let told = std::thread::Builder::new().name("usher-greeting".to_owned()).spawn(move || {
         if let Err(error) = print(text) {

@@ -9,9 +9,13 @@ pub(super) fn say_error(what: fmt::Arguments<'_>) {
     let _ = writeln!(io::stderr().lock(), "{what}");
 }
 
-/// Whether the reader of standard output has gone (`usher subscribe … | head`): that ends a command, but is nothing wrong.
+/// Whether the reader of standard output has gone (`usher subscribe … | head`): that ends a command, but is nothing
+/// wrong.
 pub(super) fn is_gone(error: &anyhow::Error) -> bool {
-    error.chain().filter_map(|cause| cause.downcast_ref::<Unwritten>()).any(|unwritten| unwritten.0.kind() == io::ErrorKind::BrokenPipe)
+    error
+        .chain()
+        .filter_map(|cause| cause.downcast_ref::<Unwritten>())
+        .any(|unwritten| unwritten.0.kind() == io::ErrorKind::BrokenPipe)
 }
 
 /// Writes a line to standard output at once.
@@ -28,7 +32,8 @@ pub(super) fn print(line: impl fmt::Display) -> Result<(), Unwritten> {
 #[error("standard output cannot be written")]
 pub(super) struct Unwritten(#[source] io::Error);
 
-/// Text from elsewhere as it may be shown: control characters, which could move the cursor or change a title, are spelt out.
+/// Text from elsewhere as it may be shown: control characters, which could move the cursor or change a title, are spelt
+/// out.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Shown<'a>(pub(super) &'a str);
 

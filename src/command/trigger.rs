@@ -77,7 +77,8 @@ impl Trigger {
         let app = App::new(&self.app, &self.credentials.key, &secret);
         let (endpoint, body) = self.request()?;
         let tls = tls::Client::read(self.ca_file.as_deref())?;
-        let sent = Caller::new(&self.url, tls, self.timeout).and_then(|caller| block_on(send(&caller, &app, endpoint, body)));
+        let sent =
+            Caller::new(&self.url, tls, self.timeout).and_then(|caller| block_on(send(&caller, &app, endpoint, body)));
         match sent {
             Ok(answer) => self.tell(&answer),
             Err(error) if self.json => {
@@ -117,7 +118,8 @@ impl Trigger {
             let body = serde_json::from_slice::<Value>(answer.body()).unwrap_or_else(|_| Value::from(&*text));
             print(json!({ "status": answer.status().as_u16(), "decision": decision, "code": code, "body": body }))?;
         } else {
-            let decision = decision.map(|decision| format!("  usher-decision: {}", Shown(decision))).unwrap_or_default();
+            let decision =
+                decision.map(|decision| format!("  usher-decision: {}", Shown(decision))).unwrap_or_default();
             print(format_args!("{}{decision}", answer.status()))?;
             if accepted && !text.trim().is_empty() {
                 print(Shown(text.trim()))?;
@@ -126,8 +128,13 @@ impl Trigger {
         if accepted {
             return Ok(ExitCode::SUCCESS);
         }
-        let sentence = serde_json::from_slice::<Value>(answer.body()).ok().and_then(|body| Some(body["error"].as_str()?.to_owned()));
-        say_error(format_args!("usher: the trigger was not accepted: {}", Shown(sentence.as_deref().unwrap_or_else(|| text.trim()))));
+        let sentence = serde_json::from_slice::<Value>(answer.body())
+            .ok()
+            .and_then(|body| Some(body["error"].as_str()?.to_owned()));
+        say_error(format_args!(
+            "usher: the trigger was not accepted: {}",
+            Shown(sentence.as_deref().unwrap_or_else(|| text.trim()))
+        ));
         Ok(ExitCode::FAILURE)
     }
 }
@@ -144,7 +151,8 @@ pub(super) async fn send(caller: &Caller, app: &App, endpoint: &str, body: Value
     caller.post(&format!("{path}?{query}"), body).await
 }
 
-/// The body of a batch. `data` that is not text yet becomes the text of its JSON, as the libraries send it (pusher-protocol.md 3.1).
+/// The body of a batch. `data` that is not text yet becomes the text of its JSON, as the libraries send it
+/// (pusher-protocol.md 3.1).
 fn batch(text: &str) -> anyhow::Result<Value> {
     let mut events: Vec<Value> = serde_json::from_str(text).context("a batch is a JSON array of events")?;
     for (index, event) in events.iter_mut().enumerate() {
@@ -180,7 +188,9 @@ mod tests {
 
     #[test]
     fn a_batch_holds_text_as_data() {
-        let made = batch(r#"[{"channel":"a","name":"n","data":{"k":[1]}},{"channel":"b","name":"n","data":"as is"},{"channel":"c","name":"n"}]"#);
+        let made = batch(
+            r#"[{"channel":"a","name":"n","data":{"k":[1]}},{"channel":"b","name":"n","data":"as is"},{"channel":"c","name":"n"}]"#,
+        );
         let expected = json!({ "batch": [
             { "channel": "a", "name": "n", "data": "{\"k\":[1]}" },
             { "channel": "b", "name": "n", "data": "as is" },

@@ -64,7 +64,8 @@ fn app(section: &mut Section<'_>, server: &Server, taken: &mut Taken) -> (String
     let own = ["id", "key"].into_iter().any(|key| section.origin(key) != Origin::Default);
     let secret = section.secret("secret", "secret_file").map(|given| {
         // The demo secret belongs to the demo app: an app that is half configured by variables does not inherit it.
-        let inherited = own && section.origin("secret") == Origin::Default && section.origin("secret_file") == Origin::Default;
+        let inherited =
+            own && section.origin("secret") == Origin::Default && section.origin("secret_file") == Origin::Default;
         given.filter(|_| !inherited).map(|(_, secret)| secret)
     });
     if secret == Ok(None) {
@@ -85,7 +86,10 @@ fn app(section: &mut Section<'_>, server: &Server, taken: &mut Taken) -> (String
 fn warn(section: &mut Section<'_>, server: &Server, id: &str, secret: &str) {
     if !id.bytes().all(|byte| byte.is_ascii_digit()) {
         let key = section.key("id");
-        section.report.warnings.push(format!("`{key}`: the Python library takes an app id of digits only, and this one has others."));
+        section
+            .report
+            .warnings
+            .push(format!("`{key}`: the Python library takes an app id of digits only, and this one has others."));
     }
     if secret == DEMO_SECRET && !is_loopback(server.listen) {
         let key = section.key("secret");
@@ -98,13 +102,19 @@ fn warn(section: &mut Section<'_>, server: &Server, id: &str, secret: &str) {
 fn made_of(text: &str, signs: &str) -> Result<(), String> {
     let fits = text.chars().all(|c| c.is_ascii_alphanumeric() || signs.contains(c));
     let signs: Vec<_> = signs.chars().map(String::from).collect();
-    if fits { Ok(()) } else { Err(format!("It stands in paths, so only ASCII letters, digits and {} may be in it.", signs.join(" "))) }
+    if fits {
+        Ok(())
+    } else {
+        Err(format!("It stands in paths, so only ASCII letters, digits and {} may be in it.", signs.join(" ")))
+    }
 }
 
 fn unique(section: &mut Section<'_>, key: &str, value: &str, taken: &mut BTreeMap<String, String>) {
     let this = section.key(key);
     match taken.get(value) {
-        Some(other) if !value.is_empty() => section.problem(key, format!("`{other}` is the same. Each app has its own {key}.")),
+        Some(other) if !value.is_empty() => {
+            section.problem(key, format!("`{other}` is the same. Each app has its own {key}."))
+        }
         _ => {
             taken.insert(value.to_owned(), this);
         }

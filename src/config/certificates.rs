@@ -1,4 +1,5 @@
-//! Certificates, keys and authorities: files that are read and checked together with what names them, so that `check`, a start and a reload find the same.
+//! Certificates, keys and authorities: files that are read and checked together with what names them, so that `check`,
+//! a start and a reload find the same.
 
 use std::path::{Path, PathBuf};
 
@@ -31,7 +32,9 @@ pub(super) fn upstream(section: &mut Section<'_>) -> Client {
 /// The file of `ca_file` and its content, if it is given and read at all.
 fn authorities(section: &mut Section<'_>) -> Result<Option<(PathBuf, Vec<u8>)>, Refused> {
     match path(section.text("ca_file")) {
-        Some(path) if section.report.occasion != Occasion::Lookup => Ok(Some((path.clone(), read(section, "ca_file", &path)?))),
+        Some(path) if section.report.occasion != Occasion::Lookup => {
+            Ok(Some((path.clone(), read(section, "ca_file", &path)?)))
+        }
         Some(_) | None => Ok(None),
     }
 }
@@ -42,10 +45,17 @@ fn identity(section: &mut Section<'_>, purpose: Purpose) -> Result<Option<Identi
     let missing = match (certificate.is_empty(), key.is_empty()) {
         (true, true) => return Ok(None),
         (false, false) => None,
-        (false, true) => Some(("key", format!("The certificate has no key: set `{}` to its file as well, or neither.", section.key("key")))),
-        (true, false) => {
-            Some(("certificate", format!("The key has no certificate: set `{}` to its file as well, or neither.", section.key("certificate"))))
-        }
+        (false, true) => Some((
+            "key",
+            format!("The certificate has no key: set `{}` to its file as well, or neither.", section.key("key")),
+        )),
+        (true, false) => Some((
+            "certificate",
+            format!(
+                "The key has no certificate: set `{}` to its file as well, or neither.",
+                section.key("certificate")
+            ),
+        )),
     };
     if let Some((key, message)) = missing {
         section.problem(key, message);
@@ -60,7 +70,10 @@ fn identity(section: &mut Section<'_>, purpose: Purpose) -> Result<Option<Identi
     match Identity::new(files.clone(), &certificate?, &key?) {
         Ok(identity) => {
             let name = section.key("certificate");
-            section.report.warnings.extend(identity.doubts(purpose).into_iter().map(|doubt| format!("`{name}`: {doubt}.")));
+            section
+                .report
+                .warnings
+                .extend(identity.doubts(purpose).into_iter().map(|doubt| format!("`{name}`: {doubt}.")));
             Ok(Some(identity))
         }
         Err(error) => {

@@ -16,7 +16,10 @@ pub(super) fn read(root: &mut Section<'_>, ids: &[String]) -> Vec<Belonging> {
     if entries.len() > MOST {
         root.problem(
             "events",
-            format!("There are {} entries; {MOST} are taken at most. Let one template stand for a family of channels.", entries.len()),
+            format!(
+                "There are {} entries; {MOST} are taken at most. Let one template stand for a family of channels.",
+                entries.len()
+            ),
         );
     }
     entries.into_iter().flatten().collect()
@@ -35,7 +38,9 @@ fn entry(section: &mut Section<'_>, ids: &[String], seen: &mut Seen) -> Option<B
     known(section, apps, ids);
     let this = (spec.name.clone(), spec.channel.clone(), spec.apps.clone());
     match seen.get(&this) {
-        Some(other) if !spec.name.is_empty() => section.problem("name", format!("`{other}` says the same. Once is enough.")),
+        Some(other) if !spec.name.is_empty() => {
+            section.problem("name", format!("`{other}` says the same. Once is enough."))
+        }
         _ => {
             seen.insert(this, section.key("name"));
         }

@@ -26,10 +26,12 @@ pub(super) fn upstream(section: &mut Section<'_>) -> Options {
     }
 }
 
-/// Where WebSocket connections go if not to the server of `url`: as written, or to the host that Pusher has for it beside its API's
-/// (`pusher-protocol.md` 1.1, 4.1).
+/// Where WebSocket connections go if not to the server of `url`: as written, or to the host that Pusher has for it
+/// beside its API's (`pusher-protocol.md` 1.1, 4.1).
 fn websocket(section: &mut Section<'_>, url: &Uri) -> Option<Uri> {
-    let written = section.parsed("websocket_url", None, |text| if text.is_empty() { Ok(None) } else { server(text, &WEBSOCKET).map(Some) });
+    let written = section.parsed("websocket_url", None, |text| {
+        if text.is_empty() { Ok(None) } else { server(text, &WEBSOCKET).map(Some) }
+    });
     written.or_else(|| {
         let cluster = url.host()?.strip_prefix("api-")?.strip_suffix(".pusher.com")?;
         let scheme = if url.scheme_str() == Some("http") { "ws" } else { "wss" };
@@ -70,7 +72,12 @@ fn cluster(name: &str) -> Result<Uri, String> {
     let is_name = name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-');
     let is_label = is_name && name.len() <= 32 && !name.starts_with('-') && !name.ends_with('-');
     let url = if is_label { format!("https://api-{name}.pusher.com").parse().ok() } else { None };
-    url.ok_or_else(|| format!("{} is not the name of a cluster. Write it as Pusher's dashboard shows it: \"mt1\", \"eu\", \"ap1\".", quote(name)))
+    url.ok_or_else(|| {
+        format!(
+            "{} is not the name of a cluster. Write it as Pusher's dashboard shows it: \"mt1\", \"eu\", \"ap1\".",
+            quote(name)
+        )
+    })
 }
 
 /// What an address is for, and how it is to be written.
@@ -96,7 +103,8 @@ const WEBSOCKET: Kind = Kind {
     form: "Write scheme, host and port alone, e.g. \"wss://ws-eu.pusher.com\" or \"ws://127.0.0.1:6002\".",
 };
 
-/// A server's address: scheme, host, port and nothing else. The text is not repeated in messages, for it may hold a password.
+/// A server's address: scheme, host, port and nothing else. The text is not repeated in messages, for it may hold a
+/// password.
 fn server(text: &str, kind: &Kind) -> Result<Uri, String> {
     let refuse = |reason: &str| Err(format!("{reason} {}", kind.form));
     let Some((scheme, rest)) = text.split_once("://") else { return refuse("The address has no scheme.") };
@@ -112,7 +120,11 @@ fn server(text: &str, kind: &Kind) -> Result<Uri, String> {
         "" | "/" => {}
         more if more.contains('#') => return refuse("The address has a fragment (#…)."),
         more if more.contains('?') => return refuse("The address has a query (?…), but each request brings its own."),
-        _ => return refuse("The address has a path, but requests are signed for their own path and go out under no other."),
+        _ => {
+            return refuse(
+                "The address has a path, but requests are signed for their own path and go out under no other.",
+            );
+        }
     }
     let Ok(url) = text.parse::<Uri>() else { return refuse("The address cannot be read.") };
     if url.host().is_none_or(|host| host.trim_matches(['[', ']']).is_empty()) {

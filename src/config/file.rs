@@ -14,12 +14,14 @@ pub(super) enum Occasion {
     Start,
     /// While usher runs with what it read before.
     Reload,
-    /// For a command that asks a running usher something. Certificates and keys are left alone: it has no use for them, and they may be about to be renewed.
+    /// For a command that asks a running usher something. Certificates and keys are left alone: it has no use for them,
+    /// and they may be about to be renewed.
     Lookup,
 }
 
-/// The content of the file, of `max` bytes at most, and what the system tells of it. What is no regular file (a pipe, say) gives its content only once: a
-/// second reading would find it empty, or wait for it without end. So it is refused at a reload.
+/// The content of the file, of `max` bytes at most, and what the system tells of it. What is no regular file (a pipe,
+/// say) gives its content only once: a second reading would find it empty, or wait for it without end. So it is refused
+/// at a reload.
 ///
 /// # Errors
 /// What the system said, or a sentence with the cure.

@@ -1,4 +1,5 @@
-//! The keys of the plain sections with their defaults and bounds, and what must hold between them. `config/usher.toml` describes them.
+//! The keys of the plain sections with their defaults and bounds, and what must hold between them. `config/usher.toml`
+//! describes them.
 
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
@@ -18,7 +19,8 @@ use crate::{assignment, gateway, upstream};
 const SOME_TIME: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_hours(1);
 /// A wait that may be none at all.
 const ANY_TIME: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_hours(1);
-/// How long a client may be silent in good health: 120 s until it pings, and 30 s for the answer (pusher-protocol.md 4.2).
+/// How long a client may be silent in good health: 120 s until it pings, and 30 s for the answer (pusher-protocol.md
+/// 4.2).
 const PATIENCE: Duration = Duration::from_secs(150);
 /// A token that can be guessed protects nothing.
 const SHORT_TOKEN: usize = 16;
@@ -49,7 +51,11 @@ fn server(section: &mut Section<'_>) -> Server {
         listen: section.parsed("listen", SocketAddr::from(([127, 0, 0, 1], 6001)), address),
         workers: section.count("workers", 0, 0..=1024),
         fast_path: section.flag("fast_path", true),
-        unknown_apps: section.choice("unknown_apps", [("reject", UnknownApps::Reject), ("forward", UnknownApps::Forward)], UnknownApps::Reject),
+        unknown_apps: section.choice(
+            "unknown_apps",
+            [("reject", UnknownApps::Reject), ("forward", UnknownApps::Forward)],
+            UnknownApps::Reject,
+        ),
         drain_period: section.duration("drain_period", Duration::from_secs(20), ANY_TIME),
         trusted_proxies: rates::trusted_proxies(section),
         tls: section.section("tls", certificates::server),
@@ -61,7 +67,10 @@ fn admin(section: &mut Section<'_>) -> Admin {
     let token = section.secret("token", "token_file");
     if let Ok(Some((given, token))) = &token {
         if !token.bytes().all(|byte| byte.is_ascii_graphic()) {
-            section.problem(given, "The token must be sendable as a bearer token: ASCII letters, digits and signs, without spaces.");
+            section.problem(
+                given,
+                "The token must be sendable as a bearer token: ASCII letters, digits and signs, without spaces.",
+            );
         } else if token.len() < SHORT_TOKEN && !is_loopback(listen) {
             let key = section.key(given);
             section
@@ -76,7 +85,11 @@ fn admin(section: &mut Section<'_>) -> Admin {
             "Others can reach this address, so it needs a token. Set `admin.token_file` or USHER_ADMIN__TOKEN, or listen on 127.0.0.1.",
         );
     }
-    Admin { listen, token: token.ok().flatten().map(|(_, token)| Token(token)), decisions: section.count("decisions", 1000, 0..=1_000_000) }
+    Admin {
+        listen,
+        token: token.ok().flatten().map(|(_, token)| Token(token)),
+        decisions: section.count("decisions", 1000, 0..=1_000_000),
+    }
 }
 
 fn limits(section: &mut Section<'_>) -> gateway::Limits {
@@ -97,7 +110,10 @@ fn limits(section: &mut Section<'_>) -> gateway::Limits {
         rates: section.section("rates", rates::rates),
     };
     if limits.max_target > limits.max_head && !section.report.is_faulty("limits.max_head") {
-        section.problem("max_target", "A target is part of its head: `limits.max_target` must not be greater than `limits.max_head`.");
+        section.problem(
+            "max_target",
+            "A target is part of its head: `limits.max_target` must not be greater than `limits.max_head`.",
+        );
     }
     if limits.websocket_idle_timeout < PATIENCE {
         section.report.warnings.push(format!(
@@ -116,12 +132,17 @@ fn assignments(section: &mut Section<'_>, server: &Server, upstream: &upstream::
         max_waiters_per_channel: section.count("max_waiters_per_channel", 256, 0..=1_000_000),
         max_waiters: section.count("max_waiters", 10_000, 0..=10_000_000),
         doubt_period,
-        start_doubt: start_doubt(section, doubt_period + upstream.connect_timeout + upstream.timeout + server.drain_period, upstream),
+        start_doubt: start_doubt(
+            section,
+            doubt_period + upstream.connect_timeout + upstream.timeout + server.drain_period,
+            upstream,
+        ),
     }
 }
 
-/// What a process that ran before has left open is unclear for as long as `needed`: what its last request may live, the drain included, and the doubt after
-/// that. The embedded broker ends with its process, and nothing of it is applied later.
+/// What a process that ran before has left open is unclear for as long as `needed`: what its last request may live, the
+/// drain included, and the doubt after that. The embedded broker ends with its process, and nothing of it is applied
+/// later.
 fn start_doubt(section: &mut Section<'_>, needed: Duration, upstream: &upstream::Options) -> Duration {
     let written = section.optional_duration("start_doubt", Duration::ZERO..=Duration::from_hours(24));
     if upstream.is_local() {
@@ -166,17 +187,24 @@ fn agree(config: &Config, report: &mut Report) {
         problem(["assignments.doubt_period", "upstream.timeout"], message);
     }
     if config.server.listen == config.admin.listen && config.server.listen.port() != 0 {
-        let message = format!("`server.listen` and `admin.listen` are the same address, {}. Give each its own port.", config.admin.listen);
+        let message = format!(
+            "`server.listen` and `admin.listen` are the same address, {}. Give each its own port.",
+            config.admin.listen
+        );
         problem(["admin.listen", "server.listen"], message);
     }
     if let Some(url) = &config.upstream.websocket_url
         && exit::is_own_address(url, config.server.listen)
     {
-        let message = "This is where usher itself listens: it would relay every connection to itself. Name the server behind it.".to_owned();
+        let message =
+            "This is where usher itself listens: it would relay every connection to itself. Name the server behind it."
+                .to_owned();
         problem(["upstream.websocket_url", "server.listen"], message);
     }
     if exit::is_own_address(&config.upstream.url, config.server.listen) {
-        let message = "This is where usher itself listens: it would forward every request to itself. Name the server behind it.".to_owned();
+        let message =
+            "This is where usher itself listens: it would forward every request to itself. Name the server behind it."
+                .to_owned();
         problem(["upstream.url", "server.listen"], message);
     }
 }
@@ -197,7 +225,9 @@ fn level(text: &str) -> Result<String, String> {
     let forms = || format!("Write one of {}, or a filter such as \"info,usher::gateway=debug\".", LEVELS.join(", "));
     for word in text.split(',').map(str::trim).filter(|part| !part.contains(['=', '[', ']', '{', '}'])) {
         if !LEVELS.iter().any(|level| level.eq_ignore_ascii_case(word)) {
-            let meant = nearest(word, LEVELS.into_iter()).map(|level| format!(" Did you mean \"{level}\"?")).unwrap_or_default();
+            let meant = nearest(word, LEVELS.into_iter())
+                .map(|level| format!(" Did you mean \"{level}\"?"))
+                .unwrap_or_default();
             return Err(format!("{} is no level.{meant} {}", quote(word), forms()));
         }
     }

@@ -1,7 +1,8 @@
-//! The typed configuration: read once from the file, the environment and the flags, checked as a whole, refused with all its faults at once.
+//! The typed configuration: read once from the file, the environment and the flags, checked as a whole, refused with
+//! all its faults at once.
 //!
-//! `overlay` gathers one `tree` of values that know their place; `keys`, `exit`, `rates`, `apps`, `rules` and `events` read it through `section`, which
-//! collects into a `report` what is wrong.
+//! `overlay` gathers one `tree` of values that know their place; `keys`, `exit`, `rates`, `apps`, `rules` and `events`
+//! read it through `section`, which collects into a `report` what is wrong.
 
 mod apps;
 mod broker;
@@ -130,7 +131,8 @@ pub enum LogFormat {
 /// Where the configuration comes from; later ones win.
 #[derive(Clone, Default)]
 pub struct Sources {
-    /// The file; `None`: the one that the variable `USHER_CONFIG` names, else defaults alone, with the built-in app and rule.
+    /// The file; `None`: the one that the variable `USHER_CONFIG` names, else defaults alone, with the built-in app and
+    /// rule.
     pub file: Option<PathBuf>,
     /// The environment's variables; those that do not begin with `USHER_` are left alone.
     pub environment: Vec<(OsString, OsString)>,
@@ -139,8 +141,9 @@ pub struct Sources {
 }
 
 impl Config {
-    /// Reads and checks everything: flags win over variables (`USHER_UPSTREAM__URL`), variables over the file, the file over the defaults. The built-in app
-    /// and rule are defaults of a start without a file; of a file, what stands in it counts.
+    /// Reads and checks everything: flags win over variables (`USHER_UPSTREAM__URL`), variables over the file, the file
+    /// over the defaults. The built-in app and rule are defaults of a start without a file; of a file, what stands in
+    /// it counts.
     ///
     /// # Errors
     /// Everything that is wrong with it, or what keeps the file from being read at all.
@@ -156,7 +159,8 @@ impl Config {
         Self::read(sources, Occasion::Reload)
     }
 
-    /// The same without reading certificates, keys and authorities: there are none in it. For who asks a running usher something.
+    /// The same without reading certificates, keys and authorities: there are none in it. For who asks a running usher
+    /// something.
     ///
     /// # Errors
     /// As [`Self::load`].
@@ -176,7 +180,8 @@ impl Config {
         Problems::check(report.problems).map(|()| config)
     }
 
-    /// What a first deployment should do differently, if that is what this is: a sentence for the log and `usher check`.
+    /// What a first deployment should do differently, if that is what this is: a sentence for the log and
+    /// `usher check`.
     #[must_use]
     pub fn recommendation(&self) -> Option<&'static str> {
         let enforces = !self.rules.is_empty() && self.rules.iter().all(|rule| rule.spec().mode == Mode::Enforce);
@@ -191,7 +196,8 @@ impl Sources {
     /// The file that is read, if any.
     #[must_use]
     pub fn path(&self) -> Option<&Path> {
-        let variable = || self.environment.iter().find(|(name, path)| name == overlay::FILE_VARIABLE && !path.is_empty());
+        let variable =
+            || self.environment.iter().find(|(name, path)| name == overlay::FILE_VARIABLE && !path.is_empty());
         self.file.as_deref().or_else(|| variable().map(|(_, path)| Path::new(path)))
     }
 }

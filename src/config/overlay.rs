@@ -1,5 +1,5 @@
-//! Gathers the tree: the file, over it the variables `USHER_…`, over these the flags. `USHER_LIMITS__MAX_HEAD` is `limits.max_head`,
-//! `USHER_APPS__0__SECRET` the secret of the first app.
+//! Gathers the tree: the file, over it the variables `USHER_…`, over these the flags. `USHER_LIMITS__MAX_HEAD` is
+//! `limits.max_head`, `USHER_APPS__0__SECRET` the secret of the first app.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -32,15 +32,19 @@ pub(super) fn read_file(path: Option<&Path>, report: &mut Report) -> Result<Tabl
     let Some(path) = path else { return Ok(tree::built_in(&default_lists())) };
     let path: Arc<Path> = path.into();
     let mut table = parse_file(&path, report)?;
-    // What does not stand in a file is not there: a rule that was taken out is not replaced by the built-in one, and no app is served that nobody named.
+    // What does not stand in a file is not there: a rule that was taken out is not replaced by the built-in one, and no
+    // app is served that nobody named.
     for list in ["apps", "rules"] {
-        table.entry(list.to_owned()).or_insert_with(|| Node { origin: Origin::File(Arc::clone(&path)), value: Value::List(Vec::new()) });
+        table
+            .entry(list.to_owned())
+            .or_insert_with(|| Node { origin: Origin::File(Arc::clone(&path)), value: Value::List(Vec::new()) });
     }
     Ok(table)
 }
 
 fn parse_file(path: &Arc<Path>, report: &mut Report) -> Result<Table, Problems> {
-    let unreadable = |origin, message| Problems::from(Problem { origin, key: String::new(), message, suggestion: None });
+    let unreadable =
+        |origin, message| Problems::from(Problem { origin, key: String::new(), message, suggestion: None });
     let (bytes, metadata) = file::read(path, MAX_FILE, report.occasion).map_err(|error| {
         // The system names a cause alone.
         let cure = if error.raw_os_error().is_some() { " Check the path and its permissions." } else { "" };
@@ -58,7 +62,10 @@ fn parse_file(path: &Arc<Path>, report: &mut Report) -> Result<Table, Problems> 
         Err(error) => {
             let valid = error.utf8_error().valid_up_to();
             let text = String::from_utf8_lossy(error.as_bytes());
-            Err(unreadable(tree::place(path, &text, valid), "The file is not UTF-8 from here on. Save it as UTF-8.".to_owned()))
+            Err(unreadable(
+                tree::place(path, &text, valid),
+                "The file is not UTF-8 from here on. Save it as UTF-8.".to_owned(),
+            ))
         }
     }
 }
@@ -80,7 +87,10 @@ type Leaf = (Vec<String>, Origin, String);
 fn variables(environment: &[(OsString, OsString)], report: &mut Report) -> Vec<Leaf> {
     let mut leaves = BTreeMap::new();
     for (name, value) in environment {
-        if !name.as_encoded_bytes().starts_with(PREFIX.as_bytes()) || name == FILE_VARIABLE || name == CLIENT_SECRET_VARIABLE {
+        if !name.as_encoded_bytes().starts_with(PREFIX.as_bytes())
+            || name == FILE_VARIABLE
+            || name == CLIENT_SECRET_VARIABLE
+        {
             continue;
         }
         let (Some(known), Some(value)) = (name.to_str(), value.to_str()) else {
@@ -93,17 +103,27 @@ fn variables(environment: &[(OsString, OsString)], report: &mut Report) -> Vec<L
         let (name, origin) = (known, Origin::Variable(known.to_owned()));
         let path: Vec<String> = rest.split("__").map(str::to_lowercase).collect();
         if rest.to_uppercase() == *rest {
-            leaves.insert(path.iter().map(|name| (name.parse::<usize>().ok(), name.clone())).collect::<Vec<_>>(), (path, origin, value.to_owned()));
+            leaves.insert(
+                path.iter().map(|name| (name.parse::<usize>().ok(), name.clone())).collect::<Vec<_>>(),
+                (path, origin, value.to_owned()),
+            );
         } else {
             let message = "The names of variables are upper-case.".to_owned();
-            report.problems.push(Problem { origin, key: path.join("."), message, suggestion: Some(name.to_uppercase()) });
+            report.problems.push(Problem {
+                origin,
+                key: path.join("."),
+                message,
+                suggestion: Some(name.to_uppercase()),
+            });
         }
     }
     leaves.into_values().collect()
 }
 
 fn flags(flags: &[(String, String)]) -> impl Iterator<Item = Leaf> {
-    flags.iter().map(|(key, value)| (key.split('.').map(str::to_owned).collect(), Origin::Flag(key.clone()), value.clone()))
+    flags
+        .iter()
+        .map(|(key, value)| (key.split('.').map(str::to_owned).collect(), Origin::Flag(key.clone()), value.clone()))
 }
 
 fn set(table: &mut Table, path: &[String], leaf: Node) -> Result<(), String> {
@@ -113,7 +133,9 @@ fn set(table: &mut Table, path: &[String], leaf: Node) -> Result<(), String> {
             table.insert(name.clone(), leaf);
             Ok(())
         }
-        [name, rest @ ..] => descend(table.entry(name.clone()).or_insert_with(|| empty(rest, &leaf.origin)), name, rest, leaf),
+        [name, rest @ ..] => {
+            descend(table.entry(name.clone()).or_insert_with(|| empty(rest, &leaf.origin)), name, rest, leaf)
+        }
     }
 }
 
@@ -122,7 +144,13 @@ fn descend(node: &mut Node, name: &str, path: &[String], leaf: Node) -> Result<(
     let items = match &mut node.value {
         Value::Table(table) => return set(table, path, leaf),
         Value::List(items) => items,
-        other => return Err(format!("`{name}` is {} elsewhere ({}) and holds no keys. Set it in one way only.", other.kind(), node.origin)),
+        other => {
+            return Err(format!(
+                "`{name}` is {} elsewhere ({}) and holds no keys. Set it in one way only.",
+                other.kind(),
+                node.origin
+            ));
+        }
     };
     let [index, rest @ ..] = path else { return Ok(()) };
     let count = items.len();

@@ -1,5 +1,5 @@
-//! What is wrong with a configuration: every fault at once, each with where it stands, which key it is about and how to mend it.
-//! No text here ever holds the value of a secret.
+//! What is wrong with a configuration: every fault at once, each with where it stands, which key it is about and how to
+//! mend it. No text here ever holds the value of a secret.
 
 use std::fmt;
 use std::path::Path;
@@ -33,7 +33,8 @@ pub enum Origin {
 pub struct Problem {
     /// Where it stands.
     pub origin: Origin,
-    /// The key with the names of its sections, e.g. `limits.max_head` or `apps.0.secret`; empty: the document as a whole.
+    /// The key with the names of its sections, e.g. `limits.max_head` or `apps.0.secret`; empty: the document as a
+    /// whole.
     pub key: String,
     /// Sentences that name the cause and the cure.
     pub message: String,

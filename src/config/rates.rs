@@ -37,8 +37,8 @@ fn rate(section: &mut Section<'_>, key: &str, burst_key: &str) -> Option<Rate> {
     per_second.map(|per_second| Rate { per_second, burst: burst.unwrap_or(per_second) })
 }
 
-/// Reads `server.trusted_proxies`. Clients' addresses are compared in their canonical form, so an IPv4 network that is written within IPv6
-/// (`::ffff:10.0.0.0/104`, RFC 4291 2.5.5.2) is taken for the IPv4 network that it means.
+/// Reads `server.trusted_proxies`. Clients' addresses are compared in their canonical form, so an IPv4 network that is
+/// written within IPv6 (`::ffff:10.0.0.0/104`, RFC 4291 2.5.5.2) is taken for the IPv4 network that it means.
 pub(super) fn trusted_proxies(section: &mut Section<'_>) -> Vec<IpNet> {
     let mut proxies = Vec::new();
     for (text, origin) in section.texts("trusted_proxies") {
@@ -85,7 +85,9 @@ fn trusted(section: &mut Section<'_>, net: IpNet) -> IpNet {
 fn refuse(section: &mut Section<'_>, text: &str, fault: Fault, origin: Origin) {
     let shown = quote(text);
     let message = match fault {
-        Fault::Unreadable => format!("{shown} is no address or network. Write \"192.0.2.7\", \"10.0.0.0/8\" or \"2001:db8::/32\"."),
+        Fault::Unreadable => {
+            format!("{shown} is no address or network. Write \"192.0.2.7\", \"10.0.0.0/8\" or \"2001:db8::/32\".")
+        }
         Fault::WiderThanIpv4 => format!(
             "{shown} is an IPv4 address within IPv6 with a prefix below {MAPPED_PREFIX}, which is no IPv4 network. Write the IPv4 network itself, such as \
              \"10.0.0.0/8\", or add {MAPPED_PREFIX} to its prefix (\"::ffff:10.0.0.0/104\")."

@@ -3,9 +3,10 @@
 use super::Config;
 
 impl Config {
-    /// The keys that differ in `new` and take effect only after a restart. Everything else is applied on SIGHUP: `apps`, `rules`,
-    /// `server.unknown_apps`, `server.trusted_proxies`, certificates, keys and authorities (by the files' content and their names), and those `limits` that are looked at for every request. The limits that shape a connection while it is
-    /// accepted, and the number of connections, are set up once.
+    /// The keys that differ in `new` and take effect only after a restart. Everything else is applied on SIGHUP:
+    /// `apps`, `rules`, `server.unknown_apps`, `server.trusted_proxies`, certificates, keys and authorities (by the
+    /// files' content and their names), and those `limits` that are looked at for every request. The limits that shape
+    /// a connection while it is accepted, and the number of connections, are set up once.
     #[must_use]
     pub fn reloadable_difference(&self, new: &Self) -> Vec<&'static str> {
         let fixed = [
@@ -30,9 +31,15 @@ impl Config {
             ("limits.head_timeout", self.limits.head_timeout == new.limits.head_timeout),
             ("limits.idle_timeout", self.limits.idle_timeout == new.limits.idle_timeout),
             ("limits.max_connections", self.limits.max_connections == new.limits.max_connections),
-            ("limits.max_connections_per_peer", self.limits.max_connections_per_peer == new.limits.max_connections_per_peer),
+            (
+                "limits.max_connections_per_peer",
+                self.limits.max_connections_per_peer == new.limits.max_connections_per_peer,
+            ),
             ("assignments.max_channels", self.assignments.max_channels == new.assignments.max_channels),
-            ("assignments.max_waiters_per_channel", self.assignments.max_waiters_per_channel == new.assignments.max_waiters_per_channel),
+            (
+                "assignments.max_waiters_per_channel",
+                self.assignments.max_waiters_per_channel == new.assignments.max_waiters_per_channel,
+            ),
             ("assignments.max_waiters", self.assignments.max_waiters == new.assignments.max_waiters),
             ("assignments.doubt_period", self.assignments.doubt_period == new.assignments.doubt_period),
             // It counts from the start, so that the next one is the first to know of it.

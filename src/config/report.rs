@@ -86,16 +86,20 @@ impl Report {
         }
     }
 
-    /// The key that was probably meant by an unknown one: a neighbour of a like name, or a like name in another section.
+    /// The key that was probably meant by an unknown one: a neighbour of a like name, or a like name in another
+    /// section.
     fn meant(&self, key: &str) -> Option<&str> {
         let (parent, name) = split(key);
         let keys = || self.keys.keys().map(String::as_str);
-        let neighbours = keys().chain(self.sections.keys().map(String::as_str)).filter(|known| split(known).0 == parent);
+        let neighbours =
+            keys().chain(self.sections.keys().map(String::as_str)).filter(|known| split(known).0 == parent);
         // At the top a dotted path may have been meant: `server_listen`, or USHER_SERVER_LISTEN.
         let paths = keys().filter(|_| parent.is_empty()).map(|known| (known.replace('.', "_"), known));
         // Not in the lists: the `name` of a rule is not what a stray `name` elsewhere means.
-        let elsewhere = || keys().filter(|known| known.split('.').count() == 2).map(|known| (split(known).1.to_owned(), known));
-        alike(name, neighbours.map(|known| (split(known).1.to_owned(), known)).chain(paths)).or_else(|| alike(name, elsewhere()))
+        let elsewhere =
+            || keys().filter(|known| known.split('.').count() == 2).map(|known| (split(known).1.to_owned(), known));
+        alike(name, neighbours.map(|known| (split(known).1.to_owned(), known)).chain(paths))
+            .or_else(|| alike(name, elsewhere()))
     }
 }
 
@@ -107,7 +111,10 @@ pub(super) fn nearest<'c>(name: &str, candidates: impl Iterator<Item = &'c str>)
 /// Of pairs of a name and what it stands for, the meaning of the name most like `name`.
 fn alike<'k>(name: &str, candidates: impl Iterator<Item = (String, &'k str)>) -> Option<&'k str> {
     let scored = candidates.map(|(candidate, meaning)| (strsim::jaro_winkler(name, &candidate), meaning));
-    scored.filter(|(score, _)| *score >= ALIKE).max_by(|(left, _), (right, _)| left.total_cmp(right)).map(|(_, meaning)| meaning)
+    scored
+        .filter(|(score, _)| *score >= ALIKE)
+        .max_by(|(left, _), (right, _)| left.total_cmp(right))
+        .map(|(_, meaning)| meaning)
 }
 
 /// The section of a key, and its name in it.
@@ -117,5 +124,7 @@ fn split(key: &str) -> (&str, &str) {
 
 /// Whether an orchestrator sets such a variable for a service called `usher`.
 fn is_service_link(name: &str) -> bool {
-    name == "USHER_PORT" || name == "USHER_NAME" || ["USHER_SERVICE_", "USHER_PORT_", "USHER_ENV_"].iter().any(|prefix| name.starts_with(prefix))
+    name == "USHER_PORT"
+        || name == "USHER_NAME"
+        || ["USHER_SERVICE_", "USHER_PORT_", "USHER_ENV_"].iter().any(|prefix| name.starts_with(prefix))
 }

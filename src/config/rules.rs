@@ -38,17 +38,26 @@ fn rule(section: &mut Section<'_>, ids: &[String], names: &mut BTreeMap<String, 
         context: texts(section, "context"),
         filter: section.json("where"),
         released_by: texts(section, "released_by"),
-        remember_for: section.duration("remember_for", Duration::from_hours(24), Duration::from_secs(1)..=Duration::from_hours(24 * 365)),
+        remember_for: section.duration(
+            "remember_for",
+            Duration::from_hours(24),
+            Duration::from_secs(1)..=Duration::from_hours(24 * 365),
+        ),
         mode: section.choice("mode", modes, Mode::Enforce),
         apps: apps.iter().map(|(id, _)| id.clone()).collect(),
     };
     if spec.identity.is_empty() {
-        section.missing("identity", "No pointer says who is assigned. Name one or more in the event's data, e.g. identity = [\"/staff_id\"].");
+        section.missing(
+            "identity",
+            "No pointer says who is assigned. Name one or more in the event's data, e.g. identity = [\"/staff_id\"].",
+        );
     }
     known(section, apps, ids);
     let this = section.key("name");
     match names.get(&spec.name) {
-        Some(other) if !spec.name.is_empty() => section.problem("name", format!("`{other}` is the same. Each rule has its own name.")),
+        Some(other) if !spec.name.is_empty() => {
+            section.problem("name", format!("`{other}` is the same. Each rule has its own name."))
+        }
         _ => {
             names.insert(spec.name.clone(), this);
         }
@@ -56,9 +65,11 @@ fn rule(section: &mut Section<'_>, ids: &[String], names: &mut BTreeMap<String, 
     Rule::new(spec).map_err(|errors| refuse(section, errors)).ok()
 }
 
-/// Reports each error at the line of its key, but for keys that are known to be wrong: the rule has only seen what was left of them.
+/// Reports each error at the line of its key, but for keys that are known to be wrong: the rule has only seen what was
+/// left of them.
 pub(super) fn refuse(section: &mut Section<'_>, errors: Vec<RuleError>) {
-    let errors: Vec<_> = errors.into_iter().filter(|error| !section.report.is_faulty(&section.key(error.key))).collect();
+    let errors: Vec<_> =
+        errors.into_iter().filter(|error| !section.report.is_faulty(&section.key(error.key))).collect();
     for RuleError { key, problem: message } in errors {
         let problem = Problem { origin: section.origin(key), key: section.key(key), message, suggestion: None };
         section.report.problems.push(problem);
@@ -74,7 +85,10 @@ pub(super) fn known(section: &mut Section<'_>, apps: Vec<(String, Origin)>, ids:
     for (id, origin) in apps {
         if !ids.contains(&id) {
             let suggestion = nearest(&id, ids.iter().map(String::as_str)).map(str::to_owned);
-            let message = format!("No app has the id {}. Name apps of `[[apps]]`, or leave the list empty for all of them.", quote(&id));
+            let message = format!(
+                "No app has the id {}. Name apps of `[[apps]]`, or leave the list empty for all of them.",
+                quote(&id)
+            );
             section.problem_at(origin, "apps", message, suggestion);
         }
     }
@@ -93,7 +107,12 @@ mod tests {
         let text = "[[rules]]\nname = 7\n\nidentity = [\"a\", \"b\"]\n";
         let tree = tree::parse(&Path::new("x.toml").into(), text).unwrap();
         let error = |key, problem: &str| RuleError { key, problem: problem.to_owned() };
-        let errors = vec![error("name", "known"), error("identity", "one"), error("identity", "two"), error("channel", "absent")];
+        let errors = vec![
+            error("name", "known"),
+            error("identity", "one"),
+            error("identity", "two"),
+            error("channel", "absent"),
+        ];
         let mut report = Report::default();
         Section::root(tree, &mut report, |root| {
             root.sections("rules", |section| {
@@ -102,9 +121,15 @@ mod tests {
                 refuse(section, errors.clone());
             });
         });
-        let found: Vec<_> =
-            report.problems[1..].iter().map(|problem| (problem.origin.line(), problem.key.as_str(), problem.message.as_str())).collect();
-        let expected = [(Some(4), "rules.0.identity", "one"), (Some(4), "rules.0.identity", "two"), (Some(1), "rules.0.channel", "absent")];
+        let found: Vec<_> = report.problems[1..]
+            .iter()
+            .map(|problem| (problem.origin.line(), problem.key.as_str(), problem.message.as_str()))
+            .collect();
+        let expected = [
+            (Some(4), "rules.0.identity", "one"),
+            (Some(4), "rules.0.identity", "two"),
+            (Some(1), "rules.0.channel", "absent"),
+        ];
         assert_eq!(found, expected);
     }
 }

@@ -11,11 +11,16 @@ use super::section::{Refused, Section};
 const MAX_SECRET: usize = 4096;
 
 impl Section<'_> {
-    /// Takes the secret `key`, or the content of the file that `file_key` names, without the white space around it; and says which of the two.
+    /// Takes the secret `key`, or the content of the file that `file_key` names, without the white space around it; and
+    /// says which of the two.
     ///
     /// # Errors
     /// If it is given and cannot be used.
-    pub(super) fn secret(&mut self, key: &'static str, file_key: &'static str) -> Result<Option<(&'static str, String)>, Refused> {
+    pub(super) fn secret(
+        &mut self,
+        key: &'static str,
+        file_key: &'static str,
+    ) -> Result<Option<(&'static str, String)>, Refused> {
         let given = self.either(key, file_key)?;
         // Refused even where the variable or another flag wins: it has been seen by now.
         if let Origin::Flag(_) = self.report.origin(&self.key(key)) {
@@ -30,7 +35,10 @@ impl Section<'_> {
         let Some((given, text)) = given else { return Ok(None) };
         let secret = if given == file_key { self.read_secret(file_key, &text)? } else { text };
         if secret.chars().any(char::is_control) {
-            self.problem(given, "The secret has a line break or another control character in it. Write it as one line.");
+            self.problem(
+                given,
+                "The secret has a line break or another control character in it. Write it as one line.",
+            );
             return Err(Refused);
         }
         Ok(Some((given, secret)))
@@ -45,7 +53,11 @@ impl Section<'_> {
             }
         };
         if exposed {
-            let warning = format!("`{}`: every user of this machine can read \"{}\"; run `chmod o-rwx` on it.", self.key(key), path.escape_debug());
+            let warning = format!(
+                "`{}`: every user of this machine can read \"{}\"; run `chmod o-rwx` on it.",
+                self.key(key),
+                path.escape_debug()
+            );
             self.report.warnings.push(warning);
         }
         let secret = content.trim();

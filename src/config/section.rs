@@ -1,5 +1,6 @@
-//! Reads one section of the tree: every typed getter takes its key out, checks it and collects what is wrong, so that one pass finds all
-//! faults. What nobody took is unknown. A new key is one getter in the function that reads its section.
+//! Reads one section of the tree: every typed getter takes its key out, checks it and collects what is wrong, so that
+//! one pass finds all faults. What nobody took is unknown. A new key is one getter in the function that reads its
+//! section.
 
 use std::ops::RangeInclusive;
 use std::time::Duration;
@@ -9,7 +10,8 @@ use super::report::{Report, nearest};
 use super::tree::{Node, Table, Value};
 use super::unit;
 
-/// One table being read. Getters return a usable value even if what is written is not: the problem is in the report then.
+/// One table being read. Getters return a usable value even if what is written is not: the problem is in the report
+/// then.
 pub(super) struct Section<'r> {
     path: String,
     table: Table,
@@ -35,7 +37,10 @@ impl<'r> Section<'r> {
     /// Reads the table `key` with `read`; an absent one is empty.
     pub(super) fn section<T>(&mut self, key: &str, read: impl FnOnce(&mut Section<'_>) -> T) -> T {
         let path = self.key(key);
-        let node = self.table.remove(key).unwrap_or_else(|| Node { origin: Origin::Default, value: Value::Table(Table::new()) });
+        let node = self
+            .table
+            .remove(key)
+            .unwrap_or_else(|| Node { origin: Origin::Default, value: Value::Table(Table::new()) });
         self.report.enter(path.clone(), node.origin.clone());
         self.enter(path, node, read)
     }
@@ -46,12 +51,18 @@ impl<'r> Section<'r> {
         self.report.enter(path.clone(), self.table.get(key).map_or(Origin::Default, |node| node.origin.clone()));
         let Some(node) = self.table.remove(key) else { return Vec::new() };
         let Value::List(items) = structured(node.value, &node.origin) else {
-            let message =
-                format!("`{path}` is a list of tables. Write `[[{path}]]` above each, or set variables such as USHER_{}__0__….", path.to_uppercase());
+            let message = format!(
+                "`{path}` is a list of tables. Write `[[{path}]]` above each, or set variables such as USHER_{}__0__….",
+                path.to_uppercase()
+            );
             self.report.problem(Problem { origin: node.origin, key: path, message, suggestion: None });
             return Vec::new();
         };
-        items.into_iter().enumerate().map(|(index, item)| self.enter(format!("{path}.{index}"), item, &mut read)).collect()
+        items
+            .into_iter()
+            .enumerate()
+            .map(|(index, item)| self.enter(format!("{path}.{index}"), item, &mut read))
+            .collect()
     }
 
     /// The full dotted name of `key`.
@@ -96,7 +107,12 @@ impl<'r> Section<'r> {
     }
 
     /// Takes text that must be given and pass `check`; `example` shows what could be written.
-    pub(super) fn required(&mut self, key: &str, example: &str, check: impl FnOnce(&str) -> Result<(), String>) -> String {
+    pub(super) fn required(
+        &mut self,
+        key: &str,
+        example: &str,
+        check: impl FnOnce(&str) -> Result<(), String>,
+    ) -> String {
         let missing = format!("`{}` is missing. Set it, e.g. {key} = \"{example}\".", self.key(key));
         if !self.table.contains_key(key) {
             self.report.ask(self.key(key), Origin::Default);
@@ -124,7 +140,12 @@ impl<'r> Section<'r> {
         };
         let names: Vec<_> = choices.iter().map(|(name, _)| format!("\"{name}\"")).collect();
         let suggestion = node.value.text().ok().and_then(|text| nearest(text, choices.iter().map(|(name, _)| *name)));
-        self.problem_at(node.origin, key, format!("{refused} Write {}.", names.join(" or ")), suggestion.map(str::to_owned));
+        self.problem_at(
+            node.origin,
+            key,
+            format!("{refused} Write {}.", names.join(" or ")),
+            suggestion.map(str::to_owned),
+        );
         default
     }
 
@@ -162,7 +183,8 @@ impl<'r> Section<'r> {
         self.value(key, default, Value::boolean)
     }
 
-    /// Takes a list of texts, each with its place; a single text is a list of one, a variable may separate them by commas.
+    /// Takes a list of texts, each with its place; a single text is a list of one, a variable may separate them by
+    /// commas.
     pub(super) fn texts(&mut self, key: &str) -> Vec<(String, Origin)> {
         let Some(Node { origin, value }) = self.take(key) else { return Vec::new() };
         let items = match value {
@@ -174,7 +196,12 @@ impl<'r> Section<'r> {
             value => match structured(value, &origin) {
                 Value::List(items) => items,
                 other => {
-                    self.problem_at(origin, key, format!("This must be a list of texts, e.g. [\"a\", \"b\"], but it is {}.", other.kind()), None);
+                    self.problem_at(
+                        origin,
+                        key,
+                        format!("This must be a list of texts, e.g. [\"a\", \"b\"], but it is {}.", other.kind()),
+                        None,
+                    );
                     return Vec::new();
                 }
             },
@@ -195,7 +222,10 @@ impl<'r> Section<'r> {
         let table = match structured(value, &origin) {
             Value::Table(table) => table,
             other => {
-                let message = format!("This must be a table, e.g. {{ \"/type\" = \"staff_assigned\" }}, but it is {}.", other.kind());
+                let message = format!(
+                    "This must be a table, e.g. {{ \"/type\" = \"staff_assigned\" }}, but it is {}.",
+                    other.kind()
+                );
                 self.problem_at(origin, key, message, None);
                 return Vec::new();
             }
@@ -210,11 +240,16 @@ impl<'r> Section<'r> {
         values
     }
 
-    /// Takes two keys that exclude each other and returns the one that is given; if both are, the one from the stronger source.
+    /// Takes two keys that exclude each other and returns the one that is given; if both are, the one from the stronger
+    /// source.
     ///
     /// # Errors
     /// If one of them is no text, or both stand in the same source.
-    pub(super) fn either(&mut self, first: &'static str, second: &'static str) -> Result<Option<(&'static str, String)>, Refused> {
+    pub(super) fn either(
+        &mut self,
+        first: &'static str,
+        second: &'static str,
+    ) -> Result<Option<(&'static str, String)>, Refused> {
         let given = [self.given(first)?, self.given(second)?];
         match given {
             [None, None] => Ok(None),
@@ -264,7 +299,12 @@ impl<'r> Section<'r> {
             Value::Table(table) => (table, false),
             other => {
                 let message = format!("`{path}` is a section with keys of its own, but here it is {}.", other.kind());
-                self.report.problem(Problem { origin: node.origin.clone(), key: path.clone(), message, suggestion: None });
+                self.report.problem(Problem {
+                    origin: node.origin.clone(),
+                    key: path.clone(),
+                    message,
+                    suggestion: None,
+                });
                 (Table::new(), true)
             }
         };

@@ -98,8 +98,12 @@ impl Value {
     pub(super) fn text(&self) -> Result<&str, String> {
         match self {
             Self::Raw(text) | Self::Text(text) => Ok(text),
-            Self::Integer(_) | Self::Float(_) | Self::Boolean(_) => Err(format!("This must be text, but it is {}. Write it in quotes.", self.kind())),
-            Self::List(_) | Self::Table(_) | Self::Other(_) => Err(format!("This must be text in quotes, but it is {}.", self.kind())),
+            Self::Integer(_) | Self::Float(_) | Self::Boolean(_) => {
+                Err(format!("This must be text, but it is {}. Write it in quotes.", self.kind()))
+            }
+            Self::List(_) | Self::Table(_) | Self::Other(_) => {
+                Err(format!("This must be text in quotes, but it is {}.", self.kind()))
+            }
         }
     }
 
@@ -111,7 +115,9 @@ impl Value {
         match self {
             Self::Integer(number) => Ok(*number),
             Self::Raw(text) => text.trim().parse().map_err(|_| format!("{} is not a whole number.", quote(text))),
-            _ => Err(format!("This must be a whole number without quotes or unit, e.g. 100, but it is {}.", self.kind())),
+            _ => {
+                Err(format!("This must be a whole number without quotes or unit, e.g. 100, but it is {}.", self.kind()))
+            }
         }
     }
 
@@ -139,9 +145,14 @@ impl Value {
             Self::Float(number) if number.is_finite() => Json::from(*number),
             Self::Boolean(boolean) => Json::from(*boolean),
             Self::List(items) => Json::Array(items.iter().map(|item| item.value.json()).collect::<Result<_, _>>()?),
-            Self::Table(table) => Json::Object(table.iter().map(|(key, node)| Ok((key.clone(), node.value.json()?))).collect::<Result<_, String>>()?),
+            Self::Table(table) => Json::Object(
+                table.iter().map(|(key, node)| Ok((key.clone(), node.value.json()?))).collect::<Result<_, String>>()?,
+            ),
             Self::Float(_) | Self::Other(_) => {
-                return Err(format!("JSON has no {}. Write text, a number, true, false, a list or a table.", self.kind()));
+                return Err(format!(
+                    "JSON has no {}. Write text, a number, true, false, a list or a table.",
+                    self.kind()
+                ));
             }
         })
     }
@@ -180,9 +191,8 @@ fn convert_table(table: DeTable<'_>, place: &dyn Fn(usize) -> Origin) -> Table {
 fn convert(value: DeValue<'_>, place: &dyn Fn(usize) -> Origin) -> Value {
     match value {
         DeValue::String(text) => Value::Text(text.into_owned()),
-        DeValue::Integer(number) => {
-            i64::from_str_radix(number.as_str(), number.radix()).map_or(Value::Other("whole number beyond 64 bits"), Value::Integer)
-        }
+        DeValue::Integer(number) => i64::from_str_radix(number.as_str(), number.radix())
+            .map_or(Value::Other("whole number beyond 64 bits"), Value::Integer),
         DeValue::Float(number) => number.as_str().parse().map_or(Value::Other("unreadable number"), Value::Float),
         DeValue::Boolean(boolean) => Value::Boolean(boolean),
         DeValue::Datetime(_) => Value::Other("date or time"),

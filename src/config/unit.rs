@@ -19,7 +19,9 @@ const SIZES: [(&str, u64); 4] = [("GiB", GIB as u64), ("MiB", MIB as u64), ("KiB
 /// # Errors
 /// A sentence that names the accepted forms.
 pub fn duration(text: &str) -> Result<Duration, String> {
-    amount(text, &DURATIONS).map(Duration::from_millis).ok_or_else(|| format!("{} is not a duration. {DURATION_FORMS}", quote(text)))
+    amount(text, &DURATIONS)
+        .map(Duration::from_millis)
+        .ok_or_else(|| format!("{} is not a duration. {DURATION_FORMS}", quote(text)))
 }
 
 /// A size in bytes: a whole number and one of `B`, `KiB`, `MiB`, `GiB`.
@@ -32,9 +34,11 @@ pub(super) fn size(text: &str) -> Result<usize, String> {
 }
 
 /// How a duration is written.
-pub(super) const DURATION_FORMS: &str = "Write a whole number and a unit, in quotes: \"500ms\", \"3s\", \"30m\", \"24h\" or \"7d\".";
+pub(super) const DURATION_FORMS: &str =
+    "Write a whole number and a unit, in quotes: \"500ms\", \"3s\", \"30m\", \"24h\" or \"7d\".";
 /// How a size is written.
-pub(super) const SIZE_FORMS: &str = "Write a whole number and a unit, in quotes: \"512B\", \"16KiB\", \"1MiB\" or \"1GiB\".";
+pub(super) const SIZE_FORMS: &str =
+    "Write a whole number and a unit, in quotes: \"512B\", \"16KiB\", \"1MiB\" or \"1GiB\".";
 
 /// `duration` in the largest unit that shows it whole.
 pub(super) fn show_duration(duration: Duration) -> String {
@@ -65,12 +69,28 @@ mod tests {
 
     #[test]
     fn durations_have_a_whole_number_and_a_unit() {
-        for (text, millis) in [("500ms", 500), ("3s", 3_000), ("30m", 1_800_000), ("24h", 86_400_000), ("7d", 604_800_000), ("0s", 0)] {
+        for (text, millis) in
+            [("500ms", 500), ("3s", 3_000), ("30m", 1_800_000), ("24h", 86_400_000), ("7d", 604_800_000), ("0s", 0)]
+        {
             assert_eq!(duration(text), Ok(Duration::from_millis(millis)), "{text}");
         }
-        for text in
-            ["", "3", "s", "3 s", " 3s", "3S", "3sec", "1.5s", "-3s", "+3s", "1h30m", "3KiB", "99999999999999999999s", "999999999999999999d", "٣s"]
-        {
+        for text in [
+            "",
+            "3",
+            "s",
+            "3 s",
+            " 3s",
+            "3S",
+            "3sec",
+            "1.5s",
+            "-3s",
+            "+3s",
+            "1h30m",
+            "3KiB",
+            "99999999999999999999s",
+            "999999999999999999d",
+            "٣s",
+        ] {
             let refused = duration(text).unwrap_err();
             assert!(refused.contains("\"500ms\"") && refused.contains("\"7d\""), "{text}: {refused}");
         }
@@ -81,7 +101,20 @@ mod tests {
         for (text, bytes) in [("512B", 512), ("16KiB", 16_384), ("1MiB", 1_048_576), ("2GiB", 2 << 30), ("0B", 0)] {
             assert_eq!(size(text), Ok(bytes), "{text}");
         }
-        for text in ["", "16", "KiB", "16KB", "16kib", "16 KiB", "16K", "1.5MiB", "-1B", "3s", "99999999999999999999B", "18446744073709551615GiB"] {
+        for text in [
+            "",
+            "16",
+            "KiB",
+            "16KB",
+            "16kib",
+            "16 KiB",
+            "16K",
+            "1.5MiB",
+            "-1B",
+            "3s",
+            "99999999999999999999B",
+            "18446744073709551615GiB",
+        ] {
             let refused = size(text).unwrap_err();
             assert!(refused.contains("\"16KiB\"") && refused.contains("\"1MiB\""), "{text}: {refused}");
         }
@@ -89,9 +122,16 @@ mod tests {
 
     #[test]
     fn bounds_are_shown_in_their_natural_unit() {
-        assert_eq!([show_size(8 * KIB), show_size(MIB), show_size(1000), show_size(0)], ["8KiB", "1MiB", "1000B", "0B"]);
         assert_eq!(
-            [show_duration(Duration::from_hours(24)), show_duration(Duration::from_millis(1500)), show_duration(Duration::ZERO)],
+            [show_size(8 * KIB), show_size(MIB), show_size(1000), show_size(0)],
+            ["8KiB", "1MiB", "1000B", "0B"]
+        );
+        assert_eq!(
+            [
+                show_duration(Duration::from_hours(24)),
+                show_duration(Duration::from_millis(1500)),
+                show_duration(Duration::ZERO)
+            ],
             ["1d", "1500ms", "0ms"]
         );
     }

@@ -77,8 +77,8 @@ pub struct Record {
     pub decision: Decision,
     /// Why.
     pub reason: Reason,
-    /// The channel, and behind it the identity. Its memory is as large as the longest texts that were here, and so never more than `2 * MAX_TEXT`: too
-    /// little to be worth giving back.
+    /// The channel, and behind it the identity. Its memory is as large as the longest texts that were here, and so
+    /// never more than `2 * MAX_TEXT`: too little to be worth giving back.
     texts: String,
     /// How much of `texts` is the channel.
     channel: usize,
@@ -115,8 +115,8 @@ impl Record {
         record
     }
 
-    /// Becomes a record of `decided`, in the memory that it has. If the app and the rule are those of before, and the texts no longer than any here
-    /// before, it neither allocates nor touches anything else.
+    /// Becomes a record of `decided`, in the memory that it has. If the app and the rule are those of before, and the
+    /// texts no longer than any here before, it neither allocates nor touches anything else.
     pub(super) fn overwrite(&mut self, decided: &Decided<'_>) {
         self.at = decided.at;
         share(&mut self.app, decided.app);

@@ -65,7 +65,13 @@ fn no_capacity_keeps_nothing() {
 #[test]
 fn a_filter_applies_before_the_limit() {
     let decisions = Decisions::new(10);
-    for (app, channel) in [("1", "inn-room-1-chat"), ("2", "inn-room-2-chat"), ("1", "ritz-room-1-chat"), ("1", "inn-room-3-chat"), ("2", "x")] {
+    for (app, channel) in [
+        ("1", "inn-room-1-chat"),
+        ("2", "inn-room-2-chat"),
+        ("1", "ritz-room-1-chat"),
+        ("1", "inn-room-3-chat"),
+        ("2", "x"),
+    ] {
         push(&decisions, app, channel);
     }
     let filter = Filter { app: Some("1"), channel_prefix: "inn-" };
@@ -92,9 +98,15 @@ fn texts(decisions: &Decisions) -> (String, Option<String>) {
 fn a_place_shows_nothing_of_what_was_there_before() {
     let decisions = Decisions::new(1);
     let (short, long) = ("a", "x".repeat(MAX_TEXT));
-    for (channel, identity) in
-        [(short, None), (&long, Some(&*long)), (short, Some("7")), ("", Some("")), (&long, None), ("é", Some(&long)), (short, None)]
-    {
+    for (channel, identity) in [
+        (short, None),
+        (&long, Some(&*long)),
+        (short, Some("7")),
+        ("", Some("")),
+        (&long, None),
+        ("é", Some(&long)),
+        (short, None),
+    ] {
         let told = Told { identity: identity.map(Into::into), ..told("1", channel) };
         decisions.push(&told.decided());
         assert_eq!(texts(&decisions), (told.channel, told.identity));
@@ -123,7 +135,11 @@ fn exactly_the_longest_text_is_kept_whole() {
 
 fn since(decisions: &Decisions, next: u64, most: u64) -> (u64, Vec<(u64, String)>, u64) {
     let news = decisions.since(next, most, Filter::default());
-    (news.missed, news.records.iter().map(|(number, record)| (*number, record.channel().to_owned())).collect(), news.next)
+    (
+        news.missed,
+        news.records.iter().map(|(number, record)| (*number, record.channel().to_owned())).collect(),
+        news.next,
+    )
 }
 
 fn named(number: u64, channel: &str) -> (u64, String) {
@@ -160,7 +176,10 @@ fn a_reader_goes_on_behind_what_it_does_not_want() {
     }
     let filter = Filter { app: Some("1"), channel_prefix: "" };
     let news = decisions.since(0, 256, filter);
-    assert_eq!((news.records.iter().map(|(number, _)| *number).collect::<Vec<_>>(), news.next), (vec![0, 100, 200], 256));
+    assert_eq!(
+        (news.records.iter().map(|(number, _)| *number).collect::<Vec<_>>(), news.next),
+        (vec![0, 100, 200], 256)
+    );
     let news = decisions.since(401, 256, filter);
     assert_eq!((news.records.len(), news.next), (0, 500));
 }
@@ -194,7 +213,10 @@ fn who_reads_while_decisions_are_pushed_misses_nothing_without_being_told() {
         scope.spawn(|| (0..=LAST).for_each(|number| push(&decisions, "1", &number.to_string())));
         scope.spawn(|| {
             while decisions.next() <= LAST {
-                let numbers: Vec<u64> = channels(&decisions, 150, Filter::default()).iter().map(|channel| channel.parse().unwrap()).collect();
+                let numbers: Vec<u64> = channels(&decisions, 150, Filter::default())
+                    .iter()
+                    .map(|channel| channel.parse().unwrap())
+                    .collect();
                 assert!(numbers.windows(2).all(|pair| pair[0] == pair[1] + 1), "{numbers:?}");
             }
         });

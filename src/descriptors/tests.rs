@@ -28,7 +28,8 @@ fn idle_connections_give_way_first_and_then_places() {
         (REMOTE, u64::MAX, 10_000, 256),
         (REMOTE, 21_132, 10_000, 256),
         (REMOTE, 21_131, 9_999, 256),
-        // All places, and what is left of idle ones; a fifth of what the reserve leaves at least, but never more than is wished for.
+        // All places, and what is left of idle ones; a fifth of what the reserve leaves at least, but never more than
+        // is wished for.
         (LARGE, 32_768, 10_000, 96),
         (REMOTE, 20_208, 9_538, 256),
         (REMOTE, 4_096, 1_596, 199),
@@ -97,7 +98,10 @@ fn only_a_want_of_descriptors_is_taken_for_one() {
     assert_eq!(of(rustix::io::Errno::NFILE), Some(Exhausted::Machine));
     assert_eq!(of(rustix::io::Errno::CONNREFUSED), None);
     assert_eq!(Exhausted::of(&io::Error::other("EMFILE")), None);
-    assert!(Exhausted::Process.to_string().contains("LimitNOFILE") && Exhausted::Machine.to_string().contains("fs.file-max"));
+    assert!(
+        Exhausted::Process.to_string().contains("LimitNOFILE")
+            && Exhausted::Machine.to_string().contains("fs.file-max")
+    );
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,4 +1,5 @@
-//! The decision: what a verified trigger would change, what of it is redundant, and what it has to hold while it is under way.
+//! The decision: what a verified trigger would change, what of it is redundant, and what it has to hold while it is
+//! under way.
 
 use std::iter;
 use std::sync::Arc;
@@ -50,7 +51,13 @@ pub(super) struct Standing {
 }
 
 /// Judges a trigger of `app` as it was read. `fare`: what it has taken of the limits on rates before.
-pub(super) fn judge(shared: &Shared, app: &AppRoute, read: Result<Trigger<'_>, Inexact>, standing: Standing, fare: &mut Fare) -> Judgement {
+pub(super) fn judge(
+    shared: &Shared,
+    app: &AppRoute,
+    read: Result<Trigger<'_>, Inexact>,
+    standing: Standing,
+    fare: &mut Fare,
+) -> Judgement {
     match read {
         Ok(exact) => {
             let Standing { now, mut patience, waited } = standing;
@@ -59,7 +66,17 @@ pub(super) fn judge(shared: &Shared, app: &AppRoute, read: Result<Trigger<'_>, I
             }
             let effects = effects(app, &exact);
             let followers = followers(&exact, &effects);
-            let mut decision = Deciding { shared, app, now, patience, waited, tickets: Tickets::default(), exact: &exact, effects, followers };
+            let mut decision = Deciding {
+                shared,
+                app,
+                now,
+                patience,
+                waited,
+                tickets: Tickets::default(),
+                exact: &exact,
+                effects,
+                followers,
+            };
             match decision.claim_all() {
                 Some(waiter) => Judgement::Wait(Awaited::Equal(waiter)),
                 None => decision.conclude(fare),
@@ -70,7 +87,13 @@ pub(super) fn judge(shared: &Shared, app: &AppRoute, read: Result<Trigger<'_>, I
 }
 
 /// What cannot be read may be a handoff: no channel's limit is asked. The app's is before anything is claimed.
-pub(super) fn judge_inexact(shared: &Shared, app: &AppRoute, inexact: &Inexact, now: Moment, fare: &mut Fare) -> Judgement {
+pub(super) fn judge_inexact(
+    shared: &Shared,
+    app: &AppRoute,
+    inexact: &Inexact,
+    now: Moment,
+    fare: &mut Fare,
+) -> Judgement {
     match pay(app, fare, iter::empty()) {
         Passage::Open => Judgement::Forward(forget(shared, app, inexact, now)),
         Passage::After(turn) => Judgement::Wait(Awaited::Turn(turn)),
@@ -83,7 +106,8 @@ fn pay<'a>(app: &AppRoute, fare: &mut Fare, channels: impl Iterator<Item = &'a s
     app.rates.as_ref().map_or(Passage::Open, |limits| fare.pay(limits, channels))
 }
 
-/// The plan for a request that cannot be read exactly: it goes on as it is, and what it may touch is unknown until it is settled.
+/// The plan for a request that cannot be read exactly: it goes on as it is, and what it may touch is unknown until it
+/// is settled.
 fn forget(shared: &Shared, app: &AppRoute, inexact: &Inexact, now: Moment) -> Plan {
     let mut tickets = Tickets::default();
     app.metrics.inexact();
@@ -156,10 +180,13 @@ impl Deciding<'_, '_> {
 
     /// Claims one channel for one rule: for all that the trigger (a batch) does there in turn.
     fn claim_channel(&mut self, first: usize) -> Option<Waiter> {
-        let group: SmallVec<[usize; 4]> = iter::successors(Some(first), |&index| self.followers.get(index).copied().flatten()).collect();
+        let group: SmallVec<[usize; 4]> =
+            iter::successors(Some(first), |&index| self.followers.get(index).copied().flatten()).collect();
         let mut runs = 0;
         for (place, &index) in group.iter().enumerate() {
-            let repeats = place > 0 && self.effects[index].assignment().is_some() && self.effects[index].kind == self.effects[group[place - 1]].kind;
+            let repeats = place > 0
+                && self.effects[index].assignment().is_some()
+                && self.effects[index].kind == self.effects[group[place - 1]].kind;
             if repeats {
                 self.effects[index].verdict = Some(Verdict::Repeated);
             } else {
@@ -192,8 +219,15 @@ impl Deciding<'_, '_> {
         None
     }
 
-    /// Verdicts for a channel that is held: the first is news unless it is what was known; what follows a different one is a change.
-    fn judge_reserved(&mut self, group: &[usize], runs: usize, before: Before, (redundant, since): (bool, Option<Moment>)) {
+    /// Verdicts for a channel that is held: the first is news unless it is what was known; what follows a different one
+    /// is a change.
+    fn judge_reserved(
+        &mut self,
+        group: &[usize],
+        runs: usize,
+        before: Before,
+        (redundant, since): (bool, Option<Moment>),
+    ) {
         let mut before = before;
         for &index in group {
             let effect = &self.effects[index];
@@ -205,7 +239,9 @@ impl Deciding<'_, '_> {
             let verdict = match (&effect.kind, &before) {
                 (Kind::Announces(_), _) if (redundant || same) && observes => Verdict::Observed(since),
                 // The head of a batch's run of changes may be what is known; the run itself always holds the channel.
-                (Kind::Announces(_), _) if same && runs > 1 && self.patience != Patience::Forced => Verdict::Known(self.now),
+                (Kind::Announces(_), _) if same && runs > 1 && self.patience != Patience::Forced => {
+                    Verdict::Known(self.now)
+                }
                 (Kind::Announces(_), _) if redundant || same => Verdict::News(Decision::ForwardedExempt),
                 (Kind::Announces(_), Before::Nothing) => Verdict::News(Decision::ForwardedFirst),
                 (Kind::Announces(_), Before::Known(_)) => Verdict::News(Decision::ForwardedChange),
@@ -220,8 +256,8 @@ impl Deciding<'_, '_> {
         }
     }
 
-    /// An event that one rule finds redundant and another does not goes on. The first rule then holds its channel as well: whatever is forwarded
-    /// and might change what guests see holds a ticket.
+    /// An event that one rule finds redundant and another does not goes on. The first rule then holds its channel as
+    /// well: whatever is forwarded and might change what guests see holds a ticket.
     fn cover_mixed(&mut self, fates: &Fates) {
         for index in 0..self.effects.len() {
             let effect = &self.effects[index];
@@ -243,7 +279,8 @@ impl Deciding<'_, '_> {
         }
     }
 
-    /// Whether a redundant announcement goes on only because its rule observes. What would be exempt if it enforced, is.
+    /// Whether a redundant announcement goes on only because its rule observes. What would be exempt if it enforced,
+    /// is.
     fn observes(&self, effect: &Effect<'_>) -> bool {
         effect.watched.rule.spec().mode == Mode::Observe && self.patience != Patience::Forced
     }
@@ -272,7 +309,13 @@ impl Deciding<'_, '_> {
             self.tell(effect, fates.is_dropped(effect.event, effect.position));
         }
         observe::strays(self.shared, self.app, self.exact, self.now);
-        let unwatched = self.exact.events.iter().enumerate().filter(|(index, _)| self.effects.iter().all(|effect| effect.event != *index)).count();
+        let unwatched = self
+            .exact
+            .events
+            .iter()
+            .enumerate()
+            .filter(|(index, _)| self.effects.iter().all(|effect| effect.event != *index))
+            .count();
         if unwatched > 0 {
             self.app.metrics.no_rule(unwatched as u64);
         }
@@ -287,12 +330,15 @@ impl Deciding<'_, '_> {
         Judgement::Forward(Plan { tickets: self.tickets, reduced, parts })
     }
 
-    /// A trigger with anything on it that a rule watches and that goes on is a handoff, perhaps, and no channel's limit is asked about it.
+    /// A trigger with anything on it that a rule watches and that goes on is a handoff, perhaps, and no channel's limit
+    /// is asked about it.
     fn pay(&self, fates: &Fates, fare: &mut Fare) -> Passage {
         let asked = if fates.announces() { &[][..] } else { &self.exact.events[..] };
         let channels = asked.iter().enumerate().flat_map(|(index, event)| {
             let positions = event.channels.iter().enumerate();
-            positions.filter(move |(position, _)| !fates.is_dropped(index, *position)).map(|(_, channel)| channel.as_ref())
+            positions
+                .filter(move |(position, _)| !fates.is_dropped(index, *position))
+                .map(|(_, channel)| channel.as_ref())
         });
         pay(self.app, fare, channels)
     }
@@ -314,11 +360,17 @@ impl Deciding<'_, '_> {
                 let decision = if self.waited { Decision::Coalesced } else { Decision::Suppressed };
                 (decision, Reason::Known(self.now.since(since)))
             }
-            Some(Verdict::Repeated) if drops => (Decision::Suppressed, Reason::Words("repeats the announcement before it in the same batch")),
+            Some(Verdict::Repeated) if drops => {
+                (Decision::Suppressed, Reason::Words("repeats the announcement before it in the same batch"))
+            }
             Some(Verdict::News(Decision::ForwardedUncertain)) => (Decision::ForwardedUncertain, self.uncertainty()),
             Some(Verdict::News(decision)) => (decision, Reason::Words(in_words(decision))),
-            Some(Verdict::Repeated) if self.observes(effect) => (Decision::ShadowSuppressed, Reason::Words(in_words(Decision::ShadowSuppressed))),
-            Some(Verdict::Observed(_)) => (Decision::ShadowSuppressed, Reason::Words(in_words(Decision::ShadowSuppressed))),
+            Some(Verdict::Repeated) if self.observes(effect) => {
+                (Decision::ShadowSuppressed, Reason::Words(in_words(Decision::ShadowSuppressed)))
+            }
+            Some(Verdict::Observed(_)) => {
+                (Decision::ShadowSuppressed, Reason::Words(in_words(Decision::ShadowSuppressed)))
+            }
             Some(Verdict::Known(_) | Verdict::Repeated) | None => {
                 (Decision::ForwardedExempt, Reason::Words("redundant, but the request it came with is not dropped"))
             }

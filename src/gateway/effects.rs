@@ -70,7 +70,8 @@ impl Effect<'_> {
 
     /// Whether this rule would have it dropped, and may.
     fn is_droppable(&self) -> bool {
-        self.watched.rule.spec().mode == Mode::Enforce && matches!(self.verdict, Some(Verdict::Known(_) | Verdict::Repeated))
+        self.watched.rule.spec().mode == Mode::Enforce
+            && matches!(self.verdict, Some(Verdict::Known(_) | Verdict::Repeated))
     }
 }
 
@@ -86,7 +87,9 @@ pub(super) fn effects<'a>(app: &'a AppRoute, exact: &'a Trigger<'_>) -> Effects<
         let data = event.data(&mut room);
         for watched in concerned {
             let first = effects.len();
-            for (position, channel) in event.channels.iter().enumerate().filter(|(_, channel)| watched.rule.watches(channel)) {
+            for (position, channel) in
+                event.channels.iter().enumerate().filter(|(_, channel)| watched.rule.watches(channel))
+            {
                 // It means the same on every channel.
                 let kind = match effects.get(first) {
                     Some(Effect { kind, .. }) => kind.clone(),
@@ -113,7 +116,8 @@ fn kind(watched: &WatchedRule, event: &Event<'_>, data: Option<&str>) -> Option<
     }
 }
 
-/// For each effect of a batch, the next one of the same rule on the same channel. Empty for a single event, which names no channel twice.
+/// For each effect of a batch, the next one of the same rule on the same channel. Empty for a single event, which names
+/// no channel twice.
 pub(super) fn followers(exact: &Trigger<'_>, effects: &[Effect<'_>]) -> Vec<Option<usize>> {
     if exact.events.len() < 2 {
         return Vec::new();
@@ -146,7 +150,8 @@ enum Fate {
 }
 
 impl Fates {
-    /// An event on a channel is dropped if every rule that watches it there says so, and nothing of the trigger is exempt.
+    /// An event on a channel is dropped if every rule that watches it there says so, and nothing of the trigger is
+    /// exempt.
     pub(super) fn of(exact: &Trigger<'_>, effects: &[Effect<'_>], is_exempt: bool) -> Self {
         let mut starts = SmallVec::new();
         let mut count = 0;

@@ -163,7 +163,9 @@ impl Refusal {
             headers.insert(CONNECTION, HeaderValue::from_static("close"));
         }
         match self {
-            Self::Overloaded | Self::Upstream(Failure::OutOfDescriptors { .. }) => _ = headers.insert(RETRY_AFTER, HeaderValue::from_static("1")),
+            Self::Overloaded | Self::Upstream(Failure::OutOfDescriptors { .. }) => {
+                _ = headers.insert(RETRY_AFTER, HeaderValue::from_static("1"))
+            }
             Self::RateLimited(limited) => _ = headers.insert(RETRY_AFTER, HeaderValue::from(limited.retry_after())),
             _ => {}
         }

@@ -37,7 +37,11 @@ pub(super) async fn run(
     match exchange(gateway, request).await {
         Ok(answer) => {
             let (mut head, body) = answer.into_parts();
-            let answered = Answered { status: head.status.as_u16(), is_encoded: head.headers.contains_key(CONTENT_ENCODING), body: &body };
+            let answered = Answered {
+                status: head.status.as_u16(),
+                is_encoded: head.headers.contains_key(CONTENT_ENCODING),
+                body: &body,
+            };
             settle_answered(&gateway.shared, &app, tickets, parts, answered);
             headers::strip_answer(&mut head.headers);
             head.headers.insert("usher-decision", told.header());
@@ -52,11 +56,22 @@ pub(super) async fn run(
 }
 
 /// The request as it goes out: as received, or reduced and signed anew.
-fn outgoing(app: &AppRoute, mut head: request::Parts, body: Bytes, reduced: Option<Vec<u8>>) -> (Request<Payload>, Told) {
+fn outgoing(
+    app: &AppRoute,
+    mut head: request::Parts,
+    body: Bytes,
+    reduced: Option<Vec<u8>>,
+) -> (Request<Payload>, Told) {
     let Some(reduced) = reduced else {
         return (Request::from_parts(head, Payload::Whole(body)), Told::Forwarded);
     };
-    let signed = resign(&app.app, head.method.as_str(), signed_path(head.uri.path()), &Query::parse(head.uri.query().unwrap_or_default()), &reduced);
+    let signed = resign(
+        &app.app,
+        head.method.as_str(),
+        signed_path(head.uri.path()),
+        &Query::parse(head.uri.query().unwrap_or_default()),
+        &reduced,
+    );
     match PathAndQuery::try_from(format!("{}?{signed}", head.uri.path())) {
         Ok(target) => {
             head.uri = Uri::from(target);

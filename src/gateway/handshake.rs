@@ -1,11 +1,12 @@
-//! The downstream half of a WebSocket handshake (RFC 6455 4.2): a wish to switch is recognised before the hop-by-hop headers that carry it are
-//! stripped, and kept as a [`Handshake`]. A request that does not wish for WebSocket, and for nothing else, stays an ordinary one.
+//! The downstream half of a WebSocket handshake (RFC 6455 4.2): a wish to switch is recognised before the hop-by-hop
+//! headers that carry it are stripped, and kept as a [`Handshake`]. A request that does not wish for WebSocket, and for
+//! nothing else, stays an ordinary one.
 
 use std::net::IpAddr;
 
 use http::header::{
-    CONNECTION, CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION,
-    TRANSFER_ENCODING, UPGRADE,
+    CONNECTION, CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY,
+    SEC_WEBSOCKET_VERSION, TRANSFER_ENCODING, UPGRADE,
 };
 use http::request::Parts;
 use http::{Method, Request, Response, StatusCode, Version};
@@ -29,7 +30,8 @@ pub(super) struct Handshake {
 }
 
 impl Handshake {
-    /// Reads the wish out of a head as received. `None`: an ordinary request, perhaps one that wishes for another protocol, which it does not get.
+    /// Reads the wish out of a head as received. `None`: an ordinary request, perhaps one that wishes for another
+    /// protocol, which it does not get.
     ///
     /// # Errors
     /// It wishes for WebSocket and breaks its rules.
@@ -44,7 +46,8 @@ impl Handshake {
             return Err(Refusal::WebSocketVersion);
         }
         let key = only(&head.headers, &SEC_WEBSOCKET_KEY).filter(|key| is_key(key.as_bytes())).cloned();
-        let key = key.ok_or(Refusal::BadRequest("a WebSocket handshake needs one Sec-WebSocket-Key of 16 bytes in base64"))?;
+        let key =
+            key.ok_or(Refusal::BadRequest("a WebSocket handshake needs one Sec-WebSocket-Key of 16 bytes in base64"))?;
         Ok(head.extensions.remove::<OnUpgrade>().map(|switched| Self { key, switched }))
     }
 
@@ -62,14 +65,16 @@ impl Handshake {
         Ok(Request::from_parts(head, ()))
     }
 
-    /// Accepts: the 101, with the end-to-end `headers` of whoever answers, and the future that brings the connection once it is sent.
+    /// Accepts: the 101, with the end-to-end `headers` of whoever answers, and the future that brings the connection
+    /// once it is sent.
     ///
     /// # Errors
     /// Never in practice: a proof is always a valid header.
     pub(super) fn accept(self, mut headers: HeaderMap) -> Result<(Response<Reply>, OnUpgrade), Refusal> {
         headers::strip_answer(&mut headers);
         headers.remove(CONTENT_LENGTH);
-        let proof = HeaderValue::try_from(derive_accept_key(self.key.as_bytes())).map_err(|_invalid| Refusal::Internal)?;
+        let proof =
+            HeaderValue::try_from(derive_accept_key(self.key.as_bytes())).map_err(|_invalid| Refusal::Internal)?;
         headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
         headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
         headers.insert(SEC_WEBSOCKET_ACCEPT, proof);
@@ -99,10 +104,12 @@ fn is_key(key: &[u8]) -> bool {
     digits.len() == 22 && digits.iter().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/'))
 }
 
-/// What the client says of where it comes from, with its own address behind: a server that trusts usher takes the last one.
+/// What the client says of where it comes from, with its own address behind: a server that trusts usher takes the last
+/// one.
 fn forwarded_for(headers: &HeaderMap, ip: IpAddr) -> Result<HeaderValue, Refusal> {
     let mut hops: Vec<&[u8]> = headers.get_all(&X_FORWARDED_FOR).iter().map(HeaderValue::as_bytes).collect();
     let own = ip.to_canonical().to_string();
     hops.push(own.as_bytes());
-    HeaderValue::from_bytes(&hops.join(&b", "[..])).map_err(|_| Refusal::BadRequest("the X-Forwarded-For header cannot be continued"))
+    HeaderValue::from_bytes(&hops.join(&b", "[..]))
+        .map_err(|_| Refusal::BadRequest("the X-Forwarded-For header cannot be continued"))
 }

@@ -23,7 +23,8 @@ pub(super) fn end_to_end(from: &HeaderMap) -> Result<HeaderMap, Refusal> {
     Ok(kept)
 }
 
-/// Takes the hop-by-hop headers out of upstream's answer. What upstream's `Connection` nominates goes, too; nothing there is refused.
+/// Takes the hop-by-hop headers out of upstream's answer. What upstream's `Connection` nominates goes, too; nothing
+/// there is refused.
 pub(super) fn strip_answer(headers: &mut HeaderMap) {
     let nominated: Vec<HeaderName> = names(headers).filter_map(Result::ok).collect();
     let kept = std::mem::take(headers);
@@ -62,14 +63,21 @@ fn names(headers: &HeaderMap) -> impl Iterator<Item = Result<HeaderName, Refusal
         .iter()
         .flat_map(|value: &HeaderValue| value.as_bytes().split(|byte| *byte == b','))
         .map(<[u8]>::trim_ascii)
-        .filter(|name| !name.is_empty() && !name.eq_ignore_ascii_case(b"keep-alive") && !name.eq_ignore_ascii_case(b"close"))
-        .map(|name| HeaderName::from_bytes(name).map_err(|_| Refusal::BadRequest("the Connection header is no list of header names")))
+        .filter(|name| {
+            !name.is_empty() && !name.eq_ignore_ascii_case(b"keep-alive") && !name.eq_ignore_ascii_case(b"close")
+        })
+        .map(|name| {
+            HeaderName::from_bytes(name)
+                .map_err(|_| Refusal::BadRequest("the Connection header is no list of header names"))
+        })
 }
 
 /// Headers that decide what a request means, or that usher itself sets (threats.md HDR-01).
 fn is_protected(name: &HeaderName) -> bool {
     let name = name.as_str();
-    matches!(name, "host" | "content-length" | "content-type" | "content-encoding" | "authorization" | "forwarded" | "x-real-ip")
-        || name.starts_with("x-forwarded-")
+    matches!(
+        name,
+        "host" | "content-length" | "content-type" | "content-encoding" | "authorization" | "forwarded" | "x-real-ip"
+    ) || name.starts_with("x-forwarded-")
         || name.starts_with("usher-")
 }

@@ -1,7 +1,7 @@
 //! The way through: a request comes in, is authenticated, read, decided, forwarded, settled and answered.
 //!
-//! [`Gateway::answer`] is the door. Triggers go through the six stages in `trigger`, WebSocket connections through `relay`, everything else through
-//! `passthrough`.
+//! [`Gateway::answer`] is the door. Triggers go through the six stages in `trigger`, WebSocket connections through
+//! `relay`, everything else through `passthrough`.
 
 mod body;
 mod caller;
@@ -81,7 +81,8 @@ pub struct Limits {
     pub max_wait: Duration,
     /// Largest WebSocket message of a client in bytes (closed with 1009 beyond). Upstream's may be of 1 MiB at least.
     pub max_websocket_message: usize,
-    /// A WebSocket connection on which neither side has sent anything for this long is closed. A poll may be held for as long.
+    /// A WebSocket connection on which neither side has sent anything for this long is closed. A poll may be held for
+    /// as long.
     pub websocket_idle_timeout: Duration,
     /// How often.
     pub rates: Rates,
@@ -144,13 +145,15 @@ impl Gateway {
             self.shared.metrics.error(refusal.code());
             refusal.response()
         });
-        // What a client has sent behind a handshake is meant for a WebSocket: if there is none, it is not read as HTTP (threats.md WS-01). The long body
-        // of a request that is refused by its head is not read either.
-        let last = self.shared.drain.has_begun() || kind == RequestKind::WebSocket || kind == RequestKind::Refused && is_long;
+        // What a client has sent behind a handshake is meant for a WebSocket: if there is none, it is not read as HTTP
+        // (threats.md WS-01). The long body of a request that is refused by its head is not read either.
+        let last =
+            self.shared.drain.has_begun() || kind == RequestKind::WebSocket || kind == RequestKind::Refused && is_long;
         if last && response.status() != StatusCode::SWITCHING_PROTOCOLS {
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
-        // Upstream's own goes on. hyper would add one where there is none, but its own stands still after the system's clock was set back.
+        // Upstream's own goes on. hyper would add one where there is none, but its own stands still after the system's
+        // clock was set back.
         response.headers_mut().entry(DATE).or_insert_with(date_now);
         self.shared.metrics.request(kind, response.status().as_u16());
         response
@@ -168,10 +171,16 @@ impl Gateway {
         if let Err(refusal) = screen::head(&mut head, &body, &routing.limits) {
             return (RequestKind::Refused, Err(refusal));
         }
-        // What is rare is boxed: the future of a request is moved several times on its way, and each connection has room for one.
+        // What is rare is boxed: the future of a request is moved several times on its way, and each connection has
+        // room for one.
         match handshake {
             Ok(None) => {}
-            Ok(Some(handshake)) => return (RequestKind::WebSocket, Box::pin(relay::open(self, &routing, handshake, head, caller, slot)).await),
+            Ok(Some(handshake)) => {
+                return (
+                    RequestKind::WebSocket,
+                    Box::pin(relay::open(self, &routing, handshake, head, caller, slot)).await,
+                );
+            }
             Err(refusal) => return (RequestKind::Refused, Err(refusal)),
         }
         match target::route(&head, &routing) {
@@ -180,9 +189,14 @@ impl Gateway {
             }
             Ok(target::Route::Unknown) => {
                 let ticket = routing.unknown_generation.begin();
-                (RequestKind::Passthrough, Box::pin(passthrough::trigger(self, &routing, head, body, (ticket, slot))).await)
+                (
+                    RequestKind::Passthrough,
+                    Box::pin(passthrough::trigger(self, &routing, head, body, (ticket, slot))).await,
+                )
             }
-            Ok(target::Route::Other) => (RequestKind::Passthrough, Box::pin(passthrough::handle(self, &routing, head, body, slot)).await),
+            Ok(target::Route::Other) => {
+                (RequestKind::Passthrough, Box::pin(passthrough::handle(self, &routing, head, body, slot)).await)
+            }
             Err(refusal) => {
                 if matches!(refusal, Refusal::UnknownApp { .. }) {
                     self.shared.metrics.unknown_app();
@@ -198,8 +212,8 @@ fn date_now() -> HeaderValue {
     HeaderValue::from_maybe_shared(Date::text_now()).expect("a date is plain text")
 }
 
-/// A place among the requests in flight; given back when dropped. It goes with the work, not with the caller: where the work may outlive him, it owns
-/// what it counts in.
+/// A place among the requests in flight; given back when dropped. It goes with the work, not with the caller: where the
+/// work may outlive him, it owns what it counts in.
 #[must_use = "dropped, the request is over"]
 #[derive(Debug)]
 struct Slot<S: Deref<Target = Shared> = Arc<Shared>>(S);

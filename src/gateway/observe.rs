@@ -8,11 +8,20 @@ use crate::metrics::Decision;
 use crate::pusher::Trigger;
 use crate::report::{Fate, Misplaced, Redundant};
 
-/// The memory keeps a moment to a tenth of a second, rounded down; so who joined in the same tenth is not taken for late.
+/// The memory keeps a moment to a tenth of a second, rounded down; so who joined in the same tenth is not taken for
+/// late.
 const MILLIS_PER_TICK: u64 = 100;
 
-/// Counts a decision about one event on one channel, if it found it redundant. `since`: when the channel became known to show just this.
-pub(super) fn decided(app: &AppRoute, watched: &WatchedRule, channel: &str, decision: Decision, since: Option<Moment>, now: Moment) {
+/// Counts a decision about one event on one channel, if it found it redundant. `since`: when the channel became known
+/// to show just this.
+pub(super) fn decided(
+    app: &AppRoute,
+    watched: &WatchedRule,
+    channel: &str,
+    decision: Decision,
+    since: Option<Moment>,
+    now: Moment,
+) {
     let fate = match decision {
         Decision::Suppressed | Decision::Coalesced => Fate::Suppressed,
         Decision::ShadowSuppressed => Fate::Observed,
@@ -28,7 +37,13 @@ pub(super) fn decided(app: &AppRoute, watched: &WatchedRule, channel: &str, deci
     let heard = app.audience.as_ref().and_then(|audience: &AppAudience| audience.of(channel));
     let joined = heard.and_then(|heard| heard.last_joined);
     let late_joiner = joined.zip(since).is_some_and(|(joined, since)| tick(joined) > tick(since));
-    let messages = watched.tally.count(Redundant { channel, at: now, fate, audience: heard.map(|heard| heard.subscribers), late_joiner });
+    let messages = watched.tally.count(Redundant {
+        channel,
+        at: now,
+        fate,
+        audience: heard.map(|heard| heard.subscribers),
+        late_joiner,
+    });
     if fate == Fate::Suppressed {
         watched.metrics.saved(messages);
     }
@@ -39,8 +54,12 @@ pub(super) fn strays(shared: &Shared, app: &AppRoute, trigger: &Trigger<'_>, now
     for event in &trigger.events {
         for stray in event.channels.iter().filter_map(|channel| app.contract.stray(&event.name, channel)) {
             app.events[stray.index].misplaced();
-            let misplaced =
-                Misplaced { app: app.id.clone(), event: stray.event.clone(), channel_family: stray.family.clone(), expected: stray.expected.clone() };
+            let misplaced = Misplaced {
+                app: app.id.clone(),
+                event: stray.event.clone(),
+                channel_family: stray.family.clone(),
+                expected: stray.expected.clone(),
+            };
             shared.report.misplaced(misplaced, now);
         }
     }

@@ -11,25 +11,34 @@ use crate::assignment::{GenerationTicket, Outcome};
 use crate::clock::Moment;
 use crate::upstream::{Answer, Failure, Payload};
 
-/// Bodies up to this many bytes are received before they are sent on: a slow caller then keeps no connection upstream busy.
+/// Bodies up to this many bytes are received before they are sent on: a slow caller then keeps no connection upstream
+/// busy.
 const COLLECTED: u64 = 64 * 1024;
 
 /// Forwards one request and streams its answer. A caller who hangs up ends it.
-pub(super) async fn handle(gateway: &Gateway, routing: &Routing, head: Parts, body: Incoming, _slot: Slot) -> Result<Response<Reply>, Refusal> {
+pub(super) async fn handle(
+    gateway: &Gateway,
+    routing: &Routing,
+    head: Parts,
+    body: Incoming,
+    _slot: Slot,
+) -> Result<Response<Reply>, Refusal> {
     let declared = if body.size_hint().lower() > COLLECTED { Payload::stream(body) } else { Err(body) };
     let payload = match declared {
         Ok(payload) => payload,
         Err(body) => Payload::Whole(body::receive(body, &routing.limits).await?),
     };
     let began = gateway.shared.clock.now();
-    let patience = if is_poll(head.uri.path()) { routing.limits.websocket_idle_timeout } else { gateway.upstream.timeout() };
+    let patience =
+        if is_poll(head.uri.path()) { routing.limits.websocket_idle_timeout } else { gateway.upstream.timeout() };
     match gateway.upstream.send_within(Request::from_parts(head, payload), patience).await {
         Ok(answer) => Ok(answered(gateway, answer, began)),
         Err(failure) => Err(failed(gateway, failure, began)),
     }
 }
 
-/// [`handle`] for a trigger of an app that is not configured. A reload may make the app known meanwhile: `ticket` tells its memory how the trigger ended.
+/// [`handle`] for a trigger of an app that is not configured. A reload may make the app known meanwhile: `ticket` tells
+/// its memory how the trigger ended.
 pub(super) async fn trigger(
     gateway: &Gateway,
     routing: &Routing,
@@ -54,7 +63,8 @@ pub(super) fn answered(gateway: &Gateway, answer: Response<Answer>, began: Momen
     let (mut head, body) = answer.into_parts();
     let websocket = HeaderValue::from_static("websocket");
     // A 426 names what it requires (RFC 9110 15.5.22), and usher can switch to WebSocket.
-    let requires_websocket = head.status == StatusCode::UPGRADE_REQUIRED && head.headers.get(UPGRADE) == Some(&websocket);
+    let requires_websocket =
+        head.status == StatusCode::UPGRADE_REQUIRED && head.headers.get(UPGRADE) == Some(&websocket);
     headers::strip_answer(&mut head.headers);
     if requires_websocket {
         head.headers.insert(UPGRADE, websocket);
@@ -72,7 +82,8 @@ pub(super) fn failed(gateway: &Gateway, failure: Failure, began: Moment) -> Refu
     Refusal::Upstream(failure)
 }
 
-/// Whether a path is that of a transport that takes WebSocket's place, whose answer begins when there is a message (pusher-protocol.md 4.8).
+/// Whether a path is that of a transport that takes WebSocket's place, whose answer begins when there is a message
+/// (pusher-protocol.md 4.8).
 fn is_poll(path: &str) -> bool {
     let transport = path.rsplit('/').next().unwrap_or_default();
     matches!(transport, "xhr" | "xhr_streaming" | "jsonp" | "eventsource" | "htmlfile") && !path.starts_with("/apps/")

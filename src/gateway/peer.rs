@@ -7,8 +7,9 @@ use ipnet::IpNet;
 
 use super::handshake::X_FORWARDED_FOR;
 
-/// The address of whoever sent these `headers` over a socket whose other end is `socket`: the last hop in `X-Forwarded-For` that is not one of the
-/// `trusted` proxies. What stands before it is hearsay. Where no proxy is trusted, that is the socket's own.
+/// The address of whoever sent these `headers` over a socket whose other end is `socket`: the last hop in
+/// `X-Forwarded-For` that is not one of the `trusted` proxies. What stands before it is hearsay. Where no proxy is
+/// trusted, that is the socket's own.
 pub(super) fn address(socket: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> IpAddr {
     let is_trusted = |ip: IpAddr| trusted.iter().any(|net| net.contains(&ip));
     let mut peer = socket.to_canonical();

@@ -1,6 +1,7 @@
 //! The places of open connections, and which of them is given up when none is free.
 //!
-//! A connection that is asked to go looks once more whether anything has come on it: only one on which nothing has happened since it was chosen goes.
+//! A connection that is asked to go looks once more whether anything has come on it: only one on which nothing has
+//! happened since it was chosen goes.
 
 use std::collections::{BTreeSet, HashMap};
 use std::future::poll_fn;
@@ -32,7 +33,8 @@ pub struct Places {
     metrics: Arc<Metrics>,
     /// Most connections of one peer; 0: no bound.
     per_peer: usize,
-    /// How long a connection that has carried an authentic trigger is kept idle: a backend's next one would meet its end.
+    /// How long a connection that has carried an authentic trigger is kept idle: a backend's next one would meet its
+    /// end.
     grace: Duration,
 }
 
@@ -98,7 +100,8 @@ pub struct Place {
 }
 
 impl Places {
-    /// So many places, `per_peer` for each peer (0: no bound). `grace`: how long a connection that has carried an authentic trigger is kept idle.
+    /// So many places, `per_peer` for each peer (0: no bound). `grace`: how long a connection that has carried an
+    /// authentic trigger is kept idle.
     #[must_use]
     pub fn new((most, per_peer): (usize, usize), grace: Duration, clock: Clock, metrics: Arc<Metrics>) -> Arc<Self> {
         let permits = Arc::new(Semaphore::new(most.min(Semaphore::MAX_PERMITS)));
@@ -144,7 +147,14 @@ impl Places {
         open.newcomers.insert(number);
         open.connections.insert(number, Held { activity: Arc::clone(&activity), peer });
         drop(open);
-        Some(Arc::new(Place { activity, number, peer, places: Arc::clone(self), _permit: permit, _gauge: self.metrics.connection() }))
+        Some(Arc::new(Place {
+            activity,
+            number,
+            peer,
+            places: Arc::clone(self),
+            _permit: permit,
+            _gauge: self.metrics.connection(),
+        }))
     }
 
     /// Asks one connection to go, if there is one that may.
@@ -203,10 +213,18 @@ impl Open {
         });
         let idle: Vec<_> = idle.collect();
         let Some(&(_, _, largest, most)) = idle.iter().max_by_key(|(_, _, _, count)| *count) else { return };
-        let others = idle.iter().filter(|(_, _, peer, _)| *peer != largest).map(|(_, _, _, count)| *count).max().unwrap_or_default();
+        let others = idle
+            .iter()
+            .filter(|(_, _, peer, _)| *peer != largest)
+            .map(|(_, _, _, count)| *count)
+            .max()
+            .unwrap_or_default();
         let least = most.min(others + 1);
-        let mut chosen: Vec<_> =
-            idle.into_iter().filter(|(_, _, _, count)| *count == most).map(|(number, state, ..)| Chosen { number, state, least }).collect();
+        let mut chosen: Vec<_> = idle
+            .into_iter()
+            .filter(|(_, _, _, count)| *count == most)
+            .map(|(number, state, ..)| Chosen { number, state, least })
+            .collect();
         chosen.sort_unstable_by_key(|chosen| since(chosen.state));
         chosen.truncate(CHOSEN);
         chosen.reverse();
@@ -254,7 +272,11 @@ impl Place {
                 registered = Some(context.waker().clone());
             }
             let asked = activity.asked.load(Ordering::Acquire);
-            if asked != 0 && asked == activity.state.load(Ordering::Relaxed) { Poll::Ready(asked) } else { Poll::Pending }
+            if asked != 0 && asked == activity.state.load(Ordering::Relaxed) {
+                Poll::Ready(asked)
+            } else {
+                Poll::Pending
+            }
         });
         let reason = if state.await == NEW { ConnectionClosed::NoRequest } else { ConnectionClosed::Idle };
         self.places.metrics.connection_closed(reason);

@@ -50,7 +50,8 @@ impl Tickets {
         }
     }
 
-    /// Counts the request among those that were judged in this generation of the rules, since it is about to be sent. Its other tickets are held by now.
+    /// Counts the request among those that were judged in this generation of the rules, since it is about to be sent.
+    /// Its other tickets are held by now.
     pub(super) fn hold_generation(&mut self, generation: &Arc<Generation>) {
         self.generation = Some(generation.begin());
     }

@@ -73,7 +73,8 @@ pub(super) struct WatchedRule {
 }
 
 impl Routing {
-    /// Builds the snapshot, which trusts no proxies. Memories of rules that mean what they meant before are kept; rules that are off are left out.
+    /// Builds the snapshot, which trusts no proxies. Memories of rules that mean what they meant before are kept; rules
+    /// that are off are left out.
     #[must_use]
     pub fn new(
         apps: &[App],
@@ -84,8 +85,10 @@ impl Routing {
         metrics: &Metrics,
         observers: Observers<'_>,
     ) -> Self {
-        let pairs: Vec<(&App, &Rule)> =
-            apps.iter().flat_map(|app| rules.iter().filter(|rule| is_for(rule, app)).map(move |rule| (app, rule))).collect();
+        let pairs: Vec<(&App, &Rule)> = apps
+            .iter()
+            .flat_map(|app| rules.iter().filter(|rule| is_for(rule, app)).map(move |rule| (app, rule)))
+            .collect();
         let wanted: Vec<Watch> = pairs
             .iter()
             .map(|(app, rule)| Watch {
@@ -158,7 +161,13 @@ fn is_for(rule: &Rule, app: &App) -> bool {
 }
 
 /// The tally of each rule of each app, as `pairs` has them.
-fn tallies(report: &Report, apps: &[App], contracts: &[Contract], pairs: &[(&App, &Rule)], watches: &[Watch]) -> Vec<Arc<RuleTally>> {
+fn tallies(
+    report: &Report,
+    apps: &[App],
+    contracts: &[Contract],
+    pairs: &[(&App, &Rule)],
+    watches: &[Watch],
+) -> Vec<Arc<RuleTally>> {
     let watched = |((_, rule), watch): (&(&App, &Rule), &Watch)| Watched {
         app: Arc::clone(&watch.app),
         rule: Arc::clone(&watch.rule),
@@ -167,11 +176,13 @@ fn tallies(report: &Report, apps: &[App], contracts: &[Contract], pairs: &[(&App
     let watched: Vec<Watched> = pairs.iter().zip(watches).map(watched).collect();
     let of = |app: &str| apps.iter().zip(contracts).find(|(it, _)| it.id() == app).map(|(_, contract)| contract);
     report.configure(&watched, |misplaced| {
-        of(&misplaced.app).is_some_and(|contract| contract.knows(&misplaced.event, &misplaced.channel_family, &misplaced.expected))
+        of(&misplaced.app)
+            .is_some_and(|contract| contract.knows(&misplaced.event, &misplaced.channel_family, &misplaced.expected))
     })
 }
 
-/// A fingerprint of everything that makes two rules remember the same thing. `mode` and `remember_for` may change without forgetting.
+/// A fingerprint of everything that makes two rules remember the same thing. `mode` and `remember_for` may change
+/// without forgetting.
 fn meaning(rule: &Rule) -> u64 {
     let spec = rule.spec();
     let mut hasher = DefaultHasher::new();

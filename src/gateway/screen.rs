@@ -1,4 +1,5 @@
-//! What a request's head must be before anything else is asked of it. hyper has parsed it; here is what hyper leaves to its user.
+//! What a request's head must be before anything else is asked of it. hyper has parsed it; here is what hyper leaves to
+//! its user.
 
 use http::header::{EXPECT, HOST, TRANSFER_ENCODING};
 use http::request::Parts;
@@ -29,8 +30,8 @@ pub(super) fn head(head: &mut Parts, body: &Incoming, limits: &Limits) -> Result
     Ok(())
 }
 
-/// Whether usher meets all that an `Expect` header lists. It may list nothing (RFC 9110 10.1.1, 5.6.1): Guzzle sends an empty one to switch
-/// `100-continue` off.
+/// Whether usher meets all that an `Expect` header lists. It may list nothing (RFC 9110 10.1.1, 5.6.1): Guzzle sends an
+/// empty one to switch `100-continue` off.
 fn is_met(expected: &[u8]) -> bool {
     let mut members = expected.split(|byte| *byte == b',').map(<[u8]>::trim_ascii);
     members.all(|member| member.is_empty() || member.eq_ignore_ascii_case(b"100-continue"))
@@ -68,18 +69,21 @@ fn target(head: &mut Parts, limits: &Limits) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// Whether `value` is a valid `Host`: empty, or a host with at most a numeric port (RFC 9112 3.2; no user, no list, no path).
+/// Whether `value` is a valid `Host`: empty, or a host with at most a numeric port (RFC 9112 3.2; no user, no list, no
+/// path).
 fn is_host(value: &[u8]) -> bool {
     if value.is_empty() {
         return true;
     }
     let Ok(authority) = Authority::try_from(value) else { return false };
     let port = &authority.as_str()[authority.host().len()..];
-    let numeric = port.is_empty() || port.strip_prefix(':').is_some_and(|port| port.bytes().all(|byte| byte.is_ascii_digit()));
+    let numeric =
+        port.is_empty() || port.strip_prefix(':').is_some_and(|port| port.bytes().all(|byte| byte.is_ascii_digit()));
     numeric && !authority.as_str().contains(['@', ','])
 }
 
-/// hyper takes any list that ends in `chunked`; what comes before it would be read differently elsewhere (threats.md H1-05).
+/// hyper takes any list that ends in `chunked`; what comes before it would be read differently elsewhere (threats.md
+/// H1-05).
 fn framing(head: &Parts) -> Result<(), Refusal> {
     let mut codings = head.headers.get_all(TRANSFER_ENCODING).iter();
     match (codings.next(), codings.next()) {

@@ -1,11 +1,13 @@
-//! Whether upstream's answers of success can be understood: an announcement counts as accepted only if its answer says so.
+//! Whether upstream's answers of success can be understood: an announcement counts as accepted only if its answer says
+//! so.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 /// So many answers without one that is understood are no accident, such as a page of a proxy while a server starts.
 const NO_ACCIDENT: u32 = 3;
 
-/// What the 2xx answers to triggers have been since the process began. Relaxed throughout: nothing else is published through these numbers.
+/// What the 2xx answers to triggers have been since the process began. Relaxed throughout: nothing else is published
+/// through these numbers.
 #[derive(Debug, Default)]
 pub struct SuccessFormat {
     json: AtomicBool,

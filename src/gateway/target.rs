@@ -38,7 +38,8 @@ pub(super) enum Form {
         /// The channel in the path.
         channel: String,
     },
-    /// It only becomes a trigger endpoint when the path is normalised, as some server may do (threats.md URI-02 to URI-04).
+    /// It only becomes a trigger endpoint when the path is normalised, as some server may do (threats.md URI-02 to
+    /// URI-04).
     Disguised,
 }
 
@@ -85,7 +86,8 @@ impl Target {
 
 /// Over what of the path of a trigger that is not disguised it may be signed.
 pub(super) fn signed_path(path: &str) -> SignedPath<'_> {
-    let base = exact(path).map(|exact| exact.base).or_else(|| legacy(path).map(|legacy| legacy.base)).unwrap_or_default();
+    let base =
+        exact(path).map(|exact| exact.base).or_else(|| legacy(path).map(|legacy| legacy.base)).unwrap_or_default();
     SignedPath::behind(base.len(), path)
 }
 
@@ -135,7 +137,9 @@ fn app(path: &str) -> Option<(&str, &str)> {
 /// Whether `base` means the same to everybody, and could not be taken for the beginning of the API itself.
 fn is_base(base: &str) -> bool {
     let is_plain = |segment: &str| {
-        is_segment(segment) && segment.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'\\') && !segment.eq_ignore_ascii_case("apps")
+        is_segment(segment)
+            && segment.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'\\')
+            && !segment.eq_ignore_ascii_case("apps")
     };
     base.is_empty() || base.strip_prefix('/').is_some_and(|segments| segments.split('/').all(is_plain))
 }
@@ -156,7 +160,8 @@ fn is_segment(segment: &str) -> bool {
     !matches!(segment, "" | "." | "..") && !segment.contains(['%', ';'])
 }
 
-/// Whether any usual normalising (decoding, case, parameters, empty and dot segments) makes a trigger endpoint of `path`.
+/// Whether any usual normalising (decoding, case, parameters, empty and dot segments) makes a trigger endpoint of
+/// `path`.
 fn is_disguised(path: &str) -> bool {
     let mut plain = Cow::Borrowed(path);
     // Three rounds: nobody decodes more often; what is still encoded then is taken for a disguise.
@@ -170,7 +175,11 @@ fn is_disguised(path: &str) -> bool {
     let mut segments: Vec<&str> = Vec::new();
     for segment in lower.split(['/', '\\']) {
         // A `?` or `#` here was encoded: a server that decodes first would cut there.
-        let segment = segment.split([';', '?', '#']).next().unwrap_or_default().trim_matches(|c: char| c.is_control() || c == ' ');
+        let segment = segment
+            .split([';', '?', '#'])
+            .next()
+            .unwrap_or_default()
+            .trim_matches(|c: char| c.is_control() || c == ' ');
         match segment {
             "" | "." => {}
             ".." => drop(segments.pop()),
@@ -178,7 +187,10 @@ fn is_disguised(path: &str) -> bool {
         }
     }
     let last = segments.last().copied().unwrap_or_default();
-    segments.contains(&"apps") && (matches!(last, "events" | "batch_events") || last.contains('%') || !last.is_ascii() && last.ends_with("events"))
+    segments.contains(&"apps")
+        && (matches!(last, "events" | "batch_events")
+            || last.contains('%')
+            || !last.is_ascii() && last.ends_with("events"))
 }
 
 /// What a path in disguise calls its app.

@@ -1,7 +1,7 @@
 //! The six stages of a trigger: receive, authenticate, decide (which reads it), forward, settle, respond.
 //!
-//! What is decided at once is answered at once. Everything that forwards or waits runs in a task of its own, so that a caller who hangs up
-//! changes nothing.
+//! What is decided at once is answered at once. Everything that forwards or waits runs in a task of its own, so that a
+//! caller who hangs up changes nothing.
 
 use std::sync::Arc;
 
@@ -18,7 +18,9 @@ use super::target::{Form, Target};
 use super::{Gateway, Place, Refusal, Reply, Routing, Shared, Slot, body, forward};
 use crate::assignment::Patience;
 use crate::clock::Clock;
-use crate::pusher::{Body, Claim, Endpoint, Inexact, Oddity, Pattern, Query, Reach, SignatureError, SignedPath, Trigger, verify};
+use crate::pusher::{
+    Body, Claim, Endpoint, Inexact, Oddity, Pattern, Query, Reach, SignatureError, SignedPath, Trigger, verify,
+};
 use crate::rate::Fare;
 
 /// A trigger whose signature verified, with its body: the only thing that may read or change the memory.
@@ -34,7 +36,8 @@ pub(super) struct Verified<B> {
 pub(super) enum Reading {
     /// It does; it came to this endpoint.
     Exact(Endpoint),
-    /// It does, but upstream may take it for a repeat and leave it out: it has an idempotency key in its head (docs/servers.md).
+    /// It does, but upstream may take it for a repeat and leave it out: it has an idempotency key in its head
+    /// (docs/servers.md).
     Keyed(Endpoint),
     /// Its head says something that usher does not read: this is why, and what the trigger may touch.
     Inexact(Inexact),
@@ -68,15 +71,20 @@ impl<'h> Verified<&'h [u8]> {
         Self::if_authentic(verified, app, Reading::Exact(endpoint), body)
     }
 
-    fn if_authentic(verified: Result<(), SignatureError>, app: Arc<AppRoute>, reading: Reading, body: Body<'h>) -> Result<Self, Refusal> {
+    fn if_authentic(
+        verified: Result<(), SignatureError>,
+        app: Arc<AppRoute>,
+        reading: Reading,
+        body: Body<'h>,
+    ) -> Result<Self, Refusal> {
         verified.inspect_err(|error| app.metrics.auth_failure(error.code()))?;
         Ok(Self { app, reading, body: body.bytes() })
     }
 }
 
 impl<B> Verified<B> {
-    /// Takes the app's present rules. A reload puts an app in doubt for as long as requests that were forwarded under its old rules may take; so a
-    /// request is judged by the new ones even if its body, or its turn, came after.
+    /// Takes the app's present rules. A reload puts an app in doubt for as long as requests that were forwarded under
+    /// its old rules may take; so a request is judged by the new ones even if its body, or its turn, came after.
     pub(super) fn follow_reload(&mut self, routing: &Routing) {
         if let Some(app) = routing.app(&self.app.id).filter(|app| !Arc::ptr_eq(app, &self.app)) {
             self.app = Arc::clone(app);
@@ -114,7 +122,9 @@ impl Content {
         let mut types = headers.get_all(CONTENT_TYPE).iter();
         match (types.next(), types.next()) {
             _ if headers.contains_key(CONTENT_ENCODING) => Self::Encoded,
-            (Some(only), None) if is_json(only.as_bytes()) && headers.contains_key("x-idempotency-key") => Self::KeyedJson,
+            (Some(only), None) if is_json(only.as_bytes()) && headers.contains_key("x-idempotency-key") => {
+                Self::KeyedJson
+            }
             (Some(only), None) if is_json(only.as_bytes()) => Self::Json,
             _ => Self::Other,
         }
@@ -125,7 +135,9 @@ impl Content {
 pub(super) fn is_json(content_type: &[u8]) -> bool {
     let mut parts = content_type.split(|byte| *byte == b';').map(<[u8]>::trim_ascii);
     parts.next().is_some_and(|media| media.eq_ignore_ascii_case(b"application/json"))
-        && parts.all(|parameter| parameter.eq_ignore_ascii_case(b"charset=utf-8") || parameter.eq_ignore_ascii_case(b"charset=\"utf-8\""))
+        && parts.all(|parameter| {
+            parameter.eq_ignore_ascii_case(b"charset=utf-8") || parameter.eq_ignore_ascii_case(b"charset=\"utf-8\"")
+        })
 }
 
 impl Reading {
@@ -135,7 +147,9 @@ impl Reading {
             (Form::Disguised, _) => (Oddity::DisguisedTarget, Reach::App),
             (Form::Exact(_), Content::Encoded) => (Oddity::ContentEncoding, Reach::App),
             (Form::Exact(_), Content::Other) => (Oddity::ContentType, Reach::App),
-            (Form::Exact(_), Content::Json | Content::KeyedJson) if query.has_trigger_parameters() => (Oddity::QueryParameters, Reach::App),
+            (Form::Exact(_), Content::Json | Content::KeyedJson) if query.has_trigger_parameters() => {
+                (Oddity::QueryParameters, Reach::App)
+            }
             (Form::Exact(endpoint), Content::Json) => return Self::Exact(endpoint),
             (Form::Exact(endpoint), Content::KeyedJson) => return Self::Keyed(endpoint),
         };
@@ -181,7 +195,13 @@ pub(super) async fn handle(
     let mut patient = Patient::default();
     let query = head.uri.query().unwrap_or_default();
     let content = Content::of(&head.headers);
-    let signed = Signed { method: head.method.as_str(), path: target.signed_path(head.uri.path()), query, body: Body::from(&body), content };
+    let signed = Signed {
+        method: head.method.as_str(),
+        path: target.signed_path(head.uri.path()),
+        query,
+        body: Body::from(&body),
+        content,
+    };
     let Verified { app, reading, .. } = Verified::new(target, signed, Clock::unix_now())?;
     place.trust();
     let mut trigger = Verified { app, reading, body };
@@ -191,9 +211,14 @@ pub(super) async fn handle(
     let detached = gateway.clone();
     let task = match judgement {
         Judgement::Suppress => return Ok(suppressed()),
-        Judgement::Forward(plan) => gateway.shared.tasks.spawn(async move { forward::run(&detached, head, trigger, plan, slot).await }),
+        Judgement::Forward(plan) => {
+            gateway.shared.tasks.spawn(async move { forward::run(&detached, head, trigger, plan, slot).await })
+        }
         Judgement::Refuse(limited) => return Err(Refusal::RateLimited(limited)),
-        Judgement::Wait(awaited) => gateway.shared.tasks.spawn(async move { Box::pin(wait(&detached, head, trigger, patient, awaited, slot)).await }),
+        Judgement::Wait(awaited) => gateway
+            .shared
+            .tasks
+            .spawn(async move { Box::pin(wait(&detached, head, trigger, patient, awaited, slot)).await }),
     };
     task.await.unwrap_or(Err(Refusal::Internal))
 }
@@ -229,14 +254,26 @@ pub(super) struct Patient {
 
 impl Patient {
     /// Has the trigger judged `now`.
-    pub(super) fn judge<B: AsRef<[u8]>>(&mut self, shared: &Shared, trigger: &Verified<B>, patience: Patience, now: Instant) -> Judgement {
+    pub(super) fn judge<B: AsRef<[u8]>>(
+        &mut self,
+        shared: &Shared,
+        trigger: &Verified<B>,
+        patience: Patience,
+        now: Instant,
+    ) -> Judgement {
         let Verified { app, reading, body } = trigger;
         let standing = Standing { now: shared.clock.moment(now), patience, waited: self.deadline.is_some() };
         match reading {
-            Reading::Exact(endpoint) => judge(shared, app, Trigger::parse(*endpoint, body.as_ref()), standing, &mut self.fare),
-            Reading::Keyed(endpoint) => {
-                judge(shared, app, Trigger::parse(*endpoint, body.as_ref()).map(Trigger::heard_by_some), standing, &mut self.fare)
+            Reading::Exact(endpoint) => {
+                judge(shared, app, Trigger::parse(*endpoint, body.as_ref()), standing, &mut self.fare)
             }
+            Reading::Keyed(endpoint) => judge(
+                shared,
+                app,
+                Trigger::parse(*endpoint, body.as_ref()).map(Trigger::heard_by_some),
+                standing,
+                &mut self.fare,
+            ),
             Reading::Inexact(inexact) => judge_inexact(shared, app, inexact, standing.now, &mut self.fare),
         }
     }
@@ -246,7 +283,8 @@ impl Patient {
         let come = async {
             match awaited {
                 Awaited::Equal(waiter) => {
-                    let deadline = *self.deadline.get_or_insert_with(|| Instant::now() + shared.routing.load().limits.max_wait);
+                    let deadline =
+                        *self.deadline.get_or_insert_with(|| Instant::now() + shared.routing.load().limits.max_wait);
                     timeout_at(deadline, waiter.settled()).await.map_or(Patience::Holds, |()| Patience::Waits)
                 }
                 Awaited::Turn(turn) => {

@@ -1,5 +1,6 @@
-//! How long something took, in buckets. A duration costs two atomic additions to neighbours in memory. The library's histogram takes five, in three places,
-//! so that a scrape sees the sum and the buckets at the same moment; here the sum may be a duration or two ahead of the buckets, or behind.
+//! How long something took, in buckets. A duration costs two atomic additions to neighbours in memory. The library's
+//! histogram takes five, in three places, so that a scrape sees the sum and the buckets at the same moment; here the
+//! sum may be a duration or two ahead of the buckets, or behind.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -14,7 +15,8 @@ use prometheus::proto::{Bucket, Histogram, LabelPair, Metric, MetricFamily, Metr
 pub(super) struct Durations {
     /// Upper bounds of the buckets in microseconds, ascending.
     bounds: &'static [u64],
-    /// The sum in nanoseconds (enough for centuries), then how many fell into each bucket and into none before it, and at last those beyond all.
+    /// The sum in nanoseconds (enough for centuries), then how many fell into each bucket and into none before it, and
+    /// at last those beyond all.
     cells: Arc<[AtomicU64]>,
 }
 
@@ -74,7 +76,8 @@ impl DurationsPer {
     /// # Errors
     /// The name or the label is none that Prometheus takes.
     pub(super) fn new(name: &str, help: &str, label: Option<&str>, bounds: &'static [u64]) -> prometheus::Result<Self> {
-        let desc = Desc::new(name.to_owned(), help.to_owned(), label.into_iter().map(Into::into).collect(), HashMap::new())?;
+        let desc =
+            Desc::new(name.to_owned(), help.to_owned(), label.into_iter().map(Into::into).collect(), HashMap::new())?;
         Ok(Self(Arc::new(Family { desc, bounds, series: Mutex::default() })))
     }
 
@@ -130,9 +133,18 @@ mod tests {
     #[test]
     fn it_is_told_as_the_librarys_own() {
         let ours = DurationsPer::new("took_seconds", "Time.", Some("app"), &[25, 1_000, 2_500_000]).unwrap();
-        let theirs = HistogramVec::new(histogram_opts!("took_seconds", "Time.", vec![25e-6, 1e-3, 2.5]), &["app"]).unwrap();
+        let theirs =
+            HistogramVec::new(histogram_opts!("took_seconds", "Time.", vec![25e-6, 1e-3, 2.5]), &["app"]).unwrap();
         assert_eq!(encoded(ours.clone()), encoded(theirs.clone()), "no series");
-        for (app, nanos) in [("1", 0), ("2", 24_999), ("1", 25_000), ("1", 25_001), ("2", 1_000_000), ("1", 2_500_000_000), ("2", 2_500_000_001)] {
+        for (app, nanos) in [
+            ("1", 0),
+            ("2", 24_999),
+            ("1", 25_000),
+            ("1", 25_001),
+            ("2", 1_000_000),
+            ("1", 2_500_000_000),
+            ("2", 2_500_000_001),
+        ] {
             let took = Duration::from_nanos(nanos);
             ours.of(app).observe(took);
             theirs.with_label_values(&[app]).observe(took.as_secs_f64());
@@ -149,6 +161,9 @@ mod tests {
         alone.of("").observe(Duration::MAX);
         alone.of("").observe(Duration::ZERO);
         let text = encoded(alone);
-        assert!(text.contains("\ntook_seconds_bucket{le=\"1\"} 1\n") && text.contains("\ntook_seconds_count 2\n"), "{text}");
+        assert!(
+            text.contains("\ntook_seconds_bucket{le=\"1\"} 1\n") && text.contains("\ntook_seconds_count 2\n"),
+            "{text}"
+        );
     }
 }

@@ -1,4 +1,5 @@
-//! Labels as enums: every value of a label is known when usher is built, so counters are found by index and the number of series cannot grow.
+//! Labels as enums: every value of a label is known when usher is built, so counters are found by index and the number
+//! of series cannot grow.
 
 use std::collections::HashMap;
 use std::marker::PhantomData;
@@ -76,8 +77,9 @@ impl<L> Clone for CounterPer<L> {
     }
 }
 
-/// Counters whose label value is a constant of the code that counts: an error code or a reason. They belong to other rooms, so they are taken as they
-/// come, but never more than [`MAX_VALUES`] of them; the rest counts as `other`. Used on failures only: it takes a read lock and hashes.
+/// Counters whose label value is a constant of the code that counts: an error code or a reason. They belong to other
+/// rooms, so they are taken as they come, but never more than [`MAX_VALUES`] of them; the rest counts as `other`. Used
+/// on failures only: it takes a read lock and hashes.
 #[derive(Debug, Clone)]
 pub(super) struct CounterByConstant(Arc<ByConstant>);
 

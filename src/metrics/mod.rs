@@ -1,5 +1,6 @@
-//! Every series in one struct. Labels come from the configuration or from enums, never from a request: no series holds a channel, a user or an address,
-//! and their number is fixed once the configuration is read. The hot path holds resolved handles; counting is one relaxed atomic add.
+//! Every series in one struct. Labels come from the configuration or from enums, never from a request: no series holds
+//! a channel, a user or an address, and their number is fixed once the configuration is read. The hot path holds
+//! resolved handles; counting is one relaxed atomic add.
 
 mod durations;
 mod label;
@@ -53,8 +54,11 @@ impl Metrics {
     pub fn new() -> Arc<Self> {
         let registry = Registry::new();
         let build = opts!("usher_build_info", "Always 1; the label tells which usher this is.");
-        register(&registry, IntGaugeVec::new(build, &["version"])).with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
-        let reload_successful = opts!("usher_config_last_reload_successful", "Whether the last load of the configuration succeeded.");
+        register(&registry, IntGaugeVec::new(build, &["version"]))
+            .with_label_values(&[env!("CARGO_PKG_VERSION")])
+            .set(1);
+        let reload_successful =
+            opts!("usher_config_last_reload_successful", "Whether the last load of the configuration succeeded.");
         let metrics = Self {
             triggers: trigger::Families::new(&registry),
             traffic: traffic::Traffic::new(&registry),
@@ -77,7 +81,8 @@ impl Metrics {
         self.triggers.rule(app, rule)
     }
 
-    /// The series of an event that `app`'s contract names, at 0 if it is new. `event` comes from the configuration. Resolve it once and keep it.
+    /// The series of an event that `app`'s contract names, at 0 if it is new. `event` comes from the configuration.
+    /// Resolve it once and keep it.
     #[must_use]
     pub fn event(&self, app: &str, event: &str) -> EventMetrics {
         self.triggers.event(app, event)
@@ -110,7 +115,8 @@ impl Metrics {
         self.traffic.request(kind, status);
     }
 
-    /// Counts an answer that usher made itself, by its error's code. `code` is one of a few constants; beyond 64 of them it counts as `other`.
+    /// Counts an answer that usher made itself, by its error's code. `code` is one of a few constants; beyond 64 of
+    /// them it counts as `other`.
     pub fn error(&self, code: &'static str) {
         self.traffic.error(code);
     }
@@ -120,7 +126,8 @@ impl Metrics {
         self.traffic.upstream_answer(status, took);
     }
 
-    /// Counts a request that upstream did not answer completely and the time until that was known. `reason` is one of a few constants.
+    /// Counts a request that upstream did not answer completely and the time until that was known. `reason` is one of a
+    /// few constants.
     pub fn upstream_failure(&self, reason: &'static str, took: Duration) {
         self.traffic.upstream_failure(reason, took);
     }
@@ -217,8 +224,8 @@ impl Metrics {
         self.tls.expires_at(unix_seconds);
     }
 
-    /// Takes from `expiry`, at each scrape, when the first of the certificates expires that upstream has shown, in seconds since the Unix epoch. The first
-    /// call counts.
+    /// Takes from `expiry`, at each scrape, when the first of the certificates expires that upstream has shown, in
+    /// seconds since the Unix epoch. The first call counts.
     pub fn watch_upstream_certificates(&self, expiry: impl Fn() -> Option<i64> + Send + Sync + 'static) {
         self.tls.watch(Box::new(expiry));
     }
@@ -240,7 +247,9 @@ impl Metrics {
         let mut families = self.registry.gather();
         families.extend(scrape.gather());
         families.sort_by(|a, b| a.name().cmp(b.name()));
-        TextEncoder::new().encode_to_string(&families).expect("gathered families have a name and a series, and a string takes any text")
+        TextEncoder::new()
+            .encode_to_string(&families)
+            .expect("gathered families have a name and a series, and a string takes any text")
     }
 }
 

@@ -1,6 +1,8 @@
-//! The process as the kernel sees it, read from `/proc` at each scrape. What cannot be read is left out: no series is better than a wrong one.
+//! The process as the kernel sees it, read from `/proc` at each scrape. What cannot be read is left out: no series is
+//! better than a wrong one.
 //!
-//! Read here and not by the prometheus crate's collector, because that one counts CPU time in whole seconds and brings two crates with it.
+//! Read here and not by the prometheus crate's collector, because that one counts CPU time in whole seconds and brings
+//! two crates with it.
 
 use std::fs;
 
@@ -8,7 +10,8 @@ use prometheus::{Counter, IntGauge, Opts, Registry};
 
 use super::register;
 
-/// Clock ticks a second in `/proc/self/stat`: `USER_HZ`, part of Linux's ABI (time(7)) and 100 on every architecture that Rust's standard library runs on.
+/// Clock ticks a second in `/proc/self/stat`: `USER_HZ`, part of Linux's ABI (time(7)) and 100 on every architecture
+/// that Rust's standard library runs on.
 const TICKS_PER_SECOND: f64 = 100.0;
 
 /// One reading. `None`: the kernel did not tell.
@@ -40,7 +43,8 @@ impl Process {
         process
     }
 
-    /// Takes the fields of proc_pid_stat(5) that stand after the command's name, which may itself hold spaces and parentheses.
+    /// Takes the fields of proc_pid_stat(5) that stand after the command's name, which may itself hold spaces and
+    /// parentheses.
     fn parse_stat(&mut self, stat: &str) {
         let Some((_, rest)) = stat.rsplit_once(')') else { return };
         let fields: Vec<&str> = rest.split_ascii_whitespace().collect();
@@ -85,7 +89,8 @@ fn max_fds(limits: &str) -> Option<i64> {
     line.split_ascii_whitespace().next()?.parse().ok()
 }
 
-/// Linux 6.2 and later tell the number as the directory's size; before that it takes a walk, which is linear in the number of connections.
+/// Linux 6.2 and later tell the number as the directory's size; before that it takes a walk, which is linear in the
+/// number of connections.
 fn open_fds() -> Option<i64> {
     let told = fs::metadata("/proc/self/fd").ok()?.len();
     let count = if told > 0 { told } else { u64::try_from(fs::read_dir("/proc/self/fd").ok()?.count()).ok()? };
@@ -101,7 +106,10 @@ mod tests {
         let stat = "7 (us) her (x) S 1 7 7 0 -1 4194560 1 0 0 0 250 50 0 0 20 0 9 0 4242 8192 3 18446744073709551615";
         let mut process = Process::default();
         process.parse_stat(stat);
-        assert_eq!(process, Process { cpu_seconds: Some(3.0), threads: Some(9), virtual_bytes: Some(8192), ..Process::default() });
+        assert_eq!(
+            process,
+            Process { cpu_seconds: Some(3.0), threads: Some(9), virtual_bytes: Some(8192), ..Process::default() }
+        );
     }
 
     #[test]
@@ -118,14 +126,27 @@ mod tests {
     #[test]
     fn files_are_read_as_the_kernel_writes_them() {
         assert_eq!(resident_bytes("Name:\tusher\nVmRSS:\t    5120 kB\n"), Some(5_242_880));
-        assert_eq!(max_fds("Limit Soft Hard Units\nMax open files            1024                 524288               files     \n"), Some(1024));
+        assert_eq!(
+            max_fds(
+                "Limit Soft Hard Units\nMax open files            1024                 524288               files     \n"
+            ),
+            Some(1024)
+        );
     }
 
     #[cfg(target_os = "linux")]
     #[test]
     fn this_process_can_be_read() {
         let process = Process::read();
-        assert!(process.cpu_seconds.is_some() && process.threads >= Some(1) && process.virtual_bytes > process.resident_bytes, "{process:?}");
-        assert!(process.resident_bytes > Some(500_000) && process.open_fds >= Some(3) && process.open_fds < process.max_fds, "{process:?}");
+        assert!(
+            process.cpu_seconds.is_some()
+                && process.threads >= Some(1)
+                && process.virtual_bytes > process.resident_bytes,
+            "{process:?}"
+        );
+        assert!(
+            process.resident_bytes > Some(500_000) && process.open_fds >= Some(3) && process.open_fds < process.max_fds,
+            "{process:?}"
+        );
     }
 }

@@ -34,9 +34,16 @@ pub(super) struct Families {
 impl Families {
     /// Registers the series.
     pub(super) fn new(registry: &Registry) -> Self {
-        let limited = opts!("usher_rate_limited_total", "Triggers and WebSocket connections that a limit on rates turned away.");
-        let delayed = opts!("usher_rate_delayed_total", "Triggers that waited for their turn, and pauses in reading from WebSocket clients.");
-        let forgotten = opts!("usher_rate_keys_forgotten_total", "Apps, channels and peers that a limit forgot because its table was full.");
+        let limited =
+            opts!("usher_rate_limited_total", "Triggers and WebSocket connections that a limit on rates turned away.");
+        let delayed = opts!(
+            "usher_rate_delayed_total",
+            "Triggers that waited for their turn, and pauses in reading from WebSocket clients."
+        );
+        let forgotten = opts!(
+            "usher_rate_keys_forgotten_total",
+            "Apps, channels and peers that a limit forgot because its table was full."
+        );
         let per_scope = |opts| {
             let family: IntCounterVec = register(registry, IntCounterVec::new(opts, &["scope"]));
             CounterPer::new(|scope| family.with_label_values(&[scope]))

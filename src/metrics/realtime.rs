@@ -92,12 +92,17 @@ impl Families {
     /// Registers the series.
     pub(super) fn new(registry: &Registry) -> Self {
         let connections = opts!("usher_ws_connections", "WebSocket connections open.");
-        let messages = opts!("usher_ws_messages_total", "Messages over WebSocket connections, pings and pongs of the WebSocket layer left out.");
+        let messages = opts!(
+            "usher_ws_messages_total",
+            "Messages over WebSocket connections, pings and pongs of the WebSocket layer left out."
+        );
         let closed = opts!("usher_ws_closed_total", "WebSocket connections that ended, by the reason.");
         let closed: IntCounterVec = register(registry, IntCounterVec::new(closed, &["reason"]));
         let channels = opts!("usher_broker_channels", "Channels of the embedded broker with subscribers.");
-        let slow_readers =
-            opts!("usher_broker_slow_readers_total", "Connections that the embedded broker closed because they did not read fast enough.");
+        let slow_readers = opts!(
+            "usher_broker_slow_readers_total",
+            "Connections that the embedded broker closed because they did not read fast enough."
+        );
         Self {
             connections: register(registry, IntGaugeVec::new(connections, &["app"])),
             messages: register(registry, IntCounterVec::new(messages, &["app", "direction"])),

@@ -51,7 +51,8 @@ pub struct RuleState {
 }
 
 impl Sample {
-    /// Registers the values in a scrape's own registry, so that a rule that was taken out of the configuration leaves no series behind.
+    /// Registers the values in a scrape's own registry, so that a rule that was taken out of the configuration leaves
+    /// no series behind.
     pub(super) fn register(&self, scrape: &Registry) {
         let keys = opts!("usher_state_keys", "Channels remembered.");
         let keys = register(scrape, IntGaugeVec::new(keys, &["app", "rule"]));
@@ -60,7 +61,10 @@ impl Sample {
         }
         let max_keys = IntGauge::new("usher_state_max_keys", "Channels that each rule may remember.");
         register(scrape, max_keys).set(gauge_value(self.max_keys));
-        let modes = opts!("usher_rule_mode", "1 for the mode that a rule is in, as configured or as the operator switched it; 0 for the others.");
+        let modes = opts!(
+            "usher_rule_mode",
+            "1 for the mode that a rule is in, as configured or as the operator switched it; 0 for the others."
+        );
         let modes = register(scrape, IntGaugeVec::new(modes, &["app", "rule", "mode"]));
         for state in &self.modes {
             for mode in state.modes {
@@ -72,9 +76,11 @@ impl Sample {
         for (reason, count) in &self.evictions {
             evictions.with_label_values(&[reason]).inc_by(*count);
         }
-        let waiters = IntGauge::new("usher_waiters", "Requests that wait for the outcome of an equal announcement in flight.");
+        let waiters =
+            IntGauge::new("usher_waiters", "Requests that wait for the outcome of an equal announcement in flight.");
         register(scrape, waiters).set(gauge_value(self.waiters));
-        let started = Gauge::new("usher_process_start_time_seconds", "When the process began, in seconds since the Unix epoch.");
+        let started =
+            Gauge::new("usher_process_start_time_seconds", "When the process began, in seconds since the Unix epoch.");
         register(scrape, started).set(self.began_at.as_secs_f64());
         register(scrape, IntGauge::new("usher_tasks", "Tasks that usher runs.")).set(gauge_value(self.tasks));
     }

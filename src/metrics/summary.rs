@@ -14,7 +14,8 @@ pub struct Summary {
     pub upstream_answers: u64,
     /// Requests that upstream did not answer completely.
     pub upstream_failures: u64,
-    /// Seconds from handing a request to upstream until its answer or failure: upper bounds, ascending, and how many took no longer.
+    /// Seconds from handing a request to upstream until its answer or failure: upper bounds, ascending, and how many
+    /// took no longer.
     pub upstream_seconds: Vec<(f64, u64)>,
 }
 
@@ -54,7 +55,9 @@ fn counted(family: &MetricFamily) -> Vec<Counted> {
     let series = family.get_metric().iter();
     series
         .map(|series| {
-            let label = |name: &str| series.get_label().iter().find(|pair| pair.name() == name).map(|pair| pair.value().to_owned());
+            let label = |name: &str| {
+                series.get_label().iter().find(|pair| pair.name() == name).map(|pair| pair.value().to_owned())
+            };
             Counted {
                 app: label("app").unwrap_or_default(),
                 rule: label("rule").unwrap_or_default(),
@@ -72,12 +75,22 @@ fn total(families: &[MetricFamily]) -> u64 {
 fn buckets(family: &MetricFamily) -> Vec<(f64, u64)> {
     let histograms = family.get_metric().iter().map(prometheus::proto::Metric::get_histogram);
     histograms
-        .flat_map(|histogram| histogram.get_bucket().iter().map(|bucket| (bucket.upper_bound(), bucket.cumulative_count())).collect::<Vec<_>>())
+        .flat_map(|histogram| {
+            histogram
+                .get_bucket()
+                .iter()
+                .map(|bucket| (bucket.upper_bound(), bucket.cumulative_count()))
+                .collect::<Vec<_>>()
+        })
         .collect()
 }
 
 /// An integer counter's value, which the exposition's types carry as a float.
-#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "counters are whole, not negative, and below 2^53")]
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "counters are whole, not negative, and below 2^53"
+)]
 fn whole(value: f64) -> u64 {
     value as u64
 }

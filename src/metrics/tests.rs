@@ -10,7 +10,10 @@ use super::*;
 /// The series of a page and their values.
 fn series(page: &str) -> BTreeMap<String, f64> {
     let lines = page.lines().filter(|line| !line.starts_with('#'));
-    lines.map(|line| line.rsplit_once(' ').unwrap()).map(|(series, value)| (series.to_owned(), value.parse().unwrap())).collect()
+    lines
+        .map(|line| line.rsplit_once(' ').unwrap())
+        .map(|(series, value)| (series.to_owned(), value.parse().unwrap()))
+        .collect()
 }
 
 fn value(metrics: &Metrics, name: &str) -> Option<f64> {
@@ -34,8 +37,24 @@ fn busy() -> (Arc<Metrics>, Sample) {
     metrics.upstream_failure("connect", Duration::from_secs(3));
     metrics.tls_expires_at(2_000_000_000);
     let keys = vec![Keys { app: "1001".into(), rule: "staff-assigned".into(), count: 7 }];
-    let modes = vec![RuleState { app: "1001".into(), rule: "staff-assigned".into(), mode: "observe", modes: &["enforce", "observe"] }];
-    (metrics, Sample { keys, max_keys: 1000, modes, evictions: vec![("capacity", 2)], waiters: 1, tasks: 5, ..Sample::default() })
+    let modes = vec![RuleState {
+        app: "1001".into(),
+        rule: "staff-assigned".into(),
+        mode: "observe",
+        modes: &["enforce", "observe"],
+    }];
+    (
+        metrics,
+        Sample {
+            keys,
+            max_keys: 1000,
+            modes,
+            evictions: vec![("capacity", 2)],
+            waiters: 1,
+            tasks: 5,
+            ..Sample::default()
+        },
+    )
 }
 
 #[test]
@@ -44,7 +63,9 @@ fn every_decision_of_a_rule_has_a_series_from_the_start() {
     let rule = metrics.rule("1001", "staff-assigned");
     let decisions = <Decision as label::Label>::ALL;
     assert_eq!(decisions.len(), 11);
-    let name = |decision: Decision| format!("usher_triggers_total{{app=\"1001\",decision=\"{}\",rule=\"staff-assigned\"}}", decision.label());
+    let name = |decision: Decision| {
+        format!("usher_triggers_total{{app=\"1001\",decision=\"{}\",rule=\"staff-assigned\"}}", decision.label())
+    };
     for (times, decision) in decisions.iter().enumerate() {
         assert_eq!(value(&metrics, &name(*decision)), Some(0.0));
         (0..times).for_each(|_| rule.count(*decision));
@@ -106,10 +127,16 @@ fn the_summary_reads_the_series_back() {
     let (metrics, _) = busy();
     let summary = metrics.summary();
     let count = |rule: &str, decision: &str| {
-        let mut counted = summary.decisions.iter().filter(|counted| (counted.rule.as_str(), counted.decision.as_str()) == (rule, decision));
+        let mut counted = summary
+            .decisions
+            .iter()
+            .filter(|counted| (counted.rule.as_str(), counted.decision.as_str()) == (rule, decision));
         counted.next().map(|counted| (counted.app.as_str(), counted.count))
     };
-    assert_eq!((count("staff-assigned", "suppressed"), count("", "forwarded_no_rule")), (Some(("1001", 1)), Some(("1001", 3))));
+    assert_eq!(
+        (count("staff-assigned", "suppressed"), count("", "forwarded_no_rule")),
+        (Some(("1001", 1)), Some(("1001", 3)))
+    );
     assert_eq!(count("staff-assigned", "coalesced"), Some(("1001", 0)));
     assert_eq!((summary.upstream_answers, summary.upstream_failures), (1, 1));
     let within = |seconds: f64| summary.upstream_seconds.iter().find(|(bound, _)| *bound >= seconds).unwrap().1;
@@ -122,7 +149,9 @@ fn status_codes_fall_into_classes() {
     for status in [0, 99, 101, 200, 302, 404, 499, 503, 600, u16::MAX] {
         metrics.request(RequestKind::Passthrough, status);
     }
-    let counted = |class: &str| value(&metrics, &format!("usher_http_requests_total{{code_class=\"{class}\",kind=\"passthrough\"}}")).unwrap();
+    let counted = |class: &str| {
+        value(&metrics, &format!("usher_http_requests_total{{code_class=\"{class}\",kind=\"passthrough\"}}")).unwrap()
+    };
     assert_eq!(["1xx", "2xx", "3xx", "4xx", "5xx", "other"].map(counted), [1.0, 1.0, 1.0, 2.0, 1.0, 4.0]);
 }
 
@@ -145,7 +174,8 @@ fn a_failed_reload_keeps_the_time_of_the_last_good_one() {
     let metrics = Metrics::new();
     let name = "usher_config_last_reload_success_timestamp_seconds";
     assert_eq!(value(&metrics, "usher_config_last_reload_successful"), Some(1.0));
-    let page = |began_at| series(&metrics.encode(&Sample { began_at: Duration::from_millis(began_at), ..Sample::default() }));
+    let page =
+        |began_at| series(&metrics.encode(&Sample { began_at: Duration::from_millis(began_at), ..Sample::default() }));
     assert_eq!(page(1_800_000_000_500)[name], 1.8e9);
     metrics.reload(true, Duration::from_secs(300));
     metrics.reload(false, Duration::from_secs(400));
@@ -160,7 +190,10 @@ fn a_failed_reload_keeps_the_time_of_the_last_good_one() {
 #[test]
 fn draining_shows_and_a_certificate_only_if_there_is_one() {
     let metrics = Metrics::new();
-    assert_eq!((value(&metrics, "usher_draining"), value(&metrics, "usher_tls_certificate_expires_at_timestamp_seconds")), (Some(0.0), None));
+    assert_eq!(
+        (value(&metrics, "usher_draining"), value(&metrics, "usher_tls_certificate_expires_at_timestamp_seconds")),
+        (Some(0.0), None)
+    );
     metrics.set_draining(true);
     assert_eq!(value(&metrics, "usher_draining"), Some(1.0));
 }
@@ -209,18 +242,28 @@ fn label_values_cannot_break_out_of_their_line() {
 fn every_family_is_ours_and_has_help() {
     let (metrics, sample) = busy();
     let page = metrics.encode(&sample);
-    let families: Vec<&str> = page.lines().filter_map(|line| line.strip_prefix("# TYPE ")).map(|line| line.split(' ').next().unwrap()).collect();
+    let families: Vec<&str> = page
+        .lines()
+        .filter_map(|line| line.strip_prefix("# TYPE "))
+        .map(|line| line.split(' ').next().unwrap())
+        .collect();
     assert!(families.len() > 20 && families.is_sorted());
     for family in families {
         assert!(family.starts_with("usher_") && page.contains(&format!("# HELP {family} ")), "{family}");
     }
 }
 
-/// `promtool check metrics` finds nothing to say. Where promtool is not installed (Debian: prometheus), this test says so and checks nothing.
+/// `promtool check metrics` finds nothing to say. Where promtool is not installed (Debian: prometheus), this test says
+/// so and checks nothing.
 #[test]
 fn promtool_has_no_complaints() {
     let (metrics, sample) = busy();
-    let promtool = Command::new("promtool").args(["check", "metrics"]).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
+    let promtool = Command::new("promtool")
+        .args(["check", "metrics"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn();
     let mut promtool = match promtool {
         Ok(promtool) => promtool,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {

@@ -27,7 +27,15 @@ pub enum HandshakeFailure {
 }
 
 impl HandshakeFailure {
-    const ALL: [Self; 7] = [Self::Timeout, Self::Closed, Self::NotTls, Self::Incompatible, Self::CertificateRefused, Self::Alert, Self::Other];
+    const ALL: [Self; 7] = [
+        Self::Timeout,
+        Self::Closed,
+        Self::NotTls,
+        Self::Incompatible,
+        Self::CertificateRefused,
+        Self::Alert,
+        Self::Other,
+    ];
 
     const fn label(self) -> &'static str {
         match self {
@@ -64,7 +72,8 @@ impl Families {
             "usher_upstream_tls_certificate_expires_at_timestamp_seconds",
             "When the first of the certificates expires that upstream has shown, in seconds since the Unix epoch."
         );
-        let failures = opts!("usher_tls_handshake_failures_total", "TLS handshakes on the public listener that failed.");
+        let failures =
+            opts!("usher_tls_handshake_failures_total", "TLS handshakes on the public listener that failed.");
         let failures = register(registry, IntCounterVec::new(failures, &["reason"]));
         for reason in HandshakeFailure::ALL {
             let _at_zero = failures.with_label_values(&[reason.label()]);
@@ -99,6 +108,9 @@ impl Families {
 
 impl fmt::Debug for Families {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Families").field("expiry", &self.expiry).field("failures", &self.failures).finish_non_exhaustive()
+        f.debug_struct("Families")
+            .field("expiry", &self.expiry)
+            .field("failures", &self.failures)
+            .finish_non_exhaustive()
     }
 }

@@ -26,7 +26,8 @@ label_enum! {
 }
 
 label_enum! {
-    /// Why a connection of the public listener was closed to keep places free: the `reason` label of `usher_connections_closed_total`.
+    /// Why a connection of the public listener was closed to keep places free: the `reason` label of
+    /// `usher_connections_closed_total`.
     pub enum ConnectionClosed {
         /// It never sent a request, and another one needed its place.
         NoRequest => "no_request",
@@ -135,27 +136,41 @@ impl Traffic {
     /// Registers the series.
     pub(super) fn new(registry: &Registry) -> Self {
         let requests = opts!("usher_http_requests_total", "Requests answered on the public listener.");
-        let closed = opts!("usher_connections_closed_total", "Connections of the public listener that were closed to keep places free, by reason.");
+        let closed = opts!(
+            "usher_connections_closed_total",
+            "Connections of the public listener that were closed to keep places free, by reason."
+        );
         let closed: IntCounterVec = register(registry, IntCounterVec::new(closed, &["reason"]));
         let requests: IntCounterVec = register(registry, IntCounterVec::new(requests, &["kind", "code_class"]));
         let errors = opts!("usher_errors_total", "Answers made by usher with an error, by the error's code.");
-        let answers = opts!("usher_upstream_requests_total", "Requests that upstream answered, by the class of its status.");
+        let answers =
+            opts!("usher_upstream_requests_total", "Requests that upstream answered, by the class of its status.");
         let answers: IntCounterVec = register(registry, IntCounterVec::new(answers, &["code_class"]));
         let failures = opts!("usher_upstream_failures_total", "Requests to upstream that got no complete answer.");
         let durations = DurationsPer::new(
             "usher_upstream_request_duration_seconds",
             "Time from handing a request to upstream until its answer or its failure.",
             None,
-            &[1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000, 1_000_000, 2_500_000, 5_000_000, 10_000_000],
+            &[
+                1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000, 1_000_000, 2_500_000,
+                5_000_000, 10_000_000,
+            ],
         );
         let durations = register(registry, durations);
-        let unknown_app = IntCounter::new("usher_unknown_app_requests_total", "Requests for an app that is not configured.");
+        let unknown_app =
+            IntCounter::new("usher_unknown_app_requests_total", "Requests for an app that is not configured.");
         Self {
-            requests: RequestKind::ALL.iter().map(|kind| CounterPer::new(|class| requests.with_label_values(&[kind.label(), class]))).collect(),
+            requests: RequestKind::ALL
+                .iter()
+                .map(|kind| CounterPer::new(|class| requests.with_label_values(&[kind.label(), class])))
+                .collect(),
             unknown_app: register(registry, unknown_app),
             errors: CounterByConstant::new(register(registry, IntCounterVec::new(errors, &["code"])), None),
             connections_closed: CounterPer::new(|reason| closed.with_label_values(&[reason])),
-            connections: register(registry, IntGauge::new("usher_connections", "Connections open on the public listener.")),
+            connections: register(
+                registry,
+                IntGauge::new("usher_connections", "Connections open on the public listener."),
+            ),
             max_connections: register(
                 registry,
                 IntGauge::new(
@@ -164,10 +179,16 @@ impl Traffic {
                 ),
             ),
             in_flight: InFlight::default(),
-            in_flight_told: register(registry, IntGauge::new("usher_requests_in_flight", "Requests that are being answered.")),
+            in_flight_told: register(
+                registry,
+                IntGauge::new("usher_requests_in_flight", "Requests that are being answered."),
+            ),
             upstream_answers: CounterPer::new(|class| answers.with_label_values(&[class])),
             upstream_answered: answers,
-            upstream_failures: CounterByConstant::new(register(registry, IntCounterVec::new(failures, &["reason"])), None),
+            upstream_failures: CounterByConstant::new(
+                register(registry, IntCounterVec::new(failures, &["reason"])),
+                None,
+            ),
             upstream_duration: durations.of(""),
             upstream_durations: durations,
         }

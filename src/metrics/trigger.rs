@@ -1,4 +1,5 @@
-//! What became of triggers: the counters of one app and of one rule, resolved once and then bumped with one relaxed atomic add.
+//! What became of triggers: the counters of one app and of one rule, resolved once and then bumped with one relaxed
+//! atomic add.
 
 use std::time::Duration;
 
@@ -11,7 +12,8 @@ use super::register;
 use super::summary::read;
 
 label_enum! {
-    /// How an event on one channel was decided: the `decision` label of `usher_triggers_total`, and the verdict of the decision log.
+    /// How an event on one channel was decided: the `decision` label of `usher_triggers_total`, and the verdict of the
+    /// decision log.
     pub enum Decision {
         /// Forwarded: nothing was known of the channel.
         ForwardedFirst => "forwarded_first",
@@ -68,15 +70,20 @@ pub(super) struct Families {
 impl Families {
     /// Registers the families.
     pub(super) fn new(registry: &Registry) -> Self {
-        let triggers = opts!("usher_triggers_total", "Events judged, one for each channel of a trigger, by what was decided.");
+        let triggers =
+            opts!("usher_triggers_total", "Events judged, one for each channel of a trigger, by what was decided.");
         let outcomes = opts!("usher_trigger_outcomes_total", "Forwarded triggers by how upstream took them.");
         let messages_saved = opts!(
             "usher_messages_saved_total",
             "Messages that the dropped announcements would have been: one for each call, and one for each subscriber. An estimate: subscribers who do \
              not connect through usher are not seen."
         );
-        let misplaced = opts!("usher_misplaced_events_total", "Events seen on a channel where the contract ([[events]]) does not expect them.");
-        let auth_failures = opts!("usher_auth_failures_total", "Requests whose signature, key, timestamp or body digest was refused.");
+        let misplaced = opts!(
+            "usher_misplaced_events_total",
+            "Events seen on a channel where the contract ([[events]]) does not expect them."
+        );
+        let auth_failures =
+            opts!("usher_auth_failures_total", "Requests whose signature, key, timestamp or body digest was refused.");
         let latency = DurationsPer::new(
             "usher_added_latency_seconds",
             "Time that usher itself added to a trigger, without waiting for upstream and for the caller's body.",

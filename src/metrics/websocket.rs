@@ -51,11 +51,15 @@ pub(super) struct WebSockets {
 impl WebSockets {
     /// Registers the series.
     pub(super) fn new(registry: &Registry) -> Self {
-        let messages = opts!("usher_relay_messages_total", "WebSocket messages relayed, pings, pongs and closes included.");
+        let messages =
+            opts!("usher_relay_messages_total", "WebSocket messages relayed, pings, pongs and closes included.");
         let messages: IntCounterVec = register(registry, IntCounterVec::new(messages, &["direction"]));
         let ends = opts!("usher_relay_ends_total", "Relayed WebSocket connections that came to their end.");
         let ends: IntCounterVec = register(registry, IntCounterVec::new(ends, &["end"]));
-        let subscriptions = IntGauge::new("usher_relay_subscriptions", "Subscriptions to channels over relayed connections, as seen in passing.");
+        let subscriptions = IntGauge::new(
+            "usher_relay_subscriptions",
+            "Subscriptions to channels over relayed connections, as seen in passing.",
+        );
         let uncounted = IntCounter::new(
             "usher_relay_subscriptions_uncounted_total",
             "Subscriptions over relayed connections that count in no channel's audience, because a bound was reached.",
@@ -63,7 +67,10 @@ impl WebSockets {
         Self {
             subscriptions: register(registry, subscriptions),
             uncounted: register(registry, uncounted),
-            open: register(registry, IntGauge::new("usher_relay_connections", "WebSocket connections that are relayed to upstream.")),
+            open: register(
+                registry,
+                IntGauge::new("usher_relay_connections", "WebSocket connections that are relayed to upstream."),
+            ),
             messages: CounterPer::new(|direction| messages.with_label_values(&[direction])),
             ends: CounterPer::new(|end| ends.with_label_values(&[end])),
         }

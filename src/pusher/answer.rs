@@ -1,6 +1,7 @@
 //! What the body of a server's answer says of the trigger that it answers, whatever the status.
 //!
-//! soketi 1.x writes its CORS headers before the status, so its refusals arrive as `200 OK` with `{"error": "…", "code": 429}` (docs/servers.md).
+//! soketi 1.x writes its CORS headers before the status, so its refusals arrive as `200 OK` with
+//! `{"error": "…", "code": 429}` (docs/servers.md).
 
 use super::json::{Entries, string};
 
@@ -20,8 +21,8 @@ pub enum Acceptance {
 impl Acceptance {
     /// Reads the body of a 2xx answer.
     ///
-    /// A member `error` counts unless it is `null` or `false`, a member `code` if it is a number, or a string of digits, of 400 or more. Of a member that
-    /// stands twice, the worst counts; members of other names are fine.
+    /// A member `error` counts unless it is `null` or `false`, a member `code` if it is a number, or a string of
+    /// digits, of 400 or more. Of a member that stands twice, the worst counts; members of other names are fine.
     #[must_use]
     pub fn read(body: &[u8]) -> Self {
         // What Pusher itself sends (docs/servers.md).
@@ -42,8 +43,11 @@ impl Acceptance {
 
 /// The code of an error that this token is: a number, or a string of digits, of 400 or more.
 fn error_code(token: &str) -> Option<u16> {
-    let decoded =
-        if token.starts_with('"') { string(token).filter(|text| text.bytes().all(|byte| byte.is_ascii_digit())) } else { Some(token.into()) };
+    let decoded = if token.starts_with('"') {
+        string(token).filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()))
+    } else {
+        Some(token.into())
+    };
     let code: f64 = decoded?.parse().ok()?;
     // Beyond u16 it is an error all the same: the conversion saturates.
     (code >= 400.0).then_some(code as u16)
@@ -86,22 +90,46 @@ mod tests {
         let refused = |code| Acceptance::Refused(Some(code));
         all(
             refused(429),
-            &[r#"{"error":"Too many requests.","code":429}"#, r#"{"code":429}"#, r#"{"code":"429"}"#, r#"{"code":4.29e2,"error":null}"#],
+            &[
+                r#"{"error":"Too many requests.","code":429}"#,
+                r#"{"code":429}"#,
+                r#"{"code":"429"}"#,
+                r#"{"code":4.29e2,"error":null}"#,
+            ],
         );
         all(refused(400), &[r#"{"code":400}"#, r#"{"code":400.5}"#, r#"{"code":"0400"}"#]);
-        all(Acceptance::Refused(None), &[r#"{"error":""}"#, r#"{"error":0}"#, r#"{"error":true}"#, r#"{"error":{}}"#, r#"{"error":"x","code":200}"#]);
-        all(Acceptance::Refused(None), &[r#"{"error":null,"error":"x"}"#, r#"{"error":"x","error":null}"#, r#"{"\u0065rror":"x"}"#]);
+        all(
+            Acceptance::Refused(None),
+            &[
+                r#"{"error":""}"#,
+                r#"{"error":0}"#,
+                r#"{"error":true}"#,
+                r#"{"error":{}}"#,
+                r#"{"error":"x","code":200}"#,
+            ],
+        );
+        all(
+            Acceptance::Refused(None),
+            &[r#"{"error":null,"error":"x"}"#, r#"{"error":"x","error":null}"#, r#"{"\u0065rror":"x"}"#],
+        );
     }
 
     #[test]
     fn a_code_of_500_is_a_failure() {
-        all(Acceptance::Failed(500), &[r#"{"code":500,"error":"x"}"#, r#"{"code":500,"code":429}"#, r#"{"code":"500"}"#]);
-        all(Acceptance::Failed(u16::MAX), &[r#"{"code":1e999}"#, r#"{"code":65536}"#, r#"{"code":"99999999999999999999"}"#]);
+        all(
+            Acceptance::Failed(500),
+            &[r#"{"code":500,"error":"x"}"#, r#"{"code":500,"code":429}"#, r#"{"code":"500"}"#],
+        );
+        all(
+            Acceptance::Failed(u16::MAX),
+            &[r#"{"code":1e999}"#, r#"{"code":65536}"#, r#"{"code":"99999999999999999999"}"#],
+        );
     }
 
     #[test]
     fn anything_else_is_no_object() {
-        let texts = ["", " ", "null", "[]", r#""ok""#, "ok", "true", "<html></html>", r#"{"a":"#, "{} x", "{}{}", "\u{feff}{}"];
+        let texts =
+            ["", " ", "null", "[]", r#""ok""#, "ok", "true", "<html></html>", r#"{"a":"#, "{} x", "{}{}", "\u{feff}{}"];
         all(Acceptance::NoObject, &texts);
         assert_eq!(Acceptance::read(b"{\"a\":\"\xff\"}"), Acceptance::NoObject);
         assert_eq!(Acceptance::read(&[0x1f, 0x8b, 8, 0]), Acceptance::NoObject);

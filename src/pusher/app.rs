@@ -39,8 +39,8 @@ impl App {
     }
 }
 
-/// An app's secret, kept only as the state of an HMAC-SHA256 that has taken it in: two hash blocks less for each signature, and the text itself is
-/// not in memory. Its `Debug` masks it.
+/// An app's secret, kept only as the state of an HMAC-SHA256 that has taken it in: two hash blocks less for each
+/// signature, and the text itself is not in memory. Its `Debug` masks it.
 #[derive(Clone)]
 pub struct Secret(Hmac<Sha256>);
 
@@ -49,7 +49,8 @@ impl Secret {
         Self(Hmac::new_from_slice(secret.as_bytes()).expect("HMAC takes a key of any size"))
     }
 
-    /// The HMAC-SHA256 of `message`, not yet finished: to be compared by `verify_slice` (constant time) or taken as bytes.
+    /// The HMAC-SHA256 of `message`, not yet finished: to be compared by `verify_slice` (constant time) or taken as
+    /// bytes.
     pub(super) fn authenticate(&self, message: &[u8]) -> Hmac<Sha256> {
         self.0.clone().chain_update(message)
     }

@@ -17,15 +17,17 @@ pub enum Kind {
 impl Kind {
     /// The kind that `name`'s prefix announces.
     ///
-    /// Case is ignored, as the .NET library does (`pusher-protocol.md` 3.2): both special kinds are never dropped, so that a server that reads
-    /// the prefix either way is served right.
+    /// Case is ignored, as the .NET library does (`pusher-protocol.md` 3.2): both special kinds are never dropped, so
+    /// that a server that reads the prefix either way is served right.
     #[must_use]
     pub fn of(name: &str) -> Self {
         // Nearly all names are told from the special ones by their first byte.
         match name.as_bytes().first() {
             Some(b'c' | b'C') if begins_with(name, "cache-") => Self::Cache,
             Some(b'p' | b'P') if begins_with(name, "private-encrypted-") => Self::Encrypted,
-            Some(b'p' | b'P') if begins_with(name, "private-cache-") || begins_with(name, "presence-cache-") => Self::Cache,
+            Some(b'p' | b'P') if begins_with(name, "private-cache-") || begins_with(name, "presence-cache-") => {
+                Self::Cache
+            }
             _ => Self::Plain,
         }
     }
@@ -42,12 +44,15 @@ const NAME_BYTES: [bool; 256] = {
     table
 };
 
-/// Whether `name` is 1 to 200 characters of `A-Za-z0-9_-=@,.;` (one leading `#` allowed, as in `#server-to-user-7`; it counts as a character).
+/// Whether `name` is 1 to 200 characters of `A-Za-z0-9_-=@,.;` (one leading `#` allowed, as in `#server-to-user-7`; it
+/// counts as a character).
 #[must_use]
 pub fn is_valid_name(name: &str) -> bool {
     let characters = name.strip_prefix('#').unwrap_or(name);
     // Nearly all are valid: all of one is looked at, without a branch for each byte.
-    !characters.is_empty() && name.len() <= MAX_NAME && characters.bytes().fold(true, |all, byte| all & NAME_BYTES[usize::from(byte)])
+    !characters.is_empty()
+        && name.len() <= MAX_NAME
+        && characters.bytes().fold(true, |all, byte| all & NAME_BYTES[usize::from(byte)])
 }
 
 /// Whether `byte` may stand in a channel name (`pusher-protocol.md` 1.4).
@@ -107,7 +112,21 @@ mod tests {
             assert!(is_valid_name(name), "{name}");
         }
         let (long, long_hash) = ("a".repeat(201), format!("#{longest}"));
-        for name in ["", "#", "##a", "a#", "a b", "a/b", "a:b", "a\0", "caf\u{e9}", "cafe\u{301}", "a\n", long.as_str(), long_hash.as_str()] {
+        for name in [
+            "",
+            "#",
+            "##a",
+            "a#",
+            "a b",
+            "a/b",
+            "a:b",
+            "a\0",
+            "caf\u{e9}",
+            "cafe\u{301}",
+            "a\n",
+            long.as_str(),
+            long_hash.as_str(),
+        ] {
             assert!(!is_valid_name(name), "{name:?}");
         }
     }

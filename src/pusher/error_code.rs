@@ -1,6 +1,7 @@
-//! The codes of WebSocket closes and of `pusher:error` (`pusher-protocol.md` 4.6). Their hundreds tell a client what to do: 4000 to 4099 never to come
-//! back, 4100 to 4199 after a pause, 4200 to 4299 at once. All three mean that the connection is being closed, so that a refused message on a connection
-//! that stays open has a [`Warning`] for its code, or none (docs/broker.md).
+//! The codes of WebSocket closes and of `pusher:error` (`pusher-protocol.md` 4.6). Their hundreds tell a client what to
+//! do: 4000 to 4099 never to come back, 4100 to 4199 after a pause, 4200 to 4299 at once. All three mean that the
+//! connection is being closed, so that a refused message on a connection that stays open has a [`Warning`] for its
+//! code, or none (docs/broker.md).
 
 /// Why a connection is closed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -21,8 +22,8 @@ pub enum ErrorCode {
     Unauthorized,
     /// Too many connections, or a connection that does not read fast enough.
     OverCapacity,
-    /// The server goes away; another one takes over. After a pause, since that may be the same one, started again: pusher-js that came back at once, to
-    /// a port where nobody listens yet, would stay away for 15 seconds.
+    /// The server goes away; another one takes over. After a pause, since that may be the same one, started again:
+    /// pusher-js that came back at once, to a port where nobody listens yet, would stay away for 15 seconds.
     Reconnect,
     /// No sign of life in time.
     PongTimeout,
@@ -49,7 +50,9 @@ impl ErrorCode {
     #[must_use]
     pub const fn reason(self) -> &'static str {
         match self {
-            Self::UnknownApp => "App key not in this server's configuration. Did you forget to specify the host or the cluster?",
+            Self::UnknownApp => {
+                "App key not in this server's configuration. Did you forget to specify the host or the cluster?"
+            }
             Self::AppDisabled => "Application disabled",
             Self::PathNotFound => "Path not found",
             Self::BadVersion => "Invalid version string format",
@@ -90,8 +93,18 @@ mod tests {
     #[test]
     fn reasons_fit_into_a_close_frame() {
         use ErrorCode::*;
-        let all =
-            [UnknownApp, AppDisabled, PathNotFound, BadVersion, UnsupportedVersion, NoVersion, Unauthorized, OverCapacity, Reconnect, PongTimeout];
+        let all = [
+            UnknownApp,
+            AppDisabled,
+            PathNotFound,
+            BadVersion,
+            UnsupportedVersion,
+            NoVersion,
+            Unauthorized,
+            OverCapacity,
+            Reconnect,
+            PongTimeout,
+        ];
         for (code, next) in all.iter().zip(&all[1..]) {
             assert!(code.number() <= next.number());
         }

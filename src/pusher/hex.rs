@@ -4,7 +4,10 @@ const DIGITS: &[u8; 16] = b"0123456789abcdef";
 
 /// `bytes` in lower-case hexadecimal.
 pub(super) fn encode(bytes: &[u8]) -> String {
-    bytes.iter().flat_map(|byte| [char::from(DIGITS[usize::from(byte >> 4)]), char::from(DIGITS[usize::from(byte & 15)])]).collect()
+    bytes
+        .iter()
+        .flat_map(|byte| [char::from(DIGITS[usize::from(byte >> 4)]), char::from(DIGITS[usize::from(byte & 15)])])
+        .collect()
 }
 
 /// The `N` bytes that `text` spells in exactly `2 * N` lower-case hexadecimal digits; `N` is a multiple of 4.
@@ -14,8 +17,8 @@ pub(super) fn decode<const N: usize>(text: &str) -> Option<[u8; N]> {
         return None;
     }
     let mut bytes = [0; N];
-    // Eight digits at a time, and judged at the end: nobody can foresee the digits of a digest, and a branch for each would be taken wrongly half of
-    // the time.
+    // Eight digits at a time, and judged at the end: nobody can foresee the digits of a digest, and a branch for each
+    // would be taken wrongly half of the time.
     let mut all_digits = true;
     for (four, word) in bytes.as_chunks_mut::<4>().0.iter_mut().zip(words) {
         let word = u64::from_le_bytes(*word);

@@ -16,6 +16,8 @@ pub use app::{App, Secret};
 pub use channel::{Kind, is_valid_name};
 pub use error_code::{ErrorCode, Warning};
 pub use query::{Query, decode_path};
-pub use signature::{Body, Claim, Grant, Pattern, SignatureError, SignedPath, TokenError, resign, sign_query, signed_text, verify};
+pub use signature::{
+    Body, Claim, Grant, Pattern, SignatureError, SignedPath, TokenError, resign, sign_query, signed_text, verify,
+};
 pub use subprotocol::subprotocol;
 pub use trigger::{Endpoint, Event, Inexact, Oddity, Reach, Trigger};

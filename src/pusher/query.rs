@@ -13,7 +13,8 @@ const USUAL: usize = 8;
 pub struct Query<'a> {
     raw: &'a str,
     pairs: SmallVec<[Pair<'a>; USUAL]>,
-    /// Whether it stands on the wire as it is signed: nothing is encoded or in upper case, and every segment has an equals sign.
+    /// Whether it stands on the wire as it is signed: nothing is encoded or in upper case, and every segment has an
+    /// equals sign.
     is_verbatim: bool,
 }
 
@@ -43,9 +44,9 @@ pub(super) enum Given<'q> {
 }
 
 impl<'a> Query<'a> {
-    /// Splits and decodes `raw` (without `?`): `+` is a space, `%xx` a byte, keys are lower-cased (ASCII) after decoding, empty segments are skipped
-    /// and a key without `=` has the value "" (`pusher-protocol.md` 2.1, 2.2). Never fails: what does not decode to UTF-8 is kept as it stands
-    /// and will not verify.
+    /// Splits and decodes `raw` (without `?`): `+` is a space, `%xx` a byte, keys are lower-cased (ASCII) after
+    /// decoding, empty segments are skipped and a key without `=` has the value "" (`pusher-protocol.md` 2.1, 2.2).
+    /// Never fails: what does not decode to UTF-8 is kept as it stands and will not verify.
     #[must_use]
     pub fn parse(raw: &'a str) -> Self {
         let is_plain = !has(raw, |byte| (byte == b'%') | (byte == b'+') | byte.is_ascii_uppercase());
@@ -105,8 +106,9 @@ impl<'a> Query<'a> {
         })
     }
 
-    /// Whether the query holds a parameter that a trigger may carry there instead of in its body
-    /// (`name`, `channel`, `channels`, `channels[]`, `data`, `socket_id`, `info`, `batch`; any `[…]` after the key counts as an array's form).
+    /// Whether the query holds a parameter that a trigger may carry there instead of in its body (`name`, `channel`,
+    /// `channels`, `channels[]`, `data`, `socket_id`, `info`, `batch`; any `[…]` after the key counts as an array's
+    /// form).
     #[must_use]
     pub fn has_trigger_parameters(&self) -> bool {
         self.pairs.iter().any(|(key, _)| !is_for_authentication(key) && is_for_trigger(key))
@@ -130,8 +132,8 @@ impl<'a> Query<'a> {
         found
     }
 
-    /// Hands out, piece by piece, what is signed of it: all pairs but `auth_signature`, sorted by key, those of one key (arrays) keeping their order,
-    /// `k1=v1&k2=v2`.
+    /// Hands out, piece by piece, what is signed of it: all pairs but `auth_signature`, sorted by key, those of one key
+    /// (arrays) keeping their order, `k1=v1&k2=v2`.
     pub(super) fn signed(&self, mut put: impl FnMut(&str)) {
         if let Some((before, after)) = self.around_signature() {
             put(before);
@@ -140,7 +142,8 @@ impl<'a> Query<'a> {
             }
             return put(after);
         }
-        let mut pairs: SmallVec<[&Pair<'_>; USUAL]> = self.pairs.iter().filter(|(key, _)| key != "auth_signature").collect();
+        let mut pairs: SmallVec<[&Pair<'_>; USUAL]> =
+            self.pairs.iter().filter(|(key, _)| key != "auth_signature").collect();
         pairs.sort_by(|(one, _), (other, _)| one.cmp(other));
         for (index, (key, value)) in pairs.into_iter().enumerate() {
             if index > 0 {
@@ -152,7 +155,8 @@ impl<'a> Query<'a> {
         }
     }
 
-    /// What stands before and behind the only `auth_signature`, if the rest stands there as it is signed: most libraries send it so.
+    /// What stands before and behind the only `auth_signature`, if the rest stands there as it is signed: most
+    /// libraries send it so.
     fn around_signature(&self) -> Option<(&'a str, &'a str)> {
         let mut signature = None;
         let mut last = "";
@@ -169,7 +173,10 @@ impl<'a> Query<'a> {
         }
         match signature {
             None => Some((self.raw, "")),
-            Some(signature) => Some((&self.raw[..signature.start.saturating_sub(1)], self.raw.get(signature.end + 1..).unwrap_or_default())),
+            Some(signature) => Some((
+                &self.raw[..signature.start.saturating_sub(1)],
+                self.raw.get(signature.end + 1..).unwrap_or_default(),
+            )),
         }
     }
 
@@ -219,15 +226,24 @@ pub(super) fn encode_into(target: &mut String, text: &str) {
         if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~') {
             target.push(char::from(byte));
         } else {
-            target.extend(['%', char::from(DIGITS[usize::from(byte >> 4)]), char::from(DIGITS[usize::from(byte & 15)])]);
+            target.extend([
+                '%',
+                char::from(DIGITS[usize::from(byte >> 4)]),
+                char::from(DIGITS[usize::from(byte & 15)]),
+            ]);
         }
     }
 }
 
-/// `path` with its escapes decoded once; what does not decode to UTF-8 has its odd bytes replaced. For judging a path, never for signing it.
+/// `path` with its escapes decoded once; what does not decode to UTF-8 has its odd bytes replaced. For judging a path,
+/// never for signing it.
 #[must_use]
 pub fn decode_path(path: &str) -> Cow<'_, str> {
-    if path.contains('%') { Cow::Owned(String::from_utf8_lossy(&unescape(path.as_bytes(), false)).into_owned()) } else { Cow::Borrowed(path) }
+    if path.contains('%') {
+        Cow::Owned(String::from_utf8_lossy(&unescape(path.as_bytes(), false)).into_owned())
+    } else {
+        Cow::Borrowed(path)
+    }
 }
 
 fn decode(raw: &str) -> Cow<'_, str> {
@@ -337,7 +353,12 @@ mod tests {
         ] {
             assert!(Query::parse(raw).has_trigger_parameters(), "{raw}");
         }
-        for raw in ["", "auth_key=name&auth_timestamp=1&auth_version=1.0&body_md5=x&auth_signature=y", "names=x", "filter_by_prefix=presence-"] {
+        for raw in [
+            "",
+            "auth_key=name&auth_timestamp=1&auth_version=1.0&body_md5=x&auth_signature=y",
+            "names=x",
+            "filter_by_prefix=presence-",
+        ] {
             assert!(!Query::parse(raw).has_trigger_parameters(), "{raw}");
         }
     }

@@ -22,8 +22,8 @@ pub(super) struct Limit {
     ticks: Ticks,
     /// Lets through what may go now.
     at_once: Limiter,
-    /// Lets through what may go within `max_wait` as well: on the same states, with a burst that is larger by the turns in that time. What it lets
-    /// through has its turn from then on, in the order of asking, whoever asks later.
+    /// Lets through what may go within `max_wait` as well: on the same states, with a burst that is larger by the turns
+    /// in that time. What it lets through has its turn from then on, in the order of asking, whoever asks later.
     in_turn: Limiter,
     max_wait: Duration,
 }
@@ -69,8 +69,8 @@ impl Limit {
     pub(super) fn take(self: &Arc<Self>, key: Fingerprint) -> Result<Taken, Duration> {
         let wait = match self.take_at_once(key) {
             Ok(()) => Duration::ZERO,
-            // Whoever takes a turn between the two questions moves ours back by one, and we come that much too early: the turns are counted all
-            // the same.
+            // Whoever takes a turn between the two questions moves ours back by one, and we come that much too early:
+            // the turns are counted all the same.
             Err(wait) if wait <= self.max_wait && self.in_turn.check_key(&key).is_ok() => wait,
             Err(wait) => return Err(wait.saturating_sub(self.max_wait).max(self.interval())),
         };
@@ -82,7 +82,9 @@ impl Limit {
     /// # Errors
     /// How long until the next one; nothing is taken then.
     pub(super) fn take_at_once(&self, key: Fingerprint) -> Result<(), Duration> {
-        self.at_once.check_key(&key).map_err(|not_until| not_until.wait_time_from(governor::clock::Clock::now(&self.ticks)))
+        self.at_once
+            .check_key(&key)
+            .map_err(|not_until| not_until.wait_time_from(governor::clock::Clock::now(&self.ticks)))
     }
 
     /// Forgets the keys that are at rest. Returns how many others were given up at the bound since the last time.

@@ -39,7 +39,8 @@ impl Limiters {
     /// Limits that nobody has met yet.
     #[must_use]
     pub fn new(rates: &Rates, clock: Clock, metrics: &Arc<Metrics>) -> Arc<Self> {
-        let limit = |rate: Option<Rate>, max_wait| rate.map(|rate| Arc::new(Limit::new(rate, max_wait, rates.max_keys, clock)));
+        let limit =
+            |rate: Option<Rate>, max_wait| rate.map(|rate| Arc::new(Limit::new(rate, max_wait, rates.max_keys, clock)));
         Arc::new(Self {
             clock,
             metrics: Arc::clone(metrics),
@@ -118,16 +119,26 @@ impl Limiters {
     /// How many keys each limit remembers at most.
     #[cfg(test)]
     pub(super) fn remembered(&self) -> usize {
-        [&self.app, &self.channel, &self.connections, &self.messages].into_iter().flatten().map(|limit| limit.len()).max().unwrap_or_default()
+        [&self.app, &self.channel, &self.connections, &self.messages]
+            .into_iter()
+            .flatten()
+            .map(|limit| limit.len())
+            .max()
+            .unwrap_or_default()
     }
 }
 
 impl AppLimits {
-    /// Takes a turn of the app and one of each of `channels`, and adds them to `takings`; says for which of them the wait is longest.
+    /// Takes a turn of the app and one of each of `channels`, and adds them to `takings`; says for which of them the
+    /// wait is longest.
     ///
     /// # Errors
     /// The first limit that has none in time; what was taken before is in `takings`.
-    pub(super) fn take<'a>(&self, channels: impl Iterator<Item = &'a str>, takings: &mut Vec<Taken>) -> Result<Longest, (RateScope, Limited)> {
+    pub(super) fn take<'a>(
+        &self,
+        channels: impl Iterator<Item = &'a str>,
+        takings: &mut Vec<Taken>,
+    ) -> Result<Longest, (RateScope, Limited)> {
         let limiters = &*self.limiters;
         let mut longest = (RateScope::App, Duration::ZERO);
         let mut add = |scope, taken: Taken| {
@@ -140,13 +151,19 @@ impl AppLimits {
             let per_second = limit.rate.per_second.get();
             for channel in channels {
                 let taken = limit.take(limiters.fingerprint((&self.id, channel)));
-                add(RateScope::Channel, taken.map_err(|retry_after| (RateScope::Channel, Limited::Channel { per_second, retry_after }))?);
+                add(
+                    RateScope::Channel,
+                    taken.map_err(|retry_after| (RateScope::Channel, Limited::Channel { per_second, retry_after }))?,
+                );
             }
         }
         if let Some(limit) = &limiters.app {
             let per_second = limit.rate.per_second.get();
             let taken = limit.take(limiters.fingerprint(&self.id));
-            add(RateScope::App, taken.map_err(|retry_after| (RateScope::App, Limited::App { per_second, retry_after }))?);
+            add(
+                RateScope::App,
+                taken.map_err(|retry_after| (RateScope::App, Limited::App { per_second, retry_after }))?,
+            );
         }
         Ok(longest)
     }

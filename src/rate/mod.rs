@@ -1,7 +1,7 @@
 //! How often: limits on rates, each with what may come at once, kept by key in tables that stay small.
 //!
-//! `limiters` is the door. A `limit` is governor's arithmetic over a `table` of ours; triggers take a `turn` for which they may have to wait, clients
-//! of WebSockets go at a `pace`.
+//! `limiters` is the door. A `limit` is governor's arithmetic over a `table` of ours; triggers take a `turn` for which
+//! they may have to wait, clients of WebSockets go at a `pace`.
 
 mod limit;
 mod limiters;

@@ -1,8 +1,9 @@
 //! States of rate limits by key, in a table of bounded size.
 //!
-//! Each shard holds two generations. When the young one has taken its share of keys, the old one is given up as a whole and the young one takes its
-//! place; a key that is asked for is always among the young. So whoever keeps coming is never forgotten, giving up costs nothing at the time, and a
-//! million strangers leave no more behind than the bound. Who is forgotten may come anew with a full burst.
+//! Each shard holds two generations. When the young one has taken its share of keys, the old one is given up as a whole
+//! and the young one takes its place; a key that is asked for is always among the young. So whoever keeps coming is
+//! never forgotten, giving up costs nothing at the time, and a million strangers leave no more behind than the bound.
+//! Who is forgotten may come anew with a full burst.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -15,8 +16,8 @@ use hashbrown::HashTable;
 /// Locks, so that workers seldom meet. A power of two.
 const SHARDS: usize = 16;
 
-/// A key as the tables hold it: its hash under a key that nobody outside knows. Two keys that have the same one share their limit, which among
-/// 100,000 of them happens once in some billion tables.
+/// A key as the tables hold it: its hash under a key that nobody outside knows. Two keys that have the same one share
+/// their limit, which among 100,000 of them happens once in some billion tables.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct Fingerprint(pub(super) u64);
 

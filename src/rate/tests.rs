@@ -83,7 +83,8 @@ async fn what_is_given_back_can_be_taken_again() {
 
 #[tokio::test(start_paused = true)]
 async fn a_million_addresses_leave_no_more_than_the_bound() {
-    let (limiters, metrics) = limiters(&Rates { peer_connections: Some(rate(1, 2)), max_keys: 10_000, ..Rates::default() });
+    let (limiters, metrics) =
+        limiters(&Rates { peer_connections: Some(rate(1, 2)), max_keys: 10_000, ..Rates::default() });
     let regular = IpAddr::from(Ipv4Addr::LOCALHOST);
     let mut most = 0;
     let mut admitted = 0;
@@ -100,7 +101,10 @@ async fn a_million_addresses_leave_no_more_than_the_bound() {
     limiters.sweep();
     assert_eq!(limiters.remembered(), 0);
     let page = metrics.encode(&Sample::default());
-    let forgotten = page.lines().find_map(|line| line.strip_prefix("usher_rate_keys_forgotten_total{scope=\"peer_connections\"} ")).unwrap();
+    let forgotten = page
+        .lines()
+        .find_map(|line| line.strip_prefix("usher_rate_keys_forgotten_total{scope=\"peer_connections\"} "))
+        .unwrap();
     assert!((980_000..1_000_000).contains(&forgotten.parse::<u32>().unwrap()), "{forgotten}");
 }
 
@@ -140,7 +144,12 @@ async fn limits_that_stay_the_same_keep_their_states() {
 
 #[tokio::test(start_paused = true)]
 async fn a_trigger_takes_all_or_nothing_and_once() {
-    let rates = Rates { app_triggers: Some(rate(1, 3)), channel_triggers: Some(rate(1, 1)), max_wait: Duration::ZERO, ..Rates::default() };
+    let rates = Rates {
+        app_triggers: Some(rate(1, 3)),
+        channel_triggers: Some(rate(1, 1)),
+        max_wait: Duration::ZERO,
+        ..Rates::default()
+    };
     let (limiters, _) = limiters(&rates);
     let limits = limiters.app("3").unwrap();
     let pay = |channels: &[&str]| match Fare::default().pay(&limits, channels.iter().copied()) {
@@ -170,14 +179,21 @@ async fn who_waits_has_paid_and_may_be_refunded() {
     assert_eq!(turn.wait, Duration::from_secs(1));
     assert!(matches!(fare.pay(&limits, none()), Passage::Open), "it is paid");
     let Passage::Closed(limited) = Fare::default().pay(&limits, none()) else { panic!("a second one waits") };
-    assert_eq!((limited, limited.retry_after()), (Limited::App { per_second: 1, retry_after: Duration::from_secs(1) }, 1));
+    assert_eq!(
+        (limited, limited.retry_after()),
+        (Limited::App { per_second: 1, retry_after: Duration::from_secs(1) }, 1)
+    );
     fare.refund();
     let crowded = Fare::default().pay(&limits, none());
     assert!(matches!(crowded, Passage::Closed(Limited::Crowded { .. })), "{crowded:?}");
     drop(turn);
     assert!(matches!(Fare::default().pay(&limits, none()), Passage::After(_)));
     let page = metrics.encode(&Sample::default());
-    for line in ["usher_rate_limited_total{scope=\"app\"} 2", "usher_rate_delayed_total{scope=\"app\"} 2", "usher_rate_waiting 0"] {
+    for line in [
+        "usher_rate_limited_total{scope=\"app\"} 2",
+        "usher_rate_delayed_total{scope=\"app\"} 2",
+        "usher_rate_waiting 0",
+    ] {
         assert!(page.lines().any(|found| found == line), "{line}\n{page}");
     }
 }
@@ -198,7 +214,8 @@ async fn the_connections_of_a_peer_share_its_pace() {
         }
     };
     let (one, two, other) = tokio::join!(reader([192, 0, 2, 1]), reader([192, 0, 2, 1]), reader([192, 0, 2, 2]));
-    // 4 at once and then one every tenth of a second: 8 of its own took the other peer 0.8 s, the two had 20 between them.
+    // 4 at once and then one every tenth of a second: 8 of its own took the other peer 0.8 s, the two had 20 between
+    // them.
     assert_eq!(other.as_millis() / 10, 80, "{other:?}");
     assert_eq!(one.max(two).as_millis() / 10, 200, "{one:?} {two:?}");
 }

@@ -81,8 +81,8 @@ impl Limited {
 }
 
 impl Fare {
-    /// Takes what a trigger of the app needs that is about to go upstream with an event on each of `channels`. Nothing is taken twice, and nothing
-    /// stays taken if it may not go.
+    /// Takes what a trigger of the app needs that is about to go upstream with an event on each of `channels`. Nothing
+    /// is taken twice, and nothing stays taken if it may not go.
     pub fn pay<'a>(&mut self, limits: &AppLimits, channels: impl Iterator<Item = &'a str>) -> Passage {
         if self.paid {
             return Passage::Open;

@@ -1,8 +1,8 @@
-//! The channels that have most of something, out of any number of them, in a memory of fixed size: the Space-Saving sketch (Metwally, Agrawal,
-//! El Abbadi, "Efficient Computation of Frequent and Top-k Elements in Data Streams", 2005).
+//! The channels that have most of something, out of any number of them, in a memory of fixed size: the Space-Saving
+//! sketch (Metwally, Agrawal, El Abbadi, "Efficient Computation of Frequent and Top-k Elements in Data Streams", 2005).
 //!
-//! It is asked once for every redundant announcement, and where there are many channels nearly none of them is among its places. So what tells that is
-//! kept apart from the rest and small: two bytes a place.
+//! It is asked once for every redundant announcement, and where there are many channels nearly none of them is among
+//! its places. So what tells that is kept apart from the rest and small: two bytes a place.
 
 use std::array;
 
@@ -34,12 +34,19 @@ struct Share {
 
 impl Default for HeavyHitters {
     fn default() -> Self {
-        Self { tags: [0; PLACES], shares: array::from_fn(|_| Share::default()), channels: Vec::new(), least: 0, from: 0 }
+        Self {
+            tags: [0; PLACES],
+            shares: array::from_fn(|_| Share::default()),
+            channels: Vec::new(),
+            least: 0,
+            from: 0,
+        }
     }
 }
 
 impl HeavyHitters {
-    /// Counts one of `channel`. Allocates only as long as the sketch grows: a place that changes hands keeps its memory.
+    /// Counts one of `channel`. Allocates only as long as the sketch grows: a place that changes hands keeps its
+    /// memory.
     pub(super) fn count(&mut self, channel: &str) {
         let tag = tag(channel);
         if let Some(place) = self.find(tag, channel) {
@@ -65,7 +72,8 @@ impl HeavyHitters {
     /// The `most` channels that have most, with what each has at least; the first one has most.
     pub(super) fn top(&self, most: usize) -> Vec<(String, u64)> {
         let counted = self.channels.iter().zip(&self.shares);
-        let mut top: Vec<_> = counted.map(|(channel, share)| (channel.clone(), share.count - share.taken_over)).collect();
+        let mut top: Vec<_> =
+            counted.map(|(channel, share)| (channel.clone(), share.count - share.taken_over)).collect();
         top.sort_by(|(one, has), (other, others)| others.cmp(has).then_with(|| one.cmp(other)));
         top.truncate(most);
         top
@@ -81,8 +89,8 @@ impl HeavyHitters {
         named.position(|(other, name)| *other == tag && name == channel)
     }
 
-    /// The first place with the least count. Counts only grow, so the search goes on where it ended last: where each newcomer takes over the next place,
-    /// all are looked through once for 64 newcomers.
+    /// The first place with the least count. Counts only grow, so the search goes on where it ended last: where each
+    /// newcomer takes over the next place, all are looked through once for 64 newcomers.
     fn place_with_least(&mut self) -> usize {
         while self.from < PLACES && self.shares[self.from].count > self.least {
             self.from += 1;
@@ -100,8 +108,8 @@ impl HeavyHitters {
     }
 }
 
-/// Tells most channels apart, in a handful of instructions (words are taken in as FxHash does). No more is asked of it: channels with the same tag are
-/// compared as well, so whoever makes such names gains nothing but that.
+/// Tells most channels apart, in a handful of instructions (words are taken in as FxHash does). No more is asked of it:
+/// channels with the same tag are compared as well, so whoever makes such names gains nothing but that.
 fn tag(channel: &str) -> u16 {
     let mixed = |tag: u64, word: u64| (tag.rotate_left(5) ^ word).wrapping_mul(0x517c_c1b7_2722_0a95);
     let bytes = channel.as_bytes();
@@ -168,13 +176,19 @@ mod tests {
     }
 
     fn places(sketch: &HeavyHitters) -> Vec<(String, u64, u64)> {
-        sketch.channels.iter().zip(&sketch.shares).map(|(channel, share)| (channel.clone(), share.count, share.taken_over)).collect()
+        sketch
+            .channels
+            .iter()
+            .zip(&sketch.shares)
+            .map(|(channel, share)| (channel.clone(), share.count, share.taken_over))
+            .collect()
     }
 
     #[test]
     fn it_counts_as_the_paper_does() {
         let (mut sketch, mut plain) = (HeavyHitters::default(), Plain::default());
-        // Numerical Recipes' generator: any will do. Channels come with very different shares, from one half down to a thousandth.
+        // Numerical Recipes' generator: any will do. Channels come with very different shares, from one half down to a
+        // thousandth.
         let mut random = 7_u32;
         for _ in 0..20_000 {
             random = random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
@@ -207,7 +221,10 @@ mod tests {
 
     fn same_tag() -> (String, String) {
         let mut seen = std::collections::HashMap::new();
-        (0..).map(|n: u32| n.to_string()).find_map(|name| seen.insert(tag(&name), name.clone()).map(|before| (before, name))).unwrap()
+        (0..)
+            .map(|n: u32| n.to_string())
+            .find_map(|name| seen.insert(tag(&name), name.clone()).map(|before| (before, name)))
+            .unwrap()
     }
 
     #[test]

@@ -1,5 +1,6 @@
-//! What the operator is told before and after a rule enforces: how much is redundant, whom it would have reached, who joined too late to know; and which
-//! events were seen where they do not belong. Counted since the process began, in a memory that is bounded by the configuration.
+//! What the operator is told before and after a rule enforces: how much is redundant, whom it would have reached, who
+//! joined too late to know; and which events were seen where they do not belong. Counted since the process began, in a
+//! memory that is bounded by the configuration.
 
 mod heavy;
 mod tally;
@@ -70,15 +71,22 @@ pub struct Seen {
 }
 
 impl Report {
-    /// Reports on these rules from now on, and returns the tally of each, in this order. Those that were there before go on counting; what of the
-    /// misplaced events `expects` does not know any more is forgotten.
+    /// Reports on these rules from now on, and returns the tally of each, in this order. Those that were there before
+    /// go on counting; what of the misplaced events `expects` does not know any more is forgotten.
     pub fn configure(&self, rules: &[Watched], expects: impl Fn(&Misplaced) -> bool) -> Vec<Arc<RuleTally>> {
         let mut state = self.lock();
         let before = std::mem::take(&mut state.rules);
-        let same = |reported: &&Reported, watched: &Watched| reported.watched.app == watched.app && reported.watched.rule == watched.rule;
-        let tally =
-            |watched: &Watched| before.iter().find(|reported| same(reported, watched)).map_or_else(Arc::default, |found| Arc::clone(&found.tally));
-        state.rules = rules.iter().map(|watched| Reported { watched: watched.clone(), tally: tally(watched) }).collect();
+        let same = |reported: &&Reported, watched: &Watched| {
+            reported.watched.app == watched.app && reported.watched.rule == watched.rule
+        };
+        let tally = |watched: &Watched| {
+            before
+                .iter()
+                .find(|reported| same(reported, watched))
+                .map_or_else(Arc::default, |found| Arc::clone(&found.tally))
+        };
+        state.rules =
+            rules.iter().map(|watched| Reported { watched: watched.clone(), tally: tally(watched) }).collect();
         state.misplaced.retain(|misplaced, _| expects(misplaced));
         state.rules.iter().map(|reported| Arc::clone(&reported.tally)).collect()
     }
@@ -144,14 +152,20 @@ mod tests {
             top_channels: vec![("inn-room-1-chat".to_owned(), 3)],
         };
         assert_eq!(kept[1].summary(), expected);
-        let told: Vec<_> = report.rules().into_iter().map(|reported| (reported.watched, reported.tally.summary())).collect();
+        let told: Vec<_> =
+            report.rules().into_iter().map(|reported| (reported.watched, reported.tally.summary())).collect();
         assert_eq!(told, [(watched("c", "enforce"), Summary::default()), (watched("a", "enforce"), expected)]);
     }
 
     #[test]
     fn misplaced_events_are_counted_by_kind_and_forgotten_with_the_contract() {
         let report = Report::default();
-        let misplaced = |event: &str| Misplaced { app: "1".into(), event: event.into(), channel_family: "other".into(), expected: "{a}-chat".into() };
+        let misplaced = |event: &str| Misplaced {
+            app: "1".into(),
+            event: event.into(),
+            channel_family: "other".into(),
+            expected: "{a}-chat".into(),
+        };
         for (event, at) in [("b", 5), ("a", 6), ("b", 4)] {
             report.misplaced(misplaced(event), Moment::from_millis(at));
         }

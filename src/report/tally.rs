@@ -11,7 +11,8 @@ const TOP: usize = 10;
 /// The counts of one rule of one app.
 #[derive(Debug, Default)]
 pub struct RuleTally {
-    /// A std lock: held to add to a few numbers and to look through one short list, or to copy both; never across an await.
+    /// A std lock: held to add to a few numbers and to look through one short list, or to copy both; never across an
+    /// await.
     counts: Mutex<Counts>,
 }
 
@@ -26,7 +27,8 @@ pub struct Redundant<'a> {
     pub fate: Fate,
     /// How many would have heard it; `None`: it is not known.
     pub audience: Option<usize>,
-    /// Whether somebody has joined the channel since the announcement that made it known, and so may not know who is assigned.
+    /// Whether somebody has joined the channel since the announcement that made it known, and so may not know who is
+    /// assigned.
     pub late_joiner: bool,
 }
 

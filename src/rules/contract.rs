@@ -1,5 +1,5 @@
-//! The contract: which event belongs on which family of channels. An event elsewhere is a mistake of the backend's that nobody else tells; it is counted,
-//! and never stopped.
+//! The contract: which event belongs on which family of channels. An event elsewhere is a mistake of the backend's that
+//! nobody else tells; it is counted, and never stopped.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -100,7 +100,11 @@ impl Contract {
             let family = contract.family(entry);
             let index = *contract.by_name.entry(entry.spec.name.as_str().into()).or_insert(contract.events.len());
             if index == contract.events.len() {
-                contract.events.push(Agreed { name: entry.spec.name.as_str().into(), families: Vec::new(), expected: "".into() });
+                contract.events.push(Agreed {
+                    name: entry.spec.name.as_str().into(),
+                    families: Vec::new(),
+                    expected: "".into(),
+                });
             }
             contract.events[index].families.push(family);
         }
@@ -124,7 +128,8 @@ impl Contract {
         if families.iter().any(|family| self.families[*family].1.matches(channel)) {
             return None;
         }
-        let family = self.families.iter().find(|(_, template)| template.matches(channel)).map_or(&self.other, |(text, _)| text);
+        let family =
+            self.families.iter().find(|(_, template)| template.matches(channel)).map_or(&self.other, |(text, _)| text);
         Some(Stray { index, event: name, family, expected })
     }
 
@@ -149,7 +154,9 @@ pub(super) fn check_event_name(event: &str) -> Result<(), String> {
     match event.chars().count() {
         0 => Err("an event's name is empty: write it as the backend sends it, e.g. \"staff-assigned\"".into()),
         1..=MAX_EVENT_NAME => Ok(()),
-        length => Err(format!("an event's name has {length} characters: Pusher's libraries send at most {MAX_EVENT_NAME}; shorten it")),
+        length => Err(format!(
+            "an event's name has {length} characters: Pusher's libraries send at most {MAX_EVENT_NAME}; shorten it"
+        )),
     }
 }
 
@@ -161,12 +168,20 @@ mod tests {
     const CONVERSATION: &str = "{hotel}-conversation-{id}-chat";
 
     fn entry(name: &str, channel: &str, apps: &[&str]) -> Result<Belonging, Vec<RuleError>> {
-        Belonging::new(EventSpec { name: name.into(), channel: channel.into(), apps: apps.iter().map(|id| (*id).to_owned()).collect() })
+        Belonging::new(EventSpec {
+            name: name.into(),
+            channel: channel.into(),
+            apps: apps.iter().map(|id| (*id).to_owned()).collect(),
+        })
     }
 
     fn contract(app: &str) -> Contract {
-        let entries =
-            [("staff-assigned", ROOM, &[][..]), ("new-message", CONVERSATION, &[]), ("new-message", ROOM, &["1"]), ("x", "cache-{a}", &["2"])];
+        let entries = [
+            ("staff-assigned", ROOM, &[][..]),
+            ("new-message", CONVERSATION, &[]),
+            ("new-message", ROOM, &["1"]),
+            ("x", "cache-{a}", &["2"]),
+        ];
         Contract::new(&entries.map(|(name, channel, apps)| entry(name, channel, apps).unwrap()), app)
     }
 
@@ -181,9 +196,11 @@ mod tests {
     #[test]
     fn events_belong_on_one_family_or_several() {
         let contract = contract("1");
-        for (event, channel) in
-            [("staff-assigned", "inn-room-1-chat"), ("new-message", "inn-room-1-chat"), ("new-message", "inn-conversation-7-chat")]
-        {
+        for (event, channel) in [
+            ("staff-assigned", "inn-room-1-chat"),
+            ("new-message", "inn-room-1-chat"),
+            ("new-message", "inn-conversation-7-chat"),
+        ] {
             assert_eq!(stray(&contract, event, channel), None, "{event} on {channel}");
         }
         assert_eq!(stray(&contract, "unnamed", "anywhere"), None);
@@ -199,13 +216,17 @@ mod tests {
         assert!(one.stray("x", "y").is_none() && two.stray("x", "y").is_some() && two.stray("x", "cache-1").is_none());
         assert!(two.stray("new-message", "inn-room-1-chat").is_some());
         assert!(
-            !two.knows("new-message", "other", "elsewhere") && !two.knows("new-message", "gone", CONVERSATION) && !two.knows("gone", "other", ROOM)
+            !two.knows("new-message", "other", "elsewhere")
+                && !two.knows("new-message", "gone", CONVERSATION)
+                && !two.knows("gone", "other", ROOM)
         );
     }
 
     #[test]
     fn nonsense_is_refused_with_its_key() {
-        let keys = |name: &str, channel: &str| entry(name, channel, &[]).unwrap_err().iter().map(|error| error.key).collect::<Vec<_>>();
+        let keys = |name: &str, channel: &str| {
+            entry(name, channel, &[]).unwrap_err().iter().map(|error| error.key).collect::<Vec<_>>()
+        };
         assert_eq!(keys("", "{a"), ["name", "channel"]);
         assert_eq!(keys(&"x".repeat(201), ROOM), ["name"]);
     }

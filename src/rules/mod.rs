@@ -1,5 +1,5 @@
-//! What to watch: a rule names an event on a family of channels and says which values of its `data` are the assignment; a contract says which events
-//! belong on which families at all.
+//! What to watch: a rule names an event on a family of channels and says which values of its `data` are the assignment;
+//! a contract says which events belong on which families at all.
 
 mod contract;
 mod pointers;

@@ -1,4 +1,5 @@
-//! Several JSON pointers (RFC 6901), read in one strict walk over a text: each answer is a JSON token as it stands there.
+//! Several JSON pointers (RFC 6901), read in one strict walk over a text: each answer is a JSON token as it stands
+//! there.
 
 use smallvec::{SmallVec, smallvec};
 
@@ -42,8 +43,9 @@ impl Pointers {
         Ok(slot)
     }
 
-    /// Follows all pointers into `text`. `None` if that cannot be done exactly: `text` is not JSON, has more than [`MAX_DEPTH`] levels, or an
-    /// object on the way of a pointer has a key twice or spelt with an escape, so that readers may differ about it.
+    /// Follows all pointers into `text`. `None` if that cannot be done exactly: `text` is not JSON, has more than
+    /// [`MAX_DEPTH`] levels, or an object on the way of a pointer has a key twice or spelt with an escape, so that
+    /// readers may differ about it.
     pub(super) fn read<'a>(&self, text: &'a str) -> Option<Found<'a>> {
         let mut found = smallvec![None; self.count];
         self.root.descend(text, &mut found)?;
@@ -82,9 +84,11 @@ impl Node {
 
     fn descend_array<'a>(&self, text: &'a str, found: &mut [Option<&'a str>]) -> Option<()> {
         let elements = json::elements(text)?;
-        self.children.iter().try_for_each(|(token, child)| match array_index(token).and_then(|index| elements.get(index)) {
-            Some(element) => child.take(element, found),
-            None => Some(()),
+        self.children.iter().try_for_each(|(token, child)| {
+            match array_index(token).and_then(|index| elements.get(index)) {
+                Some(element) => child.take(element, found),
+                None => Some(()),
+            }
         })
     }
 
@@ -103,13 +107,18 @@ fn parse(pointer: &str) -> Result<Vec<Box<str>>, String> {
         "" => "an empty pointer means the whole of data: point at one value in it, e.g. /staff_id".to_owned(),
         _ => format!("`{pointer}` is no JSON pointer: it must begin with a slash, e.g. /{}", pointer.replace('.', "/")),
     })?;
-    let tokens = tokens.split('/').map(|token| match token.split('~').skip(1).all(|after| after.starts_with(['0', '1'])) {
-        true => Ok(token.replace("~1", "/").replace("~0", "~").into_boxed_str()),
-        false => Err(format!("`{pointer}` has a `~` that is neither ~0 (for ~) nor ~1 (for /): write ~0 for a tilde in a key")),
-    });
+    let tokens =
+        tokens.split('/').map(|token| match token.split('~').skip(1).all(|after| after.starts_with(['0', '1'])) {
+            true => Ok(token.replace("~1", "/").replace("~0", "~").into_boxed_str()),
+            false => Err(format!(
+                "`{pointer}` has a `~` that is neither ~0 (for ~) nor ~1 (for /): write ~0 for a tilde in a key"
+            )),
+        });
     let tokens = tokens.collect::<Result<Vec<_>, _>>()?;
     if tokens.len() >= MAX_DEPTH {
-        return Err(format!("`{pointer}` goes deeper than the {MAX_DEPTH} levels that data may have: point at a value that can exist"));
+        return Err(format!(
+            "`{pointer}` goes deeper than the {MAX_DEPTH} levels that data may have: point at a value that can exist"
+        ));
     }
     Ok(tokens)
 }
@@ -153,9 +162,24 @@ mod tests {
 
     #[test]
     fn what_is_not_there_is_absent() {
-        for pointer in ["/x", "/a/x", "/a/0/x", "/list/2", "/list/-", "/list/00", "/list/+1", "/list/x", "/list/99999999999999999999", "/s/0", "/n/0"]
-        {
-            assert_eq!(find(pointer, r#" { "a" : {} , "list":[1,2], "s":"text", "n":null } "#), Some(None), "{pointer}");
+        for pointer in [
+            "/x",
+            "/a/x",
+            "/a/0/x",
+            "/list/2",
+            "/list/-",
+            "/list/00",
+            "/list/+1",
+            "/list/x",
+            "/list/99999999999999999999",
+            "/s/0",
+            "/n/0",
+        ] {
+            assert_eq!(
+                find(pointer, r#" { "a" : {} , "list":[1,2], "s":"text", "n":null } "#),
+                Some(None),
+                "{pointer}"
+            );
         }
         for text in ["[]", "7", "\"text\"", "null", " true\n"] {
             assert_eq!(find("/a", text), Some(None), "{text}");
@@ -201,15 +225,22 @@ mod tests {
         let slots = ["/p/id", "/p", "/q", "/p/id", "/p/name"].map(|pointer| pointers.add(pointer).unwrap());
         assert_eq!(slots[0], slots[3]);
         let found = pointers.read(r#"{"p":{"id":7,"name":"A"}}"#).unwrap();
-        assert_eq!(slots.map(|slot| found.get(slot)), [Some("7"), Some(r#"{"id":7,"name":"A"}"#), None, Some("7"), Some("\"A\"")]);
+        assert_eq!(
+            slots.map(|slot| found.get(slot)),
+            [Some("7"), Some(r#"{"id":7,"name":"A"}"#), None, Some("7"), Some("\"A\"")]
+        );
     }
 
     #[test]
     fn what_is_no_pointer_is_refused() {
         let mut pointers = Pointers::default();
-        for (pointer, reason) in
-            [("", "whole of data"), ("staff.id", "e.g. /staff/id"), ("a/b", "begin with a slash"), ("/a~2", "neither ~0"), ("/a~", "neither ~0")]
-        {
+        for (pointer, reason) in [
+            ("", "whole of data"),
+            ("staff.id", "e.g. /staff/id"),
+            ("a/b", "begin with a slash"),
+            ("/a~2", "neither ~0"),
+            ("/a~", "neither ~0"),
+        ] {
             let problem = pointers.add(pointer).unwrap_err();
             assert!(problem.contains(reason), "{pointer}: {problem}");
         }

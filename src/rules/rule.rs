@@ -76,10 +76,16 @@ impl Rule {
         let mut problems = Problems(Vec::new());
         problems.check_names(&spec);
         if spec.remember_for.is_zero() {
-            problems.note("remember_for", "is zero: nothing would ever be redundant; write e.g. \"24h\", or mode = \"off\"".into());
+            problems.note(
+                "remember_for",
+                "is zero: nothing would ever be redundant; write e.g. \"24h\", or mode = \"off\"".into(),
+            );
         }
         if spec.identity.is_empty() {
-            problems.note("identity", "is empty: name at least one JSON pointer into data, e.g. [\"/staff_id\", \"/staff_name\"]".into());
+            problems.note(
+                "identity",
+                "is empty: name at least one JSON pointer into data, e.g. [\"/staff_id\", \"/staff_name\"]".into(),
+            );
         }
         let channel = Template::parse(&spec.channel).map_err(|problem| problems.note("channel", problem)).ok();
         let mut pointers = Pointers::default();
@@ -87,7 +93,9 @@ impl Rule {
         let context = problems.add_pointers("context", &spec.context, &mut pointers);
         let expected = problems.add_pointers("where", spec.filter.iter().map(|(pointer, _)| pointer), &mut pointers);
         for (pointer, _) in spec.filter.iter().filter(|(_, value)| value.is_array() || value.is_object()) {
-            let problem = format!("`{pointer}` is compared with an array or an object: point at the strings, numbers or booleans in it instead");
+            let problem = format!(
+                "`{pointer}` is compared with an array or an object: point at the strings, numbers or booleans in it instead"
+            );
             problems.note("where", problem);
         }
         match channel {
@@ -120,19 +128,22 @@ impl Rule {
         self.spec.apps.is_empty() || self.spec.apps.iter().any(|id| id == app)
     }
 
-    /// Whether `channel` belongs to this rule's family: the template matches, the name is valid, and it is neither a cache nor an encrypted channel.
+    /// Whether `channel` belongs to this rule's family: the template matches, the name is valid, and it is neither a
+    /// cache nor an encrypted channel.
     #[must_use]
     pub fn watches(&self, channel: &str) -> bool {
         self.channel.matches(channel) && is_valid_name(channel) && Kind::of(channel) == Kind::Plain
     }
 
-    /// Whether the rule has to see `data` of an event called `name`, or is released by it. A rule that is off is concerned by nothing.
+    /// Whether the rule has to see `data` of an event called `name`, or is released by it. A rule that is off is
+    /// concerned by nothing.
     #[must_use]
     pub fn concerns(&self, event: &str) -> bool {
         self.spec.mode != Mode::Off && (self.spec.event == event || self.releases(event))
     }
 
-    /// What an event called `name` with this decoded `data` means to this rule. `data` is `None` when it was not a decodable string.
+    /// What an event called `name` with this decoded `data` means to this rule. `data` is `None` when it was not a
+    /// decodable string.
     #[must_use]
     pub fn read(&self, event: &str, data: Option<&str>) -> Reading {
         if self.spec.mode == Mode::Off {
@@ -145,7 +156,9 @@ impl Rule {
         match data.map_or(Extract::Unreadable, |data| self.extract(data)) {
             Extract::Unrelated => Reading::Unrelated,
             Extract::Unreadable => Reading::Unreadable,
-            Extract::Assignment(parts) => Reading::Announcement(Assignment::new(parts.pointer, parts.identity, parts.context)),
+            Extract::Assignment(parts) => {
+                Reading::Announcement(Assignment::new(parts.pointer, parts.identity, parts.context))
+            }
         }
     }
 
@@ -169,10 +182,15 @@ impl Rule {
 
     fn assignment<'a>(&self, found: &Found<'a>) -> Option<Parts<'a>> {
         let present = |slot: &Slot| found.get(*slot).filter(|token| !matches!(*token, "null" | "\"\""));
-        let (pointer, identity) = self.identity.iter().enumerate().find_map(|(index, slot)| present(slot).map(|token| (index, token)))?;
+        let (pointer, identity) =
+            self.identity.iter().enumerate().find_map(|(index, slot)| present(slot).map(|token| (index, token)))?;
         let names_somebody = matches!(identity.as_bytes().first(), Some(b'"' | b'-' | b'0'..=b'9'));
         let context: SmallVec<[&str; 4]> = self.context.iter().map(|slot| found.get(*slot).unwrap_or("null")).collect();
-        (names_somebody && is_exact(identity) && context.iter().all(|token| is_exact(token))).then_some(Parts { pointer, identity, context })
+        (names_somebody && is_exact(identity) && context.iter().all(|token| is_exact(token))).then_some(Parts {
+            pointer,
+            identity,
+            context,
+        })
     }
 
     fn releases(&self, event: &str) -> bool {
@@ -180,7 +198,8 @@ impl Rule {
     }
 }
 
-/// Whether equal tokens mean equal values: neither an array nor an object, no string that does not decode, and not too long to keep.
+/// Whether equal tokens mean equal values: neither an array nor an object, no string that does not decode, and not too
+/// long to keep.
 fn is_exact(token: &str) -> bool {
     token.len() <= MAX_TOKEN
         && match token.as_bytes().first() {
@@ -229,7 +248,10 @@ impl Problems {
     fn check_names(&mut self, spec: &RuleSpec) {
         let is_label = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-');
         if !(1..=64).contains(&spec.name.len()) || !spec.name.bytes().all(is_label) {
-            let problem = format!("{:?} is no name of a rule: use 1 to 64 characters of A-Za-z0-9_-, it is a metric label", spec.name);
+            let problem = format!(
+                "{:?} is no name of a rule: use 1 to 64 characters of A-Za-z0-9_-, it is a metric label",
+                spec.name
+            );
             self.note("name", problem);
         }
         self.check_event("event", &spec.event);
@@ -237,7 +259,10 @@ impl Problems {
         for event in &spec.released_by {
             self.check_event("released_by", event);
             if *event == spec.event {
-                self.note("released_by", format!("{event:?} is the event that announces: it cannot end what it begins; take it out"));
+                self.note(
+                    "released_by",
+                    format!("{event:?} is the event that announces: it cannot end what it begins; take it out"),
+                );
             }
             if !seen.insert(event) {
                 self.note("released_by", format!("{event:?} stands twice: once is enough"));
@@ -252,11 +277,18 @@ impl Problems {
     }
 
     /// Adds the pointers of one key; the slots are as many as they only if none was wrong.
-    fn add_pointers<'s>(&mut self, key: &'static str, list: impl IntoIterator<Item = &'s String>, pointers: &mut Pointers) -> Vec<Slot> {
+    fn add_pointers<'s>(
+        &mut self,
+        key: &'static str,
+        list: impl IntoIterator<Item = &'s String>,
+        pointers: &mut Pointers,
+    ) -> Vec<Slot> {
         let mut slots = Vec::new();
         for pointer in list {
             match pointers.add(pointer) {
-                Ok(slot) if slots.contains(&slot) => self.note(key, format!("`{pointer}` stands twice: once is enough")),
+                Ok(slot) if slots.contains(&slot) => {
+                    self.note(key, format!("`{pointer}` stands twice: once is enough"))
+                }
                 Ok(slot) => slots.push(slot),
                 Err(problem) => self.note(key, problem),
             }

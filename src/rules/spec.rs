@@ -43,8 +43,8 @@ pub struct RuleSpec {
     pub identity: Vec<String>,
     /// JSON pointers whose values are compared too; absent counts as null.
     pub context: Vec<String>,
-    /// Pointer and expected JSON value (no array, no object): only events whose `data` has all of them are announcements of this rule. The key in
-    /// the configuration is `where`.
+    /// Pointer and expected JSON value (no array, no object): only events whose `data` has all of them are
+    /// announcements of this rule. The key in the configuration is `where`.
     pub filter: Vec<(String, serde_json::Value)>,
     /// Names of events on the same channel that end the assignment.
     pub released_by: Vec<String>,

@@ -1,15 +1,17 @@
-//! Channel templates such as `{hotelSlug}-room-{roomNumber}-chat`: literal text around placeholders, each of which matches one or more characters.
+//! Channel templates such as `{hotelSlug}-room-{roomNumber}-chat`: literal text around placeholders, each of which
+//! matches one or more characters.
 
 use crate::pusher::channel::{Kind, MAX_NAME, is_name_byte};
 
-/// A checked template: the literals before, between and after its placeholders. There is one more of them than placeholders, and those between
-/// two placeholders are not empty.
+/// A checked template: the literals before, between and after its placeholders. There is one more of them than
+/// placeholders, and those between two placeholders are not empty.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Template {
     before: Box<str>,
     /// The literal after each placeholder.
     after: Vec<Box<str>>,
-    /// How many bytes the shortest match has: nearly all channels of other rules' families are told apart by it or by the first literal.
+    /// How many bytes the shortest match has: nearly all channels of other rules' families are told apart by it or by
+    /// the first literal.
     shortest: usize,
 }
 
@@ -27,32 +29,44 @@ impl Template {
     /// The same for a template that may be of any kind of channels, since their events' data is not looked at.
     pub(super) fn parse_any(text: &str) -> Result<Self, String> {
         if text.is_empty() {
-            return Err("is empty: write a channel name, with {name} where it varies, e.g. {hotelSlug}-room-{roomNumber}-chat".into());
+            return Err(
+                "is empty: write a channel name, with {name} where it varies, e.g. {hotelSlug}-room-{roomNumber}-chat"
+                    .into(),
+            );
         }
         let mut pieces = text.split('{');
         let mut template = Self { before: literal(pieces.next().unwrap_or_default())?, after: Vec::new(), shortest: 0 };
         let mut names: Vec<&str> = Vec::new();
         for piece in pieces {
-            let (name, after) =
-                piece.split_once('}').ok_or_else(|| format!("`{{{piece}` has no closing brace: write {{name}}, braces mean nothing else here"))?;
+            let (name, after) = piece.split_once('}').ok_or_else(|| {
+                format!("`{{{piece}` has no closing brace: write {{name}}, braces mean nothing else here")
+            })?;
             if !is_identifier(name) {
-                return Err(format!("`{{{name}}}` is no placeholder: its name must be letters, digits and _, not beginning with a digit"));
+                return Err(format!(
+                    "`{{{name}}}` is no placeholder: its name must be letters, digits and _, not beginning with a digit"
+                ));
             }
             if names.contains(&name) {
-                return Err(format!("`{{{name}}}` stands twice: give each placeholder a name of its own, they match independently"));
+                return Err(format!(
+                    "`{{{name}}}` stands twice: give each placeholder a name of its own, they match independently"
+                ));
             }
             if template.after.last().is_some_and(|between| between.is_empty()) {
-                return Err(format!("there is nothing between `{{{name}}}` and the placeholder before it: one of the two is enough"));
+                return Err(format!(
+                    "there is nothing between `{{{name}}}` and the placeholder before it: one of the two is enough"
+                ));
             }
             names.push(name);
             template.after.push(literal(after)?);
         }
-        template.shortest = template.before.len() + template.after.iter().map(|literal| literal.len() + 1).sum::<usize>();
+        template.shortest =
+            template.before.len() + template.after.iter().map(|literal| literal.len() + 1).sum::<usize>();
         template.check_reach()?;
         Ok(template)
     }
 
-    /// Whether `text` is of this shape. Linear: each literal is looked for once, at its first possible place, which is as good as any later one.
+    /// Whether `text` is of this shape. Linear: each literal is looked for once, at its first possible place, which is
+    /// as good as any later one.
     pub(super) fn matches(&self, text: &str) -> bool {
         if text.len() < self.shortest {
             return false;
@@ -88,7 +102,8 @@ fn literal(text: &str) -> Result<Box<str>, String> {
     if text.contains('}') {
         return Err("has a closing brace without an opening one: write {name}, braces mean nothing else here".into());
     }
-    match text.chars().find(|character| !u8::try_from(*character).is_ok_and(|byte| byte == b'#' || is_name_byte(byte))) {
+    match text.chars().find(|character| !u8::try_from(*character).is_ok_and(|byte| byte == b'#' || is_name_byte(byte)))
+    {
         Some(odd) => Err(format!("holds {odd:?}: channel names are made of A-Za-z0-9_-=@,.; alone")),
         None => Ok(text.into()),
     }
@@ -100,11 +115,15 @@ fn is_identifier(name: &str) -> bool {
         && name.bytes().all(|byte| byte == b'_' || byte.is_ascii_alphanumeric())
 }
 
-/// What follows the first `literal` in `text`. Names are short: the general search would prepare itself for longer than this takes.
+/// What follows the first `literal` in `text`. Names are short: the general search would prepare itself for longer than
+/// this takes.
 fn behind<'t>(text: &'t str, literal: &str) -> Option<&'t str> {
     let literal = literal.as_bytes();
     // The first bytes are compared in place; few windows are worth the call that compares all of one.
-    let start = text.as_bytes().windows(literal.len()).position(|window| window.first() == literal.first() && window == literal)?;
+    let start = text
+        .as_bytes()
+        .windows(literal.len())
+        .position(|window| window.first() == literal.first() && window == literal)?;
     text.get(start + literal.len()..)
 }
 
@@ -127,13 +146,26 @@ mod tests {
     #[test]
     fn placeholders_match_one_or_more_characters() {
         let hotel = "{hotelSlug}-room-{roomNumber}-chat";
-        for name in ["hilton-room-12-chat", "a-room-b-chat", "a-room-room-x-chat", "-room--room-1-chat", "a-room-1-chat-chat", "x-room-y-room-z-chat"]
-        {
+        for name in [
+            "hilton-room-12-chat",
+            "a-room-b-chat",
+            "a-room-room-x-chat",
+            "-room--room-1-chat",
+            "a-room-1-chat-chat",
+            "x-room-y-room-z-chat",
+        ] {
             assert!(matches(hotel, name), "{name}");
         }
-        for name in
-            ["", "-room-1-chat", "a-room--chat", "a-room-chat", "hilton-room-12", "hilton-room-12-chat2", "hilton-conversation-1-chat", "-room--chat"]
-        {
+        for name in [
+            "",
+            "-room-1-chat",
+            "a-room--chat",
+            "a-room-chat",
+            "hilton-room-12",
+            "hilton-room-12-chat2",
+            "hilton-conversation-1-chat",
+            "-room--chat",
+        ] {
             assert!(!matches(hotel, name), "{name}");
         }
         assert!(matches("lobby", "lobby") && !matches("lobby", "lobby2") && !matches("lobby", "lobb"));
@@ -176,7 +208,9 @@ mod tests {
         assert!(Template::parse(&format!("{}{{a}}", "x".repeat(199))).is_ok());
         assert!(Template::parse("#server-to-user-{id}").is_ok());
         assert!(
-            Template::parse_any("cache-{a}").is_ok() && Template::parse_any("private-encrypted-{a}").is_ok() && Template::parse_any("{a").is_err()
+            Template::parse_any("cache-{a}").is_ok()
+                && Template::parse_any("private-encrypted-{a}").is_ok()
+                && Template::parse_any("{a").is_err()
         );
     }
 

@@ -42,7 +42,8 @@ fn parts<'a>(pointer: usize, identity: &'a str, context: &[&'a str]) -> Extract<
 #[test]
 fn payloads_of_real_backends_are_read() {
     let rule = rule();
-    let image = r#"{"staff_name": "Anna Byrne", "staff_role": "Receptionist", "staff_profile_image": "https://x/y?sig=abc{["}"#;
+    let image =
+        r#"{"staff_name": "Anna Byrne", "staff_role": "Receptionist", "staff_profile_image": "https://x/y?sig=abc{["}"#;
     assert_eq!(rule.extract(image), parts(1, "\"Anna Byrne\"", &["null"]));
     let conversation = r#"{"staff_name":"Anna Byrne","staff_role":"R","conversation_id":123}"#;
     assert_eq!(rule.extract(conversation), parts(1, "\"Anna Byrne\"", &["123"]));
@@ -55,12 +56,17 @@ fn payloads_of_real_backends_are_read() {
 fn events_are_told_apart_by_name() {
     let rule = rule();
     assert_eq!(rule.read("staff-assigned", None), Reading::Unreadable);
-    assert_eq!(rule.read("staff-assigned", Some("{\"staff_id\":7}")), Reading::Announcement(crate::assignment::Assignment::new(0, "7", ["null"])));
+    assert_eq!(
+        rule.read("staff-assigned", Some("{\"staff_id\":7}")),
+        Reading::Announcement(crate::assignment::Assignment::new(0, "7", ["null"]))
+    );
     assert_eq!(rule.read("conversation-closed", None), Reading::Release);
     assert_eq!(rule.read("conversation-closed", Some("{")), Reading::Release);
     assert_eq!(rule.read("new-staff-message", Some("{\"staff_id\":7}")), Reading::Unrelated);
     assert_eq!(rule.read("Staff-Assigned", None), Reading::Unrelated);
-    assert!(rule.concerns("staff-assigned") && rule.concerns("conversation-closed") && !rule.concerns("staff-assigned "));
+    assert!(
+        rule.concerns("staff-assigned") && rule.concerns("conversation-closed") && !rule.concerns("staff-assigned ")
+    );
     let off = Rule::new(RuleSpec { mode: Mode::Off, ..spec() }).unwrap();
     assert!(!off.concerns("staff-assigned") && !off.concerns("conversation-closed"));
     assert_eq!(off.read("staff-assigned", None), Reading::Unrelated);
@@ -93,21 +99,55 @@ fn only_plain_valid_channels_of_the_family_are_watched() {
 fn identities_are_json_tokens() {
     let rule = rule();
     let digits = "9".repeat(400);
-    for token in ["7", "\"7\"", "7.0", "7e0", "-0", "9007199254740993", "9007199254740992", "1E400", &digits, "\"\\u0041\"", "\"A\"", "\" \""] {
+    for token in [
+        "7",
+        "\"7\"",
+        "7.0",
+        "7e0",
+        "-0",
+        "9007199254740993",
+        "9007199254740992",
+        "1E400",
+        &digits,
+        "\"\\u0041\"",
+        "\"A\"",
+        "\" \"",
+    ] {
         assert_eq!(rule.extract(&format!("{{\"staff_id\":{token}}}")), parts(0, token, &["null"]), "{token}");
     }
     let longest = format!("\"{}\"", "x".repeat(1022));
     assert_eq!(rule.extract(&format!("{{\"staff_id\":{longest}}}")), parts(0, &longest, &["null"]));
     let longer = format!("\"{}\"", "x".repeat(1023));
-    for token in ["07", "+7", "7.", ".7", "NaN", "true", "false", "[7]", "[]", "{}", "{\"id\":7}", "\"\\ud800\"", "\"\n\"", &longer] {
-        assert_eq!(rule.extract(&format!("{{\"staff_id\":{token},\"staff_name\":\"Anna\"}}")), Extract::Unreadable, "{token}");
+    for token in [
+        "07",
+        "+7",
+        "7.",
+        ".7",
+        "NaN",
+        "true",
+        "false",
+        "[7]",
+        "[]",
+        "{}",
+        "{\"id\":7}",
+        "\"\\ud800\"",
+        "\"\n\"",
+        &longer,
+    ] {
+        assert_eq!(
+            rule.extract(&format!("{{\"staff_id\":{token},\"staff_name\":\"Anna\"}}")),
+            Extract::Unreadable,
+            "{token}"
+        );
     }
 }
 
 #[test]
 fn the_first_pointer_that_finds_somebody_is_the_identity() {
     let rule = rule();
-    for data in [r#"{"staff_id":null,"staff_name":"7"}"#, r#"{"staff_id":"","staff_name":"7"}"#, r#"{"staff_name":"7"}"#] {
+    for data in
+        [r#"{"staff_id":null,"staff_name":"7"}"#, r#"{"staff_id":"","staff_name":"7"}"#, r#"{"staff_name":"7"}"#]
+    {
         assert_eq!(rule.extract(data), parts(1, "\"7\"", &["null"]), "{data}");
     }
     for data in ["{}", r#"{"staff_id":null,"staff_name":""}"#, r#"{"staff":"Anna"}"#, "\"Anna\"", "7", "[]", "null"] {
@@ -164,16 +204,23 @@ fn what_readers_may_differ_about_is_unreadable() {
 #[test]
 fn where_decides_whose_event_it_is() {
     let rule = enveloped();
-    let of = |category: &str, kind: &str| format!(r#"{{"category":{category},"type":{kind},"payload":{{"staff_id":7}}}}"#);
+    let of =
+        |category: &str, kind: &str| format!(r#"{{"category":{category},"type":{kind},"payload":{{"staff_id":7}}}}"#);
     assert_eq!(rule.extract(&of("\"guest_chat\"", "\"staff_assigned\"")), parts(0, "7", &[]));
     assert_eq!(rule.extract(&of("\"guest\\u005fchat\"", "\"staff_assigned\"")), parts(0, "7", &[]));
     for kind in ["\"new_message\"", "null", "7", "[\"staff_assigned\"]", "{}"] {
         assert_eq!(rule.extract(&of("\"guest_chat\"", kind)), Extract::Unrelated, "{kind}");
     }
-    for data in [r#"{"payload":{"staff_id":7}}"#, "{}", "\"text\"", "[1]", r#"{"type":"staff_assigned","payload":{}}"#] {
+    for data in [r#"{"payload":{"staff_id":7}}"#, "{}", "\"text\"", "[1]", r#"{"type":"staff_assigned","payload":{}}"#]
+    {
         assert_eq!(rule.extract(data), Extract::Unrelated, "{data}");
     }
-    for data in ["{", "", r#"{"category":"guest_chat","type":"staff_assigned","payload":{}}"#, r#"{"type":"x","type":"staff_assigned"}"#] {
+    for data in [
+        "{",
+        "",
+        r#"{"category":"guest_chat","type":"staff_assigned","payload":{}}"#,
+        r#"{"type":"x","type":"staff_assigned"}"#,
+    ] {
         assert_eq!(rule.extract(data), Extract::Unreadable, "{data}");
     }
     assert_eq!(rule.extract(&of("\"guest_chat\"", "\"\\ud800\"")), Extract::Unreadable);
@@ -184,15 +231,28 @@ fn where_decides_whose_event_it_is() {
 fn where_compares_values_of_every_kind() {
     let with = |value: Value| Rule::new(RuleSpec { filter: vec![("/list/1".into(), value)], ..spec() }).unwrap();
     let of = |token: &str| format!("{{\"staff_id\":7,\"list\":[0,{token}]}}");
-    for (expected, token) in [(json!(1), "1"), (json!(1.5), "1.5"), (json!(1.5), "15e-1"), (json!(true), "true"), (Value::Null, "null")] {
+    for (expected, token) in
+        [(json!(1), "1"), (json!(1.5), "1.5"), (json!(1.5), "15e-1"), (json!(true), "true"), (Value::Null, "null")]
+    {
         assert_eq!(with(expected).extract(&of(token)), parts(0, "7", &["null"]), "{token}");
     }
-    for (expected, token) in [(json!(1), "2"), (json!(1), "\"1\""), (json!("1"), "1"), (json!(true), "1"), (Value::Null, "0"), (json!(false), "null")]
-    {
+    for (expected, token) in [
+        (json!(1), "2"),
+        (json!(1), "\"1\""),
+        (json!("1"), "1"),
+        (json!(true), "1"),
+        (Value::Null, "0"),
+        (json!(false), "null"),
+    ] {
         assert_eq!(with(expected).extract(&of(token)), Extract::Unrelated, "{token}");
     }
     // one number to some readers, two to others
-    for (expected, token) in [(json!(1), "1.0"), (json!(1.0), "1"), (json!(9_007_199_254_740_993_u64), "9007199254740992"), (json!(1), "1E400")] {
+    for (expected, token) in [
+        (json!(1), "1.0"),
+        (json!(1.0), "1"),
+        (json!(9_007_199_254_740_993_u64), "9007199254740992"),
+        (json!(1), "1E400"),
+    ] {
         assert_eq!(with(expected).extract(&of(token)), Extract::Unreadable, "{token}");
     }
     assert_eq!(with(Value::Null).extract("{\"staff_id\":7,\"list\":[0]}"), Extract::Unrelated);
@@ -223,8 +283,14 @@ fn bad_rules_are_refused_with_every_problem() {
         (&|spec| spec.filter = vec![("/t".into(), json!(1)), ("/t".into(), json!(2))], "where: `/t` stands twice"),
         (&|spec| spec.filter = vec![("/t".into(), json!(["x"]))], "where: `/t` is compared with an array"),
         (&|spec| spec.released_by.push(String::new()), "released_by: an event's name is empty"),
-        (&|spec| spec.released_by.push("staff-assigned".into()), "released_by: \"staff-assigned\" is the event that announces"),
-        (&|spec| spec.released_by.push("conversation-closed".into()), "released_by: \"conversation-closed\" stands twice"),
+        (
+            &|spec| spec.released_by.push("staff-assigned".into()),
+            "released_by: \"staff-assigned\" is the event that announces",
+        ),
+        (
+            &|spec| spec.released_by.push("conversation-closed".into()),
+            "released_by: \"conversation-closed\" stands twice",
+        ),
         (&|spec| spec.remember_for = Duration::ZERO, "remember_for: is zero"),
         (&|spec| (spec.name, spec.channel) = (" ".into(), "}".into()), "name: \" \" is no name"),
     ];
@@ -233,7 +299,13 @@ fn bad_rules_are_refused_with_every_problem() {
         assert!(problems.contains(words), "{problems}");
     }
     let everything = refused(&|spec| {
-        *spec = RuleSpec { name: String::new(), event: String::new(), channel: String::new(), remember_for: Duration::ZERO, ..spec.clone() };
+        *spec = RuleSpec {
+            name: String::new(),
+            event: String::new(),
+            channel: String::new(),
+            remember_for: Duration::ZERO,
+            ..spec.clone()
+        };
         spec.identity.clear();
     });
     assert_eq!(everything.lines().count(), 5, "{everything}");

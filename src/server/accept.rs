@@ -1,7 +1,7 @@
 //! Accepting connections: one listener, handed out to the workers in turn.
 //!
-//! One listener and not one per worker: a second usher on the same port then fails to start instead of sharing the traffic, and two gateways that
-//! do not share their memory lose handoffs.
+//! One listener and not one per worker: a second usher on the same port then fails to start instead of sharing the
+//! traffic, and two gateways that do not share their memory lose handoffs.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,13 +15,19 @@ use crate::descriptors::Unaccepted;
 use crate::gateway::Places;
 use crate::shutdown::Drain;
 
-/// The pause after the first failed `accept`, doubled up to [`LONGEST_PAUSE`]: the machine is out of descriptors, and spinning does not help it.
+/// The pause after the first failed `accept`, doubled up to [`LONGEST_PAUSE`]: the machine is out of descriptors, and
+/// spinning does not help it.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(10);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
-/// Accepts until draining begins; at most `places` connections are served at once. Where none is free, one is given up; while all are busy, the others
-/// wait in the listener's queue.
-pub(super) async fn run(listener: TcpListener, places: Arc<Places>, workers: Vec<mpsc::Sender<Accepted>>, drain: Drain) {
+/// Accepts until draining begins; at most `places` connections are served at once. Where none is free, one is given up;
+/// while all are busy, the others wait in the listener's queue.
+pub(super) async fn run(
+    listener: TcpListener,
+    places: Arc<Places>,
+    workers: Vec<mpsc::Sender<Accepted>>,
+    drain: Drain,
+) {
     let mut turn: usize = 0;
     let mut pause = SHORTEST_PAUSE;
     let mut unaccepted = Unaccepted::new("server.listen");

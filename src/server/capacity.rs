@@ -6,7 +6,8 @@ use crate::admin;
 use crate::config::Config;
 use crate::descriptors::{self, Fit, Need, Shortage};
 
-/// Each worker keeps idle connections to upstream in so many pools: for triggers on the fast path, and for everything else.
+/// Each worker keeps idle connections to upstream in so many pools: for triggers on the fast path, and for everything
+/// else.
 const POOLS: usize = 2;
 
 /// What a configuration needs, and the descriptors that there are for it.
@@ -17,7 +18,8 @@ pub struct Capacity {
 }
 
 impl Capacity {
-    /// What a process that is started as this one would have for `config`: its hard limit, to which usher raises the soft one. Nothing is changed.
+    /// What a process that is started as this one would have for `config`: its hard limit, to which usher raises the
+    /// soft one. Nothing is changed.
     #[must_use]
     pub fn look(config: &Config) -> Self {
         Self { need: need(config), limit: descriptors::attainable() }
@@ -52,7 +54,9 @@ impl Capacity {
     /// If it is too little to start.
     pub(super) fn fit(&self) -> Result<Fit, Shortage> {
         let shortage = self.shortage();
-        let Some(fit) = self.need.fit(self.limit) else { return Err(Shortage { limit: self.limit, need: self.need, fit: None }) };
+        let Some(fit) = self.need.fit(self.limit) else {
+            return Err(Shortage { limit: self.limit, need: self.need, fit: None });
+        };
         if let Some(shortage) = shortage {
             let (limit, needed) = (self.limit, self.needed());
             tracing::warn!(limit, needed, max_connections = fit.connections, "{shortage}");

@@ -1,8 +1,8 @@
 //! Closing a connection so that its last answer arrives.
 //!
-//! If anything is unread when a socket is closed, or comes after that, the system resets the connection; a caller that is still sending then sees its
-//! own write fail instead of the answer. So the sending side is closed first, and what the caller still sends is read and dropped for a while
-//! (RFC 9112 9.6).
+//! If anything is unread when a socket is closed, or comes after that, the system resets the connection; a caller that
+//! is still sending then sees its own write fail instead of the answer. So the sending side is closed first, and what
+//! the caller still sends is read and dropped for a while (RFC 9112 9.6).
 
 use std::io;
 use std::mem::MaybeUninit;

@@ -44,8 +44,8 @@ pub use worker::WorkerError;
 /// How often the memory is swept and dropped log lines are told of.
 const HOUSEKEEPING: Duration = Duration::from_secs(10);
 
-/// Connections that may wait to be accepted: after a network's hiccup all guests come back at once, and the system drops who finds the line full. Its own
-/// bound (`net.core.somaxconn`) may be lower.
+/// Connections that may wait to be accepted: after a network's hiccup all guests come back at once, and the system
+/// drops who finds the line full. Its own bound (`net.core.somaxconn`) may be lower.
 const BACKLOG: u32 = 4096;
 
 /// How long connections upstream may take to close once nobody uses them.
@@ -116,11 +116,17 @@ pub struct Listening {
     pub admin: SocketAddr,
 }
 
-/// Serves until a signal says otherwise, then drains. `started` is called once, as soon as it listens; it must not block.
+/// Serves until a signal says otherwise, then drains. `started` is called once, as soon as it listens; it must not
+/// block.
 ///
 /// # Errors
 /// If it cannot start. Once it serves, it ends well.
-pub async fn serve(config: Config, sources: Sources, logging: Logging, started: impl FnOnce(Listening)) -> Result<(), StartError> {
+pub async fn serve(
+    config: Config,
+    sources: Sources,
+    logging: Logging,
+    started: impl FnOnce(Listening),
+) -> Result<(), StartError> {
     let mut signals = signals::Signals::new().map_err(StartError::Signals)?;
     let running = start(config, sources, Some(logging))?;
     started(running.listening());
@@ -135,7 +141,8 @@ pub async fn serve(config: Config, sources: Sources, logging: Logging, started: 
     Ok(())
 }
 
-/// Starts a server that ends by [`Running::drain`] alone. Its memory is not swept, which is for servers that run for long: [`serve`] does it.
+/// Starts a server that ends by [`Running::drain`] alone. Its memory is not swept, which is for servers that run for
+/// long: [`serve`] does it.
 ///
 /// # Errors
 /// If it cannot start.
@@ -150,7 +157,8 @@ pub fn start(config: Config, sources: Sources, logging: Option<Logging>) -> Resu
     let server = Server::new((config, fit), sources, logging);
     let workers = server.start_workers()?;
     server.tell_where(listening);
-    let _admin = server.operator.spawn(admin::serve(admin, server.admin(), server.operator.clone(), server.closed.clone()));
+    let _admin =
+        server.operator.spawn(admin::serve(admin, server.admin(), server.operator.clone(), server.closed.clone()));
     let grace = server.config.upstream.timeout;
     let most = (fit.connections, server.config.limits.max_connections_per_peer);
     let places = Places::new(most, grace, server.shared.clock, Arc::clone(&server.shared.metrics));
@@ -210,9 +218,11 @@ impl Server {
         metrics.watch_upstream_certificates(move || upstream.expires_at());
         metrics.reload(true, clock.running());
         let drain = Drain::default();
-        let broker = config.upstream.is_local().then(|| Broker::new(&config.broker, clock, Arc::clone(&metrics), drain.clone()));
+        let broker =
+            config.upstream.is_local().then(|| Broker::new(&config.broker, clock, Arc::clone(&metrics), drain.clone()));
         broker.iter().for_each(|broker| broker.configure(&config.apps));
-        let audience = broker.clone().map_or_else(|| Audience::Relayed(Relayed::new(Arc::clone(&metrics))), Audience::Broker);
+        let audience =
+            broker.clone().map_or_else(|| Audience::Relayed(Relayed::new(Arc::clone(&metrics))), Audience::Broker);
         let report = Arc::new(Report::default());
         let observers = Observers { events: &config.events, report: &report, audience: &audience };
         let limiters = Limiters::new(&config.limits.rates, clock, &metrics);
@@ -311,7 +321,8 @@ impl Server {
         }
     }
 
-    /// Reads the configuration again and applies what may change while serving. If it cannot be used, everything stays as it is.
+    /// Reads the configuration again and applies what may change while serving. If it cannot be used, everything stays
+    /// as it is.
     fn reload(&self) {
         let config = match Config::reload(&self.sources) {
             Ok(config) => config,
@@ -355,9 +366,16 @@ impl Server {
     }
 }
 
-fn routing(config: &Config, limiters: Arc<Limiters>, assignments: &Assignments, metrics: &Metrics, observers: Observers<'_>) -> Routing {
+fn routing(
+    config: &Config,
+    limiters: Arc<Limiters>,
+    assignments: &Assignments,
+    metrics: &Metrics,
+    observers: Observers<'_>,
+) -> Routing {
     let limits = (config.limits.clone(), limiters);
-    let mut routing = Routing::new(&config.apps, &config.rules, limits, config.server.unknown_apps, assignments, metrics, observers);
+    let mut routing =
+        Routing::new(&config.apps, &config.rules, limits, config.server.unknown_apps, assignments, metrics, observers);
     routing.trusted_proxies.clone_from(&config.server.trusted_proxies);
     routing
 }

@@ -18,7 +18,8 @@ pub(super) struct Rulebook {
     shared: Arc<Shared>,
     assignments: Arc<Assignments>,
     audience: Audience,
-    /// A std mutex: held while a routing is built and put in force, so that a reload and a switch cannot undo one another; never by a request.
+    /// A std mutex: held while a routing is built and put in force, so that a reload and a switch cannot undo one
+    /// another; never by a request.
     in_force: Mutex<InForce>,
 }
 
@@ -39,11 +40,17 @@ struct Switch {
 
 impl Rulebook {
     /// With `config`, whose routing is in force already.
-    pub(super) fn new(config: Config, shared: Arc<Shared>, assignments: Arc<Assignments>, audience: Audience) -> Arc<Self> {
+    pub(super) fn new(
+        config: Config,
+        shared: Arc<Shared>,
+        assignments: Arc<Assignments>,
+        audience: Audience,
+    ) -> Arc<Self> {
         Arc::new(Self { shared, assignments, audience, in_force: Mutex::new(InForce { config, switches: Vec::new() }) })
     }
 
-    /// Puts a newly loaded configuration in force, with its own modes. Returns how many of the operator's switches that ended.
+    /// Puts a newly loaded configuration in force, with its own modes. Returns how many of the operator's switches that
+    /// ended.
     pub(super) fn replace(&self, config: Config) -> usize {
         let mut in_force = self.lock();
         let switched = std::mem::replace(&mut *in_force, InForce { config, switches: Vec::new() });
@@ -68,7 +75,9 @@ impl Switchboard for Rulebook {
     fn rules(&self) -> Vec<RuleMode> {
         let in_force = self.lock();
         let apps = in_force.config.apps.iter();
-        let pairs = apps.flat_map(|app| in_force.config.rules.iter().filter(|rule| rule.is_for(app.id())).map(move |rule| (app, rule)));
+        let pairs = apps.flat_map(|app| {
+            in_force.config.rules.iter().filter(|rule| rule.is_for(app.id())).map(move |rule| (app, rule))
+        });
         pairs
             .map(|(app, rule)| {
                 let spec = rule.spec();
@@ -108,7 +117,8 @@ impl InForce {
         switch.map_or_else(|| rule.spec().mode, |switch| switch.mode)
     }
 
-    /// The configuration with the switches applied: a rule that is switched for some apps stands there once for each of its apps, in its place.
+    /// The configuration with the switches applied: a rule that is switched for some apps stands there once for each of
+    /// its apps, in its place.
     fn effective(&self) -> Config {
         let mut config = self.config.clone();
         config.rules = self.config.rules.iter().flat_map(|rule| self.adapted(rule)).collect();

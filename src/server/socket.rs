@@ -1,7 +1,7 @@
 //! One downstream socket with its deadlines: for a head, for the next request, and for a caller that does not read.
 //!
-//! hyper's own header time-out also runs between two requests of a kept connection, and costs a timer a request. Here a timer is armed only where
-//! the socket makes hyper wait.
+//! hyper's own header time-out also runs between two requests of a kept connection, and costs a timer a request. Here a
+//! timer is armed only where the socket makes hyper wait.
 
 use std::io;
 use std::pin::Pin;
@@ -47,7 +47,8 @@ impl Phase {
         Self { phase: AtomicU8::new(IDLE), requests: AtomicU32::new(0), place }
     }
 
-    /// A head is complete: until the guard is dropped, the connection works for the caller and no deadline for reading runs.
+    /// A head is complete: until the guard is dropped, the connection works for the caller and no deadline for reading
+    /// runs.
     pub(super) fn busy(self: &Arc<Self>) -> Busy {
         self.phase.store(BUSY, Ordering::Relaxed);
         self.place.busy();
@@ -55,7 +56,8 @@ impl Phase {
         Busy(Arc::clone(self))
     }
 
-    /// No request is to come any more. If none is under way, there is no answer for which the connection would have to be closed slowly.
+    /// No request is to come any more. If none is under way, there is no answer for which the connection would have to
+    /// be closed slowly.
     pub(super) fn leave(&self) {
         let _was_not_idle = self.phase.compare_exchange(IDLE, LEAVING, Ordering::Relaxed, Ordering::Relaxed);
     }
@@ -131,9 +133,12 @@ impl<T> Timed<T> {
 
     fn poll_read_deadline(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.phase.phase.load(Ordering::Relaxed) {
-            HEAD if self.head.poll(self.deadlines.head, context).is_ready() => Poll::Ready(Err(late("a request's head did not arrive in time"))),
+            HEAD if self.head.poll(self.deadlines.head, context).is_ready() => {
+                Poll::Ready(Err(late("a request's head did not arrive in time")))
+            }
             IDLE if self.idle.poll(self.idle_deadline(), context).is_ready() => {
-                // The idle timer is left running while requests come and go; it counts only if none came since it was armed.
+                // The idle timer is left running while requests come and go; it counts only if none came since it was
+                // armed.
                 let requests = self.phase.requests.load(Ordering::Relaxed);
                 if requests == self.requests_when_armed {
                     return Poll::Ready(Err(late("no request came in time")));
@@ -212,7 +217,11 @@ impl<T: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Timed<T> {
         self.io.is_write_vectored()
     }
 
-    fn poll_write_vectored(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[io::IoSlice<'_>]) -> Poll<io::Result<usize>> {
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         let written = Pin::new(&mut this.io).poll_write_vectored(context, bytes);
         this.poll_written(written, context)

@@ -1,4 +1,5 @@
-//! A worker: a thread with a runtime, connections of its own, and its own pool of connections upstream. Workers share no socket.
+//! A worker: a thread with a runtime, connections of its own, and its own pool of connections upstream. Workers share
+//! no socket.
 
 use std::convert::Infallible;
 use std::future::poll_fn;
@@ -26,8 +27,8 @@ use crate::shutdown::Tasks;
 use crate::tls::{Certificate, TlsError};
 use crate::upstream::{self, Local, Remote, Upstream};
 
-/// A worker looks for new events after so many polls of its tasks, if it does not run out of them before. The runtime's own 61 are meant for tasks that
-/// do all at once; a trigger takes three polls, one a stage.
+/// A worker looks for new events after so many polls of its tasks, if it does not run out of them before. The runtime's
+/// own 61 are meant for tasks that do all at once; a trigger takes three polls, one a stage.
 const EVENT_INTERVAL: u32 = 183;
 
 /// An accepted connection on its way to a worker.
@@ -75,13 +76,18 @@ impl Worker {
             Some(broker) => Upstream::Local(Local::new(broker, parts.upstream.timeout)),
             None => Upstream::Remote(Remote::new(&parts.upstream, parts.pools.clone())?),
         };
-        let runtime =
-            tokio::runtime::Builder::new_current_thread().event_interval(EVENT_INTERVAL).enable_all().build().map_err(WorkerError::Runtime)?;
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .event_interval(EVENT_INTERVAL)
+            .enable_all()
+            .build()
+            .map_err(WorkerError::Runtime)?;
         let (sockets, arrivals) = mpsc::channel(1024);
         let (stop, stopped) = oneshot::channel();
         let gateway = Gateway { shared: Arc::clone(&parts.shared), upstream };
         let batch = match &gateway.upstream {
-            Upstream::Remote(remote) if parts.fast_path => Some(Arc::new(Batch::new(Arc::clone(&parts.shared), remote.host().clone()))),
+            Upstream::Remote(remote) if parts.fast_path => {
+                Some(Arc::new(Batch::new(Arc::clone(&parts.shared), remote.host().clone())))
+            }
             Upstream::Remote(_) | Upstream::Local(_) => None,
         };
         let door = Door { certificate: parts.certificate, limits: parts.limits, batch };
@@ -126,7 +132,12 @@ struct Door {
     batch: Option<Arc<Batch>>,
 }
 
-async fn work(gateway: Gateway, door: Door, mut arrivals: mpsc::Receiver<Accepted>, stopped: oneshot::Receiver<Infallible>) {
+async fn work(
+    gateway: Gateway,
+    door: Door,
+    mut arrivals: mpsc::Receiver<Accepted>,
+    stopped: oneshot::Receiver<Infallible>,
+) {
     let (tasks, upstream) = (gateway.shared.tasks.clone(), gateway.upstream.clone());
     let serving = async {
         while let Some(accepted) = arrivals.recv().await {
@@ -146,7 +157,11 @@ async fn work(gateway: Gateway, door: Door, mut arrivals: mpsc::Receiver<Accepte
 async fn welcome(gateway: Gateway, door: Door, accepted: Accepted) {
     let Accepted { stream, peer, place } = accepted;
     let caller = Caller { ip: peer.ip(), place };
-    let stream = match stream.set_nonblocking(true).and_then(|()| stream.set_nodelay(true)).and_then(|()| TcpStream::from_std(stream)) {
+    let stream = match stream
+        .set_nonblocking(true)
+        .and_then(|()| stream.set_nodelay(true))
+        .and_then(|()| TcpStream::from_std(stream))
+    {
         Ok(stream) => stream,
         Err(error) => return tracing::debug!(%peer, %error, "a connection was gone before it was served"),
     };
@@ -175,10 +190,15 @@ async fn serve<T>(gateway: &Gateway, mut stream: T, caller: &Caller, door: &Door
 where
     T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    // Boxed, so that a connection that has left the fast way does not keep room for it, and that a trigger does not come by the other way's code.
+    // Boxed, so that a connection that has left the fast way does not keep room for it, and that a trigger does not
+    // come by the other way's code.
     let read = match (&gateway.upstream, &door.batch) {
         (Upstream::Remote(remote), Some(batch)) => {
-            match Fast::new(&gateway.shared, (remote, batch), &door.limits, (&mut stream, &caller.place)).run().boxed().await {
+            match Fast::new(&gateway.shared, (remote, batch), &door.limits, (&mut stream, &caller.place))
+                .run()
+                .boxed()
+                .await
+            {
                 Ended::Done => return,
                 Ended::Answered => return close(&mut stream, caller).await,
                 Ended::Other(read) => read,

@@ -16,7 +16,8 @@ use super::identity::{Identity, certificates};
 use super::servers::{Servers, Sessions, Verifier};
 use super::{HTTP_1_1, TlsError, alert, refuses_certificate};
 
-/// What connections to upstream are secured with. Clones share it, and what it is replaced by. Two are equal if they come from the same files.
+/// What connections to upstream are secured with. Clones share it, and what it is replaced by. Two are equal if they
+/// come from the same files.
 #[derive(Clone)]
 pub struct Client(Arc<ArcSwap<Setup>>);
 
@@ -48,7 +49,8 @@ impl ResolvesClientCert for Shown {
 }
 
 impl Client {
-    /// Trusts the built-in web roots, and what `authorities` (a file and its content) holds; shows `identity` to a server that asks for a certificate.
+    /// Trusts the built-in web roots, and what `authorities` (a file and its content) holds; shows `identity` to a
+    /// server that asks for a certificate.
     ///
     /// # Errors
     /// If the content holds no certificate that can be used.
@@ -58,7 +60,11 @@ impl Client {
         let ca_file = authorities.map(|(path, _)| path);
         for (index, authority) in given.iter().enumerate() {
             let path = || ca_file.clone().unwrap_or_default();
-            roots.add(authority.clone()).map_err(|source| TlsError::Certificate { path: path(), number: index + 1, source })?;
+            roots.add(authority.clone()).map_err(|source| TlsError::Certificate {
+                path: path(),
+                number: index + 1,
+                source,
+            })?;
         }
         let provider = Arc::new(ring::default_provider());
         let webpki = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider)).build();
@@ -105,20 +111,23 @@ impl Client {
         self.0.load().identity.clone()
     }
 
-    /// Whether an error of a handshake is the server's word that it needs a certificate, or does not take the one it was shown. In TLS 1.2 some say only
-    /// `handshake_failure` where they got none (RFC 5246 7.4.6), which counts if a server has asked for one.
+    /// Whether an error of a handshake is the server's word that it needs a certificate, or does not take the one it
+    /// was shown. In TLS 1.2 some say only `handshake_failure` where they got none (RFC 5246 7.4.6), which counts if a
+    /// server has asked for one.
     #[must_use]
     pub fn is_refused(&self, error: &(dyn Error + 'static)) -> bool {
         refuses_certificate(error) || alert(error) == Some(AlertDescription::HandshakeFailure) && self.was_asked()
     }
 
-    /// Whether a server has asked for a certificate. One that lets everybody in by TLS may still refuse each request without one, as nginx does by 400.
+    /// Whether a server has asked for a certificate. One that lets everybody in by TLS may still refuse each request
+    /// without one, as nginx does by 400.
     #[must_use]
     pub fn was_asked(&self) -> bool {
         self.0.load().shown.asked.load(Ordering::Relaxed)
     }
 
-    /// When the first of the certificates expires that upstream has shown, in seconds since the Unix epoch. `None`: none was seen yet.
+    /// When the first of the certificates expires that upstream has shown, in seconds since the Unix epoch. `None`:
+    /// none was seen yet.
     #[must_use]
     pub fn expires_at(&self) -> Option<i64> {
         self.0.load().servers.expires_at()
@@ -144,6 +153,9 @@ impl Eq for Client {}
 impl fmt::Debug for Client {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let setup = self.0.load();
-        f.debug_struct("Client").field("ca_file", &setup.ca_file).field("identity", &setup.identity).finish_non_exhaustive()
+        f.debug_struct("Client")
+            .field("ca_file", &setup.ca_file)
+            .field("identity", &setup.identity)
+            .finish_non_exhaustive()
     }
 }

@@ -1,5 +1,5 @@
-//! What a file holds where a certificate or a private key was expected, and how to make of it what is needed: by its first bytes, and the labels of its PEM
-//! blocks (RFC 7468).
+//! What a file holds where a certificate or a private key was expected, and how to make of it what is needed: by its
+//! first bytes, and the labels of its PEM blocks (RFC 7468).
 
 use std::fmt;
 use std::path::Path;
@@ -79,7 +79,10 @@ impl Content {
         if text.contains("Proc-Type: 4,ENCRYPTED") {
             return Self::EncryptedKey;
         }
-        let mut labels = text.lines().filter_map(|line| line.trim_end().strip_prefix("-----BEGIN ")?.strip_suffix("-----")).map(Self::labelled);
+        let mut labels = text
+            .lines()
+            .filter_map(|line| line.trim_end().strip_prefix("-----BEGIN ")?.strip_suffix("-----"))
+            .map(Self::labelled);
         let first = labels.next().unwrap_or(Self::Other);
         // The parameters of a key stand before it.
         if first == Self::Parameters { labels.next().unwrap_or(first) } else { first }
@@ -152,10 +155,18 @@ impl fmt::Display for Cure<'_> {
         match (self.content, self.wanted) {
             (Content::Utf16, _) => write!(f, "`iconv -f UTF-16 -t UTF-8 {path} > new.pem` makes it plain text"),
             (Content::ByteOrderMark, _) => write!(f, "`tail -c +4 {path} > new.pem` takes the mark away"),
-            (Content::DerCertificate, Wanted::Certificate) => write!(f, "`openssl x509 -inform DER -in {path} -out new.pem` makes PEM of it"),
-            (Content::DerKey, Wanted::Key) => write!(f, "`openssl pkey -inform DER -in {path} -out new.pem` makes PEM of it"),
-            (Content::Pkcs12, Wanted::Certificate) => write!(f, "`openssl pkcs12 -in {path} -nokeys -out new.pem` takes the certificates out"),
-            (Content::Pkcs12, Wanted::Key) => write!(f, "`openssl pkcs12 -in {path} -nocerts -nodes -out new.pem` takes the key out"),
+            (Content::DerCertificate, Wanted::Certificate) => {
+                write!(f, "`openssl x509 -inform DER -in {path} -out new.pem` makes PEM of it")
+            }
+            (Content::DerKey, Wanted::Key) => {
+                write!(f, "`openssl pkey -inform DER -in {path} -out new.pem` makes PEM of it")
+            }
+            (Content::Pkcs12, Wanted::Certificate) => {
+                write!(f, "`openssl pkcs12 -in {path} -nokeys -out new.pem` takes the certificates out")
+            }
+            (Content::Pkcs12, Wanted::Key) => {
+                write!(f, "`openssl pkcs12 -in {path} -nocerts -nodes -out new.pem` takes the key out")
+            }
             (Content::EncryptedKey, Wanted::Key) => {
                 write!(
                     f,
@@ -163,12 +174,22 @@ impl fmt::Display for Cure<'_> {
                 )
             }
             (Content::OpenSshKey, Wanted::Key) => write!(f, "give the key that was made for the certificate"),
-            (Content::TrustedCertificate, Wanted::Certificate) => write!(f, "`openssl x509 -in {path} -out new.pem` writes it as usual"),
+            (Content::TrustedCertificate, Wanted::Certificate) => {
+                write!(f, "`openssl x509 -in {path} -out new.pem` writes it as usual")
+            }
             (Content::Request, Wanted::Certificate) => write!(f, "give what the authority sent back for it"),
-            (Content::Pkcs7, Wanted::Certificate) => write!(f, "`openssl pkcs7 -print_certs -in {path} -out new.pem` takes them out"),
-            (Content::Key | Content::EncryptedKey, Wanted::Certificate) => write!(f, "give the certificate's file here (and the key's as the key)"),
-            (Content::Certificate, Wanted::Key) => write!(f, "give the key's file here (and the certificate's as the certificate)"),
-            (Content::Parameters | Content::PublicKey, Wanted::Key) => write!(f, "give the private key that belongs to the certificate"),
+            (Content::Pkcs7, Wanted::Certificate) => {
+                write!(f, "`openssl pkcs7 -print_certs -in {path} -out new.pem` takes them out")
+            }
+            (Content::Key | Content::EncryptedKey, Wanted::Certificate) => {
+                write!(f, "give the certificate's file here (and the key's as the key)")
+            }
+            (Content::Certificate, Wanted::Key) => {
+                write!(f, "give the key's file here (and the certificate's as the certificate)")
+            }
+            (Content::Parameters | Content::PublicKey, Wanted::Key) => {
+                write!(f, "give the private key that belongs to the certificate")
+            }
             _ => write!(
                 f,
                 "give another file, or copy it again; `openssl` reads {}",
@@ -192,7 +213,10 @@ const KINDS: [(&[u8], &str); 12] = [
     (&[0x06, 0x03, 0x2b, 0x65, 0x71], "an Ed448 key"),
     (&[0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x38, 0x04, 0x01], "a DSA key"),
     (&[0x06, 0x09, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x0a], "an RSA key for RSASSA-PSS alone"),
-    (&[0x06, 0x09, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x01], "an RSA key that is too short, too long or damaged"),
+    (
+        &[0x06, 0x09, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x01],
+        "an RSA key that is too short, too long or damaged",
+    ),
     (&[0x06, 0x08, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07], "a damaged EC key"),
     (&[0x06, 0x05, 0x2b, 0x81, 0x04, 0x00, 0x22], "a damaged EC key"),
 ];

@@ -81,7 +81,9 @@ pub enum TlsError {
         key: PathBuf,
     },
     /// Understanding where upstream is.
-    #[error("{url} cannot be the upstream server: {problem}; write it like https://api-eu.pusher.com or http://127.0.0.1:6002")]
+    #[error(
+        "{url} cannot be the upstream server: {problem}; write it like https://api-eu.pusher.com or http://127.0.0.1:6002"
+    )]
     Url {
         /// As configured.
         url: String,

@@ -49,7 +49,9 @@ impl Identity {
     /// If they hold no certificate or key that can be used, or do not belong together.
     pub fn new(files: Files, certificate: &[u8], key: &[u8]) -> Result<Self, TlsError> {
         let chain = match certificates(&files.certificate, certificate) {
-            Err(TlsError::Content { found: Content::Key | Content::EncryptedKey, .. }) if Content::of(key) == Content::Certificate => {
+            Err(TlsError::Content { found: Content::Key | Content::EncryptedKey, .. })
+                if Content::of(key) == Content::Certificate =>
+            {
                 return Err(TlsError::Swapped { certificate: files.certificate, key: files.key });
             }
             chain => chain?,
@@ -57,11 +59,17 @@ impl Identity {
         let der = private_key(&files.key, key)?;
         let kind = content::unusable_kind(der.secret_der());
         let key = ring::default_provider().key_provider.load_private_key(der);
-        let certified = CertifiedKey::new(chain, key.map_err(|source| TlsError::Key { path: files.key.clone(), kind, source })?);
+        let certified =
+            CertifiedKey::new(chain, key.map_err(|source| TlsError::Key { path: files.key.clone(), kind, source })?);
         match certified.keys_match() {
-            // Unknown: the kind of key does not tell its public half, so there is nothing to compare. ring's kinds all do.
-            Ok(()) | Err(rustls::Error::InconsistentKeys(InconsistentKeys::Unknown)) => Ok(Self { files, certified: Arc::new(certified) }),
-            Err(rustls::Error::InconsistentKeys(_)) => Err(TlsError::Mismatch { certificate: files.certificate, key: files.key }),
+            // Unknown: the kind of key does not tell its public half, so there is nothing to compare. ring's kinds all
+            // do.
+            Ok(()) | Err(rustls::Error::InconsistentKeys(InconsistentKeys::Unknown)) => {
+                Ok(Self { files, certified: Arc::new(certified) })
+            }
+            Err(rustls::Error::InconsistentKeys(_)) => {
+                Err(TlsError::Mismatch { certificate: files.certificate, key: files.key })
+            }
             Err(source) => Err(TlsError::Certificate { path: files.certificate, number: 1, source }),
         }
     }
@@ -81,13 +89,16 @@ impl Identity {
     /// What keeps others from taking it though it can be used: sentences with the cure.
     #[must_use]
     pub fn doubts(&self, purpose: Purpose) -> Vec<String> {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| i64::try_from(now.as_secs()).unwrap_or(i64::MAX));
+        let now = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .map_or(0, |now| i64::try_from(now.as_secs()).unwrap_or(i64::MAX));
         self.doubts_at(purpose, now)
     }
 
     fn doubts_at(&self, purpose: Purpose, now: i64) -> Vec<String> {
         let path = self.files.certificate.display();
-        let chain: Vec<Fields<'_>> = self.certified.cert.iter().filter_map(|certificate| Fields::read(certificate)).collect();
+        let chain: Vec<Fields<'_>> =
+            self.certified.cert.iter().filter_map(|certificate| Fields::read(certificate)).collect();
         let Some((own, issuers)) = chain.split_first() else {
             return vec![format!("the certificate in {path} is not built as RFC 5280 says: others may refuse it")];
         };
@@ -136,7 +147,10 @@ impl Eq for Identity {}
 
 impl fmt::Debug for Identity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Identity").field("files", &self.files).field("expires_at", &self.expires_at()).finish_non_exhaustive()
+        f.debug_struct("Identity")
+            .field("files", &self.files)
+            .field("expires_at", &self.expires_at())
+            .finish_non_exhaustive()
     }
 }
 
@@ -171,7 +185,9 @@ fn private_key(path: &Path, text: &[u8]) -> Result<PrivateKeyDer<'static>, TlsEr
 /// Refuses text of which a part would be passed over: the first line is none of a block behind a byte order mark.
 fn check_text(path: &Path, text: &[u8], wanted: Wanted) -> Result<(), TlsError> {
     match Content::of(text) {
-        found @ (Content::Utf16 | Content::ByteOrderMark) => Err(TlsError::Content { path: path.to_owned(), wanted, found }),
+        found @ (Content::Utf16 | Content::ByteOrderMark) => {
+            Err(TlsError::Content { path: path.to_owned(), wanted, found })
+        }
         _ => Ok(()),
     }
 }

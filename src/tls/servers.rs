@@ -1,15 +1,19 @@
 //! The certificates that upstream has shown: whether they are trusted, and until when they are good.
 //!
-//! Beside what WebPKI takes, a certificate is trusted that stands in `upstream.ca_file` itself, byte for byte, even if it says of itself that it is an
-//! authority's (`CA:TRUE`, as `openssl req -x509` writes). WebPKI refuses such a one as a server's own; OpenSSL, and so curl and Python, take it. Its name
-//! and its time are checked all the same, and whoever shows it proves that he has its key as always.
+//! Beside what WebPKI takes, a certificate is trusted that stands in `upstream.ca_file` itself, byte for byte, even if
+//! it says of itself that it is an authority's (`CA:TRUE`, as `openssl req -x509` writes). WebPKI refuses such a one as
+//! a server's own; OpenSSL, and so curl and Python, take it. Its name and its time are checked all the same, and
+//! whoever shows it proves that he has its key as always.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::verify_server_name;
-use rustls::client::{ClientSessionMemoryCache, ClientSessionStore, Tls12ClientSessionValue, Tls13ClientSessionValue, WebPkiServerVerifier};
+use rustls::client::{
+    ClientSessionMemoryCache, ClientSessionStore, Tls12ClientSessionValue, Tls13ClientSessionValue,
+    WebPkiServerVerifier,
+};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
 use rustls::{CertificateError, DigitallySignedStruct, Error, NamedGroup, SignatureScheme};
@@ -19,11 +23,12 @@ use super::x509::{self, Fields};
 /// Sessions that are remembered to be resumed: rustls' own default.
 const SESSIONS: usize = 256;
 
-/// Sessions of a server are no longer resumed once its certificate has less time left, in seconds: two weeks. So a renewed one is seen before anybody is
-/// alarmed, and one that has expired at once.
+/// Sessions of a server are no longer resumed once its certificate has less time left, in seconds: two weeks. So a
+/// renewed one is seen before anybody is alarmed, and one that has expired at once.
 const LAST_DAYS: i64 = 14 * 86_400;
 
-/// Until when the certificate of each server is good that was verified last, in seconds since the Unix epoch. As many as there are addresses upstream.
+/// Until when the certificate of each server is good that was verified last, in seconds since the Unix epoch. As many
+/// as there are addresses upstream.
 #[derive(Debug, Default)]
 pub(super) struct Servers(Mutex<HashMap<ServerName<'static>, i64>>);
 
@@ -61,10 +66,17 @@ pub(super) struct Verifier {
 
 impl Verifier {
     /// Whether the certificate is one of those that were given, for this server, and at this time.
-    fn verify_given(&self, certificate: &CertificateDer<'_>, server: &ServerName<'_>, now: UnixTime) -> Result<(), Error> {
+    fn verify_given(
+        &self,
+        certificate: &CertificateDer<'_>,
+        server: &ServerName<'_>,
+        now: UnixTime,
+    ) -> Result<(), Error> {
         verify_server_name(&ParsedCertificate::try_from(certificate)?, server)?;
         let fields = Fields::read(certificate).ok_or(CertificateError::BadEncoding)?;
-        let (Some(begin), Some(end)) = (fields.not_before, fields.not_after) else { return Err(CertificateError::BadEncoding.into()) };
+        let (Some(begin), Some(end)) = (fields.not_before, fields.not_after) else {
+            return Err(CertificateError::BadEncoding.into());
+        };
         if seconds(now) < begin {
             return Err(CertificateError::NotValidYet.into());
         }
@@ -87,7 +99,9 @@ impl ServerCertVerifier for Verifier {
         match self.webpki.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now) {
             Ok(_) => {}
             // The second is WebPKI's `CaUsedAsEndEntity`, which rustls has no name for.
-            Err(Error::InvalidCertificate(CertificateError::UnknownIssuer | CertificateError::Other(_))) if self.given.contains(end_entity) => {
+            Err(Error::InvalidCertificate(CertificateError::UnknownIssuer | CertificateError::Other(_)))
+                if self.given.contains(end_entity) =>
+            {
                 self.verify_given(end_entity, server_name, now)?;
             }
             Err(error) => return Err(error),
@@ -119,8 +133,9 @@ impl ServerCertVerifier for Verifier {
     }
 }
 
-/// The sessions that may be resumed: those of a server whose certificate is good for a while. A resumed session shows no certificate (RFC 8446 2.2), so that one
-/// that has expired would be noticed only when no session is left, or usher restarts.
+/// The sessions that may be resumed: those of a server whose certificate is good for a while. A resumed session shows
+/// no certificate (RFC 8446 2.2), so that one that has expired would be noticed only when no session is left, or usher
+/// restarts.
 #[derive(Debug)]
 pub(super) struct Sessions {
     cache: ClientSessionMemoryCache,
@@ -159,6 +174,10 @@ impl ClientSessionStore for Sessions {
     }
 
     fn take_tls13_ticket(&self, server_name: &ServerName<'static>) -> Option<Tls13ClientSessionValue> {
-        if self.servers.may_resume(server_name, UnixTime::now()) { self.cache.take_tls13_ticket(server_name) } else { None }
+        if self.servers.may_resume(server_name, UnixTime::now()) {
+            self.cache.take_tls13_ticket(server_name)
+        } else {
+            None
+        }
     }
 }

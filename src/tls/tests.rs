@@ -5,7 +5,9 @@ use std::io;
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use rcgen::{BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, date_time_ymd};
+use rcgen::{
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, date_time_ymd,
+};
 use rustls::pki_types::ServerName;
 use rustls::{AlertDescription, HandshakeKind};
 use tempfile::TempDir;
@@ -68,7 +70,11 @@ impl Authority {
         self.connect_by(&Client::read(Some(&self.path("ca.pem"))).unwrap(), acceptor).await
     }
 
-    async fn connect_by(&self, client: &Client, acceptor: TlsAcceptor) -> (TlsStream<TcpStream>, server::TlsStream<TcpStream>) {
+    async fn connect_by(
+        &self,
+        client: &Client,
+        acceptor: TlsAcceptor,
+    ) -> (TlsStream<TcpStream>, server::TlsStream<TcpStream>) {
         let (theirs, ours) = self.try_connect(client, acceptor).await;
         (theirs.unwrap(), ours.unwrap())
     }
@@ -130,7 +136,10 @@ fn every_fault_names_the_file() {
     let key = fs::read_to_string(authority.path("key.pem")).unwrap();
     fs::write(authority.path("key.pem"), "").unwrap();
     let error = load();
-    assert!(matches!(error, TlsError::Content { found: Content::Nothing, .. }) && message(&error).contains("key.pem"), "{error}");
+    assert!(
+        matches!(error, TlsError::Content { found: Content::Nothing, .. }) && message(&error).contains("key.pem"),
+        "{error}"
+    );
 
     fs::write(authority.path("key.pem"), "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n").unwrap();
     let error = load();
@@ -156,7 +165,10 @@ fn a_ca_file_must_hold_a_certificate() {
     let authority = Authority::new();
     assert!(matches!(Client::read(Some(&authority.path("none.pem"))), Err(TlsError::Read { .. })));
     authority.issue(2090);
-    assert!(matches!(Client::read(Some(&authority.path("key.pem"))), Err(TlsError::Content { found: Content::Key, .. })));
+    assert!(matches!(
+        Client::read(Some(&authority.path("key.pem"))),
+        Err(TlsError::Content { found: Content::Key, .. })
+    ));
     let config = Client::read(None).unwrap().config();
     assert_eq!(config.alpn_protocols, [b"http/1.1".to_vec()]);
 }
@@ -176,7 +188,11 @@ fn the_expiry_is_read_from_both_forms_of_time() {
             let mut params = CertificateParams::default();
             params.not_after = date_time_ymd(year, month, day);
             let der = params.self_signed(&key).unwrap();
-            assert_eq!(x509::not_after(der.der()), Some(date_time_ymd(year, month, day).unix_timestamp()), "{year}-{month}-{day}");
+            assert_eq!(
+                x509::not_after(der.der()),
+                Some(date_time_ymd(year, month, day).unix_timestamp()),
+                "{year}-{month}-{day}"
+            );
         }
     }
 }
@@ -211,13 +227,26 @@ fn what_others_will_not_take_is_told() {
     assert_eq!(doubts(&|_| {}, Purpose::Server), "");
     for (change, purpose, says) in [
         (
-            (&|params: &mut CertificateParams| params.not_after = date_time_ymd(2020, 1, 1)) as &dyn Fn(&mut CertificateParams),
+            (&|params: &mut CertificateParams| params.not_after = date_time_ymd(2020, 1, 1))
+                as &dyn Fn(&mut CertificateParams),
             Purpose::Server,
             "days ago",
         ),
-        (&|params: &mut CertificateParams| params.not_before = date_time_ymd(2090, 1, 1), Purpose::Server, "not valid yet"),
-        (&|params: &mut CertificateParams| params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth], Purpose::Server, "serverAuth"),
-        (&|params: &mut CertificateParams| params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth], Purpose::Client, "clientAuth"),
+        (
+            &|params: &mut CertificateParams| params.not_before = date_time_ymd(2090, 1, 1),
+            Purpose::Server,
+            "not valid yet",
+        ),
+        (
+            &|params: &mut CertificateParams| params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth],
+            Purpose::Server,
+            "serverAuth",
+        ),
+        (
+            &|params: &mut CertificateParams| params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth],
+            Purpose::Client,
+            "clientAuth",
+        ),
     ] {
         assert!(doubts(change, purpose).contains(says), "{says}: {}", doubts(change, purpose));
     }
@@ -238,7 +267,8 @@ fn what_others_will_not_take_is_told() {
 #[tokio::test]
 async fn sessions_are_resumed_while_the_certificate_is_good_for_long_alone() {
     let authority = Authority::new();
-    let ends = date_time_ymd(1970, 1, 1) + (SystemTime::now().duration_since(UNIX_EPOCH).unwrap() + Duration::from_hours(13 * 24));
+    let ends = date_time_ymd(1970, 1, 1)
+        + (SystemTime::now().duration_since(UNIX_EPOCH).unwrap() + Duration::from_hours(13 * 24));
     for (end, resumes) in [(date_time_ymd(2090, 1, 1), true), (ends, false)] {
         authority.issue_with(|params| params.not_after = end);
         let certificate = Certificate::new(authority.identity().unwrap());
@@ -274,9 +304,11 @@ async fn a_certificate_that_stands_in_the_ca_file_itself_is_trusted_for_its_name
         authority.try_connect(&client.unwrap(), acceptor).await.0.map(drop).map_err(|error| error.to_string())
     };
     assert_eq!(verified("localhost", 2090, true).await, Ok(()));
-    for (name, year, given, says) in
-        [("localhost", 2020, true, "Expired"), ("otherhost", 2090, true, "otherhost"), ("localhost", 2090, false, "certificate")]
-    {
+    for (name, year, given, says) in [
+        ("localhost", 2020, true, "Expired"),
+        ("otherhost", 2090, true, "otherhost"),
+        ("localhost", 2090, false, "certificate"),
+    ] {
         let error = verified(name, year, given).await.unwrap_err();
         assert!(error.to_lowercase().contains(&says.to_lowercase()), "{name} {year} {given}: {error}");
     }
@@ -292,8 +324,12 @@ fn a_failed_handshake_is_for_want_of_a_certificate_where_one_was_asked_for() {
     assert!(client.config().client_auth_cert_resolver.resolve(&[], &[]).is_none());
     assert!(client.is_refused(&failed));
     assert!(!Client::default().is_refused(&failed), "that was another client");
-    for alert in [AlertDescription::CertificateRequired, AlertDescription::UnknownCA, AlertDescription::DecryptError, AlertDescription::AccessDenied]
-    {
+    for alert in [
+        AlertDescription::CertificateRequired,
+        AlertDescription::UnknownCA,
+        AlertDescription::DecryptError,
+        AlertDescription::AccessDenied,
+    ] {
         assert!(Client::default().is_refused(&told(alert)), "{alert:?}");
     }
     for other in [told(AlertDescription::ProtocolVersion), io::ErrorKind::UnexpectedEof.into()] {

@@ -1,5 +1,6 @@
-//! The few fields of a certificate that usher reads itself: from when and until when it is good, who issued it to whom, and what for. rustls does not give
-//! them out, and a whole X.509 parser would bring some fifteen crates for a few bytes of a file that the operator wrote.
+//! The few fields of a certificate that usher reads itself: from when and until when it is good, who issued it to whom,
+//! and what for. rustls does not give them out, and a whole X.509 parser would bring some fifteen crates for a few
+//! bytes of a file that the operator wrote.
 
 /// DER tags (X.690 8.1.2; RFC 5280 4.1).
 const BOOLEAN: u8 = 0x01;
@@ -64,7 +65,8 @@ impl<'a> Fields<'a> {
     }
 }
 
-/// `notAfter` of a DER certificate, in seconds since the Unix epoch. `None` if `certificate` is not built as RFC 5280 4.1 says.
+/// `notAfter` of a DER certificate, in seconds since the Unix epoch. `None` if `certificate` is not built as RFC 5280
+/// 4.1 says.
 pub(super) fn not_after(certificate: &[u8]) -> Option<i64> {
     Fields::read(certificate)?.not_after
 }
@@ -151,7 +153,8 @@ fn time(year: i64, text: &[u8]) -> Option<i64> {
     (sane && text == b"Z").then(|| days(year, month, day) * 86_400 + hour * 3_600 + minute * 60 + second)
 }
 
-/// Days from the Unix epoch to a date of the Gregorian calendar. The year is taken to begin in March, so that the leap day is its last.
+/// Days from the Unix epoch to a date of the Gregorian calendar. The year is taken to begin in March, so that the leap
+/// day is its last.
 const fn days(year: i64, month: i64, day: i64) -> i64 {
     let year = if month <= 2 { year - 1 } else { year };
     let day_of_year = (153 * ((month + 9) % 12) + 2) / 5 + day - 1;
@@ -163,6 +166,7 @@ const fn days(year: i64, month: i64, day: i64) -> i64 {
 /// The number in the first `count` bytes, and what follows.
 fn digits(text: &[u8], count: usize) -> Option<(i64, &[u8])> {
     let (number, rest) = text.split_at_checked(count)?;
-    let value = number.iter().try_fold(0, |sum, digit| digit.is_ascii_digit().then(|| sum * 10 + i64::from(digit - b'0')))?;
+    let value =
+        number.iter().try_fold(0, |sum, digit| digit.is_ascii_digit().then(|| sum * 10 + i64::from(digit - b'0')))?;
     Some((value, rest))
 }

@@ -1,8 +1,9 @@
-//! Where upstream's name leads. An upstream that closes after every answer (soketi, Reverb: pusher-protocol.md 7) needs its addresses
-//! for every request, so they are remembered for a while; and one look-up runs at a time, however many requests wait for it.
+//! Where upstream's name leads. An upstream that closes after every answer (soketi, Reverb: pusher-protocol.md 7) needs
+//! its addresses for every request, so they are remembered for a while; and one look-up runs at a time, however many
+//! requests wait for it.
 //!
-//! Addresses that were found stay in use while the name cannot be looked up (RFC 8767). The system's resolver does not tell a name that is gone from a
-//! name server that is, so that both count as such.
+//! Addresses that were found stay in use while the name cannot be looked up (RFC 8767). The system's resolver does not
+//! tell a name that is gone from a name server that is, so that both count as such.
 
 use std::collections::VecDeque;
 use std::io;
@@ -16,8 +17,8 @@ use tokio::time::Instant;
 use super::resolver::Resolver;
 use crate::shutdown::Tasks;
 
-/// How long an answer of the name server is used. Short, because the system's resolver does not tell how long it holds, and long enough
-/// that a busy worker asks rarely.
+/// How long an answer of the name server is used. Short, because the system's resolver does not tell how long it holds,
+/// and long enough that a busy worker asks rarely.
 const REMEMBERED_FOR: Duration = Duration::from_secs(10);
 
 /// Most addresses of a name that are used: it bounds the attempts for one connection.
@@ -40,7 +41,8 @@ pub(super) struct Name {
     resolver: Resolver,
     /// A std mutex: only ever held to copy or replace values.
     known: Mutex<Known>,
-    /// One permit. The system's look-up cannot be cancelled: without this, requests that give up waiting would pile up blocked threads.
+    /// One permit. The system's look-up cannot be cancelled: without this, requests that give up waiting would pile up
+    /// blocked threads.
     look_up: Arc<Semaphore>,
 }
 
@@ -80,7 +82,8 @@ impl Addresses {
         }
     }
 
-    /// How to open a connection: the steps in their order. A name is looked up first if what is known of it is too old, and else last.
+    /// How to open a connection: the steps in their order. A name is looked up first if what is known of it is too old,
+    /// and else last.
     pub(super) fn steps(&self) -> VecDeque<Step> {
         match self {
             Self::Literal(address) => VecDeque::from([Step::Try(*address)]),
@@ -88,7 +91,8 @@ impl Addresses {
         }
     }
 
-    /// Looks the name up, unless that was done since this was asked for. At least one address, in the order in which to try them.
+    /// Looks the name up, unless that was done since this was asked for. At least one address, in the order in which to
+    /// try them.
     ///
     /// # Errors
     /// If the look-up fails or finds none.
@@ -120,7 +124,10 @@ impl Addresses {
         if let Self::Named(name) = self
             && name.known().keep_unconfirmed()
         {
-            tracing::warn!(upstream = name.host, "the name server does not answer in time; upstream's last addresses stay in use");
+            tracing::warn!(
+                upstream = name.host,
+                "the name server does not answer in time; upstream's last addresses stay in use"
+            );
         }
     }
 }
@@ -211,8 +218,8 @@ impl Known {
     }
 }
 
-/// The first [`MAX_ADDRESSES`] of `addresses`, those of IPv6 and IPv4 by turns, so that one family without a route does not hold up the other
-/// (RFC 8305 4).
+/// The first [`MAX_ADDRESSES`] of `addresses`, those of IPv6 and IPv4 by turns, so that one family without a route does
+/// not hold up the other (RFC 8305 4).
 fn alternating(addresses: &[SocketAddr]) -> Vec<SocketAddr> {
     let first_family = addresses.first().is_some_and(SocketAddr::is_ipv4);
     let (first, second): (Vec<_>, Vec<_>) = addresses.iter().partition(|address| address.is_ipv4() == first_family);
@@ -227,7 +234,9 @@ mod tests {
 
     #[test]
     fn families_take_turns_and_the_number_is_bounded() {
-        let parse = |text: &str| -> Vec<SocketAddr> { text.split(' ').map(|ip| SocketAddr::new(ip.parse().unwrap(), 80)).collect() };
+        let parse = |text: &str| -> Vec<SocketAddr> {
+            text.split(' ').map(|ip| SocketAddr::new(ip.parse().unwrap(), 80)).collect()
+        };
         for (found, used) in [
             ("1.0.0.1", "1.0.0.1"),
             ("::1 ::2 1.0.0.1", "::1 1.0.0.1 ::2"),

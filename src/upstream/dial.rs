@@ -60,14 +60,16 @@ impl Dialer {
         let (default_port, tls) = match url.scheme_str() {
             Some("http" | "ws") => (80, None),
             Some("https" | "wss") => {
-                let name = ServerName::try_from(bare.to_owned()).map_err(|_invalid| wrong("no certificate can be for this host"))?;
+                let name = ServerName::try_from(bare.to_owned())
+                    .map_err(|_invalid| wrong("no certificate can be for this host"))?;
                 (443, Some(Tls { client: options.tls.clone(), name }))
             }
             Some(_) | None => return Err(wrong("its scheme is neither http nor https, nor ws nor wss")),
         };
         let port = url.port_u16().unwrap_or(default_port);
         let authority = if port == default_port { host.to_owned() } else { format!("{host}:{port}") };
-        let value = HeaderValue::from_str(&authority).map_err(|_invalid| wrong("its host cannot be sent in a header"))?;
+        let value =
+            HeaderValue::from_str(&authority).map_err(|_invalid| wrong("its host cannot be sent in a header"))?;
         let mut http = Builder::new();
         http.preserve_header_case(true)
             .title_case_headers(false)
@@ -104,7 +106,8 @@ impl Dialer {
         self.in_time(self.reach()).await
     }
 
-    /// A connection was opened, but brought no answer: the next one looks upstream's name up first, and prefers no address.
+    /// A connection was opened, but brought no answer: the next one looks upstream's name up first, and prefers no
+    /// address.
     pub(super) fn doubt(&self) {
         self.addresses.doubt();
     }
@@ -120,7 +123,8 @@ impl Dialer {
     }
 
     async fn reach(&self) -> Result<Stream, Failure> {
-        let race = Race { addresses: &self.addresses, tasks: &self.tasks, upstream: &self.authority, period: self.timeout };
+        let race =
+            Race { addresses: &self.addresses, tasks: &self.tasks, upstream: &self.authority, period: self.timeout };
         race.run(|address| self.attempt(address)).await
     }
 
@@ -134,7 +138,9 @@ impl Dialer {
             None => Ok(Stream::Plain(tcp)),
             Some(Tls { client, name }) => {
                 let stream = TlsConnector::from(client.config()).connect(name.clone(), tcp).await;
-                Ok(Stream::Secured(Box::new(stream.map_err(|source| Failure::handshake(self.authority.clone(), client, source))?)))
+                Ok(Stream::Secured(Box::new(
+                    stream.map_err(|source| Failure::handshake(self.authority.clone(), client, source))?,
+                )))
             }
         }
     }

@@ -1,4 +1,5 @@
-//! Why there is no answer, and, which matters most, whether upstream may have got the request (ARCHITECTURE.md "When an announcement is dropped").
+//! Why there is no answer, and, which matters most, whether upstream may have got the request (ARCHITECTURE.md "When an
+//! announcement is dropped").
 
 use std::error::Error as _;
 use std::io;
@@ -23,7 +24,8 @@ pub enum Failure {
         /// What the look-up said.
         source: io::Error,
     },
-    /// There is no file descriptor left to look the name up or to open a connection: that is usher's own machine's fault, not upstream's. Nothing was sent.
+    /// There is no file descriptor left to look the name up or to open a connection: that is usher's own machine's
+    /// fault, not upstream's. Nothing was sent.
     #[error("usher has no file descriptor left for a connection to the upstream server {upstream}: {exhausted}")]
     OutOfDescriptors {
         /// Host and port as configured.
@@ -57,10 +59,13 @@ pub enum Failure {
         /// What the handshake said.
         source: io::Error,
     },
-    /// Upstream ended the TLS handshake over the client's certificate: it asks for one and got none, or does not take the one that it got. With TLS 1.3 this
-    /// is known only once the handshake is over for usher, so that bytes of the request may be on their way. A server should look at none of them (RFC 8446
-    /// 4.4.2.4), but that is not known for certain.
-    #[error("the upstream server {upstream} asks for a TLS client certificate that it accepts; set upstream.certificate and upstream.key")]
+    /// Upstream ended the TLS handshake over the client's certificate: it asks for one and got none, or does not take
+    /// the one that it got. With TLS 1.3 this is known only once the handshake is over for usher, so that bytes of the
+    /// request may be on their way. A server should look at none of them (RFC 8446 4.4.2.4), but that is not known for
+    /// certain.
+    #[error(
+        "the upstream server {upstream} asks for a TLS client certificate that it accepts; set upstream.certificate and upstream.key"
+    )]
     ClientCertificate {
         /// Host and port as configured.
         upstream: String,
@@ -118,7 +123,8 @@ pub enum Failure {
 impl Failure {
     /// Sorts an error of a connection that had already taken the request in, so that bytes of it may have been written.
     pub(super) fn after_sending(upstream: String, source: hyper::Error) -> Self {
-        // hyper wraps the error of a request's body as the source of its own; `Payload`'s is a `hyper::Error`, and nothing else there is.
+        // hyper wraps the error of a request's body as the source of its own; `Payload`'s is a `hyper::Error`, and
+        // nothing else there is.
         let callers = source.is_user() && source.source().is_some_and(|cause| cause.is::<hyper::Error>());
         let cause = source.source().and_then(|cause| cause.downcast_ref::<io::Error>()).and_then(io::Error::get_ref);
         if cause.is_some_and(|cause| cause.is::<Flood>()) {
@@ -150,17 +156,29 @@ impl Failure {
 
     /// Sorts an error of a TLS handshake of `client`'s.
     pub(super) fn handshake(upstream: String, client: &tls::Client, source: io::Error) -> Self {
-        if client.is_refused(&source) { Self::ClientCertificate { upstream, source: source.into() } } else { Self::Tls { upstream, source } }
+        if client.is_refused(&source) {
+            Self::ClientCertificate { upstream, source: source.into() }
+        } else {
+            Self::Tls { upstream, source }
+        }
     }
 
     /// Sorts an error of a fresh connection before the first byte of the request.
     pub(super) fn unsent(upstream: String, source: Cause) -> Self {
-        if tls::refuses_certificate(&*source) { Self::ClientCertificate { upstream, source } } else { Self::ClosedUnsent { upstream, source } }
+        if tls::refuses_certificate(&*source) {
+            Self::ClientCertificate { upstream, source }
+        } else {
+            Self::ClosedUnsent { upstream, source }
+        }
     }
 
     /// Sorts the loss of a connection before the head of the answer.
     pub(super) fn lost(upstream: String, source: Cause) -> Self {
-        if tls::refuses_certificate(&*source) { Self::ClientCertificate { upstream, source } } else { Self::ConnectionLost { upstream, source } }
+        if tls::refuses_certificate(&*source) {
+            Self::ClientCertificate { upstream, source }
+        } else {
+            Self::ConnectionLost { upstream, source }
+        }
     }
 
     /// Whether provably nothing of the request reached upstream.
@@ -173,7 +191,8 @@ impl Failure {
             | Self::ConnectTimeout { .. }
             | Self::Tls { .. }
             | Self::ClosedUnsent { .. } => true,
-            // In TLS 1.3 the alert may come after the request was sent: that nothing of it was applied is then the server's word alone.
+            // In TLS 1.3 the alert may come after the request was sent: that nothing of it was applied is then the
+            // server's word alone.
             Self::ClientCertificate { .. }
             | Self::ConnectionLost { .. }
             | Self::AnswerTimeout { .. }

@@ -1,4 +1,5 @@
-//! What the head of an answer says of its body. Answers are read by hyper and by `wire`; these rules are the same for both.
+//! What the head of an answer says of its body. Answers are read by hyper and by `wire`; these rules are the same for
+//! both.
 
 use super::Failure;
 
@@ -39,11 +40,13 @@ impl Problem {
 }
 
 impl Framing {
-    /// The framing of an answer whose `Content-Length` and `Transfer-Encoding` lines have these values. `Transfer-Encoding` ends at this hop, so that
-    /// whatever it leaves in doubt would tell the caller another length (RFC 9112 6.1 and 6.3, threats.md H1-19), or a coding that is not undone.
+    /// The framing of an answer whose `Content-Length` and `Transfer-Encoding` lines have these values.
+    /// `Transfer-Encoding` ends at this hop, so that whatever it leaves in doubt would tell the caller another length
+    /// (RFC 9112 6.1 and 6.3, threats.md H1-19), or a coding that is not undone.
     ///
     /// # Errors
-    /// Both are there; there is a coding other than `chunked`, or any from an HTTP/1.0 server; or the lengths are not one number.
+    /// Both are there; there is a coding other than `chunked`, or any from an HTTP/1.0 server; or the lengths are not
+    /// one number.
     pub(super) fn of<'h>(
         is_http_10: bool,
         mut lengths: impl Iterator<Item = &'h [u8]>,
@@ -62,7 +65,8 @@ impl Framing {
     }
 }
 
-/// Whether a status other than an interim one can be passed on: 101 was not asked for, and there are none beyond 599 (RFC 9110 15).
+/// Whether a status other than an interim one can be passed on: 101 was not asked for, and there are none beyond 599
+/// (RFC 9110 15).
 ///
 /// # Errors
 /// It cannot.
@@ -74,7 +78,8 @@ pub(super) const fn check_status(status: u16) -> Result<(), Problem> {
     }
 }
 
-/// The length that all lines, and all elements of a line that is a list, agree on: a repeated one is harmless (RFC 9110 8.6).
+/// The length that all lines, and all elements of a line that is a list, agree on: a repeated one is harmless (RFC 9110
+/// 8.6).
 fn length<'h>(lengths: impl Iterator<Item = &'h [u8]>) -> Result<Framing, Problem> {
     let mut elements = lengths.flat_map(|line| line.split(|byte| *byte == b',')).map(number);
     let Some(first) = elements.next() else { return Ok(Framing::Close) };
@@ -96,7 +101,12 @@ mod tests {
     use super::{Framing, check_status};
 
     fn of(is_http_10: bool, lengths: &[&str], codings: &[&str]) -> Option<Framing> {
-        Framing::of(is_http_10, lengths.iter().map(|value| value.as_bytes()), codings.iter().map(|value| value.as_bytes())).ok()
+        Framing::of(
+            is_http_10,
+            lengths.iter().map(|value| value.as_bytes()),
+            codings.iter().map(|value| value.as_bytes()),
+        )
+        .ok()
     }
 
     #[test]
@@ -131,7 +141,15 @@ mod tests {
         assert_eq!(of(false, &[], &["CHUNKED"]), Some(Framing::Chunked));
         assert_eq!(of(true, &[], &["chunked"]), None, "HTTP/1.0");
         assert_eq!(of(false, &["2"], &["chunked"]), None, "two framings");
-        for codings in [&["gzip"][..], &["gzip, chunked"], &["chunked", "chunked"], &["chunked, chunked"], &["identity"], &[""], &["", "chunked"]] {
+        for codings in [
+            &["gzip"][..],
+            &["gzip, chunked"],
+            &["chunked", "chunked"],
+            &["chunked, chunked"],
+            &["identity"],
+            &[""],
+            &["", "chunked"],
+        ] {
             assert_eq!(of(false, &[], codings), None, "{codings:?}");
         }
     }

@@ -19,7 +19,8 @@ use crate::rate::Pace;
 /// The largest request that the broker takes, in bytes: far more than 10 events of 10 KiB for 100 channels each.
 const MAX_REQUEST: usize = 1024 * 1024;
 
-/// The embedded broker, which is shared by all workers, as one of them has it. Cloning gives another handle to the same.
+/// The embedded broker, which is shared by all workers, as one of them has it. Cloning gives another handle to the
+/// same.
 #[derive(Debug, Clone)]
 pub struct Local {
     broker: Arc<Broker>,
@@ -39,7 +40,8 @@ pub struct Visit {
 }
 
 impl Local {
-    /// Hands requests to `broker`. `timeout` bounds what surrounds it, as with any upstream; the broker itself waits for nothing.
+    /// Hands requests to `broker`. `timeout` bounds what surrounds it, as with any upstream; the broker itself waits
+    /// for nothing.
     #[must_use]
     pub fn new(broker: Arc<Broker>, timeout: Duration) -> Self {
         Self { broker, timeout, bell: Arc::default() }
@@ -78,15 +80,24 @@ impl Local {
     pub fn dial(&self, request: &Request<()>) -> Dialled {
         let origin = request.headers().get(ORIGIN);
         if !self.broker.admits(origin.map(HeaderValue::as_bytes)) {
-            let mut answer = Response::new(Answer::whole(Bytes::from_static(b"Pages of this origin may not connect (broker.allowed_origins)\n")));
+            let mut answer = Response::new(Answer::whole(Bytes::from_static(
+                b"Pages of this origin may not connect (broker.allowed_origins)\n",
+            )));
             *answer.status_mut() = StatusCode::FORBIDDEN;
             return Dialled::Refused(answer);
         }
         let target = request.uri();
-        // A copy: the target as received is a part of the buffer of its request, and would keep all of that for as long as the client stays.
+        // A copy: the target as received is a part of the buffer of its request, and would keep all of that for as long
+        // as the client stays.
         let copied = target.to_string().parse().unwrap_or_else(|_unlikely| target.clone());
-        let subprotocol = subprotocol(request.headers().get_all(SEC_WEBSOCKET_PROTOCOL).iter().map(HeaderValue::as_bytes));
-        Dialled::Local(Visit { broker: Arc::clone(&self.broker), target: copied, subprotocol, bell: Arc::clone(&self.bell) })
+        let subprotocol =
+            subprotocol(request.headers().get_all(SEC_WEBSOCKET_PROTOCOL).iter().map(HeaderValue::as_bytes));
+        Dialled::Local(Visit {
+            broker: Arc::clone(&self.broker),
+            target: copied,
+            subprotocol,
+            bell: Arc::clone(&self.bell),
+        })
     }
 }
 
@@ -97,8 +108,9 @@ impl Visit {
         self.subprotocol.iter().map(|name| (SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(name))).collect()
     }
 
-    /// Speaks with the client over `stream`, which was switched to WebSocket, at its `pace`, until one of them closes it. Its messages may have `max_message`
-    /// bytes. Whatever is wrong with the target, the client is told by the code of the close (`pusher-protocol.md` 4.7).
+    /// Speaks with the client over `stream`, which was switched to WebSocket, at its `pace`, until one of them closes
+    /// it. Its messages may have `max_message` bytes. Whatever is wrong with the target, the client is told by the code
+    /// of the close (`pusher-protocol.md` 4.7).
     ///
     /// # Cancel safety
     /// Dropped, the connection is closed without a word, and the client is out of all its channels.

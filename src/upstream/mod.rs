@@ -1,4 +1,5 @@
-//! The exits: where a forwarded request goes. `Upstream::send` is the whole seam; [`Failure`] tells whether anything was sent.
+//! The exits: where a forwarded request goes. `Upstream::send` is the whole seam; [`Failure`] tells whether anything
+//! was sent.
 
 mod addresses;
 mod dial;
@@ -40,7 +41,8 @@ const MAX_HEADERS: usize = 100;
 /// Where and how to reach upstream.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Options {
-    /// Scheme, host and port, e.g. `https://api-eu.pusher.com`. No path, no query. [`Options::LOCAL`]: the embedded broker.
+    /// Scheme, host and port, e.g. `https://api-eu.pusher.com`. No path, no query. [`Options::LOCAL`]: the embedded
+    /// broker.
     pub url: http::Uri,
     /// Where WebSocket connections go, e.g. `wss://ws-eu.pusher.com`. `None`: to the server of `url`.
     pub websocket_url: Option<http::Uri>,
@@ -50,7 +52,8 @@ pub struct Options {
     pub connect_timeout: Duration,
     /// A connection that has been idle for this long is not used again.
     pub idle_timeout: Duration,
-    /// A connection that was opened so long ago is not used again: the next one goes where upstream's name leads by then.
+    /// A connection that was opened so long ago is not used again: the next one goes where upstream's name leads by
+    /// then.
     pub max_connection_age: Duration,
     /// Idle connections kept per worker: so many for triggers on the fast path, and so many for everything else.
     pub max_idle: usize,
@@ -79,9 +82,9 @@ pub enum Upstream {
 }
 
 impl Upstream {
-    /// Sends `request` and returns the head of the answer with its body still to be read. `request`'s target is origin-form;
-    /// its headers are end-to-end only. `Host` and `Content-Length` are set here. A `GET` or `HEAD` without a body may be sent a second time, if a
-    /// kept connection is closed instead of an answer (RFC 9110 9.2.2).
+    /// Sends `request` and returns the head of the answer with its body still to be read. `request`'s target is
+    /// origin-form; its headers are end-to-end only. `Host` and `Content-Length` are set here. A `GET` or `HEAD`
+    /// without a body may be sent a second time, if a kept connection is closed instead of an answer (RFC 9110 9.2.2).
     ///
     /// # Errors
     /// [`Failure`], which says whether anything was sent.
@@ -109,9 +112,10 @@ impl Upstream {
         }
     }
 
-    /// Asks upstream to switch a connection of its own to WebSocket. `request` is the client's handshake: `GET`, an origin-form target,
-    /// end-to-end headers with a valid `Sec-WebSocket-Key`. `Host`, `Connection` and `Upgrade` are set here, and `Sec-WebSocket-Extensions` is left
-    /// out. Nothing but this handshake is sent before upstream has agreed.
+    /// Asks upstream to switch a connection of its own to WebSocket. `request` is the client's handshake: `GET`, an
+    /// origin-form target, end-to-end headers with a valid `Sec-WebSocket-Key`. `Host`, `Connection` and `Upgrade` are
+    /// set here, and `Sec-WebSocket-Extensions` is left out. Nothing but this handshake is sent before upstream has
+    /// agreed.
     ///
     /// # Errors
     /// [`Failure`]; an answer that does not switch is none, see [`Dialled::Refused`].

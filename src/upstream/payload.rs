@@ -18,15 +18,16 @@ pub enum Payload {
     Stream(Declared),
 }
 
-/// A streamed body whose sender declared its length. Only [`Payload::stream`] makes one, so a chunked body cannot be passed on.
+/// A streamed body whose sender declared its length. Only [`Payload::stream`] makes one, so a chunked body cannot be
+/// passed on.
 #[derive(Debug)]
 pub struct Declared {
     body: Incoming,
     length: u64,
 }
 
-/// Upstream's answer body. Read from a connection, it gives that back to the pool when it ends; dropped before, the connection is closed.
-/// It ends with an error if it was cut short of its `Content-Length` or last chunk.
+/// Upstream's answer body. Read from a connection, it gives that back to the pool when it ends; dropped before, the
+/// connection is closed. It ends with an error if it was cut short of its `Content-Length` or last chunk.
 #[derive(Debug)]
 pub struct Answer(Source);
 
@@ -46,7 +47,8 @@ impl Payload {
     /// Streams `body` on.
     ///
     /// # Errors
-    /// Gives `body` back if its sender did not declare its length (a chunked request): collect it and send it [`Payload::Whole`].
+    /// Gives `body` back if its sender did not declare its length (a chunked request): collect it and send it
+    /// [`Payload::Whole`].
     pub fn stream(body: Incoming) -> Result<Self, Incoming> {
         match body.size_hint().exact() {
             Some(length) => Ok(Self::Stream(Declared { body, length })),
@@ -92,7 +94,8 @@ impl Body for Payload {
 }
 
 impl Answer {
-    /// An answer's body, which is read from the connection of `lease`. One without contents gives the connection back at once.
+    /// An answer's body, which is read from the connection of `lease`. One without contents gives the connection back
+    /// at once.
     pub(super) fn new(body: Incoming, lease: Lease) -> Self {
         let mut source = Source::Connection { body, lease: Some(lease) };
         source.end_if_complete();
@@ -106,7 +109,8 @@ impl Answer {
 }
 
 impl Source {
-    /// Gives the connection back as soon as the last byte is out. Who reads a body by its length never asks for the frame after the last.
+    /// Gives the connection back as soon as the last byte is out. Who reads a body by its length never asks for the
+    /// frame after the last.
     fn end_if_complete(&mut self) {
         match self {
             Self::Connection { body, lease } if body.is_end_stream() => end(lease),
@@ -125,7 +129,10 @@ impl Body for Answer {
     type Data = Bytes;
     type Error = hyper::Error;
 
-    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
         let frame = match &mut self.0 {
             Source::Whole(bytes) => return Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
             Source::Connection { body, lease } => {

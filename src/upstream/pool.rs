@@ -1,6 +1,8 @@
-//! Connections to upstream that are kept between requests. The latest returned is the first used again, so that the surplus ages out.
+//! Connections to upstream that are kept between requests. The latest returned is the first used again, so that the
+//! surplus ages out.
 //!
-//! The pool bounds the idle connections. Those in use are as many as there are requests in flight, which the gateway bounds.
+//! The pool bounds the idle connections. Those in use are as many as there are requests in flight, which the gateway
+//! bounds.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -28,8 +30,8 @@ pub struct PoolStats {
     pub reused: u64,
 }
 
-/// An open connection and the task that drives it. Dropping it ends the task and with it the connection, whatever state that is in:
-/// a peer that neither reads nor writes cannot hold it.
+/// An open connection and the task that drives it. Dropping it ends the task and with it the connection, whatever state
+/// that is in: a peer that neither reads nor writes cannot hold it.
 #[derive(Debug)]
 pub(super) struct Connection {
     sender: SendRequest<Payload>,
@@ -52,18 +54,20 @@ pub(super) trait Kept {
     /// When it was opened.
     fn opened(&self) -> Instant;
 
-    /// Whether it is open and nothing came on it since its last exchange ended (threats.md H1-18), as far as is known without a system call.
+    /// Whether it is open and nothing came on it since its last exchange ended (threats.md H1-18), as far as is known
+    /// without a system call.
     fn is_at_rest(&mut self) -> bool;
 
-    /// Begins an exchange: the request is sent next. Whether the connection can carry it: by then the system was asked whether anything came, for a
-    /// runtime that is busy knows only what was there when it last looked.
+    /// Begins an exchange: the request is sent next. Whether the connection can carry it: by then the system was asked
+    /// whether anything came, for a runtime that is busy knows only what was there when it last looked.
     fn begin(&mut self) -> bool;
 }
 
 /// The idle connections of one worker.
 #[derive(Debug)]
 pub(super) struct Pool<C = Connection> {
-    /// A std mutex: held for a look at a few sockets, never over an await, and contended only if workers share a pool, which they do not.
+    /// A std mutex: held for a look at a few sockets, never over an await, and contended only if workers share a pool,
+    /// which they do not.
     idle: Mutex<Idle<C>>,
     idle_timeout: Duration,
     max_age: Duration,
@@ -94,7 +98,10 @@ impl Connection {
     ///
     /// # Errors
     /// The connection is of no more use. The request is in it if provably nothing of it was sent.
-    pub(super) async fn send(&mut self, request: Request<Payload>) -> Result<Response<Incoming>, TrySendError<Request<Payload>>> {
+    pub(super) async fn send(
+        &mut self,
+        request: Request<Payload>,
+    ) -> Result<Response<Incoming>, TrySendError<Request<Payload>>> {
         let answer = self.sender.try_send_request(request).await;
         self.phase.end();
         answer
@@ -112,8 +119,9 @@ impl Kept for Connection {
         self.sender.is_ready()
     }
 
-    /// The system is asked right before the request is written, by the connection's own task (see [`super::transport`]): other tasks may come in
-    /// between. If anything has come then, `send` gives the request back.
+    /// The system is asked right before the request is written, by the connection's own task (see
+    /// [`super::transport`]): other tasks may come in between. If anything has come then, `send` gives the request
+    /// back.
     fn begin(&mut self) -> bool {
         self.phase.begin();
         self.is_at_rest()
@@ -141,7 +149,8 @@ impl Lease {
 }
 
 impl<C: Kept> Pool<C> {
-    /// An empty pool, with the bounds of `options`: so many connections, each of which is discarded when it has been idle for too long, or is too old.
+    /// An empty pool, with the bounds of `options`: so many connections, each of which is discarded when it has been
+    /// idle for too long, or is too old.
     pub(super) const fn new(options: &Options) -> Self {
         let idle = Idle { kept: VecDeque::new(), max: options.max_idle };
         let (idle_timeout, max_age) = (options.idle_timeout, options.max_connection_age);

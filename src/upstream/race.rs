@@ -1,5 +1,5 @@
-//! Attempts to connect that are raced (RFC 8305, "happy eyeballs"): an address that does not answer holds the next one up for a moment, not for its
-//! share of the time.
+//! Attempts to connect that are raced (RFC 8305, "happy eyeballs"): an address that does not answer holds the next one
+//! up for a moment, not for its share of the time.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -12,8 +12,8 @@ use super::Failure;
 use super::addresses::{Addresses, Step};
 use crate::shutdown::Tasks;
 
-/// How long the latest attempt has before the next one begins beside it (RFC 8305 5, "Connection Attempt Delay"). Less if there are so many addresses
-/// that the last would have no time.
+/// How long the latest attempt has before the next one begins beside it (RFC 8305 5, "Connection Attempt Delay"). Less
+/// if there are so many addresses that the last would have no time.
 const NEXT_AFTER: Duration = Duration::from_millis(250);
 
 /// What is needed to race.
@@ -35,11 +35,13 @@ enum Outcome<T> {
 }
 
 impl Race<'_> {
-    /// What the first `attempt` that succeeds brings. The next one begins when the latest has failed or takes too long, and the others are cancelled when
-    /// one succeeds. Each address is tried once. If those that were remembered lead nowhere, the name is looked up again.
+    /// What the first `attempt` that succeeds brings. The next one begins when the latest has failed or takes too long,
+    /// and the others are cancelled when one succeeds. Each address is tried once. If those that were remembered lead
+    /// nowhere, the name is looked up again.
     ///
     /// # Errors
-    /// The failure of the attempt that came farthest, if there is no more address to try. The time is kept by whoever calls.
+    /// The failure of the attempt that came farthest, if there is no more address to try. The time is kept by whoever
+    /// calls.
     ///
     /// # Cancel safety
     /// Dropping the future cancels all attempts.
@@ -117,7 +119,8 @@ impl Race<'_> {
     }
 }
 
-/// Of two failures the one that came farther, or the later one; but a want of descriptors first, for the other one might have been none without it.
+/// Of two failures the one that came farther, or the later one; but a want of descriptors first, for the other one
+/// might have been none without it.
 fn farther(before: Option<Failure>, failure: Failure) -> Failure {
     let distance = |failure: &Failure| match failure {
         Failure::Resolve { .. } => 0,

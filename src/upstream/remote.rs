@@ -1,9 +1,9 @@
 //! A Pusher-compatible server over HTTP/1.1, with a pool of kept connections per worker.
 //!
-//! The pool stands directly on `hyper::client::conn::http1`: cheaper per request than a general client, and exact
-//! about what was sent. hyper gives a request back only if it is still in the connection's queue, i.e. before its head is even
-//! serialised; then it is sent again, once, on a fresh connection. Anything later is not, but for a `GET` or `HEAD` on a kept connection that was
-//! closed meanwhile.
+//! The pool stands directly on `hyper::client::conn::http1`: cheaper per request than a general client, and exact about
+//! what was sent. hyper gives a request back only if it is still in the connection's queue, i.e. before its head is
+//! even serialised; then it is sent again, once, on a fresh connection. Anything later is not, but for a `GET` or
+//! `HEAD` on a kept connection that was closed meanwhile.
 
 use std::io::Write as _;
 use std::sync::Arc;
@@ -88,7 +88,11 @@ impl Remote {
     ///
     /// # Errors
     /// [`Failure`].
-    pub async fn send_within(&self, mut request: Request<Payload>, period: Duration) -> Result<Response<Answer>, Failure> {
+    pub async fn send_within(
+        &self,
+        mut request: Request<Payload>,
+        period: Duration,
+    ) -> Result<Response<Answer>, Failure> {
         self.0.address(&mut request);
         let began = Instant::now();
         let mut deadline = None;
@@ -122,15 +126,21 @@ impl Remote {
         Err(failure)
     }
 
-    /// Sends the bytes of a whole request, which is addressed to [`Remote::host`], and collects the answer whole, in [`Remote::timeout`] from `now` on.
-    /// `alarm` is used for the time, and left to be used again.
+    /// Sends the bytes of a whole request, which is addressed to [`Remote::host`], and collects the answer whole, in
+    /// [`Remote::timeout`] from `now` on. `alarm` is used for the time, and left to be used again.
     ///
     /// # Errors
     /// [`Interrupted`], which says whether anything was sent.
     ///
     /// # Cancel safety
     /// Dropping the future closes the connection; whether upstream got the request is then unknown.
-    pub async fn exchange(&self, request: &[u8], answer: &mut Collected, alarm: &mut Alarm, now: Instant) -> Result<(), Interrupted> {
+    pub async fn exchange(
+        &self,
+        request: &[u8],
+        answer: &mut Collected,
+        alarm: &mut Alarm,
+        now: Instant,
+    ) -> Result<(), Interrupted> {
         self.0.wire.exchange(&self.0.dialer, request, answer, alarm, (now, self.0.timeout)).await
     }
 
@@ -152,10 +162,15 @@ impl Remote {
     #[must_use]
     pub fn stats(&self) -> PoolStats {
         let (streamed, collected) = (self.pool().stats(), self.0.wire.stats());
-        PoolStats { idle: streamed.idle + collected.idle, opened: streamed.opened + collected.opened, reused: streamed.reused + collected.reused }
+        PoolStats {
+            idle: streamed.idle + collected.idle,
+            opened: streamed.opened + collected.opened,
+            reused: streamed.reused + collected.reused,
+        }
     }
 
-    /// Closes connections that have been idle for too long, or are too old, for ever: the pools themselves look only when a request comes.
+    /// Closes connections that have been idle for too long, or are too old, for ever: the pools themselves look only
+    /// when a request comes.
     ///
     /// # Cancel safety
     /// Dropping the future leaves nothing undone.
@@ -186,7 +201,8 @@ impl Remote {
 }
 
 impl Shared {
-    /// Sets what belongs to this hop. Values are replaced where they stand, so that the order of the headers is the caller's.
+    /// Sets what belongs to this hop. Values are replaced where they stand, so that the order of the headers is the
+    /// caller's.
     fn address(&self, request: &mut Request<Payload>) {
         // An older caller's version would be sent on otherwise.
         *request.version_mut() = Version::HTTP_11;
@@ -201,8 +217,8 @@ impl Shared {
         }
     }
 
-    /// Sends `request` over `connection` and waits for the head of the answer, until the deadline of the period. Whatever goes wrong closes the
-    /// connection.
+    /// Sends `request` over `connection` and waits for the head of the answer, until the deadline of the period.
+    /// Whatever goes wrong closes the connection.
     async fn exchange(
         &self,
         mut connection: Connection,
@@ -223,8 +239,8 @@ impl Shared {
 
     fn accept(&self, connection: Connection, mut answer: Response<Incoming>) -> Result<Response<Answer>, Failure> {
         fit(&mut answer).map_err(|problem| problem.failure(self.upstream()))?;
-        // hyper would speak HTTP/1.0 on a connection that answered so, even one that is kept alive: the next request would not go out
-        // exactly as it was sent.
+        // hyper would speak HTTP/1.0 on a connection that answered so, even one that is kept alive: the next request
+        // would not go out exactly as it was sent.
         let pool = (answer.version() == Version::HTTP_11).then(|| Arc::clone(&self.pool));
         Ok(answer.map(|body| Answer::new(body, Lease::new(connection, pool))))
     }
@@ -234,8 +250,8 @@ impl Shared {
     }
 }
 
-/// Holds an answer that hyper has read against the rules that `wire` has, too: hyper would believe more. A length that is said more than once goes on
-/// as one.
+/// Holds an answer that hyper has read against the rules that `wire` has, too: hyper would believe more. A length that
+/// is said more than once goes on as one.
 ///
 /// # Errors
 /// It cannot be passed on.
@@ -250,8 +266,8 @@ pub(super) fn fit(answer: &mut Response<Incoming>) -> Result<(), Problem> {
     Ok(())
 }
 
-/// A copy of a request that may be sent again when the connection was lost and it is not known how far the first one came (RFC 9110 9.2.2): it only
-/// asks, and has no body.
+/// A copy of a request that may be sent again when the connection was lost and it is not known how far the first one
+/// came (RFC 9110 9.2.2): it only asks, and has no body.
 fn copy_of_repeatable(request: &Request<Payload>) -> Option<Request<Payload>> {
     let only_asks = [Method::GET, Method::HEAD].contains(request.method()) && request.body().length() == 0;
     only_asks.then(|| {
@@ -264,8 +280,8 @@ fn copy_of_repeatable(request: &Request<Payload>) -> Option<Request<Payload>> {
     })
 }
 
-/// Makes `Content-Length` say `length`, once, in plain decimal. A caller's header that does so already stays, which is the usual case and
-/// allocates nothing.
+/// Makes `Content-Length` say `length`, once, in plain decimal. A caller's header that does so already stays, which is
+/// the usual case and allocates nothing.
 fn set_content_length(headers: &mut HeaderMap, length: u64) {
     // 20 digits hold any u64.
     let mut digits = [0; 20];

@@ -1,5 +1,5 @@
-//! The byte stream below one of hyper's connections. It watches what hyper cannot be asked for: that nothing came before a request was sent, and how
-//! much comes before its answer.
+//! The byte stream below one of hyper's connections. It watches what hyper cannot be asked for: that nothing came
+//! before a request was sent, and how much comes before its answer.
 
 use std::io;
 use std::pin::Pin;
@@ -13,7 +13,8 @@ use super::MAX_ANSWER_HEAD;
 use super::framing::{MAX_INTERIM, TOO_MANY_INTERIM};
 use super::wire::{Stream, Unasked};
 
-/// Most bytes before hyper has told of an answer: interim ones, and the answer's own head and what hyper reads ahead of its body.
+/// Most bytes before hyper has told of an answer: interim ones, and the answer's own head and what hyper reads ahead of
+/// its body.
 const MAX_EARLY: usize = MAX_INTERIM + 4 * MAX_ANSWER_HEAD;
 
 /// A stream to upstream as hyper has it.
@@ -29,8 +30,8 @@ pub(super) struct Transport {
 #[derive(Debug, Clone, Default)]
 pub(super) struct Phase(Arc<AtomicU8>);
 
-/// A request is being sent, and has no answer yet. So it is at first: a connection is opened for a request, and within TLS there may still be something
-/// to come of the handshake.
+/// A request is being sent, and has no answer yet. So it is at first: a connection is opened for a request, and within
+/// TLS there may still be something to come of the handshake.
 const WAITS: u8 = 0;
 /// The next request on a kept connection is about to be sent: nothing may have come.
 const BEGINS: u8 = 1;
@@ -75,9 +76,13 @@ impl Transport {
 }
 
 impl AsyncRead for Transport {
-    /// hyper reads from an idle connection before it takes a request for it, in the same poll in which the request is then written. If that finds
-    /// anything, or fails, hyper gives the request back.
-    fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    /// hyper reads from an idle connection before it takes a request for it, in the same poll in which the request is
+    /// then written. If that finds anything, or fails, hyper gives the request back.
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         if self.phase.is(BEGINS) && !self.stream.is_silent() {
             return Poll::Ready(Err(Unasked.into()));
         }
@@ -107,7 +112,11 @@ impl AsyncWrite for Transport {
         Pin::new(&mut self.stream).poll_shutdown(context)
     }
 
-    fn poll_write_vectored(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[io::IoSlice<'_>]) -> Poll<io::Result<usize>> {
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
         self.written();
         Pin::new(&mut self.stream).poll_write_vectored(context, bytes)
     }

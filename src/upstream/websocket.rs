@@ -1,13 +1,16 @@
-//! Dialling upstream's WebSocket: the client's handshake goes out on a connection of its own, and only a correct 101 makes a tunnel of it.
+//! Dialling upstream's WebSocket: the client's handshake goes out on a connection of its own, and only a correct 101
+//! makes a tunnel of it.
 //!
-//! The handshake is spoken by hyper, not by tungstenite: an answer that does not switch has then a body that streams like any other, and the
-//! names of the headers keep their case. The client's own key goes on, so that upstream's proof is one for the client as well.
+//! The handshake is spoken by hyper, not by tungstenite: an answer that does not switch has then a body that streams
+//! like any other, and the names of the headers keep their case. The client's own key goes on, so that upstream's proof
+//! is one for the client as well.
 
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{
-    CONNECTION, CONTENT_LENGTH, HOST, HeaderName, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_EXTENSIONS, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL, UPGRADE,
+    CONNECTION, CONTENT_LENGTH, HOST, HeaderName, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_EXTENSIONS, SEC_WEBSOCKET_KEY,
+    SEC_WEBSOCKET_PROTOCOL, UPGRADE,
 };
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Version};
 use hyper::body::Incoming;
@@ -55,18 +58,22 @@ pub(super) async fn dial(dialer: &Dialer, mut request: Request<()>, period: Dura
             return Err(Failure::UnfitAnswer { upstream: dialer.authority().to_owned(), problem });
         }
         let headers = std::mem::take(answer.headers_mut());
-        let socket = hyper::upgrade::on(answer).await.map_err(|source| Failure::after_sending(dialer.authority().to_owned(), source))?;
+        let socket = hyper::upgrade::on(answer)
+            .await
+            .map_err(|source| Failure::after_sending(dialer.authority().to_owned(), source))?;
         Ok(Ok(Switched { headers, socket: TokioIo::new(socket) }))
     };
     let exchanged = timeout(period, exchange).await;
-    let exchanged = exchanged.unwrap_or_else(|_elapsed| Err(Failure::AnswerTimeout { upstream: dialer.authority().to_owned(), period }));
+    let exchanged = exchanged
+        .unwrap_or_else(|_elapsed| Err(Failure::AnswerTimeout { upstream: dialer.authority().to_owned(), period }));
     match exchanged.inspect_err(|_failure| dialer.doubt())? {
         Ok(switched) => Ok(Dialled::Remote(switched)),
         Err(answer) => refused(dialer, connection, answer),
     }
 }
 
-/// Sets what belongs to this hop. Compression is not offered: frames are relayed by a library that has none (threats.md WS-05).
+/// Sets what belongs to this hop. Compression is not offered: frames are relayed by a library that has none (threats.md
+/// WS-05).
 fn address(request: &mut Request<()>, host: &HeaderValue) {
     *request.version_mut() = Version::HTTP_11;
     let headers = request.headers_mut();
@@ -77,7 +84,11 @@ fn address(request: &mut Request<()>, host: &HeaderValue) {
     headers.remove(CONTENT_LENGTH);
 }
 
-async fn send(dialer: &Dialer, connection: &mut Connection, request: Request<()>) -> Result<Response<Incoming>, Failure> {
+async fn send(
+    dialer: &Dialer,
+    connection: &mut Connection,
+    request: Request<()>,
+) -> Result<Response<Incoming>, Failure> {
     let request = request.map(|()| Payload::Whole(Bytes::new()));
     connection.send(request).await.map_err(|mut error| {
         let upstream = dialer.authority().to_owned();
@@ -130,12 +141,17 @@ impl Asked {
     }
 
     fn offers(&self, protocol: &HeaderValue) -> bool {
-        self.protocols.iter().flat_map(|list| list.as_bytes().split(|byte| *byte == b',')).any(|offered| offered.trim_ascii() == protocol.as_bytes())
+        self.protocols
+            .iter()
+            .flat_map(|list| list.as_bytes().split(|byte| *byte == b','))
+            .any(|offered| offered.trim_ascii() == protocol.as_bytes())
     }
 }
 
 /// The elements of a header that is a list, in lower case.
 fn tokens(headers: &HeaderMap, name: HeaderName) -> impl Iterator<Item = Vec<u8>> {
     let values = headers.get_all(name).into_iter();
-    values.flat_map(|value| value.as_bytes().split(|byte| *byte == b',')).map(|token| token.trim_ascii().to_ascii_lowercase())
+    values
+        .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
+        .map(|token| token.trim_ascii().to_ascii_lowercase())
 }

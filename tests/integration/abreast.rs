@@ -1,5 +1,5 @@
-//! Requests of many connections that arrive together: usher stands still while they are sent, and judges them together when it goes on. Each is judged as
-//! if it had come alone.
+//! Requests of many connections that arrive together: usher stands still while they are sent, and judges them together
+//! when it goes on. Each is judged as if it had come alone.
 
 use crate::harness::bodies::{ANNOUNCEMENT, Library, announcement, message, staff_with_image};
 use crate::harness::usher::Signal;
@@ -55,7 +55,8 @@ fn each_connection_has_the_answer_to_its_own_request() {
             }
         }
     }
-    let forwarded = |index: usize| fake.requests().iter().filter(|request| request.text().contains(&channel(index))).count();
+    let forwarded =
+        |index: usize| fake.requests().iter().filter(|request| request.text().contains(&channel(index))).count();
     for (index, expected) in [(0, 1), (1, 2), (2, 4), (3, 1), (5, 4)] {
         assert_eq!(forwarded(index), expected, "channel {index}");
     }

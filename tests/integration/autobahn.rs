@@ -1,7 +1,8 @@
-//! The WebSocket cases of the Autobahn test suite, as kosoku runs them, against the relay and the embedded broker. They want a server that sends every
-//! message back: behind the relay stands one, so that its results are the relay's own. The broker sends nothing back but greets whoever connects; its
-//! greeting is taken off here, so that the cases about faults, pings and closes say something, and those that wait for an echo fail.
-//! How each case ends is kept in autobahn/; `USHER_BLESS=1 cargo test autobahn` writes it anew.
+//! The WebSocket cases of the Autobahn test suite, as kosoku runs them, against the relay and the embedded broker. They
+//! want a server that sends every message back: behind the relay stands one, so that its results are the relay's own.
+//! The broker sends nothing back but greets whoever connects; its greeting is taken off here, so that the cases about
+//! faults, pings and closes say something, and those that wait for an echo fail. How each case ends is kept in
+//! autobahn/; `USHER_BLESS=1 cargo test autobahn` writes it anew.
 
 use std::fs;
 use std::io::{self, BufReader, Write};
@@ -18,8 +19,8 @@ use crate::harness::{Pusher, Setup, Usher, sign};
 const ALL: [&str; 9] = ["1.*", "2.*", "3.*", "4.*", "5.*", "6.*", "7.*", "9.*", "10.*"];
 /// Without those that only wait for an echo.
 const WITHOUT_ECHO: [&str; 20] = [
-    "2.*", "3.*", "4.*", "5.*", "6.1.*", "6.2.*", "6.3.*", "6.4.*", "6.8.*", "6.10.*", "6.12.*", "6.13.*", "6.14.*", "6.16.*", "6.17.*", "6.18.*",
-    "6.19.*", "6.20.*", "6.21.*", "7.*",
+    "2.*", "3.*", "4.*", "5.*", "6.1.*", "6.2.*", "6.3.*", "6.4.*", "6.8.*", "6.10.*", "6.12.*", "6.13.*", "6.14.*",
+    "6.16.*", "6.17.*", "6.18.*", "6.19.*", "6.20.*", "6.21.*", "7.*",
 ];
 
 /// Runs the cases and says how they ended: "case behaviour close", a line each.
@@ -27,7 +28,12 @@ fn run(server: SocketAddr, cases: &[&str]) -> String {
     let mut command = python("autobahn.py");
     command.arg(format!("ws://{}/app/{}?protocol=7", server, sign::KEY)).args(cases);
     let output = command.output().unwrap_or_else(|error| panic!("{error}; `tests/run` installs kosoku"));
-    assert!(output.status.success(), "{}: {}; `tests/run` installs kosoku", output.status, String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success(),
+        "{}: {}; `tests/run` installs kosoku",
+        output.status,
+        String::from_utf8_lossy(&output.stderr)
+    );
     String::from_utf8(output.stdout).unwrap()
 }
 
@@ -67,7 +73,8 @@ fn compare(name: &str, results: &str) {
         fs::write(&file, results).unwrap();
     }
     let expected = fs::read_to_string(&file).unwrap();
-    let differing: Vec<(&str, &str)> = expected.lines().zip(results.lines()).filter(|(expected, found)| expected != found).collect();
+    let differing: Vec<(&str, &str)> =
+        expected.lines().zip(results.lines()).filter(|(expected, found)| expected != found).collect();
     assert!(differing.is_empty(), "(expected, found): {differing:#?}");
     assert_eq!(expected.lines().count(), results.lines().count());
 }

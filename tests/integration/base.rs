@@ -1,5 +1,6 @@
-//! A server that stands at a path of its own, as Laravel Reverb does with `REVERB_SERVER_PATH`: requests go to `/ws/apps/…`. The PHP library does not sign
-//! that path (https://github.com/laravel/reverb/issues/356), others sign it. Either counts, as long as the target is otherwise plain.
+//! A server that stands at a path of its own, as Laravel Reverb does with `REVERB_SERVER_PATH`: requests go to
+//! `/ws/apps/…`. The PHP library does not sign that path (https://github.com/laravel/reverb/issues/356), others sign
+//! it. Either counts, as long as the target is otherwise plain.
 
 use serde_json::json;
 
@@ -53,7 +54,8 @@ fn triggers_are_taken_read_and_forwarded_as_they_came() {
         let first = signs.request("/apps/3/events", &announcement(CHANNEL, "Anna"));
         client.call(&first).assert_forwarded();
         client.call(&first).assert_suppressed();
-        let batch = json!({ "batch": [{ "name": "staff-assigned", "channel": CHANNEL, "data": staff("Anna") }] }).to_string();
+        let batch =
+            json!({ "batch": [{ "name": "staff-assigned", "channel": CHANNEL, "data": staff("Anna") }] }).to_string();
         client.call(&signs.request("/apps/3/batch_events", &batch)).assert_suppressed();
         client.call(&signs.request("/apps/3/events", &message(CHANNEL, "hello"))).assert_forwarded();
         assert_eq!(fake.requests().iter().map(Recorded::target).next(), Some(first.target));
@@ -69,14 +71,20 @@ fn what_is_reduced_is_signed_as_the_caller_signed() {
         let mut client = usher.client();
         client.call(&signs.request("/apps/3/events", &announcement(CHANNEL, "Anna"))).assert_forwarded();
         let both = json!({ "name": "staff-assigned", "channels": [CHANNEL, OTHER], "data": staff("Anna") }).to_string();
-        let events = [CHANNEL, "h-room-3-chat"].map(|channel| json!({ "name": "staff-assigned", "channel": channel, "data": staff("Anna") }));
+        let events = [CHANNEL, "h-room-3-chat"]
+            .map(|channel| json!({ "name": "staff-assigned", "channel": channel, "data": staff("Anna") }));
         let batch = json!({ "batch": events }).to_string();
         for (path, body) in [("/apps/3/events", both), ("/apps/3/batch_events", batch)] {
             let answer = client.call(&signs.request(path, &body));
             assert_eq!((answer.status, answer.decision().as_str()), (200, "reduced"), "{signs:?} {path}: {answer:?}");
         }
         let reduced = &fake.requests()[1..];
-        assert!(reduced.iter().all(|request| !request.text().contains(CHANNEL) && request.target().starts_with("/ws/apps/3/")), "{reduced:?}");
+        assert!(
+            reduced
+                .iter()
+                .all(|request| !request.text().contains(CHANNEL) && request.target().starts_with("/ws/apps/3/")),
+            "{reduced:?}"
+        );
     });
 }
 
@@ -86,7 +94,9 @@ fn a_signature_over_anything_else_is_refused() {
         let mut client = usher.client();
         let body = announcement(CHANNEL, "Anna");
         let right = signs.request("/apps/3/events", &body);
-        for (right_part, wrong) in [("/ws/", "/sw/apps/../"), ("body_md5=", "body_md5=0"), ("auth_signature=", "auth_signature=0")] {
+        for (right_part, wrong) in
+            [("/ws/", "/sw/apps/../"), ("body_md5=", "body_md5=0"), ("auth_signature=", "auth_signature=0")]
+        {
             let request = Request::new("POST", &right.target.replace(right_part, wrong), body.as_bytes());
             assert_eq!(client.call(&request).status, 401, "{}", request.target);
         }
@@ -152,10 +162,14 @@ fn relayed_guests_are_counted_there_too() {
     let mut guest = End::switched(client);
     guest.send(&Frame::text(&format!(r#"{{"event":"pusher:subscribe","data":{{"channel":"{CHANNEL}"}}}}"#)));
     upstream.read();
-    upstream.send(&Frame::text(&format!(r#"{{"event":"pusher_internal:subscription_succeeded","channel":"{CHANNEL}","data":"{{}}"}}"#)));
+    upstream.send(&Frame::text(&format!(
+        r#"{{"event":"pusher_internal:subscription_succeeded","channel":"{CHANNEL}","data":"{{}}"}}"#
+    )));
     guest.read();
     let mut client = usher.client();
     client.announce(CHANNEL, "Anna").assert_forwarded();
     client.announce(CHANNEL, "Anna").assert_suppressed();
-    eventually("its audience is known", || (usher.admin().report()["rules"][0]["audience_known"] == true).then_some(()));
+    eventually("its audience is known", || {
+        (usher.admin().report()["rules"][0]["audience_known"] == true).then_some(())
+    });
 }

@@ -88,7 +88,10 @@ fn the_guest_sees_each_handoff_once_and_every_message() {
             (_, data) => messages.push(data["message"].clone()),
         }
     }
-    assert_eq!((announced, messages), (["Anna", "Boris", "Anna"].map(Value::from).to_vec(), staff.map(Value::from).to_vec()));
+    assert_eq!(
+        (announced, messages),
+        (["Anna", "Boris", "Anna"].map(Value::from).to_vec(), staff.map(Value::from).to_vec())
+    );
 }
 
 #[test]
@@ -98,7 +101,10 @@ fn the_api_answers_through_the_gateway() {
     guest.listen(CHANNEL);
     let info = format!(r#"{{"name":"e","data":"{{}}","channels":["{CHANNEL}"],"info":"subscription_count"}}"#);
     let counted = backend.trigger(&info);
-    assert_eq!((counted.decision().as_str(), counted.json()), ("forwarded", json!({"channels": {CHANNEL: {"subscription_count": 1}}})));
+    assert_eq!(
+        (counted.decision().as_str(), counted.json()),
+        ("forwarded", json!({"channels": {CHANNEL: {"subscription_count": 1}}}))
+    );
     assert_eq!(get(&mut backend, "/apps/3/channels", ""), json!({"channels": {CHANNEL: {}}}));
     assert_eq!(
         get(&mut backend, &format!("/apps/3/channels/{CHANNEL}"), "info=subscription_count"),
@@ -158,19 +164,23 @@ fn a_drain_sends_everybody_away() {
     assert_eq!(usher.wait_exit(), 0);
 }
 
-/// What is refused on a connection that stays has no code that sends clients away; `usher subscribe` knows it by what it waits for.
+/// What is refused on a connection that stays has no code that sends clients away; `usher subscribe` knows it by what
+/// it waits for.
 #[test]
 fn a_refused_subscription_ends_usher_subscribe() {
     let usher = local();
     let url = format!("ws://{}", usher.gateway());
-    let refused = Cli::new(&["subscribe", "private-desk", "--url", &url, "--key", sign::KEY]).env("USHER_SECRET", "another").run();
+    let refused = Cli::new(&["subscribe", "private-desk", "--url", &url, "--key", sign::KEY])
+        .env("USHER_SECRET", "another")
+        .run();
     assert!(refused.code == 1 && refused.err.contains("its signature does not match"), "{refused:?}");
 }
 
 #[test]
 fn wrong_doors_are_told_by_the_code() {
     let usher = local();
-    for (target, code) in [("/app/nobody?protocol=7", 4001), ("/elsewhere", 4005), ("/app/278d425bdf160c739803", 4008)] {
+    for (target, code) in [("/app/nobody?protocol=7", 4001), ("/elsewhere", 4005), ("/app/278d425bdf160c739803", 4008)]
+    {
         let mut client = usher.client();
         client.send(&handshake().line(&format!("GET {target} HTTP/1.1")).bytes());
         assert_eq!(End::switched(client).read().code(), Some(code), "{target}");
@@ -200,17 +210,33 @@ fn the_subprotocol_that_is_offered_is_answered() {
     let mut setup = setup();
     setup.limits = "[limits.rates]\npeer_connections = 1\npeer_connections_burst = 3\n".to_owned();
     let usher = Usher::start_with(&setup.toml());
-    for (offered, chosen) in [(None, None), (Some("chat"), None), (Some("chat, pusher-channels-protocol-7"), Some("pusher-channels-protocol-7"))] {
+    for (offered, chosen) in [
+        (None, None),
+        (Some("chat"), None),
+        (Some("chat, pusher-channels-protocol-7"), Some("pusher-channels-protocol-7")),
+    ] {
         let mut client = usher.client();
-        client.send(&offered.into_iter().fold(handshake(), |handshake, offer| handshake.and("Sec-WebSocket-Protocol", offer)).bytes());
+        client.send(
+            &offered
+                .into_iter()
+                .fold(handshake(), |handshake, offer| handshake.and("Sec-WebSocket-Protocol", offer))
+                .bytes(),
+        );
         let response = client.response();
-        assert_eq!((response.status, response.header("sec-websocket-protocol").as_deref()), (101, chosen), "{offered:?}");
+        assert_eq!(
+            (response.status, response.header("sec-websocket-protocol").as_deref()),
+            (101, chosen),
+            "{offered:?}"
+        );
     }
     // Also where the client is switched only to be told to come back later.
     let mut client = usher.client();
     client.send(&handshake().and("Sec-WebSocket-Protocol", "pusher-channels-protocol-6").bytes());
     let response = client.response();
-    assert_eq!((response.status, response.header("sec-websocket-protocol").as_deref()), (101, Some("pusher-channels-protocol-6")));
+    assert_eq!(
+        (response.status, response.header("sec-websocket-protocol").as_deref()),
+        (101, Some("pusher-channels-protocol-6"))
+    );
     assert_eq!(End::of(client).read().code(), Some(4100));
 }
 
@@ -220,8 +246,7 @@ fn the_limit_on_messages_is_the_brokers_as_well() {
     setup.limits = "max_websocket_message = \"4KiB\"\n".to_owned();
     let usher = Usher::start_with(&setup.toml());
     let mut guest = Guest::arrive(&usher);
-    let ping =
-        |size: usize| json!({"event": "pusher:ping", "data": "x".repeat(size - json!({"event": "pusher:ping", "data": ""}).to_string().len())});
+    let ping = |size: usize| json!({"event": "pusher:ping", "data": "x".repeat(size - json!({"event": "pusher:ping", "data": ""}).to_string().len())});
     guest.say(&ping(4 * 1024));
     assert_eq!(guest.hear()["event"], "pusher:pong");
     guest.say(&ping(4 * 1024 + 1));
@@ -270,8 +295,14 @@ fn who_must_sign_in_and_does_not_is_sent_away() {
 /// Values that no browser sends are refused before anybody is kept out by them.
 #[test]
 fn origins_that_no_page_has_are_refused() {
-    for (origins, told) in [("hotel.example", "write \"https://hotel.example\""), ("https://hotel.example/chat", "An origin has no path")] {
-        let refused = Cli::new(&["check", "--set", &format!("broker.allowed_origins=https://a.example,{origins}")]).run();
-        assert!(refused.code == 78 && refused.err.contains("broker.allowed_origins") && refused.err.contains(told), "{refused:?}");
+    for (origins, told) in
+        [("hotel.example", "write \"https://hotel.example\""), ("https://hotel.example/chat", "An origin has no path")]
+    {
+        let refused =
+            Cli::new(&["check", "--set", &format!("broker.allowed_origins=https://a.example,{origins}")]).run();
+        assert!(
+            refused.code == 78 && refused.err.contains("broker.allowed_origins") && refused.err.contains(told),
+            "{refused:?}"
+        );
     }
 }

@@ -1,4 +1,5 @@
-//! Pairs of a certificate's and a key's file: `check`, a start and a reload find the same wrong with them, and say what it is.
+//! Pairs of a certificate's and a key's file: `check`, a start and a reload find the same wrong with them, and say what
+//! it is.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -66,10 +67,14 @@ fn der(pem: &str) -> Vec<u8> {
 
 fn pem(label: &str, der: &[u8]) -> String {
     use base64::Engine as _;
-    format!("-----BEGIN {label}-----\n{}\n-----END {label}-----\n", base64::engine::general_purpose::STANDARD.encode(der))
+    format!(
+        "-----BEGIN {label}-----\n{}\n-----END {label}-----\n",
+        base64::engine::general_purpose::STANDARD.encode(der)
+    )
 }
 
-/// The key of P-256 whose curve is said to be another one: with the same length of name, `from` its DER and `to` the other's.
+/// The key of P-256 whose curve is said to be another one: with the same length of name, `from` its DER and `to` the
+/// other's.
 fn on_curve(key: &str, identifier: &[u8]) -> String {
     const P256: &[u8] = &[0x06, 0x08, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07];
     let key = der(key);
@@ -84,69 +89,150 @@ fn on_curve(key: &str, identifier: &[u8]) -> String {
     pem("PRIVATE KEY", &changed)
 }
 
+/// The identities that the pairs are made of.
+struct Material {
+    own: Identity,
+    other: Identity,
+    leaf: Identity,
+    /// The certificate of the authority above `leaf`.
+    above: String,
+}
+
 fn pairs() -> Vec<Pair> {
-    use Said::{Nothing, Refused, Warning};
-    let Identity { certificate, key } = Identity::new();
-    let other = Identity::new();
     let (leaf, above) = issued();
-    let good = [
-        pair("a pair", &certificate, &key, Nothing),
-        pair("both in one file", format!("{certificate}{key}"), format!("{certificate}{key}"), Nothing),
-        pair("lines end in CR LF", certificate.replace('\n', "\r\n"), key.replace('\n', "\r\n"), Nothing),
-        pair("text around the blocks", format!("subject=localhost\n{certificate}\n# end\n"), format!("Bag Attributes\n{key}"), Nothing),
-        pair("with its chain", format!("{}{above}", leaf.certificate), &leaf.key, Nothing),
-    ];
+    let material = Material { own: Identity::new(), other: Identity::new(), leaf, above };
+    [good(&material), doubtful(&material), bad_keys(&material), bad_certificates(&material)]
+        .into_iter()
+        .flatten()
+        .collect()
+}
+
+fn good(Material { own: Identity { certificate, key }, leaf, above, .. }: &Material) -> Vec<Pair> {
+    vec![
+        pair("a pair", certificate, key, Said::Nothing),
+        pair("both in one file", format!("{certificate}{key}"), format!("{certificate}{key}"), Said::Nothing),
+        pair("lines end in CR LF", certificate.replace('\n', "\r\n"), key.replace('\n', "\r\n"), Said::Nothing),
+        pair(
+            "text around the blocks",
+            format!("subject=localhost\n{certificate}\n# end\n"),
+            format!("Bag Attributes\n{key}"),
+            Said::Nothing,
+        ),
+        pair("with its chain", format!("{}{above}", leaf.certificate), &leaf.key, Said::Nothing),
+    ]
+}
+
+fn doubtful(Material { own: Identity { certificate, .. }, leaf, .. }: &Material) -> Vec<Pair> {
     let expired = Identity::expired();
     let early = changed(|params| params.not_before = rcgen::date_time_ymd(2090, 1, 1));
     let clients = changed(|params| params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth]);
-    let doubtful = [
-        pair("expired", expired.certificate, expired.key, Warning("days ago")),
-        pair("not valid yet", early.certificate, early.key, Warning("not valid yet")),
-        pair("for clients", clients.certificate, clients.key, Warning("serverAuth")),
-        pair("without its chain", &leaf.certificate, &leaf.key, Warning("fullchain.pem")),
-        pair("with another chain", format!("{}{certificate}", leaf.certificate), &leaf.key, Warning("no chain")),
-    ];
-    let encrypted = labelled(&key, "PRIVATE KEY", "RSA PRIVATE KEY");
-    let encrypted = encrypted.replacen("KEY-----\n", "KEY-----\nProc-Type: 4,ENCRYPTED\nDEK-Info: AES-256-CBC,00\n\n", 1);
-    let request = CertificateParams::new(Vec::new()).unwrap().serialize_request(&KeyPair::generate().unwrap()).unwrap().pem().unwrap();
-    let mark = |text: &str| [b"\xef\xbb\xbf", text.as_bytes()].concat();
-    let keys = [
-        pair("another's key", &certificate, &other.key, Refused("is not the key of the first certificate")),
-        pair("no key's file", &certificate, "", Refused("holds nothing")),
-        pair("a key with a passphrase, PKCS #8", &certificate, labelled(&key, "PRIVATE KEY", "ENCRYPTED PRIVATE KEY"), Refused("openssl pkey -in")),
-        pair("a key with a passphrase, PKCS #1", &certificate, encrypted, Refused("an encrypted private key")),
-        pair("a key behind a mark", &certificate, mark(&key), Refused("tail -c +4")),
-        pair("a key in UTF-16", &certificate, utf16(&key), Refused("iconv -f UTF-16")),
-        pair("a key in DER", &certificate, der(&key), Refused("openssl pkey -inform DER")),
-        pair("an OpenSSH key", &certificate, labelled(&key, "PRIVATE KEY", "OPENSSH PRIVATE KEY"), Refused("a private key of OpenSSH")),
-        pair("a public key", &certificate, pem("PUBLIC KEY", &der(&key)), Refused("holds a public key")),
-        pair("parameters alone", &certificate, pem("EC PARAMETERS", &[6, 0]), Refused("parameters of a key")),
-        pair("a certificate as its key", &certificate, &certificate, Refused("holds a certificate, but a private key")),
-        pair("a cut key", &certificate, &key[..key.len() / 2], Refused("damaged or cut short")),
-        pair("a spoilt key", &certificate, pem("PRIVATE KEY", b"spoilt"), Refused("not known, or damaged")),
-        pair("secp256k1", &certificate, on_curve(&key, &[0x06, 0x05, 0x2b, 0x81, 0x04, 0x00, 0x0a]), Refused("the curve secp256k1")),
-        pair("P-521", &certificate, on_curve(&key, &[0x06, 0x05, 0x2b, 0x81, 0x04, 0x00, 0x23]), Refused("the curve P-521")),
-        pair("text as a key", &certificate, "see the wiki", Refused("no PEM block")),
-    ];
-    let certificates = [
-        pair("no certificate's file", "", &key, Refused("holds nothing")),
-        pair("a certificate behind a mark", mark(&certificate), &key, Refused("tail -c +4")),
-        pair("a certificate in UTF-16", utf16(&certificate), &key, Refused("iconv -f UTF-16")),
-        pair("a certificate in DER", der(&certificate), &key, Refused("openssl x509 -inform DER")),
-        pair("a PKCS #12 archive", [0x30, 0x80, 0x02, 0x01, 0x03], &key, Refused("no PEM block")),
-        pair("a PKCS #12 archive, of known length", [0x30, 0x03, 0x02, 0x01, 0x03], &key, Refused("openssl pkcs12")),
-        pair("a request", request, &key, Refused("a request for a certificate")),
-        pair("PKCS #7", pem("PKCS7", &[0x30, 0]), &key, Refused("openssl pkcs7")),
-        pair("OpenSSL's own form", labelled(&certificate, "CERTIFICATE", "TRUSTED CERTIFICATE"), &key, Refused("OpenSSL's own")),
-        pair("a key as the certificate", &key, &key, Refused("holds a private key, but a certificate")),
-        pair("swapped", &key, &certificate, Refused("the files are swapped")),
-        pair("a cut certificate", &certificate[..certificate.len() / 2], &key, Refused("damaged or cut short")),
-        pair("a spoilt certificate", pem("CERTIFICATE", b"spoilt"), &key, Refused("certificate 1 in")),
-        pair("a spoilt one in the chain", format!("{certificate}{}", pem("CERTIFICATE", b"spoilt")), &key, Refused("certificate 2 in")),
-        pair("the chain's order is reversed", format!("{above}{}", leaf.certificate), &leaf.key, Refused("own certificate first")),
-        pair("the certificate renewed, its key not yet", &other.certificate, &key, Refused("is not the key of")),
-    ];
-    good.into_iter().chain(doubtful).chain(keys).chain(certificates).collect()
+    vec![
+        pair("expired", expired.certificate, expired.key, Said::Warning("days ago")),
+        pair("not valid yet", early.certificate, early.key, Said::Warning("not valid yet")),
+        pair("for clients", clients.certificate, clients.key, Said::Warning("serverAuth")),
+        pair("without its chain", &leaf.certificate, &leaf.key, Said::Warning("fullchain.pem")),
+        pair("with another chain", format!("{}{certificate}", leaf.certificate), &leaf.key, Said::Warning("no chain")),
+    ]
+}
+
+fn marked(text: &str) -> Vec<u8> {
+    [b"\xef\xbb\xbf", text.as_bytes()].concat()
+}
+
+fn bad_keys(Material { own: Identity { certificate, key }, other, .. }: &Material) -> Vec<Pair> {
+    let encrypted = labelled(key, "PRIVATE KEY", "RSA PRIVATE KEY");
+    let encrypted =
+        encrypted.replacen("KEY-----\n", "KEY-----\nProc-Type: 4,ENCRYPTED\nDEK-Info: AES-256-CBC,00\n\n", 1);
+    vec![
+        pair("another's key", certificate, &other.key, Said::Refused("is not the key of the first certificate")),
+        pair("no key's file", certificate, "", Said::Refused("holds nothing")),
+        pair(
+            "a key with a passphrase, PKCS #8",
+            certificate,
+            labelled(key, "PRIVATE KEY", "ENCRYPTED PRIVATE KEY"),
+            Said::Refused("openssl pkey -in"),
+        ),
+        pair("a key with a passphrase, PKCS #1", certificate, encrypted, Said::Refused("an encrypted private key")),
+        pair("a key behind a mark", certificate, marked(key), Said::Refused("tail -c +4")),
+        pair("a key in UTF-16", certificate, utf16(key), Said::Refused("iconv -f UTF-16")),
+        pair("a key in DER", certificate, der(key), Said::Refused("openssl pkey -inform DER")),
+        pair(
+            "an OpenSSH key",
+            certificate,
+            labelled(key, "PRIVATE KEY", "OPENSSH PRIVATE KEY"),
+            Said::Refused("a private key of OpenSSH"),
+        ),
+        pair("a public key", certificate, pem("PUBLIC KEY", &der(key)), Said::Refused("holds a public key")),
+        pair("parameters alone", certificate, pem("EC PARAMETERS", &[6, 0]), Said::Refused("parameters of a key")),
+        pair(
+            "a certificate as its key",
+            certificate,
+            certificate,
+            Said::Refused("holds a certificate, but a private key"),
+        ),
+        pair("a cut key", certificate, &key[..key.len() / 2], Said::Refused("damaged or cut short")),
+        pair("a spoilt key", certificate, pem("PRIVATE KEY", b"spoilt"), Said::Refused("not known, or damaged")),
+        pair(
+            "secp256k1",
+            certificate,
+            on_curve(key, &[0x06, 0x05, 0x2b, 0x81, 0x04, 0x00, 0x0a]),
+            Said::Refused("the curve secp256k1"),
+        ),
+        pair(
+            "P-521",
+            certificate,
+            on_curve(key, &[0x06, 0x05, 0x2b, 0x81, 0x04, 0x00, 0x23]),
+            Said::Refused("the curve P-521"),
+        ),
+        pair("text as a key", certificate, "see the wiki", Said::Refused("no PEM block")),
+    ]
+}
+
+fn bad_certificates(Material { own: Identity { certificate, key }, other, leaf, above }: &Material) -> Vec<Pair> {
+    let request = CertificateParams::new(Vec::new())
+        .unwrap()
+        .serialize_request(&KeyPair::generate().unwrap())
+        .unwrap()
+        .pem()
+        .unwrap();
+    vec![
+        pair("no certificate's file", "", key, Said::Refused("holds nothing")),
+        pair("a certificate behind a mark", marked(certificate), key, Said::Refused("tail -c +4")),
+        pair("a certificate in UTF-16", utf16(certificate), key, Said::Refused("iconv -f UTF-16")),
+        pair("a certificate in DER", der(certificate), key, Said::Refused("openssl x509 -inform DER")),
+        pair("a PKCS #12 archive", [0x30, 0x80, 0x02, 0x01, 0x03], key, Said::Refused("no PEM block")),
+        pair(
+            "a PKCS #12 archive, of known length",
+            [0x30, 0x03, 0x02, 0x01, 0x03],
+            key,
+            Said::Refused("openssl pkcs12"),
+        ),
+        pair("a request", request, key, Said::Refused("a request for a certificate")),
+        pair("PKCS #7", pem("PKCS7", &[0x30, 0]), key, Said::Refused("openssl pkcs7")),
+        pair(
+            "OpenSSL's own form",
+            labelled(certificate, "CERTIFICATE", "TRUSTED CERTIFICATE"),
+            key,
+            Said::Refused("OpenSSL's own"),
+        ),
+        pair("a key as the certificate", key, key, Said::Refused("holds a private key, but a certificate")),
+        pair("swapped", key, certificate, Said::Refused("the files are swapped")),
+        pair("a cut certificate", &certificate[..certificate.len() / 2], key, Said::Refused("damaged or cut short")),
+        pair("a spoilt certificate", pem("CERTIFICATE", b"spoilt"), key, Said::Refused("certificate 1 in")),
+        pair(
+            "a spoilt one in the chain",
+            format!("{certificate}{}", pem("CERTIFICATE", b"spoilt")),
+            key,
+            Said::Refused("certificate 2 in"),
+        ),
+        pair(
+            "the chain's order is reversed",
+            format!("{above}{}", leaf.certificate),
+            &leaf.key,
+            Said::Refused("own certificate first"),
+        ),
+        pair("the certificate renewed, its key not yet", &other.certificate, key, Said::Refused("is not the key of")),
+    ]
 }
 
 /// A folder with the two files and a configuration that names them.
@@ -185,10 +271,14 @@ fn reload(usher: &Usher) -> (String, f64) {
     let from = usher.log_lines();
     usher.signal(Signal::Hup);
     let event = usher.wait_log_after(from, |event| {
-        message(event) == "the configuration was reloaded" || message(event).starts_with("the new configuration cannot be used")
+        message(event) == "the configuration was reloaded"
+            || message(event).starts_with("the new configuration cannot be used")
     });
     let successful = usher.admin().metric("usher_config_last_reload_successful", &[]);
-    (if event["level"] == "ERROR" { field(&event, "problems").as_str().unwrap().to_owned() } else { String::new() }, successful)
+    (
+        if event["level"] == "ERROR" { field(&event, "problems").as_str().unwrap().to_owned() } else { String::new() },
+        successful,
+    )
 }
 
 #[test]
@@ -208,7 +298,10 @@ fn check_start_and_reload_find_the_same() {
                 place.put(first.certificate.as_bytes(), first.key.as_bytes());
             }
             Said::Warning(text) => {
-                let warned = check.out.lines().any(|line| line.starts_with("warning: `server.tls.certificate`") && line.contains(text));
+                let warned = check
+                    .out
+                    .lines()
+                    .any(|line| line.starts_with("warning: `server.tls.certificate`") && line.contains(text));
                 assert!(check.code == 0 && warned, "{name}: {check:?}");
                 assert_eq!(reload(&usher), (String::new(), 1.0), "{name}");
                 place.put(first.certificate.as_bytes(), first.key.as_bytes());
@@ -218,7 +311,9 @@ fn check_start_and_reload_find_the_same() {
                 let serve = place.command("serve").run();
                 assert!(serve.code == 78 && serve.err.contains(text), "{name}: {serve:?}");
                 // By the metric, not by the log, which leaves out what repeats too often.
-                let told = |value: f64| (usher.admin().metric("usher_config_last_reload_successful", &[]) == value).then_some(());
+                let told = |value: f64| {
+                    (usher.admin().metric("usher_config_last_reload_successful", &[]) == value).then_some(())
+                };
                 usher.signal(Signal::Hup);
                 eventually("the failure is told", || told(0.0));
                 place.put(first.certificate.as_bytes(), first.key.as_bytes());
@@ -235,12 +330,18 @@ fn files_that_cannot_be_read_are_told_with_their_key() {
     let fake = Fake::start();
     let place = Place::new(&fake);
     let check = place.command("check").run();
-    assert!(check.code == 78 && check.err.contains("server.tls.certificate") && check.err.contains("server.tls.key"), "{check:?}");
+    assert!(
+        check.code == 78 && check.err.contains("server.tls.certificate") && check.err.contains("server.tls.key"),
+        "{check:?}"
+    );
     let mut setup = Setup::before_url("https://localhost:1");
     setup.upstream += &format!("ca_file = {:?}\n", place.path("none.pem"));
     fs::write(place.path("usher.toml"), setup.toml()).unwrap();
     let check = place.command("check").run();
-    assert!(check.code == 78 && check.err.contains("upstream.ca_file") && check.err.contains("none.pem cannot be read"), "{check:?}");
+    assert!(
+        check.code == 78 && check.err.contains("upstream.ca_file") && check.err.contains("none.pem cannot be read"),
+        "{check:?}"
+    );
 }
 
 /// A doubt is told at the start, too.
@@ -318,7 +419,8 @@ fn handshakes_that_fail_are_counted_by_their_reason() {
     place.put(identity.certificate.as_bytes(), identity.key.as_bytes());
     let usher = Usher::start_with(&place.setup.toml());
     let from = usher.log_lines();
-    let count = |reason: &str| usher.admin().metric("usher_tls_handshake_failures_total", &[&format!("reason=\"{reason}\"")]);
+    let count =
+        |reason: &str| usher.admin().metric("usher_tls_handshake_failures_total", &[&format!("reason=\"{reason}\"")]);
     assert!(TlsClient::connect(usher.gateway(), &identity).is_err());
     eventually("a refused certificate is counted", || (count("certificate_refused") == 1.0).then_some(()));
     assert!(usher.client().send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").try_response().is_err());

@@ -1,7 +1,8 @@
-//! A server behind that lets in only those who show a certificate of its authority's (`upstream.certificate`, `upstream.key`).
+//! A server behind that lets in only those who show a certificate of its authority's (`upstream.certificate`,
+//! `upstream.key`).
 //!
-//! With TLS 1.2 the server's refusal ends the handshake. With TLS 1.3 it comes when the handshake is over for usher and the request may be on its way, so
-//! what became of that trigger counts as unknown.
+//! With TLS 1.2 the server's refusal ends the handshake. With TLS 1.3 it comes when the handshake is over for usher and
+//! the request may be on its way, so what became of that trigger counts as unknown.
 
 use std::path::Path;
 
@@ -63,10 +64,15 @@ impl Guarded {
         setup.toml()
     }
 
-    /// What is not let in: nothing shown, and certificates of other authorities, of which the second bears the right one's name.
+    /// What is not let in: nothing shown, and certificates of other authorities, of which the second bears the right
+    /// one's name.
     fn strangers(&self) -> [(&'static str, Option<Identity>); 3] {
         let other = |name| Some(Authority::new(name).issue());
-        [("none", None), ("another authority's", other("somebody else's")), ("one of the same name", other("the clients' authority"))]
+        [
+            ("none", None),
+            ("another authority's", other("somebody else's")),
+            ("one of the same name", other("the clients' authority")),
+        ]
     }
 }
 
@@ -129,7 +135,10 @@ fn a_stranger_is_told_what_upstream_asks_for() {
                 let answer = usher.client().call(request);
                 answer.assert_error(502, "upstream_failed");
                 let said = answer.json()["error"].as_str().unwrap().to_owned();
-                assert!(said.contains("client certificate") && said.contains("set upstream.certificate and upstream.key"), "{name}: {said}");
+                assert!(
+                    said.contains("client certificate") && said.contains("set upstream.certificate and upstream.key"),
+                    "{name}: {said}"
+                );
                 assert_eq!(failures(&usher), (count + 1) as f64, "{name}");
             }
             let mut guest = usher.client();
@@ -143,7 +152,8 @@ fn a_stranger_is_told_what_upstream_asks_for() {
     });
 }
 
-/// What was refused may have been applied, as far as usher can know: so it makes nothing known, and what was known before is not known any more.
+/// What was refused may have been applied, as far as usher can know: so it makes nothing known, and what was known
+/// before is not known any more.
 #[test]
 fn a_refused_announcement_makes_nothing_known() {
     everywhere(|version, fast_path| {
@@ -160,7 +170,11 @@ fn a_refused_announcement_makes_nothing_known() {
             fake.close_connections();
             fake.wait_closed();
             client.announce(CHANNEL, "B").assert_error(502, "upstream_failed");
-            assert!(usher.admin().assignment(CHANNEL).is_none_or(|entry| entry["identity"].is_null()), "{:?}", usher.admin().assignment(CHANNEL));
+            assert!(
+                usher.admin().assignment(CHANNEL).is_none_or(|entry| entry["identity"].is_null()),
+                "{:?}",
+                usher.admin().assignment(CHANNEL)
+            );
             reload(&usher, &guarded.showing(Some(&welcome)));
             client.announce(CHANNEL, "A").assert_forwarded();
         }
@@ -191,7 +205,10 @@ fn doctor_tells_what_upstream_asks_for() {
             let tls = findings.iter().find(|finding| finding["check"] == "tls").unwrap();
             assert!(code == 1 && tls["verdict"] == "problem", "{name}: {tls}");
             let advice = tls["advice"].as_str().unwrap();
-            assert!(advice.contains("client certificate") && advice.contains("upstream.certificate and upstream.key"), "{name}: {tls}");
+            assert!(
+                advice.contains("client certificate") && advice.contains("upstream.certificate and upstream.key"),
+                "{name}: {tls}"
+            );
         }
         let (_, findings) = crate::doctor::examined(&guarded.showing(Some(&guarded.authority.issue())));
         for check in ["tls", "signature"] {
@@ -205,7 +222,13 @@ fn doctor_tells_what_upstream_asks_for() {
 #[test]
 fn doctor_knows_an_answer_for_want_of_a_certificate() {
     let (fake, folder) = (Fake::start(), tempfile::tempdir().unwrap());
-    fake.otherwise(|_| Step::says(400, "Content-Type: text/html\r\n", b"<html><title>400 No required SSL certificate was sent</title></html>"));
+    fake.otherwise(|_| {
+        Step::says(
+            400,
+            "Content-Type: text/html\r\n",
+            b"<html><title>400 No required SSL certificate was sent</title></html>",
+        )
+    });
     let (server, authority) = (Identity::new(), Authority::new("the clients' authority"));
     let ca = folder.path().join("ca.pem");
     std::fs::write(&ca, &server.certificate).unwrap();

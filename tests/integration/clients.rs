@@ -1,5 +1,5 @@
-//! The hotel story told by the official libraries themselves, pusher-http-python and pusher-http-node. What they put on the wire is recorded between
-//! them and usher, and compared with what reaches upstream, byte by byte.
+//! The hotel story told by the official libraries themselves, pusher-http-python and pusher-http-node. What they put on
+//! the wire is recorded between them and usher, and compared with what reaches upstream, byte by byte.
 
 use std::io::{Cursor, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -37,7 +37,9 @@ impl Library {
             Self::Node => (PathBuf::from("node"), clients.join("node/story.mjs")),
         };
         let told = Command::new(&program).arg(story).arg(port.to_string()).arg(variant).output();
-        let told = told.unwrap_or_else(|error| panic!("{}: {error}; `tests/run` installs the client libraries", program.display()));
+        let told = told.unwrap_or_else(|error| {
+            panic!("{}: {error}; `tests/run` installs the client libraries", program.display())
+        });
         assert!(told.status.success(), "{self:?} {variant}: {}", String::from_utf8_lossy(&told.stderr));
         String::from_utf8(told.stdout).unwrap().trim().parse().unwrap()
     }
@@ -66,7 +68,9 @@ impl Tap {
                 let (from_server, to_client) = (server.try_clone().unwrap(), client.try_clone().unwrap());
                 thread::spawn(move || copy(from_server, to_client, |_| {}));
                 let kept = Arc::clone(&kept);
-                thread::spawn(move || copy(client, server, |bytes| kept.lock().unwrap()[number].extend_from_slice(bytes)));
+                thread::spawn(move || {
+                    copy(client, server, |bytes| kept.lock().unwrap()[number].extend_from_slice(bytes))
+                });
             }
         });
         Self { address, connections }
@@ -103,7 +107,8 @@ fn copy(mut from: TcpStream, mut to: TcpStream, mut seen: impl FnMut(&[u8])) {
 /// What of a head goes end to end: everything but the connection's own headers and the host.
 fn end_to_end(head: &Head) -> (String, Vec<(String, String)>) {
     let hop = ["connection", "keep-alive", "host"];
-    let headers = head.headers().into_iter().filter(|(name, _)| !hop.contains(&name.to_ascii_lowercase().as_str())).collect();
+    let headers =
+        head.headers().into_iter().filter(|(name, _)| !hop.contains(&name.to_ascii_lowercase().as_str())).collect();
     (head.lines()[0].clone(), headers)
 }
 
@@ -136,7 +141,8 @@ fn assert_untouched(told: &Told) {
 
 fn announces(arrived: &Recorded, channel: &str) -> bool {
     let body = arrived.json();
-    body["name"] != "new-staff-message" && body["channels"].as_array().is_some_and(|channels| channels.iter().any(|found| found == channel))
+    body["name"] != "new-staff-message"
+        && body["channels"].as_array().is_some_and(|channels| channels.iter().any(|found| found == channel))
 }
 
 fn announces_only_changes(library: Library, variant: &str) {
@@ -153,7 +159,8 @@ fn batches_are_reduced(library: Library) {
     assert_eq!(told.arrived.len(), 60, "every batch has news: its message");
     for (index, arrived) in told.arrived.iter().enumerate() {
         assert!(arrived.is_signed(), "usher's own signature verifies");
-        let names: Vec<_> = arrived.json()["batch"].as_array().unwrap().iter().map(|item| item["name"].clone()).collect();
+        let names: Vec<_> =
+            arrived.json()["batch"].as_array().unwrap().iter().map(|item| item["name"].clone()).collect();
         if index % 20 == 0 {
             assert_eq!(names, ["staff-assigned", "new-staff-message"]);
             assert_eq!(arrived.body, told.sent[index].1);
@@ -166,7 +173,8 @@ fn batches_are_reduced(library: Library) {
 fn several_channels_are_reduced(library: Library) {
     let told = tell(library, "several");
     assert_eq!(told.arrived.len(), told.calls, "every trigger has news: its other channel");
-    let announced: Vec<&Recorded> = told.arrived.iter().filter(|arrived| arrived.json()["name"] == "staff-assigned").collect();
+    let announced: Vec<&Recorded> =
+        told.arrived.iter().filter(|arrived| arrived.json()["name"] == "staff-assigned").collect();
     assert_eq!(announced.len(), 63);
     for (index, arrived) in announced.iter().enumerate() {
         assert!(arrived.is_signed(), "usher's own signature verifies");

@@ -31,10 +31,15 @@ fn at(usher: &Usher) -> String {
 
 #[test]
 fn check_tells_all_that_is_wrong_and_exits_with_78() {
-    let (_directory, path) = file("usher.toml", "[server]\nlisten = \"here\"\nwrkers = 2\n\n[upstream]\nurl = \"http://127.0.0.1:6002/x\"\n");
+    let (_directory, path) = file(
+        "usher.toml",
+        "[server]\nlisten = \"here\"\nwrkers = 2\n\n[upstream]\nurl = \"http://127.0.0.1:6002/x\"\n",
+    );
     let broken = Cli::new(&["check", "--config", &path]).run();
     assert_eq!((broken.code, broken.out.as_str()), (78, ""), "{broken:?}");
-    for told in ["server.listen", "server.wrkers", "workers", "upstream.url", "usher.toml:2", "usher.toml:3", "usher.toml:6"] {
+    for told in
+        ["server.listen", "server.wrkers", "workers", "upstream.url", "usher.toml:2", "usher.toml:3", "usher.toml:6"]
+    {
         assert!(broken.err.contains(told), "{told}: {}", broken.err);
     }
     assert_eq!(Cli::new(&["serve", "--config", &path]).run().code, 78);
@@ -54,7 +59,10 @@ fn check_accepts_what_can_be_used() {
     assert!(good.out.starts_with("recommended: ") && good.out.contains("observe"), "{good:?}");
     // Meant for another command: no fault, but worth a word.
     let warned = Cli::new(&["check", "--config", &path]).env("USHER_SECRET", "s3cret").run();
-    assert!(warned.code == 0 && warned.out.contains("warning: `USHER_SECRET`") && !warned.out.contains("s3cret"), "{warned:?}");
+    assert!(
+        warned.code == 0 && warned.out.contains("warning: `USHER_SECRET`") && !warned.out.contains("s3cret"),
+        "{warned:?}"
+    );
 }
 
 #[test]
@@ -90,9 +98,14 @@ fn a_file_that_names_no_app_is_refused() {
 
 #[test]
 fn wrong_arguments_exit_with_2() {
-    for arguments in
-        [&["trigger"][..], &["trigger", "c"], &["subscribe"], &["fly"], &["subscribe", "c", "--timeout", "5"], &["subscribe", "c", "--count", "0"]]
-    {
+    for arguments in [
+        &["trigger"][..],
+        &["trigger", "c"],
+        &["subscribe"],
+        &["fly"],
+        &["subscribe", "c", "--timeout", "5"],
+        &["subscribe", "c", "--count", "0"],
+    ] {
         let refused = Cli::new(arguments).run();
         assert_eq!((refused.code, refused.out.as_str()), (2, ""), "{arguments:?}: {refused:?}");
     }
@@ -123,7 +136,14 @@ fn healthcheck_follows_readiness() {
     assert_eq!(client.response().status, 200);
     drop(client);
     assert_eq!(usher.wait_exit(), 0);
-    let gone = Cli::new(&["healthcheck", "--upstream", "http://127.0.0.1:1", "--set", &format!("admin.listen={}", usher.admin().0)]).run();
+    let gone = Cli::new(&[
+        "healthcheck",
+        "--upstream",
+        "http://127.0.0.1:1",
+        "--set",
+        &format!("admin.listen={}", usher.admin().0),
+    ])
+    .run();
     assert!(gone.code == 1 && gone.err.contains("cannot connect"), "{gone:?}");
 }
 
@@ -131,11 +151,13 @@ fn healthcheck_follows_readiness() {
 fn healthcheck_gives_up_on_a_silent_listener_and_a_broken_configuration() {
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     let listen = format!("admin.listen={}", silent.local_addr().unwrap());
-    let late = Cli::new(&["healthcheck", "--upstream", "http://127.0.0.1:1", "--timeout", "50ms", "--set", &listen]).run();
+    let late =
+        Cli::new(&["healthcheck", "--upstream", "http://127.0.0.1:1", "--timeout", "50ms", "--set", &listen]).run();
     assert_eq!((late.code, late.out.as_str()), (1, ""), "{late:?}");
     let broken = Cli::new(&["healthcheck", "--set", "admin.listn=x"]).run();
     assert!(broken.code == 1 && broken.err.contains("admin.listn"), "{broken:?}");
-    let port = Cli::new(&["healthcheck", "--upstream", "http://127.0.0.1:1", "--set", "admin.listen=127.0.0.1:0"]).run();
+    let port =
+        Cli::new(&["healthcheck", "--upstream", "http://127.0.0.1:1", "--set", "admin.listen=127.0.0.1:0"]).run();
     assert!(port.code == 1 && port.err.contains("port 0"), "{port:?}");
 }
 
@@ -156,7 +178,15 @@ fn trigger_signs_sends_and_tells_the_decision() {
     assert_eq!(again.json(), [json!({ "status": 200, "decision": "suppressed", "code": null, "body": {} })]);
     assert_eq!((again.code, fake.count()), (0, 1));
 
-    let more = announce().arg(data).arg("--also").arg("h-conversation-1-chat").arg("--socket-id").arg("1.2").arg("--info").arg("user_count").run();
+    let more = announce()
+        .arg(data)
+        .arg("--also")
+        .arg("h-conversation-1-chat")
+        .arg("--socket-id")
+        .arg("1.2")
+        .arg("--info")
+        .arg("user_count")
+        .run();
     assert!(more.code == 0 && more.out.contains("forwarded"), "{more:?}");
     let got = fake.next_request().json();
     assert_eq!(
@@ -193,7 +223,21 @@ fn trigger_tells_why_it_was_refused() {
     assert!(unknown.err.contains("no app \"1001\" is configured"), "{unknown:?}");
 
     let (_directory, path) = file("secret", "not the secret\n");
-    let wrong = Cli::new(&["trigger", "--url", &at(&usher), "--app", "3", "--key", sign::KEY, "--secret-file", &path, "--json", "c", "e"]).run();
+    let wrong = Cli::new(&[
+        "trigger",
+        "--url",
+        &at(&usher),
+        "--app",
+        "3",
+        "--key",
+        sign::KEY,
+        "--secret-file",
+        &path,
+        "--json",
+        "c",
+        "e",
+    ])
+    .run();
     let told = &wrong.json()[0];
     assert_eq!((wrong.code, &told["status"], &told["decision"]), (1, &json!(401), &json!(null)), "{wrong:?}");
     assert_eq!(told["code"], told["body"]["code"]);
@@ -206,7 +250,9 @@ fn trigger_tells_why_it_was_refused() {
     assert!(plain.err.ends_with("not accepted: no \\u{1b}[2J."), "{plain:?}");
 
     // soketi's come with the status 200.
-    fake.script([Step::answer("HTTP/1.1 200 OK\r\nContent-Length: 37\r\n\r\n{\"error\":\"Too many calls\",\"code\":429}")]);
+    fake.script([Step::answer(
+        "HTTP/1.1 200 OK\r\nContent-Length: 37\r\n\r\n{\"error\":\"Too many calls\",\"code\":429}",
+    )]);
     let disguised = trigger(&at(&usher)).arg("c").arg("e").run();
     assert_eq!((disguised.code, disguised.out.as_str()), (1, "200 OK  usher-decision: forwarded"), "{disguised:?}");
     assert!(disguised.err.ends_with("not accepted: Too many calls"), "{disguised:?}");
@@ -253,12 +299,23 @@ fn demo_shows_every_message_to_both_guests_and_each_handoff_once_to_one() {
     // Counted here once more, from what is shown.
     let columns = |line: &str| {
         let characters: Vec<char> = line.chars().collect();
-        [2..40, 42..80].map(|range| characters.get(range.start..range.end.min(characters.len())).map_or(String::new(), |text| text.iter().collect()))
+        [2..40, 42..80].map(|range| {
+            characters
+                .get(range.start..range.end.min(characters.len()))
+                .map_or(String::new(), |text| text.iter().collect())
+        })
     };
     let pages: Vec<[String; 2]> = shown.out.lines().skip(5).take_while(|line| !line.is_empty()).map(columns).collect();
-    let joined =
-        |side: usize| pages.iter().filter_map(|page| page[side].trim().strip_suffix(" joined the chat")).map(str::to_owned).collect::<Vec<_>>();
-    let read = |side: usize| pages.iter().map(|page| page[side].trim().to_owned()).filter(|cell| cell.contains(": ")).collect::<Vec<_>>();
+    let joined = |side: usize| {
+        pages
+            .iter()
+            .filter_map(|page| page[side].trim().strip_suffix(" joined the chat"))
+            .map(str::to_owned)
+            .collect::<Vec<_>>()
+    };
+    let read = |side: usize| {
+        pages.iter().map(|page| page[side].trim().to_owned()).filter(|cell| cell.contains(": ")).collect::<Vec<_>>()
+    };
     assert_eq!(joined(0).len(), 41);
     assert_eq!(joined(1), ["* Anna", "* Boris", "* Anna"]);
     assert_eq!((read(0).len(), read(0)), (49, read(1)));

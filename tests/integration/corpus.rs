@@ -1,4 +1,5 @@
-//! The corpus: raw requests with expected verdicts, one file a case (tests/corpus), run over real sockets in one write and byte by byte.
+//! The corpus: raw requests with expected verdicts, one file a case (tests/corpus), run over real sockets in one write
+//! and byte by byte.
 //!
 //! `CORPUS=JSON-0 cargo test corpus` runs the cases whose ids begin so.
 
@@ -40,7 +41,10 @@ fn every_case_has_its_verdict_without_the_fast_path() {
 fn run_all(fast_path: bool) {
     let chosen = std::env::var("CORPUS").unwrap_or_default();
     let files = case::files(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/corpus"));
-    let cases: Vec<Case> = files.iter().map(|path| Case::read(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))).collect();
+    let cases: Vec<Case> = files
+        .iter()
+        .map(|path| Case::read(path).unwrap_or_else(|error| panic!("{}: {error}", path.display())))
+        .collect();
     assert!(cases.len() >= FEWEST_CASES, "only {} cases", cases.len());
     let cases: Vec<Case> = cases.into_iter().filter(|case| case.id.starts_with(&chosen)).collect();
     assert!(!cases.is_empty(), "no case's id begins with {chosen}");
@@ -99,7 +103,11 @@ impl Lane {
     fn run_both(&self, number: usize, case: &Case) -> Result<(), String> {
         let whole = self.run(number, case, Style::Whole)?;
         let pieces = self.run(number, case, Style::Pieces)?;
-        if whole == pieces { Ok(()) } else { Err(format!("{}: in one write {whole:?}\n    byte by byte  {pieces:?}", case.id)) }
+        if whole == pieces {
+            Ok(())
+        } else {
+            Err(format!("{}: in one write {whole:?}\n    byte by byte  {pieces:?}", case.id))
+        }
     }
 
     fn run(&self, number: usize, case: &Case, style: Style) -> Result<Summary, String> {
@@ -111,7 +119,11 @@ impl Lane {
         for (memory, known) in &case.expect.after {
             let decision = self.announce(memory, &context).map_err(|problem| failed(&[problem]))?;
             if decision != if *known { "suppressed" } else { "forwarded" } {
-                complaints.push(format!("after: {} is {}known, the probe was {decision}", memory.channel, if *known { "not " } else { "" }));
+                complaints.push(format!(
+                    "after: {} is {}known, the probe was {decision}",
+                    memory.channel,
+                    if *known { "not " } else { "" }
+                ));
             }
         }
         if complaints.is_empty() {
@@ -121,7 +133,8 @@ impl Lane {
             complaints.push(format!("answer: {}", verdict::shown(&[answer.head.0.as_slice(), &answer.body].concat())));
         }
         for request in &seen.upstream[..seen.upstream.len().min(3)] {
-            complaints.push(format!("upstream: {}", verdict::shown(&[request.head.0.as_slice(), &request.body].concat())));
+            complaints
+                .push(format!("upstream: {}", verdict::shown(&[request.head.0.as_slice(), &request.body].concat())));
         }
         Err(failed(&complaints))
     }
@@ -152,13 +165,18 @@ impl Lane {
         Ok(Seen { exchange, upstream, line, authority: self.fake.address().to_string() })
     }
 
-    /// Whatever upstream answered, the next caller gets upstream's next answer and nothing that was left of the last one.
+    /// Whatever upstream answered, the next caller gets upstream's next answer and nothing that was left of the last
+    /// one.
     fn next_caller(&self, unused: Option<Step>) -> Result<(), String> {
         if unused.is_some() {
             return Err("upstream's scripted answer was not asked for".to_owned());
         }
         let next = self.usher.client().call(&Request::new("GET", FOLLOW_UP, b""));
-        if (next.status, next.text().as_str()) == (200, "{}") { Ok(()) } else { Err(format!("the next caller got {next:?}")) }
+        if (next.status, next.text().as_str()) == (200, "{}") {
+            Ok(())
+        } else {
+            Err(format!("the next caller got {next:?}"))
+        }
     }
 
     /// Sends a plain announcement and returns usher's decision.
@@ -167,14 +185,27 @@ impl Lane {
         let data = serde_json::Value::from(context.expand_text(&memory.data)?);
         let body = format!(r#"{{"name":"staff-assigned","channels":["{channel}"],"data":{data}}}"#);
         let path = format!("/apps/{}/events", memory.app);
-        let (key, secret) = if memory.app == text::OTHER_APP { (text::OTHER_KEY, text::OTHER_SECRET) } else { (sign::KEY, sign::SECRET) };
+        let (key, secret) = if memory.app == text::OTHER_APP {
+            (text::OTHER_KEY, text::OTHER_SECRET)
+        } else {
+            (sign::KEY, sign::SECRET)
+        };
         let query = sign::query_of("POST", &path, "", body.as_bytes(), key, secret, sign::now());
-        let answer = Client::connect(self.usher.gateway()).call(&Request::new("POST", &format!("{path}?{query}"), body.as_bytes()));
-        if answer.status == 200 { Ok(answer.decision()) } else { Err(format!("the announcement on {channel} got {answer:?}")) }
+        let answer = Client::connect(self.usher.gateway()).call(&Request::new(
+            "POST",
+            &format!("{path}?{query}"),
+            body.as_bytes(),
+        ));
+        if answer.status == 200 {
+            Ok(answer.decision())
+        } else {
+            Err(format!("the announcement on {channel} got {answer:?}"))
+        }
     }
 }
 
-/// The case's parts with their text expanded, the methods of its requests, and the first one's line. The last body stays in `context`.
+/// The case's parts with their text expanded, the methods of its requests, and the first one's line. The last body
+/// stays in `context`.
 fn acts(case: &Case, context: &mut Context) -> Result<(Vec<Act>, Vec<String>, String), String> {
     let mut acts: Vec<Act> = Vec::new();
     let mut methods = Vec::new();

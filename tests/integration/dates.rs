@@ -12,7 +12,12 @@ const OLD: &str = "Sun, 06 Nov 1994 08:49:37 GMT";
 /// The one date of an answer.
 #[track_caller]
 fn date(head: &Head) -> String {
-    let dates: Vec<String> = head.headers().into_iter().filter(|(name, _)| name.eq_ignore_ascii_case("date")).map(|(_, value)| value).collect();
+    let dates: Vec<String> = head
+        .headers()
+        .into_iter()
+        .filter(|(name, _)| name.eq_ignore_ascii_case("date"))
+        .map(|(_, value)| value)
+        .collect();
     let [date] = &dates[..] else { panic!("{dates:?} in {:?}", head.lines()) };
     date.clone()
 }
@@ -42,7 +47,9 @@ fn every_answer_has_one_date() {
         assert_eq!(unsigned.status, 401);
         let passed = call(&Request::signed("GET", "/apps/3/channels", "", b""));
         assert_eq!(passed.status, 200);
-        [&forwarded, &suppressed, &unsigned, &passed].into_iter().for_each(|answer: &Response| assert_now(&answer.head));
+        [&forwarded, &suppressed, &unsigned, &passed]
+            .into_iter()
+            .for_each(|answer: &Response| assert_now(&answer.head));
         // A head that hyper itself refuses.
         assert_now(&usher.client().send(b"GET\r\n\r\n").response().head);
         let mut guest = usher.client();
@@ -64,7 +71,9 @@ fn a_date_of_upstream_goes_on_as_it_came() {
             setup.upstream += &far.key();
         });
         let mut client = usher.client();
-        for request in [Request::events(&message(CHANNEL, "hello")), Request::signed("GET", "/apps/3/channels", "", b"")] {
+        for request in
+            [Request::events(&message(CHANNEL, "hello")), Request::signed("GET", "/apps/3/channels", "", b"")]
+        {
             let answer = client.call(&request);
             assert_eq!((answer.status, date(&answer.head).as_str()), (200, OLD));
         }

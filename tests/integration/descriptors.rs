@@ -1,4 +1,5 @@
-//! File descriptors that are short: connections beyond what they carry are held back, and whatever has its place already is served.
+//! File descriptors that are short: connections beyond what they carry are held back, and whatever has its place
+//! already is served.
 
 use std::net::TcpStream;
 
@@ -11,7 +12,8 @@ use crate::harness::{Client, Fake, Request, Setup, Step, Usher, eventually};
 
 const CHANNEL: &str = "h-room-1-chat";
 
-/// With two workers: of 256 a reserve of 24 + 2 × 6 + 72 is taken, then 4 × 7 for idle connections to upstream; two for each connection are left.
+/// With two workers: of 256 a reserve of 24 + 2 × 6 + 72 is taken, then 4 × 7 for idle connections to upstream; two for
+/// each connection are left.
 const LIMIT: u64 = 256;
 const PLACES: usize = 60;
 
@@ -42,9 +44,16 @@ fn a_flood_beyond_the_descriptors_leaves_triggers_and_probes_alone() {
         let mut setup = Setup::before(&fake);
         setup.server += &format!("fast_path = {fast_path}\n");
         let usher = Usher::start_limited((soft, LIMIT), &setup.toml());
-        let warned = usher.wait_log(|event| message(event).starts_with("too few file descriptors: 256 files may be open"));
-        assert_eq!((&warned["level"], field(&warned, "max_connections")), (&Value::from("WARN"), &Value::from(PLACES)), "{warned}");
-        for told in ["limits.max_connections = 10000 needs 21132", "no more than 60", "LimitNOFILE=21132", "`ulimit -n 21132`"] {
+        let warned =
+            usher.wait_log(|event| message(event).starts_with("too few file descriptors: 256 files may be open"));
+        assert_eq!(
+            (&warned["level"], field(&warned, "max_connections")),
+            (&Value::from("WARN"), &Value::from(PLACES)),
+            "{warned}"
+        );
+        for told in
+            ["limits.max_connections = 10000 needs 21132", "no more than 60", "LimitNOFILE=21132", "`ulimit -n 21132`"]
+        {
             assert!(message(&warned).contains(told), "{told}: {warned}");
         }
         assert_eq!((gauge(&usher, "usher_process_max_fds"), gauge(&usher, "usher_max_connections")), (256.0, 60.0));
@@ -118,8 +127,11 @@ fn enough_descriptors_are_not_spoken_of() {
 
 #[test]
 fn with_too_few_to_work_with_usher_does_not_start() {
-    let refused =
-        Cli::limited((100, 100), &["serve", "--set", "server.workers=2", "--listen", "127.0.0.1:0", "--set", "admin.listen=127.0.0.1:0"]).run();
+    let refused = Cli::limited(
+        (100, 100),
+        &["serve", "--set", "server.workers=2", "--listen", "127.0.0.1:0", "--set", "admin.listen=127.0.0.1:0"],
+    )
+    .run();
     assert_eq!(refused.code, 1, "{refused:?}");
     for told in ["100 files may be open", "fewer than 116", "LimitNOFILE=10108", "server.workers"] {
         assert_eq!(refused.err.matches(told).count(), 1, "{told}: {refused:?}");
@@ -134,16 +146,23 @@ fn check_and_doctor_tell_of_a_limit_that_is_too_low() {
         let checked = run((64, hard), &["check"]);
         assert_eq!((checked.code, checked.err.as_str()), (0, ""), "{checked:?}");
         let warning = checked.out.lines().next().unwrap();
-        let told =
-            ["warning: ", "too few file descriptors", &format!("{hard} files may be open"), "limits.max_connections = 10000", "LimitNOFILE=10108"];
+        let told = [
+            "warning: ",
+            "too few file descriptors",
+            &format!("{hard} files may be open"),
+            "limits.max_connections = 10000",
+            "LimitNOFILE=10108",
+        ];
         assert!(told.iter().all(|part| warning.contains(part)), "{warning}");
         let examined = run((64, hard), &["doctor", "--json"]);
         assert_eq!(examined.code, 0, "{examined:?}");
         let report = &examined.json()[0];
-        let finding = report["findings"].as_array().unwrap().iter().find(|finding| finding["check"] == "descriptors").unwrap();
+        let finding =
+            report["findings"].as_array().unwrap().iter().find(|finding| finding["check"] == "descriptors").unwrap();
         assert_eq!(finding["verdict"], "warning", "{finding}");
         assert!(
-            finding["found"].as_str().unwrap().contains("10000") && finding["advice"].as_str().unwrap().contains("LimitNOFILE=10108"),
+            finding["found"].as_str().unwrap().contains("10000")
+                && finding["advice"].as_str().unwrap().contains("LimitNOFILE=10108"),
             "{finding}"
         );
     }
@@ -177,10 +196,14 @@ fn a_want_of_descriptors_is_not_taken_for_an_upstream_that_is_away() {
         refused.assert_error(503, "out_of_descriptors");
         let said = refused.text();
         assert!(said.contains("LimitNOFILE") && !said.contains("check that it runs"), "{said}");
-        usher.wait_log(|event| field(event, "error").as_str().is_some_and(|error| error.contains("no file descriptor left")));
+        usher.wait_log(|event| {
+            field(event, "error").as_str().is_some_and(|error| error.contains("no file descriptor left"))
+        });
         let _waiting = [usher.gateway(), usher.admin().0].map(|address| TcpStream::connect(address).unwrap());
         for listener in ["server.listen", "admin.listen"] {
-            let told = usher.wait_log(|event| message(event).starts_with("connections wait to be accepted") && field(event, "listener") == listener);
+            let told = usher.wait_log(|event| {
+                message(event).starts_with("connections wait to be accepted") && field(event, "listener") == listener
+            });
             assert!(message(&told).contains("LimitNOFILE"), "{told}");
         }
         usher.limit_files(LIMIT);

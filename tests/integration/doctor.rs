@@ -27,7 +27,10 @@ pub fn examined(toml: &str) -> (i32, Vec<Value>) {
     assert_eq!(report["ok"], finished.code == 0, "{finished:?}");
     let findings = report["findings"].as_array().unwrap().clone();
     for finding in &findings {
-        assert!(finding["verdict"] == "ok" || finding["advice"].as_str().is_some_and(|advice| !advice.is_empty()), "{finding}");
+        assert!(
+            finding["verdict"] == "ok" || finding["advice"].as_str().is_some_and(|advice| !advice.is_empty()),
+            "{finding}"
+        );
     }
     (finished.code, findings)
 }
@@ -73,12 +76,22 @@ fn before(fake: &Fake, websocket: &str) -> Setup {
 fn a_healthy_upstream_is_found_healthy() {
     let (fake, far) = (Fake::start(), greeting());
     fake.otherwise(|request| {
-        assert!(request.target() == "/" || (request.target().starts_with("/apps/3/channels?") && request.is_signed()), "{}", request.target());
+        assert!(
+            request.target() == "/" || (request.target().starts_with("/apps/3/channels?") && request.is_signed()),
+            "{}",
+            request.target()
+        );
         dated("200 OK", &date(0), "{\"channels\":{}}")
     });
     let (code, findings) = examined(&before(&fake, &far.url()).toml());
     assert_eq!(code, 0, "{findings:?}");
-    for (check, says) in [("connection", "connected"), ("dns", "127.0.0.1"), ("clock", "s"), ("signature", "takes it"), ("websocket", "greeted")] {
+    for (check, says) in [
+        ("connection", "connected"),
+        ("dns", "127.0.0.1"),
+        ("clock", "s"),
+        ("signature", "takes it"),
+        ("websocket", "greeted"),
+    ] {
         assert_found(&findings, check, "ok", &[says]);
     }
     assert_found(&findings, "admin", "ok", &["this machine"]);
@@ -145,7 +158,9 @@ fn a_server_that_speaks_no_websocket_or_refuses_the_key_is_told() {
     assert_eq!(code, 1);
     assert_found(&findings, "websocket", "problem", &["200", "load balancer"]);
     assert_found(&findings, "clock", "warning", &["no Date"]);
-    let far = FakeSocketServer::start(vec![Box::new(|peer: &mut Peer| peer.close(4001, "App key not in this cluster")) as Script]);
+    let far = FakeSocketServer::start(vec![
+        Box::new(|peer: &mut Peer| peer.close(4001, "App key not in this cluster")) as Script,
+    ]);
     let (_, findings) = examined(&before(&fake, &far.url()).toml());
     assert_found(&findings, "websocket", "problem", &["4001", "not in this cluster", "key"]);
 }
@@ -177,7 +192,8 @@ fn our_own_certificate_is_looked_at() {
         std::fs::write(&certificate, &identity.certificate).unwrap();
         std::fs::write(&key, &identity.key).unwrap();
         let mut setup = Setup::before_url("local");
-        setup.server += &format!("[server.tls]\ncertificate = \"{}\"\nkey = \"{}\"\n", certificate.display(), key.display());
+        setup.server +=
+            &format!("[server.tls]\ncertificate = \"{}\"\nkey = \"{}\"\n", certificate.display(), key.display());
         examined(&setup.toml())
     };
     let (code, findings) = look(&Identity::new());
@@ -230,5 +246,8 @@ fn a_broken_configuration_is_a_finding_and_people_read_lines() {
     assert_found(&findings, "configuration", "problem", &["server.listen"]);
     let told = Cli::new(&["doctor", "--set", "server.listen=127.0.0.1:0", "--set", "admin.listen=127.0.0.1:0"]).run();
     assert_eq!((told.code, told.err.as_str()), (0, ""), "{told:?}");
-    assert!(told.out.contains("ok       upstream: usher is its own broker") && told.out.contains("\n         → "), "{told:?}");
+    assert!(
+        told.out.contains("ok       upstream: usher is its own broker") && told.out.contains("\n         → "),
+        "{told:?}"
+    );
 }

@@ -1,5 +1,5 @@
-//! Answers that are sent before all of a request was read: they reach a caller that is still sending, and who would not see them if usher reset the
-//! connection.
+//! Answers that are sent before all of a request was read: they reach a caller that is still sending, and who would not
+//! see them if usher reset the connection.
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpListener;
@@ -90,7 +90,9 @@ fn an_early_answer_arrives_over_tls() {
     let identity = Identity::new();
     let directory = tempfile::tempdir().unwrap();
     let (certificate, key) = identity.write_to(directory.path());
-    let usher = Usher::start(&fake, |setup| setup.server += &format!("tls = {{ certificate = {certificate:?}, key = {key:?} }}\n"));
+    let usher = Usher::start(&fake, |setup| {
+        setup.server += &format!("tls = {{ certificate = {certificate:?}, key = {key:?} }}\n")
+    });
     let mut client = TlsClient::connect(usher.gateway(), &identity).unwrap();
     client.call(&large()).assert_error(413, "body_too_large");
     client.read_to_orderly_close();
@@ -116,9 +118,11 @@ fn garbage_behind_requests_does_not_take_their_answers_away() {
 fn requests_behind_the_last_one_do_not_take_its_answer_away() {
     let fake = Fake::start();
     let usher = Usher::start(&fake, |_| {});
-    let last = String::from_utf8(Request::events(&announcement(CHANNEL, "A")).bytes()).unwrap().replace("keep-alive", "close");
+    let last =
+        String::from_utf8(Request::events(&announcement(CHANNEL, "A")).bytes()).unwrap().replace("keep-alive", "close");
     let mut client = usher.client();
-    let sent = client.try_send(&[last.into_bytes(), Request::new("GET", "/never", b"").bytes().repeat(MUCH / 200)].concat());
+    let sent =
+        client.try_send(&[last.into_bytes(), Request::new("GET", "/never", b"").bytes().repeat(MUCH / 200)].concat());
     assert!(sent.is_ok(), "{sent:?} before all was sent");
     client.response().assert_forwarded();
     client.read_to_orderly_close();
@@ -142,7 +146,9 @@ fn a_drain_does_not_wait_for_connections_without_a_request() {
     let fake = Fake::start();
     for fast_path in [true, false] {
         // A closing may wait longer than this.
-        let mut usher = Usher::start(&fake, |setup| setup.server = setup.server.replace("10s", "2s") + &format!("fast_path = {fast_path}\n"));
+        let mut usher = Usher::start(&fake, |setup| {
+            setup.server = setup.server.replace("10s", "2s") + &format!("fast_path = {fast_path}\n")
+        });
         let mut idle: Vec<Client> = (0..4).map(|_| usher.client()).collect();
         for client in &mut idle[1..] {
             client.announce(CHANNEL, "A");

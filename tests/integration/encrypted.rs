@@ -39,12 +39,17 @@ fn the_certificate_is_read_again_on_a_signal() {
     let (old, new) = (Identity::new(), Identity::new());
     let directory = tempfile::tempdir().unwrap();
     let (certificate, key) = old.write_to(directory.path());
-    let usher = Usher::start(&fake, |setup| setup.server += &format!("tls = {{ certificate = {certificate:?}, key = {key:?} }}\n"));
+    let usher = Usher::start(&fake, |setup| {
+        setup.server += &format!("tls = {{ certificate = {certificate:?}, key = {key:?} }}\n")
+    });
     let announce = |staff: &str| Request::events(&announcement(CHANNEL, staff));
     let mut kept = TlsClient::connect(usher.gateway(), &old).unwrap();
     kept.call(&announce("A")).assert_forwarded();
     assert!(TlsClient::connect(usher.gateway(), &new).is_err());
-    assert!(usher.client().send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").try_response().is_err(), "no plain HTTP where TLS is configured");
+    assert!(
+        usher.client().send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").try_response().is_err(),
+        "no plain HTTP where TLS is configured"
+    );
 
     let from = usher.log_lines();
     fs::write(&certificate, "no certificate").unwrap();

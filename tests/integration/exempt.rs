@@ -1,4 +1,5 @@
-//! What is never dropped, whatever the memory says (ARCHITECTURE.md "When an announcement is dropped"), and what it leaves behind.
+//! What is never dropped, whatever the memory says (ARCHITECTURE.md "When an announcement is dropped"), and what it
+//! leaves behind.
 
 use crate::harness::bodies::{ANNOUNCEMENT, Library, announcement, staff};
 use crate::harness::{Client, Fake, Request, Usher, sign};
@@ -23,7 +24,8 @@ fn forwards(client: &mut Client, fake: &Fake, request: &Request) {
     assert_untouched(request, &requests[before], fake);
 }
 
-/// Makes Anna known, sends `request` twice, both of which must go through untouched, and returns whether Anna's next announcement is dropped.
+/// Makes Anna known, sends `request` twice, both of which must go through untouched, and returns whether Anna's next
+/// announcement is dropped.
 #[track_caller]
 fn stays_known_after(request: &Request) -> bool {
     let fake = Fake::start();
@@ -47,7 +49,8 @@ fn a_socket_is_excluded_and_the_channel_becomes_unknown() {
     assert!(!stays_known_after(&Request::events(&with(r#","socket_id":"123.456""#))));
 }
 
-/// sockudo answers a repeat of a key with success and sends nothing: A (key 1), B (key 2), A (key 1) leaves guests with B.
+/// sockudo answers a repeat of a key with success and sends nothing: A (key 1), B (key 2), A (key 1) leaves guests with
+/// B.
 #[test]
 fn a_trigger_with_an_idempotency_key_may_be_left_out_by_upstream() {
     let keyed = |body: &str, key: &str| Request::events(body).header("X-Idempotency-Key", key);
@@ -79,7 +82,9 @@ fn an_encoded_body_is_not_read() {
 #[test]
 fn parameters_in_the_query_are_not_read() {
     let body = announcement(CHANNEL, ANNA);
-    for extra in ["info=user_count", "socket_id=1.2", "name=staff-assigned", "channels[]=h-room-1-chat", "channel=h-room-1-chat"] {
+    for extra in
+        ["info=user_count", "socket_id=1.2", "name=staff-assigned", "channels[]=h-room-1-chat", "channel=h-room-1-chat"]
+    {
         assert!(!stays_known_after(&Request::signed("POST", "/apps/3/events", extra, body.as_bytes())), "{extra}");
     }
     let all = format!("channel={CHANNEL}&data=x&name={ANNOUNCEMENT}");
@@ -160,7 +165,8 @@ fn what_is_not_signed_changes_nothing() {
         response.assert_error(401, &response.error());
         assert!(!response.text().contains(sign::SECRET), "{response:?}");
     }
-    let tampered = Request::new("POST", &format!("/apps/3/events?{good}"), body.replace("Mallory", "Mallery").as_bytes());
+    let tampered =
+        Request::new("POST", &format!("/apps/3/events?{good}"), body.replace("Mallory", "Mallery").as_bytes());
     let response = usher.client().call(&tampered);
     assert_eq!(response.status, 401);
     assert!(response.error().contains("md5"), "{response:?}");

@@ -20,12 +20,18 @@ const ANY: &str = "127.0.0.1:0";
 fn it_names_the_ports_that_are_listened_on() {
     let running = serve(ANY, ANY).start();
     let line = running.wait_out("metrics: http://");
-    let admin: SocketAddr = line.split_once("metrics: http://").unwrap().1.strip_suffix("/metrics").unwrap().parse().unwrap();
+    let admin: SocketAddr =
+        line.split_once("metrics: http://").unwrap().1.strip_suffix("/metrics").unwrap().parse().unwrap();
     assert_eq!(Admin(admin).call_openly("GET", "/readyz").status, 200);
     let line = running.wait_out("wsPort: ");
     let port: u16 = line.split_once("wsPort: ").unwrap().1.split_once(',').unwrap().0.parse().unwrap();
     // The broker's answer to a request that nobody signed.
-    assert_eq!(Client::connect(SocketAddr::from(([127, 0, 0, 1], port))).call(&Request::new("GET", "/apps/1001/channels", b"")).status, 401);
+    assert_eq!(
+        Client::connect(SocketAddr::from(([127, 0, 0, 1], port)))
+            .call(&Request::new("GET", "/apps/1001/channels", b""))
+            .status,
+        401
+    );
 }
 
 #[test]
@@ -34,7 +40,10 @@ fn it_says_nothing_if_an_address_is_taken() {
     let taken = taken.local_addr().unwrap().to_string();
     for (gateway, admin) in [(taken.as_str(), ANY), (ANY, taken.as_str())] {
         let finished = serve(gateway, admin).run();
-        assert!(finished.code != 0 && finished.out.is_empty() && finished.err.contains("cannot listen"), "{finished:?}");
+        assert!(
+            finished.code != 0 && finished.out.is_empty() && finished.err.contains("cannot listen"),
+            "{finished:?}"
+        );
     }
 }
 

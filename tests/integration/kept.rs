@@ -1,5 +1,5 @@
-//! Kept connections: a caller sends the same header lines with every request, or nearly the same, and usher compares them with those before. Whatever it
-//! makes of that, each request is read for itself.
+//! Kept connections: a caller sends the same header lines with every request, or nearly the same, and usher compares
+//! them with those before. Whatever it makes of that, each request is read for itself.
 
 use crate::harness::bodies::{ANNOUNCEMENT, Library, announcement, message, staff};
 use crate::harness::{Fake, Request, Usher};
@@ -15,7 +15,9 @@ fn letters(count: usize) -> Request {
 /// With the value of one header replaced, or the header taken out.
 fn change(mut request: Request, name: &str, value: Option<&str>) -> Request {
     match value {
-        Some(value) => request.headers.iter_mut().filter(|(its, _)| its == name).for_each(|(_, old)| value.clone_into(old)),
+        Some(value) => {
+            request.headers.iter_mut().filter(|(its, _)| its == name).for_each(|(_, old)| value.clone_into(old))
+        }
         None => request.headers.retain(|(its, _)| its != name),
     }
     request
@@ -57,7 +59,12 @@ fn requests_like_the_one_before_go_through_untouched() {
 
 #[test]
 fn a_request_that_only_looks_like_the_one_before_is_refused_or_read_for_itself() {
-    for (name, value) in [("Content-Type", "application/jsom"), ("Content-Type", "text/plain"), ("Accept", "a"), ("Connection", "keep-alivf")] {
+    for (name, value) in [
+        ("Content-Type", "application/jsom"),
+        ("Content-Type", "text/plain"),
+        ("Accept", "a"),
+        ("Connection", "keep-alivf"),
+    ] {
         let fake = Fake::start();
         let usher = Usher::start(&fake, |_| {});
         let mut client = usher.client();

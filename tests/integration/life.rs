@@ -133,7 +133,8 @@ fn a_reload_changes_rules_apps_and_limits_and_keeps_what_is_known() {
     client.announce(CHANNEL, "A").assert_forwarded();
     let body = announcement(CHANNEL, "A");
     let other = || {
-        let query = sign::query_of("POST", "/apps/4/events", "", body.as_bytes(), "other-key", "other-secret", sign::now());
+        let query =
+            sign::query_of("POST", "/apps/4/events", "", body.as_bytes(), "other-key", "other-secret", sign::now());
         Request::new("POST", &format!("/apps/4/events?{query}"), body.as_bytes())
     };
     client.call(&other()).assert_error(404, "unknown_app");
@@ -190,13 +191,17 @@ fn an_invalid_new_configuration_changes_nothing_and_is_told() {
         usher.rewrite_config(&broken);
         usher.signal(Signal::Hup);
         usher.wait_log_after(from, |event| event["level"] == "ERROR");
-        eventually("the failure is counted", || (usher.admin().metric("usher_config_last_reload_successful", &[]) == 0.0).then_some(()));
+        eventually("the failure is counted", || {
+            (usher.admin().metric("usher_config_last_reload_successful", &[]) == 0.0).then_some(())
+        });
         client.announce(CHANNEL, "A").assert_suppressed();
         assert!(!usher.logs().contains(sign::SECRET), "a broken file is not quoted with its secrets");
     }
     usher.rewrite_config(&setup.toml());
     usher.signal(Signal::Hup);
-    eventually("the old file loads again", || (usher.admin().metric("usher_config_last_reload_successful", &[]) == 1.0).then_some(()));
+    eventually("the old file loads again", || {
+        (usher.admin().metric("usher_config_last_reload_successful", &[]) == 1.0).then_some(())
+    });
     client.announce(CHANNEL, "A").assert_suppressed();
 }
 
@@ -213,7 +218,11 @@ fn a_reload_never_brings_a_lost_handoff() {
     let mut held = usher.client();
     held.send(&Request::events(&announcement(CHANNEL, "B")).bytes());
     fake.next_request();
-    let limit = |body: &str| Setup { rule: "released_by = [\"over\"]\n".to_owned(), limits: format!("max_body = \"{body}\"\n"), ..setup.clone() };
+    let limit = |body: &str| Setup {
+        rule: "released_by = [\"over\"]\n".to_owned(),
+        limits: format!("max_body = \"{body}\"\n"),
+        ..setup.clone()
+    };
     usher.rewrite_config(&limit("2KiB").toml());
     usher.signal(Signal::Hup);
     let large = message("other", &"x".repeat(3000));
@@ -232,7 +241,12 @@ fn a_configuration_that_does_not_hold_refuses_to_start() {
     let file = directory.path().join("usher.toml");
     std::fs::write(&file, Setup::before(&fake).toml().replace("[limits]", "[limits]\nmax_bodyy = 1\n")).unwrap();
     for command in ["serve", "check"] {
-        let output = std::process::Command::new(env!("CARGO_BIN_EXE_usher")).arg(command).arg("--config").arg(&file).output().unwrap();
+        let output = std::process::Command::new(env!("CARGO_BIN_EXE_usher"))
+            .arg(command)
+            .arg("--config")
+            .arg(&file)
+            .output()
+            .unwrap();
         let told = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
         assert_eq!(output.status.code(), Some(78), "{command}: {told}");
         assert!(told.contains("max_bodyy") && told.contains("max_body"), "{command}: {told}");
@@ -246,10 +260,13 @@ fn neither_secrets_nor_payloads_nor_signatures_are_logged() {
     let toml = Setup::before(&fake).toml().replace("level = \"info\"", "level = \"trace\"");
     let mut usher = Usher::start_with(&toml);
     let canary = "canary-5f1e";
-    let body = Library::Node.body(ANNOUNCEMENT, &[CHANNEL], &format!(r#"{{"staff_name":"{canary}","note":"{canary}"}}"#));
+    let body =
+        Library::Node.body(ANNOUNCEMENT, &[CHANNEL], &format!(r#"{{"staff_name":"{canary}","note":"{canary}"}}"#));
     let mut signatures = Vec::new();
     let mut call = |request: Request| {
-        let signature = sign::parameters(request.target.split('?').nth(1).unwrap_or_default()).into_iter().find(|(key, _)| key == "auth_signature");
+        let signature = sign::parameters(request.target.split('?').nth(1).unwrap_or_default())
+            .into_iter()
+            .find(|(key, _)| key == "auth_signature");
         signatures.extend(signature.map(|(_, value)| value));
         usher.client().send(&request.bytes()).try_response().map_or(0, |response| response.status)
     };

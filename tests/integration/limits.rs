@@ -120,7 +120,9 @@ fn a_connection_whose_head_does_not_come_makes_room() {
 fn a_head_that_comes_in_two_parts_is_served_wherever_it_is_parted() {
     let fake = Fake::start();
     let usher = Usher::start(&fake, |_| {});
-    let lenient = String::from_utf8(Request::signed("GET", "/apps/3/channels", "", b"").bytes()).expect("text").replace("\r\n", "\n");
+    let lenient = String::from_utf8(Request::signed("GET", "/apps/3/channels", "", b"").bytes())
+        .expect("text")
+        .replace("\r\n", "\n");
     for request in [Request::signed("GET", "/apps/3/channels", "", b"").bytes(), lenient.into_bytes()] {
         let mut client = usher.client();
         for end in 1..request.len() {
@@ -264,14 +266,19 @@ fn a_chunked_body_arrives_with_its_length() {
     let usher = Usher::start(&fake, |_| {});
     let body = announcement(CHANNEL, "Anna");
     let (first, second) = body.split_at(20);
-    let chunks = format!("{:x}\r\n{first}\r\n{:X};x=y\r\n{second}\r\n0\r\nTrailer: t\r\n\r\n", first.len(), second.len());
+    let chunks =
+        format!("{:x}\r\n{first}\r\n{:X};x=y\r\n{second}\r\n0\r\nTrailer: t\r\n\r\n", first.len(), second.len());
     for (path, decision) in [("/apps/3/events", "forwarded"), ("/other", "")] {
         let request = Request::signed("POST", path, "", body.as_bytes()).header("Transfer-Encoding", "chunked");
         let response = usher.client().send(&request.head()).send(chunks.as_bytes()).response();
         assert_eq!((response.status, response.decision().as_str()), (200, decision), "{path}");
         let got = fake.next_request();
         assert_eq!(got.text(), body, "{path}");
-        assert_eq!((got.header("content-length"), got.header("transfer-encoding")), (Some(body.len().to_string()), None), "{path}");
+        assert_eq!(
+            (got.header("content-length"), got.header("transfer-encoding")),
+            (Some(body.len().to_string()), None),
+            "{path}"
+        );
     }
     usher.client().announce(CHANNEL, "Anna").assert_suppressed();
 }
@@ -317,7 +324,9 @@ fn every_framing_of_an_answer_passes_through() {
     for step in [Step::ok(), Step::chunked(), Step::close_delimited(), Step::http10()] {
         let told = format!("{step:?}");
         fake.script([step.clone(), step]);
-        for request in [Request::signed("GET", "/apps/3/channels", "", b""), Request::events(&message(CHANNEL, "hello"))] {
+        for request in
+            [Request::signed("GET", "/apps/3/channels", "", b""), Request::events(&message(CHANNEL, "hello"))]
+        {
             let response = usher.client().call(&request);
             assert_eq!((response.status, response.text().as_str()), (200, "{}"), "{told}");
             assert!(response.head.lines()[0].starts_with("HTTP/1.1 200"), "{told}");
@@ -336,7 +345,9 @@ fn bytes_beyond_an_answer_reach_nobody() {
     let fake = Fake::start();
     let usher = Usher::start(&fake, |_| {});
     for _ in 0..5 {
-        fake.script([Step::answer("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nEVIL")]);
+        fake.script([Step::answer(
+            "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nEVIL",
+        )]);
         let mut client = usher.client();
         assert_eq!(client.call(&Request::new("GET", "/1", b"")).text(), "{}");
         assert_eq!(client.call(&Request::new("GET", "/2", b"")).text(), "{}");
@@ -347,7 +358,9 @@ fn bytes_beyond_an_answer_reach_nobody() {
 fn requests_in_one_write_are_answered_in_order() {
     let fake = Fake::start();
     let usher = Usher::start(&fake, |_| {});
-    fake.otherwise(|request| Step::answer(&format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{}", request.body.len(), request.text())));
+    fake.otherwise(|request| {
+        Step::answer(&format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{}", request.body.len(), request.text()))
+    });
     let mut bytes = Vec::new();
     let messages: Vec<String> = (0..50).map(|number| message(CHANNEL, &format!("number {number}"))).collect();
     for body in &messages {
@@ -365,7 +378,10 @@ fn an_old_caller_is_answered_and_disconnected() {
     let fake = Fake::start();
     let usher = Usher::start(&fake, |_| {});
     let request = Request::events(&announcement(CHANNEL, "A"));
-    let old = String::from_utf8(request.bytes()).unwrap().replace(" HTTP/1.1\r\n", " HTTP/1.0\r\n").replace("Connection: keep-alive\r\n", "");
+    let old = String::from_utf8(request.bytes())
+        .unwrap()
+        .replace(" HTTP/1.1\r\n", " HTTP/1.0\r\n")
+        .replace("Connection: keep-alive\r\n", "");
     let mut client = usher.client();
     client.send(old.as_bytes()).response().assert_forwarded();
     assert!(client.read_to_close().is_empty());
@@ -377,7 +393,11 @@ fn a_half_closed_caller_is_answered_in_every_case() {
     let fake = Fake::start();
     let usher = Usher::start(&fake, |_| {});
     let gate = Gate::new();
-    for request in [Request::events(&announcement(CHANNEL, "A")), Request::new("GET", "/x", b""), Request::new("POST", "/x", b"{}")] {
+    for request in [
+        Request::events(&announcement(CHANNEL, "A")),
+        Request::new("GET", "/x", b""),
+        Request::new("POST", "/x", b"{}"),
+    ] {
         fake.script([Step::hold(&gate, Step::ok())]);
         let mut client = usher.client();
         client.send(&request.bytes()).finish_writing();

@@ -1,8 +1,9 @@
 //! The first law at the sockets: random histories against the fake upstream, which knows what it has applied.
 //!
-//! Requests go one after another (races are `racing` and the memory's own model test), so that whenever a call is answered as suppressed,
-//! nothing is in flight: each announcement in it must then be the last value that upstream applied to its channel. And because a history is more
-//! than its drops, it must also *have* drops: a usher that forwards everything would keep the law and be of no use.
+//! Requests go one after another (races are `racing` and the memory's own model test), so that whenever a call is
+//! answered as suppressed, nothing is in flight: each announcement in it must then be the last value that upstream
+//! applied to its channel. And because a history is more than its drops, it must also *have* drops: a usher that
+//! forwards everything would keep the law and be of no use.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -63,14 +64,21 @@ fn announcements(body: &serde_json::Value) -> Vec<(String, String)> {
     let mut found = Vec::new();
     for event in events {
         let name = event["name"].as_str().unwrap_or_default();
-        let data: serde_json::Value = event["data"].as_str().and_then(|data| serde_json::from_str(data).ok()).unwrap_or_default();
+        let data: serde_json::Value =
+            event["data"].as_str().and_then(|data| serde_json::from_str(data).ok()).unwrap_or_default();
         let told = match name {
             ANNOUNCEMENT => data["staff_name"].as_str().unwrap_or("somebody").to_owned(),
             "conversation-closed" => "nobody".to_owned(),
             _ => continue,
         };
-        let channels = event["channels"].as_array().map_or_else(|| vec![&event["channel"]], |channels| channels.iter().collect());
-        found.extend(channels.into_iter().filter_map(|channel| channel.as_str()).map(|channel| (channel.to_owned(), told.clone())));
+        let channels =
+            event["channels"].as_array().map_or_else(|| vec![&event["channel"]], |channels| channels.iter().collect());
+        found.extend(
+            channels
+                .into_iter()
+                .filter_map(|channel| channel.as_str())
+                .map(|channel| (channel.to_owned(), told.clone())),
+        );
     }
     found
 }
@@ -96,7 +104,8 @@ impl History<'_> {
     }
 
     fn some_channels(&mut self) -> Vec<String> {
-        let mut channels: Vec<String> = self.channels.iter().filter(|_| self.random.next().is_multiple_of(2)).cloned().collect();
+        let mut channels: Vec<String> =
+            self.channels.iter().filter(|_| self.random.next().is_multiple_of(2)).cloned().collect();
         if channels.is_empty() {
             channels.push(self.channels[0].clone());
         }
@@ -116,7 +125,11 @@ impl History<'_> {
             0..=6 => Request::events(&single),
             7 | 8 => {
                 let channels = self.some_channels();
-                Request::events(&library.body(ANNOUNCEMENT, &channels.iter().map(String::as_str).collect::<Vec<_>>(), &staff(name)))
+                Request::events(&library.body(
+                    ANNOUNCEMENT,
+                    &channels.iter().map(String::as_str).collect::<Vec<_>>(),
+                    &staff(name),
+                ))
             }
             9..=11 => {
                 let count = 1 + self.random.below(4);
@@ -181,8 +194,13 @@ impl History<'_> {
     }
 }
 
-/// Goes through what was wanted beside what arrived: what is missing must say what its guests were last told, then and there.
-fn dropped_were_redundant(wanted: &[(String, String)], arrived: &[(String, String)], mut shown: HashMap<String, String>) -> Result<(), String> {
+/// Goes through what was wanted beside what arrived: what is missing must say what its guests were last told, then and
+/// there.
+fn dropped_were_redundant(
+    wanted: &[(String, String)],
+    arrived: &[(String, String)],
+    mut shown: HashMap<String, String>,
+) -> Result<(), String> {
     let mut rest = arrived.iter().peekable();
     for (channel, told) in wanted {
         if rest.peek().is_some_and(|next| (&next.0, &next.1) == (channel, told)) {
@@ -221,7 +239,8 @@ fn no_history_drops_what_guests_do_not_see() {
         let (applied, fates) = (Arc::clone(&applied), Arc::clone(&fates));
         let random = Random(seed);
         let (client, late, told) = (usher.client(), Vec::new(), Vec::new());
-        let mut history = History { fake: &fake, client, usher: &usher, random, channels, applied, fates, late, told, suppressed: 0 };
+        let mut history =
+            History { fake: &fake, client, usher: &usher, random, channels, applied, fates, late, told, suppressed: 0 };
         for _ in 0..STEPS {
             let checked = history.step();
             assert!(checked.is_ok(), "{checked:?} (MODEL_SEED={base}, case {case}):\n{}", history.told.join("\n"));

@@ -20,12 +20,28 @@ fn assignments_are_listed_filtered_and_forgotten() {
         let document = admin.json(&format!("/assignments{query}"));
         document.as_array().or_else(|| document["assignments"].as_array()).unwrap().len()
     };
-    assert_eq!((count(""), count("?app=3"), count("?app=3&channel=nowhere"), count("?app=3&channel=plaza-"), count("?limit=3")), (10, 10, 0, 5, 3));
+    assert_eq!(
+        (
+            count(""),
+            count("?app=3"),
+            count("?app=3&channel=nowhere"),
+            count("?app=3&channel=plaza-"),
+            count("?limit=3")
+        ),
+        (10, 10, 0, 5, 3)
+    );
 
     let entry = admin.assignment("plaza-room-1-chat").unwrap();
-    assert_eq!((&entry["app"], &entry["rule"], &entry["channel"]), (&"3".into(), &"staff-assigned".into(), &"plaza-room-1-chat".into()));
+    assert_eq!(
+        (&entry["app"], &entry["rule"], &entry["channel"]),
+        (&"3".into(), &"staff-assigned".into(), &"plaza-room-1-chat".into())
+    );
     assert!(entry["identity"].to_string().contains("Ben"), "{entry}");
-    assert_eq!((&entry["announced"], &entry["suppressed"], &entry["in_doubt"]), (&1.into(), &1.into(), &false.into()), "{entry}");
+    assert_eq!(
+        (&entry["announced"], &entry["suppressed"], &entry["in_doubt"]),
+        (&1.into(), &1.into(), &false.into()),
+        "{entry}"
+    );
 
     let target = "/assignments?app=3&channel=plaza-room-1-chat";
     assert_eq!(admin.call("GET", "/assignments?app=4").status, 404, "no such app is watched");
@@ -50,7 +66,9 @@ fn the_memory_is_bounded_and_forgets() {
     let held = usher.admin().json("/assignments?limit=1000").as_array().unwrap().len();
     assert!((50..=100).contains(&held), "{held} channels are held");
     // What was forgotten is announced once more, and then known again.
-    let again = (0..500).filter(|room| client.announce(&format!("h-room-{room}-chat"), "Anna").decision() == "forwarded").count();
+    let again = (0..500)
+        .filter(|room| client.announce(&format!("h-room-{room}-chat"), "Anna").decision() == "forwarded")
+        .count();
     assert!((400..=500).contains(&again), "{again} were announced again");
     client.announce("h-room-499-chat", "Anna").assert_suppressed();
 }
@@ -64,10 +82,16 @@ fn decisions_say_what_was_done_and_why() {
     client.announce(CHANNEL, "Anna").assert_suppressed();
     client.announce(CHANNEL, "Ben").assert_forwarded();
     let decisions = usher.admin().decisions();
-    let told: Vec<_> = decisions.iter().map(|decision| decision["decision"].as_str().or_else(|| decision["verdict"].as_str()).unwrap()).collect();
+    let told: Vec<_> = decisions
+        .iter()
+        .map(|decision| decision["decision"].as_str().or_else(|| decision["verdict"].as_str()).unwrap())
+        .collect();
     assert_eq!(told, ["forwarded_change", "suppressed", "forwarded_first"]);
     for decision in &decisions {
-        assert_eq!((&decision["app"], &decision["rule"], &decision["channel"]), (&"3".into(), &"staff-assigned".into(), &CHANNEL.into()));
+        assert_eq!(
+            (&decision["app"], &decision["rule"], &decision["channel"]),
+            (&"3".into(), &"staff-assigned".into(), &CHANNEL.into())
+        );
         assert!(decision["reason"].as_str().is_some_and(|reason| !reason.is_empty()), "{decision}");
     }
 }
@@ -81,11 +105,16 @@ fn what_callers_send_makes_no_series() {
         for number in from..from + count {
             let request = match number % 4 {
                 0 => Request::events(&announcement(&format!("h-room-{number}-chat"), &format!("staff {number}"))),
-                1 => Request::events(&message(&format!("channel-{number}"), "x").replace("new-staff-message", &format!("event-{number}"))),
+                1 => Request::events(
+                    &message(&format!("channel-{number}"), "x")
+                        .replace("new-staff-message", &format!("event-{number}")),
+                ),
                 2 => Request::new("GET", &format!("/path-{number}?q={number}"), b""),
                 _ => Request::new("POST", &format!("/apps/9{number}/events"), b"{}"),
             };
-            client.send(&request.header("User-Agent", &format!("agent/{number}")).header(&format!("X-{number}"), "1").bytes());
+            client.send(
+                &request.header("User-Agent", &format!("agent/{number}")).header(&format!("X-{number}"), "1").bytes(),
+            );
             let status = client.response().status;
             assert_eq!(status, if number % 4 == 3 { 404 } else { 200 });
         }
@@ -181,5 +210,8 @@ fn the_times_that_are_shown_agree() {
     assert_eq!(since, admin.report()["since"]);
     // The fraction of a second is the same in both forms.
     let millis = (started * 1000.0).round() as u64 % 60_000;
-    assert!(since.as_str().unwrap().ends_with(&format!("{:02}.{:03}Z", millis / 1000, millis % 1000)), "{since}, {started}");
+    assert!(
+        since.as_str().unwrap().ends_with(&format!("{:02}.{:03}Z", millis / 1000, millis % 1000)),
+        "{since}, {started}"
+    );
 }

@@ -1,4 +1,5 @@
-//! Every row of ARCHITECTURE.md "When an announcement is dropped": what upstream made of an announcement decides what may be dropped next.
+//! Every row of ARCHITECTURE.md "When an announcement is dropped": what upstream made of an announcement decides what
+//! may be dropped next.
 
 use crate::harness::bodies::announcement;
 use crate::harness::{Client, Fake, Gate, Request, Response, Step, Usher, eventually};
@@ -56,7 +57,11 @@ fn a_rejected_announcement_leaves_the_old_value() {
     for (room, status) in [400, 401, 403, 404, 408, 409, 413, 422, 429].into_iter().enumerate() {
         let channel = format!("h-room-{room}-chat");
         let first = announce(&usher, &fake, &channel, "A", Step::status(status));
-        assert_eq!((first.status, first.text().as_str(), first.error().as_str()), (status, "{}", ""), "upstream's own answer");
+        assert_eq!(
+            (first.status, first.text().as_str(), first.error().as_str()),
+            (status, "{}", ""),
+            "upstream's own answer"
+        );
         announce(&usher, &fake, &channel, "A", Step::ok()).assert_forwarded();
         assert_eq!(announce(&usher, &fake, &channel, "B", Step::status(status)).status, status);
         let mut client = usher.client();
@@ -143,7 +148,9 @@ fn the_doubt_ends_and_the_next_announcement_is_known_again() {
     let usher = impatient(&fake);
     announce(&usher, &fake, CHANNEL, "A", Step::ok()).assert_forwarded();
     announce(&usher, &fake, CHANNEL, "B", Step::silence()).assert_error(504, "upstream_timeout");
-    eventually("the doubt ends", || usher.admin().assignment(CHANNEL).is_none_or(|entry| entry["in_doubt"] == false).then_some(()));
+    eventually("the doubt ends", || {
+        usher.admin().assignment(CHANNEL).is_none_or(|entry| entry["in_doubt"] == false).then_some(())
+    });
     let mut client = usher.client();
     client.announce(CHANNEL, "A").assert_forwarded();
     client.announce(CHANNEL, "A").assert_suppressed();

@@ -205,7 +205,10 @@ fn what_cannot_be_judged_keeps_its_channels_unknown_while_in_flight() {
         ("an encoded body", Request::events(&body).header("Content-Encoding", "gzip")),
         ("parameters in the query", Request::signed("POST", "/apps/3/events", "name=x", body.as_bytes())),
         ("a disguised path", Request::signed("POST", "/apps/3/%65vents", "", body.as_bytes())),
-        ("the legacy endpoint", Request::signed("POST", &format!("/apps/3/channels/{CHANNEL}/events"), "name=staff-assigned", b"{}")),
+        (
+            "the legacy endpoint",
+            Request::signed("POST", &format!("/apps/3/channels/{CHANNEL}/events"), "name=staff-assigned", b"{}"),
+        ),
     ];
     for (what, request) in unjudged {
         let fake = Fake::start();

@@ -1,5 +1,5 @@
-//! The quick start of README.md, as it is printed there: its page in Chromium and its backends, against a usher that is started without any settings.
-//! Only the ports differ.
+//! The quick start of README.md, as it is printed there: its page in Chromium and its backends, against a usher that is
+//! started without any settings. Only the ports differ.
 
 use std::fs;
 use std::path::Path;
@@ -16,7 +16,9 @@ const FRESH: &[&str] = &["--listen", "127.0.0.1:0", "--set", "admin.listen=127.0
 /// The block of code under the comment `<!-- test: name -->`, for this usher.
 fn snippet(name: &str, usher: &Usher) -> String {
     let readme = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md")).unwrap();
-    let (_, behind) = readme.split_once(&format!("<!-- test: {name} -->\n```")).unwrap_or_else(|| panic!("README.md has no snippet {name}"));
+    let (_, behind) = readme
+        .split_once(&format!("<!-- test: {name} -->\n```"))
+        .unwrap_or_else(|| panic!("README.md has no snippet {name}"));
     let (code, _) = behind.split_once("\n```").unwrap();
     let (_language, code) = code.split_once('\n').unwrap();
     let (gateway, admin) = (usher.gateway().port().to_string(), usher.admin().0.port().to_string());
@@ -25,7 +27,9 @@ fn snippet(name: &str, usher: &Usher) -> String {
 
 /// Runs a program to its end; what it printed.
 fn run(command: &mut Command) -> String {
-    let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}; `tests/run` installs the client libraries"));
+    let output = command
+        .output()
+        .unwrap_or_else(|error| panic!("{command:?}: {error}; `tests/run` installs the client libraries"));
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).unwrap()
 }
@@ -58,7 +62,8 @@ fn the_quick_start_works_as_printed() {
 
     // In this folder Node finds the library.
     let backend = snippet("node", &usher);
-    let decisions = run(Command::new("node").args(["--input-type=module", "--eval", &backend]).current_dir(clients().join("node")));
+    let decisions =
+        run(Command::new("node").args(["--input-type=module", "--eval", &backend]).current_dir(clients().join("node")));
     assert_eq!(decisions, "suppressed\nsuppressed\n");
     let boris = ["Boris Novak joined the chat", "I take over from Anna.", "Dessert?"];
     assert_eq!(lines(&page, "Dessert?"), [&anna[..], &boris[..]].concat());
@@ -71,7 +76,10 @@ fn the_quick_start_works_as_printed() {
         assert_eq!(response.status, 200, "{path}");
     }
     let newest = usher.admin().decisions().into_iter().find(|decision| decision["decision"] == "suppressed");
-    assert!(newest.is_some_and(|decision| decision["channel"] == "grand-room-101-chat"), "the first suppression is to be seen");
+    assert!(
+        newest.is_some_and(|decision| decision["channel"] == "grand-room-101-chat"),
+        "the first suppression is to be seen"
+    );
 }
 
 #[test]

@@ -30,7 +30,9 @@ fn refused(usher: &Usher) -> String {
     usher.signal(Signal::Hup);
     let event = usher.wait_log_after(from, |event| message(event).starts_with("the new configuration cannot be used"));
     assert_eq!(event["level"], "ERROR");
-    eventually("the failure is counted", || (usher.admin().metric("usher_config_last_reload_successful", &[]) == 0.0).then_some(()));
+    eventually("the failure is counted", || {
+        (usher.admin().metric("usher_config_last_reload_successful", &[]) == 0.0).then_some(())
+    });
     usher.client().announce(CHANNEL, "A").assert_suppressed();
     field(&event, "problems").as_str().unwrap().to_owned()
 }
@@ -58,7 +60,9 @@ fn a_rule_that_was_taken_out_is_no_longer_in_force_not_even_as_the_built_in_one(
         usher.rewrite_config(&file);
         let told = reload(&usher);
         assert_eq!((field(&told, "apps"), field(&told, "rules")), (&Value::from(1), &Value::from(0)));
-        usher.wait_log_after(from, |event| event["level"] == "WARN" && message(event).starts_with("nothing is watched: no rule"));
+        usher.wait_log_after(from, |event| {
+            event["level"] == "WARN" && message(event).starts_with("nothing is watched: no rule")
+        });
         for _ in 0..2 {
             usher.client().announce(CHANNEL, "A").assert_forwarded();
         }
@@ -81,7 +85,9 @@ fn a_file_that_has_lost_its_apps_changes_nothing() {
     }
     usher.rewrite_config(&setup.toml());
     reload(&usher);
-    eventually("the success is told", || (usher.admin().metric("usher_config_last_reload_successful", &[]) == 1.0).then_some(()));
+    eventually("the success is told", || {
+        (usher.admin().metric("usher_config_last_reload_successful", &[]) == 1.0).then_some(())
+    });
 }
 
 #[test]
@@ -147,7 +153,9 @@ fn a_secret_that_came_from_a_pipe_is_read_once_as_well() {
     let directory = tempfile::tempdir().unwrap();
     let (path, writer) = pipe(directory.path(), sign::SECRET.to_owned());
     let secret_file = format!("secret_file = {path:?}");
-    let mut usher = Usher::start_with(&Setup::before(&fake).toml().replace(&format!("secret = \"{}\"", sign::SECRET), &secret_file));
+    let mut usher = Usher::start_with(
+        &Setup::before(&fake).toml().replace(&format!("secret = \"{}\"", sign::SECRET), &secret_file),
+    );
     writer.join().unwrap();
     usher.client().announce(CHANNEL, "A").assert_forwarded();
     let problems = refused(&usher);

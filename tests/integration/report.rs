@@ -1,4 +1,5 @@
-//! What the operator is told of suppression: what it saves, whom it leaves without the news, and which events are where they do not belong.
+//! What the operator is told of suppression: what it saves, whom it leaves without the news, and which events are where
+//! they do not belong.
 
 use std::time::Duration;
 
@@ -59,7 +60,9 @@ fn enter((client, upstream): &mut (End, End), channel: &str) {
     let asked = Frame::text(&format!(r#"{{"event":"pusher:subscribe","data":{{"auth":"","channel":"{channel}"}}}}"#));
     client.send(&asked);
     assert_eq!(upstream.read(), asked, "untouched");
-    let confirmed = Frame::text(&format!(r#"{{"event":"pusher_internal:subscription_succeeded","data":"{{}}","channel":"{channel}"}}"#));
+    let confirmed = Frame::text(&format!(
+        r#"{{"event":"pusher_internal:subscription_succeeded","data":"{{}}","channel":"{channel}"}}"#
+    ));
     upstream.send(&confirmed);
     assert_eq!(client.read(), confirmed, "untouched");
 }
@@ -84,12 +87,23 @@ fn a_rule_tells_what_it_dropped_or_would_have() {
         }
     }
     assert_eq!(
-        client.batch(&batch(&[item("staff-assigned", "h-room-4-chat", &staff("A")), item("staff-assigned", "h-room-4-chat", &staff("A"))])).status,
+        client
+            .batch(&batch(&[
+                item("staff-assigned", "h-room-4-chat", &staff("A")),
+                item("staff-assigned", "h-room-4-chat", &staff("A"))
+            ]))
+            .status,
         200
     );
     // As it would be if the rule enforced: never dropped, so nothing saved.
-    assert_eq!(client.trigger(&announcement(CHANNEL, "Anna").replacen('{', "{\"info\":\"user_count\",", 1)).status, 200);
-    assert_eq!(told(&usher, ["suppressed", "would_suppress", "messages_saved", "audience_known"]), [json!(0), json!(5), json!(5), json!(false)]);
+    assert_eq!(
+        client.trigger(&announcement(CHANNEL, "Anna").replacen('{', "{\"info\":\"user_count\",", 1)).status,
+        200
+    );
+    assert_eq!(
+        told(&usher, ["suppressed", "would_suppress", "messages_saved", "audience_known"]),
+        [json!(0), json!(5), json!(5), json!(false)]
+    );
     let top = json!([
         { "channel": CHANNEL, "suppressed": 3 }, { "channel": "h-room-2-chat", "suppressed": 1 }, { "channel": "h-room-4-chat", "suppressed": 1 },
     ]);
@@ -102,7 +116,10 @@ fn a_rule_tells_what_it_dropped_or_would_have() {
     usher.signal(Signal::Hup);
     usher.wait_log(|event| crate::harness::usher::message(event) == "the configuration was reloaded");
     client.announce(CHANNEL, "Anna").assert_suppressed();
-    assert_eq!(told(&usher, ["mode", "suppressed", "would_suppress", "messages_saved"]), [json!("enforce"), json!(1), json!(5), json!(6)]);
+    assert_eq!(
+        told(&usher, ["mode", "suppressed", "would_suppress", "messages_saved"]),
+        [json!("enforce"), json!(1), json!(5), json!(6)]
+    );
     assert_eq!(usher.admin().metric("usher_messages_saved_total", &["app=\"3\"", "rule=\"staff-assigned\""]), 1.0);
 }
 
@@ -121,7 +138,11 @@ fn the_audience_of_relayed_guests_is_counted_and_late_joiners_are_told() {
         eventually("both subscriptions are seen", || (subscriptions(&usher) == 2.0).then_some(()));
         client.announce(CHANNEL, "Anna").assert_forwarded();
         client.announce(CHANNEL, "Anna");
-        assert_eq!(told(&usher, ["messages_saved", "audience_known", "late_joiners"]), [json!(2), json!(true), json!(0)], "{mode}");
+        assert_eq!(
+            told(&usher, ["messages_saved", "audience_known", "late_joiners"]),
+            [json!(2), json!(true), json!(0)],
+            "{mode}"
+        );
 
         let_a_tenth_pass();
         let mut late = relayed(&usher, &far);
@@ -186,7 +207,8 @@ fn misplaced_events_are_counted_and_forwarded() {
     let usher = Usher::start(&fake, |setup| setup.more = EVENTS.to_owned());
     let mut client = usher.client();
     assert_eq!(usher.admin().metric("usher_misplaced_events_total", &["event=\"new-message\""]), 0.0);
-    let counted = usher.admin().series().keys().filter(|series| series.starts_with("usher_misplaced_events_total{")).count();
+    let counted =
+        usher.admin().series().keys().filter(|series| series.starts_with("usher_misplaced_events_total{")).count();
     assert_eq!(counted, 3, "each at 0 from the start");
     let new_message = |channel: &str| message(channel, "x").replace("new-staff-message", "new-message");
     for (body, times) in [
@@ -204,10 +226,25 @@ fn misplaced_events_are_counted_and_forwarded() {
     }
     assert_eq!(fake.count(), 8, "all but the one redundant announcement");
     let misplaced = usher.admin().report()["misplaced"].clone();
-    let told: Vec<_> = misplaced.as_array().unwrap().iter().map(|kind| json!([kind["event"], kind["channel_family"], kind["count"]])).collect();
+    let told: Vec<_> = misplaced
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|kind| json!([kind["event"], kind["channel_family"], kind["count"]]))
+        .collect();
     let (room, conversation) = ("{hotelSlug}-room-{roomNumber}-chat", "{hotelSlug}-conversation-{id}-chat");
-    assert_eq!(told, [json!(["new-message", "other", 1]), json!(["new-staff-message", "other", 1]), json!(["staff-assigned", conversation, 2])]);
-    assert_eq!((&misplaced[0]["app"], &misplaced[0]["expected"]), (&json!("3"), &json!(format!("{conversation} or {room}"))));
+    assert_eq!(
+        told,
+        [
+            json!(["new-message", "other", 1]),
+            json!(["new-staff-message", "other", 1]),
+            json!(["staff-assigned", conversation, 2])
+        ]
+    );
+    assert_eq!(
+        (&misplaced[0]["app"], &misplaced[0]["expected"]),
+        (&json!("3"), &json!(format!("{conversation} or {room}")))
+    );
     assert!(misplaced[2]["last"].as_str().is_some_and(|last| last.ends_with('Z')), "{misplaced}");
     assert_eq!(usher.admin().metric("usher_misplaced_events_total", &["app=\"3\"", "event=\"staff-assigned\""]), 2.0);
 }
@@ -229,7 +266,12 @@ fn a_reload_changes_the_contract() {
     client.announce("lobby", "Anna");
     assert_eq!(client.trigger(&message("lobby", "x")).status, 200);
     let misplaced = usher.admin().report()["misplaced"].clone();
-    let told: Vec<_> = misplaced.as_array().unwrap().iter().map(|kind| json!([kind["event"], kind["channel_family"], kind["count"]])).collect();
+    let told: Vec<_> = misplaced
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|kind| json!([kind["event"], kind["channel_family"], kind["count"]]))
+        .collect();
     // What the new contract does not know is forgotten; the lobby is a family of its own now.
     assert_eq!(told, [json!(["new-staff-message", "lobby", 1]), json!(["new-staff-message", "other", 1])]);
 }

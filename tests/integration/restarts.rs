@@ -1,4 +1,5 @@
-//! What a process cannot know: what one before it has sent, and what was judged before its rules changed. Nothing is suppressed until that is over.
+//! What a process cannot know: what one before it has sent, and what was judged before its rules changed. Nothing is
+//! suppressed until that is over.
 
 use std::time::Duration;
 
@@ -20,7 +21,10 @@ fn nothing_is_suppressed_at_first() {
     assert_eq!(decisions.len(), 2);
     for decision in decisions {
         let reason = decision["reason"].as_str().unwrap();
-        assert!(reason.contains("usher started") && reason.contains("s ago") && reason.contains("assignments.start_doubt"), "{decision}");
+        assert!(
+            reason.contains("usher started") && reason.contains("s ago") && reason.contains("assignments.start_doubt"),
+            "{decision}"
+        );
         assert_eq!(decision["decision"], "forwarded_uncertain");
     }
     assert!(usher.admin().json("/overview")["start_doubt_until"].is_string());
@@ -33,12 +37,15 @@ fn the_doubt_of_the_start_ends() {
     let fake = Fake::start();
     let began = Instant::now();
     let usher = Usher::start(&fake, |setup| setup.start_doubt = "1s");
-    eventually("something is suppressed", || (usher.client().announce(CHANNEL, "A").decision() == "suppressed").then_some(()));
+    eventually("something is suppressed", || {
+        (usher.client().announce(CHANNEL, "A").decision() == "suppressed").then_some(())
+    });
     assert!(began.elapsed() >= Duration::from_secs(1), "{:?}", began.elapsed());
     assert_eq!(usher.admin().json("/overview")["start_doubt_until"], serde_json::Value::Null);
 }
 
-/// A known; B in flight when the process is killed; the next process has A accepted, and then B is applied. A again is what guests need.
+/// A known; B in flight when the process is killed; the next process has A accepted, and then B is applied. A again is
+/// what guests need.
 #[test]
 fn what_a_killed_process_has_left_is_not_forgotten() {
     let fake = Fake::start();
@@ -67,8 +74,13 @@ fn the_embedded_broker_ends_with_its_process_and_leaves_no_doubt() {
     usher.client().announce(CHANNEL, "A").assert_suppressed();
 }
 
-/// How long after the end of a request, which hangs while `before` becomes `after` and then times out, nothing is suppressed.
-fn unsuppressed_after_a_reload(before: impl Fn(&mut Setup), after: impl Fn(&mut Setup), (id, key): (&str, &str)) -> Duration {
+/// How long after the end of a request, which hangs while `before` becomes `after` and then times out, nothing is
+/// suppressed.
+fn unsuppressed_after_a_reload(
+    before: impl Fn(&mut Setup),
+    after: impl Fn(&mut Setup),
+    (id, key): (&str, &str),
+) -> Duration {
     let fake = Fake::start();
     let setup = |adjust: &dyn Fn(&mut Setup)| {
         let mut setup = Setup::before(&fake);
@@ -91,7 +103,9 @@ fn unsuppressed_after_a_reload(before: impl Fn(&mut Setup), after: impl Fn(&mut 
     usher.wait_log(|event| message(event) == "the configuration was reloaded");
     hanging.response().assert_error(504, "upstream_timeout");
     let ended = Instant::now();
-    eventually("something is suppressed", || (usher.client().call(&announce("A")).decision() == "suppressed").then_some(()));
+    eventually("something is suppressed", || {
+        (usher.client().call(&announce("A")).decision() == "suppressed").then_some(())
+    });
     ended.elapsed()
 }
 

@@ -1,6 +1,8 @@
 //! The hotel's story: a backend that announces its staff with every message, and guests who are told only of changes.
 
-use crate::harness::bodies::{ANNOUNCEMENT, LIBRARIES, Library, announcement, announcement_on, batch, item, message, staff, staff_with_image};
+use crate::harness::bodies::{
+    ANNOUNCEMENT, LIBRARIES, Library, announcement, announcement_on, batch, item, message, staff, staff_with_image,
+};
 use crate::harness::{Client, Fake, Recorded, Request, Usher};
 
 const ANNA: &str = "Anna Byrne";
@@ -19,7 +21,8 @@ fn announced(fake: &Fake) -> Vec<String> {
     names
 }
 
-/// Fails unless upstream got just what was sent: request line, body, and the end-to-end headers in their order and case.
+/// Fails unless upstream got just what was sent: request line, body, and the end-to-end headers in their order and
+/// case.
 #[track_caller]
 pub fn assert_untouched(sent: &Request, got: &Recorded, fake: &Fake) {
     assert_eq!(got.request_line(), format!("{} {} HTTP/1.1", sent.method, sent.target));
@@ -86,7 +89,9 @@ fn an_ever_changing_picture_is_no_change() {
     let fake = Fake::start();
     let usher = Usher::start(&fake, |_| {});
     let mut client = usher.client();
-    let announce = |name: &str, call| Request::events(&Library::Python.body(ANNOUNCEMENT, &["h-room-1-chat"], &staff_with_image(name, call)));
+    let announce = |name: &str, call| {
+        Request::events(&Library::Python.body(ANNOUNCEMENT, &["h-room-1-chat"], &staff_with_image(name, call)))
+    };
     forwards(&mut client, &fake, &announce(ANNA, 0));
     for call in 1..10 {
         suppresses(&mut client, &fake, &announce(ANNA, call));
@@ -115,7 +120,8 @@ fn identity_and_context_are_compared_as_tokens() {
         forwards(&mut client, &fake, &request);
         suppresses(&mut client, &fake, &request);
     }
-    let unreadable = Request::events(&Library::Node.body(ANNOUNCEMENT, &["h-room-1-chat"], r#"{"staff_role":"Porter"}"#));
+    let unreadable =
+        Request::events(&Library::Node.body(ANNOUNCEMENT, &["h-room-1-chat"], r#"{"staff_role":"Porter"}"#));
     forwards(&mut client, &fake, &unreadable);
     forwards(&mut client, &fake, &unreadable);
     forwards(&mut client, &fake, &Request::events(&Library::Node.body(ANNOUNCEMENT, &["h-room-1-chat"], data[6])));
@@ -132,7 +138,8 @@ fn the_enveloped_form_is_understood() {
     let mut client = usher.client();
     let envelope = |kind: &str, name: &str, id: usize| {
         let meta = format!(r#"{{"event_id":"e-{id}","ts":"2026-01-01T00:00:{id:02}Z"}}"#);
-        let data = format!(r#"{{"category":"guest_chat","type":"{kind}","payload":{{"staff_name":"{name}"}},"meta":{meta}}}"#);
+        let data =
+            format!(r#"{{"category":"guest_chat","type":"{kind}","payload":{{"staff_name":"{name}"}},"meta":{meta}}}"#);
         Request::events(&Library::Python.body("realtime_event", &["h-room-1-chat"], &data))
     };
     forwards(&mut client, &fake, &envelope("staff_assigned", ANNA, 0));
@@ -152,7 +159,11 @@ fn a_release_ends_the_assignment() {
     let announce = Request::events(&announcement("h-room-1-chat", ANNA));
     forwards(&mut client, &fake, &announce);
     suppresses(&mut client, &fake, &announce);
-    forwards(&mut client, &fake, &Request::events(&Library::Node.body("conversation-closed", &["h-room-1-chat"], "{}")));
+    forwards(
+        &mut client,
+        &fake,
+        &Request::events(&Library::Node.body("conversation-closed", &["h-room-1-chat"], "{}")),
+    );
     forwards(&mut client, &fake, &announce);
     suppresses(&mut client, &fake, &announce);
 }
@@ -181,7 +192,11 @@ fn a_batch_is_judged_in_order_and_reduced() {
     reduced_to(&[a("h-room-1-chat"), b("h-room-2-chat")], &[b("h-room-2-chat")]);
 
     suppresses(&mut client, &fake, &Request::batch(&batch(&[a("h-room-1-chat")])));
-    suppresses(&mut client, &fake, &Request::batch(&batch(&[a("h-room-1-chat"), b("h-room-2-chat"), a("h-room-1-chat")])));
+    suppresses(
+        &mut client,
+        &fake,
+        &Request::batch(&batch(&[a("h-room-1-chat"), b("h-room-2-chat"), a("h-room-1-chat")])),
+    );
     forwards(&mut client, &fake, &Request::batch(&batch(&[note("3"), note("4")])));
 
     let there_and_back = Request::batch(&batch(&[a("h-room-3-chat"), b("h-room-3-chat"), a("h-room-3-chat")]));
@@ -214,7 +229,9 @@ fn a_trigger_of_several_channels_is_reduced_to_the_others_and_signed_anew() {
     let mut client = usher.client();
     let (one, two, three) = ("h-room-1-chat", "h-room-2-chat", "h-conversation-3-chat");
     forwards(&mut client, &fake, &Request::events(&announcement(one, ANNA)));
-    for (library, staff_name) in [(Library::Node, ANNA), (Library::Python, BEN), (Library::Php, ANNA), (Library::Go, BEN)] {
+    for (library, staff_name) in
+        [(Library::Node, ANNA), (Library::Python, BEN), (Library::Php, ANNA), (Library::Go, BEN)]
+    {
         let data = staff(staff_name);
         if staff_name == BEN || library == Library::Php {
             forwards(&mut client, &fake, &Request::events(&library.body(ANNOUNCEMENT, &[one], &data)));
@@ -228,11 +245,18 @@ fn a_trigger_of_several_channels_is_reduced_to_the_others_and_signed_anew() {
         assert_eq!(got.json()["name"], ANNOUNCEMENT);
         assert!(got.is_signed(), "{}", got.target());
         let stays = |target: &str| {
-            target.split(['?', '&']).filter(|pair| !pair.starts_with("body_md5") && !pair.starts_with("auth_signature")).collect::<Vec<_>>().join("&")
+            target
+                .split(['?', '&'])
+                .filter(|pair| !pair.starts_with("body_md5") && !pair.starts_with("auth_signature"))
+                .collect::<Vec<_>>()
+                .join("&")
         };
         assert_eq!(stays(&got.target()), stays(&sent.target), "the caller's key and timestamp stay");
         let headers = |headers: Vec<(String, String)>| {
-            headers.into_iter().filter(|(name, _)| !["Host", "Content-Length", "Connection"].contains(&name.as_str())).collect::<Vec<_>>()
+            headers
+                .into_iter()
+                .filter(|(name, _)| !["Host", "Content-Length", "Connection"].contains(&name.as_str()))
+                .collect::<Vec<_>>()
         };
         assert_eq!(headers(got.head.headers()), headers(sent.headers.clone()));
         suppresses(&mut client, &fake, &Request::events(&library.body(ANNOUNCEMENT, &[one, two], &data)));
@@ -253,11 +277,22 @@ fn several_channels_that_are_all_new_go_untouched() {
 #[test]
 fn apps_do_not_share_what_they_remember() {
     let fake = Fake::start();
-    let usher = Usher::start(&fake, |setup| setup.more = "[[apps]]\nid = \"4\"\nkey = \"other-key\"\nsecret = \"other-secret\"\n".to_owned());
+    let usher = Usher::start(&fake, |setup| {
+        setup.more = "[[apps]]\nid = \"4\"\nkey = \"other-key\"\nsecret = \"other-secret\"\n".to_owned()
+    });
     let mut client = usher.client();
     let body = announcement("h-room-1-chat", ANNA);
-    let query =
-        || crate::harness::sign::query_of("POST", "/apps/4/events", "", body.as_bytes(), "other-key", "other-secret", crate::harness::sign::now());
+    let query = || {
+        crate::harness::sign::query_of(
+            "POST",
+            "/apps/4/events",
+            "",
+            body.as_bytes(),
+            "other-key",
+            "other-secret",
+            crate::harness::sign::now(),
+        )
+    };
     let other = || Request::new("POST", &format!("/apps/4/events?{}", query()), body.as_bytes());
     forwards(&mut client, &fake, &Request::events(&body));
     forwards(&mut client, &fake, &other());

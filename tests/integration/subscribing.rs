@@ -44,7 +44,13 @@ fn prints_what_comes_and_ends_after_the_count() {
     server.assert_played(1);
     assert_eq!(heard.code, 0, "{heard:?}");
     let lines: Vec<_> = heard.out.lines().map(|line| line.split_once("Z  ").unwrap().1).collect();
-    assert_eq!(lines, ["h-room-1-chat  staff-assigned  {\"staff_name\":\"Zoë\"}", "h-room-1-chat  new-staff-message  hello \\u{1b}[2J"]);
+    assert_eq!(
+        lines,
+        [
+            "h-room-1-chat  staff-assigned  {\"staff_name\":\"Zoë\"}",
+            "h-room-1-chat  new-staff-message  hello \\u{1b}[2J"
+        ]
+    );
     assert!(heard.err.contains("pusher:connection_established") && heard.err.contains("listening"), "{heard:?}");
 }
 
@@ -81,7 +87,11 @@ fn only_the_wanted_events_are_printed_and_counted() {
         peer.wait_close();
     });
     let heard = subscribe(&server).arg(CHANNEL).arg("--json").arg("--event=wanted").arg("--count=2").run();
-    assert_eq!(timeless(&heard).iter().map(|line| line["data"].clone()).collect::<Vec<_>>(), [json!(2), json!(4)], "{heard:?}");
+    assert_eq!(
+        timeless(&heard).iter().map(|line| line["data"].clone()).collect::<Vec<_>>(),
+        [json!(2), json!(4)],
+        "{heard:?}"
+    );
 }
 
 #[test]
@@ -133,7 +143,11 @@ fn a_lost_connection_is_made_again() {
     let server = FakeSocketServer::start(vec![first, second, third, fourth]);
     let heard = subscribe(&server).arg(CHANNEL).arg("--json").arg("--event=e").arg("--count=3").run();
     server.assert_played(4);
-    assert_eq!(timeless(&heard).iter().map(|line| line["data"].clone()).collect::<Vec<_>>(), [json!(1), json!(2), json!(3)], "{heard:?}");
+    assert_eq!(
+        timeless(&heard).iter().map(|line| line["data"].clone()).collect::<Vec<_>>(),
+        [json!(1), json!(2), json!(3)],
+        "{heard:?}"
+    );
     assert!(heard.err.contains("4200 restarting; connecting again in 0 s"), "{heard:?}");
     assert!(heard.err.contains("4100 too busy; connecting again in 1 s"), "{heard:?}");
 }
@@ -148,7 +162,9 @@ fn a_final_refusal_ends_it() {
     let erring = serve(|peer| {
         peer.establish();
         peer.receive();
-        peer.send(&json!({ "event": "pusher:error", "data": { "code": 4009, "message": "Connection is unauthorized" } }));
+        peer.send(
+            &json!({ "event": "pusher:error", "data": { "code": 4009, "message": "Connection is unauthorized" } }),
+        );
         peer.wait_close();
     });
     let refused = subscribe(&erring).arg("private-a").run();
@@ -190,22 +206,40 @@ fn time_and_interruption_end_it() {
 fn the_commands_meet_at_ushers_own_broker() {
     let nobody = Fake::start();
     let usher = Usher::start(&nobody, |setup| setup.upstream = "url = \"local\"\n".to_owned());
-    let (channel, signer) = ("private-h-room-1-chat", |cli: Cli| cli.arg("--key").arg(sign::KEY).env("USHER_SECRET", sign::SECRET));
-    let listening =
-        signer(Cli::new(&["subscribe", "--url", &format!("ws://{}", usher.gateway()), CHANNEL, channel, "presence-desk", "--count=4"])).start();
+    let (channel, signer) =
+        ("private-h-room-1-chat", |cli: Cli| cli.arg("--key").arg(sign::KEY).env("USHER_SECRET", sign::SECRET));
+    let listening = signer(Cli::new(&[
+        "subscribe",
+        "--url",
+        &format!("ws://{}", usher.gateway()),
+        CHANNEL,
+        channel,
+        "presence-desk",
+        "--count=4",
+    ]))
+    .start();
     listening.wait_error("listening");
-    for (staff, decision) in [("Anna", "forwarded"), ("Anna", "suppressed"), ("Boris", "forwarded"), ("Anna", "forwarded")] {
+    for (staff, decision) in
+        [("Anna", "forwarded"), ("Anna", "suppressed"), ("Boris", "forwarded"), ("Anna", "forwarded")]
+    {
         let data = json!({ "staff_name": staff }).to_string();
         let url = format!("http://{}", usher.gateway());
-        let sent = signer(Cli::new(&["trigger", "--app", sign::APP, "--url", &url, CHANNEL, "staff-assigned", &data])).run();
+        let sent =
+            signer(Cli::new(&["trigger", "--app", sign::APP, "--url", &url, CHANNEL, "staff-assigned", &data])).run();
         assert!(sent.code == 0 && sent.out.contains(&format!("usher-decision: {decision}")), "{sent:?}");
     }
     let url = format!("http://{}", usher.gateway());
-    let last = signer(Cli::new(&["trigger", "--app", sign::APP, "--url", &url, "presence-desk", "bell", "--also", channel])).run();
+    let last =
+        signer(Cli::new(&["trigger", "--app", sign::APP, "--url", &url, "presence-desk", "bell", "--also", channel]))
+            .run();
     assert_eq!(last.code, 0, "{last:?}");
     let heard = listening.finish();
     assert_eq!(heard.code, 0, "{heard:?}");
     let names: Vec<_> = heard.out.lines().filter_map(|line| line.split("  ").nth(3)).collect();
-    assert_eq!(names[..3], [r#"{"staff_name":"Anna"}"#, r#"{"staff_name":"Boris"}"#, r#"{"staff_name":"Anna"}"#], "{heard:?}");
+    assert_eq!(
+        names[..3],
+        [r#"{"staff_name":"Anna"}"#, r#"{"staff_name":"Boris"}"#, r#"{"staff_name":"Anna"}"#],
+        "{heard:?}"
+    );
     assert!(heard.out.lines().last().is_some_and(|line| line.contains("  bell  {}")), "{heard:?}");
 }

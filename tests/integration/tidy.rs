@@ -1,5 +1,5 @@
-//! The house rules that a machine can check: who may use whom (ARCHITECTURE.md "The rooms"), how long a file may be, what nothing is called,
-//! and where references lead.
+//! The house rules that a machine can check: who may use whom (ARCHITECTURE.md "The rooms"), how long a file may be,
+//! what nothing is called, and where references lead.
 
 mod references;
 
@@ -18,7 +18,11 @@ const ALL: &[&str] = &["*"];
 
 /// The table of ARCHITECTURE.md "The rooms".
 const HOUSE: &[Room] = &[
-    Room { name: "pusher", may_use: &[], must_not: &["tokio", "hyper", "hyper_util", "SystemTime", "Instant", "TcpStream", "fs", "net"] },
+    Room {
+        name: "pusher",
+        may_use: &[],
+        must_not: &["tokio", "hyper", "hyper_util", "SystemTime", "Instant", "TcpStream", "fs", "net"],
+    },
     Room { name: "descriptors", may_use: &[], must_not: &["hyper", "http", "serde_json"] },
     Room { name: "clock", may_use: &[], must_not: &["hyper", "http", "serde_json"] },
     Room { name: "metrics", may_use: &[], must_not: &["hyper"] },
@@ -27,20 +31,54 @@ const HOUSE: &[Room] = &[
     Room { name: "log", may_use: &["config"], must_not: &["hyper", "http"] },
     Room { name: "decisions", may_use: &["clock", "metrics"], must_not: &["hyper", "http"] },
     Room { name: "report", may_use: &["clock"], must_not: &["hyper", "http", "tokio", "serde_json"] },
-    Room { name: "audience", may_use: &["clock", "pusher", "metrics", "broker"], must_not: &["hyper", "http", "tokio"] },
+    Room {
+        name: "audience",
+        may_use: &["clock", "pusher", "metrics", "broker"],
+        must_not: &["hyper", "http", "tokio"],
+    },
     Room { name: "assignment", may_use: &["clock", "pusher", "metrics"], must_not: &["serde_json", "http", "hyper"] },
-    Room { name: "rules", may_use: &["pusher", "assignment"], must_not: &["tokio", "hyper", "http", "SystemTime", "Instant", "fs", "net"] },
+    Room {
+        name: "rules",
+        may_use: &["pusher", "assignment"],
+        must_not: &["tokio", "hyper", "http", "SystemTime", "Instant", "fs", "net"],
+    },
     Room { name: "rate", may_use: &["clock", "metrics"], must_not: &["hyper", "http"] },
     Room { name: "broker", may_use: &["clock", "pusher", "metrics", "rate", "shutdown"], must_not: &[] },
-    Room { name: "upstream", may_use: &["clock", "descriptors", "pusher", "broker", "metrics", "rate", "shutdown", "tls"], must_not: &[] },
+    Room {
+        name: "upstream",
+        may_use: &["clock", "descriptors", "pusher", "broker", "metrics", "rate", "shutdown", "tls"],
+        must_not: &[],
+    },
     Room {
         name: "gateway",
-        may_use: &["clock", "pusher", "rules", "assignment", "upstream", "audience", "decisions", "report", "metrics", "rate", "shutdown"],
+        may_use: &[
+            "clock",
+            "pusher",
+            "rules",
+            "assignment",
+            "upstream",
+            "audience",
+            "decisions",
+            "report",
+            "metrics",
+            "rate",
+            "shutdown",
+        ],
         must_not: &[],
     },
     Room {
         name: "admin",
-        may_use: &["clock", "descriptors", "rules", "assignment", "decisions", "report", "metrics", "shutdown", "broker"],
+        may_use: &[
+            "clock",
+            "descriptors",
+            "rules",
+            "assignment",
+            "decisions",
+            "report",
+            "metrics",
+            "shutdown",
+            "broker",
+        ],
         must_not: &[],
     },
     Room {
@@ -66,7 +104,8 @@ fn root() -> &'static Path {
 
 /// All `.rs` files below these folders of the project.
 fn sources(folders: &[&str]) -> Vec<PathBuf> {
-    let mut todo: Vec<PathBuf> = folders.iter().map(|folder| root().join(folder)).filter(|folder| folder.exists()).collect();
+    let mut todo: Vec<PathBuf> =
+        folders.iter().map(|folder| root().join(folder)).filter(|folder| folder.exists()).collect();
     let mut files = Vec::new();
     while let Some(path) = todo.pop() {
         if path.is_dir() {
@@ -161,7 +200,12 @@ fn breaches(room: &Room, depth: usize, text: &str) -> Vec<String> {
         .filter(|name| name != room.name && room.may_use != ALL && !room.may_use.contains(&name.as_str()))
         .map(|name| format!("{} must not use {name}", room.name))
         .collect();
-    found.extend(room.must_not.iter().filter(|word| mentions(&code, word)).map(|word| format!("{} must not name {word}", room.name)));
+    found.extend(
+        room.must_not
+            .iter()
+            .filter(|word| mentions(&code, word))
+            .map(|word| format!("{} must not name {word}", room.name)),
+    );
     found
 }
 
@@ -206,7 +250,11 @@ fn rooms_use_only_what_the_table_allows() {
             found.push(format!("{}: the room {name} is not in the table", shown(&path)));
             continue;
         };
-        found.extend(breaches(room, depth, &fs::read_to_string(&path).unwrap()).iter().map(|breach| format!("{}: {breach}", shown(&path))));
+        found.extend(
+            breaches(room, depth, &fs::read_to_string(&path).unwrap())
+                .iter()
+                .map(|breach| format!("{}: {breach}", shown(&path))),
+        );
     }
     assert_none(&found);
 }
@@ -215,7 +263,9 @@ fn rooms_use_only_what_the_table_allows() {
 fn errors_without_a_type_stay_in_the_commands() {
     let mut found = Vec::new();
     for path in sources(&["src"]) {
-        if !["main", "command"].contains(&room_of(&path).0.as_str()) && mentions(&code(&fs::read_to_string(&path).unwrap()), "anyhow") {
+        if !["main", "command"].contains(&room_of(&path).0.as_str())
+            && mentions(&code(&fs::read_to_string(&path).unwrap()), "anyhow")
+        {
             found.push(format!("{}: anyhow", shown(&path)));
         }
     }
@@ -226,7 +276,9 @@ fn errors_without_a_type_stay_in_the_commands() {
 fn every_file_is_tidy() {
     let mut found = Vec::new();
     for path in sources(&["src", "tests", "benches"]).iter().filter(|path| !path.ends_with("integration/tidy.rs")) {
-        found.extend(untidiness(&fs::read_to_string(path).unwrap()).iter().map(|what| format!("{}: {what}", shown(path))));
+        found.extend(
+            untidiness(&fs::read_to_string(path).unwrap()).iter().map(|what| format!("{}: {what}", shown(path))),
+        );
     }
     let own = fs::read_to_string(root().join("tests/integration/tidy.rs")).unwrap();
     assert!(own.lines().count() <= LONGEST);
@@ -258,7 +310,10 @@ fn the_scanner_finds_what_it_looks_for() {
     assert_eq!(finds("pusher", 2, "// use crate::clock, tokio::time\nlet instants = 1;"), 0);
     assert_eq!(finds("pusher", 2, "fn f() { ::tokio::task::yield_now() }"), 1);
     assert_eq!(finds("rules", 1, "use super::gateway::Limits;"), 1);
-    assert_eq!(finds("gateway", 2, "use crate::{\n    assignment::{Claim, Value},\n    config::Config, server,\n};"), 2);
+    assert_eq!(
+        finds("gateway", 2, "use crate::{\n    assignment::{Claim, Value},\n    config::Config, server,\n};"),
+        2
+    );
     assert_eq!(finds("gateway", 2, "use super::super::admin::Service; use super::plan::Plan;"), 1);
     assert_eq!(finds("gateway", 2, "use crate::gateway::plan; use crate::rules::Rule;"), 0);
     assert_eq!(finds("server", 1, "use crate::config::Config;"), 0);

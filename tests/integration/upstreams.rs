@@ -1,4 +1,5 @@
-//! Release checks: the story and the rooms through the relay before servers for production that are not ours. `tests/upstreams` runs them.
+//! Release checks: the story and the rooms through the relay before servers for production that are not ours.
+//! `tests/upstreams` runs them.
 
 use serde_json::json;
 
@@ -17,10 +18,17 @@ fn program(variable: &str) -> String {
 fn sockudo() -> Pusher {
     Pusher::grown(&program("SOCKUDO_BIN"), |command, port| {
         command.envs([("HOST", "127.0.0.1"), ("PORT", port)]);
-        command.envs([("SOCKUDO_DEFAULT_APP_ID", sign::APP), ("SOCKUDO_DEFAULT_APP_KEY", sign::KEY), ("SOCKUDO_DEFAULT_APP_SECRET", sign::SECRET)]);
+        command.envs([
+            ("SOCKUDO_DEFAULT_APP_ID", sign::APP),
+            ("SOCKUDO_DEFAULT_APP_KEY", sign::KEY),
+            ("SOCKUDO_DEFAULT_APP_SECRET", sign::SECRET),
+        ]);
         command.envs([("RATE_LIMITER_ENABLED", "false"), ("METRICS_ENABLED", "false")]);
         // Off by default.
-        command.envs([("SOCKUDO_DEFAULT_APP_ENABLE_CLIENT_MESSAGES", "true"), ("SOCKUDO_DEFAULT_APP_ENABLE_USER_AUTHENTICATION", "true")]);
+        command.envs([
+            ("SOCKUDO_DEFAULT_APP_ENABLE_CLIENT_MESSAGES", "true"),
+            ("SOCKUDO_DEFAULT_APP_ENABLE_USER_AUTHENTICATION", "true"),
+        ]);
     })
 }
 
@@ -37,7 +45,8 @@ fn soketi_rs() -> Pusher {
 }
 
 /// soketi itself, as `tests/upstreams` installs it.
-const SOKETI: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/servers/soketi/node_modules/@soketi/soketi/bin/server.js");
+const SOKETI: &str =
+    concat!(env!("CARGO_MANIFEST_DIR"), "/tests/servers/soketi/node_modules/@soketi/soketi/bin/server.js");
 
 fn soketi_node() -> Pusher {
     soketi_limited("-1")
@@ -50,15 +59,22 @@ fn soketi_limited(events: &str) -> Pusher {
         command.args([SOKETI, "start"]).envs([("SOKETI_HOST", "127.0.0.1"), ("SOKETI_PORT", port)]);
         // It opens this one, too, whether asked for metrics or not.
         command.envs([("SOKETI_METRICS_HOST", "127.0.0.1"), ("SOKETI_METRICS_SERVER_PORT", "0")]);
-        command.envs([("SOKETI_DEFAULT_APP_ID", sign::APP), ("SOKETI_DEFAULT_APP_KEY", sign::KEY), ("SOKETI_DEFAULT_APP_SECRET", sign::SECRET)]);
+        command.envs([
+            ("SOKETI_DEFAULT_APP_ID", sign::APP),
+            ("SOKETI_DEFAULT_APP_KEY", sign::KEY),
+            ("SOKETI_DEFAULT_APP_SECRET", sign::SECRET),
+        ]);
         command.env("SOKETI_DEFAULT_APP_MAX_BACKEND_EVENTS_PER_SEC", events);
         // Off by default.
-        command.envs([("SOKETI_DEFAULT_APP_ENABLE_CLIENT_MESSAGES", "true"), ("SOKETI_DEFAULT_APP_USER_AUTHENTICATION", "true")]);
+        command.envs([
+            ("SOKETI_DEFAULT_APP_ENABLE_CLIENT_MESSAGES", "true"),
+            ("SOKETI_DEFAULT_APP_USER_AUTHENTICATION", "true"),
+        ]);
     })
 }
 
-/// The checks of one server, by the names of its tests. `answers_python`: whether it answers the GETs of the Python library, which sign the MD5 of an
-/// empty body.
+/// The checks of one server, by the names of its tests. `answers_python`: whether it answers the GETs of the Python
+/// library, which sign the MD5 of an empty body.
 macro_rules! checks {
     ($server:ident, answers_python: $answers_python:expr, $habits:expr) => {
         mod $server {
@@ -127,7 +143,8 @@ fn sockudo_cache_channels() {
     rooms::cache_channels_remember(&Hotel::before(sockudo(), Library::Python));
 }
 
-/// soketi refuses by a 200 whose body says so. An announcement that it refused was not heard, so its repeats go on until one is taken.
+/// soketi refuses by a 200 whose body says so. An announcement that it refused was not heard, so its repeats go on
+/// until one is taken.
 #[test]
 #[ignore = "a release check: tests/upstreams"]
 fn soketi_node_refuses_with_200() {
@@ -136,7 +153,8 @@ fn soketi_node_refuses_with_200() {
     let usher = Usher::start_with(&Setup::before_url(&upstream.url()).toml());
     let guest = Guest::connect(Device::Node, usher.gateway().port());
     let mut client = usher.client();
-    // Its second may end between a message and the announcement behind it: then that is taken, and another room is tried.
+    // Its second may end between a message and the announcement behind it: then that is taken, and another room is
+    // tried.
     let refused = (1..=20).map(|number| format!("grand-room-{number}-chat")).find(|room| {
         guest.enter(room);
         client.trigger(&message(room, "Good evening!"));

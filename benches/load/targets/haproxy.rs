@@ -16,7 +16,10 @@ pub(super) fn proxy(address: SocketAddr, directory: &Path, site: &Site) -> Resul
     let (shown, trust) = site.identity.as_ref().map_or_else(Default::default, |identity| {
         (
             format!("ssl crt {} ssl-min-ver TLSv1.3 ciphersuites {SUITE}", identity.both().display()),
-            format!("ssl verify required ca-file {} ssl-min-ver TLSv1.3 ciphersuites {SUITE}", identity.certificate().display()),
+            format!(
+                "ssl verify required ca-file {} ssl-min-ver TLSv1.3 ciphersuites {SUITE}",
+                identity.certificate().display()
+            ),
         )
     });
     let file = directory.join("haproxy.cfg");

@@ -1,4 +1,5 @@
-//! The processes under measurement, between the generator and the stub: each is started by the harness, on its own processor, and ended by it.
+//! The processes under measurement, between the generator and the stub: each is started by the harness, on its own
+//! processor, and ended by it.
 
 mod haproxy;
 mod nginx;
@@ -118,7 +119,14 @@ impl Target {
         Self::spawn("stub", Part::Upstream, "the harness's own".to_owned(), address, command, directory)
     }
 
-    fn spawn(name: &str, part: Part, version: String, address: SocketAddr, mut command: Command, directory: &Path) -> Result<Self> {
+    fn spawn(
+        name: &str,
+        part: Part,
+        version: String,
+        address: SocketAddr,
+        mut command: Command,
+        directory: &Path,
+    ) -> Result<Self> {
         let log = directory.join("log");
         let output = File::create(&log)?;
         command.stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output);
@@ -193,7 +201,10 @@ fn installed(program: &str) -> Option<PathBuf> {
 
 /// The first line that a program says of itself.
 fn version_of(program: &Path, argument: &str) -> Result<String> {
-    let output = Command::new(program).arg(argument).output().with_context(|| format!("{} cannot be started", program.display()))?;
+    let output = Command::new(program)
+        .arg(argument)
+        .output()
+        .with_context(|| format!("{} cannot be started", program.display()))?;
     let said = [output.stdout, output.stderr].concat();
     Ok(String::from_utf8_lossy(&said).lines().next().unwrap_or_default().to_owned())
 }

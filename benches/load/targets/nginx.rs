@@ -20,7 +20,8 @@ pub(super) fn proxy(address: SocketAddr, directory: &Path, site: &Site) -> Resul
         )
     });
     let scheme = if site.identity.is_some() { "https" } else { "http" };
-    let location = format!("proxy_pass {scheme}://stub; proxy_http_version 1.1; proxy_set_header Connection \"\"; {trust}");
+    let location =
+        format!("proxy_pass {scheme}://stub; proxy_http_version 1.1; proxy_set_header Connection \"\"; {trust}");
     recipe(Part::Proxy, &location, address, directory, site)
 }
 
@@ -53,8 +54,9 @@ fn configuration(location: &str, address: SocketAddr, directory: &Path, site: &S
         ),
     };
     let directory = directory.display();
-    let temporary: String =
-        ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"].map(|what| format!("{what}_temp_path {directory}/{what};\n")).concat();
+    let temporary: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
+        .map(|what| format!("{what}_temp_path {directory}/{what};\n"))
+        .concat();
     format!(
         "daemon off;
 worker_processes 1;

@@ -13,7 +13,8 @@ pub(super) fn proxy(command: &str, address: SocketAddr, site: &Site) -> Result<O
     let filled = command.replace("{port}", &address.port().to_string()).replace("{upstream}", &site.upstream_url());
     let mut words = filled.split_whitespace();
     let program = words.next().context("a peer needs a command, e.g. --peer 'envoy=envoy -c envoy.yaml'")?;
-    let there = if program.contains('/') { Path::new(program).is_file().then(|| program.into()) } else { installed(program) };
+    let there =
+        if program.contains('/') { Path::new(program).is_file().then(|| program.into()) } else { installed(program) };
     let Some(there) = there else { return Ok(None) };
     let mut command = launch::command(&there, &site.cpus)?;
     command.args(words);

@@ -16,23 +16,39 @@ const MAX_CHANNELS: usize = 1_200_000;
 
 /// The release binary in the target directory of this bench, built if it has to be.
 ///
-/// Asked of cargo each time, for `cargo bench` puts another one in its place: built together with the benches, whose tokio has its test clock in it.
+/// Asked of cargo each time, for `cargo bench` puts another one in its place: built together with the benches, whose
+/// tokio has its test clock in it.
 pub(crate) fn built_beside() -> Result<PathBuf> {
     let own = std::env::current_exe().context("the harness does not find itself")?;
     // target/release/deps/load-0123456789abcdef
-    let target = own.ancestors().nth(3).context("the harness lies in no target directory; name a binary with --usher PATH")?;
+    let target =
+        own.ancestors().nth(3).context("the harness lies in no target directory; name a binary with --usher PATH")?;
     let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml");
     eprintln!("cargo build --release");
     let mut build = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    build.args(["build", "--release", "--quiet", "--bin", "usher", "--target-dir"]).arg(target).arg("--manifest-path").arg(manifest);
+    build
+        .args(["build", "--release", "--quiet", "--bin", "usher", "--target-dir"])
+        .arg(target)
+        .arg("--manifest-path")
+        .arg(manifest);
     let built = build.status().context("cargo cannot be started; name a binary with --usher PATH")?;
     ensure!(built.success(), "usher cannot be built by `cargo build --release`; name a binary with --usher PATH");
     Ok(target.join("release").join("usher"))
 }
 
 /// usher as `binary`.
-pub(super) fn gateway(binary: &Path, workers: usize, address: SocketAddr, directory: &Path, site: &Site) -> Result<Recipe> {
-    ensure!(binary.is_file(), "there is no usher at {}; build it by `cargo build --release`, or leave --usher out", binary.display());
+pub(super) fn gateway(
+    binary: &Path,
+    workers: usize,
+    address: SocketAddr,
+    directory: &Path,
+    site: &Site,
+) -> Result<Recipe> {
+    ensure!(
+        binary.is_file(),
+        "there is no usher at {}; build it by `cargo build --release`, or leave --usher out",
+        binary.display()
+    );
     let file = directory.join("usher.toml");
     fs::write(&file, configuration(workers, address, site)?)?;
     // More than one worker needs more than one processor.
@@ -53,7 +69,10 @@ fn configuration(workers: usize, address: SocketAddr, site: &Site) -> Result<Str
     let [id, key, secret] = APP;
     let (shown, trusted) = site.identity.as_ref().map_or_else(Default::default, |identity| {
         let (certificate, key) = (identity.certificate(), identity.key());
-        (format!("[server.tls]\ncertificate = {certificate:?}\nkey = {key:?}\n"), format!("ca_file = {certificate:?}\n"))
+        (
+            format!("[server.tls]\ncertificate = {certificate:?}\nkey = {key:?}\n"),
+            format!("ca_file = {certificate:?}\n"),
+        )
     });
     Ok(format!(
         r#"[server]

@@ -7,7 +7,9 @@ const ENDPOINTS: [&str; 7] = ["/", "/metrics", "/livez", "/readyz", "/assignment
 #[tokio::test]
 async fn other_paths_are_not_found() {
     let running = Running::start().await;
-    for path in ["/metrics/", "//metrics", "/Metrics", "/debug/pprof", "/assignments/1001", "/%6detrics", "/apps/1001/events"] {
+    for path in
+        ["/metrics/", "//metrics", "/Metrics", "/debug/pprof", "/assignments/1001", "/%6detrics", "/apps/1001/events"]
+    {
         assert_eq!(running.get(path).await.error(), (404, "not_found".into()), "{path}");
     }
 }
@@ -19,7 +21,11 @@ async fn other_methods_are_told_which_ones_there_are() {
         let allow = if path == "/assignments" { "GET, HEAD, DELETE" } else { "GET, HEAD" };
         for method in ["POST", "PUT", "PATCH", "OPTIONS", "TRACE", "get", "FROBNICATE"] {
             let answer = running.call(&format!("{method} {path}"), &["Content-Length: 0"]).await;
-            assert_eq!((answer.error(), answer.header("allow")), ((405, "method_not_allowed".into()), Some(allow)), "{method} {path}");
+            assert_eq!(
+                (answer.error(), answer.header("allow")),
+                ((405, "method_not_allowed".into()), Some(allow)),
+                "{method} {path}"
+            );
         }
         if allow == "GET, HEAD" {
             assert_eq!(running.call(&format!("DELETE {path}"), &[]).await.status, 405, "{path}");
@@ -36,13 +42,19 @@ async fn forgetting_needs_the_token_even_on_loopback() {
     announce(&memory, "inn-1", "1", &[], Outcome::Accepted);
     let line = "DELETE /assignments?app=1001&channel=inn-1";
     let missing = running.call(line, &[]).await;
-    assert_eq!((missing.error(), missing.header("www-authenticate")), ((401, "token_missing".into()), Some("Bearer realm=\"usher admin\"")));
+    assert_eq!(
+        (missing.error(), missing.header("www-authenticate")),
+        ((401, "token_missing".into()), Some("Bearer realm=\"usher admin\""))
+    );
     for header in ["Authorization: Bearer wrong", "Authorization: Bearer the-operators-toke"] {
         let wrong = running.call(line, &[header]).await;
         assert_eq!(wrong.error(), (401, "token_wrong".into()));
         assert!(wrong.header("www-authenticate").is_some() && !wrong.body.contains(TOKEN));
     }
-    assert_eq!(running.call("DELETE /assignments", &["Authorization: Basic eDp5"]).await.error(), (401, "token_missing".into()));
+    assert_eq!(
+        running.call("DELETE /assignments", &["Authorization: Basic eDp5"]).await.error(),
+        (401, "token_missing".into())
+    );
     assert_eq!(memory.len(), 1);
     assert_eq!(running.call(line, &[&format!("Authorization: Bearer {TOKEN}")]).await.status, 200);
     assert_eq!(memory.len(), 0);
@@ -70,7 +82,11 @@ async fn where_others_can_reach_it_only_machines_are_let_in_freely() {
     for path in ENDPOINTS {
         let open = ["/metrics", "/livez", "/readyz"].contains(&path);
         assert_eq!(running.get(path).await.status, if open { 200 } else { 401 }, "{path}");
-        assert_eq!(running.call(&format!("GET {path}"), &["Authorization: Bearer no"]).await.status, if open { 200 } else { 401 }, "{path}");
+        assert_eq!(
+            running.call(&format!("GET {path}"), &["Authorization: Bearer no"]).await.status,
+            if open { 200 } else { 401 },
+            "{path}"
+        );
         assert_eq!(running.call(&format!("GET {path}"), &[&authorization]).await.status, 200, "{path}");
     }
     // Which paths there are is no business of others either.
@@ -93,7 +109,8 @@ async fn a_rebound_name_is_refused() {
         let answer = running.call_raw(&format!("GET {path}"), &["Host: evil.example"]).await;
         assert_eq!(answer.error(), (421, "foreign_host".into()), "{path}");
     }
-    let answer = running.call_raw("DELETE /assignments?app=1001&channel=x", &["Host: evil.example:9601", &authorization]).await;
+    let answer =
+        running.call_raw("DELETE /assignments?app=1001&channel=x", &["Host: evil.example:9601", &authorization]).await;
     assert_eq!(answer.error(), (421, "foreign_host".into()));
     assert_eq!(running.call_raw("GET http://evil.example/", &["Host: localhost"]).await.status, 421);
     assert_eq!(running.call_raw("GET http://localhost/", &["Host: evil.example"]).await.status, 421);
@@ -102,7 +119,10 @@ async fn a_rebound_name_is_refused() {
     }
     assert_eq!(running.call_raw("GET http://localhost/livez", &["Host: localhost"]).await.status, 200);
     assert_eq!(running.call_raw("GET /", &[]).await.error(), (400, "bad_host".into()));
-    assert_eq!(running.call_raw("GET /", &["Host: localhost", "Host: evil.example"]).await.error(), (400, "bad_host".into()));
+    assert_eq!(
+        running.call_raw("GET /", &["Host: localhost", "Host: evil.example"]).await.error(),
+        (400, "bad_host".into())
+    );
 }
 
 #[tokio::test]
@@ -110,7 +130,13 @@ async fn where_others_can_reach_it_the_token_stands_in_for_the_name() {
     let running = Running::start_on("0.0.0.0:0", Some(TOKEN)).await;
     assert_eq!(running.call_raw("GET /decisions", &["Host: usher:9601"]).await.status, 421);
     assert_eq!(running.call_raw("GET /decisions", &["Host: usher:9601", "Authorization: Bearer no"]).await.status, 421);
-    assert_eq!(running.call_raw("GET /decisions", &["Host: usher:9601", &format!("Authorization: Bearer {TOKEN}")]).await.status, 200);
+    assert_eq!(
+        running
+            .call_raw("GET /decisions", &["Host: usher:9601", &format!("Authorization: Bearer {TOKEN}")])
+            .await
+            .status,
+        200
+    );
 }
 
 #[tokio::test]
@@ -126,9 +152,14 @@ async fn where_others_can_reach_it_machines_ask_by_name_and_without_the_token() 
 async fn no_foreign_page_may_read_or_cache_an_answer() {
     let running = Running::start().await;
     for line in ["GET /assignments", "OPTIONS /assignments", "GET /nothing", "GET /metrics"] {
-        let answer = running.call(line, &["Origin: http://evil.example", "Access-Control-Request-Method: DELETE"]).await;
+        let answer =
+            running.call(line, &["Origin: http://evil.example", "Access-Control-Request-Method: DELETE"]).await;
         assert!(!answer.head.to_ascii_lowercase().contains("access-control-"), "{line}: {}", answer.head);
-        assert_eq!((answer.header("cache-control"), answer.header("x-content-type-options")), (Some("no-store"), Some("nosniff")), "{line}");
+        assert_eq!(
+            (answer.header("cache-control"), answer.header("x-content-type-options")),
+            (Some("no-store"), Some("nosniff")),
+            "{line}"
+        );
     }
 }
 

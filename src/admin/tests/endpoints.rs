@@ -7,7 +7,17 @@ async fn the_index_names_every_endpoint() {
     let running = Running::start().await;
     let index = running.get("/").await;
     assert_eq!(index.status, 200);
-    for path in ["/metrics", "/livez", "/readyz", "/assignments", "/decisions", "/decisions/stream", "/overview", "/report", "/rules/mode"] {
+    for path in [
+        "/metrics",
+        "/livez",
+        "/readyz",
+        "/assignments",
+        "/decisions",
+        "/decisions/stream",
+        "/overview",
+        "/report",
+        "/rules/mode",
+    ] {
         assert!(index.body.contains(path), "{path}");
     }
 }
@@ -73,13 +83,21 @@ async fn a_channel_in_doubt_shows_nobody() {
 #[tokio::test]
 async fn assignments_are_filtered_sorted_and_limited() {
     let running = Running::start().await;
-    for (app, channel) in [("1001", "ritz-1"), ("1001", "inn-2"), ("1002", "inn-0"), ("1001", "inn-1"), ("1001", "inn-3")] {
+    for (app, channel) in
+        [("1001", "ritz-1"), ("1001", "inn-2"), ("1002", "inn-0"), ("1001", "inn-1"), ("1001", "inn-3")]
+    {
         announce(&running.memory(app), channel, "1", &[], Outcome::Accepted);
     }
     let channels = async |query: &str| {
         let listing = running.get(&format!("/assignments?{query}")).await;
         assert_eq!(listing.status, 200, "{listing:?}");
-        let entries: Vec<String> = listing.json().as_array().unwrap().iter().map(|entry| entry["channel"].as_str().unwrap().to_owned()).collect();
+        let entries: Vec<String> = listing
+            .json()
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|entry| entry["channel"].as_str().unwrap().to_owned())
+            .collect();
         (entries.join(" "), listing.header("usher-truncated").is_some())
     };
     assert_eq!(channels("").await, ("inn-1 inn-2 inn-3 ritz-1 inn-0".into(), false));
@@ -95,7 +113,13 @@ async fn assignments_are_filtered_sorted_and_limited() {
 #[tokio::test]
 async fn a_listing_that_cannot_be_meant_is_refused() {
     let running = Running::start().await;
-    for target in ["/assignments?limit=0", "/assignments?limit=10001", "/assignments?chanel=x", "/assignments?app=1&app=2", "/decisions?rule=x"] {
+    for target in [
+        "/assignments?limit=0",
+        "/assignments?limit=10001",
+        "/assignments?chanel=x",
+        "/assignments?app=1&app=2",
+        "/decisions?rule=x",
+    ] {
         assert_eq!(running.get(target).await.error(), (400, "bad_query".into()), "{target}");
     }
     assert_eq!(running.get("/assignments?app=1003").await.error(), (404, "not_watched".into()));

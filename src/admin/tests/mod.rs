@@ -33,7 +33,8 @@ struct Switches(Mutex<Vec<(String, Mode)>>);
 impl Switchboard for Switches {
     fn rules(&self) -> Vec<RuleMode> {
         let switched = self.0.lock().unwrap();
-        let mode = |app: &str| switched.iter().rev().find(|(its, _)| its == app).map_or(Mode::Enforce, |(_, mode)| *mode);
+        let mode =
+            |app: &str| switched.iter().rev().find(|(its, _)| its == app).map_or(Mode::Enforce, |(_, mode)| *mode);
         let rule = |app: &str| RuleMode {
             app: app.into(),
             rule: "staff-assigned".into(),
@@ -104,7 +105,10 @@ impl Running {
     async fn send(&self, line: &str, headers: &[&str], body: &str) -> Answer {
         let lines: String = headers.iter().map(|header| format!("{header}\r\n")).collect();
         let mut stream = TcpStream::connect(self.address).await.unwrap();
-        stream.write_all(format!("{line} HTTP/1.1\r\nConnection: close\r\n{lines}\r\n{body}").as_bytes()).await.unwrap();
+        stream
+            .write_all(format!("{line} HTTP/1.1\r\nConnection: close\r\n{lines}\r\n{body}").as_bytes())
+            .await
+            .unwrap();
         let mut bytes = Vec::new();
         stream.read_to_end(&mut bytes).await.unwrap();
         Answer::parse(&String::from_utf8(bytes).unwrap())
@@ -146,7 +150,11 @@ impl Answer {
     }
 
     fn header(&self, name: &str) -> Option<&str> {
-        let mut values = self.head.lines().filter_map(|line| line.split_once(": ")).filter(|(its_name, _)| its_name.eq_ignore_ascii_case(name));
+        let mut values = self
+            .head
+            .lines()
+            .filter_map(|line| line.split_once(": "))
+            .filter(|(its_name, _)| its_name.eq_ignore_ascii_case(name));
         values.next().map(|(_, value)| value)
     }
 
@@ -174,7 +182,12 @@ fn assignments(clock: Clock) -> Arc<Assignments> {
         start_doubt: Duration::ZERO,
     };
     let assignments = Assignments::new(clock, bounds);
-    let watch = |app: &str| Watch { app: app.into(), rule: "staff-assigned".into(), definition: 1, remember_for: Duration::from_secs(3600) };
+    let watch = |app: &str| Watch {
+        app: app.into(),
+        rule: "staff-assigned".into(),
+        definition: 1,
+        remember_for: Duration::from_secs(3600),
+    };
     assignments.configure(&["1001".into(), "1002".into()], &[watch("1001"), watch("1002")]);
     assignments
 }

@@ -8,10 +8,19 @@ const BROWSER: &str = "Accept: text/html,application/xhtml+xml,*/*;q=0.8";
 async fn browsers_get_the_page_and_others_the_index() {
     let running = Running::start().await;
     let page = running.call("GET /", &[BROWSER]).await;
-    assert_eq!((page.status, page.header("content-type"), page.header("vary")), (200, Some("text/html; charset=utf-8"), Some("accept")));
+    assert_eq!(
+        (page.status, page.header("content-type"), page.header("vary")),
+        (200, Some("text/html; charset=utf-8"), Some("accept"))
+    );
     assert!(page.body.starts_with("<!doctype html>") && page.body.contains("</script>"));
     let policy = page.header("content-security-policy").unwrap();
-    for directive in ["default-src 'none'", "script-src 'sha256-", "style-src 'sha256-", "connect-src 'self'", "frame-ancestors 'none'"] {
+    for directive in [
+        "default-src 'none'",
+        "script-src 'sha256-",
+        "style-src 'sha256-",
+        "connect-src 'self'",
+        "frame-ancestors 'none'",
+    ] {
         assert!(policy.contains(directive), "{policy}");
     }
     assert!(!policy.contains("unsafe"), "{policy}");
@@ -20,7 +29,10 @@ async fn browsers_get_the_page_and_others_the_index() {
         assert_eq!(index.header("content-type"), Some("text/plain; charset=utf-8"), "{accept}");
     }
     assert_eq!(running.call("HEAD /", &[BROWSER]).await.body, "");
-    assert_eq!(running.call("POST /", &[BROWSER, "Content-Length: 0"]).await.error(), (405, "method_not_allowed".into()));
+    assert_eq!(
+        running.call("POST /", &[BROWSER, "Content-Length: 0"]).await.error(),
+        (405, "method_not_allowed".into())
+    );
 }
 
 #[tokio::test]
@@ -39,8 +51,11 @@ async fn the_overview_counts_by_rule() {
     let running = Running::start().await;
     announce(&running.memory("1001"), "inn-1", "1", &[], Outcome::Accepted);
     let metrics = &running.admin.metrics;
-    for (app, decision, times) in [("1001", Decision::Suppressed, 3), ("1001", Decision::ForwardedFirst, 1), ("1002", Decision::ShadowSuppressed, 2)]
-    {
+    for (app, decision, times) in [
+        ("1001", Decision::Suppressed, 3),
+        ("1001", Decision::ForwardedFirst, 1),
+        ("1002", Decision::ShadowSuppressed, 2),
+    ] {
         let rule = metrics.rule(app, "staff-assigned");
         (0..times).for_each(|_| rule.count(decision));
     }
@@ -50,18 +65,28 @@ async fn the_overview_counts_by_rule() {
     metrics.upstream_failure("connect", Duration::from_millis(30));
     let overview = running.get("/overview").await.json();
     let rule = &overview["rules"][0];
-    for (key, expected) in [("app", "1001"), ("rule", "staff-assigned"), ("mode", "enforce"), ("configured", "enforce"), ("event", "staff-assigned")]
-    {
+    for (key, expected) in [
+        ("app", "1001"),
+        ("rule", "staff-assigned"),
+        ("mode", "enforce"),
+        ("configured", "enforce"),
+        ("event", "staff-assigned"),
+    ] {
         assert_eq!(rule[key], expected, "{overview}");
     }
-    assert_eq!((&rule["channels"], &rule["decisions"]["suppressed"], &rule["decisions"]["coalesced"]), (&1.into(), &3.into(), &0.into()));
+    assert_eq!(
+        (&rule["channels"], &rule["decisions"]["suppressed"], &rule["decisions"]["coalesced"]),
+        (&1.into(), &3.into(), &0.into())
+    );
     assert_eq!(overview["rules"][1]["decisions"]["shadow_suppressed"], 2);
     assert_eq!((&overview["unruled"]["forwarded_no_rule"], &overview["draining"]), (&9.into(), &false.into()));
     assert_eq!((&overview["token_configured"], &overview["decisions_kept"]), (&true.into(), &20_000.into()));
     assert_eq!(overview["start_doubt_until"], serde_json::Value::Null);
     let upstream = &overview["upstream"];
     assert_eq!((&upstream["answers"], &upstream["failures"]), (&1.into(), &1.into()));
-    let within = |bound: f64| upstream["seconds"].as_array().unwrap().iter().find(|pair| pair[0].as_f64() == Some(bound)).unwrap()[1].clone();
+    let within = |bound: f64| {
+        upstream["seconds"].as_array().unwrap().iter().find(|pair| pair[0].as_f64() == Some(bound)).unwrap()[1].clone()
+    };
     assert_eq!((within(0.0025), within(0.005), within(0.05)), (0.into(), 1.into(), 2.into()));
     running.admin.drain.begin();
     assert_eq!(running.get("/overview").await.json()["draining"], true);

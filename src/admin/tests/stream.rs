@@ -17,7 +17,10 @@ impl Following {
         stream.write_all(format!("GET {target} HTTP/1.1\r\nHost: localhost\r\n{lines}\r\n").as_bytes()).await.unwrap();
         let mut following = Self { stream, bytes: Vec::new() };
         let head = following.read_to("\r\n\r\n").await.unwrap();
-        assert!(head.starts_with("HTTP/1.1 200") && head.contains("text/event-stream") && head.contains("no-store"), "{head}");
+        assert!(
+            head.starts_with("HTTP/1.1 200") && head.contains("text/event-stream") && head.contains("no-store"),
+            "{head}"
+        );
         following
     }
 
@@ -39,7 +42,11 @@ impl Following {
         loop {
             let text = self.read_to("\n\n").await?;
             let lines: Vec<&str> = text.split('\n').map(|line| line.trim_end_matches('\r')).collect();
-            let lines = lines.into_iter().filter(|line| line.contains(": ") && !line.starts_with(':')).collect::<Vec<_>>().join("\n");
+            let lines = lines
+                .into_iter()
+                .filter(|line| line.contains(": ") && !line.starts_with(':'))
+                .collect::<Vec<_>>()
+                .join("\n");
             if !lines.is_empty() {
                 return Some(lines);
             }
@@ -49,7 +56,10 @@ impl Following {
     /// The next decision's id and channel.
     async fn decision(&mut self) -> (String, String) {
         let event = self.event().await.unwrap();
-        let (id, data) = event.strip_prefix("id: ").and_then(|rest| rest.split_once("\ndata: ")).unwrap_or_else(|| panic!("{event}"));
+        let (id, data) = event
+            .strip_prefix("id: ")
+            .and_then(|rest| rest.split_once("\ndata: "))
+            .unwrap_or_else(|| panic!("{event}"));
         let data: Json = serde_json::from_str(data).unwrap();
         (id.to_owned(), data["channel"].as_str().unwrap().to_owned())
     }
@@ -96,7 +106,8 @@ async fn a_stream_begins_with_as_many_as_were_asked_for_and_goes_on_where_it_was
     // Of another process, of the future, or nonsense: as if there were none.
     let process = id.split_once('-').unwrap().0;
     for odd in ["1-0", &format!("{process}-99"), process, "x", "-1"] {
-        let mut anew = Following::open(&running, "/decisions/stream?backlog=1", &[&format!("Last-Event-ID: {odd}")]).await;
+        let mut anew =
+            Following::open(&running, "/decisions/stream?backlog=1", &[&format!("Last-Event-ID: {odd}")]).await;
         anew.event().await;
         assert_eq!(anew.decision().await.1, "e", "{odd}");
     }

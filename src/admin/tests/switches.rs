@@ -26,7 +26,12 @@ async fn a_rule_is_switched_and_shown_so() {
     let switched = running.switch(&body("1002", "staff-assigned", "observe")).await;
     assert_eq!((switched.status, switched.json()), (200, serde_json::json!({ "from": "enforce", "to": "observe" })));
     let overview = running.get("/overview").await.json();
-    let modes: Vec<_> = overview["rules"].as_array().unwrap().iter().map(|rule| (rule["mode"].clone(), rule["configured"].clone())).collect();
+    let modes: Vec<_> = overview["rules"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|rule| (rule["mode"].clone(), rule["configured"].clone()))
+        .collect();
     assert_eq!(modes, [("enforce".into(), "enforce".into()), ("observe".into(), "enforce".into())]);
     let metrics = running.get("/metrics").await.body;
     for line in [
@@ -45,7 +50,8 @@ async fn switching_needs_the_token_even_on_loopback() {
     let json = "Content-Type: application/json";
     assert_eq!(running.post(&[json], &wish).await.error(), (401, "token_missing".into()));
     assert_eq!(running.post(&[json, "Authorization: Bearer wrong"], &wish).await.error(), (401, "token_wrong".into()));
-    let rebound = running.call_raw(LINE, &["Host: evil.example", json, &format!("Authorization: Bearer {TOKEN}")]).await;
+    let rebound =
+        running.call_raw(LINE, &["Host: evil.example", json, &format!("Authorization: Bearer {TOKEN}")]).await;
     assert_eq!(rebound.error(), (421, "foreign_host".into()));
     let untold = Running::start_on("127.0.0.1:0", None).await;
     let refused = untold.post(&[json, "Authorization: Bearer x"], &wish).await;
@@ -60,21 +66,37 @@ async fn a_form_of_another_page_is_refused_by_its_type() {
     let running = Running::start().await;
     let wish = body("1001", "staff-assigned", "off");
     let authorization = format!("Authorization: Bearer {TOKEN}");
-    for header in ["X: y", "Content-Type: text/plain", "Content-Type: application/x-www-form-urlencoded", "Content-Type: application/jsonp"] {
+    for header in [
+        "X: y",
+        "Content-Type: text/plain",
+        "Content-Type: application/x-www-form-urlencoded",
+        "Content-Type: application/jsonp",
+    ] {
         assert_eq!(running.post(&[&authorization, header], &wish).await.error(), (415, "not_json".into()), "{header}");
     }
     let declared = running.post(&[&authorization, "Content-Type: Application/JSON; charset=utf-8"], &wish).await;
     assert_eq!(declared.status, 200);
     for line in ["GET /rules/mode", "DELETE /rules/mode", "PUT /rules/mode"] {
         let answer = running.call(line, &[&authorization]).await;
-        assert_eq!((answer.error(), answer.header("allow")), ((405, "method_not_allowed".into()), Some("POST")), "{line}");
+        assert_eq!(
+            (answer.error(), answer.header("allow")),
+            ((405, "method_not_allowed".into()), Some("POST")),
+            "{line}"
+        );
     }
 }
 
 #[tokio::test]
 async fn what_cannot_be_meant_is_refused() {
     let running = Running::start().await;
-    for wrong in ["", "{", "[]", "{\"app\":\"1001\",\"rule\":\"staff-assigned\"}", &body("1001", "staff-assigned", "Off"), "{\"x\":1}"] {
+    for wrong in [
+        "",
+        "{",
+        "[]",
+        "{\"app\":\"1001\",\"rule\":\"staff-assigned\"}",
+        &body("1001", "staff-assigned", "Off"),
+        "{\"x\":1}",
+    ] {
         let refused = running.switch(wrong).await;
         assert!(refused.body.contains("observe"), "says what it should be: {}", refused.body);
         assert_eq!(refused.error(), (400, "bad_body".into()), "{wrong}");

@@ -1,5 +1,5 @@
-//! Every interleaving of a few requests on one channel, driven through the real machine: a drop of x happens only while x is the last value applied
-//! upstream and nothing but x can still be applied.
+//! Every interleaving of a few requests on one channel, driven through the real machine: a drop of x happens only while
+//! x is the last value applied upstream and nothing but x can still be applied.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -106,20 +106,33 @@ impl World {
             .map(|flight| {
                 let ticket = self.channel.tickets.iter().find(|ticket| ticket.id == flight.id);
                 let before = ticket.and_then(|ticket| ticket.before.as_ref()).map(brief);
-                let (overlapped, contested, fresh) =
-                    ticket.map_or((true, true, true), |ticket| (ticket.overlapped, ticket.contested, present(ticket.epoch)));
+                let (overlapped, contested, fresh) = ticket
+                    .map_or((true, true, true), |ticket| (ticket.overlapped, ticket.contested, present(ticket.epoch)));
                 (flight.sort, flight.applied, before, overlapped, contested, fresh)
             })
             .collect();
         tickets.sort_unstable();
         let mut late = self.late.clone();
         late.sort_unstable();
-        (self.channel.known.as_ref().map(brief), tickets, self.channel.in_doubt(self.now), self.app_in_doubt, self.shown, late, self.left)
+        (
+            self.channel.known.as_ref().map(brief),
+            tickets,
+            self.channel.in_doubt(self.now),
+            self.app_in_doubt,
+            self.shown,
+            late,
+            self.left,
+        )
     }
 
     /// The first law: `sort` may be dropped now.
     fn may_drop(&self, sort: Sort) -> bool {
-        let pending = self.flights.iter().filter(|flight| !flight.applied).map(|flight| flight.sort).chain(self.late.iter().copied());
+        let pending = self
+            .flights
+            .iter()
+            .filter(|flight| !flight.applied)
+            .map(|flight| flight.sort)
+            .chain(self.late.iter().copied());
         self.shown == Some(sort.shows()) && pending.into_iter().all(|other| other == sort)
     }
 
@@ -188,7 +201,8 @@ impl World {
         if let Verdict::Redundant { .. } = verdict {
             found.push(((DROPPED, Some(sort)), self.then(|next| next.left -= 1)));
         }
-        // Redundant or in flight, a request may be forwarded all the same: a rule that only observes, one that has waited long enough.
+        // Redundant or in flight, a request may be forwarded all the same: a rule that only observes, one that has
+        // waited long enough.
         let forward = |next: &mut Self| {
             let (id, around) = (next.ticket(), next.around());
             let _before = next.channel.claim(id, value, next.now, around);
@@ -235,7 +249,11 @@ fn explore(requests: u8, sorts: &[Sort]) -> (usize, usize) {
         for (step, next) in found.drain(..) {
             if let (DROPPED, Some(sort)) = step {
                 drops += 1;
-                assert!(world.may_drop(sort), "after {:?} this loses a handoff: {step:?} in {world:#?}", story(&came, from));
+                assert!(
+                    world.may_drop(sort),
+                    "after {:?} this loses a handoff: {step:?} in {world:#?}",
+                    story(&came, from)
+                );
             }
             if seen.insert(next.key()) {
                 came.push((from, step));

@@ -1,5 +1,5 @@
-//! Random histories of several channels under one memory, against a small model of the first law: what is dropped was redundant, and what is plainly
-//! redundant is dropped.
+//! Random histories of several channels under one memory, against a small model of the first law: what is dropped was
+//! redundant, and what is plainly redundant is dropped.
 
 use std::collections::HashMap;
 use std::future::Future;
@@ -116,9 +116,22 @@ fn value(part: Part) -> Value {
 
 impl<'a> World<'a> {
     fn new(max_channels: usize, runtime: &'a Runtime) -> Self {
-        let bounds = Bounds { max_channels, max_waiters_per_channel: 2, max_waiters: 3, doubt_period: DOUBT, start_doubt: Duration::ZERO };
+        let bounds = Bounds {
+            max_channels,
+            max_waiters_per_channel: 2,
+            max_waiters: 3,
+            doubt_period: DOUBT,
+            start_doubt: Duration::ZERO,
+        };
         let memory = RuleMemory::new(AppMemory::new(Clock::start(), Arc::new(bounds)), REMEMBER_FOR);
-        Self { memory, runtime, requests: Vec::new(), shown: HashMap::new(), last_named: HashMap::new(), waiting: Vec::new() }
+        Self {
+            memory,
+            runtime,
+            requests: Vec::new(),
+            shown: HashMap::new(),
+            last_named: HashMap::new(),
+            waiting: Vec::new(),
+        }
     }
 
     fn step(&mut self, op: Op) {
@@ -129,13 +142,15 @@ impl<'a> World<'a> {
                 self.forwarded((0..CHANNELS).map(|channel| (channel, Part::Nobody)).collect(), duty);
             }
             Op::Apply(which) => {
-                let open: Vec<usize> = (0..self.requests.len()).filter(|&index| !self.requests[index].applied).collect();
+                let open: Vec<usize> =
+                    (0..self.requests.len()).filter(|&index| !self.requests[index].applied).collect();
                 if !open.is_empty() {
                     self.apply(open[which % open.len()], usize::MAX);
                 }
             }
             Op::End(which, ending) => {
-                let open: Vec<usize> = (0..self.requests.len()).filter(|&index| self.requests[index].duty.is_some()).collect();
+                let open: Vec<usize> =
+                    (0..self.requests.len()).filter(|&index| self.requests[index].duty.is_some()).collect();
                 if !open.is_empty() {
                     self.end(open[which % open.len()], ending);
                 }
@@ -155,7 +170,8 @@ impl<'a> World<'a> {
         let now = self.memory.now();
         let (mut held, mut forwarded, mut wide) = (Vec::new(), Vec::new(), None);
         for &(channel, part) in parts {
-            let patience = if patience == Patience::Waits && !forwarded.is_empty() { Patience::Holds } else { patience };
+            let patience =
+                if patience == Patience::Waits && !forwarded.is_empty() { Patience::Holds } else { patience };
             match self.memory.claim(&channel.to_string(), &value(part), patience, now) {
                 Claim::Redundant { .. } => self.was_redundant(channel, part, patience, now, &forwarded),
                 Claim::InFlight(waiter) => {
@@ -187,7 +203,8 @@ impl<'a> World<'a> {
     fn was_redundant(&self, channel: u8, part: Part, patience: Patience, now: Moment, own: &[(u8, Part)]) {
         assert!(matches!(part, Part::Person(_)) && patience != Patience::Forced, "{part:?} is never redundant");
         assert_eq!(self.shown.get(&channel), Some(&part), "the guests of {channel} see someone else");
-        let pending = self.requests.iter().filter(|request| !request.applied).flat_map(|request| &request.parts).chain(own);
+        let pending =
+            self.requests.iter().filter(|request| !request.applied).flat_map(|request| &request.parts).chain(own);
         for (other, value) in pending {
             assert!(*other != channel || *value == part, "{value:?} may still be applied to {channel}");
         }
@@ -248,7 +265,8 @@ impl<'a> World<'a> {
     /// What was given up too long ago will not be applied any more; half of it is, at the last moment.
     fn pass(&mut self, time: Duration) {
         let then = self.memory.now().after(time);
-        while let Some(index) = self.requests.iter().position(|request| request.duty.is_none() && request.until < then) {
+        while let Some(index) = self.requests.iter().position(|request| request.duty.is_none() && request.until < then)
+        {
             if index % 2 == 0 { self.apply(index, usize::MAX) } else { drop(self.requests.swap_remove(index)) }
         }
         self.runtime.block_on(tokio::time::advance(time));
@@ -260,7 +278,9 @@ impl<'a> World<'a> {
         let requests = &self.requests;
         self.waiting.retain_mut(|(channel, name, settled)| {
             let waits = settled.as_mut().poll(&mut context) == Poll::Pending;
-            let leads = |request: &Forwarded| request.duty.is_some() && request.parts.contains(&(*channel, Part::Person(*name)));
+            let leads = |request: &Forwarded| {
+                request.duty.is_some() && request.parts.contains(&(*channel, Part::Person(*name)))
+            };
             assert!(!waits || requests.iter().any(leads), "nobody wakes who waits for {name} on {channel}");
             waits
         });
@@ -282,7 +302,8 @@ impl<'a> World<'a> {
                 self.apply(0, usize::MAX);
                 self.end(0, Ending::Answered);
             }
-            let again = self.memory.claim(&channel.to_string(), &value(Part::Person(0)), Patience::Waits, self.memory.now());
+            let again =
+                self.memory.claim(&channel.to_string(), &value(Part::Person(0)), Patience::Waits, self.memory.now());
             assert!(matches!(again, Claim::Redundant { .. }), "{channel} does not heal: {again:?}");
         }
         assert_eq!(self.memory.app().census().waiting(), 0);

@@ -11,7 +11,13 @@ use crate::clock::Clock;
 const DAY: Duration = Duration::from_secs(86_400);
 
 fn bounds(max_channels: usize) -> Arc<Bounds> {
-    Arc::new(Bounds { max_channels, max_waiters_per_channel: 3, max_waiters: 5, doubt_period: Duration::from_secs(30), start_doubt: Duration::ZERO })
+    Arc::new(Bounds {
+        max_channels,
+        max_waiters_per_channel: 3,
+        max_waiters: 5,
+        doubt_period: Duration::from_secs(30),
+        start_doubt: Duration::ZERO,
+    })
 }
 
 fn memory_of(max_channels: usize) -> Arc<RuleMemory> {
@@ -47,7 +53,9 @@ impl Asking for Arc<RuleMemory> {
     }
 
     fn knows(&self, channel: &str, name: &str) -> bool {
-        self.entries(channel, usize::MAX).iter().any(|entry| entry.channel == channel && entry.known == Some(Assignment::new(0, name, [])))
+        self.entries(channel, usize::MAX)
+            .iter()
+            .any(|entry| entry.channel == channel && entry.known == Some(Assignment::new(0, name, [])))
     }
 
     fn wait(&self, channel: &str, name: &str) -> Waiter {
@@ -65,14 +73,19 @@ fn is_settled(waiter: Waiter) -> bool {
 #[test]
 fn the_story_of_a_conversation() {
     let memory = memory_of(100);
-    assert!(matches!(memory.ask("room-1", "Anna"), Claim::Reserved { before: Before::Nothing, redundant: false, .. }), "dropped: in doubt");
+    assert!(
+        matches!(memory.ask("room-1", "Anna"), Claim::Reserved { before: Before::Nothing, redundant: false, .. }),
+        "dropped: in doubt"
+    );
     let entry = &memory.entries("", 10)[0];
     assert!(entry.in_doubt && entry.known.is_none() && entry.in_flight == 0);
     memory.announce("room-2", "Anna");
     for _ in 0..20 {
         assert!(matches!(memory.ask("room-2", "Anna"), Claim::Redundant { .. }));
     }
-    let Claim::Reserved { reservation, before, redundant: false, .. } = memory.ask("room-2", "Ben") else { panic!("a handoff") };
+    let Claim::Reserved { reservation, before, redundant: false, .. } = memory.ask("room-2", "Ben") else {
+        panic!("a handoff")
+    };
     assert_eq!(before, Before::Known(Assignment::new(0, "Anna", [])));
     reservation.settle(Outcome::Accepted);
     assert!(matches!(memory.ask("room-2", "Anna"), Claim::Reserved { .. }), "Anna returns");
@@ -94,11 +107,20 @@ fn patience_decides_what_may_be_answered() {
     let _leader = memory.reserve("flying", one("Anna"));
     let claim = |channel, patience| memory.claim(channel, &one("Anna"), patience, memory.now());
     assert!(matches!(claim("known", Patience::Holds), Claim::Redundant { .. }));
-    assert!(matches!(claim("known", Patience::Forced), Claim::Reserved { redundant: true, before: Before::Known(_), .. }));
+    assert!(matches!(
+        claim("known", Patience::Forced),
+        Claim::Reserved { redundant: true, before: Before::Known(_), .. }
+    ));
     assert!(matches!(claim("flying", Patience::Waits), Claim::InFlight(_)));
-    assert!(matches!(claim("flying", Patience::Holds), Claim::Reserved { redundant: true, before: Before::Uncertain, .. }));
+    assert!(matches!(
+        claim("flying", Patience::Holds),
+        Claim::Reserved { redundant: true, before: Before::Uncertain, .. }
+    ));
     assert!(matches!(claim("flying", Patience::Forced), Claim::Reserved { redundant: true, .. }));
-    assert!(matches!(claim("new", Patience::Forced), Claim::Reserved { redundant: false, before: Before::Nothing, .. }));
+    assert!(matches!(
+        claim("new", Patience::Forced),
+        Claim::Reserved { redundant: false, before: Before::Nothing, .. }
+    ));
 }
 
 #[test]
@@ -212,7 +234,10 @@ fn the_cap_holds_and_the_oldest_go_first() {
         reservation.settle(Outcome::Accepted);
     }
     // Seen again, so no longer the oldest.
-    assert!(matches!(memory.claim("0", &one("Anna"), Patience::Waits, Moment::from_millis(90_000)), Claim::Redundant { .. }));
+    assert!(matches!(
+        memory.claim("0", &one("Anna"), Patience::Waits, Moment::from_millis(90_000)),
+        Claim::Redundant { .. }
+    ));
     memory.announce("new", "Anna");
     assert_eq!(memory.len(), 61, "one in sixteen went");
     assert_eq!(memory.app().census().evictions(), Evictions { capacity: 4, idle: 0 });
@@ -323,7 +348,9 @@ fn a_request_that_may_touch_any_channel_forgets_all_of_them() {
         let before_it = memory.reserve("other", one("Anna"));
         let wide = memory.app().claim_all();
         assert!(!memory.knows("room", "Anna"));
-        let Claim::Reserved { reservation, before: Before::Uncertain, .. } = memory.ask("room", "Anna") else { panic!("uncertain") };
+        let Claim::Reserved { reservation, before: Before::Uncertain, .. } = memory.ask("room", "Anna") else {
+            panic!("uncertain")
+        };
         before_it.settle(Outcome::Accepted);
         wide.settle(outcome);
         reservation.settle(Outcome::Accepted);
@@ -374,7 +401,8 @@ fn entries_are_found_by_prefix_and_limited() {
     for channel in ["b-2", "a-1", "b-1", "b-3"] {
         memory.announce(channel, "Anna");
     }
-    let names = |prefix, limit| memory.entries(prefix, limit).into_iter().map(|entry| entry.channel).collect::<Vec<_>>();
+    let names =
+        |prefix, limit| memory.entries(prefix, limit).into_iter().map(|entry| entry.channel).collect::<Vec<_>>();
     assert_eq!(names("b-", 10), ["b-1", "b-2", "b-3"]);
     assert_eq!((names("b-", 2).len(), names("", 0).len(), names("c", 10).len()), (2, 0, 0));
     let entry = &memory.entries("a", 1)[0];

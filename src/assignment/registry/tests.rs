@@ -9,7 +9,13 @@ const MINUTE: Duration = Duration::from_secs(60);
 fn assignments() -> Arc<Assignments> {
     Assignments::new(
         Clock::start(),
-        Bounds { max_channels: 100, max_waiters_per_channel: 3, max_waiters: 5, doubt_period: DOUBT, start_doubt: Duration::ZERO },
+        Bounds {
+            max_channels: 100,
+            max_waiters_per_channel: 3,
+            max_waiters: 5,
+            doubt_period: DOUBT,
+            start_doubt: Duration::ZERO,
+        },
     )
 }
 
@@ -33,7 +39,12 @@ fn watch(app: &str, rule: &str, definition: u64) -> Watch {
 
 /// Announces the same person to the same channel, and says what was known of it; `None`: just this.
 fn announce(assignments: &Assignments, memory: &Arc<RuleMemory>) -> Option<Before> {
-    match memory.claim("room", &Value::One(Assignment::new(0, "7", [])), Patience::Holds, assignments.census.clock.now()) {
+    match memory.claim(
+        "room",
+        &Value::One(Assignment::new(0, "7", [])),
+        Patience::Holds,
+        assignments.census.clock.now(),
+    ) {
         Claim::Reserved { reservation, before, .. } => {
             reservation.settle(Outcome::Accepted);
             Some(before)
@@ -48,14 +59,18 @@ fn an_unchanged_rule_keeps_its_memory() {
     let assignments = assignments();
     let wanted = [watch("1", "joined", 7), watch("2", "joined", 7)];
     let first = configure(&assignments, &wanted);
-    assert!(!first[0].0.in_doubt(assignments.census.clock.now()), "nothing was forwarded before the first configuration");
+    assert!(
+        !first[0].0.in_doubt(assignments.census.clock.now()),
+        "nothing was forwarded before the first configuration"
+    );
     assert_eq!(announce(&assignments, &first[0].1), Some(Before::Nothing));
     let patient = Watch { remember_for: MINUTE * 2, ..wanted[0].clone() };
     let second = configure(&assignments, &[wanted[1].clone(), patient]);
     assert!(Arc::ptr_eq(&second[0].1, &first[1].1) && Arc::ptr_eq(&second[1].1, &first[0].1), "in the order wanted");
     assert_eq!(announce(&assignments, &second[1].1), None);
     assert_eq!(second[1].1.remember_for(), MINUTE * 2);
-    let names: Vec<_> = assignments.watches().iter().map(|watched| (watched.app.to_string(), watched.rule.to_string())).collect();
+    let names: Vec<_> =
+        assignments.watches().iter().map(|watched| (watched.app.to_string(), watched.rule.to_string())).collect();
     assert_eq!(names, [("2".to_owned(), "joined".to_owned()), ("1".to_owned(), "joined".to_owned())]);
 }
 
@@ -102,8 +117,8 @@ async fn every_memory_begins_in_the_doubt_of_the_start() {
     assert_eq!(announce(&assignments, &first[0].1), None);
 }
 
-/// Announces B under the first of two generations of rules, which is `superseded` before or after it is sent; says what a claim finds while it is in flight,
-/// and once it was settled with `outcome` after the doubt of the change.
+/// Announces B under the first of two generations of rules, which is `superseded` before or after it is sent; says what
+/// a claim finds while it is in flight, and once it was settled with `outcome` after the doubt of the change.
 async fn over_a_change(superseded_first: bool, outcome: Outcome) -> (usize, Option<Before>, Option<Before>) {
     let assignments = assignments();
     let (old, _) = configure_app(&assignments, &[]);
@@ -121,10 +136,16 @@ async fn over_a_change(superseded_first: bool, outcome: Outcome) -> (usize, Opti
 async fn requests_in_flight_over_a_change_may_touch_any_channel() {
     for superseded_first in [false, true] {
         let known_after = Some(Before::Nothing);
-        assert_eq!(over_a_change(superseded_first, Outcome::Accepted).await, (1, Some(Before::Uncertain), known_after.clone()));
+        assert_eq!(
+            over_a_change(superseded_first, Outcome::Accepted).await,
+            (1, Some(Before::Uncertain), known_after.clone())
+        );
         assert_eq!(over_a_change(superseded_first, Outcome::Refused).await, (1, Some(Before::Uncertain), known_after));
         let doubt_begins_anew = Some(Before::Uncertain);
-        assert_eq!(over_a_change(superseded_first, Outcome::Ambiguous).await, (1, Some(Before::Uncertain), doubt_begins_anew));
+        assert_eq!(
+            over_a_change(superseded_first, Outcome::Ambiguous).await,
+            (1, Some(Before::Uncertain), doubt_begins_anew)
+        );
     }
 }
 

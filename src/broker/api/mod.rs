@@ -1,4 +1,5 @@
-//! The HTTP API that backends call (`pusher-protocol.md` 1): routes, signature check, answers. Success is JSON, errors are plain text, as Pusher's are.
+//! The HTTP API that backends call (`pusher-protocol.md` 1): routes, signature check, answers. Success is JSON, errors
+//! are plain text, as Pusher's are.
 
 mod occupancy;
 mod publish;
@@ -73,7 +74,11 @@ pub(super) fn answer(broker: &Broker, request: &Request<Bytes>) -> Response<Byte
 fn call(broker: &Broker, request: &Request<Bytes>) -> Result<String, Refusal> {
     let (method, path) = (request.method(), request.uri().path());
     if path.strip_prefix("/app/").is_some_and(|key| !key.is_empty() && !key.contains('/')) {
-        return Err(if matches!(*method, Method::GET | Method::HEAD) { Refusal::NoWebSocket } else { Refusal::Method { allowed: Method::GET } });
+        return Err(if matches!(*method, Method::GET | Method::HEAD) {
+            Refusal::NoWebSocket
+        } else {
+            Refusal::Method { allowed: Method::GET }
+        });
     }
     let (app, rest) = path.strip_prefix("/apps/").and_then(|rest| rest.split_once('/')).ok_or(Refusal::NoSuchPath)?;
     let endpoint = Endpoint::of(rest).ok_or(Refusal::NoSuchPath)?;

@@ -31,7 +31,11 @@ impl Info {
     /// The words of a list.
     pub(super) fn parse(list: &str) -> Self {
         let words: Vec<_> = list.split(',').map(str::trim).collect();
-        Self { user_count: words.contains(&"user_count"), subscription_count: words.contains(&"subscription_count"), cache: words.contains(&"cache") }
+        Self {
+            user_count: words.contains(&"user_count"),
+            subscription_count: words.contains(&"subscription_count"),
+            cache: words.contains(&"cache"),
+        }
     }
 
     /// What is wanted of a channel with these counts. One without users has no `user_count`.
@@ -55,7 +59,8 @@ pub(super) fn channels(call: &Call<'_, '_>) -> Result<String, Refusal> {
         return Err(Refusal::NoUserCounts);
     }
     let listed = call.realm.channels.list(prefix);
-    let channels = listed.iter().filter_map(|(name, counts)| Some((&**name, info.attributes(Kind::of(name)?, *counts)))).collect();
+    let channels =
+        listed.iter().filter_map(|(name, counts)| Some((&**name, info.attributes(Kind::of(name)?, *counts)))).collect();
     Ok(json::text(&Channels { channels }))
 }
 
@@ -81,7 +86,9 @@ pub(super) fn channel(call: &Call<'_, '_>, name: &str) -> Result<String, Refusal
     }
     let snapshot = call.realm.channels.snapshot(name);
     let cached = if info.cache && kind.cached { Some(call.realm.channels.cached(name, call.now)) } else { None };
-    let cache = cached.as_ref().map(|cached| cached.as_ref().map(|(data, remaining)| Cached { data, ttl: remaining.as_secs() }));
+    let cache = cached
+        .as_ref()
+        .map(|cached| cached.as_ref().map(|(data, remaining)| Cached { data, ttl: remaining.as_secs() }));
     Ok(json::text(&Channel { occupied: snapshot.occupied, attributes: info.attributes(kind, snapshot.counts), cache }))
 }
 

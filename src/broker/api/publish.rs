@@ -1,4 +1,5 @@
-//! Events of the backend: read as a whole, then published, so that a refused call has published nothing (`pusher-protocol.md` 1.2 to 1.4).
+//! Events of the backend: read as a whole, then published, so that a refused call has published nothing
+//! (`pusher-protocol.md` 1.2 to 1.4).
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -76,11 +77,14 @@ pub(super) fn batch(call: &Call<'_, '_>) -> Result<String, Refusal> {
     }
     let Batch { batch } = object(call.body)?;
     let unreadable = Refusal::WrongType("batch", "an array of events");
-    let Ok(items) = serde_json::from_str::<Vec<&RawValue>>(batch.ok_or(Refusal::Missing("batch"))?.get()) else { return Err(unreadable) };
+    let Ok(items) = serde_json::from_str::<Vec<&RawValue>>(batch.ok_or(Refusal::Missing("batch"))?.get()) else {
+        return Err(unreadable);
+    };
     if items.len() > MAX_BATCH {
         return Err(Refusal::LargeBatch(items.len()));
     }
-    let items = items.iter().map(|item| json::object(item.get())).collect::<Option<Vec<Parameters<'_>>>>().ok_or(unreadable)?;
+    let items =
+        items.iter().map(|item| json::object(item.get())).collect::<Option<Vec<Parameters<'_>>>>().ok_or(unreadable)?;
     let publications = items.iter().map(|item| item.read(vec![item.one()?])).collect::<Result<Vec<_>, _>>()?;
     publications.iter().for_each(|publication| publication.publish(call));
     if publications.iter().all(|publication| publication.info.is_none()) {
@@ -148,7 +152,9 @@ impl Publication {
     }
 
     fn attributes<'a>(&'a self, call: &'a Call<'_, '_>, info: Info) -> impl Iterator<Item = (&'a str, Attributes)> {
-        self.channels.iter().map(move |(name, kind)| (name.as_str(), info.attributes(*kind, call.realm.channels.snapshot(name).counts)))
+        self.channels
+            .iter()
+            .map(move |(name, kind)| (name.as_str(), info.attributes(*kind, call.realm.channels.snapshot(name).counts)))
     }
 }
 

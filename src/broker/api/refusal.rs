@@ -8,7 +8,8 @@ use crate::pusher::{Query, SignatureError, signed_text};
 /// Why a call is refused. Its `Display` is the answer's body.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Refusal {
-    /// Nothing is here: also where the Python library asks for a user's connections without naming the app (`pusher-protocol.md` 2.3).
+    /// Nothing is here: also where the Python library asks for a user's connections without naming the app
+    /// (`pusher-protocol.md` 2.3).
     #[error("404 NOT FOUND")]
     NoSuchPath,
     /// A client's path, without a WebSocket handshake.
@@ -38,7 +39,9 @@ pub(super) enum Refusal {
         server: u64,
     },
     /// The signature is wrong. The text that should have been signed is the caller's own.
-    #[error("Invalid signature: you should have sent HmacSHA256Hex({expected:?}, your_secret_key), but you sent {given:?}")]
+    #[error(
+        "Invalid signature: you should have sent HmacSHA256Hex({expected:?}, your_secret_key), but you sent {given:?}"
+    )]
     Signature {
         /// What should have been signed.
         expected: String,
@@ -88,7 +91,9 @@ pub(super) enum Refusal {
     #[error("Cannot retrieve the user count unless the channel is a presence channel")]
     NoUserCount,
     /// The number of users of channels of which not all have some.
-    #[error("user_count may only be requested for presence channels - please supply filter_by_prefix beginning with presence-")]
+    #[error(
+        "user_count may only be requested for presence channels - please supply filter_by_prefix beginning with presence-"
+    )]
     NoUserCounts,
 }
 
@@ -101,7 +106,9 @@ impl Refusal {
             SignatureError::TimestampTooOld { .. } | SignatureError::TimestampTooNew { .. } => {
                 Self::Expired { given: given("auth_timestamp"), server: now }
             }
-            SignatureError::Mismatch => Self::Signature { expected: signed_text(method, path, query), given: given("auth_signature") },
+            SignatureError::Mismatch => {
+                Self::Signature { expected: signed_text(method, path, query), given: given("auth_signature") }
+            }
             other => Self::Unverified(other),
         }
     }

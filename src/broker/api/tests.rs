@@ -31,7 +31,9 @@ fn client(broker: &Broker) -> Connection {
 
 fn frames(client: &Connection) -> Vec<Value> {
     let mut frames = Vec::new();
-    while let std::task::Poll::Ready(Mail::Frame(frame)) = client.mailbox().poll_take(&std::task::Context::from_waker(std::task::Waker::noop())) {
+    while let std::task::Poll::Ready(Mail::Frame(frame)) =
+        client.mailbox().poll_take(&std::task::Context::from_waker(std::task::Waker::noop()))
+    {
         frames.push(from_str(&frame).unwrap());
     }
     frames
@@ -39,7 +41,10 @@ fn frames(client: &Connection) -> Vec<Value> {
 
 fn subscribe(client: &mut Connection, name: &str, data: Option<&str>) {
     let auth = Grant::Channel { name, data }.token(&app(), &client.mailbox().id().to_string());
-    client.on_message(&json!({"event": "pusher:subscribe", "data": {"channel": name, "auth": auth, "channel_data": data}}).to_string());
+    client.on_message(
+        &json!({"event": "pusher:subscribe", "data": {"channel": name, "auth": auth, "channel_data": data}})
+            .to_string(),
+    );
     let told = frames(client);
     assert_eq!(told[0]["event"], "pusher_internal:subscription_succeeded", "{told:?}");
 }
@@ -117,14 +122,19 @@ fn an_event_tells_what_it_is_asked_for() {
     let body = json!({"name": "e", "data": "{}", "channels": ["presence-a", "b", "c"], "info": "user_count,subscription_count,whatever"});
     assert_eq!(
         post(&broker, "events", &body.to_string()),
-        ok(r#"{"channels":{"b":{"subscription_count":1},"c":{"subscription_count":0},"presence-a":{"user_count":1,"subscription_count":2}}}"#)
+        ok(
+            r#"{"channels":{"b":{"subscription_count":1},"c":{"subscription_count":0},"presence-a":{"user_count":1,"subscription_count":2}}}"#
+        )
     );
     let batch = json!({"batch": [
         {"name": "e", "data": "{}", "channel": "presence-a", "info": "user_count"},
         {"name": "e", "data": "{}", "channel": "b"},
         {"name": "e", "data": "{}", "channel": "b", "info": "subscription_count"},
     ]});
-    assert_eq!(post(&broker, "batch_events", &batch.to_string()), ok(r#"{"batch":[{"user_count":1},{},{"subscription_count":1}]}"#));
+    assert_eq!(
+        post(&broker, "batch_events", &batch.to_string()),
+        ok(r#"{"batch":[{"user_count":1},{},{"subscription_count":1}]}"#)
+    );
 }
 
 #[test]
@@ -136,7 +146,10 @@ fn a_batch_is_published_in_order_or_not_at_all() {
     let item = |name: &str| json!({"name": name, "data": "{}", "channel": "a"});
     let batch = |items: Vec<Value>| json!({ "batch": items }).to_string();
     assert_eq!(post(&broker, "batch_events", &batch(vec![item("1"), item("2"), item("1")])), ok("{}"));
-    assert_eq!(frames(&one).iter().map(|frame| frame["event"].as_str().unwrap().to_owned()).collect::<Vec<_>>(), ["1", "2", "1"]);
+    assert_eq!(
+        frames(&one).iter().map(|frame| frame["event"].as_str().unwrap().to_owned()).collect::<Vec<_>>(),
+        ["1", "2", "1"]
+    );
     assert_eq!(post(&broker, "batch_events", &batch(vec![])), ok("{}"));
     assert_refused(
         post(&broker, "batch_events", &batch(vec![item("1"), json!({"name": "2", "data": ""})])),
@@ -175,7 +188,9 @@ fn what_is_wrong_with_an_event_is_told() {
     ] {
         assert_refused(post(&broker, "events", &body.to_string()), status, text);
     }
-    for body in ["", "x", r#"{"name":"e","name":"f","data":"","channel":"c"}"#, r#"{"name":"e","data":"","channel":"c"} x"#] {
+    for body in
+        ["", "x", r#"{"name":"e","name":"f","data":"","channel":"c"}"#, r#"{"name":"e","data":"","channel":"c"} x"#]
+    {
         let answer = post(&broker, "events", body);
         assert_eq!(answer.0, 400, "{body}: {answer:?}");
     }
@@ -191,15 +206,29 @@ fn channels_are_told() {
     subscribe(&mut one, "cache-b", None);
     assert_eq!(get(&broker, "channels", &[]), ok(r#"{"channels":{"cache-b":{},"presence-a":{}}}"#));
     let presence = [("filter_by_prefix", "presence-"), ("info", "user_count,subscription_count")];
-    assert_eq!(get(&broker, "channels", &presence), ok(r#"{"channels":{"presence-a":{"user_count":1,"subscription_count":1}}}"#));
-    assert_refused(get(&broker, "channels", &[("info", "user_count")]), 400, "user_count may only be requested for presence channels");
+    assert_eq!(
+        get(&broker, "channels", &presence),
+        ok(r#"{"channels":{"presence-a":{"user_count":1,"subscription_count":1}}}"#)
+    );
+    assert_refused(
+        get(&broker, "channels", &[("info", "user_count")]),
+        400,
+        "user_count may only be requested for presence channels",
+    );
 
     assert_eq!(
         get(&broker, "channels/presence-a", &[("info", "user_count,subscription_count")]),
         ok(r#"{"occupied":true,"user_count":1,"subscription_count":1}"#)
     );
-    assert_eq!(get(&broker, "channels/nobody", &[("info", "subscription_count")]), ok(r#"{"occupied":false,"subscription_count":0}"#));
-    assert_refused(get(&broker, "channels/nobody", &[("info", "user_count")]), 400, "Cannot retrieve the user count unless");
+    assert_eq!(
+        get(&broker, "channels/nobody", &[("info", "subscription_count")]),
+        ok(r#"{"occupied":false,"subscription_count":0}"#)
+    );
+    assert_refused(
+        get(&broker, "channels/nobody", &[("info", "user_count")]),
+        400,
+        "Cannot retrieve the user count unless",
+    );
     assert_eq!(get(&broker, "channels/cache-b", &[("info", "cache")]), ok(r#"{"occupied":true,"cache":null}"#));
     assert_eq!(post(&broker, "events", r#"{"name":"e","data":"{\"a\":1}","channel":"cache-b"}"#), ok("{}"));
     let (status, cached) = get(&broker, "channels/cache%2Db", &[("info", "cache")]);
@@ -230,7 +259,10 @@ fn a_user_is_reached_and_sent_away() {
     let auth = Grant::User { data }.token(&app(), &anna.mailbox().id().to_string());
     anna.on_message(&json!({"event": "pusher:signin", "data": {"auth": auth, "user_data": data}}).to_string());
     assert_eq!(frames(&anna)[0]["event"], "pusher:signin_success");
-    assert_eq!(post(&broker, "events", r##"{"name":"e","data":"{}","channels":["#server-to-user-auth0|7"]}"##), ok("{}"));
+    assert_eq!(
+        post(&broker, "events", r##"{"name":"e","data":"{}","channels":["#server-to-user-auth0|7"]}"##),
+        ok("{}")
+    );
     assert_eq!(frames(&anna), [json!({"event": "e", "channel": "#server-to-user-auth0|7", "data": "{}"})]);
     assert_eq!(get(&broker, "channels", &[]), ok(r#"{"channels":{}}"#));
     assert_eq!(post(&broker, "users/nobody/terminate_connections", "{}"), ok("{}"));
@@ -239,7 +271,8 @@ fn a_user_is_reached_and_sent_away() {
     assert!(anna.mailbox().is_ending() && !other.mailbox().is_ending());
 }
 
-/// `terminateUserConnections("Zoë & co")` of the Node.js library: it signs the id as it is, and its HTTP client escapes it in the request line.
+/// `terminateUserConnections("Zoë & co")` of the Node.js library: it signs the id as it is, and its HTTP client escapes
+/// it in the request line.
 #[test]
 fn a_user_is_sent_away_by_the_id_that_was_signed() {
     let broker = broker();
@@ -273,12 +306,27 @@ fn a_text_that_was_cut_inside_an_emoji_is_delivered() {
     assert_eq!(post(&broker, "events", event), ok("{}"));
     let list = r#"{"name":"e\ud83d","channels":["a"],"data":"{\"text\":\"Welcome \\ud83d\"}"}"#;
     assert_eq!(post(&broker, "events", list), ok("{}"));
-    assert_eq!(post(&broker, "batch_events", &format!(r#"{{"batch":[{event},{{"name":"f","channel":"a","data":"fine"}}]}}"#)), ok("{}"));
+    assert_eq!(
+        post(&broker, "batch_events", &format!(r#"{{"batch":[{event},{{"name":"f","channel":"a","data":"fine"}}]}}"#)),
+        ok("{}")
+    );
     let heard: Vec<_> = frames(&one).iter().map(|frame| (frame["event"].clone(), frame["data"].clone())).collect();
     let welcome = (json!("e"), json!("Welcome \u{fffd}"));
-    assert_eq!(heard, [welcome.clone(), (json!("e\u{fffd}"), json!(r#"{"text":"Welcome \ud83d"}"#)), welcome, (json!("f"), json!("fine"))]);
+    assert_eq!(
+        heard,
+        [
+            welcome.clone(),
+            (json!("e\u{fffd}"), json!(r#"{"text":"Welcome \ud83d"}"#)),
+            welcome,
+            (json!("f"), json!("fine"))
+        ]
+    );
     for channels in [r#""channel":"a\ud83d""#, r#""channels":["a\ud83d"]"#] {
-        assert_refused(post(&broker, "events", &format!(r#"{{"name":"e","data":"",{channels}}}"#)), 400, "Invalid channel name");
+        assert_refused(
+            post(&broker, "events", &format!(r#"{{"name":"e","data":"",{channels}}}"#)),
+            400,
+            "Invalid channel name",
+        );
     }
 }
 
@@ -288,7 +336,8 @@ fn only_signed_calls_are_answered() {
     let body = r#"{"name":"e","data":"{}","channel":"c"}"#;
     let path = "/apps/1001/events";
     let sign = |app: &App, timestamp| sign_query(app, "POST", path, &[], Some(body.as_bytes()), timestamp);
-    let send = |query: &str, body: &str| told(&answer(&broker, &request(Method::POST, &format!("{path}?{query}"), body)));
+    let send =
+        |query: &str, body: &str| told(&answer(&broker, &request(Method::POST, &format!("{path}?{query}"), body)));
     let good = sign(&app(), Clock::unix_now());
     assert_eq!(send(&good, body), ok("{}"));
     assert_refused(
@@ -296,20 +345,32 @@ fn only_signed_calls_are_answered() {
         401,
         "Invalid signature: you should have sent HmacSHA256Hex(\"POST\\n/apps/1001/events\\nauth_key=",
     );
-    assert_refused(send(&sign(&App::new("1001", "x", "usher-secret"), Clock::unix_now()), body), 400, "Unknown auth_key");
+    assert_refused(
+        send(&sign(&App::new("1001", "x", "usher-secret"), Clock::unix_now()), body),
+        400,
+        "Unknown auth_key",
+    );
     assert_refused(send(&sign(&app(), Clock::unix_now() - 601), body), 401, "Timestamp expired: Given timestamp (");
     assert_refused(send(&good, &body.replace('c', "d")), 401, "body_md5");
     assert_refused(send("", body), 401, "auth_key is missing");
 }
 
-/// The Python library signs an MD5 of nothing with its GETs (`pusher-protocol.md` 2.1), and forgets the app when it ends connections (2.3).
+/// The Python library signs an MD5 of nothing with its GETs (`pusher-protocol.md` 2.1), and forgets the app when it
+/// ends connections (2.3).
 #[test]
 fn the_python_library_is_understood() {
     let broker = broker();
     let query = sign_query(&app(), "GET", "/apps/1001/channels", &[], Some(b""), Clock::unix_now());
     assert!(query.contains("body_md5=d41d8cd98f00b204e9800998ecf8427e"));
-    assert_eq!(told(&answer(&broker, &request(Method::GET, &format!("/apps/1001/channels?{query}"), ""))), ok(r#"{"channels":{}}"#));
-    assert_refused(told(&answer(&broker, &request(Method::POST, "/users/7/terminate_connections", "{}"))), 404, "404 NOT FOUND");
+    assert_eq!(
+        told(&answer(&broker, &request(Method::GET, &format!("/apps/1001/channels?{query}"), ""))),
+        ok(r#"{"channels":{}}"#)
+    );
+    assert_refused(
+        told(&answer(&broker, &request(Method::POST, "/users/7/terminate_connections", "{}"))),
+        404,
+        "404 NOT FOUND",
+    );
 }
 
 #[test]
@@ -339,7 +400,10 @@ fn other_paths_methods_and_apps_are_told_apart() {
     assert_refused(told(&refused), 426, "426 UPGRADE REQUIRED: clients connect here by WebSocket");
     assert_refused(told(&answer(&broker, &request(Method::POST, "/app/usher-key", ""))), 405, "405");
     let health = answer(&broker, &request(Method::GET, "/", ""));
-    assert_eq!((told(&health), &health.headers()["content-type"]), (ok("OK\n"), &HeaderValue::from_static("text/plain; charset=utf-8")));
+    assert_eq!(
+        (told(&health), &health.headers()["content-type"]),
+        (ok("OK\n"), &HeaderValue::from_static("text/plain; charset=utf-8"))
+    );
 }
 
 #[test]
@@ -354,5 +418,8 @@ fn a_reload_changes_the_apps_and_keeps_who_is_there() {
     assert!(!one.mailbox().is_ending());
     broker.configure(&[App::new("1002", "second", "s")]);
     assert!(one.mailbox().is_ending());
-    assert!(matches!(broker.establish(&Uri::from_static("/app/new-key?protocol=7"), &Arc::default()), Err(ErrorCode::UnknownApp)));
+    assert!(matches!(
+        broker.establish(&Uri::from_static("/app/new-key?protocol=7"), &Arc::default()),
+        Err(ErrorCode::UnknownApp)
+    ));
 }

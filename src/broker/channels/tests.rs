@@ -156,7 +156,9 @@ fn the_number_of_subscribers_is_told_at_once_or_in_turns() {
     }
     let told = |watcher: &Mailbox| -> Vec<u64> {
         let counts = read(watcher).into_iter().filter(|(event, _)| event == "subscription_count");
-        counts.map(|(_, data)| serde_json::from_str::<Value>(&data).unwrap()["subscription_count"].as_u64().unwrap()).collect()
+        counts
+            .map(|(_, data)| serde_json::from_str::<Value>(&data).unwrap()["subscription_count"].as_u64().unwrap())
+            .collect()
     };
     assert_eq!(told(&watcher), (1..=10).collect::<Vec<_>>());
     // Who joins and leaves again and again is not told of every time, but everybody learns the number in the end.
@@ -245,7 +247,8 @@ fn act() -> impl Strategy<Value = Act> {
 }
 
 proptest! {
-    /// However people come and go, a subscriber that replays what it was told knows exactly who is there, and so do the counts.
+    /// However people come and go, a subscriber that replays what it was told knows exactly who is there, and so do the
+    /// counts.
     #[test]
     fn presence_is_exact_under_churn(acts in proptest::collection::vec(act(), 1..200)) {
         let channels = channels();
@@ -317,7 +320,12 @@ fn presence_is_exact_for_several_threads() {
 }
 
 /// What a client makes of what it is told, as pusher-js does.
-fn replay(mailbox: &Mailbox, names: &[Arc<str>], connection: usize, seen: &mut BTreeMap<(usize, usize), BTreeSet<String>>) {
+fn replay(
+    mailbox: &Mailbox,
+    names: &[Arc<str>],
+    connection: usize,
+    seen: &mut BTreeMap<(usize, usize), BTreeSet<String>>,
+) {
     while let Poll::Ready(Mail::Frame(frame)) = mailbox.poll_take(&Context::from_waker(Waker::noop())) {
         let frame: Value = serde_json::from_str(&frame).unwrap();
         let channel = names.iter().position(|name| **name == *frame["channel"].as_str().unwrap()).unwrap();
@@ -326,7 +334,12 @@ fn replay(mailbox: &Mailbox, names: &[Arc<str>], connection: usize, seen: &mut B
         let user = || data["user_id"].as_str().unwrap().to_owned();
         match frame["event"].as_str().unwrap() {
             "pusher_internal:subscription_succeeded" => {
-                *known = data["presence"]["ids"].as_array().unwrap().iter().map(|id| id.as_str().unwrap().to_owned()).collect();
+                *known = data["presence"]["ids"]
+                    .as_array()
+                    .unwrap()
+                    .iter()
+                    .map(|id| id.as_str().unwrap().to_owned())
+                    .collect();
                 assert_eq!(data["presence"]["count"], known.len());
             }
             "pusher_internal:member_added" => assert!(known.insert(user()), "added twice"),

@@ -107,7 +107,10 @@ fn room_is_given_back_by_reading() {
     for _ in 0..100 {
         push(&mailbox, "ab");
         push(&mailbox, "cd");
-        assert_eq!((take(&mailbox), take(&mailbox), take(&mailbox)), (Some(Mail::Frame("ab".into())), Some(Mail::Frame("cd".into())), None));
+        assert_eq!(
+            (take(&mailbox), take(&mailbox), take(&mailbox)),
+            (Some(Mail::Frame("ab".into())), Some(Mail::Frame("cd".into())), None)
+        );
         block(&mailbox);
     }
     // However large, one frame alone is not what a slow reader is blamed for.

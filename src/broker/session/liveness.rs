@@ -1,4 +1,5 @@
-//! Whether the other side is still there (`pusher-protocol.md` 4.2): after some silence it is asked, and if it does not answer, it is gone.
+//! Whether the other side is still there (`pusher-protocol.md` 4.2): after some silence it is asked, and if it does not
+//! answer, it is gone.
 
 use std::time::Duration;
 

@@ -1,4 +1,5 @@
-//! One client's conversation with the server, without a socket: messages and moments go in, one effect each comes out (`pusher-protocol.md` 4).
+//! One client's conversation with the server, without a socket: messages and moments go in, one effect each comes out
+//! (`pusher-protocol.md` 4).
 
 mod identity;
 mod liveness;
@@ -28,8 +29,9 @@ pub(super) const MAX_EVENT_NAME: usize = 200;
 pub(super) const MAX_DATA: usize = 10 * 1024;
 /// The protocol versions that clients speak; they differ in nothing that is served here.
 const VERSIONS: std::ops::RangeInclusive<u32> = 5..=7;
-/// A client may subscribe as often as it may have channels, at once, and once more whenever so many milliseconds have passed: 20 times a second. Pages
-/// subscribe to all of their channels when they connect again, and rarely after that; each time costs the server more than the client.
+/// A client may subscribe as often as it may have channels, at once, and once more whenever so many milliseconds have
+/// passed: 20 times a second. Pages subscribe to all of their channels when they connect again, and rarely after that;
+/// each time costs the server more than the client.
 const SUBSCRIBING_COST: u32 = 50;
 
 /// How a client is told why its connection is closed.
@@ -211,8 +213,8 @@ impl Session {
         .unwrap_or_else(|problem| refuse(None, problem))
     }
 
-    /// How long nothing more is to be read from the client. It is not zero once a subscription was asked for that was one too many; that one is answered, and
-    /// whatever comes behind it waits.
+    /// How long nothing more is to be read from the client. It is not zero once a subscription was asked for that was
+    /// one too many; that one is answered, and whatever comes behind it waits.
     pub(super) fn rest(&self, now: Moment) -> Duration {
         self.subscribing.debt(now)
     }
@@ -227,7 +229,10 @@ impl Session {
 
     /// The client is not subscribed as [`Effect::Join`] asked for: the channel is full. What to tell the client.
     pub(super) fn no_place(channel: &str, _why: Full) -> Frame {
-        frame::error(None, &format!("The presence channel {channel} has {MAX_MEMBERS} members already, which is the most"))
+        frame::error(
+            None,
+            &format!("The presence channel {channel} has {MAX_MEMBERS} members already, which is the most"),
+        )
     }
 
     /// Everything that the client is in, for its end.
@@ -261,7 +266,10 @@ impl Session {
                             return Effect::Relay { channel: Arc::clone(subscription.key()), frame };
                         }
                         Access::Private | Access::Presence => {
-                            return refuse(Some(Warning::ClientEventRate), "Client event rejected - more than 10 in a second");
+                            return refuse(
+                                Some(Warning::ClientEventRate),
+                                "Client event rejected - more than 10 in a second",
+                            );
                         }
                         Access::Public | Access::Encrypted | Access::User => {
                             "Client event rejected - only supported on private and presence channels that are not encrypted"

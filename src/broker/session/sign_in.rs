@@ -69,7 +69,8 @@ impl Watched {
 
     /// What a client is told whose watchlist was cut.
     fn warning(&self) -> Option<Frame> {
-        let told = |named| format!("Watchlist limit exceeded: of {named} user ids, the first {MAX_WATCHED} are accepted");
+        let told =
+            |named| format!("Watchlist limit exceeded: of {named} user ids, the first {MAX_WATCHED} are accepted");
         self.named.map(|named| frame::error(Some(Warning::WatchlistLimit), &told(named)))
     }
 }
@@ -91,7 +92,14 @@ impl Session {
         let (reply, warning, watchlist) = (frame::signed_in(data), watched.warning(), watched.ids);
         let channel = Arc::clone(&signed_in_as.channel);
         let effect = match &self.user {
-            None => Effect::SignIn { channel, kind: Kind { access: Access::User, cached: false }, user, watchlist, reply, warning },
+            None => Effect::SignIn {
+                channel,
+                kind: Kind { access: Access::User, cached: false },
+                user,
+                watchlist,
+                reply,
+                warning,
+            },
             Some(before) if before.channel == channel => Effect::Watch { watchlist, reply, warning },
             Some(_) => return refuse(None, "The connection is signed in as another user"),
         };

@@ -27,7 +27,10 @@ impl Session {
     pub(super) fn subscribe(&mut self, wish: &Subscribe<'_>, app: &App) -> Effect {
         let name = &*wish.channel;
         let Some(kind) = Kind::of(name) else {
-            return refuse(None, "The channel's name is invalid: 1 to 200 of the characters A-Z a-z 0-9 _ - = @ , . ; are allowed");
+            return refuse(
+                None,
+                "The channel's name is invalid: 1 to 200 of the characters A-Z a-z 0-9 _ - = @ , . ; are allowed",
+            );
         };
         if kind.access == Access::User {
             return self.subscribe_to_user(name);
@@ -36,7 +39,10 @@ impl Session {
             return refuse(None, &format!("Existing subscription to channel {name}"));
         }
         if self.channels.len() >= self.terms.max_channels {
-            return refuse(None, &format!("The connection is subscribed to {} channels already, which is the most", self.channels.len()));
+            return refuse(
+                None,
+                &format!("The connection is subscribed to {} channels already, which is the most", self.channels.len()),
+            );
         }
         match self.admit(wish, kind, app) {
             Ok(identity) => Effect::Join { channel: name.into(), kind, identity },
@@ -44,8 +50,8 @@ impl Session {
         }
     }
 
-    /// Looks at what is shown for a channel; who joins, on presence channels. A `channel_data` is a part of what is signed wherever it is sent, on private
-    /// channels too (docs/broker.md).
+    /// Looks at what is shown for a channel; who joins, on presence channels. A `channel_data` is a part of what is
+    /// signed wherever it is sent, on private channels too (docs/broker.md).
     fn admit(&self, wish: &Subscribe<'_>, kind: Kind, app: &App) -> Result<Option<Identity>, Effect> {
         let name = &*wish.channel;
         if !kind.access.needs_token() {
@@ -53,7 +59,10 @@ impl Session {
         }
         let data = wish.channel_data.as_deref();
         if data.is_some_and(|data| data.len() > MAX_CHANNEL_DATA) {
-            return Err(refuse(None, &format!("The channel_data for {name} is too large: {MAX_CHANNEL_DATA} bytes are allowed")));
+            return Err(refuse(
+                None,
+                &format!("The channel_data for {name} is too large: {MAX_CHANNEL_DATA} bytes are allowed"),
+            ));
         }
         let token = wish.auth.as_deref().unwrap_or_default();
         Grant::Channel { name, data }
@@ -62,26 +71,30 @@ impl Session {
         if kind.is_presence() { self.identify(name, data).map(Some) } else { Ok(None) }
     }
 
-    /// Who joins the presence channel `name` with this `channel_data`; without any, the user that the connection is signed in as.
+    /// Who joins the presence channel `name` with this `channel_data`; without any, the user that the connection is
+    /// signed in as.
     fn identify(&self, name: &str, data: Option<&str>) -> Result<Identity, Effect> {
         let Some(data) = data else {
             let Some(user) = &self.user else {
                 return Err(refuse(
                     None,
-                    &format!("There is no channel_data for {name}, and the connection is not signed in: nobody knows who joins"),
+                    &format!(
+                        "There is no channel_data for {name}, and the connection is not signed in: nobody knows who joins"
+                    ),
                 ));
             };
-            return user
-                .identity
-                .clone()
-                .map_err(|problem| refuse(None, &format!("The user who is signed in cannot join {name}: user_data {problem}")));
+            return user.identity.clone().map_err(|problem| {
+                refuse(None, &format!("The user who is signed in cannot join {name}: user_data {problem}"))
+            });
         };
         let problem = |problem: &str| refuse(None, &format!("The channel_data for {name} {problem}"));
-        let ChannelData { user_id, user_info } = json::object(data).ok_or_else(|| problem("is not an object with a user_id"))?;
+        let ChannelData { user_id, user_info } =
+            json::object(data).ok_or_else(|| problem("is not an object with a user_id"))?;
         identity::read(user_id, user_info).map_err(problem)
     }
 
-    /// pusher-js subscribes to the channel of its user once it is signed in. It is in there already; anybody else's is not for it.
+    /// pusher-js subscribes to the channel of its user once it is signed in. It is in there already; anybody else's is
+    /// not for it.
     fn subscribe_to_user(&self, name: &str) -> Effect {
         if self.user.as_ref().is_some_and(|user| *user.channel == *name) {
             return Effect::Reply(frame::subscribed(name));

@@ -39,7 +39,9 @@ fn subscribe(session: &mut Session, data: &Value) -> Effect {
 
 fn join(session: &mut Session, data: &Value) {
     match subscribe(session, data) {
-        Effect::Join { channel, kind, identity } => session.joined(channel, kind, identity.map(|identity| identity.user_id)),
+        Effect::Join { channel, kind, identity } => {
+            session.joined(channel, kind, identity.map(|identity| identity.user_id))
+        }
         other => panic!("{other:?}"),
     }
 }
@@ -71,7 +73,9 @@ fn error(effect: Effect) -> (Option<u64>, String) {
 
 #[test]
 fn versions_five_to_seven_are_spoken() {
-    for query in ["protocol=7", "protocol=7&client=js&version=8.6.0&flash=false", "client=java&protocol=5", "protocol=6"] {
+    for query in
+        ["protocol=7", "protocol=7&client=js&version=8.6.0&flash=false", "client=java&protocol=5", "protocol=6"]
+    {
         assert_eq!(check_version(query), Ok(()), "{query}");
     }
     for (query, code) in [
@@ -92,7 +96,10 @@ fn versions_five_to_seven_are_spoken() {
 #[test]
 fn a_session_begins_with_who_the_client_is() {
     let (_, greeting) = Session::establish(SocketId::parse(ID).unwrap(), terms(), at(0));
-    assert_eq!(greeting.as_str(), r#"{"event":"pusher:connection_established","data":"{\"socket_id\":\"12.34\",\"activity_timeout\":120}"}"#);
+    assert_eq!(
+        greeting.as_str(),
+        r#"{"event":"pusher:connection_established","data":"{\"socket_id\":\"12.34\",\"activity_timeout\":120}"}"#
+    );
 }
 
 #[test]
@@ -160,7 +167,11 @@ fn old_clients_are_told_before_the_close() {
 #[test]
 fn a_public_channel_takes_anybody() {
     let mut session = session();
-    for data in [json!({"channel": "hilton-room-12-chat"}), json!({"channel": "c", "auth": ""}), json!({"channel": "cache-c", "auth": null})] {
+    for data in [
+        json!({"channel": "hilton-room-12-chat"}),
+        json!({"channel": "c", "auth": ""}),
+        json!({"channel": "cache-c", "auth": null}),
+    ] {
         assert!(matches!(subscribe(&mut session, &data), Effect::Join { identity: None, .. }), "{data}");
     }
     // In its other form, too.
@@ -172,12 +183,18 @@ fn a_public_channel_takes_anybody() {
 fn a_channel_is_subscribed_to_once() {
     let mut session = session();
     join(&mut session, &json!({"channel": "c"}));
-    assert_eq!(error(subscribe(&mut session, &json!({"channel": "c"}))), (None, "Existing subscription to channel c".into()));
+    assert_eq!(
+        error(subscribe(&mut session, &json!({"channel": "c"}))),
+        (None, "Existing subscription to channel c".into())
+    );
     match say(&mut session, &json!({"event": "pusher:unsubscribe", "data": {"channel": "c"}})) {
         Effect::Leave(channel) => assert_eq!(&*channel, "c"),
         other => panic!("{other:?}"),
     }
-    assert!(matches!(say(&mut session, &json!({"event": "pusher:unsubscribe", "data": {"channel": "c"}})), Effect::None));
+    assert!(matches!(
+        say(&mut session, &json!({"event": "pusher:unsubscribe", "data": {"channel": "c"}})),
+        Effect::None
+    ));
     join(&mut session, &json!({"channel": "c"}));
 }
 
@@ -216,10 +233,16 @@ fn a_private_channel_needs_its_own_token() {
         assert!(code.is_none() && message.contains(name), "{auth}: {message}");
     }
     assert_eq!(error(subscribe(&mut session, &json!({"channel": name}))).0, None);
-    assert!(matches!(subscribe(&mut session, &json!({"channel": name, "auth": own})), Effect::Join { identity: None, .. }));
+    assert!(matches!(
+        subscribe(&mut session, &json!({"channel": name, "auth": own})),
+        Effect::Join { identity: None, .. }
+    ));
     for name in ["private-encrypted-room", "private-cache-room", "private-encrypted-cache-room"] {
         assert_eq!(error(subscribe(&mut session, &json!({"channel": name}))).0, None);
-        assert!(matches!(subscribe(&mut session, &json!({"channel": name, "auth": token(name, None)})), Effect::Join { .. }));
+        assert!(matches!(
+            subscribe(&mut session, &json!({"channel": name, "auth": token(name, None)})),
+            Effect::Join { .. }
+        ));
     }
 }
 
@@ -247,7 +270,9 @@ fn channel_data_is_signed_wherever_it_is_sent() {
 fn a_presence_channel_needs_to_know_who_joins() {
     let mut session = session();
     let name = "presence-room";
-    let mut with = |data: &str| subscribe(&mut session, &json!({"channel": name, "auth": token(name, Some(data)), "channel_data": data}));
+    let mut with = |data: &str| {
+        subscribe(&mut session, &json!({"channel": name, "auth": token(name, Some(data)), "channel_data": data}))
+    };
     for (data, user_id) in [
         (r#"{"user_id":"7","user_info":{"name":"Anna"}}"#, "7"),
         (r#"{ "user_id" : 10 }"#, "10"),
@@ -280,9 +305,13 @@ fn a_presence_channel_needs_to_know_who_joins() {
         assert!(code.is_none() && message.contains(problem), "{data}: {message}");
     }
     // What is at the bounds is taken.
-    assert!(matches!(with(&json!({"user_id": "é".repeat(128), "user_info": "i".repeat(1022)}).to_string()), Effect::Join { .. }));
+    assert!(matches!(
+        with(&json!({"user_id": "é".repeat(128), "user_info": "i".repeat(1022)}).to_string()),
+        Effect::Join { .. }
+    ));
     // The data is bound to the token (threats.md WS-12).
-    let other = json!({"channel": name, "auth": token(name, Some(r#"{"user_id":"7"}"#)), "channel_data": r#"{"user_id":"8"}"#});
+    let other =
+        json!({"channel": name, "auth": token(name, Some(r#"{"user_id":"7"}"#)), "channel_data": r#"{"user_id":"8"}"#});
     assert!(error(subscribe(&mut session, &other)).1.contains("does not match"));
 }
 
@@ -301,7 +330,10 @@ fn client_events_go_to_the_others_of_a_channel() {
         ("private-c", r#"{"event":"client-typing","channel":"private-c","data":{"on":true}}"#),
         ("presence-c", r#"{"event":"client-typing","channel":"presence-c","data":{"on":true},"user_id":"7"}"#),
     ] {
-        match say(&mut session, &json!({"event": "client-typing", "channel": channel, "data": {"on": true}, "user_id": "8"})) {
+        match say(
+            &mut session,
+            &json!({"event": "client-typing", "channel": channel, "data": {"on": true}, "user_id": "8"}),
+        ) {
             Effect::Relay { channel: to, frame } => assert_eq!((&*to, frame.as_str()), (channel, expected)),
             other => panic!("{other:?}"),
         }

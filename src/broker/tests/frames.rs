@@ -38,7 +38,8 @@ async fn close_after(server: &Server, bytes: &[u8]) -> u16 {
     ended.unwrap();
     // The last frame: its length, then the code, then perhaps a reason.
     let is_close = |at: &usize| heard[*at] == 0x88 && usize::from(heard[at + 1]) == heard.len() - at - 2;
-    let close = (0..heard.len() - 3).find(is_close).unwrap_or_else(|| panic!("no close: {}", String::from_utf8_lossy(&heard)));
+    let close =
+        (0..heard.len() - 3).find(is_close).unwrap_or_else(|| panic!("no close: {}", String::from_utf8_lossy(&heard)));
     u16::from_be_bytes([heard[close + 2], heard[close + 3]])
 }
 

@@ -15,7 +15,9 @@ async fn a_silent_client_is_asked_and_then_closed() {
     let mut client = WebSocketStream::from_raw_socket(near, Role::Client, None).await;
     let served = WebSocketStream::from_raw_socket(far, Role::Server, Some(socket_config(MAX_MESSAGE))).await;
     let broker = Arc::clone(&server.broker);
-    let _served = server.tasks.spawn(async move { broker.converse(served, &Uri::from_static(TARGET), None, &Arc::default()).await });
+    let _served = server
+        .tasks
+        .spawn(async move { broker.converse(served, &Uri::from_static(TARGET), None, &Arc::default()).await });
     let began = Instant::now();
     let mut heard = async || client.next().await.unwrap().unwrap();
     assert!(heard().await.to_text().unwrap().contains("connection_established"));
@@ -34,9 +36,16 @@ async fn any_sign_of_life_counts() {
     let mut client = WebSocketStream::from_raw_socket(near, Role::Client, None).await;
     let served = WebSocketStream::from_raw_socket(far, Role::Server, Some(socket_config(MAX_MESSAGE))).await;
     let broker = Arc::clone(&server.broker);
-    let _served = server.tasks.spawn(async move { broker.converse(served, &Uri::from_static(TARGET), None, &Arc::default()).await });
+    let _served = server
+        .tasks
+        .spawn(async move { broker.converse(served, &Uri::from_static(TARGET), None, &Arc::default()).await });
     let _greeting = client.next().await;
-    for sign in [Message::text(r#"{"event":"pusher:pong"}"#), Message::Ping("".into()), Message::Pong("".into()), Message::text("nonsense")] {
+    for sign in [
+        Message::text(r#"{"event":"pusher:pong"}"#),
+        Message::Ping("".into()),
+        Message::Pong("".into()),
+        Message::text("nonsense"),
+    ] {
         let (began, is_ping) = (Instant::now(), sign.is_ping());
         client.send(sign).await.unwrap();
         loop {
@@ -86,11 +95,13 @@ async fn a_slow_reader_is_closed_and_the_others_hear_everything() {
 
 /// A batch of events of ten.
 fn batch(number: usize) -> Value {
-    let events: Vec<_> = (0..10).map(|event| json!({"name": (number * 10 + event).to_string(), "channel": "c", "data": "{}"})).collect();
+    let events: Vec<_> =
+        (0..10).map(|event| json!({"name": (number * 10 + event).to_string(), "channel": "c", "data": "{}"})).collect();
     json!({ "batch": events })
 }
 
-/// A thousand batches that follow each other without a pause: what a worker has not come to is no fault of a client that reads at full speed.
+/// A thousand batches that follow each other without a pause: what a worker has not come to is no fault of a client
+/// that reads at full speed.
 #[tokio::test]
 async fn a_client_that_reads_is_not_too_slow_for_a_burst() {
     let server = Server::start(&plain()).await;
@@ -111,7 +122,8 @@ async fn a_client_that_reads_is_not_too_slow_for_a_burst() {
     assert_eq!(server.metric(r#"usher_broker_slow_readers_total{app="1001"}"#), 0);
 }
 
-/// A reader that does not read holds up no publisher: time stands still while anybody has something to do, so nobody has waited.
+/// A reader that does not read holds up no publisher: time stands still while anybody has something to do, so nobody
+/// has waited.
 #[tokio::test(start_paused = true)]
 async fn a_slow_reader_costs_publishers_nothing() {
     let server = Server::start(&plain()).await;
@@ -119,9 +131,14 @@ async fn a_slow_reader_costs_publishers_nothing() {
     let mut client = WebSocketStream::from_raw_socket(near, Role::Client, None).await;
     let served = WebSocketStream::from_raw_socket(far, Role::Server, Some(socket_config(MAX_MESSAGE))).await;
     let broker = Arc::clone(&server.broker);
-    let _served = server.tasks.spawn(async move { broker.converse(served, &Uri::from_static(TARGET), None, &Arc::default()).await });
+    let _served = server
+        .tasks
+        .spawn(async move { broker.converse(served, &Uri::from_static(TARGET), None, &Arc::default()).await });
     let _greeting = client.next().await;
-    client.send(Message::text(json!({"event": "pusher:subscribe", "data": {"channel": "c"}}).to_string())).await.unwrap();
+    client
+        .send(Message::text(json!({"event": "pusher:subscribe", "data": {"channel": "c"}}).to_string()))
+        .await
+        .unwrap();
     let _subscribed = client.next().await;
     let began = Instant::now();
     for number in 0..300 {
@@ -142,7 +159,9 @@ async fn a_client_that_does_not_sign_in_in_time_is_closed() {
         let mut client = WebSocketStream::from_raw_socket(near, Role::Client, None).await;
         let served = WebSocketStream::from_raw_socket(far, Role::Server, Some(socket_config(MAX_MESSAGE))).await;
         let broker = Arc::clone(&server.broker);
-        let _served = server.tasks.spawn(async move { broker.converse(served, &Uri::from_static(target), None, &Arc::default()).await });
+        let _served = server
+            .tasks
+            .spawn(async move { broker.converse(served, &Uri::from_static(target), None, &Arc::default()).await });
         let began = Instant::now();
         let _greeting = client.next().await;
         for _ in 0..told {
@@ -212,7 +231,8 @@ async fn draining_closes_everybody_and_lets_nobody_in() {
 #[tokio::test(start_paused = true)]
 async fn draining_goes_in_waves() {
     let server = Server::start(&plain()).await;
-    let connections: Vec<_> = (0..WAVE * 3).map(|_| server.broker.establish(&Uri::from_static(TARGET), &Arc::default()).unwrap()).collect();
+    let connections: Vec<_> =
+        (0..WAVE * 3).map(|_| server.broker.establish(&Uri::from_static(TARGET), &Arc::default()).unwrap()).collect();
     let broker = Arc::clone(&server.broker);
     let _running = server.tasks.spawn(async move { broker.run().await });
     let ending = || connections.iter().filter(|connection| connection.mailbox().is_ending()).count();

@@ -106,7 +106,10 @@ impl Server {
     /// The line of the metrics that begins with `series`, its value.
     fn metric(&self, series: &str) -> u64 {
         let text = self.metrics.encode(&Sample::default());
-        let line = text.lines().find_map(|line| line.strip_prefix(series)).unwrap_or_else(|| panic!("{series} is not in\n{text}"));
+        let line = text
+            .lines()
+            .find_map(|line| line.strip_prefix(series))
+            .unwrap_or_else(|| panic!("{series} is not in\n{text}"));
         line.trim().parse().unwrap()
     }
 
@@ -157,9 +160,13 @@ impl Client {
 
     async fn subscribe(&mut self, name: &str, data: Option<&str>) {
         let auth = Grant::Channel { name, data }.token(&app(), &self.id);
-        self.say(json!({"event": "pusher:subscribe", "data": {"channel": name, "auth": auth, "channel_data": data}})).await;
+        self.say(json!({"event": "pusher:subscribe", "data": {"channel": name, "auth": auth, "channel_data": data}}))
+            .await;
         let told = self.hear().await;
-        assert_eq!((&told["event"], &told["channel"]), (&json!("pusher_internal:subscription_succeeded"), &json!(name)));
+        assert_eq!(
+            (&told["event"], &told["channel"]),
+            (&json!("pusher_internal:subscription_succeeded"), &json!(name))
+        );
     }
 
     async fn sign_in(&mut self, data: &str) {

@@ -12,7 +12,8 @@ async fn a_guest_hears_what_the_backend_says() {
     staff.subscribe("hilton-room-12-chat", None).await;
     assert_eq!(guest.hear().await["data"], r#"{"subscription_count":2}"#);
     server.trigger("hilton-room-12-chat", "staff-assigned", r#"{"staff_name":"Anna"}"#);
-    let expected = json!({"event": "staff-assigned", "channel": "hilton-room-12-chat", "data": r#"{"staff_name":"Anna"}"#});
+    let expected =
+        json!({"event": "staff-assigned", "channel": "hilton-room-12-chat", "data": r#"{"staff_name":"Anna"}"#});
     assert_eq!(guest.hear().await, expected);
     assert_eq!(staff.hear_event().await, "pusher_internal:subscription_count");
     assert_eq!(staff.hear().await, expected);
@@ -47,7 +48,10 @@ async fn members_see_each_other_come_and_go() {
     assert_eq!((&told["event"], &told["user_id"]), (&json!("client-bye"), &json!("boris")));
     boris_phone.socket.close(None).await.unwrap();
     let told = anna.hear().await;
-    assert_eq!((&told["event"], &told["data"]), (&json!("pusher_internal:member_removed"), &json!(r#"{"user_id":"boris"}"#)));
+    assert_eq!(
+        (&told["event"], &told["data"]),
+        (&json!("pusher_internal:member_removed"), &json!(r#"{"user_id":"boris"}"#))
+    );
 }
 
 /// `threats.md` WS-11.
@@ -78,7 +82,8 @@ async fn another_connections_token_opens_nothing() {
     let server = Server::start(&plain()).await;
     let (mut guest, thief) = (server.client().await, server.client().await);
     let auth = Grant::Channel { name: "private-c", data: None }.token(&app(), &guest.id);
-    let (mut thief, stolen) = (thief, json!({"event": "pusher:subscribe", "data": {"channel": "private-c", "auth": auth}}));
+    let (mut thief, stolen) =
+        (thief, json!({"event": "pusher:subscribe", "data": {"channel": "private-c", "auth": auth}}));
     thief.say(stolen.clone()).await;
     assert_eq!(thief.hear().await["data"]["code"], Value::Null);
     guest.say(stolen).await;
@@ -122,9 +127,15 @@ async fn whoever_asks_wrongly_is_told_by_the_code() {
         assert_eq!(server.visit(target).await.hear_close().await, (vec![], code), "{target}");
     }
     // Clients of an old protocol are told by an event as well.
-    for (target, code) in [("/app/nobody?protocol=5", 4001), ("/app/usher-key?protocol=4", 4007), ("/elsewhere?protocol=5", 4005)] {
+    for (target, code) in
+        [("/app/nobody?protocol=5", 4001), ("/app/usher-key?protocol=4", 4007), ("/elsewhere?protocol=5", 4005)]
+    {
         let (heard, closed) = server.visit(target).await.hear_close().await;
-        assert_eq!((&heard[0]["event"], &heard[0]["data"]["code"], closed, heard.len()), (&json!("pusher:error"), &json!(code), code, 1), "{target}");
+        assert_eq!(
+            (&heard[0]["event"], &heard[0]["data"]["code"], closed, heard.len()),
+            (&json!("pusher:error"), &json!(code), code, 1),
+            "{target}"
+        );
     }
     let first = server.client().await;
     assert_eq!(server.visit(TARGET).await.hear_close().await, (vec![], 4100));

@@ -27,7 +27,9 @@ async fn client_at(server: &Server, pace: Option<Pace>) -> InMemory {
     let mut client = WebSocketStream::from_raw_socket(near, Role::Client, None).await;
     let served = WebSocketStream::from_raw_socket(far, Role::Server, Some(socket_config(MAX_MESSAGE))).await;
     let broker = Arc::clone(&server.broker);
-    let _served = server.tasks.spawn(async move { broker.converse(served, &Uri::from_static(TARGET), pace, &Arc::default()).await });
+    let _served = server
+        .tasks
+        .spawn(async move { broker.converse(served, &Uri::from_static(TARGET), pace, &Arc::default()).await });
     assert_eq!(hear(&mut client).await["event"], "pusher:connection_established");
     client
 }
@@ -55,7 +57,10 @@ async fn churned(client: &mut InMemory, channels: u32) -> Vec<Duration> {
     let mut times = Vec::new();
     for number in 0..channels {
         let told = hear(client).await;
-        assert_eq!((&told["event"], &told["channel"]), (&json!("pusher_internal:subscription_succeeded"), &json!(number.to_string())));
+        assert_eq!(
+            (&told["event"], &told["channel"]),
+            (&json!("pusher_internal:subscription_succeeded"), &json!(number.to_string()))
+        );
         times.push(began.elapsed());
     }
     times
@@ -72,7 +77,10 @@ async fn a_burst_is_answered_at_once_and_the_rest_in_turn() {
     assert_eq!(times[4], Duration::ZERO);
     // The first one too many is read already when it is found to be one.
     for (number, time) in (0..).zip(&times[5..]) {
-        assert!((EACH * number..=EACH * number + Duration::from_millis(number.into())).contains(time), "{number}: {time:?}");
+        assert!(
+            (EACH * number..=EACH * number + Duration::from_millis(number.into())).contains(time),
+            "{number}: {time:?}"
+        );
     }
     assert_eq!(hear(&mut client).await["event"], "pusher:pong");
     assert_eq!(server.metric(DELAYED), 995);
@@ -100,7 +108,10 @@ async fn who_is_read_slowly_is_told_everything_at_once() {
         while events < 20 || channels < 100 {
             let told = hear(&mut client).await;
             if told["channel"] == "news" {
-                assert_eq!((&told["event"], began.elapsed()), (&json!(events.to_string()), Duration::from_millis(101) * events));
+                assert_eq!(
+                    (&told["event"], began.elapsed()),
+                    (&json!(events.to_string()), Duration::from_millis(101) * events)
+                );
                 events += 1;
             } else {
                 assert_eq!(told["channel"], channels.to_string());
@@ -159,7 +170,8 @@ async fn who_is_read_slowly_and_goes_is_forgotten() {
     assert_eq!(server.metric(r#"usher_ws_closed_total{reason="lost"}"#), 1);
 }
 
-/// All connections of an address share its pace, and another one may take every turn for long: what the client says to a ping waits unread.
+/// All connections of an address share its pace, and another one may take every turn for long: what the client says to
+/// a ping waits unread.
 #[tokio::test(start_paused = true)]
 async fn who_is_not_read_is_not_silent() {
     let server = Server::start(&Options { activity_timeout: Duration::from_secs(5), ..plain() }).await;
@@ -192,7 +204,8 @@ async fn who_is_not_read_is_not_silent() {
     };
     let (answered, _elapsed) = tokio::join!(hearing, taking);
     assert!(answered[0] == 0 && answered[1] >= 200, "the other one took no turns: {answered:?}");
-    // It is read again after a second, and asked for a sign of life once it has been silent for as long as anybody from then on.
+    // It is read again after a second, and asked for a sign of life once it has been silent for as long as anybody from
+    // then on.
     let answered = Instant::now();
     assert_eq!(hear(&mut client).await["event"], "pusher:ping");
     assert_eq!(answered.elapsed().as_secs(), 1 + 5);

@@ -27,7 +27,8 @@ fn read(mailbox: &Mailbox) -> Vec<String> {
         let data: Value = serde_json::from_str(frame["data"].as_str().unwrap()).unwrap();
         let groups = data["events"].as_array().unwrap().iter().map(|event| {
             let sign = if event["name"] == "online" { '+' } else { '-' };
-            let users: Vec<&str> = event["user_ids"].as_array().unwrap().iter().map(|id| id.as_str().unwrap()).collect();
+            let users: Vec<&str> =
+                event["user_ids"].as_array().unwrap().iter().map(|id| id.as_str().unwrap()).collect();
             assert!(!users.is_empty());
             format!("{sign}{}", users.join(","))
         });
@@ -133,7 +134,8 @@ fn act() -> impl Strategy<Value = Act> {
     ]
 }
 
-/// What a client makes of what it is told: whom it knows to be online, and whom to be offline. Nothing may be told twice.
+/// What a client makes of what it is told: whom it knows to be online, and whom to be offline. Nothing may be told
+/// twice.
 fn replay(told: &[String], known: &mut BTreeMap<String, bool>) {
     for group in told.iter().flat_map(|frame| frame.split(' ')) {
         let online = group.starts_with('+');
@@ -176,7 +178,8 @@ proptest! {
     }
 }
 
-/// The same by several threads at once: all who watch from the beginning see one history, in which each user comes and goes in turn.
+/// The same by several threads at once: all who watch from the beginning see one history, in which each user comes and
+/// goes in turn.
 #[test]
 fn all_see_one_history_from_several_threads() {
     let lists = Arc::new(Watchlists::default());

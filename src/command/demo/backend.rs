@@ -43,7 +43,8 @@ impl Backend {
     /// If it is not accepted.
     pub(super) async fn trigger(&mut self, event: &Event) -> anyhow::Result<()> {
         let body = json!({ "name": event.name, "channels": [CHANNEL], "data": event.data });
-        let answer = trigger::send(&self.caller, &self.app, "events", body).await.context("the backend's trigger failed")?;
+        let answer =
+            trigger::send(&self.caller, &self.app, "events", body).await.context("the backend's trigger failed")?;
         let text = String::from_utf8_lossy(answer.body());
         ensure!(answer.status() == 200, "the backend's trigger was answered {}: {text}", answer.status());
         if event.name == ANNOUNCEMENT {

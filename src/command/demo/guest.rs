@@ -64,7 +64,9 @@ impl<'a> Guest<'a> {
     /// # Errors
     /// If the message does not come.
     pub(super) async fn until(&mut self, number: u64) -> anyhow::Result<Vec<Entry>> {
-        timeout(PATIENCE, self.page(number)).await.with_context(|| format!("message {number} did not reach a guest within {PATIENCE:?}"))?
+        timeout(PATIENCE, self.page(number))
+            .await
+            .with_context(|| format!("message {number} did not reach a guest within {PATIENCE:?}"))?
     }
 
     async fn page(&mut self, wanted: u64) -> anyhow::Result<Vec<Entry>> {
@@ -106,11 +108,16 @@ impl<'a> Guest<'a> {
 }
 
 fn entry(event: &Event) -> anyhow::Result<Entry> {
-    let data: Value = serde_json::from_str(event.data.as_deref().unwrap_or_default()).context("a guest was sent data that is no JSON")?;
+    let data: Value = serde_json::from_str(event.data.as_deref().unwrap_or_default())
+        .context("a guest was sent data that is no JSON")?;
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     if event.name == ANNOUNCEMENT {
         return Ok(Entry::Joined(text(&data["staff_name"])));
     }
     let from = data["staff_info"]["staff_name"].as_str().map(str::to_owned);
-    Ok(Entry::Said { number: data["id"].as_u64().context("a guest was sent a message without its number")?, from, text: text(&data["message"]) })
+    Ok(Entry::Said {
+        number: data["id"].as_u64().context("a guest was sent a message without its number")?,
+        from,
+        text: text(&data["message"]),
+    })
 }

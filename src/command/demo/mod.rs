@@ -1,6 +1,7 @@
-//! `usher demo`: the story of README.md, played against usher itself in one process. A backend announces with every message who serves the room;
-//! one guest is reached without usher and one through it. Everything is real (triggers over HTTP, guests over WebSocket), on loopback ports of the
-//! system's choice; the figures are counted from what arrived.
+//! `usher demo`: the story of README.md, played against usher itself in one process. A backend announces with every
+//! message who serves the room; one guest is reached without usher and one through it. Everything is real (triggers
+//! over HTTP, guests over WebSocket), on loopback ports of the system's choice; the figures are counted from what
+//! arrived.
 
 mod backend;
 mod guest;
@@ -108,7 +109,12 @@ impl<'a> Side<'a> {
 
     fn leave(self) -> Count {
         let Self { backend, guest } = self;
-        Count { announced: backend.announced, suppressed: backend.suppressed, joined: guest.joined, messages: guest.messages }
+        Count {
+            announced: backend.announced,
+            suppressed: backend.suppressed,
+            joined: guest.joined,
+            messages: guest.messages,
+        }
     }
 }
 
@@ -133,7 +139,10 @@ fn conclude(page: Page, without: &Count, with: &Count, acts: &[Act]) -> anyhow::
 /// Pusher counts an event once for the trigger and once for each who gets it.
 fn summary(with: &Count) -> String {
     let Count { announced, suppressed, joined, .. } = with;
-    format!("backend sent {announced} announcements, the guest saw {}; {suppressed} × (1 + audience) messages saved", joined.len())
+    format!(
+        "backend sent {announced} announcements, the guest saw {}; {suppressed} × (1 + audience) messages saved",
+        joined.len()
+    )
 }
 
 /// What came out otherwise than the story says.
@@ -171,9 +180,15 @@ mod tests {
     fn the_summary_tells_what_was_counted() {
         let (without, with) = counts(&story::evening());
         assert_eq!(faults(&without, &with, &story::evening()), Vec::<String>::new());
-        assert_eq!(summary(&with), "backend sent 41 announcements, the guest saw 3; 38 × (1 + audience) messages saved");
+        assert_eq!(
+            summary(&with),
+            "backend sent 41 announcements, the guest saw 3; 38 × (1 + audience) messages saved"
+        );
         let lame = Count { joined: with.joined[..2].to_vec(), suppressed: 39, ..with };
-        assert_eq!(summary(&lame), "backend sent 41 announcements, the guest saw 2; 39 × (1 + audience) messages saved");
+        assert_eq!(
+            summary(&lame),
+            "backend sent 41 announcements, the guest saw 2; 39 × (1 + audience) messages saved"
+        );
     }
 
     #[test]

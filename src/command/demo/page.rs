@@ -36,8 +36,8 @@ enum Kind {
 impl Page {
     /// In colour if standard output is a terminal that wants them.
     pub(super) fn for_stdout() -> Self {
-        let plain =
-            std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty()) || std::env::var_os("TERM").is_some_and(|term| term == "dumb");
+        let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty())
+            || std::env::var_os("TERM").is_some_and(|term| term == "dumb");
         Self { colours: std::io::stdout().is_terminal() && !plain }
     }
 
@@ -48,8 +48,8 @@ impl Page {
         [self.row(Some(&title("guest without usher")), Some(&title("guest with usher"))), format!("  {rule}  {rule}")]
     }
 
-    /// The lines for what has appeared on both pages, their last entries side by side. `before` is whom each page showed last: a page that is told of
-    /// them again shows noise.
+    /// The lines for what has appeared on both pages, their last entries side by side. `before` is whom each page
+    /// showed last: a page that is told of them again shows noise.
     pub(super) fn lines(self, pages: [&[Entry]; 2], before: [Option<&str>; 2]) -> Vec<String> {
         let height = pages[0].len().max(pages[1].len());
         let column = |side: usize| {
@@ -129,7 +129,8 @@ mod tests {
         assert!(line(None).starts_with("  \u{1b}[1;32m* Anna joined the chat\u{1b}[0m  "));
         assert!(line(Some("Anna")).starts_with("  \u{1b}[31m* Anna"));
         assert!(line(Some("Boris")).starts_with("  \u{1b}[1;32m* Anna"));
-        let plain = Page { colours: false }.lines([std::slice::from_ref(&joined), &[said("x")]], [None, None]).remove(0);
+        let plain =
+            Page { colours: false }.lines([std::slice::from_ref(&joined), &[said("x")]], [None, None]).remove(0);
         assert_eq!(line(None).replace("\u{1b}[1;32m", "").replace("\u{1b}[36m", "").replace("\u{1b}[0m", ""), plain);
     }
 

@@ -118,7 +118,9 @@ impl Door {
         let broker = Arc::clone(&self.broker);
         let _detached = self.tasks.spawn(async move {
             if let Ok(stream) = switched.await {
-                let socket = WebSocketStream::from_raw_socket(TokioIo::new(stream), Role::Server, Some(socket_config(MAX_BODY))).await;
+                let socket =
+                    WebSocketStream::from_raw_socket(TokioIo::new(stream), Role::Server, Some(socket_config(MAX_BODY)))
+                        .await;
                 broker.converse(socket, &uri, None, &Arc::default()).await;
             }
         });

@@ -41,7 +41,8 @@ impl Stage {
         let alone = Plain::start(&app).await?;
         // usher as it is without any configuration: its demo app, its broker, and the rule for announcements.
         let sources = Sources { flags: flags(), ..Sources::default() };
-        let config = Config::load(&sources).map_err(|problems| anyhow!("the demo's configuration cannot be used: {problems}"))?;
+        let config = Config::load(&sources)
+            .map_err(|problems| anyhow!("the demo's configuration cannot be used: {problems}"))?;
         let usher = server::start(config, sources, None).context("usher does not start")?;
         let (without, with) = (House::at(alone.address())?, House::at(usher.listening().gateway)?);
         Ok(Self { without, with, alone, usher })
@@ -62,7 +63,12 @@ impl House {
 }
 
 fn flags() -> Vec<(String, String)> {
-    [("server.listen", "127.0.0.1:0"), ("admin.listen", "127.0.0.1:0"), ("server.workers", "1"), ("server.drain_period", "2s")]
-        .map(|(key, value)| (key.to_owned(), value.to_owned()))
-        .to_vec()
+    [
+        ("server.listen", "127.0.0.1:0"),
+        ("admin.listen", "127.0.0.1:0"),
+        ("server.workers", "1"),
+        ("server.drain_period", "2s"),
+    ]
+    .map(|(key, value)| (key.to_owned(), value.to_owned()))
+    .to_vec()
 }

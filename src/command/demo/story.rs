@@ -35,16 +35,24 @@ pub(super) struct Event {
 pub(super) const ANNOUNCEMENT: &str = "staff-assigned";
 
 impl Act {
-    /// What the backend triggers for the act with this number: for whatever staff writes it first says who serves, however often it has said so
-    /// (README.md).
+    /// What the backend triggers for the act with this number: for whatever staff writes it first says who serves,
+    /// however often it has said so (README.md).
     pub(super) fn events(&self, number: usize) -> Vec<Event> {
         let Some(staff) = self.from else {
             return vec![event("new-message", &json!({ "id": number, "message": self.text }))];
         };
-        // Fresh for every call, as signed addresses are: that is why no comparison of whole bodies finds the repetition.
-        let image = format!("https://img.example/{}.jpg?signature={:08x}", staff.name.to_lowercase(), number.wrapping_mul(0x9e37_79b9));
+        // Fresh for every call, as signed addresses are: that is why no comparison of whole bodies finds the
+        // repetition.
+        let image = format!(
+            "https://img.example/{}.jpg?signature={:08x}",
+            staff.name.to_lowercase(),
+            number.wrapping_mul(0x9e37_79b9)
+        );
         let info = json!({ "staff_name": staff.name, "staff_role": staff.role, "staff_profile_image": image });
-        vec![event(ANNOUNCEMENT, &info), event("new-staff-message", &json!({ "id": number, "message": self.text, "staff_info": info }))]
+        vec![
+            event(ANNOUNCEMENT, &info),
+            event("new-staff-message", &json!({ "id": number, "message": self.text, "staff_info": info })),
+        ]
     }
 }
 
@@ -71,16 +79,27 @@ pub(super) fn evening() -> Vec<Act> {
         (guest("Can I keep the room till noon?"), BORIS, &NOON),
         (guest("Good morning! My bill, please."), ANNA, &BILL),
     ];
-    let written = parts
-        .into_iter()
-        .flat_map(|(guest, staff, texts)| std::iter::once(guest).chain(texts.iter().map(move |text| Act { from: Some(staff), text })));
+    let written = parts.into_iter().flat_map(|(guest, staff, texts)| {
+        std::iter::once(guest).chain(texts.iter().map(move |text| Act { from: Some(staff), text }))
+    });
     written.chain([guest("Thank you both, goodbye!")]).collect()
 }
 
-const GREETING: [&str; 5] =
-    ["Good evening!", "Welcome to the Grand.", "I am at the desk until ten.", "Is the room as you like it?", "What can I do for you?"];
-const TOWELS: [&str; 6] =
-    ["Of course.", "They are on their way.", "Large or small ones?", "I send both.", "Housekeeping is on your floor.", "They should be there now."];
+const GREETING: [&str; 5] = [
+    "Good evening!",
+    "Welcome to the Grand.",
+    "I am at the desk until ten.",
+    "Is the room as you like it?",
+    "What can I do for you?",
+];
+const TOWELS: [&str; 6] = [
+    "Of course.",
+    "They are on their way.",
+    "Large or small ones?",
+    "I send both.",
+    "Housekeeping is on your floor.",
+    "They should be there now.",
+];
 const BREAKFAST: [&str; 6] = [
     "From half past six to ten.",
     "On the first floor.",
@@ -98,7 +117,8 @@ const PIPES: [&str; 6] = [
     "Better now?",
 ];
 const QUIET: [&str; 4] = ["Very good.", "I open the riser again.", "Hot water is back.", "Call me if it returns."];
-const NOON: [&str; 5] = ["Let me look.", "Nobody comes before three.", "Noon is fine.", "No charge for that.", "I leave a note for Anna."];
+const NOON: [&str; 5] =
+    ["Let me look.", "Nobody comes before three.", "Noon is fine.", "No charge for that.", "I leave a note for Anna."];
 const BILL: [&str; 9] = [
     "Good morning, Anna again.",
     "Boris told me about the pipes.",
@@ -119,7 +139,11 @@ mod tests {
     fn the_evening_has_two_takeovers_and_the_second_brings_the_first_back() {
         let acts = evening();
         assert_eq!(handoffs(&acts), ["Anna", "Boris", "Anna"]);
-        let announcements = acts.iter().enumerate().flat_map(|(number, act)| act.events(number)).filter(|event| event.name == ANNOUNCEMENT);
+        let announcements = acts
+            .iter()
+            .enumerate()
+            .flat_map(|(number, act)| act.events(number))
+            .filter(|event| event.name == ANNOUNCEMENT);
         assert_eq!(announcements.count(), 41, "the number that the documentation shows");
     }
 

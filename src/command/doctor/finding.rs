@@ -39,11 +39,21 @@ impl Finding {
         Self { check, about: about.to_owned(), verdict: Verdict::Ok, found: found.into(), advice: String::new() }
     }
 
-    pub(super) fn warning(check: &'static str, about: &str, found: impl Into<String>, advice: impl Into<String>) -> Self {
+    pub(super) fn warning(
+        check: &'static str,
+        about: &str,
+        found: impl Into<String>,
+        advice: impl Into<String>,
+    ) -> Self {
         Self { verdict: Verdict::Warning, advice: advice.into(), ..Self::ok(check, about, found) }
     }
 
-    pub(super) fn problem(check: &'static str, about: &str, found: impl Into<String>, advice: impl Into<String>) -> Self {
+    pub(super) fn problem(
+        check: &'static str,
+        about: &str,
+        found: impl Into<String>,
+        advice: impl Into<String>,
+    ) -> Self {
         Self { verdict: Verdict::Problem, advice: advice.into(), ..Self::ok(check, about, found) }
     }
 
@@ -70,7 +80,8 @@ impl Verdict {
 
 impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let subject = if self.about.is_empty() { self.check.to_owned() } else { format!("{} {}", self.check, self.about) };
+        let subject =
+            if self.about.is_empty() { self.check.to_owned() } else { format!("{} {}", self.check, self.about) };
         write!(f, "{:<8} {}: {}", self.verdict.word(), Shown(&subject), Shown(&self.found))?;
         if !self.advice.is_empty() {
             write!(f, "\n         → {}", Shown(&self.advice))?;
@@ -82,6 +93,9 @@ impl fmt::Display for Finding {
 /// What another server said, cut short, without any of `secrets`.
 pub(super) fn said(text: &[u8], secrets: &[&str]) -> String {
     let text = String::from_utf8_lossy(text);
-    let hidden = secrets.iter().filter(|secret| !secret.is_empty()).fold(text.trim().to_owned(), |text, secret| text.replace(secret, "…"));
+    let hidden = secrets
+        .iter()
+        .filter(|secret| !secret.is_empty())
+        .fold(text.trim().to_owned(), |text, secret| text.replace(secret, "…"));
     hidden.chars().take(MAX_SAID).collect()
 }

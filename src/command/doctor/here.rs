@@ -1,4 +1,5 @@
-//! This machine: where usher listens or would, its certificate, who can reach the operator's listener, and what clients run into.
+//! This machine: where usher listens or would, its certificate, who can reach the operator's listener, and what clients
+//! run into.
 
 use std::io::ErrorKind;
 use std::net::{SocketAddr, TcpListener};
@@ -28,8 +29,14 @@ pub(super) async fn listeners(config: &Config, patience: Duration) -> Vec<Findin
     };
     let asks_admin = async {
         let metrics = ask(admin, Method::GET, "/metrics", patience).await?;
-        let version = String::from_utf8_lossy(metrics.body()).split_once("usher_build_info{version=\"")?.1.split('"').next().map(str::to_owned)?;
-        let ready = ask(admin, Method::GET, "/readyz", patience).await.is_some_and(|answer| answer.status().is_success());
+        let version = String::from_utf8_lossy(metrics.body())
+            .split_once("usher_build_info{version=\"")?
+            .1
+            .split('"')
+            .next()
+            .map(str::to_owned)?;
+        let ready =
+            ask(admin, Method::GET, "/readyz", patience).await.is_some_and(|answer| answer.status().is_success());
         Some(format!(" {version}, {}", if ready { "which is ready" } else { "which drains" }))
     };
     let shows_tls = config.server.tls.is_some();
@@ -72,14 +79,20 @@ async fn listener(key: &str, address: SocketAddr, usher: impl Future<Output = Op
         Bound::Free if address.port() == 0 => Finding::ok("listen", key, "any free port"),
         Bound::Free => Finding::ok("listen", key, format!("{address} is free")),
         Bound::Impossible(error) => {
-            let advice = format!("set {key} to an address of this machine; a port below 1024 needs CAP_NET_BIND_SERVICE");
+            let advice =
+                format!("set {key} to an address of this machine; a port below 1024 needs CAP_NET_BIND_SERVICE");
             Finding::problem("listen", key, format!("{address} cannot be listened on: {error}"), advice)
         }
         Bound::Taken => match usher.await {
             Some(about) => Finding::ok("listen", key, format!("{address} is served by an usher{about}")),
             None => {
                 let advice = format!("end that program, or set {key} to another port (`ss -ltnp` tells who listens)");
-                Finding::problem("listen", key, format!("{address} is taken by a program that does not answer as usher does"), advice)
+                Finding::problem(
+                    "listen",
+                    key,
+                    format!("{address} is taken by a program that does not answer as usher does"),
+                    advice,
+                )
             }
         },
     }
@@ -94,10 +107,19 @@ async fn ask(listen: SocketAddr, method: Method, target: &str, patience: Duratio
 pub(super) fn descriptors(config: &Config) -> Finding {
     let capacity = Capacity::look(config);
     if let Some(shortage) = capacity.shortage() {
-        return Finding::warning("descriptors", "", format!("for a process started like this one: {}", shortage.problem()), shortage.cure());
+        return Finding::warning(
+            "descriptors",
+            "",
+            format!("for a process started like this one: {}", shortage.problem()),
+            shortage.cure(),
+        );
     }
     let limit = capacity.limit().map_or_else(|| "any number of".to_owned(), |limit| limit.to_string());
-    Finding::ok("descriptors", "", format!("{limit} files may be open by a process started like this one, {} are needed", capacity.needed()))
+    Finding::ok(
+        "descriptors",
+        "",
+        format!("{limit} files may be open by a process started like this one, {} are needed", capacity.needed()),
+    )
 }
 
 /// The certificate that usher shows, if it shows one.
@@ -109,11 +131,16 @@ pub(super) fn certificate(config: &Config) -> Option<Finding> {
 
 /// A finding about a good certificate that expires then, in seconds since the Unix epoch.
 pub(super) fn lifetime(check: &'static str, about: &str, expires: Option<i64>, advice: &str) -> Finding {
-    let Some(expires) = expires else { return Finding::warning(check, about, "the certificate does not tell when it expires", advice) };
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| i64::try_from(now.as_secs()).unwrap_or(i64::MAX));
+    let Some(expires) = expires else {
+        return Finding::warning(check, about, "the certificate does not tell when it expires", advice);
+    };
+    let now =
+        SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| i64::try_from(now.as_secs()).unwrap_or(i64::MAX));
     match (expires - now).div_euclid(DAY) {
         ..0 => Finding::problem(check, about, "the certificate has expired", advice),
-        days @ 0..FEW_DAYS => Finding::warning(check, about, format!("the certificate is good for {days} more days"), advice),
+        days @ 0..FEW_DAYS => {
+            Finding::warning(check, about, format!("the certificate is good for {days} more days"), advice)
+        }
         days => Finding::ok(check, about, format!("the certificate is good for {days} more days")),
     }
 }
@@ -122,10 +149,21 @@ pub(super) fn lifetime(check: &'static str, about: &str, expires: Option<i64>, a
 pub(super) fn exposure(config: &Config) -> Finding {
     let listen = config.admin.listen;
     if listen.ip().to_canonical().is_loopback() {
-        return Finding::ok("admin", "", format!("{listen}: programs on this machine alone can reach it, and read everything"));
+        return Finding::ok(
+            "admin",
+            "",
+            format!("{listen}: programs on this machine alone can reach it, and read everything"),
+        );
     }
-    let found = format!("{listen}: others can reach it; /metrics, /livez and /readyz are open to them, everything else needs admin.token");
-    Finding::warning("admin", "", found, "it is plain HTTP, so keep it in a private network or behind a proxy with TLS; or listen on 127.0.0.1")
+    let found = format!(
+        "{listen}: others can reach it; /metrics, /livez and /readyz are open to them, everything else needs admin.token"
+    );
+    Finding::warning(
+        "admin",
+        "",
+        found,
+        "it is plain HTTP, so keep it in a private network or behind a proxy with TLS; or listen on 127.0.0.1",
+    )
 }
 
 /// What client libraries trip over with just this configuration.
@@ -135,10 +173,14 @@ pub(super) fn clients(config: &Config) -> Finding {
     let usual = if config.server.tls.is_some() { 443 } else { 80 };
     let mut traps = Vec::new();
     if port != usual {
-        traps.push(format!("pusher-http-python cannot take a port from PUSHER_URL: give it host=\"…\" and port={port}"));
+        traps
+            .push(format!("pusher-http-python cannot take a port from PUSHER_URL: give it host=\"…\" and port={port}"));
     }
     if config.server.tls.is_some() {
-        traps.push("with ssl=True it trusts its own list of authorities, of 2021, alone: a private one does not work with it".to_owned());
+        traps.push(
+            "with ssl=True it trusts its own list of authorities, of 2021, alone: a private one does not work with it"
+                .to_owned(),
+        );
     }
     if listen.ip().is_loopback() {
         traps.push("only programs on this machine reach server.listen, and so do only browsers on it".to_owned());

@@ -1,6 +1,8 @@
-//! `usher doctor`: looks at everything that has to be right around usher, and says of each thing what was found and what to do.
+//! `usher doctor`: looks at everything that has to be right around usher, and says of each thing what was found and
+//! what to do.
 //!
-//! `upstream` looks at the server behind, `here` at this machine: listeners, certificate, what clients run into. Nothing is changed, nothing is published.
+//! `upstream` looks at the server behind, `here` at this machine: listeners, certificate, what clients run into.
+//! Nothing is changed, nothing is published.
 
 mod finding;
 mod here;
@@ -40,8 +42,9 @@ impl Doctor {
         let findings = match Config::load(&self.configuration.sources()?) {
             Ok(config) => examine(&config, self.timeout)?,
             Err(problems) => {
-                let problem =
-                    |problem: &config::Problem| Finding::problem("configuration", &problem.key, problem.to_string(), "mend it, and look again");
+                let problem = |problem: &config::Problem| {
+                    Finding::problem("configuration", &problem.key, problem.to_string(), "mend it, and look again")
+                };
                 problems.iter().map(problem).collect()
             }
         };
@@ -57,12 +60,16 @@ impl Doctor {
 
 /// Everything there is to find. The checks run at once, each for `patience` at most.
 fn examine(config: &Config, patience: Duration) -> anyhow::Result<Vec<Finding>> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("no runtime could be made")?;
-    let (upstream, listeners) = runtime.block_on(async { tokio::join!(upstream::examine(config, patience), here::listeners(config, patience)) });
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().context("no runtime could be made")?;
+    let (upstream, listeners) = runtime
+        .block_on(async { tokio::join!(upstream::examine(config, patience), here::listeners(config, patience)) });
     // A look-up of a name cannot be cancelled: it is not waited for.
     runtime.shutdown_background();
-    let warnings =
-        config.warnings.iter().map(|warning| Finding::warning("configuration", "", warning.clone(), "config/usher.toml describes the key"));
+    let warnings = config
+        .warnings
+        .iter()
+        .map(|warning| Finding::warning("configuration", "", warning.clone(), "config/usher.toml describes the key"));
     Ok(warnings
         .chain(upstream)
         .chain(listeners)

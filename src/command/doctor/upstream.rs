@@ -1,4 +1,5 @@
-//! The server behind usher, seen from this machine: its name, its certificate, its clock, whether it takes our signatures and our WebSockets.
+//! The server behind usher, seen from this machine: its name, its certificate, its clock, whether it takes our
+//! signatures and our WebSockets.
 
 use std::io;
 use std::net::IpAddr;
@@ -28,8 +29,7 @@ const SMALL_SKEW: u64 = 30;
 const WINDOW: u64 = 600;
 
 /// What to do where upstream wants to know its clients by their certificates.
-const CERTIFICATE_WANTED: &str =
-    "upstream asks for a client certificate that it accepts: set upstream.certificate and upstream.key to one (with its key) from who runs it";
+const CERTIFICATE_WANTED: &str = "upstream asks for a client certificate that it accepts: set upstream.certificate and upstream.key to one (with its key) from who runs it";
 
 /// A server to connect to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -86,7 +86,8 @@ pub(super) async fn examine(config: &Config, patience: Duration) -> Vec<Finding>
         }
         findings
     };
-    let (mut findings, clock, signatures, sockets) = tokio::join!(connections, clock(config, patience), signatures, sockets);
+    let (mut findings, clock, signatures, sockets) =
+        tokio::join!(connections, clock(config, patience), signatures, sockets);
     findings.push(clock);
     findings.extend(signatures);
     findings.extend(sockets);
@@ -105,7 +106,9 @@ async fn name(endpoint: &Endpoint, patience: Duration) -> Finding {
             found => Finding::ok("dns", host, found.join(", ")),
         },
         Ok(Err(error)) => Finding::problem("dns", host, format!("the name cannot be looked up: {error}"), advice),
-        Err(_elapsed) => Finding::problem("dns", host, format!("the name server did not answer within {patience:?}"), advice),
+        Err(_elapsed) => {
+            Finding::problem("dns", host, format!("the name server did not answer within {patience:?}"), advice)
+        }
     }
 }
 
@@ -115,28 +118,50 @@ async fn connection(endpoint: &Endpoint, tls: &tls::Client, patience: Duration) 
     let tcp = match timeout(patience, TcpStream::connect((endpoint.host.as_str(), endpoint.port))).await {
         Ok(Ok(tcp)) => tcp,
         Ok(Err(error)) => return Finding::problem("connection", &about, format!("cannot connect: {error}"), advice),
-        Err(_elapsed) => return Finding::problem("connection", &about, format!("no connection within {patience:?}"), advice),
+        Err(_elapsed) => {
+            return Finding::problem("connection", &about, format!("no connection within {patience:?}"), advice);
+        }
     };
     if !endpoint.tls {
         return Finding::ok("connection", &about, "connected; without TLS");
     }
     let Ok(name) = ServerName::try_from(endpoint.host.clone()) else {
-        return Finding::problem("tls", &about, "no certificate can be for this host", "name the server as its certificate does");
+        return Finding::problem(
+            "tls",
+            &about,
+            "no certificate can be for this host",
+            "name the server as its certificate does",
+        );
     };
     match secure(tls, name, tcp, patience).await {
         Ok(stream) => {
-            let expires = stream.get_ref().1.peer_certificates().and_then(<[_]>::first).and_then(|own| tls::expires_at(own));
-            lifetime("tls", &about, expires, "who runs the upstream server has to renew it; from then on usher would reach nothing")
+            let expires =
+                stream.get_ref().1.peer_certificates().and_then(<[_]>::first).and_then(|own| tls::expires_at(own));
+            lifetime(
+                "tls",
+                &about,
+                expires,
+                "who runs the upstream server has to renew it; from then on usher would reach nothing",
+            )
         }
-        Err(error) if error.kind() == io::ErrorKind::TimedOut => {
-            Finding::problem("tls", &about, format!("no TLS within {patience:?}"), "check that this port speaks TLS: https or http?")
-        }
+        Err(error) if error.kind() == io::ErrorKind::TimedOut => Finding::problem(
+            "tls",
+            &about,
+            format!("no TLS within {patience:?}"),
+            "check that this port speaks TLS: https or http?",
+        ),
         Err(error) => Finding::problem("tls", &about, format!("TLS failed: {error}"), remedy(tls, &error)),
     }
 }
 
-/// Shakes hands. With TLS 1.3 a server tells only afterwards that it needs a client certificate: so something is asked, and the answer's first byte awaited.
-async fn secure(tls: &tls::Client, name: ServerName<'static>, tcp: TcpStream, patience: Duration) -> io::Result<TlsStream<TcpStream>> {
+/// Shakes hands. With TLS 1.3 a server tells only afterwards that it needs a client certificate: so something is asked,
+/// and the answer's first byte awaited.
+async fn secure(
+    tls: &tls::Client,
+    name: ServerName<'static>,
+    tcp: TcpStream,
+    patience: Duration,
+) -> io::Result<TlsStream<TcpStream>> {
     let mut stream = timeout(patience, TlsConnector::from(tls.config()).connect(name, tcp)).await??;
     let asked = async {
         stream.write_all(b"HEAD / HTTP/1.1\r\nHost: usher-doctor\r\nConnection: close\r\n\r\n").await?;
@@ -155,16 +180,18 @@ fn remedy(tls: &tls::Client, error: &io::Error) -> &'static str {
         return CERTIFICATE_WANTED;
     }
     match error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
-        Some(rustls::Error::InvalidCertificate(CertificateError::Expired | CertificateError::ExpiredContext { .. })) => {
-            "the server's certificate has to be renewed; if it is new, this machine's clock is wrong"
-        }
-        Some(rustls::Error::InvalidCertificate(CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. })) => {
-            "the certificate is not valid yet: check this machine's clock"
-        }
+        Some(rustls::Error::InvalidCertificate(
+            CertificateError::Expired | CertificateError::ExpiredContext { .. },
+        )) => "the server's certificate has to be renewed; if it is new, this machine's clock is wrong",
+        Some(rustls::Error::InvalidCertificate(
+            CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. },
+        )) => "the certificate is not valid yet: check this machine's clock",
         Some(rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer)) => {
             "the certificate is of an authority that is not trusted: name the authority's file in upstream.ca_file, or have the server send its whole chain"
         }
-        Some(rustls::Error::InvalidCertificate(CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. })) => {
+        Some(rustls::Error::InvalidCertificate(
+            CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
+        )) => {
             "the certificate is for another name: write that name in [upstream], or have the host among the certificate's subjectAltName (`openssl req -x509 … -addext subjectAltName=DNS:host`)"
         }
         Some(rustls::Error::InvalidCertificate(_)) => {
@@ -185,7 +212,11 @@ async fn clock(config: &Config, patience: Duration) -> Finding {
         Ok(answer) => answer,
         Err(error) => return Finding::warning("clock", "", format!("no answer: {error:#}"), advice),
     };
-    let date = answer.headers().get(DATE).and_then(|date| date.to_str().ok()).and_then(|date| httpdate::parse_http_date(date).ok());
+    let date = answer
+        .headers()
+        .get(DATE)
+        .and_then(|date| date.to_str().ok())
+        .and_then(|date| httpdate::parse_http_date(date).ok());
     let Some(date) = date else {
         return Finding::warning(
             "clock",
@@ -195,7 +226,9 @@ async fn clock(config: &Config, patience: Duration) -> Finding {
         );
     };
     let now = SystemTime::now();
-    let (off, word) = date.duration_since(now).map_or_else(|past| (past.duration().as_secs(), "ahead of"), |late| (late.as_secs(), "behind"));
+    let (off, word) = date
+        .duration_since(now)
+        .map_or_else(|past| (past.duration().as_secs(), "ahead of"), |late| (late.as_secs(), "behind"));
     let found = format!("this machine's clock is {off} s {word} upstream's");
     let advice = format!("synchronise the clocks (NTP): from {WINDOW} s on every signature is refused");
     match off {
@@ -217,7 +250,14 @@ async fn signature(config: &Config, app: &App, patience: Duration) -> Finding {
     };
     let answer = match asked {
         Ok(answer) => answer,
-        Err(error) => return Finding::problem("signature", &about, format!("no answer: {error:#}"), "see the findings about the connection"),
+        Err(error) => {
+            return Finding::problem(
+                "signature",
+                &about,
+                format!("no answer: {error:#}"),
+                "see the findings about the connection",
+            );
+        }
     };
     let signature = query.split('&').find_map(|pair| pair.strip_prefix("auth_signature=")).unwrap_or_default();
     let found = format!("upstream answered {}: {}", answer.status(), said(answer.body(), &[signature]));
@@ -225,9 +265,24 @@ async fn signature(config: &Config, app: &App, patience: Duration) -> Finding {
         200..=299 => taken(&about, found, answer.body()),
         // nginx answers so where TLS has gone well without a certificate, or with a wrong one.
         400 if config.upstream.tls.was_asked() => Finding::problem("signature", &about, found, CERTIFICATE_WANTED),
-        401 => Finding::problem("signature", &about, found, "check the app's key and secret, and the finding about the clock"),
-        403 => Finding::problem("signature", &about, found, "the app is disabled or over its quota: look at upstream's dashboard"),
-        404 => Finding::problem("signature", &about, found, "upstream does not know the app: check its id, and that [upstream] names its cluster"),
+        401 => Finding::problem(
+            "signature",
+            &about,
+            found,
+            "check the app's key and secret, and the finding about the clock",
+        ),
+        403 => Finding::problem(
+            "signature",
+            &about,
+            found,
+            "the app is disabled or over its quota: look at upstream's dashboard",
+        ),
+        404 => Finding::problem(
+            "signature",
+            &about,
+            found,
+            "upstream does not know the app: check its id, and that [upstream] names its cluster",
+        ),
         429 | 500.. => Finding::warning("signature", &about, found, "upstream is busy or failing: look again later"),
         _ => Finding::problem("signature", &about, found, "this is no answer of a Pusher server: check upstream.url"),
     }
@@ -237,7 +292,12 @@ async fn signature(config: &Config, app: &App, patience: Duration) -> Finding {
 fn taken(about: &str, found: String, body: &[u8]) -> Finding {
     match Acceptance::read(body) {
         Acceptance::Accepted => Finding::ok("signature", about, "upstream takes it"),
-        Acceptance::Refused(_) => Finding::problem("signature", about, found, "check the app's id, key and secret, and the finding about the clock"),
+        Acceptance::Refused(_) => Finding::problem(
+            "signature",
+            about,
+            found,
+            "check the app's id, key and secret, and the finding about the clock",
+        ),
         Acceptance::Failed(_) => Finding::warning("signature", about, found, "upstream is failing: look again later"),
         Acceptance::NoObject => Finding::problem(
             "signature",

@@ -52,7 +52,8 @@ impl Address {
     pub(in crate::command) fn new(url: &Uri, key: &str, tls: &tls::Client) -> anyhow::Result<Self> {
         let is_key = key.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b'~'));
         ensure!(is_key && !key.is_empty(), "{key:?} is no app key");
-        let authority = url.authority().with_context(|| format!("{url} names no host: write it like ws://127.0.0.1:6001"))?;
+        let authority =
+            url.authority().with_context(|| format!("{url} names no host: write it like ws://127.0.0.1:6001"))?;
         ensure!(url.query().is_none(), "{url} has a query: write scheme, host and port, e.g. ws://127.0.0.1:6001");
         let (scheme, default_port, tls) = match url.scheme_str() {
             Some("ws" | "http") => ("ws", 80, None),
@@ -60,10 +61,16 @@ impl Address {
             _ => bail!("the scheme of {url} is neither ws nor wss"),
         };
         let path = url.path().trim_end_matches('/');
-        let target = format!("{path}/app/{key}?protocol=7&client=usher&version={}&flash=false", env!("CARGO_PKG_VERSION"));
+        let target =
+            format!("{path}/app/{key}?protocol=7&client=usher&version={}&flash=false", env!("CARGO_PKG_VERSION"));
         let uri = Uri::builder().scheme(scheme).authority(authority.clone()).path_and_query(target).build();
         let host = authority.host().trim_start_matches('[').trim_end_matches(']').to_owned();
-        Ok(Self { uri: uri.with_context(|| format!("{url} makes no address"))?, host, port: authority.port_u16().unwrap_or(default_port), tls })
+        Ok(Self {
+            uri: uri.with_context(|| format!("{url} makes no address"))?,
+            host,
+            port: authority.port_u16().unwrap_or(default_port),
+            tls,
+        })
     }
 
     /// Host and port.
@@ -82,7 +89,9 @@ impl Address {
 
     async fn connect(&self) -> anyhow::Result<Socket> {
         let tcp = TcpStream::connect((self.host.as_str(), self.port)).await;
-        let tcp = tcp.and_then(|tcp| tcp.set_nodelay(true).map(|()| tcp)).with_context(|| format!("cannot connect to {}", self.authority()))?;
+        let tcp = tcp
+            .and_then(|tcp| tcp.set_nodelay(true).map(|()| tcp))
+            .with_context(|| format!("cannot connect to {}", self.authority()))?;
         let stream: Box<dyn Stream> = match &self.tls {
             None => Box::new(tcp),
             Some(config) => {
@@ -101,7 +110,11 @@ impl Address {
         match tokio_tungstenite::client_async_with_config(request, stream, Some(limits)).await {
             Ok((socket, _answer)) => Ok(socket),
             Err(Error::Http(answer)) => {
-                let body = answer.body().as_deref().map(|body| String::from_utf8_lossy(body).trim().to_owned()).unwrap_or_default();
+                let body = answer
+                    .body()
+                    .as_deref()
+                    .map(|body| String::from_utf8_lossy(body).trim().to_owned())
+                    .unwrap_or_default();
                 bail!("{} opens no WebSocket: it answered {} {}", self.authority(), answer.status(), Shown(&body))
             }
             Err(error) => Err(error).with_context(|| format!("{} opens no WebSocket", self.authority())),
@@ -113,7 +126,10 @@ impl Address {
 pub(super) fn is_end(error: &Error) -> bool {
     match error {
         Error::ConnectionClosed | Error::AlreadyClosed => true,
-        Error::Io(error) => matches!(error.kind(), io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe | io::ErrorKind::UnexpectedEof),
+        Error::Io(error) => matches!(
+            error.kind(),
+            io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe | io::ErrorKind::UnexpectedEof
+        ),
         _ => false,
     }
 }
@@ -125,7 +141,8 @@ mod tests {
     #[test]
     fn the_path_of_the_protocol_is_put_behind_that_of_the_host() {
         let uri = |url: &str| {
-            Address::new(&url.parse().unwrap(), "k", &tls::Client::default()).map(|address| (address.uri.to_string(), address.authority()))
+            Address::new(&url.parse().unwrap(), "k", &tls::Client::default())
+                .map(|address| (address.uri.to_string(), address.authority()))
         };
         let query = format!("protocol=7&client=usher&version={}&flash=false", env!("CARGO_PKG_VERSION"));
         for (url, expected, authority) in [

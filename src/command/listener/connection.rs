@@ -1,4 +1,5 @@
-//! One connection from its opening to its end: the session's frames go out, what comes is given to it, silence is asked about.
+//! One connection from its opening to its end: the session's frames go out, what comes is given to it, silence is asked
+//! about.
 
 use std::time::Duration;
 
@@ -70,7 +71,10 @@ impl<'a> Connection<'a> {
         loop {
             let Ok(message) = timeout_at(self.deadline, read(&mut self.socket)).await else {
                 if self.asked {
-                    return Next::Ended(End { code: Some(4201), reason: "the server was silent for too long".to_owned() });
+                    return Next::Ended(End {
+                        code: Some(4201),
+                        reason: "the server was silent for too long".to_owned(),
+                    });
                 }
                 self.asked = true;
                 self.deadline = Instant::now() + PONG;
@@ -147,7 +151,10 @@ fn closed(frame: Option<CloseFrame>) -> End {
         Some(frame) => {
             let code = u16::from(frame.code);
             let reason = Shown(&frame.reason).to_string();
-            End { code: Some(code), reason: format!("the server closed the connection: {code} {reason}").trim_end().to_owned() }
+            End {
+                code: Some(code),
+                reason: format!("the server closed the connection: {code} {reason}").trim_end().to_owned(),
+            }
         }
         None => End::lost("the server closed the connection"),
     }

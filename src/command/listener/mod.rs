@@ -1,4 +1,5 @@
-//! A client of protocol 7 that listens: where to connect to (`address`), what the frames mean (`session`), and one connection (`connection`).
+//! A client of protocol 7 that listens: where to connect to (`address`), what the frames mean (`session`), and one
+//! connection (`connection`).
 
 mod address;
 mod connection;

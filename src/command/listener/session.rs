@@ -1,4 +1,5 @@
-//! A client's side of protocol 7, without sockets: frames in; frames to send, and events to show, out (pusher-protocol.md 4).
+//! A client's side of protocol 7, without sockets: frames in; frames to send, and events to show, out
+//! (pusher-protocol.md 4).
 
 use std::time::Duration;
 
@@ -7,7 +8,8 @@ use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use usher::pusher::{App, Grant};
 
-/// After this much silence a client asks whether the server is there, if the server names no shorter time (pusher-protocol.md 4.2).
+/// After this much silence a client asks whether the server is there, if the server names no shorter time
+/// (pusher-protocol.md 4.2).
 const LONGEST_SILENCE: Duration = Duration::from_secs(120);
 
 /// What to listen to, and as whom.
@@ -104,7 +106,12 @@ impl<'a> Session<'a> {
     /// If it is no event of the protocol.
     pub(in crate::command) fn receive(&mut self, text: &str) -> Result<Vec<Effect>, NoEvent> {
         let frame: Frame<'_> = serde_json::from_str(text)?;
-        let event = Event { name: frame.event, channel: frame.channel, user_id: frame.user_id.map(text_of), data: frame.data.map(text_of) };
+        let event = Event {
+            name: frame.event,
+            channel: frame.channel,
+            user_id: frame.user_id.map(text_of),
+            data: frame.data.map(text_of),
+        };
         Ok(match event.name.as_str() {
             "pusher:ping" => vec![Effect::Send(r#"{"event":"pusher:pong","data":{}}"#.to_owned())],
             "pusher:pong" => Vec::new(),
@@ -121,20 +128,33 @@ impl<'a> Session<'a> {
     }
 
     fn establish(&mut self, event: Event) -> Result<Vec<Effect>, NoEvent> {
-        let Established { socket_id, activity_timeout } = serde_json::from_str(event.data.as_deref().unwrap_or_default())?;
+        let Established { socket_id, activity_timeout } =
+            serde_json::from_str(event.data.as_deref().unwrap_or_default())?;
         let named = activity_timeout.map_or(LONGEST_SILENCE, Duration::from_secs);
         self.silence = named.clamp(Duration::from_secs(1), LONGEST_SILENCE);
-        let subscriptions: Vec<_> = self.wanted.channels.iter().map(|channel| Effect::Send(self.wanted.subscription(channel, &socket_id))).collect();
+        let subscriptions: Vec<_> = self
+            .wanted
+            .channels
+            .iter()
+            .map(|channel| Effect::Send(self.wanted.subscription(channel, &socket_id)))
+            .collect();
         Ok(std::iter::once(Effect::Established(event)).chain(subscriptions).collect())
     }
 
-    /// What an error event means: codes 4000 to 4099, and a refused subscription, stay what they are however often one tries (pusher-protocol.md 4.6). Pusher
-    /// refuses a subscription without a code, since the connection stays (docs/broker.md); there is nothing else that could be refused.
+    /// What an error event means: codes 4000 to 4099, and a refused subscription, stay what they are however often one
+    /// tries (pusher-protocol.md 4.6). Pusher refuses a subscription without a code, since the connection stays
+    /// (docs/broker.md); there is nothing else that could be refused.
     fn refuse(&self, event: Event) -> Vec<Effect> {
         let data: Value = event.data.as_deref().and_then(|data| serde_json::from_str(data).ok()).unwrap_or_default();
         let code = data["code"].as_i64();
-        let is_final = event.name == "pusher:subscription_error" || code.map_or(self.waiting > 0, |code| (4000..=4099).contains(&code));
-        let message = data["message"].as_str().or_else(|| data["error"].as_str()).or(event.data.as_deref()).unwrap_or("without a reason").to_owned();
+        let is_final = event.name == "pusher:subscription_error"
+            || code.map_or(self.waiting > 0, |code| (4000..=4099).contains(&code));
+        let message = data["message"]
+            .as_str()
+            .or_else(|| data["error"].as_str())
+            .or(event.data.as_deref())
+            .unwrap_or("without a reason")
+            .to_owned();
         let message = match (&event.channel, code) {
             (Some(channel), _) => format!("the subscription to {channel} was refused: {message}"),
             (None, Some(code)) => format!("the server reports error {code}: {message}"),
@@ -152,7 +172,8 @@ impl Wanted {
         if self.app.is_some() { None } else { self.channels.iter().find(guarded).map(String::as_str) }
     }
 
-    /// The frame that subscribes the connection `socket_id` to `channel`, signed where that is needed (pusher-protocol.md 4.3, 5.1).
+    /// The frame that subscribes the connection `socket_id` to `channel`, signed where that is needed
+    /// (pusher-protocol.md 4.3, 5.1).
     fn subscription(&self, channel: &str, socket_id: &str) -> String {
         let data = match &self.app {
             Some(app) if channel.starts_with("presence-") => {

@@ -35,21 +35,29 @@ impl<'a> Line<'a> {
         Self { event, millis: u64::try_from(millis).unwrap_or(u64::MAX) }
     }
 
-    /// One line of JSON. `data` stands in it decoded where its text is JSON, with its tokens as sent, and else as a string.
+    /// One line of JSON. `data` stands in it decoded where its text is JSON, with its tokens as sent, and else as a
+    /// string.
     ///
     /// # Errors
     /// None that the types could not exclude.
     pub(super) fn json(&self) -> serde_json::Result<String> {
         let Event { name, channel, user_id, data } = self.event;
         let data = data.as_deref().map(raw).transpose()?;
-        serde_json::to_string(&Json { time_ms: self.millis, event: name, channel: channel.as_deref(), user_id: user_id.as_deref(), data })
+        serde_json::to_string(&Json {
+            time_ms: self.millis,
+            event: name,
+            channel: channel.as_deref(),
+            user_id: user_id.as_deref(),
+            data,
+        })
     }
 }
 
 /// `text` as a JSON value: itself if it is JSON, else a string.
 fn raw(text: &str) -> serde_json::Result<Box<RawValue>> {
     // Between tokens a line end is white space like any other, and within strings there is none.
-    let line: Cow<'_, str> = if text.contains(['\n', '\r']) { text.replace(['\n', '\r'], " ").into() } else { text.into() };
+    let line: Cow<'_, str> =
+        if text.contains(['\n', '\r']) { text.replace(['\n', '\r'], " ").into() } else { text.into() };
     if serde_json::from_str::<&RawValue>(text).is_ok() {
         return RawValue::from_string(line.into_owned());
     }

@@ -23,7 +23,8 @@ use super::credentials::{Credentials, DEMO_ID};
 use super::listener::{Address, Connection, Effect, Event, Next, Wanted};
 use super::terminal::{Shown, print, say_error};
 
-/// What to listen to. Ends on Ctrl-C, after --count events or --timeout; exit code 0 unless fewer events came than --count wanted, or the server refused.
+/// What to listen to. Ends on Ctrl-C, after --count events or --timeout; exit code 0 unless fewer events came than
+/// --count wanted, or the server refused.
 #[derive(Debug, Args)]
 pub(super) struct Subscribe {
     /// usher, or any Pusher-compatible host: ws://host:port or wss://host.

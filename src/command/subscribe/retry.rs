@@ -29,8 +29,8 @@ impl Retry {
 
     /// What to do after a connection that ended with this close code, or without one.
     ///
-    /// 4000 to 4099 are final, and so are those from 4300 on, as in pusher-js. 4200 to 4299 want the client back at once: at once means once, so that a
-    /// server that closes every connection so is not hammered.
+    /// 4000 to 4099 are final, and so are those from 4300 on, as in pusher-js. 4200 to 4299 want the client back at
+    /// once: at once means once, so that a server that closes every connection so is not hammered.
     pub(super) fn after(&mut self, code: Option<u16>) -> Next {
         let at_once = match code {
             Some(4000..=4099 | 4300..=4999) => return Next::Stop,

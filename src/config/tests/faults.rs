@@ -139,7 +139,8 @@ fn unknown_keys_are_refused_with_a_suggestion() {
     ];
     for (text, line, key, suggestion) in cases {
         let problems = file(&format!("{UPSTREAM}{text}")).refused();
-        let problem = problems.iter().find(|problem| problem.key == key).unwrap_or_else(|| panic!("{text}: {problems}"));
+        let problem =
+            problems.iter().find(|problem| problem.key == key).unwrap_or_else(|| panic!("{text}: {problems}"));
         assert_eq!((problem.origin.line(), problem.suggestion.as_deref()), (Some(line), suggestion), "{text}");
     }
 }
@@ -164,7 +165,10 @@ fn unknown_variables_and_flags_are_refused_with_a_suggestion() {
     let fault = file(UPSTREAM).variable("USHER_PORT_6001_TCP_ADDR", "10.0.0.1").fault();
     assert!(fault.contains("enableServiceLinks: false"), "{fault}");
     let fault = file(UPSTREAM).flag("limits.max_hed", "1").fault();
-    assert!(fault.starts_with("flag: limits.max_hed\n") && fault.ends_with("Did you mean `limits.max_head`?"), "{fault}");
+    assert!(
+        fault.starts_with("flag: limits.max_hed\n") && fault.ends_with("Did you mean `limits.max_head`?"),
+        "{fault}"
+    );
 }
 
 #[test]
@@ -205,7 +209,10 @@ fn bad_toml_is_reported_with_lines_and_columns() {
 
 #[test]
 fn lines_are_right_after_a_byte_order_mark_and_carriage_returns() {
-    assert_eq!(file("\u{feff}upstream.cluster = \"eu\"\r\n[server]\r\nworkers = -1\r\n").places(), at(&[(3, "server.workers")]));
+    assert_eq!(
+        file("\u{feff}upstream.cluster = \"eu\"\r\n[server]\r\nworkers = -1\r\n").places(),
+        at(&[(3, "server.workers")])
+    );
 }
 
 #[test]
@@ -236,9 +243,12 @@ fn upstream_addresses_are_refused_with_their_reason() {
     for (key, value) in [("broker.client_events", "yes"), ("broker.queue", "15"), ("broker.cache_ttl", "0s")] {
         assert!(nothing().flag(key, value).fault().starts_with(&format!("flag: {key}\n")), "{key}");
     }
-    for (url, reason) in
-        [("https://host", "is an HTTP address"), ("ftp://host", "must be ws or wss"), ("wss://host/app", "has a path"), ("host", "no scheme")]
-    {
+    for (url, reason) in [
+        ("https://host", "is an HTTP address"),
+        ("ftp://host", "must be ws or wss"),
+        ("wss://host/app", "has a path"),
+        ("host", "no scheme"),
+    ] {
         let fault = file(UPSTREAM).flag("upstream.websocket_url", url).fault();
         assert!(fault.starts_with("flag: upstream.websocket_url\n") && fault.contains(reason), "{url}: {fault}");
     }
@@ -248,8 +258,15 @@ fn upstream_addresses_are_refused_with_their_reason() {
         let fault = nothing().flag("upstream.cluster", cluster).fault();
         assert!(fault.contains("is not the name of a cluster"), "{cluster}: {fault}");
     }
-    assert!(file("upstream.url = \"http://h\"\nupstream.cluster = \"eu\"").fault().contains("Both `url` and `cluster` are given"));
-    assert!(nothing().accepted().upstream.is_local() && nothing().flag("upstream.url", "local").accepted().upstream.is_local());
+    assert!(
+        file("upstream.url = \"http://h\"\nupstream.cluster = \"eu\"")
+            .fault()
+            .contains("Both `url` and `cluster` are given")
+    );
+    assert!(
+        nothing().accepted().upstream.is_local()
+            && nothing().flag("upstream.url", "local").accepted().upstream.is_local()
+    );
     assert!(!nothing().flag("upstream.url", "http://local").accepted().upstream.is_local());
 }
 
@@ -266,7 +283,9 @@ fn sections_must_agree() {
     assert_eq!(refused(&format!("{UPSTREAM}limits.max_target = \"17KiB\"")), at(&[(2, "limits.max_target")]));
     assert_eq!(refused(&format!("apps = []\n{UPSTREAM}")), at(&[(1, "apps")]));
     file(&format!("apps = []\nserver.unknown_apps = \"forward\"\n{UPSTREAM}")).accepted();
-    for own in ["http://127.0.0.1:6001", "http://localhost:6001", "http://0.0.0.0:6001", "http://[::ffff:127.0.0.1]:6001"] {
+    for own in
+        ["http://127.0.0.1:6001", "http://localhost:6001", "http://0.0.0.0:6001", "http://[::ffff:127.0.0.1]:6001"]
+    {
         assert_eq!(refused(&format!("upstream.url = \"{own}\"")), at(&[(1, "upstream.url")]), "{own}");
     }
     file("upstream.url = \"http://127.0.0.1:6001\"\nserver.listen = \"127.0.0.1:0\"").accepted();
@@ -277,9 +296,13 @@ fn levels_are_words_or_filters() {
     for level in ["info", "WARN", "off", "info,usher=debug", "usher[{id}]=trace"] {
         file(UPSTREAM).variable("USHER_LOG__LEVEL", level).accepted();
     }
-    for (level, cause) in
-        [("inof", "Did you mean \"info\"?"), ("", "no level"), ("usher", "no level"), ("usher=loud", "no filter"), ("info,", "no level")]
-    {
+    for (level, cause) in [
+        ("inof", "Did you mean \"info\"?"),
+        ("", "no level"),
+        ("usher", "no level"),
+        ("usher=loud", "no filter"),
+        ("info,", "no level"),
+    ] {
         let fault = file(UPSTREAM).variable("USHER_LOG__LEVEL", level).fault();
         assert!(fault.contains(cause), "{level}: {fault}");
     }
@@ -287,7 +310,8 @@ fn levels_are_words_or_filters() {
 
 #[test]
 fn problems_are_good_to_read() {
-    let setup = file("upstream.cluster = \"eu\"\n[limits]\nmax_hed = 1\nmax_head = \"16kb\"\n").variable("USHER_SERVER__WORKERS", "many");
+    let setup = file("upstream.cluster = \"eu\"\n[limits]\nmax_hed = 1\nmax_head = \"16kb\"\n")
+        .variable("USHER_SERVER__WORKERS", "many");
     let path = setup.sources().file.unwrap();
     let expected = format!(
         "{path}:3:1: limits.max_hed
@@ -306,7 +330,8 @@ USHER_SERVER__WORKERS: server.workers
 
 #[test]
 fn control_characters_do_not_reach_the_terminal() {
-    let problems = file(&format!("{UPSTREAM}\"a\\u001b[31m\" = 1\nserver.listen = \"\\u001b[31m\"")).refused().to_string();
+    let problems =
+        file(&format!("{UPSTREAM}\"a\\u001b[31m\" = 1\nserver.listen = \"\\u001b[31m\"")).refused().to_string();
     assert!(!problems.contains('\u{1b}') && problems.contains("\\u{1b}"), "{problems}");
 }
 
@@ -331,8 +356,14 @@ chanel = \"\"
 [[events]]
 channel = \"cache-{x}\"
 ";
-    let expected =
-        [(3, "events.0.channel"), (8, "events.1.apps"), (13, "events.2.apps"), (11, "events.2.name"), (14, "events.2.chanel"), (16, "events.3.name")];
+    let expected = [
+        (3, "events.0.channel"),
+        (8, "events.1.apps"),
+        (13, "events.2.apps"),
+        (11, "events.2.name"),
+        (14, "events.2.chanel"),
+        (16, "events.3.name"),
+    ];
     let mut places = file(&format!("{text}\n[upstream]\ncluster = \"eu\"\n")).places();
     places.sort();
     let mut expected = expected.map(|(line, key)| (line, key.to_owned()));

@@ -1,4 +1,5 @@
-//! `[[apps]]`, `[[rules]]` and `[[events]]`: the built-in ones belong to a start without a file. A file has what stands in it.
+//! `[[apps]]`, `[[rules]]` and `[[events]]`: the built-in ones belong to a start without a file. A file has what stands
+//! in it.
 
 use super::*;
 
@@ -23,7 +24,10 @@ fn unwatched(config: &Config) -> Vec<&str> {
 
 /// `setup` with the variables of a whole app.
 fn with_app(setup: Setup) -> Setup {
-    setup.variable("USHER_APPS__0__ID", "8").variable("USHER_APPS__0__KEY", "k8").variable("USHER_APPS__0__SECRET", "s8")
+    setup
+        .variable("USHER_APPS__0__ID", "8")
+        .variable("USHER_APPS__0__KEY", "k8")
+        .variable("USHER_APPS__0__SECRET", "s8")
 }
 
 #[test]
@@ -32,7 +36,10 @@ fn without_a_file_the_built_in_ones_are_in_force_and_variables_change_them() {
     assert_eq!((ids(&config), rules(&config), unwatched(&config)), (vec!["1001"], vec!["staff-assigned"], vec![]));
     let config = with_app(nothing()).variable("USHER_RULES__0__MODE", "observe").accepted();
     assert_eq!((ids(&config), rules(&config), unwatched(&config)), (vec!["8"], vec!["staff-assigned"], vec![]));
-    assert!(nothing().variable("USHER_CONFIG", "").accepted().events.is_empty(), "a variable without a name names no file");
+    assert!(
+        nothing().variable("USHER_CONFIG", "").accepted().events.is_empty(),
+        "a variable without a name names no file"
+    );
     assert_eq!(nothing().variable("USHER_APPS", "[]").fault().lines().next(), Some("USHER_APPS: apps"));
 }
 
@@ -44,7 +51,10 @@ fn a_file_without_rules_watches_nothing_and_says_so() {
         assert_eq!((ids(&config), rules(&config)), (vec!["7"], vec![]), "{text}");
         let [warning] = unwatched(&config)[..] else { panic!("{text}: {:?}", config.warnings) };
         let path = setup.sources().file.unwrap();
-        assert!(warning.contains("no rule") && warning.contains(path.to_str().unwrap()) && warning.contains("[[rules]]"), "{warning}");
+        assert!(
+            warning.contains("no rule") && warning.contains(path.to_str().unwrap()) && warning.contains("[[rules]]"),
+            "{warning}"
+        );
     }
     let config = nothing().variable("USHER_RULES", "[]").accepted();
     assert!(unwatched(&config)[0].contains("USHER_RULES"), "{:?}", config.warnings);
@@ -58,7 +68,10 @@ fn a_file_without_apps_is_refused() {
         let fault = setup.fault();
         let path = setup.sources().file.unwrap();
         assert!(fault.starts_with(&format!("{}: apps\n", path.display())), "{text:?}: {fault}");
-        assert!(fault.contains("There is no app") && fault.contains("[[apps]]") && fault.contains("USHER_APPS__0__ID"), "{text:?}: {fault}");
+        assert!(
+            fault.contains("There is no app") && fault.contains("[[apps]]") && fault.contains("USHER_APPS__0__ID"),
+            "{text:?}: {fault}"
+        );
     }
     assert_eq!(bare("apps = []").places(), [(1, "apps".to_owned())]);
 }
@@ -92,11 +105,19 @@ fn variables_may_give_the_app_that_the_file_does_not() {
 #[test]
 fn variables_may_give_the_rule_that_the_file_does_not() {
     let whole = [("NAME", "r"), ("EVENT", "e"), ("CHANNEL", "c-{x}"), ("IDENTITY", "/i")];
-    let config = whole.iter().fold(bare(APP), |setup, (key, value)| setup.variable(&format!("USHER_RULES__0__{key}"), value)).accepted();
+    let config = whole
+        .iter()
+        .fold(bare(APP), |setup, (key, value)| setup.variable(&format!("USHER_RULES__0__{key}"), value))
+        .accepted();
     assert_eq!((rules(&config), unwatched(&config)), (vec!["r"], vec![]));
     let half = bare(APP).variable("USHER_RULES__0__MODE", "observe").places();
-    assert_eq!(half, ["name", "event", "channel", "identity"].map(|key| (0, format!("rules.0.{key}"))), "no rule is there to be changed");
-    let event = bare(APP).variable("USHER_EVENTS__0__NAME", "e").variable("USHER_EVENTS__0__CHANNEL", "c-{x}").accepted();
+    assert_eq!(
+        half,
+        ["name", "event", "channel", "identity"].map(|key| (0, format!("rules.0.{key}"))),
+        "no rule is there to be changed"
+    );
+    let event =
+        bare(APP).variable("USHER_EVENTS__0__NAME", "e").variable("USHER_EVENTS__0__CHANNEL", "c-{x}").accepted();
     assert_eq!(event.events.len(), 1);
 }
 
@@ -107,7 +128,11 @@ fn no_app_is_needed_where_unknown_ones_are_forwarded() {
         for more in ["", RULE] {
             let config = bare(&format!("{text}{more}")).accepted();
             assert_eq!(ids(&config), [""; 0], "{text}");
-            assert!(unwatched(&config).iter().any(|warning| warning.contains("no app")), "{text}: {:?}", config.warnings);
+            assert!(
+                unwatched(&config).iter().any(|warning| warning.contains("no app")),
+                "{text}: {:?}",
+                config.warnings
+            );
         }
     }
     let config = bare("").variable("USHER_SERVER__UNKNOWN_APPS", "forward").variable("USHER_APPS", "[]").accepted();

@@ -29,7 +29,10 @@ struct Setup {
 /// What `file` completes a text by.
 const LISTS: [(&str, &str); 2] = [
     ("apps", "[[apps]]\nid = \"1001\"\nkey = \"usher-key\"\nsecret = \"usher-secret\"\n"),
-    ("rules", "[[rules]]\nname = \"staff-assigned\"\nevent = \"staff-assigned\"\nchannel = \"{room}-chat\"\nidentity = \"/staff_id\"\n"),
+    (
+        "rules",
+        "[[rules]]\nname = \"staff-assigned\"\nevent = \"staff-assigned\"\nchannel = \"{room}-chat\"\nidentity = \"/staff_id\"\n",
+    ),
 ];
 
 /// A file of `text`, with an app and a rule at its end unless it has such lists, or is not TOML at all.

@@ -16,12 +16,16 @@ fn flags_win_over_variables_over_the_file_over_defaults() {
         .flag("limits.max_connections", "72")
         .accepted()
         .limits;
-    assert_eq!((limits.max_headers, limits.max_requests, limits.max_connections, limits.max_head), (50, 61, 72, 16_384));
+    assert_eq!(
+        (limits.max_headers, limits.max_requests, limits.max_connections, limits.max_head),
+        (50, 61, 72, 16_384)
+    );
 }
 
 /// A certificate and its key in files of this folder.
 fn pair(folder: &std::path::Path) -> (String, String) {
-    let rcgen::CertifiedKey { cert, signing_key } = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let rcgen::CertifiedKey { cert, signing_key } =
+        rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
     let write = |name: &str, text: String| {
         let path = folder.join(name);
         std::fs::write(&path, text).unwrap();
@@ -49,7 +53,10 @@ fn every_type_is_read_from_variables() {
     assert_eq!(config.server.listen, "[::1]:7001".parse().unwrap());
     assert_eq!((config.server.workers, config.server.unknown_apps), (3, UnknownApps::Forward));
     let tls = config.server.tls.unwrap();
-    assert_eq!((tls.files().certificate.to_str(), tls.files().key.to_str()), (Some(certificate.as_str()), Some(key.as_str())));
+    assert_eq!(
+        (tls.files().certificate.to_str(), tls.files().key.to_str()),
+        (Some(certificate.as_str()), Some(key.as_str()))
+    );
     assert_eq!((config.upstream.timeout, config.limits.max_body), (Duration::from_millis(2500), 2 << 20));
     assert_eq!((config.log.format, config.log.level.as_str()), (LogFormat::Json, "warn,usher=debug"));
 }
@@ -66,10 +73,15 @@ fn variables_change_and_append_list_elements() {
     let setup = (2..=11).rev().fold(file(&text).variable("USHER_APPS__0__KEY", "k0"), app);
     let refused = setup.refused();
     assert!(
-        refused.to_string().contains("`apps` is a list of 1: name an element by its number, from 0; 1 (`USHER_APPS__1`) makes a new one"),
+        refused.to_string().contains(
+            "`apps` is a list of 1: name an element by its number, from 0; 1 (`USHER_APPS__1`) makes a new one"
+        ),
         "{refused}"
     );
-    let config = (1..=11).rev().fold(file(&text).variable("USHER_APPS__0__KEY", "k0").variable("USHER_APPS__0__ID", "100"), app).accepted();
+    let config = (1..=11)
+        .rev()
+        .fold(file(&text).variable("USHER_APPS__0__KEY", "k0").variable("USHER_APPS__0__ID", "100"), app)
+        .accepted();
     let keys: Vec<_> = config.apps.iter().map(|app| app.key().to_owned()).collect();
     assert_eq!(keys, ["k0", "k-1", "k-2", "k-3", "k-4", "k-5", "k-6", "k-7", "k-8", "k-9", "k-10", "k-11"]);
 }
@@ -92,7 +104,8 @@ fn lists_and_tables_are_written_in_variables() {
         expected.map(|(p, v)| (p, v.to_owned()))
     );
     assert_eq!(file(UPSTREAM).variable("USHER_RULES", "[]").accepted().rules, []);
-    let changed = bare(&format!("rules = [{{ name = 'r', event = 'e', channel = 'c-{{x}}', identity = '/i' }}]\n{}", LISTS[0].1));
+    let changed =
+        bare(&format!("rules = [{{ name = 'r', event = 'e', channel = 'c-{{x}}', identity = '/i' }}]\n{}", LISTS[0].1));
     let rule = changed.variable("USHER_RULES__0__MODE", "off").accepted().rules.remove(0);
     assert_eq!((rule.spec().name.as_str(), rule.spec().mode), ("r", Mode::Off), "that of the file is changed");
 }
@@ -114,16 +127,29 @@ fn the_stronger_source_decides_between_url_and_cluster() {
     let url = |setup: Setup| setup.accepted().upstream.url.to_string();
     assert_eq!(url(nothing().flag("upstream.cluster", "mt1")), "https://api-mt1.pusher.com/");
     assert_eq!(url(file(UPSTREAM).flag("upstream.url", "http://h:1/")), "http://h:1/");
-    assert_eq!(url(file("upstream.url = \"http://h:1\"").variable("USHER_UPSTREAM__CLUSTER", "ap1")), "https://api-ap1.pusher.com/");
-    assert_eq!(url(file(UPSTREAM).variable("USHER_UPSTREAM__URL", "")), "https://api-eu.pusher.com/", "empty is not set");
+    assert_eq!(
+        url(file("upstream.url = \"http://h:1\"").variable("USHER_UPSTREAM__CLUSTER", "ap1")),
+        "https://api-ap1.pusher.com/"
+    );
+    assert_eq!(
+        url(file(UPSTREAM).variable("USHER_UPSTREAM__URL", "")),
+        "https://api-eu.pusher.com/",
+        "empty is not set"
+    );
 }
 
 #[test]
 fn websocket_connections_go_where_it_says_or_to_pusher_s_own_host_or_where_requests_go() {
     let websocket = |setup: Setup| setup.accepted().upstream.websocket_url.map(|url| url.to_string());
     assert_eq!(websocket(file(UPSTREAM)).as_deref(), Some("wss://ws-eu.pusher.com/"));
-    assert_eq!(websocket(nothing().flag("upstream.url", "https://api-mt1.pusher.com")).as_deref(), Some("wss://ws-mt1.pusher.com/"));
-    assert_eq!(websocket(file(UPSTREAM).flag("upstream.websocket_url", "ws://h:6002")).as_deref(), Some("ws://h:6002/"));
+    assert_eq!(
+        websocket(nothing().flag("upstream.url", "https://api-mt1.pusher.com")).as_deref(),
+        Some("wss://ws-mt1.pusher.com/")
+    );
+    assert_eq!(
+        websocket(file(UPSTREAM).flag("upstream.websocket_url", "ws://h:6002")).as_deref(),
+        Some("ws://h:6002/")
+    );
     assert_eq!(websocket(nothing().flag("upstream.url", "http://h:6002")), None);
 }
 
@@ -174,7 +200,10 @@ fn a_reload_names_what_needs_a_restart() {
     let [one, other] = directories.each_ref().map(|directory| {
         let (certificate, key) = pair(directory.path());
         let keys = format!("certificate = {certificate:?}, key = {key:?}");
-        file(&format!("upstream = {{ url = \"https://h\", ca_file = {certificate:?}, {keys} }}\nserver.tls = {{ {keys} }}\n")).accepted()
+        file(&format!(
+            "upstream = {{ url = \"https://h\", ca_file = {certificate:?}, {keys} }}\nserver.tls = {{ {keys} }}\n"
+        ))
+        .accepted()
     });
     assert_eq!(one.reloadable_difference(&other), [""; 0]);
     assert!(old.reloadable_difference(&one).contains(&"server.tls"));

@@ -29,7 +29,8 @@ fn the_reference_equals_the_defaults() {
     assert_eq!((&reference.events, &default.events), (&Vec::new(), &Vec::new()));
     assert_eq!(reference.warnings, default.warnings);
     // An app tells neither its secret nor compares it; the text of the file is compared instead.
-    let apps = |config: &Config| config.apps.iter().map(|app| (app.id().to_owned(), app.key().to_owned())).collect::<Vec<_>>();
+    let apps =
+        |config: &Config| config.apps.iter().map(|app| (app.id().to_owned(), app.key().to_owned())).collect::<Vec<_>>();
     assert_eq!(apps(&reference), [("1001".to_owned(), "usher-key".to_owned())]);
     assert_eq!(apps(&reference), apps(&default));
     let text = std::fs::read_to_string(shipped("usher.toml")).unwrap();
@@ -83,7 +84,10 @@ fn the_contract_of_the_reference_stands_once_it_is_no_comment() {
         .fold(String::new(), |all, line| all + line + "\n");
     let config = file(&format!("{UPSTREAM}[[events]]\n{contract}")).accepted();
     let [entry] = &config.events[..] else { panic!("{:?}", config.events) };
-    assert_eq!((entry.spec().name.as_str(), entry.spec().channel.as_str()), ("staff-assigned", "{hotelSlug}-room-{roomNumber}-chat"));
+    assert_eq!(
+        (entry.spec().name.as_str(), entry.spec().channel.as_str()),
+        ("staff-assigned", "{hotelSlug}-room-{roomNumber}-chat")
+    );
 }
 
 #[test]
@@ -104,10 +108,19 @@ fn the_hotel_watches_both_forms() {
     let [plain, enveloped] = &config.rules[..] else { panic!("{:?}", config.rules) };
     assert_eq!(plain.spec().identity, ["/staff_id", "/staff_name"]);
     assert_eq!(enveloped.spec().identity, ["/payload/staff_id", "/payload/staff_name"]);
-    let filter = [("/category", "guest_chat"), ("/type", "staff_assigned")].map(|(pointer, value)| (pointer.to_owned(), value.into()));
+    let filter = [("/category", "guest_chat"), ("/type", "staff_assigned")]
+        .map(|(pointer, value)| (pointer.to_owned(), value.into()));
     assert_eq!(enveloped.spec().filter, filter);
-    assert!(config.rules.iter().all(|rule| rule.spec().mode == Mode::Enforce && rule.spec().channel == "{hotelSlug}-room-{roomNumber}-chat"));
-    let places: Vec<_> = config.events.iter().map(|entry| (entry.spec().name.as_str(), entry.spec().channel.contains("-room-"))).collect();
+    assert!(
+        config.rules.iter().all(
+            |rule| rule.spec().mode == Mode::Enforce && rule.spec().channel == "{hotelSlug}-room-{roomNumber}-chat"
+        )
+    );
+    let places: Vec<_> = config
+        .events
+        .iter()
+        .map(|entry| (entry.spec().name.as_str(), entry.spec().channel.contains("-room-")))
+        .collect();
     let expected = [
         ("staff-assigned", true),
         ("new-staff-message", true),

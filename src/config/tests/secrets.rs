@@ -6,21 +6,29 @@ const CANARY: &str = "canary-5f1d";
 
 #[test]
 fn secrets_are_masked_where_they_are_accepted() {
-    let text = format!("{UPSTREAM}admin.token = \"{CANARY}\"\n[[apps]]\nid = \"1\"\nkey = \"k\"\nsecret = \"{CANARY}\"\n");
+    let text =
+        format!("{UPSTREAM}admin.token = \"{CANARY}\"\n[[apps]]\nid = \"1\"\nkey = \"k\"\nsecret = \"{CANARY}\"\n");
     let setup = file(&text).variable("USHER_APPS__0__SECRET", CANARY).flag("apps.0.id", "2");
     let config = setup.accepted();
     assert_eq!(config.admin.token.as_ref().unwrap().0, CANARY);
-    for shown in [format!("{config:?}"), format!("{config:#?}"), format!("{:?}", setup.sources()), config.warnings.join("\n")] {
+    for shown in
+        [format!("{config:?}"), format!("{config:#?}"), format!("{:?}", setup.sources()), config.warnings.join("\n")]
+    {
         assert!(!shown.contains(CANARY), "{shown}");
     }
 }
 
-/// It belongs to `usher trigger` and `usher subscribe`, which may run in the same shell; but who set it may have meant the app's.
+/// It belongs to `usher trigger` and `usher subscribe`, which may run in the same shell; but who set it may have meant
+/// the app's.
 #[test]
 fn the_secret_of_other_commands_is_left_alone_and_told_of() {
     let config = file(UPSTREAM).variable("USHER_SECRET", CANARY).accepted();
     assert_eq!(config.warnings.len(), 1);
-    assert!(config.warnings[0].contains("USHER_APPS__0__SECRET") && !config.warnings[0].contains(CANARY), "{:?}", config.warnings);
+    assert!(
+        config.warnings[0].contains("USHER_APPS__0__SECRET") && !config.warnings[0].contains(CANARY),
+        "{:?}",
+        config.warnings
+    );
     let without = format!("{UPSTREAM}[[apps]]\nid = \"1\"\nkey = \"k\"\n");
     assert!(file(&without).variable("USHER_SECRET", CANARY).fault().contains("secret"), "it is no app's secret");
 }
@@ -58,8 +66,15 @@ fn secrets_are_masked_where_they_are_refused() {
         let refused = file(text).refused();
         assert!(!format!("{refused}{refused:?}{refused:#?}").contains(CANARY), "{text}\n\n{refused}");
     }
-    for name in ["USHER_APPS", "USHER_APPS__0", "USHER_APPS__SECRET", "USHER_APPS__5__SECRET", "USHER_SECRETS", "USHER_ADMIN", "USHER_UPSTREAM__URL"]
-    {
+    for name in [
+        "USHER_APPS",
+        "USHER_APPS__0",
+        "USHER_APPS__SECRET",
+        "USHER_APPS__5__SECRET",
+        "USHER_SECRETS",
+        "USHER_ADMIN",
+        "USHER_UPSTREAM__URL",
+    ] {
         let refused = file("").variable(name, CANARY).refused();
         assert!(!format!("{refused}{refused:?}").contains(CANARY), "{name}\n\n{refused}");
     }
@@ -71,14 +86,18 @@ fn no_flag_carries_a_secret() {
         let fault = file(UPSTREAM).flag(key, CANARY).fault();
         assert!(fault.starts_with(&format!("flag: {key}\n")), "{fault}");
         assert!(
-            fault.contains("every process list shows it") && fault.contains("USHER_") && fault.contains("_file") && !fault.contains(CANARY),
+            fault.contains("every process list shows it")
+                && fault.contains("USHER_")
+                && fault.contains("_file")
+                && !fault.contains(CANARY),
             "{fault}"
         );
     }
     let secret = written(b"s\n");
     let config = file(UPSTREAM).flag("admin.token_file", secret.path().to_str().unwrap()).accepted();
     assert_eq!(config.admin.token.unwrap().0, "s");
-    let config = file(UPSTREAM).variable("USHER_APPS__1__SECRET", "s").flag("apps.1.id", "2").flag("apps.1.key", "k").accepted();
+    let config =
+        file(UPSTREAM).variable("USHER_APPS__1__SECRET", "s").flag("apps.1.id", "2").flag("apps.1.key", "k").accepted();
     assert_eq!(config.apps.len(), 2);
 }
 
@@ -88,7 +107,12 @@ fn files_of_secrets_are_trimmed_and_must_hold_something() {
     let app = format!("{UPSTREAM}[[apps]]\nid = \"1\"\nkey = \"k\"\n");
     let config = file(&format!("{app}secret_file = \"{}\"", secret.path().display())).accepted();
     assert_eq!(config.warnings, [""; 0]);
-    let token = file(UPSTREAM).variable("USHER_ADMIN__TOKEN_FILE", secret.path().to_str().unwrap()).accepted().admin.token.unwrap();
+    let token = file(UPSTREAM)
+        .variable("USHER_ADMIN__TOKEN_FILE", secret.path().to_str().unwrap())
+        .accepted()
+        .admin
+        .token
+        .unwrap();
     assert_eq!(token.0, "s3cret");
 
     let empty = written(b" \n");
@@ -108,7 +132,11 @@ fn a_secret_that_everybody_can_read_is_warned_of() {
     let secret = written(b"s");
     std::fs::set_permissions(secret.path(), std::fs::Permissions::from_mode(0o644)).unwrap();
     let config = file(UPSTREAM).variable("USHER_ADMIN__TOKEN_FILE", secret.path().to_str().unwrap()).accepted();
-    assert!(config.warnings[0].contains("`admin.token_file`: every user of this machine can read"), "{:?}", config.warnings);
+    assert!(
+        config.warnings[0].contains("`admin.token_file`: every user of this machine can read"),
+        "{:?}",
+        config.warnings
+    );
 }
 
 #[test]
@@ -116,8 +144,14 @@ fn the_stronger_source_decides_between_secret_and_file() {
     let secret = written(b"from-file");
     let path = secret.path().to_str().unwrap();
     let token = |setup: Setup| setup.accepted().admin.token.unwrap().0;
-    assert_eq!(token(file(&format!("{UPSTREAM}admin.token = \"t\"")).variable("USHER_ADMIN__TOKEN_FILE", path)), "from-file");
-    assert_eq!(token(file(&format!("{UPSTREAM}admin.token_file = \"{path}\"")).variable("USHER_ADMIN__TOKEN", "t")), "t");
+    assert_eq!(
+        token(file(&format!("{UPSTREAM}admin.token = \"t\"")).variable("USHER_ADMIN__TOKEN_FILE", path)),
+        "from-file"
+    );
+    assert_eq!(
+        token(file(&format!("{UPSTREAM}admin.token_file = \"{path}\"")).variable("USHER_ADMIN__TOKEN", "t")),
+        "t"
+    );
     let both = file(&format!("{UPSTREAM}admin.token_file = \"{path}\"\nadmin.token = \"t\"")).fault();
     assert!(both.contains("Both `token` and `token_file` are given"), "{both}");
 }

@@ -13,7 +13,11 @@ fn it_covers_whatever_a_process_that_ran_before_may_have_sent() {
     assert_eq!(start_doubt(&file(UPSTREAM)), Duration::from_secs(30 + 1 + 3 + 20));
     let others = "assignments.doubt_period = \"2s\"\nupstream = { cluster = \"eu\", connect_timeout = \"100ms\", timeout = \"1s\" }\n";
     assert_eq!(start_doubt(&file(others).flag("server.drain_period", "0s")), Duration::from_millis(3100));
-    assert_eq!(start_doubt(&file(UPSTREAM).variable("USHER_ASSIGNMENTS__START_DOUBT", "")), Duration::from_secs(54), "empty is not set");
+    assert_eq!(
+        start_doubt(&file(UPSTREAM).variable("USHER_ASSIGNMENTS__START_DOUBT", "")),
+        Duration::from_secs(54),
+        "empty is not set"
+    );
 }
 
 #[test]
@@ -24,7 +28,12 @@ fn it_can_be_written_and_a_shorter_one_is_warned_of() {
     assert_eq!(written("0s").assignments.start_doubt, Duration::ZERO);
     for text in ["0s", "53999ms"] {
         let [warning] = &warnings(text)[..] else { panic!("{:?}", warnings(text)) };
-        assert!(warning.contains("`assignments.start_doubt`") && warning.contains("shorter than 54s") && warning.contains("handoff"), "{warning}");
+        assert!(
+            warning.contains("`assignments.start_doubt`")
+                && warning.contains("shorter than 54s")
+                && warning.contains("handoff"),
+            "{warning}"
+        );
     }
     for refused in ["25h", "1", "auto"] {
         let fault = file(UPSTREAM).flag("assignments.start_doubt", refused).fault();
@@ -36,9 +45,17 @@ fn it_can_be_written_and_a_shorter_one_is_warned_of() {
 #[test]
 fn the_embedded_broker_has_none() {
     let local = || file("upstream.url = \"local\"");
-    for setup in [nothing(), local(), local().flag("assignments.start_doubt", "1h"), local().flag("assignments.start_doubt", "0s")] {
+    for setup in [
+        nothing(),
+        local(),
+        local().flag("assignments.start_doubt", "1h"),
+        local().flag("assignments.start_doubt", "0s"),
+    ] {
         let config = setup.accepted();
-        assert_eq!((config.assignments.start_doubt, config.warnings.iter().any(|warning| warning.contains("start_doubt"))), (Duration::ZERO, false));
+        assert_eq!(
+            (config.assignments.start_doubt, config.warnings.iter().any(|warning| warning.contains("start_doubt"))),
+            (Duration::ZERO, false)
+        );
     }
     assert!(local().flag("assignments.start_doubt", "soon").fault().contains("not a duration"));
 }

@@ -14,8 +14,9 @@ use crate::gateway::Shared;
 
 /// The requests that a worker has received and not judged yet.
 ///
-/// A connection adds its request, steps back behind the others (`abreast`), and takes it back judged. Whoever comes first has those behind it judged, too.
-/// Requests that go through a stage together find its code in the processor's caches, and their digests are made at once.
+/// A connection adds its request, steps back behind the others (`abreast`), and takes it back judged. Whoever comes
+/// first has those behind it judged, too. Requests that go through a stage together find its code in the processor's
+/// caches, and their digests are made at once.
 pub struct Batch {
     shared: Arc<Shared>,
     /// Upstream's name.
@@ -62,7 +63,11 @@ impl Batch {
         queue.date.set(now);
         let first = queue.index(number);
         let Queue { requests, date, .. } = queue;
-        let waiting = requests.range_mut(first..).flatten().map(|request| &mut **request).filter(|request| request.verdict.is_none());
+        let waiting = requests
+            .range_mut(first..)
+            .flatten()
+            .map(|request| &mut **request)
+            .filter(|request| request.verdict.is_none());
         Judge { shared: &self.shared, host: self.host.as_bytes(), date, now }.judge(waiting.take(MOST).collect());
     }
 
@@ -96,7 +101,8 @@ impl Place<'_> {
 
 impl Drop for Place<'_> {
     fn drop(&mut self) {
-        // Nobody waits for what becomes of it; if it holds anything, that is in doubt from here on. The lock is not held for that.
+        // Nobody waits for what becomes of it; if it holds anything, that is in doubt from here on. The lock is not
+        // held for that.
         let _dropped = self.batch.queue().take(self.number);
     }
 }

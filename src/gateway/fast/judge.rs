@@ -55,7 +55,8 @@ impl Judge<'_> {
     pub(super) fn judge(&self, mut requests: SmallVec<[&mut Request; MOST]>) {
         let routing = self.shared.routing.load();
         let mut authentic: SmallVec<[&AppRoute; MOST]> = SmallVec::new();
-        let mut cases: SmallVec<[Case<'_>; MOST]> = requests.iter_mut().filter_map(|request| caught(|| self.open(request, &routing))).collect();
+        let mut cases: SmallVec<[Case<'_>; MOST]> =
+            requests.iter_mut().filter_map(|request| caught(|| self.open(request, &routing))).collect();
         let bodies = Body::digested::<MOST>(cases.iter().map(|case| case.trigger.body));
         for (case, body) in cases.iter_mut().zip(bodies) {
             authentic.extend(caught(|| self.decide(case, body, &routing)));
@@ -72,7 +73,13 @@ impl Judge<'_> {
     }
 
     /// Judges a trigger that has waited, again. `None`: usher itself has failed.
-    pub(super) fn judge_again(&self, request: &mut Request, authentic: Authentic, mut patient: Patient, patience: Patience) -> Option<Ruling> {
+    pub(super) fn judge_again(
+        &self,
+        request: &mut Request,
+        authentic: Authentic,
+        mut patient: Patient,
+        patience: Patience,
+    ) -> Option<Ruling> {
         let Request { received, known, outgoing, reply, .. } = request;
         let Authentic { routing, app, reading, slot } = authentic;
         // It was seen so before.
@@ -80,7 +87,13 @@ impl Judge<'_> {
         let mut verified = Verified { app, reading, body: trigger.body };
         verified.follow_reload(&self.shared.routing.load());
         let judgement = patient.judge(self.shared, &verified, patience, self.now);
-        Some(self.conclude(Judged { trigger: &trigger, verified, patient, judgement }, &routing, || slot, outgoing, reply))
+        Some(self.conclude(
+            Judged { trigger: &trigger, verified, patient, judgement },
+            &routing,
+            || slot,
+            outgoing,
+            reply,
+        ))
     }
 
     /// The trigger that a request is. `None`: it is none that can be judged, and has its verdict.
@@ -107,13 +120,14 @@ impl Judge<'_> {
             return None;
         };
         let signed = (trigger.pattern(), &trigger.claim);
-        let verified = match Verified::by_pattern(Arc::clone(app), trigger.endpoint(), signed, body, self.date.seconds()) {
-            Ok(verified) => verified,
-            Err(refusal) => {
-                **verdict = Some(self.refuse(trigger, reply, RequestKind::Trigger, &refusal).into());
-                return None;
-            }
-        };
+        let verified =
+            match Verified::by_pattern(Arc::clone(app), trigger.endpoint(), signed, body, self.date.seconds()) {
+                Ok(verified) => verified,
+                Err(refusal) => {
+                    **verdict = Some(self.refuse(trigger, reply, RequestKind::Trigger, &refusal).into());
+                    return None;
+                }
+            };
         let mut patient = Patient::default();
         let judgement = patient.judge(self.shared, &verified, Patience::Waits, self.now);
         let judged = Judged { trigger, verified, patient, judgement };
@@ -121,7 +135,8 @@ impl Judge<'_> {
         Some(app)
     }
 
-    /// Writes what comes of a judgement: an answer, or the request that goes upstream. `keep`: its place among the requests in flight.
+    /// Writes what comes of a judgement: an answer, or the request that goes upstream. `keep`: its place among the
+    /// requests in flight.
     fn conclude(
         &self,
         judged: Judged<'_>,
@@ -134,7 +149,9 @@ impl Judge<'_> {
         let length = trigger.length;
         match judgement {
             Judgement::Suppress => Ruling::Suppressed(length, self.responder(reply).suppressed()),
-            Judgement::Refuse(limited) => self.refuse(trigger, reply, RequestKind::Trigger, &Refusal::RateLimited(limited)),
+            Judgement::Refuse(limited) => {
+                self.refuse(trigger, reply, RequestKind::Trigger, &Refusal::RateLimited(limited))
+            }
             Judgement::Forward(Plan { tickets, reduced, parts }) => {
                 let told = render::request(outgoing, trigger, self.host, &app.app, reduced.as_deref());
                 Ruling::Forward(Forward { length, app, tickets, parts, told, slot: keep() })
@@ -155,7 +172,8 @@ impl Judge<'_> {
     }
 }
 
-/// What `work` returns; nothing if it panics. That is told where it happens, and tickets put their channels in doubt then.
+/// What `work` returns; nothing if it panics. That is told where it happens, and tickets put their channels in doubt
+/// then.
 fn caught<T>(work: impl FnOnce() -> Option<T>) -> Option<T> {
     catch_unwind(AssertUnwindSafe(work)).unwrap_or_default()
 }

@@ -1,6 +1,6 @@
-//! The fast way: triggers as every Pusher library sends them, read and written without a general HTTP server, in one task for a connection. It decides as
-//! the general way does and by the same code; only bytes are handled otherwise. The first request of any other shape ends it: the connection, with all that
-//! was read of it, goes to hyper for good.
+//! The fast way: triggers as every Pusher library sends them, read and written without a general HTTP server, in one
+//! task for a connection. It decides as the general way does and by the same code; only bytes are handled otherwise.
+//! The first request of any other shape ends it: the connection, with all that was read of it, goes to hyper for good.
 
 mod abreast;
 mod batch;
@@ -92,7 +92,8 @@ impl<'g, S: AsyncRead + AsyncWrite + Unpin> Fast<'g, S> {
         }
     }
 
-    /// Serves triggers until something else comes, or nothing more. A caller who hangs up changes nothing: whatever was read whole is settled.
+    /// Serves triggers until something else comes, or nothing more. A caller who hangs up changes nothing: whatever was
+    /// read whole is settled.
     pub async fn run(mut self) -> Ended {
         let mut drain = self.shared.drain.listen();
         let mut request = Box::new(Request::new());
@@ -147,7 +148,8 @@ impl<'g, S: AsyncRead + AsyncWrite + Unpin> Fast<'g, S> {
         }
     }
 
-    /// Waits for a request to begin. Returns whether it has; if not, the caller sends no more or usher drains. `None`: it took too long.
+    /// Waits for a request to begin. Returns whether it has; if not, the caller sends no more or usher drains. `None`:
+    /// it took too long.
     async fn receive(&mut self, received: &mut Vec<u8>, drain: &mut Listener, patience: Duration) -> Option<bool> {
         let mut more = pin!(read(self.stream, received));
         let arrival = poll_fn(|context| match more.as_mut().poll(context) {
@@ -157,8 +159,8 @@ impl<'g, S: AsyncRead + AsyncWrite + Unpin> Fast<'g, S> {
         self.alarm.bound(self.now + patience, arrival).await
     }
 
-    /// Receives a request until its head is whole; how the connection ends, if it does not come. So long it costs little more than its bytes: hyper
-    /// takes 16 KiB for itself.
+    /// Receives a request until its head is whole; how the connection ends, if it does not come. So long it costs
+    /// little more than its bytes: hyper takes 16 KiB for itself.
     async fn receive_head(&mut self, request: &mut Request) -> Option<Ended> {
         let max_head = self.shared.routing.load().limits.max_head;
         let deadline = self.now + self.head_timeout;
@@ -219,11 +221,13 @@ impl<'g, S: AsyncRead + AsyncWrite + Unpin> Fast<'g, S> {
         let Waiting { authentic, mut patient, awaited } = waiting;
         let patience = patient.wait(self.shared, awaited).await;
         self.look_at_clock();
-        let judge = Judge { shared: self.shared, host: self.upstream.host().as_bytes(), date: &self.date, now: self.now };
+        let judge =
+            Judge { shared: self.shared, host: self.upstream.host().as_bytes(), date: &self.date, now: self.now };
         judge.judge_again(request, authentic, patient, patience)
     }
 
-    /// Sends what goes on of a trigger, which was judged just now, settles with what upstream made of it, and writes the answer.
+    /// Sends what goes on of a trigger, which was judged just now, settles with what upstream made of it, and writes
+    /// the answer.
     async fn forward(&mut self, request: &mut Request, forward: Forward) -> Next {
         let Forward { app, tickets, parts, told, length: _, slot: _slot } = forward;
         let metrics = &self.shared.metrics;
@@ -256,7 +260,8 @@ impl<'g, S: AsyncRead + AsyncWrite + Unpin> Fast<'g, S> {
         self.responder(request).refuse(RequestKind::Trigger, &refusal)
     }
 
-    /// Answers a request in which usher itself has failed. Returns the bytes of all that was received: what follows cannot be trusted any more.
+    /// Answers a request in which usher itself has failed. Returns the bytes of all that was received: what follows
+    /// cannot be trusted any more.
     fn fail(&mut self, request: &mut Request) -> (usize, Next) {
         self.look_at_clock();
         request.reply.clear();

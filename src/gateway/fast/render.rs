@@ -41,9 +41,13 @@ pub(super) fn request(to: &mut Vec<u8>, trigger: &Trigger<'_>, host: &[u8], app:
     if reduced.is_some() { Told::Reduced } else { Told::Forwarded }
 }
 
-/// Writes the answer to a redundant trigger: exactly what every Pusher library takes for success (pusher-protocol.md 1.6).
+/// Writes the answer to a redundant trigger: exactly what every Pusher library takes for success (pusher-protocol.md
+/// 1.6).
 pub(super) fn suppressed(to: &mut Vec<u8>, date: &Date, last: bool) {
-    put(to, &[b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nusher-decision: suppressed\r\ncontent-length: 2\r\n"]);
+    put(
+        to,
+        &[b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nusher-decision: suppressed\r\ncontent-length: 2\r\n"],
+    );
     end(to, Some(date), last);
     put(to, &[b"{}"]);
 }
@@ -66,7 +70,16 @@ pub(super) fn refused(to: &mut Vec<u8>, refusal: &Refusal, date: &Date, last: bo
     let response: Response<Reply> = refusal.response();
     let status = response.status();
     let last = last || response.headers().contains_key(http::header::CONNECTION);
-    put(to, &[b"HTTP/1.1 ", status.as_str().as_bytes(), b" ", status.canonical_reason().unwrap_or_default().as_bytes(), b"\r\n"]);
+    put(
+        to,
+        &[
+            b"HTTP/1.1 ",
+            status.as_str().as_bytes(),
+            b" ",
+            status.canonical_reason().unwrap_or_default().as_bytes(),
+            b"\r\n",
+        ],
+    );
     for (name, value) in response.headers().iter().filter(|(name, _)| *name != http::header::CONNECTION) {
         put(to, &[name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"]);
     }

@@ -15,7 +15,8 @@ use crate::gateway::{Shared, Slot};
 /// What is kept of a buffer between two requests.
 const USUAL: usize = 16 * 1024;
 
-/// A request with all the room that it is received, judged and answered in. One connection uses it for one request after the other.
+/// A request with all the room that it is received, judged and answered in. One connection uses it for one request
+/// after the other.
 #[derive(Debug)]
 pub(super) struct Request {
     /// What has come of it, and perhaps of the ones behind it.
@@ -98,10 +99,18 @@ pub(super) struct Authentic {
 impl Request {
     /// Nothing has come on the connection yet.
     pub(super) fn new() -> Self {
-        Self { received: Vec::new(), known: Known::default(), outgoing: Vec::new(), reply: Vec::new(), verdict: None, judged: Instant::now() }
+        Self {
+            received: Vec::new(),
+            known: Known::default(),
+            outgoing: Vec::new(),
+            reply: Vec::new(),
+            verdict: None,
+            judged: Instant::now(),
+        }
     }
 
-    /// Makes the room ready for the request behind that of `length` bytes. What an uncommonly large one took is given back.
+    /// Makes the room ready for the request behind that of `length` bytes. What an uncommonly large one took is given
+    /// back.
     pub(super) fn tidy(&mut self, length: usize) {
         // Nobody but a client that does not wait for answers has sent more.
         self.received.drain(..length);

@@ -1,5 +1,5 @@
-//! The shape of the requests that go the fast way: what every Pusher library sends for a trigger. Anything else, and whatever could be read in two ways,
-//! is of another shape, which is no fault: hyper reads it then.
+//! The shape of the requests that go the fast way: what every Pusher library sends for a trigger. Anything else, and
+//! whatever could be read in two ways, is of another shape, which is no fault: hyper reads it then.
 
 use std::ops::Range;
 
@@ -56,8 +56,8 @@ pub(super) struct Marks {
     pub(super) connection: Option<Range<usize>>,
 }
 
-/// The heads that a connection sent last. A caller sends the same head with every request of a kind, but for three values in the query and the length of
-/// the body; so a head is compared with these and not read again.
+/// The heads that a connection sent last. A caller sends the same head with every request of a kind, but for three
+/// values in the query and the length of the body; so a head is compared with these and not read again.
 #[derive(Debug, Default)]
 pub(super) struct Known([Option<Head>; 2]);
 
@@ -74,7 +74,8 @@ struct Head {
     endpoint: Endpoint,
     pattern: Pattern,
     marks: Marks,
-    /// Where other bytes may stand and the head still be the same: values of the query, and behind them the body's length.
+    /// Where other bytes may stand and the head still be the same: values of the query, and behind them the body's
+    /// length.
     variable: [Range<usize>; 4],
 }
 
@@ -87,8 +88,9 @@ pub(super) fn see<'b>(bytes: &'b [u8], limits: &Limits, known: &'b mut Known) ->
     seen.unwrap_or_else(|| if is_unfinished(bytes, 0, limits.max_head) { Seen::Unfinished } else { Seen::Other })
 }
 
-/// Whether `bytes` are the beginning of a head of at most `max_head` bytes that has not come whole, of which the first `known` are. Lines may end without
-/// a carriage return, as in hyper. What is no text is no beginning of a head, e.g. a TLS handshake.
+/// Whether `bytes` are the beginning of a head of at most `max_head` bytes that has not come whole, of which the first
+/// `known` are. Lines may end without a carriage return, as in hyper. What is no text is no beginning of a head, e.g. a
+/// TLS handshake.
 pub(super) fn is_unfinished(bytes: &[u8], known: usize, max_head: usize) -> bool {
     let new = &bytes[known..];
     // An empty line may have begun before.
@@ -124,7 +126,8 @@ impl<'b> Trigger<'b> {
 }
 
 impl Known {
-    /// The head that `bytes` begin with. One that is not known is read, and known from here on; `None` if it is of another shape.
+    /// The head that `bytes` begin with. One that is not known is read, and known from here on; `None` if it is of
+    /// another shape.
     fn head(&mut self, bytes: &[u8], limits: &Limits) -> Option<&Head> {
         let is_like = |head: &Option<Head>| head.as_ref().is_some_and(|head| head.is_like(bytes));
         let index = self.0.iter().position(is_like).or_else(|| {
@@ -151,13 +154,16 @@ impl Head {
         bytes[start..] == self.bytes[start..]
     }
 
-    /// What has come of a request with a head like this one; `None` if it has other values in the variable places than such a head has.
+    /// What has come of a request with a head like this one; `None` if it has other values in the variable places than
+    /// such a head has.
     fn see<'b>(&'b self, bytes: &'b [u8], limits: &Limits) -> Option<Seen<'b>> {
         let target = str::from_utf8(&bytes[self.target.clone()]).ok()?;
         let claim = self.pattern.claim(&target[self.path + 1..])?;
         let end = self.bytes.len();
         let lines = &bytes[self.target.end + VERSION.len()..end];
-        let length = end + decimal(&lines[self.marks.content_length.clone()]).filter(|length| *length <= MAX_BODY.min(limits.max_body))?;
+        let length = end
+            + decimal(&lines[self.marks.content_length.clone()])
+                .filter(|length| *length <= MAX_BODY.min(limits.max_body))?;
         if target.len() > limits.max_target || end > limits.max_head {
             return None;
         }
@@ -202,7 +208,8 @@ impl Head {
     }
 }
 
-/// Whether every byte of a target means the same to everybody. All of them are looked at, so that the compiler can look at many at once.
+/// Whether every byte of a target means the same to everybody. All of them are looked at, so that the compiler can look
+/// at many at once.
 fn is_plain(target: &str) -> bool {
     target.bytes().fold(true, |plain, byte| {
         plain
@@ -252,8 +259,8 @@ impl Marks {
     }
 }
 
-/// Whether a line has after its name a colon, at most one space, `value` and the end of the line. Lines go on as they came, and a server behind may know
-/// no white space but that (RFC 9110 5.6.3 asks senders for a single space).
+/// Whether a line has after its name a colon, at most one space, `value` and the end of the line. Lines go on as they
+/// came, and a server behind may know no white space but that (RFC 9110 5.6.3 asks senders for a single space).
 fn is_plainly_spaced(rest: &[u8], value: &[u8]) -> bool {
     let spaced = rest.strip_prefix(b":").and_then(|rest| rest.strip_suffix(b"\r\n"));
     spaced.is_some_and(|spaced| spaced.strip_prefix(b" ").unwrap_or(spaced) == value)
@@ -293,7 +300,9 @@ fn is_host(value: &[u8]) -> bool {
 
 /// A length as it has to be written: digits without a leading zero, and not 0, for a trigger has a body.
 fn decimal(value: &[u8]) -> Option<usize> {
-    let text = std::str::from_utf8(value).ok().filter(|text| !text.starts_with('0') && text.bytes().all(|byte| byte.is_ascii_digit()))?;
+    let text = std::str::from_utf8(value)
+        .ok()
+        .filter(|text| !text.starts_with('0') && text.bytes().all(|byte| byte.is_ascii_digit()))?;
     text.parse().ok()
 }
 
@@ -314,7 +323,11 @@ mod tests {
         for head in heads {
             for end in 0..head.len() {
                 for known in 0..=end {
-                    assert!(is_unfinished(&head[..end], known, 1024), "{:?} of which {known}", head[..end].escape_ascii().to_string());
+                    assert!(
+                        is_unfinished(&head[..end], known, 1024),
+                        "{:?} of which {known}",
+                        head[..end].escape_ascii().to_string()
+                    );
                 }
             }
             for known in 0..head.len() {

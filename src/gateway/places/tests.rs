@@ -28,7 +28,8 @@ fn gives_up(places: &Arc<Places>, open: &mut Vec<(&'static str, Arc<Place>)>) ->
 async fn who_never_sent_a_request_goes_first_then_the_longest_idle_of_the_largest_peer() {
     let places = places(7, 0);
     let names = ["small", "large, late", "large, early", "switched", "new", "newer", "trusted"];
-    let mut open: Vec<_> = names.into_iter().zip([1, 2, 2, 20, 3, 3, 4]).map(|(name, peer)| (name, connect(&places, peer))).collect();
+    let mut open: Vec<_> =
+        names.into_iter().zip([1, 2, 2, 20, 3, 3, 4]).map(|(name, peer)| (name, connect(&places, peer))).collect();
     let place = |name: &str| Arc::clone(&open.iter().find(|(its, _)| *its == name).expect("it is open").1);
     for name in ["small", "large, late", "large, early", "switched", "trusted"] {
         place(name).busy();

@@ -1,7 +1,8 @@
 //! The two halves of a WebSocket connection, each with a tungstenite of its own: one only reads, the other only writes.
 //!
-//! A whole tungstenite answers pings and closes by itself, and a relay would then send a second pong when the far end's arrives. Here the reading
-//! half's own answers go nowhere, so that what reaches the other side is just what this side sent: pings, pongs, close codes and all.
+//! A whole tungstenite answers pings and closes by itself, and a relay would then send a second pong when the far end's
+//! arrives. Here the reading half's own answers go nowhere, so that what reaches the other side is just what this side
+//! sent: pings, pongs, close codes and all.
 
 use std::future::poll_fn;
 use std::io;
@@ -15,14 +16,15 @@ use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{Error, Message, error::ProtocolError};
 
-/// What is read at once. tungstenite allocates it when it is made (its own default: 128 KiB), so it is the price of an idle connection.
+/// What is read at once. tungstenite allocates it when it is made (its own default: 128 KiB), so it is the price of an
+/// idle connection.
 const READ_BUFFER: usize = 4 * 1024;
 /// What is written at once, but for larger messages.
 const WRITE_BUFFER: usize = 4 * 1024;
 /// A message from this size on makes buffers grow that are then to be given back.
 const LARGE: usize = 2 * READ_BUFFER;
-/// What the frames of one message may have in headers, and the control frames between them. With the message's own limit it bounds the number of
-/// its fragments, even of empty ones (threats.md WS-08).
+/// What the frames of one message may have in headers, and the control frames between them. With the message's own
+/// limit it bounds the number of its fragments, even of empty ones (threats.md WS-08).
 const OVERHEAD: u64 = 16 * 1024;
 
 /// The half that reads.
@@ -53,8 +55,8 @@ pub(super) enum Broken {
     Faulty(CloseCode, Error),
 }
 
-/// A large message that was handed out. tungstenite would use its memory again for ever; as long as it is held here, it cannot, and gets itself a
-/// small buffer as soon as what is left of the large one is used up.
+/// A large message that was handed out. tungstenite would use its memory again for ever; as long as it is held here, it
+/// cannot, and gets itself a small buffer as soon as what is left of the large one is used up.
 #[derive(Debug)]
 struct Large {
     _message: Message,
@@ -81,10 +83,12 @@ where
         .read_buffer_size(0)
         .write_buffer_size(WRITE_BUFFER)
         .max_write_buffer_size(writes + WRITE_BUFFER + 1024);
-    let frames = WebSocketStream::from_raw_socket(tokio::io::join(metered, tokio::io::sink()), role, Some(reading)).await;
+    let frames =
+        WebSocketStream::from_raw_socket(tokio::io::join(metered, tokio::io::sink()), role, Some(reading)).await;
     let mut reader = Reader { frames, large: None, faulty: false };
     reader.allow_next();
-    let frames = WebSocketStream::from_raw_socket(tokio::io::join(tokio::io::empty(), write), role, Some(writing)).await;
+    let frames =
+        WebSocketStream::from_raw_socket(tokio::io::join(tokio::io::empty(), write), role, Some(writing)).await;
     (reader, Writer { frames: Some(frames), role, config: writing, grown: false })
 }
 
@@ -170,7 +174,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Writer<S> {
             && let Some(frames) = self.frames.take()
         {
             // Everything is written, so nothing but the large buffer is lost. There is nothing to wait for here.
-            self.frames = Some(WebSocketStream::from_raw_socket(frames.into_inner(), self.role, Some(self.config)).await);
+            self.frames =
+                Some(WebSocketStream::from_raw_socket(frames.into_inner(), self.role, Some(self.config)).await);
         }
         Ok(())
     }

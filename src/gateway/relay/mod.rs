@@ -1,5 +1,5 @@
-//! Relaying a WebSocket connection to upstream's. What passes here is neither altered nor held up; subscriptions are noted in passing, for the operator.
-//! Nothing here reaches the memory of assignments.
+//! Relaying a WebSocket connection to upstream's. What passes here is neither altered nor held up; subscriptions are
+//! noted in passing, for the operator. Nothing here reaches the memory of assignments.
 
 mod half;
 mod turn;
@@ -37,7 +37,8 @@ pub use turn::Relays;
 const GOODBYE: Duration = Duration::from_secs(2);
 /// Over how long the clients of an upstream that is gone are told so.
 const STAGGER: Duration = Duration::from_secs(1);
-/// Upstream's messages may have so many bytes, whatever a client's may have: a presence channel lists all its members in one.
+/// Upstream's messages may have so many bytes, whatever a client's may have: a presence channel lists all its members
+/// in one.
 const FROM_UPSTREAM: usize = 1024 * 1024;
 
 /// "Reconnect at once" (pusher-protocol.md 4.6).
@@ -47,8 +48,8 @@ const BACK_OFF: u16 = 4100;
 
 type Socket = TokioIo<Upgraded>;
 
-/// Asks upstream to switch to WebSocket and, once it has, switches the client and relays between them in a task of its own. The connection's place
-/// goes with it.
+/// Asks upstream to switch to WebSocket and, once it has, switches the client and relays between them in a task of its
+/// own. The connection's place goes with it.
 pub(super) async fn open(
     gateway: &Gateway,
     routing: &Routing,
@@ -100,9 +101,16 @@ pub(super) async fn open(
     }
 }
 
-/// Switches a client who connects too often and closes the connection with a code that tells it to come back later: a browser does not show its page
-/// the status of a handshake that failed, and pusher-js would stay away for long, or try another transport at once.
-fn turn_away(shared: &Shared, routing: &Routing, handshake: Handshake, asked: &HeaderMap, caller: &Caller) -> Result<Response<Reply>, Refusal> {
+/// Switches a client who connects too often and closes the connection with a code that tells it to come back later: a
+/// browser does not show its page the status of a handshake that failed, and pusher-js would stay away for long, or try
+/// another transport at once.
+fn turn_away(
+    shared: &Shared,
+    routing: &Routing,
+    handshake: Handshake,
+    asked: &HeaderMap,
+    caller: &Caller,
+) -> Result<Response<Reply>, Refusal> {
     let chosen = subprotocol(asked.get_all(SEC_WEBSOCKET_PROTOCOL).iter().map(HeaderValue::as_bytes));
     let headers = chosen.into_iter().map(|name| (SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(name))).collect();
     let (response, switched) = handshake.accept(headers)?;
@@ -112,7 +120,10 @@ fn turn_away(shared: &Shared, routing: &Routing, handshake: Handshake, asked: &H
         match switched.await {
             Ok(client) => {
                 let (mut from_client, mut to_client) = half::split(TokioIo::new(client), Role::Server, reads, 0).await;
-                let why = close(BACK_OFF.into(), "too many new connections from this address (limits.rates.peer_connections)");
+                let why = close(
+                    BACK_OFF.into(),
+                    "too many new connections from this address (limits.rates.peer_connections)",
+                );
                 goodbye(&mut from_client, &mut to_client, Some(Some(why))).await;
             }
             Err(error) => tracing::debug!(%error, "a client was gone before it was turned away"),
@@ -121,7 +132,8 @@ fn turn_away(shared: &Shared, routing: &Routing, handshake: Handshake, asked: &H
     Ok(response)
 }
 
-/// Who the client of `/app/{key}` is to the app's audience; nobody, if the app is not known. The server may stand behind a path of its own.
+/// Who the client of `/app/{key}` is to the app's audience; nobody, if the app is not known. The server may stand
+/// behind a path of its own.
 fn visitor(routing: &Routing, path: &str) -> Option<Visitor> {
     let (_base, key) = path.rsplit_once("/app/")?;
     let app = routing.app_with_key(key)?;
@@ -183,8 +195,10 @@ impl Relay {
 
     /// Relays until one side, or usher, ends it; then says goodbye to whoever is left.
     async fn run(self, client: Socket, upstream: Socket, pace: Option<Pace>) {
-        let (mut from_client, mut to_client) = half::split(client, Role::Server, self.from_client, self.from_upstream).await;
-        let (mut from_upstream, mut to_upstream) = half::split(upstream, Role::Client, self.from_upstream, self.from_client).await;
+        let (mut from_client, mut to_client) =
+            half::split(client, Role::Server, self.from_client, self.from_upstream).await;
+        let (mut from_upstream, mut to_upstream) =
+            half::split(upstream, Role::Client, self.from_upstream, self.from_client).await;
         let ended = {
             let up = pin!(self.pump(Side::Client, &mut from_client, &mut to_upstream, pace));
             let down = pin!(self.pump(Side::Upstream, &mut from_upstream, &mut to_client, None));
@@ -202,13 +216,14 @@ impl Relay {
             // Whoever leaves in the meantime need not be told.
             let _left = timeout(self.turn.within(STAGGER), until_gone).await;
         }
-        let client = goodbye(&mut from_client, &mut to_client, ended.told_to(Side::Client, self.shared.drain.has_begun()));
+        let client =
+            goodbye(&mut from_client, &mut to_client, ended.told_to(Side::Client, self.shared.drain.has_begun()));
         let upstream = goodbye(&mut from_upstream, &mut to_upstream, ended.told_to(Side::Upstream, false));
         tokio::join!(client, upstream);
     }
 
-    /// Runs both directions until one of them ends, or both have to. When a side has closed, the other's answer is waited for and passed on. When a side
-    /// was found to be gone in writing to it, what it had sent before is.
+    /// Runs both directions until one of them ends, or both have to. When a side has closed, the other's answer is
+    /// waited for and passed on. When a side was found to be gone in writing to it, what it had sent before is.
     async fn until_end<F: Future<Output = Ended>>(&self, mut up: Pin<&mut F>, mut down: Pin<&mut F>) -> Ended {
         let (ended, reader, other) = tokio::select! {
             biased;
@@ -230,9 +245,15 @@ impl Relay {
         }
     }
 
-    /// Carries messages from one side to the other. The next one is read when the one before is taken, so that a side that does not read stops the
-    /// other from sending; neither is it before `pace` allows it.
-    async fn pump(&self, from: Side, reader: &mut Reader<Socket>, writer: &mut Writer<Socket>, mut pace: Option<Pace>) -> Ended {
+    /// Carries messages from one side to the other. The next one is read when the one before is taken, so that a side
+    /// that does not read stops the other from sending; neither is it before `pace` allows it.
+    async fn pump(
+        &self,
+        from: Side,
+        reader: &mut Reader<Socket>,
+        writer: &mut Writer<Socket>,
+        mut pace: Option<Pace>,
+    ) -> Ended {
         let (to, direction) = match from {
             Side::Client => (Side::Upstream, WebSocketDirection::Up),
             Side::Upstream => (Side::Client, WebSocketDirection::Down),
@@ -267,7 +288,11 @@ impl Relay {
                 visitor.note(from.into(), &text, self.shared.clock.now());
             }
             if let Some(with) = close {
-                return if writer.flush().await.is_ok() { Ended::Closed { by: from, with, answered: false } } else { Ended::Lost(to) };
+                return if writer.flush().await.is_ok() {
+                    Ended::Closed { by: from, with, answered: false }
+                } else {
+                    Ended::Lost(to)
+                };
             }
         }
     }
@@ -275,7 +300,9 @@ impl Relay {
     /// The text of a message that may tell of a subscription: read once it has gone on its way.
     fn telling(&self, from: Side, message: &Message) -> Option<(&Visitor, Utf8Bytes)> {
         match (&self.visitor, message) {
-            (Some(visitor), Message::Text(text)) if Visitor::may_tell(from.into(), text) => Some((visitor, text.clone())),
+            (Some(visitor), Message::Text(text)) if Visitor::may_tell(from.into(), text) => {
+                Some((visitor, text.clone()))
+            }
             _ => None,
         }
     }
@@ -317,8 +344,12 @@ impl Ended {
             }
             Broken::Faulty(code, error) => {
                 match side {
-                    Side::Client => tracing::debug!(%error, "a client's WebSocket connection broke the rules or limits.max_websocket_message"),
-                    Side::Upstream => tracing::warn!(%error, "upstream's WebSocket connection broke the rules or limits.max_websocket_message"),
+                    Side::Client => {
+                        tracing::debug!(%error, "a client's WebSocket connection broke the rules or limits.max_websocket_message")
+                    }
+                    Side::Upstream => {
+                        tracing::warn!(%error, "upstream's WebSocket connection broke the rules or limits.max_websocket_message")
+                    }
                 }
                 Self::Faulty(side, *code)
             }
@@ -338,7 +369,8 @@ impl Ended {
         }
     }
 
-    /// The close that `side` still has to be sent, if any. A client is never told one of Pusher's final codes (40xx): only upstream may.
+    /// The close that `side` still has to be sent, if any. A client is never told one of Pusher's final codes (40xx):
+    /// only upstream may.
     fn told_to(&self, side: Side, draining: bool) -> Option<Option<CloseFrame>> {
         match (self, side) {
             (Self::Closed { by, with, answered: false }, _) if *by == side => Some(with.clone()),
@@ -347,8 +379,11 @@ impl Ended {
             (Self::Faulty(faulty, code), Side::Upstream) if *faulty == side => Some(Some(close(*code, ""))),
             (_, Side::Upstream) => Some(Some(close(CloseCode::Away, ""))),
             (Self::Faulty(Side::Client, code), Side::Client) => Some(Some(close(*code, ""))),
-            // A drain is mostly a restart: pusher-js that came back at once, to a port where nobody listens yet, would stay away for 15 seconds.
-            (Self::Lost(_) | Self::Faulty(..), Side::Client) if draining => Some(Some(close(BACK_OFF.into(), "upstream is gone"))),
+            // A drain is mostly a restart: pusher-js that came back at once, to a port where nobody listens yet, would
+            // stay away for 15 seconds.
+            (Self::Lost(_) | Self::Faulty(..), Side::Client) if draining => {
+                Some(Some(close(BACK_OFF.into(), "upstream is gone")))
+            }
             (Self::Lost(_) | Self::Faulty(..), Side::Client) => Some(Some(close(RECONNECT.into(), "upstream is gone"))),
             (Self::Idle, Side::Client) => Some(Some(close(RECONNECT.into(), "nothing was sent for too long"))),
             (Self::Drained, Side::Client) => Some(Some(close(BACK_OFF.into(), "the server restarts"))),
@@ -360,8 +395,8 @@ fn close(code: CloseCode, reason: &'static str) -> CloseFrame {
     CloseFrame { code, reason: Utf8Bytes::from_static(reason) }
 }
 
-/// Sends a side its close, if it is still to be told, and waits for its answer; then ends the connection. Reading what it sends in the meantime
-/// keeps the system from resetting the connection under the close.
+/// Sends a side its close, if it is still to be told, and waits for its answer; then ends the connection. Reading what
+/// it sends in the meantime keeps the system from resetting the connection under the close.
 async fn goodbye(reader: &mut Reader<Socket>, writer: &mut Writer<Socket>, told: Option<Option<CloseFrame>>) {
     let told = async {
         if let Some(frame) = told

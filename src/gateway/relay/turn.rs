@@ -1,4 +1,5 @@
-//! Turns: connections that have to be closed for the same reason are not closed at the same moment, or their clients would all come back at once.
+//! Turns: connections that have to be closed for the same reason are not closed at the same moment, or their clients
+//! would all come back at once.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -19,7 +20,8 @@ pub struct Relays {
 pub(super) struct Turn(u32);
 
 impl Relays {
-    /// For a process that drains for `drain_period`: connections are closed in the first half of it, which leaves the other for goodbyes.
+    /// For a process that drains for `drain_period`: connections are closed in the first half of it, which leaves the
+    /// other for goodbyes.
     #[must_use]
     pub fn new(drain_period: Duration) -> Self {
         Self { opened: AtomicU32::new(0), waves: drain_period / 2 }

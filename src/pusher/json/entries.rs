@@ -6,7 +6,8 @@ use std::fmt;
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-/// All members in their order, whatever stands twice: keys decoded, and borrowed exactly where they hold no escape; values as tokens, at any depth.
+/// All members in their order, whatever stands twice: keys decoded, and borrowed exactly where they hold no escape;
+/// values as tokens, at any depth.
 #[derive(Debug)]
 pub(crate) struct Entries<'a>(pub(crate) Vec<(Cow<'a, str>, &'a str)>);
 

@@ -1,4 +1,5 @@
-//! Why an object was not read. Nobody waits for this but those who are served with forwarding, so it is left to serde_json.
+//! Why an object was not read. Nobody waits for this but those who are served with forwarding, so it is left to
+//! serde_json.
 
 use std::borrow::Cow;
 

@@ -1,4 +1,5 @@
-//! Where a string ends. Sixteen bytes are looked at in one step, and the escape that is usual, for in JSON within a string every quote has one, is no stop.
+//! Where a string ends. Sixteen bytes are looked at in one step, and the escape that is usual, for in JSON within a
+//! string every quote has one, is no stop.
 
 use wide::u8x16;
 
@@ -20,8 +21,8 @@ struct Marks {
     controls: u32,
 }
 
-/// The place of the quote that ends the string whose contents begin at `at`, and how it is spelt. `None` if it does not end, holds a control character or
-/// an escape that there is not.
+/// The place of the quote that ends the string whose contents begin at `at`, and how it is spelt. `None` if it does not
+/// end, holds a control character or an escape that there is not.
 #[inline]
 pub(super) fn string_end(text: &[u8], at: usize) -> Option<(usize, Spelling)> {
     // Most are plain and short.
@@ -82,7 +83,8 @@ pub(super) fn has_backslash(bytes: &[u8]) -> bool {
     false
 }
 
-/// The backslashes of `block` if a quote stands behind each of them and nowhere else, and whether that of the last one is still to come.
+/// The backslashes of `block` if a quote stands behind each of them and nowhere else, and whether that of the last one
+/// is still to come.
 #[inline]
 pub(super) fn escaped_quotes(block: &[u8; BLOCK], is_escaped: bool) -> Option<(u32, bool)> {
     let Marks { quotes, backslashes, .. } = Marks::of(*block);
@@ -118,7 +120,11 @@ impl Marks {
     fn of(block: [u8; BLOCK]) -> Self {
         let block = u8x16::new(block);
         let equal = |other: u8x16| block.simd_eq(other).to_bitmask();
-        Self { quotes: equal(u8x16::splat(b'"')), backslashes: equal(u8x16::splat(b'\\')), controls: equal(block.min(u8x16::splat(b' ' - 1))) }
+        Self {
+            quotes: equal(u8x16::splat(b'"')),
+            backslashes: equal(u8x16::splat(b'\\')),
+            controls: equal(block.min(u8x16::splat(b' ' - 1))),
+        }
     }
 }
 

@@ -1,5 +1,5 @@
-//! JSON one object level at a time, strictly, every value kept as the token that was received. What two readers may read differently is a fault here:
-//! duplicate keys, escapes inside keys, bytes after the end (`threats.md` 2.5).
+//! JSON one object level at a time, strictly, every value kept as the token that was received. What two readers may
+//! read differently is a fault here: duplicate keys, escapes inside keys, bytes after the end (`threats.md` 2.5).
 
 mod entries;
 mod fault;
@@ -22,7 +22,8 @@ pub(crate) const MAX_DEPTH: usize = 127;
 /// Up to so many texts are compared each with each.
 const FEW: usize = 16;
 
-/// The members of one object in their order, no key twice, no key with escapes; the values are tokens without whitespace around them.
+/// The members of one object in their order, no key twice, no key with escapes; the values are tokens without
+/// whitespace around them.
 #[derive(Debug)]
 pub(crate) struct Members<'a>(SmallVec<[(&'a str, &'a str); 6]>);
 

@@ -1,17 +1,19 @@
 //! A strict scanner: one pass over a text checks all of it and hands out the tokens of its outermost level.
 //!
-//! Reading triggers is what usher does all day, so it has a scanner of its own, without recursion, allocation or a look at each byte. Any text is taken or
-//! refused as serde_json does it (for values that it need not decode), but for the depth; `tests/properties.rs` holds the two against each other.
+//! Reading triggers is what usher does all day, so it has a scanner of its own, without recursion, allocation or a look
+//! at each byte. Any text is taken or refused as serde_json does it (for values that it need not decode), but for the
+//! depth; `tests/properties.rs` holds the two against each other.
 
 use super::MAX_DEPTH;
 use super::find::{Spelling, string_end};
 
-/// The text is not JSON of the kind that was asked for, has something behind it, has more than [`MAX_DEPTH`] levels, or spells a key with an escape.
+/// The text is not JSON of the kind that was asked for, has something behind it, has more than [`MAX_DEPTH`] levels, or
+/// spells a key with an escape.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Refused;
 
-/// A walk over the members of an object or the elements of an array. What was handed out is right in itself; whether the whole text is, is known at its
-/// end.
+/// A walk over the members of an object or the elements of an array. What was handed out is right in itself; whether
+/// the whole text is, is known at its end.
 #[derive(Debug)]
 pub(crate) struct Scanner<'t> {
     text: &'t str,

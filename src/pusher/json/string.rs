@@ -4,8 +4,8 @@ use std::borrow::Cow;
 
 use super::find::{BLOCK, escaped_quotes, has_backslash};
 
-/// The text of the JSON string that `token` is, borrowed where it holds no escape. `None` if it is another value or does not decode (lone surrogates).
-/// `token` must be valid JSON.
+/// The text of the JSON string that `token` is, borrowed where it holds no escape. `None` if it is another value or
+/// does not decode (lone surrogates). `token` must be valid JSON.
 pub(crate) fn string(token: &str) -> Option<Cow<'_, str>> {
     let inner = inner(token)?;
     if !has_backslash(inner.as_bytes()) {
@@ -39,8 +39,8 @@ fn inner(token: &str) -> Option<&str> {
     token.strip_prefix('"')?.strip_suffix('"')
 }
 
-/// Writes `text` to `room` without its escapes; how many bytes that are. `None` where it has escapes of code points, or `room` is too small: it takes a
-/// block more than the text.
+/// Writes `text` to `room` without its escapes; how many bytes that are. `None` where it has escapes of code points, or
+/// `room` is too small: it takes a block more than the text.
 fn unescape(text: &[u8], room: &mut [u8]) -> Option<usize> {
     let (blocks, rest) = text.as_chunks::<BLOCK>();
     // The last block is filled up, and what fills it is not counted.
@@ -80,8 +80,8 @@ fn drop_bytes(block: &[u8; BLOCK], marks: u32, room: &mut [u8; BLOCK]) -> usize 
     length
 }
 
-/// Writes `block` to `room` without its escapes; how many bytes that are. `is_escaped`: whether a backslash stands before them, and then, whether they end
-/// with one.
+/// Writes `block` to `room` without its escapes; how many bytes that are. `is_escaped`: whether a backslash stands
+/// before them, and then, whether they end with one.
 fn unescape_block(block: &[u8; BLOCK], is_escaped: &mut bool, room: &mut [u8; BLOCK]) -> Option<usize> {
     let mut length = 0;
     for byte in block {

@@ -72,11 +72,17 @@ fn strings_end_where_they_do_wherever_they_stand() {
     let filling: Vec<u8> = b"#!][\xa2\xdc\x7f\xff \x80".iter().copied().cycle().take(60).collect();
     for length in 0..filling.len() {
         assert_eq!(find::string_end(&filling[..length], 0), None);
-        for piece in [&b"\""[..], b"\\\"", b"\\\\", b"\\\\\"", b"\\n\"", b"\\u00e9", b"\\uwxyz", b"\\x", b"\x1f", b"\0"] {
+        for piece in [&b"\""[..], b"\\\"", b"\\\\", b"\\\\\"", b"\\n\"", b"\\u00e9", b"\\uwxyz", b"\\x", b"\x1f", b"\0"]
+        {
             for place in 0..length {
                 let text = [&filling[..place], piece, &filling[place..length], b"\"\\x"].concat();
                 for start in 0..=place {
-                    assert_eq!(find::string_end(&text, start), string_end(&text, start), "{:?} from {start}", text.escape_ascii().to_string());
+                    assert_eq!(
+                        find::string_end(&text, start),
+                        string_end(&text, start),
+                        "{:?} from {start}",
+                        text.escape_ascii().to_string()
+                    );
                 }
                 assert_eq!(find::has_backslash(&text[..text.len() - 2]), piece.contains(&b'\\'));
             }

@@ -14,8 +14,8 @@ pub struct Body<'b> {
 }
 
 impl<'b> Body<'b> {
-    /// Each of `bodies`, in their order. Where several of them are of a like length they have their digests, which costs a quarter of what it costs to make
-    /// one after the other.
+    /// Each of `bodies`, in their order. Where several of them are of a like length they have their digests, which
+    /// costs a quarter of what it costs to make one after the other.
     pub fn digested<const N: usize>(bodies: impl IntoIterator<Item = &'b [u8]>) -> SmallVec<[Self; N]> {
         let mut digested: SmallVec<[Self; N]> = bodies.into_iter().map(Self::from).collect();
         for several in digested.chunks_mut(LANES) {
@@ -67,7 +67,10 @@ mod tests {
         ("message digest", "f96b697d7cb7938d525a2f31aaf161d0"),
         ("abcdefghijklmnopqrstuvwxyz", "c3fcd3d76192e4007dfb496cca67e13b"),
         ("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789", "d174ab98d277d9f5a5611c2c9f419d9f"),
-        ("12345678901234567890123456789012345678901234567890123456789012345678901234567890", "57edf4a22be3c955ac49da2e2107b67a"),
+        (
+            "12345678901234567890123456789012345678901234567890123456789012345678901234567890",
+            "57edf4a22be3c955ac49da2e2107b67a",
+        ),
     ];
 
     #[test]

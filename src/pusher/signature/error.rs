@@ -1,4 +1,5 @@
-//! Why a signature was refused, in a sentence that names cause and cure. None of them repeats what was sent, the secret or what would have been right.
+//! Why a signature was refused, in a sentence that names cause and cure. None of them repeats what was sent, the secret
+//! or what would have been right.
 
 /// Why a request's signature was refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -15,7 +16,9 @@ pub enum SignatureError {
         parameter: &'static str,
     },
     /// `auth_key` is not the app's.
-    #[error("auth_key is not the key of app {app}: check the app id and the key in the caller's settings against the gateway's configuration")]
+    #[error(
+        "auth_key is not the key of app {app}: check the app id and the key in the caller's settings against the gateway's configuration"
+    )]
     UnknownKey {
         /// The id of the app that the path names.
         app: Box<str>,

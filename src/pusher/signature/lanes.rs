@@ -1,7 +1,8 @@
 //! MD5 of several messages at once (RFC 1321).
 //!
-//! MD5 is one chain of steps, each of which waits for the one before, so that a processor does little at a time. Steps of messages that do not wait for each
-//! other go together. The crate `md-5`, which digests one message after the other, is what this is held against in the tests.
+//! MD5 is one chain of steps, each of which waits for the one before, so that a processor does little at a time. Steps
+//! of messages that do not wait for each other go together. The crate `md-5`, which digests one message after the
+//! other, is what this is held against in the tests.
 
 use wide::u32x8;
 
@@ -149,7 +150,12 @@ impl<'m> Padded<'m> {
 struct State([u32x8; 4]);
 
 impl State {
-    const INITIAL: Self = Self([u32x8::splat(0x6745_2301), u32x8::splat(0xefcd_ab89), u32x8::splat(0x98ba_dcfe), u32x8::splat(0x1032_5476)]);
+    const INITIAL: Self = Self([
+        u32x8::splat(0x6745_2301),
+        u32x8::splat(0xefcd_ab89),
+        u32x8::splat(0x98ba_dcfe),
+        u32x8::splat(0x1032_5476),
+    ]);
 
     /// Adds a block of each message, given word by word.
     fn add(&mut self, words: &[u32x8; 16]) {
@@ -165,13 +171,20 @@ impl State {
 
     /// Sixteen steps.
     #[inline(always)]
-    fn round(&mut self, constants: &[u32; 16], turns: [u32; 4], word: impl Fn(usize) -> u32x8, mix: impl Fn(u32x8, u32x8, u32x8) -> u32x8) {
+    fn round(
+        &mut self,
+        constants: &[u32; 16],
+        turns: [u32; 4],
+        word: impl Fn(usize) -> u32x8,
+        mix: impl Fn(u32x8, u32x8, u32x8) -> u32x8,
+    ) {
         let step = |[a, b, c, d]: [u32x8; 4], index: usize| {
             let sum = a + mix(b, c, d) + (word(index) + u32x8::splat(constants[index]));
             let turn = turns[index % 4];
             [d, ((sum << turn) | (sum >> (32 - turn))) + b, b, c]
         };
-        // In fours, which the compiler unrolls: each step's turn is a constant then. One loop of sixteen takes a third longer.
+        // In fours, which the compiler unrolls: each step's turn is a constant then. One loop of sixteen takes a third
+        // longer.
         for four in 0..4 {
             for index in 4 * four..4 * four + 4 {
                 self.0 = step(self.0, index);

@@ -1,7 +1,7 @@
 //! The request signature: verified on the way in, made anew for a reduced trigger and by usher's own client.
 //!
-//! The string to sign is `METHOD LF PATH LF k1=v1&k2=v2…`: all query parameters but `auth_signature`, keys lower-cased and sorted, values decoded
-//! (`pusher-protocol.md` 2.1). The body is bound to it by `body_md5`.
+//! The string to sign is `METHOD LF PATH LF k1=v1&k2=v2…`: all query parameters but `auth_signature`, keys lower-cased
+//! and sorted, values decoded (`pusher-protocol.md` 2.1). The body is bound to it by `body_md5`.
 
 mod body;
 mod error;
@@ -29,9 +29,10 @@ const WINDOW: u64 = 600;
 
 /// Verifies the signature of a request of `app`.
 ///
-/// `path` is the path as received on the request line, `body` the raw body, `now` seconds since the Unix epoch. Key, version, timestamp, digest and
-/// signature are looked at in this order; nothing is hashed here before everything else is in order, so a forged request costs at most one MD5 and one
-/// HMAC (`threats.md` AUTH-08), or two where a part of the path may be unsigned.
+/// `path` is the path as received on the request line, `body` the raw body, `now` seconds since the Unix epoch. Key,
+/// version, timestamp, digest and signature are looked at in this order; nothing is hashed here before everything else
+/// is in order, so a forged request costs at most one MD5 and one HMAC (`threats.md` AUTH-08), or two where a part of
+/// the path may be unsigned.
 ///
 /// # Errors
 /// The first check that failed.
@@ -67,8 +68,9 @@ pub fn verify<'p, 'b>(
     is_right.then_some(()).ok_or(SignatureError::Mismatch)
 }
 
-/// The raw query with `body_md5` and `auth_signature` replaced for `body`; everything else as it stands. One that is missing is appended
-/// (`body_md5` only if there is a body). Signed is what was signed of the path before, so that whoever takes the one takes the other.
+/// The raw query with `body_md5` and `auth_signature` replaced for `body`; everything else as it stands. One that is
+/// missing is appended (`body_md5` only if there is a body). Signed is what was signed of the path before, so that
+/// whoever takes the one takes the other.
 #[must_use]
 pub fn resign<'p>(app: &App, method: &str, path: impl Into<SignedPath<'p>>, query: &Query<'_>, body: &[u8]) -> String {
     let path = path.into().signed_in(app, method, query);
@@ -78,9 +80,17 @@ pub fn resign<'p>(app: &App, method: &str, path: impl Into<SignedPath<'p>>, quer
     replace_parameter(&with_md5, "auth_signature", &signature, true)
 }
 
-/// A whole signed query for a request of our own. `parameters` beside the `auth_` ones; `body` is `None` when the request has none.
+/// A whole signed query for a request of our own. `parameters` beside the `auth_` ones; `body` is `None` when the
+/// request has none.
 #[must_use]
-pub fn sign_query(app: &App, method: &str, path: &str, parameters: &[(&str, &str)], body: Option<&[u8]>, timestamp: u64) -> String {
+pub fn sign_query(
+    app: &App,
+    method: &str,
+    path: &str,
+    parameters: &[(&str, &str)],
+    body: Option<&[u8]>,
+    timestamp: u64,
+) -> String {
     let timestamp = timestamp.to_string();
     let mut own = vec![("auth_key", app.key()), ("auth_timestamp", &timestamp), ("auth_version", "1.0")];
     let md5 = body.map(md5_hex);
@@ -121,7 +131,8 @@ fn authenticated(app: &App, method: &str, path: &str, query: &Query<'_>) -> Hmac
 /// Whether the signature in `query` is that of this request.
 fn matches(app: &App, method: &str, path: &str, query: &Query<'_>) -> bool {
     let Given::Once(signature) = query.credentials().signature else { return false };
-    hex::decode::<32>(signature).is_some_and(|signature| authenticated(app, method, path, query).verify_slice(&signature).is_ok())
+    hex::decode::<32>(signature)
+        .is_some_and(|signature| authenticated(app, method, path, query).verify_slice(&signature).is_ok())
 }
 
 fn signature(app: &App, method: &str, path: &str, query: &Query<'_>) -> String {
@@ -150,7 +161,8 @@ fn check_window(timestamp: u64, now: u64) -> Result<(), SignatureError> {
     }
 }
 
-/// `raw` with the value of every parameter called `key` replaced, its key as spelt; where there is none, it is appended if `append`.
+/// `raw` with the value of every parameter called `key` replaced, its key as spelt; where there is none, it is appended
+/// if `append`.
 fn replace_parameter(raw: &str, key: &str, value: &str, append: bool) -> String {
     let mut replaced = String::with_capacity(raw.len() + key.len() + value.len() + 2);
     let mut found = false;

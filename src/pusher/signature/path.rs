@@ -5,9 +5,10 @@ use crate::pusher::{App, Query};
 
 /// A request's path, and over what of it the signature may be made.
 ///
-/// A server may stand behind a path of its own, as Laravel Reverb does with `REVERB_SERVER_PATH`: a trigger then goes to `/reverb/apps/3/events`. The PHP
-/// library does not sign that path (<https://github.com/laravel/reverb/issues/356>), whoever knows nothing of it signs the whole. A `&str` is a path that is
-/// signed as it stands.
+/// A server may stand behind a path of its own, as Laravel Reverb does with `REVERB_SERVER_PATH`: a trigger then goes
+/// to `/reverb/apps/3/events`. The PHP library does not sign that path
+/// (<https://github.com/laravel/reverb/issues/356>), whoever knows nothing of it signs the whole. A `&str` is a path
+/// that is signed as it stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SignedPath<'p> {
     whole: &'p str,

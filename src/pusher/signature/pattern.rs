@@ -10,8 +10,9 @@ use crate::pusher::{App, Query, hex};
 /// What is signed between timestamp and digest.
 const BETWEEN: &str = "&auth_version=1.0&body_md5=";
 
-/// A signed query as every library sends it with a trigger: the five parameters of the authentication, each once, nothing encoded. From one request of a
-/// caller to the next three values differ; so the next one is compared with this one, and not split, sorted and put together again.
+/// A signed query as every library sends it with a trigger: the five parameters of the authentication, each once,
+/// nothing encoded. From one request of a caller to the next three values differ; so the next one is compared with this
+/// one, and not split, sorted and put together again.
 #[derive(Debug)]
 pub struct Pattern {
     /// What is signed up to the timestamp's value.
@@ -63,7 +64,14 @@ impl Pattern {
         let raw = query.raw();
         let prefix = |path: &str| format!("{method}\n{path}\nauth_key={}&auth_timestamp=", &raw[key.clone()]).into();
         let mut prefixes = path.into().choices().map(prefix);
-        let pattern = Self { prefix: prefixes.next()?, other_prefix: prefixes.next(), key: key.clone(), timestamp, body_md5, signature };
+        let pattern = Self {
+            prefix: prefixes.next()?,
+            other_prefix: prefixes.next(),
+            key: key.clone(),
+            timestamp,
+            body_md5,
+            signature,
+        };
         (raw[version] == *"1.0" && pattern.claim(raw).is_some()).then_some(pattern)
     }
 
@@ -75,8 +83,8 @@ impl Pattern {
         places
     }
 
-    /// What `query` claims, which is the same as the first one but at the [variable](Self::variable) places. `None`: it has no such values there, and so
-    /// is not of this pattern.
+    /// What `query` claims, which is the same as the first one but at the [variable](Self::variable) places. `None`: it
+    /// has no such values there, and so is not of this pattern.
     #[must_use]
     pub fn claim<'q>(&self, query: &'q str) -> Option<Claim<'q>> {
         Some(Claim {
@@ -87,7 +95,8 @@ impl Pattern {
         })
     }
 
-    /// Verifies a request of `app` with such a query, as [`verify`](super::verify) does. `claim` is what this pattern found in it.
+    /// Verifies a request of `app` with such a query, as [`verify`](super::verify) does. `claim` is what this pattern
+    /// found in it.
     ///
     /// # Errors
     /// The first check that failed.
@@ -107,7 +116,9 @@ impl Pattern {
             }
             mac.verify_slice(signature).is_ok()
         };
-        (is_right(&self.prefix) || self.other_prefix.as_deref().is_some_and(is_right)).then_some(()).ok_or(SignatureError::Mismatch)
+        (is_right(&self.prefix) || self.other_prefix.as_deref().is_some_and(is_right))
+            .then_some(())
+            .ok_or(SignatureError::Mismatch)
     }
 }
 
@@ -143,10 +154,17 @@ mod tests {
         both_at(PATH.into(), query, body)
     }
 
-    fn both_at(path: SignedPath<'_>, query: &str, body: &[u8]) -> Option<(Result<(), SignatureError>, Result<(), SignatureError>)> {
+    fn both_at(
+        path: SignedPath<'_>,
+        query: &str,
+        body: &[u8],
+    ) -> Option<(Result<(), SignatureError>, Result<(), SignatureError>)> {
         let pattern = Pattern::of("POST", path, &Query::parse(query))?;
         let claim = pattern.claim(query)?;
-        Some((pattern.verify(&app(), &claim, Body::from(body), NOW), verify(&app(), "POST", path, &Query::parse(query), body, NOW)))
+        Some((
+            pattern.verify(&app(), &claim, Body::from(body), NOW),
+            verify(&app(), "POST", path, &Query::parse(query), body, NOW),
+        ))
     }
 
     #[test]
@@ -238,6 +256,9 @@ mod tests {
         assert_eq!(verify(&App::new("3", "other", "secret")), Err(SignatureError::UnknownKey { app: "3".into() }));
         assert_eq!(verify(&App::new("3", "key", "other")), Err(SignatureError::Mismatch));
         assert_eq!(verify(&app()), Ok(()));
-        assert_eq!(signature(&app(), "POST", PATH, &Query::parse(&query)), query.rsplit_once('=').expect("a signature").1);
+        assert_eq!(
+            signature(&app(), "POST", PATH, &Query::parse(&query)),
+            query.rsplit_once('=').expect("a signature").1
+        );
     }
 }

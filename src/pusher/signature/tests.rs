@@ -36,8 +36,7 @@ fn sign(credentials: (&str, &str), method: &str, path: &str, raw: &str) -> Strin
 fn vector_of_the_documentation() {
     assert_eq!(v1(V1_QUERY), Ok(()));
     let message = signed_text("POST", "/apps/3/events", &Query::parse(V1_QUERY));
-    let expected =
-        "POST\n/apps/3/events\nauth_key=278d425bdf160c739803&auth_timestamp=1353088179&auth_version=1.0&body_md5=ec365a775a4cd0599faeb73354201b6f";
+    let expected = "POST\n/apps/3/events\nauth_key=278d425bdf160c739803&auth_timestamp=1353088179&auth_version=1.0&body_md5=ec365a775a4cd0599faeb73354201b6f";
     assert_eq!(message, expected);
 }
 
@@ -52,8 +51,18 @@ fn vectors_of_the_go_library() {
             "filter_by_prefix=presence-&info=user_count",
             "4d8a02edcc8a758b0162cd6da690a9a45fb8ae326a276dca1e06a0bc42796c11",
         ),
-        ("/apps/102015/channels", 1_427_036_577, "filter_by_prefix=presence-", "b540383af4582af5fbb5df7be5472d54bd0838c9c2021c7743062568839e6f97"),
-        ("/apps/102015/channels", 1_427_036_787, "", "df89248f87f6e6d028925e0b04d60f316527a865992ace6936afa91281d8bef0"),
+        (
+            "/apps/102015/channels",
+            1_427_036_577,
+            "filter_by_prefix=presence-",
+            "b540383af4582af5fbb5df7be5472d54bd0838c9c2021c7743062568839e6f97",
+        ),
+        (
+            "/apps/102015/channels",
+            1_427_036_787,
+            "",
+            "df89248f87f6e6d028925e0b04d60f316527a865992ace6936afa91281d8bef0",
+        ),
         (
             &format!("{session}-ROpCFmgFhXY"),
             1_427_053_326,
@@ -66,7 +75,12 @@ fn vectors_of_the_go_library() {
             "info=user_count%2Csubscription_count",
             "f93ceb31f396aef336226efe512aaf339bd5e39c7c2c04b81cc8681dc16ee785",
         ),
-        (&format!("{session}-nYJLy67qh52/users"), 1_427_053_709, "", "207feaf4e8efeb24e5f148011704251bf90e2059a5f97a3eb52d06178b11feca"),
+        (
+            &format!("{session}-nYJLy67qh52/users"),
+            1_427_053_709,
+            "",
+            "207feaf4e8efeb24e5f148011704251bf90e2059a5f97a3eb52d06178b11feca",
+        ),
     ] {
         let raw = query(GO.0, timestamp, parameters, signature);
         assert_eq!(verify(&app(GO), "GET", path, &Query::parse(&raw), b"", timestamp), Ok(()), "{path} {parameters}");
@@ -78,7 +92,12 @@ fn vectors_of_the_go_library() {
 fn vectors_of_the_python_library() {
     let credentials = app(("key", "secret"));
     for (method, parameters, body, signature) in [
-        ("GET", "foo=bar&body_md5=d41d8cd98f00b204e9800998ecf8427e", "", "5c49f04a95eedc9028b1e0e8de7c2c7ad63504a0e3b5c145d2accaef6c14dbac"),
+        (
+            "GET",
+            "foo=bar&body_md5=d41d8cd98f00b204e9800998ecf8427e",
+            "",
+            "5c49f04a95eedc9028b1e0e8de7c2c7ad63504a0e3b5c145d2accaef6c14dbac",
+        ),
         (
             "POST",
             "body_md5=94232c5b8fc9272f6f73a1e36eb68fcf",
@@ -87,7 +106,11 @@ fn vectors_of_the_python_library() {
         ),
     ] {
         let raw = query("key", 1000, parameters, signature);
-        assert_eq!(verify(&credentials, method, "/some/obscure/api", &Query::parse(&raw), body.as_bytes(), 1000), Ok(()), "{method}");
+        assert_eq!(
+            verify(&credentials, method, "/some/obscure/api", &Query::parse(&raw), body.as_bytes(), 1000),
+            Ok(()),
+            "{method}"
+        );
     }
 }
 
@@ -103,9 +126,11 @@ fn vectors_of_the_reference_library() {
         let raw = query("key", 1234, parameters, signature);
         assert_eq!(verify(&credentials, "POST", "/some/path", &Query::parse(&raw), b"", 1234), Ok(()), "{parameters}");
     }
-    for (raw, pairs) in
-        [("things[]=thing1&things%5B%5D=thing2", "things[]=thing1&things[]=thing2"), ("key%3B=value%40", "key;=value@"), ("key", "key=")]
-    {
+    for (raw, pairs) in [
+        ("things[]=thing1&things%5B%5D=thing2", "things[]=thing1&things[]=thing2"),
+        ("key%3B=value%40", "key;=value@"),
+        ("key", "key="),
+    ] {
         let message = signed_text("POST", "/p", &Query::parse(raw));
         assert_eq!(message, format!("POST\n/p\n{pairs}"));
     }
@@ -115,11 +140,18 @@ fn vectors_of_the_reference_library() {
 #[test]
 fn vectors_of_the_node_library() {
     for (parameters, body, signature) in [
-        ("body_md5=165d5e6d7ca8f73b3853ce45addf42fc", "example body", "a650196dc427ebe837226f8565ca9232198c6d1b9455eaa72374a9dc0b620e7b"),
+        (
+            "body_md5=165d5e6d7ca8f73b3853ce45addf42fc",
+            "example body",
+            "a650196dc427ebe837226f8565ca9232198c6d1b9455eaa72374a9dc0b620e7b",
+        ),
         ("foo=bar&baz=123454321", "", "d8bdbd31911fb7400a14fbd36fd7de053494725b64400ae5856deafe304b34a9"),
     ] {
         let raw = query("f00d", 1_234_567_890, parameters, signature);
-        assert_eq!(verify(&app(("f00d", "tofu")), "GET", "/event", &Query::parse(&raw), body.as_bytes(), 1_234_567_890), Ok(()));
+        assert_eq!(
+            verify(&app(("f00d", "tofu")), "GET", "/event", &Query::parse(&raw), body.as_bytes(), 1_234_567_890),
+            Ok(())
+        );
     }
     for (body, md5) in [
         (r#"{"name":"my_event","data":"{\"some\":\"data \"}","channels":["one"]}"#, "e95168baf497b2e54b2c6cadd41a6a3f"),
@@ -147,7 +179,10 @@ fn vectors_of_every_librarys_serialisation() {
     let parameters = "filter_by_prefix=presence-&info=user_count";
     for (parameters, expected) in [
         (parameters.to_owned(), "16819168891cb5dfd72b5c7a5d3d602605b26c6ba1930033b5e2eeeb65010291"),
-        (format!("{parameters}&body_md5=d41d8cd98f00b204e9800998ecf8427e"), "f3f17c61ae491cc9085db68b22076e9b772e3bcb301659d655153ee3f9782aba"),
+        (
+            format!("{parameters}&body_md5=d41d8cd98f00b204e9800998ecf8427e"),
+            "f3f17c61ae491cc9085db68b22076e9b772e3bcb301659d655153ee3f9782aba",
+        ),
     ] {
         let raw = query(DOCS.0, V1_TIME, &parameters, expected);
         assert_eq!(verify(&app(DOCS), "GET", "/apps/3/channels", &Query::parse(&raw), b"", V1_TIME), Ok(()));
@@ -210,7 +245,9 @@ fn refusals_are_precise() {
 /// AUTH-02: no digit of the signature or of the digest is left out of the comparison.
 #[test]
 fn every_digit_counts() {
-    for (name, digits, expected) in [("auth_signature=", 64, SignatureError::Mismatch), ("body_md5=", 32, SignatureError::BodyMd5Mismatch)] {
+    for (name, digits, expected) in
+        [("auth_signature=", 64, SignatureError::Mismatch), ("body_md5=", 32, SignatureError::BodyMd5Mismatch)]
+    {
         let start = V1_QUERY.find(name).unwrap() + name.len();
         for at in start..start + digits {
             let other = if &V1_QUERY[at..=at] == "0" { "1" } else { "0" };
@@ -224,9 +261,14 @@ fn every_digit_counts() {
 #[test]
 fn another_request_does_not_verify() {
     let query = Query::parse(V1_QUERY);
-    let with = |secret, method, path, body: &str| verify(&app((DOCS.0, secret)), method, path, &query, body.as_bytes(), V1_TIME);
+    let with = |secret, method, path, body: &str| {
+        verify(&app((DOCS.0, secret)), method, path, &query, body.as_bytes(), V1_TIME)
+    };
     assert_eq!(with(DOCS.1, "POST", "/apps/3/events", V1_BODY), Ok(()));
-    assert_eq!(with(DOCS.1, "POST", "/apps/3/events", &V1_BODY.replace("foo", "fox")), Err(SignatureError::BodyMd5Mismatch));
+    assert_eq!(
+        with(DOCS.1, "POST", "/apps/3/events", &V1_BODY.replace("foo", "fox")),
+        Err(SignatureError::BodyMd5Mismatch)
+    );
     assert_eq!(with(DOCS.1, "POST", "/apps/3/events", ""), Err(SignatureError::BodyMd5Mismatch));
     assert_eq!(with(DOCS.1, "PUT", "/apps/3/events", V1_BODY), Err(SignatureError::Mismatch));
     assert_eq!(with(DOCS.1, "POST", "/prefix/apps/3/events", V1_BODY), Err(SignatureError::Mismatch));
@@ -249,7 +291,10 @@ fn timestamps_are_good_for_less_than_600_seconds() {
         let changed = V1_QUERY.replace("1353088179", text);
         assert_eq!(v1(&changed), Err(SignatureError::MalformedTimestamp), "{text}");
     }
-    assert_eq!(v1(&V1_QUERY.replace("1353088179", "1353088179000")), Err(SignatureError::TimestampTooNew { seconds: 1_351_735_090_821 }));
+    assert_eq!(
+        v1(&V1_QUERY.replace("1353088179", "1353088179000")),
+        Err(SignatureError::TimestampTooNew { seconds: 1_351_735_090_821 })
+    );
 }
 
 #[test]
@@ -293,15 +338,19 @@ fn a_part_of_the_path_may_be_unsigned_and_is_not_signed_anew_then() {
 #[test]
 fn a_resigned_query_differs_only_where_it_must() {
     let smaller = br#"{"name":"foo"}"#;
-    let scattered = V1_QUERY.replace("body_md5=", "Body%5Fmd5=").replace("auth_version=1.0", "&auth_version=1%2E0&x=+%2c&");
+    let scattered =
+        V1_QUERY.replace("body_md5=", "Body%5Fmd5=").replace("auth_version=1.0", "&auth_version=1%2E0&x=+%2c&");
     let scattered_signature = sign(DOCS, "POST", "/apps/3/events", &scattered);
-    let scattered = scattered.replace("da454824c97ba181a32ccc17a72625ba02771f50b50e1e7430e47a1f3f457e6c", &scattered_signature);
+    let scattered =
+        scattered.replace("da454824c97ba181a32ccc17a72625ba02771f50b50e1e7430e47a1f3f457e6c", &scattered_signature);
     assert_eq!(v1(&scattered), Ok(()));
     let resigned = resign(&app(DOCS), "POST", "/apps/3/events", &Query::parse(&scattered), smaller);
     assert_eq!(verify(&app(DOCS), "POST", "/apps/3/events", &Query::parse(&resigned), smaller, V1_TIME), Ok(()));
     let new_signature = Query::parse(&resigned).only("auth_signature").unwrap().to_owned();
     assert_ne!(new_signature, scattered_signature);
-    let undone = resigned.replace(&new_signature, &scattered_signature).replace(&md5_hex(smaller), "ec365a775a4cd0599faeb73354201b6f");
+    let undone = resigned
+        .replace(&new_signature, &scattered_signature)
+        .replace(&md5_hex(smaller), "ec365a775a4cd0599faeb73354201b6f");
     assert_eq!(undone, scattered);
     // the same body again gives the same query again
     assert_eq!(resign(&app(DOCS), "POST", "/apps/3/events", &Query::parse(V1_QUERY), V1_BODY.as_bytes()), V1_QUERY);
@@ -309,9 +358,19 @@ fn a_resigned_query_differs_only_where_it_must() {
 
 #[test]
 fn a_signed_query_without_a_body_has_no_digest() {
-    let raw = sign_query(&app(GO), "GET", "/apps/102015/channels", &[("filter_by_prefix", "presence-"), ("info", "user_count")], None, 1_427_034_994);
+    let raw = sign_query(
+        &app(GO),
+        "GET",
+        "/apps/102015/channels",
+        &[("filter_by_prefix", "presence-"), ("info", "user_count")],
+        None,
+        1_427_034_994,
+    );
     assert_eq!(Query::parse(&raw).only("body_md5"), None);
-    assert_eq!(Query::parse(&raw).only("auth_signature"), Some("4d8a02edcc8a758b0162cd6da690a9a45fb8ae326a276dca1e06a0bc42796c11"));
+    assert_eq!(
+        Query::parse(&raw).only("auth_signature"),
+        Some("4d8a02edcc8a758b0162cd6da690a9a45fb8ae326a276dca1e06a0bc42796c11")
+    );
 }
 
 proptest! {

@@ -1,4 +1,5 @@
-//! The lenient pass over a body that was not read exactly: every channel that any reader could find in it. Linear in time, flat on the stack.
+//! The lenient pass over a body that was not read exactly: every channel that any reader could find in it. Linear in
+//! time, flat on the stack.
 
 use std::collections::HashSet;
 

@@ -1,6 +1,7 @@
 //! Triggers: the bodies of `POST /apps/{id}/events` and `/batch_events`, read strictly or not at all.
 //!
-//! A body that is read *exactly* may lead to a drop. Any other is forwarded, and the lenient pass says which channels it may touch.
+//! A body that is read *exactly* may lead to a drop. Any other is forwarded, and the lenient pass says which channels
+//! it may touch.
 
 mod inexact;
 mod lenient;
@@ -57,9 +58,11 @@ struct List<'a> {
 pub struct Event<'a> {
     /// The event's name, decoded.
     pub name: Cow<'a, str>,
-    /// The channels in their order, none twice; at least one. They may be outside Pusher's set of characters: see [`super::is_valid_name`].
+    /// The channels in their order, none twice; at least one. They may be outside Pusher's set of characters: see
+    /// [`super::is_valid_name`].
     pub channels: SmallVec<[Cow<'a, str>; 1]>,
-    /// Whether a `socket_id` excludes a connection (present and not null), or the trigger as a whole may be heard by some alone.
+    /// Whether a `socket_id` excludes a connection (present and not null), or the trigger as a whole may be heard by
+    /// some alone.
     pub excludes_socket: bool,
     /// Whether `info` asks for an answer with contents (present and not null).
     pub wants_info: bool,
@@ -68,7 +71,8 @@ pub struct Event<'a> {
 }
 
 impl<'a> Event<'a> {
-    /// The text of `data`, decoded from its JSON string, in `room` if it is of use. `None` if it is not a string or does not decode.
+    /// The text of `data`, decoded from its JSON string, in `room` if it is of use. `None` if it is not a string or
+    /// does not decode.
     #[must_use]
     pub fn data<'r>(&self, room: &'r mut [u8]) -> Option<Cow<'r, str>>
     where
@@ -94,8 +98,9 @@ impl<'a> Trigger<'a> {
         self
     }
 
-    /// The body without the given (event, channel) pairs, everything that stays in its order and with its tokens as received.
-    /// An event whose channels are all dropped is left out; where nothing stays, the body is empty, for there is no such trigger.
+    /// The body without the given (event, channel) pairs, everything that stays in its order and with its tokens as
+    /// received. An event whose channels are all dropped is left out; where nothing stays, the body is empty, for there
+    /// is no such trigger.
     #[must_use]
     pub fn without(&self, dropped: &[(usize, usize)]) -> Vec<u8> {
         match &self.parts {
@@ -110,7 +115,8 @@ impl<'a> Trigger<'a> {
 impl List<'_> {
     /// `body` with only those elements of this array that `stays` says.
     fn keep(&self, body: &str, stays: impl Fn(usize) -> bool) -> Vec<u8> {
-        let kept: Vec<&str> = self.elements.iter().enumerate().filter(|(index, _)| stays(*index)).map(|(_, element)| *element).collect();
+        let kept: Vec<&str> =
+            self.elements.iter().enumerate().filter(|(index, _)| stays(*index)).map(|(_, element)| *element).collect();
         if kept.is_empty() {
             return Vec::new();
         }

@@ -27,7 +27,11 @@ pub(super) fn read(endpoint: Endpoint, body: &[u8]) -> Result<Trigger<'_>, Oddit
     match endpoint {
         Endpoint::Events => {
             let (event, list) = Fields::read(text, Place::Body)?.event()?;
-            Ok(Trigger { events: SmallVec::from_buf([event]), body: text, parts: list.map_or(Parts::Whole, Parts::Channels) })
+            Ok(Trigger {
+                events: SmallVec::from_buf([event]),
+                body: text,
+                parts: list.map_or(Parts::Whole, Parts::Channels),
+            })
         }
         Endpoint::Batch => batch(text),
     }
@@ -150,7 +154,8 @@ fn several(token: &str) -> Result<(Names<'_>, List<'_>), Oddity> {
     Ok((names, List { token, elements }))
 }
 
-/// The text of a name. One with a NUL, which JSON has only in escapes, is none: a reader in C sees another one (`threats.md` JSON-10).
+/// The text of a name. One with a NUL, which JSON has only in escapes, is none: a reader in C sees another one
+/// (`threats.md` JSON-10).
 fn name(token: &str) -> Option<Cow<'_, str>> {
     json::string(token).filter(|name| matches!(name, Cow::Borrowed(_)) || !name.contains('\0'))
 }

@@ -25,7 +25,11 @@ fn summary<'e>(event: &'e Event<'_>) -> (&'e str, Vec<&'e str>, Option<Cow<'e, s
 #[track_caller]
 fn check_inexact(endpoint: Endpoint, cases: &[(&str, Oddity, &[&str])]) {
     for (body, oddity, channels) in cases {
-        assert_eq!(inexact(endpoint, body), (*oddity, channels.iter().map(|channel| (*channel).to_owned()).collect()), "{body}");
+        assert_eq!(
+            inexact(endpoint, body),
+            (*oddity, channels.iter().map(|channel| (*channel).to_owned()).collect()),
+            "{body}"
+        );
     }
 }
 
@@ -59,7 +63,11 @@ fn optional_keys_may_be_null() {
     ] {
         let body = body(rest);
         let trigger = exact(Endpoint::Events, &body);
-        assert_eq!((trigger.events[0].excludes_socket, trigger.events[0].wants_info), (excludes_socket, wants_info), "{body}");
+        assert_eq!(
+            (trigger.events[0].excludes_socket, trigger.events[0].wants_info),
+            (excludes_socket, wants_info),
+            "{body}"
+        );
     }
     check_inexact(
         Endpoint::Events,
@@ -75,7 +83,8 @@ fn optional_keys_may_be_null() {
 /// JSON-04: an escaped spelling of a name or a channel is the plain one.
 #[test]
 fn escaped_values_are_decoded() {
-    let trigger = exact(Endpoint::Events, r#"{"name":"staff\u002dassigned","channels":["\u0063\/1"],"data":"{\"staff_id\":7}"}"#);
+    let trigger =
+        exact(Endpoint::Events, r#"{"name":"staff\u002dassigned","channels":["\u0063\/1"],"data":"{\"staff_id\":7}"}"#);
     assert_eq!(summary(&trigger.events[0]), ("staff-assigned", vec!["c/1"], Some("{\"staff_id\":7}".into())));
 }
 
@@ -85,12 +94,24 @@ fn keys_that_readers_may_differ_about_are_inexact() {
     check_inexact(
         Endpoint::Events,
         &[
-            (r#"{"name":"other","name":"staff-assigned","channel":"c1","data":"{\"staff_id\":7}"}"#, Oddity::DuplicateKey, &["c1"]),
-            (r#"{"name":"staff-assigned","name":"other","channel":"c1","data":"{\"staff_id\":7}"}"#, Oddity::DuplicateKey, &["c1"]),
+            (
+                r#"{"name":"other","name":"staff-assigned","channel":"c1","data":"{\"staff_id\":7}"}"#,
+                Oddity::DuplicateKey,
+                &["c1"],
+            ),
+            (
+                r#"{"name":"staff-assigned","name":"other","channel":"c1","data":"{\"staff_id\":7}"}"#,
+                Oddity::DuplicateKey,
+                &["c1"],
+            ),
             (r#"{"na\u006de":"staff-assigned","channel":"c1","data":"d"}"#, Oddity::EscapedKey, &["c1"]),
             (r#"{"name":"n","ch\u0061nnel":"c1","data":"d"}"#, Oddity::EscapedKey, &["c1"]),
             (r#"{"name":"n","channel":"c1","channels":["c2"],"data":"d"}"#, Oddity::BothChannelKeys, &["c1", "c2"]),
-            (r#"{"name":"n","channel":"c1","channel":"c2","channels":["c2","c3"],"data":"d"}"#, Oddity::DuplicateKey, &["c1", "c2", "c3"]),
+            (
+                r#"{"name":"n","channel":"c1","channel":"c2","channels":["c2","c3"],"data":"d"}"#,
+                Oddity::DuplicateKey,
+                &["c1", "c2", "c3"],
+            ),
             (r#"{"name":"n","channel":"c1","data":"d","data":"e"}"#, Oddity::DuplicateKey, &["c1"]),
             (r#"{"Name":"n","channel":"c1","data":"d"}"#, Oddity::UnknownKey, &["c1"]),
             (r#"{"name":"n","CHANNEL":"c1","data":"d"}"#, Oddity::UnknownKey, &["c1"]),
@@ -123,7 +144,10 @@ fn channels_are_strings_each_once() {
         (r#"["c1","\ud800"]"#, Oddity::BadChannel, &["*"]),
         (r#"["c1\u0000x"]"#, Oddity::BadChannel, &["*"]),
     ] {
-        check_inexact(Endpoint::Events, &[(&format!(r#"{{"name":"n","channels":{channels},"data":"d"}}"#), oddity, reach)]);
+        check_inexact(
+            Endpoint::Events,
+            &[(&format!(r#"{{"name":"n","channels":{channels},"data":"d"}}"#), oddity, reach)],
+        );
     }
     let of = |count: usize| format!(r#"{{"name":"n","channels":[{}],"data":"d"}}"#, many(count));
     assert_eq!(exact(Endpoint::Events, &of(100)).events[0].channels.len(), 100);
@@ -145,7 +169,10 @@ fn data_that_is_no_text_is_left_to_the_rules() {
         assert_eq!(exact(Endpoint::Events, &body).events[0].data(&mut []), None, "{data}");
     }
     for name in [r#""\ud800""#, "7", "null", r#"["n"]"#, r#""staff-assigned\u0000""#] {
-        check_inexact(Endpoint::Events, &[(&format!(r#"{{"name":{name},"channel":"c","data":"d"}}"#), Oddity::BadName, &["c"])]);
+        check_inexact(
+            Endpoint::Events,
+            &[(&format!(r#"{{"name":{name},"channel":"c","data":"d"}}"#), Oddity::BadName, &["c"])],
+        );
     }
 }
 
@@ -197,7 +224,10 @@ fn depth_is_bounded() {
     assert_eq!(inexact(Endpoint::Events, format!("  {}", levels(10_000))).1, ["*"]);
     // in the text of data it is the rules' business
     let brackets = "[".repeat(10_000);
-    assert_eq!(exact(Endpoint::Events, &single(format!("\"{brackets}\""))).events[0].data(&mut []).as_deref(), Some(brackets.as_str()));
+    assert_eq!(
+        exact(Endpoint::Events, &single(format!("\"{brackets}\""))).events[0].data(&mut []).as_deref(),
+        Some(brackets.as_str())
+    );
 }
 
 /// JSON-15: linear in time.
@@ -235,13 +265,28 @@ fn batches_are_exact_or_odd_as_a_whole() {
             (&format!(r#"{{"batch":[{item}],"channel":"c2"}}"#), Oddity::UnknownKey, &["c", "c2"]),
             (&format!(r#"{{"batch":[{item},1]}}"#), Oddity::NotAnObject, &["*"]),
             (&format!(r#"{{"batch":[{item},{{}}]}}"#), Oddity::BadName, &["c"]),
-            (&format!(r#"{{"batch":[{item},{{"name":"n","channels":["c2"],"data":"d"}}]}}"#), Oddity::ChannelsInBatch, &["c", "c2"]),
-            (&format!(r#"{{"batch":[{item},{{"name":"n","channel":"c2","channel":"c3","data":"d"}}]}}"#), Oddity::DuplicateKey, &["c", "c2", "c3"]),
-            (&format!(r#"{{"batch":[{{"name":"n","channel":"c","data":"d","batch":[{item}]}}]}}"#), Oddity::NestedBatch, &["*"]),
+            (
+                &format!(r#"{{"batch":[{item},{{"name":"n","channels":["c2"],"data":"d"}}]}}"#),
+                Oddity::ChannelsInBatch,
+                &["c", "c2"],
+            ),
+            (
+                &format!(r#"{{"batch":[{item},{{"name":"n","channel":"c2","channel":"c3","data":"d"}}]}}"#),
+                Oddity::DuplicateKey,
+                &["c", "c2", "c3"],
+            ),
+            (
+                &format!(r#"{{"batch":[{{"name":"n","channel":"c","data":"d","batch":[{item}]}}]}}"#),
+                Oddity::NestedBatch,
+                &["*"],
+            ),
             (item, Oddity::WrongEndpoint, &["c"]),
         ],
     );
-    check_inexact(Endpoint::Events, &[(&of(1), Oddity::WrongEndpoint, &["c"]), (r#"{"batch":[]}"#, Oddity::WrongEndpoint, &["*"])]);
+    check_inexact(
+        Endpoint::Events,
+        &[(&of(1), Oddity::WrongEndpoint, &["c"]), (r#"{"batch":[]}"#, Oddity::WrongEndpoint, &["*"])],
+    );
 }
 
 #[test]

@@ -19,7 +19,9 @@ fn config() -> Config {
     let path = directory.path().join("usher.toml");
     let app = |id: &str| format!("[[apps]]\nid = \"{id}\"\nkey = \"key-{id}\"\nsecret = \"secret-{id}\"\n");
     let rule = |name: &str, more: &str| {
-        format!("[[rules]]\nname = \"{name}\"\nevent = \"{name}\"\nchannel = \"{{room}}-chat\"\nidentity = [\"/staff_name\"]\n{more}\n")
+        format!(
+            "[[rules]]\nname = \"{name}\"\nevent = \"{name}\"\nchannel = \"{{room}}-chat\"\nidentity = [\"/staff_name\"]\n{more}\n"
+        )
     };
     let text = [app("1"), app("2"), rule("staff", ""), rule("desk", "mode = \"off\"\napps = [\"1\"]")].concat();
     std::fs::write(&path, text).unwrap();
@@ -68,7 +70,10 @@ fn a_switch_concerns_one_rule_of_one_app() {
     assert_eq!(modes(&rulebook), "1/staff observe, 1/desk off, 2/staff enforce");
     assert_eq!(watched(&rulebook), "1/staff, 2/staff");
     assert_eq!(rulebook.switch("2", "staff", Mode::Off), Some(Mode::Enforce));
-    assert_eq!((modes(&rulebook).as_str(), watched(&rulebook).as_str()), ("1/staff observe, 1/desk off, 2/staff off", "1/staff"));
+    assert_eq!(
+        (modes(&rulebook).as_str(), watched(&rulebook).as_str()),
+        ("1/staff observe, 1/desk off, 2/staff off", "1/staff")
+    );
     assert_eq!(rulebook.switch("1", "staff", Mode::Off), Some(Mode::Observe));
     assert_eq!(watched(&rulebook), "");
 }
@@ -105,5 +110,8 @@ fn a_reload_ends_all_switches() {
     rulebook.switch("1", "staff", Mode::Enforce);
     rulebook.switch("1", "desk", Mode::Observe);
     assert_eq!(rulebook.replace(config()), 1, "a rule that was switched back is not switched");
-    assert_eq!((modes(&rulebook).as_str(), watched(&rulebook).as_str()), ("1/staff enforce, 1/desk off, 2/staff enforce", "1/staff, 2/staff"));
+    assert_eq!(
+        (modes(&rulebook).as_str(), watched(&rulebook).as_str()),
+        ("1/staff enforce, 1/desk off, 2/staff enforce", "1/staff, 2/staff")
+    );
 }

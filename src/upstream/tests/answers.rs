@@ -83,10 +83,17 @@ async fn a_length_goes_on_as_one_also_where_there_is_no_body() {
     for (method, bytes) in answers {
         let server = Server::start(move |peer| peer.answer_all(bytes)).await;
         let answer = server.remote().send(request(method, "")).await.unwrap();
-        assert_eq!(answer.headers().get_all("content-length").iter().collect::<Vec<_>>(), ["7"], "{}", bytes.escape_ascii());
+        assert_eq!(
+            answer.headers().get_all("content-length").iter().collect::<Vec<_>>(),
+            ["7"],
+            "{}",
+            bytes.escape_ascii()
+        );
     }
-    for bytes in [&b"HTTP/1.1 200 OK\r\nContent-Length: 7\r\nContent-Length: 8\r\n\r\n"[..], b"HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"]
-    {
+    for bytes in [
+        &b"HTTP/1.1 200 OK\r\nContent-Length: 7\r\nContent-Length: 8\r\n\r\n"[..],
+        b"HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n",
+    ] {
         let server = Server::start(move |peer| peer.answer_all(bytes)).await;
         let failure = server.remote().send(request(Method::HEAD, "")).await.unwrap_err();
         assert!(matches!(failure, Failure::BadAnswer { .. } | Failure::UnfitAnswer { .. }), "{failure:?}");
@@ -95,8 +102,11 @@ async fn a_length_goes_on_as_one_also_where_there_is_no_body() {
 
 #[tokio::test]
 async fn what_is_not_http_is_refused() {
-    let huge: &'static [u8] = Vec::leak([b"HTTP/1.1 200 OK\r\nX-Huge: ".as_slice(), &vec![b'x'; 1 << 20], b"\r\nContent-Length: 0\r\n\r\n"].concat());
-    let many: &'static [u8] = Vec::leak([b"HTTP/1.1 200 OK\r\n".as_slice(), &b"a: b\r\n".repeat(101), b"\r\n"].concat());
+    let huge: &'static [u8] = Vec::leak(
+        [b"HTTP/1.1 200 OK\r\nX-Huge: ".as_slice(), &vec![b'x'; 1 << 20], b"\r\nContent-Length: 0\r\n\r\n"].concat(),
+    );
+    let many: &'static [u8] =
+        Vec::leak([b"HTTP/1.1 200 OK\r\n".as_slice(), &b"a: b\r\n".repeat(101), b"\r\n"].concat());
     let refused: [&'static [u8]; 11] = [
         huge,
         many,
@@ -113,7 +123,10 @@ async fn what_is_not_http_is_refused() {
     for bytes in refused {
         let shown = bytes[..bytes.len().min(80)].escape_ascii();
         let failure = answered_with(bytes).await.err();
-        assert!(failure.as_ref().is_some_and(|failure| matches!(failure, Failure::BadAnswer { .. })), "{shown}: {failure:?}");
+        assert!(
+            failure.as_ref().is_some_and(|failure| matches!(failure, Failure::BadAnswer { .. })),
+            "{shown}: {failure:?}"
+        );
         assert!(!failure.is_some_and(|failure| failure.nothing_sent() || failure.is_timeout()), "{shown}");
     }
 }
@@ -129,7 +142,11 @@ async fn what_cannot_be_passed_on_is_refused() {
         b"HTTP/1.1 200 OK\r\nTransfer-Encoding: identity\r\n\r\n{}",
     ] {
         let failure = answered_with(bytes).await.unwrap_err();
-        assert!(matches!(failure, Failure::UnfitAnswer { .. }) && !failure.nothing_sent(), "{}: {failure:?}", bytes.escape_ascii());
+        assert!(
+            matches!(failure, Failure::UnfitAnswer { .. }) && !failure.nothing_sent(),
+            "{}: {failure:?}",
+            bytes.escape_ascii()
+        );
     }
 }
 

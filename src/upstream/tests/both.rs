@@ -1,10 +1,12 @@
-//! Answers are read in two ways: hyper's ([`Remote::send`]) and that of `wire` ([`Remote::exchange`]). Both have to make the same of every answer, for
-//! only what is complete counts as upstream's consent (RFC 9112 8). What both allow beyond the letter of RFC 9112 tells no other length, and is harmless:
-//! empty lines before the status line, LF alone as a line end in the head and among trailers, no reason, blanks behind a chunk size, any byte but CR and LF
-//! in a chunk extension, an equal length said again.
+//! Answers are read in two ways: hyper's ([`Remote::send`]) and that of `wire` ([`Remote::exchange`]). Both have to
+//! make the same of every answer, for only what is complete counts as upstream's consent (RFC 9112 8). What both allow
+//! beyond the letter of RFC 9112 tells no other length, and is harmless: empty lines before the status line, LF alone
+//! as a line end in the head and among trailers, no reason, blanks behind a chunk size, any byte but CR and LF in a
+//! chunk extension, an equal length said again.
 //!
-//! Two differences remain, and neither takes a broken answer for a good one: `wire` gives up a chunk size with 16 KiB of zeros before it, and hyper lets up
-//! to 256 KiB more of interim answers pass. Besides, a head that goes wrong before its end is refused by hyper at its end, at the latest when time is up.
+//! Two differences remain, and neither takes a broken answer for a good one: `wire` gives up a chunk size with 16 KiB
+//! of zeros before it, and hyper lets up to 256 KiB more of interim answers pass. Besides, a head that goes wrong
+//! before its end is refused by hyper at its end, at the latest when time is up.
 
 use http_body_util::{BodyExt, Limited};
 use proptest::prelude::*;
@@ -39,9 +41,14 @@ struct Read {
 impl Whole {
     fn new(status: u16, reason: &str, headers: impl Iterator<Item = (String, String)>, body: Vec<u8>) -> Self {
         let mut headers: Vec<_> = headers.collect();
-        let named: Vec<_> = headers.iter().filter(|(name, _)| name == "connection").flat_map(|(_, names)| names.split(',')).collect();
+        let named: Vec<_> =
+            headers.iter().filter(|(name, _)| name == "connection").flat_map(|(_, names)| names.split(',')).collect();
         let named: Vec<_> = named.into_iter().map(|name| name.trim().to_ascii_lowercase()).collect();
-        headers.retain(|(name, _)| !is_hop_by_hop(name) && !named.contains(name) && !matches!(name.as_str(), "content-length" | "usher-decision"));
+        headers.retain(|(name, _)| {
+            !is_hop_by_hop(name)
+                && !named.contains(name)
+                && !matches!(name.as_str(), "content-length" | "usher-decision")
+        });
         headers.sort_by(|(one, _), (other, _)| one.cmp(other));
         Self { status, reason: reason.to_owned(), headers, body }
     }
@@ -50,9 +57,15 @@ impl Whole {
 async fn general(remote: &Remote) -> Option<Whole> {
     let (head, body) = remote.send(post()).await.ok()?.into_parts();
     let body = Limited::new(body, MAX_BODY).collect().await.ok()?.to_bytes().to_vec();
-    let said = head.extensions.get::<hyper::ext::ReasonPhrase>().map(|reason| String::from_utf8_lossy(reason.as_bytes()).into_owned());
+    let said = head
+        .extensions
+        .get::<hyper::ext::ReasonPhrase>()
+        .map(|reason| String::from_utf8_lossy(reason.as_bytes()).into_owned());
     let reason = said.unwrap_or_else(|| head.status.canonical_reason().unwrap_or_default().to_owned());
-    let headers = head.headers.iter().map(|(name, value)| (name.as_str().to_owned(), value.as_bytes().escape_ascii().to_string()));
+    let headers = head
+        .headers
+        .iter()
+        .map(|(name, value)| (name.as_str().to_owned(), value.as_bytes().escape_ascii().to_string()));
     Some(Whole::new(head.status.as_u16(), &reason, headers, body))
 }
 
@@ -70,7 +83,8 @@ async fn fast(remote: &Remote) -> Option<Whole> {
     Some(Whole::new(answer.status, reason, headers, answer.body.clone()))
 }
 
-/// Has `bytes` read in both ways, each time written `at_once` bytes after the other, and then the end of the connection.
+/// Has `bytes` read in both ways, each time written `at_once` bytes after the other, and then the end of the
+/// connection.
 async fn read(bytes: &[u8], at_once: usize) -> Read {
     let bytes = bytes.to_vec();
     let server = Server::start(move |mut peer: Peer| {
@@ -254,7 +268,9 @@ fn sizes_are_bounded_alike() {
     };
     expect(&head(64 * 1024), Some(b"{}"));
     expect(&head(64 * 1024 + 1), None);
-    let lines = |count| [b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n".as_slice(), &b"a: b\r\n".repeat(count), b"\r\n{}"].concat();
+    let lines = |count| {
+        [b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n".as_slice(), &b"a: b\r\n".repeat(count), b"\r\n{}"].concat()
+    };
     expect(&lines(99), Some(b"{}"));
     expect(&lines(100), None);
     let trailers = |count| chunked(&["2\r\n{}\r\n0\r\n", &"a: b\r\n".repeat(count), "\r\n"].concat());
@@ -263,12 +279,21 @@ fn sizes_are_bounded_alike() {
     let trailer = |length: usize| chunked(&["2\r\n{}\r\n0\r\nX:", &"x".repeat(length - 6), "\r\n\r\n"].concat());
     expect(&trailer(64 * 1024 - 1), Some(b"{}"));
     expect(&trailer(64 * 1024), None);
-    let extension =
-        |length: usize| chunked(&["1;", &"x".repeat(length / 2), "\r\n{\r\n1;", &"x".repeat(length - length / 2), "\r\n}\r\n0\r\n\r\n"].concat());
+    let extension = |length: usize| {
+        chunked(
+            &["1;", &"x".repeat(length / 2), "\r\n{\r\n1;", &"x".repeat(length - length / 2), "\r\n}\r\n0\r\n\r\n"]
+                .concat(),
+        )
+    };
     expect(&extension(16 * 1024 - 1), Some(b"{}"));
     expect(&extension(16 * 1024), None);
-    let interim =
-        |bytes: usize| [&b"HTTP/1.1 100 Continue\r\n\r\n".repeat(bytes / 25), b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}".as_slice()].concat();
+    let interim = |bytes: usize| {
+        [
+            &b"HTTP/1.1 100 Continue\r\n\r\n".repeat(bytes / 25),
+            b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}".as_slice(),
+        ]
+        .concat()
+    };
     expect(&interim(256 * 1024), Some(b"{}"));
     expect(&interim(1024 * 1024), None);
     for length in [MAX_BODY, MAX_BODY + 1] {
@@ -276,11 +301,20 @@ fn sizes_are_bounded_alike() {
         let fits = (length == MAX_BODY).then_some(&*body);
         expect(&[format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n").as_bytes(), &body].concat(), fits);
         expect(&[b"HTTP/1.1 200 OK\r\n\r\n", body.as_slice()].concat(), fits);
-        let parts: Vec<u8> = body.chunks(1000).flat_map(|part| [format!("{:x};x\r\n", part.len()).as_bytes(), part, b"\r\n"].concat()).collect();
-        expect(&[b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", parts.as_slice(), b"0\r\n\r\n"].concat(), fits);
+        let parts: Vec<u8> = body
+            .chunks(1000)
+            .flat_map(|part| [format!("{:x};x\r\n", part.len()).as_bytes(), part, b"\r\n"].concat())
+            .collect();
+        expect(
+            &[b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", parts.as_slice(), b"0\r\n\r\n"].concat(),
+            fits,
+        );
     }
     // Many small chunks are no larger a body.
-    expect(&[chunked(&"00000001\r\nx\r\n".repeat(20_000)).as_slice(), b"0\r\n\r\n"].concat(), Some(&vec![b'x'; 20_000]));
+    expect(
+        &[chunked(&"00000001\r\nx\r\n".repeat(20_000)).as_slice(), b"0\r\n\r\n"].concat(),
+        Some(&vec![b'x'; 20_000]),
+    );
 }
 
 /// Answers put together from good and bad parts, some with one byte changed.
@@ -327,7 +361,8 @@ fn answers() -> impl Strategy<Value = Vec<u8>> {
         "\r\n\r\n",
     ]);
     let parts = (status, prop::collection::vec(header, 0..4), prop::collection::vec(body, 0..6));
-    let change = prop::option::weighted(0.5, (any::<prop::sample::Index>(), select(b"\r\n \t:;,0129aZ\0\x7f\xe9".to_vec())));
+    let change =
+        prop::option::weighted(0.5, (any::<prop::sample::Index>(), select(b"\r\n \t:;,0129aZ\0\x7f\xe9".to_vec())));
     (parts, change).prop_map(|((status, headers, body), change)| {
         let mut bytes = [status, &headers.concat(), "\r\n", &body.concat()].concat().into_bytes();
         if let Some((place, byte)) = change {

@@ -43,7 +43,11 @@ async fn every_framing_is_collected_whole() {
             let mut server = answering(bytes, at_once).await;
             let answer = exchange(&server.remote()).await.unwrap();
             let shown = bytes.escape_ascii();
-            assert_eq!((answer.status, answer.body.escape_ascii().to_string().as_str()), (200, "hello world"), "{shown}");
+            assert_eq!(
+                (answer.status, answer.body.escape_ascii().to_string().as_str()),
+                (200, "hello world"),
+                "{shown}"
+            );
             assert_eq!(server.next().await.as_bytes(), REQUEST);
         }
     }
@@ -87,7 +91,11 @@ async fn what_cannot_be_passed_on_is_no_answer() {
     ];
     for bytes in unfit {
         let interrupted = exchange(&answering(bytes, bytes.len()).await.remote()).await.unwrap_err();
-        assert!(matches!(interrupted, Interrupted::NoAnswer(Failure::UnfitAnswer { .. })), "{}: {interrupted:?}", bytes.escape_ascii());
+        assert!(
+            matches!(interrupted, Interrupted::NoAnswer(Failure::UnfitAnswer { .. })),
+            "{}: {interrupted:?}",
+            bytes.escape_ascii()
+        );
     }
     let invalid: [&[u8]; 5] = [
         b"SSH-2.0-OpenSSH\r\n\r\n",
@@ -98,7 +106,11 @@ async fn what_cannot_be_passed_on_is_no_answer() {
     ];
     for bytes in invalid {
         let interrupted = exchange(&answering(bytes, bytes.len()).await.remote()).await.unwrap_err();
-        assert!(matches!(interrupted, Interrupted::NoAnswer(Failure::BadAnswer { .. })), "{}: {interrupted:?}", bytes.escape_ascii());
+        assert!(
+            matches!(interrupted, Interrupted::NoAnswer(Failure::BadAnswer { .. })),
+            "{}: {interrupted:?}",
+            bytes.escape_ascii()
+        );
     }
 }
 
@@ -129,18 +141,28 @@ async fn an_answer_that_breaks_off_or_is_too_large_is_cut() {
         while peer.write(b"X-Endless: 1\r\n").await {}
     })
     .await;
-    assert!(matches!(exchange(&server.remote()).await, Err(Interrupted::NoAnswer(Failure::BadAnswer { .. }))), "an endless head ends");
+    assert!(
+        matches!(exchange(&server.remote()).await, Err(Interrupted::NoAnswer(Failure::BadAnswer { .. }))),
+        "an endless head ends"
+    );
     let server = Server::start(|mut peer| async move {
         peer.request().await;
         while peer.write(b"HTTP/1.1 100 Continue\r\n\r\n").await {}
     })
     .await;
-    assert!(matches!(exchange(&server.remote()).await, Err(Interrupted::NoAnswer(Failure::UnfitAnswer { .. }))), "endless interim answers end");
+    assert!(
+        matches!(exchange(&server.remote()).await, Err(Interrupted::NoAnswer(Failure::UnfitAnswer { .. }))),
+        "endless interim answers end"
+    );
 }
 
 #[tokio::test]
 async fn time_runs_out_before_or_behind_the_head() {
-    for (half, late) in [(&b""[..], false), (b"HTTP/1.1 200 OK\r\nContent-Le", false), (b"HTTP/1.1 201 OK\r\nContent-Length: 2\r\n\r\n{", true)] {
+    for (half, late) in [
+        (&b""[..], false),
+        (b"HTTP/1.1 200 OK\r\nContent-Le", false),
+        (b"HTTP/1.1 201 OK\r\nContent-Length: 2\r\n\r\n{", true),
+    ] {
         let server = Server::start(move |mut peer| async move {
             peer.request().await;
             peer.write(half).await;
@@ -149,7 +171,9 @@ async fn time_runs_out_before_or_behind_the_head() {
         .await;
         let remote = remote(Options { timeout: SHORT, ..options(&format!("http://{}", server.address)) });
         match exchange(&remote).await.unwrap_err() {
-            Interrupted::NoAnswer(failure @ Failure::AnswerTimeout { .. }) if !late => assert!(!failure.nothing_sent() && failure.is_timeout()),
+            Interrupted::NoAnswer(failure @ Failure::AnswerTimeout { .. }) if !late => {
+                assert!(!failure.nothing_sent() && failure.is_timeout())
+            }
             Interrupted::Late { status: 201 } if late => {}
             other => panic!("{other:?}"),
         }
@@ -164,7 +188,9 @@ async fn a_line_carries_one_exchange_after_the_other_until_it_announces_its_end(
         exchange(&remote).await.unwrap();
     }
     assert_eq!((server.accepted(), remote.stats().opened, remote.stats().reused, remote.stats().idle), (1, 1, 2, 1));
-    let server = Server::start(|peer| peer.answer_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: Close\r\n\r\n{}")).await;
+    let server =
+        Server::start(|peer| peer.answer_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: Close\r\n\r\n{}"))
+            .await;
     let remote = server.remote();
     for _ in 0..3 {
         exchange(&remote).await.unwrap();
@@ -174,8 +200,10 @@ async fn a_line_carries_one_exchange_after_the_other_until_it_announces_its_end(
 
 #[tokio::test]
 async fn left_over_bytes_are_never_the_next_answer() {
-    let server =
-        Server::start(|peer| peer.answer_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}HTTP/1.1 500 No\r\nContent-Length: 0\r\n\r\n")).await;
+    let server = Server::start(|peer| {
+        peer.answer_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}HTTP/1.1 500 No\r\nContent-Length: 0\r\n\r\n")
+    })
+    .await;
     let remote = server.remote();
     for _ in 0..3 {
         assert_eq!(exchange(&remote).await.unwrap().status, 200);
@@ -219,7 +247,9 @@ async fn a_request_that_may_have_been_written_is_never_sent_again() {
     })
     .await;
     let interrupted = exchange(&server.remote()).await.unwrap_err();
-    let Interrupted::NoAnswer(failure @ Failure::ConnectionLost { .. }) = interrupted else { panic!("{interrupted:?}") };
+    let Interrupted::NoAnswer(failure @ Failure::ConnectionLost { .. }) = interrupted else {
+        panic!("{interrupted:?}")
+    };
     assert!(!failure.nothing_sent());
     assert_eq!(server.rest(), 1);
 }

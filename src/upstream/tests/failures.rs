@@ -63,7 +63,9 @@ async fn a_server_that_does_not_read_is_left_after_the_timeout_and_leaves_no_tas
     })
     .await;
     let tasks = Tasks::default();
-    let remote = Remote::new(&Options { timeout: SHORT, ..options(&format!("http://{}", server.address)) }, tasks.clone()).unwrap();
+    let remote =
+        Remote::new(&Options { timeout: SHORT, ..options(&format!("http://{}", server.address)) }, tasks.clone())
+            .unwrap();
     // More than all buffers on the way hold.
     let mut large = post();
     *large.body_mut() = Payload::Whole(vec![b'x'; 64 << 20].into());

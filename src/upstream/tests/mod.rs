@@ -1,4 +1,5 @@
-//! The exit on real sockets, towards a server that speaks by a script and records raw bytes. This file: the server and what the tests ask.
+//! The exit on real sockets, towards a server that speaks by a script and records raw bytes. This file: the server and
+//! what the tests ask.
 
 mod answers;
 mod both;
@@ -52,7 +53,8 @@ struct Peer {
 }
 
 impl Peer {
-    /// Reads one request, head and the body of its `Content-Length`, and records it. `None` if the client closed instead.
+    /// Reads one request, head and the body of its `Content-Length`, and records it. `None` if the client closed
+    /// instead.
     async fn request(&mut self) -> Option<String> {
         let mut bytes = Vec::new();
         let head = loop {
@@ -64,7 +66,9 @@ impl Peer {
             }
         };
         let text = String::from_utf8(bytes[..head].to_vec()).unwrap().to_ascii_lowercase();
-        let length = text.split_once("content-length: ").map_or(0, |(_, rest)| rest.split_once("\r\n").unwrap().0.parse::<usize>().unwrap());
+        let length = text
+            .split_once("content-length: ")
+            .map_or(0, |(_, rest)| rest.split_once("\r\n").unwrap().0.parse::<usize>().unwrap());
         while bytes.len() < head + length {
             if self.stream.read_buf(&mut bytes).await.ok()? == 0 {
                 return None;
@@ -108,7 +112,10 @@ impl Server {
         Self::start_tls(None, script).await
     }
 
-    async fn start_tls<F>(tls: Option<tokio_rustls::TlsAcceptor>, script: impl Fn(Peer) -> F + Send + Sync + 'static) -> Self
+    async fn start_tls<F>(
+        tls: Option<tokio_rustls::TlsAcceptor>,
+        script: impl Fn(Peer) -> F + Send + Sync + 'static,
+    ) -> Self
     where
         F: Future<Output = ()> + Send + 'static,
     {
@@ -175,7 +182,11 @@ fn remote(options: Options) -> Remote {
 }
 
 fn request(method: Method, body: &'static str) -> Request<Payload> {
-    Request::builder().method(method).uri("/apps/3/events?auth_key=k").body(Payload::Whole(Bytes::from_static(body.as_bytes()))).unwrap()
+    Request::builder()
+        .method(method)
+        .uri("/apps/3/events?auth_key=k")
+        .body(Payload::Whole(Bytes::from_static(body.as_bytes())))
+        .unwrap()
 }
 
 fn post() -> Request<Payload> {
@@ -203,7 +214,8 @@ async fn answered_with(bytes: &'static [u8]) -> Result<Response<Answer>, Failure
     server.remote().send(post()).await
 }
 
-/// A request as usher's own listener would receive it, and the caller's end of its connection, by which the body can go on.
+/// A request as usher's own listener would receive it, and the caller's end of its connection, by which the body can go
+/// on.
 async fn received(bytes: &str) -> (Request<Incoming>, DuplexStream) {
     let (mut caller, ours) = tokio::io::duplex(64 * 1024);
     caller.write_all(bytes.as_bytes()).await.unwrap();

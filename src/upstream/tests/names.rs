@@ -111,7 +111,8 @@ impl Net {
     async fn connect(&self) -> (Result<SocketAddr, &'static str>, Duration) {
         self.tried.lock().unwrap().clear();
         let began = Instant::now();
-        let race = Race { addresses: &self.addresses, tasks: &Tasks::default(), upstream: "upstream.test", period: PERIOD };
+        let race =
+            Race { addresses: &self.addresses, tasks: &Tasks::default(), upstream: "upstream.test", period: PERIOD };
         let connected = timeout(PERIOD, race.run(|address| self.attempt(address, began))).await;
         assert_eq!(self.under_way.load(Ordering::SeqCst), 0, "attempts go on after the race");
         (connected.map_or(Err("timeout"), |connected| connected.map_err(|failure| failure.label())), began.elapsed())
@@ -126,7 +127,9 @@ impl Net {
                 sleep(after).await;
                 Ok(address)
             }
-            Does::Refuse => Err(Failure::unconnected("upstream.test".to_owned(), io::ErrorKind::ConnectionRefused.into())),
+            Does::Refuse => {
+                Err(Failure::unconnected("upstream.test".to_owned(), io::ErrorKind::ConnectionRefused.into()))
+            }
             Does::Exhausted => Err(Failure::unconnected("upstream.test".to_owned(), Errno::MFILE.into())),
             Does::Nothing => std::future::pending().await,
         }
@@ -139,13 +142,17 @@ impl Net {
 
 /// Exact to the timer's tick.
 fn assert_took(took: Duration, millis: u64) {
-    assert!((millis..millis + 10).contains(&u64::try_from(took.as_millis()).unwrap()), "{took:?} instead of {millis} ms");
+    assert!(
+        (millis..millis + 10).contains(&u64::try_from(took.as_millis()).unwrap()),
+        "{took:?} instead of {millis} ms"
+    );
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_silent_address_costs_a_moment_once() {
     for (addresses, millis) in [(&[1, 2][..], 250), (&[1, 3, 4, 2], 750)] {
-        let net = Net::new([ips(addresses)], &[(1, Does::Nothing), (2, AT_ONCE), (3, Does::Nothing), (4, Does::Nothing)]);
+        let net =
+            Net::new([ips(addresses)], &[(1, Does::Nothing), (2, AT_ONCE), (3, Does::Nothing), (4, Does::Nothing)]);
         let (connected, took) = net.connect().await;
         assert_eq!(connected, Ok(ip(2)));
         assert_took(took, millis);
@@ -199,7 +206,10 @@ async fn a_want_of_descriptors_is_told_and_leaves_the_addresses_in_use() {
 
     let failed = Failure::unresolved("upstream.test".to_owned(), Errno::NFILE.into());
     assert!(failed.nothing_sent() && !failed.is_timeout() && failed.label() == "out_of_descriptors");
-    assert!(failed.to_string().contains("no file descriptor left") && failed.to_string().contains("fs.file-max"), "{failed}");
+    assert!(
+        failed.to_string().contains("no file descriptor left") && failed.to_string().contains("fs.file-max"),
+        "{failed}"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -249,7 +259,12 @@ async fn the_last_addresses_stay_in_use_while_the_name_cannot_be_looked_up() {
 #[tokio::test(start_paused = true)]
 async fn one_look_up_serves_all_who_wait_for_it() {
     let net = Net::new([ips(&[1])], &[(1, AT_ONCE)]);
-    let (tasks, race) = (Tasks::default(), |tasks| Race { addresses: &net.addresses, tasks, upstream: "upstream.test", period: PERIOD });
+    let (tasks, race) = (Tasks::default(), |tasks| Race {
+        addresses: &net.addresses,
+        tasks,
+        upstream: "upstream.test",
+        period: PERIOD,
+    });
     let began = Instant::now();
     let connect = || race(&tasks).run(|address| net.attempt(address, began));
     let connected = futures_util::future::join_all((0..50).map(|_| connect())).await;
@@ -298,7 +313,8 @@ async fn an_address_that_takes_connections_and_does_not_answer_is_not_preferred(
     let closes = Server::start(|peer| async move { drop(peer) }).await;
     let sound = Server::start(|peer| peer.answer_all(OK)).await;
     // The name server rotates its answers, as most do.
-    let script = [Asked::Answers(vec![closes.address, sound.address]), Asked::Answers(vec![sound.address, closes.address])];
+    let script =
+        [Asked::Answers(vec![closes.address, sound.address]), Asked::Answers(vec![sound.address, closes.address])];
     let remote = || resolved(&options("http://upstream.test"), script.clone());
     let general = remote();
     assert!(fetch(&general, post()).await.is_err());

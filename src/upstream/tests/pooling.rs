@@ -172,7 +172,8 @@ async fn bytes_on_an_idle_connection_end_it() {
 /// A connection that looks alive and at rest, and dies, before it takes any request, when the gate is opened.
 async fn doomed() -> (Connection, oneshot::Sender<()>) {
     let (ours, theirs) = tokio::io::duplex(1024);
-    let (mut sender, connection) = hyper::client::conn::http1::handshake::<_, Payload>(TokioIo::new(ours)).await.unwrap();
+    let (mut sender, connection) =
+        hyper::client::conn::http1::handshake::<_, Payload>(TokioIo::new(ours)).await.unwrap();
     let (gate, opened) = oneshot::channel::<()>();
     let driver = Tasks::default().spawn(async move {
         {

@@ -32,9 +32,14 @@ async fn what_only_asks_is_asked_once_more_on_a_fresh_connection() {
 
 #[tokio::test]
 async fn what_may_change_something_or_has_a_body_is_not() {
-    for (method, body) in
-        [(Method::POST, "{}"), (Method::POST, ""), (Method::PUT, ""), (Method::DELETE, ""), (Method::OPTIONS, ""), (Method::GET, "{}")]
-    {
+    for (method, body) in [
+        (Method::POST, "{}"),
+        (Method::POST, ""),
+        (Method::PUT, ""),
+        (Method::DELETE, ""),
+        (Method::OPTIONS, ""),
+        (Method::GET, "{}"),
+    ] {
         let mut server = closing_at_the_second().await;
         let remote = server.remote();
         fetch(&remote, request(Method::GET, "")).await.unwrap();

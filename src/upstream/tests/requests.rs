@@ -37,7 +37,10 @@ async fn framing_and_version_are_this_hops_own() {
         odd.headers_mut().append(HOST, HeaderValue::from_static("evil.too"));
         *odd.version_mut() = Version::HTTP_09;
         let seen = arrived(odd).await;
-        assert_eq!(seen, "POST /apps/3/events?auth_key=k HTTP/1.1\r\ncontent-length: 2\r\nhost: 127.0.0.1:PORT\r\n\r\n{}", "{wrong:?}");
+        assert_eq!(
+            seen, "POST /apps/3/events?auth_key=k HTTP/1.1\r\ncontent-length: 2\r\nhost: 127.0.0.1:PORT\r\n\r\n{}",
+            "{wrong:?}"
+        );
     }
 }
 
@@ -59,7 +62,8 @@ async fn headers_keep_case_order_and_repetition_and_a_stream_keeps_its_length() 
 #[tokio::test]
 async fn a_stream_without_a_declared_length_is_refused_and_given_back() {
     use http_body_util::BodyExt;
-    let (request, _caller) = received("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n").await;
+    let (request, _caller) =
+        received("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n").await;
     let body = Payload::stream(request.into_body()).unwrap_err();
     assert_eq!(body.collect().await.unwrap().to_bytes(), Bytes::from_static(b"{}"));
 }

@@ -57,8 +57,11 @@ async fn any_other_authority_or_name_is_not() {
     let (folder, mut server) = secure_server(&["localhost"]).await;
     let (others_folder, _others_server) = secure_server(&["localhost"]).await;
     let port = server.address.port();
-    for (host, tls) in [("localhost", Client::default()), ("localhost", trusting(&others_folder)), ("127.0.0.1", trusting(&folder))] {
-        let failure = fetch(&remote(Options { tls, ..options(&format!("https://{host}:{port}")) }), post()).await.unwrap_err();
+    for (host, tls) in
+        [("localhost", Client::default()), ("localhost", trusting(&others_folder)), ("127.0.0.1", trusting(&folder))]
+    {
+        let failure =
+            fetch(&remote(Options { tls, ..options(&format!("https://{host}:{port}")) }), post()).await.unwrap_err();
         assert!(matches!(failure, Failure::Tls { .. }), "{failure:?}");
         assert!(failure.nothing_sent() && !failure.is_timeout());
     }

@@ -1,5 +1,5 @@
-//! What comes on a connection while no request is in flight on it is never the answer to the next (RFC 9112 9.2, threats.md H1-18), not even if the runtime,
-//! which is busy, has not heard of it yet.
+//! What comes on a connection while no request is in flight on it is never the answer to the next (RFC 9112 9.2,
+//! threats.md H1-18), not even if the runtime, which is busy, has not heard of it yet.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -18,7 +18,8 @@ use crate::upstream::Collected;
 
 const STRAY: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nstray";
 
-/// A server on threads of its own, so that it acts while the runtime of the test stands still. Each answer says on which connection it came.
+/// A server on threads of its own, so that it acts while the runtime of the test stands still. Each answer says on
+/// which connection it came.
 struct Aside {
     address: SocketAddr,
     go: mpsc::Sender<()>,
@@ -27,7 +28,10 @@ struct Aside {
 
 impl Aside {
     /// `meanwhile` is what it does on its first connection, behind the first answer there, when it is told to.
-    fn start<S: Read + Write + 'static>(wrap: impl Fn(TcpStream) -> S + Send + Sync + 'static, meanwhile: fn(&mut S)) -> Self {
+    fn start<S: Read + Write + 'static>(
+        wrap: impl Fn(TcpStream) -> S + Send + Sync + 'static,
+        meanwhile: fn(&mut S),
+    ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let ((go, told), (tell, done)) = (mpsc::channel(), mpsc::channel());
@@ -40,7 +44,9 @@ impl Aside {
                 thread::spawn(move || {
                     let mut stream = wrap(tcp);
                     while request(&mut stream) {
-                        stream.write_all(format!("HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\n{number}").as_bytes()).unwrap();
+                        stream
+                            .write_all(format!("HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\n{number}").as_bytes())
+                            .unwrap();
                         stream.flush().unwrap();
                         if let Some((told, tell)) = first.take() {
                             told.recv().unwrap();
@@ -107,8 +113,11 @@ async fn around(remote: &Remote, server: &Aside, way: Way) -> [String; 2] {
 
 #[tokio::test]
 async fn a_stray_answer_or_an_end_that_the_runtime_has_not_heard_of_is_seen() {
-    let acts: [fn(&mut TcpStream); 3] =
-        [|stream| stream.write_all(STRAY).unwrap(), |stream| stream.write_all(b"\r").unwrap(), |stream| stream.shutdown(Shutdown::Write).unwrap()];
+    let acts: [fn(&mut TcpStream); 3] = [
+        |stream| stream.write_all(STRAY).unwrap(),
+        |stream| stream.write_all(b"\r").unwrap(),
+        |stream| stream.shutdown(Shutdown::Write).unwrap(),
+    ];
     for way in Way::BOTH {
         for act in acts {
             let server = Aside::start(|tcp| tcp, act);

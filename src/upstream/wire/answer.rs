@@ -160,13 +160,17 @@ impl Connection<'_> {
     /// Whether `option` is among them.
     fn names(&self, option: &str) -> bool {
         let values = self.0.iter().filter(|header| header.name.eq_ignore_ascii_case("connection"));
-        values.flat_map(|header| header.value.split(|byte| *byte == b',')).any(|token| token.trim_ascii().eq_ignore_ascii_case(option.as_bytes()))
+        values
+            .flat_map(|header| header.value.split(|byte| *byte == b','))
+            .any(|token| token.trim_ascii().eq_ignore_ascii_case(option.as_bytes()))
     }
 }
 
 /// How the end of the body is told. Some statuses have none, whatever is said of it.
 fn framing(status: u16, is_http_10: bool, headers: &[Header<'_>]) -> Result<Framing, Problem> {
-    let values = |name: &'static str| headers.iter().filter(move |header| header.name.eq_ignore_ascii_case(name)).map(|header| header.value);
+    let values = |name: &'static str| {
+        headers.iter().filter(move |header| header.name.eq_ignore_ascii_case(name)).map(|header| header.value)
+    };
     let declared = Framing::of(is_http_10, values("content-length"), values("transfer-encoding"))?;
     Ok(if matches!(status, 204 | 304) { Framing::Length(0) } else { declared })
 }

@@ -29,7 +29,8 @@ enum Next {
 }
 
 impl Chunks {
-    /// Moves what has come of the body from the inbox to where it belongs. Returns whether that is all of it. Extensions and trailers are dropped.
+    /// Moves what has come of the body from the inbox to where it belongs. Returns whether that is all of it.
+    /// Extensions and trailers are dropped.
     ///
     /// # Errors
     /// It is not chunked as it should be, or too large.
@@ -81,7 +82,8 @@ impl Chunks {
     }
 }
 
-/// The size that a line says, and how many bytes its extension has. At least one digit, then blanks, then nothing or `;` and anything.
+/// The size that a line says, and how many bytes its extension has. At least one digit, then blanks, then nothing or
+/// `;` and anything.
 fn size_line(line: &[u8]) -> Option<(u64, usize)> {
     let digits = line.iter().take_while(|byte| byte.is_ascii_hexdigit()).count();
     let (digits, rest) = line.split_at(digits);

@@ -47,8 +47,8 @@ impl Line {
         Self { stream, opened: Instant::now() }
     }
 
-    /// Sends a whole request and collects the answer; says whether the connection can be used again. Once the answer's head is complete,
-    /// `answer.status` is set.
+    /// Sends a whole request and collects the answer; says whether the connection can be used again. Once the answer's
+    /// head is complete, `answer.status` is set.
     ///
     /// # Errors
     /// [`Broken`]; the connection is of no more use.

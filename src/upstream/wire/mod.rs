@@ -1,5 +1,6 @@
-//! Triggers on the wire: one goes out in one write, and its answer is collected whole. No general client stands in between, so what was sent is known
-//! to the byte, and an exchange costs little more than its five system calls (docs/performance.md).
+//! Triggers on the wire: one goes out in one write, and its answer is collected whole. No general client stands in
+//! between, so what was sent is known to the byte, and an exchange costs little more than its five system calls
+//! (docs/performance.md).
 
 mod answer;
 mod chunks;
@@ -54,8 +55,8 @@ impl Wire {
         Self { pool }
     }
 
-    /// Sends `request`, which is whole, and collects the answer. A kept line that turns out dead before the first byte was written is no failure: the
-    /// request goes over a fresh one then. `alarm` is whoever calls's, to be used again.
+    /// Sends `request`, which is whole, and collects the answer. A kept line that turns out dead before the first byte
+    /// was written is no failure: the request goes over a fresh one then. `alarm` is whoever calls's, to be used again.
     ///
     /// # Errors
     /// [`Interrupted`], which says whether anything was sent.
@@ -72,7 +73,9 @@ impl Wire {
     ) -> Result<(), Interrupted> {
         if let Some(kept) = self.pool.take(now) {
             match self.converse(dialer, kept, request, answer, alarm, (now, period)).await {
-                Err(Unanswered::Unsent(error)) => tracing::debug!(%error, "a kept line was dead; the trigger goes over a fresh one"),
+                Err(Unanswered::Unsent(error)) => {
+                    tracing::debug!(%error, "a kept line was dead; the trigger goes over a fresh one")
+                }
                 Err(Unanswered::Interrupted(interrupted)) => return Err(interrupted),
                 Ok(()) => return Ok(()),
             }

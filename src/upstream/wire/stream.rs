@@ -18,7 +18,8 @@ pub(crate) enum Stream {
     Secured(Box<TlsStream<TcpStream>>),
 }
 
-/// Something came on a connection, or its end, while no request was in flight on it: what comes next is no answer to the next request (RFC 9112 9.2).
+/// Something came on a connection, or its end, while no request was in flight on it: what comes next is no answer to
+/// the next request (RFC 9112 9.2).
 #[derive(Debug, thiserror::Error)]
 #[error("the upstream server closed the connection, or sent something on it, before the request")]
 pub(crate) struct Unasked;
@@ -36,7 +37,8 @@ const BETWEEN: usize = 4 * 1024;
 const MOST_READS: usize = 8;
 
 impl Stream {
-    /// Whether nothing has come that was not read, and no end. Asks the system: the runtime knows only what it saw when it last did so itself.
+    /// Whether nothing has come that was not read, and no end. Asks the system: the runtime knows only what it saw when
+    /// it last did so itself.
     ///
     /// Within TLS, tickets and new keys may come at any time (RFC 8446 4.6) and are no answer.
     pub(crate) fn is_silent(&mut self) -> bool {
@@ -104,7 +106,11 @@ impl AsyncWrite for Stream {
         each!(this, stream => stream.poll_shutdown(context))
     }
 
-    fn poll_write_vectored(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[io::IoSlice<'_>]) -> Poll<io::Result<usize>> {
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         let written = each!(this, stream => stream.poll_write_vectored(context, bytes));
         this.written(written)
@@ -141,8 +147,9 @@ fn is_silent_within(tcp: &TcpStream, session: &mut ClientConnection) -> bool {
     true
 }
 
-/// The alert by which the peer has ended TLS, if that is what has come. A server that does not take the client's certificate may say so while the request
-/// is still being written (TLS 1.3), and closes: the write then fails before anything is read, with an error that says nothing.
+/// The alert by which the peer has ended TLS, if that is what has come. A server that does not take the client's
+/// certificate may say so while the request is still being written (TLS 1.3), and closes: the write then fails before
+/// anything is read, with an error that says nothing.
 #[cold]
 fn alert(stream: &mut TlsStream<TcpStream>) -> Option<io::Error> {
     let (tcp, session) = stream.get_mut();

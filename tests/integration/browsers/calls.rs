@@ -11,7 +11,8 @@ const LOBBY: &str = "presence-lobby";
 
 /// One guest in the room, and two in the lobby as well.
 fn guests(hotel: &Hotel) -> [Guest; 3] {
-    let guests = [hotel.guest_as(Device::Node, "anna"), hotel.guest_as(Device::Node, "boris"), hotel.guest(Device::Node)];
+    let guests =
+        [hotel.guest_as(Device::Node, "anna"), hotel.guest_as(Device::Node, "boris"), hotel.guest(Device::Node)];
     for guest in &guests {
         guest.enter(ROOM);
     }
@@ -29,7 +30,8 @@ fn body(hotel: &Hotel, method: &str, with: Value) -> Value {
 }
 
 fn ids(users: &Value) -> Vec<&str> {
-    let mut ids: Vec<&str> = users["users"].as_array().unwrap().iter().map(|user| user["id"].as_str().unwrap()).collect();
+    let mut ids: Vec<&str> =
+        users["users"].as_array().unwrap().iter().map(|user| user["id"].as_str().unwrap()).collect();
     ids.sort_unstable();
     ids
 }
@@ -58,9 +60,15 @@ fn python_asks_for_channels() {
     let _guests = guests(&hotel);
     let call = |method: &str, with: Value| hotel.backend.call(method, with);
     assert_eq!(call("channels_info", json!([])), json!({ "channels": { ROOM: {}, LOBBY: {} } }));
-    assert_eq!(call("channels_info", json!(["presence-", ["user_count"]])), json!({ "channels": { LOBBY: { "user_count": 2 } } }));
+    assert_eq!(
+        call("channels_info", json!(["presence-", ["user_count"]])),
+        json!({ "channels": { LOBBY: { "user_count": 2 } } })
+    );
     assert_eq!(call("channel_info", json!([LOBBY, ["user_count"]])), json!({ "occupied": true, "user_count": 2 }));
-    assert_eq!(call("channel_info", json!([ROOM, ["subscription_count"]])), json!({ "occupied": true, "subscription_count": 3 }));
+    assert_eq!(
+        call("channel_info", json!([ROOM, ["subscription_count"]])),
+        json!({ "occupied": true, "subscription_count": 3 })
+    );
     assert_eq!(ids(&call("users_info", json!([LOBBY]))), ["anna", "boris"]);
 }
 
@@ -72,7 +80,10 @@ fn node_triggers_with_info() {
     let answer = body(&hotel, "trigger", both);
     assert_eq!(answer["channels"][ROOM]["subscription_count"], 3);
     assert_eq!(answer["channels"][LOBBY]["user_count"], 2);
-    assert_eq!((anna.wait(ROOM, "news"), anna.wait(LOBBY, "news")), (json!({ "text": "fire drill" }), json!({ "text": "fire drill" })));
+    assert_eq!(
+        (anna.wait(ROOM, "news"), anna.wait(LOBBY, "news")),
+        (json!({ "text": "fire drill" }), json!({ "text": "fire drill" }))
+    );
 
     let batch = json!([[
         { "channel": ROOM, "name": "one", "data": "1", "info": "subscription_count" },

@@ -1,4 +1,5 @@
-//! Encrypted channels: backend and guest share a key that usher does not have. It cannot read who is announced there, so it holds nothing back.
+//! Encrypted channels: backend and guest share a key that usher does not have. It cannot read who is announced there,
+//! so it holds nothing back.
 
 use serde_json::json;
 
@@ -29,13 +30,17 @@ fn every_announcement_is_read(hotel: &Hotel) {
 
     guest.actor().wait("the last on the wire", |report| report["overheard"] == "bill");
     let reports = guest.actor().reports();
-    let overheard: Vec<_> = reports.iter().filter(|report| ["staff-assigned", "bill"].iter().any(|event| report["overheard"] == *event)).collect();
+    let overheard: Vec<_> = reports
+        .iter()
+        .filter(|report| ["staff-assigned", "bill"].iter().any(|event| report["overheard"] == *event))
+        .collect();
     assert_eq!(overheard.len(), announced.len());
     for report in overheard {
         let keys: Vec<&String> = report["data"].as_object().unwrap().keys().collect();
         assert_eq!(keys, ["ciphertext", "nonce"], "{report}");
     }
-    let metric = |decision: &str| hotel.usher.admin().metric("usher_triggers_total", &[&format!("decision=\"{decision}\"")]);
+    let metric =
+        |decision: &str| hotel.usher.admin().metric("usher_triggers_total", &[&format!("decision=\"{decision}\"")]);
     assert_eq!((metric("forwarded_no_rule"), metric("suppressed"), metric("coalesced")), (10.0, 0.0, 0.0));
 }
 

@@ -1,5 +1,6 @@
-//! Real guests: pusher-js in Node and in headless Chromium, told by real backends (pusher-http-python, pusher-http-node), before the embedded broker
-//! and, through the relay, before a server that shares nothing with usher.
+//! Real guests: pusher-js in Node and in headless Chromium, told by real backends (pusher-http-python,
+//! pusher-http-node), before the embedded broker and, through the relay, before a server that shares nothing with
+//! usher.
 
 mod calls;
 mod encrypted;

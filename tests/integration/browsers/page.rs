@@ -38,7 +38,13 @@ fn the_story_is_shown_with_every_reason() {
     assert_eq!(rows.len(), decisions.len());
     for (row, decision) in rows.iter().zip(&decisions) {
         let verdict = if decision["decision"] == "suppressed" { "Dropped" } else { "Forwarded" };
-        for text in [verdict, decision["identity"].as_str().unwrap(), ROOM, decision["reason"].as_str().unwrap(), "staff-assigned · app 3"] {
+        for text in [
+            verdict,
+            decision["identity"].as_str().unwrap(),
+            ROOM,
+            decision["reason"].as_str().unwrap(),
+            "staff-assigned · app 3",
+        ] {
             assert!(row.contains(text), "{text} is not in {row}");
         }
     }
@@ -211,7 +217,10 @@ fn what_guests_and_staff_are_called_is_text() {
     let operator = Operator::open(hotel.usher.admin());
     operator.sees("#decisions li", name);
     operator.sees("#assignments li", name);
-    assert_eq!((operator.reads("img").len(), operator.reads("script").len(), operator.reads("title")), (0, 1, vec!["usher".to_owned()]));
+    assert_eq!(
+        (operator.reads("img").len(), operator.reads("script").len(), operator.reads("title")),
+        (0, 1, vec!["usher".to_owned()])
+    );
     assert_eq!(operator.complaints(&[]), [] as [Value; 0]);
 }
 

@@ -1,4 +1,5 @@
-//! Rooms that not everyone may enter: private and presence channels with auth endpoints made by Pusher's server libraries, sign-in, cache channels.
+//! Rooms that not everyone may enter: private and presence channels with auth endpoints made by Pusher's server
+//! libraries, sign-in, cache channels.
 
 use serde_json::{Value, json};
 
@@ -61,7 +62,10 @@ pub fn presence_rooms_know_their_members(hotel: &Hotel, habits: Habits) {
     assert_eq!(anna.members(LOBBY), json!(["anna", "zoe"]));
     let added = if habits.adds_users_once { vec!["boris", "zoe"] } else { vec!["boris", "boris", "zoe"] };
     let added = added.into_iter().map(Value::from).collect();
-    assert_eq!((announced(&anna, "pusher:member_added"), announced(&anna, "pusher:member_removed")), (added, vec![json!("boris")]));
+    assert_eq!(
+        (announced(&anna, "pusher:member_added"), announced(&anna, "pusher:member_removed")),
+        (added, vec![json!("boris")])
+    );
 }
 
 /// What one guest says another hears, with the name of who said it, and nobody hears himself.
@@ -74,11 +78,16 @@ pub fn guests_talk(hotel: &Hotel, habits: Habits) {
     }
     let said = |guest: &Guest| guest.actor().wait("a client event", |report| report.get("from").is_some());
     let from = |user: &str| if habits.knows_who { json!(user) } else { Value::Null };
-    let say = |guest: &Guest, text: &str| assert_eq!(guest.actor().ask("trigger", json!([LOBBY, "client-said", text])), true);
+    let say =
+        |guest: &Guest, text: &str| assert_eq!(guest.actor().ask("trigger", json!([LOBBY, "client-said", text])), true);
     say(&boris, "Hello");
     assert_eq!(said(&anna), json!({ "channel": LOBBY, "from": from("boris"), "data": "Hello" }));
     say(&anna, "Welcome");
-    assert_eq!(said(&boris), json!({ "channel": LOBBY, "from": from("anna"), "data": "Welcome" }), "the first that he hears: no echo");
+    assert_eq!(
+        said(&boris),
+        json!({ "channel": LOBBY, "from": from("anna"), "data": "Welcome" }),
+        "the first that he hears: no echo"
+    );
 }
 
 /// A signed-in user hears what is sent to him.

@@ -15,7 +15,10 @@ pub fn is_heard(hotel: &Hotel, device: Device) -> Guest {
     hotel.tell();
     guest.wait(ROOM, LAST);
     assert_eq!(guest.heard(ROOM), told(), "each announcement once, and every message, in order");
-    assert_eq!(hotel.usher.admin().metric("usher_triggers_total", &["decision=\"suppressed\""]), (STAFF.len() * MESSAGES) as f64);
+    assert_eq!(
+        hotel.usher.admin().metric("usher_triggers_total", &["decision=\"suppressed\""]),
+        (STAFF.len() * MESSAGES) as f64
+    );
     guest
 }
 
@@ -52,9 +55,13 @@ fn a_page_shows_each_announcement_once() {
 fn a_guest_behind_the_relay_hears_each_announcement_once() {
     let hotel = Hotel::before(Pusher::small(), Library::Python);
     is_heard(&hotel, Device::Node);
-    let connected = hotel.upstream.as_ref().unwrap().actor().wait("the guest's connection", |report| report["target"].is_string());
+    let connected =
+        hotel.upstream.as_ref().unwrap().actor().wait("the guest's connection", |report| report["target"].is_string());
     assert_eq!(connected["connected"], "127.0.0.1", "X-Forwarded-For");
-    assert!(connected["target"].as_str().unwrap().contains("&client=js&version=8.6.0"), "as the guest sent it: {connected}");
+    assert!(
+        connected["target"].as_str().unwrap().contains("&client=js&version=8.6.0"),
+        "as the guest sent it: {connected}"
+    );
 }
 
 #[test]

@@ -17,7 +17,9 @@ fn user(hotel: &Hotel, device: Device, name: &str, watchlist: &[&str]) -> Guest 
 /// Waits until a guest is told this of one user alone.
 #[track_caller]
 fn wait(guest: &Guest, event: &str, user: &str) {
-    guest.actor().wait(&format!("{user} {event}"), |report| report["watched"] == event && report["users"] == json!([user]));
+    guest
+        .actor()
+        .wait(&format!("{user} {event}"), |report| report["watched"] == event && report["users"] == json!([user]));
 }
 
 fn told(history: &[(&str, &[&str])]) -> Vec<(String, Value)> {

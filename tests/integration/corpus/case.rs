@@ -107,7 +107,11 @@ fn read_head(lines: &[String]) -> Result<Vec<Memory>, String> {
             _ => return Err(format!("unknown key {key}")),
         }
     }
-    if seen.contains(&"title") && seen.contains(&"source") { Ok(before) } else { Err("a case needs a title and a source".to_owned()) }
+    if seen.contains(&"title") && seen.contains(&"source") {
+        Ok(before)
+    } else {
+        Err("a case needs a title and a source".to_owned())
+    }
 }
 
 /// The head (without a name) and the sections, each begun by a line `--- name`.
@@ -142,9 +146,15 @@ pub fn files(directory: &Path) -> Vec<PathBuf> {
 fn a_case_is_read_from_its_sections() {
     let text = "title: t\nsource: s\nbefore: c1@4 = A\n\n--- body\n{}\n\n--- request x2\nGET / HTTP/1.1\n\n--- await 100\n--- expect\nstatus: 200 x2\nupstream: 2\n";
     let case = Case::parse("X-01".to_owned(), text).unwrap();
-    assert_eq!(case.before, [Memory { app: "4".to_owned(), channel: "c1".to_owned(), data: "{\"staff_name\":\"A\"}".to_owned() }]);
+    assert_eq!(
+        case.before,
+        [Memory { app: "4".to_owned(), channel: "c1".to_owned(), data: "{\"staff_name\":\"A\"}".to_owned() }]
+    );
     let Part::Send { body, request, times: 2 } = &case.parts[0] else { panic!("{case:?}") };
-    assert_eq!((body.concat().as_str(), request.as_slice()), ("{}", ["GET / HTTP/1.1".to_owned(), String::new()].as_slice()));
+    assert_eq!(
+        (body.concat().as_str(), request.as_slice()),
+        ("{}", ["GET / HTTP/1.1".to_owned(), String::new()].as_slice())
+    );
     assert!(matches!(case.parts[1], Part::Await(100)));
     assert!(Case::parse("X".to_owned(), "title: t\n--- request\nGET\n--- expect\nstatus: 200\nupstream: 0\n").is_err());
 }

@@ -158,8 +158,10 @@ impl Wire {
 fn read_answer(from: &mut BufReader<TcpStream>, is_head: bool) -> io::Result<Option<Answer>> {
     let Some(head) = Head::read(from, |_| {})? else { return Ok(None) };
     let line = head.lines().swap_remove(0);
-    let status = line.strip_prefix("HTTP/1.").and_then(|rest| rest.split(' ').nth(1)).and_then(|status| status.parse().ok());
-    let status: u16 = status.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, format!("not a status line: {line}")))?;
+    let status =
+        line.strip_prefix("HTTP/1.").and_then(|rest| rest.split(' ').nth(1)).and_then(|status| status.parse().ok());
+    let status: u16 =
+        status.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, format!("not a status line: {line}")))?;
     let mut body = Vec::new();
     match head.framing() {
         _ if is_head || status < 200 || status == 204 || status == 304 => {}

@@ -75,7 +75,13 @@ impl Expect {
                     _ => return Err(format!("closed: {value}")),
                 }
             }
-            "upstream" => self.upstream = alternatives(value).iter().map(|count| count.parse()).collect::<Result<_, _>>().map_err(|_| value)?,
+            "upstream" => {
+                self.upstream = alternatives(value)
+                    .iter()
+                    .map(|count| count.parse())
+                    .collect::<Result<_, _>>()
+                    .map_err(|_| value)?
+            }
             "upstream-target" => self.upstream_target = Some(value.to_owned()),
             "upstream-body" => self.upstream_body = Some(value.to_owned()),
             "upstream-header" => self.upstream_headers.push(header(value)?),

@@ -55,7 +55,9 @@ impl Context {
                 let end = closing(after).ok_or_else(|| format!("no }}}} for {rest}"))?;
                 bytes.extend(self.directive(&after[..end])?);
                 rest = &after[end + 2..];
-            } else if let Some(byte) = rest.strip_prefix("\\x").and_then(|hex| u8::from_str_radix(hex.get(..2)?, 16).ok()) {
+            } else if let Some(byte) =
+                rest.strip_prefix("\\x").and_then(|hex| u8::from_str_radix(hex.get(..2)?, 16).ok())
+            {
                 bytes.push(byte);
                 rest = &rest[4..];
             } else {
@@ -111,11 +113,15 @@ impl Context {
 
     /// The request line of a well signed request: `METHOD TARGET [VERSION]`, perhaps with `behind BASE`.
     fn signed(&self, argument: &str) -> Result<String, String> {
-        let (argument, form) = argument.find(" behind ").map_or((argument, ""), |at| (&argument[..at], &argument[at + 1..]));
+        let (argument, form) =
+            argument.find(" behind ").map_or((argument, ""), |at| (&argument[..at], &argument[at + 1..]));
         let mut words = argument.split(' ');
-        let (Some(method), Some(target)) = (words.next(), words.next()) else { return Err(format!("signed {argument}")) };
+        let (Some(method), Some(target)) = (words.next(), words.next()) else {
+            return Err(format!("signed {argument}"));
+        };
         let version = words.next().unwrap_or("HTTP/1.1");
-        let (path, extra) = target.split_once('?').map_or((target, String::new()), |(path, extra)| (path, format!("{extra}&")));
+        let (path, extra) =
+            target.split_once('?').map_or((target, String::new()), |(path, extra)| (path, format!("{extra}&")));
         let key = if path.contains(&format!("/apps/{OTHER_APP}/")) { OTHER_KEY } else { sign::KEY };
         let md5 = if self.body.is_empty() { String::new() } else { format!("&body_md5={}", sign::md5(&self.body)) };
         let parameters = format!("auth_key={key}&auth_timestamp={}&auth_version=1.0{md5}", self.now);
@@ -151,7 +157,8 @@ fn number(text: &str) -> Result<usize, String> {
     text.parse().map_err(|_| format!("not a number: {text}"))
 }
 
-/// Puts the signature of a request line into it: over all parameters as they stand in it but the one that holds the signature.
+/// Puts the signature of a request line into it: over all parameters as they stand in it but the one that holds the
+/// signature.
 fn sign_line(line: Vec<u8>) -> Result<Vec<u8>, String> {
     if !line.contains(&(MARK as u8)) || !line.ends_with(b"HTTP/1.1") && !line.ends_with(b"HTTP/1.0") {
         return Ok(line);
@@ -213,7 +220,11 @@ mod tests {
         assert_eq!(String::from_utf8(behind).unwrap(), expected.replace("/apps", "/ws/apps"));
         let written = "POST /apps/3/events?auth_signature={{signature cut 4}}&auth_version=1.0&body_md5={{md5}}&auth_key={{key}}\
             &auth_timestamp={{now}} HTTP/1.1\\";
-        assert!(String::from_utf8(context().lines(&[written.to_owned()]).unwrap()).unwrap().contains("auth_signature=da45&auth_version"));
+        assert!(
+            String::from_utf8(context().lines(&[written.to_owned()]).unwrap())
+                .unwrap()
+                .contains("auth_signature=da45&auth_version")
+        );
     }
 
     #[test]
@@ -221,6 +232,8 @@ mod tests {
         let small = Context { body: b"abc".to_vec(), ..context() };
         assert_eq!(small.expand("{{chunks 2}}0").unwrap(), b"2\r\nab\r\n1\r\nc\r\n0");
         assert_eq!(small.expand("{{percent ab}}{{unicode {{percent a}}}}").unwrap(), b"%61%62\\u0025\\u0036\\u0031");
-        assert!(small.expand("{{nothing}}").is_err() && small.expand("{{c1").is_err() && small.expand("{{now-x}}").is_err());
+        assert!(
+            small.expand("{{nothing}}").is_err() && small.expand("{{c1").is_err() && small.expand("{{now-x}}").is_err()
+        );
     }
 }

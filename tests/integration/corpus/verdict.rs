@@ -35,7 +35,8 @@ pub struct Seen {
 /// What both styles must have in common.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Summary {
-    /// `refused` where the case leaves it open whether a broken request is answered: that depends on what was read when it was seen to be broken.
+    /// `refused` where the case leaves it open whether a broken request is answered: that depends on what was read when
+    /// it was seen to be broken.
     statuses: Vec<String>,
     decisions: Vec<String>,
     upstream: usize,
@@ -83,7 +84,8 @@ impl Seen {
             found.unless_in(&format!("status {}", place + 1), &status, wanted);
         }
         for (place, wanted) in expect.decision.iter().enumerate() {
-            let decision = answers.get(place).map_or_else(|| Ok("no answer".to_owned()), |answer| sole(answer, "usher-decision"));
+            let decision =
+                answers.get(place).map_or_else(|| Ok("no answer".to_owned()), |answer| sole(answer, "usher-decision"));
             found.unless_in(&format!("decision {}", place + 1), &decision.unwrap_or_else(|none| none), wanted);
         }
         if expect.ending != Ending::Either && (expect.ending == Ending::Closes) != (self.exchange.end == End::Closed) {
@@ -119,8 +121,11 @@ impl Seen {
         }
         let Some(first) = self.upstream.first() else { return };
         if let Some(target) = &expect.upstream_target {
-            let wanted =
-                if target == "same" { Ok(self.line.split(' ').nth(1).unwrap_or_default().as_bytes().to_vec()) } else { context.expand(target) };
+            let wanted = if target == "same" {
+                Ok(self.line.split(' ').nth(1).unwrap_or_default().as_bytes().to_vec())
+            } else {
+                context.expand(target)
+            };
             found.unless_bytes("upstream-target", first.target().as_bytes(), wanted);
         }
         if let Some(body) = &expect.upstream_body {
@@ -142,10 +147,17 @@ impl Seen {
         }
     }
 
-    /// Every request upstream is framed by one Content-Length at most, names upstream as its host, and carries nothing hop-by-hop.
+    /// Every request upstream is framed by one Content-Length at most, names upstream as its host, and carries nothing
+    /// hop-by-hop.
     fn judge_any_request(&self, request: &Recorded, found: &mut Complaints) {
         let headers = request.head.headers();
-        let of = |name: &str| headers.iter().filter(|(seen, _)| seen.eq_ignore_ascii_case(name)).map(|(_, value)| value.clone()).collect::<Vec<_>>();
+        let of = |name: &str| {
+            headers
+                .iter()
+                .filter(|(seen, _)| seen.eq_ignore_ascii_case(name))
+                .map(|(_, value)| value.clone())
+                .collect::<Vec<_>>()
+        };
         if of("content-length").len() > 1 || of("host") != [self.authority.clone()] {
             found.add(format!("upstream: framing or host of {headers:?}, expected host {}", self.authority));
         }
@@ -155,7 +167,8 @@ impl Seen {
     }
 }
 
-/// An error of usher's own is told alike in header and body (README.md "What the backend sees"), and no answer tells a secret.
+/// An error of usher's own is told alike in header and body (README.md "What the backend sees"), and no answer tells a
+/// secret.
 fn judge_any_answer(answer: &Answer, found: &mut Complaints) {
     let text = [answer.head.0.clone(), answer.body.clone()].concat();
     let text = String::from_utf8_lossy(&text);
@@ -164,7 +177,8 @@ fn judge_any_answer(answer: &Answer, found: &mut Complaints) {
     }
     if let Some(code) = answer.head.header("usher-error") {
         let document: Option<serde_json::Value> = serde_json::from_slice(&answer.body).ok();
-        let sentence = document.as_ref().and_then(|body| body["error"].as_str()).is_some_and(|sentence| !sentence.is_empty());
+        let sentence =
+            document.as_ref().and_then(|body| body["error"].as_str()).is_some_and(|sentence| !sentence.is_empty());
         if !sentence || document.is_none_or(|body| body["code"] != code.as_str()) {
             found.add(format!("the body of the error {code} does not tell it: {text}"));
         }
@@ -173,7 +187,8 @@ fn judge_any_answer(answer: &Answer, found: &mut Complaints) {
 
 /// The value of a header that is there once; what to call its absence or repetition otherwise.
 fn sole(answer: &Answer, name: &str) -> Result<String, String> {
-    let mut values = answer.head.headers().into_iter().filter(|(seen, _)| seen.eq_ignore_ascii_case(name)).map(|(_, value)| value);
+    let mut values =
+        answer.head.headers().into_iter().filter(|(seen, _)| seen.eq_ignore_ascii_case(name)).map(|(_, value)| value);
     match (values.next(), values.next()) {
         (Some(value), None) => Ok(value),
         (None, _) => Err("none".to_owned()),
@@ -198,7 +213,9 @@ impl Complaints {
     fn unless_bytes(&mut self, what: &str, seen: &[u8], wanted: Result<Vec<u8>, String>) {
         match wanted {
             Ok(wanted) if wanted == seen => {}
-            Ok(wanted) => self.add(format!("{what}:\n      expected {}\n      seen     {}", shown(&wanted), shown(seen))),
+            Ok(wanted) => {
+                self.add(format!("{what}:\n      expected {}\n      seen     {}", shown(&wanted), shown(seen)))
+            }
             Err(error) => self.add(error),
         }
     }
@@ -207,7 +224,11 @@ impl Complaints {
     fn headers(&mut self, what: &str, wanted: &[(String, String)], seen: &[(String, String)], context: &Context) {
         for (name, _) in wanted {
             let of = |headers: &[(String, String)]| -> Vec<String> {
-                headers.iter().filter(|(other, _)| other.eq_ignore_ascii_case(name)).map(|(_, value)| value.clone()).collect()
+                headers
+                    .iter()
+                    .filter(|(other, _)| other.eq_ignore_ascii_case(name))
+                    .map(|(_, value)| value.clone())
+                    .collect()
             };
             let expanded: Vec<String> = of(wanted).iter().map(|value| lossy(context.expand(value))).collect();
             if of(seen) != expanded {

@@ -34,8 +34,11 @@ fn texts(list: &Value) -> Vec<&str> {
 
 /// The variables of usher that the file sets, and the value of each; `None`: handed on if there is one.
 fn variables(usher: &Value) -> BTreeMap<String, Option<String>> {
-    let value =
-        |value: &Value| value.as_str().map(|text| if text.starts_with("${USHER_ADMIN__TOKEN:?") { TOKEN.to_owned() } else { text.to_owned() });
+    let value = |value: &Value| {
+        value
+            .as_str()
+            .map(|text| if text.starts_with("${USHER_ADMIN__TOKEN:?") { TOKEN.to_owned() } else { text.to_owned() })
+    };
     usher["environment"].as_object().unwrap().iter().map(|(name, text)| (name.clone(), value(text))).collect()
 }
 
@@ -61,10 +64,17 @@ fn it_keeps_to_the_compose_specification() {
 fn no_service_may_more_than_it_must() {
     for (name, service) in services() {
         assert_eq!(service["read_only"], true, "{name}");
-        assert_eq!((texts(&service["cap_drop"]), texts(&service["security_opt"])), (vec!["ALL"], vec!["no-new-privileges:true"]), "{name}");
+        assert_eq!(
+            (texts(&service["cap_drop"]), texts(&service["security_opt"])),
+            (vec!["ALL"], vec!["no-new-privileges:true"]),
+            "{name}"
+        );
         assert!(service["healthcheck"]["test"].is_array(), "{name} has a health check that needs no shell");
         for published in texts(&service["ports"]) {
-            assert!(published.starts_with("127.0.0.1:") || published.starts_with("${BIND_ADDRESS:-127.0.0.1}:"), "{name}: {published}");
+            assert!(
+                published.starts_with("127.0.0.1:") || published.starts_with("${BIND_ADDRESS:-127.0.0.1}:"),
+                "{name}: {published}"
+            );
         }
         let tag = service["image"].as_str().unwrap().rsplit_once(':').unwrap().1;
         assert!(service["build"].is_string() || tag.matches('.').count() == 2, "{name}: {tag} is no version");
@@ -79,9 +89,13 @@ fn no_service_may_more_than_it_must() {
 #[test]
 fn usher_accepts_its_variables() {
     let usher = &services()["usher"];
-    let mounts: Vec<_> = texts(&usher["volumes"]).into_iter().filter_map(|mount| mount.strip_suffix(":ro")?.split_once(':')).collect();
-    let inside =
-        |path: &str| mounts.iter().find_map(|(outside, inside)| Some(project(outside).join(path.strip_prefix(inside)?.trim_start_matches('/'))));
+    let mounts: Vec<_> =
+        texts(&usher["volumes"]).into_iter().filter_map(|mount| mount.strip_suffix(":ro")?.split_once(':')).collect();
+    let inside = |path: &str| {
+        mounts.iter().find_map(|(outside, inside)| {
+            Some(project(outside).join(path.strip_prefix(inside)?.trim_start_matches('/')))
+        })
+    };
     let check = |given: &[(&str, &str)]| {
         let mut check = Cli::new(&["check"]);
         for (name, value) in variables(usher) {
@@ -95,11 +109,15 @@ fn usher_accepts_its_variables() {
         checked.out
     };
     assert!(check(&[]).contains("upstream local"), "its own broker, unless told otherwise");
-    let handed_on: Vec<String> = variables(usher).into_iter().filter(|(_, value)| value.is_none()).map(|(name, _)| name).collect();
+    let handed_on: Vec<String> =
+        variables(usher).into_iter().filter(|(_, value)| value.is_none()).map(|(name, _)| name).collect();
     let mut known: Vec<&str> = GIVEN.iter().map(|(name, _)| *name).collect();
     known.sort_unstable();
     assert_eq!(handed_on, known, "GIVEN has an example of every variable that is handed on");
-    assert!(check(&[("USHER_UPSTREAM__URL", "https://api-eu.pusher.com")]).contains("upstream https://api-eu.pusher.com"), "one variable switches");
+    assert!(
+        check(&[("USHER_UPSTREAM__URL", "https://api-eu.pusher.com")]).contains("upstream https://api-eu.pusher.com"),
+        "one variable switches"
+    );
     check(GIVEN);
 }
 
@@ -113,16 +131,28 @@ fn ports_limits_and_health_check_are_ushers() {
     assert_eq!(published, exposed.split(' ').collect::<Vec<_>>());
     for (section, published) in [("server", published[0]), ("admin", published[1])] {
         let listen = variables[&format!("USHER_{}__LISTEN", section.to_uppercase())].clone().unwrap();
-        assert_eq!((port(&listen), port(default(section, "listen").as_str().unwrap())), (published, published), "{section}");
+        assert_eq!(
+            (port(&listen), port(default(section, "listen").as_str().unwrap())),
+            (published, published),
+            "{section}"
+        );
         assert!(listen.starts_with("0.0.0.0:"), "loopback inside a container is out of reach: {listen}");
     }
-    assert!(read("deploy/prometheus/prometheus.yml").contains(&format!("[\"usher:{}\"]", published[1])), "Prometheus asks the admin listener");
+    assert!(
+        read("deploy/prometheus/prometheus.yml").contains(&format!("[\"usher:{}\"]", published[1])),
+        "Prometheus asks the admin listener"
+    );
 
     let healthcheck: Vec<&str> = texts(&usher["healthcheck"]["test"]);
     assert_eq!(healthcheck, ["CMD", "/usher", "healthcheck"]);
     let dockerfile = read("Dockerfile");
-    let lines =
-        ["CMD [\"/usher\", \"healthcheck\"]", "\nENTRYPOINT [\"/usher\"]\n", "\nCMD [\"serve\"]\n", "\nUSER 65532:65532\n", "\nFROM scratch\n"];
+    let lines = [
+        "CMD [\"/usher\", \"healthcheck\"]",
+        "\nENTRYPOINT [\"/usher\"]\n",
+        "\nCMD [\"serve\"]\n",
+        "\nUSER 65532:65532\n",
+        "\nFROM scratch\n",
+    ];
     assert!(lines.iter().all(|line| dockerfile.contains(line)), "{dockerfile}");
 
     let seconds = |text: &str| text.trim_end_matches('s').parse::<u64>().unwrap();
@@ -130,11 +160,14 @@ fn ports_limits_and_health_check_are_ushers() {
     assert!(grace > seconds(default("server", "drain_period").as_str().unwrap()), "a drain is not cut short");
     let files = usher["ulimits"]["nofile"].as_i64().unwrap();
     let connections = default("limits", "max_connections").as_integer().unwrap();
-    assert!(files > 2 * connections * 5 / 4 + 1_000, "a connection takes two, and a fifth of all is for idle ones to upstream");
+    assert!(
+        files > 2 * connections * 5 / 4 + 1_000,
+        "a connection takes two, and a fifth of all is for idle ones to upstream"
+    );
 }
 
-/// What `usher healthcheck` and Prometheus do inside the compose file's network: they ask a listener that others can reach, without the token, and
-/// Prometheus by the service's name.
+/// What `usher healthcheck` and Prometheus do inside the compose file's network: they ask a listener that others can
+/// reach, without the token, and Prometheus by the service's name.
 #[test]
 fn the_admin_listener_tells_its_neighbours_only_what_is_open() {
     let fake = Fake::start();
@@ -156,17 +189,24 @@ fn the_admin_listener_tells_its_neighbours_only_what_is_open() {
 fn the_image_is_built_of_files_that_reach_it() {
     let dockerfile = read("Dockerfile");
     let ignored = read(".dockerignore");
-    for line in dockerfile.lines().filter_map(|line| line.strip_prefix("COPY ")).filter(|line| !line.starts_with("--from")) {
+    for line in
+        dockerfile.lines().filter_map(|line| line.strip_prefix("COPY ")).filter(|line| !line.starts_with("--from"))
+    {
         let (sources, _target) = line.rsplit_once(' ').unwrap();
         for source in sources.split(' ') {
-            assert!(project(source).exists() && ignored.lines().any(|line| line == format!("!{source}")), "COPY {source}");
+            assert!(
+                project(source).exists() && ignored.lines().any(|line| line == format!("!{source}")),
+                "COPY {source}"
+            );
         }
     }
     // Cargo refuses a Cargo.toml whose targets are not there.
     let manifest = read("Cargo.toml").parse::<toml::Table>().unwrap();
     for target in ["test", "bench"].iter().flat_map(|kind| manifest[*kind].as_array().unwrap()) {
-        let path =
-            target.get("path").map_or_else(|| format!("benches/{}.rs", target["name"].as_str().unwrap()), |path| path.as_str().unwrap().to_owned());
+        let path = target.get("path").map_or_else(
+            || format!("benches/{}.rs", target["name"].as_str().unwrap()),
+            |path| path.as_str().unwrap().to_owned(),
+        );
         assert!(dockerfile.contains(&path), "the Dockerfile makes no stand-in for {path}");
     }
 }

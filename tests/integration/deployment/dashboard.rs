@@ -1,4 +1,5 @@
-//! The dashboard's questions, put to a real Prometheus that watches running ushers with the project's own configuration.
+//! The dashboard's questions, put to a real Prometheus that watches running ushers with the project's own
+//! configuration.
 
 use serde_json::Value;
 

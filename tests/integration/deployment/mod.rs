@@ -1,5 +1,6 @@
-//! What an operator gets beside the program: the image, the compose file, Prometheus' rules, Grafana's dashboard, the systemd unit and their runbook. Each
-//! names things of usher's (series, keys, flags, ports), and these tests hold them together.
+//! What an operator gets beside the program: the image, the compose file, Prometheus' rules, Grafana's dashboard, the
+//! systemd unit and their runbook. Each names things of usher's (series, keys, flags, ports), and these tests hold them
+//! together.
 
 mod alerts;
 mod compose;
@@ -28,7 +29,9 @@ fn yaml(path: &str) -> Value {
 /// Every value under `key`, however deep, in the order of the document.
 fn all<'a>(document: &'a Value, key: &str) -> Vec<&'a Value> {
     match document {
-        Value::Object(fields) => fields.iter().flat_map(|(name, value)| if name == key { vec![value] } else { all(value, key) }).collect(),
+        Value::Object(fields) => {
+            fields.iter().flat_map(|(name, value)| if name == key { vec![value] } else { all(value, key) }).collect()
+        }
         Value::Array(items) => items.iter().flat_map(|item| all(item, key)).collect(),
         _ => Vec::new(),
     }
@@ -46,6 +49,7 @@ fn said(output: &Output) -> String {
 
 /// The names of usher's series in a text: a query, a rule, a runbook.
 fn names(text: &str) -> Vec<&str> {
-    let words = text.split(|character: char| !character.is_ascii_alphanumeric() && character != '_' && character != ':');
+    let words =
+        text.split(|character: char| !character.is_ascii_alphanumeric() && character != '_' && character != ':');
     words.filter(|word| word.starts_with("usher_")).collect()
 }

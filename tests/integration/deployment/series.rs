@@ -1,4 +1,5 @@
-//! The series themselves, as two running ushers tell them: one with the embedded broker, one that speaks TLS on both sides before an upstream that fails at times.
+//! The series themselves, as two running ushers tell them: one with the embedded broker, one that speaks TLS on both
+//! sides before an upstream that fails at times.
 
 use std::collections::BTreeMap;
 
@@ -57,7 +58,10 @@ impl Evening {
             path.display().to_string()
         };
         let (certificate, key) = (file("certificate.pem", &identity.certificate), file("key.pem", &identity.key));
-        let upstream = format!("url = \"https://localhost:{}\"\nca_file = {certificate:?}\n", terminate(fake.address(), &identity).port());
+        let upstream = format!(
+            "url = \"https://localhost:{}\"\nca_file = {certificate:?}\n",
+            terminate(fake.address(), &identity).port()
+        );
         let remote = Usher::start(&fake, |setup| {
             setup.upstream = upstream;
             setup.server += &format!("tls = {{ certificate = {certificate:?}, key = {key:?} }}\n");
@@ -69,14 +73,17 @@ impl Evening {
         client.send(&handshake().bytes());
         let mut guest = End::switched(client);
         guest.read();
-        guest.send(&Frame::text(&json!({ "event": "pusher:subscribe", "data": { "channel": "h-room-1-chat" } }).to_string()));
+        guest.send(&Frame::text(
+            &json!({ "event": "pusher:subscribe", "data": { "channel": "h-room-1-chat" } }).to_string(),
+        ));
         guest.read();
         let evening = Self { fake, local, remote, identity, _guest: guest, _directory: directory };
         evening.go_on();
         evening
     }
 
-    /// One of everything: news, a repetition, a message, an upstream that breaks off, wrong signatures, an app that nobody knows.
+    /// One of everything: news, a repetition, a message, an upstream that breaks off, wrong signatures, an app that
+    /// nobody knows.
     pub(super) fn go_on(&self) {
         let unsigned = Request::new("POST", "/apps/3/events", b"{}");
         let late = sign::query_of("POST", "/apps/3/events", "", b"{}", sign::KEY, sign::SECRET, sign::now() - 10_000);
@@ -103,10 +110,13 @@ impl Evening {
         let mut families = BTreeMap::new();
         for usher in [&self.local, &self.remote] {
             let page = usher.admin().call_openly("GET", "/metrics").text();
-            let comments = |mark: &str| page.lines().filter_map(|line| line.strip_prefix(mark)?.split_once(' ')).collect::<BTreeMap<_, _>>();
+            let comments = |mark: &str| {
+                page.lines().filter_map(|line| line.strip_prefix(mark)?.split_once(' ')).collect::<BTreeMap<_, _>>()
+            };
             let help = comments("# HELP ");
             for (name, kind) in comments("# TYPE ") {
-                families.insert(name.to_owned(), (kind.to_owned(), help.get(name).copied().unwrap_or_default().to_owned()));
+                families
+                    .insert(name.to_owned(), (kind.to_owned(), help.get(name).copied().unwrap_or_default().to_owned()));
             }
         }
         families
@@ -124,7 +134,10 @@ fn every_series_says_what_it_is_and_in_what_unit() {
             "gauge" => has_unit != COUNTS.contains(&name.as_str()),
             _ => false,
         };
-        assert!(fits, "{name} is a {kind}: counters end in _total, everything else in its unit, unless COUNTS says that it has none");
+        assert!(
+            fits,
+            "{name} is a {kind}: counters end in _total, everything else in its unit, unless COUNTS says that it has none"
+        );
     }
 }
 
@@ -134,8 +147,13 @@ fn every_series_that_is_spoken_of_exists() {
     for file in ["deploy/grafana/dashboard.json", "deploy/prometheus/alerts.yml", "docs/operations.md", "README.md"] {
         let text = read(file);
         for name in names(&text).into_iter().filter(|name| !name.contains(':')) {
-            let base = ["_bucket", "_sum", "_count"].iter().find_map(|part| name.strip_suffix(part)).filter(|base| families.contains_key(*base));
-            let family = families.get(base.unwrap_or(name)).unwrap_or_else(|| panic!("{file} speaks of {name}, which usher does not tell"));
+            let base = ["_bucket", "_sum", "_count"]
+                .iter()
+                .find_map(|part| name.strip_suffix(part))
+                .filter(|base| families.contains_key(*base));
+            let family = families
+                .get(base.unwrap_or(name))
+                .unwrap_or_else(|| panic!("{file} speaks of {name}, which usher does not tell"));
             // Prose calls a histogram by its own name; a query must ask for a part of it.
             let fits = file.ends_with(".md") || base.is_some() == (family.0 == "histogram");
             assert!(fits, "{file} speaks of {name} as of something that it is not: a {}", family.0);

@@ -12,7 +12,10 @@ const INSTALLED: &str = "/usr/local/bin/usher";
 /// The command lines of the unit that run usher: what follows the program.
 fn commands() -> Vec<Vec<String>> {
     let unit = read(UNIT);
-    let lines = unit.lines().filter(|line| line.starts_with("Exec")).filter_map(|line| line.split_once('=')?.1.strip_prefix(INSTALLED));
+    let lines = unit
+        .lines()
+        .filter(|line| line.starts_with("Exec"))
+        .filter_map(|line| line.split_once('=')?.1.strip_prefix(INSTALLED));
     lines.map(|arguments| arguments.split_whitespace().map(str::to_owned).collect()).collect()
 }
 
@@ -35,7 +38,8 @@ fn its_commands_are_ushers() {
 fn it_carries_all_connections_and_lets_usher_see_its_limit() {
     let unit = read(UNIT);
     let files: u64 = unit.lines().find_map(|line| line.strip_prefix("LimitNOFILE=")).unwrap().parse().unwrap();
-    let told = Cli::limited((256, 256), &["check", "--upstream", "http://127.0.0.1:6002", "--set", "server.workers=8"]).run();
+    let told =
+        Cli::limited((256, 256), &["check", "--upstream", "http://127.0.0.1:6002", "--set", "server.workers=8"]).run();
     let needed: u64 = told.out.split_once("LimitNOFILE=").unwrap().1.split(' ').next().unwrap().parse().unwrap();
     assert!(needed <= files, "{told:?}");
     // The last line that names a call or its group counts.
@@ -64,6 +68,8 @@ fn systemd_understands_it() {
     let verified = run(Command::new("systemd-analyze").args(["verify", "--man=no"]).arg(&unit));
     assert!(verified.status.success() && said(&verified).is_empty(), "{}", said(&verified));
     // 10 is a service that may do anything.
-    let rated = run(Command::new("systemd-analyze").args(["security", "--offline=true", "--threshold=15", "--no-pager"]).arg(&unit));
+    let rated = run(Command::new("systemd-analyze")
+        .args(["security", "--offline=true", "--threshold=15", "--no-pager"])
+        .arg(&unit));
     assert!(rated.status.success(), "{}", said(&rated));
 }

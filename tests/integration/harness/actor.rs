@@ -1,4 +1,5 @@
-//! A process of the tests that obeys orders and reports what happens to it: JSON lines both ways (tests/clients/node/lines.mjs).
+//! A process of the tests that obeys orders and reports what happens to it: JSON lines both ways
+//! (tests/clients/node/lines.mjs).
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::path::PathBuf;
@@ -48,7 +49,8 @@ pub struct Refused {
     pub status: Option<u64>,
 }
 
-/// A running program. Leaves when dropped: its orders end, and if it does not take that as a request to go it is killed.
+/// A running program. Leaves when dropped: its orders end, and if it does not take that as a request to go it is
+/// killed.
 #[derive(Debug)]
 pub struct Actor {
     name: String,
@@ -63,7 +65,8 @@ impl Actor {
         let program = command.get_args().next().unwrap_or_else(|| command.get_program()).to_string_lossy().into_owned();
         let name = program.rsplit('/').next().unwrap_or_default().to_owned();
         let started = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
-        let mut child = started.unwrap_or_else(|error| panic!("{name}: {error}; `tests/run` installs the client libraries"));
+        let mut child =
+            started.unwrap_or_else(|error| panic!("{name}: {error}; `tests/run` installs the client libraries"));
         let heard = Arc::new(Watched::<Heard>::default());
         let (stdout, mut stderr) = (BufReader::new(child.stdout.take().unwrap()), child.stderr.take().unwrap());
         let complaints = Arc::clone(&heard);
@@ -104,7 +107,10 @@ impl Actor {
         };
         let answer = self.wait(&format!("the answer to {order} {with}"), |report| report["number"] == number);
         match answer["error"].as_str() {
-            Some(text) => Err(Refused { text: format!("{text} {}", answer["body"].as_str().unwrap_or_default()), status: answer["status"].as_u64() }),
+            Some(text) => Err(Refused {
+                text: format!("{text} {}", answer["body"].as_str().unwrap_or_default()),
+                status: answer["status"].as_u64(),
+            }),
             None => Ok(answer["value"].clone()),
         }
     }
@@ -125,11 +131,12 @@ impl Actor {
         found.flatten().unwrap_or_else(|| {
             let heard = self.heard.lock();
             let reports: String = heard.reports.iter().map(|report| format!("{report}\n")).collect();
-            let missing = if heard.complaints.contains("ERR_MODULE_NOT_FOUND") || heard.complaints.contains("No module named") {
-                "`tests/run` installs the client libraries\n"
-            } else {
-                ""
-            };
+            let missing =
+                if heard.complaints.contains("ERR_MODULE_NOT_FOUND") || heard.complaints.contains("No module named") {
+                    "`tests/run` installs the client libraries\n"
+                } else {
+                    ""
+                };
             panic!("{}: in vain: {what}\n{missing}{}{reports}", self.name, heard.complaints)
         })
     }

@@ -17,7 +17,9 @@ pub const TOKEN: &str = "admin-token-of-the-tests";
 impl Admin {
     /// Any request, with the token.
     pub fn call(self, method: &str, target: &str) -> Response {
-        self.send(&Request::new(method, target, b"").header("Authorization", &format!("Bearer {TOKEN}")).host("localhost"))
+        self.send(
+            &Request::new(method, target, b"").header("Authorization", &format!("Bearer {TOKEN}")).host("localhost"),
+        )
     }
 
     /// A request without the token.
@@ -59,12 +61,16 @@ impl Admin {
         assert_eq!(page.status, 200, "{page:?}");
         let text = page.text();
         let lines = text.lines().filter(|line| !line.starts_with('#') && !line.is_empty());
-        lines.map(|line| line.rsplit_once(' ').unwrap()).map(|(series, value)| (series.to_owned(), value.parse().unwrap())).collect()
+        lines
+            .map(|line| line.rsplit_once(' ').unwrap())
+            .map(|(series, value)| (series.to_owned(), value.parse().unwrap()))
+            .collect()
     }
 
     /// The sum of the series of this name that have all these labels (`decision="suppressed"`).
     pub fn metric(self, name: &str, labels: &[&str]) -> f64 {
-        let fits = |series: &str| series.split('{').next() == Some(name) && labels.iter().all(|label| series.contains(label));
+        let fits =
+            |series: &str| series.split('{').next() == Some(name) && labels.iter().all(|label| series.contains(label));
         self.series().into_iter().filter(|(series, _)| fits(series)).map(|(_, value)| value).sum()
     }
 }

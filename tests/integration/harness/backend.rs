@@ -32,7 +32,8 @@ impl Backend {
             Library::Python => ("app_id", "encryption_master_key_base64", python("backend.py")),
             Library::Node => ("appId", "encryptionMasterKeyBase64", node("backend.mjs")),
         };
-        let settings = json!({ id: sign::APP, "key": sign::KEY, "secret": sign::SECRET, "port": port, master_key: MASTER_KEY });
+        let settings =
+            json!({ id: sign::APP, "key": sign::KEY, "secret": sign::SECRET, "port": port, master_key: MASTER_KEY });
         command.arg(settings.to_string());
         let actor = Actor::start(command);
         let auth = actor.wait("its auth endpoint", |report| report["auth"].is_u64())["auth"].as_u64().unwrap();

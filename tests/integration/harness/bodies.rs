@@ -16,17 +16,23 @@ pub enum Library {
     Java,
 }
 
-pub const LIBRARIES: [Library; 6] = [Library::Node, Library::Python, Library::Php, Library::Ruby, Library::Go, Library::Java];
+pub const LIBRARIES: [Library; 6] =
+    [Library::Node, Library::Python, Library::Php, Library::Ruby, Library::Go, Library::Java];
 
 impl Library {
     /// The body of a trigger; `data` is the text inside the JSON string.
     pub fn body(self, name: &str, channels: &[&str], data: &str) -> String {
-        let list = format!("[{}]", channels.iter().map(|channel| format!("\"{channel}\"")).collect::<Vec<_>>().join(","));
+        let list =
+            format!("[{}]", channels.iter().map(|channel| format!("\"{channel}\"")).collect::<Vec<_>>().join(","));
         let text = quoted(data);
         match self {
             Self::Node => format!(r#"{{"name":"{name}","data":{text},"channels":{list}}}"#),
-            Self::Python => format!(r#"{{"name": "{name}", "channels": {}, "data": {}}}"#, list.replace(',', ", "), ascii(&text)),
-            Self::Php if channels.len() == 1 => format!(r#"{{"name":"{name}","data":{},"channel":"{}"}}"#, slashed(&ascii(&text)), channels[0]),
+            Self::Python => {
+                format!(r#"{{"name": "{name}", "channels": {}, "data": {}}}"#, list.replace(',', ", "), ascii(&text))
+            }
+            Self::Php if channels.len() == 1 => {
+                format!(r#"{{"name":"{name}","data":{},"channel":"{}"}}"#, slashed(&ascii(&text)), channels[0])
+            }
             Self::Php => format!(r#"{{"name":"{name}","data":{},"channels":{list}}}"#, slashed(&ascii(&text))),
             Self::Ruby => format!(r#"{{"name":"{name}","channels":{list},"data":{text}}}"#),
             Self::Go => format!(r#"{{"channels":{list},"data":{},"name":"{name}"}}"#, angled(&text)),
@@ -41,7 +47,9 @@ fn quoted(text: &str) -> String {
 
 fn ascii(text: &str) -> String {
     let mut units = [0; 2];
-    let escape = |character: char| character.encode_utf16(&mut units).iter().map(|unit| format!("\\u{unit:04x}")).collect::<String>();
+    let escape = |character: char| {
+        character.encode_utf16(&mut units).iter().map(|unit| format!("\\u{unit:04x}")).collect::<String>()
+    };
     let mut escape = escape;
     text.chars().map(|character| if character.is_ascii() { character.to_string() } else { escape(character) }).collect()
 }
@@ -77,7 +85,11 @@ pub fn announcement_on(channels: &[&str], name: &str) -> String {
 
 /// A message that no rule watches.
 pub fn message(channel: &str, text: &str) -> String {
-    Library::Node.body("new-staff-message", &[channel], &json!({ "message": text, "staff_info": { "name": "Anna Byrne" } }).to_string())
+    Library::Node.body(
+        "new-staff-message",
+        &[channel],
+        &json!({ "message": text, "staff_info": { "name": "Anna Byrne" } }).to_string(),
+    )
 }
 
 /// An item of a batch.

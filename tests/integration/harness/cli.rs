@@ -163,7 +163,9 @@ impl Drop for Running {
 impl Finished {
     /// The lines of standard output, each as JSON.
     pub fn json(&self) -> Vec<Value> {
-        let parse = |line: &str| serde_json::from_str(line).unwrap_or_else(|error| panic!("{line:?} is not JSON ({error}): {self:?}"));
+        let parse = |line: &str| {
+            serde_json::from_str(line).unwrap_or_else(|error| panic!("{line:?} is not JSON ({error}): {self:?}"))
+        };
         self.out.lines().map(parse).collect()
     }
 }

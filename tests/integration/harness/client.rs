@@ -12,7 +12,8 @@ pub struct Request {
     pub method: String,
     pub target: String,
     pub host: String,
-    /// Names and values in the order in which they are written; `Host` and `Content-Length` are added by [`Request::bytes`].
+    /// Names and values in the order in which they are written; `Host` and `Content-Length` are added by
+    /// [`Request::bytes`].
     pub headers: Vec<(String, String)>,
     pub body: Vec<u8>,
 }
@@ -29,7 +30,13 @@ impl Request {
             ("Content-Type", "application/json"),
         ];
         let headers = headers.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec();
-        Self { method: method.to_owned(), target: target.to_owned(), host: "usher.test".to_owned(), headers, body: body.to_vec() }
+        Self {
+            method: method.to_owned(),
+            target: target.to_owned(),
+            host: "usher.test".to_owned(),
+            headers,
+            body: body.to_vec(),
+        }
     }
 
     /// A signed request.
@@ -92,7 +99,11 @@ impl Response {
     /// Reads one answer to anything but HEAD.
     pub fn read(from: &mut impl Read) -> io::Result<Self> {
         let head = Head::read(from, |_| {})?.ok_or(io::ErrorKind::UnexpectedEof)?;
-        let status = head.lines()[0].split(' ').nth(1).and_then(|status| status.parse().ok()).ok_or(io::ErrorKind::InvalidData)?;
+        let status = head.lines()[0]
+            .split(' ')
+            .nth(1)
+            .and_then(|status| status.parse().ok())
+            .ok_or(io::ErrorKind::InvalidData)?;
         let mut body = Vec::new();
         match head.framing() {
             _ if status < 200 || status == 204 || status == 304 => {}
@@ -148,7 +159,11 @@ impl Response {
     /// Fails unless the trigger was suppressed, with the answer that every library takes for success.
     #[track_caller]
     pub fn assert_suppressed(&self) {
-        assert_eq!((self.status, self.text().as_str(), self.decision().as_str()), (200, "{}", "suppressed"), "{self:?}");
+        assert_eq!(
+            (self.status, self.text().as_str(), self.decision().as_str()),
+            (200, "{}", "suppressed"),
+            "{self:?}"
+        );
         assert_eq!(self.header("content-type").as_deref(), Some("application/json"), "{self:?}");
     }
 
@@ -255,7 +270,9 @@ impl Client {
     pub fn read_to_close(&mut self) -> Vec<u8> {
         let mut bytes = Vec::new();
         match self.0.read_to_end(&mut bytes) {
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => panic!("the connection was not closed; read so far: {bytes:?}"),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                panic!("the connection was not closed; read so far: {bytes:?}")
+            }
             _ => bytes,
         }
     }

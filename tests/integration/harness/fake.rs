@@ -207,7 +207,8 @@ impl Connection {
             if self.stream.peek(&mut [0])? == 0 {
                 return Ok(());
             }
-            if self.state.change(|state| state.script.pop_front_if(|step| matches!(step, Step::ResetUnread))).is_some() {
+            if self.state.change(|state| state.script.pop_front_if(|step| matches!(step, Step::ResetUnread))).is_some()
+            {
                 return Ok(());
             }
             let state = Arc::clone(&self.state);

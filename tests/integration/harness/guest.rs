@@ -31,7 +31,10 @@ impl Guest {
 
     /// One whom this backend knows by name and lets know when these users come and go.
     pub fn connect_watching(device: Device, port: u16, user: &str, watchlist: &[&str], backend: &Backend) -> Self {
-        Self::start(device, &json!({ "key": sign::KEY, "port": port, "auth": backend.auth(), "user": user, "watchlist": watchlist }))
+        Self::start(
+            device,
+            &json!({ "key": sign::KEY, "port": port, "auth": backend.auth(), "user": user, "watchlist": watchlist }),
+        )
     }
 
     /// One with these settings of guest.mjs, who may be refused: does not wait for the connection.
@@ -83,7 +86,11 @@ impl Guest {
 
     /// What it has heard on a channel: events and their data, without Pusher's own.
     pub fn heard(&self, channel: &str) -> Vec<(String, Value)> {
-        let reports = self.actor.reports().into_iter().filter(|report| report["channel"] == channel && report["event"].is_string());
+        let reports = self
+            .actor
+            .reports()
+            .into_iter()
+            .filter(|report| report["channel"] == channel && report["event"].is_string());
         let events = reports.map(|report| (report["event"].as_str().unwrap().to_owned(), report["data"].clone()));
         events.filter(|(event, _)| !event.starts_with("pusher:")).collect()
     }

@@ -65,7 +65,8 @@ pub fn read_chunked(from: &mut impl Read, mut seen: impl FnMut(usize)) -> io::Re
     loop {
         let size = line(from, &mut seen)?;
         let size = size.split(';').next().unwrap_or_default().trim();
-        let size = usize::from_str_radix(size, 16).map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "chunk size"))?;
+        let size =
+            usize::from_str_radix(size, 16).map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "chunk size"))?;
         if size == 0 {
             while !line(from, &mut seen)?.is_empty() {}
             return Ok(body);

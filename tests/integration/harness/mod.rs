@@ -1,5 +1,5 @@
-//! The language of the tests: a real `usher` process, a fake upstream that records raw bytes, a raw client, and signing of our own.
-//! Nothing here is built from usher's code, so that a mistake there cannot hide itself here.
+//! The language of the tests: a real `usher` process, a fake upstream that records raw bytes, a raw client, and signing
+//! of our own. Nothing here is built from usher's code, so that a mistake there cannot hide itself here.
 
 pub mod actor;
 pub mod admin;
@@ -37,7 +37,8 @@ pub use usher::{Setup, Usher};
 /// How long any wait may take before the test fails. Generous: it is met only when something is broken.
 pub const BOUND: Duration = Duration::from_secs(20);
 
-/// Looks again and again until `look` finds what it looks for. Only for what usher tells in no other way than when asked.
+/// Looks again and again until `look` finds what it looks for. Only for what usher tells in no other way than when
+/// asked.
 #[track_caller]
 pub fn eventually<R>(what: &str, mut look: impl FnMut() -> Option<R>) -> R {
     let deadline = tokio::time::Instant::now() + BOUND;

@@ -76,7 +76,8 @@ impl Operator {
         self.ask("press", json!([key]));
     }
 
-    /// Goes on from element to element by Tab until this one has the focus, and fails at one that does not show that it has it.
+    /// Goes on from element to element by Tab until this one has the focus, and fails at one that does not show that it
+    /// has it.
     #[track_caller]
     pub fn tabs_to(&self, name: &str) {
         for _ in 0..60 {
@@ -90,10 +91,13 @@ impl Operator {
         panic!("no {name} within reach of Tab");
     }
 
-    /// What the browser complained of, and requests to elsewhere. `expected`: parts of addresses whose refusals are part of the test.
+    /// What the browser complained of, and requests to elsewhere. `expected`: parts of addresses whose refusals are
+    /// part of the test.
     pub fn complaints(&self, expected: &[&str]) -> Vec<Value> {
-        let is_expected = |report: &Value| report["of"].as_str().is_some_and(|of| expected.iter().any(|part| of.contains(part)));
-        let complains = |report: &Value| report["foreign"].is_string() || report["complaint"].is_string() && !is_expected(report);
+        let is_expected =
+            |report: &Value| report["of"].as_str().is_some_and(|of| expected.iter().any(|part| of.contains(part)));
+        let complains =
+            |report: &Value| report["foreign"].is_string() || report["complaint"].is_string() && !is_expected(report);
         self.actor.reports().into_iter().filter(complains).collect()
     }
 }

@@ -30,15 +30,27 @@ impl Prometheus {
         std::fs::write(&file, config).unwrap();
         std::fs::copy(project("deploy/prometheus/alerts.yml"), directory.path().join("alerts.yml")).unwrap();
         let mut command = Command::new("prometheus");
-        command.arg(format!("--config.file={}", file.display())).arg(format!("--storage.tsdb.path={}", directory.path().join("data").display()));
-        command.arg("--web.listen-address=127.0.0.1:0").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        command
+            .arg(format!("--config.file={}", file.display()))
+            .arg(format!("--storage.tsdb.path={}", directory.path().join("data").display()));
+        command
+            .arg("--web.listen-address=127.0.0.1:0")
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped());
         let started = command.spawn();
-        let mut child = started.unwrap_or_else(|error| panic!("prometheus: {error}; `tests/run` installs it (Debian's package prometheus)"));
+        let mut child = started.unwrap_or_else(|error| {
+            panic!("prometheus: {error}; `tests/run` installs it (Debian's package prometheus)")
+        });
         let log = Arc::new(Watched::<Vec<String>>::default());
         let stderr = BufReader::new(child.stderr.take().unwrap());
         let seen = Arc::clone(&log);
-        thread::spawn(move || stderr.lines().map_while(Result::ok).for_each(|line| seen.change(|lines| lines.push(line))));
-        let address = log.wait(|lines| lines.iter().find_map(|line| line.split_once("\"Listening on\" address=")?.1.trim().parse().ok()));
+        thread::spawn(move || {
+            stderr.lines().map_while(Result::ok).for_each(|line| seen.change(|lines| lines.push(line)))
+        });
+        let address = log.wait(|lines| {
+            lines.iter().find_map(|line| line.split_once("\"Listening on\" address=")?.1.trim().parse().ok())
+        });
         let address = address.unwrap_or_else(|| panic!("prometheus does not listen:\n{}", log.lock().join("\n")));
         let prometheus = Self { child, address, _directory: directory };
         eventually("Prometheus is ready", || (prometheus.call("/-/ready").status == 200).then_some(()));
@@ -86,5 +98,8 @@ fn replaced(text: &str, what: &str, by: &str) -> String {
 }
 
 fn escaped(query: &str) -> String {
-    query.bytes().map(|byte| if byte.is_ascii_alphanumeric() { char::from(byte).to_string() } else { format!("%{byte:02X}") }).collect()
+    query
+        .bytes()
+        .map(|byte| if byte.is_ascii_alphanumeric() { char::from(byte).to_string() } else { format!("%{byte:02X}") })
+        .collect()
 }

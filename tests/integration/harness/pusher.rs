@@ -49,7 +49,8 @@ impl Pusher {
         let mut command = Command::new(program);
         configure(&mut command, &port.to_string());
         let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
-        let mut server = Self { server: Server::Grown(child.unwrap_or_else(|error| panic!("{program}: {error}"))), port };
+        let mut server =
+            Self { server: Server::Grown(child.unwrap_or_else(|error| panic!("{program}: {error}"))), port };
         eventually("the server listens", || {
             if let Server::Grown(child) = &mut server.server {
                 let ended = child.try_wait().unwrap();

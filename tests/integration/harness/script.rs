@@ -20,7 +20,8 @@ pub enum After {
 pub enum Step {
     /// Reads the request, writes these bytes (perhaps none), and then does this with the connection.
     Answer(Vec<u8>, After),
-    /// Resets the connection when the request's first byte is there, having read nothing. Only by [`super::Fake::script`].
+    /// Resets the connection when the request's first byte is there, having read nothing. Only by
+    /// [`super::Fake::script`].
     ResetUnread,
     /// Reads the request, waits for the gate, and continues with the other step.
     Hold(Gate, Box<Step>),
@@ -38,10 +39,13 @@ impl Step {
 
     /// A complete answer of this status with the body `{}`; the connection is kept.
     pub fn status(status: u16) -> Self {
-        Self::answer(&format!("HTTP/1.1 {status} Scripted\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{{}}"))
+        Self::answer(&format!(
+            "HTTP/1.1 {status} Scripted\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{{}}"
+        ))
     }
 
-    /// A complete answer of this status, with these header lines (each ended by CRLF) and this body; the connection is kept.
+    /// A complete answer of this status, with these header lines (each ended by CRLF) and this body; the connection is
+    /// kept.
     pub fn says(status: u16, headers: &str, body: &[u8]) -> Self {
         let head = format!("HTTP/1.1 {status} Scripted\r\n{headers}Content-Length: {}\r\n\r\n", body.len());
         Self::Answer([head.as_bytes(), body].concat(), After::Keep)
@@ -107,7 +111,8 @@ impl Step {
         Self::Silence
     }
 
-    /// Whether the connection will be reset after the request: then its last byte has to stay unread, which is what makes the kernel send RST.
+    /// Whether the connection will be reset after the request: then its last byte has to stay unread, which is what
+    /// makes the kernel send RST.
     pub fn resets(&self) -> bool {
         match self {
             Self::Answer(_, After::Reset) => true,

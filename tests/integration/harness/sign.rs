@@ -25,8 +25,11 @@ pub fn md5(body: &[u8]) -> String {
 
 /// The signature over decoded parameters.
 pub fn signature(method: &str, path: &str, parameters: &[(String, String)], secret: &str) -> String {
-    let mut pairs: Vec<String> =
-        parameters.iter().map(|(key, value)| (key.to_lowercase(), value)).map(|(key, value)| format!("{key}={value}")).collect();
+    let mut pairs: Vec<String> = parameters
+        .iter()
+        .map(|(key, value)| (key.to_lowercase(), value))
+        .map(|(key, value)| format!("{key}={value}"))
+        .collect();
     pairs.sort_by(|a, b| a.split('=').next().cmp(&b.split('=').next()));
     authenticate(&format!("{method}\n{path}\n{}", pairs.join("&")), secret)
 }
@@ -66,7 +69,10 @@ pub fn verifies(method: &str, target: &str, body: &[u8]) -> bool {
     let (signed, own): (Vec<_>, Vec<_>) = parameters(query).into_iter().partition(|(key, _)| key != "auth_signature");
     let value = |name: &str| signed.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str());
     let body_fits = if body.is_empty() { true } else { value("body_md5") == Some(md5(body).as_str()) };
-    body_fits && value("auth_key") == Some(KEY) && own.len() == 1 && own[0].1 == signature(method, path, &signed, SECRET)
+    body_fits
+        && value("auth_key") == Some(KEY)
+        && own.len() == 1
+        && own[0].1 == signature(method, path, &signed, SECRET)
 }
 
 /// The decoded pairs of a raw query.
@@ -80,7 +86,10 @@ fn decode(text: &str) -> String {
     let mut rest = text.as_bytes();
     while let [first, tail @ ..] = rest {
         rest = tail;
-        let escaped = (*first == b'%').then(|| tail.get(..2)).flatten().and_then(|hex| u8::from_str_radix(std::str::from_utf8(hex).ok()?, 16).ok());
+        let escaped = (*first == b'%')
+            .then(|| tail.get(..2))
+            .flatten()
+            .and_then(|hex| u8::from_str_radix(std::str::from_utf8(hex).ok()?, 16).ok());
         match (first, escaped) {
             (_, Some(byte)) => {
                 bytes.push(byte);
@@ -97,7 +106,10 @@ fn decode(text: &str) -> String {
 fn the_documented_example_has_the_documented_signature() {
     let body = br#"{"name":"foo","channels":["project-3"],"data":"{\"some\":\"data\"}"}"#;
     let query = query_of("POST", "/apps/3/events", "", body, KEY, SECRET, 1_353_088_179);
-    assert!(query.ends_with("&auth_signature=da454824c97ba181a32ccc17a72625ba02771f50b50e1e7430e47a1f3f457e6c"), "{query}");
+    assert!(
+        query.ends_with("&auth_signature=da454824c97ba181a32ccc17a72625ba02771f50b50e1e7430e47a1f3f457e6c"),
+        "{query}"
+    );
     assert!(verifies("POST", &format!("/apps/3/events?{query}"), body));
     assert!(!verifies("POST", &format!("/apps/3/events?{query}&x=1"), body));
     assert!(!verifies("POST", &format!("/apps/3/events?{query}"), b"{}"));

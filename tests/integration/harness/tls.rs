@@ -12,7 +12,9 @@ use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::server::{ClientCertVerifierBuilder, WantsServerCert, WebPkiClientVerifier};
-use rustls::{ClientConfig, ClientConnection, ConfigBuilder, RootCertStore, ServerConfig, StreamOwned, SupportedProtocolVersion};
+use rustls::{
+    ClientConfig, ClientConnection, ConfigBuilder, RootCertStore, ServerConfig, StreamOwned, SupportedProtocolVersion,
+};
 use tokio::task::JoinSet;
 
 use super::{BOUND, Request, Response};
@@ -26,7 +28,8 @@ pub struct Identity {
 
 impl Identity {
     pub fn new() -> Self {
-        let rcgen::CertifiedKey { cert, signing_key } = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        let rcgen::CertifiedKey { cert, signing_key } =
+            rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
         Self { certificate: cert.pem(), key: signing_key.serialize_pem() }
     }
 
@@ -96,7 +99,8 @@ impl TlsClient {
         let config = config.with_root_certificates(roots).with_no_client_auth();
         let mut stream = TcpStream::connect_timeout(&address, BOUND)?;
         stream.set_read_timeout(Some(BOUND))?;
-        let mut session = ClientConnection::new(Arc::new(config), ServerName::try_from("localhost").unwrap()).map_err(io::Error::other)?;
+        let mut session = ClientConnection::new(Arc::new(config), ServerName::try_from("localhost").unwrap())
+            .map_err(io::Error::other)?;
         while session.is_handshaking() {
             session.complete_io(&mut stream)?;
         }
@@ -108,7 +112,8 @@ impl TlsClient {
         Response::read(&mut self.0).unwrap()
     }
 
-    /// Fails unless the peer closes in order, i.e. with TLS's own close and not by a reset, without sending anything more.
+    /// Fails unless the peer closes in order, i.e. with TLS's own close and not by a reset, without sending anything
+    /// more.
     #[track_caller]
     pub fn read_to_orderly_close(&mut self) {
         let mut bytes = Vec::new();
@@ -119,14 +124,25 @@ impl TlsClient {
 
 /// Listens on a free port for TLS by `identity` and hands the plain bytes on to `behind`, until the test ends.
 pub fn terminate(behind: SocketAddr, identity: &Identity) -> SocketAddr {
-    let config = ServerConfig::builder_with_provider(provider()).with_safe_default_protocol_versions().unwrap().with_no_client_auth();
+    let config = ServerConfig::builder_with_provider(provider())
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth();
     serve(behind, identity, config)
 }
 
 /// The same for those alone who show a certificate of `clients`', with this version of TLS.
-pub fn terminate_for(behind: SocketAddr, identity: &Identity, clients: &Authority, version: &'static SupportedProtocolVersion) -> SocketAddr {
+pub fn terminate_for(
+    behind: SocketAddr,
+    identity: &Identity,
+    clients: &Authority,
+    version: &'static SupportedProtocolVersion,
+) -> SocketAddr {
     let verifier = clients.verifier().build().unwrap();
-    let config = ServerConfig::builder_with_provider(provider()).with_protocol_versions(&[version]).unwrap().with_client_cert_verifier(verifier);
+    let config = ServerConfig::builder_with_provider(provider())
+        .with_protocol_versions(&[version])
+        .unwrap()
+        .with_client_cert_verifier(verifier);
     serve(behind, identity, config)
 }
 

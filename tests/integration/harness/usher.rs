@@ -63,7 +63,19 @@ impl Setup {
 
     /// The whole file.
     pub fn toml(&self) -> String {
-        let Self { server, admin, upstream, timeout, limits, max_wait, assignments, doubt_period, start_doubt, rule, more } = self;
+        let Self {
+            server,
+            admin,
+            upstream,
+            timeout,
+            limits,
+            max_wait,
+            assignments,
+            doubt_period,
+            start_doubt,
+            rule,
+            more,
+        } = self;
         let app = format!("id = \"{}\"\nkey = \"{}\"\nsecret = \"{}\"\n", sign::APP, sign::KEY, sign::SECRET);
         let watched = "name = \"staff-assigned\"\nevent = \"staff-assigned\"\nchannel = \"{hotelSlug}-room-{roomNumber}-chat\"\n\
                        identity = [\"/staff_id\", \"/staff_name\"]\ncontext = [\"/conversation_id\"]\n";
@@ -135,7 +147,13 @@ impl Usher {
         Self::launch(cli::program(), tempfile::tempdir().unwrap(), arguments, variables, input)
     }
 
-    fn launch(mut command: Command, directory: tempfile::TempDir, arguments: &[&str], variables: &[(&str, &str)], input: &str) -> Self {
+    fn launch(
+        mut command: Command,
+        directory: tempfile::TempDir,
+        arguments: &[&str],
+        variables: &[(&str, &str)],
+        input: &str,
+    ) -> Self {
         command.arg("serve").args(arguments).env_clear().envs(variables.iter().copied());
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
         // A configuration is less than a pipe holds.
@@ -209,7 +227,12 @@ impl Usher {
     /// The same among the lines from number `from` on.
     pub fn wait_log_after(&self, from: usize, fits: impl Fn(&Value) -> bool) -> Value {
         let found = self.log.wait(|log| {
-            let fitting = log.lines.iter().skip(from).filter_map(|line| serde_json::from_str(line).ok()).find(|event| fits(event));
+            let fitting = log
+                .lines
+                .iter()
+                .skip(from)
+                .filter_map(|line| serde_json::from_str(line).ok())
+                .find(|event| fits(event));
             if fitting.is_none() && log.ended { Some(None) } else { fitting.map(Some) }
         });
         found.flatten().unwrap_or_else(|| panic!("the awaited event was not logged; logs:\n{}", self.logs()))
@@ -268,5 +291,8 @@ pub fn field<'a>(event: &'a Value, name: &str) -> &'a Value {
 }
 
 fn address(event: &Value, name: &str) -> SocketAddr {
-    field(event, name).as_str().and_then(|text| text.parse().ok()).unwrap_or_else(|| panic!("no address {name} in {event}"))
+    field(event, name)
+        .as_str()
+        .and_then(|text| text.parse().ok())
+        .unwrap_or_else(|| panic!("no address {name} in {event}"))
 }

@@ -1,4 +1,5 @@
-//! WebSocket on raw sockets: both ends of a relayed connection in the hands of the test, frame by frame. Written for the tests alone.
+//! WebSocket on raw sockets: both ends of a relayed connection in the hands of the test, frame by frame. Written for
+//! the tests alone.
 
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -278,7 +279,8 @@ impl Arrival {
     fn agreement(&self, more: &str) -> Vec<u8> {
         let key = self.head.header("sec-websocket-key").unwrap();
         let proof = derive_accept_key(key.as_bytes());
-        let head = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: ";
+        let head =
+            "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: ";
         format!("{head}{proof}\r\n{more}\r\n").into_bytes()
     }
 }
@@ -335,7 +337,8 @@ impl Far {
 
     /// The next handshake; waits for it.
     pub fn next(&self) -> Arrival {
-        let next = self.state.wait(|state| if state.arrivals.is_empty() { None } else { Some(state.arrivals.remove(0)) });
+        let next =
+            self.state.wait(|state| if state.arrivals.is_empty() { None } else { Some(state.arrivals.remove(0)) });
         next.unwrap_or_else(|| panic!("no handshake arrived"))
     }
 

@@ -41,7 +41,12 @@ pub struct Caller {
 
 impl Place {
     pub fn new(recorder: &Arc<Recorder>, address: SocketAddr) -> Arc<Self> {
-        Arc::new(Self { recorder: Arc::clone(recorder), address: Mutex::new(address), over: AtomicBool::default(), duty: Mutex::default() })
+        Arc::new(Self {
+            recorder: Arc::clone(recorder),
+            address: Mutex::new(address),
+            over: AtomicBool::default(),
+            duty: Mutex::default(),
+        })
     }
 
     /// Whoever connects from now on does so there.
@@ -91,8 +96,15 @@ impl Caller {
         }
     }
 
-    /// Announces `staff` on `channel` with a call that has begun, perhaps with a pause before its last byte, and says how that was answered.
-    pub fn announce(&mut self, call: usize, (app, channel): (&str, &str), staff: &str, pause: Option<Duration>) -> Option<Answer> {
+    /// Announces `staff` on `channel` with a call that has begun, perhaps with a pause before its last byte, and says
+    /// how that was answered.
+    pub fn announce(
+        &mut self,
+        call: usize,
+        (app, channel): (&str, &str),
+        staff: &str,
+        pause: Option<Duration>,
+    ) -> Option<Answer> {
         let request = signed(app, "events", "", &LIBRARIES[0].body(ANNOUNCEMENT, &[channel], &data(call, staff)));
         self.call(call, &request, pause)
     }

@@ -1,13 +1,17 @@
-//! The first law, checked from outside: by what upstream applied when, and by what callers were answered. It knows nothing of how usher decides.
+//! The first law, checked from outside: by what upstream applied when, and by what callers were answered. It knows
+//! nothing of how usher decides.
 //!
-//! An announcement of X on a channel was dropped by a call in [t0, t1], where t1 is its answer or, if a part of the call was forwarded, that part's arrival
-//! upstream, since usher decides before. The drop is right if there is a moment in [t0, t1] at which
+//! An announcement of X on a channel was dropped by a call in [t0, t1], where t1 is its answer or, if a part of the
+//! call was forwarded, that part's arrival upstream, since usher decides before. The drop is right if there is a moment
+//! in [t0, t1] at which
 //!
 //! - the last announcement applied to the channel is X: guests see X; and
-//! - no announcement that upstream had received by then (from any usher process, a killed one as well) and that shows anybody else is applied later.
+//! - no announcement that upstream had received by then (from any usher process, a killed one as well) and that shows
+//!   anybody else is applied later.
 //!
-//! An announcement that arrives after that moment is one that the backend made at the same time or later: it may come after X.
-//! Within one request an announcement may also be dropped because the one before it on the channel, which goes on, shows the same.
+//! An announcement that arrives after that moment is one that the backend made at the same time or later: it may come
+//! after X. Within one request an announcement may also be dropped because the one before it on the channel, which goes
+//! on, shows the same.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -80,7 +84,8 @@ pub fn check(record: &Record) -> Verdict {
     let mut verdict = Verdict::default();
     for (number, call) in record.calls.iter().enumerate() {
         let of_call = arrivals.get(&number).map_or(&[][..], Vec::as_slice);
-        let mut breaches: Vec<(Option<String>, Breach)> = transport(call, of_call).map(|breach| (None, breach)).collect();
+        let mut breaches: Vec<(Option<String>, Breach)> =
+            transport(call, of_call).map(|breach| (None, breach)).collect();
         for (part, behind, until) in dropped(call, of_call.first().copied(), &mut breaches) {
             verdict.dropped.push(Dropped { call: number, part: part.clone() });
             let breach = match behind {
@@ -89,7 +94,11 @@ pub fn check(record: &Record) -> Verdict {
             };
             breaches.extend(breach.map(|breach| (Some(part.channel.clone()), breach)));
         }
-        verdict.violations.extend(breaches.into_iter().map(|(channel, breach)| Violation { call: number, channel, breach }));
+        verdict.violations.extend(breaches.into_iter().map(|(channel, breach)| Violation {
+            call: number,
+            channel,
+            breach,
+        }));
     }
     verdict
 }
@@ -127,14 +136,19 @@ impl Channel {
     /// What is wrong with dropping `part` between these moments.
     fn judge(&self, part: &Part, from: Nanos, until: Nanos) -> Option<Breach> {
         let Some(dropped) = part.shows.clone() else { return Some(Breach::Incomparable) };
-        // What guests see changes at applications alone, and what is on its way grows between them: the first moment of each span is the best one.
-        let moments = std::iter::once(from).chain(self.applied.iter().map(|(at, _)| *at).filter(|at| (from..=until).contains(at)));
+        // What guests see changes at applications alone, and what is on its way grows between them: the first moment of
+        // each span is the best one.
+        let moments = std::iter::once(from)
+            .chain(self.applied.iter().map(|(at, _)| *at).filter(|at| (from..=until).contains(at)));
         let mut breach = None;
         for at in moments {
             if self.shown(at).is_none_or(|shown| *shown != part.shows) {
                 continue;
             }
-            let other = self.pending.iter().find(|(received, applied, shows)| *received <= at && *applied > at && *shows != part.shows);
+            let other = self
+                .pending
+                .iter()
+                .find(|(received, applied, shows)| *received <= at && *applied > at && *shows != part.shows);
             let (_, _, by) = other?;
             breach = Some(Breach::Overtaken { dropped: dropped.clone(), by: by.clone() });
         }
@@ -157,7 +171,8 @@ fn transport<'a>(call: &'a Call, arrivals: &'a [&Arrival]) -> impl Iterator<Item
     found.into_iter().filter_map(|(broken, breach)| broken.then_some(breach))
 }
 
-/// The parts of a call that were dropped: each with the part of the request before it on its channel, if that goes on, and the end of the time in which it was decided.
+/// The parts of a call that were dropped: each with the part of the request before it on its channel, if that goes on,
+/// and the end of the time in which it was decided.
 fn dropped<'a>(
     call: &'a Call,
     arrival: Option<&'a Arrival>,

@@ -1,8 +1,9 @@
-//! The first law under faults: random histories of the real process, which is killed, restarted, halted and reconfigured while several backends announce and
-//! upstream fails in every way; what came of it is judged by a checker that knows nothing of how usher decides.
+//! The first law under faults: random histories of the real process, which is killed, restarted, halted and
+//! reconfigured while several backends announce and upstream fails in every way; what came of it is judged by a checker
+//! that knows nothing of how usher decides.
 //!
-//! A seed chooses all that a history does, but not how threads and processes interleave: a violation comes again with its seed, if not each time.
-//! `tests/long` runs many.
+//! A seed chooses all that a history does, but not how threads and processes interleave: a violation comes again with
+//! its seed, if not each time. `tests/long` runs many.
 
 mod callers;
 mod checker;
@@ -65,9 +66,12 @@ fn play(seed: u64) -> Outcome {
     let mut faults = come_to_rest(&process, &recorder, seed);
     let record = recorder.read();
     let verdict = check(&record);
-    faults.extend(verdict.violations.iter().map(|violation| format!("{violation}\n{}", tale::around(&record, violation))));
+    faults.extend(
+        verdict.violations.iter().map(|violation| format!("{violation}\n{}", tale::around(&record, violation))),
+    );
     let dropped = check(&stormy).dropped;
-    let reduced = dropped.iter().filter(|dropped| record.arrivals.iter().any(|arrival| arrival.call == dropped.call)).count();
+    let reduced =
+        dropped.iter().filter(|dropped| record.arrivals.iter().any(|arrival| arrival.call == dropped.call)).count();
     let mut fates = BTreeMap::new();
     for arrival in &record.arrivals {
         *fates.entry(arrival.fate.clone()).or_default() += 1;
@@ -75,7 +79,8 @@ fn play(seed: u64) -> Outcome {
     Outcome { seed, faults, calls: record.calls.len(), dropped: dropped.len(), reduced, done: process.done, fates }
 }
 
-/// Once upstream applies nothing more and nothing fails, what is announced on a channel is soon known and dropped when it comes again; and it is what guests see.
+/// Once upstream applies nothing more and nothing fails, what is announced on a channel is soon known and dropped when
+/// it comes again; and it is what guests see.
 fn come_to_rest(process: &Process<'_>, recorder: &Arc<Recorder>, seed: u64) -> Vec<String> {
     process.upstream.calm();
     thread::sleep(TIMEOUT + DOUBT);
@@ -94,7 +99,9 @@ fn come_to_rest(process: &Process<'_>, recorder: &Arc<Recorder>, seed: u64) -> V
     let record = recorder.read();
     let shown = checker::shown_in_the_end(&record);
     let wrong = words.into_iter().filter(|(channel, staff)| shown[channel].as_deref() != Some(staff));
-    wrong.map(|(channel, staff)| format!("in the end the guests of {channel} see {:?}, and not {staff}", shown[channel])).collect()
+    wrong
+        .map(|(channel, staff)| format!("in the end the guests of {channel} see {:?}, and not {staff}", shown[channel]))
+        .collect()
 }
 
 /// Plays histories with these seeds, so many at once, and ends with the first wrong one.

@@ -82,7 +82,8 @@ impl<'a> Process<'a> {
         thread::sleep(self.random.millis(20, 600));
         let stranded = self.random.chance(80).then(|| self.strand());
         match self.random.below(12) {
-            // An app that is not configured is forwarded for without a memory: whoever makes it known takes over what is on its way.
+            // An app that is not configured is forwarded for without a memory: whoever makes it known takes over what
+            // is on its way.
             0..=7 if !self.settings.knows_guest_app => self.reload(),
             0..=2 => self.kill(),
             3 | 4 => self.restart(),
@@ -103,10 +104,11 @@ impl<'a> Process<'a> {
         self.reload_with(Settings::usual(self.settings.fast_path));
     }
 
-    /// Has somebody take over on some channel, which upstream applies late or not at all, and waits until upstream has it; or until usher has but its last
-    /// byte, which follows when something was done.
+    /// Has somebody take over on some channel, which upstream applies late or not at all, and waits until upstream has
+    /// it; or until usher has but its last byte, which follows when something was done.
     fn strand(&mut self) -> Stranded {
-        // What is not watched yet, but may be after a reload, holds nothing that another process, or another rule, could know of.
+        // What is not watched yet, but may be after a reload, holds nothing that another process, or another rule,
+        // could know of.
         let (guests, halves) = if self.settings.knows_guest_app { (30, 40) } else { (80, 75) };
         let (app, channels) = CHANNELS[usize::from(self.random.chance(guests))];
         let channel = self.random.pick(channels);
@@ -125,7 +127,8 @@ impl<'a> Process<'a> {
         Stranded { taking_over, app, channel, before }
     }
 
-    /// Announces again and again whom guests saw before the takeover: as soon as that is taken for known, and the takeover applied, they need it.
+    /// Announces again and again whom guests saw before the takeover: as soon as that is taken for known, and the
+    /// takeover applied, they need it.
     fn insist(&mut self, stranded: Stranded) {
         let Stranded { taking_over, app, channel, before } = stranded;
         let mut caller = Caller::new(&self.place, self.random.clone());
@@ -208,7 +211,8 @@ impl<'a> Process<'a> {
         let Some(rule) = self.settings.rule else { return };
         for mode in [self.random.pick(&MODES), "enforce"] {
             let body = format!(r#"{{"app":"{}","rule":"{}","mode":"{mode}"}}"#, sign::APP, rule.name);
-            let request = Request::new("POST", "/rules/mode", body.as_bytes()).header("Authorization", &format!("Bearer {TOKEN}"));
+            let request = Request::new("POST", "/rules/mode", body.as_bytes())
+                .header("Authorization", &format!("Bearer {TOKEN}"));
             let response = self.usher.admin().send(&request.host("localhost"));
             assert_eq!(response.status, 200, "{response:?}");
             self.recorder.operate(format!("switched to {mode}"));

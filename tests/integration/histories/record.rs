@@ -1,4 +1,5 @@
-//! What happened in a history, as callers and upstream saw it: all that the checker needs, and nothing that usher says of itself but its answers.
+//! What happened in a history, as callers and upstream saw it: all that the checker needs, and nothing that usher says
+//! of itself but its answers.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -15,7 +16,8 @@ pub const RELEASE: &str = "conversation-closed";
 /// Nanoseconds since the history began.
 pub type Nanos = u64;
 
-/// What an event shows the guests of a channel: the staff member whom it announces, or `None` if it ends the assignment or cannot be compared.
+/// What an event shows the guests of a channel: the staff member whom it announces, or `None` if it ends the assignment
+/// or cannot be compared.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Part {
     pub channel: String,
@@ -90,7 +92,14 @@ impl Recorder {
     pub fn begin(&self) -> usize {
         self.record.change(|record| {
             let now = self.now();
-            record.calls.push(Call { began: now, halved: false, complete: Nanos::MAX, ended: Nanos::MAX, wanted: Vec::new(), answer: None });
+            record.calls.push(Call {
+                began: now,
+                halved: false,
+                complete: Nanos::MAX,
+                ended: Nanos::MAX,
+                wanted: Vec::new(),
+                answer: None,
+            });
             record.calls.len() - 1
         })
     }
@@ -118,7 +127,15 @@ impl Recorder {
     pub fn arrive(&self, call: usize, parts: &[Part], signed: bool) -> usize {
         self.record.change(|record| {
             let (at, parts) = (self.now(), parts.to_vec());
-            record.arrivals.push(Arrival { call, at, parts, applied: None, acknowledged: false, signed, fate: String::new() });
+            record.arrivals.push(Arrival {
+                call,
+                at,
+                parts,
+                applied: None,
+                acknowledged: false,
+                signed,
+                fate: String::new(),
+            });
             record.arrivals.len() - 1
         })
     }
@@ -127,7 +144,8 @@ impl Recorder {
         self.record.change(|record| record.arrivals[arrival].fate = fate);
     }
 
-    /// Applies the first `parts` of a request now, unless it is past `allowed` after its call was complete. Whether it did.
+    /// Applies the first `parts` of a request now, unless it is past `allowed` after its call was complete. Whether it
+    /// did.
     pub fn apply(&self, arrival: usize, parts: usize, allowed: Duration) -> bool {
         self.record.change(|record| {
             let now = self.now();
@@ -139,8 +157,8 @@ impl Recorder {
         })
     }
 
-    /// Has a request applied late, at `percent` of the time from now until `allowed` after its call was complete; not at all if that is over. Nothing
-    /// waits for that moment: whoever asked has its answer, or none, already.
+    /// Has a request applied late, at `percent` of the time from now until `allowed` after its call was complete; not
+    /// at all if that is over. Nothing waits for that moment: whoever asked has its answer, or none, already.
     pub fn apply_late(&self, arrival: usize, allowed: Duration, percent: u64) {
         self.record.change(|record| {
             let now = self.now();
@@ -212,7 +230,9 @@ impl Reading {
         let events = body["batch"].as_array().map_or_else(|| vec![&body], |items| items.iter().collect());
         for event in events {
             let name = query.get("name").map(String::as_str).or_else(|| event["name"].as_str()).unwrap();
-            let channels = event["channels"].as_array().map_or_else(|| vec![&event["channel"]], |channels| channels.iter().collect());
+            let channels = event["channels"]
+                .as_array()
+                .map_or_else(|| vec![&event["channel"]], |channels| channels.iter().collect());
             let channels: Vec<&str> = channels.into_iter().map(|channel| channel.as_str().unwrap()).collect();
             let data = serde_json::from_str(event["data"].as_str().unwrap()).unwrap();
             reading.event(name, &channels, &data, event["socket_id"].is_null());

@@ -10,7 +10,8 @@ use crate::harness::{Random, sign};
 pub const TIMEOUT: Duration = Duration::from_millis(150);
 /// `upstream.connect_timeout`.
 pub const CONNECT: Duration = Duration::from_millis(100);
-/// `server.drain_period`: long beside the time that a process takes to start, so that one that follows another meets what that one still forwards.
+/// `server.drain_period`: long beside the time that a process takes to start, so that one that follows another meets
+/// what that one still forwards.
 pub const DRAIN: Duration = Duration::from_millis(400);
 /// `assignments.doubt_period`.
 pub const DOUBT: Duration = Duration::from_millis(400);
@@ -19,11 +20,13 @@ pub const DOUBT: Duration = Duration::from_millis(400);
 pub const GUEST_APP: (&str, &str, &str) = ("4", "5a1d2c3b4e5f60718293", "0f1e2d3c4b5a69788796");
 
 /// The channels of each app.
-pub const CHANNELS: [(&str, &[&str]); 2] =
-    [(sign::APP, &["h-room-1-chat", "h-room-2-chat", "h-room-3-chat"]), (GUEST_APP.0, &["g-room-1-chat", "g-room-2-chat"])];
+pub const CHANNELS: [(&str, &[&str]); 2] = [
+    (sign::APP, &["h-room-1-chat", "h-room-2-chat", "h-room-3-chat"]),
+    (GUEST_APP.0, &["g-room-1-chat", "g-room-2-chat"]),
+];
 
-/// What an operator changes while usher runs. Every rule of a history means the same for the events that are sent in it, so that what is redundant does
-/// not depend on the rule.
+/// What an operator changes while usher runs. Every rule of a history means the same for the events that are sent in
+/// it, so that what is redundant does not depend on the rule.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
     pub fast_path: bool,
@@ -72,7 +75,9 @@ impl Settings {
             (Some(rule), 5) => rule.mode = random.pick(&MODES[1..]),
             (Some(rule), 6) => rule.name = if rule.name == USUAL.name { "who-serves" } else { USUAL.name },
             (Some(rule), 7) => rule.channel = if rule.channel == USUAL.channel { "{any}-chat" } else { USUAL.channel },
-            (Some(rule), 8) => rule.identity = if rule.identity == USUAL.identity { r#"["/staff_name"]"# } else { USUAL.identity },
+            (Some(rule), 8) => {
+                rule.identity = if rule.identity == USUAL.identity { r#"["/staff_name"]"# } else { USUAL.identity }
+            }
             (Some(rule), _) => rule.context = if rule.context == USUAL.context { "[]" } else { USUAL.context },
         }
         new
@@ -102,7 +107,9 @@ impl Settings {
         // There is always a rule: without any, the demonstration's would be in force.
         toml += "[[rules]]\nname = \"other\"\nevent = \"other\"\nchannel = \"other-{x}\"\nidentity = [\"/x\"]\n";
         for Rule { name, channel, identity, context, mode } in self.rule.iter() {
-            toml += &format!("[[rules]]\nname = \"{name}\"\nevent = \"staff-assigned\"\nchannel = \"{channel}\"\nidentity = {identity}\n");
+            toml += &format!(
+                "[[rules]]\nname = \"{name}\"\nevent = \"staff-assigned\"\nchannel = \"{channel}\"\nidentity = {identity}\n"
+            );
             toml += &format!("context = {context}\nreleased_by = [\"conversation-closed\"]\nmode = \"{mode}\"\n");
         }
         toml

@@ -14,7 +14,8 @@ const AFTER: Nanos = 600_000_000;
 /// What happened on the channel of a violation around its call, in the order of time.
 pub fn around(record: &Record, violation: &Violation) -> String {
     let on_channel = |parts: &[Part]| {
-        let concerned = parts.iter().filter(|part| violation.channel.as_ref().is_none_or(|channel| *channel == part.channel));
+        let concerned =
+            parts.iter().filter(|part| violation.channel.as_ref().is_none_or(|channel| *channel == part.channel));
         let names: Vec<&str> = concerned.map(|part| part.shows.as_deref().unwrap_or("nobody")).collect();
         (!names.is_empty()).then(|| names.join(", "))
     };
@@ -22,7 +23,10 @@ pub fn around(record: &Record, violation: &Violation) -> String {
     for (number, call) in record.calls.iter().enumerate() {
         let Some(names) = on_channel(&call.wanted) else { continue };
         let mark = if number == violation.call { " <===" } else { "" };
-        let answer = call.answer.as_ref().map_or_else(|| "no answer".to_owned(), |answer| format!("{} {}", answer.status, answer.decision));
+        let answer = call
+            .answer
+            .as_ref()
+            .map_or_else(|| "no answer".to_owned(), |answer| format!("{} {}", answer.status, answer.decision));
         lines.push((call.began, format!("call {number} begins: {names}{mark}")));
         lines.extend(call.halved.then(|| (call.complete, format!("call {number} is complete"))));
         lines.push((call.ended, format!("call {number} ends: {answer}{mark}")));
@@ -35,14 +39,18 @@ pub fn around(record: &Record, violation: &Violation) -> String {
     }
     lines.sort_by_key(|(at, _)| *at);
     let call = &record.calls[violation.call];
-    let told = lines.into_iter().filter(|(at, _)| *at + BEFORE >= call.began && *at <= call.ended.saturating_add(AFTER));
+    let told =
+        lines.into_iter().filter(|(at, _)| *at + BEFORE >= call.began && *at <= call.ended.saturating_add(AFTER));
     told.map(|(at, line)| format!("{:10.3} ms  {line}\n", millis(at))).collect()
 }
 
 /// A history in one line.
 pub fn line(outcome: &Outcome) -> String {
     let Outcome { seed, faults, calls, dropped, reduced, done, fates: _ } = outcome;
-    format!("history {seed}: {calls} calls, {dropped} dropped ({reduced} of them by reduction), {done:?}, {} violations", faults.len())
+    format!(
+        "history {seed}: {calls} calls, {dropped} dropped ({reduced} of them by reduction), {done:?}, {} violations",
+        faults.len()
+    )
 }
 
 /// All histories together.

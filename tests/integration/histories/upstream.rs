@@ -1,9 +1,11 @@
-//! The server behind usher, which does with each request what a real one may do when things go wrong, and records what it has applied.
+//! The server behind usher, which does with each request what a real one may do when things go wrong, and records what
+//! it has applied.
 //!
-//! What it applies late stays within what usher promises to survive: after an outcome that leaves it open, `assignments.doubt_period`. That outcome is usher's
-//! to see; but it cannot come before the call was sent, nor a time-out before `upstream.timeout` has passed since. So a request that upstream answers badly,
-//! or cuts, is applied by [`DOUBT`] after its call was complete, and one that gets no answer by [`TIMEOUT`] and [`DOUBT`] after, or never. On a machine
-//! that is too busy for that, more is never applied, and no history fails because of it.
+//! What it applies late stays within what usher promises to survive: after an outcome that leaves it open,
+//! `assignments.doubt_period`. That outcome is usher's to see; but it cannot come before the call was sent, nor a
+//! time-out before `upstream.timeout` has passed since. So a request that upstream answers badly, or cuts, is applied
+//! by [`DOUBT`] after its call was complete, and one that gets no answer by [`TIMEOUT`] and [`DOUBT`] after, or never.
+//! On a machine that is too busy for that, more is never applied, and no history fails because of it.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -115,7 +117,8 @@ impl Upstream {
         let mut mind = self.mind.lock().unwrap();
         let mut changes = false;
         for part in &reading.parts {
-            changes |= mind.last.insert(part.channel.clone(), part.shows.clone()).is_some_and(|last| last != part.shows);
+            changes |=
+                mind.last.insert(part.channel.clone(), part.shows.clone()).is_some_and(|last| last != part.shows);
         }
         match mind.decided.remove(&reading.call) {
             _ if mind.calm => Fate::Accepted,
@@ -136,7 +139,10 @@ impl Upstream {
             Fate::RefusedWith200 => {
                 self.recorder.acknowledge(arrival);
                 let body = r#"{"error":"The rate limit is reached.","code":429}"#;
-                Step::answer(&format!("HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}", body.len()))
+                Step::answer(&format!(
+                    "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+                    body.len()
+                ))
             }
             // To a single event it is an outright refusal.
             Fate::RefusedAfterTheFirst => {
@@ -148,7 +154,9 @@ impl Upstream {
             Fate::Failed(applied) => self.leave_open(arrival, (applied, parts), DOUBT, random, Step::status(503)),
             Fate::Cut(applied) => self.leave_open(arrival, (applied, parts), DOUBT, random, Step::close()),
             Fate::CutInTheAnswer(applied) => self.leave_open(arrival, (applied, parts), DOUBT, random, Step::cut()),
-            Fate::Hangs(applied) => self.leave_open(arrival, (applied, parts), TIMEOUT + DOUBT, random, Step::silence()),
+            Fate::Hangs(applied) => {
+                self.leave_open(arrival, (applied, parts), TIMEOUT + DOUBT, random, Step::silence())
+            }
             Fate::AnswersTooLate => {
                 thread::sleep(TIMEOUT + random.millis(10, 400));
                 self.accept(arrival, parts)
@@ -165,14 +173,25 @@ impl Upstream {
         Step::ok()
     }
 
-    fn leave_open(&self, arrival: usize, (applied, parts): (Applied, usize), allowed: Duration, random: &mut Random, step: Step) -> Step {
+    fn leave_open(
+        &self,
+        arrival: usize,
+        (applied, parts): (Applied, usize),
+        allowed: Duration,
+        random: &mut Random,
+        step: Step,
+    ) -> Step {
         match applied {
             Applied::Never => {}
             Applied::AtOnce => {
                 self.recorder.apply(arrival, parts, allowed);
             }
             // Mostly as late as it may be.
-            Applied::Late => self.recorder.apply_late(arrival, allowed, 100 - (random.below(80) as u64 * random.below(80) as u64) / 80),
+            Applied::Late => self.recorder.apply_late(
+                arrival,
+                allowed,
+                100 - (random.below(80) as u64 * random.below(80) as u64) / 80,
+            ),
         }
         step
     }

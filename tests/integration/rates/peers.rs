@@ -10,7 +10,8 @@ use crate::harness::{Client, Fake, Setup, Usher, eventually};
 
 /// An usher with its embedded broker, these rates and more of `[server]`.
 fn local(rates: &[&str], server: &str) -> Usher {
-    let mut setup = Setup { upstream: "url = \"local\"\n".to_owned(), limits: keys(rates), ..Setup::before(&Fake::start()) };
+    let mut setup =
+        Setup { upstream: "url = \"local\"\n".to_owned(), limits: keys(rates), ..Setup::before(&Fake::start()) };
     setup.server += server;
     Usher::start_with(&setup.toml())
 }

@@ -18,7 +18,8 @@ fn hear(guest: &mut End) -> Value {
     serde_json::from_slice(&guest.read().payload).unwrap()
 }
 
-/// The guest's backend tells something after each of the slow answers: the guest hears all of it while it is read slowly, and then its ping is answered.
+/// The guest's backend tells something after each of the slow answers: the guest hears all of it while it is read
+/// slowly, and then its ping is answered.
 #[test]
 fn who_subscribes_too_often_is_read_more_slowly_and_loses_nothing() {
     let mut setup = Setup::before_url("local");
@@ -43,7 +44,9 @@ fn who_subscribes_too_often_is_read_more_slowly_and_loses_nothing() {
         let next = hear(&mut guest);
         match next["event"].as_str().unwrap() {
             "pusher_internal:subscription_succeeded" => joined.push(next["channel"].as_str().unwrap().to_owned()),
-            "new-staff-message" => heard.push(serde_json::from_str::<Value>(next["data"].as_str().unwrap()).unwrap()["message"].clone()),
+            "new-staff-message" => {
+                heard.push(serde_json::from_str::<Value>(next["data"].as_str().unwrap()).unwrap()["message"].clone())
+            }
             "pusher:pong" => ponged = true,
             other => panic!("{other}"),
         }

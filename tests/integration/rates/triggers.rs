@@ -32,7 +32,9 @@ fn messages(count: usize) -> Vec<String> {
 
 #[test]
 fn what_comes_at_more_than_the_limit_waits_and_is_not_lost() {
-    for rates in [["app_triggers = 40", "app_triggers_burst = 10"], ["channel_triggers = 40", "channel_triggers_burst = 10"]] {
+    for rates in
+        [["app_triggers = 40", "app_triggers_burst = 10"], ["channel_triggers = 40", "channel_triggers_burst = 10"]]
+    {
         let fake = Fake::start();
         let usher = limited(&fake, &[&rates[..], &["max_wait = \"5s\""]].concat());
         let bodies = messages(60);
@@ -77,7 +79,8 @@ fn beyond_the_wait_it_is_429_and_nothing_is_sent() {
 fn no_more_wait_than_may() {
     let fake = Fake::start();
     let usher = limited(&fake, &["app_triggers = 1", "max_wait = \"30s\"", "max_waiters = 2"]);
-    let answers: Vec<Response> = send_all(&usher, &messages(12)).into_iter().map(|mut client| client.response()).collect();
+    let answers: Vec<Response> =
+        send_all(&usher, &messages(12)).into_iter().map(|mut client| client.response()).collect();
     let (forwarded, refused): (Vec<_>, Vec<_>) = answers.into_iter().partition(|answer| answer.status == 200);
     assert!(forwarded.len() >= 3 && !refused.is_empty(), "{refused:?}");
     for answer in &refused {
@@ -141,8 +144,10 @@ fn a_trigger_that_waited_is_judged_again() {
     let fake = Fake::start();
     let usher = limited(&fake, &["app_triggers = 1", "max_wait = \"30s\""]);
     usher.client().trigger(&message("h-room-2-chat", "takes the only turn")).assert_forwarded();
-    let decisions: Vec<String> =
-        send_all(&usher, &vec![announcement(CHANNEL, "Anna"); 4]).into_iter().map(|mut client| client.response().decision()).collect();
+    let decisions: Vec<String> = send_all(&usher, &vec![announcement(CHANNEL, "Anna"); 4])
+        .into_iter()
+        .map(|mut client| client.response().decision())
+        .collect();
     assert_eq!(decisions.iter().filter(|decision| *decision == "forwarded").count(), 1, "{decisions:?}");
     assert_eq!(decisions.iter().filter(|decision| *decision == "suppressed").count(), 3, "{decisions:?}");
     assert_eq!(fake.count(), 2);
@@ -156,7 +161,9 @@ fn a_caller_who_hangs_up_while_waiting_changes_nothing() {
     let usher = limited(&fake, &["app_triggers = 1", "max_wait = \"30s\""]);
     let bodies = messages(4);
     let clients = send_all(&usher, &bodies);
-    eventually("all wait", || (usher.admin().metric("usher_rate_waiting", &[]) + fake.count() as f64 >= 4.0).then_some(()));
+    eventually("all wait", || {
+        (usher.admin().metric("usher_rate_waiting", &[]) + fake.count() as f64 >= 4.0).then_some(())
+    });
     clients.into_iter().for_each(Client::hang_up);
     let mut arrived: Vec<String> = (0..4).map(|_| fake.next_request().text()).collect();
     arrived.sort();
@@ -169,7 +176,9 @@ fn draining_lets_all_go_that_wait() {
     let mut usher = limited(&fake, &["app_triggers = 1", "max_wait = \"60s\""]);
     let clients = send_all(&usher, &messages(30));
     // All have been read: what is not, is not taken any more.
-    eventually("all wait", || (usher.admin().metric("usher_rate_waiting", &[]) + fake.count() as f64 >= 30.0).then_some(()));
+    eventually("all wait", || {
+        (usher.admin().metric("usher_rate_waiting", &[]) + fake.count() as f64 >= 30.0).then_some(())
+    });
     usher.signal(Signal::Term);
     for mut client in clients {
         client.response().assert_forwarded();

@@ -165,7 +165,8 @@ pub fn deep(levels: usize, more: &str) -> Vec<u8> {
 /// Bodies that a 200 may have.
 pub fn bodies() -> Vec<Answer> {
     let texts = [(Accepted, ACCEPTED), (Refused, REFUSED), (Nothing, NOTHING), (NotAccepted, NOT_ACCEPTED)];
-    let texts = texts.into_iter().flat_map(|(says, bodies)| bodies.iter().map(move |body| (says, body.as_bytes().to_vec())));
+    let texts =
+        texts.into_iter().flat_map(|(says, bodies)| bodies.iter().map(move |body| (says, body.as_bytes().to_vec())));
     let others = [
         (Nothing, b"{\"a\":\"\xff\"}".to_vec()),
         (Nothing, b"{\"\xc3\":1}".to_vec()),
@@ -184,8 +185,8 @@ pub fn bodies() -> Vec<Answer> {
 
 /// `{"ok":true}`, compressed by gzip.
 const ZIPPED: &[u8] = &[
-    0x1f, 0x8b, 0x08, 0x00, 0x00, 0x00, 0x00, 0x00, 0x02, 0xff, 0xab, 0x56, 0xca, 0xcf, 0x56, 0xb2, 0x2a, 0x29, 0x2a, 0x4d, 0xad, 0x05, 0x00, 0x90,
-    0x5f, 0xd4, 0xa7, 0x0b, 0x00, 0x00, 0x00,
+    0x1f, 0x8b, 0x08, 0x00, 0x00, 0x00, 0x00, 0x00, 0x02, 0xff, 0xab, 0x56, 0xca, 0xcf, 0x56, 0xb2, 0x2a, 0x29, 0x2a,
+    0x4d, 0xad, 0x05, 0x00, 0x90, 0x5f, 0xd4, 0xa7, 0x0b, 0x00, 0x00, 0x00,
 ];
 
 /// The same bodies under other heads and in other frames.
@@ -216,10 +217,20 @@ pub fn heads() -> Vec<Answer> {
         Answer::framed(
             Refused,
             br#"{"error":"x"}"#,
-            Step::answer("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\n{\"er\r\n9\r\nror\":\"x\"}\r\n0\r\n\r\n"),
+            Step::answer(
+                "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\n{\"er\r\n9\r\nror\":\"x\"}\r\n0\r\n\r\n",
+            ),
         ),
-        Answer::framed(Refused, br#"{"error":"x"}"#, Step::answer_and_close("HTTP/1.1 200 OK\r\n\r\n{\"error\":\"x\"}")),
-        Answer::framed(Refused, br#"{"code":429}"#, Step::answer_and_close("HTTP/1.0 200 OK\r\nContent-Length: 12\r\n\r\n{\"code\":429}")),
+        Answer::framed(
+            Refused,
+            br#"{"error":"x"}"#,
+            Step::answer_and_close("HTTP/1.1 200 OK\r\n\r\n{\"error\":\"x\"}"),
+        ),
+        Answer::framed(
+            Refused,
+            br#"{"code":429}"#,
+            Step::answer_and_close("HTTP/1.0 200 OK\r\nContent-Length: 12\r\n\r\n{\"code\":429}"),
+        ),
         Answer::framed(Nothing, b"", Step::answer("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n")),
     ]
 }

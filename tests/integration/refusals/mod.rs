@@ -1,5 +1,6 @@
-//! Answers of status 2xx that do not say that the trigger was accepted: soketi refuses so, and proxies in between answer anything. An announcement is known
-//! only after an answer that says so; whatever it says, the caller gets it as it came.
+//! Answers of status 2xx that do not say that the trigger was accepted: soketi refuses so, and proxies in between
+//! answer anything. An announcement is known only after an answer that says so; whatever it says, the caller gets it as
+//! it came.
 
 mod answers;
 
@@ -37,7 +38,8 @@ impl Lane {
         }
     }
 
-    /// Sends a trigger that has to go on and be answered so, and checks that the caller gets just that. Returns the body that upstream received.
+    /// Sends a trigger that has to go on and be answered so, and checks that the caller gets just that. Returns the
+    /// body that upstream received.
     #[track_caller]
     fn answered(&mut self, request: &Request, answer: &Answer, decision: &str) -> String {
         let told = format!("{}: {}", self.name, shown(answer));
@@ -169,7 +171,9 @@ fn check_several(lane: &mut Lane, number: usize, answer: &Answer, request: impl 
 fn of_a_refused_trigger_for_several_channels_a_part_may_have_been_applied() {
     Lane::both(|mut lane| {
         for (number, answer) in answers::few().iter().enumerate() {
-            check_several(&mut lane, number, answer, |channels, name| Request::events(&announcement_on(channels, name)));
+            check_several(&mut lane, number, answer, |channels, name| {
+                Request::events(&announcement_on(channels, name))
+            });
         }
     });
 }
@@ -188,7 +192,8 @@ fn batch_of<const N: usize>(channels: &[&str; N], name: &str) -> Request {
     Request::batch(&batch(&items))
 }
 
-/// A request that announces B on a channel that it is known on and on one where A is: one event for one channel goes on.
+/// A request that announces B on a channel that it is known on and on one where A is: one event for one channel goes
+/// on.
 fn check_reduced(lane: &mut Lane, number: usize, answer: &Answer, request: impl Fn(&[&str; 2]) -> Request) {
     let (done, open) = (format!("done-room-{number}-chat"), format!("open-room-{number}-chat"));
     lane.announce(&done, "B").assert_forwarded();
@@ -238,7 +243,11 @@ fn of_a_batch_that_keeps_several_items_a_part_may_have_been_applied() {
         lane.call(&batch_of(&["done-room-1-chat"], "B")).assert_forwarded();
         lane.call(&batch_of(&["left-room-1-chat", "right-room-1-chat"], "A")).assert_forwarded();
         let refused = Answer::ok(Says::Refused, br#"{"error":"Too many requests.","code":429}"#);
-        let sent = lane.answered(&batch_of(&["left-room-1-chat", "done-room-1-chat", "right-room-1-chat"], "B"), &refused, "reduced");
+        let sent = lane.answered(
+            &batch_of(&["left-room-1-chat", "done-room-1-chat", "right-room-1-chat"], "B"),
+            &refused,
+            "reduced",
+        );
         assert!(!sent.contains("done-room-1-chat"), "{sent}");
         lane.expect(&refused, "left-room-1-chat", "A+ A-");
         lane.expect(&refused, "right-room-1-chat", "B+ B-");
@@ -256,7 +265,9 @@ fn an_answer_that_says_nothing_leaves_a_doubt_that_ends() {
         }
         for (number, answer) in silent.iter().enumerate() {
             let admin = lane.usher.admin();
-            eventually("the doubt ends", || admin.assignment(&channel(number)).is_none_or(|entry| entry["in_doubt"] == false).then_some(()));
+            eventually("the doubt ends", || {
+                admin.assignment(&channel(number)).is_none_or(|entry| entry["in_doubt"] == false).then_some(())
+            });
             lane.expect(answer, &channel(number), "B+ B-");
         }
     });

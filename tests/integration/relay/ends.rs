@@ -8,7 +8,9 @@ use crate::harness::{Request, Step, eventually};
 #[test]
 fn closes_pass_in_both_directions_with_code_and_reason() {
     let scene = Scene::start();
-    for frame in [Frame::close(1000, "bye"), Frame::close(4001, "no such app"), Frame::close(4100, ""), Frame::new(CLOSE, b"")] {
+    for frame in
+        [Frame::close(1000, "bye"), Frame::close(4001, "no such app"), Frame::close(4100, ""), Frame::new(CLOSE, b"")]
+    {
         let (mut client, mut upstream) = scene.connect();
         client.send(&frame);
         assert_eq!(upstream.read(), frame);
@@ -198,7 +200,10 @@ fn a_relay_holds_its_place_among_the_connections_but_not_among_the_requests() {
     let scene = Scene::limited("max_connections = 2\nmax_requests = 1");
     let (client, upstream) = scene.connect();
     let gauge = |name: &str| scene.usher.admin().metric(name, &[]);
-    assert_eq!((gauge("usher_connections"), gauge("usher_relay_connections"), gauge("usher_requests_in_flight")), (1.0, 1.0, 0.0));
+    assert_eq!(
+        (gauge("usher_connections"), gauge("usher_relay_connections"), gauge("usher_requests_in_flight")),
+        (1.0, 1.0, 0.0)
+    );
     let (mut second, _upstream) = scene.connect();
     let mut third = scene.usher.client();
     third.send(&Request::new("GET", "/apps/3/channels", b"").bytes());
@@ -207,7 +212,9 @@ fn a_relay_holds_its_place_among_the_connections_but_not_among_the_requests() {
     client.hang_up();
     assert_eq!(third.response().status, 200);
     drop((upstream, third, second));
-    eventually("all places are given back", || (gauge("usher_connections") + gauge("usher_relay_connections") == 0.0).then_some(()));
+    eventually("all places are given back", || {
+        (gauge("usher_connections") + gauge("usher_relay_connections") == 0.0).then_some(())
+    });
 }
 
 #[test]
@@ -229,10 +236,13 @@ fn a_poll_may_be_held_by_upstream_for_longer_than_a_request() {
 fn a_streaming_fallback_is_not_held_back() {
     let scene = Scene::start();
     let gate = crate::harness::Gate::new();
-    let head = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nTransfer-Encoding: chunked\r\n\r\n2\r\no\n\r\n".to_vec();
+    let head =
+        b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nTransfer-Encoding: chunked\r\n\r\n2\r\no\n\r\n".to_vec();
     scene.fake.script([Step::Parts(head, gate.clone(), b"6\r\na[\"x\"]\r\n0\r\n\r\n".to_vec())]);
     let mut client = scene.usher.client();
-    client.send(&Request::new("POST", "/app/278d425bdf160c739803/123/abcdefgh/xhr_streaming?protocol=7&t=1&n=1", b"").bytes());
+    client.send(
+        &Request::new("POST", "/app/278d425bdf160c739803/123/abcdefgh/xhr_streaming?protocol=7&t=1&n=1", b"").bytes(),
+    );
     client.read_head().unwrap();
     assert_eq!(client.read_some(7), b"2\r\no\n\r\n", "before the rest is there");
     gate.open();

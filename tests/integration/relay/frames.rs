@@ -22,7 +22,13 @@ fn code(end: &mut End) -> Option<u16> {
 fn messages_pass_in_both_directions() {
     let scene = Scene::start();
     let (mut client, mut upstream) = scene.connect();
-    let messages = [Frame::text("text"), Frame::text(""), Frame::text("ü😀"), Frame::new(BINARY, &[0, 255, 128]), Frame::text(&"x".repeat(100_000))];
+    let messages = [
+        Frame::text("text"),
+        Frame::text(""),
+        Frame::text("ü😀"),
+        Frame::new(BINARY, &[0, 255, 128]),
+        Frame::text(&"x".repeat(100_000)),
+    ];
     for frame in &messages {
         client.send(frame);
         upstream.send(frame);
@@ -73,7 +79,10 @@ fn pings_and_pongs_pass_and_nothing_is_added() {
 fn a_fragmented_message_arrives_as_one_and_pings_between_its_parts_pass() {
     let scene = Scene::start();
     let (mut client, mut upstream) = scene.connect();
-    client.send(&Frame::text("a").unfinished()).send(&Frame::new(PING, b"p")).send(&Frame::new(CONTINUATION, b"b").unfinished());
+    client
+        .send(&Frame::text("a").unfinished())
+        .send(&Frame::new(PING, b"p"))
+        .send(&Frame::new(CONTINUATION, b"b").unfinished());
     client.send(&Frame::new(CONTINUATION, b"c"));
     assert_eq!(upstream.read(), Frame::new(PING, b"p"));
     assert_eq!(upstream.read(), Frame::text("abc"));
@@ -111,7 +120,11 @@ fn a_client_that_breaks_the_rules_is_told_so_and_upstream_is_left_in_order() {
 fn messages_of_clients_are_bounded_however_they_are_cut() {
     let scene = Scene::limited("max_websocket_message = \"4KiB\"");
     let whole = Frame::text(&"x".repeat(4097)).masked().bytes();
-    let halves = [Frame::text(&"x".repeat(3000)).unfinished().masked().bytes(), Frame::new(CONTINUATION, &[b'x'; 3000]).masked().bytes()].concat();
+    let halves = [
+        Frame::text(&"x".repeat(3000)).unfinished().masked().bytes(),
+        Frame::new(CONTINUATION, &[b'x'; 3000]).masked().bytes(),
+    ]
+    .concat();
     for bytes in [whole, halves] {
         let (mut client, _upstream) = scene.connect();
         client.send_raw(&bytes);

@@ -8,7 +8,11 @@ use crate::harness::{Fake, Setup, Step, Usher};
 #[test]
 fn a_handshake_goes_on_with_its_end_to_end_headers() {
     let scene = Scene::start();
-    let wish = handshake().with("Connection", "Upgrade, X-Hop").and("X-Hop", "1").and("X-Own", "2").and("Keep-Alive", "timeout=5");
+    let wish = handshake()
+        .with("Connection", "Upgrade, X-Hop")
+        .and("X-Hop", "1")
+        .and("X-Own", "2")
+        .and("Keep-Alive", "timeout=5");
     let mut client = scene.usher.client();
     client.send(&wish.bytes());
     let arrival = scene.far.next();
@@ -32,7 +36,10 @@ fn a_handshake_goes_on_with_its_end_to_end_headers() {
     let response = client.response();
     assert_eq!(response.status, 101);
     let value = |name: &str| response.header(name).unwrap_or_default();
-    assert_eq!((value("sec-websocket-accept").as_str(), value("upgrade").as_str(), value("connection").as_str()), (PROOF, "websocket", "Upgrade"));
+    assert_eq!(
+        (value("sec-websocket-accept").as_str(), value("upgrade").as_str(), value("connection").as_str()),
+        (PROOF, "websocket", "Upgrade")
+    );
     assert_eq!(response.head.headers().iter().filter(|(name, _)| name.eq_ignore_ascii_case("set-cookie")).count(), 2);
     assert_eq!(response.header("keep-alive"), None);
     assert_eq!(scene.metric("usher_http_requests_total", "kind=\"websocket\""), 1.0);
@@ -44,7 +51,12 @@ fn the_client_s_address_is_appended() {
     let wish = handshake().and("X-Forwarded-For", "203.0.113.9, 10.0.0.1").and("X-Forwarded-For", "10.0.0.2");
     scene.usher.client().send(&wish.bytes());
     let head = scene.far.next().head;
-    let lines: Vec<_> = head.headers().into_iter().filter(|(name, _)| name.eq_ignore_ascii_case("x-forwarded-for")).map(|(_, value)| value).collect();
+    let lines: Vec<_> = head
+        .headers()
+        .into_iter()
+        .filter(|(name, _)| name.eq_ignore_ascii_case("x-forwarded-for"))
+        .map(|(_, value)| value)
+        .collect();
     assert_eq!(lines, ["203.0.113.9, 10.0.0.1, 10.0.0.2, 127.0.0.1"]);
 }
 
@@ -80,7 +92,8 @@ fn a_tls_upstream_is_reached_by_wss() {
     std::fs::write(&file, &identity.certificate).unwrap();
     let secure = terminate(far.address(), &identity);
     let usher = Usher::start(&fake, |setup| {
-        setup.upstream += &format!("websocket_url = \"wss://localhost:{}\"\nca_file = \"{}\"\n", secure.port(), file.display());
+        setup.upstream +=
+            &format!("websocket_url = \"wss://localhost:{}\"\nca_file = \"{}\"\n", secure.port(), file.display());
     });
     let mut client = usher.client();
     client.send(&handshake().bytes());
@@ -97,7 +110,10 @@ fn a_tls_upstream_is_reached_by_wss() {
 fn what_does_not_wish_for_websocket_stays_an_ordinary_request() {
     let scene = Scene::start();
     let ordinary: [Handshake; 6] = [
-        handshake().with("Upgrade", "h2c").with("Connection", "Upgrade, HTTP2-Settings").and("HTTP2-Settings", "AAMAAABkAARAAAAAAAIAAAAA"),
+        handshake()
+            .with("Upgrade", "h2c")
+            .with("Connection", "Upgrade, HTTP2-Settings")
+            .and("HTTP2-Settings", "AAMAAABkAARAAAAAAAIAAAAA"),
         handshake().with("Upgrade", "websocket, h2c"),
         handshake().with("Upgrade", "foo"),
         handshake().and("Upgrade", "h2c"),
@@ -137,14 +153,19 @@ fn a_handshake_that_breaks_the_rules_is_refused() {
         client.response().assert_error(400, "bad_request");
         assert!(client.read_to_close().is_empty());
     }
-    for version in
-        [handshake().with("Sec-WebSocket-Version", "12"), handshake().without("Sec-WebSocket-Version"), handshake().and("Sec-WebSocket-Version", "8")]
-    {
+    for version in [
+        handshake().with("Sec-WebSocket-Version", "12"),
+        handshake().without("Sec-WebSocket-Version"),
+        handshake().and("Sec-WebSocket-Version", "8"),
+    ] {
         let mut client = scene.usher.client();
         client.send(&version.bytes());
         let response = client.response();
         response.assert_error(426, "websocket_version");
-        assert_eq!((response.header("sec-websocket-version").as_deref(), response.header("upgrade").as_deref()), (Some("13"), Some("websocket")));
+        assert_eq!(
+            (response.header("sec-websocket-version").as_deref(), response.header("upgrade").as_deref()),
+            (Some("13"), Some("websocket"))
+        );
         assert!(client.read_to_close().is_empty());
     }
     assert_eq!((scene.far.count(), scene.fake.bytes()), (0, 0));
@@ -157,7 +178,10 @@ fn nothing_sent_early_is_taken_for_http() {
     client.send(&[handshake().bytes(), b"GET /apps/3/events HTTP/1.1\r\nHost: a\r\n\r\n".to_vec()].concat());
     let mut upstream = scene.far.next().answer(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nno");
     let response = client.response();
-    assert_eq!((response.status, response.text().as_str(), response.header("connection").as_deref()), (200, "no", Some("close")));
+    assert_eq!(
+        (response.status, response.text().as_str(), response.header("connection").as_deref()),
+        (200, "no", Some("close"))
+    );
     assert!(client.read_to_close().is_empty());
     upstream.wait_closed();
     assert_eq!((scene.far.count(), scene.fake.bytes()), (1, 0));
@@ -182,7 +206,11 @@ fn an_answer_that_does_not_switch_is_passed_on_whole() {
     let scene = Scene::start();
     let large = "x".repeat(300_000);
     let answers = [
-        (426, "HTTP/1.1 426 Upgrade Required\r\nSec-WebSocket-Version: 13\r\nContent-Length: 0\r\n\r\n".to_owned(), String::new()),
+        (
+            426,
+            "HTTP/1.1 426 Upgrade Required\r\nSec-WebSocket-Version: 13\r\nContent-Length: 0\r\n\r\n".to_owned(),
+            String::new(),
+        ),
         (403, format!("HTTP/1.1 403 Forbidden\r\nX-Why: key\r\nContent-Length: {}\r\n\r\n{large}", large.len()), large),
         (200, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n".to_owned(), "ok".to_owned()),
     ];
@@ -201,7 +229,9 @@ fn an_answer_that_does_not_switch_is_passed_on_whole() {
 fn a_wrong_101_is_502() {
     let scene = Scene::start();
     let answer = |upgrade: &str, connection: &str, proof: &str, more: &str| {
-        format!("HTTP/1.1 101 Switching Protocols\r\nUpgrade: {upgrade}\r\nConnection: {connection}\r\nSec-WebSocket-Accept: {proof}\r\n{more}\r\n")
+        format!(
+            "HTTP/1.1 101 Switching Protocols\r\nUpgrade: {upgrade}\r\nConnection: {connection}\r\nSec-WebSocket-Accept: {proof}\r\n{more}\r\n"
+        )
     };
     let wrong = [
         answer("websocket", "Upgrade", "AAAAAAAAAAAAAAAAAAAAAAAAAAA=", ""),
@@ -242,7 +272,11 @@ fn an_upstream_that_is_away_or_silent_is_told() {
     let arrival = scene.far.next();
     client.response().assert_error(504, "upstream_timeout");
     client.read_to_close();
-    assert_eq!(std::io::Read::read(&mut &arrival.stream, &mut [0]).unwrap(), 0, "the connection to upstream is closed, too");
+    assert_eq!(
+        std::io::Read::read(&mut &arrival.stream, &mut [0]).unwrap(),
+        0,
+        "the connection to upstream is closed, too"
+    );
 }
 
 #[test]

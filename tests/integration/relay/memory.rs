@@ -21,7 +21,8 @@ fn answer_pings(mut end: End) -> usize {
 
 #[test]
 fn a_flood_of_pings_by_clients_that_never_read_fills_no_memory() {
-    // Many, so that what the allocator keeps in reserve is little beside what they may have: it grows by the system's pages of 2 MiB.
+    // Many, so that what the allocator keeps in reserve is little beside what they may have: it grows by the system's
+    // pages of 2 MiB.
     const CLIENTS: u64 = 16;
     let scene = Scene::limited("idle_timeout = \"500ms\"");
     let (mut client, mut upstream) = scene.connect();
@@ -75,7 +76,8 @@ fn idle_relays_are_cheap_and_large_messages_leave_no_large_buffers() {
             assert_eq!(upstream.read(), small);
         }
     }
-    // Of all that each has, whichever of it was there before: what setting up leaves behind in the allocator is used again.
+    // Of all that each has, whichever of it was there before: what setting up leaves behind in the allocator is used
+    // again.
     let used = (resident() - bare) / PAIRS as f64;
     assert!(used < 64.0 * KIB as f64, "{used} bytes for each used connection");
 }

@@ -1,7 +1,9 @@
-//! References from one file of the project to a document of it: whoever follows one finds the document, and the section in it.
+//! References from one file of the project to a document of it: whoever follows one finds the document, and the section
+//! in it.
 //!
-//! In any text file `docs/servers.md` has to exist, and behind a document's name its sections: by number or id (`threats.md H1-05`, also several: `8.1 to
-//! 8.6`), or by heading (`README.md "Start"`). In Markdown the links must lead somewhere, too. Documents of others are named by their addresses.
+//! In any text file `docs/servers.md` has to exist, and behind a document's name its sections: by number or id
+//! (`threats.md H1-05`, also several: `8.1 to 8.6`), or by heading (`README.md "Start"`). In Markdown the links must
+//! lead somewhere, too. Documents of others are named by their addresses.
 
 use std::collections::{HashMap, HashSet};
 use std::fs;
@@ -92,10 +94,14 @@ fn sections(behind: &str) -> Vec<Section<'_>> {
 
 /// The word at the beginning of `text` if it is a section's: a number, or capitals with a number.
 fn id(text: &str) -> Option<&str> {
-    let length = text.bytes().position(|byte| !byte.is_ascii_alphanumeric() && !matches!(byte, b'.' | b'-')).unwrap_or(text.len());
+    let length = text
+        .bytes()
+        .position(|byte| !byte.is_ascii_alphanumeric() && !matches!(byte, b'.' | b'-'))
+        .unwrap_or(text.len());
     let word = text[..length].trim_end_matches(['.', '-']);
     let is_id = word.starts_with(|first: char| first.is_ascii_digit())
-        || word.starts_with(|first: char| first.is_ascii_uppercase()) && word.contains(|digit: char| digit.is_ascii_digit());
+        || word.starts_with(|first: char| first.is_ascii_uppercase())
+            && word.contains(|digit: char| digit.is_ascii_digit());
     is_id.then_some(word)
 }
 
@@ -119,7 +125,8 @@ fn heading(line: &str) -> Option<&str> {
     if behind.len() < line.len() { behind.strip_prefix(' ').map(str::trim) } else { None }
 }
 
-/// What leads to each heading, as GitHub makes it: words in lower case with hyphens between them, and a number behind what stood before.
+/// What leads to each heading, as GitHub makes it: words in lower case with hyphens between them, and a number behind
+/// what stood before.
 fn anchors(markdown: &str) -> HashSet<String> {
     let mut times: HashMap<String, usize> = HashMap::new();
     let mut anchor = |heading: &str| {
@@ -190,7 +197,12 @@ impl Project {
             found.extend(absent.map(|section| format!("{name} has no {section:?}")));
         }
         if file.extension().is_some_and(|extension| extension == "md") {
-            found.extend(links(text).into_iter().filter(|link| !self.has(file, text, link)).map(|link| format!("the link {link} leads nowhere")));
+            found.extend(
+                links(text)
+                    .into_iter()
+                    .filter(|link| !self.has(file, text, link))
+                    .map(|link| format!("the link {link} leads nowhere")),
+            );
         }
         (found, count)
     }
@@ -250,7 +262,10 @@ fn references_are_seen_in_every_form() {
             Section::Heading(heading) => format!("\"{heading}\""),
         };
         let found = references(&flat);
-        found.iter().map(|Reference { name, sections }| (name.to_string(), sections.iter().map(told).collect::<Vec<_>>())).collect::<Vec<_>>()
+        found
+            .iter()
+            .map(|Reference { name, sections }| (name.to_string(), sections.iter().map(told).collect::<Vec<_>>()))
+            .collect::<Vec<_>>()
     };
     let one = |text: &str| {
         let mut found = seen(text);
@@ -280,7 +295,10 @@ fn what_leads_nowhere_is_found() {
             "docs/b.md",
             "# B\n## 2.5 JSON that differs\n### H1-05 Codings, `x`\n```\n# 9 no heading\n```\n## Twice\n## Twice\n[x](../README.md#a) [y](#25-json-that-differs)",
         ),
-        ("README.md", "# A\n[b](docs/b.md#h1-05-codings-x) `[c](gone.md)` [d](https://x.example/gone.md#e) [t](docs/b.md#twice-1)"),
+        (
+            "README.md",
+            "# A\n[b](docs/b.md#h1-05-codings-x) `[c](gone.md)` [d](https://x.example/gone.md#e) [t](docs/b.md#twice-1)",
+        ),
         ("src/a.rs", "// b.md H1-05, 2.5; README.md \"A\"; docs/b.md"),
         ("docs/wrong.md", "[x](c.png) [x](b.md#gone) [x](#gone) [x](../src/a.rs)"),
         ("src/wrong.rs", "// b.md 2, H1-5; b.md \"Twic\" `b.md` 9; gone.md, src/b.md 1; README.md\n// 2.5"),
@@ -292,7 +310,10 @@ fn what_leads_nowhere_is_found() {
     let gone: Vec<_> = good.iter().flat_map(|(found, _)| found).collect();
     assert_eq!(gone, ["there is no gone.md"], "a link in code is none, a name in it is");
     assert_eq!(good[2].1, 3);
-    assert_eq!(lost("docs/wrong.md").0, ["c.png", "b.md#gone", "#gone"].map(|link| format!("the link {link} leads nowhere")));
+    assert_eq!(
+        lost("docs/wrong.md").0,
+        ["c.png", "b.md#gone", "#gone"].map(|link| format!("the link {link} leads nowhere"))
+    );
     let wrong = lost("src/wrong.rs").0;
     let expected = [
         "b.md has no Id(\"2\")",

@@ -25,7 +25,9 @@ fn a_client_signs_in_as_one_user() {
     // pusher-js subscribes to its user's channel then; it is no subscription, and nobody else's channel is to be had.
     let told = reply(subscribe(&mut session, &json!({"channel": own})));
     assert_eq!((&told["event"], &told["channel"]), (&json!("pusher_internal:subscription_succeeded"), &json!(own)));
-    assert!(error(subscribe(&mut session, &json!({"channel": "#server-to-user-8"}))).1.contains("signed in as this user"));
+    assert!(
+        error(subscribe(&mut session, &json!({"channel": "#server-to-user-8"}))).1.contains("signed in as this user")
+    );
     match sign_in(&mut session, r#"{"id":"7","watchlist":["8"]}"#) {
         Effect::Watch { watchlist, reply: told, warning: None } => {
             assert_eq!(watchlist, [Arc::from("8")]);
@@ -52,7 +54,9 @@ fn signing_in_needs_a_token_and_an_id() {
         let (code, message) = error(say(&mut session, &message));
         assert!(code.is_none() && message.contains("was refused"), "{auth}: {message}");
     }
-    for data in ["", "{}", r#"{"id":""}"#, r#"{"id":null}"#, r#"{"id":"a\n"}"#, &json!({"id": "7".repeat(201)}).to_string()] {
+    for data in
+        ["", "{}", r#"{"id":""}"#, r#"{"id":null}"#, r#"{"id":"a\n"}"#, &json!({"id": "7".repeat(201)}).to_string()]
+    {
         assert!(error(sign_in(&mut session, data)).1.contains("with an id"), "{data}");
     }
     assert!(error(sign_in(&mut session, &" ".repeat(64 * 1024 + 1))).1.contains("too large"));
@@ -70,12 +74,23 @@ fn a_watchlist_is_a_list_of_users() {
         (json!(longest), longest.iter().map(String::as_str).collect()),
     ] {
         match sign_in(&mut session(), &data(&list)) {
-            Effect::SignIn { watchlist, .. } => assert_eq!(watchlist.iter().map(|id| &**id).collect::<Vec<_>>(), expected),
+            Effect::SignIn { watchlist, .. } => {
+                assert_eq!(watchlist.iter().map(|id| &**id).collect::<Vec<_>>(), expected)
+            }
             other => panic!("{list}: {other:?}"),
         }
     }
     let mut session = session();
-    for list in [json!("8"), json!({"8": true}), json!(7), json!([""]), json!([null]), json!([["8"]]), json!(["a\n"]), json!(["8".repeat(201)])] {
+    for list in [
+        json!("8"),
+        json!({"8": true}),
+        json!(7),
+        json!([""]),
+        json!([null]),
+        json!([["8"]]),
+        json!(["a\n"]),
+        json!(["8".repeat(201)]),
+    ] {
         let (code, message) = error(sign_in(&mut session, &data(&list)));
         assert!(code.is_none() && message.contains("watchlist is not a list"), "{list}: {message}");
     }
@@ -110,7 +125,9 @@ fn a_user_joins_presence_channels_without_channel_data() {
     let (code, message) = error(subscribe(&mut session, &join("presence-a")));
     assert!(code.is_none() && message.contains("not signed in"), "{message}");
     let shown = |session: &mut Session, name: &str| match subscribe(session, &join(name)) {
-        Effect::Join { identity: Some(Identity { user_id, user_info }), .. } => (user_id.to_string(), user_info.map(|info| info.get().to_owned())),
+        Effect::Join { identity: Some(Identity { user_id, user_info }), .. } => {
+            (user_id.to_string(), user_info.map(|info| info.get().to_owned()))
+        }
         other => panic!("{other:?}"),
     };
     let _ = sign_in(&mut session, r#"{"id":"amy","user_info":{"name":"Amy"}}"#);

@@ -9,10 +9,14 @@ fn wanted(channels: &[&str]) -> Wanted {
 }
 
 fn sent(effects: &[Effect]) -> Vec<Value> {
-    effects.iter().filter_map(|effect| if let Effect::Send(text) = effect { serde_json::from_str(text).ok() } else { None }).collect()
+    effects
+        .iter()
+        .filter_map(|effect| if let Effect::Send(text) = effect { serde_json::from_str(text).ok() } else { None })
+        .collect()
 }
 
-const ESTABLISHED: &str = r#"{"event":"pusher:connection_established","data":"{\"socket_id\":\"1234.1234\",\"activity_timeout\":30}"}"#;
+const ESTABLISHED: &str =
+    r#"{"event":"pusher:connection_established","data":"{\"socket_id\":\"1234.1234\",\"activity_timeout\":30}"}"#;
 
 #[test]
 fn subscribes_and_signs_once_the_connection_stands() {
@@ -20,7 +24,9 @@ fn subscribes_and_signs_once_the_connection_stands() {
     let mut session = Session::new(&wanted);
     assert_eq!(session.silence(), LONGEST_SILENCE);
     let effects = session.receive(ESTABLISHED).unwrap();
-    assert!(matches!(&effects[0], Effect::Established(event) if event.data.as_deref().is_some_and(|data| data.contains("1234.1234"))));
+    assert!(
+        matches!(&effects[0], Effect::Established(event) if event.data.as_deref().is_some_and(|data| data.contains("1234.1234")))
+    );
     let sent = sent(&effects);
     assert_eq!(sent[0], json!({ "event": "pusher:subscribe", "data": { "channel": "h-room-1-chat" } }));
     // pusher-protocol.md 8.7
@@ -36,7 +42,8 @@ fn is_ready_when_all_channels_are_confirmed() {
     let wanted = wanted(&["a", "b"]);
     let mut session = Session::new(&wanted);
     let mut confirm = |channel: &str| {
-        let frame = json!({ "event": "pusher_internal:subscription_succeeded", "channel": channel, "data": "{}" }).to_string();
+        let frame =
+            json!({ "event": "pusher_internal:subscription_succeeded", "channel": channel, "data": "{}" }).to_string();
         session.receive(&frame).unwrap().contains(&Effect::Ready)
     };
     assert!(!confirm("a"));
@@ -70,9 +77,16 @@ fn tells_events_from_the_protocols_own() {
         data: Some(r#"{"k": 1}"#.to_owned()),
     };
     assert_eq!(event, Effect::Event(expected));
-    assert!(matches!(only(r#"{"event":"e","channel":"c","data":"\"text\""}"#), Effect::Event(event) if event.data.as_deref() == Some("\"text\"")));
-    assert!(matches!(only(r#"{"event":"pusher_internal:member_added","channel":"presence-a","data":"{}"}"#), Effect::Notice(_)));
-    assert!(matches!(only(r#"{"event":"pusher:cache_miss","channel":"cache-a"}"#), Effect::Notice(event) if event.data.is_none()));
+    assert!(
+        matches!(only(r#"{"event":"e","channel":"c","data":"\"text\""}"#), Effect::Event(event) if event.data.as_deref() == Some("\"text\""))
+    );
+    assert!(matches!(
+        only(r#"{"event":"pusher_internal:member_added","channel":"presence-a","data":"{}"}"#),
+        Effect::Notice(_)
+    ));
+    assert!(
+        matches!(only(r#"{"event":"pusher:cache_miss","channel":"cache-a"}"#), Effect::Notice(event) if event.data.is_none())
+    );
 }
 
 #[test]
@@ -96,17 +110,30 @@ fn what_is_refused_for_good_is_told_from_what_is_not() {
     assert_eq!(told[2].as_deref(), Some("the subscription to private-a was refused: wrong"));
     // Without a code while a subscription is waited for: it was that one (docs/broker.md).
     assert_eq!(told[3].as_deref(), Some("the server reports an error: wrong"));
-    let (slow_down, nothing) =
-        (r#"{"event":"pusher:error","data":{"message":"slow down","code":4301}}"#, r#"{"event":"pusher:error","data":{"code":null}}"#);
+    let (slow_down, nothing) = (
+        r#"{"event":"pusher:error","data":{"message":"slow down","code":4301}}"#,
+        r#"{"event":"pusher:error","data":{"code":null}}"#,
+    );
     assert_eq!(refused(slow_down), None);
-    assert_eq!(refused(r#"{"event":"pusher_internal:subscription_succeeded","channel":"private-a","data":"{}"}"#), None);
+    assert_eq!(
+        refused(r#"{"event":"pusher_internal:subscription_succeeded","channel":"private-a","data":"{}"}"#),
+        None
+    );
     assert_eq!(refused(nothing), None);
 }
 
 #[test]
 fn odd_frames_are_errors_and_nothing_more() {
     let wanted = wanted(&["a"]);
-    for text in ["", "[]", "7", "{}", r#"{"event":7}"#, r#"{"event":"pusher:connection_established"}"#, r#"{"event":"a","channel":[]}"#] {
+    for text in [
+        "",
+        "[]",
+        "7",
+        "{}",
+        r#"{"event":7}"#,
+        r#"{"event":"pusher:connection_established"}"#,
+        r#"{"event":"a","channel":[]}"#,
+    ] {
         assert!(Session::new(&wanted).receive(text).is_err(), "{text}");
     }
 }

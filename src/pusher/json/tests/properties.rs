@@ -1,4 +1,5 @@
-//! The scanner takes what serde_json takes, refuses what it refuses and for the same reasons, and finds the same tokens.
+//! The scanner takes what serde_json takes, refuses what it refuses and for the same reasons, and finds the same
+//! tokens.
 
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
@@ -10,19 +11,33 @@ use super::*;
 
 /// What texts are mutated with.
 const ALPHABET: [char; 30] = [
-    '{', '}', '[', ']', '"', ',', ':', '\\', '/', 'u', 'b', 'n', 'f', 'r', 't', '0', '1', '2', '9', '-', '+', '.', 'e', 'E', ' ', '\n', '\t',
-    '\u{1}', 'a', 'é',
+    '{', '}', '[', ']', '"', ',', ':', '\\', '/', 'u', 'b', 'n', 'f', 'r', 't', '0', '1', '2', '9', '-', '+', '.', 'e',
+    'E', ' ', '\n', '\t', '\u{1}', 'a', 'é',
 ];
 
 /// Pieces of which JSON is made.
 const PIECES: [&str; 24] = [
-    "{", "}", "[", "]", ",", ":", "{\"a\":", "\"\":", "\"a\"", "\"", "\\\"", "\\u00e9", "\\ud83d", "\\u12x4", "null", "true", "false", "0",
-    "-1.5e+7", "2E", "é", " ", "\r\n", "\u{1f}",
+    "{", "}", "[", "]", ",", ":", "{\"a\":", "\"\":", "\"a\"", "\"", "\\\"", "\\u00e9", "\\ud83d", "\\u12x4", "null",
+    "true", "false", "0", "-1.5e+7", "2E", "é", " ", "\r\n", "\u{1f}",
 ];
 
 /// Pieces of which the contents of strings are made.
-const IN_STRINGS: [&str; 14] =
-    ["\\\"", "\\\"", "\\\"", "\\\"", "\\\"", "{", ":", "a", "staff_name", "é", "https://media.example/1.jpg", "\\\\", "\\/", "\\n"];
+const IN_STRINGS: [&str; 14] = [
+    "\\\"",
+    "\\\"",
+    "\\\"",
+    "\\\"",
+    "\\\"",
+    "{",
+    ":",
+    "a",
+    "staff_name",
+    "é",
+    "https://media.example/1.jpg",
+    "\\\\",
+    "\\/",
+    "\\n",
+];
 
 /// Whether JSON has more than `limit` levels; byte by byte.
 fn deeper_than(text: &str, limit: usize) -> bool {
@@ -44,11 +59,13 @@ fn deeper_than(text: &str, limit: usize) -> bool {
 /// What serde_json makes of an object.
 fn expected(text: &str) -> Result<Vec<(&str, &str)>, Fault> {
     let mut deserializer = serde_json::Deserializer::from_str(text);
-    let Entries(entries) =
-        Entries::deserialize(&mut deserializer).map_err(|error| if error.is_data() { Fault::NotAnObject } else { Fault::NotJson })?;
+    let Entries(entries) = Entries::deserialize(&mut deserializer)
+        .map_err(|error| if error.is_data() { Fault::NotAnObject } else { Fault::NotJson })?;
     deserializer.end().map_err(|_| Fault::TrailingBytes)?;
-    let members: Option<Vec<(&str, &str)>> =
-        entries.into_iter().map(|(key, value)| if let Cow::Borrowed(key) = key { Some((key, value)) } else { None }).collect();
+    let members: Option<Vec<(&str, &str)>> = entries
+        .into_iter()
+        .map(|(key, value)| if let Cow::Borrowed(key) = key { Some((key, value)) } else { None })
+        .collect();
     let members = members.ok_or(Fault::EscapedKey)?;
     if members.iter().enumerate().any(|(index, (key, _))| members[..index].iter().any(|(earlier, _)| earlier == key)) {
         return Err(Fault::DuplicateKey);
@@ -66,14 +83,24 @@ fn assert_same(text: &str) {
     assert_eq!(Members::parse(text).map(|members| members.iter().collect::<Vec<_>>()), expected(text), "{text:?}");
     if let Ok(token) = serde_json::from_str::<&RawValue>(text) {
         assert_eq!(string(token.get()).map(Cow::into_owned), serde_json::from_str::<String>(text).ok(), "{text:?}");
-        assert_eq!(string_in(token.get(), &mut [0; 24]).map(Cow::into_owned), serde_json::from_str::<String>(text).ok(), "{text:?}");
+        assert_eq!(
+            string_in(token.get(), &mut [0; 24]).map(Cow::into_owned),
+            serde_json::from_str::<String>(text).ok(),
+            "{text:?}"
+        );
     }
 }
 
 /// A text in itself, and as a value where one may stand.
 #[track_caller]
 fn assert_same_wherever(text: &str) {
-    for text in [text, &format!("[{text}]"), &format!("{{\"a\":{text}}}"), &format!("[1,{{\"a\":[{text} ]}}]"), &format!("\"{text}\"")] {
+    for text in [
+        text,
+        &format!("[{text}]"),
+        &format!("{{\"a\":{text}}}"),
+        &format!("[1,{{\"a\":[{text} ]}}]"),
+        &format!("\"{text}\""),
+    ] {
         assert_same(text);
     }
 }
@@ -90,7 +117,8 @@ fn value() -> impl Strategy<Value = Value> {
     leaf.prop_recursive(5, 40, 6, move |inner| {
         prop_oneof![
             prop::collection::vec(inner.clone(), 0..6).prop_map(Value::from),
-            prop::collection::hash_map(text(), inner, 0..6).prop_map(|members| Value::Object(members.into_iter().collect()))
+            prop::collection::hash_map(text(), inner, 0..6)
+                .prop_map(|members| Value::Object(members.into_iter().collect()))
         ]
     })
 }
@@ -188,7 +216,10 @@ proptest! {
 fn all_short_texts_are_read_alike() {
     let mut texts = vec![String::new()];
     for _ in 0..4 {
-        texts = texts.iter().flat_map(|text| "{}[]\",:\\0-.e1 ".chars().map(move |character| format!("{text}{character}"))).collect();
+        texts = texts
+            .iter()
+            .flat_map(|text| "{}[]\",:\\0-.e1 ".chars().map(move |character| format!("{text}{character}")))
+            .collect();
         texts.iter().for_each(|text| assert_same_wherever(text));
     }
 }

@@ -16,7 +16,11 @@ fn spell(value: &Value, spelling: u8) -> String {
 }
 
 fn event() -> impl Strategy<Value = Value> {
-    let data = prop_oneof![any::<String>().prop_map(Value::from), Just(json!({"staff_id": 7})), Just(json!("{\"staff_id\":7}"))];
+    let data = prop_oneof![
+        any::<String>().prop_map(Value::from),
+        Just(json!({"staff_id": 7})),
+        Just(json!("{\"staff_id\":7}"))
+    ];
     ("[q-s\u{e9}\"-]{0,3}", data, any::<bool>()).prop_map(|(name, data, info)| match info {
         true => json!({"name": name, "data": data, "info": "user_count"}),
         false => json!({"name": name, "data": data, "socket_id": null}),
@@ -42,7 +46,22 @@ fn body() -> impl Strategy<Value = (Endpoint, String)> {
 }
 
 /// Pieces that turn a good body into an odd one.
-const PIECES: [&str; 14] = ["\"", "{", "}", "[", "]", ",", ":", "\\", "\\ud800", "\\u0000", "\"channel\":\"x\",", "\"batch\":[],", "\u{feff}", " "];
+const PIECES: [&str; 14] = [
+    "\"",
+    "{",
+    "}",
+    "[",
+    "]",
+    ",",
+    ":",
+    "\\",
+    "\\ud800",
+    "\\u0000",
+    "\"channel\":\"x\",",
+    "\"batch\":[],",
+    "\u{feff}",
+    " ",
+];
 
 /// A body with a few bytes overwritten and a few pieces put in.
 fn mutated() -> impl Strategy<Value = (Endpoint, Vec<u8>)> {
@@ -101,7 +120,8 @@ proptest! {
         prop_assert!(Trigger::parse(Endpoint::Batch, &body).is_err());
     }
 
-    /// What is read exactly is what another reader finds, too; of anything else, no channel that it finds is missing from the reach.
+    /// What is read exactly is what another reader finds, too; of anything else, no channel that it finds is missing
+    /// from the reach.
     #[test]
     fn another_reader_agrees((endpoint, body) in mutated()) {
         let value = serde_json::from_slice::<Value>(&body);

@@ -21,7 +21,14 @@ impl Hand {
     /// A call that announces these begins.
     fn wants(&mut self, parts: &[(&str, &str)]) -> usize {
         let began = self.moment();
-        self.record.calls.push(Call { began, halved: false, complete: began, ended: Nanos::MAX, wanted: parts_of(parts), answer: None });
+        self.record.calls.push(Call {
+            began,
+            halved: false,
+            complete: began,
+            ended: Nanos::MAX,
+            wanted: parts_of(parts),
+            answer: None,
+        });
         self.record.calls.len() - 1
     }
 
@@ -33,7 +40,15 @@ impl Hand {
     fn arrives_with(&mut self, call: usize, parts: &[(&str, &str)]) -> usize {
         let at = self.moment();
         let parts = parts_of(parts);
-        self.record.arrivals.push(Arrival { call, at, parts, applied: None, acknowledged: false, signed: true, fate: String::new() });
+        self.record.arrivals.push(Arrival {
+            call,
+            at,
+            parts,
+            applied: None,
+            acknowledged: false,
+            signed: true,
+            fate: String::new(),
+        });
         self.record.arrivals.len() - 1
     }
 
@@ -97,7 +112,10 @@ impl Hand {
 
 /// `""` is nobody whom one could compare.
 fn parts_of(parts: &[(&str, &str)]) -> Vec<Part> {
-    let part = |(channel, staff): &(&str, &str)| Part { channel: (*channel).to_owned(), shows: (!staff.is_empty()).then(|| (*staff).to_owned()) };
+    let part = |(channel, staff): &(&str, &str)| Part {
+        channel: (*channel).to_owned(),
+        shows: (!staff.is_empty()).then(|| (*staff).to_owned()),
+    };
     parts.iter().map(part).collect()
 }
 
@@ -307,7 +325,9 @@ fn a_part_is_dropped_before_the_rest_arrives() {
 fn within_a_request_the_one_before_counts() {
     let reduced = |wanted: &[&str], arrived: &[&str]| {
         let parts = |staff: &[&'static str]| staff.iter().map(|staff| (ROOM, *staff)).collect::<Vec<_>>();
-        let owned = |staff: &[&str]| staff.iter().map(|staff| ["A", "B", ""].into_iter().find(|name| name == staff).unwrap()).collect::<Vec<_>>();
+        let owned = |staff: &[&str]| {
+            staff.iter().map(|staff| ["A", "B", ""].into_iter().find(|name| name == staff).unwrap()).collect::<Vec<_>>()
+        };
         let mut hand = Hand::default();
         hand.accepted("A");
         let call = hand.wants(&parts(&owned(wanted)));
@@ -318,7 +338,10 @@ fn within_a_request_the_one_before_counts() {
     };
     reduced(&["B", "B"], &["B"]).is_right(1);
     reduced(&["A", "B", "A"], &["B", "A"]).is_right(1);
-    let behind = |dropped: &str, behind: &str| Breach::OutOfOrder { dropped: dropped.to_owned(), behind: Some(behind.to_owned()) };
+    let behind = |dropped: &str, behind: &str| Breach::OutOfOrder {
+        dropped: dropped.to_owned(),
+        behind: Some(behind.to_owned()),
+    };
     reduced(&["B", "A"], &["B"]).breaks(&behind("A", "B"));
     reduced(&["B", ""], &["B"]).breaks(&Breach::Incomparable);
 }
