@@ -9,7 +9,7 @@ use std::thread;
 use std::time::Duration;
 
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use usher::assignment::{AppMemory, Assignment, Bounds, Claim, Outcome, Patience, RuleMemory, Value};
+use usher::assignment::{AppMemory, Assignment, Bounds, Claim, ClaimMode, Outcome, RuleMemory, Value};
 use usher::clock::Clock;
 
 #[global_allocator]
@@ -63,7 +63,7 @@ impl Hotel {
 
     fn announce(&self, channel: &str, value: Value) {
         if let Claim::Reserved { reservation, .. } =
-            self.memory.claim(channel, &value, Patience::Waits, self.clock.now())
+            self.memory.claim(channel, &value, ClaimMode::MayWait, self.clock.now())
         {
             reservation.settle(Outcome::Accepted);
         }
@@ -91,7 +91,7 @@ fn by_size(criterion: &mut Criterion) {
         group.bench_function(BenchmarkId::new("redundant", channels), |bencher| {
             bencher.iter_batched(
                 || (channel().to_owned(), person("\"Anna Byrne\"")),
-                |(channel, value)| black_box(hotel.memory.claim(&channel, &value, Patience::Waits, now)),
+                |(channel, value)| black_box(hotel.memory.claim(&channel, &value, ClaimMode::MayWait, now)),
                 PREPARED,
             );
         });
@@ -136,7 +136,12 @@ fn by_threads(criterion: &mut Criterion) {
                         let hotel = &hotel;
                         scope.spawn(move || {
                             for channel in hotel.walk(index * SHARED / threads).take(CLAIMS) {
-                                black_box(hotel.memory.claim(channel, &person("\"Anna Byrne\""), Patience::Waits, now));
+                                black_box(hotel.memory.claim(
+                                    channel,
+                                    &person("\"Anna Byrne\""),
+                                    ClaimMode::MayWait,
+                                    now,
+                                ));
                             }
                         });
                     }

@@ -9,7 +9,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use usher::assignment::{AppMemory, Assignment, Bounds, Claim, Outcome, Patience, RuleMemory, Value};
+use usher::assignment::{AppMemory, Assignment, Bounds, Claim, ClaimMode, Outcome, RuleMemory, Value};
 use usher::clock::Clock;
 
 #[global_allocator]
@@ -54,7 +54,8 @@ fn remember(channels: usize) -> Arc<RuleMemory> {
         let identity = format!("\"Anna {:05}\"", number % 100_000);
         assert_eq!((channel.len(), identity.len()), (30, 12));
         let announcement = Value::One(Assignment::new(1, &identity, ["null"]));
-        if let Claim::Reserved { reservation, .. } = memory.claim(&channel, &announcement, Patience::Waits, clock.now())
+        if let Claim::Reserved { reservation, .. } =
+            memory.claim(&channel, &announcement, ClaimMode::MayWait, clock.now())
         {
             reservation.settle(Outcome::Accepted);
         }

@@ -28,14 +28,14 @@ impl Epoch {
 
 /// The app as a claim on one of its channels finds it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Around {
+pub(super) struct AppSnapshot {
     /// The present epoch.
     pub(super) epoch: Epoch,
     /// Whether a request that may touch any channel is in flight, or one may still be applied.
     pub(super) uncertain: bool,
 }
 
-impl Around {
+impl AppSnapshot {
     /// Whether what became known in `epoch` still is.
     pub(super) fn keeps(self, epoch: Epoch) -> bool {
         self.epoch == epoch && !self.uncertain
@@ -123,11 +123,11 @@ impl AppMemory {
 
     /// The app as a claim finds it. Call it with the channel's lock held, so that what the channel knows was stored
     /// before.
-    pub(super) fn around(&self, now: Moment) -> Around {
+    pub(super) fn snapshot(&self, now: Moment) -> AppSnapshot {
         // The order of the three is the point; see the type.
         let epoch = Epoch::of(self.epoch.load(Ordering::Acquire));
         let in_flight = self.in_flight.load(Ordering::Acquire) > 0;
-        Around { epoch, uncertain: in_flight || self.in_doubt(now) }
+        AppSnapshot { epoch, uncertain: in_flight || self.in_doubt(now) }
     }
 
     /// Counts `requests` more that are in flight and may touch any channel. Each of them calls [`AppMemory::end_wide`]

@@ -25,11 +25,11 @@ pub enum Outcome {
 
 /// How a claim may be answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Patience {
+pub enum ClaimMode {
     /// `Redundant`, `InFlight` or a reservation.
-    Waits,
+    MayWait,
     /// `Redundant` or a reservation: the request holds a reservation already, or has waited long enough.
-    Holds,
+    MustNotWait,
     /// Always a reservation (observe mode, draining, requests that are never dropped).
     Forced,
 }
@@ -61,7 +61,7 @@ pub enum Claim {
         reservation: Reservation,
         /// What was known of the channel before.
         before: Before,
-        /// Whether an equal claim was in flight or known, i.e. the [`Patience`] or a bound on those who wait kept it
+        /// Whether an equal claim was in flight or known, i.e. the [`ClaimMode`] or a bound on those who wait kept it
         /// from being answered otherwise.
         redundant: bool,
         /// When the channel was committed to show just this, if it is known to.

@@ -9,7 +9,7 @@ mod tests;
 
 use std::time::Duration;
 
-use super::app::{Around, Epoch};
+use super::app::{AppSnapshot, Epoch};
 use super::{Assignment, Before, Outcome, Value};
 use crate::clock::Moment;
 
@@ -45,7 +45,7 @@ struct Ticket {
 
 /// How a claim looks against the channel as it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Verdict {
+pub(super) enum Comparison {
     /// The channel is known to show just this.
     Redundant {
         /// When it became known.
@@ -73,38 +73,47 @@ impl Channel {
     }
 
     /// Judges a claim; changes nothing.
-    pub(super) fn judge(&self, value: &Value, now: Moment, around: Around) -> Verdict {
+    pub(super) fn compare(&self, value: &Value, now: Moment, snapshot: AppSnapshot) -> Comparison {
         match &self.known {
             Some(known)
-                if !self.in_doubt(now) && around.keeps(known.epoch) && value.announced() == Some(&known.assignment) =>
+                if !self.in_doubt(now)
+                    && snapshot.keeps(known.epoch)
+                    && value.announced() == Some(&known.assignment) =>
             {
-                Verdict::Redundant { since: known.since }
+                Comparison::Redundant { since: known.since }
             }
             _ => self
                 .tickets
                 .iter()
                 .find(|ticket| ticket.value.same(value))
-                .map_or(Verdict::Open, |ticket| Verdict::InFlight(ticket.id)),
+                .map_or(Comparison::Open, |ticket| Comparison::InFlight(ticket.id)),
         }
     }
 
     /// Lets a request through: makes the channel unknown and hands it a ticket. Returns what was known before.
-    pub(super) fn claim(&mut self, id: TicketId, value: Value, now: Moment, around: Around) -> Before {
+    pub(super) fn claim(&mut self, id: TicketId, value: Value, now: Moment, snapshot: AppSnapshot) -> Before {
         // A request in flight that may touch any channel is a ticket of nobody on this one, and a doubt about the app a
         // doubt about this one.
-        let uncertain = self.in_doubt(now) || around.uncertain;
+        let uncertain = self.in_doubt(now) || snapshot.uncertain;
         let before = match &self.known {
             _ if uncertain || !self.tickets.is_empty() => Before::Uncertain,
-            Some(known) if around.keeps(known.epoch) => Before::Known(known.assignment.clone()),
+            Some(known) if snapshot.keeps(known.epoch) => Before::Known(known.assignment.clone()),
             _ => Before::Nothing,
         };
-        let overlapped = around.uncertain || !self.tickets.is_empty();
+        let overlapped = snapshot.uncertain || !self.tickets.is_empty();
         let contested = uncertain || self.tickets.iter().any(|other| !other.value.same(&value));
         for other in &mut self.tickets {
             other.overlapped = true;
             other.contested |= !other.value.same(&value);
         }
-        self.tickets.push(Ticket { id, value, before: self.known.take(), overlapped, contested, epoch: around.epoch });
+        self.tickets.push(Ticket {
+            id,
+            value,
+            before: self.known.take(),
+            overlapped,
+            contested,
+            epoch: snapshot.epoch,
+        });
         before
     }
 
@@ -145,8 +154,8 @@ impl Channel {
     }
 
     /// What is known, if the app still keeps it.
-    pub(super) fn known(&self, now: Moment, around: Around) -> Option<&Known> {
-        self.known.as_ref().filter(|known| !self.in_doubt(now) && around.keeps(known.epoch))
+    pub(super) fn known(&self, now: Moment, snapshot: AppSnapshot) -> Option<&Known> {
+        self.known.as_ref().filter(|known| !self.in_doubt(now) && snapshot.keeps(known.epoch))
     }
 
     /// What is known, or was in an epoch of the app that is over.

@@ -17,10 +17,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::machine::TicketId;
-use super::shard::{Answer, Asked, Shard, Terms, Woken};
+use super::shard::{Answer, ClaimRequest, Shard, ShardOptions, Woken};
 use super::sync::atomic::{AtomicU64, Ordering};
 use super::sync::{Mutex, MutexGuard, lock};
-use super::{AppMemory, Assignment, Claim, Outcome, Patience, Reservation, Value, Waiter};
+use super::{AppMemory, Assignment, Claim, ClaimMode, Outcome, Reservation, Value, Waiter};
 use crate::clock::Moment;
 
 /// A memory of so few channels needs one shard only.
@@ -83,10 +83,10 @@ impl RuleMemory {
         })
     }
 
-    /// Claims `channel` for `value`. `Value::Nobody` and `Value::Last` are always reserved (or `Full`).
-    pub fn claim(self: &Arc<Self>, channel: &str, value: &Value, patience: Patience, now: Moment) -> Claim {
+    /// Claims `channel` for `value`. `Value::Opaque` and `Value::Last` are always reserved (or `Full`).
+    pub fn claim(self: &Arc<Self>, channel: &str, value: &Value, mode: ClaimMode, now: Moment) -> Claim {
         let hash = self.hasher.hash_one(channel);
-        let answer = self.shard(hash).claim(Asked { hash, channel, value, patience, now }, &self.terms());
+        let answer = self.shard(hash).claim(ClaimRequest { hash, channel, value, mode, now }, &self.options());
         match answer {
             Answer::Redundant { since } => Claim::Redundant { since },
             Answer::InFlight(settled, place) => Claim::InFlight(Waiter::new(settled, place)),
@@ -135,13 +135,13 @@ impl RuleMemory {
     #[must_use]
     pub fn entries(&self, prefix: &str, limit: usize) -> Vec<Entry> {
         let now = self.now();
-        let terms = self.terms();
+        let options = self.options();
         let mut entries = Vec::new();
         for shard in &self.shards {
             if entries.len() == limit {
                 break;
             }
-            entries.extend(lock(shard).entries(prefix, limit - entries.len(), now, &terms));
+            entries.extend(lock(shard).entries(prefix, limit - entries.len(), now, &options));
         }
         entries.sort_unstable_by(|one: &Entry, other| one.channel.cmp(&other.channel));
         entries
@@ -176,8 +176,8 @@ impl RuleMemory {
         lock(&self.shards[shard_of(hash, self.shards.len())])
     }
 
-    fn terms(&self) -> Terms<'_> {
-        Terms { app: &self.app, hasher: &self.hasher, remember_for: self.remember_for(), cap: self.cap }
+    fn options(&self) -> ShardOptions<'_> {
+        ShardOptions { app: &self.app, hasher: &self.hasher, remember_for: self.remember_for(), cap: self.cap }
     }
 
     fn now(&self) -> Moment {

@@ -12,10 +12,10 @@ mod app;
 mod bounds;
 mod claim;
 mod generation;
+mod idle_entry;
 mod machine;
 mod memory;
 mod registry;
-mod rest;
 #[cfg(all(test, usher_shuttle))]
 mod schedules;
 mod shard;
@@ -25,7 +25,7 @@ mod value;
 
 pub use app::{AppMemory, WideReservation};
 pub use bounds::{Bounds, Evictions};
-pub use claim::{Before, Claim, Outcome, Patience, Reservation, Waiter};
+pub use claim::{Before, Claim, ClaimMode, Outcome, Reservation, Waiter};
 pub use generation::{Generation, GenerationTicket};
 pub use memory::{Entry, RuleMemory};
 pub use registry::{Assignments, Configured, ConfiguredApp, Watch, Watched};

@@ -79,7 +79,7 @@ impl Duty {
 }
 
 fn value(name: &str) -> Value {
-    if name == SOMETHING { Value::Nobody } else { Value::One(Assignment::new(0, name, [])) }
+    if name == SOMETHING { Value::Opaque } else { Value::One(Assignment::new(0, name, [])) }
 }
 
 impl Stage {
@@ -109,8 +109,8 @@ impl Stage {
         for &channel in channels {
             loop {
                 let from = self.events().len();
-                let patience = if duties.is_empty() { Patience::Waits } else { Patience::Holds };
-                match self.memory.claim(channel, &value(name), patience, Moment::default()) {
+                let mode = if duties.is_empty() { ClaimMode::MayWait } else { ClaimMode::MustNotWait };
+                match self.memory.claim(channel, &value(name), mode, Moment::default()) {
                     Claim::Redundant { .. } => self.was_redundant(channel, name, from),
                     Claim::InFlight(waiter) => {
                         shuttle::future::block_on(waiter.settled());
@@ -211,7 +211,7 @@ impl Stage {
         for entry in self.memory.entries("", usize::MAX) {
             assert_eq!(entry.in_flight, 0);
             for name in ["A", "B"] {
-                match self.memory.claim(&entry.channel, &value(name), Patience::Waits, later) {
+                match self.memory.claim(&entry.channel, &value(name), ClaimMode::MayWait, later) {
                     Claim::Redundant { .. } => self.was_redundant(&entry.channel, name, self.events().len()),
                     Claim::Reserved { reservation, .. } => reservation.settle(Outcome::Refused),
                     other => panic!("nothing is in flight on {entry:?}, and it is held: {other:?}"),
@@ -276,7 +276,7 @@ fn a_leader_fails_and_one_of_those_who_wait_takes_over() {
 fn a_leader_panics() {
     explore(|| {
         let stage = Stage::new(10);
-        let leader = stage.memory.claim("room", &value("A"), Patience::Waits, Moment::default());
+        let leader = stage.memory.claim("room", &value("A"), ClaimMode::MayWait, Moment::default());
         let Claim::Reserved { reservation, .. } = leader else { panic!("the first") };
         let duplicate = || {
             part(|stage| {
@@ -424,14 +424,14 @@ fn shutdown_drops_what_is_held_while_others_wait() {
         let stage = Stage::new(10);
         let held: Vec<Duty> = ["1", "2"]
             .into_iter()
-            .map(|channel| match stage.memory.claim(channel, &value("A"), Patience::Waits, Moment::default()) {
+            .map(|channel| match stage.memory.claim(channel, &value("A"), ClaimMode::MayWait, Moment::default()) {
                 Claim::Reserved { reservation, .. } => Duty::One(reservation),
                 other => panic!("not reserved: {other:?}"),
             })
             .collect();
         let waits = |channel| part(move |stage: &Stage| stage.announce(&[channel], "A", End::Panic));
         // One that gives up waiting without being woken.
-        let gives_up = part(|stage| drop(stage.memory.claim("1", &value("A"), Patience::Waits, Moment::default())));
+        let gives_up = part(|stage| drop(stage.memory.claim("1", &value("A"), ClaimMode::MayWait, Moment::default())));
         play(&stage, vec![part(move |_| drop(held)), waits("1"), waits("1"), waits("2"), gives_up]);
     });
 }

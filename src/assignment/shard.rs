@@ -9,12 +9,12 @@ use std::time::Duration;
 use hashbrown::HashTable;
 use tokio::sync::oneshot;
 
-use super::app::{AppMemory, Around};
+use super::app::{AppMemory, AppSnapshot};
 use super::bounds::{Census, WaitingPlace};
-use super::machine::{TicketId, Verdict};
-use super::rest::MAX_NAME;
-use super::slot::{Busy, Slot};
-use super::{Before, Entry, Outcome, Patience, Value};
+use super::idle_entry::MAX_NAME;
+use super::machine::{Comparison, TicketId};
+use super::slot::{ActiveEntry, Slot};
+use super::{Before, ClaimMode, Entry, Outcome, Value};
 use crate::clock::Moment;
 
 /// At the cap, room is made for so many at once: one in this many of the entries goes.
@@ -32,17 +32,17 @@ pub(super) struct Shard {
 
 /// A claim on one channel.
 #[derive(Debug)]
-pub(super) struct Asked<'a> {
+pub(super) struct ClaimRequest<'a> {
     pub(super) hash: u64,
     pub(super) channel: &'a str,
     pub(super) value: &'a Value,
-    pub(super) patience: Patience,
+    pub(super) mode: ClaimMode,
     pub(super) now: Moment,
 }
 
 /// What the claim meets: the rule's settings, and what it shares with others.
 #[derive(Debug)]
-pub(super) struct Terms<'a> {
+pub(super) struct ShardOptions<'a> {
     pub(super) app: &'a AppMemory,
     pub(super) hasher: &'a RandomState,
     pub(super) remember_for: Duration,
@@ -61,29 +61,29 @@ pub(super) enum Answer {
 
 impl Shard {
     /// Answers a claim.
-    pub(super) fn claim(&mut self, asked: Asked<'_>, terms: &Terms<'_>) -> Answer {
+    pub(super) fn claim(&mut self, request: ClaimRequest<'_>, options: &ShardOptions<'_>) -> Answer {
         // Read here, under the lock, so that what the channel knows was stored before; see `AppMemory`.
-        let around = terms.app.around(asked.now);
-        self.fetch(asked.hash);
-        if let Some(slot) = self.table.find_mut(asked.hash, |slot| slot.is_named(asked.channel)) {
-            let idle = slot.is_idle(asked.now, terms.remember_for);
-            if let Slot::Resting(rest) = slot
+        let snapshot = options.app.snapshot(request.now);
+        self.fetch(request.hash);
+        if let Some(slot) = self.table.find_mut(request.hash, |slot| slot.is_named(request.channel)) {
+            let idle = slot.is_idle(request.now, options.remember_for);
+            if let Slot::Idle(rest) = slot
                 && !idle
-                && asked.patience != Patience::Forced
-                && let Some(since) = rest.shows(asked.value, around)
+                && request.mode != ClaimMode::Forced
+                && let Some(since) = rest.shows(request.value, snapshot)
             {
-                rest.suppress(asked.now);
+                rest.suppress(request.now);
                 return Answer::Redundant { since };
             }
-            return answer(slot.busy(idle), &mut self.last_ticket, asked, around, terms.app.census());
+            return answer(slot.busy(idle), &mut self.last_ticket, request, snapshot, options.app.census());
         }
-        if asked.channel.len() > MAX_NAME || !self.make_room(asked.now, terms) {
+        if request.channel.len() > MAX_NAME || !self.make_room(request.now, options) {
             return Answer::Full;
         }
-        let mut busy = Busy::new(asked.channel);
-        let hash = asked.hash;
-        let answer = answer(&mut busy, &mut self.last_ticket, asked, around, terms.app.census());
-        self.table.insert_unique(hash, Slot::Busy(Box::new(busy)), |slot| terms.hasher.hash_one(slot.name()));
+        let mut busy = ActiveEntry::new(request.channel);
+        let hash = request.hash;
+        let answer = answer(&mut busy, &mut self.last_ticket, request, snapshot, options.app.census());
+        self.table.insert_unique(hash, Slot::Active(Box::new(busy)), |slot| options.hasher.hash_one(slot.name()));
         answer
     }
 
@@ -93,7 +93,7 @@ impl Shard {
     /// the time would be lost.
     fn fetch(&self, hash: u64) {
         let first = usize::try_from(hash).unwrap_or_default() & (self.table.num_buckets() - 1);
-        black_box(self.table.get_bucket(first).is_some_and(|slot| matches!(slot, Slot::Busy(_))));
+        black_box(self.table.get_bucket(first).is_some_and(|slot| matches!(slot, Slot::Active(_))));
     }
 
     /// Settles a ticket. Returns who waits for it.
@@ -153,20 +153,20 @@ impl Shard {
     }
 
     /// The entries whose channel begins with `prefix`, `limit` at most.
-    pub(super) fn entries(&self, prefix: &str, limit: usize, now: Moment, terms: &Terms<'_>) -> Vec<Entry> {
-        let around = terms.app.around(now);
+    pub(super) fn entries(&self, prefix: &str, limit: usize, now: Moment, options: &ShardOptions<'_>) -> Vec<Entry> {
+        let snapshot = options.app.snapshot(now);
         let matching = self.table.iter().filter(|slot| slot.name().starts_with(prefix)).take(limit);
-        matching.map(|slot| slot.entry(now, around, slot.is_idle(now, terms.remember_for))).collect()
+        matching.map(|slot| slot.entry(now, snapshot, slot.is_idle(now, options.remember_for))).collect()
     }
 
     /// Makes room for one entry more. Returns whether there is room.
-    fn make_room(&mut self, now: Moment, terms: &Terms<'_>) -> bool {
-        if self.table.len() < terms.cap {
+    fn make_room(&mut self, now: Moment, options: &ShardOptions<'_>) -> bool {
+        if self.table.len() < options.cap {
             return true;
         }
         let evicted = self.evict(now);
-        terms.app.census().evicted_for_capacity(evicted);
-        self.table.len() < terms.cap
+        options.app.census().evicted_for_capacity(evicted);
+        self.table.len() < options.cap
     }
 
     /// Forgets the oldest-seen share of the entries that may be forgotten, at least one if there is any. One walk over
@@ -199,21 +199,21 @@ impl Shard {
 
 /// Judges the claim and does what follows from the verdict.
 fn answer(
-    busy: &mut Busy,
+    busy: &mut ActiveEntry,
     last_ticket: &mut TicketId,
-    asked: Asked<'_>,
-    around: Around,
+    request: ClaimRequest<'_>,
+    snapshot: AppSnapshot,
     census: &Arc<Census>,
 ) -> Answer {
-    let Asked { value, patience, now, .. } = asked;
-    let verdict = busy.channel.judge(value, now, around);
+    let ClaimRequest { value, mode, now, .. } = request;
+    let comparison = busy.channel.compare(value, now, snapshot);
     busy.see(now);
-    match (verdict, patience) {
-        (Verdict::Redundant { since }, Patience::Waits | Patience::Holds) => {
+    match (comparison, mode) {
+        (Comparison::Redundant { since }, ClaimMode::MayWait | ClaimMode::MustNotWait) => {
             busy.suppress();
             return Answer::Redundant { since };
         }
-        (Verdict::InFlight(leader), Patience::Waits) => {
+        (Comparison::InFlight(leader), ClaimMode::MayWait) => {
             if let Some(place) = census.wait()
                 && let Some(settled) = busy.wait_for(leader, census.bounds.max_waiters_per_channel)
             {
@@ -223,7 +223,7 @@ fn answer(
         _ => {}
     }
     *last_ticket += 1;
-    let before = busy.channel.claim(*last_ticket, value.clone(), now, around);
-    let since = if let Verdict::Redundant { since } = verdict { Some(since) } else { None };
-    Answer::Reserved { ticket: *last_ticket, before, redundant: verdict != Verdict::Open, since }
+    let before = busy.channel.claim(*last_ticket, value.clone(), now, snapshot);
+    let since = if let Comparison::Redundant { since } = comparison { Some(since) } else { None };
+    Answer::Reserved { ticket: *last_ticket, before, redundant: comparison != Comparison::Open, since }
 }

@@ -6,9 +6,9 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 
 use super::Entry;
-use super::app::Around;
+use super::app::AppSnapshot;
+use super::idle_entry::IdleEntry;
 use super::machine::{Channel, Known, TicketId};
-use super::rest::Rest;
 use crate::clock::Moment;
 
 // A million of them are held, inline in the buckets of the tables.
@@ -18,14 +18,14 @@ const _: () = assert!(size_of::<Slot>() == 24, "a slot is the pointer to a block
 #[derive(Debug)]
 pub(super) enum Slot {
     /// Nothing is in flight on it, and it is not in doubt.
-    Resting(Rest),
+    Idle(IdleEntry),
     /// Something is, or was when it was last looked at.
-    Busy(Box<Busy>),
+    Active(Box<ActiveEntry>),
 }
 
 /// A channel with tickets in flight or in doubt.
 #[derive(Debug)]
-pub(super) struct Busy {
+pub(super) struct ActiveEntry {
     name: Box<str>,
     seen: Moment,
     announced: u32,
@@ -39,37 +39,37 @@ impl Slot {
     /// Whether it is the channel of this name.
     pub(super) fn is_named(&self, channel: &str) -> bool {
         match self {
-            Self::Resting(rest) => rest.is_named(channel),
-            Self::Busy(busy) => *busy.name == *channel,
+            Self::Idle(rest) => rest.is_named(channel),
+            Self::Active(busy) => *busy.name == *channel,
         }
     }
 
     pub(super) fn name(&self) -> &str {
         match self {
-            Self::Resting(rest) => rest.name(),
-            Self::Busy(busy) => &busy.name,
+            Self::Idle(rest) => rest.name(),
+            Self::Active(busy) => &busy.name,
         }
     }
 
     /// When a claim last named it.
     pub(super) fn seen(&self) -> Moment {
         match self {
-            Self::Resting(rest) => rest.seen(),
-            Self::Busy(busy) => busy.seen,
+            Self::Idle(rest) => rest.seen(),
+            Self::Active(busy) => busy.seen,
         }
     }
 
     /// Whether forgetting it harms nothing: no ticket is in flight on it, and it is not in doubt.
     pub(super) fn is_quiet(&self, now: Moment) -> bool {
         match self {
-            Self::Resting(_) => true,
-            Self::Busy(busy) => busy.channel.is_quiet(now),
+            Self::Idle(_) => true,
+            Self::Active(busy) => busy.channel.is_quiet(now),
         }
     }
 
     /// Whether this ticket is in flight on it.
     pub(super) fn holds(&self, ticket: TicketId) -> bool {
-        matches!(self, Self::Busy(busy) if busy.channel.holds(ticket))
+        matches!(self, Self::Active(busy) if busy.channel.holds(ticket))
     }
 
     /// Whether no claim named it for `remember_for`.
@@ -78,11 +78,11 @@ impl Slot {
     }
 
     /// The whole machine of this channel. `idle`: what it knows has expired.
-    pub(super) fn busy(&mut self, idle: bool) -> &mut Busy {
-        if let Self::Resting(rest) = self {
-            *self = Self::Busy(Box::new(Busy::wake(rest)));
+    pub(super) fn busy(&mut self, idle: bool) -> &mut ActiveEntry {
+        if let Self::Idle(rest) = self {
+            *self = Self::Active(Box::new(ActiveEntry::wake(rest)));
         }
-        let Self::Busy(busy) = self else { unreachable!("a resting slot was made busy just now") };
+        let Self::Active(busy) = self else { unreachable!("a resting slot was made busy just now") };
         if idle {
             busy.channel.expire();
         }
@@ -91,24 +91,25 @@ impl Slot {
 
     /// Stores it compactly again if nothing is in flight. Returns whether there is anything to be kept at all.
     pub(super) fn settle_down(&mut self, now: Moment) -> bool {
-        let Self::Busy(busy) = self else { return true };
+        let Self::Active(busy) = self else { return true };
         if !busy.channel.is_quiet(now) {
             return true;
         }
         let kept = busy.rest();
         let worth_keeping = kept.is_some();
         if let Some(rest) = kept {
-            *self = Self::Resting(rest);
+            *self = Self::Idle(rest);
         }
         worth_keeping
     }
 
     /// The entry as an operator sees it.
-    pub(super) fn entry(&self, now: Moment, around: Around, idle: bool) -> Entry {
+    pub(super) fn entry(&self, now: Moment, snapshot: AppSnapshot, idle: bool) -> Entry {
         let shown = |known: Known| if idle { (None, None) } else { (Some(known.assignment), Some(known.since)) };
         match self {
-            Self::Resting(rest) => {
-                let (known, since) = rest.known().filter(|known| around.keeps(known.epoch)).map_or((None, None), shown);
+            Self::Idle(rest) => {
+                let (known, since) =
+                    rest.known().filter(|known| snapshot.keeps(known.epoch)).map_or((None, None), shown);
                 Entry {
                     channel: rest.name().to_owned(),
                     known,
@@ -120,8 +121,8 @@ impl Slot {
                     in_doubt: false,
                 }
             }
-            Self::Busy(busy) => {
-                let (known, since) = busy.channel.known(now, around).cloned().map_or((None, None), shown);
+            Self::Active(busy) => {
+                let (known, since) = busy.channel.known(now, snapshot).cloned().map_or((None, None), shown);
                 Entry {
                     channel: busy.name.to_string(),
                     known,
@@ -137,7 +138,7 @@ impl Slot {
     }
 }
 
-impl Busy {
+impl ActiveEntry {
     /// A channel that was not remembered.
     pub(super) fn new(name: &str) -> Self {
         Self {
@@ -151,7 +152,7 @@ impl Busy {
     }
 
     /// A channel that was at rest.
-    fn wake(rest: &Rest) -> Self {
+    fn wake(rest: &IdleEntry) -> Self {
         Self {
             name: rest.name().into(),
             seen: rest.seen(),
@@ -202,12 +203,12 @@ impl Busy {
     }
 
     /// What is kept of it at rest; `None` if there is nothing to keep.
-    fn rest(&self) -> Option<Rest> {
+    fn rest(&self) -> Option<IdleEntry> {
         let known = self.channel.last_known();
         if known.is_none() && self.announced == 0 && self.suppressed == 0 {
             return None;
         }
         // Longer names are never claimed (`MAX_NAME`).
-        Rest::new(&self.name, known, self.seen, self.announced, self.suppressed)
+        IdleEntry::new(&self.name, known, self.seen, self.announced, self.suppressed)
     }
 }

@@ -67,7 +67,7 @@ pub enum Value {
     /// A batch: it announces several assignments in turn, the last of which is this. Equal to no other value.
     Last(Assignment),
     /// It may change what the guests see in a way that cannot be judged.
-    Nobody,
+    Opaque,
 }
 
 impl Value {
@@ -76,7 +76,7 @@ impl Value {
         if let Self::One(assignment) = self { Some(assignment) } else { None }
     }
 
-    /// Whether both announce the same one assignment. `Last` and `Nobody` are like no value, not even another of their
+    /// Whether both announce the same one assignment. `Last` and `Opaque` are like no value, not even another of their
     /// kind: what they do to the channel on the way is not told by where they end.
     pub(super) fn same(&self, other: &Self) -> bool {
         matches!((self, other), (Self::One(mine), Self::One(theirs)) if mine == theirs)
@@ -87,7 +87,7 @@ impl Value {
     pub const fn shows(&self) -> Option<&Assignment> {
         match self {
             Self::One(assignment) | Self::Last(assignment) => Some(assignment),
-            Self::Nobody => None,
+            Self::Opaque => None,
         }
     }
 }
@@ -122,7 +122,7 @@ mod tests {
         assert!(!Value::Last(anna()).same(&Value::Last(anna())));
         assert!(!Value::Last(anna()).same(&Value::One(anna())));
         assert!(!Value::One(anna()).same(&Value::Last(anna())));
-        assert!(!Value::Nobody.same(&Value::Nobody));
+        assert!(!Value::Opaque.same(&Value::Opaque));
         assert_eq!((Value::One(anna()).announced(), Value::Last(anna()).announced()), (Some(&anna()), None));
     }
 }

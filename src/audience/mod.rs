@@ -4,17 +4,17 @@
 
 mod frame;
 mod relayed;
+mod relayed_client;
 #[cfg(test)]
 mod tests;
-mod visitor;
 
 use std::sync::Arc;
 
-use crate::broker::{Broker, Hall};
+use crate::broker::{Broker, ChannelStats};
 use crate::clock::Moment;
 
-pub use relayed::{Relayed, Seats};
-pub use visitor::{Side, Visitor};
+pub use relayed::{Relayed, SubscriptionCounts};
+pub use relayed_client::{RelayedClient, Side};
 
 /// Where it is known from who is subscribed.
 #[derive(Debug)]
@@ -29,23 +29,23 @@ pub enum Audience {
 #[derive(Debug, Clone)]
 pub enum AppAudience {
     /// That of the embedded broker.
-    Broker(Hall),
+    Broker(ChannelStats),
     /// That of the relay.
-    Relayed(Arc<Seats>),
+    Relayed(Arc<SubscriptionCounts>),
 }
 
 /// Who hears what is sent on a channel now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Heard {
+pub struct Subscribers {
     /// Connections that are subscribed.
     pub subscribers: usize,
     /// When the last of them joined; `None`: there is nobody.
     pub last_joined: Option<Moment>,
 }
 
-impl Heard {
+impl Subscribers {
     /// Nobody.
-    pub const NOBODY: Self = Self { subscribers: 0, last_joined: None };
+    pub const NONE: Self = Self { subscribers: 0, last_joined: None };
 }
 
 impl Audience {
@@ -54,7 +54,7 @@ impl Audience {
     #[must_use]
     pub fn app(&self, id: &str) -> Option<AppAudience> {
         match self {
-            Self::Broker(broker) => broker.hall(id).map(AppAudience::Broker),
+            Self::Broker(broker) => broker.channel_stats(id).map(AppAudience::Broker),
             Self::Relayed(relayed) => Some(AppAudience::Relayed(relayed.app(id))),
         }
     }
@@ -64,22 +64,24 @@ impl AppAudience {
     /// Who hears `channel` now. `None`: it is not known. One look-up under a lock that is never held for long; not even
     /// that, where the relay has seen nobody join any channel.
     #[must_use]
-    pub fn of(&self, channel: &str) -> Option<Heard> {
+    pub fn of(&self, channel: &str) -> Option<Subscribers> {
         match self {
-            Self::Broker(hall) => Some(
-                hall.heard(channel)
-                    .map_or(Heard::NOBODY, |(subscribers, joined)| Heard { subscribers, last_joined: Some(joined) }),
-            ),
-            Self::Relayed(seats) => seats.of(channel),
+            Self::Broker(channel_stats) => {
+                Some(channel_stats.heard(channel).map_or(Subscribers::NONE, |(subscribers, joined)| Subscribers {
+                    subscribers,
+                    last_joined: Some(joined),
+                }))
+            }
+            Self::Relayed(counts) => counts.of(channel),
         }
     }
 
     /// A relayed connection that comes. `None`: the embedded broker needs none to know its clients.
     #[must_use]
-    pub fn visitor(&self) -> Option<Visitor> {
+    pub fn relayed_client(&self) -> Option<RelayedClient> {
         match self {
             Self::Broker(_) => None,
-            Self::Relayed(seats) => Some(Visitor::new(Arc::clone(seats))),
+            Self::Relayed(counts) => Some(RelayedClient::new(Arc::clone(counts))),
         }
     }
 }

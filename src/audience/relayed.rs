@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use hashbrown::HashTable;
 
-use super::Heard;
+use super::Subscribers;
 use crate::clock::Moment;
 use crate::metrics::{Metrics, OpenGuard};
 
@@ -23,12 +23,12 @@ const CHANNELS_OF_SHARD: usize = 8192;
 pub struct Relayed {
     metrics: Arc<Metrics>,
     /// A std lock: held to look an app up when the configuration is read.
-    apps: Mutex<HashMap<Box<str>, Arc<Seats>>>,
+    apps: Mutex<HashMap<Box<str>, Arc<SubscriptionCounts>>>,
 }
 
 /// Those of one app.
 #[derive(Debug)]
-pub struct Seats {
+pub struct SubscriptionCounts {
     metrics: Arc<Metrics>,
     hasher: RandomState,
     /// Std locks: held for one look-up, never across an await.
@@ -43,11 +43,11 @@ pub struct Seats {
 }
 
 /// Channels with subscribers.
-type Shard = HashTable<Seat>;
+type Shard = HashTable<SubscriptionCount>;
 
 /// One channel with subscribers.
 #[derive(Debug)]
-struct Seat {
+struct SubscriptionCount {
     channel: Box<str>,
     subscribers: usize,
     last_joined: Moment,
@@ -62,20 +62,20 @@ impl Relayed {
 
     /// The subscriptions of the app with this id; the same ones whenever it is asked.
     #[must_use]
-    pub fn app(&self, id: &str) -> Arc<Seats> {
+    pub fn app(&self, id: &str) -> Arc<SubscriptionCounts> {
         let mut apps = self.apps.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(seats) = apps.get(id) {
-            return Arc::clone(seats);
+        if let Some(counts) = apps.get(id) {
+            return Arc::clone(counts);
         }
         // Apps that were taken out of the configuration, and whose last connection has gone.
-        apps.retain(|_, seats| Arc::strong_count(seats) > 1);
-        let seats = Arc::new(Seats::new(Arc::clone(&self.metrics)));
-        apps.insert(id.into(), Arc::clone(&seats));
-        seats
+        apps.retain(|_, counts| Arc::strong_count(counts) > 1);
+        let counts = Arc::new(SubscriptionCounts::new(Arc::clone(&self.metrics)));
+        apps.insert(id.into(), Arc::clone(&counts));
+        counts
     }
 }
 
-impl Seats {
+impl SubscriptionCounts {
     fn new(metrics: Arc<Metrics>) -> Self {
         Self {
             metrics,
@@ -88,20 +88,20 @@ impl Seats {
     }
 
     /// Who hears `channel`, as far as that is known.
-    pub(super) fn of(&self, channel: &str) -> Option<Heard> {
+    pub(super) fn of(&self, channel: &str) -> Option<Subscribers> {
         if self.channels.load(Ordering::Relaxed) > 0
             && let Some(heard) = self.seated(channel)
         {
             return Some(heard);
         }
         let knows_all = self.visited.load(Ordering::Relaxed) && !self.full.load(Ordering::Relaxed);
-        knows_all.then_some(Heard::NOBODY)
+        knows_all.then_some(Subscribers::NONE)
     }
 
-    fn seated(&self, channel: &str) -> Option<Heard> {
+    fn seated(&self, channel: &str) -> Option<Subscribers> {
         let (hash, shard) = self.shard(channel);
-        let seat = shard.find(hash, |seat| *seat.channel == *channel)?;
-        Some(Heard { subscribers: seat.subscribers, last_joined: Some(seat.last_joined) })
+        let count = shard.find(hash, |count| *count.channel == *channel)?;
+        Some(Subscribers { subscribers: count.subscribers, last_joined: Some(count.last_joined) })
     }
 
     /// A client comes through usher.
@@ -109,17 +109,17 @@ impl Seats {
         self.visited.store(true, Ordering::Relaxed);
     }
 
-    /// A client is subscribed to `channel` until the guard is dropped, and [`Seats::leave`] called. `None`: there is no
+    /// A client is subscribed to `channel` until the guard is dropped, and [`SubscriptionCounts::leave`] called. `None`: there is no
     /// place for it to be counted.
     pub(super) fn join(&self, channel: &str, now: Moment) -> Option<OpenGuard> {
         let (hash, mut shard) = self.shard(channel);
-        if let Some(seat) = shard.find_mut(hash, |seat| *seat.channel == *channel) {
-            seat.subscribers += 1;
-            seat.last_joined = now;
+        if let Some(count) = shard.find_mut(hash, |count| *count.channel == *channel) {
+            count.subscribers += 1;
+            count.last_joined = now;
         } else if shard.len() < CHANNELS_OF_SHARD {
             self.channels.fetch_add(1, Ordering::Relaxed);
-            let seat = Seat { channel: channel.into(), subscribers: 1, last_joined: now };
-            shard.insert_unique(hash, seat, |seat| self.hasher.hash_one(&*seat.channel));
+            let count = SubscriptionCount { channel: channel.into(), subscribers: 1, last_joined: now };
+            shard.insert_unique(hash, count, |count| self.hasher.hash_one(&*count.channel));
         } else {
             drop(shard);
             self.leave_out();
@@ -132,7 +132,7 @@ impl Seats {
     /// A client that had joined is out of `channel`.
     pub(super) fn leave(&self, channel: &str) {
         let (hash, mut shard) = self.shard(channel);
-        if let Ok(mut found) = shard.find_entry(hash, |seat| *seat.channel == *channel) {
+        if let Ok(mut found) = shard.find_entry(hash, |count| *count.channel == *channel) {
             found.get_mut().subscribers -= 1;
             if found.get().subscribers == 0 {
                 found.remove();

@@ -15,20 +15,20 @@ fn relayed() -> (Arc<Metrics>, Relayed) {
     (Arc::clone(&metrics), Relayed::new(metrics))
 }
 
-fn says(visitor: &Visitor, event: &str, channel: &str) {
+fn says(relayed_client: &RelayedClient, event: &str, channel: &str) {
     let text = format!(r#"{{"event":"pusher:{event}","data":{{"auth":"","channel":"{channel}"}}}}"#);
-    assert!(Visitor::may_tell(Side::Client, &text));
-    visitor.note(Side::Client, &text, at(0));
+    assert!(RelayedClient::may_tell(Side::Client, &text));
+    relayed_client.note(Side::Client, &text, at(0));
 }
 
-fn confirms(visitor: &Visitor, channel: &str, now: u64) {
+fn confirms(relayed_client: &RelayedClient, channel: &str, now: u64) {
     let text = format!(r#"{{"event":"pusher_internal:subscription_succeeded","data":"{{}}","channel":"{channel}"}}"#);
-    assert!(Visitor::may_tell(Side::Upstream, &text));
-    visitor.note(Side::Upstream, &text, at(now));
+    assert!(RelayedClient::may_tell(Side::Upstream, &text));
+    relayed_client.note(Side::Upstream, &text, at(now));
 }
 
-fn heard(subscribers: usize, last_joined: u64) -> Option<Heard> {
-    Some(Heard { subscribers, last_joined: Some(at(last_joined)) })
+fn heard(subscribers: usize, last_joined: u64) -> Option<Subscribers> {
+    Some(Subscribers { subscribers, last_joined: Some(at(last_joined)) })
 }
 
 #[test]
@@ -36,10 +36,10 @@ fn subscribers_come_and_go() {
     let (metrics, relayed) = relayed();
     let audience = Audience::Relayed(relayed).app("1").unwrap();
     assert_eq!(audience.of(ROOM), None, "nobody ever came through usher");
-    let (anna, ben) = (audience.visitor().unwrap(), audience.visitor().unwrap());
-    assert_eq!(audience.of(ROOM), Some(Heard::NOBODY));
+    let (anna, ben) = (audience.relayed_client().unwrap(), audience.relayed_client().unwrap());
+    assert_eq!(audience.of(ROOM), Some(Subscribers::NONE));
     says(&anna, "subscribe", ROOM);
-    assert_eq!(audience.of(ROOM), Some(Heard::NOBODY), "not confirmed");
+    assert_eq!(audience.of(ROOM), Some(Subscribers::NONE), "not confirmed");
     confirms(&anna, ROOM, 5);
     confirms(&anna, ROOM, 6);
     says(&ben, "subscribe", ROOM);
@@ -49,7 +49,7 @@ fn subscribers_come_and_go() {
     says(&anna, "unsubscribe", ROOM);
     assert_eq!(audience.of(ROOM), heard(1, 7));
     drop(ben);
-    assert_eq!(audience.of(ROOM), Some(Heard::NOBODY));
+    assert_eq!(audience.of(ROOM), Some(Subscribers::NONE));
     assert!(metrics.encode(&Sample::default()).contains("\nusher_relay_subscriptions 0\n"));
 }
 
@@ -57,22 +57,22 @@ fn subscribers_come_and_go() {
 fn a_confirmation_of_what_was_taken_back_counts_nothing() {
     let (_, relayed) = relayed();
     let audience = AppAudience::Relayed(relayed.app("1"));
-    let visitor = audience.visitor().unwrap();
-    says(&visitor, "subscribe", ROOM);
-    says(&visitor, "unsubscribe", ROOM);
-    confirms(&visitor, ROOM, 1);
-    confirms(&visitor, "inn-room-2-chat", 1);
-    assert_eq!((audience.of(ROOM), audience.of("inn-room-2-chat")), (Some(Heard::NOBODY), Some(Heard::NOBODY)));
+    let relayed_client = audience.relayed_client().unwrap();
+    says(&relayed_client, "subscribe", ROOM);
+    says(&relayed_client, "unsubscribe", ROOM);
+    confirms(&relayed_client, ROOM, 1);
+    confirms(&relayed_client, "inn-room-2-chat", 1);
+    assert_eq!((audience.of(ROOM), audience.of("inn-room-2-chat")), (Some(Subscribers::NONE), Some(Subscribers::NONE)));
 }
 
 #[test]
 fn channels_of_a_connection_are_bounded_and_told() {
     let (metrics, relayed) = relayed();
     let audience = AppAudience::Relayed(relayed.app("1"));
-    let visitor = audience.visitor().unwrap();
+    let relayed_client = audience.relayed_client().unwrap();
     for room in 0..300 {
-        says(&visitor, "subscribe", &format!("inn-room-{room}-chat"));
-        confirms(&visitor, &format!("inn-room-{room}-chat"), 1);
+        says(&relayed_client, "subscribe", &format!("inn-room-{room}-chat"));
+        confirms(&relayed_client, &format!("inn-room-{room}-chat"), 1);
     }
     assert_eq!(
         (audience.of("inn-room-255-chat"), audience.of("inn-room-256-chat")),
@@ -86,9 +86,9 @@ fn channels_of_a_connection_are_bounded_and_told() {
 fn apps_are_apart_and_kept() {
     let (_, relayed) = relayed();
     let one = AppAudience::Relayed(relayed.app("1"));
-    let visitor = one.visitor().unwrap();
-    says(&visitor, "subscribe", ROOM);
-    confirms(&visitor, ROOM, 1);
+    let relayed_client = one.relayed_client().unwrap();
+    says(&relayed_client, "subscribe", ROOM);
+    confirms(&relayed_client, ROOM, 1);
     assert_eq!(AppAudience::Relayed(relayed.app("2")).of(ROOM), None);
     assert_eq!(AppAudience::Relayed(relayed.app("1")).of(ROOM), heard(1, 1));
 }

@@ -24,7 +24,7 @@ const SHARDS: usize = 64;
 
 /// What channels are like.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Habits {
+pub(super) struct ChannelOptions {
     /// Whether the number of subscribers is told to them.
     pub(super) tells_count: bool,
     /// How long the last event of a cache channel is kept.
@@ -36,7 +36,7 @@ pub(super) struct Habits {
 /// The channels of one app.
 #[derive(Debug)]
 pub(super) struct Channels {
-    habits: Habits,
+    channel_options: ChannelOptions,
     metrics: RealtimeMetrics,
     hasher: RandomState,
     /// Std locks: held while one event is handed to the mailboxes of one channel, never across an await.
@@ -69,10 +69,11 @@ pub(super) struct Snapshot {
 }
 
 impl Channels {
-    pub(super) fn new(habits: Habits, metrics: RealtimeMetrics) -> Self {
-        let shard = || Mutex::new(Shard { occupied: HashMap::new(), cache: Cache::new(habits.max_cached / SHARDS) });
+    pub(super) fn new(channel_options: ChannelOptions, metrics: RealtimeMetrics) -> Self {
+        let shard =
+            || Mutex::new(Shard { occupied: HashMap::new(), cache: Cache::new(channel_options.max_cached / SHARDS) });
         Self {
-            habits,
+            channel_options,
             metrics,
             hasher: RandomState::new(),
             shards: (0..SHARDS).map(|_| shard()).collect(),
@@ -97,7 +98,7 @@ impl Channels {
         let Shard { occupied, cache } = &mut *shard;
         let last = kind.cached.then(|| cache.get(name, now).map(|cached| cached.frame.clone())).flatten();
         let entry = occupied.entry(Arc::clone(name)).or_insert_with(|| Occupied {
-            channel: Channel::new(Arc::clone(name), kind, self.habits.tells_count),
+            channel: Channel::new(Arc::clone(name), kind, self.channel_options.tells_count),
             last_joined: now,
             _gauge: self.metrics.channel(),
         });
@@ -147,7 +148,10 @@ impl Channels {
             channel.publish(&frame, except, &mut wakes);
         }
         if kind.cached {
-            shard.cache.put(name, Cached { frame, data: Arc::clone(data), expires: now.after(self.habits.cache_ttl) });
+            shard.cache.put(
+                name,
+                Cached { frame, data: Arc::clone(data), expires: now.after(self.channel_options.cache_ttl) },
+            );
         }
     }
 

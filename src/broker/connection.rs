@@ -4,11 +4,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::bell::Bell;
+use super::broker_app::BrokerApp;
 use super::channel::Full;
 use super::mailbox::{Mailbox, Wakes};
-use super::realm::Realm;
 use super::session::{Effect, Session};
+use super::wake_queue::WakeQueue;
 use super::watchlists::SignedIn;
 use crate::clock::{Clock, Moment};
 use crate::metrics::{Direction, OpenGuard};
@@ -18,7 +18,7 @@ use crate::shutdown::Drain;
 /// An established connection.
 #[derive(Debug)]
 pub(super) struct Connection {
-    realm: Arc<Realm>,
+    broker_app: Arc<BrokerApp>,
     mailbox: Arc<Mailbox>,
     clock: Clock,
     /// Taken when the connection ends.
@@ -34,16 +34,16 @@ impl Connection {
     /// # Errors
     /// The code that its socket is closed with.
     pub(super) fn establish(
-        realm: Arc<Realm>,
+        broker_app: Arc<BrokerApp>,
         clock: Clock,
         drain: &Drain,
-        bell: &Arc<Bell>,
+        wake_queue: &Arc<WakeQueue>,
     ) -> Result<Self, ErrorCode> {
-        let mailbox = realm.admit(drain, bell)?;
-        let (session, greeting) = Session::establish(mailbox.id(), realm.rules.terms, clock.now());
+        let mailbox = broker_app.admit(drain, wake_queue)?;
+        let (session, greeting) = Session::establish(mailbox.id(), broker_app.rules.session_options, clock.now());
         mailbox.push(greeting, &mut Wakes::default());
-        let gauge = realm.metrics.connection();
-        Ok(Self { realm, mailbox, clock, session: Some(session), signed_in: None, _gauge: gauge })
+        let gauge = broker_app.metrics.connection();
+        Ok(Self { broker_app, mailbox, clock, session: Some(session), signed_in: None, _gauge: gauge })
     }
 
     /// What is to be sent.
@@ -68,12 +68,12 @@ impl Connection {
     pub(super) fn on_message(&mut self, text: &str) -> Duration {
         let now = self.clock.now();
         let Some(session) = &mut self.session else { return Duration::ZERO };
-        self.realm.metrics.messages(Direction::In, 1);
+        self.broker_app.metrics.messages(Direction::In, 1);
         session.heard(now);
-        let effect = session.on_message(text, &self.realm.app.load(), now);
+        let effect = session.on_message(text, &self.broker_app.app.load(), now);
         let rest = session.rest(now);
         if !rest.is_zero() {
-            self.realm.metrics.subscribing_delayed();
+            self.broker_app.metrics.subscribing_delayed();
         }
         self.apply(effect, now);
         rest
@@ -89,12 +89,12 @@ impl Connection {
 
     /// Counts messages as sent.
     pub(super) fn sent(&self, count: u64) {
-        self.realm.metrics.messages(Direction::Out, count);
+        self.broker_app.metrics.messages(Direction::Out, count);
     }
 
     /// Counts the connection as one that did not read fast enough.
     pub(super) fn was_slow(&self) {
-        self.realm.metrics.slow_reader();
+        self.broker_app.metrics.slow_reader();
     }
 
     /// How long until `moment`.
@@ -103,7 +103,7 @@ impl Connection {
     }
 
     fn apply(&mut self, effect: Effect, now: Moment) {
-        let Self { realm, mailbox, session, signed_in, .. } = self;
+        let Self { broker_app, mailbox, session, signed_in, .. } = self;
         let Some(session) = session else { return };
         let mut wakes = Wakes::default();
         match effect {
@@ -111,16 +111,16 @@ impl Connection {
             Effect::Reply(frame) => mailbox.push(frame, &mut wakes),
             Effect::Join { channel, kind, identity } => {
                 let user_id = identity.as_ref().map(|identity| Arc::clone(&identity.user_id));
-                match realm.channels.join(&channel, kind, mailbox, identity, now) {
+                match broker_app.channels.join(&channel, kind, mailbox, identity, now) {
                     Ok(()) => session.joined(channel, kind, user_id),
                     Err(full @ Full) => mailbox.push(Session::no_place(&channel, full), &mut wakes),
                 }
             }
             Effect::SignIn { channel, kind, user, watchlist, reply, warning } => {
-                match realm.channels.join(&channel, kind, mailbox, None, now) {
+                match broker_app.channels.join(&channel, kind, mailbox, None, now) {
                     Ok(()) => {
                         std::iter::once(reply).chain(warning).for_each(|frame| mailbox.push(frame, &mut wakes));
-                        signed_in.insert(Box::new(realm.watchlists.sign_in(user, mailbox))).watch(watchlist);
+                        signed_in.insert(Box::new(broker_app.watchlists.sign_in(user, mailbox))).watch(watchlist);
                     }
                     // Never: only presence channels can be full.
                     Err(Full) => mailbox.end(ErrorCode::OverCapacity, &mut wakes),
@@ -132,8 +132,8 @@ impl Connection {
                     signed_in.watch(watchlist);
                 }
             }
-            Effect::Leave(channel) => realm.channels.leave(&channel, mailbox.id(), now),
-            Effect::Relay { channel, frame } => realm.channels.relay(&channel, &frame, mailbox.id()),
+            Effect::Leave(channel) => broker_app.channels.leave(&channel, mailbox.id(), now),
+            Effect::Relay { channel, frame } => broker_app.channels.relay(&channel, &frame, mailbox.id()),
             Effect::Close(code) => mailbox.end(code, &mut wakes),
         }
     }
@@ -144,9 +144,9 @@ impl Drop for Connection {
         let Some(session) = self.session.take() else { return };
         let now = self.clock.now();
         for channel in session.into_channels() {
-            self.realm.channels.leave(&channel, self.mailbox.id(), now);
+            self.broker_app.channels.leave(&channel, self.mailbox.id(), now);
         }
         drop(self.signed_in.take());
-        self.realm.forget(self.mailbox.id());
+        self.broker_app.forget(self.mailbox.id());
     }
 }

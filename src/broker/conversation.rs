@@ -81,7 +81,7 @@ pub(super) struct Conversation<S> {
 
 /// What happened.
 enum Step {
-    Heard(Option<Result<Message, Error>>),
+    Received(Option<Result<Message, Error>>),
     Written(Result<(), Error>),
     Ended(End),
     Time,
@@ -158,7 +158,7 @@ where
                 self.flushing = false;
                 self.unread_pongs = 0;
             }
-            Step::Heard(Some(Ok(message))) => return self.hear(message),
+            Step::Received(Some(Ok(message))) => return self.hear(message),
             Step::Time => {
                 if self.waiting {
                     self.connection.heard();
@@ -169,8 +169,8 @@ where
             }
             Step::Ended(End::Code(code)) => return Some(Close::Code(code)),
             Step::Ended(End::SlowReader) => return Some(Close::SlowReader),
-            Step::Heard(None) => return Some(Close::Lost),
-            Step::Heard(Some(Err(error))) | Step::Written(Err(error)) => return Some(Close::after(&error)),
+            Step::Received(None) => return Some(Close::Lost),
+            Step::Received(Some(Err(error))) | Step::Written(Err(error)) => return Some(Close::after(&error)),
         }
         None
     }
@@ -217,7 +217,7 @@ where
         if self.may_read(context)
             && let Poll::Ready(heard) = self.socket.poll_next_unpin(context)
         {
-            return Poll::Ready(Step::Heard(heard));
+            return Poll::Ready(Step::Received(heard));
         }
         self.alarm.as_mut().poll(context).map(|()| Step::Time)
     }

@@ -9,9 +9,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
 use super::backlog::Backlog;
-use super::bell::Bell;
 use super::frame::Frame;
 use super::socket_id::SocketId;
+use super::wake_queue::WakeQueue;
 use crate::pusher::ErrorCode;
 
 /// Room kept for the next frames once all are sent; more is given back, so that an idle connection costs little.
@@ -22,7 +22,7 @@ const OVERFLOW: usize = 4;
 
 /// How much may wait for one connection whose client does not read. A single frame always may.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Room {
+pub(super) struct QueueLimits {
     /// Frames.
     pub(super) frames: usize,
     /// Bytes of their payloads.
@@ -33,9 +33,9 @@ pub(super) struct Room {
 #[derive(Debug)]
 pub(super) struct Mailbox {
     id: SocketId,
-    room: Room,
+    queue_limits: QueueLimits,
     /// That of the worker on which the connection is served.
-    bell: Arc<Bell>,
+    wake_queue: Arc<WakeQueue>,
     /// Publishers wait for it while more than half of the room is taken and the reader would take more.
     backlog: Arc<Backlog>,
     /// A std lock: held for a push or a pop, never across an await.
@@ -86,29 +86,34 @@ pub(super) enum Mail {
 /// it happens after.
 #[derive(Debug, Default)]
 #[must_use = "dropped, the readers are woken"]
-pub(super) struct Wakes(Vec<(Arc<Bell>, Vec<Waker>)>);
+pub(super) struct Wakes(Vec<(Arc<WakeQueue>, Vec<Waker>)>);
 
 impl Wakes {
-    fn add(&mut self, bell: &Arc<Bell>, reader: Option<Waker>) {
+    fn add(&mut self, wake_queue: &Arc<WakeQueue>, reader: Option<Waker>) {
         let Some(reader) = reader else { return };
         // As many as there are workers.
-        match self.0.iter_mut().find(|(its, _)| Arc::ptr_eq(its, bell)) {
+        match self.0.iter_mut().find(|(its, _)| Arc::ptr_eq(its, wake_queue)) {
             Some((_, readers)) => readers.push(reader),
-            None => self.0.push((Arc::clone(bell), vec![reader])),
+            None => self.0.push((Arc::clone(wake_queue), vec![reader])),
         }
     }
 }
 
 impl Drop for Wakes {
     fn drop(&mut self) {
-        self.0.drain(..).for_each(|(bell, readers)| bell.ring(readers));
+        self.0.drain(..).for_each(|(wake_queue, readers)| wake_queue.wake_all(readers));
     }
 }
 
 impl Mailbox {
     /// An empty mailbox for the connection `id`.
-    pub(super) fn new(id: SocketId, room: Room, bell: Arc<Bell>, backlog: Arc<Backlog>) -> Self {
-        Self { id, room, bell, backlog, waiting: Mutex::default() }
+    pub(super) fn new(
+        id: SocketId,
+        queue_limits: QueueLimits,
+        wake_queue: Arc<WakeQueue>,
+        backlog: Arc<Backlog>,
+    ) -> Self {
+        Self { id, queue_limits, wake_queue, backlog, waiting: Mutex::default() }
     }
 
     /// Whose it is.
@@ -123,20 +128,20 @@ impl Mailbox {
             return;
         }
         let factor = if let Reader::Blocked(_) = waiting.reader { 1 } else { OVERFLOW };
-        if !self.room.times(factor).fits(&waiting, frame.len()) {
+        if !self.queue_limits.times(factor).fits(&waiting, frame.len()) {
             waiting.frames = VecDeque::new();
             waiting.bytes = 0;
             waiting.end = Some(End::SlowReader);
             self.leave_backlog(&mut waiting);
-            return wakes.add(&self.bell, waiting.reader.wake_for_the_end());
+            return wakes.add(&self.wake_queue, waiting.reader.wake_for_the_end());
         }
         waiting.bytes += frame.len();
         waiting.frames.push_back(frame);
-        if factor > 1 && !waiting.is_backlog && !self.room.half().holds(&waiting) {
+        if factor > 1 && !waiting.is_backlog && !self.queue_limits.half().holds(&waiting) {
             waiting.is_backlog = true;
             self.backlog.add();
         }
-        wakes.add(&self.bell, waiting.reader.wake());
+        wakes.add(&self.wake_queue, waiting.reader.wake());
     }
 
     /// Ends the connection once everything that waits is sent.
@@ -145,7 +150,7 @@ impl Mailbox {
         if waiting.end.is_none() {
             waiting.end = Some(End::Code(code));
             self.leave_backlog(&mut waiting);
-            wakes.add(&self.bell, waiting.reader.wake_for_the_end());
+            wakes.add(&self.wake_queue, waiting.reader.wake_for_the_end());
         }
     }
 
@@ -160,7 +165,7 @@ impl Mailbox {
         waiting.reader = Reader::Taking;
         if let Some(frame) = waiting.frames.pop_front() {
             waiting.bytes -= frame.len();
-            if waiting.is_backlog && self.room.half().half().holds(&waiting) {
+            if waiting.is_backlog && self.queue_limits.half().half().holds(&waiting) {
                 self.leave_backlog(&mut waiting);
             }
             return Poll::Ready(Mail::Frame(frame));
@@ -209,7 +214,7 @@ impl Drop for Mailbox {
     }
 }
 
-impl Room {
+impl QueueLimits {
     const fn times(self, factor: usize) -> Self {
         Self { frames: self.frames.saturating_mul(factor), bytes: self.bytes.saturating_mul(factor) }
     }

@@ -1,31 +1,31 @@
 //! Our own Pusher, embedded: a genuine server for one machine, with the HTTP API and the WebSocket protocol 7. It knows
 //! its apps and their secrets, and nothing of what the gateway does.
 //!
-//! From the inside out: a `session` turns a client's messages into effects, a `connection` does them in its `realm`
+//! From the inside out: a `session` turns a client's messages into effects, a `connection` does them in its `broker_app`
 //! (one app) with its `channels` and `watchlists`, a `conversation` moves frames between a `mailbox` and a socket.
 //! `api` is what backends call. All of it is shared by all threads.
 
 mod allowance;
 mod api;
 mod backlog;
-mod bell;
+mod broker_app;
 mod cache;
 mod channel;
+mod channel_stats;
 mod channels;
 mod connection;
 mod conversation;
 mod frame;
-mod hall;
 mod json;
 mod kind;
 mod mailbox;
 mod message;
 mod origin;
-mod realm;
 mod session;
 mod socket_id;
 #[cfg(test)]
 mod tests;
+mod wake_queue;
 mod watchlists;
 
 use std::collections::HashMap;
@@ -39,22 +39,22 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_tungstenite::WebSocketStream;
 
 use self::backlog::Backlog;
-use self::channels::Habits;
+use self::broker_app::{BrokerApp, Rules};
+use self::channels::ChannelOptions;
 use self::connection::Connection;
 use self::conversation::Conversation;
-use self::mailbox::{Room, Wakes};
-use self::realm::{Realm, Rules};
-use self::session::{Farewell, Terms};
+use self::mailbox::{QueueLimits, Wakes};
+use self::session::{Farewell, SessionOptions};
 use crate::clock::Clock;
 use crate::metrics::Metrics;
 use crate::pusher::{App, ErrorCode};
 use crate::rate::Pace;
 use crate::shutdown::Drain;
 
-pub use bell::Bell;
+pub use channel_stats::ChannelStats;
 pub use conversation::socket_config;
-pub use hall::Hall;
 pub use origin::AllowedOrigin;
+pub use wake_queue::WakeQueue;
 
 /// Bytes that may wait for one connection: a few of the largest frames.
 const QUEUE_BYTES: usize = 1024 * 1024;
@@ -123,13 +123,13 @@ pub struct Broker {
     allowed_origins: Vec<AllowedOrigin>,
     backlog: Arc<Backlog>,
     /// Replaced as a whole by a reload; the apps in it are not.
-    realms: ArcSwap<Realms>,
+    broker_apps: ArcSwap<BrokerApps>,
 }
 
 #[derive(Debug, Default)]
-struct Realms {
-    by_id: HashMap<Box<str>, Arc<Realm>>,
-    by_key: HashMap<Box<str>, Arc<Realm>>,
+struct BrokerApps {
+    by_id: HashMap<Box<str>, Arc<BrokerApp>>,
+    by_key: HashMap<Box<str>, Arc<BrokerApp>>,
 }
 
 impl Broker {
@@ -137,18 +137,18 @@ impl Broker {
     #[must_use]
     pub fn new(options: &Options, clock: Clock, metrics: Arc<Metrics>, drain: Drain) -> Arc<Self> {
         let rules = Rules {
-            terms: Terms {
+            session_options: SessionOptions {
                 activity_timeout: options.activity_timeout,
                 client_events: options.client_events,
                 max_channels: options.max_channels,
                 sign_in_timeout: Some(options.sign_in_timeout).filter(|timeout| !timeout.is_zero()),
             },
-            habits: Habits {
+            channel_options: ChannelOptions {
                 tells_count: options.subscription_counts,
                 cache_ttl: options.cache_ttl,
                 max_cached: options.max_cached,
             },
-            room: Room { frames: options.queue, bytes: QUEUE_BYTES },
+            queue_limits: QueueLimits { frames: options.queue, bytes: QUEUE_BYTES },
             max_connections: options.max_connections,
         };
         let allowed_origins = options.allowed_origins.clone();
@@ -159,7 +159,7 @@ impl Broker {
             drain,
             allowed_origins,
             backlog: Arc::default(),
-            realms: ArcSwap::default(),
+            broker_apps: ArcSwap::default(),
         })
     }
 
@@ -173,38 +173,38 @@ impl Broker {
     /// Serves these apps from now on. Those that are served already keep their channels and connections, even with
     /// another key or secret; the connections of those that are gone are closed.
     pub fn configure(&self, apps: &[App]) {
-        let before = self.realms.load_full();
-        let mut realms = Realms::default();
+        let before = self.broker_apps.load_full();
+        let mut broker_apps = BrokerApps::default();
         for app in apps {
-            let realm = match before.by_id.get(app.id()) {
-                Some(realm) => {
-                    realm.app.store(Arc::new(app.clone()));
-                    Arc::clone(realm)
+            let broker_app = match before.by_id.get(app.id()) {
+                Some(broker_app) => {
+                    broker_app.app.store(Arc::new(app.clone()));
+                    Arc::clone(broker_app)
                 }
-                None => Arc::new(Realm::new(
+                None => Arc::new(BrokerApp::new(
                     app.clone(),
                     self.rules,
                     Arc::clone(&self.backlog),
                     self.metrics.realtime(app.id()),
                 )),
             };
-            realms.by_id.insert(app.id().into(), Arc::clone(&realm));
-            realms.by_key.insert(app.key().into(), realm);
+            broker_apps.by_id.insert(app.id().into(), Arc::clone(&broker_app));
+            broker_apps.by_key.insert(app.key().into(), broker_app);
         }
         let gone: Vec<_> = before
             .by_id
             .iter()
-            .filter(|(id, _)| !realms.by_id.contains_key(*id))
-            .map(|(_, realm)| Arc::clone(realm))
+            .filter(|(id, _)| !broker_apps.by_id.contains_key(*id))
+            .map(|(_, broker_app)| Arc::clone(broker_app))
             .collect();
-        self.realms.store(Arc::new(realms));
-        gone.iter().for_each(|realm| realm.disable());
+        self.broker_apps.store(Arc::new(broker_apps));
+        gone.iter().for_each(|broker_app| broker_app.disable());
     }
 
     /// The channels of the app with this id, if it is served.
     #[must_use]
-    pub fn hall(&self, app: &str) -> Option<Hall> {
-        self.realms.load().by_id.get(app).cloned().map(Hall::new)
+    pub fn channel_stats(&self, app: &str) -> Option<ChannelStats> {
+        self.broker_apps.load().by_id.get(app).cloned().map(ChannelStats::new)
     }
 
     /// Answers a request to the HTTP API. Where connections have much to send only because their worker has not come to
@@ -221,13 +221,18 @@ impl Broker {
 
     /// Speaks with a client over `socket`, to its end. It has the limits of [`socket_config`] and came with
     /// `GET {target}`, which is to be `/app/{key}?protocol=7…`; whatever is wrong with that, the client is told by the
-    /// code of the close. Messages are read at the client's `pace`; `bell` is that of the worker on which this runs.
-    pub async fn converse<S>(&self, socket: WebSocketStream<S>, target: &Uri, pace: Option<Pace>, bell: &Arc<Bell>)
-    where
+    /// code of the close. Messages are read at the client's `pace`; `wake_queue` is that of the worker on which this runs.
+    pub async fn converse<S>(
+        &self,
+        socket: WebSocketStream<S>,
+        target: &Uri,
+        pace: Option<Pace>,
+        wake_queue: &Arc<WakeQueue>,
+    ) where
         S: AsyncRead + AsyncWrite + Unpin,
     {
         let farewell = Farewell::of(target.query().unwrap_or_default());
-        let end = match self.establish(target, bell) {
+        let end = match self.establish(target, wake_queue) {
             Ok(connection) => {
                 let mut conversation = Conversation::new(socket, connection, farewell, pace);
                 let close = conversation.run().await;
@@ -256,26 +261,26 @@ impl Broker {
         }
     }
 
-    fn establish(&self, target: &Uri, bell: &Arc<Bell>) -> Result<Connection, ErrorCode> {
+    fn establish(&self, target: &Uri, wake_queue: &Arc<WakeQueue>) -> Result<Connection, ErrorCode> {
         let key =
             target.path().strip_prefix("/app/").filter(|key| !key.contains('/')).ok_or(ErrorCode::PathNotFound)?;
-        let realm = self.realms.load().by_key.get(key).cloned().ok_or(ErrorCode::UnknownApp)?;
+        let broker_app = self.broker_apps.load().by_key.get(key).cloned().ok_or(ErrorCode::UnknownApp)?;
         session::check_version(target.query().unwrap_or_default())?;
-        Connection::establish(realm, self.clock, &self.drain, bell)
+        Connection::establish(broker_app, self.clock, &self.drain, wake_queue)
     }
 
     fn tick(&self, sweep: bool) {
         let now = self.clock.now();
-        for realm in self.realms.load().by_id.values() {
-            realm.channels.tell_counts(now);
+        for broker_app in self.broker_apps.load().by_id.values() {
+            broker_app.channels.tell_counts(now);
             if sweep {
-                realm.channels.sweep(now);
+                broker_app.channels.sweep(now);
             }
         }
     }
 
     async fn close_in_waves(&self) {
-        let open: Vec<_> = self.realms.load().by_id.values().flat_map(|realm| realm.open()).collect();
+        let open: Vec<_> = self.broker_apps.load().by_id.values().flat_map(|broker_app| broker_app.open()).collect();
         for wave in open.chunks(WAVE.max(open.len().div_ceil(WAVES))) {
             let mut wakes = Wakes::default();
             wave.iter().for_each(|mailbox| mailbox.end(ErrorCode::Reconnect, &mut wakes));

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::Moment;
-use crate::metrics::Decision;
+use crate::metrics::EventDecision;
 
 /// Longest text kept of a channel or an identity, in bytes; the rest is cut off.
 pub const MAX_TEXT: usize = 256;
@@ -27,7 +27,7 @@ pub struct Decided<'a> {
     /// The identity's JSON token, if it was read.
     pub identity: Option<&'a str>,
     /// What was decided.
-    pub decision: Decision,
+    pub decision: EventDecision,
     /// Why.
     pub reason: Reason,
 }
@@ -74,7 +74,7 @@ pub struct Record {
     /// The rule's name; empty when the request could not be read exactly.
     pub rule: Arc<str>,
     /// What was decided.
-    pub decision: Decision,
+    pub decision: EventDecision,
     /// Why.
     pub reason: Reason,
     /// The channel, and behind it the identity. Its memory is as large as the longest texts that were here, and so

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::clock::Moment;
-use crate::metrics::Decision;
+use crate::metrics::EventDecision;
 
 /// A decision, whose names the log shares with whoever else has them.
 #[derive(Debug, Clone)]
@@ -25,7 +25,7 @@ impl Told {
             rule: &self.rule,
             channel: &self.channel,
             identity: self.identity.as_deref(),
-            decision: Decision::Suppressed,
+            decision: EventDecision::Suppressed,
             reason: Reason::Words("known"),
         }
     }

@@ -7,21 +7,21 @@ use std::sync::Arc;
 use smallvec::SmallVec;
 
 use super::Shared;
-use super::effects::{Effect, Effects, Fates, Kind, Verdict, effects, followers};
+use super::effects::{Effect, EffectKind, Effects, Fates, Novelty, effects, followers};
 use super::observe;
-use super::plan::{Parts, Plan, Tickets};
+use super::plan::{Multiplicity, Plan, Tickets};
 use super::routing::{AppRoute, WatchedRule};
-use crate::assignment::{Assignment, Before, Claim, Outcome, Patience, Value, Waiter};
+use crate::assignment::{Assignment, Before, Claim, ClaimMode, Outcome, Value, Waiter};
 use crate::clock::Moment;
 use crate::decisions::{Decided, Reason};
-use crate::metrics::Decision;
+use crate::metrics::EventDecision;
 use crate::pusher::{Inexact, Oddity, Reach, Trigger};
-use crate::rate::{Fare, Limited, Passage, Turn};
+use crate::rate::{Limited, RateDecision, RateReservation, ScheduledSlot};
 use crate::rules::Mode;
 
 /// What is to be done.
 #[derive(Debug)]
-pub(super) enum Judgement {
+pub(super) enum Decision {
     /// All of it is redundant.
     Suppress,
     /// It has to wait; nothing is held.
@@ -38,31 +38,31 @@ pub(super) enum Awaited {
     /// The outcome of an equal announcement that is in flight.
     Equal(Waiter),
     /// Its turn, as the limits on rates give it.
-    Turn(Turn),
+    RateSlot(ScheduledSlot),
 }
 
 /// How a trigger stands when it is judged.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Standing {
+pub(super) struct DecisionContext {
     pub(super) now: Moment,
-    pub(super) patience: Patience,
+    pub(super) mode: ClaimMode,
     /// Whether it has waited for an equal announcement.
     pub(super) waited: bool,
 }
 
-/// Judges a trigger of `app` as it was read. `fare`: what it has taken of the limits on rates before.
-pub(super) fn judge(
+/// Judges a trigger of `app` as it was read. `rate_reservation`: what it has taken of the limits on rates before.
+pub(super) fn decide(
     shared: &Shared,
     app: &AppRoute,
     read: Result<Trigger<'_>, Inexact>,
-    standing: Standing,
-    fare: &mut Fare,
-) -> Judgement {
+    context: DecisionContext,
+    rate_reservation: &mut RateReservation,
+) -> Decision {
     match read {
         Ok(exact) => {
-            let Standing { now, mut patience, waited } = standing;
+            let DecisionContext { now, mut mode, waited } = context;
             if shared.drain.has_begun() || exact.events.iter().any(|event| event.wants_info) {
-                patience = Patience::Forced;
+                mode = ClaimMode::Forced;
             }
             let effects = effects(app, &exact);
             let followers = followers(&exact, &effects);
@@ -70,7 +70,7 @@ pub(super) fn judge(
                 shared,
                 app,
                 now,
-                patience,
+                mode,
                 waited,
                 tickets: Tickets::default(),
                 exact: &exact,
@@ -78,32 +78,36 @@ pub(super) fn judge(
                 followers,
             };
             match decision.claim_all() {
-                Some(waiter) => Judgement::Wait(Awaited::Equal(waiter)),
-                None => decision.conclude(fare),
+                Some(waiter) => Decision::Wait(Awaited::Equal(waiter)),
+                None => decision.conclude(rate_reservation),
             }
         }
-        Err(inexact) => judge_inexact(shared, app, &inexact, standing.now, fare),
+        Err(inexact) => decide_inexact(shared, app, &inexact, context.now, rate_reservation),
     }
 }
 
 /// What cannot be read may be a handoff: no channel's limit is asked. The app's is before anything is claimed.
-pub(super) fn judge_inexact(
+pub(super) fn decide_inexact(
     shared: &Shared,
     app: &AppRoute,
     inexact: &Inexact,
     now: Moment,
-    fare: &mut Fare,
-) -> Judgement {
-    match pay(app, fare, iter::empty()) {
-        Passage::Open => Judgement::Forward(forget(shared, app, inexact, now)),
-        Passage::After(turn) => Judgement::Wait(Awaited::Turn(turn)),
-        Passage::Closed(limited) => Judgement::Refuse(limited),
+    rate_reservation: &mut RateReservation,
+) -> Decision {
+    match acquire(app, rate_reservation, iter::empty()) {
+        RateDecision::Admit => Decision::Forward(forget(shared, app, inexact, now)),
+        RateDecision::Delay(slot) => Decision::Wait(Awaited::RateSlot(slot)),
+        RateDecision::Reject(limited) => Decision::Refuse(limited),
     }
 }
 
 /// Asks the limits on rates, if there are any, for a turn of a trigger of `app` with an event on each of `channels`.
-fn pay<'a>(app: &AppRoute, fare: &mut Fare, channels: impl Iterator<Item = &'a str>) -> Passage {
-    app.rates.as_ref().map_or(Passage::Open, |limits| fare.pay(limits, channels))
+fn acquire<'a>(
+    app: &AppRoute,
+    rate_reservation: &mut RateReservation,
+    channels: impl Iterator<Item = &'a str>,
+) -> RateDecision {
+    app.rates.as_ref().map_or(RateDecision::Admit, |limits| rate_reservation.acquire(limits, channels))
 }
 
 /// The plan for a request that cannot be read exactly: it goes on as it is, and what it may touch is unknown until it
@@ -118,7 +122,7 @@ fn forget(shared: &Shared, app: &AppRoute, inexact: &Inexact, now: Moment) -> Pl
             rule,
             channel,
             identity: None,
-            decision: Decision::ForwardedInexact,
+            decision: EventDecision::ForwardedInexact,
             reason: Reason::Inexact(inexact.oddity.label()),
         });
     };
@@ -130,14 +134,14 @@ fn forget(shared: &Shared, app: &AppRoute, inexact: &Inexact, now: Moment) -> Pl
         Reach::Channels(channels) => {
             for channel in channels {
                 for watched in app.rules.iter().filter(|watched| watched.rule.watches(channel)) {
-                    hold(&mut tickets, app, watched.memory.claim(channel, &Value::Nobody, Patience::Forced, now));
+                    hold(&mut tickets, app, watched.memory.claim(channel, &Value::Opaque, ClaimMode::Forced, now));
                     tell(&watched.name, channel);
                 }
             }
         }
     }
     tickets.hold_generation(&app.generation);
-    let parts = if inexact.oddity == Oddity::LegacyEndpoint { Parts::One } else { Parts::Several };
+    let parts = if inexact.oddity == Oddity::LegacyEndpoint { Multiplicity::One } else { Multiplicity::Several };
     Plan { tickets, reduced: None, parts }
 }
 
@@ -155,7 +159,7 @@ struct Deciding<'a, 't> {
     shared: &'a Shared,
     app: &'a AppRoute,
     now: Moment,
-    patience: Patience,
+    mode: ClaimMode,
     waited: bool,
     tickets: Tickets,
     exact: &'a Trigger<'t>,
@@ -168,7 +172,7 @@ impl Deciding<'_, '_> {
     /// Claims every channel that the trigger announces on. A waiter comes back only while nothing is held.
     fn claim_all(&mut self) -> Option<Waiter> {
         for first in 0..self.effects.len() {
-            if self.effects[first].verdict.is_some() {
+            if self.effects[first].novelty.is_some() {
                 continue;
             }
             if let Some(waiter) = self.claim_channel(first) {
@@ -188,7 +192,7 @@ impl Deciding<'_, '_> {
                 && self.effects[index].assignment().is_some()
                 && self.effects[index].kind == self.effects[group[place - 1]].kind;
             if repeats {
-                self.effects[index].verdict = Some(Verdict::Repeated);
+                self.effects[index].novelty = Some(Novelty::Repeated);
             } else {
                 runs += 1;
             }
@@ -196,24 +200,24 @@ impl Deciding<'_, '_> {
         let last = group.last().map_or(first, |&last| last);
         let run;
         let value = match (&self.effects[last].kind, runs) {
-            (Kind::Announces(value), 1) => value,
-            (Kind::Announces(Value::One(last) | Value::Last(last)), _) => {
+            (EffectKind::Announces(value), 1) => value,
+            (EffectKind::Announces(Value::One(last) | Value::Last(last)), _) => {
                 run = Value::Last(last.clone());
                 &run
             }
-            _ => &Value::Nobody,
+            _ => &Value::Opaque,
         };
         let watched = self.effects[first].watched;
         match watched.memory.claim(self.effects[first].channel, value, self.patience_for(watched), self.now) {
             Claim::InFlight(waiter) => return Some(waiter),
-            Claim::Redundant { since } => self.effects[first].verdict = Some(Verdict::Known(since)),
+            Claim::Redundant { since } => self.effects[first].novelty = Some(Novelty::Known(since)),
             Claim::Reserved { reservation, before, redundant, since } => {
                 self.tickets.hold(reservation);
-                self.judge_reserved(&group, runs, before, (redundant, since));
+                self.decide_reserved(&group, runs, before, (redundant, since));
             }
             Claim::Full => {
                 self.tickets.hold_app(&self.app.memory);
-                self.judge_reserved(&group, runs, Before::Uncertain, (false, None));
+                self.decide_reserved(&group, runs, Before::Uncertain, (false, None));
             }
         }
         None
@@ -221,7 +225,7 @@ impl Deciding<'_, '_> {
 
     /// Verdicts for a channel that is held: the first is news unless it is what was known; what follows a different one
     /// is a change.
-    fn judge_reserved(
+    fn decide_reserved(
         &mut self,
         group: &[usize],
         runs: usize,
@@ -231,28 +235,28 @@ impl Deciding<'_, '_> {
         let mut before = before;
         for &index in group {
             let effect = &self.effects[index];
-            if effect.verdict.is_some() {
+            if effect.novelty.is_some() {
                 continue;
             }
             let same = matches!((&before, effect.assignment()), (Before::Known(known), Some(assignment)) if known == assignment);
             let observes = self.observes(effect);
-            let verdict = match (&effect.kind, &before) {
-                (Kind::Announces(_), _) if (redundant || same) && observes => Verdict::Observed(since),
+            let novelty = match (&effect.kind, &before) {
+                (EffectKind::Announces(_), _) if (redundant || same) && observes => Novelty::Observed(since),
                 // The head of a batch's run of changes may be what is known; the run itself always holds the channel.
-                (Kind::Announces(_), _) if same && runs > 1 && self.patience != Patience::Forced => {
-                    Verdict::Known(self.now)
+                (EffectKind::Announces(_), _) if same && runs > 1 && self.mode != ClaimMode::Forced => {
+                    Novelty::Known(self.now)
                 }
-                (Kind::Announces(_), _) if redundant || same => Verdict::News(Decision::ForwardedExempt),
-                (Kind::Announces(_), Before::Nothing) => Verdict::News(Decision::ForwardedFirst),
-                (Kind::Announces(_), Before::Known(_)) => Verdict::News(Decision::ForwardedChange),
-                (Kind::Announces(_), Before::Uncertain) => Verdict::News(Decision::ForwardedUncertain),
-                (Kind::Unreadable, _) => Verdict::News(Decision::ForwardedUnreadable),
-                (Kind::Releases, _) => Verdict::News(Decision::ForwardedRelease),
-                (Kind::ExcludesSocket, _) => Verdict::News(Decision::ForwardedExempt),
+                (EffectKind::Announces(_), _) if redundant || same => Novelty::News(EventDecision::ForwardedExempt),
+                (EffectKind::Announces(_), Before::Nothing) => Novelty::News(EventDecision::ForwardedFirst),
+                (EffectKind::Announces(_), Before::Known(_)) => Novelty::News(EventDecision::ForwardedChange),
+                (EffectKind::Announces(_), Before::Uncertain) => Novelty::News(EventDecision::ForwardedUncertain),
+                (EffectKind::Unreadable, _) => Novelty::News(EventDecision::ForwardedUnreadable),
+                (EffectKind::Releases, _) => Novelty::News(EventDecision::ForwardedRelease),
+                (EffectKind::ExcludesSocket, _) => Novelty::News(EventDecision::ForwardedExempt),
             };
             // Behind a change that cannot be judged, nothing is known, whatever was.
             before = effect.assignment().map_or(Before::Uncertain, |assignment| Before::Known(assignment.clone()));
-            self.effects[index].verdict = Some(verdict);
+            self.effects[index].novelty = Some(novelty);
         }
     }
 
@@ -261,47 +265,49 @@ impl Deciding<'_, '_> {
     fn cover_mixed(&mut self, fates: &Fates) {
         for index in 0..self.effects.len() {
             let effect = &self.effects[index];
-            let (Some(Verdict::Known(_)), Kind::Announces(value)) = (effect.verdict, &effect.kind) else { continue };
+            let (Some(Novelty::Known(_)), EffectKind::Announces(value)) = (effect.novelty, &effect.kind) else {
+                continue;
+            };
             if !fates.is_dropped(effect.event, effect.position) {
-                let claim = effect.watched.memory.claim(effect.channel, value, Patience::Forced, self.now);
+                let claim = effect.watched.memory.claim(effect.channel, value, ClaimMode::Forced, self.now);
                 hold(&mut self.tickets, self.app, claim);
             }
         }
     }
 
-    fn patience_for(&self, watched: &WatchedRule) -> Patience {
-        if self.patience == Patience::Forced || watched.rule.spec().mode == Mode::Observe {
-            Patience::Forced
+    fn patience_for(&self, watched: &WatchedRule) -> ClaimMode {
+        if self.mode == ClaimMode::Forced || watched.rule.spec().mode == Mode::Observe {
+            ClaimMode::Forced
         } else if self.tickets.is_empty() {
-            self.patience
+            self.mode
         } else {
-            Patience::Holds
+            ClaimMode::MustNotWait
         }
     }
 
     /// Whether a redundant announcement goes on only because its rule observes. What would be exempt if it enforced,
     /// is.
     fn observes(&self, effect: &Effect<'_>) -> bool {
-        effect.watched.rule.spec().mode == Mode::Observe && self.patience != Patience::Forced
+        effect.watched.rule.spec().mode == Mode::Observe && self.mode != ClaimMode::Forced
     }
 
     /// Asks the limits on rates about what is to go on, counts and logs the decisions, and makes the plan.
-    fn conclude(mut self, fare: &mut Fare) -> Judgement {
-        let fates = Fates::of(self.exact, &self.effects, self.patience == Patience::Forced);
+    fn conclude(mut self, rate_reservation: &mut RateReservation) -> Decision {
+        let fates = Fates::of(self.exact, &self.effects, self.mode == ClaimMode::Forced);
         self.cover_mixed(&fates);
         if fates.are_all_dropped() {
-            fare.refund();
+            rate_reservation.refund();
         } else {
-            match self.pay(&fates, fare) {
-                Passage::Open => {}
+            match self.acquire(&fates, rate_reservation) {
+                RateDecision::Admit => {}
                 // Nothing was sent: the tickets give back what was known before.
-                Passage::After(turn) => {
+                RateDecision::Delay(slot) => {
                     self.tickets.settle(Outcome::Refused);
-                    return Judgement::Wait(Awaited::Turn(turn));
+                    return Decision::Wait(Awaited::RateSlot(slot));
                 }
-                Passage::Closed(limited) => {
+                RateDecision::Reject(limited) => {
                     self.tickets.settle(Outcome::Refused);
-                    return Judgement::Refuse(limited);
+                    return Decision::Refuse(limited);
                 }
             }
         }
@@ -321,18 +327,18 @@ impl Deciding<'_, '_> {
         }
         if fates.are_all_dropped() {
             debug_assert!(self.tickets.is_empty());
-            return Judgement::Suppress;
+            return Decision::Suppress;
         }
         let dropped = fates.dropped();
         let reduced = (!dropped.is_empty()).then(|| self.exact.without(&dropped));
         self.tickets.hold_generation(&self.app.generation);
-        let parts = if fates.forwarded() == 1 { Parts::One } else { Parts::Several };
-        Judgement::Forward(Plan { tickets: self.tickets, reduced, parts })
+        let parts = if fates.forwarded() == 1 { Multiplicity::One } else { Multiplicity::Several };
+        Decision::Forward(Plan { tickets: self.tickets, reduced, parts })
     }
 
     /// A trigger with anything on it that a rule watches and that goes on is a handoff, perhaps, and no channel's limit
     /// is asked about it.
-    fn pay(&self, fates: &Fates, fare: &mut Fare) -> Passage {
+    fn acquire(&self, fates: &Fates, rate_reservation: &mut RateReservation) -> RateDecision {
         let asked = if fates.announces() { &[][..] } else { &self.exact.events[..] };
         let channels = asked.iter().enumerate().flat_map(|(index, event)| {
             let positions = event.channels.iter().enumerate();
@@ -340,7 +346,7 @@ impl Deciding<'_, '_> {
                 .filter(move |(position, _)| !fates.is_dropped(index, *position))
                 .map(|(_, channel)| channel.as_ref())
         });
-        pay(self.app, fare, channels)
+        acquire(self.app, rate_reservation, channels)
     }
 
     /// Why it is not certain what a channel shows.
@@ -350,30 +356,33 @@ impl Deciding<'_, '_> {
             None if self.shared.success_format.is_never_json() => Reason::Words(
                 "upstream's answers to triggers are no JSON objects, so none says that an announcement was accepted: nothing can be suppressed",
             ),
-            None => Reason::Words(in_words(Decision::ForwardedUncertain)),
+            None => Reason::Words(in_words(EventDecision::ForwardedUncertain)),
         }
     }
 
     fn tell(&self, effect: &Effect<'_>, drops: bool) {
-        let (decision, reason) = match effect.verdict {
-            Some(Verdict::Known(since)) if drops => {
-                let decision = if self.waited { Decision::Coalesced } else { Decision::Suppressed };
+        let (decision, reason) = match effect.novelty {
+            Some(Novelty::Known(since)) if drops => {
+                let decision = if self.waited { EventDecision::Coalesced } else { EventDecision::Suppressed };
                 (decision, Reason::Known(self.now.since(since)))
             }
-            Some(Verdict::Repeated) if drops => {
-                (Decision::Suppressed, Reason::Words("repeats the announcement before it in the same batch"))
+            Some(Novelty::Repeated) if drops => {
+                (EventDecision::Suppressed, Reason::Words("repeats the announcement before it in the same batch"))
             }
-            Some(Verdict::News(Decision::ForwardedUncertain)) => (Decision::ForwardedUncertain, self.uncertainty()),
-            Some(Verdict::News(decision)) => (decision, Reason::Words(in_words(decision))),
-            Some(Verdict::Repeated) if self.observes(effect) => {
-                (Decision::ShadowSuppressed, Reason::Words(in_words(Decision::ShadowSuppressed)))
+            Some(Novelty::News(EventDecision::ForwardedUncertain)) => {
+                (EventDecision::ForwardedUncertain, self.uncertainty())
             }
-            Some(Verdict::Observed(_)) => {
-                (Decision::ShadowSuppressed, Reason::Words(in_words(Decision::ShadowSuppressed)))
+            Some(Novelty::News(decision)) => (decision, Reason::Words(in_words(decision))),
+            Some(Novelty::Repeated) if self.observes(effect) => {
+                (EventDecision::ShadowSuppressed, Reason::Words(in_words(EventDecision::ShadowSuppressed)))
             }
-            Some(Verdict::Known(_) | Verdict::Repeated) | None => {
-                (Decision::ForwardedExempt, Reason::Words("redundant, but the request it came with is not dropped"))
+            Some(Novelty::Observed(_)) => {
+                (EventDecision::ShadowSuppressed, Reason::Words(in_words(EventDecision::ShadowSuppressed)))
             }
+            Some(Novelty::Known(_) | Novelty::Repeated) | None => (
+                EventDecision::ForwardedExempt,
+                Reason::Words("redundant, but the request it came with is not dropped"),
+            ),
         };
         effect.watched.metrics.count(decision);
         observe::decided(self.app, effect.watched, effect.channel, decision, effect.known_since(), self.now);
@@ -389,20 +398,20 @@ impl Deciding<'_, '_> {
     }
 }
 
-const fn in_words(decision: Decision) -> &'static str {
+const fn in_words(decision: EventDecision) -> &'static str {
     match decision {
-        Decision::ForwardedFirst => "nothing was known of this channel",
-        Decision::ForwardedChange => "another assignment was known",
-        Decision::ForwardedUncertain => "another announcement is in flight, or the last one's outcome is in doubt",
-        Decision::ForwardedUnreadable => "the rule's event, but its assignment cannot be read exactly",
-        Decision::ForwardedExempt => {
+        EventDecision::ForwardedFirst => "nothing was known of this channel",
+        EventDecision::ForwardedChange => "another assignment was known",
+        EventDecision::ForwardedUncertain => "another announcement is in flight, or the last one's outcome is in doubt",
+        EventDecision::ForwardedUnreadable => "the rule's event, but its assignment cannot be read exactly",
+        EventDecision::ForwardedExempt => {
             "never dropped: it excludes a socket, has an idempotency key, asks for info, is a duplicate past the waiting bounds, or usher drains"
         }
-        Decision::ForwardedRelease => "ends the assignment",
-        Decision::ForwardedInexact => "the request cannot be read exactly",
-        Decision::ForwardedNoRule => "no rule watches it",
-        Decision::Suppressed => "same assignment",
-        Decision::Coalesced => "same assignment, accepted while this one waited",
-        Decision::ShadowSuppressed => "same assignment; forwarded because the rule only observes",
+        EventDecision::ForwardedRelease => "ends the assignment",
+        EventDecision::ForwardedInexact => "the request cannot be read exactly",
+        EventDecision::ForwardedNoRule => "no rule watches it",
+        EventDecision::Suppressed => "same assignment",
+        EventDecision::Coalesced => "same assignment, accepted while this one waited",
+        EventDecision::ShadowSuppressed => "same assignment; forwarded because the rule only observes",
     }
 }

@@ -8,7 +8,7 @@ use smallvec::SmallVec;
 use super::routing::{AppRoute, WatchedRule};
 use crate::assignment::{Assignment, Value};
 use crate::clock::Moment;
-use crate::metrics::Decision;
+use crate::metrics::EventDecision;
 use crate::pusher::{Event, Trigger};
 use crate::rules::{self, Mode};
 
@@ -25,12 +25,12 @@ pub(super) struct Effect<'a> {
     pub(super) position: usize,
     pub(super) channel: &'a str,
     pub(super) watched: &'a WatchedRule,
-    pub(super) kind: Kind,
-    pub(super) verdict: Option<Verdict>,
+    pub(super) kind: EffectKind,
+    pub(super) novelty: Option<Novelty>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(super) enum EffectKind {
     /// One assignment, and nothing else.
     Announces(Value),
     Unreadable,
@@ -40,7 +40,7 @@ pub(super) enum Kind {
 
 /// A claim's answer to one effect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Verdict {
+pub(super) enum Novelty {
     /// Known to show just this, since then.
     Known(Moment),
     /// The same batch announced it just before.
@@ -48,30 +48,30 @@ pub(super) enum Verdict {
     /// Redundant, and known to show this since then, if at all; it goes on because the rule only observes.
     Observed(Option<Moment>),
     /// It goes on.
-    News(Decision),
+    News(EventDecision),
 }
 
 impl Effect<'_> {
     pub(super) const fn assignment(&self) -> Option<&Assignment> {
         match &self.kind {
-            Kind::Announces(value) => value.shows(),
-            Kind::Unreadable | Kind::Releases | Kind::ExcludesSocket => None,
+            EffectKind::Announces(value) => value.shows(),
+            EffectKind::Unreadable | EffectKind::Releases | EffectKind::ExcludesSocket => None,
         }
     }
 
     /// When the channel became known to show just this, if it is redundant for that reason.
     pub(super) const fn known_since(&self) -> Option<Moment> {
-        match self.verdict {
-            Some(Verdict::Known(since)) => Some(since),
-            Some(Verdict::Observed(since)) => since,
-            Some(Verdict::Repeated | Verdict::News(_)) | None => None,
+        match self.novelty {
+            Some(Novelty::Known(since)) => Some(since),
+            Some(Novelty::Observed(since)) => since,
+            Some(Novelty::Repeated | Novelty::News(_)) | None => None,
         }
     }
 
     /// Whether this rule would have it dropped, and may.
     fn is_droppable(&self) -> bool {
         self.watched.rule.spec().mode == Mode::Enforce
-            && matches!(self.verdict, Some(Verdict::Known(_) | Verdict::Repeated))
+            && matches!(self.novelty, Some(Novelty::Known(_) | Novelty::Repeated))
     }
 }
 
@@ -98,21 +98,21 @@ pub(super) fn effects<'a>(app: &'a AppRoute, exact: &'a Trigger<'_>) -> Effects<
                         None => break,
                     },
                 };
-                effects.push(Effect { event: event_index, position, channel, watched, kind, verdict: None });
+                effects.push(Effect { event: event_index, position, channel, watched, kind, novelty: None });
             }
         }
     }
     effects
 }
 
-fn kind(watched: &WatchedRule, event: &Event<'_>, data: Option<&str>) -> Option<Kind> {
+fn kind(watched: &WatchedRule, event: &Event<'_>, data: Option<&str>) -> Option<EffectKind> {
     match watched.rule.read(&event.name, data) {
         rules::Reading::Unrelated => None,
         // Whoever is excluded did not see it: what the channel shows is not one thing any more.
-        _ if event.excludes_socket => Some(Kind::ExcludesSocket),
-        rules::Reading::Announcement(assignment) => Some(Kind::Announces(Value::One(assignment))),
-        rules::Reading::Unreadable => Some(Kind::Unreadable),
-        rules::Reading::Release => Some(Kind::Releases),
+        _ if event.excludes_socket => Some(EffectKind::ExcludesSocket),
+        rules::Reading::Announcement(assignment) => Some(EffectKind::Announces(Value::One(assignment))),
+        rules::Reading::Unreadable => Some(EffectKind::Unreadable),
+        rules::Reading::Release => Some(EffectKind::Releases),
     }
 }
 

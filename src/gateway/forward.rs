@@ -7,11 +7,11 @@ use http::{Request, Response, Uri, Version, request};
 use tokio::time::{Instant, timeout_at};
 
 use super::body::{self, Overflow};
-use super::plan::{Parts, Plan, Tickets};
+use super::plan::{Multiplicity, Plan, Tickets};
 use super::routing::AppRoute;
 use super::target::signed_path;
-use super::trigger::{Told, Verified};
-use super::{Gateway, Refusal, Reply, Shared, Slot, headers};
+use super::trigger::{Disposition, Verified};
+use super::{Gateway, InFlightPermit, Refusal, Reply, Shared, headers};
 use crate::assignment::Outcome;
 use crate::metrics::TriggerOutcome;
 use crate::pusher::{Acceptance, Query, resign};
@@ -29,11 +29,11 @@ pub(super) async fn run(
     head: request::Parts,
     trigger: Verified<Bytes>,
     plan: Plan,
-    _slot: Slot,
+    _permit: InFlightPermit,
 ) -> Result<Response<Reply>, Refusal> {
     let Plan { tickets, reduced, parts } = plan;
     let Verified { app, body, .. } = trigger;
-    let (request, told) = outgoing(&app, head, body, reduced);
+    let (request, disposition) = outgoing(&app, head, body, reduced);
     match exchange(gateway, request).await {
         Ok(answer) => {
             let (mut head, body) = answer.into_parts();
@@ -44,7 +44,7 @@ pub(super) async fn run(
             };
             settle_answered(&gateway.shared, &app, tickets, parts, answered);
             headers::strip_answer(&mut head.headers);
-            head.headers.insert("usher-decision", told.header());
+            head.headers.insert("usher-decision", disposition.header());
             head.version = Version::HTTP_11;
             Ok(Response::from_parts(head, Reply::from(body)))
         }
@@ -61,9 +61,9 @@ fn outgoing(
     mut head: request::Parts,
     body: Bytes,
     reduced: Option<Vec<u8>>,
-) -> (Request<Payload>, Told) {
+) -> (Request<Payload>, Disposition) {
     let Some(reduced) = reduced else {
-        return (Request::from_parts(head, Payload::Whole(body)), Told::Forwarded);
+        return (Request::from_parts(head, Payload::Whole(body)), Disposition::Forwarded);
     };
     let signed = resign(
         &app.app,
@@ -75,12 +75,12 @@ fn outgoing(
     match PathAndQuery::try_from(format!("{}?{signed}", head.uri.path())) {
         Ok(target) => {
             head.uri = Uri::from(target);
-            (Request::from_parts(head, Payload::Whole(Bytes::from(reduced))), Told::Reduced)
+            (Request::from_parts(head, Payload::Whole(Bytes::from(reduced))), Disposition::Reduced)
         }
         Err(error) => {
             // Cannot happen: only two hexadecimal values were replaced. Forwarding the whole trigger is always right.
             tracing::error!(%error, "a reduced trigger's target could not be built; forwarded whole");
-            (Request::from_parts(head, Payload::Whole(body)), Told::Forwarded)
+            (Request::from_parts(head, Payload::Whole(body)), Disposition::Forwarded)
         }
     }
 }
@@ -114,7 +114,13 @@ pub(super) struct Answered<'a> {
 }
 
 /// Settles a trigger that upstream has answered wholly (ARCHITECTURE.md "When an announcement is dropped").
-pub(super) fn settle_answered(shared: &Shared, app: &AppRoute, tickets: Tickets, parts: Parts, answered: Answered<'_>) {
+pub(super) fn settle_answered(
+    shared: &Shared,
+    app: &AppRoute,
+    tickets: Tickets,
+    parts: Multiplicity,
+    answered: Answered<'_>,
+) {
     let status = answered.status;
     let outcome = match status {
         200..=299 => said(shared, app, parts, answered),
@@ -134,7 +140,12 @@ pub(super) fn settle_answered(shared: &Shared, app: &AppRoute, tickets: Tickets,
 }
 
 /// What a complete 2xx says has become of its trigger.
-fn said(shared: &Shared, app: &AppRoute, parts: Parts, Answered { status, is_encoded, body }: Answered<'_>) -> Outcome {
+fn said(
+    shared: &Shared,
+    app: &AppRoute,
+    parts: Multiplicity,
+    Answered { status, is_encoded, body }: Answered<'_>,
+) -> Outcome {
     let acceptance = if is_encoded { Acceptance::NoObject } else { Acceptance::read(body) };
     if acceptance != Acceptance::NoObject {
         shared.success_format.is_json();
@@ -159,10 +170,10 @@ fn said(shared: &Shared, app: &AppRoute, parts: Parts, Answered { status, is_enc
 }
 
 /// The outcome of a refusal: of several parts, some may have been applied.
-const fn refused(parts: Parts) -> Outcome {
+const fn refused(parts: Multiplicity) -> Outcome {
     match parts {
-        Parts::One => Outcome::Refused,
-        Parts::Several => Outcome::Partial,
+        Multiplicity::One => Outcome::Refused,
+        Multiplicity::Several => Outcome::Partial,
     }
 }
 

@@ -137,8 +137,8 @@ impl Gateway {
         let routing = self.shared.routing.load_full();
         // hyper keeps the connection only if the rest of the body has arrived by then, in a buffer of this size.
         let is_long = request.body().size_hint().lower() > routing.limits.max_head as u64;
-        let (kind, answered) = match Slot::take(Arc::clone(&self.shared), routing.limits.max_requests) {
-            Some(slot) => self.route(request, routing, caller, slot).await,
+        let (kind, answered) = match InFlightPermit::take(Arc::clone(&self.shared), routing.limits.max_requests) {
+            Some(permit) => self.route(request, routing, caller, permit).await,
             None => (RequestKind::Refused, Err(Refusal::Overloaded)),
         };
         let mut response = answered.unwrap_or_else(|refusal| {
@@ -164,7 +164,7 @@ impl Gateway {
         request: Request<Incoming>,
         routing: Arc<Routing>,
         caller: &Caller,
-        slot: Slot,
+        permit: InFlightPermit,
     ) -> (RequestKind, Result<Response<Reply>, Refusal>) {
         let (mut head, body) = request.into_parts();
         let handshake = Handshake::read(&mut head, &body);
@@ -178,24 +178,25 @@ impl Gateway {
             Ok(Some(handshake)) => {
                 return (
                     RequestKind::WebSocket,
-                    Box::pin(relay::open(self, &routing, handshake, head, caller, slot)).await,
+                    Box::pin(relay::open(self, &routing, handshake, head, caller, permit)).await,
                 );
             }
             Err(refusal) => return (RequestKind::Refused, Err(refusal)),
         }
         match target::route(&head, &routing) {
-            Ok(target::Route::Trigger(target)) => {
-                (RequestKind::Trigger, trigger::handle(self, &routing, (target, &caller.place), head, body, slot).await)
-            }
+            Ok(target::Route::Trigger(target)) => (
+                RequestKind::Trigger,
+                trigger::handle(self, &routing, (target, &caller.place), head, body, permit).await,
+            ),
             Ok(target::Route::Unknown) => {
                 let ticket = routing.unknown_generation.begin();
                 (
                     RequestKind::Passthrough,
-                    Box::pin(passthrough::trigger(self, &routing, head, body, (ticket, slot))).await,
+                    Box::pin(passthrough::trigger(self, &routing, head, body, (ticket, permit))).await,
                 )
             }
             Ok(target::Route::Other) => {
-                (RequestKind::Passthrough, Box::pin(passthrough::handle(self, &routing, head, body, slot)).await)
+                (RequestKind::Passthrough, Box::pin(passthrough::handle(self, &routing, head, body, permit)).await)
             }
             Err(refusal) => {
                 if matches!(refusal, Refusal::UnknownApp { .. }) {
@@ -216,25 +217,25 @@ fn date_now() -> HeaderValue {
 /// work may outlive him, it owns what it counts in.
 #[must_use = "dropped, the request is over"]
 #[derive(Debug)]
-struct Slot<S: Deref<Target = Shared> = Arc<Shared>>(S);
+struct InFlightPermit<S: Deref<Target = Shared> = Arc<Shared>>(S);
 
-impl<S: Deref<Target = Shared>> Slot<S> {
+impl<S: Deref<Target = Shared>> InFlightPermit<S> {
     /// A place, if there are not `most` requests in flight already.
     fn take(shared: S, most: usize) -> Option<Self> {
         shared.metrics.in_flight().begin(most).then(|| Self(shared))
     }
 }
 
-impl Slot<&Shared> {
+impl InFlightPermit<&Shared> {
     /// The same place, for work that may outlive him. `shared` is what it counts in.
-    fn keep(self, shared: &Arc<Shared>) -> Slot {
+    fn keep(self, shared: &Arc<Shared>) -> InFlightPermit {
         // Not given back: it goes over.
         let _ = ManuallyDrop::new(self);
-        Slot(Arc::clone(shared))
+        InFlightPermit(Arc::clone(shared))
     }
 }
 
-impl<S: Deref<Target = Shared>> Drop for Slot<S> {
+impl<S: Deref<Target = Shared>> Drop for InFlightPermit<S> {
     fn drop(&mut self) {
         self.0.metrics.in_flight().end();
     }

@@ -4,7 +4,7 @@ use super::Shared;
 use super::routing::{AppRoute, WatchedRule};
 use crate::audience::AppAudience;
 use crate::clock::Moment;
-use crate::metrics::Decision;
+use crate::metrics::EventDecision;
 use crate::pusher::Trigger;
 use crate::report::{Fate, Misplaced, Redundant};
 
@@ -18,21 +18,21 @@ pub(super) fn decided(
     app: &AppRoute,
     watched: &WatchedRule,
     channel: &str,
-    decision: Decision,
+    decision: EventDecision,
     since: Option<Moment>,
     now: Moment,
 ) {
     let fate = match decision {
-        Decision::Suppressed | Decision::Coalesced => Fate::Suppressed,
-        Decision::ShadowSuppressed => Fate::Observed,
-        Decision::ForwardedFirst
-        | Decision::ForwardedChange
-        | Decision::ForwardedUncertain
-        | Decision::ForwardedUnreadable
-        | Decision::ForwardedExempt
-        | Decision::ForwardedRelease
-        | Decision::ForwardedInexact
-        | Decision::ForwardedNoRule => return,
+        EventDecision::Suppressed | EventDecision::Coalesced => Fate::Suppressed,
+        EventDecision::ShadowSuppressed => Fate::Observed,
+        EventDecision::ForwardedFirst
+        | EventDecision::ForwardedChange
+        | EventDecision::ForwardedUncertain
+        | EventDecision::ForwardedUnreadable
+        | EventDecision::ForwardedExempt
+        | EventDecision::ForwardedRelease
+        | EventDecision::ForwardedInexact
+        | EventDecision::ForwardedNoRule => return,
     };
     let heard = app.audience.as_ref().and_then(|audience: &AppAudience| audience.of(channel));
     let joined = heard.and_then(|heard| heard.last_joined);

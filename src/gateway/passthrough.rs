@@ -6,7 +6,7 @@ use http::{Request, Response, StatusCode, Version};
 use http_body::Body;
 use hyper::body::Incoming;
 
-use super::{Gateway, Refusal, Reply, Routing, Slot, body, headers};
+use super::{Gateway, InFlightPermit, Refusal, Reply, Routing, body, headers};
 use crate::assignment::{GenerationTicket, Outcome};
 use crate::clock::Moment;
 use crate::upstream::{Answer, Failure, Payload};
@@ -21,7 +21,7 @@ pub(super) async fn handle(
     routing: &Routing,
     head: Parts,
     body: Incoming,
-    _slot: Slot,
+    _permit: InFlightPermit,
 ) -> Result<Response<Reply>, Refusal> {
     let declared = if body.size_hint().lower() > COLLECTED { Payload::stream(body) } else { Err(body) };
     let payload = match declared {
@@ -29,9 +29,9 @@ pub(super) async fn handle(
         Err(body) => Payload::Whole(body::receive(body, &routing.limits).await?),
     };
     let began = gateway.shared.clock.now();
-    let patience =
+    let timeout =
         if is_poll(head.uri.path()) { routing.limits.websocket_idle_timeout } else { gateway.upstream.timeout() };
-    match gateway.upstream.send_within(Request::from_parts(head, payload), patience).await {
+    match gateway.upstream.send_within(Request::from_parts(head, payload), timeout).await {
         Ok(answer) => Ok(answered(gateway, answer, began)),
         Err(failure) => Err(failed(gateway, failure, began)),
     }
@@ -44,9 +44,9 @@ pub(super) async fn trigger(
     routing: &Routing,
     head: Parts,
     body: Incoming,
-    (ticket, slot): (GenerationTicket, Slot),
+    (ticket, permit): (GenerationTicket, InFlightPermit),
 ) -> Result<Response<Reply>, Refusal> {
-    let answered = handle(gateway, routing, head, body, slot).await;
+    let answered = handle(gateway, routing, head, body, permit).await;
     ticket.settle(match &answered {
         // The body is on its way to the caller; whatever it says, upstream has done what it will do.
         Ok(answer) if answer.status().is_success() || answer.status().is_client_error() => Outcome::Partial,

@@ -11,12 +11,12 @@ pub(super) struct Plan {
     /// The body without its redundant part; `None`: as received.
     pub(super) reduced: Option<Vec<u8>>,
     /// Whether a 4xx means that nothing of it was applied.
-    pub(super) parts: Parts,
+    pub(super) parts: Multiplicity,
 }
 
 /// How many things upstream is asked to do at once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Parts {
+pub(super) enum Multiplicity {
     /// One event for one channel: it is applied or it is not.
     One,
     /// Several: servers that go through them in turn may answer 4xx after having applied some (pusher-protocol.md 6).

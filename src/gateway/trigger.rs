@@ -12,16 +12,16 @@ use http::{HeaderMap, HeaderValue, Response};
 use hyper::body::Incoming;
 use tokio::time::{Instant, sleep, timeout_at};
 
-use super::decide::{Awaited, Judgement, Standing, judge, judge_inexact};
+use super::decide::{Awaited, Decision, DecisionContext, decide, decide_inexact};
 use super::routing::AppRoute;
 use super::target::{Form, Target};
-use super::{Gateway, Place, Refusal, Reply, Routing, Shared, Slot, body, forward};
-use crate::assignment::Patience;
+use super::{Gateway, InFlightPermit, Place, Refusal, Reply, Routing, Shared, body, forward};
+use crate::assignment::ClaimMode;
 use crate::clock::Clock;
 use crate::pusher::{
     Body, Claim, Endpoint, Inexact, Oddity, Pattern, Query, Reach, SignatureError, SignedPath, Trigger, verify,
 };
-use crate::rate::Fare;
+use crate::rate::RateReservation;
 
 /// A trigger whose signature verified, with its body: the only thing that may read or change the memory.
 #[derive(Debug)]
@@ -159,13 +159,13 @@ impl Reading {
 
 /// What the caller is told in the `usher-decision` header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Told {
+pub(super) enum Disposition {
     Forwarded,
     Reduced,
     Suppressed,
 }
 
-impl Told {
+impl Disposition {
     pub(super) const fn as_str(self) -> &'static str {
         match self {
             Self::Forwarded => "forwarded",
@@ -186,13 +186,13 @@ pub(super) async fn handle(
     (target, place): (Target, &Place),
     head: Parts,
     body: Incoming,
-    slot: Slot,
+    permit: InFlightPermit,
 ) -> Result<Response<Reply>, Refusal> {
     place.receiving(place.now());
     let body = body::receive(body, &routing.limits).await?;
     place.busy();
     let began = Instant::now();
-    let mut patient = Patient::default();
+    let mut wait_state = WaitState::default();
     let query = head.uri.query().unwrap_or_default();
     let content = Content::of(&head.headers);
     let signed = Signed {
@@ -206,19 +206,19 @@ pub(super) async fn handle(
     place.trust();
     let mut trigger = Verified { app, reading, body };
     trigger.follow_reload(&gateway.shared.routing.load());
-    let judgement = patient.judge(&gateway.shared, &trigger, Patience::Waits, began);
+    let decision = wait_state.decide(&gateway.shared, &trigger, ClaimMode::MayWait, began);
     trigger.app.metrics.latency(began.elapsed());
     let detached = gateway.clone();
-    let task = match judgement {
-        Judgement::Suppress => return Ok(suppressed()),
-        Judgement::Forward(plan) => {
-            gateway.shared.tasks.spawn(async move { forward::run(&detached, head, trigger, plan, slot).await })
+    let task = match decision {
+        Decision::Suppress => return Ok(suppressed()),
+        Decision::Forward(plan) => {
+            gateway.shared.tasks.spawn(async move { forward::run(&detached, head, trigger, plan, permit).await })
         }
-        Judgement::Refuse(limited) => return Err(Refusal::RateLimited(limited)),
-        Judgement::Wait(awaited) => gateway
+        Decision::Refuse(limited) => return Err(Refusal::RateLimited(limited)),
+        Decision::Wait(awaited) => gateway
             .shared
             .tasks
-            .spawn(async move { Box::pin(wait(&detached, head, trigger, patient, awaited, slot)).await }),
+            .spawn(async move { Box::pin(wait(&detached, head, trigger, wait_state, awaited, permit)).await }),
     };
     task.await.unwrap_or(Err(Refusal::Internal))
 }
@@ -228,75 +228,75 @@ async fn wait(
     gateway: &Gateway,
     head: Parts,
     mut trigger: Verified<Bytes>,
-    mut patient: Patient,
+    mut wait_state: WaitState,
     mut awaited: Awaited,
-    slot: Slot,
+    permit: InFlightPermit,
 ) -> Result<Response<Reply>, Refusal> {
     loop {
-        let patience = patient.wait(&gateway.shared, awaited).await;
+        let mode = wait_state.wait(&gateway.shared, awaited).await;
         trigger.follow_reload(&gateway.shared.routing.load());
-        match patient.judge(&gateway.shared, &trigger, patience, Instant::now()) {
-            Judgement::Suppress => return Ok(suppressed()),
-            Judgement::Forward(plan) => return forward::run(gateway, head, trigger, plan, slot).await,
-            Judgement::Refuse(limited) => return Err(Refusal::RateLimited(limited)),
-            Judgement::Wait(next) => awaited = next,
+        match wait_state.decide(&gateway.shared, &trigger, mode, Instant::now()) {
+            Decision::Suppress => return Ok(suppressed()),
+            Decision::Forward(plan) => return forward::run(gateway, head, trigger, plan, permit).await,
+            Decision::Refuse(limited) => return Err(Refusal::RateLimited(limited)),
+            Decision::Wait(next) => awaited = next,
         }
     }
 }
 
 /// What a trigger remembers from one judgement to the next.
 #[derive(Debug, Default)]
-pub(super) struct Patient {
-    fare: Fare,
+pub(super) struct WaitState {
+    rate_reservation: RateReservation,
     /// When it has waited long enough for equal announcements in flight, from the first one on.
     deadline: Option<Instant>,
 }
 
-impl Patient {
+impl WaitState {
     /// Has the trigger judged `now`.
-    pub(super) fn judge<B: AsRef<[u8]>>(
+    pub(super) fn decide<B: AsRef<[u8]>>(
         &mut self,
         shared: &Shared,
         trigger: &Verified<B>,
-        patience: Patience,
+        mode: ClaimMode,
         now: Instant,
-    ) -> Judgement {
+    ) -> Decision {
         let Verified { app, reading, body } = trigger;
-        let standing = Standing { now: shared.clock.moment(now), patience, waited: self.deadline.is_some() };
+        let context = DecisionContext { now: shared.clock.moment(now), mode, waited: self.deadline.is_some() };
         match reading {
             Reading::Exact(endpoint) => {
-                judge(shared, app, Trigger::parse(*endpoint, body.as_ref()), standing, &mut self.fare)
+                decide(shared, app, Trigger::parse(*endpoint, body.as_ref()), context, &mut self.rate_reservation)
             }
-            Reading::Keyed(endpoint) => judge(
+            Reading::Keyed(endpoint) => decide(
                 shared,
                 app,
                 Trigger::parse(*endpoint, body.as_ref()).map(Trigger::heard_by_some),
-                standing,
-                &mut self.fare,
+                context,
+                &mut self.rate_reservation,
             ),
-            Reading::Inexact(inexact) => judge_inexact(shared, app, inexact, standing.now, &mut self.fare),
+            Reading::Inexact(inexact) => decide_inexact(shared, app, inexact, context.now, &mut self.rate_reservation),
         }
     }
 
     /// Waits; says how the trigger is to be judged then. Draining lets all go: what is not sent now is not sent at all.
-    pub(super) async fn wait(&mut self, shared: &Shared, awaited: Awaited) -> Patience {
+    pub(super) async fn wait(&mut self, shared: &Shared, awaited: Awaited) -> ClaimMode {
         let come = async {
             match awaited {
                 Awaited::Equal(waiter) => {
                     let deadline =
                         *self.deadline.get_or_insert_with(|| Instant::now() + shared.routing.load().limits.max_wait);
-                    timeout_at(deadline, waiter.settled()).await.map_or(Patience::Holds, |()| Patience::Waits)
+                    timeout_at(deadline, waiter.settled()).await.map_or(ClaimMode::MustNotWait, |()| ClaimMode::MayWait)
                 }
-                Awaited::Turn(turn) => {
-                    sleep(turn.wait).await;
-                    Patience::Waits
+                Awaited::RateSlot(slot) => {
+                    sleep(slot.wait).await;
+                    ClaimMode::MayWait
                 }
             }
         };
         tokio::select! {
             biased;
-            patience = come => patience,
-            () = shared.drain.begun() => Patience::Forced,
+            mode = come => mode,
+            () = shared.drain.begun() => ClaimMode::Forced,
         }
     }
 }
@@ -305,6 +305,6 @@ impl Patient {
 fn suppressed() -> Response<Reply> {
     let mut response = Response::new(Reply::from(Bytes::from_static(b"{}")));
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    response.headers_mut().insert("usher-decision", Told::Suppressed.header());
+    response.headers_mut().insert("usher-decision", Disposition::Suppressed.header());
     response
 }

@@ -23,7 +23,7 @@ fn value(metrics: &Metrics, name: &str) -> Option<f64> {
 /// Something in every family.
 fn busy() -> (Arc<Metrics>, Sample) {
     let metrics = Metrics::new();
-    metrics.rule("1001", "staff-assigned").count(Decision::Suppressed);
+    metrics.rule("1001", "staff-assigned").count(EventDecision::Suppressed);
     let app = metrics.app("1001");
     app.no_rule(3);
     app.inexact();
@@ -61,9 +61,9 @@ fn busy() -> (Arc<Metrics>, Sample) {
 fn every_decision_of_a_rule_has_a_series_from_the_start() {
     let metrics = Metrics::new();
     let rule = metrics.rule("1001", "staff-assigned");
-    let decisions = <Decision as label::Label>::ALL;
+    let decisions = <EventDecision as label::Label>::ALL;
     assert_eq!(decisions.len(), 11);
-    let name = |decision: Decision| {
+    let name = |decision: EventDecision| {
         format!("usher_triggers_total{{app=\"1001\",decision=\"{}\",rule=\"staff-assigned\"}}", decision.label())
     };
     for (times, decision) in decisions.iter().enumerate() {
@@ -79,9 +79,9 @@ fn every_decision_of_a_rule_has_a_series_from_the_start() {
 fn the_same_name_is_the_same_series() {
     let metrics = Metrics::new();
     let (one, other) = (metrics.rule("1", "r"), metrics.rule("1", "r"));
-    one.count(Decision::Coalesced);
-    other.clone().count(Decision::Coalesced);
-    metrics.rule("2", "r").count(Decision::Coalesced);
+    one.count(EventDecision::Coalesced);
+    other.clone().count(EventDecision::Coalesced);
+    metrics.rule("2", "r").count(EventDecision::Coalesced);
     metrics.app("1").no_rule(1);
     metrics.app("1").no_rule(2);
     assert_eq!(value(&metrics, "usher_triggers_total{app=\"1\",decision=\"coalesced\",rule=\"r\"}"), Some(2.0));
@@ -219,7 +219,7 @@ fn counting_adds_no_series() {
     let before = names(&metrics);
     let (app, rule) = (metrics.app("1001"), metrics.rule("1001", "staff-assigned"));
     for n in 0..10_000_u16 {
-        rule.count(<Decision as label::Label>::ALL[usize::from(n) % 11]);
+        rule.count(<EventDecision as label::Label>::ALL[usize::from(n) % 11]);
         app.auth_failure("bad_signature");
         app.outcome(TriggerOutcome::Ambiguous);
         app.latency(Duration::from_micros(n.into()));
@@ -232,7 +232,7 @@ fn counting_adds_no_series() {
 #[test]
 fn label_values_cannot_break_out_of_their_line() {
     let metrics = Metrics::new();
-    metrics.rule("1\"} 1\nevil_total 9", "back\\slash").count(Decision::Suppressed);
+    metrics.rule("1\"} 1\nevil_total 9", "back\\slash").count(EventDecision::Suppressed);
     let page = metrics.encode(&Sample::default());
     assert!(!page.lines().any(|line| line.starts_with("evil")));
     assert!(page.contains(r#"{app="1\"} 1\nevil_total 9",decision="suppressed",rule="back\\slash"} 1"#), "{page}");

@@ -14,7 +14,7 @@ use super::summary::read;
 label_enum! {
     /// How an event on one channel was decided: the `decision` label of `usher_triggers_total`, and the verdict of the
     /// decision log.
-    pub enum Decision {
+    pub enum EventDecision {
         /// Forwarded: nothing was known of the channel.
         ForwardedFirst => "forwarded_first",
         /// Forwarded: another assignment was known.
@@ -120,10 +120,10 @@ impl Families {
 
     /// The series of `app`; the same ones whenever it is asked.
     pub(super) fn app(&self, app: &str) -> AppMetrics {
-        let unruled = |decision: Decision| self.triggers.with_label_values(&[app, "", decision.label()]);
+        let unruled = |decision: EventDecision| self.triggers.with_label_values(&[app, "", decision.label()]);
         AppMetrics {
-            no_rule: unruled(Decision::ForwardedNoRule),
-            inexact: unruled(Decision::ForwardedInexact),
+            no_rule: unruled(EventDecision::ForwardedNoRule),
+            inexact: unruled(EventDecision::ForwardedInexact),
             outcomes: CounterPer::new(|outcome| self.outcomes.with_label_values(&[app, outcome])),
             auth_failures: CounterByConstant::new(self.auth_failures.clone(), Some(app)),
             latency: self.latency.of(app),
@@ -134,13 +134,13 @@ impl Families {
 /// Counters of one rule of one app. Cloning gives another handle to the same series.
 #[derive(Debug, Clone)]
 pub struct RuleMetrics {
-    decisions: CounterPer<Decision>,
+    decisions: CounterPer<EventDecision>,
     messages_saved: IntCounter,
 }
 
 impl RuleMetrics {
     /// Counts one event on one channel.
-    pub fn count(&self, decision: Decision) {
+    pub fn count(&self, decision: EventDecision) {
         self.decisions.of(decision).inc();
     }
 

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use super::limit::{Limit, Taken};
 use super::pace::Pace;
+use super::reservation::{Limited, Longest, Waiters, Waiting};
 use super::table::Fingerprint;
-use super::turn::{Limited, Longest, Waiters, Waiting};
 use super::{Rate, Rates};
 use crate::clock::Clock;
 use crate::metrics::{Metrics, RateScope};
@@ -56,7 +56,7 @@ impl Limiters {
 
     /// The limits that follow these in a new configuration: the same ones if it changes nothing, else all of them anew.
     #[must_use]
-    pub fn followed_by(self: &Arc<Self>, rates: &Rates) -> Arc<Self> {
+    pub fn rebuilt_for(self: &Arc<Self>, rates: &Rates) -> Arc<Self> {
         if self.rates == *rates { Arc::clone(self) } else { Self::new(rates, self.clock, &self.metrics) }
     }
 
@@ -69,7 +69,7 @@ impl Limiters {
 
     /// Whether it matters which address a client has.
     #[must_use]
-    pub const fn tell_peers_apart(&self) -> bool {
+    pub const fn limits_peers(&self) -> bool {
         self.connections.is_some() || self.messages.is_some()
     }
 

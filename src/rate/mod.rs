@@ -6,17 +6,17 @@
 mod limit;
 mod limiters;
 mod pace;
+mod reservation;
 mod table;
 #[cfg(test)]
 mod tests;
-mod turn;
 
 use std::num::NonZeroU32;
 use std::time::Duration;
 
 pub use limiters::{AppLimits, Limiters};
 pub use pace::Pace;
-pub use turn::{Fare, Limited, Passage, Turn};
+pub use reservation::{Limited, RateDecision, RateReservation, ScheduledSlot};
 
 /// How often something may happen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -137,8 +137,8 @@ async fn limits_that_stay_the_same_keep_their_states() {
     let (before, _) = limiters(&rates);
     let ip = IpAddr::from(Ipv4Addr::LOCALHOST);
     assert!(before.admits(ip));
-    assert!(!before.followed_by(&rates).admits(ip));
-    let more = before.followed_by(&Rates { peer_connections: Some(rate(5, 5)), ..rates });
+    assert!(!before.rebuilt_for(&rates).admits(ip));
+    let more = before.rebuilt_for(&Rates { peer_connections: Some(rate(5, 5)), ..rates });
     assert!(more.admits(ip) && more.admits(ip));
 }
 
@@ -152,20 +152,20 @@ async fn a_trigger_takes_all_or_nothing_and_once() {
     };
     let (limiters, _) = limiters(&rates);
     let limits = limiters.app("3").unwrap();
-    let pay = |channels: &[&str]| match Fare::default().pay(&limits, channels.iter().copied()) {
-        Passage::Open => "open",
-        Passage::Closed(Limited::Channel { .. }) => "channel",
-        Passage::Closed(Limited::App { .. }) => "app",
-        Passage::Closed(Limited::Crowded { .. }) | Passage::After(_) => "later",
+    let acquire = |channels: &[&str]| match RateReservation::default().acquire(&limits, channels.iter().copied()) {
+        RateDecision::Admit => "open",
+        RateDecision::Reject(Limited::Channel { .. }) => "channel",
+        RateDecision::Reject(Limited::App { .. }) => "app",
+        RateDecision::Reject(Limited::Crowded { .. }) | RateDecision::Delay(_) => "later",
     };
-    assert_eq!(pay(&["b"]), "open");
-    assert_eq!(pay(&["a", "b"]), "channel");
+    assert_eq!(acquire(&["b"]), "open");
+    assert_eq!(acquire(&["a", "b"]), "channel");
     // Neither the turn of `a` nor one of the app's was spent on that.
-    assert_eq!([pay(&["a"]), pay(&["c"]), pay(&["d"])], ["open", "open", "app"]);
+    assert_eq!([acquire(&["a"]), acquire(&["c"]), acquire(&["d"])], ["open", "open", "app"]);
     let other = limiters.app("4").unwrap();
-    assert!(matches!(Fare::default().pay(&other, ["a"].into_iter()), Passage::Open));
+    assert!(matches!(RateReservation::default().acquire(&other, ["a"].into_iter()), RateDecision::Admit));
     advance(Duration::from_secs(1)).await;
-    assert_eq!(pay(&["d"]), "open");
+    assert_eq!(acquire(&["d"]), "open");
 }
 
 #[tokio::test(start_paused = true)]
@@ -173,21 +173,23 @@ async fn who_waits_has_paid_and_may_be_refunded() {
     let (limiters, metrics) = limiters(&Rates { app_triggers: Some(rate(1, 1)), max_waiters: 1, ..Rates::default() });
     let limits = limiters.app("3").unwrap();
     let none = || std::iter::empty::<&str>();
-    assert!(matches!(Fare::default().pay(&limits, none()), Passage::Open));
-    let mut fare = Fare::default();
-    let Passage::After(turn) = fare.pay(&limits, none()) else { panic!("no turn") };
+    assert!(matches!(RateReservation::default().acquire(&limits, none()), RateDecision::Admit));
+    let mut rate_reservation = RateReservation::default();
+    let RateDecision::Delay(turn) = rate_reservation.acquire(&limits, none()) else { panic!("no turn") };
     assert_eq!(turn.wait, Duration::from_secs(1));
-    assert!(matches!(fare.pay(&limits, none()), Passage::Open), "it is paid");
-    let Passage::Closed(limited) = Fare::default().pay(&limits, none()) else { panic!("a second one waits") };
+    assert!(matches!(rate_reservation.acquire(&limits, none()), RateDecision::Admit), "it is paid");
+    let RateDecision::Reject(limited) = RateReservation::default().acquire(&limits, none()) else {
+        panic!("a second one waits")
+    };
     assert_eq!(
         (limited, limited.retry_after()),
         (Limited::App { per_second: 1, retry_after: Duration::from_secs(1) }, 1)
     );
-    fare.refund();
-    let crowded = Fare::default().pay(&limits, none());
-    assert!(matches!(crowded, Passage::Closed(Limited::Crowded { .. })), "{crowded:?}");
+    rate_reservation.refund();
+    let crowded = RateReservation::default().acquire(&limits, none());
+    assert!(matches!(crowded, RateDecision::Reject(Limited::Crowded { .. })), "{crowded:?}");
     drop(turn);
-    assert!(matches!(Fare::default().pay(&limits, none()), Passage::After(_)));
+    assert!(matches!(RateReservation::default().acquire(&limits, none()), RateDecision::Delay(_)));
     let page = metrics.encode(&Sample::default());
     for line in [
         "usher_rate_limited_total{scope=\"app\"} 2",

@@ -20,7 +20,7 @@ use tokio::net::{TcpListener, TcpSocket};
 use tokio::task::JoinHandle;
 
 use self::rulebook::Rulebook;
-use self::worker::{Parts, Worker};
+use self::worker::{Worker, WorkerSetup};
 use crate::admin::{self, Admin};
 use crate::assignment::Assignments;
 use crate::audience::{Audience, Relayed};
@@ -132,7 +132,7 @@ pub async fn serve(
     started(running.listening());
     tokio::select! {
         () = signals.until_drain(|| running.server.reload()) => {}
-        () = running.server.keep_house() => {}
+        () = running.server.run_maintenance() => {}
     }
     tokio::select! {
         () = running.drain() => {}
@@ -255,7 +255,7 @@ impl Server {
     }
 
     fn start_workers(&self) -> Result<Vec<Worker>, WorkerError> {
-        let parts = Parts {
+        let parts = WorkerSetup {
             shared: Arc::clone(&self.shared),
             upstream: upstream::Options { max_idle: self.fit.max_idle, ..self.config.upstream.clone() },
             broker: self.broker.clone(),
@@ -308,7 +308,7 @@ impl Server {
     }
 
     /// Sweeps the memory and the limits now and then, for ever.
-    async fn keep_house(&self) {
+    async fn run_maintenance(&self) {
         let mut every = tokio::time::interval(HOUSEKEEPING);
         loop {
             every.tick().await;

@@ -59,7 +59,7 @@ impl Rulebook {
     }
 
     fn put_in_force(&self, config: &Config) {
-        let limiters = self.shared.routing.load().limiters.followed_by(&config.limits.rates);
+        let limiters = self.shared.routing.load().limiters.rebuilt_for(&config.limits.rates);
         let observers = Observers { events: &config.events, report: &self.shared.report, audience: &self.audience };
         let routing = super::routing(config, limiters, &self.assignments, &self.shared.metrics, observers);
         self.shared.routing.store(Arc::new(routing));

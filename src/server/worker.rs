@@ -42,7 +42,7 @@ pub(super) struct Accepted {
 
 /// What a worker is made of.
 #[derive(Debug, Clone)]
-pub(super) struct Parts {
+pub(super) struct WorkerSetup {
     pub(super) shared: Arc<Shared>,
     pub(super) upstream: upstream::Options,
     /// The embedded broker, if that is upstream.
@@ -71,7 +71,7 @@ impl Worker {
     ///
     /// # Errors
     /// If upstream's options cannot be used, or the system gives no thread or runtime.
-    pub(super) fn start(index: usize, parts: Parts) -> Result<Self, WorkerError> {
+    pub(super) fn start(index: usize, parts: WorkerSetup) -> Result<Self, WorkerError> {
         let upstream = match parts.broker {
             Some(broker) => Upstream::Local(Local::new(broker, parts.upstream.timeout)),
             None => Upstream::Remote(Remote::new(&parts.upstream, parts.pools.clone())?),
@@ -90,10 +90,10 @@ impl Worker {
             }
             Upstream::Remote(_) | Upstream::Local(_) => None,
         };
-        let door = Door { certificate: parts.certificate, limits: parts.limits, batch };
+        let setup = ConnectionSetup { certificate: parts.certificate, limits: parts.limits, batch };
         let thread = std::thread::Builder::new()
             .name(format!("usher-worker-{index}"))
-            .spawn(move || runtime.block_on(work(gateway, door, arrivals, stopped)))
+            .spawn(move || runtime.block_on(work(gateway, setup, arrivals, stopped)))
             .map_err(WorkerError::Thread)?;
         Ok(Self { sockets, stop, thread })
     }
@@ -125,7 +125,7 @@ pub enum WorkerError {
 
 /// How a worker receives connections.
 #[derive(Debug, Clone)]
-struct Door {
+struct ConnectionSetup {
     certificate: Option<Arc<Certificate>>,
     limits: Limits,
     /// Where triggers that go the fast way are judged, if any may.
@@ -134,14 +134,14 @@ struct Door {
 
 async fn work(
     gateway: Gateway,
-    door: Door,
+    setup: ConnectionSetup,
     mut arrivals: mpsc::Receiver<Accepted>,
     stopped: oneshot::Receiver<Infallible>,
 ) {
     let (tasks, upstream) = (gateway.shared.tasks.clone(), gateway.upstream.clone());
     let serving = async {
         while let Some(accepted) = arrivals.recv().await {
-            let _detached = tasks.spawn(welcome(gateway.clone(), door.clone(), accepted));
+            let _detached = tasks.spawn(serve_connection(gateway.clone(), setup.clone(), accepted));
         }
         gateway.upstream.retire();
         drop(gateway);
@@ -149,12 +149,12 @@ async fn work(
     };
     tokio::select! {
         () = serving => {}
-        () = upstream.attend() => {}
+        () = upstream.run() => {}
     }
 }
 
 /// Serves one connection until it ends or is switched to WebSocket; then whoever relays it holds its place.
-async fn welcome(gateway: Gateway, door: Door, accepted: Accepted) {
+async fn serve_connection(gateway: Gateway, setup: ConnectionSetup, accepted: Accepted) {
     let Accepted { stream, peer, place } = accepted;
     let caller = Caller { ip: peer.ip(), place };
     let stream = match stream
@@ -166,11 +166,11 @@ async fn welcome(gateway: Gateway, door: Door, accepted: Accepted) {
         Err(error) => return tracing::debug!(%peer, %error, "a connection was gone before it was served"),
     };
     let served = async {
-        match &door.certificate {
-            None => serve(&gateway, stream, &caller, &door).await,
-            Some(certificate) => match handshake::accept(certificate, stream, door.limits.head_timeout).await {
+        match &setup.certificate {
+            None => serve(&gateway, stream, &caller, &setup).await,
+            Some(certificate) => match handshake::accept(certificate, stream, setup.limits.head_timeout).await {
                 // Boxed: a connection without TLS needs no room for it.
-                Ok(stream) => Box::pin(serve(&gateway, stream, &caller, &door)).await,
+                Ok(stream) => Box::pin(serve(&gateway, stream, &caller, &setup)).await,
                 Err((reason, error)) => {
                     gateway.shared.metrics.handshake_failure(reason);
                     tracing::debug!(%peer, ?reason, error, "a TLS handshake failed");
@@ -186,15 +186,15 @@ async fn welcome(gateway: Gateway, door: Door, accepted: Accepted) {
     }
 }
 
-async fn serve<T>(gateway: &Gateway, mut stream: T, caller: &Caller, door: &Door)
+async fn serve<T>(gateway: &Gateway, mut stream: T, caller: &Caller, setup: &ConnectionSetup)
 where
     T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     // Boxed, so that a connection that has left the fast way does not keep room for it, and that a trigger does not
     // come by the other way's code.
-    let read = match (&gateway.upstream, &door.batch) {
+    let read = match (&gateway.upstream, &setup.batch) {
         (Upstream::Remote(remote), Some(batch)) => {
-            match Fast::new(&gateway.shared, (remote, batch), &door.limits, (&mut stream, &caller.place))
+            match Fast::new(&gateway.shared, (remote, batch), &setup.limits, (&mut stream, &caller.place))
                 .run()
                 .boxed()
                 .await
@@ -206,7 +206,7 @@ where
         }
         (Upstream::Remote(_) | Upstream::Local(_), _) => Bytes::new(),
     };
-    let limits = &door.limits;
+    let limits = &setup.limits;
     let stream = Resumed::new(read, stream);
     let phase = Arc::new(Phase::new(Arc::clone(&caller.place)));
     let deadlines = Deadlines { head: limits.head_timeout, idle: limits.idle_timeout };

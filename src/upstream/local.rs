@@ -12,7 +12,7 @@ use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::protocol::Role;
 
 use super::{Answer, Dialled, Failure, Payload};
-use crate::broker::{Bell, Broker, socket_config};
+use crate::broker::{Broker, WakeQueue, socket_config};
 use crate::pusher::subprotocol;
 use crate::rate::Pace;
 
@@ -26,7 +26,7 @@ pub struct Local {
     broker: Arc<Broker>,
     timeout: Duration,
     /// This worker's.
-    bell: Arc<Bell>,
+    wake_queue: Arc<WakeQueue>,
 }
 
 /// A client that comes to the embedded broker: who was asked for, until its socket is there.
@@ -36,7 +36,7 @@ pub struct Visit {
     broker: Arc<Broker>,
     target: Uri,
     subprotocol: Option<&'static str>,
-    bell: Arc<Bell>,
+    wake_queue: Arc<WakeQueue>,
 }
 
 impl Local {
@@ -44,12 +44,12 @@ impl Local {
     /// for nothing.
     #[must_use]
     pub fn new(broker: Arc<Broker>, timeout: Duration) -> Self {
-        Self { broker, timeout, bell: Arc::default() }
+        Self { broker, timeout, wake_queue: Arc::default() }
     }
 
     /// Attends to the connections of one worker, for ever: each worker has a `Local` of its own, and runs this.
-    pub async fn attend(&self) {
-        self.bell.attend().await;
+    pub async fn run(&self) {
+        self.wake_queue.run().await;
     }
 
     /// See [`super::Upstream::send`].
@@ -96,7 +96,7 @@ impl Local {
             broker: Arc::clone(&self.broker),
             target: copied,
             subprotocol,
-            bell: Arc::clone(&self.bell),
+            wake_queue: Arc::clone(&self.wake_queue),
         })
     }
 }
@@ -119,7 +119,7 @@ impl Visit {
         S: AsyncRead + AsyncWrite + Unpin,
     {
         let socket = WebSocketStream::from_raw_socket(stream, Role::Server, Some(socket_config(max_message))).await;
-        self.broker.converse(socket, &self.target, pace, &self.bell).await;
+        self.broker.converse(socket, &self.target, pace, &self.wake_queue).await;
     }
 }
 

@@ -142,10 +142,10 @@ impl Upstream {
     ///
     /// # Cancel safety
     /// Dropping the future leaves nothing undone.
-    pub async fn attend(&self) {
+    pub async fn run(&self) {
         match self {
-            Self::Remote(remote) => remote.attend().await,
-            Self::Local(local) => local.attend().await,
+            Self::Remote(remote) => remote.run().await,
+            Self::Local(local) => local.run().await,
         }
     }
 

@@ -20,7 +20,7 @@ use super::framing::{Framing, Problem, check_status};
 use super::pool::{Connection, Lease, Pool};
 use super::resolver::Resolver;
 use super::websocket::{self, Dialled};
-use super::wire::Wire;
+use super::wire::TriggerClient;
 use super::{Answer, Collected, Failure, Interrupted, Options, Payload, PoolStats};
 use crate::clock::Alarm;
 use crate::shutdown::Tasks;
@@ -43,7 +43,7 @@ struct Shared {
     /// `Arc` of its own: an answer that is still being read holds the way back to it.
     pool: Arc<Pool>,
     /// For triggers, whose answers are collected whole.
-    wire: Wire,
+    wire: TriggerClient,
     timeout: Duration,
 }
 
@@ -72,7 +72,7 @@ impl Remote {
         let websocket = options.websocket_url.as_ref().map(dialer).transpose()?;
         let dialer = dialer(&options.url)?;
         let pool = Arc::new(Pool::new(options));
-        let wire = Wire::new(Pool::new(options));
+        let wire = TriggerClient::new(Pool::new(options));
         Ok(Self(Arc::new(Shared { dialer, websocket, pool, wire, timeout: options.timeout })))
     }
 
@@ -174,7 +174,7 @@ impl Remote {
     ///
     /// # Cancel safety
     /// Dropping the future leaves nothing undone.
-    pub async fn attend(&self) {
+    pub async fn run(&self) {
         let mut every = tokio::time::interval(SWEEP);
         loop {
             every.tick().await;

@@ -78,7 +78,7 @@ async fn beside_as_many_kept_connections_as_there_may_be_one_more_is_answered_on
 async fn a_peer_that_reads_nothing_loses_its_place() {
     let running = Running::start().await;
     for n in 0..20_000 {
-        running.decided(&format!("{n:0250}"), None, Decision::Suppressed);
+        running.decided(&format!("{n:0250}"), None, EventDecision::Suppressed);
     }
     let mut stream = TcpStream::connect(running.address).await.unwrap();
     let request = "GET /decisions?limit=10000 HTTP/1.1\r\nHost: localhost\r\n\r\n";

@@ -28,7 +28,7 @@ async fn metrics_include_the_other_rooms_values() {
     let memory = running.memory("1001");
     announce(&memory, "inn-room-1-chat", "1", &[], Outcome::Accepted);
     announce(&memory, "inn-room-2-chat", "1", &[], Outcome::Accepted);
-    running.admin.metrics.rule("1001", "staff-assigned").count(Decision::Suppressed);
+    running.admin.metrics.rule("1001", "staff-assigned").count(EventDecision::Suppressed);
     let page = running.get("/metrics").await;
     assert_eq!((page.status, page.header("content-type")), (200, Some("text/plain; version=0.0.4; charset=utf-8")));
     for line in [
@@ -151,9 +151,9 @@ async fn a_channel_is_forgotten() {
 #[tokio::test]
 async fn decisions_come_newest_first() {
     let running = Running::start().await;
-    running.decided("inn-1", Some("\"Anna\""), Decision::ForwardedFirst);
-    running.decided("inn-1", Some("\"Anna\""), Decision::Suppressed);
-    running.decided("ritz-1", None, Decision::ForwardedUnreadable);
+    running.decided("inn-1", Some("\"Anna\""), EventDecision::ForwardedFirst);
+    running.decided("inn-1", Some("\"Anna\""), EventDecision::Suppressed);
+    running.decided("ritz-1", None, EventDecision::ForwardedUnreadable);
     let shown = running.get("/decisions?app=1001&channel=inn-").await.json();
     let expected = |decision: &str| {
         serde_json::json!({"time": shown[0]["time"], "app": "1001", "rule": "staff-assigned", "channel": "inn-1", "identity": "Anna",
@@ -169,8 +169,8 @@ async fn decisions_come_newest_first() {
 async fn untrusted_text_stays_text() {
     let running = Running::start().await;
     let channel = "x\"},{\"app\":\"1002\"}]\n\u{1b}\u{2028}\u{0}</script>";
-    running.decided(channel, Some("\"cut in the mid"), Decision::ForwardedFirst);
-    running.decided(channel, Some("1,\"app\":2"), Decision::ForwardedFirst);
+    running.decided(channel, Some("\"cut in the mid"), EventDecision::ForwardedFirst);
+    running.decided(channel, Some("1,\"app\":2"), EventDecision::ForwardedFirst);
     let shown = running.get("/decisions").await;
     let records = shown.json();
     assert_eq!(records.as_array().map(Vec::len), Some(2));

@@ -16,10 +16,10 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
 use super::{Admin, RuleMode, Switchboard, serve};
-use crate::assignment::{Assignment, Assignments, Bounds, Claim, Outcome, Patience, RuleMemory, Value, Watch};
+use crate::assignment::{Assignment, Assignments, Bounds, Claim, ClaimMode, Outcome, RuleMemory, Value, Watch};
 use crate::clock::{Calendar, Clock, Moment};
 use crate::decisions::{Decided, Decisions, Reason};
-use crate::metrics::{Decision, Metrics};
+use crate::metrics::{EventDecision, Metrics};
 use crate::report::Report;
 use crate::rules::Mode;
 use crate::shutdown::{Drain, Tasks};
@@ -118,7 +118,7 @@ impl Running {
         self.call(&format!("GET {target}"), &[]).await
     }
 
-    fn decided(&self, channel: &str, identity: Option<&str>, decision: Decision) {
+    fn decided(&self, channel: &str, identity: Option<&str>, decision: EventDecision) {
         self.admin.decisions.push(&Decided {
             at: Moment::from_millis(0),
             app: &"1001".into(),
@@ -195,7 +195,7 @@ fn assignments(clock: Clock) -> Arc<Assignments> {
 /// Has an announcement made on `channel` and upstream take it as `outcome` says.
 fn announce(memory: &Arc<RuleMemory>, channel: &str, identity: &str, context: &[&str], outcome: Outcome) {
     let assignment = Assignment::new(0, identity, context);
-    let claim = memory.claim(channel, &Value::One(assignment), Patience::Waits, Moment::from_millis(0));
+    let claim = memory.claim(channel, &Value::One(assignment), ClaimMode::MayWait, Moment::from_millis(0));
     let Claim::Reserved { reservation, .. } = claim else { panic!("{claim:?}") };
     reservation.settle(outcome);
 }

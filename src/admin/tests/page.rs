@@ -52,9 +52,9 @@ async fn the_overview_counts_by_rule() {
     announce(&running.memory("1001"), "inn-1", "1", &[], Outcome::Accepted);
     let metrics = &running.admin.metrics;
     for (app, decision, times) in [
-        ("1001", Decision::Suppressed, 3),
-        ("1001", Decision::ForwardedFirst, 1),
-        ("1002", Decision::ShadowSuppressed, 2),
+        ("1001", EventDecision::Suppressed, 3),
+        ("1001", EventDecision::ForwardedFirst, 1),
+        ("1002", EventDecision::ShadowSuppressed, 2),
     ] {
         let rule = metrics.rule(app, "staff-assigned");
         (0..times).for_each(|_| rule.count(decision));

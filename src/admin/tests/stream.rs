@@ -74,7 +74,7 @@ impl Following {
 }
 
 fn first(running: &Running, channels: &[&str]) {
-    channels.iter().for_each(|channel| running.decided(channel, Some("\"Anna\""), Decision::ForwardedFirst));
+    channels.iter().for_each(|channel| running.decided(channel, Some("\"Anna\""), EventDecision::ForwardedFirst));
 }
 
 #[tokio::test]
@@ -134,7 +134,7 @@ async fn who_is_too_slow_is_told_how_many_have_passed() {
     let (id, _) = following.decision().await;
     drop(following);
     for n in 0..20_005 {
-        running.decided(&n.to_string(), None, Decision::Suppressed);
+        running.decided(&n.to_string(), None, EventDecision::Suppressed);
     }
     let mut again = Following::open(&running, "/decisions/stream", &[&format!("Last-Event-ID: {id}")]).await;
     again.event().await;
@@ -147,7 +147,7 @@ async fn untrusted_text_cannot_make_events() {
     let running = Running::start().await;
     let mut following = Following::open(&running, "/decisions/stream", &[]).await;
     following.event().await;
-    running.decided("x\n\ndata: evil", Some("{\"a\":\n\n\r\"b\"}"), Decision::ForwardedFirst);
+    running.decided("x\n\ndata: evil", Some("{\"a\":\n\n\r\"b\"}"), EventDecision::ForwardedFirst);
     let event = following.event().await.unwrap();
     let data: Json = serde_json::from_str(event.split_once("\ndata: ").unwrap().1).unwrap();
     assert_eq!((&data["channel"], &data["identity"]), (&"x\n\ndata: evil".into(), &serde_json::json!({ "a": "b" })));

@@ -64,7 +64,7 @@ impl Sort {
             Self::A => Some(Value::One(Assignment::new(0, "A", []))),
             Self::B => Some(Value::One(Assignment::new(0, "B", []))),
             Self::BThenA => Some(Value::Last(Assignment::new(0, "A", []))),
-            Self::Nobody => Some(Value::Nobody),
+            Self::Nobody => Some(Value::Opaque),
             Self::Wide => None,
         }
     }
@@ -92,9 +92,9 @@ impl World {
         }
     }
 
-    fn around(&self) -> Around {
+    fn snapshot(&self) -> AppSnapshot {
         let wide_in_flight = self.flights.iter().any(|flight| flight.sort == Sort::Wide);
-        Around { epoch: Epoch::of(self.epoch), uncertain: wide_in_flight || self.app_in_doubt }
+        AppSnapshot { epoch: Epoch::of(self.epoch), uncertain: wide_in_flight || self.app_in_doubt }
     }
 
     fn key(&self) -> Key {
@@ -197,15 +197,15 @@ impl World {
             return found.push((("is forwarded", Some(sort)), self.then(wide)));
         };
         // One that has to wait is judged again later, which is the same as arriving later.
-        let verdict = self.channel.judge(&value, self.now, self.around());
-        if let Verdict::Redundant { .. } = verdict {
+        let comparison = self.channel.compare(&value, self.now, self.snapshot());
+        if let Comparison::Redundant { .. } = comparison {
             found.push(((DROPPED, Some(sort)), self.then(|next| next.left -= 1)));
         }
         // Redundant or in flight, a request may be forwarded all the same: a rule that only observes, one that has
         // waited long enough.
         let forward = |next: &mut Self| {
-            let (id, around) = (next.ticket(), next.around());
-            let _before = next.channel.claim(id, value, next.now, around);
+            let (id, snapshot) = (next.ticket(), next.snapshot());
+            let _before = next.channel.claim(id, value, next.now, snapshot);
             next.spend().flights.push(Flight { id, sort, applied: false });
         };
         found.push((("is forwarded", Some(sort)), self.then(forward)));

@@ -6,7 +6,7 @@ use super::*;
 
 const DOUBT: Duration = Duration::from_secs(30);
 const START: Moment = Moment::from_millis(1_000);
-const CALM: Around = Around { epoch: Epoch::of(1), uncertain: false };
+const CALM: AppSnapshot = AppSnapshot { epoch: Epoch::of(1), uncertain: false };
 
 fn person(name: &str) -> Assignment {
     Assignment::new(0, name, [])
@@ -20,13 +20,13 @@ fn one(name: &str) -> Value {
 struct Bench {
     channel: Channel,
     now: Moment,
-    around: Around,
+    snapshot: AppSnapshot,
     last: TicketId,
 }
 
 impl Bench {
     fn new() -> Self {
-        Self { channel: Channel::default(), now: START, around: CALM, last: 0 }
+        Self { channel: Channel::default(), now: START, snapshot: CALM, last: 0 }
     }
 
     /// A channel that is known to show `name`.
@@ -39,7 +39,7 @@ impl Bench {
 
     fn claim(&mut self, value: Value) -> (TicketId, Before) {
         self.last += 1;
-        (self.last, self.channel.claim(self.last, value, self.now, self.around))
+        (self.last, self.channel.claim(self.last, value, self.now, self.snapshot))
     }
 
     fn forward(&mut self, value: Value) -> TicketId {
@@ -55,16 +55,16 @@ impl Bench {
         self.settle(id, outcome);
     }
 
-    fn judge(&self, name: &str) -> Verdict {
-        self.channel.judge(&one(name), self.now, self.around)
+    fn compare(&self, name: &str) -> Comparison {
+        self.channel.compare(&one(name), self.now, self.snapshot)
     }
 
     fn is_known(&self, name: &str) -> bool {
-        matches!(self.judge(name), Verdict::Redundant { .. })
+        matches!(self.compare(name), Comparison::Redundant { .. })
     }
 
     fn nothing_is_known(&self) -> bool {
-        self.channel.known(self.now, self.around).is_none() && !self.is_known("A") && !self.is_known("B")
+        self.channel.known(self.now, self.snapshot).is_none() && !self.is_known("A") && !self.is_known("B")
     }
 
     fn pass(&mut self, time: Duration) {
@@ -80,8 +80,8 @@ fn known_only_after_upstream_accepted() {
     assert!(!bench.is_known("A"), "in flight is not known");
     bench.pass(Duration::from_secs(1));
     assert!(bench.settle(id, Outcome::Accepted), "an announcement was accepted");
-    assert_eq!(bench.judge("A"), Verdict::Redundant { since: bench.now });
-    assert_eq!(bench.judge("B"), Verdict::Open);
+    assert_eq!(bench.compare("A"), Comparison::Redundant { since: bench.now });
+    assert_eq!(bench.compare("B"), Comparison::Open);
 }
 
 #[test]
@@ -89,7 +89,7 @@ fn the_current_value_counts_and_not_the_history() {
     let mut bench = Bench::showing("A");
     assert_eq!(bench.claim(one("B")).1, Before::Known(person("A")));
     bench.settle(bench.last, Outcome::Accepted);
-    assert_eq!(bench.judge("A"), Verdict::Open, "A, B, A are three announcements");
+    assert_eq!(bench.compare("A"), Comparison::Open, "A, B, A are three announcements");
 }
 
 #[test]
@@ -104,38 +104,38 @@ fn a_claim_makes_the_channel_unknown_at_once() {
 fn an_equal_announcement_in_flight_is_waited_for() {
     let mut bench = Bench::new();
     let id = bench.forward(one("A"));
-    assert_eq!(bench.judge("A"), Verdict::InFlight(id));
-    assert_eq!(bench.judge("B"), Verdict::Open);
-    assert_eq!(bench.channel.judge(&Value::Nobody, bench.now, CALM), Verdict::Open);
-    assert_eq!(bench.channel.judge(&Value::Last(person("A")), bench.now, CALM), Verdict::Open);
+    assert_eq!(bench.compare("A"), Comparison::InFlight(id));
+    assert_eq!(bench.compare("B"), Comparison::Open);
+    assert_eq!(bench.channel.compare(&Value::Opaque, bench.now, CALM), Comparison::Open);
+    assert_eq!(bench.channel.compare(&Value::Last(person("A")), bench.now, CALM), Comparison::Open);
 }
 
 #[test]
 fn a_batch_is_like_nothing_but_its_end_becomes_known() {
     let mut bench = Bench::new();
     let id = bench.forward(Value::Last(person("A")));
-    assert_eq!(bench.judge("A"), Verdict::Open, "it shows others on the way");
+    assert_eq!(bench.compare("A"), Comparison::Open, "it shows others on the way");
     bench.settle(id, Outcome::Accepted);
     assert!(bench.is_known("A"));
-    assert_eq!(bench.channel.judge(&Value::Last(person("A")), bench.now, CALM), Verdict::Open);
+    assert_eq!(bench.channel.compare(&Value::Last(person("A")), bench.now, CALM), Comparison::Open);
 }
 
 #[test]
 fn nobody_never_becomes_known() {
     let mut bench = Bench::showing("A");
-    let id = bench.forward(Value::Nobody);
+    let id = bench.forward(Value::Opaque);
     assert!(!bench.settle(id, Outcome::Accepted), "no announcement");
     assert!(bench.nothing_is_known());
 }
 
 #[test]
 fn refused_restores_what_was_known() {
-    for value in [one("B"), Value::Nobody, Value::Last(person("B")), one("A")] {
+    for value in [one("B"), Value::Opaque, Value::Last(person("B")), one("A")] {
         let mut bench = Bench::showing("A");
         let id = bench.forward(value);
         bench.pass(Duration::from_secs(1));
         bench.settle(id, Outcome::Refused);
-        assert_eq!(bench.judge("A"), Verdict::Redundant { since: START });
+        assert_eq!(bench.compare("A"), Comparison::Redundant { since: START });
     }
 }
 
@@ -152,7 +152,7 @@ fn refused_restores_nothing_if_another_ticket_overlapped() {
 
 #[test]
 fn partial_is_unknown_but_not_in_doubt() {
-    for value in [one("B"), Value::Last(person("A")), Value::Nobody] {
+    for value in [one("B"), Value::Last(person("A")), Value::Opaque] {
         let mut bench = Bench::showing("A");
         let id = bench.forward(value);
         assert!(!bench.settle(id, Outcome::Partial));
@@ -248,7 +248,7 @@ fn equal_assignments_in_flight_at_once_commit() {
 #[test]
 fn nobody_in_flight_contests() {
     let mut bench = Bench::new();
-    let nobody = bench.forward(Value::Nobody);
+    let nobody = bench.forward(Value::Opaque);
     bench.announce("A", Outcome::Accepted);
     assert!(bench.nothing_is_known());
     bench.settle(nobody, Outcome::Accepted);
@@ -281,7 +281,7 @@ fn forgetting_does_not_end_a_doubt() {
 #[test]
 fn another_epoch_forgets() {
     let mut bench = Bench::showing("A");
-    bench.around.epoch = Epoch::of(2);
+    bench.snapshot.epoch = Epoch::of(2);
     assert!(bench.nothing_is_known());
     assert_eq!(bench.claim(one("B")).1, Before::Nothing);
 }
@@ -291,7 +291,7 @@ fn an_epoch_that_began_in_between_lets_nothing_become_known() {
     for outcome in [Outcome::Accepted, Outcome::Refused] {
         let mut bench = Bench::showing("A");
         let id = bench.forward(one(if outcome == Outcome::Accepted { "A" } else { "B" }));
-        bench.around.epoch = Epoch::of(2);
+        bench.snapshot.epoch = Epoch::of(2);
         bench.settle(id, outcome);
         assert!(bench.nothing_is_known());
     }
@@ -300,10 +300,10 @@ fn an_epoch_that_began_in_between_lets_nothing_become_known() {
 #[test]
 fn an_uncertain_app_makes_nothing_known() {
     let mut bench = Bench::showing("A");
-    bench.around.uncertain = true;
+    bench.snapshot.uncertain = true;
     assert!(bench.nothing_is_known());
     assert_eq!(bench.claim(one("A")).1, Before::Uncertain);
-    bench.around.uncertain = false;
+    bench.snapshot.uncertain = false;
     bench.settle(bench.last, Outcome::Accepted);
     assert!(bench.nothing_is_known(), "claimed while it was uncertain");
 }
@@ -313,7 +313,7 @@ fn what_is_announced_again_is_known_since_the_first_time() {
     let mut bench = Bench::showing("A");
     bench.pass(Duration::from_secs(5));
     bench.announce("A", Outcome::Accepted);
-    assert_eq!(bench.judge("A"), Verdict::Redundant { since: START });
+    assert_eq!(bench.compare("A"), Comparison::Redundant { since: START });
 }
 
 #[test]

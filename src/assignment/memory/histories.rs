@@ -31,7 +31,7 @@ enum Op {
     /// A request that names these channels.
     Request {
         parts: Vec<(u8, Part)>,
-        patience: Patience,
+        mode: ClaimMode,
     },
     /// A request that may touch any channel.
     Wide,
@@ -90,12 +90,13 @@ fn part() -> impl Strategy<Value = Part> {
 }
 
 fn op() -> impl Strategy<Value = Op> {
-    let patience = prop_oneof![4 => Just(Patience::Waits), 2 => Just(Patience::Holds), 1 => Just(Patience::Forced)];
+    let mode =
+        prop_oneof![4 => Just(ClaimMode::MayWait), 2 => Just(ClaimMode::MustNotWait), 1 => Just(ClaimMode::Forced)];
     let ending = prop_oneof![
         8 => Just(Ending::Answered), 1 => Just(Ending::HalfDone), 1 => Just(Ending::Lost), 1 => Just(Ending::LostForGood), 1 => Just(Ending::Dropped)
     ];
     prop_oneof![
-        10 => (prop::collection::vec((0..CHANNELS, part()), 1..3), patience).prop_map(|(parts, patience)| Op::Request { parts, patience }),
+        10 => (prop::collection::vec((0..CHANNELS, part()), 1..3), mode).prop_map(|(parts, mode)| Op::Request { parts, mode }),
         1 => Just(Op::Wide),
         8 => any::<usize>().prop_map(Op::Apply),
         10 => (any::<usize>(), ending).prop_map(|(which, ending)| Op::End(which, ending)),
@@ -110,7 +111,7 @@ fn value(part: Part) -> Value {
     match part {
         Part::Person(name) => Value::One(person(name)),
         Part::Batch(name) => Value::Last(person(name)),
-        Part::Nobody => Value::Nobody,
+        Part::Nobody => Value::Opaque,
     }
 }
 
@@ -136,7 +137,7 @@ impl<'a> World<'a> {
 
     fn step(&mut self, op: Op) {
         match op {
-            Op::Request { parts, patience } => self.request(&parts, patience),
+            Op::Request { parts, mode } => self.request(&parts, mode),
             Op::Wide => {
                 let duty = Duty { channels: Vec::new(), app: Some(self.memory.app().claim_all()) };
                 self.forwarded((0..CHANNELS).map(|channel| (channel, Part::Nobody)).collect(), duty);
@@ -166,16 +167,15 @@ impl<'a> World<'a> {
     }
 
     /// Claims channel by channel, as a request does: once it holds a reservation it waits no longer.
-    fn request(&mut self, parts: &[(u8, Part)], patience: Patience) {
+    fn request(&mut self, parts: &[(u8, Part)], mode: ClaimMode) {
         let now = self.memory.now();
         let (mut held, mut forwarded, mut wide) = (Vec::new(), Vec::new(), None);
         for &(channel, part) in parts {
-            let patience =
-                if patience == Patience::Waits && !forwarded.is_empty() { Patience::Holds } else { patience };
-            match self.memory.claim(&channel.to_string(), &value(part), patience, now) {
-                Claim::Redundant { .. } => self.was_redundant(channel, part, patience, now, &forwarded),
+            let mode = if mode == ClaimMode::MayWait && !forwarded.is_empty() { ClaimMode::MustNotWait } else { mode };
+            match self.memory.claim(&channel.to_string(), &value(part), mode, now) {
+                Claim::Redundant { .. } => self.was_redundant(channel, part, mode, now, &forwarded),
                 Claim::InFlight(waiter) => {
-                    assert_eq!(patience, Patience::Waits);
+                    assert_eq!(mode, ClaimMode::MayWait);
                     self.last_named.insert(channel, now);
                     let Part::Person(name) = part else { panic!("nothing is like {part:?}") };
                     self.waiting.push((channel, name, Box::pin(waiter.settled())));
@@ -200,8 +200,8 @@ impl<'a> World<'a> {
     }
 
     /// The first law.
-    fn was_redundant(&self, channel: u8, part: Part, patience: Patience, now: Moment, own: &[(u8, Part)]) {
-        assert!(matches!(part, Part::Person(_)) && patience != Patience::Forced, "{part:?} is never redundant");
+    fn was_redundant(&self, channel: u8, part: Part, mode: ClaimMode, now: Moment, own: &[(u8, Part)]) {
+        assert!(matches!(part, Part::Person(_)) && mode != ClaimMode::Forced, "{part:?} is never redundant");
         assert_eq!(self.shown.get(&channel), Some(&part), "the guests of {channel} see someone else");
         let pending =
             self.requests.iter().filter(|request| !request.applied).flat_map(|request| &request.parts).chain(own);
@@ -297,13 +297,13 @@ impl<'a> World<'a> {
         self.waiting_are_woken();
         assert!(self.waiting.is_empty());
         for channel in 0..CHANNELS {
-            self.request(&[(channel, Part::Person(0))], Patience::Waits);
+            self.request(&[(channel, Part::Person(0))], ClaimMode::MayWait);
             while !self.requests.is_empty() {
                 self.apply(0, usize::MAX);
                 self.end(0, Ending::Answered);
             }
             let again =
-                self.memory.claim(&channel.to_string(), &value(Part::Person(0)), Patience::Waits, self.memory.now());
+                self.memory.claim(&channel.to_string(), &value(Part::Person(0)), ClaimMode::MayWait, self.memory.now());
             assert!(matches!(again, Claim::Redundant { .. }), "{channel} does not heal: {again:?}");
         }
         assert_eq!(self.memory.app().census().waiting(), 0);

@@ -38,11 +38,11 @@ trait Asking {
 
 impl Asking for Arc<RuleMemory> {
     fn ask(&self, channel: &str, name: &str) -> Claim {
-        self.claim(channel, &one(name), Patience::Waits, self.now())
+        self.claim(channel, &one(name), ClaimMode::MayWait, self.now())
     }
 
     fn reserve(&self, channel: &str, value: Value) -> Reservation {
-        match self.claim(channel, &value, Patience::Forced, self.now()) {
+        match self.claim(channel, &value, ClaimMode::Forced, self.now()) {
             Claim::Reserved { reservation, .. } => reservation,
             other => panic!("not reserved: {other:?}"),
         }
@@ -91,7 +91,7 @@ fn the_story_of_a_conversation() {
     assert!(matches!(memory.ask("room-2", "Anna"), Claim::Reserved { .. }), "Anna returns");
     let entry = &memory.entries("room-2", 10)[0];
     assert_eq!((entry.announced, entry.suppressed), (2, 20));
-    assert!(memory.claim("room-3", &Value::Nobody, Patience::Waits, memory.now()).is_reserved());
+    assert!(memory.claim("room-3", &Value::Opaque, ClaimMode::MayWait, memory.now()).is_reserved());
 }
 
 impl Claim {
@@ -105,20 +105,20 @@ fn patience_decides_what_may_be_answered() {
     let memory = memory_of(100);
     memory.announce("known", "Anna");
     let _leader = memory.reserve("flying", one("Anna"));
-    let claim = |channel, patience| memory.claim(channel, &one("Anna"), patience, memory.now());
-    assert!(matches!(claim("known", Patience::Holds), Claim::Redundant { .. }));
+    let claim = |channel, mode| memory.claim(channel, &one("Anna"), mode, memory.now());
+    assert!(matches!(claim("known", ClaimMode::MustNotWait), Claim::Redundant { .. }));
     assert!(matches!(
-        claim("known", Patience::Forced),
+        claim("known", ClaimMode::Forced),
         Claim::Reserved { redundant: true, before: Before::Known(_), .. }
     ));
-    assert!(matches!(claim("flying", Patience::Waits), Claim::InFlight(_)));
+    assert!(matches!(claim("flying", ClaimMode::MayWait), Claim::InFlight(_)));
     assert!(matches!(
-        claim("flying", Patience::Holds),
+        claim("flying", ClaimMode::MustNotWait),
         Claim::Reserved { redundant: true, before: Before::Uncertain, .. }
     ));
-    assert!(matches!(claim("flying", Patience::Forced), Claim::Reserved { redundant: true, .. }));
+    assert!(matches!(claim("flying", ClaimMode::Forced), Claim::Reserved { redundant: true, .. }));
     assert!(matches!(
-        claim("new", Patience::Forced),
+        claim("new", ClaimMode::Forced),
         Claim::Reserved { redundant: false, before: Before::Nothing, .. }
     ));
 }
@@ -227,7 +227,7 @@ fn the_cap_holds_and_the_oldest_go_first() {
     let memory = memory_of(64);
     for second in 0..64 {
         let Claim::Reserved { reservation, .. } =
-            memory.claim(&second.to_string(), &one("Anna"), Patience::Waits, Moment::from_millis(second * 1_000))
+            memory.claim(&second.to_string(), &one("Anna"), ClaimMode::MayWait, Moment::from_millis(second * 1_000))
         else {
             panic!("a new channel")
         };
@@ -235,7 +235,7 @@ fn the_cap_holds_and_the_oldest_go_first() {
     }
     // Seen again, so no longer the oldest.
     assert!(matches!(
-        memory.claim("0", &one("Anna"), Patience::Waits, Moment::from_millis(90_000)),
+        memory.claim("0", &one("Anna"), ClaimMode::MayWait, Moment::from_millis(90_000)),
         Claim::Redundant { .. }
     ));
     memory.announce("new", "Anna");
@@ -265,12 +265,12 @@ fn what_is_in_flight_or_in_doubt_is_never_evicted() {
     assert!(!memory.forget("resting"), "it made room");
     memory.reserve("new", one("Ben")).settle(Outcome::Ambiguous);
     assert!(matches!(memory.ask("newer", "Anna"), Claim::Full));
-    assert!(matches!(memory.claim("newer", &Value::Nobody, Patience::Forced, memory.now()), Claim::Full));
+    assert!(matches!(memory.claim("newer", &Value::Opaque, ClaimMode::Forced, memory.now()), Claim::Full));
     assert_eq!(memory.len(), 3);
     assert!(matches!(memory.ask("flying", "Anna"), Claim::InFlight(_)), "who is held already is no newcomer");
     // Once the doubts are over there is room again.
     let later = memory.now().after(Duration::from_secs(31));
-    assert!(memory.claim("newer", &one("Anna"), Patience::Waits, later).is_reserved());
+    assert!(memory.claim("newer", &one("Anna"), ClaimMode::MayWait, later).is_reserved());
     leader.settle(Outcome::Accepted);
     assert!(memory.knows("flying", "Anna"));
 }
@@ -318,7 +318,7 @@ fn what_nobody_names_is_forgotten() {
     let app = AppMemory::new(Clock::start(), bounds(100));
     let memory = RuleMemory::new(app, Duration::from_secs(10));
     let at = |seconds: u64| Moment::from_millis(seconds * 1_000);
-    let announce = |channel, now| match memory.claim(channel, &one("Anna"), Patience::Waits, now) {
+    let announce = |channel, now| match memory.claim(channel, &one("Anna"), ClaimMode::MayWait, now) {
         Claim::Reserved { reservation, before, .. } => {
             reservation.settle(Outcome::Accepted);
             Some(before)
@@ -332,8 +332,8 @@ fn what_nobody_names_is_forgotten() {
     memory.sweep(at(18));
     assert_eq!((memory.len(), memory.app().census().evictions()), (1, Evictions { capacity: 0, idle: 1 }));
     assert_eq!(announce("asked", at(28)), Some(Before::Nothing), "unseen for just as long");
-    let _leader = memory.claim("flying", &one("Anna"), Patience::Waits, at(0));
-    drop(memory.claim("doubtful", &one("Anna"), Patience::Waits, at(0)));
+    let _leader = memory.claim("flying", &one("Anna"), ClaimMode::MayWait, at(0));
+    drop(memory.claim("doubtful", &one("Anna"), ClaimMode::MayWait, at(0)));
     memory.sweep(at(29));
     assert_eq!(memory.len(), 3, "in flight and in doubt stay");
     memory.set_remember_for(DAY);

@@ -1,7 +1,7 @@
 //! What is remembered over a change of the configuration.
 
 use super::*;
-use crate::assignment::{Assignment, Before, Claim, Outcome, Patience, Value};
+use crate::assignment::{Assignment, Before, Claim, ClaimMode, Outcome, Value};
 
 const DOUBT: Duration = Duration::from_secs(30);
 const MINUTE: Duration = Duration::from_secs(60);
@@ -42,7 +42,7 @@ fn announce(assignments: &Assignments, memory: &Arc<RuleMemory>) -> Option<Befor
     match memory.claim(
         "room",
         &Value::One(Assignment::new(0, "7", [])),
-        Patience::Holds,
+        ClaimMode::MustNotWait,
         assignments.census.clock.now(),
     ) {
         Claim::Reserved { reservation, before, .. } => {
@@ -221,7 +221,7 @@ fn the_counts_are_those_of_all_memories() {
     for (_, memory) in &memories {
         announce(&assignments, memory);
         let now = assignments.census.clock.now();
-        let claim = || memory.claim("other", &Value::One(Assignment::new(0, "7", [])), Patience::Waits, now);
+        let claim = || memory.claim("other", &Value::One(Assignment::new(0, "7", [])), ClaimMode::MayWait, now);
         waiting.push((claim(), claim()));
     }
     assert_eq!(assignments.waiting(), 2);

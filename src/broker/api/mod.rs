@@ -15,14 +15,14 @@ use http::{HeaderValue, Method, Request, Response, StatusCode};
 
 use self::refusal::Refusal;
 use super::Broker;
+use super::broker_app::BrokerApp;
 use super::kind::user_channel;
-use super::realm::Realm;
 use crate::clock::{Clock, Moment};
 use crate::pusher::{ErrorCode, Query, decode_path, verify};
 
 /// A verified request of an app's backend.
 struct Call<'r, 'q> {
-    realm: &'r Realm,
+    broker_app: &'r BrokerApp,
     query: &'r Query<'q>,
     body: &'r [u8],
     now: Moment,
@@ -85,11 +85,11 @@ fn call(broker: &Broker, request: &Request<Bytes>) -> Result<String, Refusal> {
     if *method != endpoint.method() {
         return Err(Refusal::Method { allowed: endpoint.method() });
     }
-    let realm: Arc<Realm> = broker.realms.load().by_id.get(app).cloned().ok_or(Refusal::UnknownApp)?;
+    let broker_app: Arc<BrokerApp> = broker.broker_apps.load().by_id.get(app).cloned().ok_or(Refusal::UnknownApp)?;
     let query = Query::parse(request.uri().query().unwrap_or_default());
     let now = broker.clock.now();
     let unix = Clock::unix_now();
-    let verified = |path: &str| verify(&realm.app.load(), method.as_str(), path, &query, request.body(), unix);
+    let verified = |path: &str| verify(&broker_app.app.load(), method.as_str(), path, &query, request.body(), unix);
     verified(path)
         .or_else(|error| match endpoint {
             // The Node.js library signs a user's id as it is, and what sends the request escapes it (docs/broker.md).
@@ -97,7 +97,7 @@ fn call(broker: &Broker, request: &Request<Bytes>) -> Result<String, Refusal> {
             _ => Err(error),
         })
         .map_err(|error| Refusal::unverified(error, method.as_str(), path, &query, unix))?;
-    let call = Call { realm: &realm, query: &query, body: request.body(), now };
+    let call = Call { broker_app: &broker_app, query: &query, body: request.body(), now };
     match endpoint {
         Endpoint::Events => publish::event(&call),
         Endpoint::BatchEvents => publish::batch(&call),
@@ -111,7 +111,7 @@ fn call(broker: &Broker, request: &Request<Bytes>) -> Result<String, Refusal> {
 /// Ends all connections that are signed in as a user.
 fn terminate(call: &Call<'_, '_>, id: &str) -> Result<String, Refusal> {
     let channel = user_channel(id).ok_or(Refusal::InvalidUser)?;
-    call.realm.channels.end_subscribers(&channel, ErrorCode::Unauthorized);
+    call.broker_app.channels.end_subscribers(&channel, ErrorCode::Unauthorized);
     Ok(nothing())
 }
 

@@ -58,7 +58,7 @@ pub(super) fn channels(call: &Call<'_, '_>) -> Result<String, Refusal> {
     if info.user_count && !prefix.starts_with("presence-") {
         return Err(Refusal::NoUserCounts);
     }
-    let listed = call.realm.channels.list(prefix);
+    let listed = call.broker_app.channels.list(prefix);
     let channels =
         listed.iter().filter_map(|(name, counts)| Some((&**name, info.attributes(Kind::of(name)?, *counts)))).collect();
     Ok(json::text(&Channels { channels }))
@@ -84,8 +84,8 @@ pub(super) fn channel(call: &Call<'_, '_>, name: &str) -> Result<String, Refusal
     if info.user_count && !kind.is_presence() {
         return Err(Refusal::NoUserCount);
     }
-    let snapshot = call.realm.channels.snapshot(name);
-    let cached = if info.cache && kind.cached { Some(call.realm.channels.cached(name, call.now)) } else { None };
+    let snapshot = call.broker_app.channels.snapshot(name);
+    let cached = if info.cache && kind.cached { Some(call.broker_app.channels.cached(name, call.now)) } else { None };
     let cache = cached
         .as_ref()
         .map(|cached| cached.as_ref().map(|(data, remaining)| Cached { data, ttl: remaining.as_secs() }));
@@ -105,7 +105,7 @@ pub(super) fn users(call: &Call<'_, '_>, name: &str) -> Result<String, Refusal> 
     if !kind_of(name)?.is_presence() {
         return Err(Refusal::NoUsers);
     }
-    let users = call.realm.channels.users(name);
+    let users = call.broker_app.channels.users(name);
     Ok(json::text(&Users { users: users.iter().map(|id| User { id }).collect() }))
 }
 

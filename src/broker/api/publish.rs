@@ -147,14 +147,14 @@ impl Parameters<'_> {
 impl Publication {
     fn publish(&self, call: &Call<'_, '_>) {
         for (name, kind) in &self.channels {
-            call.realm.channels.publish(name, *kind, &self.event, &self.data, self.except, call.now);
+            call.broker_app.channels.publish(name, *kind, &self.event, &self.data, self.except, call.now);
         }
     }
 
     fn attributes<'a>(&'a self, call: &'a Call<'_, '_>, info: Info) -> impl Iterator<Item = (&'a str, Attributes)> {
-        self.channels
-            .iter()
-            .map(move |(name, kind)| (name.as_str(), info.attributes(*kind, call.realm.channels.snapshot(name).counts)))
+        self.channels.iter().map(move |(name, kind)| {
+            (name.as_str(), info.attributes(*kind, call.broker_app.channels.snapshot(name).counts))
+        })
     }
 }
 

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use serde_json::Value;
 
 use super::super::channel::MAX_MEMBERS;
-use super::super::mailbox::{Mail, Room};
+use super::super::mailbox::{Mail, QueueLimits};
 use super::*;
 use crate::metrics::Metrics;
 
@@ -16,13 +16,13 @@ fn channels() -> Channels {
 }
 
 fn with_counts(tells_count: bool) -> Channels {
-    let habits = Habits { tells_count, cache_ttl: Duration::from_secs(60), max_cached: 64_000 };
-    Channels::new(habits, Metrics::new().realtime("1001"))
+    let channel_options = ChannelOptions { tells_count, cache_ttl: Duration::from_secs(60), max_cached: 64_000 };
+    Channels::new(channel_options, Metrics::new().realtime("1001"))
 }
 
 fn mailbox(number: usize) -> Arc<Mailbox> {
     let id = SocketId::parse(&format!("{number}.1")).unwrap();
-    Arc::new(Mailbox::new(id, Room { frames: 100_000, bytes: usize::MAX }, Arc::default(), Arc::default()))
+    Arc::new(Mailbox::new(id, QueueLimits { frames: 100_000, bytes: usize::MAX }, Arc::default(), Arc::default()))
 }
 
 fn at(millis: u64) -> Moment {
@@ -201,8 +201,8 @@ fn the_number_of_subscribers_is_told_at_once_or_in_turns() {
 #[test]
 fn vacant_channels_leave_nothing() {
     let metrics = Metrics::new();
-    let habits = Habits { tells_count: true, cache_ttl: Duration::from_secs(60), max_cached: 64 };
-    let channels = Channels::new(habits, metrics.realtime("1001"));
+    let channel_options = ChannelOptions { tells_count: true, cache_ttl: Duration::from_secs(60), max_cached: 64 };
+    let channels = Channels::new(channel_options, metrics.realtime("1001"));
     for number in 0..1_000 {
         let (name, mailbox): (Arc<str>, _) = (format!("c{number}").into(), mailbox(number));
         channels.join(&name, Kind::of(&name).unwrap(), &mailbox, None, at(0)).unwrap();

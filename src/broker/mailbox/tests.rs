@@ -6,7 +6,7 @@ use super::super::tests::woken::Woken;
 use super::*;
 
 fn mailbox(frames: usize, bytes: usize) -> Mailbox {
-    Mailbox::new(SocketId::parse("1.2").unwrap(), Room { frames, bytes }, Arc::default(), Arc::default())
+    Mailbox::new(SocketId::parse("1.2").unwrap(), QueueLimits { frames, bytes }, Arc::default(), Arc::default())
 }
 
 fn push(mailbox: &Mailbox, text: &'static str) {

@@ -21,25 +21,25 @@ pub(super) struct Liveness {
 #[derive(Debug, Clone, Copy)]
 enum State {
     /// It last gave a sign of life at this moment.
-    Heard(Moment),
+    Active(Moment),
     /// It was asked for one at this moment.
     Asked(Moment),
 }
 
 impl Liveness {
     pub(super) const fn new(activity_timeout: Duration, now: Moment) -> Self {
-        Self { activity_timeout, state: State::Heard(now) }
+        Self { activity_timeout, state: State::Active(now) }
     }
 
     /// A sign of life.
     pub(super) const fn heard(&mut self, now: Moment) {
-        self.state = State::Heard(now);
+        self.state = State::Active(now);
     }
 
     /// When something is to be done.
     pub(super) fn deadline(&self) -> Moment {
         match self.state {
-            State::Heard(at) => at.after(self.activity_timeout),
+            State::Active(at) => at.after(self.activity_timeout),
             State::Asked(at) => at.after(PONG_TIMEOUT),
         }
     }
@@ -48,7 +48,7 @@ impl Liveness {
     pub(super) fn on_time(&mut self, now: Moment) -> Effect {
         match self.state {
             _ if now < self.deadline() => Effect::None,
-            State::Heard(_) => {
+            State::Active(_) => {
                 self.state = State::Asked(now);
                 Effect::Reply(frame::ping())
             }

@@ -45,7 +45,7 @@ pub(super) enum Farewell {
 
 /// What sessions are like.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Terms {
+pub(super) struct SessionOptions {
     /// How long a connection may be silent before it is asked for a sign of life.
     pub(super) activity_timeout: Duration,
     /// Whether clients may send events to each other.
@@ -113,7 +113,7 @@ pub(super) enum Effect {
 #[derive(Debug)]
 pub(super) struct Session {
     id: SocketId,
-    terms: Terms,
+    session_options: SessionOptions,
     /// What the client is subscribed to, and who it is there.
     channels: HashMap<Arc<str>, Subscription>,
     /// Boxed: most connections have none.
@@ -163,18 +163,21 @@ impl Farewell {
 
 impl Session {
     /// A session that begins `now`, and the frame that tells the client so.
-    pub(super) fn establish(id: SocketId, terms: Terms, now: Moment) -> (Self, Frame) {
+    pub(super) fn establish(id: SocketId, session_options: SessionOptions, now: Moment) -> (Self, Frame) {
         let session = Self {
             id,
-            terms,
+            session_options,
             channels: HashMap::new(),
             user: None,
-            sign_in_by: terms.sign_in_timeout.map(|timeout| now.after(timeout)),
+            sign_in_by: session_options.sign_in_timeout.map(|timeout| now.after(timeout)),
             client_events: Allowance::ten_a_second(),
-            subscribing: Allowance::new(u32::try_from(terms.max_channels).unwrap_or(u32::MAX), SUBSCRIBING_COST),
-            liveness: Liveness::new(terms.activity_timeout, now),
+            subscribing: Allowance::new(
+                u32::try_from(session_options.max_channels).unwrap_or(u32::MAX),
+                SUBSCRIBING_COST,
+            ),
+            liveness: Liveness::new(session_options.activity_timeout, now),
         };
-        (session, frame::connection_established(id, terms.activity_timeout))
+        (session, frame::connection_established(id, session_options.activity_timeout))
     }
 
     /// Anything came from the client: a message, or a frame of the WebSocket layer.
@@ -250,7 +253,7 @@ impl Session {
 
     fn client_event(&mut self, event: &ClientEvent<'_>, now: Moment) -> Effect {
         let ClientEvent { name, channel, data } = event;
-        let problem = if !self.terms.client_events {
+        let problem = if !self.session_options.client_events {
             "Client event rejected - client events are switched off on this server"
         } else if name.chars().count() > MAX_EVENT_NAME {
             "Client event rejected - its name is too long: 200 characters are allowed"

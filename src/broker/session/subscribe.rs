@@ -38,7 +38,7 @@ impl Session {
         if self.channels.contains_key(name) {
             return refuse(None, &format!("Existing subscription to channel {name}"));
         }
-        if self.channels.len() >= self.terms.max_channels {
+        if self.channels.len() >= self.session_options.max_channels {
             return refuse(
                 None,
                 &format!("The connection is subscribed to {} channels already, which is the most", self.channels.len()),

@@ -13,8 +13,13 @@ fn app() -> App {
     App::new("1001", "usher-key", "usher-secret")
 }
 
-fn terms() -> Terms {
-    Terms { activity_timeout: Duration::from_secs(120), client_events: true, max_channels: 3, sign_in_timeout: None }
+fn session_options() -> SessionOptions {
+    SessionOptions {
+        activity_timeout: Duration::from_secs(120),
+        client_events: true,
+        max_channels: 3,
+        sign_in_timeout: None,
+    }
 }
 
 fn at(millis: u64) -> Moment {
@@ -22,7 +27,7 @@ fn at(millis: u64) -> Moment {
 }
 
 fn session() -> Session {
-    Session::establish(SocketId::parse(ID).unwrap(), terms(), at(0)).0
+    Session::establish(SocketId::parse(ID).unwrap(), session_options(), at(0)).0
 }
 
 fn token(name: &str, data: Option<&str>) -> String {
@@ -95,7 +100,7 @@ fn versions_five_to_seven_are_spoken() {
 
 #[test]
 fn a_session_begins_with_who_the_client_is() {
-    let (_, greeting) = Session::establish(SocketId::parse(ID).unwrap(), terms(), at(0));
+    let (_, greeting) = Session::establish(SocketId::parse(ID).unwrap(), session_options(), at(0));
     assert_eq!(
         greeting.as_str(),
         r#"{"event":"pusher:connection_established","data":"{\"socket_id\":\"12.34\",\"activity_timeout\":120}"}"#
@@ -128,8 +133,8 @@ fn silence_is_asked_about_and_then_ended() {
 /// Pusher's authorized connections: a user, or a channel that needs a token.
 #[test]
 fn whoever_must_sign_in_and_does_not_is_closed() {
-    let terms = Terms { sign_in_timeout: Some(Duration::from_secs(5)), ..terms() };
-    let begin = || Session::establish(SocketId::parse(ID).unwrap(), terms, at(0)).0;
+    let session_options = SessionOptions { sign_in_timeout: Some(Duration::from_secs(5)), ..session_options() };
+    let begin = || Session::establish(SocketId::parse(ID).unwrap(), session_options, at(0)).0;
     let mut idle = begin();
     join(&mut idle, &json!({"channel": "c"}));
     let _refused = subscribe(&mut idle, &json!({"channel": "private-room", "auth": "x"}));
@@ -384,8 +389,8 @@ fn client_events_are_limited_in_rate() {
 
 #[test]
 fn client_events_can_be_switched_off() {
-    let terms = Terms { client_events: false, ..terms() };
-    let (mut session, _) = Session::establish(SocketId::parse(ID).unwrap(), terms, at(0));
+    let session_options = SessionOptions { client_events: false, ..session_options() };
+    let (mut session, _) = Session::establish(SocketId::parse(ID).unwrap(), session_options, at(0));
     join_private(&mut session, "private-c");
     assert!(error(say(&mut session, &json!({"event": "client-x", "channel": "private-c"}))).1.contains("switched off"));
 }

@@ -6,12 +6,12 @@ use std::task::{Context, Poll, Waker};
 use proptest::prelude::*;
 use serde_json::Value;
 
-use super::super::mailbox::{Mail, Room};
+use super::super::mailbox::{Mail, QueueLimits};
 use super::*;
 
 fn mailbox(number: usize) -> Arc<Mailbox> {
     let id = SocketId::parse(&format!("{number}.1")).unwrap();
-    Arc::new(Mailbox::new(id, Room { frames: 1_000_000, bytes: usize::MAX }, Arc::default(), Arc::default()))
+    Arc::new(Mailbox::new(id, QueueLimits { frames: 1_000_000, bytes: usize::MAX }, Arc::default(), Arc::default()))
 }
 
 fn list(users: &[&str]) -> Vec<Arc<str>> {

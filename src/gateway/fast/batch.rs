@@ -7,14 +7,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use http::HeaderValue;
 use tokio::time::Instant;
 
-use super::judge::{Judge, MOST};
+use super::decider::{Decider, MOST};
 use super::request::Request;
 use crate::clock::Date;
 use crate::gateway::Shared;
 
 /// The requests that a worker has received and not judged yet.
 ///
-/// A connection adds its request, steps back behind the others (`abreast`), and takes it back judged. Whoever comes
+/// A connection adds its request, steps back behind the others (`yield_to_ready`), and takes it back judged. Whoever comes
 /// first has those behind it judged, too. Requests that go through a stage together find its code in the processor's
 /// caches, and their digests are made at once.
 pub struct Batch {
@@ -58,7 +58,7 @@ impl Batch {
     }
 
     /// Judges the request with this number and the next ones behind it that are not judged.
-    fn judge(&self, queue: &mut Queue, number: u64) {
+    fn decide(&self, queue: &mut Queue, number: u64) {
         let now = Instant::now();
         queue.date.set(now);
         let first = queue.index(number);
@@ -67,8 +67,9 @@ impl Batch {
             .range_mut(first..)
             .flatten()
             .map(|request| &mut **request)
-            .filter(|request| request.verdict.is_none());
-        Judge { shared: &self.shared, host: self.host.as_bytes(), date, now }.judge(waiting.take(MOST).collect());
+            .filter(|request| request.outcome.is_none());
+        Decider { shared: &self.shared, host: self.host.as_bytes(), date, now }
+            .decide_all(waiting.take(MOST).collect());
     }
 
     fn queue(&self) -> MutexGuard<'_, Queue> {
@@ -86,10 +87,10 @@ impl fmt::Debug for Batch {
 
 impl Place<'_> {
     /// Takes the request out, judged. If it is not yet, it is judged now, with the next ones behind it.
-    pub(super) fn judged(self) -> Option<Box<Request>> {
+    pub(super) fn decided(self) -> Option<Box<Request>> {
         let mut queue = self.batch.queue();
-        if queue.get(self.number).is_some_and(|request| request.verdict.is_none()) {
-            self.batch.judge(&mut queue, self.number);
+        if queue.get(self.number).is_some_and(|request| request.outcome.is_none()) {
+            self.batch.decide(&mut queue, self.number);
         }
         let request = queue.take(self.number);
         drop(queue);

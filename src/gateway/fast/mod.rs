@@ -2,13 +2,13 @@
 //! task for a connection. It decides as the general way does and by the same code; only bytes are handled otherwise.
 //! The first request of any other shape ends it: the connection, with all that was read of it, goes to hyper for good.
 
-mod abreast;
 mod batch;
-mod judge;
+mod decider;
 mod render;
 mod request;
 mod respond;
 mod shape;
+mod yield_to_ready;
 
 use std::future::poll_fn;
 use std::mem::MaybeUninit;
@@ -25,10 +25,10 @@ use tokio::time::Instant;
 
 pub use self::batch::Batch;
 
-use self::abreast::abreast;
-use self::judge::Judge;
-use self::request::{Forward, Request, Ruling, Verdict, Waiting};
+use self::decider::Decider;
+use self::request::{Forward, NextStep, ParseOutcome, Request, Waiting};
 use self::respond::{Next, Responder};
+use self::yield_to_ready::yield_to_ready;
 use super::forward::{self, Answered};
 use super::{Limits, Place, Refusal, Shared};
 use crate::clock::{Alarm, Date};
@@ -97,45 +97,45 @@ impl<'g, S: AsyncRead + AsyncWrite + Unpin> Fast<'g, S> {
     pub async fn run(mut self) -> Ended {
         let mut drain = self.shared.drain.listen();
         let mut request = Box::new(Request::new());
-        let mut patience = self.head_timeout;
+        let mut timeout = self.head_timeout;
         loop {
             if request.received.is_empty() {
-                match self.receive(&mut request.received, &mut drain, patience).await {
+                match self.receive(&mut request.received, &mut drain, timeout).await {
                     Some(true) => {}
                     Some(false) => return self.close().await,
                     None => return Ended::Done,
                 }
             }
             self.place.busy();
-            patience = self.idle_timeout;
+            timeout = self.idle_timeout;
             let queued = self.batch.add(request);
-            abreast().await;
-            let Some(judged) = queued.judged() else { return Ended::Done };
-            request = judged;
-            self.now = request.judged;
-            let (length, next) = match request.verdict.take() {
-                Some(Verdict::Ruled(Ruling::Answered(length, next))) => (length, next),
-                Some(Verdict::Ruled(Ruling::Suppressed(length, next))) => {
+            yield_to_ready().await;
+            let Some(decided) = queued.decided() else { return Ended::Done };
+            request = decided;
+            self.now = request.decided;
+            let (length, next) = match request.outcome.take() {
+                Some(ParseOutcome::Decided(NextStep::Answered(length, next))) => (length, next),
+                Some(ParseOutcome::Decided(NextStep::Suppressed(length, next))) => {
                     self.place.trust();
                     (length, next)
                 }
-                Some(Verdict::Ruled(ruling)) => {
+                Some(ParseOutcome::Decided(step)) => {
                     self.place.trust();
                     // What panics is told where it happens; the tickets put their channels in doubt then.
-                    let finished = AssertUnwindSafe(self.finish(&mut request, ruling)).catch_unwind().await;
-                    abreast().await;
+                    let finished = AssertUnwindSafe(self.finish(&mut request, step)).catch_unwind().await;
+                    yield_to_ready().await;
                     finished.unwrap_or_else(|_panic| self.fail(&mut request))
                 }
-                Some(Verdict::Unfinished) => match self.receive_head(&mut request).await {
+                Some(ParseOutcome::Unfinished) => match self.receive_head(&mut request).await {
                     None => continue,
                     Some(ended) => return ended,
                 },
-                Some(Verdict::Partly(length)) => match self.receive_body(&mut request, length).await {
+                Some(ParseOutcome::Partly(length)) => match self.receive_body(&mut request, length).await {
                     None => continue,
                     Some(ended) => return ended,
                 },
-                Some(Verdict::Other) => return Ended::Other(request.received.into()),
-                Some(Verdict::Failed) | None => self.fail(&mut request),
+                Some(ParseOutcome::Other) => return Ended::Other(request.received.into()),
+                Some(ParseOutcome::Failed) | None => self.fail(&mut request),
             };
             let written = self.write(&request.reply).await;
             self.place.idle(self.shared.clock.moment(self.now));
@@ -150,13 +150,13 @@ impl<'g, S: AsyncRead + AsyncWrite + Unpin> Fast<'g, S> {
 
     /// Waits for a request to begin. Returns whether it has; if not, the caller sends no more or usher drains. `None`:
     /// it took too long.
-    async fn receive(&mut self, received: &mut Vec<u8>, drain: &mut Listener, patience: Duration) -> Option<bool> {
+    async fn receive(&mut self, received: &mut Vec<u8>, drain: &mut Listener, timeout: Duration) -> Option<bool> {
         let mut more = pin!(read(self.stream, received));
         let arrival = poll_fn(|context| match more.as_mut().poll(context) {
             Poll::Pending => drain.poll(context).map(|()| false),
             arrived => arrived,
         });
-        self.alarm.bound(self.now + patience, arrival).await
+        self.alarm.bound(self.now + timeout, arrival).await
     }
 
     /// Receives a request until its head is whole; how the connection ends, if it does not come. So long it costs
@@ -203,13 +203,13 @@ impl<'g, S: AsyncRead + AsyncWrite + Unpin> Fast<'g, S> {
     }
 
     /// Does what is left to be done for a trigger, until it has its answer. Returns the bytes of the request.
-    async fn finish(&mut self, request: &mut Request, mut ruling: Ruling) -> (usize, Next) {
+    async fn finish(&mut self, request: &mut Request, mut step: NextStep) -> (usize, Next) {
         loop {
-            match ruling {
-                Ruling::Answered(length, next) | Ruling::Suppressed(length, next) => return (length, next),
-                Ruling::Forward(forward) => return (forward.length, self.forward(request, forward).await),
-                Ruling::Wait(waiting) => match Box::pin(self.wait(request, *waiting)).await {
-                    Some(again) => ruling = again,
+            match step {
+                NextStep::Answered(length, next) | NextStep::Suppressed(length, next) => return (length, next),
+                NextStep::Forward(forward) => return (forward.length, self.forward(request, forward).await),
+                NextStep::Wait(waiting) => match Box::pin(self.wait(request, *waiting)).await {
+                    Some(again) => step = again,
                     None => return self.fail(request),
                 },
             }
@@ -217,19 +217,19 @@ impl<'g, S: AsyncRead + AsyncWrite + Unpin> Fast<'g, S> {
     }
 
     /// Waits for what a trigger waits for, and has it judged again.
-    async fn wait(&mut self, request: &mut Request, waiting: Waiting) -> Option<Ruling> {
-        let Waiting { authentic, mut patient, awaited } = waiting;
-        let patience = patient.wait(self.shared, awaited).await;
+    async fn wait(&mut self, request: &mut Request, waiting: Waiting) -> Option<NextStep> {
+        let Waiting { authentic, mut wait_state, awaited } = waiting;
+        let mode = wait_state.wait(self.shared, awaited).await;
         self.look_at_clock();
         let judge =
-            Judge { shared: self.shared, host: self.upstream.host().as_bytes(), date: &self.date, now: self.now };
-        judge.judge_again(request, authentic, patient, patience)
+            Decider { shared: self.shared, host: self.upstream.host().as_bytes(), date: &self.date, now: self.now };
+        judge.decide_again(request, authentic, wait_state, mode)
     }
 
     /// Sends what goes on of a trigger, which was judged just now, settles with what upstream made of it, and writes
     /// the answer.
     async fn forward(&mut self, request: &mut Request, forward: Forward) -> Next {
-        let Forward { app, tickets, parts, told, length: _, slot: _slot } = forward;
+        let Forward { app, tickets, parts, disposition, length: _, permit: _permit } = forward;
         let metrics = &self.shared.metrics;
         let began = self.now;
         let exchanged = self.upstream.exchange(&request.outgoing, &mut self.answer, &mut self.alarm, began).await;
@@ -241,7 +241,7 @@ impl<'g, S: AsyncRead + AsyncWrite + Unpin> Fast<'g, S> {
                 metrics.upstream_answer(status, took);
                 let Collected { is_encoded, ref body, .. } = self.answer;
                 forward::settle_answered(self.shared, &app, tickets, parts, Answered { status, is_encoded, body });
-                return self.responder(request).forwarded(&self.answer, told);
+                return self.responder(request).forwarded(&self.answer, disposition);
             }
             Err(Interrupted::NoAnswer(failure)) => {
                 metrics.upstream_failure(failure.label(), took);

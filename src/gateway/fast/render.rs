@@ -9,13 +9,19 @@ use smallvec::{SmallVec, smallvec};
 use super::shape::{Marks, Trigger};
 use crate::clock::Date;
 use crate::gateway::target::signed_path;
-use crate::gateway::trigger::Told;
+use crate::gateway::trigger::Disposition;
 use crate::gateway::{Refusal, Reply};
 use crate::pusher::{App, Query, resign};
 use crate::upstream::Collected;
 
 /// Writes `trigger` as it goes on: to another host, otherwise as received; or with `reduced` for a body, signed anew.
-pub(super) fn request(to: &mut Vec<u8>, trigger: &Trigger<'_>, host: &[u8], app: &App, reduced: Option<&[u8]>) -> Told {
+pub(super) fn request(
+    to: &mut Vec<u8>,
+    trigger: &Trigger<'_>,
+    host: &[u8],
+    app: &App,
+    reduced: Option<&[u8]>,
+) -> Disposition {
     let Marks { host: old_host, content_length, connection } = trigger.marks();
     let lines = trigger.lines;
     let mut length = Vec::new();
@@ -38,7 +44,7 @@ pub(super) fn request(to: &mut Vec<u8>, trigger: &Trigger<'_>, host: &[u8], app:
         done = place.end;
     }
     put(to, &[&lines[done..], reduced.unwrap_or(trigger.body)]);
-    if reduced.is_some() { Told::Reduced } else { Told::Forwarded }
+    if reduced.is_some() { Disposition::Reduced } else { Disposition::Forwarded }
 }
 
 /// Writes the answer to a redundant trigger: exactly what every Pusher library takes for success (pusher-protocol.md
@@ -53,8 +59,8 @@ pub(super) fn suppressed(to: &mut Vec<u8>, date: &Date, last: bool) {
 }
 
 /// Writes upstream's answer.
-pub(super) fn forwarded(to: &mut Vec<u8>, answer: &Collected, told: Told, date: &Date, last: bool) {
-    put(to, &[&answer.head, b"usher-decision: ", told.as_str().as_bytes(), b"\r\n"]);
+pub(super) fn forwarded(to: &mut Vec<u8>, answer: &Collected, disposition: Disposition, date: &Date, last: bool) {
+    put(to, &[&answer.head, b"usher-decision: ", disposition.as_str().as_bytes(), b"\r\n"]);
     // An answer without contents by its status has no length either (RFC 9110 8.6).
     if !matches!(answer.status, 204 | 304) {
         put(to, &[b"content-length: "]);

@@ -7,10 +7,10 @@ use tokio::time::Instant;
 use super::respond::Next;
 use super::shape::Known;
 use crate::gateway::decide::Awaited;
-use crate::gateway::plan::{Parts, Tickets};
+use crate::gateway::plan::{Multiplicity, Tickets};
 use crate::gateway::routing::{AppRoute, Routing};
-use crate::gateway::trigger::{Patient, Reading, Told};
-use crate::gateway::{Shared, Slot};
+use crate::gateway::trigger::{Disposition, Reading, WaitState};
+use crate::gateway::{InFlightPermit, Shared};
 
 /// What is kept of a buffer between two requests.
 const USUAL: usize = 16 * 1024;
@@ -27,14 +27,14 @@ pub(super) struct Request {
     /// The answer, if there is one.
     pub(super) reply: Vec<u8>,
     /// Once it is judged.
-    pub(super) verdict: Option<Verdict>,
+    pub(super) outcome: Option<ParseOutcome>,
     /// When it was judged, or when the connection began.
-    pub(super) judged: Instant,
+    pub(super) decided: Instant,
 }
 
 /// What came of looking at what was received.
 #[derive(Debug)]
-pub(super) enum Verdict {
+pub(super) enum ParseOutcome {
     /// It is of another shape.
     Other,
     /// Its head is not all there.
@@ -42,14 +42,14 @@ pub(super) enum Verdict {
     /// It is a trigger of so many bytes, and they are not all there.
     Partly(usize),
     /// It is a trigger, which was judged.
-    Ruled(Ruling),
+    Decided(NextStep),
     /// usher itself has failed.
     Failed,
 }
 
 /// What is to be done with a trigger.
 #[derive(Debug)]
-pub(super) enum Ruling {
+pub(super) enum NextStep {
     /// Nothing more. It has so many bytes, and its answer.
     Answered(usize, Next),
     /// Nothing more either: it is authentic, and redundant.
@@ -60,9 +60,9 @@ pub(super) enum Ruling {
     Wait(Box<Waiting>),
 }
 
-impl From<Ruling> for Verdict {
-    fn from(ruling: Ruling) -> Self {
-        Self::Ruled(ruling)
+impl From<NextStep> for ParseOutcome {
+    fn from(step: NextStep) -> Self {
+        Self::Decided(step)
     }
 }
 
@@ -73,16 +73,16 @@ pub(super) struct Forward {
     pub(super) length: usize,
     pub(super) app: Arc<AppRoute>,
     pub(super) tickets: Tickets,
-    pub(super) parts: Parts,
-    pub(super) told: Told,
-    pub(super) slot: Slot<Arc<Shared>>,
+    pub(super) parts: Multiplicity,
+    pub(super) disposition: Disposition,
+    pub(super) permit: InFlightPermit<Arc<Shared>>,
 }
 
 /// An authentic trigger that waits to be judged again.
 #[derive(Debug)]
 pub(super) struct Waiting {
     pub(super) authentic: Authentic,
-    pub(super) patient: Patient,
+    pub(super) wait_state: WaitState,
     pub(super) awaited: Awaited,
 }
 
@@ -93,7 +93,7 @@ pub(super) struct Authentic {
     pub(super) routing: Arc<Routing>,
     pub(super) app: Arc<AppRoute>,
     pub(super) reading: Reading,
-    pub(super) slot: Slot<Arc<Shared>>,
+    pub(super) permit: InFlightPermit<Arc<Shared>>,
 }
 
 impl Request {
@@ -104,8 +104,8 @@ impl Request {
             known: Known::default(),
             outgoing: Vec::new(),
             reply: Vec::new(),
-            verdict: None,
-            judged: Instant::now(),
+            outcome: None,
+            decided: Instant::now(),
         }
     }
 

@@ -2,7 +2,7 @@
 
 use super::render;
 use crate::clock::Date;
-use crate::gateway::trigger::Told;
+use crate::gateway::trigger::Disposition;
 use crate::gateway::{Refusal, Shared};
 use crate::metrics::RequestKind;
 use crate::upstream::Collected;
@@ -32,9 +32,9 @@ impl Responder<'_> {
     }
 
     /// Passes on what upstream answered.
-    pub(super) fn forwarded(self, answer: &Collected, told: Told) -> Next {
+    pub(super) fn forwarded(self, answer: &Collected, disposition: Disposition) -> Next {
         let last = self.is_last();
-        render::forwarded(self.reply, answer, told, self.date, last);
+        render::forwarded(self.reply, answer, disposition, self.date, last);
         self.answered(answer.status, last)
     }
 

@@ -1,8 +1,8 @@
 //! Relaying a WebSocket connection to upstream's. What passes here is neither altered nor held up; subscriptions are
 //! noted in passing, for the operator. Nothing here reaches the memory of assignments.
 
+mod close_stagger;
 mod half;
-mod turn;
 
 use std::pin::{Pin, pin};
 use std::sync::Arc;
@@ -19,19 +19,19 @@ use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role};
 use tokio_tungstenite::tungstenite::{Message, Utf8Bytes};
 
+use self::close_stagger::CloseStagger;
 use self::half::{Broken, Reader, Writer};
-use self::turn::Turn;
 use super::caller::Caller;
 use super::handshake::Handshake;
-use super::{Gateway, Limits, Place, Refusal, Reply, Routing, Shared, Slot, passthrough, peer};
-use crate::audience::{self, Visitor};
+use super::{Gateway, InFlightPermit, Limits, Place, Refusal, Reply, Routing, Shared, passthrough, peer};
+use crate::audience::{self, RelayedClient};
 use crate::clock::Moment;
 use crate::metrics::{OpenGuard, WebSocketDirection, WebSocketEnd};
 use crate::pusher::subprotocol;
 use crate::rate::Pace;
 use crate::upstream::{Dialled, Switched};
 
-pub use turn::Relays;
+pub use close_stagger::Relays;
 
 /// How long the other side may take to answer a close.
 const GOODBYE: Duration = Duration::from_secs(2);
@@ -56,11 +56,11 @@ pub(super) async fn open(
     handshake: Handshake,
     head: Parts,
     caller: &Caller,
-    _slot: Slot,
+    _permit: InFlightPermit,
 ) -> Result<Response<Reply>, Refusal> {
     let shared = &gateway.shared;
     let mut pace = None;
-    if routing.limiters.tell_peers_apart() {
+    if routing.limiters.limits_peers() {
         let ip = peer::address(caller.ip, &head.headers, &routing.trusted_proxies);
         if !routing.limiters.admits(ip) {
             return turn_away(shared, routing, handshake, &head.headers, caller);
@@ -68,13 +68,13 @@ pub(super) async fn open(
         pace = routing.limiters.pace(ip);
     }
     let began = shared.clock.now();
-    let visitor = visitor(routing, head.uri.path());
+    let relayed_client = relayed_client(routing, head.uri.path());
     let dialled = gateway.upstream.dial(handshake.outgoing(head, caller.ip)?).await;
     match dialled {
         Ok(Dialled::Remote(Switched { headers, socket: upstream })) => {
             let (response, switched) = handshake.accept(headers)?;
             shared.metrics.upstream_answer(response.status().as_u16(), shared.clock.now().since(began));
-            let relay = Relay::new(shared, &routing.limits, Arc::clone(&caller.place), visitor);
+            let relay = Relay::new(shared, &routing.limits, Arc::clone(&caller.place), relayed_client);
             let _detached = shared.tasks.spawn(async move {
                 match switched.await {
                     Ok(client) => relay.run(TokioIo::new(client), upstream, pace).await,
@@ -134,24 +134,24 @@ fn turn_away(
 
 /// Who the client of `/app/{key}` is to the app's audience; nobody, if the app is not known. The server may stand
 /// behind a path of its own.
-fn visitor(routing: &Routing, path: &str) -> Option<Visitor> {
+fn relayed_client(routing: &Routing, path: &str) -> Option<RelayedClient> {
     let (_base, key) = path.rsplit_once("/app/")?;
     let app = routing.app_with_key(key)?;
-    app.audience.as_ref()?.visitor()
+    app.audience.as_ref()?.relayed_client()
 }
 
 /// Two connections that are relayed to each other.
 #[derive(Debug)]
 struct Relay {
     shared: Arc<Shared>,
-    turn: Turn,
+    close_stagger: CloseStagger,
     from_client: usize,
     from_upstream: usize,
     idle_timeout: Duration,
     /// When something last went through.
     last: AtomicU64,
     /// Follows the client's subscriptions.
-    visitor: Option<Visitor>,
+    relayed_client: Option<RelayedClient>,
     _place: Arc<Place>,
     _gauge: OpenGuard,
 }
@@ -179,14 +179,14 @@ enum Ended {
 }
 
 impl Relay {
-    fn new(shared: &Arc<Shared>, limits: &Limits, place: Arc<Place>, visitor: Option<Visitor>) -> Self {
+    fn new(shared: &Arc<Shared>, limits: &Limits, place: Arc<Place>, relayed_client: Option<RelayedClient>) -> Self {
         Self {
-            turn: shared.relays.turn(),
+            close_stagger: shared.relays.close_stagger(),
             from_client: limits.max_websocket_message,
             from_upstream: limits.max_websocket_message.max(FROM_UPSTREAM),
             idle_timeout: limits.websocket_idle_timeout,
             last: AtomicU64::new(shared.clock.now().as_millis()),
-            visitor,
+            relayed_client,
             _place: place,
             _gauge: shared.metrics.websocket(),
             shared: Arc::clone(shared),
@@ -214,7 +214,7 @@ impl Relay {
                 from_client.exhaust().await;
             };
             // Whoever leaves in the meantime need not be told.
-            let _left = timeout(self.turn.within(STAGGER), until_gone).await;
+            let _left = timeout(self.close_stagger.within(STAGGER), until_gone).await;
         }
         let client =
             goodbye(&mut from_client, &mut to_client, ended.told_to(Side::Client, self.shared.drain.has_begun()));
@@ -284,8 +284,8 @@ impl Relay {
             if writer.feed(message).await.is_err() {
                 return Ended::Lost(to);
             }
-            if let Some((visitor, text)) = telling {
-                visitor.note(from.into(), &text, self.shared.clock.now());
+            if let Some((relayed_client, text)) = telling {
+                relayed_client.note(from.into(), &text, self.shared.clock.now());
             }
             if let Some(with) = close {
                 return if writer.flush().await.is_ok() {
@@ -298,10 +298,10 @@ impl Relay {
     }
 
     /// The text of a message that may tell of a subscription: read once it has gone on its way.
-    fn telling(&self, from: Side, message: &Message) -> Option<(&Visitor, Utf8Bytes)> {
-        match (&self.visitor, message) {
-            (Some(visitor), Message::Text(text)) if Visitor::may_tell(from.into(), text) => {
-                Some((visitor, text.clone()))
+    fn telling(&self, from: Side, message: &Message) -> Option<(&RelayedClient, Utf8Bytes)> {
+        match (&self.relayed_client, message) {
+            (Some(relayed_client), Message::Text(text)) if RelayedClient::may_tell(from.into(), text) => {
+                Some((relayed_client, text.clone()))
             }
             _ => None,
         }
@@ -322,7 +322,7 @@ impl Relay {
     /// Waits until usher drains and it is this relay's turn.
     async fn drained(&self) {
         self.shared.drain.begun().await;
-        sleep(self.turn.within(self.shared.relays.waves)).await;
+        sleep(self.close_stagger.within(self.shared.relays.waves)).await;
     }
 }
 
@@ -397,9 +397,9 @@ fn close(code: CloseCode, reason: &'static str) -> CloseFrame {
 
 /// Sends a side its close, if it is still to be told, and waits for its answer; then ends the connection. Reading what
 /// it sends in the meantime keeps the system from resetting the connection under the close.
-async fn goodbye(reader: &mut Reader<Socket>, writer: &mut Writer<Socket>, told: Option<Option<CloseFrame>>) {
-    let told = async {
-        if let Some(frame) = told
+async fn goodbye(reader: &mut Reader<Socket>, writer: &mut Writer<Socket>, disposition: Option<Option<CloseFrame>>) {
+    let disposition = async {
+        if let Some(frame) = disposition
             && writer.feed(Message::Close(frame)).await.is_ok()
             && writer.flush().await.is_ok()
         {
@@ -411,7 +411,7 @@ async fn goodbye(reader: &mut Reader<Socket>, writer: &mut Writer<Socket>, told:
         }
         writer.end().await;
     };
-    if timeout(GOODBYE, told).await.is_err() {
+    if timeout(GOODBYE, disposition).await.is_err() {
         tracing::debug!("a WebSocket connection was not closed in time and is dropped");
     }
 }

@@ -174,13 +174,13 @@ impl State {
     fn round(
         &mut self,
         constants: &[u32; 16],
-        turns: [u32; 4],
+        rotations: [u32; 4],
         word: impl Fn(usize) -> u32x8,
         mix: impl Fn(u32x8, u32x8, u32x8) -> u32x8,
     ) {
         let step = |[a, b, c, d]: [u32x8; 4], index: usize| {
             let sum = a + mix(b, c, d) + (word(index) + u32x8::splat(constants[index]));
-            let turn = turns[index % 4];
+            let turn = rotations[index % 4];
             [d, ((sum << turn) | (sum >> (32 - turn))) + b, b, c]
         };
         // In fours, which the compiler unrolls: each step's turn is a constant then. One loop of sixteen takes a third

@@ -295,7 +295,7 @@ async fn what_is_idle_for_too_long_or_too_old_is_closed_without_another_request(
                 fetch(&remote, post()).await.unwrap();
             }
             tokio::select! {
-                () = remote.attend() => unreachable!("it attends for ever"),
+                () = remote.run() => unreachable!("it attends for ever"),
                 gone = gone => gone.unwrap(),
             }
         }

@@ -4,7 +4,7 @@
 
 mod answer;
 mod chunks;
-mod line;
+mod connection;
 mod stream;
 
 use std::time::Duration;
@@ -17,7 +17,7 @@ use super::{Failure, PoolStats};
 use crate::clock::Alarm;
 
 pub use answer::Collected;
-pub(super) use line::{Broken, Line};
+pub(super) use connection::{Broken, TriggerConnection};
 pub(super) use stream::{Stream, Unasked};
 
 /// Why an answer was not collected whole.
@@ -45,13 +45,13 @@ impl From<Failure> for Interrupted {
 
 /// One worker's lines to the upstream server.
 #[derive(Debug)]
-pub(super) struct Wire {
-    pool: Pool<Line>,
+pub(super) struct TriggerClient {
+    pool: Pool<TriggerConnection>,
 }
 
-impl Wire {
+impl TriggerClient {
     /// No line is open yet.
-    pub(super) const fn new(pool: Pool<Line>) -> Self {
+    pub(super) const fn new(pool: Pool<TriggerConnection>) -> Self {
         Self { pool }
     }
 
@@ -83,7 +83,9 @@ impl Wire {
         // Boxed: rare and large.
         let fresh = Box::pin(dialer.open()).await?;
         self.pool.count_opened();
-        let sent = self.converse(dialer, Line::new(fresh), request, answer, alarm, (Instant::now(), period)).await;
+        let sent = self
+            .converse(dialer, TriggerConnection::new(fresh), request, answer, alarm, (Instant::now(), period))
+            .await;
         sent.map_err(|unanswered| {
             dialer.doubt();
             match unanswered {
@@ -111,7 +113,7 @@ impl Wire {
     async fn converse(
         &self,
         dialer: &Dialer,
-        mut line: Line,
+        mut line: TriggerConnection,
         request: &[u8],
         answer: &mut Collected,
         alarm: &mut Alarm,

@@ -6,11 +6,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use arc_swap::ArcSwap;
 
 use super::backlog::Backlog;
-use super::bell::Bell;
-use super::channels::{Channels, Habits};
-use super::mailbox::{Mailbox, Room, Wakes};
-use super::session::Terms;
+use super::channels::{ChannelOptions, Channels};
+use super::mailbox::{Mailbox, QueueLimits, Wakes};
+use super::session::SessionOptions;
 use super::socket_id::{SocketId, SocketIds};
+use super::wake_queue::WakeQueue;
 use super::watchlists::Watchlists;
 use crate::metrics::RealtimeMetrics;
 use crate::pusher::{App, ErrorCode};
@@ -19,16 +19,16 @@ use crate::shutdown::Drain;
 /// What is the same for all apps.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Rules {
-    pub(super) terms: Terms,
-    pub(super) habits: Habits,
-    pub(super) room: Room,
+    pub(super) session_options: SessionOptions,
+    pub(super) channel_options: ChannelOptions,
+    pub(super) queue_limits: QueueLimits,
     /// Connections of one app.
     pub(super) max_connections: usize,
 }
 
 /// One app's part of the broker.
 #[derive(Debug)]
-pub(super) struct Realm {
+pub(super) struct BrokerApp {
     pub(super) app: ArcSwap<App>,
     pub(super) channels: Channels,
     /// Shared with the connections that are signed in.
@@ -49,9 +49,9 @@ struct Connections {
     disabled: bool,
 }
 
-impl Realm {
+impl BrokerApp {
     pub(super) fn new(app: App, rules: Rules, backlog: Arc<Backlog>, metrics: RealtimeMetrics) -> Self {
-        let channels = Channels::new(rules.habits, metrics.clone());
+        let channels = Channels::new(rules.channel_options, metrics.clone());
         Self {
             app: ArcSwap::from_pointee(app),
             channels,
@@ -64,11 +64,11 @@ impl Realm {
         }
     }
 
-    /// Lets a connection in. [`Realm::forget`] is to follow.
+    /// Lets a connection in. [`BrokerApp::forget`] is to follow.
     ///
     /// # Errors
     /// The code that the connection is closed with.
-    pub(super) fn admit(&self, drain: &Drain, bell: &Arc<Bell>) -> Result<Arc<Mailbox>, ErrorCode> {
+    pub(super) fn admit(&self, drain: &Drain, wake_queue: &Arc<WakeQueue>) -> Result<Arc<Mailbox>, ErrorCode> {
         let mut connections = self.lock();
         // Asked inside the lock: who closes all connections after draining began finds this one.
         if drain.has_begun() {
@@ -81,8 +81,12 @@ impl Realm {
         if connections.open.len() >= self.rules.max_connections {
             return Err(ErrorCode::OverCapacity);
         }
-        let mailbox =
-            Arc::new(Mailbox::new(self.ids.next(), self.rules.room, Arc::clone(bell), Arc::clone(&self.backlog)));
+        let mailbox = Arc::new(Mailbox::new(
+            self.ids.next(),
+            self.rules.queue_limits,
+            Arc::clone(wake_queue),
+            Arc::clone(&self.backlog),
+        ));
         connections.open.insert(mailbox.id(), Arc::clone(&mailbox));
         Ok(mailbox)
     }

@@ -9,7 +9,7 @@ use std::task::Poll;
 /// the kernel's part included, stays in the processor's caches for all of them; going through all stages with one
 /// connection after the other, each stage drives out the one before (docs/performance.md). Where nobody else has
 /// anything to do, it costs one more poll and no system call.
-pub(super) async fn abreast() {
+pub(super) async fn yield_to_ready() {
     let mut stepped_back = false;
     poll_fn(|context| {
         if stepped_back {

@@ -19,7 +19,7 @@ const READ: usize = 4 * 1024;
 
 /// A connection that is open. Dropped, it is closed.
 #[derive(Debug)]
-pub(crate) struct Line {
+pub(crate) struct TriggerConnection {
     stream: Stream,
     opened: Instant,
 }
@@ -41,7 +41,7 @@ impl From<Problem> for Broken {
     }
 }
 
-impl Line {
+impl TriggerConnection {
     /// On a connection that was opened just now.
     pub(crate) fn new(stream: Stream) -> Self {
         Self { stream, opened: Instant::now() }
@@ -118,7 +118,7 @@ impl Line {
     }
 }
 
-impl Kept for Line {
+impl Kept for TriggerConnection {
     fn opened(&self) -> Instant {
         self.opened
     }

@@ -2,16 +2,16 @@
 
 use std::sync::Arc;
 
-use super::realm::Realm;
+use super::broker_app::BrokerApp;
 use crate::clock::Moment;
 
 /// The channels of one app. Cloning it gives another handle to the same.
 #[derive(Debug, Clone)]
-pub struct Hall(Arc<Realm>);
+pub struct ChannelStats(Arc<BrokerApp>);
 
-impl Hall {
-    pub(super) const fn new(realm: Arc<Realm>) -> Self {
-        Self(realm)
+impl ChannelStats {
+    pub(super) const fn new(broker_app: Arc<BrokerApp>) -> Self {
+        Self(broker_app)
     }
 
     /// How many connections are subscribed to `channel`, and when the last of them joined; `None`: nobody is.

@@ -17,7 +17,7 @@ pub struct Relays {
 
 /// One relay's place in any order of closing.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Turn(u32);
+pub(super) struct CloseStagger(u32);
 
 impl Relays {
     /// For a process that drains for `drain_period`: connections are closed in the first half of it, which leaves the
@@ -28,12 +28,12 @@ impl Relays {
     }
 
     /// The next relay's turn. The first one's is at the very beginning.
-    pub(super) fn turn(&self) -> Turn {
-        Turn(self.opened.fetch_add(1, Ordering::Relaxed).wrapping_mul(GOLDEN))
+    pub(super) fn close_stagger(&self) -> CloseStagger {
+        CloseStagger(self.opened.fetch_add(1, Ordering::Relaxed).wrapping_mul(GOLDEN))
     }
 }
 
-impl Turn {
+impl CloseStagger {
     /// When in `period` it is this relay's turn.
     pub(super) fn within(self, period: Duration) -> Duration {
         period.mul_f64(f64::from(self.0) / (f64::from(u32::MAX) + 1.0))
@@ -49,7 +49,7 @@ mod tests {
         let relays = Relays::new(Duration::from_secs(20));
         let mut turns: Vec<Duration> = Vec::new();
         for count in 1..=1000_u32 {
-            turns.push(relays.turn().within(relays.waves));
+            turns.push(relays.close_stagger().within(relays.waves));
             let mut sorted = turns.clone();
             sorted.sort();
             let widest = sorted.windows(2).map(|pair| pair[1] - pair[0]).max().unwrap_or_default();

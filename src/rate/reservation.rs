@@ -10,7 +10,7 @@ use crate::metrics::{OpenGuard, RateScope};
 
 /// What one trigger has taken. It takes once, however often it is judged.
 #[derive(Debug, Default)]
-pub struct Fare {
+pub struct RateReservation {
     paid: bool,
     /// Kept only while it waits: what goes at once gives nothing back.
     takings: Vec<Taken>,
@@ -18,19 +18,19 @@ pub struct Fare {
 
 /// Whether a trigger may go upstream.
 #[derive(Debug)]
-pub enum Passage {
+pub enum RateDecision {
     /// Now.
-    Open,
+    Admit,
     /// When its turn has come, which is its own from now on.
-    After(Turn),
+    Delay(ScheduledSlot),
     /// Not in time.
-    Closed(Limited),
+    Reject(Limited),
 }
 
 /// A turn to be waited for. Until it is dropped it has a place among those who wait.
 #[must_use = "wait for it"]
 #[derive(Debug)]
-pub struct Turn {
+pub struct ScheduledSlot {
     /// How long until it comes.
     pub wait: Duration,
     _place: Waiting,
@@ -80,20 +80,20 @@ impl Limited {
     }
 }
 
-impl Fare {
+impl RateReservation {
     /// Takes what a trigger of the app needs that is about to go upstream with an event on each of `channels`. Nothing
     /// is taken twice, and nothing stays taken if it may not go.
-    pub fn pay<'a>(&mut self, limits: &AppLimits, channels: impl Iterator<Item = &'a str>) -> Passage {
+    pub fn acquire<'a>(&mut self, limits: &AppLimits, channels: impl Iterator<Item = &'a str>) -> RateDecision {
         if self.paid {
-            return Passage::Open;
+            return RateDecision::Admit;
         }
         let mut takings = Vec::new();
         let closed = match limits.take(channels, &mut takings) {
-            Ok((_, wait)) if wait.is_zero() => return Passage::Open,
+            Ok((_, wait)) if wait.is_zero() => return RateDecision::Admit,
             Ok((scope, wait)) => match limits.wait(scope) {
                 Some(place) => {
                     *self = Self { paid: true, takings };
-                    return Passage::After(Turn { wait, _place: place });
+                    return RateDecision::Delay(ScheduledSlot { wait, _place: place });
                 }
                 None => (scope, Limited::Crowded { retry_after: wait }),
             },
@@ -102,7 +102,7 @@ impl Fare {
         takings.into_iter().for_each(Taken::give_back);
         let (scope, limited) = closed;
         limits.count_refused(scope);
-        Passage::Closed(limited)
+        RateDecision::Reject(limited)
     }
 
     /// The trigger does not go upstream after all: gives back what it took.

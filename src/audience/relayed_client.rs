@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::frame::{self, Wish};
-use super::relayed::Seats;
+use super::relayed::SubscriptionCounts;
 use crate::clock::Moment;
 use crate::metrics::OpenGuard;
 use crate::pusher::is_valid_name;
@@ -23,8 +23,8 @@ pub enum Side {
 
 /// A relayed connection. When it is dropped, its client is out of all channels.
 #[derive(Debug)]
-pub struct Visitor {
-    seats: Arc<Seats>,
+pub struct RelayedClient {
+    counts: Arc<SubscriptionCounts>,
     /// A std lock that nobody contends for: both directions of a relay run in one task.
     channels: Mutex<HashMap<Box<str>, Stage>>,
 }
@@ -38,15 +38,15 @@ enum Stage {
     Joined { _counted: OpenGuard },
 }
 
-impl Visitor {
+impl RelayedClient {
     /// A connection that has just been switched.
     #[must_use]
-    pub(super) fn new(seats: Arc<Seats>) -> Self {
-        seats.visit();
-        Self { seats, channels: Mutex::default() }
+    pub(super) fn new(counts: Arc<SubscriptionCounts>) -> Self {
+        counts.visit();
+        Self { counts, channels: Mutex::default() }
     }
 
-    /// Whether a text of this side may tell anything, and is to be given to [`Visitor::note`]. Cheap, for it is asked
+    /// Whether a text of this side may tell anything, and is to be given to [`RelayedClient::note`]. Cheap, for it is asked
     /// of every message.
     #[must_use]
     pub fn may_tell(from: Side, text: &str) -> bool {
@@ -80,14 +80,14 @@ impl Visitor {
         if channels.len() < CHANNELS {
             channels.insert(channel.into(), Stage::Asked);
         } else {
-            self.seats.leave_out();
+            self.counts.leave_out();
         }
     }
 
     fn join(&self, channel: &str, now: Moment) {
         let mut channels = self.lock();
         let Some(stage @ Stage::Asked) = channels.get_mut(channel) else { return };
-        match self.seats.join(channel, now) {
+        match self.counts.join(channel, now) {
             Some(counted) => *stage = Stage::Joined { _counted: counted },
             None => drop(channels.remove(channel)),
         }
@@ -95,7 +95,7 @@ impl Visitor {
 
     fn leave(&self, channel: &str) {
         if let Some(Stage::Joined { .. }) = self.lock().remove(channel) {
-            self.seats.leave(channel);
+            self.counts.leave(channel);
         }
     }
 
@@ -104,11 +104,11 @@ impl Visitor {
     }
 }
 
-impl Drop for Visitor {
+impl Drop for RelayedClient {
     fn drop(&mut self) {
         for (channel, stage) in std::mem::take(&mut *self.lock()) {
             if let Stage::Joined { .. } = stage {
-                self.seats.leave(&channel);
+                self.counts.leave(&channel);
             }
         }
     }

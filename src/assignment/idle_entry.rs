@@ -6,7 +6,7 @@
 //! assignment that it is known to show, which is empty if that is unknown. Names and texts are compared as bytes: only
 //! for the operator are they text again.
 
-use super::app::{Around, Epoch};
+use super::app::{AppSnapshot, Epoch};
 use super::machine::Known;
 use super::{Assignment, Value};
 use crate::clock::Moment;
@@ -30,13 +30,13 @@ const NAME: usize = 22;
 /// Times are in tenths of a second, rounded down: an entry looks older than it is, never younger, so it is forgotten
 /// too early rather than too late. They end after 13 years; from then on every entry looks old.
 #[derive(Debug)]
-pub(super) struct Rest {
+pub(super) struct IdleEntry {
     block: Box<[u8]>,
     /// In ticks.
     seen: u32,
 }
 
-impl Rest {
+impl IdleEntry {
     /// A channel of this name; `None` if that is longer than [`MAX_NAME`].
     pub(super) fn new(
         name: &str,
@@ -66,13 +66,13 @@ impl Rest {
     }
 
     /// When it became known to show just what `value` announces, if it is. The shortcut of the hot path: it says what
-    /// `Channel::judge` would.
-    pub(super) fn shows(&self, value: &Value, around: Around) -> Option<Moment> {
+    /// `Channel::compare` would.
+    pub(super) fn shows(&self, value: &Value, snapshot: AppSnapshot) -> Option<Moment> {
         let text = value.announced()?.text().as_bytes();
         // From the end, which is known without the block: so its lines are fetched at once, and not one after the
         // other.
         let same = self.block.len() == NAME + self.name_len() + text.len() && self.block.ends_with(text);
-        (same && around.keeps(self.epoch())).then(|| moment(self.u32_at(SINCE)))
+        (same && snapshot.keeps(self.epoch())).then(|| moment(self.u32_at(SINCE)))
     }
 
     /// Counts a redundant announcement.
@@ -152,22 +152,22 @@ fn moment(ticks: u32) -> Moment {
 mod tests {
     use super::*;
 
-    const CALM: Around = Around { epoch: Epoch::of(u64::MAX), uncertain: false };
+    const CALM: AppSnapshot = AppSnapshot { epoch: Epoch::of(u64::MAX), uncertain: false };
 
     fn known(identity: &str) -> Known {
         Known { assignment: Assignment::new(1, identity, ["null"]), since: Moment::from_millis(300), epoch: CALM.epoch }
     }
 
-    fn shown(rest: &Rest, identity: &str) -> Option<Moment> {
+    fn shown(rest: &IdleEntry, identity: &str) -> Option<Moment> {
         rest.shows(&Value::One(Assignment::new(1, identity, ["null"])), CALM)
     }
 
     #[test]
     fn every_part_comes_back() {
         let anna = known("\"Änna\"");
-        let mut rest = Rest::new("zimmer-ü", Some(&anna), Moment::from_millis(799), 0x0102_0304, u32::MAX - 1)
+        let mut rest = IdleEntry::new("zimmer-ü", Some(&anna), Moment::from_millis(799), 0x0102_0304, u32::MAX - 1)
             .expect("a short name");
-        let parts = |rest: &Rest| {
+        let parts = |rest: &IdleEntry| {
             (rest.name().to_owned(), rest.known(), rest.seen().as_millis(), rest.announced(), rest.suppressed())
         };
         assert_eq!(parts(&rest), ("zimmer-ü".to_owned(), Some(anna.clone()), 700, 0x0102_0304, u32::MAX - 1));
@@ -178,31 +178,32 @@ mod tests {
 
     #[test]
     fn name_and_assignment_are_compared_whole() {
-        let rest = Rest::new("room-1", Some(&known("7")), Moment::default(), 1, 0).expect("a short name");
+        let rest = IdleEntry::new("room-1", Some(&known("7")), Moment::default(), 1, 0).expect("a short name");
         assert!(rest.is_named("room-1"));
         assert!(
             ["", "room-", "room-2", "room-11", "room-11\u{1f}7\u{1f}null"].iter().all(|other| !rest.is_named(other))
         );
         assert_eq!(shown(&rest, "7"), Some(Moment::from_millis(300)));
         assert!(["", "8", "77"].iter().all(|other| shown(&rest, other).is_none()));
-        assert_eq!(rest.shows(&Value::One(known("7").assignment), Around { uncertain: true, ..CALM }), None);
-        assert_eq!(rest.shows(&Value::One(known("7").assignment), Around { epoch: Epoch::of(0), ..CALM }), None);
+        assert_eq!(rest.shows(&Value::One(known("7").assignment), AppSnapshot { uncertain: true, ..CALM }), None);
+        assert_eq!(rest.shows(&Value::One(known("7").assignment), AppSnapshot { epoch: Epoch::of(0), ..CALM }), None);
         assert_eq!(rest.shows(&Value::Last(known("7").assignment), CALM), None);
     }
 
     #[test]
     fn what_is_unknown_is_no_assignment() {
-        let rest = Rest::new("room", None, Moment::default(), 1, 0).expect("a short name");
+        let rest = IdleEntry::new("room", None, Moment::default(), 1, 0).expect("a short name");
         assert_eq!((rest.known(), rest.name()), (None, "room"));
         // One whose text ends as the block does.
-        let rest = Rest::new("room1\u{1f}7\u{1f}null", None, Moment::default(), 1, 0).expect("a name like any other");
+        let rest =
+            IdleEntry::new("room1\u{1f}7\u{1f}null", None, Moment::default(), 1, 0).expect("a name like any other");
         assert_eq!((rest.known(), shown(&rest, "7")), (None, None));
     }
 
     #[test]
     fn a_name_may_be_as_long_as_its_length_tells() {
         let name = "x".repeat(MAX_NAME + 1);
-        let rest = |name: &str| Rest::new(name, None, Moment::default(), 0, 0);
+        let rest = |name: &str| IdleEntry::new(name, None, Moment::default(), 0, 0);
         assert!(rest(&name).is_none() && rest(&name[1..]).is_some_and(|rest| rest.is_named(&name[1..])));
     }
 }

@@ -22,7 +22,7 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(10);
 
 /// The readers on one worker that are to be woken.
 #[derive(Debug, Default)]
-pub struct Bell {
+pub struct WakeQueue {
     /// A std lock: held to add wakers or to take a slice of them; they are woken outside of it. Each connection has one
     /// waker at most in here.
     waiting: Mutex<Waiting>,
@@ -31,14 +31,14 @@ pub struct Bell {
 #[derive(Debug, Default)]
 struct Waiting {
     readers: VecDeque<Waker>,
-    /// Of [`Bell::attend`], while it has nothing to do.
+    /// Of [`WakeQueue::run`], while it has nothing to do.
     attendant: Option<Waker>,
     is_attended: bool,
 }
 
-impl Bell {
+impl WakeQueue {
     /// Has `readers` woken: at once if they are few and nobody is before them, or if nobody attends the bell.
-    pub(super) fn ring(&self, readers: Vec<Waker>) {
+    pub(super) fn wake_all(&self, readers: Vec<Waker>) {
         let attendant = {
             let mut waiting = self.lock();
             if !waiting.is_attended || (waiting.readers.is_empty() && readers.len() <= SLICE) {
@@ -52,7 +52,7 @@ impl Bell {
     }
 
     /// Wakes readers, slice by slice, for as long as it is polled. To run on the worker whose connections they serve.
-    pub async fn attend(&self) {
+    pub async fn run(&self) {
         self.lock().is_attended = true;
         let _leaving = Leaving(self);
         let (mut last, mut took) = (None, Duration::ZERO);
@@ -112,7 +112,7 @@ impl Bell {
 }
 
 /// The bell is attended until this is dropped; whoever still waits is woken then.
-struct Leaving<'b>(&'b Bell);
+struct Leaving<'b>(&'b WakeQueue);
 
 impl Drop for Leaving<'_> {
     fn drop(&mut self) {
@@ -140,14 +140,14 @@ mod tests {
 
     #[tokio::test]
     async fn a_few_are_woken_at_once_and_many_in_slices() {
-        let (bell, woken) = (Bell::default(), Arc::new(Woken::default()));
-        let mut attending = pin!(bell.attend());
+        let (wake_queue, woken) = (WakeQueue::default(), Arc::new(Woken::default()));
+        let mut attending = pin!(wake_queue.run());
         let mut turn = || attending.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending();
         assert!(turn());
-        bell.ring(readers(&woken, SLICE));
+        wake_queue.wake_all(readers(&woken, SLICE));
         assert_eq!(woken.count(), SLICE);
-        bell.ring(readers(&woken, 2 * SLICE + 1));
-        bell.ring(readers(&woken, 1));
+        wake_queue.wake_all(readers(&woken, 2 * SLICE + 1));
+        wake_queue.wake_all(readers(&woken, 1));
         assert_eq!(woken.count(), SLICE, "one behind many waits for its turn");
         let mut counts = Vec::new();
         for _ in 0..4 {
@@ -155,18 +155,18 @@ mod tests {
             counts.push(woken.count());
         }
         assert_eq!(counts, [2 * SLICE, 3 * SLICE, 3 * SLICE + 2, 3 * SLICE + 2]);
-        assert_eq!(bell.lock().readers.capacity(), SLICE);
+        assert_eq!(wake_queue.lock().readers.capacity(), SLICE);
     }
 
     #[tokio::test]
     async fn nobody_is_left_asleep_where_nobody_attends() {
-        let (bell, woken) = (Bell::default(), Arc::new(Woken::default()));
-        bell.ring(readers(&woken, 1000));
+        let (wake_queue, woken) = (WakeQueue::default(), Arc::new(Woken::default()));
+        wake_queue.wake_all(readers(&woken, 1000));
         assert_eq!(woken.count(), 1000);
         {
-            let mut attending = pin!(bell.attend());
+            let mut attending = pin!(wake_queue.run());
             assert!(attending.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
-            bell.ring(readers(&woken, 1000));
+            wake_queue.wake_all(readers(&woken, 1000));
             assert_eq!(woken.count(), 1000);
         }
         assert_eq!(woken.count(), 2000, "the attendant left");

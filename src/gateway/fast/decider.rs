@@ -7,16 +7,16 @@ use smallvec::SmallVec;
 use tokio::time::Instant;
 
 use super::render;
-use super::request::{Authentic, Forward, Request, Ruling, Verdict, Waiting};
+use super::request::{Authentic, Forward, NextStep, ParseOutcome, Request, Waiting};
 use super::respond::Responder;
 use super::shape::{self, Seen, Trigger};
-use crate::assignment::Patience;
+use crate::assignment::ClaimMode;
 use crate::clock::Date;
-use crate::gateway::decide::Judgement;
+use crate::gateway::decide::Decision;
 use crate::gateway::plan::Plan;
 use crate::gateway::routing::{AppRoute, Routing};
-use crate::gateway::trigger::{Patient, Verified};
-use crate::gateway::{Refusal, Shared, Slot};
+use crate::gateway::trigger::{Verified, WaitState};
+use crate::gateway::{InFlightPermit, Refusal, Shared};
 use crate::metrics::RequestKind;
 use crate::pusher::Body;
 
@@ -25,7 +25,7 @@ pub(super) const MOST: usize = 64;
 
 /// Judges requests that came by now.
 #[derive(Debug)]
-pub(super) struct Judge<'a> {
+pub(super) struct Decider<'a> {
     pub(super) shared: &'a Arc<Shared>,
     /// Upstream's name.
     pub(super) host: &'a [u8],
@@ -34,89 +34,94 @@ pub(super) struct Judge<'a> {
 }
 
 /// A trigger that is there whole, in the room of its request.
-struct Case<'r> {
+struct ReceivedTrigger<'r> {
     trigger: Trigger<'r>,
     app: &'r Arc<AppRoute>,
     outgoing: &'r mut Vec<u8>,
     reply: &'r mut Vec<u8>,
-    verdict: &'r mut Option<Verdict>,
+    outcome: &'r mut Option<ParseOutcome>,
 }
 
 /// A trigger that was judged.
-struct Judged<'r> {
+struct DecidedTrigger<'r> {
     trigger: &'r Trigger<'r>,
     verified: Verified<&'r [u8]>,
-    patient: Patient,
-    judgement: Judgement,
+    wait_state: WaitState,
+    decision: Decision,
 }
 
-impl Judge<'_> {
+impl Decider<'_> {
     /// Judges `requests`: each of them has its verdict then.
-    pub(super) fn judge(&self, mut requests: SmallVec<[&mut Request; MOST]>) {
+    pub(super) fn decide_all(&self, mut requests: SmallVec<[&mut Request; MOST]>) {
         let routing = self.shared.routing.load();
         let mut authentic: SmallVec<[&AppRoute; MOST]> = SmallVec::new();
-        let mut cases: SmallVec<[Case<'_>; MOST]> =
+        let mut cases: SmallVec<[ReceivedTrigger<'_>; MOST]> =
             requests.iter_mut().filter_map(|request| caught(|| self.open(request, &routing))).collect();
         let bodies = Body::digested::<MOST>(cases.iter().map(|case| case.trigger.body));
         for (case, body) in cases.iter_mut().zip(bodies) {
             authentic.extend(caught(|| self.decide(case, body, &routing)));
         }
         drop(cases);
-        let judged = Instant::now();
+        let decided = Instant::now();
         for app in authentic {
-            app.metrics.latency(judged - self.now);
+            app.metrics.latency(decided - self.now);
         }
         for request in requests {
-            request.judged = judged;
-            request.verdict.get_or_insert(Verdict::Failed);
+            request.decided = decided;
+            request.outcome.get_or_insert(ParseOutcome::Failed);
         }
     }
 
     /// Judges a trigger that has waited, again. `None`: usher itself has failed.
-    pub(super) fn judge_again(
+    pub(super) fn decide_again(
         &self,
         request: &mut Request,
         authentic: Authentic,
-        mut patient: Patient,
-        patience: Patience,
-    ) -> Option<Ruling> {
+        mut wait_state: WaitState,
+        mode: ClaimMode,
+    ) -> Option<NextStep> {
         let Request { received, known, outgoing, reply, .. } = request;
-        let Authentic { routing, app, reading, slot } = authentic;
+        let Authentic { routing, app, reading, permit } = authentic;
         // It was seen so before.
         let Seen::Trigger(trigger) = shape::see(received, &routing.limits, known) else { return None };
         let mut verified = Verified { app, reading, body: trigger.body };
         verified.follow_reload(&self.shared.routing.load());
-        let judgement = patient.judge(self.shared, &verified, patience, self.now);
+        let decision = wait_state.decide(self.shared, &verified, mode, self.now);
         Some(self.conclude(
-            Judged { trigger: &trigger, verified, patient, judgement },
+            DecidedTrigger { trigger: &trigger, verified, wait_state, decision },
             &routing,
-            || slot,
+            || permit,
             outgoing,
             reply,
         ))
     }
 
     /// The trigger that a request is. `None`: it is none that can be judged, and has its verdict.
-    fn open<'r>(&self, request: &'r mut Request, routing: &'r Routing) -> Option<Case<'r>> {
-        let Request { received, known, outgoing, reply, verdict, .. } = request;
+    fn open<'r>(&self, request: &'r mut Request, routing: &'r Routing) -> Option<ReceivedTrigger<'r>> {
+        let Request { received, known, outgoing, reply, outcome, .. } = request;
         let seen = match shape::see(received, &routing.limits, known) {
             Seen::Trigger(trigger) => match routing.app(trigger.app()) {
-                Some(app) => return Some(Case { trigger, app, outgoing, reply, verdict }),
-                None => Verdict::Other,
+                Some(app) => return Some(ReceivedTrigger { trigger, app, outgoing, reply, outcome }),
+                None => ParseOutcome::Other,
             },
-            Seen::Partly(length) => Verdict::Partly(length),
-            Seen::Unfinished => Verdict::Unfinished,
-            Seen::Other => Verdict::Other,
+            Seen::Partly(length) => ParseOutcome::Partly(length),
+            Seen::Unfinished => ParseOutcome::Unfinished,
+            Seen::Other => ParseOutcome::Other,
         };
-        *verdict = Some(seen);
+        *outcome = Some(seen);
         None
     }
 
     /// Verifies a trigger and decides on it. Returns its app if it is authentic.
-    fn decide<'r>(&self, case: &mut Case<'r>, body: Body<'r>, routing: &Arc<Routing>) -> Option<&'r AppRoute> {
-        let Case { trigger, app, outgoing, reply, verdict } = case;
-        let Some(slot) = Slot::take(&**self.shared, routing.limits.max_requests) else {
-            **verdict = Some(self.refuse(trigger, reply, RequestKind::Refused, &Refusal::Overloaded).into());
+    fn decide<'r>(
+        &self,
+        case: &mut ReceivedTrigger<'r>,
+        body: Body<'r>,
+        routing: &Arc<Routing>,
+    ) -> Option<&'r AppRoute> {
+        let ReceivedTrigger { trigger, app, outgoing, reply, outcome } = case;
+        let Some(permit) = InFlightPermit::take(&**self.shared, routing.limits.max_requests) else {
+            **outcome = Some(self.refuse(trigger, reply, RequestKind::Refused, &Refusal::Overloaded).into());
             return None;
         };
         let signed = (trigger.pattern(), &trigger.claim);
@@ -124,14 +129,14 @@ impl Judge<'_> {
             match Verified::by_pattern(Arc::clone(app), trigger.endpoint(), signed, body, self.date.seconds()) {
                 Ok(verified) => verified,
                 Err(refusal) => {
-                    **verdict = Some(self.refuse(trigger, reply, RequestKind::Trigger, &refusal).into());
+                    **outcome = Some(self.refuse(trigger, reply, RequestKind::Trigger, &refusal).into());
                     return None;
                 }
             };
-        let mut patient = Patient::default();
-        let judgement = patient.judge(self.shared, &verified, Patience::Waits, self.now);
-        let judged = Judged { trigger, verified, patient, judgement };
-        **verdict = Some(self.conclude(judged, routing, || slot.keep(self.shared), outgoing, reply).into());
+        let mut wait_state = WaitState::default();
+        let decision = wait_state.decide(self.shared, &verified, ClaimMode::MayWait, self.now);
+        let decided = DecidedTrigger { trigger, verified, wait_state, decision };
+        **outcome = Some(self.conclude(decided, routing, || permit.keep(self.shared), outgoing, reply).into());
         Some(app)
     }
 
@@ -139,32 +144,32 @@ impl Judge<'_> {
     /// requests in flight.
     fn conclude(
         &self,
-        judged: Judged<'_>,
+        decided: DecidedTrigger<'_>,
         routing: &Arc<Routing>,
-        keep: impl FnOnce() -> Slot,
+        keep: impl FnOnce() -> InFlightPermit,
         outgoing: &mut Vec<u8>,
         reply: &mut Vec<u8>,
-    ) -> Ruling {
-        let Judged { trigger, verified: Verified { app, reading, .. }, patient, judgement } = judged;
+    ) -> NextStep {
+        let DecidedTrigger { trigger, verified: Verified { app, reading, .. }, wait_state, decision } = decided;
         let length = trigger.length;
-        match judgement {
-            Judgement::Suppress => Ruling::Suppressed(length, self.responder(reply).suppressed()),
-            Judgement::Refuse(limited) => {
+        match decision {
+            Decision::Suppress => NextStep::Suppressed(length, self.responder(reply).suppressed()),
+            Decision::Refuse(limited) => {
                 self.refuse(trigger, reply, RequestKind::Trigger, &Refusal::RateLimited(limited))
             }
-            Judgement::Forward(Plan { tickets, reduced, parts }) => {
-                let told = render::request(outgoing, trigger, self.host, &app.app, reduced.as_deref());
-                Ruling::Forward(Forward { length, app, tickets, parts, told, slot: keep() })
+            Decision::Forward(Plan { tickets, reduced, parts }) => {
+                let disposition = render::request(outgoing, trigger, self.host, &app.app, reduced.as_deref());
+                NextStep::Forward(Forward { length, app, tickets, parts, disposition, permit: keep() })
             }
-            Judgement::Wait(awaited) => {
-                let authentic = Authentic { routing: Arc::clone(routing), app, reading, slot: keep() };
-                Ruling::Wait(Box::new(Waiting { authentic, patient, awaited }))
+            Decision::Wait(awaited) => {
+                let authentic = Authentic { routing: Arc::clone(routing), app, reading, permit: keep() };
+                NextStep::Wait(Box::new(Waiting { authentic, wait_state, awaited }))
             }
         }
     }
 
-    fn refuse(&self, trigger: &Trigger<'_>, reply: &mut Vec<u8>, kind: RequestKind, refusal: &Refusal) -> Ruling {
-        Ruling::Answered(trigger.length, self.responder(reply).refuse(kind, refusal))
+    fn refuse(&self, trigger: &Trigger<'_>, reply: &mut Vec<u8>, kind: RequestKind, refusal: &Refusal) -> NextStep {
+        NextStep::Answered(trigger.length, self.responder(reply).refuse(kind, refusal))
     }
 
     fn responder<'r>(&'r self, reply: &'r mut Vec<u8>) -> Responder<'r> {
