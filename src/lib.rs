@@ -1,3 +1,29 @@
+//! usher is a gateway for the Pusher protocol that drops announcements which change nothing. Its modules, in reading
+//! order; below the map is ARCHITECTURE.md.
+//!
+//! | module | what it is for |
+//! |---|---|
+//! | [`pusher`] | the protocol: apps, signatures, channels, triggers; no I/O, no clock |
+//! | [`rules`] | what is compared: from an event and a channel to an assignment |
+//! | [`assignment`] | the memory: what each channel is known to show, and what is in flight or in doubt there |
+//! | [`gateway`] | a request's way: receive, verify, decide, forward, settle, answer; WebSocket relay; everything else |
+//! | [`upstream`] | connections to the server behind usher, or to the embedded broker |
+//! | [`rate`] | rate limits by app, channel and client address |
+//! | [`broker`] | the embedded Pusher server for one machine |
+//! | [`audience`] | who is subscribed to a channel, for the report |
+//! | [`decisions`] | the log of the last decisions |
+//! | [`report`] | what dropping saves, and which events are misplaced |
+//! | [`metrics`] | every series in one struct |
+//! | [`admin`] | the operator's listener and its page |
+//! | [`config`] | configuration from defaults, file, environment and flags |
+//! | [`server`] | listeners, worker threads, signals, reload, drain: puts all others together |
+//! | [`tls`] | certificates on both sides |
+//! | [`log`] | log lines that delay no request |
+//! | [`clock`] | moments, the time of day, timers |
+//! | [`descriptors`] | file descriptors: the limit, and how many connections fit |
+//! | [`shutdown`] | the drain signal and the owner of all tasks |
+//!
+//! The commands of the binary are in `src/command`.
 #![doc = include_str!("../ARCHITECTURE.md")]
 
 pub mod clock;

@@ -2,6 +2,7 @@
 //! what nothing is called, and where references lead.
 
 mod references;
+mod table;
 
 use std::fs;
 use std::path::{Path, PathBuf};
