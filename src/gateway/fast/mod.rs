@@ -26,15 +26,18 @@ use tokio::time::Instant;
 pub use self::batch::Batch;
 
 use self::decider::Decider;
-use self::request::{Forward, NextStep, ParseOutcome, Request, Waiting};
-use self::respond::{Next, Responder};
+use self::request::{ParseOutcome, Request};
+use self::respond::{AfterReply, Responder};
 use self::yield_to_ready::yield_to_ready;
-use super::forward::{self, Answered};
+use super::disposition::Disposition;
+use super::pipeline::{self, Exchange, NextStep, Sent, Undecided};
+use super::settle::Answered;
 use super::{Limits, Place, Refusal, Shared};
+use crate::assignment::ClaimMode;
 use crate::clock::{Alarm, Date};
 use crate::metrics::RequestKind;
 use crate::shutdown::Listener;
-use crate::upstream::{Collected, Interrupted, Remote};
+use crate::upstream::{Collected, Remote};
 
 /// Room for what is read at once.
 const READ: usize = 4 * 1024;
@@ -113,16 +116,17 @@ impl<'g, S: AsyncRead + AsyncWrite + Unpin> Fast<'g, S> {
             let Some(decided) = queued.decided() else { return Ended::Done };
             request = decided;
             self.now = request.decided;
-            let (length, next) = match request.outcome.take() {
-                Some(ParseOutcome::Decided(NextStep::Answered(length, next))) => (length, next),
-                Some(ParseOutcome::Decided(NextStep::Suppressed(length, next))) => {
+            let after = match request.outcome.take() {
+                Some(ParseOutcome::Refused(after)) => after,
+                Some(ParseOutcome::Decided(NextStep::Answered(after))) => {
                     self.place.trust();
-                    (length, next)
+                    after
                 }
                 Some(ParseOutcome::Decided(step)) => {
                     self.place.trust();
+                    let mut exchange = FastExchange { connection: &mut self, request: &mut request };
                     // What panics is told where it happens; the tickets put their channels in doubt then.
-                    let finished = AssertUnwindSafe(self.finish(&mut request, step)).catch_unwind().await;
+                    let finished = AssertUnwindSafe(pipeline::finish(&mut exchange, step)).catch_unwind().await;
                     yield_to_ready().await;
                     finished.unwrap_or_else(|_panic| self.fail(&mut request))
                 }
@@ -139,10 +143,10 @@ impl<'g, S: AsyncRead + AsyncWrite + Unpin> Fast<'g, S> {
             };
             let written = self.write(&request.reply).await;
             self.place.idle(self.shared.clock.moment(self.now));
-            request.tidy(length);
-            match (written, next) {
-                (true, Next::Request) => {}
-                (true, Next::Close) => return Ended::Answered,
+            request.tidy();
+            match (written, after) {
+                (true, AfterReply::KeepOpen) => {}
+                (true, AfterReply::Close) => return Ended::Answered,
                 (false, _) => return Ended::Done,
             }
         }
@@ -202,71 +206,14 @@ impl<'g, S: AsyncRead + AsyncWrite + Unpin> Fast<'g, S> {
         None
     }
 
-    /// Does what is left to be done for a trigger, until it has its answer. Returns the bytes of the request.
-    async fn finish(&mut self, request: &mut Request, mut step: NextStep) -> (usize, Next) {
-        loop {
-            match step {
-                NextStep::Answered(length, next) | NextStep::Suppressed(length, next) => return (length, next),
-                NextStep::Forward(forward) => return (forward.length, self.forward(request, forward).await),
-                NextStep::Wait(waiting) => match Box::pin(self.wait(request, *waiting)).await {
-                    Some(again) => step = again,
-                    None => return self.fail(request),
-                },
-            }
-        }
-    }
-
-    /// Waits for what a trigger waits for, and has it judged again.
-    async fn wait(&mut self, request: &mut Request, waiting: Waiting) -> Option<NextStep> {
-        let Waiting { authentic, mut wait_state, awaited } = waiting;
-        let mode = wait_state.wait(self.shared, awaited).await;
+    /// Answers a request in which usher itself has failed, and counts all that was received to it: what follows cannot
+    /// be trusted any more.
+    fn fail(&mut self, request: &mut Request) -> AfterReply {
         self.look_at_clock();
-        let judge =
-            Decider { shared: self.shared, host: self.upstream.host().as_bytes(), date: &self.date, now: self.now };
-        judge.decide_again(request, authentic, wait_state, mode)
-    }
-
-    /// Sends what goes on of a trigger, which was judged just now, settles with what upstream made of it, and writes
-    /// the answer.
-    async fn forward(&mut self, request: &mut Request, forward: Forward) -> Next {
-        let Forward { app, tickets, parts, disposition, length: _, permit: _permit } = forward;
-        let metrics = &self.shared.metrics;
-        let began = self.now;
-        let exchanged = self.upstream.exchange(&request.outgoing, &mut self.answer, &mut self.alarm, began).await;
-        self.look_at_clock();
-        let took = self.now - began;
-        let refusal = match exchanged {
-            Ok(()) => {
-                let status = self.answer.status;
-                metrics.upstream_answer(status, took);
-                let Collected { is_encoded, ref body, .. } = self.answer;
-                forward::settle_answered(self.shared, &app, tickets, parts, Answered { status, is_encoded, body });
-                return self.responder(request).forwarded(&self.answer, disposition);
-            }
-            Err(Interrupted::NoAnswer(failure)) => {
-                metrics.upstream_failure(failure.label(), took);
-                Refusal::Upstream(failure)
-            }
-            Err(Interrupted::Cut { status }) => {
-                metrics.upstream_answer(status, took);
-                Refusal::AnswerCut
-            }
-            Err(Interrupted::Late { status }) => {
-                metrics.upstream_answer(status, took);
-                Refusal::AnswerTimeout { limit: self.upstream.timeout() }
-            }
-        };
-        forward::settle_unanswered(&app, tickets, &refusal);
-        self.responder(request).refuse(RequestKind::Trigger, &refusal)
-    }
-
-    /// Answers a request in which usher itself has failed. Returns the bytes of all that was received: what follows
-    /// cannot be trusted any more.
-    fn fail(&mut self, request: &mut Request) -> (usize, Next) {
-        self.look_at_clock();
+        request.length = request.received.len();
         request.reply.clear();
         self.responder(request).refuse(RequestKind::Trigger, &Refusal::Internal);
-        (request.received.len(), Next::Close)
+        AfterReply::Close
     }
 
     fn responder<'r>(&'r self, request: &'r mut Request) -> Responder<'r> {
@@ -303,6 +250,54 @@ impl<'g, S: AsyncRead + AsyncWrite + Unpin> Fast<'g, S> {
             tracing::debug!(%error, "a connection was gone before it was closed");
         }
         Ended::Done
+    }
+}
+
+/// A trigger on its way to upstream and back.
+struct FastExchange<'a, 'g, S> {
+    connection: &'a mut Fast<'g, S>,
+    request: &'a mut Request,
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Exchange for FastExchange<'_, '_, S> {
+    type Reply = AfterReply;
+
+    fn shared(&self) -> &Arc<Shared> {
+        self.connection.shared
+    }
+
+    fn decide_again(&mut self, trigger: Undecided, mode: ClaimMode) -> NextStep<AfterReply> {
+        let Self { connection, request } = self;
+        connection.look_at_clock();
+        let Fast { shared, upstream, date, now, .. } = &**connection;
+        let decider = Decider { shared, host: upstream.host().as_bytes(), date, now: *now };
+        let step = decider.decide_again(request, trigger, mode);
+        step.unwrap_or_else(|| NextStep::Answered(connection.fail(request)))
+    }
+
+    async fn send(&mut self) -> Sent {
+        let Fast { upstream, answer, alarm, now, .. } = &mut *self.connection;
+        let began = *now;
+        let result = upstream.exchange(&self.request.outgoing, answer, alarm, began).await;
+        self.connection.look_at_clock();
+        Sent { took: self.connection.now - began, result }
+    }
+
+    fn timeout(&self) -> Duration {
+        self.connection.upstream.timeout()
+    }
+
+    fn received(&self) -> Answered<'_> {
+        let Collected { status, is_encoded, ref body, .. } = self.connection.answer;
+        Answered { status, is_encoded, body }
+    }
+
+    fn answered(&mut self, disposition: Disposition) -> AfterReply {
+        self.connection.responder(self.request).forwarded(&self.connection.answer, disposition)
+    }
+
+    fn refused(&mut self, refusal: Refusal) -> AfterReply {
+        self.connection.responder(self.request).refuse(RequestKind::Trigger, &refusal)
     }
 }
 

@@ -8,8 +8,8 @@ use smallvec::{SmallVec, smallvec};
 
 use super::shape::{Marks, Trigger};
 use crate::clock::Date;
+use crate::gateway::disposition::{Disposition, SUPPRESSED_BODY, SUPPRESSED_HEAD};
 use crate::gateway::target::signed_path;
-use crate::gateway::trigger::Disposition;
 use crate::gateway::{Refusal, Reply};
 use crate::pusher::{App, Query, resign};
 use crate::upstream::Collected;
@@ -50,12 +50,9 @@ pub(super) fn request(
 /// Writes the answer to a redundant trigger: exactly what every Pusher library takes for success (pusher-protocol.md
 /// 1.6).
 pub(super) fn suppressed(to: &mut Vec<u8>, date: &Date, last: bool) {
-    put(
-        to,
-        &[b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nusher-decision: suppressed\r\ncontent-length: 2\r\n"],
-    );
+    put(to, &[SUPPRESSED_HEAD]);
     end(to, Some(date), last);
-    put(to, &[b"{}"]);
+    put(to, &[SUPPRESSED_BODY]);
 }
 
 /// Writes upstream's answer.

@@ -1,16 +1,10 @@
 //! A request of one connection, and what came of judging it.
 
-use std::sync::Arc;
-
 use tokio::time::Instant;
 
-use super::respond::Next;
+use super::respond::AfterReply;
 use super::shape::Known;
-use crate::gateway::decide::Awaited;
-use crate::gateway::plan::{Multiplicity, Tickets};
-use crate::gateway::routing::{AppRoute, Routing};
-use crate::gateway::trigger::{Disposition, Reading, WaitState};
-use crate::gateway::{InFlightPermit, Shared};
+use crate::gateway::pipeline::NextStep;
 
 /// What is kept of a buffer between two requests.
 const USUAL: usize = 16 * 1024;
@@ -22,6 +16,8 @@ pub(super) struct Request {
     /// What has come of it, and perhaps of the ones behind it.
     pub(super) received: Vec<u8>,
     pub(super) known: Known,
+    /// Bytes of the request, once all of it has come.
+    pub(super) length: usize,
     /// As it goes upstream, if it does.
     pub(super) outgoing: Vec<u8>,
     /// The answer, if there is one.
@@ -41,59 +37,12 @@ pub(super) enum ParseOutcome {
     Unfinished,
     /// It is a trigger of so many bytes, and they are not all there.
     Partly(usize),
-    /// It is a trigger, which was judged.
-    Decided(NextStep),
+    /// It is a trigger that is not authentic, or came when too many requests were in flight. It has its answer.
+    Refused(AfterReply),
+    /// It is an authentic trigger, and decided.
+    Decided(NextStep<AfterReply>),
     /// usher itself has failed.
     Failed,
-}
-
-/// What is to be done with a trigger.
-#[derive(Debug)]
-pub(super) enum NextStep {
-    /// Nothing more. It has so many bytes, and its answer.
-    Answered(usize, Next),
-    /// Nothing more either: it is authentic, and redundant.
-    Suppressed(usize, Next),
-    /// It goes upstream.
-    Forward(Forward),
-    /// It has to wait.
-    Wait(Box<Waiting>),
-}
-
-impl From<NextStep> for ParseOutcome {
-    fn from(step: NextStep) -> Self {
-        Self::Decided(step)
-    }
-}
-
-/// A trigger that goes upstream, and what it owes.
-#[derive(Debug)]
-pub(super) struct Forward {
-    /// Bytes of the request.
-    pub(super) length: usize,
-    pub(super) app: Arc<AppRoute>,
-    pub(super) tickets: Tickets,
-    pub(super) parts: Multiplicity,
-    pub(super) disposition: Disposition,
-    pub(super) permit: InFlightPermit<Arc<Shared>>,
-}
-
-/// An authentic trigger that waits to be judged again.
-#[derive(Debug)]
-pub(super) struct Waiting {
-    pub(super) authentic: Authentic,
-    pub(super) wait_state: WaitState,
-    pub(super) awaited: Awaited,
-}
-
-/// An authentic trigger, whose bytes stand in its request.
-#[derive(Debug)]
-pub(super) struct Authentic {
-    /// The routing under which it was seen.
-    pub(super) routing: Arc<Routing>,
-    pub(super) app: Arc<AppRoute>,
-    pub(super) reading: Reading,
-    pub(super) permit: InFlightPermit<Arc<Shared>>,
 }
 
 impl Request {
@@ -102,6 +51,7 @@ impl Request {
         Self {
             received: Vec::new(),
             known: Known::default(),
+            length: 0,
             outgoing: Vec::new(),
             reply: Vec::new(),
             outcome: None,
@@ -109,11 +59,10 @@ impl Request {
         }
     }
 
-    /// Makes the room ready for the request behind that of `length` bytes. What an uncommonly large one took is given
-    /// back.
-    pub(super) fn tidy(&mut self, length: usize) {
+    /// Makes the room ready for the next request. What an uncommonly large one took is given back.
+    pub(super) fn tidy(&mut self) {
         // Nobody but a client that does not wait for answers has sent more.
-        self.received.drain(..length);
+        self.received.drain(..self.length);
         for buffer in [&mut self.received, &mut self.outgoing] {
             if buffer.capacity() > USUAL {
                 buffer.shrink_to(USUAL);

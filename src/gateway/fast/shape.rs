@@ -7,7 +7,7 @@ use httparse::{EMPTY_HEADER, Header, Status};
 
 use crate::gateway::Limits;
 use crate::gateway::target::{Exact, exact, signed_path};
-use crate::gateway::trigger::is_json;
+use crate::gateway::verified::is_json;
 use crate::pusher::{Claim, Endpoint, Pattern, Query};
 use crate::upstream::is_hop_by_hop;
 
@@ -84,8 +84,17 @@ const VERSION: &[u8] = b" HTTP/1.1\r\n";
 
 /// Looks at what has come on a connection whose last heads are `known`.
 pub(super) fn see<'b>(bytes: &'b [u8], limits: &Limits, known: &'b mut Known) -> Seen<'b> {
-    let seen = known.head(bytes, limits).and_then(|head| head.see(bytes, limits));
+    let seen = known
+        .head(bytes, limits)
+        .filter(|head| head.target.len() <= limits.max_target && head.bytes.len() <= limits.max_head)
+        .and_then(|head| head.see(bytes, limits.max_body));
     seen.unwrap_or_else(|| if is_unfinished(bytes, 0, limits.max_head) { Seen::Unfinished } else { Seen::Other })
+}
+
+/// The trigger that [`see`] has found in `bytes` before, whatever limits a reload has set since. `known` are the same.
+pub(super) fn see_again<'b>(bytes: &'b [u8], known: &'b Known) -> Option<Trigger<'b>> {
+    let Seen::Trigger(trigger) = known.find(bytes)?.see(bytes, MAX_BODY)? else { return None };
+    Some(trigger)
 }
 
 /// Whether `bytes` are the beginning of a head of at most `max_head` bytes that has not come whole, of which the first
@@ -129,14 +138,22 @@ impl Known {
     /// The head that `bytes` begin with. One that is not known is read, and known from here on; `None` if it is of
     /// another shape.
     fn head(&mut self, bytes: &[u8], limits: &Limits) -> Option<&Head> {
-        let is_like = |head: &Option<Head>| head.as_ref().is_some_and(|head| head.is_like(bytes));
-        let index = self.0.iter().position(is_like).or_else(|| {
+        let index = self.index(bytes).or_else(|| {
             let head = Head::read(bytes, limits)?;
             self.0.rotate_right(1);
             self.0[0] = Some(head);
             Some(0)
         })?;
         self.0[index].as_ref()
+    }
+
+    /// The known head that `bytes` begin with.
+    fn find(&self, bytes: &[u8]) -> Option<&Head> {
+        self.0[self.index(bytes)?].as_ref()
+    }
+
+    fn index(&self, bytes: &[u8]) -> Option<usize> {
+        self.0.iter().position(|head| head.as_ref().is_some_and(|head| head.is_like(bytes)))
     }
 }
 
@@ -156,17 +173,13 @@ impl Head {
 
     /// What has come of a request with a head like this one; `None` if it has other values in the variable places than
     /// such a head has.
-    fn see<'b>(&'b self, bytes: &'b [u8], limits: &Limits) -> Option<Seen<'b>> {
+    fn see<'b>(&'b self, bytes: &'b [u8], max_body: usize) -> Option<Seen<'b>> {
         let target = str::from_utf8(&bytes[self.target.clone()]).ok()?;
         let claim = self.pattern.claim(&target[self.path + 1..])?;
         let end = self.bytes.len();
         let lines = &bytes[self.target.end + VERSION.len()..end];
         let length = end
-            + decimal(&lines[self.marks.content_length.clone()])
-                .filter(|length| *length <= MAX_BODY.min(limits.max_body))?;
-        if target.len() > limits.max_target || end > limits.max_head {
-            return None;
-        }
+            + decimal(&lines[self.marks.content_length.clone()]).filter(|length| *length <= MAX_BODY.min(max_body))?;
         let Some(body) = bytes.get(end..length) else { return Some(Seen::Partly(length)) };
         Some(Seen::Trigger(Trigger { head: self, target, claim, lines, body, length }))
     }

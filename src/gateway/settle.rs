@@ -1,0 +1,87 @@
+//! Settling a trigger: what upstream's answer, or its absence, says has become of it.
+
+use super::Refusal;
+use super::Shared;
+use super::plan::{Multiplicity, Tickets};
+use super::routing::AppRoute;
+use crate::assignment::Outcome;
+use crate::metrics::TriggerOutcome;
+use crate::pusher::Acceptance;
+
+/// A complete answer of upstream to a trigger.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Answered<'a> {
+    pub(super) status: u16,
+    /// Whether it has a `Content-Encoding`: then its body is not read.
+    pub(super) is_encoded: bool,
+    pub(super) body: &'a [u8],
+}
+
+/// Settles a trigger that upstream has answered wholly (ARCHITECTURE.md "When an announcement is dropped").
+pub(super) fn answered(shared: &Shared, app: &AppRoute, tickets: Tickets, parts: Multiplicity, answered: Answered<'_>) {
+    let status = answered.status;
+    let outcome = match status {
+        200..=299 => said(shared, app, parts, answered),
+        400..=499 => refused(parts),
+        _ => {
+            tracing::warn!(app = %app.id, status, "upstream answered a trigger with neither 2xx nor 4xx: its channels are in doubt");
+            Outcome::Ambiguous
+        }
+    };
+    tickets.settle(outcome);
+    app.metrics.outcome(match outcome {
+        Outcome::Accepted => TriggerOutcome::Accepted,
+        Outcome::Refused => TriggerOutcome::Refused,
+        Outcome::Partial => TriggerOutcome::Partial,
+        Outcome::Ambiguous => TriggerOutcome::Ambiguous,
+    });
+}
+
+/// What a complete 2xx says has become of its trigger.
+fn said(
+    shared: &Shared,
+    app: &AppRoute,
+    parts: Multiplicity,
+    Answered { status, is_encoded, body }: Answered<'_>,
+) -> Outcome {
+    let acceptance = if is_encoded { Acceptance::NoObject } else { Acceptance::read(body) };
+    if acceptance != Acceptance::NoObject {
+        shared.success_format.is_json();
+    }
+    match acceptance {
+        Acceptance::Accepted => Outcome::Accepted,
+        Acceptance::Refused(code) => {
+            tracing::warn!(app = %app.id, status, code, "upstream refused a trigger in the body of a 2xx answer: nothing is known from it");
+            refused(parts)
+        }
+        Acceptance::Failed(code) => {
+            tracing::warn!(app = %app.id, status, code, "upstream failed at a trigger by the body of a 2xx answer: its channels are in doubt");
+            Outcome::Ambiguous
+        }
+        Acceptance::NoObject => {
+            let bytes = body.len();
+            tracing::debug!(app = %app.id, status, bytes, "upstream's 2xx answer to a trigger is no JSON object: its channels are in doubt");
+            shared.success_format.is_other(&app.id);
+            Outcome::Ambiguous
+        }
+    }
+}
+
+/// The outcome of a refusal: of several parts, some may have been applied.
+const fn refused(parts: Multiplicity) -> Outcome {
+    match parts {
+        Multiplicity::One => Outcome::Refused,
+        Multiplicity::Several => Outcome::Partial,
+    }
+}
+
+/// Settles a trigger that has no complete answer, for this reason (ARCHITECTURE.md "When an announcement is dropped").
+pub(super) fn unanswered(app: &AppRoute, tickets: Tickets, why: &Refusal) {
+    let (outcome, counted) = match why {
+        Refusal::Upstream(failure) if failure.nothing_sent() => (Outcome::Refused, TriggerOutcome::NotSent),
+        _ => (Outcome::Ambiguous, TriggerOutcome::Ambiguous),
+    };
+    tickets.settle(outcome);
+    app.metrics.outcome(counted);
+    tracing::warn!(app = %app.id, error = %why, outcome = counted.label(), "a trigger was not answered by upstream");
+}
