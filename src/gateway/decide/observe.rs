@@ -1,9 +1,9 @@
 //! What is noted of a decided trigger for the operator's report. Nothing here decides anything, and nothing here waits.
 
-use super::Shared;
-use super::routing::{AppRoute, WatchedRule};
 use crate::audience::AppAudience;
 use crate::clock::Moment;
+use crate::gateway::Shared;
+use crate::gateway::routing::{AppRoute, WatchedRule};
 use crate::metrics::EventDecision;
 use crate::pusher::Trigger;
 use crate::report::{Fate, Misplaced, Redundant};

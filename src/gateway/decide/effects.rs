@@ -5,9 +5,9 @@ use std::ptr;
 
 use smallvec::SmallVec;
 
-use super::routing::{AppRoute, WatchedRule};
 use crate::assignment::{Assignment, Value};
 use crate::clock::Moment;
+use crate::gateway::routing::{AppRoute, WatchedRule};
 use crate::metrics::EventDecision;
 use crate::pusher::{Event, Trigger};
 use crate::rules::{self, Mode};

@@ -1,0 +1,135 @@
+//! Concluding a decision whose claims are made: rate limits, the log of decisions, and the plan.
+
+use super::effects::{Effect, Fates, Novelty};
+use super::{Awaited, Deciding, Decision, acquire, observe};
+use crate::assignment::{Assignment, ClaimMode, Outcome};
+use crate::decisions::{Decided, Reason};
+use crate::gateway::plan::{Multiplicity, Plan};
+use crate::metrics::EventDecision;
+use crate::rate::{RateDecision, RateReservation};
+
+impl Deciding<'_, '_> {
+    /// Asks the limits on rates about what is to go on, counts and logs the decisions, and makes the plan.
+    pub(super) fn conclude(mut self, rate_reservation: &mut RateReservation) -> Decision {
+        let fates = Fates::of(self.exact, &self.effects, self.mode == ClaimMode::Forced);
+        self.cover_mixed(&fates);
+        if fates.are_all_dropped() {
+            rate_reservation.refund();
+        } else {
+            match self.acquire(&fates, rate_reservation) {
+                RateDecision::Admit => {}
+                // Nothing was sent: the tickets give back what was known before.
+                RateDecision::Delay(slot) => {
+                    self.tickets.settle(Outcome::Refused);
+                    return Decision::Wait(Awaited::RateSlot(slot));
+                }
+                RateDecision::Reject(limited) => {
+                    self.tickets.settle(Outcome::Refused);
+                    return Decision::Refuse(limited);
+                }
+            }
+        }
+        for effect in &self.effects {
+            self.tell(effect, fates.is_dropped(effect.event, effect.position));
+        }
+        observe::strays(self.shared, self.app, self.exact, self.now);
+        let unwatched = self
+            .exact
+            .events
+            .iter()
+            .enumerate()
+            .filter(|(index, _)| self.effects.iter().all(|effect| effect.event != *index))
+            .count();
+        if unwatched > 0 {
+            self.app.metrics.no_rule(unwatched as u64);
+        }
+        if fates.are_all_dropped() {
+            debug_assert!(self.tickets.is_empty());
+            return Decision::Suppress;
+        }
+        let dropped = fates.dropped();
+        let reduced = (!dropped.is_empty()).then(|| self.exact.without(&dropped));
+        self.tickets.hold_generation(&self.app.generation);
+        let parts = if fates.forwarded() == 1 { Multiplicity::One } else { Multiplicity::Several };
+        Decision::Forward(Plan { tickets: self.tickets, reduced, parts })
+    }
+
+    /// A trigger with anything on it that a rule watches and that goes on is a handoff, perhaps, and no channel's limit
+    /// is asked about it.
+    fn acquire(&self, fates: &Fates, rate_reservation: &mut RateReservation) -> RateDecision {
+        let asked = if fates.announces() { &[][..] } else { &self.exact.events[..] };
+        let channels = asked.iter().enumerate().flat_map(|(index, event)| {
+            let positions = event.channels.iter().enumerate();
+            positions
+                .filter(move |(position, _)| !fates.is_dropped(index, *position))
+                .map(|(_, channel)| channel.as_ref())
+        });
+        acquire(self.app, rate_reservation, channels)
+    }
+
+    /// Why it is not certain what a channel shows.
+    fn uncertainty(&self) -> Reason {
+        match self.app.memory.start_doubt(self.now) {
+            Some(running) => Reason::JustStarted(running),
+            None if self.shared.success_format.is_never_json() => Reason::Words(
+                "upstream's answers to triggers are no JSON objects, so none says that an announcement was accepted: nothing can be suppressed",
+            ),
+            None => Reason::Words(in_words(EventDecision::ForwardedUncertain)),
+        }
+    }
+
+    fn tell(&self, effect: &Effect<'_>, drops: bool) {
+        let (decision, reason) = match effect.novelty {
+            Some(Novelty::Known(since)) if drops => {
+                let decision = if self.waited { EventDecision::Coalesced } else { EventDecision::Suppressed };
+                (decision, Reason::Known(self.now.since(since)))
+            }
+            Some(Novelty::Repeated) if drops => {
+                (EventDecision::Suppressed, Reason::Words("repeats the announcement before it in the same batch"))
+            }
+            Some(Novelty::News(EventDecision::ForwardedUncertain)) => {
+                (EventDecision::ForwardedUncertain, self.uncertainty())
+            }
+            Some(Novelty::News(decision)) => (decision, Reason::Words(in_words(decision))),
+            Some(Novelty::Repeated) if self.observes(effect) => {
+                (EventDecision::ShadowSuppressed, Reason::Words(in_words(EventDecision::ShadowSuppressed)))
+            }
+            Some(Novelty::Observed(_)) => {
+                (EventDecision::ShadowSuppressed, Reason::Words(in_words(EventDecision::ShadowSuppressed)))
+            }
+            Some(Novelty::Known(_) | Novelty::Repeated) | None => (
+                EventDecision::ForwardedExempt,
+                Reason::Words("redundant, but the request it came with is not dropped"),
+            ),
+        };
+        effect.watched.metrics.count(decision);
+        observe::decided(self.app, effect.watched, effect.channel, decision, effect.known_since(), self.now);
+        self.shared.decisions.push(&Decided {
+            at: self.now,
+            app: &self.app.id,
+            rule: &effect.watched.name,
+            channel: effect.channel,
+            identity: effect.assignment().map(Assignment::identity),
+            decision,
+            reason,
+        });
+    }
+}
+
+const fn in_words(decision: EventDecision) -> &'static str {
+    match decision {
+        EventDecision::ForwardedFirst => "nothing was known of this channel",
+        EventDecision::ForwardedChange => "another assignment was known",
+        EventDecision::ForwardedUncertain => "another announcement is in flight, or the last one's outcome is in doubt",
+        EventDecision::ForwardedUnreadable => "the rule's event, but its assignment cannot be read exactly",
+        EventDecision::ForwardedExempt => {
+            "never dropped: it excludes a socket, has an idempotency key, asks for info, is a duplicate past the waiting bounds, or usher drains"
+        }
+        EventDecision::ForwardedRelease => "ends the assignment",
+        EventDecision::ForwardedInexact => "the request cannot be read exactly",
+        EventDecision::ForwardedNoRule => "no rule watches it",
+        EventDecision::Suppressed => "same assignment",
+        EventDecision::Coalesced => "same assignment, accepted while this one waited",
+        EventDecision::ShadowSuppressed => "same assignment; forwarded because the rule only observes",
+    }
+}
