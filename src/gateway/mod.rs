@@ -11,6 +11,7 @@ mod error;
 mod fast;
 mod handshake;
 mod headers;
+mod in_flight;
 mod passthrough;
 mod peer;
 mod pipeline;
@@ -26,8 +27,6 @@ mod target;
 mod trigger;
 mod verified;
 
-use std::mem::ManuallyDrop;
-use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -38,6 +37,7 @@ use http_body::Body as _;
 use hyper::body::Incoming;
 
 use self::handshake::Handshake;
+use self::in_flight::InFlightPermit;
 use crate::clock::{Clock, Date};
 use crate::decisions::Decisions;
 use crate::metrics::{Metrics, RequestKind};
@@ -138,7 +138,7 @@ impl Gateway {
         let routing = self.shared.routing.load_full();
         // hyper keeps the connection only if the rest of the body has arrived by then, in a buffer of this size.
         let is_long = request.body().size_hint().lower() > routing.limits.max_head as u64;
-        let (kind, answered) = match InFlightPermit::take(Arc::clone(&self.shared), routing.limits.max_requests) {
+        let (kind, answered) = match InFlightPermit::take(&self.shared, routing.limits.max_requests) {
             Some(permit) => self.route(request, routing, caller, permit).await,
             None => (RequestKind::Refused, Err(Refusal::Overloaded)),
         };
@@ -212,32 +212,4 @@ impl Gateway {
 /// The time of day.
 fn date_now() -> HeaderValue {
     HeaderValue::from_maybe_shared(Date::text_now()).expect("a date is plain text")
-}
-
-/// A place among the requests in flight; given back when dropped. It goes with the work, not with the caller: where the
-/// work may outlive him, it owns what it counts in.
-#[must_use = "dropped, the request is over"]
-#[derive(Debug)]
-struct InFlightPermit<S: Deref<Target = Shared> = Arc<Shared>>(S);
-
-impl<S: Deref<Target = Shared>> InFlightPermit<S> {
-    /// A place, if there are not `most` requests in flight already.
-    fn take(shared: S, most: usize) -> Option<Self> {
-        shared.metrics.in_flight().begin(most).then(|| Self(shared))
-    }
-}
-
-impl InFlightPermit<&Shared> {
-    /// The same place, for work that may outlive him. `shared` is what it counts in.
-    fn keep(self, shared: &Arc<Shared>) -> InFlightPermit {
-        // Not given back: it goes over.
-        let _ = ManuallyDrop::new(self);
-        InFlightPermit(Arc::clone(shared))
-    }
-}
-
-impl<S: Deref<Target = Shared>> Drop for InFlightPermit<S> {
-    fn drop(&mut self) {
-        self.0.metrics.in_flight().end();
-    }
 }

@@ -35,11 +35,13 @@ struct Queue {
     date: Date,
 }
 
-/// The place of a connection's request in the batch.
+/// A connection's request in the batch. Dropped, it takes the request out.
 #[must_use = "its request is still there"]
-pub(super) struct Place<'b> {
+pub(super) struct QueuedRequest<'b> {
     batch: &'b Batch,
     number: u64,
+    /// Whether the request is taken out.
+    is_taken: bool,
 }
 
 impl Batch {
@@ -50,11 +52,11 @@ impl Batch {
     }
 
     /// Adds a request that is not judged.
-    pub(super) fn add(&self, request: Box<Request>) -> Place<'_> {
+    pub(super) fn add(&self, request: Box<Request>) -> QueuedRequest<'_> {
         let mut queue = self.queue();
         let number = queue.first + queue.requests.len() as u64;
         queue.requests.push_back(Some(request));
-        Place { batch: self, number }
+        QueuedRequest { batch: self, number, is_taken: false }
     }
 
     /// Judges the request with this number and the next ones behind it that are not judged.
@@ -85,26 +87,25 @@ impl fmt::Debug for Batch {
     }
 }
 
-impl Place<'_> {
-    /// Takes the request out, judged. If it is not yet, it is judged now, with the next ones behind it.
-    pub(super) fn decided(self) -> Option<Box<Request>> {
+impl QueuedRequest<'_> {
+    /// Takes the request out, decided. If it is not yet, it is decided now, with the next ones behind it.
+    pub(super) fn decided(mut self) -> Option<Box<Request>> {
         let mut queue = self.batch.queue();
         if queue.get(self.number).is_some_and(|request| request.outcome.is_none()) {
             self.batch.decide(&mut queue, self.number);
         }
-        let request = queue.take(self.number);
-        drop(queue);
-        // Its place is given up.
-        std::mem::forget(self);
-        request
+        self.is_taken = true;
+        queue.take(self.number)
     }
 }
 
-impl Drop for Place<'_> {
+impl Drop for QueuedRequest<'_> {
     fn drop(&mut self) {
-        // Nobody waits for what becomes of it; if it holds anything, that is in doubt from here on. The lock is not
-        // held for that.
-        let _dropped = self.batch.queue().take(self.number);
+        if !self.is_taken {
+            // Nothing waits for the outcome; if the request holds anything, that is in doubt from here on. The lock is
+            // not held for that.
+            let _dropped = self.batch.queue().take(self.number);
+        }
     }
 }
 

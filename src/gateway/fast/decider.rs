@@ -13,10 +13,11 @@ use super::shape::{self, Seen, Trigger};
 use crate::assignment::ClaimMode;
 use crate::clock::Date;
 use crate::gateway::disposition::Disposition;
+use crate::gateway::in_flight::BorrowedPermit;
 use crate::gateway::pipeline::{self, Attempt, NextStep, Render, Undecided};
 use crate::gateway::routing::{AppRoute, Routing};
 use crate::gateway::verified::{PatternClaim, Verified};
-use crate::gateway::{InFlightPermit, Refusal, Shared};
+use crate::gateway::{Refusal, Shared};
 use crate::metrics::RequestKind;
 use crate::pusher::{App, Body};
 
@@ -105,7 +106,7 @@ impl Decider<'_> {
     /// Verifies a trigger and decides on it. Returns its app if it is authentic.
     fn decide<'r>(&self, case: &mut ReceivedTrigger<'r>, body: Body<'r>, routing: &Routing) -> Option<&'r AppRoute> {
         let ReceivedTrigger { trigger, app, outgoing, reply, outcome } = case;
-        let Some(permit) = InFlightPermit::take(&**self.shared, routing.limits.max_requests) else {
+        let Some(permit) = BorrowedPermit::take(self.shared, routing.limits.max_requests) else {
             **outcome = Some(self.refuse(reply, RequestKind::Refused, &Refusal::Overloaded));
             return None;
         };
@@ -119,7 +120,7 @@ impl Decider<'_> {
         };
         let attempt = Attempt { mode: ClaimMode::MayWait, now: self.now };
         let renderer = Renderer { decider: self, trigger, outgoing, reply };
-        let step = pipeline::start(self.shared, verified, attempt, || permit.keep(self.shared), renderer);
+        let step = pipeline::start(self.shared, verified, attempt, || permit.into_owned(), renderer);
         **outcome = Some(ParseOutcome::Decided(step));
         Some(app)
     }
