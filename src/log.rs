@@ -69,7 +69,14 @@ impl Logging {
 #[derive(Debug)]
 struct Throttle {
     dropped: Arc<AtomicU64>,
-    windows: Mutex<HashMap<Identifier, (Instant, u32)>>,
+    windows: Mutex<HashMap<Identifier, Window>>,
+}
+
+/// The lines of one place in the code within a [`WINDOW`].
+#[derive(Debug)]
+struct Window {
+    began: Instant,
+    lines: u32,
 }
 
 impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Throttle {
@@ -79,12 +86,12 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Throttle {
         }
         let now = Instant::now();
         let mut windows = self.windows.lock().unwrap_or_else(PoisonError::into_inner);
-        let (began, lines) = windows.entry(event.metadata().callsite()).or_insert((now, 0));
-        if now.duration_since(*began) > WINDOW {
-            (*began, *lines) = (now, 0);
+        let window = windows.entry(event.metadata().callsite()).or_insert(Window { began: now, lines: 0 });
+        if now.duration_since(window.began) > WINDOW {
+            *window = Window { began: now, lines: 0 };
         }
-        *lines += 1;
-        let enabled = *lines <= LINES;
+        window.lines += 1;
+        let enabled = window.lines <= LINES;
         drop(windows);
         if !enabled {
             self.dropped.fetch_add(1, Ordering::Relaxed);

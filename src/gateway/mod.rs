@@ -48,11 +48,11 @@ use crate::upstream::Upstream;
 
 pub use caller::Caller;
 pub use error::Refusal;
-pub use fast::{Batch, Ended, Fast};
+pub use fast::{Batch, Ended, Fast, FastPath};
 pub use places::{Place, Places};
 pub use relay::Relays;
 pub use reply::Reply;
-pub use routing::{Observers, Routing};
+pub use routing::{Observers, Routing, RoutingOptions};
 pub use success_format::SuccessFormat;
 
 /// Limits on everything from the network.
@@ -187,17 +187,19 @@ impl Gateway {
         match target::route(&head, &routing) {
             Ok(target::Route::Trigger(target)) => (
                 RequestKind::Trigger,
-                trigger::handle(self, &routing, (target, &caller.place), head, body, permit).await,
+                trigger::handle(self, &routing, target, &caller.place, Request::from_parts(head, body), permit).await,
             ),
             Ok(target::Route::Unknown) => {
                 let ticket = routing.unknown_generation.begin();
                 (
                     RequestKind::Passthrough,
-                    Box::pin(passthrough::trigger(self, &routing, head, body, (ticket, permit))).await,
+                    Box::pin(passthrough::trigger(self, &routing, Request::from_parts(head, body), ticket, permit))
+                        .await,
                 )
             }
             Ok(target::Route::Other) => {
-                (RequestKind::Passthrough, Box::pin(passthrough::handle(self, &routing, head, body, permit)).await)
+                let request = Request::from_parts(head, body);
+                (RequestKind::Passthrough, Box::pin(passthrough::handle(self, &routing, request, permit)).await)
             }
             Err(refusal) => {
                 if matches!(refusal, Refusal::UnknownApp { .. }) {

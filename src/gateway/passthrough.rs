@@ -1,7 +1,6 @@
 //! Everything that is no trigger: forwarded as it came, bodies streamed both ways.
 
 use http::header::{CONNECTION, HeaderValue, UPGRADE};
-use http::request::Parts;
 use http::{Request, Response, StatusCode, Version};
 use http_body::Body;
 use hyper::body::Incoming;
@@ -19,10 +18,10 @@ const COLLECTED: u64 = 64 * 1024;
 pub(super) async fn handle(
     gateway: &Gateway,
     routing: &Routing,
-    head: Parts,
-    body: Incoming,
+    request: Request<Incoming>,
     _permit: InFlightPermit,
 ) -> Result<Response<Reply>, Refusal> {
+    let (head, body) = request.into_parts();
     let declared = if body.size_hint().lower() > COLLECTED { Payload::stream(body) } else { Err(body) };
     let payload = match declared {
         Ok(payload) => payload,
@@ -42,11 +41,11 @@ pub(super) async fn handle(
 pub(super) async fn trigger(
     gateway: &Gateway,
     routing: &Routing,
-    head: Parts,
-    body: Incoming,
-    (ticket, permit): (GenerationTicket, InFlightPermit),
+    request: Request<Incoming>,
+    ticket: GenerationTicket,
+    permit: InFlightPermit,
 ) -> Result<Response<Reply>, Refusal> {
-    let answered = handle(gateway, routing, head, body, permit).await;
+    let answered = handle(gateway, routing, request, permit).await;
     ticket.settle(match &answered {
         // The body is on its way to the caller; whatever it says, upstream has done what it will do.
         Ok(answer) if answer.status().is_success() || answer.status().is_client_error() => Outcome::Partial,

@@ -33,6 +33,19 @@ pub struct Routing {
     pub(super) unknown_generation: Arc<Generation>,
 }
 
+/// The options of a [`Routing`].
+#[derive(Debug)]
+pub struct RoutingOptions {
+    /// Limits on requests.
+    pub limits: Limits,
+    /// The state of all rate limits.
+    pub limiters: Arc<Limiters>,
+    /// What happens to triggers for apps that are not configured.
+    pub unknown_apps: UnknownApps,
+    /// Proxies whose `X-Forwarded-For` is believed.
+    pub trusted_proxies: Vec<IpNet>,
+}
+
 /// What is noted of triggers for the operator, beside the metrics; nothing of it decides anything.
 #[derive(Debug, Clone, Copy)]
 pub struct Observers<'a> {
@@ -73,18 +86,18 @@ pub(super) struct WatchedRule {
 }
 
 impl Routing {
-    /// Builds the snapshot, which trusts no proxies. Memories of rules that mean what they meant before are kept; rules
+    /// Builds the snapshot. Memories of rules that mean what they meant before are kept; rules
     /// that are off are left out.
     #[must_use]
     pub fn new(
         apps: &[App],
         rules: &[Rule],
-        (limits, limiters): (Limits, Arc<Limiters>),
-        unknown_apps: UnknownApps,
+        options: RoutingOptions,
         assignments: &Assignments,
         metrics: &Metrics,
         observers: Observers<'_>,
     ) -> Self {
+        let RoutingOptions { limits, limiters, unknown_apps, trusted_proxies } = options;
         let pairs: Vec<(&App, &Rule)> = apps
             .iter()
             .flat_map(|app| rules.iter().filter(|rule| is_for(rule, app)).map(move |rule| (app, rule)))
@@ -136,7 +149,7 @@ impl Routing {
             limits,
             unknown_apps,
             limiters,
-            trusted_proxies: Vec::new(),
+            trusted_proxies,
             by_key: routes.iter().map(|route| (route.app.key().into(), Arc::clone(route))).collect(),
             by_id: routes,
             unknown_generation: configured.unknown_apps,

@@ -53,9 +53,9 @@ pub(super) fn route(head: &Parts, routing: &Routing) -> Result<Route, Refusal> {
         return Ok(Route::Other);
     }
     let path = head.uri.path();
-    let (claimed, name, form) = match read(path) {
-        Some((Some(id), form)) => (routing.app(id), id, form),
-        Some((None, form)) => {
+    let (claimed, name, form) = match TriggerPath::read(path) {
+        Some(TriggerPath { id: Some(id), form }) => (routing.app(id), id, form),
+        Some(TriggerPath { id: None, form }) => {
             let query = Query::parse(head.uri.query().unwrap_or_default());
             let keyed = query.only("auth_key").and_then(|key| routing.app_with_key(key));
             (keyed.or_else(|| routing.app(app_segment(path))), app_segment(path), form)
@@ -144,15 +144,24 @@ fn is_base(base: &str) -> bool {
     base.is_empty() || base.strip_prefix('/').is_some_and(|segments| segments.split('/').all(is_plain))
 }
 
-/// The app id, where the path has it in its place, and the form of the endpoint. `None`: no trigger endpoint.
-fn read(path: &str) -> Option<(Option<&str>, Form)> {
-    if let Some(Exact { id, endpoint, .. }) = exact(path) {
-        return Some((Some(id), Form::Exact(endpoint)));
+/// A path of a trigger endpoint, exact or not.
+struct TriggerPath<'p> {
+    /// The app's, where the path has it in its place.
+    id: Option<&'p str>,
+    form: Form,
+}
+
+impl<'p> TriggerPath<'p> {
+    /// `None`: no trigger endpoint.
+    fn read(path: &'p str) -> Option<Self> {
+        if let Some(Exact { id, endpoint, .. }) = exact(path) {
+            return Some(Self { id: Some(id), form: Form::Exact(endpoint) });
+        }
+        if let Some(Legacy { id, channel, .. }) = legacy(path) {
+            return Some(Self { id: Some(id), form: Form::Legacy { channel: channel.to_owned() } });
+        }
+        is_disguised(path).then_some(Self { id: None, form: Form::Disguised })
     }
-    if let Some(Legacy { id, channel, .. }) = legacy(path) {
-        return Some((Some(id), Form::Legacy { channel: channel.to_owned() }));
-    }
-    is_disguised(path).then_some((None, Form::Disguised))
 }
 
 /// Whether a segment means the same to everybody.

@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::CONTENT_ENCODING;
-use http::request::Parts;
 use http::uri::PathAndQuery;
 use http::{Request, Response, Uri, Version};
 use hyper::body::Incoming;
@@ -31,16 +30,17 @@ const MAX_ANSWER: usize = 1024 * 1024;
 /// What the caller reads, or why usher answers instead of upstream.
 type Answer = Result<Response<Reply>, Refusal>;
 
-/// Serves one trigger, which came over the connection with this place.
+/// Serves one trigger, which came over the connection of `place`.
 pub(super) async fn handle(
     gateway: &Gateway,
     routing: &Routing,
-    (target, place): (Target, &Place),
-    head: Parts,
-    body: Incoming,
+    target: Target,
+    place: &Place,
+    request: Request<Incoming>,
     permit: InFlightPermit,
 ) -> Answer {
     place.receiving(place.now());
+    let (head, body) = request.into_parts();
     let body = body::receive(body, &routing.limits).await?;
     place.busy();
     let mut request = Request::from_parts(head, body);
@@ -148,11 +148,12 @@ impl Exchange for HyperExchange {
         let status = head.status.as_u16();
         let received = timeout_at(began + self.timeout(), body::collect(body, MAX_ANSWER)).await;
         let result = match received {
-            Ok(Ok(body)) => {
+            Ok(Ok(Some(body))) => {
                 self.answer = Response::from_parts(head, body);
                 Ok(())
             }
-            Ok(Err(_too_large_or_broken)) => Err(Interrupted::Cut { status }),
+            // Too large, or broken off.
+            Ok(Ok(None) | Err(_)) => Err(Interrupted::Cut { status }),
             Err(_elapsed) => Err(Interrupted::Late { status }),
         };
         Sent { took: began.elapsed(), result }

@@ -29,7 +29,7 @@ use crate::clock::{Calendar, Clock};
 use crate::config::{Config, Sources};
 use crate::decisions::Decisions;
 use crate::descriptors::{Fit, Shortage};
-use crate::gateway::{Observers, Places, Relays, Routing, Shared, SuccessFormat};
+use crate::gateway::{Observers, Places, Relays, Routing, RoutingOptions, Shared, SuccessFormat};
 use crate::log::Logging;
 use crate::metrics::Metrics;
 use crate::rate::Limiters;
@@ -154,7 +154,7 @@ pub fn start(config: Config, sources: Sources, logging: Option<Logging>) -> Resu
     let (gateway, gateway_address) = bind("server.listen", config.server.listen)?;
     let (admin, admin_address) = bind("admin.listen", config.admin.listen)?;
     let listening = Listening { gateway: gateway_address, admin: admin_address };
-    let server = Server::new((config, fit), sources, logging);
+    let server = Server::new(config, fit, sources, logging);
     let workers = server.start_workers()?;
     server.tell_where(listening);
     let _admin =
@@ -205,7 +205,7 @@ fn bind(key: &'static str, address: SocketAddr) -> Result<(TcpListener, SocketAd
 }
 
 impl Server {
-    fn new((config, fit): (Config, Fit), sources: Sources, logging: Option<Logging>) -> Self {
+    fn new(config: Config, fit: Fit, sources: Sources, logging: Option<Logging>) -> Self {
         let clock = Clock::start();
         let metrics = Metrics::new();
         metrics.set_max_connections(fit.connections);
@@ -373,9 +373,11 @@ fn routing(
     metrics: &Metrics,
     observers: Observers<'_>,
 ) -> Routing {
-    let limits = (config.limits.clone(), limiters);
-    let mut routing =
-        Routing::new(&config.apps, &config.rules, limits, config.server.unknown_apps, assignments, metrics, observers);
-    routing.trusted_proxies.clone_from(&config.server.trusted_proxies);
-    routing
+    let options = RoutingOptions {
+        limits: config.limits.clone(),
+        limiters,
+        unknown_apps: config.server.unknown_apps,
+        trusted_proxies: config.server.trusted_proxies.clone(),
+    };
+    Routing::new(&config.apps, &config.rules, options, assignments, metrics, observers)
 }

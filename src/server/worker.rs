@@ -18,11 +18,11 @@ use tokio::net::TcpStream;
 use tokio::sync::{mpsc, oneshot};
 
 use super::closing::Closing;
-use super::handshake;
+use super::handshake::{self, FailedHandshake};
 use super::resumed::Resumed;
 use super::socket::{Answering, Deadlines, Phase, Timed};
 use crate::broker::Broker;
-use crate::gateway::{Batch, Caller, Ended, Fast, Gateway, Limits, Place, Shared};
+use crate::gateway::{Batch, Caller, Ended, Fast, FastPath, Gateway, Limits, Place, Shared};
 use crate::shutdown::Tasks;
 use crate::tls::{Certificate, TlsError};
 use crate::upstream::{self, Local, Remote, Upstream};
@@ -171,7 +171,7 @@ async fn serve_connection(gateway: Gateway, setup: ConnectionSetup, accepted: Ac
             Some(certificate) => match handshake::accept(certificate, stream, setup.limits.head_timeout).await {
                 // Boxed: a connection without TLS needs no room for it.
                 Ok(stream) => Box::pin(serve(&gateway, stream, &caller, &setup)).await,
-                Err((reason, error)) => {
+                Err(FailedHandshake { reason, error }) => {
                     gateway.shared.metrics.handshake_failure(reason);
                     tracing::debug!(%peer, ?reason, error, "a TLS handshake failed");
                 }
@@ -194,11 +194,8 @@ where
     // come by the other way's code.
     let read = match (&gateway.upstream, &setup.batch) {
         (Upstream::Remote(remote), Some(batch)) => {
-            match Fast::new(&gateway.shared, (remote, batch), &setup.limits, (&mut stream, &caller.place))
-                .run()
-                .boxed()
-                .await
-            {
+            let path = FastPath { shared: &gateway.shared, upstream: remote, batch };
+            match Fast::new(path, &setup.limits, &mut stream, &caller.place).run().boxed().await {
                 Ended::Done => return,
                 Ended::Answered => return close(&mut stream, caller).await,
                 Ended::Other(read) => read,

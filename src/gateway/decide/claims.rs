@@ -12,6 +12,13 @@ use crate::gateway::routing::WatchedRule;
 use crate::metrics::EventDecision;
 use crate::rules::Mode;
 
+/// What a claim that reserved its channel says of it; see [`Claim::Reserved`].
+struct Reserved {
+    before: Before,
+    redundant: bool,
+    since: Option<Moment>,
+}
+
 impl Deciding<'_, '_> {
     /// Claims every channel that the trigger announces on. A waiter comes back only while nothing is held.
     pub(super) fn claim_all(&mut self) -> Option<Waiter> {
@@ -57,11 +64,15 @@ impl Deciding<'_, '_> {
             Claim::Redundant { since } => self.effects[first].novelty = Some(Novelty::Known(since)),
             Claim::Reserved { reservation, before, redundant, since } => {
                 self.tickets.hold(reservation);
-                self.decide_reserved(&group, runs, before, (redundant, since));
+                self.decide_reserved(&group, runs, Reserved { before, redundant, since });
             }
             Claim::Full => {
                 self.tickets.hold_app(&self.app.memory);
-                self.decide_reserved(&group, runs, Before::Uncertain, (false, None));
+                self.decide_reserved(
+                    &group,
+                    runs,
+                    Reserved { before: Before::Uncertain, redundant: false, since: None },
+                );
             }
         }
         None
@@ -69,14 +80,8 @@ impl Deciding<'_, '_> {
 
     /// Verdicts for a channel that is held: the first is news unless it is what was known; what follows a different one
     /// is a change.
-    fn decide_reserved(
-        &mut self,
-        group: &[usize],
-        runs: usize,
-        before: Before,
-        (redundant, since): (bool, Option<Moment>),
-    ) {
-        let mut before = before;
+    fn decide_reserved(&mut self, group: &[usize], runs: usize, reserved: Reserved) {
+        let Reserved { mut before, redundant, since } = reserved;
         for &index in group {
             let effect = &self.effects[index];
             if effect.novelty.is_some() {

@@ -53,7 +53,18 @@ pub enum Ended {
     Other(Bytes),
 }
 
-/// One connection on the fast way.
+/// What all connections of a worker share on the fast path.
+#[derive(Debug, Clone, Copy)]
+pub struct FastPath<'g> {
+    /// What all workers share.
+    pub shared: &'g Arc<Shared>,
+    /// The worker's way out.
+    pub upstream: &'g Remote,
+    /// Where the worker's requests are decided.
+    pub batch: &'g Batch,
+}
+
+/// One connection on the fast path.
 #[derive(Debug)]
 pub struct Fast<'g, S> {
     shared: &'g Arc<Shared>,
@@ -73,13 +84,9 @@ pub struct Fast<'g, S> {
 }
 
 impl<'g, S: AsyncRead + AsyncWrite + Unpin> Fast<'g, S> {
-    /// The fast way for what comes on `stream`, which has `place`; `batch` is its worker's.
-    pub fn new(
-        shared: &'g Arc<Shared>,
-        (upstream, batch): (&'g Remote, &'g Batch),
-        limits: &Limits,
-        (stream, place): (&'g mut S, &'g Place),
-    ) -> Self {
+    /// The fast path for what comes on `stream`, which has `place`.
+    pub fn new(path: FastPath<'g>, limits: &Limits, stream: &'g mut S, place: &'g Place) -> Self {
+        let FastPath { shared, upstream, batch } = path;
         Self {
             shared,
             upstream,
@@ -104,9 +111,9 @@ impl<'g, S: AsyncRead + AsyncWrite + Unpin> Fast<'g, S> {
         loop {
             if request.received.is_empty() {
                 match self.receive(&mut request.received, &mut drain, timeout).await {
-                    Some(true) => {}
-                    Some(false) => return self.close().await,
-                    None => return Ended::Done,
+                    Received::Bytes => {}
+                    Received::End => return self.close().await,
+                    Received::TimedOut => return Ended::Done,
                 }
             }
             self.place.busy();
@@ -131,12 +138,12 @@ impl<'g, S: AsyncRead + AsyncWrite + Unpin> Fast<'g, S> {
                     finished.unwrap_or_else(|_panic| self.fail(&mut request))
                 }
                 Some(ParseOutcome::Unfinished) => match self.receive_head(&mut request).await {
-                    None => continue,
-                    Some(ended) => return ended,
+                    Ok(()) => continue,
+                    Err(ended) => return ended,
                 },
                 Some(ParseOutcome::Partly(length)) => match self.receive_body(&mut request, length).await {
-                    None => continue,
-                    Some(ended) => return ended,
+                    Ok(()) => continue,
+                    Err(ended) => return ended,
                 },
                 Some(ParseOutcome::Other) => return Ended::Other(request.received.into()),
                 Some(ParseOutcome::Failed) | None => self.fail(&mut request),
@@ -152,58 +159,59 @@ impl<'g, S: AsyncRead + AsyncWrite + Unpin> Fast<'g, S> {
         }
     }
 
-    /// Waits for a request to begin. Returns whether it has; if not, the caller sends no more or usher drains. `None`:
-    /// it took too long.
-    async fn receive(&mut self, received: &mut Vec<u8>, drain: &mut Listener, timeout: Duration) -> Option<bool> {
+    /// Waits for the first bytes of a request. [`Received::End`]: the caller sends no more, or usher drains.
+    async fn receive(&mut self, received: &mut Vec<u8>, drain: &mut Listener, timeout: Duration) -> Received {
         let mut more = pin!(read(self.stream, received));
         let arrival = poll_fn(|context| match more.as_mut().poll(context) {
-            Poll::Pending => drain.poll(context).map(|()| false),
+            Poll::Pending => drain.poll(context).map(|()| Received::End),
             arrived => arrived,
         });
-        self.alarm.bound(self.now + timeout, arrival).await
+        self.alarm.bound(self.now + timeout, arrival).await.unwrap_or(Received::TimedOut)
     }
 
     /// Receives a request until its head is whole; how the connection ends, if it does not come. So long it costs
     /// little more than its bytes: hyper takes 16 KiB for itself.
-    async fn receive_head(&mut self, request: &mut Request) -> Option<Ended> {
+    async fn receive_head(&mut self, request: &mut Request) -> Result<(), Ended> {
         let max_head = self.shared.routing.load().limits.max_head;
         let deadline = self.now + self.head_timeout;
         self.place.receiving(self.shared.clock.moment(self.now));
         let mut known = 0;
         while shape::is_unfinished(&request.received, known, max_head) {
             known = request.received.len();
-            match self.alarm.bound(deadline, read(self.stream, &mut request.received)).await {
-                Some(true) => {}
+            let read = self.alarm.bound(deadline, read(self.stream, &mut request.received));
+            match read.await.unwrap_or(Received::TimedOut) {
+                Received::Bytes => {}
                 // hyper knows what to say of a head that breaks off.
-                Some(false) => return Some(Ended::Other(std::mem::take(&mut request.received).into())),
-                None => {
+                Received::End => return Err(Ended::Other(std::mem::take(&mut request.received).into())),
+                Received::TimedOut => {
                     tracing::debug!("a request's head did not arrive in time");
-                    return Some(Ended::Done);
+                    return Err(Ended::Done);
                 }
             }
         }
-        None
+        Ok(())
     }
 
     /// Receives a request until it has `length` bytes; how the connection ends, if it does not come.
-    async fn receive_body(&mut self, request: &mut Request, length: usize) -> Option<Ended> {
+    async fn receive_body(&mut self, request: &mut Request, length: usize) -> Result<(), Ended> {
         let limit = self.shared.routing.load().limits.body_timeout;
         let deadline = Instant::now() + limit;
         self.place.receiving(self.shared.clock.moment(self.now));
         while request.received.len() < length {
-            match self.alarm.bound(deadline, read(self.stream, &mut request.received)).await {
-                Some(true) => {}
+            let read = self.alarm.bound(deadline, read(self.stream, &mut request.received));
+            match read.await.unwrap_or(Received::TimedOut) {
+                Received::Bytes => {}
                 // hyper knows what to say of a body that breaks off.
-                Some(false) => return Some(Ended::Other(std::mem::take(&mut request.received).into())),
-                None => {
+                Received::End => return Err(Ended::Other(std::mem::take(&mut request.received).into())),
+                Received::TimedOut => {
                     self.look_at_clock();
                     self.responder(request).refuse(RequestKind::Trigger, &Refusal::BodyTimeout { limit });
                     let written = self.write(&request.reply).await;
-                    return Some(if written { Ended::Answered } else { Ended::Done });
+                    return Err(if written { Ended::Answered } else { Ended::Done });
                 }
             }
         }
-        None
+        Ok(())
     }
 
     /// Answers a request in which usher itself has failed, and counts all that was received to it: what follows cannot
@@ -301,8 +309,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Exchange for FastExchange<'_, '_, S> {
     }
 }
 
-/// Reads what has come. Returns whether anything has; if not, the connection has ended.
-async fn read(stream: &mut (impl AsyncRead + Unpin), received: &mut Vec<u8>) -> bool {
+/// What came of waiting for bytes of a caller.
+enum Received {
+    Bytes,
+    /// None will come.
+    End,
+    TimedOut,
+}
+
+/// Reads what has come.
+async fn read(stream: &mut (impl AsyncRead + Unpin), received: &mut Vec<u8>) -> Received {
     let read = if received.capacity() - received.len() < READ / 2 {
         poll_fn(|context| {
             // On the stack: a connection on which nothing comes holds no room for it.
@@ -317,10 +333,11 @@ async fn read(stream: &mut (impl AsyncRead + Unpin), received: &mut Vec<u8>) -> 
         stream.read_buf(received).await
     };
     match read {
-        Ok(count) => count > 0,
+        Ok(1..) => Received::Bytes,
+        Ok(0) => Received::End,
         Err(error) => {
             tracing::debug!(%error, "a connection ended in error");
-            false
+            Received::End
         }
     }
 }

@@ -124,7 +124,7 @@ fn turn_away(
                     BACK_OFF.into(),
                     "too many new connections from this address (limits.rates.peer_connections)",
                 );
-                goodbye(&mut from_client, &mut to_client, Some(Some(why))).await;
+                goodbye(&mut from_client, &mut to_client, CloseAction::Send(Some(why))).await;
             }
             Err(error) => tracing::debug!(%error, "a client was gone before it was turned away"),
         }
@@ -369,24 +369,30 @@ impl Ended {
         }
     }
 
-    /// The close that `side` still has to be sent, if any. A client is never told one of Pusher's final codes (40xx):
+    /// What `side` still has to be sent. A client is never told one of Pusher's final codes (40xx):
     /// only upstream may.
-    fn told_to(&self, side: Side, draining: bool) -> Option<Option<CloseFrame>> {
+    fn told_to(&self, side: Side, draining: bool) -> CloseAction {
         match (self, side) {
-            (Self::Closed { by, with, answered: false }, _) if *by == side => Some(with.clone()),
-            (Self::Closed { .. }, _) => None,
-            (Self::Lost(lost), _) if *lost == side => None,
-            (Self::Faulty(faulty, code), Side::Upstream) if *faulty == side => Some(Some(close(*code, ""))),
-            (_, Side::Upstream) => Some(Some(close(CloseCode::Away, ""))),
-            (Self::Faulty(Side::Client, code), Side::Client) => Some(Some(close(*code, ""))),
+            (Self::Closed { by, with, answered: false }, _) if *by == side => CloseAction::Send(with.clone()),
+            (Self::Closed { .. }, _) => CloseAction::Nothing,
+            (Self::Lost(lost), _) if *lost == side => CloseAction::Nothing,
+            (Self::Faulty(faulty, code), Side::Upstream) if *faulty == side => {
+                CloseAction::Send(Some(close(*code, "")))
+            }
+            (_, Side::Upstream) => CloseAction::Send(Some(close(CloseCode::Away, ""))),
+            (Self::Faulty(Side::Client, code), Side::Client) => CloseAction::Send(Some(close(*code, ""))),
             // A drain is mostly a restart: pusher-js that came back at once, to a port where nobody listens yet, would
             // stay away for 15 seconds.
             (Self::Lost(_) | Self::Faulty(..), Side::Client) if draining => {
-                Some(Some(close(BACK_OFF.into(), "upstream is gone")))
+                CloseAction::Send(Some(close(BACK_OFF.into(), "upstream is gone")))
             }
-            (Self::Lost(_) | Self::Faulty(..), Side::Client) => Some(Some(close(RECONNECT.into(), "upstream is gone"))),
-            (Self::Idle, Side::Client) => Some(Some(close(RECONNECT.into(), "nothing was sent for too long"))),
-            (Self::Drained, Side::Client) => Some(Some(close(BACK_OFF.into(), "the server restarts"))),
+            (Self::Lost(_) | Self::Faulty(..), Side::Client) => {
+                CloseAction::Send(Some(close(RECONNECT.into(), "upstream is gone")))
+            }
+            (Self::Idle, Side::Client) => {
+                CloseAction::Send(Some(close(RECONNECT.into(), "nothing was sent for too long")))
+            }
+            (Self::Drained, Side::Client) => CloseAction::Send(Some(close(BACK_OFF.into(), "the server restarts"))),
         }
     }
 }
@@ -395,11 +401,18 @@ fn close(code: CloseCode, reason: &'static str) -> CloseFrame {
     CloseFrame { code, reason: Utf8Bytes::from_static(reason) }
 }
 
+/// What a side of a relay has to be sent before its connection ends.
+enum CloseAction {
+    Nothing,
+    /// A close frame, perhaps without a code.
+    Send(Option<CloseFrame>),
+}
+
 /// Sends a side its close, if it is still to be told, and waits for its answer; then ends the connection. Reading what
 /// it sends in the meantime keeps the system from resetting the connection under the close.
-async fn goodbye(reader: &mut Reader<Socket>, writer: &mut Writer<Socket>, disposition: Option<Option<CloseFrame>>) {
-    let disposition = async {
-        if let Some(frame) = disposition
+async fn goodbye(reader: &mut Reader<Socket>, writer: &mut Writer<Socket>, action: CloseAction) {
+    let closing = async {
+        if let CloseAction::Send(frame) = action
             && writer.feed(Message::Close(frame)).await.is_ok()
             && writer.flush().await.is_ok()
         {
@@ -411,7 +424,7 @@ async fn goodbye(reader: &mut Reader<Socket>, writer: &mut Writer<Socket>, dispo
         }
         writer.end().await;
     };
-    if timeout(GOODBYE, disposition).await.is_err() {
+    if timeout(GOODBYE, closing).await.is_err() {
         tracing::debug!("a WebSocket connection was not closed in time and is dropped");
     }
 }
