@@ -5,6 +5,7 @@
 
 mod body;
 mod caller;
+mod connection_limiter;
 mod decide;
 mod disposition;
 mod error;
@@ -15,7 +16,6 @@ mod in_flight;
 mod passthrough;
 mod peer;
 mod pipeline;
-mod places;
 mod plan;
 mod relay;
 mod reply;
@@ -47,9 +47,9 @@ use crate::shutdown::{Drain, Tasks};
 use crate::upstream::Upstream;
 
 pub use caller::Caller;
+pub use connection_limiter::{ConnectionLimiter, ConnectionLimits, ConnectionPermit};
 pub use error::Refusal;
 pub use fast::{Batch, Ended, Fast, FastPath};
-pub use places::{Place, Places};
 pub use relay::Relays;
 pub use reply::Reply;
 pub use routing::{Observers, Routing, RoutingOptions};
@@ -187,7 +187,8 @@ impl Gateway {
         match target::route(&head, &routing) {
             Ok(target::Route::Trigger(target)) => (
                 RequestKind::Trigger,
-                trigger::handle(self, &routing, target, &caller.place, Request::from_parts(head, body), permit).await,
+                trigger::handle(self, &routing, target, &caller.connection, Request::from_parts(head, body), permit)
+                    .await,
             ),
             Ok(target::Route::Unknown) => {
                 let ticket = routing.unknown_generation.begin();

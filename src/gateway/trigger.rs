@@ -18,7 +18,7 @@ use super::pipeline::{self, Attempt, Exchange, NextStep, Render, Sent, Undecided
 use super::settle::Answered;
 use super::target::{Target, signed_path};
 use super::verified::{Content, Signed, Verified};
-use super::{Gateway, InFlightPermit, Place, Refusal, Reply, Routing, Shared, body, headers};
+use super::{ConnectionPermit, Gateway, InFlightPermit, Refusal, Reply, Routing, Shared, body, headers};
 use crate::assignment::ClaimMode;
 use crate::clock::Clock;
 use crate::pusher::{App, Body, Query, resign};
@@ -30,21 +30,21 @@ const MAX_ANSWER: usize = 1024 * 1024;
 /// What the caller reads, or why usher answers instead of upstream.
 type Answer = Result<Response<Reply>, Refusal>;
 
-/// Serves one trigger, which came over the connection of `place`.
+/// Serves one trigger, which came over the connection of `connection`.
 pub(super) async fn handle(
     gateway: &Gateway,
     routing: &Routing,
     target: Target,
-    place: &Place,
+    connection: &ConnectionPermit,
     request: Request<Incoming>,
     permit: InFlightPermit,
 ) -> Answer {
-    place.receiving(place.now());
+    connection.set_receiving(connection.now());
     let (head, body) = request.into_parts();
     let body = body::receive(body, &routing.limits).await?;
-    place.busy();
+    connection.set_busy();
     let mut request = Request::from_parts(head, body);
-    match decide(&gateway.shared, target, place, &mut request, permit)? {
+    match decide(&gateway.shared, target, connection, &mut request, permit)? {
         NextStep::Answered(answer) => answer,
         step => {
             let mut exchange = HyperExchange { gateway: gateway.clone(), request, answer: Response::default() };
@@ -58,7 +58,7 @@ pub(super) async fn handle(
 fn decide(
     shared: &Shared,
     target: Target,
-    place: &Place,
+    connection: &ConnectionPermit,
     request: &mut Request<Bytes>,
     permit: InFlightPermit,
 ) -> Result<NextStep<Answer>, Refusal> {
@@ -72,7 +72,7 @@ fn decide(
     };
     let Target { app, form } = target;
     let mut verified = Verified::new(&app, form, signed, Body::from(&body), Clock::unix_now())?;
-    place.trust();
+    connection.set_trusted();
     let present = shared.routing.load();
     verified.follow_reload(&present);
     let app = verified.app;

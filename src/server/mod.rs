@@ -29,7 +29,9 @@ use crate::clock::{Calendar, Clock};
 use crate::config::{Config, Sources};
 use crate::decisions::Decisions;
 use crate::descriptors::{Fit, Shortage};
-use crate::gateway::{Observers, Places, Relays, Routing, RoutingOptions, Shared, SuccessFormat};
+use crate::gateway::{
+    ConnectionLimiter, ConnectionLimits, Observers, Relays, Routing, RoutingOptions, Shared, SuccessFormat,
+};
 use crate::log::Logging;
 use crate::metrics::Metrics;
 use crate::rate::Limiters;
@@ -159,14 +161,17 @@ pub fn start(config: Config, sources: Sources, logging: Option<Logging>) -> Resu
     server.tell_where(listening);
     let _admin =
         server.operator.spawn(admin::serve(admin, server.admin(), server.operator.clone(), server.closed.clone()));
-    let grace = server.config.upstream.timeout;
-    let most = (fit.connections, server.config.limits.max_connections_per_peer);
-    let places = Places::new(most, grace, server.shared.clock, Arc::clone(&server.shared.metrics));
-    let doors = workers.iter().map(|worker| worker.sockets.clone()).collect();
+    let limits = ConnectionLimits {
+        total: fit.connections,
+        per_peer: server.config.limits.max_connections_per_peer,
+        trusted_grace: server.config.upstream.timeout,
+    };
+    let limiter = ConnectionLimiter::new(limits, server.shared.clock, Arc::clone(&server.shared.metrics));
+    let senders = workers.iter().map(|worker| worker.sockets.clone()).collect();
     if let Some(broker) = server.broker.clone() {
         let _watching = server.shared.tasks.spawn(async move { broker.run().await });
     }
-    let accepting = server.shared.tasks.spawn(accept::run(gateway, places, doors, server.shared.drain.clone()));
+    let accepting = server.shared.tasks.spawn(accept::run(gateway, limiter, senders, server.shared.drain.clone()));
     Ok(Running { server, workers, accepting, listening })
 }
 

@@ -16,7 +16,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::closing::Closing;
 use super::timer::Timer;
-use crate::gateway::{Place, Reply};
+use crate::gateway::{ConnectionPermit, Reply};
 
 /// How long a caller may take.
 #[derive(Debug, Clone, Copy)]
@@ -32,7 +32,7 @@ pub(super) struct Deadlines {
 pub(super) struct Phase {
     phase: AtomicU8,
     requests: AtomicU32,
-    place: Arc<Place>,
+    connection: Arc<ConnectionPermit>,
 }
 
 const IDLE: u8 = 0;
@@ -42,16 +42,16 @@ const SWITCHED: u8 = 3;
 const LEAVING: u8 = 4;
 
 impl Phase {
-    /// The connection with this `place` has done nothing yet.
-    pub(super) const fn new(place: Arc<Place>) -> Self {
-        Self { phase: AtomicU8::new(IDLE), requests: AtomicU32::new(0), place }
+    /// The connection with this `connection` has done nothing yet.
+    pub(super) const fn new(connection: Arc<ConnectionPermit>) -> Self {
+        Self { phase: AtomicU8::new(IDLE), requests: AtomicU32::new(0), connection }
     }
 
     /// A head is complete: until the guard is dropped, the connection works for the caller and no deadline for reading
     /// runs.
     pub(super) fn busy(self: &Arc<Self>) -> Busy {
         self.phase.store(BUSY, Ordering::Relaxed);
-        self.place.busy();
+        self.connection.set_busy();
         self.requests.fetch_add(1, Ordering::Relaxed);
         Busy(Arc::clone(self))
     }
@@ -77,7 +77,7 @@ impl Busy {
 impl Drop for Busy {
     fn drop(&mut self) {
         if self.0.phase.compare_exchange(BUSY, IDLE, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
-            self.0.place.idle(self.0.place.now());
+            self.0.connection.set_idle(self.0.connection.now());
         }
     }
 }

@@ -22,7 +22,7 @@ use super::handshake::{self, FailedHandshake};
 use super::resumed::Resumed;
 use super::socket::{Answering, Deadlines, Phase, Timed};
 use crate::broker::Broker;
-use crate::gateway::{Batch, Caller, Ended, Fast, FastPath, Gateway, Limits, Place, Shared};
+use crate::gateway::{Batch, Caller, ConnectionPermit, Ended, Fast, FastPath, Gateway, Limits, Shared};
 use crate::shutdown::Tasks;
 use crate::tls::{Certificate, TlsError};
 use crate::upstream::{self, Local, Remote, Upstream};
@@ -36,8 +36,8 @@ const EVENT_INTERVAL: u32 = 183;
 pub(super) struct Accepted {
     pub(super) stream: StdStream,
     pub(super) peer: SocketAddr,
-    /// Its place among `limits.max_connections`.
-    pub(super) place: Arc<Place>,
+    /// Among `limits.max_connections`.
+    pub(super) permit: Arc<ConnectionPermit>,
 }
 
 /// What a worker is made of.
@@ -155,8 +155,8 @@ async fn work(
 
 /// Serves one connection until it ends or is switched to WebSocket; then whoever relays it holds its place.
 async fn serve_connection(gateway: Gateway, setup: ConnectionSetup, accepted: Accepted) {
-    let Accepted { stream, peer, place } = accepted;
-    let caller = Caller { ip: peer.ip(), place };
+    let Accepted { stream, peer, permit } = accepted;
+    let caller = Caller { ip: peer.ip(), connection: permit };
     let stream = match stream
         .set_nonblocking(true)
         .and_then(|()| stream.set_nodelay(true))
@@ -182,7 +182,7 @@ async fn serve_connection(gateway: Gateway, setup: ConnectionSetup, accepted: Ac
     tokio::select! {
         biased;
         () = served => {}
-        () = caller.place.given_up() => tracing::debug!(%peer, "a connection was closed to make room for another one"),
+        () = caller.connection.evicted() => tracing::debug!(%peer, "a connection was closed to make room for another one"),
     }
 }
 
@@ -195,7 +195,7 @@ where
     let read = match (&gateway.upstream, &setup.batch) {
         (Upstream::Remote(remote), Some(batch)) => {
             let path = FastPath { shared: &gateway.shared, upstream: remote, batch };
-            match Fast::new(path, &setup.limits, &mut stream, &caller.place).run().boxed().await {
+            match Fast::new(path, &setup.limits, &mut stream, &caller.connection).run().boxed().await {
                 Ended::Done => return,
                 Ended::Answered => return close(&mut stream, caller).await,
                 Ended::Other(read) => read,
@@ -205,7 +205,7 @@ where
     };
     let limits = &setup.limits;
     let stream = Resumed::new(read, stream);
-    let phase = Arc::new(Phase::new(Arc::clone(&caller.place)));
+    let phase = Arc::new(Phase::new(Arc::clone(&caller.connection)));
     let deadlines = Deadlines { head: limits.head_timeout, idle: limits.idle_timeout };
     let socket = TokioIo::new(Timed::new(stream, Arc::clone(&phase), deadlines));
     let service = service_fn(|request| {

@@ -32,7 +32,7 @@ use self::yield_to_ready::yield_to_ready;
 use super::disposition::Disposition;
 use super::pipeline::{self, Exchange, NextStep, Sent, Undecided};
 use super::settle::Answered;
-use super::{Limits, Place, Refusal, Shared};
+use super::{ConnectionPermit, Limits, Refusal, Shared};
 use crate::assignment::ClaimMode;
 use crate::clock::{Alarm, Date};
 use crate::metrics::RequestKind;
@@ -70,7 +70,7 @@ pub struct Fast<'g, S> {
     shared: &'g Arc<Shared>,
     upstream: &'g Remote,
     batch: &'g Batch,
-    place: &'g Place,
+    connection: &'g ConnectionPermit,
     /// How long the first byte may take.
     head_timeout: Duration,
     /// How long the connection may be idle, or not take its answer.
@@ -84,14 +84,14 @@ pub struct Fast<'g, S> {
 }
 
 impl<'g, S: AsyncRead + AsyncWrite + Unpin> Fast<'g, S> {
-    /// The fast path for what comes on `stream`, which has `place`.
-    pub fn new(path: FastPath<'g>, limits: &Limits, stream: &'g mut S, place: &'g Place) -> Self {
+    /// The fast path for what comes on `stream`, which `connection` permits.
+    pub fn new(path: FastPath<'g>, limits: &Limits, stream: &'g mut S, connection: &'g ConnectionPermit) -> Self {
         let FastPath { shared, upstream, batch } = path;
         Self {
             shared,
             upstream,
             batch,
-            place,
+            connection,
             head_timeout: limits.head_timeout,
             idle_timeout: limits.idle_timeout,
             stream,
@@ -116,7 +116,7 @@ impl<'g, S: AsyncRead + AsyncWrite + Unpin> Fast<'g, S> {
                     Received::TimedOut => return Ended::Done,
                 }
             }
-            self.place.busy();
+            self.connection.set_busy();
             timeout = self.idle_timeout;
             let queued = self.batch.add(request);
             yield_to_ready().await;
@@ -126,12 +126,12 @@ impl<'g, S: AsyncRead + AsyncWrite + Unpin> Fast<'g, S> {
             let after = match request.outcome.take() {
                 Some(ParseOutcome::Refused(after)) => after,
                 Some(ParseOutcome::Decided(NextStep::Answered(after))) => {
-                    self.place.trust();
+                    self.connection.set_trusted();
                     after
                 }
                 Some(ParseOutcome::Decided(step)) => {
-                    self.place.trust();
-                    let mut exchange = FastExchange { connection: &mut self, request: &mut request };
+                    self.connection.set_trusted();
+                    let mut exchange = FastExchange { fast: &mut self, request: &mut request };
                     // What panics is told where it happens; the tickets put their channels in doubt then.
                     let finished = AssertUnwindSafe(pipeline::finish(&mut exchange, step)).catch_unwind().await;
                     yield_to_ready().await;
@@ -149,7 +149,7 @@ impl<'g, S: AsyncRead + AsyncWrite + Unpin> Fast<'g, S> {
                 Some(ParseOutcome::Failed) | None => self.fail(&mut request),
             };
             let written = self.write(&request.reply).await;
-            self.place.idle(self.shared.clock.moment(self.now));
+            self.connection.set_idle(self.shared.clock.moment(self.now));
             request.tidy();
             match (written, after) {
                 (true, AfterReply::KeepOpen) => {}
@@ -174,7 +174,7 @@ impl<'g, S: AsyncRead + AsyncWrite + Unpin> Fast<'g, S> {
     async fn receive_head(&mut self, request: &mut Request) -> Result<(), Ended> {
         let max_head = self.shared.routing.load().limits.max_head;
         let deadline = self.now + self.head_timeout;
-        self.place.receiving(self.shared.clock.moment(self.now));
+        self.connection.set_receiving(self.shared.clock.moment(self.now));
         let mut known = 0;
         while shape::is_unfinished(&request.received, known, max_head) {
             known = request.received.len();
@@ -196,7 +196,7 @@ impl<'g, S: AsyncRead + AsyncWrite + Unpin> Fast<'g, S> {
     async fn receive_body(&mut self, request: &mut Request, length: usize) -> Result<(), Ended> {
         let limit = self.shared.routing.load().limits.body_timeout;
         let deadline = Instant::now() + limit;
-        self.place.receiving(self.shared.clock.moment(self.now));
+        self.connection.set_receiving(self.shared.clock.moment(self.now));
         while request.received.len() < length {
             let read = self.alarm.bound(deadline, read(self.stream, &mut request.received));
             match read.await.unwrap_or(Received::TimedOut) {
@@ -263,7 +263,7 @@ impl<'g, S: AsyncRead + AsyncWrite + Unpin> Fast<'g, S> {
 
 /// A trigger on its way to upstream and back.
 struct FastExchange<'a, 'g, S> {
-    connection: &'a mut Fast<'g, S>,
+    fast: &'a mut Fast<'g, S>,
     request: &'a mut Request,
 }
 
@@ -271,41 +271,41 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Exchange for FastExchange<'_, '_, S> {
     type Reply = AfterReply;
 
     fn shared(&self) -> &Arc<Shared> {
-        self.connection.shared
+        self.fast.shared
     }
 
     fn decide_again(&mut self, trigger: Undecided, mode: ClaimMode) -> NextStep<AfterReply> {
-        let Self { connection, request } = self;
-        connection.look_at_clock();
-        let Fast { shared, upstream, date, now, .. } = &**connection;
+        let Self { fast, request } = self;
+        fast.look_at_clock();
+        let Fast { shared, upstream, date, now, .. } = &**fast;
         let decider = Decider { shared, host: upstream.host().as_bytes(), date, now: *now };
         let step = decider.decide_again(request, trigger, mode);
-        step.unwrap_or_else(|| NextStep::Answered(connection.fail(request)))
+        step.unwrap_or_else(|| NextStep::Answered(fast.fail(request)))
     }
 
     async fn send(&mut self) -> Sent {
-        let Fast { upstream, answer, alarm, now, .. } = &mut *self.connection;
+        let Fast { upstream, answer, alarm, now, .. } = &mut *self.fast;
         let began = *now;
         let result = upstream.exchange(&self.request.outgoing, answer, alarm, began).await;
-        self.connection.look_at_clock();
-        Sent { took: self.connection.now - began, result }
+        self.fast.look_at_clock();
+        Sent { took: self.fast.now - began, result }
     }
 
     fn timeout(&self) -> Duration {
-        self.connection.upstream.timeout()
+        self.fast.upstream.timeout()
     }
 
     fn received(&self) -> Answered<'_> {
-        let Collected { status, is_encoded, ref body, .. } = self.connection.answer;
+        let Collected { status, is_encoded, ref body, .. } = self.fast.answer;
         Answered { status, is_encoded, body }
     }
 
     fn answered(&mut self, disposition: Disposition) -> AfterReply {
-        self.connection.responder(self.request).forwarded(&self.connection.answer, disposition)
+        self.fast.responder(self.request).forwarded(&self.fast.answer, disposition)
     }
 
     fn refused(&mut self, refusal: Refusal) -> AfterReply {
-        self.connection.responder(self.request).refuse(RequestKind::Trigger, &refusal)
+        self.fast.responder(self.request).refuse(RequestKind::Trigger, &refusal)
     }
 }
 

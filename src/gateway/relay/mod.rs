@@ -23,7 +23,7 @@ use self::close_stagger::CloseStagger;
 use self::half::{Broken, Reader, Writer};
 use super::caller::Caller;
 use super::handshake::Handshake;
-use super::{Gateway, InFlightPermit, Limits, Place, Refusal, Reply, Routing, Shared, passthrough, peer};
+use super::{ConnectionPermit, Gateway, InFlightPermit, Limits, Refusal, Reply, Routing, Shared, passthrough, peer};
 use crate::audience::{self, RelayedClient};
 use crate::clock::Moment;
 use crate::metrics::{OpenGuard, WebSocketDirection, WebSocketEnd};
@@ -49,7 +49,7 @@ const BACK_OFF: u16 = 4100;
 type Socket = TokioIo<Upgraded>;
 
 /// Asks upstream to switch to WebSocket and, once it has, switches the client and relays between them in a task of its
-/// own. The connection's place goes with it.
+/// own. The permit of the connection goes with it.
 pub(super) async fn open(
     gateway: &Gateway,
     routing: &Routing,
@@ -74,7 +74,7 @@ pub(super) async fn open(
         Ok(Dialled::Remote(Switched { headers, socket: upstream })) => {
             let (response, switched) = handshake.accept(headers)?;
             shared.metrics.upstream_answer(response.status().as_u16(), shared.clock.now().since(began));
-            let relay = Relay::new(shared, &routing.limits, Arc::clone(&caller.place), relayed_client);
+            let relay = Relay::new(shared, &routing.limits, Arc::clone(&caller.connection), relayed_client);
             let _detached = shared.tasks.spawn(async move {
                 match switched.await {
                     Ok(client) => relay.run(TokioIo::new(client), upstream, pace).await,
@@ -85,10 +85,10 @@ pub(super) async fn open(
         }
         Ok(Dialled::Local(visit)) => {
             let (response, switched) = handshake.accept(visit.headers())?;
-            let (place, max_message) = (Arc::clone(&caller.place), routing.limits.max_websocket_message);
+            let (connection, max_message) = (Arc::clone(&caller.connection), routing.limits.max_websocket_message);
             let _detached = shared.tasks.spawn(async move {
                 // The broker itself counts and drains its connections.
-                let _place = place;
+                let _connection = connection;
                 match switched.await {
                     Ok(client) => visit.converse(TokioIo::new(client), max_message, pace).await,
                     Err(error) => tracing::debug!(%error, "a client was gone before it was switched to WebSocket"),
@@ -114,9 +114,9 @@ fn turn_away(
     let chosen = subprotocol(asked.get_all(SEC_WEBSOCKET_PROTOCOL).iter().map(HeaderValue::as_bytes));
     let headers = chosen.into_iter().map(|name| (SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(name))).collect();
     let (response, switched) = handshake.accept(headers)?;
-    let (place, reads) = (Arc::clone(&caller.place), routing.limits.max_websocket_message);
+    let (connection, reads) = (Arc::clone(&caller.connection), routing.limits.max_websocket_message);
     let _detached = shared.tasks.spawn(async move {
-        let _place = place;
+        let _connection = connection;
         match switched.await {
             Ok(client) => {
                 let (mut from_client, mut to_client) = half::split(TokioIo::new(client), Role::Server, reads, 0).await;
@@ -152,7 +152,7 @@ struct Relay {
     last: AtomicU64,
     /// Follows the client's subscriptions.
     relayed_client: Option<RelayedClient>,
-    _place: Arc<Place>,
+    _connection: Arc<ConnectionPermit>,
     _gauge: OpenGuard,
 }
 
@@ -179,7 +179,12 @@ enum Ended {
 }
 
 impl Relay {
-    fn new(shared: &Arc<Shared>, limits: &Limits, place: Arc<Place>, relayed_client: Option<RelayedClient>) -> Self {
+    fn new(
+        shared: &Arc<Shared>,
+        limits: &Limits,
+        connection: Arc<ConnectionPermit>,
+        relayed_client: Option<RelayedClient>,
+    ) -> Self {
         Self {
             close_stagger: shared.relays.close_stagger(),
             from_client: limits.max_websocket_message,
@@ -187,7 +192,7 @@ impl Relay {
             idle_timeout: limits.websocket_idle_timeout,
             last: AtomicU64::new(shared.clock.now().as_millis()),
             relayed_client,
-            _place: place,
+            _connection: connection,
             _gauge: shared.metrics.websocket(),
             shared: Arc::clone(shared),
         }
