@@ -28,8 +28,8 @@ const IDLE_SHARE: u64 = 5;
 /// opens some.
 pub const LEAST_CONNECTIONS: u64 = 8;
 
-/// How often failures to accept are told of.
-const TOLD_EVERY: Duration = Duration::from_secs(10);
+/// How often failures to accept are logged of.
+const LOG_INTERVAL: Duration = Duration::from_secs(10);
 
 /// What a configuration needs, in connections. [`Need::total`] is the number of descriptors.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,7 +60,7 @@ impl Need {
     /// Descriptors that the whole of it takes.
     #[must_use]
     pub const fn total(&self) -> u64 {
-        self.reserve() + self.each() * wide(self.connections) + self.idle()
+        self.reserve() + self.each() * to_u64(self.connections) + self.idle()
     }
 
     /// The fewest descriptors with which usher starts.
@@ -77,20 +77,20 @@ impl Need {
         let available = limit.checked_sub(self.least())? + self.least() - self.reserve();
         let spare = |places: u64| available.saturating_sub(self.each() * places);
         // The places without which there is no start come before idle connections.
-        let share = spare(wide(self.connections)).max(available / IDLE_SHARE).min(spare(self.least_connections()));
-        let pools = wide(self.pools);
-        let max_idle = share.checked_div(pools).unwrap_or_default().min(wide(self.max_idle));
+        let share = spare(to_u64(self.connections)).max(available / IDLE_SHARE).min(spare(self.least_connections()));
+        let pools = to_u64(self.pools);
+        let max_idle = share.checked_div(pools).unwrap_or_default().min(to_u64(self.max_idle));
         let fitting = (available - max_idle * pools) / self.each();
-        Some(Fit { connections: narrow(fitting).min(self.connections), max_idle: narrow(max_idle) })
+        Some(Fit { connections: to_usize(fitting).min(self.connections), max_idle: to_usize(max_idle) })
     }
 
     const fn least_connections(&self) -> u64 {
-        if wide(self.connections) < LEAST_CONNECTIONS { wide(self.connections) } else { LEAST_CONNECTIONS }
+        if to_u64(self.connections) < LEAST_CONNECTIONS { to_u64(self.connections) } else { LEAST_CONNECTIONS }
     }
 
     /// Descriptors that are kept for what is no connection of a caller and no connection to upstream.
     const fn reserve(&self) -> u64 {
-        PROCESS + WORKER * wide(self.workers) + wide(self.operator)
+        PROCESS + WORKER * to_u64(self.workers) + to_u64(self.operator)
     }
 
     /// Descriptors that a connection of a caller takes.
@@ -100,7 +100,7 @@ impl Need {
 
     /// Descriptors that idle connections to upstream may take.
     const fn idle(&self) -> u64 {
-        wide(self.pools) * wide(self.max_idle)
+        to_u64(self.pools) * to_u64(self.max_idle)
     }
 }
 
@@ -150,7 +150,7 @@ impl Shortage {
 
     /// What to do about it.
     #[must_use]
-    pub fn cure(&self) -> String {
+    pub fn remedy(&self) -> String {
         let wish = if self.fit.is_none() {
             ", or lower server.workers and limits.max_connections"
         } else {
@@ -165,7 +165,7 @@ impl Shortage {
 
 impl fmt::Display for Shortage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "too few file descriptors: {}; {}", self.problem(), self.cure())
+        write!(f, "too few file descriptors: {}; {}", self.problem(), self.remedy())
     }
 }
 
@@ -173,7 +173,7 @@ impl std::error::Error for Shortage {}
 
 /// The descriptors that this process could have open: its hard limit. `u64::MAX`: as many as it likes.
 #[must_use]
-pub fn attainable() -> u64 {
+pub fn hard_limit() -> u64 {
     getrlimit(Resource::Nofile).maximum.unwrap_or(u64::MAX)
 }
 
@@ -224,28 +224,28 @@ impl fmt::Display for Exhausted {
 
 /// Tells of connections that a listener cannot accept, at a bounded rate.
 #[derive(Debug)]
-pub struct Unaccepted {
+pub struct AcceptFailures {
     listener: &'static str,
-    told: Option<Instant>,
+    logged: Option<Instant>,
     /// Since the last line.
     failures: u64,
 }
 
-impl Unaccepted {
+impl AcceptFailures {
     /// Nothing has failed yet. `listener`: the configuration's key.
     #[must_use]
     pub const fn new(listener: &'static str) -> Self {
-        Self { listener, told: None, failures: 0 }
+        Self { listener, logged: None, failures: 0 }
     }
 
-    /// Accepting failed. Returns whether that was told.
+    /// Accepting failed. Returns whether that was logged.
     pub fn failed(&mut self, error: &io::Error) -> bool {
         self.failures += 1;
         let now = Instant::now();
-        if self.told.is_some_and(|told| now.duration_since(told) < TOLD_EVERY) {
+        if self.logged.is_some_and(|logged| now.duration_since(logged) < LOG_INTERVAL) {
             return false;
         }
-        self.told = Some(now);
+        self.logged = Some(now);
         let failures = std::mem::take(&mut self.failures);
         let listener = self.listener;
         match Exhausted::of(error) {
@@ -259,11 +259,11 @@ impl Unaccepted {
 }
 
 /// No `usize` is wider than 64 bits.
-const fn wide(count: usize) -> u64 {
+const fn to_u64(count: usize) -> u64 {
     count as u64
 }
 
-fn narrow(count: u64) -> usize {
+fn to_usize(count: u64) -> usize {
     usize::try_from(count).unwrap_or(usize::MAX)
 }
 

@@ -29,12 +29,12 @@ impl Drain {
 
     /// The same signal for a task that waits for it beside other things, again and again.
     #[must_use]
-    pub fn listen(&self) -> Listener {
+    pub fn listen(&self) -> DrainListener {
         // A token of its own: many tasks that wait do not meet at one lock then.
-        Listener {
+        DrainListener {
             begun: Arc::clone(&self.begun),
-            told: Box::pin(self.token.child_token().cancelled_owned()),
-            listens: None,
+            cancelled: Box::pin(self.token.child_token().cancelled_owned()),
+            registered: None,
         }
     }
 
@@ -53,26 +53,26 @@ impl Drain {
     }
 }
 
-/// Tells one task that draining has begun. It is put on the list of those who are told once, however often it asks.
+/// Tells one task that draining has begun. It is put on the list of those who are cancelled once, however often it asks.
 #[derive(Debug)]
-pub struct Listener {
+pub struct DrainListener {
     begun: Arc<AtomicBool>,
-    told: Pin<Box<WaitForCancellationFutureOwned>>,
+    cancelled: Pin<Box<WaitForCancellationFutureOwned>>,
     /// The task that will be woken.
-    listens: Option<Waker>,
+    registered: Option<Waker>,
 }
 
-impl Listener {
+impl DrainListener {
     /// Ready once draining has begun.
     pub fn poll(&mut self, context: &mut Context<'_>) -> Poll<()> {
         if self.begun.load(Ordering::Acquire) {
             return Poll::Ready(());
         }
-        if self.listens.as_ref().is_some_and(|waker| waker.will_wake(context.waker())) {
+        if self.registered.as_ref().is_some_and(|waker| waker.will_wake(context.waker())) {
             return Poll::Pending;
         }
-        self.listens = Some(context.waker().clone());
-        self.told.as_mut().poll(context)
+        self.registered = Some(context.waker().clone());
+        self.cancelled.as_mut().poll(context)
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 use tokio::time::advance;
 
-use super::{Exhausted, Fit, LEAST_CONNECTIONS, Need, Shortage, TOLD_EVERY, Unaccepted};
+use super::{AcceptFailures, Exhausted, Fit, LEAST_CONNECTIONS, LOG_INTERVAL, Need, Shortage};
 
 /// The defaults with two workers: a reserve of 24 + 2 × 6 + 72 = 108.
 const REMOTE: Need = Need { connections: 10_000, operator: 72, workers: 2, pools: 4, max_idle: 256 };
@@ -106,14 +106,14 @@ fn only_a_want_of_descriptors_is_taken_for_one() {
 
 #[tokio::test(start_paused = true)]
 async fn failures_to_accept_are_told_of_now_and_then() {
-    let mut unaccepted = Unaccepted::new("server.listen");
+    let mut failures = AcceptFailures::new("server.listen");
     let error = io::Error::from(rustix::io::Errno::MFILE);
-    assert!(unaccepted.failed(&error));
-    assert!(!unaccepted.failed(&error) && !unaccepted.failed(&error));
-    advance(TOLD_EVERY - Duration::from_millis(1)).await;
-    assert!(!unaccepted.failed(&error));
-    assert_eq!(unaccepted.failures, 3);
+    assert!(failures.failed(&error));
+    assert!(!failures.failed(&error) && !failures.failed(&error));
+    advance(LOG_INTERVAL - Duration::from_millis(1)).await;
+    assert!(!failures.failed(&error));
+    assert_eq!(failures.failures, 3);
     advance(Duration::from_millis(1)).await;
-    assert!(unaccepted.failed(&error));
-    assert_eq!(unaccepted.failures, 0);
+    assert!(failures.failed(&error));
+    assert_eq!(failures.failures, 0);
 }

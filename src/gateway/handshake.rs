@@ -26,17 +26,17 @@ pub(super) const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwar
 pub(super) struct Handshake {
     /// 16 bytes in base64, as sent.
     key: HeaderValue,
-    switched: OnUpgrade,
+    upgraded: OnUpgrade,
 }
 
 impl Handshake {
-    /// Reads the wish out of a head as received. `None`: an ordinary request, perhaps one that wishes for another
+    /// Reads the wish out of a head as received. `None`: an ordinary request, perhaps one that requests_websocket for another
     /// protocol, which it does not get.
     ///
     /// # Errors
-    /// It wishes for WebSocket and breaks its rules.
+    /// It requests_websocket for WebSocket and breaks its rules.
     pub(super) fn read(head: &mut Parts, body: &Incoming) -> Result<Option<Self>, Refusal> {
-        if head.method != Method::GET || head.version != Version::HTTP_11 || !wishes(&head.headers) {
+        if head.method != Method::GET || head.version != Version::HTTP_11 || !requests_websocket(&head.headers) {
             return Ok(None);
         }
         if !body.is_end_stream() || head.headers.contains_key(TRANSFER_ENCODING) {
@@ -48,7 +48,7 @@ impl Handshake {
         let key = only(&head.headers, &SEC_WEBSOCKET_KEY).filter(|key| is_key(key.as_bytes())).cloned();
         let key =
             key.ok_or(Refusal::BadRequest("a WebSocket handshake needs one Sec-WebSocket-Key of 16 bytes in base64"))?;
-        Ok(head.extensions.remove::<OnUpgrade>().map(|switched| Self { key, switched }))
+        Ok(head.extensions.remove::<OnUpgrade>().map(|upgraded| Self { key, upgraded }))
     }
 
     /// The handshake as it goes on: `head` with end-to-end headers only, for a client at `ip`.
@@ -81,12 +81,12 @@ impl Handshake {
         let mut response = Response::new(Reply::Whole(None));
         *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
         *response.headers_mut() = headers;
-        Ok((response, self.switched))
+        Ok((response, self.upgraded))
     }
 }
 
 /// Whether the one `Upgrade` is `websocket`, and `Connection` names it.
-fn wishes(headers: &HeaderMap) -> bool {
+fn requests_websocket(headers: &HeaderMap) -> bool {
     let options = headers.get_all(CONNECTION).iter().flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
     only(headers, &UPGRADE).is_some_and(|protocol| protocol.as_bytes().eq_ignore_ascii_case(b"websocket"))
         && options.map(<[u8]>::trim_ascii).any(|option| option.eq_ignore_ascii_case(b"upgrade"))

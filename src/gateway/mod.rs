@@ -49,7 +49,7 @@ use crate::upstream::Upstream;
 pub use caller::Caller;
 pub use connection_limiter::{ConnectionLimiter, ConnectionLimits, ConnectionPermit};
 pub use error::Refusal;
-pub use fast::{Batch, Ended, Fast, FastPath};
+pub use fast::{Batch, FastConnection, FastPath, FastPathEnd};
 pub use relay::Relays;
 pub use reply::Reply;
 pub use routing::{Observers, Routing, RoutingOptions};

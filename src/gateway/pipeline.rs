@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep, timeout_at};
 
-use super::decide::{Awaited, Decision, DecisionContext, decide, decide_inexact};
+use super::decide::{Decision, DecisionContext, WaitReason, decide, decide_inexact};
 use super::disposition::Disposition;
 use super::plan::{Multiplicity, Plan, Tickets};
 use super::routing::AppRoute;
@@ -34,7 +34,7 @@ pub(super) enum NextStep<R> {
 pub(super) struct Forward {
     app: Arc<AppRoute>,
     tickets: Tickets,
-    parts: Multiplicity,
+    multiplicity: Multiplicity,
     disposition: Disposition,
     permit: InFlightPermit,
 }
@@ -43,7 +43,7 @@ pub(super) struct Forward {
 #[derive(Debug)]
 pub(super) struct Waiting {
     trigger: Undecided,
-    awaited: Awaited,
+    reason: WaitReason,
 }
 
 /// A verified trigger that needs another decision; the reader has its bytes.
@@ -145,9 +145,9 @@ pub(super) async fn finish<E: Exchange>(exchange: &mut E, mut step: NextStep<E::
                 };
             }
             NextStep::Wait(waiting) => {
-                let Waiting { mut trigger, awaited } = *waiting;
+                let Waiting { mut trigger, reason } = *waiting;
                 // Boxed: rare and large.
-                let mode = Box::pin(trigger.state.wait(exchange.shared(), awaited)).await;
+                let mode = Box::pin(trigger.state.wait(exchange.shared(), reason)).await;
                 step = exchange.decide_again(trigger, mode);
             }
         }
@@ -156,14 +156,14 @@ pub(super) async fn finish<E: Exchange>(exchange: &mut E, mut step: NextStep<E::
 
 /// Sends a trigger, settles it with upstream's answer, and counts both.
 async fn send_and_settle<E: Exchange>(exchange: &mut E, forward: Forward) -> Result<Disposition, Refusal> {
-    let Forward { app, tickets, parts, disposition, permit: _permit } = forward;
+    let Forward { app, tickets, multiplicity, disposition, permit: _permit } = forward;
     let Sent { took, result } = exchange.send().await;
     let metrics = &exchange.shared().metrics;
     let refusal = match result {
         Ok(()) => {
             let answered = exchange.received();
             metrics.upstream_answer(answered.status, took);
-            settle::answered(exchange.shared(), &app, tickets, parts, answered);
+            settle::answered(exchange.shared(), &app, tickets, multiplicity, answered);
             return Ok(disposition);
         }
         Err(Interrupted::NoAnswer(failure)) => {
@@ -196,13 +196,13 @@ fn conclude<R: Render>(
     match decision {
         Decision::Suppress => NextStep::Answered(render.suppressed()),
         Decision::Refuse(limited) => NextStep::Answered(render.refused(Refusal::RateLimited(limited))),
-        Decision::Forward(Plan { tickets, reduced, parts }) => {
+        Decision::Forward(Plan { tickets, reduced, multiplicity }) => {
             let disposition = render.outgoing(&app.app, reduced);
-            NextStep::Forward(Forward { app: Arc::clone(app), tickets, parts, disposition, permit: permit() })
+            NextStep::Forward(Forward { app: Arc::clone(app), tickets, multiplicity, disposition, permit: permit() })
         }
-        Decision::Wait(awaited) => {
+        Decision::Wait(reason) => {
             let trigger = Undecided { app: Arc::clone(app), reading, state, permit: permit() };
-            NextStep::Wait(Box::new(Waiting { trigger, awaited }))
+            NextStep::Wait(Box::new(Waiting { trigger, reason }))
         }
     }
 }
@@ -241,15 +241,15 @@ impl WaitState {
     }
 
     /// Waits; returns how to claim then. Draining ends all waits: what is not sent now is not sent at all.
-    async fn wait(&mut self, shared: &Shared, awaited: Awaited) -> ClaimMode {
+    async fn wait(&mut self, shared: &Shared, reason: WaitReason) -> ClaimMode {
         let ready = async {
-            match awaited {
-                Awaited::Equal(waiter) => {
+            match reason {
+                WaitReason::Settlement(waiter) => {
                     let deadline =
                         *self.deadline.get_or_insert_with(|| Instant::now() + shared.routing.load().limits.max_wait);
                     timeout_at(deadline, waiter.settled()).await.map_or(ClaimMode::MustNotWait, |()| ClaimMode::MayWait)
                 }
-                Awaited::RateSlot(slot) => {
+                WaitReason::RateSlot(slot) => {
                     sleep(slot.wait).await;
                     ClaimMode::MayWait
                 }

@@ -11,7 +11,7 @@ pub(super) struct Plan {
     /// The body without its redundant part; `None`: as received.
     pub(super) reduced: Option<Vec<u8>>,
     /// Whether a 4xx means that nothing of it was applied.
-    pub(super) parts: Multiplicity,
+    pub(super) multiplicity: Multiplicity,
 }
 
 /// How many things upstream is asked to do at once.

@@ -18,11 +18,17 @@ pub(super) struct Answered<'a> {
 }
 
 /// Settles a trigger that upstream has answered wholly (ARCHITECTURE.md "When an announcement is dropped").
-pub(super) fn answered(shared: &Shared, app: &AppRoute, tickets: Tickets, parts: Multiplicity, answered: Answered<'_>) {
+pub(super) fn answered(
+    shared: &Shared,
+    app: &AppRoute,
+    tickets: Tickets,
+    multiplicity: Multiplicity,
+    answered: Answered<'_>,
+) {
     let status = answered.status;
     let outcome = match status {
-        200..=299 => said(shared, app, parts, answered),
-        400..=499 => refused(parts),
+        200..=299 => said(shared, app, multiplicity, answered),
+        400..=499 => refused(multiplicity),
         _ => {
             tracing::warn!(app = %app.id, status, "upstream answered a trigger with neither 2xx nor 4xx: its channels are in doubt");
             Outcome::Ambiguous
@@ -41,18 +47,18 @@ pub(super) fn answered(shared: &Shared, app: &AppRoute, tickets: Tickets, parts:
 fn said(
     shared: &Shared,
     app: &AppRoute,
-    parts: Multiplicity,
+    multiplicity: Multiplicity,
     Answered { status, is_encoded, body }: Answered<'_>,
 ) -> Outcome {
     let acceptance = if is_encoded { Acceptance::NoObject } else { Acceptance::read(body) };
     if acceptance != Acceptance::NoObject {
-        shared.success_format.is_json();
+        shared.success_format.record_json();
     }
     match acceptance {
         Acceptance::Accepted => Outcome::Accepted,
         Acceptance::Refused(code) => {
             tracing::warn!(app = %app.id, status, code, "upstream refused a trigger in the body of a 2xx answer: nothing is known from it");
-            refused(parts)
+            refused(multiplicity)
         }
         Acceptance::Failed(code) => {
             tracing::warn!(app = %app.id, status, code, "upstream failed at a trigger by the body of a 2xx answer: its channels are in doubt");
@@ -61,15 +67,15 @@ fn said(
         Acceptance::NoObject => {
             let bytes = body.len();
             tracing::debug!(app = %app.id, status, bytes, "upstream's 2xx answer to a trigger is no JSON object: its channels are in doubt");
-            shared.success_format.is_other(&app.id);
+            shared.success_format.record_other(&app.id);
             Outcome::Ambiguous
         }
     }
 }
 
-/// The outcome of a refusal: of several parts, some may have been applied.
-const fn refused(parts: Multiplicity) -> Outcome {
-    match parts {
+/// The outcome of a refusal: of several multiplicity, some may have been applied.
+const fn refused(multiplicity: Multiplicity) -> Outcome {
+    match multiplicity {
         Multiplicity::One => Outcome::Refused,
         Multiplicity::Several => Outcome::Partial,
     }

@@ -4,7 +4,7 @@
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 /// So many answers without one that is understood are no accident, such as a page of a proxy while a server starts.
-const NO_ACCIDENT: u32 = 3;
+const WARNING_THRESHOLD: u32 = 3;
 
 /// What the 2xx answers to triggers have been since the process began. Relaxed throughout: nothing else is published
 /// through these numbers.
@@ -16,7 +16,7 @@ pub struct SuccessFormat {
 
 impl SuccessFormat {
     /// Notes one that was a JSON object.
-    pub(super) fn is_json(&self) {
+    pub(super) fn record_json(&self) {
         // Looked at first: nearly always there is nothing to write, and all workers share the place.
         if !self.json.load(Ordering::Relaxed) {
             self.json.store(true, Ordering::Relaxed);
@@ -24,12 +24,12 @@ impl SuccessFormat {
     }
 
     /// Notes one for `app` that was anything else. Warns once, if all were.
-    pub(super) fn is_other(&self, app: &str) {
+    pub(super) fn record_other(&self, app: &str) {
         let others = self.other.load(Ordering::Relaxed);
-        if others >= NO_ACCIDENT || self.json.load(Ordering::Relaxed) {
+        if others >= WARNING_THRESHOLD || self.json.load(Ordering::Relaxed) {
             return;
         }
-        if self.other.fetch_add(1, Ordering::Relaxed) + 1 == NO_ACCIDENT {
+        if self.other.fetch_add(1, Ordering::Relaxed) + 1 == WARNING_THRESHOLD {
             tracing::warn!(
                 app,
                 "upstream answers triggers with 2xx, but never with a JSON object as Pusher servers do, so nothing says that an announcement was \
@@ -40,6 +40,6 @@ impl SuccessFormat {
 
     /// Whether there were several and none was a JSON object: nothing can be suppressed then.
     pub(super) fn is_never_json(&self) -> bool {
-        self.other.load(Ordering::Relaxed) >= NO_ACCIDENT && !self.json.load(Ordering::Relaxed)
+        self.other.load(Ordering::Relaxed) >= WARNING_THRESHOLD && !self.json.load(Ordering::Relaxed)
     }
 }

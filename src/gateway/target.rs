@@ -25,12 +25,12 @@ pub(super) enum Route {
 #[derive(Debug)]
 pub(super) struct Target {
     pub(super) app: Arc<AppRoute>,
-    pub(super) form: Form,
+    pub(super) form: TargetForm,
 }
 
 /// How exactly the target names a trigger endpoint.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Form {
+pub(super) enum TargetForm {
     /// Byte for byte: its body is read.
     Exact(Endpoint),
     /// The old endpoint, `POST /apps/{id}/channels/{channel}/events`: it touches this channel (pusher-protocol.md 1.2).
@@ -40,7 +40,7 @@ pub(super) enum Form {
     },
     /// It only becomes a trigger endpoint when the path is normalised, as some server may do (threats.md URI-02 to
     /// URI-04).
-    Disguised,
+    NonCanonical,
 }
 
 /// Finds out what `head` asks for.
@@ -64,7 +64,7 @@ pub(super) fn route(head: &Parts, routing: &Routing) -> Result<Route, Refusal> {
     };
     match (claimed, routing.unknown_apps) {
         (Some(app), _) => {
-            let form = if head.method == Method::POST { form } else { Form::Disguised };
+            let form = if head.method == Method::POST { form } else { TargetForm::NonCanonical };
             Ok(Route::Trigger(Target { app: Arc::clone(app), form }))
         }
         (None, UnknownApps::Forward) => Ok(Route::Unknown),
@@ -77,9 +77,9 @@ impl Target {
     /// Over what of its `path` it may be signed.
     pub(super) fn signed_path<'p>(&self, path: &'p str) -> SignedPath<'p> {
         match self.form {
-            Form::Exact(_) | Form::Legacy { .. } => signed_path(path),
+            TargetForm::Exact(_) | TargetForm::Legacy { .. } => signed_path(path),
             // What others make of it is not known, nor what they would take for its beginning.
-            Form::Disguised => path.into(),
+            TargetForm::NonCanonical => path.into(),
         }
     }
 }
@@ -93,7 +93,7 @@ pub(super) fn signed_path(path: &str) -> SignedPath<'_> {
 
 /// A path that names a trigger endpoint byte for byte.
 #[derive(Debug)]
-pub(super) struct Exact<'p> {
+pub(super) struct ExactPath<'p> {
     /// The path at which the server stands; usually empty.
     base: &'p str,
     /// The app's.
@@ -102,7 +102,7 @@ pub(super) struct Exact<'p> {
 }
 
 /// Reads `{base}/apps/{id}/events` and `{base}/apps/{id}/batch_events`.
-pub(super) fn exact(path: &str) -> Option<Exact<'_>> {
+pub(super) fn exact(path: &str) -> Option<ExactPath<'_>> {
     let (rest, endpoint) = path.rsplit_once('/')?;
     let endpoint = match endpoint {
         "events" => Endpoint::Events,
@@ -110,21 +110,21 @@ pub(super) fn exact(path: &str) -> Option<Exact<'_>> {
         _ => return None,
     };
     let (base, id) = app(rest)?;
-    Some(Exact { base, id, endpoint })
+    Some(ExactPath { base, id, endpoint })
 }
 
 /// A path that names the old endpoint byte for byte.
-struct Legacy<'p> {
+struct LegacyPath<'p> {
     base: &'p str,
     id: &'p str,
     channel: &'p str,
 }
 
 /// Reads `{base}/apps/{id}/channels/{channel}/events`.
-fn legacy(path: &str) -> Option<Legacy<'_>> {
+fn legacy(path: &str) -> Option<LegacyPath<'_>> {
     let (rest, channel) = path.strip_suffix("/events")?.rsplit_once('/')?;
     let (base, id) = app(rest.strip_suffix("/channels")?)?;
-    is_segment(channel).then_some(Legacy { base, id, channel })
+    is_segment(channel).then_some(LegacyPath { base, id, channel })
 }
 
 /// Takes `{base}/apps/{id}` apart.
@@ -148,19 +148,19 @@ fn is_base(base: &str) -> bool {
 struct TriggerPath<'p> {
     /// The app's, where the path has it in its place.
     id: Option<&'p str>,
-    form: Form,
+    form: TargetForm,
 }
 
 impl<'p> TriggerPath<'p> {
     /// `None`: no trigger endpoint.
     fn read(path: &'p str) -> Option<Self> {
-        if let Some(Exact { id, endpoint, .. }) = exact(path) {
-            return Some(Self { id: Some(id), form: Form::Exact(endpoint) });
+        if let Some(ExactPath { id, endpoint, .. }) = exact(path) {
+            return Some(Self { id: Some(id), form: TargetForm::Exact(endpoint) });
         }
-        if let Some(Legacy { id, channel, .. }) = legacy(path) {
-            return Some(Self { id: Some(id), form: Form::Legacy { channel: channel.to_owned() } });
+        if let Some(LegacyPath { id, channel, .. }) = legacy(path) {
+            return Some(Self { id: Some(id), form: TargetForm::Legacy { channel: channel.to_owned() } });
         }
-        is_disguised(path).then_some(Self { id: None, form: Form::Disguised })
+        may_become_trigger(path).then_some(Self { id: None, form: TargetForm::NonCanonical })
     }
 }
 
@@ -171,7 +171,7 @@ fn is_segment(segment: &str) -> bool {
 
 /// Whether any usual normalising (decoding, case, parameters, empty and dot segments) makes a trigger endpoint of
 /// `path`.
-fn is_disguised(path: &str) -> bool {
+fn may_become_trigger(path: &str) -> bool {
     let mut plain = Cow::Borrowed(path);
     // Three rounds: nobody decodes more often; what is still encoded then is taken for a disguise.
     for _ in 0..3 {

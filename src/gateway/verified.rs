@@ -7,7 +7,7 @@ use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 
 use super::Refusal;
 use super::routing::{AppRoute, Routing};
-use super::target::Form;
+use super::target::TargetForm;
 use crate::pusher::{
     Body, Claim, Endpoint, Inexact, Oddity, Pattern, Query, Reach, SignatureError, SignedPath, verify,
 };
@@ -56,7 +56,7 @@ impl<'a, 'b> Verified<'a, 'b> {
     /// The first check that failed; it is counted.
     pub(super) fn new(
         app: &'a Arc<AppRoute>,
-        form: Form,
+        form: TargetForm,
         signed: Signed<'_>,
         body: Body<'b>,
         now: u64,
@@ -141,17 +141,17 @@ pub(super) fn is_json(content_type: &[u8]) -> bool {
 }
 
 impl Reading {
-    fn of(form: Form, content: Content, query: &Query<'_>) -> Self {
+    fn of(form: TargetForm, content: Content, query: &Query<'_>) -> Self {
         let (oddity, reach) = match (form, content) {
-            (Form::Legacy { channel }, _) => (Oddity::LegacyEndpoint, Reach::Channels(vec![channel])),
-            (Form::Disguised, _) => (Oddity::DisguisedTarget, Reach::App),
-            (Form::Exact(_), Content::Encoded) => (Oddity::ContentEncoding, Reach::App),
-            (Form::Exact(_), Content::Other) => (Oddity::ContentType, Reach::App),
-            (Form::Exact(_), Content::Json | Content::KeyedJson) if query.has_trigger_parameters() => {
+            (TargetForm::Legacy { channel }, _) => (Oddity::LegacyEndpoint, Reach::Channels(vec![channel])),
+            (TargetForm::NonCanonical, _) => (Oddity::DisguisedTarget, Reach::App),
+            (TargetForm::Exact(_), Content::Encoded) => (Oddity::ContentEncoding, Reach::App),
+            (TargetForm::Exact(_), Content::Other) => (Oddity::ContentType, Reach::App),
+            (TargetForm::Exact(_), Content::Json | Content::KeyedJson) if query.has_trigger_parameters() => {
                 (Oddity::QueryParameters, Reach::App)
             }
-            (Form::Exact(endpoint), Content::Json) => return Self::Exact(endpoint),
-            (Form::Exact(endpoint), Content::KeyedJson) => return Self::Keyed(endpoint),
+            (TargetForm::Exact(endpoint), Content::Json) => return Self::Exact(endpoint),
+            (TargetForm::Exact(endpoint), Content::KeyedJson) => return Self::Keyed(endpoint),
         };
         Self::Inexact(Inexact { oddity, reach })
     }

@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
 
 use super::worker::Accepted;
-use crate::descriptors::Unaccepted;
+use crate::descriptors::AcceptFailures;
 use crate::gateway::ConnectionLimiter;
 use crate::shutdown::Drain;
 
@@ -30,7 +30,7 @@ pub(super) async fn run(
 ) {
     let mut next_worker: usize = 0;
     let mut pause = SHORTEST_PAUSE;
-    let mut unaccepted = Unaccepted::new("server.listen");
+    let mut failures = AcceptFailures::new("server.listen");
     loop {
         let accepted = tokio::select! {
             biased;
@@ -45,7 +45,7 @@ pub(super) async fn run(
                 dispatch(accepted, &workers, next_worker);
             }
             Err(error) => {
-                unaccepted.failed(&error);
+                failures.failed(&error);
                 tokio::time::sleep(pause).await;
                 pause = (pause * 2).min(LONGEST_PAUSE);
             }

@@ -21,8 +21,8 @@ impl Capacity {
     /// What a process that is started as this one would have for `config`: its hard limit, to which usher raises the
     /// soft one. Nothing is changed.
     #[must_use]
-    pub fn look(config: &Config) -> Self {
-        Self { need: need(config), limit: descriptors::attainable() }
+    pub fn expected(config: &Config) -> Self {
+        Self { need: need(config), limit: descriptors::hard_limit() }
     }
 
     /// What this process has for `config`, once its soft limit is raised to the hard one.

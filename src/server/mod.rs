@@ -1,14 +1,14 @@
 //! Listeners, wiring, signals, drain: the only room that knows all others.
 
 mod accept;
+mod active_config;
 mod capacity;
-mod closing;
 mod handshake;
-mod resumed;
-mod rulebook;
+mod lazy_timer;
+mod lingering_close;
+mod prefixed_stream;
 mod signals;
 mod socket;
-mod timer;
 mod worker;
 
 use std::net::SocketAddr;
@@ -19,7 +19,7 @@ use arc_swap::ArcSwap;
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::task::JoinHandle;
 
-use self::rulebook::Rulebook;
+use self::active_config::ActiveConfig;
 use self::worker::{Worker, WorkerSetup};
 use crate::admin::{self, Admin};
 use crate::assignment::Assignments;
@@ -44,14 +44,14 @@ pub use capacity::Capacity;
 pub use worker::WorkerError;
 
 /// How often the memory is swept and dropped log lines are told of.
-const HOUSEKEEPING: Duration = Duration::from_secs(10);
+const MAINTENANCE_INTERVAL: Duration = Duration::from_secs(10);
 
 /// Connections that may wait to be accepted: after a network's hiccup all guests come back at once, and the system
 /// drops who finds the line full. Its own bound (`net.core.somaxconn`) may be lower.
 const BACKLOG: u32 = 4096;
 
 /// How long connections upstream may take to close once nobody uses them.
-const POOL_PERIOD: Duration = Duration::from_secs(1);
+const POOL_CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Why usher did not start.
 #[derive(Debug, thiserror::Error)]
@@ -89,7 +89,7 @@ struct Server {
     shared: Arc<Shared>,
     assignments: Arc<Assignments>,
     /// What may change while serving: by a reload, or by the operator.
-    rulebook: Arc<Rulebook>,
+    active_config: Arc<ActiveConfig>,
     /// If it is upstream.
     broker: Option<Arc<Broker>>,
     certificate: Option<Arc<Certificate>>,
@@ -158,7 +158,7 @@ pub fn start(config: Config, sources: Sources, logging: Option<Logging>) -> Resu
     let listening = Listening { gateway: gateway_address, admin: admin_address };
     let server = Server::new(config, fit, sources, logging);
     let workers = server.start_workers()?;
-    server.tell_where(listening);
+    server.log_start(listening);
     let _admin =
         server.operator.spawn(admin::serve(admin, server.admin(), server.operator.clone(), server.closed.clone()));
     let limits = ConnectionLimits {
@@ -244,7 +244,7 @@ impl Server {
             success_format: SuccessFormat::default(),
         });
         Self {
-            rulebook: Rulebook::new(config.clone(), Arc::clone(&shared), Arc::clone(&assignments), audience),
+            active_config: ActiveConfig::new(config.clone(), Arc::clone(&shared), Arc::clone(&assignments), audience),
             config,
             fit,
             sources,
@@ -278,7 +278,7 @@ impl Server {
             decisions: Arc::clone(&self.shared.decisions),
             report: Arc::clone(&self.shared.report),
             assignments: Arc::clone(&self.assignments),
-            switchboard: Arc::clone(&self.rulebook) as _,
+            switchboard: Arc::clone(&self.active_config) as _,
             drain: self.shared.drain.clone(),
             tasks: self.shared.tasks.clone(),
             calendar: Calendar::new(self.shared.clock),
@@ -286,7 +286,7 @@ impl Server {
         })
     }
 
-    fn tell_where(&self, listening: Listening) {
+    fn log_start(&self, listening: Listening) {
         let Listening { gateway, admin } = listening;
         for warning in &self.config.warnings {
             tracing::warn!("{warning}");
@@ -314,7 +314,7 @@ impl Server {
 
     /// Sweeps the memory and the limits now and then, for ever.
     async fn run_maintenance(&self) {
-        let mut every = tokio::time::interval(HOUSEKEEPING);
+        let mut every = tokio::time::interval(MAINTENANCE_INTERVAL);
         loop {
             every.tick().await;
             self.assignments.sweep(self.shared.clock.now());
@@ -350,7 +350,7 @@ impl Server {
         }
         self.broker.iter().for_each(|broker| broker.configure(&config.apps));
         let (apps, rules) = (config.apps.len(), config.rules.len());
-        let switches_ended = self.rulebook.replace(config);
+        let switches_ended = self.active_config.replace(config);
         self.shared.metrics.reload(true, self.shared.clock.running());
         tracing::info!(apps, rules, switches_ended, "the configuration was reloaded");
     }
@@ -364,9 +364,9 @@ impl Server {
         for worker in workers {
             worker.end();
         }
-        let open = self.pools.finish(POOL_PERIOD).await;
+        let open = self.pools.finish(POOL_CLOSE_TIMEOUT).await;
         self.closed.begin();
-        let asking = self.operator.finish(POOL_PERIOD).await;
+        let asking = self.operator.finish(POOL_CLOSE_TIMEOUT).await;
         tracing::info!(left, upstream_connections = open, admin_connections = asking, "drained");
     }
 }

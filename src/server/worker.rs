@@ -17,12 +17,12 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::sync::{mpsc, oneshot};
 
-use super::closing::Closing;
 use super::handshake::{self, FailedHandshake};
-use super::resumed::Resumed;
-use super::socket::{Answering, Deadlines, Phase, Timed};
+use super::lingering_close::LingeringClose;
+use super::prefixed_stream::PrefixedStream;
+use super::socket::{ConnectionState, GuardedReply, TimeoutStream, Timeouts};
 use crate::broker::Broker;
-use crate::gateway::{Batch, Caller, ConnectionPermit, Ended, Fast, FastPath, Gateway, Limits, Shared};
+use crate::gateway::{Batch, Caller, ConnectionPermit, FastConnection, FastPath, FastPathEnd, Gateway, Limits, Shared};
 use crate::shutdown::Tasks;
 use crate::tls::{Certificate, TlsError};
 use crate::upstream::{self, Local, Remote, Upstream};
@@ -195,27 +195,27 @@ where
     let read = match (&gateway.upstream, &setup.batch) {
         (Upstream::Remote(remote), Some(batch)) => {
             let path = FastPath { shared: &gateway.shared, upstream: remote, batch };
-            match Fast::new(path, &setup.limits, &mut stream, &caller.connection).run().boxed().await {
-                Ended::Done => return,
-                Ended::Answered => return close(&mut stream, caller).await,
-                Ended::Other(read) => read,
+            match FastConnection::new(path, &setup.limits, &mut stream, &caller.connection).run().boxed().await {
+                FastPathEnd::Closed => return,
+                FastPathEnd::LastReplyWritten => return close(&mut stream, caller).await,
+                FastPathEnd::OtherShape(read) => read,
             }
         }
         (Upstream::Remote(_) | Upstream::Local(_), _) => Bytes::new(),
     };
     let limits = &setup.limits;
-    let stream = Resumed::new(read, stream);
-    let phase = Arc::new(Phase::new(Arc::clone(&caller.connection)));
-    let deadlines = Deadlines { head: limits.head_timeout, idle: limits.idle_timeout };
-    let socket = TokioIo::new(Timed::new(stream, Arc::clone(&phase), deadlines));
+    let stream = PrefixedStream::new(read, stream);
+    let phase = Arc::new(ConnectionState::new(Arc::clone(&caller.connection)));
+    let deadlines = Timeouts { head: limits.head_timeout, idle: limits.idle_timeout };
+    let socket = TokioIo::new(TimeoutStream::new(stream, Arc::clone(&phase), deadlines));
     let service = service_fn(|request| {
         let busy = phase.busy();
         async {
             let response = gateway.answer(request, caller).await;
             if response.status() == StatusCode::SWITCHING_PROTOCOLS {
-                busy.for_ever();
+                busy.set_switched();
             }
-            Ok::<_, Infallible>(response.map(|reply| Answering::new(reply, busy)))
+            Ok::<_, Infallible>(response.map(|reply| GuardedReply::new(reply, busy)))
         }
     });
     let connection = http1::Builder::new()
@@ -234,7 +234,7 @@ where
         biased;
         ended = connection.as_mut() => ended,
         () = gateway.shared.drain.begun() => {
-            phase.leave();
+            phase.stop_reading();
             connection.as_mut().graceful_shutdown();
             connection.await
         }
@@ -246,8 +246,8 @@ where
 
 /// Closes a connection whose last answer is written.
 async fn close(stream: &mut (impl AsyncRead + AsyncWrite + Unpin), caller: &Caller) {
-    let mut closing = Closing::default();
-    if let Err(error) = poll_fn(|context| closing.poll(stream, context)).await {
+    let mut lingering_close = LingeringClose::default();
+    if let Err(error) = poll_fn(|context| lingering_close.poll(stream, context)).await {
         tracing::debug!(peer = %caller.ip, %error, "a connection was gone before it was closed");
     }
 }

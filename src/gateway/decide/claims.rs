@@ -4,8 +4,8 @@ use std::iter;
 
 use smallvec::SmallVec;
 
-use super::effects::{EffectKind, Fates, Novelty};
-use super::{Deciding, hold};
+use super::effects::{Deliveries, EffectKind, Novelty};
+use super::{DecisionInProgress, hold};
 use crate::assignment::{Before, Claim, ClaimMode, Value, Waiter};
 use crate::clock::Moment;
 use crate::gateway::routing::WatchedRule;
@@ -19,7 +19,7 @@ struct Reserved {
     since: Option<Moment>,
 }
 
-impl Deciding<'_, '_> {
+impl DecisionInProgress<'_, '_> {
     /// Claims every channel that the trigger announces on. A waiter comes back only while nothing is held.
     pub(super) fn claim_all(&mut self) -> Option<Waiter> {
         for first in 0..self.effects.len() {
@@ -59,7 +59,7 @@ impl Deciding<'_, '_> {
             _ => &Value::Opaque,
         };
         let watched = self.effects[first].watched;
-        match watched.memory.claim(self.effects[first].channel, value, self.patience_for(watched), self.now) {
+        match watched.memory.claim(self.effects[first].channel, value, self.claim_mode_for(watched), self.now) {
             Claim::InFlight(waiter) => return Some(waiter),
             Claim::Redundant { since } => self.effects[first].novelty = Some(Novelty::Known(since)),
             Claim::Reserved { reservation, before, redundant, since } => {
@@ -111,20 +111,20 @@ impl Deciding<'_, '_> {
 
     /// An event that one rule finds redundant and another does not goes on. The first rule then holds its channel as
     /// well: whatever is forwarded and might change what guests see holds a ticket.
-    pub(super) fn cover_mixed(&mut self, fates: &Fates) {
+    pub(super) fn reserve_redundant_that_go_on(&mut self, deliveries: &Deliveries) {
         for index in 0..self.effects.len() {
             let effect = &self.effects[index];
             let (Some(Novelty::Known(_)), EffectKind::Announces(value)) = (effect.novelty, &effect.kind) else {
                 continue;
             };
-            if !fates.is_dropped(effect.event, effect.position) {
+            if !deliveries.is_dropped(effect.event, effect.position) {
                 let claim = effect.watched.memory.claim(effect.channel, value, ClaimMode::Forced, self.now);
                 hold(&mut self.tickets, self.app, claim);
             }
         }
     }
 
-    fn patience_for(&self, watched: &WatchedRule) -> ClaimMode {
+    fn claim_mode_for(&self, watched: &WatchedRule) -> ClaimMode {
         if self.mode == ClaimMode::Forced || watched.rule.spec().mode == Mode::Observe {
             ClaimMode::Forced
         } else if self.tickets.is_empty() {

@@ -1,27 +1,27 @@
 //! Concluding a decision whose claims are made: rate limits, the log of decisions, and the plan.
 
-use super::effects::{Effect, Fates, Novelty};
-use super::{Awaited, Deciding, Decision, acquire, observe};
+use super::effects::{Deliveries, Effect, Novelty};
+use super::{Decision, DecisionInProgress, WaitReason, acquire, observe};
 use crate::assignment::{Assignment, ClaimMode, Outcome};
 use crate::decisions::{Decided, Reason};
 use crate::gateway::plan::{Multiplicity, Plan};
 use crate::metrics::EventDecision;
 use crate::rate::{RateDecision, RateReservation};
 
-impl Deciding<'_, '_> {
+impl DecisionInProgress<'_, '_> {
     /// Asks the limits on rates about what is to go on, counts and logs the decisions, and makes the plan.
     pub(super) fn conclude(mut self, rate_reservation: &mut RateReservation) -> Decision {
-        let fates = Fates::of(self.exact, &self.effects, self.mode == ClaimMode::Forced);
-        self.cover_mixed(&fates);
-        if fates.are_all_dropped() {
+        let deliveries = Deliveries::of(self.trigger, &self.effects, self.mode == ClaimMode::Forced);
+        self.reserve_redundant_that_go_on(&deliveries);
+        if deliveries.are_all_dropped() {
             rate_reservation.refund();
         } else {
-            match self.acquire(&fates, rate_reservation) {
+            match self.acquire(&deliveries, rate_reservation) {
                 RateDecision::Admit => {}
                 // Nothing was sent: the tickets give back what was known before.
                 RateDecision::Delay(slot) => {
                     self.tickets.settle(Outcome::Refused);
-                    return Decision::Wait(Awaited::RateSlot(slot));
+                    return Decision::Wait(WaitReason::RateSlot(slot));
                 }
                 RateDecision::Reject(limited) => {
                     self.tickets.settle(Outcome::Refused);
@@ -30,11 +30,11 @@ impl Deciding<'_, '_> {
             }
         }
         for effect in &self.effects {
-            self.tell(effect, fates.is_dropped(effect.event, effect.position));
+            self.record(effect, deliveries.is_dropped(effect.event, effect.position));
         }
-        observe::strays(self.shared, self.app, self.exact, self.now);
+        observe::record_misplaced(self.shared, self.app, self.trigger, self.now);
         let unwatched = self
-            .exact
+            .trigger
             .events
             .iter()
             .enumerate()
@@ -43,25 +43,25 @@ impl Deciding<'_, '_> {
         if unwatched > 0 {
             self.app.metrics.no_rule(unwatched as u64);
         }
-        if fates.are_all_dropped() {
+        if deliveries.are_all_dropped() {
             debug_assert!(self.tickets.is_empty());
             return Decision::Suppress;
         }
-        let dropped = fates.dropped();
-        let reduced = (!dropped.is_empty()).then(|| self.exact.without(&dropped));
+        let dropped = deliveries.dropped();
+        let reduced = (!dropped.is_empty()).then(|| self.trigger.without(&dropped));
         self.tickets.hold_generation(&self.app.generation);
-        let parts = if fates.forwarded() == 1 { Multiplicity::One } else { Multiplicity::Several };
-        Decision::Forward(Plan { tickets: self.tickets, reduced, parts })
+        let multiplicity = if deliveries.forwarded() == 1 { Multiplicity::One } else { Multiplicity::Several };
+        Decision::Forward(Plan { tickets: self.tickets, reduced, multiplicity })
     }
 
     /// A trigger with anything on it that a rule watches and that goes on is a handoff, perhaps, and no channel's limit
     /// is asked about it.
-    fn acquire(&self, fates: &Fates, rate_reservation: &mut RateReservation) -> RateDecision {
-        let asked = if fates.announces() { &[][..] } else { &self.exact.events[..] };
+    fn acquire(&self, deliveries: &Deliveries, rate_reservation: &mut RateReservation) -> RateDecision {
+        let asked = if deliveries.announces() { &[][..] } else { &self.trigger.events[..] };
         let channels = asked.iter().enumerate().flat_map(|(index, event)| {
             let positions = event.channels.iter().enumerate();
             positions
-                .filter(move |(position, _)| !fates.is_dropped(index, *position))
+                .filter(move |(position, _)| !deliveries.is_dropped(index, *position))
                 .map(|(_, channel)| channel.as_ref())
         });
         acquire(self.app, rate_reservation, channels)
@@ -74,11 +74,11 @@ impl Deciding<'_, '_> {
             None if self.shared.success_format.is_never_json() => Reason::Words(
                 "upstream's answers to triggers are no JSON objects, so none says that an announcement was accepted: nothing can be suppressed",
             ),
-            None => Reason::Words(in_words(EventDecision::ForwardedUncertain)),
+            None => Reason::Words(reason_text(EventDecision::ForwardedUncertain)),
         }
     }
 
-    fn tell(&self, effect: &Effect<'_>, drops: bool) {
+    fn record(&self, effect: &Effect<'_>, drops: bool) {
         let (decision, reason) = match effect.novelty {
             Some(Novelty::Known(since)) if drops => {
                 let decision = if self.waited { EventDecision::Coalesced } else { EventDecision::Suppressed };
@@ -90,12 +90,12 @@ impl Deciding<'_, '_> {
             Some(Novelty::News(EventDecision::ForwardedUncertain)) => {
                 (EventDecision::ForwardedUncertain, self.uncertainty())
             }
-            Some(Novelty::News(decision)) => (decision, Reason::Words(in_words(decision))),
+            Some(Novelty::News(decision)) => (decision, Reason::Words(reason_text(decision))),
             Some(Novelty::Repeated) if self.observes(effect) => {
-                (EventDecision::ShadowSuppressed, Reason::Words(in_words(EventDecision::ShadowSuppressed)))
+                (EventDecision::ShadowSuppressed, Reason::Words(reason_text(EventDecision::ShadowSuppressed)))
             }
             Some(Novelty::Observed(_)) => {
-                (EventDecision::ShadowSuppressed, Reason::Words(in_words(EventDecision::ShadowSuppressed)))
+                (EventDecision::ShadowSuppressed, Reason::Words(reason_text(EventDecision::ShadowSuppressed)))
             }
             Some(Novelty::Known(_) | Novelty::Repeated) | None => (
                 EventDecision::ForwardedExempt,
@@ -103,7 +103,7 @@ impl Deciding<'_, '_> {
             ),
         };
         effect.watched.metrics.count(decision);
-        observe::decided(self.app, effect.watched, effect.channel, decision, effect.known_since(), self.now);
+        observe::record_decision(self.app, effect.watched, effect.channel, decision, effect.known_since(), self.now);
         self.shared.decisions.push(&Decided {
             at: self.now,
             app: &self.app.id,
@@ -116,7 +116,7 @@ impl Deciding<'_, '_> {
     }
 }
 
-const fn in_words(decision: EventDecision) -> &'static str {
+const fn reason_text(decision: EventDecision) -> &'static str {
     match decision {
         EventDecision::ForwardedFirst => "nothing was known of this channel",
         EventDecision::ForwardedChange => "another assignment was known",

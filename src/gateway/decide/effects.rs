@@ -13,7 +13,7 @@ use crate::pusher::{Event, Trigger};
 use crate::rules::{self, Mode};
 
 /// Room on the stack for the `data` of an announcement.
-const USUAL_DATA: usize = 1024;
+const STACK_DATA: usize = 1024;
 
 /// Nearly all triggers do one thing.
 pub(super) type Effects<'a> = SmallVec<[Effect<'a>; 1]>;
@@ -75,15 +75,15 @@ impl Effect<'_> {
     }
 }
 
-/// Everything in `exact` that a rule of the app watches, in the order of events and channels.
-pub(super) fn effects<'a>(app: &'a AppRoute, exact: &'a Trigger<'_>) -> Effects<'a> {
+/// Everything in `trigger` that a rule of the app watches, in the order of events and channels.
+pub(super) fn effects<'a>(app: &'a AppRoute, trigger: &'a Trigger<'_>) -> Effects<'a> {
     let mut effects = Effects::new();
-    for (event_index, event) in exact.events.iter().enumerate() {
+    for (event_index, event) in trigger.events.iter().enumerate() {
         let mut concerned = app.rules.iter().filter(|watched| watched.rule.concerns(&event.name)).peekable();
         if concerned.peek().is_none() {
             continue;
         }
-        let mut room = [0; USUAL_DATA];
+        let mut room = [0; STACK_DATA];
         let data = event.data(&mut room);
         for watched in concerned {
             let first = effects.len();
@@ -118,8 +118,8 @@ fn kind(watched: &WatchedRule, event: &Event<'_>, data: Option<&str>) -> Option<
 
 /// For each effect of a batch, the next one of the same rule on the same channel. Empty for a single event, which names
 /// no channel twice.
-pub(super) fn followers(exact: &Trigger<'_>, effects: &[Effect<'_>]) -> Vec<Option<usize>> {
-    if exact.events.len() < 2 {
+pub(super) fn followers(trigger: &Trigger<'_>, effects: &[Effect<'_>]) -> Vec<Option<usize>> {
+    if trigger.events.len() < 2 {
         return Vec::new();
     }
     let mut followers = vec![None; effects.len()];
@@ -134,14 +134,14 @@ pub(super) fn followers(exact: &Trigger<'_>, effects: &[Effect<'_>]) -> Vec<Opti
 
 /// What becomes of each event on each of its channels, once every effect has its verdict.
 #[derive(Debug)]
-pub(super) struct Fates {
+pub(super) struct Deliveries {
     /// Where the channels of each event begin in `each`.
     starts: SmallVec<[usize; 2]>,
-    each: SmallVec<[Fate; 8]>,
+    each: SmallVec<[Delivery; 8]>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Fate {
+enum Delivery {
     /// No rule watches it.
     Unwatched,
     /// Every rule that watches it says that it is redundant.
@@ -149,30 +149,30 @@ enum Fate {
     Forwarded,
 }
 
-impl Fates {
+impl Deliveries {
     /// An event on a channel is dropped if every rule that watches it there says so, and nothing of the trigger is
     /// exempt.
-    pub(super) fn of(exact: &Trigger<'_>, effects: &[Effect<'_>], is_exempt: bool) -> Self {
+    pub(super) fn of(trigger: &Trigger<'_>, effects: &[Effect<'_>], is_exempt: bool) -> Self {
         let mut starts = SmallVec::new();
         let mut count = 0;
-        for event in &exact.events {
+        for event in &trigger.events {
             starts.push(count);
             count += event.channels.len();
         }
-        let mut fates = Self { starts, each: SmallVec::from_elem(Fate::Unwatched, count) };
+        let mut deliveries = Self { starts, each: SmallVec::from_elem(Delivery::Unwatched, count) };
         for effect in effects {
-            let fate = &mut fates.each[fates.starts[effect.event] + effect.position];
+            let delivery = &mut deliveries.each[deliveries.starts[effect.event] + effect.position];
             if is_exempt || !effect.is_droppable() {
-                *fate = Fate::Forwarded;
-            } else if *fate == Fate::Unwatched {
-                *fate = Fate::Dropped;
+                *delivery = Delivery::Forwarded;
+            } else if *delivery == Delivery::Unwatched {
+                *delivery = Delivery::Dropped;
             }
         }
-        fates
+        deliveries
     }
 
     pub(super) fn is_dropped(&self, event: usize, position: usize) -> bool {
-        self.each[self.starts[event] + position] == Fate::Dropped
+        self.each[self.starts[event] + position] == Delivery::Dropped
     }
 
     /// All that is dropped, as event and place among its channels.
@@ -185,16 +185,16 @@ impl Fates {
 
     /// Whether all of the trigger is dropped.
     pub(super) fn are_all_dropped(&self) -> bool {
-        self.each.iter().all(|fate| *fate == Fate::Dropped)
+        self.each.iter().all(|delivery| *delivery == Delivery::Dropped)
     }
 
     /// How many events on channels go on.
     pub(super) fn forwarded(&self) -> usize {
-        self.each.iter().filter(|fate| **fate != Fate::Dropped).count()
+        self.each.iter().filter(|delivery| **delivery != Delivery::Dropped).count()
     }
 
     /// Whether anything goes on that a rule watches.
     pub(super) fn announces(&self) -> bool {
-        self.each.contains(&Fate::Forwarded)
+        self.each.contains(&Delivery::Forwarded)
     }
 }

@@ -27,7 +27,7 @@ pub(super) enum Decision {
     /// All of it is redundant.
     Suppress,
     /// It has to wait; nothing is held.
-    Wait(Awaited),
+    Wait(WaitReason),
     /// It goes on, wholly or in part.
     Forward(Plan),
     /// It would go on, but there is no turn for it in time; nothing is held.
@@ -36,9 +36,9 @@ pub(super) enum Decision {
 
 /// What a trigger waits for.
 #[derive(Debug)]
-pub(super) enum Awaited {
-    /// The outcome of an equal announcement that is in flight.
-    Equal(Waiter),
+pub(super) enum WaitReason {
+    /// The settlement of an equal announcement that is in flight.
+    Settlement(Waiter),
     /// Its turn, as the limits on rates give it.
     RateSlot(ScheduledSlot),
 }
@@ -61,26 +61,26 @@ pub(super) fn decide(
     rate_reservation: &mut RateReservation,
 ) -> Decision {
     match read {
-        Ok(exact) => {
+        Ok(trigger) => {
             let DecisionContext { now, mut mode, waited } = context;
-            if shared.drain.has_begun() || exact.events.iter().any(|event| event.wants_info) {
+            if shared.drain.has_begun() || trigger.events.iter().any(|event| event.wants_info) {
                 mode = ClaimMode::Forced;
             }
-            let effects = effects(app, &exact);
-            let followers = followers(&exact, &effects);
-            let mut decision = Deciding {
+            let effects = effects(app, &trigger);
+            let followers = followers(&trigger, &effects);
+            let mut decision = DecisionInProgress {
                 shared,
                 app,
                 now,
                 mode,
                 waited,
                 tickets: Tickets::default(),
-                exact: &exact,
+                trigger: &trigger,
                 effects,
                 followers,
             };
             match decision.claim_all() {
-                Some(waiter) => Decision::Wait(Awaited::Equal(waiter)),
+                Some(waiter) => Decision::Wait(WaitReason::Settlement(waiter)),
                 None => decision.conclude(rate_reservation),
             }
         }
@@ -97,8 +97,8 @@ pub(super) fn decide_inexact(
     rate_reservation: &mut RateReservation,
 ) -> Decision {
     match acquire(app, rate_reservation, iter::empty()) {
-        RateDecision::Admit => Decision::Forward(forget(shared, app, inexact, now)),
-        RateDecision::Delay(slot) => Decision::Wait(Awaited::RateSlot(slot)),
+        RateDecision::Admit => Decision::Forward(plan_inexact(shared, app, inexact, now)),
+        RateDecision::Delay(slot) => Decision::Wait(WaitReason::RateSlot(slot)),
         RateDecision::Reject(limited) => Decision::Refuse(limited),
     }
 }
@@ -114,10 +114,10 @@ fn acquire<'a>(
 
 /// The plan for a request that cannot be read exactly: it goes on as it is, and what it may touch is unknown until it
 /// is settled.
-fn forget(shared: &Shared, app: &AppRoute, inexact: &Inexact, now: Moment) -> Plan {
+fn plan_inexact(shared: &Shared, app: &AppRoute, inexact: &Inexact, now: Moment) -> Plan {
     let mut tickets = Tickets::default();
     app.metrics.inexact();
-    let tell = |rule: &Arc<str>, channel: &str| {
+    let record = |rule: &Arc<str>, channel: &str| {
         shared.decisions.push(&Decided {
             at: now,
             app: &app.id,
@@ -131,20 +131,20 @@ fn forget(shared: &Shared, app: &AppRoute, inexact: &Inexact, now: Moment) -> Pl
     match &inexact.reach {
         Reach::App => {
             tickets.hold_app(&app.memory);
-            tell(&Arc::default(), "*");
+            record(&Arc::default(), "*");
         }
         Reach::Channels(channels) => {
             for channel in channels {
                 for watched in app.rules.iter().filter(|watched| watched.rule.watches(channel)) {
                     hold(&mut tickets, app, watched.memory.claim(channel, &Value::Opaque, ClaimMode::Forced, now));
-                    tell(&watched.name, channel);
+                    record(&watched.name, channel);
                 }
             }
         }
     }
     tickets.hold_generation(&app.generation);
-    let parts = if inexact.oddity == Oddity::LegacyEndpoint { Multiplicity::One } else { Multiplicity::Several };
-    Plan { tickets, reduced: None, parts }
+    let multiplicity = if inexact.oddity == Oddity::LegacyEndpoint { Multiplicity::One } else { Multiplicity::Several };
+    Plan { tickets, reduced: None, multiplicity }
 }
 
 /// Keeps what a claim that is always forwarded answered.
@@ -157,20 +157,20 @@ fn hold(tickets: &mut Tickets, app: &AppRoute, claim: Claim) {
 }
 
 /// A decision under way.
-struct Deciding<'a, 't> {
+struct DecisionInProgress<'a, 't> {
     shared: &'a Shared,
     app: &'a AppRoute,
     now: Moment,
     mode: ClaimMode,
     waited: bool,
     tickets: Tickets,
-    exact: &'a Trigger<'t>,
+    trigger: &'a Trigger<'t>,
     effects: Effects<'a>,
     /// See [`followers`].
     followers: Vec<Option<usize>>,
 }
 
-impl Deciding<'_, '_> {
+impl DecisionInProgress<'_, '_> {
     /// Whether a redundant announcement goes on only because its rule observes. What would be exempt if it enforced,
     /// is.
     fn observes(&self, effect: &Effect<'_>) -> bool {

@@ -1,4 +1,4 @@
-//! What is noted of a decided trigger for the operator's report. Nothing here decides anything, and nothing here waits.
+//! What is noted of a record_decision trigger for the operator's report. Nothing here decides anything, and nothing here waits.
 
 use crate::audience::AppAudience;
 use crate::clock::Moment;
@@ -14,7 +14,7 @@ const MILLIS_PER_TICK: u64 = 100;
 
 /// Counts a decision about one event on one channel, if it found it redundant. `since`: when the channel became known
 /// to show just this.
-pub(super) fn decided(
+pub(super) fn record_decision(
     app: &AppRoute,
     watched: &WatchedRule,
     channel: &str,
@@ -50,7 +50,7 @@ pub(super) fn decided(
 }
 
 /// Counts the events of `trigger` that are on channels where the app's contract does not expect them.
-pub(super) fn strays(shared: &Shared, app: &AppRoute, trigger: &Trigger<'_>, now: Moment) {
+pub(super) fn record_misplaced(shared: &Shared, app: &AppRoute, trigger: &Trigger<'_>, now: Moment) {
     for event in &trigger.events {
         for stray in event.channels.iter().filter_map(|channel| app.contract.stray(&event.name, channel)) {
             app.events[stray.index].misplaced();

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use http::HeaderValue;
 use tokio::time::Instant;
 
-use super::decider::{Decider, MOST};
+use super::decider::{Decider, MAX_BATCH};
 use super::request::Request;
 use crate::clock::Date;
 use crate::gateway::Shared;
@@ -71,11 +71,11 @@ impl Batch {
             .map(|request| &mut **request)
             .filter(|request| request.outcome.is_none());
         Decider { shared: &self.shared, host: self.host.as_bytes(), date, now }
-            .decide_all(waiting.take(MOST).collect());
+            .decide_all(waiting.take(MAX_BATCH).collect());
     }
 
     fn queue(&self) -> MutexGuard<'_, Queue> {
-        // A request that panics is caught where it is judged.
+        // A request that panics is catch_panic where it is judged.
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

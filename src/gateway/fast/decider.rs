@@ -8,8 +8,8 @@ use tokio::time::Instant;
 
 use super::render;
 use super::request::{ParseOutcome, Request};
-use super::respond::{AfterReply, Responder};
-use super::shape::{self, Seen, Trigger};
+use super::responder::{AfterReply, Responder};
+use super::shape::{self, Parsed, Trigger};
 use crate::assignment::ClaimMode;
 use crate::clock::Date;
 use crate::gateway::disposition::Disposition;
@@ -22,7 +22,7 @@ use crate::metrics::RequestKind;
 use crate::pusher::{App, Body};
 
 /// Most requests that are judged at once: what they need meanwhile stays in the processor's caches.
-pub(super) const MOST: usize = 64;
+pub(super) const MAX_BATCH: usize = 64;
 
 /// Judges requests that came by now.
 #[derive(Debug)]
@@ -45,16 +45,16 @@ struct ReceivedTrigger<'r> {
 
 impl Decider<'_> {
     /// Judges `requests`: each of them has its verdict then.
-    pub(super) fn decide_all(&self, mut requests: SmallVec<[&mut Request; MOST]>) {
+    pub(super) fn decide_all(&self, mut requests: SmallVec<[&mut Request; MAX_BATCH]>) {
         let routing = self.shared.routing.load();
-        let mut authentic: SmallVec<[&AppRoute; MOST]> = SmallVec::new();
-        let mut cases: SmallVec<[ReceivedTrigger<'_>; MOST]> =
-            requests.iter_mut().filter_map(|request| caught(|| self.open(request, &routing))).collect();
-        let bodies = Body::digested::<MOST>(cases.iter().map(|case| case.trigger.body));
-        for (case, body) in cases.iter_mut().zip(bodies) {
-            authentic.extend(caught(|| self.decide(case, body, &routing)));
+        let mut authentic: SmallVec<[&AppRoute; MAX_BATCH]> = SmallVec::new();
+        let mut triggers: SmallVec<[ReceivedTrigger<'_>; MAX_BATCH]> =
+            requests.iter_mut().filter_map(|request| catch_panic(|| self.parse(request, &routing))).collect();
+        let bodies = Body::digested::<MAX_BATCH>(triggers.iter().map(|received| received.trigger.body));
+        for (received, body) in triggers.iter_mut().zip(bodies) {
+            authentic.extend(catch_panic(|| self.decide(received, body, &routing)));
         }
-        drop(cases);
+        drop(triggers);
         let decided = Instant::now();
         for app in authentic {
             app.metrics.latency(decided - self.now);
@@ -72,8 +72,8 @@ impl Decider<'_> {
         undecided: Undecided,
         mode: ClaimMode,
     ) -> Option<NextStep<AfterReply>> {
-        let Request { received, known, outgoing, reply, .. } = request;
-        let trigger = shape::see_again(received, known)?;
+        let Request { received, head_cache, outgoing, reply, .. } = request;
+        let trigger = shape::parse_again(received, head_cache)?;
         let attempt = Attempt { mode, now: self.now };
         let body = trigger.body;
         Some(undecided.decide(
@@ -85,27 +85,32 @@ impl Decider<'_> {
     }
 
     /// The trigger that a request is. `None`: it is none that can be judged, and has its verdict.
-    fn open<'r>(&self, request: &'r mut Request, routing: &'r Routing) -> Option<ReceivedTrigger<'r>> {
-        let Request { received, known, length: whole, outgoing, reply, outcome, .. } = request;
-        let seen = match shape::see(received, &routing.limits, known) {
-            Seen::Trigger(trigger) => match routing.app(trigger.app()) {
+    fn parse<'r>(&self, request: &'r mut Request, routing: &'r Routing) -> Option<ReceivedTrigger<'r>> {
+        let Request { received, head_cache, length: whole, outgoing, reply, outcome, .. } = request;
+        let seen = match shape::parse(received, &routing.limits, head_cache) {
+            Parsed::Trigger(trigger) => match routing.app(trigger.app()) {
                 Some(app) => {
                     *whole = trigger.length;
                     return Some(ReceivedTrigger { trigger, app, outgoing, reply, outcome });
                 }
-                None => ParseOutcome::Other,
+                None => ParseOutcome::OtherShape,
             },
-            Seen::Partly(length) => ParseOutcome::Partly(length),
-            Seen::Unfinished => ParseOutcome::Unfinished,
-            Seen::Other => ParseOutcome::Other,
+            Parsed::PartialBody(length) => ParseOutcome::PartialBody(length),
+            Parsed::PartialHead => ParseOutcome::PartialHead,
+            Parsed::OtherShape => ParseOutcome::OtherShape,
         };
         *outcome = Some(seen);
         None
     }
 
     /// Verifies a trigger and decides on it. Returns its app if it is authentic.
-    fn decide<'r>(&self, case: &mut ReceivedTrigger<'r>, body: Body<'r>, routing: &Routing) -> Option<&'r AppRoute> {
-        let ReceivedTrigger { trigger, app, outgoing, reply, outcome } = case;
+    fn decide<'r>(
+        &self,
+        received: &mut ReceivedTrigger<'r>,
+        body: Body<'r>,
+        routing: &Routing,
+    ) -> Option<&'r AppRoute> {
+        let ReceivedTrigger { trigger, app, outgoing, reply, outcome } = received;
         let Some(permit) = BorrowedPermit::take(self.shared, routing.limits.max_requests) else {
             **outcome = Some(self.refuse(reply, RequestKind::Refused, &Refusal::Overloaded));
             return None;
@@ -160,6 +165,6 @@ impl Render for Renderer<'_> {
 
 /// What `work` returns; nothing if it panics. That is told where it happens, and tickets put their channels in doubt
 /// then.
-fn caught<T>(work: impl FnOnce() -> Option<T>) -> Option<T> {
+fn catch_panic<T>(work: impl FnOnce() -> Option<T>) -> Option<T> {
     catch_unwind(AssertUnwindSafe(work)).unwrap_or_default()
 }

@@ -6,7 +6,7 @@ mod batch;
 mod decider;
 mod render;
 mod request;
-mod respond;
+mod responder;
 mod shape;
 mod yield_to_ready;
 
@@ -27,7 +27,7 @@ pub use self::batch::Batch;
 
 use self::decider::Decider;
 use self::request::{ParseOutcome, Request};
-use self::respond::{AfterReply, Responder};
+use self::responder::{AfterReply, Responder};
 use self::yield_to_ready::yield_to_ready;
 use super::disposition::Disposition;
 use super::pipeline::{self, Exchange, NextStep, Sent, Undecided};
@@ -36,21 +36,21 @@ use super::{ConnectionPermit, Limits, Refusal, Shared};
 use crate::assignment::ClaimMode;
 use crate::clock::{Alarm, Date};
 use crate::metrics::RequestKind;
-use crate::shutdown::Listener;
+use crate::shutdown::DrainListener;
 use crate::upstream::{Collected, Remote};
 
 /// Room for what is read at once.
-const READ: usize = 4 * 1024;
+const READ_BUFFER: usize = 4 * 1024;
 
 /// How the fast way of a connection ended.
 #[derive(Debug)]
-pub enum Ended {
-    /// The connection is done with.
-    Done,
+pub enum FastPathEnd {
+    /// The connection is closed, or may be dropped.
+    Closed,
     /// The last answer is written; the caller may still be sending.
-    Answered,
-    /// What comes next is of another shape. So much of it was read.
-    Other(Bytes),
+    LastReplyWritten,
+    /// The next request is of another shape. These bytes of it were read.
+    OtherShape(Bytes),
 }
 
 /// What all connections of a worker share on the fast path.
@@ -66,7 +66,7 @@ pub struct FastPath<'g> {
 
 /// One connection on the fast path.
 #[derive(Debug)]
-pub struct Fast<'g, S> {
+pub struct FastConnection<'g, S> {
     shared: &'g Arc<Shared>,
     upstream: &'g Remote,
     batch: &'g Batch,
@@ -83,7 +83,7 @@ pub struct Fast<'g, S> {
     now: Instant,
 }
 
-impl<'g, S: AsyncRead + AsyncWrite + Unpin> Fast<'g, S> {
+impl<'g, S: AsyncRead + AsyncWrite + Unpin> FastConnection<'g, S> {
     /// The fast path for what comes on `stream`, which `connection` permits.
     pub fn new(path: FastPath<'g>, limits: &Limits, stream: &'g mut S, connection: &'g ConnectionPermit) -> Self {
         let FastPath { shared, upstream, batch } = path;
@@ -104,7 +104,7 @@ impl<'g, S: AsyncRead + AsyncWrite + Unpin> Fast<'g, S> {
 
     /// Serves triggers until something else comes, or nothing more. A caller who hangs up changes nothing: whatever was
     /// read whole is settled.
-    pub async fn run(mut self) -> Ended {
+    pub async fn run(mut self) -> FastPathEnd {
         let mut drain = self.shared.drain.listen();
         let mut request = Box::new(Request::new());
         let mut timeout = self.head_timeout;
@@ -113,14 +113,14 @@ impl<'g, S: AsyncRead + AsyncWrite + Unpin> Fast<'g, S> {
                 match self.receive(&mut request.received, &mut drain, timeout).await {
                     Received::Bytes => {}
                     Received::End => return self.close().await,
-                    Received::TimedOut => return Ended::Done,
+                    Received::TimedOut => return FastPathEnd::Closed,
                 }
             }
             self.connection.set_busy();
             timeout = self.idle_timeout;
             let queued = self.batch.add(request);
             yield_to_ready().await;
-            let Some(decided) = queued.decided() else { return Ended::Done };
+            let Some(decided) = queued.decided() else { return FastPathEnd::Closed };
             request = decided;
             self.now = request.decided;
             let after = match request.outcome.take() {
@@ -137,30 +137,30 @@ impl<'g, S: AsyncRead + AsyncWrite + Unpin> Fast<'g, S> {
                     yield_to_ready().await;
                     finished.unwrap_or_else(|_panic| self.fail(&mut request))
                 }
-                Some(ParseOutcome::Unfinished) => match self.receive_head(&mut request).await {
+                Some(ParseOutcome::PartialHead) => match self.receive_head(&mut request).await {
                     Ok(()) => continue,
                     Err(ended) => return ended,
                 },
-                Some(ParseOutcome::Partly(length)) => match self.receive_body(&mut request, length).await {
+                Some(ParseOutcome::PartialBody(length)) => match self.receive_body(&mut request, length).await {
                     Ok(()) => continue,
                     Err(ended) => return ended,
                 },
-                Some(ParseOutcome::Other) => return Ended::Other(request.received.into()),
+                Some(ParseOutcome::OtherShape) => return FastPathEnd::OtherShape(request.received.into()),
                 Some(ParseOutcome::Failed) | None => self.fail(&mut request),
             };
             let written = self.write(&request.reply).await;
             self.connection.set_idle(self.shared.clock.moment(self.now));
-            request.tidy();
+            request.make_ready();
             match (written, after) {
                 (true, AfterReply::KeepOpen) => {}
-                (true, AfterReply::Close) => return Ended::Answered,
-                (false, _) => return Ended::Done,
+                (true, AfterReply::Close) => return FastPathEnd::LastReplyWritten,
+                (false, _) => return FastPathEnd::Closed,
             }
         }
     }
 
     /// Waits for the first bytes of a request. [`Received::End`]: the caller sends no more, or usher drains.
-    async fn receive(&mut self, received: &mut Vec<u8>, drain: &mut Listener, timeout: Duration) -> Received {
+    async fn receive(&mut self, received: &mut Vec<u8>, drain: &mut DrainListener, timeout: Duration) -> Received {
         let mut more = pin!(read(self.stream, received));
         let arrival = poll_fn(|context| match more.as_mut().poll(context) {
             Poll::Pending => drain.poll(context).map(|()| Received::End),
@@ -171,21 +171,21 @@ impl<'g, S: AsyncRead + AsyncWrite + Unpin> Fast<'g, S> {
 
     /// Receives a request until its head is whole; how the connection ends, if it does not come. So long it costs
     /// little more than its bytes: hyper takes 16 KiB for itself.
-    async fn receive_head(&mut self, request: &mut Request) -> Result<(), Ended> {
+    async fn receive_head(&mut self, request: &mut Request) -> Result<(), FastPathEnd> {
         let max_head = self.shared.routing.load().limits.max_head;
         let deadline = self.now + self.head_timeout;
         self.connection.set_receiving(self.shared.clock.moment(self.now));
         let mut known = 0;
-        while shape::is_unfinished(&request.received, known, max_head) {
+        while shape::is_partial_head(&request.received, known, max_head) {
             known = request.received.len();
             let read = self.alarm.bound(deadline, read(self.stream, &mut request.received));
             match read.await.unwrap_or(Received::TimedOut) {
                 Received::Bytes => {}
                 // hyper knows what to say of a head that breaks off.
-                Received::End => return Err(Ended::Other(std::mem::take(&mut request.received).into())),
+                Received::End => return Err(FastPathEnd::OtherShape(std::mem::take(&mut request.received).into())),
                 Received::TimedOut => {
                     tracing::debug!("a request's head did not arrive in time");
-                    return Err(Ended::Done);
+                    return Err(FastPathEnd::Closed);
                 }
             }
         }
@@ -193,7 +193,7 @@ impl<'g, S: AsyncRead + AsyncWrite + Unpin> Fast<'g, S> {
     }
 
     /// Receives a request until it has `length` bytes; how the connection ends, if it does not come.
-    async fn receive_body(&mut self, request: &mut Request, length: usize) -> Result<(), Ended> {
+    async fn receive_body(&mut self, request: &mut Request, length: usize) -> Result<(), FastPathEnd> {
         let limit = self.shared.routing.load().limits.body_timeout;
         let deadline = Instant::now() + limit;
         self.connection.set_receiving(self.shared.clock.moment(self.now));
@@ -202,12 +202,12 @@ impl<'g, S: AsyncRead + AsyncWrite + Unpin> Fast<'g, S> {
             match read.await.unwrap_or(Received::TimedOut) {
                 Received::Bytes => {}
                 // hyper knows what to say of a body that breaks off.
-                Received::End => return Err(Ended::Other(std::mem::take(&mut request.received).into())),
+                Received::End => return Err(FastPathEnd::OtherShape(std::mem::take(&mut request.received).into())),
                 Received::TimedOut => {
-                    self.look_at_clock();
+                    self.update_clock();
                     self.responder(request).refuse(RequestKind::Trigger, &Refusal::BodyTimeout { limit });
                     let written = self.write(&request.reply).await;
-                    return Err(if written { Ended::Answered } else { Ended::Done });
+                    return Err(if written { FastPathEnd::LastReplyWritten } else { FastPathEnd::Closed });
                 }
             }
         }
@@ -217,7 +217,7 @@ impl<'g, S: AsyncRead + AsyncWrite + Unpin> Fast<'g, S> {
     /// Answers a request in which usher itself has failed, and counts all that was received to it: what follows cannot
     /// be trusted any more.
     fn fail(&mut self, request: &mut Request) -> AfterReply {
-        self.look_at_clock();
+        self.update_clock();
         request.length = request.received.len();
         request.reply.clear();
         self.responder(request).refuse(RequestKind::Trigger, &Refusal::Internal);
@@ -228,7 +228,7 @@ impl<'g, S: AsyncRead + AsyncWrite + Unpin> Fast<'g, S> {
         Responder { shared: self.shared, date: &self.date, reply: &mut request.reply }
     }
 
-    fn look_at_clock(&mut self) {
+    fn update_clock(&mut self) {
         self.now = Instant::now();
         self.date.set(self.now);
     }
@@ -253,17 +253,17 @@ impl<'g, S: AsyncRead + AsyncWrite + Unpin> Fast<'g, S> {
     }
 
     /// Closes a connection on which no request is under way.
-    async fn close(mut self) -> Ended {
+    async fn close(mut self) -> FastPathEnd {
         if let Some(Err(error)) = self.alarm.bound(self.now + self.idle_timeout, self.stream.shutdown()).await {
             tracing::debug!(%error, "a connection was gone before it was closed");
         }
-        Ended::Done
+        FastPathEnd::Closed
     }
 }
 
 /// A trigger on its way to upstream and back.
 struct FastExchange<'a, 'g, S> {
-    fast: &'a mut Fast<'g, S>,
+    fast: &'a mut FastConnection<'g, S>,
     request: &'a mut Request,
 }
 
@@ -276,18 +276,18 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Exchange for FastExchange<'_, '_, S> {
 
     fn decide_again(&mut self, trigger: Undecided, mode: ClaimMode) -> NextStep<AfterReply> {
         let Self { fast, request } = self;
-        fast.look_at_clock();
-        let Fast { shared, upstream, date, now, .. } = &**fast;
+        fast.update_clock();
+        let FastConnection { shared, upstream, date, now, .. } = &**fast;
         let decider = Decider { shared, host: upstream.host().as_bytes(), date, now: *now };
         let step = decider.decide_again(request, trigger, mode);
         step.unwrap_or_else(|| NextStep::Answered(fast.fail(request)))
     }
 
     async fn send(&mut self) -> Sent {
-        let Fast { upstream, answer, alarm, now, .. } = &mut *self.fast;
+        let FastConnection { upstream, answer, alarm, now, .. } = &mut *self.fast;
         let began = *now;
         let result = upstream.exchange(&self.request.outgoing, answer, alarm, began).await;
-        self.fast.look_at_clock();
+        self.fast.update_clock();
         Sent { took: self.fast.now - began, result }
     }
 
@@ -319,10 +319,10 @@ enum Received {
 
 /// Reads what has come.
 async fn read(stream: &mut (impl AsyncRead + Unpin), received: &mut Vec<u8>) -> Received {
-    let read = if received.capacity() - received.len() < READ / 2 {
+    let read = if received.capacity() - received.len() < READ_BUFFER / 2 {
         poll_fn(|context| {
             // On the stack: a connection on which nothing comes holds no room for it.
-            let mut room = [MaybeUninit::uninit(); READ];
+            let mut room = [MaybeUninit::uninit(); READ_BUFFER];
             let mut room = ReadBuf::uninit(&mut room);
             ready!(Pin::new(&mut *stream).poll_read(context, &mut room))?;
             received.extend_from_slice(room.filled());

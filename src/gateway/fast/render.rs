@@ -6,7 +6,7 @@ use std::ops::Range;
 use http::Response;
 use smallvec::{SmallVec, smallvec};
 
-use super::shape::{Marks, Trigger};
+use super::shape::{HeaderSpans, Trigger};
 use crate::clock::Date;
 use crate::gateway::disposition::{Disposition, SUPPRESSED_BODY, SUPPRESSED_HEAD};
 use crate::gateway::target::signed_path;
@@ -22,7 +22,7 @@ pub(super) fn request(
     app: &App,
     reduced: Option<&[u8]>,
 ) -> Disposition {
-    let Marks { host: old_host, content_length, connection } = trigger.marks();
+    let HeaderSpans { host: old_host, content_length, connection } = trigger.spans();
     let lines = trigger.lines;
     let mut length = Vec::new();
     let mut changes: SmallVec<[(&Range<usize>, &[u8]); 3]> = smallvec![(old_host, host)];

@@ -2,12 +2,12 @@
 
 use tokio::time::Instant;
 
-use super::respond::AfterReply;
-use super::shape::Known;
+use super::responder::AfterReply;
+use super::shape::HeadCache;
 use crate::gateway::pipeline::NextStep;
 
 /// What is kept of a buffer between two requests.
-const USUAL: usize = 16 * 1024;
+const KEPT_CAPACITY: usize = 16 * 1024;
 
 /// A request with all the room that it is received, judged and answered in. One connection uses it for one request
 /// after the other.
@@ -15,7 +15,7 @@ const USUAL: usize = 16 * 1024;
 pub(super) struct Request {
     /// What has come of it, and perhaps of the ones behind it.
     pub(super) received: Vec<u8>,
-    pub(super) known: Known,
+    pub(super) head_cache: HeadCache,
     /// Bytes of the request, once all of it has come.
     pub(super) length: usize,
     /// As it goes upstream, if it does.
@@ -32,11 +32,11 @@ pub(super) struct Request {
 #[derive(Debug)]
 pub(super) enum ParseOutcome {
     /// It is of another shape.
-    Other,
-    /// Its head is not all there.
-    Unfinished,
-    /// It is a trigger of so many bytes, and they are not all there.
-    Partly(usize),
+    OtherShape,
+    /// Its head has not come whole.
+    PartialHead,
+    /// It is a trigger of this many bytes, and they have not all come.
+    PartialBody(usize),
     /// It is a trigger that is not authentic, or came when too many requests were in flight. It has its answer.
     Refused(AfterReply),
     /// It is an authentic trigger, and decided.
@@ -50,7 +50,7 @@ impl Request {
     pub(super) fn new() -> Self {
         Self {
             received: Vec::new(),
-            known: Known::default(),
+            head_cache: HeadCache::default(),
             length: 0,
             outgoing: Vec::new(),
             reply: Vec::new(),
@@ -60,16 +60,16 @@ impl Request {
     }
 
     /// Makes the room ready for the next request. What an uncommonly large one took is given back.
-    pub(super) fn tidy(&mut self) {
+    pub(super) fn make_ready(&mut self) {
         // Nobody but a client that does not wait for answers has sent more.
         self.received.drain(..self.length);
         for buffer in [&mut self.received, &mut self.outgoing] {
-            if buffer.capacity() > USUAL {
-                buffer.shrink_to(USUAL);
+            if buffer.capacity() > KEPT_CAPACITY {
+                buffer.shrink_to(KEPT_CAPACITY);
             }
         }
         self.outgoing.clear();
         self.reply.clear();
-        self.reply.shrink_to(USUAL);
+        self.reply.shrink_to(KEPT_CAPACITY);
     }
 }

@@ -10,12 +10,12 @@ use std::task::Poll;
 /// connection after the other, each stage drives out the one before (docs/performance.md). Where nobody else has
 /// anything to do, it costs one more poll and no system call.
 pub(super) async fn yield_to_ready() {
-    let mut stepped_back = false;
+    let mut has_yielded = false;
     poll_fn(|context| {
-        if stepped_back {
+        if has_yielded {
             return Poll::Ready(());
         }
-        stepped_back = true;
+        has_yielded = true;
         // To the end of the worker's queue, where `tokio::task::yield_now` would look for new events before.
         context.waker().wake_by_ref();
         Poll::Pending

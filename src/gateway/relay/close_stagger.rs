@@ -12,7 +12,7 @@ const GOLDEN: u32 = 0x9E37_79B9;
 pub struct Relays {
     opened: AtomicU32,
     /// Over how long a drain closes its connections.
-    pub(super) waves: Duration,
+    pub(super) close_period: Duration,
 }
 
 /// One relay's place in any order of closing.
@@ -24,7 +24,7 @@ impl Relays {
     /// other for goodbyes.
     #[must_use]
     pub fn new(drain_period: Duration) -> Self {
-        Self { opened: AtomicU32::new(0), waves: drain_period / 2 }
+        Self { opened: AtomicU32::new(0), close_period: drain_period / 2 }
     }
 
     /// The next relay's turn. The first one's is at the very beginning.
@@ -49,13 +49,13 @@ mod tests {
         let relays = Relays::new(Duration::from_secs(20));
         let mut turns: Vec<Duration> = Vec::new();
         for count in 1..=1000_u32 {
-            turns.push(relays.close_stagger().within(relays.waves));
+            turns.push(relays.close_stagger().within(relays.close_period));
             let mut sorted = turns.clone();
             sorted.sort();
             let widest = sorted.windows(2).map(|pair| pair[1] - pair[0]).max().unwrap_or_default();
-            assert!(widest <= relays.waves * 2 / count, "{widest:?} without a close among {count}");
+            assert!(widest <= relays.close_period * 2 / count, "{widest:?} without a close among {count}");
         }
         assert_eq!(turns[0], Duration::ZERO);
-        assert!(turns.iter().all(|turn| *turn < relays.waves));
+        assert!(turns.iter().all(|turn| *turn < relays.close_period));
     }
 }

@@ -30,8 +30,8 @@ const OVERHEAD: u64 = 16 * 1024;
 /// The half that reads.
 #[derive(Debug)]
 pub(super) struct Reader<S> {
-    frames: WebSocketStream<Join<Metered<ReadHalf<S>>, Sink>>,
-    large: Option<Large>,
+    frames: WebSocketStream<Join<BoundedReader<ReadHalf<S>>, Sink>>,
+    large: Option<RetainedMessage>,
     faulty: bool,
 }
 
@@ -48,7 +48,7 @@ pub(super) struct Writer<S> {
 
 /// Why no message came.
 #[derive(Debug)]
-pub(super) enum Broken {
+pub(super) enum ReadError {
     /// The connection ended or broke without a close.
     Lost(Error),
     /// What came is against the rules or the limits, and is to be answered with this code.
@@ -58,7 +58,7 @@ pub(super) enum Broken {
 /// A large message that was handed out. tungstenite would use its memory again for ever; as long as it is held here, it
 /// cannot, and gets itself a small buffer as soon as what is left of the large one is used up.
 #[derive(Debug)]
-struct Large {
+struct RetainedMessage {
     _message: Message,
     /// Until so many bytes were read in all.
     until: u64,
@@ -70,7 +70,7 @@ where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     let (read, write) = tokio::io::split(socket);
-    let metered = Metered { io: read, read: 0, bound: 0, allowance: reads as u64 + OVERHEAD };
+    let bounded = BoundedReader { io: read, read: 0, bound: 0, allowance: reads as u64 + OVERHEAD };
     let reading = WebSocketConfig::default()
         .max_message_size(Some(reads))
         .max_frame_size(Some(reads))
@@ -84,7 +84,7 @@ where
         .write_buffer_size(WRITE_BUFFER)
         .max_write_buffer_size(writes + WRITE_BUFFER + 1024);
     let frames =
-        WebSocketStream::from_raw_socket(tokio::io::join(metered, tokio::io::sink()), role, Some(reading)).await;
+        WebSocketStream::from_raw_socket(tokio::io::join(bounded, tokio::io::sink()), role, Some(reading)).await;
     let mut reader = Reader { frames, large: None, faulty: false };
     reader.allow_next();
     let frames =
@@ -97,12 +97,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Reader<S> {
     ///
     /// # Cancel safety
     /// Dropping the future loses nothing.
-    pub(super) async fn next(&mut self) -> Result<Message, Broken> {
+    pub(super) async fn next(&mut self) -> Result<Message, ReadError> {
         poll_fn(|context| self.poll_next(context)).await
     }
 
     /// The next message if it can be had without waiting.
-    pub(super) async fn next_at_once(&mut self) -> Option<Result<Message, Broken>> {
+    pub(super) async fn next_at_once(&mut self) -> Option<Result<Message, ReadError>> {
         poll_fn(|context| match self.poll_next(context) {
             Poll::Ready(message) => Poll::Ready(Some(message)),
             Poll::Pending => Poll::Ready(None),
@@ -116,20 +116,20 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Reader<S> {
     }
 
     /// Reads and drops what comes until the other end has closed, in order or not.
-    pub(super) async fn exhaust(&mut self) {
+    pub(super) async fn discard_rest(&mut self) {
         while !self.faulty {
             match self.next().await {
                 Ok(message) if !message.is_close() => {}
-                Err(Broken::Faulty(..)) => {}
-                Ok(_) | Err(Broken::Lost(_)) => return,
+                Err(ReadError::Faulty(..)) => {}
+                Ok(_) | Err(ReadError::Lost(_)) => return,
             }
         }
-        let mut scrap = [0; 512];
+        let mut discarded = [0; 512];
         let raw = &mut self.frames.get_mut().reader_mut().io;
-        while matches!(raw.read(&mut scrap).await, Ok(1..)) {}
+        while matches!(raw.read(&mut discarded).await, Ok(1..)) {}
     }
 
-    fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Result<Message, Broken>> {
+    fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Result<Message, ReadError>> {
         let polled = self.frames.poll_next_unpin(context);
         let read = self.frames.get_ref().reader().read;
         if self.large.as_ref().is_some_and(|large| read >= large.until) {
@@ -138,19 +138,19 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Reader<S> {
         polled.map(|message| {
             let message = message
                 .unwrap_or(Err(Error::ConnectionClosed))
-                .map_err(Broken::from)
-                .inspect_err(|broken| self.faulty |= matches!(broken, Broken::Faulty(..)))?;
+                .map_err(ReadError::from)
+                .inspect_err(|broken| self.faulty |= matches!(broken, ReadError::Faulty(..)))?;
             self.allow_next();
             if message.len() >= LARGE {
-                self.large = Some(Large { _message: message.clone(), until: read + 2 * READ_BUFFER as u64 });
+                self.large = Some(RetainedMessage { _message: message.clone(), until: read + 2 * READ_BUFFER as u64 });
             }
             Ok(message)
         })
     }
 
     fn allow_next(&mut self) {
-        let metered = self.frames.get_mut().reader_mut();
-        metered.bound = metered.read + metered.allowance;
+        let bounded = self.frames.get_mut().reader_mut();
+        bounded.bound = bounded.read + bounded.allowance;
     }
 }
 
@@ -190,7 +190,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Writer<S> {
     }
 }
 
-impl From<Error> for Broken {
+impl From<Error> for ReadError {
     fn from(error: Error) -> Self {
         match &error {
             Error::Capacity(_) => Self::Faulty(CloseCode::Size, error),
@@ -205,14 +205,14 @@ impl From<Error> for Broken {
 
 /// Counts what is read, and fails beyond a bound that is set anew for each message.
 #[derive(Debug)]
-struct Metered<R> {
+struct BoundedReader<R> {
     io: R,
     read: u64,
     bound: u64,
     allowance: u64,
 }
 
-impl<R: AsyncRead + Unpin> AsyncRead for Metered<R> {
+impl<R: AsyncRead + Unpin> AsyncRead for BoundedReader<R> {
     fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         if this.read > this.bound {

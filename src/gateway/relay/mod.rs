@@ -20,7 +20,7 @@ use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role};
 use tokio_tungstenite::tungstenite::{Message, Utf8Bytes};
 
 use self::close_stagger::CloseStagger;
-use self::half::{Broken, Reader, Writer};
+use self::half::{ReadError, Reader, Writer};
 use super::caller::Caller;
 use super::handshake::Handshake;
 use super::{ConnectionPermit, Gateway, InFlightPermit, Limits, Refusal, Reply, Routing, Shared, passthrough, peer};
@@ -34,7 +34,7 @@ use crate::upstream::{Dialled, Switched};
 pub use close_stagger::Relays;
 
 /// How long the other side may take to answer a close.
-const GOODBYE: Duration = Duration::from_secs(2);
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 /// Over how long the clients of an upstream that is gone are told so.
 const STAGGER: Duration = Duration::from_secs(1);
 /// Upstream's messages may have so many bytes, whatever a client's may have: a presence channel lists all its members
@@ -63,7 +63,7 @@ pub(super) async fn open(
     if routing.limiters.limits_peers() {
         let ip = peer::address(caller.ip, &head.headers, &routing.trusted_proxies);
         if !routing.limiters.admits(ip) {
-            return turn_away(shared, routing, handshake, &head.headers, caller);
+            return close_rate_limited(shared, routing, handshake, &head.headers, caller);
         }
         pace = routing.limiters.pace(ip);
     }
@@ -104,7 +104,7 @@ pub(super) async fn open(
 /// Switches a client who connects too often and closes the connection with a code that tells it to come back later: a
 /// browser does not show its page the status of a handshake that failed, and pusher-js would stay away for long, or try
 /// another transport at once.
-fn turn_away(
+fn close_rate_limited(
     shared: &Shared,
     routing: &Routing,
     handshake: Handshake,
@@ -124,7 +124,7 @@ fn turn_away(
                     BACK_OFF.into(),
                     "too many new connections from this address (limits.rates.peer_connections)",
                 );
-                goodbye(&mut from_client, &mut to_client, CloseAction::Send(Some(why))).await;
+                close_side(&mut from_client, &mut to_client, CloseAction::Send(Some(why))).await;
             }
             Err(error) => tracing::debug!(%error, "a client was gone before it was turned away"),
         }
@@ -165,7 +165,7 @@ enum Side {
 
 /// Why a relay, or one direction of it, came to its end.
 #[derive(Debug)]
-enum Ended {
+enum RelayEnd {
     /// A side closed, and the other was told.
     Closed { by: Side, with: Option<CloseFrame>, answered: bool },
     /// A side was gone without a close.
@@ -198,7 +198,7 @@ impl Relay {
         }
     }
 
-    /// Relays until one side, or usher, ends it; then says goodbye to whoever is left.
+    /// Relays until one side, or usher, ends it; then says close_side to whoever is left.
     async fn run(self, client: Socket, upstream: Socket, pace: Option<Pace>) {
         let (mut from_client, mut to_client) =
             half::split(client, Role::Server, self.from_client, self.from_upstream).await;
@@ -210,40 +210,43 @@ impl Relay {
             self.until_end(up, down).await
         };
         self.shared.metrics.websocket_end(ended.kind());
-        if matches!(ended, Ended::Lost(Side::Upstream) | Ended::Faulty(Side::Upstream, _)) {
+        if matches!(ended, RelayEnd::Lost(Side::Upstream) | RelayEnd::Faulty(Side::Upstream, _)) {
             let until_gone = async {
                 // What upstream has said goes on at once: only the close waits for its turn.
                 if let Err(error) = to_client.flush().await {
                     return tracing::debug!(%error, "a client was gone before it had upstream's last messages");
                 }
-                from_client.exhaust().await;
+                from_client.discard_rest().await;
             };
             // Whoever leaves in the meantime need not be told.
             let _left = timeout(self.close_stagger.within(STAGGER), until_gone).await;
         }
-        let client =
-            goodbye(&mut from_client, &mut to_client, ended.told_to(Side::Client, self.shared.drain.has_begun()));
-        let upstream = goodbye(&mut from_upstream, &mut to_upstream, ended.told_to(Side::Upstream, false));
+        let client = close_side(
+            &mut from_client,
+            &mut to_client,
+            ended.close_action(Side::Client, self.shared.drain.has_begun()),
+        );
+        let upstream = close_side(&mut from_upstream, &mut to_upstream, ended.close_action(Side::Upstream, false));
         tokio::join!(client, upstream);
     }
 
     /// Runs both directions until one of them ends, or both have to. When a side has closed, the other's answer is
     /// waited for and passed on. When a side was found to be gone in writing to it, what it had sent before is.
-    async fn until_end<F: Future<Output = Ended>>(&self, mut up: Pin<&mut F>, mut down: Pin<&mut F>) -> Ended {
+    async fn until_end<F: Future<Output = RelayEnd>>(&self, mut up: Pin<&mut F>, mut down: Pin<&mut F>) -> RelayEnd {
         let (ended, reader, other) = tokio::select! {
             biased;
             ended = &mut up => (ended, Side::Client, down),
             ended = &mut down => (ended, Side::Upstream, up),
-            () = self.silence() => return Ended::Idle,
-            () = self.drained() => return Ended::Drained,
+            () = self.silence() => return RelayEnd::Idle,
+            () = self.drained() => return RelayEnd::Drained,
         };
         match ended {
-            Ended::Closed { by, with, .. } => {
-                let answered = matches!(timeout(GOODBYE, other).await, Ok(Ended::Closed { .. }));
-                Ended::Closed { by, with, answered }
+            RelayEnd::Closed { by, with, .. } => {
+                let answered = matches!(timeout(CLOSE_TIMEOUT, other).await, Ok(RelayEnd::Closed { .. }));
+                RelayEnd::Closed { by, with, answered }
             }
-            Ended::Lost(lost) if lost != reader => match timeout(GOODBYE, other).await {
-                Ok(closed @ Ended::Closed { .. }) => closed,
+            RelayEnd::Lost(lost) if lost != reader => match timeout(CLOSE_TIMEOUT, other).await {
+                Ok(closed @ RelayEnd::Closed { .. }) => closed,
                 Ok(_) | Err(_) => ended,
             },
             _ => ended,
@@ -258,7 +261,7 @@ impl Relay {
         reader: &mut Reader<Socket>,
         writer: &mut Writer<Socket>,
         mut pace: Option<Pace>,
-    ) -> Ended {
+    ) -> RelayEnd {
         let (to, direction) = match from {
             Side::Client => (Side::Upstream, WebSocketDirection::Up),
             Side::Upstream => (Side::Client, WebSocketDirection::Down),
@@ -268,42 +271,42 @@ impl Relay {
                 && !pace.is_open()
             {
                 if writer.flush().await.is_err() {
-                    return Ended::Lost(to);
+                    return RelayEnd::Lost(to);
                 }
                 pace.opened().await;
             }
             let next = match reader.next_at_once().await {
                 Some(next) => next,
-                None if writer.flush().await.is_err() => return Ended::Lost(to),
+                None if writer.flush().await.is_err() => return RelayEnd::Lost(to),
                 None => reader.next().await,
             };
             let message = match next {
                 Ok(message) => message,
-                Err(broken) => return Ended::broken(from, &broken),
+                Err(broken) => return RelayEnd::broken(from, &broken),
             };
             self.last.store(self.shared.clock.now().as_millis(), Ordering::Relaxed);
             self.shared.metrics.websocket_message(direction);
             pace.iter_mut().for_each(Pace::spend);
             let close = if let Message::Close(frame) = &message { Some(frame.clone()) } else { None };
-            let telling = self.telling(from, &message);
+            let subscription_text = self.subscription_text(from, &message);
             if writer.feed(message).await.is_err() {
-                return Ended::Lost(to);
+                return RelayEnd::Lost(to);
             }
-            if let Some((relayed_client, text)) = telling {
+            if let Some((relayed_client, text)) = subscription_text {
                 relayed_client.note(from.into(), &text, self.shared.clock.now());
             }
             if let Some(with) = close {
                 return if writer.flush().await.is_ok() {
-                    Ended::Closed { by: from, with, answered: false }
+                    RelayEnd::Closed { by: from, with, answered: false }
                 } else {
-                    Ended::Lost(to)
+                    RelayEnd::Lost(to)
                 };
             }
         }
     }
 
     /// The text of a message that may tell of a subscription: read once it has gone on its way.
-    fn telling(&self, from: Side, message: &Message) -> Option<(&RelayedClient, Utf8Bytes)> {
+    fn subscription_text(&self, from: Side, message: &Message) -> Option<(&RelayedClient, Utf8Bytes)> {
         match (&self.relayed_client, message) {
             (Some(relayed_client), Message::Text(text)) if RelayedClient::may_tell(from.into(), text) => {
                 Some((relayed_client, text.clone()))
@@ -327,7 +330,7 @@ impl Relay {
     /// Waits until usher drains and it is this relay's turn.
     async fn drained(&self) {
         self.shared.drain.begun().await;
-        sleep(self.close_stagger.within(self.shared.relays.waves)).await;
+        sleep(self.close_stagger.within(self.shared.relays.close_period)).await;
     }
 }
 
@@ -340,14 +343,14 @@ impl From<Side> for audience::Side {
     }
 }
 
-impl Ended {
-    fn broken(side: Side, broken: &Broken) -> Self {
+impl RelayEnd {
+    fn broken(side: Side, broken: &ReadError) -> Self {
         match broken {
-            Broken::Lost(error) => {
+            ReadError::Lost(error) => {
                 tracing::debug!(?side, %error, "a WebSocket connection was lost");
                 Self::Lost(side)
             }
-            Broken::Faulty(code, error) => {
+            ReadError::Faulty(code, error) => {
                 match side {
                     Side::Client => {
                         tracing::debug!(%error, "a client's WebSocket connection broke the rules or limits.max_websocket_message")
@@ -376,7 +379,7 @@ impl Ended {
 
     /// What `side` still has to be sent. A client is never told one of Pusher's final codes (40xx):
     /// only upstream may.
-    fn told_to(&self, side: Side, draining: bool) -> CloseAction {
+    fn close_action(&self, side: Side, draining: bool) -> CloseAction {
         match (self, side) {
             (Self::Closed { by, with, answered: false }, _) if *by == side => CloseAction::Send(with.clone()),
             (Self::Closed { .. }, _) => CloseAction::Nothing,
@@ -415,7 +418,7 @@ enum CloseAction {
 
 /// Sends a side its close, if it is still to be told, and waits for its answer; then ends the connection. Reading what
 /// it sends in the meantime keeps the system from resetting the connection under the close.
-async fn goodbye(reader: &mut Reader<Socket>, writer: &mut Writer<Socket>, action: CloseAction) {
+async fn close_side(reader: &mut Reader<Socket>, writer: &mut Writer<Socket>, action: CloseAction) {
     let closing = async {
         if let CloseAction::Send(frame) = action
             && writer.feed(Message::Close(frame)).await.is_ok()
@@ -425,11 +428,11 @@ async fn goodbye(reader: &mut Reader<Socket>, writer: &mut Writer<Socket>, actio
                 // Its answer could not be told from the rest.
                 writer.end().await;
             }
-            reader.exhaust().await;
+            reader.discard_rest().await;
         }
         writer.end().await;
     };
-    if timeout(GOODBYE, closing).await.is_err() {
+    if timeout(CLOSE_TIMEOUT, closing).await.is_err() {
         tracing::debug!("a WebSocket connection was not closed in time and is dropped");
     }
 }

@@ -9,18 +9,18 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 /// Reads `read` first, and then what comes on the stream.
 #[derive(Debug)]
-pub(super) struct Resumed<T> {
+pub(super) struct PrefixedStream<T> {
     read: Bytes,
     stream: T,
 }
 
-impl<T> Resumed<T> {
+impl<T> PrefixedStream<T> {
     pub(super) const fn new(read: Bytes, stream: T) -> Self {
         Self { read, stream }
     }
 }
 
-impl<T: AsyncRead + Unpin> AsyncRead for Resumed<T> {
+impl<T: AsyncRead + Unpin> AsyncRead for PrefixedStream<T> {
     fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         if this.read.is_empty() {
@@ -37,7 +37,7 @@ impl<T: AsyncRead + Unpin> AsyncRead for Resumed<T> {
     }
 }
 
-impl<T: AsyncWrite + Unpin> AsyncWrite for Resumed<T> {
+impl<T: AsyncWrite + Unpin> AsyncWrite for PrefixedStream<T> {
     fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.get_mut().stream).poll_write(context, bytes)
     }
