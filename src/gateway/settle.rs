@@ -1,4 +1,4 @@
-//! Settling a trigger: what upstream's answer, or its absence, says has become of it.
+//! Settling a trigger: the outcome that follows from upstream's answer, or from its absence.
 
 use super::Refusal;
 use super::Shared;
@@ -8,16 +8,16 @@ use crate::assignment::Outcome;
 use crate::metrics::TriggerOutcome;
 use crate::pusher::Acceptance;
 
-/// A complete answer of upstream to a trigger.
+/// Upstream's complete answer to a trigger.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Answered<'a> {
     pub(super) status: u16,
-    /// Whether it has a `Content-Encoding`: then its body is not read.
+    /// Whether it has a `Content-Encoding`: its body is not read then.
     pub(super) is_encoded: bool,
     pub(super) body: &'a [u8],
 }
 
-/// Settles a trigger that upstream has answered wholly (ARCHITECTURE.md "When an announcement is dropped").
+/// Settles a trigger that has a complete answer of upstream (ARCHITECTURE.md "When an announcement is dropped").
 pub(super) fn answered(
     shared: &Shared,
     app: &AppRoute,
@@ -43,7 +43,7 @@ pub(super) fn answered(
     });
 }
 
-/// What a complete 2xx says has become of its trigger.
+/// The outcome that a complete 2xx answer reports.
 fn said(
     shared: &Shared,
     app: &AppRoute,
@@ -73,7 +73,7 @@ fn said(
     }
 }
 
-/// The outcome of a refusal: of several multiplicity, some may have been applied.
+/// The outcome of a refusal: of several events or channels, upstream may have applied some.
 const fn refused(multiplicity: Multiplicity) -> Outcome {
     match multiplicity {
         Multiplicity::One => Outcome::Refused,
@@ -81,7 +81,8 @@ const fn refused(multiplicity: Multiplicity) -> Outcome {
     }
 }
 
-/// Settles a trigger that has no complete answer, for this reason (ARCHITECTURE.md "When an announcement is dropped").
+/// Settles a trigger that has no complete answer. `why`: the reason (ARCHITECTURE.md "When an announcement is
+/// dropped").
 pub(super) fn unanswered(app: &AppRoute, tickets: Tickets, why: &Refusal) {
     let (outcome, counted) = match why {
         Refusal::Upstream(failure) if failure.nothing_sent() => (Outcome::Refused, TriggerOutcome::NotSent),

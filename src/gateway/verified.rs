@@ -103,12 +103,12 @@ impl<'a, 'b> Verified<'a, 'b> {
     }
 }
 
-/// What the headers say of a trigger's body.
+/// How the headers describe a trigger's body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Content {
     /// JSON in UTF-8, as it is.
     Json,
-    /// The same, with an `X-Idempotency-Key`.
+    /// The same, and the head has an `X-Idempotency-Key`.
     KeyedJson,
     /// It is encoded, e.g. compressed.
     Encoded,
@@ -117,7 +117,7 @@ pub(super) enum Content {
 }
 
 impl Content {
-    /// What `headers` say.
+    /// Reads `headers`.
     pub(super) fn of(headers: &HeaderMap) -> Self {
         let mut types = headers.get_all(CONTENT_TYPE).iter();
         match (types.next(), types.next()) {

@@ -1,4 +1,4 @@
-//! Claiming: each channel that a trigger announces on is claimed in the memory, and the claims say what is news.
+//! Claims: a trigger claims each channel that it announces on in the memory; the claims decide what is new.
 
 use std::iter;
 
@@ -12,7 +12,7 @@ use crate::gateway::routing::WatchedRule;
 use crate::metrics::EventDecision;
 use crate::rules::Mode;
 
-/// What a claim that reserved its channel says of it; see [`Claim::Reserved`].
+/// What a successful claim says of its channel; see [`Claim::Reserved`].
 struct Reserved {
     before: Before,
     redundant: bool,
@@ -20,7 +20,7 @@ struct Reserved {
 }
 
 impl DecisionInProgress<'_, '_> {
-    /// Claims every channel that the trigger announces on. A waiter comes back only while nothing is held.
+    /// Claims every channel that the trigger announces on. Returns a waiter only while nothing is held.
     pub(super) fn claim_all(&mut self) -> Option<Waiter> {
         for first in 0..self.effects.len() {
             if self.effects[first].novelty.is_some() {
@@ -33,7 +33,7 @@ impl DecisionInProgress<'_, '_> {
         None
     }
 
-    /// Claims one channel for one rule: for all that the trigger (a batch) does there in turn.
+    /// Claims one channel for one rule: for everything that the trigger, if it is a batch, does there in turn.
     fn claim_channel(&mut self, first: usize) -> Option<Waiter> {
         let group: SmallVec<[usize; 4]> =
             iter::successors(Some(first), |&index| self.followers.get(index).copied().flatten()).collect();
@@ -78,8 +78,8 @@ impl DecisionInProgress<'_, '_> {
         None
     }
 
-    /// Verdicts for a channel that is held: the first is news unless it is what was known; what follows a different one
-    /// is a change.
+    /// Decides the novelty of the effects on a reserved channel: the first one is new unless it was known; one that
+    /// follows a different one is a change.
     fn decide_reserved(&mut self, group: &[usize], runs: usize, reserved: Reserved) {
         let Reserved { mut before, redundant, since } = reserved;
         for &index in group {
@@ -91,7 +91,7 @@ impl DecisionInProgress<'_, '_> {
             let observes = self.observes(effect);
             let novelty = match (&effect.kind, &before) {
                 (EffectKind::Announces(_), _) if (redundant || same) && observes => Novelty::Observed(since),
-                // The head of a batch's run of changes may be what is known; the run itself always holds the channel.
+                // The first of a batch's several changes may be known; the batch as a whole always holds the channel.
                 (EffectKind::Announces(_), _) if same && runs > 1 && self.mode != ClaimMode::Forced => {
                     Novelty::Known(self.now)
                 }
@@ -103,14 +103,15 @@ impl DecisionInProgress<'_, '_> {
                 (EffectKind::Releases, _) => Novelty::News(EventDecision::ForwardedRelease),
                 (EffectKind::ExcludesSocket, _) => Novelty::News(EventDecision::ForwardedExempt),
             };
-            // Behind a change that cannot be judged, nothing is known, whatever was.
+            // After an effect without a readable assignment, nothing is known of the channel, whatever was known
+            // before.
             before = effect.assignment().map_or(Before::Uncertain, |assignment| Before::Known(assignment.clone()));
             self.effects[index].novelty = Some(novelty);
         }
     }
 
-    /// An event that one rule finds redundant and another does not goes on. The first rule then holds its channel as
-    /// well: whatever is forwarded and might change what guests see holds a ticket.
+    /// An event that one rule finds redundant and another does not goes on. The first rule then reserves its channel as
+    /// well: every forwarded event that might change what guests see holds a ticket.
     pub(super) fn reserve_redundant_that_go_on(&mut self, deliveries: &Deliveries) {
         for index in 0..self.effects.len() {
             let effect = &self.effects[index];

@@ -1,4 +1,4 @@
-//! Concluding a decision whose claims are made: rate limits, the log of decisions, and the plan.
+//! The conclusion of a decision after its claims: rate limits, the log of decisions, and the plan.
 
 use super::effects::{Deliveries, Effect, Novelty};
 use super::{Decision, DecisionInProgress, WaitReason, acquire, observe};
@@ -9,7 +9,7 @@ use crate::metrics::EventDecision;
 use crate::rate::{RateDecision, RateReservation};
 
 impl DecisionInProgress<'_, '_> {
-    /// Asks the limits on rates about what is to go on, counts and logs the decisions, and makes the plan.
+    /// Checks the rate limits for what goes on, counts and logs the decisions, and makes the plan.
     pub(super) fn conclude(mut self, rate_reservation: &mut RateReservation) -> Decision {
         let deliveries = Deliveries::of(self.trigger, &self.effects, self.mode == ClaimMode::Forced);
         self.reserve_redundant_that_go_on(&deliveries);
@@ -54,8 +54,8 @@ impl DecisionInProgress<'_, '_> {
         Decision::Forward(Plan { tickets: self.tickets, reduced, multiplicity })
     }
 
-    /// A trigger with anything on it that a rule watches and that goes on is a handoff, perhaps, and no channel's limit
-    /// is asked about it.
+    /// A trigger of which an event goes on that a rule watches may be a handoff: channels' rate limits do not apply to
+    /// it.
     fn acquire(&self, deliveries: &Deliveries, rate_reservation: &mut RateReservation) -> RateDecision {
         let asked = if deliveries.announces() { &[][..] } else { &self.trigger.events[..] };
         let channels = asked.iter().enumerate().flat_map(|(index, event)| {
@@ -67,7 +67,7 @@ impl DecisionInProgress<'_, '_> {
         acquire(self.app, rate_reservation, channels)
     }
 
-    /// Why it is not certain what a channel shows.
+    /// Why the assignment that a channel shows is uncertain.
     fn uncertainty(&self) -> Reason {
         match self.app.memory.start_doubt(self.now) {
             Some(running) => Reason::JustStarted(running),

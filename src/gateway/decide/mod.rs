@@ -1,5 +1,5 @@
-//! The decision: what a verified trigger would change, what of it is redundant, and what it has to hold while it is
-//! under way.
+//! The decision: what a verified trigger would change, what of it is redundant, and which tickets it holds until it is
+//! settled.
 
 mod claims;
 mod conclusion;
@@ -21,7 +21,7 @@ use crate::pusher::{Inexact, Oddity, Reach, Trigger};
 use crate::rate::{Limited, RateDecision, RateReservation, ScheduledSlot};
 use crate::rules::Mode;
 
-/// What is to be done.
+/// What to do with a trigger.
 #[derive(Debug)]
 pub(super) enum Decision {
     /// All of it is redundant.
@@ -30,7 +30,7 @@ pub(super) enum Decision {
     Wait(WaitReason),
     /// It goes on, wholly or in part.
     Forward(Plan),
-    /// It would go on, but there is no turn for it in time; nothing is held.
+    /// It exceeds a rate limit, and no slot is free in time; nothing is held.
     Refuse(Limited),
 }
 
@@ -39,20 +39,21 @@ pub(super) enum Decision {
 pub(super) enum WaitReason {
     /// The settlement of an equal announcement that is in flight.
     Settlement(Waiter),
-    /// Its turn, as the limits on rates give it.
+    /// Its slot under the rate limits.
     RateSlot(ScheduledSlot),
 }
 
-/// How a trigger stands when it is judged.
+/// The circumstances of a decision.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct DecisionContext {
     pub(super) now: Moment,
     pub(super) mode: ClaimMode,
-    /// Whether it has waited for an equal announcement.
+    /// Whether the trigger has waited for an equal announcement.
     pub(super) waited: bool,
 }
 
-/// Judges a trigger of `app` as it was read. `rate_reservation`: what it has taken of the limits on rates before.
+/// Decides on a trigger of `app` as it was `read`. `rate_reservation`: what the trigger has taken of the rate limits
+/// before.
 pub(super) fn decide(
     shared: &Shared,
     app: &AppRoute,
@@ -88,7 +89,8 @@ pub(super) fn decide(
     }
 }
 
-/// What cannot be read may be a handoff: no channel's limit is asked. The app's is before anything is claimed.
+/// [`decide`] for a trigger that cannot be read exactly. It may be a handoff, so channels' rate limits do not apply to
+/// it. The app's is checked before anything is claimed.
 pub(super) fn decide_inexact(
     shared: &Shared,
     app: &AppRoute,
@@ -103,7 +105,7 @@ pub(super) fn decide_inexact(
     }
 }
 
-/// Asks the limits on rates, if there are any, for a turn of a trigger of `app` with an event on each of `channels`.
+/// Checks the rate limits, if there are any, for a trigger of `app` with an event on each of `channels`.
 fn acquire<'a>(
     app: &AppRoute,
     rate_reservation: &mut RateReservation,
@@ -112,8 +114,8 @@ fn acquire<'a>(
     app.rates.as_ref().map_or(RateDecision::Admit, |limits| rate_reservation.acquire(limits, channels))
 }
 
-/// The plan for a request that cannot be read exactly: it goes on as it is, and what it may touch is unknown until it
-/// is settled.
+/// The plan for a trigger that cannot be read exactly: it goes on as received, and every channel that it may touch is
+/// uncertain until it is settled.
 fn plan_inexact(shared: &Shared, app: &AppRoute, inexact: &Inexact, now: Moment) -> Plan {
     let mut tickets = Tickets::default();
     app.metrics.inexact();
@@ -147,16 +149,16 @@ fn plan_inexact(shared: &Shared, app: &AppRoute, inexact: &Inexact, now: Moment)
     Plan { tickets, reduced: None, multiplicity }
 }
 
-/// Keeps what a claim that is always forwarded answered.
+/// Keeps the ticket of a forced claim.
 fn hold(tickets: &mut Tickets, app: &AppRoute, claim: Claim) {
     match claim {
         Claim::Reserved { reservation, .. } => tickets.hold(reservation),
-        // A forced claim answers nothing else but `Full`; whatever it is, the app-wide ticket covers it.
+        // A forced claim returns none of these but `Full`; the ticket for all of the app covers any.
         Claim::Full | Claim::Redundant { .. } | Claim::InFlight(_) => tickets.hold_app(&app.memory),
     }
 }
 
-/// A decision under way.
+/// A decision in progress.
 struct DecisionInProgress<'a, 't> {
     shared: &'a Shared,
     app: &'a AppRoute,
@@ -171,8 +173,8 @@ struct DecisionInProgress<'a, 't> {
 }
 
 impl DecisionInProgress<'_, '_> {
-    /// Whether a redundant announcement goes on only because its rule observes. What would be exempt if it enforced,
-    /// is.
+    /// Whether a redundant announcement goes on only because its rule observes. An announcement that would be exempt if
+    /// the rule enforced is exempt here, too.
     fn observes(&self, effect: &Effect<'_>) -> bool {
         effect.watched.rule.spec().mode == Mode::Observe && self.mode != ClaimMode::Forced
     }

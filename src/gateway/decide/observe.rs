@@ -1,4 +1,4 @@
-//! What is noted of a record_decision trigger for the operator's report. Nothing here decides anything, and nothing here waits.
+//! Recording decisions for the operator's report. Nothing here changes a decision or waits.
 
 use crate::audience::AppAudience;
 use crate::clock::Moment;
@@ -8,12 +8,12 @@ use crate::metrics::EventDecision;
 use crate::pusher::Trigger;
 use crate::report::{Fate, Misplaced, Redundant};
 
-/// The memory keeps a moment to a tenth of a second, rounded down; so who joined in the same tenth is not taken for
-/// late.
+/// The memory keeps moments in tenths of a second, rounded down; so a client that joined in the same tenth does not
+/// count as late.
 const MILLIS_PER_TICK: u64 = 100;
 
-/// Counts a decision about one event on one channel, if it found it redundant. `since`: when the channel became known
-/// to show just this.
+/// Counts a decision about one event on one channel, if it is redundant. `since`: when the channel became known to show
+/// its assignment.
 pub(super) fn record_decision(
     app: &AppRoute,
     watched: &WatchedRule,
@@ -49,7 +49,7 @@ pub(super) fn record_decision(
     }
 }
 
-/// Counts the events of `trigger` that are on channels where the app's contract does not expect them.
+/// Counts the events of `trigger` on channels where the app's contract does not expect them.
 pub(super) fn record_misplaced(shared: &Shared, app: &AppRoute, trigger: &Trigger<'_>, now: Moment) {
     for event in &trigger.events {
         for stray in event.channels.iter().filter_map(|channel| app.contract.stray(&event.name, channel)) {

@@ -1,4 +1,4 @@
-//! The judging of requests that came together, stage by stage.
+//! Deciding on a batch of requests, stage by stage.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -21,20 +21,20 @@ use crate::gateway::{Refusal, Shared};
 use crate::metrics::RequestKind;
 use crate::pusher::{App, Body};
 
-/// Most requests that are judged at once: what they need meanwhile stays in the processor's caches.
+/// Most requests that are decided together, so that their data stays in the processor's caches.
 pub(super) const MAX_BATCH: usize = 64;
 
-/// Judges requests that came by now.
+/// Decides on requests that came before `now`.
 #[derive(Debug)]
 pub(super) struct Decider<'a> {
     pub(super) shared: &'a Arc<Shared>,
-    /// Upstream's name.
+    /// The value of `Host` for requests to upstream.
     pub(super) host: &'a [u8],
     pub(super) date: &'a Date,
     pub(super) now: Instant,
 }
 
-/// A trigger that is there whole, in the room of its request.
+/// A trigger that has come whole, with the buffers of its request.
 struct ReceivedTrigger<'r> {
     trigger: Trigger<'r>,
     app: &'r Arc<AppRoute>,
@@ -44,7 +44,7 @@ struct ReceivedTrigger<'r> {
 }
 
 impl Decider<'_> {
-    /// Judges `requests`: each of them has its verdict then.
+    /// Decides on `requests`: afterwards each of them has its outcome.
     pub(super) fn decide_all(&self, mut requests: SmallVec<[&mut Request; MAX_BATCH]>) {
         let routing = self.shared.routing.load();
         let mut authentic: SmallVec<[&AppRoute; MAX_BATCH]> = SmallVec::new();
@@ -65,7 +65,7 @@ impl Decider<'_> {
         }
     }
 
-    /// Decides again on a trigger that has waited. `None`: usher itself has failed.
+    /// Decides again on a trigger that has waited. `None`: usher itself has failed, for the request was parsed before.
     pub(super) fn decide_again(
         &self,
         request: &mut Request,
@@ -84,7 +84,7 @@ impl Decider<'_> {
         ))
     }
 
-    /// The trigger that a request is. `None`: it is none that can be judged, and has its verdict.
+    /// Parses a request as a trigger. `None`: it is no trigger that can be decided, and has its outcome.
     fn parse<'r>(&self, request: &'r mut Request, routing: &'r Routing) -> Option<ReceivedTrigger<'r>> {
         let Request { received, head_cache, length: whole, outgoing, reply, outcome, .. } = request;
         let seen = match shape::parse(received, &routing.limits, head_cache) {
@@ -139,7 +139,7 @@ impl Decider<'_> {
     }
 }
 
-/// Writes what comes of a decision: an answer, or the request that goes upstream.
+/// Writes the result of a decision: an answer, or the request to upstream.
 struct Renderer<'r> {
     decider: &'r Decider<'r>,
     trigger: &'r Trigger<'r>,
@@ -163,8 +163,8 @@ impl Render for Renderer<'_> {
     }
 }
 
-/// What `work` returns; nothing if it panics. That is told where it happens, and tickets put their channels in doubt
-/// then.
+/// What `work` returns; `None` if it panics. The panic hook logs the panic, and dropped tickets put their channels in
+/// doubt.
 fn catch_panic<T>(work: impl FnOnce() -> Option<T>) -> Option<T> {
     catch_unwind(AssertUnwindSafe(work)).unwrap_or_default()
 }

@@ -1,6 +1,7 @@
-//! The fast way: triggers as every Pusher library sends them, read and written without a general HTTP server, in one
-//! task for a connection. It decides as the general way does and by the same code; only bytes are handled otherwise.
-//! The first request of any other shape ends it: the connection, with all that was read of it, goes to hyper for good.
+//! The fast path: it reads and writes triggers in the shape that every Pusher library sends, without a general HTTP
+//! server, in one task per connection. Decisions are made by the same code as for hyper's requests (`pipeline`); only
+//! the bytes are handled differently. The first request of any other shape ends the fast path: the connection goes to
+//! hyper for good, with all bytes that were read of it.
 
 mod batch;
 mod decider;
@@ -39,10 +40,10 @@ use crate::metrics::RequestKind;
 use crate::shutdown::DrainListener;
 use crate::upstream::{Collected, Remote};
 
-/// Room for what is read at once.
+/// Most bytes of one read.
 const READ_BUFFER: usize = 4 * 1024;
 
-/// How the fast way of a connection ended.
+/// How a connection left the fast path.
 #[derive(Debug)]
 pub enum FastPathEnd {
     /// The connection is closed, or may be dropped.
@@ -58,7 +59,7 @@ pub enum FastPathEnd {
 pub struct FastPath<'g> {
     /// What all workers share.
     pub shared: &'g Arc<Shared>,
-    /// The worker's way out.
+    /// The worker's connections to upstream.
     pub upstream: &'g Remote,
     /// Where the worker's requests are decided.
     pub batch: &'g Batch,
@@ -71,20 +72,20 @@ pub struct FastConnection<'g, S> {
     upstream: &'g Remote,
     batch: &'g Batch,
     connection: &'g ConnectionPermit,
-    /// How long the first byte may take.
+    /// Time for the first byte of the connection, and for a head.
     head_timeout: Duration,
-    /// How long the connection may be idle, or not take its answer.
+    /// Time between two requests, and for the caller to read its answer.
     idle_timeout: Duration,
     stream: &'g mut S,
     answer: Collected,
     alarm: Alarm,
     date: Date,
-    /// The last look at the clock.
+    /// When the clock was last read.
     now: Instant,
 }
 
 impl<'g, S: AsyncRead + AsyncWrite + Unpin> FastConnection<'g, S> {
-    /// The fast path for what comes on `stream`, which `connection` permits.
+    /// The fast path for `stream`. `connection`: its permit.
     pub fn new(path: FastPath<'g>, limits: &Limits, stream: &'g mut S, connection: &'g ConnectionPermit) -> Self {
         let FastPath { shared, upstream, batch } = path;
         Self {
@@ -102,8 +103,8 @@ impl<'g, S: AsyncRead + AsyncWrite + Unpin> FastConnection<'g, S> {
         }
     }
 
-    /// Serves triggers until something else comes, or nothing more. A caller who hangs up changes nothing: whatever was
-    /// read whole is settled.
+    /// Serves triggers until a request of another shape comes, or no more requests. A caller who hangs up changes
+    /// nothing: every request that was read whole is settled.
     pub async fn run(mut self) -> FastPathEnd {
         let mut drain = self.shared.drain.listen();
         let mut request = Box::new(Request::new());
@@ -132,7 +133,7 @@ impl<'g, S: AsyncRead + AsyncWrite + Unpin> FastConnection<'g, S> {
                 Some(ParseOutcome::Decided(step)) => {
                     self.connection.set_trusted();
                     let mut exchange = FastExchange { fast: &mut self, request: &mut request };
-                    // What panics is told where it happens; the tickets put their channels in doubt then.
+                    // The panic hook logs the panic; the dropped tickets put their channels in doubt.
                     let finished = AssertUnwindSafe(pipeline::finish(&mut exchange, step)).catch_unwind().await;
                     yield_to_ready().await;
                     finished.unwrap_or_else(|_panic| self.fail(&mut request))
@@ -169,8 +170,8 @@ impl<'g, S: AsyncRead + AsyncWrite + Unpin> FastConnection<'g, S> {
         self.alarm.bound(self.now + timeout, arrival).await.unwrap_or(Received::TimedOut)
     }
 
-    /// Receives a request until its head is whole; how the connection ends, if it does not come. So long it costs
-    /// little more than its bytes: hyper takes 16 KiB for itself.
+    /// Receives the rest of a request's head. Until it is whole, the connection costs little more than its bytes: hyper
+    /// would allocate 16 KiB.
     async fn receive_head(&mut self, request: &mut Request) -> Result<(), FastPathEnd> {
         let max_head = self.shared.routing.load().limits.max_head;
         let deadline = self.now + self.head_timeout;
@@ -181,7 +182,7 @@ impl<'g, S: AsyncRead + AsyncWrite + Unpin> FastConnection<'g, S> {
             let read = self.alarm.bound(deadline, read(self.stream, &mut request.received));
             match read.await.unwrap_or(Received::TimedOut) {
                 Received::Bytes => {}
-                // hyper knows what to say of a head that breaks off.
+                // hyper answers a head that breaks off.
                 Received::End => return Err(FastPathEnd::OtherShape(std::mem::take(&mut request.received).into())),
                 Received::TimedOut => {
                     tracing::debug!("a request's head did not arrive in time");
@@ -192,7 +193,7 @@ impl<'g, S: AsyncRead + AsyncWrite + Unpin> FastConnection<'g, S> {
         Ok(())
     }
 
-    /// Receives a request until it has `length` bytes; how the connection ends, if it does not come.
+    /// Receives the rest of a request of `length` bytes.
     async fn receive_body(&mut self, request: &mut Request, length: usize) -> Result<(), FastPathEnd> {
         let limit = self.shared.routing.load().limits.body_timeout;
         let deadline = Instant::now() + limit;
@@ -201,7 +202,7 @@ impl<'g, S: AsyncRead + AsyncWrite + Unpin> FastConnection<'g, S> {
             let read = self.alarm.bound(deadline, read(self.stream, &mut request.received));
             match read.await.unwrap_or(Received::TimedOut) {
                 Received::Bytes => {}
-                // hyper knows what to say of a body that breaks off.
+                // hyper answers a body that breaks off.
                 Received::End => return Err(FastPathEnd::OtherShape(std::mem::take(&mut request.received).into())),
                 Received::TimedOut => {
                     self.update_clock();
@@ -214,8 +215,8 @@ impl<'g, S: AsyncRead + AsyncWrite + Unpin> FastConnection<'g, S> {
         Ok(())
     }
 
-    /// Answers a request in which usher itself has failed, and counts all that was received to it: what follows cannot
-    /// be trusted any more.
+    /// Answers a request for which usher itself has failed. All received bytes count as this request: what follows it
+    /// cannot be trusted.
     fn fail(&mut self, request: &mut Request) -> AfterReply {
         self.update_clock();
         request.length = request.received.len();
@@ -233,7 +234,7 @@ impl<'g, S: AsyncRead + AsyncWrite + Unpin> FastConnection<'g, S> {
         self.date.set(self.now);
     }
 
-    /// Writes the answer. Returns whether the caller took it.
+    /// Writes the answer. Returns whether the caller read it.
     async fn write(&mut self, reply: &[u8]) -> bool {
         let write = async {
             self.stream.write_all(reply).await?;
@@ -261,7 +262,7 @@ impl<'g, S: AsyncRead + AsyncWrite + Unpin> FastConnection<'g, S> {
     }
 }
 
-/// A trigger on its way to upstream and back.
+/// The exchange of one trigger with upstream.
 struct FastExchange<'a, 'g, S> {
     fast: &'a mut FastConnection<'g, S>,
     request: &'a mut Request,
@@ -309,19 +310,19 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Exchange for FastExchange<'_, '_, S> {
     }
 }
 
-/// What came of waiting for bytes of a caller.
+/// The result of waiting for bytes of a caller.
 enum Received {
     Bytes,
-    /// None will come.
+    /// No more bytes will come.
     End,
     TimedOut,
 }
 
-/// Reads what has come.
+/// Reads the bytes that have come.
 async fn read(stream: &mut (impl AsyncRead + Unpin), received: &mut Vec<u8>) -> Received {
     let read = if received.capacity() - received.len() < READ_BUFFER / 2 {
         poll_fn(|context| {
-            // On the stack: a connection on which nothing comes holds no room for it.
+            // On the stack: a connection on which nothing comes needs no buffer.
             let mut room = [MaybeUninit::uninit(); READ_BUFFER];
             let mut room = ReadBuf::uninit(&mut room);
             ready!(Pin::new(&mut *stream).poll_read(context, &mut room))?;

@@ -1,4 +1,4 @@
-//! What the fast way writes: requests to upstream, answers to callers.
+//! The bytes that the fast path writes: requests to upstream, answers to callers.
 
 use std::io::Write as _;
 use std::ops::Range;
@@ -14,7 +14,8 @@ use crate::gateway::{Refusal, Reply};
 use crate::pusher::{App, Query, resign};
 use crate::upstream::Collected;
 
-/// Writes `trigger` as it goes on: to another host, otherwise as received; or with `reduced` for a body, signed anew.
+/// Writes the request to upstream for `trigger`: with another `Host`, otherwise as received; or with `reduced` as its
+/// body, signed anew.
 pub(super) fn request(
     to: &mut Vec<u8>,
     trigger: &Trigger<'_>,
@@ -47,8 +48,7 @@ pub(super) fn request(
     if reduced.is_some() { Disposition::Reduced } else { Disposition::Forwarded }
 }
 
-/// Writes the answer to a redundant trigger: exactly what every Pusher library takes for success (pusher-protocol.md
-/// 1.6).
+/// Writes the answer to a redundant trigger.
 pub(super) fn suppressed(to: &mut Vec<u8>, date: &Date, last: bool) {
     put(to, &[SUPPRESSED_HEAD]);
     end(to, Some(date), last);
@@ -58,7 +58,7 @@ pub(super) fn suppressed(to: &mut Vec<u8>, date: &Date, last: bool) {
 /// Writes upstream's answer.
 pub(super) fn forwarded(to: &mut Vec<u8>, answer: &Collected, disposition: Disposition, date: &Date, last: bool) {
     put(to, &[&answer.head, b"usher-decision: ", disposition.as_str().as_bytes(), b"\r\n"]);
-    // An answer without contents by its status has no length either (RFC 9110 8.6).
+    // An answer whose status allows no content has no length either (RFC 9110 8.6).
     if !matches!(answer.status, 204 | 304) {
         put(to, &[b"content-length: "]);
         number(to, answer.body.len());
@@ -68,7 +68,7 @@ pub(super) fn forwarded(to: &mut Vec<u8>, answer: &Collected, disposition: Dispo
     put(to, &[&answer.body]);
 }
 
-/// Writes an answer of our own. Returns whether it is the connection's last.
+/// Writes usher's own answer. Returns whether it is the connection's last.
 pub(super) fn refused(to: &mut Vec<u8>, refusal: &Refusal, date: &Date, last: bool) -> bool {
     let response: Response<Reply> = refusal.response();
     let status = response.status();

@@ -1,4 +1,4 @@
-//! A request of one connection, and what came of judging it.
+//! A request of one connection, and its outcome.
 
 use tokio::time::Instant;
 
@@ -6,29 +6,28 @@ use super::responder::AfterReply;
 use super::shape::HeadCache;
 use crate::gateway::pipeline::NextStep;
 
-/// What is kept of a buffer between two requests.
+/// The capacity in bytes that a buffer keeps between two requests.
 const KEPT_CAPACITY: usize = 16 * 1024;
 
-/// A request with all the room that it is received, judged and answered in. One connection uses it for one request
-/// after the other.
+/// A request with all buffers that it needs. One connection uses it for one request after the other.
 #[derive(Debug)]
 pub(super) struct Request {
-    /// What has come of it, and perhaps of the ones behind it.
+    /// The bytes received of it, and perhaps of the requests behind it.
     pub(super) received: Vec<u8>,
     pub(super) head_cache: HeadCache,
     /// Bytes of the request, once all of it has come.
     pub(super) length: usize,
-    /// As it goes upstream, if it does.
+    /// The bytes of the request to upstream, if there is one.
     pub(super) outgoing: Vec<u8>,
     /// The answer, if there is one.
     pub(super) reply: Vec<u8>,
-    /// Once it is judged.
+    /// Set once it is decided.
     pub(super) outcome: Option<ParseOutcome>,
-    /// When it was judged, or when the connection began.
+    /// When it was decided, or when the connection began.
     pub(super) decided: Instant,
 }
 
-/// What came of looking at what was received.
+/// The result of parsing what was received, and of deciding on it.
 #[derive(Debug)]
 pub(super) enum ParseOutcome {
     /// It is of another shape.
@@ -37,16 +36,17 @@ pub(super) enum ParseOutcome {
     PartialHead,
     /// It is a trigger of this many bytes, and they have not all come.
     PartialBody(usize),
-    /// It is a trigger that is not authentic, or came when too many requests were in flight. It has its answer.
+    /// It is a trigger that is not authentic, or that came when too many requests were in flight. Its answer is
+    /// written.
     Refused(AfterReply),
-    /// It is an authentic trigger, and decided.
+    /// It is an authentic trigger, and this is left to do for it.
     Decided(NextStep<AfterReply>),
     /// usher itself has failed.
     Failed,
 }
 
 impl Request {
-    /// Nothing has come on the connection yet.
+    /// An empty request, for a new connection.
     pub(super) fn new() -> Self {
         Self {
             received: Vec::new(),
@@ -59,9 +59,9 @@ impl Request {
         }
     }
 
-    /// Makes the room ready for the next request. What an uncommonly large one took is given back.
+    /// Clears the buffers for the next request. Memory that an unusually large request took is freed.
     pub(super) fn make_ready(&mut self) {
-        // Nobody but a client that does not wait for answers has sent more.
+        // Only a client that does not wait for answers has sent more.
         self.received.drain(..self.length);
         for buffer in [&mut self.received, &mut self.outgoing] {
             if buffer.capacity() > KEPT_CAPACITY {

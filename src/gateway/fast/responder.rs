@@ -1,4 +1,4 @@
-//! The answers of the fast way: written, and counted.
+//! The answers of the fast path: writing and counting them.
 
 use super::render;
 use crate::clock::Date;
@@ -20,7 +20,7 @@ pub(super) enum AfterReply {
 pub(super) struct Responder<'a> {
     pub(super) shared: &'a Shared,
     pub(super) date: &'a Date,
-    /// Here goes the answer.
+    /// The buffer that receives the answer.
     pub(super) reply: &'a mut Vec<u8>,
 }
 
@@ -32,7 +32,7 @@ impl Responder<'_> {
         self.answered(200, last)
     }
 
-    /// Passes on what upstream answered.
+    /// Passes on upstream's answer.
     pub(super) fn forwarded(self, answer: &Collected, disposition: Disposition) -> AfterReply {
         let last = self.is_last();
         render::forwarded(self.reply, answer, disposition, self.date, last);

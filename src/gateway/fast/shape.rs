@@ -1,5 +1,5 @@
-//! The shape of the requests that go the fast way: what every Pusher library sends for a trigger. Anything else, and
-//! whatever could be read in two ways, is of another shape, which is no fault: hyper reads it then.
+//! Parsing the requests that the fast path serves: triggers in the shape that every Pusher library sends. Any other
+//! request, and one that could be read in two ways, is of another shape. That is no error: hyper reads it then.
 
 use std::ops::Range;
 
@@ -13,17 +13,17 @@ use crate::upstream::is_hop_by_hop;
 
 /// Most header lines; libraries send about ten.
 const MAX_HEADERS: usize = 24;
-/// Longest head. Each connection keeps two.
+/// Longest head in bytes. Each connection keeps two.
 const MAX_HEAD: usize = 4 * 1024;
 /// Most bytes of a body.
 const MAX_BODY: usize = 32 * 1024;
 
-/// What has come of a request.
+/// How much of a request has come.
 #[derive(Debug)]
 pub(super) enum Parsed<'b> {
-    /// A trigger's head, and all of its body.
+    /// All of a trigger.
     Trigger(Trigger<'b>),
-    /// A trigger's head. The whole request has this many bytes.
+    /// The head of a trigger. The whole request has this many bytes.
     PartialBody(usize),
     /// The beginning of a head.
     PartialHead,
@@ -45,10 +45,10 @@ pub(super) struct Trigger<'b> {
     pub(super) length: usize,
 }
 
-/// Places in header lines, counted from the first one on.
+/// Byte ranges in the header lines, counted from the start of the first line.
 #[derive(Debug)]
 pub(super) struct HeaderSpans {
-    /// The value of `Host`: upstream has another name.
+    /// The value of `Host`: it is replaced by upstream's.
     pub(super) host: Range<usize>,
     /// The value of `Content-Length`.
     pub(super) content_length: Range<usize>,
@@ -56,12 +56,12 @@ pub(super) struct HeaderSpans {
     pub(super) connection: Option<Range<usize>>,
 }
 
-/// The heads that a connection sent last. A caller sends the same head with every request of a kind, but for three
-/// values in the query and the length of the body; so a head is compared with these and not read again.
+/// The last heads of a connection. A caller sends the same head with every request of a kind, except for three values
+/// in the query and the length of the body; so a new head is compared with these and need not be parsed.
 #[derive(Debug, Default)]
 pub(super) struct HeadCache([Option<CachedHead>; 2]);
 
-/// A head that was read.
+/// A parsed head.
 #[derive(Debug)]
 struct CachedHead {
     bytes: Vec<u8>,
@@ -74,7 +74,7 @@ struct CachedHead {
     endpoint: Endpoint,
     pattern: Pattern,
     spans: HeaderSpans,
-    /// Where other bytes may stand and the head still be the same: values of the query, and behind them the body's
+    /// The ranges that may differ in a head that matches this one: values of the query, and behind them the body's
     /// length.
     variable: [Range<usize>; 4],
 }
@@ -82,7 +82,7 @@ struct CachedHead {
 const METHOD: &str = "POST";
 const VERSION: &[u8] = b" HTTP/1.1\r\n";
 
-/// Looks at what has come on a connection whose last heads are `known`.
+/// Parses the bytes that have come on a connection. `known`: its last heads.
 pub(super) fn parse<'b>(bytes: &'b [u8], limits: &Limits, known: &'b mut HeadCache) -> Parsed<'b> {
     let seen = known
         .head(bytes, limits)
@@ -93,15 +93,16 @@ pub(super) fn parse<'b>(bytes: &'b [u8], limits: &Limits, known: &'b mut HeadCac
     })
 }
 
-/// The trigger that [`parse`] has found in `bytes` before, whatever limits a reload has set since. `known` are the same.
+/// The trigger that [`parse`] has found in `bytes` before, whatever limits a reload has set since. `known` must not
+/// have changed.
 pub(super) fn parse_again<'b>(bytes: &'b [u8], known: &'b HeadCache) -> Option<Trigger<'b>> {
     let Parsed::Trigger(trigger) = known.find(bytes)?.parse(bytes, MAX_BODY)? else { return None };
     Some(trigger)
 }
 
-/// Whether `bytes` are the beginning of a head of at most `max_head` bytes that has not come whole, of which the first
-/// `known` are. Lines may end without a carriage return, as in hyper. What is no text is no beginning of a head, e.g. a
-/// TLS handshake.
+/// Whether `bytes` are the beginning of a head of at most `max_head` bytes that has not come whole. The first `known`
+/// bytes were found to be one before. Lines may end without a carriage return, as in hyper. Bytes that are no text,
+/// e.g. a TLS handshake, are no beginning of a head.
 pub(super) fn is_partial_head(bytes: &[u8], known: usize, max_head: usize) -> bool {
     let new = &bytes[known..];
     // An empty line may have begun before.
@@ -125,20 +126,19 @@ impl<'b> Trigger<'b> {
         &self.target[..self.head.path]
     }
 
-    /// How its query is signed.
+    /// The pattern of its query.
     pub(super) const fn pattern(&self) -> &'b Pattern {
         &self.head.pattern
     }
 
-    /// Where in its header lines stands what does not go on as it is.
+    /// The parts of its header lines that are not passed on as received.
     pub(super) const fn spans(&self) -> &'b HeaderSpans {
         &self.head.spans
     }
 }
 
 impl HeadCache {
-    /// The head that `bytes` begin with. One that is not known is read, and known from here on; `None` if it is of
-    /// another shape.
+    /// The head that `bytes` begin with. One that is not cached is parsed and cached; `None` if it is of another shape.
     fn head(&mut self, bytes: &[u8], limits: &Limits) -> Option<&CachedHead> {
         let index = self.index(bytes).or_else(|| {
             let head = CachedHead::read(bytes, limits)?;
@@ -149,7 +149,7 @@ impl HeadCache {
         self.0[index].as_ref()
     }
 
-    /// The known head that `bytes` begin with.
+    /// The cached head that `bytes` begin with.
     fn find(&self, bytes: &[u8]) -> Option<&CachedHead> {
         self.0[self.index(bytes)?].as_ref()
     }
@@ -160,7 +160,7 @@ impl HeadCache {
 }
 
 impl CachedHead {
-    /// Whether `bytes` begin with this head, whatever stands in the variable places.
+    /// Whether `bytes` begin with this head, apart from the variable ranges.
     fn matches(&self, bytes: &[u8]) -> bool {
         let Some(bytes) = bytes.get(..self.bytes.len()) else { return false };
         let mut start = 0;
@@ -173,8 +173,7 @@ impl CachedHead {
         bytes[start..] == self.bytes[start..]
     }
 
-    /// What has come of a request with a head like this one; `None` if it has other values in the variable places than
-    /// such a head has.
+    /// Parses a request whose head matches this one; `None` if the variable ranges have values that no trigger has.
     fn parse<'b>(&'b self, bytes: &'b [u8], max_body: usize) -> Option<Parsed<'b>> {
         let target = str::from_utf8(&bytes[self.target.clone()]).ok()?;
         let claim = self.pattern.claim(&target[self.path + 1..])?;
@@ -186,7 +185,7 @@ impl CachedHead {
         Some(Parsed::Trigger(Trigger { head: self, target, claim, lines, body, length }))
     }
 
-    /// Reads the head at the beginning of `bytes`; `None` if it is of another shape.
+    /// Parses the head at the beginning of `bytes`; `None` if it is of another shape.
     #[cold]
     #[inline(never)]
     fn read(bytes: &[u8], limits: &Limits) -> Option<Self> {
@@ -223,8 +222,8 @@ impl CachedHead {
     }
 }
 
-/// Whether every byte of a target means the same to everybody. All of them are looked at, so that the compiler can look
-/// at many at once.
+/// Whether every server reads every byte of a target in the same way. The loop has no early exit, so that the compiler
+/// can vectorise it.
 fn is_plain(target: &str) -> bool {
     target.bytes().fold(true, |plain, byte| {
         plain
@@ -235,23 +234,23 @@ fn is_plain(target: &str) -> bool {
     })
 }
 
-/// What a header line is to the way through.
+/// What the fast path does with a header line.
 enum Role {
-    /// It goes on as it is.
+    /// It is passed on as received.
     Plain,
     Host,
     ContentLength,
     ContentType,
     Connection,
-    /// It asks for something that is not of this shape.
+    /// It makes the request one of another shape.
     Other,
 }
 
 impl HeaderSpans {
-    /// The spans of `lines`, which end with an empty one; `None` if they are of another shape.
+    /// Finds the spans in `lines`, the last of which is empty; `None` if they are of another shape.
     fn read(lines: &[u8], headers: &[Header<'_>]) -> Option<Self> {
         let (mut host, mut content_length, mut connection, mut is_typed) = (None, None, None, false);
-        // Taken by a lenient reader, or text that is no ASCII: not of this shape.
+        // Only a lenient parser accepts these, or they are no ASCII text: of another shape.
         let mut is_unusual = !lines.is_ascii() || !lines.ends_with(b"\r\n\r\n");
         let mut next = headers.iter().skip(1);
         for Header { name, value } in headers {
@@ -274,14 +273,14 @@ impl HeaderSpans {
     }
 }
 
-/// Whether a line has after its name a colon, at most one space, `value` and the end of the line. Lines go on as they
-/// came, and a server behind may know no white space but that (RFC 9110 5.6.3 asks senders for a single space).
+/// Whether a line has after its name a colon, at most one space, `value` and the end of the line. Lines are passed on
+/// as received, and upstream may understand no other white space (RFC 9110 5.6.3 asks senders for a single space).
 fn is_plainly_spaced(rest: &[u8], value: &[u8]) -> bool {
     let spaced = rest.strip_prefix(b":").and_then(|rest| rest.strip_suffix(b"\r\n"));
     spaced.is_some_and(|spaced| spaced.strip_prefix(b" ").unwrap_or(spaced) == value)
 }
 
-/// Where `part` stands in `whole`, of which it was lent.
+/// The range of `part` in `whole`, of which it is a subslice.
 fn span_of(whole: &[u8], part: &[u8]) -> Range<usize> {
     let start = part.as_ptr().addr() - whole.as_ptr().addr();
     start..start + part.len()
@@ -313,7 +312,7 @@ fn is_host(value: &[u8]) -> bool {
         && port.iter().all(u8::is_ascii_digit)
 }
 
-/// A length as it has to be written: digits without a leading zero, and not 0, for a trigger has a body.
+/// A length in its canonical form: digits without a leading zero, and not 0, for a trigger has a body.
 fn decimal(value: &[u8]) -> Option<usize> {
     let text = std::str::from_utf8(value)
         .ok()
