@@ -1,4 +1,4 @@
-//! Receiving bodies whole, within a size and a time.
+//! Receiving whole bodies, within a size and a time.
 
 use bytes::{Bytes, BytesMut};
 use http_body::Body;

@@ -1,7 +1,8 @@
-//! The way through: a request comes in, is authenticated, read, decided, forwarded, settled and answered.
+//! The gateway: it receives, authenticates, reads, decides, forwards, settles and answers requests.
 //!
-//! [`Gateway::answer`] is the door. Triggers go through the six stages in `trigger`, WebSocket connections through
-//! `relay`, everything else through `passthrough`.
+//! [`Gateway::answer`] serves every request that hyper reads: triggers in `trigger`, WebSocket connections in `relay`,
+//! everything else in `passthrough`. `fast` reads most triggers without hyper. `pipeline` is what both do with a
+//! trigger.
 
 mod body;
 mod caller;
@@ -66,37 +67,37 @@ pub struct Limits {
     pub max_target: usize,
     /// Largest request body in bytes (413 beyond).
     pub max_body: usize,
-    /// To receive a head, and the first byte of a connection.
+    /// Time to receive a head, and the first byte of a connection.
     pub head_timeout: Duration,
-    /// To receive a body.
+    /// Time to receive a body.
     pub body_timeout: Duration,
-    /// Between two requests of a kept connection, and for a caller that does not read its answer.
+    /// Time between two requests of a kept connection, and for a caller to read its answer.
     pub idle_timeout: Duration,
     /// Connections open at once.
     pub max_connections: usize,
-    /// Of them, those of one address (in IPv6 of one /64); 0: no bound.
+    /// Connections open at once of one address (in IPv6 of one /64); 0: no bound.
     pub max_connections_per_peer: usize,
     /// Requests in flight at once (503 beyond).
     pub max_requests: usize,
     /// How long a duplicate waits for the announcement in flight before it is forwarded itself.
     pub max_wait: Duration,
-    /// Largest WebSocket message of a client in bytes (closed with 1009 beyond). Upstream's may be of 1 MiB at least.
+    /// Largest WebSocket message of a client in bytes (closed with 1009 beyond). Upstream's may have at least 1 MiB.
     pub max_websocket_message: usize,
-    /// A WebSocket connection on which neither side has sent anything for this long is closed. A poll may be held for
-    /// as long.
+    /// A WebSocket connection on which neither side has sent anything for this long is closed. Upstream may hold a poll
+    /// for as long.
     pub websocket_idle_timeout: Duration,
-    /// How often.
+    /// Limits on rates.
     pub rates: Rates,
 }
 
-/// What becomes of a trigger for an app that is not configured.
+/// What happens to a trigger for an app that is not configured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum UnknownApps {
-    /// 404 with a clear text.
+    /// It is answered with 404.
     #[default]
     Reject,
-    /// Forwarded untouched; upstream knows its apps.
+    /// It is forwarded unchanged.
     Forward,
 }
 
@@ -105,7 +106,7 @@ pub enum UnknownApps {
 pub struct Gateway {
     /// What all workers share.
     pub shared: Arc<Shared>,
-    /// This worker's way out.
+    /// This worker's connections to upstream.
     pub upstream: Upstream,
 }
 
@@ -116,27 +117,27 @@ pub struct Shared {
     pub routing: ArcSwap<Routing>,
     /// Read once per request.
     pub clock: Clock,
-    /// Counted here.
+    /// The metrics of the process.
     pub metrics: Arc<Metrics>,
-    /// Decisions are logged here.
+    /// The log of decisions.
     pub decisions: Arc<Decisions>,
-    /// What was redundant and what misplaced is counted here.
+    /// Counts of redundant and misplaced events.
     pub report: Arc<Report>,
     /// A draining gateway suppresses nothing.
     pub drain: Drain,
-    /// Owner of the tasks that forward and settle.
+    /// The tasks that forward and settle.
     pub tasks: Tasks,
-    /// What the relays share.
+    /// State of all WebSocket relays.
     pub relays: Relays,
     /// Whether upstream's answers to triggers say that they were accepted.
     pub success_format: SuccessFormat,
 }
 
 impl Gateway {
-    /// Answers one request of `caller`. Never fails: what goes wrong is an answer, too.
+    /// Answers one request of `caller`. Errors are answers, too.
     pub async fn answer(&self, request: Request<Incoming>, caller: &Caller) -> Response<Reply> {
         let routing = self.shared.routing.load_full();
-        // hyper keeps the connection only if the rest of the body has arrived by then, in a buffer of this size.
+        // hyper keeps the connection only if the rest of the body fits into its buffer, which has this size.
         let is_long = request.body().size_hint().lower() > routing.limits.max_head as u64;
         let (kind, answered) = match InFlightPermit::take(&self.shared, routing.limits.max_requests) {
             Some(permit) => self.route(request, routing, caller, permit).await,
@@ -146,15 +147,15 @@ impl Gateway {
             self.shared.metrics.error(refusal.code());
             refusal.response()
         });
-        // What a client has sent behind a handshake is meant for a WebSocket: if there is none, it is not read as HTTP
-        // (threats.md WS-01). The long body of a request that is refused by its head is not read either.
+        // The bytes that a client sends after a handshake are WebSocket frames: if the handshake fails, they are not
+        // read as HTTP (threats.md WS-01). The long body of a request that is refused by its head is not read either.
         let last =
             self.shared.drain.has_begun() || kind == RequestKind::WebSocket || kind == RequestKind::Refused && is_long;
         if last && response.status() != StatusCode::SWITCHING_PROTOCOLS {
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
-        // Upstream's own goes on. hyper would add one where there is none, but its own stands still after the system's
-        // clock was set back.
+        // Upstream's `Date` is kept. hyper would add a missing one, but its value does not change for a while after the
+        // system's clock is set back.
         response.headers_mut().entry(DATE).or_insert_with(date_now);
         self.shared.metrics.request(kind, response.status().as_u16());
         response
@@ -172,8 +173,8 @@ impl Gateway {
         if let Err(refusal) = screen::head(&mut head, &body, &routing.limits) {
             return (RequestKind::Refused, Err(refusal));
         }
-        // What is rare is boxed: the future of a request is moved several times on its way, and each connection has
-        // room for one.
+        // Rare and large futures are boxed: the future of a request is moved several times, and each connection has
+        // memory for one.
         match handshake {
             Ok(None) => {}
             Ok(Some(handshake)) => {
@@ -212,7 +213,7 @@ impl Gateway {
     }
 }
 
-/// The time of day.
+/// The current value of `Date`.
 fn date_now() -> HeaderValue {
     HeaderValue::from_maybe_shared(Date::text_now()).expect("a date is plain text")
 }

@@ -1,4 +1,4 @@
-//! What a request's target says it is: a trigger of a known app, perhaps one in disguise, or something else.
+//! Routing a request by its target: a trigger of a known app, perhaps under a non-canonical path, or something else.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -13,42 +13,42 @@ use crate::pusher::{Endpoint, Query, SignedPath, decode_path};
 /// Where a request goes.
 #[derive(Debug)]
 pub(super) enum Route {
-    /// Through the six stages.
+    /// A trigger of a configured app.
     Trigger(Target),
-    /// A trigger for an app that is not configured, forwarded untouched.
+    /// A trigger for an app that is not configured, forwarded unchanged.
     Unknown,
-    /// Anything else, forwarded untouched.
+    /// Anything else, forwarded unchanged.
     Other,
 }
 
-/// A request that may change what guests see, and the app it claims to be of.
+/// A request that may be a trigger, and the app that it names.
 #[derive(Debug)]
 pub(super) struct Target {
     pub(super) app: Arc<AppRoute>,
     pub(super) form: TargetForm,
 }
 
-/// How exactly the target names a trigger endpoint.
+/// How the target names a trigger endpoint.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum TargetForm {
-    /// Byte for byte: its body is read.
+    /// Byte for byte: the body is read.
     Exact(Endpoint),
-    /// The old endpoint, `POST /apps/{id}/channels/{channel}/events`: it touches this channel (pusher-protocol.md 1.2).
+    /// Byte for byte, and it is the old endpoint, `POST /apps/{id}/channels/{channel}/events`: the request touches this
+    /// channel (pusher-protocol.md 1.2).
     Legacy {
         /// The channel in the path.
         channel: String,
     },
-    /// It only becomes a trigger endpoint when the path is normalised, as some server may do (threats.md URI-02 to
-    /// URI-04).
+    /// Only if the path is normalised, as some server may do (threats.md URI-02 to URI-04).
     NonCanonical,
 }
 
-/// Finds out what `head` asks for.
+/// Routes a request by its `head`.
 ///
 /// # Errors
 /// A trigger for an app that is not configured.
 pub(super) fn route(head: &Parts, routing: &Routing) -> Result<Route, Refusal> {
-    // Some servers take methods in any case.
+    // Some servers accept methods in upper and lower case.
     if head.method != Method::POST && !head.method.as_str().eq_ignore_ascii_case("POST") {
         return Ok(Route::Other);
     }
@@ -68,23 +68,23 @@ pub(super) fn route(head: &Parts, routing: &Routing) -> Result<Route, Refusal> {
             Ok(Route::Trigger(Target { app: Arc::clone(app), form }))
         }
         (None, UnknownApps::Forward) => Ok(Route::Unknown),
-        // Cut short, since anybody may write anything there.
+        // Cut short, since the caller chooses it.
         (None, UnknownApps::Reject) => Err(Refusal::UnknownApp { name: name.chars().take(64).collect() }),
     }
 }
 
 impl Target {
-    /// Over what of its `path` it may be signed.
+    /// The parts of `path` over which the request may be signed.
     pub(super) fn signed_path<'p>(&self, path: &'p str) -> SignedPath<'p> {
         match self.form {
             TargetForm::Exact(_) | TargetForm::Legacy { .. } => signed_path(path),
-            // What others make of it is not known, nor what they would take for its beginning.
+            // How a server normalises it is not known, nor what it would take for its beginning.
             TargetForm::NonCanonical => path.into(),
         }
     }
 }
 
-/// Over what of the path of a trigger that is not disguised it may be signed.
+/// The parts of an exact or old path over which a trigger may be signed.
 pub(super) fn signed_path(path: &str) -> SignedPath<'_> {
     let base =
         exact(path).map(|exact| exact.base).or_else(|| legacy(path).map(|legacy| legacy.base)).unwrap_or_default();
@@ -94,9 +94,9 @@ pub(super) fn signed_path(path: &str) -> SignedPath<'_> {
 /// A path that names a trigger endpoint byte for byte.
 #[derive(Debug)]
 pub(super) struct ExactPath<'p> {
-    /// The path at which the server stands; usually empty.
+    /// The path prefix of the server; usually empty.
     base: &'p str,
-    /// The app's.
+    /// The app's id.
     pub(super) id: &'p str,
     pub(super) endpoint: Endpoint,
 }
@@ -127,14 +127,14 @@ fn legacy(path: &str) -> Option<LegacyPath<'_>> {
     is_segment(channel).then_some(LegacyPath { base, id, channel })
 }
 
-/// Takes `{base}/apps/{id}` apart.
+/// Splits `{base}/apps/{id}`.
 fn app(path: &str) -> Option<(&str, &str)> {
     let (rest, id) = path.rsplit_once('/')?;
     let base = rest.strip_suffix("/apps")?;
     (is_segment(id) && is_base(base)).then_some((base, id))
 }
 
-/// Whether `base` means the same to everybody, and could not be taken for the beginning of the API itself.
+/// Whether every server reads `base` in the same way, and none could take it for the beginning of the API itself.
 fn is_base(base: &str) -> bool {
     let is_plain = |segment: &str| {
         is_segment(segment)
@@ -164,16 +164,16 @@ impl<'p> TriggerPath<'p> {
     }
 }
 
-/// Whether a segment means the same to everybody.
+/// Whether every server reads a segment in the same way.
 fn is_segment(segment: &str) -> bool {
     !matches!(segment, "" | "." | "..") && !segment.contains(['%', ';'])
 }
 
-/// Whether any usual normalising (decoding, case, parameters, empty and dot segments) makes a trigger endpoint of
-/// `path`.
+/// Whether any usual normalisation (decoding, case, parameters, empty and dot segments) turns `path` into a trigger
+/// endpoint.
 fn may_become_trigger(path: &str) -> bool {
     let mut plain = Cow::Borrowed(path);
-    // Three rounds: nobody decodes more often; what is still encoded then is taken for a disguise.
+    // Three rounds: no server decodes more often; a last segment that is still encoded then counts as one.
     for _ in 0..3 {
         if !plain.contains('%') {
             break;
@@ -183,7 +183,7 @@ fn may_become_trigger(path: &str) -> bool {
     let lower = plain.to_ascii_lowercase();
     let mut segments: Vec<&str> = Vec::new();
     for segment in lower.split(['/', '\\']) {
-        // A `?` or `#` here was encoded: a server that decodes first would cut there.
+        // A `?` or `#` here was encoded: a server that decodes first would cut the path there.
         let segment = segment
             .split([';', '?', '#'])
             .next()
@@ -202,7 +202,7 @@ fn may_become_trigger(path: &str) -> bool {
             || !last.is_ascii() && last.ends_with("events"))
 }
 
-/// What a path in disguise calls its app.
+/// The app's id in a non-canonical path.
 fn app_segment(path: &str) -> &str {
     path.strip_prefix("/apps/").and_then(|rest| rest.split('/').next()).unwrap_or_default()
 }

@@ -1,4 +1,4 @@
-//! Triggers that hyper reads: of any shape, and behind any upstream (`pipeline` has what is common to both readers).
+//! Triggers that hyper reads: of any shape, before any upstream. `pipeline` is common to both readers.
 //!
 //! A trigger that is decided at once is answered at once. One that goes on or waits runs in a task of its own, so that
 //! a caller who hangs up changes nothing.
@@ -114,7 +114,7 @@ impl Render for &mut Request<Bytes> {
     }
 }
 
-/// A trigger on its way to upstream and back.
+/// The exchange of one trigger with upstream.
 #[derive(Debug)]
 struct HyperExchange {
     gateway: Gateway,

@@ -1,40 +1,40 @@
-//! Turns: connections that have to be closed for the same reason are not closed at the same moment, or their clients
-//! would all come back at once.
+//! Staggered closing: connections that have to be closed for the same reason are not closed at the same moment, or
+//! their clients would all reconnect at once.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-/// 2³² divided by the golden ratio: multiples of it, wrapped, are spread evenly however many there are.
+/// 2³² divided by the golden ratio: its multiples modulo 2³² are spread evenly, whatever their number.
 const GOLDEN: u32 = 0x9E37_79B9;
 
-/// What all relays of a process share.
+/// State of all relays of a process.
 #[derive(Debug)]
 pub struct Relays {
     opened: AtomicU32,
-    /// Over how long a drain closes its connections.
+    /// A drain closes its connections over this period.
     pub(super) close_period: Duration,
 }
 
-/// One relay's place in any order of closing.
+/// One relay's position in a closing period.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct CloseStagger(u32);
 
 impl Relays {
     /// For a process that drains for `drain_period`: connections are closed in the first half of it, which leaves the
-    /// other for goodbyes.
+    /// second half for closing handshakes.
     #[must_use]
     pub fn new(drain_period: Duration) -> Self {
         Self { opened: AtomicU32::new(0), close_period: drain_period / 2 }
     }
 
-    /// The next relay's turn. The first one's is at the very beginning.
+    /// The next relay's position. The first one is at the beginning.
     pub(super) fn close_stagger(&self) -> CloseStagger {
         CloseStagger(self.opened.fetch_add(1, Ordering::Relaxed).wrapping_mul(GOLDEN))
     }
 }
 
 impl CloseStagger {
-    /// When in `period` it is this relay's turn.
+    /// When in `period` this relay closes.
     pub(super) fn within(self, period: Duration) -> Duration {
         period.mul_f64(f64::from(self.0) / (f64::from(u32::MAX) + 1.0))
     }

@@ -1,5 +1,5 @@
-//! Relaying a WebSocket connection to upstream's. What passes here is neither altered nor held up; subscriptions are
-//! noted in passing, for the operator. Nothing here reaches the memory of assignments.
+//! Relaying a client's WebSocket connection to upstream. Messages are neither altered nor delayed; subscriptions are
+//! recorded for the operator. Nothing here reaches the memory of assignments.
 
 mod close_stagger;
 mod half;
@@ -33,12 +33,12 @@ use crate::upstream::{Dialled, Switched};
 
 pub use close_stagger::Relays;
 
-/// How long the other side may take to answer a close.
+/// Time for a side to answer a close.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
-/// Over how long the clients of an upstream that is gone are told so.
+/// The clients of an upstream that is gone are closed over this period.
 const STAGGER: Duration = Duration::from_secs(1);
-/// Upstream's messages may have so many bytes, whatever a client's may have: a presence channel lists all its members
-/// in one.
+/// Upstream's messages may have at least this many bytes, whatever a client's may have: a presence channel lists all
+/// its members in one message.
 const FROM_UPSTREAM: usize = 1024 * 1024;
 
 /// "Reconnect at once" (pusher-protocol.md 4.6).
@@ -48,8 +48,8 @@ const BACK_OFF: u16 = 4100;
 
 type Socket = TokioIo<Upgraded>;
 
-/// Asks upstream to switch to WebSocket and, once it has, switches the client and relays between them in a task of its
-/// own. The permit of the connection goes with it.
+/// Opens a WebSocket connection to upstream, then switches the client and relays between them in a task of its own,
+/// which keeps the connection's permit.
 pub(super) async fn open(
     gateway: &Gateway,
     routing: &Routing,
@@ -87,7 +87,7 @@ pub(super) async fn open(
             let (response, switched) = handshake.accept(visit.headers())?;
             let (connection, max_message) = (Arc::clone(&caller.connection), routing.limits.max_websocket_message);
             let _detached = shared.tasks.spawn(async move {
-                // The broker itself counts and drains its connections.
+                // The broker counts and drains its connections itself.
                 let _connection = connection;
                 match switched.await {
                     Ok(client) => visit.converse(TokioIo::new(client), max_message, pace).await,
@@ -101,9 +101,9 @@ pub(super) async fn open(
     }
 }
 
-/// Switches a client who connects too often and closes the connection with a code that tells it to come back later: a
-/// browser does not show its page the status of a handshake that failed, and pusher-js would stay away for long, or try
-/// another transport at once.
+/// Switches a client that connects too often to WebSocket, and closes the connection with a code that makes it
+/// reconnect later: a browser does not show its page the status of a failed handshake, and pusher-js would stay away
+/// for long, or try another transport at once.
 fn close_rate_limited(
     shared: &Shared,
     routing: &Routing,
@@ -132,8 +132,8 @@ fn close_rate_limited(
     Ok(response)
 }
 
-/// Who the client of `/app/{key}` is to the app's audience; nobody, if the app is not known. The server may stand
-/// behind a path of its own.
+/// The client of `/app/{key}` in the app's audience; `None` if the app is not configured. The server may have a path
+/// prefix.
 fn relayed_client(routing: &Routing, path: &str) -> Option<RelayedClient> {
     let (_base, key) = path.rsplit_once("/app/")?;
     let app = routing.app_with_key(key)?;
@@ -148,9 +148,9 @@ struct Relay {
     from_client: usize,
     from_upstream: usize,
     idle_timeout: Duration,
-    /// When something last went through.
+    /// When the last message was relayed, in the clock's milliseconds.
     last: AtomicU64,
-    /// Follows the client's subscriptions.
+    /// Records the client's subscriptions.
     relayed_client: Option<RelayedClient>,
     _connection: Arc<ConnectionPermit>,
     _gauge: OpenGuard,
@@ -163,18 +163,18 @@ enum Side {
     Upstream,
 }
 
-/// Why a relay, or one direction of it, came to its end.
+/// Why a relay, or one direction of it, ended.
 #[derive(Debug)]
 enum RelayEnd {
-    /// A side closed, and the other was told.
+    /// A side closed, and the close was passed on.
     Closed { by: Side, with: Option<CloseFrame>, answered: bool },
-    /// A side was gone without a close.
+    /// A side's connection was lost without a close.
     Lost(Side),
-    /// A side broke the rules or the limits.
+    /// A side violated the protocol or the limits.
     Faulty(Side, CloseCode),
-    /// Nothing went through for too long.
+    /// No message was relayed for too long.
     Idle,
-    /// usher ends.
+    /// usher drains.
     Drained,
 }
 
@@ -198,7 +198,7 @@ impl Relay {
         }
     }
 
-    /// Relays until one side, or usher, ends it; then says close_side to whoever is left.
+    /// Relays until one side, or usher, ends it; then closes what is still open.
     async fn run(self, client: Socket, upstream: Socket, pace: Option<Pace>) {
         let (mut from_client, mut to_client) =
             half::split(client, Role::Server, self.from_client, self.from_upstream).await;
@@ -212,13 +212,13 @@ impl Relay {
         self.shared.metrics.websocket_end(ended.kind());
         if matches!(ended, RelayEnd::Lost(Side::Upstream) | RelayEnd::Faulty(Side::Upstream, _)) {
             let until_gone = async {
-                // What upstream has said goes on at once: only the close waits for its turn.
+                // Upstream's last messages are passed on at once: only the close waits for the stagger.
                 if let Err(error) = to_client.flush().await {
                     return tracing::debug!(%error, "a client was gone before it had upstream's last messages");
                 }
                 from_client.discard_rest().await;
             };
-            // Whoever leaves in the meantime need not be told.
+            // A client that leaves in the meantime needs no close.
             let _left = timeout(self.close_stagger.within(STAGGER), until_gone).await;
         }
         let client = close_side(
@@ -230,8 +230,9 @@ impl Relay {
         tokio::join!(client, upstream);
     }
 
-    /// Runs both directions until one of them ends, or both have to. When a side has closed, the other's answer is
-    /// waited for and passed on. When a side was found to be gone in writing to it, what it had sent before is.
+    /// Runs both directions until one of them ends, or both have to. After a side has closed, the other side's answer
+    /// is awaited and passed on. If a write to a side fails, the messages that it had sent before are awaited and
+    /// passed on.
     async fn until_end<F: Future<Output = RelayEnd>>(&self, mut up: Pin<&mut F>, mut down: Pin<&mut F>) -> RelayEnd {
         let (ended, reader, other) = tokio::select! {
             biased;
@@ -253,8 +254,8 @@ impl Relay {
         }
     }
 
-    /// Carries messages from one side to the other. The next one is read when the one before is taken, so that a side
-    /// that does not read stops the other from sending; neither is it before `pace` allows it.
+    /// Passes messages from one side to the other. The next message is read once the one before is written, so that a
+    /// side that does not read stops the other from sending, and not before `pace` allows it.
     async fn pump(
         &self,
         from: Side,
@@ -305,7 +306,7 @@ impl Relay {
         }
     }
 
-    /// The text of a message that may tell of a subscription: read once it has gone on its way.
+    /// The text of a message that may be about a subscription. It is read after the message was passed on.
     fn subscription_text(&self, from: Side, message: &Message) -> Option<(&RelayedClient, Utf8Bytes)> {
         match (&self.relayed_client, message) {
             (Some(relayed_client), Message::Text(text)) if RelayedClient::may_tell(from.into(), text) => {
@@ -315,7 +316,7 @@ impl Relay {
         }
     }
 
-    /// Waits until nothing has gone through for too long.
+    /// Waits until no message was relayed for too long.
     async fn silence(&self) {
         loop {
             let last = Moment::from_millis(self.last.load(Ordering::Relaxed));
@@ -327,7 +328,7 @@ impl Relay {
         }
     }
 
-    /// Waits until usher drains and it is this relay's turn.
+    /// Waits until usher drains and this relay's stagger is over.
     async fn drained(&self) {
         self.shared.drain.begun().await;
         sleep(self.close_stagger.within(self.shared.relays.close_period)).await;
@@ -377,8 +378,7 @@ impl RelayEnd {
         }
     }
 
-    /// What `side` still has to be sent. A client is never told one of Pusher's final codes (40xx):
-    /// only upstream may.
+    /// What `side` still has to be sent. usher itself never sends a client one of Pusher's final codes (40xx).
     fn close_action(&self, side: Side, draining: bool) -> CloseAction {
         match (self, side) {
             (Self::Closed { by, with, answered: false }, _) if *by == side => CloseAction::Send(with.clone()),
@@ -389,8 +389,8 @@ impl RelayEnd {
             }
             (_, Side::Upstream) => CloseAction::Send(Some(close(CloseCode::Away, ""))),
             (Self::Faulty(Side::Client, code), Side::Client) => CloseAction::Send(Some(close(*code, ""))),
-            // A drain is mostly a restart: pusher-js that came back at once, to a port where nobody listens yet, would
-            // stay away for 15 seconds.
+            // A drain is usually a restart: if pusher-js reconnected at once, to a port where nothing listens yet, it
+            // would then wait for 15 seconds.
             (Self::Lost(_) | Self::Faulty(..), Side::Client) if draining => {
                 CloseAction::Send(Some(close(BACK_OFF.into(), "upstream is gone")))
             }
@@ -416,8 +416,8 @@ enum CloseAction {
     Send(Option<CloseFrame>),
 }
 
-/// Sends a side its close, if it is still to be told, and waits for its answer; then ends the connection. Reading what
-/// it sends in the meantime keeps the system from resetting the connection under the close.
+/// Sends a side its close, if there is one, and waits for its answer; then ends the connection. What the side sends in
+/// the meantime is read, so that the system does not reset the connection before the close arrives.
 async fn close_side(reader: &mut Reader<Socket>, writer: &mut Writer<Socket>, action: CloseAction) {
     let closing = async {
         if let CloseAction::Send(frame) = action
@@ -425,7 +425,7 @@ async fn close_side(reader: &mut Reader<Socket>, writer: &mut Writer<Socket>, ac
             && writer.flush().await.is_ok()
         {
             if reader.is_faulty() {
-                // Its answer could not be told from the rest.
+                // Its answer could not be distinguished from the rest.
                 writer.end().await;
             }
             reader.discard_rest().await;
