@@ -5,17 +5,18 @@ use std::time::Duration;
 
 use super::{Clock, Moment};
 
-/// How far the beginning of the process may be from where it was told last, in milliseconds, before it is told anew.
-/// Two readings of the same clocks differ by a little, and what is told twice has to be the same.
+/// By how many milliseconds a new estimate of the beginning may differ from the last one without replacing it. Two
+/// readings of the same clocks differ a little, and the same moment has to be shown as the same time.
 const SAME: i64 = 1000;
 
-/// Tells moments as times of day, by the system's clock as it is set when it is asked: a process that began before the
-/// clock was set right shows right times from then on. While the clock is not set, a moment is told the same each time.
+/// Converts moments to times of day, by the system's clock as it is set at the conversion: a process that began before
+/// the clock was set right shows right times from then on. While the clock is not set, a moment is converted to the
+/// same time each time.
 #[derive(Debug)]
 pub struct Calendar {
     clock: Clock,
-    /// The time of the clock's beginning as told last, in milliseconds since the Unix epoch; below zero where the clock
-    /// shows less than the process has run.
+    /// The last estimate of the clock's beginning, in milliseconds since the Unix epoch; below zero if the system's
+    /// clock shows less than the process has run.
     began_at: AtomicI64,
 }
 
@@ -26,20 +27,21 @@ impl Calendar {
         Self { clock, began_at: AtomicI64::new(millis(clock.began_at)) }
     }
 
-    /// The clock whose moments it tells.
+    /// The clock whose moments it converts.
     #[must_use]
     pub const fn clock(&self) -> Clock {
         self.clock
     }
 
-    /// The time of day at `moment`, which may be yet to come, as the time since the Unix epoch; zero before that.
+    /// The time of day at `moment`, which may be in the future, as the time since the Unix epoch; zero before the
+    /// epoch.
     #[must_use]
     pub fn unix_time(&self, moment: Moment) -> Duration {
         self.unix_time_by(Clock::unix_now_exact, moment)
     }
 
     fn unix_time_by(&self, system: impl FnOnce() -> Duration, moment: Moment) -> Duration {
-        // Read between two moments: if the process is held up there, nothing is concluded from that.
+        // Read between two moments: a pause of the process in between widens the interval, and changes no estimate.
         let before = millis(self.clock.running());
         let now = millis(system());
         let after = millis(self.clock.running());

@@ -1,4 +1,4 @@
-//! The time of day as requests and answers need it, read now and then.
+//! The time of day for requests and answers, read at intervals.
 
 use std::cell::RefCell;
 use std::time::{Duration, UNIX_EPOCH};
@@ -8,14 +8,14 @@ use tokio::time::Instant;
 
 use super::Clock;
 
-/// How long the time of day is taken for what it was, within a second: the clock may be set meanwhile.
+/// How long a reading is used, within a second: the clock may be set meanwhile.
 const FRESH: Duration = Duration::from_millis(100);
 
 /// The time of day, also as HTTP writes it (RFC 9110 5.6.7).
 #[derive(Debug, Default)]
 pub struct Date {
-    /// When the system's clock is to be read again: at the end of its second at the latest, so that a signature of just
-    /// the greatest age is judged by the second that it is.
+    /// When the system's clock has to be read again: at the end of its second at the latest, so that the age of a
+    /// signature is exact to the second.
     until: Option<Instant>,
     /// Seconds since the Unix epoch.
     seconds: u64,
@@ -33,7 +33,7 @@ impl Date {
         })
     }
 
-    /// From here on it says the time of `now`.
+    /// Sets the time to that of `now`.
     pub fn set(&mut self, now: Instant) {
         self.set_by(Clock::unix_now_exact, now);
     }
@@ -44,7 +44,7 @@ impl Date {
         }
     }
 
-    /// Takes over the system's `time`; for how long that is right.
+    /// Stores the system's `time`. Returns how long it is valid.
     fn take(&mut self, time: Duration) -> Duration {
         let seconds = time.as_secs();
         if self.seconds != seconds || self.text.is_empty() {
@@ -60,7 +60,7 @@ impl Date {
         self.seconds
     }
 
-    /// As HTTP writes it; empty before the time was first set.
+    /// The time as HTTP writes it; empty before the time was first set.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8] {
         &self.text

@@ -146,7 +146,7 @@ fn is_base(base: &str) -> bool {
 
 /// A path of a trigger endpoint, exact or not.
 struct TriggerPath<'p> {
-    /// The app's, where the path has it in its place.
+    /// The app's id, if the path is exact.
     id: Option<&'p str>,
     form: TargetForm,
 }

@@ -1,7 +1,7 @@
 //! Accepting connections on one listener and giving them to the workers in turn.
 //!
-//! One listener and not one per worker: a second usher on the same port then fails to start instead of sharing the
-//! traffic, and two gateways that do not share their memory lose handoffs.
+//! There is one listener and not one per worker, so that a second usher on the same port fails to start. Otherwise both
+//! would share the traffic, and two gateways that do not share their memory lose handoffs.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,8 +15,8 @@ use crate::descriptors::AcceptFailures;
 use crate::gateway::ConnectionLimiter;
 use crate::shutdown::Drain;
 
-/// The pause after the first failed `accept`, doubled up to [`LONGEST_PAUSE`]: the machine is out of descriptors, and
-/// spinning does not help it.
+/// The pause after the first failed `accept`, doubled up to [`LONGEST_PAUSE`]: usually descriptors are used up, and an
+/// immediate retry would fail again.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(10);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 

@@ -1,4 +1,4 @@
-//! The configuration in force: the one that was loaded last, and the modes that the operator has switched since.
+//! The active configuration: the one that was loaded last, and the modes that the operator has set since.
 
 #[cfg(test)]
 mod tests;
@@ -12,13 +12,13 @@ use crate::config::Config;
 use crate::gateway::{Observers, Shared};
 use crate::rules::{Mode, Rule};
 
-/// Rebuilds the gateway's routing at a reload and at the operator's overrides.
+/// Rebuilds the gateway's routing at a reload, and when the operator sets a mode.
 #[derive(Debug)]
 pub(super) struct ActiveConfig {
     shared: Arc<Shared>,
     assignments: Arc<Assignments>,
     audience: Audience,
-    /// A std mutex: held while a routing is built and put in force, so that a reload and a switch cannot undo one
+    /// A std mutex: held while a routing is built and stored, so that a reload and a mode change cannot undo one
     /// another; never by a request.
     state: Mutex<ConfigState>,
 }
@@ -26,11 +26,11 @@ pub(super) struct ActiveConfig {
 #[derive(Debug)]
 struct ConfigState {
     config: Config,
-    /// One for each rule of each app at most, since a switch of another is refused.
+    /// At most one for each rule of each app, since one for any other is refused.
     overrides: Vec<ModeOverride>,
 }
 
-/// A rule of an app that is in another mode than the configuration says.
+/// A rule of an app that the operator has set to another mode than the configured one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct ModeOverride {
     app: String,
@@ -39,7 +39,7 @@ struct ModeOverride {
 }
 
 impl ActiveConfig {
-    /// With `config`, whose routing is in force already.
+    /// Starts with `config`, whose routing is stored already.
     pub(super) fn new(
         config: Config,
         shared: Arc<Shared>,
@@ -54,7 +54,7 @@ impl ActiveConfig {
         })
     }
 
-    /// Puts a newly loaded configuration in force, with its own modes. Returns how many of the operator's overrides that
+    /// Applies a newly loaded configuration with its own modes. Returns how many of the operator's overrides this
     /// ended.
     pub(super) fn replace(&self, config: Config) -> usize {
         let mut state = self.lock();
@@ -70,7 +70,7 @@ impl ActiveConfig {
         self.shared.routing.store(Arc::new(routing));
     }
 
-    /// A thread that panicked while it built a routing has put nothing in force.
+    /// A thread that panicked while it built a routing has stored nothing.
     fn lock(&self) -> MutexGuard<'_, ConfigState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -115,15 +115,15 @@ impl Switchboard for ActiveConfig {
 }
 
 impl ConfigState {
-    /// The mode that `rule` is in for `app`.
+    /// The present mode of `rule` for `app`.
     fn mode(&self, app: &str, rule: &Rule) -> Mode {
         let name = rule.spec().name.as_str();
         let switch = self.overrides.iter().find(|switch| (switch.app.as_str(), switch.rule.as_str()) == (app, name));
         switch.map_or_else(|| rule.spec().mode, |switch| switch.mode)
     }
 
-    /// The configuration with the overrides applied: a rule that is switched for some apps stands there once for each of
-    /// its apps, in its place.
+    /// The configuration with the overrides applied: a rule with an override for some of its apps is replaced by one
+    /// rule for each of its apps.
     fn effective(&self) -> Config {
         let mut config = self.config.clone();
         config.rules = self.config.rules.iter().flat_map(|rule| self.adapted(rule)).collect();

@@ -1,4 +1,4 @@
-//! The TLS handshake of a connection to the public listener, and why it fails.
+//! The TLS handshake of a connection to the gateway's listener.
 
 use std::io;
 use std::time::Duration;
@@ -46,7 +46,7 @@ fn reason(error: &io::Error) -> HandshakeFailure {
         Some(rustls::Error::PeerIncompatible(_)) => HandshakeFailure::Incompatible,
         Some(rustls::Error::InvalidMessage(_)) => HandshakeFailure::NotTls,
         Some(_) => HandshakeFailure::Other,
-        // The system's errors, and the end of the stream.
+        // Errors of the system, and the end of the stream.
         None => HandshakeFailure::Closed,
     }
 }

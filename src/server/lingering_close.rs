@@ -1,8 +1,8 @@
-//! LingeringClose a connection so that its last answer arrives.
+//! Lingering close: closing a connection so that its last answer arrives.
 //!
-//! If anything is unread when a socket is closed, or comes after that, the system resets the connection; a caller that
-//! is still sending then sees its own write fail instead of the answer. So the sending side is closed first, and what
-//! the caller still sends is read and dropped for a while (RFC 9112 9.6).
+//! If bytes are unread when a socket is closed, or come after that, the system resets the connection; a caller that is
+//! still sending then sees its write fail instead of the answer. So the sending side is closed first, and what the
+//! caller still sends is read and discarded for a while (RFC 9112 9.6).
 
 use std::io;
 use std::mem::MaybeUninit;
@@ -14,28 +14,28 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::lazy_timer::LazyTimer;
 
-/// A caller from which nothing comes for this long is not waited for any longer.
+/// The close ends when nothing has come from the caller for this long,
 const SILENCE: Duration = Duration::from_secs(5);
-/// Nor is one that goes on sending for longer than this.
+/// or after this time at the latest,
 const LONGEST: Duration = Duration::from_secs(30);
-/// Nor one that sends more bytes than this: it will not read an answer.
+/// or after this many bytes: a caller that sends more will not read an answer.
 const MOST: usize = 64 * 1024 * 1024;
-/// Bytes that are read at once.
+/// Most bytes of one read.
 const AT_ONCE: usize = 8 * 1024;
 
-/// A connection's lingering_close.
+/// The state of a connection's lingering close.
 #[derive(Debug, Default)]
 pub(super) struct LingeringClose {
     /// Whether the sending side is closed.
     is_half_closed: bool,
-    /// Bytes that were dropped.
+    /// Bytes that were discarded.
     dropped: usize,
     longest: LazyTimer,
     silence: LazyTimer,
 }
 
 impl LingeringClose {
-    /// Goes on with the lingering_close of `stream`. Ready when the caller has closed its side, too, or may be left.
+    /// Continues the close of `stream`. Ready when the caller has closed its side, too, or a bound is reached.
     ///
     /// # Errors
     /// The sending side could not be closed.
@@ -55,7 +55,7 @@ impl LingeringClose {
             let mut discarded = ReadBuf::uninit(&mut discarded);
             match Pin::new(&mut *stream).poll_read(context, &mut discarded) {
                 Poll::Ready(Ok(())) if !discarded.filled().is_empty() => self.dropped += discarded.filled().len(),
-                // An error, too, is an end: the answer was written.
+                // An error ends the close, too: the answer was written.
                 Poll::Ready(_) => return Poll::Ready(Ok(())),
                 Poll::Pending => return self.silence.poll(SILENCE, context).map(Ok),
             }

@@ -1,4 +1,4 @@
-//! A stream of which the beginning was read already.
+//! A stream whose first bytes were read already.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 use bytes::{Buf, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// Reads `read` first, and then what comes on the stream.
+/// Returns the bytes of `read` first, and then reads the stream.
 #[derive(Debug)]
 pub(super) struct PrefixedStream<T> {
     read: Bytes,
@@ -30,7 +30,7 @@ impl<T: AsyncRead + Unpin> AsyncRead for PrefixedStream<T> {
         buffer.put_slice(&this.read[..count]);
         this.read.advance(count);
         if this.read.is_empty() {
-            // Its memory is given back: the stream may live for days.
+            // Frees the memory: the stream may live for days.
             this.read = Bytes::new();
         }
         Poll::Ready(Ok(()))

@@ -1,7 +1,7 @@
-//! One downstream socket with its deadlines: for a head, for the next request, and for a caller that does not read.
+//! A caller's socket with its time-outs: for a head, for the next request, and for a caller that does not read.
 //!
-//! hyper's own header time-out also runs between two requests of a kept connection, and costs a lazy_timer a request. Here a
-//! lazy_timer is armed only where the socket makes hyper wait.
+//! hyper's own header time-out also runs between two requests of a kept connection, and costs one timer per request.
+//! Here a timer is started only when hyper has to wait for the socket.
 
 use std::io;
 use std::pin::Pin;
@@ -18,16 +18,16 @@ use super::lazy_timer::LazyTimer;
 use super::lingering_close::LingeringClose;
 use crate::gateway::{ConnectionPermit, Reply};
 
-/// How long a caller may take.
+/// The time-outs of a connection.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Timeouts {
     /// For a head, from its first byte; and for the first byte of a connection.
     pub(super) head: Duration,
-    /// Between requests, and to take an answer's bytes.
+    /// Between requests, and to read an answer's bytes.
     pub(super) idle: Duration,
 }
 
-/// What a connection is doing, shared by its socket and its service.
+/// The state of a connection, shared by its socket and its service.
 #[derive(Debug)]
 pub(super) struct ConnectionState {
     phase: AtomicU8,
@@ -39,16 +39,16 @@ const IDLE: u8 = 0;
 const HEAD: u8 = 1;
 const BUSY: u8 = 2;
 const SWITCHED: u8 = 3;
-const LAST_ANSWER_SENT: u8 = 4;
+const ENDING: u8 = 4;
 
 impl ConnectionState {
-    /// The connection with this `connection` has done nothing yet.
+    /// The state of a new connection. `connection`: its permit.
     pub(super) const fn new(connection: Arc<ConnectionPermit>) -> Self {
         Self { phase: AtomicU8::new(IDLE), requests: AtomicU32::new(0), connection }
     }
 
-    /// A head is complete: until the guard is dropped, the connection works for the caller and no deadline for reading
-    /// runs.
+    /// Notes that a head is complete. Until the guard is dropped, the connection serves the request, and no time-out
+    /// for reading runs.
     pub(super) fn busy(self: &Arc<Self>) -> RequestGuard {
         self.phase.store(BUSY, Ordering::Relaxed);
         self.connection.set_busy();
@@ -56,19 +56,19 @@ impl ConnectionState {
         RequestGuard(Arc::clone(self))
     }
 
-    /// No request is to come any more. If none is under way, there is no answer for which the connection would have to
-    /// be closed slowly.
-    pub(super) fn stop_reading(&self) {
-        let _was_not_idle = self.phase.compare_exchange(IDLE, LAST_ANSWER_SENT, Ordering::Relaxed, Ordering::Relaxed);
+    /// Notes that no further request is read. If none is under way, no answer is on its way to the caller, and the
+    /// connection need not linger.
+    pub(super) fn end_if_idle(&self) {
+        let _was_not_idle = self.phase.compare_exchange(IDLE, ENDING, Ordering::Relaxed, Ordering::Relaxed);
     }
 }
 
-/// Held from a complete head to the end of its answer.
+/// Exists from a complete head to the end of its answer.
 #[derive(Debug)]
 pub(super) struct RequestGuard(Arc<ConnectionState>);
 
 impl RequestGuard {
-    /// The connection speaks another protocol from now on: no deadline for requests runs on it any more.
+    /// Notes that the connection was switched to another protocol: no time-out for requests runs any more.
     pub(super) fn set_switched(&self) {
         self.0.phase.store(SWITCHED, Ordering::Relaxed);
     }
@@ -82,7 +82,7 @@ impl Drop for RequestGuard {
     }
 }
 
-/// An answer's body; when it is sent or dropped, its connection is idle again.
+/// The body of an answer. When it is sent or dropped, its connection is idle again.
 #[derive(Debug)]
 pub(super) struct GuardedReply {
     reply: Reply,
@@ -112,7 +112,7 @@ impl Body for GuardedReply {
     }
 }
 
-/// A socket that fails with `TimedOut` when the caller takes too long.
+/// A stream that fails with `TimedOut` when the caller takes too long.
 #[derive(Debug)]
 pub(super) struct TimeoutStream<T> {
     io: T,
@@ -146,8 +146,7 @@ impl<T> TimeoutStream<T> {
                 Poll::Ready(Err(late("a request's head did not arrive in time")))
             }
             IDLE if self.idle.poll(self.idle_deadline(), context).is_ready() => {
-                // The idle lazy_timer is left running while requests come and go; it counts only if none came since it was
-                // armed.
+                // The idle timer keeps running during requests; it counts only if no request came since it was started.
                 let requests = self.phase.requests.load(Ordering::Relaxed);
                 if requests == self.requests_when_armed {
                     return Poll::Ready(Err(late("no request came in time")));
@@ -212,10 +211,10 @@ impl<T: AsyncRead + AsyncWrite + Unpin> AsyncWrite for TimeoutStream<T> {
         this.poll_written(flushed, context)
     }
 
-    /// Ready when the caller has its last answer, as far as can be told.
+    /// Ready when the caller has its last answer, as far as the socket shows.
     fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        if matches!(this.phase.phase.load(Ordering::Relaxed), SWITCHED | LAST_ANSWER_SENT) {
+        if matches!(this.phase.phase.load(Ordering::Relaxed), SWITCHED | ENDING) {
             let shut = Pin::new(&mut this.io).poll_shutdown(context);
             return this.poll_written(shut, context);
         }

@@ -1,4 +1,4 @@
-//! Switches: whom they concern, what they stop_reading alone, and how long they last.
+//! Mode overrides: which rules they affect, which they do not, and how long they last.
 
 use arc_swap::ArcSwap;
 
