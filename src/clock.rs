@@ -100,9 +100,9 @@ impl Clock {
 /// One timer for many short waits in turn. It is set when it is first needed, and checked when it fires: a deadline
 /// that was met, or moved to later, costs nothing.
 #[derive(Debug, Default)]
-pub struct Alarm(Option<Pin<Box<Sleep>>>);
+pub struct DeadlineTimer(Option<Pin<Box<Sleep>>>);
 
-impl Alarm {
+impl DeadlineTimer {
     /// Ready once `deadline` has passed.
     pub fn poll(&mut self, deadline: Instant, context: &mut Context<'_>) -> Poll<()> {
         let sleep = self.0.get_or_insert_with(|| Box::pin(sleep_until(deadline)));
@@ -121,7 +121,7 @@ impl Alarm {
     }
 
     /// Waits for `work`, at most until `deadline`; `None`: it has passed.
-    pub async fn bound<F: Future>(&mut self, deadline: Instant, work: F) -> Option<F::Output> {
+    pub async fn timeout_at<F: Future>(&mut self, deadline: Instant, work: F) -> Option<F::Output> {
         let mut work = std::pin::pin!(work);
         std::future::poll_fn(|context| match work.as_mut().poll(context) {
             Poll::Ready(done) => Poll::Ready(Some(done)),
@@ -147,19 +147,19 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn an_alarm_rings_for_the_wait_that_is_on() {
-        let mut alarm = Alarm::default();
+    async fn a_timer_fires_for_the_present_wait() {
+        let mut timer = DeadlineTimer::default();
         let start = Instant::now();
         let at = |seconds| start + Duration::from_secs(seconds);
-        assert_eq!(alarm.bound(at(5), async { 7 }).await, Some(7));
-        assert_eq!(alarm.bound(at(3), pending::<()>()).await, None);
+        assert_eq!(timer.timeout_at(at(5), async { 7 }).await, Some(7));
+        assert_eq!(timer.timeout_at(at(3), pending::<()>()).await, None);
         assert_eq!(start.elapsed().as_secs(), 3);
-        assert_eq!(alarm.bound(at(3), async { 7 }).await, Some(7), "what is done is done, however late");
-        assert_eq!(alarm.bound(at(9), tokio::time::sleep(Duration::from_secs(1))).await, Some(()));
-        assert_eq!(alarm.bound(at(20), pending::<()>()).await, None, "set for 9, it waits on");
+        assert_eq!(timer.timeout_at(at(3), async { 7 }).await, Some(7), "what is done is done, however late");
+        assert_eq!(timer.timeout_at(at(9), tokio::time::sleep(Duration::from_secs(1))).await, Some(()));
+        assert_eq!(timer.timeout_at(at(20), pending::<()>()).await, None, "set for 9, it waits on");
         assert_eq!(start.elapsed().as_secs(), 20);
-        assert_eq!(alarm.bound(at(100), tokio::time::sleep(Duration::from_secs(1))).await, Some(()));
-        assert_eq!(alarm.bound(at(30), pending::<()>()).await, None, "set for 100, it is set anew");
+        assert_eq!(timer.timeout_at(at(100), tokio::time::sleep(Duration::from_secs(1))).await, Some(()));
+        assert_eq!(timer.timeout_at(at(30), pending::<()>()).await, None, "set for 100, it is set anew");
         assert_eq!(start.elapsed().as_secs(), 30);
     }
 }

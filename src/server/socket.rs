@@ -49,7 +49,7 @@ impl ConnectionState {
 
     /// Notes that a head is complete. Until the guard is dropped, the connection serves the request, and no time-out
     /// for reading runs.
-    pub(super) fn busy(self: &Arc<Self>) -> RequestGuard {
+    pub(super) fn begin_request(self: &Arc<Self>) -> RequestGuard {
         self.phase.store(BUSY, Ordering::Relaxed);
         self.connection.set_busy();
         self.requests.fetch_add(1, Ordering::Relaxed);
@@ -116,7 +116,7 @@ impl Body for GuardedReply {
 #[derive(Debug)]
 pub(super) struct TimeoutStream<T> {
     io: T,
-    phase: Arc<ConnectionState>,
+    state: Arc<ConnectionState>,
     deadlines: Timeouts,
     head: LazyTimer,
     idle: LazyTimer,
@@ -126,11 +126,11 @@ pub(super) struct TimeoutStream<T> {
 }
 
 impl<T> TimeoutStream<T> {
-    pub(super) fn new(io: T, phase: Arc<ConnectionState>, deadlines: Timeouts) -> Self {
+    pub(super) fn new(io: T, state: Arc<ConnectionState>, deadlines: Timeouts) -> Self {
         let (head, idle, write) = (LazyTimer::default(), LazyTimer::default(), LazyTimer::default());
         Self {
             io,
-            phase,
+            state,
             deadlines,
             head,
             idle,
@@ -141,13 +141,13 @@ impl<T> TimeoutStream<T> {
     }
 
     fn poll_read_deadline(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.phase.phase.load(Ordering::Relaxed) {
+        match self.state.phase.load(Ordering::Relaxed) {
             HEAD if self.head.poll(self.deadlines.head, context).is_ready() => {
                 Poll::Ready(Err(late("a request's head did not arrive in time")))
             }
             IDLE if self.idle.poll(self.idle_deadline(), context).is_ready() => {
                 // The idle timer keeps running during requests; it counts only if no request came since it was started.
-                let requests = self.phase.requests.load(Ordering::Relaxed);
+                let requests = self.state.requests.load(Ordering::Relaxed);
                 if requests == self.requests_when_armed {
                     return Poll::Ready(Err(late("no request came in time")));
                 }
@@ -162,7 +162,7 @@ impl<T> TimeoutStream<T> {
 
     /// Between requests, or before the first one.
     fn idle_deadline(&self) -> Duration {
-        if self.phase.requests.load(Ordering::Relaxed) == 0 { self.deadlines.head } else { self.deadlines.idle }
+        if self.state.requests.load(Ordering::Relaxed) == 0 { self.deadlines.head } else { self.deadlines.idle }
     }
 
     fn poll_written<R>(&mut self, written: Poll<io::Result<R>>, context: &mut Context<'_>) -> Poll<io::Result<R>> {
@@ -188,11 +188,11 @@ impl<T: AsyncRead + Unpin> AsyncRead for TimeoutStream<T> {
         if read.is_pending() {
             return this.poll_read_deadline(context);
         }
-        if this.head.is_running() && this.phase.phase.load(Ordering::Relaxed) != HEAD {
+        if this.head.is_running() && this.state.phase.load(Ordering::Relaxed) != HEAD {
             this.head.stop();
         }
         if buffer.filled().len() > before {
-            let _was_not_idle = this.phase.phase.compare_exchange(IDLE, HEAD, Ordering::Relaxed, Ordering::Relaxed);
+            let _was_not_idle = this.state.phase.compare_exchange(IDLE, HEAD, Ordering::Relaxed, Ordering::Relaxed);
         }
         read
     }
@@ -214,7 +214,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> AsyncWrite for TimeoutStream<T> {
     /// Ready when the caller has its last answer, as far as the socket shows.
     fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        if matches!(this.phase.phase.load(Ordering::Relaxed), SWITCHED | ENDING) {
+        if matches!(this.state.phase.load(Ordering::Relaxed), SWITCHED | ENDING) {
             let shut = Pin::new(&mut this.io).poll_shutdown(context);
             return this.poll_written(shut, context);
         }

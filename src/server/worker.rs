@@ -204,17 +204,17 @@ where
     };
     let limits = &setup.limits;
     let stream = PrefixedStream::new(read, stream);
-    let phase = Arc::new(ConnectionState::new(Arc::clone(&caller.connection)));
+    let state = Arc::new(ConnectionState::new(Arc::clone(&caller.connection)));
     let deadlines = Timeouts { head: limits.head_timeout, idle: limits.idle_timeout };
-    let socket = TokioIo::new(TimeoutStream::new(stream, Arc::clone(&phase), deadlines));
+    let socket = TokioIo::new(TimeoutStream::new(stream, Arc::clone(&state), deadlines));
     let service = service_fn(|request| {
-        let busy = phase.busy();
+        let guard = state.begin_request();
         async {
             let response = gateway.answer(request, caller).await;
             if response.status() == StatusCode::SWITCHING_PROTOCOLS {
-                busy.set_switched();
+                guard.set_switched();
             }
-            Ok::<_, Infallible>(response.map(|reply| GuardedReply::new(reply, busy)))
+            Ok::<_, Infallible>(response.map(|reply| GuardedReply::new(reply, guard)))
         }
     });
     let connection = http1::Builder::new()
@@ -233,7 +233,7 @@ where
         biased;
         ended = connection.as_mut() => ended,
         () = gateway.shared.drain.begun() => {
-            phase.end_if_idle();
+            state.end_if_idle();
             connection.as_mut().graceful_shutdown();
             connection.await
         }

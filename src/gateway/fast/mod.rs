@@ -35,7 +35,7 @@ use super::pipeline::{self, Exchange, NextStep, Sent, Undecided};
 use super::settle::Answered;
 use super::{ConnectionPermit, Limits, Refusal, Shared};
 use crate::assignment::ClaimMode;
-use crate::clock::{Alarm, Date};
+use crate::clock::{Date, DeadlineTimer};
 use crate::metrics::RequestKind;
 use crate::shutdown::DrainListener;
 use crate::upstream::{Collected, Remote};
@@ -78,7 +78,7 @@ pub struct FastConnection<'g, S> {
     idle_timeout: Duration,
     stream: &'g mut S,
     answer: Collected,
-    alarm: Alarm,
+    timer: DeadlineTimer,
     date: Date,
     /// When the clock was last read.
     now: Instant,
@@ -97,7 +97,7 @@ impl<'g, S: AsyncRead + AsyncWrite + Unpin> FastConnection<'g, S> {
             idle_timeout: limits.idle_timeout,
             stream,
             answer: Collected::default(),
-            alarm: Alarm::default(),
+            timer: DeadlineTimer::default(),
             date: Date::default(),
             now: Instant::now(),
         }
@@ -167,7 +167,7 @@ impl<'g, S: AsyncRead + AsyncWrite + Unpin> FastConnection<'g, S> {
             Poll::Pending => drain.poll(context).map(|()| Received::End),
             arrived => arrived,
         });
-        self.alarm.bound(self.now + timeout, arrival).await.unwrap_or(Received::TimedOut)
+        self.timer.timeout_at(self.now + timeout, arrival).await.unwrap_or(Received::TimedOut)
     }
 
     /// Receives the rest of a request's head. Until it is whole, the connection costs little more than its bytes: hyper
@@ -179,7 +179,7 @@ impl<'g, S: AsyncRead + AsyncWrite + Unpin> FastConnection<'g, S> {
         let mut known = 0;
         while shape::is_partial_head(&request.received, known, max_head) {
             known = request.received.len();
-            let read = self.alarm.bound(deadline, read(self.stream, &mut request.received));
+            let read = self.timer.timeout_at(deadline, read(self.stream, &mut request.received));
             match read.await.unwrap_or(Received::TimedOut) {
                 Received::Bytes => {}
                 // hyper answers a head that breaks off.
@@ -199,7 +199,7 @@ impl<'g, S: AsyncRead + AsyncWrite + Unpin> FastConnection<'g, S> {
         let deadline = Instant::now() + limit;
         self.connection.set_receiving(self.shared.clock.moment(self.now));
         while request.received.len() < length {
-            let read = self.alarm.bound(deadline, read(self.stream, &mut request.received));
+            let read = self.timer.timeout_at(deadline, read(self.stream, &mut request.received));
             match read.await.unwrap_or(Received::TimedOut) {
                 Received::Bytes => {}
                 // hyper answers a body that breaks off.
@@ -240,7 +240,7 @@ impl<'g, S: AsyncRead + AsyncWrite + Unpin> FastConnection<'g, S> {
             self.stream.write_all(reply).await?;
             self.stream.flush().await
         };
-        match self.alarm.bound(self.now + self.idle_timeout, write).await {
+        match self.timer.timeout_at(self.now + self.idle_timeout, write).await {
             Some(Ok(())) => true,
             Some(Err(error)) => {
                 tracing::debug!(%error, "a caller was gone before its answer");
@@ -255,7 +255,7 @@ impl<'g, S: AsyncRead + AsyncWrite + Unpin> FastConnection<'g, S> {
 
     /// Closes a connection on which no request is under way.
     async fn close(mut self) -> FastPathEnd {
-        if let Some(Err(error)) = self.alarm.bound(self.now + self.idle_timeout, self.stream.shutdown()).await {
+        if let Some(Err(error)) = self.timer.timeout_at(self.now + self.idle_timeout, self.stream.shutdown()).await {
             tracing::debug!(%error, "a connection was gone before it was closed");
         }
         FastPathEnd::Closed
@@ -285,9 +285,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Exchange for FastExchange<'_, '_, S> {
     }
 
     async fn send(&mut self) -> Sent {
-        let FastConnection { upstream, answer, alarm, now, .. } = &mut *self.fast;
+        let FastConnection { upstream, answer, timer, now, .. } = &mut *self.fast;
         let began = *now;
-        let result = upstream.exchange(&self.request.outgoing, answer, alarm, began).await;
+        let result = upstream.exchange(&self.request.outgoing, answer, timer, began).await;
         self.fast.update_clock();
         Sent { took: self.fast.now - began, result }
     }
