@@ -75,7 +75,7 @@ impl Need {
     #[must_use]
     pub fn fit(&self, limit: u64) -> Option<Fit> {
         let available = limit.checked_sub(self.least())? + self.least() - self.reserve();
-        let spare = |places: u64| available.saturating_sub(self.each() * places);
+        let spare = |connections: u64| available.saturating_sub(self.each() * connections);
         // The connections without which usher does not start come before idle ones.
         let share = spare(to_u64(self.connections)).max(available / IDLE_SHARE).min(spare(self.least_connections()));
         let pools = to_u64(self.pools);
@@ -151,13 +151,13 @@ impl Shortage {
     /// What to do about it.
     #[must_use]
     pub fn remedy(&self) -> String {
-        let wish = if self.fit.is_none() {
+        let alternative = if self.fit.is_none() {
             ", or lower server.workers and limits.max_connections"
         } else {
             ", or lower limits.max_connections"
         };
         format!(
-            "set LimitNOFILE={0} (systemd), ulimits.nofile: {0} (compose) or `ulimit -n {0}`{wish}",
+            "set LimitNOFILE={0} (systemd), ulimits.nofile: {0} (compose) or `ulimit -n {0}`{alternative}",
             self.need.total()
         )
     }

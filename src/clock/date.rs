@@ -74,30 +74,30 @@ mod tests {
     #[test]
     fn it_follows_the_systems_clock_forward_and_back() {
         let (mut date, start) = (Date::default(), Instant::now());
-        let mut tell = |at: u64, system: u64| {
+        let mut read = |at: u64, system: u64| {
             date.set_by(|| Duration::from_millis(system), start + Duration::from_millis(at));
             (date.seconds(), String::from_utf8(date.as_bytes().to_vec()).unwrap())
         };
-        assert_eq!(tell(0, 784_111_777_300), (784_111_777, "Sun, 06 Nov 1994 08:49:37 GMT".to_owned()));
-        assert_eq!(tell(99, 784_111_800_000).0, 784_111_777, "it is read every 100 ms");
+        assert_eq!(read(0, 784_111_777_300), (784_111_777, "Sun, 06 Nov 1994 08:49:37 GMT".to_owned()));
+        assert_eq!(read(99, 784_111_800_000).0, 784_111_777, "it is read every 100 ms");
         assert_eq!(
-            tell(100, 784_111_700_000),
+            read(100, 784_111_700_000),
             (784_111_700, "Sun, 06 Nov 1994 08:48:20 GMT".to_owned()),
             "the clock was set back"
         );
-        assert_eq!(tell(200, 784_111_700_950).0, 784_111_700);
+        assert_eq!(read(200, 784_111_700_950).0, 784_111_700);
         assert_eq!(
-            tell(250, 784_111_701_000),
+            read(250, 784_111_701_000),
             (784_111_701, "Sun, 06 Nov 1994 08:48:21 GMT".to_owned()),
             "a second ends"
         );
-        assert_eq!(tell(350, 0), (0, "Thu, 01 Jan 1970 00:00:00 GMT".to_owned()));
+        assert_eq!(read(350, 0), (0, "Thu, 01 Jan 1970 00:00:00 GMT".to_owned()));
     }
 
     #[test]
-    fn a_thread_tells_the_time_of_day() {
-        let told = std::str::from_utf8(&Date::text_now()).map(httpdate::parse_http_date).unwrap().unwrap();
-        let apart = Clock::unix_now_exact().abs_diff(told.duration_since(UNIX_EPOCH).unwrap());
+    fn a_thread_reads_the_time_of_day() {
+        let read = std::str::from_utf8(&Date::text_now()).map(httpdate::parse_http_date).unwrap().unwrap();
+        let apart = Clock::unix_now_exact().abs_diff(read.duration_since(UNIX_EPOCH).unwrap());
         assert!(apart < Duration::from_secs(60), "{apart:?}");
     }
 }

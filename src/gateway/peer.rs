@@ -55,14 +55,14 @@ mod tests {
     }
 
     #[test]
-    fn who_is_not_trusted_is_not_believed() {
+    fn hops_before_an_untrusted_one_are_ignored() {
         assert_eq!(peer("203.0.113.9", &["198.51.100.1"]), "203.0.113.9");
         assert_eq!(peer("203.0.113.9", &["198.51.100.1, 10.0.0.1"]), "203.0.113.9");
         assert_eq!(peer("10.0.0.1", &["198.51.100.1, 203.0.113.9"]), "203.0.113.9");
     }
 
     #[test]
-    fn where_no_hop_can_be_told_the_proxy_stands_for_it() {
+    fn a_proxy_that_names_no_client_is_the_peer() {
         assert_eq!(peer("10.0.0.1", &[]), "10.0.0.1");
         assert_eq!(peer("10.0.0.1", &["unknown"]), "10.0.0.1");
         assert_eq!(peer("10.0.0.1", &["203.0.113.9, _hidden, 10.0.0.2"]), "10.0.0.2");

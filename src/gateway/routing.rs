@@ -158,8 +158,8 @@ impl Routing {
     /// The app with exactly this id.
     pub(super) fn app(&self, id: &str) -> Option<&Arc<AppRoute>> {
         // Every trigger needs this. For few apps a binary search is faster than a hash.
-        let place = self.by_id.binary_search_by(|app| (*app.id).cmp(id)).ok()?;
-        self.by_id.get(place)
+        let index = self.by_id.binary_search_by(|app| (*app.id).cmp(id)).ok()?;
+        self.by_id.get(index)
     }
 
     /// The app with exactly this key.

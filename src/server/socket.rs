@@ -86,12 +86,12 @@ impl Drop for RequestGuard {
 #[derive(Debug)]
 pub(super) struct GuardedReply {
     reply: Reply,
-    _busy: RequestGuard,
+    _guard: RequestGuard,
 }
 
 impl GuardedReply {
-    pub(super) const fn new(reply: Reply, busy: RequestGuard) -> Self {
-        Self { reply, _busy: busy }
+    pub(super) const fn new(reply: Reply, guard: RequestGuard) -> Self {
+        Self { reply, _guard: guard }
     }
 }
 

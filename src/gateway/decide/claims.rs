@@ -38,10 +38,10 @@ impl DecisionInProgress<'_, '_> {
         let group: SmallVec<[usize; 4]> =
             iter::successors(Some(first), |&index| self.followers.get(index).copied().flatten()).collect();
         let mut runs = 0;
-        for (place, &index) in group.iter().enumerate() {
-            let repeats = place > 0
+        for (position, &index) in group.iter().enumerate() {
+            let repeats = position > 0
                 && self.effects[index].assignment().is_some()
-                && self.effects[index].kind == self.effects[group[place - 1]].kind;
+                && self.effects[index].kind == self.effects[group[position - 1]].kind;
             if repeats {
                 self.effects[index].novelty = Some(Novelty::Repeated);
             } else {

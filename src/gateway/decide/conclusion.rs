@@ -57,8 +57,8 @@ impl DecisionInProgress<'_, '_> {
     /// A trigger of which an event goes on that a rule watches may be a handoff: channels' rate limits do not apply to
     /// it.
     fn acquire(&self, deliveries: &Deliveries, rate_reservation: &mut RateReservation) -> RateDecision {
-        let asked = if deliveries.announces() { &[][..] } else { &self.trigger.events[..] };
-        let channels = asked.iter().enumerate().flat_map(|(index, event)| {
+        let limited = if deliveries.announces() { &[][..] } else { &self.trigger.events[..] };
+        let channels = limited.iter().enumerate().flat_map(|(index, event)| {
             let positions = event.channels.iter().enumerate();
             positions
                 .filter(move |(position, _)| !deliveries.is_dropped(index, *position))

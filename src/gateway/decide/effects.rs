@@ -84,8 +84,8 @@ pub(super) fn effects<'a>(app: &'a AppRoute, trigger: &'a Trigger<'_>) -> Effect
         if concerned.peek().is_none() {
             continue;
         }
-        let mut room = [0; STACK_DATA];
-        let data = event.data(&mut room);
+        let mut buffer = [0; STACK_DATA];
+        let data = event.data(&mut buffer);
         for watched in concerned {
             let first = effects.len();
             for (position, channel) in

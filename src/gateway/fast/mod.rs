@@ -323,11 +323,11 @@ async fn read(stream: &mut (impl AsyncRead + Unpin), received: &mut Vec<u8>) -> 
     let read = if received.capacity() - received.len() < READ_BUFFER / 2 {
         poll_fn(|context| {
             // On the stack: a connection on which nothing comes needs no buffer.
-            let mut room = [MaybeUninit::uninit(); READ_BUFFER];
-            let mut room = ReadBuf::uninit(&mut room);
-            ready!(Pin::new(&mut *stream).poll_read(context, &mut room))?;
-            received.extend_from_slice(room.filled());
-            Poll::Ready(Ok(room.filled().len()))
+            let mut buffer = [MaybeUninit::uninit(); READ_BUFFER];
+            let mut buffer = ReadBuf::uninit(&mut buffer);
+            ready!(Pin::new(&mut *stream).poll_read(context, &mut buffer))?;
+            received.extend_from_slice(buffer.filled());
+            Poll::Ready(Ok(buffer.filled().len()))
         })
         .await
     } else {

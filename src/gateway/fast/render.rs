@@ -38,11 +38,11 @@ pub(super) fn request(
         }
     }
     put(to, &[b" HTTP/1.1\r\n"]);
-    changes.sort_unstable_by_key(|(place, _)| place.start);
+    changes.sort_unstable_by_key(|(span, _)| span.start);
     let mut done = 0;
-    for (place, new) in changes {
-        put(to, &[&lines[done..place.start], new]);
-        done = place.end;
+    for (span, new) in changes {
+        put(to, &[&lines[done..span.start], new]);
+        done = span.end;
     }
     put(to, &[&lines[done..], reduced.unwrap_or(trigger.body)]);
     if reduced.is_some() { Disposition::Reduced } else { Disposition::Forwarded }

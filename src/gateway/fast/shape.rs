@@ -205,9 +205,9 @@ impl CachedHead {
         if headers.len() > limits.max_headers || bytes.len() > MAX_HEAD {
             return None;
         }
-        let within = |place: &Range<usize>, start: usize| start + place.start..start + place.end;
+        let within = |span: &Range<usize>, start: usize| start + span.start..start + span.end;
         let target = span_of(bytes, text.as_bytes());
-        let [first, second, third] = pattern.variable().map(|place| within(&place, target.start + path.len() + 1));
+        let [first, second, third] = pattern.variable().map(|span| within(&span, target.start + path.len() + 1));
         let variable = [first, second, third, within(&spans.content_length, lines)];
         Some(Self {
             bytes: bytes.to_vec(),
@@ -325,7 +325,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_head_is_unfinished_until_an_empty_line_whatever_part_of_it_was_known() {
+    fn a_head_is_partial_until_an_empty_line_whatever_part_of_it_was_known() {
         let heads: [&[u8]; 6] = [
             b"POST /apps/3/events?a=b HTTP/1.1\r\nHost: x\r\n\r\n",
             b"GET / HTTP/1.1\nHost: x\n\n",

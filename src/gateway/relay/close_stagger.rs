@@ -45,17 +45,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn turns_are_spread_evenly_however_many_there_are() {
+    fn positions_are_spread_evenly_whatever_their_number() {
         let relays = Relays::new(Duration::from_secs(20));
-        let mut turns: Vec<Duration> = Vec::new();
+        let mut delays: Vec<Duration> = Vec::new();
         for count in 1..=1000_u32 {
-            turns.push(relays.close_stagger().within(relays.close_period));
-            let mut sorted = turns.clone();
+            delays.push(relays.close_stagger().within(relays.close_period));
+            let mut sorted = delays.clone();
             sorted.sort();
             let widest = sorted.windows(2).map(|pair| pair[1] - pair[0]).max().unwrap_or_default();
             assert!(widest <= relays.close_period * 2 / count, "{widest:?} without a close among {count}");
         }
-        assert_eq!(turns[0], Duration::ZERO);
-        assert!(turns.iter().all(|turn| *turn < relays.close_period));
+        assert_eq!(delays[0], Duration::ZERO);
+        assert!(delays.iter().all(|delay| *delay < relays.close_period));
     }
 }

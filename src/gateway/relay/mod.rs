@@ -108,10 +108,10 @@ fn close_rate_limited(
     shared: &Shared,
     routing: &Routing,
     handshake: Handshake,
-    asked: &HeaderMap,
+    requested: &HeaderMap,
     caller: &Caller,
 ) -> Result<Response<Reply>, Refusal> {
-    let chosen = subprotocol(asked.get_all(SEC_WEBSOCKET_PROTOCOL).iter().map(HeaderValue::as_bytes));
+    let chosen = subprotocol(requested.get_all(SEC_WEBSOCKET_PROTOCOL).iter().map(HeaderValue::as_bytes));
     let headers = chosen.into_iter().map(|name| (SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(name))).collect();
     let (response, switched) = handshake.accept(headers)?;
     let (connection, reads) = (Arc::clone(&caller.connection), routing.limits.max_websocket_message);

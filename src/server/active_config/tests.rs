@@ -13,7 +13,7 @@ use crate::rate::Limiters;
 use crate::report::Report;
 use crate::shutdown::{Drain, Tasks};
 
-/// Two apps, a rule for both and one for the first alone, which is off.
+/// Two apps, a rule for both and one for the first only, which is off.
 fn config() -> Config {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("usher.toml");
@@ -63,7 +63,7 @@ fn watched(active_config: &ActiveConfig) -> String {
 }
 
 #[test]
-fn a_switch_concerns_one_rule_of_one_app() {
+fn an_override_affects_one_rule_of_one_app() {
     let active_config = active_config();
     assert_eq!(modes(&active_config), "1/staff enforce, 1/desk off, 2/staff enforce");
     assert_eq!(active_config.switch("1", "staff", Mode::Observe), Some(Mode::Enforce));
@@ -95,7 +95,7 @@ fn a_rule_that_is_switched_on_puts_its_app_in_doubt_and_no_other() {
 }
 
 #[test]
-fn what_nobody_configured_cannot_be_switched() {
+fn a_rule_that_is_not_configured_cannot_be_switched() {
     let active_config = active_config();
     for (app, rule) in [("1", "other"), ("3", "staff"), ("2", "desk"), ("", "")] {
         assert_eq!(active_config.switch(app, rule, Mode::Off), None, "{app}/{rule}");
@@ -104,7 +104,7 @@ fn what_nobody_configured_cannot_be_switched() {
 }
 
 #[test]
-fn a_reload_ends_all_switches() {
+fn a_reload_ends_all_overrides() {
     let active_config = active_config();
     active_config.switch("1", "staff", Mode::Off);
     active_config.switch("1", "staff", Mode::Enforce);
