@@ -1,5 +1,5 @@
-//! Time as the rooms see it: milliseconds since the process began, read once per request and handed on.
-//! A [`Moment`] fits into a compact memory entry, and tests that pause tokio's time pause this clock as well.
+//! The time in all modules: milliseconds since the process began, read once per request and passed on. A [`Moment`]
+//! fits into a compact memory entry, and tests that pause tokio's time pause this clock as well.
 
 mod calendar;
 mod date;
@@ -70,14 +70,14 @@ impl Clock {
         Moment(since.as_secs().saturating_mul(1000).saturating_add(u64::from(since.subsec_millis())))
     }
 
-    /// The time since the beginning, unrounded: for what is measured, not remembered.
+    /// The time since the beginning, unrounded, for measurements.
     #[must_use]
     pub fn running(&self) -> Duration {
         self.began.elapsed()
     }
 
-    /// Seconds since the Unix epoch by the system's clock as it is set now: to be compared with what others say of the
-    /// time. The moments of this clock stand still while a machine sleeps, and do not follow when its clock is set.
+    /// Seconds since the Unix epoch by the system's clock as it is set now, to compare with timestamps of others. The
+    /// moments of this clock do not advance while a machine sleeps, and do not change when its clock is set.
     #[must_use]
     pub fn unix_now() -> u64 {
         Self::unix_now_exact().as_secs()
@@ -89,21 +89,21 @@ impl Clock {
         SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
     }
 
-    /// When it began, as the time since the Unix epoch by the system's clock as it was set then. It never changes, so
-    /// it tells one process from another; it is no time to show ([`Calendar`]).
+    /// When the clock began, as the time since the Unix epoch by the system's clock as it was set then. It never
+    /// changes, so it distinguishes one process from another; to show a time, use [`Calendar`].
     #[must_use]
     pub const fn stamp(&self) -> Duration {
         self.began_at
     }
 }
 
-/// One timer for many short waits in turn. It is set when it is first needed and looked at when it rings: a deadline
-/// that was met, or moved on, costs nothing.
+/// One timer for many short waits in turn. It is set when it is first needed, and checked when it fires: a deadline
+/// that was met, or moved to later, costs nothing.
 #[derive(Debug, Default)]
-pub struct Alarm(Option<Pin<Box<Sleep>>>);
+pub struct DeadlineTimer(Option<Pin<Box<Sleep>>>);
 
-impl Alarm {
-    /// Ready once `deadline` is over.
+impl DeadlineTimer {
+    /// Ready once `deadline` has passed.
     pub fn poll(&mut self, deadline: Instant, context: &mut Context<'_>) -> Poll<()> {
         let sleep = self.0.get_or_insert_with(|| Box::pin(sleep_until(deadline)));
         if sleep.deadline() > deadline {
@@ -115,13 +115,13 @@ impl Alarm {
                 self.0 = None;
                 return Poll::Ready(());
             }
-            // It was set for an earlier wait.
+            // The timer was set for an earlier wait.
             sleep.as_mut().reset(deadline);
         }
     }
 
-    /// Waits for `work`, until `deadline` at most; `None`: it is over.
-    pub async fn bound<F: Future>(&mut self, deadline: Instant, work: F) -> Option<F::Output> {
+    /// Waits for `work`, at most until `deadline`; `None`: it has passed.
+    pub async fn timeout_at<F: Future>(&mut self, deadline: Instant, work: F) -> Option<F::Output> {
         let mut work = std::pin::pin!(work);
         std::future::poll_fn(|context| match work.as_mut().poll(context) {
             Poll::Ready(done) => Poll::Ready(Some(done)),
@@ -147,19 +147,19 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn an_alarm_rings_for_the_wait_that_is_on() {
-        let mut alarm = Alarm::default();
+    async fn a_timer_fires_for_the_present_wait() {
+        let mut timer = DeadlineTimer::default();
         let start = Instant::now();
         let at = |seconds| start + Duration::from_secs(seconds);
-        assert_eq!(alarm.bound(at(5), async { 7 }).await, Some(7));
-        assert_eq!(alarm.bound(at(3), pending::<()>()).await, None);
+        assert_eq!(timer.timeout_at(at(5), async { 7 }).await, Some(7));
+        assert_eq!(timer.timeout_at(at(3), pending::<()>()).await, None);
         assert_eq!(start.elapsed().as_secs(), 3);
-        assert_eq!(alarm.bound(at(3), async { 7 }).await, Some(7), "what is done is done, however late");
-        assert_eq!(alarm.bound(at(9), tokio::time::sleep(Duration::from_secs(1))).await, Some(()));
-        assert_eq!(alarm.bound(at(20), pending::<()>()).await, None, "set for 9, it waits on");
+        assert_eq!(timer.timeout_at(at(3), async { 7 }).await, Some(7), "what is done is done, however late");
+        assert_eq!(timer.timeout_at(at(9), tokio::time::sleep(Duration::from_secs(1))).await, Some(()));
+        assert_eq!(timer.timeout_at(at(20), pending::<()>()).await, None, "set for 9, it waits on");
         assert_eq!(start.elapsed().as_secs(), 20);
-        assert_eq!(alarm.bound(at(100), tokio::time::sleep(Duration::from_secs(1))).await, Some(()));
-        assert_eq!(alarm.bound(at(30), pending::<()>()).await, None, "set for 100, it is set anew");
+        assert_eq!(timer.timeout_at(at(100), tokio::time::sleep(Duration::from_secs(1))).await, Some(()));
+        assert_eq!(timer.timeout_at(at(30), pending::<()>()).await, None, "set for 100, it is set anew");
         assert_eq!(start.elapsed().as_secs(), 30);
     }
 }

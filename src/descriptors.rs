@@ -1,9 +1,9 @@
-//! File descriptors: how many this process may have open, how many it needs, how many connections fit, and what to say
-//! when there is none left.
+//! File descriptors: how many this process may have open, how many it needs, how many connections fit, and what is
+//! logged when none is left.
 //!
-//! Each connection of a caller takes one, and before a remote upstream another one for the connection that its request
-//! goes out on, or that relays its WebSocket. What else has to work when all places are taken has a reserve: the
-//! operator's listener, and connections to upstream that are kept idle.
+//! Each connection of a caller takes one, and with a remote upstream another one for the connection to upstream that
+//! carries its request or its WebSocket. There is a reserve for what has to work when all connections are open: the
+//! operator's listener, and idle connections to upstream.
 
 use std::fmt;
 use std::io;
@@ -13,25 +13,25 @@ use rustix::io::Errno;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::time::Instant;
 
-/// What the process holds whatever it does, and a little for what it opens for a moment: standard streams, listeners,
-/// signals, the main thread's runtime (12 in all); a connection that is accepted and has no place yet, files of a
-/// reload, readings of `/proc` for a scrape.
+/// What the process always has open, and a reserve for short uses: standard streams, listeners, signals, the main
+/// thread's runtime (12 in all); a connection that is accepted and has no permit yet, files of a reload, reads of
+/// `/proc` for a scrape.
 const PROCESS: u64 = 24;
 
-/// What a worker holds: its runtime (4), and a little for look-ups of names and attempts to connect that are raced.
+/// What a worker has open: its runtime (4), and a reserve for name look-ups and parallel connection attempts.
 const WORKER: u64 = 6;
 
-/// Of what the reserve leaves, one part in so many is for idle connections to upstream where descriptors are short.
+/// If descriptors are short, one part in this many of what the reserve leaves is for idle connections to upstream.
 const IDLE_SHARE: u64 = 5;
 
-/// With fewer places than this usher does not start, unless `limits.max_connections` asks for fewer: a backend alone
-/// opens some.
+/// The fewest connections with which usher starts, unless `limits.max_connections` is lower: a backend alone opens
+/// some.
 pub const LEAST_CONNECTIONS: u64 = 8;
 
-/// How often failures to accept are told of.
-const TOLD_EVERY: Duration = Duration::from_secs(10);
+/// How often failures to accept are logged at most.
+const LOG_INTERVAL: Duration = Duration::from_secs(10);
 
-/// What a configuration needs, in connections. [`Need::total`] is the number of descriptors.
+/// What a configuration needs, as numbers of connections. [`Need::total`] is the number of descriptors.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Need {
     /// Connections of callers that may be open at once: `limits.max_connections`.
@@ -40,8 +40,8 @@ pub struct Need {
     pub operator: usize,
     /// Worker threads.
     pub workers: usize,
-    /// Pools of connections to a remote upstream; 0 with the embedded broker, before which a connection takes one
-    /// descriptor instead of two.
+    /// Pools of connections to a remote upstream; 0 with the embedded broker: a connection takes one descriptor then
+    /// instead of two.
     pub pools: usize,
     /// Idle connections that each pool may keep: `upstream.max_idle`.
     pub max_idle: usize,
@@ -57,10 +57,10 @@ pub struct Fit {
 }
 
 impl Need {
-    /// Descriptors that the whole of it takes.
+    /// Descriptors that all of it takes.
     #[must_use]
     pub const fn total(&self) -> u64 {
-        self.reserve() + self.each() * wide(self.connections) + self.idle()
+        self.reserve() + self.each() * to_u64(self.connections) + self.idle()
     }
 
     /// The fewest descriptors with which usher starts.
@@ -69,28 +69,28 @@ impl Need {
         self.reserve() + self.each() * self.least_connections()
     }
 
-    /// What fits into a limit of so many descriptors. If not all of it does, idle connections to upstream give way
-    /// first, down to a fifth of what the reserve leaves, and then the places of connections. `None`: the limit is
-    /// below [`Need::least`].
+    /// What fits into a `limit` of descriptors. If not all of it does, the number of idle connections to upstream is
+    /// lowered first, down to a fifth of what the reserve leaves, and then the number of connections. `None`: the limit
+    /// is below [`Need::least`].
     #[must_use]
     pub fn fit(&self, limit: u64) -> Option<Fit> {
         let available = limit.checked_sub(self.least())? + self.least() - self.reserve();
-        let spare = |places: u64| available.saturating_sub(self.each() * places);
-        // The places without which there is no start come before idle connections.
-        let share = spare(wide(self.connections)).max(available / IDLE_SHARE).min(spare(self.least_connections()));
-        let pools = wide(self.pools);
-        let max_idle = share.checked_div(pools).unwrap_or_default().min(wide(self.max_idle));
+        let spare = |connections: u64| available.saturating_sub(self.each() * connections);
+        // The connections without which usher does not start come before idle ones.
+        let share = spare(to_u64(self.connections)).max(available / IDLE_SHARE).min(spare(self.least_connections()));
+        let pools = to_u64(self.pools);
+        let max_idle = share.checked_div(pools).unwrap_or_default().min(to_u64(self.max_idle));
         let fitting = (available - max_idle * pools) / self.each();
-        Some(Fit { connections: narrow(fitting).min(self.connections), max_idle: narrow(max_idle) })
+        Some(Fit { connections: to_usize(fitting).min(self.connections), max_idle: to_usize(max_idle) })
     }
 
     const fn least_connections(&self) -> u64 {
-        if wide(self.connections) < LEAST_CONNECTIONS { wide(self.connections) } else { LEAST_CONNECTIONS }
+        if to_u64(self.connections) < LEAST_CONNECTIONS { to_u64(self.connections) } else { LEAST_CONNECTIONS }
     }
 
-    /// Descriptors that are kept for what is no connection of a caller and no connection to upstream.
+    /// Descriptors for everything but connections of callers and connections to upstream.
     const fn reserve(&self) -> u64 {
-        PROCESS + WORKER * wide(self.workers) + wide(self.operator)
+        PROCESS + WORKER * to_u64(self.workers) + to_u64(self.operator)
     }
 
     /// Descriptors that a connection of a caller takes.
@@ -100,14 +100,14 @@ impl Need {
 
     /// Descriptors that idle connections to upstream may take.
     const fn idle(&self) -> u64 {
-        wide(self.pools) * wide(self.max_idle)
+        to_u64(self.pools) * to_u64(self.max_idle)
     }
 }
 
 /// A limit that is too low for a [`Need`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Shortage {
-    /// Descriptors that there are.
+    /// The limit on descriptors.
     pub limit: u64,
     /// What is needed.
     pub need: Need,
@@ -116,7 +116,7 @@ pub struct Shortage {
 }
 
 impl Shortage {
-    /// That of `need` in a limit of so many descriptors; `None` if all connections of callers fit.
+    /// The shortage of `need` under a `limit` of descriptors; `None` if all connections of callers fit.
     #[must_use]
     pub fn of(need: Need, limit: u64) -> Option<Self> {
         let fit = need.fit(limit);
@@ -150,14 +150,14 @@ impl Shortage {
 
     /// What to do about it.
     #[must_use]
-    pub fn cure(&self) -> String {
-        let wish = if self.fit.is_none() {
+    pub fn remedy(&self) -> String {
+        let alternative = if self.fit.is_none() {
             ", or lower server.workers and limits.max_connections"
         } else {
             ", or lower limits.max_connections"
         };
         format!(
-            "set LimitNOFILE={0} (systemd), ulimits.nofile: {0} (compose) or `ulimit -n {0}`{wish}",
+            "set LimitNOFILE={0} (systemd), ulimits.nofile: {0} (compose) or `ulimit -n {0}`{alternative}",
             self.need.total()
         )
     }
@@ -165,20 +165,20 @@ impl Shortage {
 
 impl fmt::Display for Shortage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "too few file descriptors: {}; {}", self.problem(), self.cure())
+        write!(f, "too few file descriptors: {}; {}", self.problem(), self.remedy())
     }
 }
 
 impl std::error::Error for Shortage {}
 
-/// The descriptors that this process could have open: its hard limit. `u64::MAX`: as many as it likes.
+/// The hard limit of this process on descriptors. `u64::MAX`: no limit.
 #[must_use]
-pub fn attainable() -> u64 {
+pub fn hard_limit() -> u64 {
     getrlimit(Resource::Nofile).maximum.unwrap_or(u64::MAX)
 }
 
-/// Raises the soft limit to the hard one, which needs no rights, and returns how many descriptors this process may have
-/// open now. What the system says against it goes into the log: the soft limit stays in force then.
+/// Raises the soft limit to the hard one, which needs no privileges, and returns how many descriptors this process may
+/// have open now. If the system refuses, that is logged and the soft limit stays.
 pub fn raise() -> u64 {
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
     if current != maximum
@@ -189,17 +189,17 @@ pub fn raise() -> u64 {
     getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
 }
 
-/// Whose descriptors are used up.
+/// Which limit on descriptors is reached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Exhausted {
-    /// Those of this process (`EMFILE`).
+    /// The limit of this process (`EMFILE`).
     Process,
-    /// Those of the whole machine (`ENFILE`).
+    /// The limit of the whole machine (`ENFILE`).
     Machine,
 }
 
 impl Exhausted {
-    /// Whether that is what an error of the system says.
+    /// The limit that an error of the system reports, if it does.
     #[must_use]
     pub fn of(error: &io::Error) -> Option<Self> {
         match Errno::from_io_error(error)? {
@@ -222,30 +222,30 @@ impl fmt::Display for Exhausted {
     }
 }
 
-/// Tells of connections that a listener cannot accept, at a bounded rate.
+/// Logs that a listener cannot accept connections, at a bounded rate.
 #[derive(Debug)]
-pub struct Unaccepted {
+pub struct AcceptFailures {
     listener: &'static str,
-    told: Option<Instant>,
-    /// Since the last line.
+    logged: Option<Instant>,
+    /// Failures since the last log line.
     failures: u64,
 }
 
-impl Unaccepted {
-    /// Nothing has failed yet. `listener`: the configuration's key.
+impl AcceptFailures {
+    /// A counter without failures. `listener`: the configuration's key.
     #[must_use]
     pub const fn new(listener: &'static str) -> Self {
-        Self { listener, told: None, failures: 0 }
+        Self { listener, logged: None, failures: 0 }
     }
 
-    /// Accepting failed. Returns whether that was told.
+    /// Counts and logs a failure to accept. Returns whether it was logged.
     pub fn failed(&mut self, error: &io::Error) -> bool {
         self.failures += 1;
         let now = Instant::now();
-        if self.told.is_some_and(|told| now.duration_since(told) < TOLD_EVERY) {
+        if self.logged.is_some_and(|logged| now.duration_since(logged) < LOG_INTERVAL) {
             return false;
         }
-        self.told = Some(now);
+        self.logged = Some(now);
         let failures = std::mem::take(&mut self.failures);
         let listener = self.listener;
         match Exhausted::of(error) {
@@ -259,11 +259,11 @@ impl Unaccepted {
 }
 
 /// No `usize` is wider than 64 bits.
-const fn wide(count: usize) -> u64 {
+const fn to_u64(count: usize) -> u64 {
     count as u64
 }
 
-fn narrow(count: u64) -> usize {
+fn to_usize(count: u64) -> usize {
     usize::try_from(count).unwrap_or(usize::MAX)
 }
 

@@ -1,7 +1,7 @@
-//! Logs: to standard error, as lines for people or as JSON, never in the way of a request.
+//! Logging to standard error, as text or as JSON, without blocking a request.
 //!
-//! Lines are written by a thread of their own; when nobody reads them they are dropped, not waited for. A line that
-//! repeats too often is left out and counted, so that a flood of bad requests is no flood of lines.
+//! A thread of its own writes the lines; if nobody reads them, they are dropped. A line that repeats too often is left
+//! out and counted, so that a flood of bad requests causes no flood of lines.
 
 use std::collections::HashMap;
 use std::io::IsTerminal;
@@ -21,13 +21,13 @@ use tracing_subscriber::{EnvFilter, fmt};
 
 use crate::config::{Log, LogFormat};
 
-/// The same line may be written this often in one [`WINDOW`].
+/// Most lines of one place in the code within a [`WINDOW`].
 const LINES: u32 = 20;
 const WINDOW: Duration = Duration::from_secs(1);
-/// Lines that may wait to be written; more are dropped.
+/// Most lines that wait to be written; more are dropped.
 const WAITING: usize = 8192;
 
-/// The logs of the process; dropped, what is still unwritten is written.
+/// The logging of the process. Dropping it writes what is still unwritten.
 #[derive(Debug)]
 pub struct Logging {
     dropped: Arc<AtomicU64>,
@@ -38,10 +38,10 @@ impl Logging {
     /// Sets up logging for the whole process, once.
     ///
     /// # Errors
-    /// If the level is no filter.
+    /// If the level is no valid filter.
     pub fn start(options: &Log) -> Result<Self, ParseError> {
-        // rustls' own warnings are about callers, who write what they like: `usher_tls_handshake_failures_total` counts
-        // them. What is written for it in the level comes later, and wins.
+        // rustls' own warnings are about what callers send: `usher_tls_handshake_failures_total` counts these. A
+        // directive for rustls in the level comes later, and overrides this one.
         let filter = EnvFilter::try_new(format!("rustls=off,{}", options.level))?;
         let (writer, guard) = NonBlockingBuilder::default().buffered_lines_limit(WAITING).finish(std::io::stderr());
         let dropped = Arc::new(AtomicU64::new(0));
@@ -65,11 +65,18 @@ impl Logging {
     }
 }
 
-/// Leaves out warnings and errors that repeat. Bounded by the number of places in the code that log.
+/// Leaves out lines that repeat. Its size is bounded by the number of places in the code that log.
 #[derive(Debug)]
 struct Throttle {
     dropped: Arc<AtomicU64>,
-    windows: Mutex<HashMap<Identifier, (Instant, u32)>>,
+    windows: Mutex<HashMap<Identifier, Window>>,
+}
+
+/// The lines of one place in the code within a [`WINDOW`].
+#[derive(Debug)]
+struct Window {
+    began: Instant,
+    lines: u32,
 }
 
 impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Throttle {
@@ -79,12 +86,12 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Throttle {
         }
         let now = Instant::now();
         let mut windows = self.windows.lock().unwrap_or_else(PoisonError::into_inner);
-        let (began, lines) = windows.entry(event.metadata().callsite()).or_insert((now, 0));
-        if now.duration_since(*began) > WINDOW {
-            (*began, *lines) = (now, 0);
+        let window = windows.entry(event.metadata().callsite()).or_insert(Window { began: now, lines: 0 });
+        if now.duration_since(window.began) > WINDOW {
+            *window = Window { began: now, lines: 0 };
         }
-        *lines += 1;
-        let enabled = *lines <= LINES;
+        window.lines += 1;
+        let enabled = window.lines <= LINES;
         drop(windows);
         if !enabled {
             self.dropped.fetch_add(1, Ordering::Relaxed);

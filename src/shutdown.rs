@@ -1,4 +1,4 @@
-//! How usher ends: a signal that draining has begun, and the owner of every task, so that the end can wait for them.
+//! Shutdown: the signal that draining has begun, and the set of all tasks, which the end waits for.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -11,11 +11,10 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use tokio_util::task::TaskTracker;
 
-/// Says whether, and tells when, usher drains: it takes no new connections, stops suppressing, and finishes what it has
-/// begun.
+/// The signal that usher drains: it accepts no new connections, stops suppressing, and finishes what it has begun.
 #[derive(Debug, Clone, Default)]
 pub struct Drain {
-    /// Asked by every request: the token would take a lock for it. Set before the token tells.
+    /// Read by every request: the token would take a lock for that. Set before the token is cancelled.
     begun: Arc<AtomicBool>,
     token: CancellationToken,
 }
@@ -27,14 +26,14 @@ impl Drain {
         self.token.cancel();
     }
 
-    /// The same signal for a task that waits for it beside other things, again and again.
+    /// A listener for a task that waits for the signal repeatedly, together with other events.
     #[must_use]
-    pub fn listen(&self) -> Listener {
-        // A token of its own: many tasks that wait do not meet at one lock then.
-        Listener {
+    pub fn listen(&self) -> DrainListener {
+        // A token of its own, so that many waiting tasks do not contend for one lock.
+        DrainListener {
             begun: Arc::clone(&self.begun),
-            told: Box::pin(self.token.child_token().cancelled_owned()),
-            listens: None,
+            cancelled: Box::pin(self.token.child_token().cancelled_owned()),
+            registered: None,
         }
     }
 
@@ -53,35 +52,35 @@ impl Drain {
     }
 }
 
-/// Tells one task that draining has begun. It is put on the list of those who are told once, however often it asks.
+/// Waits for the signal in one task. The task is registered once, however often it polls.
 #[derive(Debug)]
-pub struct Listener {
+pub struct DrainListener {
     begun: Arc<AtomicBool>,
-    told: Pin<Box<WaitForCancellationFutureOwned>>,
-    /// The task that will be woken.
-    listens: Option<Waker>,
+    cancelled: Pin<Box<WaitForCancellationFutureOwned>>,
+    /// The waker that is registered.
+    registered: Option<Waker>,
 }
 
-impl Listener {
+impl DrainListener {
     /// Ready once draining has begun.
     pub fn poll(&mut self, context: &mut Context<'_>) -> Poll<()> {
         if self.begun.load(Ordering::Acquire) {
             return Poll::Ready(());
         }
-        if self.listens.as_ref().is_some_and(|waker| waker.will_wake(context.waker())) {
+        if self.registered.as_ref().is_some_and(|waker| waker.will_wake(context.waker())) {
             return Poll::Pending;
         }
-        self.listens = Some(context.waker().clone());
-        self.told.as_mut().poll(context)
+        self.registered = Some(context.waker().clone());
+        self.cancelled.as_mut().poll(context)
     }
 }
 
-/// Owns every task of usher. Cloning it gives another handle to the same set.
+/// The set of all tasks of usher. A clone is another handle to the same set.
 #[derive(Debug, Clone, Default)]
 pub struct Tasks(TaskTracker);
 
 impl Tasks {
-    /// Runs `task` on the current runtime; it is waited for at the end.
+    /// Runs `task` on the current runtime. [`Tasks::finish`] waits for it.
     pub fn spawn<F>(&self, task: F) -> JoinHandle<F::Output>
     where
         F: Future + Send + 'static,
@@ -90,7 +89,7 @@ impl Tasks {
         self.0.spawn(task)
     }
 
-    /// Runs `work` on a thread where it may block; it is waited for at the end.
+    /// Runs `work` on a thread where it may block. [`Tasks::finish`] waits for it.
     pub fn spawn_blocking<F, T>(&self, work: F) -> JoinHandle<T>
     where
         F: FnOnce() -> T + Send + 'static,
@@ -99,13 +98,13 @@ impl Tasks {
         self.0.spawn_blocking(work)
     }
 
-    /// How many tasks run at present.
+    /// How many tasks are running.
     #[must_use]
     pub fn running(&self) -> usize {
         self.0.len()
     }
 
-    /// Waits for the tasks to end, `period` at most. Returns how many were still running.
+    /// Waits for the tasks to end, for at most `period`. Returns how many are still running.
     pub async fn finish(&self, period: Duration) -> usize {
         self.0.close();
         let _elapsed = tokio::time::timeout(period, self.0.wait()).await;

@@ -20,7 +20,7 @@ use tokio::time::{sleep, timeout};
 use super::Admin;
 use super::reply::{self, Reply};
 use super::service::Service;
-use crate::descriptors::Unaccepted;
+use crate::descriptors::AcceptFailures;
 use crate::shutdown::{Drain, Tasks};
 
 /// Connections that are kept from one request to the next.
@@ -100,7 +100,7 @@ impl Places {
 async fn accept(listener: &TcpListener, service: &Arc<Service>, tasks: &Tasks, places: &Places, stop: &Drain) {
     // A sender for each connection that has not sent a byte: dropped, the connection is closed.
     let mut new: VecDeque<oneshot::Sender<Infallible>> = VecDeque::new();
-    let mut unaccepted = Unaccepted::new("admin.listen");
+    let mut failures = AcceptFailures::new("admin.listen");
     loop {
         match listener.accept().await {
             Ok((stream, _)) => {
@@ -119,7 +119,7 @@ async fn accept(listener: &TcpListener, service: &Arc<Service>, tasks: &Tasks, p
                 }
             }
             Err(error) => {
-                unaccepted.failed(&error);
+                failures.failed(&error);
                 sleep(ACCEPT_PAUSE).await;
             }
         }

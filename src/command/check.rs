@@ -19,7 +19,7 @@ pub(super) fn run(configuration: Configuration) -> anyhow::Result<ExitCode> {
                 print(format_args!("warning: {warning}"))?;
             }
             // This machine's, and those of who checks: where usher will run there may be others.
-            if let Some(shortage) = Capacity::look(&config).shortage() {
+            if let Some(shortage) = Capacity::expected(&config).shortage() {
                 print(format_args!("warning: for a process started like this one: {shortage}"))?;
             }
             if let Some(recommendation) = config.recommendation() {

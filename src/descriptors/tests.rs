@@ -6,7 +6,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 use tokio::time::advance;
 
-use super::{Exhausted, Fit, LEAST_CONNECTIONS, Need, Shortage, TOLD_EVERY, Unaccepted};
+use super::{AcceptFailures, Exhausted, Fit, LEAST_CONNECTIONS, LOG_INTERVAL, Need, Shortage};
 
 /// The defaults with two workers: a reserve of 24 + 2 × 6 + 72 = 108.
 const REMOTE: Need = Need { connections: 10_000, operator: 72, workers: 2, pools: 4, max_idle: 256 };
@@ -15,7 +15,7 @@ const LOCAL: Need = Need { pools: 0, ..REMOTE };
 const LARGE: Need = Need { workers: 64, pools: 128, ..REMOTE };
 
 #[test]
-fn a_connection_takes_two_before_a_remote_upstream_and_one_before_the_broker() {
+fn a_connection_takes_two_with_a_remote_upstream_and_one_with_the_broker() {
     assert_eq!(REMOTE.total(), 108 + 2 * 10_000 + 4 * 256);
     assert_eq!(LOCAL.total(), 108 + 10_000);
     assert_eq!((REMOTE.least(), LOCAL.least()), (108 + 16, 108 + 8));
@@ -23,13 +23,13 @@ fn a_connection_takes_two_before_a_remote_upstream_and_one_before_the_broker() {
 }
 
 #[test]
-fn idle_connections_give_way_first_and_then_places() {
+fn idle_connections_are_reduced_first_and_then_connections() {
     for (need, limit, connections, max_idle) in [
         (REMOTE, u64::MAX, 10_000, 256),
         (REMOTE, 21_132, 10_000, 256),
         (REMOTE, 21_131, 9_999, 256),
-        // All places, and what is left of idle ones; a fifth of what the reserve leaves at least, but never more than
-        // is wished for.
+        // All connections, and as many idle ones as are left; at least a fifth of what the reserve leaves, but never
+        // more than is configured.
         (LARGE, 32_768, 10_000, 96),
         (REMOTE, 20_208, 9_538, 256),
         (REMOTE, 4_096, 1_596, 199),
@@ -72,10 +72,10 @@ proptest! {
 }
 
 #[test]
-fn a_shortage_names_both_numbers_the_cause_and_the_cure() {
+fn a_shortage_names_both_numbers_the_cause_and_the_remedy() {
     let text = |need, limit| Shortage::of(need, limit).map(|shortage| shortage.to_string()).unwrap_or_default();
     let clamped = text(REMOTE, 1_024);
-    let told = [
+    let expected = [
         "1024 files may be open",
         "limits.max_connections = 10000 needs 21132",
         "no more than 368",
@@ -83,16 +83,17 @@ fn a_shortage_names_both_numbers_the_cause_and_the_cure() {
         "`ulimit -n 21132`",
         "or lower",
     ];
-    assert!(told.iter().all(|part| clamped.contains(part)), "{clamped}");
+    assert!(expected.iter().all(|part| clamped.contains(part)), "{clamped}");
     let refused = text(LOCAL, 100);
-    let told = ["100 files may be open", "does not start with fewer than 116", "server.workers", "LimitNOFILE=10108"];
-    assert!(told.iter().all(|part| refused.contains(part)), "{refused}");
+    let expected =
+        ["100 files may be open", "does not start with fewer than 116", "server.workers", "LimitNOFILE=10108"];
+    assert!(expected.iter().all(|part| refused.contains(part)), "{refused}");
     // Fewer idle connections are no shortage.
     assert!(text(LARGE, 32_768).is_empty());
 }
 
 #[test]
-fn only_a_want_of_descriptors_is_taken_for_one() {
+fn only_exhausted_descriptors_are_reported_as_such() {
     let of = |error: rustix::io::Errno| Exhausted::of(&io::Error::from(error));
     assert_eq!(of(rustix::io::Errno::MFILE), Some(Exhausted::Process));
     assert_eq!(of(rustix::io::Errno::NFILE), Some(Exhausted::Machine));
@@ -105,15 +106,15 @@ fn only_a_want_of_descriptors_is_taken_for_one() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn failures_to_accept_are_told_of_now_and_then() {
-    let mut unaccepted = Unaccepted::new("server.listen");
+async fn failures_to_accept_are_logged_at_a_bounded_rate() {
+    let mut failures = AcceptFailures::new("server.listen");
     let error = io::Error::from(rustix::io::Errno::MFILE);
-    assert!(unaccepted.failed(&error));
-    assert!(!unaccepted.failed(&error) && !unaccepted.failed(&error));
-    advance(TOLD_EVERY - Duration::from_millis(1)).await;
-    assert!(!unaccepted.failed(&error));
-    assert_eq!(unaccepted.failures, 3);
+    assert!(failures.failed(&error));
+    assert!(!failures.failed(&error) && !failures.failed(&error));
+    advance(LOG_INTERVAL - Duration::from_millis(1)).await;
+    assert!(!failures.failed(&error));
+    assert_eq!(failures.failures, 3);
     advance(Duration::from_millis(1)).await;
-    assert!(unaccepted.failed(&error));
-    assert_eq!(unaccepted.failures, 0);
+    assert!(failures.failed(&error));
+    assert_eq!(failures.failures, 0);
 }

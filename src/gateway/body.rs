@@ -1,4 +1,4 @@
-//! Receiving bodies whole, within a size and a time.
+//! Receiving whole bodies, within a size and a time.
 
 use bytes::{Bytes, BytesMut};
 use http_body::Body;
@@ -17,24 +17,19 @@ pub(super) async fn receive(body: Incoming, limits: &Limits) -> Result<Bytes, Re
         return Ok(Bytes::new());
     }
     match timeout(limits.body_timeout, collect(body, limits.max_body)).await {
-        Ok(Ok(bytes)) => Ok(bytes),
-        Ok(Err(Overflow::TooLarge)) => Err(Refusal::BodyTooLarge { limit: limits.max_body }),
-        Ok(Err(Overflow::Broken(error))) => Err(Refusal::BodyBroken(error)),
+        Ok(Ok(Some(bytes))) => Ok(bytes),
+        Ok(Ok(None)) => Err(Refusal::BodyTooLarge { limit: limits.max_body }),
+        Ok(Err(error)) => Err(Refusal::BodyBroken(error)),
         Err(_elapsed) => Err(Refusal::BodyTimeout { limit: limits.body_timeout }),
     }
 }
 
-/// Why a body was not collected.
-#[derive(Debug)]
-pub(super) enum Overflow {
-    /// It has more bytes than the limit.
-    TooLarge,
-    /// It broke off, or its framing was wrong.
-    Broken(hyper::Error),
-}
-
-/// Collects a body of at most `limit` bytes. A body of one frame, the usual case, is not copied. Trailers are dropped.
-pub(super) async fn collect<B>(mut body: B, limit: usize) -> Result<Bytes, Overflow>
+/// Collects a body of at most `limit` bytes; `None`: it has more. A body of one frame, the usual case, is not copied.
+/// Trailers are dropped.
+///
+/// # Errors
+/// The body broke off, or its framing was wrong.
+pub(super) async fn collect<B>(mut body: B, limit: usize) -> Result<Option<Bytes>, hyper::Error>
 where
     B: Body<Data = Bytes, Error = hyper::Error> + Unpin,
 {
@@ -42,10 +37,10 @@ where
     let mut rest = BytesMut::new();
     let mut received = 0;
     while let Some(frame) = body.frame().await {
-        let Ok(data) = frame.map_err(Overflow::Broken)?.into_data() else { continue };
+        let Ok(data) = frame?.into_data() else { continue };
         received += data.len();
         if received > limit {
-            return Err(Overflow::TooLarge);
+            return Ok(None);
         }
         if first.is_empty() {
             first = data;
@@ -59,5 +54,5 @@ where
             break;
         }
     }
-    Ok(if rest.is_empty() { first } else { rest.freeze() })
+    Ok(Some(if rest.is_empty() { first } else { rest.freeze() }))
 }

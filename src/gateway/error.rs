@@ -1,4 +1,4 @@
-//! Every answer that usher makes itself because something is wrong: one enum, one map to HTTP.
+//! Every error that usher answers itself, and its mapping to HTTP.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use crate::upstream::Failure;
 /// Why usher answers instead of upstream. `Display` is the sentence that the caller reads.
 #[derive(Debug, thiserror::Error)]
 pub enum Refusal {
-    /// The request breaks HTTP, or could be read in two ways.
+    /// The request violates HTTP, or is ambiguous.
     #[error("{0}")]
     BadRequest(&'static str),
     /// A WebSocket handshake of another version than 13.
@@ -23,7 +23,7 @@ pub enum Refusal {
     /// CONNECT or TRACE.
     #[error("usher is no tunnel: CONNECT and TRACE are not served")]
     MethodNotAllowed,
-    /// `Expect` asks for something else than `100-continue`.
+    /// `Expect` contains something else than `100-continue`.
     #[error("the only expectation usher meets is `Expect: 100-continue`")]
     ExpectationFailed,
     /// The request target is too long.
@@ -58,7 +58,7 @@ pub enum Refusal {
     /// The signature does not verify.
     #[error(transparent)]
     Signature(#[from] SignatureError),
-    /// It would have to wait too long for its turn.
+    /// No slot is free in time under the rate limits.
     #[error(transparent)]
     RateLimited(Limited),
     /// As many requests are in flight as limits.max_requests allows.
@@ -67,7 +67,7 @@ pub enum Refusal {
     /// Upstream gave no answer.
     #[error("upstream gave no answer: {0}")]
     Upstream(#[source] Failure),
-    /// Upstream began an answer to a trigger and did not complete it.
+    /// Upstream's answer to a trigger broke off, or was too large.
     #[error("upstream's answer broke off: whether the trigger was applied is unknown")]
     AnswerCut,
     /// Upstream did not complete its answer to a trigger in time.
@@ -76,7 +76,7 @@ pub enum Refusal {
         /// The limit.
         limit: Duration,
     },
-    /// The task that forwarded the trigger died.
+    /// usher itself failed while it served the trigger.
     #[error("usher failed while forwarding: whether the trigger was applied is unknown")]
     Internal,
 }
@@ -128,7 +128,7 @@ impl Refusal {
         }
     }
 
-    /// Whether the rest of the connection cannot be trusted, or holds a body that nobody will read.
+    /// Whether the connection has to be closed: the rest of it cannot be trusted, or is a body that is not read.
     fn ends_connection(&self) -> bool {
         match self {
             Self::BadRequest(_)

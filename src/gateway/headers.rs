@@ -1,17 +1,18 @@
-//! Which headers are end-to-end. The others belong to one connection and stay there (RFC 9110 7.6.1).
+//! End-to-end headers. The others belong to one connection and are not passed on (RFC 9110 7.6.1).
 
 use http::header::{CONNECTION, HeaderMap, HeaderName, HeaderValue};
 
 use super::Refusal;
 use crate::upstream::is_hop_by_hop;
 
-/// A `Connection` header may name this many others.
+/// Most headers that `Connection` may nominate.
 const MOST_NOMINATIONS: usize = 10;
 
-/// The headers of `from` that go on: all but the hop-by-hop ones and those that `Connection` nominates, in their order.
+/// The headers of `from` that are passed on: all but the hop-by-hop ones and those that `Connection` nominates, in
+/// their order.
 ///
 /// # Errors
-/// `Connection` nominates a header that it must not take away, or too many, or is no list of names.
+/// `Connection` nominates a header that must be passed on, or too many, or is no list of names.
 pub(super) fn end_to_end(from: &HeaderMap) -> Result<HeaderMap, Refusal> {
     let nominated = nominations(from)?;
     let mut kept = HeaderMap::with_capacity(from.len());
@@ -23,8 +24,8 @@ pub(super) fn end_to_end(from: &HeaderMap) -> Result<HeaderMap, Refusal> {
     Ok(kept)
 }
 
-/// Takes the hop-by-hop headers out of upstream's answer. What upstream's `Connection` nominates goes, too; nothing
-/// there is refused.
+/// Removes the hop-by-hop headers from upstream's answer, and those that its `Connection` nominates, whichever they
+/// are.
 pub(super) fn strip_answer(headers: &mut HeaderMap) {
     let nominated: Vec<HeaderName> = names(headers).filter_map(Result::ok).collect();
     let kept = std::mem::take(headers);
@@ -56,7 +57,7 @@ fn nominations(headers: &HeaderMap) -> Result<Vec<HeaderName>, Refusal> {
     Ok(nominated)
 }
 
-/// The names that `Connection` lists, but for the two plain options.
+/// The names that `Connection` lists, without `keep-alive` and `close`.
 fn names(headers: &HeaderMap) -> impl Iterator<Item = Result<HeaderName, Refusal>> {
     headers
         .get_all(CONNECTION)

@@ -1,7 +1,6 @@
-//! Everything that is no trigger: forwarded as it came, bodies streamed both ways.
+//! Requests that are no triggers: forwarded as received, with bodies streamed in both directions.
 
 use http::header::{CONNECTION, HeaderValue, UPGRADE};
-use http::request::Parts;
 use http::{Request, Response, StatusCode, Version};
 use http_body::Body;
 use hyper::body::Incoming;
@@ -11,18 +10,18 @@ use crate::assignment::{GenerationTicket, Outcome};
 use crate::clock::Moment;
 use crate::upstream::{Answer, Failure, Payload};
 
-/// Bodies up to this many bytes are received before they are sent on: a slow caller then keeps no connection upstream
-/// busy.
+/// Bodies of up to this many bytes are received whole before they are forwarded, so that a slow caller occupies no
+/// connection to upstream.
 const COLLECTED: u64 = 64 * 1024;
 
 /// Forwards one request and streams its answer. A caller who hangs up ends it.
 pub(super) async fn handle(
     gateway: &Gateway,
     routing: &Routing,
-    head: Parts,
-    body: Incoming,
+    request: Request<Incoming>,
     _permit: InFlightPermit,
 ) -> Result<Response<Reply>, Refusal> {
+    let (head, body) = request.into_parts();
     let declared = if body.size_hint().lower() > COLLECTED { Payload::stream(body) } else { Err(body) };
     let payload = match declared {
         Ok(payload) => payload,
@@ -37,18 +36,18 @@ pub(super) async fn handle(
     }
 }
 
-/// [`handle`] for a trigger of an app that is not configured. A reload may make the app known meanwhile: `ticket` tells
-/// its memory how the trigger ended.
+/// [`handle`] for a trigger of an app that is not configured. A reload may make the app known meanwhile: `ticket`
+/// reports the outcome to its memory.
 pub(super) async fn trigger(
     gateway: &Gateway,
     routing: &Routing,
-    head: Parts,
-    body: Incoming,
-    (ticket, permit): (GenerationTicket, InFlightPermit),
+    request: Request<Incoming>,
+    ticket: GenerationTicket,
+    permit: InFlightPermit,
 ) -> Result<Response<Reply>, Refusal> {
-    let answered = handle(gateway, routing, head, body, permit).await;
+    let answered = handle(gateway, routing, request, permit).await;
     ticket.settle(match &answered {
-        // The body is on its way to the caller; whatever it says, upstream has done what it will do.
+        // The body is still being streamed to the caller; whatever it says, upstream has applied what it will apply.
         Ok(answer) if answer.status().is_success() || answer.status().is_client_error() => Outcome::Partial,
         Err(Refusal::Upstream(failure)) if failure.nothing_sent() => Outcome::Refused,
         Ok(_) | Err(_) => Outcome::Ambiguous,
@@ -56,13 +55,13 @@ pub(super) async fn trigger(
     answered
 }
 
-/// Upstream's answer to a request that went out at `began`, as it goes on: end-to-end headers, the body streamed.
+/// Upstream's answer to a request that was sent at `began`, for the caller: with end-to-end headers, the body streamed.
 pub(super) fn answered(gateway: &Gateway, answer: Response<Answer>, began: Moment) -> Response<Reply> {
     let shared = &gateway.shared;
     shared.metrics.upstream_answer(answer.status().as_u16(), shared.clock.now().since(began));
     let (mut head, body) = answer.into_parts();
     let websocket = HeaderValue::from_static("websocket");
-    // A 426 names what it requires (RFC 9110 15.5.22), and usher can switch to WebSocket.
+    // A 426 names the protocol that it requires (RFC 9110 15.5.22), and usher can switch to WebSocket.
     let requires_websocket =
         head.status == StatusCode::UPGRADE_REQUIRED && head.headers.get(UPGRADE) == Some(&websocket);
     headers::strip_answer(&mut head.headers);
@@ -74,7 +73,7 @@ pub(super) fn answered(gateway: &Gateway, answer: Response<Answer>, began: Momen
     Response::from_parts(head, Reply::Stream(body))
 }
 
-/// What to say of a request that went out at `began` and has no answer.
+/// The refusal of a request that was sent at `began` and has no answer. It is counted and logged.
 pub(super) fn failed(gateway: &Gateway, failure: Failure, began: Moment) -> Refusal {
     let shared = &gateway.shared;
     shared.metrics.upstream_failure(failure.label(), shared.clock.now().since(began));
@@ -82,7 +81,7 @@ pub(super) fn failed(gateway: &Gateway, failure: Failure, began: Moment) -> Refu
     Refusal::Upstream(failure)
 }
 
-/// Whether a path is that of a transport that takes WebSocket's place, whose answer begins when there is a message
+/// Whether a path belongs to a fallback transport for WebSocket, whose answer begins when there is a message
 /// (pusher-protocol.md 4.8).
 fn is_poll(path: &str) -> bool {
     let transport = path.rsplit('/').next().unwrap_or_default();

@@ -1,4 +1,4 @@
-//! Which address a client has, where proxies stand before usher.
+//! The address of a client behind proxies.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -7,9 +7,9 @@ use ipnet::IpNet;
 
 use super::handshake::X_FORWARDED_FOR;
 
-/// The address of whoever sent these `headers` over a socket whose other end is `socket`: the last hop in
-/// `X-Forwarded-For` that is not one of the `trusted` proxies. What stands before it is hearsay. Where no proxy is
-/// trusted, that is the socket's own.
+/// The address of the client that sent these `headers` over a socket whose other end is `socket`: the last hop in
+/// `X-Forwarded-For` that is not one of the `trusted` proxies. The hops before it are not trusted. If no proxy is
+/// trusted, it is `socket`.
 pub(super) fn address(socket: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> IpAddr {
     let is_trusted = |ip: IpAddr| trusted.iter().any(|net| net.contains(&ip));
     let mut peer = socket.to_canonical();
@@ -18,7 +18,7 @@ pub(super) fn address(socket: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) ->
         if !is_trusted(peer) {
             break;
         }
-        // A proxy that does not know, or does not tell, stands for all its clients.
+        // The address of a proxy that names no client counts for all its clients.
         let Some(before) = read(hop) else { break };
         peer = before;
     }
@@ -55,14 +55,14 @@ mod tests {
     }
 
     #[test]
-    fn who_is_not_trusted_is_not_believed() {
+    fn hops_before_an_untrusted_one_are_ignored() {
         assert_eq!(peer("203.0.113.9", &["198.51.100.1"]), "203.0.113.9");
         assert_eq!(peer("203.0.113.9", &["198.51.100.1, 10.0.0.1"]), "203.0.113.9");
         assert_eq!(peer("10.0.0.1", &["198.51.100.1, 203.0.113.9"]), "203.0.113.9");
     }
 
     #[test]
-    fn where_no_hop_can_be_told_the_proxy_stands_for_it() {
+    fn a_proxy_that_names_no_client_is_the_peer() {
         assert_eq!(peer("10.0.0.1", &[]), "10.0.0.1");
         assert_eq!(peer("10.0.0.1", &["unknown"]), "10.0.0.1");
         assert_eq!(peer("10.0.0.1", &["203.0.113.9, _hidden, 10.0.0.2"]), "10.0.0.2");

@@ -1,29 +1,29 @@
-//! What is to be done with a verified trigger: the tickets it holds, and what of it goes on.
+//! The plan for a trigger that goes on: its tickets, and what of it goes on.
 
 use crate::assignment::{AppMemory, Generation, GenerationTicket, Outcome, Reservation, WideReservation};
 use std::sync::Arc;
 
-/// A trigger that goes on, wholly or in part, and what it owes the memory.
+/// How a trigger goes on, wholly or in part, and the tickets that it has to settle.
 #[derive(Debug)]
 pub(super) struct Plan {
-    /// To be settled with the outcome.
+    /// Settled with the outcome.
     pub(super) tickets: Tickets,
     /// The body without its redundant part; `None`: as received.
     pub(super) reduced: Option<Vec<u8>>,
     /// Whether a 4xx means that nothing of it was applied.
-    pub(super) parts: Multiplicity,
+    pub(super) multiplicity: Multiplicity,
 }
 
-/// How many things upstream is asked to do at once.
+/// How many pairs of event and channel a request to upstream has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Multiplicity {
-    /// One event for one channel: it is applied or it is not.
+    /// One: upstream applies it or does not.
     One,
-    /// Several: servers that go through them in turn may answer 4xx after having applied some (pusher-protocol.md 6).
+    /// Several: a server that applies them in turn may answer 4xx after it has applied some (pusher-protocol.md 6).
     Several,
 }
 
-/// Everything one request holds in the memory. Dropped unsettled, all of it is in doubt.
+/// All tickets that one request holds in the memory. Dropping them unsettled puts their channels in doubt.
 #[must_use = "settle them: dropped, they put their channels in doubt"]
 #[derive(Debug, Default)]
 pub(super) struct Tickets {
@@ -38,25 +38,25 @@ impl Tickets {
         self.channels.is_empty() && self.app.is_none() && self.generation.is_none()
     }
 
-    /// Adds one channel's.
+    /// Adds the ticket of one channel.
     pub(super) fn hold(&mut self, reservation: Reservation) {
         self.channels.push(reservation);
     }
 
-    /// Adds the one for all channels of the app.
+    /// Adds the ticket for all channels of the app.
     pub(super) fn hold_app(&mut self, memory: &Arc<AppMemory>) {
         if self.app.is_none() {
             self.app = Some(memory.claim_all());
         }
     }
 
-    /// Counts the request among those that were judged in this generation of the rules, since it is about to be sent.
-    /// Its other tickets are held by now.
+    /// Counts the request among those that are forwarded in this generation of the rules. Its other tickets must be
+    /// held already.
     pub(super) fn hold_generation(&mut self, generation: &Arc<Generation>) {
         self.generation = Some(generation.begin());
     }
 
-    /// Tells the memory what became of the request.
+    /// Settles all tickets with the outcome of the request.
     pub(super) fn settle(self, outcome: Outcome) {
         if let Some(generation) = self.generation {
             generation.settle(outcome);

@@ -1,4 +1,4 @@
-//! The body of an answer on its way down to the caller.
+//! The body of an answer to a caller.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -8,10 +8,10 @@ use http_body::{Body, Frame, SizeHint};
 
 use crate::upstream::Answer;
 
-/// An answer's body: made here, or streamed from upstream.
+/// The body of an answer: whole, or streamed from upstream.
 #[derive(Debug)]
 pub enum Reply {
-    /// Made here, or collected; `None` once it was sent.
+    /// In memory; `None` once it was sent.
     Whole(Option<Bytes>),
     /// Streamed as it comes.
     Stream(Answer),

@@ -1,4 +1,4 @@
-//! One snapshot of apps, rules and limits. A request keeps the snapshot it began with.
+//! A snapshot of apps, rules and limits. A request keeps the snapshot that it began with.
 
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -15,32 +15,45 @@ use crate::rate::{AppLimits, Limiters};
 use crate::report::{Report, RuleTally, Watched};
 use crate::rules::{Belonging, Contract, Mode, Rule};
 
-/// Apps with their rules, and what else a reload may change.
+/// Apps with their rules, and everything else that a reload may change.
 #[derive(Debug)]
 pub struct Routing {
     /// Limits on requests.
     pub limits: Limits,
-    /// What becomes of triggers for apps that are not here.
+    /// What happens to triggers for apps that are not configured.
     pub unknown_apps: UnknownApps,
-    /// Where everybody stands who is limited in rate.
+    /// The state of all rate limits.
     pub limiters: Arc<Limiters>,
-    /// Proxies that are believed when they say whom they speak for.
+    /// Proxies whose `X-Forwarded-For` is believed.
     pub trusted_proxies: Vec<IpNet>,
     /// Sorted by id.
     by_id: Vec<Arc<AppRoute>>,
     by_key: HashMap<Box<str>, Arc<AppRoute>>,
-    /// Counts the triggers that are forwarded for apps that are not here.
+    /// Counts the triggers that are forwarded for apps that are not configured.
     pub(super) unknown_generation: Arc<Generation>,
 }
 
-/// What is noted of triggers for the operator, beside the metrics; nothing of it decides anything.
+/// The options of a [`Routing`].
+#[derive(Debug)]
+pub struct RoutingOptions {
+    /// Limits on requests.
+    pub limits: Limits,
+    /// The state of all rate limits.
+    pub limiters: Arc<Limiters>,
+    /// What happens to triggers for apps that are not configured.
+    pub unknown_apps: UnknownApps,
+    /// Proxies whose `X-Forwarded-For` is believed.
+    pub trusted_proxies: Vec<IpNet>,
+}
+
+/// What is recorded of triggers for the operator, beside the metrics. It influences no decision.
 #[derive(Debug, Clone, Copy)]
 pub struct Observers<'a> {
-    /// Which event belongs on which channels.
+    /// Which events belong on which channels.
     pub events: &'a [Belonging],
-    /// What was redundant and what misplaced is counted here.
+    /// Counts of redundant and misplaced events.
     pub report: &'a Report,
-    /// Who would have heard it.
+    /// Who is subscribed to a channel.
     pub audience: &'a Audience,
 }
 
@@ -50,10 +63,10 @@ pub(super) struct AppRoute {
     pub(super) app: App,
     pub(super) id: Arc<str>,
     pub(super) memory: Arc<AppMemory>,
-    /// Counts the triggers that are forwarded as these rules say.
+    /// Counts the triggers that are forwarded under these rules.
     pub(super) generation: Arc<Generation>,
     pub(super) rules: Vec<WatchedRule>,
-    /// What is limited of it in rate, if anything is.
+    /// Its rate limits, if it has any.
     pub(super) rates: Option<AppLimits>,
     pub(super) metrics: AppMetrics,
     pub(super) contract: Contract,
@@ -73,18 +86,17 @@ pub(super) struct WatchedRule {
 }
 
 impl Routing {
-    /// Builds the snapshot, which trusts no proxies. Memories of rules that mean what they meant before are kept; rules
-    /// that are off are left out.
+    /// Builds the snapshot. Rules whose definition is unchanged keep their memory; rules that are off are left out.
     #[must_use]
     pub fn new(
         apps: &[App],
         rules: &[Rule],
-        (limits, limiters): (Limits, Arc<Limiters>),
-        unknown_apps: UnknownApps,
+        options: RoutingOptions,
         assignments: &Assignments,
         metrics: &Metrics,
         observers: Observers<'_>,
     ) -> Self {
+        let RoutingOptions { limits, limiters, unknown_apps, trusted_proxies } = options;
         let pairs: Vec<(&App, &Rule)> = apps
             .iter()
             .flat_map(|app| rules.iter().filter(|rule| is_for(rule, app)).map(move |rule| (app, rule)))
@@ -136,21 +148,21 @@ impl Routing {
             limits,
             unknown_apps,
             limiters,
-            trusted_proxies: Vec::new(),
+            trusted_proxies,
             by_key: routes.iter().map(|route| (route.app.key().into(), Arc::clone(route))).collect(),
             by_id: routes,
             unknown_generation: configured.unknown_apps,
         }
     }
 
-    /// The app whose id is just this.
+    /// The app with exactly this id.
     pub(super) fn app(&self, id: &str) -> Option<&Arc<AppRoute>> {
-        // Every trigger asks: for few apps it is quicker than a hash.
-        let place = self.by_id.binary_search_by(|app| (*app.id).cmp(id)).ok()?;
-        self.by_id.get(place)
+        // Every trigger needs this. For few apps a binary search is faster than a hash.
+        let index = self.by_id.binary_search_by(|app| (*app.id).cmp(id)).ok()?;
+        self.by_id.get(index)
     }
 
-    /// The app whose key is just this.
+    /// The app with exactly this key.
     pub(super) fn app_with_key(&self, key: &str) -> Option<&Arc<AppRoute>> {
         self.by_key.get(key)
     }
@@ -160,7 +172,7 @@ fn is_for(rule: &Rule, app: &App) -> bool {
     rule.spec().mode != Mode::Off && rule.is_for(app.id())
 }
 
-/// The tally of each rule of each app, as `pairs` has them.
+/// The tally of each rule of each app, in the order of `pairs`.
 fn tallies(
     report: &Report,
     apps: &[App],
@@ -181,8 +193,8 @@ fn tallies(
     })
 }
 
-/// A fingerprint of everything that makes two rules remember the same thing. `mode` and `remember_for` may change
-/// without forgetting.
+/// A fingerprint of everything in a rule that its memory depends on. `mode` and `remember_for` may change without a
+/// loss of the memory.
 fn meaning(rule: &Rule) -> u64 {
     let spec = rule.spec();
     let mut hasher = DefaultHasher::new();

@@ -1,4 +1,4 @@
-//! What a request's head must be before anything else is asked of it. hyper has parsed it; here is what hyper leaves to
+//! Checks of a request's head before anything else is done with it: those that hyper, which has parsed it, leaves to
 //! its user.
 
 use http::header::{EXPECT, HOST, TRANSFER_ENCODING};
@@ -13,7 +13,7 @@ use super::{Limits, Refusal, headers};
 /// Checks the head and brings it into the form in which it is forwarded: origin-form target, end-to-end headers.
 ///
 /// # Errors
-/// The first thing that is wrong.
+/// The first check that failed.
 pub(super) fn head(head: &mut Parts, body: &Incoming, limits: &Limits) -> Result<(), Refusal> {
     if matches!(head.method, Method::CONNECT | Method::TRACE) {
         return Err(Refusal::MethodNotAllowed);
@@ -30,14 +30,15 @@ pub(super) fn head(head: &mut Parts, body: &Incoming, limits: &Limits) -> Result
     Ok(())
 }
 
-/// Whether usher meets all that an `Expect` header lists. It may list nothing (RFC 9110 10.1.1, 5.6.1): Guzzle sends an
-/// empty one to switch `100-continue` off.
+/// Whether usher meets every expectation in an `Expect` header. There may be none (RFC 9110 10.1.1, 5.6.1): Guzzle
+/// sends an empty header to switch `100-continue` off.
 fn is_met(expected: &[u8]) -> bool {
     let mut members = expected.split(|byte| *byte == b',').map(<[u8]>::trim_ascii);
     members.all(|member| member.is_empty() || member.eq_ignore_ascii_case(b"100-continue"))
 }
 
-/// The target is origin-form, or absolute-form for the host that `Host` names; there is one `Host`.
+/// Checks that the target is in origin form, or in absolute form for the host that `Host` names, and that there is one
+/// `Host`.
 fn target(head: &mut Parts, limits: &Limits) -> Result<(), Refusal> {
     let mut hosts = head.headers.get_all(HOST).iter();
     let host = hosts.next();
@@ -82,7 +83,7 @@ fn is_host(value: &[u8]) -> bool {
     numeric && !authority.as_str().contains(['@', ','])
 }
 
-/// hyper takes any list that ends in `chunked`; what comes before it would be read differently elsewhere (threats.md
+/// hyper accepts any list that ends in `chunked`; other servers read the codings before it differently (threats.md
 /// H1-05).
 fn framing(head: &Parts) -> Result<(), Refusal> {
     let mut codings = head.headers.get_all(TRANSFER_ENCODING).iter();

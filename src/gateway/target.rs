@@ -1,4 +1,4 @@
-//! What a request's target says it is: a trigger of a known app, perhaps one in disguise, or something else.
+//! Routing a request by its target: a trigger of a known app, perhaps under a non-canonical path, or something else.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -13,49 +13,49 @@ use crate::pusher::{Endpoint, Query, SignedPath, decode_path};
 /// Where a request goes.
 #[derive(Debug)]
 pub(super) enum Route {
-    /// Through the six stages.
+    /// A trigger of a configured app.
     Trigger(Target),
-    /// A trigger for an app that is not configured, forwarded untouched.
+    /// A trigger for an app that is not configured, forwarded unchanged.
     Unknown,
-    /// Anything else, forwarded untouched.
+    /// Anything else, forwarded unchanged.
     Other,
 }
 
-/// A request that may change what guests see, and the app it claims to be of.
+/// A request that may be a trigger, and the app that it names.
 #[derive(Debug)]
 pub(super) struct Target {
     pub(super) app: Arc<AppRoute>,
-    pub(super) form: Form,
+    pub(super) form: TargetForm,
 }
 
-/// How exactly the target names a trigger endpoint.
+/// How the target names a trigger endpoint.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Form {
-    /// Byte for byte: its body is read.
+pub(super) enum TargetForm {
+    /// Byte for byte: the body is read.
     Exact(Endpoint),
-    /// The old endpoint, `POST /apps/{id}/channels/{channel}/events`: it touches this channel (pusher-protocol.md 1.2).
+    /// Byte for byte, and it is the old endpoint, `POST /apps/{id}/channels/{channel}/events`: the request touches this
+    /// channel (pusher-protocol.md 1.2).
     Legacy {
         /// The channel in the path.
         channel: String,
     },
-    /// It only becomes a trigger endpoint when the path is normalised, as some server may do (threats.md URI-02 to
-    /// URI-04).
-    Disguised,
+    /// Only if the path is normalised, as some server may do (threats.md URI-02 to URI-04).
+    NonCanonical,
 }
 
-/// Finds out what `head` asks for.
+/// Routes a request by its `head`.
 ///
 /// # Errors
 /// A trigger for an app that is not configured.
 pub(super) fn route(head: &Parts, routing: &Routing) -> Result<Route, Refusal> {
-    // Some servers take methods in any case.
+    // Some servers accept methods in upper and lower case.
     if head.method != Method::POST && !head.method.as_str().eq_ignore_ascii_case("POST") {
         return Ok(Route::Other);
     }
     let path = head.uri.path();
-    let (claimed, name, form) = match read(path) {
-        Some((Some(id), form)) => (routing.app(id), id, form),
-        Some((None, form)) => {
+    let (claimed, name, form) = match TriggerPath::read(path) {
+        Some(TriggerPath { id: Some(id), form }) => (routing.app(id), id, form),
+        Some(TriggerPath { id: None, form }) => {
             let query = Query::parse(head.uri.query().unwrap_or_default());
             let keyed = query.only("auth_key").and_then(|key| routing.app_with_key(key));
             (keyed.or_else(|| routing.app(app_segment(path))), app_segment(path), form)
@@ -64,27 +64,27 @@ pub(super) fn route(head: &Parts, routing: &Routing) -> Result<Route, Refusal> {
     };
     match (claimed, routing.unknown_apps) {
         (Some(app), _) => {
-            let form = if head.method == Method::POST { form } else { Form::Disguised };
+            let form = if head.method == Method::POST { form } else { TargetForm::NonCanonical };
             Ok(Route::Trigger(Target { app: Arc::clone(app), form }))
         }
         (None, UnknownApps::Forward) => Ok(Route::Unknown),
-        // Cut short, since anybody may write anything there.
+        // Cut short, since the caller chooses it.
         (None, UnknownApps::Reject) => Err(Refusal::UnknownApp { name: name.chars().take(64).collect() }),
     }
 }
 
 impl Target {
-    /// Over what of its `path` it may be signed.
+    /// The parts of `path` over which the request may be signed.
     pub(super) fn signed_path<'p>(&self, path: &'p str) -> SignedPath<'p> {
         match self.form {
-            Form::Exact(_) | Form::Legacy { .. } => signed_path(path),
-            // What others make of it is not known, nor what they would take for its beginning.
-            Form::Disguised => path.into(),
+            TargetForm::Exact(_) | TargetForm::Legacy { .. } => signed_path(path),
+            // How a server normalises it is not known, nor what it would take for its beginning.
+            TargetForm::NonCanonical => path.into(),
         }
     }
 }
 
-/// Over what of the path of a trigger that is not disguised it may be signed.
+/// The parts of an exact or old path over which a trigger may be signed.
 pub(super) fn signed_path(path: &str) -> SignedPath<'_> {
     let base =
         exact(path).map(|exact| exact.base).or_else(|| legacy(path).map(|legacy| legacy.base)).unwrap_or_default();
@@ -93,16 +93,16 @@ pub(super) fn signed_path(path: &str) -> SignedPath<'_> {
 
 /// A path that names a trigger endpoint byte for byte.
 #[derive(Debug)]
-pub(super) struct Exact<'p> {
-    /// The path at which the server stands; usually empty.
+pub(super) struct ExactPath<'p> {
+    /// The path prefix of the server; usually empty.
     base: &'p str,
-    /// The app's.
+    /// The app's id.
     pub(super) id: &'p str,
     pub(super) endpoint: Endpoint,
 }
 
 /// Reads `{base}/apps/{id}/events` and `{base}/apps/{id}/batch_events`.
-pub(super) fn exact(path: &str) -> Option<Exact<'_>> {
+pub(super) fn exact(path: &str) -> Option<ExactPath<'_>> {
     let (rest, endpoint) = path.rsplit_once('/')?;
     let endpoint = match endpoint {
         "events" => Endpoint::Events,
@@ -110,31 +110,31 @@ pub(super) fn exact(path: &str) -> Option<Exact<'_>> {
         _ => return None,
     };
     let (base, id) = app(rest)?;
-    Some(Exact { base, id, endpoint })
+    Some(ExactPath { base, id, endpoint })
 }
 
 /// A path that names the old endpoint byte for byte.
-struct Legacy<'p> {
+struct LegacyPath<'p> {
     base: &'p str,
     id: &'p str,
     channel: &'p str,
 }
 
 /// Reads `{base}/apps/{id}/channels/{channel}/events`.
-fn legacy(path: &str) -> Option<Legacy<'_>> {
+fn legacy(path: &str) -> Option<LegacyPath<'_>> {
     let (rest, channel) = path.strip_suffix("/events")?.rsplit_once('/')?;
     let (base, id) = app(rest.strip_suffix("/channels")?)?;
-    is_segment(channel).then_some(Legacy { base, id, channel })
+    is_segment(channel).then_some(LegacyPath { base, id, channel })
 }
 
-/// Takes `{base}/apps/{id}` apart.
+/// Splits `{base}/apps/{id}`.
 fn app(path: &str) -> Option<(&str, &str)> {
     let (rest, id) = path.rsplit_once('/')?;
     let base = rest.strip_suffix("/apps")?;
     (is_segment(id) && is_base(base)).then_some((base, id))
 }
 
-/// Whether `base` means the same to everybody, and could not be taken for the beginning of the API itself.
+/// Whether every server reads `base` in the same way, and none could take it for the beginning of the API itself.
 fn is_base(base: &str) -> bool {
     let is_plain = |segment: &str| {
         is_segment(segment)
@@ -144,27 +144,36 @@ fn is_base(base: &str) -> bool {
     base.is_empty() || base.strip_prefix('/').is_some_and(|segments| segments.split('/').all(is_plain))
 }
 
-/// The app id, where the path has it in its place, and the form of the endpoint. `None`: no trigger endpoint.
-fn read(path: &str) -> Option<(Option<&str>, Form)> {
-    if let Some(Exact { id, endpoint, .. }) = exact(path) {
-        return Some((Some(id), Form::Exact(endpoint)));
-    }
-    if let Some(Legacy { id, channel, .. }) = legacy(path) {
-        return Some((Some(id), Form::Legacy { channel: channel.to_owned() }));
-    }
-    is_disguised(path).then_some((None, Form::Disguised))
+/// A path of a trigger endpoint, exact or not.
+struct TriggerPath<'p> {
+    /// The app's id, if the path is exact.
+    id: Option<&'p str>,
+    form: TargetForm,
 }
 
-/// Whether a segment means the same to everybody.
+impl<'p> TriggerPath<'p> {
+    /// `None`: no trigger endpoint.
+    fn read(path: &'p str) -> Option<Self> {
+        if let Some(ExactPath { id, endpoint, .. }) = exact(path) {
+            return Some(Self { id: Some(id), form: TargetForm::Exact(endpoint) });
+        }
+        if let Some(LegacyPath { id, channel, .. }) = legacy(path) {
+            return Some(Self { id: Some(id), form: TargetForm::Legacy { channel: channel.to_owned() } });
+        }
+        may_become_trigger(path).then_some(Self { id: None, form: TargetForm::NonCanonical })
+    }
+}
+
+/// Whether every server reads a segment in the same way.
 fn is_segment(segment: &str) -> bool {
     !matches!(segment, "" | "." | "..") && !segment.contains(['%', ';'])
 }
 
-/// Whether any usual normalising (decoding, case, parameters, empty and dot segments) makes a trigger endpoint of
-/// `path`.
-fn is_disguised(path: &str) -> bool {
+/// Whether any usual normalisation (decoding, case, parameters, empty and dot segments) turns `path` into a trigger
+/// endpoint.
+fn may_become_trigger(path: &str) -> bool {
     let mut plain = Cow::Borrowed(path);
-    // Three rounds: nobody decodes more often; what is still encoded then is taken for a disguise.
+    // Three rounds: no server decodes more often; a last segment that is still encoded then counts as one.
     for _ in 0..3 {
         if !plain.contains('%') {
             break;
@@ -174,7 +183,7 @@ fn is_disguised(path: &str) -> bool {
     let lower = plain.to_ascii_lowercase();
     let mut segments: Vec<&str> = Vec::new();
     for segment in lower.split(['/', '\\']) {
-        // A `?` or `#` here was encoded: a server that decodes first would cut there.
+        // A `?` or `#` here was encoded: a server that decodes first would cut the path there.
         let segment = segment
             .split([';', '?', '#'])
             .next()
@@ -193,7 +202,7 @@ fn is_disguised(path: &str) -> bool {
             || !last.is_ascii() && last.ends_with("events"))
 }
 
-/// What a path in disguise calls its app.
+/// The app's id in a non-canonical path.
 fn app_segment(path: &str) -> &str {
     path.strip_prefix("/apps/").and_then(|rest| rest.split('/').next()).unwrap_or_default()
 }

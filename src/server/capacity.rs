@@ -1,4 +1,4 @@
-//! How many connections the file descriptors of this process carry, for a configuration.
+//! How many connections of a configuration fit into the limit on file descriptors.
 
 use std::num::NonZeroUsize;
 
@@ -6,11 +6,10 @@ use crate::admin;
 use crate::config::Config;
 use crate::descriptors::{self, Fit, Need, Shortage};
 
-/// Each worker keeps idle connections to upstream in so many pools: for triggers on the fast path, and for everything
-/// else.
+/// Pools of idle connections to upstream per worker: one for triggers on the fast path, one for everything else.
 const POOLS: usize = 2;
 
-/// What a configuration needs, and the descriptors that there are for it.
+/// What a configuration needs, and the limit on descriptors.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Capacity {
     need: Need,
@@ -18,14 +17,14 @@ pub struct Capacity {
 }
 
 impl Capacity {
-    /// What a process that is started as this one would have for `config`: its hard limit, to which usher raises the
-    /// soft one. Nothing is changed.
+    /// The capacity of a server that is started like this process: usher raises the soft limit to the hard one. This
+    /// changes nothing.
     #[must_use]
-    pub fn look(config: &Config) -> Self {
-        Self { need: need(config), limit: descriptors::attainable() }
+    pub fn expected(config: &Config) -> Self {
+        Self { need: need(config), limit: descriptors::hard_limit() }
     }
 
-    /// What this process has for `config`, once its soft limit is raised to the hard one.
+    /// Raises the soft limit of this process to the hard one, and returns its capacity.
     pub(super) fn raise(config: &Config) -> Self {
         Self { need: need(config), limit: descriptors::raise() }
     }
@@ -36,22 +35,22 @@ impl Capacity {
         self.need.total()
     }
 
-    /// Descriptors that there are; `None`: no limit.
+    /// The limit on descriptors; `None`: no limit.
     #[must_use]
     pub fn limit(&self) -> Option<u64> {
         (self.limit < u64::MAX).then_some(self.limit)
     }
 
-    /// What is wrong with that, if not all connections that may be open fit.
+    /// The shortage, if not all connections that may be open fit.
     #[must_use]
     pub fn shortage(&self) -> Option<Shortage> {
         Shortage::of(self.need, self.limit)
     }
 
-    /// What fits, which is also told in the log if it is less than was configured.
+    /// What fits. Logs if it is less than was configured.
     ///
     /// # Errors
-    /// If it is too little to start.
+    /// If too little fits to start.
     pub(super) fn fit(&self) -> Result<Fit, Shortage> {
         let shortage = self.shortage();
         let Some(fit) = self.need.fit(self.limit) else {

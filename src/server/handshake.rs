@@ -1,4 +1,4 @@
-//! The TLS handshake of a connection to the public listener, and why it fails.
+//! The TLS handshake of a connection to the gateway's listener.
 
 use std::io;
 use std::time::Duration;
@@ -10,19 +10,30 @@ use tokio_rustls::server::TlsStream;
 use crate::metrics::HandshakeFailure;
 use crate::tls::{self, Certificate};
 
-/// Shakes hands.
+/// Why a handshake failed.
+#[derive(Debug)]
+pub(super) struct FailedHandshake {
+    /// For the metrics.
+    pub(super) reason: HandshakeFailure,
+    /// For the log.
+    pub(super) error: String,
+}
+
+/// Accepts a TLS connection within `period`.
 ///
 /// # Errors
-/// The reason, and in words.
+/// [`FailedHandshake`].
 pub(super) async fn accept(
     certificate: &Certificate,
     stream: TcpStream,
     period: Duration,
-) -> Result<TlsStream<TcpStream>, (HandshakeFailure, String)> {
+) -> Result<TlsStream<TcpStream>, FailedHandshake> {
     match timeout(period, certificate.acceptor().accept(stream)).await {
         Ok(Ok(stream)) => Ok(stream),
-        Ok(Err(error)) => Err((reason(&error), error.to_string())),
-        Err(_elapsed) => Err((HandshakeFailure::Timeout, format!("not ended within {period:?}"))),
+        Ok(Err(error)) => Err(FailedHandshake { reason: reason(&error), error: error.to_string() }),
+        Err(_elapsed) => {
+            Err(FailedHandshake { reason: HandshakeFailure::Timeout, error: format!("not ended within {period:?}") })
+        }
     }
 }
 
@@ -35,7 +46,7 @@ fn reason(error: &io::Error) -> HandshakeFailure {
         Some(rustls::Error::PeerIncompatible(_)) => HandshakeFailure::Incompatible,
         Some(rustls::Error::InvalidMessage(_)) => HandshakeFailure::NotTls,
         Some(_) => HandshakeFailure::Other,
-        // The system's errors, and the end of the stream.
+        // Errors of the system, and the end of the stream.
         None => HandshakeFailure::Closed,
     }
 }

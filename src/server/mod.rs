@@ -1,14 +1,14 @@
-//! Listeners, wiring, signals, drain: the only room that knows all others.
+//! Listeners, wiring, signals, drain: the only module that uses all others.
 
 mod accept;
+mod active_config;
 mod capacity;
-mod closing;
 mod handshake;
-mod resumed;
-mod rulebook;
+mod lazy_timer;
+mod lingering_close;
+mod prefixed_stream;
 mod signals;
 mod socket;
-mod timer;
 mod worker;
 
 use std::net::SocketAddr;
@@ -19,7 +19,7 @@ use arc_swap::ArcSwap;
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::task::JoinHandle;
 
-use self::rulebook::Rulebook;
+use self::active_config::ActiveConfig;
 use self::worker::{Worker, WorkerSetup};
 use crate::admin::{self, Admin};
 use crate::assignment::Assignments;
@@ -29,7 +29,9 @@ use crate::clock::{Calendar, Clock};
 use crate::config::{Config, Sources};
 use crate::decisions::Decisions;
 use crate::descriptors::{Fit, Shortage};
-use crate::gateway::{Observers, Places, Relays, Routing, Shared, SuccessFormat};
+use crate::gateway::{
+    ConnectionLimiter, ConnectionLimits, Observers, Relays, Routing, RoutingOptions, Shared, SuccessFormat,
+};
 use crate::log::Logging;
 use crate::metrics::Metrics;
 use crate::rate::Limiters;
@@ -41,15 +43,15 @@ use crate::upstream;
 pub use capacity::Capacity;
 pub use worker::WorkerError;
 
-/// How often the memory is swept and dropped log lines are told of.
-const HOUSEKEEPING: Duration = Duration::from_secs(10);
+/// How often the memory is swept and dropped log lines are reported.
+const MAINTENANCE_INTERVAL: Duration = Duration::from_secs(10);
 
-/// Connections that may wait to be accepted: after a network's hiccup all guests come back at once, and the system
-/// drops who finds the line full. Its own bound (`net.core.somaxconn`) may be lower.
+/// Connections that may wait to be accepted: after a network failure all guests reconnect at once, and the system drops
+/// connections beyond this. Its own bound (`net.core.somaxconn`) may be lower.
 const BACKLOG: u32 = 4096;
 
-/// How long connections upstream may take to close once nobody uses them.
-const POOL_PERIOD: Duration = Duration::from_secs(1);
+/// Time for connections to upstream to close once nothing uses them.
+const POOL_CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Why usher did not start.
 #[derive(Debug, thiserror::Error)]
@@ -61,10 +63,10 @@ pub enum StartError {
         key: &'static str,
         /// The address.
         address: SocketAddr,
-        /// What the system said.
+        /// The system's error.
         source: std::io::Error,
     },
-    /// Too few files may be open.
+    /// The limit on open files is too low.
     #[error(transparent)]
     Descriptors(#[from] Shortage),
     /// A worker did not start.
@@ -75,30 +77,30 @@ pub enum StartError {
     Signals(#[source] std::io::Error),
 }
 
-/// A gateway that is set up and not yet serving.
+/// All parts of a server.
 #[derive(Debug)]
 struct Server {
     config: Config,
-    /// What of it the file descriptors carry.
+    /// What of it fits into the limit on file descriptors.
     fit: Fit,
     sources: Sources,
     /// `None`: the process logs nothing.
     logging: Option<Logging>,
     shared: Arc<Shared>,
     assignments: Arc<Assignments>,
-    /// What may change while serving: by a reload, or by the operator.
-    rulebook: Arc<Rulebook>,
-    /// If it is upstream.
+    /// What a reload or the operator may change while usher serves.
+    active_config: Arc<ActiveConfig>,
+    /// The embedded broker, if it is upstream.
     broker: Option<Arc<Broker>>,
     certificate: Option<Arc<Certificate>>,
-    /// The admin listener's tasks: they outlive the others, so that readiness can be asked for to the end.
-    operator: Tasks,
-    /// Begins when the admin listener may end, too.
-    closed: Drain,
+    /// The admin listener's tasks: they outlive the others, so that readiness can be queried to the end.
+    admin_tasks: Tasks,
+    /// Begins when the admin listener has to end, too.
+    stop_admin: Drain,
     pools: Tasks,
 }
 
-/// A server that has started and listens. What it does beside serving is up to whoever holds it.
+/// A server that has started and listens. Its owner handles signals and maintenance.
 #[derive(Debug)]
 pub struct Running {
     server: Server,
@@ -110,17 +112,17 @@ pub struct Running {
 /// Where a server listens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Listening {
-    /// The gateway's address, its port found where 0 was configured.
+    /// The gateway's address, with the actual port if 0 was configured.
     pub gateway: SocketAddr,
     /// The operator's address, likewise.
     pub admin: SocketAddr,
 }
 
-/// Serves until a signal says otherwise, then drains. `started` is called once, as soon as it listens; it must not
+/// Serves until a signal ends it, then drains. `started` is called once, as soon as the server listens; it must not
 /// block.
 ///
 /// # Errors
-/// If it cannot start. Once it serves, it ends well.
+/// If it cannot start. Once it serves, it returns `Ok`.
 pub async fn serve(
     config: Config,
     sources: Sources,
@@ -141,8 +143,8 @@ pub async fn serve(
     Ok(())
 }
 
-/// Starts a server that ends by [`Running::drain`] alone. Its memory is not swept, which is for servers that run for
-/// long: [`serve`] does it.
+/// Starts a server that only [`Running::drain`] ends. Its memory is not swept, as a server that runs for long needs it:
+/// [`serve`] does that.
 ///
 /// # Errors
 /// If it cannot start.
@@ -154,30 +156,37 @@ pub fn start(config: Config, sources: Sources, logging: Option<Logging>) -> Resu
     let (gateway, gateway_address) = bind("server.listen", config.server.listen)?;
     let (admin, admin_address) = bind("admin.listen", config.admin.listen)?;
     let listening = Listening { gateway: gateway_address, admin: admin_address };
-    let server = Server::new((config, fit), sources, logging);
+    let server = Server::new(config, fit, sources, logging);
     let workers = server.start_workers()?;
-    server.tell_where(listening);
-    let _admin =
-        server.operator.spawn(admin::serve(admin, server.admin(), server.operator.clone(), server.closed.clone()));
-    let grace = server.config.upstream.timeout;
-    let most = (fit.connections, server.config.limits.max_connections_per_peer);
-    let places = Places::new(most, grace, server.shared.clock, Arc::clone(&server.shared.metrics));
-    let doors = workers.iter().map(|worker| worker.sockets.clone()).collect();
+    server.log_start(listening);
+    let _admin = server.admin_tasks.spawn(admin::serve(
+        admin,
+        server.admin(),
+        server.admin_tasks.clone(),
+        server.stop_admin.clone(),
+    ));
+    let limits = ConnectionLimits {
+        total: fit.connections,
+        per_peer: server.config.limits.max_connections_per_peer,
+        trusted_grace: server.config.upstream.timeout,
+    };
+    let limiter = ConnectionLimiter::new(limits, server.shared.clock, Arc::clone(&server.shared.metrics));
+    let senders = workers.iter().map(|worker| worker.sockets.clone()).collect();
     if let Some(broker) = server.broker.clone() {
         let _watching = server.shared.tasks.spawn(async move { broker.run().await });
     }
-    let accepting = server.shared.tasks.spawn(accept::run(gateway, places, doors, server.shared.drain.clone()));
+    let accepting = server.shared.tasks.spawn(accept::run(gateway, limiter, senders, server.shared.drain.clone()));
     Ok(Running { server, workers, accepting, listening })
 }
 
 impl Running {
-    /// Where it listens.
+    /// The addresses that it listens on.
     #[must_use]
     pub const fn listening(&self) -> Listening {
         self.listening
     }
 
-    /// Takes no more connections, finishes what is under way, and ends.
+    /// Accepts no more connections, finishes what is under way, and ends.
     pub async fn drain(self) {
         let Self { server, workers, accepting, listening: _ } = self;
         server.shared.drain.begin();
@@ -194,7 +203,7 @@ impl Running {
 fn bind(key: &'static str, address: SocketAddr) -> Result<(TcpListener, SocketAddr), StartError> {
     let bound = || {
         let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
-        // A new usher may take the address while connections of the old one are still ending.
+        // A new usher may bind the address while connections of the old one are still closing.
         socket.set_reuseaddr(true)?;
         socket.bind(address)?;
         let listener = socket.listen(BACKLOG)?;
@@ -205,7 +214,7 @@ fn bind(key: &'static str, address: SocketAddr) -> Result<(TcpListener, SocketAd
 }
 
 impl Server {
-    fn new((config, fit): (Config, Fit), sources: Sources, logging: Option<Logging>) -> Self {
+    fn new(config: Config, fit: Fit, sources: Sources, logging: Option<Logging>) -> Self {
         let clock = Clock::start();
         let metrics = Metrics::new();
         metrics.set_max_connections(fit.connections);
@@ -239,7 +248,7 @@ impl Server {
             success_format: SuccessFormat::default(),
         });
         Self {
-            rulebook: Rulebook::new(config.clone(), Arc::clone(&shared), Arc::clone(&assignments), audience),
+            active_config: ActiveConfig::new(config.clone(), Arc::clone(&shared), Arc::clone(&assignments), audience),
             config,
             fit,
             sources,
@@ -248,14 +257,14 @@ impl Server {
             assignments,
             broker,
             certificate,
-            operator: Tasks::default(),
-            closed: Drain::default(),
+            admin_tasks: Tasks::default(),
+            stop_admin: Drain::default(),
             pools: Tasks::default(),
         }
     }
 
     fn start_workers(&self) -> Result<Vec<Worker>, WorkerError> {
-        let parts = WorkerSetup {
+        let setup = WorkerSetup {
             shared: Arc::clone(&self.shared),
             upstream: upstream::Options { max_idle: self.fit.max_idle, ..self.config.upstream.clone() },
             broker: self.broker.clone(),
@@ -264,7 +273,7 @@ impl Server {
             fast_path: self.config.server.fast_path,
             pools: self.pools.clone(),
         };
-        (0..capacity::workers(&self.config)).map(|index| Worker::start(index, parts.clone())).collect()
+        (0..capacity::workers(&self.config)).map(|index| Worker::start(index, setup.clone())).collect()
     }
 
     fn admin(&self) -> Arc<Admin> {
@@ -273,7 +282,7 @@ impl Server {
             decisions: Arc::clone(&self.shared.decisions),
             report: Arc::clone(&self.shared.report),
             assignments: Arc::clone(&self.assignments),
-            switchboard: Arc::clone(&self.rulebook) as _,
+            switchboard: Arc::clone(&self.active_config) as _,
             drain: self.shared.drain.clone(),
             tasks: self.shared.tasks.clone(),
             calendar: Calendar::new(self.shared.clock),
@@ -281,7 +290,7 @@ impl Server {
         })
     }
 
-    fn tell_where(&self, listening: Listening) {
+    fn log_start(&self, listening: Listening) {
         let Listening { gateway, admin } = listening;
         for warning in &self.config.warnings {
             tracing::warn!("{warning}");
@@ -307,9 +316,9 @@ impl Server {
         );
     }
 
-    /// Sweeps the memory and the limits now and then, for ever.
+    /// Sweeps the memory and the rate limits at intervals, for ever.
     async fn run_maintenance(&self) {
-        let mut every = tokio::time::interval(HOUSEKEEPING);
+        let mut every = tokio::time::interval(MAINTENANCE_INTERVAL);
         loop {
             every.tick().await;
             self.assignments.sweep(self.shared.clock.now());
@@ -321,8 +330,8 @@ impl Server {
         }
     }
 
-    /// Reads the configuration again and applies what may change while serving. If it cannot be used, everything stays
-    /// as it is.
+    /// Reads the configuration again and applies what may change while usher serves. If it cannot be used, nothing
+    /// changes.
     fn reload(&self) {
         let config = match Config::reload(&self.sources) {
             Ok(config) => config,
@@ -345,12 +354,12 @@ impl Server {
         }
         self.broker.iter().for_each(|broker| broker.configure(&config.apps));
         let (apps, rules) = (config.apps.len(), config.rules.len());
-        let switches_ended = self.rulebook.replace(config);
+        let switches_ended = self.active_config.replace(config);
         self.shared.metrics.reload(true, self.shared.clock.running());
         tracing::info!(apps, rules, switches_ended, "the configuration was reloaded");
     }
 
-    /// Waits for what is under way, then ends the workers with whatever still runs.
+    /// Waits for what is under way, then ends the workers and whatever still runs there.
     async fn drain(self, workers: Vec<Worker>) {
         let left = self.shared.tasks.finish(self.config.server.drain_period).await;
         if left > 0 {
@@ -359,9 +368,9 @@ impl Server {
         for worker in workers {
             worker.end();
         }
-        let open = self.pools.finish(POOL_PERIOD).await;
-        self.closed.begin();
-        let asking = self.operator.finish(POOL_PERIOD).await;
+        let open = self.pools.finish(POOL_CLOSE_TIMEOUT).await;
+        self.stop_admin.begin();
+        let asking = self.admin_tasks.finish(POOL_CLOSE_TIMEOUT).await;
         tracing::info!(left, upstream_connections = open, admin_connections = asking, "drained");
     }
 }
@@ -373,9 +382,11 @@ fn routing(
     metrics: &Metrics,
     observers: Observers<'_>,
 ) -> Routing {
-    let limits = (config.limits.clone(), limiters);
-    let mut routing =
-        Routing::new(&config.apps, &config.rules, limits, config.server.unknown_apps, assignments, metrics, observers);
-    routing.trusted_proxies.clone_from(&config.server.trusted_proxies);
-    routing
+    let options = RoutingOptions {
+        limits: config.limits.clone(),
+        limiters,
+        unknown_apps: config.server.unknown_apps,
+        trusted_proxies: config.server.trusted_proxies.clone(),
+    };
+    Routing::new(&config.apps, &config.rules, options, assignments, metrics, observers)
 }

@@ -1,11 +1,11 @@
-//! What the system may tell usher: end, end now, or read the configuration again.
+//! Signals: drain, end at once, or read the configuration again.
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-/// The exit code when a second signal cuts the drain short: as a shell reports death by SIGINT.
+/// The exit code when a second signal ends the drain: the code that a shell reports for SIGINT.
 const CUT_SHORT: i32 = 130;
 
-/// The signals usher listens to.
+/// The signals that usher handles.
 #[derive(Debug)]
 pub(super) struct Signals {
     terminate: Signal,
@@ -14,10 +14,10 @@ pub(super) struct Signals {
 }
 
 impl Signals {
-    /// Begins to listen.
+    /// Registers the handlers.
     ///
     /// # Errors
-    /// If the system refuses.
+    /// If the system refuses that.
     pub(super) fn new() -> std::io::Result<Self> {
         Ok(Self {
             terminate: signal(SignalKind::terminate())?,

@@ -1,7 +1,7 @@
-//! One downstream socket with its deadlines: for a head, for the next request, and for a caller that does not read.
+//! A caller's socket with its time-outs: for a head, for the next request, and for a caller that does not read.
 //!
-//! hyper's own header time-out also runs between two requests of a kept connection, and costs a timer a request. Here a
-//! timer is armed only where the socket makes hyper wait.
+//! hyper's own header time-out also runs between two requests of a kept connection, and costs one timer per request.
+//! Here a timer is started only when hyper has to wait for the socket.
 
 use std::io;
 use std::pin::Pin;
@@ -14,88 +14,88 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::closing::Closing;
-use super::timer::Timer;
-use crate::gateway::{Place, Reply};
+use super::lazy_timer::LazyTimer;
+use super::lingering_close::LingeringClose;
+use crate::gateway::{ConnectionPermit, Reply};
 
-/// How long a caller may take.
+/// The time-outs of a connection.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Deadlines {
+pub(super) struct Timeouts {
     /// For a head, from its first byte; and for the first byte of a connection.
     pub(super) head: Duration,
-    /// Between requests, and to take an answer's bytes.
+    /// Between requests, and to read an answer's bytes.
     pub(super) idle: Duration,
 }
 
-/// What a connection is doing, shared by its socket and its service.
+/// The state of a connection, shared by its socket and its service.
 #[derive(Debug)]
-pub(super) struct Phase {
+pub(super) struct ConnectionState {
     phase: AtomicU8,
     requests: AtomicU32,
-    place: Arc<Place>,
+    connection: Arc<ConnectionPermit>,
 }
 
 const IDLE: u8 = 0;
 const HEAD: u8 = 1;
 const BUSY: u8 = 2;
 const SWITCHED: u8 = 3;
-const LEAVING: u8 = 4;
+const ENDING: u8 = 4;
 
-impl Phase {
-    /// The connection with this `place` has done nothing yet.
-    pub(super) const fn new(place: Arc<Place>) -> Self {
-        Self { phase: AtomicU8::new(IDLE), requests: AtomicU32::new(0), place }
+impl ConnectionState {
+    /// The state of a new connection. `connection`: its permit.
+    pub(super) const fn new(connection: Arc<ConnectionPermit>) -> Self {
+        Self { phase: AtomicU8::new(IDLE), requests: AtomicU32::new(0), connection }
     }
 
-    /// A head is complete: until the guard is dropped, the connection works for the caller and no deadline for reading
-    /// runs.
-    pub(super) fn busy(self: &Arc<Self>) -> Busy {
+    /// Notes that a head is complete. Until the guard is dropped, the connection serves the request, and no time-out
+    /// for reading runs.
+    pub(super) fn begin_request(self: &Arc<Self>) -> RequestGuard {
         self.phase.store(BUSY, Ordering::Relaxed);
-        self.place.busy();
+        self.connection.set_busy();
         self.requests.fetch_add(1, Ordering::Relaxed);
-        Busy(Arc::clone(self))
+        RequestGuard(Arc::clone(self))
     }
 
-    /// No request is to come any more. If none is under way, there is no answer for which the connection would have to
-    /// be closed slowly.
-    pub(super) fn leave(&self) {
-        let _was_not_idle = self.phase.compare_exchange(IDLE, LEAVING, Ordering::Relaxed, Ordering::Relaxed);
+    /// Notes that no further request is read. If none is under way, no answer is on its way to the caller, and the
+    /// connection need not linger.
+    pub(super) fn end_if_idle(&self) {
+        let _was_not_idle = self.phase.compare_exchange(IDLE, ENDING, Ordering::Relaxed, Ordering::Relaxed);
     }
 }
 
-/// Held from a complete head to the end of its answer.
+/// Exists from a complete head to the end of its answer.
 #[derive(Debug)]
-pub(super) struct Busy(Arc<Phase>);
+pub(super) struct RequestGuard(Arc<ConnectionState>);
 
-impl Busy {
-    /// The connection speaks another protocol from now on: no deadline for requests runs on it any more.
-    pub(super) fn for_ever(&self) {
+impl RequestGuard {
+    /// Notes that the connection was switched to another protocol: no time-out for requests runs any more.
+    pub(super) fn set_switched(&self) {
         self.0.phase.store(SWITCHED, Ordering::Relaxed);
     }
 }
 
-impl Drop for Busy {
+impl Drop for RequestGuard {
     fn drop(&mut self) {
         if self.0.phase.compare_exchange(BUSY, IDLE, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
-            self.0.place.idle(self.0.place.now());
+            self.0.connection.set_idle(self.0.connection.now());
         }
     }
 }
 
-/// An answer's body; when it is sent or dropped, its connection is idle again.
+/// The body of an answer. When it is sent or dropped, its connection is idle again.
 #[derive(Debug)]
-pub(super) struct Answering {
+pub(super) struct GuardedReply {
     reply: Reply,
-    _busy: Busy,
+    _guard: RequestGuard,
 }
 
-impl Answering {
-    pub(super) const fn new(reply: Reply, busy: Busy) -> Self {
-        Self { reply, _busy: busy }
+impl GuardedReply {
+    pub(super) const fn new(reply: Reply, guard: RequestGuard) -> Self {
+        Self { reply, _guard: guard }
     }
 }
 
-impl Body for Answering {
+impl Body for GuardedReply {
     type Data = Bytes;
     type Error = hyper::Error;
 
@@ -112,34 +112,42 @@ impl Body for Answering {
     }
 }
 
-/// A socket that fails with `TimedOut` when the caller takes too long.
+/// A stream that fails with `TimedOut` when the caller takes too long.
 #[derive(Debug)]
-pub(super) struct Timed<T> {
+pub(super) struct TimeoutStream<T> {
     io: T,
-    phase: Arc<Phase>,
-    deadlines: Deadlines,
-    head: Timer,
-    idle: Timer,
-    write: Timer,
-    closing: Closing,
+    state: Arc<ConnectionState>,
+    deadlines: Timeouts,
+    head: LazyTimer,
+    idle: LazyTimer,
+    write: LazyTimer,
+    lingering_close: LingeringClose,
     requests_when_armed: u32,
 }
 
-impl<T> Timed<T> {
-    pub(super) fn new(io: T, phase: Arc<Phase>, deadlines: Deadlines) -> Self {
-        let (head, idle, write) = (Timer::default(), Timer::default(), Timer::default());
-        Self { io, phase, deadlines, head, idle, write, closing: Closing::default(), requests_when_armed: 0 }
+impl<T> TimeoutStream<T> {
+    pub(super) fn new(io: T, state: Arc<ConnectionState>, deadlines: Timeouts) -> Self {
+        let (head, idle, write) = (LazyTimer::default(), LazyTimer::default(), LazyTimer::default());
+        Self {
+            io,
+            state,
+            deadlines,
+            head,
+            idle,
+            write,
+            lingering_close: LingeringClose::default(),
+            requests_when_armed: 0,
+        }
     }
 
     fn poll_read_deadline(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.phase.phase.load(Ordering::Relaxed) {
+        match self.state.phase.load(Ordering::Relaxed) {
             HEAD if self.head.poll(self.deadlines.head, context).is_ready() => {
                 Poll::Ready(Err(late("a request's head did not arrive in time")))
             }
             IDLE if self.idle.poll(self.idle_deadline(), context).is_ready() => {
-                // The idle timer is left running while requests come and go; it counts only if none came since it was
-                // armed.
-                let requests = self.phase.requests.load(Ordering::Relaxed);
+                // The idle timer keeps running during requests; it counts only if no request came since it was started.
+                let requests = self.state.requests.load(Ordering::Relaxed);
                 if requests == self.requests_when_armed {
                     return Poll::Ready(Err(late("no request came in time")));
                 }
@@ -154,7 +162,7 @@ impl<T> Timed<T> {
 
     /// Between requests, or before the first one.
     fn idle_deadline(&self) -> Duration {
-        if self.phase.requests.load(Ordering::Relaxed) == 0 { self.deadlines.head } else { self.deadlines.idle }
+        if self.state.requests.load(Ordering::Relaxed) == 0 { self.deadlines.head } else { self.deadlines.idle }
     }
 
     fn poll_written<R>(&mut self, written: Poll<io::Result<R>>, context: &mut Context<'_>) -> Poll<io::Result<R>> {
@@ -172,7 +180,7 @@ fn late(what: &'static str) -> io::Error {
     io::Error::new(io::ErrorKind::TimedOut, what)
 }
 
-impl<T: AsyncRead + Unpin> AsyncRead for Timed<T> {
+impl<T: AsyncRead + Unpin> AsyncRead for TimeoutStream<T> {
     fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         let before = buffer.filled().len();
@@ -180,17 +188,17 @@ impl<T: AsyncRead + Unpin> AsyncRead for Timed<T> {
         if read.is_pending() {
             return this.poll_read_deadline(context);
         }
-        if this.head.is_running() && this.phase.phase.load(Ordering::Relaxed) != HEAD {
+        if this.head.is_running() && this.state.phase.load(Ordering::Relaxed) != HEAD {
             this.head.stop();
         }
         if buffer.filled().len() > before {
-            let _was_not_idle = this.phase.phase.compare_exchange(IDLE, HEAD, Ordering::Relaxed, Ordering::Relaxed);
+            let _was_not_idle = this.state.phase.compare_exchange(IDLE, HEAD, Ordering::Relaxed, Ordering::Relaxed);
         }
         read
     }
 }
 
-impl<T: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Timed<T> {
+impl<T: AsyncRead + AsyncWrite + Unpin> AsyncWrite for TimeoutStream<T> {
     fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         let written = Pin::new(&mut this.io).poll_write(context, bytes);
@@ -203,14 +211,14 @@ impl<T: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Timed<T> {
         this.poll_written(flushed, context)
     }
 
-    /// Ready when the caller has its last answer, as far as can be told.
+    /// Ready when the caller has its last answer, as far as the socket shows.
     fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        if matches!(this.phase.phase.load(Ordering::Relaxed), SWITCHED | LEAVING) {
+        if matches!(this.state.phase.load(Ordering::Relaxed), SWITCHED | ENDING) {
             let shut = Pin::new(&mut this.io).poll_shutdown(context);
             return this.poll_written(shut, context);
         }
-        this.closing.poll(&mut this.io, context)
+        this.lingering_close.poll(&mut this.io, context)
     }
 
     fn is_write_vectored(&self) -> bool {

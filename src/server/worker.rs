@@ -1,5 +1,4 @@
-//! A worker: a thread with a runtime, connections of its own, and its own pool of connections upstream. Workers share
-//! no socket.
+//! A worker: a thread with its own runtime, connections, and pool of connections to upstream. Workers share no socket.
 
 use std::convert::Infallible;
 use std::future::poll_fn;
@@ -17,18 +16,18 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::sync::{mpsc, oneshot};
 
-use super::closing::Closing;
-use super::handshake;
-use super::resumed::Resumed;
-use super::socket::{Answering, Deadlines, Phase, Timed};
+use super::handshake::{self, FailedHandshake};
+use super::lingering_close::LingeringClose;
+use super::prefixed_stream::PrefixedStream;
+use super::socket::{ConnectionState, GuardedReply, TimeoutStream, Timeouts};
 use crate::broker::Broker;
-use crate::gateway::{Batch, Caller, Ended, Fast, Gateway, Limits, Place, Shared};
+use crate::gateway::{Batch, Caller, ConnectionPermit, FastConnection, FastPath, FastPathEnd, Gateway, Limits, Shared};
 use crate::shutdown::Tasks;
 use crate::tls::{Certificate, TlsError};
 use crate::upstream::{self, Local, Remote, Upstream};
 
-/// A worker looks for new events after so many polls of its tasks, if it does not run out of them before. The runtime's
-/// own 61 are meant for tasks that do all at once; a trigger takes three polls, one a stage.
+/// A worker polls for new events after this many polls of its tasks, if no task is ready before. tokio's default of 61
+/// is meant for tasks that do everything in one poll; a trigger takes three polls, one per stage.
 const EVENT_INTERVAL: u32 = 183;
 
 /// An accepted connection on its way to a worker.
@@ -36,32 +35,32 @@ const EVENT_INTERVAL: u32 = 183;
 pub(super) struct Accepted {
     pub(super) stream: StdStream,
     pub(super) peer: SocketAddr,
-    /// Its place among `limits.max_connections`.
-    pub(super) place: Arc<Place>,
+    /// Counts it among `limits.max_connections`.
+    pub(super) permit: Arc<ConnectionPermit>,
 }
 
-/// What a worker is made of.
+/// What a worker needs to start.
 #[derive(Debug, Clone)]
 pub(super) struct WorkerSetup {
     pub(super) shared: Arc<Shared>,
     pub(super) upstream: upstream::Options,
-    /// The embedded broker, if that is upstream.
+    /// The embedded broker, if it is upstream.
     pub(super) broker: Option<Arc<Broker>>,
-    /// Those of connections; the ones of requests are read with the routing.
+    /// The limits on connections; those on requests are read from the routing.
     pub(super) limits: Limits,
-    /// Whether triggers may go the fast way.
+    /// Whether triggers may take the fast path.
     pub(super) fast_path: bool,
     pub(super) certificate: Option<Arc<Certificate>>,
-    /// Owner of the tasks that drive connections upstream: they end when the worker's pool does.
+    /// The tasks that drive connections to upstream; they end with the worker's pool.
     pub(super) pools: Tasks,
 }
 
 /// A running worker.
 #[derive(Debug)]
 pub(super) struct Worker {
-    /// Connections go in here; when it is dropped, the worker takes no more.
+    /// Gives connections to the worker; once it is dropped, the worker takes no more.
     pub(super) sockets: mpsc::Sender<Accepted>,
-    /// Dropped: the worker ends, whatever still runs on it.
+    /// Dropping it ends the worker, whatever still runs there.
     stop: oneshot::Sender<Infallible>,
     thread: JoinHandle<()>,
 }
@@ -71,10 +70,10 @@ impl Worker {
     ///
     /// # Errors
     /// If upstream's options cannot be used, or the system gives no thread or runtime.
-    pub(super) fn start(index: usize, parts: WorkerSetup) -> Result<Self, WorkerError> {
-        let upstream = match parts.broker {
-            Some(broker) => Upstream::Local(Local::new(broker, parts.upstream.timeout)),
-            None => Upstream::Remote(Remote::new(&parts.upstream, parts.pools.clone())?),
+    pub(super) fn start(index: usize, options: WorkerSetup) -> Result<Self, WorkerError> {
+        let upstream = match options.broker {
+            Some(broker) => Upstream::Local(Local::new(broker, options.upstream.timeout)),
+            None => Upstream::Remote(Remote::new(&options.upstream, options.pools.clone())?),
         };
         let runtime = tokio::runtime::Builder::new_current_thread()
             .event_interval(EVENT_INTERVAL)
@@ -83,14 +82,14 @@ impl Worker {
             .map_err(WorkerError::Runtime)?;
         let (sockets, arrivals) = mpsc::channel(1024);
         let (stop, stopped) = oneshot::channel();
-        let gateway = Gateway { shared: Arc::clone(&parts.shared), upstream };
+        let gateway = Gateway { shared: Arc::clone(&options.shared), upstream };
         let batch = match &gateway.upstream {
-            Upstream::Remote(remote) if parts.fast_path => {
-                Some(Arc::new(Batch::new(Arc::clone(&parts.shared), remote.host().clone())))
+            Upstream::Remote(remote) if options.fast_path => {
+                Some(Arc::new(Batch::new(Arc::clone(&options.shared), remote.host().clone())))
             }
             Upstream::Remote(_) | Upstream::Local(_) => None,
         };
-        let setup = ConnectionSetup { certificate: parts.certificate, limits: parts.limits, batch };
+        let setup = ConnectionSetup { certificate: options.certificate, limits: options.limits, batch };
         let thread = std::thread::Builder::new()
             .name(format!("usher-worker-{index}"))
             .spawn(move || runtime.block_on(work(gateway, setup, arrivals, stopped)))
@@ -123,12 +122,12 @@ pub enum WorkerError {
     Thread(#[source] std::io::Error),
 }
 
-/// How a worker receives connections.
+/// What a worker needs to serve a connection.
 #[derive(Debug, Clone)]
 struct ConnectionSetup {
     certificate: Option<Arc<Certificate>>,
     limits: Limits,
-    /// Where triggers that go the fast way are judged, if any may.
+    /// Where triggers on the fast path are decided, if it may be used.
     batch: Option<Arc<Batch>>,
 }
 
@@ -153,10 +152,10 @@ async fn work(
     }
 }
 
-/// Serves one connection until it ends or is switched to WebSocket; then whoever relays it holds its place.
+/// Serves one connection until it ends or is switched to WebSocket; the relay keeps its permit then.
 async fn serve_connection(gateway: Gateway, setup: ConnectionSetup, accepted: Accepted) {
-    let Accepted { stream, peer, place } = accepted;
-    let caller = Caller { ip: peer.ip(), place };
+    let Accepted { stream, peer, permit } = accepted;
+    let caller = Caller { ip: peer.ip(), connection: permit };
     let stream = match stream
         .set_nonblocking(true)
         .and_then(|()| stream.set_nodelay(true))
@@ -169,20 +168,20 @@ async fn serve_connection(gateway: Gateway, setup: ConnectionSetup, accepted: Ac
         match &setup.certificate {
             None => serve(&gateway, stream, &caller, &setup).await,
             Some(certificate) => match handshake::accept(certificate, stream, setup.limits.head_timeout).await {
-                // Boxed: a connection without TLS needs no room for it.
+                // Boxed: a connection without TLS needs no memory for it.
                 Ok(stream) => Box::pin(serve(&gateway, stream, &caller, &setup)).await,
-                Err((reason, error)) => {
+                Err(FailedHandshake { reason, error }) => {
                     gateway.shared.metrics.handshake_failure(reason);
                     tracing::debug!(%peer, ?reason, error, "a TLS handshake failed");
                 }
             },
         }
     };
-    // In this order: a request that has come is read before the connection is given up.
+    // In this order: a request that has come is read before the connection is evicted.
     tokio::select! {
         biased;
         () = served => {}
-        () = caller.place.given_up() => tracing::debug!(%peer, "a connection was closed to make room for another one"),
+        () = caller.connection.evicted() => tracing::debug!(%peer, "a connection was closed to make room for another one"),
     }
 }
 
@@ -190,35 +189,32 @@ async fn serve<T>(gateway: &Gateway, mut stream: T, caller: &Caller, setup: &Con
 where
     T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    // Boxed, so that a connection that has left the fast way does not keep room for it, and that a trigger does not
-    // come by the other way's code.
+    // Boxed, so that a connection that has left the fast path keeps no memory for it, and that a trigger on it does not
+    // touch the code of the other path.
     let read = match (&gateway.upstream, &setup.batch) {
         (Upstream::Remote(remote), Some(batch)) => {
-            match Fast::new(&gateway.shared, (remote, batch), &setup.limits, (&mut stream, &caller.place))
-                .run()
-                .boxed()
-                .await
-            {
-                Ended::Done => return,
-                Ended::Answered => return close(&mut stream, caller).await,
-                Ended::Other(read) => read,
+            let path = FastPath { shared: &gateway.shared, upstream: remote, batch };
+            match FastConnection::new(path, &setup.limits, &mut stream, &caller.connection).run().boxed().await {
+                FastPathEnd::Closed => return,
+                FastPathEnd::LastReplyWritten => return close(&mut stream, caller).await,
+                FastPathEnd::OtherShape(read) => read,
             }
         }
         (Upstream::Remote(_) | Upstream::Local(_), _) => Bytes::new(),
     };
     let limits = &setup.limits;
-    let stream = Resumed::new(read, stream);
-    let phase = Arc::new(Phase::new(Arc::clone(&caller.place)));
-    let deadlines = Deadlines { head: limits.head_timeout, idle: limits.idle_timeout };
-    let socket = TokioIo::new(Timed::new(stream, Arc::clone(&phase), deadlines));
+    let stream = PrefixedStream::new(read, stream);
+    let state = Arc::new(ConnectionState::new(Arc::clone(&caller.connection)));
+    let deadlines = Timeouts { head: limits.head_timeout, idle: limits.idle_timeout };
+    let socket = TokioIo::new(TimeoutStream::new(stream, Arc::clone(&state), deadlines));
     let service = service_fn(|request| {
-        let busy = phase.busy();
+        let guard = state.begin_request();
         async {
             let response = gateway.answer(request, caller).await;
             if response.status() == StatusCode::SWITCHING_PROTOCOLS {
-                busy.for_ever();
+                guard.set_switched();
             }
-            Ok::<_, Infallible>(response.map(|reply| Answering::new(reply, busy)))
+            Ok::<_, Infallible>(response.map(|reply| GuardedReply::new(reply, guard)))
         }
     });
     let connection = http1::Builder::new()
@@ -227,7 +223,7 @@ where
         .half_close(true)
         .preserve_header_case(true)
         .max_headers(limits.max_headers)
-        // The buffer alone would take a larger head that comes in one piece, for it may be filled beyond its bound.
+        // The bound on the buffer alone would allow a larger head that comes in one piece, for one read may exceed it.
         .max_header_size(limits.max_head)
         .max_buf_size(limits.max_head)
         .serve_connection(socket, service)
@@ -237,7 +233,7 @@ where
         biased;
         ended = connection.as_mut() => ended,
         () = gateway.shared.drain.begun() => {
-            phase.leave();
+            state.end_if_idle();
             connection.as_mut().graceful_shutdown();
             connection.await
         }
@@ -249,8 +245,8 @@ where
 
 /// Closes a connection whose last answer is written.
 async fn close(stream: &mut (impl AsyncRead + AsyncWrite + Unpin), caller: &Caller) {
-    let mut closing = Closing::default();
-    if let Err(error) = poll_fn(|context| closing.poll(stream, context)).await {
+    let mut lingering_close = LingeringClose::default();
+    if let Err(error) = poll_fn(|context| lingering_close.poll(stream, context)).await {
         tracing::debug!(peer = %caller.ip, %error, "a connection was gone before it was closed");
     }
 }

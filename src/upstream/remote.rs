@@ -22,7 +22,7 @@ use super::resolver::Resolver;
 use super::websocket::{self, Dialled};
 use super::wire::TriggerClient;
 use super::{Answer, Collected, Failure, Interrupted, Options, Payload, PoolStats};
-use crate::clock::Alarm;
+use crate::clock::DeadlineTimer;
 use crate::shutdown::Tasks;
 use crate::tls::TlsError;
 
@@ -138,7 +138,7 @@ impl Remote {
         &self,
         request: &[u8],
         answer: &mut Collected,
-        alarm: &mut Alarm,
+        alarm: &mut DeadlineTimer,
         now: Instant,
     ) -> Result<(), Interrupted> {
         self.0.wire.exchange(&self.0.dialer, request, answer, alarm, (now, self.0.timeout)).await

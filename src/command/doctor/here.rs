@@ -105,13 +105,13 @@ async fn ask(listen: SocketAddr, method: Method, target: &str, patience: Duratio
 
 /// Whether the files that a process started like this one may have open carry all connections.
 pub(super) fn descriptors(config: &Config) -> Finding {
-    let capacity = Capacity::look(config);
+    let capacity = Capacity::expected(config);
     if let Some(shortage) = capacity.shortage() {
         return Finding::warning(
             "descriptors",
             "",
             format!("for a process started like this one: {}", shortage.problem()),
-            shortage.cure(),
+            shortage.remedy(),
         );
     }
     let limit = capacity.limit().map_or_else(|| "any number of".to_owned(), |limit| limit.to_string());

@@ -1,4 +1,4 @@
-//! Requests of a worker's connections that are judged together.
+//! Requests of a worker's connections that are decided together.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -7,19 +7,19 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use http::HeaderValue;
 use tokio::time::Instant;
 
-use super::decider::{Decider, MOST};
+use super::decider::{Decider, MAX_BATCH};
 use super::request::Request;
 use crate::clock::Date;
 use crate::gateway::Shared;
 
-/// The requests that a worker has received and not judged yet.
+/// The requests that a worker has received and not decided yet.
 ///
-/// A connection adds its request, steps back behind the others (`yield_to_ready`), and takes it back judged. Whoever comes
-/// first has those behind it judged, too. Requests that go through a stage together find its code in the processor's
-/// caches, and their digests are made at once.
+/// A connection adds its request, yields to the other connections (`yield_to_ready`), and takes the request back
+/// decided. The first connection to do so decides the requests behind its own, too. Requests that go through a stage
+/// together find its code in the processor's caches, and their digests are computed together.
 pub struct Batch {
     shared: Arc<Shared>,
-    /// Upstream's name.
+    /// The value of `Host` for requests to upstream.
     host: HeaderValue,
     /// A std mutex: only this worker's thread takes it, and never over an `.await`.
     queue: Mutex<Queue>,
@@ -28,18 +28,20 @@ pub struct Batch {
 /// Requests in the order in which they came.
 #[derive(Default)]
 struct Queue {
-    /// `None`: taken already, while one before it is still there.
+    /// `None`: taken out already, while an earlier one is still queued.
     requests: VecDeque<Option<Box<Request>>>,
-    /// The number of the first of them, counted from the worker's beginning.
+    /// The number of the first request, counted from the worker's start.
     first: u64,
     date: Date,
 }
 
-/// The place of a connection's request in the batch.
+/// A connection's request in the batch. Dropping this takes the request out.
 #[must_use = "its request is still there"]
-pub(super) struct Place<'b> {
+pub(super) struct QueuedRequest<'b> {
     batch: &'b Batch,
     number: u64,
+    /// Whether [`QueuedRequest::decided`] has taken the request out.
+    is_taken: bool,
 }
 
 impl Batch {
@@ -49,15 +51,15 @@ impl Batch {
         Self { shared, host, queue: Mutex::default() }
     }
 
-    /// Adds a request that is not judged.
-    pub(super) fn add(&self, request: Box<Request>) -> Place<'_> {
+    /// Adds a request that is not decided.
+    pub(super) fn add(&self, request: Box<Request>) -> QueuedRequest<'_> {
         let mut queue = self.queue();
         let number = queue.first + queue.requests.len() as u64;
         queue.requests.push_back(Some(request));
-        Place { batch: self, number }
+        QueuedRequest { batch: self, number, is_taken: false }
     }
 
-    /// Judges the request with this number and the next ones behind it that are not judged.
+    /// Decides on the request with this number and the next ones behind it that are not decided.
     fn decide(&self, queue: &mut Queue, number: u64) {
         let now = Instant::now();
         queue.date.set(now);
@@ -69,48 +71,47 @@ impl Batch {
             .map(|request| &mut **request)
             .filter(|request| request.outcome.is_none());
         Decider { shared: &self.shared, host: self.host.as_bytes(), date, now }
-            .decide_all(waiting.take(MOST).collect());
+            .decide_all(waiting.take(MAX_BATCH).collect());
     }
 
     fn queue(&self) -> MutexGuard<'_, Queue> {
-        // A request that panics is caught where it is judged.
+        // A panic in one request's decision is caught there.
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl fmt::Debug for Batch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Not the requests: they are others'.
+        // Without the requests: they belong to other connections.
         f.debug_struct("Batch").field("requests", &self.queue().requests.len()).finish_non_exhaustive()
     }
 }
 
-impl Place<'_> {
-    /// Takes the request out, judged. If it is not yet, it is judged now, with the next ones behind it.
-    pub(super) fn decided(self) -> Option<Box<Request>> {
+impl QueuedRequest<'_> {
+    /// Takes the request out, decided. If it is not decided yet, this decides it, with the next ones behind it.
+    pub(super) fn decided(mut self) -> Option<Box<Request>> {
         let mut queue = self.batch.queue();
         if queue.get(self.number).is_some_and(|request| request.outcome.is_none()) {
             self.batch.decide(&mut queue, self.number);
         }
-        let request = queue.take(self.number);
-        drop(queue);
-        // Its place is given up.
-        std::mem::forget(self);
-        request
+        self.is_taken = true;
+        queue.take(self.number)
     }
 }
 
-impl Drop for Place<'_> {
+impl Drop for QueuedRequest<'_> {
     fn drop(&mut self) {
-        // Nobody waits for what becomes of it; if it holds anything, that is in doubt from here on. The lock is not
-        // held for that.
-        let _dropped = self.batch.queue().take(self.number);
+        if !self.is_taken {
+            // Nobody waits for the outcome; if the request holds tickets, dropping them puts their channels in doubt.
+            // The lock is released before that.
+            let _dropped = self.batch.queue().take(self.number);
+        }
     }
 }
 
 impl Queue {
     fn index(&self, number: u64) -> usize {
-        // A place is not given up while somebody has its number.
+        // An entry stays in the queue until its `QueuedRequest` takes it out.
         usize::try_from(number.wrapping_sub(self.first)).unwrap_or(usize::MAX)
     }
 

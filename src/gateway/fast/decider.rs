@@ -1,4 +1,4 @@
-//! The judging of requests that came together, stage by stage.
+//! Deciding on a batch of requests, stage by stage.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -7,33 +7,34 @@ use smallvec::SmallVec;
 use tokio::time::Instant;
 
 use super::render;
-use super::request::{Authentic, Forward, NextStep, ParseOutcome, Request, Waiting};
-use super::respond::Responder;
-use super::shape::{self, Seen, Trigger};
+use super::request::{ParseOutcome, Request};
+use super::responder::{AfterReply, Responder};
+use super::shape::{self, Parsed, Trigger};
 use crate::assignment::ClaimMode;
 use crate::clock::Date;
-use crate::gateway::decide::Decision;
-use crate::gateway::plan::Plan;
+use crate::gateway::disposition::Disposition;
+use crate::gateway::in_flight::BorrowedPermit;
+use crate::gateway::pipeline::{self, Attempt, NextStep, Render, Undecided};
 use crate::gateway::routing::{AppRoute, Routing};
-use crate::gateway::trigger::{Verified, WaitState};
-use crate::gateway::{InFlightPermit, Refusal, Shared};
+use crate::gateway::verified::{PatternClaim, Verified};
+use crate::gateway::{Refusal, Shared};
 use crate::metrics::RequestKind;
-use crate::pusher::Body;
+use crate::pusher::{App, Body};
 
-/// Most requests that are judged at once: what they need meanwhile stays in the processor's caches.
-pub(super) const MOST: usize = 64;
+/// Most requests that are decided together, so that their data stays in the processor's caches.
+pub(super) const MAX_BATCH: usize = 64;
 
-/// Judges requests that came by now.
+/// Decides on requests that came before `now`.
 #[derive(Debug)]
 pub(super) struct Decider<'a> {
     pub(super) shared: &'a Arc<Shared>,
-    /// Upstream's name.
+    /// The value of `Host` for requests to upstream.
     pub(super) host: &'a [u8],
     pub(super) date: &'a Date,
     pub(super) now: Instant,
 }
 
-/// A trigger that is there whole, in the room of its request.
+/// A trigger that has come whole, with the buffers of its request.
 struct ReceivedTrigger<'r> {
     trigger: Trigger<'r>,
     app: &'r Arc<AppRoute>,
@@ -42,26 +43,18 @@ struct ReceivedTrigger<'r> {
     outcome: &'r mut Option<ParseOutcome>,
 }
 
-/// A trigger that was judged.
-struct DecidedTrigger<'r> {
-    trigger: &'r Trigger<'r>,
-    verified: Verified<&'r [u8]>,
-    wait_state: WaitState,
-    decision: Decision,
-}
-
 impl Decider<'_> {
-    /// Judges `requests`: each of them has its verdict then.
-    pub(super) fn decide_all(&self, mut requests: SmallVec<[&mut Request; MOST]>) {
+    /// Decides on `requests`: afterwards each of them has its outcome.
+    pub(super) fn decide_all(&self, mut requests: SmallVec<[&mut Request; MAX_BATCH]>) {
         let routing = self.shared.routing.load();
-        let mut authentic: SmallVec<[&AppRoute; MOST]> = SmallVec::new();
-        let mut cases: SmallVec<[ReceivedTrigger<'_>; MOST]> =
-            requests.iter_mut().filter_map(|request| caught(|| self.open(request, &routing))).collect();
-        let bodies = Body::digested::<MOST>(cases.iter().map(|case| case.trigger.body));
-        for (case, body) in cases.iter_mut().zip(bodies) {
-            authentic.extend(caught(|| self.decide(case, body, &routing)));
+        let mut authentic: SmallVec<[&AppRoute; MAX_BATCH]> = SmallVec::new();
+        let mut triggers: SmallVec<[ReceivedTrigger<'_>; MAX_BATCH]> =
+            requests.iter_mut().filter_map(|request| catch_panic(|| self.parse(request, &routing))).collect();
+        let bodies = Body::digested::<MAX_BATCH>(triggers.iter().map(|received| received.trigger.body));
+        for (received, body) in triggers.iter_mut().zip(bodies) {
+            authentic.extend(catch_panic(|| self.decide(received, body, &routing)));
         }
-        drop(cases);
+        drop(triggers);
         let decided = Instant::now();
         for app in authentic {
             app.metrics.latency(decided - self.now);
@@ -72,41 +65,39 @@ impl Decider<'_> {
         }
     }
 
-    /// Judges a trigger that has waited, again. `None`: usher itself has failed.
+    /// Decides again on a trigger that has waited. `None`: usher itself has failed, for the request was parsed before.
     pub(super) fn decide_again(
         &self,
         request: &mut Request,
-        authentic: Authentic,
-        mut wait_state: WaitState,
+        undecided: Undecided,
         mode: ClaimMode,
-    ) -> Option<NextStep> {
-        let Request { received, known, outgoing, reply, .. } = request;
-        let Authentic { routing, app, reading, permit } = authentic;
-        // It was seen so before.
-        let Seen::Trigger(trigger) = shape::see(received, &routing.limits, known) else { return None };
-        let mut verified = Verified { app, reading, body: trigger.body };
-        verified.follow_reload(&self.shared.routing.load());
-        let decision = wait_state.decide(self.shared, &verified, mode, self.now);
-        Some(self.conclude(
-            DecidedTrigger { trigger: &trigger, verified, wait_state, decision },
-            &routing,
-            || permit,
-            outgoing,
-            reply,
+    ) -> Option<NextStep<AfterReply>> {
+        let Request { received, head_cache, outgoing, reply, .. } = request;
+        let trigger = shape::parse_again(received, head_cache)?;
+        let attempt = Attempt { mode, now: self.now };
+        let body = trigger.body;
+        Some(undecided.decide(
+            self.shared,
+            body,
+            attempt,
+            Renderer { decider: self, trigger: &trigger, outgoing, reply },
         ))
     }
 
-    /// The trigger that a request is. `None`: it is none that can be judged, and has its verdict.
-    fn open<'r>(&self, request: &'r mut Request, routing: &'r Routing) -> Option<ReceivedTrigger<'r>> {
-        let Request { received, known, outgoing, reply, outcome, .. } = request;
-        let seen = match shape::see(received, &routing.limits, known) {
-            Seen::Trigger(trigger) => match routing.app(trigger.app()) {
-                Some(app) => return Some(ReceivedTrigger { trigger, app, outgoing, reply, outcome }),
-                None => ParseOutcome::Other,
+    /// Parses a request as a trigger. `None`: it is no trigger that can be decided, and has its outcome.
+    fn parse<'r>(&self, request: &'r mut Request, routing: &'r Routing) -> Option<ReceivedTrigger<'r>> {
+        let Request { received, head_cache, length: whole, outgoing, reply, outcome, .. } = request;
+        let seen = match shape::parse(received, &routing.limits, head_cache) {
+            Parsed::Trigger(trigger) => match routing.app(trigger.app()) {
+                Some(app) => {
+                    *whole = trigger.length;
+                    return Some(ReceivedTrigger { trigger, app, outgoing, reply, outcome });
+                }
+                None => ParseOutcome::OtherShape,
             },
-            Seen::Partly(length) => ParseOutcome::Partly(length),
-            Seen::Unfinished => ParseOutcome::Unfinished,
-            Seen::Other => ParseOutcome::Other,
+            Parsed::PartialBody(length) => ParseOutcome::PartialBody(length),
+            Parsed::PartialHead => ParseOutcome::PartialHead,
+            Parsed::OtherShape => ParseOutcome::OtherShape,
         };
         *outcome = Some(seen);
         None
@@ -115,61 +106,32 @@ impl Decider<'_> {
     /// Verifies a trigger and decides on it. Returns its app if it is authentic.
     fn decide<'r>(
         &self,
-        case: &mut ReceivedTrigger<'r>,
+        received: &mut ReceivedTrigger<'r>,
         body: Body<'r>,
-        routing: &Arc<Routing>,
+        routing: &Routing,
     ) -> Option<&'r AppRoute> {
-        let ReceivedTrigger { trigger, app, outgoing, reply, outcome } = case;
-        let Some(permit) = InFlightPermit::take(&**self.shared, routing.limits.max_requests) else {
-            **outcome = Some(self.refuse(trigger, reply, RequestKind::Refused, &Refusal::Overloaded).into());
+        let ReceivedTrigger { trigger, app, outgoing, reply, outcome } = received;
+        let Some(permit) = BorrowedPermit::take(self.shared, routing.limits.max_requests) else {
+            **outcome = Some(self.refuse(reply, RequestKind::Refused, &Refusal::Overloaded));
             return None;
         };
-        let signed = (trigger.pattern(), &trigger.claim);
-        let verified =
-            match Verified::by_pattern(Arc::clone(app), trigger.endpoint(), signed, body, self.date.seconds()) {
-                Ok(verified) => verified,
-                Err(refusal) => {
-                    **outcome = Some(self.refuse(trigger, reply, RequestKind::Trigger, &refusal).into());
-                    return None;
-                }
-            };
-        let mut wait_state = WaitState::default();
-        let decision = wait_state.decide(self.shared, &verified, ClaimMode::MayWait, self.now);
-        let decided = DecidedTrigger { trigger, verified, wait_state, decision };
-        **outcome = Some(self.conclude(decided, routing, || permit.keep(self.shared), outgoing, reply).into());
+        let signed = PatternClaim { pattern: trigger.pattern(), claim: &trigger.claim };
+        let verified = match Verified::by_pattern(app, trigger.endpoint(), signed, body, self.date.seconds()) {
+            Ok(verified) => verified,
+            Err(refusal) => {
+                **outcome = Some(self.refuse(reply, RequestKind::Trigger, &refusal));
+                return None;
+            }
+        };
+        let attempt = Attempt { mode: ClaimMode::MayWait, now: self.now };
+        let renderer = Renderer { decider: self, trigger, outgoing, reply };
+        let step = pipeline::start(self.shared, verified, attempt, || permit.into_owned(), renderer);
+        **outcome = Some(ParseOutcome::Decided(step));
         Some(app)
     }
 
-    /// Writes what comes of a judgement: an answer, or the request that goes upstream. `keep`: its place among the
-    /// requests in flight.
-    fn conclude(
-        &self,
-        decided: DecidedTrigger<'_>,
-        routing: &Arc<Routing>,
-        keep: impl FnOnce() -> InFlightPermit,
-        outgoing: &mut Vec<u8>,
-        reply: &mut Vec<u8>,
-    ) -> NextStep {
-        let DecidedTrigger { trigger, verified: Verified { app, reading, .. }, wait_state, decision } = decided;
-        let length = trigger.length;
-        match decision {
-            Decision::Suppress => NextStep::Suppressed(length, self.responder(reply).suppressed()),
-            Decision::Refuse(limited) => {
-                self.refuse(trigger, reply, RequestKind::Trigger, &Refusal::RateLimited(limited))
-            }
-            Decision::Forward(Plan { tickets, reduced, parts }) => {
-                let disposition = render::request(outgoing, trigger, self.host, &app.app, reduced.as_deref());
-                NextStep::Forward(Forward { length, app, tickets, parts, disposition, permit: keep() })
-            }
-            Decision::Wait(awaited) => {
-                let authentic = Authentic { routing: Arc::clone(routing), app, reading, permit: keep() };
-                NextStep::Wait(Box::new(Waiting { authentic, wait_state, awaited }))
-            }
-        }
-    }
-
-    fn refuse(&self, trigger: &Trigger<'_>, reply: &mut Vec<u8>, kind: RequestKind, refusal: &Refusal) -> NextStep {
-        NextStep::Answered(trigger.length, self.responder(reply).refuse(kind, refusal))
+    fn refuse(&self, reply: &mut Vec<u8>, kind: RequestKind, refusal: &Refusal) -> ParseOutcome {
+        ParseOutcome::Refused(self.responder(reply).refuse(kind, refusal))
     }
 
     fn responder<'r>(&'r self, reply: &'r mut Vec<u8>) -> Responder<'r> {
@@ -177,8 +139,32 @@ impl Decider<'_> {
     }
 }
 
-/// What `work` returns; nothing if it panics. That is told where it happens, and tickets put their channels in doubt
-/// then.
-fn caught<T>(work: impl FnOnce() -> Option<T>) -> Option<T> {
+/// Writes the result of a decision: an answer, or the request to upstream.
+struct Renderer<'r> {
+    decider: &'r Decider<'r>,
+    trigger: &'r Trigger<'r>,
+    outgoing: &'r mut Vec<u8>,
+    reply: &'r mut Vec<u8>,
+}
+
+impl Render for Renderer<'_> {
+    type Reply = AfterReply;
+
+    fn suppressed(self) -> AfterReply {
+        self.decider.responder(self.reply).suppressed()
+    }
+
+    fn refused(self, refusal: Refusal) -> AfterReply {
+        self.decider.responder(self.reply).refuse(RequestKind::Trigger, &refusal)
+    }
+
+    fn outgoing(self, app: &App, reduced: Option<Vec<u8>>) -> Disposition {
+        render::request(self.outgoing, self.trigger, self.decider.host, app, reduced.as_deref())
+    }
+}
+
+/// What `work` returns; `None` if it panics. The panic hook logs the panic, and dropped tickets put their channels in
+/// doubt.
+fn catch_panic<T>(work: impl FnOnce() -> Option<T>) -> Option<T> {
     catch_unwind(AssertUnwindSafe(work)).unwrap_or_default()
 }

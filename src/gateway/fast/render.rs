@@ -1,4 +1,4 @@
-//! What the fast way writes: requests to upstream, answers to callers.
+//! The bytes that the fast path writes: requests to upstream, answers to callers.
 
 use std::io::Write as _;
 use std::ops::Range;
@@ -6,15 +6,16 @@ use std::ops::Range;
 use http::Response;
 use smallvec::{SmallVec, smallvec};
 
-use super::shape::{Marks, Trigger};
+use super::shape::{HeaderSpans, Trigger};
 use crate::clock::Date;
+use crate::gateway::disposition::{Disposition, SUPPRESSED_BODY, SUPPRESSED_HEAD};
 use crate::gateway::target::signed_path;
-use crate::gateway::trigger::Disposition;
 use crate::gateway::{Refusal, Reply};
 use crate::pusher::{App, Query, resign};
 use crate::upstream::Collected;
 
-/// Writes `trigger` as it goes on: to another host, otherwise as received; or with `reduced` for a body, signed anew.
+/// Writes the request to upstream for `trigger`: with another `Host`, otherwise as received; or with `reduced` as its
+/// body, signed anew.
 pub(super) fn request(
     to: &mut Vec<u8>,
     trigger: &Trigger<'_>,
@@ -22,7 +23,7 @@ pub(super) fn request(
     app: &App,
     reduced: Option<&[u8]>,
 ) -> Disposition {
-    let Marks { host: old_host, content_length, connection } = trigger.marks();
+    let HeaderSpans { host: old_host, content_length, connection } = trigger.spans();
     let lines = trigger.lines;
     let mut length = Vec::new();
     let mut changes: SmallVec<[(&Range<usize>, &[u8]); 3]> = smallvec![(old_host, host)];
@@ -37,31 +38,27 @@ pub(super) fn request(
         }
     }
     put(to, &[b" HTTP/1.1\r\n"]);
-    changes.sort_unstable_by_key(|(place, _)| place.start);
+    changes.sort_unstable_by_key(|(span, _)| span.start);
     let mut done = 0;
-    for (place, new) in changes {
-        put(to, &[&lines[done..place.start], new]);
-        done = place.end;
+    for (span, new) in changes {
+        put(to, &[&lines[done..span.start], new]);
+        done = span.end;
     }
     put(to, &[&lines[done..], reduced.unwrap_or(trigger.body)]);
     if reduced.is_some() { Disposition::Reduced } else { Disposition::Forwarded }
 }
 
-/// Writes the answer to a redundant trigger: exactly what every Pusher library takes for success (pusher-protocol.md
-/// 1.6).
+/// Writes the answer to a redundant trigger.
 pub(super) fn suppressed(to: &mut Vec<u8>, date: &Date, last: bool) {
-    put(
-        to,
-        &[b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nusher-decision: suppressed\r\ncontent-length: 2\r\n"],
-    );
+    put(to, &[SUPPRESSED_HEAD]);
     end(to, Some(date), last);
-    put(to, &[b"{}"]);
+    put(to, &[SUPPRESSED_BODY]);
 }
 
 /// Writes upstream's answer.
 pub(super) fn forwarded(to: &mut Vec<u8>, answer: &Collected, disposition: Disposition, date: &Date, last: bool) {
     put(to, &[&answer.head, b"usher-decision: ", disposition.as_str().as_bytes(), b"\r\n"]);
-    // An answer without contents by its status has no length either (RFC 9110 8.6).
+    // An answer whose status allows no content has no length either (RFC 9110 8.6).
     if !matches!(answer.status, 204 | 304) {
         put(to, &[b"content-length: "]);
         number(to, answer.body.len());
@@ -71,7 +68,7 @@ pub(super) fn forwarded(to: &mut Vec<u8>, answer: &Collected, disposition: Dispo
     put(to, &[&answer.body]);
 }
 
-/// Writes an answer of our own. Returns whether it is the connection's last.
+/// Writes usher's own answer. Returns whether it is the connection's last.
 pub(super) fn refused(to: &mut Vec<u8>, refusal: &Refusal, date: &Date, last: bool) -> bool {
     let response: Response<Reply> = refusal.response();
     let status = response.status();

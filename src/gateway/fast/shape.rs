@@ -1,40 +1,40 @@
-//! The shape of the requests that go the fast way: what every Pusher library sends for a trigger. Anything else, and
-//! whatever could be read in two ways, is of another shape, which is no fault: hyper reads it then.
+//! Parsing the requests that the fast path serves: triggers in the shape that every Pusher library sends. Any other
+//! request, and one that could be read in two ways, is of another shape. That is no error: hyper reads it then.
 
 use std::ops::Range;
 
 use httparse::{EMPTY_HEADER, Header, Status};
 
 use crate::gateway::Limits;
-use crate::gateway::target::{Exact, exact, signed_path};
-use crate::gateway::trigger::is_json;
+use crate::gateway::target::{ExactPath, exact, signed_path};
+use crate::gateway::verified::is_json;
 use crate::pusher::{Claim, Endpoint, Pattern, Query};
 use crate::upstream::is_hop_by_hop;
 
 /// Most header lines; libraries send about ten.
 const MAX_HEADERS: usize = 24;
-/// Longest head. Each connection keeps two.
+/// Longest head in bytes. Each connection keeps two.
 const MAX_HEAD: usize = 4 * 1024;
 /// Most bytes of a body.
 const MAX_BODY: usize = 32 * 1024;
 
-/// What has come of a request.
+/// How much of a request has come.
 #[derive(Debug)]
-pub(super) enum Seen<'b> {
-    /// A trigger's head, and all of its body.
+pub(super) enum Parsed<'b> {
+    /// All of a trigger.
     Trigger(Trigger<'b>),
-    /// A trigger's head. The whole request has so many bytes.
-    Partly(usize),
+    /// The head of a trigger. The whole request has this many bytes.
+    PartialBody(usize),
     /// The beginning of a head.
-    Unfinished,
+    PartialHead,
     /// Something else.
-    Other,
+    OtherShape,
 }
 
 /// A trigger as received.
 #[derive(Debug)]
 pub(super) struct Trigger<'b> {
-    head: &'b Head,
+    head: &'b CachedHead,
     /// Path and query.
     pub(super) target: &'b str,
     pub(super) claim: Claim<'b>,
@@ -45,10 +45,10 @@ pub(super) struct Trigger<'b> {
     pub(super) length: usize,
 }
 
-/// Places in header lines, counted from the first one on.
+/// Byte ranges in the header lines, counted from the start of the first line.
 #[derive(Debug)]
-pub(super) struct Marks {
-    /// The value of `Host`: upstream has another name.
+pub(super) struct HeaderSpans {
+    /// The value of `Host`: it is replaced by upstream's.
     pub(super) host: Range<usize>,
     /// The value of `Content-Length`.
     pub(super) content_length: Range<usize>,
@@ -56,14 +56,14 @@ pub(super) struct Marks {
     pub(super) connection: Option<Range<usize>>,
 }
 
-/// The heads that a connection sent last. A caller sends the same head with every request of a kind, but for three
-/// values in the query and the length of the body; so a head is compared with these and not read again.
+/// The last heads of a connection. A caller sends the same head with every request of a kind, except for three values
+/// in the query and the length of the body; so a new head is compared with these and need not be parsed.
 #[derive(Debug, Default)]
-pub(super) struct Known([Option<Head>; 2]);
+pub(super) struct HeadCache([Option<CachedHead>; 2]);
 
-/// A head that was read.
+/// A parsed head.
 #[derive(Debug)]
-struct Head {
+struct CachedHead {
     bytes: Vec<u8>,
     /// The target.
     target: Range<usize>,
@@ -73,8 +73,8 @@ struct Head {
     path: usize,
     endpoint: Endpoint,
     pattern: Pattern,
-    marks: Marks,
-    /// Where other bytes may stand and the head still be the same: values of the query, and behind them the body's
+    spans: HeaderSpans,
+    /// The ranges that may differ in a head that matches this one: values of the query, and behind them the body's
     /// length.
     variable: [Range<usize>; 4],
 }
@@ -82,16 +82,28 @@ struct Head {
 const METHOD: &str = "POST";
 const VERSION: &[u8] = b" HTTP/1.1\r\n";
 
-/// Looks at what has come on a connection whose last heads are `known`.
-pub(super) fn see<'b>(bytes: &'b [u8], limits: &Limits, known: &'b mut Known) -> Seen<'b> {
-    let seen = known.head(bytes, limits).and_then(|head| head.see(bytes, limits));
-    seen.unwrap_or_else(|| if is_unfinished(bytes, 0, limits.max_head) { Seen::Unfinished } else { Seen::Other })
+/// Parses the bytes that have come on a connection. `known`: its last heads.
+pub(super) fn parse<'b>(bytes: &'b [u8], limits: &Limits, known: &'b mut HeadCache) -> Parsed<'b> {
+    let seen = known
+        .head(bytes, limits)
+        .filter(|head| head.target.len() <= limits.max_target && head.bytes.len() <= limits.max_head)
+        .and_then(|head| head.parse(bytes, limits.max_body));
+    seen.unwrap_or_else(|| {
+        if is_partial_head(bytes, 0, limits.max_head) { Parsed::PartialHead } else { Parsed::OtherShape }
+    })
 }
 
-/// Whether `bytes` are the beginning of a head of at most `max_head` bytes that has not come whole, of which the first
-/// `known` are. Lines may end without a carriage return, as in hyper. What is no text is no beginning of a head, e.g. a
-/// TLS handshake.
-pub(super) fn is_unfinished(bytes: &[u8], known: usize, max_head: usize) -> bool {
+/// The trigger that [`parse`] has found in `bytes` before, whatever limits a reload has set since. `known` must not
+/// have changed.
+pub(super) fn parse_again<'b>(bytes: &'b [u8], known: &'b HeadCache) -> Option<Trigger<'b>> {
+    let Parsed::Trigger(trigger) = known.find(bytes)?.parse(bytes, MAX_BODY)? else { return None };
+    Some(trigger)
+}
+
+/// Whether `bytes` are the beginning of a head of at most `max_head` bytes that has not come whole. The first `known`
+/// bytes were found to be one before. Lines may end without a carriage return, as in hyper. Bytes that are no text,
+/// e.g. a TLS handshake, are no beginning of a head.
+pub(super) fn is_partial_head(bytes: &[u8], known: usize, max_head: usize) -> bool {
     let new = &bytes[known..];
     // An empty line may have begun before.
     let lines = &bytes[known.saturating_sub(2)..];
@@ -114,35 +126,42 @@ impl<'b> Trigger<'b> {
         &self.target[..self.head.path]
     }
 
-    /// How its query is signed.
+    /// The pattern of its query.
     pub(super) const fn pattern(&self) -> &'b Pattern {
         &self.head.pattern
     }
 
-    /// Where in its header lines stands what does not go on as it is.
-    pub(super) const fn marks(&self) -> &'b Marks {
-        &self.head.marks
+    /// The parts of its header lines that are not passed on as received.
+    pub(super) const fn spans(&self) -> &'b HeaderSpans {
+        &self.head.spans
     }
 }
 
-impl Known {
-    /// The head that `bytes` begin with. One that is not known is read, and known from here on; `None` if it is of
-    /// another shape.
-    fn head(&mut self, bytes: &[u8], limits: &Limits) -> Option<&Head> {
-        let is_like = |head: &Option<Head>| head.as_ref().is_some_and(|head| head.is_like(bytes));
-        let index = self.0.iter().position(is_like).or_else(|| {
-            let head = Head::read(bytes, limits)?;
+impl HeadCache {
+    /// The head that `bytes` begin with. One that is not cached is parsed and cached; `None` if it is of another shape.
+    fn head(&mut self, bytes: &[u8], limits: &Limits) -> Option<&CachedHead> {
+        let index = self.index(bytes).or_else(|| {
+            let head = CachedHead::read(bytes, limits)?;
             self.0.rotate_right(1);
             self.0[0] = Some(head);
             Some(0)
         })?;
         self.0[index].as_ref()
     }
+
+    /// The cached head that `bytes` begin with.
+    fn find(&self, bytes: &[u8]) -> Option<&CachedHead> {
+        self.0[self.index(bytes)?].as_ref()
+    }
+
+    fn index(&self, bytes: &[u8]) -> Option<usize> {
+        self.0.iter().position(|head| head.as_ref().is_some_and(|head| head.matches(bytes)))
+    }
 }
 
-impl Head {
-    /// Whether `bytes` begin with this head, whatever stands in the variable places.
-    fn is_like(&self, bytes: &[u8]) -> bool {
+impl CachedHead {
+    /// Whether `bytes` begin with this head, apart from the variable ranges.
+    fn matches(&self, bytes: &[u8]) -> bool {
         let Some(bytes) = bytes.get(..self.bytes.len()) else { return false };
         let mut start = 0;
         for Range { start: end, end: next } in &self.variable {
@@ -154,24 +173,19 @@ impl Head {
         bytes[start..] == self.bytes[start..]
     }
 
-    /// What has come of a request with a head like this one; `None` if it has other values in the variable places than
-    /// such a head has.
-    fn see<'b>(&'b self, bytes: &'b [u8], limits: &Limits) -> Option<Seen<'b>> {
+    /// Parses a request whose head matches this one; `None` if the variable ranges have values that no trigger has.
+    fn parse<'b>(&'b self, bytes: &'b [u8], max_body: usize) -> Option<Parsed<'b>> {
         let target = str::from_utf8(&bytes[self.target.clone()]).ok()?;
         let claim = self.pattern.claim(&target[self.path + 1..])?;
         let end = self.bytes.len();
         let lines = &bytes[self.target.end + VERSION.len()..end];
         let length = end
-            + decimal(&lines[self.marks.content_length.clone()])
-                .filter(|length| *length <= MAX_BODY.min(limits.max_body))?;
-        if target.len() > limits.max_target || end > limits.max_head {
-            return None;
-        }
-        let Some(body) = bytes.get(end..length) else { return Some(Seen::Partly(length)) };
-        Some(Seen::Trigger(Trigger { head: self, target, claim, lines, body, length }))
+            + decimal(&lines[self.spans.content_length.clone()]).filter(|length| *length <= MAX_BODY.min(max_body))?;
+        let Some(body) = bytes.get(end..length) else { return Some(Parsed::PartialBody(length)) };
+        Some(Parsed::Trigger(Trigger { head: self, target, claim, lines, body, length }))
     }
 
-    /// Reads the head at the beginning of `bytes`; `None` if it is of another shape.
+    /// Parses the head at the beginning of `bytes`; `None` if it is of another shape.
     #[cold]
     #[inline(never)]
     fn read(bytes: &[u8], limits: &Limits) -> Option<Self> {
@@ -180,36 +194,36 @@ impl Head {
         let text = str::from_utf8(&rest[..length]).ok().filter(|target| is_plain(target))?;
         let rest = rest[length..].strip_prefix(VERSION)?;
         let (path, query) = text.split_once('?')?;
-        let Exact { id: app, endpoint, .. } = exact(path)?;
+        let ExactPath { id: app, endpoint, .. } = exact(path)?;
         let pattern = Pattern::of(METHOD, signed_path(path), &Query::parse(query))?;
 
         let mut headers = [EMPTY_HEADER; MAX_HEADERS];
         let Ok(Status::Complete((length, headers))) = httparse::parse_headers(rest, &mut headers) else { return None };
-        let marks = Marks::read(&rest[..length], headers)?;
-        let lines = place_of(bytes, rest).start;
+        let spans = HeaderSpans::read(&rest[..length], headers)?;
+        let lines = span_of(bytes, rest).start;
         let bytes = &bytes[..lines + length];
         if headers.len() > limits.max_headers || bytes.len() > MAX_HEAD {
             return None;
         }
-        let within = |place: &Range<usize>, start: usize| start + place.start..start + place.end;
-        let target = place_of(bytes, text.as_bytes());
-        let [first, second, third] = pattern.variable().map(|place| within(&place, target.start + path.len() + 1));
-        let variable = [first, second, third, within(&marks.content_length, lines)];
+        let within = |span: &Range<usize>, start: usize| start + span.start..start + span.end;
+        let target = span_of(bytes, text.as_bytes());
+        let [first, second, third] = pattern.variable().map(|span| within(&span, target.start + path.len() + 1));
+        let variable = [first, second, third, within(&spans.content_length, lines)];
         Some(Self {
             bytes: bytes.to_vec(),
-            app: place_of(text.as_bytes(), app.as_bytes()),
+            app: span_of(text.as_bytes(), app.as_bytes()),
             path: path.len(),
             target,
             endpoint,
             pattern,
-            marks,
+            spans,
             variable,
         })
     }
 }
 
-/// Whether every byte of a target means the same to everybody. All of them are looked at, so that the compiler can look
-/// at many at once.
+/// Whether every server reads every byte of a target in the same way. The loop has no early exit, so that the compiler
+/// can vectorise it.
 fn is_plain(target: &str) -> bool {
     target.bytes().fold(true, |plain, byte| {
         plain
@@ -220,33 +234,33 @@ fn is_plain(target: &str) -> bool {
     })
 }
 
-/// What a header line is to the way through.
+/// What the fast path does with a header line.
 enum Role {
-    /// It goes on as it is.
+    /// It is passed on as received.
     Plain,
     Host,
     ContentLength,
     ContentType,
     Connection,
-    /// It asks for something that is not of this shape.
+    /// It makes the request one of another shape.
     Other,
 }
 
-impl Marks {
-    /// The marks of `lines`, which end with an empty one; `None` if they are of another shape.
+impl HeaderSpans {
+    /// Finds the spans in `lines`, the last of which is empty; `None` if they are of another shape.
     fn read(lines: &[u8], headers: &[Header<'_>]) -> Option<Self> {
         let (mut host, mut content_length, mut connection, mut is_typed) = (None, None, None, false);
-        // Taken by a lenient reader, or text that is no ASCII: not of this shape.
-        let mut is_odd = !lines.is_ascii() || !lines.ends_with(b"\r\n\r\n");
+        // Only a lenient parser accepts these, or they are no ASCII text: of another shape.
+        let mut is_unusual = !lines.is_ascii() || !lines.ends_with(b"\r\n\r\n");
         let mut next = headers.iter().skip(1);
         for Header { name, value } in headers {
-            let line = place_of(lines, name.as_bytes());
-            let end = next.next().map_or(lines.len() - 2, |next| place_of(lines, next.name.as_bytes()).start);
-            is_odd |= !is_plainly_spaced(&lines[line.end..end], value);
+            let line = span_of(lines, name.as_bytes());
+            let end = next.next().map_or(lines.len() - 2, |next| span_of(lines, next.name.as_bytes()).start);
+            is_unusual |= !is_plainly_spaced(&lines[line.end..end], value);
             match Role::of(name) {
                 Role::Plain => {}
-                Role::Host if host.is_none() && is_host(value) => host = Some(place_of(lines, value)),
-                Role::ContentLength if content_length.is_none() => content_length = Some(place_of(lines, value)),
+                Role::Host if host.is_none() && is_host(value) => host = Some(span_of(lines, value)),
+                Role::ContentLength if content_length.is_none() => content_length = Some(span_of(lines, value)),
                 Role::ContentType if !is_typed && is_json(value) => is_typed = true,
                 Role::Connection if connection.is_none() && value.eq_ignore_ascii_case(b"keep-alive") => {
                     connection = Some(line.start..end);
@@ -255,19 +269,19 @@ impl Marks {
             }
         }
         let (host, content_length) = (host?, content_length?);
-        (is_typed && !is_odd).then_some(Self { host, content_length, connection })
+        (is_typed && !is_unusual).then_some(Self { host, content_length, connection })
     }
 }
 
-/// Whether a line has after its name a colon, at most one space, `value` and the end of the line. Lines go on as they
-/// came, and a server behind may know no white space but that (RFC 9110 5.6.3 asks senders for a single space).
+/// Whether a line has after its name a colon, at most one space, `value` and the end of the line. Lines are passed on
+/// as received, and upstream may understand no other white space (RFC 9110 5.6.3 asks senders for a single space).
 fn is_plainly_spaced(rest: &[u8], value: &[u8]) -> bool {
     let spaced = rest.strip_prefix(b":").and_then(|rest| rest.strip_suffix(b"\r\n"));
     spaced.is_some_and(|spaced| spaced.strip_prefix(b" ").unwrap_or(spaced) == value)
 }
 
-/// Where `part` stands in `whole`, of which it was lent.
-fn place_of(whole: &[u8], part: &[u8]) -> Range<usize> {
+/// The range of `part` in `whole`, of which it is a subslice.
+fn span_of(whole: &[u8], part: &[u8]) -> Range<usize> {
     let start = part.as_ptr().addr() - whole.as_ptr().addr();
     start..start + part.len()
 }
@@ -298,7 +312,7 @@ fn is_host(value: &[u8]) -> bool {
         && port.iter().all(u8::is_ascii_digit)
 }
 
-/// A length as it has to be written: digits without a leading zero, and not 0, for a trigger has a body.
+/// A length in its canonical form: digits without a leading zero, and not 0, for a trigger has a body.
 fn decimal(value: &[u8]) -> Option<usize> {
     let text = std::str::from_utf8(value)
         .ok()
@@ -311,7 +325,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_head_is_unfinished_until_an_empty_line_whatever_part_of_it_was_known() {
+    fn a_head_is_partial_until_an_empty_line_whatever_part_of_it_was_known() {
         let heads: [&[u8]; 6] = [
             b"POST /apps/3/events?a=b HTTP/1.1\r\nHost: x\r\n\r\n",
             b"GET / HTTP/1.1\nHost: x\n\n",
@@ -324,23 +338,23 @@ mod tests {
             for end in 0..head.len() {
                 for known in 0..=end {
                     assert!(
-                        is_unfinished(&head[..end], known, 1024),
+                        is_partial_head(&head[..end], known, 1024),
                         "{:?} of which {known}",
                         head[..end].escape_ascii().to_string()
                     );
                 }
             }
             for known in 0..head.len() {
-                assert!(!is_unfinished(head, known, 1024), "{:?} of which {known}", head.escape_ascii().to_string());
+                assert!(!is_partial_head(head, known, 1024), "{:?} of which {known}", head.escape_ascii().to_string());
             }
         }
     }
 
     #[test]
     fn what_is_no_text_or_too_long_is_no_beginning_of_a_head() {
-        assert!(!is_unfinished(b"\x16\x03\x01\x02\x00\x01", 0, 1024));
-        assert!(!is_unfinished(b"GET /\0", 0, 1024));
-        assert!(!is_unfinished(b"GET / HT", 0, 8));
-        assert!(is_unfinished(b"GET / H", 0, 8));
+        assert!(!is_partial_head(b"\x16\x03\x01\x02\x00\x01", 0, 1024));
+        assert!(!is_partial_head(b"GET /\0", 0, 1024));
+        assert!(!is_partial_head(b"GET / HT", 0, 8));
+        assert!(is_partial_head(b"GET / H", 0, 8));
     }
 }

@@ -1,22 +1,22 @@
-//! Connections that go through the stages side by side.
+//! Yielding between the stages, so that connections go through them together.
 
 use std::future::poll_fn;
 use std::task::Poll;
 
-/// Lets every other connection of this worker that has something to do come as far as this one first.
+/// Yields until every other connection of this worker that is ready to run has run.
 ///
-/// What arrives together is so received together, then judged together, then answered together. The code of a stage,
-/// the kernel's part included, stays in the processor's caches for all of them; going through all stages with one
-/// connection after the other, each stage drives out the one before (docs/performance.md). Where nobody else has
-/// anything to do, it costs one more poll and no system call.
+/// Requests that arrive together are then received together, decided together and answered together. The code of a
+/// stage, the kernel's part included, stays in the processor's caches for all of them; if one connection after the
+/// other went through all stages, each stage would evict the code of the one before (docs/performance.md). If no other
+/// connection is ready, this costs one more poll and no system call.
 pub(super) async fn yield_to_ready() {
-    let mut stepped_back = false;
+    let mut has_yielded = false;
     poll_fn(|context| {
-        if stepped_back {
+        if has_yielded {
             return Poll::Ready(());
         }
-        stepped_back = true;
-        // To the end of the worker's queue, where `tokio::task::yield_now` would look for new events before.
+        has_yielded = true;
+        // Puts the task at the end of the worker's queue. `tokio::task::yield_now` would also poll for new events.
         context.waker().wake_by_ref();
         Poll::Pending
     })

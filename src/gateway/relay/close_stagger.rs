@@ -1,40 +1,40 @@
-//! Turns: connections that have to be closed for the same reason are not closed at the same moment, or their clients
-//! would all come back at once.
+//! Staggered closing: connections that have to be closed for the same reason are not closed at the same moment, or
+//! their clients would all reconnect at once.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-/// 2³² divided by the golden ratio: multiples of it, wrapped, are spread evenly however many there are.
+/// 2³² divided by the golden ratio: its multiples modulo 2³² are spread evenly, whatever their number.
 const GOLDEN: u32 = 0x9E37_79B9;
 
-/// What all relays of a process share.
+/// State of all relays of a process.
 #[derive(Debug)]
 pub struct Relays {
     opened: AtomicU32,
-    /// Over how long a drain closes its connections.
-    pub(super) waves: Duration,
+    /// A drain closes its connections over this period.
+    pub(super) close_period: Duration,
 }
 
-/// One relay's place in any order of closing.
+/// One relay's position in a closing period.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct CloseStagger(u32);
 
 impl Relays {
     /// For a process that drains for `drain_period`: connections are closed in the first half of it, which leaves the
-    /// other for goodbyes.
+    /// second half for closing handshakes.
     #[must_use]
     pub fn new(drain_period: Duration) -> Self {
-        Self { opened: AtomicU32::new(0), waves: drain_period / 2 }
+        Self { opened: AtomicU32::new(0), close_period: drain_period / 2 }
     }
 
-    /// The next relay's turn. The first one's is at the very beginning.
+    /// The next relay's position. The first one is at the beginning.
     pub(super) fn close_stagger(&self) -> CloseStagger {
         CloseStagger(self.opened.fetch_add(1, Ordering::Relaxed).wrapping_mul(GOLDEN))
     }
 }
 
 impl CloseStagger {
-    /// When in `period` it is this relay's turn.
+    /// When in `period` this relay closes.
     pub(super) fn within(self, period: Duration) -> Duration {
         period.mul_f64(f64::from(self.0) / (f64::from(u32::MAX) + 1.0))
     }
@@ -45,17 +45,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn turns_are_spread_evenly_however_many_there_are() {
+    fn positions_are_spread_evenly_whatever_their_number() {
         let relays = Relays::new(Duration::from_secs(20));
-        let mut turns: Vec<Duration> = Vec::new();
+        let mut delays: Vec<Duration> = Vec::new();
         for count in 1..=1000_u32 {
-            turns.push(relays.close_stagger().within(relays.waves));
-            let mut sorted = turns.clone();
+            delays.push(relays.close_stagger().within(relays.close_period));
+            let mut sorted = delays.clone();
             sorted.sort();
             let widest = sorted.windows(2).map(|pair| pair[1] - pair[0]).max().unwrap_or_default();
-            assert!(widest <= relays.waves * 2 / count, "{widest:?} without a close among {count}");
+            assert!(widest <= relays.close_period * 2 / count, "{widest:?} without a close among {count}");
         }
-        assert_eq!(turns[0], Duration::ZERO);
-        assert!(turns.iter().all(|turn| *turn < relays.waves));
+        assert_eq!(delays[0], Duration::ZERO);
+        assert!(delays.iter().all(|delay| *delay < relays.close_period));
     }
 }

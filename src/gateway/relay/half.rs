@@ -1,8 +1,9 @@
-//! The two halves of a WebSocket connection, each with a tungstenite of its own: one only reads, the other only writes.
+//! The two halves of a WebSocket connection, each with a tungstenite stream of its own: one only reads, the other only
+//! writes.
 //!
-//! A whole tungstenite answers pings and closes by itself, and a relay would then send a second pong when the far end's
-//! arrives. Here the reading half's own answers go nowhere, so that what reaches the other side is just what this side
-//! sent: pings, pongs, close codes and all.
+//! A single tungstenite stream answers pings and closes by itself, and a relay would then send a second pong when the
+//! far end's arrives. Here the reading half's own answers are discarded, so that the other side receives exactly what
+//! this side sent: pings, pongs and close codes included.
 
 use std::future::poll_fn;
 use std::io;
@@ -16,61 +17,61 @@ use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{Error, Message, error::ProtocolError};
 
-/// What is read at once. tungstenite allocates it when it is made (its own default: 128 KiB), so it is the price of an
-/// idle connection.
+/// Bytes read at once. tungstenite allocates the buffer at the start (its own default: 128 KiB), so every idle
+/// connection has one.
 const READ_BUFFER: usize = 4 * 1024;
-/// What is written at once, but for larger messages.
+/// Bytes written at once, except for larger messages.
 const WRITE_BUFFER: usize = 4 * 1024;
-/// A message from this size on makes buffers grow that are then to be given back.
+/// A message of this size or more makes buffers grow, which are freed afterwards.
 const LARGE: usize = 2 * READ_BUFFER;
-/// What the frames of one message may have in headers, and the control frames between them. With the message's own
-/// limit it bounds the number of its fragments, even of empty ones (threats.md WS-08).
+/// Bytes that the frame headers of one message, and the control frames between them, may have. With the message's own
+/// limit this bounds the number of its fragments, even of empty ones (threats.md WS-08).
 const OVERHEAD: u64 = 16 * 1024;
 
 /// The half that reads.
 #[derive(Debug)]
 pub(super) struct Reader<S> {
-    frames: WebSocketStream<Join<Metered<ReadHalf<S>>, Sink>>,
-    large: Option<Large>,
+    frames: WebSocketStream<Join<BoundedReader<ReadHalf<S>>, Sink>>,
+    large: Option<RetainedMessage>,
     faulty: bool,
 }
 
 /// The half that writes.
 #[derive(Debug)]
 pub(super) struct Writer<S> {
-    /// Absent only while it is made anew.
+    /// `None` only while it is replaced.
     frames: Option<WebSocketStream<Join<Empty, WriteHalf<S>>>>,
     role: Role,
     config: WebSocketConfig,
-    /// Something large went through since the buffer was made.
+    /// A large message was written since the buffer was allocated.
     grown: bool,
 }
 
 /// Why no message came.
 #[derive(Debug)]
-pub(super) enum Broken {
+pub(super) enum ReadError {
     /// The connection ended or broke without a close.
     Lost(Error),
-    /// What came is against the rules or the limits, and is to be answered with this code.
+    /// The other end violated the protocol or the limits, and has to be sent this close code.
     Faulty(CloseCode, Error),
 }
 
-/// A large message that was handed out. tungstenite would use its memory again for ever; as long as it is held here, it
-/// cannot, and gets itself a small buffer as soon as what is left of the large one is used up.
+/// Keeps a reference to a large message that was returned. Without it, tungstenite would reuse the message's memory for
+/// ever; with it, tungstenite allocates a small buffer as soon as the rest of the large one is used up.
 #[derive(Debug)]
-struct Large {
+struct RetainedMessage {
     _message: Message,
-    /// Until so many bytes were read in all.
+    /// The reference is dropped once this many bytes were read in total.
     until: u64,
 }
 
-/// Splits a connection. `role` is ours; messages read may have `reads` bytes, those to be written `writes`.
+/// Splits a connection. `role`: usher's. Messages read may have up to `reads` bytes, messages written up to `writes`.
 pub(super) async fn split<S>(socket: S, role: Role, reads: usize, writes: usize) -> (Reader<S>, Writer<S>)
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     let (read, write) = tokio::io::split(socket);
-    let metered = Metered { io: read, read: 0, bound: 0, allowance: reads as u64 + OVERHEAD };
+    let bounded = BoundedReader { io: read, read: 0, bound: 0, allowance: reads as u64 + OVERHEAD };
     let reading = WebSocketConfig::default()
         .max_message_size(Some(reads))
         .max_frame_size(Some(reads))
@@ -84,7 +85,7 @@ where
         .write_buffer_size(WRITE_BUFFER)
         .max_write_buffer_size(writes + WRITE_BUFFER + 1024);
     let frames =
-        WebSocketStream::from_raw_socket(tokio::io::join(metered, tokio::io::sink()), role, Some(reading)).await;
+        WebSocketStream::from_raw_socket(tokio::io::join(bounded, tokio::io::sink()), role, Some(reading)).await;
     let mut reader = Reader { frames, large: None, faulty: false };
     reader.allow_next();
     let frames =
@@ -97,12 +98,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Reader<S> {
     ///
     /// # Cancel safety
     /// Dropping the future loses nothing.
-    pub(super) async fn next(&mut self) -> Result<Message, Broken> {
+    pub(super) async fn next(&mut self) -> Result<Message, ReadError> {
         poll_fn(|context| self.poll_next(context)).await
     }
 
-    /// The next message if it can be had without waiting.
-    pub(super) async fn next_at_once(&mut self) -> Option<Result<Message, Broken>> {
+    /// The next message, if there is one without waiting.
+    pub(super) async fn next_at_once(&mut self) -> Option<Result<Message, ReadError>> {
         poll_fn(|context| match self.poll_next(context) {
             Poll::Ready(message) => Poll::Ready(Some(message)),
             Poll::Pending => Poll::Ready(None),
@@ -110,26 +111,26 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Reader<S> {
         .await
     }
 
-    /// Whether what comes cannot be read as messages any more.
+    /// Whether the rest of the stream cannot be read as messages.
     pub(super) const fn is_faulty(&self) -> bool {
         self.faulty
     }
 
-    /// Reads and drops what comes until the other end has closed, in order or not.
-    pub(super) async fn exhaust(&mut self) {
+    /// Reads and discards everything until the other end has closed, with or without a close frame.
+    pub(super) async fn discard_rest(&mut self) {
         while !self.faulty {
             match self.next().await {
                 Ok(message) if !message.is_close() => {}
-                Err(Broken::Faulty(..)) => {}
-                Ok(_) | Err(Broken::Lost(_)) => return,
+                Err(ReadError::Faulty(..)) => {}
+                Ok(_) | Err(ReadError::Lost(_)) => return,
             }
         }
-        let mut scrap = [0; 512];
+        let mut discarded = [0; 512];
         let raw = &mut self.frames.get_mut().reader_mut().io;
-        while matches!(raw.read(&mut scrap).await, Ok(1..)) {}
+        while matches!(raw.read(&mut discarded).await, Ok(1..)) {}
     }
 
-    fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Result<Message, Broken>> {
+    fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Result<Message, ReadError>> {
         let polled = self.frames.poll_next_unpin(context);
         let read = self.frames.get_ref().reader().read;
         if self.large.as_ref().is_some_and(|large| read >= large.until) {
@@ -138,24 +139,24 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Reader<S> {
         polled.map(|message| {
             let message = message
                 .unwrap_or(Err(Error::ConnectionClosed))
-                .map_err(Broken::from)
-                .inspect_err(|broken| self.faulty |= matches!(broken, Broken::Faulty(..)))?;
+                .map_err(ReadError::from)
+                .inspect_err(|broken| self.faulty |= matches!(broken, ReadError::Faulty(..)))?;
             self.allow_next();
             if message.len() >= LARGE {
-                self.large = Some(Large { _message: message.clone(), until: read + 2 * READ_BUFFER as u64 });
+                self.large = Some(RetainedMessage { _message: message.clone(), until: read + 2 * READ_BUFFER as u64 });
             }
             Ok(message)
         })
     }
 
     fn allow_next(&mut self) {
-        let metered = self.frames.get_mut().reader_mut();
-        metered.bound = metered.read + metered.allowance;
+        let bounded = self.frames.get_mut().reader_mut();
+        bounded.bound = bounded.read + bounded.allowance;
     }
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Writer<S> {
-    /// Takes a message in, once all before it but a buffer's worth is written.
+    /// Queues a message, once all earlier ones but one buffer are written.
     ///
     /// # Errors
     /// The connection is gone.
@@ -164,7 +165,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Writer<S> {
         self.frames.as_mut().ok_or(Error::AlreadyClosed)?.feed(message).await
     }
 
-    /// Writes all that was taken in.
+    /// Writes all queued messages.
     ///
     /// # Errors
     /// The connection is gone.
@@ -173,14 +174,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Writer<S> {
         if std::mem::take(&mut self.grown)
             && let Some(frames) = self.frames.take()
         {
-            // Everything is written, so nothing but the large buffer is lost. There is nothing to wait for here.
+            // Everything is written, so only the large buffer is lost. This does not wait.
             self.frames =
                 Some(WebSocketStream::from_raw_socket(frames.into_inner(), self.role, Some(self.config)).await);
         }
         Ok(())
     }
 
-    /// Ends the connection's writing side.
+    /// Closes the writing side of the connection.
     pub(super) async fn end(&mut self) {
         if let Some(frames) = &mut self.frames
             && let Err(error) = frames.get_mut().shutdown().await
@@ -190,7 +191,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Writer<S> {
     }
 }
 
-impl From<Error> for Broken {
+impl From<Error> for ReadError {
     fn from(error: Error) -> Self {
         match &error {
             Error::Capacity(_) => Self::Faulty(CloseCode::Size, error),
@@ -203,16 +204,16 @@ impl From<Error> for Broken {
     }
 }
 
-/// Counts what is read, and fails beyond a bound that is set anew for each message.
+/// Counts the bytes read, and fails beyond a bound that is set for each message.
 #[derive(Debug)]
-struct Metered<R> {
+struct BoundedReader<R> {
     io: R,
     read: u64,
     bound: u64,
     allowance: u64,
 }
 
-impl<R: AsyncRead + Unpin> AsyncRead for Metered<R> {
+impl<R: AsyncRead + Unpin> AsyncRead for BoundedReader<R> {
     fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         if this.read > this.bound {

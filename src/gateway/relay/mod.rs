@@ -1,5 +1,5 @@
-//! Relaying a WebSocket connection to upstream's. What passes here is neither altered nor held up; subscriptions are
-//! noted in passing, for the operator. Nothing here reaches the memory of assignments.
+//! Relaying a client's WebSocket connection to upstream. Messages are neither altered nor delayed; subscriptions are
+//! recorded for the operator. Nothing here reaches the memory of assignments.
 
 mod close_stagger;
 mod half;
@@ -20,10 +20,10 @@ use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role};
 use tokio_tungstenite::tungstenite::{Message, Utf8Bytes};
 
 use self::close_stagger::CloseStagger;
-use self::half::{Broken, Reader, Writer};
+use self::half::{ReadError, Reader, Writer};
 use super::caller::Caller;
 use super::handshake::Handshake;
-use super::{Gateway, InFlightPermit, Limits, Place, Refusal, Reply, Routing, Shared, passthrough, peer};
+use super::{ConnectionPermit, Gateway, InFlightPermit, Limits, Refusal, Reply, Routing, Shared, passthrough, peer};
 use crate::audience::{self, RelayedClient};
 use crate::clock::Moment;
 use crate::metrics::{OpenGuard, WebSocketDirection, WebSocketEnd};
@@ -33,12 +33,12 @@ use crate::upstream::{Dialled, Switched};
 
 pub use close_stagger::Relays;
 
-/// How long the other side may take to answer a close.
-const GOODBYE: Duration = Duration::from_secs(2);
-/// Over how long the clients of an upstream that is gone are told so.
+/// Time for a side to answer a close.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
+/// The clients of an upstream that is gone are closed over this period.
 const STAGGER: Duration = Duration::from_secs(1);
-/// Upstream's messages may have so many bytes, whatever a client's may have: a presence channel lists all its members
-/// in one.
+/// Upstream's messages may have at least this many bytes, whatever a client's may have: a presence channel lists all
+/// its members in one message.
 const FROM_UPSTREAM: usize = 1024 * 1024;
 
 /// "Reconnect at once" (pusher-protocol.md 4.6).
@@ -48,8 +48,8 @@ const BACK_OFF: u16 = 4100;
 
 type Socket = TokioIo<Upgraded>;
 
-/// Asks upstream to switch to WebSocket and, once it has, switches the client and relays between them in a task of its
-/// own. The connection's place goes with it.
+/// Opens a WebSocket connection to upstream, then switches the client and relays between them in a task of its own,
+/// which keeps the connection's permit.
 pub(super) async fn open(
     gateway: &Gateway,
     routing: &Routing,
@@ -63,7 +63,7 @@ pub(super) async fn open(
     if routing.limiters.limits_peers() {
         let ip = peer::address(caller.ip, &head.headers, &routing.trusted_proxies);
         if !routing.limiters.admits(ip) {
-            return turn_away(shared, routing, handshake, &head.headers, caller);
+            return close_rate_limited(shared, routing, handshake, &head.headers, caller);
         }
         pace = routing.limiters.pace(ip);
     }
@@ -74,7 +74,7 @@ pub(super) async fn open(
         Ok(Dialled::Remote(Switched { headers, socket: upstream })) => {
             let (response, switched) = handshake.accept(headers)?;
             shared.metrics.upstream_answer(response.status().as_u16(), shared.clock.now().since(began));
-            let relay = Relay::new(shared, &routing.limits, Arc::clone(&caller.place), relayed_client);
+            let relay = Relay::new(shared, &routing.limits, Arc::clone(&caller.connection), relayed_client);
             let _detached = shared.tasks.spawn(async move {
                 match switched.await {
                     Ok(client) => relay.run(TokioIo::new(client), upstream, pace).await,
@@ -85,10 +85,10 @@ pub(super) async fn open(
         }
         Ok(Dialled::Local(visit)) => {
             let (response, switched) = handshake.accept(visit.headers())?;
-            let (place, max_message) = (Arc::clone(&caller.place), routing.limits.max_websocket_message);
+            let (connection, max_message) = (Arc::clone(&caller.connection), routing.limits.max_websocket_message);
             let _detached = shared.tasks.spawn(async move {
-                // The broker itself counts and drains its connections.
-                let _place = place;
+                // The broker counts and drains its connections itself.
+                let _connection = connection;
                 match switched.await {
                     Ok(client) => visit.converse(TokioIo::new(client), max_message, pace).await,
                     Err(error) => tracing::debug!(%error, "a client was gone before it was switched to WebSocket"),
@@ -101,22 +101,22 @@ pub(super) async fn open(
     }
 }
 
-/// Switches a client who connects too often and closes the connection with a code that tells it to come back later: a
-/// browser does not show its page the status of a handshake that failed, and pusher-js would stay away for long, or try
-/// another transport at once.
-fn turn_away(
+/// Switches a client that connects too often to WebSocket, and closes the connection with a code that makes it
+/// reconnect later: a browser does not show its page the status of a failed handshake, and pusher-js would stay away
+/// for long, or try another transport at once.
+fn close_rate_limited(
     shared: &Shared,
     routing: &Routing,
     handshake: Handshake,
-    asked: &HeaderMap,
+    requested: &HeaderMap,
     caller: &Caller,
 ) -> Result<Response<Reply>, Refusal> {
-    let chosen = subprotocol(asked.get_all(SEC_WEBSOCKET_PROTOCOL).iter().map(HeaderValue::as_bytes));
+    let chosen = subprotocol(requested.get_all(SEC_WEBSOCKET_PROTOCOL).iter().map(HeaderValue::as_bytes));
     let headers = chosen.into_iter().map(|name| (SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(name))).collect();
     let (response, switched) = handshake.accept(headers)?;
-    let (place, reads) = (Arc::clone(&caller.place), routing.limits.max_websocket_message);
+    let (connection, reads) = (Arc::clone(&caller.connection), routing.limits.max_websocket_message);
     let _detached = shared.tasks.spawn(async move {
-        let _place = place;
+        let _connection = connection;
         match switched.await {
             Ok(client) => {
                 let (mut from_client, mut to_client) = half::split(TokioIo::new(client), Role::Server, reads, 0).await;
@@ -124,7 +124,7 @@ fn turn_away(
                     BACK_OFF.into(),
                     "too many new connections from this address (limits.rates.peer_connections)",
                 );
-                goodbye(&mut from_client, &mut to_client, Some(Some(why))).await;
+                close_side(&mut from_client, &mut to_client, CloseAction::Send(Some(why))).await;
             }
             Err(error) => tracing::debug!(%error, "a client was gone before it was turned away"),
         }
@@ -132,8 +132,8 @@ fn turn_away(
     Ok(response)
 }
 
-/// Who the client of `/app/{key}` is to the app's audience; nobody, if the app is not known. The server may stand
-/// behind a path of its own.
+/// The client of `/app/{key}` in the app's audience; `None` if the app is not configured. The server may have a path
+/// prefix.
 fn relayed_client(routing: &Routing, path: &str) -> Option<RelayedClient> {
     let (_base, key) = path.rsplit_once("/app/")?;
     let app = routing.app_with_key(key)?;
@@ -148,11 +148,11 @@ struct Relay {
     from_client: usize,
     from_upstream: usize,
     idle_timeout: Duration,
-    /// When something last went through.
+    /// When the last message was relayed, in the clock's milliseconds.
     last: AtomicU64,
-    /// Follows the client's subscriptions.
+    /// Records the client's subscriptions.
     relayed_client: Option<RelayedClient>,
-    _place: Arc<Place>,
+    _connection: Arc<ConnectionPermit>,
     _gauge: OpenGuard,
 }
 
@@ -163,23 +163,28 @@ enum Side {
     Upstream,
 }
 
-/// Why a relay, or one direction of it, came to its end.
+/// Why a relay, or one direction of it, ended.
 #[derive(Debug)]
-enum Ended {
-    /// A side closed, and the other was told.
+enum RelayEnd {
+    /// A side closed, and the close was passed on.
     Closed { by: Side, with: Option<CloseFrame>, answered: bool },
-    /// A side was gone without a close.
+    /// A side's connection was lost without a close.
     Lost(Side),
-    /// A side broke the rules or the limits.
+    /// A side violated the protocol or the limits.
     Faulty(Side, CloseCode),
-    /// Nothing went through for too long.
+    /// No message was relayed for too long.
     Idle,
-    /// usher ends.
+    /// usher drains.
     Drained,
 }
 
 impl Relay {
-    fn new(shared: &Arc<Shared>, limits: &Limits, place: Arc<Place>, relayed_client: Option<RelayedClient>) -> Self {
+    fn new(
+        shared: &Arc<Shared>,
+        limits: &Limits,
+        connection: Arc<ConnectionPermit>,
+        relayed_client: Option<RelayedClient>,
+    ) -> Self {
         Self {
             close_stagger: shared.relays.close_stagger(),
             from_client: limits.max_websocket_message,
@@ -187,13 +192,13 @@ impl Relay {
             idle_timeout: limits.websocket_idle_timeout,
             last: AtomicU64::new(shared.clock.now().as_millis()),
             relayed_client,
-            _place: place,
+            _connection: connection,
             _gauge: shared.metrics.websocket(),
             shared: Arc::clone(shared),
         }
     }
 
-    /// Relays until one side, or usher, ends it; then says goodbye to whoever is left.
+    /// Relays until one side, or usher, ends it; then closes what is still open.
     async fn run(self, client: Socket, upstream: Socket, pace: Option<Pace>) {
         let (mut from_client, mut to_client) =
             half::split(client, Role::Server, self.from_client, self.from_upstream).await;
@@ -205,55 +210,59 @@ impl Relay {
             self.until_end(up, down).await
         };
         self.shared.metrics.websocket_end(ended.kind());
-        if matches!(ended, Ended::Lost(Side::Upstream) | Ended::Faulty(Side::Upstream, _)) {
+        if matches!(ended, RelayEnd::Lost(Side::Upstream) | RelayEnd::Faulty(Side::Upstream, _)) {
             let until_gone = async {
-                // What upstream has said goes on at once: only the close waits for its turn.
+                // Upstream's last messages are passed on at once: only the close waits for the stagger.
                 if let Err(error) = to_client.flush().await {
                     return tracing::debug!(%error, "a client was gone before it had upstream's last messages");
                 }
-                from_client.exhaust().await;
+                from_client.discard_rest().await;
             };
-            // Whoever leaves in the meantime need not be told.
+            // A client that leaves in the meantime needs no close.
             let _left = timeout(self.close_stagger.within(STAGGER), until_gone).await;
         }
-        let client =
-            goodbye(&mut from_client, &mut to_client, ended.told_to(Side::Client, self.shared.drain.has_begun()));
-        let upstream = goodbye(&mut from_upstream, &mut to_upstream, ended.told_to(Side::Upstream, false));
+        let client = close_side(
+            &mut from_client,
+            &mut to_client,
+            ended.close_action(Side::Client, self.shared.drain.has_begun()),
+        );
+        let upstream = close_side(&mut from_upstream, &mut to_upstream, ended.close_action(Side::Upstream, false));
         tokio::join!(client, upstream);
     }
 
-    /// Runs both directions until one of them ends, or both have to. When a side has closed, the other's answer is
-    /// waited for and passed on. When a side was found to be gone in writing to it, what it had sent before is.
-    async fn until_end<F: Future<Output = Ended>>(&self, mut up: Pin<&mut F>, mut down: Pin<&mut F>) -> Ended {
+    /// Runs both directions until one of them ends, or both have to. After a side has closed, the other side's answer
+    /// is awaited and passed on. If a write to a side fails, the messages that it had sent before are awaited and
+    /// passed on.
+    async fn until_end<F: Future<Output = RelayEnd>>(&self, mut up: Pin<&mut F>, mut down: Pin<&mut F>) -> RelayEnd {
         let (ended, reader, other) = tokio::select! {
             biased;
             ended = &mut up => (ended, Side::Client, down),
             ended = &mut down => (ended, Side::Upstream, up),
-            () = self.silence() => return Ended::Idle,
-            () = self.drained() => return Ended::Drained,
+            () = self.silence() => return RelayEnd::Idle,
+            () = self.drained() => return RelayEnd::Drained,
         };
         match ended {
-            Ended::Closed { by, with, .. } => {
-                let answered = matches!(timeout(GOODBYE, other).await, Ok(Ended::Closed { .. }));
-                Ended::Closed { by, with, answered }
+            RelayEnd::Closed { by, with, .. } => {
+                let answered = matches!(timeout(CLOSE_TIMEOUT, other).await, Ok(RelayEnd::Closed { .. }));
+                RelayEnd::Closed { by, with, answered }
             }
-            Ended::Lost(lost) if lost != reader => match timeout(GOODBYE, other).await {
-                Ok(closed @ Ended::Closed { .. }) => closed,
+            RelayEnd::Lost(lost) if lost != reader => match timeout(CLOSE_TIMEOUT, other).await {
+                Ok(closed @ RelayEnd::Closed { .. }) => closed,
                 Ok(_) | Err(_) => ended,
             },
             _ => ended,
         }
     }
 
-    /// Carries messages from one side to the other. The next one is read when the one before is taken, so that a side
-    /// that does not read stops the other from sending; neither is it before `pace` allows it.
+    /// Passes messages from one side to the other. The next message is read once the one before is written, so that a
+    /// side that does not read stops the other from sending, and not before `pace` allows it.
     async fn pump(
         &self,
         from: Side,
         reader: &mut Reader<Socket>,
         writer: &mut Writer<Socket>,
         mut pace: Option<Pace>,
-    ) -> Ended {
+    ) -> RelayEnd {
         let (to, direction) = match from {
             Side::Client => (Side::Upstream, WebSocketDirection::Up),
             Side::Upstream => (Side::Client, WebSocketDirection::Down),
@@ -263,42 +272,42 @@ impl Relay {
                 && !pace.is_open()
             {
                 if writer.flush().await.is_err() {
-                    return Ended::Lost(to);
+                    return RelayEnd::Lost(to);
                 }
                 pace.opened().await;
             }
             let next = match reader.next_at_once().await {
                 Some(next) => next,
-                None if writer.flush().await.is_err() => return Ended::Lost(to),
+                None if writer.flush().await.is_err() => return RelayEnd::Lost(to),
                 None => reader.next().await,
             };
             let message = match next {
                 Ok(message) => message,
-                Err(broken) => return Ended::broken(from, &broken),
+                Err(broken) => return RelayEnd::broken(from, &broken),
             };
             self.last.store(self.shared.clock.now().as_millis(), Ordering::Relaxed);
             self.shared.metrics.websocket_message(direction);
             pace.iter_mut().for_each(Pace::spend);
             let close = if let Message::Close(frame) = &message { Some(frame.clone()) } else { None };
-            let telling = self.telling(from, &message);
+            let subscription_text = self.subscription_text(from, &message);
             if writer.feed(message).await.is_err() {
-                return Ended::Lost(to);
+                return RelayEnd::Lost(to);
             }
-            if let Some((relayed_client, text)) = telling {
+            if let Some((relayed_client, text)) = subscription_text {
                 relayed_client.note(from.into(), &text, self.shared.clock.now());
             }
             if let Some(with) = close {
                 return if writer.flush().await.is_ok() {
-                    Ended::Closed { by: from, with, answered: false }
+                    RelayEnd::Closed { by: from, with, answered: false }
                 } else {
-                    Ended::Lost(to)
+                    RelayEnd::Lost(to)
                 };
             }
         }
     }
 
-    /// The text of a message that may tell of a subscription: read once it has gone on its way.
-    fn telling(&self, from: Side, message: &Message) -> Option<(&RelayedClient, Utf8Bytes)> {
+    /// The text of a message that may be about a subscription. It is read after the message was passed on.
+    fn subscription_text(&self, from: Side, message: &Message) -> Option<(&RelayedClient, Utf8Bytes)> {
         match (&self.relayed_client, message) {
             (Some(relayed_client), Message::Text(text)) if RelayedClient::may_tell(from.into(), text) => {
                 Some((relayed_client, text.clone()))
@@ -307,7 +316,7 @@ impl Relay {
         }
     }
 
-    /// Waits until nothing has gone through for too long.
+    /// Waits until no message was relayed for too long.
     async fn silence(&self) {
         loop {
             let last = Moment::from_millis(self.last.load(Ordering::Relaxed));
@@ -319,10 +328,10 @@ impl Relay {
         }
     }
 
-    /// Waits until usher drains and it is this relay's turn.
+    /// Waits until usher drains and this relay's stagger is over.
     async fn drained(&self) {
         self.shared.drain.begun().await;
-        sleep(self.close_stagger.within(self.shared.relays.waves)).await;
+        sleep(self.close_stagger.within(self.shared.relays.close_period)).await;
     }
 }
 
@@ -335,14 +344,14 @@ impl From<Side> for audience::Side {
     }
 }
 
-impl Ended {
-    fn broken(side: Side, broken: &Broken) -> Self {
+impl RelayEnd {
+    fn broken(side: Side, broken: &ReadError) -> Self {
         match broken {
-            Broken::Lost(error) => {
+            ReadError::Lost(error) => {
                 tracing::debug!(?side, %error, "a WebSocket connection was lost");
                 Self::Lost(side)
             }
-            Broken::Faulty(code, error) => {
+            ReadError::Faulty(code, error) => {
                 match side {
                     Side::Client => {
                         tracing::debug!(%error, "a client's WebSocket connection broke the rules or limits.max_websocket_message")
@@ -369,24 +378,29 @@ impl Ended {
         }
     }
 
-    /// The close that `side` still has to be sent, if any. A client is never told one of Pusher's final codes (40xx):
-    /// only upstream may.
-    fn told_to(&self, side: Side, draining: bool) -> Option<Option<CloseFrame>> {
+    /// What `side` still has to be sent. usher itself never sends a client one of Pusher's final codes (40xx).
+    fn close_action(&self, side: Side, draining: bool) -> CloseAction {
         match (self, side) {
-            (Self::Closed { by, with, answered: false }, _) if *by == side => Some(with.clone()),
-            (Self::Closed { .. }, _) => None,
-            (Self::Lost(lost), _) if *lost == side => None,
-            (Self::Faulty(faulty, code), Side::Upstream) if *faulty == side => Some(Some(close(*code, ""))),
-            (_, Side::Upstream) => Some(Some(close(CloseCode::Away, ""))),
-            (Self::Faulty(Side::Client, code), Side::Client) => Some(Some(close(*code, ""))),
-            // A drain is mostly a restart: pusher-js that came back at once, to a port where nobody listens yet, would
-            // stay away for 15 seconds.
-            (Self::Lost(_) | Self::Faulty(..), Side::Client) if draining => {
-                Some(Some(close(BACK_OFF.into(), "upstream is gone")))
+            (Self::Closed { by, with, answered: false }, _) if *by == side => CloseAction::Send(with.clone()),
+            (Self::Closed { .. }, _) => CloseAction::Nothing,
+            (Self::Lost(lost), _) if *lost == side => CloseAction::Nothing,
+            (Self::Faulty(faulty, code), Side::Upstream) if *faulty == side => {
+                CloseAction::Send(Some(close(*code, "")))
             }
-            (Self::Lost(_) | Self::Faulty(..), Side::Client) => Some(Some(close(RECONNECT.into(), "upstream is gone"))),
-            (Self::Idle, Side::Client) => Some(Some(close(RECONNECT.into(), "nothing was sent for too long"))),
-            (Self::Drained, Side::Client) => Some(Some(close(BACK_OFF.into(), "the server restarts"))),
+            (_, Side::Upstream) => CloseAction::Send(Some(close(CloseCode::Away, ""))),
+            (Self::Faulty(Side::Client, code), Side::Client) => CloseAction::Send(Some(close(*code, ""))),
+            // A drain is usually a restart: if pusher-js reconnected at once, to a port where nothing listens yet, it
+            // would then wait for 15 seconds.
+            (Self::Lost(_) | Self::Faulty(..), Side::Client) if draining => {
+                CloseAction::Send(Some(close(BACK_OFF.into(), "upstream is gone")))
+            }
+            (Self::Lost(_) | Self::Faulty(..), Side::Client) => {
+                CloseAction::Send(Some(close(RECONNECT.into(), "upstream is gone")))
+            }
+            (Self::Idle, Side::Client) => {
+                CloseAction::Send(Some(close(RECONNECT.into(), "nothing was sent for too long")))
+            }
+            (Self::Drained, Side::Client) => CloseAction::Send(Some(close(BACK_OFF.into(), "the server restarts"))),
         }
     }
 }
@@ -395,23 +409,30 @@ fn close(code: CloseCode, reason: &'static str) -> CloseFrame {
     CloseFrame { code, reason: Utf8Bytes::from_static(reason) }
 }
 
-/// Sends a side its close, if it is still to be told, and waits for its answer; then ends the connection. Reading what
-/// it sends in the meantime keeps the system from resetting the connection under the close.
-async fn goodbye(reader: &mut Reader<Socket>, writer: &mut Writer<Socket>, disposition: Option<Option<CloseFrame>>) {
-    let disposition = async {
-        if let Some(frame) = disposition
+/// What a side of a relay has to be sent before its connection ends.
+enum CloseAction {
+    Nothing,
+    /// A close frame, perhaps without a code.
+    Send(Option<CloseFrame>),
+}
+
+/// Sends a side its close, if there is one, and waits for its answer; then ends the connection. What the side sends in
+/// the meantime is read, so that the system does not reset the connection before the close arrives.
+async fn close_side(reader: &mut Reader<Socket>, writer: &mut Writer<Socket>, action: CloseAction) {
+    let closing = async {
+        if let CloseAction::Send(frame) = action
             && writer.feed(Message::Close(frame)).await.is_ok()
             && writer.flush().await.is_ok()
         {
             if reader.is_faulty() {
-                // Its answer could not be told from the rest.
+                // Its answer could not be distinguished from the rest.
                 writer.end().await;
             }
-            reader.exhaust().await;
+            reader.discard_rest().await;
         }
         writer.end().await;
     };
-    if timeout(GOODBYE, disposition).await.is_err() {
+    if timeout(CLOSE_TIMEOUT, closing).await.is_err() {
         tracing::debug!("a WebSocket connection was not closed in time and is dropped");
     }
 }

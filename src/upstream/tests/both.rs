@@ -15,7 +15,7 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::time::Instant;
 
 use super::{Peer, Remote, Server, post};
-use crate::clock::Alarm;
+use crate::clock::DeadlineTimer;
 use crate::upstream::{Collected, is_hop_by_hop};
 
 /// What `wire` takes of a body, and the gateway of hyper's.
@@ -72,7 +72,7 @@ async fn general(remote: &Remote) -> Option<Whole> {
 async fn fast(remote: &Remote) -> Option<Whole> {
     let mut answer = Collected::default();
     let request = b"POST /apps/3/events HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\n\r\n{}";
-    remote.exchange(request, &mut answer, &mut Alarm::default(), Instant::now()).await.ok()?;
+    remote.exchange(request, &mut answer, &mut DeadlineTimer::default(), Instant::now()).await.ok()?;
     let mut lines = answer.head.split_inclusive(|byte| *byte == b'\n').map(|line| line.strip_suffix(b"\r\n").unwrap());
     let status = String::from_utf8(lines.next().unwrap().to_vec()).unwrap();
     let reason = status.strip_prefix(&format!("HTTP/1.1 {} ", answer.status)).unwrap();

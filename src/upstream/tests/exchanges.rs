@@ -3,14 +3,14 @@
 use tokio::time::Instant;
 
 use super::{OK, Options, Peer, Remote, SHORT, Server, options, remote};
-use crate::clock::Alarm;
+use crate::clock::DeadlineTimer;
 use crate::upstream::{Collected, Failure, Interrupted};
 
 const REQUEST: &[u8] = b"POST /apps/3/events?auth_key=k HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\n\r\n{}";
 
 async fn exchange(remote: &Remote) -> Result<Collected, Interrupted> {
     let mut answer = Collected::default();
-    remote.exchange(REQUEST, &mut answer, &mut Alarm::default(), Instant::now()).await.map(|()| answer)
+    remote.exchange(REQUEST, &mut answer, &mut DeadlineTimer::default(), Instant::now()).await.map(|()| answer)
 }
 
 /// A server that answers its first request with `bytes`, all at once or one by one, and then closes.

@@ -12,7 +12,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::{Instant, advance, sleep, timeout};
 
 use super::{OK, Options, Server, fetch, options, post};
-use crate::clock::Alarm;
+use crate::clock::DeadlineTimer;
 use crate::shutdown::Tasks;
 use crate::upstream::addresses::Addresses;
 use crate::upstream::race::Race;
@@ -320,7 +320,7 @@ async fn an_address_that_takes_connections_and_does_not_answer_is_not_preferred(
     assert!(fetch(&general, post()).await.is_err());
     assert_eq!(fetch(&general, post()).await.unwrap(), "{}");
     let wire = remote();
-    let (mut answer, mut alarm) = (Collected::default(), Alarm::default());
+    let (mut answer, mut alarm) = (Collected::default(), DeadlineTimer::default());
     let request = b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\n\r\n{}";
     assert!(wire.exchange(request, &mut answer, &mut alarm, Instant::now()).await.is_err());
     assert!(wire.exchange(request, &mut answer, &mut alarm, Instant::now()).await.is_ok());

@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use super::super::pool::Connection;
 use super::super::transport::Phase;
 use super::{Failure, OK, Options, Payload, Peer, Remote, Server, fetch, options, post, received, remote, request};
-use crate::clock::Alarm;
+use crate::clock::DeadlineTimer;
 use crate::shutdown::Tasks;
 use crate::upstream::Collected;
 
@@ -270,7 +270,7 @@ async fn a_connection_that_is_too_old_is_not_used() {
         assert_eq!((stats.opened, stats.idle), (opened, usize::from(opened == 1)));
         let mut answer = Collected::default();
         for _ in 0..3 {
-            remote.exchange(POST, &mut answer, &mut Alarm::default(), Instant::now()).await.unwrap();
+            remote.exchange(POST, &mut answer, &mut DeadlineTimer::default(), Instant::now()).await.unwrap();
         }
         let stats = remote.stats();
         assert_eq!((stats.opened, stats.idle), (2 * opened, 2 * usize::from(opened == 1)));
@@ -290,7 +290,10 @@ async fn what_is_idle_for_too_long_or_too_old_is_closed_without_another_request(
             .await;
             let remote = remote(Options { idle_timeout, max_connection_age, ..options(&url(&server)) });
             if by_wire {
-                remote.exchange(POST, &mut Collected::default(), &mut Alarm::default(), Instant::now()).await.unwrap();
+                remote
+                    .exchange(POST, &mut Collected::default(), &mut DeadlineTimer::default(), Instant::now())
+                    .await
+                    .unwrap();
             } else {
                 fetch(&remote, post()).await.unwrap();
             }

@@ -13,7 +13,7 @@ use tempfile::TempDir;
 use tokio::time::Instant;
 
 use super::{Options, Remote, fetch, options, post, remote};
-use crate::clock::Alarm;
+use crate::clock::DeadlineTimer;
 use crate::upstream::Collected;
 
 const STRAY: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nstray";
@@ -96,7 +96,7 @@ impl Way {
             Self::Fast => {
                 let mut answer = Collected::default();
                 let request = b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\n\r\n{}";
-                remote.exchange(request, &mut answer, &mut Alarm::default(), Instant::now()).await.unwrap();
+                remote.exchange(request, &mut answer, &mut DeadlineTimer::default(), Instant::now()).await.unwrap();
                 String::from_utf8(answer.body).unwrap()
             }
         }

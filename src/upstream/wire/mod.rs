@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use super::dial::Dialer;
 use super::pool::Pool;
 use super::{Failure, PoolStats};
-use crate::clock::Alarm;
+use crate::clock::DeadlineTimer;
 
 pub use answer::Collected;
 pub(super) use connection::{Broken, TriggerConnection};
@@ -68,7 +68,7 @@ impl TriggerClient {
         dialer: &Dialer,
         request: &[u8],
         answer: &mut Collected,
-        alarm: &mut Alarm,
+        alarm: &mut DeadlineTimer,
         (now, period): (Instant, Duration),
     ) -> Result<(), Interrupted> {
         if let Some(kept) = self.pool.take(now) {
@@ -116,11 +116,11 @@ impl TriggerClient {
         mut line: TriggerConnection,
         request: &[u8],
         answer: &mut Collected,
-        alarm: &mut Alarm,
+        alarm: &mut DeadlineTimer,
         (now, period): (Instant, Duration),
     ) -> Result<(), Unanswered> {
         answer.clear();
-        let done = alarm.bound(now + period, line.exchange(request, answer)).await;
+        let done = alarm.timeout_at(now + period, line.exchange(request, answer)).await;
         let upstream = || dialer.authority().to_owned();
         let interrupted = match (done, answer.status) {
             (Some(Ok(keeps)), _) => {

@@ -1,20 +1,20 @@
-//! What is noted of a decided trigger for the operator's report. Nothing here decides anything, and nothing here waits.
+//! Recording decisions for the operator's report. Nothing here changes a decision or waits.
 
-use super::Shared;
-use super::routing::{AppRoute, WatchedRule};
 use crate::audience::AppAudience;
 use crate::clock::Moment;
+use crate::gateway::Shared;
+use crate::gateway::routing::{AppRoute, WatchedRule};
 use crate::metrics::EventDecision;
 use crate::pusher::Trigger;
 use crate::report::{Fate, Misplaced, Redundant};
 
-/// The memory keeps a moment to a tenth of a second, rounded down; so who joined in the same tenth is not taken for
-/// late.
+/// The memory keeps moments in tenths of a second, rounded down; so a client that joined in the same tenth does not
+/// count as late.
 const MILLIS_PER_TICK: u64 = 100;
 
-/// Counts a decision about one event on one channel, if it found it redundant. `since`: when the channel became known
-/// to show just this.
-pub(super) fn decided(
+/// Counts a decision about one event on one channel, if it is redundant. `since`: when the channel became known to show
+/// its assignment.
+pub(super) fn record_decision(
     app: &AppRoute,
     watched: &WatchedRule,
     channel: &str,
@@ -49,8 +49,8 @@ pub(super) fn decided(
     }
 }
 
-/// Counts the events of `trigger` that are on channels where the app's contract does not expect them.
-pub(super) fn strays(shared: &Shared, app: &AppRoute, trigger: &Trigger<'_>, now: Moment) {
+/// Counts the events of `trigger` on channels where the app's contract does not expect them.
+pub(super) fn record_misplaced(shared: &Shared, app: &AppRoute, trigger: &Trigger<'_>, now: Moment) {
     for event in &trigger.events {
         for stray in event.channels.iter().filter_map(|channel| app.contract.stray(&event.name, channel)) {
             app.events[stray.index].misplaced();

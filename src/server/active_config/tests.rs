@@ -1,4 +1,4 @@
-//! Switches: whom they concern, what they leave alone, and how long they last.
+//! Mode overrides: which rules they affect, which they do not, and how long they last.
 
 use arc_swap::ArcSwap;
 
@@ -13,7 +13,7 @@ use crate::rate::Limiters;
 use crate::report::Report;
 use crate::shutdown::{Drain, Tasks};
 
-/// Two apps, a rule for both and one for the first alone, which is off.
+/// Two apps, a rule for both and one for the first only, which is off.
 fn config() -> Config {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("usher.toml");
@@ -28,7 +28,7 @@ fn config() -> Config {
     Config::load(&Sources { file: Some(path), ..Sources::default() }).unwrap()
 }
 
-fn rulebook() -> Arc<Rulebook> {
+fn active_config() -> Arc<ActiveConfig> {
     let (config, clock, metrics) = (config(), Clock::start(), Metrics::new());
     let assignments = Assignments::new(clock, config.assignments.clone());
     let audience = Audience::Relayed(Relayed::new(Arc::clone(&metrics)));
@@ -47,71 +47,71 @@ fn rulebook() -> Arc<Rulebook> {
         relays: Relays::new(config.server.drain_period),
         success_format: SuccessFormat::default(),
     };
-    Rulebook::new(config, Arc::new(shared), assignments, audience)
+    ActiveConfig::new(config, Arc::new(shared), assignments, audience)
 }
 
 /// Each rule of each app with its mode now.
-fn modes(rulebook: &Rulebook) -> String {
+fn modes(active_config: &ActiveConfig) -> String {
     let shown = |rule: RuleMode| format!("{}/{} {}", rule.app, rule.rule, rule.mode.label());
-    rulebook.rules().into_iter().map(shown).collect::<Vec<_>>().join(", ")
+    active_config.rules().into_iter().map(shown).collect::<Vec<_>>().join(", ")
 }
 
 /// The rules that the memory watches.
-fn watched(rulebook: &Rulebook) -> String {
+fn watched(active_config: &ActiveConfig) -> String {
     let shown = |watched: crate::assignment::Watched| format!("{}/{}", watched.app, watched.rule);
-    rulebook.assignments.watches().into_iter().map(shown).collect::<Vec<_>>().join(", ")
+    active_config.assignments.watches().into_iter().map(shown).collect::<Vec<_>>().join(", ")
 }
 
 #[test]
-fn a_switch_concerns_one_rule_of_one_app() {
-    let rulebook = rulebook();
-    assert_eq!(modes(&rulebook), "1/staff enforce, 1/desk off, 2/staff enforce");
-    assert_eq!(rulebook.switch("1", "staff", Mode::Observe), Some(Mode::Enforce));
-    assert_eq!(modes(&rulebook), "1/staff observe, 1/desk off, 2/staff enforce");
-    assert_eq!(watched(&rulebook), "1/staff, 2/staff");
-    assert_eq!(rulebook.switch("2", "staff", Mode::Off), Some(Mode::Enforce));
+fn an_override_affects_one_rule_of_one_app() {
+    let active_config = active_config();
+    assert_eq!(modes(&active_config), "1/staff enforce, 1/desk off, 2/staff enforce");
+    assert_eq!(active_config.switch("1", "staff", Mode::Observe), Some(Mode::Enforce));
+    assert_eq!(modes(&active_config), "1/staff observe, 1/desk off, 2/staff enforce");
+    assert_eq!(watched(&active_config), "1/staff, 2/staff");
+    assert_eq!(active_config.switch("2", "staff", Mode::Off), Some(Mode::Enforce));
     assert_eq!(
-        (modes(&rulebook).as_str(), watched(&rulebook).as_str()),
+        (modes(&active_config).as_str(), watched(&active_config).as_str()),
         ("1/staff observe, 1/desk off, 2/staff off", "1/staff")
     );
-    assert_eq!(rulebook.switch("1", "staff", Mode::Off), Some(Mode::Observe));
-    assert_eq!(watched(&rulebook), "");
+    assert_eq!(active_config.switch("1", "staff", Mode::Off), Some(Mode::Observe));
+    assert_eq!(watched(&active_config), "");
 }
 
 #[test]
 fn a_rule_that_is_switched_on_puts_its_app_in_doubt_and_no_other() {
-    let rulebook = rulebook();
+    let active_config = active_config();
     let in_doubt = |app: &str| {
-        let watches = rulebook.assignments.watches();
+        let watches = active_config.assignments.watches();
         let watched = watches.iter().find(|watched| &*watched.app == app).unwrap();
-        watched.memory.app().in_doubt(rulebook.shared.clock.now())
+        watched.memory.app().in_doubt(active_config.shared.clock.now())
     };
-    rulebook.switch("1", "staff", Mode::Observe);
-    rulebook.switch("1", "staff", Mode::Enforce);
+    active_config.switch("1", "staff", Mode::Observe);
+    active_config.switch("1", "staff", Mode::Enforce);
     assert!(!in_doubt("1"), "what it observed it knows");
-    rulebook.switch("1", "desk", Mode::Enforce);
-    assert_eq!(watched(&rulebook), "1/staff, 1/desk, 2/staff");
+    active_config.switch("1", "desk", Mode::Enforce);
+    assert_eq!(watched(&active_config), "1/staff, 1/desk, 2/staff");
     assert!(in_doubt("1") && !in_doubt("2"));
 }
 
 #[test]
-fn what_nobody_configured_cannot_be_switched() {
-    let rulebook = rulebook();
+fn a_rule_that_is_not_configured_cannot_be_switched() {
+    let active_config = active_config();
     for (app, rule) in [("1", "other"), ("3", "staff"), ("2", "desk"), ("", "")] {
-        assert_eq!(rulebook.switch(app, rule, Mode::Off), None, "{app}/{rule}");
+        assert_eq!(active_config.switch(app, rule, Mode::Off), None, "{app}/{rule}");
     }
-    assert_eq!(modes(&rulebook), "1/staff enforce, 1/desk off, 2/staff enforce");
+    assert_eq!(modes(&active_config), "1/staff enforce, 1/desk off, 2/staff enforce");
 }
 
 #[test]
-fn a_reload_ends_all_switches() {
-    let rulebook = rulebook();
-    rulebook.switch("1", "staff", Mode::Off);
-    rulebook.switch("1", "staff", Mode::Enforce);
-    rulebook.switch("1", "desk", Mode::Observe);
-    assert_eq!(rulebook.replace(config()), 1, "a rule that was switched back is not switched");
+fn a_reload_ends_all_overrides() {
+    let active_config = active_config();
+    active_config.switch("1", "staff", Mode::Off);
+    active_config.switch("1", "staff", Mode::Enforce);
+    active_config.switch("1", "desk", Mode::Observe);
+    assert_eq!(active_config.replace(config()), 1, "a rule that was switched back is not switched");
     assert_eq!(
-        (modes(&rulebook).as_str(), watched(&rulebook).as_str()),
+        (modes(&active_config).as_str(), watched(&active_config).as_str()),
         ("1/staff enforce, 1/desk off, 2/staff enforce", "1/staff, 2/staff")
     );
 }

@@ -1,24 +1,24 @@
-//! What a trigger does on each of its channels, in the eyes of each rule that watches it there.
+//! The effects of a trigger: what it does on each of its channels, for each rule that watches it there.
 
 use std::collections::HashMap;
 use std::ptr;
 
 use smallvec::SmallVec;
 
-use super::routing::{AppRoute, WatchedRule};
 use crate::assignment::{Assignment, Value};
 use crate::clock::Moment;
+use crate::gateway::routing::{AppRoute, WatchedRule};
 use crate::metrics::EventDecision;
 use crate::pusher::{Event, Trigger};
 use crate::rules::{self, Mode};
 
-/// Room on the stack for the `data` of an announcement.
-const USUAL_DATA: usize = 1024;
+/// Bytes on the stack for the decoded `data` of an announcement.
+const STACK_DATA: usize = 1024;
 
-/// Nearly all triggers do one thing.
+/// Nearly all triggers have one effect.
 pub(super) type Effects<'a> = SmallVec<[Effect<'a>; 1]>;
 
-/// What one event does on one channel in the eyes of one rule.
+/// What one event does on one channel for one rule.
 #[derive(Debug)]
 pub(super) struct Effect<'a> {
     pub(super) event: usize,
@@ -38,14 +38,15 @@ pub(super) enum EffectKind {
     ExcludesSocket,
 }
 
-/// A claim's answer to one effect.
+/// What the claims say of one effect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Novelty {
-    /// Known to show just this, since then.
+    /// The channel is known to show this assignment, since then.
     Known(Moment),
-    /// The same batch announced it just before.
+    /// The announcement before it in the same batch is the same.
     Repeated,
-    /// Redundant, and known to show this since then, if at all; it goes on because the rule only observes.
+    /// It is redundant, but goes on because the rule only observes. Since when the channel is known to show it, if it
+    /// is.
     Observed(Option<Moment>),
     /// It goes on.
     News(EventDecision),
@@ -59,7 +60,7 @@ impl Effect<'_> {
         }
     }
 
-    /// When the channel became known to show just this, if it is redundant for that reason.
+    /// Since when the channel is known to show this assignment, if the effect is redundant for that reason.
     pub(super) const fn known_since(&self) -> Option<Moment> {
         match self.novelty {
             Some(Novelty::Known(since)) => Some(since),
@@ -68,29 +69,29 @@ impl Effect<'_> {
         }
     }
 
-    /// Whether this rule would have it dropped, and may.
+    /// Whether the rule enforces, and the effect is redundant.
     fn is_droppable(&self) -> bool {
         self.watched.rule.spec().mode == Mode::Enforce
             && matches!(self.novelty, Some(Novelty::Known(_) | Novelty::Repeated))
     }
 }
 
-/// Everything in `exact` that a rule of the app watches, in the order of events and channels.
-pub(super) fn effects<'a>(app: &'a AppRoute, exact: &'a Trigger<'_>) -> Effects<'a> {
+/// Everything in `trigger` that a rule of the app watches, in the order of events and channels.
+pub(super) fn effects<'a>(app: &'a AppRoute, trigger: &'a Trigger<'_>) -> Effects<'a> {
     let mut effects = Effects::new();
-    for (event_index, event) in exact.events.iter().enumerate() {
+    for (event_index, event) in trigger.events.iter().enumerate() {
         let mut concerned = app.rules.iter().filter(|watched| watched.rule.concerns(&event.name)).peekable();
         if concerned.peek().is_none() {
             continue;
         }
-        let mut room = [0; USUAL_DATA];
-        let data = event.data(&mut room);
+        let mut buffer = [0; STACK_DATA];
+        let data = event.data(&mut buffer);
         for watched in concerned {
             let first = effects.len();
             for (position, channel) in
                 event.channels.iter().enumerate().filter(|(_, channel)| watched.rule.watches(channel))
             {
-                // It means the same on every channel.
+                // The event has the same kind of effect on every channel.
                 let kind = match effects.get(first) {
                     Some(Effect { kind, .. }) => kind.clone(),
                     None => match kind(watched, event, data.as_deref()) {
@@ -108,7 +109,7 @@ pub(super) fn effects<'a>(app: &'a AppRoute, exact: &'a Trigger<'_>) -> Effects<
 fn kind(watched: &WatchedRule, event: &Event<'_>, data: Option<&str>) -> Option<EffectKind> {
     match watched.rule.read(&event.name, data) {
         rules::Reading::Unrelated => None,
-        // Whoever is excluded did not see it: what the channel shows is not one thing any more.
+        // The excluded client does not receive it: the channel does not show all clients the same any more.
         _ if event.excludes_socket => Some(EffectKind::ExcludesSocket),
         rules::Reading::Announcement(assignment) => Some(EffectKind::Announces(Value::One(assignment))),
         rules::Reading::Unreadable => Some(EffectKind::Unreadable),
@@ -118,8 +119,8 @@ fn kind(watched: &WatchedRule, event: &Event<'_>, data: Option<&str>) -> Option<
 
 /// For each effect of a batch, the next one of the same rule on the same channel. Empty for a single event, which names
 /// no channel twice.
-pub(super) fn followers(exact: &Trigger<'_>, effects: &[Effect<'_>]) -> Vec<Option<usize>> {
-    if exact.events.len() < 2 {
+pub(super) fn followers(trigger: &Trigger<'_>, effects: &[Effect<'_>]) -> Vec<Option<usize>> {
+    if trigger.events.len() < 2 {
         return Vec::new();
     }
     let mut followers = vec![None; effects.len()];
@@ -132,50 +133,50 @@ pub(super) fn followers(exact: &Trigger<'_>, effects: &[Effect<'_>]) -> Vec<Opti
     followers
 }
 
-/// What becomes of each event on each of its channels, once every effect has its verdict.
+/// What happens to each event on each of its channels, once the novelty of every effect is known.
 #[derive(Debug)]
-pub(super) struct Fates {
+pub(super) struct Deliveries {
     /// Where the channels of each event begin in `each`.
     starts: SmallVec<[usize; 2]>,
-    each: SmallVec<[Fate; 8]>,
+    each: SmallVec<[Delivery; 8]>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Fate {
+enum Delivery {
     /// No rule watches it.
     Unwatched,
-    /// Every rule that watches it says that it is redundant.
+    /// It is redundant for every rule that watches it.
     Dropped,
     Forwarded,
 }
 
-impl Fates {
-    /// An event on a channel is dropped if every rule that watches it there says so, and nothing of the trigger is
+impl Deliveries {
+    /// An event on a channel is dropped if it is droppable for every rule that watches it there, and the trigger is not
     /// exempt.
-    pub(super) fn of(exact: &Trigger<'_>, effects: &[Effect<'_>], is_exempt: bool) -> Self {
+    pub(super) fn of(trigger: &Trigger<'_>, effects: &[Effect<'_>], is_exempt: bool) -> Self {
         let mut starts = SmallVec::new();
         let mut count = 0;
-        for event in &exact.events {
+        for event in &trigger.events {
             starts.push(count);
             count += event.channels.len();
         }
-        let mut fates = Self { starts, each: SmallVec::from_elem(Fate::Unwatched, count) };
+        let mut deliveries = Self { starts, each: SmallVec::from_elem(Delivery::Unwatched, count) };
         for effect in effects {
-            let fate = &mut fates.each[fates.starts[effect.event] + effect.position];
+            let delivery = &mut deliveries.each[deliveries.starts[effect.event] + effect.position];
             if is_exempt || !effect.is_droppable() {
-                *fate = Fate::Forwarded;
-            } else if *fate == Fate::Unwatched {
-                *fate = Fate::Dropped;
+                *delivery = Delivery::Forwarded;
+            } else if *delivery == Delivery::Unwatched {
+                *delivery = Delivery::Dropped;
             }
         }
-        fates
+        deliveries
     }
 
     pub(super) fn is_dropped(&self, event: usize, position: usize) -> bool {
-        self.each[self.starts[event] + position] == Fate::Dropped
+        self.each[self.starts[event] + position] == Delivery::Dropped
     }
 
-    /// All that is dropped, as event and place among its channels.
+    /// Everything that is dropped, as the indices of the event and of its channel.
     pub(super) fn dropped(&self) -> SmallVec<[(usize, usize); 4]> {
         let ends = self.starts.iter().skip(1).copied().chain([self.each.len()]);
         let events = self.starts.iter().copied().zip(ends).enumerate();
@@ -185,16 +186,16 @@ impl Fates {
 
     /// Whether all of the trigger is dropped.
     pub(super) fn are_all_dropped(&self) -> bool {
-        self.each.iter().all(|fate| *fate == Fate::Dropped)
+        self.each.iter().all(|delivery| *delivery == Delivery::Dropped)
     }
 
-    /// How many events on channels go on.
+    /// How many pairs of event and channel go on.
     pub(super) fn forwarded(&self) -> usize {
-        self.each.iter().filter(|fate| **fate != Fate::Dropped).count()
+        self.each.iter().filter(|delivery| **delivery != Delivery::Dropped).count()
     }
 
-    /// Whether anything goes on that a rule watches.
+    /// Whether an event goes on that a rule watches.
     pub(super) fn announces(&self) -> bool {
-        self.each.contains(&Fate::Forwarded)
+        self.each.contains(&Delivery::Forwarded)
     }
 }

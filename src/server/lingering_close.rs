@@ -1,8 +1,8 @@
-//! Closing a connection so that its last answer arrives.
+//! Lingering close: closing a connection so that its last answer arrives.
 //!
-//! If anything is unread when a socket is closed, or comes after that, the system resets the connection; a caller that
-//! is still sending then sees its own write fail instead of the answer. So the sending side is closed first, and what
-//! the caller still sends is read and dropped for a while (RFC 9112 9.6).
+//! If bytes are unread when a socket is closed, or come after that, the system resets the connection; a caller that is
+//! still sending then sees its write fail instead of the answer. So the sending side is closed first, and what the
+//! caller still sends is read and discarded for a while (RFC 9112 9.6).
 
 use std::io;
 use std::mem::MaybeUninit;
@@ -12,30 +12,30 @@ use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::timer::Timer;
+use super::lazy_timer::LazyTimer;
 
-/// A caller from which nothing comes for this long is not waited for any longer.
+/// The close ends when nothing has come from the caller for this long,
 const SILENCE: Duration = Duration::from_secs(5);
-/// Nor is one that goes on sending for longer than this.
+/// or after this time at the latest,
 const LONGEST: Duration = Duration::from_secs(30);
-/// Nor one that sends more bytes than this: it will not read an answer.
+/// or after this many bytes: a caller that sends more will not read an answer.
 const MOST: usize = 64 * 1024 * 1024;
-/// Bytes that are read at once.
+/// Most bytes of one read.
 const AT_ONCE: usize = 8 * 1024;
 
-/// A connection's closing.
+/// The state of a connection's lingering close.
 #[derive(Debug, Default)]
-pub(super) struct Closing {
+pub(super) struct LingeringClose {
     /// Whether the sending side is closed.
     is_half_closed: bool,
-    /// Bytes that were dropped.
+    /// Bytes that were discarded.
     dropped: usize,
-    longest: Timer,
-    silence: Timer,
+    longest: LazyTimer,
+    silence: LazyTimer,
 }
 
-impl Closing {
-    /// Goes on with the closing of `stream`. Ready when the caller has closed its side, too, or may be left.
+impl LingeringClose {
+    /// Continues the close of `stream`. Ready when the caller has closed its side, too, or a bound is reached.
     ///
     /// # Errors
     /// The sending side could not be closed.
@@ -51,11 +51,11 @@ impl Closing {
             self.is_half_closed = true;
         }
         while self.dropped <= MOST {
-            let mut scrap = [MaybeUninit::uninit(); AT_ONCE];
-            let mut scrap = ReadBuf::uninit(&mut scrap);
-            match Pin::new(&mut *stream).poll_read(context, &mut scrap) {
-                Poll::Ready(Ok(())) if !scrap.filled().is_empty() => self.dropped += scrap.filled().len(),
-                // An error, too, is an end: the answer was written.
+            let mut discarded = [MaybeUninit::uninit(); AT_ONCE];
+            let mut discarded = ReadBuf::uninit(&mut discarded);
+            match Pin::new(&mut *stream).poll_read(context, &mut discarded) {
+                Poll::Ready(Ok(())) if !discarded.filled().is_empty() => self.dropped += discarded.filled().len(),
+                // An error ends the close, too: the answer was written.
                 Poll::Ready(_) => return Poll::Ready(Ok(())),
                 Poll::Pending => return self.silence.poll(SILENCE, context).map(Ok),
             }
@@ -77,8 +77,8 @@ mod tests {
     /// Closes a connection; returns how long that took.
     async fn close(mut stream: DuplexStream) -> Duration {
         let began = Instant::now();
-        let mut closing = Closing::default();
-        poll_fn(|context| closing.poll(&mut stream, context)).await.expect("it can be closed");
+        let mut lingering_close = LingeringClose::default();
+        poll_fn(|context| lingering_close.poll(&mut stream, context)).await.expect("it can be closed");
         began.elapsed()
     }
 

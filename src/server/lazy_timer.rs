@@ -1,4 +1,4 @@
-//! A timer that costs nothing until it runs.
+//! A timer that costs nothing until it is started.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use tokio::time::{Instant, Sleep, sleep_until};
 
-/// A timer, which may run.
+/// A timer that is allocated when it is started.
 #[derive(Debug, Default)]
-pub(super) struct Timer(Option<Pin<Box<Sleep>>>);
+pub(super) struct LazyTimer(Option<Pin<Box<Sleep>>>);
 
-impl Timer {
-    /// Runs the timer from now on, if it does not run yet. Ready once its time is over.
+impl LazyTimer {
+    /// Starts the timer, if it does not run yet. Ready once `after` is over since the start.
     pub(super) fn poll(&mut self, after: Duration, context: &mut Context<'_>) -> Poll<()> {
         self.0.get_or_insert_with(|| Box::pin(sleep_until(Instant::now() + after))).as_mut().poll(context)
     }

@@ -1,4 +1,4 @@
-//! A stream of which the beginning was read already.
+//! A stream whose first bytes were read already.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -7,20 +7,20 @@ use std::task::{Context, Poll};
 use bytes::{Buf, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// Reads `read` first, and then what comes on the stream.
+/// Returns the bytes of `read` first, and then reads the stream.
 #[derive(Debug)]
-pub(super) struct Resumed<T> {
+pub(super) struct PrefixedStream<T> {
     read: Bytes,
     stream: T,
 }
 
-impl<T> Resumed<T> {
+impl<T> PrefixedStream<T> {
     pub(super) const fn new(read: Bytes, stream: T) -> Self {
         Self { read, stream }
     }
 }
 
-impl<T: AsyncRead + Unpin> AsyncRead for Resumed<T> {
+impl<T: AsyncRead + Unpin> AsyncRead for PrefixedStream<T> {
     fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         if this.read.is_empty() {
@@ -30,14 +30,14 @@ impl<T: AsyncRead + Unpin> AsyncRead for Resumed<T> {
         buffer.put_slice(&this.read[..count]);
         this.read.advance(count);
         if this.read.is_empty() {
-            // Its memory is given back: the stream may live for days.
+            // Frees the memory: the stream may live for days.
             this.read = Bytes::new();
         }
         Poll::Ready(Ok(()))
     }
 }
 
-impl<T: AsyncWrite + Unpin> AsyncWrite for Resumed<T> {
+impl<T: AsyncWrite + Unpin> AsyncWrite for PrefixedStream<T> {
     fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.get_mut().stream).poll_write(context, bytes)
     }

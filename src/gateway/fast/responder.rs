@@ -1,16 +1,17 @@
-//! The answers of the fast way: written, and counted.
+//! The answers of the fast path: writing and counting them.
 
 use super::render;
 use crate::clock::Date;
-use crate::gateway::trigger::Disposition;
+use crate::gateway::disposition::Disposition;
 use crate::gateway::{Refusal, Shared};
 use crate::metrics::RequestKind;
 use crate::upstream::Collected;
 
-/// Whether a connection goes on.
+/// What a connection does once its answer is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Next {
-    Request,
+pub(super) enum AfterReply {
+    /// Reads the next request.
+    KeepOpen,
     Close,
 }
 
@@ -19,37 +20,37 @@ pub(super) enum Next {
 pub(super) struct Responder<'a> {
     pub(super) shared: &'a Shared,
     pub(super) date: &'a Date,
-    /// Here goes the answer.
+    /// The buffer that receives the answer.
     pub(super) reply: &'a mut Vec<u8>,
 }
 
 impl Responder<'_> {
     /// Answers a redundant trigger.
-    pub(super) fn suppressed(self) -> Next {
+    pub(super) fn suppressed(self) -> AfterReply {
         let last = self.is_last();
         render::suppressed(self.reply, self.date, last);
         self.answered(200, last)
     }
 
-    /// Passes on what upstream answered.
-    pub(super) fn forwarded(self, answer: &Collected, disposition: Disposition) -> Next {
+    /// Passes on upstream's answer.
+    pub(super) fn forwarded(self, answer: &Collected, disposition: Disposition) -> AfterReply {
         let last = self.is_last();
         render::forwarded(self.reply, answer, disposition, self.date, last);
         self.answered(answer.status, last)
     }
 
     /// Refuses a request.
-    pub(super) fn refuse(self, kind: RequestKind, refusal: &Refusal) -> Next {
+    pub(super) fn refuse(self, kind: RequestKind, refusal: &Refusal) -> AfterReply {
         self.shared.metrics.error(refusal.code());
         let last = self.is_last();
         let last = render::refused(self.reply, refusal, self.date, last);
         self.shared.metrics.request(kind, refusal.status().as_u16());
-        Next::after(last)
+        AfterReply::after(last)
     }
 
-    fn answered(self, status: u16, last: bool) -> Next {
+    fn answered(self, status: u16, last: bool) -> AfterReply {
         self.shared.metrics.request(RequestKind::Trigger, status);
-        Next::after(last)
+        AfterReply::after(last)
     }
 
     /// Whether the connection takes no further request.
@@ -58,8 +59,8 @@ impl Responder<'_> {
     }
 }
 
-impl Next {
+impl AfterReply {
     const fn after(last: bool) -> Self {
-        if last { Self::Close } else { Self::Request }
+        if last { Self::Close } else { Self::KeepOpen }
     }
 }

@@ -1,0 +1,140 @@
+//! The active configuration: the one that was loaded last, and the modes that the operator has set since.
+
+#[cfg(test)]
+mod tests;
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::admin::{RuleMode, Switchboard};
+use crate::assignment::Assignments;
+use crate::audience::Audience;
+use crate::config::Config;
+use crate::gateway::{Observers, Shared};
+use crate::rules::{Mode, Rule};
+
+/// Rebuilds the gateway's routing at a reload, and when the operator sets a mode.
+#[derive(Debug)]
+pub(super) struct ActiveConfig {
+    shared: Arc<Shared>,
+    assignments: Arc<Assignments>,
+    audience: Audience,
+    /// A std mutex: held while a routing is built and stored, so that a reload and a mode change cannot undo one
+    /// another; never by a request.
+    state: Mutex<ConfigState>,
+}
+
+#[derive(Debug)]
+struct ConfigState {
+    config: Config,
+    /// At most one for each rule of each app, since one for any other is refused.
+    overrides: Vec<ModeOverride>,
+}
+
+/// A rule of an app that the operator has set to another mode than the configured one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct ModeOverride {
+    app: String,
+    rule: String,
+    mode: Mode,
+}
+
+impl ActiveConfig {
+    /// Starts with `config`, whose routing is stored already.
+    pub(super) fn new(
+        config: Config,
+        shared: Arc<Shared>,
+        assignments: Arc<Assignments>,
+        audience: Audience,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            shared,
+            assignments,
+            audience,
+            state: Mutex::new(ConfigState { config, overrides: Vec::new() }),
+        })
+    }
+
+    /// Applies a newly loaded configuration with its own modes. Returns how many of the operator's overrides this
+    /// ended.
+    pub(super) fn replace(&self, config: Config) -> usize {
+        let mut state = self.lock();
+        let switched = std::mem::replace(&mut *state, ConfigState { config, overrides: Vec::new() });
+        self.apply(&state.config);
+        switched.overrides.len()
+    }
+
+    fn apply(&self, config: &Config) {
+        let limiters = self.shared.routing.load().limiters.rebuilt_for(&config.limits.rates);
+        let observers = Observers { events: &config.events, report: &self.shared.report, audience: &self.audience };
+        let routing = super::routing(config, limiters, &self.assignments, &self.shared.metrics, observers);
+        self.shared.routing.store(Arc::new(routing));
+    }
+
+    /// A thread that panicked while it built a routing has stored nothing.
+    fn lock(&self) -> MutexGuard<'_, ConfigState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Switchboard for ActiveConfig {
+    fn rules(&self) -> Vec<RuleMode> {
+        let state = self.lock();
+        let apps = state.config.apps.iter();
+        let pairs = apps.flat_map(|app| {
+            state.config.rules.iter().filter(|rule| rule.is_for(app.id())).map(move |rule| (app, rule))
+        });
+        pairs
+            .map(|(app, rule)| {
+                let spec = rule.spec();
+                RuleMode {
+                    app: app.id().into(),
+                    rule: spec.name.as_str().into(),
+                    event: spec.event.clone(),
+                    channel: spec.channel.clone(),
+                    mode: state.mode(app.id(), rule),
+                    configured: spec.mode,
+                }
+            })
+            .collect()
+    }
+
+    fn switch(&self, app: &str, rule: &str, mode: Mode) -> Option<Mode> {
+        let mut state = self.lock();
+        state.config.apps.iter().find(|its| its.id() == app)?;
+        let named = state.config.rules.iter().find(|its| its.spec().name == rule && its.is_for(app))?;
+        let (before, configured) = (state.mode(app, named), named.spec().mode);
+        if mode != before {
+            state.overrides.retain(|switch| (switch.app.as_str(), switch.rule.as_str()) != (app, rule));
+            if mode != configured {
+                state.overrides.push(ModeOverride { app: app.to_owned(), rule: rule.to_owned(), mode });
+            }
+            self.apply(&state.effective());
+        }
+        Some(before)
+    }
+}
+
+impl ConfigState {
+    /// The present mode of `rule` for `app`.
+    fn mode(&self, app: &str, rule: &Rule) -> Mode {
+        let name = rule.spec().name.as_str();
+        let switch = self.overrides.iter().find(|switch| (switch.app.as_str(), switch.rule.as_str()) == (app, name));
+        switch.map_or_else(|| rule.spec().mode, |switch| switch.mode)
+    }
+
+    /// The configuration with the overrides applied: a rule with an override for some of its apps is replaced by one
+    /// rule for each of its apps.
+    fn effective(&self) -> Config {
+        let mut config = self.config.clone();
+        config.rules = self.config.rules.iter().flat_map(|rule| self.adapted(rule)).collect();
+        config
+    }
+
+    fn adapted(&self, rule: &Rule) -> Vec<Rule> {
+        if !self.overrides.iter().any(|switch| switch.rule == rule.spec().name) {
+            return vec![rule.clone()];
+        }
+        let apps = self.config.apps.iter().map(crate::pusher::App::id).filter(|app| rule.is_for(app));
+        apps.map(|app| rule.adapted(app, self.mode(app, rule))).collect()
+    }
+}
