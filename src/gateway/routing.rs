@@ -1,7 +1,6 @@
 //! One snapshot of apps, rules and limits. A request keeps the snapshot it began with.
 
 use std::collections::HashMap;
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
 use ipnet::IpNet;
@@ -94,7 +93,7 @@ impl Routing {
             .map(|(app, rule)| Watch {
                 app: app.id().into(),
                 rule: rule.spec().name.as_str().into(),
-                definition: meaning(rule),
+                definition: *rule.fingerprint().as_bytes(),
                 remember_for: rule.spec().remember_for,
             })
             .collect();
@@ -179,16 +178,4 @@ fn tallies(
         of(&misplaced.app)
             .is_some_and(|contract| contract.knows(&misplaced.event, &misplaced.channel_family, &misplaced.expected))
     })
-}
-
-/// A fingerprint of everything that makes two rules remember the same thing. `mode` and `remember_for` may change
-/// without forgetting.
-fn meaning(rule: &Rule) -> u64 {
-    let spec = rule.spec();
-    let mut hasher = DefaultHasher::new();
-    (&spec.event, &spec.channel, &spec.identity, &spec.context, &spec.released_by).hash(&mut hasher);
-    for (pointer, value) in &spec.filter {
-        (pointer, value.to_string()).hash(&mut hasher);
-    }
-    hasher.finish()
 }

@@ -2,6 +2,7 @@
 //! a contract says which events belong on which families at all.
 
 mod contract;
+mod fingerprint;
 mod pointers;
 mod rule;
 mod spec;
@@ -10,5 +11,6 @@ mod template;
 mod tests;
 
 pub use contract::{Belonging, Contract, EventSpec, Stray};
+pub use fingerprint::Fingerprint;
 pub use rule::{Reading, Rule};
 pub use spec::{Mode, RuleError, RuleSpec};

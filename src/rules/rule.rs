@@ -8,7 +8,7 @@ use smallvec::SmallVec;
 use super::contract::check_event_name;
 use super::pointers::{Found, Pointers, Slot};
 use super::template::Template;
-use super::{Mode, RuleError, RuleSpec};
+use super::{Fingerprint, Mode, RuleError, RuleSpec};
 use crate::assignment::Assignment;
 use crate::pusher::{Kind, is_valid_name, json};
 
@@ -111,6 +111,15 @@ impl Rule {
     #[must_use]
     pub const fn spec(&self) -> &RuleSpec {
         &self.spec
+    }
+
+    /// The fingerprint of what decides which announcements are redundant. While it is the same, what is remembered for
+    /// the rule stays comparable. The rule's name, its apps, `mode` and `remember_for` are no part of it.
+    #[must_use]
+    pub fn fingerprint(&self) -> Fingerprint {
+        // The other fields are made from the specification.
+        let Self { spec, channel: _, pointers: _, identity: _, context: _, filter: _ } = self;
+        Fingerprint::of(spec)
     }
 
     /// The same rule for this app alone, and in another mode.
