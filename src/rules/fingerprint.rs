@@ -161,6 +161,9 @@ mod tests {
         }
     }
 
+    /// What is changed, and the change.
+    type Change<'c> = (&'static str, &'c dyn Fn(&mut RuleSpec));
+
     fn of(change: impl FnOnce(&mut RuleSpec)) -> String {
         let mut spec = spec();
         change(&mut spec);
@@ -192,7 +195,7 @@ mod tests {
 
     #[test]
     fn every_field_that_decides_what_is_redundant_changes_it() {
-        let changes: [(&str, &dyn Fn(&mut RuleSpec)); 20] = [
+        let changes: [Change<'_>; 20] = [
             ("event", &|spec| spec.event.push('s')),
             ("channel", &|spec| spec.channel.push('s')),
             ("identity", &|spec| spec.identity[1] = "/staff".into()),
@@ -230,7 +233,7 @@ mod tests {
 
     #[test]
     fn what_does_not_decide_it_changes_nothing() {
-        let changes: [(&str, &dyn Fn(&mut RuleSpec)); 8] = [
+        let changes: [Change<'_>; 8] = [
             ("name", &|spec| spec.name = "other".into()),
             ("remember_for", &|spec| spec.remember_for = Duration::from_secs(1)),
             ("mode", &|spec| spec.mode = Mode::Observe),
