@@ -4,7 +4,8 @@ use std::ops::Range;
 
 use hmac::Mac;
 
-use super::{Body, SignatureError, SignedPath, check_window};
+use super::authenticate::{SignedRequest, VERSION, authenticate};
+use super::{Body, SignatureError, SignedPath};
 use crate::pusher::{App, Query, hex};
 
 /// What is signed between timestamp and digest.
@@ -72,7 +73,7 @@ impl Pattern {
             body_md5,
             signature,
         };
-        (raw[version] == *"1.0" && pattern.claim(raw).is_some()).then_some(pattern)
+        (raw[version] == *VERSION && pattern.claim(raw).is_some()).then_some(pattern)
     }
 
     /// The places in the query at which another one of this pattern may differ, in their order.
@@ -101,24 +102,53 @@ impl Pattern {
     /// # Errors
     /// The first check that failed.
     pub fn verify(&self, app: &App, claim: &Claim<'_>, body: Body<'_>, now: u64) -> Result<(), SignatureError> {
-        let Claim { query, timestamp, body_md5, signature } = claim;
-        if query[self.key.clone()] != *app.key() {
-            return Err(SignatureError::UnknownKey { app: app.id().into() });
-        }
-        check_window(*timestamp, now)?;
-        if *body_md5 != body.md5() {
-            return Err(SignatureError::BodyMd5Mismatch);
-        }
+        authenticate(app, &PatternRequest { pattern: self, claim }, body, now)
+    }
+}
+
+/// A request whose query has a pattern: each of its parameters is given once, and well-formed.
+struct PatternRequest<'r> {
+    pattern: &'r Pattern,
+    claim: &'r Claim<'r>,
+}
+
+impl SignedRequest for PatternRequest<'_> {
+    #[inline]
+    fn key(&self) -> Result<&str, SignatureError> {
+        Ok(&self.claim.query[self.pattern.key.clone()])
+    }
+
+    #[inline]
+    fn version(&self) -> Result<&str, SignatureError> {
+        Ok(VERSION)
+    }
+
+    #[inline]
+    fn timestamp(&self) -> Result<u64, SignatureError> {
+        Ok(self.claim.timestamp)
+    }
+
+    #[inline]
+    fn body_md5(&self) -> Result<Option<[u8; 16]>, SignatureError> {
+        Ok(Some(self.claim.body_md5))
+    }
+
+    #[inline]
+    fn signature(&self) -> Result<[u8; 32], SignatureError> {
+        Ok(self.claim.signature)
+    }
+
+    #[inline]
+    fn is_signed_by(&self, app: &App, signature: &[u8; 32]) -> bool {
+        let (pattern, query) = (self.pattern, self.claim.query);
         let is_right = |prefix: &str| {
             let mut mac = app.secret().authenticate(prefix.as_bytes());
-            for piece in [&query[self.timestamp.clone()], BETWEEN, &query[self.body_md5.clone()]] {
+            for piece in [&query[pattern.timestamp.clone()], BETWEEN, &query[pattern.body_md5.clone()]] {
                 mac.update(piece.as_bytes());
             }
             mac.verify_slice(signature).is_ok()
         };
-        (is_right(&self.prefix) || self.other_prefix.as_deref().is_some_and(is_right))
-            .then_some(())
-            .ok_or(SignatureError::Mismatch)
+        is_right(&pattern.prefix) || pattern.other_prefix.as_deref().is_some_and(is_right)
     }
 }
 
