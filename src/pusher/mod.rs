@@ -6,6 +6,7 @@ pub(crate) mod channel;
 mod error_code;
 mod hex;
 pub(crate) mod json;
+mod percent;
 mod query;
 mod signature;
 mod subprotocol;
@@ -15,7 +16,8 @@ pub use answer::Acceptance;
 pub use app::{App, Secret};
 pub use channel::{Kind, is_valid_name};
 pub use error_code::{ErrorCode, Warning};
-pub use query::{Query, decode_path};
+pub use percent::{decode_path, decode_query};
+pub use query::Query;
 pub use signature::{
     Body, Claim, Grant, Pattern, SignatureError, SignedPath, TokenError, resign, sign_query, signed_text, verify,
 };

@@ -9,6 +9,7 @@
 
 use std::fmt;
 
+use data_encoding::HEXLOWER;
 use serde_json::{Number, Value};
 use sha2::{Digest, Sha256};
 
@@ -72,7 +73,7 @@ impl Fingerprint {
 
 impl fmt::Display for Fingerprint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+        HEXLOWER.encode_display(&self.0).fmt(f)
     }
 }
 

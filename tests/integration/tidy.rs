@@ -71,6 +71,7 @@ const HOUSE: &[Room] = &[
         may_use: &[
             "clock",
             "descriptors",
+            "pusher",
             "rules",
             "assignment",
             "decisions",

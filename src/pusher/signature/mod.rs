@@ -13,6 +13,7 @@ mod pattern;
 mod tests;
 mod token;
 
+use data_encoding::HEXLOWER;
 use hmac::{Hmac, Mac};
 use sha2::Sha256;
 
@@ -23,7 +24,8 @@ pub use pattern::{Claim, Pattern};
 pub use token::{Grant, TokenError};
 
 use self::authenticate::{SignedRequest, VERSION, authenticate};
-use super::query::{Credentials, Given, decode_key, encode_into};
+use super::percent::encode_into;
+use super::query::{Credentials, Given, decode_key};
 use super::{App, Query, hex};
 
 /// Verifies the signature of a request of `app`.
@@ -152,11 +154,11 @@ fn matches(app: &App, method: &str, path: &str, query: &Query<'_>) -> bool {
 }
 
 fn signature(app: &App, method: &str, path: &str, query: &Query<'_>) -> String {
-    hex::encode(&authenticated(app, method, path, query).finalize().into_bytes())
+    HEXLOWER.encode(&authenticated(app, method, path, query).finalize().into_bytes())
 }
 
 fn md5_hex(body: &[u8]) -> String {
-    hex::encode(&Body::from(body).md5())
+    HEXLOWER.encode(&Body::from(body).md5())
 }
 
 /// The value of an authentication parameter, which may be given once only: two readers could pick different ones.

@@ -1,6 +1,7 @@
 //! Auth tokens: what an app's backend gives a client for a channel, or for a user, and the client shows to the server
 //! (`pusher-protocol.md` 5.1, 8.7).
 
+use data_encoding::HEXLOWER;
 use hmac::Mac;
 
 use crate::pusher::{App, hex};
@@ -41,7 +42,7 @@ impl Grant<'_> {
     #[must_use]
     pub fn token(self, app: &App, socket_id: &str) -> String {
         let signature = app.secret().authenticate(self.text(socket_id).as_bytes()).finalize().into_bytes();
-        format!("{}:{}", app.key(), hex::encode(&signature))
+        format!("{}:{}", app.key(), HEXLOWER.encode(&signature))
     }
 
     /// Verifies, in constant time, that `token` grants this to the connection `socket_id`.
