@@ -39,7 +39,7 @@ pub use unit::duration;
 
 use self::file::Occasion;
 use crate::pusher::App;
-use crate::rules::{Belonging, Mode, Rule};
+use crate::rules::{ContractEntry, Mode, Rule};
 use crate::{assignment, gateway, tls};
 
 /// Everything that can be configured, checked.
@@ -64,7 +64,7 @@ pub struct Config {
     /// `[[rules]]`.
     pub rules: Vec<Rule>,
     /// `[[events]]`.
-    pub events: Vec<Belonging>,
+    pub events: Vec<ContractEntry>,
     /// What works, but hardly as meant: sentences for the log and `usher check`.
     pub warnings: Vec<String>,
 }

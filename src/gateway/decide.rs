@@ -15,7 +15,7 @@ use crate::assignment::{Assignment, Before, Claim, ClaimMode, Outcome, Value, Wa
 use crate::clock::Moment;
 use crate::decisions::{Decided, Reason};
 use crate::metrics::EventDecision;
-use crate::pusher::{Inexact, Oddity, Reach, Trigger};
+use crate::pusher::{AffectedChannels, Inexact, InexactReason, Trigger};
 use crate::rate::{Limited, RateDecision, RateReservation, ScheduledSlot};
 use crate::rules::Mode;
 
@@ -123,15 +123,15 @@ fn forget(shared: &Shared, app: &AppRoute, inexact: &Inexact, now: Moment) -> Pl
             channel,
             identity: None,
             decision: EventDecision::ForwardedInexact,
-            reason: Reason::Inexact(inexact.oddity.label()),
+            reason: Reason::Inexact(inexact.reason.label()),
         });
     };
-    match &inexact.reach {
-        Reach::App => {
+    match &inexact.affected {
+        AffectedChannels::All => {
             tickets.hold_app(&app.memory);
             tell(&Arc::default(), "*");
         }
-        Reach::Channels(channels) => {
+        AffectedChannels::Listed(channels) => {
             for channel in channels {
                 for watched in app.rules.iter().filter(|watched| watched.rule.watches(channel)) {
                     hold(&mut tickets, app, watched.memory.claim(channel, &Value::Opaque, ClaimMode::Forced, now));
@@ -141,7 +141,7 @@ fn forget(shared: &Shared, app: &AppRoute, inexact: &Inexact, now: Moment) -> Pl
         }
     }
     tickets.hold_generation(&app.generation);
-    let parts = if inexact.oddity == Oddity::LegacyEndpoint { Multiplicity::One } else { Multiplicity::Several };
+    let parts = if inexact.reason == InexactReason::LegacyEndpoint { Multiplicity::One } else { Multiplicity::Several };
     Plan { tickets, reduced: None, parts }
 }
 

@@ -107,12 +107,12 @@ pub(super) fn effects<'a>(app: &'a AppRoute, exact: &'a Trigger<'_>) -> Effects<
 
 fn kind(watched: &WatchedRule, event: &Event<'_>, data: Option<&str>) -> Option<EffectKind> {
     match watched.rule.read(&event.name, data) {
-        rules::Reading::Unrelated => None,
+        rules::EventMeaning::Unrelated => None,
         // Whoever is excluded did not see it: what the channel shows is not one thing any more.
         _ if event.excludes_socket => Some(EffectKind::ExcludesSocket),
-        rules::Reading::Announcement(assignment) => Some(EffectKind::Announces(Value::One(assignment))),
-        rules::Reading::Unreadable => Some(EffectKind::Unreadable),
-        rules::Reading::Release => Some(EffectKind::Releases),
+        rules::EventMeaning::Announcement(assignment) => Some(EffectKind::Announces(Value::One(assignment))),
+        rules::EventMeaning::Unreadable => Some(EffectKind::Unreadable),
+        rules::EventMeaning::Release => Some(EffectKind::Releases),
     }
 }
 

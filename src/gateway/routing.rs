@@ -12,7 +12,7 @@ use crate::metrics::{AppMetrics, EventMetrics, Metrics, RuleMetrics};
 use crate::pusher::App;
 use crate::rate::{AppLimits, Limiters};
 use crate::report::{Report, RuleTally, Watched};
-use crate::rules::{Belonging, Contract, Mode, Rule};
+use crate::rules::{Contract, ContractEntry, Mode, Rule};
 
 /// Apps with their rules, and what else a reload may change.
 #[derive(Debug)]
@@ -36,7 +36,7 @@ pub struct Routing {
 #[derive(Debug, Clone, Copy)]
 pub struct Observers<'a> {
     /// Which event belongs on which channels.
-    pub events: &'a [Belonging],
+    pub events: &'a [ContractEntry],
     /// What was redundant and what misplaced is counted here.
     pub report: &'a Report,
     /// Who would have heard it.
@@ -176,6 +176,6 @@ fn tallies(
     let of = |app: &str| apps.iter().zip(contracts).find(|(it, _)| it.id() == app).map(|(_, contract)| contract);
     report.configure(&watched, |misplaced| {
         of(&misplaced.app)
-            .is_some_and(|contract| contract.knows(&misplaced.event, &misplaced.channel_family, &misplaced.expected))
+            .is_some_and(|contract| contract.expects(&misplaced.event, &misplaced.channel_family, &misplaced.expected))
     })
 }

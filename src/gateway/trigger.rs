@@ -19,7 +19,8 @@ use super::{Gateway, InFlightPermit, Place, Refusal, Reply, Routing, Shared, bod
 use crate::assignment::ClaimMode;
 use crate::clock::Clock;
 use crate::pusher::{
-    Body, Claim, Endpoint, Inexact, Oddity, Pattern, Query, Reach, SignatureError, SignedPath, Trigger, verify,
+    AffectedChannels, Body, Endpoint, Inexact, InexactReason, Pattern, Query, SignatureClaim, SignatureError,
+    SignedPath, Trigger, verify,
 };
 use crate::rate::RateReservation;
 
@@ -63,7 +64,7 @@ impl<'h> Verified<&'h [u8]> {
     pub(super) fn by_pattern(
         app: Arc<AppRoute>,
         endpoint: Endpoint,
-        (pattern, claim): (&Pattern, &Claim<'_>),
+        (pattern, claim): (&Pattern, &SignatureClaim<'_>),
         body: Body<'h>,
         now: u64,
     ) -> Result<Self, Refusal> {
@@ -142,18 +143,18 @@ pub(super) fn is_json(content_type: &[u8]) -> bool {
 
 impl Reading {
     fn of(form: Form, content: Content, query: &Query<'_>) -> Self {
-        let (oddity, reach) = match (form, content) {
-            (Form::Legacy { channel }, _) => (Oddity::LegacyEndpoint, Reach::Channels(vec![channel])),
-            (Form::Disguised, _) => (Oddity::DisguisedTarget, Reach::App),
-            (Form::Exact(_), Content::Encoded) => (Oddity::ContentEncoding, Reach::App),
-            (Form::Exact(_), Content::Other) => (Oddity::ContentType, Reach::App),
+        let (reason, affected) = match (form, content) {
+            (Form::Legacy { channel }, _) => (InexactReason::LegacyEndpoint, AffectedChannels::Listed(vec![channel])),
+            (Form::Disguised, _) => (InexactReason::DisguisedTarget, AffectedChannels::All),
+            (Form::Exact(_), Content::Encoded) => (InexactReason::ContentEncoding, AffectedChannels::All),
+            (Form::Exact(_), Content::Other) => (InexactReason::ContentType, AffectedChannels::All),
             (Form::Exact(_), Content::Json | Content::KeyedJson) if query.has_trigger_parameters() => {
-                (Oddity::QueryParameters, Reach::App)
+                (InexactReason::QueryParameters, AffectedChannels::All)
             }
             (Form::Exact(endpoint), Content::Json) => return Self::Exact(endpoint),
             (Form::Exact(endpoint), Content::KeyedJson) => return Self::Keyed(endpoint),
         };
-        Self::Inexact(Inexact { oddity, reach })
+        Self::Inexact(Inexact { reason, affected })
     }
 }
 
@@ -270,7 +271,7 @@ impl WaitState {
             Reading::Keyed(endpoint) => decide(
                 shared,
                 app,
-                Trigger::parse(*endpoint, body.as_ref()).map(Trigger::heard_by_some),
+                Trigger::parse(*endpoint, body.as_ref()).map(Trigger::assuming_excluded_socket),
                 context,
                 &mut self.rate_reservation,
             ),

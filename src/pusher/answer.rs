@@ -3,7 +3,7 @@
 //! soketi 1.x writes its CORS headers before the status, so its refusals arrive as `200 OK` with
 //! `{"error": "…", "code": 429}` (docs/servers.md).
 
-use super::json::{Entries, string};
+use super::json::{AllMembers, string};
 
 /// What a complete 2xx answer says of its trigger.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,7 +29,7 @@ impl Acceptance {
         if body == b"{}" {
             return Self::Accepted;
         }
-        let Ok(Entries(members)) = serde_json::from_slice(body) else { return Self::NoObject };
+        let Ok(AllMembers(members)) = serde_json::from_slice(body) else { return Self::NoObject };
         let named = |name: &'static str| members.iter().filter(move |(key, _)| key == name).map(|(_, value)| *value);
         let error = named("error").any(|error| !matches!(error, "null" | "false"));
         match named("code").filter_map(error_code).max() {

@@ -5,7 +5,7 @@ pub(crate) const MAX_NAME: usize = 200;
 
 /// What a channel's prefix says of it, as far as usher's rules care (`pusher-protocol.md` 1.4, 6).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub enum ChannelKind {
     /// Public, private or presence: an event reaches those who listen now.
     Plain,
     /// `cache-`, `private-cache-`, `presence-cache-`: upstream replays the last event to later subscribers.
@@ -14,7 +14,7 @@ pub enum Kind {
     Encrypted,
 }
 
-impl Kind {
+impl ChannelKind {
     /// The kind that `name`'s prefix announces.
     ///
     /// Case is ignored, as the .NET library does (`pusher-protocol.md` 3.2): both special kinds are never dropped, so
@@ -71,27 +71,27 @@ mod tests {
     #[test]
     fn kinds_follow_the_prefix() {
         for (name, kind) in [
-            ("hilton-room-12-chat", Kind::Plain),
-            ("private-room", Kind::Plain),
-            ("presence-room", Kind::Plain),
-            ("#server-to-user-7", Kind::Plain),
-            ("my-cache-room", Kind::Plain),
-            ("cache", Kind::Plain),
-            ("", Kind::Plain),
-            ("é", Kind::Plain),
-            ("cache-room", Kind::Cache),
-            ("private-cache-room", Kind::Cache),
-            ("presence-cache-room", Kind::Cache),
-            ("Presence-CACHE-room", Kind::Cache),
-            ("private-encrypted-room", Kind::Encrypted),
-            ("private-encrypted-cache-room", Kind::Encrypted),
-            ("Private-Encrypted-room", Kind::Encrypted),
-            ("private-encrypted", Kind::Plain),
-            ("CACHE-room", Kind::Cache),
-            ("PRIVATE-cache-", Kind::Cache),
-            ("presence-encrypted-room", Kind::Plain),
+            ("hilton-room-12-chat", ChannelKind::Plain),
+            ("private-room", ChannelKind::Plain),
+            ("presence-room", ChannelKind::Plain),
+            ("#server-to-user-7", ChannelKind::Plain),
+            ("my-cache-room", ChannelKind::Plain),
+            ("cache", ChannelKind::Plain),
+            ("", ChannelKind::Plain),
+            ("é", ChannelKind::Plain),
+            ("cache-room", ChannelKind::Cache),
+            ("private-cache-room", ChannelKind::Cache),
+            ("presence-cache-room", ChannelKind::Cache),
+            ("Presence-CACHE-room", ChannelKind::Cache),
+            ("private-encrypted-room", ChannelKind::Encrypted),
+            ("private-encrypted-cache-room", ChannelKind::Encrypted),
+            ("Private-Encrypted-room", ChannelKind::Encrypted),
+            ("private-encrypted", ChannelKind::Plain),
+            ("CACHE-room", ChannelKind::Cache),
+            ("PRIVATE-cache-", ChannelKind::Cache),
+            ("presence-encrypted-room", ChannelKind::Plain),
         ] {
-            assert_eq!(Kind::of(name), kind, "{name}");
+            assert_eq!(ChannelKind::of(name), kind, "{name}");
         }
     }
 

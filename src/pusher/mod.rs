@@ -14,12 +14,13 @@ mod trigger;
 
 pub use answer::Acceptance;
 pub use app::{App, Secret};
-pub use channel::{Kind, is_valid_name};
+pub use channel::{ChannelKind, is_valid_name};
 pub use error_code::{ErrorCode, Warning};
 pub use percent::{decode_path, decode_query};
 pub use query::Query;
 pub use signature::{
-    Body, Claim, Grant, Pattern, SignatureError, SignedPath, TokenError, resign, sign_query, signed_text, verify,
+    Body, Grant, Pattern, SignatureClaim, SignatureError, SignedPath, TokenError, resign, sign_query, signed_text,
+    verify,
 };
 pub use subprotocol::subprotocol;
-pub use trigger::{Endpoint, Event, Inexact, Oddity, Reach, Trigger};
+pub use trigger::{AffectedChannels, Endpoint, Event, Inexact, InexactReason, Trigger};

@@ -8,13 +8,13 @@ use smallvec::SmallVec;
 use super::percent::{self, Plus};
 
 /// Parameters that a query may have before it needs memory of its own: a signed trigger has five.
-const USUAL: usize = 8;
+const INLINE_PAIRS: usize = 8;
 
 /// The pairs of a query string in their order on the wire.
 #[derive(Debug, Clone)]
 pub struct Query<'a> {
     raw: &'a str,
-    pairs: SmallVec<[Pair<'a>; USUAL]>,
+    pairs: SmallVec<[Pair<'a>; INLINE_PAIRS]>,
     /// Whether it stands on the wire as it is signed: nothing is encoded or in upper case, and every segment has an
     /// equals sign.
     is_verbatim: bool,
@@ -26,23 +26,23 @@ type Pair<'a> = (Cow<'a, str>, Cow<'a, str>);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Credentials<'q> {
     /// `auth_key`.
-    pub(super) key: Given<'q>,
+    pub(super) key: Occurrence<'q>,
     /// `auth_version`.
-    pub(super) version: Given<'q>,
+    pub(super) version: Occurrence<'q>,
     /// `auth_timestamp`.
-    pub(super) timestamp: Given<'q>,
+    pub(super) timestamp: Occurrence<'q>,
     /// `body_md5`.
-    pub(super) body_md5: Given<'q>,
+    pub(super) body_md5: Occurrence<'q>,
     /// `auth_signature`.
-    pub(super) signature: Given<'q>,
+    pub(super) signature: Occurrence<'q>,
 }
 
 /// How often a parameter is given.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Given<'q> {
-    Never,
+pub(super) enum Occurrence<'q> {
+    Absent,
     Once(&'q str),
-    Repeatedly,
+    Repeated,
 }
 
 impl<'a> Query<'a> {
@@ -67,7 +67,7 @@ impl<'a> Query<'a> {
         query
     }
 
-    /// Adds the segment between two places of the raw query, whose key ends at `equals`.
+    /// Adds the segment between two positions of the raw query, whose key ends at `equals`.
     fn push(&mut self, start: usize, equals: Option<usize>, end: usize, is_plain: bool) {
         let (key, value) = match equals {
             Some(equals) => (&self.raw[start..equals], &self.raw[equals + 1..end]),
@@ -96,7 +96,7 @@ impl<'a> Query<'a> {
     }
 
     /// Each key with the place of its value in the raw query, in their order, if they stand there as they are signed.
-    pub(super) fn places(&self) -> Option<impl Iterator<Item = (&str, Range<usize>)>> {
+    pub(super) fn value_ranges(&self) -> Option<impl Iterator<Item = (&str, Range<usize>)>> {
         let mut next = 0;
         self.is_verbatim.then(|| {
             self.pairs.iter().map(move |(key, value)| {
@@ -118,10 +118,11 @@ impl<'a> Query<'a> {
 
     /// What the query says of who signed it.
     pub(super) fn credentials(&self) -> Credentials<'_> {
-        let never = Given::Never;
-        let mut found = Credentials { key: never, version: never, timestamp: never, body_md5: never, signature: never };
+        let absent = Occurrence::Absent;
+        let mut found =
+            Credentials { key: absent, version: absent, timestamp: absent, body_md5: absent, signature: absent };
         for (key, value) in &self.pairs {
-            let given = match &**key {
+            let occurrence = match &**key {
                 "auth_key" => &mut found.key,
                 "auth_version" => &mut found.version,
                 "auth_timestamp" => &mut found.timestamp,
@@ -129,7 +130,8 @@ impl<'a> Query<'a> {
                 "auth_signature" => &mut found.signature,
                 _ => continue,
             };
-            *given = if *given == Given::Never { Given::Once(value) } else { Given::Repeatedly };
+            *occurrence =
+                if *occurrence == Occurrence::Absent { Occurrence::Once(value) } else { Occurrence::Repeated };
         }
         found
     }
@@ -137,14 +139,14 @@ impl<'a> Query<'a> {
     /// Hands out, piece by piece, what is signed of it: all pairs but `auth_signature`, sorted by key, those of one key
     /// (arrays) keeping their order, `k1=v1&k2=v2`.
     pub(super) fn signed(&self, mut put: impl FnMut(&str)) {
-        if let Some((before, after)) = self.around_signature() {
+        if let Some((before, after)) = self.parts_around_signature() {
             put(before);
             if !before.is_empty() && !after.is_empty() {
                 put("&");
             }
             return put(after);
         }
-        let mut pairs: SmallVec<[&Pair<'_>; USUAL]> =
+        let mut pairs: SmallVec<[&Pair<'_>; INLINE_PAIRS]> =
             self.pairs.iter().filter(|(key, _)| key != "auth_signature").collect();
         pairs.sort_by(|(one, _), (other, _)| one.cmp(other));
         for (index, (key, value)) in pairs.into_iter().enumerate() {
@@ -159,10 +161,10 @@ impl<'a> Query<'a> {
 
     /// What stands before and behind the only `auth_signature`, if the rest stands there as it is signed: most
     /// libraries send it so.
-    fn around_signature(&self) -> Option<(&'a str, &'a str)> {
+    fn parts_around_signature(&self) -> Option<(&'a str, &'a str)> {
         let mut signature = None;
         let mut last = "";
-        for (key, value) in self.places()? {
+        for (key, value) in self.value_ranges()? {
             if key == "auth_signature" {
                 if signature.replace(value.start - key.len() - 1..value.end).is_some() {
                     return None;
@@ -280,8 +282,8 @@ mod tests {
         assert_eq!(query.only("b"), Some("2"));
         assert_eq!(query.only("c"), Some(""));
         assert_eq!(query.only("d"), None);
-        let given = |raw| Query::parse(raw).credentials().version == Given::Repeatedly;
-        assert!(given("auth_version=1&AUTH_VERSION=1") && !given("auth_version=1"));
+        let occurrence = |raw| Query::parse(raw).credentials().version == Occurrence::Repeated;
+        assert!(occurrence("auth_version=1&AUTH_VERSION=1") && !occurrence("auth_version=1"));
     }
 
     /// `threats.md` JSON-19.

@@ -10,7 +10,7 @@ mod template;
 #[cfg(test)]
 mod tests;
 
-pub use contract::{Belonging, Contract, EventSpec, Stray};
+pub use contract::{Contract, ContractEntry, EventSpec, MisplacedEvent};
 pub use fingerprint::Fingerprint;
-pub use rule::{Reading, Rule};
+pub use rule::{EventMeaning, Rule};
 pub use spec::{Mode, RuleError, RuleSpec};

@@ -6,11 +6,11 @@ use serde_json::Value;
 use smallvec::SmallVec;
 
 use super::contract::check_event_name;
-use super::pointers::{Found, Pointers, Slot};
+use super::pointers::{PointerIndex, PointerValues, Pointers};
 use super::template::Template;
 use super::{Fingerprint, Mode, RuleError, RuleSpec};
 use crate::assignment::Assignment;
-use crate::pusher::{Kind, is_valid_name, json};
+use crate::pusher::{ChannelKind, is_valid_name, json};
 
 /// The longest JSON token of an identity or a context value, in bytes: it is kept for every channel.
 const MAX_TOKEN: usize = 1024;
@@ -21,14 +21,14 @@ pub struct Rule {
     spec: RuleSpec,
     channel: Template,
     pointers: Pointers,
-    identity: Vec<Slot>,
-    context: Vec<Slot>,
-    filter: Vec<(Slot, Value)>,
+    identity: Vec<PointerIndex>,
+    context: Vec<PointerIndex>,
+    filter: Vec<(PointerIndex, Value)>,
 }
 
 /// What an event means to a rule.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Reading {
+pub enum EventMeaning {
     /// Nothing: another event, or `where` says otherwise.
     Unrelated,
     /// An announcement of this assignment.
@@ -41,7 +41,7 @@ pub enum Reading {
 
 /// The parts of an assignment, borrowed from `data`.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Parts<'a> {
+pub(super) struct AssignmentTokens<'a> {
     /// Which of the identity pointers was read.
     pub(super) pointer: usize,
     /// The identity's token.
@@ -52,19 +52,19 @@ pub(super) struct Parts<'a> {
 
 /// What `data` says to a rule whose event it belongs to.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Extract<'a> {
+pub(super) enum Extraction<'a> {
     Unrelated,
     Unreadable,
-    Assignment(Parts<'a>),
+    Assignment(AssignmentTokens<'a>),
 }
 
 /// How the values of `data` compare with those that `where` asks for.
 #[derive(PartialEq, Eq)]
-enum Verdict {
-    Same,
-    Different,
-    /// Readers may differ about it.
-    Unclear,
+enum FilterMatch {
+    Match,
+    Mismatch,
+    /// Two readers may differ about it.
+    Uncertain,
 }
 
 impl Rule {
@@ -73,37 +73,37 @@ impl Rule {
     /// # Errors
     /// Everything that is wrong with it.
     pub fn new(spec: RuleSpec) -> Result<Self, Vec<RuleError>> {
-        let mut problems = Problems(Vec::new());
-        problems.check_names(&spec);
+        let mut errors = RuleErrors(Vec::new());
+        errors.check_names(&spec);
         if spec.remember_for.is_zero() {
-            problems.note(
+            errors.note(
                 "remember_for",
                 "is zero: nothing would ever be redundant; write e.g. \"24h\", or mode = \"off\"".into(),
             );
         }
         if spec.identity.is_empty() {
-            problems.note(
+            errors.note(
                 "identity",
                 "is empty: name at least one JSON pointer into data, e.g. [\"/staff_id\", \"/staff_name\"]".into(),
             );
         }
-        let channel = Template::parse(&spec.channel).map_err(|problem| problems.note("channel", problem)).ok();
+        let channel = Template::parse(&spec.channel).map_err(|problem| errors.note("channel", problem)).ok();
         let mut pointers = Pointers::default();
-        let identity = problems.add_pointers("identity", &spec.identity, &mut pointers);
-        let context = problems.add_pointers("context", &spec.context, &mut pointers);
-        let expected = problems.add_pointers("where", spec.filter.iter().map(|(pointer, _)| pointer), &mut pointers);
+        let identity = errors.add_pointers("identity", &spec.identity, &mut pointers);
+        let context = errors.add_pointers("context", &spec.context, &mut pointers);
+        let expected = errors.add_pointers("where", spec.filter.iter().map(|(pointer, _)| pointer), &mut pointers);
         for (pointer, _) in spec.filter.iter().filter(|(_, value)| value.is_array() || value.is_object()) {
             let problem = format!(
                 "`{pointer}` is compared with an array or an object: point at the strings, numbers or booleans in it instead"
             );
-            problems.note("where", problem);
+            errors.note("where", problem);
         }
         match channel {
-            Some(channel) if problems.0.is_empty() => {
+            Some(channel) if errors.0.is_empty() => {
                 let filter = expected.into_iter().zip(spec.filter.iter().map(|(_, value)| value.clone())).collect();
                 Ok(Self { spec, channel, pointers, identity, context, filter })
             }
-            _ => Err(problems.0),
+            _ => Err(errors.0),
         }
     }
 
@@ -141,7 +141,7 @@ impl Rule {
     /// cache nor an encrypted channel.
     #[must_use]
     pub fn watches(&self, channel: &str) -> bool {
-        self.channel.matches(channel) && is_valid_name(channel) && Kind::of(channel) == Kind::Plain
+        self.channel.matches(channel) && is_valid_name(channel) && ChannelKind::of(channel) == ChannelKind::Plain
     }
 
     /// Whether the rule has to see `data` of an event called `name`, or is released by it. A rule that is off is
@@ -154,52 +154,55 @@ impl Rule {
     /// What an event called `name` with this decoded `data` means to this rule. `data` is `None` when it was not a
     /// decodable string.
     #[must_use]
-    pub fn read(&self, event: &str, data: Option<&str>) -> Reading {
+    pub fn read(&self, event: &str, data: Option<&str>) -> EventMeaning {
         if self.spec.mode == Mode::Off {
-            return Reading::Unrelated;
+            return EventMeaning::Unrelated;
         }
         // No event both announces and releases.
         if self.spec.event != event {
-            return if self.releases(event) { Reading::Release } else { Reading::Unrelated };
+            return if self.releases(event) { EventMeaning::Release } else { EventMeaning::Unrelated };
         }
-        match data.map_or(Extract::Unreadable, |data| self.extract(data)) {
-            Extract::Unrelated => Reading::Unrelated,
-            Extract::Unreadable => Reading::Unreadable,
-            Extract::Assignment(parts) => {
-                Reading::Announcement(Assignment::new(parts.pointer, parts.identity, parts.context))
+        match data.map_or(Extraction::Unreadable, |data| self.extract(data)) {
+            Extraction::Unrelated => EventMeaning::Unrelated,
+            Extraction::Unreadable => EventMeaning::Unreadable,
+            Extraction::Assignment(parts) => {
+                EventMeaning::Announcement(Assignment::new(parts.pointer, parts.identity, parts.context))
             }
         }
     }
 
     /// What `data` of the rule's event says.
-    pub(super) fn extract<'a>(&self, data: &'a str) -> Extract<'a> {
+    pub(super) fn extract<'a>(&self, data: &'a str) -> Extraction<'a> {
         // Unreadable rather than unrelated: it may be ours, and what guests make of it is not ours to guess.
-        let Some(found) = self.pointers.read(data) else { return Extract::Unreadable };
-        let mut unclear = false;
-        for (slot, expected) in &self.filter {
-            match found.get(*slot).map_or(Verdict::Different, |token| compare(token, expected)) {
-                Verdict::Same => {}
-                Verdict::Different => return Extract::Unrelated,
-                Verdict::Unclear => unclear = true,
+        let Some(found) = self.pointers.read(data) else { return Extraction::Unreadable };
+        let mut uncertain = false;
+        for (index_of_pointer, expected) in &self.filter {
+            match found.get(*index_of_pointer).map_or(FilterMatch::Mismatch, |token| compare(token, expected)) {
+                FilterMatch::Match => {}
+                FilterMatch::Mismatch => return Extraction::Unrelated,
+                FilterMatch::Uncertain => uncertain = true,
             }
         }
-        if unclear {
-            return Extract::Unreadable;
+        if uncertain {
+            return Extraction::Unreadable;
         }
-        self.assignment(&found).map_or(Extract::Unreadable, Extract::Assignment)
+        self.assignment(&found).map_or(Extraction::Unreadable, Extraction::Assignment)
     }
 
-    fn assignment<'a>(&self, found: &Found<'a>) -> Option<Parts<'a>> {
-        let present = |slot: &Slot| found.get(*slot).filter(|token| !matches!(*token, "null" | "\"\""));
-        let (pointer, identity) =
-            self.identity.iter().enumerate().find_map(|(index, slot)| present(slot).map(|token| (index, token)))?;
+    fn assignment<'a>(&self, found: &PointerValues<'a>) -> Option<AssignmentTokens<'a>> {
+        let present = |index_of_pointer: &PointerIndex| {
+            found.get(*index_of_pointer).filter(|token| !matches!(*token, "null" | "\"\""))
+        };
+        let (pointer, identity) = self
+            .identity
+            .iter()
+            .enumerate()
+            .find_map(|(index, index_of_pointer)| present(index_of_pointer).map(|token| (index, token)))?;
         let names_somebody = matches!(identity.as_bytes().first(), Some(b'"' | b'-' | b'0'..=b'9'));
-        let context: SmallVec<[&str; 4]> = self.context.iter().map(|slot| found.get(*slot).unwrap_or("null")).collect();
-        (names_somebody && is_exact(identity) && context.iter().all(|token| is_exact(token))).then_some(Parts {
-            pointer,
-            identity,
-            context,
-        })
+        let context: SmallVec<[&str; 4]> =
+            self.context.iter().map(|index_of_pointer| found.get(*index_of_pointer).unwrap_or("null")).collect();
+        (names_somebody && is_exact(identity) && context.iter().all(|token| is_exact(token)))
+            .then_some(AssignmentTokens { pointer, identity, context })
     }
 
     fn releases(&self, event: &str) -> bool {
@@ -220,36 +223,38 @@ fn is_exact(token: &str) -> bool {
 }
 
 /// Compares a token with the value that `where` expects.
-fn compare(token: &str, expected: &Value) -> Verdict {
+fn compare(token: &str, expected: &Value) -> FilterMatch {
     match token.as_bytes().first() {
-        Some(b'[' | b'{') => return Verdict::Different,
+        Some(b'[' | b'{') => return FilterMatch::Mismatch,
         Some(b'"') => return compare_text(token, expected),
         _ => {}
     }
     match (serde_json::from_str(token), expected) {
-        (Ok(Value::Number(found)), Value::Number(expected)) if found == *expected => Verdict::Same,
+        (Ok(Value::Number(found)), Value::Number(expected)) if found == *expected => FilterMatch::Match,
         // 1, 1.0 and 1e0 are one number to JavaScript.
-        (Ok(Value::Number(found)), Value::Number(expected)) if found.as_f64() == expected.as_f64() => Verdict::Unclear,
-        (Ok(found), expected) if found == *expected => Verdict::Same,
-        (Ok(_), _) => Verdict::Different,
+        (Ok(Value::Number(found)), Value::Number(expected)) if found.as_f64() == expected.as_f64() => {
+            FilterMatch::Uncertain
+        }
+        (Ok(found), expected) if found == *expected => FilterMatch::Match,
+        (Ok(_), _) => FilterMatch::Mismatch,
         // A number that serde_json does not take.
-        (Err(_), _) => Verdict::Unclear,
+        (Err(_), _) => FilterMatch::Uncertain,
     }
 }
 
 /// The same for a string.
-fn compare_text(token: &str, expected: &Value) -> Verdict {
+fn compare_text(token: &str, expected: &Value) -> FilterMatch {
     match (json::string(token), expected) {
-        (Some(found), Value::String(expected)) if found == *expected => Verdict::Same,
-        (Some(_), _) => Verdict::Different,
-        (None, _) => Verdict::Unclear,
+        (Some(found), Value::String(expected)) if found == *expected => FilterMatch::Match,
+        (Some(_), _) => FilterMatch::Mismatch,
+        (None, _) => FilterMatch::Uncertain,
     }
 }
 
 /// What is wrong with a rule, as far as it was looked at.
-struct Problems(Vec<RuleError>);
+struct RuleErrors(Vec<RuleError>);
 
-impl Problems {
+impl RuleErrors {
     fn note(&mut self, key: &'static str, problem: String) {
         self.0.push(RuleError { key, problem });
     }
@@ -291,14 +296,14 @@ impl Problems {
         key: &'static str,
         list: impl IntoIterator<Item = &'s String>,
         pointers: &mut Pointers,
-    ) -> Vec<Slot> {
+    ) -> Vec<PointerIndex> {
         let mut slots = Vec::new();
         for pointer in list {
             match pointers.add(pointer) {
-                Ok(slot) if slots.contains(&slot) => {
+                Ok(index_of_pointer) if slots.contains(&index_of_pointer) => {
                     self.note(key, format!("`{pointer}` stands twice: once is enough"))
                 }
-                Ok(slot) => slots.push(slot),
+                Ok(index_of_pointer) => slots.push(index_of_pointer),
                 Err(problem) => self.note(key, problem),
             }
         }

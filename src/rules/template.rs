@@ -1,7 +1,7 @@
 //! Channel templates such as `{hotelSlug}-room-{roomNumber}-chat`: literal text around placeholders, each of which
 //! matches one or more characters.
 
-use crate::pusher::channel::{Kind, MAX_NAME, is_name_byte};
+use crate::pusher::channel::{ChannelKind, MAX_NAME, is_name_byte};
 
 /// A checked template: the literals before, between and after its placeholders. There is one more of them than
 /// placeholders, and those between two placeholders are not empty.
@@ -19,10 +19,10 @@ impl Template {
     /// Reads the `text` of a rule's template, or says what is wrong with it and how to mend it.
     pub(super) fn parse(text: &str) -> Result<Self, String> {
         let template = Self::parse_any(text)?;
-        match Kind::of(&template.before) {
-            Kind::Plain => Ok(template),
-            Kind::Cache => Err("is of cache channels: their events are never dropped, for upstream replays the last one to later guests".into()),
-            Kind::Encrypted => Err("is of encrypted channels: their data cannot be read without the channel's key".into()),
+        match ChannelKind::of(&template.before) {
+            ChannelKind::Plain => Ok(template),
+            ChannelKind::Cache => Err("is of cache channels: their events are never dropped, for upstream replays the last one to later guests".into()),
+            ChannelKind::Encrypted => Err("is of encrypted channels: their data cannot be read without the channel's key".into()),
         }
     }
 
@@ -61,7 +61,7 @@ impl Template {
         }
         template.shortest =
             template.before.len() + template.after.iter().map(|literal| literal.len() + 1).sum::<usize>();
-        template.check_reach()?;
+        template.check_matchable()?;
         Ok(template)
     }
 
@@ -84,7 +84,7 @@ impl Template {
     }
 
     /// Refuses a template that no channel can match.
-    fn check_reach(&self) -> Result<(), String> {
+    fn check_matchable(&self) -> Result<(), String> {
         if self.before.contains('#') && !(self.before.starts_with('#') && self.before.matches('#').count() == 1)
             || self.after.iter().any(|literal| literal.contains('#'))
         {

@@ -20,12 +20,12 @@ use sha2::Sha256;
 pub use body::Body;
 pub use error::SignatureError;
 pub use path::SignedPath;
-pub use pattern::{Claim, Pattern};
+pub use pattern::{Pattern, SignatureClaim};
 pub use token::{Grant, TokenError};
 
 use self::authenticate::{SignedRequest, VERSION, authenticate};
 use super::percent::encode_into;
-use super::query::{Credentials, Given, decode_key};
+use super::query::{Credentials, Occurrence, decode_key};
 use super::{App, Query, hex};
 
 /// Verifies the signature of a request of `app`.
@@ -148,7 +148,7 @@ fn authenticated(app: &App, method: &str, path: &str, query: &Query<'_>) -> Hmac
 
 /// Whether the signature in `query` is that of this request.
 fn matches(app: &App, method: &str, path: &str, query: &Query<'_>) -> bool {
-    let Given::Once(signature) = query.credentials().signature else { return false };
+    let Occurrence::Once(signature) = query.credentials().signature else { return false };
     hex::decode::<32>(signature)
         .is_some_and(|signature| authenticated(app, method, path, query).verify_slice(&signature).is_ok())
 }
@@ -162,11 +162,11 @@ fn md5_hex(body: &[u8]) -> String {
 }
 
 /// The value of an authentication parameter, which may be given once only: two readers could pick different ones.
-const fn only<'q>(given: Given<'q>, parameter: &'static str) -> Result<Option<&'q str>, SignatureError> {
+const fn only<'q>(given: Occurrence<'q>, parameter: &'static str) -> Result<Option<&'q str>, SignatureError> {
     match given {
-        Given::Never => Ok(None),
-        Given::Once(value) => Ok(Some(value)),
-        Given::Repeatedly => Err(SignatureError::Repeated { parameter }),
+        Occurrence::Absent => Ok(None),
+        Occurrence::Once(value) => Ok(Some(value)),
+        Occurrence::Repeated => Err(SignatureError::Repeated { parameter }),
     }
 }
 

@@ -28,14 +28,14 @@ pub struct Pattern {
 
 /// What such a query claims.
 #[derive(Debug)]
-pub struct Claim<'q> {
+pub struct SignatureClaim<'q> {
     query: &'q str,
     timestamp: u64,
     body_md5: [u8; 16],
     signature: [u8; 32],
 }
 
-impl<'q> Claim<'q> {
+impl<'q> SignatureClaim<'q> {
     /// The query that claims it.
     #[must_use]
     pub const fn query(&self) -> &'q str {
@@ -48,7 +48,7 @@ impl Pattern {
     #[must_use]
     pub fn of<'p>(method: &str, path: impl Into<SignedPath<'p>>, query: &Query<'_>) -> Option<Self> {
         let [mut key, mut timestamp, mut version, mut body_md5, mut signature] = [const { None }; 5];
-        for (name, place) in query.places()? {
+        for (name, place) in query.value_ranges()? {
             let found = match name {
                 "auth_key" => &mut key,
                 "auth_timestamp" => &mut timestamp,
@@ -87,8 +87,8 @@ impl Pattern {
     /// What `query` claims, which is the same as the first one but at the [variable](Self::variable) places. `None`: it
     /// has no such values there, and so is not of this pattern.
     #[must_use]
-    pub fn claim<'q>(&self, query: &'q str) -> Option<Claim<'q>> {
-        Some(Claim {
+    pub fn claim<'q>(&self, query: &'q str) -> Option<SignatureClaim<'q>> {
+        Some(SignatureClaim {
             query,
             timestamp: seconds(query.get(self.timestamp.clone())?)?,
             body_md5: hex::decode(query.get(self.body_md5.clone())?)?,
@@ -101,7 +101,13 @@ impl Pattern {
     ///
     /// # Errors
     /// The first check that failed.
-    pub fn verify(&self, app: &App, claim: &Claim<'_>, body: Body<'_>, now: u64) -> Result<(), SignatureError> {
+    pub fn verify(
+        &self,
+        app: &App,
+        claim: &SignatureClaim<'_>,
+        body: Body<'_>,
+        now: u64,
+    ) -> Result<(), SignatureError> {
         authenticate(app, &PatternRequest { pattern: self, claim }, body, now)
     }
 }
@@ -109,7 +115,7 @@ impl Pattern {
 /// A request whose query has a pattern: each of its parameters is given once, and well-formed.
 struct PatternRequest<'r> {
     pattern: &'r Pattern,
-    claim: &'r Claim<'r>,
+    claim: &'r SignatureClaim<'r>,
 }
 
 impl SignedRequest for PatternRequest<'_> {

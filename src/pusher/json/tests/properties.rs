@@ -57,20 +57,20 @@ fn deeper_than(text: &str, limit: usize) -> bool {
 }
 
 /// What serde_json makes of an object.
-fn expected(text: &str) -> Result<Vec<(&str, &str)>, Fault> {
+fn expected(text: &str) -> Result<Vec<(&str, &str)>, ObjectError> {
     let mut deserializer = serde_json::Deserializer::from_str(text);
-    let Entries(entries) = Entries::deserialize(&mut deserializer)
-        .map_err(|error| if error.is_data() { Fault::NotAnObject } else { Fault::NotJson })?;
-    deserializer.end().map_err(|_| Fault::TrailingBytes)?;
+    let AllMembers(entries) = AllMembers::deserialize(&mut deserializer)
+        .map_err(|error| if error.is_data() { ObjectError::NotAnObject } else { ObjectError::NotJson })?;
+    deserializer.end().map_err(|_| ObjectError::TrailingBytes)?;
     let members: Option<Vec<(&str, &str)>> = entries
         .into_iter()
         .map(|(key, value)| if let Cow::Borrowed(key) = key { Some((key, value)) } else { None })
         .collect();
-    let members = members.ok_or(Fault::EscapedKey)?;
+    let members = members.ok_or(ObjectError::EscapedKey)?;
     if members.iter().enumerate().any(|(index, (key, _))| members[..index].iter().any(|(earlier, _)| earlier == key)) {
-        return Err(Fault::DuplicateKey);
+        return Err(ObjectError::DuplicateKey);
     }
-    if deeper_than(text, MAX_DEPTH) { Err(Fault::TooDeep) } else { Ok(members) }
+    if deeper_than(text, MAX_DEPTH) { Err(ObjectError::TooDeep) } else { Ok(members) }
 }
 
 #[track_caller]
@@ -84,7 +84,7 @@ fn assert_same(text: &str) {
     if let Ok(token) = serde_json::from_str::<&RawValue>(text) {
         assert_eq!(string(token.get()).map(Cow::into_owned), serde_json::from_str::<String>(text).ok(), "{text:?}");
         assert_eq!(
-            string_in(token.get(), &mut [0; 24]).map(Cow::into_owned),
+            string_into(token.get(), &mut [0; 24]).map(Cow::into_owned),
             serde_json::from_str::<String>(text).ok(),
             "{text:?}"
         );

@@ -121,7 +121,7 @@ proptest! {
     }
 
     /// What is read exactly is what another reader finds, too; of anything else, no channel that it finds is missing
-    /// from the reach.
+    /// from the channels it may affect.
     #[test]
     fn another_reader_agrees((endpoint, body) in mutated()) {
         let value = serde_json::from_slice::<Value>(&body);
@@ -136,11 +136,11 @@ proptest! {
             },
             // a lone surrogate or a number beyond all bounds in what is not read here: the data
             (Ok(trigger), Err(_)) => prop_assert!(trigger.events.iter().any(|event| event.data(&mut []).is_none())),
-            (Err(Inexact { reach: Reach::Channels(names), .. }), Ok(value)) => {
+            (Err(Inexact { affected: AffectedChannels::Listed(names), .. }), Ok(value)) => {
                 prop_assert!(named_channels(&value).iter().all(|name| names.iter().any(|found| found == name)));
             }
-            (Err(Inexact { reach: Reach::App, .. }), _) => {}
-            (Err(Inexact { reach: Reach::Channels(_), .. }), Err(_)) => {}
+            (Err(Inexact { affected: AffectedChannels::All, .. }), _) => {}
+            (Err(Inexact { affected: AffectedChannels::Listed(_), .. }), Err(_)) => {}
         }
     }
 
