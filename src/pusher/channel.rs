@@ -3,10 +3,10 @@
 /// The longest channel name that any client library sends (`pusher-protocol.md` 1.4).
 pub(crate) const MAX_NAME: usize = 200;
 
-/// What a channel's prefix says of it, as far as usher's rules care (`pusher-protocol.md` 1.4, 6).
+/// The kind of a channel, by its prefix, as far as rules depend on it (`pusher-protocol.md` 1.4, 6).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ChannelKind {
-    /// Public, private or presence: an event reaches those who listen now.
+    /// Public, private or presence: an event reaches the present subscribers.
     Plain,
     /// `cache-`, `private-cache-`, `presence-cache-`: upstream replays the last event to later subscribers.
     Cache,
@@ -15,13 +15,13 @@ pub enum ChannelKind {
 }
 
 impl ChannelKind {
-    /// The kind that `name`'s prefix announces.
+    /// The kind of the channel with this name.
     ///
-    /// Case is ignored, as the .NET library does (`pusher-protocol.md` 3.2): both special kinds are never dropped, so
-    /// that a server that reads the prefix either way is served right.
+    /// Case is ignored, as in the .NET library (`pusher-protocol.md` 3.2): triggers on both special kinds are never
+    /// dropped, which is right for servers that ignore case and for those that do not.
     #[must_use]
     pub fn of(name: &str) -> Self {
-        // Nearly all names are told from the special ones by their first byte.
+        // For nearly all names the first byte decides.
         match name.as_bytes().first() {
             Some(b'c' | b'C') if begins_with(name, "cache-") => Self::Cache,
             Some(b'p' | b'P') if begins_with(name, "private-encrypted-") => Self::Encrypted,
@@ -33,7 +33,7 @@ impl ChannelKind {
     }
 }
 
-/// Whether each byte may stand in a name.
+/// Whether a name may contain each byte.
 const NAME_BYTES: [bool; 256] = {
     let mut table = [false; 256];
     let mut byte: u8 = 0;
@@ -49,13 +49,13 @@ const NAME_BYTES: [bool; 256] = {
 #[must_use]
 pub fn is_valid_name(name: &str) -> bool {
     let characters = name.strip_prefix('#').unwrap_or(name);
-    // Nearly all are valid: all of one is looked at, without a branch for each byte.
+    // Nearly all names are valid: every byte is checked, without a branch for each.
     !characters.is_empty()
         && name.len() <= MAX_NAME
         && characters.bytes().fold(true, |all, byte| all & NAME_BYTES[usize::from(byte)])
 }
 
-/// Whether `byte` may stand in a channel name (`pusher-protocol.md` 1.4).
+/// Whether a channel name may contain `byte` (`pusher-protocol.md` 1.4).
 pub(crate) const fn is_name_byte(byte: u8) -> bool {
     matches!(byte, b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'_' | b'-' | b'=' | b'@' | b',' | b'.' | b';')
 }

@@ -1,4 +1,4 @@
-//! The language: apps, channels, request signatures and triggers of the Pusher HTTP API. Pure: no I/O, no clock.
+//! The Pusher HTTP API: apps, channels, request signatures and triggers. No I/O, no clock.
 
 mod answer;
 mod app;

@@ -7,7 +7,7 @@ use smallvec::SmallVec;
 
 use super::percent::{self, Plus};
 
-/// Parameters that a query may have before it needs memory of its own: a signed trigger has five.
+/// The number of parameters that need no allocation: a signed trigger has five.
 const INLINE_PAIRS: usize = 8;
 
 /// The pairs of a query string in their order on the wire.
@@ -15,8 +15,8 @@ const INLINE_PAIRS: usize = 8;
 pub struct Query<'a> {
     raw: &'a str,
     pairs: SmallVec<[Pair<'a>; INLINE_PAIRS]>,
-    /// Whether it stands on the wire as it is signed: nothing is encoded or in upper case, and every segment has an
-    /// equals sign.
+    /// Whether the raw query has the form in which it is signed: nothing is encoded or in upper case, and every segment
+    /// has an equals sign.
     is_verbatim: bool,
 }
 
@@ -48,7 +48,7 @@ pub(super) enum Occurrence<'q> {
 impl<'a> Query<'a> {
     /// Splits and decodes `raw` (without `?`): `+` is a space, `%xx` a byte, keys are lower-cased (ASCII) after
     /// decoding, empty segments are skipped and a key without `=` has the value "" (`pusher-protocol.md` 2.1, 2.2).
-    /// Never fails: what does not decode to UTF-8 is kept as it stands and will not verify.
+    /// Never fails: what does not decode to UTF-8 stays as received, and will not verify.
     #[must_use]
     pub fn parse(raw: &'a str) -> Self {
         let is_plain = !has(raw, |byte| (byte == b'%') | (byte == b'+') | byte.is_ascii_uppercase());
@@ -95,7 +95,8 @@ impl<'a> Query<'a> {
         values.next().filter(|_| values.next().is_none())
     }
 
-    /// Each key with the place of its value in the raw query, in their order, if they stand there as they are signed.
+    /// Each key with the range of its value in the raw query, in their order, if the raw query has the form in which it
+    /// is signed.
     pub(super) fn value_ranges(&self) -> Option<impl Iterator<Item = (&str, Range<usize>)>> {
         let mut next = 0;
         self.is_verbatim.then(|| {
@@ -108,7 +109,7 @@ impl<'a> Query<'a> {
         })
     }
 
-    /// Whether the query holds a parameter that a trigger may carry there instead of in its body (`name`, `channel`,
+    /// Whether the query has a parameter that a trigger may have there instead of in its body (`name`, `channel`,
     /// `channels`, `channels[]`, `data`, `socket_id`, `info`, `batch`; any `[…]` after the key counts as an array's
     /// form).
     #[must_use]
@@ -116,7 +117,7 @@ impl<'a> Query<'a> {
         self.pairs.iter().any(|(key, _)| !is_for_authentication(key) && is_for_trigger(key))
     }
 
-    /// What the query says of who signed it.
+    /// The parameters of the authentication.
     pub(super) fn credentials(&self) -> Credentials<'_> {
         let absent = Occurrence::Absent;
         let mut found =
@@ -136,8 +137,8 @@ impl<'a> Query<'a> {
         found
     }
 
-    /// Hands out, piece by piece, what is signed of it: all pairs but `auth_signature`, sorted by key, those of one key
-    /// (arrays) keeping their order, `k1=v1&k2=v2`.
+    /// Passes the signed form of the query to `put`, piece by piece: all pairs but `auth_signature`, sorted by key, those
+    /// of one key (arrays) in their order, `k1=v1&k2=v2`.
     pub(super) fn signed(&self, mut put: impl FnMut(&str)) {
         if let Some((before, after)) = self.parts_around_signature() {
             put(before);
@@ -159,8 +160,8 @@ impl<'a> Query<'a> {
         }
     }
 
-    /// What stands before and behind the only `auth_signature`, if the rest stands there as it is signed: most
-    /// libraries send it so.
+    /// The parts of the raw query before and after the only `auth_signature`, if together they are the signed form: most
+    /// libraries send it like that.
     fn parts_around_signature(&self) -> Option<(&'a str, &'a str)> {
         let mut signature = None;
         let mut last = "";
@@ -191,7 +192,7 @@ impl<'a> Query<'a> {
     }
 }
 
-/// Whether `key` is one of those that every signed request has.
+/// Whether `key` is one of the parameters that every signed request has.
 fn is_for_authentication(key: &str) -> bool {
     matches!(key, "auth_key" | "auth_timestamp" | "auth_version" | "auth_signature" | "body_md5")
 }
@@ -201,7 +202,7 @@ fn is_for_trigger(key: &str) -> bool {
     matches!(name, "name" | "channel" | "channels" | "data" | "socket_id" | "info" | "batch")
 }
 
-/// Whether `text` has such a byte. All of them are looked at, so that the compiler can look at many at once.
+/// Whether `text` has such a byte. Every byte is checked, which the compiler vectorises.
 fn has(text: &str, is: impl Fn(u8) -> bool) -> bool {
     text.bytes().fold(false, |any, byte| any | is(byte))
 }
@@ -264,7 +265,7 @@ mod tests {
             ("a=%4", "a", "%4"),
             ("a=%zz%41", "a", "%zzA"),
             ("a=%00", "a", "\0"),
-            // not UTF-8: as it stands
+            // Not UTF-8: as received.
             ("a=%ff+", "a", "%ff+"),
             ("channels[]=c", "channels[]", "c"),
         ] {
@@ -322,7 +323,7 @@ mod tests {
         assert_eq!(query.only("b"), None);
     }
 
-    /// What `signed` says it hands out, by the long way.
+    /// The same as `signed`, computed without shortcuts.
     fn sorted(query: &Query<'_>) -> String {
         let mut pairs: Vec<_> = query.pairs().filter(|(key, _)| *key != "auth_signature").collect();
         pairs.sort_by_key(|(key, _)| *key);

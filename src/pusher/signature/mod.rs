@@ -1,4 +1,4 @@
-//! The request signature: verified on the way in, made anew for a reduced trigger and by usher's own client.
+//! The request signature: verified for received requests, computed for reduced triggers and for usher's own client.
 //!
 //! The string to sign is `METHOD LF PATH LF k1=v1&k2=v2…`: all query parameters but `auth_signature`, keys lower-cased
 //! and sorted, values decoded (`pusher-protocol.md` 2.1). The body is bound to it by `body_md5`.
@@ -86,9 +86,9 @@ impl SignedRequest for ParsedRequest<'_, '_> {
     }
 }
 
-/// The raw query with `body_md5` and `auth_signature` replaced for `body`; everything else as it stands. One that is
-/// missing is appended (`body_md5` only if there is a body). Signed is what was signed of the path before, so that
-/// whoever takes the one takes the other.
+/// The raw query with the `body_md5` and `auth_signature` of `body`; everything else stays as received. A missing
+/// parameter is appended (`body_md5` only if there is a body). The signature covers the same part of the path as the one
+/// in `query`, so that a server accepts the new one if it accepts that.
 #[must_use]
 pub fn resign<'p>(app: &App, method: &str, path: impl Into<SignedPath<'p>>, query: &Query<'_>, body: &[u8]) -> String {
     let path = path.into().signed_in(app, method, query);
@@ -98,8 +98,8 @@ pub fn resign<'p>(app: &App, method: &str, path: impl Into<SignedPath<'p>>, quer
     replace_parameter(&with_md5, "auth_signature", &signature, true)
 }
 
-/// A whole signed query for a request of our own. `parameters` beside the `auth_` ones; `body` is `None` when the
-/// request has none.
+/// The signed query of a request that usher itself sends. `parameters`: those beside the authentication; `body`: `None`
+/// if the request has none.
 #[must_use]
 pub fn sign_query(
     app: &App,
@@ -122,7 +122,8 @@ pub fn sign_query(
     raw
 }
 
-/// The text that is signed of such a request. It holds no secret, but everything else of the request: not for logs.
+/// The text that the signature of such a request covers. It has no secret, but everything else of the request: not for
+/// logs.
 #[must_use]
 pub fn signed_text(method: &str, path: &str, query: &Query<'_>) -> String {
     let mut text = String::with_capacity(method.len() + path.len() + query.raw().len() + 2);
@@ -130,7 +131,7 @@ pub fn signed_text(method: &str, path: &str, query: &Query<'_>) -> String {
     text
 }
 
-/// Hands out, piece by piece, the text that is signed.
+/// Passes the text that is signed to `put`, piece by piece.
 fn each_signed_piece(method: &str, path: &str, query: &Query<'_>, mut put: impl FnMut(&str)) {
     put(method);
     put("\n");
@@ -139,7 +140,7 @@ fn each_signed_piece(method: &str, path: &str, query: &Query<'_>, mut put: impl 
     query.signed(put);
 }
 
-/// The HMAC-SHA256 of the text that is signed: the text itself is never put together.
+/// The HMAC-SHA256 of the text that is signed, without building that text in memory.
 fn authenticated(app: &App, method: &str, path: &str, query: &Query<'_>) -> Hmac<Sha256> {
     let mut mac = app.secret().authenticate(b"");
     each_signed_piece(method, path, query, |piece| mac.update(piece.as_bytes()));
@@ -170,8 +171,8 @@ const fn only<'q>(given: Occurrence<'q>, parameter: &'static str) -> Result<Opti
     }
 }
 
-/// `raw` with the value of every parameter called `key` replaced, its key as spelt; where there is none, it is appended
-/// if `append`.
+/// `raw` with the value of every parameter `key` replaced; the spelling of the key stays. If there is none and `append` is
+/// set, the parameter is appended.
 fn replace_parameter(raw: &str, key: &str, value: &str, append: bool) -> String {
     let mut replaced = String::with_capacity(raw.len() + key.len() + value.len() + 2);
     let mut found = false;

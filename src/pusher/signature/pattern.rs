@@ -1,4 +1,4 @@
-//! How one caller signs its triggers: always alike.
+//! Verifies queries that differ from an earlier one of the same caller only in their values.
 
 use std::ops::Range;
 
@@ -8,17 +8,17 @@ use super::authenticate::{SignedRequest, VERSION, authenticate};
 use super::{Body, SignatureError, SignedPath};
 use crate::pusher::{App, Query, hex};
 
-/// What is signed between timestamp and digest.
+/// The signed text between timestamp and digest.
 const BETWEEN: &str = "&auth_version=1.0&body_md5=";
 
-/// A signed query as every library sends it with a trigger: the five parameters of the authentication, each once,
-/// nothing encoded. From one request of a caller to the next three values differ; so the next one is compared with this
-/// one, and not split, sorted and put together again.
+/// The form of a signed query as every library sends it with a trigger: the five parameters of the authentication, each
+/// once, nothing encoded. The requests of one caller differ in three values only. So a query is compared with the form of
+/// an earlier one, instead of being split, sorted and joined again.
 #[derive(Debug)]
 pub struct Pattern {
-    /// What is signed up to the timestamp's value.
+    /// The signed text up to the timestamp's value.
     prefix: Box<str>,
-    /// The same with what else may be signed of the path.
+    /// The same with the other part of the path that may be signed.
     other_prefix: Option<Box<str>>,
     key: Range<usize>,
     timestamp: Range<usize>,
@@ -26,7 +26,7 @@ pub struct Pattern {
     signature: Range<usize>,
 }
 
-/// What such a query claims.
+/// The values of a query that has a pattern, not verified yet.
 #[derive(Debug)]
 pub struct SignatureClaim<'q> {
     query: &'q str,
@@ -36,7 +36,7 @@ pub struct SignatureClaim<'q> {
 }
 
 impl<'q> SignatureClaim<'q> {
-    /// The query that claims it.
+    /// The query with these values.
     #[must_use]
     pub const fn query(&self) -> &'q str {
         self.query
@@ -44,7 +44,7 @@ impl<'q> SignatureClaim<'q> {
 }
 
 impl Pattern {
-    /// The pattern of a request with this path and query, if it is signed like that.
+    /// The pattern of a request with this path and query, if the query has such a form.
     #[must_use]
     pub fn of<'p>(method: &str, path: impl Into<SignedPath<'p>>, query: &Query<'_>) -> Option<Self> {
         let [mut key, mut timestamp, mut version, mut body_md5, mut signature] = [const { None }; 5];
@@ -76,7 +76,7 @@ impl Pattern {
         (raw[version] == *VERSION && pattern.claim(raw).is_some()).then_some(pattern)
     }
 
-    /// The places in the query at which another one of this pattern may differ, in their order.
+    /// The ranges in which queries of this pattern may differ, in their order.
     #[must_use]
     pub fn variable(&self) -> [Range<usize>; 3] {
         let mut places = [self.timestamp.clone(), self.body_md5.clone(), self.signature.clone()];
@@ -84,8 +84,8 @@ impl Pattern {
         places
     }
 
-    /// What `query` claims, which is the same as the first one but at the [variable](Self::variable) places. `None`: it
-    /// has no such values there, and so is not of this pattern.
+    /// The values of `query`, which equals the first query except in the [variable](Self::variable) ranges. `None`: a
+    /// value is malformed, so `query` does not have this pattern.
     #[must_use]
     pub fn claim<'q>(&self, query: &'q str) -> Option<SignatureClaim<'q>> {
         Some(SignatureClaim {
@@ -96,8 +96,8 @@ impl Pattern {
         })
     }
 
-    /// Verifies a request of `app` with such a query, as [`verify`](super::verify) does. `claim` is what this pattern
-    /// found in it.
+    /// Verifies a request of `app` with such a query, as [`verify`](super::verify) does. `claim`: the result of
+    /// [`claim`](Self::claim) for this query.
     ///
     /// # Errors
     /// The first check that failed.
@@ -158,9 +158,9 @@ impl SignedRequest for PatternRequest<'_> {
     }
 }
 
-/// The number that `text` is, of digits alone.
+/// The number in `text`, of digits alone.
 pub(super) fn seconds(text: &str) -> Option<u64> {
-    // `parse` alone would take a leading plus sign.
+    // `parse` alone would accept a leading plus sign.
     if text.bytes().all(|byte| byte.is_ascii_digit()) { text.parse().ok() } else { None }
 }
 
