@@ -49,8 +49,8 @@ impl Secret {
         Self(Hmac::new_from_slice(secret.as_bytes()).expect("HMAC takes a key of any size"))
     }
 
-    /// The HMAC-SHA256 of `message`, not finished yet: the caller compares it by `verify_slice` (constant time) or takes
-    /// its bytes.
+    /// The HMAC-SHA256 of `message`, not finished yet: the caller compares it by `verify_slice` (constant time) or
+    /// takes its bytes.
     pub(super) fn authenticate(&self, message: &[u8]) -> Hmac<Sha256> {
         self.0.clone().chain_update(message)
     }

@@ -1,6 +1,6 @@
 //! The codes of WebSocket closes and of `pusher:error` (`pusher-protocol.md` 4.6). A code's hundreds determine when the
-//! client connects again: with 4000 to 4099 never, with 4100 to 4199 after a pause, with 4200 to 4299 at once. All three
-//! close the connection. A refused message on a connection that stays open has a [`Warning`] as its code, or none
+//! client connects again: with 4000 to 4099 never, with 4100 to 4199 after a pause, with 4200 to 4299 at once. All
+//! three close the connection. A refused message on a connection that stays open has a [`Warning`] as its code, or none
 //! (docs/broker.md).
 
 /// Why a connection is closed.
@@ -23,8 +23,8 @@ pub enum ErrorCode {
     /// Too many connections, or a connection that does not read fast enough.
     OverCapacity,
     /// The server ends, and another one takes over. The client connects again after a pause, since the other server may
-    /// be the same one, restarted: pusher-js that connects at once, to a port on which nothing listens yet, retries only
-    /// after 15 seconds.
+    /// be the same one, restarted: pusher-js that connects at once, to a port on which nothing listens yet, retries
+    /// only after 15 seconds.
     Reconnect,
     /// No sign of life in time.
     PongTimeout,

@@ -9,8 +9,8 @@ pub(super) fn decode<const N: usize>(text: &str) -> Option<[u8; N]> {
         return None;
     }
     let mut bytes = [0; N];
-    // Eight digits at a time, checked at the end: the digits of a digest are unpredictable, and so would be a branch for
-    // each of them.
+    // Eight digits at a time, checked at the end: the digits of a digest are unpredictable, and so would be a branch
+    // for each of them.
     let mut all_digits = true;
     for (four, word) in bytes.as_chunks_mut::<4>().0.iter_mut().zip(words) {
         let word = u64::from_le_bytes(*word);

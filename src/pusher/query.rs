@@ -137,8 +137,8 @@ impl<'a> Query<'a> {
         found
     }
 
-    /// Passes the signed form of the query to `put`, piece by piece: all pairs but `auth_signature`, sorted by key, those
-    /// of one key (arrays) in their order, `k1=v1&k2=v2`.
+    /// Passes the signed form of the query to `put`, piece by piece: all pairs but `auth_signature`, sorted by key,
+    /// those of one key (arrays) in their order, `k1=v1&k2=v2`.
     pub(super) fn signed(&self, mut put: impl FnMut(&str)) {
         if let Some((before, after)) = self.parts_around_signature() {
             put(before);
@@ -160,8 +160,8 @@ impl<'a> Query<'a> {
         }
     }
 
-    /// The parts of the raw query before and after the only `auth_signature`, if together they are the signed form: most
-    /// libraries send it like that.
+    /// The parts of the raw query before and after the only `auth_signature`, if together they are the signed form:
+    /// most libraries send it like that.
     fn parts_around_signature(&self) -> Option<(&'a str, &'a str)> {
         let mut signature = None;
         let mut last = "";

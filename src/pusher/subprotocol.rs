@@ -1,6 +1,6 @@
 //! The WebSocket subprotocols by which clients may request a version of Pusher's protocol (RFC 6455 1.9). Pusher's
-//! documents do not mention them. A client that follows the WHATWG's rules fails the connection if it offers one and the
-//! server selects none (docs/broker.md).
+//! documents do not mention them. A client that follows the WHATWG's rules fails the connection if it offers one and
+//! the server selects none (docs/broker.md).
 
 /// The supported subprotocols, as pusher-websocket-swift offers them.
 const SUPPORTED: [&str; 3] = ["pusher-channels-protocol-5", "pusher-channels-protocol-6", "pusher-channels-protocol-7"];

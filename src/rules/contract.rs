@@ -1,5 +1,5 @@
-//! The contract: which event belongs on which family of channels. An event elsewhere is a mistake of the backend's that
-//! nobody else tells; it is counted, and never stopped.
+//! The contract: which event belongs on which family of channels. An event elsewhere is a mistake of the backend that
+//! nothing else reports. It is counted and always forwarded.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -36,7 +36,7 @@ pub struct ContractEntry {
 pub struct Contract {
     by_name: HashMap<Arc<str>, usize>,
     events: Vec<ContractEvent>,
-    /// All templates that stand in it, each once, in the order of the configuration.
+    /// All templates of the contract, each once, in the order of the configuration.
     families: Vec<(Arc<str>, Template)>,
     other: Arc<str>,
 }
@@ -45,20 +45,20 @@ pub struct Contract {
 #[derive(Debug)]
 struct ContractEvent {
     name: Arc<str>,
-    /// Its families: their places in [`Contract::families`].
+    /// The indices of its families in [`Contract::families`].
     families: Vec<usize>,
-    /// The same in words.
+    /// The templates of its families, joined by `or`.
     expected: Arc<str>,
 }
 
-/// An event where it does not belong.
+/// An event on a channel where it does not belong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct MisplacedEvent<'a> {
-    /// The event's place in [`Contract::events`].
+    /// The event's index in [`Contract::events`].
     pub index: usize,
     /// Its name, as configured.
     pub event: &'a Arc<str>,
-    /// The family that it was seen on: the first template that matches, or `other`.
+    /// The family of the channel: the first template that matches, or `other`.
     pub family: &'a Arc<str>,
     /// The templates of its own families, joined by `or`.
     pub expected: &'a Arc<str>,
@@ -120,7 +120,7 @@ impl Contract {
         self.events.iter().map(|event| &event.name)
     }
 
-    /// Looks at an event on a channel: `None` if it belongs there, or if the contract does not name it.
+    /// Checks an event on a channel: `None` if it belongs there, or if the contract does not name it.
     #[must_use]
     pub fn misplaced(&self, event: &str, channel: &str) -> Option<MisplacedEvent<'_>> {
         let index = *self.by_name.get(event)?;
@@ -133,11 +133,11 @@ impl Contract {
         Some(MisplacedEvent { index, event: name, family, expected })
     }
 
-    /// Whether such a [`MisplacedEvent`] may be told of under this contract.
+    /// Whether this contract can report a [`MisplacedEvent`] with these values.
     #[must_use]
     pub fn expects(&self, event: &str, family: &str, expected: &str) -> bool {
-        let agreed = self.by_name.get(event).is_some_and(|index| *self.events[*index].expected == *expected);
-        agreed && (family == OTHER || self.families.iter().any(|(text, _)| **text == *family))
+        let is_expected = self.by_name.get(event).is_some_and(|index| *self.events[*index].expected == *expected);
+        is_expected && (family == OTHER || self.families.iter().any(|(text, _)| **text == *family))
     }
 
     fn family(&mut self, entry: &ContractEntry) -> usize {
@@ -149,7 +149,7 @@ impl Contract {
     }
 }
 
-/// Whether `event` can be the name of an event that a library sends; if not, what is wrong with it.
+/// Checks that a library can send an event of this name; the error says what is wrong with it.
 pub(super) fn check_event_name(event: &str) -> Result<(), String> {
     match event.chars().count() {
         0 => Err("an event's name is empty: write it as the backend sends it, e.g. \"staff-assigned\"".into()),

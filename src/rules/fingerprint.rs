@@ -15,8 +15,8 @@ use sha2::{Digest, Sha256};
 
 use super::RuleSpec;
 
-/// Names the canonical form and what [`Rule::read`](super::Rule::read) makes of a rule. It changes with either: what
-/// was remembered under another way of reading the same rule is not comparable.
+/// The version of the canonical form, and of what [`Rule::read`](super::Rule::read) does with a rule. It changes with
+/// either: assignments that were read by another version are not comparable.
 const FORM: &str = "usher rule 1";
 
 /// The fingerprint of a rule. Its `Display` is 64 lower-case hexadecimal digits.
@@ -35,7 +35,7 @@ impl Fingerprint {
             context,
             filter,
             released_by,
-            // How long something is remembered, and what is done about a redundant announcement, does not change
+            // Neither the time for which something is remembered, nor what happens to a redundant announcement, changes
             // which announcement is redundant.
             remember_for: _,
             mode: _,
@@ -50,7 +50,7 @@ impl Fingerprint {
         // remembered in the order of their pointers.
         form.texts(identity.iter().map(String::as_str));
         form.texts(context.iter().map(String::as_str));
-        // All of the filter has to match, and any of the events releases: their order says nothing.
+        // Every entry of the filter has to match, and each of the events releases: their order does not matter.
         let mut filter: Vec<_> = filter.iter().map(|(pointer, value)| (pointer.as_str(), value)).collect();
         filter.sort_by_key(|(pointer, _)| *pointer);
         form.length(filter.len());
@@ -77,7 +77,7 @@ impl fmt::Display for Fingerprint {
     }
 }
 
-/// The canonical form, as far as it is written.
+/// The canonical form up to now, as the state of its digest.
 struct Form(Sha256);
 
 impl Form {
@@ -125,8 +125,8 @@ impl Form {
         }
     }
 
-    /// A number by its value, not by its text, which a version of serde_json may write otherwise. An integer and the
-    /// same number with a fraction or an exponent are two values: a filter tells them apart.
+    /// A number, by its value: its text may depend on the version of serde_json. An integer and the same number with a
+    /// fraction or an exponent are two values, because a filter distinguishes them.
     fn number(&mut self, number: &Number) {
         if let Some(integer) = number.as_i128() {
             self.0.update(b"i");
@@ -162,7 +162,7 @@ mod tests {
         }
     }
 
-    /// What is changed, and the change.
+    /// A description of a change, and the change.
     type Change<'c> = (&'static str, &'c dyn Fn(&mut RuleSpec));
 
     fn of(change: impl FnOnce(&mut RuleSpec)) -> String {
@@ -171,7 +171,7 @@ mod tests {
         Rule::new(spec).expect("the rule is in order").fingerprint().to_string()
     }
 
-    /// Made by a program of its own (Python's `hashlib` over the form that the module describes).
+    /// Computed by another program: Python's `hashlib` over the form that the module describes.
     #[test]
     fn fingerprints_are_the_same_everywhere() {
         let smallest = |spec: &mut RuleSpec| {

@@ -1,5 +1,5 @@
-//! What to watch: a rule names an event on a family of channels and says which values of its `data` are the assignment;
-//! a contract says which events belong on which families at all.
+//! Rules and contracts. A rule names an event on a family of channels, and which values in its `data` are the
+//! assignment. A contract lists which events belong on which families of channels.
 
 mod contract;
 mod fingerprint;

@@ -1,4 +1,4 @@
-//! A checked rule, and what it makes of an event.
+//! A checked rule, and the meaning of an event under it.
 
 use std::collections::HashSet;
 
@@ -12,7 +12,7 @@ use super::{Fingerprint, Mode, RuleError, RuleSpec};
 use crate::assignment::Assignment;
 use crate::pusher::{ChannelKind, is_valid_name, json};
 
-/// The longest JSON token of an identity or a context value, in bytes: it is kept for every channel.
+/// The longest JSON token of an identity or a context value, in bytes: the memory keeps it for every channel.
 const MAX_TOKEN: usize = 1024;
 
 /// A checked rule.
@@ -26,10 +26,10 @@ pub struct Rule {
     filter: Vec<(PointerIndex, Value)>,
 }
 
-/// What an event means to a rule.
+/// What an event means under a rule.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum EventMeaning {
-    /// Nothing: another event, or `where` says otherwise.
+    /// Nothing: it is another event, or `where` does not match.
     Unrelated,
     /// An announcement of this assignment.
     Announcement(Assignment),
@@ -39,18 +39,18 @@ pub enum EventMeaning {
     Release,
 }
 
-/// The parts of an assignment, borrowed from `data`.
+/// The tokens of an assignment, borrowed from `data`.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct AssignmentTokens<'a> {
-    /// Which of the identity pointers was read.
+    /// The index of the identity pointer that has a value.
     pub(super) pointer: usize,
     /// The identity's token.
     pub(super) identity: &'a str,
-    /// The context's tokens, `null` for what is absent.
+    /// The context's tokens, `null` for absent ones.
     pub(super) context: SmallVec<[&'a str; 4]>,
 }
 
-/// What `data` says to a rule whose event it belongs to.
+/// What `data` of the rule's own event says.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Extraction<'a> {
     Unrelated,
@@ -58,7 +58,7 @@ pub(super) enum Extraction<'a> {
     Assignment(AssignmentTokens<'a>),
 }
 
-/// How the values of `data` compare with those that `where` asks for.
+/// How a value in `data` compares with the one that `where` expects.
 #[derive(PartialEq, Eq)]
 enum FilterMatch {
     Match,
@@ -122,7 +122,7 @@ impl Rule {
         Fingerprint::of(spec)
     }
 
-    /// The same rule for this app alone, and in another mode.
+    /// The same rule for this app alone, in the given mode.
     #[must_use]
     pub fn adapted(&self, app: &str, mode: Mode) -> Self {
         let mut rule = self.clone();
@@ -144,15 +144,14 @@ impl Rule {
         self.channel.matches(channel) && is_valid_name(channel) && ChannelKind::of(channel) == ChannelKind::Plain
     }
 
-    /// Whether the rule has to see `data` of an event called `name`, or is released by it. A rule that is off is
-    /// concerned by nothing.
+    /// Whether `event` is the rule's event, or releases. Always false for a rule that is off.
     #[must_use]
     pub fn concerns(&self, event: &str) -> bool {
         self.spec.mode != Mode::Off && (self.spec.event == event || self.releases(event))
     }
 
-    /// What an event called `name` with this decoded `data` means to this rule. `data` is `None` when it was not a
-    /// decodable string.
+    /// What `event` with this decoded `data` means under this rule. `data` is `None` if it was not a string that
+    /// decodes.
     #[must_use]
     pub fn read(&self, event: &str, data: Option<&str>) -> EventMeaning {
         if self.spec.mode == Mode::Off {
@@ -173,11 +172,11 @@ impl Rule {
 
     /// What `data` of the rule's event says.
     pub(super) fn extract<'a>(&self, data: &'a str) -> Extraction<'a> {
-        // Unreadable rather than unrelated: it may be ours, and what guests make of it is not ours to guess.
+        // Unreadable rather than unrelated: it may be an announcement, and it is not known what guests show for it.
         let Some(found) = self.pointers.read(data) else { return Extraction::Unreadable };
         let mut uncertain = false;
-        for (index_of_pointer, expected) in &self.filter {
-            match found.get(*index_of_pointer).map_or(FilterMatch::Mismatch, |token| compare(token, expected)) {
+        for (index, expected) in &self.filter {
+            match found.get(*index).map_or(FilterMatch::Mismatch, |token| compare(token, expected)) {
                 FilterMatch::Match => {}
                 FilterMatch::Mismatch => return Extraction::Unrelated,
                 FilterMatch::Uncertain => uncertain = true,
@@ -190,19 +189,20 @@ impl Rule {
     }
 
     fn assignment<'a>(&self, found: &PointerValues<'a>) -> Option<AssignmentTokens<'a>> {
-        let present = |index_of_pointer: &PointerIndex| {
-            found.get(*index_of_pointer).filter(|token| !matches!(*token, "null" | "\"\""))
-        };
+        let present = |index: &PointerIndex| found.get(*index).filter(|token| !matches!(*token, "null" | "\"\""));
         let (pointer, identity) = self
             .identity
             .iter()
             .enumerate()
-            .find_map(|(index, index_of_pointer)| present(index_of_pointer).map(|token| (index, token)))?;
-        let names_somebody = matches!(identity.as_bytes().first(), Some(b'"' | b'-' | b'0'..=b'9'));
+            .find_map(|(pointer, index)| present(index).map(|token| (pointer, token)))?;
+        let is_identity = matches!(identity.as_bytes().first(), Some(b'"' | b'-' | b'0'..=b'9'));
         let context: SmallVec<[&str; 4]> =
-            self.context.iter().map(|index_of_pointer| found.get(*index_of_pointer).unwrap_or("null")).collect();
-        (names_somebody && is_exact(identity) && context.iter().all(|token| is_exact(token)))
-            .then_some(AssignmentTokens { pointer, identity, context })
+            self.context.iter().map(|index| found.get(*index).unwrap_or("null")).collect();
+        (is_identity && is_exact(identity) && context.iter().all(|token| is_exact(token))).then_some(AssignmentTokens {
+            pointer,
+            identity,
+            context,
+        })
     }
 
     fn releases(&self, event: &str) -> bool {
@@ -210,13 +210,13 @@ impl Rule {
     }
 }
 
-/// Whether equal tokens mean equal values: neither an array nor an object, no string that does not decode, and not too
-/// long to keep.
+/// Whether the token can be remembered and compared: neither an array nor an object, no string that does not decode,
+/// and not longer than [`MAX_TOKEN`].
 fn is_exact(token: &str) -> bool {
     token.len() <= MAX_TOKEN
         && match token.as_bytes().first() {
             Some(b'[' | b'{') => false,
-            // Only one with escapes is decoded for this.
+            // Only a string with escapes is decoded here.
             Some(b'"') => json::string(token).is_some(),
             _ => true,
         }
@@ -231,18 +231,18 @@ fn compare(token: &str, expected: &Value) -> FilterMatch {
     }
     match (serde_json::from_str(token), expected) {
         (Ok(Value::Number(found)), Value::Number(expected)) if found == *expected => FilterMatch::Match,
-        // 1, 1.0 and 1e0 are one number to JavaScript.
+        // JavaScript does not distinguish 1, 1.0 and 1e0.
         (Ok(Value::Number(found)), Value::Number(expected)) if found.as_f64() == expected.as_f64() => {
             FilterMatch::Uncertain
         }
         (Ok(found), expected) if found == *expected => FilterMatch::Match,
         (Ok(_), _) => FilterMatch::Mismatch,
-        // A number that serde_json does not take.
+        // A number that serde_json refuses.
         (Err(_), _) => FilterMatch::Uncertain,
     }
 }
 
-/// The same for a string.
+/// Compares a token that is a string with the value that `where` expects.
 fn compare_text(token: &str, expected: &Value) -> FilterMatch {
     match (json::string(token), expected) {
         (Some(found), Value::String(expected)) if found == *expected => FilterMatch::Match,
@@ -251,7 +251,7 @@ fn compare_text(token: &str, expected: &Value) -> FilterMatch {
     }
 }
 
-/// What is wrong with a rule, as far as it was looked at.
+/// The errors of a rule, collected by its checks.
 struct RuleErrors(Vec<RuleError>);
 
 impl RuleErrors {
@@ -290,7 +290,7 @@ impl RuleErrors {
         }
     }
 
-    /// Adds the pointers of one key; the slots are as many as they only if none was wrong.
+    /// Adds the pointers of one key. The result has an index for each of them unless one was wrong.
     fn add_pointers<'s>(
         &mut self,
         key: &'static str,
@@ -300,10 +300,10 @@ impl RuleErrors {
         let mut slots = Vec::new();
         for pointer in list {
             match pointers.add(pointer) {
-                Ok(index_of_pointer) if slots.contains(&index_of_pointer) => {
+                Ok(index) if slots.contains(&index) => {
                     self.note(key, format!("`{pointer}` stands twice: once is enough"))
                 }
-                Ok(index_of_pointer) => slots.push(index_of_pointer),
+                Ok(index) => slots.push(index),
                 Err(problem) => self.note(key, problem),
             }
         }

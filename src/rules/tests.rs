@@ -1,4 +1,4 @@
-//! What rules make of the payloads of real backends and of odd ones (`threats.md` 2.5), and which rules are refused.
+//! The meaning of the payloads of real backends and of malformed ones (`threats.md` 2.5), and which rules are refused.
 
 use std::time::Duration;
 
@@ -53,7 +53,7 @@ fn payloads_of_real_backends_are_read() {
 }
 
 #[test]
-fn events_are_told_apart_by_name() {
+fn events_are_distinguished_by_name() {
     let rule = rule();
     assert_eq!(rule.read("staff-assigned", None), EventMeaning::Unreadable);
     assert_eq!(
@@ -143,7 +143,7 @@ fn identities_are_json_tokens() {
 }
 
 #[test]
-fn the_first_pointer_that_finds_somebody_is_the_identity() {
+fn the_first_pointer_with_a_value_is_the_identity() {
     let rule = rule();
     for data in
         [r#"{"staff_id":null,"staff_name":"7"}"#, r#"{"staff_id":"","staff_name":"7"}"#, r#"{"staff_name":"7"}"#]
@@ -173,7 +173,7 @@ fn the_context_is_compared_too() {
     }
 }
 
-/// JSON-08, 11, 12, and their kin inside `data`.
+/// JSON-08, 11, 12, and the same inside `data`.
 #[test]
 fn what_readers_may_differ_about_is_unreadable() {
     let rule = rule();
@@ -202,7 +202,7 @@ fn what_readers_may_differ_about_is_unreadable() {
 }
 
 #[test]
-fn where_decides_whose_event_it_is() {
+fn where_decides_whether_it_is_an_announcement() {
     let rule = enveloped();
     let of =
         |category: &str, kind: &str| format!(r#"{{"category":{category},"type":{kind},"payload":{{"staff_id":7}}}}"#);
@@ -246,7 +246,7 @@ fn where_compares_values_of_every_kind() {
     ] {
         assert_eq!(with(expected).extract(&of(token)), Extraction::Unrelated, "{token}");
     }
-    // one number to some readers, two to others
+    // One number for some readers, two for others.
     for (expected, token) in [
         (json!(1), "1.0"),
         (json!(1.0), "1"),
@@ -309,7 +309,7 @@ fn bad_rules_are_refused_with_every_problem() {
         spec.identity.clear();
     });
     assert_eq!(everything.lines().count(), 5, "{everything}");
-    // what is compared as identity may be compared as context and looked at by `where` as well
+    // The same pointer may be in identity, context and `where`.
     let shared = RuleSpec { context: vec!["/staff_id".into()], filter: vec![("/staff_id".into(), json!(7))], ..spec() };
     assert_eq!(Rule::new(shared.clone()).unwrap().extract("{\"staff_id\":7}"), parts(0, "7", &["7"]));
     assert_eq!(*Rule::new(shared.clone()).unwrap().spec(), shared);
@@ -321,7 +321,7 @@ proptest! {
         prop_assert_ne!(rule().read("staff-assigned", Some(&data)), EventMeaning::Release);
     }
 
-    /// Whatever a mutated text is read as, serde_json's own reader finds the same values under the pointers.
+    /// If a mutated text is an announcement, serde_json's own reader finds the same values at the pointers.
     #[test]
     fn another_reader_agrees(
         id in prop_oneof![Just("7"), Just("\"7\""), Just("null"), Just("[]"), Just("1.0")], name in "[a-c\u{e9}]{0,3}",

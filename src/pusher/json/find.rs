@@ -21,8 +21,8 @@ struct Marks {
     controls: u32,
 }
 
-/// The index of the quote that ends the string whose contents begin at `at`, and the string's spelling. `None` if it does
-/// not end, or has a control character or an invalid escape.
+/// The index of the quote that ends the string whose contents begin at `at`, and the string's spelling. `None` if it
+/// does not end, or has a control character or an invalid escape.
 #[inline]
 pub(super) fn string_end(text: &[u8], at: usize) -> Option<(usize, Spelling)> {
     // Most strings are plain and short.
@@ -83,8 +83,8 @@ pub(super) fn has_backslash(bytes: &[u8]) -> bool {
     false
 }
 
-/// The backslashes of `block`, if a quote follows each of them and there is no other quote; and whether the quote of the
-/// last backslash is the first byte of the next block.
+/// The backslashes of `block`, if a quote follows each of them and there is no other quote; and whether the quote of
+/// the last backslash is the first byte of the next block.
 #[inline]
 pub(super) fn escaped_quotes(block: &[u8; BLOCK], is_escaped: bool) -> Option<(u32, bool)> {
     let Marks { quotes, backslashes, .. } = Marks::of(*block);

@@ -1,8 +1,8 @@
 //! A strict scanner: one pass over a text checks all of it and returns the tokens of its outermost level.
 //!
 //! Most of usher's work is reading triggers, so it has a scanner of its own, which neither recurses nor allocates, and
-//! examines strings by blocks of bytes. It accepts and refuses the same texts as serde_json (for values that need not be decoded), except
-//! for the limit on depth; `tests/properties.rs` compares the two.
+//! examines strings by blocks of bytes. It accepts and refuses the same texts as serde_json (for values that need not
+//! be decoded), except for the limit on depth; `tests/properties.rs` compares the two.
 
 use super::MAX_DEPTH;
 use super::find::{Spelling, string_end};

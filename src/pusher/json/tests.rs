@@ -1,4 +1,4 @@
-//! What is read, and what is wrong with the rest.
+//! Which texts are read, and the reason for refusing any other.
 
 mod properties;
 
@@ -46,7 +46,7 @@ fn strings_decode_as_serde_json_decodes_them() {
     assert_eq!((string("7"), string_into("7", &mut [0; 9])), (None, None));
 }
 
-/// The place of the quote that ends a string, and how it is spelt; byte by byte.
+/// The index of the quote that ends a string, and its spelling, byte by byte.
 fn string_end(text: &[u8], start: usize) -> Option<(usize, find::Spelling)> {
     let (mut at, mut spelling) = (start, find::Spelling::Plain);
     loop {
@@ -68,7 +68,7 @@ fn string_end(text: &[u8], start: usize) -> Option<(usize, find::Spelling)> {
 
 #[test]
 fn strings_end_where_they_do_wherever_they_stand() {
-    // bytes that differ from those of interest in one bit or by one
+    // Bytes that differ from special ones in one bit or by one.
     let filling: Vec<u8> = b"#!][\xa2\xdc\x7f\xff \x80".iter().copied().cycle().take(60).collect();
     for length in 0..filling.len() {
         assert_eq!(find::string_end(&filling[..length], 0), None);
@@ -123,9 +123,9 @@ fn depth_is_counted_from_the_outermost_level() {
     assert_eq!(error(&format!("{{\"a\":{}}}", nested(126))), None);
     assert_eq!(error(&format!("{{\"a\":{}}}", nested(127))), Some(ObjectError::TooDeep));
     assert_eq!(error(&format!("{{\"a\":{}}}", nested(10_000))), Some(ObjectError::TooDeep));
-    // brackets in strings are no levels, whatever is escaped there
+    // Brackets in strings are no levels, whatever is escaped there.
     assert_eq!(error(&format!("{{\"a\":[\"\\\\\\\"{}\"]}}", "[".repeat(300))), None);
-    // what serde_json itself takes for too deep
+    // Too deep for serde_json.
     assert!(serde_json::from_str::<serde_json::Value>(&nested(MAX_DEPTH)).is_ok());
     assert!(serde_json::from_str::<serde_json::Value>(&nested(MAX_DEPTH + 1)).is_err());
 }

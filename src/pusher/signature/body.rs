@@ -14,8 +14,8 @@ pub struct Body<'b> {
 }
 
 impl<'b> Body<'b> {
-    /// Each of `bodies`, in their order. Where several of them have similar lengths, their digests are computed together,
-    /// which takes a quarter of the time of one after the other.
+    /// Each of `bodies`, in their order. Where several of them have similar lengths, their digests are computed
+    /// together, which takes a quarter of the time of one after the other.
     pub fn digested<const N: usize>(bodies: impl IntoIterator<Item = &'b [u8]>) -> SmallVec<[Self; N]> {
         let mut digested: SmallVec<[Self; N]> = bodies.into_iter().map(Self::from).collect();
         for several in digested.chunks_mut(LANES) {

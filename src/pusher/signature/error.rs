@@ -1,5 +1,5 @@
-//! Why a signature was refused, in a sentence that names cause and remedy. No sentence repeats what was sent, the secret or
-//! the right signature.
+//! Why a signature was refused, in a sentence that names cause and remedy. No sentence repeats what was sent, the
+//! secret or the right signature.
 
 /// Why a request's signature was refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -1,8 +1,8 @@
 //! MD5 of several messages at once (RFC 1321).
 //!
 //! In MD5 each step depends on the one before, which leaves most of a processor's units idle. The steps of independent
-//! messages run in parallel in one vector. The tests compare the result with the crate `md-5`, which digests one message
-//! at a time.
+//! messages run in parallel in one vector. The tests compare the result with the crate `md-5`, which digests one
+//! message at a time.
 
 use wide::u32x8;
 
@@ -184,8 +184,8 @@ impl State {
             let rotation = rotations[index % 4];
             [d, ((sum << rotation) | (sum >> (32 - rotation))) + b, b, c]
         };
-        // The compiler unrolls loops of four, so that each step's rotation is a constant. One loop of sixteen takes a third
-        // longer.
+        // The compiler unrolls loops of four, so that each step's rotation is a constant. One loop of sixteen takes a
+        // third longer.
         for four in 0..4 {
             for index in 4 * four..4 * four + 4 {
                 self.0 = step(self.0, index);

@@ -87,8 +87,8 @@ impl SignedRequest for ParsedRequest<'_, '_> {
 }
 
 /// The raw query with the `body_md5` and `auth_signature` of `body`; everything else stays as received. A missing
-/// parameter is appended (`body_md5` only if there is a body). The signature covers the same part of the path as the one
-/// in `query`, so that a server accepts the new one if it accepts that.
+/// parameter is appended (`body_md5` only if there is a body). The signature covers the same part of the path as the
+/// one in `query`, so that a server accepts the new one if it accepts that.
 #[must_use]
 pub fn resign<'p>(app: &App, method: &str, path: impl Into<SignedPath<'p>>, query: &Query<'_>, body: &[u8]) -> String {
     let path = path.into().signed_in(app, method, query);

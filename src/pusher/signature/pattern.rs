@@ -12,8 +12,8 @@ use crate::pusher::{App, Query, hex};
 const BETWEEN: &str = "&auth_version=1.0&body_md5=";
 
 /// The form of a signed query as every library sends it with a trigger: the five parameters of the authentication, each
-/// once, nothing encoded. The requests of one caller differ in three values only. So a query is compared with the form of
-/// an earlier one, instead of being split, sorted and joined again.
+/// once, nothing encoded. The requests of one caller differ in three values only. So a query is compared with the form
+/// of an earlier one, instead of being split, sorted and joined again.
 #[derive(Debug)]
 pub struct Pattern {
     /// The signed text up to the timestamp's value.

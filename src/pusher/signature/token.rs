@@ -1,5 +1,5 @@
-//! Auth tokens: an app's backend gives one to a client for a channel, or for a user, and the client sends it to the server
-//! (`pusher-protocol.md` 5.1, 8.7).
+//! Auth tokens: an app's backend gives one to a client for a channel, or for a user, and the client sends it to the
+//! server (`pusher-protocol.md` 5.1, 8.7).
 
 use data_encoding::HEXLOWER;
 use hmac::Mac;

@@ -1,5 +1,5 @@
-//! The lenient pass over a body that was not read exactly: it collects every channel that any reader could find in it, in
-//! linear time and without recursion.
+//! The lenient pass over a body that was not read exactly: it collects every channel that any reader could find in it,
+//! in linear time and without recursion.
 
 use std::collections::HashSet;
 
@@ -91,8 +91,8 @@ enum Key {
 }
 
 impl Key {
-    /// Whitespace around the key and its case are ignored. Compared in upper case, so that `ſ` equals `s`, as in Go's JSON
-    /// decoder.
+    /// Whitespace around the key and its case are ignored. Compared in upper case, so that `ſ` equals `s`, as in Go's
+    /// JSON decoder.
     fn of(key: &str) -> Self {
         let is = |name: &str| key.trim().chars().flat_map(char::to_uppercase).eq(name.chars());
         if is("CHANNEL") || is("CHANNELS") {

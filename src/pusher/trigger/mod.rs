@@ -71,8 +71,8 @@ pub struct Event<'a> {
 }
 
 impl<'a> Event<'a> {
-    /// The text of `data`, decoded from its JSON string, into `buffer` where it fits. `None` if `data` is not a string or
-    /// does not decode.
+    /// The text of `data`, decoded from its JSON string, into `buffer` where it fits. `None` if `data` is not a string
+    /// or does not decode.
     #[must_use]
     pub fn data<'r>(&self, buffer: &'r mut [u8]) -> Option<Cow<'r, str>>
     where

@@ -4,7 +4,7 @@ mod properties;
 
 use super::*;
 
-/// What a body is read as: the reason and the channels it may affect (`["*"]`: any).
+/// The reason for not reading a body exactly, and the channels it may affect (`["*"]`: any).
 fn inexact(endpoint: Endpoint, body: impl AsRef<[u8]>) -> (InexactReason, Vec<String>) {
     match Trigger::parse(endpoint, body.as_ref()) {
         Ok(trigger) => panic!("{} was read exactly: {trigger:?}", String::from_utf8_lossy(body.as_ref())),
@@ -80,7 +80,7 @@ fn optional_keys_may_be_null() {
     );
 }
 
-/// JSON-04: an escaped spelling of a name or a channel is the plain one.
+/// JSON-04: an escaped name or channel equals the plain one.
 #[test]
 fn escaped_values_are_decoded() {
     let trigger =
@@ -158,7 +158,7 @@ fn channels_are_strings_each_once() {
     assert_eq!(inexact(Endpoint::Events, of(101)).0, InexactReason::TooManyChannels);
     assert_eq!(inexact(Endpoint::Events, of(1000)).1.len(), 1000);
     assert_eq!(inexact(Endpoint::Events, of(1001)), (InexactReason::TooManyChannels, vec!["*".into()]));
-    // outside Pusher's set, but every reader reads the same: for upstream to refuse
+    // Outside Pusher's set, but every reader reads the same: upstream refuses it.
     for name in ["", "a b", "é", "e\u{301}", "#server-to-user-7", &"x".repeat(201)] {
         let body = format!(r#"{{"name":"n","channel":"{name}","data":"d"}}"#);
         assert_eq!(exact(Endpoint::Events, &body).events[0].channels[..], [name]);
@@ -207,7 +207,7 @@ fn what_is_not_json_may_touch_anything() {
         let changed = [br#"{"name":"n","channel":"c","data":""#, bytes, b"\"}"].concat();
         assert_eq!(inexact(Endpoint::Events, changed), (InexactReason::NotUtf8, vec!["*".to_owned()]));
     }
-    // whitespace around it is JSON
+    // Whitespace around it is part of JSON.
     let padded = format!(" \r\n\t{body}\n");
     assert_eq!(exact(Endpoint::Events, &padded).events.len(), 1);
 }
@@ -230,7 +230,7 @@ fn depth_is_bounded() {
     assert_eq!(inexact(Endpoint::Batch, batch(levels(125))), (InexactReason::TooDeep, vec!["*".into()]));
     assert_eq!(inexact(Endpoint::Events, "[".repeat(10_000)).1, ["*"]);
     assert_eq!(inexact(Endpoint::Events, format!("  {}", levels(10_000))).1, ["*"]);
-    // in the text of data it is the rules' business
+    // In the text of data, the rules check the depth.
     let brackets = "[".repeat(10_000);
     assert_eq!(
         exact(Endpoint::Events, &single(format!("\"{brackets}\""))).events[0].data(&mut []).as_deref(),
