@@ -4,8 +4,7 @@
 
 use std::sync::LazyLock;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
+use data_encoding::BASE64;
 use sha2::{Digest, Sha256};
 
 const FRAME: &str = include_str!("page/page.html");
@@ -27,7 +26,7 @@ pub(super) fn html() -> &'static str {
 /// Its Content-Security-Policy.
 pub(super) fn policy() -> &'static str {
     static POLICY: LazyLock<String> = LazyLock::new(|| {
-        let hash = |text: &str| STANDARD.encode(Sha256::digest(text));
+        let hash = |text: &str| BASE64.encode(&Sha256::digest(text));
         format!(
             "default-src 'none'; style-src 'sha256-{}'; script-src 'sha256-{}'; connect-src 'self'; img-src data:; base-uri 'none'; \
              form-action 'none'; frame-ancestors 'none'",

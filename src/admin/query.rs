@@ -4,6 +4,7 @@
 use std::ops::RangeInclusive;
 
 use super::refusal::Refusal;
+use crate::pusher::decode_query;
 
 /// Entries of a listing if nothing else is asked for.
 const DEFAULT_LIMIT: usize = 100;
@@ -24,14 +25,14 @@ impl Query {
         let mut pairs: Vec<(String, String)> = Vec::new();
         for pair in raw.split('&').filter(|pair| !pair.is_empty()) {
             let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
-            let key = decode(key);
+            let key = decode_query(key).into_owned();
             if !known.contains(&key.as_str()) || pairs.iter().any(|(earlier, _)| *earlier == key) {
                 return Err(Refusal::BadQuery(format!(
                     "The query takes each of these once at most: {}.",
                     known.join(", ")
                 )));
             }
-            pairs.push((key, decode(value)));
+            pairs.push((key, decode_query(value).into_owned()));
         }
         Ok(Self(pairs))
     }
@@ -69,28 +70,6 @@ impl Query {
     }
 }
 
-/// Decodes `+` and `%XX`; what is not hexadecimal stays as it is, what is not UTF-8 becomes U+FFFD, which no channel's
-/// name has.
-fn decode(text: &str) -> String {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let Some((&first, after)) = rest.split_first() {
-        let escaped = (first == b'%').then(|| after.first_chunk::<2>().and_then(|digits| hex(*digits))).flatten();
-        match (escaped, first) {
-            (Some(byte), _) => bytes.push(byte),
-            (None, b'+') => bytes.push(b' '),
-            (None, byte) => bytes.push(byte),
-        }
-        rest = if escaped.is_some() { &after[2..] } else { after };
-    }
-    String::from_utf8_lossy(&bytes).into_owned()
-}
-
-fn hex(digits: [u8; 2]) -> Option<u8> {
-    let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
-    Some(digit(digits[0])? << 4 | digit(digits[1])?)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -105,8 +84,6 @@ mod tests {
         assert_eq!(query.get("limit"), None);
         assert_eq!(query.required("app"), Ok("a b c"));
         assert!(query.required("rule").is_err());
-        assert_eq!(decode("%ff%G1%+%"), "\u{fffd}%G1% %");
-        assert_eq!(decode("%2g%é"), "%2g%é");
     }
 
     #[test]

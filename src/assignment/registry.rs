@@ -20,7 +20,7 @@ pub struct Watch {
     /// The rule's name, unique within the app.
     pub rule: Arc<str>,
     /// A fingerprint of what the rule means: while it is the same, what is remembered stays true.
-    pub definition: u64,
+    pub definition: [u8; 32],
     /// How long a channel that nobody names is remembered.
     pub remember_for: Duration,
 }

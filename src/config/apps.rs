@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::Server;
-use super::keys::is_loopback;
+use super::address::is_loopback;
 use super::problem::Origin;
 use super::rules::unwatched;
 use super::section::Section;

@@ -4,7 +4,6 @@
 use std::path::{Path, PathBuf};
 
 use super::file::{self, Occasion};
-use super::keys::path;
 use super::section::{Refused, Section};
 use super::unit::MIB;
 use crate::tls::{Client, Files, Identity, Purpose, TlsError};
@@ -31,7 +30,7 @@ pub(super) fn upstream(section: &mut Section<'_>) -> Client {
 
 /// The file of `ca_file` and its content, if it is given and read at all.
 fn authorities(section: &mut Section<'_>) -> Result<Option<(PathBuf, Vec<u8>)>, Refused> {
-    match path(section.text("ca_file")) {
+    match section.path("ca_file") {
         Some(path) if section.report.occasion != Occasion::Lookup => {
             Ok(Some((path.clone(), read(section, "ca_file", &path)?)))
         }

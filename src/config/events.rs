@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 
 use super::rules::{known, refuse};
 use super::section::Section;
-use crate::rules::{Belonging, EventSpec};
+use crate::rules::{ContractEntry, EventSpec};
 
 /// Entries; each is looked at for every event of its name.
 const MOST: usize = 256;
 
 /// The entries, for apps with these `ids`.
-pub(super) fn read(root: &mut Section<'_>, ids: &[String]) -> Vec<Belonging> {
+pub(super) fn read(root: &mut Section<'_>, ids: &[String]) -> Vec<ContractEntry> {
     let mut seen = BTreeMap::new();
     let entries: Vec<_> = root.sections("events", |section| entry(section, ids, &mut seen));
     if entries.len() > MOST {
@@ -28,7 +28,7 @@ pub(super) fn read(root: &mut Section<'_>, ids: &[String]) -> Vec<Belonging> {
 /// Where each event on each family stands, for those that say for which apps.
 type Seen = BTreeMap<(String, String, Vec<String>), String>;
 
-fn entry(section: &mut Section<'_>, ids: &[String], seen: &mut Seen) -> Option<Belonging> {
+fn entry(section: &mut Section<'_>, ids: &[String], seen: &mut Seen) -> Option<ContractEntry> {
     let apps = section.texts("apps");
     let spec = EventSpec {
         name: section.required("name", "staff-assigned", |_| Ok(())),
@@ -45,5 +45,5 @@ fn entry(section: &mut Section<'_>, ids: &[String], seen: &mut Seen) -> Option<B
             seen.insert(this, section.key("name"));
         }
     }
-    Belonging::new(spec).map_err(|errors| refuse(section, errors)).ok()
+    ContractEntry::new(spec).map_err(|errors| refuse(section, errors)).ok()
 }

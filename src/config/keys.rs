@@ -3,17 +3,18 @@
 
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
-use std::path::PathBuf;
 use std::time::Duration;
 
+use super::address::{self, is_loopback, is_own_address};
 use super::problem::{Origin, Problem, quote};
 use super::report::{Report, nearest};
 use super::section::Section;
 use super::tree::Table;
 use super::unit::{GIB, KIB, MIB, show_duration};
-use super::{Admin, Config, Log, LogFormat, Server, Token, apps, broker, certificates, events, exit, rates, rules};
+use super::{Admin, Config, Log, LogFormat, Server, Token, apps, broker, certificates, events, rates, rules, upstream};
 use crate::gateway::UnknownApps;
-use crate::{assignment, gateway, upstream};
+use crate::upstream::Options;
+use crate::{assignment, gateway};
 
 /// A time-out that must be there.
 const SOME_TIME: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_hours(1);
@@ -30,7 +31,7 @@ pub(super) fn read(tree: Table, report: &mut Report) -> Config {
     let mut config = Section::root(tree, report, |root| {
         let server = root.section("server", server);
         let admin = root.section("admin", admin);
-        let upstream = root.section("upstream", exit::upstream);
+        let upstream = root.section("upstream", upstream::upstream);
         let broker = root.section("broker", broker::broker);
         let limits = root.section("limits", limits);
         let assignments = root.section("assignments", |section| assignments(section, &server, &upstream));
@@ -48,7 +49,7 @@ pub(super) fn read(tree: Table, report: &mut Report) -> Config {
 
 fn server(section: &mut Section<'_>) -> Server {
     Server {
-        listen: section.parsed("listen", SocketAddr::from(([127, 0, 0, 1], 6001)), address),
+        listen: section.parsed("listen", SocketAddr::from(([127, 0, 0, 1], 6001)), address::listen),
         workers: section.count("workers", 0, 0..=1024),
         fast_path: section.flag("fast_path", true),
         unknown_apps: section.choice(
@@ -63,7 +64,7 @@ fn server(section: &mut Section<'_>) -> Server {
 }
 
 fn admin(section: &mut Section<'_>) -> Admin {
-    let listen = section.parsed("listen", SocketAddr::from(([127, 0, 0, 1], 9601)), address);
+    let listen = section.parsed("listen", SocketAddr::from(([127, 0, 0, 1], 9601)), address::listen);
     let token = section.secret("token", "token_file");
     if let Ok(Some((given, token))) = &token {
         if !token.bytes().all(|byte| byte.is_ascii_graphic()) {
@@ -125,7 +126,7 @@ fn limits(section: &mut Section<'_>) -> gateway::Limits {
     limits
 }
 
-fn assignments(section: &mut Section<'_>, server: &Server, upstream: &upstream::Options) -> assignment::Bounds {
+fn assignments(section: &mut Section<'_>, server: &Server, upstream: &Options) -> assignment::Bounds {
     let doubt_period = section.duration("doubt_period", Duration::from_secs(30), SOME_TIME);
     assignment::Bounds {
         max_channels: section.count("max_channels", 1_000_000, 1..=100_000_000),
@@ -143,7 +144,7 @@ fn assignments(section: &mut Section<'_>, server: &Server, upstream: &upstream::
 /// What a process that ran before has left open is unclear for as long as `needed`: what its last request may live, the
 /// drain included, and the doubt after that. The embedded broker ends with its process, and nothing of it is applied
 /// later.
-fn start_doubt(section: &mut Section<'_>, needed: Duration, upstream: &upstream::Options) -> Duration {
+fn start_doubt(section: &mut Section<'_>, needed: Duration, upstream: &Options) -> Duration {
     let written = section.optional_duration("start_doubt", Duration::ZERO..=Duration::from_hours(24));
     if upstream.is_local() {
         return Duration::ZERO;
@@ -194,29 +195,19 @@ fn agree(config: &Config, report: &mut Report) {
         problem(["admin.listen", "server.listen"], message);
     }
     if let Some(url) = &config.upstream.websocket_url
-        && exit::is_own_address(url, config.server.listen)
+        && is_own_address(url, config.server.listen)
     {
         let message =
             "This is where usher itself listens: it would relay every connection to itself. Name the server behind it."
                 .to_owned();
         problem(["upstream.websocket_url", "server.listen"], message);
     }
-    if exit::is_own_address(&config.upstream.url, config.server.listen) {
+    if is_own_address(&config.upstream.url, config.server.listen) {
         let message =
             "This is where usher itself listens: it would forward every request to itself. Name the server behind it."
                 .to_owned();
         problem(["upstream.url", "server.listen"], message);
     }
-}
-
-/// Whether only this machine reaches `address`.
-pub(super) fn is_loopback(address: SocketAddr) -> bool {
-    address.ip().to_canonical().is_loopback()
-}
-
-fn address(text: &str) -> Result<SocketAddr, String> {
-    let forms = "Write an IP address and a port: \"127.0.0.1:6001\", \"0.0.0.0:6001\" for all of this machine's, or \"[::1]:6001\".";
-    text.parse().map_err(|_| format!("{} is not an address to listen on. {forms}", quote(text)))
 }
 
 /// A bare word must be a level: as a filter a misspelt one would name a module, and silence all others.
@@ -235,9 +226,4 @@ fn level(text: &str) -> Result<String, String> {
         Ok(_) => Ok(text.to_owned()),
         Err(error) => Err(format!("{} is no filter: {error}. {}", quote(text), forms())),
     }
-}
-
-/// The path in `text`; none if it is empty.
-pub(super) fn path(text: String) -> Option<PathBuf> {
-    (!text.is_empty()).then(|| text.into())
 }

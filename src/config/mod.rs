@@ -1,14 +1,14 @@
 //! The typed configuration: read once from the file, the environment and the flags, checked as a whole, refused with
 //! all its faults at once.
 //!
-//! `overlay` gathers one `tree` of values that know their place; `keys`, `exit`, `rates`, `apps`, `rules` and `events`
+//! `overlay` gathers one `tree` of values that know their place; `keys`, `upstream`, `rates`, `apps`, `rules` and `events`
 //! read it through `section`, which collects into a `report` what is wrong.
 
+mod address;
 mod apps;
 mod broker;
 mod certificates;
 mod events;
-mod exit;
 mod file;
 mod keys;
 mod overlay;
@@ -21,6 +21,7 @@ mod secret;
 mod section;
 mod tree;
 mod unit;
+mod upstream;
 
 #[cfg(test)]
 mod tests;
@@ -38,8 +39,8 @@ pub use unit::duration;
 
 use self::file::Occasion;
 use crate::pusher::App;
-use crate::rules::{Belonging, Mode, Rule};
-use crate::{assignment, gateway, tls, upstream};
+use crate::rules::{ContractEntry, Mode, Rule};
+use crate::{assignment, gateway, tls};
 
 /// Everything that can be configured, checked.
 #[derive(Debug, Clone)]
@@ -49,7 +50,7 @@ pub struct Config {
     /// `[admin]`.
     pub admin: Admin,
     /// `[upstream]`.
-    pub upstream: upstream::Options,
+    pub upstream: crate::upstream::Options,
     /// `[broker]`, for where `upstream` is the embedded one.
     pub broker: crate::broker::Options,
     /// `[limits]`.
@@ -63,7 +64,7 @@ pub struct Config {
     /// `[[rules]]`.
     pub rules: Vec<Rule>,
     /// `[[events]]`.
-    pub events: Vec<Belonging>,
+    pub events: Vec<ContractEntry>,
     /// What works, but hardly as meant: sentences for the log and `usher check`.
     pub warnings: Vec<String>,
 }

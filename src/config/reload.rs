@@ -1,52 +1,135 @@
-//! What a running gateway cannot take over from a new configuration.
+//! Which keys of a new configuration take effect only after a restart.
+//!
+//! Each section is destructured whole, so that a new field does not compile until it is decided here whether a reload
+//! applies it.
 
-use super::Config;
+use super::{Admin, Config, Log, Server};
+use crate::assignment::Bounds;
+use crate::gateway::Limits;
+use crate::upstream;
+
+/// A key, and whether it has the same value in both configurations.
+type Compared = (&'static str, bool);
 
 impl Config {
     /// The keys that differ in `new` and take effect only after a restart. Everything else is applied on SIGHUP:
-    /// `apps`, `rules`, `server.unknown_apps`, `server.trusted_proxies`, certificates, keys and authorities (by the
-    /// files' content and their names), and those `limits` that are looked at for every request. The limits that shape
-    /// a connection while it is accepted, and the number of connections, are set up once.
+    /// `apps`, `rules`, `events`, `server.unknown_apps`, `server.trusted_proxies`, certificates, keys and authorities
+    /// (by the files' content and their names), and those `limits` that are read for every request. The limits that
+    /// shape a connection while it is accepted, and the number of connections, are set up once.
     #[must_use]
     pub fn reloadable_difference(&self, new: &Self) -> Vec<&'static str> {
-        let fixed = [
-            ("server.listen", self.server.listen == new.server.listen),
-            ("server.workers", self.server.workers == new.server.workers),
-            ("server.fast_path", self.server.fast_path == new.server.fast_path),
-            ("server.drain_period", self.server.drain_period == new.server.drain_period),
-            ("server.tls", self.server.tls.is_some() == new.server.tls.is_some()),
-            ("admin.listen", self.admin.listen == new.admin.listen),
-            ("admin.token", self.admin.token == new.admin.token),
-            ("admin.decisions", self.admin.decisions == new.admin.decisions),
-            ("upstream.url", self.upstream.url == new.upstream.url),
-            ("upstream.websocket_url", self.upstream.websocket_url == new.upstream.websocket_url),
-            ("upstream.timeout", self.upstream.timeout == new.upstream.timeout),
-            ("upstream.connect_timeout", self.upstream.connect_timeout == new.upstream.connect_timeout),
-            ("upstream.idle_timeout", self.upstream.idle_timeout == new.upstream.idle_timeout),
-            ("upstream.max_connection_age", self.upstream.max_connection_age == new.upstream.max_connection_age),
-            ("upstream.max_idle", self.upstream.max_idle == new.upstream.max_idle),
-            ("broker", self.broker == new.broker),
-            ("limits.max_head", self.limits.max_head == new.limits.max_head),
-            ("limits.max_headers", self.limits.max_headers == new.limits.max_headers),
-            ("limits.head_timeout", self.limits.head_timeout == new.limits.head_timeout),
-            ("limits.idle_timeout", self.limits.idle_timeout == new.limits.idle_timeout),
-            ("limits.max_connections", self.limits.max_connections == new.limits.max_connections),
-            (
-                "limits.max_connections_per_peer",
-                self.limits.max_connections_per_peer == new.limits.max_connections_per_peer,
-            ),
-            ("assignments.max_channels", self.assignments.max_channels == new.assignments.max_channels),
-            (
-                "assignments.max_waiters_per_channel",
-                self.assignments.max_waiters_per_channel == new.assignments.max_waiters_per_channel,
-            ),
-            ("assignments.max_waiters", self.assignments.max_waiters == new.assignments.max_waiters),
-            ("assignments.doubt_period", self.assignments.doubt_period == new.assignments.doubt_period),
-            // It counts from the start, so that the next one is the first to know of it.
-            ("assignments.start_doubt", self.assignments.start_doubt == new.assignments.start_doubt),
-            ("log.format", self.log.format == new.log.format),
-            ("log.level", self.log.level == new.log.level),
-        ];
-        fixed.into_iter().filter(|(_, same)| !same).map(|(key, _)| key).collect()
+        let Self {
+            server,
+            admin,
+            upstream,
+            broker,
+            limits,
+            assignments,
+            log,
+            apps: _,
+            rules: _,
+            events: _,
+            // What is said of the configuration, and no key of it.
+            warnings: _,
+        } = self;
+        server_keys(server, &new.server)
+            .into_iter()
+            .chain(admin_keys(admin, &new.admin))
+            .chain(upstream_keys(upstream, &new.upstream))
+            .chain([("broker", *broker == new.broker)])
+            .chain(limits_keys(limits, &new.limits))
+            .chain(assignments_keys(assignments, &new.assignments))
+            .chain(log_keys(log, &new.log))
+            .filter(|(_, is_same)| !is_same)
+            .map(|(key, _)| key)
+            .collect()
     }
+}
+
+fn server_keys(old: &Server, new: &Server) -> [Compared; 5] {
+    let Server { listen, workers, fast_path, unknown_apps: _, drain_period, trusted_proxies: _, tls } = old;
+    [
+        ("server.listen", *listen == new.listen),
+        ("server.workers", *workers == new.workers),
+        ("server.fast_path", *fast_path == new.fast_path),
+        ("server.drain_period", *drain_period == new.drain_period),
+        // A listener with TLS takes another certificate, but does not become one without TLS.
+        ("server.tls", tls.is_some() == new.tls.is_some()),
+    ]
+}
+
+fn admin_keys(old: &Admin, new: &Admin) -> [Compared; 3] {
+    let Admin { listen, token, decisions } = old;
+    [
+        ("admin.listen", *listen == new.listen),
+        ("admin.token", *token == new.token),
+        ("admin.decisions", *decisions == new.decisions),
+    ]
+}
+
+fn upstream_keys(old: &upstream::Options, new: &upstream::Options) -> [Compared; 7] {
+    let upstream::Options {
+        url,
+        websocket_url,
+        timeout,
+        connect_timeout,
+        idle_timeout,
+        max_connection_age,
+        max_idle,
+        // Authorities and the client's certificate are reloaded.
+        tls: _,
+    } = old;
+    [
+        ("upstream.url", *url == new.url),
+        ("upstream.websocket_url", *websocket_url == new.websocket_url),
+        ("upstream.timeout", *timeout == new.timeout),
+        ("upstream.connect_timeout", *connect_timeout == new.connect_timeout),
+        ("upstream.idle_timeout", *idle_timeout == new.idle_timeout),
+        ("upstream.max_connection_age", *max_connection_age == new.max_connection_age),
+        ("upstream.max_idle", *max_idle == new.max_idle),
+    ]
+}
+
+fn limits_keys(old: &Limits, new: &Limits) -> [Compared; 6] {
+    let Limits {
+        max_head,
+        max_headers,
+        max_target: _,
+        max_body: _,
+        head_timeout,
+        body_timeout: _,
+        idle_timeout,
+        max_connections,
+        max_connections_per_peer,
+        max_requests: _,
+        max_wait: _,
+        max_websocket_message: _,
+        websocket_idle_timeout: _,
+        rates: _,
+    } = old;
+    [
+        ("limits.max_head", *max_head == new.max_head),
+        ("limits.max_headers", *max_headers == new.max_headers),
+        ("limits.head_timeout", *head_timeout == new.head_timeout),
+        ("limits.idle_timeout", *idle_timeout == new.idle_timeout),
+        ("limits.max_connections", *max_connections == new.max_connections),
+        ("limits.max_connections_per_peer", *max_connections_per_peer == new.max_connections_per_peer),
+    ]
+}
+
+fn assignments_keys(old: &Bounds, new: &Bounds) -> [Compared; 5] {
+    let Bounds { max_channels, max_waiters_per_channel, max_waiters, doubt_period, start_doubt } = old;
+    [
+        ("assignments.max_channels", *max_channels == new.max_channels),
+        ("assignments.max_waiters_per_channel", *max_waiters_per_channel == new.max_waiters_per_channel),
+        ("assignments.max_waiters", *max_waiters == new.max_waiters),
+        ("assignments.doubt_period", *doubt_period == new.doubt_period),
+        // It counts from the start, so that the next start is the first to apply it.
+        ("assignments.start_doubt", *start_doubt == new.start_doubt),
+    ]
+}
+
+fn log_keys(old: &Log, new: &Log) -> [Compared; 2] {
+    let Log { format, level } = old;
+    [("log.format", *format == new.format), ("log.level", *level == new.level)]
 }

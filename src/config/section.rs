@@ -3,6 +3,7 @@
 //! section.
 
 use std::ops::RangeInclusive;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use super::problem::{Origin, Problem, quote};
@@ -104,6 +105,11 @@ impl<'r> Section<'r> {
     /// Takes text; empty if it is not given.
     pub(super) fn text(&mut self, key: &str) -> String {
         self.parsed(key, String::new(), |text| Ok(text.to_owned()))
+    }
+
+    /// Takes the path of a file; `None` if it is not given or empty.
+    pub(super) fn path(&mut self, key: &str) -> Option<PathBuf> {
+        Some(self.text(key)).filter(|text| !text.is_empty()).map(PathBuf::from)
     }
 
     /// Takes text that must be given and pass `check`; `example` shows what could be written.

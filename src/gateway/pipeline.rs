@@ -233,7 +233,7 @@ impl WaitState {
                 decide(shared, app, Trigger::parse(*endpoint, body), context, &mut self.rate_reservation)
             }
             Reading::Keyed(endpoint) => {
-                let trigger = Trigger::parse(*endpoint, body).map(Trigger::heard_by_some);
+                let trigger = Trigger::parse(*endpoint, body).map(Trigger::assuming_excluded_socket);
                 decide(shared, app, trigger, context, &mut self.rate_reservation)
             }
             Reading::Inexact(inexact) => decide_inexact(shared, app, inexact, context.now, &mut self.rate_reservation),

@@ -1,7 +1,6 @@
 //! A snapshot of apps, rules and limits. A request keeps the snapshot that it began with.
 
 use std::collections::HashMap;
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
 use ipnet::IpNet;
@@ -13,7 +12,7 @@ use crate::metrics::{AppMetrics, EventMetrics, Metrics, RuleMetrics};
 use crate::pusher::App;
 use crate::rate::{AppLimits, Limiters};
 use crate::report::{Report, RuleTally, Watched};
-use crate::rules::{Belonging, Contract, Mode, Rule};
+use crate::rules::{Contract, ContractEntry, Mode, Rule};
 
 /// Apps with their rules, and everything else that a reload may change.
 #[derive(Debug)]
@@ -50,7 +49,7 @@ pub struct RoutingOptions {
 #[derive(Debug, Clone, Copy)]
 pub struct Observers<'a> {
     /// Which events belong on which channels.
-    pub events: &'a [Belonging],
+    pub events: &'a [ContractEntry],
     /// Counts of redundant and misplaced events.
     pub report: &'a Report,
     /// Who is subscribed to a channel.
@@ -106,7 +105,7 @@ impl Routing {
             .map(|(app, rule)| Watch {
                 app: app.id().into(),
                 rule: rule.spec().name.as_str().into(),
-                definition: meaning(rule),
+                definition: *rule.fingerprint().as_bytes(),
                 remember_for: rule.spec().remember_for,
             })
             .collect();
@@ -189,18 +188,6 @@ fn tallies(
     let of = |app: &str| apps.iter().zip(contracts).find(|(it, _)| it.id() == app).map(|(_, contract)| contract);
     report.configure(&watched, |misplaced| {
         of(&misplaced.app)
-            .is_some_and(|contract| contract.knows(&misplaced.event, &misplaced.channel_family, &misplaced.expected))
+            .is_some_and(|contract| contract.expects(&misplaced.event, &misplaced.channel_family, &misplaced.expected))
     })
-}
-
-/// A fingerprint of everything in a rule that its memory depends on. `mode` and `remember_for` may change without a
-/// loss of the memory.
-fn meaning(rule: &Rule) -> u64 {
-    let spec = rule.spec();
-    let mut hasher = DefaultHasher::new();
-    (&spec.event, &spec.channel, &spec.identity, &spec.context, &spec.released_by).hash(&mut hasher);
-    for (pointer, value) in &spec.filter {
-        (pointer, value.to_string()).hash(&mut hasher);
-    }
-    hasher.finish()
 }

@@ -9,7 +9,8 @@ use super::Refusal;
 use super::routing::{AppRoute, Routing};
 use super::target::TargetForm;
 use crate::pusher::{
-    Body, Claim, Endpoint, Inexact, Oddity, Pattern, Query, Reach, SignatureError, SignedPath, verify,
+    AffectedChannels, Body, Endpoint, Inexact, InexactReason, Pattern, Query, SignatureClaim, SignatureError,
+    SignedPath, verify,
 };
 
 /// A trigger whose signature verified, with its body: the only thing that may read or change the memory.
@@ -46,7 +47,7 @@ pub(super) struct Signed<'h> {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct PatternClaim<'h> {
     pub(super) pattern: &'h Pattern,
-    pub(super) claim: &'h Claim<'h>,
+    pub(super) claim: &'h SignatureClaim<'h>,
 }
 
 impl<'a, 'b> Verified<'a, 'b> {
@@ -142,17 +143,19 @@ pub(super) fn is_json(content_type: &[u8]) -> bool {
 
 impl Reading {
     fn of(form: TargetForm, content: Content, query: &Query<'_>) -> Self {
-        let (oddity, reach) = match (form, content) {
-            (TargetForm::Legacy { channel }, _) => (Oddity::LegacyEndpoint, Reach::Channels(vec![channel])),
-            (TargetForm::NonCanonical, _) => (Oddity::DisguisedTarget, Reach::App),
-            (TargetForm::Exact(_), Content::Encoded) => (Oddity::ContentEncoding, Reach::App),
-            (TargetForm::Exact(_), Content::Other) => (Oddity::ContentType, Reach::App),
+        let (reason, affected) = match (form, content) {
+            (TargetForm::Legacy { channel }, _) => {
+                (InexactReason::LegacyEndpoint, AffectedChannels::Listed(vec![channel]))
+            }
+            (TargetForm::NonCanonical, _) => (InexactReason::DisguisedTarget, AffectedChannels::All),
+            (TargetForm::Exact(_), Content::Encoded) => (InexactReason::ContentEncoding, AffectedChannels::All),
+            (TargetForm::Exact(_), Content::Other) => (InexactReason::ContentType, AffectedChannels::All),
             (TargetForm::Exact(_), Content::Json | Content::KeyedJson) if query.has_trigger_parameters() => {
-                (Oddity::QueryParameters, Reach::App)
+                (InexactReason::QueryParameters, AffectedChannels::All)
             }
             (TargetForm::Exact(endpoint), Content::Json) => return Self::Exact(endpoint),
             (TargetForm::Exact(endpoint), Content::KeyedJson) => return Self::Keyed(endpoint),
         };
-        Self::Inexact(Inexact { oddity, reach })
+        Self::Inexact(Inexact { reason, affected })
     }
 }

@@ -1,20 +1,20 @@
-//! What the body of a server's answer says of the trigger that it answers, whatever the status.
+//! What the body of a 2xx answer to a trigger says of the trigger.
 //!
 //! soketi 1.x writes its CORS headers before the status, so its refusals arrive as `200 OK` with
 //! `{"error": "…", "code": 429}` (docs/servers.md).
 
-use super::json::{Entries, string};
+use super::json::{AllMembers, string};
 
 /// What a complete 2xx answer says of its trigger.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Acceptance {
-    /// The server took it: a JSON object that speaks of no error, as every Pusher server sends.
+    /// The server accepted it: a JSON object without an error, as every Pusher server sends.
     Accepted,
-    /// The server refused it, with this code of 400 to 499, if it gave one.
+    /// The server refused it, with this code from 400 to 499, if it gave one.
     Refused(Option<u16>),
-    /// The server failed at it, with this code of 500 or more: it may have been applied, or be applied later.
+    /// The server failed, with this code of 500 or more: the trigger may have been applied, or be applied later.
     Failed(u16),
-    /// It is not the JSON object of a Pusher server: perhaps it comes from something else on the way.
+    /// It is not the JSON object of a Pusher server: perhaps something else on the way has answered.
     NoObject,
 }
 
@@ -22,14 +22,14 @@ impl Acceptance {
     /// Reads the body of a 2xx answer.
     ///
     /// A member `error` counts unless it is `null` or `false`, a member `code` if it is a number, or a string of
-    /// digits, of 400 or more. Of a member that stands twice, the worst counts; members of other names are fine.
+    /// digits, of 400 or more. Of a member that is there twice, the worst counts; members of other names are ignored.
     #[must_use]
     pub fn read(body: &[u8]) -> Self {
-        // What Pusher itself sends (docs/servers.md).
+        // Pusher's own answer (docs/servers.md).
         if body == b"{}" {
             return Self::Accepted;
         }
-        let Ok(Entries(members)) = serde_json::from_slice(body) else { return Self::NoObject };
+        let Ok(AllMembers(members)) = serde_json::from_slice(body) else { return Self::NoObject };
         let named = |name: &'static str| members.iter().filter(move |(key, _)| key == name).map(|(_, value)| *value);
         let error = named("error").any(|error| !matches!(error, "null" | "false"));
         match named("code").filter_map(error_code).max() {
@@ -41,7 +41,7 @@ impl Acceptance {
     }
 }
 
-/// The code of an error that this token is: a number, or a string of digits, of 400 or more.
+/// The error code in this token: a number, or a string of digits, of 400 or more.
 fn error_code(token: &str) -> Option<u16> {
     let decoded = if token.starts_with('"') {
         string(token).filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()))
@@ -49,7 +49,7 @@ fn error_code(token: &str) -> Option<u16> {
         Some(token.into())
     };
     let code: f64 = decoded?.parse().ok()?;
-    // Beyond u16 it is an error all the same: the conversion saturates.
+    // A code beyond u16 is an error as well: the conversion saturates.
     (code >= 400.0).then_some(code as u16)
 }
 

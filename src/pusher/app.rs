@@ -20,7 +20,7 @@ impl App {
         Self { id: id.into(), key: key.into(), secret: Secret::new(secret) }
     }
 
-    /// The app id as it stands in paths.
+    /// The app id, as it is in paths.
     #[must_use]
     pub fn id(&self) -> &str {
         &self.id
@@ -39,8 +39,8 @@ impl App {
     }
 }
 
-/// An app's secret, kept only as the state of an HMAC-SHA256 that has taken it in: two hash blocks less for each
-/// signature, and the text itself is not in memory. Its `Debug` masks it.
+/// An app's secret, kept only as the state of an HMAC-SHA256 with this key: each signature takes two hash blocks less,
+/// and the text itself is not in memory. `Debug` masks it.
 #[derive(Clone)]
 pub struct Secret(Hmac<Sha256>);
 
@@ -49,8 +49,8 @@ impl Secret {
         Self(Hmac::new_from_slice(secret.as_bytes()).expect("HMAC takes a key of any size"))
     }
 
-    /// The HMAC-SHA256 of `message`, not yet finished: to be compared by `verify_slice` (constant time) or taken as
-    /// bytes.
+    /// The HMAC-SHA256 of `message`, not finished yet: the caller compares it by `verify_slice` (constant time) or
+    /// takes its bytes.
     pub(super) fn authenticate(&self, message: &[u8]) -> Hmac<Sha256> {
         self.0.clone().chain_update(message)
     }
@@ -65,7 +65,6 @@ impl fmt::Debug for Secret {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::pusher::hex;
 
     #[test]
     fn debug_masks_the_secret() {
@@ -80,7 +79,10 @@ mod tests {
     #[test]
     fn authenticates_the_published_message() {
         let mac = Secret::new("supersecret").authenticate(b"Hello!").finalize().into_bytes();
-        assert_eq!(hex::encode(&mac), "64e3f44166575febbc5de88c9476325ea7d4b3684752158d9fdb31fce34b980d");
+        assert_eq!(
+            data_encoding::HEXLOWER.encode(&mac),
+            "64e3f44166575febbc5de88c9476325ea7d4b3684752158d9fdb31fce34b980d"
+        );
     }
 
     #[test]

@@ -3,10 +3,10 @@
 /// The longest channel name that any client library sends (`pusher-protocol.md` 1.4).
 pub(crate) const MAX_NAME: usize = 200;
 
-/// What a channel's prefix says of it, as far as usher's rules care (`pusher-protocol.md` 1.4, 6).
+/// The kind of a channel, by its prefix, as far as rules depend on it (`pusher-protocol.md` 1.4, 6).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
-    /// Public, private or presence: an event reaches those who listen now.
+pub enum ChannelKind {
+    /// Public, private or presence: an event reaches the present subscribers.
     Plain,
     /// `cache-`, `private-cache-`, `presence-cache-`: upstream replays the last event to later subscribers.
     Cache,
@@ -14,14 +14,14 @@ pub enum Kind {
     Encrypted,
 }
 
-impl Kind {
-    /// The kind that `name`'s prefix announces.
+impl ChannelKind {
+    /// The kind of the channel with this name.
     ///
-    /// Case is ignored, as the .NET library does (`pusher-protocol.md` 3.2): both special kinds are never dropped, so
-    /// that a server that reads the prefix either way is served right.
+    /// Case is ignored, as in the .NET library (`pusher-protocol.md` 3.2): triggers on both special kinds are never
+    /// dropped, which is right for servers that ignore case and for those that do not.
     #[must_use]
     pub fn of(name: &str) -> Self {
-        // Nearly all names are told from the special ones by their first byte.
+        // For nearly all names the first byte decides.
         match name.as_bytes().first() {
             Some(b'c' | b'C') if begins_with(name, "cache-") => Self::Cache,
             Some(b'p' | b'P') if begins_with(name, "private-encrypted-") => Self::Encrypted,
@@ -33,7 +33,7 @@ impl Kind {
     }
 }
 
-/// Whether each byte may stand in a name.
+/// Whether a name may contain each byte.
 const NAME_BYTES: [bool; 256] = {
     let mut table = [false; 256];
     let mut byte: u8 = 0;
@@ -49,13 +49,13 @@ const NAME_BYTES: [bool; 256] = {
 #[must_use]
 pub fn is_valid_name(name: &str) -> bool {
     let characters = name.strip_prefix('#').unwrap_or(name);
-    // Nearly all are valid: all of one is looked at, without a branch for each byte.
+    // Nearly all names are valid: every byte is checked, without a branch for each.
     !characters.is_empty()
         && name.len() <= MAX_NAME
         && characters.bytes().fold(true, |all, byte| all & NAME_BYTES[usize::from(byte)])
 }
 
-/// Whether `byte` may stand in a channel name (`pusher-protocol.md` 1.4).
+/// Whether a channel name may contain `byte` (`pusher-protocol.md` 1.4).
 pub(crate) const fn is_name_byte(byte: u8) -> bool {
     matches!(byte, b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'_' | b'-' | b'=' | b'@' | b',' | b'.' | b';')
 }
@@ -71,27 +71,27 @@ mod tests {
     #[test]
     fn kinds_follow_the_prefix() {
         for (name, kind) in [
-            ("hilton-room-12-chat", Kind::Plain),
-            ("private-room", Kind::Plain),
-            ("presence-room", Kind::Plain),
-            ("#server-to-user-7", Kind::Plain),
-            ("my-cache-room", Kind::Plain),
-            ("cache", Kind::Plain),
-            ("", Kind::Plain),
-            ("é", Kind::Plain),
-            ("cache-room", Kind::Cache),
-            ("private-cache-room", Kind::Cache),
-            ("presence-cache-room", Kind::Cache),
-            ("Presence-CACHE-room", Kind::Cache),
-            ("private-encrypted-room", Kind::Encrypted),
-            ("private-encrypted-cache-room", Kind::Encrypted),
-            ("Private-Encrypted-room", Kind::Encrypted),
-            ("private-encrypted", Kind::Plain),
-            ("CACHE-room", Kind::Cache),
-            ("PRIVATE-cache-", Kind::Cache),
-            ("presence-encrypted-room", Kind::Plain),
+            ("hilton-room-12-chat", ChannelKind::Plain),
+            ("private-room", ChannelKind::Plain),
+            ("presence-room", ChannelKind::Plain),
+            ("#server-to-user-7", ChannelKind::Plain),
+            ("my-cache-room", ChannelKind::Plain),
+            ("cache", ChannelKind::Plain),
+            ("", ChannelKind::Plain),
+            ("é", ChannelKind::Plain),
+            ("cache-room", ChannelKind::Cache),
+            ("private-cache-room", ChannelKind::Cache),
+            ("presence-cache-room", ChannelKind::Cache),
+            ("Presence-CACHE-room", ChannelKind::Cache),
+            ("private-encrypted-room", ChannelKind::Encrypted),
+            ("private-encrypted-cache-room", ChannelKind::Encrypted),
+            ("Private-Encrypted-room", ChannelKind::Encrypted),
+            ("private-encrypted", ChannelKind::Plain),
+            ("CACHE-room", ChannelKind::Cache),
+            ("PRIVATE-cache-", ChannelKind::Cache),
+            ("presence-encrypted-room", ChannelKind::Plain),
         ] {
-            assert_eq!(Kind::of(name), kind, "{name}");
+            assert_eq!(ChannelKind::of(name), kind, "{name}");
         }
     }
 

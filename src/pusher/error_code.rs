@@ -1,7 +1,7 @@
-//! The codes of WebSocket closes and of `pusher:error` (`pusher-protocol.md` 4.6). Their hundreds tell a client what to
-//! do: 4000 to 4099 never to come back, 4100 to 4199 after a pause, 4200 to 4299 at once. All three mean that the
-//! connection is being closed, so that a refused message on a connection that stays open has a [`Warning`] for its
-//! code, or none (docs/broker.md).
+//! The codes of WebSocket closes and of `pusher:error` (`pusher-protocol.md` 4.6). A code's hundreds determine when the
+//! client connects again: with 4000 to 4099 never, with 4100 to 4199 after a pause, with 4200 to 4299 at once. All
+//! three close the connection. A refused message on a connection that stays open has a [`Warning`] as its code, or none
+//! (docs/broker.md).
 
 /// Why a connection is closed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -14,7 +14,7 @@ pub enum ErrorCode {
     PathNotFound,
     /// `protocol` is no number.
     BadVersion,
-    /// A protocol version that is not spoken here.
+    /// A protocol version that usher does not support.
     UnsupportedVersion,
     /// No `protocol` is given.
     NoVersion,
@@ -22,8 +22,9 @@ pub enum ErrorCode {
     Unauthorized,
     /// Too many connections, or a connection that does not read fast enough.
     OverCapacity,
-    /// The server goes away; another one takes over. After a pause, since that may be the same one, started again:
-    /// pusher-js that came back at once, to a port where nobody listens yet, would stay away for 15 seconds.
+    /// The server ends, and another one takes over. The client connects again after a pause, since the other server may
+    /// be the same one, restarted: pusher-js that connects at once, to a port on which nothing listens yet, retries
+    /// only after 15 seconds.
     Reconnect,
     /// No sign of life in time.
     PongTimeout,
@@ -66,12 +67,12 @@ impl ErrorCode {
     }
 }
 
-/// What a client may be told by a code on a connection that stays open: "any other type of error" (4300 to 4399).
+/// The errors that are reported on a connection that stays open: "any other type of error" (4300 to 4399).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Warning {
     /// More than ten client events a second.
     ClientEventRate,
-    /// A user wants to watch too many others: the first ones are taken.
+    /// A user's watchlist is too long: its first entries are used.
     WatchlistLimit,
 }
 

@@ -1,4 +1,4 @@
-//! The language: apps, channels, request signatures and triggers of the Pusher HTTP API. Pure: no I/O, no clock.
+//! The Pusher HTTP API: apps, channels, request signatures and triggers. No I/O, no clock.
 
 mod answer;
 mod app;
@@ -6,6 +6,7 @@ pub(crate) mod channel;
 mod error_code;
 mod hex;
 pub(crate) mod json;
+mod percent;
 mod query;
 mod signature;
 mod subprotocol;
@@ -13,11 +14,13 @@ mod trigger;
 
 pub use answer::Acceptance;
 pub use app::{App, Secret};
-pub use channel::{Kind, is_valid_name};
+pub use channel::{ChannelKind, is_valid_name};
 pub use error_code::{ErrorCode, Warning};
-pub use query::{Query, decode_path};
+pub use percent::{decode_path, decode_query};
+pub use query::Query;
 pub use signature::{
-    Body, Claim, Grant, Pattern, SignatureError, SignedPath, TokenError, resign, sign_query, signed_text, verify,
+    Body, Grant, Pattern, SignatureClaim, SignatureError, SignedPath, TokenError, resign, sign_query, signed_text,
+    verify,
 };
 pub use subprotocol::subprotocol;
-pub use trigger::{Endpoint, Event, Inexact, Oddity, Reach, Trigger};
+pub use trigger::{AffectedChannels, Endpoint, Event, Inexact, InexactReason, Trigger};

@@ -5,16 +5,18 @@ use std::ops::Range;
 
 use smallvec::SmallVec;
 
-/// Parameters that a query may have before it needs memory of its own: a signed trigger has five.
-const USUAL: usize = 8;
+use super::percent::{self, Plus};
+
+/// The number of parameters that need no allocation: a signed trigger has five.
+const INLINE_PAIRS: usize = 8;
 
 /// The pairs of a query string in their order on the wire.
 #[derive(Debug, Clone)]
 pub struct Query<'a> {
     raw: &'a str,
-    pairs: SmallVec<[Pair<'a>; USUAL]>,
-    /// Whether it stands on the wire as it is signed: nothing is encoded or in upper case, and every segment has an
-    /// equals sign.
+    pairs: SmallVec<[Pair<'a>; INLINE_PAIRS]>,
+    /// Whether the raw query has the form in which it is signed: nothing is encoded or in upper case, and every segment
+    /// has an equals sign.
     is_verbatim: bool,
 }
 
@@ -24,29 +26,29 @@ type Pair<'a> = (Cow<'a, str>, Cow<'a, str>);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Credentials<'q> {
     /// `auth_key`.
-    pub(super) key: Given<'q>,
+    pub(super) key: Occurrence<'q>,
     /// `auth_version`.
-    pub(super) version: Given<'q>,
+    pub(super) version: Occurrence<'q>,
     /// `auth_timestamp`.
-    pub(super) timestamp: Given<'q>,
+    pub(super) timestamp: Occurrence<'q>,
     /// `body_md5`.
-    pub(super) body_md5: Given<'q>,
+    pub(super) body_md5: Occurrence<'q>,
     /// `auth_signature`.
-    pub(super) signature: Given<'q>,
+    pub(super) signature: Occurrence<'q>,
 }
 
 /// How often a parameter is given.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Given<'q> {
-    Never,
+pub(super) enum Occurrence<'q> {
+    Absent,
     Once(&'q str),
-    Repeatedly,
+    Repeated,
 }
 
 impl<'a> Query<'a> {
     /// Splits and decodes `raw` (without `?`): `+` is a space, `%xx` a byte, keys are lower-cased (ASCII) after
     /// decoding, empty segments are skipped and a key without `=` has the value "" (`pusher-protocol.md` 2.1, 2.2).
-    /// Never fails: what does not decode to UTF-8 is kept as it stands and will not verify.
+    /// Never fails: what does not decode to UTF-8 stays as received, and will not verify.
     #[must_use]
     pub fn parse(raw: &'a str) -> Self {
         let is_plain = !has(raw, |byte| (byte == b'%') | (byte == b'+') | byte.is_ascii_uppercase());
@@ -65,7 +67,7 @@ impl<'a> Query<'a> {
         query
     }
 
-    /// Adds the segment between two places of the raw query, whose key ends at `equals`.
+    /// Adds the segment between two positions of the raw query, whose key ends at `equals`.
     fn push(&mut self, start: usize, equals: Option<usize>, end: usize, is_plain: bool) {
         let (key, value) = match equals {
             Some(equals) => (&self.raw[start..equals], &self.raw[equals + 1..end]),
@@ -93,8 +95,9 @@ impl<'a> Query<'a> {
         values.next().filter(|_| values.next().is_none())
     }
 
-    /// Each key with the place of its value in the raw query, in their order, if they stand there as they are signed.
-    pub(super) fn places(&self) -> Option<impl Iterator<Item = (&str, Range<usize>)>> {
+    /// Each key with the range of its value in the raw query, in their order, if the raw query has the form in which it
+    /// is signed.
+    pub(super) fn value_ranges(&self) -> Option<impl Iterator<Item = (&str, Range<usize>)>> {
         let mut next = 0;
         self.is_verbatim.then(|| {
             self.pairs.iter().map(move |(key, value)| {
@@ -106,7 +109,7 @@ impl<'a> Query<'a> {
         })
     }
 
-    /// Whether the query holds a parameter that a trigger may carry there instead of in its body (`name`, `channel`,
+    /// Whether the query has a parameter that a trigger may have there instead of in its body (`name`, `channel`,
     /// `channels`, `channels[]`, `data`, `socket_id`, `info`, `batch`; any `[…]` after the key counts as an array's
     /// form).
     #[must_use]
@@ -114,12 +117,13 @@ impl<'a> Query<'a> {
         self.pairs.iter().any(|(key, _)| !is_for_authentication(key) && is_for_trigger(key))
     }
 
-    /// What the query says of who signed it.
+    /// The parameters of the authentication.
     pub(super) fn credentials(&self) -> Credentials<'_> {
-        let never = Given::Never;
-        let mut found = Credentials { key: never, version: never, timestamp: never, body_md5: never, signature: never };
+        let absent = Occurrence::Absent;
+        let mut found =
+            Credentials { key: absent, version: absent, timestamp: absent, body_md5: absent, signature: absent };
         for (key, value) in &self.pairs {
-            let given = match &**key {
+            let occurrence = match &**key {
                 "auth_key" => &mut found.key,
                 "auth_version" => &mut found.version,
                 "auth_timestamp" => &mut found.timestamp,
@@ -127,22 +131,23 @@ impl<'a> Query<'a> {
                 "auth_signature" => &mut found.signature,
                 _ => continue,
             };
-            *given = if *given == Given::Never { Given::Once(value) } else { Given::Repeatedly };
+            *occurrence =
+                if *occurrence == Occurrence::Absent { Occurrence::Once(value) } else { Occurrence::Repeated };
         }
         found
     }
 
-    /// Hands out, piece by piece, what is signed of it: all pairs but `auth_signature`, sorted by key, those of one key
-    /// (arrays) keeping their order, `k1=v1&k2=v2`.
+    /// Passes the signed form of the query to `put`, piece by piece: all pairs but `auth_signature`, sorted by key,
+    /// those of one key (arrays) in their order, `k1=v1&k2=v2`.
     pub(super) fn signed(&self, mut put: impl FnMut(&str)) {
-        if let Some((before, after)) = self.around_signature() {
+        if let Some((before, after)) = self.parts_around_signature() {
             put(before);
             if !before.is_empty() && !after.is_empty() {
                 put("&");
             }
             return put(after);
         }
-        let mut pairs: SmallVec<[&Pair<'_>; USUAL]> =
+        let mut pairs: SmallVec<[&Pair<'_>; INLINE_PAIRS]> =
             self.pairs.iter().filter(|(key, _)| key != "auth_signature").collect();
         pairs.sort_by(|(one, _), (other, _)| one.cmp(other));
         for (index, (key, value)) in pairs.into_iter().enumerate() {
@@ -155,12 +160,12 @@ impl<'a> Query<'a> {
         }
     }
 
-    /// What stands before and behind the only `auth_signature`, if the rest stands there as it is signed: most
-    /// libraries send it so.
-    fn around_signature(&self) -> Option<(&'a str, &'a str)> {
+    /// The parts of the raw query before and after the only `auth_signature`, if together they are the signed form:
+    /// most libraries send it like that.
+    fn parts_around_signature(&self) -> Option<(&'a str, &'a str)> {
         let mut signature = None;
         let mut last = "";
-        for (key, value) in self.places()? {
+        for (key, value) in self.value_ranges()? {
             if key == "auth_signature" {
                 if signature.replace(value.start - key.len() - 1..value.end).is_some() {
                     return None;
@@ -187,7 +192,7 @@ impl<'a> Query<'a> {
     }
 }
 
-/// Whether `key` is one of those that every signed request has.
+/// Whether `key` is one of the parameters that every signed request has.
 fn is_for_authentication(key: &str) -> bool {
     matches!(key, "auth_key" | "auth_timestamp" | "auth_version" | "auth_signature" | "body_md5")
 }
@@ -197,7 +202,7 @@ fn is_for_trigger(key: &str) -> bool {
     matches!(name, "name" | "channel" | "channels" | "data" | "socket_id" | "info" | "batch")
 }
 
-/// Whether `text` has such a byte. All of them are looked at, so that the compiler can look at many at once.
+/// Whether `text` has such a byte. Every byte is checked, which the compiler vectorises.
 fn has(text: &str, is: impl Fn(u8) -> bool) -> bool {
     text.bytes().fold(false, |any, byte| any | is(byte))
 }
@@ -219,65 +224,11 @@ fn is_plain(raw: &str) -> bool {
     !raw.as_bytes().contains(&b'%') && !raw.as_bytes().contains(&b'+')
 }
 
-/// `text` with everything but the unreserved characters of RFC 3986 percent-encoded, appended to `target`.
-pub(super) fn encode_into(target: &mut String, text: &str) {
-    const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
-    for byte in text.bytes() {
-        if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~') {
-            target.push(char::from(byte));
-        } else {
-            target.extend([
-                '%',
-                char::from(DIGITS[usize::from(byte >> 4)]),
-                char::from(DIGITS[usize::from(byte & 15)]),
-            ]);
-        }
-    }
-}
-
-/// `path` with its escapes decoded once; what does not decode to UTF-8 has its odd bytes replaced. For judging a path,
-/// never for signing it.
-#[must_use]
-pub fn decode_path(path: &str) -> Cow<'_, str> {
-    if path.contains('%') {
-        Cow::Owned(String::from_utf8_lossy(&unescape(path.as_bytes(), false)).into_owned())
-    } else {
-        Cow::Borrowed(path)
-    }
-}
-
 fn decode(raw: &str) -> Cow<'_, str> {
     if is_plain(raw) {
         return Cow::Borrowed(raw);
     }
-    String::from_utf8(unescape(raw.as_bytes(), true)).map_or(Cow::Borrowed(raw), Cow::Owned)
-}
-
-/// The bytes behind `%xx` (and, where `plus` is one, behind `+`).
-fn unescape(raw: &[u8], plus: bool) -> Vec<u8> {
-    let mut decoded = Vec::with_capacity(raw.len());
-    let mut rest = raw;
-    while let [byte, after @ ..] = rest {
-        rest = after;
-        decoded.push(match (byte, after) {
-            (b'+', _) if plus => b' ',
-            (b'%', [high, low, after @ ..]) => match (digit(*high), digit(*low)) {
-                (Some(high), Some(low)) => {
-                    rest = after;
-                    high << 4 | low
-                }
-                // Not an escape: a per cent sign that someone forgot to encode.
-                _ => b'%',
-            },
-            _ => *byte,
-        });
-    }
-    decoded
-}
-
-/// The value of a hexadecimal digit of either case.
-fn digit(byte: u8) -> Option<u8> {
-    char::from(byte).to_digit(16).and_then(|value| u8::try_from(value).ok())
+    String::from_utf8(percent::decode(raw.as_bytes(), Plus::IsSpace)).map_or(Cow::Borrowed(raw), Cow::Owned)
 }
 
 #[cfg(test)]
@@ -314,7 +265,7 @@ mod tests {
             ("a=%4", "a", "%4"),
             ("a=%zz%41", "a", "%zzA"),
             ("a=%00", "a", "\0"),
-            // not UTF-8: as it stands
+            // Not UTF-8: as received.
             ("a=%ff+", "a", "%ff+"),
             ("channels[]=c", "channels[]", "c"),
         ] {
@@ -332,8 +283,8 @@ mod tests {
         assert_eq!(query.only("b"), Some("2"));
         assert_eq!(query.only("c"), Some(""));
         assert_eq!(query.only("d"), None);
-        let given = |raw| Query::parse(raw).credentials().version == Given::Repeatedly;
-        assert!(given("auth_version=1&AUTH_VERSION=1") && !given("auth_version=1"));
+        let occurrence = |raw| Query::parse(raw).credentials().version == Occurrence::Repeated;
+        assert!(occurrence("auth_version=1&AUTH_VERSION=1") && !occurrence("auth_version=1"));
     }
 
     /// `threats.md` JSON-19.
@@ -372,7 +323,7 @@ mod tests {
         assert_eq!(query.only("b"), None);
     }
 
-    /// What `signed` says it hands out, by the long way.
+    /// The same as `signed`, computed without shortcuts.
     fn sorted(query: &Query<'_>) -> String {
         let mut pairs: Vec<_> = query.pairs().filter(|(key, _)| *key != "auth_signature").collect();
         pairs.sort_by_key(|(key, _)| *key);
@@ -410,13 +361,6 @@ mod tests {
         fn signs_what_is_sorted(segments in prop::collection::vec("|a=1|a=2|ab=|b|B=1|c=%41|auth_signature=s|auth_signature|auth_t=1", 0..6)) {
             let (text, sorted) = signed(&segments.join("&"));
             prop_assert_eq!(text, sorted);
-        }
-
-        #[test]
-        fn decodes_what_it_encodes(text in any::<String>()) {
-            let mut raw = String::from("k=");
-            encode_into(&mut raw, &text);
-            prop_assert_eq!(pair(&raw).1, text);
         }
 
         #[test]

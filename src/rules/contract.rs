@@ -1,5 +1,5 @@
-//! The contract: which event belongs on which family of channels. An event elsewhere is a mistake of the backend's that
-//! nobody else tells; it is counted, and never stopped.
+//! The contract: which event belongs on which family of channels. An event elsewhere is a mistake of the backend that
+//! nothing else reports. It is counted and always forwarded.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -26,7 +26,7 @@ pub struct EventSpec {
 
 /// A checked entry.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Belonging {
+pub struct ContractEntry {
     spec: EventSpec,
     channel: Template,
 }
@@ -35,36 +35,36 @@ pub struct Belonging {
 #[derive(Debug, Default)]
 pub struct Contract {
     by_name: HashMap<Arc<str>, usize>,
-    events: Vec<Agreed>,
-    /// All templates that stand in it, each once, in the order of the configuration.
+    events: Vec<ContractEvent>,
+    /// All templates of the contract, each once, in the order of the configuration.
     families: Vec<(Arc<str>, Template)>,
     other: Arc<str>,
 }
 
 /// One event and where it belongs.
 #[derive(Debug)]
-struct Agreed {
+struct ContractEvent {
     name: Arc<str>,
-    /// Its families: their places in [`Contract::families`].
+    /// The indices of its families in [`Contract::families`].
     families: Vec<usize>,
-    /// The same in words.
+    /// The templates of its families, joined by `or`.
     expected: Arc<str>,
 }
 
-/// An event where it does not belong.
+/// An event on a channel where it does not belong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Stray<'a> {
-    /// The event's place in [`Contract::events`].
+pub struct MisplacedEvent<'a> {
+    /// The event's index in [`Contract::events`].
     pub index: usize,
     /// Its name, as configured.
     pub event: &'a Arc<str>,
-    /// The family that it was seen on: the first template that matches, or `other`.
+    /// The family of the channel: the first template that matches, or `other`.
     pub family: &'a Arc<str>,
     /// The templates of its own families, joined by `or`.
     pub expected: &'a Arc<str>,
 }
 
-impl Belonging {
+impl ContractEntry {
     /// Checks `spec`.
     ///
     /// # Errors
@@ -94,13 +94,13 @@ impl Belonging {
 impl Contract {
     /// The contract of the app with this id, out of the `entries` of all apps.
     #[must_use]
-    pub fn new(entries: &[Belonging], app: &str) -> Self {
+    pub fn new(entries: &[ContractEntry], app: &str) -> Self {
         let mut contract = Self { other: OTHER.into(), ..Self::default() };
         for entry in entries.iter().filter(|entry| entry.is_for(app)) {
             let family = contract.family(entry);
             let index = *contract.by_name.entry(entry.spec.name.as_str().into()).or_insert(contract.events.len());
             if index == contract.events.len() {
-                contract.events.push(Agreed {
+                contract.events.push(ContractEvent {
                     name: entry.spec.name.as_str().into(),
                     families: Vec::new(),
                     expected: "".into(),
@@ -120,27 +120,27 @@ impl Contract {
         self.events.iter().map(|event| &event.name)
     }
 
-    /// Looks at an event on a channel: `None` if it belongs there, or if the contract does not name it.
+    /// Checks an event on a channel: `None` if it belongs there, or if the contract does not name it.
     #[must_use]
-    pub fn stray(&self, event: &str, channel: &str) -> Option<Stray<'_>> {
+    pub fn misplaced(&self, event: &str, channel: &str) -> Option<MisplacedEvent<'_>> {
         let index = *self.by_name.get(event)?;
-        let Agreed { name, families, expected } = &self.events[index];
+        let ContractEvent { name, families, expected } = &self.events[index];
         if families.iter().any(|family| self.families[*family].1.matches(channel)) {
             return None;
         }
         let family =
             self.families.iter().find(|(_, template)| template.matches(channel)).map_or(&self.other, |(text, _)| text);
-        Some(Stray { index, event: name, family, expected })
+        Some(MisplacedEvent { index, event: name, family, expected })
     }
 
-    /// Whether such a [`Stray`] may be told of under this contract.
+    /// Whether this contract can report a [`MisplacedEvent`] with these values.
     #[must_use]
-    pub fn knows(&self, event: &str, family: &str, expected: &str) -> bool {
-        let agreed = self.by_name.get(event).is_some_and(|index| *self.events[*index].expected == *expected);
-        agreed && (family == OTHER || self.families.iter().any(|(text, _)| **text == *family))
+    pub fn expects(&self, event: &str, family: &str, expected: &str) -> bool {
+        let is_expected = self.by_name.get(event).is_some_and(|index| *self.events[*index].expected == *expected);
+        is_expected && (family == OTHER || self.families.iter().any(|(text, _)| **text == *family))
     }
 
-    fn family(&mut self, entry: &Belonging) -> usize {
+    fn family(&mut self, entry: &ContractEntry) -> usize {
         let known = self.families.iter().position(|(text, _)| **text == *entry.spec.channel);
         known.unwrap_or_else(|| {
             self.families.push((entry.spec.channel.as_str().into(), entry.channel.clone()));
@@ -149,7 +149,7 @@ impl Contract {
     }
 }
 
-/// Whether `event` can be the name of an event that a library sends; if not, what is wrong with it.
+/// Checks that a library can send an event of this name; the error says what is wrong with it.
 pub(super) fn check_event_name(event: &str) -> Result<(), String> {
     match event.chars().count() {
         0 => Err("an event's name is empty: write it as the backend sends it, e.g. \"staff-assigned\"".into()),
@@ -167,8 +167,8 @@ mod tests {
     const ROOM: &str = "{hotel}-room-{room}-chat";
     const CONVERSATION: &str = "{hotel}-conversation-{id}-chat";
 
-    fn entry(name: &str, channel: &str, apps: &[&str]) -> Result<Belonging, Vec<RuleError>> {
-        Belonging::new(EventSpec {
+    fn entry(name: &str, channel: &str, apps: &[&str]) -> Result<ContractEntry, Vec<RuleError>> {
+        ContractEntry::new(EventSpec {
             name: name.into(),
             channel: channel.into(),
             apps: apps.iter().map(|id| (*id).to_owned()).collect(),
@@ -186,11 +186,11 @@ mod tests {
     }
 
     /// The family and the expectation.
-    fn stray(contract: &Contract, event: &str, channel: &str) -> Option<(String, String)> {
-        let stray = contract.stray(event, channel)?;
-        assert!(contract.knows(stray.event, stray.family, stray.expected));
-        assert_eq!(contract.events().nth(stray.index), Some(stray.event));
-        Some((stray.family.to_string(), stray.expected.to_string()))
+    fn misplaced(contract: &Contract, event: &str, channel: &str) -> Option<(String, String)> {
+        let misplaced = contract.misplaced(event, channel)?;
+        assert!(contract.expects(misplaced.event, misplaced.family, misplaced.expected));
+        assert_eq!(contract.events().nth(misplaced.index), Some(misplaced.event));
+        Some((misplaced.family.to_string(), misplaced.expected.to_string()))
     }
 
     #[test]
@@ -201,24 +201,31 @@ mod tests {
             ("new-message", "inn-room-1-chat"),
             ("new-message", "inn-conversation-7-chat"),
         ] {
-            assert_eq!(stray(&contract, event, channel), None, "{event} on {channel}");
+            assert_eq!(misplaced(&contract, event, channel), None, "{event} on {channel}");
         }
-        assert_eq!(stray(&contract, "unnamed", "anywhere"), None);
+        assert_eq!(misplaced(&contract, "unnamed", "anywhere"), None);
         let expected = |family: &str, expected: &str| Some((family.to_owned(), expected.to_owned()));
-        assert_eq!(stray(&contract, "staff-assigned", "inn-conversation-7-chat"), expected(CONVERSATION, ROOM));
-        assert_eq!(stray(&contract, "staff-assigned", "inn"), expected("other", ROOM));
-        assert_eq!(stray(&contract, "new-message", "lobby"), expected("other", &format!("{CONVERSATION} or {ROOM}")));
+        assert_eq!(misplaced(&contract, "staff-assigned", "inn-conversation-7-chat"), expected(CONVERSATION, ROOM));
+        assert_eq!(misplaced(&contract, "staff-assigned", "inn"), expected("other", ROOM));
+        assert_eq!(
+            misplaced(&contract, "new-message", "lobby"),
+            expected("other", &format!("{CONVERSATION} or {ROOM}"))
+        );
     }
 
     #[test]
     fn an_entry_may_be_for_one_app() {
         let (one, two) = (contract("1"), contract("2"));
-        assert!(one.stray("x", "y").is_none() && two.stray("x", "y").is_some() && two.stray("x", "cache-1").is_none());
-        assert!(two.stray("new-message", "inn-room-1-chat").is_some());
         assert!(
-            !two.knows("new-message", "other", "elsewhere")
-                && !two.knows("new-message", "gone", CONVERSATION)
-                && !two.knows("gone", "other", ROOM)
+            one.misplaced("x", "y").is_none()
+                && two.misplaced("x", "y").is_some()
+                && two.misplaced("x", "cache-1").is_none()
+        );
+        assert!(two.misplaced("new-message", "inn-room-1-chat").is_some());
+        assert!(
+            !two.expects("new-message", "other", "elsewhere")
+                && !two.expects("new-message", "gone", CONVERSATION)
+                && !two.expects("gone", "other", ROOM)
         );
     }
 

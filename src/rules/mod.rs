@@ -1,7 +1,8 @@
-//! What to watch: a rule names an event on a family of channels and says which values of its `data` are the assignment;
-//! a contract says which events belong on which families at all.
+//! Rules and contracts. A rule names an event on a family of channels, and which values in its `data` are the
+//! assignment. A contract lists which events belong on which families of channels.
 
 mod contract;
+mod fingerprint;
 mod pointers;
 mod rule;
 mod spec;
@@ -9,6 +10,7 @@ mod template;
 #[cfg(test)]
 mod tests;
 
-pub use contract::{Belonging, Contract, EventSpec, Stray};
-pub use rule::{Reading, Rule};
+pub use contract::{Contract, ContractEntry, EventSpec, MisplacedEvent};
+pub use fingerprint::Fingerprint;
+pub use rule::{EventMeaning, Rule};
 pub use spec::{Mode, RuleError, RuleSpec};

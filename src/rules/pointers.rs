@@ -1,5 +1,5 @@
-//! Several JSON pointers (RFC 6901), read in one strict walk over a text: each answer is a JSON token as it stands
-//! there.
+//! Several JSON pointers (RFC 6901), evaluated in one strict pass over a text. Each value is the JSON token as it is in
+//! the text.
 
 use smallvec::{SmallVec, smallvec};
 
@@ -12,23 +12,24 @@ pub(super) struct Pointers {
     count: usize,
 }
 
-/// The place of a pointer's answer among all answers.
+/// The index of a pointer's value among all values.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Slot(usize);
+pub(super) struct PointerIndex(usize);
 
-/// What was found; `None` where a pointer leads nowhere.
+/// The values of all pointers; `None` where a pointer has no value.
 #[derive(Debug)]
-pub(super) struct Found<'a>(SmallVec<[Option<&'a str>; 8]>);
+pub(super) struct PointerValues<'a>(SmallVec<[Option<&'a str>; 8]>);
 
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 struct Node {
-    slot: Option<Slot>,
+    index: Option<PointerIndex>,
     children: Vec<(Box<str>, Node)>,
 }
 
 impl Pointers {
-    /// Adds `pointer`, or says what is wrong with it and how to mend it. The same pointer has the same slot again.
-    pub(super) fn add(&mut self, pointer: &str) -> Result<Slot, String> {
+    /// Adds `pointer`; the error says what is wrong with it and how to correct it. The same pointer gets the same index
+    /// again.
+    pub(super) fn add(&mut self, pointer: &str) -> Result<PointerIndex, String> {
         let tokens = parse(pointer)?;
         let mut node = &mut self.root;
         for token in tokens {
@@ -38,30 +39,30 @@ impl Pointers {
             });
             node = &mut node.children[index].1;
         }
-        let slot = *node.slot.get_or_insert(Slot(self.count));
-        self.count = self.count.max(slot.0 + 1);
-        Ok(slot)
+        let index = *node.index.get_or_insert(PointerIndex(self.count));
+        self.count = self.count.max(index.0 + 1);
+        Ok(index)
     }
 
-    /// Follows all pointers into `text`. `None` if that cannot be done exactly: `text` is not JSON, has more than
-    /// [`MAX_DEPTH`] levels, or an object on the way of a pointer has a key twice or spelt with an escape, so that
-    /// readers may differ about it.
-    pub(super) fn read<'a>(&self, text: &'a str) -> Option<Found<'a>> {
+    /// Evaluates all pointers in `text`. `None` if that cannot be done exactly: `text` is not JSON, has more than
+    /// [`MAX_DEPTH`] levels, or an object on the path of a pointer has a key twice or with an escape, so that readers
+    /// may differ about it.
+    pub(super) fn read<'a>(&self, text: &'a str) -> Option<PointerValues<'a>> {
         let mut found = smallvec![None; self.count];
         self.root.descend(text, &mut found)?;
-        Some(Found(found))
+        Some(PointerValues(found))
     }
 }
 
-impl<'a> Found<'a> {
-    /// The token of `slot`.
-    pub(super) fn get(&self, slot: Slot) -> Option<&'a str> {
-        self.0[slot.0]
+impl<'a> PointerValues<'a> {
+    /// The token at `index`.
+    pub(super) fn get(&self, index: PointerIndex) -> Option<&'a str> {
+        self.0[index.0]
     }
 }
 
 impl Node {
-    /// Fills the slots below this node from `text`, all of which is read.
+    /// Fills in the values below this node from `text`, which is read to its end.
     fn descend<'a>(&self, text: &'a str, found: &mut [Option<&'a str>]) -> Option<()> {
         match text.trim_ascii_start().as_bytes().first() {
             Some(b'{') => self.descend_object(text, found),
@@ -79,7 +80,7 @@ impl Node {
                 child.take(value, found)?;
             }
         }
-        (!json::any_twice(keys.iter().copied())).then_some(())
+        (!json::has_duplicates(keys.iter().copied())).then_some(())
     }
 
     fn descend_array<'a>(&self, text: &'a str, found: &mut [Option<&'a str>]) -> Option<()> {
@@ -92,9 +93,9 @@ impl Node {
         })
     }
 
-    /// Notes the value that was found for this node, and goes on below it.
+    /// Stores the value of this node, and continues below it.
     fn take<'a>(&self, value: &'a str, found: &mut [Option<&'a str>]) -> Option<()> {
-        if let Some(Slot(index)) = self.slot {
+        if let Some(PointerIndex(index)) = self.index {
             found[index] = Some(value);
         }
         if self.children.is_empty() { Some(()) } else { self.descend(value, found) }
@@ -136,8 +137,8 @@ mod tests {
     /// What `pointer` finds in `text`: outer `None` if the text is unreadable.
     fn find<'a>(pointer: &str, text: &'a str) -> Option<Option<&'a str>> {
         let mut pointers = Pointers::default();
-        let slot = pointers.add(pointer).unwrap();
-        pointers.read(text).map(|found| found.get(slot))
+        let index = pointers.add(pointer).unwrap();
+        pointers.read(text).map(|found| found.get(index))
     }
 
     /// The examples of RFC 6901, section 5, but for the empty pointer.
@@ -226,7 +227,7 @@ mod tests {
         assert_eq!(slots[0], slots[3]);
         let found = pointers.read(r#"{"p":{"id":7,"name":"A"}}"#).unwrap();
         assert_eq!(
-            slots.map(|slot| found.get(slot)),
+            slots.map(|index| found.get(index)),
             [Some("7"), Some(r#"{"id":7,"name":"A"}"#), None, Some("7"), Some("\"A\"")]
         );
     }

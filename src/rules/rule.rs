@@ -1,4 +1,4 @@
-//! A checked rule, and what it makes of an event.
+//! A checked rule, and the meaning of an event under it.
 
 use std::collections::HashSet;
 
@@ -6,13 +6,13 @@ use serde_json::Value;
 use smallvec::SmallVec;
 
 use super::contract::check_event_name;
-use super::pointers::{Found, Pointers, Slot};
+use super::pointers::{PointerIndex, PointerValues, Pointers};
 use super::template::Template;
-use super::{Mode, RuleError, RuleSpec};
+use super::{Fingerprint, Mode, RuleError, RuleSpec};
 use crate::assignment::Assignment;
-use crate::pusher::{Kind, is_valid_name, json};
+use crate::pusher::{ChannelKind, is_valid_name, json};
 
-/// The longest JSON token of an identity or a context value, in bytes: it is kept for every channel.
+/// The longest JSON token of an identity or a context value, in bytes: the memory keeps it for every channel.
 const MAX_TOKEN: usize = 1024;
 
 /// A checked rule.
@@ -21,15 +21,15 @@ pub struct Rule {
     spec: RuleSpec,
     channel: Template,
     pointers: Pointers,
-    identity: Vec<Slot>,
-    context: Vec<Slot>,
-    filter: Vec<(Slot, Value)>,
+    identity: Vec<PointerIndex>,
+    context: Vec<PointerIndex>,
+    filter: Vec<(PointerIndex, Value)>,
 }
 
-/// What an event means to a rule.
+/// What an event means under a rule.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Reading {
-    /// Nothing: another event, or `where` says otherwise.
+pub enum EventMeaning {
+    /// Nothing: it is another event, or `where` does not match.
     Unrelated,
     /// An announcement of this assignment.
     Announcement(Assignment),
@@ -39,32 +39,32 @@ pub enum Reading {
     Release,
 }
 
-/// The parts of an assignment, borrowed from `data`.
+/// The tokens of an assignment, borrowed from `data`.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Parts<'a> {
-    /// Which of the identity pointers was read.
+pub(super) struct AssignmentTokens<'a> {
+    /// The index of the identity pointer that has a value.
     pub(super) pointer: usize,
     /// The identity's token.
     pub(super) identity: &'a str,
-    /// The context's tokens, `null` for what is absent.
+    /// The context's tokens, `null` for absent ones.
     pub(super) context: SmallVec<[&'a str; 4]>,
 }
 
-/// What `data` says to a rule whose event it belongs to.
+/// What `data` of the rule's own event says.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Extract<'a> {
+pub(super) enum Extraction<'a> {
     Unrelated,
     Unreadable,
-    Assignment(Parts<'a>),
+    Assignment(AssignmentTokens<'a>),
 }
 
-/// How the values of `data` compare with those that `where` asks for.
+/// How a value in `data` compares with the one that `where` expects.
 #[derive(PartialEq, Eq)]
-enum Verdict {
-    Same,
-    Different,
-    /// Readers may differ about it.
-    Unclear,
+enum FilterMatch {
+    Match,
+    Mismatch,
+    /// Two readers may differ about it.
+    Uncertain,
 }
 
 impl Rule {
@@ -73,37 +73,37 @@ impl Rule {
     /// # Errors
     /// Everything that is wrong with it.
     pub fn new(spec: RuleSpec) -> Result<Self, Vec<RuleError>> {
-        let mut problems = Problems(Vec::new());
-        problems.check_names(&spec);
+        let mut errors = RuleErrors(Vec::new());
+        errors.check_names(&spec);
         if spec.remember_for.is_zero() {
-            problems.note(
+            errors.note(
                 "remember_for",
                 "is zero: nothing would ever be redundant; write e.g. \"24h\", or mode = \"off\"".into(),
             );
         }
         if spec.identity.is_empty() {
-            problems.note(
+            errors.note(
                 "identity",
                 "is empty: name at least one JSON pointer into data, e.g. [\"/staff_id\", \"/staff_name\"]".into(),
             );
         }
-        let channel = Template::parse(&spec.channel).map_err(|problem| problems.note("channel", problem)).ok();
+        let channel = Template::parse(&spec.channel).map_err(|problem| errors.note("channel", problem)).ok();
         let mut pointers = Pointers::default();
-        let identity = problems.add_pointers("identity", &spec.identity, &mut pointers);
-        let context = problems.add_pointers("context", &spec.context, &mut pointers);
-        let expected = problems.add_pointers("where", spec.filter.iter().map(|(pointer, _)| pointer), &mut pointers);
+        let identity = errors.add_pointers("identity", &spec.identity, &mut pointers);
+        let context = errors.add_pointers("context", &spec.context, &mut pointers);
+        let expected = errors.add_pointers("where", spec.filter.iter().map(|(pointer, _)| pointer), &mut pointers);
         for (pointer, _) in spec.filter.iter().filter(|(_, value)| value.is_array() || value.is_object()) {
             let problem = format!(
                 "`{pointer}` is compared with an array or an object: point at the strings, numbers or booleans in it instead"
             );
-            problems.note("where", problem);
+            errors.note("where", problem);
         }
         match channel {
-            Some(channel) if problems.0.is_empty() => {
+            Some(channel) if errors.0.is_empty() => {
                 let filter = expected.into_iter().zip(spec.filter.iter().map(|(_, value)| value.clone())).collect();
                 Ok(Self { spec, channel, pointers, identity, context, filter })
             }
-            _ => Err(problems.0),
+            _ => Err(errors.0),
         }
     }
 
@@ -113,7 +113,16 @@ impl Rule {
         &self.spec
     }
 
-    /// The same rule for this app alone, and in another mode.
+    /// The fingerprint of what decides which announcements are redundant. While it is the same, what is remembered for
+    /// the rule stays comparable. The rule's name, its apps, `mode` and `remember_for` are no part of it.
+    #[must_use]
+    pub fn fingerprint(&self) -> Fingerprint {
+        // The other fields are made from the specification.
+        let Self { spec, channel: _, pointers: _, identity: _, context: _, filter: _ } = self;
+        Fingerprint::of(spec)
+    }
+
+    /// The same rule for this app alone, in the given mode.
     #[must_use]
     pub fn adapted(&self, app: &str, mode: Mode) -> Self {
         let mut rule = self.clone();
@@ -132,61 +141,64 @@ impl Rule {
     /// cache nor an encrypted channel.
     #[must_use]
     pub fn watches(&self, channel: &str) -> bool {
-        self.channel.matches(channel) && is_valid_name(channel) && Kind::of(channel) == Kind::Plain
+        self.channel.matches(channel) && is_valid_name(channel) && ChannelKind::of(channel) == ChannelKind::Plain
     }
 
-    /// Whether the rule has to see `data` of an event called `name`, or is released by it. A rule that is off is
-    /// concerned by nothing.
+    /// Whether `event` is the rule's event, or releases. Always false for a rule that is off.
     #[must_use]
     pub fn concerns(&self, event: &str) -> bool {
         self.spec.mode != Mode::Off && (self.spec.event == event || self.releases(event))
     }
 
-    /// What an event called `name` with this decoded `data` means to this rule. `data` is `None` when it was not a
-    /// decodable string.
+    /// What `event` with this decoded `data` means under this rule. `data` is `None` if it was not a string that
+    /// decodes.
     #[must_use]
-    pub fn read(&self, event: &str, data: Option<&str>) -> Reading {
+    pub fn read(&self, event: &str, data: Option<&str>) -> EventMeaning {
         if self.spec.mode == Mode::Off {
-            return Reading::Unrelated;
+            return EventMeaning::Unrelated;
         }
         // No event both announces and releases.
         if self.spec.event != event {
-            return if self.releases(event) { Reading::Release } else { Reading::Unrelated };
+            return if self.releases(event) { EventMeaning::Release } else { EventMeaning::Unrelated };
         }
-        match data.map_or(Extract::Unreadable, |data| self.extract(data)) {
-            Extract::Unrelated => Reading::Unrelated,
-            Extract::Unreadable => Reading::Unreadable,
-            Extract::Assignment(parts) => {
-                Reading::Announcement(Assignment::new(parts.pointer, parts.identity, parts.context))
+        match data.map_or(Extraction::Unreadable, |data| self.extract(data)) {
+            Extraction::Unrelated => EventMeaning::Unrelated,
+            Extraction::Unreadable => EventMeaning::Unreadable,
+            Extraction::Assignment(parts) => {
+                EventMeaning::Announcement(Assignment::new(parts.pointer, parts.identity, parts.context))
             }
         }
     }
 
     /// What `data` of the rule's event says.
-    pub(super) fn extract<'a>(&self, data: &'a str) -> Extract<'a> {
-        // Unreadable rather than unrelated: it may be ours, and what guests make of it is not ours to guess.
-        let Some(found) = self.pointers.read(data) else { return Extract::Unreadable };
-        let mut unclear = false;
-        for (slot, expected) in &self.filter {
-            match found.get(*slot).map_or(Verdict::Different, |token| compare(token, expected)) {
-                Verdict::Same => {}
-                Verdict::Different => return Extract::Unrelated,
-                Verdict::Unclear => unclear = true,
+    pub(super) fn extract<'a>(&self, data: &'a str) -> Extraction<'a> {
+        // Unreadable rather than unrelated: it may be an announcement, and it is not known what guests show for it.
+        let Some(found) = self.pointers.read(data) else { return Extraction::Unreadable };
+        let mut uncertain = false;
+        for (index, expected) in &self.filter {
+            match found.get(*index).map_or(FilterMatch::Mismatch, |token| compare(token, expected)) {
+                FilterMatch::Match => {}
+                FilterMatch::Mismatch => return Extraction::Unrelated,
+                FilterMatch::Uncertain => uncertain = true,
             }
         }
-        if unclear {
-            return Extract::Unreadable;
+        if uncertain {
+            return Extraction::Unreadable;
         }
-        self.assignment(&found).map_or(Extract::Unreadable, Extract::Assignment)
+        self.assignment(&found).map_or(Extraction::Unreadable, Extraction::Assignment)
     }
 
-    fn assignment<'a>(&self, found: &Found<'a>) -> Option<Parts<'a>> {
-        let present = |slot: &Slot| found.get(*slot).filter(|token| !matches!(*token, "null" | "\"\""));
-        let (pointer, identity) =
-            self.identity.iter().enumerate().find_map(|(index, slot)| present(slot).map(|token| (index, token)))?;
-        let names_somebody = matches!(identity.as_bytes().first(), Some(b'"' | b'-' | b'0'..=b'9'));
-        let context: SmallVec<[&str; 4]> = self.context.iter().map(|slot| found.get(*slot).unwrap_or("null")).collect();
-        (names_somebody && is_exact(identity) && context.iter().all(|token| is_exact(token))).then_some(Parts {
+    fn assignment<'a>(&self, found: &PointerValues<'a>) -> Option<AssignmentTokens<'a>> {
+        let present = |index: &PointerIndex| found.get(*index).filter(|token| !matches!(*token, "null" | "\"\""));
+        let (pointer, identity) = self
+            .identity
+            .iter()
+            .enumerate()
+            .find_map(|(pointer, index)| present(index).map(|token| (pointer, token)))?;
+        let is_identity = matches!(identity.as_bytes().first(), Some(b'"' | b'-' | b'0'..=b'9'));
+        let context: SmallVec<[&str; 4]> =
+            self.context.iter().map(|index| found.get(*index).unwrap_or("null")).collect();
+        (is_identity && is_exact(identity) && context.iter().all(|token| is_exact(token))).then_some(AssignmentTokens {
             pointer,
             identity,
             context,
@@ -198,49 +210,51 @@ impl Rule {
     }
 }
 
-/// Whether equal tokens mean equal values: neither an array nor an object, no string that does not decode, and not too
-/// long to keep.
+/// Whether the token can be remembered and compared: neither an array nor an object, no string that does not decode,
+/// and not longer than [`MAX_TOKEN`].
 fn is_exact(token: &str) -> bool {
     token.len() <= MAX_TOKEN
         && match token.as_bytes().first() {
             Some(b'[' | b'{') => false,
-            // Only one with escapes is decoded for this.
+            // Only a string with escapes is decoded here.
             Some(b'"') => json::string(token).is_some(),
             _ => true,
         }
 }
 
 /// Compares a token with the value that `where` expects.
-fn compare(token: &str, expected: &Value) -> Verdict {
+fn compare(token: &str, expected: &Value) -> FilterMatch {
     match token.as_bytes().first() {
-        Some(b'[' | b'{') => return Verdict::Different,
+        Some(b'[' | b'{') => return FilterMatch::Mismatch,
         Some(b'"') => return compare_text(token, expected),
         _ => {}
     }
     match (serde_json::from_str(token), expected) {
-        (Ok(Value::Number(found)), Value::Number(expected)) if found == *expected => Verdict::Same,
-        // 1, 1.0 and 1e0 are one number to JavaScript.
-        (Ok(Value::Number(found)), Value::Number(expected)) if found.as_f64() == expected.as_f64() => Verdict::Unclear,
-        (Ok(found), expected) if found == *expected => Verdict::Same,
-        (Ok(_), _) => Verdict::Different,
-        // A number that serde_json does not take.
-        (Err(_), _) => Verdict::Unclear,
+        (Ok(Value::Number(found)), Value::Number(expected)) if found == *expected => FilterMatch::Match,
+        // JavaScript does not distinguish 1, 1.0 and 1e0.
+        (Ok(Value::Number(found)), Value::Number(expected)) if found.as_f64() == expected.as_f64() => {
+            FilterMatch::Uncertain
+        }
+        (Ok(found), expected) if found == *expected => FilterMatch::Match,
+        (Ok(_), _) => FilterMatch::Mismatch,
+        // A number that serde_json refuses.
+        (Err(_), _) => FilterMatch::Uncertain,
     }
 }
 
-/// The same for a string.
-fn compare_text(token: &str, expected: &Value) -> Verdict {
+/// Compares a token that is a string with the value that `where` expects.
+fn compare_text(token: &str, expected: &Value) -> FilterMatch {
     match (json::string(token), expected) {
-        (Some(found), Value::String(expected)) if found == *expected => Verdict::Same,
-        (Some(_), _) => Verdict::Different,
-        (None, _) => Verdict::Unclear,
+        (Some(found), Value::String(expected)) if found == *expected => FilterMatch::Match,
+        (Some(_), _) => FilterMatch::Mismatch,
+        (None, _) => FilterMatch::Uncertain,
     }
 }
 
-/// What is wrong with a rule, as far as it was looked at.
-struct Problems(Vec<RuleError>);
+/// The errors of a rule, collected by its checks.
+struct RuleErrors(Vec<RuleError>);
 
-impl Problems {
+impl RuleErrors {
     fn note(&mut self, key: &'static str, problem: String) {
         self.0.push(RuleError { key, problem });
     }
@@ -276,20 +290,20 @@ impl Problems {
         }
     }
 
-    /// Adds the pointers of one key; the slots are as many as they only if none was wrong.
+    /// Adds the pointers of one key. The result has an index for each of them unless one was wrong.
     fn add_pointers<'s>(
         &mut self,
         key: &'static str,
         list: impl IntoIterator<Item = &'s String>,
         pointers: &mut Pointers,
-    ) -> Vec<Slot> {
+    ) -> Vec<PointerIndex> {
         let mut slots = Vec::new();
         for pointer in list {
             match pointers.add(pointer) {
-                Ok(slot) if slots.contains(&slot) => {
+                Ok(index) if slots.contains(&index) => {
                     self.note(key, format!("`{pointer}` stands twice: once is enough"))
                 }
-                Ok(slot) => slots.push(slot),
+                Ok(index) => slots.push(index),
                 Err(problem) => self.note(key, problem),
             }
         }

@@ -1,15 +1,15 @@
-//! A rule as it stands in the configuration.
+//! A rule as it is in the configuration.
 
 use std::time::Duration;
 
-/// Whether a rule acts.
+/// What a rule does with redundant announcements.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Mode {
-    /// Redundant announcements are dropped.
+    /// They are dropped.
     #[default]
     Enforce,
-    /// Decided and counted, everything is forwarded.
+    /// They are counted and forwarded.
     Observe,
     /// The rule does nothing.
     Off,
@@ -33,7 +33,7 @@ impl Mode {
 /// A rule as configured, not yet checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RuleSpec {
-    /// Its name: a metric label and what logs call it. 1 to 64 characters of `A-Za-z0-9_-`.
+    /// Its name, in metrics and logs. 1 to 64 characters of `A-Za-z0-9_-`.
     pub name: String,
     /// The event's name.
     pub event: String,
@@ -41,27 +41,27 @@ pub struct RuleSpec {
     pub channel: String,
     /// JSON pointers into `data`: the first one present (neither null nor the empty string) is the identity.
     pub identity: Vec<String>,
-    /// JSON pointers whose values are compared too; absent counts as null.
+    /// JSON pointers whose values are compared as well; absent counts as null.
     pub context: Vec<String>,
     /// Pointer and expected JSON value (no array, no object): only events whose `data` has all of them are
     /// announcements of this rule. The key in the configuration is `where`.
     pub filter: Vec<(String, serde_json::Value)>,
     /// Names of events on the same channel that end the assignment.
     pub released_by: Vec<String>,
-    /// How long an unseen channel is remembered.
+    /// How long a channel is remembered that no trigger names.
     pub remember_for: Duration,
-    /// Whether it acts.
+    /// What it does with redundant announcements.
     pub mode: Mode,
     /// Ids of the apps it is for; empty: all.
     pub apps: Vec<String>,
 }
 
-/// What is wrong with a rule: the key it stands under and a sentence.
+/// What is wrong with a rule: a key and a sentence.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{key}: {problem}")]
 pub struct RuleError {
     /// The key within the rule's table, e.g. `identity`.
     pub key: &'static str,
-    /// What is wrong and how to mend it.
+    /// What is wrong and how to correct it.
     pub problem: String,
 }

@@ -1,32 +1,33 @@
 //! Channel templates such as `{hotelSlug}-room-{roomNumber}-chat`: literal text around placeholders, each of which
 //! matches one or more characters.
 
-use crate::pusher::channel::{Kind, MAX_NAME, is_name_byte};
+use crate::pusher::channel::{ChannelKind, MAX_NAME, is_name_byte};
 
-/// A checked template: the literals before, between and after its placeholders. There is one more of them than
-/// placeholders, and those between two placeholders are not empty.
+/// A checked template: the literals before, between and after its placeholders. There is one more literal than
+/// placeholders, and a literal between two placeholders is not empty.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Template {
     before: Box<str>,
     /// The literal after each placeholder.
     after: Vec<Box<str>>,
-    /// How many bytes the shortest match has: nearly all channels of other rules' families are told apart by it or by
-    /// the first literal.
+    /// The length of the shortest match in bytes. It or the first literal excludes nearly all channels of other
+    /// families.
     shortest: usize,
 }
 
 impl Template {
-    /// Reads the `text` of a rule's template, or says what is wrong with it and how to mend it.
+    /// Reads the `text` of a rule's template; the error says what is wrong with it and how to correct it.
     pub(super) fn parse(text: &str) -> Result<Self, String> {
         let template = Self::parse_any(text)?;
-        match Kind::of(&template.before) {
-            Kind::Plain => Ok(template),
-            Kind::Cache => Err("is of cache channels: their events are never dropped, for upstream replays the last one to later guests".into()),
-            Kind::Encrypted => Err("is of encrypted channels: their data cannot be read without the channel's key".into()),
+        match ChannelKind::of(&template.before) {
+            ChannelKind::Plain => Ok(template),
+            ChannelKind::Cache => Err("is of cache channels: their events are never dropped, for upstream replays the last one to later guests".into()),
+            ChannelKind::Encrypted => Err("is of encrypted channels: their data cannot be read without the channel's key".into()),
         }
     }
 
-    /// The same for a template that may be of any kind of channels, since their events' data is not looked at.
+    /// The same as [`parse`](Self::parse) for a contract's template, which may match any kind of channel, since a
+    /// contract does not read the events' data.
     pub(super) fn parse_any(text: &str) -> Result<Self, String> {
         if text.is_empty() {
             return Err(
@@ -61,12 +62,12 @@ impl Template {
         }
         template.shortest =
             template.before.len() + template.after.iter().map(|literal| literal.len() + 1).sum::<usize>();
-        template.check_reach()?;
+        template.check_matchable()?;
         Ok(template)
     }
 
-    /// Whether `text` is of this shape. Linear: each literal is looked for once, at its first possible place, which is
-    /// as good as any later one.
+    /// Whether `text` matches. Takes linear time: each literal is searched once, and its first position is as good as
+    /// any later one.
     pub(super) fn matches(&self, text: &str) -> bool {
         if text.len() < self.shortest {
             return false;
@@ -84,7 +85,7 @@ impl Template {
     }
 
     /// Refuses a template that no channel can match.
-    fn check_reach(&self) -> Result<(), String> {
+    fn check_matchable(&self) -> Result<(), String> {
         if self.before.contains('#') && !(self.before.starts_with('#') && self.before.matches('#').count() == 1)
             || self.after.iter().any(|literal| literal.contains('#'))
         {
@@ -115,11 +116,11 @@ fn is_identifier(name: &str) -> bool {
         && name.bytes().all(|byte| byte == b'_' || byte.is_ascii_alphanumeric())
 }
 
-/// What follows the first `literal` in `text`. Names are short: the general search would prepare itself for longer than
-/// this takes.
+/// The text after the first `literal` in `text`. Names are short: the preparation of the general search would take
+/// longer than this.
 fn behind<'t>(text: &'t str, literal: &str) -> Option<&'t str> {
     let literal = literal.as_bytes();
-    // The first bytes are compared in place; few windows are worth the call that compares all of one.
+    // The first bytes are compared inline; few windows need the call that compares the rest.
     let start = text
         .as_bytes()
         .windows(literal.len())
@@ -127,7 +128,7 @@ fn behind<'t>(text: &'t str, literal: &str) -> Option<&'t str> {
     text.get(start + literal.len()..)
 }
 
-/// What follows the first character.
+/// The text after the first character.
 fn after_one(text: &str) -> Option<&str> {
     let mut characters = text.chars();
     characters.next().map(|_| characters.as_str())

@@ -1,11 +1,11 @@
-//! What rules make of the payloads of real backends and of odd ones (`threats.md` 2.5), and which rules are refused.
+//! The meaning of the payloads of real backends and of malformed ones (`threats.md` 2.5), and which rules are refused.
 
 use std::time::Duration;
 
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use super::rule::{Extract, Parts};
+use super::rule::{AssignmentTokens, Extraction};
 use super::*;
 
 fn spec() -> RuleSpec {
@@ -34,8 +34,8 @@ fn enveloped() -> Rule {
     Rule::new(RuleSpec { event: "realtime_event".into(), identity, context: Vec::new(), filter, ..spec() }).unwrap()
 }
 
-fn parts<'a>(pointer: usize, identity: &'a str, context: &[&'a str]) -> Extract<'a> {
-    Extract::Assignment(Parts { pointer, identity, context: context.into() })
+fn parts<'a>(pointer: usize, identity: &'a str, context: &[&'a str]) -> Extraction<'a> {
+    Extraction::Assignment(AssignmentTokens { pointer, identity, context: context.into() })
 }
 
 /// Without an id, with a conversation, with an id, and in an envelope.
@@ -53,23 +53,23 @@ fn payloads_of_real_backends_are_read() {
 }
 
 #[test]
-fn events_are_told_apart_by_name() {
+fn events_are_distinguished_by_name() {
     let rule = rule();
-    assert_eq!(rule.read("staff-assigned", None), Reading::Unreadable);
+    assert_eq!(rule.read("staff-assigned", None), EventMeaning::Unreadable);
     assert_eq!(
         rule.read("staff-assigned", Some("{\"staff_id\":7}")),
-        Reading::Announcement(crate::assignment::Assignment::new(0, "7", ["null"]))
+        EventMeaning::Announcement(crate::assignment::Assignment::new(0, "7", ["null"]))
     );
-    assert_eq!(rule.read("conversation-closed", None), Reading::Release);
-    assert_eq!(rule.read("conversation-closed", Some("{")), Reading::Release);
-    assert_eq!(rule.read("new-staff-message", Some("{\"staff_id\":7}")), Reading::Unrelated);
-    assert_eq!(rule.read("Staff-Assigned", None), Reading::Unrelated);
+    assert_eq!(rule.read("conversation-closed", None), EventMeaning::Release);
+    assert_eq!(rule.read("conversation-closed", Some("{")), EventMeaning::Release);
+    assert_eq!(rule.read("new-staff-message", Some("{\"staff_id\":7}")), EventMeaning::Unrelated);
+    assert_eq!(rule.read("Staff-Assigned", None), EventMeaning::Unrelated);
     assert!(
         rule.concerns("staff-assigned") && rule.concerns("conversation-closed") && !rule.concerns("staff-assigned ")
     );
     let off = Rule::new(RuleSpec { mode: Mode::Off, ..spec() }).unwrap();
     assert!(!off.concerns("staff-assigned") && !off.concerns("conversation-closed"));
-    assert_eq!(off.read("staff-assigned", None), Reading::Unrelated);
+    assert_eq!(off.read("staff-assigned", None), EventMeaning::Unrelated);
     assert!(Rule::new(RuleSpec { mode: Mode::Observe, ..spec() }).unwrap().concerns("staff-assigned"));
 }
 
@@ -136,14 +136,14 @@ fn identities_are_json_tokens() {
     ] {
         assert_eq!(
             rule.extract(&format!("{{\"staff_id\":{token},\"staff_name\":\"Anna\"}}")),
-            Extract::Unreadable,
+            Extraction::Unreadable,
             "{token}"
         );
     }
 }
 
 #[test]
-fn the_first_pointer_that_finds_somebody_is_the_identity() {
+fn the_first_pointer_with_a_value_is_the_identity() {
     let rule = rule();
     for data in
         [r#"{"staff_id":null,"staff_name":"7"}"#, r#"{"staff_id":"","staff_name":"7"}"#, r#"{"staff_name":"7"}"#]
@@ -151,7 +151,7 @@ fn the_first_pointer_that_finds_somebody_is_the_identity() {
         assert_eq!(rule.extract(data), parts(1, "\"7\"", &["null"]), "{data}");
     }
     for data in ["{}", r#"{"staff_id":null,"staff_name":""}"#, r#"{"staff":"Anna"}"#, "\"Anna\"", "7", "[]", "null"] {
-        assert_eq!(rule.extract(data), Extract::Unreadable, "{data}");
+        assert_eq!(rule.extract(data), Extraction::Unreadable, "{data}");
     }
 }
 
@@ -169,11 +169,11 @@ fn the_context_is_compared_too() {
     let long = format!("\"{}\"", "x".repeat(2000));
     for context in ["[1]", "{}", "\"\\udfff\"", &long] {
         let data = format!("{{\"staff_id\":7,\"conversation_id\":{context}}}");
-        assert_eq!(rule.extract(&data), Extract::Unreadable, "{data}");
+        assert_eq!(rule.extract(&data), Extraction::Unreadable, "{data}");
     }
 }
 
-/// JSON-08, 11, 12, and their kin inside `data`.
+/// JSON-08, 11, 12, and the same inside `data`.
 #[test]
 fn what_readers_may_differ_about_is_unreadable() {
     let rule = rule();
@@ -195,25 +195,25 @@ fn what_readers_may_differ_about_is_unreadable() {
         &deep,
         &"[".repeat(10_000),
     ] {
-        assert_eq!(rule.extract(data), Extract::Unreadable, "{data:.80}");
+        assert_eq!(rule.extract(data), Extraction::Unreadable, "{data:.80}");
     }
     let deepest = format!("{{\"staff_id\":7,\"x\":{}{}}}", "[".repeat(126), "]".repeat(126));
     assert_eq!(rule.extract(&deepest), parts(0, "7", &["null"]));
 }
 
 #[test]
-fn where_decides_whose_event_it_is() {
+fn where_decides_whether_it_is_an_announcement() {
     let rule = enveloped();
     let of =
         |category: &str, kind: &str| format!(r#"{{"category":{category},"type":{kind},"payload":{{"staff_id":7}}}}"#);
     assert_eq!(rule.extract(&of("\"guest_chat\"", "\"staff_assigned\"")), parts(0, "7", &[]));
     assert_eq!(rule.extract(&of("\"guest\\u005fchat\"", "\"staff_assigned\"")), parts(0, "7", &[]));
     for kind in ["\"new_message\"", "null", "7", "[\"staff_assigned\"]", "{}"] {
-        assert_eq!(rule.extract(&of("\"guest_chat\"", kind)), Extract::Unrelated, "{kind}");
+        assert_eq!(rule.extract(&of("\"guest_chat\"", kind)), Extraction::Unrelated, "{kind}");
     }
     for data in [r#"{"payload":{"staff_id":7}}"#, "{}", "\"text\"", "[1]", r#"{"type":"staff_assigned","payload":{}}"#]
     {
-        assert_eq!(rule.extract(data), Extract::Unrelated, "{data}");
+        assert_eq!(rule.extract(data), Extraction::Unrelated, "{data}");
     }
     for data in [
         "{",
@@ -221,10 +221,10 @@ fn where_decides_whose_event_it_is() {
         r#"{"category":"guest_chat","type":"staff_assigned","payload":{}}"#,
         r#"{"type":"x","type":"staff_assigned"}"#,
     ] {
-        assert_eq!(rule.extract(data), Extract::Unreadable, "{data}");
+        assert_eq!(rule.extract(data), Extraction::Unreadable, "{data}");
     }
-    assert_eq!(rule.extract(&of("\"guest_chat\"", "\"\\ud800\"")), Extract::Unreadable);
-    assert_eq!(rule.extract(&of("\"other\"", "\"\\ud800\"")), Extract::Unrelated);
+    assert_eq!(rule.extract(&of("\"guest_chat\"", "\"\\ud800\"")), Extraction::Unreadable);
+    assert_eq!(rule.extract(&of("\"other\"", "\"\\ud800\"")), Extraction::Unrelated);
 }
 
 #[test]
@@ -244,18 +244,18 @@ fn where_compares_values_of_every_kind() {
         (Value::Null, "0"),
         (json!(false), "null"),
     ] {
-        assert_eq!(with(expected).extract(&of(token)), Extract::Unrelated, "{token}");
+        assert_eq!(with(expected).extract(&of(token)), Extraction::Unrelated, "{token}");
     }
-    // one number to some readers, two to others
+    // One number for some readers, two for others.
     for (expected, token) in [
         (json!(1), "1.0"),
         (json!(1.0), "1"),
         (json!(9_007_199_254_740_993_u64), "9007199254740992"),
         (json!(1), "1E400"),
     ] {
-        assert_eq!(with(expected).extract(&of(token)), Extract::Unreadable, "{token}");
+        assert_eq!(with(expected).extract(&of(token)), Extraction::Unreadable, "{token}");
     }
-    assert_eq!(with(Value::Null).extract("{\"staff_id\":7,\"list\":[0]}"), Extract::Unrelated);
+    assert_eq!(with(Value::Null).extract("{\"staff_id\":7,\"list\":[0]}"), Extraction::Unrelated);
 }
 
 #[test]
@@ -295,8 +295,8 @@ fn bad_rules_are_refused_with_every_problem() {
         (&|spec| (spec.name, spec.channel) = (" ".into(), "}".into()), "name: \" \" is no name"),
     ];
     for (change, words) in cases {
-        let problems = refused(change);
-        assert!(problems.contains(words), "{problems}");
+        let errors = refused(change);
+        assert!(errors.contains(words), "{errors}");
     }
     let everything = refused(&|spec| {
         *spec = RuleSpec {
@@ -309,7 +309,7 @@ fn bad_rules_are_refused_with_every_problem() {
         spec.identity.clear();
     });
     assert_eq!(everything.lines().count(), 5, "{everything}");
-    // what is compared as identity may be compared as context and looked at by `where` as well
+    // The same pointer may be in identity, context and `where`.
     let shared = RuleSpec { context: vec!["/staff_id".into()], filter: vec![("/staff_id".into(), json!(7))], ..spec() };
     assert_eq!(Rule::new(shared.clone()).unwrap().extract("{\"staff_id\":7}"), parts(0, "7", &["7"]));
     assert_eq!(*Rule::new(shared.clone()).unwrap().spec(), shared);
@@ -318,10 +318,10 @@ fn bad_rules_are_refused_with_every_problem() {
 proptest! {
     #[test]
     fn no_data_does_harm(data in any::<String>()) {
-        prop_assert_ne!(rule().read("staff-assigned", Some(&data)), Reading::Release);
+        prop_assert_ne!(rule().read("staff-assigned", Some(&data)), EventMeaning::Release);
     }
 
-    /// Whatever a mutated text is read as, serde_json's own reader finds the same values under the pointers.
+    /// If a mutated text is an announcement, serde_json's own reader finds the same values at the pointers.
     #[test]
     fn another_reader_agrees(
         id in prop_oneof![Just("7"), Just("\"7\""), Just("null"), Just("[]"), Just("1.0")], name in "[a-c\u{e9}]{0,3}",
@@ -330,7 +330,7 @@ proptest! {
         let mut data = format!("{{\"staff_id\":{id},\"staff_name\":\"{name}\",\"conversation_id\":[1,{{}}],\"x\":0}}").replace("[1,{}]", "12");
         let at = data.char_indices().map(|(index, _)| index).nth(at.index(data.chars().count())).unwrap();
         data.insert_str(at, &piece);
-        if let Extract::Assignment(parts) = rule().extract(&data) {
+        if let Extraction::Assignment(parts) = rule().extract(&data) {
             let value: Value = serde_json::from_str(&data).unwrap();
             let found = value.pointer(["/staff_id", "/staff_name"][parts.pointer]).unwrap();
             prop_assert_eq!(&serde_json::from_str::<Value>(parts.identity).unwrap(), found);

@@ -12,6 +12,7 @@ mod pool;
 mod race;
 mod remote;
 mod resolver;
+mod server_address;
 #[cfg(test)]
 mod tests;
 mod transport;
@@ -28,6 +29,7 @@ pub use local::{Local, Visit};
 pub use payload::{Answer, Declared, Payload};
 pub use pool::PoolStats;
 pub use remote::Remote;
+pub use server_address::{ServerAddress, ServerAddressError};
 pub use websocket::{Dialled, Switched};
 pub use wire::{Collected, Interrupted};
 

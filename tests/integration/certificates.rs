@@ -60,17 +60,12 @@ fn utf16(text: &str) -> Vec<u8> {
 
 /// What lies in a PEM block.
 fn der(pem: &str) -> Vec<u8> {
-    use base64::Engine as _;
     let text: String = pem.lines().filter(|line| !line.starts_with("-----")).collect();
-    base64::engine::general_purpose::STANDARD.decode(text).unwrap()
+    data_encoding::BASE64.decode(text.as_bytes()).unwrap()
 }
 
 fn pem(label: &str, der: &[u8]) -> String {
-    use base64::Engine as _;
-    format!(
-        "-----BEGIN {label}-----\n{}\n-----END {label}-----\n",
-        base64::engine::general_purpose::STANDARD.encode(der)
-    )
+    format!("-----BEGIN {label}-----\n{}\n-----END {label}-----\n", data_encoding::BASE64.encode(der))
 }
 
 /// The key of P-256 whose curve is said to be another one: with the same length of name, `from` its DER and `to` the

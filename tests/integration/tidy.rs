@@ -72,6 +72,7 @@ const HOUSE: &[Room] = &[
         may_use: &[
             "clock",
             "descriptors",
+            "pusher",
             "rules",
             "assignment",
             "decisions",

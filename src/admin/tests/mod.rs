@@ -185,7 +185,7 @@ fn assignments(clock: Clock) -> Arc<Assignments> {
     let watch = |app: &str| Watch {
         app: app.into(),
         rule: "staff-assigned".into(),
-        definition: 1,
+        definition: [1; 32],
         remember_for: Duration::from_secs(3600),
     };
     assignments.configure(&["1001".into(), "1002".into()], &[watch("1001"), watch("1002")]);

@@ -27,14 +27,14 @@ fn configure(assignments: &Assignments, wanted: &[Watch]) -> Vec<(Arc<AppMemory>
 }
 
 /// Makes the memories those of the app 1 with these rules. Returns what its requests share.
-fn configure_app(assignments: &Assignments, rules: &[(&str, u64)]) -> (ConfiguredApp, Vec<Arc<RuleMemory>>) {
+fn configure_app(assignments: &Assignments, rules: &[(&str, u8)]) -> (ConfiguredApp, Vec<Arc<RuleMemory>>) {
     let wanted: Vec<_> = rules.iter().map(|(rule, definition)| watch("1", rule, *definition)).collect();
     let Configured { rules, mut apps, .. } = assignments.configure(&["1".into()], &wanted);
     (apps.remove(0), rules)
 }
 
-fn watch(app: &str, rule: &str, definition: u64) -> Watch {
-    Watch { app: app.into(), rule: rule.into(), definition, remember_for: MINUTE }
+fn watch(app: &str, rule: &str, definition: u8) -> Watch {
+    Watch { app: app.into(), rule: rule.into(), definition: [definition; 32], remember_for: MINUTE }
 }
 
 /// Announces the same person to the same channel, and says what was known of it; `None`: just this.

@@ -17,6 +17,7 @@ use tokio_rustls::client::TlsStream;
 use usher::config::Config;
 use usher::pusher::{Acceptance, App, sign_query};
 use usher::tls;
+use usher::upstream::ServerAddress;
 
 use super::finding::{Finding, said};
 use super::here::lifetime;
@@ -31,24 +32,8 @@ const WINDOW: u64 = 600;
 /// What to do where upstream wants to know its clients by their certificates.
 const CERTIFICATE_WANTED: &str = "upstream asks for a client certificate that it accepts: set upstream.certificate and upstream.key to one (with its key) from who runs it";
 
-/// A server to connect to.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Endpoint {
-    host: String,
-    port: u16,
-    tls: bool,
-}
-
-impl Endpoint {
-    fn of(url: &Uri) -> Self {
-        let tls = matches!(url.scheme_str(), Some("https" | "wss"));
-        let host = url.host().unwrap_or_default().trim_matches(['[', ']']).to_owned();
-        Self { host, port: url.port_u16().unwrap_or(if tls { 443 } else { 80 }), tls }
-    }
-
-    fn shown(&self) -> String {
-        format!("{}:{}", self.host, self.port)
-    }
+fn host_and_port(server: &ServerAddress) -> String {
+    format!("{}:{}", server.host, server.port)
 }
 
 /// All checks of the server behind.
@@ -58,16 +43,17 @@ pub(super) async fn examine(config: &Config, patience: Duration) -> Vec<Finding>
     }
     let url = &config.upstream.url;
     let websocket = config.upstream.websocket_url.as_ref().unwrap_or(url);
-    let mut endpoints = vec![Endpoint::of(url), Endpoint::of(websocket)];
-    endpoints.dedup();
+    let mut servers: Vec<ServerAddress> =
+        [url, websocket].into_iter().filter_map(|url| ServerAddress::of(url).ok()).collect();
+    servers.dedup();
     let tls = &config.upstream.tls;
     let connections = async {
         let mut findings = Vec::new();
-        for (index, endpoint) in endpoints.iter().enumerate() {
-            findings.push(name(endpoint, patience).await);
+        for (index, server) in servers.iter().enumerate() {
+            findings.push(name(server, patience).await);
             // Without TLS, whether the WebSocket host can be connected to is told by the check of the WebSocket.
-            if index == 0 || endpoint.tls {
-                findings.push(connection(endpoint, tls, patience).await);
+            if index == 0 || server.is_tls {
+                findings.push(connection(server, tls, patience).await);
             }
         }
         findings
@@ -94,13 +80,13 @@ pub(super) async fn examine(config: &Config, patience: Duration) -> Vec<Finding>
     findings
 }
 
-async fn name(endpoint: &Endpoint, patience: Duration) -> Finding {
-    let host = endpoint.host.as_str();
+async fn name(server: &ServerAddress, patience: Duration) -> Finding {
+    let host = server.host.as_str();
     if host.parse::<IpAddr>().is_ok() {
         return Finding::ok("dns", host, "an address, no name to look up");
     }
     let advice = "check the host's spelling in [upstream], and this machine's name server";
-    match timeout(patience, lookup_host((host, endpoint.port))).await {
+    match timeout(patience, lookup_host((host, server.port))).await {
         Ok(Ok(addresses)) => match addresses.map(|address| address.ip().to_string()).collect::<Vec<_>>() {
             found if found.is_empty() => Finding::problem("dns", host, "the name has no address", advice),
             found => Finding::ok("dns", host, found.join(", ")),
@@ -112,20 +98,20 @@ async fn name(endpoint: &Endpoint, patience: Duration) -> Finding {
     }
 }
 
-async fn connection(endpoint: &Endpoint, tls: &tls::Client, patience: Duration) -> Finding {
-    let about = endpoint.shown();
+async fn connection(server: &ServerAddress, tls: &tls::Client, patience: Duration) -> Finding {
+    let about = host_and_port(server);
     let advice = "check that the server runs, that [upstream] names its port, and that no firewall stands between";
-    let tcp = match timeout(patience, TcpStream::connect((endpoint.host.as_str(), endpoint.port))).await {
+    let tcp = match timeout(patience, TcpStream::connect((server.host.as_str(), server.port))).await {
         Ok(Ok(tcp)) => tcp,
         Ok(Err(error)) => return Finding::problem("connection", &about, format!("cannot connect: {error}"), advice),
         Err(_elapsed) => {
             return Finding::problem("connection", &about, format!("no connection within {patience:?}"), advice);
         }
     };
-    if !endpoint.tls {
+    if !server.is_tls {
         return Finding::ok("connection", &about, "connected; without TLS");
     }
-    let Ok(name) = ServerName::try_from(endpoint.host.clone()) else {
+    let Ok(name) = ServerName::try_from(server.host.clone()) else {
         return Finding::problem(
             "tls",
             &about,

@@ -18,6 +18,7 @@ use tokio_tungstenite::tungstenite::Error;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use usher::tls;
+use usher::upstream::{ServerAddress, ServerAddressError};
 
 use crate::command::terminal::Shown;
 
@@ -30,9 +31,7 @@ const BUFFER: usize = 16 * 1024;
 pub(in crate::command) struct Address {
     /// With path and query: `ws://127.0.0.1:6001/app/KEY?protocol=7…` (pusher-protocol.md 4.1).
     uri: Uri,
-    /// Without the brackets of an IPv6 address.
-    host: String,
-    port: u16,
+    server: ServerAddress,
     tls: Option<Arc<ClientConfig>>,
 }
 
@@ -55,27 +54,22 @@ impl Address {
         let authority =
             url.authority().with_context(|| format!("{url} names no host: write it like ws://127.0.0.1:6001"))?;
         ensure!(url.query().is_none(), "{url} has a query: write scheme, host and port, e.g. ws://127.0.0.1:6001");
-        let (scheme, default_port, tls) = match url.scheme_str() {
-            Some("ws" | "http") => ("ws", 80, None),
-            Some("wss" | "https") => ("wss", 443, Some(tls.config())),
-            _ => bail!("the scheme of {url} is neither ws nor wss"),
+        let server = match ServerAddress::of(url) {
+            Ok(server) => server,
+            Err(ServerAddressError::NoHost) => bail!("{url} names no host: write it like ws://127.0.0.1:6001"),
+            Err(ServerAddressError::UnknownScheme) => bail!("the scheme of {url} is neither ws nor wss"),
         };
+        let (scheme, tls) = if server.is_tls { ("wss", Some(tls.config())) } else { ("ws", None) };
         let path = url.path().trim_end_matches('/');
         let target =
             format!("{path}/app/{key}?protocol=7&client=usher&version={}&flash=false", env!("CARGO_PKG_VERSION"));
         let uri = Uri::builder().scheme(scheme).authority(authority.clone()).path_and_query(target).build();
-        let host = authority.host().trim_start_matches('[').trim_end_matches(']').to_owned();
-        Ok(Self {
-            uri: uri.with_context(|| format!("{url} makes no address"))?,
-            host,
-            port: authority.port_u16().unwrap_or(default_port),
-            tls,
-        })
+        Ok(Self { uri: uri.with_context(|| format!("{url} makes no address"))?, server, tls })
     }
 
     /// Host and port.
     fn authority(&self) -> String {
-        format!("{}:{}", self.host, self.port)
+        format!("{}:{}", self.server.host, self.server.port)
     }
 
     /// Opens a connection.
@@ -88,14 +82,15 @@ impl Address {
     }
 
     async fn connect(&self) -> anyhow::Result<Socket> {
-        let tcp = TcpStream::connect((self.host.as_str(), self.port)).await;
+        let tcp = TcpStream::connect((self.server.host.as_str(), self.server.port)).await;
         let tcp = tcp
             .and_then(|tcp| tcp.set_nodelay(true).map(|()| tcp))
             .with_context(|| format!("cannot connect to {}", self.authority()))?;
         let stream: Box<dyn Stream> = match &self.tls {
             None => Box::new(tcp),
             Some(config) => {
-                let name = ServerName::try_from(self.host.clone()).context("no certificate can be for this host")?;
+                let name =
+                    ServerName::try_from(self.server.host.clone()).context("no certificate can be for this host")?;
                 let stream = TlsConnector::from(Arc::clone(config)).connect(name, tcp).await;
                 Box::new(stream.with_context(|| format!("cannot agree on TLS with {}", self.authority()))?)
             }

@@ -108,12 +108,12 @@ pub(super) fn effects<'a>(app: &'a AppRoute, trigger: &'a Trigger<'_>) -> Effect
 
 fn kind(watched: &WatchedRule, event: &Event<'_>, data: Option<&str>) -> Option<EffectKind> {
     match watched.rule.read(&event.name, data) {
-        rules::Reading::Unrelated => None,
+        rules::EventMeaning::Unrelated => None,
         // The excluded client does not receive it: the channel does not show all clients the same any more.
         _ if event.excludes_socket => Some(EffectKind::ExcludesSocket),
-        rules::Reading::Announcement(assignment) => Some(EffectKind::Announces(Value::One(assignment))),
-        rules::Reading::Unreadable => Some(EffectKind::Unreadable),
-        rules::Reading::Release => Some(EffectKind::Releases),
+        rules::EventMeaning::Announcement(assignment) => Some(EffectKind::Announces(Value::One(assignment))),
+        rules::EventMeaning::Unreadable => Some(EffectKind::Unreadable),
+        rules::EventMeaning::Release => Some(EffectKind::Releases),
     }
 }
 

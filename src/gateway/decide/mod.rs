@@ -17,7 +17,7 @@ use crate::assignment::{Claim, ClaimMode, Value, Waiter};
 use crate::clock::Moment;
 use crate::decisions::{Decided, Reason};
 use crate::metrics::EventDecision;
-use crate::pusher::{Inexact, Oddity, Reach, Trigger};
+use crate::pusher::{AffectedChannels, Inexact, InexactReason, Trigger};
 use crate::rate::{Limited, RateDecision, RateReservation, ScheduledSlot};
 use crate::rules::Mode;
 
@@ -127,15 +127,15 @@ fn plan_inexact(shared: &Shared, app: &AppRoute, inexact: &Inexact, now: Moment)
             channel,
             identity: None,
             decision: EventDecision::ForwardedInexact,
-            reason: Reason::Inexact(inexact.oddity.label()),
+            reason: Reason::Inexact(inexact.reason.label()),
         });
     };
-    match &inexact.reach {
-        Reach::App => {
+    match &inexact.affected {
+        AffectedChannels::All => {
             tickets.hold_app(&app.memory);
             record(&Arc::default(), "*");
         }
-        Reach::Channels(channels) => {
+        AffectedChannels::Listed(channels) => {
             for channel in channels {
                 for watched in app.rules.iter().filter(|watched| watched.rule.watches(channel)) {
                     hold(&mut tickets, app, watched.memory.claim(channel, &Value::Opaque, ClaimMode::Forced, now));
@@ -145,7 +145,8 @@ fn plan_inexact(shared: &Shared, app: &AppRoute, inexact: &Inexact, now: Moment)
         }
     }
     tickets.hold_generation(&app.generation);
-    let multiplicity = if inexact.oddity == Oddity::LegacyEndpoint { Multiplicity::One } else { Multiplicity::Several };
+    let multiplicity =
+        if inexact.reason == InexactReason::LegacyEndpoint { Multiplicity::One } else { Multiplicity::Several };
     Plan { tickets, reduced: None, multiplicity }
 }
 

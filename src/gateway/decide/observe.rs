@@ -52,7 +52,7 @@ pub(super) fn record_decision(
 /// Counts the events of `trigger` on channels where the app's contract does not expect them.
 pub(super) fn record_misplaced(shared: &Shared, app: &AppRoute, trigger: &Trigger<'_>, now: Moment) {
     for event in &trigger.events {
-        for stray in event.channels.iter().filter_map(|channel| app.contract.stray(&event.name, channel)) {
+        for stray in event.channels.iter().filter_map(|channel| app.contract.misplaced(&event.name, channel)) {
             app.events[stray.index].misplaced();
             let misplaced = Misplaced {
                 app: app.id.clone(),

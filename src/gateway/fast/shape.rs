@@ -8,7 +8,7 @@ use httparse::{EMPTY_HEADER, Header, Status};
 use crate::gateway::Limits;
 use crate::gateway::target::{ExactPath, exact, signed_path};
 use crate::gateway::verified::is_json;
-use crate::pusher::{Claim, Endpoint, Pattern, Query};
+use crate::pusher::{Endpoint, Pattern, Query, SignatureClaim};
 use crate::upstream::is_hop_by_hop;
 
 /// Most header lines; libraries send about ten.
@@ -37,7 +37,7 @@ pub(super) struct Trigger<'b> {
     head: &'b CachedHead,
     /// Path and query.
     pub(super) target: &'b str,
-    pub(super) claim: Claim<'b>,
+    pub(super) claim: SignatureClaim<'b>,
     /// The header lines, each with its end of line, and the empty line behind them.
     pub(super) lines: &'b [u8],
     pub(super) body: &'b [u8],

@@ -1,31 +1,31 @@
-//! Where a string ends. Sixteen bytes are looked at in one step, and the escape that is usual, for in JSON within a
-//! string every quote has one, is no stop.
+//! Finds the end of a string. Sixteen bytes are examined in one step. An escaped quote does not end the step: in JSON
+//! that is encoded in a string, every quote is escaped.
 
 use wide::u8x16;
 
 /// Bytes of a block.
 pub(super) const BLOCK: usize = 16;
 
-/// How a string is spelt.
+/// Whether a string has escapes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Spelling {
     Plain,
-    /// With an escape at least.
+    /// It has at least one escape.
     Escaped,
 }
 
-/// The bytes of interest in a block: a bit for each place, the first one lowest.
+/// The special bytes of a block: a bit for each byte, the first one lowest.
 struct Marks {
     quotes: u32,
     backslashes: u32,
     controls: u32,
 }
 
-/// The place of the quote that ends the string whose contents begin at `at`, and how it is spelt. `None` if it does not
-/// end, holds a control character or an escape that there is not.
+/// The index of the quote that ends the string whose contents begin at `at`, and the string's spelling. `None` if it
+/// does not end, or has a control character or an invalid escape.
 #[inline]
 pub(super) fn string_end(text: &[u8], at: usize) -> Option<(usize, Spelling)> {
-    // Most are plain and short.
+    // Most strings are plain and short.
     if let Some(block) = text.get(at..)?.first_chunk() {
         let Marks { quotes, backslashes, controls } = Marks::of(*block);
         let first = lowest(quotes | backslashes | controls);
@@ -36,15 +36,15 @@ pub(super) fn string_end(text: &[u8], at: usize) -> Option<(usize, Spelling)> {
     any_string_end(text, at)
 }
 
-/// The same for any string.
+/// The same as [`string_end`], for a string of any length and spelling.
 #[inline(never)]
 fn any_string_end(text: &[u8], mut at: usize) -> Option<(usize, Spelling)> {
-    // What was seen so far, and whether the last byte was a backslash: a bit each.
+    // The backslashes so far (any bit), and whether the last byte was a backslash (the lowest bit).
     let (mut escapes, mut carry) = (0, 0);
     loop {
         let Marks { quotes, backslashes, controls } = Marks::at(text, at)?;
         let behind = backslashes << 1 | carry;
-        // A quote without a backslash before it, or a backslash without a quote behind it.
+        // A quote without a backslash before it, or a backslash without a quote after it.
         let stops = (quotes ^ behind) & 0xffff | controls;
         if stops == 0 {
             escapes |= backslashes;
@@ -71,7 +71,7 @@ const fn lowest(marks: u32) -> u32 {
     marks & marks.wrapping_neg()
 }
 
-/// Whether a backslash stands in `bytes`.
+/// Whether `bytes` contain a backslash.
 pub(super) fn has_backslash(bytes: &[u8]) -> bool {
     let mut at = 0;
     while let Some(marks) = Marks::at(bytes, at) {
@@ -83,8 +83,8 @@ pub(super) fn has_backslash(bytes: &[u8]) -> bool {
     false
 }
 
-/// The backslashes of `block` if a quote stands behind each of them and nowhere else, and whether that of the last one
-/// is still to come.
+/// The backslashes of `block`, if a quote follows each of them and there is no other quote; and whether the quote of
+/// the last backslash is the first byte of the next block.
 #[inline]
 pub(super) fn escaped_quotes(block: &[u8; BLOCK], is_escaped: bool) -> Option<(u32, bool)> {
     let Marks { quotes, backslashes, .. } = Marks::of(*block);
@@ -93,7 +93,7 @@ pub(super) fn escaped_quotes(block: &[u8; BLOCK], is_escaped: bool) -> Option<(u
 }
 
 impl Marks {
-    /// Those of the block at `at`, or of what there is of it; `None` where there is nothing.
+    /// The marks of the block at `at`, which may be cut short by the end of `text`; `None` at the end.
     #[inline]
     fn at(text: &[u8], at: usize) -> Option<Self> {
         match text.get(at..).and_then(<[u8]>::first_chunk) {
@@ -102,7 +102,7 @@ impl Marks {
         }
     }
 
-    /// Those of less than a block.
+    /// The marks of a block that is cut short.
     #[inline]
     fn before_end(text: &[u8], at: usize) -> Option<Self> {
         let rest = text.get(at..).filter(|rest| !rest.is_empty())?;
@@ -128,7 +128,8 @@ impl Marks {
     }
 }
 
-/// How much of `bytes` belongs to the backslash before it. That of a code point need not be one.
+/// The number of `bytes` that belong to the escape whose backslash precedes them. The code point of a `\u` is not
+/// checked.
 fn escape(bytes: &[u8]) -> Option<usize> {
     match bytes.first()? {
         b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't' => Some(1),

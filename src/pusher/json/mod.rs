@@ -1,9 +1,10 @@
-//! JSON one object level at a time, strictly, every value kept as the token that was received. What two readers may
-//! read differently is a fault here: duplicate keys, escapes inside keys, bytes after the end (`threats.md` 2.5).
+//! JSON, one level of an object at a time, read strictly; every value stays the token that was received. What two
+//! readers may read differently is an error here: duplicate keys, escapes in keys, bytes after the end (`threats.md`
+//! 2.5).
 
-mod entries;
-mod fault;
+mod all_members;
 mod find;
+mod object_error;
 mod scan;
 mod string;
 #[cfg(test)]
@@ -11,27 +12,27 @@ mod tests;
 
 use smallvec::SmallVec;
 
-pub(crate) use entries::Entries;
-pub(crate) use fault::Fault;
+pub(crate) use all_members::AllMembers;
+pub(crate) use object_error::ObjectError;
 pub(crate) use scan::{Refused, Scanner, is_valid};
-pub(crate) use string::{string, string_in};
+pub(crate) use string::{string, string_into};
 
-/// The most levels of arrays and objects that a text may have: what serde_json itself reads (`threats.md` JSON-12).
+/// The most levels of arrays and objects that a text may have: as many as serde_json reads (`threats.md` JSON-12).
 pub(crate) const MAX_DEPTH: usize = 127;
 
-/// Up to so many texts are compared each with each.
-const FEW: usize = 16;
+/// Up to this many texts are compared pairwise; more are sorted.
+const COMPARED_PAIRWISE: usize = 16;
 
-/// The members of one object in their order, no key twice, no key with escapes; the values are tokens without
+/// The members of one object in their order. No key is there twice or has an escape; the values are tokens without
 /// whitespace around them.
 #[derive(Debug)]
 pub(crate) struct Members<'a>(SmallVec<[(&'a str, &'a str); 6]>);
 
 impl<'a> Members<'a> {
-    /// Reads the object that `text` is.
-    pub(crate) fn parse(text: &'a str) -> Result<Self, Fault> {
-        let members = Self::collect(text).map_err(|Refused| Fault::of(text))?;
-        if any_twice(members.iter().map(|(key, _)| key)) { Err(Fault::DuplicateKey) } else { Ok(members) }
+    /// Reads the object in `text`.
+    pub(crate) fn parse(text: &'a str) -> Result<Self, ObjectError> {
+        let members = Self::collect(text).map_err(|Refused| ObjectError::of(text))?;
+        if has_duplicates(members.iter().map(|(key, _)| key)) { Err(ObjectError::DuplicateKey) } else { Ok(members) }
     }
 
     /// The value of `key`.
@@ -54,7 +55,7 @@ impl<'a> Members<'a> {
     }
 }
 
-/// The elements of the array that `text` is, as tokens. `None` if it is anything else.
+/// The elements of the array in `text`, as tokens. `None` if `text` is anything else.
 pub(crate) fn elements(text: &str) -> Option<SmallVec<[&str; 1]>> {
     let mut scanner = Scanner::array(text);
     let mut elements = SmallVec::new();
@@ -64,9 +65,9 @@ pub(crate) fn elements(text: &str) -> Option<SmallVec<[&str; 1]>> {
     Some(elements)
 }
 
-/// Whether two of `texts` are equal. Takes n log n comparisons, for how many there are is the caller's choice.
-pub(crate) fn any_twice<'t>(texts: impl ExactSizeIterator<Item = &'t str> + Clone) -> bool {
-    if texts.len() <= FEW {
+/// Whether two of `texts` are equal. Takes n log n comparisons at most, since the sender decides on their number.
+pub(crate) fn has_duplicates<'t>(texts: impl ExactSizeIterator<Item = &'t str> + Clone) -> bool {
+    if texts.len() <= COMPARED_PAIRWISE {
         let mut later = texts;
         while let Some(text) = later.next() {
             if later.clone().any(|other| other == text) {

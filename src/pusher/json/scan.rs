@@ -1,42 +1,42 @@
-//! A strict scanner: one pass over a text checks all of it and hands out the tokens of its outermost level.
+//! A strict scanner: one pass over a text checks all of it and returns the tokens of its outermost level.
 //!
-//! Reading triggers is what usher does all day, so it has a scanner of its own, without recursion, allocation or a look
-//! at each byte. Any text is taken or refused as serde_json does it (for values that it need not decode), but for the
-//! depth; `tests/properties.rs` holds the two against each other.
+//! Most of usher's work is reading triggers, so it has a scanner of its own, which neither recurses nor allocates, and
+//! examines strings by blocks of bytes. It accepts and refuses the same texts as serde_json (for values that need not
+//! be decoded), except for the limit on depth; `tests/properties.rs` compares the two.
 
 use super::MAX_DEPTH;
 use super::find::{Spelling, string_end};
 
-/// The text is not JSON of the kind that was asked for, has something behind it, has more than [`MAX_DEPTH`] levels, or
-/// spells a key with an escape.
+/// The text is not JSON of the expected type, has bytes after its end or more than [`MAX_DEPTH`] levels, or has a key
+/// with an escape.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Refused;
 
-/// A walk over the members of an object or the elements of an array. What was handed out is right in itself; whether
-/// the whole text is, is known at its end.
+/// An iteration over the members of an object or the elements of an array. A token that was returned is valid; whether
+/// the whole text is valid is known at its end.
 #[derive(Debug)]
 pub(crate) struct Scanner<'t> {
     text: &'t str,
-    /// What is before this place was checked.
+    /// Everything before this byte was checked.
     at: usize,
-    /// What stands before the next member or element: the opening bracket, and then commas.
+    /// What precedes the next member or element: first the opening bracket, then commas.
     separator: u8,
     closing: u8,
 }
 
-/// Whether `text` is JSON, of any kind, with at most [`MAX_DEPTH`] levels and nothing behind it.
+/// Whether `text` is one JSON value of any type, with at most [`MAX_DEPTH`] levels and nothing after it.
 pub(crate) fn is_valid(text: &str) -> bool {
     let mut scanner = Scanner::new(text, 0, 0);
     scanner.value(MAX_DEPTH).is_ok() && scanner.peek().is_none()
 }
 
 impl<'t> Scanner<'t> {
-    /// Goes through the object that `text` is to be, by [`Scanner::member`].
+    /// A scanner of the object in `text`; see [`Scanner::member`].
     pub(crate) fn object(text: &'t str) -> Self {
         Self::new(text, b'{', b'}')
     }
 
-    /// Goes through the array that `text` is to be, by [`Scanner::element`].
+    /// A scanner of the array in `text`; see [`Scanner::element`].
     pub(crate) fn array(text: &'t str) -> Self {
         Self::new(text, b'[', b']')
     }
@@ -45,10 +45,10 @@ impl<'t> Scanner<'t> {
         Self { text, at: 0, separator: opening, closing }
     }
 
-    /// The next key and the token of its value, both without what is around them; `None` at the end of the text.
+    /// The next key, without its quotes, and the token of its value; `None` at the end of the text.
     ///
     /// # Errors
-    /// [`Refused`], also for what is behind the object.
+    /// [`Refused`], also for bytes after the object.
     pub(crate) fn member(&mut self) -> Result<Option<(&'t str, &'t str)>, Refused> {
         if !self.step()? {
             return Ok(None);
@@ -66,12 +66,12 @@ impl<'t> Scanner<'t> {
     /// The next token; `None` at the end of the text.
     ///
     /// # Errors
-    /// [`Refused`], also for what is behind the array.
+    /// [`Refused`], also for bytes after the array.
     pub(crate) fn element(&mut self) -> Result<Option<&'t str>, Refused> {
         if self.step()? { self.value(MAX_DEPTH - 1).map(Some) } else { Ok(None) }
     }
 
-    /// Goes to where a member or an element must begin. False at the end of the text.
+    /// Advances to the beginning of the next member or element. False at the end of the text.
     fn step(&mut self) -> Result<bool, Refused> {
         let is_first = self.separator != b',';
         match self.peek() {
@@ -89,19 +89,19 @@ impl<'t> Scanner<'t> {
         if self.peek().is_none() { Ok(false) } else { Err(Refused) }
     }
 
-    /// The next token, whatever it is, with at most `room` levels of arrays and objects.
+    /// The next token, of any type, with at most `levels` levels of arrays and objects.
     #[inline]
-    fn value(&mut self, room: usize) -> Result<&'t str, Refused> {
+    fn value(&mut self, levels: usize) -> Result<&'t str, Refused> {
         let first = self.peek();
         let start = self.at;
         match first {
-            Some(b'{' | b'[') => self.nested(room)?,
+            Some(b'{' | b'[') => self.nested(levels)?,
             _ => self.flat(first)?,
         }
         self.text.get(start..self.at).ok_or(Refused)
     }
 
-    /// Steps over the string, number or literal that begins with `first`.
+    /// Skips the string, number or literal that begins with `first`.
     #[inline]
     fn flat(&mut self, first: Option<u8>) -> Result<(), Refused> {
         if first == Some(b'"') {
@@ -112,15 +112,15 @@ impl<'t> Scanner<'t> {
         }
     }
 
-    /// Steps over an array or an object and all that stands in it, with at most `room` levels.
+    /// Skips an array or an object of at most `levels` levels.
     #[inline(never)]
-    fn nested(&mut self, room: usize) -> Result<(), Refused> {
-        // The containers around this place as bits, the innermost one lowest: set for an object.
+    fn nested(&mut self, levels: usize) -> Result<(), Refused> {
+        // The containers around this byte as bits, the innermost one lowest: set for an object.
         let (mut kinds, mut depth) = (0_u128, 0);
         loop {
             match self.peek() {
                 Some(opening @ (b'{' | b'[')) => {
-                    if depth == room {
+                    if depth == levels {
                         return Err(Refused);
                     }
                     self.at += 1;
@@ -133,7 +133,7 @@ impl<'t> Scanner<'t> {
                 }
                 first => self.flat(first)?,
             }
-            // A value has ended here, and so may have what it stands in.
+            // A value has ended here, and perhaps the containers around it.
             loop {
                 if depth == 0 {
                     return Ok(());
@@ -155,7 +155,7 @@ impl<'t> Scanner<'t> {
         }
     }
 
-    /// Steps over the key of a member and its colon, if the innermost container is an object.
+    /// Skips the key of a member and its colon, if the innermost container is an object.
     fn inner_key(&mut self, kinds: u128) -> Result<(), Refused> {
         if is_object(kinds) {
             self.expect(b'"')?;
@@ -165,14 +165,14 @@ impl<'t> Scanner<'t> {
         Ok(())
     }
 
-    /// Steps over a string whose first quote is behind us.
+    /// Skips a string whose first quote was skipped already.
     fn string(&mut self) -> Result<Spelling, Refused> {
         let (end, spelling) = string_end(self.text.as_bytes(), self.at).ok_or(Refused)?;
         self.at = end + 1;
         Ok(spelling)
     }
 
-    /// Steps over a number or a literal.
+    /// Skips a number or a literal.
     fn scalar(&mut self) -> Result<(), Refused> {
         let rest = self.text.as_bytes().get(self.at..).ok_or(Refused)?;
         self.at += match rest.first() {
@@ -184,7 +184,7 @@ impl<'t> Scanner<'t> {
         Ok(())
     }
 
-    /// Steps over white space and `byte`.
+    /// Skips white space and `byte`.
     fn expect(&mut self, byte: u8) -> Result<(), Refused> {
         if self.peek() != Some(byte) {
             return Err(Refused);
@@ -193,7 +193,7 @@ impl<'t> Scanner<'t> {
         Ok(())
     }
 
-    /// Steps over white space; what comes then.
+    /// Skips white space. Returns the byte after it, without skipping that.
     fn peek(&mut self) -> Option<u8> {
         loop {
             match self.text.as_bytes().get(self.at) {
@@ -208,12 +208,12 @@ const fn is_object(kinds: u128) -> bool {
     kinds & 1 == 1
 }
 
-/// What closes the innermost container.
+/// The bracket that closes the innermost container.
 const fn closing(kinds: u128) -> u8 {
     if is_object(kinds) { b'}' } else { b']' }
 }
 
-/// The length of the number that `bytes` begins with.
+/// The length of the number at the beginning of `bytes`.
 fn number(bytes: &[u8]) -> Option<usize> {
     let mut at = usize::from(bytes.first() == Some(&b'-'));
     at = if bytes.get(at) == Some(&b'0') { at + 1 } else { digits(bytes, at)? };
@@ -227,7 +227,7 @@ fn number(bytes: &[u8]) -> Option<usize> {
     Some(at)
 }
 
-/// The end of the digits at `start`, of which there must be one at least.
+/// The end of the digits at `start`; `None` if there is none.
 fn digits(bytes: &[u8], start: usize) -> Option<usize> {
     let count = bytes.get(start..)?.iter().take_while(|byte| byte.is_ascii_digit()).count();
     (count > 0).then_some(start + count)

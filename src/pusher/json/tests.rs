@@ -1,4 +1,4 @@
-//! What is read, and what is wrong with the rest.
+//! Which texts are read, and the reason for refusing any other.
 
 mod properties;
 
@@ -6,7 +6,7 @@ use std::borrow::Cow;
 
 use super::*;
 
-fn fault(text: &str) -> Option<Fault> {
+fn error(text: &str) -> Option<ObjectError> {
     Members::parse(text).err()
 }
 
@@ -40,13 +40,13 @@ fn strings_decode_as_serde_json_decodes_them() {
         let expected: Option<String> = serde_json::from_str(token).ok();
         assert_eq!(string(token).map(Cow::into_owned), expected, "{token}");
         for size in 0..64 {
-            assert_eq!(string_in(token, &mut vec![b'x'; size]).map(Cow::into_owned), expected, "{token} in {size}");
+            assert_eq!(string_into(token, &mut vec![b'x'; size]).map(Cow::into_owned), expected, "{token} in {size}");
         }
     }
-    assert_eq!((string("7"), string_in("7", &mut [0; 9])), (None, None));
+    assert_eq!((string("7"), string_into("7", &mut [0; 9])), (None, None));
 }
 
-/// The place of the quote that ends a string, and how it is spelt; byte by byte.
+/// The index of the quote that ends a string, and its spelling, byte by byte.
 fn string_end(text: &[u8], start: usize) -> Option<(usize, find::Spelling)> {
     let (mut at, mut spelling) = (start, find::Spelling::Plain);
     loop {
@@ -68,7 +68,7 @@ fn string_end(text: &[u8], start: usize) -> Option<(usize, find::Spelling)> {
 
 #[test]
 fn strings_end_where_they_do_wherever_they_stand() {
-    // bytes that differ from those of interest in one bit or by one
+    // Bytes that differ from special ones in one bit or by one.
     let filling: Vec<u8> = b"#!][\xa2\xdc\x7f\xff \x80".iter().copied().cycle().take(60).collect();
     for length in 0..filling.len() {
         assert_eq!(find::string_end(&filling[..length], 0), None);
@@ -93,39 +93,39 @@ fn strings_end_where_they_do_wherever_they_stand() {
 #[test]
 fn faults_are_told_apart() {
     for (text, expected) in [
-        ("", Fault::NotJson),
-        ("{", Fault::NotJson),
-        ("{\"a\":07}", Fault::NotJson),
-        ("{\"a\":NaN}", Fault::NotJson),
-        ("{'a':1}", Fault::NotJson),
-        ("{\"a\":1,}", Fault::NotJson),
-        ("{\"a\":1 /*c*/}", Fault::NotJson),
-        ("{\"a\":\"\n\"}", Fault::NotJson),
-        ("{\"\\ud800\":1}", Fault::NotJson),
-        ("\u{feff}{}", Fault::NotJson),
-        ("[]", Fault::NotAnObject),
-        ("1", Fault::NotAnObject),
-        ("null", Fault::NotAnObject),
-        ("{}{}", Fault::TrailingBytes),
-        ("{},", Fault::TrailingBytes),
-        ("{}\0", Fault::TrailingBytes),
-        ("{\"a\":1,\"a\":1}", Fault::DuplicateKey),
-        ("{\"\\u0061\":1}", Fault::EscapedKey),
-        ("{\"a\\/b\":1}", Fault::EscapedKey),
+        ("", ObjectError::NotJson),
+        ("{", ObjectError::NotJson),
+        ("{\"a\":07}", ObjectError::NotJson),
+        ("{\"a\":NaN}", ObjectError::NotJson),
+        ("{'a':1}", ObjectError::NotJson),
+        ("{\"a\":1,}", ObjectError::NotJson),
+        ("{\"a\":1 /*c*/}", ObjectError::NotJson),
+        ("{\"a\":\"\n\"}", ObjectError::NotJson),
+        ("{\"\\ud800\":1}", ObjectError::NotJson),
+        ("\u{feff}{}", ObjectError::NotJson),
+        ("[]", ObjectError::NotAnObject),
+        ("1", ObjectError::NotAnObject),
+        ("null", ObjectError::NotAnObject),
+        ("{}{}", ObjectError::TrailingBytes),
+        ("{},", ObjectError::TrailingBytes),
+        ("{}\0", ObjectError::TrailingBytes),
+        ("{\"a\":1,\"a\":1}", ObjectError::DuplicateKey),
+        ("{\"\\u0061\":1}", ObjectError::EscapedKey),
+        ("{\"a\\/b\":1}", ObjectError::EscapedKey),
     ] {
-        assert_eq!(fault(text), Some(expected), "{text}");
+        assert_eq!(error(text), Some(expected), "{text}");
     }
-    assert_eq!(fault("{}"), None);
+    assert_eq!(error("{}"), None);
 }
 
 #[test]
 fn depth_is_counted_from_the_outermost_level() {
-    assert_eq!(fault(&format!("{{\"a\":{}}}", nested(126))), None);
-    assert_eq!(fault(&format!("{{\"a\":{}}}", nested(127))), Some(Fault::TooDeep));
-    assert_eq!(fault(&format!("{{\"a\":{}}}", nested(10_000))), Some(Fault::TooDeep));
-    // brackets in strings are no levels, whatever is escaped there
-    assert_eq!(fault(&format!("{{\"a\":[\"\\\\\\\"{}\"]}}", "[".repeat(300))), None);
-    // what serde_json itself takes for too deep
+    assert_eq!(error(&format!("{{\"a\":{}}}", nested(126))), None);
+    assert_eq!(error(&format!("{{\"a\":{}}}", nested(127))), Some(ObjectError::TooDeep));
+    assert_eq!(error(&format!("{{\"a\":{}}}", nested(10_000))), Some(ObjectError::TooDeep));
+    // Brackets in strings are no levels, whatever is escaped there.
+    assert_eq!(error(&format!("{{\"a\":[\"\\\\\\\"{}\"]}}", "[".repeat(300))), None);
+    // Too deep for serde_json.
     assert!(serde_json::from_str::<serde_json::Value>(&nested(MAX_DEPTH)).is_ok());
     assert!(serde_json::from_str::<serde_json::Value>(&nested(MAX_DEPTH + 1)).is_err());
 }
@@ -145,10 +145,10 @@ fn twins_are_found_in_short_and_long_lists() {
     let texts: Vec<String> = (0..1000).map(|number| number.to_string()).collect();
     for length in [0, 1, 2, 15, 16, 17, 1000] {
         let mut some: Vec<&str> = texts[..length].iter().map(String::as_str).collect();
-        assert!(!any_twice(some.iter().copied()), "{length}");
+        assert!(!has_duplicates(some.iter().copied()), "{length}");
         if let Some(last) = some.last().copied() {
             some.insert(0, last);
-            assert!(any_twice(some.iter().copied()), "{length}");
+            assert!(has_duplicates(some.iter().copied()), "{length}");
         }
     }
 }
@@ -156,6 +156,6 @@ fn twins_are_found_in_short_and_long_lists() {
 #[test]
 fn a_hundred_thousand_keys_are_read() {
     let text = format!("{{{}\"x\":0}}", (0..100_000).map(|number| format!("\"{number}\":0,")).collect::<String>());
-    assert_eq!(fault(&text), None);
-    assert_eq!(fault(&text.replace("\"x\"", "\"99999\"")), Some(Fault::DuplicateKey));
+    assert_eq!(error(&text), None);
+    assert_eq!(error(&text.replace("\"x\"", "\"99999\"")), Some(ObjectError::DuplicateKey));
 }

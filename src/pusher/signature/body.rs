@@ -1,21 +1,21 @@
-//! A request's body as its signature sees it: by its MD5 digest.
+//! A request's body and its MD5 digest, which the signature covers.
 
 use md5::{Digest, Md5};
 use smallvec::SmallVec;
 
 use super::lanes::{self, COST, LANES};
 
-/// A request's raw body, perhaps with its digest.
+/// A request's raw body, with its digest if that is computed already.
 #[derive(Debug, Clone, Copy)]
 pub struct Body<'b> {
     bytes: &'b [u8],
-    /// If it is known already.
+    /// `None`: not computed yet.
     md5: Option<[u8; 16]>,
 }
 
 impl<'b> Body<'b> {
-    /// Each of `bodies`, in their order. Where several of them are of a like length they have their digests, which
-    /// costs a quarter of what it costs to make one after the other.
+    /// Each of `bodies`, in their order. Where several of them have similar lengths, their digests are computed
+    /// together, which takes a quarter of the time of one after the other.
     pub fn digested<const N: usize>(bodies: impl IntoIterator<Item = &'b [u8]>) -> SmallVec<[Self; N]> {
         let mut digested: SmallVec<[Self; N]> = bodies.into_iter().map(Self::from).collect();
         for several in digested.chunks_mut(LANES) {
@@ -41,7 +41,7 @@ impl<'b> Body<'b> {
         self.bytes.is_empty()
     }
 
-    /// Its MD5 digest, as `body_md5` tells it.
+    /// Its MD5 digest, the value of `body_md5`.
     pub(super) fn md5(self) -> [u8; 16] {
         self.md5.unwrap_or_else(|| Md5::digest(self.bytes).into())
     }
@@ -78,7 +78,7 @@ mod tests {
         let bodies = Body::digested::<8>(PUBLISHED.iter().map(|(text, _)| text.as_bytes()));
         for (body, (text, digest)) in bodies.into_iter().zip(PUBLISHED) {
             assert!(body.md5.is_some(), "{text:?}");
-            assert_eq!(crate::pusher::hex::encode(&body.md5()), digest, "{text:?}");
+            assert_eq!(data_encoding::HEXLOWER.encode(&body.md5()), digest, "{text:?}");
             assert_eq!(Body::from(text).md5(), body.md5(), "{text:?}");
         }
     }

@@ -1,5 +1,5 @@
-//! Why a signature was refused, in a sentence that names cause and cure. None of them repeats what was sent, the secret
-//! or what would have been right.
+//! Why a signature was refused, in a sentence that names cause and remedy. No sentence repeats what was sent, the
+//! secret or the right signature.
 
 /// Why a request's signature was refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -9,7 +9,7 @@ pub enum SignatureError {
         "auth_key is missing from the query: sign the request, as every Pusher server library does, and check that no proxy in between drops the query"
     )]
     MissingKey,
-    /// A parameter of the authentication stands more than once.
+    /// A parameter of the authentication is given more than once.
     #[error("{parameter} stands more than once in the query: send each authentication parameter exactly once")]
     Repeated {
         /// Its name.
@@ -56,7 +56,7 @@ pub enum SignatureError {
     /// A body, but no `body_md5`.
     #[error("body_md5 is missing from the query although the request has a body: sign the body's MD5 too")]
     MissingBodyMd5,
-    /// `body_md5` is no MD5.
+    /// `body_md5` is not 32 lower-case hexadecimal digits.
     #[error("body_md5 is not 32 lower-case hexadecimal digits")]
     MalformedBodyMd5,
     /// `body_md5` is that of another body.
@@ -71,7 +71,7 @@ pub enum SignatureError {
          a part of the query"
     )]
     MissingSignature,
-    /// `auth_signature` is no HMAC-SHA256.
+    /// `auth_signature` is not 64 lower-case hexadecimal digits.
     #[error("auth_signature is not 64 lower-case hexadecimal digits")]
     MalformedSignature,
     /// `auth_signature` is that of another request or of another secret.

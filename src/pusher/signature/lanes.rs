@@ -1,15 +1,16 @@
 //! MD5 of several messages at once (RFC 1321).
 //!
-//! MD5 is one chain of steps, each of which waits for the one before, so that a processor does little at a time. Steps
-//! of messages that do not wait for each other go together. The crate `md-5`, which digests one message after the
-//! other, is what this is held against in the tests.
+//! In MD5 each step depends on the one before, which leaves most of a processor's units idle. The steps of independent
+//! messages run in parallel in one vector. The tests compare the result with the crate `md-5`, which digests one
+//! message at a time.
 
 use wide::u32x8;
 
-/// Messages at once.
+/// The number of messages at once.
 pub(super) const LANES: usize = 8;
 
-/// They take as long together as so many of the longest of them one after the other (`cargo bench --bench language`).
+/// The messages together take as long as this many of the longest of them one after the other (`cargo bench --bench
+/// language`).
 pub(super) const COST: usize = 2;
 
 /// Bytes of a block.
@@ -91,7 +92,7 @@ const CONSTANTS: [[u32; 16]; 4] = [
     ],
 ];
 
-/// The digests of `messages`, in as much time as the longest of them takes.
+/// The digests of `messages`. The time depends on the longest of them alone.
 pub(super) fn digests(messages: [&[u8]; LANES]) -> [[u8; 16]; LANES] {
     let padded = messages.map(Padded::new);
     let most = padded.iter().map(Padded::blocks).max().unwrap_or_default();
@@ -114,11 +115,11 @@ pub(super) fn digests(messages: [&[u8]; LANES]) -> [[u8; 16]; LANES] {
     digests
 }
 
-/// A message in blocks: those that are whole, then one or two of what is left with the padding and the length.
+/// A message in blocks: the complete blocks of the message, then one or two with its rest, the padding and the length.
 struct Padded<'m> {
     whole: &'m [[u8; BLOCK]],
     end: [u8; 2 * BLOCK],
-    /// Whether the end takes both.
+    /// Whether the end has two blocks.
     is_long: bool,
 }
 
@@ -139,13 +140,13 @@ impl<'m> Padded<'m> {
         self.whole.len() + 1 + usize::from(self.is_long)
     }
 
-    /// The block of this index; behind the last one, any.
+    /// The block of this index; after the last one, any block.
     fn block(&self, index: usize) -> &[u8; BLOCK] {
         self.whole.get(index).unwrap_or_else(|| &self.end.as_chunks().0[usize::from(index > self.whole.len())])
     }
 }
 
-/// The state of all messages.
+/// The state of MD5 for all messages.
 #[derive(Clone, Copy)]
 struct State([u32x8; 4]);
 
@@ -157,7 +158,7 @@ impl State {
         u32x8::splat(0x1032_5476),
     ]);
 
-    /// Adds a block of each message, given word by word.
+    /// Processes one block of each message, given as words.
     fn add(&mut self, words: &[u32x8; 16]) {
         let before = *self;
         self.round(&CONSTANTS[0], [7, 12, 17, 22], |step| words[step % 16], |b, c, d| d ^ (b & (c ^ d)));
@@ -180,11 +181,11 @@ impl State {
     ) {
         let step = |[a, b, c, d]: [u32x8; 4], index: usize| {
             let sum = a + mix(b, c, d) + (word(index) + u32x8::splat(constants[index]));
-            let turn = rotations[index % 4];
-            [d, ((sum << turn) | (sum >> (32 - turn))) + b, b, c]
+            let rotation = rotations[index % 4];
+            [d, ((sum << rotation) | (sum >> (32 - rotation))) + b, b, c]
         };
-        // In fours, which the compiler unrolls: each step's turn is a constant then. One loop of sixteen takes a third
-        // longer.
+        // The compiler unrolls loops of four, so that each step's rotation is a constant. One loop of sixteen takes a
+        // third longer.
         for four in 0..4 {
             for index in 4 * four..4 * four + 4 {
                 self.0 = step(self.0, index);
@@ -192,7 +193,7 @@ impl State {
         }
     }
 
-    /// The digest of the message of this lane, if it has ended.
+    /// The digest of the message in this lane, if its last block is processed.
     fn of(&self, lane: usize) -> [u8; 16] {
         let mut digest = [0; 16];
         for (bytes, word) in digest.as_chunks_mut().0.iter_mut().zip(self.0) {

@@ -1,8 +1,9 @@
-//! The request signature: verified on the way in, made anew for a reduced trigger and by usher's own client.
+//! The request signature: verified for received requests, computed for reduced triggers and for usher's own client.
 //!
 //! The string to sign is `METHOD LF PATH LF k1=v1&k2=v2…`: all query parameters but `auth_signature`, keys lower-cased
 //! and sorted, values decoded (`pusher-protocol.md` 2.1). The body is bound to it by `body_md5`.
 
+mod authenticate;
 mod body;
 mod error;
 mod lanes;
@@ -12,27 +13,26 @@ mod pattern;
 mod tests;
 mod token;
 
+use data_encoding::HEXLOWER;
 use hmac::{Hmac, Mac};
 use sha2::Sha256;
 
 pub use body::Body;
 pub use error::SignatureError;
 pub use path::SignedPath;
-pub use pattern::{Claim, Pattern};
+pub use pattern::{Pattern, SignatureClaim};
 pub use token::{Grant, TokenError};
 
-use super::query::{Given, decode_key, encode_into};
+use self::authenticate::{SignedRequest, VERSION, authenticate};
+use super::percent::encode_into;
+use super::query::{Credentials, Occurrence, decode_key};
 use super::{App, Query, hex};
-
-/// A timestamp that is off by this many seconds, or more, is refused (`pusher-protocol.md` 2.1).
-const WINDOW: u64 = 600;
 
 /// Verifies the signature of a request of `app`.
 ///
 /// `path` is the path as received on the request line, `body` the raw body, `now` seconds since the Unix epoch. Key,
-/// version, timestamp, digest and signature are looked at in this order; nothing is hashed here before everything else
-/// is in order, so a forged request costs at most one MD5 and one HMAC (`threats.md` AUTH-08), or two where a part of
-/// the path may be unsigned.
+/// version, timestamp, digest and signature are checked in this order, and a forged request costs at most one MD5 and
+/// one HMAC (`threats.md` AUTH-08), or two HMACs where a part of the path may be unsigned.
 ///
 /// # Errors
 /// The first check that failed.
@@ -44,33 +44,51 @@ pub fn verify<'p, 'b>(
     body: impl Into<Body<'b>>,
     now: u64,
 ) -> Result<(), SignatureError> {
-    let (path, body) = (path.into(), body.into());
-    let given = query.credentials();
-    if only(given.key, "auth_key")?.ok_or(SignatureError::MissingKey)? != app.key() {
-        return Err(SignatureError::UnknownKey { app: app.id().into() });
-    }
-    if only(given.version, "auth_version")?.ok_or(SignatureError::MissingVersion)? != "1.0" {
-        return Err(SignatureError::UnsupportedVersion);
-    }
-    let timestamp = only(given.timestamp, "auth_timestamp")?.ok_or(SignatureError::MissingTimestamp)?;
-    check_window(pattern::seconds(timestamp).ok_or(SignatureError::MalformedTimestamp)?, now)?;
-    let claimed_md5 = match only(given.body_md5, "body_md5")? {
-        Some(md5) => Some(hex::decode::<16>(md5).ok_or(SignatureError::MalformedBodyMd5)?),
-        None if body.is_empty() => None,
-        None => return Err(SignatureError::MissingBodyMd5),
-    };
-    let signature = only(given.signature, "auth_signature")?.ok_or(SignatureError::MissingSignature)?;
-    let signature = hex::decode::<32>(signature).ok_or(SignatureError::MalformedSignature)?;
-    if claimed_md5.is_some_and(|claimed| claimed != body.md5()) {
-        return Err(SignatureError::BodyMd5Mismatch);
-    }
-    let is_right = path.choices().any(|path| authenticated(app, method, path, query).verify_slice(&signature).is_ok());
-    is_right.then_some(()).ok_or(SignatureError::Mismatch)
+    let request = ParsedRequest { method, path: path.into(), query, credentials: query.credentials() };
+    authenticate(app, &request, body.into(), now)
 }
 
-/// The raw query with `body_md5` and `auth_signature` replaced for `body`; everything else as it stands. One that is
-/// missing is appended (`body_md5` only if there is a body). Signed is what was signed of the path before, so that
-/// whoever takes the one takes the other.
+/// A request whose query was split and decoded.
+struct ParsedRequest<'r, 'q> {
+    method: &'r str,
+    path: SignedPath<'r>,
+    query: &'r Query<'q>,
+    credentials: Credentials<'r>,
+}
+
+impl SignedRequest for ParsedRequest<'_, '_> {
+    fn key(&self) -> Result<&str, SignatureError> {
+        only(self.credentials.key, "auth_key")?.ok_or(SignatureError::MissingKey)
+    }
+
+    fn version(&self) -> Result<&str, SignatureError> {
+        only(self.credentials.version, "auth_version")?.ok_or(SignatureError::MissingVersion)
+    }
+
+    fn timestamp(&self) -> Result<u64, SignatureError> {
+        let text = only(self.credentials.timestamp, "auth_timestamp")?.ok_or(SignatureError::MissingTimestamp)?;
+        pattern::seconds(text).ok_or(SignatureError::MalformedTimestamp)
+    }
+
+    fn body_md5(&self) -> Result<Option<[u8; 16]>, SignatureError> {
+        let text = only(self.credentials.body_md5, "body_md5")?;
+        text.map(|text| hex::decode(text).ok_or(SignatureError::MalformedBodyMd5)).transpose()
+    }
+
+    fn signature(&self) -> Result<[u8; 32], SignatureError> {
+        let text = only(self.credentials.signature, "auth_signature")?.ok_or(SignatureError::MissingSignature)?;
+        hex::decode(text).ok_or(SignatureError::MalformedSignature)
+    }
+
+    fn is_signed_by(&self, app: &App, signature: &[u8; 32]) -> bool {
+        let mut paths = self.path.choices();
+        paths.any(|path| authenticated(app, self.method, path, self.query).verify_slice(signature).is_ok())
+    }
+}
+
+/// The raw query with the `body_md5` and `auth_signature` of `body`; everything else stays as received. A missing
+/// parameter is appended (`body_md5` only if there is a body). The signature covers the same part of the path as the
+/// one in `query`, so that a server accepts the new one if it accepts that.
 #[must_use]
 pub fn resign<'p>(app: &App, method: &str, path: impl Into<SignedPath<'p>>, query: &Query<'_>, body: &[u8]) -> String {
     let path = path.into().signed_in(app, method, query);
@@ -80,8 +98,8 @@ pub fn resign<'p>(app: &App, method: &str, path: impl Into<SignedPath<'p>>, quer
     replace_parameter(&with_md5, "auth_signature", &signature, true)
 }
 
-/// A whole signed query for a request of our own. `parameters` beside the `auth_` ones; `body` is `None` when the
-/// request has none.
+/// The signed query of a request that usher itself sends. `parameters`: those beside the authentication; `body`: `None`
+/// if the request has none.
 #[must_use]
 pub fn sign_query(
     app: &App,
@@ -92,7 +110,7 @@ pub fn sign_query(
     timestamp: u64,
 ) -> String {
     let timestamp = timestamp.to_string();
-    let mut own = vec![("auth_key", app.key()), ("auth_timestamp", &timestamp), ("auth_version", "1.0")];
+    let mut own = vec![("auth_key", app.key()), ("auth_timestamp", &timestamp), ("auth_version", VERSION)];
     let md5 = body.map(md5_hex);
     own.extend(md5.as_deref().map(|md5| ("body_md5", md5)));
     let mut raw = String::new();
@@ -104,7 +122,8 @@ pub fn sign_query(
     raw
 }
 
-/// The text that is signed of such a request. It holds no secret, but everything else of the request: not for logs.
+/// The text that the signature of such a request covers. It has no secret, but everything else of the request: not for
+/// logs.
 #[must_use]
 pub fn signed_text(method: &str, path: &str, query: &Query<'_>) -> String {
     let mut text = String::with_capacity(method.len() + path.len() + query.raw().len() + 2);
@@ -112,7 +131,7 @@ pub fn signed_text(method: &str, path: &str, query: &Query<'_>) -> String {
     text
 }
 
-/// Hands out, piece by piece, the text that is signed.
+/// Passes the text that is signed to `put`, piece by piece.
 fn each_signed_piece(method: &str, path: &str, query: &Query<'_>, mut put: impl FnMut(&str)) {
     put(method);
     put("\n");
@@ -121,7 +140,7 @@ fn each_signed_piece(method: &str, path: &str, query: &Query<'_>, mut put: impl 
     query.signed(put);
 }
 
-/// The HMAC-SHA256 of the text that is signed: the text itself is never put together.
+/// The HMAC-SHA256 of the text that is signed, without building that text in memory.
 fn authenticated(app: &App, method: &str, path: &str, query: &Query<'_>) -> Hmac<Sha256> {
     let mut mac = app.secret().authenticate(b"");
     each_signed_piece(method, path, query, |piece| mac.update(piece.as_bytes()));
@@ -130,39 +149,30 @@ fn authenticated(app: &App, method: &str, path: &str, query: &Query<'_>) -> Hmac
 
 /// Whether the signature in `query` is that of this request.
 fn matches(app: &App, method: &str, path: &str, query: &Query<'_>) -> bool {
-    let Given::Once(signature) = query.credentials().signature else { return false };
+    let Occurrence::Once(signature) = query.credentials().signature else { return false };
     hex::decode::<32>(signature)
         .is_some_and(|signature| authenticated(app, method, path, query).verify_slice(&signature).is_ok())
 }
 
 fn signature(app: &App, method: &str, path: &str, query: &Query<'_>) -> String {
-    hex::encode(&authenticated(app, method, path, query).finalize().into_bytes())
+    HEXLOWER.encode(&authenticated(app, method, path, query).finalize().into_bytes())
 }
 
 fn md5_hex(body: &[u8]) -> String {
-    hex::encode(&Body::from(body).md5())
+    HEXLOWER.encode(&Body::from(body).md5())
 }
 
 /// The value of an authentication parameter, which may be given once only: two readers could pick different ones.
-const fn only<'q>(given: Given<'q>, parameter: &'static str) -> Result<Option<&'q str>, SignatureError> {
+const fn only<'q>(given: Occurrence<'q>, parameter: &'static str) -> Result<Option<&'q str>, SignatureError> {
     match given {
-        Given::Never => Ok(None),
-        Given::Once(value) => Ok(Some(value)),
-        Given::Repeatedly => Err(SignatureError::Repeated { parameter }),
+        Occurrence::Absent => Ok(None),
+        Occurrence::Once(value) => Ok(Some(value)),
+        Occurrence::Repeated => Err(SignatureError::Repeated { parameter }),
     }
 }
 
-fn check_window(timestamp: u64, now: u64) -> Result<(), SignatureError> {
-    let seconds = now.abs_diff(timestamp);
-    match seconds < WINDOW {
-        true => Ok(()),
-        false if timestamp < now => Err(SignatureError::TimestampTooOld { seconds }),
-        false => Err(SignatureError::TimestampTooNew { seconds }),
-    }
-}
-
-/// `raw` with the value of every parameter called `key` replaced, its key as spelt; where there is none, it is appended
-/// if `append`.
+/// `raw` with the value of every parameter `key` replaced; the spelling of the key stays. If there is none and `append` is
+/// set, the parameter is appended.
 fn replace_parameter(raw: &str, key: &str, value: &str, append: bool) -> String {
     let mut replaced = String::with_capacity(raw.len() + key.len() + value.len() + 2);
     let mut found = false;

@@ -1,23 +1,24 @@
-//! How one caller signs its triggers: always alike.
+//! Verifies queries that differ from an earlier one of the same caller only in their values.
 
 use std::ops::Range;
 
 use hmac::Mac;
 
-use super::{Body, SignatureError, SignedPath, check_window};
+use super::authenticate::{SignedRequest, VERSION, authenticate};
+use super::{Body, SignatureError, SignedPath};
 use crate::pusher::{App, Query, hex};
 
-/// What is signed between timestamp and digest.
+/// The signed text between timestamp and digest.
 const BETWEEN: &str = "&auth_version=1.0&body_md5=";
 
-/// A signed query as every library sends it with a trigger: the five parameters of the authentication, each once,
-/// nothing encoded. From one request of a caller to the next three values differ; so the next one is compared with this
-/// one, and not split, sorted and put together again.
+/// The form of a signed query as every library sends it with a trigger: the five parameters of the authentication, each
+/// once, nothing encoded. The requests of one caller differ in three values only. So a query is compared with the form
+/// of an earlier one, instead of being split, sorted and joined again.
 #[derive(Debug)]
 pub struct Pattern {
-    /// What is signed up to the timestamp's value.
+    /// The signed text up to the timestamp's value.
     prefix: Box<str>,
-    /// The same with what else may be signed of the path.
+    /// The same with the other part of the path that may be signed.
     other_prefix: Option<Box<str>>,
     key: Range<usize>,
     timestamp: Range<usize>,
@@ -25,17 +26,17 @@ pub struct Pattern {
     signature: Range<usize>,
 }
 
-/// What such a query claims.
+/// The values of a query that has a pattern, not verified yet.
 #[derive(Debug)]
-pub struct Claim<'q> {
+pub struct SignatureClaim<'q> {
     query: &'q str,
     timestamp: u64,
     body_md5: [u8; 16],
     signature: [u8; 32],
 }
 
-impl<'q> Claim<'q> {
-    /// The query that claims it.
+impl<'q> SignatureClaim<'q> {
+    /// The query with these values.
     #[must_use]
     pub const fn query(&self) -> &'q str {
         self.query
@@ -43,11 +44,11 @@ impl<'q> Claim<'q> {
 }
 
 impl Pattern {
-    /// The pattern of a request with this path and query, if it is signed like that.
+    /// The pattern of a request with this path and query, if the query has such a form.
     #[must_use]
     pub fn of<'p>(method: &str, path: impl Into<SignedPath<'p>>, query: &Query<'_>) -> Option<Self> {
         let [mut key, mut timestamp, mut version, mut body_md5, mut signature] = [const { None }; 5];
-        for (name, place) in query.places()? {
+        for (name, place) in query.value_ranges()? {
             let found = match name {
                 "auth_key" => &mut key,
                 "auth_timestamp" => &mut timestamp,
@@ -72,10 +73,10 @@ impl Pattern {
             body_md5,
             signature,
         };
-        (raw[version] == *"1.0" && pattern.claim(raw).is_some()).then_some(pattern)
+        (raw[version] == *VERSION && pattern.claim(raw).is_some()).then_some(pattern)
     }
 
-    /// The places in the query at which another one of this pattern may differ, in their order.
+    /// The ranges in which queries of this pattern may differ, in their order.
     #[must_use]
     pub fn variable(&self) -> [Range<usize>; 3] {
         let mut places = [self.timestamp.clone(), self.body_md5.clone(), self.signature.clone()];
@@ -83,11 +84,11 @@ impl Pattern {
         places
     }
 
-    /// What `query` claims, which is the same as the first one but at the [variable](Self::variable) places. `None`: it
-    /// has no such values there, and so is not of this pattern.
+    /// The values of `query`, which equals the first query except in the [variable](Self::variable) ranges. `None`: a
+    /// value is malformed, so `query` does not have this pattern.
     #[must_use]
-    pub fn claim<'q>(&self, query: &'q str) -> Option<Claim<'q>> {
-        Some(Claim {
+    pub fn claim<'q>(&self, query: &'q str) -> Option<SignatureClaim<'q>> {
+        Some(SignatureClaim {
             query,
             timestamp: seconds(query.get(self.timestamp.clone())?)?,
             body_md5: hex::decode(query.get(self.body_md5.clone())?)?,
@@ -95,36 +96,71 @@ impl Pattern {
         })
     }
 
-    /// Verifies a request of `app` with such a query, as [`verify`](super::verify) does. `claim` is what this pattern
-    /// found in it.
+    /// Verifies a request of `app` with such a query, as [`verify`](super::verify) does. `claim`: the result of
+    /// [`claim`](Self::claim) for this query.
     ///
     /// # Errors
     /// The first check that failed.
-    pub fn verify(&self, app: &App, claim: &Claim<'_>, body: Body<'_>, now: u64) -> Result<(), SignatureError> {
-        let Claim { query, timestamp, body_md5, signature } = claim;
-        if query[self.key.clone()] != *app.key() {
-            return Err(SignatureError::UnknownKey { app: app.id().into() });
-        }
-        check_window(*timestamp, now)?;
-        if *body_md5 != body.md5() {
-            return Err(SignatureError::BodyMd5Mismatch);
-        }
+    pub fn verify(
+        &self,
+        app: &App,
+        claim: &SignatureClaim<'_>,
+        body: Body<'_>,
+        now: u64,
+    ) -> Result<(), SignatureError> {
+        authenticate(app, &PatternRequest { pattern: self, claim }, body, now)
+    }
+}
+
+/// A request whose query has a pattern: each of its parameters is given once, and well-formed.
+struct PatternRequest<'r> {
+    pattern: &'r Pattern,
+    claim: &'r SignatureClaim<'r>,
+}
+
+impl SignedRequest for PatternRequest<'_> {
+    #[inline]
+    fn key(&self) -> Result<&str, SignatureError> {
+        Ok(&self.claim.query[self.pattern.key.clone()])
+    }
+
+    #[inline]
+    fn version(&self) -> Result<&str, SignatureError> {
+        Ok(VERSION)
+    }
+
+    #[inline]
+    fn timestamp(&self) -> Result<u64, SignatureError> {
+        Ok(self.claim.timestamp)
+    }
+
+    #[inline]
+    fn body_md5(&self) -> Result<Option<[u8; 16]>, SignatureError> {
+        Ok(Some(self.claim.body_md5))
+    }
+
+    #[inline]
+    fn signature(&self) -> Result<[u8; 32], SignatureError> {
+        Ok(self.claim.signature)
+    }
+
+    #[inline]
+    fn is_signed_by(&self, app: &App, signature: &[u8; 32]) -> bool {
+        let (pattern, query) = (self.pattern, self.claim.query);
         let is_right = |prefix: &str| {
             let mut mac = app.secret().authenticate(prefix.as_bytes());
-            for piece in [&query[self.timestamp.clone()], BETWEEN, &query[self.body_md5.clone()]] {
+            for piece in [&query[pattern.timestamp.clone()], BETWEEN, &query[pattern.body_md5.clone()]] {
                 mac.update(piece.as_bytes());
             }
             mac.verify_slice(signature).is_ok()
         };
-        (is_right(&self.prefix) || self.other_prefix.as_deref().is_some_and(is_right))
-            .then_some(())
-            .ok_or(SignatureError::Mismatch)
+        is_right(&pattern.prefix) || pattern.other_prefix.as_deref().is_some_and(is_right)
     }
 }
 
-/// The number that `text` is, of digits alone.
+/// The number in `text`, of digits alone.
 pub(super) fn seconds(text: &str) -> Option<u64> {
-    // `parse` alone would take a leading plus sign.
+    // `parse` alone would accept a leading plus sign.
     if text.bytes().all(|byte| byte.is_ascii_digit()) { text.parse().ok() } else { None }
 }
 

@@ -1,11 +1,12 @@
-//! Auth tokens: what an app's backend gives a client for a channel, or for a user, and the client shows to the server
-//! (`pusher-protocol.md` 5.1, 8.7).
+//! Auth tokens: an app's backend gives one to a client for a channel, or for a user, and the client sends it to the
+//! server (`pusher-protocol.md` 5.1, 8.7).
 
+use data_encoding::HEXLOWER;
 use hmac::Mac;
 
 use crate::pusher::{App, hex};
 
-/// Why a token was refused. None of them repeats what was sent, the secret or what would have been right.
+/// Why a token was refused. No text repeats what was sent, the secret or the right signature.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum TokenError {
     /// Not of the form `key:signature`, the signature being 64 lower-case hexadecimal digits.
@@ -19,32 +20,32 @@ pub enum TokenError {
     Mismatch,
 }
 
-/// What a token is for.
+/// What a token permits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Grant<'a> {
     /// To join a channel.
     Channel {
         /// Its name.
         name: &'a str,
-        /// On presence channels: who joins, as the very bytes that are sent.
+        /// On presence channels: the member, as the exact bytes that are sent.
         data: Option<&'a str>,
     },
     /// To sign in.
     User {
-        /// Who, as the very bytes that are sent.
+        /// The user, as the exact bytes that are sent.
         data: &'a str,
     },
 }
 
 impl Grant<'_> {
-    /// The token that grants this to the connection `socket_id`.
+    /// The token of this grant for the connection `socket_id`.
     #[must_use]
     pub fn token(self, app: &App, socket_id: &str) -> String {
         let signature = app.secret().authenticate(self.text(socket_id).as_bytes()).finalize().into_bytes();
-        format!("{}:{}", app.key(), hex::encode(&signature))
+        format!("{}:{}", app.key(), HEXLOWER.encode(&signature))
     }
 
-    /// Verifies, in constant time, that `token` grants this to the connection `socket_id`.
+    /// Verifies, in constant time, that `token` is the one of this grant for the connection `socket_id`.
     ///
     /// # Errors
     /// The first check that failed.

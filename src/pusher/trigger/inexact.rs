@@ -1,29 +1,29 @@
-//! Bodies that were not read exactly: why not, and what they may touch.
+//! Bodies that were not read exactly: why not, and which channels they may affect.
 
-use crate::pusher::json::Fault;
+use crate::pusher::json::ObjectError;
 
 /// A body that was not read exactly.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Inexact {
     /// Why.
-    pub oddity: Oddity,
-    /// Which channels it may touch.
-    pub reach: Reach,
+    pub reason: InexactReason,
+    /// Which channels it may affect.
+    pub affected: AffectedChannels,
 }
 
-/// What an inexact request may touch.
+/// The channels that an inexact request may affect.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Reach {
+pub enum AffectedChannels {
     /// These channels, none twice.
-    Channels(Vec<String>),
-    /// Any channel of the app: it could not be told.
-    App,
+    Listed(Vec<String>),
+    /// Any channel of the app: the channels are not known.
+    All,
 }
 
 /// Why a request was not read exactly (`threats.md` 2.5).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Oddity {
+pub enum InexactReason {
     /// Not UTF-8.
     NotUtf8,
     /// Not JSON.
@@ -34,9 +34,9 @@ pub enum Oddity {
     NotAnObject,
     /// More than 127 levels of arrays and objects.
     TooDeep,
-    /// A key stands twice in one object.
+    /// An object has a key twice.
     DuplicateKey,
-    /// A key is spelt with an escape.
+    /// A key has an escape.
     EscapedKey,
     /// A key that no trigger has.
     UnknownKey,
@@ -52,7 +52,7 @@ pub enum Oddity {
     BadChannel,
     /// `channels` is not an array, or is empty.
     BadChannels,
-    /// A channel stands twice in `channels`.
+    /// `channels` has a channel twice.
     DuplicateChannel,
     /// More than 100 channels (`pusher-protocol.md` 1.4).
     TooManyChannels,
@@ -70,7 +70,7 @@ pub enum Oddity {
     NestedBatch,
     /// A batch sent to `/events`, or a single event sent to `/batch_events`.
     WrongEndpoint,
-    /// It came to the deprecated `/channels/{channel}/events` (`pusher-protocol.md` 1.2).
+    /// It is for the deprecated `/channels/{channel}/events` (`pusher-protocol.md` 1.2).
     LegacyEndpoint,
     /// Its path becomes a trigger endpoint only when it is normalised (`threats.md` URI-02).
     DisguisedTarget,
@@ -78,12 +78,12 @@ pub enum Oddity {
     ContentEncoding,
     /// Its `Content-Type` is not JSON in UTF-8.
     ContentType,
-    /// Its query has parameters that belong into a trigger's body (`pusher-protocol.md` 1.1).
+    /// Its query has parameters of a trigger's body (`pusher-protocol.md` 1.1).
     QueryParameters,
 }
 
-impl Oddity {
-    /// In snake_case, for decisions and metrics.
+impl InexactReason {
+    /// Its name in snake_case, for decisions and metrics.
     #[must_use]
     pub const fn label(self) -> &'static str {
         match self {
@@ -119,15 +119,15 @@ impl Oddity {
     }
 }
 
-impl From<Fault> for Oddity {
-    fn from(fault: Fault) -> Self {
-        match fault {
-            Fault::NotJson => Self::NotJson,
-            Fault::TrailingBytes => Self::TrailingBytes,
-            Fault::NotAnObject => Self::NotAnObject,
-            Fault::TooDeep => Self::TooDeep,
-            Fault::DuplicateKey => Self::DuplicateKey,
-            Fault::EscapedKey => Self::EscapedKey,
+impl From<ObjectError> for InexactReason {
+    fn from(error: ObjectError) -> Self {
+        match error {
+            ObjectError::NotJson => Self::NotJson,
+            ObjectError::TrailingBytes => Self::TrailingBytes,
+            ObjectError::NotAnObject => Self::NotAnObject,
+            ObjectError::TooDeep => Self::TooDeep,
+            ObjectError::DuplicateKey => Self::DuplicateKey,
+            ObjectError::EscapedKey => Self::EscapedKey,
         }
     }
 }

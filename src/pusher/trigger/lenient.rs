@@ -1,24 +1,24 @@
-//! The lenient pass over a body that was not read exactly: every channel that any reader could find in it. Linear in
-//! time, flat on the stack.
+//! The lenient pass over a body that was not read exactly: it collects every channel that any reader could find in it,
+//! in linear time and without recursion.
 
 use std::collections::HashSet;
 
-use super::Reach;
-use crate::pusher::json::{self, Entries};
+use super::AffectedChannels;
+use crate::pusher::json::{self, AllMembers};
 
-/// More names than this are as good as any channel.
+/// With more names than this, the trigger counts as affecting any channel.
 const MAX_NAMES: usize = 1_000;
 
-/// What `body` may touch.
-pub(super) fn reach(body: &[u8]) -> Reach {
+/// The channels that `body` may affect.
+pub(super) fn affected(body: &[u8]) -> AffectedChannels {
     let mut names = Names::default();
     match std::str::from_utf8(body).ok().and_then(|text| names.body(text)) {
-        Some(()) if !names.found.is_empty() => Reach::Channels(names.found),
-        _ => Reach::App,
+        Some(()) if !names.found.is_empty() => AffectedChannels::Listed(names.found),
+        _ => AffectedChannels::All,
     }
 }
 
-/// The names found so far. Its methods answer `None` when it cannot be told which channels are meant.
+/// The names found so far. Its methods return `None` where the channels cannot be determined.
 #[derive(Default)]
 struct Names {
     found: Vec<String>,
@@ -29,7 +29,7 @@ struct Names {
 
 impl Names {
     fn body(&mut self, text: &str) -> Option<()> {
-        // What serde_json reads below it skips to any depth.
+        // Below, serde_json skips values of any depth.
         if !json::is_valid(text) {
             return None;
         }
@@ -51,7 +51,7 @@ impl Names {
         for (key, value) in object(item)? {
             match key {
                 Key::Channels => self.channels(value)?,
-                // A batch within a batch: nobody knows what that would mean.
+                // A batch within a batch has no defined meaning.
                 Key::Batch => return None,
                 Key::Other => {}
             }
@@ -77,13 +77,13 @@ impl Names {
     }
 }
 
-/// All members of the object that `text` is, duplicates too, by what their keys may mean.
+/// All members of the object in `text`, duplicates included, by the possible meaning of their keys.
 fn object(text: &str) -> Option<impl Iterator<Item = (Key, &str)>> {
-    let Entries(entries) = serde_json::from_str(text).ok()?;
+    let AllMembers(entries) = serde_json::from_str(text).ok()?;
     Some(entries.into_iter().map(|(key, value)| (Key::of(&key), value)))
 }
 
-/// What a key may mean to some reader.
+/// The meaning that some reader may give to a key.
 enum Key {
     Channels,
     Batch,
@@ -91,7 +91,8 @@ enum Key {
 }
 
 impl Key {
-    /// Whitespace around it and case do not count; in upper case, so that `ſ` is an `s`, as it is to Go's JSON decoder.
+    /// Whitespace around the key and its case are ignored. Compared in upper case, so that `ſ` equals `s`, as in Go's
+    /// JSON decoder.
     fn of(key: &str) -> Self {
         let is = |name: &str| key.trim().chars().flat_map(char::to_uppercase).eq(name.chars());
         if is("CHANNEL") || is("CHANNELS") {

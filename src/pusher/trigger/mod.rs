@@ -1,7 +1,7 @@
 //! Triggers: the bodies of `POST /apps/{id}/events` and `/batch_events`, read strictly or not at all.
 //!
-//! A body that is read *exactly* may lead to a drop. Any other is forwarded, and the lenient pass says which channels
-//! it may touch.
+//! Only a trigger whose body is read *exactly* may be dropped. Any other is forwarded, and the lenient pass determines
+//! which channels it may affect.
 
 mod inexact;
 mod lenient;
@@ -13,7 +13,7 @@ use std::borrow::Cow;
 
 use smallvec::SmallVec;
 
-pub use inexact::{Inexact, Oddity, Reach};
+pub use inexact::{AffectedChannels, Inexact, InexactReason};
 
 use super::json;
 
@@ -32,23 +32,23 @@ pub struct Trigger<'a> {
     /// The events in their order; exactly one for [`Endpoint::Events`].
     pub events: SmallVec<[Event<'a>; 1]>,
     body: &'a str,
-    parts: Parts<'a>,
+    layout: BodyLayout<'a>,
 }
 
-/// What can be taken out of a body.
+/// What can be removed from a body.
 #[derive(Debug)]
-enum Parts<'a> {
-    /// The only channel, given as `channel`: nothing.
-    Whole,
+enum BodyLayout<'a> {
+    /// One channel, given as `channel`: nothing can be removed.
+    SingleChannel,
     /// Elements of the `channels` array of the only event.
-    Channels(List<'a>),
+    Channels(ArrayTokens<'a>),
     /// Elements of the `batch` array.
-    Events(List<'a>),
+    Batch(ArrayTokens<'a>),
 }
 
 /// An array of the body: its own token and those of its elements.
 #[derive(Debug)]
-struct List<'a> {
+struct ArrayTokens<'a> {
     token: &'a str,
     elements: SmallVec<[&'a str; 1]>,
 }
@@ -61,24 +61,24 @@ pub struct Event<'a> {
     /// The channels in their order, none twice; at least one. They may be outside Pusher's set of characters: see
     /// [`super::is_valid_name`].
     pub channels: SmallVec<[Cow<'a, str>; 1]>,
-    /// Whether a `socket_id` excludes a connection (present and not null), or the trigger as a whole may be heard by
-    /// some alone.
+    /// Whether a `socket_id` excludes a connection (present and not null), or the trigger may not reach all subscribers
+    /// for another reason.
     pub excludes_socket: bool,
-    /// Whether `info` asks for an answer with contents (present and not null).
+    /// Whether `info` asks for attributes of the channels in the response (present and not null).
     pub wants_info: bool,
     /// The token of `data`.
     data: &'a str,
 }
 
 impl<'a> Event<'a> {
-    /// The text of `data`, decoded from its JSON string, in `room` if it is of use. `None` if it is not a string or
-    /// does not decode.
+    /// The text of `data`, decoded from its JSON string, into `buffer` where it fits. `None` if `data` is not a string
+    /// or does not decode.
     #[must_use]
-    pub fn data<'r>(&self, room: &'r mut [u8]) -> Option<Cow<'r, str>>
+    pub fn data<'r>(&self, buffer: &'r mut [u8]) -> Option<Cow<'r, str>>
     where
         'a: 'r,
     {
-        json::string_in(self.data, room)
+        json::string_into(self.data, buffer)
     }
 }
 
@@ -86,34 +86,35 @@ impl<'a> Trigger<'a> {
     /// Reads `body` exactly.
     ///
     /// # Errors
-    /// [`Inexact`]: why it could not be read exactly, and what it may touch.
+    /// [`Inexact`]: why it was not read exactly, and which channels it may affect.
     pub fn parse(endpoint: Endpoint, body: &'a [u8]) -> Result<Self, Inexact> {
-        strict::read(endpoint, body).map_err(|oddity| Inexact { oddity, reach: lenient::reach(body) })
+        strict::read(endpoint, body).map_err(|reason| Inexact { reason, affected: lenient::affected(body) })
     }
 
-    /// The same trigger, if it cannot be told whether all subscribers hear it.
+    /// The same trigger, treated as if each of its events excluded a connection: for a trigger that may not reach all
+    /// subscribers.
     #[must_use]
-    pub fn heard_by_some(mut self) -> Self {
+    pub fn assuming_excluded_socket(mut self) -> Self {
         self.events.iter_mut().for_each(|event| event.excludes_socket = true);
         self
     }
 
-    /// The body without the given (event, channel) pairs, everything that stays in its order and with its tokens as
-    /// received. An event whose channels are all dropped is left out; where nothing stays, the body is empty, for there
-    /// is no such trigger.
+    /// The body without the given pairs of an event's and a channel's index. Everything else keeps its order, and its
+    /// tokens as received. An event whose channels are all dropped is removed. Where nothing remains, the result is
+    /// empty: a trigger without events does not exist.
     #[must_use]
     pub fn without(&self, dropped: &[(usize, usize)]) -> Vec<u8> {
-        match &self.parts {
-            Parts::Whole if dropped.contains(&(0, 0)) => Vec::new(),
-            Parts::Whole => self.body.as_bytes().to_vec(),
-            Parts::Channels(list) => list.keep(self.body, |channel| !dropped.contains(&(0, channel))),
-            Parts::Events(list) => list.keep(self.body, |event| !dropped.contains(&(event, 0))),
+        match &self.layout {
+            BodyLayout::SingleChannel if dropped.contains(&(0, 0)) => Vec::new(),
+            BodyLayout::SingleChannel => self.body.as_bytes().to_vec(),
+            BodyLayout::Channels(list) => list.keep(self.body, |channel| !dropped.contains(&(0, channel))),
+            BodyLayout::Batch(list) => list.keep(self.body, |event| !dropped.contains(&(event, 0))),
         }
     }
 }
 
-impl List<'_> {
-    /// `body` with only those elements of this array that `stays` says.
+impl ArrayTokens<'_> {
+    /// `body` with only the elements of this array whose index `stays` accepts.
     fn keep(&self, body: &str, stays: impl Fn(usize) -> bool) -> Vec<u8> {
         let kept: Vec<&str> =
             self.elements.iter().enumerate().filter(|(index, _)| stays(*index)).map(|(_, element)| *element).collect();
@@ -123,7 +124,7 @@ impl List<'_> {
         if kept.len() == self.elements.len() {
             return body.as_bytes().to_vec();
         }
-        // The token was borrowed from the body, so their addresses differ by where it stands there.
+        // The token is borrowed from the body, so the difference of their addresses is its offset there.
         let start = self.token.as_ptr().addr() - body.as_ptr().addr();
         let (before, after) = (&body[..start], &body[start + self.token.len()..]);
         [before, "[", &kept.join(","), "]", after].concat().into_bytes()

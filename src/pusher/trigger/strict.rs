@@ -1,59 +1,60 @@
-//! The strict pass: a body is read exactly when every reader must read it the same way. Anything else is an [`Oddity`].
+//! The strict pass: it reads only bodies that every reader has to read the same way. For any other it returns an
+//! [`InexactReason`].
 
 use std::borrow::Cow;
 
 use smallvec::SmallVec;
 
-use super::{Endpoint, Event, List, Oddity, Parts, Trigger};
+use super::{ArrayTokens, BodyLayout, Endpoint, Event, InexactReason, Trigger};
 use crate::pusher::json::{self, Members, Refused, Scanner};
 
-/// Channels per trigger and events per batch that Pusher takes (`pusher-protocol.md` 1.4).
+/// The most channels of a trigger and events of a batch that Pusher accepts (`pusher-protocol.md` 1.4).
 const MAX_CHANNELS: usize = 100;
 const MAX_EVENTS: usize = 10;
 
-/// Decoded names of channels: of one, nearly always.
+/// Decoded names of channels; nearly always one.
 type Names<'a> = SmallVec<[Cow<'a, str>; 1]>;
 
-/// Where an event stands.
+/// What contains the fields of an event.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Place {
+enum Container {
     Body,
     BatchItem,
 }
 
 /// Reads `body` as a trigger of `endpoint`.
-pub(super) fn read(endpoint: Endpoint, body: &[u8]) -> Result<Trigger<'_>, Oddity> {
-    let text = std::str::from_utf8(body).map_err(|_| Oddity::NotUtf8)?;
+pub(super) fn read(endpoint: Endpoint, body: &[u8]) -> Result<Trigger<'_>, InexactReason> {
+    let text = std::str::from_utf8(body).map_err(|_| InexactReason::NotUtf8)?;
     match endpoint {
         Endpoint::Events => {
-            let (event, list) = Fields::read(text, Place::Body)?.event()?;
+            let (event, list) = Fields::read(text, Container::Body)?.event()?;
             Ok(Trigger {
                 events: SmallVec::from_buf([event]),
                 body: text,
-                parts: list.map_or(Parts::Whole, Parts::Channels),
+                layout: list.map_or(BodyLayout::SingleChannel, BodyLayout::Channels),
             })
         }
         Endpoint::Batch => batch(text),
     }
 }
 
-fn batch(text: &str) -> Result<Trigger<'_>, Oddity> {
+fn batch(text: &str) -> Result<Trigger<'_>, InexactReason> {
     let members = Members::parse(text)?;
-    let token = members.get("batch").ok_or(Oddity::WrongEndpoint)?;
+    let token = members.get("batch").ok_or(InexactReason::WrongEndpoint)?;
     if members.iter().len() > 1 {
-        return Err(Oddity::UnknownKey);
+        return Err(InexactReason::UnknownKey);
     }
-    let elements = json::elements(token).filter(|elements| !elements.is_empty()).ok_or(Oddity::BadBatch)?;
+    let elements = json::elements(token).filter(|elements| !elements.is_empty()).ok_or(InexactReason::BadBatch)?;
     if elements.len() > MAX_EVENTS {
-        return Err(Oddity::TooManyEvents);
+        return Err(InexactReason::TooManyEvents);
     }
     let mut events = SmallVec::new();
     for item in &elements {
-        // Its depth was looked at with that of the whole body.
-        let (event, _) = Fields::read(item, Place::BatchItem)?.event()?;
+        // Its depth was checked with that of the whole body.
+        let (event, _) = Fields::read(item, Container::BatchItem)?.event()?;
         events.push(event);
     }
-    Ok(Trigger { events, body: text, parts: Parts::Events(List { token, elements }) })
+    Ok(Trigger { events, body: text, layout: BodyLayout::Batch(ArrayTokens { token, elements }) })
 }
 
 /// The tokens of an event, by their keys.
@@ -68,20 +69,20 @@ struct Fields<'a> {
 }
 
 impl<'a> Fields<'a> {
-    /// The fields of the event that `text` is.
-    fn read(text: &'a str, place: Place) -> Result<Self, Oddity> {
-        match Self::sort(text, place) {
+    /// The fields of the event in `text`.
+    fn read(text: &'a str, container: Container) -> Result<Self, InexactReason> {
+        match Self::sort(text, container) {
             Ok(Some(fields)) => Ok(fields),
-            Ok(None) | Err(Refused) => Err(oddity(text, place)),
+            Ok(None) | Err(Refused) => Err(reason(text, container)),
         }
     }
 
-    /// `None` where a key is not for this place or stands twice.
-    fn sort(text: &'a str, place: Place) -> Result<Option<Self>, Refused> {
+    /// `None` if a key does not belong into this container or is there twice.
+    fn sort(text: &'a str, container: Container) -> Result<Option<Self>, Refused> {
         let mut fields = Self::default();
         let mut scanner = Scanner::object(text);
         while let Some((key, token)) = scanner.member()? {
-            match fields.field(key, place) {
+            match fields.field(key, container) {
                 Some(field @ None) => *field = Some(token),
                 Some(Some(_)) | None => return Ok(None),
             }
@@ -89,13 +90,13 @@ impl<'a> Fields<'a> {
         Ok(Some(fields))
     }
 
-    /// Where the value of `key` belongs.
-    fn field(&mut self, key: &str, place: Place) -> Option<&mut Option<&'a str>> {
+    /// The field of `key`.
+    fn field(&mut self, key: &str, container: Container) -> Option<&mut Option<&'a str>> {
         match key {
             "name" => Some(&mut self.name),
             "data" => Some(&mut self.data),
             "channel" => Some(&mut self.channel),
-            "channels" if place == Place::Body => Some(&mut self.channels),
+            "channels" if container == Container::Body => Some(&mut self.channels),
             "socket_id" => Some(&mut self.socket_id),
             "info" => Some(&mut self.info),
             _ => None,
@@ -103,65 +104,67 @@ impl<'a> Fields<'a> {
     }
 
     /// The event, and the array of its channels if it has one.
-    fn event(self) -> Result<(Event<'a>, Option<List<'a>>), Oddity> {
-        let name = self.name.and_then(name).ok_or(Oddity::BadName)?;
-        let data = self.data.ok_or(Oddity::NoData)?;
+    fn event(self) -> Result<(Event<'a>, Option<ArrayTokens<'a>>), InexactReason> {
+        let name = self.name.and_then(name).ok_or(InexactReason::BadName)?;
+        let data = self.data.ok_or(InexactReason::NoData)?;
         let (channels, list) = match (self.channel, self.channels) {
-            (None, None) => return Err(Oddity::NoChannel),
-            (Some(_), Some(_)) => return Err(Oddity::BothChannelKeys),
-            (Some(channel), None) => (SmallVec::from_buf([self::name(channel).ok_or(Oddity::BadChannel)?]), None),
+            (None, None) => return Err(InexactReason::NoChannel),
+            (Some(_), Some(_)) => return Err(InexactReason::BothChannelKeys),
+            (Some(channel), None) => {
+                (SmallVec::from_buf([self::name(channel).ok_or(InexactReason::BadChannel)?]), None)
+            }
             (None, Some(channels)) => {
-                let (channels, list) = several(channels)?;
+                let (channels, list) = channel_names(channels)?;
                 (channels, Some(list))
             }
         };
-        let excludes_socket = is_given(self.socket_id, Oddity::BadSocketId)?;
-        let wants_info = is_given(self.info, Oddity::BadInfo)?;
+        let excludes_socket = is_given(self.socket_id, InexactReason::BadSocketId)?;
+        let wants_info = is_given(self.info, InexactReason::BadInfo)?;
         Ok((Event { name, channels, excludes_socket, wants_info, data }, list))
     }
 }
 
-/// Why the fields of `text` were not read. A fault of the whole counts before a key that does not belong.
+/// Why the fields of `text` were not read. An error of the object as a whole takes precedence over an unexpected key.
 #[cold]
 #[inline(never)]
-fn oddity(text: &str, place: Place) -> Oddity {
+fn reason(text: &str, container: Container) -> InexactReason {
     let members = match Members::parse(text) {
         Ok(members) => members,
-        Err(fault) => return fault.into(),
+        Err(error) => return error.into(),
     };
-    let stray = members.iter().map(|(key, _)| key).find(|key| Fields::default().field(key, place).is_none());
-    match (stray, place) {
-        (Some("channels"), _) => Oddity::ChannelsInBatch,
-        (Some("batch"), Place::Body) => Oddity::WrongEndpoint,
-        (Some("batch"), Place::BatchItem) => Oddity::NestedBatch,
-        _ => Oddity::UnknownKey,
+    let unexpected = members.iter().map(|(key, _)| key).find(|key| Fields::default().field(key, container).is_none());
+    match (unexpected, container) {
+        (Some("channels"), _) => InexactReason::ChannelsInBatch,
+        (Some("batch"), Container::Body) => InexactReason::WrongEndpoint,
+        (Some("batch"), Container::BatchItem) => InexactReason::NestedBatch,
+        _ => InexactReason::UnknownKey,
     }
 }
 
-/// The names in the `channels` array that `token` is, and the array.
-fn several(token: &str) -> Result<(Names<'_>, List<'_>), Oddity> {
-    let elements = json::elements(token).filter(|elements| !elements.is_empty()).ok_or(Oddity::BadChannels)?;
+/// The names in the `channels` array in `token`, and the array.
+fn channel_names(token: &str) -> Result<(Names<'_>, ArrayTokens<'_>), InexactReason> {
+    let elements = json::elements(token).filter(|elements| !elements.is_empty()).ok_or(InexactReason::BadChannels)?;
     if elements.len() > MAX_CHANNELS {
-        return Err(Oddity::TooManyChannels);
+        return Err(InexactReason::TooManyChannels);
     }
     let mut names = Names::with_capacity(elements.len());
     for element in &elements {
-        names.push(name(element).ok_or(Oddity::BadChannel)?);
+        names.push(name(element).ok_or(InexactReason::BadChannel)?);
     }
-    if json::any_twice(names.iter().map(|name| &**name)) {
-        return Err(Oddity::DuplicateChannel);
+    if json::has_duplicates(names.iter().map(|name| &**name)) {
+        return Err(InexactReason::DuplicateChannel);
     }
-    Ok((names, List { token, elements }))
+    Ok((names, ArrayTokens { token, elements }))
 }
 
-/// The text of a name. One with a NUL, which JSON has only in escapes, is none: a reader in C sees another one
-/// (`threats.md` JSON-10).
+/// The text of a name. `None` also for a name with a NUL, which JSON has only as an escape: a reader in C takes it for
+/// another name (`threats.md` JSON-10).
 fn name(token: &str) -> Option<Cow<'_, str>> {
     json::string(token).filter(|name| matches!(name, Cow::Borrowed(_)) || !name.contains('\0'))
 }
 
-/// Whether an optional string is present and decodes; null counts as absent.
-fn is_given(token: Option<&str>, otherwise: Oddity) -> Result<bool, Oddity> {
+/// Whether an optional string is given; null counts as absent. `otherwise` if it is no string that decodes.
+fn is_given(token: Option<&str>, otherwise: InexactReason) -> Result<bool, InexactReason> {
     match token {
         None | Some("null") => Ok(false),
         Some(text) if json::string(text).is_some() => Ok(true),

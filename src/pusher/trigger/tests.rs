@@ -4,12 +4,12 @@ mod properties;
 
 use super::*;
 
-/// What a body is read as: the oddity and the channels it may touch (`["*"]`: any).
-fn inexact(endpoint: Endpoint, body: impl AsRef<[u8]>) -> (Oddity, Vec<String>) {
+/// The reason for not reading a body exactly, and the channels it may affect (`["*"]`: any).
+fn inexact(endpoint: Endpoint, body: impl AsRef<[u8]>) -> (InexactReason, Vec<String>) {
     match Trigger::parse(endpoint, body.as_ref()) {
         Ok(trigger) => panic!("{} was read exactly: {trigger:?}", String::from_utf8_lossy(body.as_ref())),
-        Err(Inexact { oddity, reach: Reach::Channels(channels) }) => (oddity, channels),
-        Err(Inexact { oddity, reach: Reach::App }) => (oddity, vec!["*".into()]),
+        Err(Inexact { reason, affected: AffectedChannels::Listed(channels) }) => (reason, channels),
+        Err(Inexact { reason, affected: AffectedChannels::All }) => (reason, vec!["*".into()]),
     }
 }
 
@@ -23,11 +23,11 @@ fn summary<'e>(event: &'e Event<'_>) -> (&'e str, Vec<&'e str>, Option<Cow<'e, s
 }
 
 #[track_caller]
-fn check_inexact(endpoint: Endpoint, cases: &[(&str, Oddity, &[&str])]) {
-    for (body, oddity, channels) in cases {
+fn check_inexact(endpoint: Endpoint, cases: &[(&str, InexactReason, &[&str])]) {
+    for (body, reason, channels) in cases {
         assert_eq!(
             inexact(endpoint, body),
-            (*oddity, channels.iter().map(|channel| (*channel).to_owned()).collect()),
+            (*reason, channels.iter().map(|channel| (*channel).to_owned()).collect()),
             "{body}"
         );
     }
@@ -72,15 +72,15 @@ fn optional_keys_may_be_null() {
     check_inexact(
         Endpoint::Events,
         &[
-            (&body(r#","socket_id":1.2"#), Oddity::BadSocketId, &["c"]),
-            (&body(r#","socket_id":"\ud800""#), Oddity::BadSocketId, &["c"]),
-            (&body(r#","socket_id":false"#), Oddity::BadSocketId, &["c"]),
-            (&body(r#","info":["user_count"]"#), Oddity::BadInfo, &["c"]),
+            (&body(r#","socket_id":1.2"#), InexactReason::BadSocketId, &["c"]),
+            (&body(r#","socket_id":"\ud800""#), InexactReason::BadSocketId, &["c"]),
+            (&body(r#","socket_id":false"#), InexactReason::BadSocketId, &["c"]),
+            (&body(r#","info":["user_count"]"#), InexactReason::BadInfo, &["c"]),
         ],
     );
 }
 
-/// JSON-04: an escaped spelling of a name or a channel is the plain one.
+/// JSON-04: an escaped name or channel equals the plain one.
 #[test]
 fn escaped_values_are_decoded() {
     let trigger =
@@ -96,33 +96,37 @@ fn keys_that_readers_may_differ_about_are_inexact() {
         &[
             (
                 r#"{"name":"other","name":"staff-assigned","channel":"c1","data":"{\"staff_id\":7}"}"#,
-                Oddity::DuplicateKey,
+                InexactReason::DuplicateKey,
                 &["c1"],
             ),
             (
                 r#"{"name":"staff-assigned","name":"other","channel":"c1","data":"{\"staff_id\":7}"}"#,
-                Oddity::DuplicateKey,
+                InexactReason::DuplicateKey,
                 &["c1"],
             ),
-            (r#"{"na\u006de":"staff-assigned","channel":"c1","data":"d"}"#, Oddity::EscapedKey, &["c1"]),
-            (r#"{"name":"n","ch\u0061nnel":"c1","data":"d"}"#, Oddity::EscapedKey, &["c1"]),
-            (r#"{"name":"n","channel":"c1","channels":["c2"],"data":"d"}"#, Oddity::BothChannelKeys, &["c1", "c2"]),
+            (r#"{"na\u006de":"staff-assigned","channel":"c1","data":"d"}"#, InexactReason::EscapedKey, &["c1"]),
+            (r#"{"name":"n","ch\u0061nnel":"c1","data":"d"}"#, InexactReason::EscapedKey, &["c1"]),
+            (
+                r#"{"name":"n","channel":"c1","channels":["c2"],"data":"d"}"#,
+                InexactReason::BothChannelKeys,
+                &["c1", "c2"],
+            ),
             (
                 r#"{"name":"n","channel":"c1","channel":"c2","channels":["c2","c3"],"data":"d"}"#,
-                Oddity::DuplicateKey,
+                InexactReason::DuplicateKey,
                 &["c1", "c2", "c3"],
             ),
-            (r#"{"name":"n","channel":"c1","data":"d","data":"e"}"#, Oddity::DuplicateKey, &["c1"]),
-            (r#"{"Name":"n","channel":"c1","data":"d"}"#, Oddity::UnknownKey, &["c1"]),
-            (r#"{"name":"n","CHANNEL":"c1","data":"d"}"#, Oddity::UnknownKey, &["c1"]),
-            (r#"{"name":"n","channels ":["c1"],"data":"d"}"#, Oddity::UnknownKey, &["c1"]),
-            (r#"{"name":"n","channel\u017f":["c1"],"data":"d"}"#, Oddity::EscapedKey, &["c1"]),
-            (r#"{"name":"n","channel":"c1","data":"d","tags":{}}"#, Oddity::UnknownKey, &["c1"]),
-            (r#"{"name":"n","channel":"c1","data":"d","idempotency_key":"k"}"#, Oddity::UnknownKey, &["c1"]),
-            (r#"{"name":"n","data":"d"}"#, Oddity::NoChannel, &["*"]),
-            (r#"{"name":"n","channel":"c1"}"#, Oddity::NoData, &["c1"]),
-            (r#"{"channel":"c1","data":"d"}"#, Oddity::BadName, &["c1"]),
-            ("{}", Oddity::BadName, &["*"]),
+            (r#"{"name":"n","channel":"c1","data":"d","data":"e"}"#, InexactReason::DuplicateKey, &["c1"]),
+            (r#"{"Name":"n","channel":"c1","data":"d"}"#, InexactReason::UnknownKey, &["c1"]),
+            (r#"{"name":"n","CHANNEL":"c1","data":"d"}"#, InexactReason::UnknownKey, &["c1"]),
+            (r#"{"name":"n","channels ":["c1"],"data":"d"}"#, InexactReason::UnknownKey, &["c1"]),
+            (r#"{"name":"n","channel\u017f":["c1"],"data":"d"}"#, InexactReason::EscapedKey, &["c1"]),
+            (r#"{"name":"n","channel":"c1","data":"d","tags":{}}"#, InexactReason::UnknownKey, &["c1"]),
+            (r#"{"name":"n","channel":"c1","data":"d","idempotency_key":"k"}"#, InexactReason::UnknownKey, &["c1"]),
+            (r#"{"name":"n","data":"d"}"#, InexactReason::NoChannel, &["*"]),
+            (r#"{"name":"n","channel":"c1"}"#, InexactReason::NoData, &["c1"]),
+            (r#"{"channel":"c1","data":"d"}"#, InexactReason::BadName, &["c1"]),
+            ("{}", InexactReason::BadName, &["*"]),
         ],
     );
 }
@@ -131,30 +135,30 @@ fn keys_that_readers_may_differ_about_are_inexact() {
 #[test]
 fn channels_are_strings_each_once() {
     let many = |count: usize| (0..count).map(|number| format!("\"c{number}\"")).collect::<Vec<_>>().join(",");
-    for (channels, oddity, reach) in [
-        (r#"["c1","c1"]"#, Oddity::DuplicateChannel, &["c1"][..]),
-        (r#"["c1","\u00631"]"#, Oddity::DuplicateChannel, &["c1"]),
-        ("[]", Oddity::BadChannels, &["*"]),
-        (r#""c1""#, Oddity::BadChannels, &["c1"]),
-        (r#"[["c1"]]"#, Oddity::BadChannel, &["*"]),
-        ("[1]", Oddity::BadChannel, &["*"]),
-        (r#"["c1",null]"#, Oddity::BadChannel, &["*"]),
-        ("null", Oddity::BadChannels, &["*"]),
-        (r#"{"0":"c1"}"#, Oddity::BadChannels, &["*"]),
-        (r#"["c1","\ud800"]"#, Oddity::BadChannel, &["*"]),
-        (r#"["c1\u0000x"]"#, Oddity::BadChannel, &["*"]),
+    for (channels, reason, affected) in [
+        (r#"["c1","c1"]"#, InexactReason::DuplicateChannel, &["c1"][..]),
+        (r#"["c1","\u00631"]"#, InexactReason::DuplicateChannel, &["c1"]),
+        ("[]", InexactReason::BadChannels, &["*"]),
+        (r#""c1""#, InexactReason::BadChannels, &["c1"]),
+        (r#"[["c1"]]"#, InexactReason::BadChannel, &["*"]),
+        ("[1]", InexactReason::BadChannel, &["*"]),
+        (r#"["c1",null]"#, InexactReason::BadChannel, &["*"]),
+        ("null", InexactReason::BadChannels, &["*"]),
+        (r#"{"0":"c1"}"#, InexactReason::BadChannels, &["*"]),
+        (r#"["c1","\ud800"]"#, InexactReason::BadChannel, &["*"]),
+        (r#"["c1\u0000x"]"#, InexactReason::BadChannel, &["*"]),
     ] {
         check_inexact(
             Endpoint::Events,
-            &[(&format!(r#"{{"name":"n","channels":{channels},"data":"d"}}"#), oddity, reach)],
+            &[(&format!(r#"{{"name":"n","channels":{channels},"data":"d"}}"#), reason, affected)],
         );
     }
     let of = |count: usize| format!(r#"{{"name":"n","channels":[{}],"data":"d"}}"#, many(count));
     assert_eq!(exact(Endpoint::Events, &of(100)).events[0].channels.len(), 100);
-    assert_eq!(inexact(Endpoint::Events, of(101)).0, Oddity::TooManyChannels);
+    assert_eq!(inexact(Endpoint::Events, of(101)).0, InexactReason::TooManyChannels);
     assert_eq!(inexact(Endpoint::Events, of(1000)).1.len(), 1000);
-    assert_eq!(inexact(Endpoint::Events, of(1001)), (Oddity::TooManyChannels, vec!["*".into()]));
-    // outside Pusher's set, but every reader reads the same: for upstream to refuse
+    assert_eq!(inexact(Endpoint::Events, of(1001)), (InexactReason::TooManyChannels, vec!["*".into()]));
+    // Outside Pusher's set, but every reader reads the same: upstream refuses it.
     for name in ["", "a b", "é", "e\u{301}", "#server-to-user-7", &"x".repeat(201)] {
         let body = format!(r#"{{"name":"n","channel":"{name}","data":"d"}}"#);
         assert_eq!(exact(Endpoint::Events, &body).events[0].channels[..], [name]);
@@ -171,7 +175,7 @@ fn data_that_is_no_text_is_left_to_the_rules() {
     for name in [r#""\ud800""#, "7", "null", r#"["n"]"#, r#""staff-assigned\u0000""#] {
         check_inexact(
             Endpoint::Events,
-            &[(&format!(r#"{{"name":{name},"channel":"c","data":"d"}}"#), Oddity::BadName, &["c"])],
+            &[(&format!(r#"{{"name":{name},"channel":"c","data":"d"}}"#), InexactReason::BadName, &["c"])],
         );
     }
 }
@@ -180,30 +184,30 @@ fn data_that_is_no_text_is_left_to_the_rules() {
 #[test]
 fn what_is_not_json_may_touch_anything() {
     let body = r#"{"name":"n","channel":"c","data":"d"}"#;
-    for (changed, oddity) in [
-        (String::new(), Oddity::NotJson),
-        (format!("\u{feff}{body}"), Oddity::NotJson),
-        (format!("{body}\0"), Oddity::TrailingBytes),
-        (format!("{body}{body}"), Oddity::TrailingBytes),
-        (format!("{body},"), Oddity::TrailingBytes),
-        (body.replace("\"d\"", "NaN"), Oddity::NotJson),
-        (body.replace("\"d\"", "07"), Oddity::NotJson),
-        (format!("{body}//c"), Oddity::TrailingBytes),
-        (format!("/**/{body}"), Oddity::NotJson),
-        (body.replace('"', "'"), Oddity::NotJson),
-        (body.replace("\"d\"", "\"d\t\""), Oddity::NotJson),
-        (body.replace("\"d\"", "\"\\x\""), Oddity::NotJson),
-        (format!("[{body}]"), Oddity::NotAnObject),
-        ("name=n&channel=c&data=d".into(), Oddity::NotJson),
-        (body.chars().flat_map(|character| [character, '\0']).collect(), Oddity::NotJson),
+    for (changed, reason) in [
+        (String::new(), InexactReason::NotJson),
+        (format!("\u{feff}{body}"), InexactReason::NotJson),
+        (format!("{body}\0"), InexactReason::TrailingBytes),
+        (format!("{body}{body}"), InexactReason::TrailingBytes),
+        (format!("{body},"), InexactReason::TrailingBytes),
+        (body.replace("\"d\"", "NaN"), InexactReason::NotJson),
+        (body.replace("\"d\"", "07"), InexactReason::NotJson),
+        (format!("{body}//c"), InexactReason::TrailingBytes),
+        (format!("/**/{body}"), InexactReason::NotJson),
+        (body.replace('"', "'"), InexactReason::NotJson),
+        (body.replace("\"d\"", "\"d\t\""), InexactReason::NotJson),
+        (body.replace("\"d\"", "\"\\x\""), InexactReason::NotJson),
+        (format!("[{body}]"), InexactReason::NotAnObject),
+        ("name=n&channel=c&data=d".into(), InexactReason::NotJson),
+        (body.chars().flat_map(|character| [character, '\0']).collect(), InexactReason::NotJson),
     ] {
-        assert_eq!(inexact(Endpoint::Events, &changed), (oddity, vec!["*".to_owned()]), "{changed}");
+        assert_eq!(inexact(Endpoint::Events, &changed), (reason, vec!["*".to_owned()]), "{changed}");
     }
     for bytes in [&b"\xff"[..], b"\xc0\xaf", b"\xed\xa0\xbd\xed\xb8\x80"] {
         let changed = [br#"{"name":"n","channel":"c","data":""#, bytes, b"\"}"].concat();
-        assert_eq!(inexact(Endpoint::Events, changed), (Oddity::NotUtf8, vec!["*".to_owned()]));
+        assert_eq!(inexact(Endpoint::Events, changed), (InexactReason::NotUtf8, vec!["*".to_owned()]));
     }
-    // whitespace around it is JSON
+    // Whitespace around it is part of JSON.
     let padded = format!(" \r\n\t{body}\n");
     assert_eq!(exact(Endpoint::Events, &padded).events.len(), 1);
 }
@@ -217,12 +221,16 @@ fn depth_is_bounded() {
     assert_eq!(exact(Endpoint::Events, &single(levels(126))).events[0].data(&mut []), None);
     assert_eq!(exact(Endpoint::Batch, &batch(levels(124))).events[0].data(&mut []), None);
     for count in [127, 128, 129, 10_000] {
-        assert_eq!(inexact(Endpoint::Events, single(levels(count))), (Oddity::TooDeep, vec!["*".into()]), "{count}");
+        assert_eq!(
+            inexact(Endpoint::Events, single(levels(count))),
+            (InexactReason::TooDeep, vec!["*".into()]),
+            "{count}"
+        );
     }
-    assert_eq!(inexact(Endpoint::Batch, batch(levels(125))), (Oddity::TooDeep, vec!["*".into()]));
+    assert_eq!(inexact(Endpoint::Batch, batch(levels(125))), (InexactReason::TooDeep, vec!["*".into()]));
     assert_eq!(inexact(Endpoint::Events, "[".repeat(10_000)).1, ["*"]);
     assert_eq!(inexact(Endpoint::Events, format!("  {}", levels(10_000))).1, ["*"]);
-    // in the text of data it is the rules' business
+    // In the text of data, the rules check the depth.
     let brackets = "[".repeat(10_000);
     assert_eq!(
         exact(Endpoint::Events, &single(format!("\"{brackets}\""))).events[0].data(&mut []).as_deref(),
@@ -235,12 +243,12 @@ fn depth_is_bounded() {
 fn big_bodies_are_read() {
     let keys: String = (0..100_000).map(|number| format!("\"k{number}\":0,")).collect();
     let body = format!(r#"{{{keys}"name":"n","channel":"c","data":"d"}}"#);
-    assert_eq!(inexact(Endpoint::Events, body), (Oddity::UnknownKey, vec!["c".into()]));
+    assert_eq!(inexact(Endpoint::Events, body), (InexactReason::UnknownKey, vec!["c".into()]));
     let body = format!(r#"{{"{}":0,"name":"n","channel":"c","data":"d"}}"#, " ".repeat(1 << 20));
-    assert_eq!(inexact(Endpoint::Events, body), (Oddity::UnknownKey, vec!["c".into()]));
+    assert_eq!(inexact(Endpoint::Events, body), (InexactReason::UnknownKey, vec!["c".into()]));
     let names = "\"c\",".repeat(100_000);
     let body = format!(r#"{{"name":"n","channels":[{names}"c"],"data":"d"}}"#);
-    assert_eq!(inexact(Endpoint::Events, body), (Oddity::TooManyChannels, vec!["*".into()]));
+    assert_eq!(inexact(Endpoint::Events, body), (InexactReason::TooManyChannels, vec!["*".into()]));
     let data = "\\\"".repeat(1 << 19);
     let body = format!(r#"{{"name":"n","channel":"c","data":"{data}"}}"#);
     assert_eq!(exact(Endpoint::Events, &body).events[0].data(&mut []).map(|data| data.len()), Some(1 << 19));
@@ -256,36 +264,36 @@ fn batches_are_exact_or_odd_as_a_whole() {
     check_inexact(
         Endpoint::Batch,
         &[
-            (&of(0), Oddity::BadBatch, &["*"]),
-            (&of(11), Oddity::TooManyEvents, &["c"]),
-            (r#"{"batch":{}}"#, Oddity::BadBatch, &["*"]),
-            (r#"{"batch":null}"#, Oddity::BadBatch, &["*"]),
-            (&format!(r#"{{"batch":[{item}],"batch":[]}}"#), Oddity::DuplicateKey, &["c"]),
-            (&format!(r#"{{"batch":[{item}],"x":1}}"#), Oddity::UnknownKey, &["c"]),
-            (&format!(r#"{{"batch":[{item}],"channel":"c2"}}"#), Oddity::UnknownKey, &["c", "c2"]),
-            (&format!(r#"{{"batch":[{item},1]}}"#), Oddity::NotAnObject, &["*"]),
-            (&format!(r#"{{"batch":[{item},{{}}]}}"#), Oddity::BadName, &["c"]),
+            (&of(0), InexactReason::BadBatch, &["*"]),
+            (&of(11), InexactReason::TooManyEvents, &["c"]),
+            (r#"{"batch":{}}"#, InexactReason::BadBatch, &["*"]),
+            (r#"{"batch":null}"#, InexactReason::BadBatch, &["*"]),
+            (&format!(r#"{{"batch":[{item}],"batch":[]}}"#), InexactReason::DuplicateKey, &["c"]),
+            (&format!(r#"{{"batch":[{item}],"x":1}}"#), InexactReason::UnknownKey, &["c"]),
+            (&format!(r#"{{"batch":[{item}],"channel":"c2"}}"#), InexactReason::UnknownKey, &["c", "c2"]),
+            (&format!(r#"{{"batch":[{item},1]}}"#), InexactReason::NotAnObject, &["*"]),
+            (&format!(r#"{{"batch":[{item},{{}}]}}"#), InexactReason::BadName, &["c"]),
             (
                 &format!(r#"{{"batch":[{item},{{"name":"n","channels":["c2"],"data":"d"}}]}}"#),
-                Oddity::ChannelsInBatch,
+                InexactReason::ChannelsInBatch,
                 &["c", "c2"],
             ),
             (
                 &format!(r#"{{"batch":[{item},{{"name":"n","channel":"c2","channel":"c3","data":"d"}}]}}"#),
-                Oddity::DuplicateKey,
+                InexactReason::DuplicateKey,
                 &["c", "c2", "c3"],
             ),
             (
                 &format!(r#"{{"batch":[{{"name":"n","channel":"c","data":"d","batch":[{item}]}}]}}"#),
-                Oddity::NestedBatch,
+                InexactReason::NestedBatch,
                 &["*"],
             ),
-            (item, Oddity::WrongEndpoint, &["c"]),
+            (item, InexactReason::WrongEndpoint, &["c"]),
         ],
     );
     check_inexact(
         Endpoint::Events,
-        &[(&of(1), Oddity::WrongEndpoint, &["c"]), (r#"{"batch":[]}"#, Oddity::WrongEndpoint, &["*"])],
+        &[(&of(1), InexactReason::WrongEndpoint, &["c"]), (r#"{"batch":[]}"#, InexactReason::WrongEndpoint, &["*"])],
     );
 }
 

@@ -1,4 +1,4 @@
-//! The scanner takes what serde_json takes, refuses what it refuses and for the same reasons, and finds the same
+//! The scanner accepts the same texts as serde_json, refuses the others for the same reasons, and finds the same
 //! tokens.
 
 use proptest::prelude::*;
@@ -9,19 +9,19 @@ use serde_json::value::RawValue;
 
 use super::*;
 
-/// What texts are mutated with.
+/// Pieces that mutations insert.
 const ALPHABET: [char; 30] = [
     '{', '}', '[', ']', '"', ',', ':', '\\', '/', 'u', 'b', 'n', 'f', 'r', 't', '0', '1', '2', '9', '-', '+', '.', 'e',
     'E', ' ', '\n', '\t', '\u{1}', 'a', 'é',
 ];
 
-/// Pieces of which JSON is made.
+/// Pieces of JSON.
 const PIECES: [&str; 24] = [
     "{", "}", "[", "]", ",", ":", "{\"a\":", "\"\":", "\"a\"", "\"", "\\\"", "\\u00e9", "\\ud83d", "\\u12x4", "null",
     "true", "false", "0", "-1.5e+7", "2E", "é", " ", "\r\n", "\u{1f}",
 ];
 
-/// Pieces of which the contents of strings are made.
+/// Pieces of the contents of strings.
 const IN_STRINGS: [&str; 14] = [
     "\\\"",
     "\\\"",
@@ -56,21 +56,21 @@ fn deeper_than(text: &str, limit: usize) -> bool {
     deepest > limit
 }
 
-/// What serde_json makes of an object.
-fn expected(text: &str) -> Result<Vec<(&str, &str)>, Fault> {
+/// An object as serde_json reads it.
+fn expected(text: &str) -> Result<Vec<(&str, &str)>, ObjectError> {
     let mut deserializer = serde_json::Deserializer::from_str(text);
-    let Entries(entries) = Entries::deserialize(&mut deserializer)
-        .map_err(|error| if error.is_data() { Fault::NotAnObject } else { Fault::NotJson })?;
-    deserializer.end().map_err(|_| Fault::TrailingBytes)?;
+    let AllMembers(entries) = AllMembers::deserialize(&mut deserializer)
+        .map_err(|error| if error.is_data() { ObjectError::NotAnObject } else { ObjectError::NotJson })?;
+    deserializer.end().map_err(|_| ObjectError::TrailingBytes)?;
     let members: Option<Vec<(&str, &str)>> = entries
         .into_iter()
         .map(|(key, value)| if let Cow::Borrowed(key) = key { Some((key, value)) } else { None })
         .collect();
-    let members = members.ok_or(Fault::EscapedKey)?;
+    let members = members.ok_or(ObjectError::EscapedKey)?;
     if members.iter().enumerate().any(|(index, (key, _))| members[..index].iter().any(|(earlier, _)| earlier == key)) {
-        return Err(Fault::DuplicateKey);
+        return Err(ObjectError::DuplicateKey);
     }
-    if deeper_than(text, MAX_DEPTH) { Err(Fault::TooDeep) } else { Ok(members) }
+    if deeper_than(text, MAX_DEPTH) { Err(ObjectError::TooDeep) } else { Ok(members) }
 }
 
 #[track_caller]
@@ -84,14 +84,14 @@ fn assert_same(text: &str) {
     if let Ok(token) = serde_json::from_str::<&RawValue>(text) {
         assert_eq!(string(token.get()).map(Cow::into_owned), serde_json::from_str::<String>(text).ok(), "{text:?}");
         assert_eq!(
-            string_in(token.get(), &mut [0; 24]).map(Cow::into_owned),
+            string_into(token.get(), &mut [0; 24]).map(Cow::into_owned),
             serde_json::from_str::<String>(text).ok(),
             "{text:?}"
         );
     }
 }
 
-/// A text in itself, and as a value where one may stand.
+/// A text by itself, and as a value in other texts.
 #[track_caller]
 fn assert_same_wherever(text: &str) {
     for text in [
@@ -200,7 +200,7 @@ proptest! {
         assert_same_wherever(&changed(&text, changes));
     }
 
-    /// About as deep as it may be, and broken, perhaps.
+    /// Near the limit on depth, perhaps malformed.
     #[test]
     fn deep_json_is_read_alike(are_objects in prop::collection::vec(any::<bool>(), 120..134), changes in prop::collection::vec(change(), 0..2)) {
         let opening: String = are_objects.iter().map(|is_object| if *is_object { "{\"a\":" } else { "[" }).collect();
@@ -211,7 +211,7 @@ proptest! {
     }
 }
 
-/// Every text of up to four of the characters that matter.
+/// Every text of up to four special characters.
 #[test]
 fn all_short_texts_are_read_alike() {
     let mut texts = vec![String::new()];

@@ -10,7 +10,7 @@ fn spell(value: &Value, spelling: u8) -> String {
     match spelling % 3 {
         0 => value.to_string(),
         1 => serde_json::to_string_pretty(value).unwrap(),
-        // no key has a q
+        // No key has a q.
         _ => value.to_string().replace('q', "\\u0071"),
     }
 }
@@ -45,7 +45,7 @@ fn body() -> impl Strategy<Value = (Endpoint, String)> {
     prop_oneof![single().prop_map(|body| (Endpoint::Events, body)), batch().prop_map(|body| (Endpoint::Batch, body))]
 }
 
-/// Pieces that turn a good body into an odd one.
+/// Pieces that make a valid body malformed.
 const PIECES: [&str; 14] = [
     "\"",
     "{",
@@ -63,7 +63,7 @@ const PIECES: [&str; 14] = [
     " ",
 ];
 
-/// A body with a few bytes overwritten and a few pieces put in.
+/// A body with a few bytes overwritten and a few pieces inserted.
 fn mutated() -> impl Strategy<Value = (Endpoint, Vec<u8>)> {
     let pieces = prop::collection::vec((any::<prop::sample::Index>(), prop::sample::select(&PIECES[..])), 0..3);
     let bytes = prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..3);
@@ -120,8 +120,8 @@ proptest! {
         prop_assert!(Trigger::parse(Endpoint::Batch, &body).is_err());
     }
 
-    /// What is read exactly is what another reader finds, too; of anything else, no channel that it finds is missing
-    /// from the reach.
+    /// What is read exactly is what another reader finds as well. Of any other body, each channel that the other reader
+    /// finds is among those it may affect.
     #[test]
     fn another_reader_agrees((endpoint, body) in mutated()) {
         let value = serde_json::from_slice::<Value>(&body);
@@ -134,17 +134,17 @@ proptest! {
                     prop_assert!(items.iter().zip(&trigger.events).all(|(value, event)| agrees(event, value)));
                 }
             },
-            // a lone surrogate or a number beyond all bounds in what is not read here: the data
+            // A lone surrogate or an infinite number in a value that is not read here.
             (Ok(trigger), Err(_)) => prop_assert!(trigger.events.iter().any(|event| event.data(&mut []).is_none())),
-            (Err(Inexact { reach: Reach::Channels(names), .. }), Ok(value)) => {
+            (Err(Inexact { affected: AffectedChannels::Listed(names), .. }), Ok(value)) => {
                 prop_assert!(named_channels(&value).iter().all(|name| names.iter().any(|found| found == name)));
             }
-            (Err(Inexact { reach: Reach::App, .. }), _) => {}
-            (Err(Inexact { reach: Reach::Channels(_), .. }), Err(_)) => {}
+            (Err(Inexact { affected: AffectedChannels::All, .. }), _) => {}
+            (Err(Inexact { affected: AffectedChannels::Listed(_), .. }), Err(_)) => {}
         }
     }
 
-    /// What stays of a reduced trigger is exact, and is what it was.
+    /// A reduced trigger is read exactly, and the rest of it is unchanged.
     #[test]
     fn a_reduced_body_is_what_stays((endpoint, body) in body(), choice in any::<u64>()) {
         let trigger = Trigger::parse(endpoint, body.as_bytes()).unwrap();

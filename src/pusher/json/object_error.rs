@@ -1,16 +1,16 @@
-//! Why an object was not read. Nobody waits for this but those who are served with forwarding, so it is left to
-//! serde_json.
+//! Why an object was not read. This is asked only of bodies that are forwarded anyway, so serde_json, which is slower,
+//! finds it out.
 
 use std::borrow::Cow;
 
 use serde::Deserialize;
 
-use super::any_twice;
-use super::entries::Entries;
+use super::all_members::AllMembers;
+use super::has_duplicates;
 
-/// Why an object was not read. Of several reasons, the first in this order counts.
+/// Why an object was not read. Of several reasons, the first in the order of the checks counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Fault {
+pub(crate) enum ObjectError {
     NotJson,
     NotAnObject,
     TrailingBytes,
@@ -19,14 +19,14 @@ pub(crate) enum Fault {
     TooDeep,
 }
 
-impl Fault {
-    /// What is wrong with a `text` that cannot be read as an object.
+impl ObjectError {
+    /// What is wrong with a `text` that is not read as an object.
     #[cold]
     #[inline(never)]
     pub(super) fn of(text: &str) -> Self {
         let mut deserializer = serde_json::Deserializer::from_str(text);
-        let entries = match Entries::deserialize(&mut deserializer) {
-            Ok(Entries(entries)) => entries,
+        let entries = match AllMembers::deserialize(&mut deserializer) {
+            Ok(AllMembers(entries)) => entries,
             Err(error) if error.is_data() => return Self::NotAnObject,
             Err(_) => return Self::NotJson,
         };
@@ -34,10 +34,10 @@ impl Fault {
             Self::TrailingBytes
         } else if entries.iter().any(|(key, _)| matches!(key, Cow::Owned(_))) {
             Self::EscapedKey
-        } else if any_twice(entries.iter().map(|(key, _)| &**key)) {
+        } else if has_duplicates(entries.iter().map(|(key, _)| &**key)) {
             Self::DuplicateKey
         } else {
-            // serde_json skips values without a limit; what it finds nothing wrong with is deeper than ours.
+            // serde_json skips values of any depth: a text in which it finds no error exceeds the limit on depth.
             Self::TooDeep
         }
     }
