@@ -4,14 +4,14 @@ use std::sync::Arc;
 
 use super::Shared;
 
-/// Counts one request as in flight until it is dropped. The work may outlive the caller's connection, so the permit owns
-/// the counter.
+/// Counts one request as in flight until it is dropped. The work may outlive the caller's connection, so the permit
+/// owns the counter.
 #[must_use = "dropped, the request is no longer counted"]
 #[derive(Debug)]
 pub(super) struct InFlightPermit(Arc<Shared>);
 
-/// The same for the duration of a decision. Most triggers end there, and cloning the [`Arc`] for each of them would make
-/// all workers contend for its reference count.
+/// The same for the duration of a decision. Most triggers end there, and cloning the [`Arc`] for each of them would
+/// make all workers contend for its reference count.
 #[must_use = "dropped, the request is no longer counted"]
 #[derive(Debug)]
 pub(super) struct BorrowedPermit<'s> {
