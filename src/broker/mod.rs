@@ -222,7 +222,7 @@ impl Broker {
     /// Speaks with a client over `socket`, to its end. It has the limits of [`socket_config`] and came with
     /// `GET {target}`, which is to be `/app/{key}?protocol=7…`; whatever is wrong with that, the client is told by the
     /// code of the close. Messages are read at the client's `pace`; `wake_queue` is that of the worker on which this runs.
-    pub async fn converse<S>(
+    pub async fn serve<S>(
         &self,
         socket: WebSocketStream<S>,
         target: &Uri,

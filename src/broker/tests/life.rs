@@ -15,9 +15,8 @@ async fn a_silent_client_is_asked_and_then_closed() {
     let mut client = WebSocketStream::from_raw_socket(near, Role::Client, None).await;
     let served = WebSocketStream::from_raw_socket(far, Role::Server, Some(socket_config(MAX_MESSAGE))).await;
     let broker = Arc::clone(&server.broker);
-    let _served = server
-        .tasks
-        .spawn(async move { broker.converse(served, &Uri::from_static(TARGET), None, &Arc::default()).await });
+    let _served =
+        server.tasks.spawn(async move { broker.serve(served, &Uri::from_static(TARGET), None, &Arc::default()).await });
     let began = Instant::now();
     let mut heard = async || client.next().await.unwrap().unwrap();
     assert!(heard().await.to_text().unwrap().contains("connection_established"));
@@ -36,9 +35,8 @@ async fn any_sign_of_life_counts() {
     let mut client = WebSocketStream::from_raw_socket(near, Role::Client, None).await;
     let served = WebSocketStream::from_raw_socket(far, Role::Server, Some(socket_config(MAX_MESSAGE))).await;
     let broker = Arc::clone(&server.broker);
-    let _served = server
-        .tasks
-        .spawn(async move { broker.converse(served, &Uri::from_static(TARGET), None, &Arc::default()).await });
+    let _served =
+        server.tasks.spawn(async move { broker.serve(served, &Uri::from_static(TARGET), None, &Arc::default()).await });
     let _greeting = client.next().await;
     for sign in [
         Message::text(r#"{"event":"pusher:pong"}"#),
@@ -131,9 +129,8 @@ async fn a_slow_reader_costs_publishers_nothing() {
     let mut client = WebSocketStream::from_raw_socket(near, Role::Client, None).await;
     let served = WebSocketStream::from_raw_socket(far, Role::Server, Some(socket_config(MAX_MESSAGE))).await;
     let broker = Arc::clone(&server.broker);
-    let _served = server
-        .tasks
-        .spawn(async move { broker.converse(served, &Uri::from_static(TARGET), None, &Arc::default()).await });
+    let _served =
+        server.tasks.spawn(async move { broker.serve(served, &Uri::from_static(TARGET), None, &Arc::default()).await });
     let _greeting = client.next().await;
     client
         .send(Message::text(json!({"event": "pusher:subscribe", "data": {"channel": "c"}}).to_string()))
@@ -161,7 +158,7 @@ async fn a_client_that_does_not_sign_in_in_time_is_closed() {
         let broker = Arc::clone(&server.broker);
         let _served = server
             .tasks
-            .spawn(async move { broker.converse(served, &Uri::from_static(target), None, &Arc::default()).await });
+            .spawn(async move { broker.serve(served, &Uri::from_static(target), None, &Arc::default()).await });
         let began = Instant::now();
         let _greeting = client.next().await;
         for _ in 0..told {
@@ -268,6 +265,6 @@ async fn the_task_of_a_connection_is_small() {
     let (_near, far) = duplex(64);
     let served = WebSocketStream::from_raw_socket(far, Role::Server, Some(socket_config(MAX_MESSAGE))).await;
     let target = Uri::from_static(TARGET);
-    let size = size_of_val(&server.broker.converse(served, &target, None, &Arc::default()));
+    let size = size_of_val(&server.broker.serve(served, &target, None, &Arc::default()));
     assert!(size <= 1536, "{size} bytes");
 }

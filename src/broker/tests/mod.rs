@@ -63,7 +63,7 @@ impl Server {
                 Ok(response)
             };
             let socket = accept_hdr_async_with_config(served, look, Some(socket_config(MAX_MESSAGE))).await.unwrap();
-            broker.converse(socket, &target, None, &Arc::default()).await;
+            broker.serve(socket, &target, None, &Arc::default()).await;
         });
         stream
     }

@@ -27,9 +27,8 @@ async fn client_at(server: &Server, pace: Option<Pace>) -> InMemory {
     let mut client = WebSocketStream::from_raw_socket(near, Role::Client, None).await;
     let served = WebSocketStream::from_raw_socket(far, Role::Server, Some(socket_config(MAX_MESSAGE))).await;
     let broker = Arc::clone(&server.broker);
-    let _served = server
-        .tasks
-        .spawn(async move { broker.converse(served, &Uri::from_static(TARGET), pace, &Arc::default()).await });
+    let _served =
+        server.tasks.spawn(async move { broker.serve(served, &Uri::from_static(TARGET), pace, &Arc::default()).await });
     assert_eq!(hear(&mut client).await["event"], "pusher:connection_established");
     client
 }

@@ -34,7 +34,7 @@ use super::{Limits, Place, Refusal, Shared};
 use crate::clock::{Alarm, Date};
 use crate::metrics::RequestKind;
 use crate::shutdown::Listener;
-use crate::upstream::{Collected, Interrupted, Remote};
+use crate::upstream::{Collected, ExchangeError, Remote};
 
 /// Room for what is read at once.
 const READ: usize = 4 * 1024;
@@ -243,15 +243,15 @@ impl<'g, S: AsyncRead + AsyncWrite + Unpin> Fast<'g, S> {
                 forward::settle_answered(self.shared, &app, tickets, parts, Answered { status, is_encoded, body });
                 return self.responder(request).forwarded(&self.answer, disposition);
             }
-            Err(Interrupted::NoAnswer(failure)) => {
+            Err(ExchangeError::NoAnswer(failure)) => {
                 metrics.upstream_failure(failure.label(), took);
                 Refusal::Upstream(failure)
             }
-            Err(Interrupted::Cut { status }) => {
+            Err(ExchangeError::Truncated { status }) => {
                 metrics.upstream_answer(status, took);
                 Refusal::AnswerCut
             }
-            Err(Interrupted::Late { status }) => {
+            Err(ExchangeError::TimedOut { status }) => {
                 metrics.upstream_answer(status, took);
                 Refusal::AnswerTimeout { limit: self.upstream.timeout() }
             }

@@ -51,7 +51,7 @@ async fn a_server_that_does_not_answer_is_left_after_the_timeout() {
         assert!(failure.is_timeout() && !failure.nothing_sent());
         assert!(server.next().await.starts_with("POST"));
         assert_eq!(server.next().await, "gone");
-        assert_eq!(remote.stats().idle, 0);
+        assert_eq!(remote.idle_count(), 0);
     }
 }
 

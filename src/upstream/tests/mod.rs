@@ -10,7 +10,7 @@ mod pooling;
 mod repeats;
 mod requests;
 mod secure;
-mod unasked;
+mod unsolicited;
 
 use std::future::Future;
 use std::net::SocketAddr;

@@ -15,7 +15,7 @@ use super::{OK, Options, Server, fetch, options, post};
 use crate::clock::Alarm;
 use crate::shutdown::Tasks;
 use crate::upstream::addresses::Addresses;
-use crate::upstream::race::Race;
+use crate::upstream::connect_race::ConnectRace;
 use crate::upstream::resolver::Resolver;
 use crate::upstream::{Collected, Failure, Remote};
 
@@ -111,8 +111,12 @@ impl Net {
     async fn connect(&self) -> (Result<SocketAddr, &'static str>, Duration) {
         self.tried.lock().unwrap().clear();
         let began = Instant::now();
-        let race =
-            Race { addresses: &self.addresses, tasks: &Tasks::default(), upstream: "upstream.test", period: PERIOD };
+        let race = ConnectRace {
+            addresses: &self.addresses,
+            tasks: &Tasks::default(),
+            upstream: "upstream.test",
+            period: PERIOD,
+        };
         let connected = timeout(PERIOD, race.run(|address| self.attempt(address, began))).await;
         assert_eq!(self.under_way.load(Ordering::SeqCst), 0, "attempts go on after the race");
         (connected.map_or(Err("timeout"), |connected| connected.map_err(|failure| failure.label())), began.elapsed())
@@ -259,7 +263,7 @@ async fn the_last_addresses_stay_in_use_while_the_name_cannot_be_looked_up() {
 #[tokio::test(start_paused = true)]
 async fn one_look_up_serves_all_who_wait_for_it() {
     let net = Net::new([ips(&[1])], &[(1, AT_ONCE)]);
-    let (tasks, race) = (Tasks::default(), |tasks| Race {
+    let (tasks, race) = (Tasks::default(), |tasks| ConnectRace {
         addresses: &net.addresses,
         tasks,
         upstream: "upstream.test",

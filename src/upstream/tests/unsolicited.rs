@@ -106,7 +106,7 @@ impl Way {
 /// Asks, has the server act, and asks again: by the connections that the answers came on.
 async fn around(remote: &Remote, server: &Aside, way: Way) -> [String; 2] {
     let first = way.ask(remote).await;
-    assert_eq!(remote.stats().idle, 1, "{way:?}");
+    assert_eq!(remote.idle_count(), 1, "{way:?}");
     server.act();
     [first, way.ask(remote).await]
 }
