@@ -7,7 +7,7 @@ use arc_swap::ArcSwap;
 
 use super::backlog::Backlog;
 use super::channels::{ChannelOptions, Channels};
-use super::mailbox::{Mailbox, QueueLimits, Wakes};
+use super::mailbox::{Mailbox, QueueLimits, wake_after};
 use super::session::SessionOptions;
 use super::socket_id::{SocketId, SocketIds};
 use super::wake_queue::WakeQueue;
@@ -103,10 +103,11 @@ impl BrokerApp {
 
     /// Ends all connections and lets none in any more.
     pub(super) fn disable(&self) {
-        let mut wakes = Wakes::default();
-        let mut connections = self.lock();
-        connections.disabled = true;
-        connections.open.values().for_each(|mailbox| mailbox.end(ErrorCode::AppDisabled, &mut wakes));
+        wake_after(|wakes| {
+            let mut connections = self.lock();
+            connections.disabled = true;
+            connections.open.values().for_each(|mailbox| mailbox.end(ErrorCode::AppDisabled, wakes));
+        });
     }
 
     fn lock(&self) -> MutexGuard<'_, Connections> {

@@ -10,7 +10,7 @@ use serde_json::value::RawValue;
 use super::allowance::Allowance;
 use super::frame::{self, Frame};
 use super::kind::{Access, Kind};
-use super::mailbox::{Mailbox, Wakes};
+use super::mailbox::{Mailbox, PendingWakes};
 use super::socket_id::SocketId;
 use crate::clock::Moment;
 
@@ -141,7 +141,7 @@ impl Channel {
         mailbox: &Arc<Mailbox>,
         identity: Option<Identity>,
         last: Option<Frame>,
-        wakes: &mut Wakes,
+        wakes: &mut PendingWakes,
     ) -> Result<(), Full> {
         let user_id = identity.as_ref().map(|identity| Arc::clone(&identity.user_id));
         if let Some(identity) = identity {
@@ -164,7 +164,7 @@ impl Channel {
     }
 
     /// Ends a connection's subscription; the others learn of a member that is gone. Returns whether it was subscribed.
-    pub(super) fn leave(&mut self, id: SocketId, wakes: &mut Wakes) -> bool {
+    pub(super) fn leave(&mut self, id: SocketId, wakes: &mut PendingWakes) -> bool {
         let Some(subscriber) = self.subscribers.remove(&id) else { return false };
         if let Some(user_id) = subscriber.user_id
             && let Some(member) = self.members.get_mut(&user_id)
@@ -179,7 +179,7 @@ impl Channel {
     }
 
     /// Hands `frame` to all subscribers but `except`.
-    pub(super) fn publish(&self, frame: &Frame, except: Option<SocketId>, wakes: &mut Wakes) {
+    pub(super) fn publish(&self, frame: &Frame, except: Option<SocketId>, wakes: &mut PendingWakes) {
         for (id, subscriber) in &self.subscribers {
             if Some(*id) != except {
                 subscriber.mailbox.push(frame.clone(), wakes);
@@ -193,7 +193,7 @@ impl Channel {
     }
 
     /// After a change: tells the number of subscribers, or says that it has to be told later.
-    pub(super) fn count_changed(&mut self, now: Moment, wakes: &mut Wakes) -> CountNews {
+    pub(super) fn count_changed(&mut self, now: Moment, wakes: &mut PendingWakes) -> CountNews {
         match self.count {
             _ if !self.tells_count || self.is_vacant() => CountNews::None,
             // Whoever looks after that finds the new number.
@@ -215,7 +215,7 @@ impl Channel {
     }
 
     /// Tells the number of subscribers if it has changed since it was told and the pause is over.
-    pub(super) fn tell_count(&mut self, now: Moment, wakes: &mut Wakes) -> CountNews {
+    pub(super) fn tell_count(&mut self, now: Moment, wakes: &mut PendingWakes) -> CountNews {
         match self.count {
             Count::Stale(at) if self.subscribers.len() > MANY && now.since(at) < COUNT_PAUSE => CountNews::Later,
             Count::Stale(_) => {
@@ -226,12 +226,12 @@ impl Channel {
         }
     }
 
-    fn tell_now(&mut self, now: Moment, wakes: &mut Wakes) {
+    fn tell_now(&mut self, now: Moment, wakes: &mut PendingWakes) {
         self.count = Count::Told(now);
         self.publish(&frame::subscription_count(&self.name, self.subscribers.len()), None, wakes);
     }
 
-    fn add_member(&mut self, identity: Identity, wakes: &mut Wakes) -> Result<(), Full> {
+    fn add_member(&mut self, identity: Identity, wakes: &mut PendingWakes) -> Result<(), Full> {
         let Identity { user_id, user_info } = identity;
         if let Some(member) = self.members.get_mut(&user_id) {
             member.connections += 1;

@@ -13,7 +13,7 @@ use super::cache::{Cache, Cached};
 use super::channel::{Channel, CountNews, Counts, Full, Identity};
 use super::frame::{Event, Frame};
 use super::kind::{Access, Kind};
-use super::mailbox::{Mailbox, Wakes};
+use super::mailbox::{Mailbox, wake_after};
 use super::socket_id::SocketId;
 use crate::clock::Moment;
 use crate::metrics::{OpenGuard, RealtimeMetrics};
@@ -93,37 +93,39 @@ impl Channels {
         identity: Option<Identity>,
         now: Moment,
     ) -> Result<(), Full> {
-        let mut wakes = Wakes::default();
-        let mut shard = self.shard(name);
-        let Shard { occupied, cache } = &mut *shard;
-        let last = kind.cached.then(|| cache.get(name, now).map(|cached| cached.frame.clone())).flatten();
-        let entry = occupied.entry(Arc::clone(name)).or_insert_with(|| Occupied {
-            channel: Channel::new(Arc::clone(name), kind, self.channel_options.tells_count),
-            last_joined: now,
-            _gauge: self.metrics.channel(),
-        });
-        // A channel that was just made has room, so a refusal leaves no vacant channel behind.
-        entry.channel.join(mailbox, identity, last, &mut wakes)?;
-        entry.last_joined = now;
-        if entry.channel.count_changed(now, &mut wakes) == CountNews::Later {
-            self.lock_stale().push(Arc::clone(name));
-        }
-        Ok(())
+        wake_after(|wakes| {
+            let mut shard = self.shard(name);
+            let Shard { occupied, cache } = &mut *shard;
+            let last = kind.cached.then(|| cache.get(name, now).map(|cached| cached.frame.clone())).flatten();
+            let entry = occupied.entry(Arc::clone(name)).or_insert_with(|| Occupied {
+                channel: Channel::new(Arc::clone(name), kind, self.channel_options.tells_count),
+                last_joined: now,
+                _gauge: self.metrics.channel(),
+            });
+            // A channel that was just made has room, so a refusal leaves no vacant channel behind.
+            entry.channel.join(mailbox, identity, last, wakes)?;
+            entry.last_joined = now;
+            if entry.channel.count_changed(now, wakes) == CountNews::Later {
+                self.lock_stale().push(Arc::clone(name));
+            }
+            Ok(())
+        })
     }
 
     /// Ends a subscription.
     pub(super) fn leave(&self, name: &Arc<str>, id: SocketId, now: Moment) {
-        let mut wakes = Wakes::default();
-        let mut shard = self.shard(name);
-        let Some(Occupied { channel, .. }) = shard.occupied.get_mut(name) else { return };
-        if !channel.leave(id, &mut wakes) {
-            return;
-        }
-        if channel.is_vacant() {
-            shard.occupied.remove(name);
-        } else if channel.count_changed(now, &mut wakes) == CountNews::Later {
-            self.lock_stale().push(Arc::clone(name));
-        }
+        wake_after(|wakes| {
+            let mut shard = self.shard(name);
+            let Some(Occupied { channel, .. }) = shard.occupied.get_mut(name) else { return };
+            if !channel.leave(id, wakes) {
+                return;
+            }
+            if channel.is_vacant() {
+                shard.occupied.remove(name);
+            } else if channel.count_changed(now, wakes) == CountNews::Later {
+                self.lock_stale().push(Arc::clone(name));
+            }
+        });
     }
 
     /// Hands an event of the backend to the subscribers of a channel but `except`, and keeps it if it is a cache
@@ -137,38 +139,41 @@ impl Channels {
         except: Option<SocketId>,
         now: Moment,
     ) {
-        let mut wakes = Wakes::default();
-        let mut shard = self.shard(name);
-        let subscribed = shard.occupied.get(name);
-        if subscribed.is_none() && !kind.cached {
-            return;
-        }
-        let frame = event.on(name);
-        if let Some(Occupied { channel, .. }) = subscribed {
-            channel.publish(&frame, except, &mut wakes);
-        }
-        if kind.cached {
-            shard.cache.put(
-                name,
-                Cached { frame, data: Arc::clone(data), expires: now.after(self.channel_options.cache_ttl) },
-            );
-        }
+        wake_after(|wakes| {
+            let mut shard = self.shard(name);
+            let subscribed = shard.occupied.get(name);
+            if subscribed.is_none() && !kind.cached {
+                return;
+            }
+            let frame = event.on(name);
+            if let Some(Occupied { channel, .. }) = subscribed {
+                channel.publish(&frame, except, wakes);
+            }
+            if kind.cached {
+                shard.cache.put(
+                    name,
+                    Cached { frame, data: Arc::clone(data), expires: now.after(self.channel_options.cache_ttl) },
+                );
+            }
+        });
     }
 
     /// Hands an event of a client to the other subscribers of a channel. It is not kept.
     pub(super) fn relay(&self, name: &str, frame: &Frame, from: SocketId) {
-        let mut wakes = Wakes::default();
-        if let Some(Occupied { channel, .. }) = self.shard(name).occupied.get(name) {
-            channel.publish(frame, Some(from), &mut wakes);
-        }
+        wake_after(|wakes| {
+            if let Some(Occupied { channel, .. }) = self.shard(name).occupied.get(name) {
+                channel.publish(frame, Some(from), wakes);
+            }
+        });
     }
 
     /// Ends all connections that are subscribed to a channel.
     pub(super) fn end_subscribers(&self, name: &str, code: ErrorCode) {
-        let mut wakes = Wakes::default();
-        if let Some(Occupied { channel, .. }) = self.shard(name).occupied.get(name) {
-            channel.mailboxes().for_each(|mailbox| mailbox.end(code, &mut wakes));
-        }
+        wake_after(|wakes| {
+            if let Some(Occupied { channel, .. }) = self.shard(name).occupied.get(name) {
+                channel.mailboxes().for_each(|mailbox| mailbox.end(code, wakes));
+            }
+        });
     }
 
     /// What a channel is at present.
@@ -218,12 +223,13 @@ impl Channels {
     pub(super) fn tell_counts(&self, now: Moment) {
         let stale = std::mem::take(&mut *self.lock_stale());
         for name in stale {
-            let mut wakes = Wakes::default();
-            let mut shard = self.shard(&name);
-            let Some(Occupied { channel, .. }) = shard.occupied.get_mut(&name) else { continue };
-            if channel.tell_count(now, &mut wakes) == CountNews::Later {
-                self.lock_stale().push(name);
-            }
+            wake_after(|wakes| {
+                let mut shard = self.shard(&name);
+                let Some(Occupied { channel, .. }) = shard.occupied.get_mut(&name) else { return };
+                if channel.tell_count(now, wakes) == CountNews::Later {
+                    self.lock_stale().push(name);
+                }
+            });
         }
     }
 

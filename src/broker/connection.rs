@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::broker_app::BrokerApp;
 use super::channel::Full;
-use super::mailbox::{Mailbox, Wakes};
+use super::mailbox::{Mailbox, PendingWakes, wake_after};
 use super::session::{Effect, Session};
 use super::wake_queue::WakeQueue;
 use super::watchlists::SignedIn;
@@ -41,7 +41,7 @@ impl Connection {
     ) -> Result<Self, ErrorCode> {
         let mailbox = broker_app.admit(drain, wake_queue)?;
         let (session, greeting) = Session::establish(mailbox.id(), broker_app.rules.session_options, clock.now());
-        mailbox.push(greeting, &mut Wakes::default());
+        wake_after(|wakes| mailbox.push(greeting, wakes));
         let gauge = broker_app.metrics.connection();
         Ok(Self { broker_app, mailbox, clock, session: Some(session), signed_in: None, _gauge: gauge })
     }
@@ -103,38 +103,41 @@ impl Connection {
     }
 
     fn apply(&mut self, effect: Effect, now: Moment) {
+        wake_after(|wakes| self.apply_with(effect, now, wakes));
+    }
+
+    fn apply_with(&mut self, effect: Effect, now: Moment, wakes: &mut PendingWakes) {
         let Self { broker_app, mailbox, session, signed_in, .. } = self;
         let Some(session) = session else { return };
-        let mut wakes = Wakes::default();
         match effect {
             Effect::None => {}
-            Effect::Reply(frame) => mailbox.push(frame, &mut wakes),
+            Effect::Reply(frame) => mailbox.push(frame, wakes),
             Effect::Join { channel, kind, identity } => {
                 let user_id = identity.as_ref().map(|identity| Arc::clone(&identity.user_id));
                 match broker_app.channels.join(&channel, kind, mailbox, identity, now) {
                     Ok(()) => session.joined(channel, kind, user_id),
-                    Err(full @ Full) => mailbox.push(Session::no_place(&channel, full), &mut wakes),
+                    Err(full @ Full) => mailbox.push(Session::no_place(&channel, full), wakes),
                 }
             }
             Effect::SignIn { channel, kind, user, watchlist, reply, warning } => {
                 match broker_app.channels.join(&channel, kind, mailbox, None, now) {
                     Ok(()) => {
-                        std::iter::once(reply).chain(warning).for_each(|frame| mailbox.push(frame, &mut wakes));
+                        std::iter::once(reply).chain(warning).for_each(|frame| mailbox.push(frame, wakes));
                         signed_in.insert(Box::new(broker_app.watchlists.sign_in(user, mailbox))).watch(watchlist);
                     }
                     // Never: only presence channels can be full.
-                    Err(Full) => mailbox.end(ErrorCode::OverCapacity, &mut wakes),
+                    Err(Full) => mailbox.end(ErrorCode::OverCapacity, wakes),
                 }
             }
             Effect::Watch { watchlist, reply, warning } => {
-                std::iter::once(reply).chain(warning).for_each(|frame| mailbox.push(frame, &mut wakes));
+                std::iter::once(reply).chain(warning).for_each(|frame| mailbox.push(frame, wakes));
                 if let Some(signed_in) = signed_in {
                     signed_in.watch(watchlist);
                 }
             }
             Effect::Leave(channel) => broker_app.channels.leave(&channel, mailbox.id(), now),
             Effect::Relay { channel, frame } => broker_app.channels.relay(&channel, &frame, mailbox.id()),
-            Effect::Close(code) => mailbox.end(code, &mut wakes),
+            Effect::Close(code) => mailbox.end(code, wakes),
         }
     }
 }

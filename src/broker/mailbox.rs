@@ -82,13 +82,21 @@ pub(super) enum Mail {
     End(End),
 }
 
-/// The readers of mailboxes that got something: woken when this is dropped. Declare it before a lock is taken, so that
-/// it happens after.
-#[derive(Debug, Default)]
-#[must_use = "dropped, the readers are woken"]
-pub(super) struct Wakes(Vec<(Arc<WakeQueue>, Vec<Waker>)>);
+/// The readers of mailboxes that received something and have to be woken. Only [`wake_after`] makes one, and wakes them.
+#[derive(Debug)]
+#[must_use = "the readers sleep until `wake_all`"]
+pub(super) struct PendingWakes(Vec<(Arc<WakeQueue>, Vec<Waker>)>);
 
-impl Wakes {
+/// Runs `change` and then wakes the readers that it has collected. Locks that `change` takes are released when it
+/// returns, i.e. before a reader runs: a lock's guard does not leave `change`.
+pub(super) fn wake_after<T>(change: impl FnOnce(&mut PendingWakes) -> T) -> T {
+    let mut wakes = PendingWakes(Vec::new());
+    let result = change(&mut wakes);
+    wakes.wake_all();
+    result
+}
+
+impl PendingWakes {
     fn add(&mut self, wake_queue: &Arc<WakeQueue>, reader: Option<Waker>) {
         let Some(reader) = reader else { return };
         // As many as there are workers.
@@ -97,11 +105,9 @@ impl Wakes {
             None => self.0.push((Arc::clone(wake_queue), vec![reader])),
         }
     }
-}
 
-impl Drop for Wakes {
-    fn drop(&mut self) {
-        self.0.drain(..).for_each(|(wake_queue, readers)| wake_queue.wake_all(readers));
+    fn wake_all(self) {
+        self.0.into_iter().for_each(|(wake_queue, readers)| wake_queue.wake_all(readers));
     }
 }
 
@@ -122,7 +128,7 @@ impl Mailbox {
     }
 
     /// Puts `frame` in. If there is no room, the connection ends.
-    pub(super) fn push(&self, frame: Frame, wakes: &mut Wakes) {
+    pub(super) fn push(&self, frame: Frame, wakes: &mut PendingWakes) {
         let mut waiting = self.lock();
         if waiting.end.is_some() {
             return;
@@ -145,7 +151,7 @@ impl Mailbox {
     }
 
     /// Ends the connection once everything that waits is sent.
-    pub(super) fn end(&self, code: ErrorCode, wakes: &mut Wakes) {
+    pub(super) fn end(&self, code: ErrorCode, wakes: &mut PendingWakes) {
         let mut waiting = self.lock();
         if waiting.end.is_none() {
             waiting.end = Some(End::Code(code));

@@ -43,7 +43,7 @@ use self::broker_app::{BrokerApp, Rules};
 use self::channels::ChannelOptions;
 use self::connection::Connection;
 use self::conversation::Conversation;
-use self::mailbox::{QueueLimits, Wakes};
+use self::mailbox::{QueueLimits, wake_after};
 use self::session::{Farewell, SessionOptions};
 use crate::clock::Clock;
 use crate::metrics::Metrics;
@@ -282,9 +282,7 @@ impl Broker {
     async fn close_in_waves(&self) {
         let open: Vec<_> = self.broker_apps.load().by_id.values().flat_map(|broker_app| broker_app.open()).collect();
         for wave in open.chunks(WAVE.max(open.len().div_ceil(WAVES))) {
-            let mut wakes = Wakes::default();
-            wave.iter().for_each(|mailbox| mailbox.end(ErrorCode::Reconnect, &mut wakes));
-            drop(wakes);
+            wake_after(|wakes| wave.iter().for_each(|mailbox| mailbox.end(ErrorCode::Reconnect, wakes)));
             tokio::time::sleep(WAVE_PAUSE).await;
         }
     }

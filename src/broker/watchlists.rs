@@ -10,7 +10,7 @@ use std::collections::hash_map::{Entry, OccupiedEntry};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::frame::{self, Frame};
-use super::mailbox::{Mailbox, Wakes};
+use super::mailbox::{Mailbox, PendingWakes, wake_after};
 use super::socket_id::SocketId;
 
 /// Most users on one watchlist (`pusher-protocol.md` 4.5).
@@ -50,8 +50,7 @@ pub(super) struct SignedIn {
 impl Watchlists {
     /// The connection with this mailbox signs in as `user`; those who watch that user learn of it if it is the first.
     pub(super) fn sign_in(self: &Arc<Self>, user: Arc<str>, mailbox: &Arc<Mailbox>) -> SignedIn {
-        let mut wakes = Wakes::default();
-        let user = self.lock().come(user, &mut wakes);
+        let user = wake_after(|wakes| self.lock().come(user, wakes));
         SignedIn { watchlists: Arc::clone(self), mailbox: Arc::clone(mailbox), user, watched: Vec::new() }
     }
 
@@ -65,25 +64,27 @@ impl SignedIn {
     /// The connection watches these users from now on, and no others. It is told at once who of them is online and who
     /// is not.
     pub(super) fn watch(&mut self, watchlist: Vec<Arc<str>>) {
-        let mut wakes = Wakes::default();
-        let mut users = self.watchlists.lock();
-        users.unwatch(&self.watched, self.mailbox.id());
-        self.watched = users.watch(watchlist, &self.mailbox, &mut wakes);
+        self.watched = wake_after(|wakes| {
+            let mut users = self.watchlists.lock();
+            users.unwatch(&self.watched, self.mailbox.id());
+            users.watch(watchlist, &self.mailbox, wakes)
+        });
     }
 }
 
 impl Drop for SignedIn {
     fn drop(&mut self) {
-        let mut wakes = Wakes::default();
-        let mut users = self.watchlists.lock();
-        users.unwatch(&self.watched, self.mailbox.id());
-        users.go(&self.user, &mut wakes);
+        wake_after(|wakes| {
+            let mut users = self.watchlists.lock();
+            users.unwatch(&self.watched, self.mailbox.id());
+            users.go(&self.user, wakes);
+        });
     }
 }
 
 impl Users {
     /// One more connection of the user `id`; the id as it is kept here.
-    fn come(&mut self, id: Arc<str>, wakes: &mut Wakes) -> Arc<str> {
+    fn come(&mut self, id: Arc<str>, wakes: &mut PendingWakes) -> Arc<str> {
         let entry = self.0.entry(id);
         let id = Arc::clone(entry.key());
         let user = entry.or_default();
@@ -95,7 +96,7 @@ impl Users {
     }
 
     /// One connection of the user `id` less.
-    fn go(&mut self, id: &Arc<str>, wakes: &mut Wakes) {
+    fn go(&mut self, id: &Arc<str>, wakes: &mut PendingWakes) {
         let Entry::Occupied(mut entry) = self.0.entry(Arc::clone(id)) else { return };
         let user = entry.get_mut();
         user.connections -= 1;
@@ -107,7 +108,7 @@ impl Users {
 
     /// Adds a connection to the watchers of these users and tells it of them. Returns their ids as they are kept here,
     /// each once.
-    fn watch(&mut self, watchlist: Vec<Arc<str>>, mailbox: &Arc<Mailbox>, wakes: &mut Wakes) -> Vec<Arc<str>> {
+    fn watch(&mut self, watchlist: Vec<Arc<str>>, mailbox: &Arc<Mailbox>, wakes: &mut PendingWakes) -> Vec<Arc<str>> {
         let mut watched = Vec::with_capacity(watchlist.len());
         let (mut online, mut offline) = (Vec::new(), Vec::new());
         for id in &watchlist {
@@ -137,7 +138,7 @@ impl Users {
 
 impl User {
     /// Hands a frame to all who watch this user, if anybody does.
-    fn tell(&self, frame: impl FnOnce() -> Frame, wakes: &mut Wakes) {
+    fn tell(&self, frame: impl FnOnce() -> Frame, wakes: &mut PendingWakes) {
         if self.watchers.is_empty() {
             return;
         }

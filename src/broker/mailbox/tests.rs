@@ -10,7 +10,7 @@ fn mailbox(frames: usize, bytes: usize) -> Mailbox {
 }
 
 fn push(mailbox: &Mailbox, text: &'static str) {
-    mailbox.push(Frame::from_static(text), &mut Wakes::default());
+    wake_after(|wakes| mailbox.push(Frame::from_static(text), wakes));
 }
 
 fn take(mailbox: &Mailbox) -> Option<Mail> {
@@ -34,8 +34,8 @@ fn frames_come_in_order_and_then_the_end() {
     let mailbox = mailbox(3, 100);
     push(&mailbox, "a");
     push(&mailbox, "b");
-    mailbox.end(ErrorCode::Reconnect, &mut Wakes::default());
-    mailbox.end(ErrorCode::Unauthorized, &mut Wakes::default());
+    wake_after(|wakes| mailbox.end(ErrorCode::Reconnect, wakes));
+    wake_after(|wakes| mailbox.end(ErrorCode::Unauthorized, wakes));
     push(&mailbox, "c");
     assert_eq!(take(&mailbox), Some(Mail::Frame("a".into())));
     assert_eq!(take(&mailbox), Some(Mail::Frame("b".into())));
@@ -93,7 +93,7 @@ async fn nobody_waits_for_a_client_that_does_not_read_or_is_gone() {
     let _some = take(&blocked);
     push(&blocked, "a");
     assert!(holds_up_publishers(&blocked));
-    blocked.end(ErrorCode::Reconnect, &mut Wakes::default());
+    wake_after(|wakes| blocked.end(ErrorCode::Reconnect, wakes));
     assert!(!holds_up_publishers(&blocked));
     let gone = full();
     let backlog = Arc::clone(&gone.backlog);
@@ -134,15 +134,15 @@ fn a_reader_is_woken_once_and_after_the_locks() {
     let waker = Waker::from(Arc::clone(&woken));
     let mailbox = mailbox(3, 100);
     assert!(mailbox.poll_take(&Context::from_waker(&waker)).is_pending());
-    let mut wakes = Wakes::default();
-    mailbox.push("a".into(), &mut wakes);
-    mailbox.push("b".into(), &mut wakes);
-    assert_eq!(woken.count(), 0);
-    drop(wakes);
+    wake_after(|wakes| {
+        mailbox.push("a".into(), wakes);
+        mailbox.push("b".into(), wakes);
+        assert_eq!(woken.count(), 0);
+    });
     assert_eq!(woken.count(), 1);
     assert!(mailbox.poll_end(&Context::from_waker(&waker)).is_pending());
-    mailbox.push("c".into(), &mut Wakes::default());
+    wake_after(|wakes| mailbox.push("c".into(), wakes));
     assert_eq!(woken.count(), 1, "its socket takes nothing more: it would come in vain");
-    mailbox.end(ErrorCode::Reconnect, &mut Wakes::default());
+    wake_after(|wakes| mailbox.end(ErrorCode::Reconnect, wakes));
     assert_eq!(woken.count(), 2);
 }
