@@ -1,13 +1,13 @@
-//! All channels of one app, shared by all threads: plain mutexes over shards of them. A channel exists while somebody
-//! is subscribed; its last event, if it is a cache channel, is kept beside it.
+//! All channels of one app, shared by all threads. A channel exists while at least one connection is subscribed. The
+//! last events of cache channels are kept in a [`Cache`].
 
 #[cfg(test)]
 mod tests;
 
-use std::collections::HashMap;
-use std::hash::{BuildHasher, RandomState};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+
+use dashmap::{DashMap, Entry};
 
 use super::cache::{Cache, Cached};
 use super::channel::{Channel, CountNews, Counts, Full, Identity};
@@ -19,7 +19,7 @@ use crate::clock::Moment;
 use crate::metrics::{OpenGuard, RealtimeMetrics};
 use crate::pusher::ErrorCode;
 
-/// Locks of their own; a power of two is not needed.
+/// The number of shards of the map, each with its own lock.
 const SHARDS: usize = 64;
 
 /// What channels are like.
@@ -38,18 +38,17 @@ pub(super) struct ChannelOptions {
 pub(super) struct Channels {
     channel_options: ChannelOptions,
     metrics: RealtimeMetrics,
-    hasher: RandomState,
-    /// Std locks: held while one event is handed to the mailboxes of one channel, never across an await.
-    shards: Box<[Mutex<Shard>]>,
+    /// The channels with subscribers. An entry is locked while one event is put into the mailboxes of its channel, never
+    /// across an await. Publishing, joining and leaving lock the entry exclusively (`get_mut` or `entry`): with a shared
+    /// lock, two publishers could reach two subscribers in different orders, and a new subscriber of a cache channel
+    /// could miss the event between the last one and its subscription, or receive it twice.
+    occupied: DashMap<Arc<str>, Occupied>,
+    /// The last events of cache channels. A std lock: taken alone or while an entry of `occupied` is locked, never in the
+    /// opposite order, and never held across an await.
+    cache: Mutex<Cache>,
     /// Channels whose number of subscribers has to be told later. Each is in here at most once for each time that it
     /// was occupied between two calls of [`Channels::tell_counts`].
     stale: Mutex<Vec<Arc<str>>>,
-}
-
-#[derive(Debug)]
-struct Shard {
-    occupied: HashMap<Arc<str>, Occupied>,
-    cache: Cache,
 }
 
 #[derive(Debug)]
@@ -70,13 +69,11 @@ pub(super) struct Snapshot {
 
 impl Channels {
     pub(super) fn new(channel_options: ChannelOptions, metrics: RealtimeMetrics) -> Self {
-        let shard =
-            || Mutex::new(Shard { occupied: HashMap::new(), cache: Cache::new(channel_options.max_cached / SHARDS) });
         Self {
             channel_options,
             metrics,
-            hasher: RandomState::new(),
-            shards: (0..SHARDS).map(|_| shard()).collect(),
+            occupied: DashMap::with_shard_amount(SHARDS),
+            cache: Mutex::new(Cache::new(channel_options.max_cached)),
             stale: Mutex::default(),
         }
     }
@@ -94,14 +91,12 @@ impl Channels {
         now: Moment,
     ) -> Result<(), Full> {
         wake_after(|wakes| {
-            let mut shard = self.shard(name);
-            let Shard { occupied, cache } = &mut *shard;
-            let last = kind.cached.then(|| cache.get(name, now).map(|cached| cached.frame.clone())).flatten();
-            let entry = occupied.entry(Arc::clone(name)).or_insert_with(|| Occupied {
+            let mut entry = self.occupied.entry(Arc::clone(name)).or_insert_with(|| Occupied {
                 channel: Channel::new(Arc::clone(name), kind, self.channel_options.tells_count),
                 last_joined: now,
                 _gauge: self.metrics.channel(),
             });
+            let last = if kind.cached { self.last_frame(name, now) } else { None };
             // A channel that was just made has room, so a refusal leaves no vacant channel behind.
             entry.channel.join(mailbox, identity, last, wakes)?;
             entry.last_joined = now;
@@ -115,13 +110,13 @@ impl Channels {
     /// Ends a subscription.
     pub(super) fn leave(&self, name: &Arc<str>, id: SocketId, now: Moment) {
         wake_after(|wakes| {
-            let mut shard = self.shard(name);
-            let Some(Occupied { channel, .. }) = shard.occupied.get_mut(name) else { return };
+            let Entry::Occupied(mut entry) = self.occupied.entry(Arc::clone(name)) else { return };
+            let channel = &mut entry.get_mut().channel;
             if !channel.leave(id, wakes) {
                 return;
             }
             if channel.is_vacant() {
-                shard.occupied.remove(name);
+                entry.remove();
             } else if channel.count_changed(now, wakes) == CountNews::Later {
                 self.lock_stale().push(Arc::clone(name));
             }
@@ -140,29 +135,28 @@ impl Channels {
         now: Moment,
     ) {
         wake_after(|wakes| {
-            let mut shard = self.shard(name);
-            let subscribed = shard.occupied.get(name);
-            if subscribed.is_none() && !kind.cached {
+            if !kind.cached {
+                if let Some(occupied) = self.occupied.get_mut(name) {
+                    occupied.channel.publish(&event.on(name), except, wakes);
+                }
                 return;
             }
+            // Locks a vacant entry as well: nobody joins between the fan-out and the change of the cache.
+            let entry = self.occupied.entry(name.into());
             let frame = event.on(name);
-            if let Some(Occupied { channel, .. }) = subscribed {
-                channel.publish(&frame, except, wakes);
+            if let Entry::Occupied(occupied) = &entry {
+                occupied.get().channel.publish(&frame, except, wakes);
             }
-            if kind.cached {
-                shard.cache.put(
-                    name,
-                    Cached { frame, data: Arc::clone(data), expires: now.after(self.channel_options.cache_ttl) },
-                );
-            }
+            let expires = now.after(self.channel_options.cache_ttl);
+            lock(&self.cache).put(name, Cached { frame, data: Arc::clone(data), expires });
         });
     }
 
     /// Hands an event of a client to the other subscribers of a channel. It is not kept.
     pub(super) fn relay(&self, name: &str, frame: &Frame, from: SocketId) {
         wake_after(|wakes| {
-            if let Some(Occupied { channel, .. }) = self.shard(name).occupied.get(name) {
-                channel.publish(frame, Some(from), wakes);
+            if let Some(occupied) = self.occupied.get_mut(name) {
+                occupied.channel.publish(frame, Some(from), wakes);
             }
         });
     }
@@ -170,53 +164,42 @@ impl Channels {
     /// Ends all connections that are subscribed to a channel.
     pub(super) fn end_subscribers(&self, name: &str, code: ErrorCode) {
         wake_after(|wakes| {
-            if let Some(Occupied { channel, .. }) = self.shard(name).occupied.get(name) {
-                channel.mailboxes().for_each(|mailbox| mailbox.end(code, wakes));
+            if let Some(occupied) = self.occupied.get(name) {
+                occupied.channel.mailboxes().for_each(|mailbox| mailbox.end(code, wakes));
             }
         });
     }
 
     /// What a channel is at present.
     pub(super) fn snapshot(&self, name: &str) -> Snapshot {
-        match self.shard(name).occupied.get(name) {
-            Some(Occupied { channel, .. }) => Snapshot { occupied: true, counts: channel.counts() },
+        match self.occupied.get(name) {
+            Some(occupied) => Snapshot { occupied: true, counts: occupied.channel.counts() },
             None => Snapshot::default(),
         }
     }
 
     /// How many are subscribed to a channel, and when the last of them joined; `None`: nobody is.
     pub(super) fn heard(&self, name: &str) -> Option<(usize, Moment)> {
-        self.shard(name)
-            .occupied
-            .get(name)
-            .map(|occupied| (occupied.channel.counts().subscriptions, occupied.last_joined))
+        self.occupied.get(name).map(|occupied| (occupied.channel.counts().subscriptions, occupied.last_joined))
     }
 
     /// The last event of a cache channel and how long it is still kept.
     pub(super) fn cached(&self, name: &str, now: Moment) -> Option<(Arc<str>, Duration)> {
-        self.shard(name).cache.get(name, now).map(|cached| (Arc::clone(&cached.data), cached.remaining(now)))
+        lock(&self.cache).get(name, now).map(|cached| (Arc::clone(&cached.data), cached.remaining(now)))
     }
 
     /// The ids of a presence channel's members.
     pub(super) fn users(&self, name: &str) -> Vec<Arc<str>> {
-        self.shard(name)
-            .occupied
-            .get(name)
-            .map(|Occupied { channel, .. }| channel.users().cloned().collect())
-            .unwrap_or_default()
+        self.occupied.get(name).map(|occupied| occupied.channel.users().cloned().collect()).unwrap_or_default()
     }
 
     /// The occupied channels whose names begin with `prefix`, but for those of users, which are the server's own.
     pub(super) fn list(&self, prefix: &str) -> Vec<(Arc<str>, Counts)> {
-        let mut found = Vec::new();
-        for shard in &self.shards {
-            let shard = lock(shard);
-            let listed = shard.occupied.values().map(|Occupied { channel, .. }| channel);
-            let listed =
-                listed.filter(|channel| channel.kind().access != Access::User && channel.name().starts_with(prefix));
-            found.extend(listed.map(|channel| (Arc::clone(channel.name()), channel.counts())));
-        }
-        found
+        // Locks one shard at a time, shared.
+        let listed = self.occupied.iter().filter(|occupied| {
+            occupied.channel.kind().access != Access::User && occupied.channel.name().starts_with(prefix)
+        });
+        listed.map(|occupied| (Arc::clone(occupied.channel.name()), occupied.channel.counts())).collect()
     }
 
     /// Tells the numbers of subscribers that were put off. To be called about once a second.
@@ -224,9 +207,8 @@ impl Channels {
         let stale = std::mem::take(&mut *self.lock_stale());
         for name in stale {
             wake_after(|wakes| {
-                let mut shard = self.shard(&name);
-                let Some(Occupied { channel, .. }) = shard.occupied.get_mut(&name) else { return };
-                if channel.tell_count(now, wakes) == CountNews::Later {
+                let Some(mut occupied) = self.occupied.get_mut(&name) else { return };
+                if occupied.channel.tell_count(now, wakes) == CountNews::Later {
                     self.lock_stale().push(name);
                 }
             });
@@ -235,23 +217,20 @@ impl Channels {
 
     /// Forgets last events whose time is over.
     pub(super) fn sweep(&self, now: Moment) {
-        for shard in &self.shards {
-            lock(shard).cache.sweep(now);
-        }
+        lock(&self.cache).sweep(now);
     }
 
-    #[expect(clippy::cast_possible_truncation, reason = "any part of a hash will do")]
-    fn shard(&self, name: &str) -> MutexGuard<'_, Shard> {
-        lock(&self.shards[self.hasher.hash_one(name) as usize % SHARDS])
+    fn last_frame(&self, name: &str, now: Moment) -> Option<Frame> {
+        lock(&self.cache).get(name, now).map(|cached| cached.frame.clone())
     }
 
-    /// Only ever taken inside a shard's lock or alone.
+    /// Locks `stale`: alone, or while an entry of `occupied` is locked.
     fn lock_stale(&self) -> MutexGuard<'_, Vec<Arc<str>>> {
         lock(&self.stale)
     }
 }
 
-/// Nothing here is left half done when a thread panics, so a poisoned lock is as good as any.
+/// Every change is complete before anything can panic, so a poisoned lock is still consistent.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
