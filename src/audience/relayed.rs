@@ -1,5 +1,5 @@
-//! The subscriptions of relayed connections: how many each channel has, and when the last one joined. Bounded, and gone
-//! with the connections.
+//! The subscriptions of relayed connections: their number per channel, and when the last one joined. The number of
+//! channels is bounded, and a connection's subscriptions end with it.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -17,15 +17,15 @@ const SHARDS: usize = 16;
 /// The largest number of channels of one app whose subscribers are counted.
 const MAX_CHANNELS: usize = 131_072;
 
-/// The subscriptions that the relay sees, of all apps.
+/// The subscriptions of relayed connections of all apps.
 #[derive(Debug)]
 pub struct Relayed {
     metrics: Arc<Metrics>,
-    /// A std lock: held to look an app up when the configuration is read.
+    /// A std lock: held while an app is looked up, which a reload of the configuration does.
     apps: Mutex<HashMap<Box<str>, Arc<SubscriptionCounts>>>,
 }
 
-/// Those of one app.
+/// The subscriptions of one app.
 #[derive(Debug)]
 pub struct SubscriptionCounts {
     metrics: Arc<Metrics>,
@@ -34,10 +34,11 @@ pub struct SubscriptionCounts {
     /// The number of channels in `counts`, or more: it is incremented before a channel is inserted and decremented after
     /// one was removed. If it is 0, there is no channel at that moment, and no look-up is needed.
     channels: AtomicUsize,
-    /// Whether a client of the app has ever come through usher: before that, an empty channel says nothing.
-    visited: AtomicBool,
-    /// Whether a subscription was left out at a bound: since then, a channel that is not here may have subscribers.
-    full: AtomicBool,
+    /// Whether usher has ever relayed a client of the app. Before that, a channel without counted subscribers may have some.
+    had_client: AtomicBool,
+    /// Whether a subscription was not counted because of a bound. After that, a channel that is not in `counts` may have
+    /// subscribers.
+    is_incomplete: AtomicBool,
 }
 
 /// The subscribers of one channel; at least one.
@@ -48,20 +49,20 @@ struct SubscriptionCount {
 }
 
 impl Relayed {
-    /// Nobody yet. What is seen is counted in `metrics`.
+    /// No subscriptions. `metrics` counts them.
     #[must_use]
     pub fn new(metrics: Arc<Metrics>) -> Self {
         Self { metrics, apps: Mutex::default() }
     }
 
-    /// The subscriptions of the app with this id; the same ones whenever it is asked.
+    /// The subscriptions of the app with this id.
     #[must_use]
     pub fn app(&self, id: &str) -> Arc<SubscriptionCounts> {
         let mut apps = self.apps.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(counts) = apps.get(id) {
             return Arc::clone(counts);
         }
-        // Apps that were taken out of the configuration, and whose last connection has gone.
+        // Removes the apps that are no longer configured and have no connections.
         apps.retain(|_, counts| Arc::strong_count(counts) > 1);
         let counts = Arc::new(SubscriptionCounts::new(Arc::clone(&self.metrics)));
         apps.insert(id.into(), Arc::clone(&counts));
@@ -75,29 +76,29 @@ impl SubscriptionCounts {
             metrics,
             counts: DashMap::with_shard_amount(SHARDS),
             channels: AtomicUsize::new(0),
-            visited: AtomicBool::new(false),
-            full: AtomicBool::new(false),
+            had_client: AtomicBool::new(false),
+            is_incomplete: AtomicBool::new(false),
         }
     }
 
-    /// Who hears `channel`, as far as that is known.
+    /// The subscribers of `channel`; `None`: unknown.
     pub(super) fn of(&self, channel: &str) -> Option<Subscribers> {
         if self.channels.load(Ordering::Relaxed) > 0
             && let Some(count) = self.counts.get(channel)
         {
             return Some(Subscribers { subscribers: count.subscribers, last_joined: Some(count.last_joined) });
         }
-        let knows_all = self.visited.load(Ordering::Relaxed) && !self.full.load(Ordering::Relaxed);
-        knows_all.then_some(Subscribers::NONE)
+        let is_complete = self.had_client.load(Ordering::Relaxed) && !self.is_incomplete.load(Ordering::Relaxed);
+        is_complete.then_some(Subscribers::NONE)
     }
 
-    /// A client comes through usher.
-    pub(super) fn visit(&self) {
-        self.visited.store(true, Ordering::Relaxed);
+    /// Notes a relayed client.
+    pub(super) fn note_client(&self) {
+        self.had_client.store(true, Ordering::Relaxed);
     }
 
-    /// A client is subscribed to `channel` until the guard is dropped, and [`SubscriptionCounts::leave`] called. `None`: there is no
-    /// place for it to be counted.
+    /// Counts a subscription to `channel`. At its end, the guard has to be dropped and [`SubscriptionCounts::leave`] called.
+    /// `None`: the bound is reached, and the subscription is not counted.
     pub(super) fn join(&self, channel: &str, now: Moment) -> Option<OpenGuard> {
         match self.counts.entry(channel.into()) {
             Entry::Occupied(mut entry) => {
@@ -110,14 +111,14 @@ impl SubscriptionCounts {
             }
             Entry::Vacant(entry) => {
                 drop(entry);
-                self.leave_out();
+                self.note_uncounted();
                 return None;
             }
         }
         Some(self.metrics.relayed_subscription())
     }
 
-    /// A client that had joined is out of `channel`.
+    /// Ends a counted subscription to `channel`.
     pub(super) fn leave(&self, channel: &str) {
         let removed = self.counts.remove_if_mut(channel, |_, count| {
             count.subscribers -= 1;
@@ -128,9 +129,9 @@ impl SubscriptionCounts {
         }
     }
 
-    /// A subscription is not counted.
-    pub(super) fn leave_out(&self) {
-        self.full.store(true, Ordering::Relaxed);
+    /// Notes a subscription that is not counted.
+    pub(super) fn note_uncounted(&self) {
+        self.is_incomplete.store(true, Ordering::Relaxed);
         self.metrics.uncounted_subscription();
     }
 

@@ -1,8 +1,8 @@
-//! Relayed connections, frame by frame.
+//! Tests of the counts from the frames of relayed connections.
 
 use super::*;
 use crate::metrics::{Metrics, Sample};
-use frame::{may_confirm, may_wish};
+use frame::{may_be_confirmation, may_be_request};
 
 const ROOM: &str = "inn-room-1-chat";
 
@@ -17,13 +17,13 @@ fn relayed() -> (Arc<Metrics>, Relayed) {
 
 fn says(relayed_client: &RelayedClient, event: &str, channel: &str) {
     let text = format!(r#"{{"event":"pusher:{event}","data":{{"auth":"","channel":"{channel}"}}}}"#);
-    assert!(RelayedClient::may_tell(Side::Client, &text));
+    assert!(RelayedClient::is_relevant(Side::Client, &text));
     relayed_client.note(Side::Client, &text, at(0));
 }
 
 fn confirms(relayed_client: &RelayedClient, channel: &str, now: u64) {
     let text = format!(r#"{{"event":"pusher_internal:subscription_succeeded","data":"{{}}","channel":"{channel}"}}"#);
-    assert!(RelayedClient::may_tell(Side::Upstream, &text));
+    assert!(RelayedClient::is_relevant(Side::Upstream, &text));
     relayed_client.note(Side::Upstream, &text, at(now));
 }
 
@@ -97,23 +97,23 @@ fn apps_are_apart_and_kept() {
 fn other_frames_tell_nothing() {
     let long = format!(r#"{{"event":"x","channel":"{ROOM}","data":"{}"}}"#, "é".repeat(500));
     for text in ["", "{}", "é", &long, r#"{"event":"pusher:ping","data":{}}"#] {
-        assert!(!may_wish(text) && !may_confirm(text), "{text}");
+        assert!(!may_be_request(text) && !may_be_confirmation(text), "{text}");
     }
     // An event that only mentions one is looked at, and then left alone.
     let quoted = r#"{"event":"client-x","channel":"private-a","data":{"text":"pusher:subscribe"}}"#;
-    assert!(may_wish(quoted) && frame::wish(quoted).is_none());
+    assert!(may_be_request(quoted) && frame::request(quoted).is_none());
     // The members of a presence channel stand between the event and the end.
     let members = format!(
         r#"{{"channel":"presence-a","data":"{}","event":"pusher_internal:subscription_succeeded"}}"#,
         "é".repeat(5000)
     );
-    assert!(may_confirm(&members) && frame::confirmed(&members).as_deref() == Some("presence-a"));
+    assert!(may_be_confirmation(&members) && frame::confirmed_channel(&members).as_deref() == Some("presence-a"));
     for odd in [
         r#"{"event":"pusher:subscribe"}"#,
         r#"{"event":"pusher:subscribe","data":7}"#,
         r#"["pusher:subscribe"]"#,
         "pusher:subscribe",
     ] {
-        assert!(frame::wish(odd).is_none(), "{odd}");
+        assert!(frame::request(odd).is_none(), "{odd}");
     }
 }

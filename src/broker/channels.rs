@@ -10,7 +10,8 @@ use std::time::Duration;
 use dashmap::{DashMap, Entry};
 
 use super::cache::{Cache, Cached};
-use super::channel::{Channel, CountNews, Counts, Full, Identity};
+use super::channel::{Channel, ChannelFull, CountUpdate, Counts, Identity};
+use super::channel_stats::Subscriptions;
 use super::frame::{Event, Frame};
 use super::kind::{Access, Kind};
 use super::mailbox::{Mailbox, wake_after};
@@ -22,14 +23,14 @@ use crate::pusher::ErrorCode;
 /// The number of shards of the map, each with its own lock.
 const SHARDS: usize = 64;
 
-/// What channels are like.
+/// The options of channels.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct ChannelOptions {
-    /// Whether the number of subscribers is told to them.
-    pub(super) tells_count: bool,
+    /// Whether subscribers receive their number.
+    pub(super) sends_count: bool,
     /// How long the last event of a cache channel is kept.
     pub(super) cache_ttl: Duration,
-    /// Most cache channels whose last event is kept.
+    /// The largest number of cache channels whose last event is kept.
     pub(super) max_cached: usize,
 }
 
@@ -46,8 +47,9 @@ pub(super) struct Channels {
     /// The last events of cache channels. A std lock: taken alone or while an entry of `occupied` is locked, never in the
     /// opposite order, and never held across an await.
     cache: Mutex<Cache>,
-    /// Channels whose number of subscribers has to be told later. Each is in here at most once for each time that it
-    /// was occupied between two calls of [`Channels::tell_counts`].
+    /// Channels whose number of subscribers has to be sent later. A channel is in the list at most once for each time
+    /// that it became occupied between two calls of [`Channels::send_deferred_counts`]. A std lock: taken alone or while
+    /// an entry of `occupied` is locked, never in the opposite order.
     stale: Mutex<Vec<Arc<str>>>,
 }
 
@@ -58,12 +60,12 @@ struct Occupied {
     _gauge: OpenGuard,
 }
 
-/// What a channel is at present.
+/// The present state of a channel.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Snapshot {
-    /// Whether anybody is subscribed.
+    /// Whether any connection is subscribed.
     pub(super) occupied: bool,
-    /// How many.
+    /// The numbers of subscriptions and users.
     pub(super) counts: Counts,
 }
 
@@ -78,10 +80,10 @@ impl Channels {
         }
     }
 
-    /// Subscribes a connection that is not subscribed yet. It gets everything it has to know.
+    /// Subscribes a connection that is not subscribed yet, and sends it the confirmation.
     ///
     /// # Errors
-    /// If the presence channel is full.
+    /// The presence channel is full.
     pub(super) fn join(
         &self,
         name: &Arc<str>,
@@ -89,18 +91,18 @@ impl Channels {
         mailbox: &Arc<Mailbox>,
         identity: Option<Identity>,
         now: Moment,
-    ) -> Result<(), Full> {
+    ) -> Result<(), ChannelFull> {
         wake_after(|wakes| {
             let mut entry = self.occupied.entry(Arc::clone(name)).or_insert_with(|| Occupied {
-                channel: Channel::new(Arc::clone(name), kind, self.channel_options.tells_count),
+                channel: Channel::new(Arc::clone(name), kind, self.channel_options.sends_count),
                 last_joined: now,
                 _gauge: self.metrics.channel(),
             });
             let last = if kind.cached { self.last_frame(name, now) } else { None };
-            // A channel that was just made has room, so a refusal leaves no vacant channel behind.
+            // A new channel is never full, so an error leaves no vacant channel behind.
             entry.channel.join(mailbox, identity, last, wakes)?;
             entry.last_joined = now;
-            if entry.channel.count_changed(now, wakes) == CountNews::Later {
+            if entry.channel.count_changed(now, wakes) == CountUpdate::Deferred {
                 self.lock_stale().push(Arc::clone(name));
             }
             Ok(())
@@ -117,14 +119,14 @@ impl Channels {
             }
             if channel.is_vacant() {
                 entry.remove();
-            } else if channel.count_changed(now, wakes) == CountNews::Later {
+            } else if channel.count_changed(now, wakes) == CountUpdate::Deferred {
                 self.lock_stale().push(Arc::clone(name));
             }
         });
     }
 
-    /// Hands an event of the backend to the subscribers of a channel but `except`, and keeps it if it is a cache
-    /// channel. `data` is the event's.
+    /// Sends an event of the backend to the subscribers of a channel except `except`, and caches it if the channel is a
+    /// cache channel. `data` is the data of the event.
     pub(super) fn publish(
         &self,
         name: &str,
@@ -152,7 +154,7 @@ impl Channels {
         });
     }
 
-    /// Hands an event of a client to the other subscribers of a channel. It is not kept.
+    /// Sends an event of a client to the other subscribers of a channel. It is not cached.
     pub(super) fn relay(&self, name: &str, frame: &Frame, from: SocketId) {
         wake_after(|wakes| {
             if let Some(occupied) = self.occupied.get_mut(name) {
@@ -170,7 +172,7 @@ impl Channels {
         });
     }
 
-    /// What a channel is at present.
+    /// The present state of a channel.
     pub(super) fn snapshot(&self, name: &str) -> Snapshot {
         match self.occupied.get(name) {
             Some(occupied) => Snapshot { occupied: true, counts: occupied.channel.counts() },
@@ -178,12 +180,15 @@ impl Channels {
         }
     }
 
-    /// How many are subscribed to a channel, and when the last of them joined; `None`: nobody is.
-    pub(super) fn heard(&self, name: &str) -> Option<(usize, Moment)> {
-        self.occupied.get(name).map(|occupied| (occupied.channel.counts().subscriptions, occupied.last_joined))
+    /// The subscriptions of a channel; `None`: there are none.
+    pub(super) fn subscriptions(&self, name: &str) -> Option<Subscriptions> {
+        self.occupied.get(name).map(|occupied| Subscriptions {
+            count: occupied.channel.counts().subscriptions,
+            last_joined: occupied.last_joined,
+        })
     }
 
-    /// The last event of a cache channel and how long it is still kept.
+    /// The last event of a cache channel, and the time until it expires.
     pub(super) fn cached(&self, name: &str, now: Moment) -> Option<(Arc<str>, Duration)> {
         lock(&self.cache).get(name, now).map(|cached| (Arc::clone(&cached.data), cached.remaining(now)))
     }
@@ -193,7 +198,7 @@ impl Channels {
         self.occupied.get(name).map(|occupied| occupied.channel.users().cloned().collect()).unwrap_or_default()
     }
 
-    /// The occupied channels whose names begin with `prefix`, but for those of users, which are the server's own.
+    /// The occupied channels whose names begin with `prefix`, without the internal channels of users.
     pub(super) fn list(&self, prefix: &str) -> Vec<(Arc<str>, Counts)> {
         // Locks one shard at a time, shared.
         let listed = self.occupied.iter().filter(|occupied| {
@@ -202,20 +207,20 @@ impl Channels {
         listed.map(|occupied| (Arc::clone(occupied.channel.name()), occupied.channel.counts())).collect()
     }
 
-    /// Tells the numbers of subscribers that were put off. To be called about once a second.
-    pub(super) fn tell_counts(&self, now: Moment) {
+    /// Sends the deferred numbers of subscribers. Has to be called about once a second.
+    pub(super) fn send_deferred_counts(&self, now: Moment) {
         let stale = std::mem::take(&mut *self.lock_stale());
         for name in stale {
             wake_after(|wakes| {
                 let Some(mut occupied) = self.occupied.get_mut(&name) else { return };
-                if occupied.channel.tell_count(now, wakes) == CountNews::Later {
+                if occupied.channel.send_deferred_count(now, wakes) == CountUpdate::Deferred {
                     self.lock_stale().push(name);
                 }
             });
         }
     }
 
-    /// Forgets last events whose time is over.
+    /// Removes the expired last events.
     pub(super) fn sweep(&self, now: Moment) {
         lock(&self.cache).sweep(now);
     }

@@ -273,7 +273,7 @@ impl Server {
             decisions: Arc::clone(&self.shared.decisions),
             report: Arc::clone(&self.shared.report),
             assignments: Arc::clone(&self.assignments),
-            switchboard: Arc::clone(&self.rulebook) as _,
+            mode_switch: Arc::clone(&self.rulebook) as _,
             drain: self.shared.drain.clone(),
             tasks: self.shared.tasks.clone(),
             calendar: Calendar::new(self.shared.clock),

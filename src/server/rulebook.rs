@@ -5,7 +5,7 @@ mod tests;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::admin::{RuleMode, Switchboard};
+use crate::admin::{ModeSwitch, RuleMode};
 use crate::assignment::Assignments;
 use crate::audience::Audience;
 use crate::config::Config;
@@ -71,7 +71,7 @@ impl Rulebook {
     }
 }
 
-impl Switchboard for Rulebook {
+impl ModeSwitch for Rulebook {
     fn rules(&self) -> Vec<RuleMode> {
         let in_force = self.lock();
         let apps = in_force.config.apps.iter();

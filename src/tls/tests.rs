@@ -216,15 +216,15 @@ fn a_damaged_certificate_has_no_expiry_and_does_not_panic() {
 #[test]
 fn what_others_will_not_take_is_told() {
     let authority = Authority::new();
-    let doubts = |change: &dyn Fn(&mut CertificateParams), purpose: Purpose| {
+    let warnings = |change: &dyn Fn(&mut CertificateParams), purpose: Purpose| {
         let key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
         change(&mut params);
         fs::write(authority.path("cert.pem"), params.self_signed(&key).unwrap().pem()).unwrap();
         fs::write(authority.path("key.pem"), key.serialize_pem()).unwrap();
-        authority.identity().unwrap().doubts(purpose).join("; ")
+        authority.identity().unwrap().warnings(purpose).join("; ")
     };
-    assert_eq!(doubts(&|_| {}, Purpose::Server), "");
+    assert_eq!(warnings(&|_| {}, Purpose::Server), "");
     for (change, purpose, says) in [
         (
             (&|params: &mut CertificateParams| params.not_after = date_time_ymd(2020, 1, 1))
@@ -248,19 +248,19 @@ fn what_others_will_not_take_is_told() {
             "clientAuth",
         ),
     ] {
-        assert!(doubts(change, purpose).contains(says), "{says}: {}", doubts(change, purpose));
+        assert!(warnings(change, purpose).contains(says), "{says}: {}", warnings(change, purpose));
     }
     for usage in [ExtendedKeyUsagePurpose::Any, ExtendedKeyUsagePurpose::ServerAuth] {
-        assert_eq!(doubts(&|params| params.extended_key_usages = vec![usage.clone()], Purpose::Server), "");
+        assert_eq!(warnings(&|params| params.extended_key_usages = vec![usage.clone()], Purpose::Server), "");
     }
     authority.issue(2090);
-    assert!(authority.identity().unwrap().doubts(Purpose::Server).concat().contains("whole chain"));
+    assert!(authority.identity().unwrap().warnings(Purpose::Server).concat().contains("whole chain"));
     let own = fs::read_to_string(authority.path("cert.pem")).unwrap();
     let ca = fs::read_to_string(authority.path("ca.pem")).unwrap();
     fs::write(authority.path("cert.pem"), format!("{own}{ca}")).unwrap();
-    assert_eq!(authority.identity().unwrap().doubts(Purpose::Server), Vec::<String>::new());
+    assert_eq!(authority.identity().unwrap().warnings(Purpose::Server), Vec::<String>::new());
     fs::write(authority.path("cert.pem"), format!("{own}{own}")).unwrap();
-    assert!(authority.identity().unwrap().doubts(Purpose::Server).concat().contains("no chain"));
+    assert!(authority.identity().unwrap().warnings(Purpose::Server).concat().contains("no chain"));
 }
 
 /// The hour before its end is no time to resume sessions in, for a resumed one shows no certificate.

@@ -15,7 +15,7 @@ use serde_json::Value as Json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
-use super::{Admin, RuleMode, Switchboard, serve};
+use super::{Admin, ModeSwitch, RuleMode, serve};
 use crate::assignment::{Assignment, Assignments, Bounds, Claim, ClaimMode, Outcome, RuleMemory, Value, Watch};
 use crate::clock::{Calendar, Clock, Moment};
 use crate::decisions::{Decided, Decisions, Reason};
@@ -30,7 +30,7 @@ const TOKEN: &str = "the-operators-token";
 #[derive(Debug, Default)]
 struct Switches(Mutex<Vec<(String, Mode)>>);
 
-impl Switchboard for Switches {
+impl ModeSwitch for Switches {
     fn rules(&self) -> Vec<RuleMode> {
         let switched = self.0.lock().unwrap();
         let mode =
@@ -74,7 +74,7 @@ impl Running {
             decisions: Arc::new(Decisions::new(20_000)),
             report: Arc::new(Report::default()),
             assignments: assignments(clock),
-            switchboard: Arc::new(Switches::default()),
+            mode_switch: Arc::new(Switches::default()),
             drain: Drain::default(),
             tasks: Tasks::default(),
             calendar: Calendar::new(clock),

@@ -5,7 +5,7 @@ use serde_json::{Value, from_str, json};
 
 use super::super::Options;
 use super::super::connection::Connection;
-use super::super::mailbox::Mail;
+use super::super::mailbox::Outgoing;
 use super::*;
 use crate::clock::Clock;
 use crate::metrics::Metrics;
@@ -31,7 +31,7 @@ fn client(broker: &Broker) -> Connection {
 
 fn frames(client: &Connection) -> Vec<Value> {
     let mut frames = Vec::new();
-    while let std::task::Poll::Ready(Mail::Frame(frame)) =
+    while let std::task::Poll::Ready(Outgoing::Frame(frame)) =
         client.mailbox().poll_take(&std::task::Context::from_waker(std::task::Waker::noop()))
     {
         frames.push(from_str(&frame).unwrap());

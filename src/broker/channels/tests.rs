@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use serde_json::Value;
 
 use super::super::channel::MAX_MEMBERS;
-use super::super::mailbox::{Mail, QueueLimits};
+use super::super::mailbox::{Outgoing, QueueLimits};
 use super::*;
 use crate::metrics::Metrics;
 
@@ -15,8 +15,8 @@ fn channels() -> Channels {
     with_counts(false)
 }
 
-fn with_counts(tells_count: bool) -> Channels {
-    let channel_options = ChannelOptions { tells_count, cache_ttl: Duration::from_secs(60), max_cached: 64_000 };
+fn with_counts(sends_count: bool) -> Channels {
+    let channel_options = ChannelOptions { sends_count, cache_ttl: Duration::from_secs(60), max_cached: 64_000 };
     Channels::new(channel_options, Metrics::new().realtime("1001"))
 }
 
@@ -33,7 +33,13 @@ fn identity(user: &str) -> Identity {
     Identity { user_id: user.into(), user_info: None }
 }
 
-fn join(channels: &Channels, name: &str, mailbox: &Arc<Mailbox>, user: Option<&str>, now: Moment) -> Result<(), Full> {
+fn join(
+    channels: &Channels,
+    name: &str,
+    mailbox: &Arc<Mailbox>,
+    user: Option<&str>,
+    now: Moment,
+) -> Result<(), ChannelFull> {
     channels.join(&name.into(), Kind::of(name).unwrap(), mailbox, user.map(identity), now)
 }
 
@@ -44,7 +50,7 @@ fn publish(channels: &Channels, name: &str, data: &str, except: Option<SocketId>
 /// What came: the last part of the event's name and its data.
 fn read(mailbox: &Mailbox) -> Vec<(String, String)> {
     let mut read = Vec::new();
-    while let Poll::Ready(Mail::Frame(frame)) = mailbox.poll_take(&Context::from_waker(Waker::noop())) {
+    while let Poll::Ready(Outgoing::Frame(frame)) = mailbox.poll_take(&Context::from_waker(Waker::noop())) {
         let frame: Value = serde_json::from_str(&frame).unwrap();
         let event = frame["event"].as_str().unwrap().rsplit(':').next().unwrap().to_owned();
         read.push((event, frame["data"].as_str().unwrap_or_default().to_owned()));
@@ -83,7 +89,7 @@ fn one_event_is_one_buffer_for_all() {
     let places: BTreeSet<_> = mailboxes
         .iter()
         .map(|mailbox| match mailbox.poll_take(&Context::from_waker(Waker::noop())) {
-            Poll::Ready(Mail::Frame(frame)) => frame.as_str().as_ptr(),
+            Poll::Ready(Outgoing::Frame(frame)) => frame.as_str().as_ptr(),
             other => panic!("{other:?}"),
         })
         .collect();
@@ -139,7 +145,7 @@ fn a_presence_channel_has_room_for_a_hundred() {
         join(&channels, "presence-c", &mailbox(number), Some(&number.to_string()), at(0)).unwrap();
     }
     let before = channels.snapshot("presence-c").counts;
-    assert_eq!(join(&channels, "presence-c", &mailbox(1000), Some("one more"), at(0)), Err(Full));
+    assert_eq!(join(&channels, "presence-c", &mailbox(1000), Some("one more"), at(0)), Err(ChannelFull));
     assert_eq!(channels.snapshot("presence-c").counts, before);
     join(&channels, "presence-c", &mailbox(1001), Some("7"), at(0)).unwrap();
     channels.leave(&"presence-c".into(), mailbox(8).id(), at(0));
@@ -166,16 +172,16 @@ fn the_number_of_subscribers_is_told_at_once_or_in_turns() {
         join(&channels, "c", &mailbox(number), None, at(0)).unwrap();
     }
     assert_eq!(told(&watcher), [0; 0]);
-    channels.tell_counts(at(500));
-    channels.tell_counts(at(500));
+    channels.send_deferred_counts(at(500));
+    channels.send_deferred_counts(at(500));
     assert_eq!(told(&watcher), [100]);
     for number in 100..150 {
         join(&channels, "c", &mailbox(number), None, at(1_000)).unwrap();
     }
-    channels.tell_counts(at(5_499));
+    channels.send_deferred_counts(at(5_499));
     assert_eq!(told(&watcher), [0; 0]);
-    channels.tell_counts(at(5_500));
-    channels.tell_counts(at(20_000));
+    channels.send_deferred_counts(at(5_500));
+    channels.send_deferred_counts(at(20_000));
     assert_eq!(told(&watcher), [150]);
     // After a quiet time the first change is told at once, the next one in turn.
     channels.leave(&"c".into(), mailbox(149).id(), at(30_000));
@@ -185,12 +191,12 @@ fn the_number_of_subscribers_is_told_at_once_or_in_turns() {
     for number in 50..148 {
         channels.leave(&"c".into(), mailbox(number).id(), at(30_000));
     }
-    channels.tell_counts(at(31_000));
+    channels.send_deferred_counts(at(31_000));
     assert_eq!(told(&watcher), [50]);
     for number in (1..50).rev() {
         channels.leave(&"c".into(), mailbox(number).id(), at(31_000 + 100 * u64::try_from(50 - number).unwrap()));
     }
-    channels.tell_counts(at(60_000));
+    channels.send_deferred_counts(at(60_000));
     assert_eq!(told(&watcher), (1..50).rev().collect::<Vec<_>>());
     // Presence channels tell it by their members.
     let member = mailbox(500);
@@ -201,7 +207,7 @@ fn the_number_of_subscribers_is_told_at_once_or_in_turns() {
 #[test]
 fn vacant_channels_leave_nothing() {
     let metrics = Metrics::new();
-    let channel_options = ChannelOptions { tells_count: true, cache_ttl: Duration::from_secs(60), max_cached: 64 };
+    let channel_options = ChannelOptions { sends_count: true, cache_ttl: Duration::from_secs(60), max_cached: 64 };
     let channels = Channels::new(channel_options, metrics.realtime("1001"));
     for number in 0..1_000 {
         let (name, mailbox): (Arc<str>, _) = (format!("c{number}").into(), mailbox(number));
@@ -326,7 +332,7 @@ fn replay(
     connection: usize,
     seen: &mut BTreeMap<(usize, usize), BTreeSet<String>>,
 ) {
-    while let Poll::Ready(Mail::Frame(frame)) = mailbox.poll_take(&Context::from_waker(Waker::noop())) {
+    while let Poll::Ready(Outgoing::Frame(frame)) = mailbox.poll_take(&Context::from_waker(Waker::noop())) {
         let frame: Value = serde_json::from_str(&frame).unwrap();
         let channel = names.iter().position(|name| **name == *frame["channel"].as_str().unwrap()).unwrap();
         let data: Value = serde_json::from_str(frame["data"].as_str().unwrap_or("{}")).unwrap();

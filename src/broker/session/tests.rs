@@ -119,12 +119,12 @@ fn silence_is_asked_about_and_then_ended() {
     let mut session = session();
     assert_eq!(session.deadline(), at(120_000));
     assert!(matches!(session.on_time(at(119_999)), Effect::None));
-    session.heard(at(1_000));
+    session.on_activity(at(1_000));
     assert!(matches!(session.on_time(at(120_999)), Effect::None));
     assert_eq!(reply(session.on_time(at(121_000)))["event"], "pusher:ping");
     assert_eq!(session.deadline(), at(151_000));
     assert!(matches!(session.on_time(at(150_999)), Effect::None));
-    session.heard(at(150_999));
+    session.on_activity(at(150_999));
     assert!(matches!(session.on_time(at(151_000)), Effect::None));
     assert_eq!(reply(session.on_time(at(270_999)))["event"], "pusher:ping");
     assert!(matches!(session.on_time(at(300_999)), Effect::Close(ErrorCode::PongTimeout)));
@@ -139,7 +139,7 @@ fn whoever_must_sign_in_and_does_not_is_closed() {
     join(&mut idle, &json!({"channel": "c"}));
     let _refused = subscribe(&mut idle, &json!({"channel": "private-room", "auth": "x"}));
     let _refused = say(&mut idle, &json!({"event": "pusher:signin", "data": {"auth": "x", "user_data": "{}"}}));
-    idle.heard(at(4_000));
+    idle.on_activity(at(4_000));
     assert_eq!(idle.deadline(), at(5_000));
     assert!(matches!(idle.on_time(at(4_999)), Effect::None));
     assert!(matches!(idle.on_time(at(5_000)), Effect::Close(ErrorCode::Unauthorized)));
@@ -157,15 +157,15 @@ fn whoever_must_sign_in_and_does_not_is_closed() {
 
 #[test]
 fn old_clients_are_told_before_the_close() {
-    for (query, farewell) in [
-        ("protocol=7", Farewell::Close),
-        ("protocol=6&client=js", Farewell::Close),
-        ("client=java&protocol=5", Farewell::EventAndClose),
-        ("protocol=4", Farewell::EventAndClose),
-        ("protocol=seven", Farewell::Close),
-        ("", Farewell::Close),
+    for (query, notice) in [
+        ("protocol=7", CloseNotice::FrameOnly),
+        ("protocol=6&client=js", CloseNotice::FrameOnly),
+        ("client=java&protocol=5", CloseNotice::EventAndFrame),
+        ("protocol=4", CloseNotice::EventAndFrame),
+        ("protocol=seven", CloseNotice::FrameOnly),
+        ("", CloseNotice::FrameOnly),
     ] {
-        assert_eq!(Farewell::of(query), farewell, "{query}");
+        assert_eq!(CloseNotice::of(query), notice, "{query}");
     }
 }
 
@@ -322,7 +322,7 @@ fn a_presence_channel_needs_to_know_who_joins() {
 
 #[test]
 fn a_full_channel_is_told() {
-    let (code, message) = error(Effect::Reply(Session::no_place("presence-c", Full)));
+    let (code, message) = error(Effect::Reply(Session::channel_full("presence-c", ChannelFull)));
     assert!(code.is_none() && message.contains("has 100 members already"), "{message}");
 }
 

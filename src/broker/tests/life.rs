@@ -228,8 +228,9 @@ async fn draining_closes_everybody_and_lets_nobody_in() {
 #[tokio::test(start_paused = true)]
 async fn draining_goes_in_waves() {
     let server = Server::start(&plain()).await;
-    let connections: Vec<_> =
-        (0..WAVE * 3).map(|_| server.broker.establish(&Uri::from_static(TARGET), &Arc::default()).unwrap()).collect();
+    let connections: Vec<_> = (0..WAVE_SIZE * 3)
+        .map(|_| server.broker.establish(&Uri::from_static(TARGET), &Arc::default()).unwrap())
+        .collect();
     let broker = Arc::clone(&server.broker);
     let _running = server.tasks.spawn(async move { broker.run().await });
     let ending = || connections.iter().filter(|connection| connection.mailbox().is_ending()).count();
@@ -241,7 +242,7 @@ async fn draining_goes_in_waves() {
         tokio::time::sleep(WAVE_PAUSE).await;
         seen.push(ending());
     }
-    assert_eq!(seen, [WAVE, WAVE * 2, WAVE * 3]);
+    assert_eq!(seen, [WAVE_SIZE, WAVE_SIZE * 2, WAVE_SIZE * 3]);
 }
 
 #[tokio::test]

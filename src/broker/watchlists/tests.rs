@@ -6,7 +6,7 @@ use std::task::{Context, Poll, Waker};
 use proptest::prelude::*;
 use serde_json::Value;
 
-use super::super::mailbox::{Mail, QueueLimits};
+use super::super::mailbox::{Outgoing, QueueLimits};
 use super::*;
 
 fn mailbox(number: usize) -> Arc<Mailbox> {
@@ -21,7 +21,7 @@ fn list(users: &[&str]) -> Vec<Arc<str>> {
 /// What came: for each frame its groups, as `+` or `-` and the users.
 fn read(mailbox: &Mailbox) -> Vec<String> {
     let mut read = Vec::new();
-    while let Poll::Ready(Mail::Frame(frame)) = mailbox.poll_take(&Context::from_waker(Waker::noop())) {
+    while let Poll::Ready(Outgoing::Frame(frame)) = mailbox.poll_take(&Context::from_waker(Waker::noop())) {
         let frame: Value = serde_json::from_str(&frame).unwrap();
         assert_eq!((&frame["event"], &frame["channel"]), (&"pusher_internal:watchlist_events".into(), &Value::Null));
         let data: Value = serde_json::from_str(frame["data"].as_str().unwrap()).unwrap();
@@ -92,7 +92,7 @@ fn one_change_is_one_buffer_for_all() {
     mailboxes.iter().for_each(|mailbox| drop(read(mailbox)));
     let _boris = lists.sign_in("boris".into(), &mailbox(3));
     let place = |mailbox: &Arc<Mailbox>| match mailbox.poll_take(&Context::from_waker(Waker::noop())) {
-        Poll::Ready(Mail::Frame(frame)) => frame.as_str().as_ptr(),
+        Poll::Ready(Outgoing::Frame(frame)) => frame.as_str().as_ptr(),
         other => panic!("{other:?}"),
     };
     assert_eq!(mailboxes.iter().map(place).collect::<BTreeSet<_>>().len(), 1);

@@ -300,7 +300,7 @@ impl Relay {
     /// The text of a message that may tell of a subscription: read once it has gone on its way.
     fn telling(&self, from: Side, message: &Message) -> Option<(&RelayedClient, Utf8Bytes)> {
         match (&self.relayed_client, message) {
-            (Some(relayed_client), Message::Text(text)) if RelayedClient::may_tell(from.into(), text) => {
+            (Some(relayed_client), Message::Text(text)) if RelayedClient::is_relevant(from.into(), text) => {
                 Some((relayed_client, text.clone()))
             }
             _ => None,
