@@ -86,7 +86,7 @@ mod tests {
     }
 
     #[test]
-    fn an_event_is_kept_for_its_time() {
+    fn an_event_is_kept_until_it_expires() {
         let mut cache = Cache::new(9);
         cache.put("cache-a", cached("1", 100));
         assert_eq!(cache.get("cache-a", Moment::from_millis(99)).map(|cached| &*cached.data), Some("1"));

@@ -3,20 +3,11 @@
 use std::sync::Arc;
 
 use super::broker_app::BrokerApp;
-use crate::clock::Moment;
+use super::channels::Subscriptions;
 
 /// The channels of one app. Clones refer to the same channels.
 #[derive(Debug, Clone)]
 pub struct ChannelStats(Arc<BrokerApp>);
-
-/// The subscriptions of a channel.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Subscriptions {
-    /// The number of subscribed connections; at least 1.
-    pub count: usize,
-    /// When the last of them subscribed.
-    pub last_joined: Moment,
-}
 
 impl ChannelStats {
     pub(super) const fn new(broker_app: Arc<BrokerApp>) -> Self {

@@ -11,7 +11,6 @@ use dashmap::{DashMap, Entry};
 
 use super::cache::{Cache, Cached};
 use super::channel::{Channel, ChannelFull, CountUpdate, Counts, Identity};
-use super::channel_stats::Subscriptions;
 use super::frame::{Event, Frame};
 use super::kind::{Access, Kind};
 use super::mailbox::{Mailbox, wake_after};
@@ -58,6 +57,15 @@ struct Occupied {
     channel: Channel,
     last_joined: Moment,
     _gauge: OpenGuard,
+}
+
+/// The subscriptions of a channel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Subscriptions {
+    /// The number of subscribed connections; at least 1.
+    pub count: usize,
+    /// When the last of them subscribed.
+    pub last_joined: Moment,
 }
 
 /// The present state of a channel.
@@ -143,7 +151,7 @@ impl Channels {
                 }
                 return;
             }
-            // Locks a vacant entry as well: nobody joins between the fan-out and the change of the cache.
+            // Locks a vacant entry as well: no connection joins between the fan-out and the change of the cache.
             let entry = self.occupied.entry(name.into());
             let frame = event.on(name);
             if let Entry::Occupied(occupied) = &entry {

@@ -84,7 +84,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn prefixes_say_who_may_join_and_what_is_kept() {
+    fn prefixes_determine_access_and_caching() {
         use Access::*;
         for (name, access, cached) in [
             ("hilton-room-12-chat", Public, false),

@@ -52,6 +52,7 @@ use crate::rate::Pace;
 use crate::shutdown::Drain;
 
 pub use channel_stats::ChannelStats;
+pub use channels::Subscriptions;
 pub use origin::AllowedOrigin;
 pub use socket_loop::socket_config;
 pub use wake_queue::WakeQueue;

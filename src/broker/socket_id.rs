@@ -77,7 +77,7 @@ mod tests {
     }
 
     #[test]
-    fn other_servers_ids_are_valid_and_name_nobody() {
+    fn ids_of_other_servers_are_valid_and_name_no_connection() {
         assert!(is_socket_id("123.99999999999999999"));
         for text in ["123.99999999999999999", "01.1", "1.+1"] {
             assert_eq!(SocketId::parse(text), None, "{text}");

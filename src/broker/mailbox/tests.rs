@@ -77,7 +77,7 @@ async fn publishers_wait_for_a_reader_that_did_not_get_its_turn() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn nobody_waits_for_a_client_that_does_not_read_or_is_gone() {
+async fn publishers_do_not_wait_for_a_client_that_does_not_read_or_has_closed() {
     let full = || {
         let mailbox = mailbox(8, 100);
         (0..6).for_each(|_| push(&mailbox, "a"));

@@ -1,4 +1,4 @@
-//! How connections end: by silence, by slowness, by the server's end.
+//! The ends of connections: inactivity, slow readers, the end of the server.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use tokio_tungstenite::tungstenite::protocol::Role;
 use super::*;
 
 #[tokio::test(start_paused = true)]
-async fn a_silent_client_is_asked_and_then_closed() {
+async fn an_inactive_client_is_pinged_and_then_closed() {
     let server = Server::start(&plain()).await;
     let (near, far) = duplex(64 * 1024);
     let mut client = WebSocketStream::from_raw_socket(near, Role::Client, None).await;
@@ -57,7 +57,7 @@ async fn any_sign_of_life_counts() {
     }
 }
 
-/// `threats.md` 2.6: a reader that is too slow costs nobody else anything, and is closed.
+/// `threats.md` 2.6: a slow reader does not affect others, and is closed.
 #[tokio::test]
 async fn a_slow_reader_is_closed_and_the_others_hear_everything() {
     let server = Server::start(&Options { queue: 64, ..plain() }).await;
@@ -75,7 +75,7 @@ async fn a_slow_reader_is_closed_and_the_others_hear_everything() {
     server.trigger("c", "last", "{}");
     assert_eq!(quick.hear_event().await, "last");
     assert_eq!(server.metric(r#"usher_ws_connections{app="1001"}"#), 1);
-    // What it had not read is lost, and no gap is to be seen in what it had.
+    // Unread events are lost, but there is no gap in those that were read.
     let mut next = 0;
     while let Some(Ok(message)) = slow.socket.next().await {
         match message {
@@ -98,8 +98,7 @@ fn batch(number: usize) -> Value {
     json!({ "batch": events })
 }
 
-/// A thousand batches that follow each other without a pause: what a worker has not come to is no fault of a client
-/// that reads at full speed.
+/// A thousand batches without a pause: a client that reads at full speed is not closed because of its worker's queue.
 #[tokio::test]
 async fn a_client_that_reads_is_not_too_slow_for_a_burst() {
     let server = Server::start(&plain()).await;
@@ -120,8 +119,8 @@ async fn a_client_that_reads_is_not_too_slow_for_a_burst() {
     assert_eq!(server.metric(r#"usher_broker_slow_readers_total{app="1001"}"#), 0);
 }
 
-/// A reader that does not read holds up no publisher: time stands still while anybody has something to do, so nobody
-/// has waited.
+/// A client that does not read does not delay publishers: the paused clock advances only while all tasks wait, so no
+/// publisher has waited.
 #[tokio::test(start_paused = true)]
 async fn a_slow_reader_costs_publishers_nothing() {
     let server = Server::start(&plain()).await;
@@ -147,7 +146,7 @@ async fn a_slow_reader_costs_publishers_nothing() {
     assert_eq!(server.metric(r#"usher_broker_slow_readers_total{app="1001"}"#), 1);
 }
 
-/// Authorized connections: who knows the app's key alone keeps no place.
+/// Authorized connections: a client with only the app's key is closed after the timeout.
 #[tokio::test(start_paused = true)]
 async fn a_client_that_does_not_sign_in_in_time_is_closed() {
     let server = Server::start(&Options { sign_in_timeout: Duration::from_secs(5), ..plain() }).await;
@@ -170,14 +169,14 @@ async fn a_client_that_does_not_sign_in_in_time_is_closed() {
     }
 }
 
-/// `threats.md` WS-09: a client that pings and never reads is bounded, too.
+/// `threats.md` WS-09: a client that pings and never reads is closed.
 #[tokio::test]
 async fn pings_without_reading_come_to_an_end() {
     let server = Server::start(&plain()).await;
     let mut stream = server.connect().await;
     frames::handshake(&mut stream).await;
     let pings = frames::masked(0x89, &[0; 125]).repeat(100);
-    // The server stops taking them: it closes.
+    // The server closes the connection.
     for _ in 0..1_000_000 / 100 {
         if stream.write_all(&pings).await.is_err() {
             break;
@@ -205,7 +204,7 @@ async fn a_client_that_breaks_off_is_forgotten() {
 }
 
 #[tokio::test]
-async fn draining_closes_everybody_and_lets_nobody_in() {
+async fn draining_closes_all_connections_and_admits_none() {
     let server = Server::start(&plain()).await;
     let mut clients = Vec::new();
     for _ in 0..300 {
@@ -224,7 +223,7 @@ async fn draining_closes_everybody_and_lets_nobody_in() {
     assert_eq!(server.metric(r#"usher_ws_closed_total{reason="reconnect"}"#), 301);
 }
 
-/// More connections than one wave: the later ones are closed later.
+/// Connections beyond the first wave are closed later.
 #[tokio::test(start_paused = true)]
 async fn draining_goes_in_waves() {
     let server = Server::start(&plain()).await;
@@ -246,7 +245,7 @@ async fn draining_goes_in_waves() {
 }
 
 #[tokio::test]
-async fn what_follows_a_close_is_not_heard() {
+async fn messages_after_a_close_are_ignored() {
     let server = Server::start(&plain()).await;
     let mut stream = server.connect().await;
     frames::handshake(&mut stream).await;
@@ -259,7 +258,7 @@ async fn what_follows_a_close_is_not_heard() {
     assert_eq!(server.metric(r#"usher_ws_messages_total{app="1001",direction="in"}"#), 0);
 }
 
-/// What every idle connection costs beside its buffers.
+/// The memory of an idle connection without its buffers.
 #[tokio::test]
 async fn the_task_of_a_connection_is_small() {
     let server = Server::start(&plain()).await;

@@ -1,4 +1,4 @@
-//! Every form of answer: those that are passed on, and those that are not (threats.md H1-19, pusher-protocol.md 7).
+//! Forms of answers that are forwarded, and those that are refused (threats.md H1-19, pusher-protocol.md 7).
 
 use http::{Method, StatusCode};
 
@@ -35,7 +35,7 @@ async fn answers_without_contents_end_at_their_head_and_keep_the_connection() {
         let server = Server::start(move |peer| peer.answer_all(bytes)).await;
         let remote = server.remote();
         for _ in 0..2 {
-            // The body is not even looked at.
+            // The body is not read.
             remote.send(request(method.clone(), "")).await.unwrap();
         }
         assert_eq!(server.accepted(), 1, "{}", bytes.escape_ascii());

@@ -1,4 +1,4 @@
-//! Whole exchanges on the wire: what is sent, what is collected, and which connection carries the next one.
+//! Exchanges of the client for triggers: the sent bytes, the collected answer, and the connection of the next exchange.
 
 use tokio::time::Instant;
 
@@ -188,7 +188,7 @@ async fn time_runs_out_before_or_behind_the_head() {
 }
 
 #[tokio::test]
-async fn a_line_carries_one_exchange_after_the_other_until_it_announces_its_end() {
+async fn a_connection_carries_exchanges_until_the_server_announces_its_close() {
     let server = Server::start(|peer| peer.answer_all(OK)).await;
     let remote = server.remote();
     for _ in 0..3 {
@@ -218,7 +218,7 @@ async fn left_over_bytes_are_never_the_next_answer() {
     assert_eq!(server.accepted(), 3);
 }
 
-/// A server that closes its first connection behind the first answer, without a word, and tells when it has.
+/// A server that closes its first connection after the first answer, without announcing it, and reports when it has.
 async fn closing_behind_an_answer() -> (Server, tokio::sync::mpsc::UnboundedReceiver<()>) {
     let (closed, told) = tokio::sync::mpsc::unbounded_channel();
     let server = Server::start(move |mut peer: Peer| {
@@ -238,7 +238,7 @@ async fn closing_behind_an_answer() -> (Server, tokio::sync::mpsc::UnboundedRece
 }
 
 #[tokio::test]
-async fn a_kept_line_that_died_meanwhile_is_replaced() {
+async fn an_idle_connection_that_was_closed_is_replaced() {
     let (server, mut closed) = closing_behind_an_answer().await;
     let remote = server.remote();
     exchange(&remote).await.unwrap();
@@ -262,7 +262,7 @@ async fn a_request_that_may_have_been_written_is_never_sent_again() {
 }
 
 #[tokio::test]
-async fn nothing_is_sent_where_nobody_listens() {
+async fn nothing_is_sent_to_a_closed_port() {
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let interrupted = exchange(&remote(options(&format!("http://127.0.0.1:{port}")))).await.unwrap_err();
     assert!(matches!(interrupted, ExchangeError::NoAnswer(failure) if failure.nothing_sent()));

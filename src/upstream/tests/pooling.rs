@@ -1,4 +1,4 @@
-//! Connections kept between requests: used again where that is right, and never where it is not (threats.md H1-18).
+//! The pool of idle connections: which ones are reused and which ones are not (threats.md H1-18).
 
 use std::future::{Future, poll_fn};
 use std::pin::pin;
@@ -18,7 +18,7 @@ use crate::clock::Alarm;
 use crate::shutdown::Tasks;
 use crate::upstream::Collected;
 
-/// A request for the wire.
+/// A request for `Remote::exchange`.
 const POST: &[u8] = b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\n\r\n{}";
 
 /// Runs the other tasks until the pool holds `idle` connections that can be used.
@@ -101,7 +101,7 @@ async fn a_connection_that_announced_its_end_is_closed_by_us_too() {
 }
 
 #[tokio::test]
-async fn an_idle_connection_that_the_server_closes_troubles_nobody() {
+async fn an_idle_connection_that_the_server_closes_causes_no_error() {
     let server = Server::start(|mut peer| async move {
         peer.request().await;
         peer.write(OK).await;
@@ -167,7 +167,7 @@ async fn bytes_on_an_idle_connection_end_it() {
     assert_eq!(server.accepted(), 2);
 }
 
-/// A connection that looks alive and at rest, and dies, before it takes any request, when the gate is opened.
+/// A connection that looks idle, and closes before it accepts a request when the gate is opened.
 async fn doomed() -> (Connection, oneshot::Sender<()>) {
     let (ours, theirs) = tokio::io::duplex(1024);
     let (mut sender, connection) =
@@ -190,7 +190,7 @@ async fn doomed() -> (Connection, oneshot::Sender<()>) {
 }
 
 #[tokio::test]
-async fn a_kept_connection_dead_before_the_first_byte_is_replaced_once() {
+async fn an_idle_connection_closed_before_the_first_byte_is_replaced_once() {
     let mut server = Server::start(|peer| peer.answer_all(OK)).await;
     let remote = server.remote();
     let (first, first_gate) = doomed().await;
@@ -199,12 +199,12 @@ async fn a_kept_connection_dead_before_the_first_byte_is_replaced_once() {
     remote.pool().put(first);
     let (body, ()) = tokio::join!(fetch(&remote, post()), async { first_gate.send(()).unwrap() });
     assert_eq!(body.unwrap(), "{}");
-    // The second attempt goes over a fresh connection, not over the other kept one.
+    // The second attempt uses a new connection, not the other idle one.
     assert_eq!((server.accepted(), server.rest(), remote.idle_count()), (1, 1, 2));
 }
 
 #[tokio::test]
-async fn a_dead_kept_connection_and_no_fresh_one_means_that_nothing_was_sent() {
+async fn a_closed_idle_connection_and_no_new_one_means_that_nothing_was_sent() {
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let remote = remote(options(&format!("http://127.0.0.1:{port}")));
     let (kept, gate) = doomed().await;
@@ -220,7 +220,7 @@ async fn a_request_that_may_have_been_written_is_never_sent_again() {
         peer.request().await;
         peer.write(OK).await;
         peer.request().await;
-        // Closed without an answer, on a kept connection: the server may have acted on it.
+        // Closed without an answer on a reused connection: the server may have applied the request.
     })
     .await;
     let remote = server.remote();
@@ -297,7 +297,7 @@ async fn what_is_idle_for_too_long_or_too_old_is_closed_without_another_request(
     }
 }
 
-/// Runs `script`, then waits for the client to close; the receiver tells when it has.
+/// Runs `script`, then waits for the client to close; the receiver reports when it has.
 async fn watched<F>(script: impl Fn(Peer) -> F + Send + Sync + 'static) -> (Server, oneshot::Receiver<()>)
 where
     F: Future<Output = Peer> + Send + 'static,
@@ -370,7 +370,7 @@ async fn an_answer_before_the_end_of_the_upload_is_passed_on_and_ends_the_connec
     let answer = remote.send(request.map(|body| Payload::stream(body).unwrap())).await.unwrap();
     assert_eq!(answer.status(), 413);
     assert_eq!(super::text(answer).await.unwrap(), "{}");
-    // The caller never goes on; the connection must not wait for that.
+    // The caller never continues; the connection must not wait for it.
     gone.await.unwrap();
     assert_eq!(remote.idle_count(), 0);
 }

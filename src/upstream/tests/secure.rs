@@ -1,4 +1,4 @@
-//! The exit over TLS.
+//! Upstream over TLS.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use crate::tls::Client;
 
 use super::{Failure, OK, Options, Server, fetch, options, post, remote};
 
-/// An authority's certificate in `ca.pem`, and a server that shows one of its certificates for `names`.
+/// An authority's certificate in `ca.pem`, and a server with one of its certificates for `names`.
 pub(super) async fn secure_server(names: &[&str]) -> (TempDir, Server) {
     let folder = tempfile::tempdir().unwrap();
     let ca_key = KeyPair::generate().unwrap();
