@@ -82,18 +82,22 @@ pub(super) enum Outgoing {
     End(EndReason),
 }
 
-/// The readers of mailboxes that received something and have to be woken. Only [`wake_after`] makes one, and wakes them.
+/// The readers of mailboxes that received something and have to be woken. Only [`wake_after`] makes one.
 #[derive(Debug)]
-#[must_use = "the readers sleep until `wake_all`"]
 pub(super) struct PendingWakes(Vec<(Arc<WakeQueue>, Vec<Waker>)>);
 
 /// Runs `change` and then wakes the readers that it has collected. Locks that `change` takes are released when it
 /// returns, i.e. before a reader runs: a lock's guard does not leave `change`.
 pub(super) fn wake_after<T>(change: impl FnOnce(&mut PendingWakes) -> T) -> T {
-    let mut wakes = PendingWakes(Vec::new());
-    let result = change(&mut wakes);
-    wakes.wake_all();
-    result
+    /// Wakes the readers also if `change` panics: their wakers are no longer in the mailboxes.
+    struct WakeAtEnd(PendingWakes);
+    impl Drop for WakeAtEnd {
+        fn drop(&mut self) {
+            self.0.wake_all();
+        }
+    }
+    let mut wakes = WakeAtEnd(PendingWakes(Vec::new()));
+    change(&mut wakes.0)
 }
 
 impl PendingWakes {
@@ -106,8 +110,8 @@ impl PendingWakes {
         }
     }
 
-    fn wake_all(self) {
-        self.0.into_iter().for_each(|(wake_queue, readers)| wake_queue.wake_all(readers));
+    fn wake_all(&mut self) {
+        self.0.drain(..).for_each(|(wake_queue, readers)| wake_queue.wake_all(readers));
     }
 }
 

@@ -37,7 +37,7 @@ const HOUSE: &[Room] = &[
         may_use: &["clock", "pusher", "metrics", "broker"],
         must_not: &["hyper", "http", "tokio"],
     },
-    Room { name: "assignment", may_use: &["clock", "pusher", "metrics"], must_not: &["serde_json", "http", "hyper"] },
+    Room { name: "assignment", may_use: &["clock"], must_not: &["serde_json", "http", "hyper"] },
     Room {
         name: "rules",
         may_use: &["pusher", "assignment"],
@@ -47,7 +47,7 @@ const HOUSE: &[Room] = &[
     Room { name: "broker", may_use: &["clock", "pusher", "metrics", "rate", "shutdown"], must_not: &[] },
     Room {
         name: "upstream",
-        may_use: &["clock", "descriptors", "pusher", "broker", "metrics", "rate", "shutdown", "tls"],
+        may_use: &["clock", "descriptors", "pusher", "broker", "rate", "shutdown", "tls"],
         must_not: &[],
     },
     Room {
@@ -69,17 +69,7 @@ const HOUSE: &[Room] = &[
     },
     Room {
         name: "admin",
-        may_use: &[
-            "clock",
-            "descriptors",
-            "rules",
-            "assignment",
-            "decisions",
-            "report",
-            "metrics",
-            "shutdown",
-            "broker",
-        ],
+        may_use: &["clock", "descriptors", "rules", "assignment", "decisions", "report", "metrics", "shutdown"],
         must_not: &[],
     },
     Room {

@@ -129,6 +129,19 @@ fn an_idle_mailbox_keeps_little() {
 }
 
 #[test]
+fn a_panic_leaves_no_reader_asleep() {
+    let (woken, mailbox) = (Arc::new(Woken::default()), mailbox(3, 100));
+    assert!(mailbox.poll_take(&Context::from_waker(&Waker::from(Arc::clone(&woken)))).is_pending());
+    let panicked = std::panic::catch_unwind(|| {
+        wake_after(|wakes| {
+            mailbox.push("a".into(), wakes);
+            panic!("between two mailboxes");
+        })
+    });
+    assert!(panicked.is_err() && woken.count() == 1);
+}
+
+#[test]
 fn a_reader_is_woken_once_and_after_the_locks() {
     let woken = Arc::new(Woken::default());
     let waker = Waker::from(Arc::clone(&woken));
