@@ -80,8 +80,8 @@ impl StreamQuery {
     ) -> impl Stream<Item = Result<Frame<Bytes>, Infallible>> {
         let pushed = admin.decisions.next();
         // The log may be shorter than the requested backlog; older decisions do not count as missed.
-        let kept = admin.decisions.capacity() as u64;
-        let next = self.after.map_or_else(|| pushed - self.backlog.min(kept).min(pushed), |number| number + 1);
+        let capacity = admin.decisions.capacity() as u64;
+        let next = self.after.map_or_else(|| pushed - self.backlog.min(capacity).min(pushed), |number| number + 1);
         let events = DecisionEvents {
             admin,
             query: self,

@@ -113,10 +113,10 @@ impl Users {
         let (mut online, mut offline) = (Vec::new(), Vec::new());
         for id in &watchlist {
             let entry = self.0.entry(Arc::clone(id));
-            let kept = Arc::clone(entry.key());
+            let shared_id = Arc::clone(entry.key());
             let user = entry.or_default();
             if user.watchers.insert(mailbox.id(), Arc::clone(mailbox)).is_none() {
-                watched.push(kept);
+                watched.push(shared_id);
                 if user.connections > 0 { online.push(&**id) } else { offline.push(&**id) }
             }
         }
