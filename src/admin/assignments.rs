@@ -1,4 +1,4 @@
-//! `/assignments`: what is remembered of each channel, and forgetting one of them.
+//! `/assignments`: lists the stored assignments of channels, and deletes those of one channel.
 
 use serde::Serialize;
 
@@ -11,20 +11,20 @@ use super::token::JsonToken;
 use crate::assignment::{Assignment, Assignments, Entry, Watched};
 use crate::clock::Calendar;
 
-/// Which entries are listed.
+/// The query of a listing.
 #[derive(Debug)]
-pub(super) struct Asked {
+pub(super) struct AssignmentQuery {
     app: Option<String>,
     rule: Option<String>,
     channel_prefix: String,
     limit: usize,
 }
 
-impl Asked {
-    /// Reads the query of a listing.
+impl AssignmentQuery {
+    /// Parses a query.
     ///
     /// # Errors
-    /// It has parameters that a listing does not take, or a limit out of bounds.
+    /// The query has unknown parameters, or a limit out of bounds.
     pub(super) fn parse(query: &str) -> Result<Self, Refusal> {
         let query = Query::parse(query, &["app", "rule", "channel", "limit"])?;
         Ok(Self {
@@ -35,38 +35,37 @@ impl Asked {
         })
     }
 
-    /// Lists the entries: those of one rule after those of another, each rule's by channel. They are copied out of the
-    /// memory before they are written.
+    /// Lists the entries, ordered by rule and then by channel. The entries are copied before they are serialised.
     ///
     /// # Errors
-    /// An app or a rule was named that is not configured.
+    /// The app or the rule is not configured.
     pub(super) fn list(&self, admin: &Admin) -> Result<Reply, Refusal> {
         let watches = watches(&admin.assignments, self.app.as_deref(), self.rule.as_deref())?;
         let mut found: Vec<(&Watched, Entry)> = Vec::new();
         for watch in &watches {
-            // One more than is shown tells whether there are more.
+            // One more than the limit, to know whether the listing is truncated.
             let entries = watch.memory.entries(&self.channel_prefix, self.limit + 1 - found.len());
             found.extend(entries.into_iter().map(|entry| (watch, entry)));
             if found.len() > self.limit {
                 break;
             }
         }
-        let shown: Vec<_> =
-            found.iter().take(self.limit).map(|(watch, entry)| Shown::new(watch, entry, &admin.calendar)).collect();
-        let listing = reply::json(&shown);
+        let views: Vec<_> =
+            found.iter().take(self.limit).map(|(watch, entry)| EntryView::new(watch, entry, &admin.calendar)).collect();
+        let listing = reply::json(&views);
         Ok(if found.len() > self.limit { reply::truncated(listing) } else { listing })
     }
 }
 
-/// Forgets the channel that `query` names, for one rule or for all rules of the app: its next announcement is forwarded
-/// whatever it says.
+/// Deletes the assignment of the channel in `query`, for one rule or for all rules of the app: the channel's next
+/// announcement is forwarded in any case.
 ///
 /// # Errors
-/// The query names no app or no channel, or an app or a rule that is not configured.
+/// The query names no app or no channel, or the app or the rule is not configured.
 pub(super) fn forget(admin: &Admin, query: &str) -> Result<Reply, Refusal> {
     #[derive(Serialize)]
     struct Forgotten {
-        /// For how many rules something was remembered of the channel.
+        /// The number of rules that had an assignment of the channel.
         forgotten: usize,
     }
     let query = Query::parse(query, &["app", "rule", "channel"])?;
@@ -77,10 +76,10 @@ pub(super) fn forget(admin: &Admin, query: &str) -> Result<Reply, Refusal> {
     Ok(reply::json(&Forgotten { forgotten }))
 }
 
-/// The rules that were named, or all of them, in the order of the configuration.
+/// The rules that match, in the order of the configuration.
 ///
 /// # Errors
-/// Something was named, and nothing fits.
+/// An app or a rule was given, and no rule matches.
 fn watches(assignments: &Assignments, app: Option<&str>, rule: Option<&str>) -> Result<Vec<Watched>, Refusal> {
     let mut watches = assignments.watches();
     watches.retain(|watch| app.is_none_or(|app| app == &*watch.app) && rule.is_none_or(|rule| rule == &*watch.rule));
@@ -90,13 +89,13 @@ fn watches(assignments: &Assignments, app: Option<&str>, rule: Option<&str>) -> 
     Ok(watches)
 }
 
-/// An entry as it is shown.
+/// An entry of the listing.
 #[derive(Serialize)]
-struct Shown<'a> {
+struct EntryView<'a> {
     app: &'a str,
     rule: &'a str,
     channel: &'a str,
-    /// Null: unknown, in flight or in doubt.
+    /// `null`: unknown, in flight or in doubt.
     identity: Option<JsonToken<'a>>,
     context: Vec<JsonToken<'a>>,
     since: Option<String>,
@@ -107,7 +106,7 @@ struct Shown<'a> {
     in_doubt: bool,
 }
 
-impl<'a> Shown<'a> {
+impl<'a> EntryView<'a> {
     fn new(watch: &'a Watched, entry: &'a Entry, calendar: &Calendar) -> Self {
         let time = |moment| rfc3339(calendar.unix_time(moment));
         Self {

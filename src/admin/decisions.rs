@@ -11,19 +11,19 @@ use super::token::JsonToken;
 use crate::clock::Calendar;
 use crate::decisions::{Filter, Record};
 
-/// Which decisions are listed.
+/// The query of a listing.
 #[derive(Debug)]
-pub(super) struct Asked {
+pub(super) struct DecisionQuery {
     app: Option<String>,
     channel_prefix: String,
     limit: usize,
 }
 
-impl Asked {
-    /// Reads the query of a listing.
+impl DecisionQuery {
+    /// Parses a query.
     ///
     /// # Errors
-    /// It has parameters that a listing does not take, or a limit out of bounds.
+    /// The query has unknown parameters, or a limit out of bounds.
     pub(super) fn parse(query: &str) -> Result<Self, Refusal> {
         let query = Query::parse(query, &["app", "channel", "limit"])?;
         Ok(Self {
@@ -33,20 +33,21 @@ impl Asked {
         })
     }
 
-    /// Lists them.
+    /// Lists the decisions.
     pub(super) fn list(&self, admin: &Admin) -> Reply {
         let filter = Filter { app: self.app.as_deref(), channel_prefix: &self.channel_prefix };
-        // One more than is shown tells whether there are more.
+        // One more than the limit, to know whether the listing is truncated.
         let records = admin.decisions.latest(self.limit + 1, filter);
-        let shown: Vec<_> = records.iter().take(self.limit).map(|record| Shown::new(record, &admin.calendar)).collect();
-        let listing = reply::json(&shown);
+        let views: Vec<_> =
+            records.iter().take(self.limit).map(|record| DecisionView::new(record, &admin.calendar)).collect();
+        let listing = reply::json(&views);
         if records.len() > self.limit { reply::truncated(listing) } else { listing }
     }
 }
 
-/// A decision as it is shown.
+/// A decision in a listing or a stream.
 #[derive(Serialize)]
-pub(super) struct Shown<'a> {
+pub(super) struct DecisionView<'a> {
     time: String,
     app: &'a str,
     rule: &'a str,
@@ -56,8 +57,8 @@ pub(super) struct Shown<'a> {
     reason: String,
 }
 
-impl<'a> Shown<'a> {
-    /// Shows `record`, whose moment is told by `calendar`.
+impl<'a> DecisionView<'a> {
+    /// The view of `record`; `calendar` converts its moment.
     pub(super) fn new(record: &'a Record, calendar: &Calendar) -> Self {
         Self {
             time: rfc3339(calendar.unix_time(record.at)),

@@ -1,4 +1,4 @@
-//! Who may ask: the `Host` check against DNS rebinding and the bearer token.
+//! Access control: the `Host` check against DNS rebinding, and the bearer token.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
@@ -8,12 +8,11 @@ use subtle::ConstantTimeEq;
 
 use super::refusal::Refusal;
 
-/// Checks that the caller addressed this listener by an address or as `localhost`, which no page of a foreign name can
-/// make a browser do (threats.md ADM-02). Where the listener's own address is concerned: it is configured as an IP
-/// literal, so it is among them.
+/// Checks that the `Host` is an IP address or `localhost`. A page of another name cannot make a browser send such a host
+/// (threats.md ADM-02). The listener's own address is configured as an IP literal, so it is accepted.
 ///
 /// # Errors
-/// The host is another, or cannot be told.
+/// The host is another name, or is missing or ambiguous.
 pub(super) fn host<B>(request: &Request<B>) -> Result<(), Refusal> {
     let mut hosts = request.headers().get_all(HOST).iter();
     let header = hosts.next();
@@ -23,7 +22,7 @@ pub(super) fn host<B>(request: &Request<B>) -> Result<(), Refusal> {
     let target = request.uri().authority().map(http::uri::Authority::as_str);
     let header = match header {
         Some(header) => Some(header.to_str().map_err(|_| Refusal::BadHost)?),
-        // HTTP/1.0 may leave it out; no browser does.
+        // HTTP/1.0 may omit it; no browser does.
         None if request.version() == Version::HTTP_10 => None,
         None => return Err(Refusal::BadHost),
     };
@@ -47,7 +46,7 @@ fn is_local_name(authority: &str) -> bool {
 /// Checks the bearer token of `headers` against the configured one, in constant time.
 ///
 /// # Errors
-/// None is configured, or it is missing or wrong.
+/// No token is configured, or the token is missing or wrong.
 pub(super) fn token(headers: &HeaderMap, configured: Option<&str>) -> Result<(), Refusal> {
     let configured = configured.filter(|token| !token.is_empty()).ok_or(Refusal::TokenNotSet)?;
     let mut given = headers.get_all(AUTHORIZATION).iter();
@@ -80,8 +79,8 @@ mod tests {
     }
 
     #[test]
-    fn names_and_oddities_are_not() {
-        let odd = [
+    fn other_names_are_not_local() {
+        let others = [
             "",
             ":",
             "evil.example",
@@ -92,7 +91,7 @@ mod tests {
             "2130706433",
             "::1",
         ];
-        for host in odd.into_iter().chain([
+        for host in others.into_iter().chain([
             "[::1",
             "[::1]evil",
             "[localhost]",
@@ -123,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_token_lets_nobody_in() {
+    fn an_empty_token_admits_nobody() {
         let mut headers = HeaderMap::new();
         headers.insert(AUTHORIZATION, "Bearer ".parse().unwrap());
         assert!(matches!(token(&headers, Some("")), Err(Refusal::TokenNotSet)));
@@ -131,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn two_tokens_are_none() {
+    fn two_tokens_are_refused() {
         let mut headers = HeaderMap::new();
         headers.append(AUTHORIZATION, "Bearer wrong".parse().unwrap());
         headers.append(AUTHORIZATION, "Bearer s3cret".parse().unwrap());

@@ -1,4 +1,4 @@
-//! Accepts the operator's connections and bounds what each of them may take: few at once, none for ever.
+//! Accepts the operator's connections, with bounds on their number and their lifetime.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
@@ -23,98 +23,111 @@ use super::service::Service;
 use crate::descriptors::AcceptFailures;
 use crate::shutdown::{Drain, Tasks};
 
-/// Connections that are kept from one request to the next.
-const MAX_KEPT: usize = 56;
+/// The largest number of keep-alive connections.
+const MAX_KEEP_ALIVE: usize = 56;
 
-/// Connections that are answered once and closed, while [`MAX_KEPT`] are kept: probes find a place whoever else is
-/// there.
-const MAX_ANSWERED_ONCE: usize = 8;
+/// The largest number of connections that are closed after one answer, while there are [`MAX_KEEP_ALIVE`] others: health
+/// probes are answered even if clients occupy all keep-alive connections.
+const MAX_SINGLE_REQUEST: usize = 8;
 
-/// Connections that have not sent a byte yet; the oldest one gives way to the next.
+/// The largest number of connections that have not sent a byte yet. The next one replaces the oldest.
 const MAX_NEW: usize = 8;
 
-/// Connections of the operator that may be open at once.
-pub const MAX_CONNECTIONS: usize = MAX_KEPT + MAX_ANSWERED_ONCE + MAX_NEW;
+/// The largest number of open connections of the listener.
+pub const MAX_CONNECTIONS: usize = MAX_KEEP_ALIVE + MAX_SINGLE_REQUEST + MAX_NEW;
 
-/// For the first byte of a connection, and for all of one that is answered once but its answer.
+/// The time for the first byte of a connection, and for the request of a single-request connection.
 const FIRST_BYTE_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// To receive a request's head, and between two requests.
+/// The time to receive the head of a request, and between two requests.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Largest request head in bytes.
+/// The largest request head in bytes.
 const MAX_HEAD: usize = 16 * 1024;
 
-/// Most header lines of a request.
+/// The largest number of header lines of a request.
 const MAX_HEADERS: usize = 64;
 
-/// A connection older than this ends after the request it is at, so that one whose peer reads nothing cannot keep its
-/// place.
+/// A connection older than this is closed after its current request, so that a client that reads nothing cannot occupy it
+/// for longer.
 const MAX_LIFETIME: Duration = Duration::from_secs(300);
 
-/// How long the last request of a connection may take to be answered.
-const LAST_ANSWER: Duration = Duration::from_secs(5);
+/// The time to answer the last request of a connection.
+const LAST_ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How long accepting pauses after it failed, e.g. for want of file descriptors.
+/// The pause after accepting has failed, e.g. for lack of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Serves the operator on `listener` until `stop` begins; connections run in `tasks`.
 ///
-/// `stop` is not [`Admin::drain`]: the operator must see that usher drains, so this listener outlives the public one.
-/// Begin it when the rest has ended.
+/// `stop` is not [`Admin::drain`]: the operator must see that usher drains, so this listener has to run until all other
+/// parts have ended.
 pub async fn serve(listener: TcpListener, admin: Arc<Admin>, tasks: Tasks, stop: Drain) {
-    // An address that cannot be told counts as one that others can reach.
+    // An unknown address counts as reachable from other hosts.
     let exposed = !listener.local_addr().is_ok_and(|address| address.ip().to_canonical().is_loopback());
     let service = Arc::new(Service::new(admin, tasks.clone(), stop.clone(), exposed));
-    let places = Places { kept: Arc::new(Semaphore::new(MAX_KEPT)), once: Arc::new(Semaphore::new(MAX_ANSWERED_ONCE)) };
+    let limits = ConnectionLimits {
+        keep_alive: Arc::new(Semaphore::new(MAX_KEEP_ALIVE)),
+        single_request: Arc::new(Semaphore::new(MAX_SINGLE_REQUEST)),
+    };
     tokio::select! {
         () = stop.begun() => {}
-        () = accept(&listener, &service, &tasks, &places, &stop) => {}
+        () = accept(&listener, &service, &tasks, &limits, &stop) => {}
     }
 }
 
-/// The places for connections that have sent something.
+/// The limits of connections that have begun to send.
 #[derive(Debug, Clone)]
-struct Places {
-    kept: Arc<Semaphore>,
-    once: Arc<Semaphore>,
+struct ConnectionLimits {
+    keep_alive: Arc<Semaphore>,
+    single_request: Arc<Semaphore>,
 }
 
-/// The place of a connection; given back when it is dropped.
+/// A connection's share of the limits, which its drop releases.
 #[derive(Debug)]
-enum Place {
-    Kept { _permit: OwnedSemaphorePermit },
-    Once { _permit: OwnedSemaphorePermit },
+enum ConnectionPermit {
+    KeepAlive { _permit: OwnedSemaphorePermit },
+    SingleRequest { _permit: OwnedSemaphorePermit },
 }
 
-impl Places {
-    /// A place for a connection that has begun to send, if there is one.
-    fn take(&self) -> Option<Place> {
-        let take = |places: &Arc<Semaphore>| Arc::clone(places).try_acquire_owned().ok();
-        let kept = take(&self.kept).map(|permit| Place::Kept { _permit: permit });
-        kept.or_else(|| take(&self.once).map(|permit| Place::Once { _permit: permit }))
+impl ConnectionLimits {
+    /// A permit for a connection that has begun to send, if there is one.
+    fn acquire(&self) -> Option<ConnectionPermit> {
+        let acquire = |limit: &Arc<Semaphore>| Arc::clone(limit).try_acquire_owned().ok();
+        let keep_alive = acquire(&self.keep_alive).map(|permit| ConnectionPermit::KeepAlive { _permit: permit });
+        keep_alive
+            .or_else(|| acquire(&self.single_request).map(|permit| ConnectionPermit::SingleRequest { _permit: permit }))
     }
 }
 
-/// Accepts connections for ever; cancelled between two of them, it loses none that it has accepted.
-async fn accept(listener: &TcpListener, service: &Arc<Service>, tasks: &Tasks, places: &Places, stop: &Drain) {
-    // A sender for each connection that has not sent a byte: dropped, the connection is closed.
+/// Accepts connections. Never returns.
+///
+/// # Cancel safety
+/// Dropping the future loses no accepted connection.
+async fn accept(
+    listener: &TcpListener,
+    service: &Arc<Service>,
+    tasks: &Tasks,
+    limits: &ConnectionLimits,
+    stop: &Drain,
+) {
+    // A sender for each connection that has not sent a byte. Dropping the sender closes the connection.
     let mut new: VecDeque<oneshot::Sender<Infallible>> = VecDeque::new();
     let mut failures = AcceptFailures::new("admin.listen");
     loop {
         match listener.accept().await {
             Ok((stream, _)) => {
-                new.retain(|waits| !waits.is_closed());
+                new.retain(|waiting| !waiting.is_closed());
                 let is_full = new.len() == MAX_NEW;
                 if is_full {
                     new.pop_front();
                 }
-                let (waits, closed) = oneshot::channel();
-                new.push_back(waits);
-                tasks.spawn(admit(stream, Arc::clone(service), places.clone(), closed, stop.clone()));
+                let (waiting, closed) = oneshot::channel();
+                new.push_back(waiting);
+                tasks.spawn(admit(stream, Arc::clone(service), limits.clone(), closed, stop.clone()));
                 if is_full {
-                    // The oldest is closed before another one is accepted: a flood takes no more descriptors than are
-                    // kept for this listener.
+                    // Lets the oldest close before the next accept: a flood of connections uses no more descriptors than
+                    // are reserved for this listener.
                     yield_now().await;
                 }
             }
@@ -126,38 +139,38 @@ async fn accept(listener: &TcpListener, service: &Arc<Service>, tasks: &Tasks, p
     }
 }
 
-/// Waits for a connection's first byte, and serves it if there is a place for it then.
+/// Waits for the first byte of a connection, and serves the connection if the limits allow it.
 async fn admit(
     stream: TcpStream,
     service: Arc<Service>,
-    places: Places,
+    limits: ConnectionLimits,
     closed: oneshot::Receiver<Infallible>,
     stop: Drain,
 ) {
     let mut first = [0];
     let began = tokio::select! {
         began = timeout(FIRST_BYTE_TIMEOUT, stream.peek(&mut first)) => matches!(began, Ok(Ok(1))),
-        _given_up = closed => false,
+        _replaced = closed => false,
         () = stop.begun() => false,
     };
-    match places.take().filter(|_| began) {
-        Some(place @ Place::Kept { .. }) => converse(stream, service, place, stop).await,
-        Some(place @ Place::Once { .. }) => answer_once(stream, service, place).await,
+    match limits.acquire().filter(|_| began) {
+        Some(permit @ ConnectionPermit::KeepAlive { .. }) => serve_keep_alive(stream, service, permit, stop).await,
+        Some(permit @ ConnectionPermit::SingleRequest { .. }) => serve_single_request(stream, service, permit).await,
         None => tracing::debug!(began, "an admin connection was closed before it was answered"),
     }
 }
 
-/// Answers the first request of a connection in its `place`, and closes it.
-async fn answer_once(stream: TcpStream, service: Arc<Service>, place: Place) {
+/// Answers the first request of a connection and closes it. Releases `permit` at the end.
+async fn serve_single_request(stream: TcpStream, service: Arc<Service>, permit: ConnectionPermit) {
     let connection = server(FIRST_BYTE_TIMEOUT)
         .keep_alive(false)
         .serve_connection(TokioIo::new(stream), service_fn(answering(service)));
-    match timeout(FIRST_BYTE_TIMEOUT + LAST_ANSWER, connection).await {
+    match timeout(FIRST_BYTE_TIMEOUT + LAST_ANSWER_TIMEOUT, connection).await {
         Ok(Ok(())) => {}
         Ok(Err(error)) => tracing::debug!(%error, "an admin connection broke"),
         Err(_elapsed) => tracing::debug!("an admin connection took too long"),
     }
-    drop(place);
+    drop(permit);
 }
 
 /// The service of one connection.
@@ -174,9 +187,9 @@ fn server(head_timeout: Duration) -> http1::Builder {
     server
 }
 
-/// Answers the requests of one connection, which holds its `place` until it ends.
-async fn converse(stream: TcpStream, service: Arc<Service>, place: Place, stop: Drain) {
-    let _place = place;
+/// Answers the requests of a connection until it ends. Releases `permit` at the end.
+async fn serve_keep_alive(stream: TcpStream, service: Arc<Service>, permit: ConnectionPermit, stop: Drain) {
+    let _permit = permit;
     let connection = server(HEAD_TIMEOUT).serve_connection(TokioIo::new(stream), service_fn(answering(service)));
     tokio::pin!(connection);
     let ended = tokio::select! {
@@ -188,7 +201,7 @@ async fn converse(stream: TcpStream, service: Arc<Service>, place: Place, stop: 
         Ok(ended) => ended,
         Err(()) => {
             connection.as_mut().graceful_shutdown();
-            timeout(LAST_ANSWER, connection).await.unwrap_or(Ok(()))
+            timeout(LAST_ANSWER_TIMEOUT, connection).await.unwrap_or(Ok(()))
         }
     };
     if let Err(error) = ended {

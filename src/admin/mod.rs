@@ -1,21 +1,22 @@
-//! The operator's listener, apart from the public one:
+//! The operator's listener, separate from the public one:
 //!
 //! - `GET /metrics`: every series, for Prometheus
 //! - `GET /livez`: 200 while the process runs
 //! - `GET /readyz`: 200, or 503 once draining has begun
-//! - `GET /assignments?app=&rule=&channel=<prefix>&limit=`: what is remembered
-//! - `DELETE /assignments?app=&channel=[&rule=]`: forgets one channel; needs the token
+//! - `GET /assignments?app=&rule=&channel=<prefix>&limit=`: the stored assignments
+//! - `DELETE /assignments?app=&channel=[&rule=]`: deletes one channel's assignments; requires the
+//!   token
 //! - `GET /decisions?app=&channel=<prefix>&limit=`: the last decisions, newest first
-//! - `GET /decisions/stream?app=&channel=<prefix>&backlog=`: decisions as they are made
-//! - `GET /report`: what each rule has saved or would have, and which events are misplaced
-//! - `GET /overview`: rules with their modes, and the counters that a person looks at
-//! - `POST /rules/mode`: switches a rule; needs the token
-//! - `GET /`: the operator's page, for browsers; for others this list
+//! - `GET /decisions/stream?app=&channel=<prefix>&backlog=`: new decisions as server-sent events
+//! - `GET /report`: what each rule has suppressed or would suppress, and misplaced events
+//! - `GET /overview`: rules with their modes, and the main counters
+//! - `POST /rules/mode`: changes the mode of a rule; requires the token
+//! - `GET /`: the operator's page for browsers; this list for other clients
 //!
-//! On a loopback address reading is free to whoever can connect; on any other one all but the first three and the page
-//! need the token. A page in the operator's browser is kept out by the `Host` check (DNS rebinding, threats.md ADM-02)
-//! and by never sending a CORS header. Where others can reach the listener, those three are answered under any name:
-//! they are open there anyway, and scrapers ask by name.
+//! On a loopback address, reading requires no token; on any other address everything except the first three endpoints and
+//! the page requires it. The `Host` check (DNS rebinding, threats.md ADM-02) and the absence of CORS headers exclude other
+//! pages in the operator's browser. If other hosts can reach the listener, the first three endpoints accept any `Host`:
+//! they are open in this case, and scrapers address the listener by name.
 
 mod assignments;
 mod decisions;
@@ -46,32 +47,32 @@ use crate::report::Report;
 use crate::shutdown::{Drain, Tasks};
 
 pub use listener::{MAX_CONNECTIONS, serve};
-pub use modes::{RuleMode, Switchboard};
+pub use modes::{ModeSwitch, RuleMode};
 
-/// What the operator is shown, and the secret that lets him in.
+/// The data that the listener serves, and the token that it requires.
 pub struct Admin {
     /// The series of `/metrics`.
     pub metrics: Arc<Metrics>,
     /// The log behind `/decisions`.
     pub decisions: Arc<Decisions>,
-    /// What `/report` tells.
+    /// The data of `/report`.
     pub report: Arc<Report>,
-    /// The memory behind `/assignments`.
+    /// The assignments behind `/assignments`.
     pub assignments: Arc<Assignments>,
-    /// Where rules are switched.
-    pub switchboard: Arc<dyn Switchboard>,
-    /// Tells readiness.
+    /// Changes the modes of rules.
+    pub mode_switch: Arc<dyn ModeSwitch>,
+    /// Determines readiness.
     pub drain: Drain,
-    /// The tasks that `usher_tasks` counts: those of the gateway.
+    /// The gateway's tasks, which `usher_tasks` counts.
     pub tasks: Tasks,
-    /// Tells the moments of the memory and the log as times of day.
+    /// Converts moments to times of day.
     pub calendar: Calendar,
-    /// The bearer token. `None` or empty: nothing that needs one is allowed.
+    /// The bearer token. `None` or empty: calls that require a token are refused.
     pub token: Option<String>,
 }
 
 impl fmt::Debug for Admin {
-    /// Leaves the token out.
+    /// Omits the token.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Admin")
             .field("drain", &self.drain)

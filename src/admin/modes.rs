@@ -1,4 +1,4 @@
-//! `/rules/mode`: what each rule does, and switching it while usher runs.
+//! `/rules/mode`: changes the mode of a rule at run time.
 
 use std::fmt;
 use std::sync::Arc;
@@ -10,66 +10,66 @@ use super::refusal::Refusal;
 use super::reply::{self, Reply};
 use crate::rules::Mode;
 
-/// A rule of an app, as the operator sees it.
+/// A rule of an app with its modes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RuleMode {
     /// The app's id.
     pub app: Arc<str>,
     /// The rule's name.
     pub rule: Arc<str>,
-    /// The event that it watches.
+    /// The watched event.
     pub event: String,
-    /// The template of the channels that it watches.
+    /// The template of the watched channels.
     pub channel: String,
-    /// What it does at present.
+    /// The current mode.
     pub mode: Mode,
-    /// What the configuration says that it does: so it will be after the next reload or restart.
+    /// The configured mode, which the next reload or restart restores.
     pub configured: Mode,
 }
 
-/// Where rules are switched. This room does not know how the gateway routes; whoever makes the routing implements it.
-pub trait Switchboard: fmt::Debug + Send + Sync {
-    /// Every rule of every app, those that are off included, in the order of the configuration.
+/// Changes the modes of rules. The owner of the gateway's routing implements it; this room does not use the gateway.
+pub trait ModeSwitch: fmt::Debug + Send + Sync {
+    /// All rules of all apps, including disabled ones, in the order of the configuration.
     fn rules(&self) -> Vec<RuleMode>;
 
-    /// Puts a rule of an app in another mode, which is in force on return. Returns the mode before; `None`: there is no
-    /// such rule.
+    /// Changes the mode of a rule; the new mode is in effect on return. Returns the previous mode; `None`: there is no such
+    /// rule.
     fn switch(&self, app: &str, rule: &str, mode: Mode) -> Option<Mode>;
 }
 
-/// The body of a switch.
+/// The body of the request.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Wish {
+struct ModeRequest {
     app: String,
     rule: String,
     mode: Mode,
 }
 
-/// Switches the rule that `body` names.
+/// Changes the mode of the rule that `body` names.
 ///
 /// # Errors
-/// The body is not as it has to be, or names no rule of the configuration.
+/// The body is invalid, or names no configured rule.
 pub(super) fn switch(admin: &Admin, body: &[u8]) -> Result<Reply, Refusal> {
     #[derive(Serialize)]
-    struct Switched {
+    struct ModeChange {
         from: &'static str,
         to: &'static str,
     }
-    let wish: Wish = serde_json::from_slice(body).map_err(|_invalid| Refusal::BadBody(SHAPE))?;
-    let from = admin.switchboard.switch(&wish.app, &wish.rule, wish.mode).ok_or(Refusal::NotWatched)?;
-    let (from, to) = (from.label(), wish.mode.label());
+    let request: ModeRequest = serde_json::from_slice(body).map_err(|_invalid| Refusal::BadBody(INVALID_BODY))?;
+    let from = admin.mode_switch.switch(&request.app, &request.rule, request.mode).ok_or(Refusal::NotWatched)?;
+    let (from, to) = (from.label(), request.mode.label());
     tracing::warn!(
         by = "admin",
-        app = wish.app,
-        rule = wish.rule,
+        app = request.app,
+        rule = request.rule,
         from,
         to,
         "the operator switched a rule; it lasts until the next reload or restart"
     );
-    Ok(reply::json(&Switched { from, to }))
+    Ok(reply::json(&ModeChange { from, to }))
 }
 
-/// What a switch looks like.
-const SHAPE: &str =
+/// The error for an invalid body.
+const INVALID_BODY: &str =
     "The body is JSON: {\"app\": \"<id>\", \"rule\": \"<name>\", \"mode\": \"enforce\" | \"observe\" | \"off\"}.";

@@ -1,5 +1,4 @@
-//! `/overview`: the rules with their modes, and the counters that a person looks at; what the operator's page asks for
-//! again and again.
+//! `/overview`: the rules with their modes, and the main counters. The operator's page polls it.
 
 use std::collections::BTreeMap;
 
@@ -12,21 +11,21 @@ use super::rfc3339::rfc3339;
 use crate::clock::Moment;
 use crate::metrics::{Counted, Summary};
 
-/// Everything counts since the process began.
+/// All counters begin at the start of the process.
 #[derive(Serialize)]
 struct Overview<'a> {
     version: &'static str,
     since: String,
     now: String,
     draining: bool,
-    /// Until when nothing is suppressed because usher has only just started; `null` once that is over.
+    /// The end of the period after the start in which nothing is suppressed; `null` after it.
     start_doubt_until: Option<String>,
-    /// Whether calls that change something are possible at all.
+    /// Whether calls that change something are possible.
     token_configured: bool,
-    /// How many decisions are kept for `/decisions` and its stream; 0: none.
+    /// The number of decisions that `/decisions` and its stream can return; 0: none.
     decisions_kept: usize,
     rules: Vec<Rule<'a>>,
-    /// Events that no rule watches, or that could not be read exactly, by decision.
+    /// Counts of events without a rule, or that could not be parsed exactly, by decision.
     unruled: Decisions<'a>,
     upstream: Upstream,
 }
@@ -42,7 +41,7 @@ struct Rule<'a> {
     channel: &'a str,
     mode: &'static str,
     configured: &'static str,
-    /// Channels remembered.
+    /// The number of channels with a stored assignment.
     channels: usize,
     decisions: Decisions<'a>,
 }
@@ -51,13 +50,13 @@ struct Rule<'a> {
 struct Upstream {
     answers: u64,
     failures: u64,
-    /// Upper bounds in seconds, ascending, and how many requests took no longer.
+    /// Pairs of an upper bound in seconds, ascending, and the number of requests within it.
     seconds: Vec<(f64, u64)>,
 }
 
-/// Shows them.
+/// Answers with the overview.
 pub(super) fn overview(admin: &Admin) -> Reply {
-    let (modes, summary) = (admin.switchboard.rules(), admin.metrics.summary());
+    let (modes, summary) = (admin.mode_switch.rules(), admin.metrics.summary());
     let now = admin.calendar.clock().now();
     let time = |moment| rfc3339(admin.calendar.unix_time(moment));
     let watches = admin.assignments.watches();
@@ -97,10 +96,10 @@ pub(super) fn overview(admin: &Admin) -> Reply {
     })
 }
 
-/// The counts that `fit`, added up over apps and rules.
-fn decisions(summary: &Summary, fits: impl Fn(&Counted) -> bool) -> Decisions<'_> {
+/// The counts for which `matches` is true, summed over apps and rules.
+fn decisions(summary: &Summary, matches: impl Fn(&Counted) -> bool) -> Decisions<'_> {
     let mut sums = Decisions::new();
-    for counted in summary.decisions.iter().filter(|counted| fits(counted)) {
+    for counted in summary.decisions.iter().filter(|counted| matches(counted)) {
         *sums.entry(counted.decision.as_str()).or_default() += counted.count;
     }
     sums

@@ -1,6 +1,5 @@
-//! The operator's page: one HTML document with its style and its script in it. It loads nothing else, and runs nothing
-//! else: its Content-Security-Policy names the two by their hashes. Whatever it shows of conversations it asks this
-//! listener for.
+//! The operator's page: one HTML document with an inline style and an inline script. Its Content-Security-Policy contains
+//! their hashes, so it can load and run nothing else. The script requests all data from this listener.
 
 use std::sync::LazyLock;
 
@@ -23,7 +22,7 @@ pub(super) fn html() -> &'static str {
     &HTML
 }
 
-/// Its Content-Security-Policy.
+/// The document's Content-Security-Policy.
 pub(super) fn policy() -> &'static str {
     static POLICY: LazyLock<String> = LazyLock::new(|| {
         let hash = |text: &str| BASE64.encode(&Sha256::digest(text));

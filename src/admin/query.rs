@@ -1,26 +1,25 @@
-//! The operator's query strings, read strictly: a parameter that is misspelt would otherwise list or forget something
-//! else than meant.
+//! Strict parsing of query strings: an ignored misspelt parameter would list or delete something else than intended.
 
 use std::ops::RangeInclusive;
 
 use super::refusal::Refusal;
 use crate::pusher::decode_query;
 
-/// Entries of a listing if nothing else is asked for.
+/// The default number of entries of a listing.
 const DEFAULT_LIMIT: usize = 100;
 
-/// Most entries of a listing.
+/// The largest number of entries of a listing.
 pub(super) const MAX_LIMIT: usize = 10_000;
 
-/// The parameters of a query, each given once at most.
+/// The parameters of a query, without duplicates.
 #[derive(Debug)]
 pub(super) struct Query(Vec<(String, String)>);
 
 impl Query {
-    /// Reads `raw` (without `?`).
+    /// Parses `raw` (without `?`).
     ///
     /// # Errors
-    /// It has a parameter that is not in `known`, or one twice.
+    /// A parameter is not in `known`, or is repeated.
     pub(super) fn parse(raw: &str, known: &[&str]) -> Result<Self, Refusal> {
         let mut pairs: Vec<(String, String)> = Vec::new();
         for pair in raw.split('&').filter(|pair| !pair.is_empty()) {
@@ -37,7 +36,7 @@ impl Query {
         Ok(Self(pairs))
     }
 
-    /// The value of `key`, unless it is absent or empty.
+    /// The value of `key`; `None` if it is absent or empty.
     pub(super) fn get(&self, key: &str) -> Option<&str> {
         self.0.iter().find(|(name, value)| name == key && !value.is_empty()).map(|(_, value)| value.as_str())
     }
@@ -45,23 +44,23 @@ impl Query {
     /// The value of `key`.
     ///
     /// # Errors
-    /// It is absent or empty.
+    /// The value is absent or empty.
     pub(super) fn required(&self, key: &str) -> Result<&str, Refusal> {
         self.get(key).ok_or_else(|| Refusal::BadQuery(format!("The query needs a value for {key}.")))
     }
 
-    /// The number of entries asked for.
+    /// The requested number of entries.
     ///
     /// # Errors
-    /// It is no number from 1 to [`MAX_LIMIT`].
+    /// The value is not a number from 1 to [`MAX_LIMIT`].
     pub(super) fn limit(&self) -> Result<usize, Refusal> {
         self.number("limit", DEFAULT_LIMIT, 1..=MAX_LIMIT)
     }
 
-    /// The number that `key` stands for, or `default`.
+    /// The value of `key` as a number, or `default`.
     ///
     /// # Errors
-    /// It is no number, or out of `bounds`.
+    /// The value is not a number, or out of `bounds`.
     pub(super) fn number(&self, key: &str, default: usize, bounds: RangeInclusive<usize>) -> Result<usize, Refusal> {
         let Some(number) = self.get(key) else { return Ok(default) };
         let number = number.parse().ok().filter(|number| bounds.contains(number));

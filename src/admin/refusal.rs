@@ -1,14 +1,14 @@
-//! Why the operator's request is not answered, and how that is said in HTTP.
+//! The errors of the admin listener, with their HTTP statuses.
 
 use http::StatusCode;
 
-/// A refusal. Its text names the cause and the cure, and repeats nothing that the caller sent.
+/// Why a request is refused. The text names the cause and the remedy, and contains nothing of the request.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(super) enum Refusal {
-    /// Absent, repeated or not text.
+    /// The `Host` is absent, repeated or not text.
     #[error("The request needs exactly one Host header.")]
     BadHost,
-    /// A name that is not `localhost`.
+    /// The `Host` is a name other than `localhost`.
     #[error(
         "This listener answers to an IP address or to localhost in the Host header (DNS rebinding); where it is reachable by others, to any name along with the admin token."
     )]
@@ -18,38 +18,38 @@ pub(super) enum Refusal {
         "This call needs a token, and none is configured: set admin.token (or USHER_ADMIN__TOKEN) and restart usher."
     )]
     TokenNotSet,
-    /// No usable `Authorization`.
+    /// There is no usable `Authorization`.
     #[error("This call needs the admin token: send Authorization: Bearer <admin.token>.")]
     TokenMissing,
-    /// Another token.
+    /// The token is wrong.
     #[error("The bearer token is not the configured admin.token.")]
     TokenWrong,
-    /// No such path.
+    /// There is no such path.
     #[error("There is no such endpoint; GET / lists them.")]
     NotFound,
-    /// The path exists, the method does not.
+    /// The endpoint does not support the method.
     #[error("This endpoint answers {allow}.")]
     MethodNotAllowed {
-        /// The methods it answers.
+        /// The supported methods.
         allow: &'static str,
     },
-    /// The query cannot be used.
+    /// The query is invalid.
     #[error("{0}")]
     BadQuery(String),
-    /// The body cannot be used.
+    /// The body is invalid.
     #[error("{0}")]
     BadBody(&'static str),
-    /// The body is not declared as JSON. A form of another page's cannot declare that, so it is asked for even with the
-    /// token.
+    /// The body is not declared as JSON. The declaration is required in addition to the token, because a form of another
+    /// page cannot send it.
     #[error("The body has to be JSON: send Content-Type: application/json.")]
     NotJson,
-    /// As many as there may be already.
+    /// The largest number of streams is open already.
     #[error("Too many streams of decisions are open: close another one.")]
     TooManyStreams,
-    /// No rule of the configuration watches what was named.
+    /// No configured rule matches.
     #[error("No configured rule fits this app and rule; check their spelling and the configuration.")]
     NotWatched,
-    /// Not ready.
+    /// usher drains and is not ready.
     #[error("usher is draining: it takes no new connections and is about to end.")]
     Draining,
     /// A defect of usher.
@@ -58,7 +58,7 @@ pub(super) enum Refusal {
 }
 
 impl Refusal {
-    /// The status to answer with.
+    /// The HTTP status.
     pub(super) const fn status(&self) -> StatusCode {
         match self {
             Self::BadHost | Self::BadQuery(_) | Self::BadBody(_) => StatusCode::BAD_REQUEST,
@@ -73,7 +73,7 @@ impl Refusal {
         }
     }
 
-    /// The code for programs.
+    /// The machine-readable code.
     pub(super) const fn code(&self) -> &'static str {
         match self {
             Self::BadHost => "bad_host",

@@ -1,4 +1,5 @@
-//! Answers of the admin listener. None carries a CORS header, none may be cached or taken for another type.
+//! The answers of the admin listener. They have no CORS header, must not be cached, and must not be interpreted as another
+//! content type.
 
 use std::convert::Infallible;
 
@@ -20,13 +21,13 @@ use crate::clock::Date;
 /// An answer.
 pub(super) type Reply = Response<UnsyncBoxBody<Bytes, Infallible>>;
 
-/// On listings: there was more than `limit`.
+/// On listings: there are more entries than `limit`.
 const TRUNCATED: HeaderName = HeaderName::from_static("usher-truncated");
 
-/// The code of an error that usher made.
+/// The code of an error of usher's.
 const ERROR: HeaderName = HeaderName::from_static("usher-error");
 
-/// With the time of day; hyper's own stands still after the system's clock was set back.
+/// Adds a `Date`. hyper's own date does not change after the system's clock was set back.
 pub(super) fn dated(mut reply: Reply) -> Reply {
     let date = HeaderValue::from_maybe_shared(Date::text_now()).expect("a date is plain text");
     reply.headers_mut().insert(DATE, date);
@@ -43,7 +44,7 @@ pub(super) fn metrics(body: String) -> Reply {
     reply("text/plain; version=0.0.4; charset=utf-8", body)
 }
 
-/// The operator's page, which may load nothing but what `policy` (a Content-Security-Policy) allows.
+/// The operator's page with the Content-Security-Policy `policy`.
 pub(super) fn page(html: &'static str, policy: &'static str) -> Reply {
     let mut reply = reply("text/html; charset=utf-8", html);
     reply.headers_mut().insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(policy));
@@ -56,7 +57,7 @@ pub(super) fn page(html: &'static str, policy: &'static str) -> Reply {
 pub(super) fn events(events: impl Stream<Item = Result<Frame<Bytes>, Infallible>> + Send + 'static) -> Reply {
     let body = StreamBody::new(events).boxed_unsync();
     let mut reply = with_body("text/event-stream", body);
-    // nginx would keep the events back until it has a bufferful.
+    // Without this header nginx buffers the events.
     reply.headers_mut().insert(HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no"));
     reply
 }
@@ -67,28 +68,28 @@ pub(super) fn json(body: &impl Serialize) -> Reply {
     reply("application/json", body)
 }
 
-/// A JSON list that was cut at the limit.
+/// Marks a JSON list as truncated at the limit.
 pub(super) fn truncated(mut listing: Reply) -> Reply {
     listing.headers_mut().insert(TRUNCATED, HeaderValue::from_static("true"));
     listing
 }
 
-/// What is said to a request that is not answered.
+/// The answer to a refused request.
 pub(super) fn refused(refusal: &Refusal) -> Reply {
     #[derive(Serialize)]
-    struct Said {
+    struct ErrorBody {
         error: String,
         code: &'static str,
     }
-    let mut reply = json(&Said { error: refusal.to_string(), code: refusal.code() });
+    let mut reply = json(&ErrorBody { error: refusal.to_string(), code: refusal.code() });
     *reply.status_mut() = refusal.status();
     reply.headers_mut().insert(ERROR, HeaderValue::from_static(refusal.code()));
-    add_remedy(refusal, reply.headers_mut());
+    add_required_headers(refusal, reply.headers_mut());
     reply
 }
 
-/// The headers that HTTP asks for with some status codes (RFC 9110 11.6.1, 15.5.6).
-fn add_remedy(refusal: &Refusal, headers: &mut HeaderMap) {
+/// Adds the headers that HTTP requires with some status codes (RFC 9110 11.6.1, 15.5.6).
+fn add_required_headers(refusal: &Refusal, headers: &mut HeaderMap) {
     match refusal {
         Refusal::TokenMissing => {
             headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"usher admin\""));

@@ -1,4 +1,4 @@
-//! `/report`: what each rule has saved or would have, and which events were seen where they do not belong.
+//! `/report`: what each rule has suppressed or would suppress, and events on channels that no rule expects them on.
 
 use serde::Serialize;
 
@@ -8,13 +8,13 @@ use super::rfc3339::rfc3339;
 use crate::clock::Moment;
 use crate::report::{Misplaced, Reported, Seen, Summary};
 
-/// The report as it is shown.
+/// The body of the answer.
 #[derive(Serialize)]
-struct Shown {
+struct ReportView {
     /// When counting began.
     since: String,
     rules: Vec<Rule>,
-    misplaced: Vec<Stray>,
+    misplaced: Vec<MisplacedEvent>,
 }
 
 #[derive(Serialize)]
@@ -29,17 +29,17 @@ struct Rule {
     first: Option<String>,
     last: Option<String>,
     late_joiners: u64,
-    top_channels: Vec<Top>,
+    top_channels: Vec<TopChannel>,
 }
 
 #[derive(Serialize)]
-struct Top {
+struct TopChannel {
     channel: String,
     suppressed: u64,
 }
 
 #[derive(Serialize)]
-struct Stray {
+struct MisplacedEvent {
     app: String,
     event: String,
     channel_family: String,
@@ -48,7 +48,7 @@ struct Stray {
     last: String,
 }
 
-/// Shows all of it: it is as long as the configuration makes it.
+/// Answers with the complete report. The configuration bounds its length.
 pub(super) fn show(admin: &Admin) -> Reply {
     let time = |moment| rfc3339(admin.calendar.unix_time(moment));
     let rule = |Reported { watched, tally }| {
@@ -73,10 +73,13 @@ pub(super) fn show(admin: &Admin) -> Reply {
             first: first.map(time),
             last: last.map(time),
             late_joiners,
-            top_channels: top_channels.into_iter().map(|(channel, suppressed)| Top { channel, suppressed }).collect(),
+            top_channels: top_channels
+                .into_iter()
+                .map(|(channel, suppressed)| TopChannel { channel, suppressed })
+                .collect(),
         }
     };
-    let stray = |(misplaced, seen): (Misplaced, Seen)| Stray {
+    let misplaced_event = |(misplaced, seen): (Misplaced, Seen)| MisplacedEvent {
         app: misplaced.app.to_string(),
         event: misplaced.event.to_string(),
         channel_family: misplaced.channel_family.to_string(),
@@ -84,9 +87,9 @@ pub(super) fn show(admin: &Admin) -> Reply {
         count: seen.count,
         last: time(seen.last),
     };
-    reply::json(&Shown {
+    reply::json(&ReportView {
         since: time(Moment::default()),
         rules: admin.report.rules().into_iter().map(rule).collect(),
-        misplaced: admin.report.all_misplaced().into_iter().map(stray).collect(),
+        misplaced: admin.report.all_misplaced().into_iter().map(misplaced_event).collect(),
     })
 }

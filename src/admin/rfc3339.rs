@@ -1,4 +1,4 @@
-//! Wall-clock time for people and programs: RFC 3339 in UTC, to the millisecond.
+//! Formats times of day according to RFC 3339, in UTC, with milliseconds.
 
 use std::time::Duration;
 
@@ -10,8 +10,8 @@ pub(super) fn rfc3339(unix: Duration) -> String {
     format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{:03}Z", unix.subsec_millis())
 }
 
-/// The Gregorian date of a day, counted from 1970-01-01. It counts in years that begin in March, so that the leap day
-/// is the last one, and in eras of 400 years, which all have 146,097 days (Howard Hinnant, "chrono-Compatible Low-Level
+/// The Gregorian date of a day, counted from 1970-01-01. The algorithm uses years that begin in March, so that the leap
+/// day is the last day, and eras of 400 years, which all have 146,097 days (Howard Hinnant, "chrono-Compatible Low-Level
 /// Date Algorithms", `civil_from_days`).
 fn civil(days: u64) -> (u64, u64, u64) {
     let from_march_of_year_0 = days + 719_468;

@@ -1,4 +1,4 @@
-//! From a request to its answer: who asks, what for, and is it allowed.
+//! Routes requests: determines the endpoint, checks access, and makes the answer.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,8 +6,8 @@ use std::time::Duration;
 use bytes::{Buf, Bytes};
 use http::header::{ACCEPT, CONTENT_TYPE};
 use http::{HeaderMap, Method, Request};
-use http_body::Body;
 use http_body_util::{BodyExt, Limited};
+use hyper::body::Incoming;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
@@ -20,13 +20,13 @@ use crate::metrics::{Keys, RuleState, Sample};
 use crate::rules::Mode;
 use crate::shutdown::{Drain, Tasks};
 
-/// Listings made at once. Each walks a whole memory, so the next one waits.
+/// The largest number of concurrent listings. Each may iterate over all assignments; further ones wait.
 const MAX_LISTINGS: usize = 2;
 
-/// Longest body of a call in bytes.
+/// The largest body of a request in bytes.
 const MAX_BODY: usize = 4096;
 
-/// To receive it.
+/// The time to receive a body.
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Answers requests.
@@ -38,19 +38,11 @@ pub(super) struct Service {
     streams: Arc<Semaphore>,
     /// Ends the streams.
     stop: Drain,
-    /// Whether others than this machine can reach the listener.
+    /// Whether other hosts can reach the listener.
     exposed: bool,
 }
 
-/// A request's body.
-pub(super) trait RequestBody:
-    Body<Data: Send, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + Send
-{
-}
-
-impl<B: Body<Data: Send, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + Send> RequestBody for B {}
-
-/// What can be asked for.
+/// The endpoints of the listener.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Endpoint {
     Index,
@@ -84,7 +76,7 @@ impl Endpoint {
         }
     }
 
-    /// The methods it answers, as they stand in `Allow`.
+    /// The supported methods, in the notation of `Allow`.
     const fn methods(self) -> &'static str {
         match self {
             Self::Index
@@ -101,8 +93,8 @@ impl Endpoint {
         }
     }
 
-    /// Whether it is answered without a token, since it tells nothing of any conversation: machines ask for it that
-    /// hold none, and the page is what asks for the token.
+    /// Whether it requires no token on any address. Its answer contains no data of conversations: programs without a token
+    /// request it, and the page itself asks the operator for the token.
     const fn is_open(self) -> bool {
         match self {
             Self::Page | Self::Metrics | Self::Livez | Self::Readyz => true,
@@ -116,39 +108,39 @@ impl Endpoint {
         }
     }
 
-    /// Whether it is asked for by programs that know the listener by a name.
+    /// Whether programs request it that address the listener by name.
     const fn is_for_machines(self) -> bool {
         self.is_open() && !matches!(self, Self::Page)
     }
 
-    /// Whether such a call changes something.
+    /// Whether a request with `method` changes something.
     fn changes(self, method: &Method) -> bool {
         self == Self::RuleMode && method == Method::POST || self == Self::Assignments && method == Method::DELETE
     }
 }
 
 impl Service {
-    /// Answers for `admin` until `stop` begins; `exposed` tells whether others than this machine can ask.
+    /// A service for `admin`. `stop` ends its streams; `exposed` says whether other hosts can reach the listener.
     pub(super) fn new(admin: Arc<Admin>, tasks: Tasks, stop: Drain, exposed: bool) -> Self {
         let (listings, streams) = (Arc::new(Semaphore::new(MAX_LISTINGS)), Arc::new(Semaphore::new(MAX_STREAMS)));
         Self { admin, tasks, listings, streams, stop, exposed }
     }
 
-    /// Answers `request`. Its body is read by the one call that takes one, and by no other.
-    pub(super) async fn answer<B: RequestBody>(&self, request: Request<B>) -> Reply {
+    /// Answers `request`. Only the endpoint that has a request body reads it.
+    pub(super) async fn answer(&self, request: Request<Incoming>) -> Reply {
         let (head, body) = request.into_parts();
-        match self.decide(&Request::from_parts(head, ()), body).await {
+        match self.route(&Request::from_parts(head, ()), body).await {
             Ok(reply) => reply,
             Err(refusal) => reply::refused(&refusal),
         }
     }
 
-    async fn decide<B: RequestBody>(&self, request: &Request<()>, body: B) -> Result<Reply, Refusal> {
+    async fn route(&self, request: &Request<()>, body: Incoming) -> Result<Reply, Refusal> {
         let token = guard::token(request.headers(), self.admin.token.as_deref());
         let endpoint = Endpoint::of(request.uri().path(), request.headers());
-        // A page that was rebound to this address cannot know the token. On loopback nobody needs a name other than
-        // localhost. Where others can reach it, Prometheus knows it by a name and should hold no token that could
-        // change something, and what is open tells of no conversation.
+        // A page whose name was rebound to this address does not know the token. On loopback, `localhost` is the only name
+        // that is needed. If other hosts can reach the listener, Prometheus addresses it by name and should not have a
+        // token that allows changes; the open endpoints contain no data of conversations.
         if !(self.exposed && (token.is_ok() || endpoint.is_some_and(Endpoint::is_for_machines))) {
             guard::host(request)?;
         }
@@ -170,34 +162,35 @@ impl Service {
             Endpoint::Readyz => Ok(reply::text("ready\n")),
             Endpoint::Assignments if changes => assignments::forget(&self.admin, query),
             Endpoint::Assignments => {
-                let asked = assignments::Asked::parse(query)?;
-                self.listing(move |admin| asked.list(admin)).await
+                let query = assignments::AssignmentQuery::parse(query)?;
+                self.listing(move |admin| query.list(admin)).await
             }
             Endpoint::Report => Ok(report::show(&self.admin)),
             Endpoint::Decisions => {
-                let asked = decisions::Asked::parse(query)?;
-                self.listing(move |admin| Ok(asked.list(admin))).await
+                let query = decisions::DecisionQuery::parse(query)?;
+                self.listing(move |admin| Ok(query.list(admin))).await
             }
             Endpoint::Stream => {
-                let asked = stream::Asked::parse(&self.admin, query, request.headers())?;
-                let place = Arc::clone(&self.streams).try_acquire_owned().map_err(|_full| Refusal::TooManyStreams)?;
-                Ok(reply::events(asked.follow(Arc::clone(&self.admin), place, self.stop.clone())))
+                let query = stream::StreamQuery::parse(&self.admin, query, request.headers())?;
+                let permit = Arc::clone(&self.streams).try_acquire_owned().map_err(|_full| Refusal::TooManyStreams)?;
+                Ok(reply::events(query.follow(Arc::clone(&self.admin), permit, self.stop.clone())))
             }
             Endpoint::Overview => Ok(overview::overview(&self.admin)),
             Endpoint::RuleMode => modes::switch(&self.admin, &json_body(request.headers(), body).await?),
         }
     }
 
-    /// Makes a listing on a thread of its own: a walk over a million channels must not hold up triggers. If the caller
-    /// hangs up, it still keeps its place until it ends, so that hanging up and asking again piles nothing up.
+    /// Makes a listing on a blocking thread: an iteration over a million channels must not delay triggers. The listing
+    /// holds its permit until it ends, even if the caller disconnects, so that repeated requests cannot accumulate
+    /// listings.
     async fn listing<F>(&self, list: F) -> Result<Reply, Refusal>
     where
         F: FnOnce(&Admin) -> Result<Reply, Refusal> + Send + 'static,
     {
-        let place = Arc::clone(&self.listings).acquire_owned().await.map_err(|_closed| Refusal::Failed)?;
+        let permit = Arc::clone(&self.listings).acquire_owned().await.map_err(|_closed| Refusal::Failed)?;
         let admin = Arc::clone(&self.admin);
         let listing = self.tasks.spawn_blocking(move || {
-            let _place = place;
+            let _permit = permit;
             list(&admin)
         });
         listing.await.map_err(|error| {
@@ -210,10 +203,10 @@ impl Service {
         const MODES: &[&str] = &[Mode::Enforce.label(), Mode::Observe.label(), Mode::Off.label()];
         let state =
             |rule: modes::RuleMode| RuleState { app: rule.app, rule: rule.rule, mode: rule.mode.label(), modes: MODES };
-        self.admin.switchboard.rules().into_iter().map(state).collect()
+        self.admin.mode_switch.rules().into_iter().map(state).collect()
     }
 
-    /// What the other rooms tell at a scrape.
+    /// The values of the other rooms at the time of a scrape.
     fn sample(&self) -> Sample {
         let assignments = &self.admin.assignments;
         let evictions = assignments.evictions();
@@ -233,7 +226,7 @@ impl Service {
     }
 }
 
-/// Whether a browser asks: only those name HTML.
+/// Whether the client is a browser: only browsers accept HTML.
 fn wants_html(headers: &HeaderMap) -> bool {
     headers.get_all(ACCEPT).iter().any(|accept| accept.to_str().is_ok_and(|accept| accept.contains("text/html")))
 }
@@ -241,8 +234,8 @@ fn wants_html(headers: &HeaderMap) -> bool {
 /// Receives a body that is declared as JSON.
 ///
 /// # Errors
-/// It is not declared so, too long, too slow, or breaks off.
-async fn json_body<B: RequestBody>(headers: &HeaderMap, body: B) -> Result<Bytes, Refusal> {
+/// The body is not declared as JSON, is too large or too slow, or breaks off.
+async fn json_body(headers: &HeaderMap, body: Incoming) -> Result<Bytes, Refusal> {
     let media =
         headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).and_then(|value| value.split(';').next());
     if !media.is_some_and(|media| media.trim().eq_ignore_ascii_case("application/json")) {
@@ -255,7 +248,7 @@ async fn json_body<B: RequestBody>(headers: &HeaderMap, body: B) -> Result<Bytes
     Ok(received.copy_to_bytes(received.remaining()))
 }
 
-/// What `/` says to others than browsers.
+/// The answer to `/` for clients other than browsers.
 const INDEX: &str = "\
 usher admin; browsers are shown the operator's page here
 

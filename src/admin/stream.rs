@@ -1,9 +1,9 @@
-//! `/decisions/stream`: decisions as they are made, as server-sent events.
+//! `/decisions/stream`: new decisions as server-sent events.
 //!
-//! Every stream reads from the log at the pace of its reader, so none has a queue of its own: what has left the log
-//! before a slow reader came for it is told to him as a number. Events: a decision has an `id`, by which a reader goes
-//! on where he was (`Last-Event-ID`), and the data of `/decisions`; `hello` says how many decisions are kept, `missed`
-//! how many could not be shown.
+//! A stream reads from the log of decisions at the speed of its client and has no queue: the number of decisions that left
+//! the log before a slow client read them is sent instead of them. Events: a decision has an `id`, with which a client
+//! resumes (`Last-Event-ID`), and the data of `/decisions`; `hello` contains the number of decisions in the log, `missed`
+//! the number of decisions that could not be sent.
 
 use std::convert::Infallible;
 use std::fmt::Write as _;
@@ -18,47 +18,47 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::Admin;
-use super::decisions::Shown;
+use super::decisions::DecisionView;
 use super::query::Query;
 use super::refusal::Refusal;
 use crate::decisions::{Filter, News};
 use crate::shutdown::Drain;
 
-/// Streams at once; so many readers leave places for those who scrape and probe.
+/// The largest number of streams. It leaves connections for scrapers and health probes.
 pub(super) const MAX_STREAMS: usize = 16;
 
-/// Decisions looked at for one telling.
-const MOST_AT_ONCE: u64 = 256;
+/// The largest number of decisions that are read from the log at once.
+const MAX_BATCH: u64 = 256;
 
-/// Between two tellings, so that a busy gateway does not wake a reader for each decision.
+/// The pause between two batches, so that a busy gateway does not wake a client for each decision.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// After so much silence a comment is sent, which keeps proxies from giving the connection up and finds a reader who is
-/// gone.
+/// The time without an event after which a comment is sent. It prevents timeouts of proxies, and detects disconnected
+/// clients.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
-/// A stream ends by itself before its connection is ended (`listener`); readers come back with the last id.
+/// A stream ends before the lifetime of its connection does (`listener`). Clients reconnect with the last id.
 const MAX_LIFETIME: Duration = Duration::from_secs(240);
 
-/// What is to be followed.
+/// The query of a stream.
 #[derive(Debug)]
-pub(super) struct Asked {
+pub(super) struct StreamQuery {
     app: Option<String>,
     channel_prefix: String,
-    /// How many of the last decisions to begin with.
+    /// The number of past decisions to begin with.
     backlog: u64,
-    /// Where the reader was, by the number of the decision.
+    /// The number of the last decision that the client has received.
     after: Option<u64>,
 }
 
-impl Asked {
-    /// Reads the query and where the reader was.
+impl StreamQuery {
+    /// Parses the query and `Last-Event-ID`.
     ///
     /// # Errors
-    /// The query has parameters that a stream does not take, or a backlog out of bounds.
+    /// The query has unknown parameters, or a backlog out of bounds.
     pub(super) fn parse(admin: &Admin, query: &str, headers: &HeaderMap) -> Result<Self, Refusal> {
         let query = Query::parse(query, &["app", "channel", "backlog"])?;
-        // An id of another process, or none of ours, is as good as none.
+        // An id of another process, or an invalid one, is ignored.
         let last = headers.get("last-event-id").and_then(|id| id.to_str().ok()).and_then(|id| id.split_once('-'));
         let after = last
             .filter(|(process, _)| *process == process_id(admin).to_string())
@@ -71,58 +71,58 @@ impl Asked {
         })
     }
 
-    /// The events, until `stop` begins or the stream has lasted long enough. `place` is held until then.
+    /// The events, until `stop` begins or [`MAX_LIFETIME`] is over. The stream holds `permit` until then.
     pub(super) fn follow(
         self,
         admin: Arc<Admin>,
-        place: OwnedSemaphorePermit,
+        permit: OwnedSemaphorePermit,
         stop: Drain,
     ) -> impl Stream<Item = Result<Frame<Bytes>, Infallible>> {
         let pushed = admin.decisions.next();
-        // The beginning of the backlog may have left the log already; nobody has missed that.
-        let kept = admin.decisions.capacity() as u64;
-        let next = self.after.map_or_else(|| pushed - self.backlog.min(kept).min(pushed), |number| number + 1);
-        let feed = Feed {
+        // The log may be shorter than the requested backlog; older decisions do not count as missed.
+        let capacity = admin.decisions.capacity() as u64;
+        let next = self.after.map_or_else(|| pushed - self.backlog.min(capacity).min(pushed), |number| number + 1);
+        let events = DecisionEvents {
             admin,
-            asked: self,
+            query: self,
             next,
-            told: Told::Nothing,
+            last_sent: LastSent::Nothing,
             ends: Instant::now() + MAX_LIFETIME,
             stop,
-            _place: place,
+            _permit: permit,
         };
-        stream::unfold(feed, |mut feed| async move {
-            let text = feed.next().await?;
-            Some((Ok(Frame::data(Bytes::from(text))), feed))
+        stream::unfold(events, |mut events| async move {
+            let text = events.next().await?;
+            Some((Ok(Frame::data(Bytes::from(text))), events))
         })
     }
 }
 
-/// Most decisions that a stream may begin with.
+/// The largest number of past decisions that a stream can begin with.
 const MAX_BACKLOG: usize = 1000;
 
-/// What a stream has told last.
+/// What a stream has sent last.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Told {
+enum LastSent {
     Nothing,
     Hello,
     Decisions,
 }
 
-/// One stream.
+/// The state of a stream.
 #[derive(Debug)]
-struct Feed {
+struct DecisionEvents {
     admin: Arc<Admin>,
-    asked: Asked,
-    /// The number of the decision to be told next.
+    query: StreamQuery,
+    /// The number of the next decision.
     next: u64,
-    told: Told,
+    last_sent: LastSent,
     ends: Instant,
     stop: Drain,
-    _place: OwnedSemaphorePermit,
+    _permit: OwnedSemaphorePermit,
 }
 
-impl Feed {
+impl DecisionEvents {
     /// The next text to send; `None` at the end.
     async fn next(&mut self) -> Option<String> {
         let (stop, ends) = (self.stop.clone(), self.ends);
@@ -130,57 +130,57 @@ impl Feed {
             biased;
             () = stop.begun() => None,
             () = sleep_until(ends) => None,
-            text = self.news() => Some(text),
+            text = self.next_events() => Some(text),
         }
     }
 
-    /// What there is to tell, once there is something.
-    async fn news(&mut self) -> String {
-        if self.told == Told::Nothing {
-            self.told = Told::Hello;
+    /// Waits for the next events and formats them.
+    async fn next_events(&mut self) -> String {
+        if self.last_sent == LastSent::Nothing {
+            self.last_sent = LastSent::Hello;
             return format!("retry: 1000\nevent: hello\ndata: {{\"kept\":{}}}\n\n", self.admin.decisions.capacity());
         }
-        if self.told == Told::Decisions {
+        if self.last_sent == LastSent::Decisions {
             sleep(PAUSE).await;
         }
-        let silent_until = Instant::now() + KEEP_ALIVE;
+        let keep_alive_at = Instant::now() + KEEP_ALIVE;
         loop {
             tokio::select! {
                 () = self.admin.decisions.pushed(self.next) => {}
-                () = sleep_until(silent_until) => return ": nothing new\n\n".to_owned(),
+                () = sleep_until(keep_alive_at) => return ": nothing new\n\n".to_owned(),
             }
-            let filter = Filter { app: self.asked.app.as_deref(), channel_prefix: &self.asked.channel_prefix };
-            let news = self.admin.decisions.since(self.next, MOST_AT_ONCE, filter);
+            let filter = Filter { app: self.query.app.as_deref(), channel_prefix: &self.query.channel_prefix };
+            let news = self.admin.decisions.since(self.next, MAX_BATCH, filter);
             self.next = news.next;
-            let text = self.tell(&news);
+            let text = self.format(&news);
             if !text.is_empty() {
-                self.told = Told::Decisions;
+                self.last_sent = LastSent::Decisions;
                 return text;
             }
             sleep(PAUSE).await;
         }
     }
 
-    /// Writes `news`.
-    fn tell(&self, news: &News) -> String {
+    /// Formats `news` as events.
+    fn format(&self, news: &News) -> String {
         let mut text = String::new();
         if news.missed > 0 {
             push(&mut text, format_args!("event: missed\ndata: {{\"missed\":{}}}\n\n", news.missed));
         }
         let process = process_id(&self.admin);
         for (number, record) in &news.records {
-            let shown = serde_json::to_string(&Shown::new(record, &self.admin.calendar))
+            let json = serde_json::to_string(&DecisionView::new(record, &self.admin.calendar))
                 .expect("no value of it refuses to be written");
-            // Within a line of JSON such characters stand between tokens only.
-            let line = shown.replace(['\n', '\r'], " ");
+            // In valid JSON, line breaks occur between tokens only.
+            let line = json.replace(['\n', '\r'], " ");
             push(&mut text, format_args!("id: {process}-{number}\ndata: {line}\n\n"));
         }
         text
     }
 }
 
-/// Tells the numbers of one process from those of another: when its clock began, in milliseconds since the Unix epoch
-/// as it was told then.
+/// Distinguishes the decision numbers of different processes: the start of the process's clock in milliseconds since the
+/// Unix epoch.
 fn process_id(admin: &Admin) -> u128 {
     admin.calendar.clock().stamp().as_millis()
 }

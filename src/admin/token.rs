@@ -1,10 +1,10 @@
-//! JSON tokens that were taken from a payload and go into an answer as they are.
+//! JSON tokens of a payload that are copied into an answer.
 
 use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 
-/// A JSON token as text. Written as the value it is; if it is none, e.g. because a log has cut it, then as a string
-/// that holds the text.
+/// The text of a JSON token. It is serialised unchanged; if it is not valid JSON, e.g. because a log has truncated it, it is
+/// serialised as a string.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct JsonToken<'a>(pub(super) &'a str);
 

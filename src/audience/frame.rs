@@ -1,38 +1,38 @@
-//! The frames of the protocol that tell who is subscribed (`pusher-protocol.md` 4.3), as far as that is read from them.
+//! Parses the frames that subscribe, unsubscribe and confirm a subscription (`pusher-protocol.md` 4.3).
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-/// So much of a frame's beginning and of its end is searched for the event of a confirmation: that of a presence
-/// channel lists all members between.
-const EDGE: usize = 128;
+/// The number of bytes at the beginning and at the end of a frame that are searched for the event of a confirmation: the
+/// confirmation of a presence channel lists all members in between.
+const SEARCHED_BYTES: usize = 128;
 
 const CONFIRMATION: &str = "pusher_internal:subscription_succeeded";
 
-/// What a client asks for.
+/// A client's request about a subscription.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Wish {
-    /// To be subscribed to this channel.
+pub(super) enum SubscriptionRequest {
+    /// Subscribe to this channel.
     Subscribe(String),
-    /// To be out of it.
+    /// Unsubscribe from this channel.
     Unsubscribe(String),
 }
 
-/// Whether a client's text may be a [`Wish`]: cheap, and never wrong about one that is written as every client library
-/// writes it.
-pub(super) fn may_wish(text: &str) -> bool {
+/// Whether a client's text may be a [`SubscriptionRequest`]. A cheap check without false negatives for texts as the client
+/// libraries write them.
+pub(super) fn may_be_request(text: &str) -> bool {
     text.contains("subscribe")
 }
 
-/// Whether upstream's text may be a confirmation, as cheaply.
-pub(super) fn may_confirm(text: &str) -> bool {
-    let beginning = &text[..text.floor_char_boundary(EDGE)];
-    let end = &text[text.ceil_char_boundary(text.len().saturating_sub(EDGE))..];
+/// Whether upstream's text may be a confirmation. A cheap check as well.
+pub(super) fn may_be_confirmation(text: &str) -> bool {
+    let beginning = &text[..text.floor_char_boundary(SEARCHED_BYTES)];
+    let end = &text[text.ceil_char_boundary(text.len().saturating_sub(SEARCHED_BYTES))..];
     beginning.contains(CONFIRMATION) || end.contains(CONFIRMATION)
 }
 
-/// What a client asks for with `text`, if it is about a subscription.
-pub(super) fn wish(text: &str) -> Option<Wish> {
+/// The request in `text`, if it is about a subscription.
+pub(super) fn request(text: &str) -> Option<SubscriptionRequest> {
     #[derive(Deserialize)]
     struct Frame<'a> {
         event: String,
@@ -44,16 +44,16 @@ pub(super) fn wish(text: &str) -> Option<Wish> {
         channel: String,
     }
     let frame: Frame<'_> = serde_json::from_str(text).ok()?;
-    let wish = match frame.event.as_str() {
-        "pusher:subscribe" => Wish::Subscribe,
-        "pusher:unsubscribe" => Wish::Unsubscribe,
+    let request = match frame.event.as_str() {
+        "pusher:subscribe" => SubscriptionRequest::Subscribe,
+        "pusher:unsubscribe" => SubscriptionRequest::Unsubscribe,
         _ => return None,
     };
-    serde_json::from_str::<Data>(frame.data.get()).ok().map(|data| wish(data.channel))
+    serde_json::from_str::<Data>(frame.data.get()).ok().map(|data| request(data.channel))
 }
 
-/// The channel that upstream confirms with `text`, if it confirms one.
-pub(super) fn confirmed(text: &str) -> Option<String> {
+/// The channel whose subscription `text` confirms, if it is a confirmation.
+pub(super) fn confirmed_channel(text: &str) -> Option<String> {
     #[derive(Deserialize)]
     struct Frame {
         event: String,

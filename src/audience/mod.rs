@@ -1,6 +1,6 @@
-//! Who is subscribed to a channel, and when the last one joined: exactly, where the embedded broker is upstream; else
-//! as far as clients come through the relay, whose frames tell it in passing. For the operator's report alone: no
-//! decision hangs on it.
+//! The number of subscribers of a channel, and when the last one joined. It is exact if the embedded broker is upstream;
+//! otherwise it counts the clients whose connections usher relays, from their frames. It is used for the operator's
+//! report only; no decision depends on it.
 
 mod frame;
 mod relayed;
@@ -16,41 +16,40 @@ use crate::clock::Moment;
 pub use relayed::{Relayed, SubscriptionCounts};
 pub use relayed_client::{RelayedClient, Side};
 
-/// Where it is known from who is subscribed.
+/// The source of the subscriptions.
 #[derive(Debug)]
 pub enum Audience {
-    /// The embedded broker knows all of its clients.
+    /// The embedded broker, which knows all of its clients.
     Broker(Arc<Broker>),
-    /// The relay sees those who come through usher.
+    /// The relay, which sees the clients that connect through usher.
     Relayed(Relayed),
 }
 
-/// The audience of one app. Cloning it gives another handle to the same.
+/// The subscriptions of one app. Clones refer to the same app.
 #[derive(Debug, Clone)]
 pub enum AppAudience {
-    /// That of the embedded broker.
+    /// In the embedded broker.
     Broker(ChannelStats),
-    /// That of the relay.
+    /// In the relay.
     Relayed(Arc<SubscriptionCounts>),
 }
 
-/// Who hears what is sent on a channel now.
+/// The subscribers of a channel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Subscribers {
-    /// Connections that are subscribed.
+    /// The number of subscribed connections.
     pub subscribers: usize,
-    /// When the last of them joined; `None`: there is nobody.
+    /// When the last of them joined; `None`: there are none.
     pub last_joined: Option<Moment>,
 }
 
 impl Subscribers {
-    /// Nobody.
+    /// No subscribers.
     pub const NONE: Self = Self { subscribers: 0, last_joined: None };
 }
 
 impl Audience {
-    /// The audience of the app with this id; the same one whenever it is asked. `None`: the embedded broker does not
-    /// serve that app.
+    /// The subscriptions of the app with this id. `None`: the embedded broker does not serve the app.
     #[must_use]
     pub fn app(&self, id: &str) -> Option<AppAudience> {
         match self {
@@ -61,22 +60,22 @@ impl Audience {
 }
 
 impl AppAudience {
-    /// Who hears `channel` now. `None`: it is not known. One look-up under a lock that is never held for long; not even
-    /// that, where the relay has seen nobody join any channel.
+    /// The subscribers of `channel`; `None`: unknown. The call makes one look-up under a lock that is held briefly, and none
+    /// if the relay has counted no subscription.
     #[must_use]
     pub fn of(&self, channel: &str) -> Option<Subscribers> {
         match self {
             Self::Broker(channel_stats) => {
-                Some(channel_stats.heard(channel).map_or(Subscribers::NONE, |(subscribers, joined)| Subscribers {
-                    subscribers,
-                    last_joined: Some(joined),
+                Some(channel_stats.subscriptions(channel).map_or(Subscribers::NONE, |subscriptions| Subscribers {
+                    subscribers: subscriptions.count,
+                    last_joined: Some(subscriptions.last_joined),
                 }))
             }
             Self::Relayed(counts) => counts.of(channel),
         }
     }
 
-    /// A relayed connection that comes. `None`: the embedded broker needs none to know its clients.
+    /// A new relayed connection. `None`: the embedded broker counts its clients itself.
     #[must_use]
     pub fn relayed_client(&self) -> Option<RelayedClient> {
         match self {

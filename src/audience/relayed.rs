@@ -1,73 +1,68 @@
-//! The subscriptions of relayed connections: how many each channel has, and when the last one joined. Bounded, and gone
-//! with the connections.
+//! The subscriptions of relayed connections: their number per channel, and when the last one joined. The number of
+//! channels is bounded, and a connection's subscriptions end with it.
 
 use std::collections::HashMap;
-use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
-use hashbrown::HashTable;
+use dashmap::{DashMap, Entry};
 
 use super::Subscribers;
 use crate::clock::Moment;
 use crate::metrics::{Metrics, OpenGuard};
 
-/// Locks of their own.
+/// The number of shards of the map, each with its own lock.
 const SHARDS: usize = 16;
 
-/// Channels of one shard whose subscribers are counted: 131,072 of an app, about.
-const CHANNELS_OF_SHARD: usize = 8192;
+/// The largest number of channels of one app whose subscribers are counted.
+const MAX_CHANNELS: usize = 131_072;
 
-/// The subscriptions that the relay sees, of all apps.
+/// The subscriptions of relayed connections of all apps.
 #[derive(Debug)]
 pub struct Relayed {
     metrics: Arc<Metrics>,
-    /// A std lock: held to look an app up when the configuration is read.
+    /// A std lock: held while an app is looked up, which a reload of the configuration does.
     apps: Mutex<HashMap<Box<str>, Arc<SubscriptionCounts>>>,
 }
 
-/// Those of one app.
+/// The subscriptions of one app.
 #[derive(Debug)]
 pub struct SubscriptionCounts {
     metrics: Arc<Metrics>,
-    hasher: RandomState,
-    /// Std locks: held for one look-up, never across an await.
-    shards: Box<[Mutex<Shard>]>,
-    /// Channels in all shards. It changes while the shard is locked, before a channel comes and after one has gone:
-    /// where it is 0, there was none at that moment, and none need be looked for.
+    /// By channel. An entry is locked for one look-up or change, never across an await.
+    counts: DashMap<Box<str>, SubscriptionCount>,
+    /// The number of channels in `counts`, or more: it is incremented before a channel is inserted and decremented after
+    /// one was removed. If it is 0, there is no channel at that moment, and no look-up is needed.
     channels: AtomicUsize,
-    /// Whether a client of the app has ever come through usher: before that, an empty channel says nothing.
-    visited: AtomicBool,
-    /// Whether a subscription was left out at a bound: since then, a channel that is not here may have subscribers.
-    full: AtomicBool,
+    /// Whether usher has ever relayed a client of the app. Before that, a channel without counted subscribers may have some.
+    had_client: AtomicBool,
+    /// Whether a subscription was not counted because of a bound. After that, a channel that is not in `counts` may have
+    /// subscribers.
+    is_incomplete: AtomicBool,
 }
 
-/// Channels with subscribers.
-type Shard = HashTable<SubscriptionCount>;
-
-/// One channel with subscribers.
+/// The subscribers of one channel; at least one.
 #[derive(Debug)]
 struct SubscriptionCount {
-    channel: Box<str>,
     subscribers: usize,
     last_joined: Moment,
 }
 
 impl Relayed {
-    /// Nobody yet. What is seen is counted in `metrics`.
+    /// No subscriptions. `metrics` counts them.
     #[must_use]
     pub fn new(metrics: Arc<Metrics>) -> Self {
         Self { metrics, apps: Mutex::default() }
     }
 
-    /// The subscriptions of the app with this id; the same ones whenever it is asked.
+    /// The subscriptions of the app with this id.
     #[must_use]
     pub fn app(&self, id: &str) -> Arc<SubscriptionCounts> {
         let mut apps = self.apps.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(counts) = apps.get(id) {
             return Arc::clone(counts);
         }
-        // Apps that were taken out of the configuration, and whose last connection has gone.
+        // Removes the apps that are no longer configured and have no connections.
         apps.retain(|_, counts| Arc::strong_count(counts) > 1);
         let counts = Arc::new(SubscriptionCounts::new(Arc::clone(&self.metrics)));
         apps.insert(id.into(), Arc::clone(&counts));
@@ -79,79 +74,70 @@ impl SubscriptionCounts {
     fn new(metrics: Arc<Metrics>) -> Self {
         Self {
             metrics,
-            hasher: RandomState::new(),
-            shards: std::iter::repeat_with(Mutex::default).take(SHARDS).collect(),
+            counts: DashMap::with_shard_amount(SHARDS),
             channels: AtomicUsize::new(0),
-            visited: AtomicBool::new(false),
-            full: AtomicBool::new(false),
+            had_client: AtomicBool::new(false),
+            is_incomplete: AtomicBool::new(false),
         }
     }
 
-    /// Who hears `channel`, as far as that is known.
+    /// The subscribers of `channel`; `None`: unknown.
     pub(super) fn of(&self, channel: &str) -> Option<Subscribers> {
         if self.channels.load(Ordering::Relaxed) > 0
-            && let Some(heard) = self.seated(channel)
+            && let Some(count) = self.counts.get(channel)
         {
-            return Some(heard);
+            return Some(Subscribers { subscribers: count.subscribers, last_joined: Some(count.last_joined) });
         }
-        let knows_all = self.visited.load(Ordering::Relaxed) && !self.full.load(Ordering::Relaxed);
-        knows_all.then_some(Subscribers::NONE)
+        let is_complete = self.had_client.load(Ordering::Relaxed) && !self.is_incomplete.load(Ordering::Relaxed);
+        is_complete.then_some(Subscribers::NONE)
     }
 
-    fn seated(&self, channel: &str) -> Option<Subscribers> {
-        let (hash, shard) = self.shard(channel);
-        let count = shard.find(hash, |count| *count.channel == *channel)?;
-        Some(Subscribers { subscribers: count.subscribers, last_joined: Some(count.last_joined) })
+    /// Notes a relayed client.
+    pub(super) fn note_client(&self) {
+        self.had_client.store(true, Ordering::Relaxed);
     }
 
-    /// A client comes through usher.
-    pub(super) fn visit(&self) {
-        self.visited.store(true, Ordering::Relaxed);
-    }
-
-    /// A client is subscribed to `channel` until the guard is dropped, and [`SubscriptionCounts::leave`] called. `None`: there is no
-    /// place for it to be counted.
+    /// Counts a subscription to `channel`. At its end, the guard has to be dropped and [`SubscriptionCounts::leave`] called.
+    /// `None`: the bound is reached, and the subscription is not counted.
     pub(super) fn join(&self, channel: &str, now: Moment) -> Option<OpenGuard> {
-        let (hash, mut shard) = self.shard(channel);
-        if let Some(count) = shard.find_mut(hash, |count| *count.channel == *channel) {
-            count.subscribers += 1;
-            count.last_joined = now;
-        } else if shard.len() < CHANNELS_OF_SHARD {
-            self.channels.fetch_add(1, Ordering::Relaxed);
-            let count = SubscriptionCount { channel: channel.into(), subscribers: 1, last_joined: now };
-            shard.insert_unique(hash, count, |count| self.hasher.hash_one(&*count.channel));
-        } else {
-            drop(shard);
-            self.leave_out();
-            return None;
+        match self.counts.entry(channel.into()) {
+            Entry::Occupied(mut entry) => {
+                let count = entry.get_mut();
+                count.subscribers += 1;
+                count.last_joined = now;
+            }
+            Entry::Vacant(entry) if self.reserve_channel() => {
+                entry.insert(SubscriptionCount { subscribers: 1, last_joined: now });
+            }
+            Entry::Vacant(entry) => {
+                drop(entry);
+                self.note_uncounted();
+                return None;
+            }
         }
-        drop(shard);
         Some(self.metrics.relayed_subscription())
     }
 
-    /// A client that had joined is out of `channel`.
+    /// Ends a counted subscription to `channel`.
     pub(super) fn leave(&self, channel: &str) {
-        let (hash, mut shard) = self.shard(channel);
-        if let Ok(mut found) = shard.find_entry(hash, |count| *count.channel == *channel) {
-            found.get_mut().subscribers -= 1;
-            if found.get().subscribers == 0 {
-                found.remove();
-                self.channels.fetch_sub(1, Ordering::Relaxed);
-            }
+        let removed = self.counts.remove_if_mut(channel, |_, count| {
+            count.subscribers -= 1;
+            count.subscribers == 0
+        });
+        if removed.is_some() {
+            self.channels.fetch_sub(1, Ordering::Relaxed);
         }
     }
 
-    /// A subscription is not counted.
-    pub(super) fn leave_out(&self) {
-        self.full.store(true, Ordering::Relaxed);
+    /// Notes a subscription that is not counted.
+    pub(super) fn note_uncounted(&self) {
+        self.is_incomplete.store(true, Ordering::Relaxed);
         self.metrics.uncounted_subscription();
     }
 
-    /// The hash of `channel`, and the shard that it is in, locked.
-    fn shard(&self, channel: &str) -> (u64, MutexGuard<'_, Shard>) {
-        let hash = self.hasher.hash_one(channel);
-        // The table goes by the highest and the lowest bits. Nothing here is left half done when a thread panics.
-        let shard = self.shards[(hash >> 32) as usize % SHARDS].lock().unwrap_or_else(PoisonError::into_inner);
-        (hash, shard)
+    /// Counts one more channel. Returns whether there is space for it.
+    fn reserve_channel(&self) -> bool {
+        let one_more = |channels| (channels < MAX_CHANNELS).then_some(channels + 1);
+        self.channels.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more).is_ok()
     }
 }

@@ -1,113 +1,113 @@
-//! One relayed connection: what passes over it tells which channels its client is subscribed to.
+//! One relayed connection, and the subscriptions of its client, which are read from its frames.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::frame::{self, Wish};
+use super::frame::{self, SubscriptionRequest};
 use super::relayed::SubscriptionCounts;
 use crate::clock::Moment;
 use crate::metrics::OpenGuard;
 use crate::pusher::is_valid_name;
 
-/// Channels of one connection that are followed; Pusher's own clients have a few, and the embedded broker takes 200.
-const CHANNELS: usize = 256;
+/// The largest number of tracked channels of one connection. Pusher's clients have a few; the embedded broker allows 200.
+const MAX_CHANNELS: usize = 256;
 
-/// Who sent a frame.
+/// The sender of a frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Side {
     /// The client.
     Client,
-    /// The server behind.
+    /// The upstream server.
     Upstream,
 }
 
-/// A relayed connection. When it is dropped, its client is out of all channels.
+/// A relayed connection. Dropping it ends its counted subscriptions.
 #[derive(Debug)]
 pub struct RelayedClient {
     counts: Arc<SubscriptionCounts>,
-    /// A std lock that nobody contends for: both directions of a relay run in one task.
-    channels: Mutex<HashMap<Box<str>, Stage>>,
+    /// A std lock without contention: both directions of a relay run in one task.
+    channels: Mutex<HashMap<Box<str>, Subscription>>,
 }
 
-/// How far a subscription is.
+/// The state of a subscription.
 #[derive(Debug)]
-enum Stage {
-    /// The client has asked. A confirmation without that is one that the client has taken back in the meantime.
-    Asked,
-    /// Upstream has confirmed; counted.
-    Joined { _counted: OpenGuard },
+enum Subscription {
+    /// The client has requested it. A confirmation without a request is ignored: the client has unsubscribed in between.
+    Requested,
+    /// Upstream has confirmed it, and it is counted.
+    Confirmed { _counted: OpenGuard },
 }
 
 impl RelayedClient {
-    /// A connection that has just been switched.
+    /// A connection that was just switched to WebSocket.
     #[must_use]
     pub(super) fn new(counts: Arc<SubscriptionCounts>) -> Self {
-        counts.visit();
+        counts.note_client();
         Self { counts, channels: Mutex::default() }
     }
 
-    /// Whether a text of this side may tell anything, and is to be given to [`RelayedClient::note`]. Cheap, for it is asked
-    /// of every message.
+    /// Whether `text` may be about a subscription and has to be passed to [`RelayedClient::note`]. Cheap, because it is
+    /// called for every message.
     #[must_use]
-    pub fn may_tell(from: Side, text: &str) -> bool {
+    pub fn is_relevant(from: Side, text: &str) -> bool {
         match from {
-            Side::Client => frame::may_wish(text),
-            Side::Upstream => frame::may_confirm(text),
+            Side::Client => frame::may_be_request(text),
+            Side::Upstream => frame::may_be_confirmation(text),
         }
     }
 
-    /// Takes in a text that has passed.
+    /// Reads a relayed text.
     pub fn note(&self, from: Side, text: &str, now: Moment) {
         match from {
-            Side::Client => match frame::wish(text) {
-                Some(Wish::Subscribe(channel)) => self.ask(&channel),
-                Some(Wish::Unsubscribe(channel)) => self.leave(&channel),
+            Side::Client => match frame::request(text) {
+                Some(SubscriptionRequest::Subscribe(channel)) => self.request(&channel),
+                Some(SubscriptionRequest::Unsubscribe(channel)) => self.leave(&channel),
                 None => {}
             },
             Side::Upstream => {
-                if let Some(channel) = frame::confirmed(text) {
+                if let Some(channel) = frame::confirmed_channel(text) {
                     self.join(&channel, now);
                 }
             }
         }
     }
 
-    fn ask(&self, channel: &str) {
+    fn request(&self, channel: &str) {
         let mut channels = self.lock();
         if channels.contains_key(channel) || !is_valid_name(channel) {
             return;
         }
-        if channels.len() < CHANNELS {
-            channels.insert(channel.into(), Stage::Asked);
+        if channels.len() < MAX_CHANNELS {
+            channels.insert(channel.into(), Subscription::Requested);
         } else {
-            self.counts.leave_out();
+            self.counts.note_uncounted();
         }
     }
 
     fn join(&self, channel: &str, now: Moment) {
         let mut channels = self.lock();
-        let Some(stage @ Stage::Asked) = channels.get_mut(channel) else { return };
+        let Some(subscription @ Subscription::Requested) = channels.get_mut(channel) else { return };
         match self.counts.join(channel, now) {
-            Some(counted) => *stage = Stage::Joined { _counted: counted },
+            Some(counted) => *subscription = Subscription::Confirmed { _counted: counted },
             None => drop(channels.remove(channel)),
         }
     }
 
     fn leave(&self, channel: &str) {
-        if let Some(Stage::Joined { .. }) = self.lock().remove(channel) {
+        if let Some(Subscription::Confirmed { .. }) = self.lock().remove(channel) {
             self.counts.leave(channel);
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<Box<str>, Stage>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<Box<str>, Subscription>> {
         self.channels.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Drop for RelayedClient {
     fn drop(&mut self) {
-        for (channel, stage) in std::mem::take(&mut *self.lock()) {
-            if let Stage::Joined { .. } = stage {
+        for (channel, subscription) in std::mem::take(&mut *self.lock()) {
+            if let Subscription::Confirmed { .. } = subscription {
                 self.counts.leave(&channel);
             }
         }

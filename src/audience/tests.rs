@@ -1,8 +1,8 @@
-//! Relayed connections, frame by frame.
+//! Tests of the counts from the frames of relayed connections.
 
 use super::*;
 use crate::metrics::{Metrics, Sample};
-use frame::{may_confirm, may_wish};
+use frame::{may_be_confirmation, may_be_request};
 
 const ROOM: &str = "inn-room-1-chat";
 
@@ -17,17 +17,17 @@ fn relayed() -> (Arc<Metrics>, Relayed) {
 
 fn says(relayed_client: &RelayedClient, event: &str, channel: &str) {
     let text = format!(r#"{{"event":"pusher:{event}","data":{{"auth":"","channel":"{channel}"}}}}"#);
-    assert!(RelayedClient::may_tell(Side::Client, &text));
+    assert!(RelayedClient::is_relevant(Side::Client, &text));
     relayed_client.note(Side::Client, &text, at(0));
 }
 
 fn confirms(relayed_client: &RelayedClient, channel: &str, now: u64) {
     let text = format!(r#"{{"event":"pusher_internal:subscription_succeeded","data":"{{}}","channel":"{channel}"}}"#);
-    assert!(RelayedClient::may_tell(Side::Upstream, &text));
+    assert!(RelayedClient::is_relevant(Side::Upstream, &text));
     relayed_client.note(Side::Upstream, &text, at(now));
 }
 
-fn heard(subscribers: usize, last_joined: u64) -> Option<Subscribers> {
+fn subscribers(subscribers: usize, last_joined: u64) -> Option<Subscribers> {
     Some(Subscribers { subscribers, last_joined: Some(at(last_joined)) })
 }
 
@@ -44,10 +44,10 @@ fn subscribers_come_and_go() {
     confirms(&anna, ROOM, 6);
     says(&ben, "subscribe", ROOM);
     confirms(&ben, ROOM, 7);
-    assert_eq!(audience.of(ROOM), heard(2, 7));
+    assert_eq!(audience.of(ROOM), subscribers(2, 7));
     assert!(metrics.encode(&Sample::default()).contains("\nusher_relay_subscriptions 2\n"));
     says(&anna, "unsubscribe", ROOM);
-    assert_eq!(audience.of(ROOM), heard(1, 7));
+    assert_eq!(audience.of(ROOM), subscribers(1, 7));
     drop(ben);
     assert_eq!(audience.of(ROOM), Some(Subscribers::NONE));
     assert!(metrics.encode(&Sample::default()).contains("\nusher_relay_subscriptions 0\n"));
@@ -66,7 +66,7 @@ fn a_confirmation_of_what_was_taken_back_counts_nothing() {
 }
 
 #[test]
-fn channels_of_a_connection_are_bounded_and_told() {
+fn channels_of_a_connection_are_bounded_and_counted() {
     let (metrics, relayed) = relayed();
     let audience = AppAudience::Relayed(relayed.app("1"));
     let relayed_client = audience.relayed_client().unwrap();
@@ -76,44 +76,44 @@ fn channels_of_a_connection_are_bounded_and_told() {
     }
     assert_eq!(
         (audience.of("inn-room-255-chat"), audience.of("inn-room-256-chat")),
-        (heard(1, 1), None),
+        (subscribers(1, 1), None),
         "not nobody: unknown"
     );
     assert!(metrics.encode(&Sample::default()).contains("\nusher_relay_subscriptions_uncounted_total 44\n"));
 }
 
 #[test]
-fn apps_are_apart_and_kept() {
+fn apps_are_separate_and_kept() {
     let (_, relayed) = relayed();
     let one = AppAudience::Relayed(relayed.app("1"));
     let relayed_client = one.relayed_client().unwrap();
     says(&relayed_client, "subscribe", ROOM);
     confirms(&relayed_client, ROOM, 1);
     assert_eq!(AppAudience::Relayed(relayed.app("2")).of(ROOM), None);
-    assert_eq!(AppAudience::Relayed(relayed.app("1")).of(ROOM), heard(1, 1));
+    assert_eq!(AppAudience::Relayed(relayed.app("1")).of(ROOM), subscribers(1, 1));
 }
 
 #[test]
 fn other_frames_tell_nothing() {
     let long = format!(r#"{{"event":"x","channel":"{ROOM}","data":"{}"}}"#, "é".repeat(500));
     for text in ["", "{}", "é", &long, r#"{"event":"pusher:ping","data":{}}"#] {
-        assert!(!may_wish(text) && !may_confirm(text), "{text}");
+        assert!(!may_be_request(text) && !may_be_confirmation(text), "{text}");
     }
-    // An event that only mentions one is looked at, and then left alone.
+    // An event that only mentions `pusher:subscribe` is parsed and ignored.
     let quoted = r#"{"event":"client-x","channel":"private-a","data":{"text":"pusher:subscribe"}}"#;
-    assert!(may_wish(quoted) && frame::wish(quoted).is_none());
-    // The members of a presence channel stand between the event and the end.
+    assert!(may_be_request(quoted) && frame::request(quoted).is_none());
+    // The list of members of a presence channel is between the beginning and the end.
     let members = format!(
         r#"{{"channel":"presence-a","data":"{}","event":"pusher_internal:subscription_succeeded"}}"#,
         "é".repeat(5000)
     );
-    assert!(may_confirm(&members) && frame::confirmed(&members).as_deref() == Some("presence-a"));
+    assert!(may_be_confirmation(&members) && frame::confirmed_channel(&members).as_deref() == Some("presence-a"));
     for odd in [
         r#"{"event":"pusher:subscribe"}"#,
         r#"{"event":"pusher:subscribe","data":7}"#,
         r#"["pusher:subscribe"]"#,
         "pusher:subscribe",
     ] {
-        assert!(frame::wish(odd).is_none(), "{odd}");
+        assert!(frame::request(odd).is_none(), "{odd}");
     }
 }

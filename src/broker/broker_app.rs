@@ -1,13 +1,14 @@
-//! One app: its credentials, its channels and its connections. A reload keeps it as long as its id is configured.
+//! One app: its credentials, its channels and its connections. A reload of the configuration keeps it as long as its id
+//! is configured.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwap;
 
-use super::backlog::Backlog;
+use super::backpressure::Backpressure;
 use super::channels::{ChannelOptions, Channels};
-use super::mailbox::{Mailbox, QueueLimits, Wakes};
+use super::mailbox::{Mailbox, QueueLimits, wake_after};
 use super::session::SessionOptions;
 use super::socket_id::{SocketId, SocketIds};
 use super::wake_queue::WakeQueue;
@@ -16,97 +17,103 @@ use crate::metrics::RealtimeMetrics;
 use crate::pusher::{App, ErrorCode};
 use crate::shutdown::Drain;
 
-/// What is the same for all apps.
+/// The options that all apps share.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Rules {
+pub(super) struct AppOptions {
     pub(super) session_options: SessionOptions,
     pub(super) channel_options: ChannelOptions,
     pub(super) queue_limits: QueueLimits,
-    /// Connections of one app.
+    /// The largest number of connections of one app.
     pub(super) max_connections: usize,
 }
 
-/// One app's part of the broker.
+/// The state of one app.
 #[derive(Debug)]
 pub(super) struct BrokerApp {
     pub(super) app: ArcSwap<App>,
     pub(super) channels: Channels,
-    /// Shared with the connections that are signed in.
+    /// Shared with the signed-in connections.
     pub(super) watchlists: Arc<Watchlists>,
     pub(super) metrics: RealtimeMetrics,
-    pub(super) rules: Rules,
+    pub(super) options: AppOptions,
     ids: SocketIds,
-    /// That of all apps: they share the workers.
-    backlog: Arc<Backlog>,
-    /// A std lock: held to come, to go, and to close all; never across an await.
+    /// Shared by all apps, because they share the workers.
+    backpressure: Arc<Backpressure>,
+    /// A std lock: held to add or remove a connection and to close all; never across an await.
     connections: Mutex<Connections>,
 }
 
 #[derive(Debug, Default)]
 struct Connections {
     open: HashMap<SocketId, Arc<Mailbox>>,
-    /// Whether the app was taken out of the configuration.
+    /// Whether the app was removed from the configuration.
     disabled: bool,
 }
 
 impl BrokerApp {
-    pub(super) fn new(app: App, rules: Rules, backlog: Arc<Backlog>, metrics: RealtimeMetrics) -> Self {
-        let channels = Channels::new(rules.channel_options, metrics.clone());
+    pub(super) fn new(
+        app: App,
+        options: AppOptions,
+        backpressure: Arc<Backpressure>,
+        metrics: RealtimeMetrics,
+    ) -> Self {
+        let channels = Channels::new(options.channel_options, metrics.clone());
         Self {
             app: ArcSwap::from_pointee(app),
             channels,
             watchlists: Arc::default(),
             metrics,
-            rules,
+            options,
             ids: SocketIds::new(),
-            backlog,
+            backpressure,
             connections: Mutex::default(),
         }
     }
 
-    /// Lets a connection in. [`BrokerApp::forget`] is to follow.
+    /// Admits a connection. [`BrokerApp::remove`] has to follow.
     ///
     /// # Errors
-    /// The code that the connection is closed with.
+    /// The code with which the connection has to be closed.
     pub(super) fn admit(&self, drain: &Drain, wake_queue: &Arc<WakeQueue>) -> Result<Arc<Mailbox>, ErrorCode> {
         let mut connections = self.lock();
-        // Asked inside the lock: who closes all connections after draining began finds this one.
+        // Checked while the lock is held: a drain that begins after the check finds this connection in the list.
         if drain.has_begun() {
             return Err(ErrorCode::Reconnect);
         }
         if connections.disabled {
             return Err(ErrorCode::AppDisabled);
         }
-        // Not 4004: that would keep clients away for ever, and there may soon be a place.
-        if connections.open.len() >= self.rules.max_connections {
+        // Not 4004: clients would never connect again, but there may soon be space.
+        if connections.open.len() >= self.options.max_connections {
             return Err(ErrorCode::OverCapacity);
         }
         let mailbox = Arc::new(Mailbox::new(
             self.ids.next(),
-            self.rules.queue_limits,
+            self.options.queue_limits,
             Arc::clone(wake_queue),
-            Arc::clone(&self.backlog),
+            Arc::clone(&self.backpressure),
         ));
         connections.open.insert(mailbox.id(), Arc::clone(&mailbox));
         Ok(mailbox)
     }
 
-    /// A connection is gone.
-    pub(super) fn forget(&self, id: SocketId) {
+    /// Removes a closed connection.
+    pub(super) fn remove(&self, id: SocketId) {
         self.lock().open.remove(&id);
     }
 
-    /// The connections that are not told to end yet.
+    /// The connections that are not ending.
     pub(super) fn open(&self) -> Vec<Arc<Mailbox>> {
         self.lock().open.values().filter(|mailbox| !mailbox.is_ending()).cloned().collect()
     }
 
-    /// Ends all connections and lets none in any more.
+    /// Ends all connections and admits none from now on.
     pub(super) fn disable(&self) {
-        let mut wakes = Wakes::default();
-        let mut connections = self.lock();
-        connections.disabled = true;
-        connections.open.values().for_each(|mailbox| mailbox.end(ErrorCode::AppDisabled, &mut wakes));
+        wake_after(|wakes| {
+            let mut connections = self.lock();
+            connections.disabled = true;
+            connections.open.values().for_each(|mailbox| mailbox.end(ErrorCode::AppDisabled, wakes));
+        });
     }
 
     fn lock(&self) -> MutexGuard<'_, Connections> {

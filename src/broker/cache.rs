@@ -1,42 +1,44 @@
-//! The last events of cache channels (`pusher-protocol.md` 6): bounded in number and in time, and kept while nobody is
-//! subscribed.
+//! The last events of cache channels (`pusher-protocol.md` 6), bounded in number and in time. They are kept while the
+//! channel has no subscribers.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::frame::Frame;
 use crate::clock::Moment;
 
-/// The last event of each of some cache channels.
+/// The last events of cache channels.
 #[derive(Debug)]
 pub(super) struct Cache {
     events: HashMap<Arc<str>, Cached>,
-    most: usize,
+    /// The same channels in the order in which their events expire, so that the next one is found without a search.
+    by_expiry: BTreeSet<(Moment, Arc<str>)>,
+    max: usize,
 }
 
 /// A channel's last event.
 #[derive(Debug, Clone)]
 pub(super) struct Cached {
-    /// As it was sent to the subscribers.
+    /// The event as sent to the subscribers.
     pub(super) frame: Frame,
-    /// Its `data`.
+    /// The event's `data`.
     pub(super) data: Arc<str>,
-    /// When it is forgotten.
+    /// When the event expires.
     pub(super) expires: Moment,
 }
 
 impl Cached {
-    /// How long it is still kept.
+    /// The time until the event expires.
     pub(super) const fn remaining(&self, now: Moment) -> Duration {
         self.expires.since(now)
     }
 }
 
 impl Cache {
-    /// A cache for `most` channels, one at least.
-    pub(super) fn new(most: usize) -> Self {
-        Self { events: HashMap::new(), most: most.max(1) }
+    /// A cache for `max` channels, at least one.
+    pub(super) fn new(max: usize) -> Self {
+        Self { events: HashMap::new(), by_expiry: BTreeSet::new(), max: max.max(1) }
     }
 
     /// The last event of `channel`, unless it has expired.
@@ -44,24 +46,34 @@ impl Cache {
         self.events.get(channel).filter(|cached| cached.expires > now)
     }
 
-    /// Keeps the last event of `channel`. At the bound, the one that would expire first is forgotten.
+    /// Keeps the last event of `channel`. At the bound, the event that expires first is removed.
     pub(super) fn put(&mut self, channel: &str, cached: Cached) {
-        if let Some(place) = self.events.get_mut(channel) {
-            *place = cached;
-            return;
+        let name = match self.events.remove_entry(channel) {
+            Some((name, before)) => {
+                self.by_expiry.remove(&(before.expires, Arc::clone(&name)));
+                name
+            }
+            None => channel.into(),
+        };
+        if self.events.len() >= self.max {
+            self.remove_first();
         }
-        if self.events.len() >= self.most
-            && let Some(oldest) =
-                self.events.iter().min_by_key(|(_, cached)| cached.expires).map(|(name, _)| Arc::clone(name))
-        {
-            self.events.remove(&oldest);
-        }
-        self.events.insert(channel.into(), cached);
+        self.by_expiry.insert((cached.expires, Arc::clone(&name)));
+        self.events.insert(name, cached);
     }
 
-    /// Forgets what has expired.
+    /// Removes the expired events.
     pub(super) fn sweep(&mut self, now: Moment) {
-        self.events.retain(|_, cached| cached.expires > now);
+        while self.by_expiry.first().is_some_and(|(expires, _)| *expires <= now) {
+            self.remove_first();
+        }
+    }
+
+    /// Removes the event that expires first.
+    fn remove_first(&mut self) {
+        if let Some((_, name)) = self.by_expiry.pop_first() {
+            self.events.remove(&name);
+        }
     }
 }
 
@@ -74,7 +86,7 @@ mod tests {
     }
 
     #[test]
-    fn an_event_is_kept_for_its_time() {
+    fn an_event_is_kept_until_it_expires() {
         let mut cache = Cache::new(9);
         cache.put("cache-a", cached("1", 100));
         assert_eq!(cache.get("cache-a", Moment::from_millis(99)).map(|cached| &*cached.data), Some("1"));
@@ -87,7 +99,7 @@ mod tests {
             Some(Duration::from_millis(100))
         );
         cache.sweep(Moment::from_millis(200));
-        assert_eq!(cache.events.len(), 0);
+        assert_eq!((cache.events.len(), cache.by_expiry.len()), (0, 0));
     }
 
     #[test]
@@ -99,5 +111,6 @@ mod tests {
         let mut left: Vec<_> = cache.events.keys().map(|name| &**name).collect();
         left.sort_unstable();
         assert_eq!(left, ["cache-b", "cache-c"]);
+        assert_eq!(cache.by_expiry.len(), 2);
     }
 }

@@ -1,5 +1,5 @@
-//! One channel: who is subscribed, and on presence channels who that is. Every change and what it makes the subscribers
-//! see happen together, so that all of them see the same history.
+//! One channel with its subscribers and, on presence channels, its members. A change and the frames about it are one step
+//! under the lock of the channel's entry, so that all subscribers see the same history.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -7,29 +7,29 @@ use std::time::Duration;
 
 use serde_json::value::RawValue;
 
-use super::allowance::Allowance;
 use super::frame::{self, Frame};
 use super::kind::{Access, Kind};
-use super::mailbox::{Mailbox, Wakes};
+use super::mailbox::{Mailbox, PendingWakes};
 use super::socket_id::SocketId;
+use super::token_bucket::TokenBucket;
 use crate::clock::Moment;
 
-/// Most members of a presence channel (`pusher-protocol.md` 1.4).
+/// The largest number of members of a presence channel (`pusher-protocol.md` 1.4).
 pub(super) const MAX_MEMBERS: usize = 100;
 
-/// Above this many subscribers, their number is told at most once in [`COUNT_PAUSE`] (`pusher-protocol.md` 4.3). Fewer
-/// are told whenever it changes, but no more often than an [`Allowance`] has it: anybody may join a public channel and
-/// leave it again, as fast as messages can be sent, and the others would have to read all of that.
+/// With more subscribers than this, their number is sent at most once in [`COUNT_PAUSE`] (`pusher-protocol.md` 4.3). With
+/// fewer, it is sent after every change, limited by a [`TokenBucket`]: any client may join and leave a public channel as
+/// fast as it can send messages, and the other subscribers would receive a message for each change.
 const MANY: usize = 100;
 /// See [`MANY`].
 const COUNT_PAUSE: Duration = Duration::from_secs(5);
 
-/// Who somebody is on a presence channel.
+/// The identity of a member of a presence channel.
 #[derive(Debug, Clone)]
 pub(super) struct Identity {
     /// The user's id.
     pub(super) user_id: Arc<str>,
-    /// What else the app tells of the user.
+    /// What else the app says about the user.
     pub(super) user_info: Option<Arc<RawValue>>,
 }
 
@@ -38,13 +38,13 @@ pub(super) struct Identity {
 pub(super) struct Channel {
     name: Arc<str>,
     kind: Kind,
-    /// Whether the number of subscribers is told.
-    tells_count: bool,
+    /// Whether the number of subscribers is sent.
+    sends_count: bool,
     subscribers: HashMap<SocketId, Subscriber>,
     members: BTreeMap<Arc<str>, Member>,
-    count: Count,
-    /// How often the number may be told at once.
-    counts_at_once: Allowance,
+    count: SentCount,
+    /// Limits how often the number is sent to few subscribers.
+    count_bucket: TokenBucket,
 }
 
 #[derive(Debug)]
@@ -56,104 +56,104 @@ struct Subscriber {
 #[derive(Debug)]
 struct Member {
     user_info: Option<Arc<RawValue>>,
-    /// One user may be there several times.
+    /// A user may have several connections.
     connections: usize,
 }
 
-/// What the subscribers know of their number.
+/// The state of the number of subscribers that was sent last.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Count {
-    /// It was told at this moment.
-    Told(Moment),
-    /// It was told at this moment, and has changed since.
+enum SentCount {
+    /// Sent at this moment, and correct.
+    Current(Moment),
+    /// Sent at this moment, and changed since.
     Stale(Moment),
 }
 
-/// What is to be done about the number of subscribers.
+/// What remains to be done about the number of subscribers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum CountNews {
+pub(super) enum CountUpdate {
     /// Nothing.
     None,
-    /// It has to be told later: [`Channel::tell_count`].
-    Later,
+    /// [`Channel::send_deferred_count`] has to be called later.
+    Deferred,
 }
 
-/// Why somebody may not join.
+/// The presence channel has [`MAX_MEMBERS`] members.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Full;
+pub(super) struct ChannelFull;
 
-/// How many are there.
+/// The numbers of a channel's subscribers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct Counts {
-    /// Connections.
+    /// Subscribed connections.
     pub(super) subscriptions: usize,
     /// Users, on presence channels.
     pub(super) users: usize,
 }
 
 impl Channel {
-    /// A channel that nobody is subscribed to yet.
-    pub(super) fn new(name: Arc<str>, kind: Kind, tells_count: bool) -> Self {
-        let tells_count = tells_count && !matches!(kind.access, Access::Presence | Access::User);
+    /// A channel without subscribers.
+    pub(super) fn new(name: Arc<str>, kind: Kind, sends_count: bool) -> Self {
+        let sends_count = sends_count && !matches!(kind.access, Access::Presence | Access::User);
         Self {
             name,
             kind,
-            tells_count,
+            sends_count,
             subscribers: HashMap::new(),
             members: BTreeMap::new(),
-            count: Count::Told(Moment::default()),
-            counts_at_once: Allowance::ten_a_second(),
+            count: SentCount::Current(Moment::default()),
+            count_bucket: TokenBucket::ten_per_second(),
         }
     }
 
-    /// Its name.
+    /// The name.
     pub(super) const fn name(&self) -> &Arc<str> {
         &self.name
     }
 
-    /// Its kind.
+    /// The kind.
     pub(super) const fn kind(&self) -> Kind {
         self.kind
     }
 
-    /// Whether nobody is subscribed.
+    /// Whether there are no subscribers.
     pub(super) fn is_vacant(&self) -> bool {
         self.subscribers.is_empty()
     }
 
-    /// How many are there.
+    /// The numbers of a channel's subscribers.
     pub(super) fn counts(&self) -> Counts {
         Counts { subscriptions: self.subscribers.len(), users: self.members.len() }
     }
 
-    /// The ids of its members.
+    /// The ids of the members.
     pub(super) fn users(&self) -> impl Iterator<Item = &Arc<str>> {
         self.members.keys()
     }
 
-    /// Subscribes a connection that is not subscribed yet: it gets its confirmation and, on a cache channel, `last` or
-    /// a miss; the others learn of a member that is new.
+    /// Subscribes a connection that is not subscribed yet. It receives the confirmation and, on a cache channel, `last` or
+    /// a cache miss; the other subscribers are notified of a new member.
     ///
     /// # Errors
-    /// If a presence channel has no place for one more member; nothing has changed then.
+    /// The presence channel is full. Nothing has changed then.
     pub(super) fn join(
         &mut self,
         mailbox: &Arc<Mailbox>,
         identity: Option<Identity>,
         last: Option<Frame>,
-        wakes: &mut Wakes,
-    ) -> Result<(), Full> {
+        wakes: &mut PendingWakes,
+    ) -> Result<(), ChannelFull> {
         let user_id = identity.as_ref().map(|identity| Arc::clone(&identity.user_id));
         if let Some(identity) = identity {
             self.add_member(identity, wakes)?;
         }
         self.subscribers.insert(mailbox.id(), Subscriber { mailbox: Arc::clone(mailbox), user_id });
         match self.kind.access {
-            // Signing in has an answer of its own.
+            // The answer to a sign-in is sent elsewhere.
             Access::User => return Ok(()),
             Access::Presence => {
                 let members = self.members.iter().map(|(id, member)| (&**id, member.user_info.as_deref()));
-                mailbox.push(frame::subscribed_among(&self.name, members), wakes);
+                mailbox.push(frame::subscribed_with_members(&self.name, members), wakes);
             }
             Access::Public | Access::Private | Access::Encrypted => mailbox.push(frame::subscribed(&self.name), wakes),
         }
@@ -163,8 +163,8 @@ impl Channel {
         Ok(())
     }
 
-    /// Ends a connection's subscription; the others learn of a member that is gone. Returns whether it was subscribed.
-    pub(super) fn leave(&mut self, id: SocketId, wakes: &mut Wakes) -> bool {
+    /// Ends a subscription; the other subscribers are notified of a removed member. Returns whether it existed.
+    pub(super) fn leave(&mut self, id: SocketId, wakes: &mut PendingWakes) -> bool {
         let Some(subscriber) = self.subscribers.remove(&id) else { return false };
         if let Some(user_id) = subscriber.user_id
             && let Some(member) = self.members.get_mut(&user_id)
@@ -178,8 +178,8 @@ impl Channel {
         true
     }
 
-    /// Hands `frame` to all subscribers but `except`.
-    pub(super) fn publish(&self, frame: &Frame, except: Option<SocketId>, wakes: &mut Wakes) {
+    /// Sends `frame` to all subscribers except `except`.
+    pub(super) fn publish(&self, frame: &Frame, except: Option<SocketId>, wakes: &mut PendingWakes) {
         for (id, subscriber) in &self.subscribers {
             if Some(*id) != except {
                 subscriber.mailbox.push(frame.clone(), wakes);
@@ -192,53 +192,55 @@ impl Channel {
         self.subscribers.values().map(|subscriber| &subscriber.mailbox)
     }
 
-    /// After a change: tells the number of subscribers, or says that it has to be told later.
-    pub(super) fn count_changed(&mut self, now: Moment, wakes: &mut Wakes) -> CountNews {
+    /// After a change: sends the number of subscribers, or returns that it has to be sent later.
+    pub(super) fn count_changed(&mut self, now: Moment, wakes: &mut PendingWakes) -> CountUpdate {
         match self.count {
-            _ if !self.tells_count || self.is_vacant() => CountNews::None,
-            // Whoever looks after that finds the new number.
-            Count::Stale(_) => CountNews::None,
-            Count::Told(at) => {
-                let may_tell = if self.subscribers.len() > MANY {
+            _ if !self.sends_count || self.is_vacant() => CountUpdate::None,
+            // The deferred update will send the new number.
+            SentCount::Stale(_) => CountUpdate::None,
+            SentCount::Current(at) => {
+                let may_send = if self.subscribers.len() > MANY {
                     now.since(at) >= COUNT_PAUSE
                 } else {
-                    self.counts_at_once.take(now)
+                    self.count_bucket.take(now)
                 };
-                if !may_tell {
-                    self.count = Count::Stale(at);
-                    return CountNews::Later;
+                if !may_send {
+                    self.count = SentCount::Stale(at);
+                    return CountUpdate::Deferred;
                 }
-                self.tell_now(now, wakes);
-                CountNews::None
+                self.send_count(now, wakes);
+                CountUpdate::None
             }
         }
     }
 
-    /// Tells the number of subscribers if it has changed since it was told and the pause is over.
-    pub(super) fn tell_count(&mut self, now: Moment, wakes: &mut Wakes) -> CountNews {
+    /// Sends the number of subscribers if it has changed since it was last sent and the pause is over.
+    pub(super) fn send_deferred_count(&mut self, now: Moment, wakes: &mut PendingWakes) -> CountUpdate {
         match self.count {
-            Count::Stale(at) if self.subscribers.len() > MANY && now.since(at) < COUNT_PAUSE => CountNews::Later,
-            Count::Stale(_) => {
-                self.tell_now(now, wakes);
-                CountNews::None
+            SentCount::Stale(at) if self.subscribers.len() > MANY && now.since(at) < COUNT_PAUSE => {
+                CountUpdate::Deferred
             }
-            Count::Told(_) => CountNews::None,
+            SentCount::Stale(_) => {
+                self.send_count(now, wakes);
+                CountUpdate::None
+            }
+            SentCount::Current(_) => CountUpdate::None,
         }
     }
 
-    fn tell_now(&mut self, now: Moment, wakes: &mut Wakes) {
-        self.count = Count::Told(now);
+    fn send_count(&mut self, now: Moment, wakes: &mut PendingWakes) {
+        self.count = SentCount::Current(now);
         self.publish(&frame::subscription_count(&self.name, self.subscribers.len()), None, wakes);
     }
 
-    fn add_member(&mut self, identity: Identity, wakes: &mut Wakes) -> Result<(), Full> {
+    fn add_member(&mut self, identity: Identity, wakes: &mut PendingWakes) -> Result<(), ChannelFull> {
         let Identity { user_id, user_info } = identity;
         if let Some(member) = self.members.get_mut(&user_id) {
             member.connections += 1;
             return Ok(());
         }
         if self.members.len() >= MAX_MEMBERS {
-            return Err(Full);
+            return Err(ChannelFull);
         }
         self.publish(&frame::member_added(&self.name, &user_id, user_info.as_deref()), None, wakes);
         self.members.insert(user_id, Member { user_info, connections: 1 });

@@ -1,11 +1,11 @@
-//! One app's channels as seen from outside: who is in them, for the operator.
+//! Read access to the subscriptions of one app's channels, for the operator's report.
 
 use std::sync::Arc;
 
 use super::broker_app::BrokerApp;
-use crate::clock::Moment;
+use super::channels::Subscriptions;
 
-/// The channels of one app. Cloning it gives another handle to the same.
+/// The channels of one app. Clones refer to the same channels.
 #[derive(Debug, Clone)]
 pub struct ChannelStats(Arc<BrokerApp>);
 
@@ -14,9 +14,9 @@ impl ChannelStats {
         Self(broker_app)
     }
 
-    /// How many connections are subscribed to `channel`, and when the last of them joined; `None`: nobody is.
+    /// The subscriptions of `channel`; `None`: there are none.
     #[must_use]
-    pub fn heard(&self, channel: &str) -> Option<(usize, Moment)> {
-        self.0.channels.heard(channel)
+    pub fn subscriptions(&self, channel: &str) -> Option<Subscriptions> {
+        self.0.channels.subscriptions(channel)
     }
 }

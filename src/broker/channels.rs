@@ -1,35 +1,35 @@
-//! All channels of one app, shared by all threads: plain mutexes over shards of them. A channel exists while somebody
-//! is subscribed; its last event, if it is a cache channel, is kept beside it.
+//! All channels of one app, shared by all threads. A channel exists while at least one connection is subscribed. The
+//! last events of cache channels are kept in a [`Cache`].
 
 #[cfg(test)]
 mod tests;
 
-use std::collections::HashMap;
-use std::hash::{BuildHasher, RandomState};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use dashmap::{DashMap, Entry};
+
 use super::cache::{Cache, Cached};
-use super::channel::{Channel, CountNews, Counts, Full, Identity};
+use super::channel::{Channel, ChannelFull, CountUpdate, Counts, Identity};
 use super::frame::{Event, Frame};
 use super::kind::{Access, Kind};
-use super::mailbox::{Mailbox, Wakes};
+use super::mailbox::{Mailbox, wake_after};
 use super::socket_id::SocketId;
 use crate::clock::Moment;
 use crate::metrics::{OpenGuard, RealtimeMetrics};
 use crate::pusher::ErrorCode;
 
-/// Locks of their own; a power of two is not needed.
+/// The number of shards of the map, each with its own lock.
 const SHARDS: usize = 64;
 
-/// What channels are like.
+/// The options of channels.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct ChannelOptions {
-    /// Whether the number of subscribers is told to them.
-    pub(super) tells_count: bool,
+    /// Whether subscribers receive their number.
+    pub(super) sends_count: bool,
     /// How long the last event of a cache channel is kept.
     pub(super) cache_ttl: Duration,
-    /// Most cache channels whose last event is kept.
+    /// The largest number of cache channels whose last event is kept.
     pub(super) max_cached: usize,
 }
 
@@ -38,18 +38,18 @@ pub(super) struct ChannelOptions {
 pub(super) struct Channels {
     channel_options: ChannelOptions,
     metrics: RealtimeMetrics,
-    hasher: RandomState,
-    /// Std locks: held while one event is handed to the mailboxes of one channel, never across an await.
-    shards: Box<[Mutex<Shard>]>,
-    /// Channels whose number of subscribers has to be told later. Each is in here at most once for each time that it
-    /// was occupied between two calls of [`Channels::tell_counts`].
+    /// The channels with subscribers. An entry is locked while one event is put into the mailboxes of its channel, never
+    /// across an await. Publishing, joining and leaving lock the entry exclusively (`get_mut` or `entry`): with a shared
+    /// lock, two publishers could reach two subscribers in different orders, and a new subscriber of a cache channel
+    /// could miss the event between the last one and its subscription, or receive it twice.
+    occupied: DashMap<Arc<str>, Occupied>,
+    /// The last events of cache channels. A std lock: taken alone or while an entry of `occupied` is locked, never in the
+    /// opposite order, and never held across an await.
+    cache: Mutex<Cache>,
+    /// Channels whose number of subscribers has to be sent later. A channel is in the list at most once for each time
+    /// that it became occupied between two calls of [`Channels::send_deferred_counts`]. A std lock: taken alone or while
+    /// an entry of `occupied` is locked, never in the opposite order.
     stale: Mutex<Vec<Arc<str>>>,
-}
-
-#[derive(Debug)]
-struct Shard {
-    occupied: HashMap<Arc<str>, Occupied>,
-    cache: Cache,
 }
 
 #[derive(Debug)]
@@ -59,32 +59,39 @@ struct Occupied {
     _gauge: OpenGuard,
 }
 
-/// What a channel is at present.
+/// The subscriptions of a channel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Subscriptions {
+    /// The number of subscribed connections; at least 1.
+    pub count: usize,
+    /// When the last of them subscribed.
+    pub last_joined: Moment,
+}
+
+/// The present state of a channel.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Snapshot {
-    /// Whether anybody is subscribed.
+    /// Whether any connection is subscribed.
     pub(super) occupied: bool,
-    /// How many.
+    /// The numbers of subscriptions and users.
     pub(super) counts: Counts,
 }
 
 impl Channels {
     pub(super) fn new(channel_options: ChannelOptions, metrics: RealtimeMetrics) -> Self {
-        let shard =
-            || Mutex::new(Shard { occupied: HashMap::new(), cache: Cache::new(channel_options.max_cached / SHARDS) });
         Self {
             channel_options,
             metrics,
-            hasher: RandomState::new(),
-            shards: (0..SHARDS).map(|_| shard()).collect(),
+            occupied: DashMap::with_shard_amount(SHARDS),
+            cache: Mutex::new(Cache::new(channel_options.max_cached)),
             stale: Mutex::default(),
         }
     }
 
-    /// Subscribes a connection that is not subscribed yet. It gets everything it has to know.
+    /// Subscribes a connection that is not subscribed yet, and sends it the confirmation.
     ///
     /// # Errors
-    /// If the presence channel is full.
+    /// The presence channel is full.
     pub(super) fn join(
         &self,
         name: &Arc<str>,
@@ -92,42 +99,42 @@ impl Channels {
         mailbox: &Arc<Mailbox>,
         identity: Option<Identity>,
         now: Moment,
-    ) -> Result<(), Full> {
-        let mut wakes = Wakes::default();
-        let mut shard = self.shard(name);
-        let Shard { occupied, cache } = &mut *shard;
-        let last = kind.cached.then(|| cache.get(name, now).map(|cached| cached.frame.clone())).flatten();
-        let entry = occupied.entry(Arc::clone(name)).or_insert_with(|| Occupied {
-            channel: Channel::new(Arc::clone(name), kind, self.channel_options.tells_count),
-            last_joined: now,
-            _gauge: self.metrics.channel(),
-        });
-        // A channel that was just made has room, so a refusal leaves no vacant channel behind.
-        entry.channel.join(mailbox, identity, last, &mut wakes)?;
-        entry.last_joined = now;
-        if entry.channel.count_changed(now, &mut wakes) == CountNews::Later {
-            self.lock_stale().push(Arc::clone(name));
-        }
-        Ok(())
+    ) -> Result<(), ChannelFull> {
+        wake_after(|wakes| {
+            let mut entry = self.occupied.entry(Arc::clone(name)).or_insert_with(|| Occupied {
+                channel: Channel::new(Arc::clone(name), kind, self.channel_options.sends_count),
+                last_joined: now,
+                _gauge: self.metrics.channel(),
+            });
+            let last = if kind.cached { self.last_frame(name, now) } else { None };
+            // A new channel is never full, so an error leaves no vacant channel behind.
+            entry.channel.join(mailbox, identity, last, wakes)?;
+            entry.last_joined = now;
+            if entry.channel.count_changed(now, wakes) == CountUpdate::Deferred {
+                self.lock_stale().push(Arc::clone(name));
+            }
+            Ok(())
+        })
     }
 
     /// Ends a subscription.
     pub(super) fn leave(&self, name: &Arc<str>, id: SocketId, now: Moment) {
-        let mut wakes = Wakes::default();
-        let mut shard = self.shard(name);
-        let Some(Occupied { channel, .. }) = shard.occupied.get_mut(name) else { return };
-        if !channel.leave(id, &mut wakes) {
-            return;
-        }
-        if channel.is_vacant() {
-            shard.occupied.remove(name);
-        } else if channel.count_changed(now, &mut wakes) == CountNews::Later {
-            self.lock_stale().push(Arc::clone(name));
-        }
+        wake_after(|wakes| {
+            let Entry::Occupied(mut entry) = self.occupied.entry(Arc::clone(name)) else { return };
+            let channel = &mut entry.get_mut().channel;
+            if !channel.leave(id, wakes) {
+                return;
+            }
+            if channel.is_vacant() {
+                entry.remove();
+            } else if channel.count_changed(now, wakes) == CountUpdate::Deferred {
+                self.lock_stale().push(Arc::clone(name));
+            }
+        });
     }
 
-    /// Hands an event of the backend to the subscribers of a channel but `except`, and keeps it if it is a cache
-    /// channel. `data` is the event's.
+    /// Sends an event of the backend to the subscribers of a channel except `except`, and caches it if the channel is a
+    /// cache channel. `data` is the data of the event.
     pub(super) fn publish(
         &self,
         name: &str,
@@ -137,115 +144,106 @@ impl Channels {
         except: Option<SocketId>,
         now: Moment,
     ) {
-        let mut wakes = Wakes::default();
-        let mut shard = self.shard(name);
-        let subscribed = shard.occupied.get(name);
-        if subscribed.is_none() && !kind.cached {
-            return;
-        }
-        let frame = event.on(name);
-        if let Some(Occupied { channel, .. }) = subscribed {
-            channel.publish(&frame, except, &mut wakes);
-        }
-        if kind.cached {
-            shard.cache.put(
-                name,
-                Cached { frame, data: Arc::clone(data), expires: now.after(self.channel_options.cache_ttl) },
-            );
-        }
+        wake_after(|wakes| {
+            if !kind.cached {
+                if let Some(occupied) = self.occupied.get_mut(name) {
+                    occupied.channel.publish(&event.on(name), except, wakes);
+                }
+                return;
+            }
+            // Locks a vacant entry as well: no connection joins between the fan-out and the change of the cache.
+            let entry = self.occupied.entry(name.into());
+            let frame = event.on(name);
+            if let Entry::Occupied(occupied) = &entry {
+                occupied.get().channel.publish(&frame, except, wakes);
+            }
+            let expires = now.after(self.channel_options.cache_ttl);
+            lock(&self.cache).put(name, Cached { frame, data: Arc::clone(data), expires });
+        });
     }
 
-    /// Hands an event of a client to the other subscribers of a channel. It is not kept.
+    /// Sends an event of a client to the other subscribers of a channel. It is not cached.
     pub(super) fn relay(&self, name: &str, frame: &Frame, from: SocketId) {
-        let mut wakes = Wakes::default();
-        if let Some(Occupied { channel, .. }) = self.shard(name).occupied.get(name) {
-            channel.publish(frame, Some(from), &mut wakes);
-        }
+        wake_after(|wakes| {
+            if let Some(occupied) = self.occupied.get_mut(name) {
+                occupied.channel.publish(frame, Some(from), wakes);
+            }
+        });
     }
 
     /// Ends all connections that are subscribed to a channel.
     pub(super) fn end_subscribers(&self, name: &str, code: ErrorCode) {
-        let mut wakes = Wakes::default();
-        if let Some(Occupied { channel, .. }) = self.shard(name).occupied.get(name) {
-            channel.mailboxes().for_each(|mailbox| mailbox.end(code, &mut wakes));
-        }
+        wake_after(|wakes| {
+            if let Some(occupied) = self.occupied.get(name) {
+                occupied.channel.mailboxes().for_each(|mailbox| mailbox.end(code, wakes));
+            }
+        });
     }
 
-    /// What a channel is at present.
+    /// The present state of a channel.
     pub(super) fn snapshot(&self, name: &str) -> Snapshot {
-        match self.shard(name).occupied.get(name) {
-            Some(Occupied { channel, .. }) => Snapshot { occupied: true, counts: channel.counts() },
+        match self.occupied.get(name) {
+            Some(occupied) => Snapshot { occupied: true, counts: occupied.channel.counts() },
             None => Snapshot::default(),
         }
     }
 
-    /// How many are subscribed to a channel, and when the last of them joined; `None`: nobody is.
-    pub(super) fn heard(&self, name: &str) -> Option<(usize, Moment)> {
-        self.shard(name)
-            .occupied
-            .get(name)
-            .map(|occupied| (occupied.channel.counts().subscriptions, occupied.last_joined))
+    /// The subscriptions of a channel; `None`: there are none.
+    pub(super) fn subscriptions(&self, name: &str) -> Option<Subscriptions> {
+        self.occupied.get(name).map(|occupied| Subscriptions {
+            count: occupied.channel.counts().subscriptions,
+            last_joined: occupied.last_joined,
+        })
     }
 
-    /// The last event of a cache channel and how long it is still kept.
+    /// The last event of a cache channel, and the time until it expires.
     pub(super) fn cached(&self, name: &str, now: Moment) -> Option<(Arc<str>, Duration)> {
-        self.shard(name).cache.get(name, now).map(|cached| (Arc::clone(&cached.data), cached.remaining(now)))
+        lock(&self.cache).get(name, now).map(|cached| (Arc::clone(&cached.data), cached.remaining(now)))
     }
 
     /// The ids of a presence channel's members.
     pub(super) fn users(&self, name: &str) -> Vec<Arc<str>> {
-        self.shard(name)
-            .occupied
-            .get(name)
-            .map(|Occupied { channel, .. }| channel.users().cloned().collect())
-            .unwrap_or_default()
+        self.occupied.get(name).map(|occupied| occupied.channel.users().cloned().collect()).unwrap_or_default()
     }
 
-    /// The occupied channels whose names begin with `prefix`, but for those of users, which are the server's own.
+    /// The occupied channels whose names begin with `prefix`, without the internal channels of users.
     pub(super) fn list(&self, prefix: &str) -> Vec<(Arc<str>, Counts)> {
-        let mut found = Vec::new();
-        for shard in &self.shards {
-            let shard = lock(shard);
-            let listed = shard.occupied.values().map(|Occupied { channel, .. }| channel);
-            let listed =
-                listed.filter(|channel| channel.kind().access != Access::User && channel.name().starts_with(prefix));
-            found.extend(listed.map(|channel| (Arc::clone(channel.name()), channel.counts())));
-        }
-        found
+        // Locks one shard at a time, shared.
+        let listed = self.occupied.iter().filter(|occupied| {
+            occupied.channel.kind().access != Access::User && occupied.channel.name().starts_with(prefix)
+        });
+        listed.map(|occupied| (Arc::clone(occupied.channel.name()), occupied.channel.counts())).collect()
     }
 
-    /// Tells the numbers of subscribers that were put off. To be called about once a second.
-    pub(super) fn tell_counts(&self, now: Moment) {
+    /// Sends the deferred numbers of subscribers. Has to be called about once a second.
+    pub(super) fn send_deferred_counts(&self, now: Moment) {
         let stale = std::mem::take(&mut *self.lock_stale());
         for name in stale {
-            let mut wakes = Wakes::default();
-            let mut shard = self.shard(&name);
-            let Some(Occupied { channel, .. }) = shard.occupied.get_mut(&name) else { continue };
-            if channel.tell_count(now, &mut wakes) == CountNews::Later {
-                self.lock_stale().push(name);
-            }
+            wake_after(|wakes| {
+                let Some(mut occupied) = self.occupied.get_mut(&name) else { return };
+                if occupied.channel.send_deferred_count(now, wakes) == CountUpdate::Deferred {
+                    self.lock_stale().push(name);
+                }
+            });
         }
     }
 
-    /// Forgets last events whose time is over.
+    /// Removes the expired last events.
     pub(super) fn sweep(&self, now: Moment) {
-        for shard in &self.shards {
-            lock(shard).cache.sweep(now);
-        }
+        lock(&self.cache).sweep(now);
     }
 
-    #[expect(clippy::cast_possible_truncation, reason = "any part of a hash will do")]
-    fn shard(&self, name: &str) -> MutexGuard<'_, Shard> {
-        lock(&self.shards[self.hasher.hash_one(name) as usize % SHARDS])
+    fn last_frame(&self, name: &str, now: Moment) -> Option<Frame> {
+        lock(&self.cache).get(name, now).map(|cached| cached.frame.clone())
     }
 
-    /// Only ever taken inside a shard's lock or alone.
+    /// Locks `stale`: alone, or while an entry of `occupied` is locked.
     fn lock_stale(&self) -> MutexGuard<'_, Vec<Arc<str>>> {
         lock(&self.stale)
     }
 }
 
-/// Nothing here is left half done when a thread panics, so a poisoned lock is as good as any.
+/// Every change is complete before anything can panic, so a poisoned lock is still consistent.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,12 +1,12 @@
-//! One client in its app: what its session asks for is done here. Still without a socket: frames go into the mailbox.
-//! When it is dropped, the client is out of everything that it was in.
+//! A client's connection within its app, without the socket. It applies the effects of the session; frames go into the
+//! mailbox. Dropping it ends the client's subscriptions.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::broker_app::BrokerApp;
-use super::channel::Full;
-use super::mailbox::{Mailbox, Wakes};
+use super::channel::ChannelFull;
+use super::mailbox::{Mailbox, PendingWakes, wake_after};
 use super::session::{Effect, Session};
 use super::wake_queue::WakeQueue;
 use super::watchlists::SignedIn;
@@ -21,18 +21,18 @@ pub(super) struct Connection {
     broker_app: Arc<BrokerApp>,
     mailbox: Arc<Mailbox>,
     clock: Clock,
-    /// Taken when the connection ends.
+    /// `None` after the end of the connection.
     session: Option<Session>,
-    /// Boxed: it is rare, and the place for it would be part of every idle connection.
+    /// Boxed: it is rare, and would otherwise enlarge every idle connection.
     signed_in: Option<Box<SignedIn>>,
     _gauge: OpenGuard,
 }
 
 impl Connection {
-    /// Lets a client in; its mailbox holds the first frame then.
+    /// Admits a client and puts the first frame into its mailbox.
     ///
     /// # Errors
-    /// The code that its socket is closed with.
+    /// The code with which the socket has to be closed.
     pub(super) fn establish(
         broker_app: Arc<BrokerApp>,
         clock: Clock,
@@ -40,46 +40,46 @@ impl Connection {
         wake_queue: &Arc<WakeQueue>,
     ) -> Result<Self, ErrorCode> {
         let mailbox = broker_app.admit(drain, wake_queue)?;
-        let (session, greeting) = Session::establish(mailbox.id(), broker_app.rules.session_options, clock.now());
-        mailbox.push(greeting, &mut Wakes::default());
+        let (session, greeting) = Session::establish(mailbox.id(), broker_app.options.session_options, clock.now());
+        wake_after(|wakes| mailbox.push(greeting, wakes));
         let gauge = broker_app.metrics.connection();
         Ok(Self { broker_app, mailbox, clock, session: Some(session), signed_in: None, _gauge: gauge })
     }
 
-    /// What is to be sent.
+    /// The queue of frames to send.
     pub(super) const fn mailbox(&self) -> &Arc<Mailbox> {
         &self.mailbox
     }
 
-    /// When [`Connection::on_time`] is to be called next.
+    /// When [`Connection::on_time`] has to be called next.
     pub(super) fn deadline(&self) -> Moment {
         self.session.as_ref().map(Session::deadline).unwrap_or_default()
     }
 
-    /// A frame of the WebSocket layer came: a sign of life.
-    pub(super) fn heard(&mut self) {
+    /// Notes activity of the client, e.g. a control frame of WebSocket.
+    pub(super) fn on_activity(&mut self) {
         let now = self.clock.now();
         if let Some(session) = &mut self.session {
-            session.heard(now);
+            session.on_activity(now);
         }
     }
 
-    /// A text message came. Says how long nothing more is to be read.
+    /// Handles a text message. Returns how long the next message must not be read.
     pub(super) fn on_message(&mut self, text: &str) -> Duration {
         let now = self.clock.now();
         let Some(session) = &mut self.session else { return Duration::ZERO };
         self.broker_app.metrics.messages(Direction::In, 1);
-        session.heard(now);
+        session.on_activity(now);
         let effect = session.on_message(text, &self.broker_app.app.load(), now);
-        let rest = session.rest(now);
-        if !rest.is_zero() {
+        let read_delay = session.read_delay(now);
+        if !read_delay.is_zero() {
             self.broker_app.metrics.subscribing_delayed();
         }
         self.apply(effect, now);
-        rest
+        read_delay
     }
 
-    /// The deadline may have passed.
+    /// Handles the deadline, if it has passed.
     pub(super) fn on_time(&mut self) {
         let now = self.clock.now();
         let Some(session) = &mut self.session else { return };
@@ -87,54 +87,57 @@ impl Connection {
         self.apply(effect, now);
     }
 
-    /// Counts messages as sent.
+    /// Counts sent messages.
     pub(super) fn sent(&self, count: u64) {
         self.broker_app.metrics.messages(Direction::Out, count);
     }
 
-    /// Counts the connection as one that did not read fast enough.
-    pub(super) fn was_slow(&self) {
+    /// Counts a connection that did not read fast enough.
+    pub(super) fn count_slow_reader(&self) {
         self.broker_app.metrics.slow_reader();
     }
 
-    /// How long until `moment`.
+    /// The time until `moment`.
     pub(super) fn until(&self, moment: Moment) -> Duration {
         moment.since(self.clock.now())
     }
 
     fn apply(&mut self, effect: Effect, now: Moment) {
+        wake_after(|wakes| self.apply_with(effect, now, wakes));
+    }
+
+    fn apply_with(&mut self, effect: Effect, now: Moment, wakes: &mut PendingWakes) {
         let Self { broker_app, mailbox, session, signed_in, .. } = self;
         let Some(session) = session else { return };
-        let mut wakes = Wakes::default();
         match effect {
             Effect::None => {}
-            Effect::Reply(frame) => mailbox.push(frame, &mut wakes),
+            Effect::Reply(frame) => mailbox.push(frame, wakes),
             Effect::Join { channel, kind, identity } => {
                 let user_id = identity.as_ref().map(|identity| Arc::clone(&identity.user_id));
                 match broker_app.channels.join(&channel, kind, mailbox, identity, now) {
                     Ok(()) => session.joined(channel, kind, user_id),
-                    Err(full @ Full) => mailbox.push(Session::no_place(&channel, full), &mut wakes),
+                    Err(full @ ChannelFull) => mailbox.push(Session::channel_full(&channel, full), wakes),
                 }
             }
             Effect::SignIn { channel, kind, user, watchlist, reply, warning } => {
                 match broker_app.channels.join(&channel, kind, mailbox, None, now) {
                     Ok(()) => {
-                        std::iter::once(reply).chain(warning).for_each(|frame| mailbox.push(frame, &mut wakes));
+                        std::iter::once(reply).chain(warning).for_each(|frame| mailbox.push(frame, wakes));
                         signed_in.insert(Box::new(broker_app.watchlists.sign_in(user, mailbox))).watch(watchlist);
                     }
-                    // Never: only presence channels can be full.
-                    Err(Full) => mailbox.end(ErrorCode::OverCapacity, &mut wakes),
+                    // Unreachable: only presence channels can be full.
+                    Err(ChannelFull) => mailbox.end(ErrorCode::OverCapacity, wakes),
                 }
             }
             Effect::Watch { watchlist, reply, warning } => {
-                std::iter::once(reply).chain(warning).for_each(|frame| mailbox.push(frame, &mut wakes));
+                std::iter::once(reply).chain(warning).for_each(|frame| mailbox.push(frame, wakes));
                 if let Some(signed_in) = signed_in {
                     signed_in.watch(watchlist);
                 }
             }
             Effect::Leave(channel) => broker_app.channels.leave(&channel, mailbox.id(), now),
             Effect::Relay { channel, frame } => broker_app.channels.relay(&channel, &frame, mailbox.id()),
-            Effect::Close(code) => mailbox.end(code, &mut wakes),
+            Effect::Close(code) => mailbox.end(code, wakes),
         }
     }
 }
@@ -147,6 +150,6 @@ impl Drop for Connection {
             self.broker_app.channels.leave(&channel, self.mailbox.id(), now);
         }
         drop(self.signed_in.take());
-        self.broker_app.forget(self.mailbox.id());
+        self.broker_app.remove(self.mailbox.id());
     }
 }

@@ -1,5 +1,5 @@
-//! The frames that the server sends, serialised once each: a [`Frame`] is shared by all who get it
-//! (`pusher-protocol.md` 4).
+//! The frames that the server sends (`pusher-protocol.md` 4). Each is serialised once; all recipients share the
+//! [`Frame`].
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -12,10 +12,10 @@ use super::json;
 use super::socket_id::SocketId;
 use crate::pusher::{ErrorCode, Warning};
 
-/// A text frame's payload. Cloning shares it.
+/// The payload of a text frame. Clones share the buffer.
 pub(super) type Frame = Utf8Bytes;
 
-/// An event of the backend, its name and data ready to stand in a frame: what is the same for all of its channels.
+/// The serialised name and data of an event of the backend, which are the same for all of its channels.
 #[derive(Debug, Clone)]
 pub(super) struct Event {
     /// As JSON.
@@ -25,7 +25,7 @@ pub(super) struct Event {
 }
 
 impl Event {
-    /// An event of the backend; `data` reaches the clients as a string.
+    /// An event of the backend. Clients receive `data` as a JSON string.
     pub(super) fn new(name: &str, data: &str) -> Self {
         Self { name: json::text(name), data: json::text(data) }
     }
@@ -41,7 +41,7 @@ impl Event {
     }
 }
 
-/// The first frame: who the client is and how often it should give a sign of life.
+/// The first frame: the socket id, and the interval in which the client should show activity.
 pub(super) fn connection_established(id: SocketId, activity_timeout: Duration) -> Frame {
     #[derive(Serialize)]
     struct Established {
@@ -55,7 +55,7 @@ pub(super) fn connection_established(id: SocketId, activity_timeout: Duration) -
     )
 }
 
-/// Asks for a sign of life.
+/// Asks the client for a pong.
 pub(super) const fn ping() -> Frame {
     Frame::from_static(r#"{"event":"pusher:ping","data":"{}"}"#)
 }
@@ -65,12 +65,12 @@ pub(super) const fn pong() -> Frame {
     Frame::from_static(r#"{"event":"pusher:pong","data":"{}"}"#)
 }
 
-/// What was wrong with what the client sent. The connection stays.
+/// An error in a message of the client. The connection stays open.
 pub(super) fn error(code: Option<Warning>, message: &str) -> Frame {
     problem(message, code.map(Warning::number))
 }
 
-/// Why the connection is closed, for clients that are told so before the close.
+/// The reason of a close, for clients that expect it in an event before the close frame.
 pub(super) fn closing(code: ErrorCode) -> Frame {
     problem(code.reason(), Some(code.number()))
 }
@@ -78,7 +78,7 @@ pub(super) fn closing(code: ErrorCode) -> Frame {
 /// A `pusher:error`.
 fn problem(message: &str, code: Option<u16>) -> Frame {
     #[derive(Serialize)]
-    struct Told<'a> {
+    struct ErrorEvent<'a> {
         event: &'static str,
         data: Data<'a>,
     }
@@ -87,18 +87,18 @@ fn problem(message: &str, code: Option<u16>) -> Frame {
         message: &'a str,
         code: Option<u16>,
     }
-    json::text(&Told { event: "pusher:error", data: Data { message, code } }).into()
+    json::text(&ErrorEvent { event: "pusher:error", data: Data { message, code } }).into()
 }
 
-/// A subscription to a channel without members began.
+/// Confirms a subscription to a channel without members.
 pub(super) fn subscribed(channel: &str) -> Frame {
     #[derive(Serialize)]
     struct Nothing {}
     internal("pusher_internal:subscription_succeeded", Some(channel), &Nothing {})
 }
 
-/// A subscription to a presence channel began; these are its members, the new one among them.
-pub(super) fn subscribed_among<'m>(
+/// Confirms a subscription to a presence channel with these members, which include the new one.
+pub(super) fn subscribed_with_members<'m>(
     channel: &str,
     members: impl Iterator<Item = (&'m str, Option<&'m RawValue>)>,
 ) -> Frame {
@@ -117,7 +117,7 @@ pub(super) fn subscribed_among<'m>(
     internal("pusher_internal:subscription_succeeded", Some(channel), &Members { presence })
 }
 
-/// A user came to a presence channel.
+/// A user joined a presence channel.
 pub(super) fn member_added(channel: &str, user_id: &str, user_info: Option<&RawValue>) -> Frame {
     #[derive(Serialize)]
     struct Member<'a> {
@@ -137,7 +137,7 @@ pub(super) fn member_removed(channel: &str, user_id: &str) -> Frame {
     internal("pusher_internal:member_removed", Some(channel), &Member { user_id })
 }
 
-/// How many connections are subscribed.
+/// The number of subscribed connections.
 pub(super) fn subscription_count(channel: &str, subscription_count: usize) -> Frame {
     #[derive(Serialize)]
     struct Count {
@@ -146,7 +146,7 @@ pub(super) fn subscription_count(channel: &str, subscription_count: usize) -> Fr
     internal("pusher_internal:subscription_count", Some(channel), &Count { subscription_count })
 }
 
-/// A cache channel has no event to begin with.
+/// A cache channel has no cached event.
 pub(super) fn cache_miss(channel: &str) -> Frame {
     #[derive(Serialize)]
     struct Miss<'a> {
@@ -165,7 +165,7 @@ pub(super) fn signed_in(user_data: &str) -> Frame {
     internal("pusher:signin_success", None, &User { user_data })
 }
 
-/// Of the users whom a client watches, these are online and those are not.
+/// Which of the users on a client's watchlist are online and which are not.
 pub(super) fn watchlist_events(online: &[&str], offline: &[&str]) -> Frame {
     #[derive(Serialize)]
     struct Events<'a> {
@@ -181,7 +181,7 @@ pub(super) fn watchlist_events(online: &[&str], offline: &[&str]) -> Frame {
     internal("pusher_internal:watchlist_events", None, &Events { events })
 }
 
-/// An event of another client, its data as that one sent it; `user_id` tells who it was, on presence channels.
+/// An event of another client, with its data as received. On presence channels `user_id` names the sender.
 pub(super) fn client_event(event: &str, channel: &str, data: Option<&RawValue>, user_id: Option<&str>) -> Frame {
     #[derive(Serialize)]
     struct ClientEvent<'a> {
@@ -195,7 +195,7 @@ pub(super) fn client_event(event: &str, channel: &str, data: Option<&RawValue>, 
     json::text(&ClientEvent { event, channel, data, user_id }).into()
 }
 
-/// A frame of the server's own: its data is a string that holds JSON.
+/// A frame of the server itself: its data is a string that contains JSON.
 fn internal(event: &'static str, channel: Option<&str>, data: &impl Serialize) -> Frame {
     #[derive(Serialize)]
     struct Internal<'a> {
@@ -238,7 +238,7 @@ mod tests {
             (error(None, "x"), r#"{"event":"pusher:error","data":{"message":"x","code":null}}"#),
             (subscribed("c"), r#"{"event":"pusher_internal:subscription_succeeded","channel":"c","data":"{}"}"#),
             (
-                subscribed_among("presence-c", members.into_iter()),
+                subscribed_with_members("presence-c", members.into_iter()),
                 r#"{"event":"pusher_internal:subscription_succeeded","channel":"presence-c","data":"{\"presence\":{\"ids\":[\"12\",\"7\"],\"hash\":{\"12\":null,\"7\":{\"name\":\"Anna \\\"A\\\"\"}},\"count\":2}}"}"#,
             ),
             (

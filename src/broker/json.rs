@@ -1,11 +1,10 @@
-//! JSON in and out of structs, and the texts and identifiers in it.
+//! Conversions between JSON and structs, strings and identifiers.
 
 use serde::de::{Error, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 
-/// The object that `text` is, in full; `None` for anything else. serde alone would also take an array for the struct's
-/// fields in turn.
+/// Parses `text` as one JSON object; `None` for any other text. serde alone also accepts an array of the struct's fields.
 pub(super) fn object<'a, T: Deserialize<'a>>(text: &'a str) -> Option<T> {
     let is_object = text.trim_start_matches([' ', '\t', '\r', '\n']).starts_with('{');
     if is_object { serde_json::from_str(text).ok() } else { None }
@@ -16,15 +15,15 @@ pub(super) fn text(value: &(impl Serialize + ?Sized)) -> String {
     serde_json::to_string(value).expect("text, numbers and objects with text for keys can always be written as JSON")
 }
 
-/// The text that a JSON value is; `None` for any other value. JSON can name half of a pair of UTF-16 surrogates, which
-/// is no character: a text that was cut inside an emoji ends with one. U+FFFD stands for it then, as every client can
-/// read that, and none is worse off.
+/// The content of a JSON string; `None` for any other value. JSON can escape one half of a UTF-16 surrogate pair, which
+/// is not a character: a text that was cut inside an emoji ends with one. It is replaced by U+FFFD, which every client
+/// can read.
 pub(super) fn string(token: &RawValue) -> Option<String> {
     let token = token.get();
     serde_json::from_str(token).or_else(|_| serde_json::from_str(token).map(|Lossy(text)| text)).ok()
 }
 
-/// A text with U+FFFD for each surrogate that stands alone.
+/// A text with U+FFFD in place of each unpaired surrogate.
 struct Lossy(String);
 
 impl<'de> Deserialize<'de> for Lossy {
@@ -41,13 +40,12 @@ impl<'de> Deserialize<'de> for Lossy {
                 Ok(Lossy(without_surrogates(bytes)))
             }
         }
-        // Asked for bytes, serde_json writes a lone surrogate like any code point: three bytes that are no UTF-8
-        // (WTF-8).
+        // serde_json's byte strings contain an unpaired surrogate as three bytes that are not UTF-8 (WTF-8).
         deserializer.deserialize_bytes(Bytes)
     }
 }
 
-/// WTF-8 as UTF-8. The three bytes of a surrogate, the first of which is 0xED, are three chunks that are not valid.
+/// Converts WTF-8 to UTF-8. The three bytes of a surrogate, of which the first is 0xED, are three invalid chunks.
 fn without_surrogates(wtf8: &[u8]) -> String {
     let mut text = String::with_capacity(wtf8.len());
     for chunk in wtf8.utf8_chunks() {
@@ -59,9 +57,9 @@ fn without_surrogates(wtf8: &[u8]) -> String {
     text
 }
 
-/// The identifier in a JSON value: a text that is not empty, or a number as JavaScript writes it, so that `1` and `1.0`
-/// name one user. pusher-js looks its own member up by what it reads in `channel_data`, and finds it by no other name.
-/// Whole numbers keep all of their digits.
+/// The identifier in a JSON value: a string that is not empty, or a number in JavaScript's notation, so that `1` and `1.0`
+/// are the same user. pusher-js looks its own member up by the value that it parses from `channel_data`. Integers keep
+/// all of their digits.
 pub(super) fn identifier(token: &RawValue) -> Option<String> {
     match token.get().as_bytes() {
         [b'"', ..] => string(token).filter(|text| !text.is_empty()),
@@ -70,8 +68,7 @@ pub(super) fn identifier(token: &RawValue) -> Option<String> {
     }
 }
 
-/// The JSON number `token` as JavaScript writes it (ECMA-262, Number::toString); `None` if it is beyond what a number
-/// can be there.
+/// The JSON number `token` in JavaScript's notation (ECMA-262, Number::toString); `None` if it is out of range.
 fn number(token: &str) -> Option<String> {
     if token != "-0" && token.bytes().all(|byte| byte == b'-' || byte.is_ascii_digit()) {
         return Some(token.to_owned());

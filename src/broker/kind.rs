@@ -1,12 +1,12 @@
-//! What a channel's name says of it (`pusher-protocol.md` 4.3, 6): who may join, whether it has members, whether its
-//! last event is kept.
+//! The kind of a channel, which its name determines (`pusher-protocol.md` 4.3, 6): who may join, whether it has members,
+//! and whether its last event is cached.
 
 use crate::pusher::is_valid_name;
 
 /// The prefix of the channels that reach the connections of one signed-in user (`pusher-protocol.md` 1.2, 4.5).
 const USER: &str = "#server-to-user-";
 
-/// The longest user id in bytes: what the server libraries let pass.
+/// The longest user id in bytes, as in the server libraries.
 const MAX_USER_ID: usize = 200;
 
 /// The kind of a channel.
@@ -14,22 +14,22 @@ const MAX_USER_ID: usize = 200;
 pub(super) struct Kind {
     /// Who may join.
     pub(super) access: Access,
-    /// Whether its last event from the backend is kept for those who come later.
+    /// Whether its last event of the backend is cached for later subscribers.
     pub(super) cached: bool,
 }
 
 /// Who may join a channel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Access {
-    /// Anybody.
+    /// Any client.
     Public,
-    /// Who has a token.
+    /// Clients with a token.
     Private,
-    /// The same, and its events are encrypted from end to end: they are passed on, never read.
+    /// Clients with a token. The events are encrypted end to end and forwarded unread.
     Encrypted,
-    /// Who has a token that says who they are; all see who is there.
+    /// Clients with a token that names the user. Subscribers see the members.
     Presence,
-    /// The connections of one signed-in user; nobody subscribes to it.
+    /// The connections of one signed-in user. Clients do not subscribe to it.
     User,
 }
 
@@ -44,10 +44,10 @@ impl Access {
 }
 
 impl Kind {
-    /// The kind of the channel `name`; `None` if no channel can be called so.
+    /// The kind of the channel `name`; `None` if the name is invalid.
     pub(super) fn of(name: &str) -> Option<Self> {
         if let Some(user) = name.strip_prefix('#') {
-            // Unlike channels, users may be called anything.
+            // Unlike channel names, user ids may contain any character except control characters.
             let is_user = user
                 .strip_prefix(&USER[1..])
                 .is_some_and(|id| (1..=MAX_USER_ID).contains(&id.len()) && !id.contains(char::is_control));
@@ -74,7 +74,7 @@ impl Kind {
     }
 }
 
-/// The channel of the user `id`; `None` if nobody can be called so.
+/// The channel of the user `id`; `None` if the id is invalid.
 pub(super) fn user_channel(id: &str) -> Option<String> {
     Some(format!("{USER}{id}")).filter(|name| Kind::of(name).is_some())
 }
@@ -84,7 +84,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn prefixes_say_who_may_join_and_what_is_kept() {
+    fn prefixes_determine_access_and_caching() {
         use Access::*;
         for (name, access, cached) in [
             ("hilton-room-12-chat", Public, false),

@@ -1,5 +1,5 @@
-//! What waits to be sent to one connection: bounded, and never waited for. Who does not read fast enough is closed
-//! (ARCHITECTURE.md "Invariants").
+//! The queue of frames to be sent to one connection. It is bounded, and putting a frame in never waits: a connection that
+//! does not read fast enough is closed (ARCHITECTURE.md "Invariants").
 
 #[cfg(test)]
 mod tests;
@@ -8,99 +8,109 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
-use super::backlog::Backlog;
+use super::backpressure::Backpressure;
 use super::frame::Frame;
 use super::socket_id::SocketId;
 use super::wake_queue::WakeQueue;
 use crate::pusher::ErrorCode;
 
-/// Room kept for the next frames once all are sent; more is given back, so that an idle connection costs little.
-const KEPT_ROOM: usize = 16;
-/// How many times the room is there for a client whose socket takes what it is given: its frames wait for its worker,
-/// not for it.
-const OVERFLOW: usize = 4;
+/// The capacity, in frames, that an empty queue keeps. More is freed, so that an idle connection costs little memory.
+const KEPT_CAPACITY: usize = 16;
+/// The factor by which the limits are higher for a client whose socket accepts data: its frames wait for its worker, not
+/// for the client.
+const WRITABLE_FACTOR: usize = 4;
 
-/// How much may wait for one connection whose client does not read. A single frame always may.
+/// The limits of the queue of a connection whose client does not read. A single frame of any size is accepted.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct QueueLimits {
-    /// Frames.
+    /// The number of frames.
     pub(super) frames: usize,
-    /// Bytes of their payloads.
+    /// The bytes of their payloads.
     pub(super) bytes: usize,
 }
 
-/// The frames that wait for one connection.
+/// The queue of one connection.
 #[derive(Debug)]
 pub(super) struct Mailbox {
     id: SocketId,
     queue_limits: QueueLimits,
-    /// That of the worker on which the connection is served.
+    /// The wake queue of the worker that serves the connection.
     wake_queue: Arc<WakeQueue>,
-    /// Publishers wait for it while more than half of the room is taken and the reader would take more.
-    backlog: Arc<Backlog>,
+    /// This mailbox counts as congested while it is more than half full and its client reads. Publishers wait then.
+    backpressure: Arc<Backpressure>,
     /// A std lock: held for a push or a pop, never across an await.
-    waiting: Mutex<Waiting>,
+    queue: Mutex<Queue>,
 }
 
 #[derive(Debug, Default)]
-struct Waiting {
+struct Queue {
     frames: VecDeque<Frame>,
     bytes: usize,
-    end: Option<End>,
+    end: Option<EndReason>,
     reader: Reader,
-    /// Whether this mailbox is counted in the backlog.
-    is_backlog: bool,
+    /// Whether this mailbox is counted as congested.
+    is_congested: bool,
 }
 
-/// What the connection that takes the frames is doing.
+/// The state of the connection that takes the frames.
 #[derive(Debug, Default)]
 enum Reader {
     /// It takes frames, or is about to.
     #[default]
-    Taking,
-    /// It has taken all and waits for the next one.
+    Reading,
+    /// It has taken all frames and waits for the next one.
     Waiting(Waker),
-    /// Its socket takes nothing more at present: the client does not read. It waits for the end only.
+    /// Its socket accepts no data: the client does not read. It waits for the end only.
     Blocked(Waker),
 }
 
-/// Why nothing more will be sent.
+/// Why no more frames will be sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum End {
-    /// For this reason.
+pub(super) enum EndReason {
+    /// The connection is closed with this code.
     Code(ErrorCode),
-    /// The client did not read fast enough; what waited was dropped.
+    /// The client did not read fast enough. The queued frames were dropped.
     SlowReader,
 }
 
-/// What is next to be sent.
+/// The next item to send.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Mail {
-    /// This frame.
+pub(super) enum Outgoing {
+    /// A frame.
     Frame(Frame),
-    /// The close: everything before it was taken.
-    End(End),
+    /// The end: all frames before it were taken.
+    End(EndReason),
 }
 
-/// The readers of mailboxes that got something: woken when this is dropped. Declare it before a lock is taken, so that
-/// it happens after.
-#[derive(Debug, Default)]
-#[must_use = "dropped, the readers are woken"]
-pub(super) struct Wakes(Vec<(Arc<WakeQueue>, Vec<Waker>)>);
+/// The readers of mailboxes that received something and have to be woken. Only [`wake_after`] makes one.
+#[derive(Debug)]
+pub(super) struct PendingWakes(Vec<(Arc<WakeQueue>, Vec<Waker>)>);
 
-impl Wakes {
+/// Runs `change` and then wakes the readers that it has collected. Locks that `change` takes are released when it
+/// returns, i.e. before a reader runs: a lock's guard does not leave `change`.
+pub(super) fn wake_after<T>(change: impl FnOnce(&mut PendingWakes) -> T) -> T {
+    /// Wakes the readers also if `change` panics: their wakers are no longer in the mailboxes.
+    struct WakeAtEnd(PendingWakes);
+    impl Drop for WakeAtEnd {
+        fn drop(&mut self) {
+            self.0.wake_all();
+        }
+    }
+    let mut wakes = WakeAtEnd(PendingWakes(Vec::new()));
+    change(&mut wakes.0)
+}
+
+impl PendingWakes {
     fn add(&mut self, wake_queue: &Arc<WakeQueue>, reader: Option<Waker>) {
         let Some(reader) = reader else { return };
-        // As many as there are workers.
+        // The list is as long as the number of workers, at most.
         match self.0.iter_mut().find(|(its, _)| Arc::ptr_eq(its, wake_queue)) {
             Some((_, readers)) => readers.push(reader),
             None => self.0.push((Arc::clone(wake_queue), vec![reader])),
         }
     }
-}
 
-impl Drop for Wakes {
-    fn drop(&mut self) {
+    fn wake_all(&mut self) {
         self.0.drain(..).for_each(|(wake_queue, readers)| wake_queue.wake_all(readers));
     }
 }
@@ -111,105 +121,105 @@ impl Mailbox {
         id: SocketId,
         queue_limits: QueueLimits,
         wake_queue: Arc<WakeQueue>,
-        backlog: Arc<Backlog>,
+        backpressure: Arc<Backpressure>,
     ) -> Self {
-        Self { id, queue_limits, wake_queue, backlog, waiting: Mutex::default() }
+        Self { id, queue_limits, wake_queue, backpressure, queue: Mutex::default() }
     }
 
-    /// Whose it is.
+    /// The id of the connection.
     pub(super) const fn id(&self) -> SocketId {
         self.id
     }
 
-    /// Puts `frame` in. If there is no room, the connection ends.
-    pub(super) fn push(&self, frame: Frame, wakes: &mut Wakes) {
-        let mut waiting = self.lock();
-        if waiting.end.is_some() {
+    /// Adds `frame`. If the queue is full, the connection ends.
+    pub(super) fn push(&self, frame: Frame, wakes: &mut PendingWakes) {
+        let mut queue = self.lock();
+        if queue.end.is_some() {
             return;
         }
-        let factor = if let Reader::Blocked(_) = waiting.reader { 1 } else { OVERFLOW };
-        if !self.queue_limits.times(factor).fits(&waiting, frame.len()) {
-            waiting.frames = VecDeque::new();
-            waiting.bytes = 0;
-            waiting.end = Some(End::SlowReader);
-            self.leave_backlog(&mut waiting);
-            return wakes.add(&self.wake_queue, waiting.reader.wake_for_the_end());
+        let factor = if let Reader::Blocked(_) = queue.reader { 1 } else { WRITABLE_FACTOR };
+        if !self.queue_limits.times(factor).fits(&queue, frame.len()) {
+            queue.frames = VecDeque::new();
+            queue.bytes = 0;
+            queue.end = Some(EndReason::SlowReader);
+            self.end_congestion(&mut queue);
+            return wakes.add(&self.wake_queue, queue.reader.take_waker_for_end());
         }
-        waiting.bytes += frame.len();
-        waiting.frames.push_back(frame);
-        if factor > 1 && !waiting.is_backlog && !self.queue_limits.half().holds(&waiting) {
-            waiting.is_backlog = true;
-            self.backlog.add();
+        queue.bytes += frame.len();
+        queue.frames.push_back(frame);
+        if factor > 1 && !queue.is_congested && !self.queue_limits.half().holds(&queue) {
+            queue.is_congested = true;
+            self.backpressure.add();
         }
-        wakes.add(&self.wake_queue, waiting.reader.wake());
+        wakes.add(&self.wake_queue, queue.reader.take_waker());
     }
 
-    /// Ends the connection once everything that waits is sent.
-    pub(super) fn end(&self, code: ErrorCode, wakes: &mut Wakes) {
-        let mut waiting = self.lock();
-        if waiting.end.is_none() {
-            waiting.end = Some(End::Code(code));
-            self.leave_backlog(&mut waiting);
-            wakes.add(&self.wake_queue, waiting.reader.wake_for_the_end());
+    /// Ends the connection after the queued frames are sent.
+    pub(super) fn end(&self, code: ErrorCode, wakes: &mut PendingWakes) {
+        let mut queue = self.lock();
+        if queue.end.is_none() {
+            queue.end = Some(EndReason::Code(code));
+            self.end_congestion(&mut queue);
+            wakes.add(&self.wake_queue, queue.reader.take_waker_for_end());
         }
     }
 
-    /// Whether the connection is told to end.
+    /// Whether the connection ends after the queued frames.
     pub(super) fn is_ending(&self) -> bool {
         self.lock().end.is_some()
     }
 
-    /// Takes what is next.
-    pub(super) fn poll_take(&self, context: &Context<'_>) -> Poll<Mail> {
-        let mut waiting = self.lock();
-        waiting.reader = Reader::Taking;
-        if let Some(frame) = waiting.frames.pop_front() {
-            waiting.bytes -= frame.len();
-            if waiting.is_backlog && self.queue_limits.half().half().holds(&waiting) {
-                self.leave_backlog(&mut waiting);
+    /// Takes the next item.
+    pub(super) fn poll_take(&self, context: &Context<'_>) -> Poll<Outgoing> {
+        let mut queue = self.lock();
+        queue.reader = Reader::Reading;
+        if let Some(frame) = queue.frames.pop_front() {
+            queue.bytes -= frame.len();
+            if queue.is_congested && self.queue_limits.half().half().holds(&queue) {
+                self.end_congestion(&mut queue);
             }
-            return Poll::Ready(Mail::Frame(frame));
+            return Poll::Ready(Outgoing::Frame(frame));
         }
-        if let Some(end) = waiting.end {
-            return Poll::Ready(Mail::End(end));
+        if let Some(end) = queue.end {
+            return Poll::Ready(Outgoing::End(end));
         }
-        if waiting.frames.capacity() > KEPT_ROOM {
-            waiting.frames = VecDeque::new();
+        if queue.frames.capacity() > KEPT_CAPACITY {
+            queue.frames = VecDeque::new();
         }
-        waiting.reader = Reader::Waiting(context.waker().clone());
+        queue.reader = Reader::Waiting(context.waker().clone());
         Poll::Pending
     }
 
-    /// Waits for the end, for a reader whose socket takes nothing more at present.
-    pub(super) fn poll_end(&self, context: &Context<'_>) -> Poll<End> {
-        let mut waiting = self.lock();
-        match waiting.end {
+    /// Waits for the end. For a connection whose socket accepts no data.
+    pub(super) fn poll_end(&self, context: &Context<'_>) -> Poll<EndReason> {
+        let mut queue = self.lock();
+        match queue.end {
             Some(end) => Poll::Ready(end),
             None => {
-                waiting.reader = Reader::Blocked(context.waker().clone());
-                self.leave_backlog(&mut waiting);
+                queue.reader = Reader::Blocked(context.waker().clone());
+                self.end_congestion(&mut queue);
                 Poll::Pending
             }
         }
     }
 
-    fn leave_backlog(&self, waiting: &mut Waiting) {
-        if std::mem::take(&mut waiting.is_backlog) {
-            self.backlog.remove();
+    fn end_congestion(&self, queue: &mut Queue) {
+        if std::mem::take(&mut queue.is_congested) {
+            self.backpressure.remove();
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Waiting> {
-        // Each change leaves the fields consistent, so a panic elsewhere while it was held spoils nothing.
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Queue> {
+        // Every change leaves the fields consistent, so a poisoned lock can be used.
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Drop for Mailbox {
     fn drop(&mut self) {
-        let waiting = self.waiting.get_mut().unwrap_or_else(PoisonError::into_inner);
-        if waiting.is_backlog {
-            self.backlog.remove();
+        let queue = self.queue.get_mut().unwrap_or_else(PoisonError::into_inner);
+        if queue.is_congested {
+            self.backpressure.remove();
         }
     }
 }
@@ -223,23 +233,23 @@ impl QueueLimits {
         Self { frames: self.frames / 2, bytes: self.bytes / 2 }
     }
 
-    /// Whether no more waits than there is room for.
-    fn holds(self, waiting: &Waiting) -> bool {
-        waiting.frames.len() <= self.frames && waiting.bytes <= self.bytes
+    /// Whether `queue` is within the limits.
+    fn holds(self, queue: &Queue) -> bool {
+        queue.frames.len() <= self.frames && queue.bytes <= self.bytes
     }
 
-    /// Whether there is room for one frame of `bytes` more.
-    fn fits(self, waiting: &Waiting, bytes: usize) -> bool {
-        waiting.frames.len() < self.frames && (waiting.frames.is_empty() || waiting.bytes + bytes <= self.bytes)
+    /// Whether one more frame of `bytes` is within the limits.
+    fn fits(self, queue: &Queue, bytes: usize) -> bool {
+        queue.frames.len() < self.frames && (queue.frames.is_empty() || queue.bytes + bytes <= self.bytes)
     }
 }
 
 impl Reader {
-    /// Whom to wake if there is a frame.
-    fn wake(&mut self) -> Option<Waker> {
+    /// The waker to wake after a frame was added.
+    fn take_waker(&mut self) -> Option<Waker> {
         match std::mem::take(self) {
             Self::Waiting(waker) => Some(waker),
-            Self::Taking => None,
+            Self::Reading => None,
             blocked @ Self::Blocked(_) => {
                 *self = blocked;
                 None
@@ -247,11 +257,11 @@ impl Reader {
         }
     }
 
-    /// Whom to wake if the connection ends.
-    fn wake_for_the_end(&mut self) -> Option<Waker> {
+    /// The waker to wake after the connection was ended.
+    fn take_waker_for_end(&mut self) -> Option<Waker> {
         match std::mem::take(self) {
             Self::Waiting(waker) | Self::Blocked(waker) => Some(waker),
-            Self::Taking => None,
+            Self::Reading => None,
         }
     }
 }

@@ -1,5 +1,4 @@
-//! What clients send: one JSON object in a text frame (`pusher-protocol.md` 4.1). Read once; what cannot be read is
-//! told in a sentence.
+//! The messages of clients: one JSON object in a text frame (`pusher-protocol.md` 4.1).
 
 use std::borrow::Cow;
 
@@ -27,27 +26,27 @@ pub(super) enum Message<'a> {
     Unknown,
 }
 
-/// A wish to join a channel.
+/// A request to join a channel.
 #[derive(Debug, Deserialize)]
 pub(super) struct Subscribe<'a> {
-    /// Its name.
+    /// The channel's name.
     #[serde(borrow)]
     pub(super) channel: Cow<'a, str>,
-    /// The token, where the channel needs one.
+    /// The token, if the channel requires one.
     #[serde(borrow, default)]
     pub(super) auth: Option<Cow<'a, str>>,
-    /// Who joins a presence channel: the very text that was signed.
+    /// The member of a presence channel: exactly the signed text.
     #[serde(borrow, default)]
     pub(super) channel_data: Option<Cow<'a, str>>,
 }
 
-/// A wish to be known as a user.
+/// A request to sign in as a user.
 #[derive(Debug, Deserialize)]
 pub(super) struct SignIn<'a> {
     /// The token.
     #[serde(borrow)]
     pub(super) auth: Cow<'a, str>,
-    /// Who the user is: the very text that was signed.
+    /// The user: exactly the signed text.
     #[serde(borrow)]
     pub(super) user_data: Cow<'a, str>,
 }
@@ -55,11 +54,11 @@ pub(super) struct SignIn<'a> {
 /// An event for the other subscribers of a channel.
 #[derive(Debug)]
 pub(super) struct ClientEvent<'a> {
-    /// Its name, which begins with `client-`.
+    /// The name, which begins with `client-`.
     pub(super) name: Cow<'a, str>,
     /// The channel.
     pub(super) channel: Cow<'a, str>,
-    /// Whatever it carries.
+    /// The data.
     pub(super) data: Option<&'a RawValue>,
 }
 
@@ -79,13 +78,12 @@ struct Unsubscribe<'a> {
     channel: Cow<'a, str>,
 }
 
-/// A client's message in one of its forms: `data` is an object, or a string that holds one (`pusher-protocol.md` 4.1).
-/// The string is decoded first, so whoever reads it needs a place for the text: see [`Message::read`].
 impl Message<'_> {
-    /// Reads `text` and hands the message to `then`.
+    /// Parses `text` and passes the message to `then`. The message's `data` is an object, or a string that contains one
+    /// (`pusher-protocol.md` 4.1). A closure is called because the message borrows from the decoded string.
     ///
     /// # Errors
-    /// What is wrong, as a sentence for the client.
+    /// A sentence for the client.
     pub(super) fn read<T>(text: &str, then: impl FnOnce(Message<'_>) -> T) -> Result<T, &'static str> {
         const NOT_A_MESSAGE: &str = "The message is not a JSON object with an event";
         let envelope: Envelope<'_> = json::object(text).ok_or(NOT_A_MESSAGE)?;
@@ -168,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_read_is_told() {
+    fn invalid_messages_have_an_error() {
         for text in [
             "",
             "x",

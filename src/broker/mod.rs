@@ -1,20 +1,18 @@
-//! Our own Pusher, embedded: a genuine server for one machine, with the HTTP API and the WebSocket protocol 7. It knows
-//! its apps and their secrets, and nothing of what the gateway does.
+//! The embedded broker: a complete Pusher server for one machine, with the HTTP API and the WebSocket protocol 7. It
+//! depends on its apps and their secrets only, not on the gateway.
 //!
-//! From the inside out: a `session` turns a client's messages into effects, a `connection` does them in its `broker_app`
-//! (one app) with its `channels` and `watchlists`, a `conversation` moves frames between a `mailbox` and a socket.
-//! `api` is what backends call. All of it is shared by all threads.
+//! From the inside out: a `session` turns a client's messages into effects, a `connection` applies them to its
+//! `broker_app` (one app) with its `channels` and `watchlists`, and a `socket_loop` moves frames between a `mailbox` and a
+//! socket. `api` is the HTTP API for backends. All threads share one broker.
 
-mod allowance;
 mod api;
-mod backlog;
+mod backpressure;
 mod broker_app;
 mod cache;
 mod channel;
 mod channel_stats;
 mod channels;
 mod connection;
-mod conversation;
 mod frame;
 mod json;
 mod kind;
@@ -23,8 +21,10 @@ mod message;
 mod origin;
 mod session;
 mod socket_id;
+mod socket_loop;
 #[cfg(test)]
 mod tests;
+mod token_bucket;
 mod wake_queue;
 mod watchlists;
 
@@ -38,13 +38,13 @@ use http::{Method, Request, Response, Uri};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_tungstenite::WebSocketStream;
 
-use self::backlog::Backlog;
-use self::broker_app::{BrokerApp, Rules};
+use self::backpressure::Backpressure;
+use self::broker_app::{AppOptions, BrokerApp};
 use self::channels::ChannelOptions;
 use self::connection::Connection;
-use self::conversation::Conversation;
-use self::mailbox::{QueueLimits, Wakes};
-use self::session::{Farewell, SessionOptions};
+use self::mailbox::{QueueLimits, wake_after};
+use self::session::{CloseNotice, SessionOptions};
+use self::socket_loop::SocketLoop;
 use crate::clock::Clock;
 use crate::metrics::Metrics;
 use crate::pusher::{App, ErrorCode};
@@ -52,47 +52,48 @@ use crate::rate::Pace;
 use crate::shutdown::Drain;
 
 pub use channel_stats::ChannelStats;
-pub use conversation::socket_config;
+pub use channels::Subscriptions;
 pub use origin::AllowedOrigin;
+pub use socket_loop::socket_config;
 pub use wake_queue::WakeQueue;
 
-/// Bytes that may wait for one connection: a few of the largest frames.
+/// The bound of the queue of one connection in bytes: a few of the largest frames.
 const QUEUE_BYTES: usize = 1024 * 1024;
 
-/// How often numbers of subscribers that were put off are looked at.
+/// The interval in which deferred numbers of subscribers are sent.
 const TICK: Duration = Duration::from_secs(1);
-/// Last events are swept once in so many ticks.
+/// The number of ticks between two sweeps of the expired last events.
 const TICKS_PER_SWEEP: u32 = 60;
 
-/// Connections in one wave when draining; more if there are very many.
-const WAVE: usize = 256;
-/// Waves at most.
-const WAVES: usize = 20;
+/// The number of connections closed together when draining; more if there are more than 5120 connections.
+const WAVE_SIZE: usize = 256;
+/// The largest number of waves.
+const MAX_WAVES: usize = 20;
 /// The pause between two waves.
 const WAVE_PAUSE: Duration = Duration::from_millis(250);
 
-/// What the broker is like.
+/// The options of the broker.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Options {
     /// Whether clients may send events to each other.
     pub client_events: bool,
-    /// Whether the subscribers of a channel are told their number.
+    /// Whether the subscribers of a channel receive their number.
     pub subscription_counts: bool,
-    /// WebSocket connections of one app.
+    /// The largest number of WebSocket connections of one app.
     pub max_connections: usize,
-    /// Channels that one connection may be subscribed to.
+    /// The largest number of channels of one connection.
     pub max_channels: usize,
-    /// How soon a client must sign in, or join a channel that it needs a token for; zero: it need not.
+    /// The time in which a client must sign in or join a channel that requires a token; zero: no limit.
     pub sign_in_timeout: Duration,
-    /// How long a connection may be silent before it is asked for a sign of life.
+    /// The time without activity after which the server pings a connection.
     pub activity_timeout: Duration,
-    /// Messages that may wait for one connection; one that falls further behind is closed.
+    /// The largest number of queued messages of one connection. A connection beyond it is closed.
     pub queue: usize,
     /// How long the last event of a cache channel is kept.
     pub cache_ttl: Duration,
-    /// Cache channels of one app whose last event is kept, about.
+    /// The largest number of cache channels of one app whose last event is kept.
     pub max_cached: usize,
-    /// Origins whose pages may connect; empty: all.
+    /// The origins whose pages may connect; empty: all.
     pub allowed_origins: Vec<AllowedOrigin>,
 }
 
@@ -116,13 +117,13 @@ impl Default for Options {
 /// The embedded server.
 #[derive(Debug)]
 pub struct Broker {
-    rules: Rules,
+    options: AppOptions,
     clock: Clock,
     metrics: Arc<Metrics>,
     drain: Drain,
     allowed_origins: Vec<AllowedOrigin>,
-    backlog: Arc<Backlog>,
-    /// Replaced as a whole by a reload; the apps in it are not.
+    backpressure: Arc<Backpressure>,
+    /// A reload replaces the map, but keeps the apps whose ids are still configured.
     broker_apps: ArcSwap<BrokerApps>,
 }
 
@@ -133,10 +134,10 @@ struct BrokerApps {
 }
 
 impl Broker {
-    /// A broker without apps; [`Broker::configure`] and [`Broker::run`] are to follow.
+    /// A broker without apps; [`Broker::configure`] and [`Broker::run`] have to follow.
     #[must_use]
     pub fn new(options: &Options, clock: Clock, metrics: Arc<Metrics>, drain: Drain) -> Arc<Self> {
-        let rules = Rules {
+        let app_options = AppOptions {
             session_options: SessionOptions {
                 activity_timeout: options.activity_timeout,
                 client_events: options.client_events,
@@ -144,7 +145,7 @@ impl Broker {
                 sign_in_timeout: Some(options.sign_in_timeout).filter(|timeout| !timeout.is_zero()),
             },
             channel_options: ChannelOptions {
-                tells_count: options.subscription_counts,
+                sends_count: options.subscription_counts,
                 cache_ttl: options.cache_ttl,
                 max_cached: options.max_cached,
             },
@@ -153,25 +154,26 @@ impl Broker {
         };
         let allowed_origins = options.allowed_origins.clone();
         Arc::new(Self {
-            rules,
+            options: app_options,
             clock,
             metrics,
             drain,
             allowed_origins,
-            backlog: Arc::default(),
+            backpressure: Arc::default(),
             broker_apps: ArcSwap::default(),
         })
     }
 
-    /// Whether a page of this `Origin` may connect. A client without one is no browser, and may (`threats.md` WS-10).
+    /// Whether a page of this `Origin` may connect. A client without an `Origin` is not a browser and may connect
+    /// (`threats.md` WS-10).
     #[must_use]
     pub fn admits(&self, origin: Option<&[u8]>) -> bool {
         self.allowed_origins.is_empty()
-            || origin.is_none_or(|origin| self.allowed_origins.iter().any(|allowed| allowed.is(origin)))
+            || origin.is_none_or(|origin| self.allowed_origins.iter().any(|allowed| allowed.matches(origin)))
     }
 
-    /// Serves these apps from now on. Those that are served already keep their channels and connections, even with
-    /// another key or secret; the connections of those that are gone are closed.
+    /// Serves these apps from now on. Apps that are served already keep their channels and connections, even if the key or
+    /// the secret changes; the connections of removed apps are closed.
     pub fn configure(&self, apps: &[App]) {
         let before = self.broker_apps.load_full();
         let mut broker_apps = BrokerApps::default();
@@ -183,46 +185,45 @@ impl Broker {
                 }
                 None => Arc::new(BrokerApp::new(
                     app.clone(),
-                    self.rules,
-                    Arc::clone(&self.backlog),
+                    self.options,
+                    Arc::clone(&self.backpressure),
                     self.metrics.realtime(app.id()),
                 )),
             };
             broker_apps.by_id.insert(app.id().into(), Arc::clone(&broker_app));
             broker_apps.by_key.insert(app.key().into(), broker_app);
         }
-        let gone: Vec<_> = before
+        let removed: Vec<_> = before
             .by_id
             .iter()
             .filter(|(id, _)| !broker_apps.by_id.contains_key(*id))
             .map(|(_, broker_app)| Arc::clone(broker_app))
             .collect();
         self.broker_apps.store(Arc::new(broker_apps));
-        gone.iter().for_each(|broker_app| broker_app.disable());
+        removed.iter().for_each(|broker_app| broker_app.disable());
     }
 
-    /// The channels of the app with this id, if it is served.
+    /// The channels of the app with this id; `None` if the app is not served.
     #[must_use]
     pub fn channel_stats(&self, app: &str) -> Option<ChannelStats> {
         self.broker_apps.load().by_id.get(app).cloned().map(ChannelStats::new)
     }
 
-    /// Answers a request to the HTTP API. Where connections have much to send only because their worker has not come to
-    /// it, whoever would publish more waits for that, a second at most.
+    /// Answers a request to the HTTP API. A `POST` first waits until no connection is congested, for a second at most.
     ///
     /// # Cancel safety
-    /// Dropped, nothing was published.
+    /// A future that is dropped before it is ready has published nothing.
     pub async fn answer(&self, request: &Request<Bytes>) -> Response<Bytes> {
         if request.method() == Method::POST {
-            self.backlog.cleared().await;
+            self.backpressure.wait().await;
         }
         api::answer(self, request)
     }
 
-    /// Speaks with a client over `socket`, to its end. It has the limits of [`socket_config`] and came with
-    /// `GET {target}`, which is to be `/app/{key}?protocol=7…`; whatever is wrong with that, the client is told by the
-    /// code of the close. Messages are read at the client's `pace`; `wake_queue` is that of the worker on which this runs.
-    pub async fn converse<S>(
+    /// Serves a client over `socket` until the connection ends. The socket must have the limits of [`socket_config`]. The
+    /// request was `GET {target}`, normally `/app/{key}?protocol=7…`; an error in it is reported with the close code.
+    /// Messages are read at the rate of `pace`. `wake_queue` is the queue of the worker that runs this.
+    pub async fn serve<S>(
         &self,
         socket: WebSocketStream<S>,
         target: &Uri,
@@ -231,21 +232,21 @@ impl Broker {
     ) where
         S: AsyncRead + AsyncWrite + Unpin,
     {
-        let farewell = Farewell::of(target.query().unwrap_or_default());
+        let notice = CloseNotice::of(target.query().unwrap_or_default());
         let end = match self.establish(target, wake_queue) {
             Ok(connection) => {
-                let mut conversation = Conversation::new(socket, connection, farewell, pace);
-                let close = conversation.run().await;
-                // Boxed, as all connections would keep room for their last moments otherwise.
-                Box::pin(conversation.close(close)).await
+                let mut socket_loop = SocketLoop::new(socket, connection, notice, pace);
+                let reason = socket_loop.run().await;
+                // Boxed: otherwise every connection would reserve space for the closing handshake.
+                Box::pin(socket_loop.close(reason)).await
             }
-            Err(code) => Box::pin(conversation::refuse(socket, code, farewell)).await,
+            Err(code) => Box::pin(socket_loop::refuse(socket, code, notice)).await,
         };
         self.metrics.socket_closed(end);
     }
 
-    /// Does what is due now and then. Once draining begins it closes all connections in waves, so that they do not all
-    /// come back at once, and ends.
+    /// Runs the periodic work. When draining begins it closes all connections in waves, so that the clients do not all
+    /// reconnect at once, and returns.
     pub async fn run(&self) {
         let mut every = tokio::time::interval(TICK);
         let mut ticks = 0_u32;
@@ -272,7 +273,7 @@ impl Broker {
     fn tick(&self, sweep: bool) {
         let now = self.clock.now();
         for broker_app in self.broker_apps.load().by_id.values() {
-            broker_app.channels.tell_counts(now);
+            broker_app.channels.send_deferred_counts(now);
             if sweep {
                 broker_app.channels.sweep(now);
             }
@@ -281,10 +282,8 @@ impl Broker {
 
     async fn close_in_waves(&self) {
         let open: Vec<_> = self.broker_apps.load().by_id.values().flat_map(|broker_app| broker_app.open()).collect();
-        for wave in open.chunks(WAVE.max(open.len().div_ceil(WAVES))) {
-            let mut wakes = Wakes::default();
-            wave.iter().for_each(|mailbox| mailbox.end(ErrorCode::Reconnect, &mut wakes));
-            drop(wakes);
+        for wave in open.chunks(WAVE_SIZE.max(open.len().div_ceil(MAX_WAVES))) {
+            wake_after(|wakes| wave.iter().for_each(|mailbox| mailbox.end(ErrorCode::Reconnect, wakes)));
             tokio::time::sleep(WAVE_PAUSE).await;
         }
     }

@@ -1,20 +1,20 @@
-//! The origins whose pages may connect (`broker.allowed_origins`), as browsers write them: scheme, host and port, in
-//! lower case, without a path and without the scheme's own port (RFC 6454 6.2).
+//! The origins whose pages may connect (`broker.allowed_origins`), in the notation of browsers: scheme, host and port, in
+//! lower case, without a path and without the scheme's default port (RFC 6454 6.2).
 
 use std::net::Ipv6Addr;
 
-/// The schemes that have a port of their own, which browsers leave out.
-const PORTS: [(&str, Option<u16>); 2] = [("http", Some(80)), ("https", Some(443))];
+/// The schemes with a default port, which browsers omit.
+const DEFAULT_PORTS: [(&str, Option<u16>); 2] = [("http", Some(80)), ("https", Some(443))];
 
 /// One or several origins.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum AllowedOrigin {
-    /// `*`: every one.
+    /// `*`: every origin.
     Any,
-    /// This one, as browsers write it; `null` is that of files and sandboxed frames.
+    /// One origin. `null` is the origin of files and sandboxed frames.
     One(String),
-    /// `https://*.hotel.example`: those of a host and of all below it. Whoever has the host has those below it as well,
-    /// and so may be trusted with both.
+    /// `https://*.hotel.example`: the origins of a host and of all its subdomains. The owner of a host controls its
+    /// subdomains as well, so both have the same trust.
     Within {
         /// With `://`.
         scheme: String,
@@ -24,10 +24,10 @@ pub enum AllowedOrigin {
 }
 
 impl AllowedOrigin {
-    /// What `text` stands for.
+    /// Parses `text`.
     ///
     /// # Errors
-    /// What is wrong, and what to write instead, where no browser sends anything like it.
+    /// `text` matches no origin that a browser sends. The error says what is wrong and what to write instead.
     pub fn parse(text: &str) -> Result<Self, String> {
         let text = text.to_ascii_lowercase();
         match text.as_str() {
@@ -56,16 +56,18 @@ impl AllowedOrigin {
         let (host, port) =
             split_port(authority).ok_or_else(|| format!("{authority:?} is no host with a port or without one."))?;
         let port = port
-            .filter(|port| !PORTS.contains(&(scheme, Some(*port))))
+            .filter(|port| !DEFAULT_PORTS.contains(&(scheme, Some(*port))))
             .map_or_else(String::new, |port| format!(":{port}"));
         match host.strip_prefix("*.") {
-            Some(host) => Ok(Self::Within { scheme: format!("{scheme}://"), host: format!("{}{port}", normal(host)?) }),
-            None => Ok(Self::One(format!("{scheme}://{}{port}", normal(host)?))),
+            Some(host) => {
+                Ok(Self::Within { scheme: format!("{scheme}://"), host: format!("{}{port}", normalized(host)?) })
+            }
+            None => Ok(Self::One(format!("{scheme}://{}{port}", normalized(host)?))),
         }
     }
 
-    /// Whether `origin`, as a browser sent it, is among these.
-    pub(super) fn is(&self, origin: &[u8]) -> bool {
+    /// Whether `origin`, as sent by a browser, matches.
+    pub(super) fn matches(&self, origin: &[u8]) -> bool {
         let origin = origin.to_ascii_lowercase();
         match self {
             Self::Any => true,
@@ -86,7 +88,7 @@ fn is_scheme(scheme: &str) -> bool {
         && scheme.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte))
 }
 
-/// The host, and the port if there is one.
+/// Splits an authority into the host and the optional port.
 fn split_port(authority: &str) -> Option<(&str, Option<u16>)> {
     let host_ends = if authority.starts_with('[') {
         authority.find(']')? + 1
@@ -101,8 +103,8 @@ fn split_port(authority: &str) -> Option<(&str, Option<u16>)> {
     digits.parse().ok().map(|port| (host, Some(port)))
 }
 
-/// `host` as browsers write it.
-fn normal(host: &str) -> Result<String, String> {
+/// `host` in the notation of browsers.
+fn normalized(host: &str) -> Result<String, String> {
     if let Some(address) = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')) {
         return address
             .parse::<Ipv6Addr>()
@@ -148,7 +150,7 @@ mod tests {
             ("null", "null"),
         ] {
             let allowed = AllowedOrigin::parse(text).unwrap();
-            assert!(allowed.is(origin.as_bytes()), "{text}: {allowed:?}");
+            assert!(allowed.matches(origin.as_bytes()), "{text}: {allowed:?}");
             for other in [
                 "https://other.example",
                 "https://hotel.example.evil.example",
@@ -156,7 +158,7 @@ mod tests {
                 "http://hotel",
                 "",
             ] {
-                assert!(!allowed.is(other.as_bytes()), "{text}: {allowed:?} {other}");
+                assert!(!allowed.matches(other.as_bytes()), "{text}: {allowed:?} {other}");
             }
         }
     }
@@ -164,12 +166,12 @@ mod tests {
     #[test]
     fn a_star_stands_for_all_or_for_those_within_a_host() {
         let any = AllowedOrigin::parse("*").unwrap();
-        assert!(any.is(b"https://hotel.example") && any.is(b"null"));
+        assert!(any.matches(b"https://hotel.example") && any.matches(b"null"));
         let within = AllowedOrigin::parse("https://*.Hotel.example:443").unwrap();
         for origin in
             ["https://hotel.example", "https://a.hotel.example", "https://b.a.hotel.example", "HTTPS://A.HOTEL.EXAMPLE"]
         {
-            assert!(within.is(origin.as_bytes()), "{origin}");
+            assert!(within.matches(origin.as_bytes()), "{origin}");
         }
         for origin in [
             "https://.hotel.example",
@@ -180,10 +182,10 @@ mod tests {
             "https://evil.example#.hotel.example",
             "https://u@a.hotel.example",
         ] {
-            assert!(!within.is(origin.as_bytes()), "{origin}");
+            assert!(!within.matches(origin.as_bytes()), "{origin}");
         }
         let port = AllowedOrigin::parse("http://*.hotel.example:8080").unwrap();
-        assert!(port.is(b"http://a.hotel.example:8080") && !port.is(b"http://a.hotel.example"));
+        assert!(port.matches(b"http://a.hotel.example:8080") && !port.matches(b"http://a.hotel.example"));
     }
 
     #[test]

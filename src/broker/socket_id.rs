@@ -4,7 +4,7 @@ use std::fmt;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::{AtomicU32, Ordering};
 
-/// Names one connection for as long as it lives.
+/// The id of one connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct SocketId {
     first: u32,
@@ -12,8 +12,7 @@ pub(super) struct SocketId {
 }
 
 impl SocketId {
-    /// The socket id in `text`; `None` if it is not in the form in which they are given out here, so that it names
-    /// nobody.
+    /// Parses a socket id; `None` if this server never generates such an id, so that it names no connection.
     pub(super) fn parse(text: &str) -> Option<Self> {
         let (first, second) = text.split_once('.')?;
         let number = |digits: &str| digits.parse().ok().filter(|number: &u32| number.to_string() == digits);
@@ -27,35 +26,35 @@ impl fmt::Display for SocketId {
     }
 }
 
-/// Whether `text` has the form of any server's socket id, as every server library checks.
+/// Whether `text` has the form of a socket id of any server. The server libraries make the same check.
 pub(super) fn is_socket_id(text: &str) -> bool {
     let digits = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
     text.split_once('.').is_some_and(|(first, second)| digits(first) && digits(second))
 }
 
-/// Gives out socket ids. The first number counts, so that no two connections are alike; the second is not to be
-/// guessed, and the count begins anywhere, so that an auth token of an earlier run of the process fits no new
+/// Generates socket ids. The first number is a counter, so that ids are unique; the second is unpredictable, and the
+/// counter begins at a random number, so that an auth token of an earlier run of the process is valid for no new
 /// connection.
 #[derive(Debug)]
 pub(super) struct SocketIds {
     next: AtomicU32,
-    noise: RandomState,
+    random: RandomState,
 }
 
 impl SocketIds {
     pub(super) fn new() -> Self {
-        let noise = RandomState::new();
-        Self { next: AtomicU32::new(low_half(noise.hash_one("the first"))), noise }
+        let random = RandomState::new();
+        Self { next: AtomicU32::new(low_half(random.hash_one("the first"))), random }
     }
 
     pub(super) fn next(&self) -> SocketId {
         let first = self.next.fetch_add(1, Ordering::Relaxed);
-        SocketId { first, second: low_half(self.noise.hash_one(first)) }
+        SocketId { first, second: low_half(self.random.hash_one(first)) }
     }
 }
 
 const fn low_half(hash: u64) -> u32 {
-    #[expect(clippy::cast_possible_truncation, reason = "the lower half is what is wanted")]
+    #[expect(clippy::cast_possible_truncation, reason = "the lower half is the result")]
     {
         hash as u32
     }
@@ -78,7 +77,7 @@ mod tests {
     }
 
     #[test]
-    fn other_servers_ids_are_valid_and_name_nobody() {
+    fn ids_of_other_servers_are_valid_and_name_no_connection() {
         assert!(is_socket_id("123.99999999999999999"));
         for text in ["123.99999999999999999", "01.1", "1.+1"] {
             assert_eq!(SocketId::parse(text), None, "{text}");

@@ -1,8 +1,7 @@
-//! Wakes many readers, a few at a time. Whoever publishes to a large audience would otherwise put all of them in the
-//! worker's queue at once: the next event would wait behind the last delivery, and each would go out in a write of its
-//! own. In between slices the worker does what else there is to do; events that come meanwhile find mailboxes that were
-//! not opened yet, and go out together. A thread that publishes wakes another worker once, and not for each reader
-//! there.
+//! Wakes many readers in slices. An event for many subscribers would otherwise put all of them into the worker's run
+//! queue at once: the next event would wait behind the last delivery, and each event would be written separately.
+//! Between two slices the worker runs its other tasks. Events published in the meantime reach mailboxes that were not
+//! read yet, and are written together. A publishing thread wakes another worker once, not once for each reader.
 
 use std::collections::VecDeque;
 use std::future::poll_fn;
@@ -13,53 +12,57 @@ use std::time::Duration;
 use tokio::task::yield_now;
 use tokio::time::{Instant, sleep};
 
-/// Readers woken at once: about as many tasks as the runtime runs before it looks for what has arrived.
+/// The number of readers in a slice: about the number of tasks that the runtime polls before it checks for I/O events.
 const SLICE: usize = 64;
-/// Events for large audiences that follow each other within this time are a burst.
+/// Events for many subscribers that follow each other within this time are a burst.
 const BURST: Duration = Duration::from_millis(5);
 /// The longest pause between two rounds of a burst.
 const LONGEST_PAUSE: Duration = Duration::from_millis(10);
 
-/// The readers on one worker that are to be woken.
+/// The readers on one worker that have to be woken.
 #[derive(Debug, Default)]
 pub struct WakeQueue {
-    /// A std lock: held to add wakers or to take a slice of them; they are woken outside of it. Each connection has one
-    /// waker at most in here.
-    waiting: Mutex<Waiting>,
+    /// A std lock: held to add wakers or to take a slice of them. The wakers are called after it is released. It has one
+    /// waker per connection at most.
+    queue: Mutex<Queue>,
 }
 
 #[derive(Debug, Default)]
-struct Waiting {
+struct Queue {
     readers: VecDeque<Waker>,
-    /// Of [`WakeQueue::run`], while it has nothing to do.
-    attendant: Option<Waker>,
-    is_attended: bool,
+    /// The waker of [`WakeQueue::run`], while the queue is empty.
+    runner: Option<Waker>,
+    /// Whether [`WakeQueue::run`] is being polled.
+    is_running: bool,
 }
 
 impl WakeQueue {
-    /// Has `readers` woken: at once if they are few and nobody is before them, or if nobody attends the bell.
+    /// Wakes `readers`: immediately if they are few and the queue is empty, or if [`WakeQueue::run`] does not run.
     pub(super) fn wake_all(&self, readers: Vec<Waker>) {
-        let attendant = {
-            let mut waiting = self.lock();
-            if !waiting.is_attended || (waiting.readers.is_empty() && readers.len() <= SLICE) {
-                drop(waiting);
+        let runner = {
+            let mut queue = self.lock();
+            if !queue.is_running || (queue.readers.is_empty() && readers.len() <= SLICE) {
+                drop(queue);
                 return readers.into_iter().for_each(Waker::wake);
             }
-            waiting.readers.extend(readers);
-            waiting.attendant.take()
+            queue.readers.extend(readers);
+            queue.runner.take()
         };
-        attendant.into_iter().for_each(Waker::wake);
+        runner.into_iter().for_each(Waker::wake);
     }
 
-    /// Wakes readers, slice by slice, for as long as it is polled. To run on the worker whose connections they serve.
+    /// Wakes readers slice by slice. Never returns. Has to run on the worker that serves their connections.
+    ///
+    /// # Cancel safety
+    /// Dropping the future wakes all queued readers.
     pub async fn run(&self) {
-        self.lock().is_attended = true;
-        let _leaving = Leaving(self);
+        self.lock().is_running = true;
+        let _stop = StopOnDrop(self);
         let (mut last, mut took) = (None, Duration::ZERO);
         loop {
-            self.rung().await;
-            // One event after the other, each for many: the next round begins after a pause as long as the last one
-            // was, so that several go out together.
+            self.wait_for_readers().await;
+            // In a burst of events for many subscribers each round is followed by a pause of the same length, so that
+            // several events are written together.
             if last.is_some_and(|end: Instant| end.elapsed() < BURST) {
                 sleep(took.min(LONGEST_PAUSE)).await;
             }
@@ -75,51 +78,51 @@ impl WakeQueue {
         }
     }
 
-    /// Waits until there is somebody to be woken.
-    async fn rung(&self) {
+    /// Waits until the queue is not empty.
+    async fn wait_for_readers(&self) {
         poll_fn(|context| {
-            let mut waiting = self.lock();
-            if !waiting.readers.is_empty() {
+            let mut queue = self.lock();
+            if !queue.readers.is_empty() {
                 return Poll::Ready(());
             }
-            waiting.attendant = Some(context.waker().clone());
+            queue.runner = Some(context.waker().clone());
             Poll::Pending
         })
         .await;
     }
 
-    /// How many are to be woken.
+    /// The number of queued readers.
     fn len(&self) -> usize {
         self.lock().readers.len()
     }
 
-    /// The next slice: `most` readers or fewer.
+    /// Takes the next slice, of at most `most` readers.
     fn slice(&self, most: usize) -> Vec<Waker> {
-        let mut waiting = self.lock();
-        let count = waiting.readers.len().min(SLICE).min(most);
-        let slice = waiting.readers.drain(..count).collect();
-        if waiting.readers.is_empty() {
-            // A large audience is rare: its room is given back.
-            waiting.readers.shrink_to(SLICE);
+        let mut queue = self.lock();
+        let count = queue.readers.len().min(SLICE).min(most);
+        let slice = queue.readers.drain(..count).collect();
+        if queue.readers.is_empty() {
+            // Many subscribers are rare: the memory for them is freed.
+            queue.readers.shrink_to(SLICE);
         }
         slice
     }
 
-    fn lock(&self) -> MutexGuard<'_, Waiting> {
-        // Each change leaves the fields consistent, so a panic elsewhere while it was held spoils nothing.
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Queue> {
+        // Every change leaves the fields consistent, so a poisoned lock can be used.
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// The bell is attended until this is dropped; whoever still waits is woken then.
-struct Leaving<'b>(&'b WakeQueue);
+/// Marks the queue as not running when it is dropped, and wakes the readers that are still queued.
+struct StopOnDrop<'q>(&'q WakeQueue);
 
-impl Drop for Leaving<'_> {
+impl Drop for StopOnDrop<'_> {
     fn drop(&mut self) {
         let readers = {
-            let mut waiting = self.0.lock();
-            waiting.is_attended = false;
-            std::mem::take(&mut waiting.readers)
+            let mut queue = self.0.lock();
+            queue.is_running = false;
+            std::mem::take(&mut queue.readers)
         };
         readers.into_iter().for_each(Waker::wake);
     }
@@ -141,14 +144,14 @@ mod tests {
     #[tokio::test]
     async fn a_few_are_woken_at_once_and_many_in_slices() {
         let (wake_queue, woken) = (WakeQueue::default(), Arc::new(Woken::default()));
-        let mut attending = pin!(wake_queue.run());
-        let mut turn = || attending.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending();
+        let mut running = pin!(wake_queue.run());
+        let mut turn = || running.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending();
         assert!(turn());
         wake_queue.wake_all(readers(&woken, SLICE));
         assert_eq!(woken.count(), SLICE);
         wake_queue.wake_all(readers(&woken, 2 * SLICE + 1));
         wake_queue.wake_all(readers(&woken, 1));
-        assert_eq!(woken.count(), SLICE, "one behind many waits for its turn");
+        assert_eq!(woken.count(), SLICE, "a reader behind many waits");
         let mut counts = Vec::new();
         for _ in 0..4 {
             assert!(turn());
@@ -159,16 +162,16 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn nobody_is_left_asleep_where_nobody_attends() {
+    async fn readers_are_woken_at_once_without_a_runner() {
         let (wake_queue, woken) = (WakeQueue::default(), Arc::new(Woken::default()));
         wake_queue.wake_all(readers(&woken, 1000));
         assert_eq!(woken.count(), 1000);
         {
-            let mut attending = pin!(wake_queue.run());
-            assert!(attending.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
+            let mut running = pin!(wake_queue.run());
+            assert!(running.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
             wake_queue.wake_all(readers(&woken, 1000));
             assert_eq!(woken.count(), 1000);
         }
-        assert_eq!(woken.count(), 2000, "the attendant left");
+        assert_eq!(woken.count(), 2000, "run() was dropped");
     }
 }

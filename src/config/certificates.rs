@@ -72,7 +72,7 @@ fn identity(section: &mut Section<'_>, purpose: Purpose) -> Result<Option<Identi
             section
                 .report
                 .warnings
-                .extend(identity.doubts(purpose).into_iter().map(|doubt| format!("`{name}`: {doubt}.")));
+                .extend(identity.warnings(purpose).into_iter().map(|warning| format!("`{name}`: {warning}.")));
             Ok(Some(identity))
         }
         Err(error) => {

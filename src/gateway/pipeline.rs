@@ -16,7 +16,7 @@ use super::{InFlightPermit, Refusal, Shared};
 use crate::assignment::ClaimMode;
 use crate::pusher::{App, Trigger};
 use crate::rate::RateReservation;
-use crate::upstream::Interrupted;
+use crate::upstream::ExchangeError;
 
 /// What is left to do for a trigger after a decision. `R`: the reader's form of an answer.
 #[derive(Debug)]
@@ -116,7 +116,7 @@ pub(super) trait Exchange {
 pub(super) struct Sent {
     pub(super) took: Duration,
     /// `Ok`: the answer is complete.
-    pub(super) result: Result<(), Interrupted>,
+    pub(super) result: Result<(), ExchangeError>,
 }
 
 /// Decides on a verified trigger and writes what comes of it. `permit` is called only if the trigger goes on or waits.
@@ -166,15 +166,15 @@ async fn send_and_settle<E: Exchange>(exchange: &mut E, forward: Forward) -> Res
             settle::answered(exchange.shared(), &app, tickets, multiplicity, answered);
             return Ok(disposition);
         }
-        Err(Interrupted::NoAnswer(failure)) => {
+        Err(ExchangeError::NoAnswer(failure)) => {
             metrics.upstream_failure(failure.label(), took);
             Refusal::Upstream(failure)
         }
-        Err(Interrupted::Cut { status }) => {
+        Err(ExchangeError::Truncated { status }) => {
             metrics.upstream_answer(status, took);
             Refusal::AnswerCut
         }
-        Err(Interrupted::Late { status }) => {
+        Err(ExchangeError::TimedOut { status }) => {
             metrics.upstream_answer(status, took);
             Refusal::AnswerTimeout { limit: exchange.timeout() }
         }

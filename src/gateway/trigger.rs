@@ -22,7 +22,7 @@ use super::{ConnectionPermit, Gateway, InFlightPermit, Refusal, Reply, Routing, 
 use crate::assignment::ClaimMode;
 use crate::clock::Clock;
 use crate::pusher::{App, Body, Query, resign};
-use crate::upstream::{Interrupted, Payload};
+use crate::upstream::{ExchangeError, Payload};
 
 /// The largest answer to a trigger that is taken for one: real ones have a few bytes to a few KiB.
 const MAX_ANSWER: usize = 1024 * 1024;
@@ -142,7 +142,7 @@ impl Exchange for HyperExchange {
         let began = Instant::now();
         let answer = match self.gateway.upstream.send(request).await {
             Ok(answer) => answer,
-            Err(failure) => return Sent { took: began.elapsed(), result: Err(Interrupted::NoAnswer(failure)) },
+            Err(failure) => return Sent { took: began.elapsed(), result: Err(ExchangeError::NoAnswer(failure)) },
         };
         let (head, body) = answer.into_parts();
         let status = head.status.as_u16();
@@ -153,8 +153,8 @@ impl Exchange for HyperExchange {
                 Ok(())
             }
             // Too large, or broken off.
-            Ok(Ok(None) | Err(_)) => Err(Interrupted::Cut { status }),
-            Err(_elapsed) => Err(Interrupted::Late { status }),
+            Ok(Ok(None) | Err(_)) => Err(ExchangeError::Truncated { status }),
+            Err(_elapsed) => Err(ExchangeError::TimedOut { status }),
         };
         Sent { took: began.elapsed(), result }
     }

@@ -5,7 +5,7 @@ mod tests;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::admin::{RuleMode, Switchboard};
+use crate::admin::{ModeSwitch, RuleMode};
 use crate::assignment::Assignments;
 use crate::audience::Audience;
 use crate::config::Config;
@@ -76,7 +76,7 @@ impl ActiveConfig {
     }
 }
 
-impl Switchboard for ActiveConfig {
+impl ModeSwitch for ActiveConfig {
     fn rules(&self) -> Vec<RuleMode> {
         let state = self.lock();
         let apps = state.config.apps.iter();

@@ -282,7 +282,7 @@ impl Server {
             decisions: Arc::clone(&self.shared.decisions),
             report: Arc::clone(&self.shared.report),
             assignments: Arc::clone(&self.assignments),
-            switchboard: Arc::clone(&self.active_config) as _,
+            mode_switch: Arc::clone(&self.active_config) as _,
             drain: self.shared.drain.clone(),
             tasks: self.shared.tasks.clone(),
             calendar: Calendar::new(self.shared.clock),

@@ -1,4 +1,4 @@
-//! TLS towards upstream: whom usher trusts, and the certificate it shows where one is asked for.
+//! TLS towards upstream: the trusted authorities, and the client certificate for servers that request one.
 
 use std::error::Error;
 use std::fmt;
@@ -16,30 +16,30 @@ use super::identity::{Identity, certificates};
 use super::servers::{Servers, Sessions, Verifier};
 use super::{HTTP_1_1, TlsError, alert, refuses_certificate};
 
-/// What connections to upstream are secured with. Clones share it, and what it is replaced by. Two are equal if they
-/// come from the same files.
+/// The TLS client for connections to upstream. Clones share the setup, including later replacements. Two clients are equal
+/// if they come from the same files.
 #[derive(Clone)]
 pub struct Client(Arc<ArcSwap<Setup>>);
 
 struct Setup {
     ca_file: Option<PathBuf>,
     identity: Option<Identity>,
-    shown: Arc<Shown>,
+    resolver: Arc<ClientCertificate>,
     config: Arc<ClientConfig>,
     servers: Arc<Servers>,
 }
 
-/// What servers are shown that ask for a certificate.
+/// Returns the client certificate for servers that request one.
 #[derive(Debug)]
-struct Shown {
+struct ClientCertificate {
     certified: Option<Arc<CertifiedKey>>,
-    /// Whether one has asked.
-    asked: AtomicBool,
+    /// Whether a server has requested a certificate.
+    was_requested: AtomicBool,
 }
 
-impl ResolvesClientCert for Shown {
+impl ResolvesClientCert for ClientCertificate {
     fn resolve(&self, _authorities: &[&[u8]], _schemes: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
-        self.asked.store(true, Ordering::Relaxed);
+        self.was_requested.store(true, Ordering::Relaxed);
         self.certified.clone()
     }
 
@@ -49,16 +49,17 @@ impl ResolvesClientCert for Shown {
 }
 
 impl Client {
-    /// Trusts the built-in web roots, and what `authorities` (a file and its content) holds; shows `identity` to a
-    /// server that asks for a certificate.
+    /// A client that trusts the built-in web roots and the certificates in `authorities` (a file and its content), and that
+    /// sends `identity` to servers that request a certificate.
     ///
     /// # Errors
-    /// If the content holds no certificate that can be used.
+    /// The content has no usable certificate.
     pub fn new(authorities: Option<(PathBuf, &[u8])>, identity: Option<Identity>) -> Result<Self, TlsError> {
         let mut roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
-        let given = authorities.as_ref().map(|(path, text)| certificates(path, text)).transpose()?.unwrap_or_default();
+        let trusted =
+            authorities.as_ref().map(|(path, text)| certificates(path, text)).transpose()?.unwrap_or_default();
         let ca_file = authorities.map(|(path, _)| path);
-        for (index, authority) in given.iter().enumerate() {
+        for (index, authority) in trusted.iter().enumerate() {
             let path = || ca_file.clone().unwrap_or_default();
             roots.add(authority.clone()).map_err(|source| TlsError::Certificate {
                 path: path(),
@@ -74,60 +75,60 @@ impl Client {
             .with_safe_default_protocol_versions()
             .expect("ring has cipher suites for TLS 1.2 and 1.3")
             .dangerous()
-            .with_custom_certificate_verifier(Arc::new(Verifier { webpki, given, servers: Arc::clone(&servers) }));
+            .with_custom_certificate_verifier(Arc::new(Verifier { webpki, trusted, servers: Arc::clone(&servers) }));
         let certified = identity.as_ref().map(|identity| Arc::clone(identity.certified()));
-        let shown = Arc::new(Shown { certified, asked: AtomicBool::new(false) });
-        let mut config = config.with_client_cert_resolver(Arc::<Shown>::clone(&shown));
+        let resolver = Arc::new(ClientCertificate { certified, was_requested: AtomicBool::new(false) });
+        let mut config = config.with_client_cert_resolver(Arc::<ClientCertificate>::clone(&resolver));
         config.alpn_protocols = vec![HTTP_1_1.to_vec()];
         config.resumption = Resumption::store(Arc::new(Sessions::new(Arc::clone(&servers))));
-        let setup = Setup { ca_file, identity, shown, config: Arc::new(config), servers };
+        let setup = Setup { ca_file, identity, resolver, config: Arc::new(config), servers };
         Ok(Self(Arc::new(ArcSwap::from_pointee(setup))))
     }
 
-    /// The same with the authorities in a file, and without a certificate to show.
+    /// A client with the authorities in a file, and without a client certificate.
     ///
     /// # Errors
-    /// If the file cannot be read, too.
+    /// The file cannot be read, or has no usable certificate.
     pub fn read(ca_file: Option<&Path>) -> Result<Self, TlsError> {
         let Some(path) = ca_file else { return Self::new(None, None) };
         let text = std::fs::read(path).map_err(|source| TlsError::Read { path: path.to_owned(), source })?;
         Self::new(Some((path.to_owned(), &text)), None)
     }
 
-    /// What the next connection is to be made with.
+    /// The configuration for the next connection.
     #[must_use]
     pub fn config(&self) -> Arc<ClientConfig> {
         Arc::clone(&self.0.load().config)
     }
 
-    /// Takes over what `new` was made of; connections made before go on.
+    /// Replaces the setup by that of `new`. Open connections are not affected.
     pub fn replace(&self, new: &Self) {
         self.0.store(new.0.load_full());
     }
 
-    /// The certificate that is shown to a server that asks for one.
+    /// The client certificate.
     #[must_use]
     pub fn identity(&self) -> Option<Identity> {
         self.0.load().identity.clone()
     }
 
-    /// Whether an error of a handshake is the server's word that it needs a certificate, or does not take the one it
-    /// was shown. In TLS 1.2 some say only `handshake_failure` where they got none (RFC 5246 7.4.6), which counts if a
-    /// server has asked for one.
+    /// Whether an error of a handshake is the server's alert that it requires a certificate or does not accept the one that
+    /// was sent. With TLS 1.2 some servers send `handshake_failure` if they receive none (RFC 5246 7.4.6); it counts if a
+    /// server has requested a certificate.
     #[must_use]
     pub fn is_refused(&self, error: &(dyn Error + 'static)) -> bool {
-        refuses_certificate(error) || alert(error) == Some(AlertDescription::HandshakeFailure) && self.was_asked()
+        refuses_certificate(error) || alert(error) == Some(AlertDescription::HandshakeFailure) && self.was_requested()
     }
 
-    /// Whether a server has asked for a certificate. One that lets everybody in by TLS may still refuse each request
-    /// without one, as nginx does by 400.
+    /// Whether a server has requested a certificate. A server that accepts TLS connections without one may still refuse each
+    /// request, as nginx does with 400.
     #[must_use]
-    pub fn was_asked(&self) -> bool {
-        self.0.load().shown.asked.load(Ordering::Relaxed)
+    pub fn was_requested(&self) -> bool {
+        self.0.load().resolver.was_requested.load(Ordering::Relaxed)
     }
 
-    /// When the first of the certificates expires that upstream has shown, in seconds since the Unix epoch. `None`:
-    /// none was seen yet.
+    /// The earliest expiry of upstream's certificates, in seconds since the Unix epoch. `None`: no certificate was verified
+    /// yet.
     #[must_use]
     pub fn expires_at(&self) -> Option<i64> {
         self.0.load().servers.expires_at()
@@ -135,9 +136,9 @@ impl Client {
 }
 
 impl Default for Client {
-    /// Trusts the built-in web roots alone.
+    /// A client that trusts the built-in web roots only.
     fn default() -> Self {
-        Self::new(None, None).expect("without files nothing can be wrong with them")
+        Self::new(None, None).expect("without files there is nothing to fail")
     }
 }
 

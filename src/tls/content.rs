@@ -1,26 +1,26 @@
-//! What a file holds where a certificate or a private key was expected, and how to make of it what is needed: by its
-//! first bytes, and the labels of its PEM blocks (RFC 7468).
+//! Recognises the content of a file where a certificate or a private key was expected, from its first bytes and the labels
+//! of its PEM blocks (RFC 7468), and describes how to convert it.
 
 use std::fmt;
 use std::path::Path;
 
-use super::x509;
+use super::x509::{self, Value};
 
-/// What was expected.
+/// The expected content of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Wanted {
-    /// One certificate or more.
+pub enum ExpectedContent {
+    /// One or more certificates.
     Certificate,
     /// A private key that is not encrypted.
     Key,
 }
 
-/// What a file holds.
+/// The content of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Content {
     /// Nothing, or white space.
     Nothing,
-    /// Text in UTF-16, as some editors on Windows write it.
+    /// Text in UTF-16, e.g. from an editor on Windows.
     Utf16,
     /// Text in UTF-8 with a byte order mark.
     ByteOrderMark,
@@ -28,37 +28,38 @@ pub enum Content {
     DerCertificate,
     /// A private key in DER.
     DerKey,
-    /// A certificate with its key in PKCS #12 (`.p12`, `.pfx`).
+    /// A certificate and its key in PKCS #12 (`.p12`, `.pfx`).
     Pkcs12,
-    /// A private key that needs a passphrase.
+    /// A private key that is encrypted with a passphrase.
     EncryptedKey,
     /// A private key.
     Key,
-    /// A private key in OpenSSH's own form.
+    /// A private key in OpenSSH's format.
     OpenSshKey,
     /// A certificate.
     Certificate,
-    /// A certificate in OpenSSL's own form.
+    /// A certificate in OpenSSL's format.
     TrustedCertificate,
-    /// A request for a certificate.
+    /// A certificate signing request.
     Request,
     /// Certificates in PKCS #7 (`.p7b`).
     Pkcs7,
     /// A public key.
     PublicKey,
-    /// Parameters of a key, e.g. the name of its curve.
+    /// The parameters of a key, e.g. the name of its curve.
     Parameters,
-    /// None of these.
+    /// Other content.
     Other,
 }
 
-/// The largest version number of a private key's structure (RFC 5958 2): 1. PKCS #12 begins with 3 (RFC 7292 4).
+/// The version number with which PKCS #12 begins (RFC 7292 4). The largest version number of a private key's structure is
+/// 1 (RFC 5958 2).
 const PKCS12_VERSION: &[u8] = &[3];
 const INTEGER: u8 = 0x02;
 const SEQUENCE: u8 = 0x30;
 
 impl Content {
-    /// What these bytes are.
+    /// The content of `bytes`.
     pub(super) fn of(bytes: &[u8]) -> Self {
         if bytes.trim_ascii().is_empty() {
             return Self::Nothing;
@@ -69,10 +70,10 @@ impl Content {
             _ => {}
         }
         match x509::first_of_sequence(bytes) {
-            Some((INTEGER, PKCS12_VERSION)) => return Self::Pkcs12,
-            Some((INTEGER, _)) => return Self::DerKey,
-            // An encrypted key begins with a sequence, too, but there the name of the cipher comes first.
-            Some((SEQUENCE, _)) if x509::Fields::read(bytes).is_some() => return Self::DerCertificate,
+            Some(Value { tag: INTEGER, contents: PKCS12_VERSION }) => return Self::Pkcs12,
+            Some(Value { tag: INTEGER, .. }) => return Self::DerKey,
+            // An encrypted key also begins with a sequence, but its first element is the name of the cipher.
+            Some(Value { tag: SEQUENCE, .. }) if x509::Fields::read(bytes).is_some() => return Self::DerCertificate,
             _ => {}
         }
         let text = String::from_utf8_lossy(bytes);
@@ -84,7 +85,7 @@ impl Content {
             .filter_map(|line| line.trim_end().strip_prefix("-----BEGIN ")?.strip_suffix("-----"))
             .map(Self::labelled);
         let first = labels.next().unwrap_or(Self::Other);
-        // The parameters of a key stand before it.
+        // The parameters of a key precede it.
         if first == Self::Parameters { labels.next().unwrap_or(first) } else { first }
     }
 
@@ -103,9 +104,9 @@ impl Content {
         }
     }
 
-    /// How to come from this to what was wanted, as the rest of a sentence.
-    pub(super) const fn cure(self, wanted: Wanted, path: &Path) -> Cure<'_> {
-        Cure { content: self, wanted, path }
+    /// How to obtain the expected content from this content, as the rest of a sentence.
+    pub(super) const fn remedy(self, expected: ExpectedContent, path: &Path) -> Remedy<'_> {
+        Remedy { content: self, expected, path }
     }
 }
 
@@ -132,7 +133,7 @@ impl fmt::Display for Content {
     }
 }
 
-impl fmt::Display for Wanted {
+impl fmt::Display for ExpectedContent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Certificate => "a certificate in PEM (-----BEGIN CERTIFICATE-----)",
@@ -141,68 +142,68 @@ impl fmt::Display for Wanted {
     }
 }
 
-/// See [`Content::cure`].
+/// See [`Content::remedy`].
 #[derive(Debug)]
-pub(super) struct Cure<'a> {
+pub(super) struct Remedy<'a> {
     content: Content,
-    wanted: Wanted,
+    expected: ExpectedContent,
     path: &'a Path,
 }
 
-impl fmt::Display for Cure<'_> {
+impl fmt::Display for Remedy<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let path = self.path.display();
-        match (self.content, self.wanted) {
+        match (self.content, self.expected) {
             (Content::Utf16, _) => write!(f, "`iconv -f UTF-16 -t UTF-8 {path} > new.pem` makes it plain text"),
             (Content::ByteOrderMark, _) => write!(f, "`tail -c +4 {path} > new.pem` takes the mark away"),
-            (Content::DerCertificate, Wanted::Certificate) => {
+            (Content::DerCertificate, ExpectedContent::Certificate) => {
                 write!(f, "`openssl x509 -inform DER -in {path} -out new.pem` makes PEM of it")
             }
-            (Content::DerKey, Wanted::Key) => {
+            (Content::DerKey, ExpectedContent::Key) => {
                 write!(f, "`openssl pkey -inform DER -in {path} -out new.pem` makes PEM of it")
             }
-            (Content::Pkcs12, Wanted::Certificate) => {
+            (Content::Pkcs12, ExpectedContent::Certificate) => {
                 write!(f, "`openssl pkcs12 -in {path} -nokeys -out new.pem` takes the certificates out")
             }
-            (Content::Pkcs12, Wanted::Key) => {
+            (Content::Pkcs12, ExpectedContent::Key) => {
                 write!(f, "`openssl pkcs12 -in {path} -nocerts -nodes -out new.pem` takes the key out")
             }
-            (Content::EncryptedKey, Wanted::Key) => {
+            (Content::EncryptedKey, ExpectedContent::Key) => {
                 write!(
                     f,
                     "`openssl pkey -in {path} -out new.pem` asks for the passphrase and writes the key without it; run `chmod 600` on that file"
                 )
             }
-            (Content::OpenSshKey, Wanted::Key) => write!(f, "give the key that was made for the certificate"),
-            (Content::TrustedCertificate, Wanted::Certificate) => {
+            (Content::OpenSshKey, ExpectedContent::Key) => write!(f, "give the key that was made for the certificate"),
+            (Content::TrustedCertificate, ExpectedContent::Certificate) => {
                 write!(f, "`openssl x509 -in {path} -out new.pem` writes it as usual")
             }
-            (Content::Request, Wanted::Certificate) => write!(f, "give what the authority sent back for it"),
-            (Content::Pkcs7, Wanted::Certificate) => {
+            (Content::Request, ExpectedContent::Certificate) => write!(f, "give what the authority sent back for it"),
+            (Content::Pkcs7, ExpectedContent::Certificate) => {
                 write!(f, "`openssl pkcs7 -print_certs -in {path} -out new.pem` takes them out")
             }
-            (Content::Key | Content::EncryptedKey, Wanted::Certificate) => {
+            (Content::Key | Content::EncryptedKey, ExpectedContent::Certificate) => {
                 write!(f, "give the certificate's file here (and the key's as the key)")
             }
-            (Content::Certificate, Wanted::Key) => {
+            (Content::Certificate, ExpectedContent::Key) => {
                 write!(f, "give the key's file here (and the certificate's as the certificate)")
             }
-            (Content::Parameters | Content::PublicKey, Wanted::Key) => {
+            (Content::Parameters | Content::PublicKey, ExpectedContent::Key) => {
                 write!(f, "give the private key that belongs to the certificate")
             }
             _ => write!(
                 f,
                 "give another file, or copy it again; `openssl` reads {}",
-                match self.wanted {
-                    Wanted::Certificate => "a good one by `openssl x509 -noout -text -in FILE`",
-                    Wanted::Key => "a good one by `openssl pkey -noout -text -in FILE`",
+                match self.expected {
+                    ExpectedContent::Certificate => "a good one by `openssl x509 -noout -text -in FILE`",
+                    ExpectedContent::Key => "a good one by `openssl pkey -noout -text -in FILE`",
                 }
             ),
         }
     }
 }
 
-/// Object identifiers, as DER encodes them, of kinds of keys that ring cannot sign with.
+/// The DER-encoded object identifiers of the kinds of keys that ring does not support.
 const KINDS: [(&[u8], &str); 12] = [
     (&[0x06, 0x05, 0x2b, 0x81, 0x04, 0x00, 0x0a], "an EC key on the curve secp256k1"),
     (&[0x06, 0x05, 0x2b, 0x81, 0x04, 0x00, 0x23], "an EC key on the curve P-521"),
@@ -221,9 +222,9 @@ const KINDS: [(&[u8], &str); 12] = [
     (&[0x06, 0x05, 0x2b, 0x81, 0x04, 0x00, 0x22], "a damaged EC key"),
 ];
 
-/// The kind of a private key (DER) that ring does not take, in words.
+/// The name of the kind of a private key (DER) that ring does not accept.
 pub(super) fn unusable_kind(key: &[u8]) -> &'static str {
-    // The identifier stands in the head, before the key itself; in SEC 1's form (RFC 5915) behind it.
+    // The identifier precedes the key itself; in the format of SEC 1 (RFC 5915) it follows the key.
     let found = KINDS.iter().find(|(identifier, _)| key.windows(identifier.len()).any(|window| window == *identifier));
     found.map_or("a private key of a kind that is not known, or damaged", |(_, kind)| kind)
 }

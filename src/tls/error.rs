@@ -1,34 +1,34 @@
-//! Why TLS could not be set up.
+//! Errors of the TLS setup.
 
 use std::io;
 use std::path::{Path, PathBuf};
 
 use rustls::pki_types::pem;
 
-use super::content::{Content, Wanted};
+use super::content::{Content, ExpectedContent};
 
-/// Why TLS could not be set up.
+/// Why TLS cannot be set up.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
-    /// Reading a file.
+    /// A file cannot be read.
     #[error("{} cannot be read: {source}; check that the file exists and that usher may read it", path.display())]
     Read {
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The error of the system.
         source: io::Error,
     },
-    /// Looking for certificates or a key in a file of something else.
-    #[error("{} holds {found}, but {wanted} is needed; {}", path.display(), found.cure(*wanted, path))]
+    /// A file does not contain certificates or a key, but something else.
+    #[error("{} holds {found}, but {expected} is needed; {}", path.display(), found.remedy(*expected, path))]
     Content {
         /// The file.
         path: PathBuf,
-        /// What should be in it.
-        wanted: Wanted,
-        /// What is in it.
+        /// The expected content.
+        expected: ExpectedContent,
+        /// The actual content.
         found: Content,
     },
-    /// The certificate in the key's place, and the other way round.
+    /// The files of the certificate and the key are swapped.
     #[error("the files are swapped: {} holds the key, and {} the certificate; exchange them", certificate.display(), key.display())]
     Swapped {
         /// The file that was given for the certificate.
@@ -36,25 +36,25 @@ pub enum TlsError {
         /// The file that was given for the key.
         key: PathBuf,
     },
-    /// Finding the blocks in a PEM file.
+    /// A file is not valid PEM.
     #[error("{} is not a valid PEM file ({source}); a block is damaged or cut short, so copy the file again", path.display())]
     Pem {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// What is wrong.
         source: pem::Error,
     },
-    /// Reading a certificate or an authority.
+    /// A certificate or an authority is not usable.
     #[error("certificate {number} in {} cannot be used ({source}); it must be an X.509 certificate, version 3", path.display())]
     Certificate {
         /// The file.
         path: PathBuf,
-        /// Which of those in the file, counted from 1.
+        /// The position of the certificate in the file, counted from 1.
         number: usize,
-        /// What is wrong with it.
+        /// What is wrong.
         source: rustls::Error,
     },
-    /// Reading the private key.
+    /// The private key is not usable.
     #[error(
         "{} holds {kind}, which cannot be used; it must be RSA of 2048 to 4096 bits, EC on P-256 or P-384, or Ed25519: make one by \
          `openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256 -out key.pem`, and have the certificate issued anew for it",
@@ -63,12 +63,12 @@ pub enum TlsError {
     Key {
         /// The file.
         path: PathBuf,
-        /// What kind of key it is.
+        /// The kind of the key.
         kind: &'static str,
-        /// What is wrong with it.
+        /// What is wrong.
         source: rustls::Error,
     },
-    /// Comparing the certificate with the key.
+    /// The certificate and the key do not belong together.
     #[error(
         "the key in {} is not the key of the first certificate in {}; give the pair that was issued together, the server's own certificate first \
          (`openssl x509 -noout -pubkey -in {}` and `openssl pkey -pubout -in {}` must print the same)",
@@ -80,20 +80,20 @@ pub enum TlsError {
         /// The key's file.
         key: PathBuf,
     },
-    /// Understanding where upstream is.
+    /// The URL of upstream is invalid.
     #[error(
         "{url} cannot be the upstream server: {problem}; write it like https://api-eu.pusher.com or http://127.0.0.1:6002"
     )]
     Url {
-        /// As configured.
+        /// The configured URL.
         url: String,
-        /// What is wrong with it.
+        /// What is wrong.
         problem: &'static str,
     },
 }
 
 impl TlsError {
-    /// The file that is at fault, if it is one.
+    /// The file with the error, if the error is about one file.
     #[must_use]
     pub fn path(&self) -> Option<&Path> {
         match self {

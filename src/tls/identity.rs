@@ -1,4 +1,4 @@
-//! A certificate with its key, as their files hold them: read and checked whole before anything of it is used.
+//! A certificate with its key. The content of both files is checked completely before it is used.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -12,7 +12,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
 
 use super::TlsError;
-use super::content::{self, Content, Wanted};
+use super::content::{self, Content, ExpectedContent};
 use super::x509::{self, Fields};
 
 const DAY: i64 = 86_400;
@@ -20,22 +20,22 @@ const DAY: i64 = 86_400;
 /// The files of a certificate and its key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Files {
-    /// The certificate chain, PEM, the own certificate first.
+    /// The certificate chain in PEM, the own certificate first.
     pub certificate: PathBuf,
-    /// Its private key, PEM.
+    /// The private key in PEM.
     pub key: PathBuf,
 }
 
-/// What a certificate is shown as.
+/// The purpose of a certificate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Purpose {
-    /// A server's.
+    /// The certificate of a server.
     Server,
-    /// A client's.
+    /// The certificate of a client.
     Client,
 }
 
-/// A certificate chain with its key. Two are equal if they come from the same files.
+/// A certificate chain with its key. Two identities are equal if they come from the same files.
 #[derive(Clone)]
 pub struct Identity {
     files: Files,
@@ -43,10 +43,10 @@ pub struct Identity {
 }
 
 impl Identity {
-    /// Out of the content of the files.
+    /// The identity in the content of the files.
     ///
     /// # Errors
-    /// If they hold no certificate or key that can be used, or do not belong together.
+    /// There is no usable certificate or key, or they do not belong together.
     pub fn new(files: Files, certificate: &[u8], key: &[u8]) -> Result<Self, TlsError> {
         let chain = match certificates(&files.certificate, certificate) {
             Err(TlsError::Content { found: Content::Key | Content::EncryptedKey, .. })
@@ -62,8 +62,8 @@ impl Identity {
         let certified =
             CertifiedKey::new(chain, key.map_err(|source| TlsError::Key { path: files.key.clone(), kind, source })?);
         match certified.keys_match() {
-            // Unknown: the kind of key does not tell its public half, so there is nothing to compare. ring's kinds all
-            // do.
+            // `Unknown`: the public key cannot be derived from this kind of private key, so the two cannot be compared. It
+            // can for all kinds that ring supports.
             Ok(()) | Err(rustls::Error::InconsistentKeys(InconsistentKeys::Unknown)) => {
                 Ok(Self { files, certified: Arc::new(certified) })
             }
@@ -74,28 +74,29 @@ impl Identity {
         }
     }
 
-    /// Where it comes from.
+    /// The files of the identity.
     #[must_use]
     pub const fn files(&self) -> &Files {
         &self.files
     }
 
-    /// When it expires, in seconds since the Unix epoch. `None` if it does not say so in the way of RFC 5280 4.1.2.5.
+    /// When the certificate expires, in seconds since the Unix epoch. `None` if its expiry is not encoded according to RFC
+    /// 5280 4.1.2.5.
     #[must_use]
     pub fn expires_at(&self) -> Option<i64> {
         self.certified.cert.first().and_then(|own| x509::not_after(own))
     }
 
-    /// What keeps others from taking it though it can be used: sentences with the cure.
+    /// Reasons why peers may refuse the certificate although it is usable: sentences with the remedy.
     #[must_use]
-    pub fn doubts(&self, purpose: Purpose) -> Vec<String> {
+    pub fn warnings(&self, purpose: Purpose) -> Vec<String> {
         let now = SystemTime::now()
             .duration_since(UNIX_EPOCH)
             .map_or(0, |now| i64::try_from(now.as_secs()).unwrap_or(i64::MAX));
-        self.doubts_at(purpose, now)
+        self.warnings_at(purpose, now)
     }
 
-    fn doubts_at(&self, purpose: Purpose, now: i64) -> Vec<String> {
+    fn warnings_at(&self, purpose: Purpose, now: i64) -> Vec<String> {
         let path = self.files.certificate.display();
         let chain: Vec<Fields<'_>> =
             self.certified.cert.iter().filter_map(|certificate| Fields::read(certificate)).collect();
@@ -106,30 +107,30 @@ impl Identity {
             Purpose::Server => ("clients", x509::SERVER_USAGE, "serverAuth"),
             Purpose::Client => ("the upstream server", x509::CLIENT_USAGE, "clientAuth"),
         };
-        let mut doubts = Vec::new();
+        let mut warnings = Vec::new();
         if let Some(expired) = own.not_after.filter(|end| *end < now) {
             let days = (now - expired) / DAY;
-            doubts.push(format!("the certificate in {path} expired {days} days ago, and {peers} will refuse it: renew it, then send SIGHUP"));
+            warnings.push(format!("the certificate in {path} expired {days} days ago, and {peers} will refuse it: renew it, then send SIGHUP"));
         }
         if own.not_before.is_some_and(|begin| begin > now) {
-            doubts.push(format!("the certificate in {path} is not valid yet, and {peers} will refuse it: check this machine's clock, or wait"));
+            warnings.push(format!("the certificate in {path} is not valid yet, and {peers} will refuse it: check this machine's clock, or wait"));
         }
         if !own.is_for(usage) {
-            doubts.push(format!(
+            warnings.push(format!(
                 "the certificate in {path} is for another purpose (its extended key usage is without {role}), and {peers} will refuse it: have it \
                  issued with {role}"
             ));
         }
         if issuers.is_empty() && own.issuer != own.subject {
-            doubts.push(format!(
+            warnings.push(format!(
                 "{path} holds the own certificate alone: {peers} will refuse it, unless its issuer is known there. Give the whole chain (often \
                  called fullchain.pem)"
             ));
         }
         if chain.windows(2).any(|pair| pair[0].issuer != pair[1].subject) {
-            doubts.push(format!("the certificates in {path} are no chain: each must be followed by that of its issuer, the own one first"));
+            warnings.push(format!("the certificates in {path} are no chain: each must be followed by that of its issuer, the own one first"));
         }
-        doubts
+        warnings
     }
 
     pub(super) const fn certified(&self) -> &Arc<CertifiedKey> {
@@ -156,13 +157,17 @@ impl fmt::Debug for Identity {
 
 /// The certificates in a PEM file, at least one.
 pub(super) fn certificates(path: &Path, text: &[u8]) -> Result<Vec<CertificateDer<'static>>, TlsError> {
-    let found: Result<Vec<_>, _> = check_text(path, text, Wanted::Certificate).and_then(|()| {
+    let found: Result<Vec<_>, _> = check_text(path, text, ExpectedContent::Certificate).and_then(|()| {
         let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(text).collect();
         found.map_err(|source| TlsError::Pem { path: path.to_owned(), source })
     });
     let found: Vec<CertificateDer<'static>> = found?;
     if found.is_empty() {
-        return Err(TlsError::Content { path: path.to_owned(), wanted: Wanted::Certificate, found: Content::of(text) });
+        return Err(TlsError::Content {
+            path: path.to_owned(),
+            expected: ExpectedContent::Certificate,
+            found: Content::of(text),
+        });
     }
     if let Some(broken) = found.iter().position(|certificate| Fields::read(certificate).is_none()) {
         let source = rustls::CertificateError::BadEncoding.into();
@@ -173,20 +178,21 @@ pub(super) fn certificates(path: &Path, text: &[u8]) -> Result<Vec<CertificateDe
 
 /// The first private key in a PEM file.
 fn private_key(path: &Path, text: &[u8]) -> Result<PrivateKeyDer<'static>, TlsError> {
-    check_text(path, text, Wanted::Key)?;
+    check_text(path, text, ExpectedContent::Key)?;
     PrivateKeyDer::from_pem_slice(text).map_err(|source| match (source, Content::of(text)) {
         (pem::Error::NoItemsFound, found) | (_, found @ Content::EncryptedKey) => {
-            TlsError::Content { path: path.to_owned(), wanted: Wanted::Key, found }
+            TlsError::Content { path: path.to_owned(), expected: ExpectedContent::Key, found }
         }
         (source, _) => TlsError::Pem { path: path.to_owned(), source },
     })
 }
 
-/// Refuses text of which a part would be passed over: the first line is none of a block behind a byte order mark.
-fn check_text(path: &Path, text: &[u8], wanted: Wanted) -> Result<(), TlsError> {
+/// Refuses text that the PEM parser would skip in part: it does not recognise the first line of a block after a byte order
+/// mark.
+fn check_text(path: &Path, text: &[u8], expected: ExpectedContent) -> Result<(), TlsError> {
     match Content::of(text) {
         found @ (Content::Utf16 | Content::ByteOrderMark) => {
-            Err(TlsError::Content { path: path.to_owned(), wanted, found })
+            Err(TlsError::Content { path: path.to_owned(), expected, found })
         }
         _ => Ok(()),
     }

@@ -1,9 +1,9 @@
-//! The certificates that upstream has shown: whether they are trusted, and until when they are good.
+//! Verifies upstream's certificates, and stores when they expire.
 //!
-//! Beside what WebPKI takes, a certificate is trusted that stands in `upstream.ca_file` itself, byte for byte, even if
-//! it says of itself that it is an authority's (`CA:TRUE`, as `openssl req -x509` writes). WebPKI refuses such a one as
-//! a server's own; OpenSSL, and so curl and Python, take it. Its name and its time are checked all the same, and
-//! whoever shows it proves that he has its key as always.
+//! In addition to the certificates that WebPKI accepts, a certificate is trusted that is itself contained in
+//! `upstream.ca_file`, byte for byte, even if it is marked as an authority's (`CA:TRUE`, the default of `openssl req
+//! -x509`). WebPKI refuses such a certificate as a server's own; OpenSSL, and with it curl and Python, accepts it. Its name
+//! and its validity period are checked as well, and the server proves possession of the key as usual.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -20,15 +20,15 @@ use rustls::{CertificateError, DigitallySignedStruct, Error, NamedGroup, Signatu
 
 use super::x509::{self, Fields};
 
-/// Sessions that are remembered to be resumed: rustls' own default.
+/// The number of stored sessions: rustls' default.
 const SESSIONS: usize = 256;
 
-/// Sessions of a server are no longer resumed once its certificate has less time left, in seconds: two weeks. So a
-/// renewed one is seen before anybody is alarmed, and one that has expired at once.
-const LAST_DAYS: i64 = 14 * 86_400;
+/// A session is not resumed if the server's certificate expires in less than this time, in seconds: two weeks. So usher
+/// sees a renewed certificate before alerts about the expiry are due, and notices an expired one immediately.
+const RESUMPTION_MARGIN: i64 = 14 * 86_400;
 
-/// Until when the certificate of each server is good that was verified last, in seconds since the Unix epoch. As many
-/// as there are addresses upstream.
+/// The expiry of the last verified certificate of each server, in seconds since the Unix epoch. The configuration bounds
+/// the number of servers.
 #[derive(Debug, Default)]
 pub(super) struct Servers(Mutex<HashMap<ServerName<'static>, i64>>);
 
@@ -39,13 +39,13 @@ impl Servers {
         }
     }
 
-    /// Whether a session of the server may be resumed.
+    /// Whether a session of the server may be resumed at `now`.
     fn may_resume(&self, server: &ServerName<'_>, now: UnixTime) -> bool {
         let servers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        servers.get(&server.to_owned()).is_some_and(|end| seconds(now) + LAST_DAYS <= *end)
+        servers.get(&server.to_owned()).is_some_and(|end| seconds(now) + RESUMPTION_MARGIN <= *end)
     }
 
-    /// When the first of the certificates expires.
+    /// The earliest expiry.
     pub(super) fn expires_at(&self) -> Option<i64> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).values().min().copied()
     }
@@ -55,18 +55,18 @@ fn seconds(now: UnixTime) -> i64 {
     i64::try_from(now.as_secs()).unwrap_or(i64::MAX)
 }
 
-/// Verifies what a server shows.
+/// Verifies the certificates of servers.
 #[derive(Debug)]
 pub(super) struct Verifier {
     pub(super) webpki: Arc<WebPkiServerVerifier>,
     /// The certificates in `ca_file`.
-    pub(super) given: Vec<CertificateDer<'static>>,
+    pub(super) trusted: Vec<CertificateDer<'static>>,
     pub(super) servers: Arc<Servers>,
 }
 
 impl Verifier {
-    /// Whether the certificate is one of those that were given, for this server, and at this time.
-    fn verify_given(
+    /// Checks name, validity period and purpose of a certificate that `ca_file` contains.
+    fn verify_trusted(
         &self,
         certificate: &CertificateDer<'_>,
         server: &ServerName<'_>,
@@ -98,11 +98,11 @@ impl ServerCertVerifier for Verifier {
     ) -> Result<ServerCertVerified, Error> {
         match self.webpki.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now) {
             Ok(_) => {}
-            // The second is WebPKI's `CaUsedAsEndEntity`, which rustls has no name for.
+            // `Other` is WebPKI's `CaUsedAsEndEntity`, for which rustls has no variant.
             Err(Error::InvalidCertificate(CertificateError::UnknownIssuer | CertificateError::Other(_)))
-                if self.given.contains(end_entity) =>
+                if self.trusted.contains(end_entity) =>
             {
-                self.verify_given(end_entity, server_name, now)?;
+                self.verify_trusted(end_entity, server_name, now)?;
             }
             Err(error) => return Err(error),
         }
@@ -133,9 +133,9 @@ impl ServerCertVerifier for Verifier {
     }
 }
 
-/// The sessions that may be resumed: those of a server whose certificate is good for a while. A resumed session shows
-/// no certificate (RFC 8446 2.2), so that one that has expired would be noticed only when no session is left, or usher
-/// restarts.
+/// A store of sessions that resumes only sessions of servers whose certificate does not expire soon. The server of a
+/// resumed session sends no certificate (RFC 8446 2.2), so an expired certificate would be noticed only when no session is
+/// left or usher restarts.
 #[derive(Debug)]
 pub(super) struct Sessions {
     cache: ClientSessionMemoryCache,

@@ -1,4 +1,4 @@
-//! The certificate that is shown, its reload and its faults; over real handshakes.
+//! Certificates, their reload and their errors, over real handshakes.
 
 use std::fs;
 use std::io;
@@ -19,7 +19,7 @@ use tokio_rustls::{TlsAcceptor, TlsConnector, server};
 use super::content::Content;
 use super::{Certificate, Client, Files, Identity, Purpose, TlsError, x509};
 
-/// A certificate authority with a folder for what it issues.
+/// A certificate authority with a folder for its files.
 struct Authority {
     folder: TempDir,
     issuer: Issuer<'static, KeyPair>,
@@ -44,7 +44,7 @@ impl Authority {
         Files { certificate: self.path("cert.pem"), key: self.path("key.pem") }
     }
 
-    /// What the files hold.
+    /// The identity in the files.
     fn identity(&self) -> Result<Identity, TlsError> {
         let read = |name: &str| fs::read(self.path(name)).unwrap();
         Identity::new(self.files(), &read("cert.pem"), &read("key.pem"))
@@ -65,7 +65,7 @@ impl Authority {
         certificate.der().to_vec()
     }
 
-    /// Shakes hands with `acceptor`; returns both ends.
+    /// Performs a handshake with `acceptor`. Returns both ends.
     async fn connect(&self, acceptor: TlsAcceptor) -> (TlsStream<TcpStream>, server::TlsStream<TcpStream>) {
         self.connect_by(&Client::read(Some(&self.path("ca.pem"))).unwrap(), acceptor).await
     }
@@ -115,7 +115,7 @@ async fn a_reload_is_shown_to_new_connections_and_old_ones_go_on() {
 
     let second = authority.issue(2091);
     certificate.replace(authority.identity().unwrap());
-    // The acceptor made before the reload shows the new one.
+    // The acceptor made before the reload uses the new one.
     let (new, _new_end) = authority.connect(acceptor).await;
     assert_eq!(shown(&new), second);
     assert_ne!(first, second);
@@ -181,7 +181,7 @@ fn the_expiry_is_read_from_both_forms_of_time() {
         let der = authority.issue(year);
         assert_eq!(x509::not_after(&der), Some(date_time_ymd(year, 1, 1).unix_timestamp()), "{year}");
     }
-    // Every day of a leap year, of a common year, and around a century that is none.
+    // Every day of a leap year, of a common year, and of a century year that is not a leap year.
     let key = KeyPair::generate().unwrap();
     for (year, month) in [2024, 2023, 2100].into_iter().flat_map(|year| (1..=12).map(move |month| (year, month))) {
         for day in [1, 28] {
@@ -201,7 +201,7 @@ fn the_expiry_is_read_from_both_forms_of_time() {
 fn a_damaged_certificate_has_no_expiry_and_does_not_panic() {
     let der = Authority::new().issue(2090);
     for length in 0..der.len() {
-        // Cut, and each byte spoilt.
+        // Truncated, and each byte changed.
         let _ = x509::not_after(&der[..length]);
         for value in [0x00, 0x7f, 0x80, 0x84, 0xff] {
             let mut spoilt = der.clone();
@@ -214,17 +214,17 @@ fn a_damaged_certificate_has_no_expiry_and_does_not_panic() {
 }
 
 #[test]
-fn what_others_will_not_take_is_told() {
+fn certificates_that_peers_may_refuse_have_warnings() {
     let authority = Authority::new();
-    let doubts = |change: &dyn Fn(&mut CertificateParams), purpose: Purpose| {
+    let warnings = |change: &dyn Fn(&mut CertificateParams), purpose: Purpose| {
         let key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
         change(&mut params);
         fs::write(authority.path("cert.pem"), params.self_signed(&key).unwrap().pem()).unwrap();
         fs::write(authority.path("key.pem"), key.serialize_pem()).unwrap();
-        authority.identity().unwrap().doubts(purpose).join("; ")
+        authority.identity().unwrap().warnings(purpose).join("; ")
     };
-    assert_eq!(doubts(&|_| {}, Purpose::Server), "");
+    assert_eq!(warnings(&|_| {}, Purpose::Server), "");
     for (change, purpose, says) in [
         (
             (&|params: &mut CertificateParams| params.not_after = date_time_ymd(2020, 1, 1))
@@ -248,22 +248,22 @@ fn what_others_will_not_take_is_told() {
             "clientAuth",
         ),
     ] {
-        assert!(doubts(change, purpose).contains(says), "{says}: {}", doubts(change, purpose));
+        assert!(warnings(change, purpose).contains(says), "{says}: {}", warnings(change, purpose));
     }
     for usage in [ExtendedKeyUsagePurpose::Any, ExtendedKeyUsagePurpose::ServerAuth] {
-        assert_eq!(doubts(&|params| params.extended_key_usages = vec![usage.clone()], Purpose::Server), "");
+        assert_eq!(warnings(&|params| params.extended_key_usages = vec![usage.clone()], Purpose::Server), "");
     }
     authority.issue(2090);
-    assert!(authority.identity().unwrap().doubts(Purpose::Server).concat().contains("whole chain"));
+    assert!(authority.identity().unwrap().warnings(Purpose::Server).concat().contains("whole chain"));
     let own = fs::read_to_string(authority.path("cert.pem")).unwrap();
     let ca = fs::read_to_string(authority.path("ca.pem")).unwrap();
     fs::write(authority.path("cert.pem"), format!("{own}{ca}")).unwrap();
-    assert_eq!(authority.identity().unwrap().doubts(Purpose::Server), Vec::<String>::new());
+    assert_eq!(authority.identity().unwrap().warnings(Purpose::Server), Vec::<String>::new());
     fs::write(authority.path("cert.pem"), format!("{own}{own}")).unwrap();
-    assert!(authority.identity().unwrap().doubts(Purpose::Server).concat().contains("no chain"));
+    assert!(authority.identity().unwrap().warnings(Purpose::Server).concat().contains("no chain"));
 }
 
-/// The hour before its end is no time to resume sessions in, for a resumed one shows no certificate.
+/// Shortly before the certificate's expiry no session is resumed, because a resumed session has no certificate.
 #[tokio::test]
 async fn sessions_are_resumed_while_the_certificate_is_good_for_long_alone() {
     let authority = Authority::new();
@@ -277,7 +277,7 @@ async fn sessions_are_resumed_while_the_certificate_is_good_for_long_alone() {
         let mut kinds = Vec::new();
         for _ in 0..2 {
             let (mut stream, mut end) = authority.connect_by(&client, certificate.acceptor()).await;
-            // The tickets come with the first byte.
+            // The tickets arrive with the first byte.
             end.write_all(b"x").await.unwrap();
             stream.read_exact(&mut [0]).await.unwrap();
             kinds.push(stream.get_ref().1.handshake_kind() == Some(HandshakeKind::Resumed));
@@ -287,7 +287,7 @@ async fn sessions_are_resumed_while_the_certificate_is_good_for_long_alone() {
     }
 }
 
-/// What `openssl req -x509` makes is a certificate of an authority, which signs itself.
+/// `openssl req -x509` makes a self-signed certificate that is marked as an authority's.
 #[tokio::test]
 async fn a_certificate_that_stands_in_the_ca_file_itself_is_trusted_for_its_name_and_time() {
     let authority = Authority::new();
@@ -314,9 +314,9 @@ async fn a_certificate_that_stands_in_the_ca_file_itself_is_trusted_for_its_name
     }
 }
 
-/// OpenSSL says so in TLS 1.2; others, where no cipher suite fits.
+/// OpenSSL sends this alert with TLS 1.2; other servers send it if there is no common cipher suite.
 #[test]
-fn a_failed_handshake_is_for_want_of_a_certificate_where_one_was_asked_for() {
+fn a_handshake_failure_counts_as_a_refusal_if_a_certificate_was_requested() {
     let told = |alert| io::Error::new(io::ErrorKind::InvalidData, rustls::Error::AlertReceived(alert));
     let failed = told(AlertDescription::HandshakeFailure);
     let client = Client::default();

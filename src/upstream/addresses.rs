@@ -1,9 +1,9 @@
-//! Where upstream's name leads. An upstream that closes after every answer (soketi, Reverb: pusher-protocol.md 7) needs
-//! its addresses for every request, so they are remembered for a while; and one look-up runs at a time, however many
+//! The addresses of upstream's name. With an upstream that closes after every answer (soketi, Reverb: pusher-protocol.md
+//! 7) every request needs them, so they are cached for a short time; and one look-up runs at a time, however many
 //! requests wait for it.
 //!
-//! Addresses that were found stay in use while the name cannot be looked up (RFC 8767). The system's resolver does not
-//! tell a name that is gone from a name server that is, so that both count as such.
+//! Cached addresses stay in use while the name cannot be looked up (RFC 8767). The system's resolver does not distinguish
+//! a name that does not exist from a name server that does not answer, so both are treated in this way.
 
 use std::collections::VecDeque;
 use std::io;
@@ -17,85 +17,85 @@ use tokio::time::Instant;
 use super::resolver::Resolver;
 use crate::shutdown::Tasks;
 
-/// How long an answer of the name server is used. Short, because the system's resolver does not tell how long it holds,
-/// and long enough that a busy worker asks rarely.
-const REMEMBERED_FOR: Duration = Duration::from_secs(10);
+/// How long the result of a look-up is used. Short, because the system's resolver does not return the record's time to
+/// live; long enough that a busy worker rarely looks the name up.
+const CACHED_FOR: Duration = Duration::from_secs(10);
 
-/// Most addresses of a name that are used: it bounds the attempts for one connection.
+/// The largest number of addresses of a name that are used. It bounds the attempts for one connection.
 const MAX_ADDRESSES: usize = 8;
 
 /// Upstream's addresses.
 #[derive(Debug)]
 pub(super) enum Addresses {
-    /// Configured as an IP address.
+    /// The URL contains an IP address.
     Literal(SocketAddr),
-    /// Configured as a name.
+    /// The URL contains a name.
     Named(Arc<Name>),
 }
 
-/// A name to be looked up.
+/// A name and its cached addresses.
 #[derive(Debug)]
 pub(super) struct Name {
     host: String,
     port: u16,
     resolver: Resolver,
-    /// A std mutex: only ever held to copy or replace values.
-    known: Mutex<Known>,
-    /// One permit. The system's look-up cannot be cancelled: without this, requests that give up waiting would pile up
-    /// blocked threads.
+    /// A std mutex: held only to copy or replace values.
+    cache: Mutex<Cache>,
+    /// Has one permit. The system's look-up cannot be cancelled: without the permit, requests that time out would leave
+    /// an unbounded number of blocked threads behind.
     look_up: Arc<Semaphore>,
 }
 
-/// What is known of a name; at first nothing.
+/// The cached result of look-ups; empty at first.
 #[derive(Debug, Default)]
-struct Known {
-    /// In the order of the last look-up that found any.
+struct Cache {
+    /// In the order of the last successful look-up.
     addresses: Vec<SocketAddr>,
-    /// How many look-ups have ended, whatever they found.
+    /// The number of look-ups that have ended, successful or not.
     look_ups: u64,
-    /// Until when the addresses are used without another look-up.
-    until: Option<Instant>,
-    /// The address that the last connection was opened to.
-    worked: Option<SocketAddr>,
-    /// When a look-up that brought nothing was last told of.
+    /// The addresses are used without another look-up until this moment.
+    valid_until: Option<Instant>,
+    /// The address of the last opened connection.
+    preferred: Option<SocketAddr>,
+    /// When a failed look-up was last logged.
     warned: Option<Instant>,
 }
 
-/// A part of opening a connection.
+/// A step of opening a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Step {
-    /// Trying to connect to this address.
-    Try(SocketAddr),
-    /// Looking the name up, which may find more addresses.
+pub(super) enum ConnectStep {
+    /// Connect to this address.
+    Connect(SocketAddr),
+    /// Look the name up, which may find more addresses.
     LookUp,
 }
 
 impl Addresses {
-    /// Those of `host`, a name or an IP address without brackets.
+    /// The addresses of `host`, which is a name or an IP address without brackets.
     pub(super) fn new(host: &str, port: u16, resolver: Resolver) -> Self {
         match host.parse::<IpAddr>() {
             Ok(address) => Self::Literal(SocketAddr::new(address, port)),
             Err(_) => {
-                let (known, look_up) = (Mutex::default(), Arc::new(Semaphore::new(1)));
-                Self::Named(Arc::new(Name { host: host.to_owned(), port, resolver, known, look_up }))
+                let (cache, look_up) = (Mutex::default(), Arc::new(Semaphore::new(1)));
+                Self::Named(Arc::new(Name { host: host.to_owned(), port, resolver, cache, look_up }))
             }
         }
     }
 
-    /// How to open a connection: the steps in their order. A name is looked up first if what is known of it is too old,
-    /// and else last.
-    pub(super) fn steps(&self) -> VecDeque<Step> {
+    /// The steps that open a connection, in order. The look-up of a name is the first step if the cached addresses have
+    /// expired, and the last step otherwise.
+    pub(super) fn steps(&self) -> VecDeque<ConnectStep> {
         match self {
-            Self::Literal(address) => VecDeque::from([Step::Try(*address)]),
-            Self::Named(name) => name.known().steps(),
+            Self::Literal(address) => VecDeque::from([ConnectStep::Connect(*address)]),
+            Self::Named(name) => name.cache().steps(),
         }
     }
 
-    /// Looks the name up, unless that was done since this was asked for. At least one address, in the order in which to
-    /// try them.
+    /// Looks the name up, unless another look-up has ended since this call. Returns at least one address, in the order
+    /// in which to try them.
     ///
     /// # Errors
-    /// If the look-up fails or finds none.
+    /// The look-up failed or found no address.
     pub(super) async fn look_up(&self, tasks: &Tasks) -> io::Result<Vec<SocketAddr>> {
         match self {
             Self::Literal(address) => Ok(vec![*address]),
@@ -103,26 +103,27 @@ impl Addresses {
         }
     }
 
-    /// A connection was opened to `address`: the next one begins with it.
-    pub(super) fn worked(&self, address: SocketAddr) {
+    /// Notes that a connection was opened to `address`: the next connection tries it first.
+    pub(super) fn prefer(&self, address: SocketAddr) {
         if let Self::Named(name) = self {
-            name.known().worked = Some(address);
+            name.cache().preferred = Some(address);
         }
     }
 
-    /// The addresses led nowhere: the next one to ask looks the name up first, and prefers none.
-    pub(super) fn doubt(&self) {
+    /// Expires the addresses, because no connection or no answer came of them: the next connection looks the name up
+    /// first, and prefers no address.
+    pub(super) fn expire(&self) {
         if let Self::Named(name) = self {
-            let mut known = name.known();
-            known.until = None;
-            known.worked = None;
+            let mut cache = name.cache();
+            cache.valid_until = None;
+            cache.preferred = None;
         }
     }
 
-    /// The look-up takes too long: the addresses that are known stay in use without it.
-    pub(super) fn keep(&self) {
+    /// Extends the use of the cached addresses, because the look-up takes too long.
+    pub(super) fn extend(&self) {
         if let Self::Named(name) = self
-            && name.known().keep_unconfirmed()
+            && name.cache().extend_after_failure()
         {
             tracing::warn!(
                 upstream = name.host,
@@ -134,12 +135,12 @@ impl Addresses {
 
 impl Name {
     async fn look_up_once(self: &Arc<Self>, tasks: &Tasks) -> io::Result<Vec<SocketAddr>> {
-        let before = self.known().look_ups;
+        let before = self.cache().look_ups;
         let permit = Arc::clone(&self.look_up).acquire_owned().await.map_err(io::Error::other)?;
         {
-            let known = self.known();
-            if known.look_ups > before && !known.addresses.is_empty() {
-                return Ok(known.in_order());
+            let cache = self.cache();
+            if cache.look_ups > before && !cache.addresses.is_empty() {
+                return Ok(cache.in_order());
             }
         }
         let name = Arc::clone(self);
@@ -155,20 +156,20 @@ impl Name {
         let found = self.resolver.look_up(&self.host, self.port).await;
         let found = found.and_then(|addresses| match addresses.is_empty() {
             true => Err(io::Error::new(io::ErrorKind::NotFound, "the name has no address")),
-            false => Ok(alternating(&addresses)),
+            false => Ok(interleaved(&addresses)),
         });
-        let mut known = self.known();
-        known.look_ups += 1;
+        let mut cache = self.cache();
+        cache.look_ups += 1;
         match found {
             Ok(addresses) => {
-                known.addresses = addresses;
-                known.keep();
-                Ok(known.in_order())
+                cache.addresses = addresses;
+                cache.extend();
+                Ok(cache.in_order())
             }
             Err(error) => {
-                let is_news = !known.addresses.is_empty() && known.keep_unconfirmed();
-                drop(known);
-                if is_news {
+                let should_warn = !cache.addresses.is_empty() && cache.extend_after_failure();
+                drop(cache);
+                if should_warn {
                     tracing::warn!(upstream = self.host, %error, "the name of the upstream server cannot be looked up; its last addresses stay in use");
                 }
                 Err(error)
@@ -176,41 +177,41 @@ impl Name {
         }
     }
 
-    fn known(&self) -> MutexGuard<'_, Known> {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    fn cache(&self) -> MutexGuard<'_, Cache> {
+        self.cache.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Known {
-    fn steps(&self) -> VecDeque<Step> {
-        let mut steps: VecDeque<_> = self.in_order().into_iter().map(Step::Try).collect();
-        if self.until.is_some_and(|until| Instant::now() < until) {
-            steps.push_back(Step::LookUp);
+impl Cache {
+    fn steps(&self) -> VecDeque<ConnectStep> {
+        let mut steps: VecDeque<_> = self.in_order().into_iter().map(ConnectStep::Connect).collect();
+        if self.valid_until.is_some_and(|until| Instant::now() < until) {
+            steps.push_back(ConnectStep::LookUp);
         } else {
-            steps.push_front(Step::LookUp);
+            steps.push_front(ConnectStep::LookUp);
         }
         steps
     }
 
-    /// The address that worked last comes first.
+    /// The addresses, the preferred one first.
     fn in_order(&self) -> Vec<SocketAddr> {
         let mut addresses = self.addresses.clone();
-        if let Some(place) = addresses.iter().position(|&address| Some(address) == self.worked) {
-            addresses[..=place].rotate_right(1);
+        if let Some(index) = addresses.iter().position(|&address| Some(address) == self.preferred) {
+            addresses[..=index].rotate_right(1);
         }
         addresses
     }
 
-    /// Uses the addresses without a look-up for a while.
-    fn keep(&mut self) {
-        self.until = Some(Instant::now() + REMEMBERED_FOR);
+    /// Uses the addresses for another [`CACHED_FOR`] without a look-up.
+    fn extend(&mut self) {
+        self.valid_until = Some(Instant::now() + CACHED_FOR);
     }
 
-    /// The same after a look-up that brought nothing. Says whether it is time to warn of that.
-    fn keep_unconfirmed(&mut self) -> bool {
-        self.keep();
+    /// The same after a failed look-up. Returns whether a warning is due.
+    fn extend_after_failure(&mut self) -> bool {
+        self.extend();
         let now = Instant::now();
-        let is_due = self.warned.is_none_or(|warned| now >= warned + REMEMBERED_FOR);
+        let is_due = self.warned.is_none_or(|warned| now >= warned + CACHED_FOR);
         if is_due {
             self.warned = Some(now);
         }
@@ -218,14 +219,14 @@ impl Known {
     }
 }
 
-/// The first [`MAX_ADDRESSES`] of `addresses`, those of IPv6 and IPv4 by turns, so that one family without a route does
-/// not hold up the other (RFC 8305 4).
-fn alternating(addresses: &[SocketAddr]) -> Vec<SocketAddr> {
+/// The first [`MAX_ADDRESSES`] of `addresses`, with IPv6 and IPv4 addresses interleaved, so that a family without a route
+/// does not delay the other (RFC 8305 4).
+fn interleaved(addresses: &[SocketAddr]) -> Vec<SocketAddr> {
     let first_family = addresses.first().is_some_and(SocketAddr::is_ipv4);
     let (first, second): (Vec<_>, Vec<_>) = addresses.iter().partition(|address| address.is_ipv4() == first_family);
     let longest = first.len().max(second.len());
-    let by_turns = (0..longest).flat_map(|index| [first.get(index), second.get(index)]).flatten();
-    by_turns.take(MAX_ADDRESSES).copied().collect()
+    let interleaved = (0..longest).flat_map(|index| [first.get(index), second.get(index)]).flatten();
+    interleaved.take(MAX_ADDRESSES).copied().collect()
 }
 
 #[cfg(test)]
@@ -233,7 +234,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn families_take_turns_and_the_number_is_bounded() {
+    fn families_are_interleaved_and_the_number_is_bounded() {
         let parse = |text: &str| -> Vec<SocketAddr> {
             text.split(' ').map(|ip| SocketAddr::new(ip.parse().unwrap(), 80)).collect()
         };
@@ -243,7 +244,7 @@ mod tests {
             ("1.0.0.1 1.0.0.2 ::1 ::2", "1.0.0.1 ::1 1.0.0.2 ::2"),
             ("::1 ::2 ::3 ::4 ::5 ::6 ::7 ::8 ::9 1.0.0.1", "::1 1.0.0.1 ::2 ::3 ::4 ::5 ::6 ::7"),
         ] {
-            assert_eq!(alternating(&parse(found)), parse(used));
+            assert_eq!(interleaved(&parse(found)), parse(used));
         }
     }
 }

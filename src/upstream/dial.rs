@@ -1,4 +1,4 @@
-//! Opening a connection to upstream: name, TCP, TLS, HTTP/1.1. It can be switched to WebSocket.
+//! Opens connections to upstream: name look-up, TCP, TLS, and HTTP/1.1 that can be upgraded to WebSocket.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -13,11 +13,11 @@ use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
 use super::addresses::Addresses;
+use super::connect_race::ConnectRace;
 use super::pool::Connection;
-use super::race::Race;
 use super::resolver::Resolver;
+use super::stream::Stream;
 use super::transport::Transport;
-use super::wire::Stream;
 use super::{Failure, MAX_ANSWER_HEAD, MAX_HEADERS, Options};
 use crate::shutdown::Tasks;
 use crate::tls::{self, TlsError};
@@ -25,7 +25,7 @@ use crate::tls::{self, TlsError};
 /// Opens connections to one server.
 #[derive(Debug)]
 pub(super) struct Dialer {
-    /// Host and port as configured, for errors and for `Host`. Without the scheme's default port.
+    /// Host and port as configured, without the scheme's default port; for errors and for `Host`.
     authority: String,
     /// The authority as the value of `Host`.
     host: HeaderValue,
@@ -38,7 +38,7 @@ pub(super) struct Dialer {
 
 struct Tls {
     client: tls::Client,
-    /// The name that the certificate must be for.
+    /// The name that the server's certificate must have.
     name: ServerName<'static>,
 }
 
@@ -49,7 +49,7 @@ impl std::fmt::Debug for Tls {
 }
 
 impl Dialer {
-    /// For the server of `url`, which `resolver` finds, in the times and with the authorities of `options`.
+    /// A dialer for the server of `url`, whose name `resolver` looks up. Timeouts and TLS come from `options`.
     ///
     /// # Errors
     /// If the URL names no server.
@@ -90,68 +90,72 @@ impl Dialer {
         &self.host
     }
 
-    /// Opens a connection.
+    /// Opens a connection for hyper.
     ///
     /// # Errors
-    /// Those [`Failure`]s after which nothing was sent.
-    pub(super) async fn dial(&self) -> Result<Connection, Failure> {
-        self.in_time(async { self.speak(self.reach().await?).await }).await
+    /// A [`Failure`] after which nothing was sent.
+    pub(super) async fn connect_http(&self) -> Result<Connection, Failure> {
+        self.with_timeout(async { self.http_handshake(self.race().await?).await }).await
     }
 
-    /// Opens a connection on which nothing is said yet.
+    /// Opens a connection and sends nothing on it.
     ///
     /// # Errors
-    /// As for [`Dialer::dial`].
-    pub(super) async fn open(&self) -> Result<Stream, Failure> {
-        self.in_time(self.reach()).await
+    /// As for [`Dialer::connect_http`].
+    pub(super) async fn connect(&self) -> Result<Stream, Failure> {
+        self.with_timeout(self.race()).await
     }
 
-    /// A connection was opened, but brought no answer: the next one looks upstream's name up first, and prefers no
-    /// address.
-    pub(super) fn doubt(&self) {
-        self.addresses.doubt();
+    /// Notes that a connection was opened and had no answer: before the next connection upstream's name is looked up
+    /// again, and no address is preferred.
+    pub(super) fn expire_addresses(&self) {
+        self.addresses.expire();
     }
 
-    async fn in_time<T>(&self, opening: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    async fn with_timeout<T>(&self, opening: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
         match timeout(self.timeout, opening).await {
             Ok(opened) => opened,
             Err(_elapsed) => {
-                self.addresses.doubt();
+                self.addresses.expire();
                 Err(Failure::ConnectTimeout { upstream: self.authority.clone(), period: self.timeout })
             }
         }
     }
 
-    async fn reach(&self) -> Result<Stream, Failure> {
-        let race =
-            Race { addresses: &self.addresses, tasks: &self.tasks, upstream: &self.authority, period: self.timeout };
+    async fn race(&self) -> Result<Stream, Failure> {
+        let race = ConnectRace {
+            addresses: &self.addresses,
+            tasks: &self.tasks,
+            upstream: &self.authority,
+            period: self.timeout,
+        };
         race.run(|address| self.attempt(address)).await
     }
 
-    /// TCP and TLS with one address.
+    /// Opens TCP and TLS to one address.
     async fn attempt(&self, address: SocketAddr) -> Result<Stream, Failure> {
         let connected = TcpStream::connect(address).await;
-        // Heads and bodies are written whole: waiting to fill a segment would only delay them.
+        // Heads and bodies are written in one piece: Nagle's algorithm would only delay them.
         let connected = connected.and_then(|stream| stream.set_nodelay(true).map(|()| stream));
         let tcp = connected.map_err(|source| Failure::unconnected(self.authority.clone(), source))?;
         match &self.tls {
             None => Ok(Stream::Plain(tcp)),
             Some(Tls { client, name }) => {
                 let stream = TlsConnector::from(client.config()).connect(name.clone(), tcp).await;
-                Ok(Stream::Secured(Box::new(
+                Ok(Stream::Tls(Box::new(
                     stream.map_err(|source| Failure::handshake(self.authority.clone(), client, source))?,
                 )))
             }
         }
     }
 
-    async fn speak(&self, stream: Stream) -> Result<Connection, Failure> {
+    async fn http_handshake(&self, stream: Stream) -> Result<Connection, Failure> {
         let (transport, phase) = Transport::new(stream);
         let shaken = self.http.handshake(TokioIo::new(transport)).await;
         let (sender, connection) = shaken.map_err(|source| Failure::unsent(self.authority.clone(), source.into()))?;
         let upstream: Arc<str> = Arc::from(self.authority.as_str());
         let driver = self.tasks.spawn(async move {
-            // An error that concerns a request has gone to that request; this is what an idle connection ended with.
+            // The error of a request goes to the sender of the request; this is the error of an idle connection.
             if let Err(error) = connection.with_upgrades().await {
                 tracing::debug!(upstream = &*upstream, %error, "an idle connection ended");
             }

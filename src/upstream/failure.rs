@@ -1,49 +1,49 @@
-//! Why there is no answer, and, which matters most, whether upstream may have got the request (ARCHITECTURE.md "When an
+//! Why a request has no answer, and whether upstream may have received the request (ARCHITECTURE.md "When an
 //! announcement is dropped").
 
 use std::error::Error as _;
 use std::io;
 use std::time::Duration;
 
-use super::framing::TOO_MANY_INTERIM;
-use super::transport::Flood;
+use super::framing::{AnswerError, TOO_MANY_INTERIM};
+use super::transport::InterimOverflow;
 use crate::descriptors::Exhausted;
 use crate::tls;
 
-/// What a connection said when it failed.
+/// The error of a connection.
 pub type Cause = Box<dyn std::error::Error + Send + Sync>;
 
-/// Why there is no answer.
+/// Why a request has no answer.
 #[derive(Debug, thiserror::Error)]
 pub enum Failure {
-    /// Looking up upstream's name. Nothing was sent.
+    /// The look-up of upstream's name failed. Nothing was sent.
     #[error("cannot look up the name of the upstream server {upstream}; check upstream.url and the name server")]
     Resolve {
         /// Host and port as configured.
         upstream: String,
-        /// What the look-up said.
+        /// The error of the look-up.
         source: io::Error,
     },
-    /// There is no file descriptor left to look the name up or to open a connection: that is usher's own machine's
-    /// fault, not upstream's. Nothing was sent.
+    /// No file descriptor is left to look the name up or to open a connection. The cause is usher's own machine, not
+    /// upstream. Nothing was sent.
     #[error("usher has no file descriptor left for a connection to the upstream server {upstream}: {exhausted}")]
     OutOfDescriptors {
         /// Host and port as configured.
         upstream: String,
-        /// Whose are used up.
+        /// Which limit is reached.
         exhausted: Exhausted,
-        /// What the system said.
+        /// The error of the system.
         source: io::Error,
     },
-    /// Opening a TCP connection to any of the name's addresses. Nothing was sent.
+    /// No TCP connection could be opened to any of the name's addresses. Nothing was sent.
     #[error("cannot connect to the upstream server {upstream}; check that it runs and that upstream.url is right")]
     Connect {
         /// Host and port as configured.
         upstream: String,
-        /// What the last address tried said.
+        /// The error of the last address tried.
         source: io::Error,
     },
-    /// Name look-up, TCP and TLS together took too long. Nothing was sent.
+    /// Name look-up, TCP and TLS together took longer than the connect timeout. Nothing was sent.
     #[error("the upstream server {upstream} accepted no connection within {period:?}")]
     ConnectTimeout {
         /// Host and port as configured.
@@ -51,44 +51,44 @@ pub enum Failure {
         /// [`super::Options::connect_timeout`].
         period: Duration,
     },
-    /// The TLS handshake: a certificate that is not trusted, or no TLS at all. Nothing was sent.
+    /// The TLS handshake failed: a certificate that is not trusted, or a server without TLS. Nothing was sent.
     #[error("cannot agree on TLS with the upstream server {upstream}; check its certificate and upstream.ca_file")]
     Tls {
         /// Host and port as configured.
         upstream: String,
-        /// What the handshake said.
+        /// The error of the handshake.
         source: io::Error,
     },
-    /// Upstream ended the TLS handshake over the client's certificate: it asks for one and got none, or does not take
-    /// the one that it got. With TLS 1.3 this is known only once the handshake is over for usher, so that bytes of the
-    /// request may be on their way. A server should look at none of them (RFC 8446 4.4.2.4), but that is not known for
-    /// certain.
+    /// Upstream ended the TLS handshake because of the client's certificate: upstream requires one and received none, or
+    /// does not accept the one received. With TLS 1.3 usher learns this only after its side of the handshake is
+    /// complete, so bytes of the request may have been sent. A server should not read them (RFC 8446 4.4.2.4), but usher
+    /// cannot know that it did not.
     #[error(
         "the upstream server {upstream} asks for a TLS client certificate that it accepts; set upstream.certificate and upstream.key"
     )]
     ClientCertificate {
         /// Host and port as configured.
         upstream: String,
-        /// What the connection said.
+        /// The error of the connection.
         source: Cause,
     },
-    /// Even a fresh connection was closed before the first byte of the request was written. Nothing was sent.
+    /// A new connection was closed before the first byte of the request was written. Nothing was sent.
     #[error("the upstream server {upstream} closed the connection before the request was sent")]
     ClosedUnsent {
         /// Host and port as configured.
         upstream: String,
-        /// What the connection said.
+        /// The error of the connection.
         source: Cause,
     },
-    /// The connection ended or broke after bytes may have been written, before the answer's head was complete.
+    /// The connection was closed or reset after bytes may have been written, before the head of the answer was complete.
     #[error("the upstream server {upstream} closed the connection before it answered")]
     ConnectionLost {
         /// Host and port as configured.
         upstream: String,
-        /// What the connection said.
+        /// The error of the connection.
         source: Cause,
     },
-    /// No complete head of an answer in time.
+    /// The head of the answer was not complete in time.
     #[error("the upstream server {upstream} did not answer within {period:?}")]
     AnswerTimeout {
         /// Host and port as configured.
@@ -96,41 +96,41 @@ pub enum Failure {
         /// [`super::Options::timeout`].
         period: Duration,
     },
-    /// What came is not an HTTP/1.x answer, or has too large a head.
+    /// The answer is not HTTP/1.x, or its head is too large.
     #[error("the upstream server {upstream} sent an answer that is not valid HTTP")]
-    BadAnswer {
+    MalformedAnswer {
         /// Host and port as configured.
         upstream: String,
-        /// What is wrong with it.
+        /// What is wrong with the answer.
         source: Cause,
     },
-    /// A well-formed answer that this request cannot have, or whose length cannot be told for certain.
+    /// The answer is well-formed, but the request cannot have such an answer, or its length is ambiguous.
     #[error("the upstream server {upstream} sent an answer that cannot be passed on: {problem}")]
-    UnfitAnswer {
+    UnacceptableAnswer {
         /// Host and port as configured.
         upstream: String,
-        /// What is wrong with it.
+        /// What is wrong with the answer.
         problem: &'static str,
     },
-    /// The caller's body broke off while it was streamed to upstream, which has got a part of the request.
+    /// The caller's body broke off while it was streamed to upstream, which received a part of the request.
     #[error("the caller's request body broke off while it was being forwarded")]
     CallerBody {
-        /// What the caller's connection said.
+        /// The error of the caller's connection.
         source: hyper::Error,
     },
 }
 
 impl Failure {
-    /// Sorts an error of a connection that had already taken the request in, so that bytes of it may have been written.
+    /// Classifies an error of a connection that had accepted the request, so that bytes of it may have been written.
     pub(super) fn after_sending(upstream: String, source: hyper::Error) -> Self {
-        // hyper wraps the error of a request's body as the source of its own; `Payload`'s is a `hyper::Error`, and
-        // nothing else there is.
+        // hyper wraps the error of a request's body as the source of its own error. `Payload`'s error is a
+        // `hyper::Error`; no other source of a user error is one.
         let callers = source.is_user() && source.source().is_some_and(|cause| cause.is::<hyper::Error>());
         let cause = source.source().and_then(|cause| cause.downcast_ref::<io::Error>()).and_then(io::Error::get_ref);
-        if cause.is_some_and(|cause| cause.is::<Flood>()) {
-            Self::UnfitAnswer { upstream, problem: TOO_MANY_INTERIM }
+        if cause.is_some_and(|cause| cause.is::<InterimOverflow>()) {
+            Self::UnacceptableAnswer { upstream, problem: TOO_MANY_INTERIM }
         } else if source.is_parse() {
-            Self::BadAnswer { upstream, source: source.into() }
+            Self::MalformedAnswer { upstream, source: source.into() }
         } else if callers || source.is_body_write_aborted() {
             Self::CallerBody { source }
         } else {
@@ -138,7 +138,15 @@ impl Failure {
         }
     }
 
-    /// Sorts an error of a look-up of upstream's name.
+    /// The failure for an answer that cannot be forwarded.
+    pub(super) fn answer(upstream: String, error: AnswerError) -> Self {
+        match error {
+            AnswerError::Malformed(source) => Self::MalformedAnswer { upstream, source: source.into() },
+            AnswerError::Unacceptable(problem) => Self::UnacceptableAnswer { upstream, problem },
+        }
+    }
+
+    /// Classifies an error of a look-up of upstream's name.
     pub(super) fn unresolved(upstream: String, source: io::Error) -> Self {
         match Exhausted::of(&source) {
             Some(exhausted) => Self::OutOfDescriptors { upstream, exhausted, source },
@@ -146,7 +154,7 @@ impl Failure {
         }
     }
 
-    /// Sorts an error of an attempt to connect.
+    /// Classifies an error of an attempt to connect.
     pub(super) fn unconnected(upstream: String, source: io::Error) -> Self {
         match Exhausted::of(&source) {
             Some(exhausted) => Self::OutOfDescriptors { upstream, exhausted, source },
@@ -154,7 +162,7 @@ impl Failure {
         }
     }
 
-    /// Sorts an error of a TLS handshake of `client`'s.
+    /// Classifies an error of a TLS handshake made with `client`.
     pub(super) fn handshake(upstream: String, client: &tls::Client, source: io::Error) -> Self {
         if client.is_refused(&source) {
             Self::ClientCertificate { upstream, source: source.into() }
@@ -163,7 +171,7 @@ impl Failure {
         }
     }
 
-    /// Sorts an error of a fresh connection before the first byte of the request.
+    /// Classifies an error of a new connection before the first byte of the request.
     pub(super) fn unsent(upstream: String, source: Cause) -> Self {
         if tls::refuses_certificate(&*source) {
             Self::ClientCertificate { upstream, source }
@@ -172,7 +180,7 @@ impl Failure {
         }
     }
 
-    /// Sorts the loss of a connection before the head of the answer.
+    /// Classifies the loss of a connection before the head of the answer.
     pub(super) fn lost(upstream: String, source: Cause) -> Self {
         if tls::refuses_certificate(&*source) {
             Self::ClientCertificate { upstream, source }
@@ -181,7 +189,7 @@ impl Failure {
         }
     }
 
-    /// Whether provably nothing of the request reached upstream.
+    /// Whether it is certain that nothing of the request reached upstream.
     #[must_use]
     pub const fn nothing_sent(&self) -> bool {
         match self {
@@ -191,18 +199,18 @@ impl Failure {
             | Self::ConnectTimeout { .. }
             | Self::Tls { .. }
             | Self::ClosedUnsent { .. } => true,
-            // In TLS 1.3 the alert may come after the request was sent: that nothing of it was applied is then the
-            // server's word alone.
+            // In TLS 1.3 the alert may arrive after the request was sent. Only the server knows then that it applied
+            // nothing of the request.
             Self::ClientCertificate { .. }
             | Self::ConnectionLost { .. }
             | Self::AnswerTimeout { .. }
-            | Self::BadAnswer { .. }
-            | Self::UnfitAnswer { .. }
+            | Self::MalformedAnswer { .. }
+            | Self::UnacceptableAnswer { .. }
             | Self::CallerBody { .. } => false,
         }
     }
 
-    /// Whether time ran out, rather than the connection failing: 504 instead of 502.
+    /// Whether a timeout was the cause: the status is 504 instead of 502.
     #[must_use]
     pub const fn is_timeout(&self) -> bool {
         match self {
@@ -214,13 +222,13 @@ impl Failure {
             | Self::ClientCertificate { .. }
             | Self::ClosedUnsent { .. }
             | Self::ConnectionLost { .. }
-            | Self::BadAnswer { .. }
-            | Self::UnfitAnswer { .. }
+            | Self::MalformedAnswer { .. }
+            | Self::UnacceptableAnswer { .. }
             | Self::CallerBody { .. } => false,
         }
     }
 
-    /// In snake_case, for metrics and the answer's `code`.
+    /// The name in snake_case, for metrics and the `code` of the answer to the caller.
     #[must_use]
     pub const fn label(&self) -> &'static str {
         match self {
@@ -233,8 +241,8 @@ impl Failure {
             Self::ClosedUnsent { .. } => "upstream_closed",
             Self::ConnectionLost { .. } => "upstream_connection_lost",
             Self::AnswerTimeout { .. } => "upstream_timeout",
-            Self::BadAnswer { .. } => "upstream_bad_answer",
-            Self::UnfitAnswer { .. } => "upstream_unfit_answer",
+            Self::MalformedAnswer { .. } => "upstream_bad_answer",
+            Self::UnacceptableAnswer { .. } => "upstream_unfit_answer",
             Self::CallerBody { .. } => "request_body_broken",
         }
     }

@@ -1,95 +1,100 @@
-//! What the head of an answer says of its body. Answers are read by hyper and by `wire`; these rules are the same for
-//! both.
+//! Checks of an answer's status and framing. Both readers of answers, hyper and `wire`, use them. Pure.
 
-use super::Failure;
-
-/// Most bytes of interim answers (1xx) before the answer itself.
+/// The largest number of bytes of interim answers (1xx) before the final answer.
 pub(super) const MAX_INTERIM: usize = 256 * 1024;
 
-/// How the end of a body is told (RFC 9112 6.3).
+/// How a body ends (RFC 9112 6.3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Framing {
-    /// By its length in bytes. An answer to `HEAD`, or with status 304, tells so of a body that it does not have.
+    /// After this number of bytes.
     Length(u64),
-    /// By its last chunk.
+    /// After the last chunk.
     Chunked,
-    /// By the end of the connection.
+    /// At the end of the connection.
     Close,
 }
 
-/// Why an answer cannot be passed on. Whether the request was applied is then unknown.
+/// Why an answer cannot be forwarded. Whether the server applied the request is then unknown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Problem {
-    /// It is no HTTP/1.x.
-    Invalid(httparse::Error),
-    /// It is one that its request cannot have, or whose end cannot be told for certain.
-    Unfit(&'static str),
+pub(crate) enum AnswerError {
+    /// The answer is not HTTP/1.x.
+    Malformed(httparse::Error),
+    /// The request cannot have such an answer, or the end of the answer is ambiguous.
+    Unacceptable(&'static str),
 }
 
-/// More bytes of interim answers than there may be.
+/// The message for more than [`MAX_INTERIM`] bytes of interim answers.
 pub(super) const TOO_MANY_INTERIM: &str = "more than 256 KiB of interim answers (1xx) come before it";
 
-impl Problem {
-    /// As the failure of a request to the server `upstream`.
-    pub(super) fn failure(self, upstream: String) -> Failure {
-        match self {
-            Self::Invalid(source) => Failure::BadAnswer { upstream, source: source.into() },
-            Self::Unfit(problem) => Failure::UnfitAnswer { upstream, problem },
-        }
-    }
+/// The parts of an answer's head that determine its framing.
+#[derive(Debug)]
+pub(super) struct FramingHead<L, C> {
+    /// The status code; not an interim one.
+    pub(super) status: u16,
+    /// Whether the version is HTTP/1.0.
+    pub(super) is_http_10: bool,
+    /// The values of the `Content-Length` lines.
+    pub(super) lengths: L,
+    /// The values of the `Transfer-Encoding` lines.
+    pub(super) codings: C,
 }
 
-impl Framing {
-    /// The framing of an answer whose `Content-Length` and `Transfer-Encoding` lines have these values.
-    /// `Transfer-Encoding` ends at this hop, so that whatever it leaves in doubt would tell the caller another length
-    /// (RFC 9112 6.1 and 6.3, threats.md H1-19), or a coding that is not undone.
+impl<'h, L, C> FramingHead<L, C>
+where
+    L: Iterator<Item = &'h [u8]>,
+    C: Iterator<Item = &'h [u8]>,
+{
+    /// The framing that the head declares. An answer to `HEAD` and an answer with status 304 may declare the length of
+    /// a body that they do not have; see [`body_framing`].
+    ///
+    /// `Transfer-Encoding` is a hop-by-hop header: a declaration that can be read in two ways could give the caller
+    /// another length than the server meant (RFC 9112 6.1 and 6.3, threats.md H1-19), or leave a coding in place.
     ///
     /// # Errors
-    /// Both are there; there is a coding other than `chunked`, or any from an HTTP/1.0 server; or the lengths are not
-    /// one number.
-    pub(super) fn of<'h>(
-        is_http_10: bool,
-        mut lengths: impl Iterator<Item = &'h [u8]>,
-        mut codings: impl Iterator<Item = &'h [u8]>,
-    ) -> Result<Self, Problem> {
-        let Some(coding) = codings.next() else { return length(lengths) };
-        if is_http_10 {
-            Err(Problem::Unfit("it is HTTP/1.0 and has a transfer-encoding"))
-        } else if lengths.next().is_some() {
-            Err(Problem::Unfit("it has both a content-length and a transfer-encoding"))
-        } else if codings.next().is_some() || !coding.eq_ignore_ascii_case(b"chunked") {
-            Err(Problem::Unfit("it has a transfer-encoding other than chunked"))
+    /// The status is 101, which no request here asks for, or outside of HTTP's range (RFC 9110 15). There is both a
+    /// length and a transfer coding; there is a coding other than `chunked`, or any coding from an HTTP/1.0 server; or
+    /// the lengths are not one number.
+    pub(super) fn declared(mut self) -> Result<Framing, AnswerError> {
+        check_status(self.status)?;
+        let Some(coding) = self.codings.next() else { return length(self.lengths) };
+        if self.is_http_10 {
+            Err(AnswerError::Unacceptable("it is HTTP/1.0 and has a transfer-encoding"))
+        } else if self.lengths.next().is_some() {
+            Err(AnswerError::Unacceptable("it has both a content-length and a transfer-encoding"))
+        } else if self.codings.next().is_some() || !coding.eq_ignore_ascii_case(b"chunked") {
+            Err(AnswerError::Unacceptable("it has a transfer-encoding other than chunked"))
         } else {
-            Ok(Self::Chunked)
+            Ok(Framing::Chunked)
         }
     }
 }
 
-/// Whether a status other than an interim one can be passed on: 101 was not asked for, and there are none beyond 599
-/// (RFC 9110 15).
-///
-/// # Errors
-/// It cannot.
-pub(super) const fn check_status(status: u16) -> Result<(), Problem> {
+/// The framing of the body itself, given the declared one: an answer with status 204 or 304 has no body, whatever its
+/// head declares.
+pub(super) const fn body_framing(status: u16, declared: Framing) -> Framing {
+    if matches!(status, 204 | 304) { Framing::Length(0) } else { declared }
+}
+
+const fn check_status(status: u16) -> Result<(), AnswerError> {
     match status {
-        101 => Err(Problem::Unfit("it switches protocols, which nobody asked for")),
+        101 => Err(AnswerError::Unacceptable("it switches protocols, which nobody asked for")),
         200..=599 => Ok(()),
-        _ => Err(Problem::Unfit("its status is not one of HTTP")),
+        _ => Err(AnswerError::Unacceptable("its status is not one of HTTP")),
     }
 }
 
-/// The length that all lines, and all elements of a line that is a list, agree on: a repeated one is harmless (RFC 9110
-/// 8.6).
-fn length<'h>(lengths: impl Iterator<Item = &'h [u8]>) -> Result<Framing, Problem> {
+/// The length on which all lines, and all elements of a line that is a list, agree. A repeated equal length is harmless
+/// (RFC 9110 8.6).
+fn length<'h>(lengths: impl Iterator<Item = &'h [u8]>) -> Result<Framing, AnswerError> {
     let mut elements = lengths.flat_map(|line| line.split(|byte| *byte == b',')).map(number);
     let Some(first) = elements.next() else { return Ok(Framing::Close) };
     match first {
         Some(length) if elements.all(|other| other == first) => Ok(Framing::Length(length)),
-        _ => Err(Problem::Invalid(httparse::Error::HeaderValue)),
+        _ => Err(AnswerError::Malformed(httparse::Error::HeaderValue)),
     }
 }
 
-/// A number of digits alone, with blanks around it.
+/// The number in `element`: digits only, with optional blanks around them.
 fn number(element: &[u8]) -> Option<u64> {
     let digits = element.trim_ascii();
     let text = std::str::from_utf8(digits).ok().filter(|_| digits.iter().all(u8::is_ascii_digit))?;
@@ -98,15 +103,12 @@ fn number(element: &[u8]) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Framing, check_status};
+    use super::{Framing, FramingHead, check_status};
 
     fn of(is_http_10: bool, lengths: &[&str], codings: &[&str]) -> Option<Framing> {
-        Framing::of(
-            is_http_10,
-            lengths.iter().map(|value| value.as_bytes()),
-            codings.iter().map(|value| value.as_bytes()),
-        )
-        .ok()
+        let lengths = lengths.iter().map(|value| value.as_bytes());
+        let codings = codings.iter().map(|value| value.as_bytes());
+        FramingHead { status: 200, is_http_10, lengths, codings }.declared().ok()
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! The embedded broker as the exit: same calls, no network.
+//! The embedded broker as upstream: the same interface as a remote server, without a network.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,28 +11,28 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::protocol::Role;
 
-use super::{Answer, Dialled, Failure, Payload};
+use super::{Answer, DialOutcome, Failure, Payload};
 use crate::broker::{Broker, WakeQueue, socket_config};
 use crate::pusher::subprotocol;
 use crate::rate::Pace;
 
-/// The largest request that the broker takes, in bytes: far more than 10 events of 10 KiB for 100 channels each.
+/// The largest request body that the broker accepts, in bytes. 10 events of 10 KiB for 100 channels each are far
+/// smaller.
 const MAX_REQUEST: usize = 1024 * 1024;
 
-/// The embedded broker, which is shared by all workers, as one of them has it. Cloning gives another handle to the
-/// same.
+/// One worker's handle to the embedded broker, which all workers share.
 #[derive(Debug, Clone)]
 pub struct Local {
     broker: Arc<Broker>,
     timeout: Duration,
-    /// This worker's.
+    /// The queue of this worker.
     wake_queue: Arc<WakeQueue>,
 }
 
-/// A client that comes to the embedded broker: who was asked for, until its socket is there.
+/// A WebSocket client of the embedded broker, before its connection is switched.
 #[derive(Debug)]
-#[must_use = "the client is not served before `converse`"]
-pub struct Visit {
+#[must_use = "`serve` serves the client"]
+pub struct LocalClient {
     broker: Arc<Broker>,
     target: Uri,
     subprotocol: Option<&'static str>,
@@ -40,14 +40,14 @@ pub struct Visit {
 }
 
 impl Local {
-    /// Hands requests to `broker`. `timeout` bounds what surrounds it, as with any upstream; the broker itself waits
-    /// for nothing.
+    /// A handle that passes requests to `broker`. `timeout` is the value of [`Local::timeout`]; the broker itself has no
+    /// timeout.
     #[must_use]
     pub fn new(broker: Arc<Broker>, timeout: Duration) -> Self {
         Self { broker, timeout, wake_queue: Arc::default() }
     }
 
-    /// Attends to the connections of one worker, for ever: each worker has a `Local` of its own, and runs this.
+    /// Wakes the connections of one worker. Never returns. Each worker has its own `Local` and runs this.
     pub async fn run(&self) {
         self.wake_queue.run().await;
     }
@@ -55,7 +55,7 @@ impl Local {
     /// See [`super::Upstream::send`].
     ///
     /// # Errors
-    /// If the caller's body breaks off.
+    /// The caller's body broke off.
     pub async fn send(&self, request: Request<Payload>) -> Result<Response<Answer>, Failure> {
         let (head, payload) = request.into_parts();
         let answer = match collect(payload).await? {
@@ -69,30 +69,30 @@ impl Local {
         Ok(answer.map(Answer::whole))
     }
 
-    /// The timeout that it was made with.
+    /// The timeout given to [`Local::new`].
     #[must_use]
     pub const fn timeout(&self) -> Duration {
         self.timeout
     }
 
-    /// The visit of a client that asked for a WebSocket with `request`; 403 if its page may not.
+    /// The client of the WebSocket handshake `request`, or a 403 if its `Origin` is not allowed.
     #[must_use]
-    pub fn dial(&self, request: &Request<()>) -> Dialled {
+    pub fn dial(&self, request: &Request<()>) -> DialOutcome {
         let origin = request.headers().get(ORIGIN);
         if !self.broker.admits(origin.map(HeaderValue::as_bytes)) {
             let mut answer = Response::new(Answer::whole(Bytes::from_static(
                 b"Pages of this origin may not connect (broker.allowed_origins)\n",
             )));
             *answer.status_mut() = StatusCode::FORBIDDEN;
-            return Dialled::Refused(answer);
+            return DialOutcome::Refused(answer);
         }
         let target = request.uri();
-        // A copy: the target as received is a part of the buffer of its request, and would keep all of that for as long
-        // as the client stays.
+        // Copied: the received target shares the buffer of its request, and would keep the whole buffer allocated as long
+        // as the client is connected.
         let copied = target.to_string().parse().unwrap_or_else(|_unlikely| target.clone());
         let subprotocol =
             subprotocol(request.headers().get_all(SEC_WEBSOCKET_PROTOCOL).iter().map(HeaderValue::as_bytes));
-        Dialled::Local(Visit {
+        DialOutcome::Local(LocalClient {
             broker: Arc::clone(&self.broker),
             target: copied,
             subprotocol,
@@ -101,29 +101,29 @@ impl Local {
     }
 }
 
-impl Visit {
-    /// The end-to-end headers of the answer that switches the client.
+impl LocalClient {
+    /// The end-to-end headers of the 101 to the client.
     #[must_use]
     pub fn headers(&self) -> HeaderMap {
         self.subprotocol.iter().map(|name| (SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(name))).collect()
     }
 
-    /// Speaks with the client over `stream`, which was switched to WebSocket, at its `pace`, until one of them closes
-    /// it. Its messages may have `max_message` bytes. Whatever is wrong with the target, the client is told by the code
-    /// of the close (`pusher-protocol.md` 4.7).
+    /// Serves the client over `stream`, which was switched to WebSocket, until one side closes it. The client's messages
+    /// have `max_message` bytes at most and are read at the rate of `pace`. An error in the target is reported with the
+    /// close code (`pusher-protocol.md` 4.7).
     ///
     /// # Cancel safety
-    /// Dropped, the connection is closed without a word, and the client is out of all its channels.
-    pub async fn converse<S>(self, stream: S, max_message: usize, pace: Option<Pace>)
+    /// Dropping the future closes the connection without a close frame and ends all subscriptions of the client.
+    pub async fn serve<S>(self, stream: S, max_message: usize, pace: Option<Pace>)
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
         let socket = WebSocketStream::from_raw_socket(stream, Role::Server, Some(socket_config(max_message))).await;
-        self.broker.converse(socket, &self.target, pace, &self.wake_queue).await;
+        self.broker.serve(socket, &self.target, pace, &self.wake_queue).await;
     }
 }
 
-/// The whole payload; `None` if it is too large.
+/// The complete payload; `None` if it is too large.
 async fn collect(payload: Payload) -> Result<Option<Bytes>, Failure> {
     if payload.length() > MAX_REQUEST as u64 {
         return Ok(None);
@@ -132,7 +132,7 @@ async fn collect(payload: Payload) -> Result<Option<Bytes>, Failure> {
         Payload::Whole(bytes) => return Ok(Some(bytes)),
         stream @ Payload::Stream(_) => stream,
     };
-    // Its length was declared, and no more than that comes.
+    // hyper ends the stream after the declared length.
     let mut body = BytesMut::new();
     while let Some(frame) = stream.frame().await {
         let frame = frame.map_err(|source| Failure::CallerBody { source })?;

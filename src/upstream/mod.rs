@@ -1,18 +1,21 @@
-//! The exits: where a forwarded request goes. `Upstream::send` is the whole seam; [`Failure`] tells whether anything
-//! was sent.
+//! The destination of forwarded requests: a remote server or the embedded broker, behind the type [`Upstream`].
+//! [`Failure`] says whether anything was sent.
 
 mod addresses;
+mod answer;
+mod connect_race;
 mod dial;
 mod failure;
 mod framing;
 mod hop;
+mod http1;
 mod local;
 mod payload;
 mod pool;
-mod race;
 mod remote;
 mod resolver;
 mod server_address;
+mod stream;
 #[cfg(test)]
 mod tests;
 mod transport;
@@ -22,59 +25,62 @@ mod wire;
 use std::time::Duration;
 
 use http::{Request, Response};
+use tokio::time::Instant;
 
+pub use answer::Answer;
 pub use failure::{Cause, Failure};
 pub use hop::is_hop_by_hop;
-pub use local::{Local, Visit};
-pub use payload::{Answer, Declared, Payload};
-pub use pool::PoolStats;
+pub use local::{Local, LocalClient};
+pub use payload::{Declared, Payload};
 pub use remote::Remote;
 pub use server_address::{ServerAddress, ServerAddressError};
-pub use websocket::{Dialled, Switched};
-pub use wire::{Collected, Interrupted};
+pub use websocket::UpgradedConnection;
+pub use wire::{Collected, ExchangeError};
 
 use crate::tls;
 
-/// Largest head of an answer, and of its trailers, in bytes. Also the most that a connection of hyper's buffers.
+/// The largest size of an answer's head, and of its trailers, in bytes. Also the bound of the buffer of a connection of
+/// hyper's.
 const MAX_ANSWER_HEAD: usize = 64 * 1024;
-/// Most header lines of an answer, and most of its trailers.
+/// The largest number of header lines of an answer, and of its trailers.
 const MAX_HEADERS: usize = 100;
 
-/// Where and how to reach upstream.
+/// The address of upstream, and how to connect to it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Options {
     /// Scheme, host and port, e.g. `https://api-eu.pusher.com`. No path, no query. [`Options::LOCAL`]: the embedded
     /// broker.
     pub url: http::Uri,
-    /// Where WebSocket connections go, e.g. `wss://ws-eu.pusher.com`. `None`: to the server of `url`.
+    /// The server for WebSocket connections, e.g. `wss://ws-eu.pusher.com`. `None`: the server of `url`.
     pub websocket_url: Option<http::Uri>,
-    /// From the handing over of a request to the end of a trigger's answer; to the head of any other answer.
+    /// The time from the start of sending to the end of the answer to a trigger, and to the head of any other answer.
     pub timeout: Duration,
-    /// For name look-up, TCP and TLS together.
+    /// The time for name look-up, TCP and TLS together.
     pub connect_timeout: Duration,
-    /// A connection that has been idle for this long is not used again.
+    /// A connection that was idle for this long is not reused.
     pub idle_timeout: Duration,
-    /// A connection that was opened so long ago is not used again: the next one goes where upstream's name leads by
-    /// then.
+    /// A connection that was opened this long ago is not reused. The next connection uses the current addresses of
+    /// upstream's name.
     pub max_connection_age: Duration,
-    /// Idle connections kept per worker: so many for triggers on the fast path, and so many for everything else.
+    /// The bound of idle connections in each of a worker's two pools: one for triggers on the fast path, one for all other
+    /// requests.
     pub max_idle: usize,
-    /// Whom to trust, and what certificate to show.
+    /// The trusted authorities, and the client certificate.
     pub tls: tls::Client,
 }
 
 impl Options {
-    /// Stands in the place of an address for the embedded broker.
+    /// The value of `url` that selects the embedded broker.
     pub const LOCAL: &'static str = "local";
 
-    /// Whether the embedded broker is meant.
+    /// Whether `url` selects the embedded broker.
     #[must_use]
     pub fn is_local(&self) -> bool {
         self.url == Self::LOCAL
     }
 }
 
-/// The seam: a request goes in, upstream's answer comes out.
+/// The upstream of one worker.
 #[derive(Debug, Clone)]
 pub enum Upstream {
     /// A Pusher-compatible server over HTTP/1.1.
@@ -83,16 +89,45 @@ pub enum Upstream {
     Local(Local),
 }
 
+/// The result of [`Upstream::dial`].
+#[derive(Debug)]
+pub enum DialOutcome {
+    /// The remote server has switched to WebSocket.
+    Remote(UpgradedConnection),
+    /// The embedded broker will serve the client's connection after the switch.
+    Local(LocalClient),
+    /// The server did not switch: an ordinary answer.
+    Refused(Response<Answer>),
+}
+
+/// A time limit.
+#[derive(Debug, Clone, Copy)]
+struct TimeLimit {
+    /// When the time begins.
+    start: Instant,
+    /// When the time is up.
+    deadline: Instant,
+    /// The configured time, for the error.
+    period: Duration,
+}
+
+impl TimeLimit {
+    /// A limit of `period` that begins at `start`.
+    fn from(start: Instant, period: Duration) -> Self {
+        Self { start, deadline: start + period, period }
+    }
+}
+
 impl Upstream {
-    /// Sends `request` and returns the head of the answer with its body still to be read. `request`'s target is
-    /// origin-form; its headers are end-to-end only. `Host` and `Content-Length` are set here. A `GET` or `HEAD`
-    /// without a body may be sent a second time, if a kept connection is closed instead of an answer (RFC 9110 9.2.2).
+    /// Sends `request` and returns the head of the answer; the caller reads the body. The target of `request` must be in
+    /// origin-form, its headers end-to-end only. `Host` and `Content-Length` are set here. A `GET` or `HEAD` without a
+    /// body is sent a second time if a reused connection is closed before an answer (RFC 9110 9.2.2).
     ///
     /// # Errors
     /// [`Failure`], which says whether anything was sent.
     ///
     /// # Cancel safety
-    /// Dropping the future closes the connection; whether upstream got the request is then unknown.
+    /// Dropping the future closes the connection. Whether upstream received the request is then unknown.
     pub async fn send(&self, request: Request<Payload>) -> Result<Response<Answer>, Failure> {
         match self {
             Self::Remote(remote) => remote.send(request).await,
@@ -100,7 +135,7 @@ impl Upstream {
         }
     }
 
-    /// [`Upstream::send`] for a request that upstream may hold for as long as `period`, such as a poll for messages.
+    /// [`Upstream::send`] with the timeout `period`, for a request that upstream may hold, such as a long poll.
     ///
     /// # Errors
     /// As for [`Upstream::send`].
@@ -114,24 +149,23 @@ impl Upstream {
         }
     }
 
-    /// Asks upstream to switch a connection of its own to WebSocket. `request` is the client's handshake: `GET`, an
-    /// origin-form target, end-to-end headers with a valid `Sec-WebSocket-Key`. `Host`, `Connection` and `Upgrade` are
-    /// set here, and `Sec-WebSocket-Extensions` is left out. Nothing but this handshake is sent before upstream has
-    /// agreed.
+    /// Opens a connection to upstream and performs a WebSocket handshake on it. `request` is the client's handshake:
+    /// `GET`, an origin-form target, and end-to-end headers with a valid `Sec-WebSocket-Key`. `Host`, `Connection` and
+    /// `Upgrade` are set here; `Sec-WebSocket-Extensions` is removed. Nothing else is sent before upstream has switched.
     ///
     /// # Errors
-    /// [`Failure`]; an answer that does not switch is none, see [`Dialled::Refused`].
+    /// [`Failure`]. An answer that does not switch is not an error, see [`DialOutcome::Refused`].
     ///
     /// # Cancel safety
     /// Dropping the future closes the connection.
-    pub async fn dial(&self, request: Request<()>) -> Result<Dialled, Failure> {
+    pub async fn dial(&self, request: Request<()>) -> Result<DialOutcome, Failure> {
         match self {
             Self::Remote(remote) => remote.dial(request).await,
             Self::Local(local) => Ok(local.dial(&request)),
         }
     }
 
-    /// [`Options::timeout`], for whoever collects an answer's body: `send` itself covers the time to its head only.
+    /// [`Options::timeout`]. `send` covers the time to the answer's head; the reader of the body has to enforce the rest.
     #[must_use]
     pub fn timeout(&self) -> Duration {
         match self {
@@ -140,10 +174,10 @@ impl Upstream {
         }
     }
 
-    /// Does what this worker's exit has to do beside its requests, for ever.
+    /// Runs the background work of this worker's upstream. Never returns.
     ///
     /// # Cancel safety
-    /// Dropping the future leaves nothing undone.
+    /// Dropping the future stops the background work.
     pub async fn run(&self) {
         match self {
             Self::Remote(remote) => remote.run().await,
@@ -151,16 +185,7 @@ impl Upstream {
         }
     }
 
-    /// What this worker's pool holds and has done; nothing, where there is none.
-    #[must_use]
-    pub fn stats(&self) -> PoolStats {
-        match self {
-            Self::Remote(remote) => remote.stats(),
-            Self::Local(_) => PoolStats::default(),
-        }
-    }
-
-    /// Closes the idle connections and keeps none from now on. Requests in flight, and later ones, are still served.
+    /// Closes the idle connections and keeps none from now on. Current and later requests are still served.
     pub fn retire(&self) {
         match self {
             Self::Remote(remote) => remote.retire(),

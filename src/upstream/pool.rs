@@ -1,11 +1,10 @@
-//! Connections to upstream that are kept between requests. The latest returned is the first used again, so that the
-//! surplus ages out.
+//! Idle connections to upstream that are kept for reuse. The connection returned last is reused first, so that surplus
+//! connections reach the idle timeout.
 //!
-//! The pool bounds the idle connections. Those in use are as many as there are requests in flight, which the gateway
-//! bounds.
+//! The pool bounds the idle connections. The number of connections in use equals the number of requests in flight, which
+//! the gateway bounds.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -16,115 +15,104 @@ use hyper::client::conn::http1::SendRequest;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use super::transport::Phase;
+use super::transport::ExchangePhase;
 use super::{Options, Payload};
 
-/// What a worker's pool holds and has done.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct PoolStats {
-    /// Idle connections that can be used at present.
-    pub idle: usize,
-    /// Connections opened since the start.
-    pub opened: u64,
-    /// Requests handed to a kept connection since the start.
-    pub reused: u64,
-}
-
-/// An open connection and the task that drives it. Dropping it ends the task and with it the connection, whatever state
-/// that is in: a peer that neither reads nor writes cannot hold it.
+/// An open connection of hyper's and the task that drives it. Dropping it ends the task and closes the connection in any
+/// state: a peer that neither reads nor writes cannot keep it open.
 #[derive(Debug)]
 pub(super) struct Connection {
     sender: SendRequest<Payload>,
-    phase: Phase,
+    phase: ExchangePhase,
     driver: JoinHandle<()>,
     opened: Instant,
 }
 
-/// The obligation to give a connection back once its answer is complete. Dropped instead, it closes the connection.
+/// A connection whose answer is being read. [`Lease::release`] returns the connection to its pool; dropping the lease
+/// closes the connection.
 #[derive(Debug)]
 #[must_use]
 pub(super) struct Lease {
     connection: Connection,
-    /// `None`: the connection is closed when its answer ends.
+    /// `None`: the connection is closed at the end of its answer.
     pool: Option<Arc<Pool>>,
 }
 
-/// What a pool keeps.
-pub(super) trait Kept {
-    /// When it was opened.
+/// A connection that a pool can hold.
+pub(super) trait Poolable {
+    /// When the connection was opened.
     fn opened(&self) -> Instant;
 
-    /// Whether it is open and nothing came on it since its last exchange ended (threats.md H1-18), as far as is known
-    /// without a system call.
-    fn is_at_rest(&mut self) -> bool;
+    /// Whether the connection is open and received nothing after the end of its last exchange (threats.md H1-18), as
+    /// far as is known without a system call.
+    fn is_idle(&mut self) -> bool;
 
-    /// Begins an exchange: the request is sent next. Whether the connection can carry it: by then the system was asked
-    /// whether anything came, for a runtime that is busy knows only what was there when it last looked.
-    fn begin(&mut self) -> bool;
+    /// Begins an exchange; the caller sends the request next. Returns whether the connection can be used. The
+    /// implementation makes sure that the system is queried for received bytes before the request is sent: a busy
+    /// runtime knows only what it saw at its last poll.
+    fn begin_exchange(&mut self) -> bool;
 }
 
 /// The idle connections of one worker.
 #[derive(Debug)]
 pub(super) struct Pool<C = Connection> {
-    /// A std mutex: held for a look at a few sockets, never over an await, and contended only if workers share a pool,
-    /// which they do not.
+    /// A std mutex: held while a few sockets are checked, never across an await. Each worker has its own pools, so there
+    /// is no contention.
     idle: Mutex<Idle<C>>,
     idle_timeout: Duration,
     max_age: Duration,
-    opened: AtomicU64,
-    reused: AtomicU64,
 }
 
 #[derive(Debug)]
 struct Idle<C> {
-    /// The oldest in front.
-    kept: VecDeque<Resting<C>>,
+    /// The connection returned first is in front.
+    connections: VecDeque<IdleConnection<C>>,
     max: usize,
 }
 
 #[derive(Debug)]
-struct Resting<C> {
+struct IdleConnection<C> {
     connection: C,
     since: Instant,
 }
 
 impl Connection {
-    /// One that was opened just now.
-    pub(super) fn new(sender: SendRequest<Payload>, phase: Phase, driver: JoinHandle<()>) -> Self {
+    /// A connection that was just opened.
+    pub(super) fn new(sender: SendRequest<Payload>, phase: ExchangePhase, driver: JoinHandle<()>) -> Self {
         Self { sender, phase, driver, opened: Instant::now() }
     }
 
     /// Sends a request and waits for the head of its answer.
     ///
     /// # Errors
-    /// The connection is of no more use. The request is in it if provably nothing of it was sent.
+    /// The connection cannot be used any more. The error contains the request if it is certain that nothing of it was
+    /// sent.
     pub(super) async fn send(
         &mut self,
         request: Request<Payload>,
     ) -> Result<Response<Incoming>, TrySendError<Request<Payload>>> {
         let answer = self.sender.try_send_request(request).await;
-        self.phase.end();
+        self.phase.set_answered();
         answer
     }
 }
 
-impl Kept for Connection {
+impl Poolable for Connection {
     fn opened(&self) -> Instant {
         self.opened
     }
 
-    /// hyper says so only after the last request was written whole, its answer read whole, neither side
-    /// asked to close, and a read then found nothing: neither left-over bytes nor the end of the stream.
-    fn is_at_rest(&mut self) -> bool {
+    /// hyper reports this only after the last request was written completely, its answer was read completely, neither
+    /// side asked for the connection to be closed, and a read after that found neither bytes nor the end of the stream.
+    fn is_idle(&mut self) -> bool {
         self.sender.is_ready()
     }
 
-    /// The system is asked right before the request is written, by the connection's own task (see
-    /// [`super::transport`]): other tasks may come in between. If anything has come then, `send` gives the request
-    /// back.
-    fn begin(&mut self) -> bool {
-        self.phase.begin();
-        self.is_at_rest()
+    /// The connection's own task queries the system right before it writes the request (see [`super::transport`]):
+    /// other tasks may run in between. If anything was received by then, [`Connection::send`] returns the request.
+    fn begin_exchange(&mut self) -> bool {
+        self.phase.set_starting();
+        self.is_idle()
     }
 }
 
@@ -135,12 +123,12 @@ impl Drop for Connection {
 }
 
 impl Lease {
-    /// A lease of `connection`, which goes back to `pool`, or nowhere.
+    /// A lease of `connection`, which returns to `pool`. Without a pool, the connection is closed at the end.
     pub(super) const fn new(connection: Connection, pool: Option<Arc<Pool>>) -> Self {
         Self { connection, pool }
     }
 
-    /// Gives the connection back.
+    /// Returns the connection.
     pub(super) fn release(self) {
         if let Some(pool) = self.pool {
             pool.put(self.connection);
@@ -148,80 +136,76 @@ impl Lease {
     }
 }
 
-impl<C: Kept> Pool<C> {
-    /// An empty pool, with the bounds of `options`: so many connections, each of which is discarded when it has been
-    /// idle for too long, or is too old.
+impl<C: Poolable> Pool<C> {
+    /// An empty pool with the bounds of `options`: the number of idle connections, the idle timeout and the age of a
+    /// connection.
     pub(super) const fn new(options: &Options) -> Self {
-        let idle = Idle { kept: VecDeque::new(), max: options.max_idle };
-        let (idle_timeout, max_age) = (options.idle_timeout, options.max_connection_age);
-        Self { idle: Mutex::new(idle), idle_timeout, max_age, opened: AtomicU64::new(0), reused: AtomicU64::new(0) }
+        let idle = Idle { connections: VecDeque::new(), max: options.max_idle };
+        Self { idle: Mutex::new(idle), idle_timeout: options.idle_timeout, max_age: options.max_connection_age }
     }
 
-    /// The connection that was returned last, if any can be used. Dead and old ones met on the way are closed.
+    /// The usable connection that was returned last, if there is one. Closes the closed and expired connections that it
+    /// finds before it.
     pub(super) fn take(&self, now: Instant) -> Option<C> {
         let mut idle = self.idle();
-        while let Some(Resting { mut connection, since }) = idle.kept.pop_back() {
+        while let Some(IdleConnection { mut connection, since }) = idle.connections.pop_back() {
             if now.saturating_duration_since(since) >= self.idle_timeout {
-                idle.kept.clear();
+                idle.connections.clear();
                 return None;
             }
-            if !self.is_old(&connection, now) && connection.begin() {
-                self.reused.fetch_add(1, Ordering::Relaxed);
+            if !self.is_too_old(&connection, now) && connection.begin_exchange() {
                 return Some(connection);
             }
         }
         None
     }
 
-    /// Keeps `connection` if it can be used again, and closes it if not. The oldest goes if there are too many.
+    /// Keeps `connection` if it can be reused, and closes it otherwise. At the bound the oldest one is closed.
     pub(super) fn put(&self, mut connection: C) {
         let now = Instant::now();
-        if self.is_old(&connection, now) || !connection.is_at_rest() {
+        if self.is_too_old(&connection, now) || !connection.is_idle() {
             return;
         }
         let mut idle = self.idle();
-        idle.kept.push_back(Resting { connection, since: now });
-        while idle.kept.len() > idle.max || idle.kept.front_mut().is_some_and(|oldest| self.is_spent(oldest, now)) {
-            idle.kept.pop_front();
+        idle.connections.push_back(IdleConnection { connection, since: now });
+        while idle.connections.len() > idle.max
+            || idle.connections.front_mut().is_some_and(|oldest| self.is_expired(oldest, now))
+        {
+            idle.connections.pop_front();
         }
     }
 
-    /// Closes the connections that cannot be used again: nobody else does while no requests come.
+    /// Closes the connections that cannot be reused. Without it they would stay open while no requests arrive.
     pub(super) fn sweep(&self) {
         let now = Instant::now();
-        self.idle().kept.retain_mut(|kept| !self.is_spent(kept, now));
+        self.idle().connections.retain_mut(|idle| !self.is_expired(idle, now));
     }
 
     /// Closes the idle connections and keeps none from now on.
     pub(super) fn retire(&self) {
         let mut idle = self.idle();
         idle.max = 0;
-        idle.kept.clear();
+        idle.connections.clear();
     }
 
-    /// Counts a connection that was opened.
-    pub(super) fn count_opened(&self) {
-        self.opened.fetch_add(1, Ordering::Relaxed);
-    }
-
-    /// A snapshot.
-    pub(super) fn stats(&self) -> PoolStats {
+    /// The number of connections that can be reused at present.
+    #[cfg(test)]
+    pub(super) fn idle_count(&self) -> usize {
         let now = Instant::now();
-        let idle = self.idle().kept.iter_mut().map(|kept| usize::from(!self.is_spent(kept, now))).sum();
-        PoolStats { idle, opened: self.opened.load(Ordering::Relaxed), reused: self.reused.load(Ordering::Relaxed) }
+        self.idle().connections.iter_mut().map(|idle| usize::from(!self.is_expired(idle, now))).sum()
     }
 
-    fn is_spent(&self, kept: &mut Resting<C>, now: Instant) -> bool {
-        let is_late = now.saturating_duration_since(kept.since) >= self.idle_timeout;
-        is_late || self.is_old(&kept.connection, now) || !kept.connection.is_at_rest()
+    fn is_expired(&self, idle: &mut IdleConnection<C>, now: Instant) -> bool {
+        let timed_out = now.saturating_duration_since(idle.since) >= self.idle_timeout;
+        timed_out || self.is_too_old(&idle.connection, now) || !idle.connection.is_idle()
     }
 
-    fn is_old(&self, connection: &C, now: Instant) -> bool {
+    fn is_too_old(&self, connection: &C, now: Instant) -> bool {
         now.saturating_duration_since(connection.opened()) >= self.max_age
     }
 
     fn idle(&self) -> MutexGuard<'_, Idle<C>> {
-        // Every change to the queue is whole before anything can panic.
+        // Every change to the queue is complete before anything can panic, so a poisoned lock is still consistent.
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -1,14 +1,14 @@
-//! Who is asked for the addresses of a name.
+//! Looks the addresses of a name up.
 
 use std::io;
 use std::net::SocketAddr;
 
-/// Where names are looked up.
+/// A source of addresses.
 #[derive(Debug, Clone)]
 pub(super) enum Resolver {
-    /// As the system is configured: its hosts file, its name servers.
+    /// The system's resolver: its hosts file and its name servers.
     System,
-    /// As a test says.
+    /// The script of a test.
     #[cfg(test)]
     Script(super::tests::Names),
 }
@@ -17,7 +17,7 @@ impl Resolver {
     /// The addresses of `host`, in the order in which to try them.
     ///
     /// # Errors
-    /// If there are none, or nobody answers.
+    /// The name has no address, or no name server answers.
     pub(super) async fn look_up(&self, host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
         match self {
             Self::System => Ok(tokio::net::lookup_host((host, port)).await?.collect()),

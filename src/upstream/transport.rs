@@ -1,5 +1,5 @@
-//! The byte stream below one of hyper's connections. It watches what hyper cannot be asked for: that nothing came
-//! before a request was sent, and how much comes before its answer.
+//! The byte stream below one of hyper's connections. It checks two things that hyper does not report: that nothing was
+//! received before a request is sent, and how many bytes arrive before its answer.
 
 use std::io;
 use std::pin::Pin;
@@ -11,46 +11,46 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::MAX_ANSWER_HEAD;
 use super::framing::{MAX_INTERIM, TOO_MANY_INTERIM};
-use super::wire::{Stream, Unasked};
+use super::stream::{Stream, UnsolicitedData};
 
-/// Most bytes before hyper has told of an answer: interim ones, and the answer's own head and what hyper reads ahead of
-/// its body.
-const MAX_EARLY: usize = MAX_INTERIM + 4 * MAX_ANSWER_HEAD;
+/// The largest number of bytes before hyper returns an answer: interim answers, the head of the answer, and the part of
+/// the body that hyper reads ahead.
+const MAX_BEFORE_ANSWER: usize = MAX_INTERIM + 4 * MAX_ANSWER_HEAD;
 
-/// A stream to upstream as hyper has it.
+/// The stream to upstream that hyper reads and writes.
 #[derive(Debug)]
 pub(super) struct Transport {
     stream: Stream,
-    phase: Phase,
-    /// Bytes received since the request began to be sent.
-    early: usize,
+    phase: ExchangePhase,
+    /// Bytes received since the first byte of the request was sent.
+    before_answer: usize,
 }
 
-/// How far an exchange is: shared by whoever sends requests and the task that drives the connection.
+/// The progress of an exchange. The sender of requests and the task that drives the connection share it.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Phase(Arc<AtomicU8>);
+pub(super) struct ExchangePhase(Arc<AtomicU8>);
 
-/// A request is being sent, and has no answer yet. So it is at first: a connection is opened for a request, and within
-/// TLS there may still be something to come of the handshake.
-const WAITS: u8 = 0;
-/// The next request on a kept connection is about to be sent: nothing may have come.
-const BEGINS: u8 = 1;
-/// It has an answer.
+/// A request is being sent and has no answer yet. This is the first phase: a connection is opened for a request, and
+/// within TLS a part of the handshake may still arrive.
+const AWAITING_ANSWER: u8 = 0;
+/// The next request on a reused connection is about to be sent: nothing may have been received.
+const STARTING: u8 = 1;
+/// The request has an answer.
 const ANSWERED: u8 = 2;
 
-/// More than [`MAX_EARLY`] bytes came before an answer.
+/// More than [`MAX_BEFORE_ANSWER`] bytes arrived before an answer.
 #[derive(Debug, thiserror::Error)]
 #[error("{TOO_MANY_INTERIM}")]
-pub(super) struct Flood;
+pub(super) struct InterimOverflow;
 
-impl Phase {
+impl ExchangePhase {
     /// Another request is about to be sent.
-    pub(super) fn begin(&self) {
-        self.0.store(BEGINS, Ordering::Relaxed);
+    pub(super) fn set_starting(&self) {
+        self.0.store(STARTING, Ordering::Relaxed);
     }
 
     /// The request has an answer.
-    pub(super) fn end(&self) {
+    pub(super) fn set_answered(&self) {
         self.0.store(ANSWERED, Ordering::Relaxed);
     }
 
@@ -60,38 +60,38 @@ impl Phase {
 }
 
 impl Transport {
-    /// For a connection that was opened for a request, and how whoever sends it tells how far that is.
-    pub(super) fn new(stream: Stream) -> (Self, Phase) {
-        let phase = Phase::default();
-        (Self { stream, phase: phase.clone(), early: 0 }, phase)
+    /// The transport of a connection that was opened for a request, and the phase that the sender of requests sets.
+    pub(super) fn new(stream: Stream) -> (Self, ExchangePhase) {
+        let phase = ExchangePhase::default();
+        (Self { stream, phase: phase.clone(), before_answer: 0 }, phase)
     }
 
-    /// The first bytes of a request are written.
-    fn written(&mut self) {
-        if self.phase.is(BEGINS) {
-            self.early = 0;
-            self.phase.0.store(WAITS, Ordering::Relaxed);
+    /// Notes that a request is being written.
+    fn on_write(&mut self) {
+        if self.phase.is(STARTING) {
+            self.before_answer = 0;
+            self.phase.0.store(AWAITING_ANSWER, Ordering::Relaxed);
         }
     }
 }
 
 impl AsyncRead for Transport {
-    /// hyper reads from an idle connection before it takes a request for it, in the same poll in which the request is
-    /// then written. If that finds anything, or fails, hyper gives the request back.
+    /// hyper reads from an idle connection before it accepts a request for it, in the same poll in which it then writes
+    /// the request. If the read returns bytes or fails, hyper returns the request to its sender.
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        if self.phase.is(BEGINS) && !self.stream.is_silent() {
-            return Poll::Ready(Err(Unasked.into()));
+        if self.phase.is(STARTING) && !self.stream.has_nothing_to_read() {
+            return Poll::Ready(Err(UnsolicitedData.into()));
         }
         let before = buffer.filled().len();
         ready!(Pin::new(&mut self.stream).poll_read(context, buffer))?;
-        if self.phase.is(WAITS) {
-            self.early += buffer.filled().len() - before;
-            if self.early > MAX_EARLY {
-                return Poll::Ready(Err(io::Error::other(Flood)));
+        if self.phase.is(AWAITING_ANSWER) {
+            self.before_answer += buffer.filled().len() - before;
+            if self.before_answer > MAX_BEFORE_ANSWER {
+                return Poll::Ready(Err(io::Error::other(InterimOverflow)));
             }
         }
         Poll::Ready(Ok(()))
@@ -100,7 +100,7 @@ impl AsyncRead for Transport {
 
 impl AsyncWrite for Transport {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        self.written();
+        self.on_write();
         Pin::new(&mut self.stream).poll_write(context, bytes)
     }
 
@@ -117,7 +117,7 @@ impl AsyncWrite for Transport {
         context: &mut Context<'_>,
         bytes: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        self.written();
+        self.on_write();
         Pin::new(&mut self.stream).poll_write_vectored(context, bytes)
     }
 

@@ -1,9 +1,9 @@
-//! Dialling upstream's WebSocket: the client's handshake goes out on a connection of its own, and only a correct 101
-//! makes a tunnel of it.
+//! The WebSocket handshake with upstream. The client's handshake is sent on a new connection, and only a correct 101
+//! switches it.
 //!
-//! The handshake is spoken by hyper, not by tungstenite: an answer that does not switch has then a body that streams
-//! like any other, and the names of the headers keep their case. The client's own key goes on, so that upstream's proof
-//! is one for the client as well.
+//! hyper performs the handshake, not tungstenite: the body of an answer that does not switch can then be streamed like
+//! any other, and header names keep their case. The client's own `Sec-WebSocket-Key` is sent, so that upstream's
+//! `Sec-WebSocket-Accept` is valid for the client as well.
 
 use std::time::Duration;
 
@@ -20,61 +20,50 @@ use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
 use super::dial::Dialer;
+use super::http1::check_answer;
 use super::pool::{Connection, Lease};
-use super::remote::fit;
-use super::{Answer, Failure, Payload, Visit};
+use super::{Answer, DialOutcome, Failure, Payload};
 
-/// What came of dialling.
+/// A connection that upstream has switched to WebSocket. Bytes that upstream sent right after its 101 are kept.
 #[derive(Debug)]
-pub enum Dialled {
-    /// A remote server has switched to WebSocket.
-    Remote(Switched),
-    /// The embedded broker takes the client's connection as it is, once it is switched.
-    Local(Visit),
-    /// It answered, but did not switch: an ordinary answer.
-    Refused(Response<Answer>),
-}
-
-/// A connection that upstream has switched to WebSocket, with nothing lost that it sent behind its 101.
-#[derive(Debug)]
-pub struct Switched {
+pub struct UpgradedConnection {
     /// The headers of the 101, hop-by-hop ones included.
     pub headers: HeaderMap,
-    /// The connection. WebSocket's client side is ours: frames into it are masked.
+    /// The connection. usher is the WebSocket client on it: frames sent on it are masked.
     pub socket: TokioIo<Upgraded>,
 }
 
 /// See [`super::Upstream::dial`].
-pub(super) async fn dial(dialer: &Dialer, mut request: Request<()>, period: Duration) -> Result<Dialled, Failure> {
-    address(&mut request, dialer.host());
-    let asked = Asked::of(request.headers());
-    let mut connection = dialer.dial().await?;
+pub(super) async fn dial(dialer: &Dialer, mut request: Request<()>, period: Duration) -> Result<DialOutcome, Failure> {
+    set_hop_headers(&mut request, dialer.host());
+    let handshake = ClientHandshake::of(request.headers());
+    let mut connection = dialer.connect_http().await?;
     let exchange = async {
         let mut answer = send(dialer, &mut connection, request).await?;
         if answer.status() != StatusCode::SWITCHING_PROTOCOLS {
             return Ok(Err(answer));
         }
-        if let Some(problem) = asked.problem(answer.headers()) {
-            return Err(Failure::UnfitAnswer { upstream: dialer.authority().to_owned(), problem });
+        if let Some(problem) = handshake.problem(answer.headers()) {
+            return Err(Failure::UnacceptableAnswer { upstream: dialer.authority().to_owned(), problem });
         }
         let headers = std::mem::take(answer.headers_mut());
         let socket = hyper::upgrade::on(answer)
             .await
             .map_err(|source| Failure::after_sending(dialer.authority().to_owned(), source))?;
-        Ok(Ok(Switched { headers, socket: TokioIo::new(socket) }))
+        Ok(Ok(UpgradedConnection { headers, socket: TokioIo::new(socket) }))
     };
     let exchanged = timeout(period, exchange).await;
     let exchanged = exchanged
         .unwrap_or_else(|_elapsed| Err(Failure::AnswerTimeout { upstream: dialer.authority().to_owned(), period }));
-    match exchanged.inspect_err(|_failure| dialer.doubt())? {
-        Ok(switched) => Ok(Dialled::Remote(switched)),
+    match exchanged.inspect_err(|_failure| dialer.expire_addresses())? {
+        Ok(upgraded) => Ok(DialOutcome::Remote(upgraded)),
         Err(answer) => refused(dialer, connection, answer),
     }
 }
 
-/// Sets what belongs to this hop. Compression is not offered: frames are relayed by a library that has none (threats.md
-/// WS-05).
-fn address(request: &mut Request<()>, host: &HeaderValue) {
+/// Sets the headers of this hop. Compression is not offered: the library that relays frames does not support it
+/// (threats.md WS-05).
+fn set_hop_headers(request: &mut Request<()>, host: &HeaderValue) {
     *request.version_mut() = Version::HTTP_11;
     let headers = request.headers_mut();
     headers.insert(HOST, host.clone());
@@ -99,25 +88,25 @@ async fn send(
     })
 }
 
-fn refused(dialer: &Dialer, connection: Connection, mut answer: Response<Incoming>) -> Result<Dialled, Failure> {
-    fit(&mut answer).map_err(|problem| problem.failure(dialer.authority().to_owned()))?;
-    Ok(Dialled::Refused(answer.map(|body| Answer::new(body, Lease::new(connection, None)))))
+fn refused(dialer: &Dialer, connection: Connection, mut answer: Response<Incoming>) -> Result<DialOutcome, Failure> {
+    check_answer(&mut answer).map_err(|error| Failure::answer(dialer.authority().to_owned(), error))?;
+    Ok(DialOutcome::Refused(answer.map(|body| Answer::new(body, Lease::new(connection, None)))))
 }
 
-/// What an answer is held against (RFC 6455 4.1).
-struct Asked {
+/// The parts of the client's handshake that the answer has to match (RFC 6455 4.1).
+struct ClientHandshake {
     accept: String,
     protocols: Vec<HeaderValue>,
 }
 
-impl Asked {
+impl ClientHandshake {
     fn of(headers: &HeaderMap) -> Self {
         let key = headers.get(SEC_WEBSOCKET_KEY).map(HeaderValue::as_bytes).unwrap_or_default();
         let protocols = headers.get_all(SEC_WEBSOCKET_PROTOCOL).iter().cloned().collect();
         Self { accept: derive_accept_key(key), protocols }
     }
 
-    /// Why a 101 with these headers makes no tunnel, if it does not.
+    /// Why a 101 with these headers is not a correct answer; `None` if it is correct.
     fn problem(&self, headers: &HeaderMap) -> Option<&'static str> {
         if !tokens(headers, UPGRADE).eq([b"websocket"]) {
             return Some("it switches to another protocol than WebSocket");
@@ -125,8 +114,8 @@ impl Asked {
         if !tokens(headers, CONNECTION).any(|option| option == b"upgrade") {
             return Some("it switches to WebSocket without `Connection: Upgrade`");
         }
-        let mut proofs = headers.get_all(SEC_WEBSOCKET_ACCEPT).iter();
-        if proofs.next().is_none_or(|proof| proof.as_bytes() != self.accept.as_bytes()) || proofs.next().is_some() {
+        let mut accepts = headers.get_all(SEC_WEBSOCKET_ACCEPT).iter();
+        if accepts.next().is_none_or(|accept| accept.as_bytes() != self.accept.as_bytes()) || accepts.next().is_some() {
             return Some("its Sec-WebSocket-Accept does not belong to the handshake");
         }
         if headers.contains_key(SEC_WEBSOCKET_EXTENSIONS) {
@@ -148,7 +137,7 @@ impl Asked {
     }
 }
 
-/// The elements of a header that is a list, in lower case.
+/// The elements of a list header, in lower case.
 fn tokens(headers: &HeaderMap, name: HeaderName) -> impl Iterator<Item = Vec<u8>> {
     let values = headers.get_all(name).into_iter();
     values

@@ -1,4 +1,4 @@
-//! Who is let in, and by which name and method.
+//! Access control: tokens, `Host` and methods.
 
 use super::*;
 
@@ -15,7 +15,7 @@ async fn other_paths_are_not_found() {
 }
 
 #[tokio::test]
-async fn other_methods_are_told_which_ones_there_are() {
+async fn the_answer_to_another_method_lists_the_supported_ones() {
     let running = Running::start().await;
     for path in ENDPOINTS {
         let allow = if path == "/assignments" { "GET, HEAD, DELETE" } else { "GET, HEAD" };
@@ -89,13 +89,13 @@ async fn where_others_can_reach_it_only_machines_are_let_in_freely() {
         );
         assert_eq!(running.call(&format!("GET {path}"), &[&authorization]).await.status, 200, "{path}");
     }
-    // Which paths there are is no business of others either.
+    // The existence of a path is not revealed without a token either.
     assert_eq!(running.get("/nothing").await.status, 401);
     assert_eq!(running.call("GET /nothing", &[&authorization]).await.status, 404);
 }
 
 #[tokio::test]
-async fn where_others_can_reach_it_no_token_means_nobody() {
+async fn without_a_token_an_exposed_listener_refuses_everything_protected() {
     let running = Running::start_on("0.0.0.0:0", None).await;
     assert_eq!(running.get("/assignments").await.error(), (403, "token_not_set".into()));
     assert_eq!(running.get("/livez").await.status, 200);

@@ -1,10 +1,10 @@
-//! What a connection may take.
+//! Limits of connections.
 
 use tokio::time::Instant;
 
 use super::*;
 
-/// Long past every limit of a connection; on a paused clock it takes no time.
+/// Longer than every time limit of a connection. The clock is paused, so waiting for it takes no time.
 const LONG: Duration = Duration::from_secs(3600);
 
 /// One request on a connection that stays open.
@@ -18,7 +18,7 @@ async fn ask(stream: &mut TcpStream, target: &str) -> String {
 }
 
 #[tokio::test]
-async fn a_connection_is_kept_for_the_next_request() {
+async fn a_connection_is_kept_alive_for_the_next_request() {
     let running = Running::start().await;
     let mut stream = TcpStream::connect(running.address).await.unwrap();
     for _ in 0..3 {
@@ -37,7 +37,7 @@ async fn a_head_that_does_not_come_ends_the_connection() {
         stream.read_to_string(&mut rest).await.unwrap();
         assert!(!rest.starts_with("HTTP/1.1 2"), "{rest}");
     }
-    // Nor may it idle after an answer.
+    // It may not idle after an answer either.
     let mut stream = TcpStream::connect(running.address).await.unwrap();
     ask(&mut stream, "/livez").await;
     let mut rest = String::new();
@@ -57,7 +57,7 @@ async fn silent_connections_keep_no_probe_out() {
 }
 
 #[tokio::test]
-async fn beside_as_many_kept_connections_as_there_may_be_one_more_is_answered_once() {
+async fn beyond_the_keep_alive_connections_one_more_is_answered_once() {
     let running = Running::start().await;
     let mut kept = Vec::new();
     for _ in 0..56 {
@@ -83,7 +83,7 @@ async fn a_peer_that_reads_nothing_loses_its_place() {
     let mut stream = TcpStream::connect(running.address).await.unwrap();
     let request = "GET /decisions?limit=10000 HTTP/1.1\r\nHost: localhost\r\n\r\n";
     stream.write_all(request.repeat(8).as_bytes()).await.unwrap();
-    // The listener is all that is left in the end.
+    // Only the listener is left in the end.
     assert_eq!(running.tasks.finish(LONG).await, 1);
     running.stop.begin();
     assert_eq!(running.tasks.finish(LONG).await, 0);
@@ -106,7 +106,7 @@ async fn oversized_heads_are_refused() {
 #[tokio::test]
 async fn a_body_is_not_read() {
     let running = Running::start().await;
-    // Announced, large and never sent: the answer comes all the same.
+    // A large declared body that is never sent does not delay the answer.
     let answer = running.call("GET /livez", &["Content-Length: 1000000000"]).await;
     assert_eq!((answer.status, answer.body.as_str()), (200, "ok\n"));
     assert_eq!(running.call("GET /livez", &["Transfer-Encoding: chunked"]).await.status, 200);

@@ -1,4 +1,4 @@
-//! What each endpoint says.
+//! The answers of the endpoints.
 
 use super::*;
 
@@ -59,7 +59,7 @@ async fn an_assignment_is_shown_as_it_is_remembered() {
     announce(&memory, "inn-room-1-chat", r#""Anna \u00c9 Byrne""#, &["123", "null"], Outcome::Accepted);
     let listing = running.get("/assignments").await;
     assert_eq!((listing.status, listing.header("usher-truncated")), (200, None));
-    // Raw, not as its decoded value: `7` and `"7"` are different people, and so are two spellings.
+    // The raw token, not its decoded value: `7` and `"7"` are different identities, and so are two spellings.
     assert!(listing.body.contains(r#""identity":"Anna \u00c9 Byrne","context":[123,null]"#), "{}", listing.body);
     let entry = &listing.json()[0];
     assert_eq!((entry["app"].as_str(), entry["rule"].as_str()), (Some("1001"), Some("staff-assigned")));
@@ -73,7 +73,7 @@ async fn an_assignment_is_shown_as_it_is_remembered() {
 }
 
 #[tokio::test]
-async fn a_channel_in_doubt_shows_nobody() {
+async fn a_channel_in_doubt_has_no_identity() {
     let running = Running::start().await;
     announce(&running.memory("1001"), "inn-room-1-chat", "1", &[], Outcome::Ambiguous);
     let entry = running.get("/assignments").await.json()[0].clone();

@@ -15,7 +15,7 @@ use serde_json::Value as Json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
-use super::{Admin, RuleMode, Switchboard, serve};
+use super::{Admin, ModeSwitch, RuleMode, serve};
 use crate::assignment::{Assignment, Assignments, Bounds, Claim, ClaimMode, Outcome, RuleMemory, Value, Watch};
 use crate::clock::{Calendar, Clock, Moment};
 use crate::decisions::{Decided, Decisions, Reason};
@@ -26,11 +26,11 @@ use crate::shutdown::{Drain, Tasks};
 
 const TOKEN: &str = "the-operators-token";
 
-/// One rule for two apps, and what it was switched to.
+/// One rule for two apps, and its current mode.
 #[derive(Debug, Default)]
 struct Switches(Mutex<Vec<(String, Mode)>>);
 
-impl Switchboard for Switches {
+impl ModeSwitch for Switches {
     fn rules(&self) -> Vec<RuleMode> {
         let switched = self.0.lock().unwrap();
         let mode =
@@ -53,7 +53,7 @@ impl Switchboard for Switches {
     }
 }
 
-/// A running admin listener and what it shows.
+/// A running admin listener and its data.
 struct Running {
     address: SocketAddr,
     admin: Arc<Admin>,
@@ -62,7 +62,7 @@ struct Running {
 }
 
 impl Running {
-    /// On loopback, with a token.
+    /// A listener on loopback, with a token.
     async fn start() -> Self {
         Self::start_on("127.0.0.1:0", Some(TOKEN)).await
     }
@@ -74,7 +74,7 @@ impl Running {
             decisions: Arc::new(Decisions::new(20_000)),
             report: Arc::new(Report::default()),
             assignments: assignments(clock),
-            switchboard: Arc::new(Switches::default()),
+            mode_switch: Arc::new(Switches::default()),
             drain: Drain::default(),
             tasks: Tasks::default(),
             calendar: Calendar::new(clock),
@@ -87,7 +87,7 @@ impl Running {
         Self { address, admin, tasks, stop }
     }
 
-    /// The answer to a request line and further header lines, `Host` not among them.
+    /// The answer to a request line and header lines without `Host`.
     async fn call(&self, line: &str, headers: &[&str]) -> Answer {
         let host = format!("Host: {}", self.address);
         self.call_raw(line, &[&[host.as_str()], headers].concat()).await
@@ -135,7 +135,7 @@ impl Running {
     }
 }
 
-/// What came back.
+/// An answer.
 #[derive(Debug)]
 struct Answer {
     status: u16,
@@ -162,7 +162,7 @@ impl Answer {
         serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("{error} in {:?}", self.body))
     }
 
-    /// The status and the error's code, which stands in the body and in a header.
+    /// The status and the error's code, which is in the body and in a header.
     fn error(&self) -> (u16, String) {
         let (body, header) = (self.json(), self.header("usher-error"));
         assert_eq!(body["code"].as_str(), header);
@@ -172,7 +172,7 @@ impl Answer {
     }
 }
 
-/// The memories of one rule for two apps.
+/// The assignments of one rule for two apps.
 fn assignments(clock: Clock) -> Arc<Assignments> {
     let bounds = Bounds {
         max_channels: 100_000,
@@ -192,7 +192,7 @@ fn assignments(clock: Clock) -> Arc<Assignments> {
     assignments
 }
 
-/// Has an announcement made on `channel` and upstream take it as `outcome` says.
+/// Makes an announcement on `channel` and settles it with `outcome`.
 fn announce(memory: &Arc<RuleMemory>, channel: &str, identity: &str, context: &[&str], outcome: Outcome) {
     let assignment = Assignment::new(0, identity, context);
     let claim = memory.claim(channel, &Value::One(assignment), ClaimMode::MayWait, Moment::from_millis(0));

@@ -1,4 +1,4 @@
-//! The page and the numbers that it shows.
+//! The operator's page and its data.
 
 use super::*;
 
@@ -42,7 +42,7 @@ async fn where_others_can_reach_it_the_page_is_free_and_what_it_shows_is_not() {
     for path in ["/overview", "/decisions/stream", "/assignments"] {
         assert_eq!(running.get(path).await.error(), (401, "token_missing".into()), "{path}");
     }
-    // No page of a foreign name may look like this one and ask for the token.
+    // A page of another name must not be able to imitate this page and ask for the token.
     assert_eq!(running.call_raw("GET /", &["Host: evil.example", BROWSER]).await.error(), (421, "foreign_host".into()));
 }
 
@@ -93,7 +93,7 @@ async fn the_overview_counts_by_rule() {
 }
 
 #[tokio::test]
-async fn whether_there_is_a_token_is_told_and_nothing_of_it() {
+async fn the_page_learns_whether_there_is_a_token_and_not_the_token() {
     for (token, configured) in [(None, false), (Some(""), false), (Some(TOKEN), true)] {
         let overview = Running::start_on("127.0.0.1:0", token).await.get("/overview").await;
         assert_eq!(overview.json()["token_configured"], configured);

@@ -4,7 +4,7 @@ use tokio::time::Instant;
 
 use super::*;
 
-/// An open stream, read event by event.
+/// An open stream.
 struct Following {
     stream: TcpStream,
     bytes: Vec<u8>,
@@ -24,7 +24,7 @@ impl Following {
         following
     }
 
-    /// What comes up to and including `end`; `None` if the stream ends before.
+    /// The text up to and including `end`; `None` if the stream ends before it.
     async fn read_to(&mut self, end: &str) -> Option<String> {
         loop {
             if let Some(at) = self.bytes.windows(end.len()).position(|window| window == end.as_bytes()) {
@@ -37,7 +37,7 @@ impl Following {
         }
     }
 
-    /// The next event without the sizes of chunks; comments are passed over.
+    /// The next event without chunk sizes; comments are skipped.
     async fn event(&mut self) -> Option<String> {
         loop {
             let text = self.read_to("\n\n").await?;
@@ -92,7 +92,7 @@ async fn decisions_come_as_they_are_made() {
 }
 
 #[tokio::test]
-async fn a_stream_begins_with_as_many_as_were_asked_for_and_goes_on_where_it_was() {
+async fn a_stream_begins_with_the_requested_backlog_and_resumes() {
     let running = Running::start().await;
     first(&running, &["a", "b", "c"]);
     let mut following = Following::open(&running, "/decisions/stream?backlog=2", &[]).await;
@@ -103,7 +103,7 @@ async fn a_stream_begins_with_as_many_as_were_asked_for_and_goes_on_where_it_was
     let mut again = Following::open(&running, "/decisions/stream?backlog=2", &[&format!("Last-Event-ID: {id}")]).await;
     again.event().await;
     assert_eq!(again.channels(2).await, "d e");
-    // Of another process, of the future, or nonsense: as if there were none.
+    // An id of another process, of a future decision, or an invalid one is ignored.
     let process = id.split_once('-').unwrap().0;
     for odd in ["1-0", &format!("{process}-99"), process, "x", "-1"] {
         let mut anew =
@@ -126,7 +126,7 @@ async fn a_stream_is_filtered() {
 }
 
 #[tokio::test]
-async fn who_is_too_slow_is_told_how_many_have_passed() {
+async fn a_slow_client_receives_the_number_of_missed_decisions() {
     let running = Running::start().await;
     first(&running, &["a"]);
     let mut following = Following::open(&running, "/decisions/stream?backlog=1", &[]).await;
@@ -164,7 +164,7 @@ async fn only_so_many_streams_are_open_at_once() {
     assert_eq!(running.get("/decisions/stream").await.error(), (503, "too_many_streams".into()));
     assert_eq!(running.get("/livez").await.status, 200);
     drop(open.pop());
-    // The end of a connection is seen by its task in its own time.
+    // The task of a connection notices its end asynchronously.
     let deadline = Instant::now() + Duration::from_secs(20);
     while running.call("HEAD /decisions/stream", &[]).await.status != 200 {
         assert!(Instant::now() < deadline);

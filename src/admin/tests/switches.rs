@@ -1,4 +1,4 @@
-//! Switching rules: who may, how it is asked for, and what becomes of it.
+//! Changing the modes of rules: access, requests and effects.
 
 use super::*;
 
@@ -46,15 +46,18 @@ async fn a_rule_is_switched_and_shown_so() {
 #[tokio::test]
 async fn switching_needs_the_token_even_on_loopback() {
     let running = Running::start().await;
-    let wish = body("1001", "staff-assigned", "off");
+    let request = body("1001", "staff-assigned", "off");
     let json = "Content-Type: application/json";
-    assert_eq!(running.post(&[json], &wish).await.error(), (401, "token_missing".into()));
-    assert_eq!(running.post(&[json, "Authorization: Bearer wrong"], &wish).await.error(), (401, "token_wrong".into()));
+    assert_eq!(running.post(&[json], &request).await.error(), (401, "token_missing".into()));
+    assert_eq!(
+        running.post(&[json, "Authorization: Bearer wrong"], &request).await.error(),
+        (401, "token_wrong".into())
+    );
     let rebound =
         running.call_raw(LINE, &["Host: evil.example", json, &format!("Authorization: Bearer {TOKEN}")]).await;
     assert_eq!(rebound.error(), (421, "foreign_host".into()));
     let untold = Running::start_on("127.0.0.1:0", None).await;
-    let refused = untold.post(&[json, "Authorization: Bearer x"], &wish).await;
+    let refused = untold.post(&[json, "Authorization: Bearer x"], &request).await;
     assert!(refused.body.contains("set admin.token") && refused.body.contains("USHER_ADMIN__TOKEN"));
     assert_eq!(refused.error(), (403, "token_not_set".into()));
     let untouched = running.get("/overview").await.json();
@@ -64,7 +67,7 @@ async fn switching_needs_the_token_even_on_loopback() {
 #[tokio::test]
 async fn a_form_of_another_page_is_refused_by_its_type() {
     let running = Running::start().await;
-    let wish = body("1001", "staff-assigned", "off");
+    let request = body("1001", "staff-assigned", "off");
     let authorization = format!("Authorization: Bearer {TOKEN}");
     for header in [
         "X: y",
@@ -72,9 +75,13 @@ async fn a_form_of_another_page_is_refused_by_its_type() {
         "Content-Type: application/x-www-form-urlencoded",
         "Content-Type: application/jsonp",
     ] {
-        assert_eq!(running.post(&[&authorization, header], &wish).await.error(), (415, "not_json".into()), "{header}");
+        assert_eq!(
+            running.post(&[&authorization, header], &request).await.error(),
+            (415, "not_json".into()),
+            "{header}"
+        );
     }
-    let declared = running.post(&[&authorization, "Content-Type: Application/JSON; charset=utf-8"], &wish).await;
+    let declared = running.post(&[&authorization, "Content-Type: Application/JSON; charset=utf-8"], &request).await;
     assert_eq!(declared.status, 200);
     for line in ["GET /rules/mode", "DELETE /rules/mode", "PUT /rules/mode"] {
         let answer = running.call(line, &[&authorization]).await;

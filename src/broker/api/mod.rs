@@ -1,5 +1,5 @@
-//! The HTTP API that backends call (`pusher-protocol.md` 1): routes, signature check, answers. Success is JSON, errors
-//! are plain text, as Pusher's are.
+//! The HTTP API for backends (`pusher-protocol.md` 1): routes, signature check, answers. A success has a JSON body, an
+//! error plain text, like Pusher's API.
 
 mod occupancy;
 mod publish;
@@ -28,7 +28,7 @@ struct Call<'r, 'q> {
     now: Moment,
 }
 
-/// What can be called.
+/// The endpoints of the API.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Endpoint<'p> {
     Events,
@@ -40,11 +40,11 @@ enum Endpoint<'p> {
 }
 
 impl<'p> Endpoint<'p> {
-    /// The endpoint that the part of a path behind `/apps/{id}/` names.
+    /// The endpoint of a path without its `/apps/{id}/`.
     fn of(path: &'p str) -> Option<Self> {
         let mut segments = path.split('/');
-        let named = (segments.next()?, segments.next(), segments.next(), segments.next());
-        match named {
+        let segments = (segments.next()?, segments.next(), segments.next(), segments.next());
+        match segments {
             ("events", None, ..) => Some(Self::Events),
             ("batch_events", None, ..) => Some(Self::BatchEvents),
             ("channels", None, ..) => Some(Self::Channels),
@@ -92,7 +92,7 @@ fn call(broker: &Broker, request: &Request<Bytes>) -> Result<String, Refusal> {
     let verified = |path: &str| verify(&broker_app.app.load(), method.as_str(), path, &query, request.body(), unix);
     verified(path)
         .or_else(|error| match endpoint {
-            // The Node.js library signs a user's id as it is, and what sends the request escapes it (docs/broker.md).
+            // The Node.js library signs the unescaped user id, and its HTTP client escapes it (docs/broker.md).
             Endpoint::Terminate(id) if id.contains('%') => verified(&decode_path(path)).map_err(|_| error),
             _ => Err(error),
         })
@@ -112,11 +112,11 @@ fn call(broker: &Broker, request: &Request<Bytes>) -> Result<String, Refusal> {
 fn terminate(call: &Call<'_, '_>, id: &str) -> Result<String, Refusal> {
     let channel = user_channel(id).ok_or(Refusal::InvalidUser)?;
     call.broker_app.channels.end_subscribers(&channel, ErrorCode::Unauthorized);
-    Ok(nothing())
+    Ok(empty_object())
 }
 
-/// The answer of calls that tell nothing.
-fn nothing() -> String {
+/// The answer of calls without a result.
+fn empty_object() -> String {
     "{}".to_owned()
 }
 

@@ -1,4 +1,4 @@
-//! What channels are like at present: the `GET` calls, and what `info` asks for (`pusher-protocol.md` 1.2, 1.3).
+//! The state of channels: the `GET` calls, and the attributes of `info` (`pusher-protocol.md` 1.2, 1.3).
 
 use std::collections::BTreeMap;
 
@@ -10,7 +10,7 @@ use super::super::kind::{Access, Kind};
 use super::Call;
 use super::refusal::Refusal;
 
-/// What a caller wants to know of a channel. Words that nobody knows are skipped.
+/// The requested attributes of a channel. Unknown words are ignored.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Info {
     user_count: bool,
@@ -18,7 +18,7 @@ pub(super) struct Info {
     cache: bool,
 }
 
-/// Attributes of a channel; only those that were asked for.
+/// The attributes of a channel; only the requested ones are present.
 #[derive(Debug, Default, Serialize)]
 pub(super) struct Attributes {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -28,7 +28,7 @@ pub(super) struct Attributes {
 }
 
 impl Info {
-    /// The words of a list.
+    /// Parses a list of words.
     pub(super) fn parse(list: &str) -> Self {
         let words: Vec<_> = list.split(',').map(str::trim).collect();
         Self {
@@ -38,7 +38,7 @@ impl Info {
         }
     }
 
-    /// What is wanted of a channel with these counts. One without users has no `user_count`.
+    /// The requested attributes of a channel with these counts. Only presence channels have a `user_count`.
     pub(super) fn attributes(self, kind: Kind, counts: Counts) -> Attributes {
         Attributes {
             user_count: (self.user_count && kind.is_presence()).then_some(counts.users),
@@ -54,7 +54,7 @@ pub(super) fn channels(call: &Call<'_, '_>) -> Result<String, Refusal> {
         channels: BTreeMap<&'a str, Attributes>,
     }
     let prefix = call.query.only("filter_by_prefix").unwrap_or_default();
-    let info = wanted(call);
+    let info = requested_info(call);
     if info.user_count && !prefix.starts_with("presence-") {
         return Err(Refusal::NoUserCounts);
     }
@@ -72,23 +72,27 @@ pub(super) fn channel(call: &Call<'_, '_>, name: &str) -> Result<String, Refusal
         #[serde(flatten)]
         attributes: Attributes,
         #[serde(skip_serializing_if = "Option::is_none")]
-        cache: Option<Option<Cached<'a>>>,
+        cache: Option<CacheState<'a>>,
     }
+    /// Serialised as `null` or as the object.
     #[derive(Serialize)]
-    struct Cached<'a> {
-        data: &'a str,
-        ttl: u64,
+    #[serde(untagged)]
+    enum CacheState<'a> {
+        Empty,
+        Event { data: &'a str, ttl: u64 },
     }
     let kind = kind_of(name)?;
-    let info = wanted(call);
+    let info = requested_info(call);
     if info.user_count && !kind.is_presence() {
         return Err(Refusal::NoUserCount);
     }
     let snapshot = call.broker_app.channels.snapshot(name);
-    let cached = if info.cache && kind.cached { Some(call.broker_app.channels.cached(name, call.now)) } else { None };
-    let cache = cached
-        .as_ref()
-        .map(|cached| cached.as_ref().map(|(data, remaining)| Cached { data, ttl: remaining.as_secs() }));
+    let is_requested = info.cache && kind.cached;
+    let event = if is_requested { call.broker_app.channels.cached(name, call.now) } else { None };
+    let cache = is_requested.then(|| match &event {
+        Some((data, remaining)) => CacheState::Event { data, ttl: remaining.as_secs() },
+        None => CacheState::Empty,
+    });
     Ok(json::text(&Channel { occupied: snapshot.occupied, attributes: info.attributes(kind, snapshot.counts), cache }))
 }
 
@@ -109,11 +113,11 @@ pub(super) fn users(call: &Call<'_, '_>, name: &str) -> Result<String, Refusal> 
     Ok(json::text(&Users { users: users.iter().map(|id| User { id }).collect() }))
 }
 
-/// The kind of a channel that can be looked at.
+/// The kind of a channel that callers may read.
 fn kind_of(name: &str) -> Result<Kind, Refusal> {
     Kind::of(name).filter(|kind| kind.access != Access::User).ok_or_else(|| Refusal::InvalidChannel(name.to_owned()))
 }
 
-fn wanted(call: &Call<'_, '_>) -> Info {
+fn requested_info(call: &Call<'_, '_>) -> Info {
     Info::parse(call.query.only("info").unwrap_or_default())
 }

@@ -1,5 +1,5 @@
-//! Events of the backend: read as a whole, then published, so that a refused call has published nothing
-//! (`pusher-protocol.md` 1.2 to 1.4).
+//! Events of the backend (`pusher-protocol.md` 1.2 to 1.4). A call is parsed completely before anything is published, so
+//! that a refused call has published nothing.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -14,24 +14,24 @@ use super::super::session::{MAX_DATA, MAX_EVENT_NAME};
 use super::super::socket_id::{SocketId, is_socket_id};
 use super::occupancy::{Attributes, Info};
 use super::refusal::Refusal;
-use super::{Call, nothing};
+use super::{Call, empty_object};
 
-/// Most channels of one event.
+/// The largest number of channels of one event.
 const MAX_CHANNELS: usize = 100;
-/// Most events of one batch.
+/// The largest number of events of one batch.
 const MAX_BATCH: usize = 10;
 
-/// An event with its channels, checked.
+/// A valid event with its channels.
 struct Publication {
     event: Event,
     data: Arc<str>,
-    /// No channel twice.
+    /// Without duplicates.
     channels: Vec<(String, Kind)>,
     except: Option<SocketId>,
     info: Option<Info>,
 }
 
-/// The parameters of an event, their types still to be looked at. What else is in there is skipped.
+/// The parameters of an event, before their types are checked. Other fields are ignored.
 #[derive(Deserialize)]
 struct Parameters<'a> {
     #[serde(borrow, default)]
@@ -57,59 +57,60 @@ struct Batch<'a> {
 /// `POST /events`.
 pub(super) fn event(call: &Call<'_, '_>) -> Result<String, Refusal> {
     #[derive(Serialize)]
-    struct Told<'a> {
+    struct Answer<'a> {
         channels: BTreeMap<&'a str, Attributes>,
     }
     let parameters: Parameters<'_> = object(call.body)?;
-    let publication = parameters.read(parameters.several()?)?;
+    let publication = parameters.parse(parameters.all_channels()?)?;
     publication.publish(call);
     match publication.info {
-        Some(info) => Ok(json::text(&Told { channels: publication.attributes(call, info).collect() })),
-        None => Ok(nothing()),
+        Some(info) => Ok(json::text(&Answer { channels: publication.attributes(call, info).collect() })),
+        None => Ok(empty_object()),
     }
 }
 
 /// `POST /batch_events`.
 pub(super) fn batch(call: &Call<'_, '_>) -> Result<String, Refusal> {
     #[derive(Serialize)]
-    struct Told {
+    struct Answer {
         batch: Vec<Attributes>,
     }
     let Batch { batch } = object(call.body)?;
-    let unreadable = Refusal::WrongType("batch", "an array of events");
+    let wrong_type = Refusal::WrongType("batch", "an array of events");
     let Ok(items) = serde_json::from_str::<Vec<&RawValue>>(batch.ok_or(Refusal::Missing("batch"))?.get()) else {
-        return Err(unreadable);
+        return Err(wrong_type);
     };
     if items.len() > MAX_BATCH {
         return Err(Refusal::LargeBatch(items.len()));
     }
     let items =
-        items.iter().map(|item| json::object(item.get())).collect::<Option<Vec<Parameters<'_>>>>().ok_or(unreadable)?;
-    let publications = items.iter().map(|item| item.read(vec![item.one()?])).collect::<Result<Vec<_>, _>>()?;
+        items.iter().map(|item| json::object(item.get())).collect::<Option<Vec<Parameters<'_>>>>().ok_or(wrong_type)?;
+    let publications =
+        items.iter().map(|item| item.parse(vec![item.single_channel()?])).collect::<Result<Vec<_>, _>>()?;
     publications.iter().for_each(|publication| publication.publish(call));
     if publications.iter().all(|publication| publication.info.is_none()) {
-        return Ok(nothing());
+        return Ok(empty_object());
     }
-    // One object for each event, in its place.
-    let told = |publication: &Publication| {
+    // One object for each event, in order.
+    let attributes = |publication: &Publication| {
         let attributes = publication.info.and_then(|info| publication.attributes(call, info).next());
         attributes.map(|(_, attributes)| attributes).unwrap_or_default()
     };
-    Ok(json::text(&Told { batch: publications.iter().map(told).collect() }))
+    Ok(json::text(&Answer { batch: publications.iter().map(attributes).collect() }))
 }
 
 impl Parameters<'_> {
-    /// The only channel of a batch's event.
-    fn one(&self) -> Result<String, Refusal> {
+    /// The channel of an event in a batch.
+    fn single_channel(&self) -> Result<String, Refusal> {
         string("channel", self.channel.ok_or(Refusal::Missing("channel"))?)
     }
 
     /// The channels of an event.
-    fn several(&self) -> Result<Vec<String>, Refusal> {
-        let Some(channels) = self.channels else { return Ok(vec![self.one()?]) };
-        let unreadable = || Refusal::WrongType("channels", "an array of strings");
-        let channels: Vec<&RawValue> = serde_json::from_str(channels.get()).map_err(|_| unreadable())?;
-        let channels = channels.into_iter().map(json::string).collect::<Option<Vec<_>>>().ok_or_else(unreadable)?;
+    fn all_channels(&self) -> Result<Vec<String>, Refusal> {
+        let Some(channels) = self.channels else { return Ok(vec![self.single_channel()?]) };
+        let wrong_type = || Refusal::WrongType("channels", "an array of strings");
+        let channels: Vec<&RawValue> = serde_json::from_str(channels.get()).map_err(|_| wrong_type())?;
+        let channels = channels.into_iter().map(json::string).collect::<Option<Vec<_>>>().ok_or_else(wrong_type)?;
         match channels.len() {
             0 => Err(Refusal::Missing("channels")),
             count if count > MAX_CHANNELS => Err(Refusal::ManyChannels(count)),
@@ -117,8 +118,8 @@ impl Parameters<'_> {
         }
     }
 
-    /// Checks everything else.
-    fn read(&self, names: Vec<String>) -> Result<Publication, Refusal> {
+    /// Checks the other parameters.
+    fn parse(&self, names: Vec<String>) -> Result<Publication, Refusal> {
         let name = string("name", self.name.ok_or(Refusal::Missing("name"))?)?;
         let data = string("data", self.data.ok_or(Refusal::Missing("data"))?)?;
         if name.chars().count() > MAX_EVENT_NAME {
@@ -158,7 +159,7 @@ impl Publication {
     }
 }
 
-/// The object that a body is; none is an empty one.
+/// Parses a body as an object. An empty body is an empty object.
 fn object<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, Refusal> {
     let text = std::str::from_utf8(body).map_err(|_| Refusal::NotAnObject)?;
     json::object(if text.is_empty() { "{}" } else { text }).ok_or(Refusal::NotAnObject)

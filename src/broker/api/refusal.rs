@@ -1,60 +1,60 @@
-//! Why a call is refused, with the status and the text that Pusher has for it (`pusher-protocol.md` 1.5).
+//! The errors of the API, with Pusher's statuses and texts (`pusher-protocol.md` 1.5).
 
 use http::{Method, StatusCode};
 
 use super::super::session::MAX_DATA;
 use crate::pusher::{Query, SignatureError, signed_text};
 
-/// Why a call is refused. Its `Display` is the answer's body.
+/// Why a call is refused. `Display` is the body of the answer.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Refusal {
-    /// Nothing is here: also where the Python library asks for a user's connections without naming the app
-    /// (`pusher-protocol.md` 2.3).
+    /// There is no such path. The Python library also requests one: it terminates a user's connections without naming the
+    /// app (`pusher-protocol.md` 2.3).
     #[error("404 NOT FOUND")]
     NoSuchPath,
-    /// A client's path, without a WebSocket handshake.
+    /// The path is for WebSocket clients, but the request is not a WebSocket handshake.
     #[error(
         "426 UPGRADE REQUIRED: clients connect here by WebSocket (ws:// or wss://), for instance with pusher-js; a plain GET cannot. \
          If this was a WebSocket client, a proxy in between took away its Upgrade and Connection headers"
     )]
     NoWebSocket,
-    /// The path is right, the method is not.
+    /// The endpoint does not support the method.
     #[error("405 METHOD NOT ALLOWED")]
     Method {
-        /// The one that is.
+        /// The supported method.
         allowed: Method,
     },
-    /// No such app.
+    /// There is no such app.
     #[error("Unknown app_id")]
     UnknownApp,
     /// The key is not the app's.
     #[error("Unknown auth_key")]
     UnknownKey,
-    /// The timestamp is too far off.
+    /// The timestamp differs too much from the server's time.
     #[error("Timestamp expired: Given timestamp ({given}) not within 600s of server time ({server})")]
     Expired {
         /// Seconds since the Unix epoch, as given.
         given: String,
-        /// The same by our clock.
+        /// The server's time.
         server: u64,
     },
-    /// The signature is wrong. The text that should have been signed is the caller's own.
+    /// The signature is wrong. The text to be signed consists of the caller's own input.
     #[error(
         "Invalid signature: you should have sent HmacSHA256Hex({expected:?}, your_secret_key), but you sent {given:?}"
     )]
     Signature {
-        /// What should have been signed.
+        /// The text to be signed.
         expected: String,
-        /// The signature that came.
+        /// The signature as sent.
         given: String,
     },
-    /// Any other fault of the authentication.
+    /// Another error of the authentication.
     #[error("{0}")]
     Unverified(SignatureError),
-    /// The body is no JSON object.
+    /// The body is not a JSON object.
     #[error("The body is not a JSON object")]
     NotAnObject,
-    /// A parameter is not there.
+    /// A parameter is missing.
     #[error("Missing required parameter: {0}")]
     Missing(&'static str),
     /// A parameter has another type.
@@ -63,34 +63,34 @@ pub(super) enum Refusal {
     /// An event's name is too long.
     #[error("The event name exceeds the allowed maximum (200 characters)")]
     LongName,
-    /// A channel cannot be called so.
+    /// A channel name is invalid.
     #[error("Invalid channel name: {0:?}")]
     InvalidChannel(String),
-    /// A user cannot be called so.
+    /// A user id is invalid.
     #[error("Invalid user id")]
     InvalidUser,
-    /// A socket id is none.
+    /// A socket id is invalid.
     #[error("Invalid socket id: {0:?}")]
     InvalidSocket(String),
-    /// An event for too many channels.
+    /// An event has too many channels.
     #[error("Too many channels ({0} > 100)")]
     ManyChannels(usize),
-    /// A batch of too many events.
+    /// A batch has too many events.
     #[error("Batch too large ({0} > 10)")]
     LargeBatch(usize),
-    /// An event is too large.
+    /// The data of an event is too large.
     #[error(
         "The data content of this event exceeds the allowed maximum ({MAX_DATA} bytes). \
          See https://pusher.com/docs/channels/server_api/http-api#publishing-events for more info"
     )]
     LargeData,
-    /// Users of a channel that has none.
+    /// Users were requested of a channel that is not a presence channel.
     #[error("Users can only be retrieved for presence channels")]
     NoUsers,
-    /// The number of users of a channel that has none.
+    /// The number of users was requested of a channel that is not a presence channel.
     #[error("Cannot retrieve the user count unless the channel is a presence channel")]
     NoUserCount,
-    /// The number of users of channels of which not all have some.
+    /// The number of users was requested of channels that may not be presence channels.
     #[error(
         "user_count may only be requested for presence channels - please supply filter_by_prefix beginning with presence-"
     )]
@@ -98,7 +98,7 @@ pub(super) enum Refusal {
 }
 
 impl Refusal {
-    /// What `verify` found, in Pusher's words.
+    /// The refusal for an error of `verify`.
     pub(super) fn unverified(error: SignatureError, method: &str, path: &str, query: &Query<'_>, now: u64) -> Self {
         let given = |parameter| query.only(parameter).unwrap_or_default().to_owned();
         match error {

@@ -1,11 +1,11 @@
-//! The calls as backends make them, against the broker without any socket (`pusher-protocol.md` 1).
+//! Calls of backends, passed to the broker without a socket (`pusher-protocol.md` 1).
 
 use http::Uri;
 use serde_json::{Value, from_str, json};
 
 use super::super::Options;
 use super::super::connection::Connection;
-use super::super::mailbox::Mail;
+use super::super::mailbox::Outgoing;
 use super::*;
 use crate::clock::Clock;
 use crate::metrics::Metrics;
@@ -22,7 +22,7 @@ fn broker() -> Arc<Broker> {
     broker
 }
 
-/// A client that is connected; its frames wait.
+/// A connected client whose frames stay in its mailbox.
 fn client(broker: &Broker) -> Connection {
     let client = broker.establish(&Uri::from_static("/app/usher-key?protocol=7"), &Arc::default()).unwrap();
     let _greeting = frames(&client);
@@ -31,7 +31,7 @@ fn client(broker: &Broker) -> Connection {
 
 fn frames(client: &Connection) -> Vec<Value> {
     let mut frames = Vec::new();
-    while let std::task::Poll::Ready(Mail::Frame(frame)) =
+    while let std::task::Poll::Ready(Outgoing::Frame(frame)) =
         client.mailbox().poll_take(&std::task::Context::from_waker(std::task::Waker::noop()))
     {
         frames.push(from_str(&frame).unwrap());
@@ -53,20 +53,20 @@ fn request(method: Method, target: &str, body: &str) -> Request<Bytes> {
     Request::builder().method(method).uri(target).body(Bytes::copy_from_slice(body.as_bytes())).unwrap()
 }
 
-fn told(response: &Response<Bytes>) -> (u16, String) {
+fn status_and_text(response: &Response<Bytes>) -> (u16, String) {
     (response.status().as_u16(), String::from_utf8(response.body().to_vec()).unwrap())
 }
 
 fn post(broker: &Broker, path: &str, body: &str) -> (u16, String) {
     let path = format!("/apps/1001/{path}");
     let query = sign_query(&app(), "POST", &path, &[], Some(body.as_bytes()), Clock::unix_now());
-    told(&answer(broker, &request(Method::POST, &format!("{path}?{query}"), body)))
+    status_and_text(&answer(broker, &request(Method::POST, &format!("{path}?{query}"), body)))
 }
 
 fn get(broker: &Broker, path: &str, parameters: &[(&str, &str)]) -> (u16, String) {
     let path = format!("/apps/1001/{path}");
     let query = sign_query(&app(), "GET", &path, parameters, None, Clock::unix_now());
-    told(&answer(broker, &request(Method::GET, &format!("{path}?{query}"), "")))
+    status_and_text(&answer(broker, &request(Method::GET, &format!("{path}?{query}"), "")))
 }
 
 fn ok(text: &str) -> (u16, String) {
@@ -105,14 +105,14 @@ fn the_sender_is_left_out() {
     let event = |id: &str| json!({"name": "e", "data": "", "channel": "a", "socket_id": id}).to_string();
     assert_eq!(post(&broker, "events", &event(&one.mailbox().id().to_string())), ok("{}"));
     assert_eq!((frames(&one).len(), frames(&two).len()), (0, 1));
-    // Another server's id leaves nobody out.
+    // The socket id of another server excludes no connection.
     assert_eq!(post(&broker, "events", &event("1.99999999999")), ok("{}"));
     assert_eq!((frames(&one).len(), frames(&two).len()), (1, 1));
     assert_refused(post(&broker, "events", &event("x")), 400, "Invalid socket id");
 }
 
 #[test]
-fn an_event_tells_what_it_is_asked_for() {
+fn an_event_is_answered_with_the_requested_attributes() {
     let broker = broker();
     let (mut one, mut two) = (client(&broker), client(&broker));
     let data = json!({"user_id": "7"}).to_string();
@@ -163,7 +163,7 @@ fn a_batch_is_published_in_order_or_not_at_all() {
 }
 
 #[test]
-fn what_is_wrong_with_an_event_is_told() {
+fn an_invalid_event_is_refused_with_the_reason() {
     let broker = broker();
     let channels: Vec<String> = (0..101).map(|number| format!("c{number}")).collect();
     for (body, status, text) in [
@@ -199,7 +199,7 @@ fn what_is_wrong_with_an_event_is_told() {
 }
 
 #[test]
-fn channels_are_told() {
+fn channels_are_listed() {
     let broker = broker();
     let mut one = client(&broker);
     subscribe(&mut one, "presence-a", Some(r#"{"user_id":"7"}"#));
@@ -239,7 +239,7 @@ fn channels_are_told() {
 }
 
 #[test]
-fn users_are_told() {
+fn users_are_listed() {
     let broker = broker();
     let (mut one, mut two) = (client(&broker), client(&broker));
     subscribe(&mut one, "presence-a", Some(r#"{"user_id":"7"}"#));
@@ -271,7 +271,7 @@ fn a_user_is_reached_and_sent_away() {
     assert!(anna.mailbox().is_ending() && !other.mailbox().is_ending());
 }
 
-/// `terminateUserConnections("Zoë & co")` of the Node.js library: it signs the id as it is, and its HTTP client escapes
+/// `terminateUserConnections("Zoë & co")` of the Node.js library: it signs the unescaped id, and its HTTP client escapes
 /// it in the request line.
 #[test]
 fn a_user_is_sent_away_by_the_id_that_was_signed() {
@@ -283,7 +283,7 @@ fn a_user_is_sent_away_by_the_id_that_was_signed() {
     let call = |signed: &str, sent: &str| {
         let path = |id: &str| format!("/apps/1001/users/{id}/terminate_connections");
         let query = sign_query(&app(), "POST", &path(signed), &[], Some(b"{}"), Clock::unix_now());
-        told(&answer(&broker, &request(Method::POST, &format!("{}?{query}", path(sent)), "{}")))
+        status_and_text(&answer(&broker, &request(Method::POST, &format!("{}?{query}", path(sent)), "{}")))
     };
     assert_refused(
         call("Zoé & co", "Zo%C3%AB%20&%20co"),
@@ -295,7 +295,7 @@ fn a_user_is_sent_away_by_the_id_that_was_signed() {
     assert!(zoe.mailbox().is_ending());
 }
 
-/// As one level deeper, inside JSON text: half of an emoji is no reason to lose an event, or nine others.
+/// Half of an emoji in a JSON string is no reason to refuse an event or the other nine of a batch.
 #[test]
 fn a_text_that_was_cut_inside_an_emoji_is_delivered() {
     let broker = broker();
@@ -336,8 +336,9 @@ fn only_signed_calls_are_answered() {
     let body = r#"{"name":"e","data":"{}","channel":"c"}"#;
     let path = "/apps/1001/events";
     let sign = |app: &App, timestamp| sign_query(app, "POST", path, &[], Some(body.as_bytes()), timestamp);
-    let send =
-        |query: &str, body: &str| told(&answer(&broker, &request(Method::POST, &format!("{path}?{query}"), body)));
+    let send = |query: &str, body: &str| {
+        status_and_text(&answer(&broker, &request(Method::POST, &format!("{path}?{query}"), body)))
+    };
     let good = sign(&app(), Clock::unix_now());
     assert_eq!(send(&good, body), ok("{}"));
     assert_refused(
@@ -355,26 +356,26 @@ fn only_signed_calls_are_answered() {
     assert_refused(send("", body), 401, "auth_key is missing");
 }
 
-/// The Python library signs an MD5 of nothing with its GETs (`pusher-protocol.md` 2.1), and forgets the app when it
-/// ends connections (2.3).
+/// The Python library signs the MD5 of an empty body with its GETs (`pusher-protocol.md` 2.1), and omits the app when it
+/// terminates connections (2.3).
 #[test]
 fn the_python_library_is_understood() {
     let broker = broker();
     let query = sign_query(&app(), "GET", "/apps/1001/channels", &[], Some(b""), Clock::unix_now());
     assert!(query.contains("body_md5=d41d8cd98f00b204e9800998ecf8427e"));
     assert_eq!(
-        told(&answer(&broker, &request(Method::GET, &format!("/apps/1001/channels?{query}"), ""))),
+        status_and_text(&answer(&broker, &request(Method::GET, &format!("/apps/1001/channels?{query}"), ""))),
         ok(r#"{"channels":{}}"#)
     );
     assert_refused(
-        told(&answer(&broker, &request(Method::POST, "/users/7/terminate_connections", "{}"))),
+        status_and_text(&answer(&broker, &request(Method::POST, "/users/7/terminate_connections", "{}"))),
         404,
         "404 NOT FOUND",
     );
 }
 
 #[test]
-fn other_paths_methods_and_apps_are_told_apart() {
+fn other_paths_methods_and_apps_have_distinct_errors() {
     let broker = broker();
     for path in [
         "/apps",
@@ -388,20 +389,28 @@ fn other_paths_methods_and_apps_are_told_apart() {
         "/app/",
         "/app/a/b",
     ] {
-        assert_refused(told(&answer(&broker, &request(Method::GET, path, ""))), 404, "404 NOT FOUND");
+        assert_refused(status_and_text(&answer(&broker, &request(Method::GET, path, ""))), 404, "404 NOT FOUND");
     }
     let refused = answer(&broker, &request(Method::GET, "/apps/1001/events", ""));
     assert_eq!(refused.headers()["allow"], "POST");
-    assert_refused(told(&refused), 405, "405 METHOD NOT ALLOWED");
-    assert_refused(told(&answer(&broker, &request(Method::DELETE, "/apps/1001/channels/a", ""))), 405, "405");
-    assert_refused(told(&answer(&broker, &request(Method::GET, "/apps/1002/channels", ""))), 404, "Unknown app_id");
+    assert_refused(status_and_text(&refused), 405, "405 METHOD NOT ALLOWED");
+    assert_refused(
+        status_and_text(&answer(&broker, &request(Method::DELETE, "/apps/1001/channels/a", ""))),
+        405,
+        "405",
+    );
+    assert_refused(
+        status_and_text(&answer(&broker, &request(Method::GET, "/apps/1002/channels", ""))),
+        404,
+        "Unknown app_id",
+    );
     let refused = answer(&broker, &request(Method::GET, "/app/usher-key?protocol=7", ""));
     assert_eq!(refused.headers()["upgrade"], "websocket");
-    assert_refused(told(&refused), 426, "426 UPGRADE REQUIRED: clients connect here by WebSocket");
-    assert_refused(told(&answer(&broker, &request(Method::POST, "/app/usher-key", ""))), 405, "405");
+    assert_refused(status_and_text(&refused), 426, "426 UPGRADE REQUIRED: clients connect here by WebSocket");
+    assert_refused(status_and_text(&answer(&broker, &request(Method::POST, "/app/usher-key", ""))), 405, "405");
     let health = answer(&broker, &request(Method::GET, "/", ""));
     assert_eq!(
-        (told(&health), &health.headers()["content-type"]),
+        (status_and_text(&health), &health.headers()["content-type"]),
         (ok("OK\n"), &HeaderValue::from_static("text/plain; charset=utf-8"))
     );
 }

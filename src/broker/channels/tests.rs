@@ -1,4 +1,5 @@
-//! Channels against a plain model: who sees what, and that every count stays exact while people come and go.
+//! Channels against a simple model: which frames subscribers receive, and that counts stay exact while connections join
+//! and leave.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::task::{Context, Poll, Waker};
@@ -7,7 +8,7 @@ use proptest::prelude::*;
 use serde_json::Value;
 
 use super::super::channel::MAX_MEMBERS;
-use super::super::mailbox::{Mail, QueueLimits};
+use super::super::mailbox::{Outgoing, QueueLimits};
 use super::*;
 use crate::metrics::Metrics;
 
@@ -15,8 +16,8 @@ fn channels() -> Channels {
     with_counts(false)
 }
 
-fn with_counts(tells_count: bool) -> Channels {
-    let channel_options = ChannelOptions { tells_count, cache_ttl: Duration::from_secs(60), max_cached: 64_000 };
+fn with_counts(sends_count: bool) -> Channels {
+    let channel_options = ChannelOptions { sends_count, cache_ttl: Duration::from_secs(60), max_cached: 64_000 };
     Channels::new(channel_options, Metrics::new().realtime("1001"))
 }
 
@@ -33,7 +34,13 @@ fn identity(user: &str) -> Identity {
     Identity { user_id: user.into(), user_info: None }
 }
 
-fn join(channels: &Channels, name: &str, mailbox: &Arc<Mailbox>, user: Option<&str>, now: Moment) -> Result<(), Full> {
+fn join(
+    channels: &Channels,
+    name: &str,
+    mailbox: &Arc<Mailbox>,
+    user: Option<&str>,
+    now: Moment,
+) -> Result<(), ChannelFull> {
     channels.join(&name.into(), Kind::of(name).unwrap(), mailbox, user.map(identity), now)
 }
 
@@ -41,10 +48,10 @@ fn publish(channels: &Channels, name: &str, data: &str, except: Option<SocketId>
     channels.publish(name, Kind::of(name).unwrap(), &Event::new("e", data), &data.into(), except, now);
 }
 
-/// What came: the last part of the event's name and its data.
+/// The received events: the last part of the name, and the data.
 fn read(mailbox: &Mailbox) -> Vec<(String, String)> {
     let mut read = Vec::new();
-    while let Poll::Ready(Mail::Frame(frame)) = mailbox.poll_take(&Context::from_waker(Waker::noop())) {
+    while let Poll::Ready(Outgoing::Frame(frame)) = mailbox.poll_take(&Context::from_waker(Waker::noop())) {
         let frame: Value = serde_json::from_str(&frame).unwrap();
         let event = frame["event"].as_str().unwrap().rsplit(':').next().unwrap().to_owned();
         read.push((event, frame["data"].as_str().unwrap_or_default().to_owned()));
@@ -83,7 +90,7 @@ fn one_event_is_one_buffer_for_all() {
     let places: BTreeSet<_> = mailboxes
         .iter()
         .map(|mailbox| match mailbox.poll_take(&Context::from_waker(Waker::noop())) {
-            Poll::Ready(Mail::Frame(frame)) => frame.as_str().as_ptr(),
+            Poll::Ready(Outgoing::Frame(frame)) => frame.as_str().as_ptr(),
             other => panic!("{other:?}"),
         })
         .collect();
@@ -99,7 +106,7 @@ fn a_cache_channel_begins_with_its_last_event() {
     publish(&channels, "cache-c", "y", Some(early.id()), at(1_000));
     channels.relay("cache-c", &"{\"event\":\"client-z\"}".into(), late.id());
     assert_eq!(events(&early), ["subscription_succeeded", "cache_miss", "e", "client-z"]);
-    // It is kept while nobody is there.
+    // The event is kept while there are no subscribers.
     channels.leave(&"cache-c".into(), early.id(), at(2_000));
     assert!(!channels.snapshot("cache-c").occupied);
     join(&channels, "cache-c", &late, None, at(60_999)).unwrap();
@@ -109,7 +116,7 @@ fn a_cache_channel_begins_with_its_last_event() {
     assert_eq!(channels.cached("cache-c", at(61_000)), None);
     join(&channels, "cache-c", &last, None, at(61_000)).unwrap();
     assert_eq!(events(&last), ["subscription_succeeded", "cache_miss"]);
-    // What was published before anybody came is kept, too; elsewhere it is gone.
+    // An event published before the first subscription is kept on a cache channel only.
     publish(&channels, "private-cache-d", "z", None, at(0));
     publish(&channels, "private-d", "z", None, at(0));
     assert!(channels.cached("private-cache-d", at(0)).is_some() && channels.cached("private-d", at(0)).is_none());
@@ -139,7 +146,7 @@ fn a_presence_channel_has_room_for_a_hundred() {
         join(&channels, "presence-c", &mailbox(number), Some(&number.to_string()), at(0)).unwrap();
     }
     let before = channels.snapshot("presence-c").counts;
-    assert_eq!(join(&channels, "presence-c", &mailbox(1000), Some("one more"), at(0)), Err(Full));
+    assert_eq!(join(&channels, "presence-c", &mailbox(1000), Some("one more"), at(0)), Err(ChannelFull));
     assert_eq!(channels.snapshot("presence-c").counts, before);
     join(&channels, "presence-c", &mailbox(1001), Some("7"), at(0)).unwrap();
     channels.leave(&"presence-c".into(), mailbox(8).id(), at(0));
@@ -147,52 +154,52 @@ fn a_presence_channel_has_room_for_a_hundred() {
 }
 
 #[test]
-fn the_number_of_subscribers_is_told_at_once_or_in_turns() {
+fn the_number_of_subscribers_is_sent_at_once_or_deferred() {
     let channels = with_counts(true);
     let watcher = mailbox(0);
     join(&channels, "c", &watcher, None, at(0)).unwrap();
     for number in 1..10 {
         join(&channels, "c", &mailbox(number), None, at(0)).unwrap();
     }
-    let told = |watcher: &Mailbox| -> Vec<u64> {
-        let counts = read(watcher).into_iter().filter(|(event, _)| event == "subscription_count");
-        counts
+    let counts = |watcher: &Mailbox| -> Vec<u64> {
+        let events = read(watcher).into_iter().filter(|(event, _)| event == "subscription_count");
+        events
             .map(|(_, data)| serde_json::from_str::<Value>(&data).unwrap()["subscription_count"].as_u64().unwrap())
             .collect()
     };
-    assert_eq!(told(&watcher), (1..=10).collect::<Vec<_>>());
-    // Who joins and leaves again and again is not told of every time, but everybody learns the number in the end.
+    assert_eq!(counts(&watcher), (1..=10).collect::<Vec<_>>());
+    // Frequent joins do not send a count each, but all subscribers receive the final number.
     for number in 10..100 {
         join(&channels, "c", &mailbox(number), None, at(0)).unwrap();
     }
-    assert_eq!(told(&watcher), [0; 0]);
-    channels.tell_counts(at(500));
-    channels.tell_counts(at(500));
-    assert_eq!(told(&watcher), [100]);
+    assert_eq!(counts(&watcher), [0; 0]);
+    channels.send_deferred_counts(at(500));
+    channels.send_deferred_counts(at(500));
+    assert_eq!(counts(&watcher), [100]);
     for number in 100..150 {
         join(&channels, "c", &mailbox(number), None, at(1_000)).unwrap();
     }
-    channels.tell_counts(at(5_499));
-    assert_eq!(told(&watcher), [0; 0]);
-    channels.tell_counts(at(5_500));
-    channels.tell_counts(at(20_000));
-    assert_eq!(told(&watcher), [150]);
-    // After a quiet time the first change is told at once, the next one in turn.
+    channels.send_deferred_counts(at(5_499));
+    assert_eq!(counts(&watcher), [0; 0]);
+    channels.send_deferred_counts(at(5_500));
+    channels.send_deferred_counts(at(20_000));
+    assert_eq!(counts(&watcher), [150]);
+    // After a pause the first change is sent at once, the next one is deferred.
     channels.leave(&"c".into(), mailbox(149).id(), at(30_000));
     channels.leave(&"c".into(), mailbox(148).id(), at(30_000));
-    assert_eq!(told(&watcher), [149]);
-    // Fewer need not wait for five seconds to be over, and nothing is told twice.
+    assert_eq!(counts(&watcher), [149]);
+    // With few subscribers there is no pause of five seconds, and no number is sent twice.
     for number in 50..148 {
         channels.leave(&"c".into(), mailbox(number).id(), at(30_000));
     }
-    channels.tell_counts(at(31_000));
-    assert_eq!(told(&watcher), [50]);
+    channels.send_deferred_counts(at(31_000));
+    assert_eq!(counts(&watcher), [50]);
     for number in (1..50).rev() {
         channels.leave(&"c".into(), mailbox(number).id(), at(31_000 + 100 * u64::try_from(50 - number).unwrap()));
     }
-    channels.tell_counts(at(60_000));
-    assert_eq!(told(&watcher), (1..50).rev().collect::<Vec<_>>());
-    // Presence channels tell it by their members.
+    channels.send_deferred_counts(at(60_000));
+    assert_eq!(counts(&watcher), (1..50).rev().collect::<Vec<_>>());
+    // Presence channels have member events instead.
     let member = mailbox(500);
     join(&channels, "presence-c", &member, Some("7"), at(0)).unwrap();
     assert_eq!(events(&member), ["subscription_succeeded"]);
@@ -201,17 +208,17 @@ fn the_number_of_subscribers_is_told_at_once_or_in_turns() {
 #[test]
 fn vacant_channels_leave_nothing() {
     let metrics = Metrics::new();
-    let channel_options = ChannelOptions { tells_count: true, cache_ttl: Duration::from_secs(60), max_cached: 64 };
+    let channel_options = ChannelOptions { sends_count: true, cache_ttl: Duration::from_secs(60), max_cached: 64 };
     let channels = Channels::new(channel_options, metrics.realtime("1001"));
     for number in 0..1_000 {
         let (name, mailbox): (Arc<str>, _) = (format!("c{number}").into(), mailbox(number));
         channels.join(&name, Kind::of(&name).unwrap(), &mailbox, None, at(0)).unwrap();
         channels.leave(&name, mailbox.id(), at(0));
-        // Once more, and by somebody who was never there.
+        // Leaving again, and leaving without a subscription, has no effect.
         channels.leave(&name, mailbox.id(), at(0));
     }
     assert_eq!(channels.list("").len(), 0);
-    assert!(channels.shards.iter().all(|shard| lock(shard).occupied.is_empty()));
+    assert!(channels.occupied.is_empty());
     assert!(metrics.encode(&crate::metrics::Sample::default()).contains("usher_broker_channels{app=\"1001\"} 0"));
 }
 
@@ -227,50 +234,50 @@ fn channels_are_listed_by_their_beginning() {
     assert_eq!(list("x").len(), 0);
 }
 
-/// What one of the people in the model does.
+/// An action in the model.
 #[derive(Debug, Clone)]
-enum Act {
+enum Action {
     Join { connection: usize, channel: usize },
     Leave { connection: usize, channel: usize },
     Disconnect { connection: usize },
 }
 
-const PEOPLE: usize = 4;
+const USERS: usize = 4;
 
-fn act() -> impl Strategy<Value = Act> {
+fn action() -> impl Strategy<Value = Action> {
     let (connection, channel) = (0..10_usize, 0..3_usize);
     prop_oneof![
-        4 => (connection.clone(), channel.clone()).prop_map(|(connection, channel)| Act::Join { connection, channel }),
-        3 => (connection.clone(), channel).prop_map(|(connection, channel)| Act::Leave { connection, channel }),
-        1 => connection.prop_map(|connection| Act::Disconnect { connection }),
+        4 => (connection.clone(), channel.clone()).prop_map(|(connection, channel)| Action::Join { connection, channel }),
+        3 => (connection.clone(), channel).prop_map(|(connection, channel)| Action::Leave { connection, channel }),
+        1 => connection.prop_map(|connection| Action::Disconnect { connection }),
     ]
 }
 
 proptest! {
-    /// However people come and go, a subscriber that replays what it was told knows exactly who is there, and so do the
-    /// counts.
+    /// A subscriber that replays the received events knows exactly the members, and the counts are exact, for any
+    /// sequence of actions.
     #[test]
-    fn presence_is_exact_under_churn(acts in proptest::collection::vec(act(), 1..200)) {
+    fn presence_is_exact_under_churn(actions in proptest::collection::vec(action(), 1..200)) {
         let channels = channels();
         let names: [Arc<str>; 3] = ["presence-a".into(), "presence-b".into(), "presence-cache-c".into()];
         let mailboxes: Vec<_> = (0..10).map(mailbox).collect();
-        let user = |connection: usize| (connection % PEOPLE).to_string();
-        let mut there: BTreeSet<(usize, usize)> = BTreeSet::new();
+        let user = |connection: usize| (connection % USERS).to_string();
+        let mut subscribed: BTreeSet<(usize, usize)> = BTreeSet::new();
         let mut seen: BTreeMap<(usize, usize), BTreeSet<String>> = BTreeMap::new();
-        for act in acts {
-            match act {
-                Act::Join { connection, channel } => {
-                    if there.insert((channel, connection)) {
+        for action in actions {
+            match action {
+                Action::Join { connection, channel } => {
+                    if subscribed.insert((channel, connection)) {
                         join(&channels, &names[channel], &mailboxes[connection], Some(&user(connection)), at(0)).unwrap();
                     }
                 }
-                Act::Leave { connection, channel } => {
-                    there.remove(&(channel, connection));
+                Action::Leave { connection, channel } => {
+                    subscribed.remove(&(channel, connection));
                     channels.leave(&names[channel], mailboxes[connection].id(), at(0));
                 }
-                Act::Disconnect { connection } => {
+                Action::Disconnect { connection } => {
                     for (channel, name) in names.iter().enumerate() {
-                        there.remove(&(channel, connection));
+                        subscribed.remove(&(channel, connection));
                         channels.leave(name, mailboxes[connection].id(), at(0));
                     }
                 }
@@ -279,7 +286,7 @@ proptest! {
                 replay(mailbox, &names, connection, &mut seen);
             }
             for (channel, name) in names.iter().enumerate() {
-                let connections: Vec<usize> = there.iter().filter(|(of, _)| *of == channel).map(|(_, connection)| *connection).collect();
+                let connections: Vec<usize> = subscribed.iter().filter(|(of, _)| *of == channel).map(|(_, connection)| *connection).collect();
                 let users: BTreeSet<String> = connections.iter().map(|connection| user(*connection)).collect();
                 prop_assert_eq!(channels.snapshot(name).counts, Counts { subscriptions: connections.len(), users: users.len() });
                 prop_assert_eq!(channels.users(name).iter().map(|id| id.to_string()).collect::<BTreeSet<_>>(), users.clone());
@@ -291,7 +298,7 @@ proptest! {
     }
 }
 
-/// The same by several threads at once: in the end everybody has seen the same history.
+/// The same with several threads: in the end all subscribers have seen the same history.
 #[test]
 fn presence_is_exact_for_several_threads() {
     let channels = channels();
@@ -301,7 +308,7 @@ fn presence_is_exact_for_several_threads() {
         for (number, mailbox) in mailboxes.iter().enumerate() {
             let (channels, name) = (&channels, &name);
             scope.spawn(move || {
-                let user = (number % PEOPLE).to_string();
+                let user = (number % USERS).to_string();
                 for _ in 0..200 {
                     channels.join(name, Kind::of(name).unwrap(), mailbox, Some(identity(&user)), at(0)).unwrap();
                     channels.leave(name, mailbox.id(), at(0));
@@ -314,19 +321,19 @@ fn presence_is_exact_for_several_threads() {
     for (connection, mailbox) in mailboxes.iter().enumerate() {
         replay(mailbox, std::slice::from_ref(&name), connection, &mut seen);
     }
-    let everybody: BTreeSet<String> = (0..PEOPLE).map(|user| user.to_string()).collect();
-    assert_eq!(channels.snapshot(&name).counts, Counts { subscriptions: 16, users: PEOPLE });
-    assert!(seen.values().all(|known| *known == everybody), "{seen:?}");
+    let all_users: BTreeSet<String> = (0..USERS).map(|user| user.to_string()).collect();
+    assert_eq!(channels.snapshot(&name).counts, Counts { subscriptions: 16, users: USERS });
+    assert!(seen.values().all(|known| *known == all_users), "{seen:?}");
 }
 
-/// What a client makes of what it is told, as pusher-js does.
+/// Applies the received events like pusher-js.
 fn replay(
     mailbox: &Mailbox,
     names: &[Arc<str>],
     connection: usize,
     seen: &mut BTreeMap<(usize, usize), BTreeSet<String>>,
 ) {
-    while let Poll::Ready(Mail::Frame(frame)) = mailbox.poll_take(&Context::from_waker(Waker::noop())) {
+    while let Poll::Ready(Outgoing::Frame(frame)) = mailbox.poll_take(&Context::from_waker(Waker::noop())) {
         let frame: Value = serde_json::from_str(&frame).unwrap();
         let channel = names.iter().position(|name| **name == *frame["channel"].as_str().unwrap()).unwrap();
         let data: Value = serde_json::from_str(frame["data"].as_str().unwrap_or("{}")).unwrap();

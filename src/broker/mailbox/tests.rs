@@ -1,4 +1,4 @@
-//! Mailboxes by themselves: what waits, who is woken, and who is too slow.
+//! Tests of mailboxes: order, limits, wake-ups and congestion.
 
 use std::pin::pin;
 
@@ -10,10 +10,10 @@ fn mailbox(frames: usize, bytes: usize) -> Mailbox {
 }
 
 fn push(mailbox: &Mailbox, text: &'static str) {
-    mailbox.push(Frame::from_static(text), &mut Wakes::default());
+    wake_after(|wakes| mailbox.push(Frame::from_static(text), wakes));
 }
 
-fn take(mailbox: &Mailbox) -> Option<Mail> {
+fn take(mailbox: &Mailbox) -> Option<Outgoing> {
     match mailbox.poll_take(&Context::from_waker(Waker::noop())) {
         Poll::Ready(mail) => Some(mail),
         Poll::Pending => None,
@@ -25,8 +25,8 @@ fn block(mailbox: &Mailbox) {
     assert!(mailbox.poll_end(&Context::from_waker(Waker::noop())).is_pending());
 }
 
-fn holds_up_publishers(mailbox: &Mailbox) -> bool {
-    pin!(mailbox.backlog.cleared()).poll(&mut Context::from_waker(Waker::noop())).is_pending()
+fn delays_publishers(mailbox: &Mailbox) -> bool {
+    pin!(mailbox.backpressure.wait()).poll(&mut Context::from_waker(Waker::noop())).is_pending()
 }
 
 #[test]
@@ -34,13 +34,13 @@ fn frames_come_in_order_and_then_the_end() {
     let mailbox = mailbox(3, 100);
     push(&mailbox, "a");
     push(&mailbox, "b");
-    mailbox.end(ErrorCode::Reconnect, &mut Wakes::default());
-    mailbox.end(ErrorCode::Unauthorized, &mut Wakes::default());
+    wake_after(|wakes| mailbox.end(ErrorCode::Reconnect, wakes));
+    wake_after(|wakes| mailbox.end(ErrorCode::Unauthorized, wakes));
     push(&mailbox, "c");
-    assert_eq!(take(&mailbox), Some(Mail::Frame("a".into())));
-    assert_eq!(take(&mailbox), Some(Mail::Frame("b".into())));
+    assert_eq!(take(&mailbox), Some(Outgoing::Frame("a".into())));
+    assert_eq!(take(&mailbox), Some(Outgoing::Frame("b".into())));
     for _ in 0..2 {
-        assert_eq!(take(&mailbox), Some(Mail::End(End::Code(ErrorCode::Reconnect))));
+        assert_eq!(take(&mailbox), Some(Outgoing::End(EndReason::Code(ErrorCode::Reconnect))));
     }
 }
 
@@ -53,67 +53,67 @@ fn a_full_mailbox_ends_the_connection_of_a_client_that_does_not_read() {
         push(&mailbox, "b");
         assert!(!mailbox.is_ending());
         push(&mailbox, "c");
-        assert_eq!(take(&mailbox), Some(Mail::End(End::SlowReader)), "{frames} {bytes}");
+        assert_eq!(take(&mailbox), Some(Outgoing::End(EndReason::SlowReader)), "{frames} {bytes}");
     }
 }
 
-/// What waits for the worker and not for the client is no fault of the client, but it is bounded as well.
+/// Frames that wait for the worker and not for the client have higher limits.
 #[tokio::test(start_paused = true)]
 async fn publishers_wait_for_a_reader_that_did_not_get_its_turn() {
     for (frames, bytes) in [(8, 100), (100, 8)] {
         let mailbox = mailbox(frames, bytes);
         for pushed in 1..=32 {
             push(&mailbox, "a");
-            assert_eq!(holds_up_publishers(&mailbox), pushed > 4, "{pushed}");
+            assert_eq!(delays_publishers(&mailbox), pushed > 4, "{pushed}");
         }
         assert!(!mailbox.is_ending());
         for left in (0..32).rev() {
-            assert_eq!(take(&mailbox), Some(Mail::Frame("a".into())));
-            assert_eq!(holds_up_publishers(&mailbox), left > 2, "{left}");
+            assert_eq!(take(&mailbox), Some(Outgoing::Frame("a".into())));
+            assert_eq!(delays_publishers(&mailbox), left > 2, "{left}");
         }
         (0..33).for_each(|_| push(&mailbox, "a"));
-        assert_eq!((holds_up_publishers(&mailbox), take(&mailbox)), (false, Some(Mail::End(End::SlowReader))));
+        assert_eq!((delays_publishers(&mailbox), take(&mailbox)), (false, Some(Outgoing::End(EndReason::SlowReader))));
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn nobody_waits_for_a_client_that_does_not_read_or_is_gone() {
+async fn publishers_do_not_wait_for_a_client_that_does_not_read_or_has_closed() {
     let full = || {
         let mailbox = mailbox(8, 100);
         (0..6).for_each(|_| push(&mailbox, "a"));
-        assert!(holds_up_publishers(&mailbox));
+        assert!(delays_publishers(&mailbox));
         mailbox
     };
     let blocked = full();
     block(&blocked);
-    assert!(!holds_up_publishers(&blocked));
+    assert!(!delays_publishers(&blocked));
     push(&blocked, "a");
-    assert!(!holds_up_publishers(&blocked));
-    // It reads again, and has too much still.
+    assert!(!delays_publishers(&blocked));
+    // It reads again, and its queue is still more than half full.
     let _some = take(&blocked);
     push(&blocked, "a");
-    assert!(holds_up_publishers(&blocked));
-    blocked.end(ErrorCode::Reconnect, &mut Wakes::default());
-    assert!(!holds_up_publishers(&blocked));
+    assert!(delays_publishers(&blocked));
+    wake_after(|wakes| blocked.end(ErrorCode::Reconnect, wakes));
+    assert!(!delays_publishers(&blocked));
     let gone = full();
-    let backlog = Arc::clone(&gone.backlog);
+    let backpressure = Arc::clone(&gone.backpressure);
     drop(gone);
-    backlog.cleared().await;
+    backpressure.wait().await;
 }
 
 #[test]
-fn room_is_given_back_by_reading() {
+fn reading_frees_space() {
     let mailbox = mailbox(2, 4);
     for _ in 0..100 {
         push(&mailbox, "ab");
         push(&mailbox, "cd");
         assert_eq!(
             (take(&mailbox), take(&mailbox), take(&mailbox)),
-            (Some(Mail::Frame("ab".into())), Some(Mail::Frame("cd".into())), None)
+            (Some(Outgoing::Frame("ab".into())), Some(Outgoing::Frame("cd".into())), None)
         );
         block(&mailbox);
     }
-    // However large, one frame alone is not what a slow reader is blamed for.
+    // A single frame of any size is accepted.
     push(&mailbox, "much more than four bytes");
     assert!(!mailbox.is_ending());
 }
@@ -125,7 +125,20 @@ fn an_idle_mailbox_keeps_little() {
         push(&mailbox, "x");
     }
     while take(&mailbox).is_some() {}
-    assert!(mailbox.lock().frames.capacity() <= KEPT_ROOM);
+    assert!(mailbox.lock().frames.capacity() <= KEPT_CAPACITY);
+}
+
+#[test]
+fn a_panic_leaves_no_reader_asleep() {
+    let (woken, mailbox) = (Arc::new(Woken::default()), mailbox(3, 100));
+    assert!(mailbox.poll_take(&Context::from_waker(&Waker::from(Arc::clone(&woken)))).is_pending());
+    let panicked = std::panic::catch_unwind(|| {
+        wake_after(|wakes| {
+            mailbox.push("a".into(), wakes);
+            panic!("between two mailboxes");
+        })
+    });
+    assert!(panicked.is_err() && woken.count() == 1);
 }
 
 #[test]
@@ -134,15 +147,15 @@ fn a_reader_is_woken_once_and_after_the_locks() {
     let waker = Waker::from(Arc::clone(&woken));
     let mailbox = mailbox(3, 100);
     assert!(mailbox.poll_take(&Context::from_waker(&waker)).is_pending());
-    let mut wakes = Wakes::default();
-    mailbox.push("a".into(), &mut wakes);
-    mailbox.push("b".into(), &mut wakes);
-    assert_eq!(woken.count(), 0);
-    drop(wakes);
+    wake_after(|wakes| {
+        mailbox.push("a".into(), wakes);
+        mailbox.push("b".into(), wakes);
+        assert_eq!(woken.count(), 0);
+    });
     assert_eq!(woken.count(), 1);
     assert!(mailbox.poll_end(&Context::from_waker(&waker)).is_pending());
-    mailbox.push("c".into(), &mut Wakes::default());
-    assert_eq!(woken.count(), 1, "its socket takes nothing more: it would come in vain");
-    mailbox.end(ErrorCode::Reconnect, &mut Wakes::default());
+    wake_after(|wakes| mailbox.push("c".into(), wakes));
+    assert_eq!(woken.count(), 1, "its socket accepts no data: a wake-up would be useless");
+    wake_after(|wakes| mailbox.end(ErrorCode::Reconnect, wakes));
     assert_eq!(woken.count(), 2);
 }

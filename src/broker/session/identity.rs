@@ -1,4 +1,4 @@
-//! Who somebody is on a presence channel, whether `channel_data` or the sign-in says so (`pusher-protocol.md` 1.4).
+//! The identity of a member of a presence channel, from `channel_data` or from the sign-in (`pusher-protocol.md` 1.4).
 
 use std::sync::Arc;
 
@@ -9,13 +9,13 @@ use super::super::json;
 
 /// The longest user id in characters (`pusher-protocol.md` 1.4).
 const MAX_USER_ID: usize = 128;
-/// Most of what is told of a member, in bytes of JSON (`pusher-protocol.md` 1.4).
+/// The largest `user_info` in bytes of JSON (`pusher-protocol.md` 1.4).
 const MAX_USER_INFO: usize = 1024;
 
-/// The identity of a user object.
+/// The identity in a user object.
 ///
 /// # Errors
-/// What is wrong with it, as the end of a sentence for the client.
+/// What is wrong with the object, as the end of a sentence for the client.
 pub(super) fn read(user_id: &RawValue, user_info: Option<&RawValue>) -> Result<Identity, &'static str> {
     let user_id = json::identifier(user_id).ok_or("has a user_id that is neither a text nor a number")?;
     if user_id.chars().count() > MAX_USER_ID {

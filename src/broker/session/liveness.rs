@@ -1,5 +1,5 @@
-//! Whether the other side is still there (`pusher-protocol.md` 4.2): after some silence it is asked, and if it does not
-//! answer, it is gone.
+//! Detects dead connections (`pusher-protocol.md` 4.2): after some time without activity the server sends a ping; without
+//! an answer the connection is closed.
 
 use std::time::Duration;
 
@@ -8,10 +8,10 @@ use super::Effect;
 use crate::clock::Moment;
 use crate::pusher::ErrorCode;
 
-/// How long an answer to `pusher:ping` may take.
+/// The time for an answer to `pusher:ping`.
 const PONG_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// What is known of the other side.
+/// The liveness of one client.
 #[derive(Debug)]
 pub(super) struct Liveness {
     activity_timeout: Duration,
@@ -20,10 +20,10 @@ pub(super) struct Liveness {
 
 #[derive(Debug, Clone, Copy)]
 enum State {
-    /// It last gave a sign of life at this moment.
+    /// The last activity was at this moment.
     Active(Moment),
-    /// It was asked for one at this moment.
-    Asked(Moment),
+    /// A ping was sent at this moment.
+    PingSent(Moment),
 }
 
 impl Liveness {
@@ -31,28 +31,28 @@ impl Liveness {
         Self { activity_timeout, state: State::Active(now) }
     }
 
-    /// A sign of life.
-    pub(super) const fn heard(&mut self, now: Moment) {
+    /// Notes activity.
+    pub(super) const fn on_activity(&mut self, now: Moment) {
         self.state = State::Active(now);
     }
 
-    /// When something is to be done.
+    /// When [`Liveness::on_time`] has to be called.
     pub(super) fn deadline(&self) -> Moment {
         match self.state {
             State::Active(at) => at.after(self.activity_timeout),
-            State::Asked(at) => at.after(PONG_TIMEOUT),
+            State::PingSent(at) => at.after(PONG_TIMEOUT),
         }
     }
 
-    /// Does it, if it is time.
+    /// Handles the deadline, if it has passed.
     pub(super) fn on_time(&mut self, now: Moment) -> Effect {
         match self.state {
             _ if now < self.deadline() => Effect::None,
             State::Active(_) => {
-                self.state = State::Asked(now);
+                self.state = State::PingSent(now);
                 Effect::Reply(frame::ping())
             }
-            State::Asked(_) => Effect::Close(ErrorCode::PongTimeout),
+            State::PingSent(_) => Effect::Close(ErrorCode::PongTimeout),
         }
     }
 }

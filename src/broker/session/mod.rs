@@ -1,4 +1,4 @@
-//! One client's conversation with the server, without a socket: messages and moments go in, one effect each comes out
+//! The protocol state of one client, without the socket: each message and each deadline leads to one effect
 //! (`pusher-protocol.md` 4).
 
 mod identity;
@@ -14,115 +14,115 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use self::liveness::Liveness;
-use super::allowance::Allowance;
-use super::channel::{Full, Identity, MAX_MEMBERS};
+use super::channel::{ChannelFull, Identity, MAX_MEMBERS};
 use super::frame::{self, Frame};
 use super::kind::{Access, Kind};
 use super::message::{ClientEvent, Message};
 use super::socket_id::SocketId;
+use super::token_bucket::TokenBucket;
 use crate::clock::Moment;
 use crate::pusher::{App, ErrorCode, Query, Warning};
 
 /// The longest event name in characters (`pusher-protocol.md` 1.4).
 pub(super) const MAX_EVENT_NAME: usize = 200;
-/// Most data of one event in bytes (`pusher-protocol.md` 1.4).
+/// The largest data of one event in bytes (`pusher-protocol.md` 1.4).
 pub(super) const MAX_DATA: usize = 10 * 1024;
-/// The protocol versions that clients speak; they differ in nothing that is served here.
+/// The supported protocol versions. They do not differ in anything that the broker implements, except [`CloseNotice`].
 const VERSIONS: std::ops::RangeInclusive<u32> = 5..=7;
-/// A client may subscribe as often as it may have channels, at once, and once more whenever so many milliseconds have
-/// passed: 20 times a second. Pages subscribe to all of their channels when they connect again, and rarely after that;
-/// each time costs the server more than the client.
-const SUBSCRIBING_COST: u32 = 50;
+/// The rate limit of subscribing: a burst of as many subscriptions as a client may have channels, and then one more
+/// every this many milliseconds, i.e. 20 per second. Pages subscribe to all of their channels after a reconnect, and
+/// rarely otherwise. A subscription costs the server more than the client.
+const SUBSCRIBE_INTERVAL_MS: u32 = 50;
 
-/// How a client is told why its connection is closed.
+/// How the reason of a close is sent to a client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Farewell {
-    /// By the code of the close.
-    Close,
-    /// By a `pusher:error` before it as well: clients of protocol versions below 6 (docs/broker.md).
-    EventAndClose,
+pub(super) enum CloseNotice {
+    /// In the close frame.
+    FrameOnly,
+    /// Also in a `pusher:error` before the close frame: for clients of protocol versions below 6 (docs/broker.md).
+    EventAndFrame,
 }
 
-/// What sessions are like.
+/// The options of sessions.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct SessionOptions {
-    /// How long a connection may be silent before it is asked for a sign of life.
+    /// The time without activity after which the server sends a ping.
     pub(super) activity_timeout: Duration,
     /// Whether clients may send events to each other.
     pub(super) client_events: bool,
-    /// Channels that one connection may be subscribed to.
+    /// The largest number of channels of one connection.
     pub(super) max_channels: usize,
-    /// How soon a client must sign in, or join a channel that it needs a token for; `None`: it need not.
+    /// The time in which a client must sign in or join a channel that requires a token; `None`: no limit.
     pub(super) sign_in_timeout: Option<Duration>,
 }
 
-/// What a message or a moment leads to.
+/// The effect of a message or a deadline.
 #[derive(Debug)]
 pub(super) enum Effect {
     /// Nothing.
     None,
-    /// This is sent to the client.
+    /// Send this frame to the client.
     Reply(Frame),
-    /// The client is subscribed, if there is a place: [`Session::joined`] or [`Session::no_place`] is to follow.
+    /// Subscribe the client, unless the channel is full. [`Session::joined`] or [`Session::channel_full`] has to follow.
     Join {
         /// The channel's name.
         channel: Arc<str>,
-        /// Its kind.
+        /// The channel's kind.
         kind: Kind,
-        /// Who joins, on presence channels.
+        /// The member, on presence channels.
         identity: Option<Identity>,
     },
-    /// The client joins the channel of its user, and this is sent to it.
+    /// Subscribe the client to the channel of its user, and send it the confirmation.
     SignIn {
         /// The user's channel.
         channel: Arc<str>,
-        /// Its kind.
+        /// The channel's kind.
         kind: Kind,
         /// The user's id.
         user: Arc<str>,
-        /// The ids of the users whom this one watches.
+        /// The ids of the users on the watchlist.
         watchlist: Vec<Arc<str>>,
         /// The confirmation.
         reply: Frame,
-        /// What is told after it of a watchlist that was too long.
+        /// A warning after the confirmation, if the watchlist was too long.
         warning: Option<Frame>,
     },
-    /// The client, which is signed in already, watches these users instead, and this is sent to it.
+    /// Replace the watchlist of a client that is signed in already, and send it the confirmation.
     Watch {
-        /// Their ids.
+        /// The ids of the users on the watchlist.
         watchlist: Vec<Arc<str>>,
         /// The confirmation.
         reply: Frame,
-        /// What is told after it of a watchlist that was too long.
+        /// A warning after the confirmation, if the watchlist was too long.
         warning: Option<Frame>,
     },
-    /// The subscription ends.
+    /// End the subscription to this channel.
     Leave(Arc<str>),
-    /// This goes to the channel's other subscribers.
+    /// Send an event to the other subscribers of a channel.
     Relay {
         /// The channel's name.
         channel: Arc<str>,
         /// The event.
         frame: Frame,
     },
-    /// The connection is closed.
+    /// Close the connection.
     Close(ErrorCode),
 }
 
-/// One established connection.
+/// The session of one established connection.
 #[derive(Debug)]
 pub(super) struct Session {
     id: SocketId,
     session_options: SessionOptions,
-    /// What the client is subscribed to, and who it is there.
+    /// The client's subscriptions.
     channels: HashMap<Arc<str>, Subscription>,
     /// Boxed: most connections have none.
     user: Option<Box<SignedInAs>>,
-    /// When the connection is closed if the client has shown no token until then.
+    /// When the connection is closed unless the client has presented a valid token.
     sign_in_by: Option<Moment>,
-    client_events: Allowance,
-    /// Subscriptions that were asked for, whatever came of it. Those that end cost nothing: only what was begun can be.
-    subscribing: Allowance,
+    client_events: TokenBucket,
+    /// Limits requests to subscribe, successful or not. Unsubscribing is not limited: each needs a subscription before it.
+    subscribing: TokenBucket,
     liveness: Liveness,
 }
 
@@ -131,7 +131,7 @@ pub(super) struct Session {
 struct SignedInAs {
     /// The user's channel.
     channel: Arc<str>,
-    /// Who that is on presence channels, or why the user cannot join any.
+    /// The identity on presence channels, or why the user cannot join any.
     identity: Result<Identity, &'static str>,
 }
 
@@ -142,10 +142,10 @@ struct Subscription {
     user_id: Option<Arc<str>>,
 }
 
-/// Checks the protocol version that a client asks for in the query of its URL.
+/// Checks the protocol version in the query of a client's URL.
 ///
 /// # Errors
-/// The code that the connection is closed with.
+/// The code with which the connection has to be closed.
 pub(super) fn check_version(query: &str) -> Result<(), ErrorCode> {
     let query = Query::parse(query);
     let version = query.only("protocol").filter(|version| !version.is_empty()).ok_or(ErrorCode::NoVersion)?;
@@ -153,16 +153,16 @@ pub(super) fn check_version(query: &str) -> Result<(), ErrorCode> {
     if VERSIONS.contains(&version) { Ok(()) } else { Err(ErrorCode::UnsupportedVersion) }
 }
 
-impl Farewell {
-    /// How a client is told that connects with this query.
+impl CloseNotice {
+    /// The notice for a client with this query.
     pub(super) fn of(query: &str) -> Self {
         let version = Query::parse(query).only("protocol").and_then(|version| version.parse::<u32>().ok());
-        if version.is_some_and(|version| version < 6) { Self::EventAndClose } else { Self::Close }
+        if version.is_some_and(|version| version < 6) { Self::EventAndFrame } else { Self::FrameOnly }
     }
 }
 
 impl Session {
-    /// A session that begins `now`, and the frame that tells the client so.
+    /// A session that begins at `now`, and the first frame for the client.
     pub(super) fn establish(id: SocketId, session_options: SessionOptions, now: Moment) -> (Self, Frame) {
         let session = Self {
             id,
@@ -170,28 +170,28 @@ impl Session {
             channels: HashMap::new(),
             user: None,
             sign_in_by: session_options.sign_in_timeout.map(|timeout| now.after(timeout)),
-            client_events: Allowance::ten_a_second(),
-            subscribing: Allowance::new(
+            client_events: TokenBucket::ten_per_second(),
+            subscribing: TokenBucket::new(
                 u32::try_from(session_options.max_channels).unwrap_or(u32::MAX),
-                SUBSCRIBING_COST,
+                SUBSCRIBE_INTERVAL_MS,
             ),
             liveness: Liveness::new(session_options.activity_timeout, now),
         };
         (session, frame::connection_established(id, session_options.activity_timeout))
     }
 
-    /// Anything came from the client: a message, or a frame of the WebSocket layer.
-    pub(super) const fn heard(&mut self, now: Moment) {
-        self.liveness.heard(now);
+    /// Notes activity of the client: a message, or a control frame of WebSocket.
+    pub(super) const fn on_activity(&mut self, now: Moment) {
+        self.liveness.on_activity(now);
     }
 
-    /// When [`Session::on_time`] is to be called next.
+    /// When [`Session::on_time`] has to be called next.
     pub(super) fn deadline(&self) -> Moment {
-        let silence = self.liveness.deadline();
-        self.sign_in_by.map_or(silence, |by| by.min(silence))
+        let liveness = self.liveness.deadline();
+        self.sign_in_by.map_or(liveness, |sign_in_by| sign_in_by.min(liveness))
     }
 
-    /// Looks whether the client has been silent for too long, or has not signed in in time.
+    /// Handles the deadlines of the sign-in and of the liveness check.
     pub(super) fn on_time(&mut self, now: Moment) -> Effect {
         if self.sign_in_by.is_some_and(|by| by <= now) {
             return Effect::Close(ErrorCode::Unauthorized);
@@ -199,30 +199,30 @@ impl Session {
         self.liveness.on_time(now)
     }
 
-    /// A message of the client. `app` is its app as configured at present.
+    /// Handles a message of the client. `app` is the current configuration of its app.
     pub(super) fn on_message(&mut self, text: &str, app: &App, now: Moment) -> Effect {
         Message::read(text, |message| match message {
             Message::Ping => Effect::Reply(frame::pong()),
             Message::Pong => Effect::None,
-            Message::Subscribe(wish) => {
-                self.subscribing.charge(now);
-                self.subscribe(&wish, app)
+            Message::Subscribe(request) => {
+                self.subscribing.take_with_debt(now);
+                self.subscribe(&request, app)
             }
             Message::Unsubscribe(channel) => self.unsubscribe(&channel),
-            Message::SignIn(wish) => self.sign_in(&wish, app),
+            Message::SignIn(request) => self.sign_in(&request, app),
             Message::Event(event) => self.client_event(&event, now),
             Message::Unknown => refuse(None, "Clients may send client events only: their names begin with client-"),
         })
         .unwrap_or_else(|problem| refuse(None, problem))
     }
 
-    /// How long nothing more is to be read from the client. It is not zero once a subscription was asked for that was
-    /// one too many; that one is answered, and whatever comes behind it waits.
-    pub(super) fn rest(&self, now: Moment) -> Duration {
+    /// How long the next message must not be read. It is positive after a request to subscribe beyond the rate limit; that
+    /// request itself is answered.
+    pub(super) fn read_delay(&self, now: Moment) -> Duration {
         self.subscribing.debt(now)
     }
 
-    /// The client is subscribed as [`Effect::Join`] asked for.
+    /// Notes that [`Effect::Join`] was successful.
     pub(super) fn joined(&mut self, channel: Arc<str>, kind: Kind, user_id: Option<Arc<str>>) {
         if kind.access.needs_token() {
             self.sign_in_by = None;
@@ -230,15 +230,15 @@ impl Session {
         self.channels.insert(channel, Subscription { kind, user_id });
     }
 
-    /// The client is not subscribed as [`Effect::Join`] asked for: the channel is full. What to tell the client.
-    pub(super) fn no_place(channel: &str, _why: Full) -> Frame {
+    /// The error for the client after [`Effect::Join`] has failed because the channel is full.
+    pub(super) fn channel_full(channel: &str, _why: ChannelFull) -> Frame {
         frame::error(
             None,
             &format!("The presence channel {channel} has {MAX_MEMBERS} members already, which is the most"),
         )
     }
 
-    /// Everything that the client is in, for its end.
+    /// All channels of the client, including the channel of its user.
     pub(super) fn into_channels(self) -> impl Iterator<Item = Arc<str>> {
         self.channels.into_keys().chain(self.user.map(|user| user.channel))
     }
@@ -246,7 +246,7 @@ impl Session {
     fn unsubscribe(&mut self, channel: &str) -> Effect {
         match self.channels.remove_entry(channel) {
             Some((channel, _)) => Effect::Leave(channel),
-            // A client may be behind; there is no answer to this message.
+            // The client may have outdated state; the protocol has no answer to this message.
             None => Effect::None,
         }
     }
@@ -286,7 +286,7 @@ impl Session {
     }
 }
 
-/// Tells the client what was wrong with its message; the connection stays open.
+/// An error about the client's message. The connection stays open.
 fn refuse(code: Option<Warning>, message: &str) -> Effect {
     Effect::Reply(frame::error(code, message))
 }

@@ -1,4 +1,4 @@
-//! Signing in: what a client must show, and whom its user watches (`pusher-protocol.md` 4.5, 5.1).
+//! Signing in: the client's token, its user and its watchlist (`pusher-protocol.md` 4.5, 5.1).
 
 use std::sync::Arc;
 
@@ -16,7 +16,7 @@ use crate::pusher::{App, Grant, Warning};
 /// The longest `user_data` in bytes: three times a full watchlist of the longest ids.
 const MAX_USER_DATA: usize = 64 * 1024;
 
-/// The `user_data` of a signed-in user, as far as the server needs it.
+/// The fields of `user_data` that the server uses.
 #[derive(Deserialize)]
 struct UserData<'a> {
     #[serde(borrow)]
@@ -27,69 +27,70 @@ struct UserData<'a> {
     watchlist: Option<&'a RawValue>,
 }
 
-/// Who a client is.
+/// The user of a sign-in.
 struct User {
     id: Arc<str>,
     signed_in_as: SignedInAs,
-    watched: Watched,
+    watchlist: Watchlist,
 }
 
-/// The users whom a user watches.
+/// The watchlist of a sign-in.
 #[derive(Default)]
-struct Watched {
-    /// Their ids.
+struct Watchlist {
+    /// The ids of the users.
     ids: Vec<Arc<str>>,
-    /// How many were named, if that was more than are allowed.
-    named: Option<usize>,
+    /// The length of the list as sent, if it was longer than allowed.
+    excess_length: Option<usize>,
 }
 
 impl User {
-    /// The user that `data` describes, or what its client is told.
+    /// Parses `user_data`, or returns the error for the client.
     fn read(data: &str) -> Result<Self, Effect> {
-        let unnamed = || refuse(None, "The user_data is not an object with an id of 1 to 200 bytes");
-        let data: UserData<'_> = json::object(data).ok_or_else(unnamed)?;
-        let id = json::identifier(data.id).ok_or_else(unnamed)?;
-        let channel = user_channel(&id).ok_or_else(unnamed)?;
-        let watched = data.watchlist.map_or_else(|| Ok(Watched::default()), Watched::read)?;
+        let invalid = || refuse(None, "The user_data is not an object with an id of 1 to 200 bytes");
+        let data: UserData<'_> = json::object(data).ok_or_else(invalid)?;
+        let id = json::identifier(data.id).ok_or_else(invalid)?;
+        let channel = user_channel(&id).ok_or_else(invalid)?;
+        let watchlist = data.watchlist.map_or_else(|| Ok(Watchlist::default()), Watchlist::read)?;
         let signed_in_as = SignedInAs { channel: channel.into(), identity: identity::read(data.id, data.user_info) };
-        Ok(Self { id: id.into(), signed_in_as, watched })
+        Ok(Self { id: id.into(), signed_in_as, watchlist })
     }
 }
 
-impl Watched {
-    /// The first ids of a watchlist, as many as are allowed, or what its client is told.
+impl Watchlist {
+    /// The first ids of a watchlist, as many as allowed, or the error for the client.
     fn read(watchlist: &RawValue) -> Result<Self, Effect> {
-        let unreadable = || refuse(None, "The watchlist is not a list of the ids of users, of 1 to 200 bytes each");
-        let tokens: Vec<&RawValue> = serde_json::from_str(watchlist.get()).map_err(|_| unreadable())?;
-        let named = Some(tokens.len()).filter(|named| *named > MAX_WATCHED);
+        let invalid = || refuse(None, "The watchlist is not a list of the ids of users, of 1 to 200 bytes each");
+        let tokens: Vec<&RawValue> = serde_json::from_str(watchlist.get()).map_err(|_| invalid())?;
+        let excess_length = Some(tokens.len()).filter(|length| *length > MAX_WATCHED);
         let ids = tokens.into_iter().take(MAX_WATCHED);
         let ids = ids.map(|token| json::identifier(token).filter(|id| user_channel(id).is_some()).map(Arc::from));
-        Ok(Self { ids: ids.collect::<Option<_>>().ok_or_else(unreadable)?, named })
+        Ok(Self { ids: ids.collect::<Option<_>>().ok_or_else(invalid)?, excess_length })
     }
 
-    /// What a client is told whose watchlist was cut.
+    /// The warning for a client whose watchlist was truncated.
     fn warning(&self) -> Option<Frame> {
-        let told =
-            |named| format!("Watchlist limit exceeded: of {named} user ids, the first {MAX_WATCHED} are accepted");
-        self.named.map(|named| frame::error(Some(Warning::WatchlistLimit), &told(named)))
+        let text =
+            |length| format!("Watchlist limit exceeded: of {length} user ids, the first {MAX_WATCHED} are accepted");
+        self.excess_length.map(|length| frame::error(Some(Warning::WatchlistLimit), &text(length)))
     }
 }
 
 impl Session {
-    /// A client whose watchlist cannot be read is not signed in: what it would not be told of, it should not wait for.
-    pub(super) fn sign_in(&mut self, wish: &SignIn<'_>, app: &App) -> Effect {
-        let data = &*wish.user_data;
+    /// Handles a sign-in. A client with an invalid watchlist is not signed in: otherwise it would wait for events that
+    /// never arrive.
+    pub(super) fn sign_in(&mut self, request: &SignIn<'_>, app: &App) -> Effect {
+        let data = &*request.user_data;
         if data.len() > MAX_USER_DATA {
             return refuse(None, &format!("The user_data is too large: {MAX_USER_DATA} bytes are allowed"));
         }
-        if let Err(error) = (Grant::User { data }).verify(app, &self.id.to_string(), &wish.auth) {
+        if let Err(error) = (Grant::User { data }).verify(app, &self.id.to_string(), &request.auth) {
             return refuse(None, &format!("The auth token for {} was refused: {error}", self.id));
         }
-        let User { id: user, signed_in_as, watched } = match User::read(data) {
+        let User { id: user, signed_in_as, watchlist } = match User::read(data) {
             Ok(user) => user,
             Err(effect) => return effect,
         };
-        let (reply, warning, watchlist) = (frame::signed_in(data), watched.warning(), watched.ids);
+        let (reply, warning, watchlist) = (frame::signed_in(data), watchlist.warning(), watchlist.ids);
         let channel = Arc::clone(&signed_in_as.channel);
         let effect = match &self.user {
             None => Effect::SignIn {

@@ -1,4 +1,4 @@
-//! Joining channels: what a client must show (`pusher-protocol.md` 4.3, 5.1).
+//! Subscribing: the client's token and its identity on presence channels (`pusher-protocol.md` 4.3, 5.1).
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -24,8 +24,9 @@ struct ChannelData<'a> {
 }
 
 impl Session {
-    pub(super) fn subscribe(&mut self, wish: &Subscribe<'_>, app: &App) -> Effect {
-        let name = &*wish.channel;
+    /// Handles a request to subscribe.
+    pub(super) fn subscribe(&mut self, request: &Subscribe<'_>, app: &App) -> Effect {
+        let name = &*request.channel;
         let Some(kind) = Kind::of(name) else {
             return refuse(
                 None,
@@ -44,35 +45,34 @@ impl Session {
                 &format!("The connection is subscribed to {} channels already, which is the most", self.channels.len()),
             );
         }
-        match self.admit(wish, kind, app) {
+        match self.authorize(request, kind, app) {
             Ok(identity) => Effect::Join { channel: name.into(), kind, identity },
             Err(effect) => effect,
         }
     }
 
-    /// Looks at what is shown for a channel; who joins, on presence channels. A `channel_data` is a part of what is
-    /// signed wherever it is sent, on private channels too (docs/broker.md).
-    fn admit(&self, wish: &Subscribe<'_>, kind: Kind, app: &App) -> Result<Option<Identity>, Effect> {
-        let name = &*wish.channel;
+    /// Verifies the token for a channel. Returns the identity, on presence channels. A `channel_data` is a part of the
+    /// signed text on private channels, too (docs/broker.md).
+    fn authorize(&self, request: &Subscribe<'_>, kind: Kind, app: &App) -> Result<Option<Identity>, Effect> {
+        let name = &*request.channel;
         if !kind.access.needs_token() {
             return Ok(None);
         }
-        let data = wish.channel_data.as_deref();
+        let data = request.channel_data.as_deref();
         if data.is_some_and(|data| data.len() > MAX_CHANNEL_DATA) {
             return Err(refuse(
                 None,
                 &format!("The channel_data for {name} is too large: {MAX_CHANNEL_DATA} bytes are allowed"),
             ));
         }
-        let token = wish.auth.as_deref().unwrap_or_default();
+        let token = request.auth.as_deref().unwrap_or_default();
         Grant::Channel { name, data }
             .verify(app, &self.id.to_string(), token)
             .map_err(|error| refuse(None, &format!("The auth token for {} on {name} was refused: {error}", self.id)))?;
         if kind.is_presence() { self.identify(name, data).map(Some) } else { Ok(None) }
     }
 
-    /// Who joins the presence channel `name` with this `channel_data`; without any, the user that the connection is
-    /// signed in as.
+    /// The identity for the presence channel `name` in this `channel_data`; without it, the identity of the signed-in user.
     fn identify(&self, name: &str, data: Option<&str>) -> Result<Identity, Effect> {
         let Some(data) = data else {
             let Some(user) = &self.user else {
@@ -93,8 +93,8 @@ impl Session {
         identity::read(user_id, user_info).map_err(problem)
     }
 
-    /// pusher-js subscribes to the channel of its user once it is signed in. It is in there already; anybody else's is
-    /// not for it.
+    /// pusher-js subscribes to the channel of its user after the sign-in. The connection is in that channel already; the
+    /// channels of other users are refused.
     fn subscribe_to_user(&self, name: &str) -> Effect {
         if self.user.as_ref().is_some_and(|user| *user.channel == *name) {
             return Effect::Reply(frame::subscribed(name));

@@ -1,4 +1,4 @@
-//! Sessions by their messages: what each leads to (`pusher-protocol.md` 4).
+//! The effects of messages on sessions (`pusher-protocol.md` 4).
 
 mod sign_in;
 
@@ -68,12 +68,12 @@ fn reply(effect: Effect) -> Value {
     }
 }
 
-/// Code and message of the error that the client is told.
+/// The code and the message of the error for the client.
 #[track_caller]
 fn error(effect: Effect) -> (Option<u64>, String) {
-    let told = reply(effect);
-    assert_eq!(told["event"], "pusher:error");
-    (told["data"]["code"].as_u64(), told["data"]["message"].as_str().unwrap().to_owned())
+    let error = reply(effect);
+    assert_eq!(error["event"], "pusher:error");
+    (error["data"]["code"].as_u64(), error["data"]["message"].as_str().unwrap().to_owned())
 }
 
 #[test]
@@ -115,31 +115,31 @@ fn a_ping_is_answered_and_a_pong_is_not() {
 }
 
 #[test]
-fn silence_is_asked_about_and_then_ended() {
+fn an_inactive_connection_is_pinged_and_then_closed() {
     let mut session = session();
     assert_eq!(session.deadline(), at(120_000));
     assert!(matches!(session.on_time(at(119_999)), Effect::None));
-    session.heard(at(1_000));
+    session.on_activity(at(1_000));
     assert!(matches!(session.on_time(at(120_999)), Effect::None));
     assert_eq!(reply(session.on_time(at(121_000)))["event"], "pusher:ping");
     assert_eq!(session.deadline(), at(151_000));
     assert!(matches!(session.on_time(at(150_999)), Effect::None));
-    session.heard(at(150_999));
+    session.on_activity(at(150_999));
     assert!(matches!(session.on_time(at(151_000)), Effect::None));
     assert_eq!(reply(session.on_time(at(270_999)))["event"], "pusher:ping");
     assert!(matches!(session.on_time(at(300_999)), Effect::Close(ErrorCode::PongTimeout)));
 }
 
-/// Pusher's authorized connections: a user, or a channel that needs a token.
+/// Pusher's authorized connections: a sign-in, or a channel that requires a token.
 #[test]
-fn whoever_must_sign_in_and_does_not_is_closed() {
+fn a_client_that_does_not_sign_in_in_time_is_closed() {
     let session_options = SessionOptions { sign_in_timeout: Some(Duration::from_secs(5)), ..session_options() };
     let begin = || Session::establish(SocketId::parse(ID).unwrap(), session_options, at(0)).0;
     let mut idle = begin();
     join(&mut idle, &json!({"channel": "c"}));
     let _refused = subscribe(&mut idle, &json!({"channel": "private-room", "auth": "x"}));
     let _refused = say(&mut idle, &json!({"event": "pusher:signin", "data": {"auth": "x", "user_data": "{}"}}));
-    idle.heard(at(4_000));
+    idle.on_activity(at(4_000));
     assert_eq!(idle.deadline(), at(5_000));
     assert!(matches!(idle.on_time(at(4_999)), Effect::None));
     assert!(matches!(idle.on_time(at(5_000)), Effect::Close(ErrorCode::Unauthorized)));
@@ -156,21 +156,21 @@ fn whoever_must_sign_in_and_does_not_is_closed() {
 }
 
 #[test]
-fn old_clients_are_told_before_the_close() {
-    for (query, farewell) in [
-        ("protocol=7", Farewell::Close),
-        ("protocol=6&client=js", Farewell::Close),
-        ("client=java&protocol=5", Farewell::EventAndClose),
-        ("protocol=4", Farewell::EventAndClose),
-        ("protocol=seven", Farewell::Close),
-        ("", Farewell::Close),
+fn old_clients_receive_an_event_before_the_close() {
+    for (query, notice) in [
+        ("protocol=7", CloseNotice::FrameOnly),
+        ("protocol=6&client=js", CloseNotice::FrameOnly),
+        ("client=java&protocol=5", CloseNotice::EventAndFrame),
+        ("protocol=4", CloseNotice::EventAndFrame),
+        ("protocol=seven", CloseNotice::FrameOnly),
+        ("", CloseNotice::FrameOnly),
     ] {
-        assert_eq!(Farewell::of(query), farewell, "{query}");
+        assert_eq!(CloseNotice::of(query), notice, "{query}");
     }
 }
 
 #[test]
-fn a_public_channel_takes_anybody() {
+fn a_public_channel_requires_no_token() {
     let mut session = session();
     for data in [
         json!({"channel": "hilton-room-12-chat"}),
@@ -179,7 +179,7 @@ fn a_public_channel_takes_anybody() {
     ] {
         assert!(matches!(subscribe(&mut session, &data), Effect::Join { identity: None, .. }), "{data}");
     }
-    // In its other form, too.
+    // `data` as a string.
     let wrapped = json!({"event": "pusher:subscribe", "data": json!({"channel": "d"}).to_string()});
     assert!(matches!(say(&mut session, &wrapped), Effect::Join { .. }));
 }
@@ -266,7 +266,7 @@ fn channel_data_is_signed_wherever_it_is_sent() {
         let signed = json!({"channel": name, "auth": token(name, Some(&large)), "channel_data": large});
         assert!(error(subscribe(&mut session, &signed)).1.contains("too large"));
     }
-    // pusher-js sends null where there is none.
+    // pusher-js sends null if there is none.
     let none = json!({"channel": "private-room", "auth": token("private-room", None), "channel_data": null});
     assert!(matches!(subscribe(&mut session, &none), Effect::Join { .. }));
 }
@@ -309,7 +309,7 @@ fn a_presence_channel_needs_to_know_who_joins() {
         let (code, message) = error(with(data));
         assert!(code.is_none() && message.contains(problem), "{data}: {message}");
     }
-    // What is at the bounds is taken.
+    // Values at the bounds are accepted.
     assert!(matches!(
         with(&json!({"user_id": "é".repeat(128), "user_info": "i".repeat(1022)}).to_string()),
         Effect::Join { .. }
@@ -321,8 +321,8 @@ fn a_presence_channel_needs_to_know_who_joins() {
 }
 
 #[test]
-fn a_full_channel_is_told() {
-    let (code, message) = error(Effect::Reply(Session::no_place("presence-c", Full)));
+fn a_full_channel_is_an_error() {
+    let (code, message) = error(Effect::Reply(Session::channel_full("presence-c", ChannelFull)));
     assert!(code.is_none() && message.contains("has 100 members already"), "{message}");
 }
 
@@ -370,7 +370,7 @@ fn what_is_no_client_event_goes_nowhere() {
         let (code, told) = error(say(&mut session, &message));
         assert!(code.is_none() && told.contains(problem), "{message}: {told}");
     }
-    // At the bounds they pass.
+    // Values at the bounds are accepted.
     let message = json!({"event": format!("client-{}", "é".repeat(193)), "channel": "private-c", "data": large[2..]});
     assert!(matches!(say(&mut session, &message), Effect::Relay { .. }));
 }

@@ -4,7 +4,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::*;
 
-/// Speaks the handshake by hand, and reads to the end of the 101.
+/// Performs the handshake on a raw connection, and reads to the end of the 101.
 pub(super) async fn handshake(stream: &mut TcpStream) {
     let request = format!(
         "GET {TARGET} HTTP/1.1\r\nHost: usher\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
@@ -27,16 +27,16 @@ pub(super) fn masked(first: u8, payload: &[u8]) -> Vec<u8> {
     [vec![first], length, vec![0; 4], payload.to_vec()].concat()
 }
 
-/// The code of the close that `bytes` lead to.
+/// The close code after `bytes`.
 async fn close_after(server: &Server, bytes: &[u8]) -> u16 {
     let mut stream = server.connect().await;
     handshake(&mut stream).await;
-    // The server may close before everything is sent.
+    // The server may close before all bytes are sent.
     let (mut reader, mut writer) = stream.split();
     let mut heard = Vec::new();
     let (_sent, ended) = tokio::join!(writer.write_all(bytes), reader.read_to_end(&mut heard));
     ended.unwrap();
-    // The last frame: its length, then the code, then perhaps a reason.
+    // The last frame: length, code and an optional reason.
     let is_close = |at: &usize| heard[*at] == 0x88 && usize::from(heard[at + 1]) == heard.len() - at - 2;
     let close =
         (0..heard.len() - 3).find(is_close).unwrap_or_else(|| panic!("no close: {}", String::from_utf8_lossy(&heard)));

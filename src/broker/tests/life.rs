@@ -1,4 +1,4 @@
-//! How connections end: by silence, by slowness, by the server's end.
+//! The ends of connections: inactivity, slow readers, the end of the server.
 
 use std::time::Duration;
 
@@ -9,15 +9,14 @@ use tokio_tungstenite::tungstenite::protocol::Role;
 use super::*;
 
 #[tokio::test(start_paused = true)]
-async fn a_silent_client_is_asked_and_then_closed() {
+async fn an_inactive_client_is_pinged_and_then_closed() {
     let server = Server::start(&plain()).await;
     let (near, far) = duplex(64 * 1024);
     let mut client = WebSocketStream::from_raw_socket(near, Role::Client, None).await;
     let served = WebSocketStream::from_raw_socket(far, Role::Server, Some(socket_config(MAX_MESSAGE))).await;
     let broker = Arc::clone(&server.broker);
-    let _served = server
-        .tasks
-        .spawn(async move { broker.converse(served, &Uri::from_static(TARGET), None, &Arc::default()).await });
+    let _served =
+        server.tasks.spawn(async move { broker.serve(served, &Uri::from_static(TARGET), None, &Arc::default()).await });
     let began = Instant::now();
     let mut heard = async || client.next().await.unwrap().unwrap();
     assert!(heard().await.to_text().unwrap().contains("connection_established"));
@@ -36,9 +35,8 @@ async fn any_sign_of_life_counts() {
     let mut client = WebSocketStream::from_raw_socket(near, Role::Client, None).await;
     let served = WebSocketStream::from_raw_socket(far, Role::Server, Some(socket_config(MAX_MESSAGE))).await;
     let broker = Arc::clone(&server.broker);
-    let _served = server
-        .tasks
-        .spawn(async move { broker.converse(served, &Uri::from_static(TARGET), None, &Arc::default()).await });
+    let _served =
+        server.tasks.spawn(async move { broker.serve(served, &Uri::from_static(TARGET), None, &Arc::default()).await });
     let _greeting = client.next().await;
     for sign in [
         Message::text(r#"{"event":"pusher:pong"}"#),
@@ -59,7 +57,7 @@ async fn any_sign_of_life_counts() {
     }
 }
 
-/// `threats.md` 2.6: a reader that is too slow costs nobody else anything, and is closed.
+/// `threats.md` 2.6: a slow reader does not affect others, and is closed.
 #[tokio::test]
 async fn a_slow_reader_is_closed_and_the_others_hear_everything() {
     let server = Server::start(&Options { queue: 64, ..plain() }).await;
@@ -77,7 +75,7 @@ async fn a_slow_reader_is_closed_and_the_others_hear_everything() {
     server.trigger("c", "last", "{}");
     assert_eq!(quick.hear_event().await, "last");
     assert_eq!(server.metric(r#"usher_ws_connections{app="1001"}"#), 1);
-    // What it had not read is lost, and no gap is to be seen in what it had.
+    // Unread events are lost, but there is no gap in those that were read.
     let mut next = 0;
     while let Some(Ok(message)) = slow.socket.next().await {
         match message {
@@ -100,8 +98,7 @@ fn batch(number: usize) -> Value {
     json!({ "batch": events })
 }
 
-/// A thousand batches that follow each other without a pause: what a worker has not come to is no fault of a client
-/// that reads at full speed.
+/// A thousand batches without a pause: a client that reads at full speed is not closed because of its worker's queue.
 #[tokio::test]
 async fn a_client_that_reads_is_not_too_slow_for_a_burst() {
     let server = Server::start(&plain()).await;
@@ -122,8 +119,8 @@ async fn a_client_that_reads_is_not_too_slow_for_a_burst() {
     assert_eq!(server.metric(r#"usher_broker_slow_readers_total{app="1001"}"#), 0);
 }
 
-/// A reader that does not read holds up no publisher: time stands still while anybody has something to do, so nobody
-/// has waited.
+/// A client that does not read does not delay publishers: the paused clock advances only while all tasks wait, so no
+/// publisher has waited.
 #[tokio::test(start_paused = true)]
 async fn a_slow_reader_costs_publishers_nothing() {
     let server = Server::start(&plain()).await;
@@ -131,9 +128,8 @@ async fn a_slow_reader_costs_publishers_nothing() {
     let mut client = WebSocketStream::from_raw_socket(near, Role::Client, None).await;
     let served = WebSocketStream::from_raw_socket(far, Role::Server, Some(socket_config(MAX_MESSAGE))).await;
     let broker = Arc::clone(&server.broker);
-    let _served = server
-        .tasks
-        .spawn(async move { broker.converse(served, &Uri::from_static(TARGET), None, &Arc::default()).await });
+    let _served =
+        server.tasks.spawn(async move { broker.serve(served, &Uri::from_static(TARGET), None, &Arc::default()).await });
     let _greeting = client.next().await;
     client
         .send(Message::text(json!({"event": "pusher:subscribe", "data": {"channel": "c"}}).to_string()))
@@ -150,7 +146,7 @@ async fn a_slow_reader_costs_publishers_nothing() {
     assert_eq!(server.metric(r#"usher_broker_slow_readers_total{app="1001"}"#), 1);
 }
 
-/// Authorized connections: who knows the app's key alone keeps no place.
+/// Authorized connections: a client with only the app's key is closed after the timeout.
 #[tokio::test(start_paused = true)]
 async fn a_client_that_does_not_sign_in_in_time_is_closed() {
     let server = Server::start(&Options { sign_in_timeout: Duration::from_secs(5), ..plain() }).await;
@@ -161,7 +157,7 @@ async fn a_client_that_does_not_sign_in_in_time_is_closed() {
         let broker = Arc::clone(&server.broker);
         let _served = server
             .tasks
-            .spawn(async move { broker.converse(served, &Uri::from_static(target), None, &Arc::default()).await });
+            .spawn(async move { broker.serve(served, &Uri::from_static(target), None, &Arc::default()).await });
         let began = Instant::now();
         let _greeting = client.next().await;
         for _ in 0..told {
@@ -173,14 +169,14 @@ async fn a_client_that_does_not_sign_in_in_time_is_closed() {
     }
 }
 
-/// `threats.md` WS-09: a client that pings and never reads is bounded, too.
+/// `threats.md` WS-09: a client that pings and never reads is closed.
 #[tokio::test]
 async fn pings_without_reading_come_to_an_end() {
     let server = Server::start(&plain()).await;
     let mut stream = server.connect().await;
     frames::handshake(&mut stream).await;
     let pings = frames::masked(0x89, &[0; 125]).repeat(100);
-    // The server stops taking them: it closes.
+    // The server closes the connection.
     for _ in 0..1_000_000 / 100 {
         if stream.write_all(&pings).await.is_err() {
             break;
@@ -208,7 +204,7 @@ async fn a_client_that_breaks_off_is_forgotten() {
 }
 
 #[tokio::test]
-async fn draining_closes_everybody_and_lets_nobody_in() {
+async fn draining_closes_all_connections_and_admits_none() {
     let server = Server::start(&plain()).await;
     let mut clients = Vec::new();
     for _ in 0..300 {
@@ -227,12 +223,13 @@ async fn draining_closes_everybody_and_lets_nobody_in() {
     assert_eq!(server.metric(r#"usher_ws_closed_total{reason="reconnect"}"#), 301);
 }
 
-/// More connections than one wave: the later ones are closed later.
+/// Connections beyond the first wave are closed later.
 #[tokio::test(start_paused = true)]
 async fn draining_goes_in_waves() {
     let server = Server::start(&plain()).await;
-    let connections: Vec<_> =
-        (0..WAVE * 3).map(|_| server.broker.establish(&Uri::from_static(TARGET), &Arc::default()).unwrap()).collect();
+    let connections: Vec<_> = (0..WAVE_SIZE * 3)
+        .map(|_| server.broker.establish(&Uri::from_static(TARGET), &Arc::default()).unwrap())
+        .collect();
     let broker = Arc::clone(&server.broker);
     let _running = server.tasks.spawn(async move { broker.run().await });
     let ending = || connections.iter().filter(|connection| connection.mailbox().is_ending()).count();
@@ -244,11 +241,11 @@ async fn draining_goes_in_waves() {
         tokio::time::sleep(WAVE_PAUSE).await;
         seen.push(ending());
     }
-    assert_eq!(seen, [WAVE, WAVE * 2, WAVE * 3]);
+    assert_eq!(seen, [WAVE_SIZE, WAVE_SIZE * 2, WAVE_SIZE * 3]);
 }
 
 #[tokio::test]
-async fn what_follows_a_close_is_not_heard() {
+async fn messages_after_a_close_are_ignored() {
     let server = Server::start(&plain()).await;
     let mut stream = server.connect().await;
     frames::handshake(&mut stream).await;
@@ -261,13 +258,13 @@ async fn what_follows_a_close_is_not_heard() {
     assert_eq!(server.metric(r#"usher_ws_messages_total{app="1001",direction="in"}"#), 0);
 }
 
-/// What every idle connection costs beside its buffers.
+/// The memory of an idle connection without its buffers.
 #[tokio::test]
 async fn the_task_of_a_connection_is_small() {
     let server = Server::start(&plain()).await;
     let (_near, far) = duplex(64);
     let served = WebSocketStream::from_raw_socket(far, Role::Server, Some(socket_config(MAX_MESSAGE))).await;
     let target = Uri::from_static(TARGET);
-    let size = size_of_val(&server.broker.converse(served, &target, None, &Arc::default()));
+    let size = size_of_val(&server.broker.serve(served, &target, None, &Arc::default()));
     assert!(size <= 1536, "{size} bytes");
 }

@@ -1,4 +1,4 @@
-//! The broker over real sockets: a client library on the other side, or bytes by hand.
+//! The broker over real sockets, with a WebSocket library or raw bytes as the client.
 
 mod frames;
 mod life;
@@ -22,7 +22,7 @@ use crate::metrics::Sample;
 use crate::pusher::{Grant, sign_query};
 use crate::shutdown::Tasks;
 
-/// Where a good client goes.
+/// The target of a valid client.
 const TARGET: &str = "/app/usher-key?protocol=7&client=js&version=8.6.0&flash=false";
 
 /// The largest message of a client, in bytes.
@@ -32,7 +32,7 @@ fn app() -> App {
     App::new("1001", "usher-key", "usher-secret")
 }
 
-/// A broker that listens.
+/// A listening broker.
 struct Server {
     broker: Arc<Broker>,
     metrics: Arc<Metrics>,
@@ -50,7 +50,7 @@ impl Server {
         Self { broker, metrics, drain, tasks: Tasks::default(), listener }
     }
 
-    /// A TCP connection that the broker serves as soon as the handshake is spoken.
+    /// A TCP connection that the broker serves after the handshake.
     async fn connect(&self) -> TcpStream {
         let stream = TcpStream::connect(self.listener.local_addr().unwrap()).await.unwrap();
         let (served, _) = self.listener.accept().await.unwrap();
@@ -63,18 +63,18 @@ impl Server {
                 Ok(response)
             };
             let socket = accept_hdr_async_with_config(served, look, Some(socket_config(MAX_MESSAGE))).await.unwrap();
-            broker.converse(socket, &target, None, &Arc::default()).await;
+            broker.serve(socket, &target, None, &Arc::default()).await;
         });
         stream
     }
 
-    /// A client that is connected at `target`.
+    /// A client connected to `target`.
     async fn visit(&self, target: &str) -> Client {
         let stream = self.connect().await;
         Client { socket: client_async(format!("ws://usher{target}"), stream).await.unwrap().0, id: String::new() }
     }
 
-    /// A client that was greeted.
+    /// A client that has received the first frame.
     async fn client(&self) -> Client {
         let mut client = self.visit(TARGET).await;
         let greeting = client.hear().await;
@@ -113,7 +113,7 @@ impl Server {
         line.trim().parse().unwrap()
     }
 
-    /// Waits until everybody is gone.
+    /// Waits until there are no connections.
     async fn quiet(&self) {
         assert_eq!(self.tasks.finish(Duration::from_secs(60)).await, 0);
     }
@@ -146,7 +146,7 @@ impl Client {
         self.hear().await["event"].as_str().unwrap().to_owned()
     }
 
-    /// Everything up to the close, and its code.
+    /// All messages before the close, and the close code.
     async fn hear_close(&mut self) -> (Vec<Value>, u16) {
         let mut heard = Vec::new();
         loop {

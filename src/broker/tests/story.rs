@@ -1,4 +1,4 @@
-//! What clients come for.
+//! The main uses of the broker by clients.
 
 use super::*;
 
@@ -41,7 +41,7 @@ async fn members_see_each_other_come_and_go() {
     boris_phone.subscribe("presence-desk", Some(boris_data)).await;
     let told = anna.hear().await;
     assert_eq!((&told["event"], &told["data"]), (&json!("pusher_internal:member_added"), &json!(boris_data)));
-    // One connection breaks off, the other says goodbye: he is gone with the second.
+    // One connection breaks off, the other is closed: the user is removed with the second.
     drop(boris);
     boris_phone.say(json!({"event": "client-bye", "channel": "presence-desk", "data": {}})).await;
     let told = anna.hear().await;
@@ -71,7 +71,7 @@ async fn a_client_speaks_for_itself_only() {
     }
     forger.say(json!({"event": "client-typing", "channel": "private-c1", "data": {"on": true}})).await;
     assert_eq!(guest.hear().await, json!({"event": "client-typing", "channel": "private-c1", "data": {"on": true}}));
-    // Not to the sender: the next thing it hears is something else.
+    // Not to the sender: its next message is another one.
     server.trigger("private-c1", "new-message", "{}");
     assert_eq!(forger.hear_event().await, "new-message");
 }
@@ -113,7 +113,7 @@ async fn a_user_is_reached_on_all_connections_and_sent_away_from_all() {
 }
 
 #[tokio::test]
-async fn whoever_asks_wrongly_is_told_by_the_code() {
+async fn an_invalid_request_is_closed_with_a_code() {
     let server = Server::start(&Options { max_connections: 1, ..plain() }).await;
     for (target, code) in [
         ("/app/nobody?protocol=7", 4001),
@@ -126,7 +126,7 @@ async fn whoever_asks_wrongly_is_told_by_the_code() {
     ] {
         assert_eq!(server.visit(target).await.hear_close().await, (vec![], code), "{target}");
     }
-    // Clients of an old protocol are told by an event as well.
+    // Clients of an old protocol receive an event as well.
     for (target, code) in
         [("/app/nobody?protocol=5", 4001), ("/app/usher-key?protocol=4", 4007), ("/elsewhere?protocol=5", 4005)]
     {

@@ -1,4 +1,4 @@
-//! Clients that subscribe more often than they may: read more slowly, and nothing else.
+//! The rate limit of subscribing only delays reading.
 
 use std::num::NonZeroU32;
 use std::time::Duration;
@@ -10,26 +10,25 @@ use tokio_tungstenite::tungstenite::protocol::Role;
 use super::*;
 use crate::rate::{Limiters, Rate, Rates};
 
-/// How long a client has to wait for each subscription beyond its burst.
+/// The delay of each subscription beyond the burst.
 const EACH: Duration = Duration::from_millis(50);
 const DELAYED: &str = r#"usher_rate_delayed_total{scope="subscriptions"}"#;
 
 type InMemory = WebSocketStream<DuplexStream>;
 
-/// A client that was greeted, in a time that passes only while nobody has anything to do.
+/// A client that has received the first frame. The clock is paused and advances only while all tasks wait.
 async fn client(server: &Server) -> InMemory {
     client_at(server, None).await
 }
 
-/// The same at this pace.
+/// The same with this pace.
 async fn client_at(server: &Server, pace: Option<Pace>) -> InMemory {
     let (near, far) = duplex(1024 * 1024);
     let mut client = WebSocketStream::from_raw_socket(near, Role::Client, None).await;
     let served = WebSocketStream::from_raw_socket(far, Role::Server, Some(socket_config(MAX_MESSAGE))).await;
     let broker = Arc::clone(&server.broker);
-    let _served = server
-        .tasks
-        .spawn(async move { broker.converse(served, &Uri::from_static(TARGET), pace, &Arc::default()).await });
+    let _served =
+        server.tasks.spawn(async move { broker.serve(served, &Uri::from_static(TARGET), pace, &Arc::default()).await });
     assert_eq!(hear(&mut client).await["event"], "pusher:connection_established");
     client
 }
@@ -42,7 +41,7 @@ fn wish(event: &str, channel: &str) -> Message {
     Message::text(json!({"event": format!("pusher:{event}"), "data": {"channel": channel}}).to_string())
 }
 
-/// Subscribes to so many channels, one after the other, and leaves each again.
+/// Subscribes to and unsubscribes from this number of channels, one after the other.
 async fn churn(client: &mut InMemory, channels: u32) {
     for number in 0..channels {
         client.feed(wish("subscribe", &number.to_string())).await.unwrap();
@@ -51,7 +50,7 @@ async fn churn(client: &mut InMemory, channels: u32) {
     client.flush().await.unwrap();
 }
 
-/// Hears that all of them succeeded, in their order; when each did.
+/// Receives the confirmations of all channels in order. Returns the time of each.
 async fn churned(client: &mut InMemory, channels: u32) -> Vec<Duration> {
     let began = Instant::now();
     let mut times = Vec::new();
@@ -66,7 +65,8 @@ async fn churned(client: &mut InMemory, channels: u32) -> Vec<Duration> {
     times
 }
 
-/// For longer than a client may be silent, with a ping behind it all: nothing is lost, refused or asked about.
+/// Subscribing for longer than the activity timeout, followed by a ping: nothing is lost or refused, and the server
+/// sends no ping.
 #[tokio::test(start_paused = true)]
 async fn a_burst_is_answered_at_once_and_the_rest_in_turn() {
     let server = Server::start(&Options { max_channels: 5, activity_timeout: Duration::from_secs(5), ..plain() }).await;
@@ -75,7 +75,7 @@ async fn a_burst_is_answered_at_once_and_the_rest_in_turn() {
     client.send(Message::text(r#"{"event":"pusher:ping"}"#)).await.unwrap();
     let times = churned(&mut client, 1_000).await;
     assert_eq!(times[4], Duration::ZERO);
-    // The first one too many is read already when it is found to be one.
+    // The first request beyond the limit is read before the limit applies.
     for (number, time) in (0..).zip(&times[5..]) {
         assert!(
             (EACH * number..=EACH * number + Duration::from_millis(number.into())).contains(time),
@@ -90,7 +90,7 @@ async fn a_burst_is_answered_at_once_and_the_rest_in_turn() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_is_read_slowly_is_told_everything_at_once() {
+async fn a_delayed_client_receives_events_without_delay() {
     let server = Server::start(&Options { max_channels: 5, ..plain() }).await;
     let mut client = client(&server).await;
     client.send(wish("subscribe", "news")).await.unwrap();
@@ -123,7 +123,7 @@ async fn who_is_read_slowly_is_told_everything_at_once() {
     assert!(began.elapsed() >= EACH * 95, "{:?}", began.elapsed());
 }
 
-/// Each refusal is answered, too, and costs as much.
+/// A refused request is answered as well, and counts like any other.
 #[tokio::test(start_paused = true)]
 async fn subscriptions_that_are_refused_count() {
     let server = Server::start(&Options { max_channels: 5, ..plain() }).await;
@@ -139,7 +139,7 @@ async fn subscriptions_that_are_refused_count() {
     assert!(began.elapsed() >= EACH * 39, "{:?}", began.elapsed());
 }
 
-/// Clients that must sign in have to do so in time whatever else they say: nobody keeps a place by being slowed down.
+/// The sign-in timeout applies to delayed clients as well.
 #[tokio::test(start_paused = true)]
 async fn subscribing_puts_off_no_sign_in() {
     let server = Server::start(&Options { max_channels: 5, sign_in_timeout: Duration::from_secs(5), ..plain() }).await;
@@ -155,7 +155,7 @@ async fn subscribing_puts_off_no_sign_in() {
     assert_eq!((code, began.elapsed().as_secs()), (4009, 5));
 }
 
-/// What it has sent is minutes of work: that it is gone is found by what is sent to it.
+/// The unread messages of a client take minutes; its disconnect is noticed when a frame is sent to it.
 #[tokio::test]
 async fn who_is_read_slowly_and_goes_is_forgotten() {
     let server = Server::start(&Options { max_channels: 1, ..plain() }).await;
@@ -170,8 +170,8 @@ async fn who_is_read_slowly_and_goes_is_forgotten() {
     assert_eq!(server.metric(r#"usher_ws_closed_total{reason="lost"}"#), 1);
 }
 
-/// All connections of an address share its pace, and another one may take every turn for long: what the client says to
-/// a ping waits unread.
+/// All connections of an address share its pace, and another connection may use it up for a long time: the client's
+/// answer to a ping stays unread.
 #[tokio::test(start_paused = true)]
 async fn who_is_not_read_is_not_silent() {
     let server = Server::start(&Options { activity_timeout: Duration::from_secs(5), ..plain() }).await;
@@ -204,8 +204,7 @@ async fn who_is_not_read_is_not_silent() {
     };
     let (answered, _elapsed) = tokio::join!(hearing, taking);
     assert!(answered[0] == 0 && answered[1] >= 200, "the other one took no turns: {answered:?}");
-    // It is read again after a second, and asked for a sign of life once it has been silent for as long as anybody from
-    // then on.
+    // It is read again after a second, and then has the usual activity timeout.
     let answered = Instant::now();
     assert_eq!(hear(&mut client).await["event"], "pusher:ping");
     assert_eq!(answered.elapsed().as_secs(), 1 + 5);

@@ -1,9 +1,9 @@
-//! Who is told who is online, over real sockets.
+//! Watchlist events over real sockets.
 
 use super::*;
 
-/// What the client is told of the users whom it watches.
-async fn told(client: &mut Client) -> Value {
+/// The next watchlist events of the client.
+async fn watchlist_events(client: &mut Client) -> Value {
     let frame = client.hear().await;
     assert_eq!(frame["event"], "pusher_internal:watchlist_events");
     let data: Value = serde_json::from_str(frame["data"].as_str().unwrap()).unwrap();
@@ -19,18 +19,18 @@ async fn watched_users_come_and_go() {
     let server = Server::start(&plain()).await;
     let (mut anna, mut laptop, mut phone) = (server.client().await, server.client().await, server.client().await);
     anna.sign_in(r#"{"id":"anna","watchlist":["boris","zoe"]}"#).await;
-    assert_eq!(told(&mut anna).await, json!([group("offline", &["boris", "zoe"])]));
+    assert_eq!(watchlist_events(&mut anna).await, json!([group("offline", &["boris", "zoe"])]));
     laptop.sign_in(r#"{"id":"boris","watchlist":["zoe","anna"]}"#).await;
-    assert_eq!(told(&mut laptop).await, json!([group("online", &["anna"]), group("offline", &["zoe"])]));
-    assert_eq!(told(&mut anna).await, json!([group("online", &["boris"])]));
+    assert_eq!(watchlist_events(&mut laptop).await, json!([group("online", &["anna"]), group("offline", &["zoe"])]));
+    assert_eq!(watchlist_events(&mut anna).await, json!([group("online", &["boris"])]));
     phone.sign_in(r#"{"id":"boris"}"#).await;
-    // One connection breaks off, the other is ended by the backend: he is gone with the second.
+    // One connection breaks off, the backend ends the other: the user is offline after the second.
     drop(laptop);
     server.post("users/boris/terminate_connections", &json!({}));
-    assert_eq!(told(&mut anna).await, json!([group("offline", &["boris"])]));
-    // Signed in again, a client is told anew of those whom it watches now.
+    assert_eq!(watchlist_events(&mut anna).await, json!([group("offline", &["boris"])]));
+    // After another sign-in the client receives the state of its new watchlist.
     anna.sign_in(r#"{"id":"anna","watchlist":["anna"]}"#).await;
-    assert_eq!(told(&mut anna).await, json!([group("online", &["anna"])]));
+    assert_eq!(watchlist_events(&mut anna).await, json!([group("online", &["anna"])]));
     anna.say(json!({"event": "pusher:ping"})).await;
     assert_eq!(anna.hear_event().await, "pusher:pong");
 }

@@ -1,4 +1,4 @@
-//! Watchlists against a plain model: who is told what, and that it stays exact while people come and go.
+//! Watchlists against a simple model: the events of watchers stay exact while connections sign in and out.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::task::{Context, Poll, Waker};
@@ -6,7 +6,7 @@ use std::task::{Context, Poll, Waker};
 use proptest::prelude::*;
 use serde_json::Value;
 
-use super::super::mailbox::{Mail, QueueLimits};
+use super::super::mailbox::{Outgoing, QueueLimits};
 use super::*;
 
 fn mailbox(number: usize) -> Arc<Mailbox> {
@@ -18,10 +18,10 @@ fn list(users: &[&str]) -> Vec<Arc<str>> {
     users.iter().copied().map(Arc::from).collect()
 }
 
-/// What came: for each frame its groups, as `+` or `-` and the users.
+/// The received events: for each frame its groups, as `+` or `-` and the users.
 fn read(mailbox: &Mailbox) -> Vec<String> {
     let mut read = Vec::new();
-    while let Poll::Ready(Mail::Frame(frame)) = mailbox.poll_take(&Context::from_waker(Waker::noop())) {
+    while let Poll::Ready(Outgoing::Frame(frame)) = mailbox.poll_take(&Context::from_waker(Waker::noop())) {
         let frame: Value = serde_json::from_str(&frame).unwrap();
         assert_eq!((&frame["event"], &frame["channel"]), (&"pusher_internal:watchlist_events".into(), &Value::Null));
         let data: Value = serde_json::from_str(frame["data"].as_str().unwrap()).unwrap();
@@ -38,7 +38,7 @@ fn read(mailbox: &Mailbox) -> Vec<String> {
 }
 
 #[test]
-fn the_first_connection_and_the_last_are_told() {
+fn the_first_and_the_last_connection_cause_events() {
     let lists = Arc::new(Watchlists::default());
     let [anna, phone, tablet, zoe] = [0, 1, 2, 3].map(mailbox);
     let mut watching = lists.sign_in("anna".into(), &anna);
@@ -51,7 +51,7 @@ fn the_first_connection_and_the_last_are_told() {
     drop(second);
     assert_eq!(read(&anna), ["-boris,zoe", "+boris", "+zoe", "-boris"]);
     assert_eq!(read(&zoe), ["+anna,boris -nobody", "-boris"]);
-    // Who is gone is told nothing, and who watches nobody never is.
+    // A closed connection and a connection without a watchlist receive nothing.
     drop(watching);
     let _again = lists.sign_in("boris".into(), &phone);
     assert_eq!((read(&anna).len(), read(&phone).len(), read(&tablet).len()), (0, 0, 0));
@@ -92,21 +92,21 @@ fn one_change_is_one_buffer_for_all() {
     mailboxes.iter().for_each(|mailbox| drop(read(mailbox)));
     let _boris = lists.sign_in("boris".into(), &mailbox(3));
     let place = |mailbox: &Arc<Mailbox>| match mailbox.poll_take(&Context::from_waker(Waker::noop())) {
-        Poll::Ready(Mail::Frame(frame)) => frame.as_str().as_ptr(),
+        Poll::Ready(Outgoing::Frame(frame)) => frame.as_str().as_ptr(),
         other => panic!("{other:?}"),
     };
     assert_eq!(mailboxes.iter().map(place).collect::<BTreeSet<_>>().len(), 1);
 }
 
 #[test]
-fn nobody_leaves_anything_behind() {
+fn closed_connections_leave_no_entries() {
     let lists = Arc::new(Watchlists::default());
     let users: Vec<String> = (0..MAX_WATCHED).map(|user| user.to_string()).collect();
     let users: Vec<&str> = users.iter().map(String::as_str).collect();
     let mut signed_in: Vec<_> = (0..50).map(|number| lists.sign_in(users[number].into(), &mailbox(number))).collect();
     signed_in.iter_mut().for_each(|signed_in| signed_in.watch(list(&users)));
     assert_eq!(lists.lock().0.len(), MAX_WATCHED);
-    // The text of an id is kept once, however many watch it.
+    // The text of an id is stored once for all watchers.
     assert!(signed_in.iter().all(|other| Arc::ptr_eq(&other.watched[7], &signed_in[7].user)));
     drop(signed_in);
     assert!(lists.lock().0.is_empty());
@@ -114,12 +114,12 @@ fn nobody_leaves_anything_behind() {
 
 const PEOPLE: usize = 4;
 
-/// The user of a connection: several have the same.
+/// The user of a connection; several connections have the same user.
 fn user(connection: usize) -> String {
     (connection % PEOPLE).to_string()
 }
 
-/// What one of the connections does: it signs in, or again, with these users watched; or it goes.
+/// An action of a connection: it signs in, possibly again, with a watchlist, or it closes.
 #[derive(Debug, Clone)]
 enum Act {
     Watch { connection: usize, users: Vec<usize> },
@@ -134,19 +134,18 @@ fn act() -> impl Strategy<Value = Act> {
     ]
 }
 
-/// What a client makes of what it is told: whom it knows to be online, and whom to be offline. Nothing may be told
-/// twice.
-fn replay(told: &[String], known: &mut BTreeMap<String, bool>) {
-    for group in told.iter().flat_map(|frame| frame.split(' ')) {
+/// Applies the received events: which users are online and which are offline. No state may be sent twice.
+fn replay(events: &[String], known: &mut BTreeMap<String, bool>) {
+    for group in events.iter().flat_map(|frame| frame.split(' ')) {
         let online = group.starts_with('+');
         for user in group[1..].split(',') {
-            assert_ne!(known.insert(user.to_owned(), online), Some(online), "{user} in {told:?}");
+            assert_ne!(known.insert(user.to_owned(), online), Some(online), "{user} in {events:?}");
         }
     }
 }
 
 proptest! {
-    /// However people come and go, a client that replays what it was told knows exactly who is online.
+    /// A client that replays the received events knows exactly which users are online, for any sequence of actions.
     #[test]
     fn watchers_know_exactly_who_is_online(acts in proptest::collection::vec(act(), 1..200)) {
         let lists = Arc::new(Watchlists::default());
@@ -166,9 +165,9 @@ proptest! {
             }
             let online: BTreeSet<String> = there.keys().copied().map(user).collect();
             for (connection, mailbox) in mailboxes.iter().enumerate() {
-                let told = read(mailbox);
-                prop_assert!(there.contains_key(&connection) || told.is_empty(), "{} is gone and was told {:?}", connection, told);
-                replay(&told, &mut known[connection]);
+                let events = read(mailbox);
+                prop_assert!(there.contains_key(&connection) || events.is_empty(), "{} has closed and received {:?}", connection, events);
+                replay(&events, &mut known[connection]);
             }
             for (connection, (_, watched)) in &there {
                 let expected: BTreeMap<String, bool> = watched.iter().map(|user| (user.clone(), online.contains(user))).collect();
@@ -178,8 +177,8 @@ proptest! {
     }
 }
 
-/// The same by several threads at once: all who watch from the beginning see one history, in which each user comes and
-/// goes in turn.
+/// The same with several threads: all watchers see the same history, in which each user alternates between online and
+/// offline.
 #[test]
 fn all_see_one_history_from_several_threads() {
     let lists = Arc::new(Watchlists::default());
@@ -198,7 +197,7 @@ fn all_see_one_history_from_several_threads() {
                     let mut signed_in = lists.sign_in(user(number).into(), &mailbox);
                     signed_in.watch(users.clone());
                     drop(signed_in);
-                    // Whatever it was told, it was told whole and without repetition.
+                    // The events are complete and without repetition.
                     replay(&read(&mailbox), &mut BTreeMap::new());
                 }
             });

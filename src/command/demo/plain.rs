@@ -121,7 +121,7 @@ impl Door {
                 let socket =
                     WebSocketStream::from_raw_socket(TokioIo::new(stream), Role::Server, Some(socket_config(MAX_BODY)))
                         .await;
-                broker.converse(socket, &uri, None, &Arc::default()).await;
+                broker.serve(socket, &uri, None, &Arc::default()).await;
             }
         });
         Ok(response)

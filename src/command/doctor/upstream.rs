@@ -250,7 +250,7 @@ async fn signature(config: &Config, app: &App, patience: Duration) -> Finding {
     match answer.status().as_u16() {
         200..=299 => taken(&about, found, answer.body()),
         // nginx answers so where TLS has gone well without a certificate, or with a wrong one.
-        400 if config.upstream.tls.was_asked() => Finding::problem("signature", &about, found, CERTIFICATE_WANTED),
+        400 if config.upstream.tls.was_requested() => Finding::problem("signature", &about, found, CERTIFICATE_WANTED),
         401 => Finding::problem(
             "signature",
             &about,

@@ -29,7 +29,7 @@ use crate::clock::Moment;
 use crate::metrics::{OpenGuard, WebSocketDirection, WebSocketEnd};
 use crate::pusher::subprotocol;
 use crate::rate::Pace;
-use crate::upstream::{Dialled, Switched};
+use crate::upstream::{DialOutcome, UpgradedConnection};
 
 pub use close_stagger::Relays;
 
@@ -71,7 +71,7 @@ pub(super) async fn open(
     let relayed_client = relayed_client(routing, head.uri.path());
     let dialled = gateway.upstream.dial(handshake.outgoing(head, caller.ip)?).await;
     match dialled {
-        Ok(Dialled::Remote(Switched { headers, socket: upstream })) => {
+        Ok(DialOutcome::Remote(UpgradedConnection { headers, socket: upstream })) => {
             let (response, switched) = handshake.accept(headers)?;
             shared.metrics.upstream_answer(response.status().as_u16(), shared.clock.now().since(began));
             let relay = Relay::new(shared, &routing.limits, Arc::clone(&caller.connection), relayed_client);
@@ -83,20 +83,20 @@ pub(super) async fn open(
             });
             Ok(response)
         }
-        Ok(Dialled::Local(visit)) => {
-            let (response, switched) = handshake.accept(visit.headers())?;
+        Ok(DialOutcome::Local(local_client)) => {
+            let (response, switched) = handshake.accept(local_client.headers())?;
             let (connection, max_message) = (Arc::clone(&caller.connection), routing.limits.max_websocket_message);
             let _detached = shared.tasks.spawn(async move {
                 // The broker counts and drains its connections itself.
                 let _connection = connection;
                 match switched.await {
-                    Ok(client) => visit.converse(TokioIo::new(client), max_message, pace).await,
+                    Ok(client) => local_client.serve(TokioIo::new(client), max_message, pace).await,
                     Err(error) => tracing::debug!(%error, "a client was gone before it was switched to WebSocket"),
                 }
             });
             Ok(response)
         }
-        Ok(Dialled::Refused(answer)) => Ok(passthrough::answered(gateway, answer, began)),
+        Ok(DialOutcome::Refused(answer)) => Ok(passthrough::answered(gateway, answer, began)),
         Err(failure) => Err(passthrough::failed(gateway, failure, began)),
     }
 }
@@ -309,7 +309,7 @@ impl Relay {
     /// The text of a message that may be about a subscription. It is read after the message was passed on.
     fn subscription_text(&self, from: Side, message: &Message) -> Option<(&RelayedClient, Utf8Bytes)> {
         match (&self.relayed_client, message) {
-            (Some(relayed_client), Message::Text(text)) if RelayedClient::may_tell(from.into(), text) => {
+            (Some(relayed_client), Message::Text(text)) if RelayedClient::is_relevant(from.into(), text) => {
                 Some((relayed_client, text.clone()))
             }
             _ => None,

@@ -1,4 +1,4 @@
-//! Every form of answer: those that are passed on, and those that are not (threats.md H1-19, pusher-protocol.md 7).
+//! Forms of answers that are forwarded, and those that are refused (threats.md H1-19, pusher-protocol.md 7).
 
 use http::{Method, StatusCode};
 
@@ -35,7 +35,7 @@ async fn answers_without_contents_end_at_their_head_and_keep_the_connection() {
         let server = Server::start(move |peer| peer.answer_all(bytes)).await;
         let remote = server.remote();
         for _ in 0..2 {
-            // The body is not even looked at.
+            // The body is not read.
             remote.send(request(method.clone(), "")).await.unwrap();
         }
         assert_eq!(server.accepted(), 1, "{}", bytes.escape_ascii());
@@ -69,7 +69,7 @@ async fn endless_informational_answers_end() {
     })
     .await;
     let failure = server.remote().send(post()).await.unwrap_err();
-    assert!(matches!(failure, Failure::UnfitAnswer { .. }) && !failure.nothing_sent(), "{failure:?}");
+    assert!(matches!(failure, Failure::UnacceptableAnswer { .. }) && !failure.nothing_sent(), "{failure:?}");
 }
 
 #[tokio::test]
@@ -96,7 +96,7 @@ async fn a_length_goes_on_as_one_also_where_there_is_no_body() {
     ] {
         let server = Server::start(move |peer| peer.answer_all(bytes)).await;
         let failure = server.remote().send(request(Method::HEAD, "")).await.unwrap_err();
-        assert!(matches!(failure, Failure::BadAnswer { .. } | Failure::UnfitAnswer { .. }), "{failure:?}");
+        assert!(matches!(failure, Failure::MalformedAnswer { .. } | Failure::UnacceptableAnswer { .. }), "{failure:?}");
     }
 }
 
@@ -124,7 +124,7 @@ async fn what_is_not_http_is_refused() {
         let shown = bytes[..bytes.len().min(80)].escape_ascii();
         let failure = answered_with(bytes).await.err();
         assert!(
-            failure.as_ref().is_some_and(|failure| matches!(failure, Failure::BadAnswer { .. })),
+            failure.as_ref().is_some_and(|failure| matches!(failure, Failure::MalformedAnswer { .. })),
             "{shown}: {failure:?}"
         );
         assert!(!failure.is_some_and(|failure| failure.nothing_sent() || failure.is_timeout()), "{shown}");
@@ -143,7 +143,7 @@ async fn what_cannot_be_passed_on_is_refused() {
     ] {
         let failure = answered_with(bytes).await.unwrap_err();
         assert!(
-            matches!(failure, Failure::UnfitAnswer { .. }) && !failure.nothing_sent(),
+            matches!(failure, Failure::UnacceptableAnswer { .. }) && !failure.nothing_sent(),
             "{}: {failure:?}",
             bytes.escape_ascii()
         );

@@ -1,12 +1,11 @@
-//! Answers are read in two ways: hyper's ([`Remote::send`]) and that of `wire` ([`Remote::exchange`]). Both have to
-//! make the same of every answer, for only what is complete counts as upstream's consent (RFC 9112 8). What both allow
-//! beyond the letter of RFC 9112 tells no other length, and is harmless: empty lines before the status line, LF alone
-//! as a line end in the head and among trailers, no reason, blanks behind a chunk size, any byte but CR and LF in a
-//! chunk extension, an equal length said again.
+//! There are two readers of answers: hyper ([`Remote::send`]) and `wire` ([`Remote::exchange`]). They have to interpret
+//! every answer in the same way, because only a complete answer counts as upstream's acceptance (RFC 9112 8). Both accept
+//! some deviations from RFC 9112 that do not change the length: empty lines before the status line, LF alone as a line end
+//! in the head and in trailers, a missing reason, blanks after a chunk size, any byte except CR and LF in a chunk
+//! extension, and a repeated equal length.
 //!
-//! Two differences remain, and neither takes a broken answer for a good one: `wire` gives up a chunk size with 16 KiB
-//! of zeros before it, and hyper lets up to 256 KiB more of interim answers pass. Besides, a head that goes wrong
-//! before its end is refused by hyper at its end, at the latest when time is up.
+//! Two differences remain; neither accepts a malformed answer: `wire` refuses a chunk size after 16 KiB of zeros, and hyper
+//! accepts up to 256 KiB more of interim answers. Also, hyper refuses a malformed head only at its end, or at the timeout.
 
 use http_body_util::{BodyExt, Limited};
 use proptest::prelude::*;
@@ -18,20 +17,20 @@ use super::{Peer, Remote, Server, post};
 use crate::clock::DeadlineTimer;
 use crate::upstream::{Collected, is_hop_by_hop};
 
-/// What `wire` takes of a body, and the gateway of hyper's.
+/// The largest body for `wire`, and for the gateway with hyper.
 const MAX_BODY: usize = 1024 * 1024;
 
-/// An answer that is complete, as it would go on to a caller.
+/// A complete answer as a caller receives it.
 #[derive(Debug, PartialEq, Eq)]
 struct Whole {
     status: u16,
     reason: String,
-    /// By name.
+    /// Sorted by name.
     headers: Vec<(String, String)>,
     body: Vec<u8>,
 }
 
-/// How the same answer was read. `None`: broken.
+/// The results of both readers. `None`: refused.
 #[derive(Debug, PartialEq, Eq)]
 struct Read {
     general: Option<Whole>,
@@ -83,8 +82,7 @@ async fn fast(remote: &Remote) -> Option<Whole> {
     Some(Whole::new(answer.status, reason, headers, answer.body.clone()))
 }
 
-/// Has `bytes` read in both ways, each time written `at_once` bytes after the other, and then the end of the
-/// connection.
+/// Reads `bytes` with both readers. The server writes `at_once` bytes at a time and then closes.
 async fn read(bytes: &[u8], at_once: usize) -> Read {
     let bytes = bytes.to_vec();
     let server = Server::start(move |mut peer: Peer| {
@@ -106,7 +104,7 @@ fn runtime() -> Runtime {
     Builder::new_current_thread().enable_all().build().unwrap()
 }
 
-/// Both have to read `bytes` as an answer with this body, or as a broken one.
+/// Both readers have to read `bytes` as an answer with this body, or refuse it.
 #[track_caller]
 fn expect(bytes: &[u8], body: Option<&[u8]>) {
     for at_once in [bytes.len(), 1] {
@@ -310,14 +308,14 @@ fn sizes_are_bounded_alike() {
             fits,
         );
     }
-    // Many small chunks are no larger a body.
+    // Many small chunks count like one large one.
     expect(
         &[chunked(&"00000001\r\nx\r\n".repeat(20_000)).as_slice(), b"0\r\n\r\n"].concat(),
         Some(&vec![b'x'; 20_000]),
     );
 }
 
-/// Answers put together from good and bad parts, some with one byte changed.
+/// Answers composed of valid and invalid parts, some with one byte changed.
 fn answers() -> impl Strategy<Value = Vec<u8>> {
     let status = select(vec![
         "HTTP/1.1 200 OK\r\n",

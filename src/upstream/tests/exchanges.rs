@@ -1,14 +1,14 @@
-//! Whole exchanges on the wire: what is sent, what is collected, and which connection carries the next one.
+//! Exchanges of the client for triggers: the sent bytes, the collected answer, and the connection of the next exchange.
 
 use tokio::time::Instant;
 
 use super::{OK, Options, Peer, Remote, SHORT, Server, options, remote};
 use crate::clock::DeadlineTimer;
-use crate::upstream::{Collected, Failure, Interrupted};
+use crate::upstream::{Collected, ExchangeError, Failure};
 
 const REQUEST: &[u8] = b"POST /apps/3/events?auth_key=k HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\n\r\n{}";
 
-async fn exchange(remote: &Remote) -> Result<Collected, Interrupted> {
+async fn exchange(remote: &Remote) -> Result<Collected, ExchangeError> {
     let mut answer = Collected::default();
     remote.exchange(REQUEST, &mut answer, &mut DeadlineTimer::default(), Instant::now()).await.map(|()| answer)
 }
@@ -92,7 +92,7 @@ async fn what_cannot_be_passed_on_is_no_answer() {
     for bytes in unfit {
         let interrupted = exchange(&answering(bytes, bytes.len()).await.remote()).await.unwrap_err();
         assert!(
-            matches!(interrupted, Interrupted::NoAnswer(Failure::UnfitAnswer { .. })),
+            matches!(interrupted, ExchangeError::NoAnswer(Failure::UnacceptableAnswer { .. })),
             "{}: {interrupted:?}",
             bytes.escape_ascii()
         );
@@ -107,7 +107,7 @@ async fn what_cannot_be_passed_on_is_no_answer() {
     for bytes in invalid {
         let interrupted = exchange(&answering(bytes, bytes.len()).await.remote()).await.unwrap_err();
         assert!(
-            matches!(interrupted, Interrupted::NoAnswer(Failure::BadAnswer { .. })),
+            matches!(interrupted, ExchangeError::NoAnswer(Failure::MalformedAnswer { .. })),
             "{}: {interrupted:?}",
             bytes.escape_ascii()
         );
@@ -126,7 +126,11 @@ async fn an_answer_that_breaks_off_or_is_too_large_is_cut() {
     ];
     for bytes in cut {
         let interrupted = exchange(&answering(bytes, bytes.len()).await.remote()).await.unwrap_err();
-        assert!(matches!(interrupted, Interrupted::Cut { status: 200 }), "{}: {interrupted:?}", bytes.escape_ascii());
+        assert!(
+            matches!(interrupted, ExchangeError::Truncated { status: 200 }),
+            "{}: {interrupted:?}",
+            bytes.escape_ascii()
+        );
     }
     let server = Server::start(|mut peer| async move {
         peer.request().await;
@@ -134,7 +138,10 @@ async fn an_answer_that_breaks_off_or_is_too_large_is_cut() {
         while peer.write(&[b'x'; 64 * 1024]).await {}
     })
     .await;
-    assert!(matches!(exchange(&server.remote()).await, Err(Interrupted::Cut { status: 200 })), "an endless body ends");
+    assert!(
+        matches!(exchange(&server.remote()).await, Err(ExchangeError::Truncated { status: 200 })),
+        "an endless body ends"
+    );
     let server = Server::start(|mut peer| async move {
         peer.request().await;
         peer.write(b"HTTP/1.1 200 OK\r\n").await;
@@ -142,7 +149,7 @@ async fn an_answer_that_breaks_off_or_is_too_large_is_cut() {
     })
     .await;
     assert!(
-        matches!(exchange(&server.remote()).await, Err(Interrupted::NoAnswer(Failure::BadAnswer { .. }))),
+        matches!(exchange(&server.remote()).await, Err(ExchangeError::NoAnswer(Failure::MalformedAnswer { .. }))),
         "an endless head ends"
     );
     let server = Server::start(|mut peer| async move {
@@ -151,7 +158,7 @@ async fn an_answer_that_breaks_off_or_is_too_large_is_cut() {
     })
     .await;
     assert!(
-        matches!(exchange(&server.remote()).await, Err(Interrupted::NoAnswer(Failure::UnfitAnswer { .. }))),
+        matches!(exchange(&server.remote()).await, Err(ExchangeError::NoAnswer(Failure::UnacceptableAnswer { .. }))),
         "endless interim answers end"
     );
 }
@@ -171,23 +178,23 @@ async fn time_runs_out_before_or_behind_the_head() {
         .await;
         let remote = remote(Options { timeout: SHORT, ..options(&format!("http://{}", server.address)) });
         match exchange(&remote).await.unwrap_err() {
-            Interrupted::NoAnswer(failure @ Failure::AnswerTimeout { .. }) if !late => {
+            ExchangeError::NoAnswer(failure @ Failure::AnswerTimeout { .. }) if !late => {
                 assert!(!failure.nothing_sent() && failure.is_timeout())
             }
-            Interrupted::Late { status: 201 } if late => {}
+            ExchangeError::TimedOut { status: 201 } if late => {}
             other => panic!("{other:?}"),
         }
     }
 }
 
 #[tokio::test]
-async fn a_line_carries_one_exchange_after_the_other_until_it_announces_its_end() {
+async fn a_connection_carries_exchanges_until_the_server_announces_its_close() {
     let server = Server::start(|peer| peer.answer_all(OK)).await;
     let remote = server.remote();
     for _ in 0..3 {
         exchange(&remote).await.unwrap();
     }
-    assert_eq!((server.accepted(), remote.stats().opened, remote.stats().reused, remote.stats().idle), (1, 1, 2, 1));
+    assert_eq!((server.accepted(), remote.idle_count()), (1, 1));
     let server =
         Server::start(|peer| peer.answer_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: Close\r\n\r\n{}"))
             .await;
@@ -195,7 +202,7 @@ async fn a_line_carries_one_exchange_after_the_other_until_it_announces_its_end(
     for _ in 0..3 {
         exchange(&remote).await.unwrap();
     }
-    assert_eq!((server.accepted(), remote.stats().idle), (3, 0));
+    assert_eq!((server.accepted(), remote.idle_count()), (3, 0));
 }
 
 #[tokio::test]
@@ -211,7 +218,7 @@ async fn left_over_bytes_are_never_the_next_answer() {
     assert_eq!(server.accepted(), 3);
 }
 
-/// A server that closes its first connection behind the first answer, without a word, and tells when it has.
+/// A server that closes its first connection after the first answer, without announcing it, and reports when it has.
 async fn closing_behind_an_answer() -> (Server, tokio::sync::mpsc::UnboundedReceiver<()>) {
     let (closed, told) = tokio::sync::mpsc::unbounded_channel();
     let server = Server::start(move |mut peer: Peer| {
@@ -231,7 +238,7 @@ async fn closing_behind_an_answer() -> (Server, tokio::sync::mpsc::UnboundedRece
 }
 
 #[tokio::test]
-async fn a_kept_line_that_died_meanwhile_is_replaced() {
+async fn an_idle_connection_that_was_closed_is_replaced() {
     let (server, mut closed) = closing_behind_an_answer().await;
     let remote = server.remote();
     exchange(&remote).await.unwrap();
@@ -247,7 +254,7 @@ async fn a_request_that_may_have_been_written_is_never_sent_again() {
     })
     .await;
     let interrupted = exchange(&server.remote()).await.unwrap_err();
-    let Interrupted::NoAnswer(failure @ Failure::ConnectionLost { .. }) = interrupted else {
+    let ExchangeError::NoAnswer(failure @ Failure::ConnectionLost { .. }) = interrupted else {
         panic!("{interrupted:?}")
     };
     assert!(!failure.nothing_sent());
@@ -255,8 +262,8 @@ async fn a_request_that_may_have_been_written_is_never_sent_again() {
 }
 
 #[tokio::test]
-async fn nothing_is_sent_where_nobody_listens() {
+async fn nothing_is_sent_to_a_closed_port() {
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let interrupted = exchange(&remote(options(&format!("http://127.0.0.1:{port}")))).await.unwrap_err();
-    assert!(matches!(interrupted, Interrupted::NoAnswer(failure) if failure.nothing_sent()));
+    assert!(matches!(interrupted, ExchangeError::NoAnswer(failure) if failure.nothing_sent()));
 }

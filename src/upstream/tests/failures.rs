@@ -1,4 +1,4 @@
-//! Why there is no answer, and what that says about the request.
+//! The failures of requests, and whether anything was sent.
 
 use std::error::Error as _;
 use std::time::Duration;
@@ -19,7 +19,7 @@ async fn a_refused_port_means_that_nothing_was_sent() {
 
 #[tokio::test]
 async fn an_unknown_name_means_that_nothing_was_sent() {
-    // Longer than a label may be, so that no name server is asked.
+    // Longer than a label may be, so that no name server is queried.
     let host = "a".repeat(64);
     let failure = fetch(&remote(options(&format!("http://{host}:6001"))), post()).await.unwrap_err();
     assert!(matches!(failure, Failure::Resolve { .. }), "{failure:?}");
@@ -51,7 +51,7 @@ async fn a_server_that_does_not_answer_is_left_after_the_timeout() {
         assert!(failure.is_timeout() && !failure.nothing_sent());
         assert!(server.next().await.starts_with("POST"));
         assert_eq!(server.next().await, "gone");
-        assert_eq!(remote.stats().idle, 0);
+        assert_eq!(remote.idle_count(), 0);
     }
 }
 
@@ -66,7 +66,7 @@ async fn a_server_that_does_not_read_is_left_after_the_timeout_and_leaves_no_tas
     let remote =
         Remote::new(&Options { timeout: SHORT, ..options(&format!("http://{}", server.address)) }, tasks.clone())
             .unwrap();
-    // More than all buffers on the way hold.
+    // More than all buffers between client and server hold.
     let mut large = post();
     *large.body_mut() = Payload::Whole(vec![b'x'; 64 << 20].into());
     let failure = fetch(&remote, large).await.unwrap_err();
@@ -104,9 +104,9 @@ async fn a_reset_in_the_middle_is_ambiguous() {
 }
 
 #[tokio::test]
-async fn a_caller_whose_body_breaks_off_is_told_apart() {
+async fn a_broken_request_body_is_a_failure_of_the_caller() {
     let server = Server::start(|mut peer| async move {
-        // Waits for a body that never comes whole.
+        // Waits for a body that is never complete.
         assert_eq!(peer.request().await, None);
     })
     .await;
@@ -119,7 +119,7 @@ async fn a_caller_whose_body_breaks_off_is_told_apart() {
 
 #[tokio::test]
 async fn connecting_takes_no_longer_than_allowed() {
-    // A listener whose queue is never emptied accepts TCP by itself, but says nothing of TLS.
+    // The system accepts TCP connections for a listener that never accepts, but TLS gets no answer.
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("https://{}", listener.local_addr().unwrap());
     let remote = remote(Options { connect_timeout: Duration::from_millis(50), ..options(&url) });

@@ -1,5 +1,5 @@
-//! The exit on real sockets, towards a server that speaks by a script and records raw bytes. This file: the server and
-//! what the tests ask.
+//! Tests of upstream on real sockets, with a scripted server that records raw bytes. This file has the server and the
+//! requests of the tests.
 
 mod answers;
 mod both;
@@ -10,7 +10,7 @@ mod pooling;
 mod repeats;
 mod requests;
 mod secure;
-mod unasked;
+mod unsolicited;
 
 use std::future::Future;
 use std::net::SocketAddr;
@@ -35,9 +35,9 @@ pub(super) use self::names::Names;
 /// An answer that keeps the connection.
 const OK: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}";
 
-/// Longer than any test takes: waiting for something that never comes fails the test instead of hanging it.
+/// Longer than any test takes: a test that waits for an event that never occurs fails instead of hanging.
 const LONG: Duration = Duration::from_secs(20);
-/// For tests whose subject is a time-out.
+/// For tests of timeouts.
 const SHORT: Duration = Duration::from_millis(50);
 
 /// Both halves of a connection, plain or TLS.
@@ -47,7 +47,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Stream for S {}
 /// The server's end of one connection.
 struct Peer {
     stream: Box<dyn Stream>,
-    /// Which connection this is, counted from 0.
+    /// The number of the connection, counted from 0.
     number: usize,
     seen: mpsc::UnboundedSender<String>,
 }
@@ -79,7 +79,7 @@ impl Peer {
         Some(request)
     }
 
-    /// Writes. An error means that the client is gone, which is for `gone` to tell.
+    /// Writes. An error means that the client has closed, which `gone` detects.
     async fn write(&mut self, bytes: &[u8]) -> bool {
         self.stream.write_all(bytes).await.is_ok() && self.stream.flush().await.is_ok()
     }
@@ -158,7 +158,7 @@ impl Server {
         self.seen.recv().await.unwrap()
     }
 
-    /// All requests that arrived and were not asked for yet.
+    /// The number of requests that arrived and were not taken yet.
     fn rest(&mut self) -> usize {
         std::iter::from_fn(|| self.seen.try_recv().ok()).count()
     }
@@ -214,8 +214,7 @@ async fn answered_with(bytes: &'static [u8]) -> Result<Response<Answer>, Failure
     server.remote().send(post()).await
 }
 
-/// A request as usher's own listener would receive it, and the caller's end of its connection, by which the body can go
-/// on.
+/// A request as usher's listener receives it, and the caller's end of the connection, to continue the body.
 async fn received(bytes: &str) -> (Request<Incoming>, DuplexStream) {
     let (mut caller, ours) = tokio::io::duplex(64 * 1024);
     caller.write_all(bytes.as_bytes()).await.unwrap();

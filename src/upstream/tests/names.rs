@@ -1,4 +1,4 @@
-//! Names with several addresses, that change, or that nobody knows; and the race between the addresses.
+//! Names with several, changing or no addresses, and the race between the addresses.
 
 use std::collections::{HashMap, VecDeque};
 use std::io;
@@ -15,11 +15,11 @@ use super::{OK, Options, Server, fetch, options, post};
 use crate::clock::DeadlineTimer;
 use crate::shutdown::Tasks;
 use crate::upstream::addresses::Addresses;
-use crate::upstream::race::Race;
+use crate::upstream::connect_race::ConnectRace;
 use crate::upstream::resolver::Resolver;
 use crate::upstream::{Collected, Failure, Remote};
 
-/// What a name server does.
+/// A behaviour of a name server.
 #[derive(Debug, Clone)]
 pub(in crate::upstream) enum Asked {
     Answers(Vec<SocketAddr>),
@@ -28,7 +28,7 @@ pub(in crate::upstream) enum Asked {
     Silent,
 }
 
-/// A name server that does one thing after the other; the last again and again.
+/// A scripted name server, which repeats the last behaviour.
 #[derive(Debug, Clone)]
 pub(in crate::upstream) struct Names {
     script: Arc<Mutex<VecDeque<Asked>>>,
@@ -53,12 +53,12 @@ impl Names {
         }
     }
 
-    fn asked(&self) -> usize {
+    fn look_ups(&self) -> usize {
         self.asked.load(Ordering::SeqCst)
     }
 }
 
-/// What connecting to an address does, and after how long.
+/// The result of connecting to an address, and its delay.
 #[derive(Debug, Clone, Copy)]
 enum Does {
     Connect(Duration),
@@ -74,12 +74,12 @@ struct Net {
     names: Names,
     addresses: Addresses,
     servers: HashMap<SocketAddr, Does>,
-    /// Attempts in their order, and since when they run.
+    /// The attempts in order, with their start times.
     tried: Mutex<Vec<(SocketAddr, Duration)>>,
     under_way: AtomicUsize,
 }
 
-/// Counts an attempt that is under way.
+/// Counts a running attempt.
 struct Counted<'a>(&'a AtomicUsize);
 
 impl Drop for Counted<'_> {
@@ -107,12 +107,16 @@ impl Net {
         Self { names, addresses, servers, tried: Mutex::default(), under_way: AtomicUsize::new(0) }
     }
 
-    /// What becomes of a connection: where it leads and how long it took.
+    /// The result of connecting: the address and the time it took.
     async fn connect(&self) -> (Result<SocketAddr, &'static str>, Duration) {
         self.tried.lock().unwrap().clear();
         let began = Instant::now();
-        let race =
-            Race { addresses: &self.addresses, tasks: &Tasks::default(), upstream: "upstream.test", period: PERIOD };
+        let race = ConnectRace {
+            addresses: &self.addresses,
+            tasks: &Tasks::default(),
+            upstream: "upstream.test",
+            period: PERIOD,
+        };
         let connected = timeout(PERIOD, race.run(|address| self.attempt(address, began))).await;
         assert_eq!(self.under_way.load(Ordering::SeqCst), 0, "attempts go on after the race");
         (connected.map_or(Err("timeout"), |connected| connected.map_err(|failure| failure.label())), began.elapsed())
@@ -193,16 +197,16 @@ async fn each_of_a_bounded_number_of_addresses_is_tried_once_within_the_time() {
     }
 }
 
-/// It says nothing of the addresses.
+/// The failure says nothing about the addresses.
 #[tokio::test(start_paused = true)]
-async fn a_want_of_descriptors_is_told_and_leaves_the_addresses_in_use() {
+async fn a_lack_of_descriptors_is_reported_and_keeps_the_addresses() {
     let mut net = Net::new([ips(&[1, 2])], &[(1, AT_ONCE), (2, Does::Refuse)]);
     assert_eq!(net.connect().await.0, Ok(ip(1)));
     net.servers.insert(ip(1), Does::Exhausted);
     assert_eq!((net.connect().await.0, net.tried()), (Err("out_of_descriptors"), vec![ip(1), ip(2)]));
     net.servers.insert(ip(1), AT_ONCE);
-    let asked = net.names.asked();
-    assert_eq!((net.connect().await.0, net.tried(), net.names.asked()), (Ok(ip(1)), vec![ip(1)], asked));
+    let asked = net.names.look_ups();
+    assert_eq!((net.connect().await.0, net.tried(), net.names.look_ups()), (Ok(ip(1)), vec![ip(1)], asked));
 
     let failed = Failure::unresolved("upstream.test".to_owned(), Errno::NFILE.into());
     assert!(failed.nothing_sent() && !failed.is_timeout() && failed.label() == "out_of_descriptors");
@@ -216,14 +220,14 @@ async fn a_want_of_descriptors_is_told_and_leaves_the_addresses_in_use() {
 async fn when_remembered_addresses_refuse_the_name_is_looked_up_again() {
     let net = Net::new([ips(&[1]), ips(&[1, 2])], &[(1, Does::Refuse), (2, AT_ONCE)]);
     assert_eq!(net.connect().await.0, Err("upstream_unreachable"), "a first look-up is not repeated");
-    assert_eq!((net.names.asked(), net.connect().await.0), (1, Ok(ip(2))));
+    assert_eq!((net.names.look_ups(), net.connect().await.0), (1, Ok(ip(2))));
 
     let mut net = Net::new([ips(&[1]), ips(&[2])], &[(1, AT_ONCE), (2, AT_ONCE)]);
     assert_eq!(net.connect().await.0, Ok(ip(1)));
     for does in [Does::Refuse, Does::Nothing] {
         net.servers.insert(ip(1), does);
         let (connected, took) = net.connect().await;
-        assert_eq!((connected, net.tried(), net.names.asked()), (Ok(ip(2)), vec![ip(1), ip(2)], 2));
+        assert_eq!((connected, net.tried(), net.names.look_ups()), (Ok(ip(2)), vec![ip(1), ip(2)], 2));
         assert_took(took, if matches!(does, Does::Refuse) { 0 } else { 250 });
         // Back to the beginning, for the other kind of failure.
         net = Net::new([ips(&[1]), ips(&[2])], &[(1, AT_ONCE), (2, AT_ONCE)]);
@@ -259,7 +263,7 @@ async fn the_last_addresses_stay_in_use_while_the_name_cannot_be_looked_up() {
 #[tokio::test(start_paused = true)]
 async fn one_look_up_serves_all_who_wait_for_it() {
     let net = Net::new([ips(&[1])], &[(1, AT_ONCE)]);
-    let (tasks, race) = (Tasks::default(), |tasks| Race {
+    let (tasks, race) = (Tasks::default(), |tasks| ConnectRace {
         addresses: &net.addresses,
         tasks,
         upstream: "upstream.test",
@@ -269,7 +273,7 @@ async fn one_look_up_serves_all_who_wait_for_it() {
     let connect = || race(&tasks).run(|address| net.attempt(address, began));
     let connected = futures_util::future::join_all((0..50).map(|_| connect())).await;
     assert!(connected.into_iter().all(|connected| connected.is_ok_and(|address| address == ip(1))));
-    assert_eq!(net.names.asked(), 1);
+    assert_eq!(net.names.look_ups(), 1);
 }
 
 /// A remote whose name is looked up by `script`.
@@ -279,7 +283,7 @@ fn resolved(options: &Options, script: impl IntoIterator<Item = Asked>) -> Remot
 
 #[tokio::test]
 async fn a_request_reaches_the_address_that_is_sound() {
-    // Its queue is never emptied: TCP is accepted by the system, and nobody speaks TLS.
+    // The system accepts TCP connections for a listener that never accepts, but TLS gets no answer.
     let stalls = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let (folder, server) = super::secure::secure_server(&["upstream.test"]).await;
     let addresses = Asked::Answers(vec![stalls.local_addr().unwrap(), server.address]);
@@ -294,7 +298,7 @@ async fn requests_follow_a_name_that_moves() {
     let second = Server::start(|peer| peer.answer_all(OK)).await;
     let script = [Asked::Answers(vec![listener.local_addr().unwrap()]), Asked::Answers(vec![second.address])];
     let remote = resolved(&options("http://upstream.test"), script);
-    // It answers one request, and is gone.
+    // It answers one request and closes.
     let first = async {
         let (mut tcp, _) = listener.accept().await.unwrap();
         let mut request = [0; 1024];

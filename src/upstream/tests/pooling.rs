@@ -1,4 +1,4 @@
-//! Connections kept between requests: used again where that is right, and never where it is not (threats.md H1-18).
+//! The pool of idle connections: which ones are reused and which ones are not (threats.md H1-18).
 
 use std::future::{Future, poll_fn};
 use std::pin::pin;
@@ -12,18 +12,18 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::super::pool::Connection;
-use super::super::transport::Phase;
+use super::super::transport::ExchangePhase;
 use super::{Failure, OK, Options, Payload, Peer, Remote, Server, fetch, options, post, received, remote, request};
 use crate::clock::DeadlineTimer;
 use crate::shutdown::Tasks;
 use crate::upstream::Collected;
 
-/// A request for the wire.
+/// A request for `Remote::exchange`.
 const POST: &[u8] = b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\n\r\n{}";
 
 /// Runs the other tasks until the pool holds `idle` connections that can be used.
 async fn settle(remote: &Remote, idle: usize) {
-    while remote.stats().idle != idle {
+    while remote.idle_count() != idle {
         tokio::task::yield_now().await;
     }
 }
@@ -37,8 +37,7 @@ async fn one_connection_serves_request_after_request() {
         for _ in 0..3 {
             assert_eq!(fetch(&remote, post()).await.unwrap(), "{}");
         }
-        let stats = remote.stats();
-        assert_eq!((server.accepted(), stats.opened, stats.reused, stats.idle), (1, 1, 2, 1));
+        assert_eq!((server.accepted(), remote.idle_count()), (1, 1));
     }
 }
 
@@ -71,7 +70,7 @@ async fn servers_that_close_after_every_answer_are_served() {
         let remote = server.remote();
         for _ in 0..3 {
             assert_eq!(fetch(&remote, post()).await.unwrap(), "{}");
-            assert_eq!(remote.stats().idle, 0);
+            assert_eq!(remote.idle_count(), 0);
         }
         assert_eq!((server.accepted(), server.rest()), (3, 3));
     }
@@ -102,7 +101,7 @@ async fn a_connection_that_announced_its_end_is_closed_by_us_too() {
 }
 
 #[tokio::test]
-async fn an_idle_connection_that_the_server_closes_troubles_nobody() {
+async fn an_idle_connection_that_the_server_closes_causes_no_error() {
     let server = Server::start(|mut peer| async move {
         peer.request().await;
         peer.write(OK).await;
@@ -114,7 +113,6 @@ async fn an_idle_connection_that_the_server_closes_troubles_nobody() {
         settle(&remote, 0).await;
         assert_eq!(server.accepted(), round);
     }
-    assert_eq!(remote.stats().reused, 0);
 }
 
 #[tokio::test]
@@ -162,14 +160,14 @@ async fn bytes_on_an_idle_connection_end_it() {
     .await;
     let remote = server.remote();
     fetch(&remote, post()).await.unwrap();
-    assert_eq!(remote.stats().idle, 1);
+    assert_eq!(remote.idle_count(), 1);
     sender.send(()).unwrap();
     settle(&remote, 0).await;
     assert_eq!(fetch(&remote, post()).await.unwrap(), "{}");
     assert_eq!(server.accepted(), 2);
 }
 
-/// A connection that looks alive and at rest, and dies, before it takes any request, when the gate is opened.
+/// A connection that looks idle, and closes before it accepts a request when the gate is opened.
 async fn doomed() -> (Connection, oneshot::Sender<()>) {
     let (ours, theirs) = tokio::io::duplex(1024);
     let (mut sender, connection) =
@@ -188,11 +186,11 @@ async fn doomed() -> (Connection, oneshot::Sender<()>) {
         drop(theirs);
     });
     sender.ready().await.unwrap();
-    (Connection::new(sender, Phase::default(), driver), gate)
+    (Connection::new(sender, ExchangePhase::default(), driver), gate)
 }
 
 #[tokio::test]
-async fn a_kept_connection_dead_before_the_first_byte_is_replaced_once() {
+async fn an_idle_connection_closed_before_the_first_byte_is_replaced_once() {
     let mut server = Server::start(|peer| peer.answer_all(OK)).await;
     let remote = server.remote();
     let (first, first_gate) = doomed().await;
@@ -201,13 +199,12 @@ async fn a_kept_connection_dead_before_the_first_byte_is_replaced_once() {
     remote.pool().put(first);
     let (body, ()) = tokio::join!(fetch(&remote, post()), async { first_gate.send(()).unwrap() });
     assert_eq!(body.unwrap(), "{}");
-    // The second attempt goes over a fresh connection, not over the other kept one.
-    let stats = remote.stats();
-    assert_eq!((server.accepted(), server.rest(), stats.reused, stats.opened), (1, 1, 1, 1));
+    // The second attempt uses a new connection, not the other idle one.
+    assert_eq!((server.accepted(), server.rest(), remote.idle_count()), (1, 1, 2));
 }
 
 #[tokio::test]
-async fn a_dead_kept_connection_and_no_fresh_one_means_that_nothing_was_sent() {
+async fn a_closed_idle_connection_and_no_new_one_means_that_nothing_was_sent() {
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let remote = remote(options(&format!("http://127.0.0.1:{port}")));
     let (kept, gate) = doomed().await;
@@ -223,7 +220,7 @@ async fn a_request_that_may_have_been_written_is_never_sent_again() {
         peer.request().await;
         peer.write(OK).await;
         peer.request().await;
-        // Closed without an answer, on a kept connection: the server may have acted on it.
+        // Closed without an answer on a reused connection: the server may have applied the request.
     })
     .await;
     let remote = server.remote();
@@ -241,11 +238,11 @@ async fn the_pool_keeps_the_newest_up_to_its_bound() {
     for answer in [a, b, c] {
         super::text(answer.unwrap()).await.unwrap();
     }
-    assert_eq!((server.accepted(), remote.stats().idle), (3, 2));
+    assert_eq!((server.accepted(), remote.idle_count()), (3, 2));
     remote.retire();
-    assert_eq!(remote.stats().idle, 0);
+    assert_eq!(remote.idle_count(), 0);
     assert_eq!(fetch(&remote, post()).await.unwrap(), "{}");
-    assert_eq!((server.accepted(), remote.stats().idle), (4, 0));
+    assert_eq!((server.accepted(), remote.idle_count()), (4, 0));
 }
 
 #[tokio::test]
@@ -255,25 +252,23 @@ async fn a_connection_idle_for_too_long_is_not_used() {
     for _ in 0..2 {
         assert_eq!(fetch(&remote, post()).await.unwrap(), "{}");
     }
-    assert_eq!((server.accepted(), remote.stats().idle), (2, 0));
+    assert_eq!((server.accepted(), remote.idle_count()), (2, 0));
 }
 
 #[tokio::test]
 async fn a_connection_that_is_too_old_is_not_used() {
-    let server = Server::start(|peer| peer.answer_all(OK)).await;
     for (max_connection_age, opened) in [(Duration::ZERO, 3), (super::LONG, 1)] {
+        let server = Server::start(|peer| peer.answer_all(OK)).await;
         let remote = remote(Options { max_connection_age, ..options(&format!("http://{}", server.address)) });
         for _ in 0..3 {
             assert_eq!(fetch(&remote, post()).await.unwrap(), "{}");
         }
-        let stats = remote.stats();
-        assert_eq!((stats.opened, stats.idle), (opened, usize::from(opened == 1)));
+        assert_eq!((server.accepted(), remote.idle_count()), (opened, usize::from(opened == 1)));
         let mut answer = Collected::default();
         for _ in 0..3 {
             remote.exchange(POST, &mut answer, &mut DeadlineTimer::default(), Instant::now()).await.unwrap();
         }
-        let stats = remote.stats();
-        assert_eq!((stats.opened, stats.idle), (2 * opened, 2 * usize::from(opened == 1)));
+        assert_eq!((server.accepted(), remote.idle_count()), (2 * opened, 2 * usize::from(opened == 1)));
     }
 }
 
@@ -305,7 +300,7 @@ async fn what_is_idle_for_too_long_or_too_old_is_closed_without_another_request(
     }
 }
 
-/// Runs `script`, then waits for the client to close; the receiver tells when it has.
+/// Runs `script`, then waits for the client to close; the receiver reports when it has.
 async fn watched<F>(script: impl Fn(Peer) -> F + Send + Sync + 'static) -> (Server, oneshot::Receiver<()>)
 where
     F: Future<Output = Peer> + Send + 'static,
@@ -337,7 +332,7 @@ async fn what_is_dropped_early_is_closed() {
     let remote = server.remote();
     drop(remote.send(post()).await.unwrap());
     gone.await.unwrap();
-    assert_eq!(remote.stats().idle, 0);
+    assert_eq!(remote.idle_count(), 0);
 
     // The sending.
     let (mut server, gone) = watched(|mut peer| async move {
@@ -361,7 +356,7 @@ async fn what_is_dropped_early_is_closed() {
     .await;
     let remote = server.remote();
     fetch(&remote, post()).await.unwrap();
-    assert_eq!(remote.stats().idle, 1);
+    assert_eq!(remote.idle_count(), 1);
     drop(remote);
     gone.await.unwrap();
 }
@@ -378,7 +373,7 @@ async fn an_answer_before_the_end_of_the_upload_is_passed_on_and_ends_the_connec
     let answer = remote.send(request.map(|body| Payload::stream(body).unwrap())).await.unwrap();
     assert_eq!(answer.status(), 413);
     assert_eq!(super::text(answer).await.unwrap(), "{}");
-    // The caller never goes on; the connection must not wait for that.
+    // The caller never continues; the connection must not wait for it.
     gone.await.unwrap();
-    assert_eq!(remote.stats().idle, 0);
+    assert_eq!(remote.idle_count(), 0);
 }

@@ -15,7 +15,7 @@ async fn closing_at_the_second() -> Server {
 }
 
 #[tokio::test]
-async fn what_only_asks_is_asked_once_more_on_a_fresh_connection() {
+async fn a_safe_request_is_repeated_once_on_a_new_connection() {
     for method in [Method::GET, Method::HEAD] {
         let mut server = closing_at_the_second().await;
         let remote = server.remote();
@@ -50,8 +50,8 @@ async fn what_may_change_something_or_has_a_body_is_not() {
 }
 
 #[tokio::test]
-async fn nothing_is_asked_three_times_nor_after_the_timeout_nor_on_a_bad_answer() {
-    // The fresh connection is lost, too.
+async fn nothing_is_sent_three_times_nor_after_the_timeout_nor_after_a_malformed_answer() {
+    // The new connection is lost, too.
     let mut server = Server::start(|mut peer: Peer| async move {
         peer.request().await;
         if peer.number == 0 {

@@ -1,4 +1,4 @@
-//! What upstream gets to see of a request.
+//! Requests as upstream receives them.
 
 use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, HOST, HeaderValue, TRANSFER_ENCODING};

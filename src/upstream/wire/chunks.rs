@@ -1,72 +1,72 @@
-//! Chunked bodies (RFC 9112 7.1), piece by piece. What is taken and what is refused is the same as in hyper.
+//! An incremental parser of chunked bodies (RFC 9112 7.1). It accepts and refuses the same bodies as hyper.
 
 use super::answer::{Collected, MAX_BODY, TOO_LARGE};
-use crate::upstream::framing::Problem;
+use crate::upstream::framing::AnswerError;
 use crate::upstream::{MAX_ANSWER_HEAD, MAX_HEADERS};
 
-/// All chunk extensions of a body together have fewer bytes than this.
+/// The bound of the bytes of all chunk extensions of a body together.
 const MAX_EXTENSIONS: usize = 16 * 1024;
 
-/// Where in a chunked body the reading stands.
+/// The state of the parser.
 #[derive(Debug, Default)]
-pub(super) struct Chunks {
-    next: Next,
+pub(super) struct ChunkParser {
+    expected: Expected,
     /// Bytes of chunk extensions so far.
     extensions: usize,
 }
 
-/// What comes next.
+/// The next expected element.
 #[derive(Debug, Default, Clone, Copy)]
-enum Next {
+enum Expected {
     #[default]
     Size,
-    /// So many bytes of a chunk.
+    /// This number of bytes of a chunk.
     Data(u64),
-    /// The line end behind a chunk.
+    /// The line end after a chunk.
     DataEnd,
-    /// The lines behind the last chunk, the last of which is empty.
+    /// The trailer lines after the last chunk, and the empty line at the end.
     Trailers,
 }
 
-impl Chunks {
-    /// Moves what has come of the body from the inbox to where it belongs. Returns whether that is all of it.
-    /// Extensions and trailers are dropped.
+impl ChunkParser {
+    /// Moves the pending data of the body to `answer.body`. Returns whether the body is complete. Extensions and trailers
+    /// are dropped.
     ///
     /// # Errors
-    /// It is not chunked as it should be, or too large.
-    pub(super) fn read(&mut self, answer: &mut Collected) -> Result<bool, Problem> {
+    /// The chunks are malformed, or the body is too large.
+    pub(super) fn read(&mut self, answer: &mut Collected) -> Result<bool, AnswerError> {
         loop {
-            let next = match self.next {
-                Next::Size => self.size(answer)?,
-                Next::Data(left) => match left - answer.take(left)? {
-                    0 => Some(Next::DataEnd),
+            let next = match self.expected {
+                Expected::Size => self.size(answer)?,
+                Expected::Data(left) => match left - answer.take(left)? {
+                    0 => Some(Expected::DataEnd),
                     left => {
-                        self.next = Next::Data(left);
+                        self.expected = Expected::Data(left);
                         None
                     }
                 },
-                Next::DataEnd => match answer.pending() {
+                Expected::DataEnd => match answer.pending() {
                     [b'\r', b'\n', ..] => {
                         answer.skip(2);
-                        Some(Next::Size)
+                        Some(Expected::Size)
                     }
                     [] | [b'\r'] => None,
                     _ => return Err(BAD_CHUNK),
                 },
-                Next::Trailers => return trailers(answer),
+                Expected::Trailers => return trailers(answer),
             };
             match next {
-                Some(next) => self.next = next,
+                Some(next) => self.expected = next,
                 None => return Ok(false),
             }
         }
     }
 
-    /// Reads a size line, if all of it is there.
-    fn size(&mut self, answer: &mut Collected) -> Result<Option<Next>, Problem> {
+    /// Parses a size line; `None` if it is not complete yet.
+    fn size(&mut self, answer: &mut Collected) -> Result<Option<Expected>, AnswerError> {
         let pending = answer.pending();
         let Some(end) = memchr::memchr(b'\n', pending) else {
-            // Digits, blanks and extensions: no more than the extensions alone may have.
+            // Digits, blanks and extensions together have the bound of the extensions.
             return if pending.len() > MAX_EXTENSIONS { Err(BAD_CHUNK) } else { Ok(None) };
         };
         let (size, extension) = pending[..end].strip_suffix(b"\r").and_then(size_line).ok_or(BAD_CHUNK)?;
@@ -78,16 +78,16 @@ impl Chunks {
             return Err(TOO_LARGE);
         }
         answer.skip(end + 1);
-        Ok(Some(if size == 0 { Next::Trailers } else { Next::Data(size) }))
+        Ok(Some(if size == 0 { Expected::Trailers } else { Expected::Data(size) }))
     }
 }
 
-/// The size that a line says, and how many bytes its extension has. At least one digit, then blanks, then nothing or
-/// `;` and anything.
+/// The size in a line, and the number of bytes of its extension. A line has at least one digit, then blanks, then nothing
+/// or `;` and an extension.
 fn size_line(line: &[u8]) -> Option<(u64, usize)> {
     let digits = line.iter().take_while(|byte| byte.is_ascii_hexdigit()).count();
     let (digits, rest) = line.split_at(digits);
-    // No sign can be among hexadecimal digits, and none at all are no number.
+    // `digits` contains no sign; without any digits it is not a number.
     let size = std::str::from_utf8(digits).ok().and_then(|digits| u64::from_str_radix(digits, 16).ok())?;
     let blanks = rest.iter().take_while(|byte| matches!(byte, b' ' | b'\t')).count();
     match &rest[blanks..] {
@@ -97,8 +97,8 @@ fn size_line(line: &[u8]) -> Option<(u64, usize)> {
     }
 }
 
-/// Reads the trailers, if all of them are there; says whether they are. Each line ends in CR LF, as chunks do.
-fn trailers(answer: &mut Collected) -> Result<bool, Problem> {
+/// Consumes the trailers. Returns whether they are complete. Each line ends in CR LF, like the lines of chunks.
+fn trailers(answer: &mut Collected) -> Result<bool, AnswerError> {
     let pending = answer.pending();
     if pending.starts_with(b"\r\n") {
         answer.skip(2);
@@ -121,5 +121,6 @@ fn trailers(answer: &mut Collected) -> Result<bool, Problem> {
     Ok(true)
 }
 
-const BAD_CHUNK: Problem = Problem::Unfit("its chunks are not framed as they have to be");
-const BAD_TRAILERS: Problem = Problem::Unfit("the trailers behind its chunks are not as they have to be");
+const BAD_CHUNK: AnswerError = AnswerError::Unacceptable("its chunks are not framed as they have to be");
+const BAD_TRAILERS: AnswerError =
+    AnswerError::Unacceptable("the trailers behind its chunks are not as they have to be");

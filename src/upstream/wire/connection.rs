@@ -1,4 +1,4 @@
-//! One connection to upstream that carries one exchange after the other.
+//! A connection to upstream that carries exchanges one after the other.
 
 use std::io;
 use std::pin::pin;
@@ -8,78 +8,82 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::task::coop::unconstrained;
 use tokio::time::Instant;
 
-use super::answer::{Collected, MAX_BODY, Start, TOO_LARGE};
-use super::chunks::Chunks;
-use super::stream::Stream;
-use crate::upstream::framing::{Framing, Problem};
-use crate::upstream::pool::Kept;
+use super::answer::{AnswerHead, Collected, MAX_BODY, TOO_LARGE};
+use super::chunks::ChunkParser;
+use crate::upstream::framing::{AnswerError, Framing};
+use crate::upstream::pool::Poolable;
+use crate::upstream::stream::Stream;
 
-/// Room for what is read at once.
-const READ: usize = 4 * 1024;
+/// The space for one read, in bytes.
+const READ_SIZE: usize = 4 * 1024;
 
-/// A connection that is open. Dropped, it is closed.
+/// An open connection. Dropping it closes it.
 #[derive(Debug)]
 pub(crate) struct TriggerConnection {
     stream: Stream,
     opened: Instant,
 }
 
-/// Why an exchange came to no end.
+/// Why an exchange on one connection failed. The connection cannot be used any more.
 #[derive(Debug)]
-pub(crate) enum Broken {
-    /// The connection was dead before the first byte of the request was written.
+pub(crate) enum ConnectionError {
+    /// The connection was closed before the first byte of the request was written.
     Unsent(io::Error),
-    /// It ended or broke after that.
+    /// The connection was closed or reset after that.
     Lost(io::Error),
-    /// What came cannot be passed on.
-    Faulty(Problem),
+    /// The answer cannot be forwarded.
+    Answer(AnswerError),
+    /// The answer was not complete in time.
+    TimedOut,
 }
 
-impl From<Problem> for Broken {
-    fn from(problem: Problem) -> Self {
-        Self::Faulty(problem)
+impl From<AnswerError> for ConnectionError {
+    fn from(error: AnswerError) -> Self {
+        Self::Answer(error)
     }
 }
 
 impl TriggerConnection {
-    /// On a connection that was opened just now.
+    /// A connection on a stream that was just opened.
     pub(crate) fn new(stream: Stream) -> Self {
         Self { stream, opened: Instant::now() }
     }
 
-    /// Sends a whole request and collects the answer; says whether the connection can be used again. Once the answer's
-    /// head is complete, `answer.status` is set.
+    /// Sends a complete request and collects the answer. Returns whether the connection can be reused. Sets
+    /// `answer.status` when the head of the answer is complete.
     ///
     /// # Errors
-    /// [`Broken`]; the connection is of no more use.
-    pub(crate) async fn exchange(&mut self, request: &[u8], answer: &mut Collected) -> Result<bool, Broken> {
+    /// [`ConnectionError`], except that it does not enforce a timeout.
+    pub(crate) async fn exchange(&mut self, request: &[u8], answer: &mut Collected) -> Result<bool, ConnectionError> {
         self.send(request).await?;
-        let start = loop {
-            if let Some(start) = answer.start()? {
-                break start;
+        let head = loop {
+            if let Some(head) = answer.parse_head()? {
+                break head;
             }
             self.receive(answer).await?;
         };
-        self.collect(start, answer).await?;
-        Ok(start.keeps && answer.is_alone())
+        self.collect(head, answer).await?;
+        Ok(head.keep_alive && !answer.has_surplus())
     }
 
-    async fn send(&mut self, request: &[u8]) -> Result<(), Broken> {
+    async fn send(&mut self, request: &[u8]) -> Result<(), ConnectionError> {
         let mut sent = 0;
         while sent < request.len() {
             match self.stream.write(&request[sent..]).await {
-                Ok(0) => return Err(Broken::Lost(io::ErrorKind::WriteZero.into())),
+                Ok(0) => return Err(ConnectionError::Lost(io::ErrorKind::WriteZero.into())),
                 Ok(written) => sent += written,
-                Err(error) if sent == 0 && self.stream.fails_cleanly() => return Err(Broken::Unsent(error)),
-                Err(error) => return Err(Broken::Lost(error)),
+                Err(error) if sent == 0 && self.stream.failed_write_sends_nothing() => {
+                    return Err(ConnectionError::Unsent(error));
+                }
+                Err(error) => return Err(ConnectionError::Lost(error)),
             }
         }
-        self.stream.flush().await.map_err(Broken::Lost)
+        self.stream.flush().await.map_err(ConnectionError::Lost)
     }
 
-    /// Collects the body behind `start`.
-    async fn collect(&mut self, start: Start, answer: &mut Collected) -> Result<(), Broken> {
-        match start.framing {
+    /// Collects the body that follows `head`.
+    async fn collect(&mut self, head: AnswerHead, answer: &mut Collected) -> Result<(), ConnectionError> {
+        match head.framing {
             Framing::Length(length) if length > MAX_BODY as u64 => return Err(TOO_LARGE.into()),
             Framing::Length(length) => {
                 let mut left = length - answer.take(length)?;
@@ -89,7 +93,7 @@ impl TriggerConnection {
                 }
             }
             Framing::Chunked => {
-                let mut chunks = Chunks::default();
+                let mut chunks = ChunkParser::default();
                 while !chunks.read(answer)? {
                     self.receive(answer).await?;
                 }
@@ -104,33 +108,33 @@ impl TriggerConnection {
         Ok(())
     }
 
-    /// Receives more of an answer that is not complete.
-    async fn receive(&mut self, answer: &mut Collected) -> Result<(), Broken> {
+    /// Receives more bytes of an incomplete answer.
+    async fn receive(&mut self, answer: &mut Collected) -> Result<(), ConnectionError> {
         match self.read(answer).await? {
-            0 => Err(Broken::Lost(io::ErrorKind::UnexpectedEof.into())),
+            0 => Err(ConnectionError::Lost(io::ErrorKind::UnexpectedEof.into())),
             _ => Ok(()),
         }
     }
 
-    async fn read(&mut self, answer: &mut Collected) -> Result<usize, Broken> {
-        let inbox = answer.inbox(READ);
-        self.stream.read_buf(inbox).await.map_err(Broken::Lost)
+    async fn read(&mut self, answer: &mut Collected) -> Result<usize, ConnectionError> {
+        let buffer = answer.receive_buffer(READ_SIZE);
+        self.stream.read_buf(buffer).await.map_err(ConnectionError::Lost)
     }
 }
 
-impl Kept for TriggerConnection {
+impl Poolable for TriggerConnection {
     fn opened(&self) -> Instant {
         self.opened
     }
 
-    /// Asks the runtime, which knows from the system whether anything came; there is no system call where nothing did.
-    fn is_at_rest(&mut self) -> bool {
+    /// Queries the runtime; makes a system call only if the runtime knows of received bytes.
+    fn is_idle(&mut self) -> bool {
         let mut probe = [0];
         let read = pin!(unconstrained(self.stream.read(&mut probe)));
         read.poll(&mut Context::from_waker(Waker::noop())).is_pending()
     }
 
-    fn begin(&mut self) -> bool {
-        self.stream.is_silent()
+    fn begin_exchange(&mut self) -> bool {
+        self.stream.has_nothing_to_read()
     }
 }

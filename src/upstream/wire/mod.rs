@@ -1,148 +1,138 @@
-//! Triggers on the wire: one goes out in one write, and its answer is collected whole. No general client stands in
-//! between, so what was sent is known to the byte, and an exchange costs little more than its five system calls
-//! (docs/performance.md).
+//! The client for triggers on the fast path: it sends a request with one write and collects the complete answer. There is
+//! no general HTTP client in between: the bytes sent are known exactly, and an exchange costs little more than its five
+//! system calls (docs/performance.md).
 
 mod answer;
 mod chunks;
 mod connection;
-mod stream;
-
-use std::time::Duration;
 
 use tokio::time::Instant;
 
 use super::dial::Dialer;
 use super::pool::Pool;
-use super::{Failure, PoolStats};
+use super::{Failure, TimeLimit};
 use crate::clock::DeadlineTimer;
 
 pub use answer::Collected;
-pub(super) use connection::{Broken, TriggerConnection};
-pub(super) use stream::{Stream, Unasked};
+use connection::{ConnectionError, TriggerConnection};
 
-/// Why an answer was not collected whole.
+/// Why an answer was not collected completely.
 #[derive(Debug)]
-pub enum Interrupted {
-    /// There is none.
+pub enum ExchangeError {
+    /// The head of the answer was not received, or cannot be forwarded.
     NoAnswer(Failure),
-    /// It began with this status and broke off, or has more bytes than an answer may have.
-    Cut {
-        /// Of the answer that began.
+    /// The answer has this status, but its body broke off, or is malformed or too large.
+    Truncated {
+        /// The status of the incomplete answer.
         status: u16,
     },
-    /// It began with this status and was not complete in time.
-    Late {
-        /// Of the answer that began.
+    /// The answer has this status, but its body was not complete in time.
+    TimedOut {
+        /// The status of the incomplete answer.
         status: u16,
     },
 }
 
-impl From<Failure> for Interrupted {
+impl From<Failure> for ExchangeError {
     fn from(failure: Failure) -> Self {
         Self::NoAnswer(failure)
     }
 }
 
-/// One worker's lines to the upstream server.
+impl ExchangeError {
+    /// Classifies `error` of an exchange with `upstream`, whose answer has `status`; 0: no complete head.
+    fn new(error: ConnectionError, status: u16, upstream: &str, limit: TimeLimit) -> Self {
+        let upstream = || upstream.to_owned();
+        match (error, status) {
+            (ConnectionError::Unsent(source), _) => Failure::unsent(upstream(), source.into()).into(),
+            (ConnectionError::Lost(source), 0) => Failure::lost(upstream(), source.into()).into(),
+            (ConnectionError::Answer(error), 0) => Failure::answer(upstream(), error).into(),
+            (ConnectionError::Lost(_) | ConnectionError::Answer(_), status) => Self::Truncated { status },
+            (ConnectionError::TimedOut, 0) => {
+                Failure::AnswerTimeout { upstream: upstream(), period: limit.period }.into()
+            }
+            (ConnectionError::TimedOut, status) => Self::TimedOut { status },
+        }
+    }
+}
+
+/// One worker's connections for triggers.
 #[derive(Debug)]
 pub(super) struct TriggerClient {
     pool: Pool<TriggerConnection>,
 }
 
 impl TriggerClient {
-    /// No line is open yet.
+    /// A client without open connections.
     pub(super) const fn new(pool: Pool<TriggerConnection>) -> Self {
         Self { pool }
     }
 
-    /// Sends `request`, which is whole, and collects the answer. A kept line that turns out dead before the first byte
-    /// was written is no failure: the request goes over a fresh one then. `alarm` is whoever calls's, to be used again.
+    /// Sends the complete `request` and collects the answer. If an idle connection turns out to be closed before the
+    /// first byte is written, the request is sent on a new one, with a new limit of the same period. `alarm` is the
+    /// timer; it can be reused after the call.
     ///
     /// # Errors
-    /// [`Interrupted`], which says whether anything was sent.
+    /// [`ExchangeError`], which says whether anything was sent.
     ///
     /// # Cancel safety
-    /// Dropped, the line is closed; whether upstream got the request is then unknown.
+    /// Dropping the future closes the connection. Whether upstream received the request is then unknown.
     pub(super) async fn exchange(
         &self,
         dialer: &Dialer,
         request: &[u8],
         answer: &mut Collected,
         alarm: &mut DeadlineTimer,
-        (now, period): (Instant, Duration),
-    ) -> Result<(), Interrupted> {
-        if let Some(kept) = self.pool.take(now) {
-            match self.converse(dialer, kept, request, answer, alarm, (now, period)).await {
-                Err(Unanswered::Unsent(error)) => {
-                    tracing::debug!(%error, "a kept line was dead; the trigger goes over a fresh one")
-                }
-                Err(Unanswered::Interrupted(interrupted)) => return Err(interrupted),
+        limit: TimeLimit,
+    ) -> Result<(), ExchangeError> {
+        if let Some(reused) = self.pool.take(limit.start) {
+            match self.exchange_on(reused, request, answer, alarm, limit).await {
                 Ok(()) => return Ok(()),
+                Err(ConnectionError::Unsent(error)) => {
+                    tracing::debug!(%error, "an idle connection was closed; the trigger is sent on a new one");
+                }
+                Err(error) => return Err(ExchangeError::new(error, answer.status, dialer.authority(), limit)),
             }
         }
         // Boxed: rare and large.
-        let fresh = Box::pin(dialer.open()).await?;
-        self.pool.count_opened();
-        let sent = self
-            .converse(dialer, TriggerConnection::new(fresh), request, answer, alarm, (Instant::now(), period))
-            .await;
-        sent.map_err(|unanswered| {
-            dialer.doubt();
-            match unanswered {
-                Unanswered::Unsent(error) => Failure::unsent(dialer.authority().to_owned(), error.into()).into(),
-                Unanswered::Interrupted(interrupted) => interrupted,
-            }
+        let stream = Box::pin(dialer.connect()).await?;
+        let limit = TimeLimit::from(Instant::now(), limit.period);
+        self.exchange_on(TriggerConnection::new(stream), request, answer, alarm, limit).await.map_err(|error| {
+            dialer.expire_addresses();
+            ExchangeError::new(error, answer.status, dialer.authority(), limit)
         })
     }
 
-    /// What the pool holds and has done.
-    pub(super) fn stats(&self) -> PoolStats {
-        self.pool.stats()
+    /// The number of idle connections.
+    #[cfg(test)]
+    pub(super) fn idle_count(&self) -> usize {
+        self.pool.idle_count()
     }
 
-    /// Closes the lines that cannot be used again.
+    /// Closes the connections that cannot be reused.
     pub(super) fn sweep(&self) {
         self.pool.sweep();
     }
 
-    /// Closes the idle lines and keeps none from now on.
+    /// Closes the idle connections and keeps none from now on.
     pub(super) fn retire(&self) {
         self.pool.retire();
     }
 
-    async fn converse(
+    async fn exchange_on(
         &self,
-        dialer: &Dialer,
-        mut line: TriggerConnection,
+        mut connection: TriggerConnection,
         request: &[u8],
         answer: &mut Collected,
         alarm: &mut DeadlineTimer,
-        (now, period): (Instant, Duration),
-    ) -> Result<(), Unanswered> {
+        limit: TimeLimit,
+    ) -> Result<(), ConnectionError> {
         answer.clear();
-        let done = alarm.timeout_at(now + period, line.exchange(request, answer)).await;
-        let upstream = || dialer.authority().to_owned();
-        let interrupted = match (done, answer.status) {
-            (Some(Ok(keeps)), _) => {
-                if keeps {
-                    self.pool.put(line);
-                }
-                return Ok(());
-            }
-            (Some(Err(Broken::Unsent(error))), _) => return Err(Unanswered::Unsent(error)),
-            (Some(Err(Broken::Lost(source))), 0) => Failure::lost(upstream(), source.into()).into(),
-            (Some(Err(Broken::Faulty(problem))), 0) => problem.failure(upstream()).into(),
-            (Some(Err(Broken::Lost(_) | Broken::Faulty(_))), status) => Interrupted::Cut { status },
-            (None, 0) => Failure::AnswerTimeout { upstream: upstream(), period }.into(),
-            (None, status) => Interrupted::Late { status },
-        };
-        Err(Unanswered::Interrupted(interrupted))
+        let done = alarm.timeout_at(limit.deadline, connection.exchange(request, answer)).await;
+        let can_be_reused = done.unwrap_or(Err(ConnectionError::TimedOut))?;
+        if can_be_reused {
+            self.pool.put(connection);
+        }
+        Ok(())
     }
-}
-
-/// Why one line brought no answer.
-enum Unanswered {
-    /// It was dead before the first byte.
-    Unsent(std::io::Error),
-    Interrupted(Interrupted),
 }

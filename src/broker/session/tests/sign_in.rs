@@ -1,4 +1,4 @@
-//! Signing in: who may, as whom, and what the user watches.
+//! Signing in: tokens, users and watchlists.
 
 use super::*;
 
@@ -22,7 +22,7 @@ fn a_client_signs_in_as_one_user() {
         }
         other => panic!("{other:?}"),
     }
-    // pusher-js subscribes to its user's channel then; it is no subscription, and nobody else's channel is to be had.
+    // pusher-js then subscribes to the channel of its user, which has no effect; channels of other users are refused.
     let told = reply(subscribe(&mut session, &json!({"channel": own})));
     assert_eq!((&told["event"], &told["channel"]), (&json!("pusher_internal:subscription_succeeded"), &json!(own)));
     assert!(
@@ -94,13 +94,13 @@ fn a_watchlist_is_a_list_of_users() {
         let (code, message) = error(sign_in(&mut session, &data(&list)));
         assert!(code.is_none() && message.contains("watchlist is not a list"), "{list}: {message}");
     }
-    // Whoever was refused was not signed in: it may do so as anybody.
+    // A refused client is not signed in, and can sign in as any user.
     assert!(matches!(sign_in(&mut session, r#"{"id":"8"}"#), Effect::SignIn { .. }));
 }
 
-/// Of more than a hundred users, the first hundred are taken (docs/broker.md); what the others are is not looked at.
+/// Of more than a hundred users, the first hundred are accepted (docs/broker.md); the others are not checked.
 #[test]
-fn a_long_watchlist_is_cut_and_told() {
+fn a_long_watchlist_is_truncated_with_a_warning() {
     let list: Vec<Value> = (0..100).map(|number| json!(number.to_string())).chain([json!(""), json!(null)]).collect();
     let data = json!({"id": "7", "watchlist": list}).to_string();
     let mut session = session();
@@ -117,7 +117,7 @@ fn a_long_watchlist_is_cut_and_told() {
     }
 }
 
-/// The user object of the sign-in stands in where a presence channel is joined without one (docs/broker.md).
+/// The user object of the sign-in is the identity on a presence channel that is joined without one (docs/broker.md).
 #[test]
 fn a_user_joins_presence_channels_without_channel_data() {
     let mut session = session();
@@ -132,7 +132,7 @@ fn a_user_joins_presence_channels_without_channel_data() {
     };
     let _ = sign_in(&mut session, r#"{"id":"amy","user_info":{"name":"Amy"}}"#);
     assert_eq!(shown(&mut session, "presence-a"), ("amy".to_owned(), Some(r#"{"name":"Amy"}"#.to_owned())));
-    // What was signed in last counts, and a user object for the channel counts more.
+    // The last sign-in counts; a user object for the channel has priority.
     let _ = sign_in(&mut session, r#"{"id":"amy"}"#);
     assert_eq!(shown(&mut session, "presence-b"), ("amy".to_owned(), None));
     let data = r#"{"user_id":"amy-at-work"}"#;

@@ -1,5 +1,5 @@
-//! What comes on a connection while no request is in flight on it is never the answer to the next (RFC 9112 9.2,
-//! threats.md H1-18), not even if the runtime, which is busy, has not heard of it yet.
+//! Bytes that arrive on a connection without a request in flight are never the answer to the next request (RFC 9112 9.2,
+//! threats.md H1-18), not even if the runtime is busy and has not noticed them yet.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -16,18 +16,18 @@ use super::{Options, Remote, fetch, options, post, remote};
 use crate::clock::DeadlineTimer;
 use crate::upstream::Collected;
 
-const STRAY: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nstray";
+const UNSOLICITED: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nstray";
 
-/// A server on threads of its own, so that it acts while the runtime of the test stands still. Each answer says on
-/// which connection it came.
-struct Aside {
+/// A server on its own threads, so that it acts while the runtime of the test is blocked. Each answer contains the number
+/// of its connection.
+struct ThreadedServer {
     address: SocketAddr,
     go: mpsc::Sender<()>,
     done: mpsc::Receiver<()>,
 }
 
-impl Aside {
-    /// `meanwhile` is what it does on its first connection, behind the first answer there, when it is told to.
+impl ThreadedServer {
+    /// `meanwhile` is the action on the first connection after its first answer, when the test signals `go`.
     fn start<S: Read + Write + 'static>(
         wrap: impl Fn(TcpStream) -> S + Send + Sync + 'static,
         meanwhile: fn(&mut S),
@@ -39,7 +39,7 @@ impl Aside {
         thread::spawn(move || {
             for (number, tcp) in listener.incoming().enumerate() {
                 let (tcp, wrap, mut first) = (tcp.unwrap(), Arc::clone(&wrap), first.take());
-                // What is written is on its way at once, and on the loopback has arrived.
+                // Written bytes are sent at once, and arrive at once on the loopback.
                 tcp.set_nodelay(true).unwrap();
                 thread::spawn(move || {
                     let mut stream = wrap(tcp);
@@ -60,7 +60,7 @@ impl Aside {
         Self { address, go, done }
     }
 
-    /// Has it act on the connection that is at rest, and blocks the runtime until it has.
+    /// Makes it act on the idle connection, and blocks the runtime until it has.
     fn act(&self) {
         self.go.send(()).unwrap();
         self.done.recv().unwrap();
@@ -103,24 +103,24 @@ impl Way {
     }
 }
 
-/// Asks, has the server act, and asks again: by the connections that the answers came on.
-async fn around(remote: &Remote, server: &Aside, way: Way) -> [String; 2] {
+/// Sends a request, makes the server act, and sends another one. Returns the connections of the answers.
+async fn around(remote: &Remote, server: &ThreadedServer, way: Way) -> [String; 2] {
     let first = way.ask(remote).await;
-    assert_eq!(remote.stats().idle, 1, "{way:?}");
+    assert_eq!(remote.idle_count(), 1, "{way:?}");
     server.act();
     [first, way.ask(remote).await]
 }
 
 #[tokio::test]
-async fn a_stray_answer_or_an_end_that_the_runtime_has_not_heard_of_is_seen() {
+async fn unsolicited_bytes_or_an_end_unknown_to_the_runtime_are_noticed() {
     let acts: [fn(&mut TcpStream); 3] = [
-        |stream| stream.write_all(STRAY).unwrap(),
+        |stream| stream.write_all(UNSOLICITED).unwrap(),
         |stream| stream.write_all(b"\r").unwrap(),
         |stream| stream.shutdown(Shutdown::Write).unwrap(),
     ];
     for way in Way::BOTH {
         for act in acts {
-            let server = Aside::start(|tcp| tcp, act);
+            let server = ThreadedServer::start(|tcp| tcp, act);
             let remote = remote(options(&format!("http://{}", server.address)));
             assert_eq!(around(&remote, &server, way).await, ["0", "1"], "{way:?}");
             assert_eq!(way.ask(&remote).await, "1", "{way:?}: the other connection is kept");
@@ -131,7 +131,7 @@ async fn a_stray_answer_or_an_end_that_the_runtime_has_not_heard_of_is_seen() {
 /// A connection within TLS, from the server's side.
 type Secured = StreamOwned<ServerConnection, TcpStream>;
 
-fn secure(meanwhile: fn(&mut Secured)) -> (TempDir, Aside) {
+fn secure(meanwhile: fn(&mut Secured)) -> (TempDir, ThreadedServer) {
     let folder = tempfile::tempdir().unwrap();
     let key = KeyPair::generate().unwrap();
     let certificate = CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap().self_signed(&key).unwrap();
@@ -144,13 +144,13 @@ fn secure(meanwhile: fn(&mut Secured)) -> (TempDir, Aside) {
         .unwrap();
     let config = Arc::new(config);
     let wrap = move |tcp| StreamOwned::new(ServerConnection::new(Arc::clone(&config)).unwrap(), tcp);
-    (folder, Aside::start(wrap, meanwhile))
+    (folder, ThreadedServer::start(wrap, meanwhile))
 }
 
 #[tokio::test]
 async fn within_tls_an_answer_or_an_end_counts_and_what_tls_itself_says_does_not() {
     let stray: fn(&mut Secured) = |stream| {
-        stream.write_all(STRAY).unwrap();
+        stream.write_all(UNSOLICITED).unwrap();
         stream.flush().unwrap();
     };
     let new_keys: fn(&mut Secured) = |stream| {
@@ -159,7 +159,7 @@ async fn within_tls_an_answer_or_an_end_counts_and_what_tls_itself_says_does_not
     };
     let new_keys_and_a_stray_answer: fn(&mut Secured) = |stream| {
         stream.conn.refresh_traffic_keys().unwrap();
-        stream.write_all(STRAY).unwrap();
+        stream.write_all(UNSOLICITED).unwrap();
         stream.flush().unwrap();
     };
     let told_end: fn(&mut Secured) = |stream| {
