@@ -6,7 +6,7 @@ use usher::config::Config;
 use usher::server::Capacity;
 
 use super::configuration::{Configuration, EX_CONFIG};
-use super::terminal::{print, say_error};
+use super::terminal::{print, print_error};
 
 /// Checks; the exit code tells whether the configuration can be used.
 ///
@@ -33,7 +33,7 @@ pub(super) fn run(configuration: Configuration) -> anyhow::Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
         Err(problems) => {
-            say_error(format_args!("{problems}"));
+            print_error(format_args!("{problems}"));
             Ok(ExitCode::from(EX_CONFIG))
         }
     }

@@ -1,13 +1,13 @@
 //! What can be asked of `usher` on a command line: one file a command, and what they share (`configuration`,
-//! `credentials`, `caller`, `listener`, `terminal`).
+//! `credentials`, `client`, `listener`, `terminal`).
 
-mod caller;
 mod check;
 mod configuration;
 mod credentials;
 mod demo;
 mod doctor;
 mod healthcheck;
+mod http_client;
 mod listener;
 mod serve;
 mod subscribe;
@@ -66,10 +66,10 @@ impl Arguments {
             None => serve::run(self.serve),
         };
         outcome.unwrap_or_else(|error| {
-            if terminal::is_gone(&error) {
+            if terminal::is_broken_pipe(&error) {
                 return ExitCode::SUCCESS;
             }
-            terminal::say_error(format_args!("usher: {error:#}"));
+            terminal::print_error(format_args!("usher: {error:#}"));
             ExitCode::FAILURE
         })
     }

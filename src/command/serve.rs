@@ -9,7 +9,7 @@ use usher::server::{self, Listening};
 
 use super::block_on;
 use super::configuration::{Configuration, EX_CONFIG};
-use super::terminal::{print, say_error};
+use super::terminal::{print, print_error};
 
 /// Serves to the end of the drain.
 ///
@@ -20,7 +20,7 @@ pub(super) fn run(configuration: Configuration) -> anyhow::Result<ExitCode> {
     let config = match Config::load(&sources) {
         Ok(config) => config,
         Err(problems) => {
-            say_error(format_args!("{problems}"));
+            print_error(format_args!("{problems}"));
             return Ok(ExitCode::from(EX_CONFIG));
         }
     };

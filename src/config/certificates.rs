@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::file::{self, Occasion};
+use super::file::{self, ReadMode};
 use super::section::{Refused, Section};
 use super::unit::MIB;
 use crate::tls::{Client, Files, Identity, Purpose, TlsError};
@@ -31,7 +31,7 @@ pub(super) fn upstream(section: &mut Section<'_>) -> Client {
 /// The file of `ca_file` and its content, if it is given and read at all.
 fn authorities(section: &mut Section<'_>) -> Result<Option<(PathBuf, Vec<u8>)>, Refused> {
     match section.path("ca_file") {
-        Some(path) if section.report.occasion != Occasion::Lookup => {
+        Some(path) if section.report.read_mode != ReadMode::Lookup => {
             Ok(Some((path.clone(), read(section, "ca_file", &path)?)))
         }
         Some(_) | None => Ok(None),
@@ -60,7 +60,7 @@ fn identity(section: &mut Section<'_>, purpose: Purpose) -> Result<Option<Identi
         section.problem(key, message);
         return Err(Refused);
     }
-    if section.report.occasion == Occasion::Lookup {
+    if section.report.read_mode == ReadMode::Lookup {
         return Ok(None);
     }
     let files = Files { certificate: certificate.into(), key: key.into() };
@@ -84,7 +84,7 @@ fn identity(section: &mut Section<'_>, purpose: Purpose) -> Result<Option<Identi
 }
 
 fn read(section: &mut Section<'_>, key: &str, path: &Path) -> Result<Vec<u8>, Refused> {
-    file::read(path, MAX_PEM, section.report.occasion).map(|(content, _)| content).map_err(|source| {
+    file::read(path, MAX_PEM, section.report.read_mode).map(|(content, _)| content).map_err(|source| {
         section.problem(key, format!("{}.", TlsError::Read { path: path.to_owned(), source }));
         Refused
     })

@@ -4,11 +4,11 @@ use std::fs::{self, File, Metadata};
 use std::io::{Error, ErrorKind, Read, Result};
 use std::path::Path;
 
-use super::unit::show_size;
+use super::unit::format_size;
 
 /// When a file is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(super) enum Occasion {
+pub(super) enum ReadMode {
     /// For the first time.
     #[default]
     Start,
@@ -25,8 +25,8 @@ pub(super) enum Occasion {
 ///
 /// # Errors
 /// What the system said, or a sentence with the cure.
-pub(super) fn read(path: &Path, max: usize, occasion: Occasion) -> Result<(Vec<u8>, Metadata)> {
-    if occasion == Occasion::Reload && !fs::metadata(path)?.is_file() {
+pub(super) fn read(path: &Path, max: usize, read_mode: ReadMode) -> Result<(Vec<u8>, Metadata)> {
+    if read_mode == ReadMode::Reload && !fs::metadata(path)?.is_file() {
         let message = "it is no regular file (but a pipe, say), which is read once, at the start; restart usher to have it read again";
         return Err(Error::new(ErrorKind::Unsupported, message));
     }
@@ -35,7 +35,7 @@ pub(super) fn read(path: &Path, max: usize, occasion: Occasion) -> Result<(Vec<u
     let mut content = Vec::new();
     file.take(max as u64 + 1).read_to_end(&mut content)?;
     if content.len() > max {
-        return Err(Error::new(ErrorKind::FileTooLarge, format!("it is larger than {}", show_size(max))));
+        return Err(Error::new(ErrorKind::FileTooLarge, format!("it is larger than {}", format_size(max))));
     }
     Ok((content, metadata))
 }

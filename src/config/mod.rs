@@ -37,7 +37,7 @@ use ipnet::IpNet;
 pub use problem::{Origin, Problem, Problems};
 pub use unit::duration;
 
-use self::file::Occasion;
+use self::file::ReadMode;
 use crate::pusher::App;
 use crate::rules::{ContractEntry, Mode, Rule};
 use crate::{assignment, gateway, tls};
@@ -149,7 +149,7 @@ impl Config {
     /// # Errors
     /// Everything that is wrong with it, or what keeps the file from being read at all.
     pub fn load(sources: &Sources) -> Result<Self, Problems> {
-        Self::read(sources, Occasion::Start)
+        Self::read(sources, ReadMode::Start)
     }
 
     /// The same while usher runs with what was read before. What can be read only once, such as a pipe, is refused.
@@ -157,7 +157,7 @@ impl Config {
     /// # Errors
     /// As [`Self::load`].
     pub fn reload(sources: &Sources) -> Result<Self, Problems> {
-        Self::read(sources, Occasion::Reload)
+        Self::read(sources, ReadMode::Reload)
     }
 
     /// The same without reading certificates, keys and authorities: there are none in it. For who asks a running usher
@@ -166,11 +166,11 @@ impl Config {
     /// # Errors
     /// As [`Self::load`].
     pub fn look_up(sources: &Sources) -> Result<Self, Problems> {
-        Self::read(sources, Occasion::Lookup)
+        Self::read(sources, ReadMode::Lookup)
     }
 
-    fn read(sources: &Sources, occasion: Occasion) -> Result<Self, Problems> {
-        let mut report = report::Report::new(occasion);
+    fn read(sources: &Sources, read_mode: ReadMode) -> Result<Self, Problems> {
+        let mut report = report::Report::new(read_mode);
         let mut tree = overlay::read_file(sources.path(), &mut report)?;
         overlay::overlay(&mut tree, sources, &mut report);
         if sources.environment.iter().any(|(name, _)| name == overlay::CLIENT_SECRET_VARIABLE) {

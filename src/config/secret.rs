@@ -3,7 +3,7 @@
 use std::io::{Error, ErrorKind, Result as Read};
 use std::path::Path;
 
-use super::file::{self, Occasion};
+use super::file::{self, ReadMode};
 use super::problem::{Origin, variable};
 use super::section::{Refused, Section};
 
@@ -45,7 +45,7 @@ impl Section<'_> {
     }
 
     fn read_secret(&mut self, key: &str, path: &str) -> Result<String, Refused> {
-        let (content, exposed) = match read(path, self.report.occasion) {
+        let (content, exposed) = match read(path, self.report.read_mode) {
             Ok(read) => read,
             Err(error) => {
                 self.problem(key, format!("The file \"{}\" cannot be read as a secret: {error}.", path.escape_debug()));
@@ -70,8 +70,8 @@ impl Section<'_> {
 }
 
 /// The content of the file, and whether everybody may read it.
-fn read(path: &str, occasion: Occasion) -> Read<(String, bool)> {
-    let (content, metadata) = file::read(Path::new(path), MAX_SECRET, occasion)?;
+fn read(path: &str, read_mode: ReadMode) -> Read<(String, bool)> {
+    let (content, metadata) = file::read(Path::new(path), MAX_SECRET, read_mode)?;
     // The error's own text would not hold the content either, but its value does.
     let content = String::from_utf8(content).map_err(|_| Error::new(ErrorKind::InvalidData, "it is not UTF-8"))?;
     Ok((content, is_world_readable(&metadata)))

@@ -18,7 +18,7 @@ pub(super) struct Section<'r> {
     table: Table,
     origin: Origin,
     /// Something else stands where this section should: its keys are not missed as well.
-    misplaced: bool,
+    is_misplaced: bool,
     pub(super) report: &'r mut Report,
 }
 
@@ -29,9 +29,10 @@ pub(super) struct Refused;
 impl<'r> Section<'r> {
     /// Reads the whole tree with `read`, and refuses what it left.
     pub(super) fn root<T>(tree: Table, report: &'r mut Report, read: impl FnOnce(&mut Section<'_>) -> T) -> T {
-        let mut root = Section { path: String::new(), table: tree, origin: Origin::Default, misplaced: false, report };
+        let mut root =
+            Section { path: String::new(), table: tree, origin: Origin::Default, is_misplaced: false, report };
         let result = read(&mut root);
-        root.leave();
+        root.report_unknown_keys();
         result
     }
 
@@ -42,14 +43,15 @@ impl<'r> Section<'r> {
             .table
             .remove(key)
             .unwrap_or_else(|| Node { origin: Origin::Default, value: Value::Table(Table::new()) });
-        self.report.enter(path.clone(), node.origin.clone());
-        self.enter(path, node, read)
+        self.report.record_section(path.clone(), node.origin.clone());
+        self.read_table(path, node, read)
     }
 
     /// Reads the list of tables `key`, each with `read`.
     pub(super) fn sections<T>(&mut self, key: &str, mut read: impl FnMut(&mut Section<'_>) -> T) -> Vec<T> {
         let path = self.key(key);
-        self.report.enter(path.clone(), self.table.get(key).map_or(Origin::Default, |node| node.origin.clone()));
+        self.report
+            .record_section(path.clone(), self.table.get(key).map_or(Origin::Default, |node| node.origin.clone()));
         let Some(node) = self.table.remove(key) else { return Vec::new() };
         let Value::List(items) = structured(node.value, &node.origin) else {
             let message = format!(
@@ -62,7 +64,7 @@ impl<'r> Section<'r> {
         items
             .into_iter()
             .enumerate()
-            .map(|(index, item)| self.enter(format!("{path}.{index}"), item, &mut read))
+            .map(|(index, item)| self.read_table(format!("{path}.{index}"), item, &mut read))
             .collect()
     }
 
@@ -86,7 +88,7 @@ impl<'r> Section<'r> {
 
     /// Reports that `key` must be given, unless the whole section is misplaced.
     pub(super) fn missing(&mut self, key: &str, message: impl Into<String>) {
-        if !self.misplaced {
+        if !self.is_misplaced {
             self.problem(key, message);
         }
     }
@@ -121,7 +123,7 @@ impl<'r> Section<'r> {
     ) -> String {
         let missing = format!("`{}` is missing. Set it, e.g. {key} = \"{example}\".", self.key(key));
         if !self.table.contains_key(key) {
-            self.report.ask(self.key(key), Origin::Default);
+            self.report.record_key(self.key(key), Origin::Default);
             self.missing(key, missing);
             return String::new();
         }
@@ -170,7 +172,9 @@ impl<'r> Section<'r> {
 
     /// Takes a size in bytes with its unit.
     pub(super) fn size(&mut self, key: &str, default: usize, range: RangeInclusive<usize>) -> usize {
-        self.value(key, default, |value| within(amount(value, unit::SIZE_FORMS, unit::size)?, range, unit::show_size))
+        self.value(key, default, |value| {
+            check_bounds(amount(value, unit::SIZE_FORMS, unit::size)?, range, unit::format_size)
+        })
     }
 
     /// Takes a bare whole number.
@@ -179,8 +183,8 @@ impl<'r> Section<'r> {
             let number = value.whole_number()?;
             // A number below zero is below every range as well, so zero stands for it only to be shown the bounds.
             usize::try_from(number)
-                .map_err(|_| outside(&range, |bound| bound.to_string()))
-                .and_then(|count| within(count, range, |bound| bound.to_string()))
+                .map_err(|_| out_of_bounds(&range, |bound| bound.to_string()))
+                .and_then(|count| check_bounds(count, range, |bound| bound.to_string()))
         })
     }
 
@@ -205,7 +209,7 @@ impl<'r> Section<'r> {
                     self.problem_at(
                         origin,
                         key,
-                        format!("This must be a list of texts, e.g. [\"a\", \"b\"], but it is {}.", other.kind()),
+                        format!("This must be a list of texts, e.g. [\"a\", \"b\"], but it is {}.", other.type_name()),
                         None,
                     );
                     return Vec::new();
@@ -230,7 +234,7 @@ impl<'r> Section<'r> {
             other => {
                 let message = format!(
                     "This must be a table, e.g. {{ \"/type\" = \"staff_assigned\" }}, but it is {}.",
-                    other.kind()
+                    other.type_name()
                 );
                 self.problem_at(origin, key, message, None);
                 return Vec::new();
@@ -256,8 +260,8 @@ impl<'r> Section<'r> {
         first: &'static str,
         second: &'static str,
     ) -> Result<Option<(&'static str, String)>, Refused> {
-        let given = [self.given(first)?, self.given(second)?];
-        match given {
+        let take_text = [self.take_text(first)?, self.take_text(second)?];
+        match take_text {
             [None, None] => Ok(None),
             [Some(text), None] => Ok(Some((first, text))),
             [None, Some(text)] => Ok(Some((second, text))),
@@ -272,7 +276,7 @@ impl<'r> Section<'r> {
         }
     }
 
-    fn given(&mut self, key: &str) -> Result<Option<String>, Refused> {
+    fn take_text(&mut self, key: &str) -> Result<Option<String>, Refused> {
         let Some(node) = self.take(key) else { return Ok(None) };
         match node.value.text() {
             Ok(text) => Ok((!text.is_empty()).then(|| text.to_owned())),
@@ -285,7 +289,7 @@ impl<'r> Section<'r> {
 
     fn take(&mut self, key: &str) -> Option<Node> {
         let node = self.table.remove(key);
-        self.report.ask(self.key(key), node.as_ref().map_or(Origin::Default, |node| node.origin.clone()));
+        self.report.record_key(self.key(key), node.as_ref().map_or(Origin::Default, |node| node.origin.clone()));
         node
     }
 
@@ -300,11 +304,12 @@ impl<'r> Section<'r> {
         }
     }
 
-    fn enter<T>(&mut self, path: String, node: Node, read: impl FnOnce(&mut Section<'_>) -> T) -> T {
-        let (table, misplaced) = match structured(node.value, &node.origin) {
+    fn read_table<T>(&mut self, path: String, node: Node, read: impl FnOnce(&mut Section<'_>) -> T) -> T {
+        let (table, is_misplaced) = match structured(node.value, &node.origin) {
             Value::Table(table) => (table, false),
             other => {
-                let message = format!("`{path}` is a section with keys of its own, but here it is {}.", other.kind());
+                let message =
+                    format!("`{path}` is a section with keys of its own, but here it is {}.", other.type_name());
                 self.report.problem(Problem {
                     origin: node.origin.clone(),
                     key: path.clone(),
@@ -314,15 +319,15 @@ impl<'r> Section<'r> {
                 (Table::new(), true)
             }
         };
-        let mut section = Section { path, table, origin: node.origin, misplaced, report: &mut *self.report };
+        let mut section = Section { path, table, origin: node.origin, is_misplaced, report: &mut *self.report };
         let result = read(&mut section);
-        section.leave();
+        section.report_unknown_keys();
         result
     }
 
-    fn leave(self) {
+    fn report_unknown_keys(self) {
         for (key, node) in &self.table {
-            self.report.leave(self.key(key), node.origin.clone());
+            self.report.record_unknown(self.key(key), node.origin.clone());
         }
     }
 }
@@ -338,18 +343,22 @@ fn structured(value: Value, origin: &Origin) -> Value {
 fn amount<T>(value: &Value, forms: &str, parse: impl FnOnce(&str) -> Result<T, String>) -> Result<T, String> {
     match value {
         Value::Text(text) | Value::Raw(text) => parse(text),
-        other => Err(format!("The unit is missing: this is {}. {forms}", other.kind())),
+        other => Err(format!("The unit is missing: this is {}. {forms}", other.type_name())),
     }
 }
 
 fn duration(value: &Value, range: RangeInclusive<Duration>) -> Result<Duration, String> {
-    within(amount(value, unit::DURATION_FORMS, unit::duration)?, range, unit::show_duration)
+    check_bounds(amount(value, unit::DURATION_FORMS, unit::duration)?, range, unit::format_duration)
 }
 
-fn within<T: PartialOrd + Copy>(value: T, range: RangeInclusive<T>, show: impl Fn(T) -> String) -> Result<T, String> {
-    if range.contains(&value) { Ok(value) } else { Err(outside(&range, show)) }
+fn check_bounds<T: PartialOrd + Copy>(
+    value: T,
+    range: RangeInclusive<T>,
+    show: impl Fn(T) -> String,
+) -> Result<T, String> {
+    if range.contains(&value) { Ok(value) } else { Err(out_of_bounds(&range, show)) }
 }
 
-fn outside<T: Copy>(range: &RangeInclusive<T>, show: impl Fn(T) -> String) -> String {
+fn out_of_bounds<T: Copy>(range: &RangeInclusive<T>, show: impl Fn(T) -> String) -> String {
     format!("This is out of bounds. Write a value from {} to {}.", show(*range.start()), show(*range.end()))
 }

@@ -12,15 +12,15 @@ use crate::upstream::Options;
 
 /// Reads the section.
 pub(super) fn upstream(section: &mut Section<'_>) -> Options {
-    let some_time = || Duration::from_millis(1)..=Duration::from_hours(1);
+    let nonzero_timeout = || Duration::from_millis(1)..=Duration::from_hours(1);
     let url = url(section);
     Options {
         websocket_url: websocket(section, &url),
         url,
-        timeout: section.duration("timeout", Duration::from_secs(3), some_time()),
-        connect_timeout: section.duration("connect_timeout", Duration::from_secs(1), some_time()),
-        idle_timeout: section.duration("idle_timeout", Duration::from_secs(20), some_time()),
-        max_connection_age: section.duration("max_connection_age", Duration::from_mins(5), some_time()),
+        timeout: section.duration("timeout", Duration::from_secs(3), nonzero_timeout()),
+        connect_timeout: section.duration("connect_timeout", Duration::from_secs(1), nonzero_timeout()),
+        idle_timeout: section.duration("idle_timeout", Duration::from_secs(20), nonzero_timeout()),
+        max_connection_age: section.duration("max_connection_age", Duration::from_mins(5), nonzero_timeout()),
         max_idle: section.count("max_idle", 256, 0..=65_536),
         tls: certificates::upstream(section),
     }

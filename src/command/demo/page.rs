@@ -3,7 +3,7 @@
 use std::io::IsTerminal;
 
 use super::guest::Entry;
-use crate::command::terminal::Shown;
+use crate::command::terminal::Printable;
 
 /// Characters in a column.
 const WIDTH: usize = 38;
@@ -18,12 +18,12 @@ pub(super) struct Page {
 #[derive(Debug)]
 struct Cell {
     text: String,
-    kind: Kind,
+    kind: CellKind,
 }
 
 /// What a cell holds, for its colour.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
+enum CellKind {
     Title,
     /// Somebody joined who was not there.
     News,
@@ -44,7 +44,7 @@ impl Page {
     /// Above the columns.
     pub(super) fn head(self) -> [String; 2] {
         let rule = "─".repeat(WIDTH);
-        let title = |text: &str| Cell { text: text.to_owned(), kind: Kind::Title };
+        let title = |text: &str| Cell { text: text.to_owned(), kind: CellKind::Title };
         [self.row(Some(&title("guest without usher")), Some(&title("guest with usher"))), format!("  {rule}  {rule}")]
     }
 
@@ -62,7 +62,7 @@ impl Page {
 
     /// Text that matters.
     pub(super) fn strong(self, text: &str) -> String {
-        self.paint(text, Kind::Title)
+        self.paint(text, CellKind::Title)
     }
 
     fn row(self, left: Option<&Cell>, right: Option<&Cell>) -> String {
@@ -74,13 +74,13 @@ impl Page {
         format!("  {}  {}", column(left), column(right)).trim_end().to_owned()
     }
 
-    fn paint(self, text: &str, kind: Kind) -> String {
+    fn paint(self, text: &str, kind: CellKind) -> String {
         let code = match kind {
-            Kind::Title => "1",
-            Kind::News => "1;32",
-            Kind::Noise => "31",
-            Kind::Staff => "36",
-            Kind::Guest => return text.to_owned(),
+            CellKind::Title => "1",
+            CellKind::News => "1;32",
+            CellKind::Noise => "31",
+            CellKind::Staff => "36",
+            CellKind::Guest => return text.to_owned(),
         };
         if self.colours { format!("\u{1b}[{code}m{text}\u{1b}[0m") } else { text.to_owned() }
     }
@@ -90,19 +90,21 @@ impl Cell {
     fn of<'a>(entry: &'a Entry, last: &mut Option<&'a str>) -> Self {
         match entry {
             Entry::Joined(name) => {
-                let kind = if *last == Some(name) { Kind::Noise } else { Kind::News };
+                let kind = if *last == Some(name) { CellKind::Noise } else { CellKind::News };
                 *last = Some(name);
                 Self { text: format!("* {name} joined the chat"), kind }
             }
-            Entry::Said { from: Some(name), text, .. } => Self { text: format!("{name}: {text}"), kind: Kind::Staff },
-            Entry::Said { from: None, text, .. } => Self { text: format!("me: {text}"), kind: Kind::Guest },
+            Entry::Message { from: Some(name), text, .. } => {
+                Self { text: format!("{name}: {text}"), kind: CellKind::Staff }
+            }
+            Entry::Message { from: None, text, .. } => Self { text: format!("me: {text}"), kind: CellKind::Guest },
         }
     }
 }
 
 /// `text` in one column at most.
 fn cut(text: &str) -> String {
-    let text = Shown(text).to_string();
+    let text = Printable(text).to_string();
     if text.chars().count() <= WIDTH { text } else { text.chars().take(WIDTH - 1).chain(['…']).collect() }
 }
 
@@ -111,7 +113,7 @@ mod tests {
     use super::*;
 
     fn said(text: &str) -> Entry {
-        Entry::Said { number: 1, from: Some("Anna".to_owned()), text: text.to_owned() }
+        Entry::Message { number: 1, from: Some("Anna".to_owned()), text: text.to_owned() }
     }
 
     #[test]

@@ -1,11 +1,11 @@
 //! `usher doctor`: looks at everything that has to be right around usher, and says of each thing what was found and
 //! what to do.
 //!
-//! `upstream` looks at the server behind, `here` at this machine: listeners, certificate, what clients run into.
+//! `upstream` looks at the server behind, `local` at this machine: listeners, certificate, what clients run into.
 //! Nothing is changed, nothing is published.
 
 mod finding;
-mod here;
+mod local;
 mod upstream;
 
 use std::process::ExitCode;
@@ -16,7 +16,7 @@ use clap::Args;
 use serde_json::json;
 use usher::config::{self, Config};
 
-use self::finding::{Finding, Verdict};
+use self::finding::{Finding, Severity};
 use super::configuration::Configuration;
 use super::terminal::print;
 
@@ -48,7 +48,7 @@ impl Doctor {
                 problems.iter().map(problem).collect()
             }
         };
-        let ok = findings.iter().all(|finding| finding.verdict != Verdict::Problem);
+        let ok = findings.iter().all(|finding| finding.severity != Severity::Problem);
         if self.json {
             print(json!({ "ok": ok, "findings": findings.iter().map(Finding::json).collect::<Vec<_>>() }))?;
         } else {
@@ -58,12 +58,12 @@ impl Doctor {
     }
 }
 
-/// Everything there is to find. The checks run at once, each for `patience` at most.
-fn examine(config: &Config, patience: Duration) -> anyhow::Result<Vec<Finding>> {
+/// Everything there is to find. The checks run at once, each for `time_limit` at most.
+fn examine(config: &Config, time_limit: Duration) -> anyhow::Result<Vec<Finding>> {
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().context("no runtime could be made")?;
     let (upstream, listeners) = runtime
-        .block_on(async { tokio::join!(upstream::examine(config, patience), here::listeners(config, patience)) });
+        .block_on(async { tokio::join!(upstream::examine(config, time_limit), local::listeners(config, time_limit)) });
     // A look-up of a name cannot be cancelled: it is not waited for.
     runtime.shutdown_background();
     let warnings = config
@@ -73,7 +73,7 @@ fn examine(config: &Config, patience: Duration) -> anyhow::Result<Vec<Finding>> 
     Ok(warnings
         .chain(upstream)
         .chain(listeners)
-        .chain(here::certificate(config))
-        .chain([here::descriptors(config), here::exposure(config), here::clients(config)])
+        .chain(local::certificate(config))
+        .chain([local::descriptors(config), local::exposure(config), local::clients(config)])
         .collect())
 }

@@ -20,7 +20,7 @@ use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use usher::tls;
 use usher::upstream::{ServerAddress, ServerAddressError};
 
-use crate::command::terminal::Shown;
+use crate::command::terminal::Printable;
 
 /// The largest message that is taken, in bytes: far above what any server sends (pusher-protocol.md 1.4).
 const MAX_MESSAGE: usize = 16 * 1024 * 1024;
@@ -110,7 +110,7 @@ impl Address {
                     .as_deref()
                     .map(|body| String::from_utf8_lossy(body).trim().to_owned())
                     .unwrap_or_default();
-                bail!("{} opens no WebSocket: it answered {} {}", self.authority(), answer.status(), Shown(&body))
+                bail!("{} opens no WebSocket: it answered {} {}", self.authority(), answer.status(), Printable(&body))
             }
             Err(error) => Err(error).with_context(|| format!("{} opens no WebSocket", self.authority())),
         }
@@ -118,7 +118,7 @@ impl Address {
 }
 
 /// Whether an error of a socket only says that the other side has gone.
-pub(super) fn is_end(error: &Error) -> bool {
+pub(super) fn is_disconnect(error: &Error) -> bool {
     match error {
         Error::ConnectionClosed | Error::AlreadyClosed => true,
         Error::Io(error) => matches!(

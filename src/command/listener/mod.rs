@@ -6,5 +6,5 @@ mod connection;
 mod session;
 
 pub(super) use address::Address;
-pub(super) use connection::{Connection, Next};
-pub(super) use session::{Effect, Event, Wanted};
+pub(super) use connection::{Connection, ConnectionEvent};
+pub(super) use session::{Effect, Event, Subscriptions};

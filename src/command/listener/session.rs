@@ -14,7 +14,7 @@ const LONGEST_SILENCE: Duration = Duration::from_secs(120);
 
 /// What to listen to, and as whom.
 #[derive(Debug, Clone)]
-pub(in crate::command) struct Wanted {
+pub(in crate::command) struct Subscriptions {
     /// The channels' names, none twice.
     pub(in crate::command) channels: Vec<String>,
     /// Who signs for private and presence channels.
@@ -26,7 +26,7 @@ pub(in crate::command) struct Wanted {
 /// One connection's state.
 #[derive(Debug)]
 pub(in crate::command) struct Session<'a> {
-    wanted: &'a Wanted,
+    subscriptions: &'a Subscriptions,
     /// How long the server may be silent.
     silence: Duration,
     /// Channels that the server has not confirmed yet.
@@ -66,7 +66,7 @@ pub(in crate::command) struct Event {
 /// A frame that is none of protocol 7.
 #[derive(Debug, thiserror::Error)]
 #[error("the server sent a frame that is no event: {0}")]
-pub(in crate::command) struct NoEvent(#[from] serde_json::Error);
+pub(in crate::command) struct InvalidFrame(#[from] serde_json::Error);
 
 #[derive(Deserialize)]
 struct Frame<'a> {
@@ -86,8 +86,8 @@ struct Established {
 
 impl<'a> Session<'a> {
     /// A connection whose server has not spoken yet.
-    pub(in crate::command) fn new(wanted: &'a Wanted) -> Self {
-        Self { wanted, silence: LONGEST_SILENCE, waiting: wanted.channels.len() }
+    pub(in crate::command) fn new(subscriptions: &'a Subscriptions) -> Self {
+        Self { subscriptions, silence: LONGEST_SILENCE, waiting: subscriptions.channels.len() }
     }
 
     /// How long the server may be silent before it is asked for a sign of life.
@@ -104,13 +104,13 @@ impl<'a> Session<'a> {
     ///
     /// # Errors
     /// If it is no event of the protocol.
-    pub(in crate::command) fn receive(&mut self, text: &str) -> Result<Vec<Effect>, NoEvent> {
+    pub(in crate::command) fn receive(&mut self, text: &str) -> Result<Vec<Effect>, InvalidFrame> {
         let frame: Frame<'_> = serde_json::from_str(text)?;
         let event = Event {
             name: frame.event,
             channel: frame.channel,
-            user_id: frame.user_id.map(text_of),
-            data: frame.data.map(text_of),
+            user_id: frame.user_id.map(decoded_text),
+            data: frame.data.map(decoded_text),
         };
         Ok(match event.name.as_str() {
             "pusher:ping" => vec![Effect::Send(r#"{"event":"pusher:pong","data":{}}"#.to_owned())],
@@ -127,16 +127,16 @@ impl<'a> Session<'a> {
         })
     }
 
-    fn establish(&mut self, event: Event) -> Result<Vec<Effect>, NoEvent> {
+    fn establish(&mut self, event: Event) -> Result<Vec<Effect>, InvalidFrame> {
         let Established { socket_id, activity_timeout } =
             serde_json::from_str(event.data.as_deref().unwrap_or_default())?;
         let named = activity_timeout.map_or(LONGEST_SILENCE, Duration::from_secs);
         self.silence = named.clamp(Duration::from_secs(1), LONGEST_SILENCE);
         let subscriptions: Vec<_> = self
-            .wanted
+            .subscriptions
             .channels
             .iter()
-            .map(|channel| Effect::Send(self.wanted.subscription(channel, &socket_id)))
+            .map(|channel| Effect::Send(self.subscriptions.subscription(channel, &socket_id)))
             .collect();
         Ok(std::iter::once(Effect::Established(event)).chain(subscriptions).collect())
     }
@@ -165,11 +165,11 @@ impl<'a> Session<'a> {
     }
 }
 
-impl Wanted {
+impl Subscriptions {
     /// The first channel that cannot be subscribed to without the app's secret, if the secret is missing.
-    pub(in crate::command) fn unsigned(&self) -> Option<&str> {
-        let guarded = |channel: &&String| channel.starts_with("private-") || channel.starts_with("presence-");
-        if self.app.is_some() { None } else { self.channels.iter().find(guarded).map(String::as_str) }
+    pub(in crate::command) fn first_unsigned(&self) -> Option<&str> {
+        let needs_token = |channel: &&String| channel.starts_with("private-") || channel.starts_with("presence-");
+        if self.app.is_some() { None } else { self.channels.iter().find(needs_token).map(String::as_str) }
     }
 
     /// The frame that subscribes the connection `socket_id` to `channel`, signed where that is needed
@@ -190,7 +190,7 @@ impl Wanted {
 }
 
 /// The text of a JSON string, else the JSON itself.
-fn text_of(value: &RawValue) -> String {
+fn decoded_text(value: &RawValue) -> String {
     serde_json::from_str(value.get()).unwrap_or_else(|_| value.get().to_owned())
 }
 

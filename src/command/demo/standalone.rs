@@ -28,17 +28,17 @@ use usher::shutdown::{Drain, Tasks};
 const MAX_BODY: usize = 64 * 1024;
 
 /// How long its connections may take to end.
-const END: Duration = Duration::from_secs(2);
+const STOP_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// A running server.
 #[derive(Debug)]
-pub(super) struct Plain {
+pub(super) struct StandaloneBroker {
     address: SocketAddr,
     drain: Drain,
     tasks: Tasks,
 }
 
-impl Plain {
+impl StandaloneBroker {
     /// Serves `app` on a free port of this machine.
     ///
     /// # Errors
@@ -49,8 +49,8 @@ impl Plain {
         let (drain, tasks) = (Drain::default(), Tasks::default());
         let broker = Broker::new(&Options::default(), Clock::start(), Metrics::new(), drain.clone());
         broker.configure(std::slice::from_ref(app));
-        let door = Door { broker: Arc::clone(&broker), drain: drain.clone(), tasks: tasks.clone() };
-        let _accepting = tasks.spawn(door.accept(listener));
+        let handler = ConnectionHandler { broker: Arc::clone(&broker), drain: drain.clone(), tasks: tasks.clone() };
+        let _accepting = tasks.spawn(handler.accept(listener));
         let _running = tasks.spawn(async move { broker.run().await });
         Ok(Self { address, drain, tasks })
     }
@@ -61,21 +61,21 @@ impl Plain {
     }
 
     /// Closes what is open and ends.
-    pub(super) async fn end(self) {
+    pub(super) async fn stop(self) {
         self.drain.begin();
-        self.tasks.finish(END).await;
+        self.tasks.finish(STOP_TIMEOUT).await;
     }
 }
 
 /// How connections come in.
 #[derive(Debug, Clone)]
-struct Door {
+struct ConnectionHandler {
     broker: Arc<Broker>,
     drain: Drain,
     tasks: Tasks,
 }
 
-impl Door {
+impl ConnectionHandler {
     async fn accept(self, listener: TcpListener) {
         loop {
             let accepted = tokio::select! {

@@ -16,12 +16,12 @@ const MAX_ANSWER: usize = 16 * 1024 * 1024;
 
 /// Calls one server, over one connection as long as it is kept.
 #[derive(Debug, Clone)]
-pub(super) struct Caller {
+pub(super) struct HttpClient {
     remote: Remote,
     timeout: Duration,
 }
 
-impl Caller {
+impl HttpClient {
     /// For the server at `url`; an answer may take `timeout` in all.
     ///
     /// # Errors
