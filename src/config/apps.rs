@@ -1,4 +1,4 @@
-//! `[[apps]]`: whose requests are authenticated.
+//! `[[apps]]`: the apps that usher serves.
 
 use std::collections::BTreeMap;
 
@@ -10,10 +10,10 @@ use super::section::Section;
 use crate::gateway::UnknownApps;
 use crate::pusher::App;
 
-/// The secret of the demo app, which everybody knows.
+/// The secret of the demo app, which is public.
 pub(super) const DEMO_SECRET: &str = "usher-secret";
 
-/// What `apps` and `rules` are without a file: a demo app, and the rule for announcements of staff members.
+/// The `apps` and `rules` without a file: a demo app, and the rule for announcements of staff members.
 pub(super) fn default_lists() -> String {
     format!(
         r#"
@@ -32,7 +32,8 @@ pub(super) fn default_lists() -> String {
     )
 }
 
-/// The apps, and the ids that were written, those of refused apps too, so that rules are not blamed for naming them.
+/// The apps, and the ids as written. The ids include those of refused apps, so that rules may name them without a
+/// second problem.
 pub(super) fn read(root: &mut Section<'_>, server: &Server) -> (Vec<App>, Vec<String>) {
     let mut unique_names = UniqueNames::default();
     let apps = root.sections("apps", |section| app(section, server, &mut unique_names));

@@ -6,7 +6,7 @@ use super::rules::{check_app_ids, report_errors};
 use super::section::Section;
 use crate::rules::{ContractEntry, EventSpec};
 
-/// Entries; each is looked at for every event of its name.
+/// The most entries: for every event, the entries of its name are compared.
 const MAX_ENTRIES: usize = 256;
 
 /// The entries, for apps with these `ids`.
@@ -25,7 +25,7 @@ pub(super) fn read(root: &mut Section<'_>, ids: &[String]) -> Vec<ContractEntry>
     entries.into_iter().flatten().collect()
 }
 
-/// Where each event on each family stands, for those that say for which apps.
+/// The key of each entry, by its event, family and apps.
 type KnownEntries = BTreeMap<(String, String, Vec<String>), String>;
 
 fn entry(section: &mut Section<'_>, ids: &[String], known_entries: &mut KnownEntries) -> Option<ContractEntry> {

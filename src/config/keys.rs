@@ -1,5 +1,5 @@
-//! The keys of the plain sections with their defaults and bounds, and what must hold between them. `config/usher.toml`
-//! describes them.
+//! The keys of the sections without a file of their own, with their defaults and bounds, and the checks between
+//! sections. `config/usher.toml` describes the keys.
 
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
@@ -16,17 +16,16 @@ use crate::gateway::UnknownApps;
 use crate::upstream::Options;
 use crate::{assignment, gateway};
 
-/// A time-out that must be there.
+/// The bounds of a timeout that cannot be zero.
 const NONZERO_TIMEOUT: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_hours(1);
-/// A wait that may be none at all.
+/// The bounds of a time that may be zero.
 const ANY_TIMEOUT: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_hours(1);
-/// How long a client may be silent in good health: 120 s until it pings, and 30 s for the answer (pusher-protocol.md
-/// 4.2).
+/// How long a working client may be silent: 120 s until it pings, and 30 s for the answer (pusher-protocol.md 4.2).
 const CLIENT_SILENCE: Duration = Duration::from_secs(150);
-/// A token that can be guessed protects nothing.
+/// The length of a token that cannot be guessed, in characters.
 const MIN_TOKEN_LENGTH: usize = 16;
 
-/// Reads the whole tree. The result is usable only if `report` has no problem then.
+/// Reads the whole tree. The result is usable only if `report` has no problem afterwards.
 pub(super) fn read(tree: Table, report: &mut Report) -> Config {
     let mut config = Section::root(tree, report, |root| {
         let server = root.section("server", server);
@@ -141,9 +140,9 @@ fn assignments(section: &mut Section<'_>, server: &Server, upstream: &Options) -
     }
 }
 
-/// What a process that ran before has left open is unclear for as long as `needed`: what its last request may live, the
-/// drain included, and the doubt after that. The embedded broker ends with its process, and nothing of it is applied
-/// later.
+/// For the time `needed`, requests of an earlier process may still be applied: the longest life of its last request,
+/// drain included, and the doubt period after that. The embedded broker ends with its process, so nothing of it is
+/// applied later.
 fn start_doubt(section: &mut Section<'_>, needed: Duration, upstream: &Options) -> Duration {
     let written = section.optional_duration("start_doubt", Duration::ZERO..=Duration::from_hours(24));
     if upstream.is_local() {
@@ -169,13 +168,13 @@ fn log(section: &mut Section<'_>) -> Log {
     }
 }
 
-/// What must hold between sections, once each of them is read.
+/// Checks values of several sections against each other, once all sections are read.
 fn check_across_sections(config: &Config, report: &mut Report) {
     let mut problem = |keys: [&str; 2], message: String| {
         if keys.iter().any(|key| report.is_faulty(key)) {
             return;
         }
-        // The fault lies with the one that was written, the other being the default; or with the first.
+        // Reported for the key that was written, if the other has its default; else for the first.
         let key = keys.into_iter().find(|key| report.origin(key) != Origin::Default).unwrap_or(keys[0]);
         report.problem(Problem { origin: report.origin(key), key: key.to_owned(), message, suggestion: None });
     };
@@ -210,7 +209,8 @@ fn check_across_sections(config: &Config, report: &mut Report) {
     }
 }
 
-/// A bare word must be a level: as a filter a misspelt one would name a module, and silence all others.
+/// A filter. A bare word in it must be a level: a misspelt level would be read as the name of a module, and silence all
+/// other modules.
 fn level(text: &str) -> Result<String, String> {
     const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
     let forms = || format!("Write one of {}, or a filter such as \"info,usher::gateway=debug\".", LEVELS.join(", "));

@@ -1,4 +1,4 @@
-//! `[limits.rates]`, and `server.trusted_proxies`, by which peers are told apart.
+//! `[limits.rates]`, and `server.trusted_proxies`, which decides on the address of a peer.
 
 use std::net::IpAddr;
 use std::num::NonZeroU32;
@@ -10,7 +10,7 @@ use super::problem::{Origin, quote};
 use super::section::Section;
 use crate::rate::{Rate, Rates};
 
-/// Most times in a second, and at once.
+/// The largest rate in a second, and the largest burst.
 const MAX_RATE: usize = 1_000_000;
 
 /// Reads the section.
@@ -53,16 +53,16 @@ pub(super) fn trusted_proxies(section: &mut Section<'_>) -> Vec<IpNet> {
 
 /// Why an entry is refused.
 enum NetworkError {
-    /// It is no address or network.
+    /// It is neither an address nor a network.
     Unreadable,
     /// It is the network of an IPv4 address within IPv6, and wider than all of IPv4.
     WiderThanIpv4,
 }
 
-/// Bits of an IPv6 address that stand before an IPv4 address within it.
+/// The bits of an IPv6 address before the IPv4 address within it.
 const MAPPED_PREFIX: u8 = 96;
 
-/// `net` as canonical addresses can be in it.
+/// `net` in a form that can contain canonical addresses.
 fn canonical(net: IpNet) -> Result<IpNet, NetworkError> {
     let IpAddr::V6(address) = net.addr() else { return Ok(net) };
     let Some(address) = address.to_ipv4_mapped() else { return Ok(net) };

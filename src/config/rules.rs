@@ -1,4 +1,4 @@
-//! `[[rules]]`: what is watched. The rules check themselves; here their errors find their lines.
+//! `[[rules]]`: the rules. `Rule::new` checks them; here their errors are reported at their lines.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -18,7 +18,7 @@ pub(super) fn read(root: &mut Section<'_>, ids: &[String]) -> Vec<Rule> {
     rules.into_iter().flatten().collect()
 }
 
-/// Warns that there is nothing in the list `key`, without which no announcement is known.
+/// Warns that the list `key` is empty, so that nothing can be recognised as an announcement.
 pub(super) fn warn_unwatched(root: &mut Section<'_>, key: &str, kind: &str) {
     let origin = root.origin(key);
     root.report.warnings.push(format!(
@@ -65,8 +65,8 @@ fn rule(section: &mut Section<'_>, ids: &[String], names: &mut BTreeMap<String, 
     Rule::new(spec).map_err(|errors| report_errors(section, errors)).ok()
 }
 
-/// Reports each error at the line of its key, but for keys that are known to be wrong: the rule has only seen what was
-/// left of them.
+/// Reports each error at the line of its key. Errors of keys that have a problem already are left out: they are
+/// consequences of it.
 pub(super) fn report_errors(section: &mut Section<'_>, errors: Vec<RuleError>) {
     let errors: Vec<_> =
         errors.into_iter().filter(|error| !section.report.is_faulty(&section.key(error.key))).collect();

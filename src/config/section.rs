@@ -1,6 +1,6 @@
-//! Reads one section of the tree: every typed getter takes its key out, checks it and collects what is wrong, so that
-//! one pass finds all faults. What nobody took is unknown. A new key is one getter in the function that reads its
-//! section.
+//! Reads one section of the tree: every typed getter takes its key out of the table, checks it and reports its
+//! problems, so that one pass finds all problems. The remaining keys are unknown. A new key needs one getter in the
+//! function that reads its section.
 
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
@@ -11,23 +11,22 @@ use super::report::{Report, nearest};
 use super::tree::{Node, Table, Value};
 use super::unit;
 
-/// One table being read. Getters return a usable value even if what is written is not: the problem is in the report
-/// then.
+/// One table being read. A getter returns a usable value even for an invalid one, and reports the problem.
 pub(super) struct Section<'r> {
     path: String,
     table: Table,
     origin: Origin,
-    /// Something else stands where this section should: its keys are not missed as well.
+    /// The value of this section is not a table: missing keys are not reported in addition.
     is_misplaced: bool,
     pub(super) report: &'r mut Report,
 }
 
-/// What was written was refused, and the report says why.
+/// The value was refused, and the problem is reported.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Refused;
 
 impl<'r> Section<'r> {
-    /// Reads the whole tree with `read`, and refuses what it left.
+    /// Reads the whole tree with `read`, and reports the remaining keys as unknown.
     pub(super) fn root<T>(tree: Table, report: &'r mut Report, read: impl FnOnce(&mut Section<'_>) -> T) -> T {
         let mut root =
             Section { path: String::new(), table: tree, origin: Origin::Default, is_misplaced: false, report };
@@ -73,7 +72,7 @@ impl<'r> Section<'r> {
         if self.path.is_empty() { key.to_owned() } else { format!("{}.{key}", self.path) }
     }
 
-    /// Where the value of `key` stands; of an absent one: where the section begins.
+    /// The origin of `key`; if it is absent, that of the section.
     pub(super) fn origin(&self, key: &str) -> Origin {
         match self.report.origin(&self.key(key)) {
             Origin::Default => self.origin.clone(),
@@ -93,13 +92,13 @@ impl<'r> Section<'r> {
         }
     }
 
-    /// Reports a problem with a part of `key` that stands at `origin`.
+    /// Reports a problem with a part of `key` whose origin is `origin`.
     pub(super) fn problem_at(&mut self, origin: Origin, key: &str, message: String, suggestion: Option<String>) {
         let key = self.key(key);
         self.report.problem(Problem { origin, key, message, suggestion });
     }
 
-    /// Takes the text of `key` and turns it into what it stands for.
+    /// Takes the text of `key` and parses it.
     pub(super) fn parsed<T>(&mut self, key: &str, default: T, parse: impl FnOnce(&str) -> Result<T, String>) -> T {
         self.value(key, default, |value| parse(value.text()?))
     }
@@ -114,7 +113,7 @@ impl<'r> Section<'r> {
         Some(self.text(key)).filter(|text| !text.is_empty()).map(PathBuf::from)
     }
 
-    /// Takes text that must be given and pass `check`; `example` shows what could be written.
+    /// Takes text that must be given and pass `check`; `example` is a possible value for the message.
     pub(super) fn required(
         &mut self,
         key: &str,
@@ -181,7 +180,7 @@ impl<'r> Section<'r> {
     pub(super) fn count(&mut self, key: &str, default: usize, range: RangeInclusive<usize>) -> usize {
         self.value(key, default, |value| {
             let number = value.whole_number()?;
-            // A number below zero is below every range as well, so zero stands for it only to be shown the bounds.
+            // A negative number is below every range.
             usize::try_from(number)
                 .map_err(|_| out_of_bounds(&range, |bound| bound.to_string()))
                 .and_then(|count| check_bounds(count, range, |bound| bound.to_string()))
@@ -193,7 +192,7 @@ impl<'r> Section<'r> {
         self.value(key, default, Value::boolean)
     }
 
-    /// Takes a list of texts, each with its place; a single text is a list of one, a variable may separate them by
+    /// Takes a list of texts, each with its origin. A single text is a list of one; a variable may separate texts by
     /// commas.
     pub(super) fn texts(&mut self, key: &str) -> Vec<(String, Origin)> {
         let Some(Node { origin, value }) = self.take(key) else { return Vec::new() };
@@ -250,11 +249,11 @@ impl<'r> Section<'r> {
         values
     }
 
-    /// Takes two keys that exclude each other and returns the one that is given; if both are, the one from the stronger
-    /// source.
+    /// Takes two keys that exclude each other and returns the one that is given; if both are, the one from the source
+    /// with the higher precedence.
     ///
     /// # Errors
-    /// If one of them is no text, or both stand in the same source.
+    /// If one of them is no text, or both are from the same source.
     pub(super) fn either(
         &mut self,
         first: &'static str,
@@ -332,7 +331,7 @@ impl<'r> Section<'r> {
     }
 }
 
-/// The text of a variable as the list or table that it writes; any other value as it is.
+/// Parses the text of a variable as a list or table, if it is one; returns any other value unchanged.
 fn structured(value: Value, origin: &Origin) -> Value {
     match value {
         Value::Raw(raw) => Value::structured(&raw, origin).unwrap_or(Value::Raw(raw)),

@@ -1,4 +1,4 @@
-//! The configuration as a tree of values that remember where each of them stands: read from the file, then overlaid.
+//! The configuration as a tree of values with their origins, as read from the file.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -12,19 +12,19 @@ use super::problem::{Origin, Problem, Problems, quote};
 /// The entries of a section.
 pub(super) type Table = BTreeMap<String, Node>;
 
-/// A value and where it stands. It may be a secret: no `Debug`.
+/// A value and its origin. The value may be a secret: no `Debug`.
 #[derive(Clone)]
 pub(super) struct Node {
-    /// The place of its key; of an element of a list: its own.
+    /// The origin of its key; for an element of a list, its own.
     pub(super) origin: Origin,
-    /// What stands there.
+    /// The value.
     pub(super) value: Value,
 }
 
-/// What can be written.
+/// A value of any type.
 #[derive(Clone)]
 pub(super) enum Value {
-    /// The text of a variable or flag. Its type is what its key asks for.
+    /// The text of a variable or flag. Its type depends on its key.
     Raw(String),
     /// `"…"`.
     Text(String),
@@ -38,18 +38,19 @@ pub(super) enum Value {
     List(Vec<Node>),
     /// `{…}` or a section.
     Table(Table),
-    /// What no key takes, in words.
+    /// A value of a type that no key has; the type in words.
     Other(&'static str),
 }
 
 /// Reads a TOML document.
 ///
 /// # Errors
-/// Every fault of its syntax.
+/// Every error of its syntax.
 pub(super) fn parse(path: &Arc<Path>, text: &str) -> Result<Table, Problems> {
     let lines = LineIndex::new(path, text);
     let (table, errors) = DeTable::parse_recoverable(text);
-    // Only the message and the place of a fault are shown: its `Display` quotes the line, and that may hold a secret.
+    // Only the message and the position of an error are shown: its `Display` quotes the line, which may contain a
+    // secret.
     let problem = |error: &toml::de::Error| Problem {
         origin: lines.at(error.span().map_or(text.len(), |span| span.start)),
         key: String::new(),
@@ -60,19 +61,19 @@ pub(super) fn parse(path: &Arc<Path>, text: &str) -> Result<Table, Problems> {
     Ok(convert_table(table.into_inner(), &|offset| lines.at(offset)))
 }
 
-/// The built-in tables in `text`, whose origin is the default.
+/// The built-in tables in `text`, with the default as their origin.
 pub(super) fn built_in(text: &str) -> Table {
     let (table, _) = DeTable::parse_recoverable(text);
     convert_table(table.into_inner(), &|_| Origin::Default)
 }
 
-/// The place in `text` of the byte at `offset`.
+/// The origin of the byte at `offset` in `text`.
 pub(super) fn origin_at(path: &Arc<Path>, text: &str, offset: usize) -> Origin {
     LineIndex::new(path, text).at(offset)
 }
 
 impl Value {
-    /// What stands here, in words.
+    /// The type of the value, in words.
     pub(super) const fn type_name(&self) -> &'static str {
         match self {
             Self::Raw(_) | Self::Text(_) => "text",
@@ -91,10 +92,10 @@ impl Value {
         Some(convert(value.into_inner(), &|_| origin.clone()))
     }
 
-    /// Text, whether quoted in the file or bare in a variable.
+    /// The text, whether quoted in the file or bare in a variable.
     ///
     /// # Errors
-    /// A sentence, without the value: it may be a secret.
+    /// A sentence, without the value, which may be a secret.
     pub(super) fn text(&self) -> Result<&str, String> {
         match self {
             Self::Raw(text) | Self::Text(text) => Ok(text),
@@ -137,7 +138,7 @@ impl Value {
     /// The same value in JSON.
     ///
     /// # Errors
-    /// A sentence, if JSON cannot say it.
+    /// A sentence, if JSON has no such value.
     pub(super) fn json(&self) -> Result<serde_json::Value, String> {
         use serde_json::Value as Json;
         Ok(match self {
@@ -159,7 +160,7 @@ impl Value {
     }
 }
 
-/// Finds line and column of a byte.
+/// Converts a byte offset to line and column.
 struct LineIndex<'t> {
     path: &'t Arc<Path>,
     text: &'t str,

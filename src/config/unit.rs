@@ -33,19 +33,19 @@ pub(super) fn size(text: &str) -> Result<usize, String> {
     bytes.ok_or_else(|| format!("{} is not a size. {SIZE_FORMS}", quote(text)))
 }
 
-/// How a duration is written.
+/// The accepted forms of a duration, for messages.
 pub(super) const DURATION_FORMS: &str =
     "Write a whole number and a unit, in quotes: \"500ms\", \"3s\", \"30m\", \"24h\" or \"7d\".";
-/// How a size is written.
+/// The accepted forms of a size, for messages.
 pub(super) const SIZE_FORMS: &str =
     "Write a whole number and a unit, in quotes: \"512B\", \"16KiB\", \"1MiB\" or \"1GiB\".";
 
-/// `duration` in the largest unit that shows it whole.
+/// `duration` as a whole number of the largest possible unit.
 pub(super) fn format_duration(duration: Duration) -> String {
     show(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX), &DURATIONS)
 }
 
-/// `bytes` in the largest unit that shows it whole.
+/// `bytes` as a whole number of the largest possible unit.
 pub(super) fn format_size(bytes: usize) -> String {
     show(u64::try_from(bytes).unwrap_or(u64::MAX), &SIZES)
 }

@@ -1,4 +1,4 @@
-//! `[upstream]`: where requests go: to the embedded broker, to an address, or to one of Pusher's clusters by its name.
+//! `[upstream]`: where requests are forwarded: to the embedded broker, to an address, or to one of Pusher's clusters.
 
 use std::time::Duration;
 
@@ -26,8 +26,8 @@ pub(super) fn upstream(section: &mut Section<'_>) -> Options {
     }
 }
 
-/// Where WebSocket connections go if not to the server of `url`: as written, or to the host that Pusher has for it
-/// beside its API's (`pusher-protocol.md` 1.1, 4.1).
+/// Where WebSocket connections go if not to the server of `url`: the configured address, or for a host of Pusher's API
+/// the WebSocket host of the same cluster (`pusher-protocol.md` 1.1, 4.1).
 fn websocket(section: &mut Section<'_>, url: &Uri) -> Option<Uri> {
     let written = section.parsed("websocket_url", None, |text| {
         if text.is_empty() { Ok(None) } else { server_url(text, &WEBSOCKET).map(Some) }
