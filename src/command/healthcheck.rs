@@ -1,4 +1,4 @@
-//! `usher healthcheck`: whether the usher of a configuration takes traffic, as an exit code, for images without a shell
+//! `usher healthcheck`: whether the usher of a configuration accepts traffic, as an exit code, for images without a shell
 //! or `curl`.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -34,7 +34,7 @@ impl Healthcheck {
         let config = match Config::look_up(&self.configuration.sources()?) {
             Ok(config) => config,
             Err(problems) => {
-                // Not EX_CONFIG: container engines know 0 and 1 alone.
+                // Not EX_CONFIG: container engines accept only 0 and 1.
                 print_error(format_args!("{problems}"));
                 return Ok(ExitCode::FAILURE);
             }
@@ -57,8 +57,7 @@ impl Healthcheck {
     }
 }
 
-/// The address under which this machine reaches a listener: one that listens on all addresses is asked on the loopback
-/// one.
+/// The address at which this machine reaches a listener: for one that listens on all addresses, the loopback address.
 pub(super) fn reachable(listen: SocketAddr) -> SocketAddr {
     let ip = match listen.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),

@@ -1,5 +1,5 @@
-//! What can be asked of `usher` on a command line: one file a command, and what they share (`configuration`,
-//! `credentials`, `client`, `listener`, `terminal`).
+//! The command line of `usher`: one file for each command, and what they share (`configuration`, `credentials`,
+//! `http_client`, `listener`, `terminal`).
 
 mod check;
 mod configuration;
@@ -53,7 +53,7 @@ enum Command {
 }
 
 impl Arguments {
-    /// Does what was asked; an error is told on standard error.
+    /// Runs the command; an error is printed to standard error.
     pub(crate) fn run(self) -> ExitCode {
         let outcome = match self.command {
             Some(Command::Serve(configuration)) => serve::run(configuration),

@@ -1,4 +1,4 @@
-//! `usher trigger`: signs an event and sends it, as a backend's Pusher library would.
+//! `usher trigger`: signs an event and sends it, as a backend's Pusher library does.
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -19,7 +19,7 @@ use super::credentials::{Credentials, DEMO_ID};
 use super::http_client::HttpClient;
 use super::terminal::{Printable, print, print_error};
 
-/// The largest input that is read, in bytes; servers take far less.
+/// The largest input that is read, in bytes; servers accept far less.
 const MAX_INPUT: u64 = 64 * 1024 * 1024;
 
 /// An event and where to send it. Exit code 0 if it was accepted (2xx), else 1.

@@ -1,4 +1,4 @@
-//! The hotel's backend: signs its triggers and sends them over HTTP, to whatever it was told is its Pusher host.
+//! The hotel's backend: signs triggers and sends them over HTTP to its Pusher host.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use crate::command::credentials::{DEMO_ID, DEMO_KEY, DEMO_SECRET};
 use crate::command::http_client::HttpClient;
 use crate::command::trigger;
 
-/// As impatient as the most impatient of Pusher's libraries (pusher-protocol.md 1.6).
+/// The shortest timeout of Pusher's libraries (pusher-protocol.md 1.6).
 const TIMEOUT: Duration = Duration::from_secs(4);
 
 /// A backend with one Pusher host.
@@ -21,9 +21,9 @@ const TIMEOUT: Duration = Duration::from_secs(4);
 pub(super) struct Backend {
     client: HttpClient,
     app: App,
-    /// Announcements that were sent and accepted.
+    /// The number of announcements that were accepted.
     pub(super) announced: usize,
-    /// Those that the answer calls suppressed.
+    /// The number of announcements that were suppressed, by the answer's header.
     pub(super) suppressed: usize,
 }
 
@@ -31,7 +31,7 @@ impl Backend {
     /// A backend whose Pusher host is at `url`.
     ///
     /// # Errors
-    /// If that is no address.
+    /// If `url` is not the address of a server.
     pub(super) fn new(url: &Uri) -> anyhow::Result<Self> {
         let app = App::new(DEMO_ID, DEMO_KEY, DEMO_SECRET);
         Ok(Self { client: HttpClient::new(url, Client::default(), TIMEOUT)?, app, announced: 0, suppressed: 0 })

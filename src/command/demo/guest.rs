@@ -1,4 +1,4 @@
-//! A guest's page: a real subscriber that keeps what it was sent.
+//! A guest's page: a subscriber that keeps the received events.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -14,15 +14,15 @@ use usher::tls::Client;
 use crate::command::credentials::DEMO_KEY;
 use crate::command::listener::{Address, Connection, ConnectionEvent, Effect, Event, Subscriptions};
 
-/// Longer than any event takes on one machine: met only if one is lost.
+/// Longer than any event takes on one machine: exceeded only if one is lost.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// What a guest listens to.
+/// The subscription of a guest.
 pub(super) fn room() -> Subscriptions {
     Subscriptions { channels: vec![CHANNEL.to_owned()], app: None, member: String::new() }
 }
 
-/// Something that appears on the page.
+/// An entry on the page.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Entry {
     /// "… joined the chat".
@@ -31,14 +31,14 @@ pub(super) enum Entry {
     Message { number: u64, from: Option<String>, text: String },
 }
 
-/// A guest whose page is open.
+/// A connected guest.
 #[derive(Debug)]
 pub(super) struct Guest<'a> {
     connection: Connection<'a>,
     unread: VecDeque<Entry>,
-    /// Whom it was told of, each time it was told.
+    /// The names in the announcements that it received.
     pub(super) joined: Vec<String>,
-    /// How many messages it read.
+    /// The number of messages that it received.
     pub(super) messages: usize,
 }
 
@@ -59,21 +59,21 @@ impl<'a> Guest<'a> {
         Ok(guest)
     }
 
-    /// What has appeared on the page, up to the message with this number.
+    /// The entries that have appeared on the page, up to the message with this number.
     ///
     /// # Errors
-    /// If the message does not come.
+    /// If the message does not arrive in time.
     pub(super) async fn read_until(&mut self, number: u64) -> anyhow::Result<Vec<Entry>> {
         timeout(TIMEOUT, self.read_page(number))
             .await
             .with_context(|| format!("message {number} did not reach a guest within {TIMEOUT:?}"))?
     }
 
-    async fn read_page(&mut self, subscriptions: u64) -> anyhow::Result<Vec<Entry>> {
+    async fn read_page(&mut self, last: u64) -> anyhow::Result<Vec<Entry>> {
         let mut entries = Vec::new();
         loop {
             while let Some(entry) = self.unread.pop_front() {
-                let is_wanted = matches!(&entry, Entry::Message { number, .. } if *number == subscriptions);
+                let is_wanted = matches!(&entry, Entry::Message { number, .. } if *number == last);
                 match &entry {
                     Entry::Joined(name) => self.joined.push(name.clone()),
                     Entry::Message { .. } => self.messages += 1,
@@ -87,7 +87,7 @@ impl<'a> Guest<'a> {
         }
     }
 
-    /// Reads a frame; whether the subscription stands since.
+    /// Reads a frame. Returns whether it confirms the subscription.
     async fn read(&mut self) -> anyhow::Result<bool> {
         let mut ready = false;
         match self.connection.next().await {

@@ -1,7 +1,6 @@
-//! `usher demo`: the story of README.md, played against usher itself in one process. A backend announces with every
-//! message who serves the room; one guest is reached without usher and one through it. Everything is real (triggers
-//! over HTTP, guests over WebSocket), on loopback ports of the system's choice; the figures are counted from what
-//! arrived.
+//! `usher demo`: the example of README.md, run against usher itself in one process. A backend announces with every message
+//! who serves the room; one guest is connected without usher and one through it. Triggers use HTTP and guests
+//! WebSocket, on loopback ports that the system chooses. The figures are counted from the received events.
 
 mod backend;
 mod conversation;
@@ -37,14 +36,14 @@ pub(super) struct Demo {
     fast: bool,
 }
 
-/// A backend, its Pusher host, and a guest of the room.
+/// A backend and a guest of the room, on the same Pusher host.
 #[derive(Debug)]
 struct Scenario<'a> {
     backend: Backend,
     guest: Guest<'a>,
 }
 
-/// What was counted at one side.
+/// The figures of one scenario.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Count {
     announced: usize,
@@ -54,10 +53,10 @@ struct Count {
 }
 
 impl Demo {
-    /// Plays; the exit code tells whether each guest saw what it should have.
+    /// Runs the demo; the exit code says whether each guest received what it should.
     ///
     /// # Errors
-    /// If the play breaks off.
+    /// If the demo cannot be completed.
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
         block_on(async {
             let servers = Servers::start().await?;
@@ -70,7 +69,7 @@ impl Demo {
     async fn run_scenarios(&self, servers: &Servers) -> anyhow::Result<ExitCode> {
         let page = Page::for_stdout();
         let room = guest::room();
-        let mut sides = [Scenario::new(&servers.without, &room).await?, Scenario::new(&servers.with, &room).await?];
+        let mut scenarios = [Scenario::new(&servers.without, &room).await?, Scenario::new(&servers.with, &room).await?];
         print("A hotel's backend announces with every message who serves the room.")?;
         print("usher lets an announcement through only when it is news.\n")?;
         for line in page.head() {
@@ -78,9 +77,9 @@ impl Demo {
         }
         let messages = conversation::messages();
         for (number, message) in messages.iter().enumerate() {
-            let before = sides.each_ref().map(|side| side.guest.joined.last().cloned());
-            let [left, right] = &mut sides;
-            let pages = [left.message(number, message).await?, right.message(number, message).await?];
+            let before = scenarios.each_ref().map(|scenario| scenario.guest.joined.last().cloned());
+            let [left, right] = &mut scenarios;
+            let pages = [left.send(number, message).await?, right.send(number, message).await?];
             for line in page.lines([&pages[0], &pages[1]], before.each_ref().map(Option::as_deref)) {
                 print(line)?;
             }
@@ -88,7 +87,7 @@ impl Demo {
                 sleep(self.pace).await;
             }
         }
-        let [without, with] = sides.map(Scenario::into_counts);
+        let [without, with] = scenarios.map(Scenario::into_counts);
         print_results(page, &without, &with, &messages)
     }
 }
@@ -98,12 +97,12 @@ impl<'a> Scenario<'a> {
         Ok(Self { backend: Backend::new(&host.api)?, guest: Guest::connect(&host.sockets, room).await? })
     }
 
-    /// The backend does what the act makes it do; returns what appeared on the guest's page by then.
-    async fn message(&mut self, number: usize, message: &Message) -> anyhow::Result<Vec<Entry>> {
+    /// Has the backend trigger the events of `message`; returns the entries that appeared on the guest's page.
+    async fn send(&mut self, number: usize, message: &Message) -> anyhow::Result<Vec<Entry>> {
         for event in message.events(number) {
             self.backend.trigger(&event).await?;
         }
-        // A channel keeps its order: with the message, which is the last, everything before it has arrived.
+        // A channel keeps its order: when the message, which is the last event, has arrived, so have all others.
         self.guest.read_until(u64::try_from(number).context("a number of an act")?).await
     }
 
@@ -118,7 +117,7 @@ impl<'a> Scenario<'a> {
     }
 }
 
-/// Prints the figures and judges them.
+/// Prints the figures and the deviations from the expected ones.
 fn print_results(page: Page, without: &Count, with: &Count, messages: &[Message]) -> anyhow::Result<ExitCode> {
     print("\n                                   without usher   with usher")?;
     for (what, left, right) in [
@@ -136,7 +135,7 @@ fn print_results(page: Page, without: &Count, with: &Count, messages: &[Message]
     Ok(if deviations.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// Pusher counts an event once for the trigger and once for each who gets it.
+/// The last line. Pusher counts an event once for the trigger and once for each recipient.
 fn summary(with: &Count) -> String {
     let Count { announced, suppressed, joined, .. } = with;
     format!(
@@ -145,7 +144,7 @@ fn summary(with: &Count) -> String {
     )
 }
 
-/// What came out otherwise than the story says.
+/// The deviations of the figures from those that the conversation implies.
 fn deviations(without: &Count, with: &Count, messages: &[Message]) -> Vec<String> {
     let written: Vec<String> = messages.iter().filter_map(|message| Some(message.from?.name.to_owned())).collect();
     let news = conversation::handoffs(messages);
@@ -182,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn the_summary_tells_what_was_counted() {
+    fn the_summary_shows_the_figures() {
         let (without, with) = counts(&conversation::messages());
         assert_eq!(deviations(&without, &with, &conversation::messages()), Vec::<String>::new());
         assert_eq!(
@@ -197,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn every_deviation_is_a_fault() {
+    fn every_deviation_is_reported() {
         let messages = conversation::messages();
         let (without, with) = counts(&messages);
         let mut lost = with.clone();

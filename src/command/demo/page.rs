@@ -1,4 +1,4 @@
-//! The two guests' pages side by side, as lines of text; in colour where somebody looks.
+//! The two guests' pages side by side, as lines of text, in colour on a terminal.
 
 use std::io::IsTerminal;
 
@@ -8,13 +8,13 @@ use crate::command::terminal::Printable;
 /// Characters in a column.
 const WIDTH: usize = 38;
 
-/// How lines are made.
+/// The style of the lines.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Page {
     colours: bool,
 }
 
-/// What one page shows in one line.
+/// The text of one page in one line.
 #[derive(Debug)]
 struct Cell {
     text: String,
@@ -25,31 +25,31 @@ struct Cell {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum CellKind {
     Title,
-    /// Somebody joined who was not there.
+    /// An announcement of another staff member than the one before.
     News,
-    /// Somebody joined who was there all along.
+    /// An announcement of the same staff member as before.
     Noise,
     Staff,
     Guest,
 }
 
 impl Page {
-    /// In colour if standard output is a terminal that wants them.
+    /// In colour if standard output is a terminal, unless the environment says otherwise.
     pub(super) fn for_stdout() -> Self {
         let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty())
             || std::env::var_os("TERM").is_some_and(|term| term == "dumb");
         Self { colours: std::io::stdout().is_terminal() && !plain }
     }
 
-    /// Above the columns.
+    /// The lines above the columns.
     pub(super) fn head(self) -> [String; 2] {
         let rule = "─".repeat(WIDTH);
         let title = |text: &str| Cell { text: text.to_owned(), kind: CellKind::Title };
         [self.row(Some(&title("guest without usher")), Some(&title("guest with usher"))), format!("  {rule}  {rule}")]
     }
 
-    /// The lines for what has appeared on both pages, their last entries side by side. `before` is whom each page
-    /// showed last: a page that is told of them again shows noise.
+    /// The lines for new entries on both pages, the last entries side by side. `before`: the staff member that each
+    /// page showed last, of whom another announcement is noise.
     pub(super) fn lines(self, pages: [&[Entry]; 2], before: [Option<&str>; 2]) -> Vec<String> {
         let height = pages[0].len().max(pages[1].len());
         let column = |side: usize| {
@@ -60,7 +60,7 @@ impl Page {
         column(0).zip(column(1)).map(|(left, right)| self.row(left.as_ref(), right.as_ref())).collect()
     }
 
-    /// Text that matters.
+    /// Emphasised text.
     pub(super) fn strong(self, text: &str) -> String {
         self.paint(text, CellKind::Title)
     }
@@ -102,7 +102,7 @@ impl Cell {
     }
 }
 
-/// `text` in one column at most.
+/// `text`, cut to the width of a column.
 fn cut(text: &str) -> String {
     let text = Printable(text).to_string();
     if text.chars().count() <= WIDTH { text } else { text.chars().take(WIDTH - 1).chain(['…']).collect() }
@@ -124,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn colours_tell_news_from_noise_and_do_not_move_columns() {
+    fn colours_distinguish_news_from_noise_and_do_not_move_columns() {
         let joined = Entry::Joined("Anna".to_owned());
         let page = Page { colours: true };
         let line = |before| page.lines([std::slice::from_ref(&joined), &[said("x")]], [before, None]).remove(0);

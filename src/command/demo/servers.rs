@@ -1,4 +1,4 @@
-//! Where the demo plays: a Pusher server alone, and one behind usher.
+//! The servers of the demo: a Pusher server alone, and usher with its embedded broker.
 
 use std::net::SocketAddr;
 
@@ -11,7 +11,7 @@ use usher::server::{self, Running};
 use super::standalone::StandaloneBroker;
 use crate::command::credentials::{DEMO_ID, DEMO_KEY, DEMO_SECRET};
 
-/// A Pusher host: where a backend triggers and where guests connect.
+/// The URLs of a Pusher host.
 #[derive(Debug)]
 pub(super) struct PusherHost {
     /// For the HTTP API.
@@ -20,12 +20,12 @@ pub(super) struct PusherHost {
     pub(super) sockets: Uri,
 }
 
-/// The two houses, and what runs in them.
+/// The two hosts and their servers.
 #[derive(Debug)]
 pub(super) struct Servers {
     /// A Pusher server.
     pub(super) without: PusherHost,
-    /// usher, whose own broker is another one of the same kind.
+    /// usher, with a broker of the same kind.
     pub(super) with: PusherHost,
     standalone: StandaloneBroker,
     usher: Running,
@@ -39,7 +39,7 @@ impl Servers {
     pub(super) async fn start() -> anyhow::Result<Self> {
         let app = App::new(DEMO_ID, DEMO_KEY, DEMO_SECRET);
         let standalone = StandaloneBroker::start(&app).await?;
-        // usher as it is without any configuration: its demo app, its broker, and the rule for announcements.
+        // The configuration without a file: the demo app, the embedded broker, and the rule for announcements.
         let sources = Sources { flags: flags(), ..Sources::default() };
         let config = Config::load(&sources)
             .map_err(|problems| anyhow!("the demo's configuration cannot be used: {problems}"))?;

@@ -1,4 +1,4 @@
-//! What a check has found.
+//! The result of a check.
 
 use std::fmt;
 
@@ -6,15 +6,15 @@ use serde_json::{Value, json};
 
 use crate::command::terminal::Printable;
 
-/// Longest text of another server that is repeated, in characters.
+/// The longest text of another server that is quoted, in characters.
 const MAX_QUOTED: usize = 200;
 
-/// How good or bad a finding is.
+/// The severity of a finding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Severity {
     /// As it should be.
     Ok,
-    /// It works, but something may be meant otherwise, or will not work for long.
+    /// It works, but may be a mistake, or will stop working.
     Warning,
     /// It does not work.
     Problem,
@@ -23,14 +23,14 @@ pub(super) enum Severity {
 /// What was found by one check.
 #[derive(Debug, Clone)]
 pub(super) struct Finding {
-    /// The check, in a word, for scripts.
+    /// The name of the check, for scripts.
     check: &'static str,
-    /// What was looked at; empty if there is only one such thing.
+    /// The subject of the check; empty if there is only one.
     about: String,
     pub(super) severity: Severity,
     /// What was found.
     found: String,
-    /// What to do; empty if there is nothing.
+    /// What to do; empty if nothing.
     advice: String,
 }
 
@@ -57,7 +57,7 @@ impl Finding {
         Self { severity: Severity::Problem, advice: advice.into(), ..Self::ok(check, about, found) }
     }
 
-    /// With something to know, though nothing is wrong.
+    /// The same finding with advice.
     #[must_use]
     pub(super) fn advising(self, advice: impl Into<String>) -> Self {
         Self { advice: advice.into(), ..self }
@@ -90,7 +90,7 @@ impl fmt::Display for Finding {
     }
 }
 
-/// What another server said, cut short, without any of `secrets`.
+/// A text of another server, cut to a readable length, without any of `secrets`.
 pub(super) fn quote(text: &[u8], secrets: &[&str]) -> String {
     let text = String::from_utf8_lossy(text);
     let hidden = secrets

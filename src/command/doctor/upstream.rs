@@ -1,5 +1,5 @@
-//! The server behind usher, seen from this machine: its name, its certificate, its clock, whether it takes our
-//! signatures and our WebSockets.
+//! Checks of the server behind usher, from this machine: its name, its certificate, its clock, and whether it accepts
+//! signatures and WebSockets.
 
 use std::io;
 use std::net::IpAddr;
@@ -24,12 +24,12 @@ use super::local::lifetime;
 use crate::command::http_client::HttpClient;
 use crate::command::listener::{Address, Connection, ConnectionEvent, Effect, Subscriptions};
 
-/// A clock that is off by less is right: `Date` has seconds, and an answer takes its time.
+/// A smaller difference of the clocks is no finding: `Date` has whole seconds, and an answer takes time.
 const SMALL_SKEW: u64 = 30;
-/// From here on signatures are refused (`pusher-protocol.md` 2.1).
+/// From this difference on, signatures are refused (`pusher-protocol.md` 2.1).
 const WINDOW: u64 = 600;
 
-/// What to do where upstream wants to know its clients by their certificates.
+/// The advice if upstream requires client certificates.
 const CERTIFICATE_WANTED: &str = "upstream asks for a client certificate that it accepts: set upstream.certificate and upstream.key to one (with its key) from who runs it";
 
 fn host_and_port(server: &ServerAddress) -> String {
@@ -51,7 +51,7 @@ pub(super) async fn examine(config: &Config, time_limit: Duration) -> Vec<Findin
         let mut findings = Vec::new();
         for (index, server) in servers.iter().enumerate() {
             findings.push(name(server, time_limit).await);
-            // Without TLS, whether the WebSocket host can be connected to is told by the check of the WebSocket.
+            // Without TLS, the check of the WebSocket covers the connection to the WebSocket host.
             if index == 0 || server.is_tls {
                 findings.push(connection(server, tls, time_limit).await);
             }
@@ -140,8 +140,8 @@ async fn connection(server: &ServerAddress, tls: &tls::Client, time_limit: Durat
     }
 }
 
-/// Shakes hands. With TLS 1.3 a server tells only afterwards that it needs a client certificate: so something is asked,
-/// and the answer's first byte awaited.
+/// Performs the TLS handshake. With TLS 1.3 a server refuses a missing client certificate only after the handshake, so
+/// a request is sent and the first byte of the answer awaited.
 async fn secure(
     tls: &tls::Client,
     name: ServerName<'static>,
@@ -155,12 +155,12 @@ async fn secure(
     };
     match timeout(time_limit, asked).await {
         Ok(Err(error)) if tls::refuses_certificate(&error) => Err(error),
-        // Whether this is an HTTP server, and answers, is for the other checks.
+        // Whether this is an HTTP server that answers is checked elsewhere.
         Ok(_) | Err(_) => Ok(stream),
     }
 }
 
-/// What to do about a failed handshake.
+/// The advice about a failed handshake.
 fn remedy(tls: &tls::Client, error: &io::Error) -> &'static str {
     if tls.is_refused(error) {
         return CERTIFICATE_WANTED;
@@ -187,7 +187,7 @@ fn remedy(tls: &tls::Client, error: &io::Error) -> &'static str {
     }
 }
 
-/// How far this machine's clock is from upstream's: both are in the signatures.
+/// The difference between this machine's clock and upstream's: signatures depend on both.
 async fn clock(config: &Config, time_limit: Duration) -> Finding {
     let advice = "the clock could not be compared; see the findings about the connection";
     let client = match HttpClient::new(&config.upstream.url, config.upstream.tls.clone(), time_limit) {
@@ -224,7 +224,7 @@ async fn clock(config: &Config, time_limit: Duration) -> Finding {
     }
 }
 
-/// Whether upstream takes what this app signs: by asking for its channels, which changes nothing.
+/// Whether upstream accepts the signatures of this app: requests the app's channels, which changes nothing.
 async fn signature(config: &Config, app: &App, time_limit: Duration) -> Finding {
     let about = format!("of app {}", app.id());
     let path = format!("/apps/{}/channels", app.id());
@@ -249,7 +249,7 @@ async fn signature(config: &Config, app: &App, time_limit: Duration) -> Finding 
     let found = format!("upstream answered {}: {}", answer.status(), quote(answer.body(), &[signature]));
     match answer.status().as_u16() {
         200..=299 => accepted_finding(&about, found, answer.body()),
-        // nginx answers so where TLS has gone well without a certificate, or with a wrong one.
+        // nginx answers like this if the handshake succeeded without a certificate, or with a wrong one.
         400 if config.upstream.tls.was_asked() => Finding::problem("signature", &about, found, CERTIFICATE_WANTED),
         401 => Finding::problem(
             "signature",
@@ -274,7 +274,7 @@ async fn signature(config: &Config, app: &App, time_limit: Duration) -> Finding 
     }
 }
 
-/// What a 2xx says: soketi's refusals arrive as one, too (docs/servers.md).
+/// The finding about a 2xx answer, which soketi sends for refusals as well (docs/servers.md).
 fn accepted_finding(about: &str, found: String, body: &[u8]) -> Finding {
     match Acceptance::read(body) {
         Acceptance::Accepted => Finding::ok("signature", about, "upstream takes it"),
@@ -295,7 +295,7 @@ fn accepted_finding(about: &str, found: String, body: &[u8]) -> Finding {
     }
 }
 
-/// Whether a client of this app gets a WebSocket there, as the relay would.
+/// Whether a client of this app can open a WebSocket, as the relay does.
 async fn socket(url: &Uri, app: &App, tls: &tls::Client, time_limit: Duration) -> Finding {
     let about = format!("of app {}", app.id());
     let advice = "check upstream.websocket_url (for Pusher: wss://ws-<cluster>.pusher.com), and that a load balancer before it lets Upgrade pass";

@@ -1,4 +1,4 @@
-//! A WebSocket to a Pusher-compatible host: name, TCP, TLS, upgrade, all within one deadline, with every limit set.
+//! Opens a WebSocket to a Pusher-compatible host: name, TCP, TLS and upgrade within one deadline, with all limits set.
 
 use std::fmt;
 use std::io;
@@ -22,11 +22,11 @@ use usher::upstream::{ServerAddress, ServerAddressError};
 
 use crate::command::terminal::Printable;
 
-/// The largest message that is taken, in bytes: far above what any server sends (pusher-protocol.md 1.4).
+/// The largest message that is accepted, in bytes: far above what any server sends (pusher-protocol.md 1.4).
 const MAX_MESSAGE: usize = 16 * 1024 * 1024;
 const BUFFER: usize = 16 * 1024;
 
-/// Where to connect to, again and again if need be.
+/// The address of a WebSocket server, for any number of connections.
 #[derive(Debug, Clone)]
 pub(in crate::command) struct Address {
     /// With path and query: `ws://127.0.0.1:6001/app/KEY?protocol=7…` (pusher-protocol.md 4.1).
@@ -117,7 +117,7 @@ impl Address {
     }
 }
 
-/// Whether an error of a socket only says that the other side has gone.
+/// Whether an error of a socket means that the other side has disconnected.
 pub(super) fn is_disconnect(error: &Error) -> bool {
     match error {
         Error::ConnectionClosed | Error::AlreadyClosed => true,

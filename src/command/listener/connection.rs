@@ -1,5 +1,5 @@
-//! One connection from its opening to its end: the session's frames go out, what comes is given to it, silence is asked
-//! about.
+//! One connection from its opening to its end: it sends the session's frames, passes received frames to the session,
+//! and pings a silent server.
 
 use std::time::Duration;
 
@@ -13,9 +13,9 @@ use super::address::{Address, Socket, is_disconnect};
 use super::session::{Effect, Session, Subscriptions};
 use crate::command::terminal::{Printable, print_error};
 
-/// For the opening, and for a frame to go out.
+/// The longest time for opening a connection, and for sending a frame.
 const TIMEOUT: Duration = Duration::from_secs(10);
-/// For a sign of life once it was asked for (pusher-protocol.md 4.2).
+/// The longest time for the answer to a ping (pusher-protocol.md 4.2).
 const PONG_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A connection.
@@ -23,16 +23,16 @@ const PONG_TIMEOUT: Duration = Duration::from_secs(30);
 pub(in crate::command) struct Connection<'a> {
     socket: Socket,
     session: Session<'a>,
-    /// When the server has been silent for too long.
+    /// The end of the time for which the server may be silent.
     deadline: Instant,
-    /// Whether a sign of life was asked for.
+    /// Whether a ping is unanswered, or the opening frame is awaited.
     awaits_pong: bool,
 }
 
-/// What comes next from a connection.
+/// The next event of a connection.
 #[derive(Debug)]
 pub(in crate::command) enum ConnectionEvent {
-    /// What a frame led to; what was to be sent has been sent.
+    /// The effects of a frame, except frames to send, which are sent already.
     Effects(Vec<Effect>),
     /// The connection has ended.
     Ended(ConnectionEnd),
@@ -43,7 +43,7 @@ pub(in crate::command) enum ConnectionEvent {
 pub(in crate::command) struct ConnectionEnd {
     /// The close code, if the server gave one.
     pub(in crate::command) code: Option<u16>,
-    /// Why, in words.
+    /// The reason, in words.
     pub(in crate::command) reason: String,
 }
 
@@ -66,7 +66,7 @@ impl<'a> Connection<'a> {
     /// Waits for the next frame of the protocol.
     ///
     /// # Cancel safety
-    /// Not safe: a frame that was read may be lost. Whoever drops it drops the connection.
+    /// Not safe: a frame that was read may be lost. A caller that drops the future has to drop the connection.
     pub(in crate::command) async fn next(&mut self) -> ConnectionEvent {
         loop {
             let Ok(message) = timeout_at(self.deadline, read(&mut self.socket)).await else {
@@ -97,13 +97,13 @@ impl<'a> Connection<'a> {
         }
     }
 
-    /// Says goodbye, if the other side takes it; the connection is of no use after it.
+    /// Sends a close frame, if the other side accepts it, and ends the connection.
     pub(in crate::command) async fn close(mut self) {
         let goodbye = CloseFrame { code: CloseCode::Normal, reason: "".into() };
         let _gone = timeout(Duration::from_secs(1), self.socket.close(Some(goodbye))).await;
     }
 
-    /// Gives a frame to the session and sends what it wants sent; returns the rest.
+    /// Passes a frame to the session, sends the resulting frames and returns the other effects.
     async fn take(&mut self, text: &str) -> Result<Vec<Effect>, ConnectionEnd> {
         let effects = match self.session.receive(text) {
             Ok(effects) => effects,

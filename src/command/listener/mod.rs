@@ -1,5 +1,5 @@
-//! A client of protocol 7 that listens: where to connect to (`address`), what the frames mean (`session`), and one
-//! connection (`connection`).
+//! A WebSocket client of protocol 7: the address (`address`), the protocol (`session`), and one connection
+//! (`connection`).
 
 mod address;
 mod connection;

@@ -1,4 +1,4 @@
-//! A client's side of protocol 7, without sockets: frames in; frames to send, and events to show, out
+//! The client's side of protocol 7, without I/O: it receives frames, and returns frames to send and events to show
 //! (pusher-protocol.md 4).
 
 use std::time::Duration;
@@ -8,16 +8,16 @@ use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use usher::pusher::{App, Grant};
 
-/// After this much silence a client asks whether the server is there, if the server names no shorter time
-/// (pusher-protocol.md 4.2).
+/// The longest silence of the server before a client pings it. The server may name a shorter one (pusher-protocol.md
+/// 4.2).
 const LONGEST_SILENCE: Duration = Duration::from_secs(120);
 
-/// What to listen to, and as whom.
+/// The channels to subscribe to, and the app and member that sign.
 #[derive(Debug, Clone)]
 pub(in crate::command) struct Subscriptions {
     /// The channels' names, none twice.
     pub(in crate::command) channels: Vec<String>,
-    /// Who signs for private and presence channels.
+    /// The app that signs for private and presence channels.
     pub(in crate::command) app: Option<App>,
     /// The member on presence channels, as the text of `{"user_id": …}`.
     pub(in crate::command) member: String,
@@ -27,18 +27,18 @@ pub(in crate::command) struct Subscriptions {
 #[derive(Debug)]
 pub(in crate::command) struct Session<'a> {
     subscriptions: &'a Subscriptions,
-    /// How long the server may be silent.
+    /// How long the server may be silent before it is pinged.
     silence: Duration,
     /// Channels that the server has not confirmed yet.
     waiting: usize,
 }
 
-/// What a frame leads to.
+/// The effect of a frame.
 #[derive(Debug, PartialEq, Eq)]
 pub(in crate::command) enum Effect {
     /// Send this text.
     Send(String),
-    /// The connection stands; show the event of the protocol that says so.
+    /// The connection is established; show the event of the protocol that says so.
     Established(Event),
     /// All channels are subscribed to; after this subscription's own event.
     Ready,
@@ -46,11 +46,11 @@ pub(in crate::command) enum Effect {
     Notice(Event),
     /// Show an event of a channel.
     Event(Event),
-    /// The server refused something for good; there is no use in trying again.
+    /// The server refused something permanently; another attempt would fail as well.
     Refused(String),
 }
 
-/// An event as it came.
+/// An event as received.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::command) struct Event {
     /// Its name.
@@ -59,11 +59,11 @@ pub(in crate::command) struct Event {
     pub(in crate::command) channel: Option<String>,
     /// The sender of a client event on a presence channel.
     pub(in crate::command) user_id: Option<String>,
-    /// The text that was sent as data: of a JSON string its contents, of anything else its JSON.
+    /// The text of the data: of a JSON string its contents, of any other value its JSON.
     pub(in crate::command) data: Option<String>,
 }
 
-/// A frame that is none of protocol 7.
+/// A frame that is not of protocol 7.
 #[derive(Debug, thiserror::Error)]
 #[error("the server sent a frame that is no event: {0}")]
 pub(in crate::command) struct InvalidFrame(#[from] serde_json::Error);
@@ -85,25 +85,25 @@ struct Established {
 }
 
 impl<'a> Session<'a> {
-    /// A connection whose server has not spoken yet.
+    /// The session of a connection on which nothing was received yet.
     pub(in crate::command) fn new(subscriptions: &'a Subscriptions) -> Self {
         Self { subscriptions, silence: LONGEST_SILENCE, waiting: subscriptions.channels.len() }
     }
 
-    /// How long the server may be silent before it is asked for a sign of life.
+    /// How long the server may be silent before it is pinged.
     pub(in crate::command) fn silence(&self) -> Duration {
         self.silence
     }
 
-    /// What to send to ask for one.
+    /// The frame of a ping.
     pub(in crate::command) fn ping() -> String {
         r#"{"event":"pusher:ping","data":{}}"#.to_owned()
     }
 
-    /// Takes in a text frame.
+    /// Processes a text frame.
     ///
     /// # Errors
-    /// If it is no event of the protocol.
+    /// If it is not an event of the protocol.
     pub(in crate::command) fn receive(&mut self, text: &str) -> Result<Vec<Effect>, InvalidFrame> {
         let frame: Frame<'_> = serde_json::from_str(text)?;
         let event = Event {
@@ -141,9 +141,9 @@ impl<'a> Session<'a> {
         Ok(std::iter::once(Effect::Established(event)).chain(subscriptions).collect())
     }
 
-    /// What an error event means: codes 4000 to 4099, and a refused subscription, stay what they are however often one
-    /// tries (pusher-protocol.md 4.6). Pusher refuses a subscription without a code, since the connection stays
-    /// (docs/broker.md); there is nothing else that could be refused.
+    /// The meaning of an error event: codes 4000 to 4099, and a refused subscription, are permanent (pusher-protocol.md
+    /// 4.6). Pusher refuses a subscription without a code, since the connection stays open (docs/broker.md); nothing else
+    /// can be refused like that.
     fn refuse(&self, event: Event) -> Vec<Effect> {
         let data: Value = event.data.as_deref().and_then(|data| serde_json::from_str(data).ok()).unwrap_or_default();
         let code = data["code"].as_i64();

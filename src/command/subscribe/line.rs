@@ -1,4 +1,4 @@
-//! How events are printed: a line for people, or one of JSON.
+//! How events are printed: as a readable line, or as a line of JSON.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -35,11 +35,11 @@ impl<'a> EventLine<'a> {
         Self { event, millis: u64::try_from(millis).unwrap_or(u64::MAX) }
     }
 
-    /// One line of JSON. `data` stands in it decoded where its text is JSON, with its tokens as sent, and else as a
+    /// One line of JSON. If the text of `data` is JSON, it is included as a value with its tokens as sent, else as a
     /// string.
     ///
     /// # Errors
-    /// None that the types could not exclude.
+    /// None in practice: the types cannot exclude errors of the serialisation.
     pub(super) fn json(&self) -> serde_json::Result<String> {
         let Event { name, channel, user_id, data } = self.event;
         let data = data.as_deref().map(raw).transpose()?;
@@ -55,7 +55,7 @@ impl<'a> EventLine<'a> {
 
 /// `text` as a JSON value: itself if it is JSON, else a string.
 fn raw(text: &str) -> serde_json::Result<Box<RawValue>> {
-    // Between tokens a line end is white space like any other, and within strings there is none.
+    // A line end between tokens is white space like any other, and strings of JSON contain none.
     let line: Cow<'_, str> =
         if text.contains(['\n', '\r']) { text.replace(['\n', '\r'], " ").into() } else { text.into() };
     if serde_json::from_str::<&RawValue>(text).is_ok() {

@@ -1,4 +1,4 @@
-//! `usher subscribe`: listens to channels as a browser would, and prints what comes.
+//! `usher subscribe`: subscribes to channels as a browser does, and prints the events.
 
 mod line;
 mod retry;
@@ -55,7 +55,7 @@ pub(super) struct Subscribe {
     ca_file: Option<PathBuf>,
 }
 
-/// How many events were printed, of how many.
+/// Prints events, and counts them.
 #[derive(Debug)]
 struct Printer<'a> {
     options: &'a Subscribe,
@@ -109,10 +109,11 @@ impl Subscribe {
     }
 }
 
-/// Listens over as many connections as it takes, until enough was printed.
+/// Listens, over one connection after the other, until enough events are printed.
 async fn listen(address: &Address, subscriptions: &Subscriptions, printer: &mut Printer<'_>) -> anyhow::Result<()> {
     let mut retry = Retry::default();
-    // A first connection that fails is a mistyped address; a later one is a server that restarts.
+    // A failure of the first connection is an error, perhaps of the address; a later one may be a restart of the
+    // server.
     let mut opened = Connection::open(address, subscriptions).await.map(Some)?;
     loop {
         let (code, reason) = match opened.take() {
@@ -143,7 +144,7 @@ async fn listen(address: &Address, subscriptions: &Subscriptions, printer: &mut 
 }
 
 impl Printer<'_> {
-    /// Prints what there is to print; whether that was enough.
+    /// Prints events. Returns whether enough are printed.
     fn take(&mut self, effects: Vec<Effect>, retry: &mut Retry) -> anyhow::Result<bool> {
         for effect in effects {
             match effect {
@@ -164,7 +165,7 @@ impl Printer<'_> {
         Ok(false)
     }
 
-    /// An event of the protocol itself: for people beside the events, for programs among them.
+    /// Prints an event of the protocol itself: to standard error, or with `--json` among the events.
     fn notice(&mut self, event: &Event) -> anyhow::Result<()> {
         if self.options.event.contains(&event.name) {
             return self.event(event);
@@ -194,7 +195,7 @@ impl Printer<'_> {
         Ok(())
     }
 
-    /// Tells a person how it goes; a program reads it from the events.
+    /// Prints a status to standard error; with `--json` nothing, since the events contain it.
     fn print_status(&self, what: std::fmt::Arguments<'_>) {
         if !self.options.json {
             print_error(format_args!("{what}"));

@@ -1,4 +1,4 @@
-//! What follows the loss of a connection (pusher-protocol.md 4.6).
+//! Whether and when to connect again after the loss of a connection (pusher-protocol.md 4.6).
 
 use std::time::Duration;
 
@@ -6,31 +6,31 @@ use std::time::Duration;
 const SHORTEST: Duration = Duration::from_secs(1);
 const LONGEST: Duration = Duration::from_secs(30);
 
-/// What to do next.
+/// Whether to connect again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum RetryDecision {
-    /// Nothing: it would end the same way.
+    /// No: the next connection would end the same way.
     Stop,
     /// Connect again after this pause.
     After(Duration),
 }
 
-/// Counts failures in a row.
+/// Counts consecutive failures.
 #[derive(Debug, Default)]
 pub(super) struct Retry {
     failures: u32,
 }
 
 impl Retry {
-    /// The connection stood: the failures before it are forgiven.
+    /// Resets the count: a connection was established.
     pub(super) fn reset(&mut self) {
         self.failures = 0;
     }
 
-    /// What to do after a connection that ended with this close code, or without one.
+    /// Whether to connect again after a connection that ended with this close code, or without one.
     ///
-    /// 4000 to 4099 are final, and so are those from 4300 on, as in pusher-js. 4200 to 4299 want the client back at
-    /// once: at once means once, so that a server that closes every connection so is not hammered.
+    /// 4000 to 4099 are final, and so are those from 4300 on, as in pusher-js. After 4200 to 4299 the client connects
+    /// again at once, but only after the first failure: a server may close every connection like that.
     pub(super) fn after(&mut self, code: Option<u16>) -> RetryDecision {
         let at_once = match code {
             Some(4000..=4099 | 4300..=4999) => return RetryDecision::Stop,

@@ -19,7 +19,7 @@ const ESTABLISHED: &str =
     r#"{"event":"pusher:connection_established","data":"{\"socket_id\":\"1234.1234\",\"activity_timeout\":30}"}"#;
 
 #[test]
-fn subscribes_and_signs_once_the_connection_stands() {
+fn subscribes_and_signs_once_the_connection_is_established() {
     let subscriptions = subscriptions(&["h-room-1-chat", "private-foobar", "presence-foobar"]);
     let mut session = Session::new(&subscriptions);
     assert_eq!(session.silence(), LONGEST_SILENCE);
@@ -61,7 +61,7 @@ fn answers_pings_and_ignores_pongs() {
 }
 
 #[test]
-fn tells_events_from_the_protocols_own() {
+fn distinguishes_events_from_the_protocols_own() {
     let subscriptions = subscriptions(&["presence-a"]);
     let mut session = Session::new(&subscriptions);
     let mut only = |text: &str| {
@@ -90,7 +90,7 @@ fn tells_events_from_the_protocols_own() {
 }
 
 #[test]
-fn what_is_refused_for_good_is_told_from_what_is_not() {
+fn permanent_refusals_are_distinguished_from_others() {
     let subscriptions = subscriptions(&["private-a"]);
     let mut session = Session::new(&subscriptions);
     let mut refused = |text: &str| {
