@@ -1,5 +1,5 @@
-//! `usher healthcheck`: whether the usher of a configuration accepts traffic, as an exit code, for images without a shell
-//! or `curl`.
+//! `usher healthcheck`: whether the usher of a configuration accepts traffic, as an exit code, for images without a
+//! shell or `curl`.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::process::ExitCode;

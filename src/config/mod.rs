@@ -1,8 +1,8 @@
 //! The typed configuration: read once from the file, the environment and the flags, checked as a whole, and refused
 //! with all its problems at once.
 //!
-//! `overlay` builds one `tree` of values with their origins. `keys`, `upstream`, `rates`, `apps`, `rules` and `events` read
-//! it through `section`, which collects the problems in a `report`.
+//! `overlay` builds one `tree` of values with their origins. `keys`, `upstream`, `rates`, `apps`, `rules` and `events`
+//! read it through `section`, which collects the problems in a `report`.
 
 mod address;
 mod apps;

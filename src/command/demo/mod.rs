@@ -1,5 +1,5 @@
-//! `usher demo`: the example of README.md, run against usher itself in one process. A backend announces with every message
-//! who serves the room; one guest is connected without usher and one through it. Triggers use HTTP and guests
+//! `usher demo`: the example of README.md, run against usher itself in one process. A backend announces with every
+//! message who serves the room; one guest is connected without usher and one through it. Triggers use HTTP and guests
 //! WebSocket, on loopback ports that the system chooses. The figures are counted from the received events.
 
 mod backend;

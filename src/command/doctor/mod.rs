@@ -1,7 +1,7 @@
 //! `usher doctor`: checks the environment of usher, and prints for each check the finding and advice.
 //!
-//! `upstream` checks the server behind usher, `local` this machine: listeners, certificate, known problems of clients. The
-//! checks change nothing and publish nothing.
+//! `upstream` checks the server behind usher, `local` this machine: listeners, certificate, known problems of clients.
+//! The checks change nothing and publish nothing.
 
 mod finding;
 mod local;
