@@ -103,7 +103,7 @@ impl<'a> Scenario<'a> {
             self.backend.trigger(&event).await?;
         }
         // A channel keeps its order: when the message, which is the last event, has arrived, so have all others.
-        self.guest.read_until(u64::try_from(number).context("a number of an act")?).await
+        self.guest.read_until(u64::try_from(number).context("the number of a message")?).await
     }
 
     fn into_counts(self) -> Count {

@@ -142,8 +142,8 @@ impl<'a> Session<'a> {
     }
 
     /// The meaning of an error event: codes 4000 to 4099, and a refused subscription, are permanent (pusher-protocol.md
-    /// 4.6). Pusher refuses a subscription without a code, since the connection stays open (docs/broker.md); nothing else
-    /// can be refused like that.
+    /// 4.6). Pusher refuses a subscription without a code, since the connection stays open (docs/broker.md); nothing
+    /// else can be refused like that.
     fn refuse(&self, event: Event) -> Vec<Effect> {
         let data: Value = event.data.as_deref().and_then(|data| serde_json::from_str(data).ok()).unwrap_or_default();
         let code = data["code"].as_i64();
