@@ -1,4 +1,4 @@
-//! `usher check`: everything that is wrong with a configuration, at once.
+//! `usher check`: reports all problems of a configuration at once.
 
 use std::process::ExitCode;
 
@@ -6,19 +6,19 @@ use usher::config::Config;
 use usher::server::Capacity;
 
 use super::configuration::{Configuration, EX_CONFIG};
-use super::terminal::{print, say_error};
+use super::terminal::{print, print_error};
 
-/// Checks; the exit code tells whether the configuration can be used.
+/// Checks; the exit code says whether the configuration can be used.
 ///
 /// # Errors
-/// If nothing can be told.
+/// If the result cannot be printed.
 pub(super) fn run(configuration: Configuration) -> anyhow::Result<ExitCode> {
     match Config::load(&configuration.sources()?) {
         Ok(config) => {
             for warning in &config.warnings {
                 print(format_args!("warning: {warning}"))?;
             }
-            // This machine's, and those of who checks: where usher will run there may be others.
+            // The limits of this machine and user: where usher will run, they may differ.
             if let Some(shortage) = Capacity::expected(&config).shortage() {
                 print(format_args!("warning: for a process started like this one: {shortage}"))?;
             }
@@ -33,7 +33,7 @@ pub(super) fn run(configuration: Configuration) -> anyhow::Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
         Err(problems) => {
-            say_error(format_args!("{problems}"));
+            print_error(format_args!("{problems}"));
             Ok(ExitCode::from(EX_CONFIG))
         }
     }

@@ -1,4 +1,5 @@
-//! Whose name a command signs in: an app's key, and its secret from a file or the environment, never from an argument.
+//! The credentials with which a command signs: an app's key, and its secret from a file or the environment, never from
+//! an argument.
 
 use std::fs::File;
 use std::io::Read;
@@ -7,15 +8,15 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail, ensure};
 use clap::Args;
 
-/// The demo app, which usher serves unless told otherwise (config/usher.toml). Everybody knows its secret.
+/// The demo app, which usher serves without a configuration file (config/usher.toml). Its secret is public.
 pub(super) const DEMO_ID: &str = "1001";
 pub(super) const DEMO_KEY: &str = "usher-key";
 pub(super) const DEMO_SECRET: &str = "usher-secret";
 
-/// The variable that holds the secret of whoever triggers or subscribes.
+/// The variable with the secret for `usher trigger` and `usher subscribe`.
 const SECRET_VARIABLE: &str = "USHER_SECRET";
 
-/// A secret is a line; what is longer is another file.
+/// The largest file of a secret, in bytes: a secret is one line.
 const MAX_SECRET: u64 = 4096;
 
 /// An app's key, and where its secret is.
@@ -50,7 +51,7 @@ impl Credentials {
         Ok(given.or_else(|| (self.key == DEMO_KEY).then(|| DEMO_SECRET.to_owned())))
     }
 
-    /// The same where nothing can be done without one.
+    /// The same as [`secret`](Self::secret), for an action that needs one.
     ///
     /// # Errors
     /// Also if there is none.

@@ -1,5 +1,5 @@
-//! `usher healthcheck`: whether the usher of a configuration takes traffic, as an exit code, for images without a shell
-//! or `curl`.
+//! `usher healthcheck`: whether the usher of a configuration accepts traffic, as an exit code, for images without a
+//! shell or `curl`.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::process::ExitCode;
@@ -11,9 +11,9 @@ use usher::config::{self, Config};
 use usher::tls;
 
 use super::block_on;
-use super::caller::Caller;
 use super::configuration::Configuration;
-use super::terminal::{Shown, print, say_error};
+use super::http_client::HttpClient;
+use super::terminal::{Printable, print, print_error};
 
 /// Asks `/readyz` of the admin listener that the configuration names.
 #[derive(Debug, Args)]
@@ -34,8 +34,8 @@ impl Healthcheck {
         let config = match Config::look_up(&self.configuration.sources()?) {
             Ok(config) => config,
             Err(problems) => {
-                // Not EX_CONFIG: container engines know 0 and 1 alone.
-                say_error(format_args!("{problems}"));
+                // Not EX_CONFIG: container engines accept only 0 and 1.
+                print_error(format_args!("{problems}"));
                 return Ok(ExitCode::FAILURE);
             }
         };
@@ -45,20 +45,19 @@ impl Healthcheck {
             "admin.listen has port 0: the port is known to the usher that serves alone; configure one"
         );
         let url = format!("http://{address}").parse().context("the admin listener's address makes no URL")?;
-        let caller = Caller::new(&url, tls::Client::default(), self.timeout)?;
-        let answer = block_on(async { caller.get("/readyz").await })
+        let client = HttpClient::new(&url, tls::Client::default(), self.timeout)?;
+        let answer = block_on(async { client.get("/readyz").await })
             .with_context(|| format!("the usher at {address} is not ready"))?;
         if answer.status() != 200 {
             let text = String::from_utf8_lossy(answer.body());
-            bail!("the usher at {address} is not ready: {} {}", answer.status(), Shown(text.trim()));
+            bail!("the usher at {address} is not ready: {} {}", answer.status(), Printable(text.trim()));
         }
         print("ready")?;
         Ok(ExitCode::SUCCESS)
     }
 }
 
-/// The address under which this machine reaches a listener: one that listens on all addresses is asked on the loopback
-/// one.
+/// The address at which this machine reaches a listener: for one that listens on all addresses, the loopback address.
 pub(super) fn reachable(listen: SocketAddr) -> SocketAddr {
     let ip = match listen.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),

@@ -1,13 +1,13 @@
-//! What can be asked of `usher` on a command line: one file a command, and what they share (`configuration`,
-//! `credentials`, `caller`, `listener`, `terminal`).
+//! The command line of `usher`: one file for each command, and what they share (`configuration`, `credentials`,
+//! `http_client`, `listener`, `terminal`).
 
-mod caller;
 mod check;
 mod configuration;
 mod credentials;
 mod demo;
 mod doctor;
 mod healthcheck;
+mod http_client;
 mod listener;
 mod serve;
 mod subscribe;
@@ -53,7 +53,7 @@ enum Command {
 }
 
 impl Arguments {
-    /// Does what was asked; an error is told on standard error.
+    /// Runs the command; an error is printed to standard error.
     pub(crate) fn run(self) -> ExitCode {
         let outcome = match self.command {
             Some(Command::Serve(configuration)) => serve::run(configuration),
@@ -66,10 +66,10 @@ impl Arguments {
             None => serve::run(self.serve),
         };
         outcome.unwrap_or_else(|error| {
-            if terminal::is_gone(&error) {
+            if terminal::is_broken_pipe(&error) {
                 return ExitCode::SUCCESS;
             }
-            terminal::say_error(format_args!("usher: {error:#}"));
+            terminal::print_error(format_args!("usher: {error:#}"));
             ExitCode::FAILURE
         })
     }

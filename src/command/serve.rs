@@ -1,4 +1,4 @@
-//! `usher serve`: the gateway, until a signal ends it.
+//! `usher serve`: runs the gateway until a signal ends it.
 
 use std::process::ExitCode;
 
@@ -9,9 +9,9 @@ use usher::server::{self, Listening};
 
 use super::block_on;
 use super::configuration::{Configuration, EX_CONFIG};
-use super::terminal::{print, say_error};
+use super::terminal::{print, print_error};
 
-/// Serves to the end of the drain.
+/// Serves until the drain has ended.
 ///
 /// # Errors
 /// If it cannot start.
@@ -20,7 +20,7 @@ pub(super) fn run(configuration: Configuration) -> anyhow::Result<ExitCode> {
     let config = match Config::load(&sources) {
         Ok(config) => config,
         Err(problems) => {
-            say_error(format_args!("{problems}"));
+            print_error(format_args!("{problems}"));
             return Ok(ExitCode::from(EX_CONFIG));
         }
     };
@@ -31,7 +31,7 @@ pub(super) fn run(configuration: Configuration) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Tells a person how to point a client here.
+/// The text at the start: how to configure clients for this usher.
 struct Greeting {
     app_id: String,
     key: String,
@@ -66,8 +66,7 @@ impl Greeting {
     }
 }
 
-/// Prints `text` on a thread that nobody waits for: a pipe that nobody reads, or a terminal that is stopped, must not
-/// hold up the gateway.
+/// Prints `text` on a detached thread: a pipe that is not read, or a stopped terminal, must not delay the gateway.
 fn say(text: String) {
     let told = std::thread::Builder::new().name("usher-greeting".to_owned()).spawn(move || {
         if let Err(error) = print(text) {

@@ -1,43 +1,43 @@
-//! Writing for people: standard error that cannot fail, and text from the network that cannot play with a terminal.
+//! Output to a terminal: errors whose printing cannot fail, and text from the network without control characters.
 
 use std::fmt::{self, Write as _};
 use std::io::{self, Write as _};
 
-/// Tells something on standard error.
+/// Prints a line to standard error, and ignores a failure.
 #[expect(clippy::let_underscore_must_use, reason = "when standard error is gone there is nobody left to tell")]
-pub(super) fn say_error(what: fmt::Arguments<'_>) {
+pub(super) fn print_error(what: fmt::Arguments<'_>) {
     let _ = writeln!(io::stderr().lock(), "{what}");
 }
 
-/// Whether the reader of standard output has gone (`usher subscribe … | head`): that ends a command, but is nothing
-/// wrong.
-pub(super) fn is_gone(error: &anyhow::Error) -> bool {
+/// Whether the reader of standard output has closed it (`usher subscribe … | head`). That ends a command, but is no
+/// failure.
+pub(super) fn is_broken_pipe(error: &anyhow::Error) -> bool {
     error
         .chain()
-        .filter_map(|cause| cause.downcast_ref::<Unwritten>())
-        .any(|unwritten| unwritten.0.kind() == io::ErrorKind::BrokenPipe)
+        .filter_map(|cause| cause.downcast_ref::<StdoutError>())
+        .any(|error| error.0.kind() == io::ErrorKind::BrokenPipe)
 }
 
 /// Writes a line to standard output at once.
 ///
 /// # Errors
 /// If it cannot be written.
-pub(super) fn print(line: impl fmt::Display) -> Result<(), Unwritten> {
+pub(super) fn print(line: impl fmt::Display) -> Result<(), StdoutError> {
     let mut out = io::stdout().lock();
-    writeln!(out, "{line}").and_then(|()| out.flush()).map_err(Unwritten)
+    writeln!(out, "{line}").and_then(|()| out.flush()).map_err(StdoutError)
 }
 
-/// Standard output took no more.
+/// Standard output cannot be written.
 #[derive(Debug, thiserror::Error)]
 #[error("standard output cannot be written")]
-pub(super) struct Unwritten(#[source] io::Error);
+pub(super) struct StdoutError(#[source] io::Error);
 
-/// Text from elsewhere as it may be shown: control characters, which could move the cursor or change a title, are spelt
-/// out.
+/// Text from the network in a printable form: control characters, which could move the cursor or change a title, are
+/// escaped.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Shown<'a>(pub(super) &'a str);
+pub(super) struct Printable<'a>(pub(super) &'a str);
 
-impl fmt::Display for Shown<'_> {
+impl fmt::Display for Printable<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for character in self.0.chars() {
             if character.is_control() || is_invisible(character) {
@@ -50,7 +50,7 @@ impl fmt::Display for Shown<'_> {
     }
 }
 
-/// Characters that change the order in which others are shown, or hide.
+/// Characters that change the order of others, or are not visible.
 const fn is_invisible(character: char) -> bool {
     matches!(character, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
 }
@@ -68,7 +68,7 @@ mod tests {
             ("\u{9b}31m", "\\u{9b}31m"),
             ("abc\u{202e}fed", "abc\\u{202e}fed"),
         ] {
-            assert_eq!(Shown(text).to_string(), shown);
+            assert_eq!(Printable(text).to_string(), shown);
         }
     }
 }

@@ -1,4 +1,4 @@
-//! `usher trigger`: signs an event and sends it, as a backend's Pusher library would.
+//! `usher trigger`: signs an event and sends it, as a backend's Pusher library does.
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -15,11 +15,11 @@ use usher::pusher::{self, Acceptance, App};
 use usher::tls;
 
 use super::block_on;
-use super::caller::Caller;
 use super::credentials::{Credentials, DEMO_ID};
-use super::terminal::{Shown, print, say_error};
+use super::http_client::HttpClient;
+use super::terminal::{Printable, print, print_error};
 
-/// The largest input that is read, in bytes; servers take far less.
+/// The largest input that is read, in bytes; servers accept far less.
 const MAX_INPUT: u64 = 64 * 1024 * 1024;
 
 /// An event and where to send it. Exit code 0 if it was accepted (2xx), else 1.
@@ -77,10 +77,10 @@ impl Trigger {
         let app = App::new(&self.app, &self.credentials.key, &secret);
         let (endpoint, body) = self.request()?;
         let tls = tls::Client::read(self.ca_file.as_deref())?;
-        let sent =
-            Caller::new(&self.url, tls, self.timeout).and_then(|caller| block_on(send(&caller, &app, endpoint, body)));
+        let sent = HttpClient::new(&self.url, tls, self.timeout)
+            .and_then(|client| block_on(send(&client, &app, endpoint, body)));
         match sent {
-            Ok(answer) => self.tell(&answer),
+            Ok(answer) => self.print_answer(&answer),
             Err(error) if self.json => {
                 print(json!({ "error": format!("{error:#}") }))?;
                 Err(error)
@@ -109,7 +109,7 @@ impl Trigger {
         Ok(("events", body))
     }
 
-    fn tell(&self, answer: &Response<Bytes>) -> anyhow::Result<ExitCode> {
+    fn print_answer(&self, answer: &Response<Bytes>) -> anyhow::Result<ExitCode> {
         let header = |name| answer.headers().get(name).and_then(|value| value.to_str().ok());
         let (decision, code) = (header("usher-decision"), header("usher-error"));
         let text = String::from_utf8_lossy(answer.body());
@@ -119,10 +119,10 @@ impl Trigger {
             print(json!({ "status": answer.status().as_u16(), "decision": decision, "code": code, "body": body }))?;
         } else {
             let decision =
-                decision.map(|decision| format!("  usher-decision: {}", Shown(decision))).unwrap_or_default();
+                decision.map(|decision| format!("  usher-decision: {}", Printable(decision))).unwrap_or_default();
             print(format_args!("{}{decision}", answer.status()))?;
             if accepted && !text.trim().is_empty() {
-                print(Shown(text.trim()))?;
+                print(Printable(text.trim()))?;
             }
         }
         if accepted {
@@ -131,9 +131,9 @@ impl Trigger {
         let sentence = serde_json::from_slice::<Value>(answer.body())
             .ok()
             .and_then(|body| Some(body["error"].as_str()?.to_owned()));
-        say_error(format_args!(
+        print_error(format_args!(
             "usher: the trigger was not accepted: {}",
-            Shown(sentence.as_deref().unwrap_or_else(|| text.trim()))
+            Printable(sentence.as_deref().unwrap_or_else(|| text.trim()))
         ));
         Ok(ExitCode::FAILURE)
     }
@@ -143,12 +143,17 @@ impl Trigger {
 ///
 /// # Errors
 /// If no answer came.
-pub(super) async fn send(caller: &Caller, app: &App, endpoint: &str, body: Value) -> anyhow::Result<Response<Bytes>> {
+pub(super) async fn send(
+    client: &HttpClient,
+    app: &App,
+    endpoint: &str,
+    body: Value,
+) -> anyhow::Result<Response<Bytes>> {
     let body = Bytes::from(body.to_string());
     let path = format!("/apps/{}/{endpoint}", app.id());
     let now = SystemTime::now().duration_since(UNIX_EPOCH).context("the clock is before 1970")?.as_secs();
     let query = pusher::sign_query(app, "POST", &path, &[], Some(&body), now);
-    caller.post(&format!("{path}?{query}"), body).await
+    client.post(&format!("{path}?{query}"), body).await
 }
 
 /// The body of a batch. `data` that is not text yet becomes the text of its JSON, as the libraries send it

@@ -1,19 +1,19 @@
-//! `[[apps]]`: whose requests are authenticated.
+//! `[[apps]]`: the apps that usher serves.
 
 use std::collections::BTreeMap;
 
 use super::Server;
 use super::address::is_loopback;
 use super::problem::Origin;
-use super::rules::unwatched;
+use super::rules::warn_unwatched;
 use super::section::Section;
 use crate::gateway::UnknownApps;
 use crate::pusher::App;
 
-/// The secret of the demo app, which everybody knows.
+/// The secret of the demo app, which is public.
 pub(super) const DEMO_SECRET: &str = "usher-secret";
 
-/// What `apps` and `rules` are without a file: a demo app, and the rule for announcements of staff members.
+/// The `apps` and `rules` without a file: a demo app, and the rule for announcements of staff members.
 pub(super) fn default_lists() -> String {
     format!(
         r#"
@@ -32,17 +32,18 @@ pub(super) fn default_lists() -> String {
     )
 }
 
-/// The apps, and the ids that were written, those of refused apps too, so that rules are not blamed for naming them.
+/// The apps, and the ids as written. The ids include those of refused apps, so that rules may name them without a
+/// second problem.
 pub(super) fn read(root: &mut Section<'_>, server: &Server) -> (Vec<App>, Vec<String>) {
-    let mut taken = Taken::default();
-    let apps = root.sections("apps", |section| app(section, server, &mut taken));
+    let mut unique_names = UniqueNames::default();
+    let apps = root.sections("apps", |section| app(section, server, &mut unique_names));
     match server.unknown_apps {
         UnknownApps::Reject if apps.is_empty() => root.problem(
             "apps",
             "There is no app, so every trigger would be refused. Name one in `[[apps]]` or by USHER_APPS__0__ID, USHER_APPS__0__KEY and \
              USHER_APPS__0__SECRET, or set `server.unknown_apps` to \"forward\".",
         ),
-        UnknownApps::Forward if apps.is_empty() => unwatched(root, "apps", "app"),
+        UnknownApps::Forward if apps.is_empty() => warn_unwatched(root, "apps", "app"),
         UnknownApps::Reject | UnknownApps::Forward => {}
     }
     let ids = apps.iter().map(|(id, _)| id.clone()).collect();
@@ -51,16 +52,16 @@ pub(super) fn read(root: &mut Section<'_>, server: &Server) -> (Vec<App>, Vec<St
 
 /// Ids and keys, and the app that has each.
 #[derive(Default)]
-struct Taken {
+struct UniqueNames {
     ids: BTreeMap<String, String>,
     keys: BTreeMap<String, String>,
 }
 
-fn app(section: &mut Section<'_>, server: &Server, taken: &mut Taken) -> (String, Option<App>) {
-    let id = section.required("id", "1001", |id| made_of(id, "-_"));
-    let key = section.required("key", "278d425bdf160c739803", |key| made_of(key, "-_.~"));
-    unique(section, "id", &id, &mut taken.ids);
-    unique(section, "key", &key, &mut taken.keys);
+fn app(section: &mut Section<'_>, server: &Server, unique_names: &mut UniqueNames) -> (String, Option<App>) {
+    let id = section.required("id", "1001", |id| check_characters(id, "-_"));
+    let key = section.required("key", "278d425bdf160c739803", |key| check_characters(key, "-_.~"));
+    check_unique(section, "id", &id, &mut unique_names.ids);
+    check_unique(section, "key", &key, &mut unique_names.keys);
     let own = ["id", "key"].into_iter().any(|key| section.origin(key) != Origin::Default);
     let secret = section.secret("secret", "secret_file").map(|given| {
         // The demo secret belongs to the demo app: an app that is half configured by variables does not inherit it.
@@ -99,24 +100,24 @@ fn warn(section: &mut Section<'_>, server: &Server, id: &str, secret: &str) {
     }
 }
 
-fn made_of(text: &str, signs: &str) -> Result<(), String> {
-    let fits = text.chars().all(|c| c.is_ascii_alphanumeric() || signs.contains(c));
-    let signs: Vec<_> = signs.chars().map(String::from).collect();
+fn check_characters(text: &str, allowed: &str) -> Result<(), String> {
+    let fits = text.chars().all(|c| c.is_ascii_alphanumeric() || allowed.contains(c));
+    let allowed: Vec<_> = allowed.chars().map(String::from).collect();
     if fits {
         Ok(())
     } else {
-        Err(format!("It stands in paths, so only ASCII letters, digits and {} may be in it.", signs.join(" ")))
+        Err(format!("It stands in paths, so only ASCII letters, digits and {} may be in it.", allowed.join(" ")))
     }
 }
 
-fn unique(section: &mut Section<'_>, key: &str, value: &str, taken: &mut BTreeMap<String, String>) {
+fn check_unique(section: &mut Section<'_>, key: &str, value: &str, unique_names: &mut BTreeMap<String, String>) {
     let this = section.key(key);
-    match taken.get(value) {
+    match unique_names.get(value) {
         Some(other) if !value.is_empty() => {
             section.problem(key, format!("`{other}` is the same. Each app has its own {key}."))
         }
         _ => {
-            taken.insert(value.to_owned(), this);
+            unique_names.insert(value.to_owned(), this);
         }
     }
 }

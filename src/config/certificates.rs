@@ -1,22 +1,22 @@
-//! Certificates, keys and authorities: files that are read and checked together with what names them, so that `check`,
-//! a start and a reload find the same.
+//! Certificates, keys and authorities: their files are read and checked together with the keys that name them, so that
+//! `check`, a start and a reload find the same problems.
 
 use std::path::{Path, PathBuf};
 
-use super::file::{self, Occasion};
+use super::file::{self, ReadMode};
 use super::section::{Refused, Section};
 use super::unit::MIB;
 use crate::tls::{Client, Files, Identity, Purpose, TlsError};
 
-/// All authorities of a system's have a quarter of this.
+/// The authorities of a whole system take a quarter of this.
 const MAX_PEM: usize = MIB;
 
-/// Reads `server.tls`: the certificate that usher shows.
+/// Reads `server.tls`: the certificate that usher presents to its clients.
 pub(super) fn server(section: &mut Section<'_>) -> Option<Identity> {
     identity(section, Purpose::Server).unwrap_or_default()
 }
 
-/// Reads what `upstream` says of TLS: `ca_file`, `certificate` and `key`.
+/// Reads the keys for TLS in `upstream`: `ca_file`, `certificate` and `key`.
 pub(super) fn upstream(section: &mut Section<'_>) -> Client {
     let identity = identity(section, Purpose::Client);
     let authorities = authorities(section);
@@ -28,17 +28,17 @@ pub(super) fn upstream(section: &mut Section<'_>) -> Client {
     })
 }
 
-/// The file of `ca_file` and its content, if it is given and read at all.
+/// The path of `ca_file` and the file's content, if it is given and the read mode reads it.
 fn authorities(section: &mut Section<'_>) -> Result<Option<(PathBuf, Vec<u8>)>, Refused> {
     match section.path("ca_file") {
-        Some(path) if section.report.occasion != Occasion::Lookup => {
+        Some(path) if section.report.read_mode != ReadMode::Lookup => {
             Ok(Some((path.clone(), read(section, "ca_file", &path)?)))
         }
         Some(_) | None => Ok(None),
     }
 }
 
-/// The pair of `certificate` and `key`, if it is given and read at all.
+/// The pair of `certificate` and `key`, if it is given and the read mode reads it.
 fn identity(section: &mut Section<'_>, purpose: Purpose) -> Result<Option<Identity>, Refused> {
     let (certificate, key) = (section.text("certificate"), section.text("key"));
     let missing = match (certificate.is_empty(), key.is_empty()) {
@@ -60,11 +60,11 @@ fn identity(section: &mut Section<'_>, purpose: Purpose) -> Result<Option<Identi
         section.problem(key, message);
         return Err(Refused);
     }
-    if section.report.occasion == Occasion::Lookup {
+    if section.report.read_mode == ReadMode::Lookup {
         return Ok(None);
     }
     let files = Files { certificate: certificate.into(), key: key.into() };
-    // Both, so that all that is wrong is said at once.
+    // Both are read before the first error is returned, so that both errors are reported.
     let (certificate, key) = (read(section, "certificate", &files.certificate), read(section, "key", &files.key));
     match Identity::new(files.clone(), &certificate?, &key?) {
         Ok(identity) => {
@@ -84,7 +84,7 @@ fn identity(section: &mut Section<'_>, purpose: Purpose) -> Result<Option<Identi
 }
 
 fn read(section: &mut Section<'_>, key: &str, path: &Path) -> Result<Vec<u8>, Refused> {
-    file::read(path, MAX_PEM, section.report.occasion).map(|(content, _)| content).map_err(|source| {
+    file::read(path, MAX_PEM, section.report.read_mode).map(|(content, _)| content).map_err(|source| {
         section.problem(key, format!("{}.", TlsError::Read { path: path.to_owned(), source }));
         Refused
     })

@@ -1,32 +1,31 @@
-//! Files that are read: that of the configuration, and those of secrets, certificates and keys.
+//! Reads files: that of the configuration, and those of secrets, certificates and keys.
 
 use std::fs::{self, File, Metadata};
 use std::io::{Error, ErrorKind, Read, Result};
 use std::path::Path;
 
-use super::unit::show_size;
+use super::unit::format_size;
 
-/// When a file is read.
+/// On which occasion a file is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(super) enum Occasion {
+pub(super) enum ReadMode {
     /// For the first time.
     #[default]
     Start,
-    /// While usher runs with what it read before.
+    /// While usher runs with an earlier configuration.
     Reload,
-    /// For a command that asks a running usher something. Certificates and keys are left alone: it has no use for them,
-    /// and they may be about to be renewed.
+    /// For a command that queries a running usher. Certificates and keys are not read: the command does not need them,
+    /// and they may be in the course of a renewal.
     Lookup,
 }
 
-/// The content of the file, of `max` bytes at most, and what the system tells of it. What is no regular file (a pipe,
-/// say) gives its content only once: a second reading would find it empty, or wait for it without end. So it is refused
-/// at a reload.
+/// The content of the file, of `max` bytes at most, and its metadata. A file that is not regular (a pipe, say) can be
+/// read only once: a second read would find it empty, or never end. So a reload refuses it.
 ///
 /// # Errors
-/// What the system said, or a sentence with the cure.
-pub(super) fn read(path: &Path, max: usize, occasion: Occasion) -> Result<(Vec<u8>, Metadata)> {
-    if occasion == Occasion::Reload && !fs::metadata(path)?.is_file() {
+/// The system's error, or a sentence with the remedy.
+pub(super) fn read(path: &Path, max: usize, read_mode: ReadMode) -> Result<(Vec<u8>, Metadata)> {
+    if read_mode == ReadMode::Reload && !fs::metadata(path)?.is_file() {
         let message = "it is no regular file (but a pipe, say), which is read once, at the start; restart usher to have it read again";
         return Err(Error::new(ErrorKind::Unsupported, message));
     }
@@ -35,7 +34,7 @@ pub(super) fn read(path: &Path, max: usize, occasion: Occasion) -> Result<(Vec<u
     let mut content = Vec::new();
     file.take(max as u64 + 1).read_to_end(&mut content)?;
     if content.len() > max {
-        return Err(Error::new(ErrorKind::FileTooLarge, format!("it is larger than {}", show_size(max))));
+        return Err(Error::new(ErrorKind::FileTooLarge, format!("it is larger than {}", format_size(max))));
     }
     Ok((content, metadata))
 }

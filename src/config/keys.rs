@@ -1,5 +1,5 @@
-//! The keys of the plain sections with their defaults and bounds, and what must hold between them. `config/usher.toml`
-//! describes them.
+//! The keys of the sections without a file of their own, with their defaults and bounds, and the checks between
+//! sections. `config/usher.toml` describes the keys.
 
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
@@ -10,23 +10,22 @@ use super::problem::{Origin, Problem, quote};
 use super::report::{Report, nearest};
 use super::section::Section;
 use super::tree::Table;
-use super::unit::{GIB, KIB, MIB, show_duration};
+use super::unit::{GIB, KIB, MIB, format_duration};
 use super::{Admin, Config, Log, LogFormat, Server, Token, apps, broker, certificates, events, rates, rules, upstream};
 use crate::gateway::UnknownApps;
 use crate::upstream::Options;
 use crate::{assignment, gateway};
 
-/// A time-out that must be there.
-const SOME_TIME: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_hours(1);
-/// A wait that may be none at all.
-const ANY_TIME: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_hours(1);
-/// How long a client may be silent in good health: 120 s until it pings, and 30 s for the answer (pusher-protocol.md
-/// 4.2).
-const PATIENCE: Duration = Duration::from_secs(150);
-/// A token that can be guessed protects nothing.
-const SHORT_TOKEN: usize = 16;
+/// The bounds of a timeout that cannot be zero.
+const NONZERO_TIMEOUT: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_hours(1);
+/// The bounds of a time that may be zero.
+const ANY_TIMEOUT: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_hours(1);
+/// How long a working client may be silent: 120 s until it pings, and 30 s for the answer (pusher-protocol.md 4.2).
+const CLIENT_SILENCE: Duration = Duration::from_secs(150);
+/// The length of a token that cannot be guessed, in characters.
+const MIN_TOKEN_LENGTH: usize = 16;
 
-/// Reads the whole tree. The result is usable only if `report` has no problem then.
+/// Reads the whole tree. The result is usable only if `report` has no problem afterwards.
 pub(super) fn read(tree: Table, report: &mut Report) -> Config {
     let mut config = Section::root(tree, report, |root| {
         let server = root.section("server", server);
@@ -41,7 +40,7 @@ pub(super) fn read(tree: Table, report: &mut Report) -> Config {
         let events = events::read(root, &ids);
         Config { server, admin, upstream, broker, limits, assignments, log, apps, rules, events, warnings: Vec::new() }
     });
-    agree(&config, report);
+    check_across_sections(&config, report);
     report.refuse_unknown();
     config.warnings.append(&mut report.warnings);
     config
@@ -57,7 +56,7 @@ fn server(section: &mut Section<'_>) -> Server {
             [("reject", UnknownApps::Reject), ("forward", UnknownApps::Forward)],
             UnknownApps::Reject,
         ),
-        drain_period: section.duration("drain_period", Duration::from_secs(20), ANY_TIME),
+        drain_period: section.duration("drain_period", Duration::from_secs(20), ANY_TIMEOUT),
         trusted_proxies: rates::trusted_proxies(section),
         tls: section.section("tls", certificates::server),
     }
@@ -72,12 +71,12 @@ fn admin(section: &mut Section<'_>) -> Admin {
                 given,
                 "The token must be sendable as a bearer token: ASCII letters, digits and signs, without spaces.",
             );
-        } else if token.len() < SHORT_TOKEN && !is_loopback(listen) {
+        } else if token.len() < MIN_TOKEN_LENGTH && !is_loopback(listen) {
             let key = section.key(given);
             section
                 .report
                 .warnings
-                .push(format!("`{key}`: a token of fewer than {SHORT_TOKEN} characters can be guessed; `openssl rand -hex 32` makes one."));
+                .push(format!("`{key}`: a token of fewer than {MIN_TOKEN_LENGTH} characters can be guessed; `openssl rand -hex 32` makes one."));
         }
     }
     if token == Ok(None) && !is_loopback(listen) {
@@ -99,15 +98,15 @@ fn limits(section: &mut Section<'_>) -> gateway::Limits {
         max_headers: section.count("max_headers", 100, 10..=10_000),
         max_target: section.size("max_target", 8 * KIB, 256..=MIB),
         max_body: section.size("max_body", MIB, KIB..=GIB),
-        head_timeout: section.duration("head_timeout", Duration::from_secs(10), SOME_TIME),
-        body_timeout: section.duration("body_timeout", Duration::from_secs(10), SOME_TIME),
-        idle_timeout: section.duration("idle_timeout", Duration::from_secs(75), SOME_TIME),
+        head_timeout: section.duration("head_timeout", Duration::from_secs(10), NONZERO_TIMEOUT),
+        body_timeout: section.duration("body_timeout", Duration::from_secs(10), NONZERO_TIMEOUT),
+        idle_timeout: section.duration("idle_timeout", Duration::from_secs(75), NONZERO_TIMEOUT),
         max_connections: section.count("max_connections", 10_000, 1..=10_000_000),
         max_connections_per_peer: section.count("max_connections_per_peer", 0, 0..=10_000_000),
         max_requests: section.count("max_requests", 4096, 1..=10_000_000),
-        max_wait: section.duration("max_wait", Duration::from_secs(1), ANY_TIME),
+        max_wait: section.duration("max_wait", Duration::from_secs(1), ANY_TIMEOUT),
         max_websocket_message: section.size("max_websocket_message", 128 * KIB, KIB..=64 * MIB),
-        websocket_idle_timeout: section.duration("websocket_idle_timeout", Duration::from_mins(3), SOME_TIME),
+        websocket_idle_timeout: section.duration("websocket_idle_timeout", Duration::from_mins(3), NONZERO_TIMEOUT),
         rates: section.section("rates", rates::rates),
     };
     if limits.max_target > limits.max_head && !section.report.is_faulty("limits.max_head") {
@@ -116,18 +115,18 @@ fn limits(section: &mut Section<'_>) -> gateway::Limits {
             "A target is part of its head: `limits.max_target` must not be greater than `limits.max_head`.",
         );
     }
-    if limits.websocket_idle_timeout < PATIENCE {
+    if limits.websocket_idle_timeout < CLIENT_SILENCE {
         section.report.warnings.push(format!(
             "`limits.websocket_idle_timeout` is below {}: clients ping after up to 120s of silence and wait 30s for the answer, so quiet ones will be \
              disconnected again and again.",
-            show_duration(PATIENCE)
+            format_duration(CLIENT_SILENCE)
         ));
     }
     limits
 }
 
 fn assignments(section: &mut Section<'_>, server: &Server, upstream: &Options) -> assignment::Bounds {
-    let doubt_period = section.duration("doubt_period", Duration::from_secs(30), SOME_TIME);
+    let doubt_period = section.duration("doubt_period", Duration::from_secs(30), NONZERO_TIMEOUT);
     assignment::Bounds {
         max_channels: section.count("max_channels", 1_000_000, 1..=100_000_000),
         max_waiters_per_channel: section.count("max_waiters_per_channel", 256, 0..=1_000_000),
@@ -141,9 +140,9 @@ fn assignments(section: &mut Section<'_>, server: &Server, upstream: &Options) -
     }
 }
 
-/// What a process that ran before has left open is unclear for as long as `needed`: what its last request may live, the
-/// drain included, and the doubt after that. The embedded broker ends with its process, and nothing of it is applied
-/// later.
+/// For the time `needed`, requests of an earlier process may still be applied: the longest life of its last request,
+/// drain included, and the doubt period after that. The embedded broker ends with its process, so nothing of it is
+/// applied later.
 fn start_doubt(section: &mut Section<'_>, needed: Duration, upstream: &Options) -> Duration {
     let written = section.optional_duration("start_doubt", Duration::ZERO..=Duration::from_hours(24));
     if upstream.is_local() {
@@ -155,8 +154,8 @@ fn start_doubt(section: &mut Section<'_>, needed: Duration, upstream: &Options) 
         section.report.warnings.push(format!(
             "`{key}` ({}) is shorter than {}, for which requests of a process that ran before may still be applied: after a restart a handoff may be lost. \
              Leave it out, unless nothing was sent before.",
-            show_duration(start_doubt),
-            show_duration(needed)
+            format_duration(start_doubt),
+            format_duration(needed)
         ));
     }
     start_doubt
@@ -169,21 +168,21 @@ fn log(section: &mut Section<'_>) -> Log {
     }
 }
 
-/// What must hold between sections, once each of them is read.
-fn agree(config: &Config, report: &mut Report) {
+/// Checks values of several sections against each other, once all sections are read.
+fn check_across_sections(config: &Config, report: &mut Report) {
     let mut problem = |keys: [&str; 2], message: String| {
         if keys.iter().any(|key| report.is_faulty(key)) {
             return;
         }
-        // The fault lies with the one that was written, the other being the default; or with the first.
+        // Reported for the key that was written, if the other has its default; else for the first.
         let key = keys.into_iter().find(|key| report.origin(key) != Origin::Default).unwrap_or(keys[0]);
         report.problem(Problem { origin: report.origin(key), key: key.to_owned(), message, suggestion: None });
     };
     if config.assignments.doubt_period <= config.upstream.timeout {
         let message = format!(
             "Upstream may still apply a request that timed out, so `assignments.doubt_period` ({}) must be longer than `upstream.timeout` ({}).",
-            show_duration(config.assignments.doubt_period),
-            show_duration(config.upstream.timeout)
+            format_duration(config.assignments.doubt_period),
+            format_duration(config.upstream.timeout)
         );
         problem(["assignments.doubt_period", "upstream.timeout"], message);
     }
@@ -210,7 +209,8 @@ fn agree(config: &Config, report: &mut Report) {
     }
 }
 
-/// A bare word must be a level: as a filter a misspelt one would name a module, and silence all others.
+/// A filter. A bare word in it must be a level: a misspelt level would be read as the name of a module, and silence all
+/// other modules.
 fn level(text: &str) -> Result<String, String> {
     const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
     let forms = || format!("Write one of {}, or a filter such as \"info,usher::gateway=debug\".", LEVELS.join(", "));

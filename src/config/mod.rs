@@ -1,8 +1,8 @@
-//! The typed configuration: read once from the file, the environment and the flags, checked as a whole, refused with
-//! all its faults at once.
+//! The typed configuration: read once from the file, the environment and the flags, checked as a whole, and refused
+//! with all its problems at once.
 //!
-//! `overlay` gathers one `tree` of values that know their place; `keys`, `upstream`, `rates`, `apps`, `rules` and `events`
-//! read it through `section`, which collects into a `report` what is wrong.
+//! `overlay` builds one `tree` of values with their origins. `keys`, `upstream`, `rates`, `apps`, `rules` and `events`
+//! read it through `section`, which collects the problems in a `report`.
 
 mod address;
 mod apps;
@@ -37,7 +37,7 @@ use ipnet::IpNet;
 pub use problem::{Origin, Problem, Problems};
 pub use unit::duration;
 
-use self::file::Occasion;
+use self::file::ReadMode;
 use crate::pusher::App;
 use crate::rules::{ContractEntry, Mode, Rule};
 use crate::{assignment, gateway, tls};
@@ -51,7 +51,7 @@ pub struct Config {
     pub admin: Admin,
     /// `[upstream]`.
     pub upstream: crate::upstream::Options,
-    /// `[broker]`, for where `upstream` is the embedded one.
+    /// `[broker]`, which applies if `upstream` is the embedded broker.
     pub broker: crate::broker::Options,
     /// `[limits]`.
     pub limits: gateway::Limits,
@@ -65,7 +65,7 @@ pub struct Config {
     pub rules: Vec<Rule>,
     /// `[[events]]`.
     pub events: Vec<ContractEntry>,
-    /// What works, but hardly as meant: sentences for the log and `usher check`.
+    /// What is valid but probably a mistake: sentences for the log and `usher check`.
     pub warnings: Vec<String>,
 }
 
@@ -76,13 +76,13 @@ pub struct Server {
     pub listen: SocketAddr,
     /// Worker threads; 0: one per core.
     pub workers: usize,
-    /// Whether triggers in their usual form go the fast way.
+    /// Whether triggers in their usual form are read by the fast path.
     pub fast_path: bool,
-    /// What becomes of triggers for unknown apps.
+    /// What happens to triggers for unknown apps.
     pub unknown_apps: gateway::UnknownApps,
     /// How long draining may take.
     pub drain_period: Duration,
-    /// Proxies before usher that say whom they speak for.
+    /// Proxies before usher whose `X-Forwarded-For` is trusted.
     pub trusted_proxies: Vec<IpNet>,
     /// Certificate and key; `None`: plain HTTP.
     pub tls: Option<tls::Identity>,
@@ -95,7 +95,7 @@ pub struct Admin {
     pub listen: SocketAddr,
     /// Bearer token: needed where `listen` is not loopback, and for calls that change something.
     pub token: Option<Token>,
-    /// How many decisions are kept.
+    /// How many decisions the log of decisions keeps.
     pub decisions: usize,
 }
 
@@ -129,48 +129,49 @@ pub enum LogFormat {
     Json,
 }
 
-/// Where the configuration comes from; later ones win.
+/// The sources of the configuration; a later one takes precedence.
 #[derive(Clone, Default)]
 pub struct Sources {
     /// The file; `None`: the one that the variable `USHER_CONFIG` names, else defaults alone, with the built-in app and
     /// rule.
     pub file: Option<PathBuf>,
-    /// The environment's variables; those that do not begin with `USHER_` are left alone.
+    /// The environment's variables; those that do not begin with `USHER_` are ignored.
     pub environment: Vec<(OsString, OsString)>,
     /// Flags, as dotted keys and values, e.g. (`upstream.url`, `http://127.0.0.1:6002`).
     pub flags: Vec<(String, String)>,
 }
 
 impl Config {
-    /// Reads and checks everything: flags win over variables (`USHER_UPSTREAM__URL`), variables over the file, the file
-    /// over the defaults. The built-in app and rule are defaults of a start without a file; of a file, what stands in
-    /// it counts.
+    /// Reads and checks everything. Flags take precedence over variables (`USHER_UPSTREAM__URL`), variables over the
+    /// file, the file over the defaults. The built-in app and rule are defaults of a start without a file; with a file,
+    /// only its own apps and rules exist.
     ///
     /// # Errors
     /// Everything that is wrong with it, or what keeps the file from being read at all.
     pub fn load(sources: &Sources) -> Result<Self, Problems> {
-        Self::read(sources, Occasion::Start)
+        Self::read(sources, ReadMode::Start)
     }
 
-    /// The same while usher runs with what was read before. What can be read only once, such as a pipe, is refused.
+    /// The same as [`Self::load`], while usher runs with an earlier configuration. A file that can be read only once,
+    /// such as a pipe, is refused.
     ///
     /// # Errors
     /// As [`Self::load`].
     pub fn reload(sources: &Sources) -> Result<Self, Problems> {
-        Self::read(sources, Occasion::Reload)
+        Self::read(sources, ReadMode::Reload)
     }
 
-    /// The same without reading certificates, keys and authorities: there are none in it. For who asks a running usher
-    /// something.
+    /// The same as [`Self::load`], without certificates, keys and authorities: their files are not read. For commands
+    /// that query a running usher.
     ///
     /// # Errors
     /// As [`Self::load`].
     pub fn look_up(sources: &Sources) -> Result<Self, Problems> {
-        Self::read(sources, Occasion::Lookup)
+        Self::read(sources, ReadMode::Lookup)
     }
 
-    fn read(sources: &Sources, occasion: Occasion) -> Result<Self, Problems> {
-        let mut report = report::Report::new(occasion);
+    fn read(sources: &Sources, read_mode: ReadMode) -> Result<Self, Problems> {
+        let mut report = report::Report::new(read_mode);
         let mut tree = overlay::read_file(sources.path(), &mut report)?;
         overlay::overlay(&mut tree, sources, &mut report);
         if sources.environment.iter().any(|(name, _)| name == overlay::CLIENT_SECRET_VARIABLE) {
@@ -181,8 +182,7 @@ impl Config {
         Problems::check(report.problems).map(|()| config)
     }
 
-    /// What a first deployment should do differently, if that is what this is: a sentence for the log and
-    /// `usher check`.
+    /// A recommendation for a first deployment, if this may be one: a sentence for the log and `usher check`.
     #[must_use]
     pub fn recommendation(&self) -> Option<&'static str> {
         let enforces = !self.rules.is_empty() && self.rules.iter().all(|rule| rule.spec().mode == Mode::Enforce);
@@ -203,7 +203,7 @@ impl Sources {
     }
 }
 
-/// Names without values: these may be secrets.
+/// Shows names without values, which may be secrets.
 impl fmt::Debug for Sources {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fn names<T>(pairs: &[(T, T)]) -> Vec<&T> {

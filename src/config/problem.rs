@@ -1,17 +1,17 @@
-//! What is wrong with a configuration: every fault at once, each with where it stands, which key it is about and how to
-//! mend it. No text here ever holds the value of a secret.
+//! The problems of a configuration, each with its origin, its key and how to correct it. No text here ever contains the
+//! value of a secret.
 
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
-/// Where a value came from. Later variants win over earlier ones.
+/// Where a value came from. Later variants take precedence over earlier ones.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub enum Origin {
-    /// Nowhere: the built-in default, or nothing at all.
+    /// The built-in default, or no value.
     #[default]
     Default,
-    /// The file as a whole: it cannot be read, or a list does not stand in it.
+    /// The file as a whole: it cannot be read, or does not contain a list.
     File(Arc<Path>),
     /// A place in the file.
     Line {
@@ -28,26 +28,26 @@ pub enum Origin {
     Flag(String),
 }
 
-/// One fault.
+/// One problem.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
-    /// Where it stands.
+    /// Where the value is.
     pub origin: Origin,
     /// The key with the names of its sections, e.g. `limits.max_head` or `apps.0.secret`; empty: the document as a
     /// whole.
     pub key: String,
-    /// Sentences that name the cause and the cure.
+    /// Sentences that name the cause and the remedy.
     pub message: String,
-    /// What was probably meant, spelled as it would be written at `origin`.
+    /// What was probably intended, as it would be written at `origin`.
     pub suggestion: Option<String>,
 }
 
-/// All faults of a configuration, in the order of their origins; never empty.
+/// All problems of a configuration, in the order of their origins; never empty.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problems(Vec<Problem>);
 
 impl Origin {
-    /// The strength of this source: a value of a higher one replaces a value of a lower one.
+    /// The precedence of this source: a value from a higher one replaces a value from a lower one.
     pub(super) const fn rank(&self) -> u8 {
         match self {
             Self::Default => 0,
@@ -66,7 +66,7 @@ impl Origin {
         }
     }
 
-    /// `key` as one would write it at this place.
+    /// `key` as it is written at this origin.
     pub(super) fn spell(&self, key: &str) -> String {
         match self {
             Self::Variable(_) => variable(key),
@@ -91,7 +91,7 @@ impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.origin)?;
         if !self.key.is_empty() {
-            // A quoted key of the file may hold anything; the terminal shall not obey it.
+            // A quoted key of the file may contain control characters, which must not reach the terminal.
             write!(f, ": {}", self.key.escape_debug())?;
         }
         write!(f, "\n    {}", self.message)?;
@@ -109,7 +109,7 @@ impl Problems {
         if problems.is_empty() { Ok(()) } else { Err(Self(problems)) }
     }
 
-    /// Every fault, in the order of their origins: what is missing, then the file by line, the variables, the flags.
+    /// Every problem, in the order of their origins: missing values, then the file by line, the variables, the flags.
     pub fn iter(&self) -> std::slice::Iter<'_, Problem> {
         self.0.iter()
     }
@@ -147,7 +147,7 @@ pub(super) fn variable(key: &str) -> String {
     format!("USHER_{}", key.to_uppercase().replace('.', "__"))
 }
 
-/// A value as a message shows it: quoted, without control characters, cut to a readable length. Never for secrets.
+/// A value for a message: quoted, without control characters, cut to a readable length. Never for secrets.
 pub(super) fn quote(value: &str) -> String {
     const SHOWN: usize = 60;
     let shown: String = value.chars().take(SHOWN).flat_map(char::escape_debug).collect();

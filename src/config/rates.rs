@@ -1,4 +1,4 @@
-//! `[limits.rates]`, and `server.trusted_proxies`, by which peers are told apart.
+//! `[limits.rates]`, and `server.trusted_proxies`, which decides on the address of a peer.
 
 use std::net::IpAddr;
 use std::num::NonZeroU32;
@@ -10,8 +10,8 @@ use super::problem::{Origin, quote};
 use super::section::Section;
 use crate::rate::{Rate, Rates};
 
-/// Most times in a second, and at once.
-const MOST: usize = 1_000_000;
+/// The largest rate in a second, and the largest burst.
+const MAX_RATE: usize = 1_000_000;
 
 /// Reads the section.
 pub(super) fn rates(section: &mut Section<'_>) -> Rates {
@@ -28,7 +28,7 @@ pub(super) fn rates(section: &mut Section<'_>) -> Rates {
 }
 
 fn rate(section: &mut Section<'_>, key: &str, burst_key: &str) -> Option<Rate> {
-    let mut number = |key: &str| u32::try_from(section.count(key, 0, 0..=MOST)).ok().and_then(NonZeroU32::new);
+    let mut number = |key: &str| u32::try_from(section.count(key, 0, 0..=MAX_RATE)).ok().and_then(NonZeroU32::new);
     let (per_second, burst) = (number(key), number(burst_key));
     if per_second.is_none() && burst.is_some() && !section.report.is_faulty(&section.key(key)) {
         let rate = section.key(key);
@@ -43,34 +43,34 @@ pub(super) fn trusted_proxies(section: &mut Section<'_>) -> Vec<IpNet> {
     let mut proxies = Vec::new();
     for (text, origin) in section.texts("trusted_proxies") {
         let read = text.parse().ok().or_else(|| text.parse().ok().map(|ip: IpAddr| IpNet::from(ip)));
-        match read.ok_or(Fault::Unreadable).and_then(canonical) {
-            Ok(net) => proxies.push(trusted(section, net)),
-            Err(fault) => refuse(section, &text, fault, origin),
+        match read.ok_or(NetworkError::Unreadable).and_then(canonical) {
+            Ok(net) => proxies.push(warn_if_universal(section, net)),
+            Err(error) => report_error(section, &text, error, origin),
         }
     }
     proxies
 }
 
 /// Why an entry is refused.
-enum Fault {
-    /// It is no address or network.
+enum NetworkError {
+    /// It is neither an address nor a network.
     Unreadable,
     /// It is the network of an IPv4 address within IPv6, and wider than all of IPv4.
     WiderThanIpv4,
 }
 
-/// Bits of an IPv6 address that stand before an IPv4 address within it.
+/// The bits of an IPv6 address before the IPv4 address within it.
 const MAPPED_PREFIX: u8 = 96;
 
-/// `net` as canonical addresses can be in it.
-fn canonical(net: IpNet) -> Result<IpNet, Fault> {
+/// `net` in a form that can contain canonical addresses.
+fn canonical(net: IpNet) -> Result<IpNet, NetworkError> {
     let IpAddr::V6(address) = net.addr() else { return Ok(net) };
     let Some(address) = address.to_ipv4_mapped() else { return Ok(net) };
-    let prefix = net.prefix_len().checked_sub(MAPPED_PREFIX).ok_or(Fault::WiderThanIpv4)?;
-    IpNet::new(address.into(), prefix).map_err(|_| Fault::Unreadable)
+    let prefix = net.prefix_len().checked_sub(MAPPED_PREFIX).ok_or(NetworkError::WiderThanIpv4)?;
+    IpNet::new(address.into(), prefix).map_err(|_| NetworkError::Unreadable)
 }
 
-fn trusted(section: &mut Section<'_>, net: IpNet) -> IpNet {
+fn warn_if_universal(section: &mut Section<'_>, net: IpNet) -> IpNet {
     if net.prefix_len() == 0 {
         let version = if net.addr().is_ipv4() { "IPv4" } else { "IPv6" };
         section.report.warnings.push(format!(
@@ -82,13 +82,13 @@ fn trusted(section: &mut Section<'_>, net: IpNet) -> IpNet {
     net
 }
 
-fn refuse(section: &mut Section<'_>, text: &str, fault: Fault, origin: Origin) {
+fn report_error(section: &mut Section<'_>, text: &str, error: NetworkError, origin: Origin) {
     let shown = quote(text);
-    let message = match fault {
-        Fault::Unreadable => {
+    let message = match error {
+        NetworkError::Unreadable => {
             format!("{shown} is no address or network. Write \"192.0.2.7\", \"10.0.0.0/8\" or \"2001:db8::/32\".")
         }
-        Fault::WiderThanIpv4 => format!(
+        NetworkError::WiderThanIpv4 => format!(
             "{shown} is an IPv4 address within IPv6 with a prefix below {MAPPED_PREFIX}, which is no IPv4 network. Write the IPv4 network itself, such as \
              \"10.0.0.0/8\", or add {MAPPED_PREFIX} to its prefix (\"::ffff:10.0.0.0/104\")."
         ),

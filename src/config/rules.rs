@@ -1,4 +1,4 @@
-//! `[[rules]]`: what is watched. The rules check themselves; here their errors find their lines.
+//! `[[rules]]`: the rules. `Rule::new` checks them; here their errors are reported at their lines.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -13,13 +13,13 @@ pub(super) fn read(root: &mut Section<'_>, ids: &[String]) -> Vec<Rule> {
     let mut names = BTreeMap::new();
     let rules = root.sections("rules", |section| rule(section, ids, &mut names));
     if rules.is_empty() {
-        unwatched(root, "rules", "rule");
+        warn_unwatched(root, "rules", "rule");
     }
     rules.into_iter().flatten().collect()
 }
 
-/// Warns that there is nothing in the list `key`, without which no announcement is known.
-pub(super) fn unwatched(root: &mut Section<'_>, key: &str, kind: &str) {
+/// Warns that the list `key` is empty, so that nothing can be recognised as an announcement.
+pub(super) fn warn_unwatched(root: &mut Section<'_>, key: &str, kind: &str) {
     let origin = root.origin(key);
     root.report.warnings.push(format!(
         "nothing is watched: no {kind} is given ({origin}), so every trigger is forwarded and none is suppressed. Add `[[{key}]]`; config/usher.toml \
@@ -52,7 +52,7 @@ fn rule(section: &mut Section<'_>, ids: &[String], names: &mut BTreeMap<String, 
             "No pointer says who is assigned. Name one or more in the event's data, e.g. identity = [\"/staff_id\"].",
         );
     }
-    known(section, apps, ids);
+    check_app_ids(section, apps, ids);
     let this = section.key("name");
     match names.get(&spec.name) {
         Some(other) if !spec.name.is_empty() => {
@@ -62,12 +62,12 @@ fn rule(section: &mut Section<'_>, ids: &[String], names: &mut BTreeMap<String, 
             names.insert(spec.name.clone(), this);
         }
     }
-    Rule::new(spec).map_err(|errors| refuse(section, errors)).ok()
+    Rule::new(spec).map_err(|errors| report_errors(section, errors)).ok()
 }
 
-/// Reports each error at the line of its key, but for keys that are known to be wrong: the rule has only seen what was
-/// left of them.
-pub(super) fn refuse(section: &mut Section<'_>, errors: Vec<RuleError>) {
+/// Reports each error at the line of its key. Errors of keys that have a problem already are left out: they are
+/// consequences of it.
+pub(super) fn report_errors(section: &mut Section<'_>, errors: Vec<RuleError>) {
     let errors: Vec<_> =
         errors.into_iter().filter(|error| !section.report.is_faulty(&section.key(error.key))).collect();
     for RuleError { key, problem: message } in errors {
@@ -81,7 +81,7 @@ fn texts(section: &mut Section<'_>, key: &str) -> Vec<String> {
 }
 
 /// Reports ids that no app has.
-pub(super) fn known(section: &mut Section<'_>, apps: Vec<(String, Origin)>, ids: &[String]) {
+pub(super) fn check_app_ids(section: &mut Section<'_>, apps: Vec<(String, Origin)>, ids: &[String]) {
     for (id, origin) in apps {
         if !ids.contains(&id) {
             let suggestion = nearest(&id, ids.iter().map(String::as_str)).map(str::to_owned);
@@ -118,7 +118,7 @@ mod tests {
             root.sections("rules", |section| {
                 section.text("name");
                 section.texts("identity");
-                refuse(section, errors.clone());
+                report_errors(section, errors.clone());
             });
         });
         let found: Vec<_> = report.problems[1..]

@@ -1,18 +1,19 @@
-//! Secrets: from the file, a variable or a file of their own, never from a flag, and never in a message.
+//! Secrets: read from the configuration file, a variable or a file of their own, never from a flag; no message contains
+//! one.
 
 use std::io::{Error, ErrorKind, Result as Read};
 use std::path::Path;
 
-use super::file::{self, Occasion};
+use super::file::{self, ReadMode};
 use super::problem::{Origin, variable};
 use super::section::{Refused, Section};
 
-/// A secret is a line; what is longer is another file.
+/// The largest file of a secret: a secret is one line.
 const MAX_SECRET: usize = 4096;
 
 impl Section<'_> {
-    /// Takes the secret `key`, or the content of the file that `file_key` names, without the white space around it; and
-    /// says which of the two.
+    /// Takes the secret `key`, or the content of the file that `file_key` names, without the white space around it.
+    /// Returns the key that is given, and the secret.
     ///
     /// # Errors
     /// If it is given and cannot be used.
@@ -22,7 +23,7 @@ impl Section<'_> {
         file_key: &'static str,
     ) -> Result<Option<(&'static str, String)>, Refused> {
         let given = self.either(key, file_key)?;
-        // Refused even where the variable or another flag wins: it has been seen by now.
+        // Refused even where a variable or another flag takes precedence: process lists have shown the secret already.
         if let Origin::Flag(_) = self.report.origin(&self.key(key)) {
             let message = format!(
                 "A secret is not taken from a flag, where every process list shows it. Set `{}`, or name a file in `{}`.",
@@ -45,7 +46,7 @@ impl Section<'_> {
     }
 
     fn read_secret(&mut self, key: &str, path: &str) -> Result<String, Refused> {
-        let (content, exposed) = match read(path, self.report.occasion) {
+        let (content, exposed) = match read(path, self.report.read_mode) {
             Ok(read) => read,
             Err(error) => {
                 self.problem(key, format!("The file \"{}\" cannot be read as a secret: {error}.", path.escape_debug()));
@@ -69,10 +70,10 @@ impl Section<'_> {
     }
 }
 
-/// The content of the file, and whether everybody may read it.
-fn read(path: &str, occasion: Occasion) -> Read<(String, bool)> {
-    let (content, metadata) = file::read(Path::new(path), MAX_SECRET, occasion)?;
-    // The error's own text would not hold the content either, but its value does.
+/// The content of the file, and whether every user of the machine may read it.
+fn read(path: &str, read_mode: ReadMode) -> Read<(String, bool)> {
+    let (content, metadata) = file::read(Path::new(path), MAX_SECRET, read_mode)?;
+    // The error's value contains the content, though its text does not.
     let content = String::from_utf8(content).map_err(|_| Error::new(ErrorKind::InvalidData, "it is not UTF-8"))?;
     Ok((content, is_world_readable(&metadata)))
 }

@@ -1,6 +1,6 @@
-//! Reads one section of the tree: every typed getter takes its key out, checks it and collects what is wrong, so that
-//! one pass finds all faults. What nobody took is unknown. A new key is one getter in the function that reads its
-//! section.
+//! Reads one section of the tree: every typed getter takes its key out of the table, checks it and reports its
+//! problems, so that one pass finds all problems. The remaining keys are unknown. A new key needs one getter in the
+//! function that reads its section.
 
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
@@ -11,27 +11,27 @@ use super::report::{Report, nearest};
 use super::tree::{Node, Table, Value};
 use super::unit;
 
-/// One table being read. Getters return a usable value even if what is written is not: the problem is in the report
-/// then.
+/// One table being read. A getter returns a usable value even for an invalid one, and reports the problem.
 pub(super) struct Section<'r> {
     path: String,
     table: Table,
     origin: Origin,
-    /// Something else stands where this section should: its keys are not missed as well.
-    misplaced: bool,
+    /// The value of this section is not a table: missing keys are not reported in addition.
+    is_misplaced: bool,
     pub(super) report: &'r mut Report,
 }
 
-/// What was written was refused, and the report says why.
+/// The value was refused, and the problem is reported.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Refused;
 
 impl<'r> Section<'r> {
-    /// Reads the whole tree with `read`, and refuses what it left.
+    /// Reads the whole tree with `read`, and reports the remaining keys as unknown.
     pub(super) fn root<T>(tree: Table, report: &'r mut Report, read: impl FnOnce(&mut Section<'_>) -> T) -> T {
-        let mut root = Section { path: String::new(), table: tree, origin: Origin::Default, misplaced: false, report };
+        let mut root =
+            Section { path: String::new(), table: tree, origin: Origin::Default, is_misplaced: false, report };
         let result = read(&mut root);
-        root.leave();
+        root.report_unknown_keys();
         result
     }
 
@@ -42,14 +42,15 @@ impl<'r> Section<'r> {
             .table
             .remove(key)
             .unwrap_or_else(|| Node { origin: Origin::Default, value: Value::Table(Table::new()) });
-        self.report.enter(path.clone(), node.origin.clone());
-        self.enter(path, node, read)
+        self.report.record_section(path.clone(), node.origin.clone());
+        self.read_table(path, node, read)
     }
 
     /// Reads the list of tables `key`, each with `read`.
     pub(super) fn sections<T>(&mut self, key: &str, mut read: impl FnMut(&mut Section<'_>) -> T) -> Vec<T> {
         let path = self.key(key);
-        self.report.enter(path.clone(), self.table.get(key).map_or(Origin::Default, |node| node.origin.clone()));
+        self.report
+            .record_section(path.clone(), self.table.get(key).map_or(Origin::Default, |node| node.origin.clone()));
         let Some(node) = self.table.remove(key) else { return Vec::new() };
         let Value::List(items) = structured(node.value, &node.origin) else {
             let message = format!(
@@ -62,7 +63,7 @@ impl<'r> Section<'r> {
         items
             .into_iter()
             .enumerate()
-            .map(|(index, item)| self.enter(format!("{path}.{index}"), item, &mut read))
+            .map(|(index, item)| self.read_table(format!("{path}.{index}"), item, &mut read))
             .collect()
     }
 
@@ -71,7 +72,7 @@ impl<'r> Section<'r> {
         if self.path.is_empty() { key.to_owned() } else { format!("{}.{key}", self.path) }
     }
 
-    /// Where the value of `key` stands; of an absent one: where the section begins.
+    /// The origin of `key`; if it is absent, that of the section.
     pub(super) fn origin(&self, key: &str) -> Origin {
         match self.report.origin(&self.key(key)) {
             Origin::Default => self.origin.clone(),
@@ -86,18 +87,18 @@ impl<'r> Section<'r> {
 
     /// Reports that `key` must be given, unless the whole section is misplaced.
     pub(super) fn missing(&mut self, key: &str, message: impl Into<String>) {
-        if !self.misplaced {
+        if !self.is_misplaced {
             self.problem(key, message);
         }
     }
 
-    /// Reports a problem with a part of `key` that stands at `origin`.
+    /// Reports a problem with a part of `key` whose origin is `origin`.
     pub(super) fn problem_at(&mut self, origin: Origin, key: &str, message: String, suggestion: Option<String>) {
         let key = self.key(key);
         self.report.problem(Problem { origin, key, message, suggestion });
     }
 
-    /// Takes the text of `key` and turns it into what it stands for.
+    /// Takes the text of `key` and parses it.
     pub(super) fn parsed<T>(&mut self, key: &str, default: T, parse: impl FnOnce(&str) -> Result<T, String>) -> T {
         self.value(key, default, |value| parse(value.text()?))
     }
@@ -112,7 +113,7 @@ impl<'r> Section<'r> {
         Some(self.text(key)).filter(|text| !text.is_empty()).map(PathBuf::from)
     }
 
-    /// Takes text that must be given and pass `check`; `example` shows what could be written.
+    /// Takes text that must be given and pass `check`; `example` is a possible value for the message.
     pub(super) fn required(
         &mut self,
         key: &str,
@@ -121,7 +122,7 @@ impl<'r> Section<'r> {
     ) -> String {
         let missing = format!("`{}` is missing. Set it, e.g. {key} = \"{example}\".", self.key(key));
         if !self.table.contains_key(key) {
-            self.report.ask(self.key(key), Origin::Default);
+            self.report.record_key(self.key(key), Origin::Default);
             self.missing(key, missing);
             return String::new();
         }
@@ -170,17 +171,19 @@ impl<'r> Section<'r> {
 
     /// Takes a size in bytes with its unit.
     pub(super) fn size(&mut self, key: &str, default: usize, range: RangeInclusive<usize>) -> usize {
-        self.value(key, default, |value| within(amount(value, unit::SIZE_FORMS, unit::size)?, range, unit::show_size))
+        self.value(key, default, |value| {
+            check_bounds(amount(value, unit::SIZE_FORMS, unit::size)?, range, unit::format_size)
+        })
     }
 
     /// Takes a bare whole number.
     pub(super) fn count(&mut self, key: &str, default: usize, range: RangeInclusive<usize>) -> usize {
         self.value(key, default, |value| {
             let number = value.whole_number()?;
-            // A number below zero is below every range as well, so zero stands for it only to be shown the bounds.
+            // A negative number is below every range.
             usize::try_from(number)
-                .map_err(|_| outside(&range, |bound| bound.to_string()))
-                .and_then(|count| within(count, range, |bound| bound.to_string()))
+                .map_err(|_| out_of_bounds(&range, |bound| bound.to_string()))
+                .and_then(|count| check_bounds(count, range, |bound| bound.to_string()))
         })
     }
 
@@ -189,7 +192,7 @@ impl<'r> Section<'r> {
         self.value(key, default, Value::boolean)
     }
 
-    /// Takes a list of texts, each with its place; a single text is a list of one, a variable may separate them by
+    /// Takes a list of texts, each with its origin. A single text is a list of one; a variable may separate texts by
     /// commas.
     pub(super) fn texts(&mut self, key: &str) -> Vec<(String, Origin)> {
         let Some(Node { origin, value }) = self.take(key) else { return Vec::new() };
@@ -205,7 +208,7 @@ impl<'r> Section<'r> {
                     self.problem_at(
                         origin,
                         key,
-                        format!("This must be a list of texts, e.g. [\"a\", \"b\"], but it is {}.", other.kind()),
+                        format!("This must be a list of texts, e.g. [\"a\", \"b\"], but it is {}.", other.type_name()),
                         None,
                     );
                     return Vec::new();
@@ -230,7 +233,7 @@ impl<'r> Section<'r> {
             other => {
                 let message = format!(
                     "This must be a table, e.g. {{ \"/type\" = \"staff_assigned\" }}, but it is {}.",
-                    other.kind()
+                    other.type_name()
                 );
                 self.problem_at(origin, key, message, None);
                 return Vec::new();
@@ -246,18 +249,18 @@ impl<'r> Section<'r> {
         values
     }
 
-    /// Takes two keys that exclude each other and returns the one that is given; if both are, the one from the stronger
-    /// source.
+    /// Takes two keys that exclude each other and returns the one that is given; if both are, the one from the source
+    /// with the higher precedence.
     ///
     /// # Errors
-    /// If one of them is no text, or both stand in the same source.
+    /// If one of them is no text, or both are from the same source.
     pub(super) fn either(
         &mut self,
         first: &'static str,
         second: &'static str,
     ) -> Result<Option<(&'static str, String)>, Refused> {
-        let given = [self.given(first)?, self.given(second)?];
-        match given {
+        let take_text = [self.take_text(first)?, self.take_text(second)?];
+        match take_text {
             [None, None] => Ok(None),
             [Some(text), None] => Ok(Some((first, text))),
             [None, Some(text)] => Ok(Some((second, text))),
@@ -272,7 +275,7 @@ impl<'r> Section<'r> {
         }
     }
 
-    fn given(&mut self, key: &str) -> Result<Option<String>, Refused> {
+    fn take_text(&mut self, key: &str) -> Result<Option<String>, Refused> {
         let Some(node) = self.take(key) else { return Ok(None) };
         match node.value.text() {
             Ok(text) => Ok((!text.is_empty()).then(|| text.to_owned())),
@@ -285,7 +288,7 @@ impl<'r> Section<'r> {
 
     fn take(&mut self, key: &str) -> Option<Node> {
         let node = self.table.remove(key);
-        self.report.ask(self.key(key), node.as_ref().map_or(Origin::Default, |node| node.origin.clone()));
+        self.report.record_key(self.key(key), node.as_ref().map_or(Origin::Default, |node| node.origin.clone()));
         node
     }
 
@@ -300,11 +303,12 @@ impl<'r> Section<'r> {
         }
     }
 
-    fn enter<T>(&mut self, path: String, node: Node, read: impl FnOnce(&mut Section<'_>) -> T) -> T {
-        let (table, misplaced) = match structured(node.value, &node.origin) {
+    fn read_table<T>(&mut self, path: String, node: Node, read: impl FnOnce(&mut Section<'_>) -> T) -> T {
+        let (table, is_misplaced) = match structured(node.value, &node.origin) {
             Value::Table(table) => (table, false),
             other => {
-                let message = format!("`{path}` is a section with keys of its own, but here it is {}.", other.kind());
+                let message =
+                    format!("`{path}` is a section with keys of its own, but here it is {}.", other.type_name());
                 self.report.problem(Problem {
                     origin: node.origin.clone(),
                     key: path.clone(),
@@ -314,20 +318,20 @@ impl<'r> Section<'r> {
                 (Table::new(), true)
             }
         };
-        let mut section = Section { path, table, origin: node.origin, misplaced, report: &mut *self.report };
+        let mut section = Section { path, table, origin: node.origin, is_misplaced, report: &mut *self.report };
         let result = read(&mut section);
-        section.leave();
+        section.report_unknown_keys();
         result
     }
 
-    fn leave(self) {
+    fn report_unknown_keys(self) {
         for (key, node) in &self.table {
-            self.report.leave(self.key(key), node.origin.clone());
+            self.report.record_unknown(self.key(key), node.origin.clone());
         }
     }
 }
 
-/// The text of a variable as the list or table that it writes; any other value as it is.
+/// Parses the text of a variable as a list or table, if it is one; returns any other value unchanged.
 fn structured(value: Value, origin: &Origin) -> Value {
     match value {
         Value::Raw(raw) => Value::structured(&raw, origin).unwrap_or(Value::Raw(raw)),
@@ -338,18 +342,22 @@ fn structured(value: Value, origin: &Origin) -> Value {
 fn amount<T>(value: &Value, forms: &str, parse: impl FnOnce(&str) -> Result<T, String>) -> Result<T, String> {
     match value {
         Value::Text(text) | Value::Raw(text) => parse(text),
-        other => Err(format!("The unit is missing: this is {}. {forms}", other.kind())),
+        other => Err(format!("The unit is missing: this is {}. {forms}", other.type_name())),
     }
 }
 
 fn duration(value: &Value, range: RangeInclusive<Duration>) -> Result<Duration, String> {
-    within(amount(value, unit::DURATION_FORMS, unit::duration)?, range, unit::show_duration)
+    check_bounds(amount(value, unit::DURATION_FORMS, unit::duration)?, range, unit::format_duration)
 }
 
-fn within<T: PartialOrd + Copy>(value: T, range: RangeInclusive<T>, show: impl Fn(T) -> String) -> Result<T, String> {
-    if range.contains(&value) { Ok(value) } else { Err(outside(&range, show)) }
+fn check_bounds<T: PartialOrd + Copy>(
+    value: T,
+    range: RangeInclusive<T>,
+    show: impl Fn(T) -> String,
+) -> Result<T, String> {
+    if range.contains(&value) { Ok(value) } else { Err(out_of_bounds(&range, show)) }
 }
 
-fn outside<T: Copy>(range: &RangeInclusive<T>, show: impl Fn(T) -> String) -> String {
+fn out_of_bounds<T: Copy>(range: &RangeInclusive<T>, show: impl Fn(T) -> String) -> String {
     format!("This is out of bounds. Write a value from {} to {}.", show(*range.start()), show(*range.end()))
 }

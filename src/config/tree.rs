@@ -1,4 +1,4 @@
-//! The configuration as a tree of values that remember where each of them stands: read from the file, then overlaid.
+//! The configuration as a tree of values with their origins, as read from the file.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -12,19 +12,19 @@ use super::problem::{Origin, Problem, Problems, quote};
 /// The entries of a section.
 pub(super) type Table = BTreeMap<String, Node>;
 
-/// A value and where it stands. It may be a secret: no `Debug`.
+/// A value and its origin. The value may be a secret: no `Debug`.
 #[derive(Clone)]
 pub(super) struct Node {
-    /// The place of its key; of an element of a list: its own.
+    /// The origin of its key; for an element of a list, its own.
     pub(super) origin: Origin,
-    /// What stands there.
+    /// The value.
     pub(super) value: Value,
 }
 
-/// What can be written.
+/// A value of any type.
 #[derive(Clone)]
 pub(super) enum Value {
-    /// The text of a variable or flag. Its type is what its key asks for.
+    /// The text of a variable or flag. Its type depends on its key.
     Raw(String),
     /// `"…"`.
     Text(String),
@@ -38,42 +38,43 @@ pub(super) enum Value {
     List(Vec<Node>),
     /// `{…}` or a section.
     Table(Table),
-    /// What no key takes, in words.
+    /// A value of a type that no key has; the type in words.
     Other(&'static str),
 }
 
 /// Reads a TOML document.
 ///
 /// # Errors
-/// Every fault of its syntax.
+/// Every error of its syntax.
 pub(super) fn parse(path: &Arc<Path>, text: &str) -> Result<Table, Problems> {
-    let places = Places::new(path, text);
-    let (table, faults) = DeTable::parse_recoverable(text);
-    // Only the message and the place of a fault are shown: its `Display` quotes the line, and that may hold a secret.
-    let problem = |fault: &toml::de::Error| Problem {
-        origin: places.at(fault.span().map_or(text.len(), |span| span.start)),
+    let lines = LineIndex::new(path, text);
+    let (table, errors) = DeTable::parse_recoverable(text);
+    // Only the message and the position of an error are shown: its `Display` quotes the line, which may contain a
+    // secret.
+    let problem = |error: &toml::de::Error| Problem {
+        origin: lines.at(error.span().map_or(text.len(), |span| span.start)),
         key: String::new(),
-        message: format!("This is not TOML: {}.", fault.message()),
+        message: format!("This is not TOML: {}.", error.message()),
         suggestion: None,
     };
-    Problems::check(faults.iter().map(problem).collect())?;
-    Ok(convert_table(table.into_inner(), &|offset| places.at(offset)))
+    Problems::check(errors.iter().map(problem).collect())?;
+    Ok(convert_table(table.into_inner(), &|offset| lines.at(offset)))
 }
 
-/// The built-in tables in `text`, whose origin is the default.
+/// The built-in tables in `text`, with the default as their origin.
 pub(super) fn built_in(text: &str) -> Table {
     let (table, _) = DeTable::parse_recoverable(text);
     convert_table(table.into_inner(), &|_| Origin::Default)
 }
 
-/// The place in `text` of the byte at `offset`.
-pub(super) fn place(path: &Arc<Path>, text: &str, offset: usize) -> Origin {
-    Places::new(path, text).at(offset)
+/// The origin of the byte at `offset` in `text`.
+pub(super) fn origin_at(path: &Arc<Path>, text: &str, offset: usize) -> Origin {
+    LineIndex::new(path, text).at(offset)
 }
 
 impl Value {
-    /// What stands here, in words.
-    pub(super) const fn kind(&self) -> &'static str {
+    /// The type of the value, in words.
+    pub(super) const fn type_name(&self) -> &'static str {
         match self {
             Self::Raw(_) | Self::Text(_) => "text",
             Self::Integer(_) => "a whole number",
@@ -81,7 +82,7 @@ impl Value {
             Self::Boolean(_) => "true or false",
             Self::List(_) => "a list",
             Self::Table(_) => "a table",
-            Self::Other(kind) => kind,
+            Self::Other(type_name) => type_name,
         }
     }
 
@@ -91,18 +92,18 @@ impl Value {
         Some(convert(value.into_inner(), &|_| origin.clone()))
     }
 
-    /// Text, whether quoted in the file or bare in a variable.
+    /// The text, whether quoted in the file or bare in a variable.
     ///
     /// # Errors
-    /// A sentence, without the value: it may be a secret.
+    /// A sentence, without the value, which may be a secret.
     pub(super) fn text(&self) -> Result<&str, String> {
         match self {
             Self::Raw(text) | Self::Text(text) => Ok(text),
             Self::Integer(_) | Self::Float(_) | Self::Boolean(_) => {
-                Err(format!("This must be text, but it is {}. Write it in quotes.", self.kind()))
+                Err(format!("This must be text, but it is {}. Write it in quotes.", self.type_name()))
             }
             Self::List(_) | Self::Table(_) | Self::Other(_) => {
-                Err(format!("This must be text in quotes, but it is {}.", self.kind()))
+                Err(format!("This must be text in quotes, but it is {}.", self.type_name()))
             }
         }
     }
@@ -115,9 +116,10 @@ impl Value {
         match self {
             Self::Integer(number) => Ok(*number),
             Self::Raw(text) => text.trim().parse().map_err(|_| format!("{} is not a whole number.", quote(text))),
-            _ => {
-                Err(format!("This must be a whole number without quotes or unit, e.g. 100, but it is {}.", self.kind()))
-            }
+            _ => Err(format!(
+                "This must be a whole number without quotes or unit, e.g. 100, but it is {}.",
+                self.type_name()
+            )),
         }
     }
 
@@ -129,14 +131,14 @@ impl Value {
         match self {
             Self::Boolean(boolean) => Ok(*boolean),
             Self::Raw(text) => text.trim().parse().map_err(|_| format!("{} is neither true nor false.", quote(text))),
-            _ => Err(format!("This must be true or false, without quotes, but it is {}.", self.kind())),
+            _ => Err(format!("This must be true or false, without quotes, but it is {}.", self.type_name())),
         }
     }
 
     /// The same value in JSON.
     ///
     /// # Errors
-    /// A sentence, if JSON cannot say it.
+    /// A sentence, if JSON has no such value.
     pub(super) fn json(&self) -> Result<serde_json::Value, String> {
         use serde_json::Value as Json;
         Ok(match self {
@@ -151,21 +153,21 @@ impl Value {
             Self::Float(_) | Self::Other(_) => {
                 return Err(format!(
                     "JSON has no {}. Write text, a number, true, false, a list or a table.",
-                    self.kind()
+                    self.type_name()
                 ));
             }
         })
     }
 }
 
-/// Finds line and column of a byte.
-struct Places<'t> {
+/// Converts a byte offset to line and column.
+struct LineIndex<'t> {
     path: &'t Arc<Path>,
     text: &'t str,
     line_starts: Vec<usize>,
 }
 
-impl<'t> Places<'t> {
+impl<'t> LineIndex<'t> {
     fn new(path: &'t Arc<Path>, text: &'t str) -> Self {
         let line_starts = std::iter::once(0).chain(text.match_indices('\n').map(|(at, _)| at + 1)).collect();
         Self { path, text, line_starts }
@@ -179,16 +181,16 @@ impl<'t> Places<'t> {
     }
 }
 
-fn convert_table(table: DeTable<'_>, place: &dyn Fn(usize) -> Origin) -> Table {
+fn convert_table(table: DeTable<'_>, origin_at: &dyn Fn(usize) -> Origin) -> Table {
     let entry = |(key, value): (Spanned<_>, Spanned<DeValue<'_>>)| {
-        let origin = place(key.span().start);
+        let origin = origin_at(key.span().start);
         let key: std::borrow::Cow<'_, str> = key.into_inner();
-        (key.into_owned(), Node { origin, value: convert(value.into_inner(), place) })
+        (key.into_owned(), Node { origin, value: convert(value.into_inner(), origin_at) })
     };
     table.into_iter().map(entry).collect()
 }
 
-fn convert(value: DeValue<'_>, place: &dyn Fn(usize) -> Origin) -> Value {
+fn convert(value: DeValue<'_>, origin_at: &dyn Fn(usize) -> Origin) -> Value {
     match value {
         DeValue::String(text) => Value::Text(text.into_owned()),
         DeValue::Integer(number) => i64::from_str_radix(number.as_str(), number.radix())
@@ -196,13 +198,13 @@ fn convert(value: DeValue<'_>, place: &dyn Fn(usize) -> Origin) -> Value {
         DeValue::Float(number) => number.as_str().parse().map_or(Value::Other("unreadable number"), Value::Float),
         DeValue::Boolean(boolean) => Value::Boolean(boolean),
         DeValue::Datetime(_) => Value::Other("date or time"),
-        DeValue::Array(items) => Value::List(items.into_iter().map(|item| convert_item(item, place)).collect()),
-        DeValue::Table(table) => Value::Table(convert_table(table, place)),
+        DeValue::Array(items) => Value::List(items.into_iter().map(|item| convert_item(item, origin_at)).collect()),
+        DeValue::Table(table) => Value::Table(convert_table(table, origin_at)),
     }
 }
 
-fn convert_item(item: Spanned<DeValue<'_>>, place: &dyn Fn(usize) -> Origin) -> Node {
-    Node { origin: place(item.span().start), value: convert(item.into_inner(), place) }
+fn convert_item(item: Spanned<DeValue<'_>>, origin_at: &dyn Fn(usize) -> Origin) -> Node {
+    Node { origin: origin_at(item.span().start), value: convert(item.into_inner(), origin_at) }
 }
 
 #[cfg(test)]
@@ -233,7 +235,7 @@ mod tests {
     #[test]
     fn places_count_lines_and_characters() {
         let path: Arc<Path> = Path::new("x.toml").into();
-        let at = |text: &str, offset| place(&path, text, offset).to_string();
+        let at = |text: &str, offset| origin_at(&path, text, offset).to_string();
         assert_eq!(
             [at("", 0), at("ab", 2), at("a\nb", 2), at("a\n\n", 3), at("\u{e9}b", 2)],
             ["x.toml:1:1", "x.toml:1:3", "x.toml:2:1", "x.toml:3:1", "x.toml:1:2"]

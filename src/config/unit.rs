@@ -33,20 +33,20 @@ pub(super) fn size(text: &str) -> Result<usize, String> {
     bytes.ok_or_else(|| format!("{} is not a size. {SIZE_FORMS}", quote(text)))
 }
 
-/// How a duration is written.
+/// The accepted forms of a duration, for messages.
 pub(super) const DURATION_FORMS: &str =
     "Write a whole number and a unit, in quotes: \"500ms\", \"3s\", \"30m\", \"24h\" or \"7d\".";
-/// How a size is written.
+/// The accepted forms of a size, for messages.
 pub(super) const SIZE_FORMS: &str =
     "Write a whole number and a unit, in quotes: \"512B\", \"16KiB\", \"1MiB\" or \"1GiB\".";
 
-/// `duration` in the largest unit that shows it whole.
-pub(super) fn show_duration(duration: Duration) -> String {
+/// `duration` as a whole number of the largest possible unit.
+pub(super) fn format_duration(duration: Duration) -> String {
     show(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX), &DURATIONS)
 }
 
-/// `bytes` in the largest unit that shows it whole.
-pub(super) fn show_size(bytes: usize) -> String {
+/// `bytes` as a whole number of the largest possible unit.
+pub(super) fn format_size(bytes: usize) -> String {
     show(u64::try_from(bytes).unwrap_or(u64::MAX), &SIZES)
 }
 
@@ -123,14 +123,14 @@ mod tests {
     #[test]
     fn bounds_are_shown_in_their_natural_unit() {
         assert_eq!(
-            [show_size(8 * KIB), show_size(MIB), show_size(1000), show_size(0)],
+            [format_size(8 * KIB), format_size(MIB), format_size(1000), format_size(0)],
             ["8KiB", "1MiB", "1000B", "0B"]
         );
         assert_eq!(
             [
-                show_duration(Duration::from_hours(24)),
-                show_duration(Duration::from_millis(1500)),
-                show_duration(Duration::ZERO)
+                format_duration(Duration::from_hours(24)),
+                format_duration(Duration::from_millis(1500)),
+                format_duration(Duration::ZERO)
             ],
             ["1d", "1500ms", "0ms"]
         );

@@ -1,4 +1,4 @@
-//! `[upstream]`: where requests go: to the embedded broker, to an address, or to one of Pusher's clusters by its name.
+//! `[upstream]`: where requests are forwarded: to the embedded broker, to an address, or to one of Pusher's clusters.
 
 use std::time::Duration;
 
@@ -12,22 +12,22 @@ use crate::upstream::Options;
 
 /// Reads the section.
 pub(super) fn upstream(section: &mut Section<'_>) -> Options {
-    let some_time = || Duration::from_millis(1)..=Duration::from_hours(1);
+    let nonzero_timeout = || Duration::from_millis(1)..=Duration::from_hours(1);
     let url = url(section);
     Options {
         websocket_url: websocket(section, &url),
         url,
-        timeout: section.duration("timeout", Duration::from_secs(3), some_time()),
-        connect_timeout: section.duration("connect_timeout", Duration::from_secs(1), some_time()),
-        idle_timeout: section.duration("idle_timeout", Duration::from_secs(20), some_time()),
-        max_connection_age: section.duration("max_connection_age", Duration::from_mins(5), some_time()),
+        timeout: section.duration("timeout", Duration::from_secs(3), nonzero_timeout()),
+        connect_timeout: section.duration("connect_timeout", Duration::from_secs(1), nonzero_timeout()),
+        idle_timeout: section.duration("idle_timeout", Duration::from_secs(20), nonzero_timeout()),
+        max_connection_age: section.duration("max_connection_age", Duration::from_mins(5), nonzero_timeout()),
         max_idle: section.count("max_idle", 256, 0..=65_536),
         tls: certificates::upstream(section),
     }
 }
 
-/// Where WebSocket connections go if not to the server of `url`: as written, or to the host that Pusher has for it
-/// beside its API's (`pusher-protocol.md` 1.1, 4.1).
+/// Where WebSocket connections go if not to the server of `url`: the configured address, or for a host of Pusher's API
+/// the WebSocket host of the same cluster (`pusher-protocol.md` 1.1, 4.1).
 fn websocket(section: &mut Section<'_>, url: &Uri) -> Option<Uri> {
     let written = section.parsed("websocket_url", None, |text| {
         if text.is_empty() { Ok(None) } else { server_url(text, &WEBSOCKET).map(Some) }

@@ -214,7 +214,7 @@ mod tests {
         ] {
             assert_eq!(find("/a/b", text), None, "{text:.60}");
         }
-        // not on the way: nobody reads it
+        // Not on the path of a pointer: not read.
         assert_eq!(find("/a/b", "{\"x\":{\"y\":1,\"y\":2},\"a\":{\"b\":1}}"), Some(Some("1")));
         assert_eq!(find("/a/b", &format!("{{\"x\":{},\"a\":{{\"b\":1}}}}", levels(126))), Some(Some("1")));
         assert_eq!(find("/a/b", &levels(127)), Some(None));

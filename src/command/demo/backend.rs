@@ -1,4 +1,4 @@
-//! The hotel's backend: signs its triggers and sends them over HTTP, to whatever it was told is its Pusher host.
+//! The hotel's backend: signs triggers and sends them over HTTP to its Pusher host.
 
 use std::time::Duration;
 
@@ -8,22 +8,22 @@ use serde_json::json;
 use usher::pusher::App;
 use usher::tls::Client;
 
-use super::story::{ANNOUNCEMENT, CHANNEL, Event};
-use crate::command::caller::Caller;
+use super::conversation::{ANNOUNCEMENT, CHANNEL, Event};
 use crate::command::credentials::{DEMO_ID, DEMO_KEY, DEMO_SECRET};
+use crate::command::http_client::HttpClient;
 use crate::command::trigger;
 
-/// As impatient as the most impatient of Pusher's libraries (pusher-protocol.md 1.6).
-const PATIENCE: Duration = Duration::from_secs(4);
+/// The shortest timeout of Pusher's libraries (pusher-protocol.md 1.6).
+const TIMEOUT: Duration = Duration::from_secs(4);
 
 /// A backend with one Pusher host.
 #[derive(Debug)]
 pub(super) struct Backend {
-    caller: Caller,
+    client: HttpClient,
     app: App,
-    /// Announcements that were sent and accepted.
+    /// The number of announcements that were accepted.
     pub(super) announced: usize,
-    /// Those that the answer calls suppressed.
+    /// The number of announcements that were suppressed, by the answer's header.
     pub(super) suppressed: usize,
 }
 
@@ -31,10 +31,10 @@ impl Backend {
     /// A backend whose Pusher host is at `url`.
     ///
     /// # Errors
-    /// If that is no address.
+    /// If `url` is not the address of a server.
     pub(super) fn new(url: &Uri) -> anyhow::Result<Self> {
         let app = App::new(DEMO_ID, DEMO_KEY, DEMO_SECRET);
-        Ok(Self { caller: Caller::new(url, Client::default(), PATIENCE)?, app, announced: 0, suppressed: 0 })
+        Ok(Self { client: HttpClient::new(url, Client::default(), TIMEOUT)?, app, announced: 0, suppressed: 0 })
     }
 
     /// Triggers one event for the guest's room.
@@ -44,7 +44,7 @@ impl Backend {
     pub(super) async fn trigger(&mut self, event: &Event) -> anyhow::Result<()> {
         let body = json!({ "name": event.name, "channels": [CHANNEL], "data": event.data });
         let answer =
-            trigger::send(&self.caller, &self.app, "events", body).await.context("the backend's trigger failed")?;
+            trigger::send(&self.client, &self.app, "events", body).await.context("the backend's trigger failed")?;
         let text = String::from_utf8_lossy(answer.body());
         ensure!(answer.status() == 200, "the backend's trigger was answered {}: {text}", answer.status());
         if event.name == ANNOUNCEMENT {

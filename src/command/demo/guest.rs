@@ -1,4 +1,4 @@
-//! A guest's page: a real subscriber that keeps what it was sent.
+//! A guest's page: a subscriber that keeps the received events.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -8,37 +8,37 @@ use http::Uri;
 use serde_json::Value;
 use tokio::time::timeout;
 
-use super::story::{ANNOUNCEMENT, CHANNEL};
+use super::conversation::{ANNOUNCEMENT, CHANNEL};
 use usher::tls::Client;
 
 use crate::command::credentials::DEMO_KEY;
-use crate::command::listener::{Address, Connection, Effect, Event, Next, Wanted};
+use crate::command::listener::{Address, Connection, ConnectionEvent, Effect, Event, Subscriptions};
 
-/// Longer than any event takes on one machine: met only if one is lost.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// Longer than any event takes on one machine: exceeded only if one is lost.
+const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// What a guest listens to.
-pub(super) fn room() -> Wanted {
-    Wanted { channels: vec![CHANNEL.to_owned()], app: None, member: String::new() }
+/// The subscription of a guest.
+pub(super) fn room() -> Subscriptions {
+    Subscriptions { channels: vec![CHANNEL.to_owned()], app: None, member: String::new() }
 }
 
-/// Something that appears on the page.
+/// An entry on the page.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Entry {
     /// "… joined the chat".
     Joined(String),
     /// A message; `from` is `None` for the guest's own.
-    Said { number: u64, from: Option<String>, text: String },
+    Message { number: u64, from: Option<String>, text: String },
 }
 
-/// A guest whose page is open.
+/// A connected guest.
 #[derive(Debug)]
 pub(super) struct Guest<'a> {
     connection: Connection<'a>,
     unread: VecDeque<Entry>,
-    /// Whom it was told of, each time it was told.
+    /// The names in the announcements that it received.
     pub(super) joined: Vec<String>,
-    /// How many messages it read.
+    /// The number of messages that it received.
     pub(super) messages: usize,
 }
 
@@ -47,10 +47,10 @@ impl<'a> Guest<'a> {
     ///
     /// # Errors
     /// If the subscription is not confirmed in time.
-    pub(super) async fn arrive(url: &Uri, room: &'a Wanted) -> anyhow::Result<Self> {
+    pub(super) async fn connect(url: &Uri, room: &'a Subscriptions) -> anyhow::Result<Self> {
         let connection = Connection::open(&Address::new(url, DEMO_KEY, &Client::default())?, room).await?;
         let mut guest = Self { connection, unread: VecDeque::new(), joined: Vec::new(), messages: 0 };
-        timeout(PATIENCE, async {
+        timeout(TIMEOUT, async {
             while !guest.read().await? {}
             anyhow::Ok(())
         })
@@ -59,24 +59,24 @@ impl<'a> Guest<'a> {
         Ok(guest)
     }
 
-    /// What has appeared on the page, up to the message with this number.
+    /// The entries that have appeared on the page, up to the message with this number.
     ///
     /// # Errors
-    /// If the message does not come.
-    pub(super) async fn until(&mut self, number: u64) -> anyhow::Result<Vec<Entry>> {
-        timeout(PATIENCE, self.page(number))
+    /// If the message does not arrive in time.
+    pub(super) async fn read_until(&mut self, number: u64) -> anyhow::Result<Vec<Entry>> {
+        timeout(TIMEOUT, self.read_page(number))
             .await
-            .with_context(|| format!("message {number} did not reach a guest within {PATIENCE:?}"))?
+            .with_context(|| format!("message {number} did not reach a guest within {TIMEOUT:?}"))?
     }
 
-    async fn page(&mut self, wanted: u64) -> anyhow::Result<Vec<Entry>> {
+    async fn read_page(&mut self, last: u64) -> anyhow::Result<Vec<Entry>> {
         let mut entries = Vec::new();
         loop {
             while let Some(entry) = self.unread.pop_front() {
-                let is_wanted = matches!(&entry, Entry::Said { number, .. } if *number == wanted);
+                let is_wanted = matches!(&entry, Entry::Message { number, .. } if *number == last);
                 match &entry {
                     Entry::Joined(name) => self.joined.push(name.clone()),
-                    Entry::Said { .. } => self.messages += 1,
+                    Entry::Message { .. } => self.messages += 1,
                 }
                 entries.push(entry);
                 if is_wanted {
@@ -87,11 +87,11 @@ impl<'a> Guest<'a> {
         }
     }
 
-    /// Reads a frame; whether the subscription stands since.
+    /// Reads a frame. Returns whether it confirms the subscription.
     async fn read(&mut self) -> anyhow::Result<bool> {
         let mut ready = false;
         match self.connection.next().await {
-            Next::Effects(effects) => {
+            ConnectionEvent::Effects(effects) => {
                 for effect in effects {
                     match effect {
                         Effect::Event(event) => self.unread.push_back(entry(&event)?),
@@ -101,7 +101,7 @@ impl<'a> Guest<'a> {
                     }
                 }
             }
-            Next::Ended(end) => bail!("a guest lost its connection: {}", end.reason),
+            ConnectionEvent::Ended(end) => bail!("a guest lost its connection: {}", end.reason),
         }
         Ok(ready)
     }
@@ -115,7 +115,7 @@ fn entry(event: &Event) -> anyhow::Result<Entry> {
         return Ok(Entry::Joined(text(&data["staff_name"])));
     }
     let from = data["staff_info"]["staff_name"].as_str().map(str::to_owned);
-    Ok(Entry::Said {
+    Ok(Entry::Message {
         number: data["id"].as_u64().context("a guest was sent a message without its number")?,
         from,
         text: text(&data["message"]),

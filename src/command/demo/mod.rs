@@ -1,14 +1,13 @@
-//! `usher demo`: the story of README.md, played against usher itself in one process. A backend announces with every
-//! message who serves the room; one guest is reached without usher and one through it. Everything is real (triggers
-//! over HTTP, guests over WebSocket), on loopback ports of the system's choice; the figures are counted from what
-//! arrived.
+//! `usher demo`: the example of README.md, run against usher itself in one process. A backend announces with every
+//! message who serves the room; one guest is connected without usher and one through it. Triggers use HTTP and guests
+//! WebSocket, on loopback ports that the system chooses. The figures are counted from the received events.
 
 mod backend;
+mod conversation;
 mod guest;
 mod page;
-mod plain;
-mod stage;
-mod story;
+mod servers;
+mod standalone;
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -19,12 +18,12 @@ use tokio::time::sleep;
 use usher::config;
 
 use self::backend::Backend;
+use self::conversation::Message;
 use self::guest::{Entry, Guest};
 use self::page::Page;
-use self::stage::Stage;
-use self::story::Act;
+use self::servers::Servers;
 use super::block_on;
-use super::terminal::{print, say_error};
+use super::terminal::{print, print_error};
 
 /// How to play.
 #[derive(Debug, Args)]
@@ -37,14 +36,14 @@ pub(super) struct Demo {
     fast: bool,
 }
 
-/// A backend, its Pusher host, and a guest of the room.
+/// A backend and a guest of the room, on the same Pusher host.
 #[derive(Debug)]
-struct Side<'a> {
+struct Scenario<'a> {
     backend: Backend,
     guest: Guest<'a>,
 }
 
-/// What was counted at one side.
+/// The figures of one scenario.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Count {
     announced: usize,
@@ -54,33 +53,33 @@ struct Count {
 }
 
 impl Demo {
-    /// Plays; the exit code tells whether each guest saw what it should have.
+    /// Runs the demo; the exit code says whether each guest received what it should.
     ///
     /// # Errors
-    /// If the play breaks off.
+    /// If the demo cannot be completed.
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
         block_on(async {
-            let stage = Stage::set().await?;
-            let played = self.play(&stage).await;
-            stage.clear().await;
-            played
+            let servers = Servers::start().await?;
+            let outcome = self.run_scenarios(&servers).await;
+            servers.stop().await;
+            outcome
         })
     }
 
-    async fn play(&self, stage: &Stage) -> anyhow::Result<ExitCode> {
+    async fn run_scenarios(&self, servers: &Servers) -> anyhow::Result<ExitCode> {
         let page = Page::for_stdout();
         let room = guest::room();
-        let mut sides = [Side::new(&stage.without, &room).await?, Side::new(&stage.with, &room).await?];
+        let mut scenarios = [Scenario::new(&servers.without, &room).await?, Scenario::new(&servers.with, &room).await?];
         print("A hotel's backend announces with every message who serves the room.")?;
         print("usher lets an announcement through only when it is news.\n")?;
         for line in page.head() {
             print(line)?;
         }
-        let acts = story::evening();
-        for (number, act) in acts.iter().enumerate() {
-            let before = sides.each_ref().map(|side| side.guest.joined.last().cloned());
-            let [left, right] = &mut sides;
-            let pages = [left.act(number, act).await?, right.act(number, act).await?];
+        let messages = conversation::messages();
+        for (number, message) in messages.iter().enumerate() {
+            let before = scenarios.each_ref().map(|scenario| scenario.guest.joined.last().cloned());
+            let [left, right] = &mut scenarios;
+            let pages = [left.send(number, message).await?, right.send(number, message).await?];
             for line in page.lines([&pages[0], &pages[1]], before.each_ref().map(Option::as_deref)) {
                 print(line)?;
             }
@@ -88,26 +87,26 @@ impl Demo {
                 sleep(self.pace).await;
             }
         }
-        let [without, with] = sides.map(Side::leave);
-        conclude(page, &without, &with, &acts)
+        let [without, with] = scenarios.map(Scenario::into_counts);
+        print_results(page, &without, &with, &messages)
     }
 }
 
-impl<'a> Side<'a> {
-    async fn new(house: &stage::House, room: &'a super::listener::Wanted) -> anyhow::Result<Self> {
-        Ok(Self { backend: Backend::new(&house.api)?, guest: Guest::arrive(&house.sockets, room).await? })
+impl<'a> Scenario<'a> {
+    async fn new(host: &servers::PusherHost, room: &'a super::listener::Subscriptions) -> anyhow::Result<Self> {
+        Ok(Self { backend: Backend::new(&host.api)?, guest: Guest::connect(&host.sockets, room).await? })
     }
 
-    /// The backend does what the act makes it do; returns what appeared on the guest's page by then.
-    async fn act(&mut self, number: usize, act: &Act) -> anyhow::Result<Vec<Entry>> {
-        for event in act.events(number) {
+    /// Has the backend trigger the events of `message`; returns the entries that appeared on the guest's page.
+    async fn send(&mut self, number: usize, message: &Message) -> anyhow::Result<Vec<Entry>> {
+        for event in message.events(number) {
             self.backend.trigger(&event).await?;
         }
-        // A channel keeps its order: with the message, which is the last, everything before it has arrived.
-        self.guest.until(u64::try_from(number).context("a number of an act")?).await
+        // A channel keeps its order: when the message, which is the last event, has arrived, so have all others.
+        self.guest.read_until(u64::try_from(number).context("the number of a message")?).await
     }
 
-    fn leave(self) -> Count {
+    fn into_counts(self) -> Count {
         let Self { backend, guest } = self;
         Count {
             announced: backend.announced,
@@ -118,8 +117,8 @@ impl<'a> Side<'a> {
     }
 }
 
-/// Prints the figures and judges them.
-fn conclude(page: Page, without: &Count, with: &Count, acts: &[Act]) -> anyhow::Result<ExitCode> {
+/// Prints the figures and the deviations from the expected ones.
+fn print_results(page: Page, without: &Count, with: &Count, messages: &[Message]) -> anyhow::Result<ExitCode> {
     print("\n                                   without usher   with usher")?;
     for (what, left, right) in [
         ("announcements sent by the backend", without.announced, with.announced),
@@ -129,14 +128,14 @@ fn conclude(page: Page, without: &Count, with: &Count, acts: &[Act]) -> anyhow::
         print(format_args!("  {what:<33}  {left:>12}  {right:>11}"))?;
     }
     print(format_args!("\n{}", page.strong(&summary(with))))?;
-    let faults = faults(without, with, acts);
-    for fault in &faults {
-        say_error(format_args!("usher: not as it should be: {fault}"));
+    let deviations = deviations(without, with, messages);
+    for deviation in &deviations {
+        print_error(format_args!("usher: not as it should be: {deviation}"));
     }
-    Ok(if faults.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if deviations.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// Pusher counts an event once for the trigger and once for each who gets it.
+/// The last line. Pusher counts an event once for the trigger and once for each recipient.
 fn summary(with: &Count) -> String {
     let Count { announced, suppressed, joined, .. } = with;
     format!(
@@ -145,41 +144,46 @@ fn summary(with: &Count) -> String {
     )
 }
 
-/// What came out otherwise than the story says.
-fn faults(without: &Count, with: &Count, acts: &[Act]) -> Vec<String> {
-    let written: Vec<String> = acts.iter().filter_map(|act| Some(act.from?.name.to_owned())).collect();
-    let news = story::handoffs(acts);
-    let mut faults = Vec::new();
+/// The deviations of the figures from those that the conversation implies.
+fn deviations(without: &Count, with: &Count, messages: &[Message]) -> Vec<String> {
+    let written: Vec<String> = messages.iter().filter_map(|message| Some(message.from?.name.to_owned())).collect();
+    let news = conversation::handoffs(messages);
+    let mut deviations = Vec::new();
     let mut check = |what: &str, found: &dyn std::fmt::Debug, expected: &dyn std::fmt::Debug| {
         let (found, expected) = (format!("{found:?}"), format!("{expected:?}"));
         if found != expected {
-            faults.push(format!("{what}: {found} instead of {expected}"));
+            deviations.push(format!("{what}: {found} instead of {expected}"));
         }
     };
     for (side, count, joined) in [("without usher", without, &written), ("with usher", with, &news)] {
         check(&format!("announcements accepted {side}"), &count.announced, &written.len());
         check(&format!("whom the guest {side} was told of"), &count.joined, joined);
-        check(&format!("messages that the guest {side} read"), &count.messages, &acts.len());
+        check(&format!("messages that the guest {side} read"), &count.messages, &messages.len());
         check(&format!("announcements suppressed {side}"), &count.suppressed, &(written.len() - joined.len()));
     }
-    faults
+    deviations
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn counts(acts: &[Act]) -> (Count, Count) {
-        let written: Vec<String> = acts.iter().filter_map(|act| Some(act.from?.name.to_owned())).collect();
+    fn counts(messages: &[Message]) -> (Count, Count) {
+        let written: Vec<String> = messages.iter().filter_map(|message| Some(message.from?.name.to_owned())).collect();
         let announced = written.len();
-        let with = Count { announced, suppressed: announced - 3, joined: story::handoffs(acts), messages: acts.len() };
-        (Count { announced, suppressed: 0, joined: written, messages: acts.len() }, with)
+        let with = Count {
+            announced,
+            suppressed: announced - 3,
+            joined: conversation::handoffs(messages),
+            messages: messages.len(),
+        };
+        (Count { announced, suppressed: 0, joined: written, messages: messages.len() }, with)
     }
 
     #[test]
-    fn the_summary_tells_what_was_counted() {
-        let (without, with) = counts(&story::evening());
-        assert_eq!(faults(&without, &with, &story::evening()), Vec::<String>::new());
+    fn the_summary_shows_the_figures() {
+        let (without, with) = counts(&conversation::messages());
+        assert_eq!(deviations(&without, &with, &conversation::messages()), Vec::<String>::new());
         assert_eq!(
             summary(&with),
             "backend sent 41 announcements, the guest saw 3; 38 × (1 + audience) messages saved"
@@ -192,9 +196,9 @@ mod tests {
     }
 
     #[test]
-    fn every_deviation_is_a_fault() {
-        let acts = story::evening();
-        let (without, with) = counts(&acts);
+    fn every_deviation_is_reported() {
+        let messages = conversation::messages();
+        let (without, with) = counts(&messages);
         let mut lost = with.clone();
         lost.joined.pop();
         let mut swapped = with.clone();
@@ -206,8 +210,10 @@ mod tests {
         let mut leaky = with.clone();
         leaky.suppressed -= 1;
         for wrong in [&lost, &swapped, &unread, &unsent, &leaky] {
-            assert_eq!(faults(&without, wrong, &acts).len(), 1, "{wrong:?}");
+            assert_eq!(deviations(&without, wrong, &messages).len(), 1, "{wrong:?}");
         }
-        assert!(!faults(&with, &with, &acts).is_empty() && !faults(&without, &without, &acts).is_empty());
+        assert!(
+            !deviations(&with, &with, &messages).is_empty() && !deviations(&without, &without, &messages).is_empty()
+        );
     }
 }

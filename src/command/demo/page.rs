@@ -1,55 +1,55 @@
-//! The two guests' pages side by side, as lines of text; in colour where somebody looks.
+//! The two guests' pages side by side, as lines of text, in colour on a terminal.
 
 use std::io::IsTerminal;
 
 use super::guest::Entry;
-use crate::command::terminal::Shown;
+use crate::command::terminal::Printable;
 
 /// Characters in a column.
 const WIDTH: usize = 38;
 
-/// How lines are made.
+/// The style of the lines.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Page {
     colours: bool,
 }
 
-/// What one page shows in one line.
+/// The text of one page in one line.
 #[derive(Debug)]
 struct Cell {
     text: String,
-    kind: Kind,
+    kind: CellKind,
 }
 
 /// What a cell holds, for its colour.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
+enum CellKind {
     Title,
-    /// Somebody joined who was not there.
+    /// An announcement of another staff member than the one before.
     News,
-    /// Somebody joined who was there all along.
+    /// An announcement of the same staff member as before.
     Noise,
     Staff,
     Guest,
 }
 
 impl Page {
-    /// In colour if standard output is a terminal that wants them.
+    /// In colour if standard output is a terminal, unless the environment says otherwise.
     pub(super) fn for_stdout() -> Self {
         let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty())
             || std::env::var_os("TERM").is_some_and(|term| term == "dumb");
         Self { colours: std::io::stdout().is_terminal() && !plain }
     }
 
-    /// Above the columns.
+    /// The lines above the columns.
     pub(super) fn head(self) -> [String; 2] {
         let rule = "─".repeat(WIDTH);
-        let title = |text: &str| Cell { text: text.to_owned(), kind: Kind::Title };
+        let title = |text: &str| Cell { text: text.to_owned(), kind: CellKind::Title };
         [self.row(Some(&title("guest without usher")), Some(&title("guest with usher"))), format!("  {rule}  {rule}")]
     }
 
-    /// The lines for what has appeared on both pages, their last entries side by side. `before` is whom each page
-    /// showed last: a page that is told of them again shows noise.
+    /// The lines for new entries on both pages, the last entries side by side. `before`: the staff member that each
+    /// page showed last, of whom another announcement is noise.
     pub(super) fn lines(self, pages: [&[Entry]; 2], before: [Option<&str>; 2]) -> Vec<String> {
         let height = pages[0].len().max(pages[1].len());
         let column = |side: usize| {
@@ -60,9 +60,9 @@ impl Page {
         column(0).zip(column(1)).map(|(left, right)| self.row(left.as_ref(), right.as_ref())).collect()
     }
 
-    /// Text that matters.
+    /// Emphasised text.
     pub(super) fn strong(self, text: &str) -> String {
-        self.paint(text, Kind::Title)
+        self.paint(text, CellKind::Title)
     }
 
     fn row(self, left: Option<&Cell>, right: Option<&Cell>) -> String {
@@ -74,13 +74,13 @@ impl Page {
         format!("  {}  {}", column(left), column(right)).trim_end().to_owned()
     }
 
-    fn paint(self, text: &str, kind: Kind) -> String {
+    fn paint(self, text: &str, kind: CellKind) -> String {
         let code = match kind {
-            Kind::Title => "1",
-            Kind::News => "1;32",
-            Kind::Noise => "31",
-            Kind::Staff => "36",
-            Kind::Guest => return text.to_owned(),
+            CellKind::Title => "1",
+            CellKind::News => "1;32",
+            CellKind::Noise => "31",
+            CellKind::Staff => "36",
+            CellKind::Guest => return text.to_owned(),
         };
         if self.colours { format!("\u{1b}[{code}m{text}\u{1b}[0m") } else { text.to_owned() }
     }
@@ -90,19 +90,21 @@ impl Cell {
     fn of<'a>(entry: &'a Entry, last: &mut Option<&'a str>) -> Self {
         match entry {
             Entry::Joined(name) => {
-                let kind = if *last == Some(name) { Kind::Noise } else { Kind::News };
+                let kind = if *last == Some(name) { CellKind::Noise } else { CellKind::News };
                 *last = Some(name);
                 Self { text: format!("* {name} joined the chat"), kind }
             }
-            Entry::Said { from: Some(name), text, .. } => Self { text: format!("{name}: {text}"), kind: Kind::Staff },
-            Entry::Said { from: None, text, .. } => Self { text: format!("me: {text}"), kind: Kind::Guest },
+            Entry::Message { from: Some(name), text, .. } => {
+                Self { text: format!("{name}: {text}"), kind: CellKind::Staff }
+            }
+            Entry::Message { from: None, text, .. } => Self { text: format!("me: {text}"), kind: CellKind::Guest },
         }
     }
 }
 
-/// `text` in one column at most.
+/// `text`, cut to the width of a column.
 fn cut(text: &str) -> String {
-    let text = Shown(text).to_string();
+    let text = Printable(text).to_string();
     if text.chars().count() <= WIDTH { text } else { text.chars().take(WIDTH - 1).chain(['…']).collect() }
 }
 
@@ -111,7 +113,7 @@ mod tests {
     use super::*;
 
     fn said(text: &str) -> Entry {
-        Entry::Said { number: 1, from: Some("Anna".to_owned()), text: text.to_owned() }
+        Entry::Message { number: 1, from: Some("Anna".to_owned()), text: text.to_owned() }
     }
 
     #[test]
@@ -122,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn colours_tell_news_from_noise_and_do_not_move_columns() {
+    fn colours_distinguish_news_from_noise_and_do_not_move_columns() {
         let joined = Entry::Joined("Anna".to_owned());
         let page = Page { colours: true };
         let line = |before| page.lines([std::slice::from_ref(&joined), &[said("x")]], [before, None]).remove(0);

@@ -1,20 +1,20 @@
-//! What a check has found.
+//! The result of a check.
 
 use std::fmt;
 
 use serde_json::{Value, json};
 
-use crate::command::terminal::Shown;
+use crate::command::terminal::Printable;
 
-/// Longest text of another server that is repeated, in characters.
-const MAX_SAID: usize = 200;
+/// The longest text of another server that is quoted, in characters.
+const MAX_QUOTED: usize = 200;
 
-/// How good or bad a finding is.
+/// The severity of a finding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Verdict {
+pub(super) enum Severity {
     /// As it should be.
     Ok,
-    /// It works, but something may be meant otherwise, or will not work for long.
+    /// It works, but may be a mistake, or will stop working.
     Warning,
     /// It does not work.
     Problem,
@@ -23,20 +23,20 @@ pub(super) enum Verdict {
 /// What was found by one check.
 #[derive(Debug, Clone)]
 pub(super) struct Finding {
-    /// The check, in a word, for scripts.
+    /// The name of the check, for scripts.
     check: &'static str,
-    /// What was looked at; empty if there is only one such thing.
+    /// The subject of the check; empty if there is only one.
     about: String,
-    pub(super) verdict: Verdict,
+    pub(super) severity: Severity,
     /// What was found.
     found: String,
-    /// What to do; empty if there is nothing.
+    /// What to do; empty if nothing.
     advice: String,
 }
 
 impl Finding {
     pub(super) fn ok(check: &'static str, about: &str, found: impl Into<String>) -> Self {
-        Self { check, about: about.to_owned(), verdict: Verdict::Ok, found: found.into(), advice: String::new() }
+        Self { check, about: about.to_owned(), severity: Severity::Ok, found: found.into(), advice: String::new() }
     }
 
     pub(super) fn warning(
@@ -45,7 +45,7 @@ impl Finding {
         found: impl Into<String>,
         advice: impl Into<String>,
     ) -> Self {
-        Self { verdict: Verdict::Warning, advice: advice.into(), ..Self::ok(check, about, found) }
+        Self { severity: Severity::Warning, advice: advice.into(), ..Self::ok(check, about, found) }
     }
 
     pub(super) fn problem(
@@ -54,22 +54,22 @@ impl Finding {
         found: impl Into<String>,
         advice: impl Into<String>,
     ) -> Self {
-        Self { verdict: Verdict::Problem, advice: advice.into(), ..Self::ok(check, about, found) }
+        Self { severity: Severity::Problem, advice: advice.into(), ..Self::ok(check, about, found) }
     }
 
-    /// With something to know, though nothing is wrong.
+    /// The same finding with advice.
     #[must_use]
     pub(super) fn advising(self, advice: impl Into<String>) -> Self {
         Self { advice: advice.into(), ..self }
     }
 
     pub(super) fn json(&self) -> Value {
-        json!({ "check": self.check, "about": self.about, "verdict": self.verdict.word(), "found": self.found, "advice": self.advice })
+        json!({ "check": self.check, "about": self.about, "verdict": self.severity.label(), "found": self.found, "advice": self.advice })
     }
 }
 
-impl Verdict {
-    const fn word(self) -> &'static str {
+impl Severity {
+    const fn label(self) -> &'static str {
         match self {
             Self::Ok => "ok",
             Self::Warning => "warning",
@@ -82,20 +82,20 @@ impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let subject =
             if self.about.is_empty() { self.check.to_owned() } else { format!("{} {}", self.check, self.about) };
-        write!(f, "{:<8} {}: {}", self.verdict.word(), Shown(&subject), Shown(&self.found))?;
+        write!(f, "{:<8} {}: {}", self.severity.label(), Printable(&subject), Printable(&self.found))?;
         if !self.advice.is_empty() {
-            write!(f, "\n         → {}", Shown(&self.advice))?;
+            write!(f, "\n         → {}", Printable(&self.advice))?;
         }
         Ok(())
     }
 }
 
-/// What another server said, cut short, without any of `secrets`.
-pub(super) fn said(text: &[u8], secrets: &[&str]) -> String {
+/// A text of another server, cut to a readable length, without any of `secrets`.
+pub(super) fn quote(text: &[u8], secrets: &[&str]) -> String {
     let text = String::from_utf8_lossy(text);
     let hidden = secrets
         .iter()
         .filter(|secret| !secret.is_empty())
         .fold(text.trim().to_owned(), |text, secret| text.replace(secret, "…"));
-    hidden.chars().take(MAX_SAID).collect()
+    hidden.chars().take(MAX_QUOTED).collect()
 }

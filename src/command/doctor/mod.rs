@@ -1,11 +1,10 @@
-//! `usher doctor`: looks at everything that has to be right around usher, and says of each thing what was found and
-//! what to do.
+//! `usher doctor`: checks the environment of usher, and prints for each check the finding and advice.
 //!
-//! `upstream` looks at the server behind, `here` at this machine: listeners, certificate, what clients run into.
-//! Nothing is changed, nothing is published.
+//! `upstream` checks the server behind usher, `local` this machine: listeners, certificate, known problems of clients.
+//! The checks change nothing and publish nothing.
 
 mod finding;
-mod here;
+mod local;
 mod upstream;
 
 use std::process::ExitCode;
@@ -16,7 +15,7 @@ use clap::Args;
 use serde_json::json;
 use usher::config::{self, Config};
 
-use self::finding::{Finding, Verdict};
+use self::finding::{Finding, Severity};
 use super::configuration::Configuration;
 use super::terminal::print;
 
@@ -34,10 +33,10 @@ pub(super) struct Doctor {
 }
 
 impl Doctor {
-    /// Looks, and tells.
+    /// Runs the checks and prints the findings.
     ///
     /// # Errors
-    /// If nothing can be told.
+    /// If the findings cannot be printed.
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
         let findings = match Config::load(&self.configuration.sources()?) {
             Ok(config) => examine(&config, self.timeout)?,
@@ -48,7 +47,7 @@ impl Doctor {
                 problems.iter().map(problem).collect()
             }
         };
-        let ok = findings.iter().all(|finding| finding.verdict != Verdict::Problem);
+        let ok = findings.iter().all(|finding| finding.severity != Severity::Problem);
         if self.json {
             print(json!({ "ok": ok, "findings": findings.iter().map(Finding::json).collect::<Vec<_>>() }))?;
         } else {
@@ -58,13 +57,13 @@ impl Doctor {
     }
 }
 
-/// Everything there is to find. The checks run at once, each for `patience` at most.
-fn examine(config: &Config, patience: Duration) -> anyhow::Result<Vec<Finding>> {
+/// All findings. The checks run concurrently, each for `time_limit` at most.
+fn examine(config: &Config, time_limit: Duration) -> anyhow::Result<Vec<Finding>> {
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().context("no runtime could be made")?;
     let (upstream, listeners) = runtime
-        .block_on(async { tokio::join!(upstream::examine(config, patience), here::listeners(config, patience)) });
-    // A look-up of a name cannot be cancelled: it is not waited for.
+        .block_on(async { tokio::join!(upstream::examine(config, time_limit), local::listeners(config, time_limit)) });
+    // The look-up of a name cannot be cancelled, so the runtime does not wait for it.
     runtime.shutdown_background();
     let warnings = config
         .warnings
@@ -73,7 +72,7 @@ fn examine(config: &Config, patience: Duration) -> anyhow::Result<Vec<Finding>> 
     Ok(warnings
         .chain(upstream)
         .chain(listeners)
-        .chain(here::certificate(config))
-        .chain([here::descriptors(config), here::exposure(config), here::clients(config)])
+        .chain(local::certificate(config))
+        .chain([local::descriptors(config), local::exposure(config), local::clients(config)])
         .collect())
 }

@@ -1,5 +1,5 @@
-//! The server behind usher, seen from this machine: its name, its certificate, its clock, whether it takes our
-//! signatures and our WebSockets.
+//! Checks of the server behind usher, from this machine: its name, its certificate, its clock, and whether it accepts
+//! signatures and WebSockets.
 
 use std::io;
 use std::net::IpAddr;
@@ -19,17 +19,17 @@ use usher::pusher::{Acceptance, App, sign_query};
 use usher::tls;
 use usher::upstream::ServerAddress;
 
-use super::finding::{Finding, said};
-use super::here::lifetime;
-use crate::command::caller::Caller;
-use crate::command::listener::{Address, Connection, Effect, Next, Wanted};
+use super::finding::{Finding, quote};
+use super::local::lifetime;
+use crate::command::http_client::HttpClient;
+use crate::command::listener::{Address, Connection, ConnectionEvent, Effect, Subscriptions};
 
-/// A clock that is off by less is right: `Date` has seconds, and an answer takes its time.
+/// A smaller difference of the clocks is no finding: `Date` has whole seconds, and an answer takes time.
 const SMALL_SKEW: u64 = 30;
-/// From here on signatures are refused (`pusher-protocol.md` 2.1).
+/// From this difference on, signatures are refused (`pusher-protocol.md` 2.1).
 const WINDOW: u64 = 600;
 
-/// What to do where upstream wants to know its clients by their certificates.
+/// The advice if upstream requires client certificates.
 const CERTIFICATE_WANTED: &str = "upstream asks for a client certificate that it accepts: set upstream.certificate and upstream.key to one (with its key) from who runs it";
 
 fn host_and_port(server: &ServerAddress) -> String {
@@ -37,7 +37,7 @@ fn host_and_port(server: &ServerAddress) -> String {
 }
 
 /// All checks of the server behind.
-pub(super) async fn examine(config: &Config, patience: Duration) -> Vec<Finding> {
+pub(super) async fn examine(config: &Config, time_limit: Duration) -> Vec<Finding> {
     if config.upstream.is_local() {
         return vec![Finding::ok("upstream", "", "usher is its own broker: there is no other server to be reached")];
     }
@@ -50,10 +50,10 @@ pub(super) async fn examine(config: &Config, patience: Duration) -> Vec<Finding>
     let connections = async {
         let mut findings = Vec::new();
         for (index, server) in servers.iter().enumerate() {
-            findings.push(name(server, patience).await);
-            // Without TLS, whether the WebSocket host can be connected to is told by the check of the WebSocket.
+            findings.push(name(server, time_limit).await);
+            // Without TLS, the check of the WebSocket covers the connection to the WebSocket host.
             if index == 0 || server.is_tls {
-                findings.push(connection(server, tls, patience).await);
+                findings.push(connection(server, tls, time_limit).await);
             }
         }
         findings
@@ -61,51 +61,51 @@ pub(super) async fn examine(config: &Config, patience: Duration) -> Vec<Finding>
     let signatures = async {
         let mut findings = Vec::new();
         for app in &config.apps {
-            findings.push(signature(config, app, patience).await);
+            findings.push(signature(config, app, time_limit).await);
         }
         findings
     };
     let sockets = async {
         let mut findings = Vec::new();
         for app in &config.apps {
-            findings.push(socket(websocket, app, tls, patience).await);
+            findings.push(socket(websocket, app, tls, time_limit).await);
         }
         findings
     };
     let (mut findings, clock, signatures, sockets) =
-        tokio::join!(connections, clock(config, patience), signatures, sockets);
+        tokio::join!(connections, clock(config, time_limit), signatures, sockets);
     findings.push(clock);
     findings.extend(signatures);
     findings.extend(sockets);
     findings
 }
 
-async fn name(server: &ServerAddress, patience: Duration) -> Finding {
+async fn name(server: &ServerAddress, time_limit: Duration) -> Finding {
     let host = server.host.as_str();
     if host.parse::<IpAddr>().is_ok() {
         return Finding::ok("dns", host, "an address, no name to look up");
     }
     let advice = "check the host's spelling in [upstream], and this machine's name server";
-    match timeout(patience, lookup_host((host, server.port))).await {
+    match timeout(time_limit, lookup_host((host, server.port))).await {
         Ok(Ok(addresses)) => match addresses.map(|address| address.ip().to_string()).collect::<Vec<_>>() {
             found if found.is_empty() => Finding::problem("dns", host, "the name has no address", advice),
             found => Finding::ok("dns", host, found.join(", ")),
         },
         Ok(Err(error)) => Finding::problem("dns", host, format!("the name cannot be looked up: {error}"), advice),
         Err(_elapsed) => {
-            Finding::problem("dns", host, format!("the name server did not answer within {patience:?}"), advice)
+            Finding::problem("dns", host, format!("the name server did not answer within {time_limit:?}"), advice)
         }
     }
 }
 
-async fn connection(server: &ServerAddress, tls: &tls::Client, patience: Duration) -> Finding {
+async fn connection(server: &ServerAddress, tls: &tls::Client, time_limit: Duration) -> Finding {
     let about = host_and_port(server);
     let advice = "check that the server runs, that [upstream] names its port, and that no firewall stands between";
-    let tcp = match timeout(patience, TcpStream::connect((server.host.as_str(), server.port))).await {
+    let tcp = match timeout(time_limit, TcpStream::connect((server.host.as_str(), server.port))).await {
         Ok(Ok(tcp)) => tcp,
         Ok(Err(error)) => return Finding::problem("connection", &about, format!("cannot connect: {error}"), advice),
         Err(_elapsed) => {
-            return Finding::problem("connection", &about, format!("no connection within {patience:?}"), advice);
+            return Finding::problem("connection", &about, format!("no connection within {time_limit:?}"), advice);
         }
     };
     if !server.is_tls {
@@ -119,7 +119,7 @@ async fn connection(server: &ServerAddress, tls: &tls::Client, patience: Duratio
             "name the server as its certificate does",
         );
     };
-    match secure(tls, name, tcp, patience).await {
+    match secure(tls, name, tcp, time_limit).await {
         Ok(stream) => {
             let expires =
                 stream.get_ref().1.peer_certificates().and_then(<[_]>::first).and_then(|own| tls::expires_at(own));
@@ -133,34 +133,34 @@ async fn connection(server: &ServerAddress, tls: &tls::Client, patience: Duratio
         Err(error) if error.kind() == io::ErrorKind::TimedOut => Finding::problem(
             "tls",
             &about,
-            format!("no TLS within {patience:?}"),
+            format!("no TLS within {time_limit:?}"),
             "check that this port speaks TLS: https or http?",
         ),
         Err(error) => Finding::problem("tls", &about, format!("TLS failed: {error}"), remedy(tls, &error)),
     }
 }
 
-/// Shakes hands. With TLS 1.3 a server tells only afterwards that it needs a client certificate: so something is asked,
-/// and the answer's first byte awaited.
+/// Performs the TLS handshake. With TLS 1.3 a server refuses a missing client certificate only after the handshake, so
+/// a request is sent and the first byte of the answer awaited.
 async fn secure(
     tls: &tls::Client,
     name: ServerName<'static>,
     tcp: TcpStream,
-    patience: Duration,
+    time_limit: Duration,
 ) -> io::Result<TlsStream<TcpStream>> {
-    let mut stream = timeout(patience, TlsConnector::from(tls.config()).connect(name, tcp)).await??;
+    let mut stream = timeout(time_limit, TlsConnector::from(tls.config()).connect(name, tcp)).await??;
     let asked = async {
         stream.write_all(b"HEAD / HTTP/1.1\r\nHost: usher-doctor\r\nConnection: close\r\n\r\n").await?;
         stream.read(&mut [0]).await
     };
-    match timeout(patience, asked).await {
+    match timeout(time_limit, asked).await {
         Ok(Err(error)) if tls::refuses_certificate(&error) => Err(error),
-        // Whether this is an HTTP server, and answers, is for the other checks.
+        // Whether this is an HTTP server that answers is checked elsewhere.
         Ok(_) | Err(_) => Ok(stream),
     }
 }
 
-/// What to do about a failed handshake.
+/// The advice about a failed handshake.
 fn remedy(tls: &tls::Client, error: &io::Error) -> &'static str {
     if tls.is_refused(error) {
         return CERTIFICATE_WANTED;
@@ -187,14 +187,14 @@ fn remedy(tls: &tls::Client, error: &io::Error) -> &'static str {
     }
 }
 
-/// How far this machine's clock is from upstream's: both are in the signatures.
-async fn clock(config: &Config, patience: Duration) -> Finding {
+/// The difference between this machine's clock and upstream's: signatures depend on both.
+async fn clock(config: &Config, time_limit: Duration) -> Finding {
     let advice = "the clock could not be compared; see the findings about the connection";
-    let caller = match Caller::new(&config.upstream.url, config.upstream.tls.clone(), patience) {
-        Ok(caller) => caller,
+    let client = match HttpClient::new(&config.upstream.url, config.upstream.tls.clone(), time_limit) {
+        Ok(client) => client,
         Err(error) => return Finding::warning("clock", "", format!("{error:#}"), advice),
     };
-    let answer = match caller.get("/").await {
+    let answer = match client.get("/").await {
         Ok(answer) => answer,
         Err(error) => return Finding::warning("clock", "", format!("no answer: {error:#}"), advice),
     };
@@ -224,14 +224,14 @@ async fn clock(config: &Config, patience: Duration) -> Finding {
     }
 }
 
-/// Whether upstream takes what this app signs: by asking for its channels, which changes nothing.
-async fn signature(config: &Config, app: &App, patience: Duration) -> Finding {
+/// Whether upstream accepts the signatures of this app: requests the app's channels, which changes nothing.
+async fn signature(config: &Config, app: &App, time_limit: Duration) -> Finding {
     let about = format!("of app {}", app.id());
     let path = format!("/apps/{}/channels", app.id());
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
     let query = sign_query(app, "GET", &path, &[], None, now);
-    let asked = match Caller::new(&config.upstream.url, config.upstream.tls.clone(), patience) {
-        Ok(caller) => caller.get(&format!("{path}?{query}")).await,
+    let asked = match HttpClient::new(&config.upstream.url, config.upstream.tls.clone(), time_limit) {
+        Ok(client) => client.get(&format!("{path}?{query}")).await,
         Err(error) => Err(error),
     };
     let answer = match asked {
@@ -246,10 +246,10 @@ async fn signature(config: &Config, app: &App, patience: Duration) -> Finding {
         }
     };
     let signature = query.split('&').find_map(|pair| pair.strip_prefix("auth_signature=")).unwrap_or_default();
-    let found = format!("upstream answered {}: {}", answer.status(), said(answer.body(), &[signature]));
+    let found = format!("upstream answered {}: {}", answer.status(), quote(answer.body(), &[signature]));
     match answer.status().as_u16() {
-        200..=299 => taken(&about, found, answer.body()),
-        // nginx answers so where TLS has gone well without a certificate, or with a wrong one.
+        200..=299 => accepted_finding(&about, found, answer.body()),
+        // nginx answers like this if the handshake succeeded without a certificate, or with a wrong one.
         400 if config.upstream.tls.was_requested() => Finding::problem("signature", &about, found, CERTIFICATE_WANTED),
         401 => Finding::problem(
             "signature",
@@ -274,8 +274,8 @@ async fn signature(config: &Config, app: &App, patience: Duration) -> Finding {
     }
 }
 
-/// What a 2xx says: soketi's refusals arrive as one, too (docs/servers.md).
-fn taken(about: &str, found: String, body: &[u8]) -> Finding {
+/// The finding about a 2xx answer, which soketi sends for refusals as well (docs/servers.md).
+fn accepted_finding(about: &str, found: String, body: &[u8]) -> Finding {
     match Acceptance::read(body) {
         Acceptance::Accepted => Finding::ok("signature", about, "upstream takes it"),
         Acceptance::Refused(_) => Finding::problem(
@@ -295,17 +295,17 @@ fn taken(about: &str, found: String, body: &[u8]) -> Finding {
     }
 }
 
-/// Whether a client of this app gets a WebSocket there, as the relay would.
-async fn socket(url: &Uri, app: &App, tls: &tls::Client, patience: Duration) -> Finding {
+/// Whether a client of this app can open a WebSocket, as the relay does.
+async fn socket(url: &Uri, app: &App, tls: &tls::Client, time_limit: Duration) -> Finding {
     let about = format!("of app {}", app.id());
     let advice = "check upstream.websocket_url (for Pusher: wss://ws-<cluster>.pusher.com), and that a load balancer before it lets Upgrade pass";
-    let wanted = Wanted { channels: Vec::new(), app: None, member: String::new() };
+    let subscriptions = Subscriptions { channels: Vec::new(), app: None, member: String::new() };
     let greeting = async {
         let address = Address::new(url, app.key(), tls)?;
-        let mut connection = Connection::open(&address, &wanted).await?;
+        let mut connection = Connection::open(&address, &subscriptions).await?;
         loop {
             match connection.next().await {
-                Next::Effects(effects) => {
+                ConnectionEvent::Effects(effects) => {
                     for effect in effects {
                         match effect {
                             Effect::Established(_) => {
@@ -317,17 +317,17 @@ async fn socket(url: &Uri, app: &App, tls: &tls::Client, patience: Duration) -> 
                         }
                     }
                 }
-                Next::Ended(end) => return anyhow::Ok(Some(end.reason)),
+                ConnectionEvent::Ended(end) => return anyhow::Ok(Some(end.reason)),
             }
         }
     };
-    match timeout(patience, greeting).await {
+    match timeout(time_limit, greeting).await {
         Ok(Ok(None)) => Finding::ok("websocket", &about, "switched, and greeted as a client"),
         Ok(Ok(Some(reason))) => {
             let advice = "upstream speaks WebSocket, but does not take this client: check the app's key, and that this is the app's cluster";
-            Finding::problem("websocket", &about, said(reason.as_bytes(), &[]), advice)
+            Finding::problem("websocket", &about, quote(reason.as_bytes(), &[]), advice)
         }
-        Ok(Err(error)) => Finding::problem("websocket", &about, said(format!("{error:#}").as_bytes(), &[]), advice),
-        Err(_elapsed) => Finding::problem("websocket", &about, format!("not greeted within {patience:?}"), advice),
+        Ok(Err(error)) => Finding::problem("websocket", &about, quote(format!("{error:#}").as_bytes(), &[]), advice),
+        Err(_elapsed) => Finding::problem("websocket", &about, format!("not greeted within {time_limit:?}"), advice),
     }
 }

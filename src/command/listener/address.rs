@@ -1,4 +1,4 @@
-//! A WebSocket to a Pusher-compatible host: name, TCP, TLS, upgrade, all within one deadline, with every limit set.
+//! Opens a WebSocket to a Pusher-compatible host: name, TCP, TLS and upgrade within one deadline, with all limits set.
 
 use std::fmt;
 use std::io;
@@ -20,13 +20,13 @@ use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use usher::tls;
 use usher::upstream::{ServerAddress, ServerAddressError};
 
-use crate::command::terminal::Shown;
+use crate::command::terminal::Printable;
 
-/// The largest message that is taken, in bytes: far above what any server sends (pusher-protocol.md 1.4).
+/// The largest message that is accepted, in bytes: far above what any server sends (pusher-protocol.md 1.4).
 const MAX_MESSAGE: usize = 16 * 1024 * 1024;
 const BUFFER: usize = 16 * 1024;
 
-/// Where to connect to, again and again if need be.
+/// The address of a WebSocket server, for any number of connections.
 #[derive(Debug, Clone)]
 pub(in crate::command) struct Address {
     /// With path and query: `ws://127.0.0.1:6001/app/KEY?protocol=7…` (pusher-protocol.md 4.1).
@@ -110,15 +110,15 @@ impl Address {
                     .as_deref()
                     .map(|body| String::from_utf8_lossy(body).trim().to_owned())
                     .unwrap_or_default();
-                bail!("{} opens no WebSocket: it answered {} {}", self.authority(), answer.status(), Shown(&body))
+                bail!("{} opens no WebSocket: it answered {} {}", self.authority(), answer.status(), Printable(&body))
             }
             Err(error) => Err(error).with_context(|| format!("{} opens no WebSocket", self.authority())),
         }
     }
 }
 
-/// Whether an error of a socket only says that the other side has gone.
-pub(super) fn is_end(error: &Error) -> bool {
+/// Whether an error of a socket means that the other side has disconnected.
+pub(super) fn is_disconnect(error: &Error) -> bool {
     match error {
         Error::ConnectionClosed | Error::AlreadyClosed => true,
         Error::Io(error) => matches!(

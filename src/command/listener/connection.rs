@@ -1,5 +1,5 @@
-//! One connection from its opening to its end: the session's frames go out, what comes is given to it, silence is asked
-//! about.
+//! One connection from its opening to its end: it sends the session's frames, passes received frames to the session,
+//! and pings a silent server.
 
 use std::time::Duration;
 
@@ -9,45 +9,45 @@ use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 
-use super::address::{Address, Socket, is_end};
-use super::session::{Effect, Session, Wanted};
-use crate::command::terminal::{Shown, say_error};
+use super::address::{Address, Socket, is_disconnect};
+use super::session::{Effect, Session, Subscriptions};
+use crate::command::terminal::{Printable, print_error};
 
-/// For the opening, and for a frame to go out.
-const PATIENCE: Duration = Duration::from_secs(10);
-/// For a sign of life once it was asked for (pusher-protocol.md 4.2).
-const PONG: Duration = Duration::from_secs(30);
+/// The longest time for opening a connection, and for sending a frame.
+const TIMEOUT: Duration = Duration::from_secs(10);
+/// The longest time for the answer to a ping (pusher-protocol.md 4.2).
+const PONG_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A connection.
 #[derive(Debug)]
 pub(in crate::command) struct Connection<'a> {
     socket: Socket,
     session: Session<'a>,
-    /// When the server has been silent for too long.
+    /// The end of the time for which the server may be silent.
     deadline: Instant,
-    /// Whether a sign of life was asked for.
-    asked: bool,
+    /// Whether a ping is unanswered, or the opening frame is awaited.
+    awaits_pong: bool,
 }
 
-/// What comes next from a connection.
+/// The next event of a connection.
 #[derive(Debug)]
-pub(in crate::command) enum Next {
-    /// What a frame led to; what was to be sent has been sent.
+pub(in crate::command) enum ConnectionEvent {
+    /// The effects of a frame, except frames to send, which are sent already.
     Effects(Vec<Effect>),
     /// The connection has ended.
-    Ended(End),
+    Ended(ConnectionEnd),
 }
 
 /// How a connection ended.
 #[derive(Debug)]
-pub(in crate::command) struct End {
+pub(in crate::command) struct ConnectionEnd {
     /// The close code, if the server gave one.
     pub(in crate::command) code: Option<u16>,
-    /// Why, in words.
+    /// The reason, in words.
     pub(in crate::command) reason: String,
 }
 
-impl End {
+impl ConnectionEnd {
     fn lost(reason: impl Into<String>) -> Self {
         Self { code: None, reason: reason.into() }
     }
@@ -58,57 +58,57 @@ impl<'a> Connection<'a> {
     ///
     /// # Errors
     /// If there is no connection in time.
-    pub(in crate::command) async fn open(address: &Address, wanted: &'a Wanted) -> anyhow::Result<Self> {
-        let socket = address.open(PATIENCE).await?;
-        Ok(Self { socket, session: Session::new(wanted), deadline: Instant::now() + PATIENCE, asked: true })
+    pub(in crate::command) async fn open(address: &Address, subscriptions: &'a Subscriptions) -> anyhow::Result<Self> {
+        let socket = address.open(TIMEOUT).await?;
+        Ok(Self { socket, session: Session::new(subscriptions), deadline: Instant::now() + TIMEOUT, awaits_pong: true })
     }
 
     /// Waits for the next frame of the protocol.
     ///
     /// # Cancel safety
-    /// Not safe: a frame that was read may be lost. Whoever drops it drops the connection.
-    pub(in crate::command) async fn next(&mut self) -> Next {
+    /// Not safe: a frame that was read may be lost. A caller that drops the future has to drop the connection.
+    pub(in crate::command) async fn next(&mut self) -> ConnectionEvent {
         loop {
             let Ok(message) = timeout_at(self.deadline, read(&mut self.socket)).await else {
-                if self.asked {
-                    return Next::Ended(End {
+                if self.awaits_pong {
+                    return ConnectionEvent::Ended(ConnectionEnd {
                         code: Some(4201),
                         reason: "the server was silent for too long".to_owned(),
                     });
                 }
-                self.asked = true;
-                self.deadline = Instant::now() + PONG;
+                self.awaits_pong = true;
+                self.deadline = Instant::now() + PONG_TIMEOUT;
                 match self.send(Session::ping()).await {
                     Ok(()) => continue,
-                    Err(end) => return Next::Ended(end),
+                    Err(end) => return ConnectionEvent::Ended(end),
                 }
             };
             match message {
                 Ok(Message::Text(text)) => match self.take(&text).await {
                     Ok(effects) if effects.is_empty() => {}
-                    Ok(effects) => return Next::Effects(effects),
-                    Err(end) => return Next::Ended(end),
+                    Ok(effects) => return ConnectionEvent::Effects(effects),
+                    Err(end) => return ConnectionEvent::Ended(end),
                 },
-                Ok(Message::Close(frame)) => return Next::Ended(closed(frame)),
+                Ok(Message::Close(frame)) => return ConnectionEvent::Ended(closed(frame)),
                 Ok(_) => {}
-                Err(end) => return Next::Ended(end),
+                Err(end) => return ConnectionEvent::Ended(end),
             }
-            self.heard();
+            self.record_activity();
         }
     }
 
-    /// Says goodbye, if the other side takes it; the connection is of no use after it.
+    /// Sends a close frame, if the other side accepts it, and ends the connection.
     pub(in crate::command) async fn close(mut self) {
         let goodbye = CloseFrame { code: CloseCode::Normal, reason: "".into() };
         let _gone = timeout(Duration::from_secs(1), self.socket.close(Some(goodbye))).await;
     }
 
-    /// Gives a frame to the session and sends what it wants sent; returns the rest.
-    async fn take(&mut self, text: &str) -> Result<Vec<Effect>, End> {
+    /// Passes a frame to the session, sends the resulting frames and returns the other effects.
+    async fn take(&mut self, text: &str) -> Result<Vec<Effect>, ConnectionEnd> {
         let effects = match self.session.receive(text) {
             Ok(effects) => effects,
             Err(error) => {
-                say_error(format_args!("usher: {}", Shown(&error.to_string())));
+                print_error(format_args!("usher: {}", Printable(&error.to_string())));
                 return Ok(Vec::new());
             }
         };
@@ -119,43 +119,43 @@ impl<'a> Connection<'a> {
                 effect => rest.push(effect),
             }
         }
-        self.heard();
+        self.record_activity();
         Ok(rest)
     }
 
-    fn heard(&mut self) {
-        self.asked = false;
+    fn record_activity(&mut self) {
+        self.awaits_pong = false;
         self.deadline = Instant::now() + self.session.silence();
     }
 
-    async fn send(&mut self, frame: String) -> Result<(), End> {
-        match timeout(PATIENCE, self.socket.send(Message::text(frame))).await {
+    async fn send(&mut self, frame: String) -> Result<(), ConnectionEnd> {
+        match timeout(TIMEOUT, self.socket.send(Message::text(frame))).await {
             Ok(Ok(())) => Ok(()),
-            Ok(Err(error)) => Err(End::lost(error.to_string())),
-            Err(_elapsed) => Err(End::lost("the server took no more frames")),
+            Ok(Err(error)) => Err(ConnectionEnd::lost(error.to_string())),
+            Err(_elapsed) => Err(ConnectionEnd::lost("the server took no more frames")),
         }
     }
 }
 
-async fn read(socket: &mut Socket) -> Result<Message, End> {
+async fn read(socket: &mut Socket) -> Result<Message, ConnectionEnd> {
     match socket.next().await {
         Some(Ok(message)) => Ok(message),
-        Some(Err(error)) if is_end(&error) => Err(End::lost("the connection was lost")),
-        Some(Err(error)) => Err(End::lost(error.to_string())),
-        None => Err(End::lost("the connection was closed")),
+        Some(Err(error)) if is_disconnect(&error) => Err(ConnectionEnd::lost("the connection was lost")),
+        Some(Err(error)) => Err(ConnectionEnd::lost(error.to_string())),
+        None => Err(ConnectionEnd::lost("the connection was closed")),
     }
 }
 
-fn closed(frame: Option<CloseFrame>) -> End {
+fn closed(frame: Option<CloseFrame>) -> ConnectionEnd {
     match frame {
         Some(frame) => {
             let code = u16::from(frame.code);
-            let reason = Shown(&frame.reason).to_string();
-            End {
+            let reason = Printable(&frame.reason).to_string();
+            ConnectionEnd {
                 code: Some(code),
                 reason: format!("the server closed the connection: {code} {reason}").trim_end().to_owned(),
             }
         }
-        None => End::lost("the server closed the connection"),
+        None => ConnectionEnd::lost("the server closed the connection"),
     }
 }

@@ -1,10 +1,10 @@
-//! A client of protocol 7 that listens: where to connect to (`address`), what the frames mean (`session`), and one
-//! connection (`connection`).
+//! A WebSocket client of protocol 7: the address (`address`), the protocol (`session`), and one connection
+//! (`connection`).
 
 mod address;
 mod connection;
 mod session;
 
 pub(super) use address::Address;
-pub(super) use connection::{Connection, Next};
-pub(super) use session::{Effect, Event, Wanted};
+pub(super) use connection::{Connection, ConnectionEvent};
+pub(super) use session::{Effect, Event, Subscriptions};

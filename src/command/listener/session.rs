@@ -1,4 +1,4 @@
-//! A client's side of protocol 7, without sockets: frames in; frames to send, and events to show, out
+//! The client's side of protocol 7, without I/O: it receives frames, and returns frames to send and events to show
 //! (pusher-protocol.md 4).
 
 use std::time::Duration;
@@ -8,16 +8,16 @@ use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use usher::pusher::{App, Grant};
 
-/// After this much silence a client asks whether the server is there, if the server names no shorter time
-/// (pusher-protocol.md 4.2).
+/// The longest silence of the server before a client pings it. The server may name a shorter one (pusher-protocol.md
+/// 4.2).
 const LONGEST_SILENCE: Duration = Duration::from_secs(120);
 
-/// What to listen to, and as whom.
+/// The channels to subscribe to, and the app and member that sign.
 #[derive(Debug, Clone)]
-pub(in crate::command) struct Wanted {
+pub(in crate::command) struct Subscriptions {
     /// The channels' names, none twice.
     pub(in crate::command) channels: Vec<String>,
-    /// Who signs for private and presence channels.
+    /// The app that signs for private and presence channels.
     pub(in crate::command) app: Option<App>,
     /// The member on presence channels, as the text of `{"user_id": …}`.
     pub(in crate::command) member: String,
@@ -26,19 +26,19 @@ pub(in crate::command) struct Wanted {
 /// One connection's state.
 #[derive(Debug)]
 pub(in crate::command) struct Session<'a> {
-    wanted: &'a Wanted,
-    /// How long the server may be silent.
+    subscriptions: &'a Subscriptions,
+    /// How long the server may be silent before it is pinged.
     silence: Duration,
     /// Channels that the server has not confirmed yet.
     waiting: usize,
 }
 
-/// What a frame leads to.
+/// The effect of a frame.
 #[derive(Debug, PartialEq, Eq)]
 pub(in crate::command) enum Effect {
     /// Send this text.
     Send(String),
-    /// The connection stands; show the event of the protocol that says so.
+    /// The connection is established; show the event of the protocol that says so.
     Established(Event),
     /// All channels are subscribed to; after this subscription's own event.
     Ready,
@@ -46,11 +46,11 @@ pub(in crate::command) enum Effect {
     Notice(Event),
     /// Show an event of a channel.
     Event(Event),
-    /// The server refused something for good; there is no use in trying again.
+    /// The server refused something permanently; another attempt would fail as well.
     Refused(String),
 }
 
-/// An event as it came.
+/// An event as received.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::command) struct Event {
     /// Its name.
@@ -59,14 +59,14 @@ pub(in crate::command) struct Event {
     pub(in crate::command) channel: Option<String>,
     /// The sender of a client event on a presence channel.
     pub(in crate::command) user_id: Option<String>,
-    /// The text that was sent as data: of a JSON string its contents, of anything else its JSON.
+    /// The text of the data: of a JSON string its contents, of any other value its JSON.
     pub(in crate::command) data: Option<String>,
 }
 
-/// A frame that is none of protocol 7.
+/// A frame that is not of protocol 7.
 #[derive(Debug, thiserror::Error)]
 #[error("the server sent a frame that is no event: {0}")]
-pub(in crate::command) struct NoEvent(#[from] serde_json::Error);
+pub(in crate::command) struct InvalidFrame(#[from] serde_json::Error);
 
 #[derive(Deserialize)]
 struct Frame<'a> {
@@ -85,32 +85,32 @@ struct Established {
 }
 
 impl<'a> Session<'a> {
-    /// A connection whose server has not spoken yet.
-    pub(in crate::command) fn new(wanted: &'a Wanted) -> Self {
-        Self { wanted, silence: LONGEST_SILENCE, waiting: wanted.channels.len() }
+    /// The session of a connection on which nothing was received yet.
+    pub(in crate::command) fn new(subscriptions: &'a Subscriptions) -> Self {
+        Self { subscriptions, silence: LONGEST_SILENCE, waiting: subscriptions.channels.len() }
     }
 
-    /// How long the server may be silent before it is asked for a sign of life.
+    /// How long the server may be silent before it is pinged.
     pub(in crate::command) fn silence(&self) -> Duration {
         self.silence
     }
 
-    /// What to send to ask for one.
+    /// The frame of a ping.
     pub(in crate::command) fn ping() -> String {
         r#"{"event":"pusher:ping","data":{}}"#.to_owned()
     }
 
-    /// Takes in a text frame.
+    /// Processes a text frame.
     ///
     /// # Errors
-    /// If it is no event of the protocol.
-    pub(in crate::command) fn receive(&mut self, text: &str) -> Result<Vec<Effect>, NoEvent> {
+    /// If it is not an event of the protocol.
+    pub(in crate::command) fn receive(&mut self, text: &str) -> Result<Vec<Effect>, InvalidFrame> {
         let frame: Frame<'_> = serde_json::from_str(text)?;
         let event = Event {
             name: frame.event,
             channel: frame.channel,
-            user_id: frame.user_id.map(text_of),
-            data: frame.data.map(text_of),
+            user_id: frame.user_id.map(decoded_text),
+            data: frame.data.map(decoded_text),
         };
         Ok(match event.name.as_str() {
             "pusher:ping" => vec![Effect::Send(r#"{"event":"pusher:pong","data":{}}"#.to_owned())],
@@ -127,23 +127,23 @@ impl<'a> Session<'a> {
         })
     }
 
-    fn establish(&mut self, event: Event) -> Result<Vec<Effect>, NoEvent> {
+    fn establish(&mut self, event: Event) -> Result<Vec<Effect>, InvalidFrame> {
         let Established { socket_id, activity_timeout } =
             serde_json::from_str(event.data.as_deref().unwrap_or_default())?;
         let named = activity_timeout.map_or(LONGEST_SILENCE, Duration::from_secs);
         self.silence = named.clamp(Duration::from_secs(1), LONGEST_SILENCE);
         let subscriptions: Vec<_> = self
-            .wanted
+            .subscriptions
             .channels
             .iter()
-            .map(|channel| Effect::Send(self.wanted.subscription(channel, &socket_id)))
+            .map(|channel| Effect::Send(self.subscriptions.subscription(channel, &socket_id)))
             .collect();
         Ok(std::iter::once(Effect::Established(event)).chain(subscriptions).collect())
     }
 
-    /// What an error event means: codes 4000 to 4099, and a refused subscription, stay what they are however often one
-    /// tries (pusher-protocol.md 4.6). Pusher refuses a subscription without a code, since the connection stays
-    /// (docs/broker.md); there is nothing else that could be refused.
+    /// The meaning of an error event: codes 4000 to 4099, and a refused subscription, are permanent (pusher-protocol.md
+    /// 4.6). Pusher refuses a subscription without a code, since the connection stays open (docs/broker.md); nothing
+    /// else can be refused like that.
     fn refuse(&self, event: Event) -> Vec<Effect> {
         let data: Value = event.data.as_deref().and_then(|data| serde_json::from_str(data).ok()).unwrap_or_default();
         let code = data["code"].as_i64();
@@ -165,11 +165,11 @@ impl<'a> Session<'a> {
     }
 }
 
-impl Wanted {
+impl Subscriptions {
     /// The first channel that cannot be subscribed to without the app's secret, if the secret is missing.
-    pub(in crate::command) fn unsigned(&self) -> Option<&str> {
-        let guarded = |channel: &&String| channel.starts_with("private-") || channel.starts_with("presence-");
-        if self.app.is_some() { None } else { self.channels.iter().find(guarded).map(String::as_str) }
+    pub(in crate::command) fn first_unsigned(&self) -> Option<&str> {
+        let needs_token = |channel: &&String| channel.starts_with("private-") || channel.starts_with("presence-");
+        if self.app.is_some() { None } else { self.channels.iter().find(needs_token).map(String::as_str) }
     }
 
     /// The frame that subscribes the connection `socket_id` to `channel`, signed where that is needed
@@ -190,7 +190,7 @@ impl Wanted {
 }
 
 /// The text of a JSON string, else the JSON itself.
-fn text_of(value: &RawValue) -> String {
+fn decoded_text(value: &RawValue) -> String {
     serde_json::from_str(value.get()).unwrap_or_else(|_| value.get().to_owned())
 }
 

@@ -1,4 +1,4 @@
-//! How events are printed: a line for people, or one of JSON.
+//! How events are printed: as a readable line, or as a line of JSON.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -8,18 +8,18 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 
 use crate::command::listener::Event;
-use crate::command::terminal::Shown;
+use crate::command::terminal::Printable;
 
 /// An event with the time of its arrival.
 #[derive(Debug)]
-pub(super) struct Line<'a> {
+pub(super) struct EventLine<'a> {
     event: &'a Event,
     /// Milliseconds since the Unix epoch.
     millis: u64,
 }
 
 #[derive(Serialize)]
-struct Json<'a> {
+struct JsonLine<'a> {
     time_ms: u64,
     event: &'a str,
     channel: Option<&'a str>,
@@ -28,22 +28,22 @@ struct Json<'a> {
     data: Option<Box<RawValue>>,
 }
 
-impl<'a> Line<'a> {
+impl<'a> EventLine<'a> {
     /// `event`, which arrived now.
     pub(super) fn now(event: &'a Event) -> Self {
         let millis = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
         Self { event, millis: u64::try_from(millis).unwrap_or(u64::MAX) }
     }
 
-    /// One line of JSON. `data` stands in it decoded where its text is JSON, with its tokens as sent, and else as a
+    /// One line of JSON. If the text of `data` is JSON, it is included as a value with its tokens as sent, else as a
     /// string.
     ///
     /// # Errors
-    /// None that the types could not exclude.
+    /// None in practice: the types cannot exclude errors of the serialisation.
     pub(super) fn json(&self) -> serde_json::Result<String> {
         let Event { name, channel, user_id, data } = self.event;
         let data = data.as_deref().map(raw).transpose()?;
-        serde_json::to_string(&Json {
+        serde_json::to_string(&JsonLine {
             time_ms: self.millis,
             event: name,
             channel: channel.as_deref(),
@@ -55,7 +55,7 @@ impl<'a> Line<'a> {
 
 /// `text` as a JSON value: itself if it is JSON, else a string.
 fn raw(text: &str) -> serde_json::Result<Box<RawValue>> {
-    // Between tokens a line end is white space like any other, and within strings there is none.
+    // A line end between tokens is white space like any other, and strings of JSON contain none.
     let line: Cow<'_, str> =
         if text.contains(['\n', '\r']) { text.replace(['\n', '\r'], " ").into() } else { text.into() };
     if serde_json::from_str::<&RawValue>(text).is_ok() {
@@ -64,16 +64,16 @@ fn raw(text: &str) -> serde_json::Result<Box<RawValue>> {
     serde_json::value::to_raw_value(text)
 }
 
-impl fmt::Display for Line<'_> {
+impl fmt::Display for EventLine<'_> {
     /// Time of day (UTC), channel, event, data.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let seconds = self.millis / 1000 % 86_400;
         write!(f, "{:02}:{:02}:{:02}Z", seconds / 3600, seconds / 60 % 60, seconds % 60)?;
         let Event { name, channel, user_id, data } = self.event;
         for part in [channel.as_deref(), Some(name), data.as_deref()].into_iter().flatten() {
-            write!(f, "  {}", Shown(part))?;
+            write!(f, "  {}", Printable(part))?;
         }
-        user_id.as_deref().map_or(Ok(()), |user| write!(f, "  (from {})", Shown(user)))
+        user_id.as_deref().map_or(Ok(()), |user| write!(f, "  (from {})", Printable(user)))
     }
 }
 
@@ -94,7 +94,7 @@ mod tests {
             (Some(""), r#""""#),
             (None, "null"),
         ] {
-            let line = Line { event: &event(data), millis: 1 }.json().unwrap();
+            let line = EventLine { event: &event(data), millis: 1 }.json().unwrap();
             assert_eq!(line, format!(r#"{{"time_ms":1,"event":"e","channel":"c","data":{json}}}"#));
         }
     }
@@ -103,7 +103,7 @@ mod tests {
     fn people_read_one_line() {
         let mut event = event(Some("{\"a\":\n\"\u{1b}[2J\"}"));
         event.user_id = Some("7".to_owned());
-        let line = Line { event: &event, millis: (86_400 * 3 + 3600 * 4 + 60 * 5 + 6) * 1000 };
+        let line = EventLine { event: &event, millis: (86_400 * 3 + 3600 * 4 + 60 * 5 + 6) * 1000 };
         assert_eq!(line.to_string(), "04:05:06Z  c  e  {\"a\":\\n\"\\u{1b}[2J\"}  (from 7)");
     }
 }

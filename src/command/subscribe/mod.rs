@@ -1,4 +1,4 @@
-//! `usher subscribe`: listens to channels as a browser would, and prints what comes.
+//! `usher subscribe`: subscribes to channels as a browser does, and prints the events.
 
 mod line;
 mod retry;
@@ -16,12 +16,12 @@ use usher::config;
 use usher::pusher::App;
 use usher::tls;
 
-use self::line::Line;
+use self::line::EventLine;
 use self::retry::Retry;
 use super::block_on;
 use super::credentials::{Credentials, DEMO_ID};
-use super::listener::{Address, Connection, Effect, Event, Next, Wanted};
-use super::terminal::{Shown, print, say_error};
+use super::listener::{Address, Connection, ConnectionEvent, Effect, Event, Subscriptions};
+use super::terminal::{Printable, print, print_error};
 
 /// What to listen to. Ends on Ctrl-C, after --count events or --timeout; exit code 0 unless fewer events came than
 /// --count wanted, or the server refused.
@@ -55,7 +55,7 @@ pub(super) struct Subscribe {
     ca_file: Option<PathBuf>,
 }
 
-/// How many events were printed, of how many.
+/// Prints events, and counts them.
 #[derive(Debug)]
 struct Printer<'a> {
     options: &'a Subscribe,
@@ -76,14 +76,14 @@ impl Subscribe {
                 channels.push(channel.clone());
             }
         }
-        let wanted = Wanted { channels, app, member: json!({ "user_id": self.user_id }).to_string() };
-        if let Some(channel) = wanted.unsigned() {
+        let subscriptions = Subscriptions { channels, app, member: json!({ "user_id": self.user_id }).to_string() };
+        if let Some(channel) = subscriptions.first_unsigned() {
             self.credentials.needed_secret(&format!("the channel {channel}"))?;
         }
-        block_on(self.until_done(&address, &wanted))
+        block_on(self.until_done(&address, &subscriptions))
     }
 
-    async fn until_done(&self, address: &Address, wanted: &Wanted) -> anyhow::Result<ExitCode> {
+    async fn until_done(&self, address: &Address, subscriptions: &Subscriptions) -> anyhow::Result<ExitCode> {
         let mut printer = Printer { options: self, printed: 0 };
         let interrupted = tokio::signal::ctrl_c();
         let time = async {
@@ -93,7 +93,7 @@ impl Subscribe {
             }
         };
         tokio::select! {
-            listened = listen(address, wanted, &mut printer) => {
+            listened = listen(address, subscriptions, &mut printer) => {
                 listened?;
                 return Ok(ExitCode::SUCCESS);
             }
@@ -109,33 +109,34 @@ impl Subscribe {
     }
 }
 
-/// Listens over as many connections as it takes, until enough was printed.
-async fn listen(address: &Address, wanted: &Wanted, printer: &mut Printer<'_>) -> anyhow::Result<()> {
+/// Listens, over one connection after the other, until enough events are printed.
+async fn listen(address: &Address, subscriptions: &Subscriptions, printer: &mut Printer<'_>) -> anyhow::Result<()> {
     let mut retry = Retry::default();
-    // A first connection that fails is a mistyped address; a later one is a server that restarts.
-    let mut opened = Connection::open(address, wanted).await.map(Some)?;
+    // A failure of the first connection is an error, perhaps of the address; a later one may be a restart of the
+    // server.
+    let mut opened = Connection::open(address, subscriptions).await.map(Some)?;
     loop {
         let (code, reason) = match opened.take() {
             None => (None, "no connection yet".to_owned()),
             Some(mut connection) => loop {
                 match connection.next().await {
-                    Next::Effects(effects) => {
+                    ConnectionEvent::Effects(effects) => {
                         if printer.take(effects, &mut retry)? {
                             connection.close().await;
                             return Ok(());
                         }
                     }
-                    Next::Ended(end) => break (end.code, end.reason),
+                    ConnectionEvent::Ended(end) => break (end.code, end.reason),
                 }
             },
         };
-        let retry::Next::After(pause) = retry.after(code) else { bail!("{reason}") };
-        say_error(format_args!("{reason}; connecting again in {} s", pause.as_secs()));
+        let retry::RetryDecision::After(pause) = retry.after(code) else { bail!("{reason}") };
+        print_error(format_args!("{reason}; connecting again in {} s", pause.as_secs()));
         sleep(pause).await;
-        opened = match Connection::open(address, wanted).await {
+        opened = match Connection::open(address, subscriptions).await {
             Ok(connection) => Some(connection),
             Err(error) => {
-                say_error(format_args!("{error:#}"));
+                print_error(format_args!("{error:#}"));
                 None
             }
         };
@@ -143,19 +144,19 @@ async fn listen(address: &Address, wanted: &Wanted, printer: &mut Printer<'_>) -
 }
 
 impl Printer<'_> {
-    /// Prints what there is to print; whether that was enough.
+    /// Prints events. Returns whether enough are printed.
     fn take(&mut self, effects: Vec<Effect>, retry: &mut Retry) -> anyhow::Result<bool> {
         for effect in effects {
             match effect {
                 Effect::Established(event) => {
-                    retry.stood();
+                    retry.reset();
                     self.notice(&event)?;
                 }
-                Effect::Ready => self.tell(format_args!("listening; Ctrl-C ends")),
+                Effect::Ready => self.print_status(format_args!("listening; Ctrl-C ends")),
                 Effect::Notice(event) => self.notice(&event)?,
-                Effect::Event(event) if self.wants(&event) => self.event(&event)?,
+                Effect::Event(event) if self.is_selected(&event) => self.event(&event)?,
                 Effect::Event(_) | Effect::Send(_) => {}
-                Effect::Refused(message) => bail!("{}", Shown(&message)),
+                Effect::Refused(message) => bail!("{}", Printable(&message)),
             }
             if self.options.count.is_some_and(|count| self.printed >= count) {
                 return Ok(true);
@@ -164,27 +165,27 @@ impl Printer<'_> {
         Ok(false)
     }
 
-    /// An event of the protocol itself: for people beside the events, for programs among them.
+    /// Prints an event of the protocol itself: to standard error, or with `--json` among the events.
     fn notice(&mut self, event: &Event) -> anyhow::Result<()> {
         if self.options.event.contains(&event.name) {
             return self.event(event);
         }
         if self.options.json {
             if self.options.event.is_empty() {
-                print(Line::now(event).json()?)?;
+                print(EventLine::now(event).json()?)?;
             }
         } else {
-            self.tell(format_args!("{}", Line::now(event)));
+            self.print_status(format_args!("{}", EventLine::now(event)));
         }
         Ok(())
     }
 
-    fn wants(&self, event: &Event) -> bool {
+    fn is_selected(&self, event: &Event) -> bool {
         self.options.event.is_empty() || self.options.event.contains(&event.name)
     }
 
     fn event(&mut self, event: &Event) -> anyhow::Result<()> {
-        let line = Line::now(event);
+        let line = EventLine::now(event);
         if self.options.json {
             print(line.json()?)?
         } else {
@@ -194,10 +195,10 @@ impl Printer<'_> {
         Ok(())
     }
 
-    /// Tells a person how it goes; a program reads it from the events.
-    fn tell(&self, what: std::fmt::Arguments<'_>) {
+    /// Prints a status to standard error; with `--json` nothing, since the events contain it.
+    fn print_status(&self, what: std::fmt::Arguments<'_>) {
         if !self.options.json {
-            say_error(format_args!("{what}"));
+            print_error(format_args!("{what}"));
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What is refused: all of it at once, at its line, with cause and cure.
+//! What is refused: all problems at once, each at its line, with cause and remedy.
 
 use super::*;
 
@@ -6,7 +6,7 @@ fn at(places: &[(usize, &str)]) -> Vec<(usize, String)> {
     places.iter().map(|(line, key)| (*line, (*key).to_owned())).collect()
 }
 
-/// Whoever sets a variable is told if it cannot be heeded, whatever is in it.
+/// A variable that cannot be applied is reported, whatever its value.
 #[cfg(unix)]
 #[test]
 fn a_variable_that_is_not_utf_8_is_refused_and_not_shown() {
@@ -25,7 +25,7 @@ fn a_variable_that_is_not_utf_8_is_refused_and_not_shown() {
     assert!(setup.fault().contains("No such file"), "it names a file, as any name of one does");
 }
 
-/// Something wrong in nearly every line.
+/// A file with a problem in nearly every line.
 const INVALID: &str = r#"
 [server]
 listen = "localhost:6001"
@@ -81,7 +81,7 @@ remember_for = "24"
 where = "x"
 "#;
 
-/// Line (0: not in the file) and key of what is wrong in it.
+/// Line (0: not in the file) and key of its problems.
 const FAULTS: [(usize, &str); 29] = [
     (3, "server.listen"),
     (4, "server.workers"),

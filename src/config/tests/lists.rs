@@ -1,12 +1,11 @@
-//! `[[apps]]`, `[[rules]]` and `[[events]]`: the built-in ones belong to a start without a file. A file has what stands
-//! in it.
+//! `[[apps]]`, `[[rules]]` and `[[events]]`: the built-in lists apply only to a start without a file.
 
 use super::*;
 
 const APP: &str = "[[apps]]\nid = \"7\"\nkey = \"k\"\nsecret = \"s\"\n";
 const RULE: &str = "[[rules]]\nname = \"r\"\nevent = \"e\"\nchannel = \"c-{x}\"\nidentity = \"/i\"\n";
 
-/// Files in which nothing stands.
+/// Empty files.
 const EMPTY: [&str; 4] = ["", "\n\n", "# only a comment\n# [[apps]]\n", "\u{feff}"];
 
 fn ids(config: &Config) -> Vec<&str> {
@@ -17,7 +16,7 @@ fn rules(config: &Config) -> Vec<&str> {
     config.rules.iter().map(|rule| rule.spec().name.as_str()).collect()
 }
 
-/// The warnings that something is watched by nobody.
+/// The warnings that nothing is watched.
 fn unwatched(config: &Config) -> Vec<&str> {
     config.warnings.iter().map(String::as_str).filter(|warning| warning.starts_with("nothing is watched: ")).collect()
 }
@@ -97,7 +96,7 @@ fn variables_may_give_the_app_that_the_file_does_not() {
     }
     let whole = bare("").variable("USHER_APPS", "[{ id = '9', key = 'k', secret = 's' }]").accepted();
     assert_eq!(ids(&whole), ["9"]);
-    // Half an app is none, and not the demo's either.
+    // An app that is configured in part is refused, and is not completed from the demo app.
     let half = bare("").variable("USHER_APPS__0__SECRET", "s").refused().to_string();
     assert!(half.contains("apps.0.id") && half.contains("apps.0.key"), "{half}");
 }
@@ -121,7 +120,7 @@ fn variables_may_give_the_rule_that_the_file_does_not() {
     assert_eq!(event.events.len(), 1);
 }
 
-/// Everything is forwarded then, which is meant where it is written.
+/// Everything is forwarded then: with `forward`, that is intended.
 #[test]
 fn no_app_is_needed_where_unknown_ones_are_forwarded() {
     for text in ["server.unknown_apps = \"forward\"\n", "apps = []\nserver.unknown_apps = \"forward\"\n"] {

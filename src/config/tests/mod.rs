@@ -1,4 +1,4 @@
-//! The configuration through its front door, `Config::load`.
+//! Tests of the configuration by its public function, `Config::load`.
 
 mod faults;
 mod lists;
@@ -15,10 +15,10 @@ use tempfile::NamedTempFile;
 
 use super::{Config, Problems, Sources};
 
-/// What most tests need beside what they are about.
+/// The keys that most tests need beside those that they test.
 const UPSTREAM: &str = "upstream.cluster = \"eu\"\n";
 
-/// A configuration in the making.
+/// The sources of a configuration.
 #[derive(Default)]
 struct Setup {
     file: Option<NamedTempFile>,
@@ -26,7 +26,7 @@ struct Setup {
     flags: Vec<(String, String)>,
 }
 
-/// What `file` completes a text by.
+/// The lists that `file` appends to a text.
 const LISTS: [(&str, &str); 2] = [
     ("apps", "[[apps]]\nid = \"1001\"\nkey = \"usher-key\"\nsecret = \"usher-secret\"\n"),
     (

@@ -1,4 +1,4 @@
-//! Flags over variables over the file over defaults; what variables can say; what a reload leaves.
+//! Flags over variables over the file over defaults; the values of variables; what a reload does not apply.
 
 use std::time::Duration;
 
@@ -69,7 +69,7 @@ fn variables_change_and_append_list_elements() {
         let name = |key: &str| format!("USHER_APPS__{index}__{key}");
         setup.variable(&name("SECRET"), "s").variable(&name("KEY"), &format!("k-{index}")).variable(&name("ID"), &index)
     };
-    // In no order, and past nine: the tenth comes after the second.
+    // In no order, and more than ten: the tenth comes after the second.
     let setup = (2..=11).rev().fold(file(&text).variable("USHER_APPS__0__KEY", "k0"), app);
     let refused = setup.refused();
     assert!(
@@ -154,7 +154,7 @@ fn websocket_connections_go_where_it_says_or_to_pusher_s_own_host_or_where_reque
 }
 
 #[test]
-fn a_websocket_idle_timeout_below_the_patience_of_clients_is_warned_of() {
+fn a_websocket_idle_timeout_below_the_silence_of_clients_is_warned_of() {
     let warnings = |timeout| file(UPSTREAM).flag("limits.websocket_idle_timeout", timeout).accepted().warnings;
     assert!(warnings("149s")[0].contains("`limits.websocket_idle_timeout` is below"), "{:?}", warnings("149s"));
     assert_eq!(warnings("150s"), [""; 0]);
@@ -195,7 +195,7 @@ fn a_reload_names_what_needs_a_restart() {
     ];
     assert_eq!(old.reloadable_difference(&file(text).accepted()), expected);
 
-    // Other files are no matter, but whether there is TLS at all is.
+    // A reload applies other files, but does not switch TLS on or off.
     let directories = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
     let [one, other] = directories.each_ref().map(|directory| {
         let (certificate, key) = pair(directory.path());

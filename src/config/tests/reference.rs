@@ -1,4 +1,4 @@
-//! The files in `config/`: the reference names every key with its default, and each file stands.
+//! The files in `config/`: the reference names every key with its default, and each file is valid.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -28,7 +28,7 @@ fn the_reference_equals_the_defaults() {
     assert_eq!(reference.rules, default.rules);
     assert_eq!((&reference.events, &default.events), (&Vec::new(), &Vec::new()));
     assert_eq!(reference.warnings, default.warnings);
-    // An app tells neither its secret nor compares it; the text of the file is compared instead.
+    // An app's secret cannot be read or compared, so the text of the file is compared instead.
     let apps =
         |config: &Config| config.apps.iter().map(|app| (app.id().to_owned(), app.key().to_owned())).collect::<Vec<_>>();
     assert_eq!(apps(&reference), [("1001".to_owned(), "usher-key".to_owned())]);
@@ -72,7 +72,7 @@ fn every_key_of_the_reference_has_a_sentence() {
     }
 }
 
-/// Without entries there is no contract, so that the reference has one in a comment.
+/// Without entries there is no contract, so the reference has an entry in a comment.
 #[test]
 fn the_contract_of_the_reference_stands_once_it_is_no_comment() {
     let text = std::fs::read_to_string(shipped("usher.toml")).unwrap();

@@ -1,4 +1,4 @@
-//! Secrets come from files and variables, never from flags, and never out again.
+//! Secrets are read from files and variables, never from flags, and no output contains one.
 
 use super::*;
 
@@ -18,8 +18,8 @@ fn secrets_are_masked_where_they_are_accepted() {
     }
 }
 
-/// It belongs to `usher trigger` and `usher subscribe`, which may run in the same shell; but who set it may have meant
-/// the app's.
+/// The variable is for `usher trigger` and `usher subscribe`, which may run in the same shell; but it may have been set
+/// in the belief that it is the app's.
 #[test]
 fn the_secret_of_other_commands_is_left_alone_and_told_of() {
     let config = file(UPSTREAM).variable("USHER_SECRET", CANARY).accepted();

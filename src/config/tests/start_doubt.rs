@@ -1,4 +1,4 @@
-//! `assignments.start_doubt`: how long a process doubts because of the one before it.
+//! `assignments.start_doubt`: how long everything is in doubt after a start.
 
 use std::time::Duration;
 
@@ -41,7 +41,7 @@ fn it_can_be_written_and_a_shorter_one_is_warned_of() {
     }
 }
 
-/// Nothing of it outlives the process.
+/// The embedded broker ends with its process.
 #[test]
 fn the_embedded_broker_has_none() {
     let local = || file("upstream.url = \"local\"");

@@ -1,5 +1,5 @@
-//! Why an object was not read. This is asked only of bodies that are forwarded anyway, so serde_json, which is slower,
-//! finds it out.
+//! Why an object was not read. It is determined only for bodies that are forwarded anyway, so serde_json, which is
+//! slower, finds it out.
 
 use std::borrow::Cow;
 

@@ -171,8 +171,8 @@ const fn only<'q>(given: Occurrence<'q>, parameter: &'static str) -> Result<Opti
     }
 }
 
-/// `raw` with the value of every parameter `key` replaced; the spelling of the key stays. If there is none and `append` is
-/// set, the parameter is appended.
+/// `raw` with the value of every parameter `key` replaced; the spelling of the key stays. If there is none and `append`
+/// is set, the parameter is appended.
 fn replace_parameter(raw: &str, key: &str, value: &str, append: bool) -> String {
     let mut replaced = String::with_capacity(raw.len() + key.len() + value.len() + 2);
     let mut found = false;

@@ -2,10 +2,10 @@
 
 use super::*;
 
-fn wanted(channels: &[&str]) -> Wanted {
+fn subscriptions(channels: &[&str]) -> Subscriptions {
     let app = App::new("3", "278d425bdf160c739803", "7ad3773142a6692b25b8");
     let member = r#"{"user_id":"10"}"#.to_owned();
-    Wanted { channels: channels.iter().map(|channel| (*channel).to_owned()).collect(), app: Some(app), member }
+    Subscriptions { channels: channels.iter().map(|channel| (*channel).to_owned()).collect(), app: Some(app), member }
 }
 
 fn sent(effects: &[Effect]) -> Vec<Value> {
@@ -19,9 +19,9 @@ const ESTABLISHED: &str =
     r#"{"event":"pusher:connection_established","data":"{\"socket_id\":\"1234.1234\",\"activity_timeout\":30}"}"#;
 
 #[test]
-fn subscribes_and_signs_once_the_connection_stands() {
-    let wanted = wanted(&["h-room-1-chat", "private-foobar", "presence-foobar"]);
-    let mut session = Session::new(&wanted);
+fn subscribes_and_signs_once_the_connection_is_established() {
+    let subscriptions = subscriptions(&["h-room-1-chat", "private-foobar", "presence-foobar"]);
+    let mut session = Session::new(&subscriptions);
     assert_eq!(session.silence(), LONGEST_SILENCE);
     let effects = session.receive(ESTABLISHED).unwrap();
     assert!(
@@ -39,8 +39,8 @@ fn subscribes_and_signs_once_the_connection_stands() {
 
 #[test]
 fn is_ready_when_all_channels_are_confirmed() {
-    let wanted = wanted(&["a", "b"]);
-    let mut session = Session::new(&wanted);
+    let subscriptions = subscriptions(&["a", "b"]);
+    let mut session = Session::new(&subscriptions);
     let mut confirm = |channel: &str| {
         let frame =
             json!({ "event": "pusher_internal:subscription_succeeded", "channel": channel, "data": "{}" }).to_string();
@@ -52,8 +52,8 @@ fn is_ready_when_all_channels_are_confirmed() {
 
 #[test]
 fn answers_pings_and_ignores_pongs() {
-    let wanted = wanted(&[]);
-    let mut session = Session::new(&wanted);
+    let subscriptions = subscriptions(&[]);
+    let mut session = Session::new(&subscriptions);
     let answered = session.receive(r#"{"event":"pusher:ping"}"#).unwrap();
     assert_eq!(sent(&answered)[0]["event"], "pusher:pong");
     assert_eq!(answered.len(), 1);
@@ -61,9 +61,9 @@ fn answers_pings_and_ignores_pongs() {
 }
 
 #[test]
-fn tells_events_from_the_protocols_own() {
-    let wanted = wanted(&["presence-a"]);
-    let mut session = Session::new(&wanted);
+fn distinguishes_events_from_the_protocols_own() {
+    let subscriptions = subscriptions(&["presence-a"]);
+    let mut session = Session::new(&subscriptions);
     let mut only = |text: &str| {
         let mut effects = session.receive(text).unwrap();
         assert_eq!(effects.len(), 1);
@@ -90,9 +90,9 @@ fn tells_events_from_the_protocols_own() {
 }
 
 #[test]
-fn what_is_refused_for_good_is_told_from_what_is_not() {
-    let wanted = wanted(&["private-a"]);
-    let mut session = Session::new(&wanted);
+fn permanent_refusals_are_distinguished_from_others() {
+    let subscriptions = subscriptions(&["private-a"]);
+    let mut session = Session::new(&subscriptions);
     let mut refused = |text: &str| {
         let effects = session.receive(text).unwrap();
         effects.into_iter().find_map(|effect| if let Effect::Refused(message) = effect { Some(message) } else { None })
@@ -124,7 +124,7 @@ fn what_is_refused_for_good_is_told_from_what_is_not() {
 
 #[test]
 fn odd_frames_are_errors_and_nothing_more() {
-    let wanted = wanted(&["a"]);
+    let subscriptions = subscriptions(&["a"]);
     for text in [
         "",
         "[]",
@@ -134,14 +134,14 @@ fn odd_frames_are_errors_and_nothing_more() {
         r#"{"event":"pusher:connection_established"}"#,
         r#"{"event":"a","channel":[]}"#,
     ] {
-        assert!(Session::new(&wanted).receive(text).is_err(), "{text}");
+        assert!(Session::new(&subscriptions).receive(text).is_err(), "{text}");
     }
 }
 
 #[test]
 fn guarded_channels_need_a_secret() {
-    let mut wanted = wanted(&["a", "private-b"]);
-    assert_eq!(wanted.unsigned(), None);
-    wanted.app = None;
-    assert_eq!(wanted.unsigned(), Some("private-b"));
+    let mut subscriptions = subscriptions(&["a", "private-b"]);
+    assert_eq!(subscriptions.first_unsigned(), None);
+    subscriptions.app = None;
+    assert_eq!(subscriptions.first_unsigned(), Some("private-b"));
 }

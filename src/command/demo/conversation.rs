@@ -1,14 +1,14 @@
-//! The evening that the demo plays: who writes what in room 204. Pure data, and what follows from it.
+//! The conversation of the demo: the messages in room 204, and the events that follow from them.
 
 use serde_json::{Value, json};
 
 /// The guest's channel.
 pub(super) const CHANNEL: &str = "grand-room-204-chat";
 
-/// Who serves a conversation.
+/// A staff member.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Staff {
-    /// As the guest's page shows it.
+    /// The name that the guest's page shows.
     pub(super) name: &'static str,
     role: &'static str,
 }
@@ -16,14 +16,14 @@ pub(super) struct Staff {
 const ANNA: Staff = Staff { name: "Anna", role: "Receptionist" };
 const BORIS: Staff = Staff { name: "Boris", role: "Night porter" };
 
-/// Something that somebody writes. `from` is `None` for the guest.
+/// A message. `from` is `None` for the guest.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Act {
+pub(super) struct Message {
     pub(super) from: Option<Staff>,
     pub(super) text: &'static str,
 }
 
-/// A trigger as the backend sends it.
+/// An event that the backend triggers.
 #[derive(Debug)]
 pub(super) struct Event {
     pub(super) name: &'static str,
@@ -34,15 +34,14 @@ pub(super) struct Event {
 /// The event by which the backend says who serves the conversation.
 pub(super) const ANNOUNCEMENT: &str = "staff-assigned";
 
-impl Act {
-    /// What the backend triggers for the act with this number: for whatever staff writes it first says who serves,
-    /// however often it has said so (README.md).
+impl Message {
+    /// The events of the message with this number. Before each message of a staff member, the backend announces that
+    /// member again (README.md).
     pub(super) fn events(&self, number: usize) -> Vec<Event> {
         let Some(staff) = self.from else {
             return vec![event("new-message", &json!({ "id": number, "message": self.text }))];
         };
-        // Fresh for every call, as signed addresses are: that is why no comparison of whole bodies finds the
-        // repetition.
+        // Different in every event, as signed URLs are: a comparison of whole bodies does not find the repetition.
         let image = format!(
             "https://img.example/{}.jpg?signature={:08x}",
             staff.name.to_lowercase(),
@@ -60,17 +59,17 @@ fn event(name: &'static str, data: &Value) -> Event {
     Event { name, data: data.to_string() }
 }
 
-/// Whom the guest should be told of, in order: each staff member who is another than the one before.
-pub(super) fn handoffs(acts: &[Act]) -> Vec<String> {
-    let mut names: Vec<String> = acts.iter().filter_map(|act| Some(act.from?.name.to_owned())).collect();
+/// The staff members whose announcements should reach the guest, in order: each one that differs from the one before.
+pub(super) fn handoffs(messages: &[Message]) -> Vec<String> {
+    let mut names: Vec<String> = messages.iter().filter_map(|message| Some(message.from?.name.to_owned())).collect();
     names.dedup();
     names
 }
 
-/// The whole evening.
-pub(super) fn evening() -> Vec<Act> {
-    let guest = |text| Act { from: None, text };
-    let parts: [(Act, Staff, &[&'static str]); 7] = [
+/// All messages.
+pub(super) fn messages() -> Vec<Message> {
+    let guest = |text| Message { from: None, text };
+    let parts: [(Message, Staff, &[&'static str]); 7] = [
         (guest("Hello, is anybody there?"), ANNA, &GREETING),
         (guest("Two more towels, please."), ANNA, &TOWELS),
         (guest("When is breakfast?"), ANNA, &BREAKFAST),
@@ -80,7 +79,7 @@ pub(super) fn evening() -> Vec<Act> {
         (guest("Good morning! My bill, please."), ANNA, &BILL),
     ];
     let written = parts.into_iter().flat_map(|(guest, staff, texts)| {
-        std::iter::once(guest).chain(texts.iter().map(move |text| Act { from: Some(staff), text }))
+        std::iter::once(guest).chain(texts.iter().map(move |text| Message { from: Some(staff), text }))
     });
     written.chain([guest("Thank you both, goodbye!")]).collect()
 }
@@ -136,24 +135,24 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_evening_has_two_takeovers_and_the_second_brings_the_first_back() {
-        let acts = evening();
-        assert_eq!(handoffs(&acts), ["Anna", "Boris", "Anna"]);
-        let announcements = acts
+    fn the_conversation_has_two_handoffs_the_second_back_to_the_first() {
+        let messages = messages();
+        assert_eq!(handoffs(&messages), ["Anna", "Boris", "Anna"]);
+        let announcements = messages
             .iter()
             .enumerate()
-            .flat_map(|(number, act)| act.events(number))
+            .flat_map(|(number, message)| message.events(number))
             .filter(|event| event.name == ANNOUNCEMENT);
         assert_eq!(announcements.count(), 41, "the number that the documentation shows");
     }
 
     #[test]
     fn no_two_announcements_are_equal_as_bodies() {
-        let acts = evening();
-        let mut bodies: Vec<String> = acts
+        let messages = messages();
+        let mut bodies: Vec<String> = messages
             .iter()
             .enumerate()
-            .flat_map(|(number, act)| act.events(number))
+            .flat_map(|(number, message)| message.events(number))
             .filter(|event| event.name == ANNOUNCEMENT)
             .map(|event| event.data)
             .collect();
@@ -165,8 +164,8 @@ mod tests {
 
     #[test]
     fn every_text_fits_its_column() {
-        for act in evening() {
-            assert!(act.text.chars().count() <= 31, "{}", act.text);
+        for message in messages() {
+            assert!(message.text.chars().count() <= 31, "{}", message.text);
         }
     }
 }

@@ -1,4 +1,4 @@
-//! A Pusher server with nothing before it: the embedded broker on a listener of its own.
+//! A Pusher server without usher: the embedded broker on a listener of its own.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -27,30 +27,30 @@ use usher::shutdown::{Drain, Tasks};
 /// Largest body of a request, and largest message of a guest, in bytes: many times what the demo sends.
 const MAX_BODY: usize = 64 * 1024;
 
-/// How long its connections may take to end.
-const END: Duration = Duration::from_secs(2);
+/// How long connections may take to end.
+const STOP_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// A running server.
 #[derive(Debug)]
-pub(super) struct Plain {
+pub(super) struct StandaloneBroker {
     address: SocketAddr,
     drain: Drain,
     tasks: Tasks,
 }
 
-impl Plain {
+impl StandaloneBroker {
     /// Serves `app` on a free port of this machine.
     ///
     /// # Errors
-    /// If there is none.
+    /// If no port can be bound.
     pub(super) async fn start(app: &App) -> anyhow::Result<Self> {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.context("no port can be listened on")?;
         let address = listener.local_addr().context("no port can be listened on")?;
         let (drain, tasks) = (Drain::default(), Tasks::default());
         let broker = Broker::new(&Options::default(), Clock::start(), Metrics::new(), drain.clone());
         broker.configure(std::slice::from_ref(app));
-        let door = Door { broker: Arc::clone(&broker), drain: drain.clone(), tasks: tasks.clone() };
-        let _accepting = tasks.spawn(door.accept(listener));
+        let handler = ConnectionHandler { broker: Arc::clone(&broker), drain: drain.clone(), tasks: tasks.clone() };
+        let _accepting = tasks.spawn(handler.accept(listener));
         let _running = tasks.spawn(async move { broker.run().await });
         Ok(Self { address, drain, tasks })
     }
@@ -60,29 +60,29 @@ impl Plain {
         self.address
     }
 
-    /// Closes what is open and ends.
-    pub(super) async fn end(self) {
+    /// Closes all connections and ends.
+    pub(super) async fn stop(self) {
         self.drain.begin();
-        self.tasks.finish(END).await;
+        self.tasks.finish(STOP_TIMEOUT).await;
     }
 }
 
-/// How connections come in.
+/// Accepts and serves connections.
 #[derive(Debug, Clone)]
-struct Door {
+struct ConnectionHandler {
     broker: Arc<Broker>,
     drain: Drain,
     tasks: Tasks,
 }
 
-impl Door {
+impl ConnectionHandler {
     async fn accept(self, listener: TcpListener) {
         loop {
             let accepted = tokio::select! {
                 () = self.drain.begun() => return,
                 accepted = listener.accept() => accepted,
             };
-            // One that was gone before it was accepted is no loss.
+            // A connection that was reset before it was accepted is no error.
             if let Ok((stream, _peer)) = accepted {
                 let _detached = self.tasks.spawn(self.clone().serve(stream));
             }
@@ -93,7 +93,7 @@ impl Door {
         let service = service_fn(|request| async { Ok::<_, Infallible>(self.answer(request).await.map(Full::new)) });
         let connection = http1::Builder::new().serve_connection(TokioIo::new(stream), service).with_upgrades();
         tokio::select! {
-            // An error is a client that went away.
+            // An error means that the client disconnected.
             _ended = connection => {}
             () = self.drain.begun() => {}
         }
@@ -110,7 +110,7 @@ impl Door {
         }
     }
 
-    /// Agrees to a WebSocket, and speaks on it once the agreement is sent.
+    /// Accepts a WebSocket handshake, and serves the connection once the answer is sent.
     fn switch(&self, request: &mut Request<Incoming>) -> anyhow::Result<Response<Bytes>> {
         let response = create_response_with_body(request, Bytes::new)?;
         let uri = request.uri().clone();

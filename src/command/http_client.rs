@@ -1,4 +1,4 @@
-//! Sending one request and receiving its whole answer, through usher's own way upstream.
+//! An HTTP client: sends one request and receives its whole answer, with the code that forwards to upstream.
 
 use std::time::Duration;
 
@@ -14,15 +14,15 @@ use usher::upstream::{Options, Payload, Remote};
 /// Largest body of an answer in bytes.
 const MAX_ANSWER: usize = 16 * 1024 * 1024;
 
-/// Calls one server, over one connection as long as it is kept.
+/// Sends requests to one server, over one connection as long as that stays open.
 #[derive(Debug, Clone)]
-pub(super) struct Caller {
+pub(super) struct HttpClient {
     remote: Remote,
     timeout: Duration,
 }
 
-impl Caller {
-    /// For the server at `url`; an answer may take `timeout` in all.
+impl HttpClient {
+    /// A client of the server at `url`; a whole exchange may take `timeout`.
     ///
     /// # Errors
     /// If `url` is not a server's address.

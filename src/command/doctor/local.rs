@@ -1,5 +1,5 @@
-//! This machine: where usher listens or would, its certificate, who can reach the operator's listener, and what clients
-//! run into.
+//! Checks of this machine: the listeners, the certificate, the exposure of the operator's listener, and known problems
+//! of client libraries.
 
 use std::io::ErrorKind;
 use std::net::{SocketAddr, TcpListener};
@@ -12,23 +12,23 @@ use usher::server::Capacity;
 use usher::tls;
 
 use super::finding::Finding;
-use crate::command::caller::Caller;
 use crate::command::healthcheck::reachable;
+use crate::command::http_client::HttpClient;
 
 const DAY: i64 = 86_400;
-/// A certificate with fewer days left should have been renewed by itself.
+/// With fewer days left, a certificate should have been renewed automatically.
 const FEW_DAYS: i64 = 14;
 
 /// Whether the addresses are free, or served by an usher.
-pub(super) async fn listeners(config: &Config, patience: Duration) -> Vec<Finding> {
+pub(super) async fn listeners(config: &Config, time_limit: Duration) -> Vec<Finding> {
     let (gateway, admin) = (config.server.listen, config.admin.listen);
     let asks_gateway = async {
-        let answer = ask(gateway, Method::TRACE, "/", patience).await;
-        // An usher refuses this by itself, whatever is behind it.
+        let answer = ask(gateway, Method::TRACE, "/", time_limit).await;
+        // An usher refuses TRACE itself, whatever its upstream does.
         answer.is_some_and(|answer| answer.headers().contains_key("usher-error")).then(String::new)
     };
     let asks_admin = async {
-        let metrics = ask(admin, Method::GET, "/metrics", patience).await?;
+        let metrics = ask(admin, Method::GET, "/metrics", time_limit).await?;
         let version = String::from_utf8_lossy(metrics.body())
             .split_once("usher_build_info{version=\"")?
             .1
@@ -36,13 +36,13 @@ pub(super) async fn listeners(config: &Config, patience: Duration) -> Vec<Findin
             .next()
             .map(str::to_owned)?;
         let ready =
-            ask(admin, Method::GET, "/readyz", patience).await.is_some_and(|answer| answer.status().is_success());
+            ask(admin, Method::GET, "/readyz", time_limit).await.is_some_and(|answer| answer.status().is_success());
         Some(format!(" {version}, {}", if ready { "which is ready" } else { "which drains" }))
     };
     let shows_tls = config.server.tls.is_some();
     let gateway = async {
-        if shows_tls && bound(gateway) == Bound::Taken {
-            // Its certificate is for the name that guests use, which is not known here.
+        if shows_tls && try_bind(gateway) == BindResult::Taken {
+            // Its certificate is for the name that clients use, which is not known here.
             let advice = "if it is not usher, choose another server.listen; the finding about admin.listen tells";
             return Finding::warning(
                 "listen",
@@ -59,31 +59,31 @@ pub(super) async fn listeners(config: &Config, patience: Duration) -> Vec<Findin
 
 /// Whether an address can be listened on.
 #[derive(Debug, PartialEq, Eq)]
-enum Bound {
+enum BindResult {
     Free,
     Taken,
     Impossible(String),
 }
 
-fn bound(address: SocketAddr) -> Bound {
+fn try_bind(address: SocketAddr) -> BindResult {
     match TcpListener::bind(address) {
-        Ok(_released) => Bound::Free,
-        Err(error) if error.kind() == ErrorKind::AddrInUse => Bound::Taken,
-        Err(error) => Bound::Impossible(error.to_string()),
+        Ok(_released) => BindResult::Free,
+        Err(error) if error.kind() == ErrorKind::AddrInUse => BindResult::Taken,
+        Err(error) => BindResult::Impossible(error.to_string()),
     }
 }
 
-/// `usher`: what the usher that answers there says of itself; nothing, if none does.
+/// Checks one listener. `usher`: the description of the usher that answers there, `None` if there is none.
 async fn listener(key: &str, address: SocketAddr, usher: impl Future<Output = Option<String>>) -> Finding {
-    match bound(address) {
-        Bound::Free if address.port() == 0 => Finding::ok("listen", key, "any free port"),
-        Bound::Free => Finding::ok("listen", key, format!("{address} is free")),
-        Bound::Impossible(error) => {
+    match try_bind(address) {
+        BindResult::Free if address.port() == 0 => Finding::ok("listen", key, "any free port"),
+        BindResult::Free => Finding::ok("listen", key, format!("{address} is free")),
+        BindResult::Impossible(error) => {
             let advice =
                 format!("set {key} to an address of this machine; a port below 1024 needs CAP_NET_BIND_SERVICE");
             Finding::problem("listen", key, format!("{address} cannot be listened on: {error}"), advice)
         }
-        Bound::Taken => match usher.await {
+        BindResult::Taken => match usher.await {
             Some(about) => Finding::ok("listen", key, format!("{address} is served by an usher{about}")),
             None => {
                 let advice = format!("end that program, or set {key} to another port (`ss -ltnp` tells who listens)");
@@ -98,12 +98,12 @@ async fn listener(key: &str, address: SocketAddr, usher: impl Future<Output = Op
     }
 }
 
-async fn ask(listen: SocketAddr, method: Method, target: &str, patience: Duration) -> Option<Response<Bytes>> {
+async fn ask(listen: SocketAddr, method: Method, target: &str, time_limit: Duration) -> Option<Response<Bytes>> {
     let url = format!("http://{}", reachable(listen)).parse().ok()?;
-    Caller::new(&url, tls::Client::default(), patience).ok()?.call(method, target, Bytes::new()).await.ok()
+    HttpClient::new(&url, tls::Client::default(), time_limit).ok()?.call(method, target, Bytes::new()).await.ok()
 }
 
-/// Whether the files that a process started like this one may have open carry all connections.
+/// Whether the limit on open files, for a process started like this one, suffices for all connections.
 pub(super) fn descriptors(config: &Config) -> Finding {
     let capacity = Capacity::expected(config);
     if let Some(shortage) = capacity.shortage() {
@@ -122,14 +122,14 @@ pub(super) fn descriptors(config: &Config) -> Finding {
     )
 }
 
-/// The certificate that usher shows, if it shows one.
+/// The certificate that usher presents, if it has one.
 pub(super) fn certificate(config: &Config) -> Option<Finding> {
     let identity = config.server.tls.as_ref()?;
     let about = identity.files().certificate.display().to_string();
     Some(lifetime("certificate", &about, identity.expires_at(), "renew it; usher reads it again on SIGHUP"))
 }
 
-/// A finding about a good certificate that expires then, in seconds since the Unix epoch.
+/// A finding about the expiry of a valid certificate. `expires`: seconds since the Unix epoch.
 pub(super) fn lifetime(check: &'static str, about: &str, expires: Option<i64>, advice: &str) -> Finding {
     let Some(expires) = expires else {
         return Finding::warning(check, about, "the certificate does not tell when it expires", advice);
@@ -145,7 +145,7 @@ pub(super) fn lifetime(check: &'static str, about: &str, expires: Option<i64>, a
     }
 }
 
-/// Who can reach the operator's listener, and what he gets there.
+/// Whether others can reach the operator's listener, and what it serves to them.
 pub(super) fn exposure(config: &Config) -> Finding {
     let listen = config.admin.listen;
     if listen.ip().to_canonical().is_loopback() {
@@ -166,7 +166,7 @@ pub(super) fn exposure(config: &Config) -> Finding {
     )
 }
 
-/// What client libraries trip over with just this configuration.
+/// Known problems of client libraries with this configuration.
 pub(super) fn clients(config: &Config) -> Finding {
     let listen = config.server.listen;
     let port = listen.port();

@@ -1,4 +1,4 @@
-//! Where the demo plays: a Pusher server alone, and one behind usher.
+//! The servers of the demo: a Pusher server alone, and usher with its embedded broker.
 
 use std::net::SocketAddr;
 
@@ -8,54 +8,54 @@ use usher::config::{Config, Sources};
 use usher::pusher::App;
 use usher::server::{self, Running};
 
-use super::plain::Plain;
+use super::standalone::StandaloneBroker;
 use crate::command::credentials::{DEMO_ID, DEMO_KEY, DEMO_SECRET};
 
-/// A Pusher host: where a backend triggers and where guests connect.
+/// The URLs of a Pusher host.
 #[derive(Debug)]
-pub(super) struct House {
+pub(super) struct PusherHost {
     /// For the HTTP API.
     pub(super) api: Uri,
     /// For WebSockets.
     pub(super) sockets: Uri,
 }
 
-/// The two houses, and what runs in them.
+/// The two hosts and their servers.
 #[derive(Debug)]
-pub(super) struct Stage {
+pub(super) struct Servers {
     /// A Pusher server.
-    pub(super) without: House,
-    /// usher, whose own broker is another one of the same kind.
-    pub(super) with: House,
-    alone: Plain,
+    pub(super) without: PusherHost,
+    /// usher, with a broker of the same kind.
+    pub(super) with: PusherHost,
+    standalone: StandaloneBroker,
     usher: Running,
 }
 
-impl Stage {
+impl Servers {
     /// Starts everything, on free ports of this machine.
     ///
     /// # Errors
     /// If something does not start.
-    pub(super) async fn set() -> anyhow::Result<Self> {
+    pub(super) async fn start() -> anyhow::Result<Self> {
         let app = App::new(DEMO_ID, DEMO_KEY, DEMO_SECRET);
-        let alone = Plain::start(&app).await?;
-        // usher as it is without any configuration: its demo app, its broker, and the rule for announcements.
+        let standalone = StandaloneBroker::start(&app).await?;
+        // The configuration without a file: the demo app, the embedded broker, and the rule for announcements.
         let sources = Sources { flags: flags(), ..Sources::default() };
         let config = Config::load(&sources)
             .map_err(|problems| anyhow!("the demo's configuration cannot be used: {problems}"))?;
         let usher = server::start(config, sources, None).context("usher does not start")?;
-        let (without, with) = (House::at(alone.address())?, House::at(usher.listening().gateway)?);
-        Ok(Self { without, with, alone, usher })
+        let (without, with) = (PusherHost::at(standalone.address())?, PusherHost::at(usher.listening().gateway)?);
+        Ok(Self { without, with, standalone, usher })
     }
 
     /// Ends everything.
-    pub(super) async fn clear(self) {
+    pub(super) async fn stop(self) {
         self.usher.drain().await;
-        self.alone.end().await;
+        self.standalone.stop().await;
     }
 }
 
-impl House {
+impl PusherHost {
     fn at(address: SocketAddr) -> anyhow::Result<Self> {
         let uri = |scheme: &str| format!("{scheme}://{address}").parse().context("an address makes no URL");
         Ok(Self { api: uri("http")?, sockets: uri("ws")? })
