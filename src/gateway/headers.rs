@@ -1,5 +1,8 @@
 //! Which headers are end-to-end. The others belong to one connection and stay there (RFC 9110 7.6.1).
 
+#[cfg(test)]
+mod tests;
+
 use http::header::{CONNECTION, HeaderMap, HeaderName, HeaderValue};
 
 use super::Refusal;

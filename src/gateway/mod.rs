@@ -47,6 +47,9 @@ use crate::upstream::Upstream;
 
 pub use caller::Caller;
 pub use error::Refusal;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub use fast::agreement;
 pub use fast::{Batch, Ended, Fast};
 pub use places::{Place, Places};
 pub use relay::Relays;

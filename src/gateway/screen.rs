@@ -1,6 +1,9 @@
 //! What a request's head must be before anything else is asked of it. hyper has parsed it; here is what hyper leaves to
 //! its user.
 
+#[cfg(test)]
+mod tests;
+
 use http::header::{EXPECT, HOST, TRANSFER_ENCODING};
 use http::request::Parts;
 use http::uri::Authority;

@@ -1,5 +1,8 @@
 //! What a request's target says it is: a trigger of a known app, perhaps one in disguise, or something else.
 
+#[cfg(test)]
+mod tests;
+
 use std::borrow::Cow;
 use std::sync::Arc;
 

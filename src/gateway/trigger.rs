@@ -118,7 +118,7 @@ pub(super) enum Content {
 
 impl Content {
     /// What `headers` say.
-    fn of(headers: &HeaderMap) -> Self {
+    pub(super) fn of(headers: &HeaderMap) -> Self {
         let mut types = headers.get_all(CONTENT_TYPE).iter();
         match (types.next(), types.next()) {
             _ if headers.contains_key(CONTENT_ENCODING) => Self::Encoded,

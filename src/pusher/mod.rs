@@ -20,4 +20,7 @@ pub use signature::{
     Body, Claim, Grant, Pattern, SignatureError, SignedPath, TokenError, resign, sign_query, signed_text, verify,
 };
 pub use subprotocol::subprotocol;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub use trigger::agreement;
 pub use trigger::{Endpoint, Event, Inexact, Oddity, Reach, Trigger};

@@ -29,6 +29,9 @@ pub use payload::{Answer, Declared, Payload};
 pub use pool::PoolStats;
 pub use remote::Remote;
 pub use websocket::{Dialled, Switched};
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub use wire::agreement;
 pub use wire::{Collected, Interrupted};
 
 use crate::tls;

@@ -2,6 +2,8 @@
 //! task for a connection. It decides as the general way does and by the same code; only bytes are handled otherwise.
 //! The first request of any other shape ends it: the connection, with all that was read of it, goes to hyper for good.
 
+#[cfg(any(test, fuzzing))]
+pub mod agreement;
 mod batch;
 mod decider;
 mod render;

@@ -3,6 +3,8 @@
 //! A body that is read *exactly* may lead to a drop. Any other is forwarded, and the lenient pass says which channels
 //! it may touch.
 
+#[cfg(any(test, fuzzing))]
+pub mod agreement;
 mod inexact;
 mod lenient;
 mod strict;

@@ -2,6 +2,8 @@
 //! between, so what was sent is known to the byte, and an exchange costs little more than its five system calls
 //! (docs/performance.md).
 
+#[cfg(any(test, fuzzing))]
+pub mod agreement;
 mod answer;
 mod chunks;
 mod connection;
