@@ -201,7 +201,24 @@ impl Mailbox {
 
     fn lock(&self) -> MutexGuard<'_, Waiting> {
         // Each change leaves the fields consistent, so a panic elsewhere while it was held spoils nothing.
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+        let waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        self.check(&waiting);
+        waiting
+    }
+
+    /// What holds whenever the lock is free.
+    fn check(&self, waiting: &Waiting) {
+        let Waiting { frames, bytes, end, reader, is_backlog } = waiting;
+        let most = self.queue_limits.times(OVERFLOW);
+        debug_assert!(!frames.is_empty() || *bytes == 0, "frames that were taken have no bytes");
+        debug_assert!(frames.len() <= most.frames, "no more frames wait than may");
+        debug_assert!(frames.len() <= 1 || *bytes <= most.bytes, "no more bytes wait than may, but for one frame");
+        debug_assert!(*end != Some(End::SlowReader) || frames.is_empty(), "what waits for a slow reader is dropped");
+        debug_assert!(!is_backlog || end.is_none(), "publishers do not wait for a connection that ends");
+        debug_assert!(
+            !is_backlog || !matches!(reader, Reader::Blocked(_)),
+            "publishers do not wait for a client that does not read"
+        );
     }
 }
 

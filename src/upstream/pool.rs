@@ -222,6 +222,8 @@ impl<C: Kept> Pool<C> {
 
     fn idle(&self) -> MutexGuard<'_, Idle<C>> {
         // Every change to the queue is whole before anything can panic.
-        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+        let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        debug_assert!(idle.kept.len() <= idle.max, "no more connections are kept than may be");
+        idle
     }
 }
