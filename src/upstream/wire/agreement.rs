@@ -68,7 +68,11 @@ impl Answers {
         assert_eq!(complete, pieces.result.ok().flatten(), "in pieces of {size} bytes: {}", bytes.escape_ascii());
         assert_eq!(whole.answer.head, pieces.answer.head, "in pieces of {size} bytes: {}", bytes.escape_ascii());
         assert!(whole.answer.body.len() <= MAX_BODY, "the body is bounded");
-        assert_eq!(complete, self.general(bytes), "hyper reads something else: {}", bytes.escape_ascii());
+        assert_eq!(whole.keeps, pieces.keeps, "the connection in pieces of {size} bytes: {}", bytes.escape_ascii());
+        let general = self.general(bytes);
+        // Behind an empty line among trailers that ends with LF alone, hyper alone looks for a CR without its LF.
+        let is_known = general.is_none() && bytes.windows(2).any(|two| two == b"\n\n");
+        assert!(complete == general || is_known, "hyper reads {general:?}: {}", bytes.escape_ascii());
         complete.is_some()
     }
 
