@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use clap::Parser;
+use clap::{Parser, ValueEnum};
 
 use crate::mixes::Mix;
 use crate::targets::{Kind, usher_built_beside};
@@ -74,6 +74,10 @@ pub(crate) struct Arguments {
     #[arg(long, conflicts_with_all = ["rate", "mix", "growth"])]
     pub(crate) slow: bool,
 
+    /// What a delivery over a relayed WebSocket connection costs, in a burst and paced, and a connection in memory
+    #[arg(long, conflicts_with_all = ["rate", "mix", "growth", "slow"])]
+    pub(crate) deliveries: bool,
+
     /// WebSocket fan-out: runs `cargo bench --bench fanout`
     #[arg(long)]
     pub(crate) fanout: bool,
@@ -123,7 +127,7 @@ impl Arguments {
     pub(crate) fn read() -> Self {
         let mut arguments = Self::parse();
         if arguments.quick {
-            arguments.mix = vec![Mix::Forward, Mix::Handoff, Mix::Suppress, Mix::Hotel, Mix::Passthrough];
+            arguments.mix = Mix::value_variants().to_vec();
             arguments.rounds = 1;
             arguments.duration = Duration::from_millis(200);
             arguments.warm_up = Duration::from_millis(50);
@@ -147,6 +151,7 @@ impl Arguments {
         if self.usher.is_empty()
             && (self.growth
                 || self.slow
+                || self.deliveries
                 || self.target.is_empty()
                 || self.target.iter().any(|name| name.starts_with("usher")))
         {

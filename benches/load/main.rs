@@ -16,6 +16,7 @@ mod accounting;
 mod answer;
 mod arguments;
 mod chart;
+mod deliveries;
 mod errand;
 mod generator;
 mod growth;
@@ -75,6 +76,9 @@ fn harness(mut arguments: Arguments) -> Result<bool> {
     let arguments = &arguments;
     if arguments.slow {
         return slow::run(arguments).map(|()| true);
+    }
+    if arguments.deliveries {
+        return deliveries::run(arguments).map(|()| true);
     }
     let reports = if arguments.growth {
         growth::run(arguments)?

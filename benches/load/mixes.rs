@@ -8,7 +8,7 @@ use std::io::Write;
 
 /// A kind of load.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum, serde::Serialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "kebab-case")]
 pub(crate) enum Mix {
     /// Messages: an event that no rule watches.
     Forward,
@@ -20,6 +20,20 @@ pub(crate) enum Mix {
     Hotel,
     /// GET requests that are no triggers.
     Passthrough,
+    /// The same, with answers of 1 KiB.
+    #[value(name = "answers-1k")]
+    #[serde(rename = "answers-1k")]
+    Answers1K,
+    /// With answers of 32 KiB.
+    #[value(name = "answers-32k")]
+    #[serde(rename = "answers-32k")]
+    Answers32K,
+    /// With answers of 1 MiB.
+    #[value(name = "answers-1m")]
+    #[serde(rename = "answers-1m")]
+    Answers1M,
+    /// Messages, where 1,000 rules watch their event and none of them their channel.
+    Rules,
 }
 
 impl Mix {
@@ -31,7 +45,31 @@ impl Mix {
             Self::Suppress => "suppress",
             Self::Hotel => "hotel",
             Self::Passthrough => "passthrough",
+            Self::Answers1K => "answers-1k",
+            Self::Answers32K => "answers-32k",
+            Self::Answers1M => "answers-1m",
+            Self::Rules => "rules",
         }
+    }
+
+    /// Bytes of the answers, where the requests are no triggers and ask for as many.
+    const fn answer(self) -> Option<usize> {
+        match self {
+            Self::Answers1K => Some(1024),
+            Self::Answers32K => Some(32 * 1024),
+            Self::Answers1M => Some(1024 * 1024),
+            Self::Forward | Self::Handoff | Self::Suppress | Self::Hotel | Self::Passthrough | Self::Rules => None,
+        }
+    }
+
+    /// Whether the requests are triggers.
+    pub(crate) const fn triggers(self) -> bool {
+        !matches!(self, Self::Passthrough) && self.answer().is_none()
+    }
+
+    /// Rules beside the usual one, which watch the messages' event on channels that nobody uses.
+    pub(crate) const fn idle_rules(self) -> usize {
+        if matches!(self, Self::Rules) { 1_000 } else { 0 }
     }
 
     /// Whether the channels have to be known before.
@@ -47,6 +85,8 @@ pub(crate) enum Endpoint {
     Batch,
     /// `GET /channels`, without a body.
     Channels,
+    /// `GET`, for an answer of so many bytes.
+    Answer(usize),
 }
 
 /// What a right gateway does with a call.
@@ -130,11 +170,14 @@ impl Story {
             Mix::Hotel => self.step(body),
             _ => {
                 self.visit();
+                if let Some(length) = self.mix.answer() {
+                    return Call { endpoint: Endpoint::Answer(length), expected: Expected::Forwarded };
+                }
                 match self.mix {
                     Mix::Handoff => self.write(Step::Announce(Expected::Forwarded), body),
                     Mix::Suppress => self.write(Step::Announce(Expected::Suppressed), body),
                     Mix::Passthrough => Call { endpoint: Endpoint::Channels, expected: Expected::Forwarded },
-                    Mix::Forward | Mix::Hotel => self.write(Step::Message, body),
+                    _ => self.write(Step::Message, body),
                 }
             }
         }

@@ -253,7 +253,7 @@ fn faults(measured: &Measured, mix: Mix) -> Vec<String> {
     if wrong > 0 {
         faults.push(format!("{wrong} requests with news were suppressed or reduced"));
     }
-    if measured.part == Part::Gateway && mix != Mix::Passthrough && unsaid > refused {
+    if measured.part == Part::Gateway && mix.triggers() && unsaid > refused {
         faults.push(format!("{unsaid} answers have no usher-decision"));
     }
     if missed as f64 > answers as f64 * MISSED {

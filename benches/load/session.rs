@@ -40,9 +40,9 @@ pub(crate) struct Measured {
 /// The stub and the targets, while they run.
 pub(crate) struct Session {
     site: Site,
-    stub: Target,
+    pub(crate) stub: Target,
     pub(crate) targets: Vec<Target>,
-    tls: Option<Arc<ClientConfig>>,
+    pub(crate) tls: Option<Arc<ClientConfig>>,
     /// Removed with all files of the targets, after these ended.
     _directory: TempDir,
 }
@@ -50,7 +50,7 @@ pub(crate) struct Session {
 /// Measures `wishes` under `mix`. What is not installed is named and left out.
 pub(crate) fn run(arguments: &Arguments, mix: Mix, wishes: &[Wish]) -> Result<Vec<Measured>> {
     let most = wishes.iter().map(|wish| wish.connections).max().context("there is nothing to measure")?;
-    let mut session = Session::open(arguments, most)?;
+    let mut session = Session::open(arguments, most, mix.idle_rules())?;
     let mut lanes: Vec<Lane> = Vec::new();
     for wish in wishes {
         if let Some(target) = session.start(&wish.target)? {
@@ -97,8 +97,9 @@ pub(crate) fn run(arguments: &Arguments, mix: Mix, wishes: &[Wish]) -> Result<Ve
 }
 
 impl Session {
-    /// Starts the stub. Targets get files and room for so many connections.
-    pub(crate) fn open(arguments: &Arguments, connections: usize) -> Result<Self> {
+    /// Starts the stub. Targets get files and room for so many connections; usher has so many rules beside the usual
+    /// one.
+    pub(crate) fn open(arguments: &Arguments, connections: usize, idle_rules: usize) -> Result<Self> {
         let directory = tempfile::Builder::new().prefix("usher-load-").tempdir()?;
         // Servers that drop root's rights must reach their files.
         std::fs::set_permissions(directory.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755))?;
@@ -113,6 +114,7 @@ impl Session {
             identity,
             cpus: target_cpus,
             connections,
+            idle_rules,
         };
         Ok(Self { site, stub, targets: Vec::new(), tls, _directory: directory })
     }
@@ -137,7 +139,7 @@ impl Session {
 }
 
 /// Says on a terminal what is being done, in one line that is written over.
-fn tell(what: &str) {
+pub(crate) fn tell(what: &str) {
     let mut error = std::io::stderr();
     if std::io::IsTerminal::is_terminal(&error) {
         // Progress that cannot be shown is no loss.

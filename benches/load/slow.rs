@@ -48,7 +48,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
 /// Bytes a connection; `None`: the target is not installed. A target of its own for each, for none gives back all that
 /// it had.
 fn measure(arguments: &Arguments, target: &Named, sent: &[u8]) -> Result<Option<f64>> {
-    let mut session = Session::open(arguments, CONNECTIONS)?;
+    let mut session = Session::open(arguments, CONNECTIONS, 0)?;
     let Some(index) = session.start(target)? else { return Ok(None) };
     let target = &session.targets[index];
     let memory = || {

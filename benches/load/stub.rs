@@ -1,5 +1,6 @@
-//! The upstream that all targets share: answers every request with `200 {}` and does nothing else. It counts the
-//! requests, and tells whoever asks for [`COUNT`], so that what a gateway says it forwarded can be checked.
+//! The upstream that all targets share: answers every request with `200 {}`, or with as many bytes as it asks for. It
+//! counts the requests, and tells whoever asks for [`COUNT`], so that what a gateway says it forwarded can be checked.
+//! It also takes WebSocket connections, and sends messages on those of one lane when it is asked to [`DELIVER`].
 
 use std::io;
 use std::net::SocketAddr;
@@ -11,6 +12,7 @@ use mio::net::TcpListener;
 use mio::{Events, Interest, Poll, Token};
 use nix::sys::socket::{Backlog, listen};
 use rustls::ServerConfig;
+use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
 use crate::launch;
 use crate::secure::Identity;
@@ -21,6 +23,23 @@ pub(crate) const ROLE: &str = "stub";
 
 /// The path that answers how many requests came so far, itself not counted.
 pub(crate) const COUNT: &str = "/requests-so-far";
+
+/// The path that is answered with as many bytes as the number behind it.
+pub(crate) const ANSWER: &str = "/answers/";
+
+/// The path, with three numbers behind it, that sends messages on WebSocket connections: those of this lane, the first
+/// one's number, and how many. It is answered when all are written, and not counted.
+pub(crate) const DELIVER: &str = "/deliver/";
+
+/// The parameter by which a WebSocket connection tells its lane.
+pub(crate) const LANE: &str = "client=load-";
+
+/// Bytes of a message, without its frame's head.
+pub(crate) const MESSAGE: usize = 200;
+/// The digits that a message's number has.
+pub(crate) const DIGITS: usize = 10;
+/// What stands before the number.
+pub(crate) const BEFORE_NUMBER: &str = r#"{"event":"load","channel":"load","data":""#;
 
 const LISTENER: Token = Token(usize::MAX);
 const OK: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}";
@@ -35,7 +54,7 @@ pub(crate) fn run(mut arguments: impl Iterator<Item = String>) -> Result<()> {
     // All of a target's connections come at once, and the system drops who finds the line full: he comes again after a
     // second.
     listen(&listener, Backlog::new(1024)?)?;
-    Ok(Stub { listener, tls, poll: Poll::new()?, wires: Vec::new(), free: Vec::new(), count: 0 }.serve()?)
+    Ok(Stub { listener, tls, poll: Poll::new()?, lines: Vec::new(), free: Vec::new(), count: 0 }.serve()?)
 }
 
 struct Stub {
@@ -43,10 +62,34 @@ struct Stub {
     tls: Option<Arc<ServerConfig>>,
     poll: Poll,
     /// By their tokens.
-    wires: Vec<Option<Wire>>,
+    lines: Vec<Option<Line>>,
     /// Tokens that nobody uses.
     free: Vec<usize>,
     count: u64,
+}
+
+/// A connection.
+struct Line {
+    wire: Wire,
+    /// That of a WebSocket connection.
+    lane: Option<usize>,
+}
+
+/// What a request asks for.
+enum Asked {
+    Count,
+    Answer(usize),
+    Deliver {
+        lane: usize,
+        first: usize,
+        count: usize,
+    },
+    /// A WebSocket connection of this lane, with this key.
+    Switch {
+        lane: usize,
+        key: String,
+    },
+    Other,
 }
 
 impl Stub {
@@ -76,60 +119,135 @@ impl Stub {
                 Err(error) => return Err(error),
             };
             let Ok(mut wire) = Wire::called(stream, self.tls.as_ref()) else { continue };
-            let index = self.free.pop().unwrap_or(self.wires.len());
+            let index = self.free.pop().unwrap_or(self.lines.len());
             self.poll.registry().register(wire.source(), Token(index), Interest::READABLE | Interest::WRITABLE)?;
-            if index == self.wires.len() {
-                self.wires.push(Some(wire));
+            let line = Some(Line { wire, lane: None });
+            if index == self.lines.len() {
+                self.lines.push(line);
             } else {
-                self.wires[index] = Some(wire);
+                self.lines[index] = line;
             }
         }
     }
 
     fn attend(&mut self, index: usize) -> io::Result<()> {
-        let Some(wire) = self.wires.get_mut(index).and_then(Option::as_mut) else { return Ok(()) };
-        wire.flush()?;
-        let received = wire.receive()?;
+        let Some(line) = self.lines.get_mut(index).and_then(Option::as_mut) else { return Ok(()) };
+        line.wire.flush()?;
+        let received = line.wire.receive()?;
+        let inbox = std::mem::take(&mut line.wire.inbox);
         let mut taken = 0;
-        while let Some(length) = request(&wire.inbox[taken..])? {
-            if asks_for_count(&wire.inbox[taken..]) {
-                let count = self.count.to_string();
-                wire.send(format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{count}", count.len()).as_bytes())?;
-            } else {
-                self.count += 1;
-                wire.send(OK)?;
-            }
+        // What comes over a WebSocket connection is of no interest.
+        while self.lane(index).is_none()
+            && let Some((length, asked)) = request(&inbox[taken..])?
+        {
             taken += length;
+            let answer = self.answer(index, asked);
+            self.send(index, &answer)?;
         }
-        wire.inbox.drain(..taken);
         if received == Received::Closed {
             self.close(index);
+        } else if let Some(line) = self.lines[index].as_mut().filter(|line| line.lane.is_none()) {
+            line.wire.inbox = inbox;
+            line.wire.inbox.drain(..taken);
         }
         Ok(())
     }
 
+    fn answer(&mut self, index: usize, asked: Asked) -> Vec<u8> {
+        match asked {
+            Asked::Count => ok(self.count.to_string().as_bytes()),
+            Asked::Deliver { lane, first, count } => {
+                (first..first + count).for_each(|number| self.deliver(lane, number));
+                ok(b"{}")
+            }
+            Asked::Switch { lane, key } => {
+                if let Some(line) = self.lines.get_mut(index).and_then(Option::as_mut) {
+                    line.lane = Some(lane);
+                }
+                format!(
+                    "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: {}\r\n\r\n",
+                    derive_accept_key(key.as_bytes())
+                )
+                .into_bytes()
+            }
+            Asked::Answer(length) => {
+                self.count += 1;
+                ok(&vec![b'x'; length])
+            }
+            Asked::Other => {
+                self.count += 1;
+                OK.to_vec()
+            }
+        }
+    }
+
+    /// Sends a message on every WebSocket connection of a lane.
+    fn deliver(&mut self, lane: usize, number: usize) {
+        let frame = frame(number);
+        for index in 0..self.lines.len() {
+            if self.lane(index) == Some(lane) && self.send(index, &frame).is_err() {
+                self.close(index);
+            }
+        }
+    }
+
+    fn send(&mut self, index: usize, bytes: &[u8]) -> io::Result<()> {
+        self.lines.get_mut(index).and_then(Option::as_mut).map_or(Ok(()), |line| line.wire.send(bytes))
+    }
+
+    fn lane(&self, index: usize) -> Option<usize> {
+        self.lines.get(index).and_then(Option::as_ref).and_then(|line| line.lane)
+    }
+
     fn close(&mut self, index: usize) {
-        if self.wires.get_mut(index).and_then(Option::take).is_some() {
+        if self.lines.get_mut(index).and_then(Option::take).is_some() {
             self.free.push(index);
         }
     }
 }
 
-/// The length of the complete request that `bytes` begin with.
-fn request(bytes: &[u8]) -> io::Result<Option<usize>> {
+fn ok(body: &[u8]) -> Vec<u8> {
+    [format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", body.len()).as_bytes(), body].concat()
+}
+
+/// A text frame of a server (RFC 6455 5.2).
+fn frame(number: usize) -> Vec<u8> {
+    let begun = format!("{BEFORE_NUMBER}{number:0DIGITS$} ");
+    let end = "\"}";
+    let text = format!("{begun}{}{end}", "x".repeat(MESSAGE - begun.len() - end.len()));
+    [&[0x81, 126, 0, MESSAGE as u8], text.as_bytes()].concat()
+}
+
+/// The complete request that `bytes` begin with: its length, and what it asks for.
+fn request(bytes: &[u8]) -> io::Result<Option<(usize, Asked)>> {
     let mut headers = [httparse::EMPTY_HEADER; 64];
     let mut head = httparse::Request::new(&mut headers);
     let httparse::Status::Complete(head_length) = head.parse(bytes).map_err(io::Error::other)? else { return Ok(None) };
-    let length = head.headers.iter().find(|header| header.name.eq_ignore_ascii_case("content-length"));
-    let body: usize = match length {
-        Some(length) => {
-            std::str::from_utf8(length.value).map_err(io::Error::other)?.parse().map_err(io::Error::other)?
-        }
-        None => 0,
+    let header = |name: &str| {
+        let found = head.headers.iter().find(|header| header.name.eq_ignore_ascii_case(name));
+        found.map(|header| std::str::from_utf8(header.value).map_err(io::Error::other)).transpose()
     };
-    Ok((head_length + body <= bytes.len()).then_some(head_length + body))
+    let body: usize = header("content-length")?.map_or(Ok(0), str::parse).map_err(io::Error::other)?;
+    let length = head_length + body;
+    if length > bytes.len() {
+        return Ok(None);
+    }
+    let key = header("sec-websocket-key")?;
+    Ok(Some((length, asked(head.path.unwrap_or_default(), key).unwrap_or(Asked::Other))))
 }
 
-fn asks_for_count(request: &[u8]) -> bool {
-    request.strip_prefix(b"GET ").is_some_and(|rest| rest.starts_with(COUNT.as_bytes()))
+fn asked(path: &str, key: Option<&str>) -> Option<Asked> {
+    if let Some(key) = key {
+        let digits = path.split_once(LANE)?.1.split('&').next()?;
+        return Some(Asked::Switch { lane: digits.parse().ok()?, key: key.to_owned() });
+    }
+    let path = path.split('?').next()?;
+    if path == COUNT {
+        return Some(Asked::Count);
+    }
+    if let Some(length) = path.strip_prefix(ANSWER) {
+        return length.parse().ok().map(Asked::Answer);
+    }
+    let mut numbers = path.strip_prefix(DELIVER)?.split('/').map(|number| number.parse().ok());
+    Some(Asked::Deliver { lane: numbers.next()??, first: numbers.next()??, count: numbers.next()?? })
 }

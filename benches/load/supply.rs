@@ -9,6 +9,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use usher::pusher::{App, sign_query};
 
 use crate::mixes::{Call, Endpoint, Expected, Mix, Story};
+use crate::stub;
 
 /// The app of all targets: id, key, secret.
 pub(crate) const APP: [&str; 3] = ["1001", "usher-key", "usher-secret"];
@@ -111,13 +112,14 @@ impl Supply {
 
     /// As the Python library sends it.
     fn write(&self, endpoint: Endpoint, body: &[u8], now: u64, request: &mut Vec<u8>) {
-        let (method, name) = match endpoint {
-            Endpoint::Events => ("POST", "events"),
-            Endpoint::Batch => ("POST", "batch_events"),
-            Endpoint::Channels => ("GET", "channels"),
+        let of_app = |name: &str| format!("/apps/{}/{name}", self.app.id());
+        let (method, path) = match endpoint {
+            Endpoint::Events => ("POST", of_app("events")),
+            Endpoint::Batch => ("POST", of_app("batch_events")),
+            Endpoint::Channels => ("GET", of_app("channels")),
+            Endpoint::Answer(length) => ("GET", format!("{}{length}", stub::ANSWER)),
         };
-        let path = format!("/apps/{}/{name}", self.app.id());
-        let has_body = endpoint != Endpoint::Channels;
+        let has_body = method == "POST";
         let query = sign_query(&self.app, method, &path, &[], has_body.then_some(body), now);
         let host = self.host;
         let written = write!(

@@ -92,6 +92,7 @@ impl Channel {
 
     /// Lets a request through: makes the channel unknown and hands it a ticket. Returns what was known before.
     pub(super) fn claim(&mut self, id: TicketId, value: Value, now: Moment, snapshot: AppSnapshot) -> Before {
+        debug_assert!(!self.holds(id), "a ticket is claimed once");
         // A request in flight that may touch any channel is a ticket of nobody on this one, and a doubt about the app a
         // doubt about this one.
         let uncertain = self.in_doubt(now) || snapshot.uncertain;
@@ -114,6 +115,10 @@ impl Channel {
             contested,
             epoch: snapshot.epoch,
         });
+        debug_assert!(
+            self.tickets.len() == 1 || self.tickets.iter().all(|ticket| ticket.overlapped),
+            "several tickets in flight overlap"
+        );
         before
     }
 
@@ -123,7 +128,13 @@ impl Channel {
         let ticket = self.tickets.swap_remove(position);
         match outcome {
             Outcome::Accepted => return self.accepted(&ticket, now),
-            Outcome::Refused if !ticket.overlapped => self.known = ticket.before,
+            Outcome::Refused if !ticket.overlapped => {
+                debug_assert!(
+                    self.tickets.is_empty() && self.known.is_none(),
+                    "nothing was in flight beside a ticket that releases, so nothing else is known"
+                );
+                self.known = ticket.before;
+            }
             Outcome::Refused => {}
             // Some of it may have been applied, so what was known before is not known now; nothing more will be, so it
             // is not in doubt either.
@@ -187,6 +198,10 @@ impl Channel {
     fn accepted(&mut self, ticket: &Ticket, now: Moment) -> bool {
         let Some(assignment) = ticket.value.shows() else { return false };
         if !ticket.contested && !self.in_doubt(now) {
+            debug_assert!(
+                self.tickets.iter().all(|other| other.value.same(&ticket.value)),
+                "nothing of another value is in flight beside a ticket that commits"
+            );
             // The same as before (a rule that only observes forwards it all the same) is known since then.
             let unchanged = ticket
                 .before

@@ -211,7 +211,27 @@ impl Mailbox {
 
     fn lock(&self) -> MutexGuard<'_, Queue> {
         // Every change leaves the fields consistent, so a poisoned lock can be used.
-        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+        let queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
+        self.check(&queue);
+        queue
+    }
+
+    /// Checks what holds whenever the lock is free.
+    fn check(&self, queue: &Queue) {
+        let Queue { frames, bytes, end, reader, is_congested } = queue;
+        let most = self.queue_limits.times(WRITABLE_FACTOR);
+        debug_assert!(!frames.is_empty() || *bytes == 0, "a queue without frames has no bytes");
+        debug_assert!(frames.len() <= most.frames, "the number of frames is bounded");
+        debug_assert!(frames.len() <= 1 || *bytes <= most.bytes, "the bytes of several frames are bounded");
+        debug_assert!(
+            *end != Some(EndReason::SlowReader) || frames.is_empty(),
+            "the queue of a slow reader is dropped"
+        );
+        debug_assert!(!is_congested || end.is_none(), "publishers do not wait for a connection that ends");
+        debug_assert!(
+            !is_congested || !matches!(reader, Reader::Blocked(_)),
+            "publishers do not wait for a client that does not read"
+        );
     }
 }
 

@@ -1,5 +1,8 @@
 //! End-to-end headers. The others belong to one connection and are not passed on (RFC 9110 7.6.1).
 
+#[cfg(test)]
+mod tests;
+
 use http::header::{CONNECTION, HeaderMap, HeaderName, HeaderValue};
 
 use super::Refusal;

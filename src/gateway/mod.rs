@@ -50,6 +50,9 @@ use crate::upstream::Upstream;
 pub use caller::Caller;
 pub use connection_limiter::{ConnectionLimiter, ConnectionLimits, ConnectionPermit};
 pub use error::Refusal;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub use fast::agreement;
 pub use fast::{Batch, FastConnection, FastPath, FastPathEnd};
 pub use relay::Relays;
 pub use reply::Reply;

@@ -1,6 +1,9 @@
 //! Checks of a request's head before anything else is done with it: those that hyper, which has parsed it, leaves to
 //! its user.
 
+#[cfg(test)]
+mod tests;
+
 use http::header::{EXPECT, HOST, TRANSFER_ENCODING};
 use http::request::Parts;
 use http::uri::Authority;

@@ -1,5 +1,8 @@
 //! Routing a request by its target: a trigger of a known app, perhaps under a non-canonical path, or something else.
 
+#[cfg(test)]
+mod tests;
+
 use std::borrow::Cow;
 use std::sync::Arc;
 

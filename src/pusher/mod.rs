@@ -23,4 +23,7 @@ pub use signature::{
     verify,
 };
 pub use subprotocol::subprotocol;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub use trigger::agreement;
 pub use trigger::{AffectedChannels, Endpoint, Event, Inexact, InexactReason, Trigger};

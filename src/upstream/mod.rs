@@ -35,6 +35,9 @@ pub use payload::{Declared, Payload};
 pub use remote::Remote;
 pub use server_address::{ServerAddress, ServerAddressError};
 pub use websocket::UpgradedConnection;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub use wire::agreement;
 pub use wire::{Collected, ExchangeError};
 
 use crate::tls;

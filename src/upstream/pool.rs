@@ -206,6 +206,8 @@ impl<C: Poolable> Pool<C> {
 
     fn idle(&self) -> MutexGuard<'_, Idle<C>> {
         // Every change to the queue is complete before anything can panic, so a poisoned lock is still consistent.
-        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+        let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        debug_assert!(idle.connections.len() <= idle.max, "the number of idle connections is bounded");
+        idle
     }
 }

@@ -32,6 +32,7 @@ defaults
   timeout connect 1s
   timeout client 75s
   timeout server 10s
+  timeout tunnel 1h
   http-reuse always
 frontend in
   bind {address} backlog 1024 {shown}

@@ -70,6 +70,8 @@ pub(crate) struct Site {
     pub(crate) cpus: Cpus,
     /// Connections that they should keep, at least.
     pub(crate) connections: usize,
+    /// Rules of usher beside the usual one, none of which watches a channel that is used.
+    pub(crate) idle_rules: usize,
 }
 
 impl Site {

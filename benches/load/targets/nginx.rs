@@ -10,7 +10,7 @@ use super::{Part, Recipe, Site, installed, version_of};
 use crate::launch;
 use crate::secure::SUITE;
 
-/// `proxy_pass` with keep-alive.
+/// `proxy_pass` with keep-alive, and as a WebSocket proxy below `/app/`.
 pub(super) fn proxy(address: SocketAddr, directory: &Path, site: &Site) -> Result<Option<Recipe>> {
     let trust = site.identity.as_ref().map_or_else(String::new, |identity| {
         format!(
@@ -20,26 +20,31 @@ pub(super) fn proxy(address: SocketAddr, directory: &Path, site: &Site) -> Resul
         )
     });
     let scheme = if site.identity.is_some() { "https" } else { "http" };
-    let location =
-        format!("proxy_pass {scheme}://stub; proxy_http_version 1.1; proxy_set_header Connection \"\"; {trust}");
-    recipe(Part::Proxy, &location, address, directory, site)
+    let location = |headers: &str| format!("proxy_pass {scheme}://stub; proxy_http_version 1.1; {headers} {trust}");
+    let locations = format!(
+        "location / {{ {} }}\nlocation /app/ {{ {} }}",
+        location("proxy_set_header Connection \"\";"),
+        location("proxy_set_header Upgrade $http_upgrade; proxy_set_header Connection upgrade;")
+    );
+    recipe(Part::Proxy, &locations, address, directory, site)
 }
 
 /// `return 200`: the reference for answers that ask nobody.
 pub(super) fn responder(address: SocketAddr, directory: &Path, site: &Site) -> Result<Option<Recipe>> {
-    recipe(Part::Responder, "default_type application/json; return 200 '{}';", address, directory, site)
+    let location = "location / { default_type application/json; return 200 '{}'; }";
+    recipe(Part::Responder, location, address, directory, site)
 }
 
-fn recipe(part: Part, location: &str, address: SocketAddr, directory: &Path, site: &Site) -> Result<Option<Recipe>> {
+fn recipe(part: Part, locations: &str, address: SocketAddr, directory: &Path, site: &Site) -> Result<Option<Recipe>> {
     let Some(program) = installed("nginx") else { return Ok(None) };
     let file = directory.join("nginx.conf");
-    fs::write(&file, configuration(location, address, directory, site))?;
+    fs::write(&file, configuration(locations, address, directory, site))?;
     let mut command = launch::command(&program, &site.cpus)?;
     command.arg("-p").arg(directory).arg("-c").arg(&file).arg("-e").arg(directory.join("error.log"));
     Ok(Some(Recipe { part, version: version_of(&program, "-v")?, command }))
 }
 
-fn configuration(location: &str, address: SocketAddr, directory: &Path, site: &Site) -> String {
+fn configuration(locations: &str, address: SocketAddr, directory: &Path, site: &Site) -> String {
     let Site { upstream, connections, .. } = site;
     let keepalive = (*connections).max(128);
     let (tls, certificate) = match &site.identity {
@@ -72,7 +77,7 @@ upstream stub {{ server {upstream}; keepalive {keepalive}; keepalive_requests 10
 server {{
 listen {address}{tls} backlog=1024;
 {certificate}
-location / {{ {location} }}
+{locations}
 }}
 }}
 "

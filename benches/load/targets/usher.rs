@@ -74,6 +74,7 @@ fn configuration(workers: usize, address: SocketAddr, site: &Site) -> Result<Str
             format!("ca_file = {certificate:?}\n"),
         )
     });
+    let idle_rules: String = (0..site.idle_rules).map(idle_rule).collect();
     Ok(format!(
         r#"[server]
 listen = "{address}"
@@ -102,6 +103,19 @@ event = "staff-assigned"
 channel = "{{hotelSlug}}-room-{{roomNumber}}-chat"
 identity = ["/staff_id", "/staff_name"]
 context = ["/conversation_id"]
-"#
+{idle_rules}"#
     ))
+}
+
+/// A rule that watches the messages' event on channels that nobody uses.
+fn idle_rule(number: usize) -> String {
+    format!(
+        r#"
+[[rules]]
+name = "idle-{number:04}"
+event = "new-message"
+channel = "{{hotelSlug}}-idle-{number:04}-chat"
+identity = ["/id"]
+"#
+    )
 }

@@ -3,6 +3,8 @@
 //! the bytes are handled differently. The first request of any other shape ends the fast path: the connection goes to
 //! hyper for good, with all bytes that were read of it.
 
+#[cfg(any(test, fuzzing))]
+pub mod agreement;
 mod batch;
 mod decider;
 mod render;

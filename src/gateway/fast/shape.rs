@@ -321,6 +321,9 @@ fn decimal(value: &[u8]) -> Option<usize> {
 }
 
 #[cfg(test)]
+mod tables;
+
+#[cfg(test)]
 mod tests {
     use super::*;
 

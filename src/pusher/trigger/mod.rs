@@ -3,6 +3,8 @@
 //! Only a trigger whose body is read *exactly* may be dropped. Any other is forwarded, and the lenient pass determines
 //! which channels it may affect.
 
+#[cfg(any(test, fuzzing))]
+pub mod agreement;
 mod inexact;
 mod lenient;
 mod strict;

@@ -2,6 +2,8 @@
 //! no general HTTP client in between: the bytes sent are known exactly, and an exchange costs little more than its five
 //! system calls (docs/performance.md).
 
+#[cfg(any(test, fuzzing))]
+pub mod agreement;
 mod answer;
 mod chunks;
 mod connection;
