@@ -16,6 +16,7 @@ use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::dash::Channels;
 use super::machine::TicketId;
 use super::shard::{Answer, ClaimRequest, Shard, ShardOptions, Woken};
 use super::sync::atomic::{AtomicU64, Ordering};
@@ -64,6 +65,8 @@ pub struct RuleMemory {
     shards: Box<[Mutex<Shard>]>,
     /// Most entries of one shard.
     cap: usize,
+    /// The alternative.
+    dash: Option<Channels>,
     /// Milliseconds. Changes when the configuration does.
     remember_for: AtomicU64,
 }
@@ -72,13 +75,22 @@ impl RuleMemory {
     /// An empty memory for one rule of `app`.
     #[must_use]
     pub fn new(app: Arc<AppMemory>, remember_for: Duration) -> Arc<Self> {
+        Self::of(app, remember_for, cfg!(test))
+    }
+
+    /// The same on `DashMap`, or not.
+    #[must_use]
+    pub fn of(app: Arc<AppMemory>, remember_for: Duration, dash: bool) -> Arc<Self> {
         let (shards, cap) = layout(app.census().bounds.max_channels);
-        let shards = std::iter::repeat_with(|| Mutex::new(Shard::default())).take(shards).collect();
+        let dash = dash.then(|| Channels::new(shards, cap));
+        let shards =
+            std::iter::repeat_with(|| Mutex::new(Shard::default())).take(if dash.is_some() { 0 } else { shards }).collect();
         Arc::new(Self {
             app,
             hasher: RandomState::new(),
             shards,
             cap,
+            dash,
             remember_for: AtomicU64::new(millis(remember_for)),
         })
     }
@@ -86,7 +98,11 @@ impl RuleMemory {
     /// Claims `channel` for `value`. `Value::Opaque` and `Value::Last` are always reserved (or `Full`).
     pub fn claim(self: &Arc<Self>, channel: &str, value: &Value, mode: ClaimMode, now: Moment) -> Claim {
         let hash = self.hasher.hash_one(channel);
-        let answer = self.shard(hash).claim(ClaimRequest { hash, channel, value, mode, now }, &self.options());
+        let request = ClaimRequest { hash, channel, value, mode, now };
+        let answer = match &self.dash {
+            Some(channels) => channels.claim(request, &self.options()),
+            None => self.shard(hash).claim(request, &self.options()),
+        };
         match answer {
             Answer::Redundant { since } => Claim::Redundant { since },
             Answer::InFlight(settled, place) => Claim::InFlight(Waiter::new(settled, place)),
@@ -103,7 +119,10 @@ impl RuleMemory {
     /// Forgets one channel; a ticket in flight on it will commit nothing. Returns whether anything was remembered.
     pub fn forget(&self, channel: &str) -> bool {
         let hash = self.hasher.hash_one(channel);
-        let (was_there, woken) = self.shard(hash).forget(hash, channel, self.now());
+        let (was_there, woken) = match &self.dash {
+            Some(channels) => channels.forget(hash, channel, self.now()),
+            None => self.shard(hash).forget(hash, channel, self.now()),
+        };
         wake(woken);
         was_there
     }
@@ -112,6 +131,9 @@ impl RuleMemory {
     /// One shard at a time, so that no claim waits for more than one of them.
     pub fn sweep(&self, now: Moment) {
         let remember_for = self.remember_for();
+        if let Some(channels) = &self.dash {
+            self.app.census().evicted_idle(channels.sweep(now, remember_for));
+        }
         for shard in &self.shards {
             let idle = lock(shard).sweep(now, remember_for);
             self.app.census().evicted_idle(idle);
@@ -121,7 +143,7 @@ impl RuleMemory {
     /// Number of channels held.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.shards.iter().map(|shard| lock(shard).len()).sum()
+        self.dash.as_ref().map_or(0, Channels::len) + self.shards.iter().map(|shard| lock(shard).len()).sum::<usize>()
     }
 
     /// Whether none is held.
@@ -137,6 +159,9 @@ impl RuleMemory {
         let now = self.now();
         let options = self.options();
         let mut entries = Vec::new();
+        if let Some(channels) = &self.dash {
+            entries = channels.entries(prefix, limit, now, &options);
+        }
         for shard in &self.shards {
             if entries.len() == limit {
                 break;
@@ -168,7 +193,10 @@ impl RuleMemory {
     /// Settles the ticket of a reservation.
     pub(super) fn settle(&self, hash: u64, ticket: TicketId, outcome: Outcome) {
         let doubt_period = self.app.census().bounds.doubt_period;
-        let woken = self.shard(hash).settle(hash, ticket, outcome, self.now(), doubt_period);
+        let woken = match &self.dash {
+            Some(channels) => channels.settle(hash, ticket, outcome, self.now(), doubt_period),
+            None => self.shard(hash).settle(hash, ticket, outcome, self.now(), doubt_period),
+        };
         wake(woken);
     }
 
@@ -205,7 +233,7 @@ fn layout(max_channels: usize) -> (usize, usize) {
 
 /// The shard of a name with this hash: 32 bits from the middle, scaled. The lowest bits choose the bucket within the
 /// table and the highest seven are its tag there, so both should differ among the names of one shard.
-fn shard_of(hash: u64, shards: usize) -> usize {
+pub(super) fn shard_of(hash: u64, shards: usize) -> usize {
     let middle = u128::from((hash >> 24) & 0xffff_ffff);
     usize::try_from((middle * shards as u128) >> 32).unwrap_or_default()
 }

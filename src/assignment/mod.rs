@@ -11,6 +11,7 @@
 mod app;
 mod bounds;
 mod claim;
+mod dash;
 mod generation;
 mod idle_entry;
 mod machine;

@@ -1,0 +1,164 @@
+//! A channel at rest: when it was seen last, and all else in one block of bytes, so that a claim that finds its channel
+//! waits for one place in memory behind the table's bucket. Who looks for the channels that were not seen for long
+//! walks through the table alone.
+//!
+//! The block holds numbers at fixed places, little-endian; then the channel's name; then, to the end, the text of the
+//! assignment that it is known to show, which is empty if that is unknown. Names and texts are compared as bytes: only
+//! for the operator are they text again.
+
+use crate::assignment::app::{AppSnapshot, Epoch};
+use crate::assignment::machine::Known;
+use crate::assignment::{Assignment, Value};
+use crate::clock::Moment;
+
+/// The longest name that a channel at rest can have.
+pub(in crate::assignment) const MAX_NAME: usize = u16::MAX as usize;
+
+/// Milliseconds in the unit of time of a channel at rest.
+const MILLIS_PER_TICK: u64 = 100;
+
+// Where in the block each part begins: `u32` three times, `u64`, `u16`, bytes.
+const SINCE: usize = 0;
+const ANNOUNCED: usize = 4;
+const SUPPRESSED: usize = 8;
+const SEEN: usize = 12;
+const EPOCH: usize = 16;
+const NAME_LEN: usize = 24;
+const CLAIMED: usize = 26;
+const NAME: usize = 27;
+
+/// A channel at rest.
+///
+/// Times are in tenths of a second, rounded down: an entry looks older than it is, never younger, so it is forgotten
+/// too early rather than too late. They end after 13 years; from then on every entry looks old.
+#[derive(Debug)]
+pub(in crate::assignment) struct IdleEntry {
+    block: Box<[u8]>,
+}
+
+impl IdleEntry {
+    /// A channel of this name; `None` if that is longer than [`MAX_NAME`].
+    pub(in crate::assignment) fn new(
+        name: &str,
+        known: Option<&Known>,
+        seen: Moment,
+        announced: u32,
+        suppressed: u32,
+        claimed_again: bool,
+    ) -> Option<Self> {
+        let name_len = u16::try_from(name.len()).ok()?;
+        let (since, epoch, text) =
+            known.map_or_else(Default::default, |known| (known.since, known.epoch, known.assignment.text()));
+        let parts: [&[u8]; 9] = [
+            &ticks(since).to_le_bytes(),
+            &announced.to_le_bytes(),
+            &suppressed.to_le_bytes(),
+            &ticks(seen).to_le_bytes(),
+            &epoch.count().to_le_bytes(),
+            &name_len.to_le_bytes(),
+            &[u8::from(claimed_again)],
+            name.as_bytes(),
+            text.as_bytes(),
+        ];
+        Some(Self { block: parts.concat().into_boxed_slice() })
+    }
+
+    /// Whether it is the channel of this name.
+    pub(in crate::assignment) fn is_named(&self, channel: &str) -> bool {
+        self.name_len() == channel.len() && self.block[NAME..].starts_with(channel.as_bytes())
+    }
+
+    /// When it became known to show just what `value` announces, if it is. The shortcut of the hot path: it says what
+    /// `Channel::compare` would.
+    pub(in crate::assignment) fn shows(&self, value: &Value, snapshot: AppSnapshot) -> Option<Moment> {
+        let text = value.announced()?.text().as_bytes();
+        // From the end, which is known without the block: so its lines are fetched at once, and not one after the
+        // other.
+        let same = self.block.len() == NAME + self.name_len() + text.len() && self.block.ends_with(text);
+        (same && snapshot.keeps(self.epoch())).then(|| moment(self.u32_at(SINCE)))
+    }
+
+    /// Counts a redundant announcement.
+    pub(in crate::assignment) fn suppress(&mut self, now: Moment) {
+        let seen = self.u32_at(SEEN).max(ticks(now));
+        self.block[SEEN..][..size_of::<u32>()].copy_from_slice(&seen.to_le_bytes());
+        self.block[CLAIMED] = 1;
+        let suppressed = self.suppressed().saturating_add(1);
+        self.block[SUPPRESSED..][..size_of::<u32>()].copy_from_slice(&suppressed.to_le_bytes());
+    }
+
+    pub(in crate::assignment) fn name(&self) -> &str {
+        text(&self.block[NAME..self.name_end()])
+    }
+
+    /// What it is known to show.
+    pub(in crate::assignment) fn known(&self) -> Option<Known> {
+        let shown = &self.block[self.name_end()..];
+        let known = || Known {
+            assignment: Assignment::from_text(text(shown)),
+            since: moment(self.u32_at(SINCE)),
+            epoch: self.epoch(),
+        };
+        (!shown.is_empty()).then(known)
+    }
+
+    /// When a claim last named it.
+    pub(in crate::assignment) fn seen(&self) -> Moment {
+        moment(self.u32_at(SEEN))
+    }
+
+    /// Whether a claim named it since it was stored or this was last taken.
+    pub(in crate::assignment) fn claimed_again(&self) -> bool {
+        self.block[CLAIMED] != 0
+    }
+
+    pub(in crate::assignment) fn take_claimed_again(&mut self) -> bool {
+        std::mem::take(&mut self.block[CLAIMED]) != 0
+    }
+
+    /// Announcements forwarded and accepted.
+    pub(in crate::assignment) fn announced(&self) -> u32 {
+        self.u32_at(ANNOUNCED)
+    }
+
+    /// Announcements found redundant.
+    pub(in crate::assignment) fn suppressed(&self) -> u32 {
+        self.u32_at(SUPPRESSED)
+    }
+
+    /// The app's epoch in which it became known what it shows.
+    fn epoch(&self) -> Epoch {
+        Epoch::of(u64::from_le_bytes(self.bytes_at(EPOCH)))
+    }
+
+    fn name_len(&self) -> usize {
+        usize::from(u16::from_le_bytes(self.bytes_at(NAME_LEN)))
+    }
+
+    fn name_end(&self) -> usize {
+        NAME + self.name_len()
+    }
+
+    fn u32_at(&self, place: usize) -> u32 {
+        u32::from_le_bytes(self.bytes_at(place))
+    }
+
+    fn bytes_at<const N: usize>(&self, place: usize) -> [u8; N] {
+        *self.block[place..].first_chunk().expect("a block holds all its numbers")
+    }
+}
+
+/// Part of a block as the text that it is.
+fn text(bytes: &[u8]) -> &str {
+    str::from_utf8(bytes).expect("names and assignments are text")
+}
+
+/// Rounded down, and never beyond what fits.
+fn ticks(moment: Moment) -> u32 {
+    u32::try_from(moment.as_millis() / MILLIS_PER_TICK).unwrap_or(u32::MAX)
+}
+
+fn moment(ticks: u32) -> Moment {
+    Moment::from_millis(u64::from(ticks) * MILLIS_PER_TICK)
+}
+
