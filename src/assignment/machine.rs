@@ -178,11 +178,6 @@ impl Channel {
         self.tickets.len()
     }
 
-    /// Whether this ticket is in flight here.
-    pub(super) fn holds(&self, id: TicketId) -> bool {
-        self.tickets.iter().any(|ticket| ticket.id == id)
-    }
-
     /// Upstream applied the whole of `ticket`: if nothing else can have come between, that is what it shows.
     fn accepted(&mut self, ticket: &Ticket, now: Moment) -> bool {
         let Some(assignment) = ticket.value.shows() else { return false };

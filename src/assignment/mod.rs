@@ -10,8 +10,8 @@
 
 mod app;
 mod bounds;
+mod channels;
 mod claim;
-mod dash;
 mod generation;
 mod idle_entry;
 mod machine;
@@ -19,7 +19,6 @@ mod memory;
 mod registry;
 #[cfg(all(test, usher_shuttle))]
 mod schedules;
-mod shard;
 mod slot;
 mod sync;
 mod value;

@@ -12,7 +12,7 @@ use super::machine::{Channel, Known, TicketId};
 use crate::clock::Moment;
 
 // A million of them are held, inline in the buckets of the tables.
-const _: () = assert!(size_of::<Slot>() == 24, "a slot is the pointer to a block, and a time");
+const _: () = assert!(size_of::<Slot>() == 16, "a slot is the pointer to a block, and a time");
 
 /// One channel.
 #[derive(Debug)]
@@ -30,6 +30,8 @@ pub(super) struct ActiveEntry {
     seen: Moment,
     announced: u32,
     suppressed: u32,
+    referenced: bool,
+    last_ticket: TicketId,
     pub(super) channel: Channel,
     /// Who waits for which ticket.
     waiters: Vec<(TicketId, oneshot::Sender<()>)>,
@@ -67,9 +69,12 @@ impl Slot {
         }
     }
 
-    /// Whether this ticket is in flight on it.
-    pub(super) fn holds(&self, ticket: TicketId) -> bool {
-        matches!(self, Self::Active(busy) if busy.channel.holds(ticket))
+    /// Whether a claim named it again since this was last taken.
+    pub(super) fn take_referenced(&mut self) -> bool {
+        match self {
+            Self::Idle(rest) => rest.take_referenced(),
+            Self::Active(busy) => std::mem::take(&mut busy.referenced),
+        }
     }
 
     /// Whether no claim named it for `remember_for`.
@@ -78,7 +83,7 @@ impl Slot {
     }
 
     /// The whole machine of this channel. `idle`: what it knows has expired.
-    pub(super) fn busy(&mut self, idle: bool) -> &mut ActiveEntry {
+    pub(super) fn activate(&mut self, idle: bool) -> &mut ActiveEntry {
         if let Self::Idle(rest) = self {
             *self = Self::Active(Box::new(ActiveEntry::wake(rest)));
         }
@@ -90,7 +95,7 @@ impl Slot {
     }
 
     /// Stores it compactly again if nothing is in flight. Returns whether there is anything to be kept at all.
-    pub(super) fn settle_down(&mut self, now: Moment) -> bool {
+    pub(super) fn compact(&mut self, now: Moment) -> bool {
         let Self::Active(busy) = self else { return true };
         if !busy.channel.is_quiet(now) {
             return true;
@@ -146,6 +151,8 @@ impl ActiveEntry {
             seen: Moment::default(),
             announced: 0,
             suppressed: 0,
+            referenced: false,
+            last_ticket: 0,
             channel: Channel::default(),
             waiters: Vec::new(),
         }
@@ -158,6 +165,8 @@ impl ActiveEntry {
             seen: rest.seen(),
             announced: rest.announced(),
             suppressed: rest.suppressed(),
+            referenced: rest.referenced(),
+            last_ticket: 0,
             channel: Channel::resting(rest.known()),
             waiters: Vec::new(),
         }
@@ -166,6 +175,17 @@ impl ActiveEntry {
     /// Notes that a claim named it.
     pub(super) fn see(&mut self, now: Moment) {
         self.seen = self.seen.max(now);
+    }
+
+    /// The next ticket of this channel.
+    pub(super) const fn next_ticket(&mut self) -> TicketId {
+        self.last_ticket += 1;
+        self.last_ticket
+    }
+
+    /// Notes that a claim named it again.
+    pub(super) const fn reference(&mut self) {
+        self.referenced = true;
     }
 
     /// Counts a redundant announcement.
@@ -209,6 +229,6 @@ impl ActiveEntry {
             return None;
         }
         // Longer names are never claimed (`MAX_NAME`).
-        IdleEntry::new(&self.name, known, self.seen, self.announced, self.suppressed)
+        IdleEntry::new(&self.name, known, self.seen, self.announced, self.suppressed, self.referenced)
     }
 }
