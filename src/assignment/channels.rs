@@ -58,9 +58,8 @@ pub(super) struct Channels {
     shard_shift: u32,
 }
 
-/// The keys of one shard of the map in the order in which they are considered for eviction: every key of the map is in
-/// its queue. A key that is not in the map may be in it until it is next looked at; so a queue is never shorter than
-/// its shard.
+/// The keys of one shard of the map in the order in which they are considered for eviction. A key is inserted into the
+/// map or removed from it only with its queue locked, so that both hold the same ones whenever the queue is free.
 type Queue = VecDeque<u64>;
 
 /// A claim on one channel.
@@ -170,26 +169,26 @@ impl Channels {
     }
 
     /// Removes what no claim named for `remember_for`, and compacts what has become idle. Returns how many were
-    /// removed for their age. Locks one shard at a time.
+    /// removed for their age. Locks one channel at a time, so no claim waits for it; a million channels take some tenths
+    /// of a second.
     pub(super) fn sweep(&self, now: Moment, remember_for: Duration) -> usize {
-        let (mut idle, mut removed) = (0, Vec::new());
-        self.map.retain(|&key, slot| {
-            let too_old = slot.is_quiet(now) && slot.is_idle(now, remember_for);
-            idle += usize::from(too_old);
-            let stays = !too_old && slot.compact(now);
-            if !stays {
-                removed.push(key);
+        let mut removed = 0;
+        for (index, queue) in self.queues.iter().enumerate() {
+            let keys = lock(queue).clone();
+            for key in keys {
+                let too_old = |slot: &Slot| slot.is_quiet(now) && slot.is_idle(now, remember_for);
+                let stays = self.map.get_mut(&key).is_none_or(|mut slot| !too_old(&slot) && slot.compact(now));
+                if !stays {
+                    let mut old = false;
+                    self.remove_if(index, key, |slot| {
+                        old = too_old(slot);
+                        old || !slot.compact(now)
+                    });
+                    removed += usize::from(old);
+                }
             }
-            stays
-        });
-        removed.sort_unstable_by_key(|key| self.queue_of(*key));
-        for gone in removed.chunk_by_mut(|one, other| self.queue_of(*one) == self.queue_of(*other)) {
-            gone.sort_unstable();
-            // A claim may have stored the channel again meanwhile.
-            let stays = |key: &u64| gone.binary_search(key).is_err() || self.map.contains_key(key);
-            lock(&self.queues[self.queue_of(gone[0])]).retain(stays);
         }
-        idle
+        removed
     }
 
     /// Number of channels.
@@ -219,11 +218,6 @@ impl Channels {
         let tag = hash & !(u64::MAX >> TAG_BITS);
         let low = hash & ((1 << self.shard_shift) - 1);
         (queue, tag | (queue as u64) << self.shard_shift | low)
-    }
-
-    /// The queue of a key.
-    fn queue_of(&self, key: u64) -> usize {
-        usize::try_from((key & (u64::MAX >> TAG_BITS)) >> self.shard_shift).unwrap_or_default()
     }
 
     /// Removes one channel on a condition.
@@ -258,18 +252,17 @@ impl Channels {
                 break;
             }
             let Some(key) = queue.pop_front() else { break };
-            let mut stays = false;
             let removed = self.map.remove_if_mut(&key, |_, slot| {
-                stays = !slot.is_quiet(now);
-                if !stays && chances > 0 && slot.take_referenced() {
-                    chances -= 1;
-                    stays = true;
+                if !slot.is_quiet(now) {
+                    return false;
                 }
-                !stays
+                let spared = chances > 0 && slot.take_referenced();
+                chances -= usize::from(spared);
+                !spared
             });
-            evicted += usize::from(removed.is_some());
-            if stays {
-                queue.push_back(key);
+            match removed {
+                Some(_) => evicted += 1,
+                None => queue.push_back(key),
             }
         }
         evicted
@@ -365,7 +358,8 @@ mod tests {
             let channels = Channels::new(max);
             for hash in (0..1_000_u64).map(|number| number.wrapping_mul(0x9e37_79b9_7f4a_7c15)).chain([u64::MAX]) {
                 let (queue, key) = channels.place(hash);
-                assert_eq!((channels.queue_of(key), key >> 57), (queue, hash >> 57));
+                let shard = usize::try_from((key << 7 >> 7) >> channels.shard_shift).unwrap();
+                assert_eq!((shard, key >> 57), (queue, hash >> 57));
             }
         }
     }

@@ -84,8 +84,8 @@ impl RuleMemory {
         was_there
     }
 
-    /// Drops entries that were not seen for `remember_for`. Called now and then by a task of the server.
-    /// One shard at a time, so that no claim waits for more than one of them.
+    /// Drops entries that were not seen for `remember_for`. The server calls it now and then, from a thread that may
+    /// block: it looks at every channel, though it locks only one at a time.
     pub fn sweep(&self, now: Moment) {
         let idle = self.channels.sweep(now, self.remember_for());
         self.app.census().evicted_idle(idle);

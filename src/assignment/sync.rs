@@ -79,10 +79,6 @@ mod model {
             map.contains_key(&key).then(|| RefMut { map, key })
         }
 
-        pub(in crate::assignment) fn contains_key(&self, key: &u64) -> bool {
-            lock(&self.0).contains_key(key)
-        }
-
         pub(in crate::assignment) fn insert(&self, key: u64, value: V) -> Option<V> {
             lock(&self.0).insert(key, value)
         }
@@ -94,10 +90,6 @@ mod model {
         ) -> Option<(u64, V)> {
             let mut map = lock(&self.0);
             map.get_mut(key).is_some_and(|value| goes(key, value)).then(|| map.remove_entry(key)).flatten()
-        }
-
-        pub(in crate::assignment) fn retain(&self, stays: impl FnMut(&u64, &mut V) -> bool) {
-            lock(&self.0).retain(stays);
         }
 
         pub(in crate::assignment) fn iter(&self) -> impl Iterator<Item = RefMut<'_, V>> {
