@@ -13,11 +13,13 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
-use super::app::{AppMemory, AppSnapshot};
-use super::bounds::{Census, WaitingPlace};
+use super::app::AppMemory;
+use super::bounds::{MemoryContext, WaiterPermit};
 use super::idle_entry::MAX_NAME;
 use super::machine::{Comparison, TicketId};
 use super::slot::{ActiveEntry, Slot};
+use super::snapshot::AppSnapshot;
+use super::sync::atomic::{AtomicUsize, Ordering};
 use super::sync::{Map, Mutex, lock};
 use super::{Before, ClaimMode, Entry, Outcome, Value};
 use crate::clock::Moment;
@@ -39,6 +41,9 @@ const EVICTED_SHARE: usize = 16;
 /// How many channels may get a second chance for each that is evicted.
 const SECOND_CHANCES: usize = 2;
 
+/// How many queues a sweep goes through.
+const SWEPT: usize = 64;
+
 /// The bits of a hash that hashbrown keeps beside the buckets. `DashMap` chooses the shard by the bits that follow.
 const TAG_BITS: u32 = 7;
 
@@ -54,6 +59,8 @@ pub(super) struct Channels {
     queues: Box<[Mutex<Queue>]>,
     /// Most channels in one queue.
     cap: usize,
+    /// The queue with which the next sweep begins.
+    next_swept: AtomicUsize,
     /// Position of the lowest bit of a key that chooses the map's shard.
     shard_shift: u32,
 }
@@ -78,7 +85,7 @@ pub(super) struct ClaimRequest<'a> {
 #[derive(Debug)]
 pub(super) enum ClaimAnswer {
     Redundant { since: Moment },
-    InFlight(oneshot::Receiver<()>, WaitingPlace),
+    InFlight(oneshot::Receiver<()>, WaiterPermit),
     Reserved { ticket: TicketId, before: Before, redundant: bool, since: Option<Moment> },
     Full,
 }
@@ -92,6 +99,7 @@ impl Channels {
             map: Map::with_hasher_and_shard_amount(Default::default(), shards),
             queues: std::iter::repeat_with(Mutex::default).take(queues).collect(),
             cap,
+            next_swept: AtomicUsize::new(0),
             shard_shift: u64::BITS - TAG_BITS - shards.trailing_zeros(),
         }
     }
@@ -107,7 +115,7 @@ impl Channels {
         }
         // Only with the queue locked is a key inserted.
         let mut queue = lock(&self.queues[queue]);
-        let has_room = self.make_room(&mut queue, request.now, request.app.census());
+        let has_room = self.make_room(&mut queue, request.now, request.app.context());
         if let Some(mut slot) = self.map.get_mut(&key) {
             return claim_known(&mut slot, request);
         }
@@ -169,12 +177,15 @@ impl Channels {
     }
 
     /// Removes what no claim named for `remember_for`, and compacts what has become idle. Returns how many were
-    /// removed for their age. Locks one channel at a time, so no claim waits for it; a million channels take some tenths
-    /// of a second.
+    /// removed for their age. Locks one channel at a time, so no claim waits for it. A sweep goes through [`SWEPT`]
+    /// queues at most, which takes less than a tenth of a second, and the next one goes on from there.
     pub(super) fn sweep(&self, now: Moment, remember_for: Duration) -> usize {
         let mut removed = 0;
-        for (index, queue) in self.queues.iter().enumerate() {
-            let keys = lock(queue).clone();
+        let swept = self.queues.len().min(SWEPT);
+        // Relaxed: two sweeps at once may go through the same queues.
+        let first = self.next_swept.fetch_add(swept, Ordering::Relaxed);
+        for index in (first..first.wrapping_add(swept)).map(|index| index % self.queues.len()) {
+            let keys = lock(&self.queues[index]).clone();
             for key in keys {
                 let too_old = |slot: &Slot| slot.is_quiet(now) && slot.is_idle(now, remember_for);
                 let stays = self.map.get_mut(&key).is_none_or(|mut slot| !too_old(&slot) && slot.compact(now));
@@ -231,10 +242,10 @@ impl Channels {
     }
 
     /// Makes room for one channel more. Returns whether there is room.
-    fn make_room(&self, queue: &mut Queue, now: Moment, census: &Census) -> bool {
+    fn make_room(&self, queue: &mut Queue, now: Moment, context: &MemoryContext) -> bool {
         if queue.len() >= self.cap {
             let evicted = self.evict(queue, now);
-            census.evicted_for_capacity(evicted);
+            context.evicted_for_capacity(evicted);
         }
         queue.len() < self.cap
     }
@@ -311,7 +322,7 @@ fn claim_known(slot: &mut Slot, request: ClaimRequest<'_>) -> ClaimAnswer {
 /// Compares the claim with the channel and does what follows.
 fn answer(entry: &mut ActiveEntry, request: &ClaimRequest<'_>, snapshot: AppSnapshot) -> ClaimAnswer {
     let &ClaimRequest { value, mode, now, app, .. } = request;
-    let census: &Arc<Census> = app.census();
+    let context: &Arc<MemoryContext> = app.context();
     let comparison = entry.channel.compare(value, now, snapshot);
     entry.see(now);
     match (comparison, mode) {
@@ -320,8 +331,8 @@ fn answer(entry: &mut ActiveEntry, request: &ClaimRequest<'_>, snapshot: AppSnap
             return ClaimAnswer::Redundant { since };
         }
         (Comparison::InFlight(leader), ClaimMode::MayWait) => {
-            if let Some(place) = census.wait()
-                && let Some(settled) = entry.wait_for(leader, census.bounds.max_waiters_per_channel)
+            if let Some(place) = context.wait()
+                && let Some(settled) = entry.wait_for(leader, context.bounds.max_waiters_per_channel)
             {
                 return ClaimAnswer::InFlight(settled, place);
             }
@@ -337,7 +348,7 @@ fn answer(entry: &mut ActiveEntry, request: &ClaimRequest<'_>, snapshot: AppSnap
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::assignment::Bounds;
+    use crate::assignment::{Assignment, Bounds};
     use crate::clock::Clock;
 
     #[test]
@@ -362,6 +373,30 @@ mod tests {
                 assert_eq!((shard, key >> 57), (queue, hash >> 57));
             }
         }
+    }
+
+    #[test]
+    fn sweeps_go_through_all_queues_in_turn() {
+        let channels = Channels::new(1_000_000);
+        let app = AppMemory::new(Clock::start(), Arc::new(bounds(1_000_000)));
+        for number in 0..1_000_u64 {
+            let request = ClaimRequest {
+                hash: number.wrapping_mul(0x9e37_79b9_7f4a_7c15),
+                channel: &number.to_string(),
+                value: &Value::One(Assignment::new(0, "7", [])),
+                mode: ClaimMode::MayWait,
+                now: Moment::default(),
+                app: &app,
+                remember_for: Duration::MAX,
+            };
+            let hash = request.hash;
+            let ClaimAnswer::Reserved { ticket, .. } = channels.claim(request) else { panic!("a new channel") };
+            channels.settle(hash, ticket, Outcome::Accepted, Moment::default(), Duration::ZERO);
+        }
+        let sweeps = [(); 5].map(|()| channels.sweep(Moment::from_millis(5_000), Duration::from_secs(5)));
+        assert_eq!((sweeps.iter().sum(), channels.len()), (1_000, 0));
+        assert!(sweeps.iter().all(|&removed| removed > 0), "{sweeps:?}");
+        assert!(channels.queues.iter().all(|queue| lock(queue).is_empty()));
     }
 
     #[test]

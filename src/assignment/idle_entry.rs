@@ -1,23 +1,22 @@
-//! A channel at rest: when it was seen last, and all else in one block of bytes, so that a claim that finds its channel
-//! waits for one place in memory behind the table's bucket. Who looks for the channels that were not seen for long
-//! walks through the table alone.
+//! An idle channel in one block of bytes, so that a claim that finds its channel waits for one place in memory behind
+//! the table's bucket.
 //!
 //! The block holds numbers at fixed places, little-endian; then the channel's name; then, to the end, the text of the
-//! assignment that it is known to show, which is empty if that is unknown. Names and texts are compared as bytes: only
-//! for the operator are they text again.
+//! assignment that the channel is known to show, which is empty if that is unknown. Names and texts are compared as
+//! bytes, and become text again only for the operator.
 
-use super::app::{AppSnapshot, Epoch};
 use super::machine::Known;
+use super::snapshot::{AppSnapshot, Epoch};
 use super::{Assignment, Value};
 use crate::clock::Moment;
 
-/// The longest name that a channel at rest can have.
+/// The longest name that an entry can hold.
 pub(super) const MAX_NAME: usize = u16::MAX as usize;
 
-/// Milliseconds in the unit of time of a channel at rest.
+/// Milliseconds in the unit of time of an idle entry.
 const MILLIS_PER_TICK: u64 = 100;
 
-// Where in the block each part begins: `u32` three times, `u64`, `u16`, bytes.
+// Where in the block each part begins: `u32` four times, `u64`, `u16`, a flag, bytes.
 const SINCE: usize = 0;
 const ANNOUNCED: usize = 4;
 const SUPPRESSED: usize = 8;
@@ -27,7 +26,7 @@ const NAME_LEN: usize = 24;
 const REFERENCED: usize = 26;
 const NAME: usize = 27;
 
-/// A channel at rest.
+/// An idle channel.
 ///
 /// Times are in tenths of a second, rounded down: an entry looks older than it is, never younger, so it is forgotten
 /// too early rather than too late. They end after 13 years; from then on every entry looks old.
@@ -107,11 +106,12 @@ impl IdleEntry {
         moment(self.u32_at(SEEN))
     }
 
-    /// Whether a claim named it since it was stored or this was last taken.
+    /// Whether a claim named it again since it came to the back of the eviction queue.
     pub(super) fn referenced(&self) -> bool {
         self.block[REFERENCED] != 0
     }
 
+    /// The same, and takes it back.
     pub(super) fn take_referenced(&mut self) -> bool {
         std::mem::take(&mut self.block[REFERENCED]) != 0
     }

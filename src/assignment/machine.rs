@@ -9,7 +9,7 @@ mod tests;
 
 use std::time::Duration;
 
-use super::app::{AppSnapshot, Epoch};
+use super::snapshot::{AppSnapshot, Epoch};
 use super::{Assignment, Before, Outcome, Value};
 use crate::clock::Moment;
 
@@ -68,7 +68,7 @@ pub(super) struct Channel {
 
 impl Channel {
     /// A channel with nothing in flight.
-    pub(super) const fn resting(known: Option<Known>) -> Self {
+    pub(super) const fn idle(known: Option<Known>) -> Self {
         Self { known, tickets: Vec::new(), doubt_until: Moment::from_millis(0) }
     }
 

@@ -53,7 +53,7 @@ impl RuleMemory {
     /// An empty memory for one rule of `app`.
     #[must_use]
     pub fn new(app: Arc<AppMemory>, remember_for: Duration) -> Arc<Self> {
-        let channels = Channels::new(app.census().bounds.max_channels);
+        let channels = Channels::new(app.context().bounds.max_channels);
         let remember_for = AtomicU64::new(millis(remember_for));
         Arc::new(Self { app, hasher: RandomState::new(), channels, remember_for })
     }
@@ -88,7 +88,7 @@ impl RuleMemory {
     /// block: it looks at every channel, though it locks only one at a time.
     pub fn sweep(&self, now: Moment) {
         let idle = self.channels.sweep(now, self.remember_for());
-        self.app.census().evicted_idle(idle);
+        self.app.context().evicted_idle(idle);
     }
 
     /// Number of channels held.
@@ -132,13 +132,13 @@ impl RuleMemory {
 
     /// Settles the ticket of a reservation.
     pub(super) fn settle(&self, hash: u64, ticket: TicketId, outcome: Outcome) {
-        let doubt_period = self.app.census().bounds.doubt_period;
+        let doubt_period = self.app.context().bounds.doubt_period;
         let woken = self.channels.settle(hash, ticket, outcome, self.now(), doubt_period);
         wake(woken);
     }
 
     fn now(&self) -> Moment {
-        self.app.census().clock.now()
+        self.app.context().clock.now()
     }
 }
 

@@ -6,9 +6,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::limit::{Limit, Taken};
+use super::limited::Limited;
 use super::pace::Pace;
-use super::reservation::{Limited, Longest, Waiters, Waiting};
 use super::table::Fingerprint;
+use super::waiters::{Waiters, Waiting};
 use super::{Rate, Rates};
 use crate::clock::Clock;
 use crate::metrics::{Metrics, RateScope};
@@ -27,6 +28,9 @@ pub struct Limiters {
     messages: Option<Arc<Limit>>,
     waiters: Waiters,
 }
+
+/// The scope whose limit makes a trigger wait longest, and how long.
+type Longest = (RateScope, Duration);
 
 /// What is limited of one app.
 #[derive(Debug)]

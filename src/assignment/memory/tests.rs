@@ -191,13 +191,13 @@ fn those_who_wait_are_bounded_per_channel_and_in_all() {
     assert!(matches!(memory.ask("1", "Anna"), Claim::Reserved { redundant: true, .. }), "three a channel");
     waiting.extend((0..2).map(|_| memory.wait("2", "Anna")));
     assert!(matches!(memory.ask("2", "Anna"), Claim::Reserved { redundant: true, .. }), "five in all");
-    assert_eq!(app.census().waiting(), 5);
+    assert_eq!(app.context().waiting(), 5);
     // A place given back can be taken again, in the list of its channel as well.
     drop(waiting.remove(0));
-    assert_eq!(app.census().waiting(), 4);
+    assert_eq!(app.context().waiting(), 4);
     waiting.push(memory.wait("1", "Anna"));
     drop(waiting);
-    assert_eq!(app.census().waiting(), 0);
+    assert_eq!(app.context().waiting(), 0);
     for _ in 0..1_000 {
         drop(memory.wait("1", "Anna"));
     }
@@ -228,7 +228,7 @@ fn the_cap_holds_and_the_oldest_go_first() {
     ));
     memory.announce("new", "Anna");
     assert_eq!(memory.len(), 61, "one in sixteen went");
-    assert_eq!(memory.app().census().evictions(), Evictions { capacity: 4, idle: 0 });
+    assert_eq!(memory.app().context().evictions(), Evictions { capacity: 4, idle: 0 });
     let left = |channel: &str| memory.entries(channel, 64).iter().any(|entry| entry.channel == channel);
     assert!(left("0") && ["1", "2", "3", "4"].iter().all(|gone| !left(gone)) && left("5"));
 }
@@ -306,7 +306,7 @@ fn what_nobody_names_is_forgotten() {
     assert_eq!(announce("asked", at(9)), None, "redundant, and seen");
     assert_eq!(announce("asked", at(18)), None);
     memory.sweep(at(18));
-    assert_eq!((memory.len(), memory.app().census().evictions()), (1, Evictions { capacity: 0, idle: 1 }));
+    assert_eq!((memory.len(), memory.app().context().evictions()), (1, Evictions { capacity: 0, idle: 1 }));
     assert_eq!(announce("asked", at(28)), Some(Before::Nothing), "unseen for just as long");
     let _leader = memory.claim("flying", &one("Anna"), ClaimMode::MayWait, at(0));
     drop(memory.claim("doubtful", &one("Anna"), ClaimMode::MayWait, at(0)));
