@@ -14,7 +14,8 @@ use crate::clock::{Clock, Moment};
 /// What all rules of one app share: the epoch that forgets everything at once, and the requests in flight that may
 /// touch any channel.
 ///
-/// A request that may touch any channel is a ticket of nobody on each of them, without a walk over the map. Three
+/// A request that may touch any channel acts like a ticket with an opaque value on each of them, without a walk over the
+/// map. Three
 /// numbers do it:
 ///
 /// - its claim raises `in_flight`, then begins an epoch;
@@ -56,7 +57,7 @@ impl AppMemory {
     /// Forgets every channel of the app and holds them all unknown until the reservation is settled.
     pub fn claim_all(self: &Arc<Self>) -> WideReservation {
         self.count_wide(1);
-        // Release: whoever sees the new epoch sees this request in flight, too.
+        // Release: a thread that sees the new epoch sees this request in flight, too.
         self.epoch.fetch_add(1, Ordering::Release);
         WideReservation { app: Arc::clone(self), outcome: Outcome::Ambiguous }
     }
@@ -65,7 +66,7 @@ impl AppMemory {
     /// under the rules before and may still be applied.
     pub fn doubt(&self, now: Moment) {
         self.extend_doubt(now);
-        // Release: whoever sees the new epoch sees the doubt, too. What is known now, and what tickets in flight will
+        // Release: a thread that sees the new epoch sees the doubt, too. What is known now, and what tickets in flight will
         // commit, belongs to the old one.
         self.epoch.fetch_add(1, Ordering::Release);
     }
@@ -102,7 +103,7 @@ impl AppMemory {
     /// Counts `requests` more that are in flight and may touch any channel. Each of them calls [`AppMemory::end_wide`]
     /// at its end.
     pub(super) fn count_wide(&self, requests: usize) {
-        // Relaxed is enough: whoever counts them begins an epoch after that, or puts rules in force that were not
+        // Relaxed is enough: the caller begins an epoch after that, or puts rules in force that were not
         // before.
         self.in_flight.fetch_add(requests, Ordering::Relaxed);
     }
@@ -119,7 +120,7 @@ impl AppMemory {
             Outcome::Accepted | Outcome::Refused | Outcome::Partial => {}
             Outcome::Ambiguous => self.extend_doubt(self.context.clock.now()),
         }
-        // Release: whoever no longer counts this request sees the doubt that it left.
+        // Release: a thread that no longer counts this request sees the doubt that it left.
         self.in_flight.fetch_sub(1, Ordering::Release);
     }
 

@@ -153,10 +153,10 @@ fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// Tells those who wait. Called with no lock held: it may run a waker.
+/// Wakes those that wait. Called with no lock held: it may run a waker.
 fn wake(woken: Woken) {
     for waiter in woken {
-        // An error says that it has given up.
+        // An error: the waiter has given up.
         let (Ok(()) | Err(())) = waiter.send(());
     }
 }
