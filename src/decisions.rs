@@ -13,7 +13,7 @@ pub use record::{Decided, MAX_TEXT, Reason, Record};
 
 use self::ring::Ring;
 
-/// Records that a reader looks at while he holds the lock once: for some microseconds.
+/// Records that a reader looks at in one hold of the lock: for some microseconds.
 const HOLD: u64 = 64;
 
 /// Which records to give. The default is all of them.
@@ -44,8 +44,8 @@ pub struct News {
     pub next: u64,
 }
 
-/// A bounded log of the last decisions. Whoever follows it reads from the log itself, at his own pace: a slow reader
-/// costs no memory, and is told how many decisions have passed him by.
+/// A bounded log of the last decisions. A reader reads from the log itself, at its own pace: a slow reader
+/// costs no memory, and learns how many decisions it has missed.
 #[derive(Debug)]
 pub struct Decisions {
     capacity: usize,
@@ -53,7 +53,7 @@ pub struct Decisions {
     /// decides triggers never waits for more. The numbers of the records tell a reader where to go on under the next
     /// hold, and what has given way since the last one.
     log: Mutex<Log>,
-    /// Wakes those who follow.
+    /// Wakes the readers that wait.
     woken: Notify,
 }
 

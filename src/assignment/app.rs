@@ -5,47 +5,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Outcome;
-use super::bounds::{Bounds, Census};
+use super::bounds::{Bounds, MemoryContext};
 use super::machine;
+use super::snapshot::{AppSnapshot, Epoch};
 use super::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use crate::clock::{Clock, Moment};
-
-/// A span of an app's life within which nothing has touched all its channels at once.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
-pub(super) struct Epoch(u64);
-
-impl Epoch {
-    /// The one before which `count` have ended.
-    pub(super) const fn of(count: u64) -> Self {
-        Self(count)
-    }
-
-    /// How many have ended before it.
-    pub(super) const fn count(self) -> u64 {
-        self.0
-    }
-}
-
-/// The app as a claim on one of its channels finds it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct AppSnapshot {
-    /// The present epoch.
-    pub(super) epoch: Epoch,
-    /// Whether a request that may touch any channel is in flight, or one may still be applied.
-    pub(super) uncertain: bool,
-}
-
-impl AppSnapshot {
-    /// Whether what became known in `epoch` still is.
-    pub(super) fn keeps(self, epoch: Epoch) -> bool {
-        self.epoch == epoch && !self.uncertain
-    }
-}
 
 /// What all rules of one app share: the epoch that forgets everything at once, and the requests in flight that may
 /// touch any channel.
 ///
-/// A request that may touch any channel is a ticket of nobody on each of them, without a walk over the map. Three
+/// A request that may touch any channel acts like a ticket with an opaque value on each of them, without a walk over the
+/// map. Three
 /// numbers do it:
 ///
 /// - its claim raises `in_flight`, then begins an epoch;
@@ -61,7 +31,7 @@ impl AppSnapshot {
 /// never commits if it lasts.
 #[derive(Debug)]
 pub struct AppMemory {
-    census: Arc<Census>,
+    context: Arc<MemoryContext>,
     epoch: AtomicU64,
     in_flight: AtomicUsize,
     /// Milliseconds of the clock.
@@ -72,22 +42,22 @@ impl AppMemory {
     /// An empty memory for one app.
     #[must_use]
     pub fn new(clock: Clock, bounds: Arc<Bounds>) -> Arc<Self> {
-        Self::within(Census::new(clock, bounds))
+        Self::within(MemoryContext::new(clock, bounds))
     }
 
     /// An empty memory for one app that shares bounds and counts with others.
     ///
     /// Whenever it is made, it is in doubt until [`Bounds::start_doubt`] after the start of the process: requests of a
     /// process before this one may still be applied.
-    pub(super) fn within(census: Arc<Census>) -> Arc<Self> {
-        let doubt_until = AtomicU64::new(census.end_of_start_doubt().as_millis());
-        Arc::new(Self { census, epoch: AtomicU64::new(0), in_flight: AtomicUsize::new(0), doubt_until })
+    pub(super) fn within(context: Arc<MemoryContext>) -> Arc<Self> {
+        let doubt_until = AtomicU64::new(context.end_of_start_doubt().as_millis());
+        Arc::new(Self { context, epoch: AtomicU64::new(0), in_flight: AtomicUsize::new(0), doubt_until })
     }
 
     /// Forgets every channel of the app and holds them all unknown until the reservation is settled.
     pub fn claim_all(self: &Arc<Self>) -> WideReservation {
         self.count_wide(1);
-        // Release: whoever sees the new epoch sees this request in flight, too.
+        // Release: a thread that sees the new epoch sees this request in flight, too.
         self.epoch.fetch_add(1, Ordering::Release);
         WideReservation { app: Arc::clone(self), outcome: Outcome::Ambiguous }
     }
@@ -96,7 +66,7 @@ impl AppMemory {
     /// under the rules before and may still be applied.
     pub fn doubt(&self, now: Moment) {
         self.extend_doubt(now);
-        // Release: whoever sees the new epoch sees the doubt, too. What is known now, and what tickets in flight will
+        // Release: a thread that sees the new epoch sees the doubt, too. What is known now, and what tickets in flight will
         // commit, belongs to the old one.
         self.epoch.fetch_add(1, Ordering::Release);
     }
@@ -111,13 +81,13 @@ impl AppMemory {
     /// started; else `None`.
     #[must_use]
     pub fn start_doubt(&self, now: Moment) -> Option<Duration> {
-        let end = self.census.end_of_start_doubt();
+        let end = self.context.end_of_start_doubt();
         (now < end && self.doubt_until.load(Ordering::Relaxed) == end.as_millis()).then(|| now.since(Moment::default()))
     }
 
     /// Requests in flight that may touch any channel.
-    #[must_use]
-    pub fn wide_in_flight(&self) -> usize {
+    #[cfg(test)]
+    pub(super) fn wide_in_flight(&self) -> usize {
         self.in_flight.load(Ordering::Relaxed)
     }
 
@@ -133,7 +103,7 @@ impl AppMemory {
     /// Counts `requests` more that are in flight and may touch any channel. Each of them calls [`AppMemory::end_wide`]
     /// at its end.
     pub(super) fn count_wide(&self, requests: usize) {
-        // Relaxed is enough: whoever counts them begins an epoch after that, or puts rules in force that were not
+        // Relaxed is enough: the caller begins an epoch after that, or puts rules in force that were not
         // before.
         self.in_flight.fetch_add(requests, Ordering::Relaxed);
     }
@@ -148,19 +118,20 @@ impl AppMemory {
         match outcome {
             // What was known before is forgotten all the same: no walk over the map could bring it back.
             Outcome::Accepted | Outcome::Refused | Outcome::Partial => {}
-            Outcome::Ambiguous => self.extend_doubt(self.census.clock.now()),
+            Outcome::Ambiguous => self.extend_doubt(self.context.clock.now()),
         }
-        // Release: whoever no longer counts this request sees the doubt that it left.
+        // Release: a thread that no longer counts this request sees the doubt that it left.
         self.in_flight.fetch_sub(1, Ordering::Release);
     }
 
-    pub(super) const fn census(&self) -> &Arc<Census> {
-        &self.census
+    pub(super) const fn context(&self) -> &Arc<MemoryContext> {
+        &self.context
     }
 
     /// Relaxed: both callers publish it by what they do next.
     fn extend_doubt(&self, now: Moment) {
-        self.doubt_until.fetch_max(machine::until(now, self.census.bounds.doubt_period).as_millis(), Ordering::Relaxed);
+        self.doubt_until
+            .fetch_max(machine::until(now, self.context.bounds.doubt_period).as_millis(), Ordering::Relaxed);
     }
 }
 

@@ -34,7 +34,7 @@ pub struct Evictions {
 
 /// What all memories share.
 #[derive(Debug)]
-pub(super) struct Census {
+pub(super) struct MemoryContext {
     pub(super) clock: Clock,
     pub(super) bounds: Arc<Bounds>,
     waiting: AtomicUsize,
@@ -42,7 +42,7 @@ pub(super) struct Census {
     evicted_idle: AtomicU64,
 }
 
-impl Census {
+impl MemoryContext {
     pub(super) fn new(clock: Clock, bounds: Arc<Bounds>) -> Arc<Self> {
         Arc::new(Self {
             clock,
@@ -64,12 +64,12 @@ impl Census {
     // Relaxed throughout: each of these numbers stands for itself, and nothing else is published through them.
 
     /// A place among the [`Bounds::max_waiters`], if one is free.
-    pub(super) fn wait(self: &Arc<Self>) -> Option<WaitingPlace> {
+    pub(super) fn wait(self: &Arc<Self>) -> Option<WaiterPermit> {
         let max = self.bounds.max_waiters;
         self.waiting
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |waiting| (waiting < max).then(|| waiting + 1))
             .ok()?;
-        Some(WaitingPlace(Arc::clone(self)))
+        Some(WaiterPermit(Arc::clone(self)))
     }
 
     /// Requests that wait at present.
@@ -98,9 +98,9 @@ impl Census {
 
 /// A place among those who wait; given back when it is dropped.
 #[derive(Debug)]
-pub(super) struct WaitingPlace(Arc<Census>);
+pub(super) struct WaiterPermit(Arc<MemoryContext>);
 
-impl Drop for WaitingPlace {
+impl Drop for WaiterPermit {
     fn drop(&mut self) {
         self.0.waiting.fetch_sub(1, Ordering::Relaxed);
     }

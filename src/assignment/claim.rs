@@ -1,11 +1,11 @@
-//! The words of the memory: how a claim may be answered, what the answer obliges to, and what may become of a forwarded
-//! request.
+//! The types of the memory's interface: how a claim may be answered, what has to be settled, and the outcomes of a
+//! forwarded request.
 
 use std::sync::Arc;
 
 use tokio::sync::oneshot;
 
-use super::bounds::WaitingPlace;
+use super::bounds::WaiterPermit;
 use super::machine::TicketId;
 use super::{Assignment, RuleMemory};
 use crate::clock::Moment;
@@ -106,11 +106,11 @@ impl Drop for Reservation {
 pub struct Waiter {
     settled: oneshot::Receiver<()>,
     /// Given back with the waiter.
-    _place: WaitingPlace,
+    _place: WaiterPermit,
 }
 
 impl Waiter {
-    pub(super) const fn new(settled: oneshot::Receiver<()>, place: WaitingPlace) -> Self {
+    pub(super) const fn new(settled: oneshot::Receiver<()>, place: WaiterPermit) -> Self {
         Self { settled, _place: place }
     }
 

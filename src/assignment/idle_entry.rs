@@ -1,39 +1,38 @@
-//! A channel at rest: when it was seen last, and all else in one block of bytes, so that a claim that finds its channel
-//! waits for one place in memory behind the table's bucket. Who looks for the channels that were not seen for long
-//! walks through the table alone.
+//! An idle channel in one block of bytes, so that a claim that finds its channel waits for one place in memory behind
+//! the table's bucket.
 //!
 //! The block holds numbers at fixed places, little-endian; then the channel's name; then, to the end, the text of the
-//! assignment that it is known to show, which is empty if that is unknown. Names and texts are compared as bytes: only
-//! for the operator are they text again.
+//! assignment that the channel is known to show, which is empty if that is unknown. Names and texts are compared as
+//! bytes, and become text again only for the operator.
 
-use super::app::{AppSnapshot, Epoch};
 use super::machine::Known;
+use super::snapshot::{AppSnapshot, Epoch};
 use super::{Assignment, Value};
 use crate::clock::Moment;
 
-/// The longest name that a channel at rest can have.
+/// The longest name that an entry can hold.
 pub(super) const MAX_NAME: usize = u16::MAX as usize;
 
-/// Milliseconds in the unit of time of a channel at rest.
+/// Milliseconds in the unit of time of an idle entry.
 const MILLIS_PER_TICK: u64 = 100;
 
-// Where in the block each part begins: `u32` three times, `u64`, `u16`, bytes.
+// Where in the block each part begins: `u32` four times, `u64`, `u16`, a flag, bytes.
 const SINCE: usize = 0;
 const ANNOUNCED: usize = 4;
 const SUPPRESSED: usize = 8;
-const EPOCH: usize = 12;
-const NAME_LEN: usize = 20;
-const NAME: usize = 22;
+const SEEN: usize = 12;
+const EPOCH: usize = 16;
+const NAME_LEN: usize = 24;
+const REFERENCED: usize = 26;
+const NAME: usize = 27;
 
-/// A channel at rest.
+/// An idle channel.
 ///
 /// Times are in tenths of a second, rounded down: an entry looks older than it is, never younger, so it is forgotten
 /// too early rather than too late. They end after 13 years; from then on every entry looks old.
 #[derive(Debug)]
 pub(super) struct IdleEntry {
     block: Box<[u8]>,
-    /// In ticks.
-    seen: u32,
 }
 
 impl IdleEntry {
@@ -44,20 +43,23 @@ impl IdleEntry {
         seen: Moment,
         announced: u32,
         suppressed: u32,
+        referenced: bool,
     ) -> Option<Self> {
         let name_len = u16::try_from(name.len()).ok()?;
         let (since, epoch, text) =
             known.map_or_else(Default::default, |known| (known.since, known.epoch, known.assignment.text()));
-        let parts: [&[u8]; 7] = [
+        let parts: [&[u8]; 9] = [
             &ticks(since).to_le_bytes(),
             &announced.to_le_bytes(),
             &suppressed.to_le_bytes(),
+            &ticks(seen).to_le_bytes(),
             &epoch.count().to_le_bytes(),
             &name_len.to_le_bytes(),
+            &[u8::from(referenced)],
             name.as_bytes(),
             text.as_bytes(),
         ];
-        Some(Self { block: parts.concat().into_boxed_slice(), seen: ticks(seen) })
+        Some(Self { block: parts.concat().into_boxed_slice() })
     }
 
     /// Whether it is the channel of this name.
@@ -77,7 +79,9 @@ impl IdleEntry {
 
     /// Counts a redundant announcement.
     pub(super) fn suppress(&mut self, now: Moment) {
-        self.seen = self.seen.max(ticks(now));
+        let seen = self.u32_at(SEEN).max(ticks(now));
+        self.block[SEEN..][..size_of::<u32>()].copy_from_slice(&seen.to_le_bytes());
+        self.block[REFERENCED] = 1;
         let suppressed = self.suppressed().saturating_add(1);
         self.block[SUPPRESSED..][..size_of::<u32>()].copy_from_slice(&suppressed.to_le_bytes());
     }
@@ -99,7 +103,17 @@ impl IdleEntry {
 
     /// When a claim last named it.
     pub(super) fn seen(&self) -> Moment {
-        moment(self.seen)
+        moment(self.u32_at(SEEN))
+    }
+
+    /// Whether a claim named it again since it came to the back of the eviction queue.
+    pub(super) fn referenced(&self) -> bool {
+        self.block[REFERENCED] != 0
+    }
+
+    /// The same, and takes it back.
+    pub(super) fn take_referenced(&mut self) -> bool {
+        std::mem::take(&mut self.block[REFERENCED]) != 0
     }
 
     /// Announcements forwarded and accepted.
@@ -165,8 +179,9 @@ mod tests {
     #[test]
     fn every_part_comes_back() {
         let anna = known("\"Änna\"");
-        let mut rest = IdleEntry::new("zimmer-ü", Some(&anna), Moment::from_millis(799), 0x0102_0304, u32::MAX - 1)
-            .expect("a short name");
+        let mut rest =
+            IdleEntry::new("zimmer-ü", Some(&anna), Moment::from_millis(799), 0x0102_0304, u32::MAX - 1, false)
+                .expect("a short name");
         let parts = |rest: &IdleEntry| {
             (rest.name().to_owned(), rest.known(), rest.seen().as_millis(), rest.announced(), rest.suppressed())
         };
@@ -178,7 +193,7 @@ mod tests {
 
     #[test]
     fn name_and_assignment_are_compared_whole() {
-        let rest = IdleEntry::new("room-1", Some(&known("7")), Moment::default(), 1, 0).expect("a short name");
+        let rest = IdleEntry::new("room-1", Some(&known("7")), Moment::default(), 1, 0, false).expect("a short name");
         assert!(rest.is_named("room-1"));
         assert!(
             ["", "room-", "room-2", "room-11", "room-11\u{1f}7\u{1f}null"].iter().all(|other| !rest.is_named(other))
@@ -192,18 +207,18 @@ mod tests {
 
     #[test]
     fn what_is_unknown_is_no_assignment() {
-        let rest = IdleEntry::new("room", None, Moment::default(), 1, 0).expect("a short name");
+        let rest = IdleEntry::new("room", None, Moment::default(), 1, 0, false).expect("a short name");
         assert_eq!((rest.known(), rest.name()), (None, "room"));
         // One whose text ends as the block does.
-        let rest =
-            IdleEntry::new("room1\u{1f}7\u{1f}null", None, Moment::default(), 1, 0).expect("a name like any other");
+        let rest = IdleEntry::new("room1\u{1f}7\u{1f}null", None, Moment::default(), 1, 0, false)
+            .expect("a name like any other");
         assert_eq!((rest.known(), shown(&rest, "7")), (None, None));
     }
 
     #[test]
     fn a_name_may_be_as_long_as_its_length_tells() {
         let name = "x".repeat(MAX_NAME + 1);
-        let rest = |name: &str| IdleEntry::new(name, None, Moment::default(), 0, 0);
+        let rest = |name: &str| IdleEntry::new(name, None, Moment::default(), 0, 0, false);
         assert!(rest(&name).is_none() && rest(&name[1..]).is_some_and(|rest| rest.is_named(&name[1..])));
     }
 }

@@ -9,7 +9,7 @@ mod tests;
 
 use std::time::Duration;
 
-use super::app::{AppSnapshot, Epoch};
+use super::snapshot::{AppSnapshot, Epoch};
 use super::{Assignment, Before, Outcome, Value};
 use crate::clock::Moment;
 
@@ -68,7 +68,7 @@ pub(super) struct Channel {
 
 impl Channel {
     /// A channel with nothing in flight.
-    pub(super) const fn resting(known: Option<Known>) -> Self {
+    pub(super) const fn idle(known: Option<Known>) -> Self {
         Self { known, tickets: Vec::new(), doubt_until: Moment::from_millis(0) }
     }
 
@@ -92,7 +92,7 @@ impl Channel {
 
     /// Lets a request through: makes the channel unknown and hands it a ticket. Returns what was known before.
     pub(super) fn claim(&mut self, id: TicketId, value: Value, now: Moment, snapshot: AppSnapshot) -> Before {
-        debug_assert!(!self.holds(id), "a ticket is claimed once");
+        debug_assert!(self.tickets.iter().all(|ticket| ticket.id != id), "a ticket is claimed once");
         // A request in flight that may touch any channel is a ticket of nobody on this one, and a doubt about the app a
         // doubt about this one.
         let uncertain = self.in_doubt(now) || snapshot.uncertain;
@@ -187,11 +187,6 @@ impl Channel {
     /// Number of tickets in flight.
     pub(super) const fn in_flight(&self) -> usize {
         self.tickets.len()
-    }
-
-    /// Whether this ticket is in flight here.
-    pub(super) fn holds(&self, id: TicketId) -> bool {
-        self.tickets.iter().any(|ticket| ticket.id == id)
     }
 
     /// Upstream applied the whole of `ticket`: if nothing else can have come between, that is what it shows.

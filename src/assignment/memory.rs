@@ -1,10 +1,6 @@
 //! The memory of one rule of one app: which assignment every channel is known to show.
 //!
-//! The shards are our own, mutexes over `hashbrown::HashTable`, and no `DashMap`. To make room, one shard has to be
-//! walked under its lock, with a pause that does not grow with the memory; a million entries have to be small, and a
-//! table of 24-byte slots that is never larger than its cap needs is; and the locks have to be shuttle's when it
-//! explores the schedules (`schedules.rs`). The hash is std's, keyed at random: channel names come from outside
-//! (threats.md DOS-05).
+//! The hash is std's, keyed at random: channel names come from outside (threats.md DOS-05).
 
 #[cfg(test)]
 mod histories;
@@ -16,23 +12,12 @@ use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::channels::{Channels, ClaimAnswer, ClaimRequest, Woken};
 use super::machine::TicketId;
-use super::shard::{Answer, ClaimRequest, Shard, ShardOptions, Woken};
+
 use super::sync::atomic::{AtomicU64, Ordering};
-use super::sync::{Mutex, MutexGuard, lock};
 use super::{AppMemory, Assignment, Claim, ClaimMode, Outcome, Reservation, Value, Waiter};
 use crate::clock::Moment;
-
-/// A memory of so few channels needs one shard only.
-const SMALL: usize = 1_024;
-
-/// What a table of 512, 1,024, 2,048 or 4,096 buckets holds (seven eighths). A shard whose cap is one of these, or a
-/// little less, fills its table; were it a little more, half of the buckets would stay empty for ever. The last one
-/// also bounds the pause of a walk.
-const FULL_TABLES: [usize; 4] = [448, 896, 1_792, 3_584];
-
-/// Shards that a memory should have at least, if its tables do not become too small for it.
-const ENOUGH_SHARDS: usize = 64;
 
 /// One remembered channel, for the operator.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -59,11 +44,7 @@ pub struct Entry {
 pub struct RuleMemory {
     app: Arc<AppMemory>,
     hasher: RandomState,
-    /// A std mutex each: held for well under a microsecond (a walk to make room or to sweep: tens of them), never over
-    /// an `.await`.
-    shards: Box<[Mutex<Shard>]>,
-    /// Most entries of one shard.
-    cap: usize,
+    channels: Channels,
     /// Milliseconds. Changes when the configuration does.
     remember_for: AtomicU64,
 }
@@ -72,56 +53,48 @@ impl RuleMemory {
     /// An empty memory for one rule of `app`.
     #[must_use]
     pub fn new(app: Arc<AppMemory>, remember_for: Duration) -> Arc<Self> {
-        let (shards, cap) = layout(app.census().bounds.max_channels);
-        let shards = std::iter::repeat_with(|| Mutex::new(Shard::default())).take(shards).collect();
-        Arc::new(Self {
-            app,
-            hasher: RandomState::new(),
-            shards,
-            cap,
-            remember_for: AtomicU64::new(millis(remember_for)),
-        })
+        let channels = Channels::new(app.context().bounds.max_channels);
+        let remember_for = AtomicU64::new(millis(remember_for));
+        Arc::new(Self { app, hasher: RandomState::new(), channels, remember_for })
     }
 
     /// Claims `channel` for `value`. `Value::Opaque` and `Value::Last` are always reserved (or `Full`).
     pub fn claim(self: &Arc<Self>, channel: &str, value: &Value, mode: ClaimMode, now: Moment) -> Claim {
         let hash = self.hasher.hash_one(channel);
-        let answer = self.shard(hash).claim(ClaimRequest { hash, channel, value, mode, now }, &self.options());
-        match answer {
-            Answer::Redundant { since } => Claim::Redundant { since },
-            Answer::InFlight(settled, place) => Claim::InFlight(Waiter::new(settled, place)),
-            Answer::Reserved { ticket, before, redundant, since } => Claim::Reserved {
+        let request =
+            ClaimRequest { hash, channel, value, mode, now, app: &self.app, remember_for: self.remember_for() };
+        match self.channels.claim(request) {
+            ClaimAnswer::Redundant { since } => Claim::Redundant { since },
+            ClaimAnswer::InFlight(settled, place) => Claim::InFlight(Waiter::new(settled, place)),
+            ClaimAnswer::Reserved { ticket, before, redundant, since } => Claim::Reserved {
                 reservation: Reservation::new(Arc::clone(self), hash, ticket),
                 before,
                 redundant,
                 since,
             },
-            Answer::Full => Claim::Full,
+            ClaimAnswer::Full => Claim::Full,
         }
     }
 
     /// Forgets one channel; a ticket in flight on it will commit nothing. Returns whether anything was remembered.
     pub fn forget(&self, channel: &str) -> bool {
         let hash = self.hasher.hash_one(channel);
-        let (was_there, woken) = self.shard(hash).forget(hash, channel, self.now());
+        let (was_there, woken) = self.channels.forget(hash, channel, self.now());
         wake(woken);
         was_there
     }
 
-    /// Drops entries that were not seen for `remember_for`. Called now and then by a task of the server.
-    /// One shard at a time, so that no claim waits for more than one of them.
+    /// Drops entries that were not seen for `remember_for`. The server calls it now and then, from a thread that may
+    /// block: it looks at every channel, though it locks only one at a time.
     pub fn sweep(&self, now: Moment) {
-        let remember_for = self.remember_for();
-        for shard in &self.shards {
-            let idle = lock(shard).sweep(now, remember_for);
-            self.app.census().evicted_idle(idle);
-        }
+        let idle = self.channels.sweep(now, self.remember_for());
+        self.app.context().evicted_idle(idle);
     }
 
     /// Number of channels held.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.shards.iter().map(|shard| lock(shard).len()).sum()
+        self.channels.len()
     }
 
     /// Whether none is held.
@@ -134,15 +107,7 @@ impl RuleMemory {
     /// not defined.
     #[must_use]
     pub fn entries(&self, prefix: &str, limit: usize) -> Vec<Entry> {
-        let now = self.now();
-        let options = self.options();
-        let mut entries = Vec::new();
-        for shard in &self.shards {
-            if entries.len() == limit {
-                break;
-            }
-            entries.extend(lock(shard).entries(prefix, limit - entries.len(), now, &options));
-        }
+        let mut entries = self.channels.entries(prefix, limit, self.now(), &self.app, self.remember_for());
         entries.sort_unstable_by(|one: &Entry, other| one.channel.cmp(&other.channel));
         entries
     }
@@ -167,57 +132,31 @@ impl RuleMemory {
 
     /// Settles the ticket of a reservation.
     pub(super) fn settle(&self, hash: u64, ticket: TicketId, outcome: Outcome) {
-        let doubt_period = self.app.census().bounds.doubt_period;
-        let woken = self.shard(hash).settle(hash, ticket, outcome, self.now(), doubt_period);
+        let doubt_period = self.app.context().bounds.doubt_period;
+        let woken = self.channels.settle(hash, ticket, outcome, self.now(), doubt_period);
         wake(woken);
     }
 
-    fn shard(&self, hash: u64) -> MutexGuard<'_, Shard> {
-        lock(&self.shards[shard_of(hash, self.shards.len())])
-    }
-
-    fn options(&self) -> ShardOptions<'_> {
-        ShardOptions { app: &self.app, hasher: &self.hasher, remember_for: self.remember_for(), cap: self.cap }
-    }
-
     fn now(&self) -> Moment {
-        self.app.census().clock.now()
+        self.app.context().clock.now()
     }
 }
 
 impl fmt::Debug for RuleMemory {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // Not the channels: there may be a million, and a reservation would print them all.
-        f.debug_struct("RuleMemory").field("shards", &self.shards.len()).field("cap", &self.cap).finish_non_exhaustive()
+        f.debug_struct("RuleMemory").field("len", &self.len()).finish_non_exhaustive()
     }
-}
-
-/// How many shards, and how many entries each: never more than `max_channels` together.
-fn layout(max_channels: usize) -> (usize, usize) {
-    if max_channels <= SMALL {
-        return (1, max_channels);
-    }
-    let [smallest, ..] = FULL_TABLES;
-    let table = FULL_TABLES.into_iter().rev().find(|table| max_channels / table >= ENOUGH_SHARDS).unwrap_or(smallest);
-    let shards = max_channels.div_ceil(table);
-    (shards, max_channels / shards)
-}
-
-/// The shard of a name with this hash: 32 bits from the middle, scaled. The lowest bits choose the bucket within the
-/// table and the highest seven are its tag there, so both should differ among the names of one shard.
-fn shard_of(hash: u64, shards: usize) -> usize {
-    let middle = u128::from((hash >> 24) & 0xffff_ffff);
-    usize::try_from((middle * shards as u128) >> 32).unwrap_or_default()
 }
 
 fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// Tells those who wait. Called with no lock held: it may run a waker.
+/// Wakes those that wait. Called with no lock held: it may run a waker.
 fn wake(woken: Woken) {
     for waiter in woken {
-        // An error says that it has given up.
+        // An error: the waiter has given up.
         let (Ok(()) | Err(())) = waiter.send(());
     }
 }

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::bounds::Census;
+use super::bounds::MemoryContext;
 use super::sync::{Mutex, lock};
 use super::{AppMemory, Bounds, Evictions, Generation, RuleMemory};
 use crate::clock::{Clock, Moment};
@@ -48,7 +48,7 @@ pub struct Watched {
 /// All memories of the process.
 #[derive(Debug)]
 pub struct Assignments {
-    census: Arc<Census>,
+    context: Arc<MemoryContext>,
     /// A std mutex: taken when the configuration changes, for the operator, and once per sweep; never by a request.
     registry: Mutex<Registry>,
 }
@@ -95,7 +95,10 @@ impl Assignments {
     /// No memories yet.
     #[must_use]
     pub fn new(clock: Clock, bounds: Bounds) -> Arc<Self> {
-        Arc::new(Self { census: Census::new(clock, Arc::new(bounds)), registry: Mutex::new(Registry::default()) })
+        Arc::new(Self {
+            context: MemoryContext::new(clock, Arc::new(bounds)),
+            registry: Mutex::new(Registry::default()),
+        })
     }
 
     /// Makes the memories those of the `wanted` rules of `apps`, in their order. A rule whose definition is unchanged
@@ -108,12 +111,12 @@ impl Assignments {
     /// Put the result in force only after this has returned.
     pub fn configure(&self, apps: &[Arc<str>], wanted: &[Watch]) -> Configured {
         let mut registry = lock(&self.registry);
-        let changed = registry.list(apps, &self.census);
+        let changed = registry.list(apps, &self.context);
         let mut changed = if registry.configured { changed } else { Vec::new() };
         let before = std::mem::take(&mut registry.rules).into_iter();
         let mut kept: HashMap<RuleName, (Watch, Arc<RuleMemory>)> = before.map(|rule| (rule.0.name(), rule)).collect();
         for watch in wanted {
-            let app = Arc::clone(&registry.app(&watch.app, &self.census).shared.memory);
+            let app = Arc::clone(&registry.app(&watch.app, &self.context).shared.memory);
             let memory = match kept.remove(&watch.name()) {
                 Some((old, memory)) if old.definition == watch.definition => {
                     memory.set_remember_for(watch.remember_for);
@@ -130,12 +133,12 @@ impl Assignments {
         }
         // Before the apps are counted: these memories hold theirs.
         drop(kept);
-        registry.supersede(&changed, self.census.clock.now());
+        registry.supersede(&changed, self.context.clock.now());
         registry.configured = true;
         registry.drop_unused_apps();
         Configured {
             rules: registry.rules.iter().map(|(_, memory)| Arc::clone(memory)).collect(),
-            apps: apps.iter().map(|id| registry.app(id, &self.census).shared.clone()).collect(),
+            apps: apps.iter().map(|id| registry.app(id, &self.context).shared.clone()).collect(),
             unknown_apps: Arc::clone(&registry.unknown_apps),
         }
     }
@@ -162,47 +165,47 @@ impl Assignments {
     /// Entries forgotten without being asked to, since the process began.
     #[must_use]
     pub fn evictions(&self) -> Evictions {
-        self.census.evictions()
+        self.context.evictions()
     }
 
     /// Requests that wait for an equal announcement at present.
     #[must_use]
     pub fn waiting(&self) -> usize {
-        self.census.waiting()
+        self.context.waiting()
     }
 
     /// Until when everything is in doubt because the process has only just started; the beginning of time, if it never
     /// was.
     #[must_use]
     pub fn end_of_start_doubt(&self) -> Moment {
-        self.census.end_of_start_doubt()
+        self.context.end_of_start_doubt()
     }
 
     /// The bounds.
     #[must_use]
     pub fn bounds(&self) -> &Bounds {
-        &self.census.bounds
+        &self.context.bounds
     }
 }
 
 impl Registry {
-    fn app(&mut self, id: &Arc<str>, census: &Arc<Census>) -> &mut RegisteredApp {
+    fn app(&mut self, id: &Arc<str>, context: &Arc<MemoryContext>) -> &mut RegisteredApp {
         self.apps.entry(Arc::clone(id)).or_insert_with(|| RegisteredApp {
-            shared: ConfiguredApp { memory: AppMemory::within(Arc::clone(census)), generation: Arc::default() },
+            shared: ConfiguredApp { memory: AppMemory::within(Arc::clone(context)), generation: Arc::default() },
             configured: false,
         })
     }
 
     /// Configures just these apps. Requests for those that were not until now are in flight as such for apps that are
     /// not configured, and count as requests that may touch any of their channels. Returns these.
-    fn list(&mut self, apps: &[Arc<str>], census: &Arc<Census>) -> Vec<Arc<str>> {
+    fn list(&mut self, apps: &[Arc<str>], context: &Arc<MemoryContext>) -> Vec<Arc<str>> {
         for (id, app) in &mut self.apps {
             app.configured &= apps.contains(id);
         }
         let added: Vec<Arc<str>> =
-            apps.iter().filter(|id| !std::mem::replace(&mut self.app(id, census).configured, true)).cloned().collect();
+            apps.iter().filter(|id| !std::mem::replace(&mut self.app(id, context).configured, true)).cloned().collect();
         if self.configured && !added.is_empty() {
-            let memories = added.iter().map(|id| Arc::clone(&self.app(id, census).shared.memory)).collect();
+            let memories = added.iter().map(|id| Arc::clone(&self.app(id, context).shared.memory)).collect();
             std::mem::take(&mut self.unknown_apps).supersede(memories);
         }
         added

@@ -62,13 +62,13 @@ struct Stage {
 
 /// What a request must settle: one channel, or all, or what it was counted in before the rules changed.
 #[derive(Debug)]
-enum Duty {
+enum Obligation {
     One(Reservation),
     All(WideReservation),
     Generation(GenerationTicket),
 }
 
-impl Duty {
+impl Obligation {
     fn settle(self, outcome: Outcome) {
         match self {
             Self::One(reservation) => reservation.settle(outcome),
@@ -116,8 +116,8 @@ impl Stage {
                         shuttle::future::block_on(waiter.settled());
                         continue;
                     }
-                    Claim::Reserved { reservation, .. } => duties.push((channel, Duty::One(reservation))),
-                    Claim::Full => duties.push((ANY, Duty::All(self.memory.app().claim_all()))),
+                    Claim::Reserved { reservation, .. } => duties.push((channel, Obligation::One(reservation))),
+                    Claim::Full => duties.push((ANY, Obligation::All(self.memory.app().claim_all()))),
                 }
                 break;
             }
@@ -130,10 +130,10 @@ impl Stage {
     /// A request that may touch any channel.
     fn touch_all(&self, end: End) {
         let wide = self.memory.app().claim_all();
-        self.forward(vec![(ANY, Duty::All(wide))], SOMETHING, end);
+        self.forward(vec![(ANY, Obligation::All(wide))], SOMETHING, end);
     }
 
-    fn forward(&self, duties: Vec<(&'static str, Duty)>, name: &'static str, end: End) {
+    fn forward(&self, duties: Vec<(&'static str, Obligation)>, name: &'static str, end: End) {
         let mut ids = Vec::new();
         for (channel, _) in &duties {
             let mut log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
@@ -206,7 +206,7 @@ impl Stage {
 
     /// After everything: no ticket is left, nobody waits, and what is still known once the doubts have ended is true.
     fn is_over(&self) {
-        assert_eq!((self.memory.app().census().waiting(), self.memory.app().wide_in_flight()), (0, 0));
+        assert_eq!((self.memory.app().context().waiting(), self.memory.app().wide_in_flight()), (0, 0));
         let later = Clock::start().now().after(DOUBT * 2);
         for entry in self.memory.entries("", usize::MAX) {
             assert_eq!(entry.in_flight, 0);
@@ -283,7 +283,7 @@ fn a_leader_panics() {
                 assert_eq!(stage.announce(&["room"], "A", End::Accepted), 1, "in doubt, so nothing is dropped")
             })
         };
-        let leader = part(|stage| stage.forward(vec![("room", Duty::One(reservation))], "A", End::Panic));
+        let leader = part(|stage| stage.forward(vec![("room", Obligation::One(reservation))], "A", End::Panic));
         play(&stage, vec![leader, duplicate(), duplicate()]);
     });
 }
@@ -403,7 +403,7 @@ fn a_change_of_the_rules_races_with_requests_in_flight() {
             part(move |stage: &Stage| {
                 let ticket = generation.begin();
                 stage.forward(
-                    vec![(ANY, Duty::Generation(ticket))],
+                    vec![(ANY, Obligation::Generation(ticket))],
                     SOMETHING,
                     one_of(&[End::Accepted, End::Refused, End::AnswerLost]),
                 );
@@ -422,10 +422,10 @@ fn a_change_of_the_rules_races_with_requests_in_flight() {
 fn shutdown_drops_what_is_held_while_others_wait() {
     explore(|| {
         let stage = Stage::new(10);
-        let held: Vec<Duty> = ["1", "2"]
+        let held: Vec<Obligation> = ["1", "2"]
             .into_iter()
             .map(|channel| match stage.memory.claim(channel, &value("A"), ClaimMode::MayWait, Moment::default()) {
-                Claim::Reserved { reservation, .. } => Duty::One(reservation),
+                Claim::Reserved { reservation, .. } => Obligation::One(reservation),
                 other => panic!("not reserved: {other:?}"),
             })
             .collect();

@@ -1,4 +1,4 @@
-//! What a shard stores for one channel: a compact entry while nothing is in flight on it, the whole machine while
+//! What the map stores for one channel: a compact entry while nothing is in flight on it, the whole state machine while
 //! something is.
 
 use std::time::Duration;
@@ -6,20 +6,20 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 
 use super::Entry;
-use super::app::AppSnapshot;
 use super::idle_entry::IdleEntry;
 use super::machine::{Channel, Known, TicketId};
+use super::snapshot::AppSnapshot;
 use crate::clock::Moment;
 
-// A million of them are held, inline in the buckets of the tables.
-const _: () = assert!(size_of::<Slot>() == 24, "a slot is the pointer to a block, and a time");
+// A memory holds a million of them, in the buckets of its tables.
+const _: () = assert!(size_of::<Slot>() == 16, "a slot is the pointer to a block and its length");
 
 /// One channel.
 #[derive(Debug)]
 pub(super) enum Slot {
     /// Nothing is in flight on it, and it is not in doubt.
     Idle(IdleEntry),
-    /// Something is, or was when it was last looked at.
+    /// Something is in flight or in doubt, or was at the last access.
     Active(Box<ActiveEntry>),
 }
 
@@ -30,6 +30,10 @@ pub(super) struct ActiveEntry {
     seen: Moment,
     announced: u32,
     suppressed: u32,
+    /// Whether a claim named it again since it came to the back of the eviction queue.
+    referenced: bool,
+    /// Unique while the entry is active: when it becomes idle, no ticket is left.
+    last_ticket: TicketId,
     pub(super) channel: Channel,
     /// Who waits for which ticket.
     waiters: Vec<(TicketId, oneshot::Sender<()>)>,
@@ -39,23 +43,23 @@ impl Slot {
     /// Whether it is the channel of this name.
     pub(super) fn is_named(&self, channel: &str) -> bool {
         match self {
-            Self::Idle(rest) => rest.is_named(channel),
-            Self::Active(busy) => *busy.name == *channel,
+            Self::Idle(entry) => entry.is_named(channel),
+            Self::Active(entry) => *entry.name == *channel,
         }
     }
 
     pub(super) fn name(&self) -> &str {
         match self {
-            Self::Idle(rest) => rest.name(),
-            Self::Active(busy) => &busy.name,
+            Self::Idle(entry) => entry.name(),
+            Self::Active(entry) => &entry.name,
         }
     }
 
     /// When a claim last named it.
     pub(super) fn seen(&self) -> Moment {
         match self {
-            Self::Idle(rest) => rest.seen(),
-            Self::Active(busy) => busy.seen,
+            Self::Idle(entry) => entry.seen(),
+            Self::Active(entry) => entry.seen,
         }
     }
 
@@ -63,13 +67,16 @@ impl Slot {
     pub(super) fn is_quiet(&self, now: Moment) -> bool {
         match self {
             Self::Idle(_) => true,
-            Self::Active(busy) => busy.channel.is_quiet(now),
+            Self::Active(entry) => entry.channel.is_quiet(now),
         }
     }
 
-    /// Whether this ticket is in flight on it.
-    pub(super) fn holds(&self, ticket: TicketId) -> bool {
-        matches!(self, Self::Active(busy) if busy.channel.holds(ticket))
+    /// Whether a claim named it again since this was last taken.
+    pub(super) fn take_referenced(&mut self) -> bool {
+        match self {
+            Self::Idle(entry) => entry.take_referenced(),
+            Self::Active(entry) => std::mem::take(&mut entry.referenced),
+        }
     }
 
     /// Whether no claim named it for `remember_for`.
@@ -77,61 +84,58 @@ impl Slot {
         now.since(self.seen()) >= remember_for
     }
 
-    /// The whole machine of this channel. `idle`: what it knows has expired.
-    pub(super) fn busy(&mut self, idle: bool) -> &mut ActiveEntry {
-        if let Self::Idle(rest) = self {
-            *self = Self::Active(Box::new(ActiveEntry::wake(rest)));
+    /// The whole state machine of this channel. `expired`: what it knows is too old.
+    pub(super) fn activate(&mut self, expired: bool) -> &mut ActiveEntry {
+        if let Self::Idle(entry) = self {
+            *self = Self::Active(Box::new(ActiveEntry::from_idle(entry)));
         }
-        let Self::Active(busy) = self else { unreachable!("a resting slot was made busy just now") };
-        if idle {
-            busy.channel.expire();
+        let Self::Active(entry) = self else { unreachable!("an idle slot was activated just now") };
+        if expired {
+            entry.channel.expire();
         }
-        busy
+        entry
     }
 
-    /// Stores it compactly again if nothing is in flight. Returns whether there is anything to be kept at all.
-    pub(super) fn settle_down(&mut self, now: Moment) -> bool {
-        let Self::Active(busy) = self else { return true };
-        if !busy.channel.is_quiet(now) {
+    /// Makes the entry idle if nothing is in flight or in doubt. Returns whether it holds anything worth keeping.
+    pub(super) fn compact(&mut self, now: Moment) -> bool {
+        let Self::Active(entry) = self else { return true };
+        if !entry.channel.is_quiet(now) {
             return true;
         }
-        let kept = busy.rest();
-        let worth_keeping = kept.is_some();
-        if let Some(rest) = kept {
-            *self = Self::Idle(rest);
-        }
-        worth_keeping
+        let Some(idle) = entry.to_idle() else { return false };
+        *self = Self::Idle(idle);
+        true
     }
 
-    /// The entry as an operator sees it.
+    /// The entry for the operator.
     pub(super) fn entry(&self, now: Moment, snapshot: AppSnapshot, idle: bool) -> Entry {
         let shown = |known: Known| if idle { (None, None) } else { (Some(known.assignment), Some(known.since)) };
         match self {
-            Self::Idle(rest) => {
+            Self::Idle(entry) => {
                 let (known, since) =
-                    rest.known().filter(|known| snapshot.keeps(known.epoch)).map_or((None, None), shown);
+                    entry.known().filter(|known| snapshot.keeps(known.epoch)).map_or((None, None), shown);
                 Entry {
-                    channel: rest.name().to_owned(),
+                    channel: entry.name().to_owned(),
                     known,
                     since,
-                    last_seen: rest.seen(),
-                    announced: rest.announced(),
-                    suppressed: rest.suppressed(),
+                    last_seen: entry.seen(),
+                    announced: entry.announced(),
+                    suppressed: entry.suppressed(),
                     in_flight: 0,
                     in_doubt: false,
                 }
             }
-            Self::Active(busy) => {
-                let (known, since) = busy.channel.known(now, snapshot).cloned().map_or((None, None), shown);
+            Self::Active(entry) => {
+                let (known, since) = entry.channel.known(now, snapshot).cloned().map_or((None, None), shown);
                 Entry {
-                    channel: busy.name.to_string(),
+                    channel: entry.name.to_string(),
                     known,
                     since,
-                    last_seen: busy.seen,
-                    announced: busy.announced,
-                    suppressed: busy.suppressed,
-                    in_flight: busy.channel.in_flight(),
-                    in_doubt: busy.channel.in_doubt(now),
+                    last_seen: entry.seen,
+                    announced: entry.announced,
+                    suppressed: entry.suppressed,
+                    in_flight: entry.channel.in_flight(),
+                    in_doubt: entry.channel.in_doubt(now),
                 }
             }
         }
@@ -146,19 +150,23 @@ impl ActiveEntry {
             seen: Moment::default(),
             announced: 0,
             suppressed: 0,
+            referenced: false,
+            last_ticket: 0,
             channel: Channel::default(),
             waiters: Vec::new(),
         }
     }
 
-    /// A channel that was at rest.
-    fn wake(rest: &IdleEntry) -> Self {
+    /// A channel that was idle.
+    fn from_idle(idle: &IdleEntry) -> Self {
         Self {
-            name: rest.name().into(),
-            seen: rest.seen(),
-            announced: rest.announced(),
-            suppressed: rest.suppressed(),
-            channel: Channel::resting(rest.known()),
+            name: idle.name().into(),
+            seen: idle.seen(),
+            announced: idle.announced(),
+            suppressed: idle.suppressed(),
+            referenced: idle.referenced(),
+            last_ticket: 0,
+            channel: Channel::idle(idle.known()),
             waiters: Vec::new(),
         }
     }
@@ -166,6 +174,17 @@ impl ActiveEntry {
     /// Notes that a claim named it.
     pub(super) fn see(&mut self, now: Moment) {
         self.seen = self.seen.max(now);
+    }
+
+    /// The next ticket of this channel.
+    pub(super) const fn next_ticket(&mut self) -> TicketId {
+        self.last_ticket += 1;
+        self.last_ticket
+    }
+
+    /// Notes that a claim named it again.
+    pub(super) const fn reference(&mut self) {
+        self.referenced = true;
     }
 
     /// Counts a redundant announcement.
@@ -202,13 +221,13 @@ impl ActiveEntry {
         self.waiters.drain(..).map(|(_, waiter)| waiter).collect()
     }
 
-    /// What is kept of it at rest; `None` if there is nothing to keep.
-    fn rest(&self) -> Option<IdleEntry> {
+    /// What is kept of it while it is idle; `None` if there is nothing to keep.
+    fn to_idle(&self) -> Option<IdleEntry> {
         let known = self.channel.last_known();
         if known.is_none() && self.announced == 0 && self.suppressed == 0 {
             return None;
         }
         // Longer names are never claimed (`MAX_NAME`).
-        IdleEntry::new(&self.name, known, self.seen, self.announced, self.suppressed)
+        IdleEntry::new(&self.name, known, self.seen, self.announced, self.suppressed, self.referenced)
     }
 }

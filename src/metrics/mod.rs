@@ -2,7 +2,6 @@
 //! a channel, a user or an address, and their number is fixed once the configuration is read. The hot path holds
 //! resolved handles; counting is one relaxed atomic add.
 
-mod durations;
 mod label;
 mod process;
 mod rate;

@@ -4,9 +4,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use prometheus::proto::MetricFamily;
-use prometheus::{IntCounter, IntCounterVec, IntGauge, Registry, opts};
+use prometheus::{Histogram, IntCounter, IntCounterVec, IntGauge, Registry, histogram_opts, opts};
 
-use super::durations::{Durations, DurationsPer};
 use super::label::{CounterByConstant, CounterPer, Label, label_enum};
 use super::register;
 use super::summary::read;
@@ -127,9 +126,7 @@ pub(super) struct Traffic {
     /// The family of `upstream_answers`.
     upstream_answered: IntCounterVec,
     upstream_failures: CounterByConstant,
-    upstream_duration: Durations,
-    /// The family of `upstream_duration`.
-    upstream_durations: DurationsPer,
+    upstream_duration: Histogram,
 }
 
 impl Traffic {
@@ -147,16 +144,11 @@ impl Traffic {
             opts!("usher_upstream_requests_total", "Requests that upstream answered, by the class of its status.");
         let answers: IntCounterVec = register(registry, IntCounterVec::new(answers, &["code_class"]));
         let failures = opts!("usher_upstream_failures_total", "Requests to upstream that got no complete answer.");
-        let durations = DurationsPer::new(
+        let duration = histogram_opts!(
             "usher_upstream_request_duration_seconds",
             "Time from handing a request to upstream until its answer or its failure.",
-            None,
-            &[
-                1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000, 1_000_000, 2_500_000,
-                5_000_000, 10_000_000,
-            ],
+            vec![0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0]
         );
-        let durations = register(registry, durations);
         let unknown_app =
             IntCounter::new("usher_unknown_app_requests_total", "Requests for an app that is not configured.");
         Self {
@@ -189,8 +181,7 @@ impl Traffic {
                 register(registry, IntCounterVec::new(failures, &["reason"])),
                 None,
             ),
-            upstream_duration: durations.of(""),
-            upstream_durations: durations,
+            upstream_duration: register(registry, Histogram::with_opts(duration)),
         }
     }
 
@@ -229,16 +220,16 @@ impl Traffic {
 
     pub(super) fn upstream_answer(&self, status: u16, took: Duration) {
         self.upstream_answers.of(CodeClass::of(status)).inc();
-        self.upstream_duration.observe(took);
+        self.upstream_duration.observe(took.as_secs_f64());
     }
 
     pub(super) fn upstream_failure(&self, reason: &'static str, took: Duration) {
         self.upstream_failures.count(reason);
-        self.upstream_duration.observe(took);
+        self.upstream_duration.observe(took.as_secs_f64());
     }
 
     /// The families of the exchange with upstream: answers, failures and the time both took.
     pub(super) fn upstream(&self) -> (Vec<MetricFamily>, Vec<MetricFamily>, Vec<MetricFamily>) {
-        (read(&self.upstream_answered), read(self.upstream_failures.family()), read(&self.upstream_durations))
+        (read(&self.upstream_answered), read(self.upstream_failures.family()), read(&self.upstream_duration))
     }
 }

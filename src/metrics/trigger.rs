@@ -4,9 +4,8 @@
 use std::time::Duration;
 
 use prometheus::proto::MetricFamily;
-use prometheus::{IntCounter, IntCounterVec, Registry, opts};
+use prometheus::{Histogram, HistogramVec, IntCounter, IntCounterVec, Registry, histogram_opts, opts};
 
-use super::durations::{Durations, DurationsPer};
 use super::label::{CounterByConstant, CounterPer, label_enum};
 use super::register;
 use super::summary::read;
@@ -64,7 +63,7 @@ pub(super) struct Families {
     messages_saved: IntCounterVec,
     misplaced: IntCounterVec,
     auth_failures: IntCounterVec,
-    latency: DurationsPer,
+    latency: HistogramVec,
 }
 
 impl Families {
@@ -84,11 +83,13 @@ impl Families {
         );
         let auth_failures =
             opts!("usher_auth_failures_total", "Requests whose signature, key, timestamp or body digest was refused.");
-        let latency = DurationsPer::new(
+        let latency = histogram_opts!(
             "usher_added_latency_seconds",
             "Time that usher itself added to a trigger, without waiting for upstream and for the caller's body.",
-            Some("app"),
-            &[25, 50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 1_000_000],
+            vec![
+                0.000_025, 0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25,
+                1.0
+            ]
         );
         Self {
             triggers: register(registry, IntCounterVec::new(triggers, &["app", "rule", "decision"])),
@@ -96,7 +97,7 @@ impl Families {
             messages_saved: register(registry, IntCounterVec::new(messages_saved, &["app", "rule"])),
             misplaced: register(registry, IntCounterVec::new(misplaced, &["app", "event"])),
             auth_failures: register(registry, IntCounterVec::new(auth_failures, &["app", "reason"])),
-            latency: register(registry, latency),
+            latency: register(registry, HistogramVec::new(latency, &["app"])),
         }
     }
 
@@ -126,7 +127,7 @@ impl Families {
             inexact: unruled(EventDecision::ForwardedInexact),
             outcomes: CounterPer::new(|outcome| self.outcomes.with_label_values(&[app, outcome])),
             auth_failures: CounterByConstant::new(self.auth_failures.clone(), Some(app)),
-            latency: self.latency.of(app),
+            latency: self.latency.with_label_values(&[app]),
         }
     }
 }
@@ -170,7 +171,7 @@ pub struct AppMetrics {
     inexact: IntCounter,
     outcomes: CounterPer<TriggerOutcome>,
     auth_failures: CounterByConstant,
-    latency: Durations,
+    latency: Histogram,
 }
 
 impl AppMetrics {
@@ -196,6 +197,6 @@ impl AppMetrics {
 
     /// Records the time that usher itself spent on a trigger.
     pub fn latency(&self, added: Duration) {
-        self.latency.observe(added);
+        self.latency.observe(added.as_secs_f64());
     }
 }

@@ -14,7 +14,7 @@ use crate::clock::Clock;
 
 type Limiter = RateLimiter<Fingerprint, States, Ticks, NoOpMiddleware<Nanos>>;
 
-/// A rate, and where each key stands.
+/// A rate, and the state of each key.
 #[derive(Debug)]
 pub(super) struct Limit {
     pub(super) rate: Rate,
@@ -51,7 +51,7 @@ impl governor::clock::Clock for Ticks {
 }
 
 impl Limit {
-    /// A limit that nobody has met yet. It holds about `max_keys` keys.
+    /// A limit with no keys yet. It holds about `max_keys` keys.
     pub(super) fn new(rate: Rate, max_wait: Duration, max_keys: usize, clock: Clock) -> Self {
         let (table, ticks) = (Table::new(max_keys), Ticks(clock));
         let quota = Quota::per_second(rate.per_second);
@@ -69,8 +69,8 @@ impl Limit {
     pub(super) fn take(self: &Arc<Self>, key: Fingerprint) -> Result<Taken, Duration> {
         let wait = match self.take_at_once(key) {
             Ok(()) => Duration::ZERO,
-            // Whoever takes a turn between the two questions moves ours back by one, and we come that much too early:
-            // the turns are counted all the same.
+            // A turn taken between the two checks moves this one back by one, so `wait` is that much too short. The
+            // turns are counted all the same.
             Err(wait) if wait <= self.max_wait && self.in_turn.check_key(&key).is_ok() => wait,
             Err(wait) => return Err(wait.saturating_sub(self.max_wait).max(self.interval())),
         };
@@ -87,7 +87,8 @@ impl Limit {
             .map_err(|not_until| not_until.wait_time_from(governor::clock::Clock::now(&self.ticks)))
     }
 
-    /// Forgets the keys that are at rest. Returns how many others were given up at the bound since the last time.
+    /// Forgets the keys whose burst is full again. Returns how many others were forgotten at the bound since the last
+    /// call.
     pub(super) fn sweep(&self) -> u64 {
         self.at_once.retain_recent();
         self.at_once.shrink_to_fit();

@@ -6,20 +6,22 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::limit::{Limit, Taken};
+use super::limited::Limited;
 use super::pace::Pace;
-use super::reservation::{Limited, Longest, Waiters, Waiting};
 use super::table::Fingerprint;
+use super::waiters::{Waiters, Waiting};
 use super::{Rate, Rates};
 use crate::clock::Clock;
 use crate::metrics::{Metrics, RateScope};
 
-/// The limits, and where everybody stands.
+/// The limits, and the state of every key.
 #[derive(Debug)]
 pub struct Limiters {
     rates: Rates,
     clock: Clock,
     metrics: Arc<Metrics>,
-    /// Keys come from outside: whoever could choose their hashes could make others share his limit.
+    /// Keyed at random, since keys come from outside: a client that could choose their hashes could make others share its
+    /// limit.
     keys: RandomState,
     app: Option<Arc<Limit>>,
     channel: Option<Arc<Limit>>,
@@ -27,6 +29,9 @@ pub struct Limiters {
     messages: Option<Arc<Limit>>,
     waiters: Waiters,
 }
+
+/// The scope whose limit makes a trigger wait longest, and how long.
+type Longest = (RateScope, Duration);
 
 /// What is limited of one app.
 #[derive(Debug)]
@@ -36,7 +41,7 @@ pub struct AppLimits {
 }
 
 impl Limiters {
-    /// Limits that nobody has met yet.
+    /// Limits with no keys yet.
     #[must_use]
     pub fn new(rates: &Rates, clock: Clock, metrics: &Arc<Metrics>) -> Arc<Self> {
         let limit =
@@ -83,13 +88,13 @@ impl Limiters {
         admitted
     }
 
-    /// The pace of a client at this address, who has connected; `None`: its own.
+    /// The pace of a connected client at this address; `None`: not limited.
     #[must_use]
     pub fn pace(&self, ip: IpAddr) -> Option<Pace> {
         self.messages.as_ref().map(|limit| Pace::new(Arc::clone(limit), self.peer(ip), Arc::clone(&self.metrics)))
     }
 
-    /// Forgets who is at rest. To be called now and then.
+    /// Forgets the keys whose burst is full again. To be called now and then.
     pub fn sweep(&self) {
         let limits = [
             (RateScope::App, &self.app),
@@ -104,7 +109,8 @@ impl Limiters {
         }
     }
 
-    /// Who somebody is: an address of IPv4, or 64 bits of IPv6, of which one household has all that follow.
+    /// The key of a peer: an IPv4 address, or the first 64 bits of an IPv6 address, since one household has all addresses
+    /// that begin with them.
     fn peer(&self, ip: IpAddr) -> Fingerprint {
         match ip.to_canonical() {
             IpAddr::V4(ip) => self.fingerprint(ip),

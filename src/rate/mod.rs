@@ -1,22 +1,26 @@
 //! How often: limits on rates, each with what may come at once, kept by key in tables that stay small.
 //!
-//! `limiters` is the door. A `limit` is governor's arithmetic over a `table` of ours; triggers take a `turn` for which
-//! they may have to wait, clients of WebSockets go at a `pace`.
+//! `limiters` holds all limits of a configuration. A `limit` is governor's arithmetic over a `table` of usher's own. A
+//! trigger takes a `reservation` and may have to wait (`waiters`) or be refused (`limited`); `pace` slows down the
+//! clients of WebSockets.
 
 mod limit;
+mod limited;
 mod limiters;
 mod pace;
 mod reservation;
 mod table;
 #[cfg(test)]
 mod tests;
+mod waiters;
 
 use std::num::NonZeroU32;
 use std::time::Duration;
 
+pub use limited::Limited;
 pub use limiters::{AppLimits, Limiters};
 pub use pace::Pace;
-pub use reservation::{Limited, RateDecision, RateReservation, ScheduledSlot};
+pub use reservation::{RateDecision, RateReservation, ScheduledSlot};
 
 /// How often something may happen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

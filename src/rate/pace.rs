@@ -1,5 +1,5 @@
 //! The pace of one WebSocket client: each message takes a turn, and the next one is not read before there is one. A
-//! client who is too fast is slowed down by its own full socket; nothing is lost.
+//! client that is too fast is slowed down by its own full socket; nothing is lost.
 
 use std::future::poll_fn;
 use std::pin::Pin;

@@ -1,12 +1,11 @@
 //! The turn of a trigger: what it takes of the limits before it may go upstream, and how long it waits for that.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use super::limit::Taken;
+use super::limited::Limited;
 use super::limiters::AppLimits;
-use crate::metrics::{OpenGuard, RateScope};
+use super::waiters::Waiting;
 
 /// What one trigger has taken. It takes once, however often it is judged.
 #[derive(Debug, Default)]
@@ -34,50 +33,6 @@ pub struct ScheduledSlot {
     /// How long until it comes.
     pub wait: Duration,
     _place: Waiting,
-}
-
-/// Why a trigger does not go upstream. `Display` is the sentence that its caller reads.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum Limited {
-    /// The app sends too many.
-    #[error(
-        "the app sends more than {per_second} triggers a second, and the queue is longer than limits.rates.max_wait; send fewer, or raise \
-         limits.rates.app_triggers"
-    )]
-    App {
-        /// What may be sent.
-        per_second: u32,
-        /// When to try again.
-        retry_after: Duration,
-    },
-    /// Too much is sent on a channel.
-    #[error(
-        "a channel is sent more than {per_second} events a second, and the queue is longer than limits.rates.max_wait; send fewer, or raise \
-         limits.rates.channel_triggers"
-    )]
-    Channel {
-        /// What may be sent.
-        per_second: u32,
-        /// When to try again.
-        retry_after: Duration,
-    },
-    /// Its turn would come in time, but too many wait.
-    #[error("as many triggers wait for their turns as may (limits.rates.max_waiters); send fewer at once, or raise it")]
-    Crowded {
-        /// When its turn would come.
-        retry_after: Duration,
-    },
-}
-
-impl Limited {
-    /// When to try again, in whole seconds; never 0.
-    #[must_use]
-    pub const fn retry_after(self) -> u64 {
-        let (Self::App { retry_after, .. } | Self::Channel { retry_after, .. } | Self::Crowded { retry_after }) = self;
-        let begun = if retry_after.subsec_nanos() > 0 { 1 } else { 0 };
-        let seconds = retry_after.as_secs().saturating_add(begun);
-        if seconds == 0 { 1 } else { seconds }
-    }
 }
 
 impl RateReservation {
@@ -110,34 +65,3 @@ impl RateReservation {
         std::mem::take(self).takings.into_iter().for_each(Taken::give_back);
     }
 }
-
-/// How many triggers wait for their turns.
-#[derive(Debug, Default)]
-pub(super) struct Waiters(Arc<AtomicUsize>);
-
-/// A place among them; given back when dropped.
-#[derive(Debug)]
-pub(super) struct Waiting {
-    waiters: Arc<AtomicUsize>,
-    _gauge: OpenGuard,
-}
-
-impl Waiters {
-    /// A place, if fewer than `most` are taken.
-    pub(super) fn enter(&self, most: usize, gauge: impl FnOnce() -> OpenGuard) -> Option<Waiting> {
-        if self.0.fetch_add(1, Ordering::Relaxed) >= most {
-            self.0.fetch_sub(1, Ordering::Relaxed);
-            return None;
-        }
-        Some(Waiting { waiters: Arc::clone(&self.0), _gauge: gauge() })
-    }
-}
-
-impl Drop for Waiting {
-    fn drop(&mut self) {
-        self.waiters.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-/// The scope that decides, and how long it makes a trigger wait.
-pub(super) type Longest = (RateScope, Duration);

@@ -1,9 +1,9 @@
 //! States of rate limits by key, in a table of bounded size.
 //!
 //! Each shard holds two generations. When the young one has taken its share of keys, the old one is given up as a whole
-//! and the young one takes its place; a key that is asked for is always among the young. So whoever keeps coming is
-//! never forgotten, giving up costs nothing at the time, and a million strangers leave no more behind than the bound.
-//! Who is forgotten may come anew with a full burst.
+//! and the young one takes its place; a key that is looked up is always among the young. So a key in use is
+//! never forgotten, forgetting costs nothing at the time, and a million unknown keys take no more memory than the bound
+//! allows. A forgotten key begins again with a full burst.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -1,6 +1,6 @@
-//! What the operator is told before and after a rule enforces: how much is redundant, whom it would have reached, who
-//! joined too late to know; and which events were seen where they do not belong. Counted since the process began, in a
-//! memory that is bounded by the configuration.
+//! The figures for the operator before and after a rule enforces: how many announcements are redundant, how many
+//! subscribers they would have reached, how many subscribers joined later than the announcement before; and which events
+//! were seen where they do not belong. Counted since the process began, in memory that the configuration bounds.
 
 mod heavy;
 mod tally;

@@ -321,7 +321,11 @@ impl Server {
         let mut every = tokio::time::interval(MAINTENANCE_INTERVAL);
         loop {
             every.tick().await;
-            self.assignments.sweep(self.shared.clock.now());
+            let (assignments, now) = (Arc::clone(&self.assignments), self.shared.clock.now());
+            // It looks at every channel, which may take some tenths of a second.
+            if let Err(error) = tokio::task::spawn_blocking(move || assignments.sweep(now)).await {
+                tracing::error!(%error, "the sweep of the assignments failed");
+            }
             self.shared.routing.load().limiters.sweep();
             let dropped = self.logging.as_ref().map_or(0, Logging::take_dropped);
             if dropped > 0 {

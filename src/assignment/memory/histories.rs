@@ -61,13 +61,13 @@ struct Forwarded {
     parts: Vec<(u8, Part)>,
     applied: bool,
     /// `None`: it was given up, and upstream may apply it until then.
-    duty: Option<Duty>,
+    duty: Option<Obligation>,
     until: Moment,
 }
 
 type Wait = Pin<Box<dyn Future<Output = ()>>>;
 
-struct Duty {
+struct Obligation {
     channels: Vec<Reservation>,
     app: Option<WideReservation>,
 }
@@ -139,7 +139,7 @@ impl<'a> World<'a> {
         match op {
             Op::Request { parts, mode } => self.request(&parts, mode),
             Op::Wide => {
-                let duty = Duty { channels: Vec::new(), app: Some(self.memory.app().claim_all()) };
+                let duty = Obligation { channels: Vec::new(), app: Some(self.memory.app().claim_all()) };
                 self.forwarded((0..CHANNELS).map(|channel| (channel, Part::Nobody)).collect(), duty);
             }
             Op::Apply(which) => {
@@ -163,7 +163,7 @@ impl<'a> World<'a> {
             Op::Sweep => self.memory.sweep(self.memory.now()),
         }
         self.waiting_are_woken();
-        assert!(self.memory.len() <= self.memory.app().census().bounds.max_channels);
+        assert!(self.memory.len() <= self.memory.app().context().bounds.max_channels);
     }
 
     /// Claims channel by channel, as a request does: once it holds a reservation it waits no longer.
@@ -195,7 +195,7 @@ impl<'a> World<'a> {
             self.last_named.insert(channel, now);
         }
         if !forwarded.is_empty() {
-            self.forwarded(forwarded, Duty { channels: held, app: wide });
+            self.forwarded(forwarded, Obligation { channels: held, app: wide });
         }
     }
 
@@ -211,7 +211,7 @@ impl<'a> World<'a> {
         assert!(now.since(self.last_named[&channel]) < REMEMBER_FOR, "nobody named {channel} for so long");
     }
 
-    fn forwarded(&mut self, parts: Vec<(u8, Part)>, duty: Duty) {
+    fn forwarded(&mut self, parts: Vec<(u8, Part)>, duty: Obligation) {
         self.requests.push(Forwarded { parts, applied: false, duty: Some(duty), until: Moment::default() });
     }
 
@@ -246,7 +246,7 @@ impl<'a> World<'a> {
             Ending::Lost | Ending::LostForGood => Some(Outcome::Ambiguous),
             Ending::Dropped => None,
         };
-        let Duty { channels, app } = self.requests[index].duty.take().unwrap();
+        let Obligation { channels, app } = self.requests[index].duty.take().unwrap();
         match outcome {
             Some(outcome) => {
                 channels.into_iter().for_each(|reservation| reservation.settle(outcome));
@@ -284,7 +284,7 @@ impl<'a> World<'a> {
             assert!(!waits || requests.iter().any(leads), "nobody wakes who waits for {name} on {channel}");
             waits
         });
-        assert_eq!(self.memory.app().census().waiting(), self.waiting.len());
+        assert_eq!(self.memory.app().context().waiting(), self.waiting.len());
     }
 
     /// Once all is settled and no doubt is left, an announcement is known and the next one dropped.
@@ -306,7 +306,7 @@ impl<'a> World<'a> {
                 self.memory.claim(&channel.to_string(), &value(Part::Person(0)), ClaimMode::MayWait, self.memory.now());
             assert!(matches!(again, Claim::Redundant { .. }), "{channel} does not heal: {again:?}");
         }
-        assert_eq!(self.memory.app().census().waiting(), 0);
+        assert_eq!(self.memory.app().context().waiting(), 0);
     }
 }
 

@@ -43,7 +43,7 @@ fn announce(assignments: &Assignments, memory: &Arc<RuleMemory>) -> Option<Befor
         "room",
         &Value::One(Assignment::new(0, "7", [])),
         ClaimMode::MustNotWait,
-        assignments.census.clock.now(),
+        assignments.context.clock.now(),
     ) {
         Claim::Reserved { reservation, before, .. } => {
             reservation.settle(Outcome::Accepted);
@@ -60,7 +60,7 @@ fn an_unchanged_rule_keeps_its_memory() {
     let wanted = [watch("1", "joined", 7), watch("2", "joined", 7)];
     let first = configure(&assignments, &wanted);
     assert!(
-        !first[0].0.in_doubt(assignments.census.clock.now()),
+        !first[0].0.in_doubt(assignments.context.clock.now()),
         "nothing was forwarded before the first configuration"
     );
     assert_eq!(announce(&assignments, &first[0].1), Some(Before::Nothing));
@@ -104,7 +104,7 @@ async fn every_memory_begins_in_the_doubt_of_the_start() {
     let bounds = Bounds { start_doubt: MINUTE, ..assignments().bounds().clone() };
     let assignments = Assignments::new(Clock::start(), bounds);
     let first = configure(&assignments, &[watch("1", "joined", 7)]);
-    let now = || assignments.census.clock.now();
+    let now = || assignments.context.clock.now();
     tokio::time::advance(MINUTE - Duration::from_secs(1)).await;
     assert_eq!(first[0].0.start_doubt(now()), Some(Duration::from_secs(59)));
     assert_eq!(announce(&assignments, &first[0].1), Some(Before::Uncertain));
@@ -173,7 +173,7 @@ async fn requests_for_an_app_that_becomes_known_may_touch_any_of_its_channels() 
     assert_eq!(announce(&assignments, &rules[0]), Some(Before::Uncertain));
     drop(late);
     assert_eq!(app.memory.wide_in_flight(), 0);
-    assert!(app.memory.in_doubt(assignments.census.clock.now()));
+    assert!(app.memory.in_doubt(assignments.context.clock.now()));
 }
 
 #[tokio::test(start_paused = true)]
@@ -220,14 +220,14 @@ fn the_counts_are_those_of_all_memories() {
     let mut waiting = Vec::new();
     for (_, memory) in &memories {
         announce(&assignments, memory);
-        let now = assignments.census.clock.now();
+        let now = assignments.context.clock.now();
         let claim = || memory.claim("other", &Value::One(Assignment::new(0, "7", [])), ClaimMode::MayWait, now);
         waiting.push((claim(), claim()));
     }
     assert_eq!(assignments.waiting(), 2);
     drop(waiting);
     assert_eq!(assignments.waiting(), 0);
-    assignments.sweep(assignments.census.clock.now().after(MINUTE));
+    assignments.sweep(assignments.context.clock.now().after(MINUTE));
     assert_eq!(assignments.evictions(), Evictions { capacity: 0, idle: 4 });
     assert_eq!(assignments.bounds().max_channels, 100);
 }
