@@ -1,6 +1,6 @@
-//! TLS on both sides: the certificate of usher's listener, which SIGHUP reloads, and the trusted authorities and the client
-//! certificate for upstream. Both sides use TLS 1.2 and 1.3 with ring, and HTTP/1.1 only. Callers read the files; this room
-//! checks their content.
+//! TLS on both sides: the certificate of usher's listener, which SIGHUP reloads, and the trusted authorities and the
+//! client certificate for upstream. Both sides use TLS 1.2 and 1.3 with ring, and HTTP/1.1 only. Callers read the
+//! files; this room checks their content.
 
 mod client;
 mod content;
@@ -61,8 +61,8 @@ impl Certificate {
         self.resolver.0.store(Arc::new(identity));
     }
 
-    /// When the current certificate expires, in seconds since the Unix epoch. `None` if its expiry is not encoded according
-    /// to RFC 5280 4.1.2.5.
+    /// When the current certificate expires, in seconds since the Unix epoch. `None` if its expiry is not encoded
+    /// according to RFC 5280 4.1.2.5.
     #[must_use]
     pub fn expires_at(&self) -> Option<i64> {
         self.resolver.0.load().expires_at()
@@ -87,16 +87,16 @@ impl ResolvesServerCert for CertificateResolver {
     }
 }
 
-/// When a certificate (DER) expires, in seconds since the Unix epoch. `None` if its expiry is not encoded according to RFC
-/// 5280 4.1.2.5.
+/// When a certificate (DER) expires, in seconds since the Unix epoch. `None` if its expiry is not encoded according to
+/// RFC 5280 4.1.2.5.
 #[must_use]
 pub fn expires_at(certificate: &[u8]) -> Option<i64> {
     x509::not_after(certificate)
 }
 
-/// Whether an error of a connection, or one of its sources, is the peer's alert that it requires a certificate or does not
-/// accept the certificate that was sent (RFC 8446 6.2). `decrypt_error` is included: peers send it for a certificate whose
-/// authority has the same name as a trusted one, but another key.
+/// Whether an error of a connection, or one of its sources, is the peer's alert that it requires a certificate or does
+/// not accept the certificate that was sent (RFC 8446 6.2). `decrypt_error` is included: peers send it for a
+/// certificate whose authority has the same name as a trusted one, but another key.
 #[must_use]
 pub fn refuses_certificate(error: &(dyn Error + 'static)) -> bool {
     alert(error).is_some_and(|alert| {

@@ -1,5 +1,5 @@
-//! Upstream's answers, with their chunks: read whole, in pieces, and by hyper. The first byte of an input is the size of
-//! the pieces.
+//! Upstream's answers, with their chunks: read whole, in pieces, and by hyper. The first byte of an input is the size
+//! of the pieces.
 
 #![no_main]
 

@@ -8,8 +8,8 @@ use subtle::ConstantTimeEq;
 
 use super::refusal::Refusal;
 
-/// Checks that the `Host` is an IP address or `localhost`. A page of another name cannot make a browser send such a host
-/// (threats.md ADM-02). The listener's own address is configured as an IP literal, so it is accepted.
+/// Checks that the `Host` is an IP address or `localhost`. A page of another name cannot make a browser send such a
+/// host (threats.md ADM-02). The listener's own address is configured as an IP literal, so it is accepted.
 ///
 /// # Errors
 /// The host is another name, or is missing or ambiguous.

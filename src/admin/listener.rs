@@ -26,8 +26,8 @@ use crate::shutdown::{Drain, Tasks};
 /// The largest number of keep-alive connections.
 const MAX_KEEP_ALIVE: usize = 56;
 
-/// The largest number of connections that are closed after one answer, while there are [`MAX_KEEP_ALIVE`] others: health
-/// probes are answered even if clients occupy all keep-alive connections.
+/// The largest number of connections that are closed after one answer, while there are [`MAX_KEEP_ALIVE`] others:
+/// health probes are answered even if clients occupy all keep-alive connections.
 const MAX_SINGLE_REQUEST: usize = 8;
 
 /// The largest number of connections that have not sent a byte yet. The next one replaces the oldest.
@@ -48,8 +48,8 @@ const MAX_HEAD: usize = 16 * 1024;
 /// The largest number of header lines of a request.
 const MAX_HEADERS: usize = 64;
 
-/// A connection older than this is closed after its current request, so that a client that reads nothing cannot occupy it
-/// for longer.
+/// A connection older than this is closed after its current request, so that a client that reads nothing cannot occupy
+/// it for longer.
 const MAX_LIFETIME: Duration = Duration::from_secs(300);
 
 /// The time to answer the last request of a connection.
@@ -126,8 +126,8 @@ async fn accept(
                 new.push_back(waiting);
                 tasks.spawn(admit(stream, Arc::clone(service), limits.clone(), closed, stop.clone()));
                 if is_full {
-                    // Lets the oldest close before the next accept: a flood of connections uses no more descriptors than
-                    // are reserved for this listener.
+                    // Lets the oldest close before the next accept: a flood of connections uses no more descriptors
+                    // than are reserved for this listener.
                     yield_now().await;
                 }
             }

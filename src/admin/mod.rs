@@ -13,10 +13,10 @@
 //! - `POST /rules/mode`: changes the mode of a rule; requires the token
 //! - `GET /`: the operator's page for browsers; this list for other clients
 //!
-//! On a loopback address, reading requires no token; on any other address everything except the first three endpoints and
-//! the page requires it. The `Host` check (DNS rebinding, threats.md ADM-02) and the absence of CORS headers exclude other
-//! pages in the operator's browser. If other hosts can reach the listener, the first three endpoints accept any `Host`:
-//! they are open in this case, and scrapers address the listener by name.
+//! On a loopback address, reading requires no token; on any other address everything except the first three endpoints
+//! and the page requires it. The `Host` check (DNS rebinding, threats.md ADM-02) and the absence of CORS headers
+//! exclude other pages in the operator's browser. If other hosts can reach the listener, the first three endpoints
+//! accept any `Host`: they are open in this case, and scrapers address the listener by name.
 
 mod assignments;
 mod decisions;

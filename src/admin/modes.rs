@@ -32,8 +32,8 @@ pub trait ModeSwitch: fmt::Debug + Send + Sync {
     /// All rules of all apps, including disabled ones, in the order of the configuration.
     fn rules(&self) -> Vec<RuleMode>;
 
-    /// Changes the mode of a rule; the new mode is in effect on return. Returns the previous mode; `None`: there is no such
-    /// rule.
+    /// Changes the mode of a rule; the new mode is in effect on return. Returns the previous mode; `None`: there is no
+    /// such rule.
     fn switch(&self, app: &str, rule: &str, mode: Mode) -> Option<Mode>;
 }
 

@@ -1,5 +1,5 @@
-//! The operator's page: one HTML document with an inline style and an inline script. Its Content-Security-Policy contains
-//! their hashes, so it can load and run nothing else. The script requests all data from this listener.
+//! The operator's page: one HTML document with an inline style and an inline script. Its Content-Security-Policy
+//! contains their hashes, so it can load and run nothing else. The script requests all data from this listener.
 
 use std::sync::LazyLock;
 

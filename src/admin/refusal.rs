@@ -39,8 +39,8 @@ pub(super) enum Refusal {
     /// The body is invalid.
     #[error("{0}")]
     BadBody(&'static str),
-    /// The body is not declared as JSON. The declaration is required in addition to the token, because a form of another
-    /// page cannot send it.
+    /// The body is not declared as JSON. The declaration is required in addition to the token, because a form of
+    /// another page cannot send it.
     #[error("The body has to be JSON: send Content-Type: application/json.")]
     NotJson,
     /// The largest number of streams is open already.

@@ -1,5 +1,5 @@
-//! The answers of the admin listener. They have no CORS header, must not be cached, and must not be interpreted as another
-//! content type.
+//! The answers of the admin listener. They have no CORS header, must not be cached, and must not be interpreted as
+//! another content type.
 
 use std::convert::Infallible;
 

@@ -11,8 +11,8 @@ pub(super) fn rfc3339(unix: Duration) -> String {
 }
 
 /// The Gregorian date of a day, counted from 1970-01-01. The algorithm uses years that begin in March, so that the leap
-/// day is the last day, and eras of 400 years, which all have 146,097 days (Howard Hinnant, "chrono-Compatible Low-Level
-/// Date Algorithms", `civil_from_days`).
+/// day is the last day, and eras of 400 years, which all have 146,097 days (Howard Hinnant, "chrono-Compatible
+/// Low-Level Date Algorithms", `civil_from_days`).
 fn civil(days: u64) -> (u64, u64, u64) {
     let from_march_of_year_0 = days + 719_468;
     let (era, day_of_era) = (from_march_of_year_0 / 146_097, from_march_of_year_0 % 146_097);

@@ -93,8 +93,8 @@ impl Endpoint {
         }
     }
 
-    /// Whether it requires no token on any address. Its answer contains no data of conversations: programs without a token
-    /// request it, and the page itself asks the operator for the token.
+    /// Whether it requires no token on any address. Its answer contains no data of conversations: programs without a
+    /// token request it, and the page itself asks the operator for the token.
     const fn is_open(self) -> bool {
         match self {
             Self::Page | Self::Metrics | Self::Livez | Self::Readyz => true,
@@ -138,9 +138,9 @@ impl Service {
     async fn route(&self, request: &Request<()>, body: Incoming) -> Result<Reply, Refusal> {
         let token = guard::token(request.headers(), self.admin.token.as_deref());
         let endpoint = Endpoint::of(request.uri().path(), request.headers());
-        // A page whose name was rebound to this address does not know the token. On loopback, `localhost` is the only name
-        // that is needed. If other hosts can reach the listener, Prometheus addresses it by name and should not have a
-        // token that allows changes; the open endpoints contain no data of conversations.
+        // A page whose name was rebound to this address does not know the token. On loopback, `localhost` is the only
+        // name that is needed. If other hosts can reach the listener, Prometheus addresses it by name and should not
+        // have a token that allows changes; the open endpoints contain no data of conversations.
         if !(self.exposed && (token.is_ok() || endpoint.is_some_and(Endpoint::is_for_machines))) {
             guard::host(request)?;
         }

@@ -1,9 +1,9 @@
 //! `/decisions/stream`: new decisions as server-sent events.
 //!
-//! A stream reads from the log of decisions at the speed of its client and has no queue: the number of decisions that left
-//! the log before a slow client read them is sent instead of them. Events: a decision has an `id`, with which a client
-//! resumes (`Last-Event-ID`), and the data of `/decisions`; `hello` contains the number of decisions in the log, `missed`
-//! the number of decisions that could not be sent.
+//! A stream reads from the log of decisions at the speed of its client and has no queue: the number of decisions that
+//! left the log before a slow client read them is sent instead of them. Events: a decision has an `id`, with which a
+//! client resumes (`Last-Event-ID`), and the data of `/decisions`; `hello` contains the number of decisions in the log,
+//! `missed` the number of decisions that could not be sent.
 
 use std::convert::Infallible;
 use std::fmt::Write as _;
@@ -179,8 +179,8 @@ impl DecisionEvents {
     }
 }
 
-/// Distinguishes the decision numbers of different processes: the start of the process's clock in milliseconds since the
-/// Unix epoch.
+/// Distinguishes the decision numbers of different processes: the start of the process's clock in milliseconds since
+/// the Unix epoch.
 fn process_id(admin: &Admin) -> u128 {
     admin.calendar.clock().stamp().as_millis()
 }

@@ -3,8 +3,8 @@
 use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 
-/// The text of a JSON token. It is serialised unchanged; if it is not valid JSON, e.g. because a log has truncated it, it is
-/// serialised as a string.
+/// The text of a JSON token. It is serialised unchanged; if it is not valid JSON, e.g. because a log has truncated it,
+/// it is serialised as a string.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct JsonToken<'a>(pub(super) &'a str);
 

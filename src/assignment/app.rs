@@ -14,9 +14,8 @@ use crate::clock::{Clock, Moment};
 /// What all rules of one app share: the epoch that forgets everything at once, and the requests in flight that may
 /// touch any channel.
 ///
-/// A request that may touch any channel acts like a ticket with an opaque value on each of them, without a walk over the
-/// map. Three
-/// numbers do it:
+/// A request that may touch any channel acts like a ticket with an opaque value on each of them, without a walk over
+/// the map. Three numbers do it:
 ///
 /// - its claim raises `in_flight`, then begins an epoch;
 /// - its end, if ambiguous, puts the app in doubt, then lowers `in_flight`;
@@ -66,8 +65,8 @@ impl AppMemory {
     /// under the rules before and may still be applied.
     pub fn doubt(&self, now: Moment) {
         self.extend_doubt(now);
-        // Release: a thread that sees the new epoch sees the doubt, too. What is known now, and what tickets in flight will
-        // commit, belongs to the old one.
+        // Release: a thread that sees the new epoch sees the doubt, too. What is known now, and what tickets in flight
+        // will commit, belongs to the old one.
         self.epoch.fetch_add(1, Ordering::Release);
     }
 

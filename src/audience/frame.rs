@@ -3,8 +3,8 @@
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-/// The number of bytes at the beginning and at the end of a frame that are searched for the event of a confirmation: the
-/// confirmation of a presence channel lists all members in between.
+/// The number of bytes at the beginning and at the end of a frame that are searched for the event of a confirmation:
+/// the confirmation of a presence channel lists all members in between.
 const SEARCHED_BYTES: usize = 128;
 
 const CONFIRMATION: &str = "pusher_internal:subscription_succeeded";
@@ -18,8 +18,8 @@ pub(super) enum SubscriptionRequest {
     Unsubscribe(String),
 }
 
-/// Whether a client's text may be a [`SubscriptionRequest`]. A cheap check without false negatives for texts as the client
-/// libraries write them.
+/// Whether a client's text may be a [`SubscriptionRequest`]. A cheap check without false negatives for texts as the
+/// client libraries write them.
 pub(super) fn may_be_request(text: &str) -> bool {
     text.contains("subscribe")
 }

@@ -1,6 +1,6 @@
-//! The number of subscribers of a channel, and when the last one joined. It is exact if the embedded broker is upstream;
-//! otherwise it counts the clients whose connections usher relays, from their frames. It is used for the operator's
-//! report only; no decision depends on it.
+//! The number of subscribers of a channel, and when the last one joined. It is exact if the embedded broker is
+//! upstream; otherwise it counts the clients whose connections usher relays, from their frames. It is used for the
+//! operator's report only; no decision depends on it.
 
 mod frame;
 mod relayed;
@@ -60,8 +60,8 @@ impl Audience {
 }
 
 impl AppAudience {
-    /// The subscribers of `channel`; `None`: unknown. The call makes one look-up under a lock that is held briefly, and none
-    /// if the relay has counted no subscription.
+    /// The subscribers of `channel`; `None`: unknown. The call makes one look-up under a lock that is held briefly, and
+    /// none if the relay has counted no subscription.
     #[must_use]
     pub fn of(&self, channel: &str) -> Option<Subscribers> {
         match self {

@@ -31,13 +31,14 @@ pub struct SubscriptionCounts {
     metrics: Arc<Metrics>,
     /// By channel. An entry is locked for one look-up or change, never across an await.
     counts: DashMap<Box<str>, SubscriptionCount>,
-    /// The number of channels in `counts`, or more: it is incremented before a channel is inserted and decremented after
-    /// one was removed. If it is 0, there is no channel at that moment, and no look-up is needed.
+    /// The number of channels in `counts`, or more: it is incremented before a channel is inserted and decremented
+    /// after one was removed. If it is 0, there is no channel at that moment, and no look-up is needed.
     channels: AtomicUsize,
-    /// Whether usher has ever relayed a client of the app. Before that, a channel without counted subscribers may have some.
+    /// Whether usher has ever relayed a client of the app. Before that, a channel without counted subscribers may have
+    /// some.
     had_client: AtomicBool,
-    /// Whether a subscription was not counted because of a bound. After that, a channel that is not in `counts` may have
-    /// subscribers.
+    /// Whether a subscription was not counted because of a bound. After that, a channel that is not in `counts` may
+    /// have subscribers.
     is_incomplete: AtomicBool,
 }
 
@@ -97,8 +98,8 @@ impl SubscriptionCounts {
         self.had_client.store(true, Ordering::Relaxed);
     }
 
-    /// Counts a subscription to `channel`. At its end, the guard has to be dropped and [`SubscriptionCounts::leave`] called.
-    /// `None`: the bound is reached, and the subscription is not counted.
+    /// Counts a subscription to `channel`. At its end, the guard has to be dropped and [`SubscriptionCounts::leave`]
+    /// called. `None`: the bound is reached, and the subscription is not counted.
     pub(super) fn join(&self, channel: &str, now: Moment) -> Option<OpenGuard> {
         match self.counts.entry(channel.into()) {
             Entry::Occupied(mut entry) => {

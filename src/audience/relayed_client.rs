@@ -9,7 +9,8 @@ use crate::clock::Moment;
 use crate::metrics::OpenGuard;
 use crate::pusher::is_valid_name;
 
-/// The largest number of tracked channels of one connection. Pusher's clients have a few; the embedded broker allows 200.
+/// The largest number of tracked channels of one connection. Pusher's clients have a few; the embedded broker allows
+/// 200.
 const MAX_CHANNELS: usize = 256;
 
 /// The sender of a frame.
@@ -32,7 +33,8 @@ pub struct RelayedClient {
 /// The state of a subscription.
 #[derive(Debug)]
 enum Subscription {
-    /// The client has requested it. A confirmation without a request is ignored: the client has unsubscribed in between.
+    /// The client has requested it. A confirmation without a request is ignored: the client has unsubscribed in
+    /// between.
     Requested,
     /// Upstream has confirmed it, and it is counted.
     Confirmed { _counted: OpenGuard },

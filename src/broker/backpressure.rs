@@ -1,6 +1,6 @@
-//! Backpressure on publishers. Connections whose worker is too busy to serve them would otherwise fill their queues, and
-//! clients that read at full speed would be closed as slow readers. Publishers wait while there is such a connection. A
-//! client that does not read does not count: its socket accepts no data, and it delays no publisher.
+//! Backpressure on publishers. Connections whose worker is too busy to serve them would otherwise fill their queues,
+//! and clients that read at full speed would be closed as slow readers. Publishers wait while there is such a
+//! connection. A client that does not read does not count: its socket accepts no data, and it delays no publisher.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -8,8 +8,8 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::timeout;
 
-/// The longest time that a publisher waits. A worker that has not served its connections by then is not expected to do so
-/// soon.
+/// The longest time that a publisher waits. A worker that has not served its connections by then is not expected to do
+/// so soon.
 const MAX_WAIT: Duration = Duration::from_secs(1);
 
 /// The number of congested connections: their queues are more than half full, and their sockets accept data.

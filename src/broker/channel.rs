@@ -1,5 +1,5 @@
-//! One channel with its subscribers and, on presence channels, its members. A change and the frames about it are one step
-//! under the lock of the channel's entry, so that all subscribers see the same history.
+//! One channel with its subscribers and, on presence channels, its members. A change and the frames about it are one
+//! step under the lock of the channel's entry, so that all subscribers see the same history.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -17,9 +17,9 @@ use crate::clock::Moment;
 /// The largest number of members of a presence channel (`pusher-protocol.md` 1.4).
 pub(super) const MAX_MEMBERS: usize = 100;
 
-/// With more subscribers than this, their number is sent at most once in [`COUNT_PAUSE`] (`pusher-protocol.md` 4.3). With
-/// fewer, it is sent after every change, limited by a [`TokenBucket`]: any client may join and leave a public channel as
-/// fast as it can send messages, and the other subscribers would receive a message for each change.
+/// With more subscribers than this, their number is sent at most once in [`COUNT_PAUSE`] (`pusher-protocol.md` 4.3).
+/// With fewer, it is sent after every change, limited by a [`TokenBucket`]: any client may join and leave a public
+/// channel as fast as it can send messages, and the other subscribers would receive a message for each change.
 const MANY: usize = 100;
 /// See [`MANY`].
 const COUNT_PAUSE: Duration = Duration::from_secs(5);
@@ -131,8 +131,8 @@ impl Channel {
         self.members.keys()
     }
 
-    /// Subscribes a connection that is not subscribed yet. It receives the confirmation and, on a cache channel, `last` or
-    /// a cache miss; the other subscribers are notified of a new member.
+    /// Subscribes a connection that is not subscribed yet. It receives the confirmation and, on a cache channel, `last`
+    /// or a cache miss; the other subscribers are notified of a new member.
     ///
     /// # Errors
     /// The presence channel is full. Nothing has changed then.

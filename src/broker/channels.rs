@@ -38,17 +38,17 @@ pub(super) struct ChannelOptions {
 pub(super) struct Channels {
     channel_options: ChannelOptions,
     metrics: RealtimeMetrics,
-    /// The channels with subscribers. An entry is locked while one event is put into the mailboxes of its channel, never
-    /// across an await. Publishing, joining and leaving lock the entry exclusively (`get_mut` or `entry`): with a shared
-    /// lock, two publishers could reach two subscribers in different orders, and a new subscriber of a cache channel
-    /// could miss the event between the last one and its subscription, or receive it twice.
+    /// The channels with subscribers. An entry is locked while one event is put into the mailboxes of its channel,
+    /// never across an await. Publishing, joining and leaving lock the entry exclusively (`get_mut` or `entry`): with a
+    /// shared lock, two publishers could reach two subscribers in different orders, and a new subscriber of a cache
+    /// channel could miss the event between the last one and its subscription, or receive it twice.
     occupied: DashMap<Arc<str>, Occupied>,
-    /// The last events of cache channels. A std lock: taken alone or while an entry of `occupied` is locked, never in the
-    /// opposite order, and never held across an await.
+    /// The last events of cache channels. A std lock: taken alone or while an entry of `occupied` is locked, never in
+    /// the opposite order, and never held across an await.
     cache: Mutex<Cache>,
     /// Channels whose number of subscribers has to be sent later. A channel is in the list at most once for each time
-    /// that it became occupied between two calls of [`Channels::send_deferred_counts`]. A std lock: taken alone or while
-    /// an entry of `occupied` is locked, never in the opposite order.
+    /// that it became occupied between two calls of [`Channels::send_deferred_counts`]. A std lock: taken alone or
+    /// while an entry of `occupied` is locked, never in the opposite order.
     stale: Mutex<Vec<Arc<str>>>,
 }
 

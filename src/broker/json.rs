@@ -4,7 +4,8 @@ use serde::de::{Error, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 
-/// Parses `text` as one JSON object; `None` for any other text. serde alone also accepts an array of the struct's fields.
+/// Parses `text` as one JSON object; `None` for any other text. serde alone also accepts an array of the struct's
+/// fields.
 pub(super) fn object<'a, T: Deserialize<'a>>(text: &'a str) -> Option<T> {
     let is_object = text.trim_start_matches([' ', '\t', '\r', '\n']).starts_with('{');
     if is_object { serde_json::from_str(text).ok() } else { None }
@@ -57,9 +58,9 @@ fn without_surrogates(wtf8: &[u8]) -> String {
     text
 }
 
-/// The identifier in a JSON value: a string that is not empty, or a number in JavaScript's notation, so that `1` and `1.0`
-/// are the same user. pusher-js looks its own member up by the value that it parses from `channel_data`. Integers keep
-/// all of their digits.
+/// The identifier in a JSON value: a string that is not empty, or a number in JavaScript's notation, so that `1` and
+/// `1.0` are the same user. pusher-js looks its own member up by the value that it parses from `channel_data`. Integers
+/// keep all of their digits.
 pub(super) fn identifier(token: &RawValue) -> Option<String> {
     match token.get().as_bytes() {
         [b'"', ..] => string(token).filter(|text| !text.is_empty()),

@@ -1,5 +1,5 @@
-//! The kind of a channel, which its name determines (`pusher-protocol.md` 4.3, 6): who may join, whether it has members,
-//! and whether its last event is cached.
+//! The kind of a channel, which its name determines (`pusher-protocol.md` 4.3, 6): who may join, whether it has
+//! members, and whether its last event is cached.
 
 use crate::pusher::is_valid_name;
 

@@ -1,5 +1,5 @@
-//! The queue of frames to be sent to one connection. It is bounded, and putting a frame in never waits: a connection that
-//! does not read fast enough is closed (ARCHITECTURE.md "Invariants").
+//! The queue of frames to be sent to one connection. It is bounded, and putting a frame in never waits: a connection
+//! that does not read fast enough is closed (ARCHITECTURE.md "Invariants").
 
 #[cfg(test)]
 mod tests;
@@ -16,8 +16,8 @@ use crate::pusher::ErrorCode;
 
 /// The capacity, in frames, that an empty queue keeps. More is freed, so that an idle connection costs little memory.
 const KEPT_CAPACITY: usize = 16;
-/// The factor by which the limits are higher for a client whose socket accepts data: its frames wait for its worker, not
-/// for the client.
+/// The factor by which the limits are higher for a client whose socket accepts data: its frames wait for its worker,
+/// not for the client.
 const WRITABLE_FACTOR: usize = 4;
 
 /// The limits of the queue of a connection whose client does not read. A single frame of any size is accepted.

@@ -2,8 +2,8 @@
 //! depends on its apps and their secrets only, not on the gateway.
 //!
 //! From the inside out: a `session` turns a client's messages into effects, a `connection` applies them to its
-//! `broker_app` (one app) with its `channels` and `watchlists`, and a `socket_loop` moves frames between a `mailbox` and a
-//! socket. `api` is the HTTP API for backends. All threads share one broker.
+//! `broker_app` (one app) with its `channels` and `watchlists`, and a `socket_loop` moves frames between a `mailbox`
+//! and a socket. `api` is the HTTP API for backends. All threads share one broker.
 
 mod api;
 mod backpressure;
@@ -172,8 +172,8 @@ impl Broker {
             || origin.is_none_or(|origin| self.allowed_origins.iter().any(|allowed| allowed.matches(origin)))
     }
 
-    /// Serves these apps from now on. Apps that are served already keep their channels and connections, even if the key or
-    /// the secret changes; the connections of removed apps are closed.
+    /// Serves these apps from now on. Apps that are served already keep their channels and connections, even if the key
+    /// or the secret changes; the connections of removed apps are closed.
     pub fn configure(&self, apps: &[App]) {
         let before = self.broker_apps.load_full();
         let mut broker_apps = BrokerApps::default();
@@ -220,9 +220,9 @@ impl Broker {
         api::answer(self, request)
     }
 
-    /// Serves a client over `socket` until the connection ends. The socket must have the limits of [`socket_config`]. The
-    /// request was `GET {target}`, normally `/app/{key}?protocol=7…`; an error in it is reported with the close code.
-    /// Messages are read at the rate of `pace`. `wake_queue` is the queue of the worker that runs this.
+    /// Serves a client over `socket` until the connection ends. The socket must have the limits of [`socket_config`].
+    /// The request was `GET {target}`, normally `/app/{key}?protocol=7…`; an error in it is reported with the close
+    /// code. Messages are read at the rate of `pace`. `wake_queue` is the queue of the worker that runs this.
     pub async fn serve<S>(
         &self,
         socket: WebSocketStream<S>,

@@ -1,5 +1,5 @@
-//! The origins whose pages may connect (`broker.allowed_origins`), in the notation of browsers: scheme, host and port, in
-//! lower case, without a path and without the scheme's default port (RFC 6454 6.2).
+//! The origins whose pages may connect (`broker.allowed_origins`), in the notation of browsers: scheme, host and port,
+//! in lower case, without a path and without the scheme's default port (RFC 6454 6.2).
 
 use std::net::Ipv6Addr;
 

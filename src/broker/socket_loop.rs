@@ -1,6 +1,6 @@
-//! The socket loop: it moves frames from the mailbox to the socket and messages from the socket to the connection. The two
-//! directions do not wait for each other: messages of a client that does not read are still read, until its mailbox is
-//! full.
+//! The socket loop: it moves frames from the mailbox to the socket and messages from the socket to the connection. The
+//! two directions do not wait for each other: messages of a client that does not read are still read, until its mailbox
+//! is full.
 
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -24,8 +24,8 @@ use crate::metrics::SocketEnd;
 use crate::pusher::ErrorCode;
 use crate::rate::Pace;
 
-/// The size of the read buffer in bytes. It is allocated for every connection; most messages of clients fit. Larger ones
-/// have a buffer of their size.
+/// The size of the read buffer in bytes. It is allocated for every connection; most messages of clients fit. Larger
+/// ones have a buffer of their size.
 const READ_BUFFER: usize = 1024;
 /// The number of bytes of one write: queued frames are written together.
 const WRITE_BUFFER: usize = 8 * 1024;
@@ -37,8 +37,8 @@ const MAX_UNREAD_PONGS: usize = 256;
 /// The timeout of a closing handshake.
 const CLOSING: Duration = Duration::from_secs(3);
 
-/// The configuration of a socket for the broker; a client's message has `max_message` bytes at most. All limits are set:
-/// the library's defaults allocate 128 KiB for every connection and bound nothing (`threats.md` 2.6).
+/// The configuration of a socket for the broker; a client's message has `max_message` bytes at most. All limits are
+/// set: the library's defaults allocate 128 KiB for every connection and bound nothing (`threats.md` 2.6).
 #[must_use]
 pub fn socket_config(max_message: usize) -> WebSocketConfig {
     WebSocketConfig::default()
@@ -126,8 +126,8 @@ where
         }
     }
 
-    /// Runs until the connection has to be closed; [`SocketLoop::close`] has to follow. `self` is borrowed, because a future
-    /// reserves space twice for an argument that it owns.
+    /// Runs until the connection has to be closed; [`SocketLoop::close`] has to follow. `self` is borrowed, because a
+    /// future reserves space twice for an argument that it owns.
     pub(super) async fn run(&mut self) -> CloseReason {
         loop {
             let event = poll_fn(|context| self.poll_event(context)).await;
@@ -226,8 +226,8 @@ where
         self.timer.as_mut().poll(context).map(|()| SocketEvent::Timer)
     }
 
-    /// Whether the next message may be read. Until then messages stay in the system's receive buffer, which bounds them. A
-    /// client whose messages are delayed does not count as inactive, because it may have sent some.
+    /// Whether the next message may be read. Until then messages stay in the system's receive buffer, which bounds
+    /// them. A client whose messages are delayed does not count as inactive, because it may have sent some.
     fn may_read(&mut self, context: &mut Context<'_>) -> bool {
         let is_delayed = self.poll_read_delay(context).is_pending();
         let was_delayed = std::mem::replace(&mut self.is_read_delayed, is_delayed);
@@ -344,8 +344,8 @@ impl CloseReason {
     }
 }
 
-/// Reads and discards until the client closes. Closing a socket with unread data would reset it, and a client that has not
-/// read the close frame yet would lose it.
+/// Reads and discards until the client closes. Closing a socket with unread data would reset it, and a client that has
+/// not read the close frame yet would lose it.
 async fn read_to_end(stream: &mut (impl AsyncRead + Unpin)) -> Result<(), Error> {
     let mut discarded = [0; 1024];
     while stream.read(&mut discarded).await? > 0 {}

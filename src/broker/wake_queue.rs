@@ -22,8 +22,8 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(10);
 /// The readers on one worker that have to be woken.
 #[derive(Debug, Default)]
 pub struct WakeQueue {
-    /// A std lock: held to add wakers or to take a slice of them. The wakers are called after it is released. It has one
-    /// waker per connection at most.
+    /// A std lock: held to add wakers or to take a slice of them. The wakers are called after it is released. It has
+    /// one waker per connection at most.
     queue: Mutex<Queue>,
 }
 

@@ -1,6 +1,6 @@
-//! The online users of one app, and the connections that watch them (`pusher-protocol.md` 4.5). A user is online while at
-//! least one connection is signed in as this user. A connection receives the state of the users on its watchlist when it
-//! signs in, and then every change.
+//! The online users of one app, and the connections that watch them (`pusher-protocol.md` 4.5). A user is online while
+//! at least one connection is signed in as this user. A connection receives the state of the users on its watchlist
+//! when it signs in, and then every change.
 
 #[cfg(test)]
 mod tests;
@@ -19,12 +19,13 @@ pub(super) const MAX_WATCHED: usize = 100;
 /// The users of one app, shared by all threads.
 #[derive(Debug, Default)]
 pub(super) struct Watchlists {
-    /// A std lock: held while one user signs in or out or one watchlist is looked up, never across an await. One lock for
-    /// all users: a watchlist is read at a single moment, and all watchers see the same history.
+    /// A std lock: held while one user signs in or out or one watchlist is looked up, never across an await. One lock
+    /// for all users: a watchlist is read at a single moment, and all watchers see the same history.
     users: Mutex<Users>,
 }
 
-/// The users that are online or watched. Their number is bounded by the connections and the lengths of their watchlists.
+/// The users that are online or watched. Their number is bounded by the connections and the lengths of their
+/// watchlists.
 #[derive(Debug, Default)]
 struct Users(HashMap<Arc<str>, User>);
 
@@ -48,8 +49,8 @@ pub(super) struct SignedIn {
 }
 
 impl Watchlists {
-    /// Signs the connection with this mailbox in as `user`. The watchers of the user are notified if it is the user's first
-    /// connection.
+    /// Signs the connection with this mailbox in as `user`. The watchers of the user are notified if it is the user's
+    /// first connection.
     pub(super) fn sign_in(self: &Arc<Self>, user: Arc<str>, mailbox: &Arc<Mailbox>) -> SignedIn {
         let user = wake_after(|wakes| self.lock().sign_in(user, wakes));
         SignedIn { watchlists: Arc::clone(self), mailbox: Arc::clone(mailbox), user, watched: Vec::new() }
@@ -106,8 +107,8 @@ impl Users {
         remove_unused(entry);
     }
 
-    /// Adds a connection to the watchers of these users and sends it their state. Returns the shared copies of their ids,
-    /// without duplicates.
+    /// Adds a connection to the watchers of these users and sends it their state. Returns the shared copies of their
+    /// ids, without duplicates.
     fn watch(&mut self, watchlist: Vec<Arc<str>>, mailbox: &Arc<Mailbox>, wakes: &mut PendingWakes) -> Vec<Arc<str>> {
         let mut watched = Vec::with_capacity(watchlist.len());
         let (mut online, mut offline) = (Vec::new(), Vec::new());

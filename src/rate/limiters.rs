@@ -20,8 +20,8 @@ pub struct Limiters {
     rates: Rates,
     clock: Clock,
     metrics: Arc<Metrics>,
-    /// Keyed at random, since keys come from outside: a client that could choose their hashes could make others share its
-    /// limit.
+    /// Keyed at random, since keys come from outside: a client that could choose their hashes could make others share
+    /// its limit.
     keys: RandomState,
     app: Option<Arc<Limit>>,
     channel: Option<Arc<Limit>>,
@@ -109,8 +109,8 @@ impl Limiters {
         }
     }
 
-    /// The key of a peer: an IPv4 address, or the first 64 bits of an IPv6 address, since one household has all addresses
-    /// that begin with them.
+    /// The key of a peer: an IPv4 address, or the first 64 bits of an IPv6 address, since one household has all
+    /// addresses that begin with them.
     fn peer(&self, ip: IpAddr) -> Fingerprint {
         match ip.to_canonical() {
             IpAddr::V4(ip) => self.fingerprint(ip),

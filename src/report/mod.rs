@@ -1,6 +1,6 @@
 //! The figures for the operator before and after a rule enforces: how many announcements are redundant, how many
-//! subscribers they would have reached, how many subscribers joined later than the announcement before; and which events
-//! were seen where they do not belong. Counted since the process began, in memory that the configuration bounds.
+//! subscribers they would have reached, how many subscribers joined later than the announcement before; and which
+//! events were seen where they do not belong. Counted since the process began, in memory that the configuration bounds.
 
 mod heavy;
 mod tally;

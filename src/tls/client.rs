@@ -16,8 +16,8 @@ use super::identity::{Identity, certificates};
 use super::servers::{Servers, Sessions, Verifier};
 use super::{HTTP_1_1, TlsError, alert, refuses_certificate};
 
-/// The TLS client for connections to upstream. Clones share the setup, including later replacements. Two clients are equal
-/// if they come from the same files.
+/// The TLS client for connections to upstream. Clones share the setup, including later replacements. Two clients are
+/// equal if they come from the same files.
 #[derive(Clone)]
 pub struct Client(Arc<ArcSwap<Setup>>);
 
@@ -49,8 +49,8 @@ impl ResolvesClientCert for ClientCertificate {
 }
 
 impl Client {
-    /// A client that trusts the built-in web roots and the certificates in `authorities` (a file and its content), and that
-    /// sends `identity` to servers that request a certificate.
+    /// A client that trusts the built-in web roots and the certificates in `authorities` (a file and its content), and
+    /// that sends `identity` to servers that request a certificate.
     ///
     /// # Errors
     /// The content has no usable certificate.
@@ -112,23 +112,23 @@ impl Client {
         self.0.load().identity.clone()
     }
 
-    /// Whether an error of a handshake is the server's alert that it requires a certificate or does not accept the one that
-    /// was sent. With TLS 1.2 some servers send `handshake_failure` if they receive none (RFC 5246 7.4.6); it counts if a
-    /// server has requested a certificate.
+    /// Whether an error of a handshake is the server's alert that it requires a certificate or does not accept the one
+    /// that was sent. With TLS 1.2 some servers send `handshake_failure` if they receive none (RFC 5246 7.4.6); it
+    /// counts if a server has requested a certificate.
     #[must_use]
     pub fn is_refused(&self, error: &(dyn Error + 'static)) -> bool {
         refuses_certificate(error) || alert(error) == Some(AlertDescription::HandshakeFailure) && self.was_requested()
     }
 
-    /// Whether a server has requested a certificate. A server that accepts TLS connections without one may still refuse each
-    /// request, as nginx does with 400.
+    /// Whether a server has requested a certificate. A server that accepts TLS connections without one may still refuse
+    /// each request, as nginx does with 400.
     #[must_use]
     pub fn was_requested(&self) -> bool {
         self.0.load().resolver.was_requested.load(Ordering::Relaxed)
     }
 
-    /// The earliest expiry of upstream's certificates, in seconds since the Unix epoch. `None`: no certificate was verified
-    /// yet.
+    /// The earliest expiry of upstream's certificates, in seconds since the Unix epoch. `None`: no certificate was
+    /// verified yet.
     #[must_use]
     pub fn expires_at(&self) -> Option<i64> {
         self.0.load().servers.expires_at()

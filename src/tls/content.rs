@@ -1,5 +1,5 @@
-//! Recognises the content of a file where a certificate or a private key was expected, from its first bytes and the labels
-//! of its PEM blocks (RFC 7468), and describes how to convert it.
+//! Recognises the content of a file where a certificate or a private key was expected, from its first bytes and the
+//! labels of its PEM blocks (RFC 7468), and describes how to convert it.
 
 use std::fmt;
 use std::path::Path;
@@ -52,8 +52,8 @@ pub enum Content {
     Other,
 }
 
-/// The version number with which PKCS #12 begins (RFC 7292 4). The largest version number of a private key's structure is
-/// 1 (RFC 5958 2).
+/// The version number with which PKCS #12 begins (RFC 7292 4). The largest version number of a private key's structure
+/// is 1 (RFC 5958 2).
 const PKCS12_VERSION: &[u8] = &[3];
 const INTEGER: u8 = 0x02;
 const SEQUENCE: u8 = 0x30;

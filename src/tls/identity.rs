@@ -62,8 +62,8 @@ impl Identity {
         let certified =
             CertifiedKey::new(chain, key.map_err(|source| TlsError::Key { path: files.key.clone(), kind, source })?);
         match certified.keys_match() {
-            // `Unknown`: the public key cannot be derived from this kind of private key, so the two cannot be compared. It
-            // can for all kinds that ring supports.
+            // `Unknown`: the public key cannot be derived from this kind of private key, so the two cannot be compared.
+            // It can for all kinds that ring supports.
             Ok(()) | Err(rustls::Error::InconsistentKeys(InconsistentKeys::Unknown)) => {
                 Ok(Self { files, certified: Arc::new(certified) })
             }
@@ -80,8 +80,8 @@ impl Identity {
         &self.files
     }
 
-    /// When the certificate expires, in seconds since the Unix epoch. `None` if its expiry is not encoded according to RFC
-    /// 5280 4.1.2.5.
+    /// When the certificate expires, in seconds since the Unix epoch. `None` if its expiry is not encoded according to
+    /// RFC 5280 4.1.2.5.
     #[must_use]
     pub fn expires_at(&self) -> Option<i64> {
         self.certified.cert.first().and_then(|own| x509::not_after(own))
@@ -187,8 +187,8 @@ fn private_key(path: &Path, text: &[u8]) -> Result<PrivateKeyDer<'static>, TlsEr
     })
 }
 
-/// Refuses text that the PEM parser would skip in part: it does not recognise the first line of a block after a byte order
-/// mark.
+/// Refuses text that the PEM parser would skip in part: it does not recognise the first line of a block after a byte
+/// order mark.
 fn check_text(path: &Path, text: &[u8], expected: ExpectedContent) -> Result<(), TlsError> {
     match Content::of(text) {
         found @ (Content::Utf16 | Content::ByteOrderMark) => {

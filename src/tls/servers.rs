@@ -1,9 +1,10 @@
 //! Verifies upstream's certificates, and stores when they expire.
 //!
 //! In addition to the certificates that WebPKI accepts, a certificate is trusted that is itself contained in
-//! `upstream.ca_file`, byte for byte, even if it is marked as an authority's (`CA:TRUE`, the default of `openssl req
-//! -x509`). WebPKI refuses such a certificate as a server's own; OpenSSL, and with it curl and Python, accepts it. Its name
-//! and its validity period are checked as well, and the server proves possession of the key as usual.
+//! `upstream.ca_file`, byte for byte, even if it is marked as an authority's (`CA:TRUE`, the default of
+//! `openssl req -x509`). WebPKI refuses such a certificate as a server's own; OpenSSL, and with it curl and Python,
+//! accepts it. Its name and its validity period are checked as well, and the server proves possession of the key as
+//! usual.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -27,8 +28,8 @@ const SESSIONS: usize = 256;
 /// sees a renewed certificate before alerts about the expiry are due, and notices an expired one immediately.
 const RESUMPTION_MARGIN: i64 = 14 * 86_400;
 
-/// The expiry of the last verified certificate of each server, in seconds since the Unix epoch. The configuration bounds
-/// the number of servers.
+/// The expiry of the last verified certificate of each server, in seconds since the Unix epoch. The configuration
+/// bounds the number of servers.
 #[derive(Debug, Default)]
 pub(super) struct Servers(Mutex<HashMap<ServerName<'static>, i64>>);
 
@@ -134,8 +135,8 @@ impl ServerCertVerifier for Verifier {
 }
 
 /// A store of sessions that resumes only sessions of servers whose certificate does not expire soon. The server of a
-/// resumed session sends no certificate (RFC 8446 2.2), so an expired certificate would be noticed only when no session is
-/// left or usher restarts.
+/// resumed session sends no certificate (RFC 8446 2.2), so an expired certificate would be noticed only when no session
+/// is left or usher restarts.
 #[derive(Debug)]
 pub(super) struct Sessions {
     cache: ClientSessionMemoryCache,

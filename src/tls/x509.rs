@@ -1,5 +1,5 @@
-//! Parses a few fields of a certificate: validity period, issuer, subject and extended key usage. rustls does not expose
-//! them, and a complete X.509 parser would add about fifteen crates for a few bytes of a file of the operator's.
+//! Parses a few fields of a certificate: validity period, issuer, subject and extended key usage. rustls does not
+//! expose them, and a complete X.509 parser would add about fifteen crates for a few bytes of a file of the operator's.
 
 /// DER tags (X.690 8.1.2; RFC 5280 4.1).
 const BOOLEAN: u8 = 0x01;
@@ -75,8 +75,8 @@ impl<'a> Fields<'a> {
     }
 }
 
-/// `notAfter` of a certificate in DER, in seconds since the Unix epoch. `None` if the structure of the certificate does not
-/// follow RFC 5280 4.1.
+/// `notAfter` of a certificate in DER, in seconds since the Unix epoch. `None` if the structure of the certificate does
+/// not follow RFC 5280 4.1.
 pub(super) fn not_after(certificate: &[u8]) -> Option<i64> {
     Fields::read(certificate)?.not_after
 }
@@ -172,8 +172,8 @@ fn time(year: i64, text: &[u8]) -> Option<i64> {
     (is_valid && text == b"Z").then(|| days(year, month, day) * 86_400 + hour * 3_600 + minute * 60 + second)
 }
 
-/// Days from the Unix epoch to a date of the Gregorian calendar. The algorithm uses years that begin in March, so that the
-/// leap day is the last day.
+/// Days from the Unix epoch to a date of the Gregorian calendar. The algorithm uses years that begin in March, so that
+/// the leap day is the last day.
 const fn days(year: i64, month: i64, day: i64) -> i64 {
     let year = if month <= 2 { year - 1 } else { year };
     let day_of_year = (153 * ((month + 9) % 12) + 2) / 5 + day - 1;

@@ -1,9 +1,9 @@
-//! The addresses of upstream's name. With an upstream that closes after every answer (soketi, Reverb: pusher-protocol.md
-//! 7) every request needs them, so they are cached for a short time; and one look-up runs at a time, however many
-//! requests wait for it.
+//! The addresses of upstream's name. With an upstream that closes after every answer (soketi, Reverb:
+//! pusher-protocol.md 7) every request needs them, so they are cached for a short time; and one look-up runs at a time,
+//! however many requests wait for it.
 //!
-//! Cached addresses stay in use while the name cannot be looked up (RFC 8767). The system's resolver does not distinguish
-//! a name that does not exist from a name server that does not answer, so both are treated in this way.
+//! Cached addresses stay in use while the name cannot be looked up (RFC 8767). The system's resolver does not
+//! distinguish a name that does not exist from a name server that does not answer, so both are treated in this way.
 
 use std::collections::VecDeque;
 use std::io;
@@ -219,8 +219,8 @@ impl Cache {
     }
 }
 
-/// The first [`MAX_ADDRESSES`] of `addresses`, with IPv6 and IPv4 addresses interleaved, so that a family without a route
-/// does not delay the other (RFC 8305 4).
+/// The first [`MAX_ADDRESSES`] of `addresses`, with IPv6 and IPv4 addresses interleaved, so that a family without a
+/// route does not delay the other (RFC 8305 4).
 fn interleaved(addresses: &[SocketAddr]) -> Vec<SocketAddr> {
     let first_family = addresses.first().is_some_and(SocketAddr::is_ipv4);
     let (first, second): (Vec<_>, Vec<_>) = addresses.iter().partition(|address| address.is_ipv4() == first_family);

@@ -10,8 +10,8 @@ use hyper::body::Incoming;
 use super::pool::Lease;
 
 /// The body of upstream's answer. A body that is read from a connection returns the connection to the pool at its end;
-/// dropped before its end, it closes the connection. A body that ends before its `Content-Length` or its last chunk ends
-/// with an error.
+/// dropped before its end, it closes the connection. A body that ends before its `Content-Length` or its last chunk
+/// ends with an error.
 #[derive(Debug)]
 pub struct Answer(Source);
 

@@ -12,8 +12,8 @@ use super::Failure;
 use super::addresses::{Addresses, ConnectStep};
 use crate::shutdown::Tasks;
 
-/// The delay between the beginnings of two attempts (RFC 8305 5, "Connection Attempt Delay"). Shorter if the last of many
-/// addresses would otherwise have no time.
+/// The delay between the beginnings of two attempts (RFC 8305 5, "Connection Attempt Delay"). Shorter if the last of
+/// many addresses would otherwise have no time.
 const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
 
 /// The parameters of a race.
@@ -122,8 +122,8 @@ impl ConnectRace<'_> {
     }
 }
 
-/// The more advanced of two failures, or the later one if both are equally advanced. A lack of descriptors has priority:
-/// it may be the cause of the other failure.
+/// The more advanced of two failures, or the later one if both are equally advanced. A lack of descriptors has
+/// priority: it may be the cause of the other failure.
 fn more_advanced(before: Option<Failure>, failure: Failure) -> Failure {
     let progress = |failure: &Failure| match failure {
         Failure::Resolve { .. } => 0,

@@ -59,10 +59,10 @@ pub enum Failure {
         /// The error of the handshake.
         source: io::Error,
     },
-    /// Upstream ended the TLS handshake because of the client's certificate: upstream requires one and received none, or
-    /// does not accept the one received. With TLS 1.3 usher learns this only after its side of the handshake is
-    /// complete, so bytes of the request may have been sent. A server should not read them (RFC 8446 4.4.2.4), but usher
-    /// cannot know that it did not.
+    /// Upstream ended the TLS handshake because of the client's certificate: upstream requires one and received none,
+    /// or does not accept the one received. With TLS 1.3 usher learns this only after its side of the handshake is
+    /// complete, so bytes of the request may have been sent. A server should not read them (RFC 8446 4.4.2.4), but
+    /// usher cannot know that it did not.
     #[error(
         "the upstream server {upstream} asks for a TLS client certificate that it accepts; set upstream.certificate and upstream.key"
     )]
@@ -80,7 +80,8 @@ pub enum Failure {
         /// The error of the connection.
         source: Cause,
     },
-    /// The connection was closed or reset after bytes may have been written, before the head of the answer was complete.
+    /// The connection was closed or reset after bytes may have been written, before the head of the answer was
+    /// complete.
     #[error("the upstream server {upstream} closed the connection before it answered")]
     ConnectionLost {
         /// Host and port as configured.

@@ -1,7 +1,7 @@
 //! Headers that apply to one connection only.
 
-/// Whether the header `name`, in upper or lower case, is hop-by-hop (RFC 9110 7.6.1). Headers that `Connection` lists are
-/// hop-by-hop, too; this function does not know them.
+/// Whether the header `name`, in upper or lower case, is hop-by-hop (RFC 9110 7.6.1). Headers that `Connection` lists
+/// are hop-by-hop, too; this function does not know them.
 #[must_use]
 pub fn is_hop_by_hop(name: &str) -> bool {
     const HOP_BY_HOP: [&str; 11] = [

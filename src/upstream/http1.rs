@@ -28,8 +28,8 @@ pub(super) fn check_answer(answer: &mut Response<Incoming>) -> Result<(), Answer
     Ok(())
 }
 
-/// Sets `Content-Length` to `length`, as one line in plain decimal. A header that has this value already is kept, which is
-/// the common case and allocates nothing.
+/// Sets `Content-Length` to `length`, as one line in plain decimal. A header that has this value already is kept, which
+/// is the common case and allocates nothing.
 pub(super) fn set_content_length(headers: &mut HeaderMap, length: u64) {
     // 20 digits hold any u64.
     let mut digits = [0; 20];

@@ -40,8 +40,8 @@ pub struct LocalClient {
 }
 
 impl Local {
-    /// A handle that passes requests to `broker`. `timeout` is the value of [`Local::timeout`]; the broker itself has no
-    /// timeout.
+    /// A handle that passes requests to `broker`. `timeout` is the value of [`Local::timeout`]; the broker itself has
+    /// no timeout.
     #[must_use]
     pub fn new(broker: Arc<Broker>, timeout: Duration) -> Self {
         Self { broker, timeout, wake_queue: Arc::default() }
@@ -87,8 +87,8 @@ impl Local {
             return DialOutcome::Refused(answer);
         }
         let target = request.uri();
-        // Copied: the received target shares the buffer of its request, and would keep the whole buffer allocated as long
-        // as the client is connected.
+        // Copied: the received target shares the buffer of its request, and would keep the whole buffer allocated as
+        // long as the client is connected.
         let copied = target.to_string().parse().unwrap_or_else(|_unlikely| target.clone());
         let subprotocol =
             subprotocol(request.headers().get_all(SEC_WEBSOCKET_PROTOCOL).iter().map(HeaderValue::as_bytes));
@@ -108,9 +108,9 @@ impl LocalClient {
         self.subprotocol.iter().map(|name| (SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(name))).collect()
     }
 
-    /// Serves the client over `stream`, which was switched to WebSocket, until one side closes it. The client's messages
-    /// have `max_message` bytes at most and are read at the rate of `pace`. An error in the target is reported with the
-    /// close code (`pusher-protocol.md` 4.7).
+    /// Serves the client over `stream`, which was switched to WebSocket, until one side closes it. The client's
+    /// messages have `max_message` bytes at most and are read at the rate of `pace`. An error in the target is reported
+    /// with the close code (`pusher-protocol.md` 4.7).
     ///
     /// # Cancel safety
     /// Dropping the future closes the connection without a close frame and ends all subscriptions of the client.

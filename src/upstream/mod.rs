@@ -65,8 +65,8 @@ pub struct Options {
     /// A connection that was opened this long ago is not reused. The next connection uses the current addresses of
     /// upstream's name.
     pub max_connection_age: Duration,
-    /// The bound of idle connections in each of a worker's two pools: one for triggers on the fast path, one for all other
-    /// requests.
+    /// The bound of idle connections in each of a worker's two pools: one for triggers on the fast path, one for all
+    /// other requests.
     pub max_idle: usize,
     /// The trusted authorities, and the client certificate.
     pub tls: tls::Client,
@@ -122,9 +122,9 @@ impl TimeLimit {
 }
 
 impl Upstream {
-    /// Sends `request` and returns the head of the answer; the caller reads the body. The target of `request` must be in
-    /// origin-form, its headers end-to-end only. `Host` and `Content-Length` are set here. A `GET` or `HEAD` without a
-    /// body is sent a second time if a reused connection is closed before an answer (RFC 9110 9.2.2).
+    /// Sends `request` and returns the head of the answer; the caller reads the body. The target of `request` must be
+    /// in origin-form, its headers end-to-end only. `Host` and `Content-Length` are set here. A `GET` or `HEAD` without
+    /// a body is sent a second time if a reused connection is closed before an answer (RFC 9110 9.2.2).
     ///
     /// # Errors
     /// [`Failure`], which says whether anything was sent.
@@ -154,7 +154,8 @@ impl Upstream {
 
     /// Opens a connection to upstream and performs a WebSocket handshake on it. `request` is the client's handshake:
     /// `GET`, an origin-form target, and end-to-end headers with a valid `Sec-WebSocket-Key`. `Host`, `Connection` and
-    /// `Upgrade` are set here; `Sec-WebSocket-Extensions` is removed. Nothing else is sent before upstream has switched.
+    /// `Upgrade` are set here; `Sec-WebSocket-Extensions` is removed. Nothing else is sent before upstream has
+    /// switched.
     ///
     /// # Errors
     /// [`Failure`]. An answer that does not switch is not an error, see [`DialOutcome::Refused`].
@@ -168,7 +169,8 @@ impl Upstream {
         }
     }
 
-    /// [`Options::timeout`]. `send` covers the time to the answer's head; the reader of the body has to enforce the rest.
+    /// [`Options::timeout`]. `send` covers the time to the answer's head; the reader of the body has to enforce the
+    /// rest.
     #[must_use]
     pub fn timeout(&self) -> Duration {
         match self {

@@ -1,8 +1,8 @@
 //! Idle connections to upstream that are kept for reuse. The connection returned last is reused first, so that surplus
 //! connections reach the idle timeout.
 //!
-//! The pool bounds the idle connections. The number of connections in use equals the number of requests in flight, which
-//! the gateway bounds.
+//! The pool bounds the idle connections. The number of connections in use equals the number of requests in flight,
+//! which the gateway bounds.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -18,8 +18,8 @@ use tokio::time::Instant;
 use super::transport::ExchangePhase;
 use super::{Options, Payload};
 
-/// An open connection of hyper's and the task that drives it. Dropping it ends the task and closes the connection in any
-/// state: a peer that neither reads nor writes cannot keep it open.
+/// An open connection of hyper's and the task that drives it. Dropping it ends the task and closes the connection in
+/// any state: a peer that neither reads nor writes cannot keep it open.
 #[derive(Debug)]
 pub(super) struct Connection {
     sender: SendRequest<Payload>,
@@ -56,8 +56,8 @@ pub(super) trait Poolable {
 /// The idle connections of one worker.
 #[derive(Debug)]
 pub(super) struct Pool<C = Connection> {
-    /// A std mutex: held while a few sockets are checked, never across an await. Each worker has its own pools, so there
-    /// is no contention.
+    /// A std mutex: held while a few sockets are checked, never across an await. Each worker has its own pools, so
+    /// there is no contention.
     idle: Mutex<Idle<C>>,
     idle_timeout: Duration,
     max_age: Duration,

@@ -1,9 +1,9 @@
 //! A Pusher-compatible server over HTTP/1.1, with a pool of idle connections per worker.
 //!
 //! The pool uses `hyper::client::conn::http1` directly: it costs less per request than a general client, and reports
-//! exactly what was sent. hyper returns a request only if it is still in the connection's queue, i.e. before its head is
-//! serialised; it is then sent again, once, on a new connection. After that no request is sent again, except a `GET` or
-//! `HEAD` on a reused connection that was closed before an answer.
+//! exactly what was sent. hyper returns a request only if it is still in the connection's queue, i.e. before its head
+//! is serialised; it is then sent again, once, on a new connection. After that no request is sent again, except a `GET`
+//! or `HEAD` on a reused connection that was closed before an answer.
 
 use std::sync::Arc;
 use std::time::Duration;

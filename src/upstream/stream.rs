@@ -30,8 +30,8 @@ impl From<UnsolicitedData> for io::Error {
     }
 }
 
-/// The size in bytes of the buffer for TLS records that arrive between two exchanges. A session ticket has a few hundred
-/// bytes.
+/// The size in bytes of the buffer for TLS records that arrive between two exchanges. A session ticket has a few
+/// hundred bytes.
 const RECORDS_BUFFER: usize = 4 * 1024;
 
 /// The largest number of reads, of [`RECORDS_BUFFER`] bytes each, that look for an alert after a failed write.
@@ -132,8 +132,8 @@ fn is_drained(tcp: &TcpStream) -> bool {
     peeked.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
 }
 
-/// Processes the received records. Returns whether all of them belong to TLS itself. An incomplete record counts as data,
-/// because its content is not known yet.
+/// Processes the received records. Returns whether all of them belong to TLS itself. An incomplete record counts as
+/// data, because its content is not known yet.
 #[cold]
 fn received_only_tls_records(tcp: &TcpStream, session: &mut ClientConnection) -> bool {
     let mut buffer = [0; RECORDS_BUFFER];
@@ -150,9 +150,9 @@ fn received_only_tls_records(tcp: &TcpStream, session: &mut ClientConnection) ->
     true
 }
 
-/// The received alert that ended the TLS session, if there is one. A server that does not accept the client's certificate
-/// may send the alert while the request is still being written (TLS 1.3), and then close: the write fails before
-/// anything is read, with an error that does not name the cause.
+/// The received alert that ended the TLS session, if there is one. A server that does not accept the client's
+/// certificate may send the alert while the request is still being written (TLS 1.3), and then close: the write fails
+/// before anything is read, with an error that does not name the cause.
 #[cold]
 fn read_alert(stream: &mut TlsStream<TcpStream>) -> Option<io::Error> {
     let (tcp, session) = stream.get_mut();

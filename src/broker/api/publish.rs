@@ -1,5 +1,5 @@
-//! Events of the backend (`pusher-protocol.md` 1.2 to 1.4). A call is parsed completely before anything is published, so
-//! that a refused call has published nothing.
+//! Events of the backend (`pusher-protocol.md` 1.2 to 1.4). A call is parsed completely before anything is published,
+//! so that a refused call has published nothing.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -8,8 +8,8 @@ use crate::pusher::{Query, SignatureError, signed_text};
 /// Why a call is refused. `Display` is the body of the answer.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Refusal {
-    /// There is no such path. The Python library also requests one: it terminates a user's connections without naming the
-    /// app (`pusher-protocol.md` 2.3).
+    /// There is no such path. The Python library also requests one: it terminates a user's connections without naming
+    /// the app (`pusher-protocol.md` 2.3).
     #[error("404 NOT FOUND")]
     NoSuchPath,
     /// The path is for WebSocket clients, but the request is not a WebSocket handshake.

@@ -271,8 +271,8 @@ fn a_user_is_reached_and_sent_away() {
     assert!(anna.mailbox().is_ending() && !other.mailbox().is_ending());
 }
 
-/// `terminateUserConnections("Zoë & co")` of the Node.js library: it signs the unescaped id, and its HTTP client escapes
-/// it in the request line.
+/// `terminateUserConnections("Zoë & co")` of the Node.js library: it signs the unescaped id, and its HTTP client
+/// escapes it in the request line.
 #[test]
 fn a_user_is_sent_away_by_the_id_that_was_signed() {
     let broker = broker();
@@ -356,8 +356,8 @@ fn only_signed_calls_are_answered() {
     assert_refused(send("", body), 401, "auth_key is missing");
 }
 
-/// The Python library signs the MD5 of an empty body with its GETs (`pusher-protocol.md` 2.1), and omits the app when it
-/// terminates connections (2.3).
+/// The Python library signs the MD5 of an empty body with its GETs (`pusher-protocol.md` 2.1), and omits the app when
+/// it terminates connections (2.3).
 #[test]
 fn the_python_library_is_understood() {
     let broker = broker();

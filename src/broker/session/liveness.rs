@@ -1,5 +1,5 @@
-//! Detects dead connections (`pusher-protocol.md` 4.2): after some time without activity the server sends a ping; without
-//! an answer the connection is closed.
+//! Detects dead connections (`pusher-protocol.md` 4.2): after some time without activity the server sends a ping;
+//! without an answer the connection is closed.
 
 use std::time::Duration;
 

@@ -63,7 +63,8 @@ pub(super) enum Effect {
     None,
     /// Send this frame to the client.
     Reply(Frame),
-    /// Subscribe the client, unless the channel is full. [`Session::joined`] or [`Session::channel_full`] has to follow.
+    /// Subscribe the client, unless the channel is full. [`Session::joined`] or [`Session::channel_full`] has to
+    /// follow.
     Join {
         /// The channel's name.
         channel: Arc<str>,
@@ -121,7 +122,8 @@ pub(super) struct Session {
     /// When the connection is closed unless the client has presented a valid token.
     sign_in_by: Option<Moment>,
     client_events: TokenBucket,
-    /// Limits requests to subscribe, successful or not. Unsubscribing is not limited: each needs a subscription before it.
+    /// Limits requests to subscribe, successful or not. Unsubscribing is not limited: each needs a subscription before
+    /// it.
     subscribing: TokenBucket,
     liveness: Liveness,
 }
@@ -216,8 +218,8 @@ impl Session {
         .unwrap_or_else(|problem| refuse(None, problem))
     }
 
-    /// How long the next message must not be read. It is positive after a request to subscribe beyond the rate limit; that
-    /// request itself is answered.
+    /// How long the next message must not be read. It is positive after a request to subscribe beyond the rate limit;
+    /// that request itself is answered.
     pub(super) fn read_delay(&self, now: Moment) -> Duration {
         self.subscribing.debt(now)
     }

@@ -72,7 +72,8 @@ impl Session {
         if kind.is_presence() { self.identify(name, data).map(Some) } else { Ok(None) }
     }
 
-    /// The identity for the presence channel `name` in this `channel_data`; without it, the identity of the signed-in user.
+    /// The identity for the presence channel `name` in this `channel_data`; without it, the identity of the signed-in
+    /// user.
     fn identify(&self, name: &str, data: Option<&str>) -> Result<Identity, Effect> {
         let Some(data) = data else {
             let Some(user) = &self.user else {
@@ -93,8 +94,8 @@ impl Session {
         identity::read(user_id, user_info).map_err(problem)
     }
 
-    /// pusher-js subscribes to the channel of its user after the sign-in. The connection is in that channel already; the
-    /// channels of other users are refused.
+    /// pusher-js subscribes to the channel of its user after the sign-in. The connection is in that channel already;
+    /// the channels of other users are refused.
     fn subscribe_to_user(&self, name: &str) -> Effect {
         if self.user.as_ref().is_some_and(|user| *user.channel == *name) {
             return Effect::Reply(frame::subscribed(name));

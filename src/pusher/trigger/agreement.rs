@@ -6,8 +6,8 @@ use serde_json::Value;
 use super::{AffectedChannels, Endpoint, Event, Inexact, Trigger, lenient};
 
 /// Checks one body. What is read exactly is what serde_json finds, too, and the lenient pass finds every channel of it;
-/// of anything else, no channel that serde_json finds is missing from the affected ones. A body without its first channel is
-/// read exactly again. Returns whether `body` is read exactly.
+/// of anything else, no channel that serde_json finds is missing from the affected ones. A body without its first
+/// channel is read exactly again. Returns whether `body` is read exactly.
 ///
 /// # Panics
 /// They differ.

@@ -1,11 +1,12 @@
 //! There are two readers of answers: hyper ([`Remote::send`]) and `wire` ([`Remote::exchange`]). They have to interpret
-//! every answer in the same way, because only a complete answer counts as upstream's acceptance (RFC 9112 8). Both accept
-//! some deviations from RFC 9112 that do not change the length: empty lines before the status line, LF alone as a line end
-//! in the head and in trailers, a missing reason, blanks after a chunk size, any byte except CR and LF in a chunk
-//! extension, and a repeated equal length.
+//! every answer in the same way, because only a complete answer counts as upstream's acceptance (RFC 9112 8). Both
+//! accept some deviations from RFC 9112 that do not change the length: empty lines before the status line, LF alone as
+//! a line end in the head and in trailers, a missing reason, blanks after a chunk size, any byte except CR and LF in a
+//! chunk extension, and a repeated equal length.
 //!
-//! Two differences remain; neither accepts a malformed answer: `wire` refuses a chunk size after 16 KiB of zeros, and hyper
-//! accepts up to 256 KiB more of interim answers. Also, hyper refuses a malformed head only at its end, or at the timeout.
+//! Two differences remain; neither accepts a malformed answer: `wire` refuses a chunk size after 16 KiB of zeros, and
+//! hyper accepts up to 256 KiB more of interim answers. Also, hyper refuses a malformed head only at its end, or at the
+//! timeout.
 
 use http_body_util::{BodyExt, Limited};
 use proptest::prelude::*;

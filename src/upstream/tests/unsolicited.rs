@@ -1,5 +1,5 @@
-//! Bytes that arrive on a connection without a request in flight are never the answer to the next request (RFC 9112 9.2,
-//! threats.md H1-18), not even if the runtime is busy and has not noticed them yet.
+//! Bytes that arrive on a connection without a request in flight are never the answer to the next request (RFC 9112
+//! 9.2, threats.md H1-18), not even if the runtime is busy and has not noticed them yet.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -18,8 +18,8 @@ use crate::upstream::Collected;
 
 const UNSOLICITED: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nstray";
 
-/// A server on its own threads, so that it acts while the runtime of the test is blocked. Each answer contains the number
-/// of its connection.
+/// A server on its own threads, so that it acts while the runtime of the test is blocked. Each answer contains the
+/// number of its connection.
 struct ThreadedServer {
     address: SocketAddr,
     go: mpsc::Sender<()>,

@@ -1,4 +1,6 @@
-//! An incremental parser of chunked bodies (RFC 9112 7.1). It accepts and refuses the same bodies as hyper.
+//! An incremental parser of chunked bodies (RFC 9112 7.1). It accepts and refuses the same bodies as hyper, but for
+//! trailers that end in a bare LF and an empty line before their end: hyper drops what comes behind those, this parser
+//! refuses the body.
 
 use super::answer::{Collected, MAX_BODY, TOO_LARGE};
 use crate::upstream::framing::AnswerError;
@@ -29,8 +31,8 @@ enum Expected {
 }
 
 impl ChunkParser {
-    /// Moves the pending data of the body to `answer.body`. Returns whether the body is complete. Extensions and trailers
-    /// are dropped.
+    /// Moves the pending data of the body to `answer.body`. Returns whether the body is complete. Extensions and
+    /// trailers are dropped.
     ///
     /// # Errors
     /// The chunks are malformed, or the body is too large.
@@ -82,8 +84,8 @@ impl ChunkParser {
     }
 }
 
-/// The size in a line, and the number of bytes of its extension. A line has at least one digit, then blanks, then nothing
-/// or `;` and an extension.
+/// The size in a line, and the number of bytes of its extension. A line has at least one digit, then blanks, then
+/// nothing or `;` and an extension.
 fn size_line(line: &[u8]) -> Option<(u64, usize)> {
     let digits = line.iter().take_while(|byte| byte.is_ascii_hexdigit()).count();
     let (digits, rest) = line.split_at(digits);
@@ -113,8 +115,9 @@ fn trailers(answer: &mut Collected) -> Result<bool, AnswerError> {
     let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
     let room = headers.get_mut(..lines).ok_or(BAD_TRAILERS)?;
     match httparse::parse_headers(section, room) {
-        Ok(httparse::Status::Complete(_)) => {}
-        Ok(httparse::Status::Partial) | Err(_) => return Err(BAD_TRAILERS),
+        // An empty line that follows a bare LF ends them for httparse: what comes after it is no trailer.
+        Ok(httparse::Status::Complete((length, _))) if length == section.len() => {}
+        Ok(httparse::Status::Complete(_) | httparse::Status::Partial) | Err(_) => return Err(BAD_TRAILERS),
     }
     let end = section.len();
     answer.skip(end);

@@ -1,6 +1,6 @@
-//! The client for triggers on the fast path: it sends a request with one write and collects the complete answer. There is
-//! no general HTTP client in between: the bytes sent are known exactly, and an exchange costs little more than its five
-//! system calls (docs/performance.md).
+//! The client for triggers on the fast path: it sends a request with one write and collects the complete answer. There
+//! is no general HTTP client in between: the bytes sent are known exactly, and an exchange costs little more than its
+//! five system calls (docs/performance.md).
 
 #[cfg(any(test, fuzzing))]
 pub mod agreement;
