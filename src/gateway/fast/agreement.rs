@@ -319,7 +319,7 @@ async fn screened(request: Request<Incoming>, limits: &Limits) -> Result<General
 }
 
 /// Limits as they are where nothing is configured.
-fn limits() -> Limits {
+pub(super) fn limits() -> Limits {
     let period = Duration::from_secs(10);
     Limits {
         max_head: 16 * 1024,

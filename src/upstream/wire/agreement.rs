@@ -19,7 +19,8 @@ use tokio::runtime::{Builder, Runtime};
 use super::answer::{Collected, MAX_BODY, TOO_LARGE};
 use super::chunks::ChunkParser;
 use crate::upstream::framing::{AnswerError, Framing};
-use crate::upstream::{MAX_ANSWER_HEAD, MAX_HEADERS, http1 as checks};
+use crate::upstream::http1::check_answer;
+use crate::upstream::{MAX_ANSWER_HEAD, MAX_HEADERS};
 
 /// An answer that is complete.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -87,7 +88,7 @@ impl Answers {
             *request.method_mut() = Method::POST;
             let exchange = async {
                 let mut answer = sender.send_request(request).await.ok()?;
-                checks::check_answer(&mut answer).ok()?;
+                check_answer(&mut answer).ok()?;
                 let status = answer.status().as_u16();
                 let body = Limited::new(answer.into_body(), MAX_BODY).collect().await.ok()?;
                 Some(Whole { status, body: body.to_bytes().to_vec() })

@@ -1,10 +1,8 @@
 //! Byte-string tables: requests on the left, what the reader of this module makes of them on the right.
 
-use std::time::Duration;
-
 use super::{HeadCache, MAX_BODY, MAX_HEAD, MAX_HEADERS, Parsed, parse};
 use crate::gateway::Limits;
-use crate::rate::Rates;
+use crate::gateway::fast::agreement::limits;
 
 /// A request line of a trigger. The signature is not verified here.
 const LINE: &str = "POST /apps/3/events?auth_key=k&auth_timestamp=1700000000&auth_version=1.0&\
@@ -25,26 +23,6 @@ enum Made {
 }
 
 use Made::{Other, PartialBody, PartialHead, Trigger};
-
-fn limits() -> Limits {
-    let period = Duration::from_secs(1);
-    Limits {
-        max_head: 16 * 1024,
-        max_headers: 100,
-        max_target: 8 * 1024,
-        max_body: 1024 * 1024,
-        head_timeout: period,
-        body_timeout: period,
-        idle_timeout: period,
-        max_connections: 1,
-        max_connections_per_peer: 0,
-        max_requests: 1,
-        max_wait: period,
-        max_websocket_message: 1,
-        websocket_idle_timeout: period,
-        rates: Rates::default(),
-    }
-}
 
 fn made_within(bytes: &[u8], limits: &Limits, known: &mut HeadCache) -> Made {
     match parse(bytes, limits, known) {
