@@ -294,10 +294,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Exchange for FastExchange<'_, '_, S> {
         Sent { took: self.fast.now - began, result }
     }
 
-    fn timeout(&self) -> Duration {
-        self.fast.upstream.timeout()
-    }
-
     fn received(&self) -> Answered<'_> {
         let Collected { status, is_encoded, ref body, .. } = self.fast.answer;
         Answered { status, is_encoded, body }
