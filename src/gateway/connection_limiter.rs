@@ -107,8 +107,9 @@ pub struct ConnectionPermit {
     number: u64,
     peer: IpAddr,
     limiter: Arc<ConnectionLimiter>,
-    _permit: OwnedSemaphorePermit,
+    // Dropped before the permit: the next connection is not counted together with this one.
     _gauge: OpenGuard,
+    _permit: OwnedSemaphorePermit,
 }
 
 impl ConnectionLimiter {
