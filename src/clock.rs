@@ -54,7 +54,7 @@ impl Clock {
     /// A clock that begins now.
     #[must_use]
     pub fn start() -> Self {
-        Self { began: Instant::now(), began_at: SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default() }
+        Self { began: Instant::now(), began_at: Self::unix_now_exact() }
     }
 
     /// The present moment.

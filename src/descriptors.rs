@@ -1,17 +1,19 @@
 //! File descriptors: how many this process may have open, how many it needs, how many connections fit, and what is
-//! logged when none is left.
+//! done when none is left to accept a
+//! connection.
 //!
 //! Each connection of a caller takes one, and with a remote upstream another one for the connection to upstream that
 //! carries its request or its WebSocket. There is a reserve for what has to work when all connections are open: the
 //! operator's listener, and idle connections to upstream.
 
+mod acceptor;
+
 use std::fmt;
 use std::io;
-use std::time::Duration;
 
+pub use acceptor::Acceptor;
 use rustix::io::Errno;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use tokio::time::Instant;
 
 /// What the process always has open, and a reserve for short uses: standard streams, listeners, signals, the main
 /// thread's runtime (12 in all); a connection that is accepted and has no permit yet, files of a reload, reads of
@@ -27,9 +29,6 @@ const IDLE_SHARE: u64 = 5;
 /// The fewest connections with which usher starts, unless `limits.max_connections` is lower: a backend alone opens
 /// some.
 pub const LEAST_CONNECTIONS: u64 = 8;
-
-/// How often failures to accept are logged at most.
-const LOG_INTERVAL: Duration = Duration::from_secs(10);
 
 /// What a configuration needs, as numbers of connections. [`Need::total`] is the number of descriptors.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -219,42 +218,6 @@ impl fmt::Display for Exhausted {
             }
             Self::Machine => "usher's machine has as many files open as it may; raise fs.file-max, or end what holds so many",
         })
-    }
-}
-
-/// Logs that a listener cannot accept connections, at a bounded rate.
-#[derive(Debug)]
-pub struct AcceptFailures {
-    listener: &'static str,
-    logged: Option<Instant>,
-    /// Failures since the last log line.
-    failures: u64,
-}
-
-impl AcceptFailures {
-    /// A counter without failures. `listener`: the configuration's key.
-    #[must_use]
-    pub const fn new(listener: &'static str) -> Self {
-        Self { listener, logged: None, failures: 0 }
-    }
-
-    /// Counts and logs a failure to accept. Returns whether it was logged.
-    pub fn failed(&mut self, error: &io::Error) -> bool {
-        self.failures += 1;
-        let now = Instant::now();
-        if self.logged.is_some_and(|logged| now.duration_since(logged) < LOG_INTERVAL) {
-            return false;
-        }
-        self.logged = Some(now);
-        let failures = std::mem::take(&mut self.failures);
-        let listener = self.listener;
-        match Exhausted::of(error) {
-            Some(exhausted) => {
-                tracing::warn!(listener, %error, failures, "connections wait to be accepted: {exhausted}")
-            }
-            None => tracing::warn!(listener, %error, failures, "a connection could not be accepted"),
-        }
-        true
     }
 }
 

@@ -20,7 +20,7 @@ use tokio::time::{sleep, timeout};
 use super::Admin;
 use super::reply::{self, Reply};
 use super::service::Service;
-use crate::descriptors::AcceptFailures;
+use crate::descriptors::Acceptor;
 use crate::shutdown::{Drain, Tasks};
 
 /// The largest number of keep-alive connections.
@@ -55,9 +55,6 @@ const MAX_LIFETIME: Duration = Duration::from_secs(300);
 /// The time to answer the last request of a connection.
 const LAST_ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The pause after accepting has failed, e.g. for lack of file descriptors.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-
 /// Serves the operator on `listener` until `stop` begins; connections run in `tasks`.
 ///
 /// `stop` is not [`Admin::drain`]: the operator must see that usher drains, so this listener has to run until all other
@@ -72,7 +69,7 @@ pub async fn serve(listener: TcpListener, admin: Arc<Admin>, tasks: Tasks, stop:
     };
     tokio::select! {
         () = stop.begun() => {}
-        () = accept(&listener, &service, &tasks, &limits, &stop) => {}
+        () = accept(Acceptor::new(listener, "admin.listen"), &service, &tasks, &limits, &stop) => {}
     }
 }
 
@@ -105,7 +102,7 @@ impl ConnectionLimits {
 /// # Cancel safety
 /// Dropping the future loses no accepted connection.
 async fn accept(
-    listener: &TcpListener,
+    mut acceptor: Acceptor,
     service: &Arc<Service>,
     tasks: &Tasks,
     limits: &ConnectionLimits,
@@ -113,28 +110,20 @@ async fn accept(
 ) {
     // A sender for each connection that has not sent a byte. Dropping the sender closes the connection.
     let mut new: VecDeque<oneshot::Sender<Infallible>> = VecDeque::new();
-    let mut failures = AcceptFailures::new("admin.listen");
     loop {
-        match listener.accept().await {
-            Ok((stream, _)) => {
-                new.retain(|waiting| !waiting.is_closed());
-                let is_full = new.len() == MAX_NEW;
-                if is_full {
-                    new.pop_front();
-                }
-                let (waiting, closed) = oneshot::channel();
-                new.push_back(waiting);
-                tasks.spawn(admit(stream, Arc::clone(service), limits.clone(), closed, stop.clone()));
-                if is_full {
-                    // Lets the oldest close before the next accept: a flood of connections uses no more descriptors
-                    // than are reserved for this listener.
-                    yield_now().await;
-                }
-            }
-            Err(error) => {
-                failures.failed(&error);
-                sleep(ACCEPT_PAUSE).await;
-            }
+        let (stream, _) = acceptor.accept().await;
+        new.retain(|waiting| !waiting.is_closed());
+        let is_full = new.len() == MAX_NEW;
+        if is_full {
+            new.pop_front();
+        }
+        let (waiting, closed) = oneshot::channel();
+        new.push_back(waiting);
+        tasks.spawn(admit(stream, Arc::clone(service), limits.clone(), closed, stop.clone()));
+        if is_full {
+            // Lets the oldest close before the next accept: a flood of connections uses no more descriptors than are
+            // reserved for this listener.
+            yield_now().await;
         }
     }
 }

@@ -2,10 +2,11 @@
 //! channels is bounded, and a connection's subscriptions end with it.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 
 use dashmap::{DashMap, Entry};
+use parking_lot::Mutex;
 
 use super::Subscribers;
 use crate::clock::Moment;
@@ -21,7 +22,7 @@ const MAX_CHANNELS: usize = 131_072;
 #[derive(Debug)]
 pub struct Relayed {
     metrics: Arc<Metrics>,
-    /// A std lock: held while an app is looked up, which a reload of the configuration does.
+    /// A lock: held while an app is looked up, which a reload of the configuration does.
     apps: Mutex<HashMap<Box<str>, Arc<SubscriptionCounts>>>,
 }
 
@@ -59,7 +60,7 @@ impl Relayed {
     /// The subscriptions of the app with this id.
     #[must_use]
     pub fn app(&self, id: &str) -> Arc<SubscriptionCounts> {
-        let mut apps = self.apps.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut apps = self.apps.lock();
         if let Some(counts) = apps.get(id) {
             return Arc::clone(counts);
         }

@@ -1,7 +1,9 @@
 //! One relayed connection, and the subscriptions of its client, which are read from its frames.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
+
+use parking_lot::{Mutex, MutexGuard};
 
 use super::frame::{self, SubscriptionRequest};
 use super::relayed::SubscriptionCounts;
@@ -26,7 +28,7 @@ pub enum Side {
 #[derive(Debug)]
 pub struct RelayedClient {
     counts: Arc<SubscriptionCounts>,
-    /// A std lock without contention: both directions of a relay run in one task.
+    /// A lock without contention: both directions of a relay run in one task.
     channels: Mutex<HashMap<Box<str>, Subscription>>,
 }
 
@@ -102,7 +104,7 @@ impl RelayedClient {
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<Box<str>, Subscription>> {
-        self.channels.lock().unwrap_or_else(PoisonError::into_inner)
+        self.channels.lock()
     }
 }
 

@@ -2,9 +2,10 @@
 //! is configured.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use arc_swap::ArcSwap;
+use parking_lot::{Mutex, MutexGuard};
 
 use super::backpressure::Backpressure;
 use super::channels::{ChannelOptions, Channels};
@@ -39,7 +40,7 @@ pub(super) struct BrokerApp {
     ids: SocketIds,
     /// Shared by all apps, because they share the workers.
     backpressure: Arc<Backpressure>,
-    /// A std lock: held to add or remove a connection and to close all; never across an await.
+    /// A lock: held to add or remove a connection and to close all; never across an await.
     connections: Mutex<Connections>,
 }
 
@@ -117,6 +118,6 @@ impl BrokerApp {
     }
 
     fn lock(&self) -> MutexGuard<'_, Connections> {
-        self.connections.lock().unwrap_or_else(PoisonError::into_inner)
+        self.connections.lock()
     }
 }

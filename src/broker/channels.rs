@@ -4,10 +4,11 @@
 #[cfg(test)]
 mod tests;
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use dashmap::{DashMap, Entry};
+use parking_lot::{Mutex, MutexGuard};
 
 use super::cache::{Cache, Cached};
 use super::channel::{Channel, ChannelFull, CountUpdate, Counts, Identity};
@@ -43,11 +44,11 @@ pub(super) struct Channels {
     /// shared lock, two publishers could reach two subscribers in different orders, and a new subscriber of a cache
     /// channel could miss the event between the last one and its subscription, or receive it twice.
     occupied: DashMap<Arc<str>, Occupied>,
-    /// The last events of cache channels. A std lock: taken alone or while an entry of `occupied` is locked, never in
+    /// The last events of cache channels. A lock: taken alone or while an entry of `occupied` is locked, never in
     /// the opposite order, and never held across an await.
     cache: Mutex<Cache>,
     /// Channels whose number of subscribers has to be sent later. A channel is in the list at most once for each time
-    /// that it became occupied between two calls of [`Channels::send_deferred_counts`]. A std lock: taken alone or
+    /// that it became occupied between two calls of [`Channels::send_deferred_counts`]. A lock: taken alone or
     /// while an entry of `occupied` is locked, never in the opposite order.
     stale: Mutex<Vec<Arc<str>>>,
 }
@@ -158,7 +159,7 @@ impl Channels {
                 occupied.get().channel.publish(&frame, except, wakes);
             }
             let expires = now.after(self.channel_options.cache_ttl);
-            lock(&self.cache).put(name, Cached { frame, data: Arc::clone(data), expires });
+            self.cache.lock().put(name, Cached { frame, data: Arc::clone(data), expires });
         });
     }
 
@@ -198,7 +199,7 @@ impl Channels {
 
     /// The last event of a cache channel, and the time until it expires.
     pub(super) fn cached(&self, name: &str, now: Moment) -> Option<(Arc<str>, Duration)> {
-        lock(&self.cache).get(name, now).map(|cached| (Arc::clone(&cached.data), cached.remaining(now)))
+        self.cache.lock().get(name, now).map(|cached| (Arc::clone(&cached.data), cached.remaining(now)))
     }
 
     /// The ids of a presence channel's members.
@@ -230,20 +231,15 @@ impl Channels {
 
     /// Removes the expired last events.
     pub(super) fn sweep(&self, now: Moment) {
-        lock(&self.cache).sweep(now);
+        self.cache.lock().sweep(now);
     }
 
     fn last_frame(&self, name: &str, now: Moment) -> Option<Frame> {
-        lock(&self.cache).get(name, now).map(|cached| cached.frame.clone())
+        self.cache.lock().get(name, now).map(|cached| cached.frame.clone())
     }
 
     /// Locks `stale`: alone, or while an entry of `occupied` is locked.
     fn lock_stale(&self) -> MutexGuard<'_, Vec<Arc<str>>> {
-        lock(&self.stale)
+        self.stale.lock()
     }
-}
-
-/// Every change is complete before anything can panic, so a poisoned lock is still consistent.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -5,8 +5,10 @@
 mod tests;
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
+
+use parking_lot::{Mutex, MutexGuard};
 
 use super::backpressure::Backpressure;
 use super::frame::Frame;
@@ -38,7 +40,7 @@ pub(super) struct Mailbox {
     wake_queue: Arc<WakeQueue>,
     /// This mailbox counts as congested while it is more than half full and its client reads. Publishers wait then.
     backpressure: Arc<Backpressure>,
-    /// A std lock: held for a push or a pop, never across an await.
+    /// A lock: held for a push or a pop, never across an await.
     queue: Mutex<Queue>,
 }
 
@@ -210,8 +212,8 @@ impl Mailbox {
     }
 
     fn lock(&self) -> MutexGuard<'_, Queue> {
-        // Every change leaves the fields consistent, so a poisoned lock can be used.
-        let queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
+        // Every change leaves the fields consistent, so they can be used after a panic under the lock.
+        let queue = self.queue.lock();
         self.check(&queue);
         queue
     }
@@ -237,7 +239,7 @@ impl Mailbox {
 
 impl Drop for Mailbox {
     fn drop(&mut self) {
-        let queue = self.queue.get_mut().unwrap_or_else(PoisonError::into_inner);
+        let queue = self.queue.get_mut();
         if queue.is_congested {
             self.backpressure.remove();
         }

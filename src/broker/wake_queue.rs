@@ -5,10 +5,10 @@
 
 use std::collections::VecDeque;
 use std::future::poll_fn;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::{Poll, Waker};
 use std::time::Duration;
 
+use parking_lot::{Mutex, MutexGuard};
 use tokio::task::yield_now;
 use tokio::time::{Instant, sleep};
 
@@ -22,7 +22,7 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(10);
 /// The readers on one worker that have to be woken.
 #[derive(Debug, Default)]
 pub struct WakeQueue {
-    /// A std lock: held to add wakers or to take a slice of them. The wakers are called after it is released. It has
+    /// A lock: held to add wakers or to take a slice of them. The wakers are called after it is released. It has
     /// one waker per connection at most.
     queue: Mutex<Queue>,
 }
@@ -109,8 +109,8 @@ impl WakeQueue {
     }
 
     fn lock(&self) -> MutexGuard<'_, Queue> {
-        // Every change leaves the fields consistent, so a poisoned lock can be used.
-        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+        // Every change leaves the fields consistent, so they can be used after a panic under the lock.
+        self.queue.lock()
     }
 }
 

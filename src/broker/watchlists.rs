@@ -7,7 +7,9 @@ mod tests;
 
 use std::collections::HashMap;
 use std::collections::hash_map::{Entry, OccupiedEntry};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
+
+use parking_lot::{Mutex, MutexGuard};
 
 use super::frame::{self, Frame};
 use super::mailbox::{Mailbox, PendingWakes, wake_after};
@@ -19,7 +21,7 @@ pub(super) const MAX_WATCHED: usize = 100;
 /// The users of one app, shared by all threads.
 #[derive(Debug, Default)]
 pub(super) struct Watchlists {
-    /// A std lock: held while one user signs in or out or one watchlist is looked up, never across an await. One lock
+    /// A lock: held while one user signs in or out or one watchlist is looked up, never across an await. One lock
     /// for all users: a watchlist is read at a single moment, and all watchers see the same history.
     users: Mutex<Users>,
 }
@@ -57,8 +59,8 @@ impl Watchlists {
     }
 
     fn lock(&self) -> MutexGuard<'_, Users> {
-        // Every change is complete before anything can panic, so a poisoned lock can be used.
-        self.users.lock().unwrap_or_else(PoisonError::into_inner)
+        // Every change is complete before anything can panic, so they can be used after a panic under the lock.
+        self.users.lock()
     }
 }
 

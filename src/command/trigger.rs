@@ -3,13 +3,14 @@
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
 use bytes::Bytes;
 use clap::Args;
 use http::{Response, Uri};
 use serde_json::{Value, json};
+use usher::clock::Clock;
 use usher::config;
 use usher::pusher::{self, Acceptance, App};
 use usher::tls;
@@ -151,8 +152,7 @@ pub(super) async fn send(
 ) -> anyhow::Result<Response<Bytes>> {
     let body = Bytes::from(body.to_string());
     let path = format!("/apps/{}/{endpoint}", app.id());
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).context("the clock is before 1970")?.as_secs();
-    let query = pusher::sign_query(app, "POST", &path, &[], Some(&body), now);
+    let query = pusher::sign_query(app, "POST", &path, &[], Some(&body), Clock::unix_now());
     client.post(&format!("{path}?{query}"), body).await
 }
 

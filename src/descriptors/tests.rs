@@ -1,12 +1,10 @@
 //! How many connections fit into how many descriptors.
 
 use std::io;
-use std::time::Duration;
 
 use proptest::prelude::*;
-use tokio::time::advance;
 
-use super::{AcceptFailures, Exhausted, Fit, LEAST_CONNECTIONS, LOG_INTERVAL, Need, Shortage};
+use super::{Exhausted, Fit, LEAST_CONNECTIONS, Need, Shortage};
 
 /// The defaults with two workers: a reserve of 24 + 2 × 6 + 72 = 108.
 const REMOTE: Need = Need { connections: 10_000, operator: 72, workers: 2, pools: 4, max_idle: 256 };
@@ -103,18 +101,4 @@ fn only_exhausted_descriptors_are_reported_as_such() {
         Exhausted::Process.to_string().contains("LimitNOFILE")
             && Exhausted::Machine.to_string().contains("fs.file-max")
     );
-}
-
-#[tokio::test(start_paused = true)]
-async fn failures_to_accept_are_logged_at_a_bounded_rate() {
-    let mut failures = AcceptFailures::new("server.listen");
-    let error = io::Error::from(rustix::io::Errno::MFILE);
-    assert!(failures.failed(&error));
-    assert!(!failures.failed(&error) && !failures.failed(&error));
-    advance(LOG_INTERVAL - Duration::from_millis(1)).await;
-    assert!(!failures.failed(&error));
-    assert_eq!(failures.failures, 3);
-    advance(Duration::from_millis(1)).await;
-    assert!(failures.failed(&error));
-    assert_eq!(failures.failures, 0);
 }

@@ -6,12 +6,13 @@
 use std::collections::{BTreeSet, HashMap};
 use std::future::poll_fn;
 use std::net::{IpAddr, Ipv6Addr};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Poll, Waker};
 use std::time::Duration;
 
 use futures_util::task::AtomicWaker;
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
@@ -106,8 +107,9 @@ pub struct ConnectionPermit {
     number: u64,
     peer: IpAddr,
     limiter: Arc<ConnectionLimiter>,
-    _permit: OwnedSemaphorePermit,
+    // Dropped before the permit: the next connection is not counted together with this one.
     _gauge: OpenGuard,
+    _permit: OwnedSemaphorePermit,
 }
 
 impl ConnectionLimiter {
@@ -189,7 +191,7 @@ impl ConnectionLimiter {
 
     fn open(&self) -> MutexGuard<'_, OpenConnections> {
         // Nothing panics between two changes that belong together.
-        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+        self.open.lock()
     }
 }
 

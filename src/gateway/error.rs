@@ -64,18 +64,9 @@ pub enum Refusal {
     /// As many requests are in flight as limits.max_requests allows.
     #[error("usher has as many requests in flight as it may (limits.max_requests); try again shortly")]
     Overloaded,
-    /// Upstream gave no answer.
-    #[error("upstream gave no answer: {0}")]
+    /// Upstream gave no answer, or no complete one to a trigger.
+    #[error("{begin}{0}", begin = if .0.status().is_none() { "upstream gave no answer: " } else { "" })]
     Upstream(#[source] Failure),
-    /// Upstream's answer to a trigger broke off, or was too large.
-    #[error("upstream's answer broke off: whether the trigger was applied is unknown")]
-    AnswerCut,
-    /// Upstream did not complete its answer to a trigger in time.
-    #[error("upstream's answer was not complete within {} ms: whether the trigger was applied is unknown", limit.as_millis())]
-    AnswerTimeout {
-        /// The limit.
-        limit: Duration,
-    },
     /// usher itself failed while it served the trigger.
     #[error("usher failed while forwarding: whether the trigger was applied is unknown")]
     Internal,
@@ -98,8 +89,7 @@ impl Refusal {
             Self::RateLimited(_) => StatusCode::TOO_MANY_REQUESTS,
             Self::Overloaded | Self::Upstream(Failure::OutOfDescriptors { .. }) => StatusCode::SERVICE_UNAVAILABLE,
             Self::Upstream(failure) if failure.is_timeout() => StatusCode::GATEWAY_TIMEOUT,
-            Self::AnswerTimeout { .. } => StatusCode::GATEWAY_TIMEOUT,
-            Self::Upstream(_) | Self::AnswerCut | Self::Internal => StatusCode::BAD_GATEWAY,
+            Self::Upstream(_) | Self::Internal => StatusCode::BAD_GATEWAY,
         }
     }
 
@@ -122,8 +112,7 @@ impl Refusal {
             Self::Upstream(failure @ Failure::OutOfDescriptors { .. }) => failure.label(),
             Self::Upstream(failure) if failure.is_timeout() => "upstream_timeout",
             Self::Upstream(failure) if failure.nothing_sent() => "upstream_unreachable",
-            Self::AnswerTimeout { .. } => "upstream_timeout",
-            Self::Upstream(_) | Self::AnswerCut => "upstream_failed",
+            Self::Upstream(_) => "upstream_failed",
             Self::Internal => "internal",
         }
     }
@@ -144,8 +133,6 @@ impl Refusal {
             | Self::Signature(_)
             | Self::RateLimited(_)
             | Self::Upstream(_)
-            | Self::AnswerCut
-            | Self::AnswerTimeout { .. }
             | Self::Internal => false,
         }
     }
@@ -178,5 +165,39 @@ impl Refusal {
             headers.insert(ALLOW, HeaderValue::from_static("GET, HEAD, POST, PUT, DELETE, PATCH, OPTIONS"));
         }
         response
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_incomplete_answer_is_told_from_none() {
+        let (status, period) = (201, Duration::from_millis(1500));
+        for (failure, expected, code, text) in [
+            (
+                Failure::AnswerTimeout { upstream: "h".into(), period },
+                StatusCode::GATEWAY_TIMEOUT,
+                "upstream_timeout",
+                "upstream gave no answer: the upstream server h did not answer within 1.5s",
+            ),
+            (
+                Failure::AnswerCut { status },
+                StatusCode::BAD_GATEWAY,
+                "upstream_failed",
+                "upstream's answer broke off: whether the trigger was applied is unknown",
+            ),
+            (
+                Failure::AnswerTooSlow { status, period },
+                StatusCode::GATEWAY_TIMEOUT,
+                "upstream_timeout",
+                "upstream's answer was not complete within 1500 ms: whether the trigger was applied is unknown",
+            ),
+        ] {
+            assert!(!failure.nothing_sent());
+            let refusal = Refusal::Upstream(failure);
+            assert_eq!((refusal.status(), refusal.code(), refusal.to_string().as_str()), (expected, code, text));
+        }
     }
 }

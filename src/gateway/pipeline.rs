@@ -16,7 +16,7 @@ use super::{InFlightPermit, Refusal, Shared};
 use crate::assignment::ClaimMode;
 use crate::pusher::{App, Trigger};
 use crate::rate::RateReservation;
-use crate::upstream::ExchangeError;
+use crate::upstream::Failure;
 
 /// What is left to do for a trigger after a decision. `R`: the reader's form of an answer.
 #[derive(Debug)]
@@ -95,11 +95,8 @@ pub(super) trait Exchange {
     /// Decides again on a trigger that has waited: calls [`Undecided::decide`] with its body and the present time.
     fn decide_again(&mut self, trigger: Undecided, mode: ClaimMode) -> NextStep<Self::Reply>;
 
-    /// Sends the request that [`Render::outgoing`] made and receives the whole answer within [`Exchange::timeout`].
+    /// Sends the request that [`Render::outgoing`] made and receives the whole answer within upstream's timeout.
     fn send(&mut self) -> impl Future<Output = Sent>;
-
-    /// How long an exchange with upstream may take.
-    fn timeout(&self) -> Duration;
 
     /// The answer that [`Exchange::send`] received.
     fn received(&self) -> Answered<'_>;
@@ -116,7 +113,7 @@ pub(super) trait Exchange {
 pub(super) struct Sent {
     pub(super) took: Duration,
     /// `Ok`: the answer is complete.
-    pub(super) result: Result<(), ExchangeError>,
+    pub(super) result: Result<(), Failure>,
 }
 
 /// Decides on a verified trigger and writes what comes of it. `permit` is called only if the trigger goes on or waits.
@@ -166,17 +163,12 @@ async fn send_and_settle<E: Exchange>(exchange: &mut E, forward: Forward) -> Res
             settle::answered(exchange.shared(), &app, tickets, multiplicity, answered);
             return Ok(disposition);
         }
-        Err(ExchangeError::NoAnswer(failure)) => {
-            metrics.upstream_failure(failure.label(), took);
+        Err(failure) => {
+            match failure.status() {
+                Some(status) => metrics.upstream_answer(status, took),
+                None => metrics.upstream_failure(failure.label(), took),
+            }
             Refusal::Upstream(failure)
-        }
-        Err(ExchangeError::Truncated { status }) => {
-            metrics.upstream_answer(status, took);
-            Refusal::AnswerCut
-        }
-        Err(ExchangeError::TimedOut { status }) => {
-            metrics.upstream_answer(status, took);
-            Refusal::AnswerTimeout { limit: exchange.timeout() }
         }
     };
     settle::unanswered(&app, tickets, &refusal);

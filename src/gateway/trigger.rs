@@ -4,7 +4,6 @@
 //! a caller who hangs up changes nothing.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::CONTENT_ENCODING;
@@ -22,7 +21,7 @@ use super::{ConnectionPermit, Gateway, InFlightPermit, Refusal, Reply, Routing, 
 use crate::assignment::ClaimMode;
 use crate::clock::Clock;
 use crate::pusher::{App, Body, Query, resign};
-use crate::upstream::{ExchangeError, Payload};
+use crate::upstream::{Failure, Payload};
 
 /// The largest answer to a trigger that is taken for one: real ones have a few bytes to a few KiB.
 const MAX_ANSWER: usize = 1024 * 1024;
@@ -139,28 +138,24 @@ impl Exchange for HyperExchange {
 
     async fn send(&mut self) -> Sent {
         let request = std::mem::take(&mut self.request).map(Payload::Whole);
-        let began = Instant::now();
+        let (began, period) = (Instant::now(), self.gateway.upstream.timeout());
         let answer = match self.gateway.upstream.send(request).await {
             Ok(answer) => answer,
-            Err(failure) => return Sent { took: began.elapsed(), result: Err(ExchangeError::NoAnswer(failure)) },
+            Err(failure) => return Sent { took: began.elapsed(), result: Err(failure) },
         };
         let (head, body) = answer.into_parts();
         let status = head.status.as_u16();
-        let received = timeout_at(began + self.timeout(), body::collect(body, MAX_ANSWER)).await;
+        let received = timeout_at(began + period, body::collect(body, MAX_ANSWER)).await;
         let result = match received {
             Ok(Ok(Some(body))) => {
                 self.answer = Response::from_parts(head, body);
                 Ok(())
             }
             // Too large, or broken off.
-            Ok(Ok(None) | Err(_)) => Err(ExchangeError::Truncated { status }),
-            Err(_elapsed) => Err(ExchangeError::TimedOut { status }),
+            Ok(Ok(None) | Err(_)) => Err(Failure::AnswerCut { status }),
+            Err(_elapsed) => Err(Failure::AnswerTooSlow { status, period }),
         };
         Sent { took: began.elapsed(), result }
-    }
-
-    fn timeout(&self) -> Duration {
-        self.gateway.upstream.timeout()
     }
 
     fn received(&self) -> Answered<'_> {

@@ -3,8 +3,9 @@
 
 use std::collections::HashMap;
 use std::marker::PhantomData;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 
+use parking_lot::RwLock;
 use prometheus::{IntCounter, IntCounterVec};
 
 /// An enum whose variants are the values of a label.
@@ -88,7 +89,7 @@ struct ByConstant {
     /// Values of the labels that stand before the constant.
     before: Option<Box<str>>,
     vec: IntCounterVec,
-    /// A std lock: held for a map look-up, never across an await.
+    /// A lock: held for a map look-up, never across an await.
     resolved: RwLock<HashMap<&'static str, IntCounter>>,
 }
 
@@ -108,13 +109,13 @@ impl CounterByConstant {
 
     /// Counts one `value`.
     pub(super) fn count(&self, value: &'static str) {
-        let resolved = self.0.resolved.read().unwrap_or_else(PoisonError::into_inner);
+        let resolved = self.0.resolved.read();
         if let Some(counter) = resolved.get(value) {
             counter.inc();
             return;
         }
         drop(resolved);
-        let mut resolved = self.0.resolved.write().unwrap_or_else(PoisonError::into_inner);
+        let mut resolved = self.0.resolved.write();
         let value = if resolved.len() < MAX_VALUES || resolved.contains_key(value) { value } else { "other" };
         resolved.entry(value).or_insert_with(|| self.0.resolve(value)).inc();
     }

@@ -5,13 +5,14 @@
 //! never forgotten, forgetting costs nothing at the time, and a million unknown keys take no more memory than the bound
 //! allows. A forgotten key begins again with a full burst.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use governor::nanos::Nanos;
 use governor::state::StateStore;
 use governor::state::keyed::ShrinkableKeyedStateStore;
 use hashbrown::HashTable;
+use parking_lot::{Mutex, MutexGuard};
 
 /// Locks, so that workers seldom meet. A power of two.
 const SHARDS: usize = 16;
@@ -67,11 +68,11 @@ impl Table {
     fn shard(&self, key: Fingerprint) -> MutexGuard<'_, Shard> {
         // Bits that place nothing inside a shard.
         let index = (key.0 >> 40) as usize % SHARDS;
-        self.shards[index].lock().unwrap_or_else(PoisonError::into_inner)
+        self.shards[index].lock()
     }
 
     fn all(&self) -> impl Iterator<Item = MutexGuard<'_, Shard>> {
-        self.shards.iter().map(|shard| shard.lock().unwrap_or_else(PoisonError::into_inner))
+        self.shards.iter().map(|shard| shard.lock())
     }
 }
 

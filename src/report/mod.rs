@@ -6,7 +6,9 @@ mod heavy;
 mod tally;
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
+
+use parking_lot::{Mutex, MutexGuard};
 
 use crate::clock::Moment;
 
@@ -18,7 +20,7 @@ const MAX_MISPLACED: usize = 4096;
 /// The report of all apps.
 #[derive(Debug, Default)]
 pub struct Report {
-    /// A std lock: held to copy a few handles, or to count a misplaced event; never across an await.
+    /// A lock: held to copy a few handles, or to count a misplaced event; never across an await.
     state: Mutex<State>,
 }
 
@@ -115,7 +117,7 @@ impl Report {
 
     /// Whole whenever the lock is free: nothing in there can panic half-way.
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 }
 

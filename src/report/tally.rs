@@ -1,6 +1,6 @@
 //! What one rule has saved, or would have.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use parking_lot::{Mutex, MutexGuard};
 
 use super::heavy::HeavyHitters;
 use crate::clock::Moment;
@@ -11,7 +11,7 @@ const TOP: usize = 10;
 /// The counts of one rule of one app.
 #[derive(Debug, Default)]
 pub struct RuleTally {
-    /// A std lock: held to add to a few numbers and to look through one short list, or to copy both; never across an
+    /// A lock: held to add to a few numbers and to look through one short list, or to copy both; never across an
     /// await.
     counts: Mutex<Counts>,
 }
@@ -97,6 +97,6 @@ impl RuleTally {
 
     /// Whole whenever the lock is free: nothing in there can panic half-way.
     fn lock(&self) -> MutexGuard<'_, Counts> {
-        self.counts.lock().unwrap_or_else(PoisonError::into_inner)
+        self.counts.lock()
     }
 }

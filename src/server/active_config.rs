@@ -3,7 +3,9 @@
 #[cfg(test)]
 mod tests;
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
+
+use parking_lot::{Mutex, MutexGuard};
 
 use crate::admin::{ModeSwitch, RuleMode};
 use crate::assignment::Assignments;
@@ -18,7 +20,7 @@ pub(super) struct ActiveConfig {
     shared: Arc<Shared>,
     assignments: Arc<Assignments>,
     audience: Audience,
-    /// A std mutex: held while a routing is built and stored, so that a reload and a mode change cannot undo one
+    /// A lock: held while a routing is built and stored, so that a reload and a mode change cannot undo one
     /// another; never by a request.
     state: Mutex<ConfigState>,
 }
@@ -72,7 +74,7 @@ impl ActiveConfig {
 
     /// A thread that panicked while it built a routing has stored nothing.
     fn lock(&self) -> MutexGuard<'_, ConfigState> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 }
 

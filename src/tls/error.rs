@@ -88,7 +88,7 @@ pub enum TlsError {
         /// The configured URL.
         url: String,
         /// What is wrong.
-        problem: &'static str,
+        problem: String,
     },
 }
 

@@ -3,7 +3,6 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use rustls::InconsistentKeys;
 use rustls::crypto::ring;
@@ -14,6 +13,7 @@ use rustls::sign::CertifiedKey;
 use super::TlsError;
 use super::content::{self, Content, ExpectedContent};
 use super::x509::{self, Fields};
+use crate::clock::Clock;
 
 const DAY: i64 = 86_400;
 
@@ -90,10 +90,7 @@ impl Identity {
     /// Reasons why peers may refuse the certificate although it is usable: sentences with the remedy.
     #[must_use]
     pub fn warnings(&self, purpose: Purpose) -> Vec<String> {
-        let now = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .map_or(0, |now| i64::try_from(now.as_secs()).unwrap_or(i64::MAX));
-        self.warnings_at(purpose, now)
+        self.warnings_at(purpose, Clock::unix_now().try_into().unwrap_or(i64::MAX))
     }
 
     fn warnings_at(&self, purpose: Purpose, now: i64) -> Vec<String> {

@@ -7,8 +7,9 @@
 //! usual.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
+use parking_lot::Mutex;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::verify_server_name;
 use rustls::client::{
@@ -36,19 +37,19 @@ pub(super) struct Servers(Mutex<HashMap<ServerName<'static>, i64>>);
 impl Servers {
     fn note(&self, server: &ServerName<'_>, certificate: &CertificateDer<'_>) {
         if let Some(end) = x509::not_after(certificate) {
-            self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(server.to_owned(), end);
+            self.0.lock().insert(server.to_owned(), end);
         }
     }
 
     /// Whether a session of the server may be resumed at `now`.
     fn may_resume(&self, server: &ServerName<'_>, now: UnixTime) -> bool {
-        let servers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let servers = self.0.lock();
         servers.get(&server.to_owned()).is_some_and(|end| seconds(now) + RESUMPTION_MARGIN <= *end)
     }
 
     /// The earliest expiry.
     pub(super) fn expires_at(&self) -> Option<i64> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).values().min().copied()
+        self.0.lock().values().min().copied()
     }
 }
 

@@ -1,6 +1,8 @@
 //! Parses a few fields of a certificate: validity period, issuer, subject and extended key usage. rustls does not
 //! expose them, and a complete X.509 parser would add about fifteen crates for a few bytes of a file of the operator's.
 
+use time::{Date, Month};
+
 /// DER tags (X.690 8.1.2; RFC 5280 4.1).
 const BOOLEAN: u8 = 0x01;
 const INTEGER: u8 = 0x02;
@@ -108,13 +110,15 @@ fn time_of(value: Value<'_>) -> Option<i64> {
     let text = value.contents;
     match value.tag {
         UTC_TIME => {
-            let (year, rest) = digits(text, 2)?;
+            let (year, rest) = two_digits(text)?;
             // RFC 5280 4.1.2.5.1
-            time(if year >= 50 { 1900 + year } else { 2000 + year }, rest)
+            let century = if year >= 50 { 1900 } else { 2000 };
+            time(century + u16::from(year), rest)
         }
         GENERALIZED_TIME => {
-            let (year, rest) = digits(text, 4)?;
-            time(year, rest)
+            let (century, rest) = two_digits(text)?;
+            let (year, rest) = two_digits(rest)?;
+            time(u16::from(century) * 100 + u16::from(year), rest)
         }
         _ => None,
     }
@@ -162,30 +166,19 @@ impl<'a> Der<'a> {
 }
 
 /// Seconds since the Unix epoch of `MMDDHHMMSSZ` in `year`.
-fn time(year: i64, text: &[u8]) -> Option<i64> {
-    let (month, text) = digits(text, 2)?;
-    let (day, text) = digits(text, 2)?;
-    let (hour, text) = digits(text, 2)?;
-    let (minute, text) = digits(text, 2)?;
-    let (second, text) = digits(text, 2)?;
-    let is_valid = (1..=12).contains(&month) && (1..=31).contains(&day) && hour < 24 && minute < 60 && second < 60;
-    (is_valid && text == b"Z").then(|| days(year, month, day) * 86_400 + hour * 3_600 + minute * 60 + second)
+fn time(year: u16, text: &[u8]) -> Option<i64> {
+    let (month, text) = two_digits(text)?;
+    let (day, text) = two_digits(text)?;
+    let (hour, text) = two_digits(text)?;
+    let (minute, text) = two_digits(text)?;
+    let (second, text) = two_digits(text)?;
+    let date = Date::from_calendar_date(year.into(), Month::try_from(month).ok()?, day).ok()?;
+    let time = date.with_hms(hour, minute, second).ok()?;
+    (text == b"Z").then(|| time.assume_utc().unix_timestamp())
 }
 
-/// Days from the Unix epoch to a date of the Gregorian calendar. The algorithm uses years that begin in March, so that
-/// the leap day is the last day.
-const fn days(year: i64, month: i64, day: i64) -> i64 {
-    let year = if month <= 2 { year - 1 } else { year };
-    let day_of_year = (153 * ((month + 9) % 12) + 2) / 5 + day - 1;
-    let leap_days = year.div_euclid(4) - year.div_euclid(100) + year.div_euclid(400);
-    // There are 719 468 days between 1 March of the year 0 and the Unix epoch.
-    year * 365 + leap_days + day_of_year - 719_468
-}
-
-/// The number in the first `count` bytes, and the remaining bytes.
-fn digits(text: &[u8], count: usize) -> Option<(i64, &[u8])> {
-    let (number, rest) = text.split_at_checked(count)?;
-    let value =
-        number.iter().try_fold(0, |sum, digit| digit.is_ascii_digit().then(|| sum * 10 + i64::from(digit - b'0')))?;
-    Some((value, rest))
+/// The number in the first two bytes, and the remaining bytes.
+fn two_digits(text: &[u8]) -> Option<(u8, &[u8])> {
+    let (number @ [tens, ones], rest) = text.split_first_chunk()?;
+    number.iter().all(u8::is_ascii_digit).then(|| ((tens - b'0') * 10 + (ones - b'0'), rest))
 }

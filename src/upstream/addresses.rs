@@ -8,9 +8,10 @@
 use std::collections::VecDeque;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
@@ -39,7 +40,7 @@ pub(super) struct Name {
     host: String,
     port: u16,
     resolver: Resolver,
-    /// A std mutex: held only to copy or replace values.
+    /// A lock: held only to copy or replace values.
     cache: Mutex<Cache>,
     /// Has one permit. The system's look-up cannot be cancelled: without the permit, requests that time out would leave
     /// an unbounded number of blocked threads behind.
@@ -178,7 +179,7 @@ impl Name {
     }
 
     fn cache(&self) -> MutexGuard<'_, Cache> {
-        self.cache.lock().unwrap_or_else(PoisonError::into_inner)
+        self.cache.lock()
     }
 }
 

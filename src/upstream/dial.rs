@@ -18,7 +18,7 @@ use super::pool::Connection;
 use super::resolver::Resolver;
 use super::stream::Stream;
 use super::transport::Transport;
-use super::{Failure, MAX_ANSWER_HEAD, MAX_HEADERS, Options};
+use super::{Failure, MAX_ANSWER_HEAD, MAX_HEADERS, Options, ServerAddress};
 use crate::shutdown::Tasks;
 use crate::tls::{self, TlsError};
 
@@ -55,29 +55,25 @@ impl Dialer {
     /// If the URL names no server.
     pub(super) fn new(url: &Uri, options: &Options, resolver: Resolver, tasks: Tasks) -> Result<Self, TlsError> {
         let wrong = |problem| TlsError::Url { url: url.to_string(), problem };
-        let host = url.host().filter(|host| !host.is_empty()).ok_or_else(|| wrong("it names no host"))?;
-        let bare = host.trim_start_matches('[').trim_end_matches(']');
-        let (default_port, tls) = match url.scheme_str() {
-            Some("http" | "ws") => (80, None),
-            Some("https" | "wss") => {
-                let name = ServerName::try_from(bare.to_owned())
-                    .map_err(|_invalid| wrong("no certificate can be for this host"))?;
-                (443, Some(Tls { client: options.tls.clone(), name }))
-            }
-            Some(_) | None => return Err(wrong("its scheme is neither http nor https, nor ws nor wss")),
+        let server = ServerAddress::of(url).map_err(|error| wrong(error.to_string()))?;
+        let tls = if server.is_tls {
+            let name = ServerName::try_from(server.host.clone())
+                .map_err(|_invalid| wrong("no certificate can be for this host".into()))?;
+            Some(Tls { client: options.tls.clone(), name })
+        } else {
+            None
         };
-        let port = url.port_u16().unwrap_or(default_port);
-        let authority = if port == default_port { host.to_owned() } else { format!("{host}:{port}") };
-        let value =
-            HeaderValue::from_str(&authority).map_err(|_invalid| wrong("its host cannot be sent in a header"))?;
+        let authority = server.authority();
+        let host = HeaderValue::from_str(&authority)
+            .map_err(|_invalid| wrong("its host cannot be sent in a header".into()))?;
         let mut http = Builder::new();
         http.preserve_header_case(true)
             .title_case_headers(false)
             .max_headers(MAX_HEADERS)
             .max_header_size(MAX_ANSWER_HEAD)
             .max_buf_size(MAX_ANSWER_HEAD);
-        let addresses = Addresses::new(bare, port, resolver);
-        Ok(Self { authority, host: value, addresses, tls, timeout: options.connect_timeout, http, tasks })
+        let addresses = Addresses::new(&server.host, server.port, resolver);
+        Ok(Self { authority, host, addresses, tls, timeout: options.connect_timeout, http, tasks })
     }
 
     /// Host and port as configured, without the scheme's default port.

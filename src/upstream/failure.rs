@@ -1,4 +1,4 @@
-//! Why a request has no answer, and whether upstream may have received the request (ARCHITECTURE.md "When an
+//! Why a request has no complete answer, and whether upstream may have received the request (ARCHITECTURE.md "When an
 //! announcement is dropped").
 
 use std::error::Error as _;
@@ -13,7 +13,7 @@ use crate::tls;
 /// The error of a connection.
 pub type Cause = Box<dyn std::error::Error + Send + Sync>;
 
-/// Why a request has no answer.
+/// Why a request has no answer, or an answer to a trigger is not complete.
 #[derive(Debug, thiserror::Error)]
 pub enum Failure {
     /// The look-up of upstream's name failed. Nothing was sent.
@@ -113,6 +113,20 @@ pub enum Failure {
         /// What is wrong with the answer.
         problem: &'static str,
     },
+    /// The body of the answer to a trigger broke off, is malformed or too large.
+    #[error("upstream's answer broke off: whether the trigger was applied is unknown")]
+    AnswerCut {
+        /// The status of the incomplete answer.
+        status: u16,
+    },
+    /// The head of the answer to a trigger was complete in time, but its body was not.
+    #[error("upstream's answer was not complete within {} ms: whether the trigger was applied is unknown", period.as_millis())]
+    AnswerTooSlow {
+        /// The status of the incomplete answer.
+        status: u16,
+        /// [`super::Options::timeout`].
+        period: Duration,
+    },
     /// The caller's body broke off while it was streamed to upstream, which received a part of the request.
     #[error("the caller's request body broke off while it was being forwarded")]
     CallerBody {
@@ -190,6 +204,15 @@ impl Failure {
         }
     }
 
+    /// The status of an answer whose head is complete, but not its body.
+    #[must_use]
+    pub const fn status(&self) -> Option<u16> {
+        match self {
+            Self::AnswerCut { status } | Self::AnswerTooSlow { status, .. } => Some(*status),
+            _ => None,
+        }
+    }
+
     /// Whether it is certain that nothing of the request reached upstream.
     #[must_use]
     pub const fn nothing_sent(&self) -> bool {
@@ -207,6 +230,8 @@ impl Failure {
             | Self::AnswerTimeout { .. }
             | Self::MalformedAnswer { .. }
             | Self::UnacceptableAnswer { .. }
+            | Self::AnswerCut { .. }
+            | Self::AnswerTooSlow { .. }
             | Self::CallerBody { .. } => false,
         }
     }
@@ -215,7 +240,7 @@ impl Failure {
     #[must_use]
     pub const fn is_timeout(&self) -> bool {
         match self {
-            Self::ConnectTimeout { .. } | Self::AnswerTimeout { .. } => true,
+            Self::ConnectTimeout { .. } | Self::AnswerTimeout { .. } | Self::AnswerTooSlow { .. } => true,
             Self::Resolve { .. }
             | Self::OutOfDescriptors { .. }
             | Self::Connect { .. }
@@ -225,11 +250,13 @@ impl Failure {
             | Self::ConnectionLost { .. }
             | Self::MalformedAnswer { .. }
             | Self::UnacceptableAnswer { .. }
+            | Self::AnswerCut { .. }
             | Self::CallerBody { .. } => false,
         }
     }
 
-    /// The name in snake_case, for metrics and the `code` of the answer to the caller.
+    /// The name in snake_case, for metrics and the `code` of the answer to the caller. A failure with a status is counted
+    /// by the status instead.
     #[must_use]
     pub const fn label(&self) -> &'static str {
         match self {
@@ -241,9 +268,10 @@ impl Failure {
             Self::ClientCertificate { .. } => "upstream_client_certificate",
             Self::ClosedUnsent { .. } => "upstream_closed",
             Self::ConnectionLost { .. } => "upstream_connection_lost",
-            Self::AnswerTimeout { .. } => "upstream_timeout",
+            Self::AnswerTimeout { .. } | Self::AnswerTooSlow { .. } => "upstream_timeout",
             Self::MalformedAnswer { .. } => "upstream_bad_answer",
             Self::UnacceptableAnswer { .. } => "upstream_unfit_answer",
+            Self::AnswerCut { .. } => "upstream_answer_cut",
             Self::CallerBody { .. } => "request_body_broken",
         }
     }

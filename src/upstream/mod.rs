@@ -35,10 +35,10 @@ pub use payload::{Declared, Payload};
 pub use remote::Remote;
 pub use server_address::{ServerAddress, ServerAddressError};
 pub use websocket::UpgradedConnection;
+pub use wire::Collected;
 #[cfg(any(test, fuzzing))]
 #[doc(hidden)]
 pub use wire::agreement;
-pub use wire::{Collected, ExchangeError};
 
 use crate::tls;
 

@@ -5,13 +5,14 @@
 //! which the gateway bounds.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::client::conn::TrySendError;
 use hyper::client::conn::http1::SendRequest;
+use parking_lot::{Mutex, MutexGuard};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
@@ -56,7 +57,7 @@ pub(super) trait Poolable {
 /// The idle connections of one worker.
 #[derive(Debug)]
 pub(super) struct Pool<C = Connection> {
-    /// A std mutex: held while a few sockets are checked, never across an await. Each worker has its own pools, so
+    /// A lock: held while a few sockets are checked, never across an await. Each worker has its own pools, so
     /// there is no contention.
     idle: Mutex<Idle<C>>,
     idle_timeout: Duration,
@@ -205,8 +206,8 @@ impl<C: Poolable> Pool<C> {
     }
 
     fn idle(&self) -> MutexGuard<'_, Idle<C>> {
-        // Every change to the queue is complete before anything can panic, so a poisoned lock is still consistent.
-        let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        // Every change to the queue is complete before anything can panic, so they can be used after a panic under the lock.
+        let idle = self.idle.lock();
         debug_assert!(idle.connections.len() <= idle.max, "the number of idle connections is bounded");
         idle
     }

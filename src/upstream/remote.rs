@@ -20,7 +20,7 @@ use super::pool::{Connection, Lease, Pool};
 use super::resolver::Resolver;
 use super::websocket;
 use super::wire::TriggerClient;
-use super::{Answer, Collected, DialOutcome, ExchangeError, Failure, Options, Payload, TimeLimit};
+use super::{Answer, Collected, DialOutcome, Failure, Options, Payload, TimeLimit};
 use crate::clock::DeadlineTimer;
 use crate::shutdown::Tasks;
 use crate::tls::TlsError;
@@ -128,7 +128,7 @@ impl Remote {
     /// [`Remote::timeout`] from `now`. `alarm` is the timer; it can be reused after the call.
     ///
     /// # Errors
-    /// [`ExchangeError`], which says whether anything was sent.
+    /// [`Failure`], which says whether anything was sent.
     ///
     /// # Cancel safety
     /// Dropping the future closes the connection. Whether upstream received the request is then unknown.
@@ -138,7 +138,7 @@ impl Remote {
         answer: &mut Collected,
         alarm: &mut DeadlineTimer,
         now: Instant,
-    ) -> Result<(), ExchangeError> {
+    ) -> Result<(), Failure> {
         self.0.wire.exchange(&self.0.dialer, request, answer, alarm, TimeLimit::from(now, self.0.timeout)).await
     }
 

@@ -42,6 +42,14 @@ impl ServerAddress {
         };
         Ok(Self { host: host.to_owned(), port: url.port_u16().unwrap_or(default_port), is_tls })
     }
+
+    /// Host and port as in a URL, without the scheme's default port.
+    #[must_use]
+    pub fn authority(&self) -> String {
+        let host = if self.host.contains(':') { format!("[{}]", self.host) } else { self.host.clone() };
+        let default_port = if self.is_tls { 443 } else { 80 };
+        if self.port == default_port { host } else { format!("{host}:{}", self.port) }
+    }
 }
 
 #[cfg(test)]
@@ -50,15 +58,19 @@ mod tests {
 
     #[test]
     fn the_scheme_decides_on_tls_and_on_the_port() {
-        for (url, host, port, is_tls) in [
-            ("http://h", "h", 80, false),
-            ("ws://h:6001/app", "h", 6001, false),
-            ("https://API-eu.pusher.com/", "API-eu.pusher.com", 443, true),
-            ("wss://[::1]:6001", "::1", 6001, true),
-            ("HTTPS://192.0.2.7", "192.0.2.7", 443, true),
+        for (url, host, port, is_tls, authority) in [
+            ("http://h", "h", 80, false, "h"),
+            ("http://h:80", "h", 80, false, "h"),
+            ("http://h:443", "h", 443, false, "h:443"),
+            ("ws://h:6001/app", "h", 6001, false, "h:6001"),
+            ("https://API-eu.pusher.com/", "API-eu.pusher.com", 443, true, "API-eu.pusher.com"),
+            ("wss://[::1]:6001", "::1", 6001, true, "[::1]:6001"),
+            ("https://[::1]:443", "::1", 443, true, "[::1]"),
+            ("HTTPS://192.0.2.7", "192.0.2.7", 443, true, "192.0.2.7"),
         ] {
-            let expected = ServerAddress { host: host.to_owned(), port, is_tls };
-            assert_eq!(ServerAddress::of(&url.parse().unwrap()), Ok(expected), "{url}");
+            let server = ServerAddress { host: host.to_owned(), port, is_tls };
+            assert_eq!(server.authority(), authority);
+            assert_eq!(ServerAddress::of(&url.parse().unwrap()), Ok(server), "{url}");
         }
     }
 

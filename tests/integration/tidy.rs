@@ -29,7 +29,7 @@ const HOUSE: &[Room] = &[
     Room { name: "clock", may_use: &[], must_not: &["hyper", "http", "serde_json"] },
     Room { name: "metrics", may_use: &[], must_not: &["hyper"] },
     Room { name: "shutdown", may_use: &[], must_not: &["hyper", "http"] },
-    Room { name: "tls", may_use: &[], must_not: &["hyper", "http"] },
+    Room { name: "tls", may_use: &["clock"], must_not: &["hyper", "http"] },
     Room { name: "log", may_use: &["config"], must_not: &["hyper", "http"] },
     Room { name: "decisions", may_use: &["clock", "metrics"], must_not: &["hyper", "http"] },
     Room { name: "report", may_use: &["clock"], must_not: &["hyper", "http", "tokio", "serde_json"] },

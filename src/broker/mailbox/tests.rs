@@ -1,5 +1,6 @@
 //! Tests of mailboxes: order, limits, wake-ups and congestion.
 
+use std::panic::AssertUnwindSafe;
 use std::pin::pin;
 
 use super::super::tests::woken::Woken;
@@ -132,12 +133,12 @@ fn an_idle_mailbox_keeps_little() {
 fn a_panic_leaves_no_reader_asleep() {
     let (woken, mailbox) = (Arc::new(Woken::default()), mailbox(3, 100));
     assert!(mailbox.poll_take(&Context::from_waker(&Waker::from(Arc::clone(&woken)))).is_pending());
-    let panicked = std::panic::catch_unwind(|| {
+    let panicked = std::panic::catch_unwind(AssertUnwindSafe(|| {
         wake_after(|wakes| {
             mailbox.push("a".into(), wakes);
             panic!("between two mailboxes");
         })
-    });
+    }));
     assert!(panicked.is_err() && woken.count() == 1);
 }
 

@@ -20,6 +20,7 @@ use tokio_tungstenite::tungstenite::handshake::server::create_response_with_body
 use tokio_tungstenite::tungstenite::protocol::Role;
 use usher::broker::{Broker, Options, socket_config};
 use usher::clock::Clock;
+use usher::descriptors::Acceptor;
 use usher::metrics::Metrics;
 use usher::pusher::App;
 use usher::shutdown::{Drain, Tasks};
@@ -77,15 +78,13 @@ struct ConnectionHandler {
 
 impl ConnectionHandler {
     async fn accept(self, listener: TcpListener) {
+        let mut acceptor = Acceptor::new(listener, "demo");
         loop {
-            let accepted = tokio::select! {
+            let (stream, _peer) = tokio::select! {
                 () = self.drain.begun() => return,
-                accepted = listener.accept() => accepted,
+                accepted = acceptor.accept() => accepted,
             };
-            // A connection that was reset before it was accepted is no error.
-            if let Ok((stream, _peer)) = accepted {
-                let _detached = self.tasks.spawn(self.clone().serve(stream));
-            }
+            let _detached = self.tasks.spawn(self.clone().serve(stream));
         }
     }
 

@@ -3,10 +3,11 @@
 
 use std::io::ErrorKind;
 use std::net::{SocketAddr, TcpListener};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Method, Response};
+use usher::clock::Clock;
 use usher::config::Config;
 use usher::server::Capacity;
 use usher::tls;
@@ -134,9 +135,7 @@ pub(super) fn lifetime(check: &'static str, about: &str, expires: Option<i64>, a
     let Some(expires) = expires else {
         return Finding::warning(check, about, "the certificate does not tell when it expires", advice);
     };
-    let now =
-        SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| i64::try_from(now.as_secs()).unwrap_or(i64::MAX));
-    match (expires - now).div_euclid(DAY) {
+    match expires.saturating_sub_unsigned(Clock::unix_now()).div_euclid(DAY) {
         ..0 => Finding::problem(check, about, "the certificate has expired", advice),
         days @ 0..FEW_DAYS => {
             Finding::warning(check, about, format!("the certificate is good for {days} more days"), advice)

@@ -3,7 +3,7 @@
 
 use std::io;
 use std::net::IpAddr;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, UNIX_EPOCH};
 
 use http::Uri;
 use http::header::DATE;
@@ -14,6 +14,7 @@ use tokio::net::{TcpStream, lookup_host};
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
+use usher::clock::Clock;
 use usher::config::Config;
 use usher::pusher::{Acceptance, App, sign_query};
 use usher::tls;
@@ -211,7 +212,7 @@ async fn clock(config: &Config, time_limit: Duration) -> Finding {
             "make sure that this machine's clock is synchronised (NTP)",
         );
     };
-    let now = SystemTime::now();
+    let now = UNIX_EPOCH + Clock::unix_now_exact();
     let (off, word) = date
         .duration_since(now)
         .map_or_else(|past| (past.duration().as_secs(), "ahead of"), |late| (late.as_secs(), "behind"));
@@ -228,8 +229,7 @@ async fn clock(config: &Config, time_limit: Duration) -> Finding {
 async fn signature(config: &Config, app: &App, time_limit: Duration) -> Finding {
     let about = format!("of app {}", app.id());
     let path = format!("/apps/{}/channels", app.id());
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-    let query = sign_query(app, "GET", &path, &[], None, now);
+    let query = sign_query(app, "GET", &path, &[], None, Clock::unix_now());
     let asked = match HttpClient::new(&config.upstream.url, config.upstream.tls.clone(), time_limit) {
         Ok(client) => client.get(&format!("{path}?{query}")).await,
         Err(error) => Err(error),

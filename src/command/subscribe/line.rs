@@ -2,10 +2,10 @@
 
 use std::borrow::Cow;
 use std::fmt;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::Serialize;
 use serde_json::value::RawValue;
+use usher::clock::Clock;
 
 use crate::command::listener::Event;
 use crate::command::terminal::Printable;
@@ -31,7 +31,7 @@ struct JsonLine<'a> {
 impl<'a> EventLine<'a> {
     /// `event`, which arrived now.
     pub(super) fn now(event: &'a Event) -> Self {
-        let millis = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
+        let millis = Clock::unix_now_exact().as_millis();
         Self { event, millis: u64::try_from(millis).unwrap_or(u64::MAX) }
     }
 

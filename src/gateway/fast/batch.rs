@@ -2,9 +2,10 @@
 
 use std::collections::VecDeque;
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use http::HeaderValue;
+use parking_lot::{Mutex, MutexGuard};
 use tokio::time::Instant;
 
 use super::decider::{Decider, MAX_BATCH};
@@ -21,7 +22,7 @@ pub struct Batch {
     shared: Arc<Shared>,
     /// The value of `Host` for requests to upstream.
     host: HeaderValue,
-    /// A std mutex: only this worker's thread takes it, and never over an `.await`.
+    /// A lock: only this worker's thread takes it, and never over an `.await`.
     queue: Mutex<Queue>,
 }
 
@@ -76,7 +77,7 @@ impl Batch {
 
     fn queue(&self) -> MutexGuard<'_, Queue> {
         // A panic in one request's decision is caught there.
-        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+        self.queue.lock()
     }
 }
 

@@ -181,15 +181,9 @@ impl<'g, S: AsyncRead + AsyncWrite + Unpin> FastConnection<'g, S> {
         let mut known = 0;
         while shape::is_partial_head(&request.received, known, max_head) {
             known = request.received.len();
-            let read = self.timer.timeout_at(deadline, read(self.stream, &mut request.received));
-            match read.await.unwrap_or(Received::TimedOut) {
-                Received::Bytes => {}
-                // hyper answers a head that breaks off.
-                Received::End => return Err(FastPathEnd::OtherShape(std::mem::take(&mut request.received).into())),
-                Received::TimedOut => {
-                    tracing::debug!("a request's head did not arrive in time");
-                    return Err(FastPathEnd::Closed);
-                }
+            if !self.receive_more(request, deadline).await? {
+                tracing::debug!("a request's head did not arrive in time");
+                return Err(FastPathEnd::Closed);
             }
         }
         Ok(())
@@ -201,20 +195,25 @@ impl<'g, S: AsyncRead + AsyncWrite + Unpin> FastConnection<'g, S> {
         let deadline = Instant::now() + limit;
         self.connection.set_receiving(self.shared.clock.moment(self.now));
         while request.received.len() < length {
-            let read = self.timer.timeout_at(deadline, read(self.stream, &mut request.received));
-            match read.await.unwrap_or(Received::TimedOut) {
-                Received::Bytes => {}
-                // hyper answers a body that breaks off.
-                Received::End => return Err(FastPathEnd::OtherShape(std::mem::take(&mut request.received).into())),
-                Received::TimedOut => {
-                    self.update_clock();
-                    self.responder(request).refuse(RequestKind::Trigger, &Refusal::BodyTimeout { limit });
-                    let written = self.write(&request.reply).await;
-                    return Err(if written { FastPathEnd::LastReplyWritten } else { FastPathEnd::Closed });
-                }
+            if !self.receive_more(request, deadline).await? {
+                self.update_clock();
+                self.responder(request).refuse(RequestKind::Trigger, &Refusal::BodyTimeout { limit });
+                let written = self.write(&request.reply).await;
+                return Err(if written { FastPathEnd::LastReplyWritten } else { FastPathEnd::Closed });
             }
         }
         Ok(())
+    }
+
+    /// Receives more bytes of an incomplete request. `false`: none came until `deadline`.
+    async fn receive_more(&mut self, request: &mut Request, deadline: Instant) -> Result<bool, FastPathEnd> {
+        let read = self.timer.timeout_at(deadline, read(self.stream, &mut request.received));
+        match read.await.unwrap_or(Received::TimedOut) {
+            Received::Bytes => Ok(true),
+            // hyper answers a request that breaks off.
+            Received::End => Err(FastPathEnd::OtherShape(std::mem::take(&mut request.received).into())),
+            Received::TimedOut => Ok(false),
+        }
     }
 
     /// Answers a request for which usher itself has failed. All received bytes count as this request: what follows it
@@ -292,10 +291,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Exchange for FastExchange<'_, '_, S> {
         let result = upstream.exchange(&self.request.outgoing, answer, timer, began).await;
         self.fast.update_clock();
         Sent { took: self.fast.now - began, result }
-    }
-
-    fn timeout(&self) -> Duration {
-        self.fast.upstream.timeout()
     }
 
     fn received(&self) -> Answered<'_> {

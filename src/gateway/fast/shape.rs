@@ -170,7 +170,9 @@ impl CachedHead {
             }
             start = *next;
         }
-        bytes[start..] == self.bytes[start..]
+        // A space in place of the first digit belongs before the length.
+        let [.., length] = &self.variable;
+        bytes[start..] == self.bytes[start..] && bytes[length.start].is_ascii_digit()
     }
 
     /// Parses a request whose head matches this one; `None` if the variable ranges have values that no trigger has.

@@ -4,11 +4,11 @@ use tokio::time::Instant;
 
 use super::{OK, Options, Peer, Remote, SHORT, Server, options, remote};
 use crate::clock::DeadlineTimer;
-use crate::upstream::{Collected, ExchangeError, Failure};
+use crate::upstream::{Collected, Failure};
 
 const REQUEST: &[u8] = b"POST /apps/3/events?auth_key=k HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\n\r\n{}";
 
-async fn exchange(remote: &Remote) -> Result<Collected, ExchangeError> {
+async fn exchange(remote: &Remote) -> Result<Collected, Failure> {
     let mut answer = Collected::default();
     remote.exchange(REQUEST, &mut answer, &mut DeadlineTimer::default(), Instant::now()).await.map(|()| answer)
 }
@@ -91,11 +91,7 @@ async fn what_cannot_be_passed_on_is_no_answer() {
     ];
     for bytes in unfit {
         let interrupted = exchange(&answering(bytes, bytes.len()).await.remote()).await.unwrap_err();
-        assert!(
-            matches!(interrupted, ExchangeError::NoAnswer(Failure::UnacceptableAnswer { .. })),
-            "{}: {interrupted:?}",
-            bytes.escape_ascii()
-        );
+        assert!(matches!(interrupted, Failure::UnacceptableAnswer { .. }), "{}: {interrupted:?}", bytes.escape_ascii());
     }
     let invalid: [&[u8]; 5] = [
         b"SSH-2.0-OpenSSH\r\n\r\n",
@@ -106,11 +102,7 @@ async fn what_cannot_be_passed_on_is_no_answer() {
     ];
     for bytes in invalid {
         let interrupted = exchange(&answering(bytes, bytes.len()).await.remote()).await.unwrap_err();
-        assert!(
-            matches!(interrupted, ExchangeError::NoAnswer(Failure::MalformedAnswer { .. })),
-            "{}: {interrupted:?}",
-            bytes.escape_ascii()
-        );
+        assert!(matches!(interrupted, Failure::MalformedAnswer { .. }), "{}: {interrupted:?}", bytes.escape_ascii());
     }
 }
 
@@ -126,11 +118,7 @@ async fn an_answer_that_breaks_off_or_is_too_large_is_cut() {
     ];
     for bytes in cut {
         let interrupted = exchange(&answering(bytes, bytes.len()).await.remote()).await.unwrap_err();
-        assert!(
-            matches!(interrupted, ExchangeError::Truncated { status: 200 }),
-            "{}: {interrupted:?}",
-            bytes.escape_ascii()
-        );
+        assert!(matches!(interrupted, Failure::AnswerCut { status: 200 }), "{}: {interrupted:?}", bytes.escape_ascii());
     }
     let server = Server::start(|mut peer| async move {
         peer.request().await;
@@ -139,7 +127,7 @@ async fn an_answer_that_breaks_off_or_is_too_large_is_cut() {
     })
     .await;
     assert!(
-        matches!(exchange(&server.remote()).await, Err(ExchangeError::Truncated { status: 200 })),
+        matches!(exchange(&server.remote()).await, Err(Failure::AnswerCut { status: 200 })),
         "an endless body ends"
     );
     let server = Server::start(|mut peer| async move {
@@ -148,17 +136,14 @@ async fn an_answer_that_breaks_off_or_is_too_large_is_cut() {
         while peer.write(b"X-Endless: 1\r\n").await {}
     })
     .await;
-    assert!(
-        matches!(exchange(&server.remote()).await, Err(ExchangeError::NoAnswer(Failure::MalformedAnswer { .. }))),
-        "an endless head ends"
-    );
+    assert!(matches!(exchange(&server.remote()).await, Err(Failure::MalformedAnswer { .. })), "an endless head ends");
     let server = Server::start(|mut peer| async move {
         peer.request().await;
         while peer.write(b"HTTP/1.1 100 Continue\r\n\r\n").await {}
     })
     .await;
     assert!(
-        matches!(exchange(&server.remote()).await, Err(ExchangeError::NoAnswer(Failure::UnacceptableAnswer { .. }))),
+        matches!(exchange(&server.remote()).await, Err(Failure::UnacceptableAnswer { .. })),
         "endless interim answers end"
     );
 }
@@ -178,10 +163,12 @@ async fn time_runs_out_before_or_behind_the_head() {
         .await;
         let remote = remote(Options { timeout: SHORT, ..options(&format!("http://{}", server.address)) });
         match exchange(&remote).await.unwrap_err() {
-            ExchangeError::NoAnswer(failure @ Failure::AnswerTimeout { .. }) if !late => {
+            failure @ Failure::AnswerTimeout { .. } if !late => {
                 assert!(!failure.nothing_sent() && failure.is_timeout())
             }
-            ExchangeError::TimedOut { status: 201 } if late => {}
+            failure @ Failure::AnswerTooSlow { status: 201, .. } if late => {
+                assert!(!failure.nothing_sent() && failure.is_timeout())
+            }
             other => panic!("{other:?}"),
         }
     }
@@ -254,10 +241,7 @@ async fn a_request_that_may_have_been_written_is_never_sent_again() {
     })
     .await;
     let interrupted = exchange(&server.remote()).await.unwrap_err();
-    let ExchangeError::NoAnswer(failure @ Failure::ConnectionLost { .. }) = interrupted else {
-        panic!("{interrupted:?}")
-    };
-    assert!(!failure.nothing_sent());
+    assert!(matches!(interrupted, Failure::ConnectionLost { .. }) && !interrupted.nothing_sent(), "{interrupted:?}");
     assert_eq!(server.rest(), 1);
 }
 
@@ -265,5 +249,5 @@ async fn a_request_that_may_have_been_written_is_never_sent_again() {
 async fn nothing_is_sent_to_a_closed_port() {
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let interrupted = exchange(&remote(options(&format!("http://127.0.0.1:{port}")))).await.unwrap_err();
-    assert!(matches!(interrupted, ExchangeError::NoAnswer(failure) if failure.nothing_sent()));
+    assert!(interrupted.nothing_sent());
 }

@@ -13,6 +13,7 @@ use super::chunks::ChunkParser;
 use crate::upstream::framing::{AnswerError, Framing};
 use crate::upstream::pool::Poolable;
 use crate::upstream::stream::Stream;
+use crate::upstream::{Failure, TimeLimit};
 
 /// The space for one read, in bytes.
 const READ_SIZE: usize = 4 * 1024;
@@ -35,6 +36,21 @@ pub(crate) enum ConnectionError {
     Answer(AnswerError),
     /// The answer was not complete in time.
     TimedOut,
+}
+
+impl ConnectionError {
+    /// The failure of an exchange with `upstream`, whose answer has `status`; 0: no complete head.
+    pub(super) fn into_failure(self, status: u16, upstream: &str, limit: TimeLimit) -> Failure {
+        let (upstream, period) = (upstream.to_owned(), limit.period);
+        match (self, status) {
+            (Self::Unsent(source), _) => Failure::unsent(upstream, source.into()),
+            (Self::Lost(source), 0) => Failure::lost(upstream, source.into()),
+            (Self::Answer(error), 0) => Failure::answer(upstream, error),
+            (Self::Lost(_) | Self::Answer(_), status) => Failure::AnswerCut { status },
+            (Self::TimedOut, 0) => Failure::AnswerTimeout { upstream, period },
+            (Self::TimedOut, status) => Failure::AnswerTooSlow { status, period },
+        }
+    }
 }
 
 impl From<AnswerError> for ConnectionError {

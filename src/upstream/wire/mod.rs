@@ -18,46 +18,6 @@ use crate::clock::DeadlineTimer;
 pub use answer::Collected;
 use connection::{ConnectionError, TriggerConnection};
 
-/// Why an answer was not collected completely.
-#[derive(Debug)]
-pub enum ExchangeError {
-    /// The head of the answer was not received, or cannot be forwarded.
-    NoAnswer(Failure),
-    /// The answer has this status, but its body broke off, or is malformed or too large.
-    Truncated {
-        /// The status of the incomplete answer.
-        status: u16,
-    },
-    /// The answer has this status, but its body was not complete in time.
-    TimedOut {
-        /// The status of the incomplete answer.
-        status: u16,
-    },
-}
-
-impl From<Failure> for ExchangeError {
-    fn from(failure: Failure) -> Self {
-        Self::NoAnswer(failure)
-    }
-}
-
-impl ExchangeError {
-    /// Classifies `error` of an exchange with `upstream`, whose answer has `status`; 0: no complete head.
-    fn new(error: ConnectionError, status: u16, upstream: &str, limit: TimeLimit) -> Self {
-        let upstream = || upstream.to_owned();
-        match (error, status) {
-            (ConnectionError::Unsent(source), _) => Failure::unsent(upstream(), source.into()).into(),
-            (ConnectionError::Lost(source), 0) => Failure::lost(upstream(), source.into()).into(),
-            (ConnectionError::Answer(error), 0) => Failure::answer(upstream(), error).into(),
-            (ConnectionError::Lost(_) | ConnectionError::Answer(_), status) => Self::Truncated { status },
-            (ConnectionError::TimedOut, 0) => {
-                Failure::AnswerTimeout { upstream: upstream(), period: limit.period }.into()
-            }
-            (ConnectionError::TimedOut, status) => Self::TimedOut { status },
-        }
-    }
-}
-
 /// One worker's connections for triggers.
 #[derive(Debug)]
 pub(super) struct TriggerClient {
@@ -75,7 +35,7 @@ impl TriggerClient {
     /// timer; it can be reused after the call.
     ///
     /// # Errors
-    /// [`ExchangeError`], which says whether anything was sent.
+    /// [`Failure`], which says whether anything was sent.
     ///
     /// # Cancel safety
     /// Dropping the future closes the connection. Whether upstream received the request is then unknown.
@@ -86,14 +46,14 @@ impl TriggerClient {
         answer: &mut Collected,
         alarm: &mut DeadlineTimer,
         limit: TimeLimit,
-    ) -> Result<(), ExchangeError> {
+    ) -> Result<(), Failure> {
         if let Some(reused) = self.pool.take(limit.start) {
             match self.exchange_on(reused, request, answer, alarm, limit).await {
                 Ok(()) => return Ok(()),
                 Err(ConnectionError::Unsent(error)) => {
                     tracing::debug!(%error, "an idle connection was closed; the trigger is sent on a new one");
                 }
-                Err(error) => return Err(ExchangeError::new(error, answer.status, dialer.authority(), limit)),
+                Err(error) => return Err(error.into_failure(answer.status, dialer.authority(), limit)),
             }
         }
         // Boxed: rare and large.
@@ -101,7 +61,7 @@ impl TriggerClient {
         let limit = TimeLimit::from(Instant::now(), limit.period);
         self.exchange_on(TriggerConnection::new(stream), request, answer, alarm, limit).await.map_err(|error| {
             dialer.expire_addresses();
-            ExchangeError::new(error, answer.status, dialer.authority(), limit)
+            error.into_failure(answer.status, dialer.authority(), limit)
         })
     }
 

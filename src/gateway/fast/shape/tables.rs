@@ -404,15 +404,19 @@ fn known_heads_change_nothing_but_the_work() {
 }
 
 #[test]
-fn a_length_with_more_digits_is_another_head() {
+fn a_length_of_another_form_is_another_head() {
     let (mut known, limits) = (HeadCache::default(), limits());
-    for length in [9, 10, 99, 100, 9] {
-        let lines = [LINES[0], LINES[1], &format!("Content-Length: {length}")];
-        let head = format!("{LINE}\r\n{}\r\n\r\n", lines.join("\r\n"));
-        assert_eq!(made_within(head.as_bytes(), &limits, &mut known), PartialBody(head.len() + length));
+    // The last ones have as many bytes as the one before, with and without a space.
+    for line in ["9", "10", "99", "100", "9"].map(|length| format!("Content-Length: {length}")).into_iter().chain(
+        ["Content-Length:185", "Content-Length: 85", "Content-Length:185", "Content-Length:9", "Content-Length:12"]
+            .map(str::to_owned),
+    ) {
+        let length = line.trim_start_matches("Content-Length:").trim().parse().expect("a number");
+        let head = format!("{LINE}\r\n{}\r\n\r\n", [LINES[0], LINES[1], &line].join("\r\n"));
+        assert_eq!(made_within(head.as_bytes(), &limits, &mut known), PartialBody(head.len() + length), "{line}");
         let whole = [head.as_bytes(), &vec![b'x'; length]].concat();
-        assert_eq!(made_within(&whole, &limits, &mut known), Trigger(whole.len()));
-        assert_eq!(made_within(&whole[..whole.len() - 1], &limits, &mut known), PartialBody(whole.len()));
+        assert_eq!(made_within(&whole, &limits, &mut known), Trigger(whole.len()), "{line}");
+        assert_eq!(made_within(&whole[..whole.len() - 1], &limits, &mut known), PartialBody(whole.len()), "{line}");
     }
 }
 
