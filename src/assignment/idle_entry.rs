@@ -172,53 +172,53 @@ mod tests {
         Known { assignment: Assignment::new(1, identity, ["null"]), since: Moment::from_millis(300), epoch: CALM.epoch }
     }
 
-    fn shown(rest: &IdleEntry, identity: &str) -> Option<Moment> {
-        rest.shows(&Value::One(Assignment::new(1, identity, ["null"])), CALM)
+    fn shown(entry: &IdleEntry, identity: &str) -> Option<Moment> {
+        entry.shows(&Value::One(Assignment::new(1, identity, ["null"])), CALM)
     }
 
     #[test]
     fn every_part_comes_back() {
         let anna = known("\"Änna\"");
-        let mut rest =
+        let mut entry =
             IdleEntry::new("zimmer-ü", Some(&anna), Moment::from_millis(799), 0x0102_0304, u32::MAX - 1, false)
                 .expect("a short name");
-        let parts = |rest: &IdleEntry| {
-            (rest.name().to_owned(), rest.known(), rest.seen().as_millis(), rest.announced(), rest.suppressed())
+        let parts = |entry: &IdleEntry| {
+            (entry.name().to_owned(), entry.known(), entry.seen().as_millis(), entry.announced(), entry.suppressed())
         };
-        assert_eq!(parts(&rest), ("zimmer-ü".to_owned(), Some(anna.clone()), 700, 0x0102_0304, u32::MAX - 1));
-        rest.suppress(Moment::from_millis(900));
-        rest.suppress(Moment::from_millis(800));
-        assert_eq!(parts(&rest), ("zimmer-ü".to_owned(), Some(anna), 900, 0x0102_0304, u32::MAX));
+        assert_eq!(parts(&entry), ("zimmer-ü".to_owned(), Some(anna.clone()), 700, 0x0102_0304, u32::MAX - 1));
+        entry.suppress(Moment::from_millis(900));
+        entry.suppress(Moment::from_millis(800));
+        assert_eq!(parts(&entry), ("zimmer-ü".to_owned(), Some(anna), 900, 0x0102_0304, u32::MAX));
     }
 
     #[test]
     fn name_and_assignment_are_compared_whole() {
-        let rest = IdleEntry::new("room-1", Some(&known("7")), Moment::default(), 1, 0, false).expect("a short name");
-        assert!(rest.is_named("room-1"));
+        let entry = IdleEntry::new("room-1", Some(&known("7")), Moment::default(), 1, 0, false).expect("a short name");
+        assert!(entry.is_named("room-1"));
         assert!(
-            ["", "room-", "room-2", "room-11", "room-11\u{1f}7\u{1f}null"].iter().all(|other| !rest.is_named(other))
+            ["", "room-", "room-2", "room-11", "room-11\u{1f}7\u{1f}null"].iter().all(|other| !entry.is_named(other))
         );
-        assert_eq!(shown(&rest, "7"), Some(Moment::from_millis(300)));
-        assert!(["", "8", "77"].iter().all(|other| shown(&rest, other).is_none()));
-        assert_eq!(rest.shows(&Value::One(known("7").assignment), AppSnapshot { uncertain: true, ..CALM }), None);
-        assert_eq!(rest.shows(&Value::One(known("7").assignment), AppSnapshot { epoch: Epoch::of(0), ..CALM }), None);
-        assert_eq!(rest.shows(&Value::Last(known("7").assignment), CALM), None);
+        assert_eq!(shown(&entry, "7"), Some(Moment::from_millis(300)));
+        assert!(["", "8", "77"].iter().all(|other| shown(&entry, other).is_none()));
+        assert_eq!(entry.shows(&Value::One(known("7").assignment), AppSnapshot { uncertain: true, ..CALM }), None);
+        assert_eq!(entry.shows(&Value::One(known("7").assignment), AppSnapshot { epoch: Epoch::of(0), ..CALM }), None);
+        assert_eq!(entry.shows(&Value::Last(known("7").assignment), CALM), None);
     }
 
     #[test]
     fn what_is_unknown_is_no_assignment() {
-        let rest = IdleEntry::new("room", None, Moment::default(), 1, 0, false).expect("a short name");
-        assert_eq!((rest.known(), rest.name()), (None, "room"));
+        let entry = IdleEntry::new("room", None, Moment::default(), 1, 0, false).expect("a short name");
+        assert_eq!((entry.known(), entry.name()), (None, "room"));
         // One whose text ends as the block does.
-        let rest = IdleEntry::new("room1\u{1f}7\u{1f}null", None, Moment::default(), 1, 0, false)
+        let entry = IdleEntry::new("room1\u{1f}7\u{1f}null", None, Moment::default(), 1, 0, false)
             .expect("a name like any other");
-        assert_eq!((rest.known(), shown(&rest, "7")), (None, None));
+        assert_eq!((entry.known(), shown(&entry, "7")), (None, None));
     }
 
     #[test]
     fn a_name_may_be_as_long_as_its_length_tells() {
         let name = "x".repeat(MAX_NAME + 1);
-        let rest = |name: &str| IdleEntry::new(name, None, Moment::default(), 0, 0, false);
-        assert!(rest(&name).is_none() && rest(&name[1..]).is_some_and(|rest| rest.is_named(&name[1..])));
+        let entry = |name: &str| IdleEntry::new(name, None, Moment::default(), 0, 0, false);
+        assert!(entry(&name).is_none() && entry(&name[1..]).is_some_and(|entry| entry.is_named(&name[1..])));
     }
 }

@@ -29,5 +29,5 @@ pub use bounds::{Bounds, Evictions};
 pub use claim::{Before, Claim, ClaimMode, Outcome, Reservation, Waiter};
 pub use generation::{Generation, GenerationTicket};
 pub use memory::{Entry, RuleMemory};
-pub use registry::{Assignments, Configured, ConfiguredApp, Watch, Watched};
+pub use registry::{Assignments, Configured, ConfiguredApp, RegisteredRule, RuleSettings};
 pub use value::{Assignment, Value};

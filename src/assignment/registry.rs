@@ -14,7 +14,7 @@ use crate::clock::{Clock, Moment};
 
 /// A rule of an app, as the memory needs to know it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Watch {
+pub struct RuleSettings {
     /// The app's id.
     pub app: Arc<str>,
     /// The rule's name, unique within the app.
@@ -26,17 +26,17 @@ pub struct Watch {
 }
 
 /// App and rule: what identifies a rule's memory.
-type RuleName = (Arc<str>, Arc<str>);
+type RuleKey = (Arc<str>, Arc<str>);
 
-impl Watch {
-    fn name(&self) -> RuleName {
+impl RuleSettings {
+    fn name(&self) -> RuleKey {
         (Arc::clone(&self.app), Arc::clone(&self.rule))
     }
 }
 
 /// The memory of one rule, and whose it is.
 #[derive(Debug, Clone)]
-pub struct Watched {
+pub struct RegisteredRule {
     /// The app's id.
     pub app: Arc<str>,
     /// The rule's name.
@@ -59,7 +59,7 @@ struct Registry {
     /// Those configured, and those that were and still have requests in flight.
     apps: HashMap<Arc<str>, RegisteredApp>,
     /// In the order of the configuration.
-    rules: Vec<(Watch, Arc<RuleMemory>)>,
+    rules: Vec<(RuleSettings, Arc<RuleMemory>)>,
     /// Of requests for apps that are not configured.
     unknown_apps: Arc<Generation>,
     configured: bool,
@@ -109,27 +109,28 @@ impl Assignments {
     /// dropped; reservations on them stay valid and change nothing.
     ///
     /// Put the result in force only after this has returned.
-    pub fn configure(&self, apps: &[Arc<str>], wanted: &[Watch]) -> Configured {
+    pub fn configure(&self, apps: &[Arc<str>], wanted: &[RuleSettings]) -> Configured {
         let mut registry = lock(&self.registry);
         let changed = registry.list(apps, &self.context);
         let mut changed = if registry.configured { changed } else { Vec::new() };
         let before = std::mem::take(&mut registry.rules).into_iter();
-        let mut kept: HashMap<RuleName, (Watch, Arc<RuleMemory>)> = before.map(|rule| (rule.0.name(), rule)).collect();
-        for watch in wanted {
-            let app = Arc::clone(&registry.app(&watch.app, &self.context).shared.memory);
-            let memory = match kept.remove(&watch.name()) {
-                Some((old, memory)) if old.definition == watch.definition => {
-                    memory.set_remember_for(watch.remember_for);
+        let mut kept: HashMap<RuleKey, (RuleSettings, Arc<RuleMemory>)> =
+            before.map(|rule| (rule.0.name(), rule)).collect();
+        for settings in wanted {
+            let app = Arc::clone(&registry.app(&settings.app, &self.context).shared.memory);
+            let memory = match kept.remove(&settings.name()) {
+                Some((old, memory)) if old.definition == settings.definition => {
+                    memory.set_remember_for(settings.remember_for);
                     memory
                 }
                 _ => {
-                    if registry.configured && !changed.contains(&watch.app) {
-                        changed.push(Arc::clone(&watch.app));
+                    if registry.configured && !changed.contains(&settings.app) {
+                        changed.push(Arc::clone(&settings.app));
                     }
-                    RuleMemory::new(app, watch.remember_for)
+                    RuleMemory::new(app, settings.remember_for)
                 }
             };
-            registry.rules.push((watch.clone(), memory));
+            registry.rules.push((settings.clone(), memory));
         }
         // Before the apps are counted: these memories hold theirs.
         drop(kept);
@@ -145,20 +146,20 @@ impl Assignments {
 
     /// Every rule's memory, in the order of the configuration.
     #[must_use]
-    pub fn watches(&self) -> Vec<Watched> {
+    pub fn rules(&self) -> Vec<RegisteredRule> {
         let registry = lock(&self.registry);
-        let watched = |(watch, memory): &(Watch, Arc<RuleMemory>)| Watched {
-            app: Arc::clone(&watch.app),
-            rule: Arc::clone(&watch.rule),
+        let rule = |(settings, memory): &(RuleSettings, Arc<RuleMemory>)| RegisteredRule {
+            app: Arc::clone(&settings.app),
+            rule: Arc::clone(&settings.rule),
             memory: Arc::clone(memory),
         };
-        registry.rules.iter().map(watched).collect()
+        registry.rules.iter().map(rule).collect()
     }
 
     /// Forgets what nobody has named for its rule's `remember_for`. Called now and then by a task of the server.
     pub fn sweep(&self, now: Moment) {
-        for watched in self.watches() {
-            watched.memory.sweep(now);
+        for rule in self.rules() {
+            rule.memory.sweep(now);
         }
     }
 

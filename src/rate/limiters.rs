@@ -5,11 +5,11 @@ use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::limit::{Limit, Taken};
+use super::limit::{Limit, Permit};
 use super::limited::Limited;
 use super::pace::Pace;
 use super::table::Fingerprint;
-use super::waiters::{Waiters, Waiting};
+use super::waiters::{WaitGuard, Waiters};
 use super::{Rate, Rates};
 use crate::clock::Clock;
 use crate::metrics::{Metrics, RateScope};
@@ -81,7 +81,7 @@ impl Limiters {
     /// Whether a client at this address may connect now.
     #[must_use]
     pub fn admits(&self, ip: IpAddr) -> bool {
-        let admitted = self.connections.as_ref().is_none_or(|limit| limit.take_at_once(self.peer(ip)).is_ok());
+        let admitted = self.connections.as_ref().is_none_or(|limit| limit.acquire_now(self.peer(ip)).is_ok());
         if !admitted {
             self.metrics.rate_limited(RateScope::PeerConnections);
         }
@@ -135,47 +135,47 @@ impl Limiters {
 }
 
 impl AppLimits {
-    /// Takes a turn of the app and one of each of `channels`, and adds them to `takings`; says for which of them the
+    /// Takes a turn of the app and one of each of `channels`, and adds them to `permits`; says for which of them the
     /// wait is longest.
     ///
     /// # Errors
-    /// The first limit that has none in time; what was taken before is in `takings`.
-    pub(super) fn take<'a>(
+    /// The first limit that has none in time; what was taken before is in `permits`.
+    pub(super) fn acquire<'a>(
         &self,
         channels: impl Iterator<Item = &'a str>,
-        takings: &mut Vec<Taken>,
+        permits: &mut Vec<Permit>,
     ) -> Result<Longest, (RateScope, Limited)> {
         let limiters = &*self.limiters;
         let mut longest = (RateScope::App, Duration::ZERO);
-        let mut add = |scope, taken: Taken| {
-            if taken.wait > longest.1 {
-                longest = (scope, taken.wait);
+        let mut add = |scope, permit: Permit| {
+            if permit.wait > longest.1 {
+                longest = (scope, permit.wait);
             }
-            takings.push(taken);
+            permits.push(permit);
         };
         if let Some(limit) = &limiters.channel {
             let per_second = limit.rate.per_second.get();
             for channel in channels {
-                let taken = limit.take(limiters.fingerprint((&self.id, channel)));
+                let permit = limit.acquire(limiters.fingerprint((&self.id, channel)));
                 add(
                     RateScope::Channel,
-                    taken.map_err(|retry_after| (RateScope::Channel, Limited::Channel { per_second, retry_after }))?,
+                    permit.map_err(|retry_after| (RateScope::Channel, Limited::Channel { per_second, retry_after }))?,
                 );
             }
         }
         if let Some(limit) = &limiters.app {
             let per_second = limit.rate.per_second.get();
-            let taken = limit.take(limiters.fingerprint(&self.id));
+            let permit = limit.acquire(limiters.fingerprint(&self.id));
             add(
                 RateScope::App,
-                taken.map_err(|retry_after| (RateScope::App, Limited::App { per_second, retry_after }))?,
+                permit.map_err(|retry_after| (RateScope::App, Limited::App { per_second, retry_after }))?,
             );
         }
         Ok(longest)
     }
 
     /// A place among those who wait, here because of `scope`; `None`: all are taken.
-    pub(super) fn wait(&self, scope: RateScope) -> Option<Waiting> {
+    pub(super) fn wait(&self, scope: RateScope) -> Option<WaitGuard> {
         let limiters = &*self.limiters;
         let place = limiters.waiters.enter(limiters.rates.max_waiters, || limiters.metrics.rate_waiting())?;
         limiters.metrics.rate_delayed(scope);

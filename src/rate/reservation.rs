@@ -2,17 +2,17 @@
 
 use std::time::Duration;
 
-use super::limit::Taken;
+use super::limit::Permit;
 use super::limited::Limited;
 use super::limiters::AppLimits;
-use super::waiters::Waiting;
+use super::waiters::WaitGuard;
 
 /// What one trigger has taken. It takes once, however often it is judged.
 #[derive(Debug, Default)]
 pub struct RateReservation {
-    paid: bool,
+    acquired: bool,
     /// Kept only while it waits: what goes at once gives nothing back.
-    takings: Vec<Taken>,
+    permits: Vec<Permit>,
 }
 
 /// Whether a trigger may go upstream.
@@ -32,36 +32,36 @@ pub enum RateDecision {
 pub struct ScheduledSlot {
     /// How long until it comes.
     pub wait: Duration,
-    _place: Waiting,
+    _place: WaitGuard,
 }
 
 impl RateReservation {
     /// Takes what a trigger of the app needs that is about to go upstream with an event on each of `channels`. Nothing
     /// is taken twice, and nothing stays taken if it may not go.
     pub fn acquire<'a>(&mut self, limits: &AppLimits, channels: impl Iterator<Item = &'a str>) -> RateDecision {
-        if self.paid {
+        if self.acquired {
             return RateDecision::Admit;
         }
-        let mut takings = Vec::new();
-        let closed = match limits.take(channels, &mut takings) {
+        let mut permits = Vec::new();
+        let rejection = match limits.acquire(channels, &mut permits) {
             Ok((_, wait)) if wait.is_zero() => return RateDecision::Admit,
             Ok((scope, wait)) => match limits.wait(scope) {
                 Some(place) => {
-                    *self = Self { paid: true, takings };
+                    *self = Self { acquired: true, permits };
                     return RateDecision::Delay(ScheduledSlot { wait, _place: place });
                 }
                 None => (scope, Limited::Crowded { retry_after: wait }),
             },
             Err(limited) => limited,
         };
-        takings.into_iter().for_each(Taken::give_back);
-        let (scope, limited) = closed;
+        permits.into_iter().for_each(Permit::refund);
+        let (scope, limited) = rejection;
         limits.count_refused(scope);
         RateDecision::Reject(limited)
     }
 
     /// The trigger does not go upstream after all: gives back what it took.
     pub fn refund(&mut self) {
-        std::mem::take(self).takings.into_iter().for_each(Taken::give_back);
+        std::mem::take(self).permits.into_iter().for_each(Permit::refund);
     }
 }

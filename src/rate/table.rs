@@ -39,7 +39,7 @@ struct Shard {
 #[derive(Debug, Clone, Copy)]
 struct Entry {
     key: Fingerprint,
-    at_rest: Nanos,
+    arrival_time: Nanos,
 }
 
 impl Table {
@@ -50,12 +50,12 @@ impl Table {
     }
 
     /// Undoes the taking of one turn, which lasts `interval`.
-    pub(super) fn give_back(&self, key: Fingerprint, interval: Nanos) {
+    pub(super) fn refund(&self, key: Fingerprint, interval: Nanos) {
         let mut shard = self.shard(key);
         let Shard { young, old } = &mut *shard;
         // Forgotten in the meantime: it is at rest already.
         if let Some(entry) = find(young, key).or_else(|| find(old, key)) {
-            entry.at_rest = entry.at_rest.saturating_sub(interval);
+            entry.arrival_time = entry.arrival_time.saturating_sub(interval);
         }
     }
 
@@ -89,8 +89,8 @@ impl StateStore for States {
         let table = &self.0;
         let mut shard = table.shard(*key);
         let before = shard.get(*key, table.share, &table.forgotten);
-        let (answer, at_rest) = measure(before)?;
-        shard.put(Entry { key: *key, at_rest }, table.share, &table.forgotten);
+        let (answer, arrival_time) = measure(before)?;
+        shard.put(Entry { key: *key, arrival_time }, table.share, &table.forgotten);
         Ok(answer)
     }
 }
@@ -98,8 +98,8 @@ impl StateStore for States {
 impl ShrinkableKeyedStateStore<Fingerprint> for States {
     fn retain_recent(&self, drop_below: Nanos) {
         for mut shard in self.0.all() {
-            shard.young.retain(|entry| entry.at_rest > drop_below);
-            shard.old.retain(|entry| entry.at_rest > drop_below);
+            shard.young.retain(|entry| entry.arrival_time > drop_below);
+            shard.old.retain(|entry| entry.arrival_time > drop_below);
         }
     }
 
@@ -123,16 +123,16 @@ impl Shard {
     /// The state of `key`, which is among the young then.
     fn get(&mut self, key: Fingerprint, share: usize, forgotten: &AtomicU64) -> Option<Nanos> {
         if let Some(entry) = find(&mut self.young, key) {
-            return Some(entry.at_rest);
+            return Some(entry.arrival_time);
         }
         let (entry, _) = self.old.find_entry(key.0, |entry| entry.key == key).ok()?.remove();
         self.put(entry, share, forgotten);
-        Some(entry.at_rest)
+        Some(entry.arrival_time)
     }
 
     fn put(&mut self, entry: Entry, share: usize, forgotten: &AtomicU64) {
         if let Some(known) = find(&mut self.young, entry.key) {
-            known.at_rest = entry.at_rest;
+            known.arrival_time = entry.arrival_time;
             return;
         }
         if self.young.len() >= share {

@@ -2,86 +2,86 @@
 //! sketch (Metwally, Agrawal, El Abbadi, "Efficient Computation of Frequent and Top-k Elements in Data Streams", 2005).
 //!
 //! It is asked once for every redundant announcement, and where there are many channels nearly none of them is among
-//! its places. So what tells that is kept apart from the rest and small: two bytes a place.
+//! its entries. So what tells that is kept apart from the rest and small: two bytes an entry.
 
 use std::array;
 
 /// Channels that are counted at once. One that has more than this share of all is among them, whatever else came.
-const PLACES: usize = 64;
+const COUNTERS: usize = 64;
 
 /// The sketch.
 #[derive(Debug)]
 pub(super) struct HeavyHitters {
     /// The tag of each channel: compared first, and all at once.
-    tags: [u16; PLACES],
-    shares: [Share; PLACES],
-    /// The channels: as many as there are places in use.
+    tags: [u16; COUNTERS],
+    counters: [Counter; COUNTERS],
+    /// The channels: as many as there are entries in use.
     channels: Vec<String>,
-    /// No place has less, once all are in use.
+    /// No counter has less, once all are in use.
     least: u64,
-    /// Every place before this one has more than `least`.
-    from: usize,
+    /// Every counter before this one has more than `least`.
+    next_least: usize,
 }
 
 /// What one channel has.
 #[derive(Debug, Clone, Copy, Default)]
-struct Share {
+struct Counter {
     /// No less than it has.
     count: u64,
     /// What of it may be others'.
-    taken_over: u64,
+    error: u64,
 }
 
 impl Default for HeavyHitters {
     fn default() -> Self {
         Self {
-            tags: [0; PLACES],
-            shares: array::from_fn(|_| Share::default()),
+            tags: [0; COUNTERS],
+            counters: array::from_fn(|_| Counter::default()),
             channels: Vec::new(),
             least: 0,
-            from: 0,
+            next_least: 0,
         }
     }
 }
 
 impl HeavyHitters {
-    /// Counts one of `channel`. Allocates only as long as the sketch grows: a place that changes hands keeps its
+    /// Counts one of `channel`. Allocates only as long as the sketch grows: a counter that changes hands keeps its
     /// memory.
     pub(super) fn count(&mut self, channel: &str) {
         let tag = tag(channel);
-        if let Some(place) = self.find(tag, channel) {
-            self.shares[place].count += 1;
-        } else if self.channels.len() < PLACES {
+        if let Some(index) = self.find(tag, channel) {
+            self.counters[index].count += 1;
+        } else if self.channels.len() < COUNTERS {
             self.grow(tag, channel);
         } else {
-            let place = self.place_with_least();
-            let count = self.shares[place].count;
-            (self.tags[place], self.shares[place]) = (tag, Share { count: count + 1, taken_over: count });
-            self.channels[place].clear();
-            self.channels[place].push_str(channel);
+            let index = self.least_index();
+            let count = self.counters[index].count;
+            (self.tags[index], self.counters[index]) = (tag, Counter { count: count + 1, error: count });
+            self.channels[index].clear();
+            self.channels[index].push_str(channel);
         }
     }
 
     #[cold]
     fn grow(&mut self, tag: u16, channel: &str) {
-        let place = self.channels.len();
-        (self.tags[place], self.shares[place]) = (tag, Share { count: 1, taken_over: 0 });
+        let index = self.channels.len();
+        (self.tags[index], self.counters[index]) = (tag, Counter { count: 1, error: 0 });
         self.channels.push(channel.to_owned());
     }
 
     /// The `most` channels that have most, with what each has at least; the first one has most.
     pub(super) fn top(&self, most: usize) -> Vec<(String, u64)> {
-        let counted = self.channels.iter().zip(&self.shares);
+        let counted = self.channels.iter().zip(&self.counters);
         let mut top: Vec<_> =
-            counted.map(|(channel, share)| (channel.clone(), share.count - share.taken_over)).collect();
+            counted.map(|(channel, counter)| (channel.clone(), counter.count - counter.error)).collect();
         top.sort_by(|(one, has), (other, others)| others.cmp(has).then_with(|| one.cmp(other)));
         top.truncate(most);
         top
     }
 
-    /// The place of `channel`, if it has one.
+    /// The index of `channel`, if it has one.
     fn find(&self, tag: u16, channel: &str) -> Option<usize> {
-        // Without a branch for each place, which makes it a few vector instructions.
+        // Without a branch for each counter, which makes it a few vector instructions.
         if !self.tags.iter().fold(false, |found, other| found | (*other == tag)) {
             return None;
         }
@@ -89,22 +89,22 @@ impl HeavyHitters {
         named.position(|(other, name)| *other == tag && name == channel)
     }
 
-    /// The first place with the least count. Counts only grow, so the search goes on where it ended last: where each
-    /// newcomer takes over the next place, all are looked through once for 64 newcomers.
-    fn place_with_least(&mut self) -> usize {
-        while self.from < PLACES && self.shares[self.from].count > self.least {
-            self.from += 1;
+    /// The first counter with the least count. Counts only grow, so the search goes on where it ended last: where each
+    /// newcomer takes over the next counter, all are looked through once for 64 newcomers.
+    fn least_index(&mut self) -> usize {
+        while self.next_least < COUNTERS && self.counters[self.next_least].count > self.least {
+            self.next_least += 1;
         }
-        if self.from == PLACES {
-            self.start_over();
+        if self.next_least == COUNTERS {
+            self.restart_search();
         }
-        self.from
+        self.next_least
     }
 
     #[cold]
-    fn start_over(&mut self) {
-        self.least = self.shares.iter().map(|share| share.count).min().unwrap_or_default();
-        self.from = self.shares.iter().position(|share| share.count == self.least).unwrap_or_default();
+    fn restart_search(&mut self) {
+        self.least = self.counters.iter().map(|counter| counter.count).min().unwrap_or_default();
+        self.next_least = self.counters.iter().position(|counter| counter.count == self.least).unwrap_or_default();
     }
 }
 
@@ -155,18 +155,18 @@ mod tests {
         let top = sketch.top(2);
         assert_eq!([&*top[0].0, &*top[1].0], ["heavy", "less heavy"]);
         assert!((800..=1000).contains(&top[0].1) && (300..=500).contains(&top[1].1), "{top:?}");
-        assert_eq!(sketch.channels.len(), PLACES);
+        assert_eq!(sketch.channels.len(), COUNTERS);
     }
 
     /// The sketch as the paper has it.
     #[derive(Default)]
-    struct Plain(Vec<(String, u64, u64)>);
+    struct ReferenceSketch(Vec<(String, u64, u64)>);
 
-    impl Plain {
+    impl ReferenceSketch {
         fn count(&mut self, channel: &str) {
             if let Some((_, count, _)) = self.0.iter_mut().find(|(name, ..)| name == channel) {
                 *count += 1;
-            } else if self.0.len() < PLACES {
+            } else if self.0.len() < COUNTERS {
                 self.0.push((channel.to_owned(), 1, 0));
             } else {
                 let least = self.0.iter_mut().min_by_key(|(_, count, _)| *count).unwrap();
@@ -175,18 +175,18 @@ mod tests {
         }
     }
 
-    fn places(sketch: &HeavyHitters) -> Vec<(String, u64, u64)> {
+    fn entries(sketch: &HeavyHitters) -> Vec<(String, u64, u64)> {
         sketch
             .channels
             .iter()
-            .zip(&sketch.shares)
-            .map(|(channel, share)| (channel.clone(), share.count, share.taken_over))
+            .zip(&sketch.counters)
+            .map(|(channel, counter)| (channel.clone(), counter.count, counter.error))
             .collect()
     }
 
     #[test]
     fn it_counts_as_the_paper_does() {
-        let (mut sketch, mut plain) = (HeavyHitters::default(), Plain::default());
+        let (mut sketch, mut reference) = (HeavyHitters::default(), ReferenceSketch::default());
         // Numerical Recipes' generator: any will do. Channels come with very different shares, from one half down to a
         // thousandth.
         let mut random = 7_u32;
@@ -194,21 +194,21 @@ mod tests {
             random = random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
             let channel = format!("inn-room-{}-chat", ((random >> 8) % 1000) >> (random >> 28));
             sketch.count(&channel);
-            plain.count(&channel);
+            reference.count(&channel);
         }
-        assert_eq!(places(&sketch), plain.0);
+        assert_eq!(entries(&sketch), reference.0);
     }
 
     #[test]
     fn where_each_channel_is_new_the_places_are_taken_over_in_turn() {
         let mut sketch = HeavyHitters::default();
-        for room in 0..PLACES * 100 {
+        for room in 0..COUNTERS * 100 {
             sketch.count(&format!("inn-room-{room}-chat"));
-            assert!(room < PLACES || sketch.from == room % PLACES, "room {room}: {}", sketch.from);
+            assert!(room < COUNTERS || sketch.next_least == room % COUNTERS, "room {room}: {}", sketch.next_least);
         }
-        assert!(sketch.shares.iter().all(|share| (share.count, share.taken_over) == (100, 99)));
+        assert!(sketch.counters.iter().all(|counter| (counter.count, counter.error) == (100, 99)));
         assert_eq!(sketch.top(1)[0].1, 1);
-        assert_eq!(sketch.channels[0], format!("inn-room-{}-chat", PLACES * 99));
+        assert_eq!(sketch.channels[0], format!("inn-room-{}-chat", COUNTERS * 99));
     }
 
     #[test]

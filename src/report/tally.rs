@@ -24,7 +24,7 @@ pub struct Redundant<'a> {
     /// When it was decided.
     pub at: Moment,
     /// What became of it.
-    pub fate: Fate,
+    pub outcome: RedundantOutcome,
     /// How many would have heard it; `None`: it is not known.
     pub audience: Option<usize>,
     /// Whether somebody has joined the channel since the announcement that made it known, and so may not know who is
@@ -34,7 +34,7 @@ pub struct Redundant<'a> {
 
 /// What became of a redundant announcement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Fate {
+pub enum RedundantOutcome {
     /// It was dropped.
     Suppressed,
     /// It was forwarded because the rule only observes.
@@ -75,9 +75,9 @@ impl RuleTally {
         let messages = 1 + redundant.audience.unwrap_or_default() as u64;
         let mut counts = self.lock();
         let summary = &mut counts.summary;
-        match redundant.fate {
-            Fate::Suppressed => summary.suppressed += 1,
-            Fate::Observed => summary.would_suppress += 1,
+        match redundant.outcome {
+            RedundantOutcome::Suppressed => summary.suppressed += 1,
+            RedundantOutcome::Observed => summary.would_suppress += 1,
         }
         summary.messages_saved += messages;
         summary.audience_known |= redundant.audience.is_some();

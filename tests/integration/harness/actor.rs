@@ -9,7 +9,7 @@ use std::thread;
 
 use serde_json::{Value, json};
 
-use super::Watched;
+use super::Monitor;
 
 /// A file of the project.
 pub fn project(path: &str) -> PathBuf {
@@ -56,7 +56,7 @@ pub struct Actor {
     name: String,
     child: Child,
     orders: Mutex<(Option<ChildStdin>, u64)>,
-    heard: Arc<Watched<Heard>>,
+    heard: Arc<Monitor<Heard>>,
 }
 
 impl Actor {
@@ -67,7 +67,7 @@ impl Actor {
         let started = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
         let mut child =
             started.unwrap_or_else(|error| panic!("{name}: {error}; `tests/run` installs the client libraries"));
-        let heard = Arc::new(Watched::<Heard>::default());
+        let heard = Arc::new(Monitor::<Heard>::default());
         let (stdout, mut stderr) = (BufReader::new(child.stdout.take().unwrap()), child.stderr.take().unwrap());
         let complaints = Arc::clone(&heard);
         let complaining = thread::spawn(move || {

@@ -7,7 +7,7 @@ use std::thread;
 
 use serde_json::Value;
 
-use super::Watched;
+use super::Monitor;
 
 /// A command line in the making. Nothing is inherited from the environment.
 #[derive(Debug)]
@@ -20,8 +20,8 @@ pub struct Cli {
 #[derive(Debug)]
 pub struct Running {
     child: Child,
-    out: Arc<Watched<Output>>,
-    err: Arc<Watched<Output>>,
+    out: Arc<Monitor<Output>>,
+    err: Arc<Monitor<Output>>,
 }
 
 /// What a command left behind.
@@ -109,8 +109,8 @@ impl Cli {
     }
 }
 
-fn watch(pipe: impl Read + Send + 'static) -> Arc<Watched<Output>> {
-    let output = Arc::new(Watched::<Output>::default());
+fn watch(pipe: impl Read + Send + 'static) -> Arc<Monitor<Output>> {
+    let output = Arc::new(Monitor::<Output>::default());
     let seen = Arc::clone(&output);
     thread::spawn(move || {
         for line in BufReader::new(pipe).lines().map_while(Result::ok) {
@@ -132,7 +132,7 @@ impl Running {
         self.wait_line(&self.out, text)
     }
 
-    fn wait_line(&self, output: &Watched<Output>, text: &str) -> String {
+    fn wait_line(&self, output: &Monitor<Output>, text: &str) -> String {
         let seen = output.wait(|output| output.lines.iter().find(|line| line.contains(text)).cloned());
         seen.unwrap_or_else(|| panic!("{text:?} was not told: {self:?}"))
     }
@@ -148,7 +148,7 @@ impl Running {
             assert!(output.wait(|output| output.ended.then_some(())).is_some(), "the command did not end: {self:?}");
         }
         let code = self.child.wait().unwrap().code().unwrap_or(-1);
-        let text = |output: &Watched<Output>| output.lock().lines.join("\n");
+        let text = |output: &Monitor<Output>| output.lock().lines.join("\n");
         Finished { code, out: text(&self.out), err: text(&self.err) }
     }
 }

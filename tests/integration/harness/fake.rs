@@ -8,7 +8,7 @@ use std::thread;
 
 use super::message::{Framing, Head, read_chunked};
 use super::script::After;
-use super::{Step, Watched, sign};
+use super::{Monitor, Step, sign};
 
 /// A request as it arrived.
 #[derive(Debug, Clone)]
@@ -70,7 +70,7 @@ struct State {
 /// The fake upstream. Ends with its handle.
 pub struct Fake {
     address: SocketAddr,
-    state: Arc<Watched<State>>,
+    state: Arc<Monitor<State>>,
 }
 
 impl Fake {
@@ -183,7 +183,7 @@ impl Drop for Fake {
     }
 }
 
-fn admit(state: &Watched<State>, stream: &TcpStream) -> Option<usize> {
+fn admit(state: &Monitor<State>, stream: &TcpStream) -> Option<usize> {
     state.change(|state| {
         if !state.listening {
             return None;
@@ -198,7 +198,7 @@ fn admit(state: &Watched<State>, stream: &TcpStream) -> Option<usize> {
 struct Connection {
     number: usize,
     stream: TcpStream,
-    state: Arc<Watched<State>>,
+    state: Arc<Monitor<State>>,
 }
 
 impl Connection {

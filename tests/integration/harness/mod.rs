@@ -53,12 +53,12 @@ pub fn eventually<R>(what: &str, mut look: impl FnMut() -> Option<R>) -> R {
 
 /// A value that is changed by one thread while another waits for it to become something.
 #[derive(Debug, Default)]
-pub struct Watched<T> {
+pub struct Monitor<T> {
     value: Mutex<T>,
     changed: Condvar,
 }
 
-impl<T> Watched<T> {
+impl<T> Monitor<T> {
     /// The value as it is now. A panic elsewhere does not hide it: the logs are wanted most then.
     pub fn lock(&self) -> MutexGuard<'_, T> {
         self.value.lock().unwrap_or_else(std::sync::PoisonError::into_inner)

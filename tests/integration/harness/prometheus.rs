@@ -9,7 +9,7 @@ use std::thread;
 use serde_json::Value;
 
 use super::actor::project;
-use super::{Client, Request, Response, Watched, eventually};
+use super::{Client, Monitor, Request, Response, eventually};
 
 /// A running Prometheus. Killed when dropped.
 #[derive(Debug)]
@@ -42,7 +42,7 @@ impl Prometheus {
         let mut child = started.unwrap_or_else(|error| {
             panic!("prometheus: {error}; `tests/run` installs it (Debian's package prometheus)")
         });
-        let log = Arc::new(Watched::<Vec<String>>::default());
+        let log = Arc::new(Monitor::<Vec<String>>::default());
         let stderr = BufReader::new(child.stderr.take().unwrap());
         let seen = Arc::clone(&log);
         thread::spawn(move || {

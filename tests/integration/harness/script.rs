@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::Watched;
+use super::Monitor;
 
 /// What becomes of the connection after an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -124,7 +124,7 @@ impl Step {
 
 /// Holds steps back until the test opens it.
 #[derive(Debug, Clone, Default)]
-pub struct Gate(Arc<Watched<bool>>);
+pub struct Gate(Arc<Monitor<bool>>);
 
 impl Gate {
     pub fn new() -> Self {

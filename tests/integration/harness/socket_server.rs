@@ -9,7 +9,7 @@ use tokio_tungstenite::tungstenite::handshake::server::{Request, Response};
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use tokio_tungstenite::tungstenite::{Message, WebSocket, accept_hdr};
 
-use super::{BOUND, Watched};
+use super::{BOUND, Monitor};
 
 /// The socket id that every connection is given.
 pub const SOCKET_ID: &str = "1234.1234";
@@ -18,7 +18,7 @@ pub const SOCKET_ID: &str = "1234.1234";
 #[derive(Debug)]
 pub struct FakeSocketServer {
     address: SocketAddr,
-    ended: Arc<Watched<usize>>,
+    ended: Arc<Monitor<usize>>,
 }
 
 /// A connection from the server's side.
@@ -36,7 +36,7 @@ impl FakeSocketServer {
     pub fn start(scripts: Vec<Script>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
-        let ended = Arc::new(Watched::default());
+        let ended = Arc::new(Monitor::default());
         let seen = Arc::clone(&ended);
         thread::spawn(move || {
             for script in scripts {

@@ -11,7 +11,7 @@ use rustix::process::{Pid, Resource, Rlimit, prlimit};
 use serde_json::Value;
 
 use super::admin::{Admin, TOKEN};
-use super::{Client, Fake, Watched, cli, sign};
+use super::{Client, Fake, Monitor, cli, sign};
 
 /// The name of the configuration file.
 const FILE: &str = "usher.toml";
@@ -110,7 +110,7 @@ struct Log {
 #[derive(Debug)]
 pub struct Usher {
     child: Child,
-    log: Arc<Watched<Log>>,
+    log: Arc<Monitor<Log>>,
     gateway: SocketAddr,
     admin: SocketAddr,
     /// Of the configuration file, if it has one.
@@ -158,7 +158,7 @@ impl Usher {
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
         // A configuration is less than a pipe holds.
         child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
-        let log = Arc::new(Watched::<Log>::default());
+        let log = Arc::new(Monitor::<Log>::default());
         let stderr = BufReader::new(child.stderr.take().unwrap());
         let seen = Arc::clone(&log);
         thread::spawn(move || {

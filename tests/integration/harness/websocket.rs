@@ -9,7 +9,7 @@ use std::thread;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
 use super::message::Head;
-use super::{BOUND, Client, Watched};
+use super::{BOUND, Client, Monitor};
 
 /// The key of RFC 6455 1.3, and the proof that belongs to it.
 pub const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
@@ -296,7 +296,7 @@ struct State {
 #[derive(Debug)]
 pub struct Far {
     address: SocketAddr,
-    state: Arc<Watched<State>>,
+    state: Arc<Monitor<State>>,
 }
 
 impl Far {

@@ -41,7 +41,7 @@ struct Outcome {
     /// Of these, by requests that went on without them.
     reduced: usize,
     done: Operations,
-    fates: BTreeMap<String, usize>,
+    actions: BTreeMap<String, usize>,
 }
 
 /// Plays one history.
@@ -72,11 +72,11 @@ fn play(seed: u64) -> Outcome {
     let dropped = check(&stormy).dropped;
     let reduced =
         dropped.iter().filter(|dropped| record.arrivals.iter().any(|arrival| arrival.call == dropped.call)).count();
-    let mut fates = BTreeMap::new();
+    let mut actions = BTreeMap::new();
     for arrival in &record.arrivals {
-        *fates.entry(arrival.fate.clone()).or_default() += 1;
+        *actions.entry(arrival.action.clone()).or_default() += 1;
     }
-    Outcome { seed, faults, calls: record.calls.len(), dropped: dropped.len(), reduced, done: process.done, fates }
+    Outcome { seed, faults, calls: record.calls.len(), dropped: dropped.len(), reduced, done: process.done, actions }
 }
 
 /// Once upstream applies nothing more and nothing fails, what is announced on a channel is soon known and dropped when

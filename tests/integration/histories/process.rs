@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::callers::{Caller, Place, STAFF};
 use super::record::{Recorder, nanos};
 use super::setup::{CHANNELS, MODES, Settings};
-use super::upstream::{Applied, Fate, Upstream};
+use super::upstream::{Applied, Upstream, UpstreamAction};
 use crate::harness::admin::TOKEN;
 use crate::harness::usher::{Signal, message};
 use crate::harness::{Fake, Random, Request, Usher, sign};
@@ -117,8 +117,11 @@ impl<'a> Process<'a> {
         self.place.appoint(channel, before);
         let pause = self.random.chance(halves).then(|| self.random.millis(20, 400));
         let call = self.recorder.begin();
-        let late = Fate::Hangs(Applied::Late);
-        self.upstream.decide(call, self.random.pick(&[late, late, Fate::AnswersTooLate, Fate::Cut(Applied::Late)]));
+        let late = UpstreamAction::Hangs(Applied::Late);
+        self.upstream.decide(
+            call,
+            self.random.pick(&[late, late, UpstreamAction::AnswersTooLate, UpstreamAction::Cut(Applied::Late)]),
+        );
         let mut caller = Caller::new(&self.place, self.random.clone());
         let taking_over = thread::spawn(move || {
             caller.announce(call, (app, channel), staff, pause);
@@ -135,7 +138,7 @@ impl<'a> Process<'a> {
         let until = self.recorder.now() + nanos(Duration::from_millis(1_500));
         while self.recorder.now() < until {
             let call = self.recorder.begin();
-            self.upstream.decide(call, Fate::Accepted);
+            self.upstream.decide(call, UpstreamAction::Accepted);
             caller.announce(call, (app, channel), before, None);
             thread::sleep(self.random.millis(5, 15));
         }

@@ -8,7 +8,7 @@ use serde_json::Value;
 use tokio::time::Instant;
 
 use crate::harness::bodies::ANNOUNCEMENT;
-use crate::harness::{Watched, sign};
+use crate::harness::{Monitor, sign};
 
 /// The event that ends an assignment.
 pub const RELEASE: &str = "conversation-closed";
@@ -59,7 +59,7 @@ pub struct Arrival {
     pub acknowledged: bool,
     pub signed: bool,
     /// What upstream does with it, in words.
-    pub fate: String,
+    pub action: String,
 }
 
 /// A whole history.
@@ -76,12 +76,12 @@ pub struct Record {
 #[derive(Debug)]
 pub struct Recorder {
     began: Instant,
-    record: Watched<Record>,
+    record: Monitor<Record>,
 }
 
 impl Recorder {
     pub fn start() -> Self {
-        Self { began: Instant::now(), record: Watched::default() }
+        Self { began: Instant::now(), record: Monitor::default() }
     }
 
     pub fn now(&self) -> Nanos {
@@ -134,14 +134,14 @@ impl Recorder {
                 applied: None,
                 acknowledged: false,
                 signed,
-                fate: String::new(),
+                action: String::new(),
             });
             record.arrivals.len() - 1
         })
     }
 
-    pub fn destine(&self, arrival: usize, fate: String) {
-        self.record.change(|record| record.arrivals[arrival].fate = fate);
+    pub fn set_action(&self, arrival: usize, action: String) {
+        self.record.change(|record| record.arrivals[arrival].action = action);
     }
 
     /// Applies the first `parts` of a request now, unless it is past `allowed` after its call was complete. Whether it

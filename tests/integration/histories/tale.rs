@@ -33,7 +33,7 @@ pub fn around(record: &Record, violation: &Violation) -> String {
     }
     for arrival in &record.arrivals {
         let Some(names) = on_channel(&arrival.parts) else { continue };
-        lines.push((arrival.at, format!("call {} arrives: {names}: {}", arrival.call, arrival.fate)));
+        lines.push((arrival.at, format!("call {} arrives: {names}: {}", arrival.call, arrival.action)));
         let applied = arrival.applied.and_then(|(at, parts)| Some((at, on_channel(&arrival.parts[..parts])?)));
         lines.extend(applied.map(|(at, names)| (at, format!("call {} is applied: {names}", arrival.call))));
     }
@@ -46,7 +46,7 @@ pub fn around(record: &Record, violation: &Violation) -> String {
 
 /// A history in one line.
 pub fn line(outcome: &Outcome) -> String {
-    let Outcome { seed, faults, calls, dropped, reduced, done, fates: _ } = outcome;
+    let Outcome { seed, faults, calls, dropped, reduced, done, actions: _ } = outcome;
     format!(
         "history {seed}: {calls} calls, {dropped} dropped ({reduced} of them by reduction), {done:?}, {} violations",
         faults.len()
@@ -56,13 +56,13 @@ pub fn line(outcome: &Outcome) -> String {
 /// All histories together.
 pub fn summary(outcomes: &[Outcome]) -> String {
     let sum = |of: fn(&Outcome) -> usize| outcomes.iter().map(of).sum::<usize>();
-    let mut fates: BTreeMap<&str, usize> = BTreeMap::new();
-    for (fate, count) in outcomes.iter().flat_map(|outcome| &outcome.fates) {
-        *fates.entry(fate).or_default() += count;
+    let mut actions: BTreeMap<&str, usize> = BTreeMap::new();
+    for (action, count) in outcomes.iter().flat_map(|outcome| &outcome.actions) {
+        *actions.entry(action).or_default() += count;
     }
     format!(
         "{} histories, {} of them wrong: {} calls, {} dropped ({} by reduction); {} kills, {} restarts, {} successions, {} halts, {} reloads, {} switches\n\
-         upstream: {fates:?}",
+         upstream: {actions:?}",
         outcomes.len(),
         sum(|outcome| usize::from(!outcome.faults.is_empty())),
         sum(|outcome| outcome.calls),

@@ -26,7 +26,7 @@ pub enum Applied {
 
 /// What becomes of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Fate {
+pub enum UpstreamAction {
     Accepted,
     AcceptedSlowly,
     /// A 4xx.
@@ -47,9 +47,9 @@ pub enum Fate {
     AnswersTooLate,
 }
 
-impl Fate {
+impl UpstreamAction {
     /// One that is not simply `Accepted`.
-    fn bad(random: &mut Random) -> Self {
+    fn faulty(random: &mut Random) -> Self {
         let applied = random.pick(&[Applied::Never, Applied::AtOnce, Applied::Late, Applied::Late]);
         match random.below(16) {
             0 | 1 => Self::Refused,
@@ -70,15 +70,15 @@ impl Fate {
 pub struct Upstream {
     recorder: Arc<Recorder>,
     seed: u64,
-    mind: Mutex<Mind>,
+    state: Mutex<UpstreamState>,
 }
 
 #[derive(Debug, Default)]
-struct Mind {
+struct UpstreamState {
     /// Whom the last request for each channel announced: a change of it is where faults matter.
     last: HashMap<String, Option<String>>,
     /// What was decided beforehand about some calls.
-    decided: HashMap<usize, Fate>,
+    decided: HashMap<usize, UpstreamAction>,
     /// From now on all is accepted.
     calm: bool,
 }
@@ -86,57 +86,57 @@ struct Mind {
 impl Upstream {
     /// Has `fake` answer.
     pub fn serve(fake: &Fake, recorder: &Arc<Recorder>, seed: u64) -> Arc<Self> {
-        let upstream = Arc::new(Self { recorder: Arc::clone(recorder), seed, mind: Mutex::default() });
+        let upstream = Arc::new(Self { recorder: Arc::clone(recorder), seed, state: Mutex::default() });
         let serving = Arc::clone(&upstream);
-        fake.otherwise(move |request| serving.take(request));
+        fake.otherwise(move |request| serving.respond(request));
         upstream
     }
 
     /// Decides what becomes of a call before it is made.
-    pub fn decide(&self, call: usize, fate: Fate) {
-        self.mind.lock().unwrap().decided.insert(call, fate);
+    pub fn decide(&self, call: usize, action: UpstreamAction) {
+        self.state.lock().unwrap().decided.insert(call, action);
     }
 
     /// Accepts everything from now on.
     pub fn calm(&self) {
-        self.mind.lock().unwrap().calm = true;
+        self.state.lock().unwrap().calm = true;
     }
 
-    fn take(&self, request: &Recorded) -> Step {
+    fn respond(&self, request: &Recorded) -> Step {
         let target = request.target();
         let reading = Reading::of(&target, &request.body);
         let signed = !target.starts_with("/apps/3/") || request.is_signed();
         let arrival = self.recorder.arrive(reading.call, &reading.parts, signed);
         let mut random = Random(self.seed ^ (reading.call as u64 + 1) << 20);
-        let fate = self.fate(&reading, &mut random);
-        self.recorder.destine(arrival, format!("{fate:?}"));
-        self.play(fate, arrival, reading.parts.len(), &mut random)
+        let action = self.action(&reading, &mut random);
+        self.recorder.set_action(arrival, format!("{action:?}"));
+        self.perform(action, arrival, reading.parts.len(), &mut random)
     }
 
-    fn fate(&self, reading: &Reading, random: &mut Random) -> Fate {
-        let mut mind = self.mind.lock().unwrap();
+    fn action(&self, reading: &Reading, random: &mut Random) -> UpstreamAction {
+        let mut state = self.state.lock().unwrap();
         let mut changes = false;
         for part in &reading.parts {
             changes |=
-                mind.last.insert(part.channel.clone(), part.shows.clone()).is_some_and(|last| last != part.shows);
+                state.last.insert(part.channel.clone(), part.shows.clone()).is_some_and(|last| last != part.shows);
         }
-        match mind.decided.remove(&reading.call) {
-            _ if mind.calm => Fate::Accepted,
-            Some(fate) => fate,
-            None if random.chance(if changes { 25 } else { 3 }) => Fate::bad(random),
-            None => Fate::Accepted,
+        match state.decided.remove(&reading.call) {
+            _ if state.calm => UpstreamAction::Accepted,
+            Some(action) => action,
+            None if random.chance(if changes { 25 } else { 3 }) => UpstreamAction::faulty(random),
+            None => UpstreamAction::Accepted,
         }
     }
 
-    fn play(&self, fate: Fate, arrival: usize, parts: usize, random: &mut Random) -> Step {
-        match fate {
-            Fate::Accepted => self.accept(arrival, parts),
-            Fate::AcceptedSlowly => {
+    fn perform(&self, action: UpstreamAction, arrival: usize, parts: usize, random: &mut Random) -> Step {
+        match action {
+            UpstreamAction::Accepted => self.accept(arrival, parts),
+            UpstreamAction::AcceptedSlowly => {
                 thread::sleep(random.millis(5, 100));
                 self.accept(arrival, parts)
             }
-            Fate::Refused => Step::status(403),
-            Fate::RefusedWith200 => {
+            UpstreamAction::Refused => Step::status(403),
+            UpstreamAction::RefusedWith200 => {
                 self.recorder.acknowledge(arrival);
                 let body = r#"{"error":"The rate limit is reached.","code":429}"#;
                 Step::answer(&format!(
@@ -145,19 +145,23 @@ impl Upstream {
                 ))
             }
             // To a single event it is an outright refusal.
-            Fate::RefusedAfterTheFirst => {
+            UpstreamAction::RefusedAfterTheFirst => {
                 if parts > 1 {
                     self.recorder.apply(arrival, 1, DOUBT);
                 }
                 Step::status(400)
             }
-            Fate::Failed(applied) => self.leave_open(arrival, (applied, parts), DOUBT, random, Step::status(503)),
-            Fate::Cut(applied) => self.leave_open(arrival, (applied, parts), DOUBT, random, Step::close()),
-            Fate::CutInTheAnswer(applied) => self.leave_open(arrival, (applied, parts), DOUBT, random, Step::cut()),
-            Fate::Hangs(applied) => {
+            UpstreamAction::Failed(applied) => {
+                self.leave_open(arrival, (applied, parts), DOUBT, random, Step::status(503))
+            }
+            UpstreamAction::Cut(applied) => self.leave_open(arrival, (applied, parts), DOUBT, random, Step::close()),
+            UpstreamAction::CutInTheAnswer(applied) => {
+                self.leave_open(arrival, (applied, parts), DOUBT, random, Step::cut())
+            }
+            UpstreamAction::Hangs(applied) => {
                 self.leave_open(arrival, (applied, parts), TIMEOUT + DOUBT, random, Step::silence())
             }
-            Fate::AnswersTooLate => {
+            UpstreamAction::AnswersTooLate => {
                 thread::sleep(TIMEOUT + random.millis(10, 400));
                 self.accept(arrival, parts)
             }

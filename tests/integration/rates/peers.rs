@@ -47,7 +47,7 @@ fn too_many_connections_are_told_to_come_back_later() {
     });
     assert_eq!(close.code(), Some(4100));
     assert!(String::from_utf8_lossy(&close.payload[2..]).contains("limits.rates.peer_connections"), "{close:?}");
-    eventually("there is a turn again", || visit(&usher, "").is_none().then_some(()));
+    eventually("there is a permit again", || visit(&usher, "").is_none().then_some(()));
 }
 
 #[test]

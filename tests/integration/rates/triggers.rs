@@ -69,9 +69,9 @@ fn beyond_the_wait_it_is_429_and_nothing_is_sent() {
         assert_eq!(count(&usher, "usher_rate_limited_total", scope), 1.0);
         let accepted = usher.admin().metric("usher_trigger_outcomes_total", &["outcome=\"accepted\""]);
         assert_eq!(fake.count() as f64, accepted, "the refused one was not sent");
-        // The connection is kept, and a second later there is a turn again.
+        // The connection is kept, and a second later there is a permit again.
         let mut client = usher.client();
-        eventually("a turn", || (client.trigger(&message(CHANNEL, "again")).status == 200).then_some(()));
+        eventually("a permit", || (client.trigger(&message(CHANNEL, "again")).status == 200).then_some(()));
     }
 }
 
@@ -128,10 +128,10 @@ fn a_refused_announcement_leaves_the_memory_as_it_was() {
     let usher = limited(&fake, &["app_triggers = 1", NO_WAIT]);
     let mut rooms = (1..).map(|room| format!("h-room-{room}-chat"));
     let mut client = usher.client();
-    // On a busy machine there may be a turn for the announcement after all; then the next room tells.
+    // On a busy machine there may be a permit for the announcement after all; then the next room tells.
     let room = eventually("an announcement is refused", || {
         let room = rooms.next()?;
-        eventually("a turn", || (client.announce(&room, "Anna").status == 200).then_some(()));
+        eventually("a permit", || (client.announce(&room, "Anna").status == 200).then_some(()));
         exhaust(&usher, "h-room-0-chat");
         (client.announce(&room, "Boris").status == 429).then_some(room)
     });
@@ -143,7 +143,7 @@ fn a_refused_announcement_leaves_the_memory_as_it_was() {
 fn a_trigger_that_waited_is_judged_again() {
     let fake = Fake::start();
     let usher = limited(&fake, &["app_triggers = 1", "max_wait = \"30s\""]);
-    usher.client().trigger(&message("h-room-2-chat", "takes the only turn")).assert_forwarded();
+    usher.client().trigger(&message("h-room-2-chat", "takes the only permit")).assert_forwarded();
     let decisions: Vec<String> = send_all(&usher, &vec![announcement(CHANNEL, "Anna"); 4])
         .into_iter()
         .map(|mut client| client.response().decision())

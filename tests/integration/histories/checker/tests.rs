@@ -47,7 +47,7 @@ impl Hand {
             applied: None,
             acknowledged: false,
             signed: true,
-            fate: String::new(),
+            action: String::new(),
         });
         self.record.arrivals.len() - 1
     }
