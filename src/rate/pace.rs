@@ -1,5 +1,5 @@
-//! The pace of one WebSocket client: each message takes a turn, and the next one is not read before there is one. A
-//! client that is too fast is slowed down by its own full socket; nothing is lost.
+//! The rate limit of one WebSocket client: each message consumes a permit, and the next message is not read until a
+//! permit is available. TCP flow control slows down a client that is too fast; no message is lost.
 
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -12,13 +12,13 @@ use super::limit::Limit;
 use super::table::Fingerprint;
 use crate::metrics::{Metrics, RateScope};
 
-/// One connection's pace. All connections of a peer share its turns.
+/// The rate limit of one connection. All connections of a peer share the peer's permits.
 #[derive(Debug)]
 pub struct Pace {
     limit: Arc<Limit>,
     peer: Fingerprint,
     metrics: Arc<Metrics>,
-    /// A message was read whose turn is not taken yet.
+    /// A message was read whose permit is not acquired yet.
     permit_due: bool,
     pause: Option<Pin<Box<Sleep>>>,
 }
@@ -28,12 +28,12 @@ impl Pace {
         Self { limit, peer, metrics, permit_due: false, pause: None }
     }
 
-    /// A message was read.
+    /// Counts a message that was read.
     pub const fn count_message(&mut self) {
         self.permit_due = true;
     }
 
-    /// Whether the next message may be read at once.
+    /// Whether the next message may be read now.
     pub fn is_ready(&mut self) -> bool {
         if !self.permit_due {
             return true;

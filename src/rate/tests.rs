@@ -1,4 +1,4 @@
-//! Limits in paused time.
+//! Tests of the limits in paused time.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
@@ -27,7 +27,7 @@ fn limiters(rates: &Rates) -> (Arc<Limiters>, Arc<Metrics>) {
     (Limiters::new(rates, Clock::start(), &metrics), metrics)
 }
 
-/// The waits of what is taken at this moment, in milliseconds, and of the first refusal.
+/// The waits of the permits that are granted now, in milliseconds, and the wait of the first rejection.
 fn acquire_all(limit: &Arc<Limit>, most: usize) -> (Vec<u128>, Option<Duration>) {
     let mut waits = Vec::new();
     for _ in 0..most {
@@ -216,8 +216,8 @@ async fn the_connections_of_a_peer_share_its_rate() {
         }
     };
     let (one, two, other) = tokio::join!(reader([192, 0, 2, 1]), reader([192, 0, 2, 1]), reader([192, 0, 2, 2]));
-    // 4 at once and then one every tenth of a second: 8 of its own took the other peer 0.8 s, the two had 20 between
-    // them.
+    // 4 at once, then one every tenth of a second: the other peer waited for 8 permits (0.8 s), the first two
+    // connections for 20 together.
     assert_eq!(other.as_millis() / 10, 80, "{other:?}");
     assert_eq!(one.max(two).as_millis() / 10, 200, "{one:?} {two:?}");
 }

@@ -1,34 +1,34 @@
-//! The channels that have most of something, out of any number of them, in a memory of fixed size: the Space-Saving
-//! sketch (Metwally, Agrawal, El Abbadi, "Efficient Computation of Frequent and Top-k Elements in Data Streams", 2005).
+//! The channels with the most redundant announcements, in memory of fixed size: the Space-Saving sketch (Metwally,
+//! Agrawal, El Abbadi, "Efficient Computation of Frequent and Top-k Elements in Data Streams", 2005).
 //!
-//! It is asked once for every redundant announcement, and where there are many channels nearly none of them is among
-//! its entries. So what tells that is kept apart from the rest and small: two bytes an entry.
+//! It counts every redundant announcement. With many channels, nearly none of them has a counter. So the tags that show
+//! that are stored apart from the counters and are small: two bytes each.
 
 use std::array;
 
-/// Channels that are counted at once. One that has more than this share of all is among them, whatever else came.
+/// The number of channels counted at once. A channel with more than 1/64 of all announcements is always among them.
 const COUNTERS: usize = 64;
 
 /// The sketch.
 #[derive(Debug)]
 pub(super) struct HeavyHitters {
-    /// The tag of each channel: compared first, and all at once.
+    /// The tag of each channel: compared first, all of them together.
     tags: [u16; COUNTERS],
     counters: [Counter; COUNTERS],
-    /// The channels: as many as there are entries in use.
+    /// The channels: one for each counter in use.
     channels: Vec<String>,
-    /// No counter has less, once all are in use.
+    /// A lower bound of all counts, once all counters are in use.
     least: u64,
-    /// Every counter before this one has more than `least`.
+    /// Every counter before this index has a count above `least`.
     next_least: usize,
 }
 
-/// What one channel has.
+/// The count of one channel.
 #[derive(Debug, Clone, Copy, Default)]
 struct Counter {
-    /// No less than it has.
+    /// An upper bound of its announcements.
     count: u64,
-    /// What of it may be others'.
+    /// The part of `count` that may belong to channels that had this counter before (the error of the paper).
     error: u64,
 }
 
@@ -45,8 +45,8 @@ impl Default for HeavyHitters {
 }
 
 impl HeavyHitters {
-    /// Counts one of `channel`. Allocates only as long as the sketch grows: a counter that changes hands keeps its
-    /// memory.
+    /// Counts one announcement on `channel`. Allocates only while the sketch grows: a counter that is reassigned keeps
+    /// its memory.
     pub(super) fn count(&mut self, channel: &str) {
         let tag = tag(channel);
         if let Some(index) = self.find(tag, channel) {
@@ -69,7 +69,7 @@ impl HeavyHitters {
         self.channels.push(channel.to_owned());
     }
 
-    /// The `most` channels that have most, with what each has at least; the first one has most.
+    /// The `most` channels with the highest counts, each with a lower bound of its count, in descending order.
     pub(super) fn top(&self, most: usize) -> Vec<(String, u64)> {
         let counted = self.channels.iter().zip(&self.counters);
         let mut top: Vec<_> =
@@ -79,9 +79,9 @@ impl HeavyHitters {
         top
     }
 
-    /// The index of `channel`, if it has one.
+    /// The index of the counter of `channel`, if it has one.
     fn find(&self, tag: u16, channel: &str) -> Option<usize> {
-        // Without a branch for each counter, which makes it a few vector instructions.
+        // Without a branch for each counter, so the compiler makes it a few vector instructions.
         if !self.tags.iter().fold(false, |found, other| found | (*other == tag)) {
             return None;
         }
@@ -89,8 +89,8 @@ impl HeavyHitters {
         named.position(|(other, name)| *other == tag && name == channel)
     }
 
-    /// The first counter with the least count. Counts only grow, so the search goes on where it ended last: where each
-    /// newcomer takes over the next counter, all are looked through once for 64 newcomers.
+    /// The first counter with the least count. Counts only grow, so the search continues where the last one ended: if
+    /// every announcement is on a new channel, 64 of them cost one pass over all counters.
     fn least_index(&mut self) -> usize {
         while self.next_least < COUNTERS && self.counters[self.next_least].count > self.least {
             self.next_least += 1;
@@ -108,13 +108,14 @@ impl HeavyHitters {
     }
 }
 
-/// Tells most channels apart, in a handful of instructions (words are taken in as FxHash does). No more is asked of it:
-/// channels with the same tag are compared as well, so whoever makes such names gains nothing but that.
+/// A hash of a few instructions that differs for most channels (it mixes words as FxHash does). Collisions are
+/// harmless: names with the same tag are compared too, so a client that chooses colliding names only causes that
+/// comparison.
 fn tag(channel: &str) -> u16 {
     let mixed = |tag: u64, word: u64| (tag.rotate_left(5) ^ word).wrapping_mul(0x517c_c1b7_2722_0a95);
     let bytes = channel.as_bytes();
     let words = bytes.as_chunks::<8>().0.iter().map(|word| u64::from_le_bytes(*word));
-    // Once more what the words have of the last eight: cheaper than a loop over the rest.
+    // The last eight bytes may overlap the words before: cheaper than a loop over the remainder.
     let last = bytes.last_chunk::<8>().map_or_else(|| short(bytes), |word| u64::from_le_bytes(*word));
     let [.., low, high] = mixed(words.fold(bytes.len() as u64, mixed), last).to_le_bytes();
     u16::from_le_bytes([low, high])
@@ -141,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn heavy_ones_are_found_among_very_many_and_never_overstated() {
+    fn heavy_channels_are_found_among_many_and_never_overestimated() {
         let mut sketch = HeavyHitters::default();
         for round in 0..10_000 {
             sketch.count(&format!("rare-{round}"));
@@ -158,7 +159,7 @@ mod tests {
         assert_eq!(sketch.channels.len(), COUNTERS);
     }
 
-    /// The sketch as the paper has it.
+    /// The algorithm as the paper describes it.
     #[derive(Default)]
     struct ReferenceSketch(Vec<(String, u64, u64)>);
 
@@ -185,9 +186,9 @@ mod tests {
     }
 
     #[test]
-    fn it_counts_as_the_paper_does() {
+    fn it_agrees_with_the_algorithm_of_the_paper() {
         let (mut sketch, mut reference) = (HeavyHitters::default(), ReferenceSketch::default());
-        // Numerical Recipes' generator: any will do. Channels come with very different shares, from one half down to a
+        // The generator of Numerical Recipes; any generator suffices. The channels' shares range from one half to a
         // thousandth.
         let mut random = 7_u32;
         for _ in 0..20_000 {
@@ -200,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn where_each_channel_is_new_the_places_are_taken_over_in_turn() {
+    fn if_every_channel_is_new_the_counters_are_reassigned_in_order() {
         let mut sketch = HeavyHitters::default();
         for room in 0..COUNTERS * 100 {
             sketch.count(&format!("inn-room-{room}-chat"));
@@ -212,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn channels_of_one_tag_are_told_apart() {
+    fn channels_with_the_same_tag_have_separate_counters() {
         let (one, other) = same_tag();
         let mut sketch = HeavyHitters::default();
         [&*one, &*other, &*one, ""].iter().for_each(|channel| sketch.count(channel));
@@ -228,12 +229,12 @@ mod tests {
     }
 
     #[test]
-    fn tags_tell_most_channels_apart() {
+    fn most_channels_have_different_tags() {
         let rooms = (0..10_000).map(|room| format!("private-inn-of-the-seven-seas-room-{room}-chat"));
         let short = (0..10_000).map(|room| format!("r{room}"));
         for channels in [rooms.collect::<Vec<_>>(), short.collect()] {
             let tags: std::collections::HashSet<u16> = channels.iter().map(|channel| tag(channel)).collect();
-            // At random it would be 9,279 of 65,536.
+            // For random tags, the expected number is 9,279 of 65,536.
             assert!(tags.len() > 8000, "{}", tags.len());
         }
     }

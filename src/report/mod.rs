@@ -1,6 +1,7 @@
-//! The figures for the operator before and after a rule enforces: how many announcements are redundant, how many
-//! subscribers they would have reached, how many subscribers joined later than the announcement before; and which
-//! events were seen where they do not belong. Counted since the process began, in memory that the configuration bounds.
+//! The operator's figures about a rule, in observe and in enforce mode: the number of redundant announcements, of
+//! subscribers they would have reached, and of subscribers that joined after the previous announcement; and the events
+//! on channels where the contract does not expect them. Counted since the process began, in memory that the
+//! configuration bounds.
 
 mod heavy;
 mod tally;
@@ -12,7 +13,8 @@ use crate::clock::Moment;
 
 pub use tally::{Redundant, RedundantOutcome, RuleTally, Summary};
 
-/// Most kinds of misplaced events that are told apart: beyond any sane configuration.
+/// The largest number of kinds of misplaced events that are counted separately: more than any plausible configuration
+/// has.
 const MAX_MISPLACED: usize = 4096;
 
 /// The report of all apps.
@@ -28,51 +30,51 @@ struct State {
     misplaced: BTreeMap<Misplaced, Occurrences>,
 }
 
-/// One rule of one app, as configured.
+/// A rule of an app, as configured.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ReportedRule {
     /// The app's id.
     pub app: Arc<str>,
     /// The rule's name.
     pub rule: Arc<str>,
-    /// How it acts at present: `enforce`, `observe`.
+    /// Its current mode: `enforce` or `observe`.
     pub mode: &'static str,
 }
 
-/// One rule of one app and what it has counted.
+/// A rule of an app with its counts.
 #[derive(Debug, Clone)]
 pub struct RuleReport {
-    /// Which one.
+    /// The rule.
     pub rule: ReportedRule,
     /// Its counts.
     pub tally: Arc<RuleTally>,
 }
 
-/// A kind of misplaced events. All of it comes from the configuration.
+/// A kind of misplaced events. All fields come from the configuration.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Misplaced {
     /// The app's id.
     pub app: Arc<str>,
     /// The event.
     pub event: Arc<str>,
-    /// The family of channels that it was seen on: a template of the contract, or `other`.
+    /// The family of the channel of the event: a template of the contract, or `other`.
     pub channel_family: Arc<str>,
-    /// Where it belongs: one template or several, joined by `or`.
+    /// The expected channels: one template or several, joined by `or`.
     pub expected: Arc<str>,
 }
 
-/// How often something was seen.
+/// The occurrences of a kind of misplaced events.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Occurrences {
-    /// How often.
+    /// Their number.
     pub count: u64,
-    /// When last.
+    /// The time of the last one.
     pub last: Moment,
 }
 
 impl Report {
-    /// Reports on these rules from now on, and returns the tally of each, in this order. Those that were there before
-    /// go on counting; what of the misplaced events `expects` does not know any more is forgotten.
+    /// Replaces the reported rules, and returns the tally of each, in this order. Rules that were reported before keep
+    /// their tallies. Misplaced events for which `expects` returns `false` are forgotten.
     pub fn configure(&self, rules: &[ReportedRule], expects: impl Fn(&Misplaced) -> bool) -> Vec<Arc<RuleTally>> {
         let mut state = self.lock();
         let before = std::mem::take(&mut state.rules);
@@ -96,19 +98,19 @@ impl Report {
         }
     }
 
-    /// The rules in the order of the configuration.
+    /// The rules, in the order of the configuration.
     #[must_use]
     pub fn rules(&self) -> Vec<RuleReport> {
         self.lock().rules.clone()
     }
 
-    /// The misplaced events by app, event and family.
+    /// The misplaced events, ordered by app, event and family.
     #[must_use]
     pub fn all_misplaced(&self) -> Vec<(Misplaced, Occurrences)> {
         self.lock().misplaced.iter().map(|(misplaced, occurrences)| (misplaced.clone(), *occurrences)).collect()
     }
 
-    /// Whole whenever the lock is free: nothing in there can panic half-way.
+    /// The state is consistent whenever the lock is free: no code under the lock panics between two changes.
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -127,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn a_tally_sums_up_and_survives_a_reload() {
+    fn a_tally_adds_up_and_survives_a_reload() {
         let report = Report::default();
         let tallies = report.configure(&[rule("a", "observe"), rule("b", "observe")], |_| true);
         assert_eq!(tallies[0].summary(), Summary::default());
@@ -147,8 +149,9 @@ mod tests {
             top_channels: vec![("inn-room-1-chat".to_owned(), 3)],
         };
         assert_eq!(kept[1].summary(), expected);
-        let told: Vec<_> = report.rules().into_iter().map(|report| (report.rule, report.tally.summary())).collect();
-        assert_eq!(told, [(rule("c", "enforce"), Summary::default()), (rule("a", "enforce"), expected)]);
+        let summaries: Vec<_> =
+            report.rules().into_iter().map(|report| (report.rule, report.tally.summary())).collect();
+        assert_eq!(summaries, [(rule("c", "enforce"), Summary::default()), (rule("a", "enforce"), expected)]);
     }
 
     #[test]

@@ -1,5 +1,5 @@
-//! Every interleaving of a few requests on one channel, driven through the real machine: a drop of x happens only while
-//! x is the last value applied upstream and nothing but x can still be applied.
+//! Explores every interleaving of a few requests on one channel with the real state machine: x is dropped only while x
+//! is the last value applied upstream and no other value can still be applied.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -16,11 +16,11 @@ enum RequestKind {
     /// A batch: B, then A.
     BThenA,
     Opaque,
-    /// It may touch any channel of the app.
+    /// A request that may touch any channel of the app.
     Wide,
 }
 
-/// What the guests see.
+/// What the guests of the channel see.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum Visible {
     A,
@@ -28,7 +28,7 @@ enum Visible {
     Something,
 }
 
-/// What happens, and to which request: for the report of a violation.
+/// An event and the kind of its request, for the report of a violation.
 type Step = (&'static str, Option<RequestKind>);
 
 const DROPPED: &str = "is dropped";
@@ -41,7 +41,7 @@ struct InFlight {
     applied: bool,
 }
 
-/// The channel under test, the app around it, and upstream.
+/// The channel under test, its app, and upstream.
 #[derive(Debug, Clone)]
 struct ModelState {
     channel: Channel,
@@ -54,7 +54,7 @@ struct ModelState {
     remaining: u8,
 }
 
-/// What distinguishes two states: ids, times and the order of tickets do not, nor which of the epochs that are over.
+/// What distinguishes two states. Ids, times, the order of tickets, and the numbers of past epochs do not.
 type StateKey = (Option<(bool, bool)>, Vec<TicketKey>, bool, bool, Option<Visible>, Vec<RequestKind>, u8);
 type TicketKey = (RequestKind, bool, Option<(bool, bool)>, bool, bool, bool);
 
@@ -136,13 +136,13 @@ impl ModelState {
         self.visible == Some(kind.shows()) && pending.into_iter().all(|other| other == kind)
     }
 
-    /// All that can happen next.
+    /// All possible next steps.
     fn steps(&self, kinds: &[RequestKind], found: &mut Vec<(Step, Self)>) {
         if self.remaining > 0 {
             for &kind in kinds {
                 self.claims(kind, found);
             }
-            found.push((("all is forgotten", None), self.then(|next| next.spend().channel.forget())));
+            found.push((("the channel is forgotten", None), self.then(|next| next.spend().channel.forget())));
             found.push((("what is known expires", None), self.then(|next| next.spend().channel.expire())));
         }
         for (index, &InFlight { kind, applied, .. }) in self.in_flight.iter().enumerate() {
@@ -169,8 +169,8 @@ impl ModelState {
                     found.push((("is applied in part", Some(kind)), self.then(half)));
                 }
             }
-            found.push((("ends in parts", Some(kind)), settled(Outcome::Partial)));
-            found.push((("is lost for good, or its answer", Some(kind)), settled(Outcome::Ambiguous)));
+            found.push((("ends partially applied", Some(kind)), settled(Outcome::Partial)));
+            found.push((("is lost, or its answer is lost", Some(kind)), settled(Outcome::Ambiguous)));
         }
         for (index, &kind) in self.may_apply_late.iter().enumerate() {
             let apply = |next: &mut Self| {
@@ -196,13 +196,12 @@ impl ModelState {
             };
             return found.push((("is forwarded", Some(kind)), self.then(wide)));
         };
-        // One that has to wait is judged again later, which is the same as arriving later.
+        // A request that has to wait is decided again later, which is equivalent to a later arrival.
         let comparison = self.channel.compare(&value, self.now, self.snapshot());
         if let Comparison::Redundant { .. } = comparison {
             found.push(((DROPPED, Some(kind)), self.then(|next| next.remaining -= 1)));
         }
-        // Redundant or in flight, a request may be forwarded all the same: a rule that only observes, one that has
-        // waited long enough.
+        // A redundant or equal request may be forwarded as well: by a rule in observe mode, or after the maximum wait.
         let forward = |next: &mut Self| {
             let (id, snapshot) = (next.ticket(), next.snapshot());
             let _before = next.channel.claim(id, value, next.now, snapshot);
@@ -236,11 +235,11 @@ impl ModelState {
     }
 }
 
-/// Walks through all of it. Returns the number of states and of drops.
+/// Explores all reachable states. Returns the number of states and of drops.
 fn explore(requests: u8, kinds: &[RequestKind]) -> (usize, usize) {
     let start = ModelState::new(requests);
     let mut seen = HashSet::from([start.key()]);
-    // For the report of a violation: each step, and the index of the one before it.
+    // For the report of a violation: each step, and the index of the previous one.
     let mut trace: Vec<(usize, Step)> = Vec::new();
     let mut todo = vec![(usize::MAX, start)];
     let (mut drops, mut found) = (0, Vec::new());
@@ -293,7 +292,7 @@ fn no_interleaving_of_five_requests_with_wide_ones_loses_a_handoff() {
 }
 
 #[test]
-fn no_interleaving_of_four_requests_of_all_sorts_loses_a_handoff() {
+fn no_interleaving_of_four_requests_of_all_kinds_loses_a_handoff() {
     let (states, drops) =
         explore(4, &[RequestKind::A, RequestKind::B, RequestKind::BThenA, RequestKind::Opaque, RequestKind::Wide]);
     assert!(states > 10_000 && drops > 30, "{states} states, {drops} drops");

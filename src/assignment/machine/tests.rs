@@ -16,7 +16,7 @@ fn one(name: &str) -> Value {
     Value::One(person(name))
 }
 
-/// A channel under test, with the moment and the app around it.
+/// A channel under test, with the current time and the state of its app.
 struct Bench {
     channel: Channel,
     now: Moment,
@@ -202,7 +202,7 @@ fn a_claim_made_in_doubt_never_commits() {
 #[test]
 fn a_doubt_spoils_who_is_in_flight() {
     let mut bench = Bench::new();
-    // Equal, so neither contests the other.
+    // They are equal, so neither contests the other.
     let (first, second) = (bench.forward(one("A")), bench.forward(one("A")));
     bench.settle(first, Outcome::Ambiguous);
     bench.pass(DOUBT * 2);

@@ -1,5 +1,5 @@
-//! Random histories of several channels under one memory, against a small model of the first law: what is dropped was
-//! redundant, and what is plainly redundant is dropped.
+//! Random histories of several channels in one memory, checked against a small model of the first law: every dropped
+//! announcement was redundant, and in a settled state every redundant one is dropped.
 
 use std::collections::HashMap;
 use std::future::Future;
@@ -18,7 +18,7 @@ const CHANNELS: u8 = 5;
 const DOUBT: Duration = Duration::from_secs(30);
 const REMEMBER_FOR: Duration = Duration::from_secs(100);
 
-/// A part of a request on one channel. A batch shows several people, the last of whom is the one named.
+/// A part of a request on one channel. A batch announces several people, the last of which is the given one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Part {
     Person(u8),
@@ -35,9 +35,9 @@ enum Op {
     },
     /// A request that may touch any channel.
     Wide,
-    /// Upstream applies a request in flight, one that was given up included.
+    /// Upstream applies a request in flight, or one whose answer was lost.
     Apply(usize),
-    /// A request in flight ends. Accepted only if it was applied, refused only if it was not.
+    /// A request in flight ends: accepted only if it was applied, refused only if it was not.
     End(usize, RequestEnd),
     Forget(u8),
     Advance(Duration),
@@ -48,19 +48,19 @@ enum Op {
 enum RequestEnd {
     Answered,
     PartlyApplied,
-    /// The answer is lost; what is not applied yet may be.
+    /// The answer is lost; if the request is not applied yet, it may still be.
     Lost,
-    /// The answer is lost, and what is not applied yet never will be.
+    /// The answer is lost; if the request is not applied yet, it never will be.
     LostUnapplied,
     /// The task panics.
     Dropped,
 }
 
-/// What the model knows of a request that was forwarded.
+/// The model of a forwarded request.
 struct Forwarded {
     parts: Vec<(u8, Part)>,
     applied: bool,
-    /// `None`: it was given up, and upstream may apply it until then.
+    /// `None`: it ended without an answer, and upstream may apply it before `until`.
     obligation: Option<Obligation>,
     until: Moment,
 }
@@ -72,16 +72,16 @@ struct Obligation {
     app: Option<WideReservation>,
 }
 
-/// The memory, and what is true.
+/// The memory under test, and the true state.
 struct Model<'a> {
     memory: Arc<RuleMemory>,
-    /// Entered, with its time paused: the memory's clock goes by it.
+    /// Entered, with paused time, which the memory's clock uses.
     runtime: &'a Runtime,
     requests: Vec<Forwarded>,
     /// What the guests of a channel see.
     visible: HashMap<u8, Part>,
     last_named: HashMap<u8, Moment>,
-    /// Who waits: for which channel and person.
+    /// The waiting requests: channel, person, future.
     waiting: Vec<(u8, u8, Wait)>,
 }
 
@@ -166,7 +166,7 @@ impl<'a> Model<'a> {
         assert!(self.memory.len() <= self.memory.app().context().bounds.max_channels);
     }
 
-    /// Claims channel by channel, as a request does: once it holds a reservation it waits no longer.
+    /// Claims channel by channel, as a request does: once it holds a reservation, it no longer waits.
     fn request(&mut self, parts: &[(u8, Part)], mode: ClaimMode) {
         let now = self.memory.now();
         let (mut held, mut forwarded, mut wide) = (Vec::new(), Vec::new(), None);
@@ -177,9 +177,9 @@ impl<'a> Model<'a> {
                 Claim::InFlight(waiter) => {
                     assert_eq!(mode, ClaimMode::MayWait);
                     self.last_named.insert(channel, now);
-                    let Part::Person(name) = part else { panic!("nothing is like {part:?}") };
+                    let Part::Person(name) = part else { panic!("no value equals {part:?}") };
                     self.waiting.push((channel, name, Box::pin(waiter.settled())));
-                    // This request would claim again later; here it just goes away with the place of its first channel.
+                    // A real request would repeat its claims later; this one ends here.
                     assert!(forwarded.is_empty());
                     return;
                 }
@@ -208,7 +208,7 @@ impl<'a> Model<'a> {
         for (other, value) in pending {
             assert!(*other != channel || *value == part, "{value:?} may still be applied to {channel}");
         }
-        assert!(now.since(self.last_named[&channel]) < REMEMBER_FOR, "nobody named {channel} for so long");
+        assert!(now.since(self.last_named[&channel]) < REMEMBER_FOR, "no claim named {channel} for remember_for");
     }
 
     fn forwarded(&mut self, parts: Vec<(u8, Part)>, obligation: Obligation) {
@@ -262,7 +262,8 @@ impl<'a> Model<'a> {
         }
     }
 
-    /// What was given up too long ago will not be applied any more; half of it is, at the last moment.
+    /// A request without an answer is not applied after the doubt period; half of these requests are applied at the
+    /// last moment.
     fn advance(&mut self, time: Duration) {
         let then = self.memory.now().after(time);
         while let Some(index) =
@@ -273,7 +274,7 @@ impl<'a> Model<'a> {
         self.runtime.block_on(tokio::time::advance(time));
     }
 
-    /// Whoever still waits does so for an equal announcement in flight.
+    /// Every waiting request waits for an equal announcement in flight.
     fn check_waiters(&mut self) {
         let mut context = Context::from_waker(Waker::noop());
         let requests = &self.requests;
@@ -282,13 +283,16 @@ impl<'a> Model<'a> {
             let is_waited_for = |request: &Forwarded| {
                 request.obligation.is_some() && request.parts.contains(&(*channel, Part::Person(*name)))
             };
-            assert!(!waits || requests.iter().any(is_waited_for), "nobody wakes who waits for {name} on {channel}");
+            assert!(
+                !waits || requests.iter().any(is_waited_for),
+                "no request in flight wakes the one that waits for {name} on {channel}"
+            );
             waits
         });
         assert_eq!(self.memory.app().context().waiting(), self.waiting.len());
     }
 
-    /// Once all is settled and no doubt is left, an announcement is known and the next one dropped.
+    /// Once every request is settled and no doubt is left, an announcement becomes known and the next one is dropped.
     fn settles_and_recovers(&mut self) {
         while let Some(index) = self.requests.iter().position(|request| request.obligation.is_some()) {
             self.end(index, RequestEnd::Answered);
@@ -305,7 +309,7 @@ impl<'a> Model<'a> {
             }
             let again =
                 self.memory.claim(&channel.to_string(), &value(Part::Person(0)), ClaimMode::MayWait, self.memory.now());
-            assert!(matches!(again, Claim::Redundant { .. }), "{channel} does not heal: {again:?}");
+            assert!(matches!(again, Claim::Redundant { .. }), "{channel} does not recover: {again:?}");
         }
         assert_eq!(self.memory.app().context().waiting(), 0);
     }

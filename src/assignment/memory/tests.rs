@@ -1,4 +1,5 @@
-//! What the memory adds to the machine: bounds, forgetting, those who wait, and what concerns a whole app.
+//! Tests of what the memory adds to the machine: bounds, eviction, waiting requests, and requests that concern a whole
+//! app.
 
 use std::future::Future;
 use std::pin::pin;
@@ -192,7 +193,7 @@ fn those_who_wait_are_bounded_per_channel_and_in_all() {
     waiting.extend((0..2).map(|_| memory.wait("2", "Anna")));
     assert!(matches!(memory.ask("2", "Anna"), Claim::Reserved { redundant: true, .. }), "five in all");
     assert_eq!(app.context().waiting(), 5);
-    // A place given back can be taken again, in the list of its channel as well.
+    // A released wait can be taken again, in the list of its channel as well.
     drop(waiting.remove(0));
     assert_eq!(app.context().waiting(), 4);
     waiting.push(memory.wait("1", "Anna"));
@@ -221,7 +222,7 @@ fn the_cap_holds_and_the_oldest_go_first() {
         };
         reservation.settle(Outcome::Accepted);
     }
-    // Seen again, so no longer the oldest.
+    // Claimed again, so no longer the oldest.
     assert!(matches!(
         memory.claim("0", &one("Anna"), ClaimMode::MayWait, Moment::from_millis(90_000)),
         Claim::Redundant { .. }
@@ -256,7 +257,7 @@ fn what_is_in_flight_or_in_doubt_is_never_evicted() {
     assert!(matches!(memory.claim("newer", &Value::Opaque, ClaimMode::Forced, memory.now()), Claim::Full));
     assert_eq!(memory.len(), 3);
     assert!(matches!(memory.ask("flying", "Anna"), Claim::InFlight(_)), "who is held already is no newcomer");
-    // Once the doubts are over there is room again.
+    // Once the doubts have ended, there is space again.
     let later = memory.now().after(Duration::from_secs(31));
     assert!(memory.claim("newer", &one("Anna"), ClaimMode::MayWait, later).is_reserved());
     leader.settle(Outcome::Accepted);

@@ -1,4 +1,4 @@
-//! What is remembered over a change of the configuration.
+//! Tests of what is remembered across changes of the configuration.
 
 use super::*;
 use crate::assignment::{Assignment, Before, Claim, ClaimMode, Outcome, Value};
@@ -19,14 +19,14 @@ fn assignments() -> Arc<Assignments> {
     )
 }
 
-/// Makes the memories those of the `wanted` rules and of their apps.
+/// Configures the `wanted` rules and their apps.
 fn configure(assignments: &Assignments, wanted: &[RuleSettings]) -> Vec<(Arc<AppMemory>, Arc<RuleMemory>)> {
     let mut apps: Vec<Arc<str>> = wanted.iter().map(|settings| Arc::clone(&settings.app)).collect();
     apps.dedup();
     assignments.configure(&apps, wanted).rules.into_iter().map(|memory| (Arc::clone(memory.app()), memory)).collect()
 }
 
-/// Makes the memories those of the app 1 with these rules. Returns what its requests share.
+/// Configures the app 1 with these rules. Returns the state that its requests share.
 fn configure_app(assignments: &Assignments, rules: &[(&str, u8)]) -> (ConfiguredApp, Vec<Arc<RuleMemory>>) {
     let wanted: Vec<_> = rules.iter().map(|(rule, definition)| settings("1", rule, *definition)).collect();
     let Configured { rules, mut apps, .. } = assignments.configure(&["1".into()], &wanted);
@@ -37,7 +37,8 @@ fn settings(app: &str, rule: &str, definition: u8) -> RuleSettings {
     RuleSettings { app: app.into(), rule: rule.into(), definition: [definition; 32], remember_for: MINUTE }
 }
 
-/// Announces the same person to the same channel, and says what was known of it; `None`: just this.
+/// Announces the same person to the same channel, and returns what was known of it; `None`: the announcement is
+/// redundant.
 fn announce(assignments: &Assignments, memory: &Arc<RuleMemory>) -> Option<Before> {
     match memory.claim(
         "room",
@@ -64,8 +65,8 @@ fn an_unchanged_rule_keeps_its_memory() {
         "nothing was forwarded before the first configuration"
     );
     assert_eq!(announce(&assignments, &first[0].1), Some(Before::Nothing));
-    let patient = RuleSettings { remember_for: MINUTE * 2, ..wanted[0].clone() };
-    let second = configure(&assignments, &[wanted[1].clone(), patient]);
+    let longer = RuleSettings { remember_for: MINUTE * 2, ..wanted[0].clone() };
+    let second = configure(&assignments, &[wanted[1].clone(), longer]);
     assert!(Arc::ptr_eq(&second[0].1, &first[1].1) && Arc::ptr_eq(&second[1].1, &first[0].1), "in the order wanted");
     assert_eq!(announce(&assignments, &second[1].1), None);
     assert_eq!(second[1].1.remember_for(), MINUTE * 2);
@@ -116,8 +117,9 @@ async fn every_memory_begins_in_the_doubt_of_the_start() {
     assert_eq!(announce(&assignments, &first[0].1), None);
 }
 
-/// Announces B under the first of two generations of rules, which is `superseded` before or after it is sent; says what
-/// a claim finds while it is in flight, and once it was settled with `outcome` after the doubt of the change.
+/// Announces B under the first of two generations of rules, which is `superseded` before or after the request is sent;
+/// returns the answer to a claim while it is in flight, and after it was settled with `outcome` and the doubt of the
+/// change has ended.
 async fn over_a_change(superseded_first: bool, outcome: Outcome) -> (usize, Option<Before>, Option<Before>) {
     let assignments = assignments();
     let (old, _) = configure_app(&assignments, &[]);
