@@ -28,7 +28,7 @@ pub enum Limited {
         retry_after: Duration,
     },
     /// A permit would be valid in time, but too many triggers wait.
-    #[error("as many triggers wait for their turns as may (limits.rates.max_waiters); send fewer at once, or raise it")]
+    #[error("the maximum number of triggers wait already (limits.rates.max_waiters); send fewer at once, or raise it")]
     Crowded {
         /// The time until the permit would be valid.
         retry_after: Duration,
