@@ -1,5 +1,5 @@
-//! Requests of many connections that arrive together: usher stands still while they are sent, and judges them together
-//! when it goes on. Each is judged as if it had come alone.
+//! Requests of many connections that arrive together: usher is stopped while they are sent, and decides them in one
+//! batch when it continues. Each decision is the same as for a single request.
 
 use crate::harness::bodies::{ANNOUNCEMENT, Library, announcement, message, staff_with_image};
 use crate::harness::usher::Signal;
@@ -11,7 +11,7 @@ fn channel(index: usize) -> String {
     format!("h-room-{index}-chat")
 }
 
-/// Has all `requests` there before usher looks at any of them.
+/// Delivers all `requests` before usher reads any of them.
 fn send_together(usher: &Usher, clients: &mut [Client], requests: &[Request]) {
     usher.signal(Signal::Stop);
     for (client, request) in clients.iter_mut().zip(requests) {
@@ -98,7 +98,7 @@ fn a_request_of_a_caller_who_has_gone_is_judged_and_settled() {
     }
 }
 
-/// After a network's hiccup all guests come back at once.
+/// After a network interruption, all guests reconnect at once.
 #[test]
 fn callers_who_come_while_it_is_busy_wait_in_line() {
     let fake = Fake::start();

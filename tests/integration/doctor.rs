@@ -1,4 +1,4 @@
-//! `usher doctor`: each thing that can be wrong, found and told with what to do.
+//! `usher doctor`: each possible fault is found and reported with a remedy.
 
 use std::net::TcpListener;
 
@@ -40,7 +40,8 @@ fn of<'a>(findings: &'a [Value], check: &str) -> Vec<&'a Value> {
     findings.iter().filter(|finding| finding["check"] == check).collect()
 }
 
-/// Fails unless the first finding of this check has this verdict and says all of this, in what was found or what to do.
+/// Fails unless the first finding of this check has this severity and contains these texts, in the finding or in the
+/// remedy.
 #[track_caller]
 fn assert_found(findings: &[Value], check: &str, verdict: &str, says: &[&str]) {
     let found = of(findings, check);
@@ -118,7 +119,7 @@ fn a_refused_signature_and_a_wrong_clock_are_problems() {
     assert_found(&findings, "websocket", "problem", &["websocket_url"]);
 }
 
-/// soketi refuses with `200`; and what is no Pusher server answers `200` to everything.
+/// soketi refuses with `200`; and a server that is no Pusher server may answer `200` to everything.
 #[test]
 fn a_refusal_that_looks_like_success_is_none() {
     let far = greeting();

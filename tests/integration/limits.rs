@@ -1,4 +1,4 @@
-//! Limits on what comes from the network, and bodies on their way through.
+//! Limits on network input, and the relaying of bodies.
 
 use crate::harness::bodies::{announcement, message};
 use crate::harness::{Fake, Gate, Request, Step, Usher, eventually};
@@ -190,7 +190,7 @@ fn a_caller_who_does_not_read_is_cut_off() {
     let mut client = usher.client();
     client.send(&Request::new("GET", "/download", b"").bytes());
     fake.next_request();
-    // More than all buffers hold: upstream is rid of it only when usher gives up.
+    // More than all buffers hold: upstream can send it completely only if usher reads it.
     fake.wait_closed();
     assert!(client.read_to_close().len() < length);
 }
@@ -203,7 +203,7 @@ fn connections_are_bounded_and_their_places_given_back() {
     for client in &mut open {
         client.announce(CHANNEL, "A");
     }
-    // One more is turned away or waits for a place: it is not served while the four are open.
+    // A further one is rejected or waits: it is not served while the four are open.
     let mut fifth = usher.client();
     fifth.send(&Request::events(&announcement("h-room-5-chat", "A")).bytes());
     for client in &mut open {
@@ -230,7 +230,7 @@ fn requests_in_flight_are_bounded() {
         fake.next_request();
     }
     usher.client().announce("h-room-9-chat", "A").assert_error(503, "overloaded");
-    // A caller who leaves takes his place with him only when his trigger is settled.
+    // A disconnected caller counts towards the limit until its trigger is settled.
     held.pop().unwrap().hang_up();
     usher.client().announce("h-room-9-chat", "A").assert_error(503, "overloaded");
     gate.open();
@@ -292,7 +292,7 @@ fn a_request_body_streams_through() {
     let mut client = usher.client();
     let half = body.len() / 2;
     client.send(&request.head()).send(&body[..half]);
-    // The first bytes are upstream before the last have been sent.
+    // The first bytes arrive upstream before the last ones are sent.
     fake.wait_bytes(1 << 20);
     client.send(&body[half..]);
     assert_eq!(client.response().status, 200);
@@ -311,7 +311,7 @@ fn an_answer_body_streams_through() {
     let mut client = usher.client();
     client.send(&Request::new("GET", "/download", b"").bytes());
     assert_eq!(client.read_head().unwrap().header("content-length"), Some(length.to_string()));
-    // Half of it is here while upstream still holds the other half.
+    // The first half arrives before upstream sends the second half.
     assert!(client.read_some(length / 2).iter().all(|byte| *byte == b'a'));
     gate.open();
     assert!(client.read_some(length / 2).iter().all(|byte| *byte == b'b'));

@@ -1,9 +1,8 @@
-//! The first law at the sockets: random histories against the fake upstream, which knows what it has applied.
+//! The first law over real sockets: random histories against the fake upstream, which records what it has applied.
 //!
-//! Requests go one after another (races are `racing` and the memory's own model test), so that whenever a call is
-//! answered as suppressed, nothing is in flight: each announcement in it must then be the last value that upstream
-//! applied to its channel. And because a history is more than its drops, it must also *have* drops: a usher that
-//! forwards everything would keep the law and be of no use.
+//! Requests are sequential (`racing` and the memory's own model test cover concurrency), so nothing is in flight when a
+//! call is suppressed: each announcement in it must then be the last value that upstream applied to its channel. The
+//! histories must also contain drops, since a usher that forwards everything would satisfy the law trivially.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -11,7 +10,7 @@ use std::sync::{Arc, Mutex};
 use crate::harness::bodies::{ANNOUNCEMENT, LIBRARIES, batch, item, staff};
 use crate::harness::{Client, Fake, Random, Recorded, Request, Step, Usher};
 
-/// Histories, and requests in each.
+/// The number of histories, and of requests in each.
 const CASES: u64 = 320;
 const STEPS: usize = 14;
 
@@ -55,7 +54,7 @@ impl UpstreamAction {
     }
 }
 
-/// What the guests of each channel were last told, by upstream's own reading of what reached it.
+/// The last value applied to each channel, as upstream parses the requests.
 type Applied = Arc<Mutex<HashMap<String, String>>>;
 
 /// The announcements of a body in their order: channel and staff.
@@ -92,7 +91,7 @@ struct History<'a> {
     channels: Vec<String>,
     applied: Applied,
     actions: Arc<Mutex<Option<UpstreamAction>>>,
-    /// What upstream has taken and not applied yet.
+    /// Requests that upstream has received and not applied yet.
     late: Vec<(String, String)>,
     told: Vec<String>,
     suppressed: usize,
@@ -194,8 +193,8 @@ impl History<'_> {
     }
 }
 
-/// Goes through what was wanted beside what arrived: what is missing must say what its guests were last told, then and
-/// there.
+/// Compares the sent announcements with those that arrived: a missing one must equal the last value applied to its
+/// channel at that time.
 fn dropped_were_redundant(
     wanted: &[(String, String)],
     arrived: &[(String, String)],
@@ -213,7 +212,7 @@ fn dropped_were_redundant(
     rest.next().map_or(Ok(()), |more| Err(format!("{more:?} arrived and was not sent")))
 }
 
-/// Answers by the action set, and applies what the action applies.
+/// Responds with the configured action, and applies what the action applies.
 fn upstream(fake: &Fake, applied: &Applied, actions: &Arc<Mutex<Option<UpstreamAction>>>) {
     let (applied, actions) = (Arc::clone(applied), Arc::clone(actions));
     fake.otherwise(move |request: &Recorded| {

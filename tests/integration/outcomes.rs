@@ -1,12 +1,12 @@
-//! Every row of ARCHITECTURE.md "When an announcement is dropped": what upstream made of an announcement decides what
-//! may be dropped next.
+//! Every row of ARCHITECTURE.md "When an announcement is dropped": the outcome of an announcement determines what may
+//! be dropped next.
 
 use crate::harness::bodies::announcement;
 use crate::harness::{Client, Fake, Gate, Request, Response, Step, Usher, eventually};
 
 const CHANNEL: &str = "h-room-1-chat";
 
-/// Before an upstream that is given up on soon, so that time-outs do not take long.
+/// With a short upstream time-out, so that the tests are fast.
 fn impatient(fake: &Fake) -> Usher {
     Usher::start(fake, |setup| {
         setup.timeout = "700ms";
@@ -88,7 +88,7 @@ fn an_announcement_that_was_never_sent_leaves_the_old_value() {
     client.announce(CHANNEL, "B").assert_forwarded();
 }
 
-/// A known, B ambiguous: the guest may see either, now or later, so that nothing is dropped while the doubt lasts.
+/// A known, B ambiguous: the guest may see either, now or later, so nothing is dropped while the doubt lasts.
 #[track_caller]
 fn leaves_in_doubt(usher: &Usher, fake: &Fake, channel: &str, step: Step, status: u16, error: &str) {
     let told = format!("{step:?}");
@@ -165,11 +165,12 @@ fn a_slow_answer_is_an_answer() {
     let mut first = usher.client();
     first.send(&Request::events(&announcement(CHANNEL, "A")).bytes());
     fake.next_request();
-    // What is in flight is not known: another assignment goes at once, and its own fate is told by its own answer.
+    // What is in flight is not known: another assignment is forwarded at once, and its own response determines its
+    // outcome.
     usher.client().announce(CHANNEL, "B").assert_forwarded();
     gate.open();
     first.response().assert_forwarded();
-    // The order at upstream was not ours to know.
+    // The order at upstream is unknown.
     usher.client().announce(CHANNEL, "A").assert_forwarded();
     usher.client().announce(CHANNEL, "A").assert_suppressed();
 }
@@ -179,7 +180,7 @@ fn the_rest_of_a_trigger_in_doubt_is_not_sent_twice() {
     let fake = Fake::start();
     let usher = Usher::start(&fake, |_| {});
     for step in [Step::reset(), Step::close(), Step::cut(), Step::status(503)] {
-        // Warm connections: a pool that retries would retry on these.
+        // Open pooled connections: a pool with retries would retry on these.
         usher.client().announce(CHANNEL, "A");
         let before = fake.count();
         let told = format!("{step:?}");
@@ -269,7 +270,7 @@ fn a_caller_who_hangs_up_after_the_body_changes_nothing() {
         } else {
             fake.next_request();
         }
-        // Whether it waits for the one in flight or finds it settled: it is redundant.
+        // It is redundant, whether it waits for the one in flight or finds it settled.
         usher.client().announce(&channel, "A").assert_suppressed();
     }
     assert_eq!(fake.count(), 2);
@@ -307,13 +308,13 @@ fn a_caller_who_hangs_up_while_waiting_is_dropped_without_harm() {
     stays.send(&Request::events(&announcement(CHANNEL, "A")).bytes());
     gate.open();
     assert_eq!(leader.response().status, 400);
-    // The one who left may have gone on in its own task: then the one who stayed is redundant.
+    // The trigger of the closed connection may have been forwarded in its own task: then the other one is redundant.
     assert_eq!(stays.response().status, 200);
     usher.client().announce(CHANNEL, "A").assert_suppressed();
     assert_eq!(fake.count(), 2, "one more after the rejected one");
 }
 
-/// Half-closed callers are callers all the same.
+/// Callers that have closed their sending half are served.
 #[test]
 fn a_caller_who_has_finished_writing_is_answered() {
     let fake = Fake::start();

@@ -1,4 +1,4 @@
-//! The harness itself, tried without usher: what the fake upstream does must be what its script says.
+//! Tests of the harness without usher: the fake upstream must follow its script.
 
 use std::io;
 

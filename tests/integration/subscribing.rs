@@ -1,4 +1,4 @@
-//! `usher subscribe` against a server that says what a script says.
+//! `usher subscribe` against a scripted server.
 
 use std::net::TcpListener;
 
@@ -18,7 +18,7 @@ fn serve(script: impl FnOnce(&mut Peer) + Send + 'static) -> FakeSocketServer {
     FakeSocketServer::start(vec![Box::new(script)])
 }
 
-/// The lines without the time of their arrival, which must be there.
+/// The lines without their required timestamps.
 fn timeless(finished: &Finished) -> Vec<Value> {
     let strip = |mut line: Value| {
         assert!(line["time_ms"].as_u64().is_some_and(|time| time > 1_700_000_000_000), "{line}");
@@ -132,7 +132,7 @@ fn a_lost_connection_is_made_again() {
         peer.event("e", CHANNEL, "2");
         peer.close(4100, "too busy");
     });
-    // Gone without a word.
+    // Disconnected without a close frame.
     let third: Script = Box::new(Peer::establish);
     let fourth: Script = Box::new(|peer| {
         peer.establish();

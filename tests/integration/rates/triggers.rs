@@ -8,7 +8,7 @@ use crate::harness::usher::{Signal, message as said};
 use crate::harness::{Client, Fake, Request, Response, Setup, Usher, eventually};
 
 const CHANNEL: &str = "h-room-1-chat";
-/// A rate that nobody waits for.
+/// A rate limit without waits.
 const NO_WAIT: &str = "max_wait = \"0s\"";
 
 /// Sends messages on `channel` until one is refused, which a rate of 1 a second does soon on any machine.
@@ -19,7 +19,7 @@ fn exhaust(usher: &Usher, channel: &str) -> Response {
     answers.find(|answer| answer.status != 200).expect("nothing was refused")
 }
 
-/// Sends each body on a connection of its own, all before an answer is read.
+/// Sends each body on a separate connection, all before a response is read.
 fn send_all(usher: &Usher, bodies: &[String]) -> Vec<Client> {
     let mut clients: Vec<Client> = bodies.iter().map(|_| usher.client()).collect();
     clients.iter_mut().zip(bodies).for_each(|(client, body)| _ = client.send(&Request::events(body).bytes()));
@@ -128,7 +128,7 @@ fn a_refused_announcement_leaves_the_memory_as_it_was() {
     let usher = limited(&fake, &["app_triggers = 1", NO_WAIT]);
     let mut rooms = (1..).map(|room| format!("h-room-{room}-chat"));
     let mut client = usher.client();
-    // On a busy machine there may be a permit for the announcement after all; then the next room tells.
+    // On a busy machine a permit may be available for the announcement; then the next room is used.
     let room = eventually("an announcement is refused", || {
         let room = rooms.next()?;
         eventually("a permit", || (client.announce(&room, "Anna").status == 200).then_some(()));
@@ -175,7 +175,7 @@ fn draining_lets_all_go_that_wait() {
     let fake = Fake::start();
     let mut usher = limited(&fake, &["app_triggers = 1", "max_wait = \"60s\""]);
     let clients = send_all(&usher, &messages(30));
-    // All have been read: what is not, is not taken any more.
+    // All have been read: connections that are not read are not accepted any more.
     eventually("all wait", || {
         (usher.admin().metric("usher_rate_waiting", &[]) + fake.count() as f64 >= 30.0).then_some(())
     });
