@@ -1,4 +1,4 @@
-//! The calls of the official server libraries that ask something, against the embedded broker.
+//! The queries of the official server libraries, with the embedded broker.
 
 use serde_json::{Value, json};
 
@@ -22,7 +22,7 @@ fn guests(hotel: &Hotel) -> [Guest; 3] {
     guests
 }
 
-/// A call of the Node library that has to succeed: the answer's body.
+/// A call of the Node library that has to succeed; returns the body of the response.
 fn body(hotel: &Hotel, method: &str, with: Value) -> Value {
     let answer = hotel.backend.call(method, with);
     assert_eq!(answer["status"], 200, "{answer}");

@@ -8,7 +8,7 @@ use crate::harness::guest::Device;
 use crate::harness::usher::Signal;
 use crate::harness::{Guest, Pusher, Setup, Usher};
 
-/// Tells the story to a guest and compares what he heard with what happened.
+/// Runs the story with a guest and compares the received events with the expected ones.
 pub fn is_heard(hotel: &Hotel, device: Device) -> Guest {
     let guest = hotel.guest(device);
     guest.enter(ROOM);
@@ -22,7 +22,7 @@ pub fn is_heard(hotel: &Hotel, device: Device) -> Guest {
     guest
 }
 
-/// The lines that the page shows of it.
+/// The lines that the page shows.
 fn page() -> Vec<Value> {
     let line = |(event, data): (String, Value)| match event.as_str() {
         "staff-assigned" => Some(format!("{} joined the chat", data["staff_name"].as_str().unwrap())),

@@ -1,5 +1,4 @@
-//! The rules: sound by promtool's word, tested in both directions, and each with a paragraph for whoever is woken by
-//! it.
+//! The alerting rules: validated by promtool, tested in both directions, and each with a paragraph in the runbook.
 
 use std::collections::BTreeSet;
 use std::process::Command;

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::Monitor;
 
-/// A command line in the making. Nothing is inherited from the environment.
+/// A command line builder. Nothing is inherited from the environment.
 #[derive(Debug)]
 pub struct Cli {
     command: Command,
@@ -24,7 +24,7 @@ pub struct Running {
     err: Arc<Monitor<Output>>,
 }
 
-/// What a command left behind.
+/// The result of a command.
 #[derive(Debug)]
 pub struct Finished {
     pub code: i32,
@@ -43,7 +43,7 @@ pub fn program() -> Command {
     Command::new(env!("CARGO_BIN_EXE_usher"))
 }
 
-/// The same, which may have so many files open: by its soft limit and by its hard one.
+/// The same with a soft and a hard limit of open files.
 pub fn limited((soft, hard): (u64, u64)) -> Command {
     let mut command = Command::new("/bin/sh");
     let script = format!("ulimit -Sn {soft} && ulimit -Hn {hard} && exec \"$0\" \"$@\"");
@@ -78,14 +78,14 @@ impl Cli {
         self
     }
 
-    /// What it reads from standard input.
+    /// Its standard input.
     #[must_use]
     pub fn input(mut self, input: &str) -> Self {
         input.as_bytes().clone_into(&mut self.input);
         self
     }
 
-    /// Where its standard output goes; nothing of it is seen then.
+    /// The target of its standard output, which is not captured then.
     #[must_use]
     pub fn stdout(mut self, stdout: impl Into<Stdio>) -> Self {
         self.command.stdout(stdout);
@@ -96,7 +96,7 @@ impl Cli {
         let mut child = self.command.spawn().unwrap();
         let mut stdin = child.stdin.take().unwrap();
         let input = self.input;
-        // A command that does not read its input is free to end without it.
+        // A command may exit without reading its input.
         thread::spawn(move || stdin.write_all(&input));
         let out = child.stdout.take().map_or_else(|| watch(std::io::empty()), watch);
         let err = watch(child.stderr.take().unwrap());

@@ -102,7 +102,7 @@ fn no_handoff_is_lost_to_the_limit_of_a_channel() {
     }
     let both = [item("new-staff-message", CHANNEL, "{}"), item(ANNOUNCEMENT, CHANNEL, &staff("Chris"))];
     client.batch(&batch(&both)).assert_forwarded();
-    // Perhaps an announcement, and not to be told.
+    // It may be an announcement that cannot be read exactly, so the channel's limit does not apply to it.
     client.trigger(&announcement(CHANNEL, "Dana").replacen('{', "{\"odd\":1,", 1)).assert_forwarded();
     exhaust(&usher, CHANNEL).assert_error(429, "rate_limited");
     client.trigger(&message("h-room-2-chat", "another channel")).assert_forwarded();

@@ -1,4 +1,4 @@
-//! Frames: what passes unchanged, and what is refused.
+//! Frames: relayed unchanged, or rejected.
 
 use std::thread;
 
@@ -7,7 +7,7 @@ use crate::harness::websocket::{BINARY, CLOSE, CONTINUATION, End, Frame, PING, P
 
 const CHANNEL: &str = "h-room-1-chat";
 
-/// Reads up to the close that the end is sent, and returns its code.
+/// Reads up to the close frame and returns its code.
 fn code(end: &mut End) -> Option<u16> {
     loop {
         match end.try_read() {

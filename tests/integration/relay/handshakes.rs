@@ -1,4 +1,4 @@
-//! Handshakes: what is one, what goes on, and what becomes of one that upstream does not take.
+//! Handshakes: which requests are handshakes, what is forwarded, and handshakes that upstream rejects.
 
 use super::Scene;
 use crate::harness::tls::{Identity, terminate};
