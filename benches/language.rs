@@ -53,7 +53,7 @@ fn signatures(criterion: &mut Criterion) {
                     .expect("it is right")
             });
         });
-        // As the fast path does it with requests that come together: eight here, to be compared with eight times the
+        // As in the fast path for requests that arrive together: eight here, to be compared with eight times the single
         // one.
         let pattern = Pattern::of("POST", PATH, &Query::parse(&query)).expect("libraries sign like that");
         group.bench_function(BenchmarkId::new("verify 8 together", name), |bencher| {

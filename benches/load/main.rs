@@ -52,7 +52,7 @@ fn main() -> ExitCode {
     let outcome = match arguments.next().as_deref() {
         Some(launch::ROLE) => launch::run(arguments).map(|()| true),
         Some(stub::ROLE) => stub::run(arguments).map(|()| true),
-        // `cargo test --benches` runs this, too, and only wants to know that it works.
+        // `cargo test --benches` runs this as well, only to check that it works.
         None => Ok(true),
         Some(_) => harness(Arguments::read()),
     };

@@ -51,8 +51,8 @@ pub(crate) fn run(mut arguments: impl Iterator<Item = String>) -> Result<()> {
     let tls = arguments.next().map(|directory| Identity::load(Path::new(&directory))?.server()).transpose()?;
     let listener =
         TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], port))).with_context(|| format!("port {port} is taken"))?;
-    // All of a target's connections come at once, and the system drops who finds the line full: he comes again after a
-    // second.
+    // All connections of a target arrive at once, and the kernel drops a SYN when the backlog is full: the client
+    // retries after a second.
     listen(&listener, Backlog::new(1024)?)?;
     Ok(Stub { listener, tls, poll: Poll::new()?, lines: Vec::new(), free: Vec::new(), count: 0 }.serve()?)
 }
@@ -63,7 +63,7 @@ struct Stub {
     poll: Poll,
     /// By their tokens.
     lines: Vec<Option<Line>>,
-    /// Tokens that nobody uses.
+    /// Unused tokens.
     free: Vec<usize>,
     count: u64,
 }
@@ -104,7 +104,7 @@ impl Stub {
             for event in &events {
                 match event.token() {
                     LISTENER => self.accept()?,
-                    // Whoever breaks a connection sees it for himself.
+                    // A peer that breaks a connection notices it itself.
                     Token(index) => self.attend(index).unwrap_or_else(|_broken| self.close(index)),
                 }
             }
@@ -136,7 +136,7 @@ impl Stub {
         let received = line.wire.receive()?;
         let inbox = std::mem::take(&mut line.wire.inbox);
         let mut taken = 0;
-        // What comes over a WebSocket connection is of no interest.
+        // Bytes received over a WebSocket connection are ignored.
         while self.lane(index).is_none()
             && let Some((length, asked)) = request(&inbox[taken..])?
         {

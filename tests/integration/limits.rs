@@ -190,7 +190,7 @@ fn a_caller_who_does_not_read_is_cut_off() {
     let mut client = usher.client();
     client.send(&Request::new("GET", "/download", b"").bytes());
     fake.next_request();
-    // More than all buffers hold: upstream can send it completely only if usher reads it.
+    // More than all buffers hold: upstream's connection closes only if usher aborts the transfer.
     fake.wait_closed();
     assert!(client.read_to_close().len() < length);
 }
