@@ -32,7 +32,7 @@ const PAUSE: Duration = Duration::from_millis(30);
 const STEADY: Duration = Duration::from_millis(200);
 /// For all that has to come.
 const BOUND: Duration = Duration::from_secs(10);
-/// Bytes of a frame: the length of its text stands in two of them.
+/// The bytes of a frame: two of them hold the length of its text.
 const FRAME: usize = 4 + MESSAGE;
 
 const CONTROL: Token = Token(usize::MAX);

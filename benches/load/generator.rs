@@ -1,8 +1,8 @@
 //! The load itself: one thread, many connections, one request at a time on each.
 //!
-//! Closed loop: whoever has an answer sends the next request at once, and latency is that of the request. Open loop:
-//! requests are due at a constant rate whatever the target does, and latency runs from the moment at which a request
-//! was *due*: one that had to wait for a connection has waited.
+//! Closed loop: a connection sends its next request as soon as it has an answer, and latency is that of the request.
+//! Open loop: requests are due at a constant rate whatever the target does, and latency runs from the moment at which a
+//! request was *due*: one that had to wait for a connection has waited.
 
 use std::io;
 use std::net::SocketAddr;

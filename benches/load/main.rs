@@ -110,7 +110,7 @@ fn measure(arguments: &Arguments, mix: Mix) -> Result<Report> {
     Ok(report)
 }
 
-/// Beside whom the others are put: the known proxies, and the first usher where there are several.
+/// The references of the comparison: the known proxies, and the first usher if there are several.
 fn bases(targets: &[Named]) -> Vec<String> {
     let mut ushers = 0;
     let is_base = |target: &&Named| match target.kind {

@@ -78,7 +78,7 @@ impl Mix {
     }
 }
 
-/// Where a call goes.
+/// The target of a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Endpoint {
     Events,
@@ -98,7 +98,7 @@ pub(crate) enum Expected {
     Suppressed,
 }
 
-/// A call, whose body stands elsewhere.
+/// A call without its body, which is stored separately.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Call {
     pub(crate) endpoint: Endpoint,
@@ -115,7 +115,7 @@ const STRIDE: usize = 7_919;
 /// One in so many staff messages of the hotel is the first after a handoff.
 const HANDOFF: u64 = 20;
 
-/// A hotel while it is told: which call comes next, and who is where.
+/// The state of a hotel's story: the next calls, and the person assigned to each room.
 #[derive(Debug)]
 pub(crate) struct Story {
     mix: Mix,
@@ -258,7 +258,7 @@ fn room_channel(room: usize) -> String {
     format!("sea-view-inn-room-{room:07}-chat")
 }
 
-/// The data of an announcement, as it stands in a JSON string: an identity of 12 bytes, and a picture's address that is
+/// The data of an announcement, escaped for a JSON string: an identity of 12 bytes, and a picture's address that is
 /// signed anew in every call.
 fn assigned(person: u32, turn: u64) -> String {
     let signature = turn.wrapping_mul(0x9e37_79b9_7f4a_7c15);

@@ -78,7 +78,7 @@ impl Identity {
     }
 }
 
-/// Ring with one suite: whoever talks with the harness has no other choice.
+/// Ring with one cipher suite, so every peer of the harness uses it.
 fn provider() -> Arc<CryptoProvider> {
     Arc::new(CryptoProvider { cipher_suites: vec![cipher_suite::TLS13_AES_128_GCM_SHA256], ..ring::default_provider() })
 }

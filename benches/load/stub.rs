@@ -1,6 +1,7 @@
 //! The upstream that all targets share: answers every request with `200 {}`, or with as many bytes as it asks for. It
-//! counts the requests, and tells whoever asks for [`COUNT`], so that what a gateway says it forwarded can be checked.
-//! It also takes WebSocket connections, and sends messages on those of one lane when it is asked to [`DELIVER`].
+//! counts the requests, and answers [`COUNT`] with the number, so that the reported decisions of a gateway can be
+//! checked. It also takes WebSocket connections, and sends messages on those of one lane when it is asked to
+//! [`DELIVER`].
 
 use std::io;
 use std::net::SocketAddr;
@@ -38,7 +39,7 @@ pub(crate) const LANE: &str = "client=load-";
 pub(crate) const MESSAGE: usize = 200;
 /// The digits that a message's number has.
 pub(crate) const DIGITS: usize = 10;
-/// What stands before the number.
+/// The prefix of the number.
 pub(crate) const BEFORE_NUMBER: &str = r#"{"event":"load","channel":"load","data":""#;
 
 const LISTENER: Token = Token(usize::MAX);

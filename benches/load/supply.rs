@@ -31,7 +31,7 @@ pub(crate) struct Supply {
     hurried: u64,
 }
 
-/// Where one stands among the bytes: from the end of the one before it.
+/// The position of a request in the bytes: it begins at the end of the previous one.
 #[derive(Debug, Clone, Copy)]
 struct Request {
     end: usize,

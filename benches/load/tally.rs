@@ -7,7 +7,7 @@ use hdrhistogram::Histogram;
 use crate::answer::{Answer, Decision};
 use crate::mixes::Expected;
 
-/// The longest latency that is told apart, in nanoseconds.
+/// The largest distinguishable latency, in nanoseconds.
 const LONGEST: u64 = 60_000_000_000;
 
 /// Counts of one round, its warm-up and its end included where nothing else is said.

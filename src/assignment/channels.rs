@@ -378,7 +378,7 @@ mod tests {
     }
 
     #[test]
-    fn sweeps_go_through_all_queues_in_turn() {
+    fn successive_sweeps_visit_all_queues() {
         let channels = Channels::new(1_000_000);
         let app = AppMemory::new(Clock::start(), Arc::new(bounds(1_000_000)));
         for number in 0..1_000_u64 {

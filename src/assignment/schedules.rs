@@ -265,7 +265,7 @@ fn duplicates_meet_their_leader() {
 }
 
 #[test]
-fn a_leader_fails_and_one_of_those_who_wait_takes_over() {
+fn a_leader_fails_and_one_of_the_waiters_takes_over() {
     explore(|| {
         let stage = Stage::new(10);
         let duplicate = || part(|stage| stage.announce(&["room"], "A", End::Accepted));

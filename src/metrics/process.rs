@@ -91,8 +91,8 @@ fn max_fds(limits: &str) -> Option<i64> {
 /// Linux 6.2 and later report the number as the directory's size; earlier versions require reading the directory, which
 /// is linear in the number of connections.
 fn open_fds() -> Option<i64> {
-    let told = fs::metadata("/proc/self/fd").ok()?.len();
-    let count = if told > 0 { told } else { u64::try_from(fs::read_dir("/proc/self/fd").ok()?.count()).ok()? };
+    let size = fs::metadata("/proc/self/fd").ok()?.len();
+    let count = if size > 0 { size } else { u64::try_from(fs::read_dir("/proc/self/fd").ok()?.count()).ok()? };
     i64::try_from(count).ok()
 }
 

@@ -256,7 +256,7 @@ fn every_family_is_ours_and_has_help() {
 /// `promtool check metrics` reports nothing. If promtool is not installed (Debian: prometheus), this test prints that
 /// and checks nothing.
 #[test]
-fn promtool_has_no_complaints() {
+fn promtool_reports_nothing() {
     let (metrics, sample) = busy();
     let promtool = Command::new("promtool")
         .args(["check", "metrics"])
@@ -273,7 +273,7 @@ fn promtool_has_no_complaints() {
         Err(error) => panic!("{error}"),
     };
     promtool.stdin.take().unwrap().write_all(metrics.encode(&sample).as_bytes()).unwrap();
-    let said = promtool.wait_with_output().unwrap();
-    let text = String::from_utf8_lossy(&said.stdout).into_owned() + &String::from_utf8_lossy(&said.stderr);
-    assert!(said.status.success() && text.trim().is_empty(), "{text}");
+    let output = promtool.wait_with_output().unwrap();
+    let text = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && text.trim().is_empty(), "{text}");
 }

@@ -63,7 +63,7 @@ fn each_connection_has_the_answer_to_its_own_request() {
 }
 
 #[test]
-fn one_announcement_of_many_that_come_together_goes_on() {
+fn one_of_many_simultaneous_announcements_is_forwarded() {
     let fake = Fake::start();
     let usher = Usher::start(&fake, |_| {});
     let mut clients: Vec<Client> = (0..CONNECTIONS).map(|_| usher.client()).collect();
@@ -76,7 +76,7 @@ fn one_announcement_of_many_that_come_together_goes_on() {
 }
 
 #[test]
-fn a_request_of_a_caller_who_has_gone_is_judged_and_settled() {
+fn a_request_of_a_disconnected_caller_is_decided_and_settled() {
     let fake = Fake::start();
     let usher = Usher::start(&fake, |setup| setup.server = "listen = \"127.0.0.1:0\"\nworkers = 1\n".to_owned());
     let mut clients: Vec<Client> = (0..CONNECTIONS).map(|_| usher.client()).collect();
@@ -100,7 +100,7 @@ fn a_request_of_a_caller_who_has_gone_is_judged_and_settled() {
 
 /// After a network interruption, all guests reconnect at once.
 #[test]
-fn callers_who_come_while_it_is_busy_wait_in_line() {
+fn connections_during_a_stop_wait_in_the_backlog() {
     let fake = Fake::start();
     let usher = Usher::start(&fake, |_| {});
     usher.signal(Signal::Stop);

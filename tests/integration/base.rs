@@ -109,7 +109,7 @@ fn a_signature_over_anything_else_is_refused() {
 
 /// Another parser may interpret such a target differently, so nothing in it is dropped.
 #[test]
-fn a_target_in_disguise_is_verified_as_it_stands() {
+fn an_encoded_target_is_verified_as_sent() {
     everywhere(|usher, fake, signs| {
         let mut client = usher.client();
         let body = announcement(CHANNEL, "Anna");
@@ -135,7 +135,7 @@ fn a_target_in_disguise_is_verified_as_it_stands() {
 }
 
 #[test]
-fn the_old_endpoint_and_everything_else_stand_there_too() {
+fn the_old_endpoint_and_all_others_are_below_the_base_as_well() {
     everywhere(|usher, fake, signs| {
         let mut client = usher.client();
         let announce = |channel: &str| signs.request("/apps/3/events", &announcement(channel, "Anna"));

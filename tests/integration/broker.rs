@@ -177,7 +177,7 @@ fn a_refused_subscription_ends_usher_subscribe() {
 }
 
 #[test]
-fn wrong_doors_are_told_by_the_code() {
+fn wrong_paths_are_closed_with_their_code() {
     let usher = local();
     for (target, code) in [("/app/nobody?protocol=7", 4001), ("/elsewhere", 4005), ("/app/278d425bdf160c739803", 4008)]
     {
@@ -270,7 +270,7 @@ fn a_clients_path_says_that_it_wants_a_websocket() {
 
 /// The Node.js library signs the id as it is, and its HTTP client escapes it in the request line (docs/broker.md).
 #[test]
-fn a_user_whose_id_is_escaped_is_sent_away() {
+fn a_user_whose_id_is_escaped_is_disconnected() {
     let usher = local();
     let mut zoe = Guest::arrive(&usher);
     zoe.sign_in(r#"{"id":"Zoë B."}"#);
@@ -282,7 +282,7 @@ fn a_user_whose_id_is_escaped_is_sent_away() {
 }
 
 #[test]
-fn who_must_sign_in_and_does_not_is_sent_away() {
+fn a_client_without_the_required_sign_in_is_disconnected() {
     let mut setup = setup();
     setup.more = "[broker]\nsign_in_timeout = \"500ms\"\n".to_owned();
     let usher = Usher::start_with(&setup.toml());

@@ -319,7 +319,7 @@ fn check_start_and_reload_find_the_same() {
 }
 
 #[test]
-fn files_that_cannot_be_read_are_told_with_their_key() {
+fn unreadable_files_are_reported_with_their_key() {
     let fake = Fake::start();
     let place = Place::new(&fake);
     let check = place.command("check").run();

@@ -92,7 +92,7 @@ fn failures(usher: &Usher) -> f64 {
 }
 
 #[test]
-fn with_the_right_certificate_everything_goes_through() {
+fn the_accepted_certificate_allows_every_request() {
     everywhere(|version, fast_path| {
         let (fake, far) = (Fake::start(), Far::start());
         let mut guarded = Guarded::before(&fake, version, fast_path);
@@ -114,7 +114,7 @@ fn with_the_right_certificate_everything_goes_through() {
 }
 
 #[test]
-fn a_stranger_is_told_what_upstream_asks_for() {
+fn a_missing_certificate_is_reported_as_required_by_upstream() {
     everywhere(|version, fast_path| {
         let (fake, far) = (Fake::start(), Far::start());
         let mut guarded = Guarded::before(&fake, version, fast_path);

@@ -62,7 +62,7 @@ fn every_answer_has_one_date() {
 }
 
 #[test]
-fn a_date_of_upstream_goes_on_as_it_came() {
+fn a_date_of_upstream_is_forwarded_unchanged() {
     for fast_path in [true, false] {
         let (fake, far) = (Fake::start(), Far::start());
         fake.otherwise(|_| Step::says(200, &format!("Date: {OLD}\r\n"), b"{}"));

@@ -74,7 +74,7 @@ fn a_flood_beyond_the_descriptors_leaves_triggers_and_probes_alone() {
 }
 
 #[test]
-fn where_all_places_are_relayed_and_the_operator_has_all_of_his_a_trigger_still_goes_out() {
+fn a_trigger_is_forwarded_even_if_relays_and_operator_use_all_their_descriptors() {
     let (fake, far) = (closing(), Far::start());
     let mut setup = Setup::before(&fake);
     setup.upstream += &far.key();

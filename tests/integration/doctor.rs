@@ -139,7 +139,7 @@ fn a_refusal_that_looks_like_success_is_none() {
 }
 
 #[test]
-fn an_upstream_that_is_away_is_told() {
+fn an_unreachable_upstream_is_reported() {
     let fake = Fake::start();
     fake.refuse();
     let (code, findings) = examined(&Setup::before(&fake).toml());
@@ -153,7 +153,7 @@ fn an_upstream_that_is_away_is_told() {
 }
 
 #[test]
-fn a_server_that_speaks_no_websocket_or_refuses_the_key_is_told() {
+fn a_server_without_websocket_or_with_another_key_is_reported() {
     let fake = Fake::start();
     let (code, findings) = examined(&Setup::before(&fake).toml());
     assert_eq!(code, 1);
@@ -167,7 +167,7 @@ fn a_server_that_speaks_no_websocket_or_refuses_the_key_is_told() {
 }
 
 #[test]
-fn certificates_that_are_expired_or_not_trusted_are_told() {
+fn expired_or_untrusted_certificates_are_reported() {
     let fake = Fake::start();
     let folder = tempfile::tempdir().unwrap();
     let ca = folder.path().join("ca.pem");
@@ -229,7 +229,7 @@ fn an_usher_that_serves_is_known_from_any_other_program() {
 }
 
 #[test]
-fn an_exposed_operators_listener_and_odd_ids_are_told() {
+fn an_exposed_operators_listener_and_unusual_ids_are_reported() {
     let mut setup = Setup::before_url("local");
     setup.admin = "listen = \"0.0.0.0:0\"\ntoken = \"0123456789abcdef0123\"\n".to_owned();
     setup.more = "[[apps]]\nid = \"hotel\"\nkey = \"hotel-key\"\nsecret = \"of the hotel\"\n".to_owned();

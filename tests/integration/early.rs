@@ -21,7 +21,7 @@ fn large() -> Request {
 }
 
 /// Sends a complete request, then reads the response, and checks that usher has not reset the connection.
-fn call_patiently(mut client: Client, request: &Request) -> Response {
+fn send_all_then_read(mut client: Client, request: &Request) -> Response {
     let sent = client.try_send(&request.bytes());
     assert!(sent.is_ok(), "{sent:?} before all was sent: {} {}", request.method, request.target);
     let answer = client.response();
@@ -34,7 +34,7 @@ fn an_answer_before_the_end_of_the_body_reaches_a_caller_that_is_still_sending()
     let fake = Fake::start();
     for fast_path in [true, false] {
         let usher = Usher::start(&fake, |setup| setup.server += &format!("fast_path = {fast_path}\n"));
-        let call = |request: &Request| call_patiently(usher.client(), request);
+        let call = |request: &Request| send_all_then_read(usher.client(), request);
         call(&large()).assert_error(413, "body_too_large");
         call(&Request::new("PUT", "/other", &vec![b'x'; MUCH])).assert_error(413, "body_too_large");
         call(&large().header("Host", "other.test")).assert_error(400, "bad_request");
@@ -66,7 +66,7 @@ fn upstreams_own_early_answer_reaches_a_caller_that_is_still_sending() {
         // usher closes: the caller has its response.
         let _ended = stream.read_to_end(&mut Vec::new());
     });
-    call_patiently(usher.client(), &Request::new("PUT", "/upload", &vec![b'x'; MUCH])).assert_status(403);
+    send_all_then_read(usher.client(), &Request::new("PUT", "/upload", &vec![b'x'; MUCH])).assert_status(403);
     upstream.join().unwrap();
 }
 
@@ -79,7 +79,7 @@ fn an_overloaded_usher_says_so_to_a_caller_that_is_still_sending() {
     let mut held = usher.client();
     held.send(&Request::new("GET", "/held", b"").bytes());
     fake.next_request();
-    call_patiently(usher.client(), &large()).assert_error(503, "overloaded");
+    send_all_then_read(usher.client(), &large()).assert_error(503, "overloaded");
     gate.open();
     assert_eq!(held.response().status, 200);
 }
@@ -130,7 +130,7 @@ fn requests_behind_the_last_one_do_not_take_its_answer_away() {
 }
 
 #[test]
-fn who_never_stops_sending_is_cut_off() {
+fn a_caller_that_never_stops_sending_is_disconnected() {
     let fake = Fake::start();
     let usher = Usher::start(&fake, |_| {});
     let mut client = usher.client();

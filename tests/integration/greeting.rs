@@ -48,7 +48,7 @@ fn it_says_nothing_if_an_address_is_taken() {
 }
 
 #[test]
-fn a_standard_output_that_takes_nothing_does_not_stop_the_start() {
+fn a_blocked_standard_output_does_not_prevent_the_start() {
     let (reader, mut full) = UnixStream::pair().unwrap();
     full.set_nonblocking(true).unwrap();
     while full.write(b"x").is_ok() {}

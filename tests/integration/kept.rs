@@ -79,7 +79,7 @@ fn a_request_that_only_looks_like_the_one_before_is_refused_or_read_for_itself()
 }
 
 #[test]
-fn a_length_that_is_none_is_refused_however_well_the_rest_is_known() {
+fn an_invalid_length_is_refused_in_a_known_head() {
     for length in ["0x1", "+99", "1e2"] {
         let fake = Fake::start();
         let usher = Usher::start(&fake, |_| {});

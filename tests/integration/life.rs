@@ -176,7 +176,7 @@ fn a_new_rule_begins_in_doubt_and_then_works() {
 }
 
 #[test]
-fn an_invalid_new_configuration_changes_nothing_and_is_told() {
+fn an_invalid_new_configuration_changes_nothing_and_is_logged() {
     let fake = Fake::start();
     let setup = Setup::before(&fake);
     let usher = Usher::start_with(&setup.toml());

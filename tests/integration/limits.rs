@@ -106,7 +106,7 @@ fn connections_that_sent_nothing_make_room() {
 }
 
 #[test]
-fn a_connection_whose_head_does_not_come_makes_room() {
+fn a_connection_without_a_head_is_closed_for_another() {
     let fake = Fake::start();
     let usher = limited(&fake, "max_connections = 1");
     let mut slow = usher.client();
@@ -117,7 +117,7 @@ fn a_connection_whose_head_does_not_come_makes_room() {
 }
 
 #[test]
-fn a_head_that_comes_in_two_parts_is_served_wherever_it_is_parted() {
+fn a_head_in_two_parts_is_served_at_every_split() {
     let fake = Fake::start();
     let usher = Usher::start(&fake, |_| {});
     let lenient = String::from_utf8(Request::signed("GET", "/apps/3/channels", "", b"").bytes())
@@ -179,7 +179,7 @@ fn an_idle_connection_is_closed() {
 }
 
 #[test]
-fn a_caller_who_does_not_read_is_cut_off() {
+fn a_caller_that_does_not_read_is_disconnected() {
     let fake = Fake::start();
     let usher = limited(&fake, "idle_timeout = \"300ms\"");
     let gate = Gate::new();
@@ -196,7 +196,7 @@ fn a_caller_who_does_not_read_is_cut_off() {
 }
 
 #[test]
-fn connections_are_bounded_and_their_places_given_back() {
+fn connections_are_bounded_and_released() {
     let fake = Fake::start();
     let usher = limited(&fake, "max_connections = 4");
     let mut open: Vec<_> = (0..4).map(|_| usher.client()).collect();
@@ -341,7 +341,7 @@ fn every_framing_of_an_answer_passes_through() {
 }
 
 #[test]
-fn bytes_beyond_an_answer_reach_nobody() {
+fn bytes_beyond_a_response_are_discarded() {
     let fake = Fake::start();
     let usher = Usher::start(&fake, |_| {});
     for _ in 0..5 {

@@ -185,7 +185,7 @@ fn an_answer_to_head_has_no_body() {
 }
 
 #[test]
-fn an_unreachable_upstream_is_told_for_every_request() {
+fn an_unreachable_upstream_is_reported_for_every_request() {
     let fake = Fake::start();
     let usher = Usher::start(&fake, |_| {});
     fake.refuse();

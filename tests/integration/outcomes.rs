@@ -7,7 +7,7 @@ use crate::harness::{Client, Fake, Gate, Request, Response, Step, Usher, eventua
 const CHANNEL: &str = "h-room-1-chat";
 
 /// With a short upstream time-out, so that the tests are fast.
-fn impatient(fake: &Fake) -> Usher {
+fn with_short_timeout(fake: &Fake) -> Usher {
     Usher::start(fake, |setup| {
         setup.timeout = "700ms";
         setup.doubt_period = "2s";
@@ -145,7 +145,7 @@ fn a_time_out_puts_the_channel_in_doubt_whether_delivered_or_not() {
 #[test]
 fn the_doubt_ends_and_the_next_announcement_is_known_again() {
     let fake = Fake::start();
-    let usher = impatient(&fake);
+    let usher = with_short_timeout(&fake);
     announce(&usher, &fake, CHANNEL, "A", Step::ok()).assert_forwarded();
     announce(&usher, &fake, CHANNEL, "B", Step::silence()).assert_error(504, "upstream_timeout");
     eventually("the doubt ends", || {
@@ -191,7 +191,7 @@ fn the_rest_of_a_trigger_in_doubt_is_not_sent_twice() {
 }
 
 #[test]
-fn a_question_is_asked_once_more_when_its_kept_connection_was_closed() {
+fn a_get_is_repeated_once_when_its_kept_connection_was_closed() {
     let fake = Fake::start();
     let usher = Usher::start(&fake, |_| {});
     let mut client = usher.client();
@@ -236,7 +236,7 @@ fn a_kept_connection_that_died_is_replaced() {
 }
 
 #[test]
-fn a_caller_who_hangs_up_before_the_end_of_the_body_has_said_nothing() {
+fn a_disconnect_before_the_end_of_the_body_has_no_effect() {
     let fake = Fake::start();
     let usher = Usher::start(&fake, |_| {});
     let request = Request::events(&announcement(CHANNEL, "A"));
@@ -252,7 +252,7 @@ fn a_caller_who_hangs_up_before_the_end_of_the_body_has_said_nothing() {
 }
 
 #[test]
-fn a_caller_who_hangs_up_after_the_body_changes_nothing() {
+fn a_disconnect_after_the_body_has_no_effect_on_the_trigger() {
     let fake = Fake::start();
     let usher = Usher::start(&fake, |_| {});
     let gate = Gate::new();
@@ -277,7 +277,7 @@ fn a_caller_who_hangs_up_after_the_body_changes_nothing() {
 }
 
 #[test]
-fn a_caller_who_resets_after_the_body_changes_nothing() {
+fn a_reset_after_the_body_has_no_effect_on_the_trigger() {
     let fake = Fake::start();
     let usher = Usher::start(&fake, |_| {});
     let gate = Gate::new();
@@ -293,7 +293,7 @@ fn a_caller_who_resets_after_the_body_changes_nothing() {
 }
 
 #[test]
-fn a_caller_who_hangs_up_while_waiting_is_dropped_without_harm() {
+fn a_caller_that_disconnects_while_waiting_is_dropped() {
     let fake = Fake::start();
     let usher = Usher::start(&fake, |_| {});
     let gate = Gate::new();
@@ -316,7 +316,7 @@ fn a_caller_who_hangs_up_while_waiting_is_dropped_without_harm() {
 
 /// Callers that have closed their sending half are served.
 #[test]
-fn a_caller_who_has_finished_writing_is_answered() {
+fn a_half_closed_caller_is_answered() {
     let fake = Fake::start();
     let usher = Usher::start(&fake, |_| {});
     let mut client: Client = usher.client();

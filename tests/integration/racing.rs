@@ -41,7 +41,7 @@ fn fifty_equal_announcements_are_one() {
 }
 
 #[test]
-fn when_the_first_is_rejected_exactly_one_more_goes() {
+fn when_the_first_is_rejected_exactly_one_more_is_forwarded() {
     let fake = Fake::start();
     let usher = Usher::start(&fake, |setup| setup.max_wait = "300s");
     let gate = Gate::new();
@@ -194,7 +194,7 @@ fn channels_do_not_wait_for_each_other() {
 }
 
 #[test]
-fn what_cannot_be_judged_keeps_its_channels_unknown_while_in_flight() {
+fn an_opaque_request_keeps_its_channels_unknown_while_in_flight() {
     let body = announcement(CHANNEL, "B");
     let with = |more: &str| Request::events(&body.replacen('{', &format!("{{{more},"), 1));
     let unjudged = [

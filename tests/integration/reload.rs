@@ -92,7 +92,7 @@ fn a_file_that_has_lost_its_apps_changes_nothing() {
 }
 
 #[test]
-fn a_file_without_apps_or_rules_is_told_of_at_the_start() {
+fn a_file_without_apps_or_rules_is_logged_at_the_start() {
     let fake = Fake::start();
     let usher = Usher::start_with(&without(&Setup::before(&fake), "rules"));
     usher.wait_log(|event| event["level"] == "WARN" && message(event).starts_with("nothing is watched: no rule"));
@@ -122,7 +122,7 @@ fn variables_without_a_file_change_the_built_in_app_and_keep_its_rule() {
 }
 
 #[test]
-fn what_came_from_standard_input_stays_in_force() {
+fn a_configuration_from_standard_input_stays_in_force() {
     let fake = Fake::start();
     let usher = Usher::serve(&["--config", "/dev/stdin"], &[], &Setup::before(&fake).toml());
     usher.wait_log(|event| event["level"] == "WARN" && message(event).contains("/dev/stdin is no regular file"));
@@ -135,7 +135,7 @@ fn what_came_from_standard_input_stays_in_force() {
 
 /// No process writes into the pipe again: a reload that waited for it would also prevent usher from ending.
 #[test]
-fn what_came_from_a_named_pipe_stays_in_force() {
+fn a_configuration_from_a_named_pipe_stays_in_force() {
     let fake = Fake::start();
     let directory = tempfile::tempdir().unwrap();
     let (path, writer) = pipe(directory.path(), Setup::before(&fake).toml());

@@ -123,7 +123,7 @@ fn a_rule_tells_what_it_dropped_or_would_have() {
 }
 
 #[test]
-fn the_audience_of_relayed_guests_is_counted_and_late_joiners_are_told() {
+fn the_audience_of_relayed_guests_and_its_late_joiners_are_counted() {
     for mode in ["enforce", "observe"] {
         let (fake, far) = (Fake::start(), Far::start());
         let usher = Usher::start(&fake, |setup| {
@@ -168,7 +168,7 @@ fn the_audience_of_relayed_guests_is_counted_and_late_joiners_are_told() {
 }
 
 #[test]
-fn connections_of_other_apps_count_for_nobody() {
+fn connections_of_other_apps_are_not_counted() {
     let (fake, far) = (Fake::start(), Far::start());
     let usher = Usher::start(&fake, |setup| setup.upstream += &far.key());
     let mut client = usher.client();

@@ -136,7 +136,7 @@ fn an_ambiguous_end_begins_the_doubt_anew_for_an_app_that_came_meanwhile() {
 
 /// Upstream never confirms acceptance: nothing is suppressed, and usher logs that.
 #[test]
-fn an_upstream_that_never_answers_with_json_is_told_of() {
+fn an_upstream_that_never_answers_with_json_is_logged() {
     let fake = Fake::start();
     fake.otherwise(|_| Step::answer("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"));
     let usher = Usher::start(&fake, |_| {});

@@ -170,7 +170,7 @@ fn a_release_ends_the_assignment() {
 }
 
 #[test]
-fn a_batch_is_judged_in_order_and_reduced() {
+fn a_batch_is_decided_in_order_and_reduced() {
     let fake = Fake::start();
     let usher = Usher::start(&fake, |_| {});
     let mut client = usher.client();

@@ -29,7 +29,7 @@ fn timeless(finished: &Finished) -> Vec<Value> {
 }
 
 #[test]
-fn prints_what_comes_and_ends_after_the_count() {
+fn prints_events_and_ends_after_the_count() {
     let server = serve(|peer| {
         assert!(peer.target.starts_with("/app/usher-key?protocol=7&client=usher&version="), "{}", peer.target);
         peer.establish();
@@ -172,7 +172,7 @@ fn a_final_refusal_ends_it() {
 }
 
 #[test]
-fn a_server_that_is_none_is_told_at_once() {
+fn a_server_without_the_protocol_is_reported_at_once() {
     let fake = Fake::start();
     let url = format!("ws://{}", fake.address());
     let plain = Cli::new(&["subscribe", "--url", &url, CHANNEL]).run();

@@ -83,13 +83,13 @@ macro_rules! checks {
             #[test]
             #[ignore = "a release check: tests/upstreams"]
             fn story_with_python() {
-                story::is_heard(&Hotel::before(super::$server(), Library::Python), Device::Node);
+                story::every_event_is_received(&Hotel::before(super::$server(), Library::Python), Device::Node);
             }
 
             #[test]
             #[ignore = "a release check: tests/upstreams"]
             fn story_with_node_in_a_page() {
-                story::is_heard(&Hotel::before(super::$server(), Library::Node), Device::Chromium);
+                story::every_event_is_received(&Hotel::before(super::$server(), Library::Node), Device::Chromium);
             }
 
             #[test]

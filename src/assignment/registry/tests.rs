@@ -178,7 +178,7 @@ async fn requests_for_an_app_that_becomes_known_may_touch_any_of_its_channels() 
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_app_that_comes_back_remembers_what_is_in_flight() {
+async fn an_app_configured_again_counts_its_requests_in_flight() {
     let assignments = assignments();
     let (old, rules) = configure_app(&assignments, &[("joined", 7)]);
     let ticket = old.generation.begin();
@@ -202,7 +202,7 @@ fn a_rule_that_went_and_came_back_is_new() {
 }
 
 #[test]
-fn apps_that_nobody_uses_are_dropped() {
+fn unused_apps_are_dropped() {
     let assignments = assignments();
     let held = assignments.configure(&["held".into(), "loose".into()], &[]).apps.remove(0);
     configure(&assignments, &[settings("1", "joined", 7)]);

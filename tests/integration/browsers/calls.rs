@@ -97,7 +97,7 @@ fn node_triggers_with_info() {
 }
 
 #[test]
-fn who_is_excluded_does_not_hear() {
+fn an_excluded_socket_receives_nothing() {
     let hotel = Hotel::local(Library::Python);
     let [anna, boris, _other] = guests(&hotel);
     hotel.backend.call("trigger", json!([ROOM, "own", {}, anna.socket()]));

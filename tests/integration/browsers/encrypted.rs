@@ -45,7 +45,7 @@ fn every_announcement_is_read(hotel: &Hotel) {
 }
 
 /// Without the key, no guest can subscribe: neither one without a backend nor one that the backend refuses.
-fn strangers_stay_outside(hotel: &Hotel) {
+fn subscriptions_without_the_key_are_refused(hotel: &Hotel) {
     let stranger = hotel.guest(Device::Node);
     stranger.actor().ask("subscribe", json!([ROOM]));
     stranger.wait(ROOM, "pusher:subscription_error");
@@ -56,7 +56,7 @@ fn strangers_stay_outside(hotel: &Hotel) {
 fn with_node() {
     let hotel = Hotel::local(Library::Node);
     every_announcement_is_read(&hotel);
-    strangers_stay_outside(&hotel);
+    subscriptions_without_the_key_are_refused(&hotel);
 }
 
 #[test]
@@ -68,7 +68,7 @@ fn with_python() {
 fn behind_the_relay_with_node() {
     let hotel = Hotel::before(Pusher::small(), Library::Node);
     every_announcement_is_read(&hotel);
-    strangers_stay_outside(&hotel);
+    subscriptions_without_the_key_are_refused(&hotel);
 }
 
 #[test]

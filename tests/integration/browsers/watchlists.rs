@@ -55,12 +55,12 @@ fn users_watch_each_other(hotel: &Hotel, device: Device) {
 }
 
 #[test]
-fn told_by_node() {
+fn with_the_node_library() {
     users_watch_each_other(&Hotel::local(Library::Node), Device::Node);
 }
 
 #[test]
-fn told_by_python_in_a_page() {
+fn with_the_python_library_in_a_page() {
     users_watch_each_other(&Hotel::local(Library::Python), Device::Chromium);
 }
 

@@ -21,7 +21,7 @@ fn promtool_finds_nothing_wrong() {
 }
 
 #[test]
-fn every_alert_says_whom_it_concerns_and_where_to_read_on() {
+fn every_alert_has_a_severity_and_a_runbook_paragraph() {
     let runbook = read("docs/operations.md");
     let alerts = yaml("deploy/prometheus/alerts.yml");
     let mut names = BTreeSet::new();

@@ -23,7 +23,7 @@ fn visit(usher: &Usher, forwarded_for: &str) -> Option<u16> {
     End::switched(client).read().code()
 }
 
-/// Connects repeatedly until it is told to retry later.
+/// Connects repeatedly until it is closed with a retry code.
 #[track_caller]
 fn wait_turned_away(usher: &Usher, forwarded_for: impl Fn(usize) -> String) {
     let told = (0..200).find_map(|visitor| visit(usher, &forwarded_for(visitor)));
@@ -32,7 +32,7 @@ fn wait_turned_away(usher: &Usher, forwarded_for: impl Fn(usize) -> String) {
 }
 
 #[test]
-fn too_many_connections_are_told_to_come_back_later() {
+fn excess_connections_are_closed_with_a_retry_code() {
     let usher = local(&["peer_connections = 1", "peer_connections_burst = 3"], "");
     let mut client = usher.client();
     let close = eventually("one is turned away", || {
@@ -70,7 +70,7 @@ fn upstream_hears_nothing_of_a_connection_that_is_turned_away() {
 }
 
 #[test]
-fn who_is_no_trusted_proxy_cannot_choose_an_address() {
+fn an_untrusted_proxy_cannot_choose_an_address() {
     // "::/0" contains all IPv6 addresses and no IPv4 address.
     for trusted in ["", "trusted_proxies = [\"192.0.2.0/24\"]\n", "trusted_proxies = [\"::/0\"]\n"] {
         let usher = local(&["peer_connections = 1"], trusted);

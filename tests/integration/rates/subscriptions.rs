@@ -21,7 +21,7 @@ fn hear(guest: &mut End) -> Value {
 /// The backend sends an event after each of the delayed responses: the guest receives all events while usher reads
 /// slowly, and then its ping is answered.
 #[test]
-fn who_subscribes_too_often_is_read_more_slowly_and_loses_nothing() {
+fn a_client_that_subscribes_too_often_is_read_slowly_and_loses_nothing() {
     let mut setup = Setup::before_url("local");
     setup.more = "[broker]\nmax_channels = 5\nsubscription_counts = false\n".to_owned();
     let usher = Usher::start_with(&setup.toml());

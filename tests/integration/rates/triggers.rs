@@ -31,7 +31,7 @@ fn messages(count: usize) -> Vec<String> {
 }
 
 #[test]
-fn what_comes_at_more_than_the_limit_waits_and_is_not_lost() {
+fn triggers_beyond_the_limit_wait_and_are_not_lost() {
     for rates in
         [["app_triggers = 40", "app_triggers_burst = 10"], ["channel_triggers = 40", "channel_triggers_burst = 10"]]
     {
@@ -140,7 +140,7 @@ fn a_refused_announcement_leaves_the_memory_as_it_was() {
 }
 
 #[test]
-fn a_trigger_that_waited_is_judged_again() {
+fn a_delayed_trigger_is_decided_again() {
     let fake = Fake::start();
     let usher = limited(&fake, &["app_triggers = 1", "max_wait = \"30s\""]);
     usher.client().trigger(&message("h-room-2-chat", "takes the only permit")).assert_forwarded();
@@ -156,7 +156,7 @@ fn a_trigger_that_waited_is_judged_again() {
 }
 
 #[test]
-fn a_caller_who_hangs_up_while_waiting_changes_nothing() {
+fn a_disconnect_during_the_delay_changes_nothing() {
     let fake = Fake::start();
     let usher = limited(&fake, &["app_triggers = 1", "max_wait = \"30s\""]);
     let bodies = messages(4);
@@ -171,7 +171,7 @@ fn a_caller_who_hangs_up_while_waiting_changes_nothing() {
 }
 
 #[test]
-fn draining_lets_all_go_that_wait() {
+fn draining_forwards_all_waiting_triggers() {
     let fake = Fake::start();
     let mut usher = limited(&fake, &["app_triggers = 1", "max_wait = \"60s\""]);
     let clients = send_all(&usher, &messages(30));

@@ -219,7 +219,7 @@ fn check_reduced(lane: &mut Lane, number: usize, answer: &Answer, request: impl 
 }
 
 #[test]
-fn a_reduced_trigger_is_judged_by_its_answer() {
+fn the_response_settles_a_reduced_trigger() {
     Lane::both(|mut lane| {
         for (number, answer) in answers::few().iter().enumerate() {
             check_reduced(&mut lane, number, answer, |channels| Request::events(&announcement_on(channels, "B")));
@@ -228,7 +228,7 @@ fn a_reduced_trigger_is_judged_by_its_answer() {
 }
 
 #[test]
-fn a_reduced_batch_is_judged_by_its_answer() {
+fn the_response_settles_a_reduced_batch() {
     Lane::both(|mut lane| {
         for (number, answer) in answers::few().iter().enumerate() {
             check_reduced(&mut lane, number, answer, |channels| batch_of(channels, "B"));
@@ -273,7 +273,7 @@ fn an_answer_that_says_nothing_leaves_a_doubt_that_ends() {
 }
 
 #[test]
-fn who_waits_for_an_equal_announcement_goes_on_when_that_is_refused() {
+fn a_waiting_announcement_is_forwarded_when_the_first_is_refused() {
     Lane::both(|mut lane| {
         let gate = Gate::new();
         let body = br#"{"error":"Too many requests.","code":429}"#;

@@ -118,7 +118,7 @@ fn what_upstream_said_arrives_even_if_it_is_found_gone_in_writing_to_it() {
 }
 
 #[test]
-fn a_lost_client_is_told_to_upstream() {
+fn a_lost_client_is_reported_to_upstream() {
     let scene = Scene::start();
     let (mut client, mut upstream) = scene.connect();
     client.send(&Frame::text("last words"));

@@ -89,7 +89,7 @@ fn a_fragmented_message_arrives_as_one_and_pings_between_its_parts_pass() {
 }
 
 #[test]
-fn a_client_that_breaks_the_rules_is_told_so_and_upstream_is_left_in_order() {
+fn a_protocol_violation_closes_the_client_with_a_code_and_upstream_normally() {
     let scene = Scene::start();
     let compressed = Frame { rsv1: true, ..Frame::text("x") };
     let wrong: [(u16, Vec<u8>); 10] = [

@@ -41,7 +41,7 @@ impl Section<'_> {
     }
 }
 
-/// All text in one line, without the marks of comments, so that a reference is seen that goes over a line's end.
+/// All text in one line, without comment markers, so that references across line ends are found.
 fn flat(text: &str) -> String {
     let lines = text.lines().map(|line| {
         let line = line.trim();
@@ -143,7 +143,7 @@ fn links(markdown: &str) -> Vec<&str> {
     let mut found = Vec::new();
     for line in prose(markdown) {
         for (at, mark) in line.match_indices("](") {
-            // An odd number of backticks before it: it stands in code.
+            // An odd number of backticks before it: it is within code.
             let is_code = line[..at].matches('`').count() % 2 == 1;
             let target = line[at + mark.len()..].split([')', ' ']).next().unwrap_or_default();
             if !is_code && !target.contains("://") && !target.starts_with("mailto:") {

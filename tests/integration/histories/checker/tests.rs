@@ -197,7 +197,7 @@ fn one_moment_while_the_call_ran_is_enough() {
 }
 
 #[test]
-fn what_is_on_its_way_and_comes_after_makes_a_drop_wrong() {
+fn a_request_in_flight_that_is_applied_later_makes_a_drop_wrong() {
     // In flight.
     let mut history = HistoryBuilder::default();
     history.accepted("A");
@@ -230,7 +230,7 @@ fn what_is_on_its_way_and_comes_after_makes_a_drop_wrong() {
 }
 
 #[test]
-fn what_is_on_its_way_and_changes_nothing_does_not() {
+fn a_request_in_flight_that_changes_nothing_does_not() {
     // It is never applied.
     let mut history = HistoryBuilder::default();
     history.accepted("A");
@@ -262,7 +262,7 @@ fn what_is_on_its_way_and_changes_nothing_does_not() {
 }
 
 #[test]
-fn a_refusal_shows_nobody() {
+fn a_refusal_shows_nothing() {
     let mut history = HistoryBuilder::default();
     let call = history.announces("A");
     let arrival = history.arrives(call);
@@ -347,7 +347,7 @@ fn within_a_request_the_one_before_counts() {
 }
 
 #[test]
-fn callers_are_told_the_truth() {
+fn responses_to_callers_are_true() {
     let mut history = HistoryBuilder::default();
     let call = history.announces("A");
     history.ends(call, 200, "forwarded");
@@ -376,7 +376,7 @@ fn callers_are_told_the_truth() {
 }
 
 #[test]
-fn a_request_goes_once_and_as_it_was_sent() {
+fn a_request_is_forwarded_once_and_unchanged() {
     let mut history = HistoryBuilder::default();
     let call = history.announces("A");
     history.arrives(call);
