@@ -108,7 +108,7 @@ impl Channels {
 
     /// Answers a claim.
     pub(super) fn claim(&self, request: ClaimRequest<'_>) -> ClaimAnswer {
-        let (queue, key) = self.place(request.hash);
+        let (queue, key) = self.locate(request.hash);
         if let Some(mut slot) = self.map.get_mut(&key) {
             return claim_known(&mut slot, request);
         }
@@ -141,7 +141,7 @@ impl Channels {
         now: Moment,
         doubt_period: Duration,
     ) -> Woken {
-        let (queue, key) = self.place(hash);
+        let (queue, key) = self.locate(hash);
         let Some(mut slot) = self.map.get_mut(&key) else {
             // A second panic would end the process.
             debug_assert!(std::thread::panicking(), "an entry with a ticket in flight is never removed");
@@ -162,7 +162,7 @@ impl Channels {
 
     /// Forgets one channel. Returns whether it was remembered, and the wake-ups of the requests that wait for it.
     pub(super) fn forget(&self, hash: u64, channel: &str, now: Moment) -> (bool, Woken) {
-        let (queue, key) = self.place(hash);
+        let (queue, key) = self.locate(hash);
         let Some(mut slot) = self.map.get_mut(&key).filter(|slot| slot.is_named(channel)) else {
             return (false, Vec::new());
         };
@@ -226,7 +226,7 @@ impl Channels {
     /// The queue and the key of a name with this hash. The key is the hash, with the bits that choose the map's shard
     /// replaced by the queue's number: so the channels of one queue share one table, which is full when the queue is
     /// full. (If `DashMap` chose shards in another way, the tables would only be larger.)
-    fn place(&self, hash: u64) -> (usize, u64) {
+    fn locate(&self, hash: u64) -> (usize, u64) {
         let queue = queue_of(hash, self.queues.len());
         let tag = hash & !(u64::MAX >> TAG_BITS);
         let low = hash & ((1 << self.shard_shift) - 1);
@@ -333,10 +333,10 @@ fn answer(entry: &mut ActiveEntry, request: &ClaimRequest<'_>, snapshot: AppSnap
             return ClaimAnswer::Redundant { since };
         }
         (Comparison::InFlight(leader), ClaimMode::MayWait) => {
-            if let Some(place) = context.wait()
+            if let Some(permit) = context.wait()
                 && let Some(settled) = entry.wait_for(leader, context.bounds.max_waiters_per_channel)
             {
-                return ClaimAnswer::InFlight(settled, place);
+                return ClaimAnswer::InFlight(settled, permit);
             }
         }
         _ => {}
@@ -370,7 +370,7 @@ mod tests {
         for max in [0, 1_025, 1_000_000, 10_000_000] {
             let channels = Channels::new(max);
             for hash in (0..1_000_u64).map(|number| number.wrapping_mul(0x9e37_79b9_7f4a_7c15)).chain([u64::MAX]) {
-                let (queue, key) = channels.place(hash);
+                let (queue, key) = channels.locate(hash);
                 let shard = usize::try_from((key << 7 >> 7) >> channels.shard_shift).unwrap();
                 assert_eq!((shard, key >> 57), (queue, hash >> 57));
             }
@@ -408,7 +408,7 @@ mod tests {
         let panics = || {
             std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
                 let _queue = lock(&channels.queues[0]);
-                let _slot = channels.map.get_mut(&channels.place(7).1);
+                let _slot = channels.map.get_mut(&channels.locate(7).1);
                 std::panic::resume_unwind(Box::new("the holder of the locks"));
             }))
         };

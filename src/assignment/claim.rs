@@ -106,12 +106,12 @@ impl Drop for Reservation {
 pub struct Waiter {
     settled: oneshot::Receiver<()>,
     /// Released when the waiter is dropped.
-    _place: WaiterPermit,
+    _permit: WaiterPermit,
 }
 
 impl Waiter {
-    pub(super) const fn new(settled: oneshot::Receiver<()>, place: WaiterPermit) -> Self {
-        Self { settled, _place: place }
+    pub(super) const fn new(settled: oneshot::Receiver<()>, permit: WaiterPermit) -> Self {
+        Self { settled, _permit: permit }
     }
 
     /// Returns once the announcement was settled with any outcome; the claim is then repeated.

@@ -65,7 +65,7 @@ impl RuleMemory {
             ClaimRequest { hash, channel, value, mode, now, app: &self.app, remember_for: self.remember_for() };
         match self.channels.claim(request) {
             ClaimAnswer::Redundant { since } => Claim::Redundant { since },
-            ClaimAnswer::InFlight(settled, place) => Claim::InFlight(Waiter::new(settled, place)),
+            ClaimAnswer::InFlight(settled, permit) => Claim::InFlight(Waiter::new(settled, permit)),
             ClaimAnswer::Reserved { ticket, before, redundant, since } => Claim::Reserved {
                 reservation: Reservation::new(Arc::clone(self), hash, ticket),
                 before,

@@ -37,7 +37,7 @@ impl Assignment {
     #[must_use]
     pub fn identity(&self) -> &str {
         let parts = self.0.as_bytes();
-        let start = memchr::memchr(SEPARATOR as u8, parts).map_or(parts.len(), |place| place + 1);
+        let start = memchr::memchr(SEPARATOR as u8, parts).map_or(parts.len(), |index| index + 1);
         let end = memchr::memchr(SEPARATOR as u8, &parts[start..]).map_or(parts.len(), |length| start + length);
         &self.0[start..end]
     }

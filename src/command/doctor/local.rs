@@ -47,7 +47,7 @@ pub(super) async fn listeners(config: &Config, time_limit: Duration) -> Vec<Find
             return Finding::warning(
                 "listen",
                 "server.listen",
-                format!("{gateway} is taken by a program that is not asked, for it speaks TLS"),
+                format!("{gateway} is in use by a program that is not checked, since it uses TLS"),
                 advice,
             );
         }
@@ -90,7 +90,7 @@ async fn listener(key: &str, address: SocketAddr, usher: impl Future<Output = Op
                 Finding::problem(
                     "listen",
                     key,
-                    format!("{address} is taken by a program that does not answer as usher does"),
+                    format!("{address} is in use by a program that does not answer as usher does"),
                     advice,
                 )
             }
