@@ -69,7 +69,7 @@ impl Hotel {
         }
     }
 
-    /// All channels again and again.
+    /// All channels, cyclically.
     fn walk(&self, start: usize) -> impl Iterator<Item = &str> {
         let count = self.names.len();
         (0..).map(move |step: usize| self.names[(start + step * STRIDE) % count].as_str())

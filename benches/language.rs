@@ -1,5 +1,5 @@
-//! What the language costs, by itself: verifying and signing a request, reading a trigger as each official library
-//! writes it, and taking the redundant part out of one.
+//! The cost of the protocol's language alone: verifying and signing a request, reading a trigger as each official
+//! library writes it, and taking the redundant part out of one.
 
 use std::hint::black_box;
 
@@ -53,7 +53,7 @@ fn signatures(criterion: &mut Criterion) {
                     .expect("it is right")
             });
         });
-        // As the fast path does it with requests that come together: eight here, to be compared with eight times the
+        // As in the fast path for requests that arrive together: eight here, to be compared with eight times the single
         // one.
         let pattern = Pattern::of("POST", PATH, &Query::parse(&query)).expect("libraries sign like that");
         group.bench_function(BenchmarkId::new("verify 8 together", name), |bencher| {
@@ -99,7 +99,7 @@ fn reducing(criterion: &mut Criterion) {
             .enumerate()
             .flat_map(|(event, held)| (0..held.channels.len()).map(move |channel| (event, channel)))
             .collect();
-        // From one there is nothing to take but all.
+        // A single pair cannot be reduced.
         if pairs.len() < 2 {
             continue;
         }

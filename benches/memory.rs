@@ -20,7 +20,7 @@ const CHANNELS: usize = 1_000_000;
 const LIMIT: usize = 140;
 
 fn main() -> ExitCode {
-    // `cargo test --benches` runs this, too, and only wants to know that it works.
+    // `cargo test --benches` runs this as well, only to check that it works.
     let measured = std::env::args().any(|argument| argument == "--bench");
     let channels = if measured { CHANNELS } else { CHANNELS / 100 };
     let Some(before) = resident_bytes() else {

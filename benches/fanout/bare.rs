@@ -1,5 +1,5 @@
-//! The least that a fan-out can cost: one thread that writes one frame to each socket in turn, and does nothing else.
-//! It is no Pusher server; it says just what the generator waits for.
+//! The least that a fan-out can cost: one thread that writes one frame to each socket, and does nothing else. It is no
+//! Pusher server; it says just what the generator waits for.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -52,7 +52,7 @@ fn publish(
             .to_string();
         let frame = frame(&event);
         backend.write_all(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}").unwrap();
-        // Whoever has left is left out.
+        // Closed connections are skipped.
         subscribers.retain_mut(|subscriber| subscriber.write_all(&frame).is_ok());
         request = head(reader);
     }

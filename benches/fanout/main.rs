@@ -201,7 +201,7 @@ impl Audience {
 async fn measure(server: Server) {
     server.wait().await;
     drop(connect(server.address).await);
-    // The bare server takes one connection after the other and keeps all: its memory says nothing.
+    // The memory of the bare server is not meaningful.
     let memory =
         if server.name == BARE { "        –".to_owned() } else { format!("{:>9.1}", idle(&server).await / 1024.0) };
     let mut audience = Audience::gather(server.address).await;

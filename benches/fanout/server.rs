@@ -14,7 +14,7 @@ pub(crate) struct Server {
     pub(crate) name: &'static str,
     pub(crate) address: SocketAddr,
     child: Child,
-    /// The server behind, where it is a relay.
+    /// The upstream server, if it is a relay.
     _behind: Option<Box<Self>>,
 }
 
@@ -32,7 +32,7 @@ impl Server {
         Self::start("usher", usher(), None)
     }
 
-    /// usher as a relay before another usher.
+    /// usher as a relay with another usher as upstream.
     pub(crate) fn relay() -> Self {
         let behind = Self::usher();
         let mut command = usher();
@@ -40,7 +40,7 @@ impl Server {
         Self::start("usher, relaying", command, Some(Box::new(behind)))
     }
 
-    /// The same bytes to the same sockets by a bare loop: what the kernel asks of everybody.
+    /// The same bytes to the same sockets by a bare loop: the kernel's cost, which every server has.
     pub(crate) fn bare() -> Self {
         Self::start(BARE, Command::new(std::env::current_exe().unwrap()), None)
     }
@@ -65,7 +65,7 @@ impl Server {
         Some(Self::start(name, command, None))
     }
 
-    /// Each of them finds its port in the place where it looks for it.
+    /// Sets the port in the way that each of them expects.
     fn start(name: &'static str, mut command: Command, behind: Option<Box<Self>>) -> Self {
         let port = free_port();
         command.env(bare::PORT, port.to_string()).env("USHER_SERVER__LISTEN", format!("127.0.0.1:{port}"));
@@ -76,7 +76,7 @@ impl Server {
         Self { name, child, address: SocketAddr::from(([127, 0, 0, 1], port)), _behind: behind }
     }
 
-    /// Waits until it takes connections.
+    /// Waits until it accepts connections.
     pub(crate) async fn wait(&self) {
         let until = Instant::now() + BOUND;
         while TcpStream::connect(self.address).await.is_err() {

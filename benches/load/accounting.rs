@@ -28,7 +28,7 @@ impl Usage {
         self.seconds
     }
 
-    /// The share that was spent in user space, from 0 to 1.
+    /// The fraction in user space, from 0 to 1.
     pub(crate) fn user_share(&self) -> f64 {
         let ticks = self.user + self.system;
         if ticks == 0 { 0.0 } else { self.user as f64 / ticks as f64 }
@@ -60,7 +60,7 @@ impl Sub for Usage {
 pub(crate) struct Tree(Vec<u32>);
 
 impl Tree {
-    /// This process alone, without those it started.
+    /// This process only, without its children.
     pub(crate) fn own() -> Self {
         Self(vec![std::process::id()])
     }
@@ -71,7 +71,7 @@ impl Tree {
         for entry in fs::read_dir("/proc").context("/proc cannot be read")? {
             let name = entry.context("/proc cannot be read")?.file_name();
             let Some(pid) = name.to_str().and_then(|name| name.parse().ok()) else { continue };
-            // One that has ended meanwhile is nobody's child.
+            // A process that has ended meanwhile is skipped.
             let Ok(stat) = Stat::read(pid) else { continue };
             children.entry(stat.parent).or_default().push(pid);
         }
@@ -121,8 +121,8 @@ impl Stat {
     fn read(pid: u32) -> Result<Self> {
         let line =
             fs::read_to_string(format!("/proc/{pid}/stat")).with_context(|| format!("process {pid} has ended"))?;
-        // The name before the last parenthesis may hold anything. Behind it come state and parent; utime and stime are
-        // fields 14 and 15 of proc(5).
+        // The name before the last parenthesis may contain any characters. After it follow state and parent; utime and
+        // stime are fields 14 and 15 of proc(5).
         let (_, rest) = line.rsplit_once(") ").context("an odd line")?;
         let fields: Vec<&str> = rest.split_whitespace().collect();
         let field = |index: usize| fields.get(index).and_then(|field| field.parse().ok()).context("an odd line");

@@ -7,7 +7,7 @@ use crate::report::{LaneReport, Report};
 
 const WIDTH: f64 = 900.0;
 const LABELS: f64 = 190.0;
-/// What stands behind a bar.
+/// The label after a bar.
 const FIGURES: f64 = 250.0;
 const ROW: f64 = 26.0;
 const TITLE: f64 = 44.0;

@@ -32,7 +32,7 @@ const PAUSE: Duration = Duration::from_millis(30);
 const STEADY: Duration = Duration::from_millis(200);
 /// For all that has to come.
 const BOUND: Duration = Duration::from_secs(10);
-/// Bytes of a frame: the length of its text stands in two of them.
+/// The bytes of a frame: two of them hold the length of its text.
 const FRAME: usize = 4 + MESSAGE;
 
 const CONTROL: Token = Token(usize::MAX);
@@ -52,7 +52,7 @@ struct Lane {
 struct Phase {
     /// CPU time for each delivery, in microseconds: of the target, the generator and the stub.
     cpu: [f64; 3],
-    /// From when each was ordered, in microseconds, sorted.
+    /// The latency of each delivery since its request, in microseconds, sorted.
     latencies: Vec<f64>,
     /// Of the whole.
     seconds: f64,
@@ -60,12 +60,12 @@ struct Phase {
 
 /// The clients of one target, and a connection to the stub that orders messages.
 struct Clients {
-    /// By which the stub tells them from the others.
+    /// The name by which the stub distinguishes them.
     lane: usize,
     poll: Poll,
     wires: Vec<Wire>,
     control: Wire,
-    /// When each message was ordered, by its number.
+    /// The time at which each message was requested, by its number.
     ordered: Vec<Instant>,
     latencies: Vec<f64>,
 }
@@ -81,7 +81,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     }
     ensure!(!lanes.is_empty(), "none of the targets is installed");
     let count = lanes.len();
-    // The first round is thrown away.
+    // The first round is discarded.
     for round in 0..=arguments.rounds.max(1) {
         for place in 0..count {
             let lane = &mut lanes[(round + place) % count];
@@ -183,7 +183,7 @@ impl Clients {
         Ok(Self { lane, poll, wires, control, ordered: Vec::new(), latencies: Vec::new() })
     }
 
-    /// Does something, and says what it cost.
+    /// Runs an operation and returns its cost.
     fn phase(&mut self, target: &Target, stub: &Target, act: impl FnOnce(&mut Self) -> Result<()>) -> Result<Phase> {
         let trees = [target.tree()?, Tree::own(), stub.tree()?];
         let usage = || trees.iter().map(Tree::usage).collect::<Result<Vec<Usage>>>();
@@ -198,7 +198,7 @@ impl Clients {
         Ok(Phase { cpu: [each(0), each(1), each(2)], latencies, seconds })
     }
 
-    /// Has the stub send so many messages on each connection.
+    /// Makes the stub send this many messages on each connection.
     fn order(&mut self, count: usize) -> Result<()> {
         let first = self.ordered.len();
         self.ordered.resize(first + count, Instant::now());
@@ -215,7 +215,7 @@ impl Clients {
         Ok(())
     }
 
-    /// Receives until so many messages have come on each connection.
+    /// Receives until this many messages have arrived on each connection.
     fn receive_all(&mut self, count: usize) -> Result<()> {
         let mut events = Events::with_capacity(1024);
         let end = Instant::now() + BOUND;

@@ -1,8 +1,8 @@
 //! The load itself: one thread, many connections, one request at a time on each.
 //!
-//! Closed loop: whoever has an answer sends the next request at once, and latency is that of the request. Open loop:
-//! requests are due at a constant rate whatever the target does, and latency runs from the moment at which a request
-//! was *due*: one that had to wait for a connection has waited.
+//! Closed loop: a connection sends its next request as soon as it has an answer, and latency is that of the request.
+//! Open loop: requests are due at a constant rate whatever the target does, and latency runs from the moment at which a
+//! request was *due*: one that had to wait for a connection has waited.
 
 use std::io;
 use std::net::SocketAddr;
@@ -33,9 +33,9 @@ const TIMER: Token = Token(usize::MAX);
 /// When requests are sent.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum Pace {
-    /// One on each connection, always.
+    /// One request in flight on each connection.
     Closed,
-    /// So many a second.
+    /// This many requests a second.
     Open { rate: f64 },
 }
 
@@ -59,13 +59,13 @@ pub(crate) enum Edge {
 }
 
 impl Load<'_> {
-    /// Runs it to its end, when nothing is in flight any more. `edge` is called at the edges of the counted part.
+    /// Runs until no request is in flight any more. `edge` is called at the begin and the end of the measured part.
     pub(crate) fn run(&self, supply: &mut Supply, mut edge: impl FnMut(Edge) -> Result<()>) -> Result<Tally> {
         let mut run = Run::start(self, supply)?;
         let begin = Instant::now() + self.warm_up;
         run.pass(begin)?;
         edge(Edge::Begin)?;
-        // Read again: what the edge took belongs to nobody.
+        // Read again: the time of `edge` counts for no part.
         let begin = Instant::now();
         run.window = Some((begin, begin + self.duration));
         let mut ended = run.pass(begin + self.duration);
@@ -140,7 +140,7 @@ impl<'a> Run<'a> {
         Ok(run)
     }
 
-    /// Blocking connect, so that a full backlog is waited for.
+    /// A blocking connect, which waits if the backlog is full.
     fn connect(&self, index: usize) -> Result<Line> {
         let stream = std::net::TcpStream::connect_timeout(&self.load.address, BOUND)
             .with_context(|| format!("no connection to {}", self.load.address))?;
@@ -168,7 +168,7 @@ impl<'a> Run<'a> {
     /// Waits for what is in flight; `end`: when the load ended.
     fn drain(&mut self, end: Instant) -> Result<()> {
         if let Pace::Open { rate } = self.load.pace {
-            // What was due and found no connection has waited until now, and would have gone on.
+            // Due requests without a connection have waited until now.
             while self.due(rate) < self.window.map_or(end, |(_, end)| end) {
                 self.tally.unsent(end - self.due(rate));
                 self.sent += 1;
@@ -212,7 +212,7 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    /// Waits at most so long for something to happen, and deals with it.
+    /// Waits for events for at most this time, and handles them.
     fn turn(&mut self, events: &mut Events, longest: Duration, more: bool) -> Result<()> {
         match self.poll.poll(events, Some(longest.min(BOUND))) {
             Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error.into()),
@@ -255,7 +255,7 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// Opens a connection instead of one that was closed; the request on it is lost.
+    /// Replaces a closed connection; the request on it is lost.
     fn replace(&mut self, index: usize, more: bool) -> Result<()> {
         let lost = self.lines[index].under_way.is_some();
         self.lines[index] = self.connect(index)?;

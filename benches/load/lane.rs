@@ -20,11 +20,11 @@ const STOCK: usize = 400_000;
 /// A target and its load.
 pub(crate) struct Lane {
     pub(crate) name: String,
-    /// Its place among the targets.
+    /// Its index among the targets.
     pub(crate) target: usize,
     pub(crate) connections: usize,
     supply: Supply,
-    /// Requests that the last round took, for the stock of the next.
+    /// The number of requests of the last round, for the stock of the next.
     taken: usize,
     /// Resident memory before and after the channels became known.
     pub(crate) memory: Option<[u64; 2]>,
@@ -54,7 +54,7 @@ pub(crate) struct Round {
 }
 
 impl Lane {
-    /// A lane that nothing was done on.
+    /// A lane without measurements.
     pub(crate) fn new(
         name: String,
         target: usize,
@@ -77,7 +77,7 @@ impl Lane {
         let mut before = None;
         for request in self.supply.openings() {
             errand.ask(&request).with_context(|| format!("{} takes no announcement", self.name))?;
-            // After the first, so that what any first request costs is not the channels'.
+            // After the first request, so that its fixed cost is not attributed to the channels.
             if before.is_none() {
                 before = Some(tree.resident()?);
             }
@@ -86,12 +86,12 @@ impl Lane {
         Ok(())
     }
 
-    /// The next rounds are so many times as long as the last one.
+    /// Scales the length of the next rounds by this factor.
     pub(crate) fn expect_times(&mut self, length: f64) {
         self.taken = (self.taken as f64 * length) as usize;
     }
 
-    /// One round. The stub must serve nobody else meanwhile.
+    /// Runs one round. The stub must serve no other target meanwhile.
     pub(crate) fn measure(&mut self, target: &Target, stub: &Target, method: &Method) -> Result<Round> {
         self.supply.stock((self.taken + self.taken / 4).min(STOCK));
         let trees = [target.tree()?, Tree::own(), stub.tree()?];

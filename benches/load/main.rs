@@ -52,7 +52,7 @@ fn main() -> ExitCode {
     let outcome = match arguments.next().as_deref() {
         Some(launch::ROLE) => launch::run(arguments).map(|()| true),
         Some(stub::ROLE) => stub::run(arguments).map(|()| true),
-        // `cargo test --benches` runs this, too, and only wants to know that it works.
+        // `cargo test --benches` runs this as well, only to check that it works.
         None => Ok(true),
         Some(_) => harness(Arguments::read()),
     };
@@ -110,7 +110,7 @@ fn measure(arguments: &Arguments, mix: Mix) -> Result<Report> {
     Ok(report)
 }
 
-/// Beside whom the others are put: the known proxies, and the first usher where there are several.
+/// The references of the comparison: the known proxies, and the first usher if there are several.
 fn bases(targets: &[Named]) -> Vec<String> {
     let mut ushers = 0;
     let is_base = |target: &&Named| match target.kind {

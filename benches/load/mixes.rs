@@ -12,9 +12,9 @@ use std::io::Write;
 pub(crate) enum Mix {
     /// Messages: an event that no rule watches.
     Forward,
-    /// Announcements of somebody new each time.
+    /// Announcements of a new person each time.
     Handoff,
-    /// Announcements of who is known to be there.
+    /// Announcements of the known person.
     Suppress,
     /// A hotel's day: messages with redundant announcements, some handoffs, read marks, batches.
     Hotel,
@@ -67,7 +67,7 @@ impl Mix {
         !matches!(self, Self::Passthrough) && self.answer().is_none()
     }
 
-    /// Rules beside the usual one, which watch the messages' event on channels that nobody uses.
+    /// Rules beside the usual one, which watch the messages' event on unused channels.
     pub(crate) const fn idle_rules(self) -> usize {
         if matches!(self, Self::Rules) { 1_000 } else { 0 }
     }
@@ -78,14 +78,14 @@ impl Mix {
     }
 }
 
-/// Where a call goes.
+/// The target of a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Endpoint {
     Events,
     Batch,
     /// `GET /channels`, without a body.
     Channels,
-    /// `GET`, for an answer of so many bytes.
+    /// `GET`, for a response of this many bytes.
     Answer(usize),
 }
 
@@ -98,7 +98,7 @@ pub(crate) enum Expected {
     Suppressed,
 }
 
-/// A call, whose body stands elsewhere.
+/// A call without its body, which is stored separately.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Call {
     pub(crate) endpoint: Endpoint,
@@ -115,7 +115,7 @@ const STRIDE: usize = 7_919;
 /// One in so many staff messages of the hotel is the first after a handoff.
 const HANDOFF: u64 = 20;
 
-/// A hotel while it is told: which call comes next, and who is where.
+/// The state of a hotel's story: the next calls, and the person assigned to each room.
 #[derive(Debug)]
 pub(crate) struct Story {
     mix: Mix,
@@ -124,9 +124,9 @@ pub(crate) struct Story {
     turn: u64,
     /// Visits to a room so far.
     visits: u64,
-    /// Who serves each room, by number.
+    /// The person assigned to each room, by number.
     staff: Vec<u32>,
-    /// Steps of the present visit that are still to be done.
+    /// The remaining steps of the current visit.
     steps: VecDeque<Step>,
 }
 
@@ -141,7 +141,7 @@ enum Step {
 }
 
 impl Story {
-    /// A hotel with so many rooms, in each of which somebody is known once [`Story::opening`] was told.
+    /// A hotel with this many rooms; after [`Story::opening`], a person is known in each.
     pub(crate) fn new(mix: Mix, rooms: usize) -> Self {
         let mut rooms = rooms.max(1);
         if rooms.is_multiple_of(STRIDE) {
@@ -155,7 +155,7 @@ impl Story {
         self.staff.len()
     }
 
-    /// The body that announces who is in the rooms from `first` on, [`AT_ONCE`] of them or as many as there are.
+    /// The body with the announcements of the rooms from `first` on, at most [`AT_ONCE`] of them.
     pub(crate) fn opening(&self, first: usize) -> Vec<u8> {
         let channels: Vec<String> =
             (first..self.rooms().min(first + AT_ONCE)).map(|room| format!("\"{}\"", room_channel(room))).collect();
@@ -258,7 +258,7 @@ fn room_channel(room: usize) -> String {
     format!("sea-view-inn-room-{room:07}-chat")
 }
 
-/// The data of an announcement, as it stands in a JSON string: an identity of 12 bytes, and a picture's address that is
+/// The data of an announcement, escaped for a JSON string: an identity of 12 bytes, and a picture's address that is
 /// signed anew in every call.
 fn assigned(person: u32, turn: u64) -> String {
     let signature = turn.wrapping_mul(0x9e37_79b9_7f4a_7c15);

@@ -82,9 +82,9 @@ pub(crate) struct LaneReport {
     /// The generator's own delay in an open loop, 99th percentile.
     pub(crate) lateness_p99: Option<Spread>,
     pub(crate) ratios: Vec<Ratio>,
-    /// What one should know when reading the figures.
+    /// Notes on the figures.
     pub(crate) notes: Vec<String>,
-    /// What makes them worthless.
+    /// Reasons why the figures are invalid.
     pub(crate) faults: Vec<String>,
     pub(crate) by_round: Vec<RoundReport>,
 }
@@ -111,7 +111,7 @@ pub(crate) struct RoundReport {
 }
 
 impl Report {
-    /// Of everything that was measured with `mix`; every lane is compared with those called `against`.
+    /// The report on all lanes of `mix`; each is compared with the lanes named `against`.
     pub(crate) fn new(arguments: &Arguments, mix: Mix, measured: &[Measured], against: &[String]) -> Self {
         let bases: Vec<&Measured> =
             against.iter().filter_map(|name| measured.iter().find(|base| base.lane.name == *name)).collect();
@@ -126,7 +126,7 @@ impl Report {
         }
     }
 
-    /// Everything that makes figures worthless, by lane.
+    /// All reasons why figures are invalid, by lane.
     pub(crate) fn faults(&self) -> impl Iterator<Item = String> {
         self.lanes.iter().flat_map(|lane| {
             lane.faults.iter().map(|fault| format!("{} under {}: {fault}", lane.name, self.mix.name()))

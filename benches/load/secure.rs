@@ -50,23 +50,22 @@ impl Identity {
         self.directory.join("key.pem")
     }
 
-    /// The file of both, as HAProxy wants it.
+    /// The file with both, for HAProxy.
     pub(crate) fn both(&self) -> PathBuf {
         self.directory.join("both.pem")
     }
 
-    /// What a listener of the harness shows.
+    /// The TLS configuration of a listener of the harness.
     pub(crate) fn server(&self) -> Result<Arc<ServerConfig>> {
         let key = PrivateKeyDer::from_pem_file(self.key()).context("no key")?;
         let config = ServerConfig::builder_with_provider(provider()).with_protocol_versions(&[&TLS13])?;
         let mut config = config.with_no_client_auth().with_single_cert(vec![self.der()?], key)?;
-        // Connections are kept: nobody needs to resume a session, and nginx takes tickets on an idle connection for a
-        // reason to close it.
+        // Connections are kept, so no session is resumed, and nginx closes an idle connection on which tickets arrive.
         config.send_tls13_tickets = 0;
         Ok(Arc::new(config))
     }
 
-    /// What the generator trusts.
+    /// The generator's trusted certificates.
     pub(crate) fn client(&self) -> Result<Arc<ClientConfig>> {
         let mut roots = RootCertStore::empty();
         roots.add(self.der()?)?;
@@ -79,7 +78,7 @@ impl Identity {
     }
 }
 
-/// Ring with one suite: whoever talks with the harness has no other choice.
+/// Ring with one cipher suite, so every peer of the harness uses it.
 fn provider() -> Arc<CryptoProvider> {
     Arc::new(CryptoProvider { cipher_suites: vec![cipher_suite::TLS13_AES_128_GCM_SHA256], ..ring::default_provider() })
 }

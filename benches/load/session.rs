@@ -1,4 +1,4 @@
-//! A run: stub and targets are started, every lane has its turn in every round, and all end.
+//! A run: stub and targets are started, every lane is measured in every round, and all are stopped.
 
 use std::io::Write;
 use std::sync::Arc;
@@ -69,7 +69,7 @@ pub(crate) fn run(arguments: &Arguments, mix: Mix, wishes: &[Wish]) -> Result<Ve
         tls: session.tls.clone(),
     };
     let count = lanes.len();
-    // Thrown away: caches fill, pools open, and the stock of the first round is known.
+    // Discarded: it fills caches and pools, and determines the stock of the first round.
     for lane in &mut lanes {
         lane.measure(&session.targets[lane.target], &session.stub, &method)?;
     }
@@ -80,7 +80,7 @@ pub(crate) fn run(arguments: &Arguments, mix: Mix, wishes: &[Wish]) -> Result<Ve
     }
     let mut rounds: Vec<Vec<Round>> = lanes.iter().map(|_| Vec::new()).collect();
     for round in 0..arguments.rounds.max(1) {
-        // Each has its turn at every place.
+        // The order rotates, so that each lane runs at every position.
         for place in 0..count {
             let index = (round + place) % count;
             let lane = &mut lanes[index];
@@ -97,8 +97,7 @@ pub(crate) fn run(arguments: &Arguments, mix: Mix, wishes: &[Wish]) -> Result<Ve
 }
 
 impl Session {
-    /// Starts the stub. Targets get files and room for so many connections; usher has so many rules beside the usual
-    /// one.
+    /// Starts the stub. Targets get files and space for this many connections; usher has this many additional rules.
     pub(crate) fn open(arguments: &Arguments, connections: usize, idle_rules: usize) -> Result<Self> {
         let directory = tempfile::Builder::new().prefix("usher-load-").tempdir()?;
         // Servers that drop root's rights must reach their files.
@@ -119,7 +118,7 @@ impl Session {
         Ok(Self { site, stub, targets: Vec::new(), tls, _directory: directory })
     }
 
-    /// The target's place among those that run; `None` if it is not installed.
+    /// The target's index among the running ones; `None` if it is not installed.
     pub(crate) fn start(&mut self, named: &Named) -> Result<Option<usize>> {
         if let Some(running) = self.targets.iter().position(|target| target.name == named.name) {
             return Ok(Some(running));
@@ -142,7 +141,7 @@ impl Session {
 pub(crate) fn tell(what: &str) {
     let mut error = std::io::stderr();
     if std::io::IsTerminal::is_terminal(&error) {
-        // Progress that cannot be shown is no loss.
+        // A failure to show progress is ignored.
         let _shown = write!(error, "\r\x1b[K{what}");
     }
 }

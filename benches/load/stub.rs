@@ -1,6 +1,7 @@
 //! The upstream that all targets share: answers every request with `200 {}`, or with as many bytes as it asks for. It
-//! counts the requests, and tells whoever asks for [`COUNT`], so that what a gateway says it forwarded can be checked.
-//! It also takes WebSocket connections, and sends messages on those of one lane when it is asked to [`DELIVER`].
+//! counts the requests, and answers [`COUNT`] with the number, so that the reported decisions of a gateway can be
+//! checked. It also takes WebSocket connections, and sends messages on those of one lane when it is asked to
+//! [`DELIVER`].
 
 use std::io;
 use std::net::SocketAddr;
@@ -38,7 +39,7 @@ pub(crate) const LANE: &str = "client=load-";
 pub(crate) const MESSAGE: usize = 200;
 /// The digits that a message's number has.
 pub(crate) const DIGITS: usize = 10;
-/// What stands before the number.
+/// The prefix of the number.
 pub(crate) const BEFORE_NUMBER: &str = r#"{"event":"load","channel":"load","data":""#;
 
 const LISTENER: Token = Token(usize::MAX);
@@ -51,8 +52,8 @@ pub(crate) fn run(mut arguments: impl Iterator<Item = String>) -> Result<()> {
     let tls = arguments.next().map(|directory| Identity::load(Path::new(&directory))?.server()).transpose()?;
     let listener =
         TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], port))).with_context(|| format!("port {port} is taken"))?;
-    // All of a target's connections come at once, and the system drops who finds the line full: he comes again after a
-    // second.
+    // All connections of a target arrive at once, and the kernel drops a SYN when the backlog is full: the client
+    // retries after a second.
     listen(&listener, Backlog::new(1024)?)?;
     Ok(Stub { listener, tls, poll: Poll::new()?, lines: Vec::new(), free: Vec::new(), count: 0 }.serve()?)
 }
@@ -63,7 +64,7 @@ struct Stub {
     poll: Poll,
     /// By their tokens.
     lines: Vec<Option<Line>>,
-    /// Tokens that nobody uses.
+    /// Unused tokens.
     free: Vec<usize>,
     count: u64,
 }
@@ -104,7 +105,7 @@ impl Stub {
             for event in &events {
                 match event.token() {
                     LISTENER => self.accept()?,
-                    // Whoever breaks a connection sees it for himself.
+                    // A peer that breaks a connection notices it itself.
                     Token(index) => self.attend(index).unwrap_or_else(|_broken| self.close(index)),
                 }
             }
@@ -136,7 +137,7 @@ impl Stub {
         let received = line.wire.receive()?;
         let inbox = std::mem::take(&mut line.wire.inbox);
         let mut taken = 0;
-        // What comes over a WebSocket connection is of no interest.
+        // Bytes received over a WebSocket connection are ignored.
         while self.lane(index).is_none()
             && let Some((length, asked)) = request(&inbox[taken..])?
         {

@@ -25,13 +25,13 @@ pub(crate) struct Supply {
     host: SocketAddr,
     bytes: Vec<u8>,
     requests: Vec<Request>,
-    /// The first of them that was not taken.
+    /// The index of the first unused one.
     next: usize,
-    /// How many were signed because none were left.
+    /// The number of requests signed on demand because none were left.
     hurried: u64,
 }
 
-/// Where one stands among the bytes: from the end of the one before it.
+/// The position of a request in the bytes: it begins at the end of the previous one.
 #[derive(Debug, Clone, Copy)]
 struct Request {
     end: usize,
@@ -39,7 +39,7 @@ struct Request {
 }
 
 impl Supply {
-    /// Of the calls of `mix` to `host` about so many rooms.
+    /// A stock of the calls of `mix` to `host` about this many rooms.
     pub(crate) fn new(mix: Mix, rooms: usize, host: SocketAddr) -> Self {
         let [id, key, secret] = APP;
         let story = Story::new(mix, rooms);
@@ -76,7 +76,7 @@ impl Supply {
         self.sign(count.saturating_sub(self.requests.len()));
     }
 
-    /// The next request and what should become of it.
+    /// The next request and the expected decision.
     pub(crate) fn take(&mut self) -> (&[u8], Expected) {
         if self.next == self.requests.len() {
             self.hurried += HANDFUL as u64;
@@ -88,7 +88,7 @@ impl Supply {
         (&self.bytes[start..request.end], request.expected)
     }
 
-    /// How many were signed within the round, since the stock was too small.
+    /// The number of requests signed within the round because the stock was too small.
     pub(crate) const fn hurried(&self) -> u64 {
         self.hurried
     }

@@ -7,19 +7,19 @@ use hdrhistogram::Histogram;
 use crate::answer::{Answer, Decision};
 use crate::mixes::Expected;
 
-/// The longest latency that is told apart, in nanoseconds.
+/// The largest distinguishable latency, in nanoseconds.
 const LONGEST: u64 = 60_000_000_000;
 
 /// Counts of one round, its warm-up and its end included where nothing else is said.
 pub(crate) struct Tally {
-    /// Answers within the counted part.
+    /// Responses in the measured part.
     pub(crate) completed: u64,
-    /// Its length.
+    /// The length of the measured part.
     pub(crate) seconds: f64,
-    /// In nanoseconds, of the counted part.
+    /// Latencies in the measured part, in nanoseconds.
     pub(crate) latency: Histogram<u64>,
-    /// How late requests of an open loop were sent although a connection was free, in nanoseconds: the generator's own
-    /// share of the latency.
+    /// The delay of requests of an open loop on a free connection, in nanoseconds: the generator's own part of the
+    /// latency.
     pub(crate) lateness: Histogram<u64>,
     /// Requests of an open loop that were due in the counted part and never sent.
     pub(crate) unsent: u64,
@@ -36,11 +36,11 @@ pub(crate) struct Tally {
     pub(crate) suppressed: u64,
     /// Answers that say "reduced".
     pub(crate) reduced: u64,
-    /// Good answers that do not say what was decided.
+    /// Successful responses without a decision.
     pub(crate) unsaid: u64,
-    /// News that was suppressed or reduced: what a gateway must never do.
+    /// Changes that were suppressed or reduced: never permitted.
     pub(crate) wrong: u64,
-    /// Redundant announcements that went on: allowed, but not what is to be measured.
+    /// Redundant announcements that were forwarded: permitted, but not what is to be measured.
     pub(crate) missed: u64,
 }
 
@@ -68,7 +68,7 @@ impl Tally {
         }
     }
 
-    /// Takes an answer into account.
+    /// Counts a response.
     pub(crate) fn answer(&mut self, answer: &Answer, expected: Expected) {
         self.answers += 1;
         if answer.status != 200 {
@@ -84,7 +84,7 @@ impl Tally {
             | (Expected::Reduced, Decision::Suppressed) => self.wrong += 1,
             (Expected::Suppressed, Decision::Forwarded | Decision::Reduced)
             | (Expected::Reduced, Decision::Forwarded) => self.missed += 1,
-            // Who says nothing is no gateway.
+            // A target without this header is no gateway.
             (_, Decision::Unsaid)
             | (Expected::Forwarded, Decision::Forwarded)
             | (Expected::Reduced, Decision::Reduced)
@@ -92,17 +92,17 @@ impl Tally {
         }
     }
 
-    /// A latency of the counted part.
+    /// Adds a latency of the measured part.
     pub(crate) fn record(&mut self, latency: Duration) {
         self.latency.saturating_record(nanoseconds(latency));
     }
 
-    /// A request was sent this long after it was due, on a free connection.
+    /// Adds the delay of a request on a free connection.
     pub(crate) fn late(&mut self, lateness: Duration) {
         self.lateness.saturating_record(nanoseconds(lateness));
     }
 
-    /// A request was due and has found no connection for so long.
+    /// Adds the time that a due request waited for a connection.
     pub(crate) fn unsent(&mut self, waited: Duration) {
         self.unsent += 1;
         self.record(waited);

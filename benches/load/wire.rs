@@ -15,9 +15,9 @@ const CHUNK: usize = 16 * 1024;
 pub(crate) struct Wire {
     stream: TcpStream,
     tls: Option<Box<Connection>>,
-    /// What the socket did not take yet, where there is no TLS.
+    /// Bytes not yet written to the socket, without TLS.
     outbox: Vec<u8>,
-    /// What came and was not taken.
+    /// Received bytes that are not consumed yet.
     pub(crate) inbox: Vec<u8>,
 }
 
@@ -61,7 +61,7 @@ impl Wire {
         &mut self.stream
     }
 
-    /// Sends `bytes`, or keeps what the socket does not take now.
+    /// Sends `bytes`, and buffers what the socket does not accept now.
     pub(crate) fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
         if let Some(tls) = &mut self.tls {
             tls.writer().write_all(bytes)?;
@@ -72,7 +72,7 @@ impl Wire {
         Ok(())
     }
 
-    /// Sends what was kept, as far as it goes.
+    /// Sends as much of the buffer as the socket accepts.
     pub(crate) fn flush(&mut self) -> io::Result<()> {
         match &mut self.tls {
             Some(tls) => while tls.wants_write() && attempt(|| tls.write_tls(&mut self.stream))?.is_some() {},
@@ -85,7 +85,7 @@ impl Wire {
         Ok(())
     }
 
-    /// Takes what has come into the inbox.
+    /// Reads the received bytes into the inbox.
     pub(crate) fn receive(&mut self) -> io::Result<Received> {
         let mut chunk = [0; CHUNK];
         loop {
@@ -98,7 +98,7 @@ impl Wire {
                 (Some(0), _) => return Ok(Received::Closed),
                 (Some(count), None) => {
                     self.inbox.extend_from_slice(&chunk[..count]);
-                    // The socket is empty: the poll tells of the next arrival.
+                    // The socket is empty: the poll reports the next arrival.
                     if count < CHUNK {
                         return Ok(Received::Open);
                     }

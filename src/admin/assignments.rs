@@ -8,7 +8,7 @@ use super::refusal::Refusal;
 use super::reply::{self, Reply};
 use super::rfc3339::rfc3339;
 use super::token::JsonToken;
-use crate::assignment::{Assignment, Assignments, Entry, Watched};
+use crate::assignment::{Assignment, Assignments, Entry, RegisteredRule};
 use crate::clock::Calendar;
 
 /// The query of a listing.
@@ -40,18 +40,18 @@ impl AssignmentQuery {
     /// # Errors
     /// The app or the rule is not configured.
     pub(super) fn list(&self, admin: &Admin) -> Result<Reply, Refusal> {
-        let watches = watches(&admin.assignments, self.app.as_deref(), self.rule.as_deref())?;
-        let mut found: Vec<(&Watched, Entry)> = Vec::new();
-        for watch in &watches {
+        let rules = rules(&admin.assignments, self.app.as_deref(), self.rule.as_deref())?;
+        let mut found: Vec<(&RegisteredRule, Entry)> = Vec::new();
+        for rule in &rules {
             // One more than the limit, to know whether the listing is truncated.
-            let entries = watch.memory.entries(&self.channel_prefix, self.limit + 1 - found.len());
-            found.extend(entries.into_iter().map(|entry| (watch, entry)));
+            let entries = rule.memory.entries(&self.channel_prefix, self.limit + 1 - found.len());
+            found.extend(entries.into_iter().map(|entry| (rule, entry)));
             if found.len() > self.limit {
                 break;
             }
         }
         let views: Vec<_> =
-            found.iter().take(self.limit).map(|(watch, entry)| EntryView::new(watch, entry, &admin.calendar)).collect();
+            found.iter().take(self.limit).map(|(rule, entry)| EntryView::new(rule, entry, &admin.calendar)).collect();
         let listing = reply::json(&views);
         Ok(if found.len() > self.limit { reply::truncated(listing) } else { listing })
     }
@@ -70,8 +70,8 @@ pub(super) fn forget(admin: &Admin, query: &str) -> Result<Reply, Refusal> {
     }
     let query = Query::parse(query, &["app", "rule", "channel"])?;
     let (app, channel) = (query.required("app")?, query.required("channel")?);
-    let watches = watches(&admin.assignments, Some(app), query.get("rule"))?;
-    let forgotten = watches.iter().filter(|watch| watch.memory.forget(channel)).count();
+    let rules = rules(&admin.assignments, Some(app), query.get("rule"))?;
+    let forgotten = rules.iter().filter(|rule| rule.memory.forget(channel)).count();
     tracing::info!(app, forgotten, "the operator had a channel forgotten");
     Ok(reply::json(&Forgotten { forgotten }))
 }
@@ -80,13 +80,13 @@ pub(super) fn forget(admin: &Admin, query: &str) -> Result<Reply, Refusal> {
 ///
 /// # Errors
 /// An app or a rule was given, and no rule matches.
-fn watches(assignments: &Assignments, app: Option<&str>, rule: Option<&str>) -> Result<Vec<Watched>, Refusal> {
-    let mut watches = assignments.watches();
-    watches.retain(|watch| app.is_none_or(|app| app == &*watch.app) && rule.is_none_or(|rule| rule == &*watch.rule));
-    if watches.is_empty() && (app.is_some() || rule.is_some()) {
+fn rules(assignments: &Assignments, app: Option<&str>, name: Option<&str>) -> Result<Vec<RegisteredRule>, Refusal> {
+    let mut rules = assignments.rules();
+    rules.retain(|rule| app.is_none_or(|app| app == &*rule.app) && name.is_none_or(|name| name == &*rule.rule));
+    if rules.is_empty() && (app.is_some() || name.is_some()) {
         return Err(Refusal::NotWatched);
     }
-    Ok(watches)
+    Ok(rules)
 }
 
 /// An entry of the listing.
@@ -107,11 +107,11 @@ struct EntryView<'a> {
 }
 
 impl<'a> EntryView<'a> {
-    fn new(watch: &'a Watched, entry: &'a Entry, calendar: &Calendar) -> Self {
+    fn new(rule: &'a RegisteredRule, entry: &'a Entry, calendar: &Calendar) -> Self {
         let time = |moment| rfc3339(calendar.unix_time(moment));
         Self {
-            app: &watch.app,
-            rule: &watch.rule,
+            app: &rule.app,
+            rule: &rule.rule,
             channel: &entry.channel,
             identity: entry.known.as_ref().map(Assignment::identity).map(JsonToken),
             context: entry.known.iter().flat_map(Assignment::context).map(JsonToken).collect(),

@@ -59,12 +59,9 @@ pub(super) fn overview(admin: &Admin) -> Reply {
     let (modes, summary) = (admin.mode_switch.rules(), admin.metrics.summary());
     let now = admin.calendar.clock().now();
     let time = |moment| rfc3339(admin.calendar.unix_time(moment));
-    let watches = admin.assignments.watches();
+    let rules = admin.assignments.rules();
     let channels = |mode: &RuleMode| {
-        watches
-            .iter()
-            .find(|watch| (&watch.app, &watch.rule) == (&mode.app, &mode.rule))
-            .map_or(0, |watch| watch.memory.len())
+        rules.iter().find(|rule| (&rule.app, &rule.rule) == (&mode.app, &mode.rule)).map_or(0, |rule| rule.memory.len())
     };
     reply::json(&Overview {
         version: env!("CARGO_PKG_VERSION"),

@@ -6,7 +6,7 @@ use super::Admin;
 use super::reply::{self, Reply};
 use super::rfc3339::rfc3339;
 use crate::clock::Moment;
-use crate::report::{Misplaced, Reported, Seen, Summary};
+use crate::report::{Misplaced, Occurrences, RuleReport, Summary};
 
 /// The body of the answer.
 #[derive(Serialize)]
@@ -51,7 +51,7 @@ struct MisplacedEvent {
 /// Answers with the complete report. The configuration bounds its length.
 pub(super) fn show(admin: &Admin) -> Reply {
     let time = |moment| rfc3339(admin.calendar.unix_time(moment));
-    let rule = |Reported { watched, tally }| {
+    let rule = |RuleReport { rule, tally }| {
         let Summary {
             suppressed,
             would_suppress,
@@ -63,9 +63,9 @@ pub(super) fn show(admin: &Admin) -> Reply {
             top_channels,
         } = tally.summary();
         Rule {
-            app: watched.app.to_string(),
-            rule: watched.rule.to_string(),
-            mode: watched.mode,
+            app: rule.app.to_string(),
+            rule: rule.rule.to_string(),
+            mode: rule.mode,
             suppressed,
             would_suppress,
             messages_saved,
@@ -79,13 +79,13 @@ pub(super) fn show(admin: &Admin) -> Reply {
                 .collect(),
         }
     };
-    let misplaced_event = |(misplaced, seen): (Misplaced, Seen)| MisplacedEvent {
+    let misplaced_event = |(misplaced, occurrences): (Misplaced, Occurrences)| MisplacedEvent {
         app: misplaced.app.to_string(),
         event: misplaced.event.to_string(),
         channel_family: misplaced.channel_family.to_string(),
         expected: misplaced.expected.to_string(),
-        count: seen.count,
-        last: time(seen.last),
+        count: occurrences.count,
+        last: time(occurrences.last),
     };
     reply::json(&ReportView {
         since: time(Moment::default()),

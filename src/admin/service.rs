@@ -212,9 +212,9 @@ impl Service {
         let evictions = assignments.evictions();
         Sample {
             keys: assignments
-                .watches()
+                .rules()
                 .into_iter()
-                .map(|watch| Keys { count: watch.memory.len(), app: watch.app, rule: watch.rule })
+                .map(|rule| Keys { count: rule.memory.len(), app: rule.app, rule: rule.rule })
                 .collect(),
             max_keys: assignments.bounds().max_channels,
             modes: self.modes(),

@@ -1,5 +1,5 @@
-//! What all rules of one app share: the epoch that forgets everything at once, and the requests in flight that may
-//! touch any channel.
+//! The state shared by all rules of one app: the epoch, whose change forgets all channels at once, and the requests in
+//! flight that may touch any channel.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,23 +11,23 @@ use super::snapshot::{AppSnapshot, Epoch};
 use super::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use crate::clock::{Clock, Moment};
 
-/// What all rules of one app share: the epoch that forgets everything at once, and the requests in flight that may
-/// touch any channel.
+/// The state shared by all rules of one app: the epoch, whose change forgets all channels at once, and the requests in
+/// flight that may touch any channel.
 ///
-/// A request that may touch any channel acts like a ticket with an opaque value on each of them, without a walk over
-/// the map. Three numbers do it:
+/// A request that may touch any channel has the effect of a ticket with an opaque value on each of them, without
+/// iterating over the map. Three numbers achieve this:
 ///
 /// - its claim raises `in_flight`, then begins an epoch;
 /// - its end, if ambiguous, puts the app in doubt, then lowers `in_flight`;
 /// - every claim on a channel reads epoch, then `in_flight`, then the doubt, in this order and under the channel's
 ///   lock. Its ticket remembers the epoch, and what it commits is known in that epoch only.
 ///
-/// Why no such request W goes unnoticed by a ticket T whose life it meets. If W's epoch began after T read it, then
-/// what T commits belongs to an epoch that is over. If it began before, T saw it (`Acquire` on the epoch, `Release` by
-/// W), so it also sees W's `in_flight`, which was raised before: either it counts W, and T never commits, or W has
-/// ended already. In the latter case T's `Acquire` of `in_flight` pairs with W's `Release` when it lowered it (later
-/// raises and lowerings are read-modify-writes and continue its release sequence), so T sees the doubt that W left, and
-/// never commits if it lasts.
+/// Why a ticket T never misses such a request W that overlaps with it. If W's epoch began after T read the epoch, then
+/// what T commits belongs to a past epoch. If it began before, T saw it (`Acquire` on the epoch, `Release` by W), so it
+/// also sees W's `in_flight`, which was raised before: either it counts W, and T never commits, or W has ended already.
+/// In the latter case T's `Acquire` of `in_flight` pairs with W's `Release` when it lowered it (later raises and
+/// lowerings are read-modify-writes and continue its release sequence), so T sees the doubt that W left, and never
+/// commits if it lasts.
 #[derive(Debug)]
 pub struct AppMemory {
     context: Arc<MemoryContext>,
@@ -44,10 +44,10 @@ impl AppMemory {
         Self::within(MemoryContext::new(clock, bounds))
     }
 
-    /// An empty memory for one app that shares bounds and counts with others.
+    /// An empty memory for one app that shares bounds and counts with other apps.
     ///
-    /// Whenever it is made, it is in doubt until [`Bounds::start_doubt`] after the start of the process: requests of a
-    /// process before this one may still be applied.
+    /// It is in doubt until [`Bounds::start_doubt`] after the start of the process: requests of a process before this
+    /// one may still be applied.
     pub(super) fn within(context: Arc<MemoryContext>) -> Arc<Self> {
         let doubt_until = AtomicU64::new(context.end_of_start_doubt().as_millis());
         Arc::new(Self { context, epoch: AtomicU64::new(0), in_flight: AtomicUsize::new(0), doubt_until })
@@ -62,7 +62,7 @@ impl AppMemory {
     }
 
     /// Puts the whole app in doubt, as after an ambiguous outcome: used when rules change, for requests that have ended
-    /// under the rules before and may still be applied.
+    /// under the previous rules and may still be applied.
     pub fn doubt(&self, now: Moment) {
         self.extend_doubt(now);
         // Release: a thread that sees the new epoch sees the doubt, too. What is known now, and what tickets in flight
@@ -76,8 +76,7 @@ impl AppMemory {
         now.as_millis() < self.doubt_until.load(Ordering::Relaxed)
     }
 
-    /// How long the process has run, while everything is in doubt for no other reason than that it has only just
-    /// started; else `None`.
+    /// The time since the start of the process, if the start is the only reason for the doubt; otherwise `None`.
     #[must_use]
     pub fn start_doubt(&self, now: Moment) -> Option<Duration> {
         let end = self.context.end_of_start_doubt();
@@ -90,16 +89,16 @@ impl AppMemory {
         self.in_flight.load(Ordering::Relaxed)
     }
 
-    /// The app as a claim finds it. Call it with the channel's lock held, so that what the channel knows was stored
+    /// The state of the app for a claim. Called with the channel's lock held, so that what the channel knows was stored
     /// before.
     pub(super) fn snapshot(&self, now: Moment) -> AppSnapshot {
-        // The order of the three is the point; see the type.
+        // The order of the three reads matters; see `AppMemory`.
         let epoch = Epoch::of(self.epoch.load(Ordering::Acquire));
         let in_flight = self.in_flight.load(Ordering::Acquire) > 0;
         AppSnapshot { epoch, uncertain: in_flight || self.in_doubt(now) }
     }
 
-    /// Counts `requests` more that are in flight and may touch any channel. Each of them calls [`AppMemory::end_wide`]
+    /// Counts `requests` more requests in flight that may touch any channel. Each of them calls [`AppMemory::end_wide`]
     /// at its end.
     pub(super) fn count_wide(&self, requests: usize) {
         // Relaxed is enough: the caller begins an epoch after that, or puts rules in force that were not
@@ -107,7 +106,7 @@ impl AppMemory {
         self.in_flight.fetch_add(requests, Ordering::Relaxed);
     }
 
-    /// Takes back what [`AppMemory::count_wide`] has counted too early.
+    /// Reverts a count of [`AppMemory::count_wide`] that was made too early.
     pub(super) fn discount_wide(&self, requests: usize) {
         self.in_flight.fetch_sub(requests, Ordering::Relaxed);
     }
@@ -115,7 +114,8 @@ impl AppMemory {
     /// Ends a request that may touch any channel.
     pub(super) fn end_wide(&self, outcome: Outcome) {
         match outcome {
-            // What was known before is forgotten all the same: no walk over the map could bring it back.
+            // What was known before stays forgotten: the epoch has changed, and restoring it would require iterating
+            // over the map.
             Outcome::Accepted | Outcome::Refused | Outcome::Partial => {}
             Outcome::Ambiguous => self.extend_doubt(self.context.clock.now()),
         }
@@ -127,14 +127,14 @@ impl AppMemory {
         &self.context
     }
 
-    /// Relaxed: both callers publish it by what they do next.
+    /// Relaxed: both callers publish it with their next store.
     fn extend_doubt(&self, now: Moment) {
         self.doubt_until
             .fetch_max(machine::until(now, self.context.bounds.doubt_period).as_millis(), Ordering::Relaxed);
     }
 }
 
-/// The same duty as a [`Reservation`](super::Reservation) for a request that may touch any channel of its app.
+/// The same obligation as a [`Reservation`](super::Reservation), for a request that may touch any channel of its app.
 #[must_use = "settle it: dropped, it puts its app in doubt"]
 #[derive(Debug)]
 pub struct WideReservation {
@@ -144,7 +144,7 @@ pub struct WideReservation {
 }
 
 impl WideReservation {
-    /// Says what became of it.
+    /// Reports the outcome.
     pub fn settle(mut self, outcome: Outcome) {
         self.outcome = outcome;
     }

@@ -1,4 +1,4 @@
-//! The bounds of the memory, and what all its parts share: clock, bounds and the counts that an operator needs.
+//! The bounds of the memory, and the state that all memories share: clock, bounds and counts for the operator.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,27 +12,27 @@ use crate::clock::{Clock, Moment};
 pub struct Bounds {
     /// Channels remembered per rule.
     pub max_channels: usize,
-    /// Requests that may wait for one channel.
+    /// The largest number of requests that wait for one channel.
     pub max_waiters_per_channel: usize,
-    /// Requests that may wait in all.
+    /// The largest number of requests that wait in total.
     pub max_waiters: usize,
     /// How long a channel stays in doubt after an ambiguous outcome.
     pub doubt_period: Duration,
-    /// How long everything is in doubt after a start, since a process that ran before may have left requests that
-    /// upstream is still to apply; zero: not at all.
+    /// How long everything is in doubt after a start, since upstream may still apply requests of a previous process;
+    /// zero: not at all.
     pub start_doubt: Duration,
 }
 
-/// How many entries were forgotten without being asked to, since the process began.
+/// The number of entries forgotten without the operator's request, since the process began.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Evictions {
-    /// To make room at [`Bounds::max_channels`].
+    /// To make space at [`Bounds::max_channels`].
     pub capacity: u64,
-    /// Because nobody named the channel for the rule's `remember_for`.
+    /// Because no claim named the channel for the rule's `remember_for`.
     pub idle: u64,
 }
 
-/// What all memories share.
+/// The state that all memories share.
 #[derive(Debug)]
 pub(super) struct MemoryContext {
     pub(super) clock: Clock,
@@ -53,7 +53,7 @@ impl MemoryContext {
         })
     }
 
-    /// When what a process before this one may have left in flight is over.
+    /// The end of the doubt about requests of a previous process.
     pub(super) fn end_of_start_doubt(&self) -> Moment {
         match self.bounds.start_doubt {
             Duration::ZERO => Moment::default(),
@@ -61,9 +61,9 @@ impl MemoryContext {
         }
     }
 
-    // Relaxed throughout: each of these numbers stands for itself, and nothing else is published through them.
+    // Relaxed throughout: these numbers are independent, and nothing else is published through them.
 
-    /// A place among the [`Bounds::max_waiters`], if one is free.
+    /// Counts one more waiting request; `None` if [`Bounds::max_waiters`] wait already.
     pub(super) fn wait(self: &Arc<Self>) -> Option<WaiterPermit> {
         let max = self.bounds.max_waiters;
         self.waiting
@@ -72,12 +72,12 @@ impl MemoryContext {
         Some(WaiterPermit(Arc::clone(self)))
     }
 
-    /// Requests that wait at present.
+    /// The number of waiting requests.
     pub(super) fn waiting(&self) -> usize {
         self.waiting.load(Ordering::Relaxed)
     }
 
-    /// Counts entries forgotten to make room.
+    /// Counts entries forgotten to make space.
     pub(super) fn evicted_for_capacity(&self, entries: usize) {
         self.evicted_for_capacity.fetch_add(entries as u64, Ordering::Relaxed);
     }
@@ -87,7 +87,7 @@ impl MemoryContext {
         self.evicted_idle.fetch_add(entries as u64, Ordering::Relaxed);
     }
 
-    /// What was forgotten so far.
+    /// The evictions so far.
     pub(super) fn evictions(&self) -> Evictions {
         Evictions {
             capacity: self.evicted_for_capacity.load(Ordering::Relaxed),
@@ -96,7 +96,7 @@ impl MemoryContext {
     }
 }
 
-/// A place among those who wait; given back when it is dropped.
+/// Counts one request as waiting until it is dropped.
 #[derive(Debug)]
 pub(super) struct WaiterPermit(Arc<MemoryContext>);
 

@@ -1,11 +1,11 @@
 //! The channels of one rule's memory in a `DashMap`, and the order in which they are evicted.
 //!
-//! A key is the hash of a channel's name, so an entry holds the name once, in its block. Two names with the same hash
-//! share a key: the second one is not remembered while the first one is, and its announcements are forwarded. The hash
-//! is keyed at random, so nobody can choose such names; among a million channels it happens once in some ten million
-//! memories.
+//! A key is the hash of a channel's name, so the name is stored once, in the entry's block. Two names with the same
+//! hash share a key: the second is not remembered while the first is, and its announcements are forwarded. The hash is
+//! keyed at random, so clients cannot choose such names; among a million channels, a collision occurs in one of some
+//! ten million memories.
 //!
-//! Nothing here waits: the locks are held for well under a microsecond, to make room for tens of them.
+//! Nothing here waits: the locks are held for less than a microsecond; for an eviction, for tens of microseconds.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -24,30 +24,31 @@ use super::sync::{Map, Mutex, lock};
 use super::{Before, ClaimMode, Entry, Outcome, Value};
 use crate::clock::Moment;
 
-/// A memory of so few channels needs one queue only.
+/// A memory of so few channels has a single queue.
 const SMALL: usize = 1_024;
 
-/// What a table of 512, 1,024, 2,048 or 4,096 buckets holds (seven eighths). A queue whose cap is one of these, or a
-/// little less, fills the table of its shard; were it a little more, half of the buckets would stay empty. The last one
-/// also bounds how long one shard is locked for a sweep.
+/// The capacities of tables of 512, 1,024, 2,048 and 4,096 buckets (seven eighths). A queue whose cap is one of these,
+/// or slightly less, fills the table of its shard; with a slightly larger cap, half of the buckets would be empty. The
+/// last one also bounds the time for which a sweep locks one shard.
 const FULL_TABLES: [usize; 4] = [448, 896, 1_792, 3_584];
 
-/// Queues that a memory should have at least, if its tables do not become too small for it.
+/// The preferred minimum number of queues, unless the tables would become too small.
 const ENOUGH_QUEUES: usize = 64;
 
-/// At the cap, one in this many of a queue's channels is evicted at once.
+/// At the cap, this fraction (one in N) of a queue's channels is evicted at once.
 const EVICTED_SHARE: usize = 16;
 
-/// How many channels may get a second chance for each that is evicted.
+/// The number of channels that may get a second chance for each evicted channel.
 const SECOND_CHANCES: usize = 2;
 
-/// How many queues a sweep goes through.
+/// The number of queues that a sweep visits.
 const SWEPT: usize = 64;
 
-/// The bits of a hash that hashbrown keeps beside the buckets. `DashMap` chooses the shard by the bits that follow.
+/// The bits of a hash that hashbrown stores as tags beside the buckets. `DashMap` chooses the shard by the bits that
+/// follow.
 const TAG_BITS: u32 = 7;
 
-/// The wake-ups of those who wait. Sent once no lock is held.
+/// The wake-ups of waiting requests. Sent once no lock is held.
 pub(super) type Woken = Vec<oneshot::Sender<()>>;
 
 /// The channels of one memory.
@@ -57,16 +58,17 @@ pub(super) type Woken = Vec<oneshot::Sender<()>>;
 pub(super) struct Channels {
     map: Map<Slot>,
     queues: Box<[Mutex<Queue>]>,
-    /// Most channels in one queue.
+    /// The largest number of channels in one queue.
     cap: usize,
-    /// The queue with which the next sweep begins.
+    /// The first queue of the next sweep.
     next_swept: AtomicUsize,
     /// Position of the lowest bit of a key that chooses the map's shard.
     shard_shift: u32,
 }
 
 /// The keys of one shard of the map in the order in which they are considered for eviction. A key is inserted into the
-/// map or removed from it only with its queue locked, so that both hold the same ones whenever the queue is free.
+/// map or removed from it only with its queue locked, so that map and queue hold the same keys whenever the queue is
+/// free.
 type Queue = VecDeque<u64>;
 
 /// A claim on one channel.
@@ -81,7 +83,7 @@ pub(super) struct ClaimRequest<'a> {
     pub(super) remember_for: Duration,
 }
 
-/// The answer to a claim, before it is tied to the memory.
+/// The answer to a claim, without a reference to the memory.
 #[derive(Debug)]
 pub(super) enum ClaimAnswer {
     Redundant { since: Moment },
@@ -91,7 +93,7 @@ pub(super) enum ClaimAnswer {
 }
 
 impl Channels {
-    /// Room for `max_channels`.
+    /// A map with space for `max_channels` channels.
     pub(super) fn new(max_channels: usize) -> Self {
         let (queues, cap) = layout(max_channels);
         let shards = queues.next_power_of_two().max(2);
@@ -106,14 +108,14 @@ impl Channels {
 
     /// Answers a claim.
     pub(super) fn claim(&self, request: ClaimRequest<'_>) -> ClaimAnswer {
-        let (queue, key) = self.place(request.hash);
+        let (queue, key) = self.locate(request.hash);
         if let Some(mut slot) = self.map.get_mut(&key) {
             return claim_known(&mut slot, request);
         }
         if request.channel.len() > MAX_NAME {
             return ClaimAnswer::Full;
         }
-        // Only with the queue locked is a key inserted.
+        // A key is inserted only with its queue locked.
         let mut queue = lock(&self.queues[queue]);
         let has_room = self.make_room(&mut queue, request.now, request.app.context());
         if let Some(mut slot) = self.map.get_mut(&key) {
@@ -130,7 +132,7 @@ impl Channels {
         answer
     }
 
-    /// Settles a ticket. Returns the wake-ups of those who wait for it.
+    /// Settles a ticket. Returns the wake-ups of the requests that wait for it.
     pub(super) fn settle(
         &self,
         hash: u64,
@@ -139,7 +141,7 @@ impl Channels {
         now: Moment,
         doubt_period: Duration,
     ) -> Woken {
-        let (queue, key) = self.place(hash);
+        let (queue, key) = self.locate(hash);
         let Some(mut slot) = self.map.get_mut(&key) else {
             // A second panic would end the process.
             debug_assert!(std::thread::panicking(), "an entry with a ticket in flight is never removed");
@@ -158,13 +160,13 @@ impl Channels {
         woken
     }
 
-    /// Forgets one channel. Returns whether it was remembered, and the wake-ups of those who wait for it.
+    /// Forgets one channel. Returns whether it was remembered, and the wake-ups of the requests that wait for it.
     pub(super) fn forget(&self, hash: u64, channel: &str, now: Moment) -> (bool, Woken) {
-        let (queue, key) = self.place(hash);
+        let (queue, key) = self.locate(hash);
         let Some(mut slot) = self.map.get_mut(&key).filter(|slot| slot.is_named(channel)) else {
             return (false, Vec::new());
         };
-        // First unknown, then removed: a claim that comes in between takes nothing of it along.
+        // First made unknown, then removed: a claim in between finds nothing known.
         let entry = slot.activate(false);
         entry.channel.forget();
         let woken = entry.take_all_waiters();
@@ -176,13 +178,13 @@ impl Channels {
         (true, woken)
     }
 
-    /// Removes what no claim named for `remember_for`, and compacts what has become idle. Returns how many were
-    /// removed for their age. Locks one channel at a time, so no claim waits for it. A sweep goes through [`SWEPT`]
-    /// queues at most, which takes less than a tenth of a second, and the next one goes on from there.
+    /// Removes the channels that no claim named for `remember_for`, and compacts those that have become idle. Returns
+    /// the number removed for their age. Locks one channel at a time, so claims are not delayed. A sweep visits at most
+    /// [`SWEPT`] queues, which takes less than a tenth of a second; the next sweep continues there.
     pub(super) fn sweep(&self, now: Moment, remember_for: Duration) -> usize {
         let mut removed = 0;
         let swept = self.queues.len().min(SWEPT);
-        // Relaxed: two sweeps at once may go through the same queues.
+        // Relaxed: two concurrent sweeps may visit the same queues.
         let first = self.next_swept.fetch_add(swept, Ordering::Relaxed);
         for index in (first..first.wrapping_add(swept)).map(|index| index % self.queues.len()) {
             let keys = lock(&self.queues[index]).clone();
@@ -221,17 +223,17 @@ impl Channels {
         matching.map(|slot| slot.entry(now, app.snapshot(now), slot.is_idle(now, remember_for))).collect()
     }
 
-    /// The queue and the key of a name with this hash. The key is the hash with the queue's number in place of the bits
-    /// that choose the map's shard: so the channels of one queue share one table, which is full when the queue is.
-    /// (Would `DashMap` choose shards in another way, the tables would only be larger.)
-    fn place(&self, hash: u64) -> (usize, u64) {
+    /// The queue and the key of a name with this hash. The key is the hash, with the bits that choose the map's shard
+    /// replaced by the queue's number: so the channels of one queue share one table, which is full when the queue is
+    /// full. (If `DashMap` chose shards in another way, the tables would only be larger.)
+    fn locate(&self, hash: u64) -> (usize, u64) {
         let queue = queue_of(hash, self.queues.len());
         let tag = hash & !(u64::MAX >> TAG_BITS);
         let low = hash & ((1 << self.shard_shift) - 1);
         (queue, tag | (queue as u64) << self.shard_shift | low)
     }
 
-    /// Removes one channel on a condition.
+    /// Removes a channel if it meets a condition.
     fn remove_if(&self, queue: usize, key: u64, condition: impl FnOnce(&mut Slot) -> bool) {
         let mut queue = lock(&self.queues[queue]);
         if self.map.remove_if_mut(&key, |_, slot| condition(slot)).is_some()
@@ -241,7 +243,7 @@ impl Channels {
         }
     }
 
-    /// Makes room for one channel more. Returns whether there is room.
+    /// Makes space for one more channel. Returns whether there is space.
     fn make_room(&self, queue: &mut Queue, now: Moment, context: &MemoryContext) -> bool {
         if queue.len() >= self.cap {
             let evicted = self.evict(queue, now);
@@ -250,14 +252,14 @@ impl Channels {
         queue.len() < self.cap
     }
 
-    /// Evicts a share of the channels at the front of the queue, at least one if any may be forgotten. A channel that
-    /// was claimed again since it came to the back of the queue goes there once more, and so does one that is in flight
-    /// or in doubt.
+    /// Evicts a fraction of the channels at the front of the queue, at least one if any may be forgotten. A channel
+    /// that was claimed again since it was appended to the queue is appended again, and so is one that is in flight or
+    /// in doubt.
     fn evict(&self, queue: &mut Queue, now: Moment) -> usize {
         let wanted = (queue.len() / EVICTED_SHARE).max(1);
         let mut chances = wanted * SECOND_CHANCES;
         let mut evicted = 0;
-        // Twice: in the first round all of them may have got a second chance.
+        // Two rounds: in the first, all channels may have got a second chance.
         for _ in 0..queue.len() * 2 {
             if evicted == wanted {
                 break;
@@ -280,7 +282,7 @@ impl Channels {
     }
 }
 
-/// How many queues, and the cap of each: never more than `max_channels` together.
+/// The number of queues and the cap of each; the caps sum to at most `max_channels`.
 fn layout(max_channels: usize) -> (usize, usize) {
     if max_channels <= SMALL {
         return (1, max_channels);
@@ -292,13 +294,13 @@ fn layout(max_channels: usize) -> (usize, usize) {
 }
 
 /// The queue of a name with this hash: 32 bits from the middle, scaled. The lowest bits choose the bucket within a
-/// table and the highest seven are its tag there, so both should differ among the names of one queue.
+/// table and the highest seven are the tag, so both should differ among the names of one queue.
 fn queue_of(hash: u64, queues: usize) -> usize {
     let middle = u128::from((hash >> 24) & 0xffff_ffff);
     usize::try_from((middle * queues as u128) >> 32).unwrap_or_default()
 }
 
-/// Answers a claim on a channel that is remembered, or on another one with the same key.
+/// Answers a claim on a remembered channel, or on another channel with the same key.
 fn claim_known(slot: &mut Slot, request: ClaimRequest<'_>) -> ClaimAnswer {
     if !slot.is_named(request.channel) {
         return ClaimAnswer::Full;
@@ -319,7 +321,7 @@ fn claim_known(slot: &mut Slot, request: ClaimRequest<'_>) -> ClaimAnswer {
     answer(entry, &request, snapshot)
 }
 
-/// Compares the claim with the channel and does what follows.
+/// Compares the claim with the channel and applies the result.
 fn answer(entry: &mut ActiveEntry, request: &ClaimRequest<'_>, snapshot: AppSnapshot) -> ClaimAnswer {
     let &ClaimRequest { value, mode, now, app, .. } = request;
     let context: &Arc<MemoryContext> = app.context();
@@ -331,10 +333,10 @@ fn answer(entry: &mut ActiveEntry, request: &ClaimRequest<'_>, snapshot: AppSnap
             return ClaimAnswer::Redundant { since };
         }
         (Comparison::InFlight(leader), ClaimMode::MayWait) => {
-            if let Some(place) = context.wait()
+            if let Some(permit) = context.wait()
                 && let Some(settled) = entry.wait_for(leader, context.bounds.max_waiters_per_channel)
             {
-                return ClaimAnswer::InFlight(settled, place);
+                return ClaimAnswer::InFlight(settled, permit);
             }
         }
         _ => {}
@@ -368,7 +370,7 @@ mod tests {
         for max in [0, 1_025, 1_000_000, 10_000_000] {
             let channels = Channels::new(max);
             for hash in (0..1_000_u64).map(|number| number.wrapping_mul(0x9e37_79b9_7f4a_7c15)).chain([u64::MAX]) {
-                let (queue, key) = channels.place(hash);
+                let (queue, key) = channels.locate(hash);
                 let shard = usize::try_from((key << 7 >> 7) >> channels.shard_shift).unwrap();
                 assert_eq!((shard, key >> 57), (queue, hash >> 57));
             }
@@ -376,7 +378,7 @@ mod tests {
     }
 
     #[test]
-    fn sweeps_go_through_all_queues_in_turn() {
+    fn successive_sweeps_visit_all_queues() {
         let channels = Channels::new(1_000_000);
         let app = AppMemory::new(Clock::start(), Arc::new(bounds(1_000_000)));
         for number in 0..1_000_u64 {
@@ -406,7 +408,7 @@ mod tests {
         let panics = || {
             std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
                 let _queue = lock(&channels.queues[0]);
-                let _slot = channels.map.get_mut(&channels.place(7).1);
+                let _slot = channels.map.get_mut(&channels.locate(7).1);
                 std::panic::resume_unwind(Box::new("the holder of the locks"));
             }))
         };

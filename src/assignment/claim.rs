@@ -1,5 +1,4 @@
-//! The types of the memory's interface: how a claim may be answered, what has to be settled, and the outcomes of a
-//! forwarded request.
+//! The types of the memory's interface: the answers to a claim, reservations, and the outcomes of a forwarded request.
 
 use std::sync::Arc;
 
@@ -10,25 +9,25 @@ use super::machine::TicketId;
 use super::{Assignment, RuleMemory};
 use crate::clock::Moment;
 
-/// How upstream took a forwarded request.
+/// The outcome of a forwarded request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
-    /// A complete 2xx: everything in it was applied.
+    /// A complete 2xx: the request was applied completely.
     Accepted,
-    /// A complete 4xx, or provably not sent: nothing of it was or will be applied.
+    /// A complete 4xx, or provably not sent: no part was or will be applied.
     Refused,
-    /// A complete 4xx to a request of several parts: some may have been applied, nothing more will be.
+    /// A complete 4xx to a request of several parts: some parts may have been applied, no other will be.
     Partial,
     /// Anything else: it may be applied, now or later.
     Ambiguous,
 }
 
-/// How a claim may be answered.
+/// The permitted answers to a claim.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ClaimMode {
     /// `Redundant`, `InFlight` or a reservation.
     MayWait,
-    /// `Redundant` or a reservation: the request holds a reservation already, or has waited long enough.
+    /// `Redundant` or a reservation: the request holds a reservation already, or has waited for the maximum time.
     MustNotWait,
     /// Always a reservation (observe mode, draining, requests that are never dropped).
     Forced,
@@ -37,7 +36,7 @@ pub enum ClaimMode {
 /// What was known of a channel when it was claimed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Before {
-    /// It was not remembered at all, or nothing was known of it.
+    /// It was not remembered, or its assignment was unknown.
     Nothing,
     /// It was known to show this.
     Known(Assignment),
@@ -48,36 +47,37 @@ pub enum Before {
 /// The answer to a claim.
 #[derive(Debug)]
 pub enum Claim {
-    /// The channel is known to show just this assignment, since the given moment.
+    /// The channel is known to show exactly this assignment, since the given moment.
     Redundant {
         /// When it was committed, to a tenth of a second.
         since: Moment,
     },
-    /// An equal announcement is in flight: wait for its outcome, then claim again.
+    /// An equal announcement is in flight: wait for its outcome, then repeat the claim.
     InFlight(Waiter),
     /// Forward it, and settle the reservation.
     Reserved {
-        /// The obligation.
+        /// The reservation to settle.
         reservation: Reservation,
         /// What was known of the channel before.
         before: Before,
-        /// Whether an equal claim was in flight or known, i.e. the [`ClaimMode`] or a bound on those who wait kept it
-        /// from being answered otherwise.
+        /// Whether an equal claim was in flight or known, that is, the [`ClaimMode`] or a bound on waiting requests
+        /// prevented another answer.
         redundant: bool,
-        /// When the channel was committed to show just this, if it is known to.
+        /// When the channel became known to show exactly this, if it is known to.
         since: Option<Moment>,
     },
-    /// The memory is at its bound with nothing to forget: forward under
+    /// The memory is full and no entry may be forgotten: forward under
     /// [`AppMemory::claim_all`](super::AppMemory::claim_all).
     Full,
 }
 
-/// The duty to say what became of a forwarded request. Dropped unsettled, its channel is in doubt.
+/// The obligation to report the outcome of a forwarded request. If it is dropped unsettled, its channel is in doubt.
 #[must_use = "settle it: dropped, it puts its channel in doubt"]
 #[derive(Debug)]
 pub struct Reservation {
     memory: Arc<RuleMemory>,
-    /// Of the channel's name. With the ticket it finds the entry, so that the name need not be kept a second time.
+    /// The hash of the channel's name. Together with the ticket it identifies the entry, so that the name is not stored
+    /// a second time.
     hash: u64,
     ticket: TicketId,
     /// Ambiguous until it is settled.
@@ -89,7 +89,7 @@ impl Reservation {
         Self { memory, hash, ticket, outcome: Outcome::Ambiguous }
     }
 
-    /// Says what became of it.
+    /// Reports the outcome.
     pub fn settle(mut self, outcome: Outcome) {
         self.outcome = outcome;
     }
@@ -105,21 +105,21 @@ impl Drop for Reservation {
 #[derive(Debug)]
 pub struct Waiter {
     settled: oneshot::Receiver<()>,
-    /// Given back with the waiter.
-    _place: WaiterPermit,
+    /// Released when the waiter is dropped.
+    _permit: WaiterPermit,
 }
 
 impl Waiter {
-    pub(super) const fn new(settled: oneshot::Receiver<()>, place: WaiterPermit) -> Self {
-        Self { settled, _place: place }
+    pub(super) const fn new(settled: oneshot::Receiver<()>, permit: WaiterPermit) -> Self {
+        Self { settled, _permit: permit }
     }
 
-    /// Returns once the announcement was settled in any way; the claim is then made again.
+    /// Returns once the announcement was settled with any outcome; the claim is then repeated.
     ///
     /// # Cancel safety
-    /// Dropping it gives up the place.
+    /// Dropping the future ends the wait; the request no longer counts as waiting.
     pub async fn settled(self) {
-        // An error says that the sender is gone, which it can only be with its ticket.
+        // An error means that the sender was dropped, which happens only together with its ticket.
         let (Ok(()) | Err(_)) = self.settled.await;
     }
 }

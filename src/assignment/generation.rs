@@ -1,8 +1,8 @@
-//! The requests in flight that were judged before the rules changed.
+//! The requests in flight that were decided before the rules changed.
 //!
-//! A request holds tickets in the memories of the rules that it was judged under. A rule that is added or changed while
-//! it is in flight begins with a memory in which it holds none. From then on it counts as a request that may touch any
-//! channel of the app, until it is settled.
+//! A request holds tickets in the memories of the rules under which it was decided. A rule that is added or changed
+//! while the request is in flight begins with a memory in which the request holds no ticket. From then on the request
+//! counts as one that may touch any channel of the app, until it is settled.
 
 use std::sync::{Arc, OnceLock};
 
@@ -11,27 +11,27 @@ use smallvec::SmallVec;
 use super::sync::atomic::{AtomicUsize, Ordering};
 use super::{AppMemory, Outcome, WideReservation};
 
-/// The forwarded requests that were judged under one version of the rules, of one app, or of all apps that are not
+/// The forwarded requests that were decided under one version of the rules, of one app or of all apps that are not
 /// configured.
 #[derive(Debug, Default)]
 pub struct Generation {
-    /// Twice the number of requests in flight, and [`SUPERSEDED`]. One word, so that each request either was counted
-    /// when the generation ended, or learns that it has.
+    /// Twice the number of requests in flight, and [`SUPERSEDED`]. One atomic word, so that each request either was
+    /// counted when the generation ended, or sees that it has ended.
     state: AtomicUsize,
     /// The memories that its requests may touch without a ticket in them; set before it is superseded.
     successors: OnceLock<Vec<Arc<AppMemory>>>,
 }
 
-/// One request in [`Generation::state`].
+/// The value of one request in [`Generation::state`].
 const REQUEST: usize = 2;
-/// The bit that says that other rules are in force.
+/// The bit that is set once other rules are in force.
 const SUPERSEDED: usize = 1;
 
 impl Generation {
-    /// Counts a request that was judged under these rules, and is about to be sent. If other rules are in force by now,
-    /// it may touch any channel of their apps.
+    /// Counts a request that was decided under these rules and is about to be sent. If other rules are in force by now,
+    /// the request may touch any channel of their apps.
     pub fn begin(self: &Arc<Self>) -> GenerationTicket {
-        // Acquire: whoever sees that it is superseded sees the successors.
+        // Acquire: a thread that sees SUPERSEDED also sees the successors.
         let before = self.state.fetch_add(REQUEST, Ordering::Acquire);
         if before & SUPERSEDED == 0 {
             return GenerationTicket { held: Held::Counted(Arc::clone(self)), outcome: Outcome::Ambiguous };
@@ -49,7 +49,7 @@ impl Generation {
         let successors = self.successors.get_or_init(|| successors);
         let mut state = self.state.load(Ordering::Relaxed);
         loop {
-            // First here, so that no request ends there before it was counted.
+            // Counted before the flag is set, so that no request ends in a successor before it was counted there.
             let requests = state / REQUEST;
             successors.iter().for_each(|memory| memory.count_wide(requests));
             match self.state.compare_exchange_weak(state, state | SUPERSEDED, Ordering::AcqRel, Ordering::Relaxed) {
@@ -63,15 +63,15 @@ impl Generation {
     }
 
     fn end(&self, outcome: Outcome) {
-        // AcqRel: if it is superseded, the successors are seen, and so is that they have counted this request.
+        // AcqRel: a thread that sees SUPERSEDED also sees the successors, and that they have counted this request.
         if self.state.fetch_sub(REQUEST, Ordering::AcqRel) & SUPERSEDED != 0 {
             self.successors.get().into_iter().flatten().for_each(|memory| memory.end_wide(outcome));
         }
     }
 }
 
-/// The duty to say what became of a request that was judged under one version of the rules. Dropped unsettled, its
-/// outcome is ambiguous.
+/// The obligation to report the outcome of a request that was decided under one version of the rules. If it is dropped
+/// unsettled, the outcome is ambiguous.
 #[must_use = "settle it: dropped, its outcome is ambiguous"]
 #[derive(Debug)]
 pub struct GenerationTicket {
@@ -87,7 +87,7 @@ enum Held {
 }
 
 impl GenerationTicket {
-    /// Says what became of it.
+    /// Reports the outcome.
     pub fn settle(mut self, outcome: Outcome) {
         self.outcome = outcome;
     }

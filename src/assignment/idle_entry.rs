@@ -1,9 +1,8 @@
-//! An idle channel in one block of bytes, so that a claim that finds its channel waits for one place in memory behind
-//! the table's bucket.
+//! An idle channel in one block of bytes, so that a claim costs one memory access beyond the table's bucket.
 //!
-//! The block holds numbers at fixed places, little-endian; then the channel's name; then, to the end, the text of the
+//! The block holds numbers at fixed offsets, little-endian; then the channel's name; then, to the end, the text of the
 //! assignment that the channel is known to show, which is empty if that is unknown. Names and texts are compared as
-//! bytes, and become text again only for the operator.
+//! bytes, and decoded only for the operator.
 
 use super::machine::Known;
 use super::snapshot::{AppSnapshot, Epoch};
@@ -16,7 +15,7 @@ pub(super) const MAX_NAME: usize = u16::MAX as usize;
 /// Milliseconds in the unit of time of an idle entry.
 const MILLIS_PER_TICK: u64 = 100;
 
-// Where in the block each part begins: `u32` four times, `u64`, `u16`, a flag, bytes.
+// The offset of each field in the block: `u32` four times, `u64`, `u16`, a flag, bytes.
 const SINCE: usize = 0;
 const ANNOUNCED: usize = 4;
 const SUPPRESSED: usize = 8;
@@ -28,8 +27,8 @@ const NAME: usize = 27;
 
 /// An idle channel.
 ///
-/// Times are in tenths of a second, rounded down: an entry looks older than it is, never younger, so it is forgotten
-/// too early rather than too late. They end after 13 years; from then on every entry looks old.
+/// Times are in tenths of a second, rounded down: an entry may appear older than it is, never younger, so it is
+/// forgotten too early rather than too late. They overflow after 13 years; from then on every entry appears old.
 #[derive(Debug)]
 pub(super) struct IdleEntry {
     block: Box<[u8]>,
@@ -67,12 +66,12 @@ impl IdleEntry {
         self.name_len() == channel.len() && self.block[NAME..].starts_with(channel.as_bytes())
     }
 
-    /// When it became known to show just what `value` announces, if it is. The shortcut of the hot path: it says what
-    /// `Channel::compare` would.
+    /// When it became known to show exactly what `value` announces, if it is known to. A shortcut for the hot path,
+    /// with the same result as `Channel::compare`.
     pub(super) fn shows(&self, value: &Value, snapshot: AppSnapshot) -> Option<Moment> {
         let text = value.announced()?.text().as_bytes();
-        // From the end, which is known without the block: so its lines are fetched at once, and not one after the
-        // other.
+        // Compared from the end, whose position is known without reading the block: so its cache lines are fetched in
+        // parallel, not one after the other.
         let same = self.block.len() == NAME + self.name_len() + text.len() && self.block.ends_with(text);
         (same && snapshot.keeps(self.epoch())).then(|| moment(self.u32_at(SINCE)))
     }
@@ -90,7 +89,7 @@ impl IdleEntry {
         text(&self.block[NAME..self.name_end()])
     }
 
-    /// What it is known to show.
+    /// The assignment that it is known to show.
     pub(super) fn known(&self) -> Option<Known> {
         let shown = &self.block[self.name_end()..];
         let known = || Known {
@@ -101,17 +100,17 @@ impl IdleEntry {
         (!shown.is_empty()).then(known)
     }
 
-    /// When a claim last named it.
+    /// The time of the last claim that named it.
     pub(super) fn seen(&self) -> Moment {
         moment(self.u32_at(SEEN))
     }
 
-    /// Whether a claim named it again since it came to the back of the eviction queue.
+    /// Whether a claim named it again since it was appended to the eviction queue.
     pub(super) fn referenced(&self) -> bool {
         self.block[REFERENCED] != 0
     }
 
-    /// The same, and takes it back.
+    /// The same; resets the flag.
     pub(super) fn take_referenced(&mut self) -> bool {
         std::mem::take(&mut self.block[REFERENCED]) != 0
     }
@@ -126,7 +125,7 @@ impl IdleEntry {
         self.u32_at(SUPPRESSED)
     }
 
-    /// The app's epoch in which it became known what it shows.
+    /// The app's epoch in which its assignment became known.
     fn epoch(&self) -> Epoch {
         Epoch::of(u64::from_le_bytes(self.bytes_at(EPOCH)))
     }
@@ -139,21 +138,21 @@ impl IdleEntry {
         NAME + self.name_len()
     }
 
-    fn u32_at(&self, place: usize) -> u32 {
-        u32::from_le_bytes(self.bytes_at(place))
+    fn u32_at(&self, offset: usize) -> u32 {
+        u32::from_le_bytes(self.bytes_at(offset))
     }
 
-    fn bytes_at<const N: usize>(&self, place: usize) -> [u8; N] {
-        *self.block[place..].first_chunk().expect("a block holds all its numbers")
+    fn bytes_at<const N: usize>(&self, offset: usize) -> [u8; N] {
+        *self.block[offset..].first_chunk().expect("a block holds all its numbers")
     }
 }
 
-/// Part of a block as the text that it is.
+/// Bytes of a block as text.
 fn text(bytes: &[u8]) -> &str {
     str::from_utf8(bytes).expect("names and assignments are text")
 }
 
-/// Rounded down, and never beyond what fits.
+/// Rounded down, and saturating.
 fn ticks(moment: Moment) -> u32 {
     u32::try_from(moment.as_millis() / MILLIS_PER_TICK).unwrap_or(u32::MAX)
 }
@@ -172,53 +171,53 @@ mod tests {
         Known { assignment: Assignment::new(1, identity, ["null"]), since: Moment::from_millis(300), epoch: CALM.epoch }
     }
 
-    fn shown(rest: &IdleEntry, identity: &str) -> Option<Moment> {
-        rest.shows(&Value::One(Assignment::new(1, identity, ["null"])), CALM)
+    fn shown(entry: &IdleEntry, identity: &str) -> Option<Moment> {
+        entry.shows(&Value::One(Assignment::new(1, identity, ["null"])), CALM)
     }
 
     #[test]
-    fn every_part_comes_back() {
+    fn every_field_is_read_back_as_written() {
         let anna = known("\"Änna\"");
-        let mut rest =
+        let mut entry =
             IdleEntry::new("zimmer-ü", Some(&anna), Moment::from_millis(799), 0x0102_0304, u32::MAX - 1, false)
                 .expect("a short name");
-        let parts = |rest: &IdleEntry| {
-            (rest.name().to_owned(), rest.known(), rest.seen().as_millis(), rest.announced(), rest.suppressed())
+        let fields = |entry: &IdleEntry| {
+            (entry.name().to_owned(), entry.known(), entry.seen().as_millis(), entry.announced(), entry.suppressed())
         };
-        assert_eq!(parts(&rest), ("zimmer-ü".to_owned(), Some(anna.clone()), 700, 0x0102_0304, u32::MAX - 1));
-        rest.suppress(Moment::from_millis(900));
-        rest.suppress(Moment::from_millis(800));
-        assert_eq!(parts(&rest), ("zimmer-ü".to_owned(), Some(anna), 900, 0x0102_0304, u32::MAX));
+        assert_eq!(fields(&entry), ("zimmer-ü".to_owned(), Some(anna.clone()), 700, 0x0102_0304, u32::MAX - 1));
+        entry.suppress(Moment::from_millis(900));
+        entry.suppress(Moment::from_millis(800));
+        assert_eq!(fields(&entry), ("zimmer-ü".to_owned(), Some(anna), 900, 0x0102_0304, u32::MAX));
     }
 
     #[test]
     fn name_and_assignment_are_compared_whole() {
-        let rest = IdleEntry::new("room-1", Some(&known("7")), Moment::default(), 1, 0, false).expect("a short name");
-        assert!(rest.is_named("room-1"));
+        let entry = IdleEntry::new("room-1", Some(&known("7")), Moment::default(), 1, 0, false).expect("a short name");
+        assert!(entry.is_named("room-1"));
         assert!(
-            ["", "room-", "room-2", "room-11", "room-11\u{1f}7\u{1f}null"].iter().all(|other| !rest.is_named(other))
+            ["", "room-", "room-2", "room-11", "room-11\u{1f}7\u{1f}null"].iter().all(|other| !entry.is_named(other))
         );
-        assert_eq!(shown(&rest, "7"), Some(Moment::from_millis(300)));
-        assert!(["", "8", "77"].iter().all(|other| shown(&rest, other).is_none()));
-        assert_eq!(rest.shows(&Value::One(known("7").assignment), AppSnapshot { uncertain: true, ..CALM }), None);
-        assert_eq!(rest.shows(&Value::One(known("7").assignment), AppSnapshot { epoch: Epoch::of(0), ..CALM }), None);
-        assert_eq!(rest.shows(&Value::Last(known("7").assignment), CALM), None);
+        assert_eq!(shown(&entry, "7"), Some(Moment::from_millis(300)));
+        assert!(["", "8", "77"].iter().all(|other| shown(&entry, other).is_none()));
+        assert_eq!(entry.shows(&Value::One(known("7").assignment), AppSnapshot { uncertain: true, ..CALM }), None);
+        assert_eq!(entry.shows(&Value::One(known("7").assignment), AppSnapshot { epoch: Epoch::of(0), ..CALM }), None);
+        assert_eq!(entry.shows(&Value::Last(known("7").assignment), CALM), None);
     }
 
     #[test]
     fn what_is_unknown_is_no_assignment() {
-        let rest = IdleEntry::new("room", None, Moment::default(), 1, 0, false).expect("a short name");
-        assert_eq!((rest.known(), rest.name()), (None, "room"));
-        // One whose text ends as the block does.
-        let rest = IdleEntry::new("room1\u{1f}7\u{1f}null", None, Moment::default(), 1, 0, false)
+        let entry = IdleEntry::new("room", None, Moment::default(), 1, 0, false).expect("a short name");
+        assert_eq!((entry.known(), entry.name()), (None, "room"));
+        // A name that ends with the text of an assignment.
+        let entry = IdleEntry::new("room1\u{1f}7\u{1f}null", None, Moment::default(), 1, 0, false)
             .expect("a name like any other");
-        assert_eq!((rest.known(), shown(&rest, "7")), (None, None));
+        assert_eq!((entry.known(), shown(&entry, "7")), (None, None));
     }
 
     #[test]
-    fn a_name_may_be_as_long_as_its_length_tells() {
+    fn a_name_may_be_as_long_as_its_length_field_allows() {
         let name = "x".repeat(MAX_NAME + 1);
-        let rest = |name: &str| IdleEntry::new(name, None, Moment::default(), 0, 0, false);
-        assert!(rest(&name).is_none() && rest(&name[1..]).is_some_and(|rest| rest.is_named(&name[1..])));
+        let entry = |name: &str| IdleEntry::new(name, None, Moment::default(), 0, 0, false);
+        assert!(entry(&name).is_none() && entry(&name[1..]).is_some_and(|entry| entry.is_named(&name[1..])));
     }
 }

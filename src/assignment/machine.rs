@@ -13,47 +13,47 @@ use super::snapshot::{AppSnapshot, Epoch};
 use super::{Assignment, Before, Outcome, Value};
 use crate::clock::Moment;
 
-/// Names a ticket. Unique within a shard, for the life of the process.
+/// Identifies a ticket of one active channel.
 pub(super) type TicketId = u64;
 
-/// What upstream is known to show.
+/// An assignment that upstream is known to show.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Known {
     /// The assignment.
     pub(super) assignment: Assignment,
     /// When it became known.
     pub(super) since: Moment,
-    /// The app's epoch when its ticket was claimed: once the app has begun another, this is known no longer.
+    /// The app's epoch when its ticket was claimed: in a later epoch it is no longer known.
     pub(super) epoch: Epoch,
 }
 
-/// A request that was let through and may change what the channel's guests see, until it is settled.
+/// A forwarded request that may change what the channel's guests see, until it is settled.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct Ticket {
     id: TicketId,
     value: Value,
-    /// What was known when it was claimed: stands again if nothing of it was applied.
+    /// What was known when it was claimed: known again if nothing of the request was applied.
     before: Option<Known>,
-    /// Another ticket was in flight at some time of its life: it may not release.
+    /// Another ticket was in flight at the same time: it may not release.
     overlapped: bool,
-    /// A ticket of another value was in flight at some time of its life, or the channel was in doubt when it was
-    /// claimed or came to be: it may not commit.
+    /// A ticket of another value was in flight at the same time, or the channel was in doubt at the claim or later: it
+    /// may not commit.
     contested: bool,
     /// The app's epoch when it was claimed.
     epoch: Epoch,
 }
 
-/// How a claim looks against the channel as it is.
+/// The result of comparing a claim with the channel's state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Comparison {
-    /// The channel is known to show just this.
+    /// The channel is known to show exactly this.
     Redundant {
         /// When it became known.
         since: Moment,
     },
     /// This ticket announces the same.
     InFlight(TicketId),
-    /// It may change something.
+    /// It may change what the channel shows.
     Open,
 }
 
@@ -62,7 +62,7 @@ pub(super) enum Comparison {
 pub(super) struct Channel {
     known: Option<Known>,
     tickets: Vec<Ticket>,
-    /// In doubt before this moment. The beginning of time: it never was.
+    /// The channel is in doubt before this moment. The default: it never was.
     doubt_until: Moment,
 }
 
@@ -72,7 +72,7 @@ impl Channel {
         Self { known, tickets: Vec::new(), doubt_until: Moment::from_millis(0) }
     }
 
-    /// Judges a claim; changes nothing.
+    /// Compares a claim with the channel; changes nothing.
     pub(super) fn compare(&self, value: &Value, now: Moment, snapshot: AppSnapshot) -> Comparison {
         match &self.known {
             Some(known)
@@ -90,11 +90,12 @@ impl Channel {
         }
     }
 
-    /// Lets a request through: makes the channel unknown and hands it a ticket. Returns what was known before.
+    /// Claims the channel for a forwarded request: makes the channel unknown and adds a ticket. Returns what was known
+    /// before.
     pub(super) fn claim(&mut self, id: TicketId, value: Value, now: Moment, snapshot: AppSnapshot) -> Before {
         debug_assert!(self.tickets.iter().all(|ticket| ticket.id != id), "a ticket is claimed once");
-        // A request in flight that may touch any channel is a ticket of nobody on this one, and a doubt about the app a
-        // doubt about this one.
+        // A request in flight that may touch any channel acts as an opaque ticket on this one, and a doubt about the
+        // app as a doubt about this channel.
         let uncertain = self.in_doubt(now) || snapshot.uncertain;
         let before = match &self.known {
             _ if uncertain || !self.tickets.is_empty() => Before::Uncertain,
@@ -136,8 +137,8 @@ impl Channel {
                 self.known = ticket.before;
             }
             Outcome::Refused => {}
-            // Some of it may have been applied, so what was known before is not known now; nothing more will be, so it
-            // is not in doubt either.
+            // Some of it may have been applied, so what was known before is no longer known; nothing more will be
+            // applied, so the channel is not in doubt either.
             Outcome::Partial => self.known = None,
             Outcome::Ambiguous => {
                 self.known = None;
@@ -150,7 +151,7 @@ impl Channel {
         false
     }
 
-    /// Makes the channel unknown for good: no ticket in flight commits or releases, and a doubt stays.
+    /// Makes the channel unknown: no ticket in flight commits or releases, and a doubt remains.
     pub(super) fn forget(&mut self) {
         self.known = None;
         for ticket in &mut self.tickets {
@@ -159,17 +160,17 @@ impl Channel {
         }
     }
 
-    /// Forgets what is known because it was not asked for in a long time. The tickets in flight are as good as before.
+    /// Forgets what is known because no claim named the channel for `remember_for`. The tickets in flight remain valid.
     pub(super) fn expire(&mut self) {
         self.known = None;
     }
 
-    /// What is known, if the app still keeps it.
+    /// What is known, if the app's epoch has not changed since.
     pub(super) fn known(&self, now: Moment, snapshot: AppSnapshot) -> Option<&Known> {
         self.known.as_ref().filter(|known| !self.in_doubt(now) && snapshot.keeps(known.epoch))
     }
 
-    /// What is known, or was in an epoch of the app that is over.
+    /// What is known, or was known in a past epoch of the app.
     pub(super) const fn last_known(&self) -> Option<&Known> {
         self.known.as_ref()
     }
@@ -179,7 +180,7 @@ impl Channel {
         now < self.doubt_until
     }
 
-    /// Whether nothing can change the channel but a new claim.
+    /// Whether only a new claim can change the channel.
     pub(super) fn is_quiet(&self, now: Moment) -> bool {
         self.tickets.is_empty() && !self.in_doubt(now)
     }
@@ -189,7 +190,8 @@ impl Channel {
         self.tickets.len()
     }
 
-    /// Upstream applied the whole of `ticket`: if nothing else can have come between, that is what it shows.
+    /// Upstream applied `ticket` completely: unless another request may have been applied meanwhile, the channel shows
+    /// its value.
     fn accepted(&mut self, ticket: &Ticket, now: Moment) -> bool {
         let Some(assignment) = ticket.value.shows() else { return false };
         if !ticket.contested && !self.in_doubt(now) {
@@ -197,14 +199,15 @@ impl Channel {
                 self.tickets.iter().all(|other| other.value.same(&ticket.value)),
                 "nothing of another value is in flight beside a ticket that commits"
             );
-            // The same as before (a rule that only observes forwards it all the same) is known since then.
+            // If the assignment is the same as before (a rule in observe mode forwards redundant announcements), it is
+            // known since the earlier moment.
             let unchanged = ticket
                 .before
                 .as_ref()
                 .filter(|before| before.assignment == *assignment && before.epoch == ticket.epoch);
             let since = unchanged.map_or(now, |before| before.since);
-            // The epoch is the claim's, not the present one: a request that may touch any channel and began in between
-            // makes it unknown by that alone.
+            // The epoch is the claim's, not the current one: a request that may touch any channel and began in between
+            // makes it unknown.
             self.known = Some(Known { assignment: assignment.clone(), since, epoch: ticket.epoch });
         }
         true

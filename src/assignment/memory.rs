@@ -24,9 +24,9 @@ use crate::clock::Moment;
 pub struct Entry {
     /// The channel.
     pub channel: String,
-    /// What it is known to show; `None`: unknown, in flight or in doubt.
+    /// The assignment that it is known to show; `None`: unknown, in flight or in doubt.
     pub known: Option<Assignment>,
-    /// When the present assignment became known.
+    /// When the current assignment became known.
     pub since: Option<Moment>,
     /// When a claim last named the channel.
     pub last_seen: Moment,
@@ -45,7 +45,7 @@ pub struct RuleMemory {
     app: Arc<AppMemory>,
     hasher: RandomState,
     channels: Channels,
-    /// Milliseconds. Changes when the configuration does.
+    /// In milliseconds. Set at each change of the configuration.
     remember_for: AtomicU64,
 }
 
@@ -65,7 +65,7 @@ impl RuleMemory {
             ClaimRequest { hash, channel, value, mode, now, app: &self.app, remember_for: self.remember_for() };
         match self.channels.claim(request) {
             ClaimAnswer::Redundant { since } => Claim::Redundant { since },
-            ClaimAnswer::InFlight(settled, place) => Claim::InFlight(Waiter::new(settled, place)),
+            ClaimAnswer::InFlight(settled, permit) => Claim::InFlight(Waiter::new(settled, permit)),
             ClaimAnswer::Reserved { ticket, before, redundant, since } => Claim::Reserved {
                 reservation: Reservation::new(Arc::clone(self), hash, ticket),
                 before,
@@ -84,8 +84,8 @@ impl RuleMemory {
         was_there
     }
 
-    /// Drops entries that were not seen for `remember_for`. The server calls it now and then, from a thread that may
-    /// block: it looks at every channel, though it locks only one at a time.
+    /// Forgets the channels that no claim named for `remember_for`. Called periodically, from a thread that may block:
+    /// it visits many channels, though it locks only one at a time.
     pub fn sweep(&self, now: Moment) {
         let idle = self.channels.sweep(now, self.remember_for());
         self.app.context().evicted_idle(idle);
@@ -97,14 +97,14 @@ impl RuleMemory {
         self.channels.len()
     }
 
-    /// Whether none is held.
+    /// Whether no channel is held.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// Up to `limit` entries whose channel begins with `prefix`, sorted by channel. Which ones, if there are more, is
-    /// not defined.
+    /// Up to `limit` entries whose channel begins with `prefix`, sorted by channel. If there are more, the choice is
+    /// unspecified.
     #[must_use]
     pub fn entries(&self, prefix: &str, limit: usize) -> Vec<Entry> {
         let mut entries = self.channels.entries(prefix, limit, self.now(), &self.app, self.remember_for());
@@ -112,20 +112,20 @@ impl RuleMemory {
         entries
     }
 
-    /// The app whose rule it is.
+    /// The app of the rule.
     #[must_use]
     pub const fn app(&self) -> &Arc<AppMemory> {
         &self.app
     }
 
-    /// How long a channel that nobody names is remembered.
+    /// How long a channel that no claim names is remembered.
     #[must_use]
     pub fn remember_for(&self) -> Duration {
-        // Relaxed: the number stands for itself.
+        // Relaxed: nothing else is published through this number.
         Duration::from_millis(self.remember_for.load(Ordering::Relaxed))
     }
 
-    /// Changes how long a channel that nobody names is remembered, for those remembered already, too.
+    /// Changes how long a channel that no claim names is remembered, including those remembered already.
     pub(super) fn set_remember_for(&self, remember_for: Duration) {
         self.remember_for.store(millis(remember_for), Ordering::Relaxed);
     }
@@ -144,7 +144,7 @@ impl RuleMemory {
 
 impl fmt::Debug for RuleMemory {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Not the channels: there may be a million, and a reservation would print them all.
+        // Without the channels: there may be a million, and the output of a reservation would include them all.
         f.debug_struct("RuleMemory").field("len", &self.len()).finish_non_exhaustive()
     }
 }
@@ -153,10 +153,10 @@ fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// Wakes those that wait. Called with no lock held: it may run a waker.
+/// Wakes the waiting requests. Called with no lock held: it may run a waker.
 fn wake(woken: Woken) {
     for waiter in woken {
-        // An error: the waiter has given up.
+        // An error means that the waiter was dropped.
         let (Ok(()) | Err(())) = waiter.send(());
     }
 }

@@ -1,4 +1,4 @@
-//! All memories: one for every app, and one for every rule of it. Outlives a change of the configuration.
+//! All memories: one for each app, and one for each of its rules. They are kept across changes of the configuration.
 
 #[cfg(test)]
 mod tests;
@@ -12,31 +12,31 @@ use super::sync::{Mutex, lock};
 use super::{AppMemory, Bounds, Evictions, Generation, RuleMemory};
 use crate::clock::{Clock, Moment};
 
-/// A rule of an app, as the memory needs to know it.
+/// The settings of a rule of an app that its memory depends on.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Watch {
+pub struct RuleSettings {
     /// The app's id.
     pub app: Arc<str>,
     /// The rule's name, unique within the app.
     pub rule: Arc<str>,
-    /// A fingerprint of what the rule means: while it is the same, what is remembered stays true.
+    /// A fingerprint of the rule's definition: while it is unchanged, what is remembered remains valid.
     pub definition: [u8; 32],
-    /// How long a channel that nobody names is remembered.
+    /// How long a channel that no claim names is remembered.
     pub remember_for: Duration,
 }
 
 /// App and rule: what identifies a rule's memory.
-type RuleName = (Arc<str>, Arc<str>);
+type RuleKey = (Arc<str>, Arc<str>);
 
-impl Watch {
-    fn name(&self) -> RuleName {
+impl RuleSettings {
+    fn name(&self) -> RuleKey {
         (Arc::clone(&self.app), Arc::clone(&self.rule))
     }
 }
 
-/// The memory of one rule, and whose it is.
+/// The memory of one rule, with the rule's app and name.
 #[derive(Debug, Clone)]
-pub struct Watched {
+pub struct RegisteredRule {
     /// The app's id.
     pub app: Arc<str>,
     /// The rule's name.
@@ -49,18 +49,18 @@ pub struct Watched {
 #[derive(Debug)]
 pub struct Assignments {
     context: Arc<MemoryContext>,
-    /// A std mutex: taken when the configuration changes, for the operator, and once per sweep; never by a request.
+    /// A std mutex: locked when the configuration changes, for the operator, and once per sweep; never by a request.
     registry: Mutex<Registry>,
 }
 
-/// The apps and rules of the present configuration.
+/// The apps and rules of the current configuration.
 #[derive(Debug, Default)]
 struct Registry {
-    /// Those configured, and those that were and still have requests in flight.
+    /// The configured apps, and formerly configured apps with requests in flight.
     apps: HashMap<Arc<str>, RegisteredApp>,
     /// In the order of the configuration.
-    rules: Vec<(Watch, Arc<RuleMemory>)>,
-    /// Of requests for apps that are not configured.
+    rules: Vec<(RuleSettings, Arc<RuleMemory>)>,
+    /// The generation of requests for apps that are not configured.
     unknown_apps: Arc<Generation>,
     configured: bool,
 }
@@ -71,23 +71,23 @@ struct RegisteredApp {
     configured: bool,
 }
 
-/// What a configuration asked for.
+/// The memories of a configuration.
 #[derive(Debug)]
 pub struct Configured {
-    /// The memory of each rule, in the order in which they were wanted.
+    /// The memory of each rule, in the given order.
     pub rules: Vec<Arc<RuleMemory>>,
-    /// Each app, in the order in which they were wanted.
+    /// The state of each app, in the given order.
     pub apps: Vec<ConfiguredApp>,
     /// Counts the requests for apps that are not configured.
     pub unknown_apps: Arc<Generation>,
 }
 
-/// What an app's requests share.
+/// The state that an app's requests share.
 #[derive(Debug, Clone)]
 pub struct ConfiguredApp {
-    /// What its rules share.
+    /// The state that its rules share.
     pub memory: Arc<AppMemory>,
-    /// Counts the requests that are judged under its present rules.
+    /// Counts the requests that are decided under its current rules.
     pub generation: Arc<Generation>,
 }
 
@@ -101,37 +101,38 @@ impl Assignments {
         })
     }
 
-    /// Makes the memories those of the `wanted` rules of `apps`, in their order. A rule whose definition is unchanged
-    /// keeps what it remembers, with the new `remember_for`. A new or changed one begins with nothing: requests in
+    /// Replaces the rules by `wanted`, and the apps by `apps`, in their order. A rule whose definition is unchanged
+    /// keeps its memory, with the new `remember_for`. A new or changed rule begins with an empty memory: requests in
     /// flight hold no ticket in it and count as requests that may touch any channel of the app until they are settled,
-    /// and the app is in doubt for those that have ended. The same goes for an app that was not configured before. (Not
-    /// at the first configuration: before it, this process has forwarded nothing.) Memories no longer wanted are
-    /// dropped; reservations on them stay valid and change nothing.
+    /// and the app is in doubt for those that have ended. The same applies to an app that was not configured before.
+    /// (Not at the first configuration: before it, this process has forwarded nothing.) Other memories are dropped;
+    /// reservations on them remain valid and change nothing.
     ///
-    /// Put the result in force only after this has returned.
-    pub fn configure(&self, apps: &[Arc<str>], wanted: &[Watch]) -> Configured {
+    /// The caller puts the result in force only after this has returned.
+    pub fn configure(&self, apps: &[Arc<str>], wanted: &[RuleSettings]) -> Configured {
         let mut registry = lock(&self.registry);
         let changed = registry.list(apps, &self.context);
         let mut changed = if registry.configured { changed } else { Vec::new() };
         let before = std::mem::take(&mut registry.rules).into_iter();
-        let mut kept: HashMap<RuleName, (Watch, Arc<RuleMemory>)> = before.map(|rule| (rule.0.name(), rule)).collect();
-        for watch in wanted {
-            let app = Arc::clone(&registry.app(&watch.app, &self.context).shared.memory);
-            let memory = match kept.remove(&watch.name()) {
-                Some((old, memory)) if old.definition == watch.definition => {
-                    memory.set_remember_for(watch.remember_for);
+        let mut kept: HashMap<RuleKey, (RuleSettings, Arc<RuleMemory>)> =
+            before.map(|rule| (rule.0.name(), rule)).collect();
+        for settings in wanted {
+            let app = Arc::clone(&registry.app(&settings.app, &self.context).shared.memory);
+            let memory = match kept.remove(&settings.name()) {
+                Some((old, memory)) if old.definition == settings.definition => {
+                    memory.set_remember_for(settings.remember_for);
                     memory
                 }
                 _ => {
-                    if registry.configured && !changed.contains(&watch.app) {
-                        changed.push(Arc::clone(&watch.app));
+                    if registry.configured && !changed.contains(&settings.app) {
+                        changed.push(Arc::clone(&settings.app));
                     }
-                    RuleMemory::new(app, watch.remember_for)
+                    RuleMemory::new(app, settings.remember_for)
                 }
             };
-            registry.rules.push((watch.clone(), memory));
+            registry.rules.push((settings.clone(), memory));
         }
-        // Before the apps are counted: these memories hold theirs.
+        // Before unused apps are dropped: these memories hold references to their apps.
         drop(kept);
         registry.supersede(&changed, self.context.clock.now());
         registry.configured = true;
@@ -145,37 +146,37 @@ impl Assignments {
 
     /// Every rule's memory, in the order of the configuration.
     #[must_use]
-    pub fn watches(&self) -> Vec<Watched> {
+    pub fn rules(&self) -> Vec<RegisteredRule> {
         let registry = lock(&self.registry);
-        let watched = |(watch, memory): &(Watch, Arc<RuleMemory>)| Watched {
-            app: Arc::clone(&watch.app),
-            rule: Arc::clone(&watch.rule),
+        let rule = |(settings, memory): &(RuleSettings, Arc<RuleMemory>)| RegisteredRule {
+            app: Arc::clone(&settings.app),
+            rule: Arc::clone(&settings.rule),
             memory: Arc::clone(memory),
         };
-        registry.rules.iter().map(watched).collect()
+        registry.rules.iter().map(rule).collect()
     }
 
-    /// Forgets what nobody has named for its rule's `remember_for`. Called now and then by a task of the server.
+    /// Forgets the channels that no claim named for their rule's `remember_for`. A task of the server calls it
+    /// periodically.
     pub fn sweep(&self, now: Moment) {
-        for watched in self.watches() {
-            watched.memory.sweep(now);
+        for rule in self.rules() {
+            rule.memory.sweep(now);
         }
     }
 
-    /// Entries forgotten without being asked to, since the process began.
+    /// The entries forgotten without the operator's request, since the process began.
     #[must_use]
     pub fn evictions(&self) -> Evictions {
         self.context.evictions()
     }
 
-    /// Requests that wait for an equal announcement at present.
+    /// The number of requests that wait for an equal announcement.
     #[must_use]
     pub fn waiting(&self) -> usize {
         self.context.waiting()
     }
 
-    /// Until when everything is in doubt because the process has only just started; the beginning of time, if it never
-    /// was.
+    /// The end of the doubt after the start of the process; the default moment if there is none.
     #[must_use]
     pub fn end_of_start_doubt(&self) -> Moment {
         self.context.end_of_start_doubt()
@@ -196,8 +197,9 @@ impl Registry {
         })
     }
 
-    /// Configures just these apps. Requests for those that were not until now are in flight as such for apps that are
-    /// not configured, and count as requests that may touch any of their channels. Returns these.
+    /// Configures exactly these apps. Requests in flight for newly added apps were counted as requests for apps that
+    /// are not configured; from now on they count as requests that may touch any channel of these apps. Returns the
+    /// added apps.
     fn list(&mut self, apps: &[Arc<str>], context: &Arc<MemoryContext>) -> Vec<Arc<str>> {
         for (id, app) in &mut self.apps {
             app.configured &= apps.contains(id);
@@ -211,8 +213,8 @@ impl Registry {
         added
     }
 
-    /// Ends the generations of these apps: requests in flight hold no tickets in some of their rules. Those that have
-    /// ended leave the app in doubt.
+    /// Ends the generations of these apps, because requests in flight hold no tickets in some of their rules. Requests
+    /// that have ended leave the app in doubt.
     fn supersede(&mut self, apps: &[Arc<str>], now: Moment) {
         for id in apps {
             let Some(RegisteredApp { shared: ConfiguredApp { memory, generation }, .. }) = self.apps.get_mut(id) else {
@@ -223,9 +225,9 @@ impl Registry {
         }
     }
 
-    /// Drops the apps that nothing but this registry knows. Nobody can take one up meanwhile: that needs the registry's
-    /// lock, or a handle, which counts. A request in flight is such a handle: should the app come back meanwhile, its
-    /// rules are new and its generation ends then.
+    /// Drops the apps to which only this registry refers. No new reference can arise meanwhile: that requires the
+    /// registry's lock, or an existing reference, which counts. A request in flight holds such a reference: if the app
+    /// is configured again meanwhile, its rules are new, and its generation ends then.
     fn drop_unused_apps(&mut self) {
         self.apps.retain(|_, RegisteredApp { shared: ConfiguredApp { memory, generation }, configured }| {
             *configured || Arc::strong_count(memory) > 1 || Arc::strong_count(generation) > 1

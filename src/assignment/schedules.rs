@@ -1,6 +1,6 @@
-//! The real claim and settle code under thousands of schedules of its threads, chosen by shuttle. Every lock and atomic
-//! of this room is shuttle's then, and every one of them is a point at which another thread may go on. In a target
-//! directory of its own, so that ordinary builds stay warm:
+//! The real claim and settle code under thousands of thread schedules, chosen by shuttle. The locks and atomics of this
+//! module are shuttle's then, and at each of them the scheduler may switch to another thread. In a separate target
+//! directory, so that ordinary builds keep their cache:
 //!
 //! ```sh
 //! RUSTFLAGS="--cfg usher_shuttle" CARGO_TARGET_DIR=target/shuttle cargo test --lib schedules
@@ -17,27 +17,27 @@ use super::*;
 use crate::clock::{Clock, Moment};
 
 const SCHEDULES: usize = 5_000;
-/// Of each scenario, so many more that look for bugs of a few well-aimed switches.
+/// The number of additional schedules of each scenario with few, targeted switches (PCT).
 const AIMED: usize = 1_000;
-/// Longer than any schedule, so that a doubt ends only where the check after it says so.
+/// Longer than any schedule, so that a doubt ends only when a check advances the clock.
 const DOUBT: Duration = Duration::from_secs(86_400);
-/// The channel of a request that may touch any.
+/// Stands for the channels of a request that may touch any channel.
 const ANY: &str = "*";
-/// What a channel shows after a request that cannot be judged.
+/// What a channel shows after a request with an opaque value.
 const SOMETHING: &str = "?";
 
-/// What upstream and those who forward to it did, in the order in which it happened.
+/// What upstream and the forwarding threads did, in order.
 #[derive(Debug, Clone)]
 enum Event {
-    /// From now on it may be applied: who, to which channel.
+    /// From now on it may be applied: the person and the channel.
     Forwarded(usize, &'static str, &'static str),
-    /// Its guests see it now.
+    /// It is applied: the channel's guests see it.
     Applied(usize),
     /// It will not be applied.
     Refused(usize),
 }
 
-/// How upstream takes a request.
+/// Upstream's response to a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum End {
     Accepted,
@@ -56,11 +56,11 @@ type Part = Box<dyn FnOnce(&Stage) + Send>;
 #[derive(Debug)]
 struct Stage {
     memory: Arc<RuleMemory>,
-    /// Std's: taken for an instant, it is no part of what is explored.
+    /// A std lock: held briefly, and not part of the explored schedules.
     log: Mutex<Vec<Event>>,
 }
 
-/// What a request must settle: one channel, or all, or what it was counted in before the rules changed.
+/// What a request has to settle: one channel, all channels, or the generation that counted it before the rules changed.
 #[derive(Debug)]
 enum Obligation {
     One(Reservation),
@@ -103,7 +103,8 @@ impl Stage {
         self.log.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// A whole request that announces `name` to each of `channels`. Returns to how many it was forwarded.
+    /// A complete request that announces `name` to each of `channels`. Returns the number of channels for which it was
+    /// forwarded.
     fn announce(&self, channels: &[&'static str], name: &'static str, end: End) -> usize {
         let mut duties = Vec::new();
         for &channel in channels {
@@ -168,7 +169,7 @@ impl Stage {
                 let panicked = catch_unwind(AssertUnwindSafe(|| {
                     let _unsettled = settle;
                     thread::yield_now();
-                    // Without the panic hook, which would take it for a failure of the schedule.
+                    // Without the panic hook, which would report it as a failure of the schedule.
                     resume_unwind(Box::new("the task that forwards"));
                 }));
                 assert!(panicked.is_err());
@@ -177,7 +178,8 @@ impl Stage {
         }
     }
 
-    /// The first law: since `from` there was a moment at which the guests saw `name` and nothing else could still come.
+    /// The first law: since `from` there was a moment at which the guests saw `name` and no other announcement could
+    /// still be applied.
     fn was_redundant(&self, channel: &str, name: &str, from: usize) {
         let events = self.events();
         let moment = (from..=events.len()).any(|end| {
@@ -204,7 +206,7 @@ impl Stage {
         self.events().iter().filter(|event| matches!(event, Event::Applied(_))).count()
     }
 
-    /// After everything: no ticket is left, nobody waits, and what is still known once the doubts have ended is true.
+    /// At the end: no ticket is left, no request waits, and what is still known once the doubts have ended is true.
     fn is_over(&self) {
         assert_eq!((self.memory.app().context().waiting(), self.memory.app().wide_in_flight()), (0, 0));
         let later = Clock::start().now().after(DOUBT * 2);
@@ -221,7 +223,7 @@ impl Stage {
     }
 }
 
-/// A schedule's threads, run to their end.
+/// Runs the threads of a schedule to their end.
 fn play(stage: &Arc<Stage>, parts: Vec<Part>) {
     let threads: Vec<_> = parts
         .into_iter()
@@ -263,7 +265,7 @@ fn duplicates_meet_their_leader() {
 }
 
 #[test]
-fn a_leader_fails_and_one_of_those_who_wait_takes_over() {
+fn a_leader_fails_and_one_of_the_waiters_takes_over() {
     explore(|| {
         let stage = Stage::new(10);
         let duplicate = || part(|stage| stage.announce(&["room"], "A", End::Accepted));
@@ -392,7 +394,7 @@ fn a_request_that_may_touch_any_channel_races_with_one_commit() {
     });
 }
 
-/// Requests that were judged under other rules are sent, and end, while new rules are put in force and used.
+/// Requests that were decided under other rules are sent and settled while new rules come into force and are used.
 #[test]
 fn a_change_of_the_rules_races_with_requests_in_flight() {
     explore(|| {
@@ -430,7 +432,7 @@ fn shutdown_drops_what_is_held_while_others_wait() {
             })
             .collect();
         let waits = |channel| part(move |stage: &Stage| stage.announce(&[channel], "A", End::Panic));
-        // One that gives up waiting without being woken.
+        // A request that stops waiting without a wake-up.
         let gives_up = part(|stage| drop(stage.memory.claim("1", &value("A"), ClaimMode::MayWait, Moment::default())));
         play(&stage, vec![part(move |_| drop(held)), waits("1"), waits("1"), waits("2"), gives_up]);
     });

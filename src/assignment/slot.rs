@@ -1,5 +1,5 @@
-//! What the map stores for one channel: a compact entry while nothing is in flight on it, the whole state machine while
-//! something is.
+//! What the map stores for one channel: a compact entry while nothing is in flight on it, otherwise the complete state
+//! machine.
 
 use std::time::Duration;
 
@@ -30,12 +30,12 @@ pub(super) struct ActiveEntry {
     seen: Moment,
     announced: u32,
     suppressed: u32,
-    /// Whether a claim named it again since it came to the back of the eviction queue.
+    /// Whether a claim named it again since it was appended to the eviction queue.
     referenced: bool,
-    /// Unique while the entry is active: when it becomes idle, no ticket is left.
+    /// Ids are unique while the entry is active: when it becomes idle, no ticket is left.
     last_ticket: TicketId,
     pub(super) channel: Channel,
-    /// Who waits for which ticket.
+    /// The waiting requests, each with the ticket that it waits for.
     waiters: Vec<(TicketId, oneshot::Sender<()>)>,
 }
 
@@ -55,7 +55,7 @@ impl Slot {
         }
     }
 
-    /// When a claim last named it.
+    /// The time of the last claim that named it.
     pub(super) fn seen(&self) -> Moment {
         match self {
             Self::Idle(entry) => entry.seen(),
@@ -63,7 +63,7 @@ impl Slot {
         }
     }
 
-    /// Whether forgetting it harms nothing: no ticket is in flight on it, and it is not in doubt.
+    /// Whether it may be forgotten: no ticket is in flight on it, and it is not in doubt.
     pub(super) fn is_quiet(&self, now: Moment) -> bool {
         match self {
             Self::Idle(_) => true,
@@ -71,7 +71,7 @@ impl Slot {
         }
     }
 
-    /// Whether a claim named it again since this was last taken.
+    /// Whether a claim named it again; resets the flag.
     pub(super) fn take_referenced(&mut self) -> bool {
         match self {
             Self::Idle(entry) => entry.take_referenced(),
@@ -84,7 +84,7 @@ impl Slot {
         now.since(self.seen()) >= remember_for
     }
 
-    /// The whole state machine of this channel. `expired`: what it knows is too old.
+    /// Makes the entry active if it is idle, and returns it. `expired`: what it knows is too old.
     pub(super) fn activate(&mut self, expired: bool) -> &mut ActiveEntry {
         if let Self::Idle(entry) = self {
             *self = Self::Active(Box::new(ActiveEntry::from_idle(entry)));
@@ -96,7 +96,7 @@ impl Slot {
         entry
     }
 
-    /// Makes the entry idle if nothing is in flight or in doubt. Returns whether it holds anything worth keeping.
+    /// Makes the entry idle if nothing is in flight or in doubt. Returns whether there is anything to keep.
     pub(super) fn compact(&mut self, now: Moment) -> bool {
         let Self::Active(entry) = self else { return true };
         if !entry.channel.is_quiet(now) {
@@ -157,7 +157,7 @@ impl ActiveEntry {
         }
     }
 
-    /// A channel that was idle.
+    /// An active entry with the contents of `idle`.
     fn from_idle(idle: &IdleEntry) -> Self {
         Self {
             name: idle.name().into(),
@@ -171,7 +171,7 @@ impl ActiveEntry {
         }
     }
 
-    /// Notes that a claim named it.
+    /// Records the time of a claim that names it.
     pub(super) fn see(&mut self, now: Moment) {
         self.seen = self.seen.max(now);
     }
@@ -182,7 +182,7 @@ impl ActiveEntry {
         self.last_ticket
     }
 
-    /// Notes that a claim named it again.
+    /// Records that a claim named it again.
     pub(super) const fn reference(&mut self) {
         self.referenced = true;
     }
@@ -197,8 +197,8 @@ impl ActiveEntry {
         self.announced = self.announced.saturating_add(1);
     }
 
-    /// Lets someone wait for `ticket`, if fewer than `max` wait for this channel. Those who gave up are taken off the
-    /// list whenever it would grow.
+    /// Adds a waiter for `ticket`, if fewer than `max` requests wait for this channel. Dropped waiters are removed
+    /// whenever the list would grow.
     pub(super) fn wait_for(&mut self, ticket: TicketId, max: usize) -> Option<oneshot::Receiver<()>> {
         if self.waiters.len() >= max || self.waiters.len() == self.waiters.capacity() {
             self.waiters.retain(|(_, waiter)| !waiter.is_closed());
@@ -211,17 +211,17 @@ impl ActiveEntry {
         Some(settled)
     }
 
-    /// Takes out who waits for `ticket`.
+    /// Removes and returns the waiters for `ticket`.
     pub(super) fn take_waiters(&mut self, ticket: TicketId) -> Vec<oneshot::Sender<()>> {
         self.waiters.extract_if(.., |(waits_for, _)| *waits_for == ticket).map(|(_, waiter)| waiter).collect()
     }
 
-    /// Takes out everyone who waits.
+    /// Removes and returns all waiters.
     pub(super) fn take_all_waiters(&mut self) -> Vec<oneshot::Sender<()>> {
         self.waiters.drain(..).map(|(_, waiter)| waiter).collect()
     }
 
-    /// What is kept of it while it is idle; `None` if there is nothing to keep.
+    /// The idle entry with its contents; `None` if there is nothing to keep.
     fn to_idle(&self) -> Option<IdleEntry> {
         let known = self.channel.last_known();
         if known.is_none() && self.announced == 0 && self.suppressed == 0 {

@@ -1,23 +1,22 @@
-//! What is assigned, as opaque text that is only compared.
+//! Assignments as opaque text that is only compared.
 
-/// Stands between the parts of an assignment's text. JSON allows it nowhere unescaped, neither in a string nor as white
-/// space, so no token holds it.
+/// Separates the parts of an assignment's text. JSON allows U+001F nowhere unescaped, so no token contains it.
 const SEPARATOR: char = '\u{1f}';
 
-/// Who is assigned, and in which context. Compared byte for byte.
+/// The assigned person and the context. Compared byte for byte.
 ///
 /// The text is the number of the identity pointer, the identity's token and the context's tokens, in one allocation.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Assignment(Box<str>);
 
 impl Assignment {
-    /// `pointer` tells which identity pointer was read (an id and a name with the same text are different people);
-    /// `identity` and `context` are JSON tokens as they stood in `data`, so none of them holds U+001F (JSON admits it
-    /// only escaped).
+    /// `pointer` is the number of the identity pointer that matched (an id and a name with the same text are different
+    /// people); `identity` and `context` are JSON tokens as written in `data`, so none of them contains U+001F (JSON
+    /// allows it only escaped).
     #[must_use]
     pub fn new<'a>(pointer: usize, identity: &str, context: impl AsRef<[&'a str]>) -> Self {
         let context = context.as_ref();
-        // Just what it takes, if the pointer is one of the first ten.
+        // The exact capacity if the pointer is one of the first ten.
         let mut text =
             String::with_capacity(2 + identity.len() + context.iter().map(|token| token.len() + 1).sum::<usize>());
         match u8::try_from(pointer) {
@@ -38,7 +37,7 @@ impl Assignment {
     #[must_use]
     pub fn identity(&self) -> &str {
         let parts = self.0.as_bytes();
-        let start = memchr::memchr(SEPARATOR as u8, parts).map_or(parts.len(), |place| place + 1);
+        let start = memchr::memchr(SEPARATOR as u8, parts).map_or(parts.len(), |index| index + 1);
         let end = memchr::memchr(SEPARATOR as u8, &parts[start..]).map_or(parts.len(), |length| start + length);
         &self.0[start..end]
     }
@@ -59,30 +58,31 @@ impl Assignment {
     }
 }
 
-/// What a forwarded request may do to a channel once upstream applies it.
+/// The effect of a forwarded request on a channel once upstream applies it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Value {
-    /// It announces this one assignment, and nothing else on this channel.
+    /// It announces exactly this assignment on the channel.
     One(Assignment),
-    /// A batch: it announces several assignments in turn, the last of which is this. Equal to no other value.
+    /// A batch: it announces several assignments one after another, the last of which is this one. Equal to no other
+    /// value.
     Last(Assignment),
-    /// It may change what the guests see in a way that cannot be judged.
+    /// It may change what the guests see in an unknown way.
     Opaque,
 }
 
 impl Value {
-    /// The one assignment that it announces, if it announces nothing else.
+    /// The assignment that it announces, if it announces nothing else.
     pub(super) const fn announced(&self) -> Option<&Assignment> {
         if let Self::One(assignment) = self { Some(assignment) } else { None }
     }
 
-    /// Whether both announce the same one assignment. `Last` and `Opaque` are like no value, not even another of their
-    /// kind: what they do to the channel on the way is not told by where they end.
+    /// Whether both announce exactly the same assignment. `Last` and `Opaque` equal no value, not even each other:
+    /// their last assignment does not determine what the channel shows in between.
     pub(super) fn same(&self, other: &Self) -> bool {
         matches!((self, other), (Self::One(mine), Self::One(theirs)) if mine == theirs)
     }
 
-    /// What the channel shows once this was applied whole, and nothing else.
+    /// What the channel shows after this alone was applied completely.
     #[must_use]
     pub const fn shows(&self) -> Option<&Assignment> {
         match self {

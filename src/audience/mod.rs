@@ -28,9 +28,9 @@ pub enum Audience {
 /// The subscriptions of one app. Clones refer to the same app.
 #[derive(Debug, Clone)]
 pub enum AppAudience {
-    /// In the embedded broker.
+    /// The embedded broker's subscriptions.
     Broker(ChannelStats),
-    /// In the relay.
+    /// The relay's subscriptions.
     Relayed(Arc<SubscriptionCounts>),
 }
 

@@ -99,7 +99,7 @@ fn other_frames_tell_nothing() {
     for text in ["", "{}", "é", &long, r#"{"event":"pusher:ping","data":{}}"#] {
         assert!(!may_be_request(text) && !may_be_confirmation(text), "{text}");
     }
-    // An event that only mentions `pusher:subscribe` is parsed and ignored.
+    // An event that only contains the text `pusher:subscribe` is parsed and ignored.
     let quoted = r#"{"event":"client-x","channel":"private-a","data":{"text":"pusher:subscribe"}}"#;
     assert!(may_be_request(quoted) && frame::request(quoted).is_none());
     // The list of members of a presence channel is between the beginning and the end.

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use serde_json::value::RawValue;
 
+use super::channel_type::{Access, ChannelType};
 use super::frame::{self, Frame};
-use super::kind::{Access, Kind};
 use super::mailbox::{Mailbox, PendingWakes};
 use super::socket_id::SocketId;
 use super::token_bucket::TokenBucket;
@@ -37,7 +37,7 @@ pub(super) struct Identity {
 #[derive(Debug)]
 pub(super) struct Channel {
     name: Arc<str>,
-    kind: Kind,
+    channel_type: ChannelType,
     /// Whether the number of subscribers is sent.
     sends_count: bool,
     subscribers: HashMap<SocketId, Subscriber>,
@@ -93,11 +93,11 @@ pub(super) struct Counts {
 
 impl Channel {
     /// A channel without subscribers.
-    pub(super) fn new(name: Arc<str>, kind: Kind, sends_count: bool) -> Self {
-        let sends_count = sends_count && !matches!(kind.access, Access::Presence | Access::User);
+    pub(super) fn new(name: Arc<str>, channel_type: ChannelType, sends_count: bool) -> Self {
+        let sends_count = sends_count && !matches!(channel_type.access, Access::Presence | Access::User);
         Self {
             name,
-            kind,
+            channel_type,
             sends_count,
             subscribers: HashMap::new(),
             members: BTreeMap::new(),
@@ -111,9 +111,9 @@ impl Channel {
         &self.name
     }
 
-    /// The kind.
-    pub(super) const fn kind(&self) -> Kind {
-        self.kind
+    /// The type.
+    pub(super) const fn channel_type(&self) -> ChannelType {
+        self.channel_type
     }
 
     /// Whether there are no subscribers.
@@ -148,7 +148,7 @@ impl Channel {
             self.add_member(identity, wakes)?;
         }
         self.subscribers.insert(mailbox.id(), Subscriber { mailbox: Arc::clone(mailbox), user_id });
-        match self.kind.access {
+        match self.channel_type.access {
             // The answer to a sign-in is sent elsewhere.
             Access::User => return Ok(()),
             Access::Presence => {
@@ -157,7 +157,7 @@ impl Channel {
             }
             Access::Public | Access::Private | Access::Encrypted => mailbox.push(frame::subscribed(&self.name), wakes),
         }
-        if self.kind.cached {
+        if self.channel_type.cached {
             mailbox.push(last.unwrap_or_else(|| frame::cache_miss(&self.name)), wakes);
         }
         Ok(())

@@ -12,8 +12,8 @@ use parking_lot::{Mutex, MutexGuard};
 
 use super::cache::{Cache, Cached};
 use super::channel::{Channel, ChannelFull, CountUpdate, Counts, Identity};
+use super::channel_type::{Access, ChannelType};
 use super::frame::{Event, Frame};
-use super::kind::{Access, Kind};
 use super::mailbox::{Mailbox, wake_after};
 use super::socket_id::SocketId;
 use crate::clock::Moment;
@@ -96,18 +96,18 @@ impl Channels {
     pub(super) fn join(
         &self,
         name: &Arc<str>,
-        kind: Kind,
+        channel_type: ChannelType,
         mailbox: &Arc<Mailbox>,
         identity: Option<Identity>,
         now: Moment,
     ) -> Result<(), ChannelFull> {
         wake_after(|wakes| {
             let mut entry = self.occupied.entry(Arc::clone(name)).or_insert_with(|| Occupied {
-                channel: Channel::new(Arc::clone(name), kind, self.channel_options.sends_count),
+                channel: Channel::new(Arc::clone(name), channel_type, self.channel_options.sends_count),
                 last_joined: now,
                 _gauge: self.metrics.channel(),
             });
-            let last = if kind.cached { self.last_frame(name, now) } else { None };
+            let last = if channel_type.cached { self.last_frame(name, now) } else { None };
             // A new channel is never full, so an error leaves no vacant channel behind.
             entry.channel.join(mailbox, identity, last, wakes)?;
             entry.last_joined = now;
@@ -139,14 +139,14 @@ impl Channels {
     pub(super) fn publish(
         &self,
         name: &str,
-        kind: Kind,
+        channel_type: ChannelType,
         event: &Event,
         data: &Arc<str>,
         except: Option<SocketId>,
         now: Moment,
     ) {
         wake_after(|wakes| {
-            if !kind.cached {
+            if !channel_type.cached {
                 if let Some(occupied) = self.occupied.get_mut(name) {
                     occupied.channel.publish(&event.on(name), except, wakes);
                 }
@@ -211,7 +211,7 @@ impl Channels {
     pub(super) fn list(&self, prefix: &str) -> Vec<(Arc<str>, Counts)> {
         // Locks one shard at a time, shared.
         let listed = self.occupied.iter().filter(|occupied| {
-            occupied.channel.kind().access != Access::User && occupied.channel.name().starts_with(prefix)
+            occupied.channel.channel_type().access != Access::User && occupied.channel.name().starts_with(prefix)
         });
         listed.map(|occupied| (Arc::clone(occupied.channel.name()), occupied.channel.counts())).collect()
     }

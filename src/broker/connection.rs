@@ -112,15 +112,15 @@ impl Connection {
         match effect {
             Effect::None => {}
             Effect::Reply(frame) => mailbox.push(frame, wakes),
-            Effect::Join { channel, kind, identity } => {
+            Effect::Join { channel, channel_type, identity } => {
                 let user_id = identity.as_ref().map(|identity| Arc::clone(&identity.user_id));
-                match broker_app.channels.join(&channel, kind, mailbox, identity, now) {
-                    Ok(()) => session.joined(channel, kind, user_id),
+                match broker_app.channels.join(&channel, channel_type, mailbox, identity, now) {
+                    Ok(()) => session.joined(channel, channel_type, user_id),
                     Err(full @ ChannelFull) => mailbox.push(Session::channel_full(&channel, full), wakes),
                 }
             }
-            Effect::SignIn { channel, kind, user, watchlist, reply, warning } => {
-                match broker_app.channels.join(&channel, kind, mailbox, None, now) {
+            Effect::SignIn { channel, channel_type, user, watchlist, reply, warning } => {
+                match broker_app.channels.join(&channel, channel_type, mailbox, None, now) {
                     Ok(()) => {
                         std::iter::once(reply).chain(warning).for_each(|frame| mailbox.push(frame, wakes));
                         signed_in.insert(Box::new(broker_app.watchlists.sign_in(user, mailbox))).watch(watchlist);

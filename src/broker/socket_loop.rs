@@ -178,7 +178,7 @@ where
     }
 
     fn on_message(&mut self, message: Message) -> Option<CloseReason> {
-        self.pace.iter_mut().for_each(|pace| pace.spend());
+        self.pace.iter_mut().for_each(|pace| pace.count_message());
         match message {
             Message::Text(text) => {
                 let delay = self.connection.on_message(&text);
@@ -243,7 +243,7 @@ where
             ready!(delay.as_mut().poll(context));
             self.read_delay = None;
         }
-        self.pace.as_mut().map_or(Poll::Ready(()), |pace| pace.poll_open(context))
+        self.pace.as_mut().map_or(Poll::Ready(()), |pace| pace.poll_ready(context))
     }
 
     /// Moves queued frames to the socket, up to one write.

@@ -6,12 +6,12 @@ use std::sync::Arc;
 use ipnet::IpNet;
 
 use super::{Limits, UnknownApps};
-use crate::assignment::{AppMemory, Assignments, Generation, RuleMemory, Watch};
+use crate::assignment::{AppMemory, Assignments, Generation, RuleMemory, RuleSettings};
 use crate::audience::{AppAudience, Audience};
 use crate::metrics::{AppMetrics, EventMetrics, Metrics, RuleMetrics};
 use crate::pusher::App;
 use crate::rate::{AppLimits, Limiters};
-use crate::report::{Report, RuleTally, Watched};
+use crate::report::{Report, ReportedRule, RuleTally};
 use crate::rules::{Contract, ContractEntry, Mode, Rule};
 
 /// Apps with their rules, and everything else that a reload may change.
@@ -64,7 +64,7 @@ pub(super) struct AppRoute {
     pub(super) memory: Arc<AppMemory>,
     /// Counts the triggers that are forwarded under these rules.
     pub(super) generation: Arc<Generation>,
-    pub(super) rules: Vec<WatchedRule>,
+    pub(super) rules: Vec<RuleRoute>,
     /// Its rate limits, if it has any.
     pub(super) rates: Option<AppLimits>,
     pub(super) metrics: AppMetrics,
@@ -76,7 +76,7 @@ pub(super) struct AppRoute {
 
 /// One rule of one app, with its memory.
 #[derive(Debug)]
-pub(super) struct WatchedRule {
+pub(super) struct RuleRoute {
     pub(super) rule: Rule,
     pub(super) name: Arc<str>,
     pub(super) memory: Arc<RuleMemory>,
@@ -100,9 +100,9 @@ impl Routing {
             .iter()
             .flat_map(|app| rules.iter().filter(|rule| is_for(rule, app)).map(move |rule| (app, rule)))
             .collect();
-        let wanted: Vec<Watch> = pairs
+        let wanted: Vec<RuleSettings> = pairs
             .iter()
-            .map(|(app, rule)| Watch {
+            .map(|(app, rule)| RuleSettings {
                 app: app.id().into(),
                 rule: rule.spec().name.as_str().into(),
                 definition: *rule.fingerprint().as_bytes(),
@@ -119,18 +119,19 @@ impl Routing {
             .zip(ids.into_iter().zip(configured.apps))
             .map(|((app, contract), (id, shared))| {
                 let memories = configured.rules.iter().zip(&tallies);
-                let watched = pairs.iter().zip(&wanted).zip(memories).filter(|((pair, _), _)| pair.0.id() == app.id());
+                let app_rules =
+                    pairs.iter().zip(&wanted).zip(memories).filter(|((pair, _), _)| pair.0.id() == app.id());
                 Arc::new(AppRoute {
                     app: app.clone(),
                     id,
                     memory: shared.memory,
                     generation: shared.generation,
-                    rules: watched
-                        .map(|((pair, watch), (memory, tally))| WatchedRule {
+                    rules: app_rules
+                        .map(|((pair, settings), (memory, tally))| RuleRoute {
                             rule: pair.1.clone(),
-                            name: Arc::clone(&watch.rule),
+                            name: Arc::clone(&settings.rule),
                             memory: Arc::clone(memory),
-                            metrics: metrics.rule(app.id(), &watch.rule),
+                            metrics: metrics.rule(app.id(), &settings.rule),
                             tally: Arc::clone(tally),
                         })
                         .collect(),
@@ -177,16 +178,16 @@ fn tallies(
     apps: &[App],
     contracts: &[Contract],
     pairs: &[(&App, &Rule)],
-    watches: &[Watch],
+    settings: &[RuleSettings],
 ) -> Vec<Arc<RuleTally>> {
-    let watched = |((_, rule), watch): (&(&App, &Rule), &Watch)| Watched {
-        app: Arc::clone(&watch.app),
-        rule: Arc::clone(&watch.rule),
+    let reported = |((_, rule), settings): (&(&App, &Rule), &RuleSettings)| ReportedRule {
+        app: Arc::clone(&settings.app),
+        rule: Arc::clone(&settings.rule),
         mode: rule.spec().mode.label(),
     };
-    let watched: Vec<Watched> = pairs.iter().zip(watches).map(watched).collect();
+    let reported: Vec<ReportedRule> = pairs.iter().zip(settings).map(reported).collect();
     let of = |app: &str| apps.iter().zip(contracts).find(|(it, _)| it.id() == app).map(|(_, contract)| contract);
-    report.configure(&watched, |misplaced| {
+    report.configure(&reported, |misplaced| {
         of(&misplaced.app)
             .is_some_and(|contract| contract.expects(&misplaced.event, &misplaced.channel_family, &misplaced.expected))
     })

@@ -1,5 +1,5 @@
-//! Labels as enums: every value of a label is known when usher is built, so counters are found by index and the number
-//! of series cannot grow.
+//! Labels as enums: all values of a label are known at compile time, so counters are found by index and the number of
+//! series is fixed.
 
 use std::collections::HashMap;
 use std::marker::PhantomData;
@@ -13,14 +13,14 @@ pub(super) trait Label: Copy + 'static {
     /// Every variant, in the order of [`Label::index`].
     const ALL: &'static [Self];
 
-    /// The value as it stands in the exposition.
+    /// The value in the exposition.
     fn label(self) -> &'static str;
 
-    /// The variant's place in [`Label::ALL`].
+    /// The variant's index in [`Label::ALL`].
     fn index(self) -> usize;
 }
 
-/// Declares an enum together with its label values, so that no variant can be without a value or without a counter.
+/// Declares an enum together with its label values, so that every variant has a value and a counter.
 macro_rules! label_enum {
     (
         $(#[$meta:meta])*
@@ -31,7 +31,7 @@ macro_rules! label_enum {
         pub enum $name { $( $(#[$variant_meta])* $variant, )+ }
 
         impl $name {
-            /// The value as it stands in metrics and logs.
+            /// The value in metrics and logs.
             #[must_use]
             pub const fn label(self) -> &'static str {
                 match self { $( Self::$variant => $label, )+ }
@@ -53,7 +53,7 @@ macro_rules! label_enum {
 }
 pub(super) use label_enum;
 
-/// One counter for each value of a label, all present from the start, so that a rate exists before the first event.
+/// One counter for each value of a label, all created at the start, so that a rate exists before the first event.
 #[derive(Debug)]
 pub(super) struct CounterPer<L> {
     counters: Arc<[IntCounter]>,
@@ -66,7 +66,7 @@ impl<L: Label> CounterPer<L> {
         Self { counters: L::ALL.iter().map(|value| resolve(value.label())).collect(), label: PhantomData }
     }
 
-    /// The counter of one value: an index, no look-up.
+    /// The counter of one value, found by index.
     pub(super) fn of(&self, value: L) -> &IntCounter {
         &self.counters[value.index()]
     }
@@ -78,31 +78,31 @@ impl<L> Clone for CounterPer<L> {
     }
 }
 
-/// Counters whose label value is a constant of the code that counts: an error code or a reason. They belong to other
-/// rooms, so they are taken as they come, but never more than [`MAX_VALUES`] of them; the rest counts as `other`. Used
-/// on failures only: it takes a read lock and hashes.
+/// Counters whose label values are constants of the calling code: error codes or reasons. Other modules define these
+/// constants, so values are added at their first use, up to [`MAX_VALUES`]; further values count as `other`. Used on
+/// failures only, since it takes a read lock and hashes.
 #[derive(Debug, Clone)]
 pub(super) struct CounterByConstant(Arc<ByConstant>);
 
 #[derive(Debug)]
 struct ByConstant {
-    /// Values of the labels that stand before the constant.
+    /// The values of the labels before the constant's label.
     before: Option<Box<str>>,
     vec: IntCounterVec,
     /// A lock: held for a map look-up, never across an await.
     resolved: RwLock<HashMap<&'static str, IntCounter>>,
 }
 
-/// Most values of one such label.
+/// The largest number of values of such a label.
 pub(super) const MAX_VALUES: usize = 64;
 
 impl CounterByConstant {
-    /// Counts in `vec`, whose labels are that of `before`, if any, and the constant's.
+    /// Counters of `vec`, whose labels are those of `before`, followed by the constant's label.
     pub(super) fn new(vec: IntCounterVec, before: Option<&str>) -> Self {
         Self(Arc::new(ByConstant { before: before.map(Into::into), vec, resolved: RwLock::default() }))
     }
 
-    /// The family of the counters.
+    /// The metric family of the counters.
     pub(super) fn family(&self) -> &IntCounterVec {
         &self.0.vec
     }

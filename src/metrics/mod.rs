@@ -1,6 +1,6 @@
-//! Every series in one struct. Labels come from the configuration or from enums, never from a request: no series holds
-//! a channel, a user or an address, and their number is fixed once the configuration is read. The hot path holds
-//! resolved handles; counting is one relaxed atomic add.
+//! All metrics in one struct. Label values come from the configuration or from enums, never from a request: no label
+//! holds a channel, a user or an address, and the number of series is fixed once the configuration is read. The hot
+//! path uses resolved handles; counting is one relaxed atomic add.
 
 mod label;
 mod process;
@@ -31,7 +31,7 @@ pub use traffic::{CodeClass, ConnectionClosed, InFlight, OpenGuard, RequestKind}
 pub use trigger::{AppMetrics, EventDecision, EventMetrics, RuleMetrics, TriggerOutcome};
 pub use websocket::{WebSocketDirection, WebSocketEnd};
 
-/// All series of this process, in a registry of their own.
+/// All metrics of this process, in a separate registry.
 #[derive(Debug)]
 pub struct Metrics {
     registry: Registry,
@@ -48,11 +48,11 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    /// A fresh set of series. The configuration counts as loaded at the beginning of the process.
+    /// A new set of metrics. The configuration counts as loaded at the beginning of the process.
     #[must_use]
     pub fn new() -> Arc<Self> {
         let registry = Registry::new();
-        let build = opts!("usher_build_info", "Always 1; the label tells which usher this is.");
+        let build = opts!("usher_build_info", "Always 1; the label is the version.");
         register(&registry, IntGaugeVec::new(build, &["version"]))
             .with_label_values(&[env!("CARGO_PKG_VERSION")])
             .set(1);
@@ -109,23 +109,23 @@ impl Metrics {
         self.traffic.unknown_app();
     }
 
-    /// Counts an answer on the public listener.
+    /// Counts a response on the public listener.
     pub fn request(&self, kind: RequestKind, status: u16) {
         self.traffic.request(kind, status);
     }
 
-    /// Counts an answer that usher made itself, by its error's code. `code` is one of a few constants; beyond 64 of
-    /// them it counts as `other`.
+    /// Counts a response of usher itself, by its error code. `code` is one of a few constants; beyond 64 of them, it
+    /// counts as `other`.
     pub fn error(&self, code: &'static str) {
         self.traffic.error(code);
     }
 
-    /// Counts an answer of upstream and the time it took.
+    /// Counts a response of upstream and its duration.
     pub fn upstream_answer(&self, status: u16, took: Duration) {
         self.traffic.upstream_answer(status, took);
     }
 
-    /// Counts a request that upstream did not answer completely and the time until that was known. `reason` is one of a
+    /// Counts a request without a complete response from upstream, and the time until the failure. `reason` is one of a
     /// few constants.
     pub fn upstream_failure(&self, reason: &'static str, took: Duration) {
         self.traffic.upstream_failure(reason, took);
@@ -136,17 +136,17 @@ impl Metrics {
         self.traffic.connection()
     }
 
-    /// Says how many connections of the public listener may be open at once.
+    /// Sets the largest number of open connections of the public listener.
     pub fn set_max_connections(&self, most: usize) {
         self.traffic.set_max_connections(most);
     }
 
-    /// Counts a connection of the public listener that was closed to keep places free.
+    /// Counts a connection of the public listener that was closed to respect a limit.
     pub fn connection_closed(&self, reason: ConnectionClosed) {
         self.traffic.connection_closed(reason);
     }
 
-    /// The requests that are being answered.
+    /// The requests in progress.
     #[must_use]
     pub const fn in_flight(&self) -> &InFlight {
         self.traffic.in_flight()
@@ -162,27 +162,27 @@ impl Metrics {
         self.websockets.message(direction);
     }
 
-    /// Counts a relayed WebSocket connection that came to its end.
+    /// Counts the end of a relayed WebSocket connection.
     pub fn websocket_end(&self, end: WebSocketEnd) {
         self.websockets.end(end);
     }
 
-    /// Counts what a limit on rates turned away.
+    /// Counts a rejection by a rate limit.
     pub fn rate_limited(&self, scope: RateScope) {
         self.rates.limited(scope);
     }
 
-    /// Counts what a limit on rates makes wait.
+    /// Counts a delay by a rate limit.
     pub fn rate_delayed(&self, scope: RateScope) {
         self.rates.delayed(scope);
     }
 
-    /// Counts keys that a limit on rates gave up because its table was full.
+    /// Counts keys that a rate limit forgot because its table was full.
     pub fn rate_forgotten(&self, scope: RateScope, count: u64) {
         self.rates.forgotten(scope, count);
     }
 
-    /// Counts a trigger as waiting for its turn until the guard is dropped.
+    /// Counts a trigger as waiting for its permits until the guard is dropped.
     pub fn rate_waiting(&self) -> OpenGuard {
         self.rates.waiting()
     }
@@ -192,17 +192,18 @@ impl Metrics {
         self.websockets.subscription()
     }
 
-    /// Counts a subscription over a relayed connection that counts in no audience, because a bound was reached.
+    /// Counts a subscription over a relayed connection that is in no audience count, because a bound was reached.
     pub fn uncounted_subscription(&self) {
         self.websockets.uncounted();
     }
 
-    /// Says whether usher drains.
+    /// Sets whether usher is draining.
     pub fn set_draining(&self, draining: bool) {
         self.draining.set(i64::from(draining));
     }
 
-    /// Says how a load of the configuration went, and when, as the time since the process began.
+    /// Records the result and the time of a load of the configuration; the time is relative to the start of the
+    /// process.
     pub fn reload(&self, ok: bool, running: Duration) {
         self.reload_successful.set(i64::from(ok));
         if ok {
@@ -210,7 +211,7 @@ impl Metrics {
         }
     }
 
-    /// Registers the time of the last load in a scrape's own registry, for a process that began at `began_at`.
+    /// Registers the time of the last load in the registry of a scrape, for a process that began at `began_at`.
     fn tell_reload(&self, began_at: Duration, scrape: &Registry) {
         let name = "usher_config_last_reload_success_timestamp_seconds";
         let at = began_at.as_secs().saturating_add(self.reloaded.load(Ordering::Relaxed));
@@ -218,13 +219,13 @@ impl Metrics {
         register(scrape, reloaded).set(i64::try_from(at).unwrap_or(i64::MAX));
     }
 
-    /// Says when the public listener's certificate expires, in seconds since the Unix epoch.
+    /// Sets when the public listener's certificate expires, in seconds since the Unix epoch.
     pub fn tls_expires_at(&self, unix_seconds: i64) {
         self.tls.expires_at(unix_seconds);
     }
 
-    /// Takes from `expiry`, at each scrape, when the first of the certificates expires that upstream has shown, in
-    /// seconds since the Unix epoch. The first call counts.
+    /// Sets the callback that returns, at each scrape, the earliest expiry of the certificates that upstream presented,
+    /// in seconds since the Unix epoch. Only the first call has an effect.
     pub fn watch_upstream_certificates(&self, expiry: impl Fn() -> Option<i64> + Send + Sync + 'static) {
         self.tls.watch(Box::new(expiry));
     }
@@ -234,7 +235,7 @@ impl Metrics {
         self.tls.failed(reason);
     }
 
-    /// All series in Prometheus' text format 0.0.4, with those of `sample`, which live in other rooms.
+    /// All metrics in Prometheus' text format 0.0.4, with those of `sample`, whose values other modules hold.
     #[must_use]
     pub fn encode(&self, sample: &Sample) -> String {
         let scrape = Registry::new();
@@ -252,7 +253,7 @@ impl Metrics {
     }
 }
 
-/// Registers a collector whose name and labels are constants of this room.
+/// Registers a collector whose name and labels are constants of this module.
 fn register<C: Collector + Clone + 'static>(registry: &Registry, collector: prometheus::Result<C>) -> C {
     let collector = collector.expect("names and labels are valid constants");
     registry.register(Box::new(collector.clone())).expect("each name is registered once");

@@ -1,8 +1,8 @@
-//! The process as the kernel sees it, read from `/proc` at each scrape. What cannot be read is left out: no series is
-//! better than a wrong one.
+//! Process metrics, read from `/proc` at each scrape. A value that cannot be read is omitted: no series is better than
+//! a wrong one.
 //!
-//! Read here and not by the prometheus crate's collector, because that one counts CPU time in whole seconds and brings
-//! two crates with it.
+//! Read here and not by the prometheus crate's collector, because that collector counts CPU time in whole seconds and
+//! adds two dependencies.
 
 use std::fs;
 
@@ -14,7 +14,7 @@ use super::register;
 /// that Rust's standard library runs on.
 const TICKS_PER_SECOND: f64 = 100.0;
 
-/// One reading. `None`: the kernel did not tell.
+/// One reading. `None`: it could not be read.
 #[derive(Debug, Default, PartialEq)]
 pub(super) struct Process {
     /// User and system time of all threads, in seconds.
@@ -27,7 +27,7 @@ pub(super) struct Process {
 }
 
 impl Process {
-    /// Reads the present state. A handful of small files, none of which touches a disk.
+    /// Reads the current values from a few small files in `/proc`, without disk access.
     pub(super) fn read() -> Self {
         let mut process = Self::default();
         if let Ok(stat) = fs::read_to_string("/proc/self/stat") {
@@ -43,12 +43,11 @@ impl Process {
         process
     }
 
-    /// Takes the fields of proc_pid_stat(5) that stand after the command's name, which may itself hold spaces and
-    /// parentheses.
+    /// The fields of proc_pid_stat(5) after the command's name, which may contain spaces and parentheses.
     fn parse_stat(&mut self, stat: &str) {
         let Some((_, rest)) = stat.rsplit_once(')') else { return };
         let fields: Vec<&str> = rest.split_ascii_whitespace().collect();
-        // `state` is the manual's field 3 and index 0 here.
+        // `state` is field 3 in the manual and index 0 here.
         let field = |number: usize| fields.get(number - 3).copied();
         let ticks = |number| field(number).and_then(|ticks| ticks.parse::<u32>().ok()).map(f64::from);
         self.cpu_seconds = ticks(14).zip(ticks(15)).map(|(user, system)| (user + system) / TICKS_PER_SECOND);
@@ -56,7 +55,7 @@ impl Process {
         self.virtual_bytes = field(23).and_then(|bytes| bytes.parse().ok());
     }
 
-    /// Registers what was read in a scrape's own registry.
+    /// Registers the values in the registry of a scrape.
     pub(super) fn register(&self, scrape: &Registry) {
         if let Some(seconds) = self.cpu_seconds {
             let name = Opts::new("usher_process_cpu_seconds_total", "User and system CPU time spent.");
@@ -67,7 +66,7 @@ impl Process {
             ("usher_process_virtual_memory_bytes", "Virtual memory size.", self.virtual_bytes),
             ("usher_process_resident_memory_bytes", "Resident memory size.", self.resident_bytes),
             ("usher_process_open_fds", "Open file descriptors.", self.open_fds),
-            ("usher_process_max_fds", "Most file descriptors that may be open.", self.max_fds),
+            ("usher_process_max_fds", "The largest number of open file descriptors.", self.max_fds),
         ];
         for (name, help, value) in gauges {
             if let Some(value) = value {
@@ -77,7 +76,7 @@ impl Process {
     }
 }
 
-/// `VmRSS` of proc_pid_status(5), which is in kB whatever the size of a page.
+/// `VmRSS` of proc_pid_status(5), which is in kB, independent of the page size.
 fn resident_bytes(status: &str) -> Option<i64> {
     let kilobytes = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
     kilobytes.trim().strip_suffix("kB")?.trim_end().parse::<i64>().ok()?.checked_mul(1024)
@@ -89,11 +88,11 @@ fn max_fds(limits: &str) -> Option<i64> {
     line.split_ascii_whitespace().next()?.parse().ok()
 }
 
-/// Linux 6.2 and later tell the number as the directory's size; before that it takes a walk, which is linear in the
-/// number of connections.
+/// Linux 6.2 and later report the number as the directory's size; earlier versions require reading the directory, which
+/// is linear in the number of connections.
 fn open_fds() -> Option<i64> {
-    let told = fs::metadata("/proc/self/fd").ok()?.len();
-    let count = if told > 0 { told } else { u64::try_from(fs::read_dir("/proc/self/fd").ok()?.count()).ok()? };
+    let size = fs::metadata("/proc/self/fd").ok()?.len();
+    let count = if size > 0 { size } else { u64::try_from(fs::read_dir("/proc/self/fd").ok()?.count()).ok()? };
     i64::try_from(count).ok()
 }
 

@@ -1,4 +1,4 @@
-//! Limits on rates: who was slowed down or turned away by which.
+//! Rate limits: delays and rejections by each limit.
 
 use prometheus::{IntCounter, IntCounterVec, IntGauge, Registry, opts};
 
@@ -7,7 +7,7 @@ use super::label::{CounterPer, label_enum};
 use super::register;
 
 label_enum! {
-    /// Which limit on a rate: the `scope` label.
+    /// The scope of a rate limit: the `scope` label.
     pub enum RateScope {
         /// Triggers of one app.
         App => "app",
@@ -17,12 +17,12 @@ label_enum! {
         PeerConnections => "peer_connections",
         /// WebSocket messages of one peer.
         PeerMessages => "peer_messages",
-        /// Subscriptions that one connection asks the embedded broker for.
+        /// Subscriptions that one connection requests from the embedded broker.
         Subscriptions => "subscriptions",
     }
 }
 
-/// The series of this file.
+/// The metrics of this module.
 #[derive(Debug)]
 pub(super) struct Families {
     limited: CounterPer<RateScope>,
@@ -35,10 +35,10 @@ impl Families {
     /// Registers the series.
     pub(super) fn new(registry: &Registry) -> Self {
         let limited =
-            opts!("usher_rate_limited_total", "Triggers and WebSocket connections that a limit on rates turned away.");
+            opts!("usher_rate_limited_total", "Triggers and WebSocket connections that a rate limit rejected.");
         let delayed = opts!(
             "usher_rate_delayed_total",
-            "Triggers that waited for their turn, and pauses in reading from WebSocket clients."
+            "Triggers that waited for a permit, and pauses in reading from WebSocket clients."
         );
         let forgotten = opts!(
             "usher_rate_keys_forgotten_total",
@@ -52,26 +52,26 @@ impl Families {
             limited: per_scope(limited),
             delayed: per_scope(delayed),
             forgotten: per_scope(forgotten),
-            waiting: register(registry, IntGauge::new("usher_rate_waiting", "Triggers that wait for their turn.")),
+            waiting: register(registry, IntGauge::new("usher_rate_waiting", "Triggers that wait for a permit.")),
         }
     }
 
-    /// Counts one that was turned away.
+    /// Counts a rejection.
     pub(super) fn limited(&self, scope: RateScope) {
         self.limited.of(scope).inc();
     }
 
-    /// Counts one that has to wait.
+    /// Counts a delay.
     pub(super) fn delayed(&self, scope: RateScope) {
         self.delayed.of(scope).inc();
     }
 
-    /// What counts those that have to wait.
+    /// The counter of delays.
     pub(super) fn delays(&self, scope: RateScope) -> IntCounter {
         self.delayed.of(scope).clone()
     }
 
-    /// Counts keys that were given up.
+    /// Counts forgotten keys.
     pub(super) fn forgotten(&self, scope: RateScope, count: u64) {
         self.forgotten.of(scope).inc_by(count);
     }

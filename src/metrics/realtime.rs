@@ -1,4 +1,4 @@
-//! WebSocket connections, their messages and their ends, and what the embedded broker holds.
+//! WebSocket connections, their messages and ends, and the state of the embedded broker.
 
 use prometheus::{IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry, opts};
 
@@ -11,27 +11,27 @@ label_enum! {
     pub enum SocketEnd {
         /// The client closed it.
         Client => "client",
-        /// It broke off, or ended without a closing handshake.
+        /// The connection ended without a closing handshake.
         Lost => "lost",
-        /// The client broke the WebSocket protocol.
+        /// The client violated the WebSocket protocol.
         Protocol => "protocol_error",
-        /// The client sent a message beyond the limits.
+        /// The client sent a message that exceeds the limits.
         TooLarge => "too_large",
         /// The client did not read fast enough.
         SlowReader => "slow_reader",
-        /// Closed with a code of 4000 to 4099: not to come back.
+        /// Closed with a code of 4000 to 4099: the client does not reconnect.
         Refused => "refused",
-        /// Closed for want of a place: to come back after a pause.
+        /// Closed because a limit is reached: the client reconnects after a pause.
         Busy => "busy",
-        /// Closed because the server goes away: to come back after a pause.
+        /// Closed because the server shuts down: the client reconnects after a pause.
         Reconnect => "reconnect",
-        /// No sign of life in time.
+        /// No activity within the timeout.
         Silent => "silent",
     }
 }
 
 label_enum! {
-    /// Which way a message went: the `direction` label of `usher_ws_messages_total`.
+    /// The direction of a message: the `direction` label of `usher_ws_messages_total`.
     pub enum Direction {
         /// From the client.
         In => "in",
@@ -40,14 +40,14 @@ label_enum! {
     }
 }
 
-/// The series of one app's WebSocket connections. Cloning gives another handle.
+/// The series of an app's WebSocket connections. Clones are handles to the same series.
 #[derive(Debug, Clone)]
 pub struct RealtimeMetrics {
     connections: IntGauge,
     messages: CounterPer<Direction>,
     channels: IntGauge,
     slow_readers: IntCounter,
-    /// Of all apps, as for all limits on rates.
+    /// Counted for all apps together, like all rate limits.
     subscribing_delayed: IntCounter,
 }
 
@@ -72,13 +72,13 @@ impl RealtimeMetrics {
         self.slow_readers.inc();
     }
 
-    /// Counts a pause in reading from a client of the embedded broker that subscribes more often than it may.
+    /// Counts a pause in reading from a client of the embedded broker that exceeds the rate limit of subscriptions.
     pub fn subscribing_delayed(&self) {
         self.subscribing_delayed.inc();
     }
 }
 
-/// The series of this file.
+/// The metrics of this module.
 #[derive(Debug)]
 pub(super) struct Families {
     connections: IntGaugeVec,
@@ -94,7 +94,7 @@ impl Families {
         let connections = opts!("usher_ws_connections", "WebSocket connections open.");
         let messages = opts!(
             "usher_ws_messages_total",
-            "Messages over WebSocket connections, pings and pongs of the WebSocket layer left out."
+            "Messages over WebSocket connections, without pings and pongs of the WebSocket layer."
         );
         let closed = opts!("usher_ws_closed_total", "WebSocket connections that ended, by the reason.");
         let closed: IntCounterVec = register(registry, IntCounterVec::new(closed, &["reason"]));
@@ -112,7 +112,7 @@ impl Families {
         }
     }
 
-    /// The series of `app`, and what counts the pauses of clients that subscribe too often.
+    /// The series of `app`, with the counter of pauses by the rate limit of subscriptions.
     pub(super) fn app(&self, app: &str, subscribing_delayed: IntCounter) -> RealtimeMetrics {
         RealtimeMetrics {
             connections: self.connections.with_label_values(&[app]),
@@ -123,7 +123,7 @@ impl Families {
         }
     }
 
-    /// Counts a connection's end.
+    /// Counts the end of a connection.
     pub(super) fn closed(&self, end: SocketEnd) {
         self.closed.of(end).inc();
     }

@@ -1,4 +1,4 @@
-//! Values that live in other rooms and are read when Prometheus asks, instead of being kept in step all the time.
+//! Values that other modules hold and that are read at each scrape, instead of being updated continuously.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,26 +7,26 @@ use prometheus::{Gauge, IntCounterVec, IntGauge, IntGaugeVec, Registry, opts};
 
 use super::register;
 
-/// What other rooms tell at a scrape.
+/// The values of other modules at a scrape.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Sample {
-    /// Channels remembered, for each rule of each app.
+    /// The number of remembered channels, for each rule of each app.
     pub keys: Vec<Keys>,
-    /// How many channels each rule may remember.
+    /// The largest number of channels that each rule remembers.
     pub max_keys: usize,
     /// The mode of each rule of each app.
     pub modes: Vec<RuleState>,
-    /// How many entries of the memory were given up, by reason (a constant), since the process began.
+    /// The number of evicted entries of the memory, by reason (a constant), since the process began.
     pub evictions: Vec<(&'static str, u64)>,
-    /// Requests that wait for an equal announcement in flight.
+    /// The number of requests that wait for an equal announcement in flight.
     pub waiters: usize,
-    /// Tasks that usher runs.
+    /// The number of tasks that usher runs.
     pub tasks: usize,
-    /// When the process began, as the time since the Unix epoch by the system's clock as it is set now.
+    /// The start of the process, as the time since the Unix epoch, computed from the system's current clock.
     pub began_at: Duration,
 }
 
-/// How many channels one rule of one app remembers.
+/// The number of channels that a rule of an app remembers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Keys {
     /// The app's id.
@@ -37,7 +37,7 @@ pub struct Keys {
     pub count: usize,
 }
 
-/// Which of the possible modes a rule of an app is in.
+/// The mode of a rule of an app.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RuleState {
     /// The app's id.
@@ -46,13 +46,12 @@ pub struct RuleState {
     pub rule: Arc<str>,
     /// The mode: one of `modes`.
     pub mode: &'static str,
-    /// Every mode that there is.
+    /// All possible modes.
     pub modes: &'static [&'static str],
 }
 
 impl Sample {
-    /// Registers the values in a scrape's own registry, so that a rule that was taken out of the configuration leaves
-    /// no series behind.
+    /// Registers the values in the registry of a scrape, so that a rule removed from the configuration has no series.
     pub(super) fn register(&self, scrape: &Registry) {
         let keys = opts!("usher_state_keys", "Channels remembered.");
         let keys = register(scrape, IntGaugeVec::new(keys, &["app", "rule"]));
@@ -71,7 +70,7 @@ impl Sample {
                 modes.with_label_values(&[&*state.app, &*state.rule, mode]).set(i64::from(*mode == state.mode));
             }
         }
-        let evictions = opts!("usher_state_evictions_total", "Channels that the memory gave up, by reason.");
+        let evictions = opts!("usher_state_evictions_total", "Channels that the memory evicted, by reason.");
         let evictions = register(scrape, IntCounterVec::new(evictions, &["reason"]));
         for (reason, count) in &self.evictions {
             evictions.with_label_values(&[reason]).inc_by(*count);

@@ -1,25 +1,25 @@
-//! The few numbers that a person looks at, read back from the series.
+//! The numbers of the operator's page, read back from the metrics.
 
 use prometheus::core::Collector;
 use prometheus::proto::MetricFamily;
 
 use super::Metrics;
 
-/// What the operator's page counts, since the process began.
+/// The counts of the operator's page since the process began.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Summary {
-    /// Events judged, by app, rule and decision; the rule is empty where none is concerned.
+    /// Decisions on events, by app, rule and decision; the rule is empty if none applies.
     pub decisions: Vec<Counted>,
     /// Requests that upstream answered.
     pub upstream_answers: u64,
-    /// Requests that upstream did not answer completely.
+    /// Requests without a complete response from upstream.
     pub upstream_failures: u64,
-    /// Seconds from handing a request to upstream until its answer or failure: upper bounds, ascending, and how many
-    /// took no longer.
+    /// The seconds from sending a request upstream until its response or failure: ascending upper bounds, and the
+    /// number of requests within each.
     pub upstream_seconds: Vec<(f64, u64)>,
 }
 
-/// How often something was decided.
+/// The number of times that a decision was made.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Counted {
     /// The app's id.
@@ -28,12 +28,12 @@ pub struct Counted {
     pub rule: String,
     /// The label of the decision.
     pub decision: String,
-    /// How often.
+    /// The number.
     pub count: u64,
 }
 
 impl Metrics {
-    /// Reads the numbers. They are read one after the other, while others are counted.
+    /// Reads the numbers. They are read one after the other, without a common snapshot.
     #[must_use]
     pub fn summary(&self) -> Summary {
         let (answers, failures, seconds) = self.traffic.upstream();
@@ -46,7 +46,7 @@ impl Metrics {
     }
 }
 
-/// What a collector holds at present.
+/// The current metric families of a collector.
 pub(super) fn read(collector: &impl Collector) -> Vec<MetricFamily> {
     collector.collect()
 }
@@ -85,7 +85,7 @@ fn buckets(family: &MetricFamily) -> Vec<(f64, u64)> {
         .collect()
 }
 
-/// An integer counter's value, which the exposition's types carry as a float.
+/// The value of an integer counter, which the exposition's types store as a float.
 #[expect(
     clippy::cast_possible_truncation,
     clippy::cast_sign_loss,

@@ -1,4 +1,4 @@
-//! The page as Prometheus reads it.
+//! Tests of the exposition.
 
 use std::collections::BTreeMap;
 use std::io::Write as _;
@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use super::label::MAX_VALUES;
 use super::*;
 
-/// The series of a page and their values.
+/// The series of an exposition and their values.
 fn series(page: &str) -> BTreeMap<String, f64> {
     let lines = page.lines().filter(|line| !line.starts_with('#'));
     lines
@@ -20,7 +20,7 @@ fn value(metrics: &Metrics, name: &str) -> Option<f64> {
     series(&metrics.encode(&Sample::default())).get(name).copied()
 }
 
-/// Something in every family.
+/// Metrics with at least one sample in every family.
 fn busy() -> (Arc<Metrics>, Sample) {
     let metrics = Metrics::new();
     metrics.rule("1001", "staff-assigned").count(EventDecision::Suppressed);
@@ -179,7 +179,7 @@ fn a_failed_reload_keeps_the_time_of_the_last_good_one() {
     assert_eq!(page(1_800_000_000_500)[name], 1.8e9);
     metrics.reload(true, Duration::from_secs(300));
     metrics.reload(false, Duration::from_secs(400));
-    // By the system's clock, which may be set meanwhile.
+    // From the system's clock, which may be adjusted meanwhile.
     for began_at in [1_800_000_000_500, 1_900_000_000_500] {
         let page = page(began_at);
         assert_eq!(page["usher_process_start_time_seconds"], began_at as f64 / 1000.0);
@@ -253,10 +253,10 @@ fn every_family_is_ours_and_has_help() {
     }
 }
 
-/// `promtool check metrics` finds nothing to say. Where promtool is not installed (Debian: prometheus), this test says
-/// so and checks nothing.
+/// `promtool check metrics` reports nothing. If promtool is not installed (Debian: prometheus), this test prints that
+/// and checks nothing.
 #[test]
-fn promtool_has_no_complaints() {
+fn promtool_reports_nothing() {
     let (metrics, sample) = busy();
     let promtool = Command::new("promtool")
         .args(["check", "metrics"])
@@ -273,7 +273,7 @@ fn promtool_has_no_complaints() {
         Err(error) => panic!("{error}"),
     };
     promtool.stdin.take().unwrap().write_all(metrics.encode(&sample).as_bytes()).unwrap();
-    let said = promtool.wait_with_output().unwrap();
-    let text = String::from_utf8_lossy(&said.stdout).into_owned() + &String::from_utf8_lossy(&said.stderr);
-    assert!(said.status.success() && text.trim().is_empty(), "{text}");
+    let output = promtool.wait_with_output().unwrap();
+    let text = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && text.trim().is_empty(), "{text}");
 }

@@ -1,4 +1,4 @@
-//! TLS: when certificates expire, and handshakes that fail.
+//! TLS: the expiry of certificates, and failed handshakes.
 
 use std::fmt;
 use std::sync::OnceLock;
@@ -12,17 +12,17 @@ use super::register;
 pub enum HandshakeFailure {
     /// It did not end within `limits.head_timeout`.
     Timeout,
-    /// The client went away in the midst of it.
+    /// The client disconnected during it.
     Closed,
-    /// What came is no TLS, e.g. plain HTTP.
+    /// The bytes received are not TLS, e.g. plain HTTP.
     NotTls,
-    /// The client offers nothing that usher speaks: an old version, or other ciphers.
+    /// The client offers no version or cipher that usher supports.
     Incompatible,
-    /// The client does not take the certificate.
+    /// The client rejects the certificate.
     CertificateRefused,
-    /// Any other alert of the client's.
+    /// Any other alert from the client.
     Alert,
-    /// Anything else.
+    /// Any other failure.
     Other,
 }
 
@@ -50,12 +50,12 @@ impl HandshakeFailure {
     }
 }
 
-/// Tells when something expires, in seconds since the Unix epoch.
+/// Returns an expiry in seconds since the Unix epoch.
 type Expiry = Box<dyn Fn() -> Option<i64> + Send + Sync>;
 
-/// The series of TLS.
+/// The metrics of TLS.
 pub(super) struct Families {
-    /// Families without labels: their one series exists from the first certificate on, since 0 would read as expired.
+    /// Families without labels: their only series exists from the first certificate on, since 0 would mean expired.
     expiry: IntGaugeVec,
     upstream_expiry: IntGaugeVec,
     upstream: OnceLock<Expiry>,
@@ -66,11 +66,11 @@ impl Families {
     pub(super) fn new(registry: &Registry) -> Self {
         let expiry = opts!(
             "usher_tls_certificate_expires_at_timestamp_seconds",
-            "When the public listener's certificate expires, in seconds since the Unix epoch."
+            "The expiry of the public listener's certificate, in seconds since the Unix epoch."
         );
         let upstream_expiry = opts!(
             "usher_upstream_tls_certificate_expires_at_timestamp_seconds",
-            "When the first of the certificates expires that upstream has shown, in seconds since the Unix epoch."
+            "The earliest expiry of the certificates that upstream presented, in seconds since the Unix epoch."
         );
         let failures =
             opts!("usher_tls_handshake_failures_total", "TLS handshakes on the public listener that failed.");
@@ -94,7 +94,7 @@ impl Families {
         self.upstream.get_or_init(|| expiry);
     }
 
-    /// Brings what is only asked for at a scrape up to date. What was told before stays where nothing is known.
+    /// Updates the values that are read only at a scrape. If a value is unknown, the previous one is kept.
     pub(super) fn tell(&self) {
         if let Some(unix_seconds) = self.upstream.get().and_then(|expiry| expiry()) {
             self.upstream_expiry.with_label_values::<&str>(&[]).set(unix_seconds);

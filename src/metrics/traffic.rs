@@ -1,4 +1,4 @@
-//! Requests, errors, connections and the exchange with upstream, over all apps.
+//! Requests, errors, connections and upstream exchanges of all apps.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -11,28 +11,28 @@ use super::register;
 use super::summary::read;
 
 label_enum! {
-    /// What a request was taken for: the `kind` label of `usher_http_requests_total`.
+    /// The kind of a request: the `kind` label of `usher_http_requests_total`.
     pub enum RequestKind {
         /// A trigger or a batch of a known app.
         Trigger => "trigger",
-        /// Anything else that is forwarded.
+        /// Any other request that is forwarded.
         Passthrough => "passthrough",
-        /// A handshake that asked to be switched to WebSocket.
+        /// A WebSocket handshake.
         WebSocket => "websocket",
-        /// Answered by usher with an error before anything was forwarded.
+        /// Rejected by usher with an error before anything was forwarded.
         Refused => "refused",
     }
 }
 
 label_enum! {
-    /// Why a connection of the public listener was closed to keep places free: the `reason` label of
+    /// Why a connection of the public listener was closed to respect a limit: the `reason` label of
     /// `usher_connections_closed_total`.
     pub enum ConnectionClosed {
-        /// It never sent a request, and another one needed its place.
+        /// It never sent a request, and the limit was reached.
         NoRequest => "no_request",
-        /// It was idle, and another one needed its place.
+        /// It was idle, and the limit was reached.
         Idle => "idle",
-        /// Its address has too many (`limits.max_connections_per_peer`).
+        /// Its address has too many connections (`limits.max_connections_per_peer`).
         PeerLimit => "peer_limit",
     }
 }
@@ -50,7 +50,7 @@ label_enum! {
         ClientError => "4xx",
         /// 500 to 599.
         ServerError => "5xx",
-        /// No class that HTTP defines.
+        /// A class that HTTP does not define.
         Other => "other",
     }
 }
@@ -70,7 +70,7 @@ impl CodeClass {
     }
 }
 
-/// Counts one thing as open for as long as it lives.
+/// Counts one item as open until it is dropped.
 #[must_use = "dropped, it is counted as closed"]
 #[derive(Debug)]
 pub struct OpenGuard(IntGauge);
@@ -89,12 +89,12 @@ impl Drop for OpenGuard {
     }
 }
 
-/// Requests that are being answered: one count for the bound on them and for the series, which is set when it is read.
+/// The number of requests in progress: one count, for their bound and for the series, which is set at a scrape.
 #[derive(Debug, Default)]
 pub struct InFlight(AtomicUsize);
 
 impl InFlight {
-    /// Counts one more, unless there are `most`. Whoever was told `true` has to tell its end.
+    /// Counts one more, unless there are `most`. After `true`, the caller has to report the end.
     #[must_use]
     pub fn begin(&self, most: usize) -> bool {
         let fits = self.0.fetch_add(1, Ordering::Relaxed) < most;
@@ -110,7 +110,7 @@ impl InFlight {
     }
 }
 
-/// The series of this file.
+/// The metrics of this module.
 #[derive(Debug)]
 pub(super) struct Traffic {
     /// One set for each [`RequestKind`], in its order.
@@ -123,7 +123,7 @@ pub(super) struct Traffic {
     in_flight: InFlight,
     in_flight_told: IntGauge,
     upstream_answers: CounterPer<CodeClass>,
-    /// The family of `upstream_answers`.
+    /// The metric family of `upstream_answers`.
     upstream_answered: IntCounterVec,
     upstream_failures: CounterByConstant,
     upstream_duration: Histogram,
@@ -135,7 +135,7 @@ impl Traffic {
         let requests = opts!("usher_http_requests_total", "Requests answered on the public listener.");
         let closed = opts!(
             "usher_connections_closed_total",
-            "Connections of the public listener that were closed to keep places free, by reason."
+            "Connections of the public listener that were closed to respect a limit, by reason."
         );
         let closed: IntCounterVec = register(registry, IntCounterVec::new(closed, &["reason"]));
         let requests: IntCounterVec = register(registry, IntCounterVec::new(requests, &["kind", "code_class"]));
@@ -146,7 +146,7 @@ impl Traffic {
         let failures = opts!("usher_upstream_failures_total", "Requests to upstream that got no complete answer.");
         let duration = histogram_opts!(
             "usher_upstream_request_duration_seconds",
-            "Time from handing a request to upstream until its answer or its failure.",
+            "Time from sending a request upstream until its response or failure.",
             vec![0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0]
         );
         let unknown_app =
@@ -167,14 +167,11 @@ impl Traffic {
                 registry,
                 IntGauge::new(
                     "usher_max_connections",
-                    "Most connections that may be open on the public listener: limits.max_connections, or as many as file descriptors carry.",
+                    "The largest number of open connections on the public listener: limits.max_connections, or as many as the file descriptors allow.",
                 ),
             ),
             in_flight: InFlight::default(),
-            in_flight_told: register(
-                registry,
-                IntGauge::new("usher_requests_in_flight", "Requests that are being answered."),
-            ),
+            in_flight_told: register(registry, IntGauge::new("usher_requests_in_flight", "Requests in progress.")),
             upstream_answers: CounterPer::new(|class| answers.with_label_values(&[class])),
             upstream_answered: answers,
             upstream_failures: CounterByConstant::new(
@@ -213,7 +210,7 @@ impl Traffic {
         &self.in_flight
     }
 
-    /// Sets what is set only when it is read.
+    /// Sets the values that are set only at a scrape.
     pub(super) fn tell(&self) {
         self.in_flight_told.set(i64::try_from(self.in_flight.0.load(Ordering::Relaxed)).unwrap_or(i64::MAX));
     }
@@ -228,7 +225,7 @@ impl Traffic {
         self.upstream_duration.observe(took.as_secs_f64());
     }
 
-    /// The families of the exchange with upstream: answers, failures and the time both took.
+    /// The families of upstream exchanges: responses, failures and their durations.
     pub(super) fn upstream(&self) -> (Vec<MetricFamily>, Vec<MetricFamily>, Vec<MetricFamily>) {
         (read(&self.upstream_answered), read(self.upstream_failures.family()), read(&self.upstream_duration))
     }

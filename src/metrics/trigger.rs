@@ -1,4 +1,4 @@
-//! What became of triggers: the counters of one app and of one rule, resolved once and then bumped with one relaxed
+//! The outcomes of triggers: the counters of an app and of a rule, resolved once and then incremented with one relaxed
 //! atomic add.
 
 use std::time::Duration;
@@ -11,8 +11,8 @@ use super::register;
 use super::summary::read;
 
 label_enum! {
-    /// How an event on one channel was decided: the `decision` label of `usher_triggers_total`, and the verdict of the
-    /// decision log.
+    /// The decision on an event on one channel: the `decision` label of `usher_triggers_total`, also in the decision
+    /// log.
     pub enum EventDecision {
         /// Forwarded: nothing was known of the channel.
         ForwardedFirst => "forwarded_first",
@@ -20,42 +20,42 @@ label_enum! {
         ForwardedChange => "forwarded_change",
         /// Forwarded: the channel was in flight or in doubt.
         ForwardedUncertain => "forwarded_uncertain",
-        /// Forwarded: the rule's event, but its assignment could not be read exactly.
+        /// Forwarded: its assignment could not be read exactly.
         ForwardedUnreadable => "forwarded_unreadable",
-        /// Forwarded: redundant or not, such a request is never dropped (`socket_id`, `info`, draining).
+        /// Forwarded: such a request is never dropped, even if it is redundant (`socket_id`, `info`, draining).
         ForwardedExempt => "forwarded_exempt",
         /// Forwarded: it ends the assignment.
         ForwardedRelease => "forwarded_release",
-        /// Forwarded: the request could not be read exactly, so what it may touch was forgotten.
+        /// Forwarded: the request could not be read exactly, so the channels that it may touch were forgotten.
         ForwardedInexact => "forwarded_inexact",
         /// Forwarded: no rule watches it.
         ForwardedNoRule => "forwarded_no_rule",
-        /// Dropped: the channel is known to show just this.
+        /// Dropped: the channel is known to show exactly this.
         Suppressed => "suppressed",
         /// Dropped after waiting for an equal announcement in flight, which was accepted.
         Coalesced => "coalesced",
-        /// Forwarded because the rule only observes; it would have been dropped.
+        /// Forwarded because the rule is in observe mode; in enforce mode, it would have been dropped.
         ShadowSuppressed => "shadow_suppressed",
     }
 }
 
 label_enum! {
-    /// How upstream took a forwarded trigger: the `outcome` label of `usher_trigger_outcomes_total`.
+    /// The outcome of a forwarded trigger: the `outcome` label of `usher_trigger_outcomes_total`.
     pub enum TriggerOutcome {
         /// A complete 2xx.
         Accepted => "accepted",
-        /// A complete 4xx: nothing of it was applied.
+        /// A complete 4xx: no part of it was applied.
         Refused => "refused",
-        /// A complete 4xx to a trigger of several parts: some may have been applied.
+        /// A complete 4xx to a trigger of several parts: some parts may have been applied.
         Partial => "partial",
-        /// Provably nothing of it reached upstream.
+        /// Provably no part of it reached upstream.
         NotSent => "not_sent",
         /// Anything else: upstream may apply it, now or later.
         Ambiguous => "ambiguous",
     }
 }
 
-/// The families of which each app and each rule has its own series.
+/// The families with a series for each app or each rule.
 #[derive(Debug)]
 pub(super) struct Families {
     triggers: IntCounterVec,
@@ -69,9 +69,8 @@ pub(super) struct Families {
 impl Families {
     /// Registers the families.
     pub(super) fn new(registry: &Registry) -> Self {
-        let triggers =
-            opts!("usher_triggers_total", "Events judged, one for each channel of a trigger, by what was decided.");
-        let outcomes = opts!("usher_trigger_outcomes_total", "Forwarded triggers by how upstream took them.");
+        let triggers = opts!("usher_triggers_total", "Decisions on events, one for each channel of a trigger.");
+        let outcomes = opts!("usher_trigger_outcomes_total", "Forwarded triggers by outcome.");
         let messages_saved = opts!(
             "usher_messages_saved_total",
             "Messages that the dropped announcements would have been: one for each call, and one for each subscriber. An estimate: subscribers who do \
@@ -82,7 +81,7 @@ impl Families {
             "Events seen on a channel where the contract ([[events]]) does not expect them."
         );
         let auth_failures =
-            opts!("usher_auth_failures_total", "Requests whose signature, key, timestamp or body digest was refused.");
+            opts!("usher_auth_failures_total", "Requests whose signature, key, timestamp or body digest was rejected.");
         let latency = histogram_opts!(
             "usher_added_latency_seconds",
             "Time that usher itself added to a trigger, without waiting for upstream and for the caller's body.",
@@ -101,7 +100,7 @@ impl Families {
         }
     }
 
-    /// The series of `rule` of `app`; the same ones whenever it is asked.
+    /// The series of `rule` of `app`; repeated calls return the same series.
     pub(super) fn rule(&self, app: &str, rule: &str) -> RuleMetrics {
         RuleMetrics {
             decisions: CounterPer::new(|decision| self.triggers.with_label_values(&[app, rule, decision])),
@@ -109,17 +108,17 @@ impl Families {
         }
     }
 
-    /// The series of an event of `app`'s contract; the same one whenever it is asked.
+    /// The series of an event of `app`'s contract; repeated calls return the same series.
     pub(super) fn event(&self, app: &str, event: &str) -> EventMetrics {
         EventMetrics { misplaced: self.misplaced.with_label_values(&[app, event]) }
     }
 
-    /// The family of what was decided.
+    /// The metric family of the decisions.
     pub(super) fn decisions(&self) -> Vec<MetricFamily> {
         read(&self.triggers)
     }
 
-    /// The series of `app`; the same ones whenever it is asked.
+    /// The series of `app`; repeated calls return the same series.
     pub(super) fn app(&self, app: &str) -> AppMetrics {
         let unruled = |decision: EventDecision| self.triggers.with_label_values(&[app, "", decision.label()]);
         AppMetrics {
@@ -132,7 +131,7 @@ impl Families {
     }
 }
 
-/// Counters of one rule of one app. Cloning gives another handle to the same series.
+/// Counters of one rule of one app. Clones are handles to the same series.
 #[derive(Debug, Clone)]
 pub struct RuleMetrics {
     decisions: CounterPer<EventDecision>,
@@ -145,26 +144,26 @@ impl RuleMetrics {
         self.decisions.of(decision).inc();
     }
 
-    /// Counts the messages that a dropped announcement would have been.
+    /// Counts the messages that a dropped announcement would have caused.
     pub fn saved(&self, messages: u64) {
         self.messages_saved.inc_by(messages);
     }
 }
 
-/// The counter of one event that the contract names. Cloning gives another handle to the same series.
+/// The counter of an event that the contract names. Clones are handles to the same series.
 #[derive(Debug, Clone)]
 pub struct EventMetrics {
     misplaced: IntCounter,
 }
 
 impl EventMetrics {
-    /// Counts one on a channel where it does not belong.
+    /// Counts the event on a channel where the contract does not expect it.
     pub fn misplaced(&self) {
         self.misplaced.inc();
     }
 }
 
-/// Series of one app. Cloning gives another handle to the same series.
+/// Series of one app. Clones are handles to the same series.
 #[derive(Debug, Clone)]
 pub struct AppMetrics {
     no_rule: IntCounter,
@@ -185,12 +184,12 @@ impl AppMetrics {
         self.inexact.inc();
     }
 
-    /// Counts how upstream took a forwarded trigger.
+    /// Counts the outcome of a forwarded trigger.
     pub fn outcome(&self, outcome: TriggerOutcome) {
         self.outcomes.of(outcome).inc();
     }
 
-    /// Counts a request of this app that was refused as not authentic. `reason` is one of a few constants.
+    /// Counts a request of this app that was rejected as not authentic. `reason` is one of a few constants.
     pub fn auth_failure(&self, reason: &'static str) {
         self.auth_failures.count(reason);
     }

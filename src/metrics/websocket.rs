@@ -1,4 +1,4 @@
-//! Relayed WebSocket connections: how many there are, what goes through, and how they end.
+//! Relayed WebSocket connections: their number, messages and ends.
 
 use prometheus::{IntCounter, IntCounterVec, IntGauge, Registry, opts};
 
@@ -7,7 +7,7 @@ use super::label::{CounterPer, label_enum};
 use super::register;
 
 label_enum! {
-    /// Which way a message goes: the `direction` label.
+    /// The direction of a message: the `direction` label.
     pub enum WebSocketDirection {
         /// From a client to upstream.
         Up => "up",
@@ -17,28 +17,28 @@ label_enum! {
 }
 
 label_enum! {
-    /// How a relayed connection came to its end: the `end` label.
+    /// How a relayed connection ended: the `end` label.
     pub enum WebSocketEnd {
-        /// The client closed.
+        /// The client sent a close frame.
         ClientClosed => "client_closed",
-        /// Upstream closed.
+        /// Upstream sent a close frame.
         UpstreamClosed => "upstream_closed",
-        /// The client was gone without a close.
+        /// The client disconnected without a close frame.
         ClientLost => "client_lost",
-        /// Upstream was gone without a close.
+        /// Upstream disconnected without a close frame.
         UpstreamLost => "upstream_lost",
-        /// The client broke the protocol's rules or a limit.
+        /// The client violated the protocol or a limit.
         ClientFaulty => "client_faulty",
-        /// Upstream broke the protocol's rules or a limit.
+        /// Upstream violated the protocol or a limit.
         UpstreamFaulty => "upstream_faulty",
-        /// Nothing went through for too long.
+        /// No message was relayed within the timeout.
         Idle => "idle",
-        /// usher drained.
+        /// usher was draining.
         Drained => "drained",
     }
 }
 
-/// The series of this file.
+/// The metrics of this module.
 #[derive(Debug)]
 pub(super) struct WebSockets {
     open: IntGauge,
@@ -52,17 +52,17 @@ impl WebSockets {
     /// Registers the series.
     pub(super) fn new(registry: &Registry) -> Self {
         let messages =
-            opts!("usher_relay_messages_total", "WebSocket messages relayed, pings, pongs and closes included.");
+            opts!("usher_relay_messages_total", "WebSocket messages relayed, including pings, pongs and closes.");
         let messages: IntCounterVec = register(registry, IntCounterVec::new(messages, &["direction"]));
-        let ends = opts!("usher_relay_ends_total", "Relayed WebSocket connections that came to their end.");
+        let ends = opts!("usher_relay_ends_total", "Relayed WebSocket connections that ended.");
         let ends: IntCounterVec = register(registry, IntCounterVec::new(ends, &["end"]));
         let subscriptions = IntGauge::new(
             "usher_relay_subscriptions",
-            "Subscriptions to channels over relayed connections, as seen in passing.",
+            "Subscriptions to channels over relayed connections, counted from the relayed frames.",
         );
         let uncounted = IntCounter::new(
             "usher_relay_subscriptions_uncounted_total",
-            "Subscriptions over relayed connections that count in no channel's audience, because a bound was reached.",
+            "Subscriptions over relayed connections that are in no channel's count, because a bound was reached.",
         );
         Self {
             subscriptions: register(registry, subscriptions),

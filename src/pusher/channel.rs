@@ -7,7 +7,7 @@ pub(crate) const MAX_NAME: usize = 200;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ChannelKind {
     /// Public, private or presence: an event reaches the present subscribers.
-    Plain,
+    Standard,
     /// `cache-`, `private-cache-`, `presence-cache-`: upstream replays the last event to later subscribers.
     Cache,
     /// `private-encrypted-` (also with `cache-`): `data` cannot be read without the channel's key.
@@ -28,7 +28,7 @@ impl ChannelKind {
             Some(b'p' | b'P') if begins_with(name, "private-cache-") || begins_with(name, "presence-cache-") => {
                 Self::Cache
             }
-            _ => Self::Plain,
+            _ => Self::Standard,
         }
     }
 }
@@ -71,14 +71,14 @@ mod tests {
     #[test]
     fn kinds_follow_the_prefix() {
         for (name, kind) in [
-            ("hilton-room-12-chat", ChannelKind::Plain),
-            ("private-room", ChannelKind::Plain),
-            ("presence-room", ChannelKind::Plain),
-            ("#server-to-user-7", ChannelKind::Plain),
-            ("my-cache-room", ChannelKind::Plain),
-            ("cache", ChannelKind::Plain),
-            ("", ChannelKind::Plain),
-            ("é", ChannelKind::Plain),
+            ("hilton-room-12-chat", ChannelKind::Standard),
+            ("private-room", ChannelKind::Standard),
+            ("presence-room", ChannelKind::Standard),
+            ("#server-to-user-7", ChannelKind::Standard),
+            ("my-cache-room", ChannelKind::Standard),
+            ("cache", ChannelKind::Standard),
+            ("", ChannelKind::Standard),
+            ("é", ChannelKind::Standard),
             ("cache-room", ChannelKind::Cache),
             ("private-cache-room", ChannelKind::Cache),
             ("presence-cache-room", ChannelKind::Cache),
@@ -86,10 +86,10 @@ mod tests {
             ("private-encrypted-room", ChannelKind::Encrypted),
             ("private-encrypted-cache-room", ChannelKind::Encrypted),
             ("Private-Encrypted-room", ChannelKind::Encrypted),
-            ("private-encrypted", ChannelKind::Plain),
+            ("private-encrypted", ChannelKind::Standard),
             ("CACHE-room", ChannelKind::Cache),
             ("PRIVATE-cache-", ChannelKind::Cache),
-            ("presence-encrypted-room", ChannelKind::Plain),
+            ("presence-encrypted-room", ChannelKind::Standard),
         ] {
             assert_eq!(ChannelKind::of(name), kind, "{name}");
         }

@@ -1,4 +1,4 @@
-//! One limit, for all keys of its kind.
+//! One rate limit, with a state for each key.
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -20,25 +20,25 @@ pub(super) struct Limit {
     pub(super) rate: Rate,
     table: Arc<Table>,
     ticks: Ticks,
-    /// Lets through what may go now.
-    at_once: Limiter,
-    /// Lets through what may go within `max_wait` as well: on the same states, with a burst that is larger by the turns
-    /// in that time. What it lets through has its turn from then on, in the order of asking, whoever asks later.
-    in_turn: Limiter,
+    /// Grants permits that are available now.
+    immediate: Limiter,
+    /// Grants permits that become available within `max_wait` as well: on the same states, with a burst that is larger
+    /// by the permits of that time. A granted permit keeps its time; permits are granted in the order of the calls.
+    with_wait: Limiter,
     max_wait: Duration,
 }
 
-/// A turn that was taken. It is spent unless it is given back.
-#[must_use = "give it back if it is not used"]
+/// A permit. It is consumed unless it is refunded.
+#[must_use = "refund it if it is not used"]
 #[derive(Debug)]
-pub(super) struct Taken {
+pub(super) struct Permit {
     limit: Arc<Limit>,
     key: Fingerprint,
-    /// How long until it comes.
+    /// The time until the permit is valid.
     pub(super) wait: Duration,
 }
 
-/// usher's clock as governor reads it.
+/// usher's clock, for governor.
 #[derive(Debug, Clone, Copy)]
 struct Ticks(Clock);
 
@@ -51,54 +51,54 @@ impl governor::clock::Clock for Ticks {
 }
 
 impl Limit {
-    /// A limit with no keys yet. It holds about `max_keys` keys.
+    /// A limit without keys. It holds about `max_keys` keys.
     pub(super) fn new(rate: Rate, max_wait: Duration, max_keys: usize, clock: Clock) -> Self {
         let (table, ticks) = (Table::new(max_keys), Ticks(clock));
         let quota = Quota::per_second(rate.per_second);
-        let turns = max_wait.as_nanos().div_ceil(quota.replenish_interval().as_nanos().max(1));
-        let burst = rate.burst.saturating_add(u32::try_from(turns).unwrap_or(u32::MAX));
-        // Each counts from the moment it is made: the two differ by nanoseconds, and so do their answers.
+        let permits = max_wait.as_nanos().div_ceil(quota.replenish_interval().as_nanos().max(1));
+        let burst = rate.burst.saturating_add(u32::try_from(permits).unwrap_or(u32::MAX));
+        // Each limiter counts from the moment it is created: the two differ by nanoseconds, and so do their waits.
         let limiter = |burst: NonZeroU32| RateLimiter::new(quota.allow_burst(burst), States(Arc::clone(&table)), ticks);
-        Self { rate, at_once: limiter(rate.burst), in_turn: limiter(burst), table, ticks, max_wait }
+        Self { rate, immediate: limiter(rate.burst), with_wait: limiter(burst), table, ticks, max_wait }
     }
 
-    /// Takes a turn that comes within `max_wait`.
+    /// Acquires a permit that is valid within `max_wait`.
     ///
     /// # Errors
-    /// How long until one might; nothing is taken then.
-    pub(super) fn take(self: &Arc<Self>, key: Fingerprint) -> Result<Taken, Duration> {
-        let wait = match self.take_at_once(key) {
+    /// The time until a retry may succeed; nothing is acquired then.
+    pub(super) fn acquire(self: &Arc<Self>, key: Fingerprint) -> Result<Permit, Duration> {
+        let wait = match self.acquire_now(key) {
             Ok(()) => Duration::ZERO,
-            // A turn taken between the two checks moves this one back by one, so `wait` is that much too short. The
-            // turns are counted all the same.
-            Err(wait) if wait <= self.max_wait && self.in_turn.check_key(&key).is_ok() => wait,
+            // A permit granted between the two checks delays this one by one interval, so `wait` is too short by that.
+            // The permits are counted correctly.
+            Err(wait) if wait <= self.max_wait && self.with_wait.check_key(&key).is_ok() => wait,
             Err(wait) => return Err(wait.saturating_sub(self.max_wait).max(self.interval())),
         };
-        Ok(Taken { limit: Arc::clone(self), key, wait })
+        Ok(Permit { limit: Arc::clone(self), key, wait })
     }
 
-    /// Takes a turn that is there now.
+    /// Acquires a permit that is valid now.
     ///
     /// # Errors
-    /// How long until the next one; nothing is taken then.
-    pub(super) fn take_at_once(&self, key: Fingerprint) -> Result<(), Duration> {
-        self.at_once
+    /// The time until the next one; nothing is acquired then.
+    pub(super) fn acquire_now(&self, key: Fingerprint) -> Result<(), Duration> {
+        self.immediate
             .check_key(&key)
             .map_err(|not_until| not_until.wait_time_from(governor::clock::Clock::now(&self.ticks)))
     }
 
-    /// Forgets the keys whose burst is full again. Returns how many others were forgotten at the bound since the last
-    /// call.
+    /// Forgets the keys whose burst is full again. Returns how many other keys were forgotten at the bound since the
+    /// last call.
     pub(super) fn sweep(&self) -> u64 {
-        self.at_once.retain_recent();
-        self.at_once.shrink_to_fit();
+        self.immediate.retain_recent();
+        self.immediate.shrink_to_fit();
         self.table.take_forgotten()
     }
 
-    /// How many keys are remembered.
+    /// The number of remembered keys.
     #[cfg(test)]
     pub(super) fn len(&self) -> usize {
-        self.at_once.len()
+        self.immediate.len()
     }
 
     fn interval(&self) -> Duration {
@@ -106,9 +106,9 @@ impl Limit {
     }
 }
 
-impl Taken {
-    /// Gives it back: the next one comes that much sooner.
-    pub(super) fn give_back(self) {
-        self.limit.table.give_back(self.key, self.limit.interval().into());
+impl Permit {
+    /// Refunds the permit: the next one is valid one interval earlier.
+    pub(super) fn refund(self) {
+        self.limit.table.refund(self.key, self.limit.interval().into());
     }
 }

@@ -1,42 +1,42 @@
-//! Why a trigger is refused.
+//! Why a trigger is rejected.
 
 use std::time::Duration;
 
-/// Why a trigger does not go upstream. `Display` is the sentence that its caller reads.
+/// Why the rate limits reject a trigger. `Display` is the message in the response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Limited {
-    /// The app sends too many.
+    /// The app sends too many triggers.
     #[error(
         "the app sends more than {per_second} triggers a second, and the queue is longer than limits.rates.max_wait; send fewer, or raise \
          limits.rates.app_triggers"
     )]
     App {
-        /// What may be sent.
+        /// The configured limit.
         per_second: u32,
-        /// When to try again.
+        /// The time until a retry may succeed.
         retry_after: Duration,
     },
-    /// Too much is sent on a channel.
+    /// Too many events are sent on a channel.
     #[error(
         "a channel is sent more than {per_second} events a second, and the queue is longer than limits.rates.max_wait; send fewer, or raise \
          limits.rates.channel_triggers"
     )]
     Channel {
-        /// What may be sent.
+        /// The configured limit.
         per_second: u32,
-        /// When to try again.
+        /// The time until a retry may succeed.
         retry_after: Duration,
     },
-    /// Its turn would come in time, but too many wait.
-    #[error("as many triggers wait for their turns as may (limits.rates.max_waiters); send fewer at once, or raise it")]
+    /// A permit would be valid in time, but too many triggers wait.
+    #[error("the maximum number of triggers wait already (limits.rates.max_waiters); send fewer at once, or raise it")]
     Crowded {
-        /// When its turn would come.
+        /// The time until the permit would be valid.
         retry_after: Duration,
     },
 }
 
 impl Limited {
-    /// When to try again, in whole seconds; never 0.
+    /// The `Retry-After` value in whole seconds; at least 1.
     #[must_use]
     pub const fn retry_after(self) -> u64 {
         let (Self::App { retry_after, .. } | Self::Channel { retry_after, .. } | Self::Crowded { retry_after }) = self;

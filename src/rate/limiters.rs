@@ -5,23 +5,23 @@ use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::limit::{Limit, Taken};
+use super::limit::{Limit, Permit};
 use super::limited::Limited;
 use super::pace::Pace;
 use super::table::Fingerprint;
-use super::waiters::{Waiters, Waiting};
+use super::waiters::{WaitGuard, Waiters};
 use super::{Rate, Rates};
 use crate::clock::Clock;
 use crate::metrics::{Metrics, RateScope};
 
-/// The limits, and the state of every key.
+/// The limits and the states of their keys.
 #[derive(Debug)]
 pub struct Limiters {
     rates: Rates,
     clock: Clock,
     metrics: Arc<Metrics>,
-    /// Keyed at random, since keys come from outside: a client that could choose their hashes could make others share
-    /// its limit.
+    /// Keyed at random, since keys come from outside: a client that could choose their hashes could make other clients
+    /// share its limit.
     keys: RandomState,
     app: Option<Arc<Limit>>,
     channel: Option<Arc<Limit>>,
@@ -30,10 +30,10 @@ pub struct Limiters {
     waiters: Waiters,
 }
 
-/// The scope whose limit makes a trigger wait longest, and how long.
+/// The scope with the longest wait of a trigger, and that wait.
 type Longest = (RateScope, Duration);
 
-/// What is limited of one app.
+/// The rate limits of one app.
 #[derive(Debug)]
 pub struct AppLimits {
     limiters: Arc<Limiters>,
@@ -41,7 +41,7 @@ pub struct AppLimits {
 }
 
 impl Limiters {
-    /// Limits with no keys yet.
+    /// Limits without keys.
     #[must_use]
     pub fn new(rates: &Rates, clock: Clock, metrics: &Arc<Metrics>) -> Arc<Self> {
         let limit =
@@ -59,20 +59,20 @@ impl Limiters {
         })
     }
 
-    /// The limits that follow these in a new configuration: the same ones if it changes nothing, else all of them anew.
+    /// The limits for a new configuration: the same ones if `rates` is unchanged, otherwise new ones.
     #[must_use]
     pub fn rebuilt_for(self: &Arc<Self>, rates: &Rates) -> Arc<Self> {
         if self.rates == *rates { Arc::clone(self) } else { Self::new(rates, self.clock, &self.metrics) }
     }
 
-    /// What is limited of the app with this id; `None`: nothing.
+    /// The rate limits of the app with this id; `None`: not limited.
     #[must_use]
     pub fn app(self: &Arc<Self>, id: &str) -> Option<AppLimits> {
         let any = self.app.is_some() || self.channel.is_some();
         any.then(|| AppLimits { limiters: Arc::clone(self), id: id.into() })
     }
 
-    /// Whether it matters which address a client has.
+    /// Whether any limit depends on a client's address.
     #[must_use]
     pub const fn limits_peers(&self) -> bool {
         self.connections.is_some() || self.messages.is_some()
@@ -81,7 +81,7 @@ impl Limiters {
     /// Whether a client at this address may connect now.
     #[must_use]
     pub fn admits(&self, ip: IpAddr) -> bool {
-        let admitted = self.connections.as_ref().is_none_or(|limit| limit.take_at_once(self.peer(ip)).is_ok());
+        let admitted = self.connections.as_ref().is_none_or(|limit| limit.acquire_now(self.peer(ip)).is_ok());
         if !admitted {
             self.metrics.rate_limited(RateScope::PeerConnections);
         }
@@ -94,7 +94,7 @@ impl Limiters {
         self.messages.as_ref().map(|limit| Pace::new(Arc::clone(limit), self.peer(ip), Arc::clone(&self.metrics)))
     }
 
-    /// Forgets the keys whose burst is full again. To be called now and then.
+    /// Forgets the keys whose burst is full again. Called periodically.
     pub fn sweep(&self) {
         let limits = [
             (RateScope::App, &self.app),
@@ -109,8 +109,8 @@ impl Limiters {
         }
     }
 
-    /// The key of a peer: an IPv4 address, or the first 64 bits of an IPv6 address, since one household has all
-    /// addresses that begin with them.
+    /// The key of a peer: an IPv4 address, or the first 64 bits of an IPv6 address, since one subscriber line usually
+    /// has all addresses with this prefix.
     fn peer(&self, ip: IpAddr) -> Fingerprint {
         match ip.to_canonical() {
             IpAddr::V4(ip) => self.fingerprint(ip),
@@ -122,7 +122,7 @@ impl Limiters {
         Fingerprint(self.keys.hash_one(key))
     }
 
-    /// How many keys each limit remembers at most.
+    /// The largest number of keys that any limit remembers.
     #[cfg(test)]
     pub(super) fn remembered(&self) -> usize {
         [&self.app, &self.channel, &self.connections, &self.messages]
@@ -135,51 +135,51 @@ impl Limiters {
 }
 
 impl AppLimits {
-    /// Takes a turn of the app and one of each of `channels`, and adds them to `takings`; says for which of them the
-    /// wait is longest.
+    /// Acquires a permit of the app and one of each of `channels`, and adds them to `permits`. Returns the longest wait
+    /// and its scope.
     ///
     /// # Errors
-    /// The first limit that has none in time; what was taken before is in `takings`.
-    pub(super) fn take<'a>(
+    /// The first limit without a permit in time; `permits` holds those acquired before.
+    pub(super) fn acquire<'a>(
         &self,
         channels: impl Iterator<Item = &'a str>,
-        takings: &mut Vec<Taken>,
+        permits: &mut Vec<Permit>,
     ) -> Result<Longest, (RateScope, Limited)> {
         let limiters = &*self.limiters;
         let mut longest = (RateScope::App, Duration::ZERO);
-        let mut add = |scope, taken: Taken| {
-            if taken.wait > longest.1 {
-                longest = (scope, taken.wait);
+        let mut add = |scope, permit: Permit| {
+            if permit.wait > longest.1 {
+                longest = (scope, permit.wait);
             }
-            takings.push(taken);
+            permits.push(permit);
         };
         if let Some(limit) = &limiters.channel {
             let per_second = limit.rate.per_second.get();
             for channel in channels {
-                let taken = limit.take(limiters.fingerprint((&self.id, channel)));
+                let permit = limit.acquire(limiters.fingerprint((&self.id, channel)));
                 add(
                     RateScope::Channel,
-                    taken.map_err(|retry_after| (RateScope::Channel, Limited::Channel { per_second, retry_after }))?,
+                    permit.map_err(|retry_after| (RateScope::Channel, Limited::Channel { per_second, retry_after }))?,
                 );
             }
         }
         if let Some(limit) = &limiters.app {
             let per_second = limit.rate.per_second.get();
-            let taken = limit.take(limiters.fingerprint(&self.id));
+            let permit = limit.acquire(limiters.fingerprint(&self.id));
             add(
                 RateScope::App,
-                taken.map_err(|retry_after| (RateScope::App, Limited::App { per_second, retry_after }))?,
+                permit.map_err(|retry_after| (RateScope::App, Limited::App { per_second, retry_after }))?,
             );
         }
         Ok(longest)
     }
 
-    /// A place among those who wait, here because of `scope`; `None`: all are taken.
-    pub(super) fn wait(&self, scope: RateScope) -> Option<Waiting> {
+    /// Counts a trigger as waiting because of `scope`; `None`: too many wait.
+    pub(super) fn wait(&self, scope: RateScope) -> Option<WaitGuard> {
         let limiters = &*self.limiters;
-        let place = limiters.waiters.enter(limiters.rates.max_waiters, || limiters.metrics.rate_waiting())?;
+        let waiting = limiters.waiters.enter(limiters.rates.max_waiters, || limiters.metrics.rate_waiting())?;
         limiters.metrics.rate_delayed(scope);
-        Some(place)
+        Some(waiting)
     }
 
     pub(super) fn count_refused(&self, scope: RateScope) {

@@ -1,8 +1,8 @@
-//! How often: limits on rates, each with what may come at once, kept by key in tables that stay small.
+//! Rate limits with bursts. Each limit keeps the state of its keys in a table of bounded size.
 //!
-//! `limiters` holds all limits of a configuration. A `limit` is governor's arithmetic over a `table` of usher's own. A
-//! trigger takes a `reservation` and may have to wait (`waiters`) or be refused (`limited`); `pace` slows down the
-//! clients of WebSockets.
+//! `limiters` holds all limits of a configuration. A `limit` applies governor's algorithm (GCRA) to usher's own
+//! `table`. A trigger acquires a `reservation` and is admitted, delayed (`waiters`) or rejected (`limited`); `pace`
+//! limits the rate at which a WebSocket client's messages are read.
 
 mod limit;
 mod limited;
@@ -22,31 +22,31 @@ pub use limiters::{AppLimits, Limiters};
 pub use pace::Pace;
 pub use reservation::{RateDecision, RateReservation, ScheduledSlot};
 
-/// How often something may happen.
+/// A rate limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rate {
-    /// Times in a second, evenly.
+    /// Permits in a second, evenly spaced.
     pub per_second: NonZeroU32,
-    /// Times at once, after a pause.
+    /// Permits that are available at once after a pause.
     pub burst: NonZeroU32,
 }
 
-/// Which rates are limited. `None`: not at all.
+/// The configured rate limits. `None`: not limited.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rates {
     /// Triggers of one app that go upstream.
     pub app_triggers: Option<Rate>,
-    /// Events on one channel of one app that go upstream, announcements left out.
+    /// Events on one channel of one app that go upstream, except announcements.
     pub channel_triggers: Option<Rate>,
     /// New WebSocket connections from one address.
     pub peer_connections: Option<Rate>,
     /// Messages over all WebSocket connections from one address.
     pub peer_messages: Option<Rate>,
-    /// How long a trigger may wait for its turn.
+    /// The longest time that a trigger waits for its permits.
     pub max_wait: Duration,
-    /// How many triggers may wait for their turns.
+    /// The largest number of triggers that wait for permits.
     pub max_waiters: usize,
-    /// How many apps, channels or addresses each limit remembers, about.
+    /// The approximate number of apps, channels or addresses that each limit remembers.
     pub max_keys: usize,
 }
 

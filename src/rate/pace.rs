@@ -1,5 +1,5 @@
-//! The pace of one WebSocket client: each message takes a turn, and the next one is not read before there is one. A
-//! client that is too fast is slowed down by its own full socket; nothing is lost.
+//! The rate limit of one WebSocket client: each message consumes a permit, and the next message is not read until a
+//! permit is available. TCP flow control slows down a client that is too fast; no message is lost.
 
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -12,48 +12,48 @@ use super::limit::Limit;
 use super::table::Fingerprint;
 use crate::metrics::{Metrics, RateScope};
 
-/// One connection's pace. All connections of a peer share its turns.
+/// The rate limit of one connection. All connections of a peer share the peer's permits.
 #[derive(Debug)]
 pub struct Pace {
     limit: Arc<Limit>,
     peer: Fingerprint,
     metrics: Arc<Metrics>,
-    /// A message was read whose turn is not taken yet.
-    owes: bool,
+    /// A message was read whose permit is not acquired yet.
+    permit_due: bool,
     pause: Option<Pin<Box<Sleep>>>,
 }
 
 impl Pace {
     pub(super) fn new(limit: Arc<Limit>, peer: Fingerprint, metrics: Arc<Metrics>) -> Self {
-        Self { limit, peer, metrics, owes: false, pause: None }
+        Self { limit, peer, metrics, permit_due: false, pause: None }
     }
 
-    /// A message was read.
-    pub const fn spend(&mut self) {
-        self.owes = true;
+    /// Counts a message that was read.
+    pub const fn count_message(&mut self) {
+        self.permit_due = true;
     }
 
-    /// Whether the next message may be read at once.
-    pub fn is_open(&mut self) -> bool {
-        if !self.owes {
+    /// Whether the next message may be read now.
+    pub fn is_ready(&mut self) -> bool {
+        if !self.permit_due {
             return true;
         }
         if self.pause.is_some() {
             return false;
         }
-        match self.limit.take_at_once(self.peer) {
-            Ok(()) => self.owes = false,
+        match self.limit.acquire_now(self.peer) {
+            Ok(()) => self.permit_due = false,
             Err(wait) => {
                 self.metrics.rate_delayed(RateScope::PeerMessages);
                 self.pause = Some(Box::pin(sleep(wait)));
             }
         }
-        !self.owes
+        !self.permit_due
     }
 
     /// Ready once the next message may be read.
-    pub fn poll_open(&mut self, context: &mut Context<'_>) -> Poll<()> {
-        while !self.is_open() {
+    pub fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        while !self.is_ready() {
             if let Some(pause) = &mut self.pause {
                 ready!(pause.as_mut().poll(context));
                 self.pause = None;
@@ -66,7 +66,7 @@ impl Pace {
     ///
     /// # Cancel safety
     /// Dropping the future loses nothing.
-    pub async fn opened(&mut self) {
-        poll_fn(|context| self.poll_open(context)).await;
+    pub async fn ready(&mut self) {
+        poll_fn(|context| self.poll_ready(context)).await;
     }
 }

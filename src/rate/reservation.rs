@@ -1,67 +1,67 @@
-//! The turn of a trigger: what it takes of the limits before it may go upstream, and how long it waits for that.
+//! The permits of a trigger: acquired from the limits before the trigger is forwarded, possibly after a wait.
 
 use std::time::Duration;
 
-use super::limit::Taken;
+use super::limit::Permit;
 use super::limited::Limited;
 use super::limiters::AppLimits;
-use super::waiters::Waiting;
+use super::waiters::WaitGuard;
 
-/// What one trigger has taken. It takes once, however often it is judged.
+/// The permits of one trigger. They are acquired once, however often the trigger is decided.
 #[derive(Debug, Default)]
 pub struct RateReservation {
-    paid: bool,
-    /// Kept only while it waits: what goes at once gives nothing back.
-    takings: Vec<Taken>,
+    acquired: bool,
+    /// Stored only if the trigger was delayed: an admitted trigger refunds nothing.
+    permits: Vec<Permit>,
 }
 
-/// Whether a trigger may go upstream.
+/// Whether a trigger may be forwarded.
 #[derive(Debug)]
 pub enum RateDecision {
-    /// Now.
+    /// It may be forwarded now.
     Admit,
-    /// When its turn has come, which is its own from now on.
+    /// It holds its permits and may be forwarded after the wait.
     Delay(ScheduledSlot),
-    /// Not in time.
+    /// No permit is available in time.
     Reject(Limited),
 }
 
-/// A turn to be waited for. Until it is dropped it has a place among those who wait.
+/// Permits that become valid after a wait. Until it is dropped, the trigger counts as waiting.
 #[must_use = "wait for it"]
 #[derive(Debug)]
 pub struct ScheduledSlot {
-    /// How long until it comes.
+    /// The time until the permits are valid.
     pub wait: Duration,
-    _place: Waiting,
+    _waiting: WaitGuard,
 }
 
 impl RateReservation {
-    /// Takes what a trigger of the app needs that is about to go upstream with an event on each of `channels`. Nothing
-    /// is taken twice, and nothing stays taken if it may not go.
+    /// Acquires the permits of a trigger of the app with an event on each of `channels`. Permits are acquired at most
+    /// once, and none are kept if the trigger is rejected.
     pub fn acquire<'a>(&mut self, limits: &AppLimits, channels: impl Iterator<Item = &'a str>) -> RateDecision {
-        if self.paid {
+        if self.acquired {
             return RateDecision::Admit;
         }
-        let mut takings = Vec::new();
-        let closed = match limits.take(channels, &mut takings) {
+        let mut permits = Vec::new();
+        let rejection = match limits.acquire(channels, &mut permits) {
             Ok((_, wait)) if wait.is_zero() => return RateDecision::Admit,
             Ok((scope, wait)) => match limits.wait(scope) {
-                Some(place) => {
-                    *self = Self { paid: true, takings };
-                    return RateDecision::Delay(ScheduledSlot { wait, _place: place });
+                Some(waiting) => {
+                    *self = Self { acquired: true, permits };
+                    return RateDecision::Delay(ScheduledSlot { wait, _waiting: waiting });
                 }
                 None => (scope, Limited::Crowded { retry_after: wait }),
             },
             Err(limited) => limited,
         };
-        takings.into_iter().for_each(Taken::give_back);
-        let (scope, limited) = closed;
+        permits.into_iter().for_each(Permit::refund);
+        let (scope, limited) = rejection;
         limits.count_refused(scope);
         RateDecision::Reject(limited)
     }
 
-    /// The trigger does not go upstream after all: gives back what it took.
+    /// Refunds the permits of a trigger that is not forwarded after all.
     pub fn refund(&mut self) {
-        std::mem::take(self).takings.into_iter().for_each(Taken::give_back);
+        std::mem::take(self).permits.into_iter().for_each(Permit::refund);
     }
 }

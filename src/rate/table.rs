@@ -1,9 +1,9 @@
-//! States of rate limits by key, in a table of bounded size.
+//! The states of a rate limit's keys, in a table of bounded size.
 //!
-//! Each shard holds two generations. When the young one has taken its share of keys, the old one is given up as a whole
-//! and the young one takes its place; a key that is looked up is always among the young. So a key in use is
-//! never forgotten, forgetting costs nothing at the time, and a million unknown keys take no more memory than the bound
-//! allows. A forgotten key begins again with a full burst.
+//! Each shard holds two generations. When the young generation is full, it replaces the old one, whose keys are
+//! forgotten; a look-up moves a key to the young generation. So a key in use is not forgotten, eviction takes constant
+//! time, and a million unknown keys take no more memory than the bound allows. A forgotten key begins again with a full
+//! burst.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -14,19 +14,19 @@ use governor::state::keyed::ShrinkableKeyedStateStore;
 use hashbrown::HashTable;
 use parking_lot::{Mutex, MutexGuard};
 
-/// Locks, so that workers seldom meet. A power of two.
+/// The number of shards, each with its own lock, so that workers rarely contend. A power of two.
 const SHARDS: usize = 16;
 
-/// A key as the tables hold it: its hash under a key that nobody outside knows. Two keys that have the same one share
-/// their limit, which among 100,000 of them happens once in some billion tables.
+/// A key as the table stores it: its hash with a secret key. Two keys with the same hash share their limit; among
+/// 100,000 keys, that happens in one of some billion tables.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct Fingerprint(pub(super) u64);
 
-/// For each key when it will be at rest, in governor's terms its theoretical arrival time.
+/// The theoretical arrival time of each key (GCRA's state): the time at which its burst is full again.
 #[derive(Debug)]
 pub(super) struct Table {
     shards: Box<[Mutex<Shard>]>,
-    /// Keys in one generation of one shard.
+    /// The number of keys in one generation of one shard.
     share: usize,
     forgotten: AtomicU64,
 }
@@ -40,33 +40,33 @@ struct Shard {
 #[derive(Debug, Clone, Copy)]
 struct Entry {
     key: Fingerprint,
-    at_rest: Nanos,
+    arrival_time: Nanos,
 }
 
 impl Table {
-    /// A table for `most` keys, about.
+    /// A table for about `most` keys.
     pub(super) fn new(most: usize) -> Arc<Self> {
         let shards = (0..SHARDS).map(|_| Mutex::default()).collect();
         Arc::new(Self { shards, share: (most / SHARDS / 2).max(1), forgotten: AtomicU64::new(0) })
     }
 
-    /// Undoes the taking of one turn, which lasts `interval`.
-    pub(super) fn give_back(&self, key: Fingerprint, interval: Nanos) {
+    /// Refunds one permit: moves the arrival time back by `interval`.
+    pub(super) fn refund(&self, key: Fingerprint, interval: Nanos) {
         let mut shard = self.shard(key);
         let Shard { young, old } = &mut *shard;
-        // Forgotten in the meantime: it is at rest already.
+        // A forgotten key has a full burst already.
         if let Some(entry) = find(young, key).or_else(|| find(old, key)) {
-            entry.at_rest = entry.at_rest.saturating_sub(interval);
+            entry.arrival_time = entry.arrival_time.saturating_sub(interval);
         }
     }
 
-    /// How many keys were given up at the bound since this was last asked.
+    /// The number of keys forgotten at the bound since the last call.
     pub(super) fn take_forgotten(&self) -> u64 {
         self.forgotten.swap(0, Ordering::Relaxed)
     }
 
     fn shard(&self, key: Fingerprint) -> MutexGuard<'_, Shard> {
-        // Bits that place nothing inside a shard.
+        // Bits that the shard's own tables do not use.
         let index = (key.0 >> 40) as usize % SHARDS;
         self.shards[index].lock()
     }
@@ -76,7 +76,7 @@ impl Table {
     }
 }
 
-/// The handle of one limiter. Those with the same table see the same states.
+/// One limiter's handle to the table. Limiters with the same table share the states.
 #[derive(Debug, Clone)]
 pub(super) struct States(pub(super) Arc<Table>);
 
@@ -90,8 +90,8 @@ impl StateStore for States {
         let table = &self.0;
         let mut shard = table.shard(*key);
         let before = shard.get(*key, table.share, &table.forgotten);
-        let (answer, at_rest) = measure(before)?;
-        shard.put(Entry { key: *key, at_rest }, table.share, &table.forgotten);
+        let (answer, arrival_time) = measure(before)?;
+        shard.put(Entry { key: *key, arrival_time }, table.share, &table.forgotten);
         Ok(answer)
     }
 }
@@ -99,8 +99,8 @@ impl StateStore for States {
 impl ShrinkableKeyedStateStore<Fingerprint> for States {
     fn retain_recent(&self, drop_below: Nanos) {
         for mut shard in self.0.all() {
-            shard.young.retain(|entry| entry.at_rest > drop_below);
-            shard.old.retain(|entry| entry.at_rest > drop_below);
+            shard.young.retain(|entry| entry.arrival_time > drop_below);
+            shard.old.retain(|entry| entry.arrival_time > drop_below);
         }
     }
 
@@ -121,19 +121,19 @@ impl ShrinkableKeyedStateStore<Fingerprint> for States {
 }
 
 impl Shard {
-    /// The state of `key`, which is among the young then.
+    /// The state of `key`, which is moved to the young generation.
     fn get(&mut self, key: Fingerprint, share: usize, forgotten: &AtomicU64) -> Option<Nanos> {
         if let Some(entry) = find(&mut self.young, key) {
-            return Some(entry.at_rest);
+            return Some(entry.arrival_time);
         }
         let (entry, _) = self.old.find_entry(key.0, |entry| entry.key == key).ok()?.remove();
         self.put(entry, share, forgotten);
-        Some(entry.at_rest)
+        Some(entry.arrival_time)
     }
 
     fn put(&mut self, entry: Entry, share: usize, forgotten: &AtomicU64) {
         if let Some(known) = find(&mut self.young, entry.key) {
-            known.at_rest = entry.at_rest;
+            known.arrival_time = entry.arrival_time;
             return;
         }
         if self.young.len() >= share {

@@ -1,4 +1,4 @@
-//! Limits in paused time.
+//! Tests of the limits in paused time.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
@@ -27,12 +27,12 @@ fn limiters(rates: &Rates) -> (Arc<Limiters>, Arc<Metrics>) {
     (Limiters::new(rates, Clock::start(), &metrics), metrics)
 }
 
-/// The waits of what is taken at this moment, in milliseconds, and of the first refusal.
-fn take_all(limit: &Arc<Limit>, most: usize) -> (Vec<u128>, Option<Duration>) {
+/// The waits of the permits that are granted now, in milliseconds, and the wait of the first rejection.
+fn acquire_all(limit: &Arc<Limit>, most: usize) -> (Vec<u128>, Option<Duration>) {
     let mut waits = Vec::new();
     for _ in 0..most {
-        match limit.take(ONE) {
-            Ok(taken) => waits.push(taken.wait.as_millis()),
+        match limit.acquire(ONE) {
+            Ok(permit) => waits.push(permit.wait.as_millis()),
             Err(retry_after) => return (waits, Some(retry_after)),
         }
     }
@@ -40,45 +40,45 @@ fn take_all(limit: &Arc<Limit>, most: usize) -> (Vec<u128>, Option<Duration>) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_burst_goes_at_once_and_the_rest_in_turn() {
+async fn a_burst_is_immediate_and_the_remainder_is_evenly_spaced() {
     let limit = limit(rate(10, 3), 500);
-    let (waits, refused) = take_all(&limit, 100);
+    let (waits, refused) = acquire_all(&limit, 100);
     assert_eq!(waits, [0, 0, 0, 100, 200, 300, 400, 500]);
     assert_eq!(refused, Some(Duration::from_millis(100)));
     advance(Duration::from_millis(250)).await;
-    assert_eq!(take_all(&limit, 100).0, [350, 450]);
+    assert_eq!(acquire_all(&limit, 100).0, [350, 450]);
     advance(Duration::from_secs(60)).await;
-    assert_eq!(take_all(&limit, 100).0, [0, 0, 0, 100, 200, 300, 400, 500]);
+    assert_eq!(acquire_all(&limit, 100).0, [0, 0, 0, 100, 200, 300, 400, 500]);
 }
 
 #[tokio::test(start_paused = true)]
 async fn at_twice_the_limit_for_less_than_the_wait_nothing_is_refused() {
     let limit = limit(rate(100, 1), 1000);
     let began = Instant::now();
-    let mut turns = Vec::new();
+    let mut times = Vec::new();
     for _ in 0..180 {
-        let taken = limit.take(ONE).unwrap();
-        turns.push(began.elapsed() + taken.wait);
+        let permit = limit.acquire(ONE).unwrap();
+        times.push(began.elapsed() + permit.wait);
         advance(Duration::from_millis(5)).await;
     }
-    assert!(turns.is_sorted(), "who asks first goes first");
-    assert!(turns.windows(2).all(|pair| pair[1] - pair[0] == Duration::from_millis(10)), "{turns:?}");
-    assert_eq!(turns.last(), Some(&Duration::from_millis(1790)));
+    assert!(times.is_sorted(), "permits are granted in the order of the calls");
+    assert!(times.windows(2).all(|pair| pair[1] - pair[0] == Duration::from_millis(10)), "{times:?}");
+    assert_eq!(times.last(), Some(&Duration::from_millis(1790)));
 }
 
 #[tokio::test(start_paused = true)]
 async fn without_a_wait_there_is_only_the_burst() {
     let limit = limit(rate(10, 2), 0);
-    assert_eq!(take_all(&limit, 100), (vec![0, 0], Some(Duration::from_millis(100))));
+    assert_eq!(acquire_all(&limit, 100), (vec![0, 0], Some(Duration::from_millis(100))));
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_given_back_can_be_taken_again() {
+async fn a_refunded_permit_can_be_acquired_again() {
     let limit = limit(rate(1, 2), 0);
-    let taken = limit.take(ONE).unwrap();
-    assert_eq!(take_all(&limit, 9).0, [0]);
-    taken.give_back();
-    assert_eq!(take_all(&limit, 9).0, [0]);
+    let permit = limit.acquire(ONE).unwrap();
+    assert_eq!(acquire_all(&limit, 9).0, [0]);
+    permit.refund();
+    assert_eq!(acquire_all(&limit, 9).0, [0]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -96,7 +96,7 @@ async fn a_million_addresses_leave_no_more_than_the_bound() {
         }
     }
     assert!((5_000..=10_000).contains(&most), "{most} keys");
-    assert_eq!(admitted, 2, "who keeps coming is not forgotten");
+    assert_eq!(admitted, 2, "an active key is not forgotten");
     advance(Duration::from_secs(3)).await;
     limiters.sweep();
     assert_eq!(limiters.remembered(), 0);
@@ -109,7 +109,7 @@ async fn a_million_addresses_leave_no_more_than_the_bound() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_sweep_forgets_nobody_who_is_not_at_rest() {
+async fn a_sweep_keeps_keys_whose_burst_is_not_full() {
     let (limiters, _) = limiters(&Rates { peer_connections: Some(rate(1, 2)), ..Rates::default() });
     let ip = IpAddr::from(Ipv4Addr::LOCALHOST);
     assert!(limiters.admits(ip) && limiters.admits(ip));
@@ -143,7 +143,7 @@ async fn limits_that_stay_the_same_keep_their_states() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_trigger_takes_all_or_nothing_and_once() {
+async fn a_trigger_acquires_all_or_no_permits_and_only_once() {
     let rates = Rates {
         app_triggers: Some(rate(1, 3)),
         channel_triggers: Some(rate(1, 1)),
@@ -153,31 +153,31 @@ async fn a_trigger_takes_all_or_nothing_and_once() {
     let (limiters, _) = limiters(&rates);
     let limits = limiters.app("3").unwrap();
     let acquire = |channels: &[&str]| match RateReservation::default().acquire(&limits, channels.iter().copied()) {
-        RateDecision::Admit => "open",
+        RateDecision::Admit => "admitted",
         RateDecision::Reject(Limited::Channel { .. }) => "channel",
         RateDecision::Reject(Limited::App { .. }) => "app",
         RateDecision::Reject(Limited::Crowded { .. }) | RateDecision::Delay(_) => "later",
     };
-    assert_eq!(acquire(&["b"]), "open");
+    assert_eq!(acquire(&["b"]), "admitted");
     assert_eq!(acquire(&["a", "b"]), "channel");
-    // Neither the turn of `a` nor one of the app's was spent on that.
-    assert_eq!([acquire(&["a"]), acquire(&["c"]), acquire(&["d"])], ["open", "open", "app"]);
+    // That consumed neither the permit of `a` nor one of the app.
+    assert_eq!([acquire(&["a"]), acquire(&["c"]), acquire(&["d"])], ["admitted", "admitted", "app"]);
     let other = limiters.app("4").unwrap();
     assert!(matches!(RateReservation::default().acquire(&other, ["a"].into_iter()), RateDecision::Admit));
     advance(Duration::from_secs(1)).await;
-    assert_eq!(acquire(&["d"]), "open");
+    assert_eq!(acquire(&["d"]), "admitted");
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_waits_has_paid_and_may_be_refunded() {
+async fn a_delayed_trigger_holds_permits_and_may_be_refunded() {
     let (limiters, metrics) = limiters(&Rates { app_triggers: Some(rate(1, 1)), max_waiters: 1, ..Rates::default() });
     let limits = limiters.app("3").unwrap();
     let none = || std::iter::empty::<&str>();
     assert!(matches!(RateReservation::default().acquire(&limits, none()), RateDecision::Admit));
     let mut rate_reservation = RateReservation::default();
-    let RateDecision::Delay(turn) = rate_reservation.acquire(&limits, none()) else { panic!("no turn") };
-    assert_eq!(turn.wait, Duration::from_secs(1));
-    assert!(matches!(rate_reservation.acquire(&limits, none()), RateDecision::Admit), "it is paid");
+    let RateDecision::Delay(slot) = rate_reservation.acquire(&limits, none()) else { panic!("no delay") };
+    assert_eq!(slot.wait, Duration::from_secs(1));
+    assert!(matches!(rate_reservation.acquire(&limits, none()), RateDecision::Admit), "the permits are held already");
     let RateDecision::Reject(limited) = RateReservation::default().acquire(&limits, none()) else {
         panic!("a second one waits")
     };
@@ -188,7 +188,7 @@ async fn who_waits_has_paid_and_may_be_refunded() {
     rate_reservation.refund();
     let crowded = RateReservation::default().acquire(&limits, none());
     assert!(matches!(crowded, RateDecision::Reject(Limited::Crowded { .. })), "{crowded:?}");
-    drop(turn);
+    drop(slot);
     assert!(matches!(RateReservation::default().acquire(&limits, none()), RateDecision::Delay(_)));
     let page = metrics.encode(&Sample::default());
     for line in [
@@ -201,29 +201,29 @@ async fn who_waits_has_paid_and_may_be_refunded() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_connections_of_a_peer_share_its_pace() {
+async fn the_connections_of_a_peer_share_its_rate() {
     let (limiters, _) = limiters(&Rates { peer_messages: Some(rate(10, 4)), ..Rates::default() });
     let began = Instant::now();
     let reader = |ip: [u8; 4]| {
         let mut pace = limiters.pace(ip.into()).unwrap();
         async move {
             for _ in 0..12 {
-                pace.opened().await;
-                pace.spend();
+                pace.ready().await;
+                pace.count_message();
             }
-            pace.opened().await;
+            pace.ready().await;
             began.elapsed()
         }
     };
     let (one, two, other) = tokio::join!(reader([192, 0, 2, 1]), reader([192, 0, 2, 1]), reader([192, 0, 2, 2]));
-    // 4 at once and then one every tenth of a second: 8 of its own took the other peer 0.8 s, the two had 20 between
-    // them.
+    // 4 at once, then one every tenth of a second: the other peer waited for 8 permits (0.8 s), the first two
+    // connections for 20 together.
     assert_eq!(other.as_millis() / 10, 80, "{other:?}");
     assert_eq!(one.max(two).as_millis() / 10, 200, "{one:?} {two:?}");
 }
 
 #[test]
-fn neighbours_do_not_share_a_limit() {
+fn addresses_of_one_subnet_do_not_share_a_limit() {
     let (limiters, _) = limiters(&Rates { peer_connections: Some(rate(1, 1)), ..Rates::default() });
     assert_eq!((0..=255).filter(|last| limiters.admits([192, 0, 2, *last].into())).count(), 256);
 }

@@ -1,87 +1,87 @@
-//! The channels that have most of something, out of any number of them, in a memory of fixed size: the Space-Saving
-//! sketch (Metwally, Agrawal, El Abbadi, "Efficient Computation of Frequent and Top-k Elements in Data Streams", 2005).
+//! The channels with the most redundant announcements, in memory of fixed size: the Space-Saving sketch (Metwally,
+//! Agrawal, El Abbadi, "Efficient Computation of Frequent and Top-k Elements in Data Streams", 2005).
 //!
-//! It is asked once for every redundant announcement, and where there are many channels nearly none of them is among
-//! its places. So what tells that is kept apart from the rest and small: two bytes a place.
+//! It counts every redundant announcement. With many channels, nearly none of them has a counter. So the tags that show
+//! that are stored apart from the counters and are small: two bytes each.
 
 use std::array;
 
-/// Channels that are counted at once. One that has more than this share of all is among them, whatever else came.
-const PLACES: usize = 64;
+/// The number of channels counted at once. A channel with more than 1/64 of all announcements is always among them.
+const COUNTERS: usize = 64;
 
 /// The sketch.
 #[derive(Debug)]
 pub(super) struct HeavyHitters {
-    /// The tag of each channel: compared first, and all at once.
-    tags: [u16; PLACES],
-    shares: [Share; PLACES],
-    /// The channels: as many as there are places in use.
+    /// The tag of each channel: compared first, all of them together.
+    tags: [u16; COUNTERS],
+    counters: [Counter; COUNTERS],
+    /// The channels: one for each counter in use.
     channels: Vec<String>,
-    /// No place has less, once all are in use.
+    /// A lower bound of all counts, once all counters are in use.
     least: u64,
-    /// Every place before this one has more than `least`.
-    from: usize,
+    /// Every counter before this index has a count above `least`.
+    next_least: usize,
 }
 
-/// What one channel has.
+/// The count of one channel.
 #[derive(Debug, Clone, Copy, Default)]
-struct Share {
-    /// No less than it has.
+struct Counter {
+    /// An upper bound of its announcements.
     count: u64,
-    /// What of it may be others'.
-    taken_over: u64,
+    /// The part of `count` that may belong to channels that had this counter before (the error of the paper).
+    error: u64,
 }
 
 impl Default for HeavyHitters {
     fn default() -> Self {
         Self {
-            tags: [0; PLACES],
-            shares: array::from_fn(|_| Share::default()),
+            tags: [0; COUNTERS],
+            counters: array::from_fn(|_| Counter::default()),
             channels: Vec::new(),
             least: 0,
-            from: 0,
+            next_least: 0,
         }
     }
 }
 
 impl HeavyHitters {
-    /// Counts one of `channel`. Allocates only as long as the sketch grows: a place that changes hands keeps its
-    /// memory.
+    /// Counts one announcement on `channel`. Allocates only while the sketch grows: a counter that is reassigned keeps
+    /// its memory.
     pub(super) fn count(&mut self, channel: &str) {
         let tag = tag(channel);
-        if let Some(place) = self.find(tag, channel) {
-            self.shares[place].count += 1;
-        } else if self.channels.len() < PLACES {
+        if let Some(index) = self.find(tag, channel) {
+            self.counters[index].count += 1;
+        } else if self.channels.len() < COUNTERS {
             self.grow(tag, channel);
         } else {
-            let place = self.place_with_least();
-            let count = self.shares[place].count;
-            (self.tags[place], self.shares[place]) = (tag, Share { count: count + 1, taken_over: count });
-            self.channels[place].clear();
-            self.channels[place].push_str(channel);
+            let index = self.least_index();
+            let count = self.counters[index].count;
+            (self.tags[index], self.counters[index]) = (tag, Counter { count: count + 1, error: count });
+            self.channels[index].clear();
+            self.channels[index].push_str(channel);
         }
     }
 
     #[cold]
     fn grow(&mut self, tag: u16, channel: &str) {
-        let place = self.channels.len();
-        (self.tags[place], self.shares[place]) = (tag, Share { count: 1, taken_over: 0 });
+        let index = self.channels.len();
+        (self.tags[index], self.counters[index]) = (tag, Counter { count: 1, error: 0 });
         self.channels.push(channel.to_owned());
     }
 
-    /// The `most` channels that have most, with what each has at least; the first one has most.
+    /// The `most` channels with the highest counts, each with a lower bound of its count, in descending order.
     pub(super) fn top(&self, most: usize) -> Vec<(String, u64)> {
-        let counted = self.channels.iter().zip(&self.shares);
+        let counted = self.channels.iter().zip(&self.counters);
         let mut top: Vec<_> =
-            counted.map(|(channel, share)| (channel.clone(), share.count - share.taken_over)).collect();
+            counted.map(|(channel, counter)| (channel.clone(), counter.count - counter.error)).collect();
         top.sort_by(|(one, has), (other, others)| others.cmp(has).then_with(|| one.cmp(other)));
         top.truncate(most);
         top
     }
 
-    /// The place of `channel`, if it has one.
+    /// The index of the counter of `channel`, if it has one.
     fn find(&self, tag: u16, channel: &str) -> Option<usize> {
-        // Without a branch for each place, which makes it a few vector instructions.
+        // Without a branch for each counter, so the compiler makes it a few vector instructions.
         if !self.tags.iter().fold(false, |found, other| found | (*other == tag)) {
             return None;
         }
@@ -89,32 +89,33 @@ impl HeavyHitters {
         named.position(|(other, name)| *other == tag && name == channel)
     }
 
-    /// The first place with the least count. Counts only grow, so the search goes on where it ended last: where each
-    /// newcomer takes over the next place, all are looked through once for 64 newcomers.
-    fn place_with_least(&mut self) -> usize {
-        while self.from < PLACES && self.shares[self.from].count > self.least {
-            self.from += 1;
+    /// The first counter with the least count. Counts only grow, so the search continues where the last one ended: if
+    /// every announcement is on a new channel, 64 of them cost one pass over all counters.
+    fn least_index(&mut self) -> usize {
+        while self.next_least < COUNTERS && self.counters[self.next_least].count > self.least {
+            self.next_least += 1;
         }
-        if self.from == PLACES {
-            self.start_over();
+        if self.next_least == COUNTERS {
+            self.restart_search();
         }
-        self.from
+        self.next_least
     }
 
     #[cold]
-    fn start_over(&mut self) {
-        self.least = self.shares.iter().map(|share| share.count).min().unwrap_or_default();
-        self.from = self.shares.iter().position(|share| share.count == self.least).unwrap_or_default();
+    fn restart_search(&mut self) {
+        self.least = self.counters.iter().map(|counter| counter.count).min().unwrap_or_default();
+        self.next_least = self.counters.iter().position(|counter| counter.count == self.least).unwrap_or_default();
     }
 }
 
-/// Tells most channels apart, in a handful of instructions (words are taken in as FxHash does). No more is asked of it:
-/// channels with the same tag are compared as well, so whoever makes such names gains nothing but that.
+/// A hash of a few instructions that differs for most channels (it mixes words as FxHash does). Collisions are
+/// harmless: names with the same tag are compared too, so a client that chooses colliding names only causes that
+/// comparison.
 fn tag(channel: &str) -> u16 {
     let mixed = |tag: u64, word: u64| (tag.rotate_left(5) ^ word).wrapping_mul(0x517c_c1b7_2722_0a95);
     let bytes = channel.as_bytes();
     let words = bytes.as_chunks::<8>().0.iter().map(|word| u64::from_le_bytes(*word));
-    // Once more what the words have of the last eight: cheaper than a loop over the rest.
+    // The last eight bytes may overlap the words before: cheaper than a loop over the remainder.
     let last = bytes.last_chunk::<8>().map_or_else(|| short(bytes), |word| u64::from_le_bytes(*word));
     let [.., low, high] = mixed(words.fold(bytes.len() as u64, mixed), last).to_le_bytes();
     u16::from_le_bytes([low, high])
@@ -141,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn heavy_ones_are_found_among_very_many_and_never_overstated() {
+    fn heavy_channels_are_found_among_many_and_never_overestimated() {
         let mut sketch = HeavyHitters::default();
         for round in 0..10_000 {
             sketch.count(&format!("rare-{round}"));
@@ -155,18 +156,18 @@ mod tests {
         let top = sketch.top(2);
         assert_eq!([&*top[0].0, &*top[1].0], ["heavy", "less heavy"]);
         assert!((800..=1000).contains(&top[0].1) && (300..=500).contains(&top[1].1), "{top:?}");
-        assert_eq!(sketch.channels.len(), PLACES);
+        assert_eq!(sketch.channels.len(), COUNTERS);
     }
 
-    /// The sketch as the paper has it.
+    /// The algorithm as the paper describes it.
     #[derive(Default)]
-    struct Plain(Vec<(String, u64, u64)>);
+    struct ReferenceSketch(Vec<(String, u64, u64)>);
 
-    impl Plain {
+    impl ReferenceSketch {
         fn count(&mut self, channel: &str) {
             if let Some((_, count, _)) = self.0.iter_mut().find(|(name, ..)| name == channel) {
                 *count += 1;
-            } else if self.0.len() < PLACES {
+            } else if self.0.len() < COUNTERS {
                 self.0.push((channel.to_owned(), 1, 0));
             } else {
                 let least = self.0.iter_mut().min_by_key(|(_, count, _)| *count).unwrap();
@@ -175,44 +176,44 @@ mod tests {
         }
     }
 
-    fn places(sketch: &HeavyHitters) -> Vec<(String, u64, u64)> {
+    fn entries(sketch: &HeavyHitters) -> Vec<(String, u64, u64)> {
         sketch
             .channels
             .iter()
-            .zip(&sketch.shares)
-            .map(|(channel, share)| (channel.clone(), share.count, share.taken_over))
+            .zip(&sketch.counters)
+            .map(|(channel, counter)| (channel.clone(), counter.count, counter.error))
             .collect()
     }
 
     #[test]
-    fn it_counts_as_the_paper_does() {
-        let (mut sketch, mut plain) = (HeavyHitters::default(), Plain::default());
-        // Numerical Recipes' generator: any will do. Channels come with very different shares, from one half down to a
+    fn it_agrees_with_the_algorithm_of_the_paper() {
+        let (mut sketch, mut reference) = (HeavyHitters::default(), ReferenceSketch::default());
+        // The generator of Numerical Recipes; any generator suffices. The channels' shares range from one half to a
         // thousandth.
         let mut random = 7_u32;
         for _ in 0..20_000 {
             random = random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
             let channel = format!("inn-room-{}-chat", ((random >> 8) % 1000) >> (random >> 28));
             sketch.count(&channel);
-            plain.count(&channel);
+            reference.count(&channel);
         }
-        assert_eq!(places(&sketch), plain.0);
+        assert_eq!(entries(&sketch), reference.0);
     }
 
     #[test]
-    fn where_each_channel_is_new_the_places_are_taken_over_in_turn() {
+    fn if_every_channel_is_new_the_counters_are_reassigned_in_order() {
         let mut sketch = HeavyHitters::default();
-        for room in 0..PLACES * 100 {
+        for room in 0..COUNTERS * 100 {
             sketch.count(&format!("inn-room-{room}-chat"));
-            assert!(room < PLACES || sketch.from == room % PLACES, "room {room}: {}", sketch.from);
+            assert!(room < COUNTERS || sketch.next_least == room % COUNTERS, "room {room}: {}", sketch.next_least);
         }
-        assert!(sketch.shares.iter().all(|share| (share.count, share.taken_over) == (100, 99)));
+        assert!(sketch.counters.iter().all(|counter| (counter.count, counter.error) == (100, 99)));
         assert_eq!(sketch.top(1)[0].1, 1);
-        assert_eq!(sketch.channels[0], format!("inn-room-{}-chat", PLACES * 99));
+        assert_eq!(sketch.channels[0], format!("inn-room-{}-chat", COUNTERS * 99));
     }
 
     #[test]
-    fn channels_of_one_tag_are_told_apart() {
+    fn channels_with_the_same_tag_have_separate_counters() {
         let (one, other) = same_tag();
         let mut sketch = HeavyHitters::default();
         [&*one, &*other, &*one, ""].iter().for_each(|channel| sketch.count(channel));
@@ -228,12 +229,12 @@ mod tests {
     }
 
     #[test]
-    fn tags_tell_most_channels_apart() {
+    fn most_channels_have_different_tags() {
         let rooms = (0..10_000).map(|room| format!("private-inn-of-the-seven-seas-room-{room}-chat"));
         let short = (0..10_000).map(|room| format!("r{room}"));
         for channels in [rooms.collect::<Vec<_>>(), short.collect()] {
             let tags: std::collections::HashSet<u16> = channels.iter().map(|channel| tag(channel)).collect();
-            // At random it would be 9,279 of 65,536.
+            // For random tags, the expected number is 9,279 of 65,536.
             assert!(tags.len() > 8000, "{}", tags.len());
         }
     }

@@ -1,6 +1,7 @@
-//! The figures for the operator before and after a rule enforces: how many announcements are redundant, how many
-//! subscribers they would have reached, how many subscribers joined later than the announcement before; and which
-//! events were seen where they do not belong. Counted since the process began, in memory that the configuration bounds.
+//! The operator's figures about a rule, in observe and in enforce mode: the number of redundant announcements, of
+//! subscribers they would have reached, and of subscribers that joined after the previous announcement; and the events
+//! on channels where the contract does not expect them. Counted since the process began, in memory that the
+//! configuration bounds.
 
 mod heavy;
 mod tally;
@@ -12,9 +13,10 @@ use parking_lot::{Mutex, MutexGuard};
 
 use crate::clock::Moment;
 
-pub use tally::{Fate, Redundant, RuleTally, Summary};
+pub use tally::{Redundant, RedundantOutcome, RuleTally, Summary};
 
-/// Most kinds of misplaced events that are told apart: beyond any sane configuration.
+/// The largest number of kinds of misplaced events that are counted separately: more than any plausible configuration
+/// has.
 const MAX_MISPLACED: usize = 4096;
 
 /// The report of all apps.
@@ -26,96 +28,91 @@ pub struct Report {
 
 #[derive(Debug, Default)]
 struct State {
-    rules: Vec<Reported>,
-    misplaced: BTreeMap<Misplaced, Seen>,
+    rules: Vec<RuleReport>,
+    misplaced: BTreeMap<Misplaced, Occurrences>,
 }
 
-/// One rule of one app, as configured.
+/// A rule of an app, as configured.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Watched {
+pub struct ReportedRule {
     /// The app's id.
     pub app: Arc<str>,
     /// The rule's name.
     pub rule: Arc<str>,
-    /// How it acts at present: `enforce`, `observe`.
+    /// Its current mode: `enforce` or `observe`.
     pub mode: &'static str,
 }
 
-/// One rule of one app and what it has counted.
+/// A rule of an app with its counts.
 #[derive(Debug, Clone)]
-pub struct Reported {
-    /// Which one.
-    pub watched: Watched,
+pub struct RuleReport {
+    /// The rule.
+    pub rule: ReportedRule,
     /// Its counts.
     pub tally: Arc<RuleTally>,
 }
 
-/// A kind of misplaced events. All of it comes from the configuration.
+/// A kind of misplaced events. All fields come from the configuration.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Misplaced {
     /// The app's id.
     pub app: Arc<str>,
     /// The event.
     pub event: Arc<str>,
-    /// The family of channels that it was seen on: a template of the contract, or `other`.
+    /// The family of the channel of the event: a template of the contract, or `other`.
     pub channel_family: Arc<str>,
-    /// Where it belongs: one template or several, joined by `or`.
+    /// The expected channels: one template or several, joined by `or`.
     pub expected: Arc<str>,
 }
 
-/// How often something was seen.
+/// The occurrences of a kind of misplaced events.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Seen {
-    /// How often.
+pub struct Occurrences {
+    /// Their number.
     pub count: u64,
-    /// When last.
+    /// The time of the last one.
     pub last: Moment,
 }
 
 impl Report {
-    /// Reports on these rules from now on, and returns the tally of each, in this order. Those that were there before
-    /// go on counting; what of the misplaced events `expects` does not know any more is forgotten.
-    pub fn configure(&self, rules: &[Watched], expects: impl Fn(&Misplaced) -> bool) -> Vec<Arc<RuleTally>> {
+    /// Replaces the reported rules, and returns the tally of each, in this order. Rules that were reported before keep
+    /// their tallies. Misplaced events for which `expects` returns `false` are forgotten.
+    pub fn configure(&self, rules: &[ReportedRule], expects: impl Fn(&Misplaced) -> bool) -> Vec<Arc<RuleTally>> {
         let mut state = self.lock();
         let before = std::mem::take(&mut state.rules);
-        let same = |reported: &&Reported, watched: &Watched| {
-            reported.watched.app == watched.app && reported.watched.rule == watched.rule
+        let same =
+            |report: &&RuleReport, rule: &ReportedRule| report.rule.app == rule.app && report.rule.rule == rule.rule;
+        let tally = |rule: &ReportedRule| {
+            before.iter().find(|report| same(report, rule)).map_or_else(Arc::default, |found| Arc::clone(&found.tally))
         };
-        let tally = |watched: &Watched| {
-            before
-                .iter()
-                .find(|reported| same(reported, watched))
-                .map_or_else(Arc::default, |found| Arc::clone(&found.tally))
-        };
-        state.rules =
-            rules.iter().map(|watched| Reported { watched: watched.clone(), tally: tally(watched) }).collect();
+        state.rules = rules.iter().map(|rule| RuleReport { rule: rule.clone(), tally: tally(rule) }).collect();
         state.misplaced.retain(|misplaced, _| expects(misplaced));
-        state.rules.iter().map(|reported| Arc::clone(&reported.tally)).collect()
+        state.rules.iter().map(|report| Arc::clone(&report.tally)).collect()
     }
 
     /// Counts a misplaced event.
     pub fn misplaced(&self, misplaced: Misplaced, at: Moment) {
         let mut state = self.lock();
         if state.misplaced.len() < MAX_MISPLACED || state.misplaced.contains_key(&misplaced) {
-            let seen = state.misplaced.entry(misplaced).or_insert(Seen { count: 0, last: at });
-            seen.count += 1;
-            seen.last = seen.last.max(at);
+            let known = state.misplaced.entry(misplaced).or_insert(Occurrences { count: 0, last: at });
+            known.count += 1;
+            known.last = known.last.max(at);
         }
     }
 
-    /// The rules in the order of the configuration.
+    /// The rules, in the order of the configuration.
     #[must_use]
-    pub fn rules(&self) -> Vec<Reported> {
+    pub fn rules(&self) -> Vec<RuleReport> {
         self.lock().rules.clone()
     }
 
-    /// The misplaced events by app, event and family.
+    /// The misplaced events, ordered by app, event and family.
     #[must_use]
-    pub fn all_misplaced(&self) -> Vec<(Misplaced, Seen)> {
-        self.lock().misplaced.iter().map(|(misplaced, seen)| (misplaced.clone(), *seen)).collect()
+    pub fn all_misplaced(&self) -> Vec<(Misplaced, Occurrences)> {
+        self.lock().misplaced.iter().map(|(misplaced, occurrences)| (misplaced.clone(), *occurrences)).collect()
     }
 
-    /// Whole whenever the lock is free: nothing in there can panic half-way.
+    /// The state is consistent whenever the lock is free: no code under the lock panics between two changes.
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock()
     }
@@ -125,24 +122,24 @@ impl Report {
 mod tests {
     use super::*;
 
-    fn watched(rule: &str, mode: &'static str) -> Watched {
-        Watched { app: "1".into(), rule: rule.into(), mode }
+    fn rule(rule: &str, mode: &'static str) -> ReportedRule {
+        ReportedRule { app: "1".into(), rule: rule.into(), mode }
     }
 
-    fn redundant(at: u64, fate: Fate, audience: Option<usize>) -> Redundant<'static> {
-        Redundant { channel: "inn-room-1-chat", at: Moment::from_millis(at), fate, audience, late_joiner: at == 2 }
+    fn redundant(at: u64, outcome: RedundantOutcome, audience: Option<usize>) -> Redundant<'static> {
+        Redundant { channel: "inn-room-1-chat", at: Moment::from_millis(at), outcome, audience, late_joiner: at == 2 }
     }
 
     #[test]
-    fn a_tally_sums_up_and_survives_a_reload() {
+    fn a_tally_adds_up_and_survives_a_reload() {
         let report = Report::default();
-        let tallies = report.configure(&[watched("a", "observe"), watched("b", "observe")], |_| true);
+        let tallies = report.configure(&[rule("a", "observe"), rule("b", "observe")], |_| true);
         assert_eq!(tallies[0].summary(), Summary::default());
-        assert_eq!(tallies[0].count(redundant(1, Fate::Observed, None)), 1);
+        assert_eq!(tallies[0].count(redundant(1, RedundantOutcome::Observed, None)), 1);
         assert!(!tallies[0].summary().audience_known);
-        assert_eq!(tallies[0].count(redundant(3, Fate::Suppressed, Some(3))), 4);
-        assert_eq!(tallies[0].count(redundant(2, Fate::Suppressed, Some(0))), 1);
-        let kept = report.configure(&[watched("c", "enforce"), watched("a", "enforce")], |_| true);
+        assert_eq!(tallies[0].count(redundant(3, RedundantOutcome::Suppressed, Some(3))), 4);
+        assert_eq!(tallies[0].count(redundant(2, RedundantOutcome::Suppressed, Some(0))), 1);
+        let kept = report.configure(&[rule("c", "enforce"), rule("a", "enforce")], |_| true);
         let expected = Summary {
             suppressed: 2,
             would_suppress: 1,
@@ -154,9 +151,9 @@ mod tests {
             top_channels: vec![("inn-room-1-chat".to_owned(), 3)],
         };
         assert_eq!(kept[1].summary(), expected);
-        let told: Vec<_> =
-            report.rules().into_iter().map(|reported| (reported.watched, reported.tally.summary())).collect();
-        assert_eq!(told, [(watched("c", "enforce"), Summary::default()), (watched("a", "enforce"), expected)]);
+        let summaries: Vec<_> =
+            report.rules().into_iter().map(|report| (report.rule, report.tally.summary())).collect();
+        assert_eq!(summaries, [(rule("c", "enforce"), Summary::default()), (rule("a", "enforce"), expected)]);
     }
 
     #[test]
@@ -171,9 +168,9 @@ mod tests {
         for (event, at) in [("b", 5), ("a", 6), ("b", 4)] {
             report.misplaced(misplaced(event), Moment::from_millis(at));
         }
-        let seen = |count, last| Seen { count, last: Moment::from_millis(last) };
-        assert_eq!(report.all_misplaced(), [(misplaced("a"), seen(1, 6)), (misplaced("b"), seen(2, 5))]);
+        let occurrences = |count, last| Occurrences { count, last: Moment::from_millis(last) };
+        assert_eq!(report.all_misplaced(), [(misplaced("a"), occurrences(1, 6)), (misplaced("b"), occurrences(2, 5))]);
         report.configure(&[], |misplaced| &*misplaced.event == "a");
-        assert_eq!(report.all_misplaced(), [(misplaced("a"), seen(1, 6))]);
+        assert_eq!(report.all_misplaced(), [(misplaced("a"), occurrences(1, 6))]);
     }
 }

@@ -1,83 +1,82 @@
-//! What one rule has saved, or would have.
+//! The messages that one rule has saved, or would have saved.
 
 use parking_lot::{Mutex, MutexGuard};
 
 use super::heavy::HeavyHitters;
 use crate::clock::Moment;
 
-/// Channels that a summary names.
+/// The number of channels in a summary.
 const TOP: usize = 10;
 
 /// The counts of one rule of one app.
 #[derive(Debug, Default)]
 pub struct RuleTally {
-    /// A lock: held to add to a few numbers and to look through one short list, or to copy both; never across an
-    /// await.
+    /// A lock: held to add to a few numbers and to search one short list, or to copy both; never across an await.
     counts: Mutex<Counts>,
 }
 
 /// A redundant announcement.
 #[derive(Debug, Clone, Copy)]
 pub struct Redundant<'a> {
-    /// Where.
+    /// Its channel.
     pub channel: &'a str,
-    /// When it was decided.
+    /// The time of the decision.
     pub at: Moment,
     /// What became of it.
-    pub fate: Fate,
-    /// How many would have heard it; `None`: it is not known.
+    pub outcome: RedundantOutcome,
+    /// The number of subscribers that would have received it; `None`: unknown.
     pub audience: Option<usize>,
-    /// Whether somebody has joined the channel since the announcement that made it known, and so may not know who is
-    /// assigned.
+    /// Whether a subscriber has joined the channel since the last forwarded announcement, and so may lack the
+    /// assignment.
     pub late_joiner: bool,
 }
 
 /// What became of a redundant announcement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Fate {
+pub enum RedundantOutcome {
     /// It was dropped.
     Suppressed,
     /// It was forwarded because the rule only observes.
     Observed,
 }
 
-/// What a rule's counts say.
+/// A summary of a rule's counts.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Summary {
     /// Announcements dropped.
     pub suppressed: u64,
     /// Announcements that would have been dropped if the rule did not only observe.
     pub would_suppress: u64,
-    /// The messages that these are for Pusher: one for the call, and one for each who would have heard it.
+    /// The number of messages that Pusher would have billed for these: one for each call, and one for each subscriber.
     pub messages_saved: u64,
-    /// Whether the audience of any of them was known; if not, `messages_saved` is that of the calls alone.
+    /// Whether the audience of any of them was known; if not, `messages_saved` counts the calls only.
     pub audience_known: bool,
-    /// When the first of them was.
+    /// The time of the first of them.
     pub first: Option<Moment>,
-    /// When the last of them was.
+    /// The time of the last of them.
     pub last: Option<Moment>,
-    /// How many of them came after somebody had joined who may have needed them.
+    /// The number of them with a late joiner ([`Redundant::late_joiner`]).
     pub late_joiners: u64,
-    /// The channels with most of them, and how many each had at least.
+    /// The channels with the most of them, each with a lower bound of its number.
     pub top_channels: Vec<(String, u64)>,
 }
 
 #[derive(Debug, Default)]
 struct Counts {
-    /// Its list of channels is empty here: `top` has them.
+    /// Without the list of channels, which is computed from `top`.
     summary: Summary,
     top: HeavyHitters,
 }
 
 impl RuleTally {
-    /// Counts one. Returns how many messages it is.
+    /// Counts a redundant announcement. Returns the number of messages that it would have been.
     pub fn count(&self, redundant: Redundant<'_>) -> u64 {
         let messages = 1 + redundant.audience.unwrap_or_default() as u64;
         let mut counts = self.lock();
         let summary = &mut counts.summary;
-        match redundant.fate {
-            Fate::Suppressed => summary.suppressed += 1,
-            Fate::Observed => summary.would_suppress += 1,
+        match redundant.outcome {
+            RedundantOutcome::Suppressed => summary.suppressed += 1,
+            RedundantOutcome::Observed => summary.would_suppress += 1,
         }
         summary.messages_saved += messages;
         summary.audience_known |= redundant.audience.is_some();
@@ -88,14 +87,14 @@ impl RuleTally {
         messages
     }
 
-    /// What was counted so far.
+    /// The counts so far.
     #[must_use]
     pub fn summary(&self) -> Summary {
         let counts = self.lock();
         Summary { top_channels: counts.top.top(TOP), ..counts.summary.clone() }
     }
 
-    /// Whole whenever the lock is free: nothing in there can panic half-way.
+    /// The counts are consistent whenever the lock is free: no code under the lock panics between two changes.
     fn lock(&self) -> MutexGuard<'_, Counts> {
         self.counts.lock()
     }

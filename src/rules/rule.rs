@@ -141,7 +141,7 @@ impl Rule {
     /// cache nor an encrypted channel.
     #[must_use]
     pub fn watches(&self, channel: &str) -> bool {
-        self.channel.matches(channel) && is_valid_name(channel) && ChannelKind::of(channel) == ChannelKind::Plain
+        self.channel.matches(channel) && is_valid_name(channel) && ChannelKind::of(channel) == ChannelKind::Standard
     }
 
     /// Whether `event` is the rule's event, or releases. Always false for a rule that is off.

@@ -20,7 +20,7 @@ impl Template {
     pub(super) fn parse(text: &str) -> Result<Self, String> {
         let template = Self::parse_any(text)?;
         match ChannelKind::of(&template.before) {
-            ChannelKind::Plain => Ok(template),
+            ChannelKind::Standard => Ok(template),
             ChannelKind::Cache => Err("is of cache channels: their events are never dropped, for upstream replays the last one to later guests".into()),
             ChannelKind::Encrypted => Err("is of encrypted channels: their data cannot be read without the channel's key".into()),
         }

@@ -1,5 +1,5 @@
-//! Requests of many connections that arrive together: usher stands still while they are sent, and judges them together
-//! when it goes on. Each is judged as if it had come alone.
+//! Requests of many connections that arrive together: usher is stopped while they are sent, and decides them in one
+//! batch when it continues. Each decision is the same as for a single request.
 
 use crate::harness::bodies::{ANNOUNCEMENT, Library, announcement, message, staff_with_image};
 use crate::harness::usher::Signal;
@@ -11,7 +11,7 @@ fn channel(index: usize) -> String {
     format!("h-room-{index}-chat")
 }
 
-/// Has all `requests` there before usher looks at any of them.
+/// Delivers all `requests` before usher reads any of them.
 fn send_together(usher: &Usher, clients: &mut [Client], requests: &[Request]) {
     usher.signal(Signal::Stop);
     for (client, request) in clients.iter_mut().zip(requests) {
@@ -63,7 +63,7 @@ fn each_connection_has_the_answer_to_its_own_request() {
 }
 
 #[test]
-fn one_announcement_of_many_that_come_together_goes_on() {
+fn one_of_many_simultaneous_announcements_is_forwarded() {
     let fake = Fake::start();
     let usher = Usher::start(&fake, |_| {});
     let mut clients: Vec<Client> = (0..CONNECTIONS).map(|_| usher.client()).collect();
@@ -76,7 +76,7 @@ fn one_announcement_of_many_that_come_together_goes_on() {
 }
 
 #[test]
-fn a_request_of_a_caller_who_has_gone_is_judged_and_settled() {
+fn a_request_of_a_disconnected_caller_is_decided_and_settled() {
     let fake = Fake::start();
     let usher = Usher::start(&fake, |setup| setup.server = "listen = \"127.0.0.1:0\"\nworkers = 1\n".to_owned());
     let mut clients: Vec<Client> = (0..CONNECTIONS).map(|_| usher.client()).collect();
@@ -98,9 +98,9 @@ fn a_request_of_a_caller_who_has_gone_is_judged_and_settled() {
     }
 }
 
-/// After a network's hiccup all guests come back at once.
+/// After a network interruption, all guests reconnect at once.
 #[test]
-fn callers_who_come_while_it_is_busy_wait_in_line() {
+fn connections_during_a_stop_wait_in_the_backlog() {
     let fake = Fake::start();
     let usher = Usher::start(&fake, |_| {});
     usher.signal(Signal::Stop);

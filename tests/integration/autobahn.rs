@@ -1,8 +1,8 @@
 //! The WebSocket cases of the Autobahn test suite, as kosoku runs them, against the relay and the embedded broker. They
-//! want a server that sends every message back: behind the relay stands one, so that its results are the relay's own.
-//! The broker sends nothing back but greets whoever connects; its greeting is taken off here, so that the cases about
-//! faults, pings and closes say something, and those that wait for an echo fail. How each case ends is kept in
-//! autobahn/; `USHER_BLESS=1 cargo test autobahn` writes it anew.
+//! require an echo server: the relay's upstream is one, so the results are the relay's own. The broker does not echo,
+//! but greets each client; a proxy removes the greeting here, so that the cases about faults, pings and closes are
+//! meaningful, and those that wait for an echo fail. The expected results are in autobahn/; `USHER_BLESS=1 cargo test
+//! autobahn` rewrites them.
 
 use std::fs;
 use std::io::{self, BufReader, Write};
@@ -15,15 +15,15 @@ use crate::harness::message::Head;
 use crate::harness::websocket::Frame;
 use crate::harness::{Pusher, Setup, Usher, sign};
 
-/// Without compression (12 and 13), which usher never agrees to.
+/// Without compression (12 and 13), which usher never negotiates.
 const ALL: [&str; 9] = ["1.*", "2.*", "3.*", "4.*", "5.*", "6.*", "7.*", "9.*", "10.*"];
-/// Without those that only wait for an echo.
+/// Without the cases that only wait for an echo.
 const WITHOUT_ECHO: [&str; 20] = [
     "2.*", "3.*", "4.*", "5.*", "6.1.*", "6.2.*", "6.3.*", "6.4.*", "6.8.*", "6.10.*", "6.12.*", "6.13.*", "6.14.*",
     "6.16.*", "6.17.*", "6.18.*", "6.19.*", "6.20.*", "6.21.*", "7.*",
 ];
 
-/// Runs the cases and says how they ended: "case behaviour close", a line each.
+/// Runs the cases and returns their results: "case behaviour close", one line each.
 fn run(server: SocketAddr, cases: &[&str]) -> String {
     let mut command = python("autobahn.py");
     command.arg(format!("ws://{}/app/{}?protocol=7", server, sign::KEY)).args(cases);
@@ -37,7 +37,7 @@ fn run(server: SocketAddr, cases: &[&str]) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
-/// Passes bytes on to `server` and back, but for the first WebSocket frame that comes from there.
+/// Forwards bytes to `server` and back, except the first WebSocket frame from the server.
 fn without_greeting(server: SocketAddr) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();

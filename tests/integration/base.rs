@@ -1,6 +1,6 @@
-//! A server that stands at a path of its own, as Laravel Reverb does with `REVERB_SERVER_PATH`: requests go to
-//! `/ws/apps/…`. The PHP library does not sign that path (https://github.com/laravel/reverb/issues/356), others sign
-//! it. Either counts, as long as the target is otherwise plain.
+//! A server below a base path, like Laravel Reverb with `REVERB_SERVER_PATH`: requests go to `/ws/apps/…`. The PHP
+//! library does not sign that path (https://github.com/laravel/reverb/issues/356), others sign it. usher accepts both,
+//! as long as the target is otherwise in normal form.
 
 use serde_json::json;
 
@@ -12,7 +12,7 @@ const BASE: &str = "/ws";
 const CHANNEL: &str = "h-room-1-chat";
 const OTHER: &str = "h-room-2-chat";
 
-/// What of its path a caller signs.
+/// The part of the path that a caller signs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Signs {
     Whole,
@@ -20,14 +20,14 @@ enum Signs {
 }
 
 impl Signs {
-    /// A trigger to `path`, which stands behind the base.
+    /// A trigger to `path` below the base.
     fn request(self, path: &str, body: &str) -> Request {
         let whole = format!("{BASE}{path}");
         let signed = if self == Self::Whole { &whole } else { path };
         Request::new("POST", &format!("{whole}?{}", sign::query("POST", signed, "", body.as_bytes())), body.as_bytes())
     }
 
-    /// Whether a server that expects such signatures takes the request.
+    /// Whether a server that expects such signatures accepts the request.
     fn fits(self, request: &Recorded) -> bool {
         let target = request.target();
         let signed = if self == Self::Whole { &target } else { target.strip_prefix(BASE).unwrap() };
@@ -35,7 +35,7 @@ impl Signs {
     }
 }
 
-/// Every way through usher, with every kind of signature, before a server that takes only those.
+/// Every path through usher with every kind of signature, with a server that accepts only that kind.
 fn everywhere(check: impl Fn(&Usher, &Fake, Signs)) {
     for fast_path in [true, false] {
         for signs in [Signs::BehindBase, Signs::Whole] {
@@ -60,7 +60,7 @@ fn triggers_are_taken_read_and_forwarded_as_they_came() {
         client.call(&signs.request("/apps/3/events", &message(CHANNEL, "hello"))).assert_forwarded();
         assert_eq!(fake.requests().iter().map(Recorded::target).next(), Some(first.target));
         assert_eq!(fake.count(), 2);
-        // The app is the same, whatever stands before it.
+        // The app is the same with any base path.
         client.announce(CHANNEL, "Anna").assert_suppressed();
     });
 }
@@ -107,9 +107,9 @@ fn a_signature_over_anything_else_is_refused() {
     });
 }
 
-/// Another reader may take such a target for something else, so nothing of it is left out.
+/// Another parser may interpret such a target differently, so nothing in it is dropped.
 #[test]
-fn a_target_in_disguise_is_verified_as_it_stands() {
+fn an_encoded_target_is_verified_as_sent() {
     everywhere(|usher, fake, signs| {
         let mut client = usher.client();
         let body = announcement(CHANNEL, "Anna");
@@ -135,7 +135,7 @@ fn a_target_in_disguise_is_verified_as_it_stands() {
 }
 
 #[test]
-fn the_old_endpoint_and_everything_else_stand_there_too() {
+fn the_old_endpoint_and_all_others_are_below_the_base_as_well() {
     everywhere(|usher, fake, signs| {
         let mut client = usher.client();
         let announce = |channel: &str| signs.request("/apps/3/events", &announcement(channel, "Anna"));

@@ -1,4 +1,4 @@
-//! usher with its embedded broker: guests over WebSocket, the backend over HTTP, both through the same front door.
+//! usher with its embedded broker: guests over WebSocket, the backend over HTTP, both on the same listener.
 
 use serde_json::{Value, json};
 
@@ -10,7 +10,7 @@ use crate::harness::{Client, Fake, Request, Setup, Usher, sign};
 
 const CHANNEL: &str = "hilton-room-12-chat";
 
-/// The configuration with nothing behind usher.
+/// The configuration without an upstream server.
 fn setup() -> Setup {
     Setup { upstream: "url = \"local\"\n".to_owned(), ..Setup::before(&Fake::start()) }
 }
@@ -69,7 +69,7 @@ fn get(client: &mut Client, path: &str, extra: &str) -> Value {
     answer.json()
 }
 
-/// The guest reads each announcement once, and every message.
+/// The guest receives each announcement once, and every message.
 #[test]
 fn the_guest_sees_each_handoff_once_and_every_message() {
     let usher = local();
@@ -112,13 +112,13 @@ fn the_api_answers_through_the_gateway() {
     );
     let refused = backend.call(&Request::new("GET", "/apps/3/channels", b""));
     assert_eq!((refused.status, refused.header("content-type").as_deref()), (401, Some("text/plain; charset=utf-8")));
-    // A refusal of the broker's own: the announcement was no news, for nobody heard it.
+    // A refusal by the broker: no guest received the announcement, so it does not become known.
     let long = announcement(&format!("hilton-room-{}-chat", "1".repeat(200)), "Anna");
     assert_eq!(backend.trigger(&long).status, 400);
     assert_eq!(backend.trigger(&long).status, 400);
 }
 
-/// `threats.md` WS-11: nothing that a client says changes what usher remembers.
+/// `threats.md` WS-11: no client message changes what usher remembers.
 #[test]
 fn a_client_cannot_touch_the_memory() {
     let usher = local();
@@ -164,8 +164,8 @@ fn a_drain_sends_everybody_away() {
     assert_eq!(usher.wait_exit(), 0);
 }
 
-/// What is refused on a connection that stays has no code that sends clients away; `usher subscribe` knows it by what
-/// it waits for.
+/// An error on a connection that remains open has no code that makes clients disconnect; `usher subscribe` recognises
+/// it from what it waits for.
 #[test]
 fn a_refused_subscription_ends_usher_subscribe() {
     let usher = local();
@@ -177,7 +177,7 @@ fn a_refused_subscription_ends_usher_subscribe() {
 }
 
 #[test]
-fn wrong_doors_are_told_by_the_code() {
+fn wrong_paths_are_closed_with_their_code() {
     let usher = local();
     for (target, code) in [("/app/nobody?protocol=7", 4001), ("/elsewhere", 4005), ("/app/278d425bdf160c739803", 4008)]
     {
@@ -204,7 +204,8 @@ fn pages_of_other_origins_are_kept_out_where_origins_are_named() {
     assert_eq!(client.response().status, 403);
 }
 
-/// A client of the WHATWG's rules that offers a subprotocol and is answered none fails its connection (docs/broker.md).
+/// A client that follows the WHATWG standard fails the connection if it offers a subprotocol and the server selects
+/// none (docs/broker.md).
 #[test]
 fn the_subprotocol_that_is_offered_is_answered() {
     let mut setup = setup();
@@ -229,7 +230,7 @@ fn the_subprotocol_that_is_offered_is_answered() {
             "{offered:?}"
         );
     }
-    // Also where the client is switched only to be told to come back later.
+    // Also if the client is switched only to receive a close to reconnect later.
     let mut client = usher.client();
     client.send(&handshake().and("Sec-WebSocket-Protocol", "pusher-channels-protocol-6").bytes());
     let response = client.response();
@@ -269,7 +270,7 @@ fn a_clients_path_says_that_it_wants_a_websocket() {
 
 /// The Node.js library signs the id as it is, and its HTTP client escapes it in the request line (docs/broker.md).
 #[test]
-fn a_user_whose_id_is_escaped_is_sent_away() {
+fn a_user_whose_id_is_escaped_is_disconnected() {
     let usher = local();
     let mut zoe = Guest::arrive(&usher);
     zoe.sign_in(r#"{"id":"Zoë B."}"#);
@@ -281,7 +282,7 @@ fn a_user_whose_id_is_escaped_is_sent_away() {
 }
 
 #[test]
-fn who_must_sign_in_and_does_not_is_sent_away() {
+fn a_client_without_the_required_sign_in_is_disconnected() {
     let mut setup = setup();
     setup.more = "[broker]\nsign_in_timeout = \"500ms\"\n".to_owned();
     let usher = Usher::start_with(&setup.toml());
@@ -292,7 +293,7 @@ fn who_must_sign_in_and_does_not_is_sent_away() {
     assert_eq!(known.hear()["event"], "pusher:pong");
 }
 
-/// Values that no browser sends are refused before anybody is kept out by them.
+/// Values that no browser sends are rejected at the configuration.
 #[test]
 fn origins_that_no_page_has_are_refused() {
     for (origins, told) in

@@ -1,5 +1,4 @@
-//! Pairs of a certificate's and a key's file: `check`, a start and a reload find the same wrong with them, and say what
-//! it is.
+//! Pairs of certificate and key files: `check`, a start and a reload report the same faults in them.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -12,7 +11,7 @@ use crate::harness::tls::{Authority, Identity, TlsClient};
 use crate::harness::usher::{Signal, field, message};
 use crate::harness::{Fake, Setup, Usher, eventually};
 
-/// A certificate's file and a key's, and what is to be said of them.
+/// A certificate file and a key file, with the expected report.
 struct Pair {
     name: &'static str,
     certificate: Vec<u8>,
@@ -22,11 +21,11 @@ struct Pair {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Said {
-    /// Nothing: it is good.
+    /// Nothing: the pair is valid.
     Nothing,
-    /// It can be used, but others will not take it.
+    /// It is usable, but clients will reject it.
     Warning(&'static str),
-    /// It cannot be used.
+    /// It is unusable.
     Refused(&'static str),
 }
 
@@ -34,7 +33,7 @@ fn pair(name: &'static str, certificate: impl AsRef<[u8]>, key: impl AsRef<[u8]>
     Pair { name, certificate: certificate.as_ref().to_vec(), key: key.as_ref().to_vec(), said }
 }
 
-/// A certificate for localhost that signs itself, changed.
+/// A self-signed certificate for localhost, modified.
 fn changed(change: impl FnOnce(&mut CertificateParams)) -> Identity {
     let key = KeyPair::generate().unwrap();
     let mut params = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
@@ -42,13 +41,13 @@ fn changed(change: impl FnOnce(&mut CertificateParams)) -> Identity {
     Identity { certificate: params.self_signed(&key).unwrap().pem(), key: key.serialize_pem() }
 }
 
-/// A certificate of an authority's, and the authority's own.
+/// A certificate of an authority, and the authority's own.
 fn issued() -> (Identity, String) {
     let authority = Authority::new("an authority");
     (authority.issue(), authority.certificate)
 }
 
-/// The block under another label.
+/// The block with another label.
 fn labelled(pem: &str, from: &str, to: &str) -> String {
     assert!(pem.contains(from));
     pem.replace(from, to)
@@ -58,7 +57,7 @@ fn utf16(text: &str) -> Vec<u8> {
     [0xff, 0xfe].into_iter().chain(text.encode_utf16().flat_map(u16::to_le_bytes)).collect()
 }
 
-/// What lies in a PEM block.
+/// The contents of a PEM block.
 fn der(pem: &str) -> Vec<u8> {
     let text: String = pem.lines().filter(|line| !line.starts_with("-----")).collect();
     data_encoding::BASE64.decode(text.as_bytes()).unwrap()
@@ -68,13 +67,12 @@ fn pem(label: &str, der: &[u8]) -> String {
     format!("-----BEGIN {label}-----\n{}\n-----END {label}-----\n", data_encoding::BASE64.encode(der))
 }
 
-/// The key of P-256 whose curve is said to be another one: with the same length of name, `from` its DER and `to` the
-/// other's.
+/// A P-256 key with the name of another curve: a name of the same length, `from` in DER replaced by `to`.
 fn on_curve(key: &str, identifier: &[u8]) -> String {
     const P256: &[u8] = &[0x06, 0x08, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07];
     let key = der(key);
     let at = key.windows(P256.len()).position(|window| window == P256).unwrap();
-    // Of the lengths before it, that of the whole, and that of the algorithm's name.
+    // The lengths before it: of the whole, and of the algorithm's name.
     let mut changed = [&key[..at], identifier, &key[at + P256.len()..]].concat();
     let shorter = u8::try_from(P256.len() - identifier.len()).unwrap();
     let algorithm = key[..at].windows(2).rposition(|window| window[0] == 0x30).unwrap() + 1;
@@ -261,7 +259,7 @@ impl Place {
     }
 }
 
-/// Has it read everything again: what the log says then, and the metric.
+/// Triggers a reload and checks the log and the metric.
 fn reload(usher: &Usher) -> (String, f64) {
     let from = usher.log_lines();
     usher.signal(Signal::Hup);
@@ -305,7 +303,7 @@ fn check_start_and_reload_find_the_same() {
                 assert!(check.code == 78 && check.err.contains(text), "{name}: {check:?}");
                 let serve = place.command("serve").run();
                 assert!(serve.code == 78 && serve.err.contains(text), "{name}: {serve:?}");
-                // By the metric, not by the log, which leaves out what repeats too often.
+                // By the metric, since the log omits frequent repeats.
                 let told = |value: f64| {
                     (usher.admin().metric("usher_config_last_reload_successful", &[]) == value).then_some(())
                 };
@@ -321,7 +319,7 @@ fn check_start_and_reload_find_the_same() {
 }
 
 #[test]
-fn files_that_cannot_be_read_are_told_with_their_key() {
+fn unreadable_files_are_reported_with_their_key() {
     let fake = Fake::start();
     let place = Place::new(&fake);
     let check = place.command("check").run();
@@ -339,7 +337,7 @@ fn files_that_cannot_be_read_are_told_with_their_key() {
     );
 }
 
-/// A doubt is told at the start, too.
+/// A warning is logged at the start as well.
 #[test]
 fn a_certificate_that_clients_will_not_take_is_warned_of_at_the_start() {
     let fake = Fake::start();
@@ -350,7 +348,7 @@ fn a_certificate_that_clients_will_not_take_is_warned_of_at_the_start() {
     usher.wait_log(|event| event["level"] == "WARN" && message(event).contains("days ago"));
 }
 
-/// Whoever only asks whether usher is well does not look at files that are being renewed.
+/// `healthcheck` does not read files that are being renewed.
 #[test]
 fn a_half_renewed_pair_is_no_ill_health() {
     let fake = Fake::start();
@@ -367,7 +365,7 @@ fn a_half_renewed_pair_is_no_ill_health() {
     assert_eq!(health.code, 0, "{health:?}");
 }
 
-/// Nobody writes into the pipe again: a reload that waited for that would keep usher from ending, too.
+/// No process writes into the pipe again: a reload that waited for it would also prevent usher from ending.
 #[test]
 fn what_came_from_a_pipe_is_read_once() {
     let fake = Fake::start();
@@ -390,7 +388,7 @@ fn pipe(path: &Path, text: String) -> std::thread::JoinHandle<()> {
     std::thread::spawn(move || fs::write(path, text).unwrap())
 }
 
-/// The names of the files may change as well.
+/// The file names may change as well.
 #[test]
 fn other_files_are_taken_over_by_a_reload() {
     let fake = Fake::start();
@@ -405,7 +403,7 @@ fn other_files_are_taken_over_by_a_reload() {
     eventually("the new certificate is shown", || TlsClient::connect(usher.gateway(), &new).ok());
 }
 
-/// What fails before a request is counted by its reason, and is no matter for the log.
+/// Failures before a request are counted by reason and not logged.
 #[test]
 fn handshakes_that_fail_are_counted_by_their_reason() {
     let fake = Fake::start();

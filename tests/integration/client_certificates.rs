@@ -1,8 +1,7 @@
-//! A server behind that lets in only those who show a certificate of its authority's (`upstream.certificate`,
-//! `upstream.key`).
+//! An upstream server that requires a certificate of its authority (`upstream.certificate`, `upstream.key`).
 //!
-//! With TLS 1.2 the server's refusal ends the handshake. With TLS 1.3 it comes when the handshake is over for usher and
-//! the request may be on its way, so what became of that trigger counts as unknown.
+//! With TLS 1.2 the server's refusal ends the handshake. With TLS 1.3 it arrives after usher's side of the handshake
+//! has ended and the request may have been sent, so the outcome of that trigger is ambiguous.
 
 use std::path::Path;
 
@@ -26,7 +25,7 @@ fn everywhere(check: impl Fn(&'static SupportedProtocolVersion, bool)) {
     }
 }
 
-/// A server behind TLS that asks for certificates of an authority's, and the files by which it is reached.
+/// A TLS server that requests certificates of an authority, and the files to connect to it.
 struct Guarded {
     folder: tempfile::TempDir,
     server: Identity,
@@ -48,13 +47,13 @@ impl Guarded {
         Self { folder, server, authority, version, setup }
     }
 
-    /// Leads WebSocket connections to `far`, behind the same kind of guard.
+    /// Forwards WebSocket connections to `far`, through a TLS server of the same kind.
     fn and(&mut self, far: &Far) {
         let port = terminate_for(far.address(), &self.server, &self.authority, self.version).port();
         self.setup.upstream += &format!("websocket_url = \"wss://localhost:{port}\"\n");
     }
 
-    /// The configuration with the certificate that usher shows, if it has one.
+    /// The configuration with usher's client certificate, if it has one.
     fn showing(&self, client: Option<&Identity>) -> String {
         let mut setup = self.setup.clone();
         if let Some(client) = client {
@@ -64,8 +63,8 @@ impl Guarded {
         setup.toml()
     }
 
-    /// What is not let in: nothing shown, and certificates of other authorities, of which the second bears the right
-    /// one's name.
+    /// Rejected credentials: no certificate, and certificates of other authorities, the second of which has the
+    /// accepted authority's name.
     fn strangers(&self) -> [(&'static str, Option<Identity>); 3] {
         let other = |name| Some(Authority::new(name).issue());
         [
@@ -80,7 +79,7 @@ fn keys(certificate: &Path, key: &Path) -> String {
     format!("certificate = {certificate:?}\nkey = {key:?}\n")
 }
 
-/// Has it read its configuration again.
+/// Triggers a reload.
 fn reload(usher: &Usher, toml: &str) {
     let from = usher.log_lines();
     usher.rewrite_config(toml);
@@ -93,7 +92,7 @@ fn failures(usher: &Usher) -> f64 {
 }
 
 #[test]
-fn with_the_right_certificate_everything_goes_through() {
+fn the_accepted_certificate_allows_every_request() {
     everywhere(|version, fast_path| {
         let (fake, far) = (Fake::start(), Far::start());
         let mut guarded = Guarded::before(&fake, version, fast_path);
@@ -115,14 +114,15 @@ fn with_the_right_certificate_everything_goes_through() {
 }
 
 #[test]
-fn a_stranger_is_told_what_upstream_asks_for() {
+fn a_missing_certificate_is_reported_as_required_by_upstream() {
     everywhere(|version, fast_path| {
         let (fake, far) = (Fake::start(), Far::start());
         let mut guarded = Guarded::before(&fake, version, fast_path);
         guarded.and(&far);
         for (name, client) in guarded.strangers() {
             let usher = Usher::start_with(&guarded.showing(client.as_ref()));
-            // Of little and of much: writing what is left when the refusal comes fails, and must not hide it.
+            // With a small and a large body: writing the remainder fails when the refusal arrives, and that failure
+            // must not hide the refusal.
             let long = "x".repeat(900_000);
             let requests = [
                 Request::events(&announcement(CHANNEL, "A")),
@@ -152,8 +152,8 @@ fn a_stranger_is_told_what_upstream_asks_for() {
     });
 }
 
-/// What was refused may have been applied, as far as usher can know: so it makes nothing known, and what was known
-/// before is not known any more.
+/// A refused request may have been applied, from usher's point of view: so nothing becomes known by it, and what was
+/// known before is no longer known.
 #[test]
 fn a_refused_announcement_makes_nothing_known() {
     everywhere(|version, fast_path| {
@@ -166,7 +166,7 @@ fn a_refused_announcement_makes_nothing_known() {
         client.announce(CHANNEL, "A").assert_suppressed();
         for shown in [None, stranger.as_ref()] {
             reload(&usher, &guarded.showing(shown));
-            // Connections that are open go on.
+            // Open connections continue.
             fake.close_connections();
             fake.wait_closed();
             client.announce(CHANNEL, "B").assert_error(502, "upstream_failed");
@@ -218,7 +218,7 @@ fn doctor_tells_what_upstream_asks_for() {
     }
 }
 
-/// nginx ends no handshake: it answers every request with 400.
+/// nginx does not fail the handshake: it answers every request with 400.
 #[test]
 fn doctor_knows_an_answer_for_want_of_a_certificate() {
     let (fake, folder) = (Fake::start(), tempfile::tempdir().unwrap());

@@ -1,5 +1,5 @@
-//! The hotel story told by the official libraries themselves, pusher-http-python and pusher-http-node. What they put on
-//! the wire is recorded between them and usher, and compared with what reaches upstream, byte by byte.
+//! The hotel story with the official libraries, pusher-http-python and pusher-http-node. A recorder between them and
+//! usher records their requests, which are compared byte by byte with those that reach upstream.
 
 use std::io::{Cursor, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -45,7 +45,7 @@ impl Library {
     }
 }
 
-/// Stands between a client and usher and keeps what the client sends.
+/// A recording proxy between a client and usher.
 struct Tap {
     address: SocketAddr,
     connections: Arc<Mutex<Vec<Vec<u8>>>>,
@@ -100,11 +100,11 @@ fn copy(mut from: TcpStream, mut to: TcpStream, mut seen: impl FnMut(&[u8])) {
             break;
         }
     }
-    // The other side may be gone already.
+    // The other side may have closed already.
     drop(to.shutdown(Shutdown::Write));
 }
 
-/// What of a head goes end to end: everything but the connection's own headers and the host.
+/// The end-to-end part of a head: everything except hop-by-hop headers and the host.
 fn end_to_end(head: &Head) -> (String, Vec<(String, String)>) {
     let hop = ["connection", "keep-alive", "host"];
     let headers =
@@ -129,7 +129,7 @@ fn tell(library: Library, variant: &str) -> Told {
     told
 }
 
-/// Each arrived request is one that was sent, to the last byte, in the order of sending.
+/// Each request that arrived equals a sent one, byte for byte, in the order of sending.
 fn assert_untouched(told: &Told) {
     let mut sent = told.sent.iter();
     for arrived in &told.arrived {

@@ -1,4 +1,4 @@
-//! The commands that run once and answer by their exit code: `check`, `healthcheck`, `trigger`, `demo`.
+//! The commands that run once and report by their exit code: `check`, `healthcheck`, `trigger`, `demo`.
 
 use std::net::TcpListener;
 
@@ -50,14 +50,14 @@ fn check_tells_all_that_is_wrong_and_exits_with_78() {
 fn check_accepts_what_can_be_used() {
     let app = "[[apps]]\nid = \"1\"\nkey = \"k\"\nsecret = \"s\"\n";
     let rule = "[[rules]]\nname = \"r\"\nevent = \"e\"\nchannel = \"c-{x}\"\nidentity = \"/i\"\n";
-    // So few that every machine has descriptors for them.
+    // Few enough for the descriptors of every machine.
     let few = "limits.max_connections = 10\nupstream.max_idle = 1\nserver.workers = 2\n";
     let (_directory, path) = file("usher.toml", &format!("upstream.url = \"http://127.0.0.1:6002\"\n{few}{app}{rule}"));
     let good = Cli::new(&["check", "--config", &path]).run();
     assert_eq!((good.code, good.err.as_str()), (0, ""), "{good:?}");
     assert!(good.out.contains("1 app(s), 1 rule(s)") && !good.out.contains("warning"), "{good:?}");
     assert!(good.out.starts_with("recommended: ") && good.out.contains("observe"), "{good:?}");
-    // Meant for another command: no fault, but worth a word.
+    // Intended for another command: not a fault, but a warning.
     let warned = Cli::new(&["check", "--config", &path]).env("USHER_SECRET", "s3cret").run();
     assert!(
         warned.code == 0 && warned.out.contains("warning: `USHER_SECRET`") && !warned.out.contains("s3cret"),
@@ -296,7 +296,7 @@ fn demo_shows_every_message_to_both_guests_and_each_handoff_once_to_one() {
     let shown = Cli::new(&["demo", "--fast"]).run();
     assert_eq!((shown.code, shown.err.as_str()), (0, ""), "{shown:?}");
     assert!(!shown.out.contains('\u{1b}'), "no colours where nobody looks");
-    // Counted here once more, from what is shown.
+    // Recomputed here from the output.
     let columns = |line: &str| {
         let characters: Vec<char> = line.chars().collect();
         [2..40, 42..80].map(|range| {

@@ -1,7 +1,7 @@
-//! The corpus: raw requests with expected verdicts, one file a case (tests/corpus), run over real sockets in one write
-//! and byte by byte.
+//! The corpus: raw requests with expected results, one file per case (tests/corpus), sent over real sockets in one
+//! write and byte by byte.
 //!
-//! `CORPUS=JSON-0 cargo test corpus` runs the cases whose ids begin so.
+//! `CORPUS=JSON-0 cargo test corpus` runs the cases whose ids begin with `JSON-0`.
 
 mod case;
 mod exchange;
@@ -22,10 +22,10 @@ use exchange::{Act, FOLLOW_UP, Style, Wire};
 use text::Context;
 use verdict::{Seen, Summary};
 
-/// A corpus that shrinks unnoticed protects nothing.
+/// Guards against cases that disappear unnoticed.
 const FEWEST_CASES: usize = 200;
 
-/// Ushers at work at once, each with an upstream of its own: a case may make usher forget a whole app.
+/// The number of concurrent ushers, each with its own upstream: a case may make usher forget a whole app.
 const LANES: usize = 3;
 
 #[test]
@@ -76,7 +76,7 @@ fn take<'a>(next: &AtomicUsize, cases: &'a [Case]) -> Option<(usize, &'a Case)> 
 struct Lane {
     fake: Fake,
     usher: Usher,
-    /// The answer to the next request upstream, if it is not `200 {}`.
+    /// The response to the next request upstream, if it is not `200 {}`.
     scripted: Arc<Mutex<Option<Step>>>,
 }
 
@@ -139,7 +139,7 @@ impl Lane {
         Err(failed(&complaints))
     }
 
-    /// Announces what the case begins with, writes its bytes, and collects what came of them.
+    /// Announces the initial assignments of the case, writes its bytes, and collects the results.
     fn play(&self, case: &Case, style: Style, context: &mut Context) -> Result<Seen, String> {
         for memory in &case.before {
             let decision = self.announce(memory, context)?;
@@ -165,8 +165,7 @@ impl Lane {
         Ok(Seen { exchange, upstream, line, authority: self.fake.address().to_string() })
     }
 
-    /// Whatever upstream answered, the next caller gets upstream's next answer and nothing that was left of the last
-    /// one.
+    /// After any response of upstream, the next caller gets upstream's next response and no remainder of the last one.
     fn next_caller(&self, unused: Option<Step>) -> Result<(), String> {
         if unused.is_some() {
             return Err("upstream's scripted answer was not asked for".to_owned());
@@ -179,7 +178,7 @@ impl Lane {
         }
     }
 
-    /// Sends a plain announcement and returns usher's decision.
+    /// Sends an ordinary announcement and returns usher's decision.
     fn announce(&self, memory: &Memory, context: &Context) -> Result<String, String> {
         let channel = context.channel(&memory.channel).ok_or_else(|| format!("no channel {}", memory.channel))?;
         let data = serde_json::Value::from(context.expand_text(&memory.data)?);
@@ -205,7 +204,7 @@ impl Lane {
 }
 
 /// The case's parts with their text expanded, the methods of its requests, and the first one's line. The last body
-/// stays in `context`.
+/// remains in `context`.
 fn acts(case: &Case, context: &mut Context) -> Result<(Vec<Act>, Vec<String>, String), String> {
     let mut acts: Vec<Act> = Vec::new();
     let mut methods = Vec::new();

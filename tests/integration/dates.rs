@@ -1,4 +1,4 @@
-//! `Date` in answers: upstream's own where it sent one, else the time of day, and never twice (RFC 9110 6.6.1).
+//! `Date` in responses: upstream's own if it sent one, otherwise the current time, and never twice (RFC 9110 6.6.1).
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -50,7 +50,7 @@ fn every_answer_has_one_date() {
         [&forwarded, &suppressed, &unsigned, &passed]
             .into_iter()
             .for_each(|answer: &Response| assert_now(&answer.head));
-        // A head that hyper itself refuses.
+        // A head that hyper itself rejects.
         assert_now(&usher.client().send(b"GET\r\n\r\n").response().head);
         let mut guest = usher.client();
         guest.send(&handshake().bytes());
@@ -62,7 +62,7 @@ fn every_answer_has_one_date() {
 }
 
 #[test]
-fn a_date_of_upstream_goes_on_as_it_came() {
+fn a_date_of_upstream_is_forwarded_unchanged() {
     for fast_path in [true, false] {
         let (fake, far) = (Fake::start(), Far::start());
         fake.otherwise(|_| Step::says(200, &format!("Date: {OLD}\r\n"), b"{}"));

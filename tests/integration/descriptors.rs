@@ -1,5 +1,4 @@
-//! File descriptors that are short: connections beyond what they carry are held back, and whatever has its place
-//! already is served.
+//! Scarce file descriptors: connections beyond their number are not accepted, and accepted ones are served.
 
 use std::net::TcpStream;
 
@@ -17,7 +16,7 @@ const CHANNEL: &str = "h-room-1-chat";
 const LIMIT: u64 = 256;
 const PLACES: usize = 60;
 
-/// An upstream that closes after every answer: each trigger needs a descriptor of its own.
+/// An upstream that closes after every response: each trigger needs its own descriptor.
 fn closing() -> Fake {
     let fake = Fake::start();
     fake.otherwise(|_| Step::answer_and_close("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\n{}"));
@@ -75,7 +74,7 @@ fn a_flood_beyond_the_descriptors_leaves_triggers_and_probes_alone() {
 }
 
 #[test]
-fn where_all_places_are_relayed_and_the_operator_has_all_of_his_a_trigger_still_goes_out() {
+fn a_trigger_is_forwarded_even_if_relays_and_operator_use_all_their_descriptors() {
     let (fake, far) = (closing(), Far::start());
     let mut setup = Setup::before(&fake);
     setup.upstream += &far.key();
@@ -91,7 +90,7 @@ fn where_all_places_are_relayed_and_the_operator_has_all_of_his_a_trigger_still_
         })
         .collect();
     let mut waiting: Vec<_> = (0..20).map(|_| usher.client()).collect();
-    // As many as the operator's listener keeps, and more than it lets wait.
+    // More connections than the operator's listener accepts and queues.
     let asking: Vec<_> = (0..56)
         .map(|_| {
             let mut operator = Client::connect(usher.admin().0);

@@ -1,4 +1,4 @@
-//! `usher doctor`: each thing that can be wrong, found and told with what to do.
+//! `usher doctor`: each possible fault is found and reported with a remedy.
 
 use std::net::TcpListener;
 
@@ -40,7 +40,8 @@ fn of<'a>(findings: &'a [Value], check: &str) -> Vec<&'a Value> {
     findings.iter().filter(|finding| finding["check"] == check).collect()
 }
 
-/// Fails unless the first finding of this check has this verdict and says all of this, in what was found or what to do.
+/// Fails unless the first finding of this check has this severity and contains these texts, in the finding or in the
+/// remedy.
 #[track_caller]
 fn assert_found(findings: &[Value], check: &str, verdict: &str, says: &[&str]) {
     let found = of(findings, check);
@@ -118,7 +119,7 @@ fn a_refused_signature_and_a_wrong_clock_are_problems() {
     assert_found(&findings, "websocket", "problem", &["websocket_url"]);
 }
 
-/// soketi refuses with `200`; and what is no Pusher server answers `200` to everything.
+/// soketi refuses with `200`; and a server that is no Pusher server may answer `200` to everything.
 #[test]
 fn a_refusal_that_looks_like_success_is_none() {
     let far = greeting();
@@ -138,7 +139,7 @@ fn a_refusal_that_looks_like_success_is_none() {
 }
 
 #[test]
-fn an_upstream_that_is_away_is_told() {
+fn an_unreachable_upstream_is_reported() {
     let fake = Fake::start();
     fake.refuse();
     let (code, findings) = examined(&Setup::before(&fake).toml());
@@ -152,7 +153,7 @@ fn an_upstream_that_is_away_is_told() {
 }
 
 #[test]
-fn a_server_that_speaks_no_websocket_or_refuses_the_key_is_told() {
+fn a_server_without_websocket_or_with_another_key_is_reported() {
     let fake = Fake::start();
     let (code, findings) = examined(&Setup::before(&fake).toml());
     assert_eq!(code, 1);
@@ -166,7 +167,7 @@ fn a_server_that_speaks_no_websocket_or_refuses_the_key_is_told() {
 }
 
 #[test]
-fn certificates_that_are_expired_or_not_trusted_are_told() {
+fn expired_or_untrusted_certificates_are_reported() {
     let fake = Fake::start();
     let folder = tempfile::tempdir().unwrap();
     let ca = folder.path().join("ca.pem");
@@ -228,7 +229,7 @@ fn an_usher_that_serves_is_known_from_any_other_program() {
 }
 
 #[test]
-fn an_exposed_operators_listener_and_odd_ids_are_told() {
+fn an_exposed_operators_listener_and_unusual_ids_are_reported() {
     let mut setup = Setup::before_url("local");
     setup.admin = "listen = \"0.0.0.0:0\"\ntoken = \"0123456789abcdef0123\"\n".to_owned();
     setup.more = "[[apps]]\nid = \"hotel\"\nkey = \"hotel-key\"\nsecret = \"of the hotel\"\n".to_owned();

@@ -1,5 +1,5 @@
-//! Answers that are sent before all of a request was read: they reach a caller that is still sending, and who would not
-//! see them if usher reset the connection.
+//! Responses sent before a request was read completely: they reach a caller that is still sending, which would not see
+//! them if usher reset the connection.
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpListener;
@@ -12,16 +12,16 @@ use crate::harness::usher::Signal;
 use crate::harness::{Client, Fake, Gate, Request, Response, Setup, Step, Usher, eventually};
 
 const CHANNEL: &str = "h-room-1-chat";
-/// More than the system's buffers hold on their way.
+/// More than the system's socket buffers hold.
 const MUCH: usize = 16 << 20;
 
-/// A trigger of much more than `limits.max_body`. It is refused before its signature is looked at, and so has none.
+/// A trigger of much more than `limits.max_body`. It is rejected before its signature is checked, so it has none.
 fn large() -> Request {
     Request::new("POST", "/apps/3/events", &vec![b'x'; MUCH])
 }
 
-/// Sends all of a request, then reads the answer, and sees that usher has not reset the connection.
-fn call_patiently(mut client: Client, request: &Request) -> Response {
+/// Sends a complete request, then reads the response, and checks that usher has not reset the connection.
+fn send_all_then_read(mut client: Client, request: &Request) -> Response {
     let sent = client.try_send(&request.bytes());
     assert!(sent.is_ok(), "{sent:?} before all was sent: {} {}", request.method, request.target);
     let answer = client.response();
@@ -34,7 +34,7 @@ fn an_answer_before_the_end_of_the_body_reaches_a_caller_that_is_still_sending()
     let fake = Fake::start();
     for fast_path in [true, false] {
         let usher = Usher::start(&fake, |setup| setup.server += &format!("fast_path = {fast_path}\n"));
-        let call = |request: &Request| call_patiently(usher.client(), request);
+        let call = |request: &Request| send_all_then_read(usher.client(), request);
         call(&large()).assert_error(413, "body_too_large");
         call(&Request::new("PUT", "/other", &vec![b'x'; MUCH])).assert_error(413, "body_too_large");
         call(&large().header("Host", "other.test")).assert_error(400, "bad_request");
@@ -63,10 +63,10 @@ fn upstreams_own_early_answer_reaches_a_caller_that_is_still_sending() {
         let (mut stream, _) = listener.accept().unwrap();
         let _head = Head::read(&mut stream, |_| {}).unwrap();
         stream.write_all(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 2\r\n\r\n{}").unwrap();
-        // usher closes: it has its answer.
+        // usher closes: the caller has its response.
         let _ended = stream.read_to_end(&mut Vec::new());
     });
-    call_patiently(usher.client(), &Request::new("PUT", "/upload", &vec![b'x'; MUCH])).assert_status(403);
+    send_all_then_read(usher.client(), &Request::new("PUT", "/upload", &vec![b'x'; MUCH])).assert_status(403);
     upstream.join().unwrap();
 }
 
@@ -79,7 +79,7 @@ fn an_overloaded_usher_says_so_to_a_caller_that_is_still_sending() {
     let mut held = usher.client();
     held.send(&Request::new("GET", "/held", b"").bytes());
     fake.next_request();
-    call_patiently(usher.client(), &large()).assert_error(503, "overloaded");
+    send_all_then_read(usher.client(), &large()).assert_error(503, "overloaded");
     gate.open();
     assert_eq!(held.response().status, 200);
 }
@@ -130,7 +130,7 @@ fn requests_behind_the_last_one_do_not_take_its_answer_away() {
 }
 
 #[test]
-fn who_never_stops_sending_is_cut_off() {
+fn a_caller_that_never_stops_sending_is_disconnected() {
     let fake = Fake::start();
     let usher = Usher::start(&fake, |_| {});
     let mut client = usher.client();
@@ -145,7 +145,7 @@ fn who_never_stops_sending_is_cut_off() {
 fn a_drain_does_not_wait_for_connections_without_a_request() {
     let fake = Fake::start();
     for fast_path in [true, false] {
-        // A closing may wait longer than this.
+        // Closing a connection may take longer than this.
         let mut usher = Usher::start(&fake, |setup| {
             setup.server = setup.server.replace("10s", "2s") + &format!("fast_path = {fast_path}\n")
         });

@@ -1,4 +1,4 @@
-//! TLS on both sides: the certificate usher shows, and the authorities it trusts upstream.
+//! TLS on both sides: the certificate that usher presents, and the authorities that it trusts upstream.
 
 use std::fs;
 

@@ -1,5 +1,5 @@
-//! What is never dropped, whatever the memory says (ARCHITECTURE.md "When an announcement is dropped"), and what it
-//! leaves behind.
+//! Requests that are never dropped, independent of the memory (ARCHITECTURE.md "When an announcement is dropped"), and
+//! their effect on the memory.
 
 use crate::harness::bodies::{ANNOUNCEMENT, Library, announcement, staff};
 use crate::harness::{Client, Fake, Request, Usher, sign};
@@ -8,7 +8,7 @@ use crate::story::assert_untouched;
 const CHANNEL: &str = "h-room-1-chat";
 const ANNA: &str = "Anna Byrne";
 
-/// An announcement of Anna with this text put before its closing brace.
+/// An announcement of Anna with this text inserted before its closing brace.
 fn with(more: &str) -> String {
     let body = announcement(CHANNEL, ANNA);
     format!("{}{more}}}", body.strip_suffix('}').unwrap())
@@ -24,7 +24,7 @@ fn forwards(client: &mut Client, fake: &Fake, request: &Request) {
     assert_untouched(request, &requests[before], fake);
 }
 
-/// Makes Anna known, sends `request` twice, both of which must go through untouched, and returns whether Anna's next
+/// Makes Anna known, sends `request` twice, both of which must be forwarded unchanged, and returns whether Anna's next
 /// announcement is dropped.
 #[track_caller]
 fn stays_known_after(request: &Request) -> bool {

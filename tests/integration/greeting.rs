@@ -25,7 +25,7 @@ fn it_names_the_ports_that_are_listened_on() {
     assert_eq!(Admin(admin).call_openly("GET", "/readyz").status, 200);
     let line = running.wait_out("wsPort: ");
     let port: u16 = line.split_once("wsPort: ").unwrap().1.split_once(',').unwrap().0.parse().unwrap();
-    // The broker's answer to a request that nobody signed.
+    // The broker's response to an unsigned request.
     assert_eq!(
         Client::connect(SocketAddr::from(([127, 0, 0, 1], port)))
             .call(&Request::new("GET", "/apps/1001/channels", b""))
@@ -48,7 +48,7 @@ fn it_says_nothing_if_an_address_is_taken() {
 }
 
 #[test]
-fn a_standard_output_that_takes_nothing_does_not_stop_the_start() {
+fn a_blocked_standard_output_does_not_prevent_the_start() {
     let (reader, mut full) = UnixStream::pair().unwrap();
     full.set_nonblocking(true).unwrap();
     while full.write(b"x").is_ok() {}
@@ -61,7 +61,7 @@ fn a_standard_output_that_takes_nothing_does_not_stop_the_start() {
     assert_eq!(running.finish().code, 0);
     drop(reader);
 
-    // Nobody reads at all.
+    // No process reads the output.
     let (reader, closed) = std::io::pipe().unwrap();
     drop(reader);
     let running = serve(ANY, ANY).stdout(closed).start();

@@ -1,5 +1,5 @@
 //! Kept connections: a caller sends the same header lines with every request, or nearly the same, and usher compares
-//! them with those before. Whatever it makes of that, each request is read for itself.
+//! them with the previous ones. Each request must still be parsed independently.
 
 use crate::harness::bodies::{ANNOUNCEMENT, Library, announcement, message, staff};
 use crate::harness::{Fake, Request, Usher};
@@ -7,12 +7,12 @@ use crate::story::assert_untouched;
 
 const CHANNEL: &str = "h-room-1-chat";
 
-/// A message of so many letters.
+/// A message with this number of letters.
 fn letters(count: usize) -> Request {
     Request::events(&message(CHANNEL, &"x".repeat(count)))
 }
 
-/// With the value of one header replaced, or the header taken out.
+/// With the value of one header replaced, or the header removed.
 fn change(mut request: Request, name: &str, value: Option<&str>) -> Request {
     match value {
         Some(value) => {
@@ -72,14 +72,14 @@ fn a_request_that_only_looks_like_the_one_before_is_refused_or_read_for_itself()
         client.announce(CHANNEL, "Anna").assert_suppressed();
         let answer = client.call(&change(Request::events(&announcement(CHANNEL, "Anna")), name, Some(value)));
         assert_eq!(answer.status, 200, "{name}: {value}");
-        // What is not JSON by its type is not read as such, and so not dropped.
+        // A body whose content type is not JSON is not parsed as JSON, and so not dropped.
         let decision = if name == "Content-Type" { "forwarded" } else { "suppressed" };
         assert_eq!(answer.decision(), decision, "{name}: {value}");
     }
 }
 
 #[test]
-fn a_length_that_is_none_is_refused_however_well_the_rest_is_known() {
+fn an_invalid_length_is_refused_in_a_known_head() {
     for length in ["0x1", "+99", "1e2"] {
         let fake = Fake::start();
         let usher = Usher::start(&fake, |_| {});

@@ -1,4 +1,4 @@
-//! usher's life: draining, ending, reloading, and what it says of it all.
+//! The life cycle of usher: draining, ending, reloading, and their logs.
 
 use crate::harness::admin::TOKEN;
 use crate::harness::bodies::{ANNOUNCEMENT, Library, announcement, message};
@@ -7,7 +7,7 @@ use crate::harness::{Fake, Gate, Request, Setup, Step, Usher, eventually, sign};
 
 const CHANNEL: &str = "h-room-1-chat";
 
-/// Waits until readiness says that usher drains.
+/// Waits until the readiness endpoint reports draining.
 fn wait_draining(usher: &Usher) {
     eventually("/readyz is 503", || (usher.admin().call_openly("GET", "/readyz").status == 503).then_some(()));
 }
@@ -78,7 +78,7 @@ fn a_waiting_duplicate_is_forwarded_when_draining_begins() {
     leader.send(&request);
     fake.next_request();
     waiter.send(&request);
-    // Whether it waits already or is read only when draining has begun: it goes.
+    // It is forwarded, whether it waits already or is read only after draining has begun.
     let other = usher.client().announce("h-room-2-chat", "A");
     other.assert_forwarded();
     fake.next_request();
@@ -176,7 +176,7 @@ fn a_new_rule_begins_in_doubt_and_then_works() {
 }
 
 #[test]
-fn an_invalid_new_configuration_changes_nothing_and_is_told() {
+fn an_invalid_new_configuration_changes_nothing_and_is_logged() {
     let fake = Fake::start();
     let setup = Setup::before(&fake);
     let usher = Usher::start_with(&setup.toml());

@@ -1,4 +1,4 @@
-//! Limits on what comes from the network, and bodies on their way through.
+//! Limits on network input, and the relaying of bodies.
 
 use crate::harness::bodies::{announcement, message};
 use crate::harness::{Fake, Gate, Request, Step, Usher, eventually};
@@ -106,7 +106,7 @@ fn connections_that_sent_nothing_make_room() {
 }
 
 #[test]
-fn a_connection_whose_head_does_not_come_makes_room() {
+fn a_connection_without_a_head_is_closed_for_another() {
     let fake = Fake::start();
     let usher = limited(&fake, "max_connections = 1");
     let mut slow = usher.client();
@@ -117,7 +117,7 @@ fn a_connection_whose_head_does_not_come_makes_room() {
 }
 
 #[test]
-fn a_head_that_comes_in_two_parts_is_served_wherever_it_is_parted() {
+fn a_head_in_two_parts_is_served_at_every_split() {
     let fake = Fake::start();
     let usher = Usher::start(&fake, |_| {});
     let lenient = String::from_utf8(Request::signed("GET", "/apps/3/channels", "", b"").bytes())
@@ -179,7 +179,7 @@ fn an_idle_connection_is_closed() {
 }
 
 #[test]
-fn a_caller_who_does_not_read_is_cut_off() {
+fn a_caller_that_does_not_read_is_disconnected() {
     let fake = Fake::start();
     let usher = limited(&fake, "idle_timeout = \"300ms\"");
     let gate = Gate::new();
@@ -190,20 +190,20 @@ fn a_caller_who_does_not_read_is_cut_off() {
     let mut client = usher.client();
     client.send(&Request::new("GET", "/download", b"").bytes());
     fake.next_request();
-    // More than all buffers hold: upstream is rid of it only when usher gives up.
+    // More than all buffers hold: upstream's connection closes only if usher aborts the transfer.
     fake.wait_closed();
     assert!(client.read_to_close().len() < length);
 }
 
 #[test]
-fn connections_are_bounded_and_their_places_given_back() {
+fn connections_are_bounded_and_released() {
     let fake = Fake::start();
     let usher = limited(&fake, "max_connections = 4");
     let mut open: Vec<_> = (0..4).map(|_| usher.client()).collect();
     for client in &mut open {
         client.announce(CHANNEL, "A");
     }
-    // One more is turned away or waits for a place: it is not served while the four are open.
+    // A further one is rejected or waits: it is not served while the four are open.
     let mut fifth = usher.client();
     fifth.send(&Request::events(&announcement("h-room-5-chat", "A")).bytes());
     for client in &mut open {
@@ -230,7 +230,7 @@ fn requests_in_flight_are_bounded() {
         fake.next_request();
     }
     usher.client().announce("h-room-9-chat", "A").assert_error(503, "overloaded");
-    // A caller who leaves takes his place with him only when his trigger is settled.
+    // A disconnected caller counts towards the limit until its trigger is settled.
     held.pop().unwrap().hang_up();
     usher.client().announce("h-room-9-chat", "A").assert_error(503, "overloaded");
     gate.open();
@@ -292,7 +292,7 @@ fn a_request_body_streams_through() {
     let mut client = usher.client();
     let half = body.len() / 2;
     client.send(&request.head()).send(&body[..half]);
-    // The first bytes are upstream before the last have been sent.
+    // The first bytes arrive upstream before the last ones are sent.
     fake.wait_bytes(1 << 20);
     client.send(&body[half..]);
     assert_eq!(client.response().status, 200);
@@ -311,7 +311,7 @@ fn an_answer_body_streams_through() {
     let mut client = usher.client();
     client.send(&Request::new("GET", "/download", b"").bytes());
     assert_eq!(client.read_head().unwrap().header("content-length"), Some(length.to_string()));
-    // Half of it is here while upstream still holds the other half.
+    // The first half arrives before upstream sends the second half.
     assert!(client.read_some(length / 2).iter().all(|byte| *byte == b'a'));
     gate.open();
     assert!(client.read_some(length / 2).iter().all(|byte| *byte == b'b'));
@@ -341,7 +341,7 @@ fn every_framing_of_an_answer_passes_through() {
 }
 
 #[test]
-fn bytes_beyond_an_answer_reach_nobody() {
+fn bytes_beyond_a_response_are_discarded() {
     let fake = Fake::start();
     let usher = Usher::start(&fake, |_| {});
     for _ in 0..5 {

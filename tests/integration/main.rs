@@ -1,4 +1,4 @@
-//! Through the front door: the real `usher` process between a raw client and a fake upstream that records raw bytes.
+//! Integration tests: the real `usher` process between a raw client and a fake upstream that records raw bytes.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 #![expect(unreachable_pub, reason = "one binary: nothing in it is public")]

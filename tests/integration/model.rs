@@ -1,9 +1,8 @@
-//! The first law at the sockets: random histories against the fake upstream, which knows what it has applied.
+//! The first law over real sockets: random histories against the fake upstream, which records what it has applied.
 //!
-//! Requests go one after another (races are `racing` and the memory's own model test), so that whenever a call is
-//! answered as suppressed, nothing is in flight: each announcement in it must then be the last value that upstream
-//! applied to its channel. And because a history is more than its drops, it must also *have* drops: a usher that
-//! forwards everything would keep the law and be of no use.
+//! Requests are sequential (`racing` and the memory's own model test cover concurrency), so nothing is in flight when a
+//! call is suppressed: each announcement in it must then be the last value that upstream applied to its channel. The
+//! histories must also contain drops, since a usher that forwards everything would satisfy the law trivially.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -11,13 +10,13 @@ use std::sync::{Arc, Mutex};
 use crate::harness::bodies::{ANNOUNCEMENT, LIBRARIES, batch, item, staff};
 use crate::harness::{Client, Fake, Random, Recorded, Request, Step, Usher};
 
-/// Histories, and requests in each.
+/// The number of histories, and of requests in each.
 const CASES: u64 = 320;
 const STEPS: usize = 14;
 
 /// What upstream does with the next request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Fate {
+enum UpstreamAction {
     Accepts,
     Rejects,
     FailsUnapplied,
@@ -27,7 +26,7 @@ enum Fate {
     CutsTheAnswer,
 }
 
-impl Fate {
+impl UpstreamAction {
     fn random(random: &mut Random) -> Self {
         match random.below(20) {
             0 | 1 => Self::Rejects,
@@ -55,7 +54,7 @@ impl Fate {
     }
 }
 
-/// What the guests of each channel were last told, by upstream's own reading of what reached it.
+/// The last value applied to each channel, as upstream parses the requests.
 type Applied = Arc<Mutex<HashMap<String, String>>>;
 
 /// The announcements of a body in their order: channel and staff.
@@ -91,8 +90,8 @@ struct History<'a> {
     random: Random,
     channels: Vec<String>,
     applied: Applied,
-    fates: Arc<Mutex<Option<Fate>>>,
-    /// What upstream has taken and not applied yet.
+    actions: Arc<Mutex<Option<UpstreamAction>>>,
+    /// Requests that upstream has received and not applied yet.
     late: Vec<(String, String)>,
     told: Vec<String>,
     suppressed: usize,
@@ -156,21 +155,21 @@ impl History<'_> {
     /// Sends one request and checks the first law.
     fn step(&mut self) -> Result<(), String> {
         let request = self.request();
-        let fate = Fate::random(&mut self.random);
+        let action = UpstreamAction::random(&mut self.random);
         let body = serde_json::from_slice(&request.body).unwrap();
         let wanted = announcements(&body);
         if self.random.below(3) == 0 {
             self.applied.lock().unwrap().extend(self.late.drain(..));
         }
         let before = self.applied.lock().unwrap().clone();
-        *self.fates.lock().unwrap() = Some(fate);
+        *self.actions.lock().unwrap() = Some(action);
         let count = self.fake.count();
         let response = self.client.call(&request);
         let decision = response.decision();
-        self.told.push(format!("{fate:?} {wanted:?} -> {} {decision}", response.status));
+        self.told.push(format!("{action:?} {wanted:?} -> {} {decision}", response.status));
         let sent = self.fake.requests()[count..].to_vec();
         let arrived = sent.first().map(|seen| announcements(&seen.json())).unwrap_or_default();
-        if fate == Fate::FailsAndAppliesLate {
+        if action == UpstreamAction::FailsAndAppliesLate {
             self.late.extend(arrived.clone());
         }
         if sent.len() > 1 {
@@ -182,7 +181,7 @@ impl History<'_> {
         if decision == "suppressed" && !sent.is_empty() {
             return Err("said suppressed, yet forwarded".to_owned());
         }
-        if response.status < 300 && decision != "suppressed" && fate != Fate::Accepts {
+        if response.status < 300 && decision != "suppressed" && action != UpstreamAction::Accepts {
             return Err("claims an acceptance that there was not".to_owned());
         }
         self.suppressed += wanted.len() - arrived.len();
@@ -194,8 +193,8 @@ impl History<'_> {
     }
 }
 
-/// Goes through what was wanted beside what arrived: what is missing must say what its guests were last told, then and
-/// there.
+/// Compares the sent announcements with those that arrived: a missing one must equal the last value applied to its
+/// channel at that time.
 fn dropped_were_redundant(
     wanted: &[(String, String)],
     arrived: &[(String, String)],
@@ -213,15 +212,15 @@ fn dropped_were_redundant(
     rest.next().map_or(Ok(()), |more| Err(format!("{more:?} arrived and was not sent")))
 }
 
-/// Answers by the fate set, and applies what the fate applies.
-fn upstream(fake: &Fake, applied: &Applied, fates: &Arc<Mutex<Option<Fate>>>) {
-    let (applied, fates) = (Arc::clone(applied), Arc::clone(fates));
+/// Responds with the configured action, and applies what the action applies.
+fn upstream(fake: &Fake, applied: &Applied, actions: &Arc<Mutex<Option<UpstreamAction>>>) {
+    let (applied, actions) = (Arc::clone(applied), Arc::clone(actions));
     fake.otherwise(move |request: &Recorded| {
-        let fate = fates.lock().unwrap().take().unwrap_or(Fate::Accepts);
-        if fate.applies() {
+        let action = actions.lock().unwrap().take().unwrap_or(UpstreamAction::Accepts);
+        if action.applies() {
             applied.lock().unwrap().extend(announcements(&request.json()));
         }
-        fate.step()
+        action.step()
     });
 }
 
@@ -230,17 +229,27 @@ fn no_history_drops_what_guests_do_not_see() {
     let base: u64 = std::env::var("MODEL_SEED").ok().map_or(1, |seed| seed.parse().unwrap());
     let fake = Fake::start();
     let usher = Usher::start(&fake, |setup| setup.rule = "released_by = [\"conversation-closed\"]\n".to_owned());
-    let (applied, fates) = (Applied::default(), Arc::default());
-    upstream(&fake, &applied, &fates);
+    let (applied, actions) = (Applied::default(), Arc::default());
+    upstream(&fake, &applied, &actions);
     let mut suppressed = 0;
     for case in 0..CASES {
         let seed = base.wrapping_mul(1_000_003).wrapping_add(case);
         let channels = (0..3).map(|room| format!("h{seed}-room-{room}-chat")).collect();
-        let (applied, fates) = (Arc::clone(&applied), Arc::clone(&fates));
+        let (applied, actions) = (Arc::clone(&applied), Arc::clone(&actions));
         let random = Random(seed);
         let (client, late, told) = (usher.client(), Vec::new(), Vec::new());
-        let mut history =
-            History { fake: &fake, client, usher: &usher, random, channels, applied, fates, late, told, suppressed: 0 };
+        let mut history = History {
+            fake: &fake,
+            client,
+            usher: &usher,
+            random,
+            channels,
+            applied,
+            actions,
+            late,
+            told,
+            suppressed: 0,
+        };
         for _ in 0..STEPS {
             let checked = history.step();
             assert!(checked.is_ok(), "{checked:?} (MODEL_SEED={base}, case {case}):\n{}", history.told.join("\n"));

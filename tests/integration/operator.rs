@@ -1,4 +1,4 @@
-//! What the operator sees: assignments, decisions, metrics; and requests for apps that nobody configured.
+//! The operator's interface: assignments, decisions, metrics; and requests for apps that are not configured.
 
 use crate::harness::bodies::{announcement, message};
 use crate::harness::{Fake, Request, Step, Usher, sign};
@@ -65,7 +65,7 @@ fn the_memory_is_bounded_and_forgets() {
     }
     let held = usher.admin().json("/assignments?limit=1000").as_array().unwrap().len();
     assert!((50..=100).contains(&held), "{held} channels are held");
-    // What was forgotten is announced once more, and then known again.
+    // A forgotten assignment is forwarded once more, and then known again.
     let again = (0..500)
         .filter(|room| client.announce(&format!("h-room-{room}-chat"), "Anna").decision() == "forwarded")
         .count();
@@ -185,7 +185,7 @@ fn an_answer_to_head_has_no_body() {
 }
 
 #[test]
-fn an_unreachable_upstream_is_told_for_every_request() {
+fn an_unreachable_upstream_is_reported_for_every_request() {
     let fake = Fake::start();
     let usher = Usher::start(&fake, |_| {});
     fake.refuse();
@@ -193,7 +193,7 @@ fn an_unreachable_upstream_is_told_for_every_request() {
     usher.client().call(&Request::signed("POST", "/other", "", b"{}")).assert_error(502, "upstream_unreachable");
 }
 
-/// All of them follow from one time of the process's beginning, which stays the same from one scrape to the next.
+/// All of them derive from one start time of the process, which is the same at every scrape.
 #[test]
 fn the_times_that_are_shown_agree() {
     let fake = Fake::start();

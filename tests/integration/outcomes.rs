@@ -1,13 +1,13 @@
-//! Every row of ARCHITECTURE.md "When an announcement is dropped": what upstream made of an announcement decides what
-//! may be dropped next.
+//! Every row of ARCHITECTURE.md "When an announcement is dropped": the outcome of an announcement determines what may
+//! be dropped next.
 
 use crate::harness::bodies::announcement;
 use crate::harness::{Client, Fake, Gate, Request, Response, Step, Usher, eventually};
 
 const CHANNEL: &str = "h-room-1-chat";
 
-/// Before an upstream that is given up on soon, so that time-outs do not take long.
-fn impatient(fake: &Fake) -> Usher {
+/// With a short upstream time-out, so that the tests are fast.
+fn with_short_timeout(fake: &Fake) -> Usher {
     Usher::start(fake, |setup| {
         setup.timeout = "700ms";
         setup.doubt_period = "2s";
@@ -88,7 +88,7 @@ fn an_announcement_that_was_never_sent_leaves_the_old_value() {
     client.announce(CHANNEL, "B").assert_forwarded();
 }
 
-/// A known, B ambiguous: the guest may see either, now or later, so that nothing is dropped while the doubt lasts.
+/// A known, B ambiguous: the guest may see either, now or later, so nothing is dropped while the doubt lasts.
 #[track_caller]
 fn leaves_in_doubt(usher: &Usher, fake: &Fake, channel: &str, step: Step, status: u16, error: &str) {
     let told = format!("{step:?}");
@@ -145,7 +145,7 @@ fn a_time_out_puts_the_channel_in_doubt_whether_delivered_or_not() {
 #[test]
 fn the_doubt_ends_and_the_next_announcement_is_known_again() {
     let fake = Fake::start();
-    let usher = impatient(&fake);
+    let usher = with_short_timeout(&fake);
     announce(&usher, &fake, CHANNEL, "A", Step::ok()).assert_forwarded();
     announce(&usher, &fake, CHANNEL, "B", Step::silence()).assert_error(504, "upstream_timeout");
     eventually("the doubt ends", || {
@@ -165,11 +165,12 @@ fn a_slow_answer_is_an_answer() {
     let mut first = usher.client();
     first.send(&Request::events(&announcement(CHANNEL, "A")).bytes());
     fake.next_request();
-    // What is in flight is not known: another assignment goes at once, and its own fate is told by its own answer.
+    // What is in flight is not known: another assignment is forwarded at once, and its own response determines its
+    // outcome.
     usher.client().announce(CHANNEL, "B").assert_forwarded();
     gate.open();
     first.response().assert_forwarded();
-    // The order at upstream was not ours to know.
+    // The order at upstream is unknown.
     usher.client().announce(CHANNEL, "A").assert_forwarded();
     usher.client().announce(CHANNEL, "A").assert_suppressed();
 }
@@ -179,7 +180,7 @@ fn the_rest_of_a_trigger_in_doubt_is_not_sent_twice() {
     let fake = Fake::start();
     let usher = Usher::start(&fake, |_| {});
     for step in [Step::reset(), Step::close(), Step::cut(), Step::status(503)] {
-        // Warm connections: a pool that retries would retry on these.
+        // Open pooled connections: a pool with retries would retry on these.
         usher.client().announce(CHANNEL, "A");
         let before = fake.count();
         let told = format!("{step:?}");
@@ -190,7 +191,7 @@ fn the_rest_of_a_trigger_in_doubt_is_not_sent_twice() {
 }
 
 #[test]
-fn a_question_is_asked_once_more_when_its_kept_connection_was_closed() {
+fn a_get_is_repeated_once_when_its_kept_connection_was_closed() {
     let fake = Fake::start();
     let usher = Usher::start(&fake, |_| {});
     let mut client = usher.client();
@@ -235,7 +236,7 @@ fn a_kept_connection_that_died_is_replaced() {
 }
 
 #[test]
-fn a_caller_who_hangs_up_before_the_end_of_the_body_has_said_nothing() {
+fn a_disconnect_before_the_end_of_the_body_has_no_effect() {
     let fake = Fake::start();
     let usher = Usher::start(&fake, |_| {});
     let request = Request::events(&announcement(CHANNEL, "A"));
@@ -251,7 +252,7 @@ fn a_caller_who_hangs_up_before_the_end_of_the_body_has_said_nothing() {
 }
 
 #[test]
-fn a_caller_who_hangs_up_after_the_body_changes_nothing() {
+fn a_disconnect_after_the_body_has_no_effect_on_the_trigger() {
     let fake = Fake::start();
     let usher = Usher::start(&fake, |_| {});
     let gate = Gate::new();
@@ -269,14 +270,14 @@ fn a_caller_who_hangs_up_after_the_body_changes_nothing() {
         } else {
             fake.next_request();
         }
-        // Whether it waits for the one in flight or finds it settled: it is redundant.
+        // It is redundant, whether it waits for the one in flight or finds it settled.
         usher.client().announce(&channel, "A").assert_suppressed();
     }
     assert_eq!(fake.count(), 2);
 }
 
 #[test]
-fn a_caller_who_resets_after_the_body_changes_nothing() {
+fn a_reset_after_the_body_has_no_effect_on_the_trigger() {
     let fake = Fake::start();
     let usher = Usher::start(&fake, |_| {});
     let gate = Gate::new();
@@ -292,7 +293,7 @@ fn a_caller_who_resets_after_the_body_changes_nothing() {
 }
 
 #[test]
-fn a_caller_who_hangs_up_while_waiting_is_dropped_without_harm() {
+fn a_caller_that_disconnects_while_waiting_is_dropped() {
     let fake = Fake::start();
     let usher = Usher::start(&fake, |_| {});
     let gate = Gate::new();
@@ -307,15 +308,15 @@ fn a_caller_who_hangs_up_while_waiting_is_dropped_without_harm() {
     stays.send(&Request::events(&announcement(CHANNEL, "A")).bytes());
     gate.open();
     assert_eq!(leader.response().status, 400);
-    // The one who left may have gone on in its own task: then the one who stayed is redundant.
+    // The trigger of the closed connection may have been forwarded in its own task: then the other one is redundant.
     assert_eq!(stays.response().status, 200);
     usher.client().announce(CHANNEL, "A").assert_suppressed();
     assert_eq!(fake.count(), 2, "one more after the rejected one");
 }
 
-/// Half-closed callers are callers all the same.
+/// Callers that have closed their sending half are served.
 #[test]
-fn a_caller_who_has_finished_writing_is_answered() {
+fn a_half_closed_caller_is_answered() {
     let fake = Fake::start();
     let usher = Usher::start(&fake, |_| {});
     let mut client: Client = usher.client();

@@ -1,4 +1,4 @@
-//! Duplicates that race, waiters and their bounds, and requests of several channels that cross each other.
+//! Concurrent duplicates, waiting requests and their bounds, and concurrent requests on several channels.
 
 use std::thread;
 
@@ -41,7 +41,7 @@ fn fifty_equal_announcements_are_one() {
 }
 
 #[test]
-fn when_the_first_is_rejected_exactly_one_more_goes() {
+fn when_the_first_is_rejected_exactly_one_more_is_forwarded() {
     let fake = Fake::start();
     let usher = Usher::start(&fake, |setup| setup.max_wait = "300s");
     let gate = Gate::new();
@@ -108,7 +108,7 @@ fn past_the_bound_of_waiters_it_is_forwarded() {
     let fake = Fake::start();
     let usher = Usher::start(&fake, |setup| setup.assignments = "max_waiters_per_channel = 2\n".to_owned());
     let gate = Gate::new();
-    // All are held: once one of them is accepted, whoever comes later is told that it is known.
+    // All are held: once one of them is accepted, later ones are suppressed.
     fake.script((0..4).map(|_| Step::hold(&gate, Step::ok())));
     let clients = send_all(&usher, 6, &announcement(CHANNEL, "A"));
     for _ in 0..4 {
@@ -142,7 +142,7 @@ fn it_holds_or_it_waits_but_never_both() {
     fake.script([Step::hold(&gate, Step::ok())]);
     let leader = send_all(&usher, 1, &announcement("h-room-2-chat", "A"));
     fake.next_request();
-    // Its first channel is new, so that it holds that one: for the second, in flight elsewhere, it must not wait.
+    // Its first channel is new, so it holds a reservation: it must not wait for the second, which is in flight.
     usher.client().trigger(&announcement_on(&["h-room-1-chat", "h-room-2-chat"], "A")).assert_forwarded();
     assert_eq!(fake.count(), 2);
     gate.open();
@@ -172,7 +172,7 @@ fn opposite_orders_do_not_lock_each_other() {
         }
     });
     assert!(fake.requests().iter().all(super::harness::Recorded::is_signed));
-    // The dust settles: what is announced last is known.
+    // At the end, the last announcement is known.
     let mut client = usher.client();
     client.trigger(&announcement_on(&orders[0], "C")).assert_forwarded();
     client.trigger(&announcement_on(&orders[1], "C")).assert_suppressed();
@@ -194,7 +194,7 @@ fn channels_do_not_wait_for_each_other() {
 }
 
 #[test]
-fn what_cannot_be_judged_keeps_its_channels_unknown_while_in_flight() {
+fn an_opaque_request_keeps_its_channels_unknown_while_in_flight() {
     let body = announcement(CHANNEL, "B");
     let with = |more: &str| Request::events(&body.replacen('{', &format!("{{{more},"), 1));
     let unjudged = [
@@ -216,7 +216,7 @@ fn what_cannot_be_judged_keeps_its_channels_unknown_while_in_flight() {
         let gate = Gate::new();
         usher.client().announce(CHANNEL, "A").assert_forwarded();
         fake.next_request();
-        // It may announce anybody, or take the assignment back, when upstream comes to it.
+        // It may announce anybody, or end the assignment, when upstream applies it.
         fake.script([Step::hold(&gate, Step::ok())]);
         let mut held = usher.client();
         held.send(&request.bytes());

@@ -1,5 +1,5 @@
-//! The quick start of README.md, as it is printed there: its page in Chromium and its backends, against a usher that is
-//! started without any settings. Only the ports differ.
+//! The quick start of README.md, as documented: its page in Chromium and its backends, with an usher that is started
+//! without settings. Only the ports differ.
 
 use std::fs;
 use std::path::Path;
@@ -25,7 +25,7 @@ fn snippet(name: &str, usher: &Usher) -> String {
     code.replace("6001", &gateway).replace("9601", &admin)
 }
 
-/// Runs a program to its end; what it printed.
+/// Runs a program to its end and returns its output.
 fn run(command: &mut Command) -> String {
     let output = command
         .output()
@@ -60,7 +60,7 @@ fn the_quick_start_works_as_printed() {
     let anna = ["Room 101", "Anna Byrne joined the chat", "Good evening!", "Your table is ready."];
     assert_eq!(lines(&page, "Your table is ready."), anna);
 
-    // In this folder Node finds the library.
+    // Node finds the library in this folder.
     let backend = snippet("node", &usher);
     let decisions =
         run(Command::new("node").args(["--input-type=module", "--eval", &backend]).current_dir(clients().join("node")));

@@ -1,4 +1,4 @@
-//! The harness itself, tried without usher: what the fake upstream does must be what its script says.
+//! Tests of the harness without usher: the fake upstream must follow its script.
 
 use std::io;
 
@@ -57,7 +57,7 @@ fn resets_are_resets_and_closes_are_closes() {
 }
 
 #[test]
-fn holds_until_released_and_refuses_when_told() {
+fn holds_until_released_and_refuses_on_request() {
     let fake = Fake::start();
     let gate = Gate::new();
     fake.script([Step::hold(&gate, Step::status(201)), Step::silence()]);

@@ -1,4 +1,4 @@
-//! What a reload takes from a file that has lost its rules or apps, and from what can be read only once.
+//! Reloads of a file whose rules or apps were removed, and of files that can be read only once.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -12,19 +12,20 @@ use crate::harness::{Fake, Setup, Usher, sign};
 
 const CHANNEL: &str = "h-room-1-chat";
 
-/// The file of `setup` without what begins at the first `[[key]]`.
+/// The file of `setup` up to the first `[[key]]`.
 fn without(setup: &Setup, key: &str) -> String {
     setup.toml().split_once(&format!("[[{key}]]")).unwrap().0.to_owned()
 }
 
-/// Has it read its configuration again, and waits until it says that it did.
+/// Triggers a reload and waits until it is logged.
 fn reload(usher: &Usher) -> Value {
     let from = usher.log_lines();
     usher.signal(Signal::Hup);
     usher.wait_log_after(from, |event| message(event) == "the configuration was reloaded")
 }
 
-/// The same for one that is refused: what the log says is wrong. The metric tells, and what was known before still is.
+/// The same for a rejected reload; returns the logged fault. The metric reports the failure, and known assignments
+/// remain known.
 fn refused(usher: &Usher) -> String {
     let from = usher.log_lines();
     usher.signal(Signal::Hup);
@@ -91,7 +92,7 @@ fn a_file_that_has_lost_its_apps_changes_nothing() {
 }
 
 #[test]
-fn a_file_without_apps_or_rules_is_told_of_at_the_start() {
+fn a_file_without_apps_or_rules_is_logged_at_the_start() {
     let fake = Fake::start();
     let usher = Usher::start_with(&without(&Setup::before(&fake), "rules"));
     usher.wait_log(|event| event["level"] == "WARN" && message(event).starts_with("nothing is watched: no rule"));
@@ -121,7 +122,7 @@ fn variables_without_a_file_change_the_built_in_app_and_keep_its_rule() {
 }
 
 #[test]
-fn what_came_from_standard_input_stays_in_force() {
+fn a_configuration_from_standard_input_stays_in_force() {
     let fake = Fake::start();
     let usher = Usher::serve(&["--config", "/dev/stdin"], &[], &Setup::before(&fake).toml());
     usher.wait_log(|event| event["level"] == "WARN" && message(event).contains("/dev/stdin is no regular file"));
@@ -132,9 +133,9 @@ fn what_came_from_standard_input_stays_in_force() {
     }
 }
 
-/// Nobody writes into the pipe again: a reload that waited for that would keep usher from ending, too.
+/// No process writes into the pipe again: a reload that waited for it would also prevent usher from ending.
 #[test]
-fn what_came_from_a_named_pipe_stays_in_force() {
+fn a_configuration_from_a_named_pipe_stays_in_force() {
     let fake = Fake::start();
     let directory = tempfile::tempdir().unwrap();
     let (path, writer) = pipe(directory.path(), Setup::before(&fake).toml());

@@ -1,5 +1,4 @@
-//! What the operator is told of suppression: what it saves, whom it leaves without the news, and which events are where
-//! they do not belong.
+//! The report for the operator: the messages saved by suppression, late joiners, and misplaced events.
 
 use std::time::Duration;
 
@@ -31,13 +30,13 @@ fn rule(usher: &Usher) -> Value {
     usher.admin().report()["rules"][0].clone()
 }
 
-/// The fields of the first rule that are called so.
+/// These fields of the first rule.
 fn told<const N: usize>(usher: &Usher, names: [&str; N]) -> [Value; N] {
     let rule = rule(usher);
     names.map(|name| rule[name].clone())
 }
 
-/// The memory keeps moments to a tenth of a second: waits until the next one has begun.
+/// The memory stores times in tenths of a second: waits until the next one has begun.
 fn let_a_tenth_pass() {
     let began = Instant::now();
     eventually("a tenth of a second passes", || (began.elapsed() > Duration::from_millis(110)).then_some(()));
@@ -55,7 +54,7 @@ fn relayed(usher: &Usher, far: &Far) -> (End, End) {
     (End::switched(client), upstream)
 }
 
-/// Has a relayed guest enter a channel, as both sides write it.
+/// Subscribes a relayed guest to a channel, with the frames of both sides.
 fn enter((client, upstream): &mut (End, End), channel: &str) {
     let asked = Frame::text(&format!(r#"{{"event":"pusher:subscribe","data":{{"auth":"","channel":"{channel}"}}}}"#));
     client.send(&asked);
@@ -95,7 +94,7 @@ fn a_rule_tells_what_it_dropped_or_would_have() {
             .status,
         200
     );
-    // As it would be if the rule enforced: never dropped, so nothing saved.
+    // In enforce mode it would not be dropped either, so nothing is saved.
     assert_eq!(
         client.trigger(&announcement(CHANNEL, "Anna").replacen('{', "{\"info\":\"user_count\",", 1)).status,
         200
@@ -124,7 +123,7 @@ fn a_rule_tells_what_it_dropped_or_would_have() {
 }
 
 #[test]
-fn the_audience_of_relayed_guests_is_counted_and_late_joiners_are_told() {
+fn the_audience_of_relayed_guests_and_its_late_joiners_are_counted() {
     for mode in ["enforce", "observe"] {
         let (fake, far) = (Fake::start(), Far::start());
         let usher = Usher::start(&fake, |setup| {
@@ -152,7 +151,7 @@ fn the_audience_of_relayed_guests_is_counted_and_late_joiners_are_told() {
         client.announce(CHANNEL, "Anna");
         assert_eq!(told(&usher, ["messages_saved", "late_joiners"]), [json!(8), json!(2)], "{mode}");
 
-        // A handoff tells everybody.
+        // A forwarded handoff reaches every subscriber.
         let_a_tenth_pass();
         client.announce(CHANNEL, "Ben").assert_forwarded();
         client.announce(CHANNEL, "Ben");
@@ -169,7 +168,7 @@ fn the_audience_of_relayed_guests_is_counted_and_late_joiners_are_told() {
 }
 
 #[test]
-fn connections_of_other_apps_count_for_nobody() {
+fn connections_of_other_apps_are_not_counted() {
     let (fake, far) = (Fake::start(), Far::start());
     let usher = Usher::start(&fake, |setup| setup.upstream += &far.key());
     let mut client = usher.client();
@@ -272,7 +271,7 @@ fn a_reload_changes_the_contract() {
         .iter()
         .map(|kind| json!([kind["event"], kind["channel_family"], kind["count"]]))
         .collect();
-    // What the new contract does not know is forgotten; the lobby is a family of its own now.
+    // Events that the new contract does not contain are forgotten; the lobby is a separate family now.
     assert_eq!(told, [json!(["new-staff-message", "lobby", 1]), json!(["new-staff-message", "other", 1])]);
 }
 

@@ -1,5 +1,5 @@
-//! What a process cannot know: what one before it has sent, and what was judged before its rules changed. Nothing is
-//! suppressed until that is over.
+//! Requests that a process does not know: those of an earlier process, and those decided before its rules changed.
+//! Nothing is suppressed until they can no longer be applied.
 
 use std::time::Duration;
 
@@ -44,8 +44,8 @@ fn the_doubt_of_the_start_ends() {
     assert_eq!(usher.admin().json("/overview")["start_doubt_until"], serde_json::Value::Null);
 }
 
-/// A known; B in flight when the process is killed; the next process has A accepted, and then B is applied. A again is
-/// what guests need.
+/// A known; B in flight when the process is killed; the next process has A accepted, and then B is applied. Guests need
+/// the next A.
 #[test]
 fn what_a_killed_process_has_left_is_not_forgotten() {
     let fake = Fake::start();
@@ -74,8 +74,8 @@ fn the_embedded_broker_ends_with_its_process_and_leaves_no_doubt() {
     usher.client().announce(CHANNEL, "A").assert_suppressed();
 }
 
-/// How long after the end of a request, which hangs while `before` becomes `after` and then times out, nothing is
-/// suppressed.
+/// The time without suppression after the end of a request that hangs while `before` becomes `after` and then times
+/// out.
 fn unsuppressed_after_a_reload(
     before: impl Fn(&mut Setup),
     after: impl Fn(&mut Setup),
@@ -134,9 +134,9 @@ fn an_ambiguous_end_begins_the_doubt_anew_for_an_app_that_came_meanwhile() {
     assert!(elapsed >= Duration::from_millis(1900), "{elapsed:?}");
 }
 
-/// Upstream never says that it accepted: nothing can be suppressed, and that is told.
+/// Upstream never confirms acceptance: nothing is suppressed, and usher logs that.
 #[test]
-fn an_upstream_that_never_answers_with_json_is_told_of() {
+fn an_upstream_that_never_answers_with_json_is_logged() {
     let fake = Fake::start();
     fake.otherwise(|_| Step::answer("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"));
     let usher = Usher::start(&fake, |_| {});

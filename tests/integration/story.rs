@@ -1,4 +1,4 @@
-//! The hotel's story: a backend that announces its staff with every message, and guests who are told only of changes.
+//! The hotel's story: a backend that announces its staff with every message, and guests who receive only changes.
 
 use crate::harness::bodies::{
     ANNOUNCEMENT, LIBRARIES, Library, announcement, announcement_on, batch, item, message, staff, staff_with_image,
@@ -21,8 +21,8 @@ fn announced(fake: &Fake) -> Vec<String> {
     names
 }
 
-/// Fails unless upstream got just what was sent: request line, body, and the end-to-end headers in their order and
-/// case.
+/// Fails unless upstream received exactly what was sent: request line, body, and the end-to-end headers in their order
+/// and case.
 #[track_caller]
 pub fn assert_untouched(sent: &Request, got: &Recorded, fake: &Fake) {
     assert_eq!(got.request_line(), format!("{} {} HTTP/1.1", sent.method, sent.target));
@@ -76,7 +76,8 @@ fn guests_hear_of_changes_only_whatever_the_library() {
         }
         assert_eq!(announced(&fake)[told..], [ANNA, BEN, ANNA], "{library:?}");
     }
-    // The libraries differ in spelling only: what one has announced, another need not repeat.
+    // The libraries differ only in the encoding: an announcement by one makes the same announcement by another
+    // redundant.
     let mut client = usher.client();
     for library in LIBRARIES {
         suppresses(&mut client, &fake, &Request::events(&library.body(ANNOUNCEMENT, &["h-room-0-chat"], &staff(ANNA))));
@@ -169,7 +170,7 @@ fn a_release_ends_the_assignment() {
 }
 
 #[test]
-fn a_batch_is_judged_in_order_and_reduced() {
+fn a_batch_is_decided_in_order_and_reduced() {
     let fake = Fake::start();
     let usher = Usher::start(&fake, |_| {});
     let mut client = usher.client();

@@ -1,4 +1,4 @@
-//! `usher subscribe` against a server that says what a script says.
+//! `usher subscribe` against a scripted server.
 
 use std::net::TcpListener;
 
@@ -18,7 +18,7 @@ fn serve(script: impl FnOnce(&mut Peer) + Send + 'static) -> FakeSocketServer {
     FakeSocketServer::start(vec![Box::new(script)])
 }
 
-/// The lines without the time of their arrival, which must be there.
+/// The lines without their required timestamps.
 fn timeless(finished: &Finished) -> Vec<Value> {
     let strip = |mut line: Value| {
         assert!(line["time_ms"].as_u64().is_some_and(|time| time > 1_700_000_000_000), "{line}");
@@ -29,7 +29,7 @@ fn timeless(finished: &Finished) -> Vec<Value> {
 }
 
 #[test]
-fn prints_what_comes_and_ends_after_the_count() {
+fn prints_events_and_ends_after_the_count() {
     let server = serve(|peer| {
         assert!(peer.target.starts_with("/app/usher-key?protocol=7&client=usher&version="), "{}", peer.target);
         peer.establish();
@@ -132,7 +132,7 @@ fn a_lost_connection_is_made_again() {
         peer.event("e", CHANNEL, "2");
         peer.close(4100, "too busy");
     });
-    // Gone without a word.
+    // Disconnected without a close frame.
     let third: Script = Box::new(Peer::establish);
     let fourth: Script = Box::new(|peer| {
         peer.establish();
@@ -172,7 +172,7 @@ fn a_final_refusal_ends_it() {
 }
 
 #[test]
-fn a_server_that_is_none_is_told_at_once() {
+fn a_server_without_the_protocol_is_reported_at_once() {
     let fake = Fake::start();
     let url = format!("ws://{}", fake.address());
     let plain = Cli::new(&["subscribe", "--url", &url, CHANNEL]).run();

@@ -1,5 +1,5 @@
-//! The house rules that a machine can check: who may use whom (ARCHITECTURE.md "The rooms"), how long a file may be,
-//! what nothing is called, and where references lead.
+//! The project's checkable rules: which room may use which (ARCHITECTURE.md "The rooms"), the length of files,
+//! forbidden names, and valid references.
 
 mod references;
 mod table;
@@ -95,7 +95,7 @@ const HOUSE: &[Room] = &[
     Room { name: "lib", may_use: ALL, must_not: &[] },
 ];
 
-/// Names that say nothing.
+/// Names without meaning.
 const NAMELESS: &[&str] = &["util", "utils", "common", "core", "helper", "helpers", "manager", "handler", "misc"];
 
 const LONGEST: usize = 500;
@@ -205,7 +205,7 @@ fn unused(room: &Room, used: Option<&HashSet<String>>) -> Vec<String> {
     room.may_use.iter().filter(is_unused).map(|name| format!("{} does not use {name}", room.name)).collect()
 }
 
-/// What in a file of `room` breaks the table.
+/// The violations of the table in a file of `room`.
 fn breaches(room: &Room, depth: usize, text: &str) -> Vec<String> {
     let code = code(text);
     let mut found: Vec<String> = rooms_used(&code, depth)
@@ -222,7 +222,7 @@ fn breaches(room: &Room, depth: usize, text: &str) -> Vec<String> {
     found
 }
 
-/// What in a file's text is not tidy, whatever its room.
+/// The violations in a file's text that do not depend on its room.
 fn untidiness(text: &str) -> Vec<String> {
     let mut found = Vec::new();
     if !text.starts_with("//!") && !text.starts_with("#!") {

@@ -1,5 +1,5 @@
-//! Release checks: the story and the rooms through the relay before servers for production that are not ours.
-//! `tests/upstreams` runs them.
+//! Release checks: the story and the rooms through the relay with third-party production servers. `tests/upstreams`
+//! runs them.
 
 use serde_json::json;
 
@@ -10,7 +10,7 @@ use crate::harness::bodies::{ANNOUNCEMENT, message};
 use crate::harness::guest::Device;
 use crate::harness::{Guest, Pusher, Setup, Usher, eventually, sign};
 
-/// The program that this variable names.
+/// The program in this environment variable.
 fn program(variable: &str) -> String {
     std::env::var(variable).unwrap_or_else(|_| panic!("{variable} is not set; see tests/upstreams"))
 }
@@ -52,12 +52,12 @@ fn soketi_node() -> Pusher {
     soketi_limited("-1")
 }
 
-/// The same that takes so many events a second from the backend; -1: as many as come.
+/// The same, with a limit of events a second from the backend; -1: unlimited.
 fn soketi_limited(events: &str) -> Pusher {
     assert!(std::path::Path::new(SOKETI).exists(), "soketi is not installed; see tests/upstreams");
     Pusher::grown("node", |command, port| {
         command.args([SOKETI, "start"]).envs([("SOKETI_HOST", "127.0.0.1"), ("SOKETI_PORT", port)]);
-        // It opens this one, too, whether asked for metrics or not.
+        // It opens this port as well, even without metrics.
         command.envs([("SOKETI_METRICS_HOST", "127.0.0.1"), ("SOKETI_METRICS_SERVER_PORT", "0")]);
         command.envs([
             ("SOKETI_DEFAULT_APP_ID", sign::APP),
@@ -83,13 +83,13 @@ macro_rules! checks {
             #[test]
             #[ignore = "a release check: tests/upstreams"]
             fn story_with_python() {
-                story::is_heard(&Hotel::before(super::$server(), Library::Python), Device::Node);
+                story::every_event_is_received(&Hotel::before(super::$server(), Library::Python), Device::Node);
             }
 
             #[test]
             #[ignore = "a release check: tests/upstreams"]
             fn story_with_node_in_a_page() {
-                story::is_heard(&Hotel::before(super::$server(), Library::Node), Device::Chromium);
+                story::every_event_is_received(&Hotel::before(super::$server(), Library::Node), Device::Chromium);
             }
 
             #[test]
@@ -143,8 +143,8 @@ fn sockudo_cache_channels() {
     rooms::cache_channels_remember(&Hotel::before(sockudo(), Library::Python));
 }
 
-/// soketi refuses by a 200 whose body says so. An announcement that it refused was not heard, so its repeats go on
-/// until one is taken.
+/// soketi refuses with a 200 and an error in the body. A refused announcement reached no guest, so its repeats are
+/// forwarded until one is accepted.
 #[test]
 #[ignore = "a release check: tests/upstreams"]
 fn soketi_node_refuses_with_200() {
@@ -153,8 +153,8 @@ fn soketi_node_refuses_with_200() {
     let usher = Usher::start_with(&Setup::before_url(&upstream.url()).toml());
     let guest = Guest::connect(Device::Node, usher.gateway().port());
     let mut client = usher.client();
-    // Its second may end between a message and the announcement behind it: then that is taken, and another room is
-    // tried.
+    // Its rate-limit interval may end between a message and the following announcement, which is then accepted; the
+    // test tries another room.
     let refused = (1..=20).map(|number| format!("grand-room-{number}-chat")).find(|room| {
         guest.enter(room);
         client.trigger(&message(room, "Good evening!"));

@@ -30,13 +30,13 @@ const BOUND: Duration = Duration::from_secs(10);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Part {
-    /// The stub itself: what generator and stub can do alone.
+    /// The stub itself: the limit of generator and stub.
     Upstream,
     /// Forwards everything.
     Proxy,
-    /// Answers everything by itself.
+    /// Answers every request itself.
     Responder,
-    /// usher: says what it did with each.
+    /// usher: reports its decision on each.
     Gateway,
 }
 
@@ -45,7 +45,7 @@ pub(crate) enum Part {
 pub(crate) enum Kind {
     Stub,
     Nginx,
-    /// nginx that answers by itself.
+    /// nginx that answers without an upstream.
     NginxReturn,
     Haproxy,
     /// The binary, and its number of workers.
@@ -60,13 +60,13 @@ pub(crate) enum Kind {
 /// What all targets of a run have in common.
 #[derive(Debug)]
 pub(crate) struct Site {
-    /// Where their files go.
+    /// The directory of their files.
     pub(crate) directory: PathBuf,
     /// The stub's address.
     pub(crate) upstream: SocketAddr,
     /// TLS on both sides.
     pub(crate) identity: Option<Identity>,
-    /// Where they run; empty: anywhere.
+    /// Their processors; empty: any.
     pub(crate) cpus: Cpus,
     /// Connections that they should keep, at least.
     pub(crate) connections: usize,
@@ -88,7 +88,7 @@ pub(crate) struct Target {
     pub(crate) name: String,
     pub(crate) part: Part,
     pub(crate) address: SocketAddr,
-    /// What it says it is.
+    /// Its version.
     pub(crate) version: String,
     child: Child,
     log: PathBuf,
@@ -138,7 +138,7 @@ impl Target {
         Ok(target)
     }
 
-    /// Waits until it takes connections.
+    /// Waits until it accepts connections.
     fn wait(&mut self) -> Result<()> {
         let until = Instant::now() + BOUND;
         while TcpStream::connect(self.address).is_err() {
@@ -158,12 +158,12 @@ impl Target {
         fs::read_to_string(&self.log).unwrap_or_else(|error| format!("(its output cannot be read: {error})"))
     }
 
-    /// It and all that it started.
+    /// It and its descendants.
     pub(crate) fn tree(&self) -> Result<Tree> {
         Tree::of(self.child.id())
     }
 
-    /// Asks it to end, and makes it.
+    /// Terminates it, and kills it if necessary.
     fn end(&mut self) -> std::io::Result<()> {
         let pid = Pid::from_raw(i32::try_from(self.child.id()).map_err(std::io::Error::other)?);
         kill(pid, Signal::SIGTERM)?;
@@ -182,7 +182,7 @@ impl Target {
 
 impl Drop for Target {
     fn drop(&mut self) {
-        // It may have ended by itself, which is told where it is noticed.
+        // It may have exited already, which is reported elsewhere.
         let _ended = self.end();
     }
 }
@@ -211,7 +211,7 @@ fn version_of(program: &Path, argument: &str) -> Result<String> {
     Ok(String::from_utf8_lossy(&said).lines().next().unwrap_or_default().to_owned())
 }
 
-/// A port that nobody uses at present.
+/// A port that is free at the moment.
 fn free_port() -> Result<u16> {
     let listener = TcpListener::bind("127.0.0.1:0").context("no free port")?;
     Ok(listener.local_addr()?.port())

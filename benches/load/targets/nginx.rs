@@ -1,4 +1,5 @@
-//! nginx with one worker: as a reverse proxy that keeps its connections upstream, and as one that answers by itself.
+//! nginx with one worker: as a reverse proxy that keeps its connections upstream, and as a server that answers without
+//! an upstream.
 
 use std::fs;
 use std::net::SocketAddr;
@@ -29,7 +30,7 @@ pub(super) fn proxy(address: SocketAddr, directory: &Path, site: &Site) -> Resul
     recipe(Part::Proxy, &locations, address, directory, site)
 }
 
-/// `return 200`: the reference for answers that ask nobody.
+/// `return 200`: the reference for answers without an upstream.
 pub(super) fn responder(address: SocketAddr, directory: &Path, site: &Site) -> Result<Option<Recipe>> {
     let location = "location / { default_type application/json; return 200 '{}'; }";
     recipe(Part::Responder, location, address, directory, site)

@@ -107,7 +107,7 @@ context = ["/conversation_id"]
     ))
 }
 
-/// A rule that watches the messages' event on channels that nobody uses.
+/// A rule that watches the messages' event on unused channels.
 fn idle_rule(number: usize) -> String {
     format!(
         r#"

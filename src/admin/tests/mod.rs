@@ -16,7 +16,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
 use super::{Admin, ModeSwitch, RuleMode, serve};
-use crate::assignment::{Assignment, Assignments, Bounds, Claim, ClaimMode, Outcome, RuleMemory, Value, Watch};
+use crate::assignment::{Assignment, Assignments, Bounds, Claim, ClaimMode, Outcome, RuleMemory, RuleSettings, Value};
 use crate::clock::{Calendar, Clock, Moment};
 use crate::decisions::{Decided, Decisions, Reason};
 use crate::metrics::{EventDecision, Metrics};
@@ -131,7 +131,7 @@ impl Running {
     }
 
     fn memory(&self, app: &str) -> Arc<RuleMemory> {
-        self.admin.assignments.watches().into_iter().find(|watched| &*watched.app == app).unwrap().memory
+        self.admin.assignments.rules().into_iter().find(|rule| &*rule.app == app).unwrap().memory
     }
 }
 
@@ -182,13 +182,13 @@ fn assignments(clock: Clock) -> Arc<Assignments> {
         start_doubt: Duration::ZERO,
     };
     let assignments = Assignments::new(clock, bounds);
-    let watch = |app: &str| Watch {
+    let settings = |app: &str| RuleSettings {
         app: app.into(),
         rule: "staff-assigned".into(),
         definition: [1; 32],
         remember_for: Duration::from_secs(3600),
     };
-    assignments.configure(&["1001".into(), "1002".into()], &[watch("1001"), watch("1002")]);
+    assignments.configure(&["1001".into(), "1002".into()], &[settings("1001"), settings("1002")]);
     assignments
 }
 

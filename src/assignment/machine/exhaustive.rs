@@ -1,5 +1,5 @@
-//! Every interleaving of a few requests on one channel, driven through the real machine: a drop of x happens only while
-//! x is the last value applied upstream and nothing but x can still be applied.
+//! Explores every interleaving of a few requests on one channel with the real state machine: x is dropped only while x
+//! is the last value applied upstream and no other value can still be applied.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -8,212 +8,211 @@ use super::*;
 
 const DOUBT: Duration = Duration::from_secs(30);
 
-/// A request as the world makes it.
+/// A kind of request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-enum Sort {
+enum RequestKind {
     A,
     B,
     /// A batch: B, then A.
     BThenA,
-    Nobody,
-    /// It may touch any channel of the app.
+    Opaque,
+    /// A request that may touch any channel of the app.
     Wide,
 }
 
-/// What the guests see.
+/// What the guests of the channel see.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-enum Shown {
+enum Visible {
     A,
     B,
     Something,
 }
 
-/// What happens, and to which request: for the story of a violation.
-type Step = (&'static str, Option<Sort>);
+/// An event and the kind of its request, for the report of a violation.
+type Step = (&'static str, Option<RequestKind>);
 
 const DROPPED: &str = "is dropped";
 
 /// A request in flight.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-struct Flight {
+struct InFlight {
     id: TicketId,
-    sort: Sort,
+    kind: RequestKind,
     applied: bool,
 }
 
-/// The channel under test, the app around it, and upstream.
+/// The channel under test, its app, and upstream.
 #[derive(Debug, Clone)]
-struct World {
+struct ModelState {
     channel: Channel,
     now: Moment,
     epoch: u64,
     app_in_doubt: bool,
-    shown: Option<Shown>,
-    flights: Vec<Flight>,
-    late: Vec<Sort>,
-    left: u8,
+    visible: Option<Visible>,
+    in_flight: Vec<InFlight>,
+    may_apply_late: Vec<RequestKind>,
+    remaining: u8,
 }
 
-/// What distinguishes two worlds: ids, times and the order of tickets do not, nor which of the epochs that are over.
-type Key = (Option<(bool, bool)>, Vec<TicketKey>, bool, bool, Option<Shown>, Vec<Sort>, u8);
-type TicketKey = (Sort, bool, Option<(bool, bool)>, bool, bool, bool);
+/// What distinguishes two states. Ids, times, the order of tickets, and the numbers of past epochs do not.
+type StateKey = (Option<(bool, bool)>, Vec<TicketKey>, bool, bool, Option<Visible>, Vec<RequestKind>, u8);
+type TicketKey = (RequestKind, bool, Option<(bool, bool)>, bool, bool, bool);
 
-impl Sort {
+impl RequestKind {
     fn value(self) -> Option<Value> {
         match self {
             Self::A => Some(Value::One(Assignment::new(0, "A", []))),
             Self::B => Some(Value::One(Assignment::new(0, "B", []))),
             Self::BThenA => Some(Value::Last(Assignment::new(0, "A", []))),
-            Self::Nobody => Some(Value::Opaque),
+            Self::Opaque => Some(Value::Opaque),
             Self::Wide => None,
         }
     }
 
-    fn shows(self) -> Shown {
+    fn shows(self) -> Visible {
         match self {
-            Self::A | Self::BThenA => Shown::A,
-            Self::B => Shown::B,
-            Self::Nobody | Self::Wide => Shown::Something,
+            Self::A | Self::BThenA => Visible::A,
+            Self::B => Visible::B,
+            Self::Opaque | Self::Wide => Visible::Something,
         }
     }
 }
 
-impl World {
+impl ModelState {
     fn new(requests: u8) -> Self {
         Self {
             channel: Channel::default(),
             now: Moment::default(),
             epoch: 0,
             app_in_doubt: false,
-            shown: None,
-            flights: Vec::new(),
-            late: Vec::new(),
-            left: requests,
+            visible: None,
+            in_flight: Vec::new(),
+            may_apply_late: Vec::new(),
+            remaining: requests,
         }
     }
 
     fn snapshot(&self) -> AppSnapshot {
-        let wide_in_flight = self.flights.iter().any(|flight| flight.sort == Sort::Wide);
+        let wide_in_flight = self.in_flight.iter().any(|request| request.kind == RequestKind::Wide);
         AppSnapshot { epoch: Epoch::of(self.epoch), uncertain: wide_in_flight || self.app_in_doubt }
     }
 
-    fn key(&self) -> Key {
+    fn key(&self) -> StateKey {
         let present = |epoch: Epoch| epoch == Epoch::of(self.epoch);
         let brief = |known: &Known| (known.assignment.identity() == "A", present(known.epoch));
         let mut tickets: Vec<TicketKey> = self
-            .flights
+            .in_flight
             .iter()
-            .map(|flight| {
-                let ticket = self.channel.tickets.iter().find(|ticket| ticket.id == flight.id);
+            .map(|request| {
+                let ticket = self.channel.tickets.iter().find(|ticket| ticket.id == request.id);
                 let before = ticket.and_then(|ticket| ticket.before.as_ref()).map(brief);
                 let (overlapped, contested, fresh) = ticket
                     .map_or((true, true, true), |ticket| (ticket.overlapped, ticket.contested, present(ticket.epoch)));
-                (flight.sort, flight.applied, before, overlapped, contested, fresh)
+                (request.kind, request.applied, before, overlapped, contested, fresh)
             })
             .collect();
         tickets.sort_unstable();
-        let mut late = self.late.clone();
-        late.sort_unstable();
+        let mut may_apply_late = self.may_apply_late.clone();
+        may_apply_late.sort_unstable();
         (
             self.channel.known.as_ref().map(brief),
             tickets,
             self.channel.in_doubt(self.now),
             self.app_in_doubt,
-            self.shown,
-            late,
-            self.left,
+            self.visible,
+            may_apply_late,
+            self.remaining,
         )
     }
 
-    /// The first law: `sort` may be dropped now.
-    fn may_drop(&self, sort: Sort) -> bool {
+    /// The first law: a request of this `kind` may be dropped now.
+    fn may_drop(&self, kind: RequestKind) -> bool {
         let pending = self
-            .flights
+            .in_flight
             .iter()
-            .filter(|flight| !flight.applied)
-            .map(|flight| flight.sort)
-            .chain(self.late.iter().copied());
-        self.shown == Some(sort.shows()) && pending.into_iter().all(|other| other == sort)
+            .filter(|request| !request.applied)
+            .map(|request| request.kind)
+            .chain(self.may_apply_late.iter().copied());
+        self.visible == Some(kind.shows()) && pending.into_iter().all(|other| other == kind)
     }
 
-    /// All that can happen next.
-    fn steps(&self, sorts: &[Sort], found: &mut Vec<(Step, Self)>) {
-        if self.left > 0 {
-            for &sort in sorts {
-                self.claims(sort, found);
+    /// All possible next steps.
+    fn steps(&self, kinds: &[RequestKind], found: &mut Vec<(Step, Self)>) {
+        if self.remaining > 0 {
+            for &kind in kinds {
+                self.claims(kind, found);
             }
-            found.push((("all is forgotten", None), self.then(|next| next.spend().channel.forget())));
+            found.push((("the channel is forgotten", None), self.then(|next| next.spend().channel.forget())));
             found.push((("what is known expires", None), self.then(|next| next.spend().channel.expire())));
         }
-        for (index, &Flight { sort, applied, .. }) in self.flights.iter().enumerate() {
+        for (index, &InFlight { kind, applied, .. }) in self.in_flight.iter().enumerate() {
             let settled = |outcome: Outcome| self.then(|next| next.settle(index, outcome));
             if applied {
-                found.push((("is accepted", Some(sort)), settled(Outcome::Accepted)));
+                found.push((("is accepted", Some(kind)), settled(Outcome::Accepted)));
             } else {
                 let apply = |next: &mut Self| {
-                    next.flights[index].applied = true;
-                    next.shown = Some(sort.shows());
+                    next.in_flight[index].applied = true;
+                    next.visible = Some(kind.shows());
                 };
-                found.push((("is applied", Some(sort)), self.then(apply)));
-                found.push((("is refused", Some(sort)), settled(Outcome::Refused)));
+                found.push((("is applied", Some(kind)), self.then(apply)));
+                found.push((("is refused", Some(kind)), settled(Outcome::Refused)));
                 let lose = |next: &mut Self| {
                     next.settle(index, Outcome::Ambiguous);
-                    next.late.push(sort);
+                    next.may_apply_late.push(kind);
                 };
-                found.push((("is lost and may be applied late", Some(sort)), self.then(lose)));
+                found.push((("is lost and may be applied late", Some(kind)), self.then(lose)));
                 let half = |next: &mut Self| {
                     next.settle(index, Outcome::Partial);
-                    next.shown = Some(Shown::B);
+                    next.visible = Some(Visible::B);
                 };
-                if sort == Sort::BThenA {
-                    found.push((("is applied in part", Some(sort)), self.then(half)));
+                if kind == RequestKind::BThenA {
+                    found.push((("is applied in part", Some(kind)), self.then(half)));
                 }
             }
-            found.push((("ends in parts", Some(sort)), settled(Outcome::Partial)));
-            found.push((("is lost for good, or its answer", Some(sort)), settled(Outcome::Ambiguous)));
+            found.push((("ends partially applied", Some(kind)), settled(Outcome::Partial)));
+            found.push((("is lost, or its answer is lost", Some(kind)), settled(Outcome::Ambiguous)));
         }
-        for (index, &sort) in self.late.iter().enumerate() {
+        for (index, &kind) in self.may_apply_late.iter().enumerate() {
             let apply = |next: &mut Self| {
-                next.late.swap_remove(index);
-                next.shown = Some(sort.shows());
+                next.may_apply_late.swap_remove(index);
+                next.visible = Some(kind.shows());
             };
-            found.push((("is applied late", Some(sort)), self.then(apply)));
+            found.push((("is applied late", Some(kind)), self.then(apply)));
         }
-        if self.channel.in_doubt(self.now) && self.late.iter().all(|&sort| sort == Sort::Wide) {
+        if self.channel.in_doubt(self.now) && self.may_apply_late.iter().all(|&kind| kind == RequestKind::Wide) {
             found.push((("the channel's doubt ends", None), self.then(|next| next.now = next.channel.doubt_until)));
         }
-        if self.app_in_doubt && !self.late.contains(&Sort::Wide) {
+        if self.app_in_doubt && !self.may_apply_late.contains(&RequestKind::Wide) {
             found.push((("the app's doubt ends", None), self.then(|next| next.app_in_doubt = false)));
         }
     }
 
-    fn claims(&self, sort: Sort, found: &mut Vec<(Step, Self)>) {
-        let Some(value) = sort.value() else {
+    fn claims(&self, kind: RequestKind, found: &mut Vec<(Step, Self)>) {
+        let Some(value) = kind.value() else {
             let wide = |next: &mut Self| {
                 next.epoch += 1;
                 let id = next.ticket();
-                next.spend().flights.push(Flight { id, sort, applied: false });
+                next.spend().in_flight.push(InFlight { id, kind, applied: false });
             };
-            return found.push((("is forwarded", Some(sort)), self.then(wide)));
+            return found.push((("is forwarded", Some(kind)), self.then(wide)));
         };
-        // One that has to wait is judged again later, which is the same as arriving later.
+        // A request that has to wait is decided again later, which is equivalent to a later arrival.
         let comparison = self.channel.compare(&value, self.now, self.snapshot());
         if let Comparison::Redundant { .. } = comparison {
-            found.push(((DROPPED, Some(sort)), self.then(|next| next.left -= 1)));
+            found.push(((DROPPED, Some(kind)), self.then(|next| next.remaining -= 1)));
         }
-        // Redundant or in flight, a request may be forwarded all the same: a rule that only observes, one that has
-        // waited long enough.
+        // A redundant or equal request may be forwarded as well: by a rule in observe mode, or after the maximum wait.
         let forward = |next: &mut Self| {
             let (id, snapshot) = (next.ticket(), next.snapshot());
             let _before = next.channel.claim(id, value, next.now, snapshot);
-            next.spend().flights.push(Flight { id, sort, applied: false });
+            next.spend().in_flight.push(InFlight { id, kind, applied: false });
         };
-        found.push((("is forwarded", Some(sort)), self.then(forward)));
+        found.push((("is forwarded", Some(kind)), self.then(forward)));
     }
 
     fn settle(&mut self, index: usize, outcome: Outcome) {
-        let Flight { id, sort, .. } = self.flights.swap_remove(index);
-        if sort == Sort::Wide {
+        let InFlight { id, kind, .. } = self.in_flight.swap_remove(index);
+        if kind == RequestKind::Wide {
             self.app_in_doubt |= outcome == Outcome::Ambiguous;
         } else {
             let _accepted = self.channel.settle(id, outcome, self.now, DOUBT);
@@ -221,11 +220,11 @@ impl World {
     }
 
     fn ticket(&self) -> TicketId {
-        self.flights.iter().map(|flight| flight.id).max().map_or(0, |last| last + 1)
+        self.in_flight.iter().map(|request| request.id).max().map_or(0, |last| last + 1)
     }
 
     fn spend(&mut self) -> &mut Self {
-        self.left -= 1;
+        self.remaining -= 1;
         self
     }
 
@@ -236,37 +235,37 @@ impl World {
     }
 }
 
-/// Walks through all of it. Returns the number of worlds and of drops.
-fn explore(requests: u8, sorts: &[Sort]) -> (usize, usize) {
-    let start = World::new(requests);
+/// Explores all reachable states. Returns the number of states and of drops.
+fn explore(requests: u8, kinds: &[RequestKind]) -> (usize, usize) {
+    let start = ModelState::new(requests);
     let mut seen = HashSet::from([start.key()]);
-    // For the story of a violation: each step, and the index of the one before it.
-    let mut came: Vec<(usize, Step)> = Vec::new();
+    // For the report of a violation: each step, and the index of the previous one.
+    let mut trace: Vec<(usize, Step)> = Vec::new();
     let mut todo = vec![(usize::MAX, start)];
     let (mut drops, mut found) = (0, Vec::new());
-    while let Some((from, world)) = todo.pop() {
-        world.steps(sorts, &mut found);
+    while let Some((from, state)) = todo.pop() {
+        state.steps(kinds, &mut found);
         for (step, next) in found.drain(..) {
-            if let (DROPPED, Some(sort)) = step {
+            if let (DROPPED, Some(kind)) = step {
                 drops += 1;
                 assert!(
-                    world.may_drop(sort),
-                    "after {:?} this loses a handoff: {step:?} in {world:#?}",
-                    story(&came, from)
+                    state.may_drop(kind),
+                    "after {:?} this loses a handoff: {step:?} in {state:#?}",
+                    steps_to(&trace, from)
                 );
             }
             if seen.insert(next.key()) {
-                came.push((from, step));
-                todo.push((came.len() - 1, next));
+                trace.push((from, step));
+                todo.push((trace.len() - 1, next));
             }
         }
     }
     (seen.len(), drops)
 }
 
-fn story(came: &[(usize, Step)], mut at: usize) -> Vec<Step> {
+fn steps_to(trace: &[(usize, Step)], mut at: usize) -> Vec<Step> {
     let mut steps = Vec::new();
-    while let Some(&(from, step)) = came.get(at) {
+    while let Some(&(from, step)) = trace.get(at) {
         steps.push(step);
         at = from;
     }
@@ -276,24 +275,25 @@ fn story(came: &[(usize, Step)], mut at: usize) -> Vec<Step> {
 
 #[test]
 fn no_interleaving_of_five_requests_loses_a_handoff() {
-    let (worlds, drops) = explore(5, &[Sort::A, Sort::B, Sort::Nobody]);
-    assert!(worlds > 10_000 && drops > 100, "{worlds} worlds, {drops} drops");
+    let (states, drops) = explore(5, &[RequestKind::A, RequestKind::B, RequestKind::Opaque]);
+    assert!(states > 10_000 && drops > 100, "{states} states, {drops} drops");
 }
 
 #[test]
 fn no_interleaving_of_five_requests_with_batches_loses_a_handoff() {
-    let (worlds, drops) = explore(5, &[Sort::A, Sort::B, Sort::BThenA]);
-    assert!(worlds > 10_000 && drops > 100, "{worlds} worlds, {drops} drops");
+    let (states, drops) = explore(5, &[RequestKind::A, RequestKind::B, RequestKind::BThenA]);
+    assert!(states > 10_000 && drops > 100, "{states} states, {drops} drops");
 }
 
 #[test]
 fn no_interleaving_of_five_requests_with_wide_ones_loses_a_handoff() {
-    let (worlds, drops) = explore(5, &[Sort::A, Sort::B, Sort::Wide]);
-    assert!(worlds > 10_000 && drops > 100, "{worlds} worlds, {drops} drops");
+    let (states, drops) = explore(5, &[RequestKind::A, RequestKind::B, RequestKind::Wide]);
+    assert!(states > 10_000 && drops > 100, "{states} states, {drops} drops");
 }
 
 #[test]
-fn no_interleaving_of_four_requests_of_all_sorts_loses_a_handoff() {
-    let (worlds, drops) = explore(4, &[Sort::A, Sort::B, Sort::BThenA, Sort::Nobody, Sort::Wide]);
-    assert!(worlds > 10_000 && drops > 30, "{worlds} worlds, {drops} drops");
+fn no_interleaving_of_four_requests_of_all_kinds_loses_a_handoff() {
+    let (states, drops) =
+        explore(4, &[RequestKind::A, RequestKind::B, RequestKind::BThenA, RequestKind::Opaque, RequestKind::Wide]);
+    assert!(states > 10_000 && drops > 30, "{states} states, {drops} drops");
 }

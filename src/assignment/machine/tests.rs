@@ -16,7 +16,7 @@ fn one(name: &str) -> Value {
     Value::One(person(name))
 }
 
-/// A channel under test, with the moment and the app around it.
+/// A channel under test, with the current time and the state of its app.
 struct Bench {
     channel: Channel,
     now: Moment,
@@ -111,7 +111,7 @@ fn an_equal_announcement_in_flight_is_waited_for() {
 }
 
 #[test]
-fn a_batch_is_like_nothing_but_its_end_becomes_known() {
+fn a_batch_equals_no_value_but_its_last_part_becomes_known() {
     let mut bench = Bench::new();
     let id = bench.forward(Value::Last(person("A")));
     assert_eq!(bench.compare("A"), Comparison::Open, "it shows others on the way");
@@ -121,7 +121,7 @@ fn a_batch_is_like_nothing_but_its_end_becomes_known() {
 }
 
 #[test]
-fn nobody_never_becomes_known() {
+fn an_opaque_value_never_becomes_known() {
     let mut bench = Bench::showing("A");
     let id = bench.forward(Value::Opaque);
     assert!(!bench.settle(id, Outcome::Accepted), "no announcement");
@@ -200,9 +200,9 @@ fn a_claim_made_in_doubt_never_commits() {
 }
 
 #[test]
-fn a_doubt_spoils_who_is_in_flight() {
+fn a_doubt_contests_the_tickets_in_flight() {
     let mut bench = Bench::new();
-    // Equal, so neither contests the other.
+    // They are equal, so neither contests the other.
     let (first, second) = (bench.forward(one("A")), bench.forward(one("A")));
     bench.settle(first, Outcome::Ambiguous);
     bench.pass(DOUBT * 2);
@@ -246,7 +246,7 @@ fn equal_assignments_in_flight_at_once_commit() {
 }
 
 #[test]
-fn nobody_in_flight_contests() {
+fn an_opaque_value_in_flight_contests() {
     let mut bench = Bench::new();
     let nobody = bench.forward(Value::Opaque);
     bench.announce("A", Outcome::Accepted);

@@ -1,5 +1,5 @@
-//! Random histories of several channels under one memory, against a small model of the first law: what is dropped was
-//! redundant, and what is plainly redundant is dropped.
+//! Random histories of several channels in one memory, checked against a small model of the first law: every dropped
+//! announcement was redundant, and in a settled state every redundant one is dropped.
 
 use std::collections::HashMap;
 use std::future::Future;
@@ -18,12 +18,12 @@ const CHANNELS: u8 = 5;
 const DOUBT: Duration = Duration::from_secs(30);
 const REMEMBER_FOR: Duration = Duration::from_secs(100);
 
-/// A part of a request on one channel. A batch shows several people, the last of whom is the one named.
+/// A part of a request on one channel. A batch announces several people, the last of which is the given one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Part {
     Person(u8),
     Batch(u8),
-    Nobody,
+    Opaque,
 }
 
 #[derive(Debug, Clone)]
@@ -35,33 +35,33 @@ enum Op {
     },
     /// A request that may touch any channel.
     Wide,
-    /// Upstream applies a request in flight, one that was given up included.
+    /// Upstream applies a request in flight, or one whose answer was lost.
     Apply(usize),
-    /// A request in flight ends. Accepted only if it was applied, refused only if it was not.
-    End(usize, Ending),
+    /// A request in flight ends: accepted only if it was applied, refused only if it was not.
+    End(usize, RequestEnd),
     Forget(u8),
-    Pass(Duration),
+    Advance(Duration),
     Sweep,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Ending {
+enum RequestEnd {
     Answered,
-    HalfDone,
-    /// The answer is lost; what is not applied yet may be.
+    PartlyApplied,
+    /// The answer is lost; if the request is not applied yet, it may still be.
     Lost,
-    /// The answer is lost, and what is not applied yet never will be.
-    LostForGood,
+    /// The answer is lost; if the request is not applied yet, it never will be.
+    LostUnapplied,
     /// The task panics.
     Dropped,
 }
 
-/// What the model knows of a request that was forwarded.
+/// The model of a forwarded request.
 struct Forwarded {
     parts: Vec<(u8, Part)>,
     applied: bool,
-    /// `None`: it was given up, and upstream may apply it until then.
-    duty: Option<Obligation>,
+    /// `None`: it ended without an answer, and upstream may apply it before `until`.
+    obligation: Option<Obligation>,
     until: Moment,
 }
 
@@ -72,36 +72,36 @@ struct Obligation {
     app: Option<WideReservation>,
 }
 
-/// The memory, and what is true.
-struct World<'a> {
+/// The memory under test, and the true state.
+struct Model<'a> {
     memory: Arc<RuleMemory>,
-    /// Entered, with its time paused: the memory's clock goes by it.
+    /// Entered, with paused time, which the memory's clock uses.
     runtime: &'a Runtime,
     requests: Vec<Forwarded>,
     /// What the guests of a channel see.
-    shown: HashMap<u8, Part>,
+    visible: HashMap<u8, Part>,
     last_named: HashMap<u8, Moment>,
-    /// Who waits: for which channel and person.
+    /// The waiting requests: channel, person, future.
     waiting: Vec<(u8, u8, Wait)>,
 }
 
 fn part() -> impl Strategy<Value = Part> {
-    prop_oneof![6 => (0..2u8).prop_map(Part::Person), 1 => (0..2u8).prop_map(Part::Batch), 1 => Just(Part::Nobody)]
+    prop_oneof![6 => (0..2u8).prop_map(Part::Person), 1 => (0..2u8).prop_map(Part::Batch), 1 => Just(Part::Opaque)]
 }
 
 fn op() -> impl Strategy<Value = Op> {
     let mode =
         prop_oneof![4 => Just(ClaimMode::MayWait), 2 => Just(ClaimMode::MustNotWait), 1 => Just(ClaimMode::Forced)];
-    let ending = prop_oneof![
-        8 => Just(Ending::Answered), 1 => Just(Ending::HalfDone), 1 => Just(Ending::Lost), 1 => Just(Ending::LostForGood), 1 => Just(Ending::Dropped)
+    let end = prop_oneof![
+        8 => Just(RequestEnd::Answered), 1 => Just(RequestEnd::PartlyApplied), 1 => Just(RequestEnd::Lost), 1 => Just(RequestEnd::LostUnapplied), 1 => Just(RequestEnd::Dropped)
     ];
     prop_oneof![
         10 => (prop::collection::vec((0..CHANNELS, part()), 1..3), mode).prop_map(|(parts, mode)| Op::Request { parts, mode }),
         1 => Just(Op::Wide),
         8 => any::<usize>().prop_map(Op::Apply),
-        10 => (any::<usize>(), ending).prop_map(|(which, ending)| Op::End(which, ending)),
+        10 => (any::<usize>(), end).prop_map(|(which, end)| Op::End(which, end)),
         1 => (0..CHANNELS).prop_map(Op::Forget),
-        2 => (0..120u64).prop_map(|seconds| Op::Pass(Duration::from_secs(seconds))),
+        2 => (0..120u64).prop_map(|seconds| Op::Advance(Duration::from_secs(seconds))),
         1 => Just(Op::Sweep),
     ]
 }
@@ -111,11 +111,11 @@ fn value(part: Part) -> Value {
     match part {
         Part::Person(name) => Value::One(person(name)),
         Part::Batch(name) => Value::Last(person(name)),
-        Part::Nobody => Value::Opaque,
+        Part::Opaque => Value::Opaque,
     }
 }
 
-impl<'a> World<'a> {
+impl<'a> Model<'a> {
     fn new(max_channels: usize, runtime: &'a Runtime) -> Self {
         let bounds = Bounds {
             max_channels,
@@ -129,7 +129,7 @@ impl<'a> World<'a> {
             memory,
             runtime,
             requests: Vec::new(),
-            shown: HashMap::new(),
+            visible: HashMap::new(),
             last_named: HashMap::new(),
             waiting: Vec::new(),
         }
@@ -139,8 +139,8 @@ impl<'a> World<'a> {
         match op {
             Op::Request { parts, mode } => self.request(&parts, mode),
             Op::Wide => {
-                let duty = Obligation { channels: Vec::new(), app: Some(self.memory.app().claim_all()) };
-                self.forwarded((0..CHANNELS).map(|channel| (channel, Part::Nobody)).collect(), duty);
+                let obligation = Obligation { channels: Vec::new(), app: Some(self.memory.app().claim_all()) };
+                self.forwarded((0..CHANNELS).map(|channel| (channel, Part::Opaque)).collect(), obligation);
             }
             Op::Apply(which) => {
                 let open: Vec<usize> =
@@ -149,37 +149,37 @@ impl<'a> World<'a> {
                     self.apply(open[which % open.len()], usize::MAX);
                 }
             }
-            Op::End(which, ending) => {
+            Op::End(which, end) => {
                 let open: Vec<usize> =
-                    (0..self.requests.len()).filter(|&index| self.requests[index].duty.is_some()).collect();
+                    (0..self.requests.len()).filter(|&index| self.requests[index].obligation.is_some()).collect();
                 if !open.is_empty() {
-                    self.end(open[which % open.len()], ending);
+                    self.end(open[which % open.len()], end);
                 }
             }
             Op::Forget(channel) => {
                 let _was_there = self.memory.forget(&channel.to_string());
             }
-            Op::Pass(time) => self.pass(time),
+            Op::Advance(time) => self.advance(time),
             Op::Sweep => self.memory.sweep(self.memory.now()),
         }
-        self.waiting_are_woken();
+        self.check_waiters();
         assert!(self.memory.len() <= self.memory.app().context().bounds.max_channels);
     }
 
-    /// Claims channel by channel, as a request does: once it holds a reservation it waits no longer.
+    /// Claims channel by channel, as a request does: once it holds a reservation, it no longer waits.
     fn request(&mut self, parts: &[(u8, Part)], mode: ClaimMode) {
         let now = self.memory.now();
         let (mut held, mut forwarded, mut wide) = (Vec::new(), Vec::new(), None);
         for &(channel, part) in parts {
             let mode = if mode == ClaimMode::MayWait && !forwarded.is_empty() { ClaimMode::MustNotWait } else { mode };
             match self.memory.claim(&channel.to_string(), &value(part), mode, now) {
-                Claim::Redundant { .. } => self.was_redundant(channel, part, mode, now, &forwarded),
+                Claim::Redundant { .. } => self.check_redundant(channel, part, mode, now, &forwarded),
                 Claim::InFlight(waiter) => {
                     assert_eq!(mode, ClaimMode::MayWait);
                     self.last_named.insert(channel, now);
-                    let Part::Person(name) = part else { panic!("nothing is like {part:?}") };
+                    let Part::Person(name) = part else { panic!("no value equals {part:?}") };
                     self.waiting.push((channel, name, Box::pin(waiter.settled())));
-                    // This request would claim again later; here it just goes away with the place of its first channel.
+                    // A real request would repeat its claims later; this one ends here.
                     assert!(forwarded.is_empty());
                     return;
                 }
@@ -200,19 +200,19 @@ impl<'a> World<'a> {
     }
 
     /// The first law.
-    fn was_redundant(&self, channel: u8, part: Part, mode: ClaimMode, now: Moment, own: &[(u8, Part)]) {
+    fn check_redundant(&self, channel: u8, part: Part, mode: ClaimMode, now: Moment, own: &[(u8, Part)]) {
         assert!(matches!(part, Part::Person(_)) && mode != ClaimMode::Forced, "{part:?} is never redundant");
-        assert_eq!(self.shown.get(&channel), Some(&part), "the guests of {channel} see someone else");
+        assert_eq!(self.visible.get(&channel), Some(&part), "the guests of {channel} see someone else");
         let pending =
             self.requests.iter().filter(|request| !request.applied).flat_map(|request| &request.parts).chain(own);
         for (other, value) in pending {
             assert!(*other != channel || *value == part, "{value:?} may still be applied to {channel}");
         }
-        assert!(now.since(self.last_named[&channel]) < REMEMBER_FOR, "nobody named {channel} for so long");
+        assert!(now.since(self.last_named[&channel]) < REMEMBER_FOR, "no claim named {channel} for remember_for");
     }
 
-    fn forwarded(&mut self, parts: Vec<(u8, Part)>, duty: Obligation) {
-        self.requests.push(Forwarded { parts, applied: false, duty: Some(duty), until: Moment::default() });
+    fn forwarded(&mut self, parts: Vec<(u8, Part)>, obligation: Obligation) {
+        self.requests.push(Forwarded { parts, applied: false, obligation: Some(obligation), until: Moment::default() });
     }
 
     /// Upstream applies the first `parts` of a request.
@@ -222,31 +222,31 @@ impl<'a> World<'a> {
         for &(channel, part) in request.parts.iter().take(parts) {
             let shows = match part {
                 Part::Batch(name) if parts == usize::MAX => Part::Person(name),
-                Part::Batch(_) => Part::Nobody,
+                Part::Batch(_) => Part::Opaque,
                 other => other,
             };
-            self.shown.insert(channel, shows);
+            self.visible.insert(channel, shows);
         }
-        if request.duty.is_none() {
+        if request.obligation.is_none() {
             self.requests.swap_remove(index);
         }
     }
 
-    fn end(&mut self, index: usize, ending: Ending) {
+    fn end(&mut self, index: usize, end: RequestEnd) {
         let applied = self.requests[index].applied;
-        let outcome = match ending {
-            Ending::Answered if applied => Some(Outcome::Accepted),
-            Ending::Answered => Some(Outcome::Refused),
-            Ending::HalfDone => {
+        let outcome = match end {
+            RequestEnd::Answered if applied => Some(Outcome::Accepted),
+            RequestEnd::Answered => Some(Outcome::Refused),
+            RequestEnd::PartlyApplied => {
                 if !applied {
                     self.apply(index, 1);
                 }
                 Some(Outcome::Partial)
             }
-            Ending::Lost | Ending::LostForGood => Some(Outcome::Ambiguous),
-            Ending::Dropped => None,
+            RequestEnd::Lost | RequestEnd::LostUnapplied => Some(Outcome::Ambiguous),
+            RequestEnd::Dropped => None,
         };
-        let Obligation { channels, app } = self.requests[index].duty.take().unwrap();
+        let Obligation { channels, app } = self.requests[index].obligation.take().unwrap();
         match outcome {
             Some(outcome) => {
                 channels.into_iter().for_each(|reservation| reservation.settle(outcome));
@@ -254,7 +254,7 @@ impl<'a> World<'a> {
             }
             None => drop((channels, app)),
         }
-        let may_come_late = matches!(ending, Ending::Lost | Ending::Dropped) && !self.requests[index].applied;
+        let may_come_late = matches!(end, RequestEnd::Lost | RequestEnd::Dropped) && !self.requests[index].applied;
         if may_come_late {
             self.requests[index].until = self.memory.now().after(DOUBT);
         } else {
@@ -262,49 +262,54 @@ impl<'a> World<'a> {
         }
     }
 
-    /// What was given up too long ago will not be applied any more; half of it is, at the last moment.
-    fn pass(&mut self, time: Duration) {
+    /// A request without an answer is not applied after the doubt period; half of these requests are applied at the
+    /// last moment.
+    fn advance(&mut self, time: Duration) {
         let then = self.memory.now().after(time);
-        while let Some(index) = self.requests.iter().position(|request| request.duty.is_none() && request.until < then)
+        while let Some(index) =
+            self.requests.iter().position(|request| request.obligation.is_none() && request.until < then)
         {
             if index % 2 == 0 { self.apply(index, usize::MAX) } else { drop(self.requests.swap_remove(index)) }
         }
         self.runtime.block_on(tokio::time::advance(time));
     }
 
-    /// Whoever still waits does so for an equal announcement in flight.
-    fn waiting_are_woken(&mut self) {
+    /// Every waiting request waits for an equal announcement in flight.
+    fn check_waiters(&mut self) {
         let mut context = Context::from_waker(Waker::noop());
         let requests = &self.requests;
         self.waiting.retain_mut(|(channel, name, settled)| {
             let waits = settled.as_mut().poll(&mut context) == Poll::Pending;
-            let leads = |request: &Forwarded| {
-                request.duty.is_some() && request.parts.contains(&(*channel, Part::Person(*name)))
+            let is_waited_for = |request: &Forwarded| {
+                request.obligation.is_some() && request.parts.contains(&(*channel, Part::Person(*name)))
             };
-            assert!(!waits || requests.iter().any(leads), "nobody wakes who waits for {name} on {channel}");
+            assert!(
+                !waits || requests.iter().any(is_waited_for),
+                "no request in flight wakes the one that waits for {name} on {channel}"
+            );
             waits
         });
         assert_eq!(self.memory.app().context().waiting(), self.waiting.len());
     }
 
-    /// Once all is settled and no doubt is left, an announcement is known and the next one dropped.
-    fn comes_to_rest(&mut self) {
-        while let Some(index) = self.requests.iter().position(|request| request.duty.is_some()) {
-            self.end(index, Ending::Answered);
+    /// Once every request is settled and no doubt is left, an announcement becomes known and the next one is dropped.
+    fn settles_and_recovers(&mut self) {
+        while let Some(index) = self.requests.iter().position(|request| request.obligation.is_some()) {
+            self.end(index, RequestEnd::Answered);
         }
-        self.pass(DOUBT + Duration::from_millis(1));
+        self.advance(DOUBT + Duration::from_millis(1));
         assert!(self.requests.is_empty());
-        self.waiting_are_woken();
+        self.check_waiters();
         assert!(self.waiting.is_empty());
         for channel in 0..CHANNELS {
             self.request(&[(channel, Part::Person(0))], ClaimMode::MayWait);
             while !self.requests.is_empty() {
                 self.apply(0, usize::MAX);
-                self.end(0, Ending::Answered);
+                self.end(0, RequestEnd::Answered);
             }
             let again =
                 self.memory.claim(&channel.to_string(), &value(Part::Person(0)), ClaimMode::MayWait, self.memory.now());
-            assert!(matches!(again, Claim::Redundant { .. }), "{channel} does not heal: {again:?}");
+            assert!(matches!(again, Claim::Redundant { .. }), "{channel} does not recover: {again:?}");
         }
         assert_eq!(self.memory.app().context().waiting(), 0);
     }
@@ -317,10 +322,10 @@ proptest! {
     fn no_history_loses_a_handoff(max_channels in 1..7usize, history in prop::collection::vec(op(), 1..60)) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
         let _entered = runtime.enter();
-        let mut world = World::new(max_channels, &runtime);
+        let mut model = Model::new(max_channels, &runtime);
         for op in history {
-            world.step(op);
+            model.step(op);
         }
-        world.comes_to_rest();
+        model.settles_and_recovers();
     }
 }

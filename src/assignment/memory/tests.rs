@@ -1,4 +1,5 @@
-//! What the memory adds to the machine: bounds, forgetting, those who wait, and what concerns a whole app.
+//! Tests of what the memory adds to the machine: bounds, eviction, waiting requests, and requests that concern a whole
+//! app.
 
 use std::future::Future;
 use std::pin::pin;
@@ -124,7 +125,7 @@ fn patience_decides_what_may_be_answered() {
 }
 
 #[test]
-fn every_end_of_the_leader_wakes_who_waits() {
+fn every_outcome_of_the_leader_wakes_the_waiters() {
     for outcome in [Outcome::Accepted, Outcome::Refused, Outcome::Partial, Outcome::Ambiguous] {
         let memory = memory_of(100);
         let leader = memory.reserve("room", one("Anna"));
@@ -138,7 +139,7 @@ fn every_end_of_the_leader_wakes_who_waits() {
 }
 
 #[test]
-fn a_panic_of_the_leader_wakes_who_waits_and_leaves_a_doubt() {
+fn a_panic_of_the_leader_wakes_the_waiters_and_leaves_a_doubt() {
     let memory = memory_of(100);
     let leader = memory.reserve("room", one("Anna"));
     let waiter = memory.wait("room", "Anna");
@@ -152,7 +153,7 @@ fn a_panic_of_the_leader_wakes_who_waits_and_leaves_a_doubt() {
 }
 
 #[test]
-fn those_who_wait_are_woken_by_their_own_leader_only() {
+fn waiters_are_woken_by_their_own_leader_only() {
     let memory = memory_of(100);
     let anna = memory.reserve("room", one("Anna"));
     let ben = memory.reserve("room", one("Ben"));
@@ -163,7 +164,7 @@ fn those_who_wait_are_woken_by_their_own_leader_only() {
 }
 
 #[test]
-fn forgetting_wakes_who_waits() {
+fn forgetting_wakes_the_waiters() {
     let memory = memory_of(100);
     let leader = memory.reserve("room", one("Anna"));
     let waiter = memory.wait("room", "Anna");
@@ -183,7 +184,7 @@ fn forgetting_removes_what_is_at_rest() {
 }
 
 #[test]
-fn those_who_wait_are_bounded_per_channel_and_in_all() {
+fn waiters_are_bounded_per_channel_and_in_total() {
     let memory = memory_of(100);
     let app = Arc::clone(memory.app());
     let _leaders = ["1", "2"].map(|channel| memory.reserve(channel, one("Anna")));
@@ -192,7 +193,7 @@ fn those_who_wait_are_bounded_per_channel_and_in_all() {
     waiting.extend((0..2).map(|_| memory.wait("2", "Anna")));
     assert!(matches!(memory.ask("2", "Anna"), Claim::Reserved { redundant: true, .. }), "five in all");
     assert_eq!(app.context().waiting(), 5);
-    // A place given back can be taken again, in the list of its channel as well.
+    // A released wait can be taken again, in the list of its channel as well.
     drop(waiting.remove(0));
     assert_eq!(app.context().waiting(), 4);
     waiting.push(memory.wait("1", "Anna"));
@@ -221,7 +222,7 @@ fn the_cap_holds_and_the_oldest_go_first() {
         };
         reservation.settle(Outcome::Accepted);
     }
-    // Seen again, so no longer the oldest.
+    // Claimed again, so no longer the oldest.
     assert!(matches!(
         memory.claim("0", &one("Anna"), ClaimMode::MayWait, Moment::from_millis(90_000)),
         Claim::Redundant { .. }
@@ -256,7 +257,7 @@ fn what_is_in_flight_or_in_doubt_is_never_evicted() {
     assert!(matches!(memory.claim("newer", &Value::Opaque, ClaimMode::Forced, memory.now()), Claim::Full));
     assert_eq!(memory.len(), 3);
     assert!(matches!(memory.ask("flying", "Anna"), Claim::InFlight(_)), "who is held already is no newcomer");
-    // Once the doubts are over there is room again.
+    // Once the doubts have ended, there is space again.
     let later = memory.now().after(Duration::from_secs(31));
     assert!(memory.claim("newer", &one("Anna"), ClaimMode::MayWait, later).is_reserved());
     leader.settle(Outcome::Accepted);
@@ -290,7 +291,7 @@ fn many_channels_keep_within_the_cap_over_all_shards() {
 }
 
 #[test]
-fn what_nobody_names_is_forgotten() {
+fn unused_channels_are_forgotten() {
     let app = AppMemory::new(Clock::start(), bounds(100));
     let memory = RuleMemory::new(app, Duration::from_secs(10));
     let at = |seconds: u64| Moment::from_millis(seconds * 1_000);
@@ -301,19 +302,19 @@ fn what_nobody_names_is_forgotten() {
         }
         _ => None,
     };
-    assert_eq!(announce("asked", at(0)), Some(Before::Nothing));
+    assert_eq!(announce("used", at(0)), Some(Before::Nothing));
     assert_eq!(announce("swept", at(0)), Some(Before::Nothing));
-    assert_eq!(announce("asked", at(9)), None, "redundant, and seen");
-    assert_eq!(announce("asked", at(18)), None);
+    assert_eq!(announce("used", at(9)), None, "redundant, and seen");
+    assert_eq!(announce("used", at(18)), None);
     memory.sweep(at(18));
     assert_eq!((memory.len(), memory.app().context().evictions()), (1, Evictions { capacity: 0, idle: 1 }));
-    assert_eq!(announce("asked", at(28)), Some(Before::Nothing), "unseen for just as long");
+    assert_eq!(announce("used", at(28)), Some(Before::Nothing), "unseen for just as long");
     let _leader = memory.claim("flying", &one("Anna"), ClaimMode::MayWait, at(0));
     drop(memory.claim("doubtful", &one("Anna"), ClaimMode::MayWait, at(0)));
     memory.sweep(at(29));
     assert_eq!(memory.len(), 3, "in flight and in doubt stay");
     memory.set_remember_for(DAY);
-    assert_eq!(announce("asked", at(80_000)), None, "a changed setting holds for what is remembered");
+    assert_eq!(announce("used", at(80_000)), None, "a changed setting holds for what is remembered");
 }
 
 #[test]

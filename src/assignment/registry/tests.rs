@@ -1,4 +1,4 @@
-//! What is remembered over a change of the configuration.
+//! Tests of what is remembered across changes of the configuration.
 
 use super::*;
 use crate::assignment::{Assignment, Before, Claim, ClaimMode, Outcome, Value};
@@ -19,25 +19,26 @@ fn assignments() -> Arc<Assignments> {
     )
 }
 
-/// Makes the memories those of the `wanted` rules and of their apps.
-fn configure(assignments: &Assignments, wanted: &[Watch]) -> Vec<(Arc<AppMemory>, Arc<RuleMemory>)> {
-    let mut apps: Vec<Arc<str>> = wanted.iter().map(|watch| Arc::clone(&watch.app)).collect();
+/// Configures the `wanted` rules and their apps.
+fn configure(assignments: &Assignments, wanted: &[RuleSettings]) -> Vec<(Arc<AppMemory>, Arc<RuleMemory>)> {
+    let mut apps: Vec<Arc<str>> = wanted.iter().map(|settings| Arc::clone(&settings.app)).collect();
     apps.dedup();
     assignments.configure(&apps, wanted).rules.into_iter().map(|memory| (Arc::clone(memory.app()), memory)).collect()
 }
 
-/// Makes the memories those of the app 1 with these rules. Returns what its requests share.
+/// Configures the app 1 with these rules. Returns the state that its requests share.
 fn configure_app(assignments: &Assignments, rules: &[(&str, u8)]) -> (ConfiguredApp, Vec<Arc<RuleMemory>>) {
-    let wanted: Vec<_> = rules.iter().map(|(rule, definition)| watch("1", rule, *definition)).collect();
+    let wanted: Vec<_> = rules.iter().map(|(rule, definition)| settings("1", rule, *definition)).collect();
     let Configured { rules, mut apps, .. } = assignments.configure(&["1".into()], &wanted);
     (apps.remove(0), rules)
 }
 
-fn watch(app: &str, rule: &str, definition: u8) -> Watch {
-    Watch { app: app.into(), rule: rule.into(), definition: [definition; 32], remember_for: MINUTE }
+fn settings(app: &str, rule: &str, definition: u8) -> RuleSettings {
+    RuleSettings { app: app.into(), rule: rule.into(), definition: [definition; 32], remember_for: MINUTE }
 }
 
-/// Announces the same person to the same channel, and says what was known of it; `None`: just this.
+/// Announces the same person to the same channel, and returns what was known of it; `None`: the announcement is
+/// redundant.
 fn announce(assignments: &Assignments, memory: &Arc<RuleMemory>) -> Option<Before> {
     match memory.claim(
         "room",
@@ -57,30 +58,29 @@ fn announce(assignments: &Assignments, memory: &Arc<RuleMemory>) -> Option<Befor
 #[test]
 fn an_unchanged_rule_keeps_its_memory() {
     let assignments = assignments();
-    let wanted = [watch("1", "joined", 7), watch("2", "joined", 7)];
+    let wanted = [settings("1", "joined", 7), settings("2", "joined", 7)];
     let first = configure(&assignments, &wanted);
     assert!(
         !first[0].0.in_doubt(assignments.context.clock.now()),
         "nothing was forwarded before the first configuration"
     );
     assert_eq!(announce(&assignments, &first[0].1), Some(Before::Nothing));
-    let patient = Watch { remember_for: MINUTE * 2, ..wanted[0].clone() };
-    let second = configure(&assignments, &[wanted[1].clone(), patient]);
+    let longer = RuleSettings { remember_for: MINUTE * 2, ..wanted[0].clone() };
+    let second = configure(&assignments, &[wanted[1].clone(), longer]);
     assert!(Arc::ptr_eq(&second[0].1, &first[1].1) && Arc::ptr_eq(&second[1].1, &first[0].1), "in the order wanted");
     assert_eq!(announce(&assignments, &second[1].1), None);
     assert_eq!(second[1].1.remember_for(), MINUTE * 2);
-    let names: Vec<_> =
-        assignments.watches().iter().map(|watched| (watched.app.to_string(), watched.rule.to_string())).collect();
+    let names: Vec<_> = assignments.rules().iter().map(|rule| (rule.app.to_string(), rule.rule.to_string())).collect();
     assert_eq!(names, [("2".to_owned(), "joined".to_owned()), ("1".to_owned(), "joined".to_owned())]);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_changed_rule_begins_in_doubt_with_nothing() {
     let assignments = assignments();
-    let first = configure(&assignments, &[watch("1", "joined", 7), watch("2", "joined", 7)]);
+    let first = configure(&assignments, &[settings("1", "joined", 7), settings("2", "joined", 7)]);
     announce(&assignments, &first[0].1);
     announce(&assignments, &first[1].1);
-    let second = configure(&assignments, &[watch("1", "joined", 8), watch("2", "joined", 7)]);
+    let second = configure(&assignments, &[settings("1", "joined", 8), settings("2", "joined", 7)]);
     assert!(Arc::ptr_eq(&first[0].0, &second[0].0) && !Arc::ptr_eq(&first[0].1, &second[0].1));
     assert_eq!(announce(&assignments, &second[0].1), Some(Before::Uncertain));
     assert_eq!(announce(&assignments, &second[0].1), Some(Before::Uncertain));
@@ -103,7 +103,7 @@ fn a_new_rule_puts_its_app_in_doubt() {
 async fn every_memory_begins_in_the_doubt_of_the_start() {
     let bounds = Bounds { start_doubt: MINUTE, ..assignments().bounds().clone() };
     let assignments = Assignments::new(Clock::start(), bounds);
-    let first = configure(&assignments, &[watch("1", "joined", 7)]);
+    let first = configure(&assignments, &[settings("1", "joined", 7)]);
     let now = || assignments.context.clock.now();
     tokio::time::advance(MINUTE - Duration::from_secs(1)).await;
     assert_eq!(first[0].0.start_doubt(now()), Some(Duration::from_secs(59)));
@@ -117,8 +117,9 @@ async fn every_memory_begins_in_the_doubt_of_the_start() {
     assert_eq!(announce(&assignments, &first[0].1), None);
 }
 
-/// Announces B under the first of two generations of rules, which is `superseded` before or after it is sent; says what
-/// a claim finds while it is in flight, and once it was settled with `outcome` after the doubt of the change.
+/// Announces B under the first of two generations of rules, which is `superseded` before or after the request is sent;
+/// returns the answer to a claim while it is in flight, and after it was settled with `outcome` and the doubt of the
+/// change has ended.
 async fn over_a_change(superseded_first: bool, outcome: Outcome) -> (usize, Option<Before>, Option<Before>) {
     let assignments = assignments();
     let (old, _) = configure_app(&assignments, &[]);
@@ -177,7 +178,7 @@ async fn requests_for_an_app_that_becomes_known_may_touch_any_of_its_channels() 
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_app_that_comes_back_remembers_what_is_in_flight() {
+async fn an_app_configured_again_counts_its_requests_in_flight() {
     let assignments = assignments();
     let (old, rules) = configure_app(&assignments, &[("joined", 7)]);
     let ticket = old.generation.begin();
@@ -193,18 +194,18 @@ async fn an_app_that_comes_back_remembers_what_is_in_flight() {
 #[test]
 fn a_rule_that_went_and_came_back_is_new() {
     let assignments = assignments();
-    let first = configure(&assignments, &[watch("1", "joined", 7)]);
+    let first = configure(&assignments, &[settings("1", "joined", 7)]);
     announce(&assignments, &first[0].1);
-    assert!(configure(&assignments, &[]).is_empty() && assignments.watches().is_empty());
-    let second = configure(&assignments, &[watch("1", "joined", 7)]);
+    assert!(configure(&assignments, &[]).is_empty() && assignments.rules().is_empty());
+    let second = configure(&assignments, &[settings("1", "joined", 7)]);
     assert_eq!(announce(&assignments, &second[0].1), Some(Before::Uncertain));
 }
 
 #[test]
-fn apps_that_nobody_uses_are_dropped() {
+fn unused_apps_are_dropped() {
     let assignments = assignments();
     let held = assignments.configure(&["held".into(), "loose".into()], &[]).apps.remove(0);
-    configure(&assignments, &[watch("1", "joined", 7)]);
+    configure(&assignments, &[settings("1", "joined", 7)]);
     let apps = |assignments: &Assignments| lock(&assignments.registry).apps.len();
     assert_eq!(apps(&assignments), 2);
     assert!(Arc::ptr_eq(&held.memory, &assignments.configure(&["held".into()], &[]).apps[0].memory));
@@ -216,7 +217,7 @@ fn apps_that_nobody_uses_are_dropped() {
 #[test]
 fn the_counts_are_those_of_all_memories() {
     let assignments = assignments();
-    let memories = configure(&assignments, &[watch("1", "joined", 7), watch("2", "joined", 7)]);
+    let memories = configure(&assignments, &[settings("1", "joined", 7), settings("2", "joined", 7)]);
     let mut waiting = Vec::new();
     for (_, memory) in &memories {
         announce(&assignments, memory);

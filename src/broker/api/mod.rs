@@ -16,7 +16,7 @@ use http::{HeaderValue, Method, Request, Response, StatusCode};
 use self::refusal::Refusal;
 use super::Broker;
 use super::broker_app::BrokerApp;
-use super::kind::user_channel;
+use super::channel_type::user_channel;
 use crate::clock::{Clock, Moment};
 use crate::pusher::{ErrorCode, Query, decode_path, verify};
 

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use super::super::channel::Counts;
+use super::super::channel_type::{Access, ChannelType};
 use super::super::json;
-use super::super::kind::{Access, Kind};
 use super::Call;
 use super::refusal::Refusal;
 
@@ -39,9 +39,9 @@ impl Info {
     }
 
     /// The requested attributes of a channel with these counts. Only presence channels have a `user_count`.
-    pub(super) fn attributes(self, kind: Kind, counts: Counts) -> Attributes {
+    pub(super) fn attributes(self, channel_type: ChannelType, counts: Counts) -> Attributes {
         Attributes {
-            user_count: (self.user_count && kind.is_presence()).then_some(counts.users),
+            user_count: (self.user_count && channel_type.is_presence()).then_some(counts.users),
             subscription_count: self.subscription_count.then_some(counts.subscriptions),
         }
     }
@@ -59,8 +59,10 @@ pub(super) fn channels(call: &Call<'_, '_>) -> Result<String, Refusal> {
         return Err(Refusal::NoUserCounts);
     }
     let listed = call.broker_app.channels.list(prefix);
-    let channels =
-        listed.iter().filter_map(|(name, counts)| Some((&**name, info.attributes(Kind::of(name)?, *counts)))).collect();
+    let channels = listed
+        .iter()
+        .filter_map(|(name, counts)| Some((&**name, info.attributes(ChannelType::of(name)?, *counts))))
+        .collect();
     Ok(json::text(&Channels { channels }))
 }
 
@@ -81,19 +83,23 @@ pub(super) fn channel(call: &Call<'_, '_>, name: &str) -> Result<String, Refusal
         Empty,
         Event { data: &'a str, ttl: u64 },
     }
-    let kind = kind_of(name)?;
+    let channel_type = channel_type_of(name)?;
     let info = requested_info(call);
-    if info.user_count && !kind.is_presence() {
+    if info.user_count && !channel_type.is_presence() {
         return Err(Refusal::NoUserCount);
     }
     let snapshot = call.broker_app.channels.snapshot(name);
-    let is_requested = info.cache && kind.cached;
+    let is_requested = info.cache && channel_type.cached;
     let event = if is_requested { call.broker_app.channels.cached(name, call.now) } else { None };
     let cache = is_requested.then(|| match &event {
         Some((data, remaining)) => CacheState::Event { data, ttl: remaining.as_secs() },
         None => CacheState::Empty,
     });
-    Ok(json::text(&Channel { occupied: snapshot.occupied, attributes: info.attributes(kind, snapshot.counts), cache }))
+    Ok(json::text(&Channel {
+        occupied: snapshot.occupied,
+        attributes: info.attributes(channel_type, snapshot.counts),
+        cache,
+    }))
 }
 
 /// `GET /channels/{name}/users`.
@@ -106,16 +112,18 @@ pub(super) fn users(call: &Call<'_, '_>, name: &str) -> Result<String, Refusal> 
     struct User<'a> {
         id: &'a str,
     }
-    if !kind_of(name)?.is_presence() {
+    if !channel_type_of(name)?.is_presence() {
         return Err(Refusal::NoUsers);
     }
     let users = call.broker_app.channels.users(name);
     Ok(json::text(&Users { users: users.iter().map(|id| User { id }).collect() }))
 }
 
-/// The kind of a channel that callers may read.
-fn kind_of(name: &str) -> Result<Kind, Refusal> {
-    Kind::of(name).filter(|kind| kind.access != Access::User).ok_or_else(|| Refusal::InvalidChannel(name.to_owned()))
+/// The type of a channel that callers may read.
+fn channel_type_of(name: &str) -> Result<ChannelType, Refusal> {
+    ChannelType::of(name)
+        .filter(|channel_type| channel_type.access != Access::User)
+        .ok_or_else(|| Refusal::InvalidChannel(name.to_owned()))
 }
 
 fn requested_info(call: &Call<'_, '_>) -> Info {

@@ -7,9 +7,9 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+use super::super::channel_type::ChannelType;
 use super::super::frame::Event;
 use super::super::json;
-use super::super::kind::Kind;
 use super::super::session::{MAX_DATA, MAX_EVENT_NAME};
 use super::super::socket_id::{SocketId, is_socket_id};
 use super::occupancy::{Attributes, Info};
@@ -26,7 +26,7 @@ struct Publication {
     event: Event,
     data: Arc<str>,
     /// Without duplicates.
-    channels: Vec<(String, Kind)>,
+    channels: Vec<(String, ChannelType)>,
     except: Option<SocketId>,
     info: Option<Info>,
 }
@@ -128,11 +128,11 @@ impl Parameters<'_> {
         if data.len() > MAX_DATA {
             return Err(Refusal::LargeData);
         }
-        let mut channels: Vec<(String, Kind)> = Vec::with_capacity(names.len());
+        let mut channels: Vec<(String, ChannelType)> = Vec::with_capacity(names.len());
         for name in names {
-            let Some(kind) = Kind::of(&name) else { return Err(Refusal::InvalidChannel(name)) };
+            let Some(channel_type) = ChannelType::of(&name) else { return Err(Refusal::InvalidChannel(name)) };
             if !channels.iter().any(|(known, _)| *known == name) {
-                channels.push((name, kind));
+                channels.push((name, channel_type));
             }
         }
         let except = match self.socket_id.map(|id| string("socket_id", id)).transpose()? {
@@ -147,14 +147,14 @@ impl Parameters<'_> {
 
 impl Publication {
     fn publish(&self, call: &Call<'_, '_>) {
-        for (name, kind) in &self.channels {
-            call.broker_app.channels.publish(name, *kind, &self.event, &self.data, self.except, call.now);
+        for (name, channel_type) in &self.channels {
+            call.broker_app.channels.publish(name, *channel_type, &self.event, &self.data, self.except, call.now);
         }
     }
 
     fn attributes<'a>(&'a self, call: &'a Call<'_, '_>, info: Info) -> impl Iterator<Item = (&'a str, Attributes)> {
-        self.channels.iter().map(move |(name, kind)| {
-            (name.as_str(), info.attributes(*kind, call.broker_app.channels.snapshot(name).counts))
+        self.channels.iter().map(move |(name, channel_type)| {
+            (name.as_str(), info.attributes(*channel_type, call.broker_app.channels.snapshot(name).counts))
         })
     }
 }

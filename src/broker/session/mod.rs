@@ -15,8 +15,8 @@ use std::time::Duration;
 
 use self::liveness::Liveness;
 use super::channel::{ChannelFull, Identity, MAX_MEMBERS};
+use super::channel_type::{Access, ChannelType};
 use super::frame::{self, Frame};
-use super::kind::{Access, Kind};
 use super::message::{ClientEvent, Message};
 use super::socket_id::SocketId;
 use super::token_bucket::TokenBucket;
@@ -68,8 +68,8 @@ pub(super) enum Effect {
     Join {
         /// The channel's name.
         channel: Arc<str>,
-        /// The channel's kind.
-        kind: Kind,
+        /// The channel's type.
+        channel_type: ChannelType,
         /// The member, on presence channels.
         identity: Option<Identity>,
     },
@@ -77,8 +77,8 @@ pub(super) enum Effect {
     SignIn {
         /// The user's channel.
         channel: Arc<str>,
-        /// The channel's kind.
-        kind: Kind,
+        /// The channel's type.
+        channel_type: ChannelType,
         /// The user's id.
         user: Arc<str>,
         /// The ids of the users on the watchlist.
@@ -140,7 +140,7 @@ struct SignedInAs {
 /// A subscription of the client.
 #[derive(Debug)]
 struct Subscription {
-    kind: Kind,
+    channel_type: ChannelType,
     user_id: Option<Arc<str>>,
 }
 
@@ -225,11 +225,11 @@ impl Session {
     }
 
     /// Notes that [`Effect::Join`] was successful.
-    pub(super) fn joined(&mut self, channel: Arc<str>, kind: Kind, user_id: Option<Arc<str>>) {
-        if kind.access.needs_token() {
+    pub(super) fn joined(&mut self, channel: Arc<str>, channel_type: ChannelType, user_id: Option<Arc<str>>) {
+        if channel_type.access.needs_token() {
             self.sign_in_by = None;
         }
-        self.channels.insert(channel, Subscription { kind, user_id });
+        self.channels.insert(channel, Subscription { channel_type, user_id });
     }
 
     /// The error for the client after [`Effect::Join`] has failed because the channel is full.
@@ -264,8 +264,8 @@ impl Session {
         } else {
             match self.channels.entry(Arc::from(&**channel)) {
                 Entry::Occupied(subscription) => {
-                    let Subscription { kind, user_id } = subscription.get();
-                    match kind.access {
+                    let Subscription { channel_type, user_id } = subscription.get();
+                    match channel_type.access {
                         Access::Private | Access::Presence if self.client_events.take(now) => {
                             let frame = frame::client_event(name, channel, *data, user_id.as_deref());
                             return Effect::Relay { channel: Arc::clone(subscription.key()), frame };

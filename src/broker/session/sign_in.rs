@@ -5,9 +5,9 @@ use std::sync::Arc;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use super::super::channel_type::{Access, ChannelType, user_channel};
 use super::super::frame::{self, Frame};
 use super::super::json;
-use super::super::kind::{Access, Kind, user_channel};
 use super::super::message::SignIn;
 use super::super::watchlists::MAX_WATCHED;
 use super::{Effect, Session, SignedInAs, identity, refuse};
@@ -95,7 +95,7 @@ impl Session {
         let effect = match &self.user {
             None => Effect::SignIn {
                 channel,
-                kind: Kind { access: Access::User, cached: false },
+                channel_type: ChannelType { access: Access::User, cached: false },
                 user,
                 watchlist,
                 reply,

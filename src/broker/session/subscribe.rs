@@ -4,9 +4,9 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::super::channel::Identity;
+use super::super::channel_type::{Access, ChannelType};
 use super::super::frame;
 use super::super::json;
-use super::super::kind::{Access, Kind};
 use super::super::message::Subscribe;
 use super::{Effect, Session, identity, refuse};
 use crate::pusher::{App, Grant};
@@ -27,13 +27,13 @@ impl Session {
     /// Handles a request to subscribe.
     pub(super) fn subscribe(&mut self, request: &Subscribe<'_>, app: &App) -> Effect {
         let name = &*request.channel;
-        let Some(kind) = Kind::of(name) else {
+        let Some(channel_type) = ChannelType::of(name) else {
             return refuse(
                 None,
                 "The channel's name is invalid: 1 to 200 of the characters A-Z a-z 0-9 _ - = @ , . ; are allowed",
             );
         };
-        if kind.access == Access::User {
+        if channel_type.access == Access::User {
             return self.subscribe_to_user(name);
         }
         if self.channels.contains_key(name) {
@@ -45,17 +45,22 @@ impl Session {
                 &format!("The connection is subscribed to {} channels already, which is the most", self.channels.len()),
             );
         }
-        match self.authorize(request, kind, app) {
-            Ok(identity) => Effect::Join { channel: name.into(), kind, identity },
+        match self.authorize(request, channel_type, app) {
+            Ok(identity) => Effect::Join { channel: name.into(), channel_type, identity },
             Err(effect) => effect,
         }
     }
 
     /// Verifies the token for a channel. Returns the identity, on presence channels. A `channel_data` is a part of the
     /// signed text on private channels, too (docs/broker.md).
-    fn authorize(&self, request: &Subscribe<'_>, kind: Kind, app: &App) -> Result<Option<Identity>, Effect> {
+    fn authorize(
+        &self,
+        request: &Subscribe<'_>,
+        channel_type: ChannelType,
+        app: &App,
+    ) -> Result<Option<Identity>, Effect> {
         let name = &*request.channel;
-        if !kind.access.needs_token() {
+        if !channel_type.access.needs_token() {
             return Ok(None);
         }
         let data = request.channel_data.as_deref();
@@ -69,7 +74,7 @@ impl Session {
         Grant::Channel { name, data }
             .verify(app, &self.id.to_string(), token)
             .map_err(|error| refuse(None, &format!("The auth token for {} on {name} was refused: {error}", self.id)))?;
-        if kind.is_presence() { self.identify(name, data).map(Some) } else { Ok(None) }
+        if channel_type.is_presence() { self.identify(name, data).map(Some) } else { Ok(None) }
     }
 
     /// The identity for the presence channel `name` in this `channel_data`; without it, the identity of the signed-in

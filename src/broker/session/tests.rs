@@ -44,8 +44,8 @@ fn subscribe(session: &mut Session, data: &Value) -> Effect {
 
 fn join(session: &mut Session, data: &Value) {
     match subscribe(session, data) {
-        Effect::Join { channel, kind, identity } => {
-            session.joined(channel, kind, identity.map(|identity| identity.user_id))
+        Effect::Join { channel, channel_type, identity } => {
+            session.joined(channel, channel_type, identity.map(|identity| identity.user_id))
         }
         other => panic!("{other:?}"),
     }

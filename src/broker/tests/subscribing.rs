@@ -182,8 +182,8 @@ async fn who_is_not_read_is_not_silent() {
     let mut other = pace().unwrap();
     let taking = async move {
         loop {
-            other.opened().await;
-            other.spend();
+            other.ready().await;
+            other.count_message();
         }
     };
     let mut taking = Box::pin(timeout(Duration::from_secs(200), taking));

@@ -42,13 +42,13 @@ pub(super) async fn listeners(config: &Config, time_limit: Duration) -> Vec<Find
     };
     let shows_tls = config.server.tls.is_some();
     let gateway = async {
-        if shows_tls && try_bind(gateway) == BindResult::Taken {
+        if shows_tls && try_bind(gateway) == BindResult::InUse {
             // Its certificate is for the name that clients use, which is not known here.
             let advice = "if it is not usher, choose another server.listen; the finding about admin.listen tells";
             return Finding::warning(
                 "listen",
                 "server.listen",
-                format!("{gateway} is taken by a program that is not asked, for it speaks TLS"),
+                format!("{gateway} is in use by a program that is not checked, since it uses TLS"),
                 advice,
             );
         }
@@ -62,14 +62,14 @@ pub(super) async fn listeners(config: &Config, time_limit: Duration) -> Vec<Find
 #[derive(Debug, PartialEq, Eq)]
 enum BindResult {
     Free,
-    Taken,
+    InUse,
     Impossible(String),
 }
 
 fn try_bind(address: SocketAddr) -> BindResult {
     match TcpListener::bind(address) {
         Ok(_released) => BindResult::Free,
-        Err(error) if error.kind() == ErrorKind::AddrInUse => BindResult::Taken,
+        Err(error) if error.kind() == ErrorKind::AddrInUse => BindResult::InUse,
         Err(error) => BindResult::Impossible(error.to_string()),
     }
 }
@@ -84,14 +84,14 @@ async fn listener(key: &str, address: SocketAddr, usher: impl Future<Output = Op
                 format!("set {key} to an address of this machine; a port below 1024 needs CAP_NET_BIND_SERVICE");
             Finding::problem("listen", key, format!("{address} cannot be listened on: {error}"), advice)
         }
-        BindResult::Taken => match usher.await {
+        BindResult::InUse => match usher.await {
             Some(about) => Finding::ok("listen", key, format!("{address} is served by an usher{about}")),
             None => {
                 let advice = format!("end that program, or set {key} to another port (`ss -ltnp` tells who listens)");
                 Finding::problem(
                     "listen",
                     key,
-                    format!("{address} is taken by a program that does not answer as usher does"),
+                    format!("{address} is in use by a program that does not answer as usher does"),
                     advice,
                 )
             }

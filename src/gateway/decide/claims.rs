@@ -8,7 +8,7 @@ use super::effects::{Deliveries, EffectKind, Novelty};
 use super::{DecisionInProgress, hold};
 use crate::assignment::{Before, Claim, ClaimMode, Value, Waiter};
 use crate::clock::Moment;
-use crate::gateway::routing::WatchedRule;
+use crate::gateway::routing::RuleRoute;
 use crate::metrics::EventDecision;
 use crate::rules::Mode;
 
@@ -58,8 +58,8 @@ impl DecisionInProgress<'_, '_> {
             }
             _ => &Value::Opaque,
         };
-        let watched = self.effects[first].watched;
-        match watched.memory.claim(self.effects[first].channel, value, self.claim_mode_for(watched), self.now) {
+        let route = self.effects[first].route;
+        match route.memory.claim(self.effects[first].channel, value, self.claim_mode_for(route), self.now) {
             Claim::InFlight(waiter) => return Some(waiter),
             Claim::Redundant { since } => self.effects[first].novelty = Some(Novelty::Known(since)),
             Claim::Reserved { reservation, before, redundant, since } => {
@@ -119,14 +119,14 @@ impl DecisionInProgress<'_, '_> {
                 continue;
             };
             if !deliveries.is_dropped(effect.event, effect.position) {
-                let claim = effect.watched.memory.claim(effect.channel, value, ClaimMode::Forced, self.now);
+                let claim = effect.route.memory.claim(effect.channel, value, ClaimMode::Forced, self.now);
                 hold(&mut self.tickets, self.app, claim);
             }
         }
     }
 
-    fn claim_mode_for(&self, watched: &WatchedRule) -> ClaimMode {
-        if self.mode == ClaimMode::Forced || watched.rule.spec().mode == Mode::Observe {
+    fn claim_mode_for(&self, route: &RuleRoute) -> ClaimMode {
+        if self.mode == ClaimMode::Forced || route.rule.spec().mode == Mode::Observe {
             ClaimMode::Forced
         } else if self.tickets.is_empty() {
             self.mode

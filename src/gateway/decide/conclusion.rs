@@ -102,12 +102,12 @@ impl DecisionInProgress<'_, '_> {
                 Reason::Words("redundant, but the request it came with is not dropped"),
             ),
         };
-        effect.watched.metrics.count(decision);
-        observe::record_decision(self.app, effect.watched, effect.channel, decision, effect.known_since(), self.now);
+        effect.route.metrics.count(decision);
+        observe::record_decision(self.app, effect.route, effect.channel, decision, effect.known_since(), self.now);
         self.shared.decisions.push(&Decided {
             at: self.now,
             app: &self.app.id,
-            rule: &effect.watched.name,
+            rule: &effect.route.name,
             channel: effect.channel,
             identity: effect.assignment().map(Assignment::identity),
             decision,

@@ -7,7 +7,7 @@ use smallvec::SmallVec;
 
 use crate::assignment::{Assignment, Value};
 use crate::clock::Moment;
-use crate::gateway::routing::{AppRoute, WatchedRule};
+use crate::gateway::routing::{AppRoute, RuleRoute};
 use crate::metrics::EventDecision;
 use crate::pusher::{Event, Trigger};
 use crate::rules::{self, Mode};
@@ -24,7 +24,7 @@ pub(super) struct Effect<'a> {
     pub(super) event: usize,
     pub(super) position: usize,
     pub(super) channel: &'a str,
-    pub(super) watched: &'a WatchedRule,
+    pub(super) route: &'a RuleRoute,
     pub(super) kind: EffectKind,
     pub(super) novelty: Option<Novelty>,
 }
@@ -71,7 +71,7 @@ impl Effect<'_> {
 
     /// Whether the rule enforces, and the effect is redundant.
     fn is_droppable(&self) -> bool {
-        self.watched.rule.spec().mode == Mode::Enforce
+        self.route.rule.spec().mode == Mode::Enforce
             && matches!(self.novelty, Some(Novelty::Known(_) | Novelty::Repeated))
     }
 }
@@ -80,34 +80,34 @@ impl Effect<'_> {
 pub(super) fn effects<'a>(app: &'a AppRoute, trigger: &'a Trigger<'_>) -> Effects<'a> {
     let mut effects = Effects::new();
     for (event_index, event) in trigger.events.iter().enumerate() {
-        let mut concerned = app.rules.iter().filter(|watched| watched.rule.concerns(&event.name)).peekable();
+        let mut concerned = app.rules.iter().filter(|route| route.rule.concerns(&event.name)).peekable();
         if concerned.peek().is_none() {
             continue;
         }
         let mut buffer = [0; STACK_DATA];
         let data = event.data(&mut buffer);
-        for watched in concerned {
+        for route in concerned {
             let first = effects.len();
             for (position, channel) in
-                event.channels.iter().enumerate().filter(|(_, channel)| watched.rule.watches(channel))
+                event.channels.iter().enumerate().filter(|(_, channel)| route.rule.watches(channel))
             {
                 // The event has the same kind of effect on every channel.
                 let kind = match effects.get(first) {
                     Some(Effect { kind, .. }) => kind.clone(),
-                    None => match kind(watched, event, data.as_deref()) {
+                    None => match kind(route, event, data.as_deref()) {
                         Some(kind) => kind,
                         None => break,
                     },
                 };
-                effects.push(Effect { event: event_index, position, channel, watched, kind, novelty: None });
+                effects.push(Effect { event: event_index, position, channel, route, kind, novelty: None });
             }
         }
     }
     effects
 }
 
-fn kind(watched: &WatchedRule, event: &Event<'_>, data: Option<&str>) -> Option<EffectKind> {
-    match watched.rule.read(&event.name, data) {
+fn kind(route: &RuleRoute, event: &Event<'_>, data: Option<&str>) -> Option<EffectKind> {
+    match route.rule.read(&event.name, data) {
         rules::EventMeaning::Unrelated => None,
         // The excluded client does not receive it: the channel does not show all clients the same any more.
         _ if event.excludes_socket => Some(EffectKind::ExcludesSocket),
@@ -126,7 +126,7 @@ pub(super) fn followers(trigger: &Trigger<'_>, effects: &[Effect<'_>]) -> Vec<Op
     let mut followers = vec![None; effects.len()];
     let mut last = HashMap::with_capacity(effects.len());
     for (index, effect) in effects.iter().enumerate() {
-        if let Some(before) = last.insert((ptr::from_ref(effect.watched), effect.channel), index) {
+        if let Some(before) = last.insert((ptr::from_ref(effect.route), effect.channel), index) {
             followers[before] = Some(index);
         }
     }

@@ -137,9 +137,9 @@ fn plan_inexact(shared: &Shared, app: &AppRoute, inexact: &Inexact, now: Moment)
         }
         AffectedChannels::Listed(channels) => {
             for channel in channels {
-                for watched in app.rules.iter().filter(|watched| watched.rule.watches(channel)) {
-                    hold(&mut tickets, app, watched.memory.claim(channel, &Value::Opaque, ClaimMode::Forced, now));
-                    record(&watched.name, channel);
+                for route in app.rules.iter().filter(|route| route.rule.watches(channel)) {
+                    hold(&mut tickets, app, route.memory.claim(channel, &Value::Opaque, ClaimMode::Forced, now));
+                    record(&route.name, channel);
                 }
             }
         }
@@ -177,6 +177,6 @@ impl DecisionInProgress<'_, '_> {
     /// Whether a redundant announcement goes on only because its rule observes. An announcement that would be exempt if
     /// the rule enforced is exempt here, too.
     fn observes(&self, effect: &Effect<'_>) -> bool {
-        effect.watched.rule.spec().mode == Mode::Observe && self.mode != ClaimMode::Forced
+        effect.route.rule.spec().mode == Mode::Observe && self.mode != ClaimMode::Forced
     }
 }

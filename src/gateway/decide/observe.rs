@@ -3,10 +3,10 @@
 use crate::audience::AppAudience;
 use crate::clock::Moment;
 use crate::gateway::Shared;
-use crate::gateway::routing::{AppRoute, WatchedRule};
+use crate::gateway::routing::{AppRoute, RuleRoute};
 use crate::metrics::EventDecision;
 use crate::pusher::Trigger;
-use crate::report::{Fate, Misplaced, Redundant};
+use crate::report::{Misplaced, Redundant, RedundantOutcome};
 
 /// The memory keeps moments in tenths of a second, rounded down; so a client that joined in the same tenth does not
 /// count as late.
@@ -16,15 +16,15 @@ const MILLIS_PER_TICK: u64 = 100;
 /// its assignment.
 pub(super) fn record_decision(
     app: &AppRoute,
-    watched: &WatchedRule,
+    route: &RuleRoute,
     channel: &str,
     decision: EventDecision,
     since: Option<Moment>,
     now: Moment,
 ) {
-    let fate = match decision {
-        EventDecision::Suppressed | EventDecision::Coalesced => Fate::Suppressed,
-        EventDecision::ShadowSuppressed => Fate::Observed,
+    let outcome = match decision {
+        EventDecision::Suppressed | EventDecision::Coalesced => RedundantOutcome::Suppressed,
+        EventDecision::ShadowSuppressed => RedundantOutcome::Observed,
         EventDecision::ForwardedFirst
         | EventDecision::ForwardedChange
         | EventDecision::ForwardedUncertain
@@ -37,15 +37,15 @@ pub(super) fn record_decision(
     let heard = app.audience.as_ref().and_then(|audience: &AppAudience| audience.of(channel));
     let joined = heard.and_then(|heard| heard.last_joined);
     let late_joiner = joined.zip(since).is_some_and(|(joined, since)| tick(joined) > tick(since));
-    let messages = watched.tally.count(Redundant {
+    let messages = route.tally.count(Redundant {
         channel,
         at: now,
-        fate,
+        outcome,
         audience: heard.map(|heard| heard.subscribers),
         late_joiner,
     });
-    if fate == Fate::Suppressed {
-        watched.metrics.saved(messages);
+    if outcome == RedundantOutcome::Suppressed {
+        route.metrics.saved(messages);
     }
 }
 

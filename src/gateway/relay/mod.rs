@@ -269,12 +269,12 @@ impl Relay {
         };
         loop {
             if let Some(pace) = &mut pace
-                && !pace.is_open()
+                && !pace.is_ready()
             {
                 if writer.flush().await.is_err() {
                     return RelayEnd::Lost(to);
                 }
-                pace.opened().await;
+                pace.ready().await;
             }
             let next = match reader.next_at_once().await {
                 Some(next) => next,
@@ -287,7 +287,7 @@ impl Relay {
             };
             self.last.store(self.shared.clock.now().as_millis(), Ordering::Relaxed);
             self.shared.metrics.websocket_message(direction);
-            pace.iter_mut().for_each(Pace::spend);
+            pace.iter_mut().for_each(Pace::count_message);
             let close = if let Message::Close(frame) = &message { Some(frame.clone()) } else { None };
             let subscription_text = self.subscription_text(from, &message);
             if writer.feed(message).await.is_err() {

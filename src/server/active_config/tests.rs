@@ -56,10 +56,10 @@ fn modes(active_config: &ActiveConfig) -> String {
     active_config.rules().into_iter().map(shown).collect::<Vec<_>>().join(", ")
 }
 
-/// The rules that the memory watches.
-fn watched(active_config: &ActiveConfig) -> String {
-    let shown = |watched: crate::assignment::Watched| format!("{}/{}", watched.app, watched.rule);
-    active_config.assignments.watches().into_iter().map(shown).collect::<Vec<_>>().join(", ")
+/// The rules that have a memory.
+fn registered_rules(active_config: &ActiveConfig) -> String {
+    let shown = |rule: crate::assignment::RegisteredRule| format!("{}/{}", rule.app, rule.rule);
+    active_config.assignments.rules().into_iter().map(shown).collect::<Vec<_>>().join(", ")
 }
 
 #[test]
@@ -68,29 +68,29 @@ fn an_override_affects_one_rule_of_one_app() {
     assert_eq!(modes(&active_config), "1/staff enforce, 1/desk off, 2/staff enforce");
     assert_eq!(active_config.switch("1", "staff", Mode::Observe), Some(Mode::Enforce));
     assert_eq!(modes(&active_config), "1/staff observe, 1/desk off, 2/staff enforce");
-    assert_eq!(watched(&active_config), "1/staff, 2/staff");
+    assert_eq!(registered_rules(&active_config), "1/staff, 2/staff");
     assert_eq!(active_config.switch("2", "staff", Mode::Off), Some(Mode::Enforce));
     assert_eq!(
-        (modes(&active_config).as_str(), watched(&active_config).as_str()),
+        (modes(&active_config).as_str(), registered_rules(&active_config).as_str()),
         ("1/staff observe, 1/desk off, 2/staff off", "1/staff")
     );
     assert_eq!(active_config.switch("1", "staff", Mode::Off), Some(Mode::Observe));
-    assert_eq!(watched(&active_config), "");
+    assert_eq!(registered_rules(&active_config), "");
 }
 
 #[test]
 fn a_rule_that_is_switched_on_puts_its_app_in_doubt_and_no_other() {
     let active_config = active_config();
     let in_doubt = |app: &str| {
-        let watches = active_config.assignments.watches();
-        let watched = watches.iter().find(|watched| &*watched.app == app).unwrap();
-        watched.memory.app().in_doubt(active_config.shared.clock.now())
+        let rules = active_config.assignments.rules();
+        let rule = rules.iter().find(|rule| &*rule.app == app).unwrap();
+        rule.memory.app().in_doubt(active_config.shared.clock.now())
     };
     active_config.switch("1", "staff", Mode::Observe);
     active_config.switch("1", "staff", Mode::Enforce);
     assert!(!in_doubt("1"), "what it observed it knows");
     active_config.switch("1", "desk", Mode::Enforce);
-    assert_eq!(watched(&active_config), "1/staff, 1/desk, 2/staff");
+    assert_eq!(registered_rules(&active_config), "1/staff, 1/desk, 2/staff");
     assert!(in_doubt("1") && !in_doubt("2"));
 }
 
@@ -111,7 +111,7 @@ fn a_reload_ends_all_overrides() {
     active_config.switch("1", "desk", Mode::Observe);
     assert_eq!(active_config.replace(config()), 1, "a rule that was switched back is not switched");
     assert_eq!(
-        (modes(&active_config).as_str(), watched(&active_config).as_str()),
+        (modes(&active_config).as_str(), registered_rules(&active_config).as_str()),
         ("1/staff enforce, 1/desk off, 2/staff enforce", "1/staff, 2/staff")
     );
 }

@@ -1,4 +1,4 @@
-//! The calls of the official server libraries that ask something, against the embedded broker.
+//! The queries of the official server libraries, with the embedded broker.
 
 use serde_json::{Value, json};
 
@@ -22,7 +22,7 @@ fn guests(hotel: &Hotel) -> [Guest; 3] {
     guests
 }
 
-/// A call of the Node library that has to succeed: the answer's body.
+/// A call of the Node library that has to succeed; returns the body of the response.
 fn body(hotel: &Hotel, method: &str, with: Value) -> Value {
     let answer = hotel.backend.call(method, with);
     assert_eq!(answer["status"], 200, "{answer}");
@@ -97,7 +97,7 @@ fn node_triggers_with_info() {
 }
 
 #[test]
-fn who_is_excluded_does_not_hear() {
+fn an_excluded_socket_receives_nothing() {
     let hotel = Hotel::local(Library::Python);
     let [anna, boris, _other] = guests(&hotel);
     hotel.backend.call("trigger", json!([ROOM, "own", {}, anna.socket()]));

@@ -1,5 +1,5 @@
-//! Encrypted channels: backend and guest share a key that usher does not have. It cannot read who is announced there,
-//! so it holds nothing back.
+//! Encrypted channels: backend and guest share a key that usher does not have. It cannot read the announcements there,
+//! so it drops none.
 
 use serde_json::json;
 
@@ -8,10 +8,10 @@ use crate::harness::Pusher;
 use crate::harness::backend::Library;
 use crate::harness::guest::Device;
 
-/// Its name is one of those that the rule is for.
+/// A channel that the rule's template matches.
 const ROOM: &str = "private-encrypted-room-101-chat";
 
-/// The guest reads every announcement, repeated or not, and none of them is readable on its way.
+/// The guest reads every announcement, repeated or not, and none of them is readable in transit.
 fn every_announcement_is_read(hotel: &Hotel) {
     let guest = hotel.guest_as(Device::Node, "anna");
     guest.actor().ask("overhear", json!([ROOM]));
@@ -44,8 +44,8 @@ fn every_announcement_is_read(hotel: &Hotel) {
     assert_eq!((metric("forwarded_no_rule"), metric("suppressed"), metric("coalesced")), (10.0, 0.0, 0.0));
 }
 
-/// Without the key nobody comes in: neither a stranger nor a guest whom the backend refuses.
-fn strangers_stay_outside(hotel: &Hotel) {
+/// Without the key, no guest can subscribe: neither one without a backend nor one that the backend refuses.
+fn subscriptions_without_the_key_are_refused(hotel: &Hotel) {
     let stranger = hotel.guest(Device::Node);
     stranger.actor().ask("subscribe", json!([ROOM]));
     stranger.wait(ROOM, "pusher:subscription_error");
@@ -56,7 +56,7 @@ fn strangers_stay_outside(hotel: &Hotel) {
 fn with_node() {
     let hotel = Hotel::local(Library::Node);
     every_announcement_is_read(&hotel);
-    strangers_stay_outside(&hotel);
+    subscriptions_without_the_key_are_refused(&hotel);
 }
 
 #[test]
@@ -68,7 +68,7 @@ fn with_python() {
 fn behind_the_relay_with_node() {
     let hotel = Hotel::before(Pusher::small(), Library::Node);
     every_announcement_is_read(&hotel);
-    strangers_stay_outside(&hotel);
+    subscriptions_without_the_key_are_refused(&hotel);
 }
 
 #[test]

@@ -1,6 +1,5 @@
-//! Real guests: pusher-js in Node and in headless Chromium, told by real backends (pusher-http-python,
-//! pusher-http-node), before the embedded broker and, through the relay, before a server that shares nothing with
-//! usher.
+//! Real guests (pusher-js in Node and in headless Chromium) with real backends (pusher-http-python, pusher-http-node),
+//! with the embedded broker and, through the relay, with a server that shares no code with usher.
 
 mod calls;
 mod encrypted;
@@ -15,16 +14,16 @@ use crate::harness::backend::Library;
 use crate::harness::guest::Device;
 use crate::harness::{Backend, Guest, Pusher, Setup, Usher};
 
-/// The room that the story is told in.
+/// The room of the story.
 const ROOM: &str = "grand-room-101-chat";
-/// Who takes over, one after the other.
+/// The staff members, in the order in which they take over.
 const STAFF: [&str; 3] = ["Anna Byrne", "Boris Žák", "Anna Byrne"];
-/// How many messages each of them writes.
+/// The number of messages of each staff member.
 const MESSAGES: usize = 20;
 /// The event that the story ends with.
 const LAST: &str = "messages-read-by-staff";
 
-/// A usher, the backend that calls it, and the server behind it if that is not its own broker.
+/// An usher, the backend that calls it, and the upstream server unless it is the embedded broker.
 #[derive(Debug)]
 pub struct Hotel {
     pub usher: Usher,
@@ -38,7 +37,7 @@ impl Hotel {
         Self::open("local", None, library)
     }
 
-    /// Before another server.
+    /// With another server.
     pub fn before(upstream: Pusher, library: Library) -> Self {
         Self::open(&upstream.url(), Some(upstream), library)
     }
@@ -59,17 +58,17 @@ impl Hotel {
         Guest::connect(device, self.usher.gateway().port())
     }
 
-    /// A guest whom the backend knows by name.
+    /// A guest that the backend knows by name.
     pub fn guest_as(&self, device: Device, user: &str) -> Guest {
         Guest::connect_as(device, self.usher.gateway().port(), user, &self.backend)
     }
 
-    /// A guest whom the backend knows by name and lets know when these users come and go.
+    /// A guest that the backend knows by name, with a watchlist of these users.
     fn guest_watching(&self, device: Device, user: &str, watchlist: &[&str]) -> Guest {
         Guest::connect_watching(device, self.usher.gateway().port(), user, watchlist, &self.backend)
     }
 
-    /// The backend tells of a staff member with every message, as in README.md.
+    /// The backend announces the staff member with every message, as in README.md.
     pub fn tell(&self) {
         for name in STAFF {
             self.announce(name);
@@ -94,7 +93,8 @@ fn message(name: &str, number: usize) -> Value {
     json!({ "staff_info": staff(name), "message": format!("message {number} <&/> “ü”") })
 }
 
-/// What a guest has to hear of [`Hotel::tell`]: each staff member announced once, and every message, in order.
+/// The events that a guest must receive of [`Hotel::tell`]: each staff member announced once, and every message, in
+/// order.
 pub fn told() -> Vec<(String, Value)> {
     let mut heard = Vec::new();
     for name in STAFF {

@@ -1,4 +1,4 @@
-//! The operator's page, as an operator sees it while the hotel story runs, and what he changes on it.
+//! The operator's page in a browser while the hotel story runs, and the changes made on it.
 
 use serde_json::{Value, json};
 
@@ -14,14 +14,14 @@ fn hotel() -> Hotel {
     Hotel::local(Library::Node)
 }
 
-/// Enters the token where the page asks for it, and says yes.
+/// Enters the token in the page's form and submits it.
 #[track_caller]
 fn confirms(operator: &Operator, yes: &str, token: &str) {
     operator.fills("Admin token", token);
     operator.clicks(yes);
 }
 
-/// The verdict of the last decision.
+/// The last decision.
 fn last(hotel: &Hotel) -> String {
     hotel.usher.admin().decisions()[0]["decision"].as_str().unwrap().to_owned()
 }
@@ -111,7 +111,7 @@ fn a_channel_is_forgotten_once_the_token_is_right() {
     operator.misses("#assignments li", ROOM);
     hotel.announce("Anna Byrne");
     assert_eq!(last(&hotel), "forwarded_first");
-    // The token is not asked for again.
+    // The page does not ask for the token again.
     operator.clicks(FORGET);
     operator.clicks("Forget");
     operator.misses("#assignments li", ROOM);
@@ -166,7 +166,7 @@ fn a_rule_is_switched_and_acts_at_once() {
     hotel.announce("Anna Byrne");
     assert_eq!(hotel.usher.admin().decisions().len(), before, "nothing watches any more");
 
-    // What was forwarded while the rule was off may still be on its way.
+    // Triggers that were forwarded while the rule was off may still be in flight.
     operator.chooses("Enforce");
     operator.clicks("Switch to enforce");
     operator.sees("#said", "off → enforce");

@@ -1,5 +1,5 @@
-//! Rooms that not everyone may enter: private and presence channels with auth endpoints made by Pusher's server
-//! libraries, sign-in, cache channels.
+//! Restricted rooms: private and presence channels with auth endpoints of Pusher's server libraries, sign-in, cache
+//! channels.
 
 use serde_json::{Value, json};
 
@@ -10,16 +10,16 @@ use crate::harness::{Guest, Pusher};
 
 const LOBBY: &str = "presence-lobby";
 
-/// What a server does that others do differently.
+/// Behaviour in which servers differ.
 #[derive(Debug, Clone, Copy)]
 pub struct Habits {
-    /// Tells who sent a client event on a presence channel.
+    /// Client events on presence channels name their sender.
     pub knows_who: bool,
-    /// Announces a user once, and not with each of his devices.
+    /// A user is announced once, not with each of the user's devices.
     pub adds_users_once: bool,
 }
 
-/// As Pusher does.
+/// Pusher's behaviour.
 pub const USUAL: Habits = Habits { knows_who: true, adds_users_once: true };
 
 fn announced(guest: &Guest, event: &str) -> Vec<Value> {
@@ -27,7 +27,7 @@ fn announced(guest: &Guest, event: &str) -> Vec<Value> {
     reports.filter(|report| report["event"] == event).map(|report| report["data"]["id"].clone()).collect()
 }
 
-/// Private channels let in whom the backend let in, and nobody else.
+/// Private channels accept only guests that the backend authorizes.
 pub fn private_rooms_are_private(hotel: &Hotel, device: Device) {
     let anna = hotel.guest_as(device, "anna");
     anna.enter("private-room-101");
@@ -36,7 +36,7 @@ pub fn private_rooms_are_private(hotel: &Hotel, device: Device) {
     assert_eq!(anna.enter_in_vain("private-forbidden")["status"], 403);
 }
 
-/// Everyone present knows who else is: one member for each user, however many devices.
+/// Every member knows all others: one member for each user, with any number of devices.
 pub fn presence_rooms_know_their_members(hotel: &Hotel, habits: Habits) {
     let anna = hotel.guest_as(Device::Node, "anna");
     anna.enter(LOBBY);
@@ -68,7 +68,7 @@ pub fn presence_rooms_know_their_members(hotel: &Hotel, habits: Habits) {
     );
 }
 
-/// What one guest says another hears, with the name of who said it, and nobody hears himself.
+/// A client event reaches the other guests with the sender's name, and not the sender.
 pub fn guests_talk(hotel: &Hotel, habits: Habits) {
     let anna = hotel.guest_as(Device::Node, "anna");
     let boris = hotel.guest_as(Device::Node, "boris");
@@ -90,7 +90,7 @@ pub fn guests_talk(hotel: &Hotel, habits: Habits) {
     );
 }
 
-/// A signed-in user hears what is sent to him.
+/// A signed-in user receives events to that user.
 pub fn users_sign_in(hotel: &Hotel, method: &str) {
     let anna = hotel.guest_as(Device::Node, "anna");
     anna.sign_in();
@@ -98,7 +98,7 @@ pub fn users_sign_in(hotel: &Hotel, method: &str) {
     assert_eq!(anna.wait_user("invoice"), json!({ "number": 7 }));
 }
 
-/// Who comes late to a cache channel hears its last event.
+/// A late subscriber of a cache channel receives its last event.
 pub fn cache_channels_remember(hotel: &Hotel) {
     let anna = hotel.guest(Device::Node);
     anna.enter("cache-menu");

@@ -8,8 +8,8 @@ use crate::harness::guest::Device;
 use crate::harness::usher::Signal;
 use crate::harness::{Guest, Pusher, Setup, Usher};
 
-/// Tells the story to a guest and compares what he heard with what happened.
-pub fn is_heard(hotel: &Hotel, device: Device) -> Guest {
+/// Runs the story with a guest and compares the received events with the expected ones.
+pub fn every_event_is_received(hotel: &Hotel, device: Device) -> Guest {
     let guest = hotel.guest(device);
     guest.enter(ROOM);
     hotel.tell();
@@ -22,7 +22,7 @@ pub fn is_heard(hotel: &Hotel, device: Device) -> Guest {
     guest
 }
 
-/// The lines that the page shows of it.
+/// The lines that the page shows.
 fn page() -> Vec<Value> {
     let line = |(event, data): (String, Value)| match event.as_str() {
         "staff-assigned" => Some(format!("{} joined the chat", data["staff_name"].as_str().unwrap())),
@@ -33,14 +33,14 @@ fn page() -> Vec<Value> {
 }
 
 fn is_shown(hotel: &Hotel) -> Guest {
-    let guest = is_heard(hotel, Device::Chromium);
+    let guest = every_event_is_received(hotel, Device::Chromium);
     assert_eq!(guest.actor().ask("read", json!(["#log li"])), Value::from(page()));
     guest
 }
 
 #[test]
 fn a_guest_hears_each_announcement_once() {
-    is_heard(&Hotel::local(Library::Python), Device::Node);
+    every_event_is_received(&Hotel::local(Library::Python), Device::Node);
 }
 
 #[test]
@@ -54,7 +54,7 @@ fn a_page_shows_each_announcement_once() {
 #[test]
 fn a_guest_behind_the_relay_hears_each_announcement_once() {
     let hotel = Hotel::before(Pusher::small(), Library::Python);
-    is_heard(&hotel, Device::Node);
+    every_event_is_received(&hotel, Device::Node);
     let connected =
         hotel.upstream.as_ref().unwrap().actor().wait("the guest's connection", |report| report["target"].is_string());
     assert_eq!(connected["connected"], "127.0.0.1", "X-Forwarded-For");
@@ -76,7 +76,7 @@ fn is_back(guest: &Guest, from: usize) {
 }
 
 #[test]
-fn a_guest_comes_back_to_a_restarted_usher() {
+fn a_guest_reconnects_to_a_restarted_usher() {
     let mut hotel = Hotel::local(Library::Python);
     let guest = hotel.guest(Device::Node);
     guest.enter(ROOM);
@@ -96,7 +96,7 @@ fn a_guest_comes_back_to_a_restarted_usher() {
 }
 
 #[test]
-fn a_guest_comes_back_to_a_restarted_upstream() {
+fn a_guest_reconnects_to_a_restarted_upstream() {
     let hotel = Hotel::before(Pusher::small(), Library::Python);
     let guest = hotel.guest(Device::Node);
     guest.enter(ROOM);

@@ -1,4 +1,4 @@
-//! Users who watch each other: whom pusher-js knows to be online, before the embedded broker.
+//! Watchlists: the users that pusher-js knows to be online, with the embedded broker.
 
 use serde_json::{Value, json};
 
@@ -7,14 +7,14 @@ use crate::harness::Guest;
 use crate::harness::backend::Library;
 use crate::harness::guest::Device;
 
-/// A user with this watchlist who is signed in.
+/// A signed-in user with this watchlist.
 fn user(hotel: &Hotel, device: Device, name: &str, watchlist: &[&str]) -> Guest {
     let guest = hotel.guest_watching(device, name, watchlist);
     guest.sign_in();
     guest
 }
 
-/// Waits until a guest is told this of one user alone.
+/// Waits until a guest receives this event for exactly one user.
 #[track_caller]
 fn wait(guest: &Guest, event: &str, user: &str) {
     guest
@@ -26,7 +26,7 @@ fn told(history: &[(&str, &[&str])]) -> Vec<(String, Value)> {
     history.iter().map(|(event, users)| ((*event).to_owned(), json!(users))).collect()
 }
 
-/// A user is online with the first of his devices and offline with the last.
+/// A user goes online with the first device and offline with the last.
 fn users_watch_each_other(hotel: &Hotel, device: Device) {
     let anna = user(hotel, device, "anna", &["boris", "zoe"]);
     let phone = user(hotel, Device::Node, "boris", &[]);
@@ -55,16 +55,16 @@ fn users_watch_each_other(hotel: &Hotel, device: Device) {
 }
 
 #[test]
-fn told_by_node() {
+fn with_the_node_library() {
     users_watch_each_other(&Hotel::local(Library::Node), Device::Node);
 }
 
 #[test]
-fn told_by_python_in_a_page() {
+fn with_the_python_library_in_a_page() {
     users_watch_each_other(&Hotel::local(Library::Python), Device::Chromium);
 }
 
-/// Who is online at once, who is not, and everything of one's own.
+/// Users that are online at sign-in, users that are not, and the user's own events.
 #[test]
 fn the_first_that_is_told() {
     let hotel = Hotel::local(Library::Node);

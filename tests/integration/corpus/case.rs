@@ -7,10 +7,10 @@ use crate::harness::sign;
 
 use super::expect::Expect;
 
-/// An assignment on a channel, to be announced before a case or probed after it.
+/// An assignment on a channel, announced before a case or checked after it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Memory {
-    /// `3` unless said otherwise (`c1@4`).
+    /// The app; `3` by default (`c1@4`: another one).
     pub app: String,
     /// `c1`, `c2`, …
     pub channel: String,
@@ -28,18 +28,18 @@ impl Memory {
     }
 }
 
-/// What is done on the connection, in order.
+/// A step on the connection.
 #[derive(Debug, Clone)]
 pub enum Part {
-    /// A request (or a piece of one) is written, this many times.
+    /// Writes a request (or a part of one), this many times.
     Send { body: Vec<String>, request: Vec<String>, times: usize },
-    /// The interim answer of this status is read before anything more is written.
+    /// Reads the interim response with this status before anything more is written.
     Await(u16),
-    /// The runner ends its half of the connection.
+    /// Closes the runner's half of the connection.
     HalfClose,
 }
 
-/// The scripted answer of upstream to the case's first request.
+/// The scripted response of upstream to the case's first request.
 #[derive(Debug, Clone)]
 pub struct Script {
     pub answer: Vec<String>,
@@ -50,7 +50,7 @@ pub struct Script {
 /// A case.
 #[derive(Debug, Clone)]
 pub struct Case {
-    /// The file's name without its ending, e.g. `H1-04-plus-sign`.
+    /// The file's name without its extension, e.g. `H1-04-plus-sign`.
     pub id: String,
     /// Announced before the case.
     pub before: Vec<Memory>,
@@ -95,7 +95,7 @@ impl Case {
     }
 }
 
-/// Title and source must be there; `before` may be, several times.
+/// Title and source are required; `before` is optional and may occur several times.
 fn read_head(lines: &[String]) -> Result<Vec<Memory>, String> {
     let mut before = Vec::new();
     let mut seen = Vec::new();

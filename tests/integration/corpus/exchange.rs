@@ -1,4 +1,4 @@
-//! What happens on the wire: the case's bytes are written in one of two styles, and every answer is read.
+//! The exchange on the wire: writes the case's bytes in one of two styles, and reads every response.
 
 use std::io::{self, BufReader, Read as _, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpStream};
@@ -9,16 +9,16 @@ use crate::harness::message::{Framing, Head, read_chunked};
 
 use super::expect::Ending;
 
-/// How the bytes are written.
+/// The style in which the bytes are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Style {
-    /// All that stands between two waits in one write.
+    /// All bytes between two waits in one write.
     Whole,
     /// Byte by byte; in 2,048 pieces if it is longer than that.
     Pieces,
 }
 
-/// What is done on the connection, expanded.
+/// A step on the connection, expanded.
 #[derive(Debug, Clone)]
 pub enum Act {
     Write(Vec<u8>),
@@ -26,7 +26,7 @@ pub enum Act {
     HalfClose,
 }
 
-/// An answer.
+/// A response.
 #[derive(Debug, Clone)]
 pub struct Answer {
     pub status: u16,
@@ -34,19 +34,19 @@ pub struct Answer {
     pub body: Vec<u8>,
 }
 
-/// How the connection ended for the runner.
+/// How the connection ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum End {
-    /// usher closed it, in order or by a reset.
+    /// usher closed it, with FIN or RST.
     Closed,
-    /// Another request on it was answered.
+    /// usher answered another request on it.
     Served,
 }
 
-/// Everything that came back.
+/// Everything that was received.
 #[derive(Debug)]
 pub struct Exchange {
-    /// Final answers in their order.
+    /// The final responses, in order.
     pub answers: Vec<Answer>,
     pub end: End,
 }
@@ -59,10 +59,10 @@ pub const FOLLOW_UP: &str = "/corpus/follow-up";
 pub struct Wire {
     stream: TcpStream,
     from: BufReader<TcpStream>,
-    /// Methods of the requests, as their answers' framing depends on them.
+    /// The methods of the requests, since the framing of their responses depends on them.
     methods: Vec<String>,
     answers: Vec<Answer>,
-    /// usher takes no more bytes.
+    /// usher accepts no more bytes.
     refused: bool,
 }
 
@@ -75,7 +75,7 @@ impl Wire {
         Ok(Self { from: BufReader::new(stream.try_clone()?), stream, methods, answers: Vec::new(), refused: false })
     }
 
-    /// Does everything, then reads `count` answers and the connection's end.
+    /// Performs all steps, then reads `count` responses and the end of the connection.
     pub fn run(mut self, acts: &[Act], style: Style, count: usize, ending: Ending) -> Result<Exchange, String> {
         for act in acts {
             match act {
@@ -104,7 +104,7 @@ impl Wire {
         }
     }
 
-    /// Writes as far as usher takes it: one that has refused the request need not read on.
+    /// Writes as far as usher reads: after a refusal, usher need not read the remainder.
     fn write(&mut self, bytes: &[u8], style: Style) {
         let piece = match style {
             Style::Whole => bytes.len().max(1),
@@ -119,12 +119,12 @@ impl Wire {
         }
     }
 
-    /// A connection that is gone already has no half to end.
+    /// A closed connection has no half to close.
     fn half_close(&self) {
         let _gone = self.stream.shutdown(Shutdown::Write);
     }
 
-    /// Sends one more request, whose answer must be the next.
+    /// Sends one more request, whose response must be the next one.
     fn follow_up(mut self) -> Result<Exchange, String> {
         self.write(format!("GET {FOLLOW_UP} HTTP/1.1\r\nHost: usher.test\r\n\r\n").as_bytes(), Style::Whole);
         match self.read_final()? {
@@ -134,7 +134,7 @@ impl Wire {
         }
     }
 
-    /// The next answer that is not interim; `None` at the end of the connection.
+    /// The next final response; `None` at the end of the connection.
     fn read_final(&mut self) -> Result<Option<Answer>, String> {
         loop {
             match self.read_any()? {

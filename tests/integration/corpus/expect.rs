@@ -1,23 +1,23 @@
-//! What a case expects.
+//! The expectations of a case.
 
 use super::case::Memory;
 
-/// One answer's place in a sequence: the values that are right there.
+/// The accepted values for one response of a sequence.
 pub type Alternatives = Vec<String>;
 
-/// Whether the connection must be closed after the last answer.
+/// What must happen to the connection after the last response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Ending {
-    /// Not said: the runner ends its half, and nothing more may come.
+    /// Not specified: the runner closes its half, and nothing more may arrive.
     #[default]
     Either,
-    /// usher closes it by itself.
+    /// usher closes it.
     Closes,
     /// It serves another request.
     Stays,
 }
 
-/// The section `expect` of a case. Everything but `status` and `upstream` may be left out.
+/// The section `expect` of a case. All keys except `status` and `upstream` are optional.
 #[derive(Debug, Clone, Default)]
 pub struct Expect {
     /// The final answers in their order; `none`: the connection ends instead.
@@ -27,7 +27,7 @@ pub struct Expect {
     /// `usher-error` of the last answer.
     pub error: Alternatives,
     pub ending: Ending,
-    /// How many requests reach upstream.
+    /// The number of requests that reach upstream.
     pub upstream: Vec<usize>,
     /// The target of the first of them; `same`: as sent.
     pub upstream_target: Option<String>,
@@ -35,7 +35,7 @@ pub struct Expect {
     pub upstream_body: Option<String>,
     /// Its headers (`name: value`), those of one name in this order.
     pub upstream_headers: Vec<(String, String)>,
-    /// Bytes that its head must hold.
+    /// Bytes that its head must contain.
     pub upstream_has: Vec<String>,
     /// Header names that it must not have.
     pub upstream_lacks: Vec<String>,
@@ -45,7 +45,7 @@ pub struct Expect {
     pub answer_lacks: Vec<String>,
     /// The last answer's body.
     pub answer_body: Option<String>,
-    /// What is remembered afterwards, and what is not.
+    /// The assignments that are remembered afterwards, and those that are not.
     pub after: Vec<(Memory, bool)>,
 }
 

@@ -2,27 +2,27 @@
 
 use crate::harness::sign;
 
-/// The other app of the corpus, for requests that mix two apps up.
+/// The other app of the corpus, for requests that combine two apps.
 pub const OTHER_APP: &str = "4";
 pub const OTHER_KEY: &str = "b74f1f2c0c1c43ad1f0b";
 pub const OTHER_SECRET: &str = "51d0e4a3b8c79f6e2d10";
 
-/// Stands for a signature until its request line is complete.
+/// The placeholder for a signature until its request line is complete.
 const MARK: char = '\u{1}';
 
-/// What the directives of one run of a case stand for.
+/// The values of the directives in one run of a case.
 #[derive(Debug, Clone)]
 pub struct Context {
-    /// Seconds since the Unix epoch, read once a run.
+    /// Seconds since the Unix epoch, read once per run.
     pub now: u64,
-    /// The run's own hotel, so that no run meets another's channels.
+    /// The hotel of this run, so that no two runs use the same channels.
     pub hotel: String,
     /// The body of the request that is being written.
     pub body: Vec<u8>,
 }
 
 impl Context {
-    /// The channel called `c1` (or `c2`, …) in a case.
+    /// The channel named `c1` (or `c2`, …) in a case.
     pub fn channel(&self, name: &str) -> Option<String> {
         let number = name.strip_prefix('c')?.parse::<u8>().ok()?;
         Some(format!("{}-room-{number}-chat", self.hotel))
@@ -39,7 +39,7 @@ impl Context {
         Ok(bytes)
     }
 
-    /// Lines of a body: joined with nothing between them.
+    /// Lines of a body: joined without separators.
     pub fn joined(&self, text: &[String]) -> Result<Vec<u8>, String> {
         self.expand(&text.concat())
     }
@@ -111,7 +111,7 @@ impl Context {
         Ok(self.body.chunks(number(size)?).flat_map(chunk).collect())
     }
 
-    /// The request line of a well signed request: `METHOD TARGET [VERSION]`, perhaps with `behind BASE`.
+    /// The request line of a correctly signed request: `METHOD TARGET [VERSION]`, optionally with `behind BASE`.
     fn signed(&self, argument: &str) -> Result<String, String> {
         let (argument, form) =
             argument.find(" behind ").map_or((argument, ""), |at| (&argument[..at], &argument[at + 1..]));
@@ -129,7 +129,7 @@ impl Context {
     }
 }
 
-/// Where the `}}` stands that ends a directive, others within it left alone.
+/// The position of the `}}` that ends a directive; nested ones are skipped.
 fn closing(text: &str) -> Option<usize> {
     let mut depth = 0;
     let mut at = 0;
@@ -157,8 +157,7 @@ fn number(text: &str) -> Result<usize, String> {
     text.parse().map_err(|_| format!("not a number: {text}"))
 }
 
-/// Puts the signature of a request line into it: over all parameters as they stand in it but the one that holds the
-/// signature.
+/// Inserts the signature into a request line: over all parameters as written, except the signature's own.
 fn sign_line(line: Vec<u8>) -> Result<Vec<u8>, String> {
     if !line.contains(&(MARK as u8)) || !line.ends_with(b"HTTP/1.1") && !line.ends_with(b"HTTP/1.0") {
         return Ok(line);
@@ -183,7 +182,7 @@ fn sign_line(line: Vec<u8>) -> Result<Vec<u8>, String> {
     Ok(bytes.into_bytes())
 }
 
-/// A signature as `upper`, `cut 63` or the like wants it.
+/// A signature modified by `upper`, `cut 63` and similar options.
 fn shaped(signature: &str, form: &str) -> Result<String, String> {
     match form.split_once(' ') {
         None if form.is_empty() => Ok(signature.to_owned()),

@@ -1,4 +1,4 @@
-//! Judges what was seen against what a case expects, and against what every case must keep.
+//! Compares the results of a case with its expectations, and with the invariants of all cases.
 
 use crate::harness::{Recorded, sign};
 
@@ -6,7 +6,7 @@ use super::exchange::{Answer, End, Exchange};
 use super::expect::{Alternatives, Ending, Expect};
 use super::text::{Context, OTHER_SECRET};
 
-/// Headers of one connection only: none may pass to upstream (threats.md HDR-01, HDR-02).
+/// Hop-by-hop headers: none may reach upstream (threats.md HDR-01, HDR-02).
 const HOP_BY_HOP: [&str; 10] = [
     "connection",
     "keep-alive",
@@ -20,7 +20,7 @@ const HOP_BY_HOP: [&str; 10] = [
     "proxy-authorization",
 ];
 
-/// What one run of a case brought.
+/// The results of one run of a case.
 #[derive(Debug)]
 pub struct Seen {
     pub exchange: Exchange,
@@ -32,11 +32,11 @@ pub struct Seen {
     pub authority: String,
 }
 
-/// What both styles must have in common.
+/// The results that must be equal in both styles.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Summary {
-    /// `refused` where the case leaves it open whether a broken request is answered: that depends on what was read when
-    /// it was seen to be broken.
+    /// `refused` if the case leaves open whether a malformed request is answered: that depends on how much was read
+    /// when it was found malformed.
     statuses: Vec<String>,
     decisions: Vec<String>,
     upstream: usize,
@@ -59,7 +59,7 @@ impl Seen {
         }
     }
 
-    /// Everything that is not as it should be.
+    /// All violations.
     pub fn complaints(&self, expect: &Expect, context: &Context) -> Vec<String> {
         let mut found = Complaints::default();
         self.judge_answers(expect, &mut found);
@@ -167,8 +167,8 @@ impl Seen {
     }
 }
 
-/// An error of usher's own is told alike in header and body (README.md "What the backend sees"), and no answer tells a
-/// secret.
+/// usher's own errors have the same code in header and body (README.md "What the backend sees"), and no response
+/// contains a secret.
 fn judge_any_answer(answer: &Answer, found: &mut Complaints) {
     let text = [answer.head.0.clone(), answer.body.clone()].concat();
     let text = String::from_utf8_lossy(&text);
@@ -185,7 +185,7 @@ fn judge_any_answer(answer: &Answer, found: &mut Complaints) {
     }
 }
 
-/// The value of a header that is there once; what to call its absence or repetition otherwise.
+/// The value of a header that occurs once; otherwise a word for its absence or repetition.
 fn sole(answer: &Answer, name: &str) -> Result<String, String> {
     let mut values =
         answer.head.headers().into_iter().filter(|(seen, _)| seen.eq_ignore_ascii_case(name)).map(|(_, value)| value);
@@ -220,7 +220,7 @@ impl Complaints {
         }
     }
 
-    /// Every wanted header is there, those of one name in the wanted order and no more often.
+    /// Every expected header is present, those of one name in the expected order and number.
     fn headers(&mut self, what: &str, wanted: &[(String, String)], seen: &[(String, String)], context: &Context) {
         for (name, _) in wanted {
             let of = |headers: &[(String, String)]| -> Vec<String> {
@@ -243,7 +243,7 @@ fn lossy(bytes: Result<Vec<u8>, String>) -> String {
     bytes.map_or_else(|error| error, |bytes| String::from_utf8_lossy(&bytes).into_owned())
 }
 
-/// Bytes for people: escaped, and cut where they are long.
+/// Bytes for messages: escaped and truncated.
 pub fn shown(bytes: &[u8]) -> String {
     let cut = &bytes[..bytes.len().min(600)];
     format!("{}{}", cut.escape_ascii(), if cut.len() < bytes.len() { "…" } else { "" })

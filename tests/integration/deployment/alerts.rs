@@ -1,5 +1,4 @@
-//! The rules: sound by promtool's word, tested in both directions, and each with a paragraph for whoever is woken by
-//! it.
+//! The alerting rules: validated by promtool, tested in both directions, and each with a paragraph in the runbook.
 
 use std::collections::BTreeSet;
 use std::process::Command;
@@ -22,7 +21,7 @@ fn promtool_finds_nothing_wrong() {
 }
 
 #[test]
-fn every_alert_says_whom_it_concerns_and_where_to_read_on() {
+fn every_alert_has_a_severity_and_a_runbook_paragraph() {
     let runbook = read("docs/operations.md");
     let alerts = yaml("deploy/prometheus/alerts.yml");
     let mut names = BTreeSet::new();

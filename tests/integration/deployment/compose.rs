@@ -9,7 +9,7 @@ use crate::harness::actor::{clients, project};
 use crate::harness::cli::Cli;
 use crate::harness::{Fake, Usher};
 
-/// What `.env` may say: a value that usher takes for each variable that the compose file hands on without one.
+/// Contents of `.env`: a valid value for each variable that the compose file passes on without one.
 const GIVEN: &[(&str, &str)] = &[
     ("USHER_CONFIG", "/etc/usher/hotel.toml"),
     ("USHER_UPSTREAM__URL", "https://api-eu.pusher.com"),
@@ -32,7 +32,7 @@ fn texts(list: &Value) -> Vec<&str> {
     list.as_array().into_iter().flatten().map(|item| item.as_str().unwrap()).collect()
 }
 
-/// The variables of usher that the file sets, and the value of each; `None`: handed on if there is one.
+/// The variables of usher that the file sets, and the value of each; `None`: passed on if set.
 fn variables(usher: &Value) -> BTreeMap<String, Option<String>> {
     let value = |value: &Value| {
         value
@@ -166,8 +166,8 @@ fn ports_limits_and_health_check_are_ushers() {
     );
 }
 
-/// What `usher healthcheck` and Prometheus do inside the compose file's network: they ask a listener that others can
-/// reach, without the token, and Prometheus by the service's name.
+/// What `usher healthcheck` and Prometheus do inside the compose file's network: they query a listener that is
+/// reachable from outside, without the token, and Prometheus by the service's name.
 #[test]
 fn the_admin_listener_tells_its_neighbours_only_what_is_open() {
     let fake = Fake::start();
@@ -200,7 +200,7 @@ fn the_image_is_built_of_files_that_reach_it() {
             );
         }
     }
-    // Cargo refuses a Cargo.toml whose targets are not there.
+    // Cargo rejects a Cargo.toml whose targets do not exist.
     let manifest = read("Cargo.toml").parse::<toml::Table>().unwrap();
     for target in ["test", "bench"].iter().flat_map(|kind| manifest[*kind].as_array().unwrap()) {
         let path = target.get("path").map_or_else(

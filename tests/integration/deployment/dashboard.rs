@@ -1,4 +1,4 @@
-//! The dashboard's questions, put to a real Prometheus that watches running ushers with the project's own
+//! The dashboard's queries, evaluated by a real Prometheus that scrapes running ushers with the project's own
 //! configuration.
 
 use serde_json::Value;

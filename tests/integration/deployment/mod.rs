@@ -1,6 +1,5 @@
-//! What an operator gets beside the program: the image, the compose file, Prometheus' rules, Grafana's dashboard, the
-//! systemd unit and their runbook. Each names things of usher's (series, keys, flags, ports), and these tests hold them
-//! together.
+//! The operator's files: the image, the compose file, Prometheus' rules, Grafana's dashboard, the systemd unit and
+//! their runbook. They refer to usher's metrics, keys, flags and ports, and these tests keep them consistent.
 
 mod alerts;
 mod compose;
@@ -42,7 +41,7 @@ fn run(command: &mut Command) -> Output {
     command.output().unwrap_or_else(|error| panic!("{command:?}: {error}; `tests/run` installs what the tests need"))
 }
 
-/// What a command said on both ways.
+/// The output of a command on both streams.
 fn said(output: &Output) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
 }

@@ -1,5 +1,5 @@
-//! The series themselves, as two running ushers tell them: one with the embedded broker, one that speaks TLS on both
-//! sides before an upstream that fails at times.
+//! The metrics of two running ushers: one with the embedded broker, one with TLS on both sides and an upstream that
+//! sometimes fails.
 
 use std::collections::BTreeMap;
 
@@ -34,12 +34,12 @@ const COUNTS: &[&str] = &[
     "usher_ws_connections",
 ];
 
-/// A hotel's evening, with all that can go wrong in it.
+/// Traffic with all kinds of faults.
 pub(super) struct Evening {
     fake: Fake,
     /// With the embedded broker.
     pub(super) local: Usher,
-    /// Before another server, with TLS for its callers.
+    /// With another server, and TLS for its callers.
     pub(super) remote: Usher,
     identity: Identity,
     /// A guest of the embedded broker who stays.
@@ -82,8 +82,8 @@ impl Evening {
         evening
     }
 
-    /// One of everything: news, a repetition, a message, an upstream that breaks off, wrong signatures, an app that
-    /// nobody knows.
+    /// One request of each kind: a change, a repeat, a message, a disconnecting upstream, wrong signatures, an unknown
+    /// app.
     pub(super) fn go_on(&self) {
         let unsigned = Request::new("POST", "/apps/3/events", b"{}");
         let late = sign::query_of("POST", "/apps/3/events", "", b"{}", sign::KEY, sign::SECRET, sign::now() - 10_000);
@@ -105,7 +105,7 @@ impl Evening {
         }
     }
 
-    /// The families of both, by name: their kind and their explanation.
+    /// The metric families of both, by name: type and help text.
     fn families(&self) -> BTreeMap<String, (String, String)> {
         let mut families = BTreeMap::new();
         for usher in [&self.local, &self.remote] {
@@ -154,7 +154,7 @@ fn every_series_that_is_spoken_of_exists() {
             let family = families
                 .get(base.unwrap_or(name))
                 .unwrap_or_else(|| panic!("{file} speaks of {name}, which usher does not tell"));
-            // Prose calls a histogram by its own name; a query must ask for a part of it.
+            // Text refers to a histogram by its name; a query must use one of its series.
             let fits = file.ends_with(".md") || base.is_some() == (family.0 == "histogram");
             assert!(fits, "{file} speaks of {name} as of something that it is not: a {}", family.0);
         }

@@ -9,7 +9,7 @@ use crate::harness::cli::Cli;
 const UNIT: &str = "deploy/systemd/usher.service";
 const INSTALLED: &str = "/usr/local/bin/usher";
 
-/// The command lines of the unit that run usher: what follows the program.
+/// The arguments of the unit's command lines that run usher.
 fn commands() -> Vec<Vec<String>> {
     let unit = read(UNIT);
     let lines = unit
@@ -42,7 +42,7 @@ fn it_carries_all_connections_and_lets_usher_see_its_limit() {
         Cli::limited((256, 256), &["check", "--upstream", "http://127.0.0.1:6002", "--set", "server.workers=8"]).run();
     let needed: u64 = told.out.split_once("LimitNOFILE=").unwrap().1.split(' ').next().unwrap().parse().unwrap();
     assert!(needed <= files, "{told:?}");
-    // The last line that names a call or its group counts.
+    // The last line that names a system call or its group applies.
     let denied = unit.find("SystemCallFilter=~@privileged @resources").unwrap();
     assert!(unit.rfind("SystemCallFilter=prlimit64\n").is_some_and(|allowed| allowed > denied), "{unit}");
 }
@@ -67,7 +67,7 @@ fn systemd_understands_it() {
     std::fs::write(&unit, read(UNIT).replace(INSTALLED, env!("CARGO_BIN_EXE_usher"))).unwrap();
     let verified = run(Command::new("systemd-analyze").args(["verify", "--man=no"]).arg(&unit));
     assert!(verified.status.success() && said(&verified).is_empty(), "{}", said(&verified));
-    // 10 is a service that may do anything.
+    // 10 is an unrestricted service.
     let rated = run(Command::new("systemd-analyze")
         .args(["security", "--offline=true", "--threshold=15", "--no-pager"])
         .arg(&unit));

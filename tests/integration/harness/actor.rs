@@ -1,4 +1,4 @@
-//! A process of the tests that obeys orders and reports what happens to it: JSON lines both ways
+//! A test process that executes commands and reports events: JSON lines in both directions
 //! (tests/clients/node/lines.mjs).
 
 use std::io::{BufRead, BufReader, Read, Write};
@@ -9,7 +9,7 @@ use std::thread;
 
 use serde_json::{Value, json};
 
-use super::Watched;
+use super::Monitor;
 
 /// A file of the project.
 pub fn project(path: &str) -> PathBuf {
@@ -42,21 +42,20 @@ struct Heard {
     ended: bool,
 }
 
-/// What the library refused: the text of its exception, and the HTTP status where there was one.
+/// An error of the library: the text of its exception, and the HTTP status if there was one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refused {
     pub text: String,
     pub status: Option<u64>,
 }
 
-/// A running program. Leaves when dropped: its orders end, and if it does not take that as a request to go it is
-/// killed.
+/// A running program. When dropped, its standard input is closed, and if it does not exit then, it is killed.
 #[derive(Debug)]
 pub struct Actor {
     name: String,
     child: Child,
     orders: Mutex<(Option<ChildStdin>, u64)>,
-    heard: Arc<Watched<Heard>>,
+    heard: Arc<Monitor<Heard>>,
 }
 
 impl Actor {
@@ -67,7 +66,7 @@ impl Actor {
         let started = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
         let mut child =
             started.unwrap_or_else(|error| panic!("{name}: {error}; `tests/run` installs the client libraries"));
-        let heard = Arc::new(Watched::<Heard>::default());
+        let heard = Arc::new(Monitor::<Heard>::default());
         let (stdout, mut stderr) = (BufReader::new(child.stdout.take().unwrap()), child.stderr.take().unwrap());
         let complaints = Arc::clone(&heard);
         let complaining = thread::spawn(move || {
@@ -88,20 +87,20 @@ impl Actor {
         Self { name, child, orders, heard }
     }
 
-    /// Gives an order and waits for its value.
+    /// Sends a command and waits for its value.
     #[track_caller]
     pub fn ask(&self, order: &str, with: Value) -> Value {
         self.try_ask(order, with).unwrap_or_else(|refused| panic!("{} {order}: {refused:?}", self.name))
     }
 
-    /// The same where a refusal is possible.
+    /// The same if an error is possible.
     #[track_caller]
     pub fn try_ask(&self, order: &str, with: Value) -> Result<Value, Refused> {
         let number = {
             let (orders, last) = &mut *self.orders.lock().unwrap();
             *last += 1;
             let line = format!("{}\n", json!({ "number": last, "order": order, "with": with }));
-            // Who has gone already cannot be told; the wait below says so, with its complaints.
+            // A process that has exited cannot receive it; the wait below fails with its error output.
             drop(orders.as_mut().unwrap().write_all(line.as_bytes()));
             *last
         };

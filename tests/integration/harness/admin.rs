@@ -27,7 +27,7 @@ impl Admin {
         self.send(&Request::new(method, target, b"").host("localhost"))
     }
 
-    /// This very request.
+    /// Exactly this request.
     pub fn send(self, request: &Request) -> Response {
         Client::connect(self.0).call(request)
     }

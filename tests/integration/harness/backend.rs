@@ -1,11 +1,11 @@
-//! A backend with one of Pusher's own server libraries, which also lets guests into private rooms.
+//! A backend with one of Pusher's own server libraries, which also authorizes guests for private rooms.
 
 use serde_json::{Value, json};
 
 use super::actor::{Actor, Refused, node, python};
 use super::sign;
 
-/// The key of encrypted channels, as both libraries take it: "the key that usher has no use of" in base64.
+/// The key of encrypted channels in the format of both libraries: "the key that usher has no use of" in base64.
 const MASTER_KEY: &str = "dGhlIGtleSB0aGF0IHVzaGVyIGhhcyBubyB1c2Ugb2Y=";
 
 /// Which library.
@@ -50,7 +50,7 @@ impl Backend {
         self.actor.ask(method, with)
     }
 
-    /// The same where the library may raise.
+    /// The same if the library may raise an exception.
     #[track_caller]
     pub fn try_call(&self, method: &str, with: Value) -> Result<Value, Refused> {
         self.actor.try_ask(method, with)

@@ -7,9 +7,9 @@ use std::thread;
 
 use serde_json::Value;
 
-use super::Watched;
+use super::Monitor;
 
-/// A command line in the making. Nothing is inherited from the environment.
+/// A command line builder. Nothing is inherited from the environment.
 #[derive(Debug)]
 pub struct Cli {
     command: Command,
@@ -20,11 +20,11 @@ pub struct Cli {
 #[derive(Debug)]
 pub struct Running {
     child: Child,
-    out: Arc<Watched<Output>>,
-    err: Arc<Watched<Output>>,
+    out: Arc<Monitor<Output>>,
+    err: Arc<Monitor<Output>>,
 }
 
-/// What a command left behind.
+/// The result of a command.
 #[derive(Debug)]
 pub struct Finished {
     pub code: i32,
@@ -43,7 +43,7 @@ pub fn program() -> Command {
     Command::new(env!("CARGO_BIN_EXE_usher"))
 }
 
-/// The same, which may have so many files open: by its soft limit and by its hard one.
+/// The same with a soft and a hard limit of open files.
 pub fn limited((soft, hard): (u64, u64)) -> Command {
     let mut command = Command::new("/bin/sh");
     let script = format!("ulimit -Sn {soft} && ulimit -Hn {hard} && exec \"$0\" \"$@\"");
@@ -78,14 +78,14 @@ impl Cli {
         self
     }
 
-    /// What it reads from standard input.
+    /// Its standard input.
     #[must_use]
     pub fn input(mut self, input: &str) -> Self {
         input.as_bytes().clone_into(&mut self.input);
         self
     }
 
-    /// Where its standard output goes; nothing of it is seen then.
+    /// The target of its standard output, which is not captured then.
     #[must_use]
     pub fn stdout(mut self, stdout: impl Into<Stdio>) -> Self {
         self.command.stdout(stdout);
@@ -96,7 +96,7 @@ impl Cli {
         let mut child = self.command.spawn().unwrap();
         let mut stdin = child.stdin.take().unwrap();
         let input = self.input;
-        // A command that does not read its input is free to end without it.
+        // A command may exit without reading its input.
         thread::spawn(move || stdin.write_all(&input));
         let out = child.stdout.take().map_or_else(|| watch(std::io::empty()), watch);
         let err = watch(child.stderr.take().unwrap());
@@ -109,8 +109,8 @@ impl Cli {
     }
 }
 
-fn watch(pipe: impl Read + Send + 'static) -> Arc<Watched<Output>> {
-    let output = Arc::new(Watched::<Output>::default());
+fn watch(pipe: impl Read + Send + 'static) -> Arc<Monitor<Output>> {
+    let output = Arc::new(Monitor::<Output>::default());
     let seen = Arc::clone(&output);
     thread::spawn(move || {
         for line in BufReader::new(pipe).lines().map_while(Result::ok) {
@@ -132,7 +132,7 @@ impl Running {
         self.wait_line(&self.out, text)
     }
 
-    fn wait_line(&self, output: &Watched<Output>, text: &str) -> String {
+    fn wait_line(&self, output: &Monitor<Output>, text: &str) -> String {
         let seen = output.wait(|output| output.lines.iter().find(|line| line.contains(text)).cloned());
         seen.unwrap_or_else(|| panic!("{text:?} was not told: {self:?}"))
     }
@@ -148,7 +148,7 @@ impl Running {
             assert!(output.wait(|output| output.ended.then_some(())).is_some(), "the command did not end: {self:?}");
         }
         let code = self.child.wait().unwrap().code().unwrap_or(-1);
-        let text = |output: &Watched<Output>| output.lock().lines.join("\n");
+        let text = |output: &Monitor<Output>| output.lock().lines.join("\n");
         Finished { code, out: text(&self.out), err: text(&self.err) }
     }
 }

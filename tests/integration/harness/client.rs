@@ -141,7 +141,7 @@ impl Response {
         self.header("usher-error").unwrap_or_default()
     }
 
-    /// Fails unless this is usher's own error of this status and code, told in header and body alike.
+    /// Fails unless this is usher's own error with this status and code, in header and body.
     #[track_caller]
     pub fn assert_error(&self, status: u16, code: &str) {
         assert_eq!((self.status, self.error().as_str()), (status, code), "{self:?}");
@@ -156,7 +156,7 @@ impl Response {
         assert_eq!(self.status, status, "{self:?}");
     }
 
-    /// Fails unless the trigger was suppressed, with the answer that every library takes for success.
+    /// Fails unless the trigger was suppressed, with a response that every library accepts as success.
     #[track_caller]
     pub fn assert_suppressed(&self) {
         assert_eq!(
@@ -183,7 +183,7 @@ impl Client {
         Self::try_connect(address).unwrap()
     }
 
-    /// The same where nobody may listen.
+    /// The same for an address that may refuse.
     pub fn try_connect(address: SocketAddr) -> io::Result<Self> {
         let stream = TcpStream::connect_timeout(&address, BOUND)?;
         stream.set_read_timeout(Some(BOUND))?;
@@ -198,7 +198,7 @@ impl Client {
         self
     }
 
-    /// Writes raw bytes to a peer that may have gone.
+    /// Writes raw bytes to a peer that may have closed.
     pub fn try_send(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.0.write_all(bytes)
     }
@@ -208,7 +208,7 @@ impl Client {
         self.try_response().unwrap_or_else(|error| panic!("no answer: {error}"))
     }
 
-    /// The same where the connection may be closed instead.
+    /// The same if the connection may be closed instead.
     pub fn try_response(&mut self) -> io::Result<Response> {
         Response::read(&mut self.0)
     }
@@ -245,18 +245,18 @@ impl Client {
         self.trigger(&super::bodies::announcement(channel, staff))
     }
 
-    /// The connection, to speak another protocol on it.
+    /// The connection, for another protocol.
     pub fn into_stream(self) -> TcpStream {
         self.0
     }
 
-    /// Ends our half of the connection.
+    /// Closes the client's half of the connection.
     pub fn finish_writing(&mut self) -> &mut Self {
         self.0.shutdown(Shutdown::Write).unwrap();
         self
     }
 
-    /// Hangs up at once.
+    /// Closes the connection immediately.
     pub fn hang_up(self) {
         let _gone = self.0.shutdown(Shutdown::Both);
     }
@@ -266,7 +266,7 @@ impl Client {
         self.0.peek(&mut [0]).unwrap();
     }
 
-    /// Reads until the peer closes (in order or by a reset), and returns what came before.
+    /// Reads until the peer closes (with FIN or RST), and returns what came before.
     pub fn read_to_close(&mut self) -> Vec<u8> {
         let mut bytes = Vec::new();
         match self.0.read_to_end(&mut bytes) {

@@ -8,7 +8,7 @@ use std::thread;
 
 use super::message::{Framing, Head, read_chunked};
 use super::script::After;
-use super::{Step, Watched, sign};
+use super::{Monitor, Step, sign};
 
 /// A request as it arrived.
 #[derive(Debug, Clone)]
@@ -47,7 +47,7 @@ impl Recorded {
         serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("body is not JSON ({error}): {}", self.text()))
     }
 
-    /// Whether its Pusher signature is right, by the tests' own arithmetic.
+    /// Whether its Pusher signature is correct, by the tests' own implementation.
     pub fn is_signed(&self) -> bool {
         sign::verifies(&self.method(), &self.target(), &self.body)
     }
@@ -70,11 +70,11 @@ struct State {
 /// The fake upstream. Ends with its handle.
 pub struct Fake {
     address: SocketAddr,
-    state: Arc<Watched<State>>,
+    state: Arc<Monitor<State>>,
 }
 
 impl Fake {
-    /// Listens on a free port; answers everything by `200 {}` until told otherwise.
+    /// Listens on a free port; answers everything with `200 {}` until configured otherwise.
     pub fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let fake = Self { address: listener.local_addr().unwrap(), state: Arc::default() };
@@ -91,7 +91,7 @@ impl Fake {
         self.state.change(|state| state.script.extend(steps));
     }
 
-    /// What is done when the script is at its end, by request. It begins as `200 {}`.
+    /// Sets the step for requests after the end of the script; `200 {}` by default.
     pub fn otherwise(&self, choose: impl Fn(&Recorded) -> Step + Send + Sync + 'static) {
         self.state.change(|state| state.otherwise = Some(Arc::new(choose)));
     }
@@ -144,7 +144,7 @@ impl Fake {
         }
     }
 
-    /// Stops listening and closes every connection: from now on the port refuses.
+    /// Stops listening and closes every connection: from now on, connections are refused.
     pub fn refuse(&self) {
         self.state.change(|state| state.listening = false);
         let _woken = TcpStream::connect(self.address);
@@ -166,7 +166,7 @@ impl Fake {
                 let Some(connection) = admit(&state, &stream) else { return };
                 let state = Arc::clone(&state);
                 thread::spawn(move || {
-                    // An error is a peer that went away: the test sees that from its own side.
+                    // An error means that the peer disconnected, which the test sees on its own side.
                     let _gone = Connection { number: connection, stream, state: Arc::clone(&state) }.serve();
                     state.change(|state| state.open.remove(&connection));
                 });
@@ -183,7 +183,7 @@ impl Drop for Fake {
     }
 }
 
-fn admit(state: &Watched<State>, stream: &TcpStream) -> Option<usize> {
+fn admit(state: &Monitor<State>, stream: &TcpStream) -> Option<usize> {
     state.change(|state| {
         if !state.listening {
             return None;
@@ -198,7 +198,7 @@ fn admit(state: &Watched<State>, stream: &TcpStream) -> Option<usize> {
 struct Connection {
     number: usize,
     stream: TcpStream,
-    state: Arc<Watched<State>>,
+    state: Arc<Monitor<State>>,
 }
 
 impl Connection {

@@ -19,17 +19,17 @@ pub struct Guest {
 }
 
 impl Guest {
-    /// A guest who sees public rooms alone.
+    /// A guest with access to public rooms only.
     pub fn connect(device: Device, port: u16) -> Self {
         Self::start(device, &json!({ "key": sign::KEY, "port": port }))
     }
 
-    /// One whom this backend knows by name.
+    /// A guest that this backend knows by name.
     pub fn connect_as(device: Device, port: u16, user: &str, backend: &Backend) -> Self {
         Self::start(device, &json!({ "key": sign::KEY, "port": port, "auth": backend.auth(), "user": user }))
     }
 
-    /// One whom this backend knows by name and lets know when these users come and go.
+    /// A guest that this backend knows by name, with a watchlist of these users.
     pub fn connect_watching(device: Device, port: u16, user: &str, watchlist: &[&str], backend: &Backend) -> Self {
         Self::start(
             device,
@@ -37,7 +37,7 @@ impl Guest {
         )
     }
 
-    /// One with these settings of guest.mjs, who may be refused: does not wait for the connection.
+    /// A guest with these settings of guest.mjs that may be refused: does not wait for the connection.
     pub fn try_connect(device: Device, settings: &Value) -> Self {
         let mut command = match device {
             Device::Node => node("terminal.mjs"),
@@ -57,14 +57,14 @@ impl Guest {
         &self.actor
     }
 
-    /// Enters a channel and waits until that succeeded.
+    /// Subscribes to a channel and waits for success.
     #[track_caller]
     pub fn enter(&self, channel: &str) {
         self.actor.ask("subscribe", json!([channel]));
         self.wait(channel, "pusher:subscription_succeeded");
     }
 
-    /// Enters a channel that refuses; what pusher-js says to that.
+    /// Subscribes to a channel that refuses; returns the error of pusher-js.
     #[track_caller]
     pub fn enter_in_vain(&self, channel: &str) -> Value {
         self.actor.ask("subscribe", json!([channel]));
@@ -84,7 +84,7 @@ impl Guest {
         self.actor.wait(event, |report| report["user"] == true && report["event"] == event)["data"].clone()
     }
 
-    /// What it has heard on a channel: events and their data, without Pusher's own.
+    /// The events received on a channel, with their data, without Pusher's own.
     pub fn heard(&self, channel: &str) -> Vec<(String, Value)> {
         let reports = self
             .actor
@@ -95,20 +95,20 @@ impl Guest {
         events.filter(|(event, _)| !event.starts_with("pusher:")).collect()
     }
 
-    /// Signs in and waits until that succeeded.
+    /// Signs in and waits for success.
     #[track_caller]
     pub fn sign_in(&self) {
         self.actor.ask("signin", json!([]));
         self.wait_user("pusher:signin_success");
     }
 
-    /// What it was told of the users whom it watches: `online` or `offline`, and who.
+    /// The events about the users on its watchlist: `online` or `offline`, and the users.
     pub fn watched(&self) -> Vec<(String, Value)> {
         let reports = self.actor.reports().into_iter().filter(|report| report["watched"].is_string());
         reports.map(|report| (report["watched"].as_str().unwrap().to_owned(), report["users"].clone())).collect()
     }
 
-    /// Who is present in a presence channel, as this guest knows it.
+    /// The members of a presence channel, as this guest knows them.
     pub fn members(&self, channel: &str) -> Value {
         self.actor.ask("members", json!([channel]))
     }

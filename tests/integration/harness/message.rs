@@ -1,4 +1,4 @@
-//! HTTP/1.1 as far as the tests read it: heads as raw lines, and the three ways in which a body may end.
+//! The HTTP/1.1 parsing of the tests: heads as raw lines, and the three kinds of body framing.
 
 use std::io::{self, Read};
 
@@ -15,7 +15,7 @@ pub enum Framing {
 }
 
 impl Head {
-    /// Reads a head byte by byte, so that nothing behind it is taken. `None`: closed before the first byte.
+    /// Reads a head byte by byte, so that nothing after it is consumed. `None`: closed before the first byte.
     pub fn read(from: &mut impl Read, mut seen: impl FnMut(usize)) -> io::Result<Option<Self>> {
         let mut head = Vec::with_capacity(512);
         let mut byte = [0];

@@ -1,5 +1,5 @@
-//! The language of the tests: a real `usher` process, a fake upstream that records raw bytes, a raw client, and signing
-//! of our own. Nothing here is built from usher's code, so that a mistake there cannot hide itself here.
+//! The test harness: a real `usher` process, a fake upstream that records raw bytes, a raw client, and an independent
+//! implementation of signing. It uses none of usher's code, so that an error there is not repeated here.
 
 pub mod actor;
 pub mod admin;
@@ -34,11 +34,10 @@ pub use random::Random;
 pub use script::{Gate, Step};
 pub use usher::{Setup, Usher};
 
-/// How long any wait may take before the test fails. Generous: it is met only when something is broken.
+/// The longest time of any wait before the test fails. Generous: it is reached only if something is broken.
 pub const BOUND: Duration = Duration::from_secs(20);
 
-/// Looks again and again until `look` finds what it looks for. Only for what usher tells in no other way than when
-/// asked.
+/// Polls until `look` returns a value. Only for state that usher reports only on request.
 #[track_caller]
 pub fn eventually<R>(what: &str, mut look: impl FnMut() -> Option<R>) -> R {
     let deadline = tokio::time::Instant::now() + BOUND;
@@ -51,27 +50,27 @@ pub fn eventually<R>(what: &str, mut look: impl FnMut() -> Option<R>) -> R {
     }
 }
 
-/// A value that is changed by one thread while another waits for it to become something.
+/// A value with a condition variable: one thread changes it while others wait for a condition on it.
 #[derive(Debug, Default)]
-pub struct Watched<T> {
+pub struct Monitor<T> {
     value: Mutex<T>,
     changed: Condvar,
 }
 
-impl<T> Watched<T> {
-    /// The value as it is now. A panic elsewhere does not hide it: the logs are wanted most then.
+impl<T> Monitor<T> {
+    /// Locks the value. A panic of another thread does not prevent that: the logs are needed most then.
     pub fn lock(&self) -> MutexGuard<'_, T> {
         self.value.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
-    /// Changes the value and wakes all who wait.
+    /// Changes the value and wakes all waiting threads.
     pub fn change<R>(&self, change: impl FnOnce(&mut T) -> R) -> R {
         let result = change(&mut self.lock());
         self.changed.notify_all();
         result
     }
 
-    /// Waits until `look` finds what it looks for; `None` after [`BOUND`].
+    /// Waits until `look` returns a value; `None` after [`BOUND`].
     pub fn wait<R>(&self, mut look: impl FnMut(&mut T) -> Option<R>) -> Option<R> {
         let mut found = None;
         let guard = self.lock();

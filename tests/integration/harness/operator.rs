@@ -1,4 +1,4 @@
-//! An operator before usher's page, in headless Chromium.
+//! The operator's page in headless Chromium.
 
 use serde_json::{Value, json};
 
@@ -17,7 +17,7 @@ impl Operator {
         Self::open_on(admin, 1200, "light")
     }
 
-    /// Opens it in a window of this width, by day (`light`) or by night (`dark`).
+    /// Opens it in a window of this width, in the color scheme `light` or `dark`.
     pub fn open_on(admin: Admin, width: u16, scheme: &str) -> Self {
         let mut command = node("operator.mjs");
         command.arg(format!("http://{}/", admin.0)).arg(width.to_string()).arg(scheme);
@@ -26,7 +26,7 @@ impl Operator {
         operator
     }
 
-    /// Gives an order of operator.mjs.
+    /// Sends a command of operator.mjs.
     #[track_caller]
     pub fn ask(&self, order: &str, with: Value) -> Value {
         self.actor.ask(order, with)
@@ -76,8 +76,7 @@ impl Operator {
         self.ask("press", json!([key]));
     }
 
-    /// Goes on from element to element by Tab until this one has the focus, and fails at one that does not show that it
-    /// has it.
+    /// Presses Tab until this element has the focus, and fails at an element without a visible focus.
     #[track_caller]
     pub fn tabs_to(&self, name: &str) {
         for _ in 0..60 {
@@ -91,7 +90,7 @@ impl Operator {
         panic!("no {name} within reach of Tab");
     }
 
-    /// What the browser complained of, and requests to elsewhere. `expected`: parts of addresses whose refusals are
+    /// Errors that the browser reported, and requests to other hosts. `expected`: parts of addresses whose errors are
     /// part of the test.
     pub fn complaints(&self, expected: &[&str]) -> Vec<Value> {
         let is_expected =

@@ -1,4 +1,4 @@
-//! A real Prometheus with the project's own configuration, and what it says when asked.
+//! A real Prometheus with the project's own configuration, and its query results.
 
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
@@ -9,7 +9,7 @@ use std::thread;
 use serde_json::Value;
 
 use super::actor::project;
-use super::{Client, Request, Response, Watched, eventually};
+use super::{Client, Monitor, Request, Response, eventually};
 
 /// A running Prometheus. Killed when dropped.
 #[derive(Debug)]
@@ -20,7 +20,7 @@ pub struct Prometheus {
 }
 
 impl Prometheus {
-    /// Starts it with deploy/prometheus as it is, but for these targets, and looking every second instead of every 15.
+    /// Starts it with deploy/prometheus, except for these targets and a scrape interval of 1 s instead of 15 s.
     pub fn watching(targets: &[SocketAddr]) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let targets = targets.iter().map(|target| format!("\"{target}\"")).collect::<Vec<_>>().join(", ");
@@ -42,7 +42,7 @@ impl Prometheus {
         let mut child = started.unwrap_or_else(|error| {
             panic!("prometheus: {error}; `tests/run` installs it (Debian's package prometheus)")
         });
-        let log = Arc::new(Watched::<Vec<String>>::default());
+        let log = Arc::new(Monitor::<Vec<String>>::default());
         let stderr = BufReader::new(child.stderr.take().unwrap());
         let seen = Arc::clone(&log);
         thread::spawn(move || {
@@ -57,7 +57,7 @@ impl Prometheus {
         prometheus
     }
 
-    /// The value of a query at this moment: a list of series, or what is wrong with the query.
+    /// The value of a query at this moment: a list of series, or the error of the query.
     pub fn query(&self, query: &str) -> Result<Vec<Value>, String> {
         let answer = self.get(&format!("/api/v1/query?query={}", escaped(query)));
         match answer["data"]["result"].as_array() {
@@ -91,7 +91,7 @@ impl Drop for Prometheus {
     }
 }
 
-/// `text` with what must stand in it replaced.
+/// `text` with a required part replaced.
 fn replaced(text: &str, what: &str, by: &str) -> String {
     assert!(text.contains(what), "{what:?} is not in {text}");
     text.replace(what, by)

@@ -1,4 +1,4 @@
-//! Pusher servers that share nothing with usher, to stand behind it.
+//! Pusher servers that share no code with usher, as its upstream.
 
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
@@ -19,7 +19,7 @@ pub struct Pusher {
 enum Server {
     /// tests/clients/node/server.mjs.
     Small(Actor),
-    /// A server for production.
+    /// A production server.
     Grown(Child),
 }
 
@@ -42,9 +42,9 @@ impl Pusher {
         Self { server: Server::Small(actor), port: port.try_into().unwrap() }
     }
 
-    /// A program that takes its port as `configure` says.
+    /// A program whose port `configure` sets.
     pub fn grown(program: &str, configure: impl FnOnce(&mut Command, &str)) -> Self {
-        // The port is free for a moment only, but these take no other.
+        // The port may be taken in between, but these programs cannot choose one themselves.
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let mut command = Command::new(program);
         configure(&mut command, &port.to_string());
@@ -65,7 +65,7 @@ impl Pusher {
         format!("http://127.0.0.1:{}", self.port)
     }
 
-    /// What the small one has seen and can do.
+    /// The state and the commands of the small server.
     pub fn actor(&self) -> &Actor {
         let Server::Small(actor) = &self.server else { panic!("only the tests' own server reports") };
         actor

@@ -1,4 +1,4 @@
-//! Random numbers that a seed repeats, so that a seed is all that is needed to see a failure again.
+//! Reproducible random numbers: the seed suffices to reproduce a failure.
 
 /// A small generator (SplitMix64).
 #[derive(Debug, Clone)]
@@ -24,7 +24,7 @@ impl Random {
         from[self.below(from.len())].clone()
     }
 
-    /// Whether something happens that does so `percent` times in a hundred.
+    /// `true` with a probability of `percent` in a hundred.
     pub fn chance(&mut self, percent: usize) -> bool {
         self.below(100) < percent
     }

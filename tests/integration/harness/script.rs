@@ -1,10 +1,10 @@
-//! What the fake upstream does with a request.
+//! The actions of the fake upstream on a request.
 
 use std::sync::Arc;
 
-use super::Watched;
+use super::Monitor;
 
-/// What becomes of the connection after an answer.
+/// The state of the connection after a response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum After {
     /// Kept for the next request.
@@ -15,19 +15,19 @@ pub enum After {
     Reset,
 }
 
-/// One step of the script. Made by the functions below; the fields are for the fake alone.
+/// One step of the script. Created by the functions below; only the fake uses the fields.
 #[derive(Debug, Clone)]
 pub enum Step {
-    /// Reads the request, writes these bytes (perhaps none), and then does this with the connection.
+    /// Reads the request, writes these bytes (possibly none), and then treats the connection like this.
     Answer(Vec<u8>, After),
-    /// Resets the connection when the request's first byte is there, having read nothing. Only by
+    /// Resets the connection when the request's first byte has arrived, without reading. Only by
     /// [`super::Fake::script`].
     ResetUnread,
     /// Reads the request, waits for the gate, and continues with the other step.
     Hold(Gate, Box<Step>),
     /// Reads the request, writes the first bytes, waits for the gate, writes the second; the connection is kept.
     Parts(Vec<u8>, Gate, Vec<u8>),
-    /// Reads the request and says nothing until usher closes the connection.
+    /// Reads the request and sends nothing until usher closes the connection.
     Silence,
 }
 
@@ -122,9 +122,9 @@ impl Step {
     }
 }
 
-/// Holds steps back until the test opens it.
+/// Delays steps until the test opens it.
 #[derive(Debug, Clone, Default)]
-pub struct Gate(Arc<Watched<bool>>);
+pub struct Gate(Arc<Monitor<bool>>);
 
 impl Gate {
     pub fn new() -> Self {

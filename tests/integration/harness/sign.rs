@@ -1,4 +1,4 @@
-//! Pusher's request signature, written for the tests alone (pusher-protocol.md 2.1).
+//! Pusher's request signature, implemented independently of usher (pusher-protocol.md 2.1).
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -34,7 +34,7 @@ pub fn signature(method: &str, path: &str, parameters: &[(String, String)], secr
     authenticate(&format!("{method}\n{path}\n{}", pairs.join("&")), secret)
 }
 
-/// The token that grants a connection what `text` says, e.g. `1.2::user::{"id":"7"}`.
+/// The token that authorizes a connection for `text`, e.g. `1.2::user::{"id":"7"}`.
 pub fn token(text: &str) -> String {
     format!("{KEY}:{}", authenticate(text, SECRET))
 }
@@ -50,7 +50,7 @@ pub fn query(method: &str, path: &str, extra: &str, body: &[u8]) -> String {
     query_of(method, path, extra, body, KEY, SECRET, now())
 }
 
-/// The same with credentials and time of the test's choice.
+/// The same with given credentials and time.
 pub fn query_of(method: &str, path: &str, extra: &str, body: &[u8], key: &str, secret: &str, timestamp: u64) -> String {
     let mut query = format!("auth_key={key}&auth_timestamp={timestamp}&auth_version=1.0");
     if !body.is_empty() {
@@ -63,7 +63,7 @@ pub fn query_of(method: &str, path: &str, extra: &str, body: &[u8], key: &str, s
     format!("{query}&auth_signature={signature}")
 }
 
-/// Whether a request's signature and `body_md5` are right.
+/// Whether a request's signature and `body_md5` are correct.
 pub fn verifies(method: &str, target: &str, body: &[u8]) -> bool {
     let (path, query) = target.split_once('?').unwrap_or((target, ""));
     let (signed, own): (Vec<_>, Vec<_>) = parameters(query).into_iter().partition(|(key, _)| key != "auth_signature");

@@ -1,4 +1,4 @@
-//! A fake Pusher server's WebSocket side: it says what a script says, and tells what it heard.
+//! The WebSocket side of a fake Pusher server: it sends what a script says and returns what it receives.
 
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
@@ -9,16 +9,16 @@ use tokio_tungstenite::tungstenite::handshake::server::{Request, Response};
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use tokio_tungstenite::tungstenite::{Message, WebSocket, accept_hdr};
 
-use super::{BOUND, Watched};
+use super::{BOUND, Monitor};
 
-/// The socket id that every connection is given.
+/// The socket id of every connection.
 pub const SOCKET_ID: &str = "1234.1234";
 
-/// A server that plays one script for each connection, in their order. Further connections are refused.
+/// A server that runs one script for each connection, in order. Further connections are refused.
 #[derive(Debug)]
 pub struct FakeSocketServer {
     address: SocketAddr,
-    ended: Arc<Watched<usize>>,
+    ended: Arc<Monitor<usize>>,
 }
 
 /// A connection from the server's side.
@@ -29,14 +29,14 @@ pub struct Peer {
     pub target: String,
 }
 
-/// What is done with a connection.
+/// A script for a connection.
 pub type Script = Box<dyn FnOnce(&mut Peer) + Send>;
 
 impl FakeSocketServer {
     pub fn start(scripts: Vec<Script>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
-        let ended = Arc::new(Watched::default());
+        let ended = Arc::new(Monitor::default());
         let seen = Arc::clone(&ended);
         thread::spawn(move || {
             for script in scripts {
@@ -106,13 +106,13 @@ impl Peer {
         self.send(&json!({ "event": name, "channel": channel, "data": data }));
     }
 
-    /// Closes with `code` and waits until the other side has gone.
+    /// Closes with `code` and waits until the other side has closed.
     pub fn close(&mut self, code: u16, reason: &str) {
         self.socket.close(Some(CloseFrame { code: code.into(), reason: reason.to_owned().into() })).unwrap();
         while self.socket.read().is_ok() {}
     }
 
-    /// Waits for the other side's close; its code.
+    /// Waits for the other side's close and returns its code.
     pub fn wait_close(&mut self) -> Option<u16> {
         loop {
             match self.socket.read() {

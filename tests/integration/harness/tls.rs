@@ -19,7 +19,7 @@ use tokio::task::JoinSet;
 
 use super::{BOUND, Request, Response};
 
-/// A certificate for `localhost` that vouches for itself.
+/// A self-signed certificate for `localhost`.
 #[derive(Debug, Clone)]
 pub struct Identity {
     pub certificate: String,
@@ -33,7 +33,7 @@ impl Identity {
         Self { certificate: cert.pem(), key: signing_key.serialize_pem() }
     }
 
-    /// The same, but its time is over.
+    /// The same, but expired.
     pub fn expired() -> Self {
         let mut params = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
         params.not_after = rcgen::date_time_ymd(2020, 1, 1);
@@ -86,12 +86,12 @@ impl Authority {
     }
 }
 
-/// A connection over TLS that trusts one identity alone.
+/// A TLS connection that trusts a single identity.
 #[derive(Debug)]
 pub struct TlsClient(StreamOwned<ClientConnection, TcpStream>);
 
 impl TlsClient {
-    /// Connects and shakes hands; fails if the other side is not `trusted`.
+    /// Connects and performs the handshake; fails if the other side is not `trusted`.
     pub fn connect(address: SocketAddr, trusted: &Identity) -> io::Result<Self> {
         let mut roots = RootCertStore::empty();
         roots.add(trusted.der()).unwrap();
@@ -112,8 +112,7 @@ impl TlsClient {
         Response::read(&mut self.0).unwrap()
     }
 
-    /// Fails unless the peer closes in order, i.e. with TLS's own close and not by a reset, without sending anything
-    /// more.
+    /// Fails unless the peer closes with a TLS close_notify and not by a reset, without sending anything more.
     #[track_caller]
     pub fn read_to_orderly_close(&mut self) {
         let mut bytes = Vec::new();
@@ -131,7 +130,7 @@ pub fn terminate(behind: SocketAddr, identity: &Identity) -> SocketAddr {
     serve(behind, identity, config)
 }
 
-/// The same for those alone who show a certificate of `clients`', with this version of TLS.
+/// The same, but a certificate of `clients` is required, with this version of TLS.
 pub fn terminate_for(
     behind: SocketAddr,
     identity: &Identity,
@@ -146,7 +145,7 @@ pub fn terminate_for(
     serve(behind, identity, config)
 }
 
-/// The same for everybody, though a certificate of `clients`' is asked for: as nginx does it, which looks at it later.
+/// The same, but a certificate of `clients` is requested and not required: like nginx, which verifies it later.
 pub fn terminate_asking(behind: SocketAddr, identity: &Identity, clients: &Authority) -> SocketAddr {
     let verifier = clients.verifier().allow_unauthenticated().build().unwrap();
     let config = ServerConfig::builder_with_provider(provider()).with_safe_default_protocol_versions().unwrap();

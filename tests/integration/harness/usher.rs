@@ -11,7 +11,7 @@ use rustix::process::{Pid, Resource, Rlimit, prlimit};
 use serde_json::Value;
 
 use super::admin::{Admin, TOKEN};
-use super::{Client, Fake, Watched, cli, sign};
+use super::{Client, Fake, Monitor, cli, sign};
 
 /// The name of the configuration file.
 const FILE: &str = "usher.toml";
@@ -22,7 +22,7 @@ pub struct Setup {
     pub server: String,
     pub admin: String,
     pub upstream: String,
-    /// `upstream.timeout`; by itself so long that no busy machine runs into it.
+    /// `upstream.timeout`; long enough by default that a busy machine does not reach it.
     pub timeout: &'static str,
     pub limits: String,
     /// `limits.max_wait`; as long.
@@ -30,7 +30,7 @@ pub struct Setup {
     pub assignments: String,
     /// `assignments.doubt_period`.
     pub doubt_period: &'static str,
-    /// `assignments.start_doubt`; none: each test starts a fresh server behind, and nothing came before.
+    /// `assignments.start_doubt`; none by default: each test starts a new upstream, without earlier requests.
     pub start_doubt: &'static str,
     /// More keys of the one rule.
     pub rule: String,
@@ -39,7 +39,7 @@ pub struct Setup {
 }
 
 impl Setup {
-    /// Before `fake`: one app (pusher-protocol.md 8.1) and a rule like that of config/usher.toml.
+    /// With `fake` as upstream: one app (pusher-protocol.md 8.1) and a rule like that of config/usher.toml.
     pub fn before(fake: &Fake) -> Self {
         Self::before_url(&format!("http://{}", fake.address()))
     }
@@ -93,9 +93,9 @@ pub enum Signal {
     Term,
     Int,
     Hup,
-    /// It ends at once and can do nothing about it.
+    /// Kills it.
     Kill,
-    /// It stands still until `Continue`.
+    /// Stops it until `Continue`.
     Stop,
     Continue,
 }
@@ -110,7 +110,7 @@ struct Log {
 #[derive(Debug)]
 pub struct Usher {
     child: Child,
-    log: Arc<Watched<Log>>,
+    log: Arc<Monitor<Log>>,
     gateway: SocketAddr,
     admin: SocketAddr,
     /// Of the configuration file, if it has one.
@@ -118,7 +118,8 @@ pub struct Usher {
 }
 
 impl Usher {
-    /// Starts `usher serve` before `fake`, as `adjust` changes the configuration, and waits until it listens.
+    /// Starts `usher serve` with `fake` as upstream and the configuration changed by `adjust`, and waits until it
+    /// listens.
     pub fn start(fake: &Fake, adjust: impl FnOnce(&mut Setup)) -> Self {
         let mut setup = Setup::before(fake);
         adjust(&mut setup);
@@ -156,9 +157,9 @@ impl Usher {
     ) -> Self {
         command.arg("serve").args(arguments).env_clear().envs(variables.iter().copied());
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
-        // A configuration is less than a pipe holds.
+        // A configuration fits into a pipe's buffer.
         child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
-        let log = Arc::new(Watched::<Log>::default());
+        let log = Arc::new(Monitor::<Log>::default());
         let stderr = BufReader::new(child.stderr.take().unwrap());
         let seen = Arc::clone(&log);
         thread::spawn(move || {
@@ -183,7 +184,7 @@ impl Usher {
         Admin(self.admin)
     }
 
-    /// The most memory that was ever resident, in bytes.
+    /// The peak resident memory, in bytes.
     pub fn peak_memory(&self) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
         let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
@@ -279,7 +280,7 @@ impl Drop for Usher {
     }
 }
 
-/// What an event says.
+/// The message of a log event.
 pub fn message(event: &Value) -> &str {
     event["fields"]["message"].as_str().or_else(|| event["message"].as_str()).unwrap_or_default()
 }

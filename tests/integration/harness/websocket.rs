@@ -1,5 +1,5 @@
-//! WebSocket on raw sockets: both ends of a relayed connection in the hands of the test, frame by frame. Written for
-//! the tests alone.
+//! WebSocket on raw sockets: the test controls both ends of a relayed connection, frame by frame. Independent of
+//! usher's code.
 
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -9,7 +9,7 @@ use std::thread;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
 use super::message::Head;
-use super::{BOUND, Client, Watched};
+use super::{BOUND, Client, Monitor};
 
 /// The key of RFC 6455 1.3, and the proof that belongs to it.
 pub const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
@@ -48,7 +48,7 @@ pub struct Handshake {
 }
 
 impl Handshake {
-    /// With this header in place of all of its name.
+    /// With this header instead of all headers of its name.
     #[must_use]
     pub fn with(self, name: &str, value: &str) -> Self {
         self.without(name).and(name, value)
@@ -110,7 +110,7 @@ impl Frame {
         self
     }
 
-    /// As a client has to send it.
+    /// The bytes as a client has to send them.
     #[must_use]
     pub fn masked(mut self) -> Self {
         self.masked = true;
@@ -198,7 +198,7 @@ impl End {
         self
     }
 
-    /// The same to a peer that may have gone.
+    /// The same to a peer that may have closed.
     pub fn try_send(&mut self, frame: &Frame) -> io::Result<()> {
         let frame = if self.client { frame.clone().masked() } else { frame.clone() };
         self.stream.write_all(&frame.bytes())
@@ -210,7 +210,7 @@ impl End {
         self
     }
 
-    /// The next frame, which has to be masked just as its sender must; the mask is taken off.
+    /// The next frame, which has to be masked as required of its sender; it is returned unmasked.
     pub fn read(&mut self) -> Frame {
         self.try_read().unwrap_or_else(|error| panic!("no frame: {error}"))
     }
@@ -221,7 +221,7 @@ impl End {
         Ok(Frame { masked: false, ..frame })
     }
 
-    /// Whether anything is here that was not read.
+    /// Whether unread bytes have arrived.
     pub fn has_unread(&self) -> bool {
         self.stream.set_nonblocking(true).unwrap();
         let peeked = self.stream.peek(&mut [0]);
@@ -258,13 +258,13 @@ impl Arrival {
         self.accept_with("")
     }
 
-    /// Agrees, with more header lines (each ending in CRLF).
+    /// Accepts the handshake, with more header lines (each ending in CRLF).
     pub fn accept_with(self, more: &str) -> End {
         let agreed = self.agreement(more);
         self.answer(&agreed)
     }
 
-    /// Agrees and sends a frame in the same write.
+    /// Accepts the handshake and sends a frame in the same write.
     pub fn accept_and(self, frame: &Frame) -> End {
         let agreed = [self.agreement(""), frame.bytes()].concat();
         self.answer(&agreed)
@@ -296,7 +296,7 @@ struct State {
 #[derive(Debug)]
 pub struct Far {
     address: SocketAddr,
-    state: Arc<Watched<State>>,
+    state: Arc<Monitor<State>>,
 }
 
 impl Far {
@@ -330,7 +330,7 @@ impl Far {
         self.address
     }
 
-    /// The configuration of `[upstream]` that leads WebSocket connections here.
+    /// The configuration of `[upstream]` that forwards WebSocket connections here.
     pub fn key(&self) -> String {
         format!("websocket_url = \"ws://{}\"\n", self.address)
     }

@@ -1,4 +1,4 @@
-//! Backends that announce at the same time, each over a connection of its own, wherever usher listens at present.
+//! Concurrent backends, each with its own connection to the current address of usher.
 
 use std::collections::HashMap;
 use std::io;
@@ -17,57 +17,57 @@ use crate::harness::{Client, Random, Request, sign};
 
 pub const STAFF: [&str; 3] = ["Anna", "Ben", "Cleo"];
 
-/// How many milliseconds a caller rests before it calls again, at least and at most.
+/// The minimum and maximum pause between two calls, in milliseconds.
 const PAUSE: (usize, usize) = (4, 28);
 
-/// What all callers of a history share.
+/// The state that all callers of a history share.
 #[derive(Debug)]
-pub struct Place {
+pub struct SharedState {
     pub recorder: Arc<Recorder>,
-    /// Where usher listens.
+    /// usher's current address.
     address: Mutex<SocketAddr>,
     over: AtomicBool,
-    /// Who serves on each channel, in the eyes of the backends: whom they mostly announce.
-    duty: Mutex<HashMap<&'static str, &'static str>>,
+    /// The staff member assigned to each channel, from the backends' point of view.
+    assigned: Mutex<HashMap<&'static str, &'static str>>,
 }
 
 /// A backend.
 #[derive(Debug)]
 pub struct Caller {
-    place: Arc<Place>,
+    shared: Arc<SharedState>,
     random: Random,
     connection: Option<Client>,
 }
 
-impl Place {
+impl SharedState {
     pub fn new(recorder: &Arc<Recorder>, address: SocketAddr) -> Arc<Self> {
         Arc::new(Self {
             recorder: Arc::clone(recorder),
             address: Mutex::new(address),
             over: AtomicBool::default(),
-            duty: Mutex::default(),
+            assigned: Mutex::default(),
         })
     }
 
-    /// Whoever connects from now on does so there.
+    /// Sets the address of further connections.
     pub fn switch_to(&self, address: SocketAddr) {
         *self.address.lock().unwrap() = address;
     }
 
-    /// Ends all callers after their present call.
+    /// Ends all callers after their current call.
     pub fn close(&self) {
         self.over.store(true, Ordering::Relaxed);
     }
 
-    /// Has `staff` serve on `channel`.
-    pub fn appoint(&self, channel: &'static str, staff: &'static str) {
-        self.duty.lock().unwrap().insert(channel, staff);
+    /// Assigns `staff` to `channel`.
+    pub fn assign(&self, channel: &'static str, staff: &'static str) {
+        self.assigned.lock().unwrap().insert(channel, staff);
     }
 
-    /// Whom to announce on `channel`: nearly always who serves there, now and then somebody who takes over.
+    /// The staff member to announce on `channel`: usually the assigned one, sometimes another one who takes over.
     fn staff(&self, channel: &'static str, random: &mut Random) -> &'static str {
-        let mut duty = self.duty.lock().unwrap();
-        let serving = duty.entry(channel).or_insert(STAFF[0]);
+        let mut assigned = self.assigned.lock().unwrap();
+        let serving = assigned.entry(channel).or_insert(STAFF[0]);
         if random.chance(8) {
             let other = random.pick(&STAFF);
             if random.chance(60) {
@@ -80,15 +80,15 @@ impl Place {
 }
 
 impl Caller {
-    pub fn new(place: &Arc<Place>, random: Random) -> Self {
-        Self { place: Arc::clone(place), random, connection: None }
+    pub fn new(shared: &Arc<SharedState>, random: Random) -> Self {
+        Self { shared: Arc::clone(shared), random, connection: None }
     }
 
-    /// Calls again and again until the history is over.
+    /// Makes calls until the history ends.
     pub fn run(mut self) {
-        while !self.place.over.load(Ordering::Relaxed) {
+        while !self.shared.over.load(Ordering::Relaxed) {
             let (app, channels) = if self.random.chance(75) { CHANNELS[0] } else { CHANNELS[1] };
-            let call = self.place.recorder.begin();
+            let call = self.shared.recorder.begin();
             let request = self.request(call, app, channels);
             let pause = self.random.chance(3).then(|| self.random.millis(10, 700));
             self.call(call, &request, pause);
@@ -96,8 +96,8 @@ impl Caller {
         }
     }
 
-    /// Announces `staff` on `channel` with a call that has begun, perhaps with a pause before its last byte, and says
-    /// how that was answered.
+    /// Announces `staff` on `channel` with a call that has begun, with an optional pause before its last byte, and
+    /// returns the response.
     pub fn announce(
         &mut self,
         call: usize,
@@ -114,7 +114,7 @@ impl Caller {
         let random = &mut self.random;
         let library = random.pick(&LIBRARIES);
         let channel = random.pick(channels);
-        let announced = data(call, self.place.staff(channel, random));
+        let announced = data(call, self.shared.staff(channel, random));
         let single = library.body(ANNOUNCEMENT, &[channel], &announced);
         let with = |more: &str| signed(app, "events", "", &single.replacen('{', &format!("{{{more},"), 1));
         let of_call = json!({ "call": call }).to_string();
@@ -141,7 +141,7 @@ impl Caller {
 
     fn item(&mut self, call: usize, channels: &'static [&'static str]) -> String {
         let channel = self.random.pick(channels);
-        let staff = self.place.staff(channel, &mut self.random);
+        let staff = self.shared.staff(channel, &mut self.random);
         match self.random.below(12) {
             0 => item("new-staff-message", channel, &json!({ "call": call }).to_string()),
             1 => item(RELEASE, channel, &json!({ "call": call }).to_string()),
@@ -149,10 +149,10 @@ impl Caller {
         }
     }
 
-    /// Makes one call, perhaps with a pause before its last byte, and records it.
+    /// Makes one call, with an optional pause before its last byte, and records it.
     fn call(&mut self, call: usize, request: &Request, pause: Option<Duration>) -> Option<Answer> {
         let answer = self.exchange(call, request, pause).ok();
-        self.place.recorder.end(call, answer.clone());
+        self.shared.recorder.end(call, answer.clone());
         if answer.is_none() {
             self.connection = None;
         }
@@ -160,8 +160,8 @@ impl Caller {
     }
 
     fn exchange(&mut self, call: usize, request: &Request, pause: Option<Duration>) -> io::Result<Answer> {
-        let address = *self.place.address.lock().unwrap();
-        // A kept connection is used to its end, whoever it leads to: a process that drains serves it still.
+        let address = *self.shared.address.lock().unwrap();
+        // A kept connection is used until it is closed, even if its process is draining.
         let mut client = match self.connection.take() {
             Some(client) => client,
             None => Client::try_connect(address)?,
@@ -171,10 +171,10 @@ impl Caller {
         let (first, last) = bytes.split_at(pause.map_or(0, |_| bytes.len() - 1));
         if let Some(pause) = pause {
             client.try_send(first)?;
-            self.place.recorder.halve(call);
+            self.shared.recorder.halve(call);
             thread::sleep(pause);
         }
-        self.place.recorder.complete(call, &wanted);
+        self.shared.recorder.complete(call, &wanted);
         client.try_send(last)?;
         let response = client.try_response()?;
         if response.header("connection").is_none_or(|connection| connection != "close") {
@@ -191,7 +191,7 @@ fn some(channels: &'static [&'static str], random: &mut Random) -> Vec<&'static 
     channels.iter().cycle().skip(start).take(count).copied().collect()
 }
 
-/// What an announcement says; the call's number in it is nothing that a rule compares.
+/// The data of an announcement; no rule compares the call's number in it.
 fn data(call: usize, staff: &str) -> String {
     json!({ "staff_id": staff.as_bytes()[0], "staff_name": staff, "conversation_id": 7, "call": call }).to_string()
 }

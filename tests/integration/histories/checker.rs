@@ -1,53 +1,53 @@
-//! The first law, checked from outside: by what upstream applied when, and by what callers were answered. It knows
-//! nothing of how usher decides.
+//! Checks the first law from outside: from the times at which upstream applied requests, and from the responses to the
+//! callers. The checker is independent of usher's decision logic.
 //!
 //! An announcement of X on a channel was dropped by a call in [t0, t1], where t1 is its answer or, if a part of the
-//! call was forwarded, that part's arrival upstream, since usher decides before. The drop is right if there is a moment
-//! in [t0, t1] at which
+//! call was forwarded, that part's arrival upstream, since usher decides before. The drop is correct if there is a
+//! moment in [t0, t1] at which
 //!
 //! - the last announcement applied to the channel is X: guests see X; and
-//! - no announcement that upstream had received by then (from any usher process, a killed one as well) and that shows
-//!   anybody else is applied later.
+//! - no announcement of another value that upstream had received by then (from any usher process, including killed
+//!   ones) is applied later.
 //!
-//! An announcement that arrives after that moment is one that the backend made at the same time or later: it may come
-//! after X. Within one request an announcement may also be dropped because the one before it on the channel, which goes
-//! on, shows the same.
+//! An announcement that arrives after that moment was made by the backend at the same time or later: it may be ordered
+//! after X. Within one request an announcement may also be dropped because the previous one on the channel, which is
+//! forwarded, shows the same.
 
 use std::collections::HashMap;
 use std::fmt;
 
 use super::record::{Arrival, Call, Nanos, Part, Record};
 
-/// A law that was broken.
+/// A violation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Violation {
-    /// The call.
+    /// The number of the call.
     pub call: usize,
-    /// `None`: it does not concern a channel.
+    /// `None`: the violation does not concern a channel.
     pub channel: Option<String>,
     pub breach: Breach,
 }
 
-/// How.
+/// The kind of violation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Breach {
-    /// It dropped an announcement while guests saw something else, or nothing.
+    /// An announcement was dropped while guests saw something else, or nothing.
     NotShown { dropped: String, shown: Option<String> },
-    /// It dropped an announcement that guests saw, while this one was on its way and came after.
+    /// An announcement that guests saw was dropped while another one was in flight and was applied later.
     Overtaken { dropped: String, by: Option<String> },
-    /// It dropped what is never redundant: an event that announces nobody whom one could compare.
+    /// An event was dropped that is never redundant because it cannot be compared.
     Incomparable,
-    /// Within the request another announcement goes on just before.
+    /// Another announcement of the same request is forwarded directly before it.
     OutOfOrder { dropped: String, behind: Option<String> },
-    /// It was told a 2xx which upstream did not give.
+    /// The caller got a 2xx that upstream did not send.
     NotAcknowledged,
-    /// Upstream got it more than once.
+    /// Upstream received it more than once.
     SentTwice,
-    /// Its answer says suppressed, yet upstream got it.
+    /// Its response says suppressed, but upstream received it.
     NotSuppressed,
-    /// Upstream got what was not sent, or in another order.
+    /// Upstream received events that were not sent, or in another order.
     Changed,
-    /// What upstream got is not signed.
+    /// The request that upstream received is not signed.
     Unsigned,
 }
 
@@ -58,52 +58,52 @@ pub struct Dropped {
     pub part: Part,
 }
 
-/// What the checker found.
+/// The result of the checker.
 #[derive(Debug, Clone, Default)]
-pub struct Verdict {
+pub struct CheckResult {
     pub dropped: Vec<Dropped>,
     pub violations: Vec<Violation>,
 }
 
-/// What happens on one channel, in the order of time.
+/// The events on one channel, in the order of time.
 #[derive(Debug, Default)]
 struct Channel {
-    /// When each announcement was applied, and whom it shows.
+    /// The time at which each announcement was applied, and its effect.
     applied: Vec<(Nanos, Option<String>)>,
-    /// For each request that was applied: when it came, when it was applied, and whom it then shows.
+    /// For each applied request: the time of its arrival, the time at which it was applied, and its final effect.
     pending: Vec<(Nanos, Nanos, Option<String>)>,
 }
 
-/// Checks a whole record.
-pub fn check(record: &Record) -> Verdict {
+/// Checks a complete record.
+pub fn check(record: &Record) -> CheckResult {
     let (channels, silent) = (channels(record), Channel::default());
     let mut arrivals: HashMap<usize, Vec<&Arrival>> = HashMap::new();
     for arrival in &record.arrivals {
         arrivals.entry(arrival.call).or_default().push(arrival);
     }
-    let mut verdict = Verdict::default();
+    let mut result = CheckResult::default();
     for (number, call) in record.calls.iter().enumerate() {
         let of_call = arrivals.get(&number).map_or(&[][..], Vec::as_slice);
         let mut breaches: Vec<(Option<String>, Breach)> =
             transport(call, of_call).map(|breach| (None, breach)).collect();
         for (part, behind, until) in dropped(call, of_call.first().copied(), &mut breaches) {
-            verdict.dropped.push(Dropped { call: number, part: part.clone() });
+            result.dropped.push(Dropped { call: number, part: part.clone() });
             let breach = match behind {
                 Some(before) => order(part, before),
                 None => channels.get(part.channel.as_str()).unwrap_or(&silent).judge(part, call.began, until),
             };
             breaches.extend(breach.map(|breach| (Some(part.channel.clone()), breach)));
         }
-        verdict.violations.extend(breaches.into_iter().map(|(channel, breach)| Violation {
+        result.violations.extend(breaches.into_iter().map(|(channel, breach)| Violation {
             call: number,
             channel,
             breach,
         }));
     }
-    verdict
+    result
 }
 
-/// Whom the guests of each channel see in the end.
+/// What the guests of each channel see at the end.
 pub fn shown_in_the_end(record: &Record) -> HashMap<&str, Option<String>> {
     channels(record).into_iter().filter_map(|(name, channel)| Some((name, channel.applied.last()?.1.clone()))).collect()
 }
@@ -127,17 +127,17 @@ fn channels(record: &Record) -> HashMap<&str, Channel> {
 }
 
 impl Channel {
-    /// Whom guests see at this moment; `None`: they were never told anything.
+    /// What guests see at this moment; `None`: nothing was applied before.
     fn shown(&self, at: Nanos) -> Option<&Option<String>> {
         let count = self.applied.partition_point(|(applied, _)| *applied <= at);
         self.applied[..count].last().map(|(_, shows)| shows)
     }
 
-    /// What is wrong with dropping `part` between these moments.
+    /// The violation by dropping `part` between these moments, if any.
     fn judge(&self, part: &Part, from: Nanos, until: Nanos) -> Option<Breach> {
         let Some(dropped) = part.shows.clone() else { return Some(Breach::Incomparable) };
-        // What guests see changes at applications alone, and what is on its way grows between them: the first moment of
-        // each span is the best one.
+        // What guests see changes only when a request is applied, and the requests in flight only increase in between:
+        // the first moment of each interval is the most favourable one.
         let moments = std::iter::once(from)
             .chain(self.applied.iter().map(|(at, _)| *at).filter(|at| (from..=until).contains(at)));
         let mut breach = None;
@@ -157,7 +157,7 @@ impl Channel {
     }
 }
 
-/// What is wrong with how a call went through, whatever it says.
+/// The violations in the transport of a call, independent of its content.
 fn transport<'a>(call: &'a Call, arrivals: &'a [&Arrival]) -> impl Iterator<Item = Breach> + 'a {
     let suppressed = call.answer.as_ref().is_some_and(|answer| answer.decision == "suppressed");
     let succeeded = call.answer.as_ref().is_some_and(|answer| (200..300).contains(&answer.status));
@@ -171,8 +171,8 @@ fn transport<'a>(call: &'a Call, arrivals: &'a [&Arrival]) -> impl Iterator<Item
     found.into_iter().filter_map(|(broken, breach)| broken.then_some(breach))
 }
 
-/// The parts of a call that were dropped: each with the part of the request before it on its channel, if that goes on,
-/// and the end of the time in which it was decided.
+/// The dropped parts of a call: each with the previous part of the request on its channel, if that is forwarded, and
+/// the latest time of the decision.
 fn dropped<'a>(
     call: &'a Call,
     arrival: Option<&'a Arrival>,
@@ -200,7 +200,7 @@ fn dropped<'a>(
     found
 }
 
-/// What is wrong with dropping `part` behind `before`, which goes on.
+/// The violation by dropping `part` after `before`, which is forwarded, if any.
 fn order(part: &Part, before: &Part) -> Option<Breach> {
     let Some(dropped) = part.shows.clone() else { return Some(Breach::Incomparable) };
     (before.shows != part.shows).then(|| Breach::OutOfOrder { dropped, behind: before.shows.clone() })

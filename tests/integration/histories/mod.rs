@@ -1,16 +1,16 @@
-//! The first law under faults: random histories of the real process, which is killed, restarted, halted and
-//! reconfigured while several backends announce and upstream fails in every way; what came of it is judged by a checker
-//! that knows nothing of how usher decides.
+//! The first law under faults: random histories of the real process, which is killed, restarted, stopped and
+//! reconfigured while several backends announce and upstream fails in every way; a checker that is independent of
+//! usher's decision logic checks the results.
 //!
-//! A seed chooses all that a history does, but not how threads and processes interleave: a violation comes again with
-//! its seed, if not each time. `tests/long` runs many.
+//! A seed determines the operations of a history, but not how threads and processes interleave: a seed reproduces a
+//! violation often, but not always. `tests/long` runs many histories.
 
 mod callers;
 mod checker;
 mod process;
 mod record;
 mod setup;
-mod tale;
+mod summary;
 mod upstream;
 
 use std::collections::BTreeMap;
@@ -26,32 +26,32 @@ use self::record::Recorder;
 use self::setup::{CHANNELS, DOUBT, TIMEOUT};
 use crate::harness::{Fake, Random, eventually};
 
-/// Backends that call at the same time.
+/// The number of concurrent backends.
 const CALLERS: u64 = 4;
 
-/// What became of one history.
+/// The result of a history.
 #[derive(Debug)]
 struct Outcome {
     seed: u64,
-    /// Why it is wrong, and all that happened where it is; empty: it is right.
+    /// The violations, each with the events around it; empty: the history is correct.
     faults: Vec<String>,
     calls: usize,
-    /// Announcements dropped before all came to rest.
+    /// Announcements dropped before the final phase.
     dropped: usize,
-    /// Of these, by requests that went on without them.
+    /// Those of them dropped by requests whose other parts were forwarded.
     reduced: usize,
     done: Operations,
-    fates: BTreeMap<String, usize>,
+    actions: BTreeMap<String, usize>,
 }
 
-/// Plays one history.
+/// Runs one history.
 fn play(seed: u64) -> Outcome {
     let fake = Fake::start();
     let recorder = Arc::new(Recorder::start());
     let mut process = Process::start(&fake, &recorder, seed);
     let callers: Vec<_> = (1..=CALLERS)
         .map(|number| {
-            let caller = Caller::new(&process.place, Random(seed.wrapping_add(number << 40)));
+            let caller = Caller::new(&process.shared, Random(seed.wrapping_add(number << 40)));
             thread::spawn(|| caller.run())
         })
         .collect();
@@ -60,31 +60,31 @@ fn play(seed: u64) -> Outcome {
     }
     process.mend();
     thread::sleep(Duration::from_millis(900));
-    process.place.close();
+    process.shared.close();
     callers.into_iter().for_each(|caller| caller.join().unwrap());
     let stormy = recorder.read();
     let mut faults = come_to_rest(&process, &recorder, seed);
     let record = recorder.read();
-    let verdict = check(&record);
+    let result = check(&record);
     faults.extend(
-        verdict.violations.iter().map(|violation| format!("{violation}\n{}", tale::around(&record, violation))),
+        result.violations.iter().map(|violation| format!("{violation}\n{}", summary::around(&record, violation))),
     );
     let dropped = check(&stormy).dropped;
     let reduced =
         dropped.iter().filter(|dropped| record.arrivals.iter().any(|arrival| arrival.call == dropped.call)).count();
-    let mut fates = BTreeMap::new();
+    let mut actions = BTreeMap::new();
     for arrival in &record.arrivals {
-        *fates.entry(arrival.fate.clone()).or_default() += 1;
+        *actions.entry(arrival.action.clone()).or_default() += 1;
     }
-    Outcome { seed, faults, calls: record.calls.len(), dropped: dropped.len(), reduced, done: process.done, fates }
+    Outcome { seed, faults, calls: record.calls.len(), dropped: dropped.len(), reduced, done: process.done, actions }
 }
 
-/// Once upstream applies nothing more and nothing fails, what is announced on a channel is soon known and dropped when
-/// it comes again; and it is what guests see.
+/// Once upstream accepts everything and no request is in flight, an announcement on a channel soon becomes known and
+/// its repeats are dropped; and it is what guests see.
 fn come_to_rest(process: &Process<'_>, recorder: &Arc<Recorder>, seed: u64) -> Vec<String> {
-    process.upstream.calm();
+    process.upstream.accept_all();
     thread::sleep(TIMEOUT + DOUBT);
-    let mut caller = Caller::new(&process.place, Random(seed));
+    let mut caller = Caller::new(&process.shared, Random(seed));
     let mut words = Vec::new();
     for (app, channels) in CHANNELS {
         for channel in channels {
@@ -104,7 +104,7 @@ fn come_to_rest(process: &Process<'_>, recorder: &Arc<Recorder>, seed: u64) -> V
         .collect()
 }
 
-/// Plays histories with these seeds, so many at once, and ends with the first wrong one.
+/// Runs histories with these seeds, a given number concurrently, and stops at the first wrong one.
 fn play_all(seeds: std::ops::Range<u64>, at_once: usize) {
     let next = AtomicU64::new(seeds.start);
     let outcomes = Mutex::new(Vec::new());
@@ -117,7 +117,7 @@ fn play_all(seeds: std::ops::Range<u64>, at_once: usize) {
                         return;
                     }
                     let outcome = play(seed);
-                    eprintln!("{}", tale::line(&outcome));
+                    eprintln!("{}", summary::line(&outcome));
                     if !outcome.faults.is_empty() && std::env::var_os("HISTORIES_GO_ON").is_none() {
                         next.store(seeds.end, Ordering::Relaxed);
                     }
@@ -127,9 +127,9 @@ fn play_all(seeds: std::ops::Range<u64>, at_once: usize) {
         }
     });
     let outcomes = outcomes.into_inner().unwrap();
-    eprintln!("{}", tale::summary(&outcomes));
+    eprintln!("{}", summary::summary(&outcomes));
     let wrong: Vec<&Outcome> = outcomes.iter().filter(|outcome| !outcome.faults.is_empty()).collect();
-    assert!(wrong.is_empty(), "{}", tale::of_faults(&wrong));
+    assert!(wrong.is_empty(), "{}", summary::of_faults(&wrong));
     let dropped: usize = outcomes.iter().map(|outcome| outcome.dropped).sum();
     assert!(dropped > 20 * outcomes.len(), "only {dropped} announcements were dropped in {} histories", outcomes.len());
 }

@@ -1,4 +1,5 @@
-//! usher's process in a history, and what is done to it: ended in every way, started again, halted, reconfigured.
+//! usher's process in a history, and the operations on it: ending it in several ways, restarting, stopping and
+//! reconfiguring it.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -6,32 +7,32 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use super::callers::{Caller, Place, STAFF};
+use super::callers::{Caller, STAFF, SharedState};
 use super::record::{Recorder, nanos};
 use super::setup::{CHANNELS, MODES, Settings};
-use super::upstream::{Applied, Fate, Upstream};
+use super::upstream::{Applied, Upstream, UpstreamAction};
 use crate::harness::admin::TOKEN;
 use crate::harness::usher::{Signal, message};
 use crate::harness::{Fake, Random, Request, Usher, sign};
 
-/// How often what was done.
+/// The number of operations of each kind.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Operations {
     pub kills: usize,
-    /// Told to end, and started again once it had ended.
+    /// Terminated, and restarted after its end.
     pub restarts: usize,
-    /// Told to end, and another one started while it drained.
+    /// Terminated, and another process started while it drained.
     pub successions: usize,
     pub halts: usize,
     pub reloads: usize,
     pub switches: usize,
 }
 
-/// The process, and who may change it.
+/// The process and its configuration.
 pub struct Process<'a> {
     pub fake: &'a Fake,
     pub upstream: Arc<Upstream>,
-    pub place: Arc<Place>,
+    pub shared: Arc<SharedState>,
     pub done: Operations,
     recorder: Arc<Recorder>,
     random: Random,
@@ -40,16 +41,16 @@ pub struct Process<'a> {
     listen: SocketAddr,
 }
 
-/// A takeover that upstream has yet to apply.
+/// A takeover that upstream has not applied yet.
 struct Stranded {
     taking_over: thread::JoinHandle<()>,
     app: &'static str,
     channel: &'static str,
-    /// Who served before.
+    /// The staff member before the takeover.
     before: &'static str,
 }
 
-/// An address that nobody else uses: the process that starts next can always listen on the same port.
+/// An address that no other process uses: the next process can listen on the same port.
 fn own_address() -> IpAddr {
     static TAKEN: AtomicU32 = AtomicU32::new(0);
     let [_, .., high, low] = std::process::id().to_be_bytes();
@@ -67,7 +68,7 @@ impl<'a> Process<'a> {
         Self {
             fake,
             upstream: Upstream::serve(fake, recorder, seed),
-            place: Place::new(recorder, usher.gateway()),
+            shared: SharedState::new(recorder, usher.gateway()),
             done: Operations::default(),
             recorder: Arc::clone(recorder),
             random,
@@ -77,13 +78,13 @@ impl<'a> Process<'a> {
         }
     }
 
-    /// Lets time pass, and then does something.
+    /// Waits, and then performs an operation.
     pub fn operate(&mut self) {
         thread::sleep(self.random.millis(20, 600));
         let stranded = self.random.chance(80).then(|| self.strand());
         match self.random.below(12) {
-            // An app that is not configured is forwarded for without a memory: whoever makes it known takes over what
-            // is on its way.
+            // Triggers for an app that is not configured are forwarded without a memory: once the app is configured,
+            // the requests in flight count for it.
             0..=7 if !self.settings.knows_guest_app => self.reload(),
             0..=2 => self.kill(),
             3 | 4 => self.restart(),
@@ -92,34 +93,37 @@ impl<'a> Process<'a> {
             8..=10 => self.reload(),
             _ => self.switch(),
         }
-        // A new process has to live a while before it suppresses anything; but some do not.
+        // A new process suppresses nothing for a while after its start; some processes end before that.
         match stranded {
             Some(stranded) => self.insist(stranded),
             None => thread::sleep(self.random.millis(20, 1_200)),
         }
     }
 
-    /// Puts the usual settings in force again.
+    /// Restores the usual settings.
     pub fn mend(&mut self) {
         self.reload_with(Settings::usual(self.settings.fast_path));
     }
 
-    /// Has somebody take over on some channel, which upstream applies late or not at all, and waits until upstream has
-    /// it; or until usher has but its last byte, which follows when something was done.
+    /// Announces a takeover on a channel, which upstream applies late or never, and waits until it has arrived
+    /// upstream; or until usher has all but its last byte, which is sent after the operation.
     fn strand(&mut self) -> Stranded {
-        // What is not watched yet, but may be after a reload, holds nothing that another process, or another rule,
-        // could know of.
+        // An event that no rule watches yet, but may after a reload, has no state that another process or rule could
+        // know.
         let (guests, halves) = if self.settings.knows_guest_app { (30, 40) } else { (80, 75) };
         let (app, channels) = CHANNELS[usize::from(self.random.chance(guests))];
         let channel = self.random.pick(channels);
         let before = self.random.below(STAFF.len());
         let (before, staff) = (STAFF[before], STAFF[(before + 1) % STAFF.len()]);
-        self.place.appoint(channel, before);
+        self.shared.assign(channel, before);
         let pause = self.random.chance(halves).then(|| self.random.millis(20, 400));
         let call = self.recorder.begin();
-        let late = Fate::Hangs(Applied::Late);
-        self.upstream.decide(call, self.random.pick(&[late, late, Fate::AnswersTooLate, Fate::Cut(Applied::Late)]));
-        let mut caller = Caller::new(&self.place, self.random.clone());
+        let late = UpstreamAction::Hangs(Applied::Late);
+        self.upstream.decide(
+            call,
+            self.random.pick(&[late, late, UpstreamAction::AnswersTooLate, UpstreamAction::Cut(Applied::Late)]),
+        );
+        let mut caller = Caller::new(&self.shared, self.random.clone());
         let taking_over = thread::spawn(move || {
             caller.announce(call, (app, channel), staff, pause);
         });
@@ -127,15 +131,15 @@ impl<'a> Process<'a> {
         Stranded { taking_over, app, channel, before }
     }
 
-    /// Announces again and again whom guests saw before the takeover: as soon as that is taken for known, and the
-    /// takeover applied, they need it.
+    /// Repeatedly announces the staff member before the takeover: once usher considers this known although the takeover
+    /// is applied, guests miss the announcement.
     fn insist(&mut self, stranded: Stranded) {
         let Stranded { taking_over, app, channel, before } = stranded;
-        let mut caller = Caller::new(&self.place, self.random.clone());
+        let mut caller = Caller::new(&self.shared, self.random.clone());
         let until = self.recorder.now() + nanos(Duration::from_millis(1_500));
         while self.recorder.now() < until {
             let call = self.recorder.begin();
-            self.upstream.decide(call, Fate::Accepted);
+            self.upstream.decide(call, UpstreamAction::Accepted);
             caller.announce(call, (app, channel), before, None);
             thread::sleep(self.random.millis(5, 15));
         }
@@ -159,7 +163,7 @@ impl<'a> Process<'a> {
         self.done.restarts += 1;
     }
 
-    /// The new one listens elsewhere; callers go there as they lose the old one.
+    /// The new process listens on another address; callers connect to it when the old one closes their connections.
     fn succeed(&mut self) {
         self.recorder.operate("told to end");
         self.usher.signal(Signal::Term);
@@ -167,7 +171,7 @@ impl<'a> Process<'a> {
         self.listen.set_port(if self.listen.port() == 6001 { 6002 } else { 6001 });
         let new = Usher::start_with(&self.settings.toml(self.listen, self.fake.address()));
         self.recorder.operate("another one started");
-        self.place.switch_to(new.gateway());
+        self.shared.switch_to(new.gateway());
         let mut old = std::mem::replace(&mut self.usher, new);
         assert_eq!(old.wait_exit(), 0);
         self.recorder.operate("the old one ended");
@@ -206,7 +210,7 @@ impl<'a> Process<'a> {
         self.done.reloads += 1;
     }
 
-    /// Switches the rule for one app, and mostly back again.
+    /// Switches the mode of the rule for one app, and usually back.
     fn switch(&mut self) {
         let Some(rule) = self.settings.rule else { return };
         for mode in [self.random.pick(&MODES), "enforce"] {

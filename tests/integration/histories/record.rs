@@ -1,5 +1,5 @@
-//! What happened in a history, as callers and upstream saw it: all that the checker needs, and nothing that usher says
-//! of itself but its answers.
+//! The record of a history from the point of view of the callers and of upstream. Of usher itself, it contains only the
+//! responses.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -8,7 +8,7 @@ use serde_json::Value;
 use tokio::time::Instant;
 
 use crate::harness::bodies::ANNOUNCEMENT;
-use crate::harness::{Watched, sign};
+use crate::harness::{Monitor, sign};
 
 /// The event that ends an assignment.
 pub const RELEASE: &str = "conversation-closed";
@@ -16,8 +16,8 @@ pub const RELEASE: &str = "conversation-closed";
 /// Nanoseconds since the history began.
 pub type Nanos = u64;
 
-/// What an event shows the guests of a channel: the staff member whom it announces, or `None` if it ends the assignment
-/// or cannot be compared.
+/// The effect of an event on a channel: the announced staff member, or `None` if the event ends the assignment or
+/// cannot be compared.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Part {
     pub channel: String,
@@ -28,67 +28,67 @@ pub struct Part {
 #[derive(Debug, Clone)]
 pub struct Call {
     pub began: Nanos,
-    /// Whether all but its last byte was sent, and a pause made before that.
+    /// Whether there was a pause before its last byte.
     pub halved: bool,
-    /// When its last byte was about to be sent: usher cannot have forwarded it before.
+    /// The time before its last byte was sent: usher cannot have forwarded it earlier.
     pub complete: Nanos,
-    /// When it was answered, or given up.
+    /// The time of its response or failure.
     pub ended: Nanos,
     pub wanted: Vec<Part>,
     pub answer: Option<Answer>,
 }
 
-/// How a call was answered.
+/// The response to a call.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Answer {
     pub status: u16,
-    /// `usher-decision`, or nothing.
+    /// The value of `usher-decision`, or empty.
     pub decision: String,
 }
 
-/// A request at upstream.
+/// A request that arrived upstream.
 #[derive(Debug, Clone)]
 pub struct Arrival {
     /// The number of its call.
     pub call: usize,
     pub at: Nanos,
     pub parts: Vec<Part>,
-    /// When how many of its parts were, or will be, applied.
+    /// The time at which parts of it were or will be applied, and the number of these parts.
     pub applied: Option<(Nanos, usize)>,
-    /// Whether a whole 2xx answers it.
+    /// Whether upstream answers it with a complete 2xx.
     pub acknowledged: bool,
     pub signed: bool,
-    /// What upstream does with it, in words.
-    pub fate: String,
+    /// A description of upstream's action.
+    pub action: String,
 }
 
-/// A whole history.
+/// A complete history.
 #[derive(Debug, Clone, Default)]
 pub struct Record {
-    /// By their numbers.
+    /// The calls, indexed by number.
     pub calls: Vec<Call>,
     pub arrivals: Vec<Arrival>,
-    /// What was done with the process.
+    /// The operations on the process.
     pub operations: Vec<(Nanos, String)>,
 }
 
-/// A record that is being written, by one clock.
+/// Writes a record with a single clock.
 #[derive(Debug)]
 pub struct Recorder {
     began: Instant,
-    record: Watched<Record>,
+    record: Monitor<Record>,
 }
 
 impl Recorder {
     pub fn start() -> Self {
-        Self { began: Instant::now(), record: Watched::default() }
+        Self { began: Instant::now(), record: Monitor::default() }
     }
 
     pub fn now(&self) -> Nanos {
         nanos(self.began.elapsed())
     }
 
-    /// A call begins; its number.
+    /// Records the begin of a call and returns its number.
     pub fn begin(&self) -> usize {
         self.record.change(|record| {
             let now = self.now();
@@ -104,7 +104,7 @@ impl Recorder {
         })
     }
 
-    /// What a call wants; its last byte is sent only after this.
+    /// Records the announcements of a call; its last byte is sent only after this.
     pub fn complete(&self, call: usize, wanted: &[Part]) {
         self.record.change(|record| {
             record.calls[call].complete = self.now();
@@ -112,7 +112,7 @@ impl Recorder {
         });
     }
 
-    /// All of a call but its last byte is sent.
+    /// Records that all of a call but its last byte was sent.
     pub fn halve(&self, call: usize) {
         self.record.change(|record| record.calls[call].halved = true);
     }
@@ -134,18 +134,18 @@ impl Recorder {
                 applied: None,
                 acknowledged: false,
                 signed,
-                fate: String::new(),
+                action: String::new(),
             });
             record.arrivals.len() - 1
         })
     }
 
-    pub fn destine(&self, arrival: usize, fate: String) {
-        self.record.change(|record| record.arrivals[arrival].fate = fate);
+    pub fn set_action(&self, arrival: usize, action: String) {
+        self.record.change(|record| record.arrivals[arrival].action = action);
     }
 
-    /// Applies the first `parts` of a request now, unless it is past `allowed` after its call was complete. Whether it
-    /// did.
+    /// Applies the first `parts` of a request now, unless more than `allowed` has passed since its call was complete.
+    /// Returns whether it was applied.
     pub fn apply(&self, arrival: usize, parts: usize, allowed: Duration) -> bool {
         self.record.change(|record| {
             let now = self.now();
@@ -157,8 +157,8 @@ impl Recorder {
         })
     }
 
-    /// Has a request applied late, at `percent` of the time from now until `allowed` after its call was complete; not
-    /// at all if that is over. Nothing waits for that moment: whoever asked has its answer, or none, already.
+    /// Applies a request late, at `percent` of the time from now until `allowed` after its call was complete; not at
+    /// all if that time has passed. Nothing waits for that moment: the caller has its response, or none, already.
     pub fn apply_late(&self, arrival: usize, allowed: Duration, percent: u64) {
         self.record.change(|record| {
             let now = self.now();
@@ -168,7 +168,7 @@ impl Recorder {
         });
     }
 
-    /// Upstream is about to answer with a whole 2xx.
+    /// Records that upstream is about to answer with a complete 2xx.
     pub fn acknowledge(&self, arrival: usize) {
         self.record.change(|record| record.arrivals[arrival].acknowledged = true);
     }
@@ -180,7 +180,7 @@ impl Recorder {
         });
     }
 
-    /// Waits until upstream has got this call, or usher has half of it, or it is over.
+    /// Waits until the call has arrived upstream, was sent except for its last byte, or has ended.
     pub fn wait_call(&self, call: usize) {
         let known = |record: &mut Record| {
             let arrived = record.arrivals.iter().any(|arrival| arrival.call == call);
@@ -189,7 +189,7 @@ impl Recorder {
         assert!(self.record.wait(known).is_some(), "call {call} neither arrives nor ends");
     }
 
-    /// The record up to now.
+    /// The current record.
     pub fn read(&self) -> Record {
         self.record.lock().clone()
     }
@@ -201,22 +201,22 @@ impl Record {
     }
 }
 
-/// A duration as the record counts.
+/// A duration in the record's unit.
 pub fn nanos(duration: Duration) -> Nanos {
     u64::try_from(duration.as_nanos()).unwrap()
 }
 
-/// A trigger as a server reads it: the last of two equal keys counts, and what is in the query counts as well.
+/// A trigger as a server reads it: the last of duplicate keys counts, and parameters of the query count as well.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reading {
-    /// The call's number, which every event's data carries.
+    /// The call's number, which the data of every event contains.
     pub call: usize,
-    /// What it shows, in order.
+    /// Its effects, in order.
     pub parts: Vec<Part>,
 }
 
 impl Reading {
-    /// Reads a trigger in any of the forms that the callers send.
+    /// Parses a trigger in any of the forms that the callers send.
     pub fn of(target: &str, body: &[u8]) -> Self {
         let (path, query) = target.split_once('?').unwrap_or((target, ""));
         let query: HashMap<String, String> = sign::parameters(query).into_iter().collect();

@@ -10,8 +10,8 @@ use crate::harness::{Random, sign};
 pub const TIMEOUT: Duration = Duration::from_millis(150);
 /// `upstream.connect_timeout`.
 pub const CONNECT: Duration = Duration::from_millis(100);
-/// `server.drain_period`: long beside the time that a process takes to start, so that one that follows another meets
-/// what that one still forwards.
+/// `server.drain_period`: longer than the start of a process, so that a successor runs while its predecessor still
+/// forwards.
 pub const DRAIN: Duration = Duration::from_millis(400);
 /// `assignments.doubt_period`.
 pub const DOUBT: Duration = Duration::from_millis(400);
@@ -25,8 +25,8 @@ pub const CHANNELS: [(&str, &[&str]); 2] = [
     (GUEST_APP.0, &["g-room-1-chat", "g-room-2-chat"]),
 ];
 
-/// What an operator changes while usher runs. Every rule of a history means the same for the events that are sent in
-/// it, so that what is redundant does not depend on the rule.
+/// What an operator changes while usher runs. All rules of a history are equivalent for the events sent in it, so that
+/// redundancy does not depend on the rule.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
     pub fast_path: bool,

@@ -1,11 +1,11 @@
-//! The server behind usher, which does with each request what a real one may do when things go wrong, and records what
-//! it has applied.
+//! The fake upstream of a history: it treats each request as a real server under faults may, and records what it has
+//! applied.
 //!
-//! What it applies late stays within what usher promises to survive: after an outcome that leaves it open,
-//! `assignments.doubt_period`. That outcome is usher's to see; but it cannot come before the call was sent, nor a
-//! time-out before `upstream.timeout` has passed since. So a request that upstream answers badly, or cuts, is applied
-//! by [`DOUBT`] after its call was complete, and one that gets no answer by [`TIMEOUT`] and [`DOUBT`] after, or never.
-//! On a machine that is too busy for that, more is never applied, and no history fails because of it.
+//! It applies requests late only within the time that usher tolerates: `assignments.doubt_period` after an ambiguous
+//! outcome. usher sees the outcome at the earliest when the call was sent, and a time-out at the earliest
+//! `upstream.timeout` later. So a request with a bad or cut response is applied within [`DOUBT`] after its call was
+//! complete, and one without a response within [`TIMEOUT`] and [`DOUBT`], or never. If the machine is too busy for
+//! that, the request is never applied, so no history fails because of it.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -16,7 +16,7 @@ use super::record::{Reading, Recorder};
 use super::setup::{DOUBT, TIMEOUT};
 use crate::harness::{Fake, Random, Recorded, Step};
 
-/// When a request is applied to which no whole answer is given, or none that tells.
+/// When a request without a conclusive response is applied.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Applied {
     Never,
@@ -24,14 +24,14 @@ pub enum Applied {
     Late,
 }
 
-/// What becomes of a request.
+/// The action of upstream on a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Fate {
+pub enum UpstreamAction {
     Accepted,
     AcceptedSlowly,
     /// A 4xx.
     Refused,
-    /// As soketi 1.x refuses: `200` and the reason in the body.
+    /// A refusal as soketi 1.x sends it: `200` with the reason in the body.
     RefusedWith200,
     /// A 4xx to a request whose first part was applied, as Reverb and sockudo do with batches.
     RefusedAfterTheFirst,
@@ -43,13 +43,13 @@ pub enum Fate {
     CutInTheAnswer(Applied),
     /// No answer at all.
     Hangs(Applied),
-    /// A 200 when usher has given up.
+    /// A 200 after usher's time-out.
     AnswersTooLate,
 }
 
-impl Fate {
-    /// One that is not simply `Accepted`.
-    fn bad(random: &mut Random) -> Self {
+impl UpstreamAction {
+    /// A random action other than `Accepted`.
+    fn faulty(random: &mut Random) -> Self {
         let applied = random.pick(&[Applied::Never, Applied::AtOnce, Applied::Late, Applied::Late]);
         match random.below(16) {
             0 | 1 => Self::Refused,
@@ -65,78 +65,78 @@ impl Fate {
     }
 }
 
-/// What the fake upstream of one history knows.
+/// The state of the fake upstream of one history.
 #[derive(Debug)]
 pub struct Upstream {
     recorder: Arc<Recorder>,
     seed: u64,
-    mind: Mutex<Mind>,
+    state: Mutex<UpstreamState>,
 }
 
 #[derive(Debug, Default)]
-struct Mind {
-    /// Whom the last request for each channel announced: a change of it is where faults matter.
+struct UpstreamState {
+    /// The last announcement on each channel: faults matter most at a change.
     last: HashMap<String, Option<String>>,
-    /// What was decided beforehand about some calls.
-    decided: HashMap<usize, Fate>,
-    /// From now on all is accepted.
-    calm: bool,
+    /// The actions that were chosen for some calls in advance.
+    decided: HashMap<usize, UpstreamAction>,
+    /// Whether every request is accepted from now on.
+    accept_all: bool,
 }
 
 impl Upstream {
-    /// Has `fake` answer.
+    /// Makes `fake` answer by these rules.
     pub fn serve(fake: &Fake, recorder: &Arc<Recorder>, seed: u64) -> Arc<Self> {
-        let upstream = Arc::new(Self { recorder: Arc::clone(recorder), seed, mind: Mutex::default() });
+        let upstream = Arc::new(Self { recorder: Arc::clone(recorder), seed, state: Mutex::default() });
         let serving = Arc::clone(&upstream);
-        fake.otherwise(move |request| serving.take(request));
+        fake.otherwise(move |request| serving.respond(request));
         upstream
     }
 
-    /// Decides what becomes of a call before it is made.
-    pub fn decide(&self, call: usize, fate: Fate) {
-        self.mind.lock().unwrap().decided.insert(call, fate);
+    /// Chooses the action on a call before it is made.
+    pub fn decide(&self, call: usize, action: UpstreamAction) {
+        self.state.lock().unwrap().decided.insert(call, action);
     }
 
     /// Accepts everything from now on.
-    pub fn calm(&self) {
-        self.mind.lock().unwrap().calm = true;
+    pub fn accept_all(&self) {
+        self.state.lock().unwrap().accept_all = true;
     }
 
-    fn take(&self, request: &Recorded) -> Step {
+    fn respond(&self, request: &Recorded) -> Step {
         let target = request.target();
         let reading = Reading::of(&target, &request.body);
         let signed = !target.starts_with("/apps/3/") || request.is_signed();
         let arrival = self.recorder.arrive(reading.call, &reading.parts, signed);
         let mut random = Random(self.seed ^ (reading.call as u64 + 1) << 20);
-        let fate = self.fate(&reading, &mut random);
-        self.recorder.destine(arrival, format!("{fate:?}"));
-        self.play(fate, arrival, reading.parts.len(), &mut random)
+        let action = self.action(&reading, &mut random);
+        self.recorder.set_action(arrival, format!("{action:?}"));
+        self.perform(action, arrival, reading.parts.len(), &mut random)
     }
 
-    fn fate(&self, reading: &Reading, random: &mut Random) -> Fate {
-        let mut mind = self.mind.lock().unwrap();
+    fn action(&self, reading: &Reading, random: &mut Random) -> UpstreamAction {
+        let mut state = self.state.lock().unwrap();
         let mut changes = false;
         for part in &reading.parts {
             changes |=
-                mind.last.insert(part.channel.clone(), part.shows.clone()).is_some_and(|last| last != part.shows);
+                state.last.insert(part.channel.clone(), part.shows.clone()).is_some_and(|last| last != part.shows);
         }
-        match mind.decided.remove(&reading.call) {
-            _ if mind.calm => Fate::Accepted,
-            Some(fate) => fate,
-            None if random.chance(if changes { 25 } else { 3 }) => Fate::bad(random),
-            None => Fate::Accepted,
+        match state.decided.remove(&reading.call) {
+            _ if state.accept_all => UpstreamAction::Accepted,
+            Some(action) => action,
+            None if random.chance(if changes { 25 } else { 3 }) => UpstreamAction::faulty(random),
+            None => UpstreamAction::Accepted,
         }
     }
 
-    fn play(&self, fate: Fate, arrival: usize, parts: usize, random: &mut Random) -> Step {
-        match fate {
-            Fate::Accepted => self.accept(arrival, parts),
-            Fate::AcceptedSlowly => {
+    fn perform(&self, action: UpstreamAction, arrival: usize, parts: usize, random: &mut Random) -> Step {
+        match action {
+            UpstreamAction::Accepted => self.accept(arrival, parts),
+            UpstreamAction::AcceptedSlowly => {
                 thread::sleep(random.millis(5, 100));
                 self.accept(arrival, parts)
             }
-            Fate::Refused => Step::status(403),
-            Fate::RefusedWith200 => {
+            UpstreamAction::Refused => Step::status(403),
+            UpstreamAction::RefusedWith200 => {
                 self.recorder.acknowledge(arrival);
                 let body = r#"{"error":"The rate limit is reached.","code":429}"#;
                 Step::answer(&format!(
@@ -144,27 +144,31 @@ impl Upstream {
                     body.len()
                 ))
             }
-            // To a single event it is an outright refusal.
-            Fate::RefusedAfterTheFirst => {
+            // For a single event, it is a plain refusal.
+            UpstreamAction::RefusedAfterTheFirst => {
                 if parts > 1 {
                     self.recorder.apply(arrival, 1, DOUBT);
                 }
                 Step::status(400)
             }
-            Fate::Failed(applied) => self.leave_open(arrival, (applied, parts), DOUBT, random, Step::status(503)),
-            Fate::Cut(applied) => self.leave_open(arrival, (applied, parts), DOUBT, random, Step::close()),
-            Fate::CutInTheAnswer(applied) => self.leave_open(arrival, (applied, parts), DOUBT, random, Step::cut()),
-            Fate::Hangs(applied) => {
+            UpstreamAction::Failed(applied) => {
+                self.leave_open(arrival, (applied, parts), DOUBT, random, Step::status(503))
+            }
+            UpstreamAction::Cut(applied) => self.leave_open(arrival, (applied, parts), DOUBT, random, Step::close()),
+            UpstreamAction::CutInTheAnswer(applied) => {
+                self.leave_open(arrival, (applied, parts), DOUBT, random, Step::cut())
+            }
+            UpstreamAction::Hangs(applied) => {
                 self.leave_open(arrival, (applied, parts), TIMEOUT + DOUBT, random, Step::silence())
             }
-            Fate::AnswersTooLate => {
+            UpstreamAction::AnswersTooLate => {
                 thread::sleep(TIMEOUT + random.millis(10, 400));
                 self.accept(arrival, parts)
             }
         }
     }
 
-    /// Applies it and answers 200; if that would be too late, it is not applied, and gets no answer.
+    /// Applies a request and answers 200; if that would be too late, the request is not applied and gets no response.
     fn accept(&self, arrival: usize, parts: usize) -> Step {
         if !self.recorder.apply(arrival, parts, TIMEOUT + DOUBT) {
             return Step::close();
@@ -186,7 +190,7 @@ impl Upstream {
             Applied::AtOnce => {
                 self.recorder.apply(arrival, parts, allowed);
             }
-            // Mostly as late as it may be.
+            // Usually close to the latest permitted time.
             Applied::Late => self.recorder.apply_late(
                 arrival,
                 allowed,

@@ -1,4 +1,4 @@
-//! Limits on rates: who waits, who is turned away, and what is never lost by it.
+//! Rate limits: delays, rejections, and what is never lost.
 
 mod peers;
 mod subscriptions;

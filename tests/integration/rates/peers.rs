@@ -1,4 +1,4 @@
-//! Connections and messages of WebSocket clients, before the embedded broker and over the relay.
+//! Connections and messages of WebSocket clients, with the embedded broker and over the relay.
 
 use std::thread;
 
@@ -16,14 +16,14 @@ fn local(rates: &[&str], server: &str) -> Usher {
     Usher::start_with(&setup.toml())
 }
 
-/// Comes as a proxy says, and returns the code of the close that is the first thing heard, if it is one.
+/// Connects with this `X-Forwarded-For`, and returns the code if the first frame is a close.
 fn visit(usher: &Usher, forwarded_for: &str) -> Option<u16> {
     let mut client = usher.client();
     client.send(&handshake().and("X-Forwarded-For", forwarded_for).bytes());
     End::switched(client).read().code()
 }
 
-/// Comes again and again until it is told to come later.
+/// Connects repeatedly until it is closed with a retry code.
 #[track_caller]
 fn wait_turned_away(usher: &Usher, forwarded_for: impl Fn(usize) -> String) {
     let told = (0..200).find_map(|visitor| visit(usher, &forwarded_for(visitor)));
@@ -32,7 +32,7 @@ fn wait_turned_away(usher: &Usher, forwarded_for: impl Fn(usize) -> String) {
 }
 
 #[test]
-fn too_many_connections_are_told_to_come_back_later() {
+fn excess_connections_are_closed_with_a_retry_code() {
     let usher = local(&["peer_connections = 1", "peer_connections_burst = 3"], "");
     let mut client = usher.client();
     let close = eventually("one is turned away", || {
@@ -47,7 +47,7 @@ fn too_many_connections_are_told_to_come_back_later() {
     });
     assert_eq!(close.code(), Some(4100));
     assert!(String::from_utf8_lossy(&close.payload[2..]).contains("limits.rates.peer_connections"), "{close:?}");
-    eventually("there is a turn again", || visit(&usher, "").is_none().then_some(()));
+    eventually("there is a permit again", || visit(&usher, "").is_none().then_some(()));
 }
 
 #[test]
@@ -70,8 +70,8 @@ fn upstream_hears_nothing_of_a_connection_that_is_turned_away() {
 }
 
 #[test]
-fn who_is_no_trusted_proxy_cannot_choose_an_address() {
-    // "::/0" is all of IPv6 and nobody who comes over IPv4.
+fn an_untrusted_proxy_cannot_choose_an_address() {
+    // "::/0" contains all IPv6 addresses and no IPv4 address.
     for trusted in ["", "trusted_proxies = [\"192.0.2.0/24\"]\n", "trusted_proxies = [\"::/0\"]\n"] {
         let usher = local(&["peer_connections = 1"], trusted);
         wait_turned_away(&usher, |visitor| format!("203.0.113.{visitor}"));
@@ -84,7 +84,7 @@ fn a_trusted_proxy_tells_its_clients_apart() {
     for visitor in 0..100 {
         assert_eq!(visit(&usher, &format!("198.51.100.1, 203.0.113.{visitor}")), None);
     }
-    // What stands before the last hop is the client's own claim.
+    // Entries before the last hop are unverified claims of the client.
     wait_turned_away(&usher, |visitor| format!("203.0.113.{visitor}, 198.51.100.9"));
 }
 
@@ -132,7 +132,7 @@ fn a_relayed_client_is_read_at_its_pace_and_loses_nothing() {
     };
     let (one, two) = (connect(), connect());
     let began = Instant::now();
-    // Two connections of one address share its pace; what comes from upstream has none.
+    // Two connections of one address share its limit; messages from upstream are not limited.
     let talks = [one, two].map(|(mut client, mut upstream)| {
         thread::spawn(move || {
             (0..20).for_each(|number| _ = client.send(&Frame::text(&number.to_string())));

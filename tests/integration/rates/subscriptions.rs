@@ -1,4 +1,4 @@
-//! How often one client may subscribe at the embedded broker.
+//! The rate limit of subscriptions at the embedded broker.
 
 use serde_json::{Value, json};
 use tokio::time::Instant;
@@ -18,10 +18,10 @@ fn hear(guest: &mut End) -> Value {
     serde_json::from_slice(&guest.read().payload).unwrap()
 }
 
-/// The guest's backend tells something after each of the slow answers: the guest hears all of it while it is read
+/// The backend sends an event after each of the delayed responses: the guest receives all events while usher reads
 /// slowly, and then its ping is answered.
 #[test]
-fn who_subscribes_too_often_is_read_more_slowly_and_loses_nothing() {
+fn a_client_that_subscribes_too_often_is_read_slowly_and_loses_nothing() {
     let mut setup = Setup::before_url("local");
     setup.more = "[broker]\nmax_channels = 5\nsubscription_counts = false\n".to_owned();
     let usher = Usher::start_with(&setup.toml());
@@ -56,7 +56,7 @@ fn who_subscribes_too_often_is_read_more_slowly_and_loses_nothing() {
             told.push(Value::from(text));
         }
     }
-    // One and four more were its burst. The first one too many is read before it is found to be one.
+    // Its burst is five. The first subscription beyond it is read before the limit applies.
     let took = began.elapsed().as_secs_f64();
     assert!(took >= 19.0 * 0.05, "20 subscriptions beyond the burst in {took} s are too many");
     assert!(joined.into_iter().eq(rooms), "the ping was sent last");
@@ -65,7 +65,7 @@ fn who_subscribes_too_often_is_read_more_slowly_and_loses_nothing() {
     assert_eq!(count(&usher, "usher_rate_limited_total", "subscriptions"), 0.0);
 }
 
-/// As pages do when they connect again: to all channels that they may have, in one go.
+/// As pages do at a reconnect: subscribes to the maximum number of channels at once.
 #[test]
 fn a_full_burst_waits_for_nothing() {
     let usher = Usher::start_with(&Setup::before_url("local").toml());

@@ -8,7 +8,7 @@ use crate::harness::usher::{Signal, message as said};
 use crate::harness::{Client, Fake, Request, Response, Setup, Usher, eventually};
 
 const CHANNEL: &str = "h-room-1-chat";
-/// A rate that nobody waits for.
+/// A rate limit without waits.
 const NO_WAIT: &str = "max_wait = \"0s\"";
 
 /// Sends messages on `channel` until one is refused, which a rate of 1 a second does soon on any machine.
@@ -19,7 +19,7 @@ fn exhaust(usher: &Usher, channel: &str) -> Response {
     answers.find(|answer| answer.status != 200).expect("nothing was refused")
 }
 
-/// Sends each body on a connection of its own, all before an answer is read.
+/// Sends each body on a separate connection, all before a response is read.
 fn send_all(usher: &Usher, bodies: &[String]) -> Vec<Client> {
     let mut clients: Vec<Client> = bodies.iter().map(|_| usher.client()).collect();
     clients.iter_mut().zip(bodies).for_each(|(client, body)| _ = client.send(&Request::events(body).bytes()));
@@ -31,7 +31,7 @@ fn messages(count: usize) -> Vec<String> {
 }
 
 #[test]
-fn what_comes_at_more_than_the_limit_waits_and_is_not_lost() {
+fn triggers_beyond_the_limit_wait_and_are_not_lost() {
     for rates in
         [["app_triggers = 40", "app_triggers_burst = 10"], ["channel_triggers = 40", "channel_triggers_burst = 10"]]
     {
@@ -69,9 +69,9 @@ fn beyond_the_wait_it_is_429_and_nothing_is_sent() {
         assert_eq!(count(&usher, "usher_rate_limited_total", scope), 1.0);
         let accepted = usher.admin().metric("usher_trigger_outcomes_total", &["outcome=\"accepted\""]);
         assert_eq!(fake.count() as f64, accepted, "the refused one was not sent");
-        // The connection is kept, and a second later there is a turn again.
+        // The connection is kept, and a second later there is a permit again.
         let mut client = usher.client();
-        eventually("a turn", || (client.trigger(&message(CHANNEL, "again")).status == 200).then_some(()));
+        eventually("a permit", || (client.trigger(&message(CHANNEL, "again")).status == 200).then_some(()));
     }
 }
 
@@ -102,7 +102,7 @@ fn no_handoff_is_lost_to_the_limit_of_a_channel() {
     }
     let both = [item("new-staff-message", CHANNEL, "{}"), item(ANNOUNCEMENT, CHANNEL, &staff("Chris"))];
     client.batch(&batch(&both)).assert_forwarded();
-    // Perhaps an announcement, and not to be told.
+    // It may be an announcement that cannot be read exactly, so the channel's limit does not apply to it.
     client.trigger(&announcement(CHANNEL, "Dana").replacen('{', "{\"odd\":1,", 1)).assert_forwarded();
     exhaust(&usher, CHANNEL).assert_error(429, "rate_limited");
     client.trigger(&message("h-room-2-chat", "another channel")).assert_forwarded();
@@ -128,10 +128,10 @@ fn a_refused_announcement_leaves_the_memory_as_it_was() {
     let usher = limited(&fake, &["app_triggers = 1", NO_WAIT]);
     let mut rooms = (1..).map(|room| format!("h-room-{room}-chat"));
     let mut client = usher.client();
-    // On a busy machine there may be a turn for the announcement after all; then the next room tells.
+    // On a busy machine a permit may be available for the announcement; then the next room is used.
     let room = eventually("an announcement is refused", || {
         let room = rooms.next()?;
-        eventually("a turn", || (client.announce(&room, "Anna").status == 200).then_some(()));
+        eventually("a permit", || (client.announce(&room, "Anna").status == 200).then_some(()));
         exhaust(&usher, "h-room-0-chat");
         (client.announce(&room, "Boris").status == 429).then_some(room)
     });
@@ -140,10 +140,10 @@ fn a_refused_announcement_leaves_the_memory_as_it_was() {
 }
 
 #[test]
-fn a_trigger_that_waited_is_judged_again() {
+fn a_delayed_trigger_is_decided_again() {
     let fake = Fake::start();
     let usher = limited(&fake, &["app_triggers = 1", "max_wait = \"30s\""]);
-    usher.client().trigger(&message("h-room-2-chat", "takes the only turn")).assert_forwarded();
+    usher.client().trigger(&message("h-room-2-chat", "takes the only permit")).assert_forwarded();
     let decisions: Vec<String> = send_all(&usher, &vec![announcement(CHANNEL, "Anna"); 4])
         .into_iter()
         .map(|mut client| client.response().decision())
@@ -156,7 +156,7 @@ fn a_trigger_that_waited_is_judged_again() {
 }
 
 #[test]
-fn a_caller_who_hangs_up_while_waiting_changes_nothing() {
+fn a_disconnect_during_the_delay_changes_nothing() {
     let fake = Fake::start();
     let usher = limited(&fake, &["app_triggers = 1", "max_wait = \"30s\""]);
     let bodies = messages(4);
@@ -171,11 +171,11 @@ fn a_caller_who_hangs_up_while_waiting_changes_nothing() {
 }
 
 #[test]
-fn draining_lets_all_go_that_wait() {
+fn draining_forwards_all_waiting_triggers() {
     let fake = Fake::start();
     let mut usher = limited(&fake, &["app_triggers = 1", "max_wait = \"60s\""]);
     let clients = send_all(&usher, &messages(30));
-    // All have been read: what is not, is not taken any more.
+    // All have been read: connections that are not read are not accepted any more.
     eventually("all wait", || {
         (usher.admin().metric("usher_rate_waiting", &[]) + fake.count() as f64 >= 30.0).then_some(())
     });

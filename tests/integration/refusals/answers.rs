@@ -1,23 +1,23 @@
-//! Answers of status 2xx, and what they say of the trigger. docs/servers.md tells which server gives which.
+//! Responses with status 2xx, and what they mean for the trigger. docs/servers.md lists which server sends which.
 
 use crate::harness::Step;
 
-/// What an answer says of the trigger that it answers.
+/// The meaning of a response for its trigger.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Says {
-    /// It was accepted.
+    /// The trigger was accepted.
     Accepted,
-    /// It was refused: nothing of a single event was applied, and of several perhaps a part.
+    /// The trigger was refused: a single event was not applied; of several, some may have been.
     Refused,
-    /// Nothing that can be read, or that the server failed: it may have been applied, or may be yet.
+    /// Unreadable, or a failure of the server: the trigger may have been or may still be applied.
     Nothing,
-    /// That it was not accepted, one way or the other.
+    /// The trigger was not accepted: refused or unknown.
     NotAccepted,
 }
 
 use Says::{Accepted, NotAccepted, Nothing, Refused};
 
-/// An answer, and what the caller has to see of it.
+/// A response, and the response that the caller has to receive.
 #[derive(Debug, Clone)]
 pub struct Answer {
     pub says: Says,
@@ -31,7 +31,7 @@ impl Answer {
         Self { says, status, body: body.to_vec(), step: Step::says(status, headers, body) }
     }
 
-    /// A 200 of JSON by its own account.
+    /// A 200 with the content type of JSON.
     pub fn ok(says: Says, body: &[u8]) -> Self {
         Self::new(says, 200, "Content-Type: application/json\r\n", body)
     }
@@ -70,7 +70,7 @@ const REFUSED: &[&str] = &[
     r#"{"error":"The app 3 could not be found.","code":404}"#,
     r#"{"error":"The event data should be less than 100 KB.","code":413}"#,
     r#"{"error":"Too many requests.","code":429}"#,
-    // sockudo, usher: behind something that makes a 200 of every status
+    // sockudo, usher: behind a proxy that turns every status into 200
     r#"{"error":"slow down","code":"rate_limited","status":429}"#,
     r#"{"error":"x"}"#,
     r#"{"error":""}"#,
@@ -88,12 +88,12 @@ const REFUSED: &[&str] = &[
     r#"{"code":"429"}"#,
     r#"{"error":null,"code":429}"#,
     r#"{"ok":true,"code":"400","error":false}"#,
-    // A field that stands twice: either may be the one that counts.
+    // A duplicate field: either may be the one that counts.
     r#"{"error":null,"error":"x"}"#,
     r#"{"error":"x","error":null}"#,
     r#"{"code":200,"code":429}"#,
     r#"{"code":"429","code":200}"#,
-    // The same name, written otherwise.
+    // The same name, encoded differently.
     r#"{"\u0065rror":"x"}"#,
     r#"{"err\u006Fr":null,"c\u006fde":429}"#,
 ];
@@ -149,15 +149,15 @@ const NOT_ACCEPTED: &[&str] = &[
     r#"{"error":"x"} x"#,
 ];
 
-/// The largest answer to a trigger that usher takes.
+/// The largest response to a trigger that usher reads.
 const LARGEST: usize = 1024 * 1024;
 
-/// `length` bytes that begin and end so.
+/// `length` bytes with this beginning and end.
 fn long(start: &str, end: &str, length: usize) -> Vec<u8> {
     format!("{start}{}{end}", "x".repeat(length - start.len() - end.len())).into_bytes()
 }
 
-/// So many objects in each other, the innermost empty, as the value of a field that comes before `more`.
+/// This many nested objects, the innermost empty, as the value of a field before `more`.
 pub fn deep(levels: usize, more: &str) -> Vec<u8> {
     format!("{{\"a\":{}{{}}{}{more}}}", "{\"a\":".repeat(levels), "}".repeat(levels)).into_bytes()
 }
@@ -189,7 +189,7 @@ const ZIPPED: &[u8] = &[
     0x4d, 0xad, 0x05, 0x00, 0x90, 0x5f, 0xd4, 0xa7, 0x0b, 0x00, 0x00, 0x00,
 ];
 
-/// The same bodies under other heads and in other frames.
+/// The same bodies with other heads and other framing.
 pub fn heads() -> Vec<Answer> {
     let limited = br#"{"error":"Too many requests.","code":429}"#;
     let json = "Content-Type: application/json\r\n";
@@ -202,12 +202,12 @@ pub fn heads() -> Vec<Answer> {
         Answer::new(Nothing, 202, "", b""),
         Answer::new(Nothing, 202, "Content-Type: text/plain\r\n", b"202 ACCEPTED\n"),
         Answer { says: Nothing, status: 204, body: Vec::new(), step: Step::answer("HTTP/1.1 204 No Content\r\n\r\n") },
-        // A content type says nothing about a body: sent without one, or with a wrong one, it is read all the same.
+        // The content type is not trusted: a body without one, or with a wrong one, is parsed as well.
         Answer::new(Accepted, 200, "", b"{}"),
         Answer::new(Accepted, 200, "Content-Type: text/html; charset=latin1\r\n", b"{}"),
         Answer::new(Refused, 200, "", limited),
         Answer::new(Refused, 200, "Content-Type: text/plain\r\n", limited),
-        // An encoded body is not read, nor is one that only claims to be encoded.
+        // An encoded body is not parsed, nor is one that only claims to be encoded.
         Answer::new(Nothing, 200, "Content-Type: application/json\r\nContent-Encoding: gzip\r\n", ZIPPED),
         Answer::new(Nothing, 200, "Content-Encoding: gzip\r\n", b"{}"),
         Answer::new(Nothing, 200, "content-encoding: br\r\n", br#"{"ok":true}"#),
@@ -235,7 +235,7 @@ pub fn heads() -> Vec<Answer> {
     ]
 }
 
-/// One of each kind, for triggers that take longer to tell.
+/// One of each kind, for slower tests.
 pub fn few() -> Vec<Answer> {
     vec![
         Answer::ok(Accepted, b"{}"),

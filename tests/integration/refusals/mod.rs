@@ -1,6 +1,5 @@
-//! Answers of status 2xx that do not say that the trigger was accepted: soketi refuses so, and proxies in between
-//! answer anything. An announcement is known only after an answer that says so; whatever it says, the caller gets it as
-//! it came.
+//! Responses with status 2xx that do not confirm the trigger: soketi refuses this way, and proxies may answer anything.
+//! An announcement is known only after a confirming response; the caller receives every response unchanged.
 
 mod answers;
 
@@ -9,7 +8,7 @@ use answers::{Answer, Says};
 use crate::harness::bodies::{ANNOUNCEMENT, announcement, announcement_on, batch, item, staff};
 use crate::harness::{Client, Fake, Gate, Request, Response, Step, Usher, eventually};
 
-/// One way through usher, with a caller on it.
+/// A path through usher, with a caller.
 struct Lane {
     fake: Fake,
     usher: Usher,
@@ -18,7 +17,7 @@ struct Lane {
 }
 
 impl Lane {
-    /// Both ways, one after the other: the fast path, and through the general HTTP server.
+    /// Both paths, one after the other: the fast path and the general HTTP server.
     fn both(run: impl Fn(Self)) {
         Self::both_with(&[], run);
     }
@@ -38,8 +37,8 @@ impl Lane {
         }
     }
 
-    /// Sends a trigger that has to go on and be answered so, and checks that the caller gets just that. Returns the
-    /// body that upstream received.
+    /// Sends a trigger that must be forwarded and answered with this response, and checks that the caller receives it
+    /// unchanged. Returns the body that upstream received.
     #[track_caller]
     fn answered(&mut self, request: &Request, answer: &Answer, decision: &str) -> String {
         let told = format!("{}: {}", self.name, shown(answer));
@@ -52,7 +51,7 @@ impl Lane {
         self.fake.requests().swap_remove(before).text()
     }
 
-    /// Announces and is answered by `{}`, whoever answers.
+    /// Sends an announcement that is answered with `{}`, by upstream or by usher.
     #[track_caller]
     fn announce(&mut self, channel: &str, name: &str) -> Response {
         self.call(&Request::events(&announcement(channel, name)))
@@ -65,7 +64,7 @@ impl Lane {
         response
     }
 
-    /// Fails unless announcements of these names on the channel are dropped (`-`) or go on (`+`), one after the other.
+    /// Fails unless announcements of these names on the channel are dropped (`-`) or forwarded (`+`), in this order.
     #[track_caller]
     fn expect(&mut self, answer: &Answer, channel: &str, course: &str) {
         for step in course.split(' ') {
@@ -86,7 +85,7 @@ fn shown(answer: &Answer) -> String {
     format!("{} {} says {:?}", answer.status, shown_bytes(&answer.body), answer.says)
 }
 
-/// The first announcement on a channel is answered so, and another one that takes over from A on another channel.
+/// The first announcement on a channel gets this response, and so does one that replaces A on another channel.
 fn check_single(lane: &mut Lane, number: usize, answer: &Answer) {
     let (new, known) = (format!("new-room-{number}-chat"), format!("known-room-{number}-chat"));
     lane.answered(&Request::events(&announcement(&new, "B")), answer, "forwarded");
@@ -94,7 +93,7 @@ fn check_single(lane: &mut Lane, number: usize, answer: &Answer) {
     lane.answered(&Request::events(&announcement(&known, "B")), answer, "forwarded");
     let (on_new, on_known) = match answer.says {
         Says::Accepted => ("B- B-", "B- A+ A-"),
-        // What was known before stands again, and nothing is in doubt.
+        // The previous assignment is known again, and nothing is in doubt.
         Says::Refused => ("B+ B-", "A- B+ B-"),
         Says::Nothing => ("B+ B+", "A+ B+ B+ A+"),
         Says::NotAccepted => ("B+", "B+"),
@@ -127,7 +126,7 @@ fn no_head_and_no_framing_says_it_for_the_body() {
     });
 }
 
-/// Whether so deep an object is read or not: the caller gets it, and usher goes on.
+/// Whether or not so deep an object is parsed, the caller receives it, and usher continues to work.
 #[test]
 fn a_body_of_any_depth_is_passed_on() {
     Lane::both(|mut lane| {
@@ -141,7 +140,7 @@ fn a_body_of_any_depth_is_passed_on() {
     });
 }
 
-/// A request that announces B on two channels that A is known on.
+/// A request that announces B on two channels on which A is known.
 fn check_several(lane: &mut Lane, number: usize, answer: &Answer, request: impl Fn(&[&str; 2], &str) -> Request) {
     let (left, right) = (format!("left-room-{number}-chat"), format!("right-room-{number}-chat"));
     let channels = [left.as_str(), right.as_str()];
@@ -192,8 +191,8 @@ fn batch_of<const N: usize>(channels: &[&str; N], name: &str) -> Request {
     Request::batch(&batch(&items))
 }
 
-/// A request that announces B on a channel that it is known on and on one where A is: one event for one channel goes
-/// on.
+/// A request that announces B on a channel on which B is known and on one on which A is: one event for one channel is
+/// forwarded.
 fn check_reduced(lane: &mut Lane, number: usize, answer: &Answer, request: impl Fn(&[&str; 2]) -> Request) {
     let (done, open) = (format!("done-room-{number}-chat"), format!("open-room-{number}-chat"));
     lane.announce(&done, "B").assert_forwarded();
@@ -215,12 +214,12 @@ fn check_reduced(lane: &mut Lane, number: usize, answer: &Answer, request: impl 
             lane.expect(answer, &open, "A+ B+");
         }
     }
-    // What was taken out is known as before.
+    // The dropped part is known as before.
     lane.expect(answer, &done, "B-");
 }
 
 #[test]
-fn a_reduced_trigger_is_judged_by_its_answer() {
+fn the_response_settles_a_reduced_trigger() {
     Lane::both(|mut lane| {
         for (number, answer) in answers::few().iter().enumerate() {
             check_reduced(&mut lane, number, answer, |channels| Request::events(&announcement_on(channels, "B")));
@@ -229,7 +228,7 @@ fn a_reduced_trigger_is_judged_by_its_answer() {
 }
 
 #[test]
-fn a_reduced_batch_is_judged_by_its_answer() {
+fn the_response_settles_a_reduced_batch() {
     Lane::both(|mut lane| {
         for (number, answer) in answers::few().iter().enumerate() {
             check_reduced(&mut lane, number, answer, |channels| batch_of(channels, "B"));
@@ -274,7 +273,7 @@ fn an_answer_that_says_nothing_leaves_a_doubt_that_ends() {
 }
 
 #[test]
-fn who_waits_for_an_equal_announcement_goes_on_when_that_is_refused() {
+fn a_waiting_announcement_is_forwarded_when_the_first_is_refused() {
     Lane::both(|mut lane| {
         let gate = Gate::new();
         let body = br#"{"error":"Too many requests.","code":429}"#;

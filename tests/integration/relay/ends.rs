@@ -1,4 +1,4 @@
-//! How relayed connections end, and that nothing is left of them then.
+//! How relayed connections end, and that their resources are released.
 
 use super::Scene;
 use crate::harness::usher::Signal;
@@ -75,7 +75,7 @@ fn what_upstream_says_before_it_breaks_off_arrives_at_once() {
     let breaks: [fn(End); 3] = [
         |mut upstream| _ = upstream.send_raw(b"\x81\x01\xff"),
         |mut upstream| _ = upstream.send_raw(b"\x83\x00"),
-        // The client's words are not read: that makes it a reset.
+        // The client's bytes are not read, so the close is a reset.
         End::reset,
     ];
     for break_off in breaks {
@@ -118,7 +118,7 @@ fn what_upstream_said_arrives_even_if_it_is_found_gone_in_writing_to_it() {
 }
 
 #[test]
-fn a_lost_client_is_told_to_upstream() {
+fn a_lost_client_is_reported_to_upstream() {
     let scene = Scene::start();
     let (mut client, mut upstream) = scene.connect();
     client.send(&Frame::text("last words"));
@@ -186,7 +186,7 @@ fn the_deadlines_of_requests_do_not_concern_a_relay() {
     let scene = Scene::limited("head_timeout = \"200ms\"\nidle_timeout = \"200ms\"\nbody_timeout = \"200ms\"");
     let (mut client, mut upstream) = scene.connect();
     for _ in 0..2 {
-        // Its end tells that the deadlines have passed.
+        // Its end shows that the deadlines have passed.
         scene.usher.client().read_to_close();
     }
     client.send(&Frame::text("up"));

@@ -1,4 +1,4 @@
-//! Frames: what passes unchanged, and what is refused.
+//! Frames: relayed unchanged, or rejected.
 
 use std::thread;
 
@@ -7,7 +7,7 @@ use crate::harness::websocket::{BINARY, CLOSE, CONTINUATION, End, Frame, PING, P
 
 const CHANNEL: &str = "h-room-1-chat";
 
-/// Reads up to the close that the end is sent, and returns its code.
+/// Reads up to the close frame and returns its code.
 fn code(end: &mut End) -> Option<u16> {
     loop {
         match end.try_read() {
@@ -89,7 +89,7 @@ fn a_fragmented_message_arrives_as_one_and_pings_between_its_parts_pass() {
 }
 
 #[test]
-fn a_client_that_breaks_the_rules_is_told_so_and_upstream_is_left_in_order() {
+fn a_protocol_violation_closes_the_client_with_a_code_and_upstream_normally() {
     let scene = Scene::start();
     let compressed = Frame { rsv1: true, ..Frame::text("x") };
     let wrong: [(u16, Vec<u8>); 10] = [

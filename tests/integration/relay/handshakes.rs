@@ -1,4 +1,4 @@
-//! Handshakes: what is one, what goes on, and what becomes of one that upstream does not take.
+//! Handshakes: which requests are handshakes, what is forwarded, and handshakes that upstream rejects.
 
 use super::Scene;
 use crate::harness::tls::{Identity, terminate};
@@ -6,7 +6,7 @@ use crate::harness::websocket::{End, Far, Frame, Handshake, KEY, PROOF, handshak
 use crate::harness::{Fake, Setup, Step, Usher};
 
 #[test]
-fn a_handshake_goes_on_with_its_end_to_end_headers() {
+fn a_handshake_is_forwarded_with_its_end_to_end_headers() {
     let scene = Scene::start();
     let wish = handshake()
         .with("Connection", "Upgrade, X-Hop")
@@ -107,7 +107,7 @@ fn a_tls_upstream_is_reached_by_wss() {
 }
 
 #[test]
-fn what_does_not_wish_for_websocket_stays_an_ordinary_request() {
+fn a_request_without_a_websocket_upgrade_is_an_ordinary_request() {
     let scene = Scene::start();
     let ordinary: [Handshake; 6] = [
         handshake()
@@ -202,7 +202,7 @@ fn frames_sent_early_wait_for_the_101_of_upstream() {
 }
 
 #[test]
-fn an_answer_that_does_not_switch_is_passed_on_whole() {
+fn a_response_that_does_not_switch_is_forwarded_completely() {
     let scene = Scene::start();
     let large = "x".repeat(300_000);
     let answers = [
@@ -257,7 +257,7 @@ fn a_wrong_101_is_502() {
 }
 
 #[test]
-fn an_upstream_that_is_away_or_silent_is_told() {
+fn an_unreachable_or_silent_upstream_is_reported() {
     let fake = Fake::start();
     let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let usher = Usher::start(&fake, |setup| setup.upstream += &format!("websocket_url = \"ws://{nobody}\"\n"));

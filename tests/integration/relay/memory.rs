@@ -1,4 +1,4 @@
-//! What relayed connections cost when their peers mean no good.
+//! The memory of relayed connections with malicious peers.
 
 use std::thread;
 
@@ -21,8 +21,7 @@ fn answer_pings(mut end: End) -> usize {
 
 #[test]
 fn a_flood_of_pings_by_clients_that_never_read_fills_no_memory() {
-    // Many, so that what the allocator keeps in reserve is little beside what they may have: it grows by the system's
-    // pages of 2 MiB.
+    // Many connections, so that the allocator's reserve is small compared with their limit: it grows in pages of 2 MiB.
     const CLIENTS: u64 = 16;
     let scene = Scene::limited("idle_timeout = \"500ms\"");
     let (mut client, mut upstream) = scene.connect();
@@ -76,8 +75,7 @@ fn idle_relays_are_cheap_and_large_messages_leave_no_large_buffers() {
             assert_eq!(upstream.read(), small);
         }
     }
-    // Of all that each has, whichever of it was there before: what setting up leaves behind in the allocator is used
-    // again.
+    // The total for each connection, including memory from the set-up, since the allocator reuses that.
     let used = (resident() - bare) / PAIRS as f64;
     assert!(used < 64.0 * KIB as f64, "{used} bytes for each used connection");
 }

@@ -1,4 +1,4 @@
-//! WebSocket connections through the front door: handshakes, frames, and how they end.
+//! Relayed WebSocket connections: handshakes, frames, and ends.
 
 mod ends;
 mod frames;

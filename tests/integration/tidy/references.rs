@@ -1,9 +1,8 @@
-//! References from one file of the project to a document of it: whoever follows one finds the document, and the section
-//! in it.
+//! References from files of the project to its documents: each one leads to an existing document and section.
 //!
 //! In any text file `docs/servers.md` has to exist, and behind a document's name its sections: by number or id
-//! (`threats.md H1-05`, also several: `8.1 to 8.6`), or by heading (`README.md "Start"`). In Markdown the links must
-//! lead somewhere, too. Documents of others are named by their addresses.
+//! (`threats.md H1-05`, also several: `8.1 to 8.6`), or by heading (`README.md "Start"`). Links in Markdown must have a
+//! target as well. External documents are referenced by their addresses.
 
 use std::collections::{HashMap, HashSet};
 use std::fs;
@@ -11,10 +10,10 @@ use std::path::{Path, PathBuf};
 
 use super::{assert_none, root, shown};
 
-/// What is not of the project, wherever it lies.
+/// Directories that do not belong to the project.
 const FOREIGN: [&str; 5] = [".git", "target", "node_modules", ".venv", "__pycache__"];
 
-/// Sections that are named today, about; were far fewer seen, the scanner would be blind.
+/// The approximate number of referenced sections; far fewer would mean that the scanner misses them.
 const FEWEST_SECTIONS: usize = 600;
 
 /// A document that a text names.
@@ -42,7 +41,7 @@ impl Section<'_> {
     }
 }
 
-/// All text in one line, without the marks of comments, so that a reference is seen that goes over a line's end.
+/// All text in one line, without comment markers, so that references across line ends are found.
 fn flat(text: &str) -> String {
     let lines = text.lines().map(|line| {
         let line = line.trim();
@@ -144,7 +143,7 @@ fn links(markdown: &str) -> Vec<&str> {
     let mut found = Vec::new();
     for line in prose(markdown) {
         for (at, mark) in line.match_indices("](") {
-            // An odd number of backticks before it: it stands in code.
+            // An odd number of backticks before it: it is within code.
             let is_code = line[..at].matches('`').count() % 2 == 1;
             let target = line[at + mark.len()..].split([')', ' ']).next().unwrap_or_default();
             if !is_code && !target.contains("://") && !target.starts_with("mailto:") {
@@ -181,7 +180,7 @@ impl Project {
         places.iter().find_map(|place| self.texts.get(&plain(&place.join(name)))).map(String::as_str)
     }
 
-    /// What in `file` leads nowhere, and how many sections it names.
+    /// The dangling references of `file`, and the number of sections that it references.
     fn lost(&self, file: &Path, text: &str) -> (Vec<String>, usize) {
         let flat = flat(text);
         let mut found = Vec::new();
@@ -214,7 +213,7 @@ impl Project {
         let text = if path.is_empty() { Some(text) } else { self.texts.get(&target).map(String::as_str) };
         match anchor {
             Some(anchor) => text.is_some_and(|text| anchors(text).contains(anchor)),
-            // Of pictures and folders nothing was read.
+            // Pictures and folders were not read.
             None => text.is_some() || root().join(target).exists(),
         }
     }
@@ -242,7 +241,7 @@ fn every_reference_leads_to_a_section() {
     let project = Project::read(root());
     let mut found = Vec::new();
     let mut sections = 0;
-    // The examples below are no references.
+    // The examples below are not references.
     for (file, text) in project.texts.iter().filter(|(file, _)| !file.ends_with("tidy/references.rs")) {
         let (lost, count) = project.lost(file, text);
         sections += count;

@@ -1,18 +1,18 @@
-//! Histories made by hand: what the checker lets pass, and what it finds.
+//! Hand-written histories: what the checker accepts, and what it reports.
 
 use super::super::record::Answer;
 use super::*;
 
 const ROOM: &str = "room";
 
-/// A history in which everything happens ten nanoseconds after what was before.
+/// A history in which each event happens ten nanoseconds after the previous one.
 #[derive(Default)]
-struct Hand {
+struct HistoryBuilder {
     record: Record,
     now: Nanos,
 }
 
-impl Hand {
+impl HistoryBuilder {
     fn moment(&mut self) -> Nanos {
         self.now += 10;
         self.now
@@ -36,7 +36,7 @@ impl Hand {
         self.wants(&[(ROOM, staff)])
     }
 
-    /// These parts of it arrive upstream.
+    /// These parts of a call arrive upstream.
     fn arrives_with(&mut self, call: usize, parts: &[(&str, &str)]) -> usize {
         let at = self.moment();
         let parts = parts_of(parts);
@@ -47,12 +47,12 @@ impl Hand {
             applied: None,
             acknowledged: false,
             signed: true,
-            fate: String::new(),
+            action: String::new(),
         });
         self.record.arrivals.len() - 1
     }
 
-    /// All of it arrives upstream.
+    /// All parts of a call arrive upstream.
     fn arrives(&mut self, call: usize) -> usize {
         let arrival = self.arrives_with(call, &[]);
         self.record.arrivals[arrival].parts = self.record.calls[call].wanted.clone();
@@ -73,7 +73,7 @@ impl Hand {
         self.ends(call, 200, "suppressed");
     }
 
-    /// It has no answer: the process was killed.
+    /// Ends a call without a response: the process was killed.
     fn lost(&mut self, call: usize) {
         self.ends(call, 0, "");
     }
@@ -83,7 +83,7 @@ impl Hand {
         self.ends(self.record.arrivals[arrival].call, 200, decision);
     }
 
-    /// A whole call that upstream accepts.
+    /// A complete call that upstream accepts.
     fn accepted(&mut self, staff: &str) {
         let call = self.announces(staff);
         let arrival = self.arrives(call);
@@ -91,7 +91,7 @@ impl Hand {
         self.acknowledges(arrival, "forwarded");
     }
 
-    /// A whole call that is dropped.
+    /// A complete call that is dropped.
     fn dropped(&mut self, staff: &str) {
         let call = self.announces(staff);
         self.suppressed(call);
@@ -99,8 +99,8 @@ impl Hand {
 
     #[track_caller]
     fn is_right(&self, dropped: usize) {
-        let verdict = check(&self.record);
-        assert_eq!((verdict.violations, verdict.dropped.len()), (Vec::new(), dropped));
+        let result = check(&self.record);
+        assert_eq!((result.violations, result.dropped.len()), (Vec::new(), dropped));
     }
 
     #[track_caller]
@@ -110,7 +110,7 @@ impl Hand {
     }
 }
 
-/// `""` is nobody whom one could compare.
+/// `""` stands for an event that cannot be compared.
 fn parts_of(parts: &[(&str, &str)]) -> Vec<Part> {
     let part = |(channel, staff): &(&str, &str)| Part {
         channel: (*channel).to_owned(),
@@ -129,196 +129,196 @@ fn overtaken(dropped: &str, by: &str) -> Breach {
 
 #[test]
 fn what_guests_see_may_be_dropped() {
-    let mut hand = Hand::default();
-    hand.accepted("A");
-    hand.dropped("A");
-    hand.accepted("B");
-    hand.dropped("B");
-    hand.accepted("A");
-    hand.dropped("A");
-    hand.is_right(3);
+    let mut history = HistoryBuilder::default();
+    history.accepted("A");
+    history.dropped("A");
+    history.accepted("B");
+    history.dropped("B");
+    history.accepted("A");
+    history.dropped("A");
+    history.is_right(3);
 }
 
 #[test]
 fn what_guests_do_not_see_may_not() {
-    let mut hand = Hand::default();
-    hand.dropped("A");
-    hand.breaks(&not_shown("A", ""));
+    let mut history = HistoryBuilder::default();
+    history.dropped("A");
+    history.breaks(&not_shown("A", ""));
 
-    let mut hand = Hand::default();
-    hand.accepted("A");
-    hand.accepted("B");
-    hand.dropped("A");
-    hand.breaks(&not_shown("A", "B"));
+    let mut history = HistoryBuilder::default();
+    history.accepted("A");
+    history.accepted("B");
+    history.dropped("A");
+    history.breaks(&not_shown("A", "B"));
 
-    // Another room is none of its guests'.
-    let mut hand = Hand::default();
-    hand.accepted("A");
-    let call = hand.wants(&[("elsewhere", "A")]);
-    hand.suppressed(call);
-    hand.breaks(&not_shown("A", ""));
+    // Another room has other guests.
+    let mut history = HistoryBuilder::default();
+    history.accepted("A");
+    let call = history.wants(&[("elsewhere", "A")]);
+    history.suppressed(call);
+    history.breaks(&not_shown("A", ""));
 
-    // The end of a conversation, or somebody who cannot be compared.
-    let mut hand = Hand::default();
-    hand.accepted("A");
-    hand.accepted("");
-    hand.dropped("A");
-    hand.breaks(&not_shown("A", ""));
+    // The end of a conversation, or an event that cannot be compared.
+    let mut history = HistoryBuilder::default();
+    history.accepted("A");
+    history.accepted("");
+    history.dropped("A");
+    history.breaks(&not_shown("A", ""));
 }
 
 #[test]
 fn one_moment_while_the_call_ran_is_enough() {
-    // It waits for an equal one in flight.
-    let mut hand = Hand::default();
-    let first = hand.announces("A");
-    let waiter = hand.announces("A");
-    let arrival = hand.arrives(first);
-    hand.applies(arrival);
-    hand.suppressed(waiter);
-    hand.acknowledges(arrival, "forwarded");
-    hand.is_right(1);
+    // It waits for an equal announcement in flight.
+    let mut history = HistoryBuilder::default();
+    let first = history.announces("A");
+    let waiter = history.announces("A");
+    let arrival = history.arrives(first);
+    history.applies(arrival);
+    history.suppressed(waiter);
+    history.acknowledges(arrival, "forwarded");
+    history.is_right(1);
 
-    // Another takes over before it has its answer, but may have come after it.
-    let mut hand = Hand::default();
-    hand.accepted("A");
-    let dropped = hand.announces("A");
-    hand.accepted("B");
-    hand.suppressed(dropped);
-    hand.is_right(1);
+    // Another staff member takes over before the response, but possibly after the decision.
+    let mut history = HistoryBuilder::default();
+    history.accepted("A");
+    let dropped = history.announces("A");
+    history.accepted("B");
+    history.suppressed(dropped);
+    history.is_right(1);
 
-    // It is applied when the answer is there already.
-    let mut hand = Hand::default();
-    let first = hand.announces("A");
-    let arrival = hand.arrives(first);
-    hand.dropped("A");
-    hand.applies(arrival);
-    hand.acknowledges(arrival, "forwarded");
-    hand.breaks(&not_shown("A", ""));
+    // It is applied after the response.
+    let mut history = HistoryBuilder::default();
+    let first = history.announces("A");
+    let arrival = history.arrives(first);
+    history.dropped("A");
+    history.applies(arrival);
+    history.acknowledges(arrival, "forwarded");
+    history.breaks(&not_shown("A", ""));
 }
 
 #[test]
-fn what_is_on_its_way_and_comes_after_makes_a_drop_wrong() {
+fn a_request_in_flight_that_is_applied_later_makes_a_drop_wrong() {
     // In flight.
-    let mut hand = Hand::default();
-    hand.accepted("A");
-    let takeover = hand.announces("B");
-    let arrival = hand.arrives(takeover);
-    hand.dropped("A");
-    hand.applies(arrival);
-    hand.acknowledges(arrival, "forwarded");
-    hand.breaks(&overtaken("A", "B"));
+    let mut history = HistoryBuilder::default();
+    history.accepted("A");
+    let takeover = history.announces("B");
+    let arrival = history.arrives(takeover);
+    history.dropped("A");
+    history.applies(arrival);
+    history.acknowledges(arrival, "forwarded");
+    history.breaks(&overtaken("A", "B"));
 
-    // Left behind by a process that was killed. A after it heals nothing, for it still comes.
-    let mut hand = Hand::default();
-    let takeover = hand.announces("B");
-    let arrival = hand.arrives(takeover);
-    hand.lost(takeover);
-    hand.accepted("A");
-    hand.dropped("A");
-    hand.applies(arrival);
-    hand.breaks(&overtaken("A", "B"));
+    // Left in flight by a killed process. An accepted A afterwards does not help, since B is still applied later.
+    let mut history = HistoryBuilder::default();
+    let takeover = history.announces("B");
+    let arrival = history.arrives(takeover);
+    history.lost(takeover);
+    history.accepted("A");
+    history.dropped("A");
+    history.applies(arrival);
+    history.breaks(&overtaken("A", "B"));
 
-    // The same, and it has come.
-    let mut hand = Hand::default();
-    let takeover = hand.announces("B");
-    let arrival = hand.arrives(takeover);
-    hand.lost(takeover);
-    hand.accepted("A");
-    hand.applies(arrival);
-    hand.dropped("A");
-    hand.breaks(&not_shown("A", "B"));
+    // The same, and it has been applied.
+    let mut history = HistoryBuilder::default();
+    let takeover = history.announces("B");
+    let arrival = history.arrives(takeover);
+    history.lost(takeover);
+    history.accepted("A");
+    history.applies(arrival);
+    history.dropped("A");
+    history.breaks(&not_shown("A", "B"));
 }
 
 #[test]
-fn what_is_on_its_way_and_changes_nothing_does_not() {
-    // It never comes.
-    let mut hand = Hand::default();
-    hand.accepted("A");
-    let takeover = hand.announces("B");
-    hand.arrives(takeover);
-    hand.lost(takeover);
-    hand.dropped("A");
-    hand.is_right(1);
+fn a_request_in_flight_that_changes_nothing_does_not() {
+    // It is never applied.
+    let mut history = HistoryBuilder::default();
+    history.accepted("A");
+    let takeover = history.announces("B");
+    history.arrives(takeover);
+    history.lost(takeover);
+    history.dropped("A");
+    history.is_right(1);
 
-    // It shows the same in the end.
-    let mut hand = Hand::default();
-    hand.accepted("A");
-    let batch = hand.wants(&[(ROOM, "B"), (ROOM, "A")]);
-    let arrival = hand.arrives(batch);
-    hand.lost(batch);
-    hand.dropped("A");
-    hand.applies(arrival);
-    hand.is_right(1);
+    // Its last part shows the same.
+    let mut history = HistoryBuilder::default();
+    history.accepted("A");
+    let batch = history.wants(&[(ROOM, "B"), (ROOM, "A")]);
+    let arrival = history.arrives(batch);
+    history.lost(batch);
+    history.dropped("A");
+    history.applies(arrival);
+    history.is_right(1);
 
-    // It has come, and another after it.
-    let mut hand = Hand::default();
-    let takeover = hand.announces("B");
-    let arrival = hand.arrives(takeover);
-    hand.lost(takeover);
-    hand.applies(arrival);
-    hand.accepted("A");
-    hand.dropped("A");
-    hand.is_right(1);
+    // It has been applied, and another one after it.
+    let mut history = HistoryBuilder::default();
+    let takeover = history.announces("B");
+    let arrival = history.arrives(takeover);
+    history.lost(takeover);
+    history.applies(arrival);
+    history.accepted("A");
+    history.dropped("A");
+    history.is_right(1);
 }
 
 #[test]
-fn a_refusal_shows_nobody() {
-    let mut hand = Hand::default();
-    let call = hand.announces("A");
-    let arrival = hand.arrives(call);
-    hand.acknowledges(arrival, "forwarded");
-    hand.dropped("A");
-    hand.breaks(&not_shown("A", ""));
+fn a_refusal_shows_nothing() {
+    let mut history = HistoryBuilder::default();
+    let call = history.announces("A");
+    let arrival = history.arrives(call);
+    history.acknowledges(arrival, "forwarded");
+    history.dropped("A");
+    history.breaks(&not_shown("A", ""));
 
-    // Nor does the part of a request that was not applied.
-    let mut hand = Hand::default();
-    let call = hand.wants(&[("elsewhere", "A"), (ROOM, "A")]);
-    let arrival = hand.arrives(call);
-    hand.record.arrivals[arrival].applied = Some((hand.now, 1));
-    hand.ends(call, 400, "forwarded");
-    hand.dropped("A");
-    hand.breaks(&not_shown("A", ""));
+    // Neither does a part of a request that was not applied.
+    let mut history = HistoryBuilder::default();
+    let call = history.wants(&[("elsewhere", "A"), (ROOM, "A")]);
+    let arrival = history.arrives(call);
+    history.record.arrivals[arrival].applied = Some((history.now, 1));
+    history.ends(call, 400, "forwarded");
+    history.dropped("A");
+    history.breaks(&not_shown("A", ""));
 }
 
 #[test]
 fn what_cannot_be_compared_is_never_dropped() {
-    let mut hand = Hand::default();
-    hand.accepted("");
-    hand.dropped("");
-    hand.breaks(&Breach::Incomparable);
+    let mut history = HistoryBuilder::default();
+    history.accepted("");
+    history.dropped("");
+    history.breaks(&Breach::Incomparable);
 
-    let mut hand = Hand::default();
-    let message = hand.wants(&[]);
-    hand.suppressed(message);
-    hand.breaks(&Breach::Incomparable);
+    let mut history = HistoryBuilder::default();
+    let message = history.wants(&[]);
+    history.suppressed(message);
+    history.breaks(&Breach::Incomparable);
 }
 
 #[test]
 fn a_part_is_dropped_before_the_rest_arrives() {
     let two = [(ROOM, "A"), ("elsewhere", "A")];
-    let mut hand = Hand::default();
-    hand.accepted("A");
-    let call = hand.wants(&two);
-    let arrival = hand.arrives_with(call, &two[1..]);
-    hand.applies(arrival);
-    hand.acknowledges(arrival, "reduced");
-    hand.is_right(1);
+    let mut history = HistoryBuilder::default();
+    history.accepted("A");
+    let call = history.wants(&two);
+    let arrival = history.arrives_with(call, &two[1..]);
+    history.applies(arrival);
+    history.acknowledges(arrival, "reduced");
+    history.is_right(1);
 
-    // Guests see A only when it has been decided.
-    let mut hand = Hand::default();
-    let call = hand.wants(&two);
-    let arrival = hand.arrives_with(call, &two[1..]);
-    hand.accepted("A");
-    hand.applies(arrival);
-    hand.acknowledges(arrival, "reduced");
-    hand.breaks(&not_shown("A", ""));
+    // Guests see A only after the decision.
+    let mut history = HistoryBuilder::default();
+    let call = history.wants(&two);
+    let arrival = history.arrives_with(call, &two[1..]);
+    history.accepted("A");
+    history.applies(arrival);
+    history.acknowledges(arrival, "reduced");
+    history.breaks(&not_shown("A", ""));
 
-    // Dropped it was, though nobody was told.
-    let mut hand = Hand::default();
-    let call = hand.wants(&two);
-    hand.arrives_with(call, &two[1..]);
-    hand.lost(call);
-    hand.breaks(&not_shown("A", ""));
+    // It was dropped, although no caller got the response.
+    let mut history = HistoryBuilder::default();
+    let call = history.wants(&two);
+    history.arrives_with(call, &two[1..]);
+    history.lost(call);
+    history.breaks(&not_shown("A", ""));
 }
 
 #[test]
@@ -328,13 +328,13 @@ fn within_a_request_the_one_before_counts() {
         let owned = |staff: &[&str]| {
             staff.iter().map(|staff| ["A", "B", ""].into_iter().find(|name| name == staff).unwrap()).collect::<Vec<_>>()
         };
-        let mut hand = Hand::default();
-        hand.accepted("A");
-        let call = hand.wants(&parts(&owned(wanted)));
-        let arrival = hand.arrives_with(call, &parts(&owned(arrived)));
-        hand.applies(arrival);
-        hand.acknowledges(arrival, "reduced");
-        hand
+        let mut history = HistoryBuilder::default();
+        history.accepted("A");
+        let call = history.wants(&parts(&owned(wanted)));
+        let arrival = history.arrives_with(call, &parts(&owned(arrived)));
+        history.applies(arrival);
+        history.acknowledges(arrival, "reduced");
+        history
     };
     reduced(&["B", "B"], &["B"]).is_right(1);
     reduced(&["A", "B", "A"], &["B", "A"]).is_right(1);
@@ -347,64 +347,64 @@ fn within_a_request_the_one_before_counts() {
 }
 
 #[test]
-fn callers_are_told_the_truth() {
-    let mut hand = Hand::default();
-    let call = hand.announces("A");
-    hand.ends(call, 200, "forwarded");
-    hand.breaks(&Breach::NotAcknowledged);
+fn responses_to_callers_are_true() {
+    let mut history = HistoryBuilder::default();
+    let call = history.announces("A");
+    history.ends(call, 200, "forwarded");
+    history.breaks(&Breach::NotAcknowledged);
 
-    let mut hand = Hand::default();
-    let call = hand.announces("A");
-    let arrival = hand.arrives(call);
-    hand.applies(arrival);
-    hand.ends(call, 200, "forwarded");
-    hand.breaks(&Breach::NotAcknowledged);
+    let mut history = HistoryBuilder::default();
+    let call = history.announces("A");
+    let arrival = history.arrives(call);
+    history.applies(arrival);
+    history.ends(call, 200, "forwarded");
+    history.breaks(&Breach::NotAcknowledged);
 
-    let mut hand = Hand::default();
-    let call = hand.announces("A");
-    hand.arrives(call);
-    hand.suppressed(call);
-    hand.breaks(&Breach::NotSuppressed);
+    let mut history = HistoryBuilder::default();
+    let call = history.announces("A");
+    history.arrives(call);
+    history.suppressed(call);
+    history.breaks(&Breach::NotSuppressed);
 
-    // An error is no acceptance, whatever upstream did.
-    let mut hand = Hand::default();
-    let call = hand.announces("A");
-    let arrival = hand.arrives(call);
-    hand.applies(arrival);
-    hand.ends(call, 504, "");
-    hand.is_right(0);
+    // An error response is no acceptance, whatever upstream did.
+    let mut history = HistoryBuilder::default();
+    let call = history.announces("A");
+    let arrival = history.arrives(call);
+    history.applies(arrival);
+    history.ends(call, 504, "");
+    history.is_right(0);
 }
 
 #[test]
-fn a_request_goes_once_and_as_it_was_sent() {
-    let mut hand = Hand::default();
-    let call = hand.announces("A");
-    hand.arrives(call);
-    hand.arrives(call);
-    hand.lost(call);
-    hand.breaks(&Breach::SentTwice);
+fn a_request_is_forwarded_once_and_unchanged() {
+    let mut history = HistoryBuilder::default();
+    let call = history.announces("A");
+    history.arrives(call);
+    history.arrives(call);
+    history.lost(call);
+    history.breaks(&Breach::SentTwice);
 
-    let mut hand = Hand::default();
-    let call = hand.announces("A");
-    hand.arrives_with(call, &[(ROOM, "A"), (ROOM, "B")]);
-    hand.lost(call);
-    hand.breaks(&Breach::Changed);
+    let mut history = HistoryBuilder::default();
+    let call = history.announces("A");
+    history.arrives_with(call, &[(ROOM, "A"), (ROOM, "B")]);
+    history.lost(call);
+    history.breaks(&Breach::Changed);
 
-    let mut hand = Hand::default();
-    let call = hand.announces("A");
-    let arrival = hand.arrives(call);
-    hand.record.arrivals[arrival].signed = false;
-    hand.lost(call);
-    hand.breaks(&Breach::Unsigned);
+    let mut history = HistoryBuilder::default();
+    let call = history.announces("A");
+    let arrival = history.arrives(call);
+    history.record.arrivals[arrival].signed = false;
+    history.lost(call);
+    history.breaks(&Breach::Unsigned);
 }
 
 #[test]
 fn what_guests_see_in_the_end_is_what_was_applied_last() {
-    let mut hand = Hand::default();
-    let takeover = hand.announces("B");
-    let arrival = hand.arrives(takeover);
-    hand.lost(takeover);
-    hand.accepted("A");
-    hand.applies(arrival);
-    assert_eq!(shown_in_the_end(&hand.record)[ROOM].as_deref(), Some("B"));
+    let mut history = HistoryBuilder::default();
+    let takeover = history.announces("B");
+    let arrival = history.arrives(takeover);
+    history.lost(takeover);
+    history.accepted("A");
+    history.applies(arrival);
+    assert_eq!(shown_in_the_end(&history.record)[ROOM].as_deref(), Some("B"));
 }

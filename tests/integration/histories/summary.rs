@@ -1,4 +1,4 @@
-//! A history in words.
+//! Textual reports of histories.
 
 use std::collections::BTreeMap;
 
@@ -6,12 +6,12 @@ use super::Outcome;
 use super::checker::Violation;
 use super::record::{Nanos, Part, Record};
 
-/// How much of what came before a violation is told.
+/// The reported time before a violation.
 const BEFORE: Nanos = 1_600_000_000;
-/// How much of what came after.
+/// The reported time after a violation.
 const AFTER: Nanos = 600_000_000;
 
-/// What happened on the channel of a violation around its call, in the order of time.
+/// The events on the channel of a violation around its call, in the order of time.
 pub fn around(record: &Record, violation: &Violation) -> String {
     let on_channel = |parts: &[Part]| {
         let concerned =
@@ -33,7 +33,7 @@ pub fn around(record: &Record, violation: &Violation) -> String {
     }
     for arrival in &record.arrivals {
         let Some(names) = on_channel(&arrival.parts) else { continue };
-        lines.push((arrival.at, format!("call {} arrives: {names}: {}", arrival.call, arrival.fate)));
+        lines.push((arrival.at, format!("call {} arrives: {names}: {}", arrival.call, arrival.action)));
         let applied = arrival.applied.and_then(|(at, parts)| Some((at, on_channel(&arrival.parts[..parts])?)));
         lines.extend(applied.map(|(at, names)| (at, format!("call {} is applied: {names}", arrival.call))));
     }
@@ -44,25 +44,25 @@ pub fn around(record: &Record, violation: &Violation) -> String {
     told.map(|(at, line)| format!("{:10.3} ms  {line}\n", millis(at))).collect()
 }
 
-/// A history in one line.
+/// A one-line summary of a history.
 pub fn line(outcome: &Outcome) -> String {
-    let Outcome { seed, faults, calls, dropped, reduced, done, fates: _ } = outcome;
+    let Outcome { seed, faults, calls, dropped, reduced, done, actions: _ } = outcome;
     format!(
         "history {seed}: {calls} calls, {dropped} dropped ({reduced} of them by reduction), {done:?}, {} violations",
         faults.len()
     )
 }
 
-/// All histories together.
+/// A summary of all histories.
 pub fn summary(outcomes: &[Outcome]) -> String {
     let sum = |of: fn(&Outcome) -> usize| outcomes.iter().map(of).sum::<usize>();
-    let mut fates: BTreeMap<&str, usize> = BTreeMap::new();
-    for (fate, count) in outcomes.iter().flat_map(|outcome| &outcome.fates) {
-        *fates.entry(fate).or_default() += count;
+    let mut actions: BTreeMap<&str, usize> = BTreeMap::new();
+    for (action, count) in outcomes.iter().flat_map(|outcome| &outcome.actions) {
+        *actions.entry(action).or_default() += count;
     }
     format!(
         "{} histories, {} of them wrong: {} calls, {} dropped ({} by reduction); {} kills, {} restarts, {} successions, {} halts, {} reloads, {} switches\n\
-         upstream: {fates:?}",
+         upstream: {actions:?}",
         outcomes.len(),
         sum(|outcome| usize::from(!outcome.faults.is_empty())),
         sum(|outcome| outcome.calls),
@@ -77,7 +77,7 @@ pub fn summary(outcomes: &[Outcome]) -> String {
     )
 }
 
-/// What is wrong with the first wrong history, and how to see it again.
+/// The violations of the first wrong history, and the command that reproduces it.
 pub fn of_faults(wrong: &[&Outcome]) -> String {
     let Some(first) = wrong.first() else { return String::new() };
     let seeds: Vec<u64> = wrong.iter().map(|outcome| outcome.seed).collect();

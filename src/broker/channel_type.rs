@@ -1,4 +1,4 @@
-//! The kind of a channel, which its name determines (`pusher-protocol.md` 4.3, 6): who may join, whether it has
+//! The type of a channel, which its name determines (`pusher-protocol.md` 4.3, 6): who may join, whether it has
 //! members, and whether its last event is cached.
 
 use crate::pusher::is_valid_name;
@@ -9,9 +9,9 @@ const USER: &str = "#server-to-user-";
 /// The longest user id in bytes, as in the server libraries.
 const MAX_USER_ID: usize = 200;
 
-/// The kind of a channel.
+/// The type of a channel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Kind {
+pub(super) struct ChannelType {
     /// Who may join.
     pub(super) access: Access,
     /// Whether its last event of the backend is cached for later subscribers.
@@ -43,8 +43,8 @@ impl Access {
     }
 }
 
-impl Kind {
-    /// The kind of the channel `name`; `None` if the name is invalid.
+impl ChannelType {
+    /// The type of the channel `name`; `None` if the name is invalid.
     pub(super) fn of(name: &str) -> Option<Self> {
         if let Some(user) = name.strip_prefix('#') {
             // Unlike channel names, user ids may contain any character except control characters.
@@ -76,7 +76,7 @@ impl Kind {
 
 /// The channel of the user `id`; `None` if the id is invalid.
 pub(super) fn user_channel(id: &str) -> Option<String> {
-    Some(format!("{USER}{id}")).filter(|name| Kind::of(name).is_some())
+    Some(format!("{USER}{id}")).filter(|name| ChannelType::of(name).is_some())
 }
 
 #[cfg(test)]
@@ -100,10 +100,10 @@ mod tests {
             ("#server-to-user-7", User, false),
             ("#server-to-user-auth0|é", User, false),
         ] {
-            assert_eq!(Kind::of(name), Some(Kind { access, cached }), "{name}");
+            assert_eq!(ChannelType::of(name), Some(ChannelType { access, cached }), "{name}");
         }
         for name in ["", "a b", "#room", "#server-to-user-", "private-é", &"c".repeat(201)] {
-            assert_eq!(Kind::of(name), None, "{name}");
+            assert_eq!(ChannelType::of(name), None, "{name}");
         }
     }
 
