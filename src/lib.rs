@@ -11,7 +11,8 @@
 //! | [`rate`] | rate limits by app, channel and client address |
 //! | [`broker`] | the embedded Pusher server for one machine |
 //! | [`audience`] | who is subscribed to a channel, for the report |
-//! | [`decisions`] | the log of the last decisions |
+//! | [`decision`] | what is decided on an event, and the codes of the reasons |
+//! | [`triggers`] | the records of the last triggers |
 //! | [`report`] | what dropping saves, and which events are misplaced |
 //! | [`metrics`] | every series in one struct |
 //! | [`admin`] | the operator's listener and its page |
@@ -41,9 +42,10 @@ pub mod gateway;
 pub mod upstream;
 
 pub mod admin;
-pub mod decisions;
+pub mod decision;
 pub mod metrics;
 pub mod report;
+pub mod triggers;
 
 pub mod config;
 pub mod log;

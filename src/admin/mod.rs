@@ -6,8 +6,11 @@
 //! - `GET /assignments?app=&rule=&channel=<prefix>&limit=`: the stored assignments
 //! - `DELETE /assignments?app=&channel=[&rule=]`: deletes one channel's assignments; requires the
 //!   token
-//! - `GET /decisions?app=&channel=<prefix>&limit=`: the last decisions, newest first
-//! - `GET /decisions/stream?app=&channel=<prefix>&backlog=`: new decisions as server-sent events
+//! - `GET /triggers?app=&channel=<prefix>&event=&decision=&reason=&status=&caller=&refused=&failed=&before=&limit=`: the
+//!   last triggers, newest first
+//! - `GET /triggers/<id>`: one trigger
+//! - `GET /triggers/stream?…&backlog=`: new triggers as server-sent events
+//! - `GET /events?app=&limit=`: what came, by event and channel
 //! - `GET /report`: what each rule has suppressed or would suppress, and misplaced events
 //! - `GET /overview`: rules with their modes, and the main counters
 //! - `POST /rules/mode`: changes the mode of a rule; requires the token
@@ -19,10 +22,11 @@
 //! accept any `Host`: they are open in this case, and scrapers address the listener by name.
 
 mod assignments;
-mod decisions;
+mod events;
 mod guard;
 mod listener;
 mod modes;
+mod nearest;
 mod overview;
 mod page;
 mod query;
@@ -35,16 +39,18 @@ mod stream;
 #[cfg(test)]
 mod tests;
 mod token;
+mod trigger_view;
+mod triggers;
 
 use std::fmt;
 use std::sync::Arc;
 
 use crate::assignment::Assignments;
 use crate::clock::Calendar;
-use crate::decisions::Decisions;
 use crate::metrics::Metrics;
 use crate::report::Report;
 use crate::shutdown::{Drain, Tasks};
+use crate::triggers::Triggers;
 
 pub use listener::{MAX_CONNECTIONS, serve};
 pub use modes::{ModeSwitch, RuleMode};
@@ -53,8 +59,8 @@ pub use modes::{ModeSwitch, RuleMode};
 pub struct Admin {
     /// The series of `/metrics`.
     pub metrics: Arc<Metrics>,
-    /// The log behind `/decisions`.
-    pub decisions: Arc<Decisions>,
+    /// The records behind `/triggers` and `/events`.
+    pub triggers: Arc<Triggers>,
     /// The data of `/report`.
     pub report: Arc<Report>,
     /// The assignments behind `/assignments`.

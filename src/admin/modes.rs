@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::Admin;
 use super::refusal::Refusal;
 use super::reply::{self, Reply};
-use crate::rules::Mode;
+use crate::rules::{Mode, Rule};
 
 /// A rule of an app with its modes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,6 +25,8 @@ pub struct RuleMode {
     pub mode: Mode,
     /// The configured mode, which the next reload or restart restores.
     pub configured: Mode,
+    /// The rule in its current mode.
+    pub definition: Rule,
 }
 
 /// Changes the modes of rules. The owner of the gateway's routing implements it; this room does not use the gateway.

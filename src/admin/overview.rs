@@ -22,16 +22,18 @@ struct Overview<'a> {
     start_doubt_until: Option<String>,
     /// Whether calls that change something are possible.
     token_configured: bool,
-    /// The number of decisions that `/decisions` and its stream can return; 0: none.
-    decisions_kept: usize,
+    /// The bytes of records of each kind that are kept; 0: none.
+    triggers_bytes: usize,
+    /// Of which events the data is recorded: `none`, `announcements` or `all`.
+    payloads: &'static str,
     rules: Vec<Rule<'a>>,
     /// Counts of events without a rule, or that could not be parsed exactly, by decision.
     unruled: Decisions<'a>,
     upstream: Upstream,
 }
 
-/// Counts by the label of a decision.
-type Decisions<'a> = BTreeMap<&'a str, u64>;
+/// Counts by the label of a decision, and by the code of its reason.
+type Decisions<'a> = BTreeMap<&'a str, BTreeMap<&'a str, u64>>;
 
 #[derive(Serialize)]
 struct Rule<'a> {
@@ -70,7 +72,8 @@ pub(super) fn overview(admin: &Admin) -> Reply {
         draining: admin.drain.has_begun(),
         start_doubt_until: Some(admin.assignments.end_of_start_doubt()).filter(|end| now < *end).map(time),
         token_configured: admin.token.as_ref().is_some_and(|token| !token.is_empty()),
-        decisions_kept: admin.decisions.capacity(),
+        triggers_bytes: admin.triggers.capacity(),
+        payloads: admin.triggers.payloads().label(),
         rules: modes
             .iter()
             .map(|mode| Rule {
@@ -97,7 +100,8 @@ pub(super) fn overview(admin: &Admin) -> Reply {
 fn decisions(summary: &Summary, matches: impl Fn(&Counted) -> bool) -> Decisions<'_> {
     let mut sums = Decisions::new();
     for counted in summary.decisions.iter().filter(|counted| matches(counted)) {
-        *sums.entry(counted.decision.as_str()).or_default() += counted.count;
+        let reasons = sums.entry(counted.decision.as_str()).or_default();
+        *reasons.entry(counted.reason.as_str()).or_default() += counted.count;
     }
     sums
 }

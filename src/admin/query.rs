@@ -49,6 +49,16 @@ impl Query {
         self.get(key).ok_or_else(|| Refusal::BadQuery(format!("The query needs a value for {key}.")))
     }
 
+    /// The value of `key` as `true` or `false`; `None` if it is absent.
+    ///
+    /// # Errors
+    /// The value is neither.
+    pub(super) fn flag(&self, key: &str) -> Result<Option<bool>, Refusal> {
+        self.get(key)
+            .map(|value| value.parse().map_err(|_invalid| Refusal::BadQuery(format!("{key} is true or false."))))
+            .transpose()
+    }
+
     /// The requested number of entries.
     ///
     /// # Errors

@@ -43,8 +43,13 @@ pub(super) enum Refusal {
     /// another page cannot send it.
     #[error("The body has to be JSON: send Content-Type: application/json.")]
     NotJson,
+    /// There is no record of the trigger.
+    #[error(
+        "There is no record of this trigger: the id is wrong, of another process, or newer records needed its place (admin.triggers_bytes)."
+    )]
+    NoTrigger,
     /// The largest number of streams is open already.
-    #[error("Too many streams of decisions are open: close another one.")]
+    #[error("Too many streams of triggers are open: close another one.")]
     TooManyStreams,
     /// No configured rule matches.
     #[error("No configured rule fits this app and rule; check their spelling and the configuration.")]
@@ -64,7 +69,7 @@ impl Refusal {
             Self::BadHost | Self::BadQuery(_) | Self::BadBody(_) => StatusCode::BAD_REQUEST,
             Self::TokenMissing | Self::TokenWrong => StatusCode::UNAUTHORIZED,
             Self::TokenNotSet => StatusCode::FORBIDDEN,
-            Self::NotFound | Self::NotWatched => StatusCode::NOT_FOUND,
+            Self::NotFound | Self::NotWatched | Self::NoTrigger => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed { .. } => StatusCode::METHOD_NOT_ALLOWED,
             Self::ForeignHost => StatusCode::MISDIRECTED_REQUEST,
             Self::NotJson => StatusCode::UNSUPPORTED_MEDIA_TYPE,
@@ -86,6 +91,7 @@ impl Refusal {
             Self::BadQuery(_) => "bad_query",
             Self::BadBody(_) => "bad_body",
             Self::NotJson => "not_json",
+            Self::NoTrigger => "no_trigger",
             Self::TooManyStreams => "too_many_streams",
             Self::NotWatched => "not_watched",
             Self::Draining => "draining",

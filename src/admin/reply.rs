@@ -110,6 +110,7 @@ fn add_required_headers(refusal: &Refusal, headers: &mut HeaderMap) {
         | Refusal::BadQuery(_)
         | Refusal::BadBody(_)
         | Refusal::NotJson
+        | Refusal::NoTrigger
         | Refusal::TooManyStreams
         | Refusal::NotWatched
         | Refusal::Draining

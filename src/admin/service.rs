@@ -14,7 +14,7 @@ use tokio::time::timeout;
 use super::refusal::Refusal;
 use super::reply::{self, Reply};
 use super::stream::{self, MAX_STREAMS};
-use super::{Admin, assignments, decisions, guard, modes, overview, page, report};
+use super::{Admin, assignments, events, guard, modes, overview, page, report, triggers};
 use crate::clock::Moment;
 use crate::metrics::{Keys, RuleState, Sample};
 use crate::rules::Mode;
@@ -25,6 +25,9 @@ const MAX_LISTINGS: usize = 2;
 
 /// The largest body of a request in bytes.
 const MAX_BODY: usize = 4096;
+
+/// What the path of one trigger begins with.
+const TRIGGER: &str = "/triggers/";
 
 /// The time to receive a body.
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
@@ -51,9 +54,11 @@ enum Endpoint {
     Livez,
     Readyz,
     Assignments,
-    Decisions,
-    Report,
+    Triggers,
+    Trigger,
     Stream,
+    Events,
+    Report,
     Overview,
     RuleMode,
 }
@@ -67,11 +72,13 @@ impl Endpoint {
             "/livez" => Some(Self::Livez),
             "/readyz" => Some(Self::Readyz),
             "/assignments" => Some(Self::Assignments),
-            "/decisions" => Some(Self::Decisions),
+            "/triggers" => Some(Self::Triggers),
+            "/triggers/stream" => Some(Self::Stream),
+            "/events" => Some(Self::Events),
             "/report" => Some(Self::Report),
-            "/decisions/stream" => Some(Self::Stream),
             "/overview" => Some(Self::Overview),
             "/rules/mode" => Some(Self::RuleMode),
+            path if path.starts_with(TRIGGER) => Some(Self::Trigger),
             _ => None,
         }
     }
@@ -84,8 +91,10 @@ impl Endpoint {
             | Self::Metrics
             | Self::Livez
             | Self::Readyz
-            | Self::Decisions
+            | Self::Triggers
+            | Self::Trigger
             | Self::Stream
+            | Self::Events
             | Self::Overview
             | Self::Report => "GET, HEAD",
             Self::Assignments => "GET, HEAD, DELETE",
@@ -100,8 +109,10 @@ impl Endpoint {
             Self::Page | Self::Metrics | Self::Livez | Self::Readyz => true,
             Self::Index
             | Self::Assignments
-            | Self::Decisions
+            | Self::Triggers
+            | Self::Trigger
             | Self::Stream
+            | Self::Events
             | Self::Overview
             | Self::Report
             | Self::RuleMode => false,
@@ -166,8 +177,16 @@ impl Service {
                 self.listing(move |admin| query.list(admin)).await
             }
             Endpoint::Report => Ok(report::show(&self.admin)),
-            Endpoint::Decisions => {
-                let query = decisions::DecisionQuery::parse(query)?;
+            Endpoint::Triggers => {
+                let query = triggers::TriggerQuery::parse(query)?;
+                self.listing(move |admin| Ok(query.list(admin))).await
+            }
+            Endpoint::Trigger => {
+                let id = request.uri().path().strip_prefix(TRIGGER).unwrap_or_default().to_owned();
+                self.listing(move |admin| triggers::show(admin, &id)).await
+            }
+            Endpoint::Events => {
+                let query = events::EventQuery::parse(query)?;
                 self.listing(move |admin| Ok(query.list(admin))).await
             }
             Endpoint::Stream => {
@@ -257,9 +276,12 @@ GET    /livez                                             200 while the process 
 GET    /readyz                                            200, or 503 once draining has begun
 GET    /assignments?app=&rule=&channel=<prefix>&limit=    what is remembered (limit: 100 unless told, 10000 at most)
 DELETE /assignments?app=&channel=[&rule=]                 forget one channel (Authorization: Bearer <admin.token>)
-GET    /decisions?app=&channel=<prefix>&limit=            the last decisions, newest first
+GET    /triggers?app=&channel=<prefix>&event=&decision=&reason=&status=4xx&caller=&refused=&failed=&before=<id>&limit=
+                                                          the last triggers, newest first
+GET    /triggers/<id>                                     one trigger, and why other rules did not match
+GET    /triggers/stream?...&backlog=                      triggers as they are answered (server-sent events; curl -N)
+GET    /events?app=&limit=                                what came, by event and channel
 GET    /report                                            what each rule saved or would have, and misplaced events
-GET    /decisions/stream?app=&channel=<prefix>&backlog=   decisions as they are made (server-sent events; curl -N)
 GET    /overview                                          rules with their modes, and counters
 POST   /rules/mode                                        switch a rule (token; JSON: {\"app\", \"rule\", \"mode\": \"enforce\" | \"observe\" | \"off\"})
 ";

@@ -1,9 +1,9 @@
-//! `/decisions/stream`: new decisions as server-sent events.
+//! `/triggers/stream`: new triggers as server-sent events.
 //!
-//! A stream reads from the log of decisions at the speed of its client and has no queue: the number of decisions that
-//! left the log before a slow client read them is sent instead of them. Events: a decision has an `id`, with which a
-//! client resumes (`Last-Event-ID`), and the data of `/decisions`; `hello` contains the number of decisions in the log,
-//! `missed` the number of decisions that could not be sent.
+//! A stream reads from the records at the speed of its client and has no queue: the number of records that were removed
+//! before a slow client read them is sent instead of them. Events: a trigger has an `id`, with which a client resumes
+//! (`Last-Event-ID`), and the data of `/triggers`; `hello` contains the bytes that are kept of each kind of records,
+//! `missed` the number of triggers that could not be sent.
 
 use std::convert::Infallible;
 use std::fmt::Write as _;
@@ -18,19 +18,20 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::Admin;
-use super::decisions::DecisionView;
 use super::query::Query;
 use super::refusal::Refusal;
-use crate::decisions::{Filter, News};
+use super::trigger_view::TriggerView;
+use super::triggers::{FILTERS, filter};
 use crate::shutdown::Drain;
+use crate::triggers::{Cursor, Filter, News};
 
 /// The largest number of streams. It leaves connections for scrapers and health probes.
 pub(super) const MAX_STREAMS: usize = 16;
 
-/// The largest number of decisions that are read from the log at once.
+/// The largest number of records that are read from each ring at once.
 const MAX_BATCH: u64 = 256;
 
-/// The pause between two batches, so that a busy gateway does not wake a client for each decision.
+/// The pause between two batches, so that a busy gateway does not wake a client for each trigger.
 const PAUSE: Duration = Duration::from_millis(100);
 
 /// The time without an event after which a comment is sent. It prevents timeouts of proxies, and detects disconnected
@@ -43,31 +44,27 @@ const MAX_LIFETIME: Duration = Duration::from_secs(240);
 /// The query of a stream.
 #[derive(Debug)]
 pub(super) struct StreamQuery {
-    app: Option<String>,
-    channel_prefix: String,
-    /// The number of past decisions to begin with.
+    filter: Filter,
+    /// The number of past triggers of each kind to begin with.
     backlog: u64,
-    /// The number of the last decision that the client has received.
-    after: Option<u64>,
+    /// Where the client has read up to.
+    after: Option<Cursor>,
 }
 
 impl StreamQuery {
     /// Parses the query and `Last-Event-ID`.
     ///
     /// # Errors
-    /// The query has unknown parameters, or a backlog out of bounds.
+    /// The query has unknown parameters, or invalid values.
     pub(super) fn parse(admin: &Admin, query: &str, headers: &HeaderMap) -> Result<Self, Refusal> {
-        let query = Query::parse(query, &["app", "channel", "backlog"])?;
+        let known: Vec<&str> = FILTERS.into_iter().chain(["backlog"]).collect();
+        let query = Query::parse(query, &known)?;
         // An id of another process, or an invalid one, is ignored.
-        let last = headers.get("last-event-id").and_then(|id| id.to_str().ok()).and_then(|id| id.split_once('-'));
-        let after = last
-            .filter(|(process, _)| *process == process_id(admin).to_string())
-            .and_then(|(_, number)| number.parse::<u64>().ok());
+        let last = headers.get("last-event-id").and_then(|id| id.to_str().ok());
         Ok(Self {
-            app: query.get("app").map(Into::into),
-            channel_prefix: query.get("channel").unwrap_or_default().into(),
+            filter: filter(&query)?,
             backlog: query.number("backlog", 0, 0..=MAX_BACKLOG)? as u64,
-            after: after.filter(|number| *number < admin.decisions.next()),
+            after: last.and_then(|id| read_cursor(admin, id)),
         })
     }
 
@@ -78,11 +75,8 @@ impl StreamQuery {
         permit: OwnedSemaphorePermit,
         stop: Drain,
     ) -> impl Stream<Item = Result<Frame<Bytes>, Infallible>> {
-        let pushed = admin.decisions.next();
-        // The log may be shorter than the requested backlog; older decisions do not count as missed.
-        let capacity = admin.decisions.capacity() as u64;
-        let next = self.after.map_or_else(|| pushed - self.backlog.min(capacity).min(pushed), |number| number + 1);
-        let events = DecisionEvents {
+        let next = self.after.unwrap_or_else(|| admin.triggers.cursor_before(self.backlog));
+        let events = TriggerEvents {
             admin,
             query: self,
             next,
@@ -98,7 +92,7 @@ impl StreamQuery {
     }
 }
 
-/// The largest number of past decisions that a stream can begin with.
+/// The largest number of past triggers of each kind that a stream can begin with.
 const MAX_BACKLOG: usize = 1000;
 
 /// What a stream has sent last.
@@ -106,23 +100,22 @@ const MAX_BACKLOG: usize = 1000;
 enum LastSent {
     Nothing,
     Hello,
-    Decisions,
+    Triggers,
 }
 
 /// The state of a stream.
 #[derive(Debug)]
-struct DecisionEvents {
+struct TriggerEvents {
     admin: Arc<Admin>,
     query: StreamQuery,
-    /// The number of the next decision.
-    next: u64,
+    next: Cursor,
     last_sent: LastSent,
     ends: Instant,
     stop: Drain,
     _permit: OwnedSemaphorePermit,
 }
 
-impl DecisionEvents {
+impl TriggerEvents {
     /// The next text to send; `None` at the end.
     async fn next(&mut self) -> Option<String> {
         let (stop, ends) = (self.stop.clone(), self.ends);
@@ -138,23 +131,22 @@ impl DecisionEvents {
     async fn next_events(&mut self) -> String {
         if self.last_sent == LastSent::Nothing {
             self.last_sent = LastSent::Hello;
-            return format!("retry: 1000\nevent: hello\ndata: {{\"kept\":{}}}\n\n", self.admin.decisions.capacity());
+            return format!("retry: 1000\nevent: hello\ndata: {{\"kept\":{}}}\n\n", self.admin.triggers.capacity());
         }
-        if self.last_sent == LastSent::Decisions {
+        if self.last_sent == LastSent::Triggers {
             sleep(PAUSE).await;
         }
         let keep_alive_at = Instant::now() + KEEP_ALIVE;
         loop {
             tokio::select! {
-                () = self.admin.decisions.pushed(self.next) => {}
+                () = self.admin.triggers.pushed(self.next) => {}
                 () = sleep_until(keep_alive_at) => return ": nothing new\n\n".to_owned(),
             }
-            let filter = Filter { app: self.query.app.as_deref(), channel_prefix: &self.query.channel_prefix };
-            let news = self.admin.decisions.since(self.next, MAX_BATCH, filter);
+            let news = self.admin.triggers.since(self.next, MAX_BATCH);
             self.next = news.next;
             let text = self.format(&news);
             if !text.is_empty() {
-                self.last_sent = LastSent::Decisions;
+                self.last_sent = LastSent::Triggers;
                 return text;
             }
             sleep(PAUSE).await;
@@ -167,20 +159,42 @@ impl DecisionEvents {
         if news.missed > 0 {
             push(&mut text, format_args!("event: missed\ndata: {{\"missed\":{}}}\n\n", news.missed));
         }
-        let process = process_id(&self.admin);
-        for (number, record) in &news.records {
-            let json = serde_json::to_string(&DecisionView::new(record, &self.admin.calendar))
+        let wanted = news.records.iter().filter_map(|encoded| encoded.record());
+        let wanted: Vec<_> = wanted.filter(|record| self.query.filter.admits(record)).collect();
+        for (index, record) in wanted.iter().enumerate() {
+            let json = serde_json::to_string(&TriggerView::new(&self.admin, record))
                 .expect("no value of it refuses to be written");
             // In valid JSON, line breaks occur between tokens only.
             let line = json.replace(['\n', '\r'], " ");
-            push(&mut text, format_args!("id: {process}-{number}\ndata: {line}\n\n"));
+            // A client that has received the last one of a batch has received all of it.
+            if index + 1 == wanted.len() {
+                push(&mut text, format_args!("id: {}\n", write_cursor(&self.admin, news.next)));
+            }
+            push(&mut text, format_args!("data: {line}\n\n"));
         }
         text
     }
 }
 
-/// Distinguishes the decision numbers of different processes: the start of the process's clock in milliseconds since
-/// the Unix epoch.
+/// The id of an event: the process, and the number of the next record of each kind.
+fn write_cursor(admin: &Admin, cursor: Cursor) -> String {
+    let [first, second, third] = cursor.numbers();
+    format!("{}.{first}.{second}.{third}", process_id(admin))
+}
+
+/// Reads the id of an event of this process.
+fn read_cursor(admin: &Admin, id: &str) -> Option<Cursor> {
+    let mut parts = id.split('.');
+    parts.next().filter(|process| *process == process_id(admin).to_string())?;
+    let mut number = || parts.next()?.parse::<u64>().ok();
+    let numbers = [number()?, number()?, number()?];
+    // A number that is still to come is not this process's.
+    let is_past = numbers.iter().zip(admin.triggers.cursor().numbers()).all(|(number, next)| *number <= next);
+    is_past.then(|| Cursor::from_numbers(numbers))
+}
+
+/// Distinguishes the numbers of different processes: the start of the process's clock in milliseconds since the Unix
+/// epoch.
 fn process_id(admin: &Admin) -> u128 {
     admin.calendar.clock().stamp().as_millis()
 }

@@ -95,7 +95,7 @@ impl AppMemory {
         // The order of the three reads matters; see `AppMemory`.
         let epoch = Epoch::of(self.epoch.load(Ordering::Acquire));
         let in_flight = self.in_flight.load(Ordering::Acquire) > 0;
-        AppSnapshot { epoch, uncertain: in_flight || self.in_doubt(now) }
+        AppSnapshot { epoch, in_flight, in_doubt: self.in_doubt(now) }
     }
 
     /// Counts `requests` more requests in flight that may touch any channel. Each of them calls [`AppMemory::end_wide`]

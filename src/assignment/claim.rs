@@ -40,8 +40,21 @@ pub enum Before {
     Nothing,
     /// It was known to show this.
     Known(Assignment),
-    /// An announcement was in flight, or it was in doubt, or its app was.
-    Uncertain,
+    /// Something that is not settled may change it.
+    Uncertain(Uncertainty),
+}
+
+/// What keeps a channel from being known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Uncertainty {
+    /// A ticket was in flight on the channel.
+    InFlight,
+    /// The channel was in doubt.
+    InDoubt,
+    /// A request that may touch any channel of the app was in flight.
+    AppInFlight,
+    /// The app was in doubt.
+    AppInDoubt,
 }
 
 /// The answer to a claim.

@@ -165,7 +165,7 @@ fn moment(ticks: u32) -> Moment {
 mod tests {
     use super::*;
 
-    const CALM: AppSnapshot = AppSnapshot { epoch: Epoch::of(u64::MAX), uncertain: false };
+    const CALM: AppSnapshot = AppSnapshot { epoch: Epoch::of(u64::MAX), in_flight: false, in_doubt: false };
 
     fn known(identity: &str) -> Known {
         Known { assignment: Assignment::new(1, identity, ["null"]), since: Moment::from_millis(300), epoch: CALM.epoch }
@@ -199,7 +199,7 @@ mod tests {
         );
         assert_eq!(shown(&entry, "7"), Some(Moment::from_millis(300)));
         assert!(["", "8", "77"].iter().all(|other| shown(&entry, other).is_none()));
-        assert_eq!(entry.shows(&Value::One(known("7").assignment), AppSnapshot { uncertain: true, ..CALM }), None);
+        assert_eq!(entry.shows(&Value::One(known("7").assignment), AppSnapshot { in_doubt: true, ..CALM }), None);
         assert_eq!(entry.shows(&Value::One(known("7").assignment), AppSnapshot { epoch: Epoch::of(0), ..CALM }), None);
         assert_eq!(entry.shows(&Value::Last(known("7").assignment), CALM), None);
     }

@@ -10,7 +10,7 @@ mod tests;
 use std::time::Duration;
 
 use super::snapshot::{AppSnapshot, Epoch};
-use super::{Assignment, Before, Outcome, Value};
+use super::{Assignment, Before, Outcome, Uncertainty, Value};
 use crate::clock::Moment;
 
 /// Identifies a ticket of one active channel.
@@ -96,13 +96,14 @@ impl Channel {
         debug_assert!(self.tickets.iter().all(|ticket| ticket.id != id), "a ticket is claimed once");
         // A request in flight that may touch any channel acts as an opaque ticket on this one, and a doubt about the
         // app as a doubt about this channel.
-        let uncertain = self.in_doubt(now) || snapshot.uncertain;
-        let before = match &self.known {
-            _ if uncertain || !self.tickets.is_empty() => Before::Uncertain,
-            Some(known) if snapshot.keeps(known.epoch) => Before::Known(known.assignment.clone()),
-            _ => Before::Nothing,
+        let uncertainty = self.uncertainty(now, snapshot);
+        let before = match (uncertainty, &self.known) {
+            (Some(uncertainty), _) => Before::Uncertain(uncertainty),
+            (None, Some(known)) if snapshot.keeps(known.epoch) => Before::Known(known.assignment.clone()),
+            (None, _) => Before::Nothing,
         };
-        let overlapped = snapshot.uncertain || !self.tickets.is_empty();
+        let uncertain = self.in_doubt(now) || snapshot.is_uncertain();
+        let overlapped = snapshot.is_uncertain() || !self.tickets.is_empty();
         let contested = uncertain || self.tickets.iter().any(|other| !other.value.same(&value));
         for other in &mut self.tickets {
             other.overlapped = true;
@@ -121,6 +122,21 @@ impl Channel {
             "several tickets in flight overlap"
         );
         before
+    }
+
+    /// Why nothing is known of the channel, if something that is not settled is the cause.
+    fn uncertainty(&self, now: Moment, snapshot: AppSnapshot) -> Option<Uncertainty> {
+        if !self.tickets.is_empty() {
+            Some(Uncertainty::InFlight)
+        } else if self.in_doubt(now) {
+            Some(Uncertainty::InDoubt)
+        } else if snapshot.in_flight {
+            Some(Uncertainty::AppInFlight)
+        } else if snapshot.in_doubt {
+            Some(Uncertainty::AppInDoubt)
+        } else {
+            None
+        }
     }
 
     /// Settles a ticket. Returns whether an announcement was accepted.

@@ -26,7 +26,7 @@ mod value;
 
 pub use app::{AppMemory, WideReservation};
 pub use bounds::{Bounds, Evictions};
-pub use claim::{Before, Claim, ClaimMode, Outcome, Reservation, Waiter};
+pub use claim::{Before, Claim, ClaimMode, Outcome, Reservation, Uncertainty, Waiter};
 pub use generation::{Generation, GenerationTicket};
 pub use memory::{Entry, RuleMemory};
 pub use registry::{Assignments, Configured, ConfiguredApp, RegisteredRule, RuleSettings};

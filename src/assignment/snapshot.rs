@@ -21,13 +21,20 @@ impl Epoch {
 pub(super) struct AppSnapshot {
     /// The current epoch.
     pub(super) epoch: Epoch,
-    /// Whether a request that may touch any channel is in flight, or may still be applied.
-    pub(super) uncertain: bool,
+    /// Whether a request that may touch any channel is in flight.
+    pub(super) in_flight: bool,
+    /// Whether such a request may still be applied.
+    pub(super) in_doubt: bool,
 }
 
 impl AppSnapshot {
+    /// Whether nothing is known of any channel.
+    pub(super) const fn is_uncertain(self) -> bool {
+        self.in_flight || self.in_doubt
+    }
+
     /// Whether what became known in `epoch` is still known.
     pub(super) fn keeps(self, epoch: Epoch) -> bool {
-        self.epoch == epoch && !self.uncertain
+        self.epoch == epoch && !self.is_uncertain()
     }
 }

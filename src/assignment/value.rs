@@ -33,6 +33,12 @@ impl Assignment {
         Self(text.into_boxed_str())
     }
 
+    /// The number of the identity pointer.
+    #[must_use]
+    pub fn pointer(&self) -> usize {
+        self.0.split(SEPARATOR).next().and_then(|digits| digits.parse().ok()).unwrap_or_default()
+    }
+
     /// The identity's JSON token.
     #[must_use]
     pub fn identity(&self) -> &str {
@@ -101,6 +107,7 @@ mod tests {
         let assignment = Assignment::new(1, "\"Anna Byrne\"", ["123", "{\n\t\"a\": 1 }"]);
         assert_eq!(assignment.identity(), "\"Anna Byrne\"");
         assert_eq!(assignment.context().collect::<Vec<_>>(), ["123", "{\n\t\"a\": 1 }"]);
+        assert_eq!((assignment.pointer(), Assignment::new(12, "7", []).pointer()), (1, 12));
         assert_eq!(Assignment::from_text(assignment.text()), assignment);
         assert_eq!(Assignment::new(0, "7", []).context().count(), 0);
     }

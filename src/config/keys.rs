@@ -13,6 +13,7 @@ use super::tree::Table;
 use super::unit::{GIB, KIB, MIB, format_duration};
 use super::{Admin, Config, Log, LogFormat, Server, Token, apps, broker, certificates, events, rates, rules, upstream};
 use crate::gateway::UnknownApps;
+use crate::triggers::{MIN_CAPACITY, Payloads};
 use crate::upstream::Options;
 use crate::{assignment, gateway};
 
@@ -88,8 +89,23 @@ fn admin(section: &mut Section<'_>) -> Admin {
     Admin {
         listen,
         token: token.ok().flatten().map(|(_, token)| Token(token)),
-        decisions: section.count("decisions", 1000, 0..=1_000_000),
+        triggers_bytes: triggers_bytes(section),
+        payloads: section.optional_choice(
+            "payloads",
+            [Payloads::None, Payloads::Announcements, Payloads::All].map(|payloads| (payloads.label(), payloads)),
+        ),
     }
+}
+
+/// `admin.triggers_bytes`, and a hint for the key that it replaced.
+fn triggers_bytes(section: &mut Section<'_>) -> usize {
+    section
+        .replaced("decisions", "`admin.triggers_bytes` bounds the records of triggers now, in bytes, e.g. \"8MiB\".");
+    let bytes = section.size("triggers_bytes", 8 * MIB, 0..=GIB);
+    if bytes > 0 && bytes < MIN_CAPACITY {
+        section.problem("triggers_bytes", "Fewer than 1MiB hold too few records. Write 0 to keep none.");
+    }
+    bytes
 }
 
 fn limits(section: &mut Section<'_>) -> gateway::Limits {

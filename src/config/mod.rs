@@ -40,6 +40,7 @@ pub use unit::duration;
 use self::file::ReadMode;
 use crate::pusher::App;
 use crate::rules::{ContractEntry, Mode, Rule};
+use crate::triggers::Payloads;
 use crate::{assignment, gateway, tls};
 
 /// Everything that can be configured, checked.
@@ -95,8 +96,10 @@ pub struct Admin {
     pub listen: SocketAddr,
     /// Bearer token: needed where `listen` is not loopback, and for calls that change something.
     pub token: Option<Token>,
-    /// How many decisions the log of decisions keeps.
-    pub decisions: usize,
+    /// Bytes of records of each kind that are kept of triggers; 0: none.
+    pub triggers_bytes: usize,
+    /// Of which events the data is recorded; `None`: see [`Config::payloads`].
+    pub payloads: Option<Payloads>,
 }
 
 /// The admin token; masked in `Debug`.
@@ -142,6 +145,14 @@ pub struct Sources {
 }
 
 impl Config {
+    /// Of which events the data is recorded: as configured; else of all on a developer's machine, i.e. with the embedded
+    /// broker and an admin listener that only this machine reaches, and of none anywhere else.
+    #[must_use]
+    pub fn payloads(&self) -> Payloads {
+        let is_local = self.upstream.is_local() && address::is_loopback(self.admin.listen);
+        self.admin.payloads.unwrap_or(if is_local { Payloads::All } else { Payloads::None })
+    }
+
     /// Reads and checks everything. Flags take precedence over variables (`USHER_UPSTREAM__URL`), variables over the
     /// file, the file over the defaults. The built-in app and rule are defaults of a start without a file; with a file,
     /// only its own apps and rules exist.

@@ -58,12 +58,13 @@ fn server_keys(old: &Server, new: &Server) -> [Compared; 5] {
     ]
 }
 
-fn admin_keys(old: &Admin, new: &Admin) -> [Compared; 3] {
-    let Admin { listen, token, decisions } = old;
+fn admin_keys(old: &Admin, new: &Admin) -> [Compared; 4] {
+    let Admin { listen, token, triggers_bytes, payloads } = old;
     [
         ("admin.listen", *listen == new.listen),
         ("admin.token", *token == new.token),
-        ("admin.decisions", *decisions == new.decisions),
+        ("admin.triggers_bytes", *triggers_bytes == new.triggers_bytes),
+        ("admin.payloads", *payloads == new.payloads),
     ]
 }
 

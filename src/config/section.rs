@@ -135,12 +135,24 @@ impl<'r> Section<'r> {
         text
     }
 
+    /// Reports a key that was replaced, if it is given. `hint`: what to write instead.
+    pub(super) fn replaced(&mut self, key: &str, hint: &str) {
+        if let Some(node) = self.table.remove(key) {
+            self.problem_at(node.origin, key, format!("This key is gone: {hint}"), None);
+        }
+    }
+
     /// Takes one of a few words.
     pub(super) fn choice<T: Copy, const N: usize>(&mut self, key: &str, choices: [(&str, T); N], default: T) -> T {
-        let Some(node) = self.take(key) else { return default };
+        self.optional_choice(key, choices).unwrap_or(default)
+    }
+
+    /// Takes one of a few words; `None` if it is not given or empty.
+    pub(super) fn optional_choice<T: Copy, const N: usize>(&mut self, key: &str, choices: [(&str, T); N]) -> Option<T> {
+        let node = self.take(key).filter(|node| node.value.text() != Ok(""))?;
         let refused = match node.value.text() {
             Ok(text) => match choices.iter().find(|(name, _)| *name == text) {
-                Some((_, value)) => return *value,
+                Some((_, value)) => return Some(*value),
                 None => format!("{} is not possible here.", quote(text)),
             },
             Err(message) => message,
@@ -153,7 +165,7 @@ impl<'r> Section<'r> {
             format!("{refused} Write {}.", names.join(" or ")),
             suggestion.map(str::to_owned),
         );
-        default
+        None
     }
 
     /// Takes a duration with its unit.

@@ -6,7 +6,8 @@ use bytes::Bytes;
 use http::header::{ALLOW, CONNECTION, CONTENT_TYPE, RETRY_AFTER, SEC_WEBSOCKET_VERSION, UPGRADE};
 use http::{HeaderValue, Response, StatusCode};
 
-use super::Reply;
+use super::record::Tag;
+use super::{Reply, Shared};
 use crate::pusher::SignatureError;
 use crate::rate::Limited;
 use crate::upstream::Failure;
@@ -135,6 +136,14 @@ impl Refusal {
             | Self::Upstream(_)
             | Self::Internal => false,
         }
+    }
+
+    /// Counts the refusal of a trigger and answers it.
+    pub(super) fn tagged_response(&self, shared: &Shared, tag: Tag) -> Response<Reply> {
+        shared.metrics.error(self.code());
+        let mut response = self.response();
+        tag.insert(response.headers_mut());
+        response
     }
 
     /// The answer: a JSON object, the only form of error that every Pusher library tolerates.

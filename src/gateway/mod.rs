@@ -18,6 +18,7 @@ mod passthrough;
 mod peer;
 mod pipeline;
 mod plan;
+mod record;
 mod relay;
 mod reply;
 mod routing;
@@ -26,25 +27,30 @@ mod settle;
 mod success_format;
 mod target;
 mod trigger;
+mod upstream_error;
 mod verified;
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use http::header::{CONNECTION, DATE};
+use http::request::Parts;
 use http::{HeaderValue, Request, Response, StatusCode};
 use http_body::Body as _;
 use hyper::body::Incoming;
+use tokio::time::Instant;
 
 use self::handshake::Handshake;
 use self::in_flight::InFlightPermit;
+use self::record::{Arrival, RequestLine};
 use crate::clock::{Clock, Date};
-use crate::decisions::Decisions;
 use crate::metrics::{Metrics, RequestKind};
 use crate::rate::Rates;
 use crate::report::Report;
 use crate::shutdown::{Drain, Tasks};
+use crate::triggers::Triggers;
 use crate::upstream::Upstream;
 
 pub use caller::Caller;
@@ -122,8 +128,8 @@ pub struct Shared {
     pub clock: Clock,
     /// The metrics of the process.
     pub metrics: Arc<Metrics>,
-    /// The log of decisions.
-    pub decisions: Arc<Decisions>,
+    /// The records of the last triggers.
+    pub triggers: Arc<Triggers>,
     /// Counts of redundant and misplaced events.
     pub report: Arc<Report>,
     /// A draining gateway suppresses nothing.
@@ -142,14 +148,14 @@ impl Gateway {
         let routing = self.shared.routing.load_full();
         // hyper keeps the connection only if the rest of the body fits into its buffer, which has this size.
         let is_long = request.body().size_hint().lower() > routing.limits.max_head as u64;
-        let (kind, answered) = match InFlightPermit::take(&self.shared, routing.limits.max_requests) {
+        let (kind, mut response) = match InFlightPermit::take(&self.shared, routing.limits.max_requests) {
             Some(permit) => self.route(request, routing, caller, permit).await,
-            None => (RequestKind::Refused, Err(Refusal::Overloaded)),
+            None => {
+                let (head, body) = request.into_parts();
+                let summary = RequestSummary::of(&head, &body, caller, &routing);
+                (RequestKind::Refused, self.refuse(&summary, &Refusal::Overloaded))
+            }
         };
-        let mut response = answered.unwrap_or_else(|refusal| {
-            self.shared.metrics.error(refusal.code());
-            refusal.response()
-        });
         // The bytes that a client sends after a handshake are WebSocket frames: if the handshake fails, they are not
         // read as HTTP (threats.md WS-01). The long body of a request that is refused by its head is not read either.
         let last =
@@ -170,48 +176,100 @@ impl Gateway {
         routing: Arc<Routing>,
         caller: &Caller,
         permit: InFlightPermit,
-    ) -> (RequestKind, Result<Response<Reply>, Refusal>) {
+    ) -> (RequestKind, Response<Reply>) {
         let (mut head, body) = request.into_parts();
+        let summary = RequestSummary::of(&head, &body, caller, &routing);
         let handshake = Handshake::read(&mut head, &body);
         if let Err(refusal) = screen::head(&mut head, &body, &routing.limits) {
-            return (RequestKind::Refused, Err(refusal));
+            return (RequestKind::Refused, self.refuse(&summary, &refusal));
         }
         // Rare and large futures are boxed: the future of a request is moved several times, and each connection has
         // memory for one.
         match handshake {
             Ok(None) => {}
             Ok(Some(handshake)) => {
-                return (
-                    RequestKind::WebSocket,
-                    Box::pin(relay::open(self, &routing, handshake, head, caller, permit)).await,
-                );
+                let answered = Box::pin(relay::open(self, &routing, handshake, head, caller, permit)).await;
+                return (RequestKind::WebSocket, self.answered(answered));
             }
-            Err(refusal) => return (RequestKind::Refused, Err(refusal)),
+            Err(refusal) => return (RequestKind::Refused, self.refuse(&summary, &refusal)),
         }
         match target::route(&head, &routing) {
-            Ok(target::Route::Trigger(target)) => (
-                RequestKind::Trigger,
-                trigger::handle(self, &routing, target, &caller.connection, Request::from_parts(head, body), permit)
-                    .await,
-            ),
+            Ok(target::Route::Trigger(target)) => {
+                let arrival = Arrival::new(&self.shared, summary.came, summary.caller);
+                let request = Request::from_parts(head, body);
+                let connection = &caller.connection;
+                let response = trigger::handle(self, &routing, target, arrival, connection, request, permit).await;
+                (RequestKind::Trigger, response)
+            }
             Ok(target::Route::Unknown) => {
+                let arrival = Arrival::new(&self.shared, summary.came, summary.caller);
+                let request = Request::from_parts(head, body);
                 let ticket = routing.unknown_generation.begin();
-                (
-                    RequestKind::Passthrough,
-                    Box::pin(passthrough::trigger(self, &routing, Request::from_parts(head, body), ticket, permit))
-                        .await,
-                )
+                let answered = Box::pin(passthrough::trigger(self, &routing, request, arrival, ticket, permit)).await;
+                (RequestKind::Passthrough, answered)
             }
             Ok(target::Route::Other) => {
                 let request = Request::from_parts(head, body);
-                (RequestKind::Passthrough, Box::pin(passthrough::handle(self, &routing, request, permit)).await)
+                let answered = Box::pin(passthrough::handle(self, &routing, request, permit)).await;
+                (RequestKind::Passthrough, self.answered(answered))
             }
             Err(refusal) => {
                 if matches!(refusal, Refusal::UnknownApp { .. }) {
                     self.shared.metrics.unknown_app();
                 }
-                (RequestKind::Refused, Err(refusal))
+                (RequestKind::Refused, self.refuse(&summary, &refusal))
             }
+        }
+    }
+
+    /// The response; a refusal is counted.
+    fn answered(&self, answered: Result<Response<Reply>, Refusal>) -> Response<Reply> {
+        answered.unwrap_or_else(|refusal| {
+            self.shared.metrics.error(refusal.code());
+            refusal.response()
+        })
+    }
+
+    /// Refuses a request before it is known what it is. One whose path is a trigger's is recorded.
+    fn refuse(&self, request: &RequestSummary, refusal: &Refusal) -> Response<Reply> {
+        let Some(TriggerSummary { app, method, path }) = &request.trigger else {
+            self.shared.metrics.error(refusal.code());
+            return refusal.response();
+        };
+        let arrival = Arrival::new(&self.shared, request.came, request.caller);
+        let tag = arrival.refused(&self.shared, app, RequestLine { method, path, size: request.size }, refusal);
+        refusal.tagged_response(&self.shared, tag)
+    }
+}
+
+/// What is recorded of a request that is refused before it is known what it is.
+struct RequestSummary {
+    came: Instant,
+    caller: IpAddr,
+    /// Bytes of the body, as far as they are declared.
+    size: usize,
+    /// If its path is a trigger's.
+    trigger: Option<TriggerSummary>,
+}
+
+struct TriggerSummary {
+    app: String,
+    method: String,
+    path: String,
+}
+
+impl RequestSummary {
+    fn of(head: &Parts, body: &Incoming, caller: &Caller, routing: &Routing) -> Self {
+        let trigger = target::trigger_app(head).map(|app| TriggerSummary {
+            app: app.to_owned(),
+            method: head.method.as_str().to_owned(),
+            path: head.uri.path().to_owned(),
+        });
+        Self {
+            came: Instant::now(),
+            caller: peer::address(caller.ip, peer::forwarded_for(&head.headers), &routing.trusted_proxies),
+            size: usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX),
+            trigger,
         }
     }
 }

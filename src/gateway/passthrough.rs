@@ -4,10 +4,15 @@ use http::header::{CONNECTION, HeaderValue, UPGRADE};
 use http::{Request, Response, StatusCode, Version};
 use http_body::Body;
 use hyper::body::Incoming;
+use tokio::time::Instant;
 
-use super::{Gateway, InFlightPermit, Refusal, Reply, Routing, body, headers};
+use super::record::{Arrival, RequestLine, micros};
+use super::{Gateway, InFlightPermit, Refusal, Reply, Routing, Shared, body, headers, target};
 use crate::assignment::{GenerationTicket, Outcome};
 use crate::clock::Moment;
+use crate::decision::EventDecision;
+use crate::metrics::TriggerOutcome;
+use crate::triggers::{Draft, Kind, MAX_TEXT, Tail, UpstreamRecord, cut};
 use crate::upstream::{Answer, Failure, Payload};
 
 /// Bodies of up to this many bytes are received whole before they are forwarded, so that a slow caller occupies no
@@ -42,17 +47,62 @@ pub(super) async fn trigger(
     gateway: &Gateway,
     routing: &Routing,
     request: Request<Incoming>,
+    arrival: Arrival,
     ticket: GenerationTicket,
     permit: InFlightPermit,
-) -> Result<Response<Reply>, Refusal> {
+) -> Response<Reply> {
+    let shared = &gateway.shared;
+    let draft = draft(shared, &request, arrival);
+    let began = Instant::now();
     let answered = handle(gateway, routing, request, permit).await;
-    ticket.settle(match &answered {
+    let outcome = match &answered {
         // The body is still being streamed to the caller; whatever it says, upstream has applied what it will apply.
         Ok(answer) if answer.status().is_success() || answer.status().is_client_error() => Outcome::Partial,
         Err(Refusal::Upstream(failure)) if failure.nothing_sent() => Outcome::Refused,
         Ok(_) | Err(_) => Outcome::Ambiguous,
-    });
-    answered
+    };
+    ticket.settle(outcome);
+    let took = micros(began.elapsed());
+    let mut tail = Tail { took, ..Tail::default() };
+    match answered {
+        Ok(mut answer) => {
+            tail.status = answer.status().as_u16();
+            // What it says is not read.
+            let outcome = if answer.status().is_success() { "accepted" } else { "refused" };
+            tail.upstream =
+                Some(UpstreamRecord { status: Some(tail.status), took, outcome, ..UpstreamRecord::default() });
+            shared.triggers.push(draft, &tail);
+            arrival.tag(EventDecision::UnknownApp.reason()).insert(answer.headers_mut());
+            answer
+        }
+        Err(refusal) => {
+            let cause = refusal.to_string();
+            let cause = cut(&cause, MAX_TEXT);
+            tail.status = refusal.status().as_u16();
+            tail.refusal = Some((refusal.code(), cause));
+            if let Refusal::Upstream(failure) = &refusal {
+                let outcome = if failure.nothing_sent() { TriggerOutcome::NotSent } else { TriggerOutcome::Ambiguous };
+                let (error, outcome) = (Some(cause), outcome.label());
+                tail.upstream = Some(UpstreamRecord { took, error, outcome, ..UpstreamRecord::default() });
+            }
+            shared.triggers.push(draft, &tail);
+            refusal.tagged_response(shared, arrival.tag(refusal.code()))
+        }
+    }
+}
+
+/// What is recorded of a trigger for an app that is not configured. Its signature cannot be verified, so its body is
+/// not read.
+fn draft(shared: &Shared, request: &Request<Incoming>, arrival: Arrival) -> Draft {
+    if !shared.triggers.are_kept() {
+        return Draft::none();
+    }
+    let size = usize::try_from(request.body().size_hint().lower()).unwrap_or(usize::MAX);
+    let path = request.uri().path();
+    let mut head =
+        arrival.head(target::app_segment(path), RequestLine { method: request.method().as_str(), path, size });
+    head.decision = Some(EventDecision::UnknownApp);
+    Draft::new(Kind::Unmatched, head)
 }
 
 /// Upstream's answer to a request that was sent at `began`, for the caller: with end-to-end headers, the body streamed.

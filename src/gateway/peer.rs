@@ -7,13 +7,20 @@ use ipnet::IpNet;
 
 use super::handshake::X_FORWARDED_FOR;
 
-/// The address of the client that sent these `headers` over a socket whose other end is `socket`: the last hop in
-/// `X-Forwarded-For` that is not one of the `trusted` proxies. The hops before it are not trusted. If no proxy is
+/// The values of the `X-Forwarded-For` lines of `headers`, last line first.
+pub(super) fn forwarded_for(headers: &HeaderMap) -> impl Iterator<Item = &[u8]> {
+    headers.get_all(X_FORWARDED_FOR).iter().rev().map(HeaderValue::as_bytes)
+}
+
+/// The address of the client that sent a request over a socket whose other end is `socket`: the last hop in
+/// `X-Forwarded-For`, whose `lines` come last line first, that is not one of the `trusted` proxies. The hops before it are not trusted. If no proxy is
 /// trusted, it is `socket`.
-pub(super) fn address(socket: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> IpAddr {
+pub(super) fn address<'h>(socket: IpAddr, lines: impl Iterator<Item = &'h [u8]>, trusted: &[IpNet]) -> IpAddr {
     let is_trusted = |ip: IpAddr| trusted.iter().any(|net| net.contains(&ip));
     let mut peer = socket.to_canonical();
-    let lines = headers.get_all(X_FORWARDED_FOR).iter().rev().map(HeaderValue::as_bytes);
+    if trusted.is_empty() {
+        return peer;
+    }
     for hop in lines.flat_map(|line| line.rsplit(|byte| *byte == b',')) {
         if !is_trusted(peer) {
             break;
@@ -42,7 +49,7 @@ mod tests {
         for line in lines {
             headers.append(X_FORWARDED_FOR, HeaderValue::from_str(line).unwrap());
         }
-        address(socket.parse().unwrap(), &headers, &trusted).to_string()
+        address(socket.parse().unwrap(), forwarded_for(&headers), &trusted).to_string()
     }
 
     #[test]

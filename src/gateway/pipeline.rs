@@ -6,16 +6,19 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep, timeout_at};
 
-use super::decide::{Decision, DecisionContext, WaitReason, decide, decide_inexact};
+use super::decide::{Conclusion, Decision, DecisionContext, Subject, WaitReason, decide, decide_inexact};
 use super::disposition::Disposition;
 use super::plan::{Multiplicity, Plan, Tickets};
+use super::record::{Arrival, RequestLine, Tag, micros};
 use super::routing::AppRoute;
-use super::settle::{self, Answered};
+use super::settle::{self, Answered, Settled};
 use super::verified::{Reading, Verified};
 use super::{InFlightPermit, Refusal, Shared};
 use crate::assignment::ClaimMode;
+use crate::metrics::TriggerOutcome;
 use crate::pusher::{App, Trigger};
 use crate::rate::RateReservation;
+use crate::triggers::{Draft, MAX_TEXT, Tail, UpstreamRecord, cut};
 use crate::upstream::Failure;
 
 /// What is left to do for a trigger after a decision. `R`: the reader's form of an answer.
@@ -33,6 +36,8 @@ pub(super) enum NextStep<R> {
 #[derive(Debug)]
 pub(super) struct Forward {
     app: Arc<AppRoute>,
+    arrival: Arrival,
+    conclusion: Conclusion,
     tickets: Tickets,
     multiplicity: Multiplicity,
     disposition: Disposition,
@@ -50,6 +55,7 @@ pub(super) struct Waiting {
 #[derive(Debug)]
 pub(super) struct Undecided {
     app: Arc<AppRoute>,
+    arrival: Arrival,
     reading: Reading,
     state: WaitState,
     permit: InFlightPermit,
@@ -75,11 +81,14 @@ pub(super) trait Render {
     /// An answer to the caller.
     type Reply;
 
+    /// What a record says of the request.
+    fn line(&self) -> RequestLine<'_>;
+
     /// Answers a redundant trigger.
-    fn suppressed(self) -> Self::Reply;
+    fn suppressed(self, tag: Tag) -> Self::Reply;
 
     /// Answers a trigger that usher does not serve.
-    fn refused(self, refusal: Refusal) -> Self::Reply;
+    fn refused(self, refusal: Refusal, tag: Tag) -> Self::Reply;
 
     /// Makes the request to upstream: as received, or with the body `reduced`, signed by `app` anew.
     fn outgoing(self, app: &App, reduced: Option<Vec<u8>>) -> Disposition;
@@ -102,16 +111,18 @@ pub(super) trait Exchange {
     fn received(&self) -> Answered<'_>;
 
     /// Passes the received answer on.
-    fn answered(&mut self, disposition: Disposition) -> Self::Reply;
+    fn answered(&mut self, disposition: Disposition, tag: Tag) -> Self::Reply;
 
     /// Answers a trigger that has no complete answer of upstream.
-    fn refused(&mut self, refusal: Refusal) -> Self::Reply;
+    fn refused(&mut self, refusal: Refusal, tag: Tag) -> Self::Reply;
 }
 
 /// How an exchange with upstream ended, and how long it took.
 #[derive(Debug)]
 pub(super) struct Sent {
     pub(super) took: Duration,
+    /// How often it was sent again, because nothing of it had been sent on a connection before.
+    pub(super) retries: u8,
     /// `Ok`: the answer is complete.
     pub(super) result: Result<(), Failure>,
 }
@@ -120,11 +131,12 @@ pub(super) struct Sent {
 pub(super) fn start<R: Render>(
     shared: &Shared,
     verified: Verified<'_, '_>,
-    attempt: Attempt,
+    arrival: Arrival,
     permit: impl FnOnce() -> InFlightPermit,
     render: R,
 ) -> NextStep<R::Reply> {
-    conclude(shared, verified, WaitState::default(), attempt, permit, render)
+    let attempt = Attempt { mode: ClaimMode::MayWait, now: arrival.came };
+    conclude(shared, verified, arrival, WaitState::default(), attempt, permit, render)
 }
 
 /// Does what is left to do for a trigger until it is answered.
@@ -137,8 +149,8 @@ pub(super) async fn finish<E: Exchange>(exchange: &mut E, mut step: NextStep<E::
             NextStep::Answered(reply) => return reply,
             NextStep::Forward(forward) => {
                 return match send_and_settle(exchange, forward).await {
-                    Ok(disposition) => exchange.answered(disposition),
-                    Err(refusal) => exchange.refused(refusal),
+                    Ok((disposition, tag)) => exchange.answered(disposition, tag),
+                    Err((refusal, tag)) => exchange.refused(refusal, tag),
                 };
             }
             NextStep::Wait(waiting) => {
@@ -151,17 +163,25 @@ pub(super) async fn finish<E: Exchange>(exchange: &mut E, mut step: NextStep<E::
     }
 }
 
-/// Sends a trigger, settles it with upstream's answer, and counts both.
-async fn send_and_settle<E: Exchange>(exchange: &mut E, forward: Forward) -> Result<Disposition, Refusal> {
-    let Forward { app, tickets, multiplicity, disposition, permit: _permit } = forward;
-    let Sent { took, result } = exchange.send().await;
-    let metrics = &exchange.shared().metrics;
+/// Sends a trigger, settles it with upstream's answer, and counts and records both.
+async fn send_and_settle<E: Exchange>(
+    exchange: &mut E,
+    forward: Forward,
+) -> Result<(Disposition, Tag), (Refusal, Tag)> {
+    let Forward { app, arrival, conclusion, tickets, multiplicity, disposition, permit: _permit } = forward;
+    let sending = Instant::now();
+    let Sent { took, retries, result } = exchange.send().await;
+    let shared = exchange.shared();
+    let Conclusion { decision, draft } = conclusion;
+    let metrics = &shared.metrics;
+    let recorded = Recorded { draft, waited: sending - arrival.came, took, retries, disposition };
     let refusal = match result {
         Ok(()) => {
             let answered = exchange.received();
             metrics.upstream_answer(answered.status, took);
-            settle::answered(exchange.shared(), &app, tickets, multiplicity, answered);
-            return Ok(disposition);
+            let settled = settle::answered(shared, &app, tickets, multiplicity, answered);
+            recorded.answered(shared, answered.status, &settled);
+            return Ok((disposition, arrival.tag(decision.reason())));
         }
         Err(failure) => {
             match failure.status() {
@@ -171,29 +191,88 @@ async fn send_and_settle<E: Exchange>(exchange: &mut E, forward: Forward) -> Res
             Refusal::Upstream(failure)
         }
     };
-    settle::unanswered(&app, tickets, &refusal);
-    Err(refusal)
+    let outcome = settle::unanswered(&app, tickets, &refusal);
+    recorded.unanswered(shared, outcome, &refusal);
+    let tag = arrival.tag(refusal.code());
+    Err((refusal, tag))
+}
+
+/// What is recorded of a trigger that was sent.
+struct Recorded {
+    draft: Draft,
+    /// The time before it was sent.
+    waited: Duration,
+    took: Duration,
+    retries: u8,
+    disposition: Disposition,
+}
+
+impl Recorded {
+    fn answered(self, shared: &Shared, status: u16, settled: &Settled) {
+        let error = settled.error.as_deref().map(|error| cut(error, MAX_TEXT));
+        let upstream =
+            UpstreamRecord { status: Some(status), error, outcome: settled.outcome.label(), ..self.upstream() };
+        let took = micros(self.waited + self.took);
+        shared.triggers.push(self.draft, &Tail { took, status, refusal: None, upstream: Some(upstream) });
+    }
+
+    fn unanswered(self, shared: &Shared, outcome: TriggerOutcome, refusal: &Refusal) {
+        let cause = refusal.to_string();
+        let cause = cut(&cause, MAX_TEXT);
+        let upstream = UpstreamRecord { error: Some(cause), outcome: outcome.label(), ..self.upstream() };
+        let took = micros(self.waited + self.took);
+        let (status, refusal) = (refusal.status().as_u16(), Some((refusal.code(), cause)));
+        shared.triggers.push(self.draft, &Tail { took, status, refusal, upstream: Some(upstream) });
+    }
+
+    fn upstream(&self) -> UpstreamRecord<'static> {
+        UpstreamRecord {
+            reduced: self.disposition == Disposition::Reduced,
+            took: micros(self.took),
+            retries: self.retries,
+            ..UpstreamRecord::default()
+        }
+    }
 }
 
 fn conclude<R: Render>(
     shared: &Shared,
     verified: Verified<'_, '_>,
+    arrival: Arrival,
     mut state: WaitState,
     attempt: Attempt,
     permit: impl FnOnce() -> InFlightPermit,
     render: R,
 ) -> NextStep<R::Reply> {
-    let decision = state.decide(shared, &verified, attempt);
+    let decision = state.decide(shared, &verified, Subject { arrival, line: render.line() }, attempt);
     let Verified { app, reading, .. } = verified;
+    let waited = attempt.now - arrival.came;
     match decision {
-        Decision::Suppress => NextStep::Answered(render.suppressed()),
-        Decision::Refuse(limited) => NextStep::Answered(render.refused(Refusal::RateLimited(limited))),
-        Decision::Forward(Plan { tickets, reduced, multiplicity }) => {
+        Decision::Suppress(Conclusion { decision, draft }) => {
+            Arrival::push_suppressed(shared, draft, waited);
+            NextStep::Answered(render.suppressed(arrival.tag(decision.reason())))
+        }
+        Decision::Refuse(limited, draft) => {
+            let refusal = Refusal::RateLimited(limited);
+            arrival.push_refused(shared, draft, waited, &refusal);
+            let tag = arrival.tag(refusal.code());
+            NextStep::Answered(render.refused(refusal, tag))
+        }
+        Decision::Forward(Plan { tickets, reduced, multiplicity, conclusion }) => {
             let disposition = render.outgoing(&app.app, reduced);
-            NextStep::Forward(Forward { app: Arc::clone(app), tickets, multiplicity, disposition, permit: permit() })
+            let app = Arc::clone(app);
+            NextStep::Forward(Forward {
+                app,
+                arrival,
+                conclusion,
+                tickets,
+                multiplicity,
+                disposition,
+                permit: permit(),
+            })
         }
         Decision::Wait(reason) => {
-            let trigger = Undecided { app: Arc::clone(app), reading, state, permit: permit() };
+            let trigger = Undecided { app: Arc::clone(app), arrival, reading, state, permit: permit() };
             NextStep::Wait(Box::new(Waiting { trigger, reason }))
         }
     }
@@ -208,27 +287,36 @@ impl Undecided {
         attempt: Attempt,
         render: R,
     ) -> NextStep<R::Reply> {
-        let Self { app, reading, state, permit } = self;
+        let Self { app, arrival, reading, state, permit } = self;
         let routing = shared.routing.load();
         let mut verified = Verified { app: &app, reading, body };
         verified.follow_reload(&routing);
-        conclude(shared, verified, state, attempt, || permit, render)
+        conclude(shared, verified, arrival, state, attempt, || permit, render)
     }
 }
 
 impl WaitState {
-    fn decide(&mut self, shared: &Shared, trigger: &Verified<'_, '_>, Attempt { mode, now }: Attempt) -> Decision {
+    fn decide(
+        &mut self,
+        shared: &Shared,
+        trigger: &Verified<'_, '_>,
+        subject: Subject<'_>,
+        Attempt { mode, now }: Attempt,
+    ) -> Decision {
         let Verified { app, reading, body } = trigger;
-        let context = DecisionContext { now: shared.clock.moment(now), mode, waited: self.deadline.is_some() };
+        let now = shared.clock.moment(now);
+        let is_keyed = matches!(reading, Reading::Keyed(_));
+        let context = DecisionContext { now, mode, waited: self.deadline.is_some(), is_keyed };
         match reading {
             Reading::Exact(endpoint) => {
-                decide(shared, app, Trigger::parse(*endpoint, body), context, &mut self.rate_reservation)
+                let trigger = Trigger::parse(*endpoint, body);
+                decide(shared, app, trigger, subject, context, &mut self.rate_reservation)
             }
             Reading::Keyed(endpoint) => {
                 let trigger = Trigger::parse(*endpoint, body).map(Trigger::assuming_excluded_socket);
-                decide(shared, app, trigger, context, &mut self.rate_reservation)
+                decide(shared, app, trigger, subject, context, &mut self.rate_reservation)
             }
-            Reading::Inexact(inexact) => decide_inexact(shared, app, inexact, context.now, &mut self.rate_reservation),
+            Reading::Inexact(inexact) => decide_inexact(shared, app, inexact, subject, now, &mut self.rate_reservation),
         }
     }
 

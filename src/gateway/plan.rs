@@ -1,5 +1,6 @@
 //! The plan for a trigger that goes on: its tickets, and what of it goes on.
 
+use super::decide::Conclusion;
 use crate::assignment::{AppMemory, Generation, GenerationTicket, Outcome, Reservation, WideReservation};
 use std::sync::Arc;
 
@@ -12,6 +13,8 @@ pub(super) struct Plan {
     pub(super) reduced: Option<Vec<u8>>,
     /// Whether a 4xx means that nothing of it was applied.
     pub(super) multiplicity: Multiplicity,
+    /// Why it goes on.
+    pub(super) conclusion: Conclusion,
 }
 
 /// How many pairs of event and channel a request to upstream has.

@@ -4,6 +4,7 @@ use super::Refusal;
 use super::Shared;
 use super::plan::{Multiplicity, Tickets};
 use super::routing::AppRoute;
+use super::upstream_error;
 use crate::assignment::Outcome;
 use crate::metrics::TriggerOutcome;
 use crate::pusher::Acceptance;
@@ -14,7 +15,17 @@ pub(super) struct Answered<'a> {
     pub(super) status: u16,
     /// Whether it has a `Content-Encoding`: its body is not read then.
     pub(super) is_encoded: bool,
+    /// Its only `Content-Type`, if it has one.
+    pub(super) content_type: Option<&'a [u8]>,
     pub(super) body: &'a [u8],
+}
+
+/// How a trigger that upstream answered was settled.
+#[derive(Debug)]
+pub(super) struct Settled {
+    pub(super) outcome: TriggerOutcome,
+    /// What upstream says of the error, if it did not accept the trigger.
+    pub(super) error: Option<String>,
 }
 
 /// Settles a trigger that has a complete answer of upstream (ARCHITECTURE.md "When an announcement is dropped").
@@ -24,7 +35,7 @@ pub(super) fn answered(
     tickets: Tickets,
     multiplicity: Multiplicity,
     answered: Answered<'_>,
-) {
+) -> Settled {
     let status = answered.status;
     let outcome = match status {
         200..=299 => said(shared, app, multiplicity, answered),
@@ -35,12 +46,15 @@ pub(super) fn answered(
         }
     };
     tickets.settle(outcome);
-    app.metrics.outcome(match outcome {
+    let outcome = match outcome {
         Outcome::Accepted => TriggerOutcome::Accepted,
         Outcome::Refused => TriggerOutcome::Refused,
         Outcome::Partial => TriggerOutcome::Partial,
         Outcome::Ambiguous => TriggerOutcome::Ambiguous,
-    });
+    };
+    app.metrics.outcome(outcome);
+    let error = (outcome != TriggerOutcome::Accepted).then(|| upstream_error::describe(answered));
+    Settled { outcome, error }
 }
 
 /// The outcome that a complete 2xx answer reports.
@@ -48,7 +62,7 @@ fn said(
     shared: &Shared,
     app: &AppRoute,
     multiplicity: Multiplicity,
-    Answered { status, is_encoded, body }: Answered<'_>,
+    Answered { status, is_encoded, body, .. }: Answered<'_>,
 ) -> Outcome {
     let acceptance = if is_encoded { Acceptance::NoObject } else { Acceptance::read(body) };
     if acceptance != Acceptance::NoObject {
@@ -83,7 +97,7 @@ const fn refused(multiplicity: Multiplicity) -> Outcome {
 
 /// Settles a trigger that has no complete answer. `why`: the reason (ARCHITECTURE.md "When an announcement is
 /// dropped").
-pub(super) fn unanswered(app: &AppRoute, tickets: Tickets, why: &Refusal) {
+pub(super) fn unanswered(app: &AppRoute, tickets: Tickets, why: &Refusal) -> TriggerOutcome {
     let (outcome, counted) = match why {
         Refusal::Upstream(failure) if failure.nothing_sent() => (Outcome::Refused, TriggerOutcome::NotSent),
         _ => (Outcome::Ambiguous, TriggerOutcome::Ambiguous),
@@ -91,4 +105,5 @@ pub(super) fn unanswered(app: &AppRoute, tickets: Tickets, why: &Refusal) {
     tickets.settle(outcome);
     app.metrics.outcome(counted);
     tracing::warn!(app = %app.id, error = %why, outcome = counted.label(), "a trigger was not answered by upstream");
+    counted
 }

@@ -76,6 +76,16 @@ pub(super) fn route(head: &Parts, routing: &Routing) -> Result<Route, Refusal> {
     }
 }
 
+/// The app that a request names, if its path looks like a trigger's.
+pub(super) fn trigger_app(head: &Parts) -> Option<&str> {
+    let path = head.uri.path();
+    if !path.ends_with("events") || !head.method.as_str().eq_ignore_ascii_case("POST") {
+        return None;
+    }
+    let id = exact(path).map(|exact| exact.id).or_else(|| legacy(path).map(|legacy| legacy.id));
+    Some(id.unwrap_or_else(|| app_segment(path)))
+}
+
 impl Target {
     /// The parts of `path` over which the request may be signed.
     pub(super) fn signed_path<'p>(&self, path: &'p str) -> SignedPath<'p> {
@@ -206,6 +216,6 @@ fn may_become_trigger(path: &str) -> bool {
 }
 
 /// The app's id in a non-canonical path.
-fn app_segment(path: &str) -> &str {
+pub(super) fn app_segment(path: &str) -> &str {
     path.strip_prefix("/apps/").and_then(|rest| rest.split('/').next()).unwrap_or_default()
 }

@@ -6,14 +6,16 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::header::CONTENT_ENCODING;
+use http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderValue};
 use http::uri::PathAndQuery;
 use http::{Request, Response, Uri, Version};
+use http_body::Body as _;
 use hyper::body::Incoming;
 use tokio::time::{Instant, timeout_at};
 
 use super::disposition::{self, Disposition};
 use super::pipeline::{self, Attempt, Exchange, NextStep, Render, Sent, Undecided};
+use super::record::{Arrival, RequestLine, Tag};
 use super::settle::Answered;
 use super::target::{Target, signed_path};
 use super::verified::{Content, Signed, Verified};
@@ -26,29 +28,46 @@ use crate::upstream::{Failure, Payload};
 /// The largest answer to a trigger that is taken for one: real ones have a few bytes to a few KiB.
 const MAX_ANSWER: usize = 1024 * 1024;
 
-/// What the caller reads, or why usher answers instead of upstream.
-type Answer = Result<Response<Reply>, Refusal>;
-
 /// Serves one trigger, which came over the connection of `connection`.
 pub(super) async fn handle(
     gateway: &Gateway,
     routing: &Routing,
     target: Target,
+    arrival: Arrival,
     connection: &ConnectionPermit,
     request: Request<Incoming>,
     permit: InFlightPermit,
-) -> Answer {
+) -> Response<Reply> {
+    let shared = &gateway.shared;
     connection.set_receiving(connection.now());
     let (head, body) = request.into_parts();
-    let body = body::receive(body, &routing.limits).await?;
+    let declared = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
+    let body = match body::receive(body, &routing.limits).await {
+        Ok(body) => body,
+        Err(refusal) => {
+            let line = RequestLine { method: head.method.as_str(), path: head.uri.path(), size: declared };
+            let tag = arrival.refused(shared, &target.app.id, line, &refusal);
+            return refusal.tagged_response(shared, tag);
+        }
+    };
     connection.set_busy();
     let mut request = Request::from_parts(head, body);
-    match decide(&gateway.shared, target, connection, &mut request, permit)? {
-        NextStep::Answered(answer) => answer,
-        step => {
+    let app = Arc::clone(&target.app);
+    match decide(shared, target, arrival, connection, &mut request, permit) {
+        Ok(NextStep::Answered(answer)) => answer,
+        Ok(step) => {
+            let (path, size) = (request.uri().path().to_owned(), request.body().len());
             let mut exchange = HyperExchange { gateway: gateway.clone(), request, answer: Response::default() };
-            let task = gateway.shared.tasks.spawn(async move { pipeline::finish(&mut exchange, step).await });
-            task.await.unwrap_or(Err(Refusal::Internal))
+            let task = shared.tasks.spawn(async move { pipeline::finish(&mut exchange, step).await });
+            task.await.unwrap_or_else(|_panic| {
+                let line = RequestLine { method: "POST", path: &path, size };
+                let tag = arrival.refused(shared, &app.id, line, &Refusal::Internal);
+                Refusal::Internal.tagged_response(shared, tag)
+            })
+        }
+        Err(refusal) => {
+            let tag = arrival.refused(shared, &app.id, line(&request), &refusal);
+            refusal.tagged_response(shared, tag)
         }
     }
 }
@@ -57,10 +76,11 @@ pub(super) async fn handle(
 fn decide(
     shared: &Shared,
     target: Target,
+    arrival: Arrival,
     connection: &ConnectionPermit,
     request: &mut Request<Bytes>,
     permit: InFlightPermit,
-) -> Result<NextStep<Answer>, Refusal> {
+) -> Result<NextStep<Response<Reply>>, Refusal> {
     let now = Instant::now();
     let body = request.body().clone();
     let signed = Signed {
@@ -75,32 +95,49 @@ fn decide(
     let present = shared.routing.load();
     verified.follow_reload(&present);
     let app = verified.app;
-    let attempt = Attempt { mode: ClaimMode::MayWait, now };
-    let step = pipeline::start(shared, verified, attempt, || permit, request);
+    let step = pipeline::start(shared, verified, arrival, || permit, HyperRender { shared, request });
     app.metrics.latency(now.elapsed());
     Ok(step)
 }
 
-impl Render for &mut Request<Bytes> {
-    type Reply = Answer;
+/// Writes the result of a decision.
+struct HyperRender<'r> {
+    shared: &'r Shared,
+    request: &'r mut Request<Bytes>,
+}
 
-    fn suppressed(self) -> Answer {
-        Ok(disposition::suppressed())
+/// What a record says of `request`.
+fn line(request: &Request<Bytes>) -> RequestLine<'_> {
+    RequestLine { method: request.method().as_str(), path: request.uri().path(), size: request.body().len() }
+}
+
+impl Render for HyperRender<'_> {
+    type Reply = Response<Reply>;
+
+    fn line(&self) -> RequestLine<'_> {
+        line(self.request)
     }
 
-    fn refused(self, refusal: Refusal) -> Answer {
-        Err(refusal)
+    fn suppressed(self, tag: Tag) -> Response<Reply> {
+        let mut response = disposition::suppressed();
+        tag.insert(response.headers_mut());
+        response
+    }
+
+    fn refused(self, refusal: Refusal, tag: Tag) -> Response<Reply> {
+        refusal.tagged_response(self.shared, tag)
     }
 
     fn outgoing(self, app: &App, reduced: Option<Vec<u8>>) -> Disposition {
         let Some(reduced) = reduced else { return Disposition::Forwarded };
-        let path = self.uri().path();
-        let query = self.uri().query().unwrap_or_default();
-        let signed = resign(app, self.method().as_str(), signed_path(path), &Query::parse(query), &reduced);
+        let request = self.request;
+        let path = request.uri().path();
+        let query = request.uri().query().unwrap_or_default();
+        let signed = resign(app, request.method().as_str(), signed_path(path), &Query::parse(query), &reduced);
         match PathAndQuery::try_from(format!("{path}?{signed}")) {
             Ok(target) => {
-                *self.uri_mut() = Uri::from(target);
-                *self.body_mut() = Bytes::from(reduced);
+                *request.uri_mut() = Uri::from(target);
+                *request.body_mut() = Bytes::from(reduced);
                 Disposition::Reduced
             }
             Err(error) => {
@@ -124,16 +161,17 @@ struct HyperExchange {
 }
 
 impl Exchange for HyperExchange {
-    type Reply = Answer;
+    type Reply = Response<Reply>;
 
     fn shared(&self) -> &Arc<Shared> {
         &self.gateway.shared
     }
 
-    fn decide_again(&mut self, trigger: Undecided, mode: ClaimMode) -> NextStep<Answer> {
+    fn decide_again(&mut self, trigger: Undecided, mode: ClaimMode) -> NextStep<Response<Reply>> {
         let body = self.request.body().clone();
         let attempt = Attempt { mode, now: Instant::now() };
-        trigger.decide(&self.gateway.shared, &body, attempt, &mut self.request)
+        let render = HyperRender { shared: &self.gateway.shared, request: &mut self.request };
+        trigger.decide(&self.gateway.shared, &body, attempt, render)
     }
 
     async fn send(&mut self) -> Sent {
@@ -141,7 +179,7 @@ impl Exchange for HyperExchange {
         let (began, period) = (Instant::now(), self.gateway.upstream.timeout());
         let answer = match self.gateway.upstream.send(request).await {
             Ok(answer) => answer,
-            Err(failure) => return Sent { took: began.elapsed(), result: Err(failure) },
+            Err(failure) => return Sent { took: began.elapsed(), retries: 0, result: Err(failure) },
         };
         let (head, body) = answer.into_parts();
         let status = head.status.as_u16();
@@ -155,26 +193,28 @@ impl Exchange for HyperExchange {
             Ok(Ok(None) | Err(_)) => Err(Failure::AnswerCut { status }),
             Err(_elapsed) => Err(Failure::AnswerTooSlow { status, period }),
         };
-        Sent { took: began.elapsed(), result }
+        Sent { took: began.elapsed(), retries: 0, result }
     }
 
     fn received(&self) -> Answered<'_> {
         Answered {
             status: self.answer.status().as_u16(),
             is_encoded: self.answer.headers().contains_key(CONTENT_ENCODING),
+            content_type: self.answer.headers().get(CONTENT_TYPE).map(HeaderValue::as_bytes),
             body: self.answer.body(),
         }
     }
 
-    fn answered(&mut self, disposition: Disposition) -> Answer {
+    fn answered(&mut self, disposition: Disposition, tag: Tag) -> Response<Reply> {
         let (mut head, body) = std::mem::take(&mut self.answer).into_parts();
         headers::strip_answer(&mut head.headers);
         head.headers.insert("usher-decision", disposition.header());
+        tag.insert(&mut head.headers);
         head.version = Version::HTTP_11;
-        Ok(Response::from_parts(head, Reply::from(body)))
+        Response::from_parts(head, Reply::from(body))
     }
 
-    fn refused(&mut self, refusal: Refusal) -> Answer {
-        Err(refusal)
+    fn refused(&mut self, refusal: Refusal, tag: Tag) -> Response<Reply> {
+        refusal.tagged_response(&self.gateway.shared, tag)
     }
 }

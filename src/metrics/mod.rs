@@ -28,7 +28,7 @@ pub use sample::{Keys, RuleState, Sample};
 pub use summary::{Counted, Summary};
 pub use tls::HandshakeFailure;
 pub use traffic::{CodeClass, ConnectionClosed, InFlight, OpenGuard, RequestKind};
-pub use trigger::{AppMetrics, EventDecision, EventMetrics, RuleMetrics, TriggerOutcome};
+pub use trigger::{AppMetrics, EventMetrics, RuleMetrics, TriggerOutcome};
 pub use websocket::{WebSocketDirection, WebSocketEnd};
 
 /// All metrics of this process, in a separate registry.

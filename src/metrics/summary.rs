@@ -8,7 +8,7 @@ use super::Metrics;
 /// The counts of the operator's page since the process began.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Summary {
-    /// Decisions on events, by app, rule and decision; the rule is empty if none applies.
+    /// Decisions on events, by app, rule, decision and reason; the rule is empty if none applies.
     pub decisions: Vec<Counted>,
     /// Requests that upstream answered.
     pub upstream_answers: u64,
@@ -28,6 +28,8 @@ pub struct Counted {
     pub rule: String,
     /// The label of the decision.
     pub decision: String,
+    /// The code of the reason.
+    pub reason: String,
     /// The number.
     pub count: u64,
 }
@@ -62,6 +64,7 @@ fn counted(family: &MetricFamily) -> Vec<Counted> {
                 app: label("app").unwrap_or_default(),
                 rule: label("rule").unwrap_or_default(),
                 decision: label("decision").unwrap_or_default(),
+                reason: label("reason").unwrap_or_default(),
                 count: whole(series.get_counter().get_value()),
             }
         })

@@ -6,6 +6,7 @@ use std::process::{Command, Stdio};
 
 use super::label::MAX_VALUES;
 use super::*;
+use crate::decision::EventDecision;
 
 /// The series of an exposition and their values.
 fn series(page: &str) -> BTreeMap<String, f64> {
@@ -23,7 +24,7 @@ fn value(metrics: &Metrics, name: &str) -> Option<f64> {
 /// Metrics with at least one sample in every family.
 fn busy() -> (Arc<Metrics>, Sample) {
     let metrics = Metrics::new();
-    metrics.rule("1001", "staff-assigned").count(EventDecision::Suppressed);
+    metrics.rule("1001", "staff-assigned").count(EventDecision::SameAssignment);
     let app = metrics.app("1001");
     app.no_rule(3);
     app.inexact();
@@ -58,19 +59,20 @@ fn busy() -> (Arc<Metrics>, Sample) {
 }
 
 #[test]
-fn every_decision_of_a_rule_has_a_series_from_the_start() {
+fn every_decision_of_a_rule_has_a_series_and_the_usual_ones_from_the_start() {
     let metrics = Metrics::new();
     let rule = metrics.rule("1001", "staff-assigned");
-    let decisions = <EventDecision as label::Label>::ALL;
-    assert_eq!(decisions.len(), 11);
     let name = |decision: EventDecision| {
-        format!("usher_triggers_total{{app=\"1001\",decision=\"{}\",rule=\"staff-assigned\"}}", decision.label())
+        let (label, reason) = (decision.action().label(), decision.reason());
+        format!("usher_triggers_total{{app=\"1001\",decision=\"{label}\",reason=\"{reason}\",rule=\"staff-assigned\"}}")
     };
-    for (times, decision) in decisions.iter().enumerate() {
-        assert_eq!(value(&metrics, &name(*decision)), Some(0.0));
+    for usual in [EventDecision::NothingKnown, EventDecision::SameAssignment, EventDecision::SameInFlight] {
+        assert_eq!(value(&metrics, &name(usual)), Some(0.0), "{usual:?}");
+    }
+    for (times, decision) in EventDecision::ALL.iter().enumerate() {
         (0..times).for_each(|_| rule.count(*decision));
     }
-    for (times, decision) in decisions.iter().enumerate() {
+    for (times, decision) in EventDecision::ALL.iter().enumerate().skip(1) {
         assert_eq!(value(&metrics, &name(*decision)), Some(times as f64), "{decision:?}");
     }
 }
@@ -79,13 +81,22 @@ fn every_decision_of_a_rule_has_a_series_from_the_start() {
 fn the_same_name_is_the_same_series() {
     let metrics = Metrics::new();
     let (one, other) = (metrics.rule("1", "r"), metrics.rule("1", "r"));
-    one.count(EventDecision::Coalesced);
-    other.clone().count(EventDecision::Coalesced);
-    metrics.rule("2", "r").count(EventDecision::Coalesced);
+    one.count(EventDecision::SameInFlight);
+    other.clone().count(EventDecision::SameInFlight);
+    metrics.rule("2", "r").count(EventDecision::SameInFlight);
     metrics.app("1").no_rule(1);
     metrics.app("1").no_rule(2);
-    assert_eq!(value(&metrics, "usher_triggers_total{app=\"1\",decision=\"coalesced\",rule=\"r\"}"), Some(2.0));
-    assert_eq!(value(&metrics, "usher_triggers_total{app=\"1\",decision=\"forwarded_no_rule\",rule=\"\"}"), Some(3.0));
+    assert_eq!(
+        value(
+            &metrics,
+            "usher_triggers_total{app=\"1\",decision=\"suppressed_in_flight\",reason=\"same_in_flight\",rule=\"r\"}"
+        ),
+        Some(2.0)
+    );
+    assert_eq!(
+        value(&metrics, "usher_triggers_total{app=\"1\",decision=\"forwarded\",reason=\"no_rule\",rule=\"\"}"),
+        Some(3.0)
+    );
 }
 
 #[test]
@@ -93,9 +104,12 @@ fn each_fact_is_counted_in_its_series() {
     let (metrics, sample) = busy();
     let page = series(&metrics.encode(&sample));
     for (name, expected) in [
-        ("usher_triggers_total{app=\"1001\",decision=\"suppressed\",rule=\"staff-assigned\"}", 1.0),
-        ("usher_triggers_total{app=\"1001\",decision=\"forwarded_no_rule\",rule=\"\"}", 3.0),
-        ("usher_triggers_total{app=\"1001\",decision=\"forwarded_inexact\",rule=\"\"}", 1.0),
+        (
+            "usher_triggers_total{app=\"1001\",decision=\"suppressed\",reason=\"same_assignment\",rule=\"staff-assigned\"}",
+            1.0,
+        ),
+        ("usher_triggers_total{app=\"1001\",decision=\"forwarded\",reason=\"no_rule\",rule=\"\"}", 3.0),
+        ("usher_triggers_total{app=\"1001\",decision=\"forwarded\",reason=\"inexact\",rule=\"\"}", 1.0),
         ("usher_trigger_outcomes_total{app=\"1001\",outcome=\"partial\"}", 1.0),
         ("usher_trigger_outcomes_total{app=\"1001\",outcome=\"accepted\"}", 0.0),
         ("usher_auth_failures_total{app=\"1001\",reason=\"bad_signature\"}", 1.0),
@@ -126,18 +140,18 @@ fn each_fact_is_counted_in_its_series() {
 fn the_summary_reads_the_series_back() {
     let (metrics, _) = busy();
     let summary = metrics.summary();
-    let count = |rule: &str, decision: &str| {
+    let count = |rule: &str, decision: &str, reason: &str| {
         let mut counted = summary
             .decisions
             .iter()
-            .filter(|counted| (counted.rule.as_str(), counted.decision.as_str()) == (rule, decision));
+            .filter(|counted| (&*counted.rule, &*counted.decision, &*counted.reason) == (rule, decision, reason));
         counted.next().map(|counted| (counted.app.as_str(), counted.count))
     };
     assert_eq!(
-        (count("staff-assigned", "suppressed"), count("", "forwarded_no_rule")),
+        (count("staff-assigned", "suppressed", "same_assignment"), count("", "forwarded", "no_rule")),
         (Some(("1001", 1)), Some(("1001", 3)))
     );
-    assert_eq!(count("staff-assigned", "coalesced"), Some(("1001", 0)));
+    assert_eq!(count("staff-assigned", "suppressed_in_flight", "same_in_flight"), Some(("1001", 0)));
     assert_eq!((summary.upstream_answers, summary.upstream_failures), (1, 1));
     let within = |seconds: f64| summary.upstream_seconds.iter().find(|(bound, _)| *bound >= seconds).unwrap().1;
     assert_eq!((within(0.025), within(0.03), within(10.0)), (0, 1, 2));
@@ -216,10 +230,11 @@ fn constants_beyond_the_bound_share_a_series() {
 fn counting_adds_no_series() {
     let (metrics, sample) = busy();
     let names = |metrics: &Metrics| series(&metrics.encode(&sample)).into_keys().collect::<Vec<_>>();
-    let before = names(&metrics);
     let (app, rule) = (metrics.app("1001"), metrics.rule("1001", "staff-assigned"));
+    EventDecision::ALL.iter().for_each(|decision| rule.count(*decision));
+    let before = names(&metrics);
     for n in 0..10_000_u16 {
-        rule.count(<EventDecision as label::Label>::ALL[usize::from(n) % 11]);
+        rule.count(EventDecision::ALL[usize::from(n) % EventDecision::ALL.len()]);
         app.auth_failure("bad_signature");
         app.outcome(TriggerOutcome::Ambiguous);
         app.latency(Duration::from_micros(n.into()));
@@ -232,10 +247,15 @@ fn counting_adds_no_series() {
 #[test]
 fn label_values_cannot_break_out_of_their_line() {
     let metrics = Metrics::new();
-    metrics.rule("1\"} 1\nevil_total 9", "back\\slash").count(EventDecision::Suppressed);
+    metrics.rule("1\"} 1\nevil_total 9", "back\\slash").count(EventDecision::SameAssignment);
     let page = metrics.encode(&Sample::default());
     assert!(!page.lines().any(|line| line.starts_with("evil")));
-    assert!(page.contains(r#"{app="1\"} 1\nevil_total 9",decision="suppressed",rule="back\\slash"} 1"#), "{page}");
+    assert!(
+        page.contains(
+            r#"{app="1\"} 1\nevil_total 9",decision="suppressed",reason="same_assignment",rule="back\\slash"} 1"#
+        ),
+        "{page}"
+    );
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! The outcomes of triggers: the counters of an app and of a rule, resolved once and then incremented with one relaxed
 //! atomic add.
 
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use prometheus::proto::MetricFamily;
@@ -9,35 +10,7 @@ use prometheus::{Histogram, HistogramVec, IntCounter, IntCounterVec, Registry, h
 use super::label::{CounterByConstant, CounterPer, label_enum};
 use super::register;
 use super::summary::read;
-
-label_enum! {
-    /// The decision on an event on one channel: the `decision` label of `usher_triggers_total`, also in the decision
-    /// log.
-    pub enum EventDecision {
-        /// Forwarded: nothing was known of the channel.
-        ForwardedFirst => "forwarded_first",
-        /// Forwarded: another assignment was known.
-        ForwardedChange => "forwarded_change",
-        /// Forwarded: the channel was in flight or in doubt.
-        ForwardedUncertain => "forwarded_uncertain",
-        /// Forwarded: its assignment could not be read exactly.
-        ForwardedUnreadable => "forwarded_unreadable",
-        /// Forwarded: such a request is never dropped, even if it is redundant (`socket_id`, `info`, draining).
-        ForwardedExempt => "forwarded_exempt",
-        /// Forwarded: it ends the assignment.
-        ForwardedRelease => "forwarded_release",
-        /// Forwarded: the request could not be read exactly, so the channels that it may touch were forgotten.
-        ForwardedInexact => "forwarded_inexact",
-        /// Forwarded: no rule watches it.
-        ForwardedNoRule => "forwarded_no_rule",
-        /// Dropped: the channel is known to show exactly this.
-        Suppressed => "suppressed",
-        /// Dropped after waiting for an equal announcement in flight, which was accepted.
-        Coalesced => "coalesced",
-        /// Forwarded because the rule is in observe mode; in enforce mode, it would have been dropped.
-        ShadowSuppressed => "shadow_suppressed",
-    }
-}
+use crate::decision::EventDecision;
 
 label_enum! {
     /// The outcome of a forwarded trigger: the `outcome` label of `usher_trigger_outcomes_total`.
@@ -69,7 +42,10 @@ pub(super) struct Families {
 impl Families {
     /// Registers the families.
     pub(super) fn new(registry: &Registry) -> Self {
-        let triggers = opts!("usher_triggers_total", "Decisions on events, one for each channel of a trigger.");
+        let triggers = opts!(
+            "usher_triggers_total",
+            "Decisions on events, one for each channel of a trigger, with their reasons (docs/reasons.md)."
+        );
         let outcomes = opts!("usher_trigger_outcomes_total", "Forwarded triggers by outcome.");
         let messages_saved = opts!(
             "usher_messages_saved_total",
@@ -91,7 +67,7 @@ impl Families {
             ]
         );
         Self {
-            triggers: register(registry, IntCounterVec::new(triggers, &["app", "rule", "decision"])),
+            triggers: register(registry, IntCounterVec::new(triggers, &["app", "rule", "decision", "reason"])),
             outcomes: register(registry, IntCounterVec::new(outcomes, &["app", "outcome"])),
             messages_saved: register(registry, IntCounterVec::new(messages_saved, &["app", "rule"])),
             misplaced: register(registry, IntCounterVec::new(misplaced, &["app", "event"])),
@@ -103,7 +79,7 @@ impl Families {
     /// The series of `rule` of `app`; repeated calls return the same series.
     pub(super) fn rule(&self, app: &str, rule: &str) -> RuleMetrics {
         RuleMetrics {
-            decisions: CounterPer::new(|decision| self.triggers.with_label_values(&[app, rule, decision])),
+            decisions: Arc::new(DecisionCounters::new(self.triggers.clone(), app, rule)),
             messages_saved: self.messages_saved.with_label_values(&[app, rule]),
         }
     }
@@ -120,10 +96,12 @@ impl Families {
 
     /// The series of `app`; repeated calls return the same series.
     pub(super) fn app(&self, app: &str) -> AppMetrics {
-        let unruled = |decision: EventDecision| self.triggers.with_label_values(&[app, "", decision.label()]);
+        let unruled = |decision: EventDecision| {
+            self.triggers.with_label_values(&[app, "", decision.action().label(), decision.reason()])
+        };
         AppMetrics {
-            no_rule: unruled(EventDecision::ForwardedNoRule),
-            inexact: unruled(EventDecision::ForwardedInexact),
+            no_rule: unruled(EventDecision::NoRule),
+            inexact: unruled(EventDecision::Inexact),
             outcomes: CounterPer::new(|outcome| self.outcomes.with_label_values(&[app, outcome])),
             auth_failures: CounterByConstant::new(self.auth_failures.clone(), Some(app)),
             latency: self.latency.with_label_values(&[app]),
@@ -131,10 +109,48 @@ impl Families {
     }
 }
 
+/// The counters of the decisions of one rule of one app. Those of [`EAGER`] exist from the start, so that a rate exists
+/// before the first event; the others from their first event on.
+#[derive(Debug)]
+struct DecisionCounters {
+    counters: Box<[OnceLock<IntCounter>]>,
+    triggers: IntCounterVec,
+    app: Box<str>,
+    rule: Box<str>,
+}
+
+/// Decisions that every rule makes sooner or later.
+const EAGER: [EventDecision; 5] = [
+    EventDecision::NothingKnown,
+    EventDecision::Changed,
+    EventDecision::SameAssignment,
+    EventDecision::SameInFlight,
+    EventDecision::WouldSameAssignment,
+];
+
+impl DecisionCounters {
+    fn new(triggers: IntCounterVec, app: &str, rule: &str) -> Self {
+        let counters = EventDecision::ALL.iter().map(|_| OnceLock::new()).collect();
+        let counters = Self { counters, triggers, app: app.into(), rule: rule.into() };
+        for decision in EAGER {
+            counters.of(decision);
+        }
+        counters
+    }
+
+    /// The counter of one decision: an index, no look-up.
+    fn of(&self, decision: EventDecision) -> &IntCounter {
+        let Self { counters, triggers, app, rule } = self;
+        counters[decision as usize].get_or_init(|| {
+            triggers.with_label_values(&[&**app, &**rule, decision.action().label(), decision.reason()])
+        })
+    }
+}
+
 /// Counters of one rule of one app. Clones are handles to the same series.
 #[derive(Debug, Clone)]
 pub struct RuleMetrics {
-    decisions: CounterPer<EventDecision>,
+    decisions: Arc<DecisionCounters>,
     messages_saved: IntCounter,
 }
 
@@ -174,12 +190,12 @@ pub struct AppMetrics {
 }
 
 impl AppMetrics {
-    /// Counts `n` events that no rule watches (`decision="forwarded_no_rule"`, `rule=""`).
+    /// Counts `n` events that no rule watches (`reason="no_rule"`, `rule=""`).
     pub fn no_rule(&self, n: u64) {
         self.no_rule.inc_by(n);
     }
 
-    /// Counts a trigger that could not be read exactly (`decision="forwarded_inexact"`, `rule=""`).
+    /// Counts a trigger that could not be read exactly (`reason="inexact"`, `rule=""`).
     pub fn inexact(&self) {
         self.inexact.inc();
     }

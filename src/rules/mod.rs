@@ -3,6 +3,7 @@
 
 mod contract;
 mod fingerprint;
+mod mismatch;
 mod pointers;
 mod rule;
 mod spec;
@@ -12,5 +13,6 @@ mod tests;
 
 pub use contract::{Contract, ContractEntry, EventSpec, MisplacedEvent};
 pub use fingerprint::Fingerprint;
-pub use rule::{EventMeaning, Rule};
+pub use mismatch::Mismatch;
+pub use rule::{EventMeaning, Rule, Unreadable};
 pub use spec::{Mode, RuleError, RuleSpec};

@@ -29,14 +29,34 @@ pub struct Rule {
 /// What an event means under a rule.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum EventMeaning {
-    /// Nothing: it is another event, or `where` does not match.
+    /// Nothing: it is another event.
     Unrelated,
+    /// Nothing: the rule's event, but a value differs from the one that `where` expects. The index of this part of
+    /// `where`.
+    Filtered(usize),
     /// An announcement of this assignment.
     Announcement(Assignment),
     /// The rule's event, but its assignment cannot be read exactly.
-    Unreadable,
+    Unreadable(Unreadable),
     /// It ends the assignment.
     Release,
+}
+
+/// Why the assignment of an announcement cannot be read exactly.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unreadable {
+    /// `data` is no string that decodes.
+    NotText,
+    /// `data` is not JSON that all readers read in the same way.
+    Inexact,
+    /// Readers may disagree whether `where` matches.
+    WhereUnclear,
+    /// No identity pointer has a value.
+    NoIdentity,
+    /// The identity's value cannot be compared.
+    Identity,
+    /// A value of the context cannot be compared.
+    Context,
 }
 
 /// The tokens of an assignment, borrowed from `data`.
@@ -53,8 +73,9 @@ pub(super) struct AssignmentTokens<'a> {
 /// What `data` of the rule's own event says.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Extraction<'a> {
-    Unrelated,
-    Unreadable,
+    /// The index of the part of `where` that does not match.
+    Unrelated(usize),
+    Unreadable(Unreadable),
     Assignment(AssignmentTokens<'a>),
 }
 
@@ -161,9 +182,9 @@ impl Rule {
         if self.spec.event != event {
             return if self.releases(event) { EventMeaning::Release } else { EventMeaning::Unrelated };
         }
-        match data.map_or(Extraction::Unreadable, |data| self.extract(data)) {
-            Extraction::Unrelated => EventMeaning::Unrelated,
-            Extraction::Unreadable => EventMeaning::Unreadable,
+        match data.map_or(Extraction::Unreadable(Unreadable::NotText), |data| self.extract(data)) {
+            Extraction::Unrelated(part) => EventMeaning::Filtered(part),
+            Extraction::Unreadable(cause) => EventMeaning::Unreadable(cause),
             Extraction::Assignment(parts) => {
                 EventMeaning::Announcement(Assignment::new(parts.pointer, parts.identity, parts.context))
             }
@@ -173,36 +194,39 @@ impl Rule {
     /// What `data` of the rule's event says.
     pub(super) fn extract<'a>(&self, data: &'a str) -> Extraction<'a> {
         // Unreadable rather than unrelated: it may be an announcement, and it is not known what guests show for it.
-        let Some(found) = self.pointers.read(data) else { return Extraction::Unreadable };
+        let Some(found) = self.pointers.read(data) else { return Extraction::Unreadable(Unreadable::Inexact) };
         let mut uncertain = false;
-        for (index, expected) in &self.filter {
+        for (part, (index, expected)) in self.filter.iter().enumerate() {
             match found.get(*index).map_or(FilterMatch::Mismatch, |token| compare(token, expected)) {
                 FilterMatch::Match => {}
-                FilterMatch::Mismatch => return Extraction::Unrelated,
+                FilterMatch::Mismatch => return Extraction::Unrelated(part),
                 FilterMatch::Uncertain => uncertain = true,
             }
         }
         if uncertain {
-            return Extraction::Unreadable;
+            return Extraction::Unreadable(Unreadable::WhereUnclear);
         }
-        self.assignment(&found).map_or(Extraction::Unreadable, Extraction::Assignment)
+        self.assignment(&found).map_or_else(Extraction::Unreadable, Extraction::Assignment)
     }
 
-    fn assignment<'a>(&self, found: &PointerValues<'a>) -> Option<AssignmentTokens<'a>> {
+    fn assignment<'a>(&self, found: &PointerValues<'a>) -> Result<AssignmentTokens<'a>, Unreadable> {
         let present = |index: &PointerIndex| found.get(*index).filter(|token| !matches!(*token, "null" | "\"\""));
         let (pointer, identity) = self
             .identity
             .iter()
             .enumerate()
-            .find_map(|(pointer, index)| present(index).map(|token| (pointer, token)))?;
+            .find_map(|(pointer, index)| present(index).map(|token| (pointer, token)))
+            .ok_or(Unreadable::NoIdentity)?;
         let is_identity = matches!(identity.as_bytes().first(), Some(b'"' | b'-' | b'0'..=b'9'));
         let context: SmallVec<[&str; 4]> =
             self.context.iter().map(|index| found.get(*index).unwrap_or("null")).collect();
-        (is_identity && is_exact(identity) && context.iter().all(|token| is_exact(token))).then_some(AssignmentTokens {
-            pointer,
-            identity,
-            context,
-        })
+        if !is_identity || !is_exact(identity) {
+            return Err(Unreadable::Identity);
+        }
+        if !context.iter().all(|token| is_exact(token)) {
+            return Err(Unreadable::Context);
+        }
+        Ok(AssignmentTokens { pointer, identity, context })
     }
 
     fn releases(&self, event: &str) -> bool {

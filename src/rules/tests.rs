@@ -55,7 +55,7 @@ fn payloads_of_real_backends_are_read() {
 #[test]
 fn events_are_distinguished_by_name() {
     let rule = rule();
-    assert_eq!(rule.read("staff-assigned", None), EventMeaning::Unreadable);
+    assert_eq!(rule.read("staff-assigned", None), EventMeaning::Unreadable(Unreadable::NotText));
     assert_eq!(
         rule.read("staff-assigned", Some("{\"staff_id\":7}")),
         EventMeaning::Announcement(crate::assignment::Assignment::new(0, "7", ["null"]))
@@ -134,11 +134,10 @@ fn identities_are_json_tokens() {
         "\"\n\"",
         &longer,
     ] {
-        assert_eq!(
-            rule.extract(&format!("{{\"staff_id\":{token},\"staff_name\":\"Anna\"}}")),
-            Extraction::Unreadable,
-            "{token}"
-        );
+        let data = format!("{{\"staff_id\":{token},\"staff_name\":\"Anna\"}}");
+        let is_json = serde_json::from_str::<Value>(token).is_ok() || token == "\"\\ud800\"";
+        let cause = if is_json { Unreadable::Identity } else { Unreadable::Inexact };
+        assert_eq!(rule.extract(&data), Extraction::Unreadable(cause), "{token}");
     }
 }
 
@@ -151,7 +150,7 @@ fn the_first_pointer_with_a_value_is_the_identity() {
         assert_eq!(rule.extract(data), parts(1, "\"7\"", &["null"]), "{data}");
     }
     for data in ["{}", r#"{"staff_id":null,"staff_name":""}"#, r#"{"staff":"Anna"}"#, "\"Anna\"", "7", "[]", "null"] {
-        assert_eq!(rule.extract(data), Extraction::Unreadable, "{data}");
+        assert_eq!(rule.extract(data), Extraction::Unreadable(Unreadable::NoIdentity), "{data}");
     }
 }
 
@@ -169,7 +168,7 @@ fn the_context_is_compared_too() {
     let long = format!("\"{}\"", "x".repeat(2000));
     for context in ["[1]", "{}", "\"\\udfff\"", &long] {
         let data = format!("{{\"staff_id\":7,\"conversation_id\":{context}}}");
-        assert_eq!(rule.extract(&data), Extraction::Unreadable, "{data}");
+        assert_eq!(rule.extract(&data), Extraction::Unreadable(Unreadable::Context), "{data}");
     }
 }
 
@@ -195,7 +194,7 @@ fn what_readers_may_differ_about_is_unreadable() {
         &deep,
         &"[".repeat(10_000),
     ] {
-        assert_eq!(rule.extract(data), Extraction::Unreadable, "{data:.80}");
+        assert_eq!(rule.extract(data), Extraction::Unreadable(Unreadable::Inexact), "{data:.80}");
     }
     let deepest = format!("{{\"staff_id\":7,\"x\":{}{}}}", "[".repeat(126), "]".repeat(126));
     assert_eq!(rule.extract(&deepest), parts(0, "7", &["null"]));
@@ -209,11 +208,11 @@ fn where_decides_whether_it_is_an_announcement() {
     assert_eq!(rule.extract(&of("\"guest_chat\"", "\"staff_assigned\"")), parts(0, "7", &[]));
     assert_eq!(rule.extract(&of("\"guest\\u005fchat\"", "\"staff_assigned\"")), parts(0, "7", &[]));
     for kind in ["\"new_message\"", "null", "7", "[\"staff_assigned\"]", "{}"] {
-        assert_eq!(rule.extract(&of("\"guest_chat\"", kind)), Extraction::Unrelated, "{kind}");
+        assert!(matches!(rule.extract(&of("\"guest_chat\"", kind)), Extraction::Unrelated(_)), "{kind}");
     }
     for data in [r#"{"payload":{"staff_id":7}}"#, "{}", "\"text\"", "[1]", r#"{"type":"staff_assigned","payload":{}}"#]
     {
-        assert_eq!(rule.extract(data), Extraction::Unrelated, "{data}");
+        assert!(matches!(rule.extract(data), Extraction::Unrelated(_)), "{data}");
     }
     for data in [
         "{",
@@ -221,10 +220,10 @@ fn where_decides_whether_it_is_an_announcement() {
         r#"{"category":"guest_chat","type":"staff_assigned","payload":{}}"#,
         r#"{"type":"x","type":"staff_assigned"}"#,
     ] {
-        assert_eq!(rule.extract(data), Extraction::Unreadable, "{data}");
+        assert!(matches!(rule.extract(data), Extraction::Unreadable(_)), "{data}");
     }
-    assert_eq!(rule.extract(&of("\"guest_chat\"", "\"\\ud800\"")), Extraction::Unreadable);
-    assert_eq!(rule.extract(&of("\"other\"", "\"\\ud800\"")), Extraction::Unrelated);
+    assert_eq!(rule.extract(&of("\"guest_chat\"", "\"\\ud800\"")), Extraction::Unreadable(Unreadable::WhereUnclear));
+    assert_eq!(rule.extract(&of("\"other\"", "\"\\ud800\"")), Extraction::Unrelated(0));
 }
 
 #[test]
@@ -244,7 +243,7 @@ fn where_compares_values_of_every_kind() {
         (Value::Null, "0"),
         (json!(false), "null"),
     ] {
-        assert_eq!(with(expected).extract(&of(token)), Extraction::Unrelated, "{token}");
+        assert!(matches!(with(expected).extract(&of(token)), Extraction::Unrelated(_)), "{token}");
     }
     // One number for some readers, two for others.
     for (expected, token) in [
@@ -253,9 +252,9 @@ fn where_compares_values_of_every_kind() {
         (json!(9_007_199_254_740_993_u64), "9007199254740992"),
         (json!(1), "1E400"),
     ] {
-        assert_eq!(with(expected).extract(&of(token)), Extraction::Unreadable, "{token}");
+        assert_eq!(with(expected).extract(&of(token)), Extraction::Unreadable(Unreadable::WhereUnclear), "{token}");
     }
-    assert_eq!(with(Value::Null).extract("{\"staff_id\":7,\"list\":[0]}"), Extraction::Unrelated);
+    assert!(matches!(with(Value::Null).extract("{\"staff_id\":7,\"list\":[0]}"), Extraction::Unrelated(_)));
 }
 
 #[test]

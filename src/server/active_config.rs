@@ -88,13 +88,15 @@ impl ModeSwitch for ActiveConfig {
         pairs
             .map(|(app, rule)| {
                 let spec = rule.spec();
+                let mode = state.mode(app.id(), rule);
                 RuleMode {
                     app: app.id().into(),
                     rule: spec.name.as_str().into(),
                     event: spec.event.clone(),
                     channel: spec.channel.clone(),
-                    mode: state.mode(app.id(), rule),
+                    mode,
                     configured: spec.mode,
+                    definition: rule.adapted(app.id(), mode),
                 }
             })
             .collect()

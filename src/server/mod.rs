@@ -27,7 +27,6 @@ use crate::audience::{Audience, Relayed};
 use crate::broker::Broker;
 use crate::clock::{Calendar, Clock};
 use crate::config::{Config, Sources};
-use crate::decisions::Decisions;
 use crate::descriptors::{Fit, Shortage};
 use crate::gateway::{
     ConnectionLimiter, ConnectionLimits, Observers, Relays, Routing, RoutingOptions, Shared, SuccessFormat,
@@ -38,6 +37,7 @@ use crate::rate::Limiters;
 use crate::report::Report;
 use crate::shutdown::{Drain, Tasks};
 use crate::tls::Certificate;
+use crate::triggers::Triggers;
 use crate::upstream;
 
 pub use capacity::Capacity;
@@ -240,7 +240,7 @@ impl Server {
             routing: ArcSwap::from_pointee(routing),
             clock,
             metrics,
-            decisions: Arc::new(Decisions::new(config.admin.decisions)),
+            triggers: Arc::new(Triggers::new(config.admin.triggers_bytes, config.payloads())),
             report,
             drain,
             tasks: Tasks::default(),
@@ -279,7 +279,7 @@ impl Server {
     fn admin(&self) -> Arc<Admin> {
         Arc::new(Admin {
             metrics: Arc::clone(&self.shared.metrics),
-            decisions: Arc::clone(&self.shared.decisions),
+            triggers: Arc::clone(&self.shared.triggers),
             report: Arc::clone(&self.shared.report),
             assignments: Arc::clone(&self.assignments),
             mode_switch: Arc::clone(&self.active_config) as _,

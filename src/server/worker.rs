@@ -194,7 +194,7 @@ where
     let read = match (&gateway.upstream, &setup.batch) {
         (Upstream::Remote(remote), Some(batch)) => {
             let path = FastPath { shared: &gateway.shared, upstream: remote, batch };
-            match FastConnection::new(path, &setup.limits, &mut stream, &caller.connection).run().boxed().await {
+            match FastConnection::new(path, &setup.limits, &mut stream, caller).run().boxed().await {
                 FastPathEnd::Closed => return,
                 FastPathEnd::LastReplyWritten => return close(&mut stream, caller).await,
                 FastPathEnd::OtherShape(read) => read,

@@ -32,6 +32,7 @@ mod outcomes;
 mod racing;
 mod rates;
 mod readme;
+mod reasons;
 mod refusals;
 mod rehearsal;
 mod relay;

@@ -311,7 +311,7 @@ fn observing_forwards_everything_and_off_does_nothing() {
         for _ in 0..3 {
             forwards(&mut client, &fake, &Request::events(&announcement("h-room-1-chat", ANNA)));
         }
-        let shadowed = usher.admin().metric("usher_triggers_total", &["decision=\"shadow_suppressed\""]);
+        let shadowed = usher.admin().metric("usher_triggers_total", &["decision=\"would_suppress\""]);
         assert_eq!(shadowed, if mode == "observe" { 2.0 } else { 0.0 }, "{mode}");
     }
 }

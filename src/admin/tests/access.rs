@@ -2,7 +2,7 @@
 
 use super::*;
 
-const ENDPOINTS: [&str; 7] = ["/", "/metrics", "/livez", "/readyz", "/assignments", "/decisions", "/overview"];
+const ENDPOINTS: [&str; 7] = ["/", "/metrics", "/livez", "/readyz", "/assignments", "/triggers", "/overview"];
 
 #[tokio::test]
 async fn other_paths_are_not_found() {
@@ -128,11 +128,11 @@ async fn a_rebound_name_is_refused() {
 #[tokio::test]
 async fn where_others_can_reach_it_the_token_stands_in_for_the_name() {
     let running = Running::start_on("0.0.0.0:0", Some(TOKEN)).await;
-    assert_eq!(running.call_raw("GET /decisions", &["Host: usher:9601"]).await.status, 421);
-    assert_eq!(running.call_raw("GET /decisions", &["Host: usher:9601", "Authorization: Bearer no"]).await.status, 421);
+    assert_eq!(running.call_raw("GET /triggers", &["Host: usher:9601"]).await.status, 421);
+    assert_eq!(running.call_raw("GET /triggers", &["Host: usher:9601", "Authorization: Bearer no"]).await.status, 421);
     assert_eq!(
         running
-            .call_raw("GET /decisions", &["Host: usher:9601", &format!("Authorization: Bearer {TOKEN}")])
+            .call_raw("GET /triggers", &["Host: usher:9601", &format!("Authorization: Bearer {TOKEN}")])
             .await
             .status,
         200

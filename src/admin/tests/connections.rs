@@ -78,10 +78,10 @@ async fn beyond_the_keep_alive_connections_one_more_is_answered_once() {
 async fn a_peer_that_reads_nothing_loses_its_place() {
     let running = Running::start().await;
     for n in 0..20_000 {
-        running.decided(&format!("{n:0250}"), None, EventDecision::Suppressed);
+        running.decided(&format!("{n:0250}"), None, EventDecision::SameAssignment);
     }
     let mut stream = TcpStream::connect(running.address).await.unwrap();
-    let request = "GET /decisions?limit=10000 HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    let request = "GET /triggers?limit=10000 HTTP/1.1\r\nHost: localhost\r\n\r\n";
     stream.write_all(request.repeat(8).as_bytes()).await.unwrap();
     // Only the listener is left in the end.
     assert_eq!(running.tasks.finish(LONG).await, 1);

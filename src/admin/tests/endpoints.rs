@@ -12,8 +12,10 @@ async fn the_index_names_every_endpoint() {
         "/livez",
         "/readyz",
         "/assignments",
-        "/decisions",
-        "/decisions/stream",
+        "/triggers",
+        "/triggers/<id>",
+        "/triggers/stream",
+        "/events",
         "/overview",
         "/report",
         "/rules/mode",
@@ -28,7 +30,7 @@ async fn metrics_include_the_other_rooms_values() {
     let memory = running.memory("1001");
     announce(&memory, "inn-room-1-chat", "1", &[], Outcome::Accepted);
     announce(&memory, "inn-room-2-chat", "1", &[], Outcome::Accepted);
-    running.admin.metrics.rule("1001", "staff-assigned").count(EventDecision::Suppressed);
+    running.admin.metrics.rule("1001", "staff-assigned").count(EventDecision::SameAssignment);
     let page = running.get("/metrics").await;
     assert_eq!((page.status, page.header("content-type")), (200, Some("text/plain; version=0.0.4; charset=utf-8")));
     for line in [
@@ -36,7 +38,7 @@ async fn metrics_include_the_other_rooms_values() {
         "usher_state_keys{app=\"1002\",rule=\"staff-assigned\"} 0",
         "usher_state_evictions_total{reason=\"capacity\"} 0",
         "usher_waiters 0",
-        "usher_triggers_total{app=\"1001\",decision=\"suppressed\",rule=\"staff-assigned\"} 1",
+        "usher_triggers_total{app=\"1001\",decision=\"suppressed\",reason=\"same_assignment\",rule=\"staff-assigned\"} 1",
     ] {
         assert!(page.body.lines().any(|it| it == line), "{line} is not in {}", page.body);
     }
@@ -118,7 +120,11 @@ async fn a_listing_that_cannot_be_meant_is_refused() {
         "/assignments?limit=10001",
         "/assignments?chanel=x",
         "/assignments?app=1&app=2",
-        "/decisions?rule=x",
+        "/triggers?rule=x",
+        "/triggers?status=4x",
+        "/triggers?before=1",
+        "/triggers?refused=yes",
+        "/events?channel=x",
     ] {
         assert_eq!(running.get(target).await.error(), (400, "bad_query".into()), "{target}");
     }
@@ -149,32 +155,88 @@ async fn a_channel_is_forgotten() {
 }
 
 #[tokio::test]
-async fn decisions_come_newest_first() {
+async fn triggers_come_newest_first() {
     let running = Running::start().await;
-    running.decided("inn-1", Some("\"Anna\""), EventDecision::ForwardedFirst);
-    running.decided("inn-1", Some("\"Anna\""), EventDecision::Suppressed);
-    running.decided("ritz-1", None, EventDecision::ForwardedUnreadable);
-    let shown = running.get("/decisions?app=1001&channel=inn-").await.json();
-    let expected = |decision: &str| {
-        serde_json::json!({"time": shown[0]["time"], "app": "1001", "rule": "staff-assigned", "channel": "inn-1", "identity": "Anna",
-            "decision": decision, "reason": "because"})
+    running.decided("inn-1", Some("\"Anna\""), EventDecision::NothingKnown);
+    running.decided("inn-1", Some("7"), EventDecision::SameAssignment);
+    running.decided("ritz-1", None, EventDecision::NoIdentity);
+    let shown = running.get("/triggers?app=1001&channel=inn-").await.json();
+    let triggers = shown["triggers"].as_array().unwrap();
+    assert_eq!((triggers.len(), &shown["missed"], &shown["more"]), (2, &0.into(), &false.into()));
+    let newest = &triggers[0];
+    let time = newest["time"].clone();
+    let expected = serde_json::json!({
+        "id": newest["id"], "time": time, "app": "1001", "caller": "10.0.0.7", "method": "POST",
+        "path": "/apps/1001/events", "size": 300, "decision": "suppressed", "reason": "same_assignment",
+        "why": "the channel is known to show this assignment",
+        "events": [{"event": "staff-assigned", "channels": ["inn-1"], "socket_id": false, "info": false, "data_size": 80}],
+        "rules": [{
+            "rule": "staff-assigned", "event": "staff-assigned", "channel": "inn-1", "position": 0,
+            "decision": "suppressed", "reason": "same_assignment", "why": "the channel is known to show this assignment",
+            "assignment": {
+                "identity": {"pointer": "/staff_id", "value": 7},
+                "context": [{"pointer": "/conversation_id", "value": 123}],
+            },
+            "before": null,
+        }],
+        "upstream": null,
+        "answer": {"status": 200, "took_ms": 1.5},
+    });
+    assert_eq!(*newest, expected);
+    assert_eq!(triggers[1]["rules"][0]["assignment"]["identity"]["value"], "Anna", "7 and \"7\" are different");
+    let listed = running.get("/triggers?limit=1").await.json();
+    assert_eq!((&listed["triggers"][0]["reason"], &listed["more"]), (&"no_identity".into(), &true.into()));
+    let before = listed["triggers"][0]["id"].as_str().unwrap();
+    let rest = running.get(&format!("/triggers?before={before}")).await.json();
+    assert_eq!(rest["triggers"], shown["triggers"]);
+    assert_eq!(running.get("/triggers?app=1002").await.json()["triggers"], serde_json::json!([]));
+}
+
+#[tokio::test]
+async fn a_trigger_is_shown_with_the_rules_that_did_not_match() {
+    let running = Running::start().await;
+    running.decided("inn-1", Some("7"), EventDecision::NothingKnown);
+    let id = running.get("/triggers").await.json()["triggers"][0]["id"].as_str().unwrap().to_owned();
+    let shown = running.get(&format!("/triggers/{id}")).await.json();
+    let not_matched = serde_json::json!([{
+        "rule": "staff-assigned", "event": "staff-assigned", "channel": "inn-1", "cause": "channel",
+        "why": "the channel does not match `{hotel}-room-{room}-chat`",
+    }]);
+    assert_eq!((&shown["id"], &shown["not_matched"]), (&id.as_str().into(), &not_matched));
+    for wrong in ["5f3a9c01-1", "x", "", &format!("{id}0")] {
+        assert_eq!(running.get(&format!("/triggers/{wrong}")).await.error(), (404, "no_trigger".into()), "{wrong}");
+    }
+}
+
+#[tokio::test]
+async fn what_came_is_counted_by_event_and_channel() {
+    let running = Running::start().await;
+    running.decided("inn-1", Some("7"), EventDecision::NothingKnown);
+    running.decided("inn-1", Some("7"), EventDecision::SameAssignment);
+    running.decided("inn-2", Some("7"), EventDecision::NothingKnown);
+    let shown = running.get("/events").await.json();
+    let events = shown["events"].as_array().unwrap();
+    let view = |index: usize| {
+        let event = &events[index];
+        (event["event"].as_str().unwrap(), event["channel"].as_str().unwrap(), event["count"].as_u64().unwrap())
     };
-    assert_eq!(shown, serde_json::json!([expected("suppressed"), expected("forwarded_first")]));
-    let newest = running.get("/decisions?limit=1").await;
-    assert_eq!((newest.header("usher-truncated"), &newest.json()[0]["identity"]), (Some("true"), &Json::Null));
-    assert_eq!(running.get("/decisions?app=1002").await.json(), serde_json::json!([]));
+    assert_eq!((view(0), view(1)), (("staff-assigned", "inn-1", 2), ("staff-assigned", "inn-2", 1)));
+    assert_eq!((&events[0]["watched"], &events[0]["nearest"]), (&true.into(), &Json::Null));
+    assert_eq!(running.get("/events?limit=1").await.json()["more"], 1);
+    assert_eq!(running.get("/events?app=1002").await.json()["events"], serde_json::json!([]));
 }
 
 #[tokio::test]
 async fn untrusted_text_stays_text() {
     let running = Running::start().await;
     let channel = "x\"},{\"app\":\"1002\"}]\n\u{1b}\u{2028}\u{0}</script>";
-    running.decided(channel, Some("\"cut in the mid"), EventDecision::ForwardedFirst);
-    running.decided(channel, Some("1,\"app\":2"), EventDecision::ForwardedFirst);
-    let shown = running.get("/decisions").await;
-    let records = shown.json();
-    assert_eq!(records.as_array().map(Vec::len), Some(2));
-    assert_eq!((records[0]["channel"].as_str(), records[0]["identity"].as_str()), (Some(channel), Some("1,\"app\":2")));
-    assert_eq!(records[1]["identity"], "\"cut in the mid");
+    running.decided(channel, Some("\"cut in the mid"), EventDecision::NothingKnown);
+    running.decided(channel, Some("1,\"app\":2"), EventDecision::NothingKnown);
+    let shown = running.get("/triggers").await;
+    let triggers = shown.json()["triggers"].clone();
+    assert_eq!(triggers.as_array().map(Vec::len), Some(2));
+    assert_eq!(triggers[0]["events"][0]["channels"][0], channel);
+    let identity = |index: usize| triggers[index]["rules"][0]["assignment"]["identity"]["value"].clone();
+    assert_eq!((identity(0), identity(1)), ("1,\"app\":2".into(), "\"cut in the mid".into()));
     assert!(!shown.body.contains(['\n', '\u{1b}', '\u{0}']));
 }

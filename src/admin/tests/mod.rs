@@ -12,17 +12,21 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use serde_json::Value as Json;
+use smallvec::smallvec;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
 use super::{Admin, ModeSwitch, RuleMode, serve};
 use crate::assignment::{Assignment, Assignments, Bounds, Claim, ClaimMode, Outcome, RuleMemory, RuleSettings, Value};
 use crate::clock::{Calendar, Clock, Moment};
-use crate::decisions::{Decided, Decisions, Reason};
-use crate::metrics::{EventDecision, Metrics};
+use crate::decision::EventDecision;
+use crate::metrics::Metrics;
 use crate::report::Report;
-use crate::rules::Mode;
+use crate::rules::{Mode, Rule, RuleSpec};
 use crate::shutdown::{Drain, Tasks};
+use crate::triggers::{
+    AssignmentRecord, Draft, EventRecord, Finding, Head, Kind, MIN_CAPACITY, Payloads, Tail, Triggers,
+};
 
 const TOKEN: &str = "the-operators-token";
 
@@ -42,6 +46,7 @@ impl ModeSwitch for Switches {
             channel: "{hotel}-room-{room}-chat".into(),
             mode: mode(app),
             configured: Mode::Enforce,
+            definition: definition(),
         };
         vec![rule("1001"), rule("1002")]
     }
@@ -71,7 +76,7 @@ impl Running {
         let clock = Clock::start();
         let admin = Arc::new(Admin {
             metrics: Metrics::new(),
-            decisions: Arc::new(Decisions::new(20_000)),
+            triggers: Arc::new(Triggers::new(MIN_CAPACITY, Payloads::None)),
             report: Arc::new(Report::default()),
             assignments: assignments(clock),
             mode_switch: Arc::new(Switches::default()),
@@ -118,16 +123,48 @@ impl Running {
         self.call(&format!("GET {target}"), &[]).await
     }
 
+    /// Records a trigger with one event on `channel`.
     fn decided(&self, channel: &str, identity: Option<&str>, decision: EventDecision) {
-        self.admin.decisions.push(&Decided {
-            at: Moment::from_millis(0),
-            app: &"1001".into(),
-            rule: &"staff-assigned".into(),
-            channel,
+        let triggers = &self.admin.triggers;
+        let assignment = identity.map(|identity| AssignmentRecord {
+            pointer: "/staff_id",
             identity,
-            decision,
-            reason: Reason::Words("because"),
+            context: smallvec![("/conversation_id", "123")],
         });
+        let head = Head {
+            number: triggers.next_id().number(),
+            at: 0,
+            app: "1001",
+            caller: [10, 0, 0, 7].into(),
+            method: "POST",
+            path: "/apps/1001/events",
+            size: 300,
+            inexact: None,
+            events: smallvec![EventRecord {
+                name: "staff-assigned",
+                channels: smallvec![channel],
+                more_channels: 0,
+                excludes_socket: false,
+                asks_info: false,
+                data: None,
+                data_size: 80,
+            }],
+            more_events: 0,
+            findings: smallvec![Finding {
+                event: 0,
+                channel: 0,
+                rule: "staff-assigned",
+                decision,
+                assignment,
+                before: None,
+                known_since: None,
+            }],
+            more_findings: 0,
+            filtered: smallvec![],
+            decision: Some(decision),
+        };
+        let tail = Tail { took: 1500, status: 200, ..Tail::default() };
+        triggers.push(Draft::new(Kind::Watched, head), &tail);
     }
 
     fn memory(&self, app: &str) -> Arc<RuleMemory> {
@@ -170,6 +207,23 @@ impl Answer {
         assert_eq!(self.header("content-type"), Some("application/json"));
         (self.status, header.unwrap().to_owned())
     }
+}
+
+/// The rule.
+fn definition() -> Rule {
+    Rule::new(RuleSpec {
+        name: "staff-assigned".into(),
+        event: "staff-assigned".into(),
+        channel: "{hotel}-room-{room}-chat".into(),
+        identity: vec!["/staff_id".into()],
+        context: vec!["/conversation_id".into()],
+        filter: Vec::new(),
+        released_by: Vec::new(),
+        remember_for: Duration::from_hours(24),
+        mode: Mode::Enforce,
+        apps: Vec::new(),
+    })
+    .unwrap()
 }
 
 /// The assignments of one rule for two apps.

@@ -39,7 +39,7 @@ async fn browsers_get_the_page_and_others_the_index() {
 async fn where_others_can_reach_it_the_page_is_free_and_what_it_shows_is_not() {
     let running = Running::start_on("0.0.0.0:0", Some(TOKEN)).await;
     assert_eq!(running.call("GET /", &[BROWSER]).await.status, 200);
-    for path in ["/overview", "/decisions/stream", "/assignments"] {
+    for path in ["/overview", "/triggers/stream", "/assignments"] {
         assert_eq!(running.get(path).await.error(), (401, "token_missing".into()), "{path}");
     }
     // A page of another name must not be able to imitate this page and ask for the token.
@@ -52,9 +52,9 @@ async fn the_overview_counts_by_rule() {
     announce(&running.memory("1001"), "inn-1", "1", &[], Outcome::Accepted);
     let metrics = &running.admin.metrics;
     for (app, decision, times) in [
-        ("1001", EventDecision::Suppressed, 3),
-        ("1001", EventDecision::ForwardedFirst, 1),
-        ("1002", EventDecision::ShadowSuppressed, 2),
+        ("1001", EventDecision::SameAssignment, 3),
+        ("1001", EventDecision::NothingKnown, 1),
+        ("1002", EventDecision::WouldSameAssignment, 2),
     ] {
         let rule = metrics.rule(app, "staff-assigned");
         (0..times).for_each(|_| rule.count(decision));
@@ -75,12 +75,16 @@ async fn the_overview_counts_by_rule() {
         assert_eq!(rule[key], expected, "{overview}");
     }
     assert_eq!(
-        (&rule["channels"], &rule["decisions"]["suppressed"], &rule["decisions"]["coalesced"]),
+        (
+            &rule["channels"],
+            &rule["decisions"]["suppressed"]["same_assignment"],
+            &rule["decisions"]["suppressed_in_flight"]["same_in_flight"],
+        ),
         (&1.into(), &3.into(), &0.into())
     );
-    assert_eq!(overview["rules"][1]["decisions"]["shadow_suppressed"], 2);
-    assert_eq!((&overview["unruled"]["forwarded_no_rule"], &overview["draining"]), (&9.into(), &false.into()));
-    assert_eq!((&overview["token_configured"], &overview["decisions_kept"]), (&true.into(), &20_000.into()));
+    assert_eq!(overview["rules"][1]["decisions"]["would_suppress"]["same_assignment"], 2);
+    assert_eq!((&overview["unruled"]["forwarded"]["no_rule"], &overview["draining"]), (&9.into(), &false.into()));
+    assert_eq!((&overview["token_configured"], &overview["triggers_bytes"]), (&true.into(), &MIN_CAPACITY.into()));
     assert_eq!(overview["start_doubt_until"], serde_json::Value::Null);
     let upstream = &overview["upstream"];
     assert_eq!((&upstream["answers"], &upstream["failures"]), (&1.into(), &1.into()));

@@ -1,4 +1,4 @@
-//! Decisions as server-sent events.
+//! Triggers as server-sent events.
 
 use tokio::time::Instant;
 
@@ -53,40 +53,40 @@ impl Following {
         }
     }
 
-    /// The next decision's id and channel.
-    async fn decision(&mut self) -> (String, String) {
+    /// The next trigger's event id, which the last one of a batch has, and its channel.
+    async fn trigger(&mut self) -> (Option<String>, String) {
         let event = self.event().await.unwrap();
-        let (id, data) = event
-            .strip_prefix("id: ")
-            .and_then(|rest| rest.split_once("\ndata: "))
-            .unwrap_or_else(|| panic!("{event}"));
-        let data: Json = serde_json::from_str(data).unwrap();
-        (id.to_owned(), data["channel"].as_str().unwrap().to_owned())
+        let (id, data) = match event.strip_prefix("id: ").and_then(|rest| rest.split_once('\n')) {
+            Some((id, data)) => (Some(id.to_owned()), data),
+            None => (None, event.as_str()),
+        };
+        let data: Json = serde_json::from_str(data.strip_prefix("data: ").unwrap()).unwrap();
+        (id, data["events"][0]["channels"][0].as_str().unwrap().to_owned())
     }
 
     async fn channels(&mut self, count: usize) -> String {
         let mut channels = Vec::new();
         for _ in 0..count {
-            channels.push(self.decision().await.1);
+            channels.push(self.trigger().await.1);
         }
         channels.join(" ")
     }
 }
 
 fn first(running: &Running, channels: &[&str]) {
-    channels.iter().for_each(|channel| running.decided(channel, Some("\"Anna\""), EventDecision::ForwardedFirst));
+    channels.iter().for_each(|channel| running.decided(channel, Some("\"Anna\""), EventDecision::NothingKnown));
 }
 
 #[tokio::test]
-async fn decisions_come_as_they_are_made() {
+async fn triggers_come_as_they_are_answered() {
     let running = Running::start().await;
     first(&running, &["before"]);
-    let mut following = Following::open(&running, "/decisions/stream", &[]).await;
-    assert_eq!(following.event().await.unwrap(), "retry: 1000\nevent: hello\ndata: {\"kept\":20000}");
+    let mut following = Following::open(&running, "/triggers/stream", &[]).await;
+    assert_eq!(following.event().await.unwrap(), "retry: 1000\nevent: hello\ndata: {\"kept\":1048576}");
     first(&running, &["inn-1"]);
     let event = following.event().await.unwrap();
     let data: Json = serde_json::from_str(event.split_once("data: ").unwrap().1).unwrap();
-    assert_eq!(data, running.get("/decisions?limit=1").await.json()[0], "as /decisions shows it");
+    assert_eq!(data, running.get("/triggers?limit=1").await.json()["triggers"][0], "as /triggers shows it");
     first(&running, &["inn-2", "inn-3"]);
     assert_eq!(following.channels(2).await, "inn-2 inn-3");
 }
@@ -95,62 +95,68 @@ async fn decisions_come_as_they_are_made() {
 async fn a_stream_begins_with_the_requested_backlog_and_resumes() {
     let running = Running::start().await;
     first(&running, &["a", "b", "c"]);
-    let mut following = Following::open(&running, "/decisions/stream?backlog=2", &[]).await;
+    let mut following = Following::open(&running, "/triggers/stream?backlog=2", &[]).await;
     following.event().await;
-    assert_eq!(following.decision().await.1, "b");
-    let (id, _) = following.decision().await;
+    assert_eq!(following.trigger().await.1, "b");
+    let id = following.trigger().await.0.unwrap();
     first(&running, &["d", "e"]);
-    let mut again = Following::open(&running, "/decisions/stream?backlog=2", &[&format!("Last-Event-ID: {id}")]).await;
+    let mut again = Following::open(&running, "/triggers/stream?backlog=2", &[&format!("Last-Event-ID: {id}")]).await;
     again.event().await;
     assert_eq!(again.channels(2).await, "d e");
-    // An id of another process, of a future decision, or an invalid one is ignored.
-    let process = id.split_once('-').unwrap().0;
-    for odd in ["1-0", &format!("{process}-99"), process, "x", "-1"] {
+    // An id of another process, of a future trigger, or an invalid one is ignored.
+    let process = id.split_once('.').unwrap().0;
+    for odd in ["1.0.0.0", &format!("{process}.99.0.0"), &format!("{process}.1.0"), process, "x", ".1"] {
         let mut anew =
-            Following::open(&running, "/decisions/stream?backlog=1", &[&format!("Last-Event-ID: {odd}")]).await;
+            Following::open(&running, "/triggers/stream?backlog=1", &[&format!("Last-Event-ID: {odd}")]).await;
         anew.event().await;
-        assert_eq!(anew.decision().await.1, "e", "{odd}");
+        assert_eq!(anew.trigger().await.1, "e", "{odd}");
     }
 }
 
 #[tokio::test]
 async fn a_stream_is_filtered() {
     let running = Running::start().await;
-    let mut following = Following::open(&running, "/decisions/stream?app=1001&channel=inn-", &[]).await;
+    let mut following = Following::open(&running, "/triggers/stream?app=1001&channel=inn-", &[]).await;
     following.event().await;
     first(&running, &["ritz-1", "inn-1", "ritz-2", "inn-2"]);
     assert_eq!(following.channels(2).await, "inn-1 inn-2");
-    for target in ["/decisions/stream?rule=x", "/decisions/stream?backlog=1001", "/decisions/stream?backlog=-1"] {
+    for target in ["/triggers/stream?rule=x", "/triggers/stream?backlog=1001", "/triggers/stream?backlog=-1"] {
         assert_eq!(running.get(target).await.error(), (400, "bad_query".into()), "{target}");
     }
 }
 
 #[tokio::test]
-async fn a_slow_client_receives_the_number_of_missed_decisions() {
+async fn a_slow_client_receives_the_number_of_missed_triggers() {
     let running = Running::start().await;
     first(&running, &["a"]);
-    let mut following = Following::open(&running, "/decisions/stream?backlog=1", &[]).await;
+    let mut following = Following::open(&running, "/triggers/stream?backlog=1", &[]).await;
     following.event().await;
-    let (id, _) = following.decision().await;
+    let id = following.trigger().await.0.unwrap();
     drop(following);
-    for n in 0..20_005 {
-        running.decided(&n.to_string(), None, EventDecision::Suppressed);
+    for n in 0..20_000 {
+        running.decided(&n.to_string(), None, EventDecision::SameAssignment);
     }
-    let mut again = Following::open(&running, "/decisions/stream", &[&format!("Last-Event-ID: {id}")]).await;
+    let mut again = Following::open(&running, "/triggers/stream", &[&format!("Last-Event-ID: {id}")]).await;
     again.event().await;
-    assert_eq!(again.event().await.unwrap(), "event: missed\ndata: {\"missed\":5}");
-    assert_eq!(again.channels(3).await, "5 6 7");
+    let event = again.event().await.unwrap();
+    let missed = event.strip_prefix("event: missed\ndata: ").unwrap();
+    let missed = serde_json::from_str::<Json>(missed).unwrap()["missed"].as_u64().unwrap();
+    assert!((1..20_000).contains(&missed), "{missed}");
+    assert_eq!(again.channels(3).await, format!("{missed} {} {}", missed + 1, missed + 2));
+    let listed = running.get("/triggers?limit=10000").await.json();
+    assert_eq!(listed["missed"], missed + 1, "with the first one");
 }
 
 #[tokio::test]
 async fn untrusted_text_cannot_make_events() {
     let running = Running::start().await;
-    let mut following = Following::open(&running, "/decisions/stream", &[]).await;
+    let mut following = Following::open(&running, "/triggers/stream", &[]).await;
     following.event().await;
-    running.decided("x\n\ndata: evil", Some("{\"a\":\n\n\r\"b\"}"), EventDecision::ForwardedFirst);
+    running.decided("x\n\ndata: evil", Some("{\"a\":\n\n\r\"b\"}"), EventDecision::NothingKnown);
     let event = following.event().await.unwrap();
     let data: Json = serde_json::from_str(event.split_once("\ndata: ").unwrap().1).unwrap();
-    assert_eq!((&data["channel"], &data["identity"]), (&"x\n\ndata: evil".into(), &serde_json::json!({ "a": "b" })));
+    assert_eq!(data["events"][0]["channels"][0], "x\n\ndata: evil");
+    assert_eq!(data["rules"][0]["assignment"]["identity"]["value"], serde_json::json!({ "a": "b" }));
     assert_eq!(event.lines().count(), 2, "{event}");
 }
 
@@ -159,14 +165,14 @@ async fn only_so_many_streams_are_open_at_once() {
     let running = Running::start().await;
     let mut open = Vec::new();
     for _ in 0..16 {
-        open.push(Following::open(&running, "/decisions/stream", &[]).await);
+        open.push(Following::open(&running, "/triggers/stream", &[]).await);
     }
-    assert_eq!(running.get("/decisions/stream").await.error(), (503, "too_many_streams".into()));
+    assert_eq!(running.get("/triggers/stream").await.error(), (503, "too_many_streams".into()));
     assert_eq!(running.get("/livez").await.status, 200);
     drop(open.pop());
     // The task of a connection notices its end asynchronously.
     let deadline = Instant::now() + Duration::from_secs(20);
-    while running.call("HEAD /decisions/stream", &[]).await.status != 200 {
+    while running.call("HEAD /triggers/stream", &[]).await.status != 200 {
         assert!(Instant::now() < deadline);
         tokio::task::yield_now().await;
     }
@@ -175,7 +181,7 @@ async fn only_so_many_streams_are_open_at_once() {
 #[tokio::test(start_paused = true)]
 async fn silence_is_broken_and_no_stream_lasts_for_ever() {
     let running = Running::start().await;
-    let mut following = Following::open(&running, "/decisions/stream", &[]).await;
+    let mut following = Following::open(&running, "/triggers/stream", &[]).await;
     let began = Instant::now();
     following.event().await;
     following.read_to(": nothing new\n\n").await.unwrap();
@@ -189,11 +195,11 @@ async fn silence_is_broken_and_no_stream_lasts_for_ever() {
 #[tokio::test(start_paused = true)]
 async fn streams_go_on_while_usher_drains_and_end_with_the_listener() {
     let running = Running::start().await;
-    let mut following = Following::open(&running, "/decisions/stream", &[]).await;
+    let mut following = Following::open(&running, "/triggers/stream", &[]).await;
     following.event().await;
     running.admin.drain.begin();
     first(&running, &["while draining"]);
-    assert_eq!(following.decision().await.1, "while draining");
+    assert_eq!(following.trigger().await.1, "while draining");
     let began = Instant::now();
     running.stop.begin();
     assert_eq!(following.event().await, None);

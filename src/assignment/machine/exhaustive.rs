@@ -94,7 +94,7 @@ impl ModelState {
 
     fn snapshot(&self) -> AppSnapshot {
         let wide_in_flight = self.in_flight.iter().any(|request| request.kind == RequestKind::Wide);
-        AppSnapshot { epoch: Epoch::of(self.epoch), uncertain: wide_in_flight || self.app_in_doubt }
+        AppSnapshot { epoch: Epoch::of(self.epoch), in_flight: wide_in_flight, in_doubt: self.app_in_doubt }
     }
 
     fn key(&self) -> StateKey {

@@ -6,7 +6,7 @@ use super::*;
 
 const DOUBT: Duration = Duration::from_secs(30);
 const START: Moment = Moment::from_millis(1_000);
-const CALM: AppSnapshot = AppSnapshot { epoch: Epoch::of(1), uncertain: false };
+const CALM: AppSnapshot = AppSnapshot { epoch: Epoch::of(1), in_flight: false, in_doubt: false };
 
 fn person(name: &str) -> Assignment {
     Assignment::new(0, name, [])
@@ -97,7 +97,7 @@ fn a_claim_makes_the_channel_unknown_at_once() {
     let mut bench = Bench::showing("A");
     let _b = bench.forward(one("B"));
     assert!(bench.nothing_is_known());
-    assert_eq!(bench.claim(one("A")).1, Before::Uncertain);
+    assert_eq!(bench.claim(one("A")).1, Before::Uncertain(Uncertainty::InFlight));
 }
 
 #[test]
@@ -169,7 +169,7 @@ fn ambiguous_is_unknown_and_in_doubt() {
     bench.announce("B", Outcome::Ambiguous);
     assert!(bench.nothing_is_known(), "the old value must not come back: B may have been delivered");
     assert!(bench.channel.in_doubt(bench.now));
-    assert_eq!(bench.claim(one("A")).1, Before::Uncertain);
+    assert_eq!(bench.claim(one("A")).1, Before::Uncertain(Uncertainty::InDoubt));
     bench.settle(bench.last, Outcome::Accepted);
     assert!(bench.nothing_is_known(), "B may still be applied");
     bench.pass(DOUBT);
@@ -300,10 +300,10 @@ fn an_epoch_that_began_in_between_lets_nothing_become_known() {
 #[test]
 fn an_uncertain_app_makes_nothing_known() {
     let mut bench = Bench::showing("A");
-    bench.snapshot.uncertain = true;
+    bench.snapshot.in_doubt = true;
     assert!(bench.nothing_is_known());
-    assert_eq!(bench.claim(one("A")).1, Before::Uncertain);
-    bench.snapshot.uncertain = false;
+    assert_eq!(bench.claim(one("A")).1, Before::Uncertain(Uncertainty::AppInDoubt));
+    bench.snapshot.in_doubt = false;
     bench.settle(bench.last, Outcome::Accepted);
     assert!(bench.nothing_is_known(), "claimed while it was uncertain");
 }

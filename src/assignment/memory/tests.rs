@@ -115,7 +115,7 @@ fn patience_decides_what_may_be_answered() {
     assert!(matches!(claim("flying", ClaimMode::MayWait), Claim::InFlight(_)));
     assert!(matches!(
         claim("flying", ClaimMode::MustNotWait),
-        Claim::Reserved { redundant: true, before: Before::Uncertain, .. }
+        Claim::Reserved { redundant: true, before: Before::Uncertain(_), .. }
     ));
     assert!(matches!(claim("flying", ClaimMode::Forced), Claim::Reserved { redundant: true, .. }));
     assert!(matches!(
@@ -149,7 +149,7 @@ fn a_panic_of_the_leader_wakes_the_waiters_and_leaves_a_doubt() {
     }));
     assert!(end.is_err() && is_settled(waiter));
     assert!(memory.entries("room", 1)[0].in_doubt);
-    assert!(matches!(memory.ask("room", "Anna"), Claim::Reserved { before: Before::Uncertain, .. }));
+    assert!(matches!(memory.ask("room", "Anna"), Claim::Reserved { before: Before::Uncertain(_), .. }));
 }
 
 #[test]
@@ -325,7 +325,7 @@ fn a_request_that_may_touch_any_channel_forgets_all_of_them() {
         let before_it = memory.reserve("other", one("Anna"));
         let wide = memory.app().claim_all();
         assert!(!memory.knows("room", "Anna"));
-        let Claim::Reserved { reservation, before: Before::Uncertain, .. } = memory.ask("room", "Anna") else {
+        let Claim::Reserved { reservation, before: Before::Uncertain(_), .. } = memory.ask("room", "Anna") else {
             panic!("uncertain")
         };
         before_it.settle(Outcome::Accepted);

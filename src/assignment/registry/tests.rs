@@ -1,6 +1,7 @@
 //! Tests of what is remembered across changes of the configuration.
 
 use super::*;
+use crate::assignment::Uncertainty;
 use crate::assignment::{Assignment, Before, Claim, ClaimMode, Outcome, Value};
 
 const DOUBT: Duration = Duration::from_secs(30);
@@ -82,8 +83,8 @@ async fn a_changed_rule_begins_in_doubt_with_nothing() {
     announce(&assignments, &first[1].1);
     let second = configure(&assignments, &[settings("1", "joined", 8), settings("2", "joined", 7)]);
     assert!(Arc::ptr_eq(&first[0].0, &second[0].0) && !Arc::ptr_eq(&first[0].1, &second[0].1));
-    assert_eq!(announce(&assignments, &second[0].1), Some(Before::Uncertain));
-    assert_eq!(announce(&assignments, &second[0].1), Some(Before::Uncertain));
+    assert_eq!(announce(&assignments, &second[0].1), Some(Before::Uncertain(Uncertainty::AppInDoubt)));
+    assert_eq!(announce(&assignments, &second[0].1), Some(Before::Uncertain(Uncertainty::AppInDoubt)));
     assert_eq!(announce(&assignments, &second[1].1), None, "the other app is not concerned");
     tokio::time::advance(DOUBT * 2).await;
     assert_eq!(announce(&assignments, &second[0].1), Some(Before::Nothing));
@@ -96,7 +97,7 @@ fn a_new_rule_puts_its_app_in_doubt() {
     let (early, _) = configure_app(&assignments, &[]);
     let (app, rules) = configure_app(&assignments, &[("joined", 7)]);
     assert!(Arc::ptr_eq(&early.memory, &app.memory), "an app is the same with and without rules");
-    assert_eq!(announce(&assignments, &rules[0]), Some(Before::Uncertain));
+    assert_eq!(announce(&assignments, &rules[0]), Some(Before::Uncertain(Uncertainty::AppInDoubt)));
 }
 
 #[tokio::test(start_paused = true)]
@@ -107,8 +108,8 @@ async fn every_memory_begins_in_the_doubt_of_the_start() {
     let now = || assignments.context.clock.now();
     tokio::time::advance(MINUTE - Duration::from_secs(1)).await;
     assert_eq!(first[0].0.start_doubt(now()), Some(Duration::from_secs(59)));
-    assert_eq!(announce(&assignments, &first[0].1), Some(Before::Uncertain));
-    assert_eq!(announce(&assignments, &first[0].1), Some(Before::Uncertain));
+    assert_eq!(announce(&assignments, &first[0].1), Some(Before::Uncertain(Uncertainty::AppInDoubt)));
+    assert_eq!(announce(&assignments, &first[0].1), Some(Before::Uncertain(Uncertainty::AppInDoubt)));
     let later = configure_app(&assignments, &[]).0.memory;
     assert!(later.in_doubt(now()));
     tokio::time::advance(Duration::from_secs(2)).await;
@@ -139,13 +140,16 @@ async fn requests_in_flight_over_a_change_may_touch_any_channel() {
         let known_after = Some(Before::Nothing);
         assert_eq!(
             over_a_change(superseded_first, Outcome::Accepted).await,
-            (1, Some(Before::Uncertain), known_after.clone())
+            (1, Some(Before::Uncertain(Uncertainty::AppInFlight)), known_after.clone())
         );
-        assert_eq!(over_a_change(superseded_first, Outcome::Refused).await, (1, Some(Before::Uncertain), known_after));
-        let doubt_begins_anew = Some(Before::Uncertain);
+        assert_eq!(
+            over_a_change(superseded_first, Outcome::Refused).await,
+            (1, Some(Before::Uncertain(Uncertainty::AppInFlight)), known_after)
+        );
+        let doubt_begins_anew = Some(Before::Uncertain(Uncertainty::AppInDoubt));
         assert_eq!(
             over_a_change(superseded_first, Outcome::Ambiguous).await,
-            (1, Some(Before::Uncertain), doubt_begins_anew)
+            (1, Some(Before::Uncertain(Uncertainty::AppInFlight)), doubt_begins_anew)
         );
     }
 }
@@ -171,7 +175,7 @@ async fn requests_for_an_app_that_becomes_known_may_touch_any_of_its_channels() 
     let (app, rules) = configure_app(&assignments, &[("joined", 7)]);
     assert_eq!(app.memory.wide_in_flight(), 1);
     tokio::time::advance(DOUBT * 2).await;
-    assert_eq!(announce(&assignments, &rules[0]), Some(Before::Uncertain));
+    assert_eq!(announce(&assignments, &rules[0]), Some(Before::Uncertain(Uncertainty::AppInFlight)));
     drop(late);
     assert_eq!(app.memory.wide_in_flight(), 0);
     assert!(app.memory.in_doubt(assignments.context.clock.now()));
@@ -198,7 +202,7 @@ fn a_rule_that_went_and_came_back_is_new() {
     announce(&assignments, &first[0].1);
     assert!(configure(&assignments, &[]).is_empty() && assignments.rules().is_empty());
     let second = configure(&assignments, &[settings("1", "joined", 7)]);
-    assert_eq!(announce(&assignments, &second[0].1), Some(Before::Uncertain));
+    assert_eq!(announce(&assignments, &second[0].1), Some(Before::Uncertain(Uncertainty::AppInDoubt)));
 }
 
 #[test]

@@ -6,17 +6,27 @@ use smallvec::SmallVec;
 
 use super::effects::{Deliveries, EffectKind, Novelty};
 use super::{DecisionInProgress, hold};
-use crate::assignment::{Before, Claim, ClaimMode, Value, Waiter};
+use crate::assignment::{Assignment, Before, Claim, ClaimMode, Uncertainty, Value, Waiter};
 use crate::clock::Moment;
+use crate::decision::EventDecision;
 use crate::gateway::routing::RuleRoute;
-use crate::metrics::EventDecision;
-use crate::rules::Mode;
+use crate::rules::{Mode, Unreadable};
 
 /// What a successful claim says of its channel; see [`Claim::Reserved`].
 struct Reserved {
-    before: Before,
+    before: Previous,
     redundant: bool,
     since: Option<Moment>,
+    /// The decision on an announcement that is redundant and goes on all the same.
+    exempt: EventDecision,
+}
+
+/// What was known of a channel before an event.
+enum Previous {
+    Nothing,
+    Known(Assignment),
+    /// Unknown: the decision on an announcement.
+    Unknown(EventDecision),
 }
 
 impl DecisionInProgress<'_, '_> {
@@ -59,20 +69,24 @@ impl DecisionInProgress<'_, '_> {
             _ => &Value::Opaque,
         };
         let route = self.effects[first].route;
-        match route.memory.claim(self.effects[first].channel, value, self.claim_mode_for(route), self.now) {
+        let mode = self.claim_mode_for(route);
+        let exempt = self.exemption(mode);
+        match route.memory.claim(self.effects[first].channel, value, mode, self.now) {
             Claim::InFlight(waiter) => return Some(waiter),
             Claim::Redundant { since } => self.effects[first].novelty = Some(Novelty::Known(since)),
             Claim::Reserved { reservation, before, redundant, since } => {
                 self.tickets.hold(reservation);
-                self.decide_reserved(&group, runs, Reserved { before, redundant, since });
+                let before = match before {
+                    Before::Nothing => Previous::Nothing,
+                    Before::Known(assignment) => Previous::Known(assignment),
+                    Before::Uncertain(cause) => Previous::Unknown(self.uncertain(cause)),
+                };
+                self.decide_reserved(&group, runs, Reserved { before, redundant, since, exempt });
             }
             Claim::Full => {
                 self.tickets.hold_app(&self.app.memory);
-                self.decide_reserved(
-                    &group,
-                    runs,
-                    Reserved { before: Before::Uncertain, redundant: false, since: None },
-                );
+                let before = Previous::Unknown(EventDecision::MemoryFull);
+                self.decide_reserved(&group, runs, Reserved { before, redundant: false, since: None, exempt });
             }
         }
         None
@@ -81,32 +95,73 @@ impl DecisionInProgress<'_, '_> {
     /// Decides the novelty of the effects on a reserved channel: the first one is new unless it was known; one that
     /// follows a different one is a change.
     fn decide_reserved(&mut self, group: &[usize], runs: usize, reserved: Reserved) {
-        let Reserved { mut before, redundant, since } = reserved;
+        let Reserved { mut before, redundant, since, exempt } = reserved;
         for &index in group {
             let effect = &self.effects[index];
             if effect.novelty.is_some() {
                 continue;
             }
-            let same = matches!((&before, effect.assignment()), (Before::Known(known), Some(assignment)) if known == assignment);
+            let same = matches!((&before, effect.assignment()), (Previous::Known(known), Some(assignment)) if known == assignment);
             let observes = self.observes(effect);
             let novelty = match (&effect.kind, &before) {
-                (EffectKind::Announces(_), _) if (redundant || same) && observes => Novelty::Observed(since),
+                (EffectKind::Announces(_), _) if (redundant || same) && observes => {
+                    let decision = if since.is_some() || same {
+                        EventDecision::WouldSameAssignment
+                    } else {
+                        EventDecision::WouldSameInFlight
+                    };
+                    Novelty::Observed { decision, since }
+                }
                 // The first of a batch's several changes may be known; the batch as a whole always holds the channel.
                 (EffectKind::Announces(_), _) if same && runs > 1 && self.mode != ClaimMode::Forced => {
                     Novelty::Known(self.now)
                 }
-                (EffectKind::Announces(_), _) if redundant || same => Novelty::News(EventDecision::ForwardedExempt),
-                (EffectKind::Announces(_), Before::Nothing) => Novelty::News(EventDecision::ForwardedFirst),
-                (EffectKind::Announces(_), Before::Known(_)) => Novelty::News(EventDecision::ForwardedChange),
-                (EffectKind::Announces(_), Before::Uncertain) => Novelty::News(EventDecision::ForwardedUncertain),
-                (EffectKind::Unreadable, _) => Novelty::News(EventDecision::ForwardedUnreadable),
-                (EffectKind::Releases, _) => Novelty::News(EventDecision::ForwardedRelease),
-                (EffectKind::ExcludesSocket, _) => Novelty::News(EventDecision::ForwardedExempt),
+                (EffectKind::Announces(_), _) if redundant || same => Novelty::News(exempt),
+                (EffectKind::Announces(_), Previous::Nothing) => Novelty::News(EventDecision::NothingKnown),
+                (EffectKind::Announces(_), Previous::Known(_)) => Novelty::News(EventDecision::Changed),
+                (EffectKind::Announces(_), Previous::Unknown(decision)) => Novelty::News(*decision),
+                (EffectKind::Unreadable(cause), _) => Novelty::News(unreadable(*cause)),
+                (EffectKind::Releases, _) => Novelty::News(EventDecision::Released),
+                (EffectKind::ExcludesSocket, _) if self.is_keyed => Novelty::News(EventDecision::IdempotencyKey),
+                (EffectKind::ExcludesSocket, _) => Novelty::News(EventDecision::ExcludesSocket),
             };
             // After an effect without a readable assignment, nothing is known of the channel, whatever was known
             // before.
-            before = effect.assignment().map_or(Before::Uncertain, |assignment| Before::Known(assignment.clone()));
-            self.effects[index].novelty = Some(novelty);
+            let after = match effect.assignment() {
+                Some(assignment) if group.last() != Some(&index) => Previous::Known(assignment.clone()),
+                Some(_) | None => Previous::Unknown(EventDecision::AfterOtherEvent),
+            };
+            let effect = &mut self.effects[index];
+            effect.novelty = Some(novelty);
+            if let Previous::Known(assignment) = std::mem::replace(&mut before, after) {
+                effect.before = Some(assignment);
+            }
+        }
+    }
+
+    /// The decision on a redundant announcement that a claim in `mode` lets through.
+    fn exemption(&self, mode: ClaimMode) -> EventDecision {
+        match (self.forced, mode) {
+            (Some(forced), _) => forced,
+            (None, ClaimMode::MayWait) => EventDecision::TooManyWaiting,
+            (None, ClaimMode::MustNotWait | ClaimMode::Forced) if self.mode == ClaimMode::MustNotWait => {
+                EventDecision::WaitOver
+            }
+            (None, ClaimMode::MustNotWait | ClaimMode::Forced) => EventDecision::CannotWait,
+        }
+    }
+
+    /// The decision on an announcement on a channel of which nothing is known for this cause.
+    fn uncertain(&self, cause: Uncertainty) -> EventDecision {
+        match cause {
+            Uncertainty::InFlight => EventDecision::OtherInFlight,
+            Uncertainty::AppInFlight => EventDecision::AppInFlight,
+            Uncertainty::AppInDoubt if self.app.memory.start_doubt(self.now).is_some() => EventDecision::JustStarted,
+            Uncertainty::InDoubt | Uncertainty::AppInDoubt if self.shared.success_format.is_never_json() => {
+                EventDecision::NoSuccessFormat
+            }
+            Uncertainty::InDoubt => EventDecision::InDoubt,
+            Uncertainty::AppInDoubt => EventDecision::AppInDoubt,
         }
     }
 
@@ -133,5 +188,17 @@ impl DecisionInProgress<'_, '_> {
         } else {
             ClaimMode::MustNotWait
         }
+    }
+}
+
+/// The decision on an announcement whose assignment cannot be read exactly.
+const fn unreadable(cause: Unreadable) -> EventDecision {
+    match cause {
+        Unreadable::NotText => EventDecision::DataNotText,
+        Unreadable::Inexact => EventDecision::DataInexact,
+        Unreadable::WhereUnclear => EventDecision::WhereUnclear,
+        Unreadable::NoIdentity => EventDecision::NoIdentity,
+        Unreadable::Identity => EventDecision::IdentityUnusable,
+        Unreadable::Context => EventDecision::ContextUnusable,
     }
 }

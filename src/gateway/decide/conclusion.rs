@@ -1,15 +1,17 @@
-//! The conclusion of a decision after its claims: rate limits, the log of decisions, and the plan.
+//! The conclusion of a decision after its claims: rate limits, the counts, the record, and the plan.
+
+use smallvec::SmallVec;
 
 use super::effects::{Deliveries, Effect, Novelty};
-use super::{Decision, DecisionInProgress, WaitReason, acquire, observe};
-use crate::assignment::{Assignment, ClaimMode, Outcome};
-use crate::decisions::{Decided, Reason};
+use super::{Conclusion, Decision, DecisionInProgress, WaitReason, acquire, observe};
+use crate::assignment::{ClaimMode, Outcome};
+use crate::decision::EventDecision;
 use crate::gateway::plan::{Multiplicity, Plan};
-use crate::metrics::EventDecision;
+use crate::gateway::record::primary;
 use crate::rate::{RateDecision, RateReservation};
 
 impl DecisionInProgress<'_, '_> {
-    /// Checks the rate limits for what goes on, counts and logs the decisions, and makes the plan.
+    /// Checks the rate limits for what goes on, counts and records the decisions, and makes the plan.
     pub(super) fn conclude(mut self, rate_reservation: &mut RateReservation) -> Decision {
         let deliveries = Deliveries::of(self.trigger, &self.effects, self.mode == ClaimMode::Forced);
         self.reserve_redundant_that_go_on(&deliveries);
@@ -24,13 +26,20 @@ impl DecisionInProgress<'_, '_> {
                     return Decision::Wait(WaitReason::RateSlot(slot));
                 }
                 RateDecision::Reject(limited) => {
+                    let draft = self.draft(&[], None);
                     self.tickets.settle(Outcome::Refused);
-                    return Decision::Refuse(limited);
+                    return Decision::Refuse(limited, draft);
                 }
             }
         }
-        for effect in &self.effects {
-            self.record(effect, deliveries.is_dropped(effect.event, effect.position));
+        let decisions: SmallVec<[EventDecision; 4]> = self
+            .effects
+            .iter()
+            .map(|effect| self.decision_on(effect, deliveries.is_dropped(effect.event, effect.position)))
+            .collect();
+        for (effect, decision) in self.effects.iter().zip(&decisions) {
+            effect.route.metrics.count(*decision);
+            observe::record_decision(self.app, effect, *decision, self.now);
         }
         observe::record_misplaced(self.shared, self.app, self.trigger, self.now);
         let unwatched = self
@@ -43,15 +52,17 @@ impl DecisionInProgress<'_, '_> {
         if unwatched > 0 {
             self.app.metrics.no_rule(unwatched as u64);
         }
+        let primary = primary(decisions.iter().copied()).unwrap_or(EventDecision::NoRule);
+        let conclusion = Conclusion { decision: primary, draft: self.draft(&decisions, Some(primary)) };
         if deliveries.are_all_dropped() {
             debug_assert!(self.tickets.is_empty());
-            return Decision::Suppress;
+            return Decision::Suppress(conclusion);
         }
         let dropped = deliveries.dropped();
         let reduced = (!dropped.is_empty()).then(|| self.trigger.without(&dropped));
         self.tickets.hold_generation(&self.app.generation);
         let multiplicity = if deliveries.forwarded() == 1 { Multiplicity::One } else { Multiplicity::Several };
-        Decision::Forward(Plan { tickets: self.tickets, reduced, multiplicity })
+        Decision::Forward(Plan { tickets: self.tickets, reduced, multiplicity, conclusion })
     }
 
     /// A trigger of which an event goes on that a rule watches may be a handoff: channels' rate limits do not apply to
@@ -67,69 +78,15 @@ impl DecisionInProgress<'_, '_> {
         acquire(self.app, rate_reservation, channels)
     }
 
-    /// Why the assignment that a channel shows is uncertain.
-    fn uncertainty(&self) -> Reason {
-        match self.app.memory.start_doubt(self.now) {
-            Some(running) => Reason::JustStarted(running),
-            None if self.shared.success_format.is_never_json() => Reason::Words(
-                "upstream's answers to triggers are no JSON objects, so none says that an announcement was accepted: nothing can be suppressed",
-            ),
-            None => Reason::Words(reason_text(EventDecision::ForwardedUncertain)),
+    /// The decision on one effect, which is dropped or goes on.
+    fn decision_on(&self, effect: &Effect<'_>, drops: bool) -> EventDecision {
+        match effect.novelty {
+            Some(Novelty::Known(_)) if drops && self.waited => EventDecision::SameInFlight,
+            Some(Novelty::Known(_)) if drops => EventDecision::SameAssignment,
+            Some(Novelty::Repeated) if drops => EventDecision::RepeatedInBatch,
+            Some(Novelty::News(decision) | Novelty::Observed { decision, .. }) => decision,
+            Some(Novelty::Repeated) if self.observes(effect) => EventDecision::WouldRepeatedInBatch,
+            Some(Novelty::Known(_) | Novelty::Repeated) | None => self.forced.unwrap_or(EventDecision::OtherRule),
         }
-    }
-
-    fn record(&self, effect: &Effect<'_>, drops: bool) {
-        let (decision, reason) = match effect.novelty {
-            Some(Novelty::Known(since)) if drops => {
-                let decision = if self.waited { EventDecision::Coalesced } else { EventDecision::Suppressed };
-                (decision, Reason::Known(self.now.since(since)))
-            }
-            Some(Novelty::Repeated) if drops => {
-                (EventDecision::Suppressed, Reason::Words("repeats the announcement before it in the same batch"))
-            }
-            Some(Novelty::News(EventDecision::ForwardedUncertain)) => {
-                (EventDecision::ForwardedUncertain, self.uncertainty())
-            }
-            Some(Novelty::News(decision)) => (decision, Reason::Words(reason_text(decision))),
-            Some(Novelty::Repeated) if self.observes(effect) => {
-                (EventDecision::ShadowSuppressed, Reason::Words(reason_text(EventDecision::ShadowSuppressed)))
-            }
-            Some(Novelty::Observed(_)) => {
-                (EventDecision::ShadowSuppressed, Reason::Words(reason_text(EventDecision::ShadowSuppressed)))
-            }
-            Some(Novelty::Known(_) | Novelty::Repeated) | None => (
-                EventDecision::ForwardedExempt,
-                Reason::Words("redundant, but the request it came with is not dropped"),
-            ),
-        };
-        effect.route.metrics.count(decision);
-        observe::record_decision(self.app, effect.route, effect.channel, decision, effect.known_since(), self.now);
-        self.shared.decisions.push(&Decided {
-            at: self.now,
-            app: &self.app.id,
-            rule: &effect.route.name,
-            channel: effect.channel,
-            identity: effect.assignment().map(Assignment::identity),
-            decision,
-            reason,
-        });
-    }
-}
-
-const fn reason_text(decision: EventDecision) -> &'static str {
-    match decision {
-        EventDecision::ForwardedFirst => "nothing was known of this channel",
-        EventDecision::ForwardedChange => "another assignment was known",
-        EventDecision::ForwardedUncertain => "another announcement is in flight, or the last one's outcome is in doubt",
-        EventDecision::ForwardedUnreadable => "the rule's event, but its assignment cannot be read exactly",
-        EventDecision::ForwardedExempt => {
-            "never dropped: it excludes a socket, has an idempotency key, asks for info, is a duplicate past the waiting bounds, or usher drains"
-        }
-        EventDecision::ForwardedRelease => "ends the assignment",
-        EventDecision::ForwardedInexact => "the request cannot be read exactly",
-        EventDecision::ForwardedNoRule => "no rule watches it",
-        EventDecision::Suppressed => "same assignment",
-        EventDecision::Coalesced => "same assignment, accepted while this one waited",
-        EventDecision::ShadowSuppressed => "same assignment; forwarded because the rule only observes",
     }
 }

@@ -7,10 +7,10 @@ use smallvec::SmallVec;
 
 use crate::assignment::{Assignment, Value};
 use crate::clock::Moment;
+use crate::decision::EventDecision;
 use crate::gateway::routing::{AppRoute, RuleRoute};
-use crate::metrics::EventDecision;
 use crate::pusher::{Event, Trigger};
-use crate::rules::{self, Mode};
+use crate::rules::{self, Mode, Unreadable};
 
 /// Bytes on the stack for the decoded `data` of an announcement.
 const STACK_DATA: usize = 1024;
@@ -27,13 +27,31 @@ pub(super) struct Effect<'a> {
     pub(super) route: &'a RuleRoute,
     pub(super) kind: EffectKind,
     pub(super) novelty: Option<Novelty>,
+    /// What the channel was known to show before, if the event announces something else.
+    pub(super) before: Option<Assignment>,
+}
+
+/// A rule whose event it is, but whose `where` does not match.
+#[derive(Debug)]
+pub(super) struct Filtered<'a> {
+    pub(super) event: usize,
+    pub(super) route: &'a RuleRoute,
+    /// The index of the part of `where` that does not match.
+    pub(super) part: usize,
+}
+
+/// What the rules of an app find in a trigger.
+#[derive(Debug, Default)]
+pub(super) struct Readings<'a> {
+    pub(super) effects: Effects<'a>,
+    pub(super) filtered: SmallVec<[Filtered<'a>; 1]>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum EffectKind {
     /// One assignment, and nothing else.
     Announces(Value),
-    Unreadable,
+    Unreadable(Unreadable),
     Releases,
     ExcludesSocket,
 }
@@ -45,9 +63,12 @@ pub(super) enum Novelty {
     Known(Moment),
     /// The announcement before it in the same batch is the same.
     Repeated,
-    /// It is redundant, but goes on because the rule only observes. Since when the channel is known to show it, if it
-    /// is.
-    Observed(Option<Moment>),
+    /// It is redundant, but goes on because the rule only observes.
+    Observed {
+        decision: EventDecision,
+        /// Since when the channel is known to show it, if it is.
+        since: Option<Moment>,
+    },
     /// It goes on.
     News(EventDecision),
 }
@@ -56,7 +77,7 @@ impl Effect<'_> {
     pub(super) const fn assignment(&self) -> Option<&Assignment> {
         match &self.kind {
             EffectKind::Announces(value) => value.shows(),
-            EffectKind::Unreadable | EffectKind::Releases | EffectKind::ExcludesSocket => None,
+            EffectKind::Unreadable(_) | EffectKind::Releases | EffectKind::ExcludesSocket => None,
         }
     }
 
@@ -64,7 +85,7 @@ impl Effect<'_> {
     pub(super) const fn known_since(&self) -> Option<Moment> {
         match self.novelty {
             Some(Novelty::Known(since)) => Some(since),
-            Some(Novelty::Observed(since)) => since,
+            Some(Novelty::Observed { since, .. }) => since,
             Some(Novelty::Repeated | Novelty::News(_)) | None => None,
         }
     }
@@ -77,8 +98,8 @@ impl Effect<'_> {
 }
 
 /// Everything in `trigger` that a rule of the app watches, in the order of events and channels.
-pub(super) fn effects<'a>(app: &'a AppRoute, trigger: &'a Trigger<'_>) -> Effects<'a> {
-    let mut effects = Effects::new();
+pub(super) fn readings<'a>(app: &'a AppRoute, trigger: &'a Trigger<'_>) -> Readings<'a> {
+    let Readings { mut effects, mut filtered } = Readings::default();
     for (event_index, event) in trigger.events.iter().enumerate() {
         let mut concerned = app.rules.iter().filter(|route| route.rule.concerns(&event.name)).peekable();
         if concerned.peek().is_none() {
@@ -95,25 +116,38 @@ pub(super) fn effects<'a>(app: &'a AppRoute, trigger: &'a Trigger<'_>) -> Effect
                 let kind = match effects.get(first) {
                     Some(Effect { kind, .. }) => kind.clone(),
                     None => match kind(route, event, data.as_deref()) {
-                        Some(kind) => kind,
-                        None => break,
+                        Ok(kind) => kind,
+                        Err(part) => {
+                            filtered.extend(part.map(|part| Filtered { event: event_index, route, part }));
+                            break;
+                        }
                     },
                 };
-                effects.push(Effect { event: event_index, position, channel, route, kind, novelty: None });
+                effects.push(Effect {
+                    event: event_index,
+                    position,
+                    channel,
+                    route,
+                    kind,
+                    novelty: None,
+                    before: None,
+                });
             }
         }
     }
-    effects
+    Readings { effects, filtered }
 }
 
-fn kind(route: &RuleRoute, event: &Event<'_>, data: Option<&str>) -> Option<EffectKind> {
+/// The kind of effect that `event` has under a rule. An error: it has none; the part of `where` that does not match.
+fn kind(route: &RuleRoute, event: &Event<'_>, data: Option<&str>) -> Result<EffectKind, Option<usize>> {
     match route.rule.read(&event.name, data) {
-        rules::EventMeaning::Unrelated => None,
+        rules::EventMeaning::Unrelated => Err(None),
+        rules::EventMeaning::Filtered(part) => Err(Some(part)),
         // The excluded client does not receive it: the channel does not show all clients the same any more.
-        _ if event.excludes_socket => Some(EffectKind::ExcludesSocket),
-        rules::EventMeaning::Announcement(assignment) => Some(EffectKind::Announces(Value::One(assignment))),
-        rules::EventMeaning::Unreadable => Some(EffectKind::Unreadable),
-        rules::EventMeaning::Release => Some(EffectKind::Releases),
+        _ if event.excludes_socket => Ok(EffectKind::ExcludesSocket),
+        rules::EventMeaning::Announcement(assignment) => Ok(EffectKind::Announces(Value::One(assignment))),
+        rules::EventMeaning::Unreadable(cause) => Ok(EffectKind::Unreadable(cause)),
+        rules::EventMeaning::Release => Ok(EffectKind::Releases),
     }
 }
 

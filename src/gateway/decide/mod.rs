@@ -3,35 +3,46 @@
 
 mod claims;
 mod conclusion;
+mod draft;
 mod effects;
 mod observe;
 
 use std::iter;
-use std::sync::Arc;
 
-use self::effects::{Effect, Effects, effects, followers};
+use smallvec::SmallVec;
+
+use self::effects::{Effect, Effects, Filtered, Readings, followers, readings};
 use super::Shared;
 use super::plan::{Multiplicity, Plan, Tickets};
+use super::record::{Arrival, RequestLine};
 use super::routing::AppRoute;
 use crate::assignment::{Claim, ClaimMode, Value, Waiter};
 use crate::clock::Moment;
-use crate::decisions::{Decided, Reason};
-use crate::metrics::EventDecision;
+use crate::decision::EventDecision;
 use crate::pusher::{AffectedChannels, Inexact, InexactReason, Trigger};
 use crate::rate::{Limited, RateDecision, RateReservation, ScheduledSlot};
 use crate::rules::Mode;
+use crate::triggers::Draft;
 
 /// What to do with a trigger.
 #[derive(Debug)]
 pub(super) enum Decision {
     /// All of it is redundant.
-    Suppress,
+    Suppress(Conclusion),
     /// It has to wait; nothing is held.
     Wait(WaitReason),
     /// It goes on, wholly or in part.
     Forward(Plan),
     /// It exceeds a rate limit, and no slot is free in time; nothing is held.
-    Refuse(Limited),
+    Refuse(Limited, Draft),
+}
+
+/// Why a trigger is dropped or goes on, and what is recorded of it.
+#[derive(Debug)]
+pub(super) struct Conclusion {
+    /// The decision that explains it.
+    pub(super) decision: EventDecision,
+    pub(super) draft: Draft,
 }
 
 /// What a trigger waits for.
@@ -50,6 +61,15 @@ pub(super) struct DecisionContext {
     pub(super) mode: ClaimMode,
     /// Whether the trigger has waited for an equal announcement.
     pub(super) waited: bool,
+    /// Whether the trigger has an idempotency key.
+    pub(super) is_keyed: bool,
+}
+
+/// The request that a decision is about, for the record.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Subject<'r> {
+    pub(super) arrival: Arrival,
+    pub(super) line: RequestLine<'r>,
 }
 
 /// Decides on a trigger of `app` as it was `read`. `rate_reservation`: what the trigger has taken of the rate limits
@@ -58,26 +78,38 @@ pub(super) fn decide(
     shared: &Shared,
     app: &AppRoute,
     read: Result<Trigger<'_>, Inexact>,
+    subject: Subject<'_>,
     context: DecisionContext,
     rate_reservation: &mut RateReservation,
 ) -> Decision {
     match read {
         Ok(trigger) => {
-            let DecisionContext { now, mut mode, waited } = context;
-            if shared.drain.has_begun() || trigger.events.iter().any(|event| event.wants_info) {
+            let DecisionContext { now, mut mode, waited, is_keyed } = context;
+            let forced = if shared.drain.has_begun() || mode == ClaimMode::Forced {
+                Some(EventDecision::Draining)
+            } else if trigger.events.iter().any(|event| event.wants_info) {
+                Some(EventDecision::AsksInfo)
+            } else {
+                None
+            };
+            if forced.is_some() {
                 mode = ClaimMode::Forced;
             }
-            let effects = effects(app, &trigger);
+            let Readings { effects, filtered } = readings(app, &trigger);
             let followers = followers(&trigger, &effects);
             let mut decision = DecisionInProgress {
                 shared,
                 app,
+                subject,
                 now,
                 mode,
+                forced,
                 waited,
+                is_keyed,
                 tickets: Tickets::default(),
                 trigger: &trigger,
                 effects,
+                filtered,
                 followers,
             };
             match decision.claim_all() {
@@ -85,7 +117,7 @@ pub(super) fn decide(
                 None => decision.conclude(rate_reservation),
             }
         }
-        Err(inexact) => decide_inexact(shared, app, &inexact, context.now, rate_reservation),
+        Err(inexact) => decide_inexact(shared, app, &inexact, subject, context.now, rate_reservation),
     }
 }
 
@@ -95,13 +127,14 @@ pub(super) fn decide_inexact(
     shared: &Shared,
     app: &AppRoute,
     inexact: &Inexact,
+    subject: Subject<'_>,
     now: Moment,
     rate_reservation: &mut RateReservation,
 ) -> Decision {
     match acquire(app, rate_reservation, iter::empty()) {
-        RateDecision::Admit => Decision::Forward(plan_inexact(shared, app, inexact, now)),
+        RateDecision::Admit => Decision::Forward(plan_inexact(shared, app, inexact, subject, now)),
         RateDecision::Delay(slot) => Decision::Wait(WaitReason::RateSlot(slot)),
-        RateDecision::Reject(limited) => Decision::Refuse(limited),
+        RateDecision::Reject(limited) => Decision::Refuse(limited, draft::inexact(shared, app, inexact, subject)),
     }
 }
 
@@ -116,30 +149,15 @@ fn acquire<'a>(
 
 /// The plan for a trigger that cannot be read exactly: it goes on as received, and every channel that it may touch is
 /// uncertain until it is settled.
-fn plan_inexact(shared: &Shared, app: &AppRoute, inexact: &Inexact, now: Moment) -> Plan {
+fn plan_inexact(shared: &Shared, app: &AppRoute, inexact: &Inexact, subject: Subject<'_>, now: Moment) -> Plan {
     let mut tickets = Tickets::default();
     app.metrics.inexact();
-    let record = |rule: &Arc<str>, channel: &str| {
-        shared.decisions.push(&Decided {
-            at: now,
-            app: &app.id,
-            rule,
-            channel,
-            identity: None,
-            decision: EventDecision::ForwardedInexact,
-            reason: Reason::Inexact(inexact.reason.label()),
-        });
-    };
     match &inexact.affected {
-        AffectedChannels::All => {
-            tickets.hold_app(&app.memory);
-            record(&Arc::default(), "*");
-        }
+        AffectedChannels::All => tickets.hold_app(&app.memory),
         AffectedChannels::Listed(channels) => {
             for channel in channels {
                 for route in app.rules.iter().filter(|route| route.rule.watches(channel)) {
                     hold(&mut tickets, app, route.memory.claim(channel, &Value::Opaque, ClaimMode::Forced, now));
-                    record(&route.name, channel);
                 }
             }
         }
@@ -147,7 +165,8 @@ fn plan_inexact(shared: &Shared, app: &AppRoute, inexact: &Inexact, now: Moment)
     tickets.hold_generation(&app.generation);
     let multiplicity =
         if inexact.reason == InexactReason::LegacyEndpoint { Multiplicity::One } else { Multiplicity::Several };
-    Plan { tickets, reduced: None, multiplicity }
+    let draft = draft::inexact(shared, app, inexact, subject);
+    Plan { tickets, reduced: None, multiplicity, conclusion: Conclusion { decision: EventDecision::Inexact, draft } }
 }
 
 /// Keeps the ticket of a forced claim.
@@ -163,12 +182,17 @@ fn hold(tickets: &mut Tickets, app: &AppRoute, claim: Claim) {
 struct DecisionInProgress<'a, 't> {
     shared: &'a Shared,
     app: &'a AppRoute,
+    subject: Subject<'a>,
     now: Moment,
     mode: ClaimMode,
+    /// Why nothing of the trigger may be dropped, if that is so.
+    forced: Option<EventDecision>,
     waited: bool,
+    is_keyed: bool,
     tickets: Tickets,
     trigger: &'a Trigger<'t>,
     effects: Effects<'a>,
+    filtered: SmallVec<[Filtered<'a>; 1]>,
     /// See [`followers`].
     followers: Vec<Option<usize>>,
 }

@@ -1,10 +1,11 @@
 //! Recording decisions for the operator's report. Nothing here changes a decision or waits.
 
+use super::effects::Effect;
 use crate::audience::AppAudience;
 use crate::clock::Moment;
+use crate::decision::{Action, EventDecision};
 use crate::gateway::Shared;
-use crate::gateway::routing::{AppRoute, RuleRoute};
-use crate::metrics::EventDecision;
+use crate::gateway::routing::AppRoute;
 use crate::pusher::Trigger;
 use crate::report::{Misplaced, Redundant, RedundantOutcome};
 
@@ -12,28 +13,15 @@ use crate::report::{Misplaced, Redundant, RedundantOutcome};
 /// count as late.
 const MILLIS_PER_TICK: u64 = 100;
 
-/// Counts a decision about one event on one channel, if it is redundant. `since`: when the channel became known to show
-/// its assignment.
-pub(super) fn record_decision(
-    app: &AppRoute,
-    route: &RuleRoute,
-    channel: &str,
-    decision: EventDecision,
-    since: Option<Moment>,
-    now: Moment,
-) {
-    let outcome = match decision {
-        EventDecision::Suppressed | EventDecision::Coalesced => RedundantOutcome::Suppressed,
-        EventDecision::ShadowSuppressed => RedundantOutcome::Observed,
-        EventDecision::ForwardedFirst
-        | EventDecision::ForwardedChange
-        | EventDecision::ForwardedUncertain
-        | EventDecision::ForwardedUnreadable
-        | EventDecision::ForwardedExempt
-        | EventDecision::ForwardedRelease
-        | EventDecision::ForwardedInexact
-        | EventDecision::ForwardedNoRule => return,
+/// Counts a decision on one effect, if it is redundant.
+pub(super) fn record_decision(app: &AppRoute, effect: &Effect<'_>, decision: EventDecision, now: Moment) {
+    let outcome = match decision.action() {
+        Action::Suppressed | Action::SuppressedInFlight => RedundantOutcome::Suppressed,
+        Action::WouldSuppress => RedundantOutcome::Observed,
+        Action::Forwarded => return,
     };
+    let Effect { channel, route, .. } = effect;
+    let since = effect.known_since();
     let heard = app.audience.as_ref().and_then(|audience: &AppAudience| audience.of(channel));
     let joined = heard.and_then(|heard| heard.last_joined);
     let late_joiner = joined.zip(since).is_some_and(|(joined, since)| tick(joined) > tick(since));

@@ -14,7 +14,9 @@ use crate::assignment::ClaimMode;
 use crate::clock::Date;
 use crate::gateway::disposition::Disposition;
 use crate::gateway::in_flight::BorrowedPermit;
+use crate::gateway::peer;
 use crate::gateway::pipeline::{self, Attempt, NextStep, Render, Undecided};
+use crate::gateway::record::{Arrival, RequestLine, Tag};
 use crate::gateway::routing::{AppRoute, Routing};
 use crate::gateway::verified::{PatternClaim, Verified};
 use crate::gateway::{Refusal, Shared};
@@ -38,6 +40,7 @@ pub(super) struct Decider<'a> {
 struct ReceivedTrigger<'r> {
     trigger: Trigger<'r>,
     app: &'r Arc<AppRoute>,
+    arrival: Arrival,
     outgoing: &'r mut Vec<u8>,
     reply: &'r mut Vec<u8>,
     outcome: &'r mut Option<ParseOutcome>,
@@ -86,12 +89,14 @@ impl Decider<'_> {
 
     /// Parses a request as a trigger. `None`: it is no trigger that can be decided, and has its outcome.
     fn parse<'r>(&self, request: &'r mut Request, routing: &'r Routing) -> Option<ReceivedTrigger<'r>> {
-        let Request { received, head_cache, length: whole, outgoing, reply, outcome, .. } = request;
+        let Request { ip, arrival, received, head_cache, length: whole, outgoing, reply, outcome, .. } = request;
         let seen = match shape::parse(received, &routing.limits, head_cache) {
             Parsed::Trigger(trigger) => match routing.app(trigger.app()) {
                 Some(app) => {
                     *whole = trigger.length;
-                    return Some(ReceivedTrigger { trigger, app, outgoing, reply, outcome });
+                    let caller = peer::address(*ip, trigger.forwarded_for(), &routing.trusted_proxies);
+                    let arrival = *arrival.insert(Arrival::new(self.shared, self.now, caller));
+                    return Some(ReceivedTrigger { trigger, app, arrival, outgoing, reply, outcome });
                 }
                 None => ParseOutcome::OtherShape,
             },
@@ -110,28 +115,36 @@ impl Decider<'_> {
         body: Body<'r>,
         routing: &Routing,
     ) -> Option<&'r AppRoute> {
-        let ReceivedTrigger { trigger, app, outgoing, reply, outcome } = received;
+        let ReceivedTrigger { trigger, app, arrival, outgoing, reply, outcome } = received;
         let Some(permit) = BorrowedPermit::take(self.shared, routing.limits.max_requests) else {
-            **outcome = Some(self.refuse(reply, RequestKind::Refused, &Refusal::Overloaded));
+            **outcome = Some(self.refuse(reply, RequestKind::Refused, &Refusal::Overloaded, *arrival, app, trigger));
             return None;
         };
         let signed = PatternClaim { pattern: trigger.pattern(), claim: &trigger.claim };
         let verified = match Verified::by_pattern(app, trigger.endpoint(), signed, body, self.date.seconds()) {
             Ok(verified) => verified,
             Err(refusal) => {
-                **outcome = Some(self.refuse(reply, RequestKind::Trigger, &refusal));
+                **outcome = Some(self.refuse(reply, RequestKind::Trigger, &refusal, *arrival, app, trigger));
                 return None;
             }
         };
-        let attempt = Attempt { mode: ClaimMode::MayWait, now: self.now };
         let renderer = Renderer { decider: self, trigger, outgoing, reply };
-        let step = pipeline::start(self.shared, verified, attempt, || permit.into_owned(), renderer);
+        let step = pipeline::start(self.shared, verified, *arrival, || permit.into_owned(), renderer);
         **outcome = Some(ParseOutcome::Decided(step));
         Some(app)
     }
 
-    fn refuse(&self, reply: &mut Vec<u8>, kind: RequestKind, refusal: &Refusal) -> ParseOutcome {
-        ParseOutcome::Refused(self.responder(reply).refuse(kind, refusal))
+    fn refuse(
+        &self,
+        reply: &mut Vec<u8>,
+        kind: RequestKind,
+        refusal: &Refusal,
+        arrival: Arrival,
+        app: &AppRoute,
+        trigger: &Trigger<'_>,
+    ) -> ParseOutcome {
+        let tag = arrival.refused(self.shared, &app.id, line(trigger), refusal);
+        ParseOutcome::Refused(self.responder(reply).refuse(kind, refusal, tag))
     }
 
     fn responder<'r>(&'r self, reply: &'r mut Vec<u8>) -> Responder<'r> {
@@ -150,17 +163,26 @@ struct Renderer<'r> {
 impl Render for Renderer<'_> {
     type Reply = AfterReply;
 
-    fn suppressed(self) -> AfterReply {
-        self.decider.responder(self.reply).suppressed()
+    fn line(&self) -> RequestLine<'_> {
+        line(self.trigger)
     }
 
-    fn refused(self, refusal: Refusal) -> AfterReply {
-        self.decider.responder(self.reply).refuse(RequestKind::Trigger, &refusal)
+    fn suppressed(self, tag: Tag) -> AfterReply {
+        self.decider.responder(self.reply).suppressed(tag)
+    }
+
+    fn refused(self, refusal: Refusal, tag: Tag) -> AfterReply {
+        self.decider.responder(self.reply).refuse(RequestKind::Trigger, &refusal, tag)
     }
 
     fn outgoing(self, app: &App, reduced: Option<Vec<u8>>) -> Disposition {
         render::request(self.outgoing, self.trigger, self.decider.host, app, reduced.as_deref())
     }
+}
+
+/// What a record says of the request of `trigger`.
+fn line<'r>(trigger: &Trigger<'r>) -> RequestLine<'r> {
+    RequestLine { method: shape::METHOD, path: trigger.path(), size: trigger.body.len() }
 }
 
 /// What `work` returns; `None` if it panics. The panic hook logs the panic, and dropped tickets put their channels in

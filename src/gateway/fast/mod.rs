@@ -34,8 +34,9 @@ use self::responder::{AfterReply, Responder};
 use self::yield_to_ready::yield_to_ready;
 use super::disposition::Disposition;
 use super::pipeline::{self, Exchange, NextStep, Sent, Undecided};
+use super::record::Tag;
 use super::settle::Answered;
-use super::{ConnectionPermit, Limits, Refusal, Shared};
+use super::{Caller, Limits, Refusal, Shared};
 use crate::assignment::ClaimMode;
 use crate::clock::{Date, DeadlineTimer};
 use crate::metrics::RequestKind;
@@ -73,7 +74,7 @@ pub struct FastConnection<'g, S> {
     shared: &'g Arc<Shared>,
     upstream: &'g Remote,
     batch: &'g Batch,
-    connection: &'g ConnectionPermit,
+    caller: &'g Caller,
     /// Time for the first byte of the connection, and for a head.
     head_timeout: Duration,
     /// Time between two requests, and for the caller to read its answer.
@@ -87,14 +88,14 @@ pub struct FastConnection<'g, S> {
 }
 
 impl<'g, S: AsyncRead + AsyncWrite + Unpin> FastConnection<'g, S> {
-    /// The fast path for `stream`. `connection`: its permit.
-    pub fn new(path: FastPath<'g>, limits: &Limits, stream: &'g mut S, connection: &'g ConnectionPermit) -> Self {
+    /// The fast path for `stream`, the connection of `caller`.
+    pub fn new(path: FastPath<'g>, limits: &Limits, stream: &'g mut S, caller: &'g Caller) -> Self {
         let FastPath { shared, upstream, batch } = path;
         Self {
             shared,
             upstream,
             batch,
-            connection,
+            caller,
             head_timeout: limits.head_timeout,
             idle_timeout: limits.idle_timeout,
             stream,
@@ -109,7 +110,7 @@ impl<'g, S: AsyncRead + AsyncWrite + Unpin> FastConnection<'g, S> {
     /// nothing: every request that was read whole is settled.
     pub async fn run(mut self) -> FastPathEnd {
         let mut drain = self.shared.drain.listen();
-        let mut request = Box::new(Request::new());
+        let mut request = Box::new(Request::new(self.caller.ip));
         let mut timeout = self.head_timeout;
         loop {
             if request.received.is_empty() {
@@ -119,7 +120,7 @@ impl<'g, S: AsyncRead + AsyncWrite + Unpin> FastConnection<'g, S> {
                     Received::TimedOut => return FastPathEnd::Closed,
                 }
             }
-            self.connection.set_busy();
+            self.caller.connection.set_busy();
             timeout = self.idle_timeout;
             let queued = self.batch.add(request);
             yield_to_ready().await;
@@ -129,11 +130,11 @@ impl<'g, S: AsyncRead + AsyncWrite + Unpin> FastConnection<'g, S> {
             let after = match request.outcome.take() {
                 Some(ParseOutcome::Refused(after)) => after,
                 Some(ParseOutcome::Decided(NextStep::Answered(after))) => {
-                    self.connection.set_trusted();
+                    self.caller.connection.set_trusted();
                     after
                 }
                 Some(ParseOutcome::Decided(step)) => {
-                    self.connection.set_trusted();
+                    self.caller.connection.set_trusted();
                     let mut exchange = FastExchange { fast: &mut self, request: &mut request };
                     // The panic hook logs the panic; the dropped tickets put their channels in doubt.
                     let finished = AssertUnwindSafe(pipeline::finish(&mut exchange, step)).catch_unwind().await;
@@ -152,7 +153,7 @@ impl<'g, S: AsyncRead + AsyncWrite + Unpin> FastConnection<'g, S> {
                 Some(ParseOutcome::Failed) | None => self.fail(&mut request),
             };
             let written = self.write(&request.reply).await;
-            self.connection.set_idle(self.shared.clock.moment(self.now));
+            self.caller.connection.set_idle(self.shared.clock.moment(self.now));
             request.make_ready();
             match (written, after) {
                 (true, AfterReply::KeepOpen) => {}
@@ -177,7 +178,7 @@ impl<'g, S: AsyncRead + AsyncWrite + Unpin> FastConnection<'g, S> {
     async fn receive_head(&mut self, request: &mut Request) -> Result<(), FastPathEnd> {
         let max_head = self.shared.routing.load().limits.max_head;
         let deadline = self.now + self.head_timeout;
-        self.connection.set_receiving(self.shared.clock.moment(self.now));
+        self.caller.connection.set_receiving(self.shared.clock.moment(self.now));
         let mut known = 0;
         while shape::is_partial_head(&request.received, known, max_head) {
             known = request.received.len();
@@ -193,11 +194,13 @@ impl<'g, S: AsyncRead + AsyncWrite + Unpin> FastConnection<'g, S> {
     async fn receive_body(&mut self, request: &mut Request, length: usize) -> Result<(), FastPathEnd> {
         let limit = self.shared.routing.load().limits.body_timeout;
         let deadline = Instant::now() + limit;
-        self.connection.set_receiving(self.shared.clock.moment(self.now));
+        self.caller.connection.set_receiving(self.shared.clock.moment(self.now));
         while request.received.len() < length {
             if !self.receive_more(request, deadline).await? {
                 self.update_clock();
-                self.responder(request).refuse(RequestKind::Trigger, &Refusal::BodyTimeout { limit });
+                let refusal = Refusal::BodyTimeout { limit };
+                let tag = request.refused(self.shared, self.now, &refusal);
+                self.responder(request).refuse(RequestKind::Trigger, &refusal, tag);
                 let written = self.write(&request.reply).await;
                 return Err(if written { FastPathEnd::LastReplyWritten } else { FastPathEnd::Closed });
             }
@@ -222,7 +225,8 @@ impl<'g, S: AsyncRead + AsyncWrite + Unpin> FastConnection<'g, S> {
         self.update_clock();
         request.length = request.received.len();
         request.reply.clear();
-        self.responder(request).refuse(RequestKind::Trigger, &Refusal::Internal);
+        let tag = request.refused(self.shared, self.now, &Refusal::Internal);
+        self.responder(request).refuse(RequestKind::Trigger, &Refusal::Internal, tag);
         AfterReply::Close
     }
 
@@ -290,20 +294,22 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Exchange for FastExchange<'_, '_, S> {
         let began = *now;
         let result = upstream.exchange(&self.request.outgoing, answer, timer, began).await;
         self.fast.update_clock();
-        Sent { took: self.fast.now - began, result }
+        Sent { took: self.fast.now - began, retries: self.fast.answer.retries, result }
     }
 
     fn received(&self) -> Answered<'_> {
         let Collected { status, is_encoded, ref body, .. } = self.fast.answer;
-        Answered { status, is_encoded, body }
+        // Only an error is described by it.
+        let content_type = if status < 300 { None } else { self.fast.answer.content_type() };
+        Answered { status, is_encoded, content_type, body }
     }
 
-    fn answered(&mut self, disposition: Disposition) -> AfterReply {
-        self.fast.responder(self.request).forwarded(&self.fast.answer, disposition)
+    fn answered(&mut self, disposition: Disposition, tag: Tag) -> AfterReply {
+        self.fast.responder(self.request).forwarded(&self.fast.answer, disposition, tag)
     }
 
-    fn refused(&mut self, refusal: Refusal) -> AfterReply {
-        self.fast.responder(self.request).refuse(RequestKind::Trigger, &refusal)
+    fn refused(&mut self, refusal: Refusal, tag: Tag) -> AfterReply {
+        self.fast.responder(self.request).refuse(RequestKind::Trigger, &refusal, tag)
     }
 }
 

@@ -9,6 +9,7 @@ use smallvec::{SmallVec, smallvec};
 use super::shape::{HeaderSpans, Trigger};
 use crate::clock::Date;
 use crate::gateway::disposition::{Disposition, SUPPRESSED_BODY, SUPPRESSED_HEAD};
+use crate::gateway::record::Tag;
 use crate::gateway::target::signed_path;
 use crate::gateway::{Refusal, Reply};
 use crate::pusher::{App, Query, resign};
@@ -49,15 +50,24 @@ pub(super) fn request(
 }
 
 /// Writes the answer to a redundant trigger.
-pub(super) fn suppressed(to: &mut Vec<u8>, date: &Date, last: bool) {
+pub(super) fn suppressed(to: &mut Vec<u8>, tag: Tag, date: &Date, last: bool) {
     put(to, &[SUPPRESSED_HEAD]);
+    tag.write(to);
     end(to, Some(date), last);
     put(to, &[SUPPRESSED_BODY]);
 }
 
 /// Writes upstream's answer.
-pub(super) fn forwarded(to: &mut Vec<u8>, answer: &Collected, disposition: Disposition, date: &Date, last: bool) {
+pub(super) fn forwarded(
+    to: &mut Vec<u8>,
+    answer: &Collected,
+    disposition: Disposition,
+    tag: Tag,
+    date: &Date,
+    last: bool,
+) {
     put(to, &[&answer.head, b"usher-decision: ", disposition.as_str().as_bytes(), b"\r\n"]);
+    tag.write(to);
     // An answer whose status allows no content has no length either (RFC 9110 8.6).
     if !matches!(answer.status, 204 | 304) {
         put(to, &[b"content-length: "]);
@@ -69,7 +79,7 @@ pub(super) fn forwarded(to: &mut Vec<u8>, answer: &Collected, disposition: Dispo
 }
 
 /// Writes usher's own answer. Returns whether it is the connection's last.
-pub(super) fn refused(to: &mut Vec<u8>, refusal: &Refusal, date: &Date, last: bool) -> bool {
+pub(super) fn refused(to: &mut Vec<u8>, refusal: &Refusal, tag: Tag, date: &Date, last: bool) -> bool {
     let response: Response<Reply> = refusal.response();
     let status = response.status();
     let last = last || response.headers().contains_key(http::header::CONNECTION);
@@ -86,6 +96,7 @@ pub(super) fn refused(to: &mut Vec<u8>, refusal: &Refusal, date: &Date, last: bo
     for (name, value) in response.headers().iter().filter(|(name, _)| *name != http::header::CONNECTION) {
         put(to, &[name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"]);
     }
+    tag.write(to);
     let body = match response.into_body() {
         Reply::Whole(body) => body.unwrap_or_default(),
         // A refusal is made here.

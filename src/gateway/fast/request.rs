@@ -1,10 +1,14 @@
 //! A request of one connection, and its outcome.
 
+use std::net::IpAddr;
+
 use tokio::time::Instant;
 
 use super::responder::AfterReply;
-use super::shape::HeadCache;
+use super::shape::{self, HeadCache};
 use crate::gateway::pipeline::NextStep;
+use crate::gateway::record::{Arrival, RequestLine, Tag};
+use crate::gateway::{Refusal, Shared};
 
 /// The capacity in bytes that a buffer keeps between two requests.
 const KEPT_CAPACITY: usize = 16 * 1024;
@@ -12,6 +16,10 @@ const KEPT_CAPACITY: usize = 16 * 1024;
 /// A request with all buffers that it needs. One connection uses it for one request after the other.
 #[derive(Debug)]
 pub(super) struct Request {
+    /// The address at the other end of the connection.
+    pub(super) ip: IpAddr,
+    /// Once it is known to be a trigger.
+    pub(super) arrival: Option<Arrival>,
     /// The bytes received of it, and perhaps of the requests behind it.
     pub(super) received: Vec<u8>,
     pub(super) head_cache: HeadCache,
@@ -47,8 +55,10 @@ pub(super) enum ParseOutcome {
 
 impl Request {
     /// An empty request, for a new connection.
-    pub(super) fn new() -> Self {
+    pub(super) fn new(ip: IpAddr) -> Self {
         Self {
+            ip,
+            arrival: None,
             received: Vec::new(),
             head_cache: HeadCache::default(),
             length: 0,
@@ -57,6 +67,14 @@ impl Request {
             outcome: None,
             decided: Instant::now(),
         }
+    }
+
+    /// Records that a trigger was refused before it was decided, or failed at `now`. Returns the tag of the answer.
+    pub(super) fn refused(&self, shared: &Shared, now: Instant, refusal: &Refusal) -> Tag {
+        let arrival = self.arrival.unwrap_or_else(|| Arrival::new(shared, now, self.ip.to_canonical()));
+        let (app, path) = shape::names(&self.received, &self.head_cache).unwrap_or_default();
+        let line = RequestLine { method: shape::METHOD, path, size: self.received.len() };
+        arrival.refused(shared, app, line, refusal)
     }
 
     /// Clears the buffers for the next request. Memory that an unusually large request took is freed.
@@ -68,6 +86,7 @@ impl Request {
                 buffer.shrink_to(KEPT_CAPACITY);
             }
         }
+        self.arrival = None;
         self.outgoing.clear();
         self.reply.clear();
         self.reply.shrink_to(KEPT_CAPACITY);

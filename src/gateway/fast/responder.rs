@@ -3,6 +3,7 @@
 use super::render;
 use crate::clock::Date;
 use crate::gateway::disposition::Disposition;
+use crate::gateway::record::Tag;
 use crate::gateway::{Refusal, Shared};
 use crate::metrics::RequestKind;
 use crate::upstream::Collected;
@@ -26,24 +27,24 @@ pub(super) struct Responder<'a> {
 
 impl Responder<'_> {
     /// Answers a redundant trigger.
-    pub(super) fn suppressed(self) -> AfterReply {
+    pub(super) fn suppressed(self, tag: Tag) -> AfterReply {
         let last = self.is_last();
-        render::suppressed(self.reply, self.date, last);
+        render::suppressed(self.reply, tag, self.date, last);
         self.answered(200, last)
     }
 
     /// Passes on upstream's answer.
-    pub(super) fn forwarded(self, answer: &Collected, disposition: Disposition) -> AfterReply {
+    pub(super) fn forwarded(self, answer: &Collected, disposition: Disposition, tag: Tag) -> AfterReply {
         let last = self.is_last();
-        render::forwarded(self.reply, answer, disposition, self.date, last);
+        render::forwarded(self.reply, answer, disposition, tag, self.date, last);
         self.answered(answer.status, last)
     }
 
     /// Refuses a request.
-    pub(super) fn refuse(self, kind: RequestKind, refusal: &Refusal) -> AfterReply {
+    pub(super) fn refuse(self, kind: RequestKind, refusal: &Refusal, tag: Tag) -> AfterReply {
         self.shared.metrics.error(refusal.code());
         let last = self.is_last();
-        let last = render::refused(self.reply, refusal, self.date, last);
+        let last = render::refused(self.reply, refusal, tag, self.date, last);
         self.shared.metrics.request(kind, refusal.status().as_u16());
         AfterReply::after(last)
     }

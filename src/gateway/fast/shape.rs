@@ -6,6 +6,7 @@ use std::ops::Range;
 use httparse::{EMPTY_HEADER, Header, Status};
 
 use crate::gateway::Limits;
+use crate::gateway::handshake::X_FORWARDED_FOR;
 use crate::gateway::target::{ExactPath, exact, signed_path};
 use crate::gateway::verified::is_json;
 use crate::pusher::{Endpoint, Pattern, Query, SignatureClaim};
@@ -79,7 +80,8 @@ struct CachedHead {
     variable: [Range<usize>; 4],
 }
 
-const METHOD: &str = "POST";
+/// The method of every trigger.
+pub(super) const METHOD: &str = "POST";
 const VERSION: &[u8] = b" HTTP/1.1\r\n";
 
 /// Parses the bytes that have come on a connection. `known`: its last heads.
@@ -98,6 +100,13 @@ pub(super) fn parse<'b>(bytes: &'b [u8], limits: &Limits, known: &'b mut HeadCac
 pub(super) fn parse_again<'b>(bytes: &'b [u8], known: &'b HeadCache) -> Option<Trigger<'b>> {
     let Parsed::Trigger(trigger) = known.find(bytes)?.parse(bytes, MAX_BODY)? else { return None };
     Some(trigger)
+}
+
+/// The app's id and the path of a request whose head [`parse`] has found in `bytes` before.
+pub(super) fn names<'b>(bytes: &'b [u8], known: &HeadCache) -> Option<(&'b str, &'b str)> {
+    let head = known.find(bytes)?;
+    let target = str::from_utf8(bytes.get(head.target.clone())?).ok()?;
+    Some((target.get(head.app.clone())?, target.get(..head.path)?))
 }
 
 /// Whether `bytes` are the beginning of a head of at most `max_head` bytes that has not come whole. The first `known`
@@ -124,6 +133,16 @@ impl<'b> Trigger<'b> {
 
     pub(super) fn path(&self) -> &'b str {
         &self.target[..self.head.path]
+    }
+
+    /// The values of its `X-Forwarded-For` lines, last line first.
+    pub(super) fn forwarded_for(&self) -> impl Iterator<Item = &'b [u8]> {
+        let lines = self.lines.rsplit(|byte| *byte == b'\n');
+        lines.filter_map(|line| {
+            let (name, value) = line.split_at_checked(X_FORWARDED_FOR.as_str().len())?;
+            let is_it = name.eq_ignore_ascii_case(X_FORWARDED_FOR.as_str().as_bytes());
+            value.strip_prefix(b":").filter(|_| is_it).map(<[u8]>::trim_ascii)
+        })
     }
 
     /// The pattern of its query.

@@ -61,7 +61,7 @@ pub(super) async fn open(
     let shared = &gateway.shared;
     let mut pace = None;
     if routing.limiters.limits_peers() {
-        let ip = peer::address(caller.ip, &head.headers, &routing.trusted_proxies);
+        let ip = peer::address(caller.ip, peer::forwarded_for(&head.headers), &routing.trusted_proxies);
         if !routing.limiters.admits(ip) {
             return close_rate_limited(shared, routing, handshake, &head.headers, caller);
         }

@@ -73,6 +73,12 @@ pub struct Event<'a> {
 }
 
 impl<'a> Event<'a> {
+    /// The JSON token of `data`.
+    #[must_use]
+    pub const fn data_token(&self) -> &'a str {
+        self.data
+    }
+
     /// The text of `data`, decoded from its JSON string, into `buffer` where it fits. `None` if `data` is not a string
     /// or does not decode.
     #[must_use]

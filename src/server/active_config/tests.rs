@@ -6,12 +6,12 @@ use super::*;
 use crate::audience::Relayed;
 use crate::clock::Clock;
 use crate::config::Sources;
-use crate::decisions::Decisions;
 use crate::gateway::{Relays, SuccessFormat};
 use crate::metrics::Metrics;
 use crate::rate::Limiters;
 use crate::report::Report;
 use crate::shutdown::{Drain, Tasks};
+use crate::triggers::{Payloads, Triggers};
 
 /// Two apps, a rule for both and one for the first only, which is off.
 fn config() -> Config {
@@ -40,7 +40,7 @@ fn active_config() -> Arc<ActiveConfig> {
         routing: ArcSwap::from_pointee(routing),
         clock,
         metrics,
-        decisions: Arc::new(Decisions::new(0)),
+        triggers: Arc::new(Triggers::new(0, Payloads::None)),
         report,
         drain: Drain::default(),
         tasks: Tasks::default(),

@@ -21,6 +21,8 @@ pub struct Collected {
     pub is_dated: bool,
     /// Whether the head has a `Content-Encoding`.
     pub is_encoded: bool,
+    /// How often the request was sent again, because nothing of it had been sent on a connection before.
+    pub retries: u8,
     /// The body.
     pub body: Vec<u8>,
     received: Vec<u8>,
@@ -48,12 +50,22 @@ impl Collected {
         self.status = 0;
         self.is_dated = false;
         self.is_encoded = false;
+        self.retries = 0;
         self.consumed = 0;
         self.interim = 0;
         for buffer in [&mut self.head, &mut self.body, &mut self.received] {
             buffer.clear();
             buffer.shrink_to(KEPT_CAPACITY);
         }
+    }
+
+    /// The value of its `Content-Type`.
+    #[must_use]
+    pub fn content_type(&self) -> Option<&[u8]> {
+        self.head.split(|byte| *byte == b'\n').find_map(|line| {
+            let colon = line.iter().position(|byte| *byte == b':')?;
+            line[..colon].eq_ignore_ascii_case(b"content-type").then(|| line[colon + 1..].trim_ascii())
+        })
     }
 
     /// The buffer for received bytes, with space for `more`. Removes the consumed bytes.

@@ -47,11 +47,13 @@ impl TriggerClient {
         alarm: &mut DeadlineTimer,
         limit: TimeLimit,
     ) -> Result<(), Failure> {
+        let mut retries = 0;
         if let Some(reused) = self.pool.take(limit.start) {
             match self.exchange_on(reused, request, answer, alarm, limit).await {
                 Ok(()) => return Ok(()),
                 Err(ConnectionError::Unsent(error)) => {
                     tracing::debug!(%error, "an idle connection was closed; the trigger is sent on a new one");
+                    retries = 1;
                 }
                 Err(error) => return Err(error.into_failure(answer.status, dialer.authority(), limit)),
             }
@@ -59,7 +61,9 @@ impl TriggerClient {
         // Boxed: rare and large.
         let stream = Box::pin(dialer.connect()).await?;
         let limit = TimeLimit::from(Instant::now(), limit.period);
-        self.exchange_on(TriggerConnection::new(stream), request, answer, alarm, limit).await.map_err(|error| {
+        let done = self.exchange_on(TriggerConnection::new(stream), request, answer, alarm, limit).await;
+        answer.retries = retries;
+        done.map_err(|error| {
             dialer.expire_addresses();
             error.into_failure(answer.status, dialer.authority(), limit)
         })

@@ -39,9 +39,8 @@ fn every_announcement_is_read(hotel: &Hotel) {
         let keys: Vec<&String> = report["data"].as_object().unwrap().keys().collect();
         assert_eq!(keys, ["ciphertext", "nonce"], "{report}");
     }
-    let metric =
-        |decision: &str| hotel.usher.admin().metric("usher_triggers_total", &[&format!("decision=\"{decision}\"")]);
-    assert_eq!((metric("forwarded_no_rule"), metric("suppressed"), metric("coalesced")), (10.0, 0.0, 0.0));
+    let metric = |reason: &str| hotel.usher.admin().metric("usher_triggers_total", &[&format!("reason=\"{reason}\"")]);
+    assert_eq!((metric("no_rule"), metric("same_assignment"), metric("same_in_flight")), (10.0, 0.0, 0.0));
 }
 
 /// Without the key, no guest can subscribe: neither one without a backend nor one that the backend refuses.

@@ -177,7 +177,7 @@ fn the_admin_listener_tells_its_neighbours_only_what_is_open() {
     for path in ["/metrics", "/livez", "/readyz"] {
         assert_eq!((ask(path, "usher:9601"), ask(path, "127.0.0.1:9601")), (200, 200), "{path}");
     }
-    for path in ["/", "/decisions", "/assignments"] {
+    for path in ["/", "/triggers", "/assignments"] {
         assert_eq!((ask(path, "usher:9601"), ask(path, "127.0.0.1:9601")), (421, 401), "{path}");
     }
     let listen = format!("admin.listen=0.0.0.0:{}", admin.0.port());

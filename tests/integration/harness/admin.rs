@@ -45,9 +45,14 @@ impl Admin {
         list(&document, "assignments").into_iter().find(|entry| entry["channel"] == channel)
     }
 
-    /// The decisions, newest first.
+    /// The records of triggers, newest first.
+    pub fn triggers(self) -> Vec<Value> {
+        list(&self.json("/triggers?limit=10000"), "triggers")
+    }
+
+    /// The decisions of rules on events, those of the newest trigger first.
     pub fn decisions(self) -> Vec<Value> {
-        list(&self.json("/decisions"), "decisions")
+        self.triggers().iter().flat_map(|trigger| list(trigger, "rules")).collect()
     }
 
     /// The report.

@@ -1,0 +1,252 @@
+//! The record of one trigger, and its encoding.
+//!
+//! A record is encoded in two parts: the [`Head`] when the trigger is decided or refused, the [`Tail`] when it is
+//! answered. Both are borrowed from the request, and from the encoding when they are read.
+
+use std::net::IpAddr;
+
+use serde::{Deserialize, Serialize};
+use smallvec::SmallVec;
+
+use crate::decision::EventDecision;
+
+/// Longest text of a record in bytes; what is longer is cut.
+pub const MAX_TEXT: usize = 512;
+/// Longest data of an event in bytes; what is longer is cut.
+pub const MAX_DATA: usize = 2048;
+/// Most entries of a list; the others are counted.
+pub const MAX_LIST: usize = 20;
+/// Bytes of most records.
+const TYPICAL: usize = 384;
+/// Longest encoding of a [`Head`] in bytes; of a longer one, only the first event and finding are kept.
+const MAX_HEAD: usize = 48 * 1024;
+
+/// What is known of a trigger when it is decided or refused.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Head<'a> {
+    /// The number of its id.
+    pub number: u64,
+    /// When it came, in milliseconds of the process's clock.
+    pub at: u64,
+    /// The app's id; for an app that is not configured, as the caller wrote it.
+    pub app: &'a str,
+    /// The address of the caller.
+    pub caller: IpAddr,
+    /// The method.
+    pub method: &'a str,
+    /// The path, without the query.
+    pub path: &'a str,
+    /// Bytes of the body, as far as it was received.
+    pub size: u32,
+    /// Why the request was not read exactly: a code.
+    pub inexact: Option<&'a str>,
+    /// The events, in their order. Empty if they were not read.
+    #[serde(borrow)]
+    pub events: SmallVec<[EventRecord<'a>; 1]>,
+    /// Events that are left out.
+    pub more_events: u32,
+    /// What rules found, in the order of events, rules and channels.
+    #[serde(borrow)]
+    pub findings: SmallVec<[Finding<'a>; 1]>,
+    /// Findings that are left out.
+    pub more_findings: u32,
+    /// The rules of whose event and channel an event is, but whose `where` does not match.
+    #[serde(borrow)]
+    pub filtered: SmallVec<[Filtered<'a>; 1]>,
+    /// The decision whose reason is the trigger's reason; `None` if it was refused before.
+    pub decision: Option<EventDecision>,
+}
+
+/// One event of a trigger.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EventRecord<'a> {
+    /// The event's name.
+    pub name: &'a str,
+    /// Its channels.
+    #[serde(borrow)]
+    pub channels: SmallVec<[&'a str; 1]>,
+    /// Channels that are left out.
+    pub more_channels: u32,
+    /// Whether it has a `socket_id`.
+    pub excludes_socket: bool,
+    /// Whether it asks for `info`.
+    pub asks_info: bool,
+    /// The JSON token of its data, if data is recorded.
+    pub data: Option<&'a str>,
+    /// Bytes of that token, before it was cut.
+    pub data_size: u32,
+}
+
+/// What one rule found about one event on one channel.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Finding<'a> {
+    /// The index of the event.
+    pub event: u16,
+    /// The index of the channel.
+    pub channel: u16,
+    /// The rule's name.
+    pub rule: &'a str,
+    /// The decision.
+    pub decision: EventDecision,
+    /// The assignment that was read.
+    #[serde(borrow)]
+    pub assignment: Option<AssignmentRecord<'a>>,
+    /// The assignment that the channel was known to show before.
+    #[serde(borrow)]
+    pub before: Option<AssignmentRecord<'a>>,
+    /// When that became known, in milliseconds of the process's clock.
+    pub known_since: Option<u64>,
+}
+
+/// An assignment, as JSON tokens.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AssignmentRecord<'a> {
+    /// The pointer that the identity was read from.
+    pub pointer: &'a str,
+    /// The identity's token.
+    pub identity: &'a str,
+    /// The pointers and tokens of the context.
+    #[serde(borrow)]
+    pub context: SmallVec<[(&'a str, &'a str); 2]>,
+}
+
+/// A rule whose `where` does not match.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Filtered<'a> {
+    /// The index of the event.
+    pub event: u16,
+    /// The rule's name.
+    pub rule: &'a str,
+    /// The pointer in `where` whose value differs.
+    pub pointer: &'a str,
+}
+
+/// What became of a trigger.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tail<'a> {
+    /// Microseconds from its arrival to its answer.
+    pub took: u64,
+    /// The status of the answer.
+    pub status: u16,
+    /// If usher refused it, or upstream gave no answer: the code, and the cause in a sentence.
+    #[serde(borrow)]
+    pub refusal: Option<(&'a str, &'a str)>,
+    /// The exchange with upstream, if it was sent.
+    #[serde(borrow)]
+    pub upstream: Option<UpstreamRecord<'a>>,
+}
+
+/// An exchange with upstream.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UpstreamRecord<'a> {
+    /// Whether a part of the trigger was left out.
+    pub reduced: bool,
+    /// The status of upstream's answer, if it has one.
+    pub status: Option<u16>,
+    /// Microseconds until its answer or failure.
+    pub took: u64,
+    /// How often it was sent again, on another connection, because nothing of it had been sent before.
+    pub retries: u8,
+    /// What upstream says of the error, or why there is no answer.
+    pub error: Option<&'a str>,
+    /// What follows for the channels: `accepted`, `refused`, `partial`, `ambiguous`, `not_sent`.
+    pub outcome: &'a str,
+}
+
+/// A whole record.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Record<'a> {
+    /// The first part.
+    pub head: Head<'a>,
+    /// The second part.
+    pub tail: Tail<'a>,
+}
+
+impl<'a> Record<'a> {
+    /// Reads an encoding. `None` cannot happen for what `encode` wrote.
+    pub(super) fn decode(bytes: &'a [u8]) -> Option<Self> {
+        let (head, rest) = postcard::take_from_bytes(bytes).ok()?;
+        Some(Self { head, tail: postcard::from_bytes(rest).ok()? })
+    }
+
+    /// The number of an encoded record.
+    pub(super) fn number(bytes: &[u8]) -> Option<u64> {
+        postcard::take_from_bytes(bytes).ok().map(|(number, _rest)| number)
+    }
+
+    /// What happened to it, in one word: `refused`, `failed` (upstream did not take it), `reduced`, or the label of the
+    /// decision.
+    #[must_use]
+    pub fn decision(&self) -> &'static str {
+        let Tail { refusal, upstream, .. } = &self.tail;
+        match upstream {
+            Some(upstream) if upstream.failed() => "failed",
+            None if refusal.is_some() => "refused",
+            Some(upstream) if upstream.reduced => "reduced",
+            Some(_) | None => self.head.decision.map_or("forwarded", |decision| decision.action().label()),
+        }
+    }
+
+    /// The code of the reason.
+    #[must_use]
+    pub fn reason(&self) -> &'a str {
+        let decided = self.head.decision.map_or("no_rule", EventDecision::reason);
+        self.tail.refusal.map_or(decided, |(code, _)| code)
+    }
+
+    /// Whether upstream was asked and did not take it.
+    #[must_use]
+    pub fn has_failed(&self) -> bool {
+        self.tail.upstream.as_ref().is_some_and(UpstreamRecord::failed)
+    }
+}
+
+impl UpstreamRecord<'_> {
+    /// Whether upstream gave no answer, or one that says that the trigger was not accepted.
+    #[must_use]
+    pub fn failed(&self) -> bool {
+        self.outcome != "accepted" && (self.error.is_some() || self.status.is_none_or(|status| status >= 300))
+    }
+}
+
+impl Head<'_> {
+    /// The encoding.
+    pub(super) fn encode(mut self) -> Vec<u8> {
+        let encoding = encode(&self, Vec::with_capacity(TYPICAL));
+        if encoding.len() <= MAX_HEAD {
+            return encoding;
+        }
+        self.more_events += leave_out(&mut self.events);
+        self.more_findings += leave_out(&mut self.findings);
+        self.filtered.truncate(1);
+        for event in &mut self.events {
+            event.data = None;
+        }
+        encode(&self, Vec::new())
+    }
+}
+
+/// Keeps the first entry; returns how many others there were.
+fn leave_out<T>(list: &mut SmallVec<[T; 1]>) -> u32 {
+    let others = list.len().saturating_sub(1);
+    list.truncate(1);
+    u32::try_from(others).unwrap_or(u32::MAX)
+}
+
+impl Tail<'_> {
+    /// The encoding of the whole record, whose first part is `head`.
+    pub(super) fn encode_behind(&self, head: Vec<u8>) -> Vec<u8> {
+        encode(self, head)
+    }
+}
+
+fn encode(part: &impl Serialize, to: Vec<u8>) -> Vec<u8> {
+    // A vector takes any number of bytes, and no type of a record refuses to be written.
+    postcard::to_extend(part, to).unwrap_or_default()
+}
+
+/// As much of `text` as a record keeps.
+#[must_use]
+pub fn cut(text: &str, limit: usize) -> &str {
+    if text.len() > limit { &text[..text.floor_char_boundary(limit)] } else { text }
+}
