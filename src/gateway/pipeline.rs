@@ -14,7 +14,7 @@ use super::settle::{self, Answered};
 use super::verified::{Reading, Verified};
 use super::{InFlightPermit, Refusal, Shared};
 use crate::assignment::ClaimMode;
-use crate::pusher::{App, Trigger};
+use crate::pusher::{KeyPair, Trigger};
 use crate::rate::RateReservation;
 use crate::upstream::ExchangeError;
 
@@ -50,6 +50,7 @@ pub(super) struct Waiting {
 #[derive(Debug)]
 pub(super) struct Undecided {
     app: Arc<AppRoute>,
+    pair: KeyPair,
     reading: Reading,
     state: WaitState,
     permit: InFlightPermit,
@@ -81,8 +82,8 @@ pub(super) trait Render {
     /// Answers a trigger that usher does not serve.
     fn refused(self, refusal: Refusal) -> Self::Reply;
 
-    /// Makes the request to upstream: as received, or with the body `reduced`, signed by `app` anew.
-    fn outgoing(self, app: &App, reduced: Option<Vec<u8>>) -> Disposition;
+    /// Makes the request to upstream: as received, or with the body `reduced`, signed by `pair` anew.
+    fn outgoing(self, pair: &KeyPair, reduced: Option<Vec<u8>>) -> Disposition;
 }
 
 /// Exchanges one trigger with upstream and answers its caller, in a reader's own form.
@@ -192,16 +193,16 @@ fn conclude<R: Render>(
     render: R,
 ) -> NextStep<R::Reply> {
     let decision = state.decide(shared, &verified, attempt);
-    let Verified { app, reading, .. } = verified;
+    let Verified { app, pair, reading, .. } = verified;
     match decision {
         Decision::Suppress => NextStep::Answered(render.suppressed()),
         Decision::Refuse(limited) => NextStep::Answered(render.refused(Refusal::RateLimited(limited))),
         Decision::Forward(Plan { tickets, reduced, multiplicity }) => {
-            let disposition = render.outgoing(&app.app, reduced);
+            let disposition = render.outgoing(pair, reduced);
             NextStep::Forward(Forward { app: Arc::clone(app), tickets, multiplicity, disposition, permit: permit() })
         }
         Decision::Wait(reason) => {
-            let trigger = Undecided { app: Arc::clone(app), reading, state, permit: permit() };
+            let trigger = Undecided { app: Arc::clone(app), pair: pair.clone(), reading, state, permit: permit() };
             NextStep::Wait(Box::new(Waiting { trigger, reason }))
         }
     }
@@ -216,9 +217,9 @@ impl Undecided {
         attempt: Attempt,
         render: R,
     ) -> NextStep<R::Reply> {
-        let Self { app, reading, state, permit } = self;
+        let Self { app, pair, reading, state, permit } = self;
         let routing = shared.routing.load();
-        let mut verified = Verified { app: &app, reading, body };
+        let mut verified = Verified { app: &app, pair: &pair, reading, body };
         verified.follow_reload(&routing);
         conclude(shared, verified, state, attempt, || permit, render)
     }
@@ -226,7 +227,7 @@ impl Undecided {
 
 impl WaitState {
     fn decide(&mut self, shared: &Shared, trigger: &Verified<'_, '_>, Attempt { mode, now }: Attempt) -> Decision {
-        let Verified { app, reading, body } = trigger;
+        let Verified { app, reading, body, pair: _ } = trigger;
         let context = DecisionContext { now: shared.clock.moment(now), mode, waited: self.deadline.is_some() };
         match reading {
             Reading::Exact(endpoint) => {

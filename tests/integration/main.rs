@@ -38,6 +38,7 @@ mod relay;
 mod reload;
 mod report;
 mod restarts;
+mod rotation;
 mod story;
 mod subscribing;
 mod tidy;

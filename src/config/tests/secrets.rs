@@ -8,6 +8,7 @@ const CANARY: &str = "canary-5f1d";
 fn secrets_are_masked_where_they_are_accepted() {
     let text =
         format!("{UPSTREAM}admin.token = \"{CANARY}\"\n[[apps]]\nid = \"1\"\nkey = \"k\"\nsecret = \"{CANARY}\"\n");
+    let text = text + &format!("[[apps.keys]]\nkey = \"next\"\nsecret = \"{CANARY}\"\n");
     let setup = file(&text).variable("USHER_APPS__0__SECRET", CANARY).flag("apps.0.id", "2");
     let config = setup.accepted();
     assert_eq!(config.admin.token.as_ref().unwrap().0, CANARY);
@@ -52,6 +53,8 @@ fn secrets_are_masked_where_they_are_refused() {
         format!("{app}secret = \"{CANARY}\"\nsecret_file = \"{CANARY}\""),
         format!("{app}secret_file = \"{two_lines}\""),
         format!("{app}secret_file = \"{}\"", not_text.path().display()),
+        format!("{app}secret = \"s\"\n[[apps.keys]]\nkey = \"k\"\nsecret = \"{CANARY}\""),
+        format!("{app}secret = \"s\"\nkeys = [\"{CANARY}\"]"),
         format!("apps = \"{CANARY}\""),
         format!("apps = [\"{CANARY}\"]"),
         format!("admin = \"{CANARY}\""),
@@ -82,8 +85,10 @@ fn secrets_are_masked_where_they_are_refused() {
 
 #[test]
 fn no_flag_carries_a_secret() {
-    for key in ["admin.token", "apps.0.secret"] {
-        let fault = file(UPSTREAM).flag(key, CANARY).fault();
+    for key in ["admin.token", "apps.0.secret", "apps.0.keys.0.secret"] {
+        let pair = file(UPSTREAM).variable("USHER_APPS__0__KEYS__0__KEY", "k2");
+        let setup = if key.contains("keys") { pair } else { file(UPSTREAM) };
+        let fault = setup.flag(key, CANARY).fault();
         assert!(fault.starts_with(&format!("flag: {key}\n")), "{fault}");
         assert!(
             fault.contains("every process list shows it")
