@@ -47,7 +47,7 @@ use crate::report::Report;
 use crate::shutdown::{Drain, Tasks};
 
 pub use listener::{MAX_CONNECTIONS, serve};
-pub use modes::{ModeSwitch, RuleMode};
+pub use modes::{ModeSwitch, NotSwitched, RuleMode};
 
 /// The data that the listener serves, and the token that it requires.
 pub struct Admin {

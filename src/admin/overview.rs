@@ -18,6 +18,8 @@ struct Overview<'a> {
     since: String,
     now: String,
     draining: bool,
+    /// Whether usher is configured to observe: every rule that is to enforce observes instead.
+    observe: bool,
     /// The end of the period after the start in which nothing is suppressed; `null` after it.
     start_doubt_until: Option<String>,
     /// Whether calls that change something are possible.
@@ -41,6 +43,8 @@ struct Rule<'a> {
     channel: &'a str,
     mode: &'static str,
     configured: &'static str,
+    /// Where `mode` comes from.
+    source: &'static str,
     /// The number of channels with a stored assignment.
     channels: usize,
     decisions: Decisions<'a>,
@@ -71,6 +75,7 @@ pub(super) fn overview(admin: &Admin) -> Reply {
         since: time(Moment::default()),
         now: time(now),
         draining: admin.drain.has_begun(),
+        observe: admin.mode_switch.observes(),
         start_doubt_until: Some(admin.assignments.end_of_start_doubt()).filter(|end| now < *end).map(time),
         token_configured: admin.token.as_ref().is_some_and(|token| !token.is_empty()),
         decisions_kept: admin.decisions.capacity(),
@@ -83,6 +88,7 @@ pub(super) fn overview(admin: &Admin) -> Reply {
                 channel: &mode.channel,
                 mode: mode.mode.label(),
                 configured: mode.configured.label(),
+                source: mode.source,
                 channels: channels(mode),
                 decisions: decisions(&summary, |counted| (&*counted.app, &*counted.rule) == (&*mode.app, &*mode.rule)),
             })

@@ -49,6 +49,11 @@ pub(super) enum Refusal {
     /// No configured rule matches.
     #[error("No configured rule fits this app and rule; check their spelling and the configuration.")]
     NotWatched,
+    /// No rule can enforce, because usher is configured to observe.
+    #[error(
+        "usher is configured to observe (--observe, USHER_OBSERVE or `observe = true`), so no rule can enforce. Set `observe = false` in the file and reload usher, or restart it without the flag or the variable; rules whose configured mode is enforce then enforce."
+    )]
+    Observing,
     /// usher drains and is not ready.
     #[error("usher is draining: it takes no new connections and is about to end.")]
     Draining,
@@ -66,6 +71,7 @@ impl Refusal {
             Self::TokenNotSet => StatusCode::FORBIDDEN,
             Self::NotFound | Self::NotWatched => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed { .. } => StatusCode::METHOD_NOT_ALLOWED,
+            Self::Observing => StatusCode::CONFLICT,
             Self::ForeignHost => StatusCode::MISDIRECTED_REQUEST,
             Self::NotJson => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::Draining | Self::TooManyStreams => StatusCode::SERVICE_UNAVAILABLE,
@@ -88,6 +94,7 @@ impl Refusal {
             Self::NotJson => "not_json",
             Self::TooManyStreams => "too_many_streams",
             Self::NotWatched => "not_watched",
+            Self::Observing => "observing",
             Self::Draining => "draining",
             Self::Failed => "internal_error",
         }

@@ -112,6 +112,7 @@ fn add_required_headers(refusal: &Refusal, headers: &mut HeaderMap) {
         | Refusal::NotJson
         | Refusal::TooManyStreams
         | Refusal::NotWatched
+        | Refusal::Observing
         | Refusal::Draining
         | Refusal::Failed => {}
     }

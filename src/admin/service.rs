@@ -201,8 +201,13 @@ impl Service {
 
     fn modes(&self) -> Vec<RuleState> {
         const MODES: &[&str] = &[Mode::Enforce.label(), Mode::Observe.label(), Mode::Off.label()];
-        let state =
-            |rule: modes::RuleMode| RuleState { app: rule.app, rule: rule.rule, mode: rule.mode.label(), modes: MODES };
+        let state = |rule: modes::RuleMode| RuleState {
+            switched: rule.mode != rule.configured,
+            app: rule.app,
+            rule: rule.rule,
+            mode: rule.mode.label(),
+            modes: MODES,
+        };
         self.admin.mode_switch.rules().into_iter().map(state).collect()
     }
 
@@ -218,6 +223,7 @@ impl Service {
                 .collect(),
             max_keys: assignments.bounds().max_channels,
             modes: self.modes(),
+            observe: self.admin.mode_switch.observes(),
             evictions: vec![("capacity", evictions.capacity), ("idle", evictions.idle)],
             waiters: assignments.waiting(),
             tasks: self.admin.tasks.running(),

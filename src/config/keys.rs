@@ -35,10 +35,26 @@ pub(super) fn read(tree: Table, report: &mut Report) -> Config {
         let limits = root.section("limits", limits);
         let assignments = root.section("assignments", |section| assignments(section, &server, &upstream));
         let log = root.section("log", log);
+        let observe = root.flag("observe", false);
         let (apps, ids) = apps::read(root, &server);
-        let rules = rules::read(root, &ids);
+        let (rules, modes) = rules::read(root, &ids, observe).into_iter().unzip();
         let events = events::read(root, &ids);
-        Config { server, admin, upstream, broker, limits, assignments, log, apps, rules, events, warnings: Vec::new() }
+        let warnings = Vec::new();
+        Config {
+            observe,
+            server,
+            admin,
+            upstream,
+            broker,
+            limits,
+            assignments,
+            log,
+            apps,
+            rules,
+            modes,
+            events,
+            warnings,
+        }
     });
     check_across_sections(&config, report);
     report.refuse_unknown();

@@ -13,12 +13,13 @@ type Compared = (&'static str, bool);
 
 impl Config {
     /// The keys that differ in `new` and take effect only after a restart. Everything else is applied on SIGHUP:
-    /// `apps`, `rules`, `events`, `server.unknown_apps`, `server.trusted_proxies`, certificates, keys and authorities
+    /// `observe`, `apps`, `rules`, `events`, `server.unknown_apps`, `server.trusted_proxies`, certificates, keys and authorities
     /// (by the files' content and their names), and those `limits` that are read for every request. The limits that
     /// shape a connection while it is accepted, and the number of connections, are set up once.
     #[must_use]
     pub fn reloadable_difference(&self, new: &Self) -> Vec<&'static str> {
         let Self {
+            observe: _,
             server,
             admin,
             upstream,
@@ -28,6 +29,7 @@ impl Config {
             log,
             apps: _,
             rules: _,
+            modes: _,
             events: _,
             // What is said of the configuration, and no key of it.
             warnings: _,

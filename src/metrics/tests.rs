@@ -42,6 +42,7 @@ fn busy() -> (Arc<Metrics>, Sample) {
         rule: "staff-assigned".into(),
         mode: "observe",
         modes: &["enforce", "observe"],
+        switched: true,
     }];
     (
         metrics,

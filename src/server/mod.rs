@@ -298,6 +298,7 @@ impl Server {
         if let Some(recommendation) = self.config.recommendation() {
             tracing::info!("{recommendation}");
         }
+        log_modes(&self.config);
         let start_doubt = self.config.assignments.start_doubt;
         if !start_doubt.is_zero() {
             tracing::info!(
@@ -356,6 +357,7 @@ impl Server {
         for warning in &config.warnings {
             tracing::warn!("{warning}");
         }
+        log_modes(&config);
         self.broker.iter().for_each(|broker| broker.configure(&config.apps));
         let (apps, rules) = (config.apps.len(), config.rules.len());
         let switches_ended = self.active_config.replace(config);
@@ -376,6 +378,17 @@ impl Server {
         self.stop_admin.begin();
         let asking = self.admin_tasks.finish(POOL_CLOSE_TIMEOUT).await;
         tracing::info!(left, upstream_connections = open, admin_connections = asking, "drained");
+    }
+}
+
+/// Logs each rule's mode and its source.
+fn log_modes(config: &Config) {
+    if config.observe {
+        tracing::info!("usher observes: it suppresses nothing, and counts what it would suppress (observe)");
+    }
+    if !config.rules.is_empty() {
+        let modes = config.described_modes().collect::<Vec<_>>().join(", ");
+        tracing::info!(modes, "the modes of the rules");
     }
 }
 

@@ -27,6 +27,7 @@ mod kept;
 mod life;
 mod limits;
 mod model;
+mod observing;
 mod operator;
 mod outcomes;
 mod racing;

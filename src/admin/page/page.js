@@ -392,6 +392,7 @@ const showOverview = async () => {
   put("since", `${new Date(overview.since).toLocaleString("en-GB", { dateStyle: "medium", timeStyle: "short" })}`);
   $("since").dateTime = overview.since;
   $("draining").hidden = !overview.draining;
+  $("observing").hidden = !overview.observe;
   $("just-started").hidden = !overview.start_doubt_until;
   if (overview.start_doubt_until) {
     put("start-doubt-end", new Date(overview.start_doubt_until).toLocaleTimeString("en-GB"));

@@ -15,7 +15,7 @@ use serde_json::Value as Json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
-use super::{Admin, ModeSwitch, RuleMode, serve};
+use super::{Admin, ModeSwitch, NotSwitched, RuleMode, serve};
 use crate::assignment::{Assignment, Assignments, Bounds, Claim, ClaimMode, Outcome, RuleMemory, Value, Watch};
 use crate::clock::{Calendar, Clock, Moment};
 use crate::decisions::{Decided, Decisions, Reason};
@@ -42,14 +42,20 @@ impl ModeSwitch for Switches {
             channel: "{hotel}-room-{room}-chat".into(),
             mode: mode(app),
             configured: Mode::Enforce,
+            source: if mode(app) == Mode::Enforce { "file" } else { "switched" },
         };
         vec![rule("1001"), rule("1002")]
     }
 
-    fn switch(&self, app: &str, rule: &str, mode: Mode) -> Option<Mode> {
-        let before = self.rules().into_iter().find(|its| (&*its.app, &*its.rule) == (app, rule))?.mode;
+    fn observes(&self) -> bool {
+        false
+    }
+
+    fn switch(&self, app: &str, rule: &str, mode: Mode) -> Result<Mode, NotSwitched> {
+        let named = self.rules().into_iter().find(|its| (&*its.app, &*its.rule) == (app, rule));
+        let before = named.ok_or(NotSwitched::NoSuchRule)?.mode;
         self.0.lock().unwrap().push((app.to_owned(), mode));
-        Some(before)
+        Ok(before)
     }
 }
 
