@@ -15,6 +15,8 @@ use crate::metrics::{Counted, Summary};
 #[derive(Serialize)]
 struct Overview<'a> {
     version: &'static str,
+    /// The name of the environment (`admin.name`); may be empty.
+    name: &'a str,
     since: String,
     now: String,
     draining: bool,
@@ -64,6 +66,7 @@ pub(super) fn overview(admin: &Admin) -> Reply {
     let now = admin.calendar.clock().now();
     let time = |moment| rfc3339(admin.calendar.unix_time(moment));
     let watches = admin.assignments.watches();
+    let access = admin.access.load();
     let channels = |mode: &RuleMode| {
         watches
             .iter()
@@ -72,12 +75,13 @@ pub(super) fn overview(admin: &Admin) -> Reply {
     };
     reply::json(&Overview {
         version: env!("CARGO_PKG_VERSION"),
+        name: &access.name,
         since: time(Moment::default()),
         now: time(now),
         draining: admin.drain.has_begun(),
         observe: admin.mode_switch.observes(),
         start_doubt_until: Some(admin.assignments.end_of_start_doubt()).filter(|end| now < *end).map(time),
-        token_configured: admin.token.as_ref().is_some_and(|token| !token.is_empty()),
+        token_configured: access.token.as_ref().is_some_and(|token| !token.is_empty()),
         decisions_kept: admin.decisions.capacity(),
         rules: modes
             .iter()

@@ -10,20 +10,23 @@ pub(super) enum Refusal {
     BadHost,
     /// The `Host` is a name other than `localhost`.
     #[error(
-        "This listener answers to an IP address or to localhost in the Host header (DNS rebinding); where it is reachable by others, to any name along with the admin token."
+        "This listener answers to an IP address, to localhost or to a name of admin.allowed_hosts in the Host header (DNS rebinding); where it is reachable by others, to any name along with a token."
     )]
     ForeignHost,
     /// No token is configured.
     #[error(
-        "This call needs a token, and none is configured: set admin.token (or USHER_ADMIN__TOKEN) and restart usher."
+        "This call needs a token, and none is configured: set admin.token and reload usher, or USHER_ADMIN__TOKEN and restart it."
     )]
     TokenNotSet,
     /// There is no usable `Authorization`.
     #[error("This call needs the admin token: send Authorization: Bearer <admin.token>.")]
     TokenMissing,
     /// The token is wrong.
-    #[error("The bearer token is not the configured admin.token.")]
+    #[error("The bearer token is neither the configured admin.token nor admin.read_token.")]
     TokenWrong,
+    /// The token allows reading only.
+    #[error("The bearer token is admin.read_token, which allows reading only; this call needs admin.token.")]
+    TokenReadsOnly,
     /// There is no such path.
     #[error("There is no such endpoint; GET / lists them.")]
     NotFound,
@@ -68,7 +71,7 @@ impl Refusal {
         match self {
             Self::BadHost | Self::BadQuery(_) | Self::BadBody(_) => StatusCode::BAD_REQUEST,
             Self::TokenMissing | Self::TokenWrong => StatusCode::UNAUTHORIZED,
-            Self::TokenNotSet => StatusCode::FORBIDDEN,
+            Self::TokenNotSet | Self::TokenReadsOnly => StatusCode::FORBIDDEN,
             Self::NotFound | Self::NotWatched => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed { .. } => StatusCode::METHOD_NOT_ALLOWED,
             Self::Observing => StatusCode::CONFLICT,
@@ -87,6 +90,7 @@ impl Refusal {
             Self::TokenNotSet => "token_not_set",
             Self::TokenMissing => "token_missing",
             Self::TokenWrong => "token_wrong",
+            Self::TokenReadsOnly => "token_reads_only",
             Self::NotFound => "not_found",
             Self::MethodNotAllowed { .. } => "method_not_allowed",
             Self::BadQuery(_) => "bad_query",

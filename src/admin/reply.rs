@@ -106,6 +106,7 @@ fn add_required_headers(refusal: &Refusal, headers: &mut HeaderMap) {
         Refusal::BadHost
         | Refusal::ForeignHost
         | Refusal::TokenNotSet
+        | Refusal::TokenReadsOnly
         | Refusal::NotFound
         | Refusal::BadQuery(_)
         | Refusal::BadBody(_)

@@ -102,7 +102,8 @@ impl Assignments {
     }
 
     /// Makes the memories those of the `wanted` rules of `apps`, in their order. A rule whose definition is unchanged
-    /// keeps what it remembers, with the new `remember_for`. A new or changed one begins with nothing: requests in
+    /// keeps what it remembers, with the new `remember_for` and the present bound on channels. A new or changed one, and
+    /// one whose memory cannot take that bound, begins with nothing: requests in
     /// flight hold no ticket in it and count as requests that may touch any channel of the app until they are settled,
     /// and the app is in doubt for those that have ended. The same goes for an app that was not configured before. (Not
     /// at the first configuration: before it, this process has forwarded nothing.) Memories no longer wanted are
@@ -118,7 +119,7 @@ impl Assignments {
         for watch in wanted {
             let app = Arc::clone(&registry.app(&watch.app, &self.context).shared.memory);
             let memory = match kept.remove(&watch.name()) {
-                Some((old, memory)) if old.definition == watch.definition => {
+                Some((old, memory)) if old.definition == watch.definition && memory.follow_max_channels() => {
                     memory.set_remember_for(watch.remember_for);
                     memory
                 }
@@ -181,10 +182,15 @@ impl Assignments {
         self.context.end_of_start_doubt()
     }
 
-    /// The bounds.
+    /// Changes how many channels each rule may remember, from the next [`Assignments::configure`] on.
+    pub fn set_max_channels(&self, max_channels: usize) {
+        self.context.set_max_channels(max_channels);
+    }
+
+    /// How many channels each rule may remember.
     #[must_use]
-    pub fn bounds(&self) -> &Bounds {
-        &self.context.bounds
+    pub fn max_channels(&self) -> usize {
+        self.context.max_channels()
     }
 }
 

@@ -106,13 +106,19 @@ pub struct Server {
 pub struct Admin {
     /// Address and port.
     pub listen: SocketAddr,
-    /// Bearer token: needed where `listen` is not loopback, and for calls that change something.
+    /// Bearer token for everything: needed for calls that change something.
     pub token: Option<Token>,
+    /// Bearer token for reading alone. One of the two is needed where `listen` is not loopback.
+    pub read_token: Option<Token>,
+    /// Names, in lower case, under which the listener answers, beside addresses and `localhost`.
+    pub allowed_hosts: Vec<String>,
+    /// The name of the environment; may be empty.
+    pub name: String,
     /// How many decisions the log of decisions keeps.
     pub decisions: usize,
 }
 
-/// The admin token; masked in `Debug`.
+/// A token of the admin listener; masked in `Debug`.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Token(pub String);
 

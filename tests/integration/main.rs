@@ -37,6 +37,7 @@ mod refusals;
 mod rehearsal;
 mod relay;
 mod reload;
+mod reloading;
 mod report;
 mod restarts;
 mod rotation;

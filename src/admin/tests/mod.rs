@@ -11,11 +11,12 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use serde_json::Value as Json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
-use super::{Admin, ModeSwitch, NotSwitched, RuleMode, serve};
+use super::{Access, Admin, ModeSwitch, NotSwitched, RuleMode, serve};
 use crate::assignment::{Assignment, Assignments, Bounds, Claim, ClaimMode, Outcome, RuleMemory, Value, Watch};
 use crate::clock::{Calendar, Clock, Moment};
 use crate::decisions::{Decided, Decisions, Reason};
@@ -84,7 +85,7 @@ impl Running {
             drain: Drain::default(),
             tasks: Tasks::default(),
             calendar: Calendar::new(clock),
-            token: token.map(Into::into),
+            access: Arc::new(ArcSwap::from_pointee(Access { token: token.map(Into::into), ..Access::default() })),
         });
         let listener = TcpListener::bind(listen).await.unwrap();
         let address = SocketAddr::new([127, 0, 0, 1].into(), listener.local_addr().unwrap().port());

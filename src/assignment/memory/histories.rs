@@ -163,7 +163,7 @@ impl<'a> World<'a> {
             Op::Sweep => self.memory.sweep(self.memory.now()),
         }
         self.waiting_are_woken();
-        assert!(self.memory.len() <= self.memory.app().context().bounds.max_channels);
+        assert!(self.memory.len() <= self.memory.app().context().max_channels());
     }
 
     /// Claims channel by channel, as a request does: once it holds a reservation it waits no longer.

@@ -185,3 +185,29 @@ fn weak_secrets_in_reach_of_others_are_warned_of() {
     let letters = file(UPSTREAM).variable("USHER_APPS__0__ID", "my_app").variable("USHER_APPS__0__SECRET", "s");
     assert!(warnings(letters)[0].contains("`apps.0.id`: the Python library takes an app id of digits only"));
 }
+
+#[test]
+fn the_token_for_reading_is_another_one() {
+    let config = file(&format!("{UPSTREAM}admin.token = \"t\"\nadmin.read_token = \"{CANARY}\"")).accepted();
+    assert_eq!(config.admin.read_token.as_ref().unwrap().0, CANARY);
+    assert!(!format!("{config:?}").contains(CANARY));
+    let same = file(&format!("{UPSTREAM}admin.token = \"{CANARY}\"\nadmin.read_token = \"{CANARY}\"")).fault();
+    assert!(same.contains("admin.read_token") && same.contains("allows changes") && !same.contains(CANARY), "{same}");
+    // One of the two is needed where others can reach the listener.
+    let open = || file(UPSTREAM).flag("admin.listen", "10.0.0.1:9601");
+    assert!(open().fault().contains("needs a token"));
+    open().variable("USHER_ADMIN__READ_TOKEN", "0123456789abcdef").accepted();
+}
+
+#[test]
+fn names_of_hosts_and_of_the_environment_are_checked() {
+    let hosts = |text: &str| file(&format!("{UPSTREAM}admin.allowed_hosts = {text}"));
+    assert_eq!(hosts("[\"Usher.example\", \"a-b\"]").accepted().admin.allowed_hosts, ["usher.example", "a-b"]);
+    for wrong in ["[\"\"]", "[\"h:9601\"]", "[\"http://h\"]", "[\"*\"]", "[\"h/\"]"] {
+        assert!(hosts(wrong).fault().contains("is no host name"), "{wrong}");
+    }
+    let name = |text: &str| file(&format!("{UPSTREAM}admin.name = {text}"));
+    assert_eq!(name("\"Haus Süd\"").accepted().admin.name, "Haus Süd");
+    assert!(name("\"a\\nb\"").fault().contains("one line"));
+    assert!(name(&format!("\"{}\"", "x".repeat(41))).fault().contains("40 characters"));
+}

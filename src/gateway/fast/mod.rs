@@ -35,7 +35,7 @@ use self::yield_to_ready::yield_to_ready;
 use super::disposition::Disposition;
 use super::pipeline::{self, Exchange, NextStep, Sent, Undecided};
 use super::settle::Answered;
-use super::{ConnectionPermit, Limits, Refusal, Shared};
+use super::{ConnectionPermit, Refusal, Shared};
 use crate::assignment::ClaimMode;
 use crate::clock::{Date, DeadlineTimer};
 use crate::metrics::RequestKind;
@@ -87,16 +87,22 @@ pub struct FastConnection<'g, S> {
 }
 
 impl<'g, S: AsyncRead + AsyncWrite + Unpin> FastConnection<'g, S> {
-    /// The fast path for `stream`. `connection`: its permit.
-    pub fn new(path: FastPath<'g>, limits: &Limits, stream: &'g mut S, connection: &'g ConnectionPermit) -> Self {
+    /// The fast path for `stream`. `head_timeout`: for a head, and for the first byte; `idle_timeout`: between two
+    /// requests, and for the caller to read its answer. `connection`: its permit.
+    pub fn new(
+        path: FastPath<'g>,
+        (head_timeout, idle_timeout): (Duration, Duration),
+        stream: &'g mut S,
+        connection: &'g ConnectionPermit,
+    ) -> Self {
         let FastPath { shared, upstream, batch } = path;
         Self {
             shared,
             upstream,
             batch,
             connection,
-            head_timeout: limits.head_timeout,
-            idle_timeout: limits.idle_timeout,
+            head_timeout,
+            idle_timeout,
             stream,
             answer: Collected::default(),
             timer: DeadlineTimer::default(),

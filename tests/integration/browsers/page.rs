@@ -252,7 +252,7 @@ fn without_a_token_in_the_configuration_the_page_says_how_to_set_one() {
     let operator = Operator::open(hotel.usher.admin());
     operator.sees("#n-judged", "1");
     operator.clicks(FORGET);
-    operator.sees("#ask-error", "set admin.token (or USHER_ADMIN__TOKEN) and restart usher");
+    operator.sees("#ask-error", "set admin.token and reload usher");
 }
 
 #[test]
