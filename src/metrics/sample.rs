@@ -95,7 +95,7 @@ impl Sample {
             IntGauge::new("usher_waiters", "Requests that wait for the outcome of an equal announcement in flight.");
         register(scrape, waiters).set(gauge_value(self.waiters));
         let started =
-            Gauge::new("usher_process_start_time_seconds", "When the process began, in seconds since the Unix epoch.");
+            Gauge::new("process_start_time_seconds", "When the process began, in seconds since the Unix epoch.");
         register(scrape, started).set(self.began_at.as_secs_f64());
         register(scrape, IntGauge::new("usher_tasks", "Tasks that usher runs.")).set(gauge_value(self.tasks));
     }

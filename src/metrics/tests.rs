@@ -183,7 +183,7 @@ fn a_failed_reload_keeps_the_time_of_the_last_good_one() {
     // By the system's clock, which may be set meanwhile.
     for began_at in [1_800_000_000_500, 1_900_000_000_500] {
         let page = page(began_at);
-        assert_eq!(page["usher_process_start_time_seconds"], began_at as f64 / 1000.0);
+        assert_eq!(page["process_start_time_seconds"], began_at as f64 / 1000.0);
         assert_eq!((page["usher_config_last_reload_successful"], page[name]), (0.0, (began_at / 1000) as f64 + 300.0));
     }
 }
@@ -241,6 +241,7 @@ fn label_values_cannot_break_out_of_their_line() {
 
 #[test]
 fn every_family_is_ours_and_has_help() {
+    let is_ours = |family: &str| family.starts_with("usher_") || family.starts_with("process_");
     let (metrics, sample) = busy();
     let page = metrics.encode(&sample);
     let families: Vec<&str> = page
@@ -250,7 +251,7 @@ fn every_family_is_ours_and_has_help() {
         .collect();
     assert!(families.len() > 20 && families.is_sorted());
     for family in families {
-        assert!(family.starts_with("usher_") && page.contains(&format!("# HELP {family} ")), "{family}");
+        assert!(is_ours(family) && page.contains(&format!("# HELP {family} ")), "{family}");
     }
 }
 
