@@ -110,8 +110,9 @@ fn reducing(criterion: &mut Criterion) {
         });
         let reduced = trigger.without(&dropped);
         group.bench_function(BenchmarkId::new("resign", name), |bencher| {
-            bencher
-                .iter(|| resign(black_box(&app), "POST", PATH, &Query::parse(black_box(&query)), black_box(&reduced)));
+            bencher.iter(|| {
+                resign(black_box(app.first()), "POST", PATH, &Query::parse(black_box(&query)), black_box(&reduced))
+            });
         });
     }
     group.finish();

@@ -83,6 +83,14 @@ impl Need {
         Some(Fit { connections: to_usize(fitting).min(self.connections), max_idle: to_usize(max_idle) })
     }
 
+    /// The connections of callers that fit into a `limit` of descriptors beside all idle connections to upstream; at
+    /// least one.
+    #[must_use]
+    pub fn fitting_connections(&self, limit: u64) -> usize {
+        let available = limit.saturating_sub(self.reserve() + self.idle());
+        to_usize(available / self.each()).min(self.connections).max(1)
+    }
+
     const fn least_connections(&self) -> u64 {
         if to_u64(self.connections) < LEAST_CONNECTIONS { to_u64(self.connections) } else { LEAST_CONNECTIONS }
     }

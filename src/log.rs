@@ -18,7 +18,7 @@ use tracing_subscriber::filter::ParseError;
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt;
-use tracing_subscriber::{EnvFilter, fmt};
+use tracing_subscriber::{EnvFilter, Registry, fmt, reload};
 
 use crate::config::{Log, LogFormat};
 
@@ -32,6 +32,7 @@ const WAITING: usize = 8192;
 #[derive(Debug)]
 pub struct Logging {
     dropped: Arc<AtomicU64>,
+    filter: reload::Handle<EnvFilter, Registry>,
     _writer: WorkerGuard,
 }
 
@@ -41,9 +42,7 @@ impl Logging {
     /// # Errors
     /// If the level is no valid filter.
     pub fn start(options: &Log) -> Result<Self, ParseError> {
-        // rustls' own warnings are about what callers send: `usher_tls_handshake_failures_total` counts these. A
-        // directive for rustls in the level comes later, and overrides this one.
-        let filter = EnvFilter::try_new(format!("rustls=off,{}", options.level))?;
+        let (filter, handle) = reload::Layer::new(filter(&options.level)?);
         let (writer, guard) = NonBlockingBuilder::default().buffered_lines_limit(WAITING).finish(std::io::stderr());
         let dropped = Arc::new(AtomicU64::new(0));
         let throttle = Throttle { dropped: Arc::clone(&dropped), windows: Mutex::default() };
@@ -56,7 +55,19 @@ impl Logging {
                 .with(fmt::layer().json().flatten_event(true).with_writer(writer).with_current_span(false))
                 .init(),
         }
-        Ok(Self { dropped, _writer: guard })
+        Ok(Self { dropped, filter: handle, _writer: guard })
+    }
+
+    /// Takes another level or filter from now on.
+    ///
+    /// # Errors
+    /// If it is no valid filter; the old one stays.
+    pub fn set_level(&self, level: &str) -> Result<(), ParseError> {
+        let filter = filter(level)?;
+        if let Err(error) = self.filter.reload(filter) {
+            tracing::error!(%error, "the log level could not be changed");
+        }
+        Ok(())
     }
 
     /// How many lines were left out since the last call.
@@ -64,6 +75,12 @@ impl Logging {
     pub fn take_dropped(&self) -> u64 {
         self.dropped.swap(0, Ordering::Relaxed)
     }
+}
+
+/// The filter of a level. rustls' own warnings are about what callers send: `usher_tls_handshake_failures_total` counts
+/// these. A directive for rustls in the level comes later, and overrides this one.
+fn filter(level: &str) -> Result<EnvFilter, ParseError> {
+    EnvFilter::try_new(format!("rustls=off,{level}"))
 }
 
 /// Leaves out lines that repeat. Its size is bounded by the number of places in the code that log.

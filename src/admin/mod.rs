@@ -17,7 +17,7 @@
 //! - `GET /`: the operator's page for browsers; this list for other clients
 //!
 //! On a loopback address, reading requires no token; on any other address everything except the first three endpoints
-//! and the page requires it. The `Host` check (DNS rebinding, threats.md ADM-02) and the absence of CORS headers
+//! and the page requires it. `admin.read_token` allows reading, `admin.token` everything. The `Host` check (DNS rebinding, threats.md ADM-02) and the absence of CORS headers
 //! exclude other pages in the operator's browser. If other hosts can reach the listener, the first three endpoints
 //! accept any `Host`: they are open in this case, and scrapers address the listener by name.
 
@@ -45,6 +45,8 @@ mod triggers;
 use std::fmt;
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
+
 use crate::assignment::Assignments;
 use crate::clock::Calendar;
 use crate::metrics::Metrics;
@@ -53,9 +55,9 @@ use crate::shutdown::{Drain, Tasks};
 use crate::triggers::Triggers;
 
 pub use listener::{MAX_CONNECTIONS, serve};
-pub use modes::{ModeSwitch, RuleMode};
+pub use modes::{ModeSwitch, NotSwitched, RuleMode};
 
-/// The data that the listener serves, and the token that it requires.
+/// The data that the listener serves, and who is let in.
 pub struct Admin {
     /// The series of `/metrics`.
     pub metrics: Arc<Metrics>,
@@ -73,16 +75,38 @@ pub struct Admin {
     pub tasks: Tasks,
     /// Converts moments to times of day.
     pub calendar: Calendar,
-    /// The bearer token. `None` or empty: calls that require a token are refused.
+    /// Who is let in. A reload replaces it.
+    pub access: Arc<ArcSwap<Access>>,
+}
+
+/// Who is let in, and what a reload may change beside.
+#[derive(Clone, Default)]
+pub struct Access {
+    /// The bearer token that allows everything. `None` or empty: nothing can be changed.
     pub token: Option<String>,
+    /// The bearer token that allows reading only.
+    pub read_token: Option<String>,
+    /// Names, in lower case, that are accepted in `Host` beside addresses and `localhost`.
+    pub allowed_hosts: Vec<String>,
+    /// The name of the environment, for people; may be empty.
+    pub name: String,
+}
+
+impl fmt::Debug for Access {
+    /// Omits the tokens.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Access")
+            .field("token", &self.token.as_ref().map(|_| "MASKED"))
+            .field("read_token", &self.read_token.as_ref().map(|_| "MASKED"))
+            .field("allowed_hosts", &self.allowed_hosts)
+            .field("name", &self.name)
+            .finish()
+    }
 }
 
 impl fmt::Debug for Admin {
-    /// Omits the token.
+    /// Omits the tokens.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Admin")
-            .field("drain", &self.drain)
-            .field("token", &self.token.as_ref().map(|_| "MASKED"))
-            .finish_non_exhaustive()
+        f.debug_struct("Admin").field("drain", &self.drain).field("access", &self.access.load()).finish_non_exhaustive()
     }
 }

@@ -25,6 +25,8 @@ pub struct RuleMode {
     pub mode: Mode,
     /// The configured mode, which the next reload or restart restores.
     pub configured: Mode,
+    /// Where the current mode comes from: `default`, `file`, `environment`, `flag`, `observe` or `switched`.
+    pub source: &'static str,
     /// The rule in its current mode.
     pub definition: Rule,
 }
@@ -34,9 +36,32 @@ pub trait ModeSwitch: fmt::Debug + Send + Sync {
     /// All rules of all apps, including disabled ones, in the order of the configuration.
     fn rules(&self) -> Vec<RuleMode>;
 
-    /// Changes the mode of a rule; the new mode is in effect on return. Returns the previous mode; `None`: there is no
-    /// such rule.
-    fn switch(&self, app: &str, rule: &str, mode: Mode) -> Option<Mode>;
+    /// Whether usher is configured to observe, so that no rule can enforce.
+    fn observes(&self) -> bool;
+
+    /// Changes the mode of a rule; the new mode is in effect on return. Returns the previous mode.
+    ///
+    /// # Errors
+    /// There is no such rule, or it cannot have this mode.
+    fn switch(&self, app: &str, rule: &str, mode: Mode) -> Result<Mode, NotSwitched>;
+}
+
+/// Why a rule was not switched.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NotSwitched {
+    /// There is no such rule of this app.
+    NoSuchRule,
+    /// usher is configured to observe, and the mode would enforce.
+    Observing,
+}
+
+impl From<NotSwitched> for Refusal {
+    fn from(not_switched: NotSwitched) -> Self {
+        match not_switched {
+            NotSwitched::NoSuchRule => Self::NotWatched,
+            NotSwitched::Observing => Self::Observing,
+        }
+    }
 }
 
 /// The body of the request.
@@ -51,7 +76,7 @@ struct ModeRequest {
 /// Changes the mode of the rule that `body` names.
 ///
 /// # Errors
-/// The body is invalid, or names no configured rule.
+/// The body is invalid, names no configured rule, or asks to enforce while usher is configured to observe.
 pub(super) fn switch(admin: &Admin, body: &[u8]) -> Result<Reply, Refusal> {
     #[derive(Serialize)]
     struct ModeChange {
@@ -59,7 +84,7 @@ pub(super) fn switch(admin: &Admin, body: &[u8]) -> Result<Reply, Refusal> {
         to: &'static str,
     }
     let request: ModeRequest = serde_json::from_slice(body).map_err(|_invalid| Refusal::BadBody(INVALID_BODY))?;
-    let from = admin.mode_switch.switch(&request.app, &request.rule, request.mode).ok_or(Refusal::NotWatched)?;
+    let from = admin.mode_switch.switch(&request.app, &request.rule, request.mode)?;
     let (from, to) = (from.label(), request.mode.label());
     tracing::warn!(
         by = "admin",

@@ -15,9 +15,13 @@ use crate::metrics::{Counted, Summary};
 #[derive(Serialize)]
 struct Overview<'a> {
     version: &'static str,
+    /// The name of the environment (`admin.name`); may be empty.
+    name: &'a str,
     since: String,
     now: String,
     draining: bool,
+    /// Whether usher is configured to observe: every rule that is to enforce observes instead.
+    observe: bool,
     /// The end of the period after the start in which nothing is suppressed; `null` after it.
     start_doubt_until: Option<String>,
     /// Whether calls that change something are possible.
@@ -43,6 +47,8 @@ struct Rule<'a> {
     channel: &'a str,
     mode: &'static str,
     configured: &'static str,
+    /// Where `mode` comes from.
+    source: &'static str,
     /// The number of channels with a stored assignment.
     channels: usize,
     decisions: Decisions<'a>,
@@ -62,16 +68,19 @@ pub(super) fn overview(admin: &Admin) -> Reply {
     let now = admin.calendar.clock().now();
     let time = |moment| rfc3339(admin.calendar.unix_time(moment));
     let rules = admin.assignments.rules();
+    let access = admin.access.load();
     let channels = |mode: &RuleMode| {
         rules.iter().find(|rule| (&rule.app, &rule.rule) == (&mode.app, &mode.rule)).map_or(0, |rule| rule.memory.len())
     };
     reply::json(&Overview {
         version: env!("CARGO_PKG_VERSION"),
+        name: &access.name,
         since: time(Moment::default()),
         now: time(now),
         draining: admin.drain.has_begun(),
+        observe: admin.mode_switch.observes(),
         start_doubt_until: Some(admin.assignments.end_of_start_doubt()).filter(|end| now < *end).map(time),
-        token_configured: admin.token.as_ref().is_some_and(|token| !token.is_empty()),
+        token_configured: access.token.as_ref().is_some_and(|token| !token.is_empty()),
         triggers_bytes: admin.triggers.capacity(),
         payloads: admin.triggers.payloads().label(),
         rules: modes
@@ -83,6 +92,7 @@ pub(super) fn overview(admin: &Admin) -> Reply {
                 channel: &mode.channel,
                 mode: mode.mode.label(),
                 configured: mode.configured.label(),
+                source: mode.source,
                 channels: channels(mode),
                 decisions: decisions(&summary, |counted| (&*counted.app, &*counted.rule) == (&*mode.app, &*mode.rule)),
             })

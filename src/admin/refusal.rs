@@ -10,20 +10,23 @@ pub(super) enum Refusal {
     BadHost,
     /// The `Host` is a name other than `localhost`.
     #[error(
-        "This listener answers to an IP address or to localhost in the Host header (DNS rebinding); where it is reachable by others, to any name along with the admin token."
+        "This listener answers to an IP address, to localhost or to a name of admin.allowed_hosts in the Host header (DNS rebinding); where it is reachable by others, to any name along with a token."
     )]
     ForeignHost,
     /// No token is configured.
     #[error(
-        "This call needs a token, and none is configured: set admin.token (or USHER_ADMIN__TOKEN) and restart usher."
+        "This call needs a token, and none is configured: set admin.token and reload usher, or USHER_ADMIN__TOKEN and restart it."
     )]
     TokenNotSet,
     /// There is no usable `Authorization`.
     #[error("This call needs the admin token: send Authorization: Bearer <admin.token>.")]
     TokenMissing,
     /// The token is wrong.
-    #[error("The bearer token is not the configured admin.token.")]
+    #[error("The bearer token is neither the configured admin.token nor admin.read_token.")]
     TokenWrong,
+    /// The token allows reading only.
+    #[error("The bearer token is admin.read_token, which allows reading only; this call needs admin.token.")]
+    TokenReadsOnly,
     /// There is no such path.
     #[error("There is no such endpoint; GET / lists them.")]
     NotFound,
@@ -54,6 +57,11 @@ pub(super) enum Refusal {
     /// No configured rule matches.
     #[error("No configured rule fits this app and rule; check their spelling and the configuration.")]
     NotWatched,
+    /// No rule can enforce, because usher is configured to observe.
+    #[error(
+        "usher is configured to observe (--observe, USHER_OBSERVE or `observe = true`), so no rule can enforce. Set `observe = false` in the file and reload usher, or restart it without the flag or the variable; rules whose configured mode is enforce then enforce."
+    )]
+    Observing,
     /// usher drains and is not ready.
     #[error("usher is draining: it takes no new connections and is about to end.")]
     Draining,
@@ -68,9 +76,10 @@ impl Refusal {
         match self {
             Self::BadHost | Self::BadQuery(_) | Self::BadBody(_) => StatusCode::BAD_REQUEST,
             Self::TokenMissing | Self::TokenWrong => StatusCode::UNAUTHORIZED,
-            Self::TokenNotSet => StatusCode::FORBIDDEN,
+            Self::TokenNotSet | Self::TokenReadsOnly => StatusCode::FORBIDDEN,
             Self::NotFound | Self::NotWatched | Self::NoTrigger => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed { .. } => StatusCode::METHOD_NOT_ALLOWED,
+            Self::Observing => StatusCode::CONFLICT,
             Self::ForeignHost => StatusCode::MISDIRECTED_REQUEST,
             Self::NotJson => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::Draining | Self::TooManyStreams => StatusCode::SERVICE_UNAVAILABLE,
@@ -86,6 +95,7 @@ impl Refusal {
             Self::TokenNotSet => "token_not_set",
             Self::TokenMissing => "token_missing",
             Self::TokenWrong => "token_wrong",
+            Self::TokenReadsOnly => "token_reads_only",
             Self::NotFound => "not_found",
             Self::MethodNotAllowed { .. } => "method_not_allowed",
             Self::BadQuery(_) => "bad_query",
@@ -94,6 +104,7 @@ impl Refusal {
             Self::NoTrigger => "no_trigger",
             Self::TooManyStreams => "too_many_streams",
             Self::NotWatched => "not_watched",
+            Self::Observing => "observing",
             Self::Draining => "draining",
             Self::Failed => "internal_error",
         }

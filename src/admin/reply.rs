@@ -106,6 +106,7 @@ fn add_required_headers(refusal: &Refusal, headers: &mut HeaderMap) {
         Refusal::BadHost
         | Refusal::ForeignHost
         | Refusal::TokenNotSet
+        | Refusal::TokenReadsOnly
         | Refusal::NotFound
         | Refusal::BadQuery(_)
         | Refusal::BadBody(_)
@@ -113,6 +114,7 @@ fn add_required_headers(refusal: &Refusal, headers: &mut HeaderMap) {
         | Refusal::NoTrigger
         | Refusal::TooManyStreams
         | Refusal::NotWatched
+        | Refusal::Observing
         | Refusal::Draining
         | Refusal::Failed => {}
     }

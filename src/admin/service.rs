@@ -147,17 +147,20 @@ impl Service {
     }
 
     async fn route(&self, request: &Request<()>, body: Incoming) -> Result<Reply, Refusal> {
-        let token = guard::token(request.headers(), self.admin.token.as_deref());
+        let access = self.admin.access.load_full();
+        let permission = guard::permission(request.headers(), &access);
         let endpoint = Endpoint::of(request.uri().path(), request.headers());
         // A page whose name was rebound to this address does not know the token. On loopback, `localhost` is the only
         // name that is needed. If other hosts can reach the listener, Prometheus addresses it by name and should not
         // have a token that allows changes; the open endpoints contain no data of conversations.
-        if !(self.exposed && (token.is_ok() || endpoint.is_some_and(Endpoint::is_for_machines))) {
-            guard::host(request)?;
+        if !(self.exposed && (permission.is_ok() || endpoint.is_some_and(Endpoint::is_for_machines))) {
+            guard::host(request, &access.allowed_hosts)?;
         }
         let changes = endpoint.is_some_and(|endpoint| endpoint.changes(request.method()));
-        if changes || (self.exposed && !endpoint.is_some_and(Endpoint::is_open)) {
-            token?;
+        if changes {
+            guard::may_change(permission, &access)?;
+        } else if self.exposed && !endpoint.is_some_and(Endpoint::is_open) {
+            permission?;
         }
         let endpoint = endpoint.ok_or(Refusal::NotFound)?;
         if !endpoint.methods().split(", ").any(|method| method == request.method().as_str()) {
@@ -220,8 +223,13 @@ impl Service {
 
     fn modes(&self) -> Vec<RuleState> {
         const MODES: &[&str] = &[Mode::Enforce.label(), Mode::Observe.label(), Mode::Off.label()];
-        let state =
-            |rule: modes::RuleMode| RuleState { app: rule.app, rule: rule.rule, mode: rule.mode.label(), modes: MODES };
+        let state = |rule: modes::RuleMode| RuleState {
+            switched: rule.mode != rule.configured,
+            app: rule.app,
+            rule: rule.rule,
+            mode: rule.mode.label(),
+            modes: MODES,
+        };
         self.admin.mode_switch.rules().into_iter().map(state).collect()
     }
 
@@ -235,8 +243,9 @@ impl Service {
                 .into_iter()
                 .map(|rule| Keys { count: rule.memory.len(), app: rule.app, rule: rule.rule })
                 .collect(),
-            max_keys: assignments.bounds().max_channels,
+            max_keys: assignments.max_channels(),
             modes: self.modes(),
+            observe: self.admin.mode_switch.observes(),
             evictions: vec![("capacity", evictions.capacity), ("idle", evictions.idle)],
             waiters: assignments.waiting(),
             tasks: self.admin.tasks.running(),

@@ -10,7 +10,7 @@ use crate::clock::{Clock, Moment};
 /// The bounds of the memory.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Bounds {
-    /// Channels remembered per rule.
+    /// Channels remembered per rule. A reload may change it.
     pub max_channels: usize,
     /// The largest number of requests that wait for one channel.
     pub max_waiters_per_channel: usize,
@@ -37,6 +37,8 @@ pub struct Evictions {
 pub(super) struct MemoryContext {
     pub(super) clock: Clock,
     pub(super) bounds: Arc<Bounds>,
+    /// [`Bounds::max_channels`], or what a reload has set since.
+    max_channels: AtomicUsize,
     waiting: AtomicUsize,
     evicted_for_capacity: AtomicU64,
     evicted_idle: AtomicU64,
@@ -46,6 +48,7 @@ impl MemoryContext {
     pub(super) fn new(clock: Clock, bounds: Arc<Bounds>) -> Arc<Self> {
         Arc::new(Self {
             clock,
+            max_channels: AtomicUsize::new(bounds.max_channels),
             bounds,
             waiting: AtomicUsize::new(0),
             evicted_for_capacity: AtomicU64::new(0),
@@ -62,6 +65,16 @@ impl MemoryContext {
     }
 
     // Relaxed throughout: these numbers are independent, and nothing else is published through them.
+
+    /// The largest number of channels of one rule.
+    pub(super) fn max_channels(&self) -> usize {
+        self.max_channels.load(Ordering::Relaxed)
+    }
+
+    /// Changes that number for memories that are made or configured from now on.
+    pub(super) fn set_max_channels(&self, max_channels: usize) {
+        self.max_channels.store(max_channels, Ordering::Relaxed);
+    }
 
     /// Counts one more waiting request; `None` if [`Bounds::max_waiters`] wait already.
     pub(super) fn wait(self: &Arc<Self>) -> Option<WaiterPermit> {

@@ -32,6 +32,10 @@ const SMALL: usize = 1_024;
 /// last one also bounds the time for which a sweep locks one shard.
 const FULL_TABLES: [usize; 4] = [448, 896, 1_792, 3_584];
 
+/// The largest cap that a queue may get by [`Channels::set_max_channels`]: a walk over so many keys takes some ten
+/// microseconds.
+const LARGEST_CAP: usize = 8 * 3_584;
+
 /// The preferred minimum number of queues, unless the tables would become too small.
 const ENOUGH_QUEUES: usize = 64;
 
@@ -58,8 +62,8 @@ pub(super) type Woken = Vec<oneshot::Sender<()>>;
 pub(super) struct Channels {
     map: Map<Slot>,
     queues: Box<[Mutex<Queue>]>,
-    /// The largest number of channels in one queue.
-    cap: usize,
+    /// The largest number of channels in one queue. Changes when the configuration does.
+    cap: AtomicUsize,
     /// The first queue of the next sweep.
     next_swept: AtomicUsize,
     /// Position of the lowest bit of a key that chooses the map's shard.
@@ -100,10 +104,34 @@ impl Channels {
         Self {
             map: Map::with_hasher_and_shard_amount(Default::default(), shards),
             queues: std::iter::repeat_with(Mutex::default).take(queues).collect(),
-            cap,
+            cap: AtomicUsize::new(cap),
             next_swept: AtomicUsize::new(0),
             shard_shift: u64::BITS - TAG_BITS - shards.trailing_zeros(),
         }
+    }
+
+    /// Takes another bound; what is too much for it is evicted at once, but for channels in flight or in doubt. The
+    /// queues stay as many as they are. Returns whether that is possible: so many channels fit neither too badly nor
+    /// not at all.
+    pub(super) fn set_max_channels(&self, max_channels: usize, now: Moment, context: &MemoryContext) -> bool {
+        let cap = max_channels / self.queues.len();
+        if !(1..=LARGEST_CAP).contains(&cap) {
+            return false;
+        }
+        // Relaxed: a claim that reads the old bound leaves one channel more, which the next one evicts.
+        if self.cap.swap(cap, Ordering::Relaxed) > cap {
+            for queue in &self.queues {
+                let mut queue = lock(queue);
+                while queue.len() > cap {
+                    let evicted = self.evict(&mut queue, now);
+                    context.evicted_for_capacity(evicted);
+                    if evicted == 0 {
+                        break;
+                    }
+                }
+            }
+        }
+        true
     }
 
     /// Answers a claim.
@@ -245,11 +273,12 @@ impl Channels {
 
     /// Makes space for one more channel. Returns whether there is space.
     fn make_room(&self, queue: &mut Queue, now: Moment, context: &MemoryContext) -> bool {
-        if queue.len() >= self.cap {
+        let cap = self.cap.load(Ordering::Relaxed);
+        if queue.len() >= cap {
             let evicted = self.evict(queue, now);
             context.evicted_for_capacity(evicted);
         }
-        queue.len() < self.cap
+        queue.len() < cap
     }
 
     /// Evicts a fraction of the channels at the front of the queue, at least one if any may be forgotten. A channel

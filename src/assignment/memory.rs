@@ -53,7 +53,7 @@ impl RuleMemory {
     /// An empty memory for one rule of `app`.
     #[must_use]
     pub fn new(app: Arc<AppMemory>, remember_for: Duration) -> Arc<Self> {
-        let channels = Channels::new(app.context().bounds.max_channels);
+        let channels = Channels::new(app.context().max_channels());
         let remember_for = AtomicU64::new(millis(remember_for));
         Arc::new(Self { app, hasher: RandomState::new(), channels, remember_for })
     }
@@ -128,6 +128,12 @@ impl RuleMemory {
     /// Changes how long a channel that no claim names is remembered, including those remembered already.
     pub(super) fn set_remember_for(&self, remember_for: Duration) {
         self.remember_for.store(millis(remember_for), Ordering::Relaxed);
+    }
+
+    /// Takes the present bound on the number of channels. Returns whether it can; if not, a new memory is needed.
+    pub(super) fn follow_max_channels(&self) -> bool {
+        let context = self.app.context();
+        self.channels.set_max_channels(context.max_channels(), self.now(), context)
     }
 
     /// Settles the ticket of a reservation.

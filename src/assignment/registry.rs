@@ -102,7 +102,8 @@ impl Assignments {
     }
 
     /// Replaces the rules by `wanted`, and the apps by `apps`, in their order. A rule whose definition is unchanged
-    /// keeps its memory, with the new `remember_for`. A new or changed rule begins with an empty memory: requests in
+    /// keeps its memory, with the new `remember_for` and the present bound on channels. A new or changed rule, and one
+    /// whose memory cannot take that bound, begins with an empty memory: requests in
     /// flight hold no ticket in it and count as requests that may touch any channel of the app until they are settled,
     /// and the app is in doubt for those that have ended. The same applies to an app that was not configured before.
     /// (Not at the first configuration: before it, this process has forwarded nothing.) Other memories are dropped;
@@ -119,7 +120,7 @@ impl Assignments {
         for settings in wanted {
             let app = Arc::clone(&registry.app(&settings.app, &self.context).shared.memory);
             let memory = match kept.remove(&settings.name()) {
-                Some((old, memory)) if old.definition == settings.definition => {
+                Some((old, memory)) if old.definition == settings.definition && memory.follow_max_channels() => {
                     memory.set_remember_for(settings.remember_for);
                     memory
                 }
@@ -182,10 +183,15 @@ impl Assignments {
         self.context.end_of_start_doubt()
     }
 
-    /// The bounds.
+    /// Changes how many channels each rule may remember, from the next [`Assignments::configure`] on.
+    pub fn set_max_channels(&self, max_channels: usize) {
+        self.context.set_max_channels(max_channels);
+    }
+
+    /// How many channels each rule may remember.
     #[must_use]
-    pub fn bounds(&self) -> &Bounds {
-        &self.context.bounds
+    pub fn max_channels(&self) -> usize {
+        self.context.max_channels()
     }
 }
 

@@ -172,8 +172,8 @@ impl Broker {
             || origin.is_none_or(|origin| self.allowed_origins.iter().any(|allowed| allowed.matches(origin)))
     }
 
-    /// Serves these apps from now on. Apps that are served already keep their channels and connections, even if the key
-    /// or the secret changes; the connections of removed apps are closed.
+    /// Serves these apps from now on. Apps that are served already keep their channels and connections, even if keys
+    /// or secrets change; the connections of removed apps are closed.
     pub fn configure(&self, apps: &[App]) {
         let before = self.broker_apps.load_full();
         let mut broker_apps = BrokerApps::default();
@@ -191,7 +191,7 @@ impl Broker {
                 )),
             };
             broker_apps.by_id.insert(app.id().into(), Arc::clone(&broker_app));
-            broker_apps.by_key.insert(app.key().into(), broker_app);
+            broker_apps.by_key.extend(app.pairs().map(|pair| (pair.key().into(), Arc::clone(&broker_app))));
         }
         let removed: Vec<_> = before
             .by_id

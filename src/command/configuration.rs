@@ -24,6 +24,9 @@ pub(super) struct Configuration {
     /// Pusher's own cluster behind usher, e.g. eu.
     #[arg(long, value_name = "NAME", conflicts_with = "upstream")]
     cluster: Option<String>,
+    /// Observe: forward everything and count what would be suppressed, whatever the rules' modes are.
+    #[arg(long)]
+    observe: bool,
     /// Any other key, e.g. --set upstream.timeout=2s. Secrets are not taken from flags.
     #[arg(long, value_name = "KEY=VALUE")]
     set: Vec<String>,
@@ -39,6 +42,7 @@ impl Configuration {
         let named =
             [("server.listen", self.listen), ("upstream.url", self.upstream), ("upstream.cluster", self.cluster)];
         flags.extend(named.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?))));
+        flags.extend(self.observe.then(|| ("observe".to_owned(), "true".to_owned())));
         for pair in &self.set {
             let (key, value) = pair.split_once('=').with_context(|| format!("--set takes KEY=VALUE, not {pair:?}"))?;
             flags.push((key.trim().to_owned(), value.trim().to_owned()));

@@ -37,6 +37,9 @@ struct Greeting {
     key: String,
     is_tls: bool,
     upstream: String,
+    observe: bool,
+    /// The rules with their modes.
+    rules: Vec<String>,
 }
 
 impl Greeting {
@@ -45,21 +48,31 @@ impl Greeting {
         let (app_id, key) = app.map_or(("…", "…"), |app| (app.id(), app.key()));
         let upstream =
             if config.upstream.is_local() { "its own broker".to_owned() } else { config.upstream.url.to_string() };
-        Self { app_id: app_id.to_owned(), key: key.to_owned(), is_tls: config.server.tls.is_some(), upstream }
+        Self {
+            app_id: app_id.to_owned(),
+            key: key.to_owned(),
+            is_tls: config.server.tls.is_some(),
+            upstream,
+            observe: config.observe,
+            rules: config.described_modes().collect(),
+        }
     }
 
     /// The whole text, without the last line's end.
     fn text(&self, listening: Listening) -> String {
-        let Self { app_id, key, is_tls, upstream } = self;
+        let Self { app_id, key, is_tls, upstream, observe, rules } = self;
         let (ip, port, admin) = (listening.gateway.ip(), listening.gateway.port(), listening.admin);
+        let observing = if *observe { "; it observes: nothing is suppressed" } else { "" };
+        let rules = if rules.is_empty() { "none".to_owned() } else { rules.join(", ") };
         let ssl = if *is_tls { "True" } else { "False" };
         format!(
-            "usher {version} in front of {upstream}\n\
+            "usher {version} in front of {upstream}{observing}\n\
              point a backend here, e.g. with pusher-http-python:\n  \
                pusher.Pusher(app_id=\"{app_id}\", key=\"{key}\", secret=\"…\", host=\"{ip}\", port={port}, ssl={ssl})\n\
              and a browser, with pusher-js:\n  \
                new Pusher(\"{key}\", {{ cluster: \"\", wsHost: \"{ip}\", wsPort: {port}, wssPort: {port}, forceTLS: {is_tls}, \
                enabledTransports: [\"ws\"] }})\n\
+             rules: {rules}\n\
              what usher decides, on a page: http://{admin}/   metrics: http://{admin}/metrics",
             version = env!("CARGO_PKG_VERSION"),
         )

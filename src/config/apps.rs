@@ -1,4 +1,4 @@
-//! `[[apps]]`: the apps that usher serves.
+//! `[[apps]]`: the apps that usher serves, each with one pair of key and secret or more.
 
 use std::collections::BTreeMap;
 
@@ -8,7 +8,7 @@ use super::problem::Origin;
 use super::rules::warn_unwatched;
 use super::section::Section;
 use crate::gateway::UnknownApps;
-use crate::pusher::App;
+use crate::pusher::{App, KeyPair};
 
 /// The secret of the demo app, which is public.
 pub(super) const DEMO_SECRET: &str = "usher-secret";
@@ -59,9 +59,8 @@ struct UniqueNames {
 
 fn app(section: &mut Section<'_>, server: &Server, unique_names: &mut UniqueNames) -> (String, Option<App>) {
     let id = section.required("id", "1001", |id| check_characters(id, "-_"));
-    let key = section.required("key", "278d425bdf160c739803", |key| check_characters(key, "-_.~"));
-    check_unique(section, "id", &id, &mut unique_names.ids);
-    check_unique(section, "key", &key, &mut unique_names.keys);
+    check_unique(section, "id", &id, "Each app has its own id.", &mut unique_names.ids);
+    let key = key(section, unique_names);
     let own = ["id", "key"].into_iter().any(|key| section.origin(key) != Origin::Default);
     let secret = section.secret("secret", "secret_file").map(|given| {
         // The demo secret belongs to the demo app: an app that is half configured by variables does not inherit it.
@@ -70,21 +69,46 @@ fn app(section: &mut Section<'_>, server: &Server, unique_names: &mut UniqueName
         given.filter(|_| !inherited).map(|(_, secret)| secret)
     });
     if secret == Ok(None) {
-        let message = format!(
-            "The app has no secret. Set `{}`, name a file in `{}`, or set {}.",
-            section.key("secret"),
-            section.key("secret_file"),
-            super::problem::variable(&section.key("secret"))
-        );
-        section.missing("secret", message);
+        report_missing_secret(section, "app");
     }
+    warn_of_id(section, &id);
+    let others = section.sections("keys", |section| pair(section, server, unique_names));
     let Ok(Some(secret)) = secret else { return (id, None) };
-    warn(section, server, &id, &secret);
-    let app = App::new(&id, &key, &secret);
+    warn_of_demo_secret(section, server, &secret);
+    let app = App::new(&id, &key, &secret).with_pairs(others.into_iter().flatten().collect());
     (id, Some(app))
 }
 
-fn warn(section: &mut Section<'_>, server: &Server, id: &str, secret: &str) {
+/// One of `[[apps.keys]]`: a further pair of an app.
+fn pair(section: &mut Section<'_>, server: &Server, unique_names: &mut UniqueNames) -> Option<KeyPair> {
+    let key = key(section, unique_names);
+    let secret = section.secret("secret", "secret_file").map(|given| given.map(|(_, secret)| secret));
+    if secret == Ok(None) {
+        report_missing_secret(section, "key");
+    }
+    let secret = secret.ok().flatten()?;
+    warn_of_demo_secret(section, server, &secret);
+    Some(KeyPair::new(&key, &secret))
+}
+
+fn key(section: &mut Section<'_>, unique_names: &mut UniqueNames) -> String {
+    let key = section.required("key", "278d425bdf160c739803", |key| check_characters(key, "-_.~"));
+    let rule = "A key belongs to one app and has one secret.";
+    check_unique(section, "key", &key, rule, &mut unique_names.keys);
+    key
+}
+
+fn report_missing_secret(section: &mut Section<'_>, owner: &str) {
+    let message = format!(
+        "The {owner} has no secret. Set `{}`, name a file in `{}`, or set {}.",
+        section.key("secret"),
+        section.key("secret_file"),
+        super::problem::variable(&section.key("secret"))
+    );
+    section.missing("secret", message);
+}
+
+fn warn_of_id(section: &mut Section<'_>, id: &str) {
     if !id.bytes().all(|byte| byte.is_ascii_digit()) {
         let key = section.key("id");
         section
@@ -92,6 +116,9 @@ fn warn(section: &mut Section<'_>, server: &Server, id: &str, secret: &str) {
             .warnings
             .push(format!("`{key}`: the Python library takes an app id of digits only, and this one has others."));
     }
+}
+
+fn warn_of_demo_secret(section: &mut Section<'_>, server: &Server, secret: &str) {
     if secret == DEMO_SECRET && !is_loopback(server.listen) {
         let key = section.key("secret");
         section.report.warnings.push(format!(
@@ -110,12 +137,16 @@ fn check_characters(text: &str, allowed: &str) -> Result<(), String> {
     }
 }
 
-fn check_unique(section: &mut Section<'_>, key: &str, value: &str, unique_names: &mut BTreeMap<String, String>) {
+fn check_unique(
+    section: &mut Section<'_>,
+    key: &str,
+    value: &str,
+    rule: &str,
+    unique_names: &mut BTreeMap<String, String>,
+) {
     let this = section.key(key);
     match unique_names.get(value) {
-        Some(other) if !value.is_empty() => {
-            section.problem(key, format!("`{other}` is the same. Each app has its own {key}."))
-        }
+        Some(other) if !value.is_empty() => section.problem(key, format!("`{other}` is the same. {rule}")),
         _ => {
             unique_names.insert(value.to_owned(), this);
         }

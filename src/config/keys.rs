@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::address::{self, is_loopback, is_own_address};
 use super::problem::{Origin, Problem, quote};
 use super::report::{Report, nearest};
-use super::section::Section;
+use super::section::{Refused, Section};
 use super::tree::Table;
 use super::unit::{GIB, KIB, MIB, format_duration};
 use super::{Admin, Config, Log, LogFormat, Server, Token, apps, broker, certificates, events, rates, rules, upstream};
@@ -23,6 +23,8 @@ const NONZERO_TIMEOUT: RangeInclusive<Duration> = Duration::from_millis(1)..=Dur
 const ANY_TIMEOUT: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_hours(1);
 /// How long a working client may be silent: 120 s until it pings, and 30 s for the answer (pusher-protocol.md 4.2).
 const CLIENT_SILENCE: Duration = Duration::from_secs(150);
+/// The longest name of an environment, in characters.
+const MAX_NAME_LENGTH: usize = 40;
 /// The length of a token that cannot be guessed, in characters.
 const MIN_TOKEN_LENGTH: usize = 16;
 
@@ -36,10 +38,26 @@ pub(super) fn read(tree: Table, report: &mut Report) -> Config {
         let limits = root.section("limits", limits);
         let assignments = root.section("assignments", |section| assignments(section, &server, &upstream));
         let log = root.section("log", log);
+        let observe = root.flag("observe", false);
         let (apps, ids) = apps::read(root, &server);
-        let rules = rules::read(root, &ids);
+        let (rules, modes) = rules::read(root, &ids, observe).into_iter().unzip();
         let events = events::read(root, &ids);
-        Config { server, admin, upstream, broker, limits, assignments, log, apps, rules, events, warnings: Vec::new() }
+        let warnings = Vec::new();
+        Config {
+            observe,
+            server,
+            admin,
+            upstream,
+            broker,
+            limits,
+            assignments,
+            log,
+            apps,
+            rules,
+            modes,
+            events,
+            warnings,
+        }
     });
     check_across_sections(&config, report);
     report.refuse_unknown();
@@ -65,22 +83,9 @@ fn server(section: &mut Section<'_>) -> Server {
 
 fn admin(section: &mut Section<'_>) -> Admin {
     let listen = section.parsed("listen", SocketAddr::from(([127, 0, 0, 1], 9601)), address::listen);
-    let token = section.secret("token", "token_file");
-    if let Ok(Some((given, token))) = &token {
-        if !token.bytes().all(|byte| byte.is_ascii_graphic()) {
-            section.problem(
-                given,
-                "The token must be sendable as a bearer token: ASCII letters, digits and signs, without spaces.",
-            );
-        } else if token.len() < MIN_TOKEN_LENGTH && !is_loopback(listen) {
-            let key = section.key(given);
-            section
-                .report
-                .warnings
-                .push(format!("`{key}`: a token of fewer than {MIN_TOKEN_LENGTH} characters can be guessed; `openssl rand -hex 32` makes one."));
-        }
-    }
-    if token == Ok(None) && !is_loopback(listen) {
+    let token = token(section, "token", "token_file", listen);
+    let read_token = token_for_reading(section, &token, listen);
+    if token == Ok(None) && read_token == Ok(None) && !is_loopback(listen) {
         section.problem(
             "listen",
             "Others can reach this address, so it needs a token. Set `admin.token_file` or USHER_ADMIN__TOKEN, or listen on 127.0.0.1.",
@@ -88,7 +93,10 @@ fn admin(section: &mut Section<'_>) -> Admin {
     }
     Admin {
         listen,
-        token: token.ok().flatten().map(|(_, token)| Token(token)),
+        token: token.ok().flatten(),
+        read_token: read_token.ok().flatten(),
+        allowed_hosts: allowed_hosts(section),
+        name: section.parsed("name", String::new(), environment_name),
         triggers_bytes: triggers_bytes(section),
         payloads: section.optional_choice(
             "payloads",
@@ -106,6 +114,72 @@ fn triggers_bytes(section: &mut Section<'_>) -> usize {
         section.problem("triggers_bytes", "Fewer than 1MiB hold too few records. Write 0 to keep none.");
     }
     bytes
+}
+
+/// A token, given as text or in a file.
+fn token(
+    section: &mut Section<'_>,
+    key: &'static str,
+    file_key: &'static str,
+    listen: SocketAddr,
+) -> Result<Option<Token>, Refused> {
+    let Some((given, token)) = section.secret(key, file_key)? else { return Ok(None) };
+    if !token.bytes().all(|byte| byte.is_ascii_graphic()) {
+        section.problem(
+            given,
+            "The token must be sendable as a bearer token: ASCII letters, digits and signs, without spaces.",
+        );
+    } else if token.len() < MIN_TOKEN_LENGTH && !is_loopback(listen) {
+        let key = section.key(given);
+        section.report.warnings.push(format!(
+            "`{key}`: a token of fewer than {MIN_TOKEN_LENGTH} characters can be guessed; `openssl rand -hex 32` makes one."
+        ));
+    }
+    Ok(Some(Token(token)))
+}
+
+/// The token that allows reading only; `other` is the one that allows everything.
+fn token_for_reading(
+    section: &mut Section<'_>,
+    other: &Result<Option<Token>, Refused>,
+    listen: SocketAddr,
+) -> Result<Option<Token>, Refused> {
+    let token = token(section, "read_token", "read_token_file", listen)?;
+    if token.is_some() && token == *other.as_ref().unwrap_or(&None) {
+        section.problem(
+            "read_token",
+            "This is `admin.token`, which allows changes as well. Make another one: `openssl rand -hex 32`.",
+        );
+    }
+    Ok(token)
+}
+
+/// The names under which the admin listener answers.
+fn allowed_hosts(section: &mut Section<'_>) -> Vec<String> {
+    let mut names = Vec::new();
+    for (name, origin) in section.texts("allowed_hosts") {
+        let is_name = !name.is_empty()
+            && name.len() <= 253
+            && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_'));
+        if is_name {
+            names.push(name.to_ascii_lowercase());
+        } else {
+            let message = format!(
+                "{} is no host name. Write it without scheme and port, e.g. \"usher.hotel.example\".",
+                quote(&name)
+            );
+            section.problem_at(origin, "allowed_hosts", message, None);
+        }
+    }
+    names
+}
+
+/// The name of an environment, which is shown to people.
+fn environment_name(text: &str) -> Result<String, String> {
+    if text.chars().count() > MAX_NAME_LENGTH || text.chars().any(char::is_control) {
+        return Err(format!("Write one line of {MAX_NAME_LENGTH} characters at most, e.g. \"production\"."));
+    }
+    Ok(text.to_owned())
 }
 
 fn limits(section: &mut Section<'_>) -> gateway::Limits {

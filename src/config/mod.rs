@@ -46,6 +46,8 @@ use crate::{assignment, gateway, tls};
 /// Everything that can be configured, checked.
 #[derive(Debug, Clone)]
 pub struct Config {
+    /// `observe`: whether every rule that is to enforce observes instead.
+    pub observe: bool,
     /// `[server]`.
     pub server: Server,
     /// `[admin]`.
@@ -62,12 +64,23 @@ pub struct Config {
     pub log: Log,
     /// `[[apps]]`.
     pub apps: Vec<App>,
-    /// `[[rules]]`.
+    /// `[[rules]]`, with the modes that they run in.
     pub rules: Vec<Rule>,
+    /// The modes of `rules` as written, in the same order.
+    pub modes: Vec<ConfiguredMode>,
     /// `[[events]]`.
     pub events: Vec<ContractEntry>,
     /// What is valid but probably a mistake: sentences for the log and `usher check`.
     pub warnings: Vec<String>,
+}
+
+/// A rule's mode as written, before `observe`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ConfiguredMode {
+    /// The mode.
+    pub mode: Mode,
+    /// Where it is written, in one word: [`Origin::kind`].
+    pub source: &'static str,
 }
 
 /// The public listener.
@@ -94,15 +107,21 @@ pub struct Server {
 pub struct Admin {
     /// Address and port.
     pub listen: SocketAddr,
-    /// Bearer token: needed where `listen` is not loopback, and for calls that change something.
+    /// Bearer token for everything: needed for calls that change something.
     pub token: Option<Token>,
+    /// Bearer token for reading alone. One of the two is needed where `listen` is not loopback.
+    pub read_token: Option<Token>,
+    /// Names, in lower case, under which the listener answers, beside addresses and `localhost`.
+    pub allowed_hosts: Vec<String>,
+    /// The name of the environment; may be empty.
+    pub name: String,
     /// Bytes of records of each kind that are kept of triggers; 0: none.
     pub triggers_bytes: usize,
     /// Of which events the data is recorded; `None`: see [`Config::payloads`].
     pub payloads: Option<Payloads>,
 }
 
-/// The admin token; masked in `Debug`.
+/// A token of the admin listener; masked in `Debug`.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Token(pub String);
 
@@ -193,14 +212,31 @@ impl Config {
         Problems::check(report.problems).map(|()| config)
     }
 
+    /// Each rule's mode and its source, as a text for people: `staff-assigned enforce (file)`.
+    pub fn described_modes(&self) -> impl Iterator<Item = String> {
+        self.rules.iter().zip(&self.modes).map(|(rule, written)| {
+            let (name, mode) = (rule.spec().name.escape_debug(), rule.spec().mode);
+            format!("{name} {} ({})", mode.label(), written.source_of(mode))
+        })
+    }
+
     /// A recommendation for a first deployment, if this may be one: a sentence for the log and `usher check`.
     #[must_use]
     pub fn recommendation(&self) -> Option<&'static str> {
         let enforces = !self.rules.is_empty() && self.rules.iter().all(|rule| rule.spec().mode == Mode::Enforce);
         (enforces && !self.upstream.is_local()).then_some(
-            "Every rule enforces. For a first deployment before a server that guests depend on, set `mode = \"observe\"` on the rules, look at \
-             GET /report on the admin listener for a day, and enforce then.",
+            "Every rule enforces. For a first deployment before a server that guests depend on, start with --observe, or set `mode = \"observe\"` \
+             on the rules, look at GET /report on the admin listener for a day, and enforce then.",
         )
+    }
+}
+
+impl ConfiguredMode {
+    /// Where the mode `running` comes from, in which the rule runs: `observe` if that is why it is another one than the
+    /// written one.
+    #[must_use]
+    pub fn source_of(self, running: Mode) -> &'static str {
+        if running == self.mode { self.source } else { "observe" }
     }
 }
 

@@ -66,6 +66,17 @@ impl Origin {
         }
     }
 
+    /// The kind of this source, in one word.
+    #[must_use]
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::Default => "default",
+            Self::File(_) | Self::Line { .. } => "file",
+            Self::Variable(_) => "environment",
+            Self::Flag(_) => "flag",
+        }
+    }
+
     /// `key` as it is written at this origin.
     pub(super) fn spell(&self, key: &str) -> String {
         match self {

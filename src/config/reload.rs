@@ -5,7 +5,6 @@
 
 use super::{Admin, Config, Log, Server};
 use crate::assignment::Bounds;
-use crate::gateway::Limits;
 use crate::upstream;
 
 /// A key, and whether it has the same value in both configurations.
@@ -13,21 +12,24 @@ type Compared = (&'static str, bool);
 
 impl Config {
     /// The keys that differ in `new` and take effect only after a restart. Everything else is applied on SIGHUP:
-    /// `apps`, `rules`, `events`, `server.unknown_apps`, `server.trusted_proxies`, certificates, keys and authorities
-    /// (by the files' content and their names), and those `limits` that are read for every request. The limits that
-    /// shape a connection while it is accepted, and the number of connections, are set up once.
+    /// `observe`, `apps`, `rules`, `events`, `server.unknown_apps`, `server.trusted_proxies`, the tokens, the hosts and
+    /// the name of `admin`, `limits` (those that shape a connection while it is accepted: for new connections),
+    /// `assignments.max_channels`, `log.level`, certificates, keys and authorities (by the files' content and their
+    /// names).
     #[must_use]
     pub fn reloadable_difference(&self, new: &Self) -> Vec<&'static str> {
         let Self {
+            observe: _,
             server,
             admin,
             upstream,
             broker,
-            limits,
+            limits: _,
             assignments,
             log,
             apps: _,
             rules: _,
+            modes: _,
             events: _,
             // What is said of the configuration, and no key of it.
             warnings: _,
@@ -37,7 +39,6 @@ impl Config {
             .chain(admin_keys(admin, &new.admin))
             .chain(upstream_keys(upstream, &new.upstream))
             .chain([("broker", *broker == new.broker)])
-            .chain(limits_keys(limits, &new.limits))
             .chain(assignments_keys(assignments, &new.assignments))
             .chain(log_keys(log, &new.log))
             .filter(|(_, is_same)| !is_same)
@@ -58,11 +59,10 @@ fn server_keys(old: &Server, new: &Server) -> [Compared; 5] {
     ]
 }
 
-fn admin_keys(old: &Admin, new: &Admin) -> [Compared; 4] {
-    let Admin { listen, token, triggers_bytes, payloads } = old;
+fn admin_keys(old: &Admin, new: &Admin) -> [Compared; 3] {
+    let Admin { listen, token: _, read_token: _, allowed_hosts: _, name: _, triggers_bytes, payloads } = old;
     [
         ("admin.listen", *listen == new.listen),
-        ("admin.token", *token == new.token),
         ("admin.triggers_bytes", *triggers_bytes == new.triggers_bytes),
         ("admin.payloads", *payloads == new.payloads),
     ]
@@ -91,37 +91,9 @@ fn upstream_keys(old: &upstream::Options, new: &upstream::Options) -> [Compared;
     ]
 }
 
-fn limits_keys(old: &Limits, new: &Limits) -> [Compared; 6] {
-    let Limits {
-        max_head,
-        max_headers,
-        max_target: _,
-        max_body: _,
-        head_timeout,
-        body_timeout: _,
-        idle_timeout,
-        max_connections,
-        max_connections_per_peer,
-        max_requests: _,
-        max_wait: _,
-        max_websocket_message: _,
-        websocket_idle_timeout: _,
-        rates: _,
-    } = old;
+fn assignments_keys(old: &Bounds, new: &Bounds) -> [Compared; 4] {
+    let Bounds { max_channels: _, max_waiters_per_channel, max_waiters, doubt_period, start_doubt } = old;
     [
-        ("limits.max_head", *max_head == new.max_head),
-        ("limits.max_headers", *max_headers == new.max_headers),
-        ("limits.head_timeout", *head_timeout == new.head_timeout),
-        ("limits.idle_timeout", *idle_timeout == new.idle_timeout),
-        ("limits.max_connections", *max_connections == new.max_connections),
-        ("limits.max_connections_per_peer", *max_connections_per_peer == new.max_connections_per_peer),
-    ]
-}
-
-fn assignments_keys(old: &Bounds, new: &Bounds) -> [Compared; 5] {
-    let Bounds { max_channels, max_waiters_per_channel, max_waiters, doubt_period, start_doubt } = old;
-    [
-        ("assignments.max_channels", *max_channels == new.max_channels),
         ("assignments.max_waiters_per_channel", *max_waiters_per_channel == new.max_waiters_per_channel),
         ("assignments.max_waiters", *max_waiters == new.max_waiters),
         ("assignments.doubt_period", *doubt_period == new.doubt_period),
@@ -130,7 +102,7 @@ fn assignments_keys(old: &Bounds, new: &Bounds) -> [Compared; 5] {
     ]
 }
 
-fn log_keys(old: &Log, new: &Log) -> [Compared; 2] {
-    let Log { format, level } = old;
-    [("log.format", *format == new.format), ("log.level", *level == new.level)]
+fn log_keys(old: &Log, new: &Log) -> [Compared; 1] {
+    let Log { format, level: _ } = old;
+    [("log.format", *format == new.format)]
 }

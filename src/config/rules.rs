@@ -3,15 +3,16 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use super::ConfiguredMode;
 use super::problem::{Origin, Problem, quote};
 use super::report::nearest;
 use super::section::Section;
 use crate::rules::{Mode, Rule, RuleError, RuleSpec};
 
-/// The rules, for apps with these `ids`.
-pub(super) fn read(root: &mut Section<'_>, ids: &[String]) -> Vec<Rule> {
+/// The rules, for apps with these `ids`, and their modes as written. `observe`: rules that enforce observe instead.
+pub(super) fn read(root: &mut Section<'_>, ids: &[String], observe: bool) -> Vec<(Rule, ConfiguredMode)> {
     let mut names = BTreeMap::new();
-    let rules = root.sections("rules", |section| rule(section, ids, &mut names));
+    let rules = root.sections("rules", |section| rule(section, ids, observe, &mut names));
     if rules.is_empty() {
         warn_unwatched(root, "rules", "rule");
     }
@@ -27,8 +28,15 @@ pub(super) fn warn_unwatched(root: &mut Section<'_>, key: &str, kind: &str) {
     ));
 }
 
-fn rule(section: &mut Section<'_>, ids: &[String], names: &mut BTreeMap<String, String>) -> Option<Rule> {
+fn rule(
+    section: &mut Section<'_>,
+    ids: &[String],
+    observe: bool,
+    names: &mut BTreeMap<String, String>,
+) -> Option<(Rule, ConfiguredMode)> {
     let modes = [("enforce", Mode::Enforce), ("observe", Mode::Observe), ("off", Mode::Off)];
+    let mode = section.choice("mode", modes, Mode::Enforce);
+    let written = ConfiguredMode { mode, source: section.report.origin(&section.key("mode")).kind() };
     let apps = section.texts("apps");
     let spec = RuleSpec {
         name: section.required("name", "staff-assigned", |_| Ok(())),
@@ -43,7 +51,7 @@ fn rule(section: &mut Section<'_>, ids: &[String], names: &mut BTreeMap<String, 
             Duration::from_hours(24),
             Duration::from_secs(1)..=Duration::from_hours(24 * 365),
         ),
-        mode: section.choice("mode", modes, Mode::Enforce),
+        mode: if observe && mode == Mode::Enforce { Mode::Observe } else { mode },
         apps: apps.iter().map(|(id, _)| id.clone()).collect(),
     };
     if spec.identity.is_empty() {
@@ -62,7 +70,7 @@ fn rule(section: &mut Section<'_>, ids: &[String], names: &mut BTreeMap<String, 
             names.insert(spec.name.clone(), this);
         }
     }
-    Rule::new(spec).map_err(|errors| report_errors(section, errors)).ok()
+    Rule::new(spec).map_err(|errors| report_errors(section, errors)).ok().map(|rule| (rule, written))
 }
 
 /// Reports each error at the line of its key. Errors of keys that have a problem already are left out: they are

@@ -44,12 +44,18 @@ pub struct ConnectionLimiter {
     open: Mutex<OpenConnections>,
     clock: Clock,
     metrics: Arc<Metrics>,
-    limits: ConnectionLimits,
+    trusted_grace: Duration,
 }
 
 /// The connections that are open. Changed when one is accepted or ends, never by a request.
 #[derive(Debug, Default)]
 struct OpenConnections {
+    /// Most connections of the listener.
+    total: usize,
+    /// Connections that are open beyond `total`, since it was lowered: as many permits are not given back.
+    excess: usize,
+    /// Most connections of one peer; 0: no bound.
+    per_peer: usize,
     next: u64,
     connections: HashMap<u64, OpenConnection>,
     /// Those that may not have sent a request yet, oldest first.
@@ -107,17 +113,44 @@ pub struct ConnectionPermit {
     number: u64,
     peer: IpAddr,
     limiter: Arc<ConnectionLimiter>,
-    // Dropped before the permit: the next connection is not counted together with this one.
-    _gauge: OpenGuard,
-    _permit: OwnedSemaphorePermit,
+    /// What the connection holds; `None` only while it is dropped.
+    held: Option<(OpenGuard, OwnedSemaphorePermit)>,
 }
 
 impl ConnectionLimiter {
     /// A limiter of connections none of which is open yet.
     #[must_use]
     pub fn new(limits: ConnectionLimits, clock: Clock, metrics: Arc<Metrics>) -> Arc<Self> {
-        let permits = Arc::new(Semaphore::new(limits.total.min(Semaphore::MAX_PERMITS)));
-        Arc::new(Self { permits, open: Mutex::default(), clock, metrics, limits })
+        let ConnectionLimits { total, per_peer, trusted_grace } = limits;
+        let total = total.min(Semaphore::MAX_PERMITS);
+        let open = OpenConnections { total, per_peer, ..OpenConnections::default() };
+        Arc::new(Self {
+            permits: Arc::new(Semaphore::new(total)),
+            open: Mutex::new(open),
+            clock,
+            metrics,
+            trusted_grace,
+        })
+    }
+
+    /// Changes the bounds. Where more connections are open than `total`, so many are evicted, unless they are busy: they
+    /// count until they end. Connections of a peer that has more than `per_peer` stay.
+    pub fn set_limits(&self, total: usize, per_peer: usize) {
+        let total = total.min(Semaphore::MAX_PERMITS);
+        let mut open = self.open();
+        open.per_peer = per_peer;
+        let before = std::mem::replace(&mut open.total, total);
+        let more = total.saturating_sub(before);
+        let kept = more.min(open.excess);
+        open.excess -= kept;
+        self.permits.add_permits(more - kept);
+        let fewer = before.saturating_sub(total);
+        open.excess += fewer - self.permits.forget_permits(fewer);
+        let excess = open.excess;
+        drop(open);
+        for _ in 0..excess {
+            self.evict_one();
+        }
     }
 
     /// Waits until one more connection may be open; if none may, another connection is evicted, unless all are busy.
@@ -147,8 +180,10 @@ impl ConnectionLimiter {
             waker: AtomicWaker::new(),
         });
         let mut open = self.open();
+        let per_peer = open.per_peer;
         let count = open.peers.entry(peer).or_default();
-        if self.limits.per_peer > 0 && *count >= self.limits.per_peer {
+        if per_peer > 0 && *count >= per_peer {
+            open.give_back(permit);
             drop(open);
             self.metrics.connection_closed(ConnectionClosed::PeerLimit);
             return None;
@@ -164,8 +199,7 @@ impl ConnectionLimiter {
             number,
             peer,
             limiter: Arc::clone(self),
-            _permit: permit,
-            _gauge: self.metrics.connection(),
+            held: Some((self.metrics.connection(), permit)),
         }))
     }
 
@@ -179,7 +213,7 @@ impl ConnectionLimiter {
         }
         for choose_anew in [false, true] {
             if choose_anew {
-                open.choose(self.clock.now(), self.limits.trusted_grace);
+                open.choose(self.clock.now(), self.trusted_grace);
             }
             while let Some(Candidate { number, state, least, .. }) = open.candidates.pop() {
                 if open.count(number) >= least && open.evict(number, state) {
@@ -196,6 +230,14 @@ impl ConnectionLimiter {
 }
 
 impl OpenConnections {
+    /// Gives a permit back, unless there are too many.
+    fn give_back(&mut self, permit: OwnedSemaphorePermit) {
+        if self.excess > 0 {
+            self.excess -= 1;
+            permit.forget();
+        }
+    }
+
     /// How many connections the peer of connection `number` has; 0 if that connection has ended.
     fn count(&self, number: u64) -> usize {
         self.connections.get(&number).and_then(|open| self.peers.get(&open.peer)).copied().unwrap_or_default()
@@ -221,8 +263,9 @@ impl OpenConnections {
                 TRUSTED => now.since(since(state)) >= trusted_grace,
                 _ => false,
             };
+            let is_ending = open.activity.evict_in.load(Ordering::Relaxed) == state;
             let count = self.peers.get(&open.peer).copied().unwrap_or_default();
-            is_evictable.then_some(Candidate { number, state, peer: open.peer, count, least: count })
+            (is_evictable && !is_ending).then_some(Candidate { number, state, peer: open.peer, count, least: count })
         });
         let mut candidates: Vec<_> = idle.collect();
         let Some(&Candidate { peer: largest, count: most, .. }) =
@@ -305,6 +348,11 @@ impl Drop for ConnectionPermit {
             if *count == 0 {
                 open.peers.remove(&self.peer);
             }
+        }
+        if let Some((gauge, permit)) = self.held.take() {
+            // Before the permit: the next connection is not counted together with this one.
+            drop(gauge);
+            open.give_back(permit);
         }
     }
 }

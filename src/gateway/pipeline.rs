@@ -16,7 +16,7 @@ use super::verified::{Reading, Verified};
 use super::{InFlightPermit, Refusal, Shared};
 use crate::assignment::ClaimMode;
 use crate::metrics::TriggerOutcome;
-use crate::pusher::{App, Trigger};
+use crate::pusher::{KeyPair, Trigger};
 use crate::rate::RateReservation;
 use crate::triggers::{Draft, MAX_TEXT, Tail, UpstreamRecord, cut};
 use crate::upstream::Failure;
@@ -56,6 +56,7 @@ pub(super) struct Waiting {
 pub(super) struct Undecided {
     app: Arc<AppRoute>,
     arrival: Arrival,
+    pair: KeyPair,
     reading: Reading,
     state: WaitState,
     permit: InFlightPermit,
@@ -90,8 +91,8 @@ pub(super) trait Render {
     /// Answers a trigger that usher does not serve.
     fn refused(self, refusal: Refusal, tag: Tag) -> Self::Reply;
 
-    /// Makes the request to upstream: as received, or with the body `reduced`, signed by `app` anew.
-    fn outgoing(self, app: &App, reduced: Option<Vec<u8>>) -> Disposition;
+    /// Makes the request to upstream: as received, or with the body `reduced`, signed by `pair` anew.
+    fn outgoing(self, pair: &KeyPair, reduced: Option<Vec<u8>>) -> Disposition;
 }
 
 /// Exchanges one trigger with upstream and answers its caller, in a reader's own form.
@@ -245,7 +246,7 @@ fn conclude<R: Render>(
     render: R,
 ) -> NextStep<R::Reply> {
     let decision = state.decide(shared, &verified, Subject { arrival, line: render.line() }, attempt);
-    let Verified { app, reading, .. } = verified;
+    let Verified { app, pair, reading, .. } = verified;
     let waited = attempt.now - arrival.came;
     match decision {
         Decision::Suppress(Conclusion { decision, draft }) => {
@@ -259,7 +260,7 @@ fn conclude<R: Render>(
             NextStep::Answered(render.refused(refusal, tag))
         }
         Decision::Forward(Plan { tickets, reduced, multiplicity, conclusion }) => {
-            let disposition = render.outgoing(&app.app, reduced);
+            let disposition = render.outgoing(pair, reduced);
             let app = Arc::clone(app);
             NextStep::Forward(Forward {
                 app,
@@ -272,7 +273,8 @@ fn conclude<R: Render>(
             })
         }
         Decision::Wait(reason) => {
-            let trigger = Undecided { app: Arc::clone(app), arrival, reading, state, permit: permit() };
+            let (app, pair) = (Arc::clone(app), pair.clone());
+            let trigger = Undecided { app, arrival, pair, reading, state, permit: permit() };
             NextStep::Wait(Box::new(Waiting { trigger, reason }))
         }
     }
@@ -287,9 +289,9 @@ impl Undecided {
         attempt: Attempt,
         render: R,
     ) -> NextStep<R::Reply> {
-        let Self { app, arrival, reading, state, permit } = self;
+        let Self { app, arrival, pair, reading, state, permit } = self;
         let routing = shared.routing.load();
-        let mut verified = Verified { app: &app, reading, body };
+        let mut verified = Verified { app: &app, pair: &pair, reading, body };
         verified.follow_reload(&routing);
         conclude(shared, verified, arrival, state, attempt, || permit, render)
     }
@@ -303,7 +305,7 @@ impl WaitState {
         subject: Subject<'_>,
         Attempt { mode, now }: Attempt,
     ) -> Decision {
-        let Verified { app, reading, body } = trigger;
+        let Verified { app, reading, body, pair: _ } = trigger;
         let now = shared.clock.moment(now);
         let is_keyed = matches!(reading, Reading::Keyed(_));
         let context = DecisionContext { now, mode, waited: self.deadline.is_some(), is_keyed };

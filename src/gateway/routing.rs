@@ -149,7 +149,7 @@ impl Routing {
             unknown_apps,
             limiters,
             trusted_proxies,
-            by_key: routes.iter().map(|route| (route.app.key().into(), Arc::clone(route))).collect(),
+            by_key: routes.iter().flat_map(by_keys).collect(),
             by_id: routes,
             unknown_generation: configured.unknown_apps,
         }
@@ -162,10 +162,15 @@ impl Routing {
         self.by_id.get(index)
     }
 
-    /// The app with exactly this key.
+    /// The app that has exactly this key.
     pub(super) fn app_with_key(&self, key: &str) -> Option<&Arc<AppRoute>> {
         self.by_key.get(key)
     }
+}
+
+/// The app by each of its keys.
+fn by_keys(route: &Arc<AppRoute>) -> impl Iterator<Item = (Box<str>, Arc<AppRoute>)> {
+    route.app.pairs().map(|pair| (pair.key().into(), Arc::clone(route)))
 }
 
 fn is_for(rule: &Rule, app: &App) -> bool {

@@ -22,7 +22,7 @@ use super::verified::{Content, Signed, Verified};
 use super::{ConnectionPermit, Gateway, InFlightPermit, Refusal, Reply, Routing, Shared, body, headers};
 use crate::assignment::ClaimMode;
 use crate::clock::Clock;
-use crate::pusher::{App, Body, Query, resign};
+use crate::pusher::{Body, KeyPair, Query, resign};
 use crate::upstream::{Failure, Payload};
 
 /// The largest answer to a trigger that is taken for one: real ones have a few bytes to a few KiB.
@@ -128,12 +128,12 @@ impl Render for HyperRender<'_> {
         refusal.tagged_response(self.shared, tag)
     }
 
-    fn outgoing(self, app: &App, reduced: Option<Vec<u8>>) -> Disposition {
+    fn outgoing(self, pair: &KeyPair, reduced: Option<Vec<u8>>) -> Disposition {
         let Some(reduced) = reduced else { return Disposition::Forwarded };
         let request = self.request;
         let path = request.uri().path();
         let query = request.uri().query().unwrap_or_default();
-        let signed = resign(app, request.method().as_str(), signed_path(path), &Query::parse(query), &reduced);
+        let signed = resign(pair, request.method().as_str(), signed_path(path), &Query::parse(query), &reduced);
         match PathAndQuery::try_from(format!("{path}?{signed}")) {
             Ok(target) => {
                 *request.uri_mut() = Uri::from(target);

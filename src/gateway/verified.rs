@@ -9,7 +9,7 @@ use super::Refusal;
 use super::routing::{AppRoute, Routing};
 use super::target::TargetForm;
 use crate::pusher::{
-    AffectedChannels, Body, Endpoint, Inexact, InexactReason, Pattern, Query, SignatureClaim, SignatureError,
+    AffectedChannels, Body, Endpoint, Inexact, InexactReason, KeyPair, Pattern, Query, SignatureClaim, SignatureError,
     SignedPath, verify,
 };
 
@@ -17,6 +17,8 @@ use crate::pusher::{
 #[derive(Debug)]
 pub(super) struct Verified<'a, 'b> {
     pub(super) app: &'a Arc<AppRoute>,
+    /// The pair that signed it. A reload may have taken it from the app since.
+    pub(super) pair: &'a KeyPair,
     pub(super) reading: Reading,
     pub(super) body: &'b [u8],
 }
@@ -85,13 +87,13 @@ impl<'a, 'b> Verified<'a, 'b> {
     }
 
     fn if_authentic(
-        verified: Result<(), SignatureError>,
+        verified: Result<&'a KeyPair, SignatureError>,
         app: &'a Arc<AppRoute>,
         reading: Reading,
         body: Body<'b>,
     ) -> Result<Self, Refusal> {
-        verified.inspect_err(|error| app.metrics.auth_failure(error.code()))?;
-        Ok(Self { app, reading, body: body.bytes() })
+        let pair = verified.inspect_err(|error| app.metrics.auth_failure(error.code()))?;
+        Ok(Self { app, pair, reading, body: body.bytes() })
     }
 
     /// Takes the app's present rules from `routing`. A reload puts an app in doubt for as long as requests that were

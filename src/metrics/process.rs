@@ -58,15 +58,15 @@ impl Process {
     /// Registers the values in the registry of a scrape.
     pub(super) fn register(&self, scrape: &Registry) {
         if let Some(seconds) = self.cpu_seconds {
-            let name = Opts::new("usher_process_cpu_seconds_total", "User and system CPU time spent.");
+            let name = Opts::new("process_cpu_seconds_total", "User and system CPU time spent.");
             register(scrape, Counter::with_opts(name)).inc_by(seconds);
         }
         let gauges = [
-            ("usher_process_threads", "Threads of the process.", self.threads),
-            ("usher_process_virtual_memory_bytes", "Virtual memory size.", self.virtual_bytes),
-            ("usher_process_resident_memory_bytes", "Resident memory size.", self.resident_bytes),
-            ("usher_process_open_fds", "Open file descriptors.", self.open_fds),
-            ("usher_process_max_fds", "The largest number of open file descriptors.", self.max_fds),
+            ("process_threads", "Threads of the process.", self.threads),
+            ("process_virtual_memory_bytes", "Virtual memory size.", self.virtual_bytes),
+            ("process_resident_memory_bytes", "Resident memory size.", self.resident_bytes),
+            ("process_open_fds", "Open file descriptors.", self.open_fds),
+            ("process_max_fds", "The largest number of open file descriptors.", self.max_fds),
         ];
         for (name, help, value) in gauges {
             if let Some(value) = value {

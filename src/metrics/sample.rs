@@ -16,6 +16,8 @@ pub struct Sample {
     pub max_keys: usize,
     /// The mode of each rule of each app.
     pub modes: Vec<RuleState>,
+    /// Whether usher is configured to observe.
+    pub observe: bool,
     /// The number of evicted entries of the memory, by reason (a constant), since the process began.
     pub evictions: Vec<(&'static str, u64)>,
     /// The number of requests that wait for an equal announcement in flight.
@@ -48,6 +50,8 @@ pub struct RuleState {
     pub mode: &'static str,
     /// All possible modes.
     pub modes: &'static [&'static str],
+    /// Whether the operator switched it to another mode than the configured one.
+    pub switched: bool,
 }
 
 impl Sample {
@@ -65,11 +69,22 @@ impl Sample {
             "1 for the mode that a rule is in, as configured or as the operator switched it; 0 for the others."
         );
         let modes = register(scrape, IntGaugeVec::new(modes, &["app", "rule", "mode"]));
+        let switched = opts!(
+            "usher_rule_switched",
+            "1 while a rule is in another mode than the configured one, because the operator switched it."
+        );
+        let switched = register(scrape, IntGaugeVec::new(switched, &["app", "rule"]));
         for state in &self.modes {
+            switched.with_label_values(&[&*state.app, &*state.rule]).set(i64::from(state.switched));
             for mode in state.modes {
                 modes.with_label_values(&[&*state.app, &*state.rule, mode]).set(i64::from(*mode == state.mode));
             }
         }
+        let observe = IntGauge::new(
+            "usher_observe",
+            "1 if usher is configured to observe: every rule that is to enforce observes instead.",
+        );
+        register(scrape, observe).set(i64::from(self.observe));
         let evictions = opts!("usher_state_evictions_total", "Channels that the memory evicted, by reason.");
         let evictions = register(scrape, IntCounterVec::new(evictions, &["reason"]));
         for (reason, count) in &self.evictions {
@@ -79,7 +94,7 @@ impl Sample {
             IntGauge::new("usher_waiters", "Requests that wait for the outcome of an equal announcement in flight.");
         register(scrape, waiters).set(gauge_value(self.waiters));
         let started =
-            Gauge::new("usher_process_start_time_seconds", "When the process began, in seconds since the Unix epoch.");
+            Gauge::new("process_start_time_seconds", "When the process began, in seconds since the Unix epoch.");
         register(scrape, started).set(self.began_at.as_secs_f64());
         register(scrape, IntGauge::new("usher_tasks", "Tasks that usher runs.")).set(gauge_value(self.tasks));
     }

@@ -43,6 +43,7 @@ fn busy() -> (Arc<Metrics>, Sample) {
         rule: "staff-assigned".into(),
         mode: "observe",
         modes: &["enforce", "observe"],
+        switched: true,
     }];
     (
         metrics,
@@ -196,7 +197,7 @@ fn a_failed_reload_keeps_the_time_of_the_last_good_one() {
     // From the system's clock, which may be adjusted meanwhile.
     for began_at in [1_800_000_000_500, 1_900_000_000_500] {
         let page = page(began_at);
-        assert_eq!(page["usher_process_start_time_seconds"], began_at as f64 / 1000.0);
+        assert_eq!(page["process_start_time_seconds"], began_at as f64 / 1000.0);
         assert_eq!((page["usher_config_last_reload_successful"], page[name]), (0.0, (began_at / 1000) as f64 + 300.0));
     }
 }
@@ -260,6 +261,7 @@ fn label_values_cannot_break_out_of_their_line() {
 
 #[test]
 fn every_family_is_ours_and_has_help() {
+    let is_ours = |family: &str| family.starts_with("usher_") || family.starts_with("process_");
     let (metrics, sample) = busy();
     let page = metrics.encode(&sample);
     let families: Vec<&str> = page
@@ -269,7 +271,7 @@ fn every_family_is_ours_and_has_help() {
         .collect();
     assert!(families.len() > 20 && families.is_sorted());
     for family in families {
-        assert!(family.starts_with("usher_") && page.contains(&format!("# HELP {family} ")), "{family}");
+        assert!(is_ours(family) && page.contains(&format!("# HELP {family} ")), "{family}");
     }
 }
 

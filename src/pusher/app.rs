@@ -1,29 +1,74 @@
-//! An app: its id, its key and its secret.
+//! An app: its id, and its pairs of a key and a secret.
 
 use std::fmt;
 
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 
-/// The credentials of one Pusher app.
+/// The credentials of one Pusher app: one pair or, while they are rotated, several. Each of them is valid.
 #[derive(Debug, Clone)]
 pub struct App {
     id: Box<str>,
-    key: Box<str>,
-    secret: Secret,
+    first: KeyPair,
+    others: Box<[KeyPair]>,
 }
 
 impl App {
-    /// An app with these credentials.
+    /// An app with one pair.
     #[must_use]
     pub fn new(id: &str, key: &str, secret: &str) -> Self {
-        Self { id: id.into(), key: key.into(), secret: Secret::new(secret) }
+        Self { id: id.into(), first: KeyPair::new(key, secret), others: Box::default() }
+    }
+
+    /// The same app with these pairs in addition.
+    #[must_use]
+    pub fn with_pairs(self, others: Vec<KeyPair>) -> Self {
+        Self { others: others.into(), ..self }
     }
 
     /// The app id, as it is in paths.
     #[must_use]
     pub fn id(&self) -> &str {
         &self.id
+    }
+
+    /// The first pair: usher's own clients sign with it.
+    #[must_use]
+    pub const fn first(&self) -> &KeyPair {
+        &self.first
+    }
+
+    /// The public key of the first pair.
+    #[must_use]
+    pub fn key(&self) -> &str {
+        self.first.key()
+    }
+
+    /// All pairs, the first one first.
+    pub fn pairs(&self) -> impl Iterator<Item = &KeyPair> {
+        std::iter::once(&self.first).chain(&self.others)
+    }
+
+    /// The pair with exactly this key. A key is public: this comparison need not take constant time.
+    #[must_use]
+    #[inline]
+    pub fn pair(&self, key: &str) -> Option<&KeyPair> {
+        if *self.first.key == *key { Some(&self.first) } else { self.others.iter().find(|pair| *pair.key == *key) }
+    }
+}
+
+/// A key and its secret.
+#[derive(Debug, Clone)]
+pub struct KeyPair {
+    key: Box<str>,
+    secret: Secret,
+}
+
+impl KeyPair {
+    /// The pair of this key and this secret.
+    #[must_use]
+    pub fn new(key: &str, secret: &str) -> Self {
+        Self { key: key.into(), secret: Secret::new(secret) }
     }
 
     /// The public key (`auth_key`).
@@ -68,11 +113,22 @@ mod tests {
 
     #[test]
     fn debug_masks_the_secret() {
-        let app = App::new("1001", "usher-key", "usher-secret");
+        let app = App::new("1001", "usher-key", "usher-secret").with_pairs(vec![KeyPair::new("next", "usher-secret")]);
         let shown = format!("{app:?} {app:#?}");
         assert!(shown.contains("MASKED"));
         assert!(shown.contains("usher-key"));
         assert!(!shown.contains("usher-secret"));
+    }
+
+    #[test]
+    fn a_pair_is_found_by_its_exact_key() {
+        let app = App::new("1", "old", "a").with_pairs(vec![KeyPair::new("new", "b"), KeyPair::new("newer", "c")]);
+        let found = |key| app.pair(key).map(KeyPair::key);
+        assert_eq!(
+            ["old", "new", "newer", "ol", "", "NEW"].map(found),
+            [Some("old"), Some("new"), Some("newer"), None, None, None]
+        );
+        assert_eq!((app.key(), app.pairs().count()), ("old", 3));
     }
 
     /// `pusher-protocol.md` 8.5, from pusher-http-go.

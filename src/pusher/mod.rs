@@ -13,7 +13,7 @@ mod subprotocol;
 mod trigger;
 
 pub use answer::Acceptance;
-pub use app::{App, Secret};
+pub use app::{App, KeyPair, Secret};
 pub use channel::{ChannelKind, is_valid_name};
 pub use error_code::{ErrorCode, Warning};
 pub use percent::{decode_path, decode_query};

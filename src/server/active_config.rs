@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use parking_lot::{Mutex, MutexGuard};
 
-use crate::admin::{ModeSwitch, RuleMode};
+use crate::admin::{ModeSwitch, NotSwitched, RuleMode};
 use crate::assignment::Assignments;
 use crate::audience::Audience;
 use crate::config::Config;
@@ -82,11 +82,12 @@ impl ModeSwitch for ActiveConfig {
     fn rules(&self) -> Vec<RuleMode> {
         let state = self.lock();
         let apps = state.config.apps.iter();
+        let rules = || state.config.rules.iter().zip(&state.config.modes);
         let pairs = apps.flat_map(|app| {
-            state.config.rules.iter().filter(|rule| rule.is_for(app.id())).map(move |rule| (app, rule))
+            rules().filter(|(rule, _)| rule.is_for(app.id())).map(move |(rule, written)| (app, rule, written))
         });
         pairs
-            .map(|(app, rule)| {
+            .map(|(app, rule, written)| {
                 let spec = rule.spec();
                 let mode = state.mode(app.id(), rule);
                 RuleMode {
@@ -96,16 +97,23 @@ impl ModeSwitch for ActiveConfig {
                     channel: spec.channel.clone(),
                     mode,
                     configured: spec.mode,
+                    source: if mode == spec.mode { written.source_of(mode) } else { "switched" },
                     definition: rule.adapted(app.id(), mode),
                 }
             })
             .collect()
     }
 
-    fn switch(&self, app: &str, rule: &str, mode: Mode) -> Option<Mode> {
+    fn observes(&self) -> bool {
+        self.lock().config.observe
+    }
+
+    fn switch(&self, app: &str, rule: &str, mode: Mode) -> Result<Mode, NotSwitched> {
         let mut state = self.lock();
-        state.config.apps.iter().find(|its| its.id() == app)?;
-        let named = state.config.rules.iter().find(|its| its.spec().name == rule && its.is_for(app))?;
+        let named = state.rule(app, rule).ok_or(NotSwitched::NoSuchRule)?;
+        if mode == Mode::Enforce && state.config.observe {
+            return Err(NotSwitched::Observing);
+        }
         let (before, configured) = (state.mode(app, named), named.spec().mode);
         if mode != before {
             state.overrides.retain(|switch| (switch.app.as_str(), switch.rule.as_str()) != (app, rule));
@@ -114,11 +122,17 @@ impl ModeSwitch for ActiveConfig {
             }
             self.apply(&state.effective());
         }
-        Some(before)
+        Ok(before)
     }
 }
 
 impl ConfigState {
+    /// The rule of this name, if it is for the configured app `app`.
+    fn rule(&self, app: &str, rule: &str) -> Option<&Rule> {
+        self.config.apps.iter().find(|its| its.id() == app)?;
+        self.config.rules.iter().find(|its| its.spec().name == rule && its.is_for(app))
+    }
+
     /// The present mode of `rule` for `app`.
     fn mode(&self, app: &str, rule: &Rule) -> Mode {
         let name = rule.spec().name.as_str();

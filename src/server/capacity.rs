@@ -72,6 +72,22 @@ impl Capacity {
     }
 }
 
+/// How many connections may be open once a reload sets `limits.max_connections` to `max_connections`. The workers of the
+/// `running` configuration stay, and so do their idle connections to upstream. Logs if it is fewer.
+pub(super) fn connections_after_reload(running: &Config, fit: Fit, max_connections: usize) -> usize {
+    let need = Need { connections: max_connections, max_idle: fit.max_idle, ..need(running) };
+    let limit = descriptors::raise();
+    let fitting = need.fitting_connections(limit);
+    if fitting < max_connections {
+        tracing::warn!(
+            limit,
+            max_connections = fitting,
+            "fewer connections are accepted than limits.max_connections = {max_connections}: file descriptors do not suffice for more"
+        );
+    }
+    fitting
+}
+
 /// The worker threads of `config`.
 pub(super) fn workers(config: &Config) -> usize {
     match config.server.workers {

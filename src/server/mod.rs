@@ -21,12 +21,12 @@ use tokio::task::JoinHandle;
 
 use self::active_config::ActiveConfig;
 use self::worker::{Worker, WorkerSetup};
-use crate::admin::{self, Admin};
+use crate::admin::{self, Access, Admin};
 use crate::assignment::Assignments;
 use crate::audience::{Audience, Relayed};
 use crate::broker::Broker;
 use crate::clock::{Calendar, Clock};
-use crate::config::{Config, Sources};
+use crate::config::{Config, Sources, Token};
 use crate::descriptors::{Fit, Shortage};
 use crate::gateway::{
     ConnectionLimiter, ConnectionLimits, Observers, Relays, Routing, RoutingOptions, Shared, SuccessFormat,
@@ -83,6 +83,7 @@ struct Server {
     config: Config,
     /// What of it fits into the limit on file descriptors.
     fit: Fit,
+    limiter: Arc<ConnectionLimiter>,
     sources: Sources,
     /// `None`: the process logs nothing.
     logging: Option<Logging>,
@@ -93,6 +94,8 @@ struct Server {
     /// The embedded broker, if it is upstream.
     broker: Option<Arc<Broker>>,
     certificate: Option<Arc<Certificate>>,
+    /// Who is let in by the operator's listener.
+    access: Arc<ArcSwap<Access>>,
     /// The admin listener's tasks: they outlive the others, so that readiness can be queried to the end.
     admin_tasks: Tasks,
     /// Begins when the admin listener has to end, too.
@@ -165,12 +168,7 @@ pub fn start(config: Config, sources: Sources, logging: Option<Logging>) -> Resu
         server.admin_tasks.clone(),
         server.stop_admin.clone(),
     ));
-    let limits = ConnectionLimits {
-        total: fit.connections,
-        per_peer: server.config.limits.max_connections_per_peer,
-        trusted_grace: server.config.upstream.timeout,
-    };
-    let limiter = ConnectionLimiter::new(limits, server.shared.clock, Arc::clone(&server.shared.metrics));
+    let limiter = Arc::clone(&server.limiter);
     let senders = workers.iter().map(|worker| worker.sockets.clone()).collect();
     if let Some(broker) = server.broker.clone() {
         let _watching = server.shared.tasks.spawn(async move { broker.run().await });
@@ -247,7 +245,14 @@ impl Server {
             relays: Relays::new(config.server.drain_period),
             success_format: SuccessFormat::default(),
         });
+        let limits = ConnectionLimits {
+            total: fit.connections,
+            per_peer: config.limits.max_connections_per_peer,
+            trusted_grace: config.upstream.timeout,
+        };
         Self {
+            access: Arc::new(ArcSwap::from_pointee(access(&config))),
+            limiter: ConnectionLimiter::new(limits, clock, Arc::clone(&shared.metrics)),
             active_config: ActiveConfig::new(config.clone(), Arc::clone(&shared), Arc::clone(&assignments), audience),
             config,
             fit,
@@ -269,7 +274,6 @@ impl Server {
             upstream: upstream::Options { max_idle: self.fit.max_idle, ..self.config.upstream.clone() },
             broker: self.broker.clone(),
             certificate: self.certificate.clone(),
-            limits: self.config.limits.clone(),
             fast_path: self.config.server.fast_path,
             pools: self.pools.clone(),
         };
@@ -286,7 +290,7 @@ impl Server {
             drain: self.shared.drain.clone(),
             tasks: self.shared.tasks.clone(),
             calendar: Calendar::new(self.shared.clock),
-            token: self.config.admin.token.as_ref().map(|token| token.0.clone()),
+            access: Arc::clone(&self.access),
         })
     }
 
@@ -298,6 +302,7 @@ impl Server {
         if let Some(recommendation) = self.config.recommendation() {
             tracing::info!("{recommendation}");
         }
+        log_modes(&self.config);
         let start_doubt = self.config.assignments.start_doubt;
         if !start_doubt.is_zero() {
             tracing::info!(
@@ -356,11 +361,26 @@ impl Server {
         for warning in &config.warnings {
             tracing::warn!("{warning}");
         }
+        log_modes(&config);
         self.broker.iter().for_each(|broker| broker.configure(&config.apps));
+        self.reload_bounds(&config);
         let (apps, rules) = (config.apps.len(), config.rules.len());
         let switches_ended = self.active_config.replace(config);
         self.shared.metrics.reload(true, self.shared.clock.running());
         tracing::info!(apps, rules, switches_ended, "the configuration was reloaded");
+    }
+
+    /// Applies what a reload changes beside apps, rules and certificates. Before the routing: it configures the memory.
+    fn reload_bounds(&self, config: &Config) {
+        self.assignments.set_max_channels(config.assignments.max_channels);
+        self.access.store(Arc::new(access(config)));
+        let limits = &config.limits;
+        let total = capacity::connections_after_reload(&self.config, self.fit, limits.max_connections);
+        self.limiter.set_limits(total, limits.max_connections_per_peer);
+        self.shared.metrics.set_max_connections(total);
+        if let Some(Err(error)) = self.logging.as_ref().map(|logging| logging.set_level(&config.log.level)) {
+            tracing::warn!(%error, "the log level was not changed");
+        }
     }
 
     /// Waits for what is under way, then ends the workers and whatever still runs there.
@@ -376,6 +396,28 @@ impl Server {
         self.stop_admin.begin();
         let asking = self.admin_tasks.finish(POOL_CLOSE_TIMEOUT).await;
         tracing::info!(left, upstream_connections = open, admin_connections = asking, "drained");
+    }
+}
+
+/// Logs each rule's mode and its source.
+fn log_modes(config: &Config) {
+    if config.observe {
+        tracing::info!("usher observes: it suppresses nothing, and counts what it would suppress (observe)");
+    }
+    if !config.rules.is_empty() {
+        let modes = config.described_modes().collect::<Vec<_>>().join(", ");
+        tracing::info!(modes, "the modes of the rules");
+    }
+}
+
+/// Who is let in by the operator's listener.
+fn access(config: &Config) -> Access {
+    let text = |token: &Option<Token>| token.as_ref().map(|token| token.0.clone());
+    Access {
+        token: text(&config.admin.token),
+        read_token: text(&config.admin.read_token),
+        allowed_hosts: config.admin.allowed_hosts.clone(),
+        name: config.admin.name.clone(),
     }
 }
 

@@ -46,8 +46,6 @@ pub(super) struct WorkerSetup {
     pub(super) upstream: upstream::Options,
     /// The embedded broker, if it is upstream.
     pub(super) broker: Option<Arc<Broker>>,
-    /// The limits on connections; those on requests are read from the routing.
-    pub(super) limits: Limits,
     /// Whether triggers may take the fast path.
     pub(super) fast_path: bool,
     pub(super) certificate: Option<Arc<Certificate>>,
@@ -89,7 +87,7 @@ impl Worker {
             }
             Upstream::Remote(_) | Upstream::Local(_) => None,
         };
-        let setup = ConnectionSetup { certificate: options.certificate, limits: options.limits, batch };
+        let setup = ConnectionSetup { certificate: options.certificate, batch };
         let thread = std::thread::Builder::new()
             .name(format!("usher-worker-{index}"))
             .spawn(move || runtime.block_on(work(gateway, setup, arrivals, stopped)))
@@ -122,11 +120,17 @@ pub enum WorkerError {
     Thread(#[source] std::io::Error),
 }
 
+/// The limits on the heads of a connection's requests.
+#[derive(Debug, Clone, Copy)]
+struct HeadLimits {
+    max_head: usize,
+    max_headers: usize,
+}
+
 /// What a worker needs to serve a connection.
 #[derive(Debug, Clone)]
 struct ConnectionSetup {
     certificate: Option<Arc<Certificate>>,
-    limits: Limits,
     /// Where triggers on the fast path are decided, if it may be used.
     batch: Option<Arc<Batch>>,
 }
@@ -165,9 +169,10 @@ async fn serve_connection(gateway: Gateway, setup: ConnectionSetup, accepted: Ac
         Err(error) => return tracing::debug!(%peer, %error, "a connection was gone before it was served"),
     };
     let served = async {
+        let head_timeout = gateway.shared.routing.load().limits.head_timeout;
         match &setup.certificate {
             None => serve(&gateway, stream, &caller, &setup).await,
-            Some(certificate) => match handshake::accept(certificate, stream, setup.limits.head_timeout).await {
+            Some(certificate) => match handshake::accept(certificate, stream, head_timeout).await {
                 // Boxed: a connection without TLS needs no memory for it.
                 Ok(stream) => Box::pin(serve(&gateway, stream, &caller, &setup)).await,
                 Err(FailedHandshake { reason, error }) => {
@@ -189,12 +194,19 @@ async fn serve<T>(gateway: &Gateway, mut stream: T, caller: &Caller, setup: &Con
 where
     T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
+    // The present ones: a reload changes those of new connections.
+    let (limits, deadlines) = {
+        let routing = gateway.shared.routing.load();
+        let Limits { max_head, max_headers, head_timeout, idle_timeout, .. } = routing.limits;
+        (HeadLimits { max_head, max_headers }, Timeouts { head: head_timeout, idle: idle_timeout })
+    };
     // Boxed, so that a connection that has left the fast path keeps no memory for it, and that a trigger on it does not
     // touch the code of the other path.
     let read = match (&gateway.upstream, &setup.batch) {
         (Upstream::Remote(remote), Some(batch)) => {
             let path = FastPath { shared: &gateway.shared, upstream: remote, batch };
-            match FastConnection::new(path, &setup.limits, &mut stream, caller).run().boxed().await {
+            let timeouts = (deadlines.head, deadlines.idle);
+            match FastConnection::new(path, timeouts, &mut stream, caller).run().boxed().await {
                 FastPathEnd::Closed => return,
                 FastPathEnd::LastReplyWritten => return close(&mut stream, caller).await,
                 FastPathEnd::OtherShape(read) => read,
@@ -202,10 +214,8 @@ where
         }
         (Upstream::Remote(_) | Upstream::Local(_), _) => Bytes::new(),
     };
-    let limits = &setup.limits;
     let stream = PrefixedStream::new(read, stream);
     let state = Arc::new(ConnectionState::new(Arc::clone(&caller.connection)));
-    let deadlines = Timeouts { head: limits.head_timeout, idle: limits.idle_timeout };
     let socket = TokioIo::new(TimeoutStream::new(stream, Arc::clone(&state), deadlines));
     let service = service_fn(|request| {
         let guard = state.begin_request();

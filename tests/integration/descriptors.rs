@@ -55,7 +55,7 @@ fn a_flood_beyond_the_descriptors_leaves_triggers_and_probes_alone() {
         {
             assert!(message(&warned).contains(told), "{told}: {warned}");
         }
-        assert_eq!((gauge(&usher, "usher_process_max_fds"), gauge(&usher, "usher_max_connections")), (256.0, 60.0));
+        assert_eq!((gauge(&usher, "process_max_fds"), gauge(&usher, "usher_max_connections")), (256.0, 60.0));
 
         let mut kept = usher.client();
         kept.announce(CHANNEL, "Anna").assert_forwarded();
@@ -120,7 +120,7 @@ fn enough_descriptors_are_not_spoken_of() {
     setup.limits = "max_connections = 20\n".to_owned();
     setup.upstream += "max_idle = 10\n";
     let usher = Usher::start_limited((64, LIMIT), &setup.toml());
-    assert_eq!((gauge(&usher, "usher_max_connections"), gauge(&usher, "usher_process_max_fds")), (20.0, 256.0));
+    assert_eq!((gauge(&usher, "usher_max_connections"), gauge(&usher, "process_max_fds")), (20.0, 256.0));
     assert!(!usher.logs().contains("descriptors"), "{}", usher.logs());
 }
 

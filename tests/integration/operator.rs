@@ -195,8 +195,8 @@ fn the_times_that_are_shown_agree() {
     let admin = usher.admin();
     let series = || admin.series();
     let (first, second) = (series(), series());
-    let started = first["usher_process_start_time_seconds"];
-    assert_eq!(started, second["usher_process_start_time_seconds"]);
+    let started = first["process_start_time_seconds"];
+    assert_eq!(started, second["process_start_time_seconds"]);
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs_f64();
     assert!((now - 60.0..=now + 1.0).contains(&started), "{started}, now {now}");
     assert!((0.0..60.0).contains(&(first["usher_config_last_reload_success_timestamp_seconds"] - started.floor())));

@@ -145,7 +145,7 @@ const ask = ({ title, text, yes, needsToken = true, act, no = () => {} }) => {
   $("ask-yes").textContent = yes;
   const possible = !needsToken || tokenConfigured;
   $("ask-yes").disabled = !possible;
-  if (!possible) put("ask-error", "No token is configured, so nothing can be changed: set admin.token (or USHER_ADMIN__TOKEN) and restart usher.");
+  if (!possible) put("ask-error", "No token is configured, so nothing can be changed: set admin.token and reload usher, or USHER_ADMIN__TOKEN and restart it.");
   wantToken(possible && (!needsToken || !token));
   $("ask").showModal();
   ($("ask-token").hidden ? $("ask-no") : $("token")).focus();
@@ -388,10 +388,13 @@ const showOverview = async () => {
   skew = Date.parse(overview.now) - Date.now();
   tokenConfigured = overview.token_configured;
   $("key").hidden = !tokenConfigured;
+  put("environment", overview.name);
+  document.title = overview.name ? `usher · ${overview.name}` : "usher";
   put("version", `usher ${overview.version}, up ${ago(overview.since).replace(" ago", "")}`);
   put("since", `${new Date(overview.since).toLocaleString("en-GB", { dateStyle: "medium", timeStyle: "short" })}`);
   $("since").dateTime = overview.since;
   $("draining").hidden = !overview.draining;
+  $("observing").hidden = !overview.observe;
   $("just-started").hidden = !overview.start_doubt_until;
   if (overview.start_doubt_until) {
     put("start-doubt-end", new Date(overview.start_doubt_until).toLocaleTimeString("en-GB"));

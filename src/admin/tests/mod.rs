@@ -11,12 +11,13 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use serde_json::Value as Json;
 use smallvec::smallvec;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
-use super::{Admin, ModeSwitch, RuleMode, serve};
+use super::{Access, Admin, ModeSwitch, NotSwitched, RuleMode, serve};
 use crate::assignment::{Assignment, Assignments, Bounds, Claim, ClaimMode, Outcome, RuleMemory, RuleSettings, Value};
 use crate::clock::{Calendar, Clock, Moment};
 use crate::decision::EventDecision;
@@ -46,15 +47,21 @@ impl ModeSwitch for Switches {
             channel: "{hotel}-room-{room}-chat".into(),
             mode: mode(app),
             configured: Mode::Enforce,
+            source: if mode(app) == Mode::Enforce { "file" } else { "switched" },
             definition: definition(),
         };
         vec![rule("1001"), rule("1002")]
     }
 
-    fn switch(&self, app: &str, rule: &str, mode: Mode) -> Option<Mode> {
-        let before = self.rules().into_iter().find(|its| (&*its.app, &*its.rule) == (app, rule))?.mode;
+    fn observes(&self) -> bool {
+        false
+    }
+
+    fn switch(&self, app: &str, rule: &str, mode: Mode) -> Result<Mode, NotSwitched> {
+        let named = self.rules().into_iter().find(|its| (&*its.app, &*its.rule) == (app, rule));
+        let before = named.ok_or(NotSwitched::NoSuchRule)?.mode;
         self.0.lock().unwrap().push((app.to_owned(), mode));
-        Some(before)
+        Ok(before)
     }
 }
 
@@ -83,7 +90,7 @@ impl Running {
             drain: Drain::default(),
             tasks: Tasks::default(),
             calendar: Calendar::new(clock),
-            token: token.map(Into::into),
+            access: Arc::new(ArcSwap::from_pointee(Access { token: token.map(Into::into), ..Access::default() })),
         });
         let listener = TcpListener::bind(listen).await.unwrap();
         let address = SocketAddr::new([127, 0, 0, 1].into(), listener.local_addr().unwrap().port());

@@ -163,7 +163,7 @@ impl<'a> Model<'a> {
             Op::Sweep => self.memory.sweep(self.memory.now()),
         }
         self.check_waiters();
-        assert!(self.memory.len() <= self.memory.app().context().bounds.max_channels);
+        assert!(self.memory.len() <= self.memory.app().context().max_channels());
     }
 
     /// Claims channel by channel, as a request does: once it holds a reservation, it no longer waits.

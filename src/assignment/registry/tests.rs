@@ -102,7 +102,7 @@ fn a_new_rule_puts_its_app_in_doubt() {
 
 #[tokio::test(start_paused = true)]
 async fn every_memory_begins_in_the_doubt_of_the_start() {
-    let bounds = Bounds { start_doubt: MINUTE, ..assignments().bounds().clone() };
+    let bounds = Bounds { start_doubt: MINUTE, ..(*assignments().context.bounds).clone() };
     let assignments = Assignments::new(Clock::start(), bounds);
     let first = configure(&assignments, &[settings("1", "joined", 7)]);
     let now = || assignments.context.clock.now();
@@ -234,5 +234,55 @@ fn the_counts_are_those_of_all_memories() {
     assert_eq!(assignments.waiting(), 0);
     assignments.sweep(assignments.context.clock.now().after(MINUTE));
     assert_eq!(assignments.evictions(), Evictions { capacity: 0, idle: 4 });
-    assert_eq!(assignments.bounds().max_channels, 100);
+    assert_eq!(assignments.max_channels(), 100);
+}
+
+/// Makes `name` known in the memory of a rule.
+fn know(assignments: &Assignments, memory: &Arc<RuleMemory>, name: &str) {
+    let now = assignments.context.clock.now();
+    let claim = memory.claim(name, &Value::One(Assignment::new(0, "7", [])), ClaimMode::MayWait, now);
+    if let Claim::Reserved { reservation, .. } = claim {
+        reservation.settle(Outcome::Accepted);
+    }
+}
+
+#[test]
+fn a_bound_on_channels_is_changed_without_forgetting_what_fits() {
+    let bounds = Bounds { max_channels: 2_000, ..(*assignments().context.bounds).clone() };
+    let assignments = Assignments::new(Clock::start(), bounds);
+    let rules = [settings("1", "joined", 7)];
+    let (_, memory) = configure(&assignments, &rules).swap_remove(0);
+    let fill = |count: usize| (0..count).for_each(|number| know(&assignments, &memory, &format!("c-{number}")));
+    fill(1_000);
+    assert_eq!(memory.len(), 1_000);
+
+    assignments.set_max_channels(4_000);
+    let (_, more) = configure(&assignments, &rules).swap_remove(0);
+    assert!(Arc::ptr_eq(&memory, &more) && memory.len() == 1_000, "nothing is forgotten");
+    fill(5_000);
+    assert!((3_000..=4_000).contains(&memory.len()), "{} of 4000", memory.len());
+
+    assignments.set_max_channels(500);
+    configure(&assignments, &rules);
+    assert!((300..=500).contains(&memory.len()), "{} of 500", memory.len());
+    assert!(assignments.evictions().capacity > 3_000);
+    fill(5_000);
+    assert!((300..=500).contains(&memory.len()), "{} of 500", memory.len());
+}
+
+/// One queue for a million channels would be slow, and 280 queues hold no two channels: such a memory begins anew, as
+/// after a change of the rule.
+#[test]
+fn a_bound_that_the_memory_cannot_take_begins_a_new_one() {
+    let assignments = assignments();
+    let rules = [settings("1", "joined", 7)];
+    let mut before = configure(&assignments, &rules).swap_remove(0).1;
+    for max_channels in [1_000_000, 2] {
+        know(&assignments, &before, "c");
+        assignments.set_max_channels(max_channels);
+        let (app, memory) = configure(&assignments, &rules).swap_remove(0);
+        assert!(!Arc::ptr_eq(&before, &memory) && memory.is_empty() && assignments.max_channels() == max_channels);
+        assert!(app.in_doubt(assignments.context.clock.now()));
+        before = memory;
+    }
 }

@@ -89,7 +89,8 @@ fn call(broker: &Broker, request: &Request<Bytes>) -> Result<String, Refusal> {
     let query = Query::parse(request.uri().query().unwrap_or_default());
     let now = broker.clock.now();
     let unix = Clock::unix_now();
-    let verified = |path: &str| verify(&broker_app.app.load(), method.as_str(), path, &query, request.body(), unix);
+    let app = broker_app.app.load();
+    let verified = |path: &str| verify(&app, method.as_str(), path, &query, request.body(), unix);
     verified(path)
         .or_else(|error| match endpoint {
             // The Node.js library signs the unescaped user id, and its HTTP client escapes it (docs/broker.md).
@@ -97,6 +98,7 @@ fn call(broker: &Broker, request: &Request<Bytes>) -> Result<String, Refusal> {
             _ => Err(error),
         })
         .map_err(|error| Refusal::unverified(error, method.as_str(), path, &query, unix))?;
+    drop(app);
     let call = Call { broker_app: &broker_app, query: &query, body: request.body(), now };
     match endpoint {
         Endpoint::Events => publish::event(&call),

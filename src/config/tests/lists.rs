@@ -137,3 +137,32 @@ fn no_app_is_needed_where_unknown_ones_are_forwarded() {
     let config = bare("").variable("USHER_SERVER__UNKNOWN_APPS", "forward").variable("USHER_APPS", "[]").accepted();
     assert_eq!(ids(&config), [""; 0]);
 }
+
+/// `[[apps.keys]]` of one app, which needs a secret and a key of its own.
+#[test]
+fn an_app_may_have_several_pairs() {
+    let keys = |config: &Config| {
+        config.apps.iter().map(|app| app.pairs().map(|pair| pair.key().to_owned()).collect()).collect::<Vec<Vec<_>>>()
+    };
+    let pair = "[[apps.keys]]\nkey = \"k2\"\nsecret = \"s2\"\n";
+    let config = file(&format!("{APP}{pair}[[apps]]\nid = \"8\"\nkey = \"k8\"\nsecret = \"s\"\n")).accepted();
+    assert_eq!(keys(&config), [vec!["k", "k2"], vec!["k8"]]);
+    let secret = written(b"s3\n");
+    let config = file(&format!("{APP}{pair}"))
+        .variable("USHER_APPS__0__KEYS__1__KEY", "k3")
+        .variable("USHER_APPS__0__KEYS__1__SECRET_FILE", secret.path().to_str().unwrap())
+        .accepted();
+    assert_eq!(keys(&config), [["k", "k2", "k3"]]);
+
+    let missing = file(&format!("{APP}[[apps.keys]]\nkey = \"k2\"\n")).fault();
+    assert!(missing.contains("apps.0.keys.0.secret") && missing.contains("The key has no secret"), "{missing}");
+    assert!(missing.contains("USHER_APPS__0__KEYS__0__SECRET"), "{missing}");
+    for twice in [
+        format!("{APP}{}", pair.replace("k2", "k")),
+        format!("{APP}{pair}{pair}"),
+        format!("{APP}{pair}[[apps]]\nid = \"8\"\nkey = \"k2\"\nsecret = \"s\"\n"),
+    ] {
+        let fault = file(&twice).fault();
+        assert!(fault.contains("A key belongs to one app and has one secret"), "{twice}: {fault}");
+    }
+}

@@ -175,23 +175,22 @@ fn the_variable_names_the_file_unless_the_flag_does() {
 fn a_reload_names_what_needs_a_restart() {
     let old = file(UPSTREAM).accepted();
     let lively = "server.unknown_apps = \"forward\"\nserver.trusted_proxies = \"10.0.0.1\"\nrules = []\n[limits]\nmax_body = \"2MiB\"\nmax_target = \"1KiB\"\nmax_wait = \"2s\"\n\
-                  body_timeout = \"1s\"\nmax_requests = 1\nrates.app_triggers = 9\n[[apps]]\nid = \"2\"\nkey = \"k\"\nsecret = \"s\"\n";
+                  body_timeout = \"1s\"\nmax_requests = 1\nrates.app_triggers = 9\nmax_head = \"8KiB\"\nmax_connections = 1\nmax_connections_per_peer = 1\n\
+                  max_headers = 10\nhead_timeout = \"1s\"\nidle_timeout = \"1s\"\n[admin]\ntoken = \"t\"\nread_token = \"r\"\nallowed_hosts = \"h\"\nname = \"n\"\n\
+                  [assignments]\nmax_channels = 1\n[log]\nlevel = \"warn\"\n[[apps]]\nid = \"2\"\nkey = \"k\"\nsecret = \"s\"\n";
     assert_eq!(old.reloadable_difference(&file(&format!("{UPSTREAM}{lively}")).accepted()), [""; 0]);
 
     let text = "upstream.url = \"http://h\"\nserver.listen = \"127.0.0.1:1\"\nserver.workers = 1\n\
-                admin.token = \"t\"\nlimits.max_head = \"8KiB\"\n\
-                limits.max_connections = 1\nbroker.client_events = false\nassignments.max_channels = 1\nlog.level = \"warn\"\n";
+                admin.decisions = 1\nbroker.client_events = false\nassignments.max_waiters = 1\nlog.format = \"json\"\n";
     let expected = [
         "server.listen",
         "server.workers",
-        "admin.token",
+        "admin.decisions",
         "upstream.url",
         "upstream.websocket_url",
         "broker",
-        "limits.max_head",
-        "limits.max_connections",
-        "assignments.max_channels",
-        "log.level",
+        "assignments.max_waiters",
+        "log.format",
     ];
     assert_eq!(old.reloadable_difference(&file(text).accepted()), expected);
 

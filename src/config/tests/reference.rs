@@ -90,6 +90,18 @@ fn the_contract_of_the_reference_stands_once_it_is_no_comment() {
     );
 }
 
+/// An app has no further pairs unless they are written, so the reference has one in a comment.
+#[test]
+fn the_pair_of_the_reference_is_valid_once_it_is_no_comment() {
+    let text = std::fs::read_to_string(shipped("usher.toml")).unwrap();
+    let begin = text.find("# [[apps.keys]]\n").unwrap();
+    let end = begin + text[begin..].find("\n\n").unwrap();
+    let pair: String = text[begin..end].lines().map(|line| format!("{}\n", line.strip_prefix("# ").unwrap())).collect();
+    let config = file(&format!("{UPSTREAM}{}{pair}", LISTS[0].1)).accepted();
+    let keys: Vec<_> = config.apps[0].pairs().map(|pair| pair.key()).collect();
+    assert_eq!(keys, ["usher-key", "278d425bdf160c739803"]);
+}
+
 #[test]
 fn every_shipped_file_stands() {
     let mut count = 0;

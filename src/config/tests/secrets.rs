@@ -8,6 +8,7 @@ const CANARY: &str = "canary-5f1d";
 fn secrets_are_masked_where_they_are_accepted() {
     let text =
         format!("{UPSTREAM}admin.token = \"{CANARY}\"\n[[apps]]\nid = \"1\"\nkey = \"k\"\nsecret = \"{CANARY}\"\n");
+    let text = text + &format!("[[apps.keys]]\nkey = \"next\"\nsecret = \"{CANARY}\"\n");
     let setup = file(&text).variable("USHER_APPS__0__SECRET", CANARY).flag("apps.0.id", "2");
     let config = setup.accepted();
     assert_eq!(config.admin.token.as_ref().unwrap().0, CANARY);
@@ -52,6 +53,8 @@ fn secrets_are_masked_where_they_are_refused() {
         format!("{app}secret = \"{CANARY}\"\nsecret_file = \"{CANARY}\""),
         format!("{app}secret_file = \"{two_lines}\""),
         format!("{app}secret_file = \"{}\"", not_text.path().display()),
+        format!("{app}secret = \"s\"\n[[apps.keys]]\nkey = \"k\"\nsecret = \"{CANARY}\""),
+        format!("{app}secret = \"s\"\nkeys = [\"{CANARY}\"]"),
         format!("apps = \"{CANARY}\""),
         format!("apps = [\"{CANARY}\"]"),
         format!("admin = \"{CANARY}\""),
@@ -82,8 +85,10 @@ fn secrets_are_masked_where_they_are_refused() {
 
 #[test]
 fn no_flag_carries_a_secret() {
-    for key in ["admin.token", "apps.0.secret"] {
-        let fault = file(UPSTREAM).flag(key, CANARY).fault();
+    for key in ["admin.token", "apps.0.secret", "apps.0.keys.0.secret"] {
+        let pair = file(UPSTREAM).variable("USHER_APPS__0__KEYS__0__KEY", "k2");
+        let setup = if key.contains("keys") { pair } else { file(UPSTREAM) };
+        let fault = setup.flag(key, CANARY).fault();
         assert!(fault.starts_with(&format!("flag: {key}\n")), "{fault}");
         assert!(
             fault.contains("every process list shows it")
@@ -179,4 +184,30 @@ fn weak_secrets_in_reach_of_others_are_warned_of() {
     assert_eq!(warnings(admin().variable("USHER_ADMIN__TOKEN", "0123456789abcdef")), [""; 0]);
     let letters = file(UPSTREAM).variable("USHER_APPS__0__ID", "my_app").variable("USHER_APPS__0__SECRET", "s");
     assert!(warnings(letters)[0].contains("`apps.0.id`: the Python library takes an app id of digits only"));
+}
+
+#[test]
+fn the_token_for_reading_is_another_one() {
+    let config = file(&format!("{UPSTREAM}admin.token = \"t\"\nadmin.read_token = \"{CANARY}\"")).accepted();
+    assert_eq!(config.admin.read_token.as_ref().unwrap().0, CANARY);
+    assert!(!format!("{config:?}").contains(CANARY));
+    let same = file(&format!("{UPSTREAM}admin.token = \"{CANARY}\"\nadmin.read_token = \"{CANARY}\"")).fault();
+    assert!(same.contains("admin.read_token") && same.contains("allows changes") && !same.contains(CANARY), "{same}");
+    // One of the two is needed where others can reach the listener.
+    let open = || file(UPSTREAM).flag("admin.listen", "10.0.0.1:9601");
+    assert!(open().fault().contains("needs a token"));
+    open().variable("USHER_ADMIN__READ_TOKEN", "0123456789abcdef").accepted();
+}
+
+#[test]
+fn names_of_hosts_and_of_the_environment_are_checked() {
+    let hosts = |text: &str| file(&format!("{UPSTREAM}admin.allowed_hosts = {text}"));
+    assert_eq!(hosts("[\"Usher.example\", \"a-b\"]").accepted().admin.allowed_hosts, ["usher.example", "a-b"]);
+    for wrong in ["[\"\"]", "[\"h:9601\"]", "[\"http://h\"]", "[\"*\"]", "[\"h/\"]"] {
+        assert!(hosts(wrong).fault().contains("is no host name"), "{wrong}");
+    }
+    let name = |text: &str| file(&format!("{UPSTREAM}admin.name = {text}"));
+    assert_eq!(name("\"Haus Süd\"").accepted().admin.name, "Haus Süd");
+    assert!(name("\"a\\nb\"").fault().contains("one line"));
+    assert!(name(&format!("\"{}\"", "x".repeat(41))).fault().contains("40 characters"));
 }

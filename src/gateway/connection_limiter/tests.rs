@@ -95,3 +95,53 @@ fn connections_of_a_peer_count_while_they_are_open() {
     assert!(enter("2001:db8:1:2::3").is_some());
     drop(limiter);
 }
+
+#[tokio::test(start_paused = true)]
+async fn more_connections_may_be_open_once_the_bound_is_raised() {
+    let limiter = limiter(1, 1);
+    let first = connect(&limiter, 1);
+    first.set_busy();
+    assert!(limiter.acquire().now_or_never().is_none());
+    limiter.set_limits(2, 1);
+    let permit = limiter.acquire().now_or_never().expect("one more may be open").expect("the semaphore is open");
+    assert!(limiter.admit(permit, [192, 0, 2, 1].into()).is_none(), "the peer has too many");
+    limiter.set_limits(2, 0);
+    let _second = connect(&limiter, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn connections_beyond_a_lowered_bound_are_evicted_and_busy_ones_count_until_they_end() {
+    let limiter = limiter(5, 0);
+    let mut open: Vec<_> = (0..5).map(|_| connect(&limiter, 1)).collect();
+    open.iter().for_each(|permit| permit.set_busy());
+    open[3].set_idle(open[3].now());
+    limiter.set_limits(2, 0);
+    let gone: Vec<_> = open.iter().map(|permit| permit.evicted().now_or_never().is_some()).collect();
+    assert_eq!(gone, [false, false, false, true, false]);
+    while open.len() > 2 {
+        assert!(limiter.acquire().now_or_never().is_none());
+        open.pop();
+    }
+    assert!(limiter.acquire().now_or_never().is_none(), "two are open");
+    open.pop();
+    open.push(connect(&limiter, 1));
+    assert!(limiter.acquire().now_or_never().is_none());
+    // Raised while there is an excess, it takes that into account.
+    limiter.set_limits(1, 0);
+    limiter.set_limits(3, 0);
+    open.push(connect(&limiter, 1));
+    assert!(limiter.acquire().now_or_never().is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_bound_that_is_lowered_by_many_evicts_each_connection_once() {
+    let limiter = limiter(300, 0);
+    let open: Vec<_> = (0..300).map(|_| connect(&limiter, 1)).collect();
+    for permit in &open {
+        permit.set_busy();
+        permit.set_idle(permit.now());
+    }
+    limiter.set_limits(100, 0);
+    let gone = open.iter().filter(|permit| permit.evicted().now_or_never().is_some()).count();
+    assert_eq!(gone, 200);
+}

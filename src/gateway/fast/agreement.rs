@@ -189,11 +189,11 @@ fn check_rendered(readers: &Readers<'_>, trigger: &Trigger<'_>, fast: Found) {
     };
     set(&mut expected.headers, "host", UPSTREAM.as_bytes());
     let mut rendered = Vec::new();
-    render::request(&mut rendered, trigger, UPSTREAM.as_bytes(), app, None);
+    render::request(&mut rendered, trigger, UPSTREAM.as_bytes(), app.first(), None);
     assert_eq!(readers.general(&rendered), Ok(expected.clone()), "rendered: {}", rendered.escape_ascii());
 
     rendered.clear();
-    render::request(&mut rendered, trigger, UPSTREAM.as_bytes(), app, Some(REDUCED));
+    render::request(&mut rendered, trigger, UPSTREAM.as_bytes(), app.first(), Some(REDUCED));
     let found = readers.general(&rendered).expect("a reduced trigger is a trigger");
     set(&mut expected.headers, "content-length", REDUCED.len().to_string().as_bytes());
     expected.body = REDUCED.to_vec();

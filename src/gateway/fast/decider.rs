@@ -21,7 +21,7 @@ use crate::gateway::routing::{AppRoute, Routing};
 use crate::gateway::verified::{PatternClaim, Verified};
 use crate::gateway::{Refusal, Shared};
 use crate::metrics::RequestKind;
-use crate::pusher::{App, Body};
+use crate::pusher::{Body, KeyPair};
 
 /// Most requests that are decided together, so that their data stays in the processor's caches.
 pub(super) const MAX_BATCH: usize = 64;
@@ -175,8 +175,8 @@ impl Render for Renderer<'_> {
         self.decider.responder(self.reply).refuse(RequestKind::Trigger, &refusal, tag)
     }
 
-    fn outgoing(self, app: &App, reduced: Option<Vec<u8>>) -> Disposition {
-        render::request(self.outgoing, self.trigger, self.decider.host, app, reduced.as_deref())
+    fn outgoing(self, pair: &KeyPair, reduced: Option<Vec<u8>>) -> Disposition {
+        render::request(self.outgoing, self.trigger, self.decider.host, pair, reduced.as_deref())
     }
 }
 

@@ -36,7 +36,7 @@ use super::disposition::Disposition;
 use super::pipeline::{self, Exchange, NextStep, Sent, Undecided};
 use super::record::Tag;
 use super::settle::Answered;
-use super::{Caller, Limits, Refusal, Shared};
+use super::{Caller, Refusal, Shared};
 use crate::assignment::ClaimMode;
 use crate::clock::{Date, DeadlineTimer};
 use crate::metrics::RequestKind;
@@ -88,16 +88,22 @@ pub struct FastConnection<'g, S> {
 }
 
 impl<'g, S: AsyncRead + AsyncWrite + Unpin> FastConnection<'g, S> {
-    /// The fast path for `stream`, the connection of `caller`.
-    pub fn new(path: FastPath<'g>, limits: &Limits, stream: &'g mut S, caller: &'g Caller) -> Self {
+    /// The fast path for `stream`, the connection of `caller`. `head_timeout`: for a head, and for the first byte;
+    /// `idle_timeout`: between two requests, and for the caller to read its answer.
+    pub fn new(
+        path: FastPath<'g>,
+        (head_timeout, idle_timeout): (Duration, Duration),
+        stream: &'g mut S,
+        caller: &'g Caller,
+    ) -> Self {
         let FastPath { shared, upstream, batch } = path;
         Self {
             shared,
             upstream,
             batch,
             caller,
-            head_timeout: limits.head_timeout,
-            idle_timeout: limits.idle_timeout,
+            head_timeout,
+            idle_timeout,
             stream,
             answer: Collected::default(),
             timer: DeadlineTimer::default(),

@@ -12,7 +12,7 @@ use crate::gateway::disposition::{Disposition, SUPPRESSED_BODY, SUPPRESSED_HEAD}
 use crate::gateway::record::Tag;
 use crate::gateway::target::signed_path;
 use crate::gateway::{Refusal, Reply};
-use crate::pusher::{App, Query, resign};
+use crate::pusher::{KeyPair, Query, resign};
 use crate::upstream::Collected;
 
 /// Writes the request to upstream for `trigger`: with another `Host`, otherwise as received; or with `reduced` as its
@@ -21,7 +21,7 @@ pub(super) fn request(
     to: &mut Vec<u8>,
     trigger: &Trigger<'_>,
     host: &[u8],
-    app: &App,
+    pair: &KeyPair,
     reduced: Option<&[u8]>,
 ) -> Disposition {
     let HeaderSpans { host: old_host, content_length, connection } = trigger.spans();
@@ -32,7 +32,7 @@ pub(super) fn request(
     match reduced {
         None => put(to, &[b"POST ", trigger.target.as_bytes()]),
         Some(body) => {
-            let signed = resign(app, "POST", signed_path(trigger.path()), &Query::parse(trigger.claim.query()), body);
+            let signed = resign(pair, "POST", signed_path(trigger.path()), &Query::parse(trigger.claim.query()), body);
             put(to, &[b"POST ", trigger.path().as_bytes(), b"?", signed.as_bytes()]);
             number(&mut length, body.len());
             changes.push((content_length, &length));

@@ -1,7 +1,7 @@
 //! The checks of a signed request, in their order.
 
 use super::{Body, SignatureError};
-use crate::pusher::App;
+use crate::pusher::{App, KeyPair};
 
 /// A timestamp that differs from the clock by this many seconds, or more, is refused (`pusher-protocol.md` 2.1).
 const WINDOW: u64 = 600;
@@ -22,11 +22,12 @@ pub(super) trait SignedRequest {
     fn body_md5(&self) -> Result<Option<[u8; 16]>, SignatureError>;
     /// `auth_signature`.
     fn signature(&self) -> Result<[u8; 32], SignatureError>;
-    /// Whether `signature` is the one that `app` makes for this request. Compared in constant time.
-    fn is_signed_by(&self, app: &App, signature: &[u8; 32]) -> bool;
+    /// Whether `signature` is the one that `pair` makes for this request. Compared in constant time.
+    fn is_signed_by(&self, pair: &KeyPair, signature: &[u8; 32]) -> bool;
 }
 
-/// Verifies that `request` with `body` is of `app`. `now`: seconds since the Unix epoch.
+/// Verifies that `request` with `body` is of `app`, and returns the pair of the app that signed it: the one that its
+/// `auth_key` names. `now`: seconds since the Unix epoch.
 ///
 /// Key, version, timestamp, digest and signature are checked in this order. Nothing is hashed here before everything
 /// else is in order, so a forged request costs at most one MD5 and one HMAC (`threats.md` AUTH-08), or two HMACs where
@@ -35,15 +36,13 @@ pub(super) trait SignedRequest {
 /// # Errors
 /// The first check that failed.
 #[inline]
-pub(super) fn authenticate(
-    app: &App,
+pub(super) fn authenticate<'a>(
+    app: &'a App,
     request: &impl SignedRequest,
     body: Body<'_>,
     now: u64,
-) -> Result<(), SignatureError> {
-    if request.key()? != app.key() {
-        return Err(SignatureError::UnknownKey { app: app.id().into() });
-    }
+) -> Result<&'a KeyPair, SignatureError> {
+    let pair = app.pair(request.key()?).ok_or_else(|| SignatureError::UnknownKey { app: app.id().into() })?;
     if request.version()? != VERSION {
         return Err(SignatureError::UnsupportedVersion);
     }
@@ -56,7 +55,7 @@ pub(super) fn authenticate(
     if claimed_md5.is_some_and(|claimed| claimed != body.md5()) {
         return Err(SignatureError::BodyMd5Mismatch);
     }
-    if request.is_signed_by(app, &signature) { Ok(()) } else { Err(SignatureError::Mismatch) }
+    if request.is_signed_by(pair, &signature) { Ok(pair) } else { Err(SignatureError::Mismatch) }
 }
 
 fn check_window(timestamp: u64, now: u64) -> Result<(), SignatureError> {

@@ -26,9 +26,10 @@ pub use token::{Grant, TokenError};
 use self::authenticate::{SignedRequest, VERSION, authenticate};
 use super::percent::encode_into;
 use super::query::{Credentials, Occurrence, decode_key};
-use super::{App, Query, hex};
+use super::{App, KeyPair, Query, hex};
 
-/// Verifies the signature of a request of `app`.
+/// Verifies the signature of a request of `app`, and returns the pair of the app that signed it: the one that the
+/// request's `auth_key` names.
 ///
 /// `path` is the path as received on the request line, `body` the raw body, `now` seconds since the Unix epoch. Key,
 /// version, timestamp, digest and signature are checked in this order, and a forged request costs at most one MD5 and
@@ -36,14 +37,14 @@ use super::{App, Query, hex};
 ///
 /// # Errors
 /// The first check that failed.
-pub fn verify<'p, 'b>(
-    app: &App,
+pub fn verify<'a, 'p, 'b>(
+    app: &'a App,
     method: &str,
     path: impl Into<SignedPath<'p>>,
     query: &Query<'_>,
     body: impl Into<Body<'b>>,
     now: u64,
-) -> Result<(), SignatureError> {
+) -> Result<&'a KeyPair, SignatureError> {
     let request = ParsedRequest { method, path: path.into(), query, credentials: query.credentials() };
     authenticate(app, &request, body.into(), now)
 }
@@ -80,25 +81,31 @@ impl SignedRequest for ParsedRequest<'_, '_> {
         hex::decode(text).ok_or(SignatureError::MalformedSignature)
     }
 
-    fn is_signed_by(&self, app: &App, signature: &[u8; 32]) -> bool {
+    fn is_signed_by(&self, pair: &KeyPair, signature: &[u8; 32]) -> bool {
         let mut paths = self.path.choices();
-        paths.any(|path| authenticated(app, self.method, path, self.query).verify_slice(signature).is_ok())
+        paths.any(|path| authenticated(pair, self.method, path, self.query).verify_slice(signature).is_ok())
     }
 }
 
 /// The raw query with the `body_md5` and `auth_signature` of `body`; everything else stays as received. A missing
-/// parameter is appended (`body_md5` only if there is a body). The signature covers the same part of the path as the
+/// parameter is appended (`body_md5` only if there is a body). `pair`: the one that signed `query`. The signature covers the same part of the path as the
 /// one in `query`, so that a server accepts the new one if it accepts that.
 #[must_use]
-pub fn resign<'p>(app: &App, method: &str, path: impl Into<SignedPath<'p>>, query: &Query<'_>, body: &[u8]) -> String {
-    let path = path.into().signed_in(app, method, query);
+pub fn resign<'p>(
+    pair: &KeyPair,
+    method: &str,
+    path: impl Into<SignedPath<'p>>,
+    query: &Query<'_>,
+    body: &[u8],
+) -> String {
+    let path = path.into().signed_in(pair, method, query);
     let md5 = md5_hex(body);
     let with_md5 = replace_parameter(query.raw(), "body_md5", &md5, !body.is_empty());
-    let signature = signature(app, method, path, &Query::parse(&with_md5));
+    let signature = signature(pair, method, path, &Query::parse(&with_md5));
     replace_parameter(&with_md5, "auth_signature", &signature, true)
 }
 
-/// The signed query of a request that usher itself sends. `parameters`: those beside the authentication; `body`: `None`
+/// The signed query of a request that usher itself sends, by the app's first pair. `parameters`: those beside the authentication; `body`: `None`
 /// if the request has none.
 #[must_use]
 pub fn sign_query(
@@ -117,7 +124,7 @@ pub fn sign_query(
     for (key, value) in parameters.iter().chain(&own) {
         push_parameter(&mut raw, key, value);
     }
-    let signature = signature(app, method, path, &Query::parse(&raw));
+    let signature = signature(app.first(), method, path, &Query::parse(&raw));
     push_parameter(&mut raw, "auth_signature", &signature);
     raw
 }
@@ -141,21 +148,21 @@ fn each_signed_piece(method: &str, path: &str, query: &Query<'_>, mut put: impl 
 }
 
 /// The HMAC-SHA256 of the text that is signed, without building that text in memory.
-fn authenticated(app: &App, method: &str, path: &str, query: &Query<'_>) -> Hmac<Sha256> {
-    let mut mac = app.secret().authenticate(b"");
+fn authenticated(pair: &KeyPair, method: &str, path: &str, query: &Query<'_>) -> Hmac<Sha256> {
+    let mut mac = pair.secret().authenticate(b"");
     each_signed_piece(method, path, query, |piece| mac.update(piece.as_bytes()));
     mac
 }
 
 /// Whether the signature in `query` is that of this request.
-fn matches(app: &App, method: &str, path: &str, query: &Query<'_>) -> bool {
+fn matches(pair: &KeyPair, method: &str, path: &str, query: &Query<'_>) -> bool {
     let Occurrence::Once(signature) = query.credentials().signature else { return false };
     hex::decode::<32>(signature)
-        .is_some_and(|signature| authenticated(app, method, path, query).verify_slice(&signature).is_ok())
+        .is_some_and(|signature| authenticated(pair, method, path, query).verify_slice(&signature).is_ok())
 }
 
-fn signature(app: &App, method: &str, path: &str, query: &Query<'_>) -> String {
-    HEXLOWER.encode(&authenticated(app, method, path, query).finalize().into_bytes())
+fn signature(pair: &KeyPair, method: &str, path: &str, query: &Query<'_>) -> String {
+    HEXLOWER.encode(&authenticated(pair, method, path, query).finalize().into_bytes())
 }
 
 fn md5_hex(body: &[u8]) -> String {

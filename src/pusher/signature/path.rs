@@ -1,7 +1,7 @@
 //! Which part of a request's path its signature covers.
 
 use super::matches;
-use crate::pusher::{App, Query};
+use crate::pusher::{KeyPair, Query};
 
 /// A request's path, and which parts of it the signature may cover.
 ///
@@ -35,7 +35,7 @@ impl<'p> SignedPath<'p> {
     }
 
     /// The part that the signature in `query` covers; the whole path if it covers neither.
-    pub(super) fn signed_in(self, app: &App, method: &str, query: &Query<'_>) -> &'p str {
-        self.behind_base.filter(|path| matches(app, method, path, query)).unwrap_or(self.whole)
+    pub(super) fn signed_in(self, pair: &KeyPair, method: &str, query: &Query<'_>) -> &'p str {
+        self.behind_base.filter(|path| matches(pair, method, path, query)).unwrap_or(self.whole)
     }
 }

@@ -15,6 +15,23 @@ fn app((key, secret): (&str, &str)) -> App {
     App::new("3", key, secret)
 }
 
+/// Whether the request is of `app`.
+fn verify<'p>(
+    app: &App,
+    method: &str,
+    path: impl Into<SignedPath<'p>>,
+    query: &Query<'_>,
+    body: &[u8],
+    now: u64,
+) -> Result<(), SignatureError> {
+    super::verify(app, method, path, query, body, now).map(|_pair| ())
+}
+
+/// The query signed anew by the app's only pair.
+fn resign<'p>(app: &App, method: &str, path: impl Into<SignedPath<'p>>, query: &Query<'_>, body: &[u8]) -> String {
+    super::resign(app.first(), method, path, query, body)
+}
+
 /// A query of the given parameters, authentication and signature, in this order.
 fn query(key: &str, timestamp: u64, parameters: &str, signature: &str) -> String {
     let joint = if parameters.is_empty() { "" } else { "&" };
@@ -28,7 +45,25 @@ fn v1(query: &str) -> Result<(), SignatureError> {
 
 /// Signs a pair list in any order.
 fn sign(credentials: (&str, &str), method: &str, path: &str, raw: &str) -> String {
-    signature(&app(credentials), method, path, &Query::parse(raw))
+    signature(app(credentials).first(), method, path, &Query::parse(raw))
+}
+
+/// Each pair of an app verifies what it signed, and only that; what verifies names the pair that signs anew.
+#[test]
+fn the_pair_that_the_key_names_verifies_and_signs_anew() {
+    let both = app(DOCS).with_pairs(vec![KeyPair::new(GO.0, GO.1)]);
+    let (path, body, smaller) = ("/apps/3/events", b"{\"a\":1}", b"{}");
+    for (own, other) in [(DOCS, GO), (GO, DOCS)] {
+        let query = sign_query(&app(own), "POST", path, &[], Some(body), V1_TIME);
+        let pair = super::verify(&both, "POST", path, &Query::parse(&query), body, V1_TIME).unwrap();
+        assert_eq!(pair.key(), own.0);
+        let resigned = super::resign(pair, "POST", path, &Query::parse(&query), smaller);
+        assert_eq!(verify(&app(own), "POST", path, &Query::parse(&resigned), smaller, V1_TIME), Ok(()));
+        let unknown = Err(SignatureError::UnknownKey { app: "3".into() });
+        assert_eq!(verify(&app(other), "POST", path, &Query::parse(&query), body, V1_TIME), unknown);
+        let mixed = sign_query(&app((own.0, other.1)), "POST", path, &[], Some(body), V1_TIME);
+        assert_eq!(verify(&both, "POST", path, &Query::parse(&mixed), body, V1_TIME), Err(SignatureError::Mismatch));
+    }
 }
 
 /// 8.1.

@@ -38,24 +38,23 @@ pub enum Grant<'a> {
 }
 
 impl Grant<'_> {
-    /// The token of this grant for the connection `socket_id`.
+    /// The token of this grant for the connection `socket_id`, by the app's first pair.
     #[must_use]
     pub fn token(self, app: &App, socket_id: &str) -> String {
-        let signature = app.secret().authenticate(self.text(socket_id).as_bytes()).finalize().into_bytes();
+        let signature = app.first().secret().authenticate(self.text(socket_id).as_bytes()).finalize().into_bytes();
         format!("{}:{}", app.key(), HEXLOWER.encode(&signature))
     }
 
-    /// Verifies, in constant time, that `token` is the one of this grant for the connection `socket_id`.
+    /// Verifies, in constant time, that `token` is the one of this grant for the connection `socket_id`, by the pair
+    /// that its key names.
     ///
     /// # Errors
     /// The first check that failed.
     pub fn verify(self, app: &App, socket_id: &str, token: &str) -> Result<(), TokenError> {
         let (key, signature) = token.split_once(':').ok_or(TokenError::Malformed)?;
         let signature = hex::decode::<32>(signature).ok_or(TokenError::Malformed)?;
-        if key != app.key() {
-            return Err(TokenError::OtherKey);
-        }
-        app.secret()
+        let pair = app.pair(key).ok_or(TokenError::OtherKey)?;
+        pair.secret()
             .authenticate(self.text(socket_id).as_bytes())
             .verify_slice(&signature)
             .map_err(|_| TokenError::Mismatch)
@@ -74,6 +73,7 @@ impl Grant<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::pusher::KeyPair;
 
     fn channel<'a>(name: &'a str, data: Option<&'a str>) -> Grant<'a> {
         Grant::Channel { name, data }
@@ -181,6 +181,22 @@ mod tests {
             let token = format!("k:{signature}");
             assert_eq!(grant.token(&app, socket_id), token, "{grant:?}");
             assert_eq!(grant.verify(&app, socket_id, &token), Ok(()), "{grant:?}");
+        }
+    }
+
+    #[test]
+    fn a_token_of_each_pair_verifies() {
+        let app = App::new("1", "k", "s").with_pairs(vec![KeyPair::new("l", "t")]);
+        let grant = channel("private-c", None);
+        for (key, secret, expected) in [
+            ("k", "s", Ok(())),
+            ("l", "t", Ok(())),
+            ("k", "t", Err(TokenError::Mismatch)),
+            ("l", "s", Err(TokenError::Mismatch)),
+            ("m", "s", Err(TokenError::OtherKey)),
+        ] {
+            let token = grant.token(&App::new("1", key, secret), "1.2");
+            assert_eq!(grant.verify(&app, "1.2", &token), expected, "{key} {secret}");
         }
     }
 

@@ -66,15 +66,15 @@ fn registered_rules(active_config: &ActiveConfig) -> String {
 fn an_override_affects_one_rule_of_one_app() {
     let active_config = active_config();
     assert_eq!(modes(&active_config), "1/staff enforce, 1/desk off, 2/staff enforce");
-    assert_eq!(active_config.switch("1", "staff", Mode::Observe), Some(Mode::Enforce));
+    assert_eq!(active_config.switch("1", "staff", Mode::Observe), Ok(Mode::Enforce));
     assert_eq!(modes(&active_config), "1/staff observe, 1/desk off, 2/staff enforce");
     assert_eq!(registered_rules(&active_config), "1/staff, 2/staff");
-    assert_eq!(active_config.switch("2", "staff", Mode::Off), Some(Mode::Enforce));
+    assert_eq!(active_config.switch("2", "staff", Mode::Off), Ok(Mode::Enforce));
     assert_eq!(
         (modes(&active_config).as_str(), registered_rules(&active_config).as_str()),
         ("1/staff observe, 1/desk off, 2/staff off", "1/staff")
     );
-    assert_eq!(active_config.switch("1", "staff", Mode::Off), Some(Mode::Observe));
+    assert_eq!(active_config.switch("1", "staff", Mode::Off), Ok(Mode::Observe));
     assert_eq!(registered_rules(&active_config), "");
 }
 
@@ -86,10 +86,11 @@ fn a_rule_that_is_switched_on_puts_its_app_in_doubt_and_no_other() {
         let rule = rules.iter().find(|rule| &*rule.app == app).unwrap();
         rule.memory.app().in_doubt(active_config.shared.clock.now())
     };
-    active_config.switch("1", "staff", Mode::Observe);
-    active_config.switch("1", "staff", Mode::Enforce);
+    let switch = |app, rule, mode| active_config.switch(app, rule, mode).unwrap();
+    switch("1", "staff", Mode::Observe);
+    switch("1", "staff", Mode::Enforce);
     assert!(!in_doubt("1"), "what it observed it knows");
-    active_config.switch("1", "desk", Mode::Enforce);
+    switch("1", "desk", Mode::Enforce);
     assert_eq!(registered_rules(&active_config), "1/staff, 1/desk, 2/staff");
     assert!(in_doubt("1") && !in_doubt("2"));
 }
@@ -98,7 +99,7 @@ fn a_rule_that_is_switched_on_puts_its_app_in_doubt_and_no_other() {
 fn a_rule_that_is_not_configured_cannot_be_switched() {
     let active_config = active_config();
     for (app, rule) in [("1", "other"), ("3", "staff"), ("2", "desk"), ("", "")] {
-        assert_eq!(active_config.switch(app, rule, Mode::Off), None, "{app}/{rule}");
+        assert_eq!(active_config.switch(app, rule, Mode::Off), Err(NotSwitched::NoSuchRule), "{app}/{rule}");
     }
     assert_eq!(modes(&active_config), "1/staff enforce, 1/desk off, 2/staff enforce");
 }
@@ -106,9 +107,9 @@ fn a_rule_that_is_not_configured_cannot_be_switched() {
 #[test]
 fn a_reload_ends_all_overrides() {
     let active_config = active_config();
-    active_config.switch("1", "staff", Mode::Off);
-    active_config.switch("1", "staff", Mode::Enforce);
-    active_config.switch("1", "desk", Mode::Observe);
+    for (rule, mode) in [("staff", Mode::Off), ("staff", Mode::Enforce), ("desk", Mode::Observe)] {
+        active_config.switch("1", rule, mode).unwrap();
+    }
     assert_eq!(active_config.replace(config()), 1, "a rule that was switched back is not switched");
     assert_eq!(
         (modes(&active_config).as_str(), registered_rules(&active_config).as_str()),

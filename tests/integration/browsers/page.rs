@@ -6,7 +6,7 @@ use super::{Hotel, MESSAGES, ROOM, STAFF, staff};
 use crate::harness::admin::TOKEN;
 use crate::harness::backend::Library;
 use crate::harness::usher::Signal;
-use crate::harness::{Operator, Setup, eventually};
+use crate::harness::{Operator, Setup, Usher, eventually};
 
 const FORGET: &str = "Forget grand-room-101-chat for staff-assigned";
 
@@ -252,5 +252,12 @@ fn without_a_token_in_the_configuration_the_page_says_how_to_set_one() {
     let operator = Operator::open(hotel.usher.admin());
     operator.sees("#n-judged", "1");
     operator.clicks(FORGET);
-    operator.sees("#ask-error", "set admin.token (or USHER_ADMIN__TOKEN) and restart usher");
+    operator.sees("#ask-error", "set admin.token and reload usher");
+}
+
+#[test]
+fn a_usher_that_observes_says_so_on_the_page() {
+    let usher = Usher::start_with(&format!("observe = true\n{}", Setup::before_url("local").toml()));
+    let operator = Operator::open(usher.admin());
+    operator.sees("#observing", "nothing is suppressed");
 }

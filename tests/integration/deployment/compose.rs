@@ -18,6 +18,7 @@ const GIVEN: &[(&str, &str)] = &[
     ("USHER_APPS__0__KEY", "a-key"),
     ("USHER_APPS__0__SECRET", "a-secret"),
     ("USHER_RULES__0__MODE", "observe"),
+    ("USHER_OBSERVE", "true"),
     ("USHER_LOG__LEVEL", "debug"),
 ];
 

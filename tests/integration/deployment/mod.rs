@@ -4,6 +4,7 @@
 mod alerts;
 mod compose;
 mod dashboard;
+mod runbook;
 mod series;
 mod systemd;
 
@@ -50,5 +51,5 @@ fn said(output: &Output) -> String {
 fn names(text: &str) -> Vec<&str> {
     let words =
         text.split(|character: char| !character.is_ascii_alphanumeric() && character != '_' && character != ':');
-    words.filter(|word| word.starts_with("usher_")).collect()
+    words.filter(|word| word.starts_with("usher_") || word.starts_with("process_")).collect()
 }

@@ -19,14 +19,16 @@ const COUNTS: &[&str] = &[
     "usher_connections",
     "usher_draining",
     "usher_max_connections",
-    "usher_process_max_fds",
-    "usher_process_open_fds",
-    "usher_process_threads",
+    "usher_observe",
+    "process_max_fds",
+    "process_open_fds",
+    "process_threads",
     "usher_rate_waiting",
     "usher_relay_connections",
     "usher_relay_subscriptions",
     "usher_requests_in_flight",
     "usher_rule_mode",
+    "usher_rule_switched",
     "usher_state_keys",
     "usher_state_max_keys",
     "usher_tasks",
@@ -158,5 +160,21 @@ fn every_series_that_is_spoken_of_exists() {
             let fits = file.ends_with(".md") || base.is_some() == (family.0 == "histogram");
             assert!(fits, "{file} speaks of {name} as of something that it is not: a {}", family.0);
         }
+    }
+}
+
+/// Those that Prometheus' own client libraries have, under their names: dashboards for any program read them.
+#[test]
+fn the_series_of_the_process_have_their_standard_names() {
+    let families = Evening::begin().families();
+    for (name, kind) in [
+        ("process_cpu_seconds_total", "counter"),
+        ("process_resident_memory_bytes", "gauge"),
+        ("process_virtual_memory_bytes", "gauge"),
+        ("process_open_fds", "gauge"),
+        ("process_max_fds", "gauge"),
+        ("process_start_time_seconds", "gauge"),
+    ] {
+        assert_eq!(families.get(name).map(|(kind, _)| kind.as_str()), Some(kind), "{name}");
     }
 }

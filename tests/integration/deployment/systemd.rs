@@ -31,6 +31,8 @@ fn its_commands_are_ushers() {
         }
     }
     let unit = read(UNIT);
+    let section = unit.split("\n[").next().unwrap();
+    assert!(section.contains("\nStartLimitIntervalSec=0\n"), "systemd does not give up, and takes it in [Unit] only");
     assert!(unit.contains("\nRestartPreventExitStatus=78\n"), "a configuration that cannot be used ends usher with 78");
 }
 

@@ -36,7 +36,12 @@ pub fn signature(method: &str, path: &str, parameters: &[(String, String)], secr
 
 /// The token that authorizes a connection for `text`, e.g. `1.2::user::{"id":"7"}`.
 pub fn token(text: &str) -> String {
-    format!("{KEY}:{}", authenticate(text, SECRET))
+    token_of(text, KEY, SECRET)
+}
+
+/// The same by another pair.
+pub fn token_of(text: &str, key: &str, secret: &str) -> String {
+    format!("{key}:{}", authenticate(text, secret))
 }
 
 fn authenticate(text: &str, secret: &str) -> String {
@@ -65,14 +70,19 @@ pub fn query_of(method: &str, path: &str, extra: &str, body: &[u8], key: &str, s
 
 /// Whether a request's signature and `body_md5` are correct.
 pub fn verifies(method: &str, target: &str, body: &[u8]) -> bool {
+    verifies_by(method, target, body, KEY, SECRET)
+}
+
+/// The same by another pair.
+pub fn verifies_by(method: &str, target: &str, body: &[u8], key: &str, secret: &str) -> bool {
     let (path, query) = target.split_once('?').unwrap_or((target, ""));
     let (signed, own): (Vec<_>, Vec<_>) = parameters(query).into_iter().partition(|(key, _)| key != "auth_signature");
     let value = |name: &str| signed.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str());
     let body_fits = if body.is_empty() { true } else { value("body_md5") == Some(md5(body).as_str()) };
     body_fits
-        && value("auth_key") == Some(KEY)
+        && value("auth_key") == Some(key)
         && own.len() == 1
-        && own[0].1 == signature(method, path, &signed, SECRET)
+        && own[0].1 == signature(method, path, &signed, secret)
 }
 
 /// The decoded pairs of a raw query.

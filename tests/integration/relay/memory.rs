@@ -56,7 +56,7 @@ fn idle_relays_are_cheap_and_large_messages_leave_no_large_buffers() {
     const PAIRS: u64 = 200;
     let scene = Scene::start();
     let _warm = scene.connect();
-    let resident = || scene.usher.admin().metric("usher_process_resident_memory_bytes", &[]);
+    let resident = || scene.usher.admin().metric("process_resident_memory_bytes", &[]);
     let bare = resident();
     let mut pairs: Vec<(End, End)> = (0..PAIRS).map(|_| scene.connect()).collect();
     let idle = (resident() - bare) / PAIRS as f64;
