@@ -3,6 +3,7 @@
 
 mod contract;
 mod fingerprint;
+mod overlap;
 mod pointers;
 mod rule;
 mod spec;

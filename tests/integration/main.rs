@@ -9,6 +9,7 @@ mod base;
 mod broker;
 mod browsers;
 mod certificates;
+mod check;
 mod client_certificates;
 mod clients;
 mod command;

@@ -57,6 +57,11 @@ impl Doctor {
     }
 }
 
+/// What to do about a warning of the configuration.
+fn advice(warning: &config::Warning) -> String {
+    if warning.cure.is_empty() { "config/usher.toml describes the key".to_owned() } else { warning.cure.clone() }
+}
+
 /// All findings. The checks run concurrently, each for `time_limit` at most.
 fn examine(config: &Config, time_limit: Duration) -> anyhow::Result<Vec<Finding>> {
     let runtime =
@@ -68,7 +73,7 @@ fn examine(config: &Config, time_limit: Duration) -> anyhow::Result<Vec<Finding>
     let warnings = config
         .warnings
         .iter()
-        .map(|warning| Finding::warning("configuration", "", warning.clone(), "config/usher.toml describes the key"));
+        .map(|warning| Finding::warning("configuration", &warning.key, warning.message.clone(), advice(warning)));
     Ok(warnings
         .chain(upstream)
         .chain(listeners)

@@ -155,7 +155,7 @@ fn websocket_connections_go_where_it_says_or_to_pusher_s_own_host_or_where_reque
 
 #[test]
 fn a_websocket_idle_timeout_below_the_silence_of_clients_is_warned_of() {
-    let warnings = |timeout| file(UPSTREAM).flag("limits.websocket_idle_timeout", timeout).accepted().warnings;
+    let warnings = |timeout| warning_texts(&file(UPSTREAM).flag("limits.websocket_idle_timeout", timeout).accepted());
     assert!(warnings("149s")[0].contains("`limits.websocket_idle_timeout` is below"), "{:?}", warnings("149s"));
     assert_eq!(warnings("150s"), [""; 0]);
 }
