@@ -10,6 +10,7 @@
 //! - `GET /decisions/stream?app=&channel=<prefix>&backlog=`: new decisions as server-sent events
 //! - `GET /report`: what each rule has suppressed or would suppress, and misplaced events
 //! - `GET /overview`: rules with their modes, and the main counters
+//! - `GET /config`: every key with its effective value and its source; secrets are masked
 //! - `POST /rules/mode`: changes the mode of a rule; requires the token
 //! - `GET /`: the operator's page for browsers; this list for other clients
 //!
@@ -20,6 +21,7 @@
 
 mod assignments;
 mod decisions;
+mod effective;
 mod guard;
 mod listener;
 mod modes;
@@ -46,6 +48,7 @@ use crate::metrics::Metrics;
 use crate::report::Report;
 use crate::shutdown::{Drain, Tasks};
 
+pub use effective::EffectiveConfig;
 pub use listener::{MAX_CONNECTIONS, serve};
 pub use modes::{ModeSwitch, RuleMode};
 
@@ -61,6 +64,8 @@ pub struct Admin {
     pub assignments: Arc<Assignments>,
     /// Changes the modes of rules.
     pub mode_switch: Arc<dyn ModeSwitch>,
+    /// The effective values behind `/config`.
+    pub config: Arc<dyn EffectiveConfig>,
     /// Determines readiness.
     pub drain: Drain,
     /// The gateway's tasks, which `usher_tasks` counts.

@@ -14,7 +14,7 @@ use tokio::time::timeout;
 use super::refusal::Refusal;
 use super::reply::{self, Reply};
 use super::stream::{self, MAX_STREAMS};
-use super::{Admin, assignments, decisions, guard, modes, overview, page, report};
+use super::{Admin, assignments, decisions, effective, guard, modes, overview, page, report};
 use crate::clock::Moment;
 use crate::metrics::{Keys, RuleState, Sample};
 use crate::rules::Mode;
@@ -55,6 +55,7 @@ enum Endpoint {
     Report,
     Stream,
     Overview,
+    Config,
     RuleMode,
 }
 
@@ -71,6 +72,7 @@ impl Endpoint {
             "/report" => Some(Self::Report),
             "/decisions/stream" => Some(Self::Stream),
             "/overview" => Some(Self::Overview),
+            "/config" => Some(Self::Config),
             "/rules/mode" => Some(Self::RuleMode),
             _ => None,
         }
@@ -87,6 +89,7 @@ impl Endpoint {
             | Self::Decisions
             | Self::Stream
             | Self::Overview
+            | Self::Config
             | Self::Report => "GET, HEAD",
             Self::Assignments => "GET, HEAD, DELETE",
             Self::RuleMode => "POST",
@@ -103,6 +106,7 @@ impl Endpoint {
             | Self::Decisions
             | Self::Stream
             | Self::Overview
+            | Self::Config
             | Self::Report
             | Self::RuleMode => false,
         }
@@ -176,6 +180,7 @@ impl Service {
                 Ok(reply::events(query.follow(Arc::clone(&self.admin), permit, self.stop.clone())))
             }
             Endpoint::Overview => Ok(overview::overview(&self.admin)),
+            Endpoint::Config => Ok(effective::show(&self.admin)),
             Endpoint::RuleMode => modes::switch(&self.admin, &json_body(request.headers(), body).await?),
         }
     }
@@ -261,5 +266,6 @@ GET    /decisions?app=&channel=<prefix>&limit=            the last decisions, ne
 GET    /report                                            what each rule saved or would have, and misplaced events
 GET    /decisions/stream?app=&channel=<prefix>&backlog=   decisions as they are made (server-sent events; curl -N)
 GET    /overview                                          rules with their modes, and counters
+GET    /config                                            every key with its effective value and its source; secrets are masked
 POST   /rules/mode                                        switch a rule (token; JSON: {\"app\", \"rule\", \"mode\": \"enforce\" | \"observe\" | \"off\"})
 ";

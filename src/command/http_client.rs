@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use bytes::Bytes;
-use http::header::{CONTENT_TYPE, USER_AGENT};
+use http::header::{AUTHORIZATION, CONTENT_TYPE, USER_AGENT};
 use http::{HeaderValue, Method, Request, Response, Uri};
 use http_body_util::{BodyExt, Limited};
 use usher::shutdown::Tasks;
@@ -19,6 +19,8 @@ const MAX_ANSWER: usize = 16 * 1024 * 1024;
 pub(super) struct HttpClient {
     remote: Remote,
     timeout: Duration,
+    /// The value of `Authorization`.
+    authorization: Option<HeaderValue>,
 }
 
 impl HttpClient {
@@ -40,7 +42,19 @@ impl HttpClient {
             max_idle: 1,
             tls,
         };
-        Ok(Self { remote: Remote::new(&options, Tasks::default())?, timeout })
+        Ok(Self { remote: Remote::new(&options, Tasks::default())?, timeout, authorization: None })
+    }
+
+    /// The same client, which sends this bearer token.
+    ///
+    /// # Errors
+    /// If the token cannot be sent.
+    pub(super) fn with_token(self, token: &str) -> anyhow::Result<Self> {
+        let value = HeaderValue::try_from(format!("Bearer {token}"));
+        let mut value =
+            value.map_err(|_invalid| anyhow::anyhow!("the token has characters that no header may have"))?;
+        value.set_sensitive(true);
+        Ok(Self { authorization: Some(value), ..self })
     }
 
     /// `GET target`.
@@ -75,6 +89,9 @@ impl HttpClient {
         request
             .headers_mut()
             .insert(USER_AGENT, HeaderValue::from_static(concat!("usher/", env!("CARGO_PKG_VERSION"))));
+        if let Some(authorization) = &self.authorization {
+            request.headers_mut().insert(AUTHORIZATION, authorization.clone());
+        }
         let answered = tokio::time::timeout(self.timeout, async {
             let (head, body) = self.remote.send(request).await?.into_parts();
             let body = Limited::new(body, MAX_ANSWER)

@@ -10,6 +10,7 @@ use std::time::Duration;
 use http::Uri;
 use serde_json::{Map, Value, json};
 
+use super::Config;
 use super::problem::Origin;
 use super::unit;
 
@@ -25,6 +26,44 @@ pub struct EffectiveValue {
     pub value: Value,
     /// Where it comes from.
     pub origin: Origin,
+}
+
+/// The value of a key in a running process.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RunningValue {
+    /// The value that is in effect.
+    pub current: EffectiveValue,
+    /// The value that was reloaded and takes effect only after a restart.
+    pub pending: Option<EffectiveValue>,
+}
+
+/// Keys that say the same as another key, which is the one that a reload compares.
+const OTHER_FORMS: [(&str, &str); 2] = [("upstream.cluster", "upstream.url"), ("admin.token_file", "admin.token")];
+
+impl Config {
+    /// The values of a process that started with this configuration and has loaded `reloaded` since.
+    #[must_use]
+    pub fn running_values(&self, reloaded: &Self) -> Vec<RunningValue> {
+        let unapplied = self.reloadable_difference(reloaded);
+        let waits = |key: &str| {
+            let compared = OTHER_FORMS.iter().find(|(form, _)| *form == key).map_or(key, |(_, compared)| compared);
+            unapplied
+                .iter()
+                .any(|name| compared.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with('.')))
+        };
+        // A secret is masked before and after, so that it cannot be seen to differ.
+        let is_secret = |value: &EffectiveValue| {
+            ["admin.token", "admin.token_file"].contains(&value.key.as_str()) && value.value.as_str() != Some("")
+        };
+        let running = |new: &EffectiveValue| {
+            let started = self.values.iter().find(|value| value.key == new.key).filter(|_| waits(&new.key));
+            match started.filter(|old| old.value != new.value || is_secret(new)) {
+                Some(old) => RunningValue { current: old.clone(), pending: Some(new.clone()) },
+                None => RunningValue { current: new.clone(), pending: None },
+            }
+        };
+        reloaded.values.iter().map(running).collect()
+    }
 }
 
 /// A value that can be shown.
@@ -85,6 +124,18 @@ impl EffectiveValue {
             Origin::Default => "default".to_owned(),
             origin => origin.to_string(),
         }
+    }
+}
+
+impl RunningValue {
+    /// As JSON: that of the value in effect, and if another one waits for a restart, that one as `pending`.
+    #[must_use]
+    pub fn json(&self) -> Value {
+        let mut shown = self.current.json();
+        if let Some(pending) = &self.pending {
+            shown["pending"] = pending.json();
+        }
+        shown
     }
 }
 

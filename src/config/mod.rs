@@ -37,7 +37,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
-pub use effective::EffectiveValue;
+pub use effective::{EffectiveValue, RunningValue};
 pub use problem::{Origin, Problem, Problems, Warning};
 pub use unit::duration;
 

@@ -19,6 +19,7 @@ mod deployment;
 mod descriptors;
 mod doctor;
 mod early;
+mod effective;
 mod encrypted;
 mod exempt;
 mod greeting;

@@ -15,7 +15,7 @@ use serde_json::Value as Json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
-use super::{Admin, ModeSwitch, RuleMode, serve};
+use super::{Admin, EffectiveConfig, ModeSwitch, RuleMode, serve};
 use crate::assignment::{Assignment, Assignments, Bounds, Claim, ClaimMode, Outcome, RuleMemory, Value, Watch};
 use crate::clock::{Calendar, Clock, Moment};
 use crate::decisions::{Decided, Decisions, Reason};
@@ -53,6 +53,12 @@ impl ModeSwitch for Switches {
     }
 }
 
+impl EffectiveConfig for Switches {
+    fn values(&self) -> Vec<Json> {
+        vec![serde_json::json!({ "key": "log.level", "value": "info", "source": "default" })]
+    }
+}
+
 /// A running admin listener and its data.
 struct Running {
     address: SocketAddr,
@@ -75,6 +81,7 @@ impl Running {
             report: Arc::new(Report::default()),
             assignments: assignments(clock),
             mode_switch: Arc::new(Switches::default()),
+            config: Arc::new(Switches::default()),
             drain: Drain::default(),
             tasks: Tasks::default(),
             calendar: Calendar::new(clock),

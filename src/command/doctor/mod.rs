@@ -1,10 +1,11 @@
 //! `usher doctor`: checks the environment of usher, and prints for each check the finding and advice.
 //!
 //! `upstream` checks the server behind usher, `local` this machine: listeners, certificate, known problems of clients.
-//! The checks change nothing and publish nothing.
+//! `running` compares the configuration with that of the process that runs. The checks change nothing and publish nothing.
 
 mod finding;
 mod local;
+mod running;
 mod upstream;
 
 use std::process::ExitCode;
@@ -66,8 +67,13 @@ fn advice(warning: &config::Warning) -> String {
 fn examine(config: &Config, time_limit: Duration) -> anyhow::Result<Vec<Finding>> {
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().context("no runtime could be made")?;
-    let (upstream, listeners) = runtime
-        .block_on(async { tokio::join!(upstream::examine(config, time_limit), local::listeners(config, time_limit)) });
+    let (upstream, listeners, running) = runtime.block_on(async {
+        tokio::join!(
+            upstream::examine(config, time_limit),
+            local::listeners(config, time_limit),
+            running::difference(config, time_limit)
+        )
+    });
     // The look-up of a name cannot be cancelled, so the runtime does not wait for it.
     runtime.shutdown_background();
     let warnings = config
@@ -77,6 +83,7 @@ fn examine(config: &Config, time_limit: Duration) -> anyhow::Result<Vec<Finding>
     Ok(warnings
         .chain(upstream)
         .chain(listeners)
+        .chain(running)
         .chain(local::certificate(config))
         .chain([local::descriptors(config), local::exposure(config), local::clients(config)])
         .collect())
