@@ -1,5 +1,5 @@
 //! The command line of `usher`: one file for each command, and what they share (`configuration`, `credentials`,
-//! `http_client`, `listener`, `terminal`).
+//! `http_client`, `listener`, `party`, `terminal`).
 
 mod check;
 mod configuration;
@@ -9,6 +9,7 @@ mod doctor;
 mod healthcheck;
 mod http_client;
 mod listener;
+mod party;
 mod serve;
 mod subscribe;
 mod terminal;

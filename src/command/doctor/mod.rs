@@ -1,4 +1,4 @@
-//! `usher doctor`: checks the environment of usher, and prints for each check the finding and advice.
+//! `usher doctor`: checks the environment of usher, and prints for each check the finding and advice, problems first.
 //!
 //! `upstream` checks the server behind usher, `local` this machine: listeners, certificate, known problems of clients.
 //! `running` compares the configuration with that of the process that runs. The checks change nothing and publish nothing.
@@ -76,15 +76,20 @@ fn examine(config: &Config, time_limit: Duration) -> anyhow::Result<Vec<Finding>
     });
     // The look-up of a name cannot be cancelled, so the runtime does not wait for it.
     runtime.shutdown_background();
+    // That the own certificate has expired is a problem of its own below.
     let warnings = config
         .warnings
         .iter()
+        .filter(|warning| !(warning.code == "certificate_expired" && warning.key == "server.tls.certificate"))
         .map(|warning| Finding::warning("configuration", &warning.key, warning.message.clone(), advice(warning)));
-    Ok(warnings
+    let mut findings: Vec<_> = warnings
         .chain(upstream)
         .chain(listeners)
         .chain(running)
         .chain(local::certificate(config))
         .chain([local::descriptors(config), local::exposure(config), local::clients(config)])
-        .collect())
+        .collect();
+    // What does not work comes first: that is what to do first.
+    findings.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
+    Ok(findings)
 }

@@ -12,6 +12,7 @@ use usher::tls;
 use super::finding::Finding;
 use crate::command::healthcheck::reachable;
 use crate::command::http_client::HttpClient;
+use crate::command::party::Role;
 
 /// The name of the check.
 const CHECK: &str = "running";
@@ -54,7 +55,7 @@ pub(super) async fn difference(config: &Config, time_limit: Duration) -> Option<
         return None;
     }
     let url = format!("http://{address}").parse().ok()?;
-    let client = HttpClient::new(&url, tls::Client::default(), time_limit).ok()?;
+    let client = HttpClient::new(Role::Admin, &url, tls::Client::default(), time_limit).ok()?;
     let client = match &config.admin.token {
         Some(token) => client.with_token(&token.0).ok()?,
         None => client,
