@@ -26,7 +26,7 @@ use tokio_rustls::TlsAcceptor;
 pub use client::Client;
 pub use content::{Content, ExpectedContent};
 pub use error::TlsError;
-pub use identity::{Files, Identity, Purpose};
+pub use identity::{CertificateWarning, Files, Identity, Purpose};
 
 /// The only protocol offered by ALPN.
 const HTTP_1_1: &[u8] = b"http/1.1";

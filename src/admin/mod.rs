@@ -13,6 +13,7 @@
 //! - `GET /events?app=&limit=`: what came, by event and channel
 //! - `GET /report`: what each rule has suppressed or would suppress, and misplaced events
 //! - `GET /overview`: rules with their modes, and the main counters
+//! - `GET /config`: every key with its effective value and its source; secrets are masked
 //! - `POST /rules/mode`: changes the mode of a rule; requires the token
 //! - `GET /`: the operator's page for browsers; this list for other clients
 //!
@@ -22,6 +23,7 @@
 //! accept any `Host`: they are open in this case, and scrapers address the listener by name.
 
 mod assignments;
+mod effective;
 mod events;
 mod guard;
 mod listener;
@@ -54,6 +56,7 @@ use crate::report::Report;
 use crate::shutdown::{Drain, Tasks};
 use crate::triggers::Triggers;
 
+pub use effective::EffectiveConfig;
 pub use listener::{MAX_CONNECTIONS, serve};
 pub use modes::{ModeSwitch, NotSwitched, RuleMode};
 
@@ -69,6 +72,8 @@ pub struct Admin {
     pub assignments: Arc<Assignments>,
     /// Changes the modes of rules.
     pub mode_switch: Arc<dyn ModeSwitch>,
+    /// The effective values behind `/config`.
+    pub config: Arc<dyn EffectiveConfig>,
     /// Determines readiness.
     pub drain: Drain,
     /// The gateway's tasks, which `usher_tasks` counts.

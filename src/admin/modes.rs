@@ -25,7 +25,7 @@ pub struct RuleMode {
     pub mode: Mode,
     /// The configured mode, which the next reload or restart restores.
     pub configured: Mode,
-    /// Where the current mode comes from: `default`, `file`, `environment`, `flag`, `observe` or `switched`.
+    /// Where the current mode comes from: `default`, `file`, `variable`, `flag`, `observe` or `switched`.
     pub source: &'static str,
     /// The rule in its current mode.
     pub definition: Rule,

@@ -14,7 +14,7 @@ use tokio::time::timeout;
 use super::refusal::Refusal;
 use super::reply::{self, Reply};
 use super::stream::{self, MAX_STREAMS};
-use super::{Admin, assignments, events, guard, modes, overview, page, report, triggers};
+use super::{Admin, assignments, effective, events, guard, modes, overview, page, report, triggers};
 use crate::clock::Moment;
 use crate::metrics::{Keys, RuleState, Sample};
 use crate::rules::Mode;
@@ -60,6 +60,7 @@ enum Endpoint {
     Events,
     Report,
     Overview,
+    Config,
     RuleMode,
 }
 
@@ -77,6 +78,7 @@ impl Endpoint {
             "/events" => Some(Self::Events),
             "/report" => Some(Self::Report),
             "/overview" => Some(Self::Overview),
+            "/config" => Some(Self::Config),
             "/rules/mode" => Some(Self::RuleMode),
             path if path.starts_with(TRIGGER) => Some(Self::Trigger),
             _ => None,
@@ -96,6 +98,7 @@ impl Endpoint {
             | Self::Stream
             | Self::Events
             | Self::Overview
+            | Self::Config
             | Self::Report => "GET, HEAD",
             Self::Assignments => "GET, HEAD, DELETE",
             Self::RuleMode => "POST",
@@ -114,6 +117,7 @@ impl Endpoint {
             | Self::Stream
             | Self::Events
             | Self::Overview
+            | Self::Config
             | Self::Report
             | Self::RuleMode => false,
         }
@@ -198,6 +202,7 @@ impl Service {
                 Ok(reply::events(query.follow(Arc::clone(&self.admin), permit, self.stop.clone())))
             }
             Endpoint::Overview => Ok(overview::overview(&self.admin)),
+            Endpoint::Config => Ok(effective::show(&self.admin)),
             Endpoint::RuleMode => modes::switch(&self.admin, &json_body(request.headers(), body).await?),
         }
     }
@@ -292,5 +297,6 @@ GET    /triggers/stream?...&backlog=                      triggers as they are a
 GET    /events?app=&limit=                                what came, by event and channel
 GET    /report                                            what each rule saved or would have, and misplaced events
 GET    /overview                                          rules with their modes, and counters
+GET    /config                                            every key with its effective value and its source; secrets are masked
 POST   /rules/mode                                        switch a rule (token; JSON: {\"app\", \"rule\", \"mode\": \"enforce\" | \"observe\" | \"off\"})
 ";

@@ -1,40 +1,152 @@
-//! `usher check`: reports all problems of a configuration at once.
+//! `usher check`: reports all problems and warnings of a configuration at once, and shows the effective values.
 
 use std::process::ExitCode;
 
-use usher::config::Config;
+use clap::Args;
+use serde_json::{Value, json};
+use usher::config::{Config, EffectiveValue, Origin, Problem, Warning};
 use usher::server::Capacity;
 
 use super::configuration::{Configuration, EX_CONFIG};
-use super::terminal::{print, print_error};
+use super::terminal::{Printable, print, print_error};
 
-/// Checks; the exit code says whether the configuration can be used.
-///
-/// # Errors
-/// If the result cannot be printed.
-pub(super) fn run(configuration: Configuration) -> anyhow::Result<ExitCode> {
-    match Config::load(&configuration.sources()?) {
-        Ok(config) => {
-            for warning in &config.warnings {
-                print(format_args!("warning: {warning}"))?;
-            }
-            // The limits of this machine and user: where usher will run, they may differ.
-            if let Some(shortage) = Capacity::expected(&config).shortage() {
-                print(format_args!("warning: for a process started like this one: {shortage}"))?;
-            }
-            if let Some(recommendation) = config.recommendation() {
-                print(format_args!("recommended: {recommendation}"))?;
-            }
-            let (apps, rules) = (config.apps.len(), config.rules.len());
-            print(format_args!(
-                "the configuration can be used: {apps} app(s), {rules} rule(s), upstream {}",
-                config.upstream.url
-            ))?;
-            Ok(ExitCode::SUCCESS)
+/// A configuration, and what to report. Exit code 0 if it can be used, else 78.
+#[derive(Debug, Args)]
+pub(super) struct Check {
+    #[command(flatten)]
+    configuration: Configuration,
+    /// Exit with 78 for warnings, too.
+    #[arg(long)]
+    strict: bool,
+    /// Do not open the files of certificates, keys, authorities, secrets and the token: for a machine without them.
+    #[arg(long)]
+    skip_files: bool,
+    /// Show every key with its effective value and where that comes from; secrets are masked.
+    #[arg(long)]
+    show: bool,
+    /// Print one line of JSON: {"ok", "findings": [{"file", "line", "variable", "key", "severity", "code", "message",
+    /// "cure"}, …]}; with --show its "values" as well.
+    #[arg(long)]
+    json: bool,
+}
+
+/// What the check found.
+struct Findings {
+    problems: Vec<Problem>,
+    warnings: Vec<Warning>,
+    recommendation: Option<&'static str>,
+    values: Vec<EffectiveValue>,
+    /// What can be used, in one line; empty if nothing can.
+    summary: String,
+}
+
+impl Check {
+    /// Checks; the exit code says whether the configuration can be used.
+    ///
+    /// # Errors
+    /// If the result cannot be printed.
+    pub(super) fn run(self) -> anyhow::Result<ExitCode> {
+        let sources = self.configuration.sources()?;
+        let loaded = if self.skip_files { Config::without_files(&sources) } else { Config::load(&sources) };
+        let findings = match loaded {
+            Ok(config) => Findings::of(config),
+            Err(problems) => Findings {
+                problems: problems.into_iter().cloned().collect(),
+                warnings: Vec::new(),
+                recommendation: None,
+                values: Vec::new(),
+                summary: String::new(),
+            },
+        };
+        let is_ok = findings.problems.is_empty() && (findings.warnings.is_empty() || !self.strict);
+        if self.json {
+            print(findings.json(is_ok, self.show))?;
+        } else {
+            findings.print(is_ok, self.show)?;
         }
-        Err(problems) => {
-            print_error(format_args!("{problems}"));
-            Ok(ExitCode::from(EX_CONFIG))
-        }
+        Ok(if is_ok { ExitCode::SUCCESS } else { ExitCode::from(EX_CONFIG) })
     }
+}
+
+impl Findings {
+    fn of(config: Config) -> Self {
+        let recommendation = config.recommendation();
+        let (apps, rules) = (config.apps.len(), config.rules.len());
+        let summary =
+            format!("the configuration can be used: {apps} app(s), {rules} rule(s), upstream {}", config.upstream.url);
+        // The limits of this machine and user: where usher will run, they may differ.
+        let shortage = Capacity::expected(&config).shortage().map(|shortage| Warning {
+            origin: Origin::Default,
+            key: "limits.max_connections".to_owned(),
+            code: "too_few_descriptors",
+            message: format!("too few file descriptors for a process started like this one: {}.", shortage.problem()),
+            cure: format!("For all of them, {}.", shortage.remedy()),
+        });
+        let warnings = config.warnings.into_iter().chain(shortage).collect();
+        Self { problems: Vec::new(), warnings, recommendation, values: config.values, summary }
+    }
+
+    /// Prints problems to standard error, everything else to standard output.
+    fn print(&self, is_ok: bool, show: bool) -> anyhow::Result<()> {
+        if show {
+            self.values.iter().try_for_each(|value| print(shown(value)))?;
+        }
+        for (index, problem) in self.problems.iter().enumerate() {
+            print_error(format_args!("{}{problem}", if index == 0 { "" } else { "\n" }));
+        }
+        for warning in &self.warnings {
+            let place = match &warning.origin {
+                Origin::Default => String::new(),
+                origin => format!(" ({origin})"),
+            };
+            print(format_args!("warning: {warning}{place}"))?;
+        }
+        if let Some(recommendation) = self.recommendation {
+            print(format_args!("recommended: {recommendation}"))?;
+        }
+        if !is_ok && self.problems.is_empty() {
+            print_error(format_args!("--strict: {} warning(s), see above", self.warnings.len()));
+        } else if is_ok {
+            print(&self.summary)?;
+        }
+        Ok(())
+    }
+
+    fn json(&self, is_ok: bool, show: bool) -> Value {
+        let problems = self.problems.iter().map(|problem| {
+            let cure = problem.suggestion.as_ref().map(|suggestion| format!("Did you mean `{suggestion}`?"));
+            finding(&problem.origin, &problem.key, "fault", problem.code, &problem.message, cure)
+        });
+        let warnings = self.warnings.iter().map(|Warning { origin, key, code, message, cure }| {
+            finding(origin, key, "warning", code, message, Some(cure.clone()).filter(|cure| !cure.is_empty()))
+        });
+        let recommendation = self.recommendation.iter().map(|recommendation| {
+            finding(&Origin::Default, "rules", "advice", "every_rule_enforces", recommendation, None)
+        });
+        let findings: Vec<Value> = problems.chain(warnings).chain(recommendation).collect();
+        let mut report = json!({ "ok": is_ok, "findings": findings });
+        if show {
+            report["values"] = self.values.iter().map(EffectiveValue::json).collect();
+        }
+        report
+    }
+}
+
+fn finding(origin: &Origin, key: &str, severity: &str, code: &str, message: &str, cure: Option<String>) -> Value {
+    json!({
+        "file": origin.file().map(|file| file.display().to_string()),
+        "line": origin.line(),
+        "variable": origin.variable(),
+        "key": if key.is_empty() { None } else { Some(key) },
+        "severity": severity,
+        "code": code,
+        "message": message,
+        "cure": cure,
+    })
+}
+
+/// A value as in the file, with where it comes from.
+fn shown(value: &EffectiveValue) -> String {
+    let text = format!("{} = {}", value.key, value.value);
+    format!("{:<60}  # {}", Printable(&text).to_string(), Printable(&value.source()))
 }

@@ -13,6 +13,7 @@ use usher::tls;
 use super::block_on;
 use super::configuration::Configuration;
 use super::http_client::HttpClient;
+use super::party::Role;
 use super::terminal::{Printable, print, print_error};
 
 /// Asks `/readyz` of the admin listener that the configuration names.
@@ -45,11 +46,19 @@ impl Healthcheck {
             "admin.listen has port 0: the port is known to the usher that serves alone; configure one"
         );
         let url = format!("http://{address}").parse().context("the admin listener's address makes no URL")?;
-        let client = HttpClient::new(&url, tls::Client::default(), self.timeout)?;
-        let answer = block_on(async { client.get("/readyz").await })
-            .with_context(|| format!("the usher at {address} is not ready"))?;
-        if answer.status() != 200 {
-            let text = String::from_utf8_lossy(answer.body());
+        let client = HttpClient::new(Role::Admin, &url, tls::Client::default(), self.timeout)?;
+        let answer = block_on(async { client.get("/readyz").await }).context("not ready")?;
+        let text = String::from_utf8_lossy(answer.body());
+        let is_ready = answer.status() == 200 && text.trim() == "ready";
+        // The gateway's own refusals carry the header, too, but do not have this status.
+        let drains = answer.status() == 503 && answer.headers().contains_key("usher-error");
+        ensure!(
+            is_ready || drains,
+            "the program at {address} does not answer as usher's admin listener does ({}): check admin.listen, and which program listens there \
+             (`ss -ltnp`)",
+            answer.status()
+        );
+        if drains {
             bail!("the usher at {address} is not ready: {} {}", answer.status(), Printable(text.trim()));
         }
         print("ready")?;

@@ -1,5 +1,5 @@
 //! The command line of `usher`: one file for each command, and what they share (`configuration`, `credentials`,
-//! `http_client`, `listener`, `terminal`).
+//! `http_client`, `listener`, `party`, `terminal`).
 
 mod check;
 mod configuration;
@@ -9,6 +9,7 @@ mod doctor;
 mod healthcheck;
 mod http_client;
 mod listener;
+mod party;
 mod serve;
 mod subscribe;
 mod terminal;
@@ -36,7 +37,7 @@ enum Command {
     /// Serve (also without any command).
     Serve(Configuration),
     /// Check the configuration, say everything that is wrong with it, and exit with 78 if anything is.
-    Check(Configuration),
+    Check(check::Check),
     /// Look at everything that has to be right around usher (upstream, certificates, clocks, ports, limits) and say
     /// what to do: exit with 1 if anything is wrong.
     Doctor(doctor::Doctor),
@@ -57,7 +58,7 @@ impl Arguments {
     pub(crate) fn run(self) -> ExitCode {
         let outcome = match self.command {
             Some(Command::Serve(configuration)) => serve::run(configuration),
-            Some(Command::Check(configuration)) => check::run(configuration),
+            Some(Command::Check(check)) => check.run(),
             Some(Command::Doctor(doctor)) => doctor.run(),
             Some(Command::Healthcheck(healthcheck)) => healthcheck.run(),
             Some(Command::Demo(demo)) => demo.run(),

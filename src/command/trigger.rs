@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, bail, ensure};
 use bytes::Bytes;
 use clap::Args;
-use http::{Response, Uri};
+use http::{Response, StatusCode, Uri};
 use serde_json::{Value, json};
 use usher::clock::Clock;
 use usher::config;
@@ -18,6 +18,7 @@ use usher::tls;
 use super::block_on;
 use super::credentials::{Credentials, DEMO_ID};
 use super::http_client::HttpClient;
+use super::party::Role;
 use super::terminal::{Printable, print, print_error};
 
 /// The largest input that is read, in bytes; servers accept far less.
@@ -78,10 +79,10 @@ impl Trigger {
         let app = App::new(&self.app, &self.credentials.key, &secret);
         let (endpoint, body) = self.request()?;
         let tls = tls::Client::read(self.ca_file.as_deref())?;
-        let sent = HttpClient::new(&self.url, tls, self.timeout)
-            .and_then(|client| block_on(send(&client, &app, endpoint, body)));
+        let sent = HttpClient::new(Role::Url, &self.url, tls, self.timeout)
+            .and_then(|client| block_on(exchange(&client, &app, endpoint, body)));
         match sent {
-            Ok(answer) => self.print_answer(&answer),
+            Ok((answer, hint)) => self.print_answer(&answer, hint.as_deref()),
             Err(error) if self.json => {
                 print(json!({ "error": format!("{error:#}") }))?;
                 Err(error)
@@ -110,7 +111,7 @@ impl Trigger {
         Ok(("events", body))
     }
 
-    fn print_answer(&self, answer: &Response<Bytes>) -> anyhow::Result<ExitCode> {
+    fn print_answer(&self, answer: &Response<Bytes>, hint: Option<&str>) -> anyhow::Result<ExitCode> {
         let header = |name| answer.headers().get(name).and_then(|value| value.to_str().ok());
         let (decision, code) = (header("usher-decision"), header("usher-error"));
         let text = String::from_utf8_lossy(answer.body());
@@ -133,11 +134,25 @@ impl Trigger {
             .ok()
             .and_then(|body| Some(body["error"].as_str()?.to_owned()));
         print_error(format_args!(
-            "usher: the trigger was not accepted: {}",
-            Printable(sentence.as_deref().unwrap_or_else(|| text.trim()))
+            "usher: the trigger was not accepted: {}{}",
+            Printable(sentence.as_deref().unwrap_or_else(|| text.trim())),
+            hint.map(|hint| format!("; {hint}")).unwrap_or_default()
         ));
         Ok(ExitCode::FAILURE)
     }
+}
+
+/// Sends the trigger. Some servers answer a request without TLS on a port with TLS by 400: what to do then comes with the
+/// answer.
+async fn exchange(
+    client: &HttpClient,
+    app: &App,
+    endpoint: &str,
+    body: Value,
+) -> anyhow::Result<(Response<Bytes>, Option<String>)> {
+    let answer = send(client, app, endpoint, body).await?;
+    let hint = if answer.status() == StatusCode::BAD_REQUEST { client.tls_hint().await } else { None };
+    Ok((answer, hint))
 }
 
 /// Signs `body` for `app` and posts it to one of the trigger endpoints (`events`, `batch_events`).

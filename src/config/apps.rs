@@ -13,6 +13,9 @@ use crate::pusher::{App, KeyPair};
 /// The secret of the demo app, which is public.
 pub(super) const DEMO_SECRET: &str = "usher-secret";
 
+/// The secret in config/hotel.toml, in whose place the app's own secret is expected.
+pub(super) const PLACEHOLDER_SECRET: &str = "not-the-secret";
+
 /// The `apps` and `rules` without a file: a demo app, and the rule for announcements of staff members.
 pub(super) fn default_lists() -> String {
     format!(
@@ -110,20 +113,33 @@ fn report_missing_secret(section: &mut Section<'_>, owner: &str) {
 
 fn warn_of_id(section: &mut Section<'_>, id: &str) {
     if !id.bytes().all(|byte| byte.is_ascii_digit()) {
-        let key = section.key("id");
-        section
-            .report
-            .warnings
-            .push(format!("`{key}`: the Python library takes an app id of digits only, and this one has others."));
+        let message = format!(
+            "`{}`: the Python library takes an app id of digits only, and this one has others.",
+            section.key("id")
+        );
+        section.warn("id", "app_id_with_letters", message, "");
     }
 }
 
 fn warn_of_demo_secret(section: &mut Section<'_>, server: &Server, secret: &str) {
     if secret == DEMO_SECRET && !is_loopback(server.listen) {
+        let message = format!(
+            "`{}`: this is the demo app's secret, which everybody knows, and others can reach `server.listen`.",
+            section.key("secret")
+        );
+        section.warn("secret", "demo_secret", message, "Give the app a secret of its own.");
+    }
+    if secret == PLACEHOLDER_SECRET {
         let key = section.key("secret");
-        section.report.warnings.push(format!(
-            "`{key}`: this is the demo app's secret, which everybody knows, and others can reach `server.listen`; give the app a secret of its own."
-        ));
+        let message = format!(
+            "`{key}`: this is the placeholder of config/hotel.toml, so each call of a backend would be refused."
+        );
+        let cure = format!(
+            "Write the app's own secret, or set {}, or name a file in `{}`.",
+            super::problem::variable(&key),
+            section.key("secret_file")
+        );
+        section.warn("secret", "placeholder_secret", message, cure);
     }
 }
 

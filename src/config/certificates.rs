@@ -3,7 +3,8 @@
 
 use std::path::{Path, PathBuf};
 
-use super::file::{self, ReadMode};
+use super::file;
+use super::problem::code;
 use super::section::{Refused, Section};
 use super::unit::MIB;
 use crate::tls::{Client, Files, Identity, Purpose, TlsError};
@@ -23,7 +24,7 @@ pub(super) fn upstream(section: &mut Section<'_>) -> Client {
     let (Ok(identity), Ok(authorities)) = (identity, authorities) else { return Client::default() };
     let authorities = authorities.as_ref().map(|(path, text)| (path.clone(), text.as_slice()));
     Client::new(authorities, identity).unwrap_or_else(|error| {
-        section.problem("ca_file", format!("{error}."));
+        section.problem_coded("ca_file", code::FILE, format!("{error}."));
         Client::default()
     })
 }
@@ -31,7 +32,7 @@ pub(super) fn upstream(section: &mut Section<'_>) -> Client {
 /// The path of `ca_file` and the file's content, if it is given and the read mode reads it.
 fn authorities(section: &mut Section<'_>) -> Result<Option<(PathBuf, Vec<u8>)>, Refused> {
     match section.path("ca_file") {
-        Some(path) if section.report.read_mode != ReadMode::Lookup => {
+        Some(path) if section.report.read_mode.reads_certificates() => {
             Ok(Some((path.clone(), read(section, "ca_file", &path)?)))
         }
         Some(_) | None => Ok(None),
@@ -57,10 +58,10 @@ fn identity(section: &mut Section<'_>, purpose: Purpose) -> Result<Option<Identi
         )),
     };
     if let Some((key, message)) = missing {
-        section.problem(key, message);
+        section.problem_coded(key, code::MISSING, message);
         return Err(Refused);
     }
-    if section.report.read_mode == ReadMode::Lookup {
+    if !section.report.read_mode.reads_certificates() {
         return Ok(None);
     }
     let files = Files { certificate: certificate.into(), key: key.into() };
@@ -69,15 +70,14 @@ fn identity(section: &mut Section<'_>, purpose: Purpose) -> Result<Option<Identi
     match Identity::new(files.clone(), &certificate?, &key?) {
         Ok(identity) => {
             let name = section.key("certificate");
-            section
-                .report
-                .warnings
-                .extend(identity.warnings(purpose).into_iter().map(|warning| format!("`{name}`: {warning}.")));
+            for warning in identity.warnings(purpose) {
+                section.warn("certificate", warning.code, format!("`{name}`: {}.", warning.message), "");
+            }
             Ok(Some(identity))
         }
         Err(error) => {
             let is_key = error.path() == Some(&files.key) && files.key != files.certificate;
-            section.problem(if is_key { "key" } else { "certificate" }, format!("{error}."));
+            section.problem_coded(if is_key { "key" } else { "certificate" }, code::FILE, format!("{error}."));
             Err(Refused)
         }
     }
@@ -85,7 +85,7 @@ fn identity(section: &mut Section<'_>, purpose: Purpose) -> Result<Option<Identi
 
 fn read(section: &mut Section<'_>, key: &str, path: &Path) -> Result<Vec<u8>, Refused> {
     file::read(path, MAX_PEM, section.report.read_mode).map(|(content, _)| content).map_err(|source| {
-        section.problem(key, format!("{}.", TlsError::Read { path: path.to_owned(), source }));
+        section.problem_coded(key, code::FILE, format!("{}.", TlsError::Read { path: path.to_owned(), source }));
         Refused
     })
 }

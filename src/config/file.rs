@@ -17,6 +17,16 @@ pub(super) enum ReadMode {
     /// For a command that queries a running usher. Certificates and keys are not read: the command does not need them,
     /// and they may be in the course of a renewal.
     Lookup,
+    /// For a check without the files that the configuration names: no certificate, key, authority, token or secret is
+    /// read.
+    SkipFiles,
+}
+
+impl ReadMode {
+    /// Whether certificates, keys and authorities are read.
+    pub(super) fn reads_certificates(self) -> bool {
+        matches!(self, Self::Start | Self::Reload)
+    }
 }
 
 /// The content of the file, of `max` bytes at most, and its metadata. A file that is not regular (a pipe, say) can be

@@ -6,12 +6,15 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use super::address::{self, is_loopback, is_own_address};
-use super::problem::{Origin, Problem, quote};
+use super::problem::{Origin, Problem, code, quote};
 use super::report::{Report, nearest};
 use super::section::{Refused, Section};
 use super::tree::Table;
 use super::unit::{GIB, KIB, MIB, format_duration};
-use super::{Admin, Config, Log, LogFormat, Server, Token, apps, broker, certificates, events, rates, rules, upstream};
+use super::{
+    Admin, Config, Log, LogFormat, Server, Token, apps, broker, certificates, events, rates, rules, suspicions,
+    upstream,
+};
 use crate::gateway::UnknownApps;
 use crate::triggers::{MIN_CAPACITY, Payloads};
 use crate::upstream::Options;
@@ -42,7 +45,7 @@ pub(super) fn read(tree: Table, report: &mut Report) -> Config {
         let (apps, ids) = apps::read(root, &server);
         let (rules, modes) = rules::read(root, &ids, observe).into_iter().unzip();
         let events = events::read(root, &ids);
-        let warnings = Vec::new();
+        let (warnings, values) = (Vec::new(), Vec::new());
         Config {
             observe,
             server,
@@ -57,10 +60,13 @@ pub(super) fn read(tree: Table, report: &mut Report) -> Config {
             modes,
             events,
             warnings,
+            values,
         }
     });
     check_across_sections(&config, report);
+    suspicions::warn(&config, report);
     report.refuse_unknown();
+    config.values = report.take_values();
     config.warnings.append(&mut report.warnings);
     config
 }
@@ -130,10 +136,9 @@ fn token(
             "The token must be sendable as a bearer token: ASCII letters, digits and signs, without spaces.",
         );
     } else if token.len() < MIN_TOKEN_LENGTH && !is_loopback(listen) {
-        let key = section.key(given);
-        section.report.warnings.push(format!(
-            "`{key}`: a token of fewer than {MIN_TOKEN_LENGTH} characters can be guessed; `openssl rand -hex 32` makes one."
-        ));
+        let message =
+            format!("`{}`: a token of fewer than {MIN_TOKEN_LENGTH} characters can be guessed.", section.key(given));
+        section.warn(given, "weak_token", message, "`openssl rand -hex 32` makes one that cannot.");
     }
     Ok(Some(Token(token)))
 }
@@ -206,11 +211,12 @@ fn limits(section: &mut Section<'_>) -> gateway::Limits {
         );
     }
     if limits.websocket_idle_timeout < CLIENT_SILENCE {
-        section.report.warnings.push(format!(
+        let message = format!(
             "`limits.websocket_idle_timeout` is below {}: clients ping after up to 120s of silence and wait 30s for the answer, so quiet ones will be \
              disconnected again and again.",
             format_duration(CLIENT_SILENCE)
-        ));
+        );
+        section.warn("websocket_idle_timeout", "short_timeout", message, "");
     }
     limits
 }
@@ -236,17 +242,19 @@ fn assignments(section: &mut Section<'_>, server: &Server, upstream: &Options) -
 fn start_doubt(section: &mut Section<'_>, needed: Duration, upstream: &Options) -> Duration {
     let written = section.optional_duration("start_doubt", Duration::ZERO..=Duration::from_hours(24));
     if upstream.is_local() {
+        section.show("start_doubt", &Duration::ZERO);
         return Duration::ZERO;
     }
     let start_doubt = written.unwrap_or(needed);
+    section.show("start_doubt", &start_doubt);
     if start_doubt < needed {
         let key = section.key("start_doubt");
-        section.report.warnings.push(format!(
-            "`{key}` ({}) is shorter than {}, for which requests of a process that ran before may still be applied: after a restart a handoff may be lost. \
-             Leave it out, unless nothing was sent before.",
+        let message = format!(
+            "`{key}` ({}) is shorter than {}, for which requests of a process that ran before may still be applied: after a restart a handoff may be lost.",
             format_duration(start_doubt),
             format_duration(needed)
-        ));
+        );
+        section.warn("start_doubt", "short_start_doubt", message, "Leave it out, unless nothing was sent before.");
     }
     start_doubt
 }
@@ -266,7 +274,8 @@ fn check_across_sections(config: &Config, report: &mut Report) {
         }
         // Reported for the key that was written, if the other has its default; else for the first.
         let key = keys.into_iter().find(|key| report.origin(key) != Origin::Default).unwrap_or(keys[0]);
-        report.problem(Problem { origin: report.origin(key), key: key.to_owned(), message, suggestion: None });
+        let (origin, key) = (report.origin(key), key.to_owned());
+        report.problem(Problem { origin, key, message, suggestion: None, code: code::CONFLICT });
     };
     if config.assignments.doubt_period <= config.upstream.timeout {
         let message = format!(

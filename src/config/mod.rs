@@ -2,12 +2,14 @@
 //! with all its problems at once.
 //!
 //! `overlay` builds one `tree` of values with their origins. `keys`, `upstream`, `rates`, `apps`, `rules` and `events`
-//! read it through `section`, which collects the problems in a `report`.
+//! read it through `section`, which collects the problems in a `report`, and every value that is read as an `effective`
+//! one. `suspicions` are values that are valid and probably wrong.
 
 mod address;
 mod apps;
 mod broker;
 mod certificates;
+mod effective;
 mod events;
 mod file;
 mod keys;
@@ -19,6 +21,7 @@ mod report;
 mod rules;
 mod secret;
 mod section;
+mod suspicions;
 mod tree;
 mod unit;
 mod upstream;
@@ -34,7 +37,8 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
-pub use problem::{Origin, Problem, Problems};
+pub use effective::{EffectiveValue, RunningValue};
+pub use problem::{Origin, Problem, Problems, Warning};
 pub use unit::duration;
 
 use self::file::ReadMode;
@@ -70,8 +74,10 @@ pub struct Config {
     pub modes: Vec<ConfiguredMode>,
     /// `[[events]]`.
     pub events: Vec<ContractEntry>,
-    /// What is valid but probably a mistake: sentences for the log and `usher check`.
-    pub warnings: Vec<String>,
+    /// What is valid but probably a mistake, for the log and `usher check`.
+    pub warnings: Vec<Warning>,
+    /// Every key with its value and where it comes from, secrets masked.
+    pub values: Vec<EffectiveValue>,
 }
 
 /// A rule's mode as written, before `observe`.
@@ -200,14 +206,30 @@ impl Config {
         Self::read(sources, ReadMode::Lookup)
     }
 
+    /// The same as [`Self::load`], without the files that the configuration names: certificates, keys, authorities,
+    /// secrets and the token. For a check on a machine that does not have them; such a configuration serves nobody.
+    ///
+    /// # Errors
+    /// As [`Self::load`].
+    pub fn without_files(sources: &Sources) -> Result<Self, Problems> {
+        Self::read(sources, ReadMode::SkipFiles)
+    }
+
     fn read(sources: &Sources, read_mode: ReadMode) -> Result<Self, Problems> {
         let mut report = report::Report::new(read_mode);
         let mut tree = overlay::read_file(sources.path(), &mut report)?;
         overlay::overlay(&mut tree, sources, &mut report);
         if sources.environment.iter().any(|(name, _)| name == overlay::CLIENT_SECRET_VARIABLE) {
             let message = "`USHER_SECRET` is read by `usher trigger` and `usher subscribe` alone; an app's secret is set by USHER_APPS__0__SECRET.";
-            report.warnings.push(message.to_owned());
+            report.warnings.push(Warning {
+                origin: Origin::Variable(overlay::CLIENT_SECRET_VARIABLE.to_owned()),
+                key: String::new(),
+                code: "client_secret_variable",
+                message: message.to_owned(),
+                cure: String::new(),
+            });
         }
+        suspicions::warn_of_references(&tree, &mut report);
         let config = keys::read(tree, &mut report);
         Problems::check(report.problems).map(|()| config)
     }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use super::Sources;
 use super::apps::default_lists;
 use super::file;
-use super::problem::{Origin, Problem, Problems};
+use super::problem::{Origin, Problem, Problems, Warning, code};
 use super::report::Report;
 use super::tree::{self, Node, Table, Value};
 use super::unit::MIB;
@@ -44,18 +44,27 @@ pub(super) fn read_file(path: Option<&Path>, report: &mut Report) -> Result<Tabl
 
 fn parse_file(path: &Arc<Path>, report: &mut Report) -> Result<Table, Problems> {
     let unreadable =
-        |origin, message| Problems::from(Problem { origin, key: String::new(), message, suggestion: None });
+        |origin, code, message| Problems::from(Problem { origin, key: String::new(), message, suggestion: None, code });
     let (bytes, metadata) = file::read(path, MAX_FILE, report.read_mode).map_err(|error| {
         // The system's error names a cause, but no remedy.
         let cure = if error.raw_os_error().is_some() { " Check the path and its permissions." } else { "" };
-        unreadable(Origin::File(Arc::clone(path)), format!("The configuration file cannot be read: {error}.{cure}"))
+        unreadable(
+            Origin::File(Arc::clone(path)),
+            code::FILE,
+            format!("The configuration file cannot be read: {error}.{cure}"),
+        )
     })?;
     if !metadata.is_file() {
-        report.warnings.push(format!(
-            "{} is no regular file and is read once, at the start: every reload (SIGHUP) is refused, of certificates as well. Name a regular file if that \
-             is not meant.",
-            path.display()
-        ));
+        report.warnings.push(Warning {
+            origin: Origin::File(Arc::clone(path)),
+            key: String::new(),
+            code: "read_once",
+            message: format!(
+                "{} is no regular file and is read once, at the start: every reload (SIGHUP) is refused, of certificates as well.",
+                path.display()
+            ),
+            cure: "Name a regular file if that is not meant.".to_owned(),
+        });
     }
     match String::from_utf8(bytes) {
         Ok(text) => tree::parse(path, &text),
@@ -64,6 +73,7 @@ fn parse_file(path: &Arc<Path>, report: &mut Report) -> Result<Table, Problems> 
             let text = String::from_utf8_lossy(error.as_bytes());
             Err(unreadable(
                 tree::origin_at(path, &text, valid),
+                code::SYNTAX,
                 "The file is not UTF-8 from here on. Save it as UTF-8.".to_owned(),
             ))
         }
@@ -76,7 +86,7 @@ pub(super) fn overlay(tree: &mut Table, sources: &Sources, report: &mut Report) 
         let key = path.join(".");
         let node = Node { origin: origin.clone(), value: Value::Raw(value) };
         if let Err(message) = set(tree, &path, node) {
-            report.problems.push(Problem { origin, key, message, suggestion: None });
+            report.problems.push(Problem { origin, key, message, suggestion: None, code: code::INVALID });
         }
     }
 }
@@ -96,7 +106,8 @@ fn variables(environment: &[(OsString, OsString)], report: &mut Report) -> Vec<O
         let (Some(known), Some(value)) = (name.to_str(), value.to_str()) else {
             let message = "The variable is not UTF-8. Set it anew, or remove it.".to_owned();
             let origin = Origin::Variable(name.to_string_lossy().into_owned());
-            report.problems.push(Problem { origin, key: String::new(), message, suggestion: None });
+            let code = code::INVALID;
+            report.problems.push(Problem { origin, key: String::new(), message, suggestion: None, code });
             continue;
         };
         let rest = known.strip_prefix(PREFIX).unwrap_or(known);
@@ -114,6 +125,7 @@ fn variables(environment: &[(OsString, OsString)], report: &mut Report) -> Vec<O
                 key: path.join("."),
                 message,
                 suggestion: Some(name.to_uppercase()),
+                code: code::UNKNOWN,
             });
         }
     }

@@ -1,5 +1,5 @@
-//! The problems of a configuration, each with its origin, its key and how to correct it. No text here ever contains the
-//! value of a secret.
+//! The problems and warnings of a configuration, each with its origin, its key and how to correct it. No text here ever
+//! contains the value of a secret.
 
 use std::fmt;
 use std::path::Path;
@@ -40,6 +40,46 @@ pub struct Problem {
     pub message: String,
     /// What was probably intended, as it would be written at `origin`.
     pub suggestion: Option<String>,
+    /// What kind of problem it is, for programs.
+    pub code: &'static str,
+}
+
+/// The codes of problems, for programs.
+pub(super) mod code {
+    /// A value that cannot be used.
+    pub(in crate::config) const INVALID: &str = "invalid_value";
+    /// A key that must be given and is not.
+    pub(in crate::config) const MISSING: &str = "missing_value";
+    /// A key, or a variable, that does not exist.
+    pub(in crate::config) const UNKNOWN: &str = "unknown_key";
+    /// Two values that exclude each other.
+    pub(in crate::config) const CONFLICT: &str = "conflicting_values";
+    /// A file that cannot be read, or whose content cannot be used.
+    pub(in crate::config) const FILE: &str = "unusable_file";
+    /// The configuration file is not TOML.
+    pub(in crate::config) const SYNTAX: &str = "not_toml";
+}
+
+/// What is valid but probably a mistake.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Warning {
+    /// Where the value is.
+    pub origin: Origin,
+    /// The key with the names of its sections; empty: the document as a whole.
+    pub key: String,
+    /// What kind of warning it is, for programs.
+    pub code: &'static str,
+    /// The cause.
+    pub message: String,
+    /// The remedy; empty if the cause names it.
+    pub cure: String,
+}
+
+impl fmt::Display for Warning {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)?;
+        if self.cure.is_empty() { Ok(()) } else { write!(f, " {}", self.cure) }
+    }
 }
 
 /// All problems of a configuration, in the order of their origins; never empty.
@@ -66,13 +106,31 @@ impl Origin {
         }
     }
 
-    /// The kind of this source, in one word.
+    /// The file, if it is one or a place in one.
     #[must_use]
-    pub const fn kind(&self) -> &'static str {
+    pub fn file(&self) -> Option<&Path> {
+        match self {
+            Self::File(path) | Self::Line { path, .. } => Some(path),
+            Self::Default | Self::Variable(_) | Self::Flag(_) => None,
+        }
+    }
+
+    /// The environment variable, if it is one.
+    #[must_use]
+    pub fn variable(&self) -> Option<&str> {
+        match self {
+            Self::Variable(name) => Some(name),
+            Self::Default | Self::File(_) | Self::Line { .. } | Self::Flag(_) => None,
+        }
+    }
+
+    /// The kind of this source, for programs: `default`, `file`, `variable` or `flag`.
+    #[must_use]
+    pub const fn label(&self) -> &'static str {
         match self {
             Self::Default => "default",
             Self::File(_) | Self::Line { .. } => "file",
-            Self::Variable(_) => "environment",
+            Self::Variable(_) => "variable",
             Self::Flag(_) => "flag",
         }
     }
@@ -161,6 +219,7 @@ pub(super) fn variable(key: &str) -> String {
 /// A value for a message: quoted, without control characters, cut to a readable length. Never for secrets.
 pub(super) fn quote(value: &str) -> String {
     const SHOWN: usize = 60;
+    let value = super::effective::without_credentials(value);
     let shown: String = value.chars().take(SHOWN).flat_map(char::escape_debug).collect();
     let more = if value.chars().nth(SHOWN).is_some() { "…" } else { "" };
     format!("\"{shown}{more}\"")

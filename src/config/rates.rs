@@ -34,7 +34,11 @@ fn rate(section: &mut Section<'_>, key: &str, burst_key: &str) -> Option<Rate> {
         let rate = section.key(key);
         section.problem(burst_key, format!("A burst without a rate limits nothing. Set `{rate}` as well, or neither."));
     }
-    per_second.map(|per_second| Rate { per_second, burst: burst.unwrap_or(per_second) })
+    let rate = per_second.map(|per_second| Rate { per_second, burst: burst.unwrap_or(per_second) });
+    if let Some(rate) = rate {
+        section.show(burst_key, &usize::try_from(rate.burst.get()).unwrap_or(MAX_RATE));
+    }
+    rate
 }
 
 /// Reads `server.trusted_proxies`. Clients' addresses are compared in their canonical form, so an IPv4 network that is
@@ -73,11 +77,11 @@ fn canonical(net: IpNet) -> Result<IpNet, NetworkError> {
 fn warn_if_universal(section: &mut Section<'_>, net: IpNet) -> IpNet {
     if net.prefix_len() == 0 {
         let version = if net.addr().is_ipv4() { "IPv4" } else { "IPv6" };
-        section.report.warnings.push(format!(
-            "`{}`: {net} trusts everybody who comes over {version}, so everybody there can choose an address and no limit on peers holds. Name your \
-             proxies alone.",
+        let message = format!(
+            "`{}`: {net} trusts everybody who comes over {version}, so everybody there can choose an address and no limit on peers holds.",
             section.key("trusted_proxies")
-        ));
+        );
+        section.warn("trusted_proxies", "everybody_trusted", message, "Name your proxies alone.");
     }
     net
 }

@@ -33,6 +33,8 @@ impl Config {
             events: _,
             // What is said of the configuration, and no key of it.
             warnings: _,
+            // The same values once more, as they are shown.
+            values: _,
         } = self;
         server_keys(server, &new.server)
             .into_iter()

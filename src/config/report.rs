@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use super::effective::{EffectiveValue, EffectiveValues};
 use super::file::ReadMode;
-use super::problem::{Origin, Problem, variable};
+use super::problem::{Origin, Problem, Warning, code, variable};
 
 /// The smallest similarity (Jaro-Winkler) at which one name is suggested for another.
 const MIN_SIMILARITY: f64 = 0.85;
@@ -16,7 +17,9 @@ pub(super) struct Report {
     /// What is wrong.
     pub(super) problems: Vec<Problem>,
     /// What is valid but probably a mistake.
-    pub(super) warnings: Vec<String>,
+    pub(super) warnings: Vec<Warning>,
+    /// The value of each key that exists.
+    values: EffectiveValues,
     keys: BTreeMap<String, Origin>,
     sections: BTreeMap<String, Origin>,
     unknown: Vec<(String, Origin)>,
@@ -31,6 +34,28 @@ impl Report {
     /// Records that `key` exists, and the origin of its value.
     pub(super) fn record_key(&mut self, key: String, origin: Origin) {
         self.keys.insert(key, origin);
+    }
+
+    /// Records the effective value of `key`, as it is shown: a secret is masked already. A later value replaces the
+    /// earlier one.
+    pub(super) fn record_value(&mut self, key: String, value: serde_json::Value) {
+        self.values.record(key, value);
+    }
+
+    /// Masks the value of `key`, unless it is empty.
+    pub(super) fn mask_value(&mut self, key: &str) {
+        self.values.mask(key);
+    }
+
+    /// The effective values, with their origins.
+    pub(super) fn take_values(&mut self) -> Vec<EffectiveValue> {
+        std::mem::take(&mut self.values).finish(|key| self.origin(key))
+    }
+
+    /// Adds a warning about `key`.
+    pub(super) fn warn(&mut self, key: &str, code: &'static str, message: impl Into<String>, cure: impl Into<String>) {
+        let (origin, key) = (self.origin(key), key.to_owned());
+        self.warnings.push(Warning { origin, key, code, message: message.into(), cure: cure.into() });
     }
 
     /// Records that a section or a list of sections exists, and where it begins.
@@ -82,7 +107,7 @@ impl Report {
                 ),
                 _ => "There is no such key. Remove it or mend its name.".to_owned(),
             };
-            self.problem(Problem { origin, key, message, suggestion });
+            self.problem(Problem { origin, key, message, suggestion, code: code::UNKNOWN });
         }
     }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::ConfiguredMode;
-use super::problem::{Origin, Problem, quote};
+use super::problem::{Origin, Problem, code, quote};
 use super::report::nearest;
 use super::section::Section;
 use crate::rules::{Mode, Rule, RuleError, RuleSpec};
@@ -22,10 +22,10 @@ pub(super) fn read(root: &mut Section<'_>, ids: &[String], observe: bool) -> Vec
 /// Warns that the list `key` is empty, so that nothing can be recognised as an announcement.
 pub(super) fn warn_unwatched(root: &mut Section<'_>, key: &str, kind: &str) {
     let origin = root.origin(key);
-    root.report.warnings.push(format!(
-        "nothing is watched: no {kind} is given ({origin}), so every trigger is forwarded and none is suppressed. Add `[[{key}]]`; config/usher.toml \
-         describes it."
-    ));
+    let message = format!(
+        "nothing is watched: no {kind} is given ({origin}), so every trigger is forwarded and none is suppressed."
+    );
+    root.warn(key, "nothing_watched", message, format!("Add `[[{key}]]`; config/usher.toml describes it."));
 }
 
 fn rule(
@@ -36,7 +36,7 @@ fn rule(
 ) -> Option<(Rule, ConfiguredMode)> {
     let modes = [("enforce", Mode::Enforce), ("observe", Mode::Observe), ("off", Mode::Off)];
     let mode = section.choice("mode", modes, Mode::Enforce);
-    let written = ConfiguredMode { mode, source: section.report.origin(&section.key("mode")).kind() };
+    let written = ConfiguredMode { mode, source: section.report.origin(&section.key("mode")).label() };
     let apps = section.texts("apps");
     let spec = RuleSpec {
         name: section.required("name", "staff-assigned", |_| Ok(())),
@@ -79,7 +79,8 @@ pub(super) fn report_errors(section: &mut Section<'_>, errors: Vec<RuleError>) {
     let errors: Vec<_> =
         errors.into_iter().filter(|error| !section.report.is_faulty(&section.key(error.key))).collect();
     for RuleError { key, problem: message } in errors {
-        let problem = Problem { origin: section.origin(key), key: section.key(key), message, suggestion: None };
+        let (origin, key) = (section.origin(key), section.key(key));
+        let problem = Problem { origin, key, message, suggestion: None, code: code::INVALID };
         section.report.problems.push(problem);
     }
 }

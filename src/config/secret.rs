@@ -5,13 +5,22 @@ use std::io::{Error, ErrorKind, Result as Read};
 use std::path::Path;
 
 use super::file::{self, ReadMode};
-use super::problem::{Origin, variable};
+use super::problem::{Origin, code, variable};
 use super::section::{Refused, Section};
 
 /// The largest file of a secret: a secret is one line.
 const MAX_SECRET: usize = 4096;
 
+/// What is taken for the content of a file that is not read: long enough that nothing is said of its length.
+const STAND_IN: &str = "the-content-of-a-file-that-is-not-read";
+
 impl Section<'_> {
+    /// Masks the recorded value of the secret `key`, if it has one.
+    fn mask(&mut self, key: &str) {
+        let key = self.key(key);
+        self.report.mask_value(&key);
+    }
+
     /// Takes the secret `key`, or the content of the file that `file_key` names, without the white space around it.
     /// Returns the key that is given, and the secret.
     ///
@@ -22,7 +31,9 @@ impl Section<'_> {
         key: &'static str,
         file_key: &'static str,
     ) -> Result<Option<(&'static str, String)>, Refused> {
-        let given = self.either(key, file_key)?;
+        let given = self.either(key, file_key);
+        self.mask(key);
+        let given = given?;
         // Refused even where a variable or another flag takes precedence: process lists have shown the secret already.
         if let Origin::Flag(_) = self.report.origin(&self.key(key)) {
             let message = format!(
@@ -45,25 +56,29 @@ impl Section<'_> {
         Ok(Some((given, secret)))
     }
 
+    /// The secret in a file. Where files are skipped, a stand-in for it: such a configuration is checked and shown, and
+    /// serves nobody.
     fn read_secret(&mut self, key: &str, path: &str) -> Result<String, Refused> {
+        if self.report.read_mode == ReadMode::SkipFiles {
+            return Ok(STAND_IN.to_owned());
+        }
         let (content, exposed) = match read(path, self.report.read_mode) {
             Ok(read) => read,
             Err(error) => {
-                self.problem(key, format!("The file \"{}\" cannot be read as a secret: {error}.", path.escape_debug()));
+                let message = format!("The file \"{}\" cannot be read as a secret: {error}.", path.escape_debug());
+                self.problem_coded(key, code::FILE, message);
                 return Err(Refused);
             }
         };
         if exposed {
-            let warning = format!(
-                "`{}`: every user of this machine can read \"{}\"; run `chmod o-rwx` on it.",
-                self.key(key),
-                path.escape_debug()
-            );
-            self.report.warnings.push(warning);
+            let message =
+                format!("`{}`: every user of this machine can read \"{}\".", self.key(key), path.escape_debug());
+            self.warn(key, "readable_secret", message, "Run `chmod o-rwx` on it.");
         }
         let secret = content.trim();
         if secret.is_empty() {
-            self.problem(key, format!("The file \"{}\" is empty. Write the secret into it.", path.escape_debug()));
+            let message = format!("The file \"{}\" is empty. Write the secret into it.", path.escape_debug());
+            self.problem_coded(key, code::FILE, message);
             return Err(Refused);
         }
         Ok(secret.to_owned())

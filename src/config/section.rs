@@ -6,7 +6,8 @@ use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::problem::{Origin, Problem, quote};
+use super::effective::Shown;
+use super::problem::{Origin, Problem, Warning, code, quote};
 use super::report::{Report, nearest};
 use super::tree::{Node, Table, Value};
 use super::unit;
@@ -57,7 +58,8 @@ impl<'r> Section<'r> {
                 "`{path}` is a list of tables. Write `[[{path}]]` above each, or set variables such as USHER_{}__0__….",
                 path.to_uppercase()
             );
-            self.report.problem(Problem { origin: node.origin, key: path, message, suggestion: None });
+            let code = code::INVALID;
+            self.report.problem(Problem { origin: node.origin, key: path, message, suggestion: None, code });
             return Vec::new();
         };
         items
@@ -85,21 +87,44 @@ impl<'r> Section<'r> {
         self.problem_at(self.origin(key), key, message.into(), None);
     }
 
+    /// Reports a problem with `key` that has a code of its own.
+    pub(super) fn problem_coded(&mut self, key: &str, code: &'static str, message: impl Into<String>) {
+        let (origin, key, message) = (self.origin(key), self.key(key), message.into());
+        self.report.problem(Problem { origin, key, message, suggestion: None, code });
+    }
+
     /// Reports that `key` must be given, unless the whole section is misplaced.
     pub(super) fn missing(&mut self, key: &str, message: impl Into<String>) {
         if !self.is_misplaced {
-            self.problem(key, message);
+            self.problem_coded(key, code::MISSING, message);
         }
+    }
+
+    /// Warns about `key`: it is valid, but probably a mistake.
+    pub(super) fn warn(&mut self, key: &str, code: &'static str, message: impl Into<String>, cure: impl Into<String>) {
+        let warning =
+            Warning { origin: self.origin(key), key: self.key(key), code, message: message.into(), cure: cure.into() };
+        self.report.warnings.push(warning);
+    }
+
+    /// Records another effective value of `key` than the one that is written, e.g. one that follows from other keys.
+    pub(super) fn show(&mut self, key: &str, value: &impl Shown) {
+        self.report.record_value(self.key(key), value.shown());
     }
 
     /// Reports a problem with a part of `key` whose origin is `origin`.
     pub(super) fn problem_at(&mut self, origin: Origin, key: &str, message: String, suggestion: Option<String>) {
         let key = self.key(key);
-        self.report.problem(Problem { origin, key, message, suggestion });
+        self.report.problem(Problem { origin, key, message, suggestion, code: code::INVALID });
     }
 
     /// Takes the text of `key` and parses it.
-    pub(super) fn parsed<T>(&mut self, key: &str, default: T, parse: impl FnOnce(&str) -> Result<T, String>) -> T {
+    pub(super) fn parsed<T: Shown>(
+        &mut self,
+        key: &str,
+        default: T,
+        parse: impl FnOnce(&str) -> Result<T, String>,
+    ) -> T {
         self.value(key, default, |value| parse(value.text()?))
     }
 
@@ -123,12 +148,13 @@ impl<'r> Section<'r> {
         let missing = format!("`{}` is missing. Set it, e.g. {key} = \"{example}\".", self.key(key));
         if !self.table.contains_key(key) {
             self.report.record_key(self.key(key), Origin::Default);
+            self.show(key, &String::new());
             self.missing(key, missing);
             return String::new();
         }
         let text = self.text(key);
         if text.is_empty() {
-            self.problem(key, missing);
+            self.problem_coded(key, code::MISSING, missing);
         } else if let Err(message) = check(&text) {
             self.problem(key, message);
         }
@@ -143,16 +169,31 @@ impl<'r> Section<'r> {
     }
 
     /// Takes one of a few words.
-    pub(super) fn choice<T: Copy, const N: usize>(&mut self, key: &str, choices: [(&str, T); N], default: T) -> T {
-        self.optional_choice(key, choices).unwrap_or(default)
+    pub(super) fn choice<T: Copy + PartialEq, const N: usize>(
+        &mut self,
+        key: &str,
+        choices: [(&str, T); N],
+        default: T,
+    ) -> T {
+        let name = choices.iter().find(|(_, value)| *value == default).map_or("", |(name, _)| *name);
+        self.show(key, &name.to_owned());
+        self.one_of(key, choices).unwrap_or(default)
     }
 
     /// Takes one of a few words; `None` if it is not given or empty.
     pub(super) fn optional_choice<T: Copy, const N: usize>(&mut self, key: &str, choices: [(&str, T); N]) -> Option<T> {
+        self.show(key, &String::new());
+        self.one_of(key, choices)
+    }
+
+    fn one_of<T: Copy, const N: usize>(&mut self, key: &str, choices: [(&str, T); N]) -> Option<T> {
         let node = self.take(key).filter(|node| node.value.text() != Ok(""))?;
         let refused = match node.value.text() {
             Ok(text) => match choices.iter().find(|(name, _)| *name == text) {
-                Some((_, value)) => return Some(*value),
+                Some((name, value)) => {
+                    self.show(key, &(*name).to_owned());
+                    return Some(*value);
+                }
                 None => format!("{} is not possible here.", quote(text)),
             },
             Err(message) => message,
@@ -183,9 +224,10 @@ impl<'r> Section<'r> {
 
     /// Takes a size in bytes with its unit.
     pub(super) fn size(&mut self, key: &str, default: usize, range: RangeInclusive<usize>) -> usize {
-        self.value(key, default, |value| {
-            check_bounds(amount(value, unit::SIZE_FORMS, unit::size)?, range, unit::format_size)
-        })
+        let size = self.value(key, Bytes(default), |value| {
+            check_bounds(amount(value, unit::SIZE_FORMS, unit::size)?, range, unit::format_size).map(Bytes)
+        });
+        size.0
     }
 
     /// Takes a bare whole number.
@@ -207,6 +249,12 @@ impl<'r> Section<'r> {
     /// Takes a list of texts, each with its origin. A single text is a list of one; a variable may separate texts by
     /// commas.
     pub(super) fn texts(&mut self, key: &str) -> Vec<(String, Origin)> {
+        let texts = self.take_texts(key);
+        self.show(key, &texts.iter().map(|(text, _)| text.clone()).collect::<Vec<_>>());
+        texts
+    }
+
+    fn take_texts(&mut self, key: &str) -> Vec<(String, Origin)> {
         let Some(Node { origin, value }) = self.take(key) else { return Vec::new() };
         let items = match value {
             Value::Text(text) => return vec![(text, origin)],
@@ -239,6 +287,12 @@ impl<'r> Section<'r> {
 
     /// Takes a table of JSON values.
     pub(super) fn json(&mut self, key: &str) -> Vec<(String, serde_json::Value)> {
+        let values = self.take_json(key);
+        self.show(key, &values.iter().cloned().collect::<serde_json::Map<_, _>>());
+        values
+    }
+
+    fn take_json(&mut self, key: &str) -> Vec<(String, serde_json::Value)> {
         let Some(Node { origin, value }) = self.take(key) else { return Vec::new() };
         let table = match structured(value, &origin) {
             Value::Table(table) => table,
@@ -280,7 +334,11 @@ impl<'r> Section<'r> {
                 std::cmp::Ordering::Greater => Ok(Some((first, one))),
                 std::cmp::Ordering::Less => Ok(Some((second, other))),
                 std::cmp::Ordering::Equal => {
-                    self.problem(second, format!("Both `{first}` and `{second}` are given. Keep one of them."));
+                    self.problem_coded(
+                        second,
+                        code::CONFLICT,
+                        format!("Both `{first}` and `{second}` are given. Keep one of them."),
+                    );
                     Err(Refused)
                 }
             },
@@ -288,7 +346,10 @@ impl<'r> Section<'r> {
     }
 
     fn take_text(&mut self, key: &str) -> Result<Option<String>, Refused> {
-        let Some(node) = self.take(key) else { return Ok(None) };
+        let taken = self.take(key);
+        let text = taken.as_ref().and_then(|node| node.value.text().ok()).unwrap_or_default();
+        self.show(key, &text.to_owned());
+        let Some(node) = taken else { return Ok(None) };
         match node.value.text() {
             Ok(text) => Ok((!text.is_empty()).then(|| text.to_owned())),
             Err(message) => {
@@ -304,15 +365,17 @@ impl<'r> Section<'r> {
         node
     }
 
-    fn value<T>(&mut self, key: &str, default: T, read: impl FnOnce(&Value) -> Result<T, String>) -> T {
-        match self.take(key).map(|node| read(&node.value)) {
+    fn value<T: Shown>(&mut self, key: &str, default: T, read: impl FnOnce(&Value) -> Result<T, String>) -> T {
+        let value = match self.take(key).map(|node| read(&node.value)) {
             None => default,
             Some(Ok(value)) => value,
             Some(Err(message)) => {
                 self.problem(key, message);
                 default
             }
-        }
+        };
+        self.show(key, &value);
+        value
     }
 
     fn read_table<T>(&mut self, path: String, node: Node, read: impl FnOnce(&mut Section<'_>) -> T) -> T {
@@ -326,6 +389,7 @@ impl<'r> Section<'r> {
                     key: path.clone(),
                     message,
                     suggestion: None,
+                    code: code::INVALID,
                 });
                 (Table::new(), true)
             }
@@ -340,6 +404,15 @@ impl<'r> Section<'r> {
         for (key, node) in &self.table {
             self.report.record_unknown(self.key(key), node.origin.clone());
         }
+    }
+}
+
+/// A size, which is shown with its unit.
+struct Bytes(usize);
+
+impl Shown for Bytes {
+    fn shown(&self) -> serde_json::Value {
+        unit::format_size(self.0).into()
     }
 }
 

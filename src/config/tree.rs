@@ -7,7 +7,7 @@ use std::sync::Arc;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::problem::{Origin, Problem, Problems, quote};
+use super::problem::{Origin, Problem, Problems, code, quote};
 
 /// The entries of a section.
 pub(super) type Table = BTreeMap<String, Node>;
@@ -56,6 +56,7 @@ pub(super) fn parse(path: &Arc<Path>, text: &str) -> Result<Table, Problems> {
         key: String::new(),
         message: format!("This is not TOML: {}.", error.message()),
         suggestion: None,
+        code: code::SYNTAX,
     };
     Problems::check(errors.iter().map(problem).collect())?;
     Ok(convert_table(table.into_inner(), &|offset| lines.at(offset)))

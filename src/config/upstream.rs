@@ -14,6 +14,7 @@ use crate::upstream::Options;
 pub(super) fn upstream(section: &mut Section<'_>) -> Options {
     let nonzero_timeout = || Duration::from_millis(1)..=Duration::from_hours(1);
     let url = url(section);
+    section.show("url", &url);
     Options {
         websocket_url: websocket(section, &url),
         url,
@@ -32,11 +33,13 @@ fn websocket(section: &mut Section<'_>, url: &Uri) -> Option<Uri> {
     let written = section.parsed("websocket_url", None, |text| {
         if text.is_empty() { Ok(None) } else { server_url(text, &WEBSOCKET).map(Some) }
     });
-    written.or_else(|| {
+    let effective = written.or_else(|| {
         let cluster = url.host()?.strip_prefix("api-")?.strip_suffix(".pusher.com")?;
         let scheme = if url.scheme_str() == Some("http") { "ws" } else { "wss" };
         format!("{scheme}://ws-{cluster}.pusher.com").parse().ok()
-    })
+    });
+    section.show("websocket_url", &effective);
+    effective
 }
 
 fn url(section: &mut Section<'_>) -> Uri {

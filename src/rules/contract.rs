@@ -84,6 +84,11 @@ impl ContractEntry {
         &self.spec
     }
 
+    /// The checked template of its channels.
+    pub(super) const fn template(&self) -> &Template {
+        &self.channel
+    }
+
     /// Whether it is for the app with this id.
     #[must_use]
     pub fn is_for(&self, app: &str) -> bool {

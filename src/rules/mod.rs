@@ -4,6 +4,7 @@
 mod contract;
 mod fingerprint;
 mod mismatch;
+mod overlap;
 mod pointers;
 mod rule;
 mod spec;

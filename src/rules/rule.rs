@@ -134,6 +134,11 @@ impl Rule {
         &self.spec
     }
 
+    /// The checked template of its channels.
+    pub(super) const fn template(&self) -> &Template {
+        &self.channel
+    }
+
     /// The fingerprint of what decides which announcements are redundant. While it is the same, what is remembered for
     /// the rule stays comparable. The rule's name, its apps, `mode` and `remember_for` are no part of it.
     #[must_use]

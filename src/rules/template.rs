@@ -84,6 +84,11 @@ impl Template {
         !rest.is_empty()
     }
 
+    /// The literal before the first placeholder, and the one after each placeholder.
+    pub(super) fn literals(&self) -> (&str, impl Iterator<Item = &str>) {
+        (&self.before, self.after.iter().map(|literal| &**literal))
+    }
+
     /// Refuses a template that no channel can match.
     fn check_matchable(&self) -> Result<(), String> {
         if self.before.contains('#') && !(self.before.starts_with('#') && self.before.matches('#').count() == 1)

@@ -6,11 +6,12 @@ mod tests;
 use std::sync::Arc;
 
 use parking_lot::{Mutex, MutexGuard};
+use serde_json::{Map, Value};
 
-use crate::admin::{ModeSwitch, NotSwitched, RuleMode};
+use crate::admin::{EffectiveConfig, ModeSwitch, NotSwitched, RuleMode};
 use crate::assignment::Assignments;
 use crate::audience::Audience;
-use crate::config::Config;
+use crate::config::{Config, RunningValue};
 use crate::gateway::{Observers, Shared};
 use crate::rules::{Mode, Rule};
 
@@ -20,6 +21,8 @@ pub(super) struct ActiveConfig {
     shared: Arc<Shared>,
     assignments: Arc<Assignments>,
     audience: Audience,
+    /// What the process started with: values that no reload applies stay these.
+    started: Config,
     /// A lock: held while a routing is built and stored, so that a reload and a mode change cannot undo one
     /// another; never by a request.
     state: Mutex<ConfigState>,
@@ -52,6 +55,7 @@ impl ActiveConfig {
             shared,
             assignments,
             audience,
+            started: config.clone(),
             state: Mutex::new(ConfigState { config, overrides: Vec::new() }),
         })
     }
@@ -126,11 +130,34 @@ impl ModeSwitch for ActiveConfig {
     }
 }
 
+impl EffectiveConfig for ActiveConfig {
+    fn values(&self) -> Vec<Value> {
+        let state = self.lock();
+        let shown = |value: RunningValue| {
+            let mut shown = value.json();
+            let switched = state.switched(&value.current.key);
+            if !switched.is_empty() {
+                shown["switched"] = switched.into();
+            }
+            shown
+        };
+        self.started.running_values(&state.config).into_iter().map(shown).collect()
+    }
+}
+
 impl ConfigState {
     /// The rule of this name, if it is for the configured app `app`.
     fn rule(&self, app: &str, rule: &str) -> Option<&Rule> {
         self.config.apps.iter().find(|its| its.id() == app)?;
         self.config.rules.iter().find(|its| its.spec().name == rule && its.is_for(app))
+    }
+
+    /// The overrides of the mode with this key (`rules.0.mode`): the modes in effect, by the ids of the apps.
+    fn switched(&self, key: &str) -> Map<String, Value> {
+        let index = key.strip_prefix("rules.").and_then(|rest| rest.strip_suffix(".mode")).and_then(|n| n.parse().ok());
+        let Some(rule) = index.and_then(|index: usize| self.config.rules.get(index)) else { return Map::new() };
+        let overrides = self.overrides.iter().filter(|switch| switch.rule == rule.spec().name);
+        overrides.map(|switch| (switch.app.clone(), switch.mode.label().into())).collect()
     }
 
     /// The present mode of `rule` for `app`.

@@ -287,6 +287,7 @@ impl Server {
             report: Arc::clone(&self.shared.report),
             assignments: Arc::clone(&self.assignments),
             mode_switch: Arc::clone(&self.active_config) as _,
+            config: Arc::clone(&self.active_config) as _,
             drain: self.shared.drain.clone(),
             tasks: self.shared.tasks.clone(),
             calendar: Calendar::new(self.shared.clock),

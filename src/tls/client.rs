@@ -106,6 +106,12 @@ impl Client {
         self.0.store(new.0.load_full());
     }
 
+    /// The file of the authorities that are trusted beside the built-in ones.
+    #[must_use]
+    pub fn ca_file(&self) -> Option<PathBuf> {
+        self.0.load().ca_file.clone()
+    }
+
     /// The client certificate.
     #[must_use]
     pub fn identity(&self) -> Option<Identity> {

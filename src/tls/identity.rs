@@ -35,6 +35,15 @@ pub enum Purpose {
     Client,
 }
 
+/// A reason why peers may refuse a certificate although it is usable.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CertificateWarning {
+    /// What kind of reason it is, for programs.
+    pub code: &'static str,
+    /// A sentence with the remedy, without its full stop.
+    pub message: String,
+}
+
 /// A certificate chain with its key. Two identities are equal if they come from the same files.
 #[derive(Clone)]
 pub struct Identity {
@@ -89,43 +98,66 @@ impl Identity {
 
     /// Reasons why peers may refuse the certificate although it is usable: sentences with the remedy.
     #[must_use]
-    pub fn warnings(&self, purpose: Purpose) -> Vec<String> {
+    pub fn warnings(&self, purpose: Purpose) -> Vec<CertificateWarning> {
         self.warnings_at(purpose, Clock::unix_now().try_into().unwrap_or(i64::MAX))
     }
 
-    fn warnings_at(&self, purpose: Purpose, now: i64) -> Vec<String> {
+    fn warnings_at(&self, purpose: Purpose, now: i64) -> Vec<CertificateWarning> {
         let path = self.files.certificate.display();
         let chain: Vec<Fields<'_>> =
             self.certified.cert.iter().filter_map(|certificate| Fields::read(certificate)).collect();
         let Some((own, issuers)) = chain.split_first() else {
-            return vec![format!("the certificate in {path} is not built as RFC 5280 says: others may refuse it")];
+            let message = format!("the certificate in {path} is not built as RFC 5280 says: others may refuse it");
+            return vec![CertificateWarning { code: "certificate_malformed", message }];
         };
         let (peers, usage, role) = match purpose {
             Purpose::Server => ("clients", x509::SERVER_USAGE, "serverAuth"),
             Purpose::Client => ("the upstream server", x509::CLIENT_USAGE, "clientAuth"),
         };
         let mut warnings = Vec::new();
+        let mut warn = |code, message| warnings.push(CertificateWarning { code, message });
         if let Some(expired) = own.not_after.filter(|end| *end < now) {
             let days = (now - expired) / DAY;
-            warnings.push(format!("the certificate in {path} expired {days} days ago, and {peers} will refuse it: renew it, then send SIGHUP"));
+            warn(
+                "certificate_expired",
+                format!(
+                    "the certificate in {path} expired {days} days ago, and {peers} will refuse it: renew it, then send SIGHUP"
+                ),
+            );
         }
         if own.not_before.is_some_and(|begin| begin > now) {
-            warnings.push(format!("the certificate in {path} is not valid yet, and {peers} will refuse it: check this machine's clock, or wait"));
+            warn(
+                "certificate_not_yet_valid",
+                format!(
+                    "the certificate in {path} is not valid yet, and {peers} will refuse it: check this machine's clock, or wait"
+                ),
+            );
         }
         if !own.is_for(usage) {
-            warnings.push(format!(
-                "the certificate in {path} is for another purpose (its extended key usage is without {role}), and {peers} will refuse it: have it \
+            warn(
+                "certificate_purpose",
+                format!(
+                    "the certificate in {path} is for another purpose (its extended key usage is without {role}), and {peers} will refuse it: have it \
                  issued with {role}"
-            ));
+                ),
+            );
         }
         if issuers.is_empty() && own.issuer != own.subject {
-            warnings.push(format!(
-                "{path} holds the own certificate alone: {peers} will refuse it, unless its issuer is known there. Give the whole chain (often \
+            warn(
+                "certificate_without_chain",
+                format!(
+                    "{path} holds the own certificate alone: {peers} will refuse it, unless its issuer is known there. Give the whole chain (often \
                  called fullchain.pem)"
-            ));
+                ),
+            );
         }
         if chain.windows(2).any(|pair| pair[0].issuer != pair[1].subject) {
-            warnings.push(format!("the certificates in {path} are no chain: each must be followed by that of its issuer, the own one first"));
+            warn(
+                "certificate_chain_broken",
+                format!(
+                    "the certificates in {path} are no chain: each must be followed by that of its issuer, the own one first"
+                ),
+            );
         }
         warnings
     }

@@ -144,7 +144,37 @@ fn healthcheck_follows_readiness() {
         &format!("admin.listen={}", usher.admin().0),
     ])
     .run();
-    assert!(gone.code == 1 && gone.err.contains("cannot connect"), "{gone:?}");
+    assert!(gone.code == 1 && gone.err.contains("cannot connect to usher's admin listener at"), "{gone:?}");
+    assert!(gone.err.contains("admin.listen") && !gone.err.contains("upstream"), "{gone:?}");
+    let other = format!("admin.listen={}", Usher::start(&fake, |_| {}).gateway());
+    let other_program = Fake::start();
+    for listen in [other, format!("admin.listen={}", other_program.address())] {
+        let told = Cli::new(&["healthcheck", "--set", &listen]).run();
+        assert!(told.code == 1 && !told.err.contains("upstream"), "{told:?}");
+    }
+}
+
+#[test]
+fn trigger_names_the_server_that_it_asked_and_the_scheme_to_try() {
+    let fake = Fake::start();
+    let identity = Identity::new();
+    let secure = terminate(fake.address(), &identity).port();
+    let told = |url: &str| {
+        let told = trigger(url).arg("c").arg("e").arg("--timeout=20s").run();
+        assert!(told.code == 1 && !told.err.contains("upstream"), "{told:?}");
+        told.err
+    };
+    let plain = told(&format!("http://localhost:{secure}"));
+    assert!(plain.contains(&format!("try https://localhost:{secure}")), "{plain}");
+    let usher = Usher::start(&fake, |_| {});
+    let port = usher.gateway().port();
+    let tls = told(&format!("https://localhost:{port}"));
+    assert!(tls.contains(&format!("try http://localhost:{port}")), "{tls}");
+    let untrusted = told(&format!("https://localhost:{secure}"));
+    assert!(untrusted.contains("not trusted") && untrusted.contains("--ca-file"), "{untrusted}");
+    drop(usher);
+    let nobody = told(&format!("http://localhost:{port}"));
+    assert!(nobody.contains("cannot connect to the server localhost") && nobody.contains("--url"), "{nobody}");
 }
 
 #[test]

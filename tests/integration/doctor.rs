@@ -50,6 +50,12 @@ fn assert_found(findings: &[Value], check: &str, verdict: &str, says: &[&str]) {
     assert!(first["verdict"] == verdict && says.iter().all(|part| text.contains(part)), "{first}");
 }
 
+/// The checks that found a problem.
+fn problems(findings: &[Value]) -> Vec<&str> {
+    let problems = findings.iter().filter(|finding| finding["verdict"] == "problem");
+    problems.map(|finding| finding["check"].as_str().unwrap()).collect()
+}
+
 fn dated(status: &str, date: &str, body: &str) -> Step {
     Step::answer(&format!("HTTP/1.1 {status}\r\nDate: {date}\r\nContent-Length: {}\r\n\r\n{body}", body.len()))
 }
@@ -110,8 +116,16 @@ fn a_refused_signature_and_a_wrong_clock_are_problems() {
     });
     let (code, findings) = examined(&before(&fake, &far.url()).toml());
     assert_eq!(code, 1);
-    assert_found(&findings, "signature", "problem", &["401", "Invalid signature", "secret", "you sent …"]);
+    // The clock alone explains the refusal: it comes first.
     assert_found(&findings, "clock", "problem", &["ahead of", "NTP"]);
+    assert!(findings[0]["check"] == "clock" && of(&findings, "signature").is_empty(), "{findings:?}");
+    let refusing = Fake::start();
+    refusing.otherwise(|request| {
+        let signature = request.target().split("auth_signature=").nth(1).unwrap_or("none").to_owned();
+        dated("401 Unauthorized", &date(0), &format!("Invalid signature \x1b[2J: you sent {signature}"))
+    });
+    let (_, findings) = examined(&before(&refusing, &far.url()).toml());
+    assert_found(&findings, "signature", "problem", &["401", "Invalid signature", "secret", "you sent …"]);
     let late = Fake::start();
     late.otherwise(|_| dated("200 OK", &date(120), "{}"));
     let (_, findings) = examined(&before(&late, &far.url()).toml());
@@ -145,11 +159,10 @@ fn an_unreachable_upstream_is_reported() {
     let (code, findings) = examined(&Setup::before(&fake).toml());
     assert_eq!(code, 1);
     assert_found(&findings, "connection", "problem", &["cannot connect", "firewall"]);
-    assert_found(&findings, "signature", "problem", &["no answer"]);
-    assert_found(&findings, "websocket", "problem", &["cannot connect"]);
-    assert_found(&findings, "clock", "warning", &["no answer"]);
+    assert_eq!(problems(&findings), ["connection"], "one cause, one finding");
     let (_, findings) = examined(&Setup::before_url("http://no-such-host.invalid").toml());
     assert_found(&findings, "dns", "problem", &["no-such-host.invalid", "name server"]);
+    assert_eq!(problems(&findings), ["dns"]);
 }
 
 #[test]
@@ -181,8 +194,48 @@ fn expired_or_untrusted_certificates_are_reported() {
     };
     let (good, expired) = (Identity::new(), Identity::expired());
     assert_found(&look(&good, true), "tls", "ok", &["localhost", "more days"]);
-    assert_found(&look(&good, false), "tls", "problem", &["upstream.ca_file"]);
+    let untrusted = look(&good, false);
+    assert_found(&untrusted, "tls", "problem", &["upstream.ca_file"]);
+    assert_eq!(problems(&untrusted), ["tls"]);
     assert_found(&look(&expired, true), "tls", "problem", &["expired", "renewed"]);
+}
+
+#[test]
+fn the_other_scheme_is_advised_where_it_is_the_one_that_is_spoken() {
+    let fake = Fake::start();
+    let secure = terminate(fake.address(), &Identity::new()).port();
+    let (_, findings) = examined(&Setup::before_url(&format!("http://localhost:{secure}")).toml());
+    assert_found(&findings, "connection", "problem", &[&format!("try https://localhost:{secure}")]);
+    assert_eq!(problems(&findings), ["connection"]);
+    let usher = Usher::start(&fake, |_| {});
+    let plain = usher.gateway().port();
+    let (_, findings) = examined(&Setup::before_url(&format!("https://localhost:{plain}")).toml());
+    assert_found(&findings, "tls", "problem", &["else than TLS", &format!("try http://localhost:{plain}")]);
+    assert_eq!(problems(&findings), ["tls"]);
+}
+
+#[test]
+fn a_ca_file_of_another_server_is_told_with_what_to_put_in() {
+    let fake = Fake::start();
+    let folder = tempfile::tempdir().unwrap();
+    let ca = folder.path().join("ca.pem");
+    std::fs::write(&ca, Identity::new().certificate).unwrap();
+    let port = terminate(fake.address(), &Identity::new()).port();
+    let mut setup = Setup::before_url(&format!("https://localhost:{port}"));
+    setup.upstream += &format!("ca_file = {ca:?}\n");
+    let (_, findings) = examined(&setup.toml());
+    assert_found(&findings, "tls", "problem", &["ca.pem", "openssl s_client", &format!("localhost:{port}")]);
+}
+
+#[test]
+fn apps_with_the_same_trouble_share_one_finding() {
+    let (fake, far) = (Fake::start(), greeting());
+    fake.otherwise(|_| dated("403 Forbidden", &date(0), "over quota"));
+    let mut setup = before(&fake, &far.url());
+    setup.more = "[[apps]]\nid = \"4\"\nkey = \"k4\"\nsecret = \"of four\"\n".to_owned();
+    let (_, findings) = examined(&setup.toml());
+    let [finding] = of(&findings, "signature")[..] else { panic!("{findings:?}") };
+    assert_eq!(finding["about"], "of app 3 and of app 4");
 }
 
 #[test]
@@ -202,6 +255,10 @@ fn our_own_certificate_is_looked_at() {
     assert_eq!(code, 0, "{findings:?}");
     let (code, findings) = look(&Identity::expired());
     assert_found(&findings, "certificate", "problem", &["has expired", "SIGHUP"]);
+    assert!(
+        !of(&findings, "configuration").iter().any(|finding| finding.to_string().contains("expired")),
+        "{findings:?}"
+    );
     assert_eq!(code, 1);
 }
 

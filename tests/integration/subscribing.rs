@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use crate::harness::cli::{Cli, Finished};
 use crate::harness::socket_server::{FakeSocketServer, Peer, SOCKET_ID, Script};
+use crate::harness::tls::{Identity, terminate};
 use crate::harness::{Fake, Usher, sign};
 
 const CHANNEL: &str = "h-room-1-chat";
@@ -180,6 +181,37 @@ fn a_server_without_the_protocol_is_reported_at_once() {
     fake.refuse();
     let nobody = Cli::new(&["subscribe", "--url", &url, CHANNEL]).run();
     assert!(nobody.code == 1 && nobody.err.contains("cannot connect"), "{nobody:?}");
+}
+
+/// Also where the event of the refusal is the one that is waited for.
+#[test]
+fn a_refused_channel_ends_with_1_whatever_is_counted() {
+    let server = serve(|peer| {
+        peer.establish();
+        peer.receive();
+        peer.send(&json!({ "event": "pusher:error", "data": { "message": "refused", "code": null } }));
+        peer.wait_close();
+    });
+    let refused = subscribe(&server).arg(CHANNEL).arg("--event=pusher:error").arg("--count=1").run();
+    assert!(refused.code == 1 && refused.err.contains("refused"), "{refused:?}");
+}
+
+#[test]
+fn the_other_scheme_is_advised() {
+    let fake = Fake::start();
+    let secure = terminate(fake.address(), &Identity::new()).port();
+    let told = |url: &str| {
+        let told = Cli::new(&["subscribe", "--url", url, CHANNEL]).run();
+        assert_eq!(told.code, 1, "{told:?}");
+        told.err
+    };
+    let plain = told(&format!("ws://localhost:{secure}"));
+    assert!(plain.contains("speaks TLS") && plain.contains("wss://"), "{plain}");
+    let usher = Usher::start(&fake, |_| {});
+    let tls = told(&format!("wss://localhost:{}", usher.gateway().port()));
+    assert!(tls.contains("no TLS") && tls.contains("ws://"), "{tls}");
+    let untrusted = told(&format!("wss://localhost:{secure}"));
+    assert!(untrusted.contains("--ca-file"), "{untrusted}");
 }
 
 #[test]

@@ -2,7 +2,8 @@
 
 use super::*;
 
-const ENDPOINTS: [&str; 7] = ["/", "/metrics", "/livez", "/readyz", "/assignments", "/triggers", "/overview"];
+const ENDPOINTS: [&str; 8] =
+    ["/", "/metrics", "/livez", "/readyz", "/assignments", "/triggers", "/overview", "/config"];
 
 #[tokio::test]
 async fn other_paths_are_not_found() {

@@ -17,7 +17,7 @@ use smallvec::smallvec;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
-use super::{Access, Admin, ModeSwitch, NotSwitched, RuleMode, serve};
+use super::{Access, Admin, EffectiveConfig, ModeSwitch, NotSwitched, RuleMode, serve};
 use crate::assignment::{Assignment, Assignments, Bounds, Claim, ClaimMode, Outcome, RuleMemory, RuleSettings, Value};
 use crate::clock::{Calendar, Clock, Moment};
 use crate::decision::EventDecision;
@@ -65,6 +65,12 @@ impl ModeSwitch for Switches {
     }
 }
 
+impl EffectiveConfig for Switches {
+    fn values(&self) -> Vec<Json> {
+        vec![serde_json::json!({ "key": "log.level", "value": "info", "source": "default" })]
+    }
+}
+
 /// A running admin listener and its data.
 struct Running {
     address: SocketAddr,
@@ -87,6 +93,7 @@ impl Running {
             report: Arc::new(Report::default()),
             assignments: assignments(clock),
             mode_switch: Arc::new(Switches::default()),
+            config: Arc::new(Switches::default()),
             drain: Drain::default(),
             tasks: Tasks::default(),
             calendar: Calendar::new(clock),

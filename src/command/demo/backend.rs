@@ -11,6 +11,7 @@ use usher::tls::Client;
 use super::conversation::{ANNOUNCEMENT, CHANNEL, Event};
 use crate::command::credentials::{DEMO_ID, DEMO_KEY, DEMO_SECRET};
 use crate::command::http_client::HttpClient;
+use crate::command::party::Role;
 use crate::command::trigger;
 
 /// The shortest timeout of Pusher's libraries (pusher-protocol.md 1.6).
@@ -34,7 +35,12 @@ impl Backend {
     /// If `url` is not the address of a server.
     pub(super) fn new(url: &Uri) -> anyhow::Result<Self> {
         let app = App::new(DEMO_ID, DEMO_KEY, DEMO_SECRET);
-        Ok(Self { client: HttpClient::new(url, Client::default(), TIMEOUT)?, app, announced: 0, suppressed: 0 })
+        Ok(Self {
+            client: HttpClient::new(Role::Url, url, Client::default(), TIMEOUT)?,
+            app,
+            announced: 0,
+            suppressed: 0,
+        })
     }
 
     /// Triggers one event for the guest's room.

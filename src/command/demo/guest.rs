@@ -13,6 +13,7 @@ use usher::tls::Client;
 
 use crate::command::credentials::DEMO_KEY;
 use crate::command::listener::{Address, Connection, ConnectionEvent, Effect, Event, Subscriptions};
+use crate::command::party::Role;
 
 /// Longer than any event takes on one machine: exceeded only if one is lost.
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -48,7 +49,7 @@ impl<'a> Guest<'a> {
     /// # Errors
     /// If the subscription is not confirmed in time.
     pub(super) async fn connect(url: &Uri, room: &'a Subscriptions) -> anyhow::Result<Self> {
-        let connection = Connection::open(&Address::new(url, DEMO_KEY, &Client::default())?, room).await?;
+        let connection = Connection::open(&Address::new(Role::Url, url, DEMO_KEY, &Client::default())?, room).await?;
         let mut guest = Self { connection, unread: VecDeque::new(), joined: Vec::new(), messages: 0 };
         timeout(TIMEOUT, async {
             while !guest.read().await? {}

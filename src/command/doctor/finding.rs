@@ -10,7 +10,7 @@ use crate::command::terminal::Printable;
 const MAX_QUOTED: usize = 200;
 
 /// The severity of a finding.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Severity {
     /// As it should be.
     Ok,
@@ -61,6 +61,23 @@ impl Finding {
     #[must_use]
     pub(super) fn advising(self, advice: impl Into<String>) -> Self {
         Self { advice: advice.into(), ..self }
+    }
+
+    /// The name of the check.
+    pub(super) const fn check(&self) -> &'static str {
+        self.check
+    }
+
+    /// Whether it differs from `other` only in its subject, and something is to be done about both.
+    pub(super) fn says_the_same(&self, other: &Self) -> bool {
+        self.severity != Severity::Ok
+            && (self.check, self.severity, &self.found, &self.advice)
+                == (other.check, other.severity, &other.found, &other.advice)
+    }
+
+    /// Adds the subject of `other`, which says the same.
+    pub(super) fn is_about_also(&mut self, other: &Self) {
+        self.about = format!("{} and {}", self.about, other.about);
     }
 
     pub(super) fn json(&self) -> Value {

@@ -15,6 +15,7 @@ use usher::tls;
 use super::finding::Finding;
 use crate::command::healthcheck::reachable;
 use crate::command::http_client::HttpClient;
+use crate::command::party::Role;
 
 const DAY: i64 = 86_400;
 /// With fewer days left, a certificate should have been renewed automatically.
@@ -101,7 +102,11 @@ async fn listener(key: &str, address: SocketAddr, usher: impl Future<Output = Op
 
 async fn ask(listen: SocketAddr, method: Method, target: &str, time_limit: Duration) -> Option<Response<Bytes>> {
     let url = format!("http://{}", reachable(listen)).parse().ok()?;
-    HttpClient::new(&url, tls::Client::default(), time_limit).ok()?.call(method, target, Bytes::new()).await.ok()
+    HttpClient::new(Role::Admin, &url, tls::Client::default(), time_limit)
+        .ok()?
+        .call(method, target, Bytes::new())
+        .await
+        .ok()
 }
 
 /// Whether the limit on open files, for a process started like this one, suffices for all connections.

@@ -1,10 +1,11 @@
-//! `usher doctor`: checks the environment of usher, and prints for each check the finding and advice.
+//! `usher doctor`: checks the environment of usher, and prints for each check the finding and advice, problems first.
 //!
 //! `upstream` checks the server behind usher, `local` this machine: listeners, certificate, known problems of clients.
-//! The checks change nothing and publish nothing.
+//! `running` compares the configuration with that of the process that runs. The checks change nothing and publish nothing.
 
 mod finding;
 mod local;
+mod running;
 mod upstream;
 
 use std::process::ExitCode;
@@ -57,22 +58,38 @@ impl Doctor {
     }
 }
 
+/// What to do about a warning of the configuration.
+fn advice(warning: &config::Warning) -> String {
+    if warning.cure.is_empty() { "config/usher.toml describes the key".to_owned() } else { warning.cure.clone() }
+}
+
 /// All findings. The checks run concurrently, each for `time_limit` at most.
 fn examine(config: &Config, time_limit: Duration) -> anyhow::Result<Vec<Finding>> {
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().context("no runtime could be made")?;
-    let (upstream, listeners) = runtime
-        .block_on(async { tokio::join!(upstream::examine(config, time_limit), local::listeners(config, time_limit)) });
+    let (upstream, listeners, running) = runtime.block_on(async {
+        tokio::join!(
+            upstream::examine(config, time_limit),
+            local::listeners(config, time_limit),
+            running::difference(config, time_limit)
+        )
+    });
     // The look-up of a name cannot be cancelled, so the runtime does not wait for it.
     runtime.shutdown_background();
+    // That the own certificate has expired is a problem of its own below.
     let warnings = config
         .warnings
         .iter()
-        .map(|warning| Finding::warning("configuration", "", warning.clone(), "config/usher.toml describes the key"));
-    Ok(warnings
+        .filter(|warning| !(warning.code == "certificate_expired" && warning.key == "server.tls.certificate"))
+        .map(|warning| Finding::warning("configuration", &warning.key, warning.message.clone(), advice(warning)));
+    let mut findings: Vec<_> = warnings
         .chain(upstream)
         .chain(listeners)
+        .chain(running)
         .chain(local::certificate(config))
         .chain([local::descriptors(config), local::exposure(config), local::clients(config)])
-        .collect())
+        .collect();
+    // What does not work comes first: that is what to do first.
+    findings.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
+    Ok(findings)
 }

@@ -5,9 +5,9 @@ use std::io;
 use std::net::IpAddr;
 use std::time::{Duration, UNIX_EPOCH};
 
-use http::Uri;
+use bytes::Bytes;
 use http::header::DATE;
-use rustls::CertificateError;
+use http::{Response, StatusCode, Uri};
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, lookup_host};
@@ -20,10 +20,11 @@ use usher::pusher::{Acceptance, App, sign_query};
 use usher::tls;
 use usher::upstream::ServerAddress;
 
-use super::finding::{Finding, quote};
+use super::finding::{Finding, Severity, quote};
 use super::local::lifetime;
 use crate::command::http_client::HttpClient;
 use crate::command::listener::{Address, Connection, ConnectionEvent, Effect, Subscriptions};
+use crate::command::party::{Party, Role, tls_cause};
 
 /// A smaller difference of the clocks is no finding: `Date` has whole seconds, and an answer takes time.
 const SMALL_SKEW: u64 = 30;
@@ -37,48 +38,106 @@ fn host_and_port(server: &ServerAddress) -> String {
     format!("{}:{}", server.host, server.port)
 }
 
-/// All checks of the server behind.
+/// All checks of the server behind. A check that depends on another one runs only if that one found nothing wrong, so
+/// that each cause has one finding.
 pub(super) async fn examine(config: &Config, time_limit: Duration) -> Vec<Finding> {
     if config.upstream.is_local() {
         return vec![Finding::ok("upstream", "", "usher is its own broker: there is no other server to be reached")];
     }
     let url = &config.upstream.url;
     let websocket = config.upstream.websocket_url.as_ref().unwrap_or(url);
-    let mut servers: Vec<ServerAddress> =
-        [url, websocket].into_iter().filter_map(|url| ServerAddress::of(url).ok()).collect();
-    servers.dedup();
     let tls = &config.upstream.tls;
-    let connections = async {
-        let mut findings = Vec::new();
-        for (index, server) in servers.iter().enumerate() {
-            findings.push(name(server, time_limit).await);
-            // Without TLS, the check of the WebSocket covers the connection to the WebSocket host.
-            if index == 0 || server.is_tls {
-                findings.push(connection(server, tls, time_limit).await);
+    let (Ok(server), Ok(websocket_server)) = (ServerAddress::of(url), ServerAddress::of(websocket)) else {
+        return Vec::new();
+    };
+    let is_other = websocket_server != server;
+    let other = async {
+        match (is_other, websocket_server.is_tls) {
+            (false, _) => Vec::new(),
+            (true, true) => reach(&websocket_server, tls, time_limit).await,
+            // Without TLS, the check of the WebSocket covers the connection.
+            (true, false) => vec![name(&websocket_server, time_limit).await],
+        }
+    };
+    let api = async {
+        let mut findings = reach(&server, tls, time_limit).await;
+        if is_fine(&findings) {
+            match HttpClient::new(Role::Upstream, url, tls.clone(), time_limit) {
+                Ok(client) => findings.extend(answers(config, &client, &host_and_port(&server)).await),
+                Err(error) => {
+                    findings.push(Finding::problem("connection", "", format!("{error:#}"), "mend [upstream]"))
+                }
             }
         }
         findings
     };
-    let signatures = async {
-        let mut findings = Vec::new();
-        for app in &config.apps {
-            findings.push(signature(config, app, time_limit).await);
-        }
-        findings
-    };
-    let sockets = async {
-        let mut findings = Vec::new();
+    let (mut findings, other) = tokio::join!(api, other);
+    let has_answer = findings.iter().any(|finding| finding.check() == "clock");
+    let reaches_websocket = if is_other { is_fine(&other) } else { has_answer };
+    findings.extend(other);
+    if reaches_websocket {
         for app in &config.apps {
             findings.push(socket(websocket, app, tls, time_limit).await);
         }
-        findings
+    }
+    merged(findings)
+}
+
+fn is_fine(findings: &[Finding]) -> bool {
+    findings.iter().all(|finding| finding.severity != Severity::Problem)
+}
+
+/// Whether the name is known, a connection can be opened, and TLS succeeds; ends at the first problem.
+async fn reach(server: &ServerAddress, tls: &tls::Client, time_limit: Duration) -> Vec<Finding> {
+    let name = name(server, time_limit).await;
+    if name.severity == Severity::Problem {
+        return vec![name];
+    }
+    vec![name, connection(server, tls, time_limit).await]
+}
+
+/// What the server answers: its clock, and whether it takes the apps' signatures.
+async fn answers(config: &Config, client: &HttpClient, about: &str) -> Vec<Finding> {
+    let answer = match client.get("/").await {
+        Ok(answer) => answer,
+        Err(error) => {
+            let advice = "check that a Pusher-compatible server listens on this port";
+            return vec![Finding::problem("connection", about, format!("no answer to a request: {error:#}"), advice)];
+        }
     };
-    let (mut findings, clock, signatures, sockets) =
-        tokio::join!(connections, clock(config, time_limit), signatures, sockets);
-    findings.push(clock);
-    findings.extend(signatures);
-    findings.extend(sockets);
+    if answer.status() == StatusCode::BAD_REQUEST
+        && let Some(hint) = client.tls_hint().await
+    {
+        return vec![Finding::problem(
+            "connection",
+            about,
+            format!("it answers {} without TLS", answer.status()),
+            hint,
+        )];
+    }
+    let clock = clock(&answer);
+    let mut findings = Vec::new();
+    for app in &config.apps {
+        findings.push(signature(config, app, client).await);
+    }
+    if clock.severity == Severity::Problem {
+        // Where the clocks differ by so much, every signature is refused: what else is wrong shows only afterwards.
+        findings.retain(|finding| finding.severity != Severity::Problem);
+    }
+    findings.insert(0, clock);
     findings
+}
+
+/// The findings, those of several apps that say the same as one.
+fn merged(findings: Vec<Finding>) -> Vec<Finding> {
+    let mut merged: Vec<Finding> = Vec::with_capacity(findings.len());
+    for finding in findings {
+        match merged.iter_mut().find(|known| known.says_the_same(&finding)) {
+            Some(known) => known.is_about_also(&finding),
+            None => merged.push(finding),
+        }
+    }
+    merged
 }
 
 async fn name(server: &ServerAddress, time_limit: Duration) -> Finding {
@@ -135,9 +194,12 @@ async fn connection(server: &ServerAddress, tls: &tls::Client, time_limit: Durat
             "tls",
             &about,
             format!("no TLS within {time_limit:?}"),
-            "check that this port speaks TLS: https or http?",
+            "check that this port speaks TLS; if it does not, try http:// (ws:// for WebSockets)",
         ),
-        Err(error) => Finding::problem("tls", &about, format!("TLS failed: {error}"), remedy(tls, &error)),
+        Err(error) => {
+            let advice = Party::new(Role::Upstream, server.clone()).tls_advice(&error, tls);
+            Finding::problem("tls", &about, format!("TLS failed: {}", tls_cause(&error)), advice)
+        }
     }
 }
 
@@ -161,44 +223,8 @@ async fn secure(
     }
 }
 
-/// The advice about a failed handshake.
-fn remedy(tls: &tls::Client, error: &io::Error) -> &'static str {
-    if tls.is_refused(error) {
-        return CERTIFICATE_WANTED;
-    }
-    match error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
-        Some(rustls::Error::InvalidCertificate(
-            CertificateError::Expired | CertificateError::ExpiredContext { .. },
-        )) => "the server's certificate has to be renewed; if it is new, this machine's clock is wrong",
-        Some(rustls::Error::InvalidCertificate(
-            CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. },
-        )) => "the certificate is not valid yet: check this machine's clock",
-        Some(rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer)) => {
-            "the certificate is of an authority that is not trusted: name the authority's file in upstream.ca_file, or have the server send its whole chain"
-        }
-        Some(rustls::Error::InvalidCertificate(
-            CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
-        )) => {
-            "the certificate is for another name: write that name in [upstream], or have the host among the certificate's subjectAltName (`openssl req -x509 … -addext subjectAltName=DNS:host`)"
-        }
-        Some(rustls::Error::InvalidCertificate(_)) => {
-            "the certificate cannot be used: give upstream a valid one, or its authority's in upstream.ca_file"
-        }
-        _ => "check that this port speaks TLS 1.2 or 1.3: https or http?",
-    }
-}
-
 /// The difference between this machine's clock and upstream's: signatures depend on both.
-async fn clock(config: &Config, time_limit: Duration) -> Finding {
-    let advice = "the clock could not be compared; see the findings about the connection";
-    let client = match HttpClient::new(&config.upstream.url, config.upstream.tls.clone(), time_limit) {
-        Ok(client) => client,
-        Err(error) => return Finding::warning("clock", "", format!("{error:#}"), advice),
-    };
-    let answer = match client.get("/").await {
-        Ok(answer) => answer,
-        Err(error) => return Finding::warning("clock", "", format!("no answer: {error:#}"), advice),
-    };
+fn clock(answer: &Response<Bytes>) -> Finding {
     let date = answer
         .headers()
         .get(DATE)
@@ -226,15 +252,11 @@ async fn clock(config: &Config, time_limit: Duration) -> Finding {
 }
 
 /// Whether upstream accepts the signatures of this app: requests the app's channels, which changes nothing.
-async fn signature(config: &Config, app: &App, time_limit: Duration) -> Finding {
+async fn signature(config: &Config, app: &App, client: &HttpClient) -> Finding {
     let about = format!("of app {}", app.id());
     let path = format!("/apps/{}/channels", app.id());
     let query = sign_query(app, "GET", &path, &[], None, Clock::unix_now());
-    let asked = match HttpClient::new(&config.upstream.url, config.upstream.tls.clone(), time_limit) {
-        Ok(client) => client.get(&format!("{path}?{query}")).await,
-        Err(error) => Err(error),
-    };
-    let answer = match asked {
+    let answer = match client.get(&format!("{path}?{query}")).await {
         Ok(answer) => answer,
         Err(error) => {
             return Finding::problem(
@@ -301,7 +323,7 @@ async fn socket(url: &Uri, app: &App, tls: &tls::Client, time_limit: Duration) -
     let advice = "check upstream.websocket_url (for Pusher: wss://ws-<cluster>.pusher.com), and that a load balancer before it lets Upgrade pass";
     let subscriptions = Subscriptions { channels: Vec::new(), app: None, member: String::new() };
     let greeting = async {
-        let address = Address::new(url, app.key(), tls)?;
+        let address = Address::new(Role::Upstream, url, app.key(), tls)?;
         let mut connection = Connection::open(&address, &subscriptions).await?;
         loop {
             match connection.next().await {

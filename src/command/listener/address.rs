@@ -20,11 +20,14 @@ use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use usher::tls;
 use usher::upstream::{ServerAddress, ServerAddressError};
 
+use crate::command::party::{Party, Role, tls_cause};
 use crate::command::terminal::Printable;
 
 /// The largest message that is accepted, in bytes: far above what any server sends (pusher-protocol.md 1.4).
 const MAX_MESSAGE: usize = 16 * 1024 * 1024;
 const BUFFER: usize = 16 * 1024;
+/// The longest time to find out whether a port speaks TLS.
+const HINT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The address of a WebSocket server, for any number of connections.
 #[derive(Debug, Clone)]
@@ -33,6 +36,8 @@ pub(in crate::command) struct Address {
     uri: Uri,
     server: ServerAddress,
     tls: Option<Arc<ClientConfig>>,
+    client: tls::Client,
+    party: Party,
 }
 
 /// An open connection, over TCP or TLS.
@@ -48,7 +53,7 @@ impl Address {
     ///
     /// # Errors
     /// If that makes no address.
-    pub(in crate::command) fn new(url: &Uri, key: &str, tls: &tls::Client) -> anyhow::Result<Self> {
+    pub(in crate::command) fn new(role: Role, url: &Uri, key: &str, tls: &tls::Client) -> anyhow::Result<Self> {
         let is_key = key.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b'~'));
         ensure!(is_key && !key.is_empty(), "{key:?} is no app key");
         let authority =
@@ -59,17 +64,13 @@ impl Address {
             Err(ServerAddressError::NoHost) => bail!("{url} names no host: write it like ws://127.0.0.1:6001"),
             Err(ServerAddressError::UnknownScheme) => bail!("the scheme of {url} is neither ws nor wss"),
         };
+        let (client, party) = (tls.clone(), Party::new(role, server.clone()));
         let (scheme, tls) = if server.is_tls { ("wss", Some(tls.config())) } else { ("ws", None) };
         let path = url.path().trim_end_matches('/');
         let target =
             format!("{path}/app/{key}?protocol=7&client=usher&version={}&flash=false", env!("CARGO_PKG_VERSION"));
         let uri = Uri::builder().scheme(scheme).authority(authority.clone()).path_and_query(target).build();
-        Ok(Self { uri: uri.with_context(|| format!("{url} makes no address"))?, server, tls })
-    }
-
-    /// Host and port.
-    fn authority(&self) -> String {
-        format!("{}:{}", self.server.host, self.server.port)
+        Ok(Self { uri: uri.with_context(|| format!("{url} makes no address"))?, server, tls, client, party })
     }
 
     /// Opens a connection.
@@ -78,21 +79,29 @@ impl Address {
     /// If there is none within `period`.
     pub(super) async fn open(&self, period: Duration) -> anyhow::Result<Socket> {
         let opened = timeout(period, self.connect()).await;
-        opened.with_context(|| format!("no connection to {} within {period:?}", self.authority()))?
+        opened.with_context(|| format!("no connection to {} within {period:?}", self.party))?
+    }
+
+    /// What to do if TLS answers on the port of a plain address, as the end of a message.
+    async fn hint(&self) -> String {
+        self.party.tls_hint(HINT_TIMEOUT).await.map(|hint| format!("; {hint}")).unwrap_or_default()
     }
 
     async fn connect(&self) -> anyhow::Result<Socket> {
         let tcp = TcpStream::connect((self.server.host.as_str(), self.server.port)).await;
         let tcp = tcp
             .and_then(|tcp| tcp.set_nodelay(true).map(|()| tcp))
-            .with_context(|| format!("cannot connect to {}", self.authority()))?;
+            .map_err(|error| anyhow::anyhow!("cannot connect to {}: {error}", self.party))?;
         let stream: Box<dyn Stream> = match &self.tls {
             None => Box::new(tcp),
             Some(config) => {
                 let name =
                     ServerName::try_from(self.server.host.clone()).context("no certificate can be for this host")?;
                 let stream = TlsConnector::from(Arc::clone(config)).connect(name, tcp).await;
-                Box::new(stream.with_context(|| format!("cannot agree on TLS with {}", self.authority()))?)
+                Box::new(stream.map_err(|error| {
+                    let advice = self.party.tls_advice(&error, &self.client);
+                    anyhow::anyhow!("cannot agree on TLS with {}: {}; {advice}", self.party, tls_cause(&error))
+                })?)
             }
         };
         let request = self.uri.clone().into_client_request().context("the address makes no request")?;
@@ -110,9 +119,10 @@ impl Address {
                     .as_deref()
                     .map(|body| String::from_utf8_lossy(body).trim().to_owned())
                     .unwrap_or_default();
-                bail!("{} opens no WebSocket: it answered {} {}", self.authority(), answer.status(), Printable(&body))
+                let hint = if answer.status() == 400 { self.hint().await } else { String::new() };
+                bail!("{} opens no WebSocket: it answered {} {}{hint}", self.party, answer.status(), Printable(&body))
             }
-            Err(error) => Err(error).with_context(|| format!("{} opens no WebSocket", self.authority())),
+            Err(error) => bail!("{} opens no WebSocket: {error}{}", self.party, self.hint().await),
         }
     }
 }
@@ -136,8 +146,8 @@ mod tests {
     #[test]
     fn the_path_of_the_protocol_is_put_behind_that_of_the_host() {
         let uri = |url: &str| {
-            Address::new(&url.parse().unwrap(), "k", &tls::Client::default())
-                .map(|address| (address.uri.to_string(), address.authority()))
+            Address::new(Role::Url, &url.parse().unwrap(), "k", &tls::Client::default())
+                .map(|address| (address.uri.to_string(), address.party.to_string()))
         };
         let query = format!("protocol=7&client=usher&version={}&flash=false", env!("CARGO_PKG_VERSION"));
         for (url, expected, authority) in [
@@ -146,11 +156,11 @@ mod tests {
             ("wss://ws-eu.pusher.com", "wss://ws-eu.pusher.com/app/k", "ws-eu.pusher.com:443"),
             ("wss://h:1/prefix/", "wss://h:1/prefix/app/k", "h:1"),
         ] {
-            assert_eq!(uri(url).unwrap(), (format!("{expected}?{query}"), authority.to_owned()));
+            assert_eq!(uri(url).unwrap(), (format!("{expected}?{query}"), format!("the server {authority}")));
         }
         for wrong in ["ftp://h", "/path", "ws://h?x=1"] {
             assert!(uri(wrong).is_err(), "{wrong}");
         }
-        assert!(Address::new(&"ws://h".parse().unwrap(), "k/../x", &tls::Client::default()).is_err());
+        assert!(Address::new(Role::Url, &"ws://h".parse().unwrap(), "k/../x", &tls::Client::default()).is_err());
     }
 }

@@ -21,10 +21,11 @@ use self::retry::Retry;
 use super::block_on;
 use super::credentials::{Credentials, DEMO_ID};
 use super::listener::{Address, Connection, ConnectionEvent, Effect, Event, Subscriptions};
+use super::party::Role;
 use super::terminal::{Printable, print, print_error};
 
 /// What to listen to. Ends on Ctrl-C, after --count events or --timeout; exit code 0 unless fewer events came than
-/// --count wanted, or the server refused.
+/// --count wanted, or the server refused a channel.
 #[derive(Debug, Args)]
 pub(super) struct Subscribe {
     /// usher, or any Pusher-compatible host: ws://host:port or wss://host.
@@ -68,7 +69,8 @@ impl Subscribe {
     /// # Errors
     /// If the first connection fails, or the server refuses for good.
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
-        let address = Address::new(&self.url, &self.credentials.key, &tls::Client::read(self.ca_file.as_deref())?)?;
+        let address =
+            Address::new(Role::Url, &self.url, &self.credentials.key, &tls::Client::read(self.ca_file.as_deref())?)?;
         let app = self.credentials.secret()?.map(|secret| App::new(DEMO_ID, &self.credentials.key, &secret));
         let mut channels: Vec<String> = Vec::with_capacity(self.channels.len());
         for channel in &self.channels {
@@ -146,6 +148,7 @@ async fn listen(address: &Address, subscriptions: &Subscriptions, printer: &mut 
 impl Printer<'_> {
     /// Prints events. Returns whether enough are printed.
     fn take(&mut self, effects: Vec<Effect>, retry: &mut Retry) -> anyhow::Result<bool> {
+        let is_refused = effects.iter().any(|effect| matches!(effect, Effect::Refused(_)));
         for effect in effects {
             match effect {
                 Effect::Established(event) => {
@@ -158,7 +161,8 @@ impl Printer<'_> {
                 Effect::Event(_) | Effect::Send(_) => {}
                 Effect::Refused(message) => bail!("{}", Printable(&message)),
             }
-            if self.options.count.is_some_and(|count| self.printed >= count) {
+            // The event of a refusal may be one of those that are counted; a refusal ends with 1 all the same.
+            if !is_refused && self.options.count.is_some_and(|count| self.printed >= count) {
                 return Ok(true);
             }
         }

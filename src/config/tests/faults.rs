@@ -36,7 +36,7 @@ port = 6001
 
 [admin]
 listen = "0.0.0.0:9601"
-decisions = -1
+triggers_bytes = -1
 
 [limits]
 max_head = "4KiB"
@@ -89,7 +89,7 @@ const FAULTS: [(usize, &str); 29] = [
     (6, "server.drain_period"),
     (7, "server.port"),
     (10, "admin.listen"),
-    (11, "admin.decisions"),
+    (11, "admin.triggers_bytes"),
     (14, "limits.max_head"),
     (15, "limits.max_headers"),
     (16, "limits.max_body"),

@@ -17,8 +17,8 @@ fn rules(config: &Config) -> Vec<&str> {
 }
 
 /// The warnings that nothing is watched.
-fn unwatched(config: &Config) -> Vec<&str> {
-    config.warnings.iter().map(String::as_str).filter(|warning| warning.starts_with("nothing is watched: ")).collect()
+fn unwatched(config: &Config) -> Vec<String> {
+    warning_texts(config).into_iter().filter(|warning| warning.starts_with("nothing is watched: ")).collect()
 }
 
 /// `setup` with the variables of a whole app.
@@ -48,7 +48,7 @@ fn a_file_without_rules_watches_nothing_and_says_so() {
         let setup = bare(&text);
         let config = setup.accepted();
         assert_eq!((ids(&config), rules(&config)), (vec!["7"], vec![]), "{text}");
-        let [warning] = unwatched(&config)[..] else { panic!("{text}: {:?}", config.warnings) };
+        let [warning] = &unwatched(&config)[..] else { panic!("{text}: {:?}", config.warnings) };
         let path = setup.sources().file.unwrap();
         assert!(
             warning.contains("no rule") && warning.contains(path.to_str().unwrap()) && warning.contains("[[rules]]"),

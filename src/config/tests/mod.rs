@@ -47,6 +47,11 @@ fn bare(text: &str) -> Setup {
     Setup { file: Some(written(text.as_bytes())), ..Setup::default() }
 }
 
+/// What `config` warns of.
+fn warning_texts(config: &Config) -> Vec<String> {
+    config.warnings.iter().map(ToString::to_string).collect()
+}
+
 fn nothing() -> Setup {
     Setup::default()
 }

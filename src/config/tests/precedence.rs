@@ -155,7 +155,7 @@ fn websocket_connections_go_where_it_says_or_to_pusher_s_own_host_or_where_reque
 
 #[test]
 fn a_websocket_idle_timeout_below_the_silence_of_clients_is_warned_of() {
-    let warnings = |timeout| file(UPSTREAM).flag("limits.websocket_idle_timeout", timeout).accepted().warnings;
+    let warnings = |timeout| warning_texts(&file(UPSTREAM).flag("limits.websocket_idle_timeout", timeout).accepted());
     assert!(warnings("149s")[0].contains("`limits.websocket_idle_timeout` is below"), "{:?}", warnings("149s"));
     assert_eq!(warnings("150s"), [""; 0]);
 }
@@ -181,11 +181,11 @@ fn a_reload_names_what_needs_a_restart() {
     assert_eq!(old.reloadable_difference(&file(&format!("{UPSTREAM}{lively}")).accepted()), [""; 0]);
 
     let text = "upstream.url = \"http://h\"\nserver.listen = \"127.0.0.1:1\"\nserver.workers = 1\n\
-                admin.decisions = 1\nbroker.client_events = false\nassignments.max_waiters = 1\nlog.format = \"json\"\n";
+                admin.payloads = \"all\"\nbroker.client_events = false\nassignments.max_waiters = 1\nlog.format = \"json\"\n";
     let expected = [
         "server.listen",
         "server.workers",
-        "admin.decisions",
+        "admin.payloads",
         "upstream.url",
         "upstream.websocket_url",
         "broker",

@@ -12,9 +12,12 @@ fn secrets_are_masked_where_they_are_accepted() {
     let setup = file(&text).variable("USHER_APPS__0__SECRET", CANARY).flag("apps.0.id", "2");
     let config = setup.accepted();
     assert_eq!(config.admin.token.as_ref().unwrap().0, CANARY);
-    for shown in
-        [format!("{config:?}"), format!("{config:#?}"), format!("{:?}", setup.sources()), config.warnings.join("\n")]
-    {
+    for shown in [
+        format!("{config:?}"),
+        format!("{config:#?}"),
+        format!("{:?}", setup.sources()),
+        warning_texts(&config).join("\n"),
+    ] {
         assert!(!shown.contains(CANARY), "{shown}");
     }
 }
@@ -24,12 +27,8 @@ fn secrets_are_masked_where_they_are_accepted() {
 #[test]
 fn the_secret_of_other_commands_is_left_alone_and_told_of() {
     let config = file(UPSTREAM).variable("USHER_SECRET", CANARY).accepted();
-    assert_eq!(config.warnings.len(), 1);
-    assert!(
-        config.warnings[0].contains("USHER_APPS__0__SECRET") && !config.warnings[0].contains(CANARY),
-        "{:?}",
-        config.warnings
-    );
+    let [warning] = &warning_texts(&config)[..] else { panic!("{:?}", config.warnings) };
+    assert!(warning.contains("USHER_APPS__0__SECRET") && !warning.contains(CANARY), "{warning}");
     let without = format!("{UPSTREAM}[[apps]]\nid = \"1\"\nkey = \"k\"\n");
     assert!(file(&without).variable("USHER_SECRET", CANARY).fault().contains("secret"), "it is no app's secret");
 }
@@ -111,7 +110,7 @@ fn files_of_secrets_are_trimmed_and_must_hold_something() {
     let secret = written(b"  \n\t s3cret \r\n\n");
     let app = format!("{UPSTREAM}[[apps]]\nid = \"1\"\nkey = \"k\"\n");
     let config = file(&format!("{app}secret_file = \"{}\"", secret.path().display())).accepted();
-    assert_eq!(config.warnings, [""; 0]);
+    assert_eq!(warning_texts(&config), [""; 0]);
     let token = file(UPSTREAM)
         .variable("USHER_ADMIN__TOKEN_FILE", secret.path().to_str().unwrap())
         .accepted()
@@ -138,7 +137,7 @@ fn a_secret_that_everybody_can_read_is_warned_of() {
     std::fs::set_permissions(secret.path(), std::fs::Permissions::from_mode(0o644)).unwrap();
     let config = file(UPSTREAM).variable("USHER_ADMIN__TOKEN_FILE", secret.path().to_str().unwrap()).accepted();
     assert!(
-        config.warnings[0].contains("`admin.token_file`: every user of this machine can read"),
+        warning_texts(&config)[0].contains("`admin.token_file`: every user of this machine can read"),
         "{:?}",
         config.warnings
     );
@@ -173,7 +172,7 @@ fn an_app_of_ones_own_never_inherits_the_demo_secret() {
 
 #[test]
 fn weak_secrets_in_reach_of_others_are_warned_of() {
-    let warnings = |setup: Setup| setup.accepted().warnings;
+    let warnings = |setup: Setup| warning_texts(&setup.accepted());
     assert_eq!(warnings(file(UPSTREAM)), [""; 0]);
     assert_eq!(warnings(file(UPSTREAM).flag("server.listen", "[::ffff:127.0.0.1]:6001")), [""; 0]);
     let open = || file(UPSTREAM).flag("server.listen", "0.0.0.0:6001");

@@ -23,7 +23,7 @@ fn it_covers_whatever_a_process_that_ran_before_may_have_sent() {
 #[test]
 fn it_can_be_written_and_a_shorter_one_is_warned_of() {
     let written = |text| file(UPSTREAM).flag("assignments.start_doubt", text).accepted();
-    let warnings = |text| written(text).warnings;
+    let warnings = |text| warning_texts(&written(text));
     assert_eq!((written("2h").assignments.start_doubt, warnings("54s")), (Duration::from_hours(2), Vec::new()));
     assert_eq!(written("0s").assignments.start_doubt, Duration::ZERO);
     for text in ["0s", "53999ms"] {
@@ -53,7 +53,10 @@ fn the_embedded_broker_has_none() {
     ] {
         let config = setup.accepted();
         assert_eq!(
-            (config.assignments.start_doubt, config.warnings.iter().any(|warning| warning.contains("start_doubt"))),
+            (
+                config.assignments.start_doubt,
+                warning_texts(&config).iter().any(|warning| warning.contains("start_doubt"))
+            ),
             (Duration::ZERO, false)
         );
     }
