@@ -100,18 +100,14 @@ pub(super) fn inexact(shared: &Shared, app: &AppRoute, inexact: &Inexact, subjec
 }
 
 fn finding<'r>(effect: &'r Effect<'_>, decision: EventDecision) -> Finding<'r> {
-    let known_since = effect.known_since();
-    let assignment = effect.assignment();
-    // What is redundant is what was known before.
-    let before = effect.before.as_ref().or_else(|| assignment.filter(|_| known_since.is_some()));
     Finding {
         event: index16(effect.event),
         channel: index16(effect.position),
         rule: &effect.route.name,
         decision,
-        assignment: assignment.map(|assignment| record(assignment, effect.route)),
-        before: before.map(|before| record(before, effect.route)),
-        known_since: known_since.map(crate::clock::Moment::as_millis),
+        assignment: effect.assignment().map(|assignment| record(assignment, effect.route)),
+        before: effect.before.as_ref().map(|before| record(before, effect.route)),
+        known_since: effect.known_since().map(crate::clock::Moment::as_millis),
     }
 }
 
