@@ -188,13 +188,7 @@ impl<'a> Record<'a> {
     /// decision.
     #[must_use]
     pub fn decision(&self) -> &'static str {
-        let Tail { refusal, upstream, .. } = &self.tail;
-        match upstream {
-            Some(upstream) if upstream.failed() => "failed",
-            None if refusal.is_some() => "refused",
-            Some(upstream) if upstream.reduced => "reduced",
-            Some(_) | None => self.head.decision.map_or("forwarded", |decision| decision.action().label()),
-        }
+        self.tail.decision(self.head.decision)
     }
 
     /// The code of the reason.
@@ -244,6 +238,17 @@ fn leave_out<T>(list: &mut SmallVec<[T; 1]>) -> u32 {
 }
 
 impl Tail<'_> {
+    /// See [`Record::decision`]. `decided`: [`Head::decision`].
+    #[must_use]
+    pub fn decision(&self, decided: Option<EventDecision>) -> &'static str {
+        match &self.upstream {
+            Some(upstream) if upstream.failed() => "failed",
+            None if self.refusal.is_some() => "refused",
+            Some(upstream) if upstream.reduced => "reduced",
+            Some(_) | None => decided.map_or("forwarded", |decision| decision.action().label()),
+        }
+    }
+
     /// The encoding of the whole record, whose first part is `head`.
     pub(super) fn encode_behind(&self, head: Vec<u8>) -> Vec<u8> {
         encode(self, head)

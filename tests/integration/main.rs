@@ -28,6 +28,7 @@ mod histories;
 mod kept;
 mod life;
 mod limits;
+mod log_lines;
 mod model;
 mod observing;
 mod operator;
