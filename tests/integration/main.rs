@@ -47,5 +47,6 @@ mod restarts;
 mod rotation;
 mod story;
 mod subscribing;
+mod tail;
 mod tidy;
 mod upstreams;
