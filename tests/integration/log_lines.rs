@@ -4,7 +4,7 @@
 use std::io::{Read, Write};
 use std::net::TcpListener;
 
-use rcgen::{CertificateParams, KeyPair};
+use rcgen::{BasicConstraints, CertificateParams, IsCa, KeyPair};
 use serde_json::Value;
 
 use crate::harness::bodies::{self, announcement};
@@ -195,11 +195,14 @@ fn the_cause_of_a_failed_handshake_is_in_the_log_and_in_the_answer() {
     let expired = Identity::expired();
     let early = certificate("localhost", |params| params.not_before = rcgen::date_time_ymd(2090, 1, 1));
     let named = certificate("elsewhere.example", |_| {});
+    // As `openssl req -x509` makes it.
+    let of_openssl = certificate("localhost", |params| params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained));
     let directory = tempfile::tempdir().unwrap();
     for (identity, is_trusted, cause) in [
         (expired, true, "the certificate expired"),
         (early, true, "the certificate is not valid yet"),
         (named, true, "for another name than localhost: it is for elsewhere.example"),
+        (of_openssl, false, "the certificate is self-signed and not trusted"),
         (Identity::new(), false, "the certificate is self-signed and not trusted"),
         (Authority::new("an authority").issue(), false, "unknown issuer"),
     ] {

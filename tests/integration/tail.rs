@@ -61,9 +61,13 @@ fn each_trigger_is_one_aligned_line_with_its_cause() {
     client.announce(CHANNEL, "Ben");
     let failed = running.wait_out("failed");
     assert!(failed.ends_with("upstream 403: Over quota") && failed.contains("\"Anna\" → \"Ben\""), "{failed}");
+    fake.refuse();
+    client.announce(CHANNEL, "Cem");
+    let refused = running.wait_out("upstream_unreachable");
+    assert!(refused.contains(": connection refused; check that it runs"), "{refused}");
     running.interrupt();
     let finished = running.finish();
-    assert_eq!((finished.code, finished.out.lines().count()), (0, 5), "{finished:?}");
+    assert_eq!((finished.code, finished.out.lines().count()), (0, 6), "{finished:?}");
     assert!(!finished.out.contains('\x1b'), "no colours in a pipe: {finished:?}");
     let columns = |line: &str| ["staff-assigned", CHANNEL, "\"Anna\""].map(|text| line.find(text).unwrap());
     assert_eq!(columns(&backlog), columns(&suppressed));

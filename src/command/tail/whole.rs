@@ -33,7 +33,7 @@ pub(super) fn whole(trigger: &Trigger, has_colours: bool) -> String {
         whole.field("no match", &format!("{}, {} on {}: {}", rule.rule, rule.event, rule.channel, rule.why));
     }
     if let Some(upstream) = &trigger.upstream {
-        whole.upstream(upstream);
+        whole.upstream(upstream, &trigger.why);
     }
     whole.field("answer", &format!("{} after {}", trigger.answer.status, millis(trigger.answer.took_ms)));
     whole.0
@@ -91,7 +91,8 @@ impl Whole {
         }
     }
 
-    fn upstream(&mut self, upstream: &Upstream) {
+    /// `why`: the reason that is shown already.
+    fn upstream(&mut self, upstream: &Upstream, why: &str) {
         let status = upstream.status.map_or_else(|| "no answer".to_owned(), |status| status.to_string());
         let mut text =
             format!("sent {}; {status} after {}; {}", upstream.sent, millis(upstream.took_ms), upstream.outcome);
@@ -99,7 +100,7 @@ impl Whole {
             text.push_str(&format!("; sent again {} times", upstream.retries));
         }
         self.field("upstream", &text);
-        if let Some(error) = &upstream.error {
+        if let Some(error) = upstream.error.as_deref().filter(|error| *error != why) {
             self.detail("error", error);
         }
     }
@@ -144,7 +145,6 @@ mod tests {
       known since t
     no match     q, x on a: event `x` is not `y`
     upstream     sent reduced; 403 after 12 ms; partial; sent again 1 times
-      error      Over quota
     answer       403 after 13 ms";
         assert_eq!(text, expected);
     }

@@ -100,10 +100,9 @@ impl TriggerLog {
     }
 
     fn answered_for(&self, app: impl FnOnce() -> AppKey, id: TriggerId, status: u16, settled: &Settled) {
-        let now = Instant::now();
         if status >= 500 {
-            self.outage.failed(now);
-        } else if let Some(ended) = self.outage.answered(now) {
+            self.outage.failed(Instant::now());
+        } else if let Some(ended) = self.outage.answered() {
             let (seconds, failed) = (ended.lasted.as_secs_f64(), ended.failed);
             tracing::info!(outage_seconds = seconds, failed, "{ended}");
         }
@@ -111,7 +110,7 @@ impl TriggerLog {
         let Some(fault) = fault else { return };
         let key = Key { app: app(), code: outcome.label(), status };
         let name = key.app.name().map(str::to_owned);
-        let Some(left_out) = self.upstream.admit(key, now) else { return };
+        let Some(left_out) = self.upstream.admit(key, Instant::now()) else { return };
         let (message, body_code) = match fault {
             Fault::Status if status < 400 => ("upstream did not accept a trigger: its channels are in doubt", None),
             Fault::Status if status < 500 => ("upstream refused a trigger", None),
@@ -158,7 +157,7 @@ impl TriggerLog {
             outcome = outcome.label(),
             trigger = %id,
             left_out = some(left_out),
-            error = %why,
+            error = why.to_string(),
             "a trigger was not answered by upstream"
         );
     }
@@ -168,7 +167,12 @@ impl TriggerLog {
         let key = Key { app: AppKey::None, code: failure.label(), status: 0 };
         let Some(left_out) = self.upstream.admit(key, Instant::now()) else { return };
         let code = failure.label();
-        tracing::warn!(code, left_out = some(left_out), error = %failure, "upstream gave no answer to a request");
+        tracing::warn!(
+            code,
+            left_out = some(left_out),
+            error = failure.to_string(),
+            "upstream gave no answer to a request"
+        );
     }
 
     /// Logs how many lines were left out that no later line has reported. Called at intervals.
