@@ -272,6 +272,8 @@ fn what_keeps_it_from_following_is_said_with_the_right_party() {
         (format!("https://localhost:{}", encrypted.port()), vec![], "the certificate is self-signed"),
         (format!("https://{admin}"), vec![], "try http://"),
         (format!("http://{}", usher.gateway()), vec![], "is this the admin listener"),
+        (admin.to_string(), vec![], "like http://127.0.0.1:9601"),
+        (format!("http://{admin}/triggers"), vec![], "like http://127.0.0.1:9601"),
         (format!("http://{admin}"), vec!["--token-file", "/nowhere"], "cannot be read from /nowhere"),
     ] {
         let all: Vec<&str> = ["tail", "--admin", &url].into_iter().chain(arguments).collect();

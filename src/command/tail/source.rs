@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, anyhow, bail};
+use anyhow::{Context, anyhow, bail, ensure};
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue};
 use http::{Method, Request, Response, Uri};
 use http_body_util::{BodyExt, Limited};
@@ -54,6 +54,13 @@ impl Source {
     /// # Errors
     /// The address or the token has a form that cannot be used.
     pub(super) fn new(url: Uri, tls: tls::Client, token: Option<&str>) -> anyhow::Result<Self> {
+        let is_server = matches!(url.scheme_str(), Some("http" | "https"))
+            && matches!(url.path(), "" | "/")
+            && url.query().is_none();
+        ensure!(
+            is_server,
+            "{url} is no address of an admin listener: write scheme, host and port, like http://127.0.0.1:9601"
+        );
         let client = HttpClient::new(Role::Admin, &url, tls, ANSWER_TIMEOUT)?;
         let token = token.map(|token| HeaderValue::from_str(&format!("Bearer {token}")));
         let mut token =
@@ -105,16 +112,16 @@ impl Source {
         match failure {
             Failure::Connect { source, .. } => {
                 anyhow!(
-                    "usher's admin listener at {url} cannot be reached: {}; does usher run, and is this its admin.listen?",
+                    "the admin listener at {url} cannot be reached: {}; does usher run, and is this its admin.listen?",
                     cause(source)
                 )
             }
             Failure::Resolve { source, .. } => anyhow!("the name in {url} cannot be looked up: {}", cause(source)),
             Failure::ConnectTimeout { .. } | Failure::AnswerTimeout { .. } => {
-                anyhow!("usher's admin listener at {url} does not answer within {ANSWER_TIMEOUT:?}")
+                anyhow!("the admin listener at {url} does not answer within {ANSWER_TIMEOUT:?}")
             }
             Failure::Tls { source, .. } => anyhow!(
-                "TLS with {url} failed: {}; usher's admin listener itself has no TLS: try {}, or name the authority of a proxy before it with --ca-file",
+                "TLS with {url} failed: {}; usher itself has none there: try {}, or name the authority of a proxy before it with --ca-file",
                 cause(source),
                 other("http")
             ),
@@ -126,7 +133,7 @@ impl Source {
                     other("https")
                 )
             }
-            failure => anyhow!("usher's admin listener at {url} gave no answer: {}", cause(failure)),
+            failure => anyhow!("the admin listener at {url} gave no answer: {}", cause(failure)),
         }
     }
 
@@ -144,12 +151,11 @@ impl Source {
         let told = error.map_or_else(|| status.to_string(), |error| format!("{status}, {error}"));
         let message = match (code.as_str(), status.as_u16()) {
             ("token_missing", _) => {
-                "usher's admin listener asks for its token: name a file with --token-file, or set USHER_ADMIN__TOKEN"
+                "the admin listener asks for its token: name a file with --token-file, or set USHER_ADMIN__TOKEN"
                     .to_owned()
             }
             ("token_wrong", _) => {
-                "usher's admin listener refuses the token: it is not admin.token of the usher that runs there"
-                    .to_owned()
+                "the admin listener refuses the token: it is not admin.token of the usher that runs there".to_owned()
             }
             ("too_many_streams", _) => return Refused::ForNow(anyhow!("{url}: {told}")),
             (_, 400) if told.contains("HTTPS") || code.is_empty() && said("error").is_none() => {
@@ -158,8 +164,8 @@ impl Source {
             ("", _) | (_, 200 | 404) => format!(
                 "no stream of triggers is there ({told}): is this the admin listener (admin.listen), and not the port for clients?"
             ),
-            (_, 500..) => return Refused::ForNow(anyhow!("usher's admin listener at {url} answers {told}")),
-            _ => format!("usher's admin listener refuses the request: {told}"),
+            (_, 500..) => return Refused::ForNow(anyhow!("the admin listener at {url} answers {told}")),
+            _ => format!("the admin listener refuses the request: {told}"),
         };
         Refused::ForGood(anyhow!("{url}: {message}"))
     }
