@@ -205,6 +205,19 @@ impl<'a> Record<'a> {
     }
 }
 
+impl Tail<'_> {
+    /// See [`Record::decision`]. `decided`: [`Head::decision`].
+    #[must_use]
+    pub fn decision(&self, decided: Option<EventDecision>) -> &'static str {
+        match &self.upstream {
+            Some(upstream) if upstream.failed() => "failed",
+            None if self.refusal.is_some() => "refused",
+            Some(upstream) if upstream.reduced => "reduced",
+            Some(_) | None => decided.map_or("forwarded", |decision| decision.action().label()),
+        }
+    }
+}
+
 impl UpstreamRecord<'_> {
     /// Whether upstream gave no answer, or one that says that the trigger was not accepted.
     #[must_use]
@@ -238,17 +251,6 @@ fn leave_out<T>(list: &mut SmallVec<[T; 1]>) -> u32 {
 }
 
 impl Tail<'_> {
-    /// See [`Record::decision`]. `decided`: [`Head::decision`].
-    #[must_use]
-    pub fn decision(&self, decided: Option<EventDecision>) -> &'static str {
-        match &self.upstream {
-            Some(upstream) if upstream.failed() => "failed",
-            None if self.refusal.is_some() => "refused",
-            Some(upstream) if upstream.reduced => "reduced",
-            Some(_) | None => decided.map_or("forwarded", |decision| decision.action().label()),
-        }
-    }
-
     /// The encoding of the whole record, whose first part is `head`.
     pub(super) fn encode_behind(&self, head: Vec<u8>) -> Vec<u8> {
         encode(self, head)
