@@ -10,7 +10,7 @@ use rustls::pki_types::ServerName;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
-use usher::tls;
+use usher::tls::{self, cause};
 use usher::upstream::{Failure, ServerAddress};
 
 /// Which server a command asks. The messages name it, and the option or key that leads to it.
@@ -81,7 +81,7 @@ impl Party {
                 format!("{self} accepted no connection within {period:?}; {}", self.connect_advice())
             }
             Failure::Tls { source, .. } => {
-                format!("cannot agree on TLS with {self}: {}; {}", tls_cause(source), self.tls_advice(source, tls))
+                format!("cannot agree on TLS with {self}: {}; {}", cause(source), self.tls_advice(source, tls))
             }
             Failure::ClientCertificate { .. } => {
                 format!(
@@ -125,18 +125,21 @@ impl Party {
                     "the certificate is not valid yet: check this machine's clock".to_owned()
                 }
                 // A bad signature is that of an issuer with the same name and another key.
-                CertificateError::UnknownIssuer | CertificateError::BadSignature => match tls.ca_file() {
-                    None => format!(
-                        "the certificate is of an authority that is not trusted: name the file of that authority, or of the server's own certificate, in \
+                // So is a certificate that is its own issuer: `Other`.
+                CertificateError::UnknownIssuer | CertificateError::BadSignature | CertificateError::Other(_) => {
+                    match tls.ca_file() {
+                        None => format!(
+                            "the certificate is of an authority that is not trusted: name the file of that authority, or of the server's own certificate, in \
                          {key}; or have the server send its whole chain"
-                    ),
-                    Some(file) => format!(
-                        "neither the certificate nor its issuer is in {} ({key}): put in what `openssl s_client -showcerts -connect {}:{} </dev/null` prints",
-                        file.display(),
-                        self.server.host,
-                        self.server.port
-                    ),
-                },
+                        ),
+                        Some(file) => format!(
+                            "neither the certificate nor its issuer is in {} ({key}): put in what `openssl s_client -showcerts -connect {}:{} </dev/null` prints",
+                            file.display(),
+                            self.server.host,
+                            self.server.port
+                        ),
+                    }
+                }
                 CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => format!(
                     "the certificate is for another name: write that name in {}, or have the host among the certificate's subjectAltName (`openssl req \
                      -x509 … -addext subjectAltName=DNS:host`)",
@@ -181,30 +184,6 @@ impl fmt::Display for Party {
             Role::Url => "the server",
         };
         write!(f, "{name} {}:{}", self.server.host, self.server.port)
-    }
-}
-
-/// The cause of a failed handshake, in plain words.
-pub(super) fn tls_cause(error: &io::Error) -> String {
-    match rustls_error(error) {
-        Some(rustls::Error::InvalidMessage(_)) => "it answered something else than TLS".to_owned(),
-        Some(rustls::Error::InvalidCertificate(certificate)) => match certificate {
-            CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
-                "its certificate has expired".to_owned()
-            }
-            CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
-                "its certificate is not valid yet".to_owned()
-            }
-            CertificateError::UnknownIssuer | CertificateError::BadSignature => {
-                "the issuer of its certificate is not trusted".to_owned()
-            }
-            CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
-                "its certificate is for another name".to_owned()
-            }
-            other => format!("its certificate cannot be used ({other})"),
-        },
-        _ if error.kind() == io::ErrorKind::UnexpectedEof => "it closed the connection".to_owned(),
-        _ => error.to_string(),
     }
 }
 

@@ -210,7 +210,7 @@ fn the_other_scheme_is_advised_where_it_is_the_one_that_is_spoken() {
     let usher = Usher::start(&fake, |_| {});
     let plain = usher.gateway().port();
     let (_, findings) = examined(&Setup::before_url(&format!("https://localhost:{plain}")).toml());
-    assert_found(&findings, "tls", "problem", &["else than TLS", &format!("try http://localhost:{plain}")]);
+    assert_found(&findings, "tls", "problem", &["not TLS", &format!("try http://localhost:{plain}")]);
     assert_eq!(problems(&findings), ["tls"]);
 }
 

@@ -62,7 +62,7 @@ fn assert_observes(usher: &Usher) {
     assert_eq!(admin.metric("usher_observe", &[]), 1.0);
     assert_eq!(admin.metric("usher_rule_mode", &["rule=\"staff-assigned\"", "mode=\"observe\""]), 1.0);
     assert_eq!(admin.metric("usher_rule_switched", &[]), 0.0, "it is configured so");
-    assert_eq!(admin.metric("usher_triggers_total", &["decision=\"shadow_suppressed\""]), 2.0);
+    assert_eq!(admin.metric("usher_triggers_total", &["decision=\"would_suppress\""]), 2.0);
     let refused = switch(admin, "staff-assigned", "enforce");
     refused.assert_error(409, "observing");
     assert!(refused.text().contains("USHER_OBSERVE") && refused.text().contains("--observe"), "{refused:?}");
@@ -138,7 +138,7 @@ fn each_mode_has_its_source() {
     let url = format!("http://{}", fake.address());
     for (arguments, variable, expected) in [
         (&[][..], ("HOME", "/"), "enforce (default)"),
-        (&[], ("USHER_RULES__0__MODE", "observe"), "observe (environment)"),
+        (&[], ("USHER_RULES__0__MODE", "observe"), "observe (variable)"),
         (&["--set", "rules.0.mode=off"], ("USHER_RULES__0__MODE", "observe"), "off (flag)"),
     ] {
         let usher = Usher::serve(arguments, &variables(&url, variable), "");

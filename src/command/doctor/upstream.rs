@@ -17,14 +17,14 @@ use tokio_rustls::client::TlsStream;
 use usher::clock::Clock;
 use usher::config::Config;
 use usher::pusher::{Acceptance, App, sign_query};
-use usher::tls;
+use usher::tls::{self, cause};
 use usher::upstream::ServerAddress;
 
 use super::finding::{Finding, Severity, quote};
 use super::local::lifetime;
 use crate::command::http_client::HttpClient;
 use crate::command::listener::{Address, Connection, ConnectionEvent, Effect, Subscriptions};
-use crate::command::party::{Party, Role, tls_cause};
+use crate::command::party::{Party, Role};
 
 /// A smaller difference of the clocks is no finding: `Date` has whole seconds, and an answer takes time.
 const SMALL_SKEW: u64 = 30;
@@ -198,7 +198,7 @@ async fn connection(server: &ServerAddress, tls: &tls::Client, time_limit: Durat
         ),
         Err(error) => {
             let advice = Party::new(Role::Upstream, server.clone()).tls_advice(&error, tls);
-            Finding::problem("tls", &about, format!("TLS failed: {}", tls_cause(&error)), advice)
+            Finding::problem("tls", &about, format!("TLS failed: {}", cause(&error)), advice)
         }
     }
 }

@@ -17,10 +17,10 @@ use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Error;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
-use usher::tls;
+use usher::tls::{self, cause};
 use usher::upstream::{ServerAddress, ServerAddressError};
 
-use crate::command::party::{Party, Role, tls_cause};
+use crate::command::party::{Party, Role};
 use crate::command::terminal::Printable;
 
 /// The largest message that is accepted, in bytes: far above what any server sends (pusher-protocol.md 1.4).
@@ -100,7 +100,7 @@ impl Address {
                 let stream = TlsConnector::from(Arc::clone(config)).connect(name, tcp).await;
                 Box::new(stream.map_err(|error| {
                     let advice = self.party.tls_advice(&error, &self.client);
-                    anyhow::anyhow!("cannot agree on TLS with {}: {}; {advice}", self.party, tls_cause(&error))
+                    anyhow::anyhow!("cannot agree on TLS with {}: {}; {advice}", self.party, cause(&error))
                 })?)
             }
         };

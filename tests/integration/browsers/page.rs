@@ -137,7 +137,7 @@ fn a_channel_is_forgotten_once_the_token_is_right() {
     operator.clicks("Forget");
     operator.sees("#ask-error", "Enter the admin token first.");
     confirms(&operator, "Forget", "wrong");
-    operator.sees("#ask-error", "The bearer token is not the configured admin.token.");
+    operator.sees("#ask-error", "The bearer token is neither the configured admin.token nor admin.read_token.");
     hotel.announce("Anna Byrne");
     assert_eq!(last(&hotel), "suppressed same_assignment", "nothing was forgotten yet");
     confirms(&operator, "Forget", TOKEN);
@@ -271,7 +271,7 @@ fn where_others_can_reach_it_the_page_asks_for_the_token_first() {
     assert_eq!(operator.reads("#triggers > li"), [""; 0]);
     operator.ask("click-in", json!(["#locked", "Enter token"]));
     confirms(&operator, "Use it", "wrong");
-    operator.sees("#ask-error", "The bearer token is not the configured admin.token.");
+    operator.sees("#ask-error", "The bearer token is neither the configured admin.token nor admin.read_token.");
     confirms(&operator, "Use it", TOKEN);
     operator.sees("#triggers > li", "Anna Byrne");
     operator.sees("#assignments li", "Anna Byrne");
