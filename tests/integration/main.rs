@@ -36,6 +36,7 @@ mod racing;
 mod rates;
 mod readme;
 mod reasons;
+mod recipes;
 mod refusals;
 mod rehearsal;
 mod relay;
