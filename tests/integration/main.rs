@@ -18,6 +18,7 @@ mod dates;
 mod deployment;
 mod descriptors;
 mod doctor;
+mod documents;
 mod early;
 mod effective;
 mod encrypted;
