@@ -20,7 +20,7 @@ use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Registry, fmt, reload};
 
-use crate::config::{Log, LogFormat};
+use crate::config::{Log, LogFormat, Problem, Problems};
 
 /// Most lines of one place in the code within a [`WINDOW`].
 const LINES: u32 = 20;
@@ -28,12 +28,20 @@ const WINDOW: Duration = Duration::from_secs(1);
 /// Most lines that wait to be written; more are dropped.
 const WAITING: usize = 8192;
 
-/// The logging of the process. Dropping it writes what is still unwritten.
-#[derive(Debug)]
+/// The directives that silence libraries.
+const QUIET: &str =
+    "rustls=off,tokio_rustls=off,hyper=off,hyper_util=off,tungstenite=off,tokio_tungstenite=off,mio=off,";
+
+/// The target of lines about faults of a configuration, one for each, and about a start that failed. They are written at
+/// any level, and not throttled: the file bounds their number.
+const FAULTS: &str = "usher::faults";
+
+/// The logging of the process. Dropping the last clone writes what is still unwritten.
+#[derive(Debug, Clone)]
 pub struct Logging {
     dropped: Arc<AtomicU64>,
     filter: reload::Handle<EnvFilter, Registry>,
-    _writer: WorkerGuard,
+    _writer: Arc<WorkerGuard>,
 }
 
 impl Logging {
@@ -55,7 +63,7 @@ impl Logging {
                 .with(fmt::layer().json().flatten_event(true).with_writer(writer).with_current_span(false))
                 .init(),
         }
-        Ok(Self { dropped, filter: handle, _writer: guard })
+        Ok(Self { dropped, filter: handle, _writer: Arc::new(guard) })
     }
 
     /// Takes another level or filter from now on.
@@ -77,10 +85,26 @@ impl Logging {
     }
 }
 
-/// The filter of a level. rustls' own warnings are about what callers send: `usher_tls_handshake_failures_total` counts
-/// these. A directive for rustls in the level comes later, and overrides this one.
+/// The filter of a level. What libraries log of their own is left out, unless the level itself is `trace`: rustls warns
+/// of what callers send (`usher_tls_handshake_failures_total` counts that), and the HTTP and WebSocket libraries write
+/// several lines for each request. A directive for a library in the level comes later, and overrides this.
 fn filter(level: &str) -> Result<EnvFilter, ParseError> {
-    EnvFilter::try_new(format!("rustls=off,{level}"))
+    let is_trace = level.split(',').any(|directive| directive.trim().eq_ignore_ascii_case("trace"));
+    let quiet = if is_trace { "" } else { QUIET };
+    EnvFilter::try_new(format!("{quiet}{level},{FAULTS}=error"))
+}
+
+/// Logs why usher cannot start.
+pub fn fatal(error: &str) {
+    tracing::error!(target: FAULTS, error, "usher cannot start");
+}
+
+/// Logs each problem of a configuration in a line of its own.
+pub fn faults(problems: &Problems) {
+    for Problem { origin, key, message, suggestion, code } in problems {
+        let (key, suggestion) = ((!key.is_empty()).then_some(key.as_str()), suggestion.as_deref());
+        tracing::error!(target: FAULTS, origin = origin.to_string(), key, code, suggestion, "{message}");
+    }
 }
 
 /// Leaves out lines that repeat. Its size is bounded by the number of places in the code that log.
@@ -99,7 +123,7 @@ struct Window {
 
 impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Throttle {
     fn event_enabled(&self, event: &Event<'_>, _context: Context<'_, S>) -> bool {
-        if *event.metadata().level() > Level::INFO {
+        if *event.metadata().level() > Level::INFO || event.metadata().target() == FAULTS {
             return true;
         }
         let now = Instant::now();

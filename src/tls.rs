@@ -2,6 +2,7 @@
 //! client certificate for upstream. Both sides use TLS 1.2 and 1.3 with ring, and HTTP/1.1 only. Callers read the
 //! files; this room checks their content.
 
+mod cause;
 mod client;
 mod content;
 mod error;
@@ -23,6 +24,7 @@ use rustls::sign::CertifiedKey;
 use rustls::{AlertDescription, ServerConfig};
 use tokio_rustls::TlsAcceptor;
 
+pub use cause::cause;
 pub use client::Client;
 pub use content::{Content, ExpectedContent};
 pub use error::TlsError;

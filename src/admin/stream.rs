@@ -2,7 +2,7 @@
 //!
 //! A stream reads from the records at the speed of its client and has no queue: the number of records that were removed
 //! before a slow client read them is sent instead of them. Events: a trigger has an `id`, with which a client resumes
-//! (`Last-Event-ID`), and the data of `/triggers`; `hello` contains the bytes that are kept of each kind of records,
+//! (`Last-Event-ID`), and the data of `/triggers`; `hello`, which has an `id` as well, contains the bytes that are kept of each kind of records,
 //! `missed` the number of triggers that could not be sent.
 
 use std::convert::Infallible;
@@ -131,7 +131,9 @@ impl TriggerEvents {
     async fn next_events(&mut self) -> String {
         if self.last_sent == LastSent::Nothing {
             self.last_sent = LastSent::Hello;
-            return format!("retry: 1000\nevent: hello\ndata: {{\"kept\":{}}}\n\n", self.admin.triggers.capacity());
+            // With an id, so that a client that has seen no trigger yet resumes here as well.
+            let (id, kept) = (write_cursor(&self.admin, self.next), self.admin.triggers.capacity());
+            return format!("retry: 1000\nevent: hello\nid: {id}\ndata: {{\"kept\":{kept}}}\n\n");
         }
         if self.last_sent == LastSent::Triggers {
             sleep(PAUSE).await;

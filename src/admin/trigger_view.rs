@@ -165,7 +165,7 @@ impl<'a> FindingView<'a> {
             reason: finding.decision.reason(),
             why: finding.decision.sentence(),
             assignment: finding.assignment.as_ref().map(AssignmentView::new),
-            before: finding.before.as_ref().map(AssignmentView::new),
+            before: finding.known_before().map(AssignmentView::new),
             known_since: finding.known_since.map(|at| time(calendar, at)),
         }
     }

@@ -38,7 +38,7 @@ impl Credentials {
     pub(super) fn secret(&self) -> anyhow::Result<Option<String>> {
         let given = match (&self.secret_file, std::env::var_os(SECRET_VARIABLE)) {
             (Some(path), _) => {
-                Some(read(path).with_context(|| format!("the secret cannot be read from {}", path.display()))?)
+                Some(read_secret(path).with_context(|| format!("the secret cannot be read from {}", path.display()))?)
             }
             (None, Some(secret)) => match secret.into_string() {
                 Ok(secret) => Some(secret),
@@ -63,7 +63,11 @@ impl Credentials {
     }
 }
 
-fn read(path: &Path) -> std::io::Result<String> {
+/// The content of a secret's file.
+///
+/// # Errors
+/// It cannot be read, or is too large.
+pub(super) fn read_secret(path: &Path) -> std::io::Result<String> {
     let mut content = String::new();
     File::open(path)?.take(MAX_SECRET + 1).read_to_string(&mut content)?;
     if content.len() as u64 > MAX_SECRET {

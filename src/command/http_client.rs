@@ -9,9 +9,11 @@ use http::{HeaderValue, Method, Request, Response, Uri};
 use http_body_util::{BodyExt, Limited};
 use usher::shutdown::Tasks;
 use usher::tls;
-use usher::upstream::{Failure, Options, Payload, Remote, ServerAddress};
+use usher::upstream::{Answer, Failure, Options, Payload, Remote, ServerAddress};
 
 use super::party::{Party, Role};
+
+const USER_AGENT_VALUE: HeaderValue = HeaderValue::from_static(concat!("usher/", env!("CARGO_PKG_VERSION")));
 
 /// Largest body of an answer in bytes.
 const MAX_ANSWER: usize = 16 * 1024 * 1024;
@@ -84,6 +86,15 @@ impl HttpClient {
         self.call(Method::POST, target, body).await
     }
 
+    /// Sends a request; its answer is read by the caller.
+    ///
+    /// # Errors
+    /// If there is no answer's head in time.
+    pub(super) async fn open(&self, mut request: Request<Payload>) -> Result<Response<Answer>, Failure> {
+        request.headers_mut().insert(USER_AGENT, USER_AGENT_VALUE);
+        self.remote.send(request).await
+    }
+
     /// Any request.
     ///
     /// # Errors
@@ -116,9 +127,7 @@ impl HttpClient {
         if request.body().length() > 0 {
             request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         }
-        request
-            .headers_mut()
-            .insert(USER_AGENT, HeaderValue::from_static(concat!("usher/", env!("CARGO_PKG_VERSION"))));
+        request.headers_mut().insert(USER_AGENT, USER_AGENT_VALUE);
         if let Some(authorization) = &self.authorization {
             request.headers_mut().insert(AUTHORIZATION, authorization.clone());
         }

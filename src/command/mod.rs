@@ -12,6 +12,7 @@ mod listener;
 mod party;
 mod serve;
 mod subscribe;
+mod tail;
 mod terminal;
 mod trigger;
 
@@ -51,6 +52,8 @@ enum Command {
     Trigger(Box<trigger::Trigger>),
     /// Listen to channels and print what comes, from usher or from any Pusher-compatible host.
     Subscribe(Box<subscribe::Subscribe>),
+    /// Follow the triggers of a running usher: what was decided on each, and why.
+    Tail(Box<tail::Tail>),
 }
 
 impl Arguments {
@@ -64,6 +67,7 @@ impl Arguments {
             Some(Command::Demo(demo)) => demo.run(),
             Some(Command::Trigger(trigger)) => trigger.run(),
             Some(Command::Subscribe(subscribe)) => subscribe.run(),
+            Some(Command::Tail(tail)) => tail.run(),
             None => serve::run(self.serve),
         };
         outcome.unwrap_or_else(|error| {

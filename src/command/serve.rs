@@ -3,8 +3,8 @@
 use std::process::ExitCode;
 
 use anyhow::Context;
-use usher::config::{Config, LogFormat};
-use usher::log::Logging;
+use usher::config::{Config, Log, LogFormat};
+use usher::log::{self, Logging};
 use usher::server::{self, Listening};
 
 use super::block_on;
@@ -20,15 +20,31 @@ pub(super) fn run(configuration: Configuration) -> anyhow::Result<ExitCode> {
     let config = match Config::load(&sources) {
         Ok(config) => config,
         Err(problems) => {
-            print_error(format_args!("{problems}"));
+            match problems.log_format() {
+                LogFormat::Human => print_error(format_args!("{problems}")),
+                LogFormat::Json => {
+                    let options = Log { format: LogFormat::Json, level: "error".to_owned() };
+                    let _logging = Logging::start(&options)?;
+                    log::faults(&problems);
+                }
+            }
             return Ok(ExitCode::from(EX_CONFIG));
         }
     };
     let logging = Logging::start(&config.log).context("log.level is no filter; try \"info\" or \"usher=debug\"")?;
-    let greeting = (config.log.format == LogFormat::Human).then(|| Greeting::new(&config));
+    let format = config.log.format;
+    let greeting = (format == LogFormat::Human).then(|| Greeting::new(&config));
     let greet = |listening| greeting.into_iter().for_each(|greeting| say(greeting.text(listening)));
-    block_on(async { Ok(server::serve(config, sources, logging, greet).await?) })?;
-    Ok(ExitCode::SUCCESS)
+    let written = logging.clone();
+    match block_on(async { Ok(server::serve(config, sources, logging, greet).await?) }) {
+        Ok(()) => Ok(ExitCode::SUCCESS),
+        Err(error) if format == LogFormat::Json => {
+            log::fatal(&format!("{error:#}"));
+            drop(written);
+            Ok(ExitCode::FAILURE)
+        }
+        Err(error) => Err(error),
+    }
 }
 
 /// The text at the start: how to configure clients for this usher.

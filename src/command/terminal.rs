@@ -1,12 +1,23 @@
 //! Output to a terminal: errors whose printing cannot fail, and text from the network without control characters.
 
 use std::fmt::{self, Write as _};
-use std::io::{self, Write as _};
+use std::io::{self, IsTerminal as _, Write as _};
+use std::os::fd::AsFd as _;
+
+use tokio::io::Interest;
+use tokio::net::unix::pipe;
 
 /// Prints a line to standard error, and ignores a failure.
 #[expect(clippy::let_underscore_must_use, reason = "when standard error is gone there is nobody left to tell")]
 pub(super) fn print_error(what: fmt::Arguments<'_>) {
     let _ = writeln!(io::stderr().lock(), "{what}");
+}
+
+/// Whether standard output may be coloured: if it is a terminal, unless the environment says otherwise.
+pub(super) fn stdout_has_colours() -> bool {
+    let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty())
+        || std::env::var_os("TERM").is_some_and(|term| term == "dumb");
+    io::stdout().is_terminal() && !plain
 }
 
 /// Whether the reader of standard output has closed it (`usher subscribe … | head`). That ends a command, but is no
@@ -16,6 +27,19 @@ pub(super) fn is_broken_pipe(error: &anyhow::Error) -> bool {
         .chain()
         .filter_map(|cause| cause.downcast_ref::<StdoutError>())
         .any(|error| error.0.kind() == io::ErrorKind::BrokenPipe)
+}
+
+/// Waits until the reader of standard output has closed it: a command that has nothing to print would not notice.
+/// Never returns if standard output is a file, or cannot be watched.
+pub(super) async fn stdout_closed() {
+    // Unchecked: nothing is written through it, so it need not be a pipe, nor in non-blocking mode.
+    let watched = io::stdout().as_fd().try_clone_to_owned().and_then(pipe::Sender::from_owned_fd_unchecked);
+    if let Ok(watched) = watched
+        && watched.ready(Interest::ERROR).await.is_ok()
+    {
+        return;
+    }
+    std::future::pending().await
 }
 
 /// Writes a line to standard output at once.
@@ -40,13 +64,20 @@ pub(super) struct Printable<'a>(pub(super) &'a str);
 impl fmt::Display for Printable<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for character in self.0.chars() {
-            if character.is_control() || is_invisible(character) {
-                write!(f, "{}", character.escape_default())?;
-            } else {
+            if Self::is_plain(character) {
                 f.write_char(character)?;
+            } else {
+                write!(f, "{}", character.escape_default())?;
             }
         }
         Ok(())
+    }
+}
+
+impl Printable<'_> {
+    /// Whether a character is printed as it is.
+    pub(super) fn is_plain(character: char) -> bool {
+        !character.is_control() && !is_invisible(character)
     }
 }
 

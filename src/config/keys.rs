@@ -9,7 +9,7 @@ use super::address::{self, is_loopback, is_own_address};
 use super::problem::{Origin, Problem, code, quote};
 use super::report::{Report, nearest};
 use super::section::{Refused, Section};
-use super::tree::Table;
+use super::tree::{Table, Value};
 use super::unit::{GIB, KIB, MIB, format_duration};
 use super::{
     Admin, Config, Log, LogFormat, Server, Token, apps, broker, certificates, events, rates, rules, suspicions,
@@ -259,9 +259,21 @@ fn start_doubt(section: &mut Section<'_>, needed: Duration, upstream: &Options) 
     start_doubt
 }
 
+/// The form of log lines in `tree`, which may have any fault.
+pub(super) fn log_format(tree: &Table) -> LogFormat {
+    let Some(Value::Table(log)) = tree.get("log").map(|node| &node.value) else { return LogFormat::Human };
+    let written = log.get("format").and_then(|node| node.value.text().ok());
+    LOG_FORMATS
+        .into_iter()
+        .find(|(name, _)| written.is_some_and(|text| text.trim() == *name))
+        .map_or(LogFormat::Human, |(_, format)| format)
+}
+
+const LOG_FORMATS: [(&str, LogFormat); 2] = [("human", LogFormat::Human), ("json", LogFormat::Json)];
+
 fn log(section: &mut Section<'_>) -> Log {
     Log {
-        format: section.choice("format", [("human", LogFormat::Human), ("json", LogFormat::Json)], LogFormat::Human),
+        format: section.choice("format", LOG_FORMATS, LogFormat::Human),
         level: section.parsed("level", "info".to_owned(), level),
     }
 }

@@ -217,8 +217,14 @@ impl Config {
 
     fn read(sources: &Sources, read_mode: ReadMode) -> Result<Self, Problems> {
         let mut report = report::Report::new(read_mode);
-        let mut tree = overlay::read_file(sources.path(), &mut report)?;
+        let read = overlay::read_file(sources.path(), &mut report);
+        let (mut tree, unreadable) =
+            read.map_or_else(|problems| (tree::Table::new(), Some(problems)), |tree| (tree, None));
         overlay::overlay(&mut tree, sources, &mut report);
+        let log_format = keys::log_format(&tree);
+        if let Some(problems) = unreadable {
+            return Err(problems.logged_as(log_format));
+        }
         if sources.environment.iter().any(|(name, _)| name == overlay::CLIENT_SECRET_VARIABLE) {
             let message = "`USHER_SECRET` is read by `usher trigger` and `usher subscribe` alone; an app's secret is set by USHER_APPS__0__SECRET.";
             report.warnings.push(Warning {
@@ -231,7 +237,10 @@ impl Config {
         }
         suspicions::warn_of_references(&tree, &mut report);
         let config = keys::read(tree, &mut report);
-        Problems::check(report.problems).map(|()| config)
+        match Problems::check(report.problems) {
+            Ok(()) => Ok(config),
+            Err(problems) => Err(problems.logged_as(log_format)),
+        }
     }
 
     /// Each rule's mode and its source, as a text for people: `staff-assigned enforce (file)`.

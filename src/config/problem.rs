@@ -5,6 +5,8 @@ use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
+use super::LogFormat;
+
 /// Where a value came from. Later variants take precedence over earlier ones.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub enum Origin {
@@ -84,7 +86,11 @@ impl fmt::Display for Warning {
 
 /// All problems of a configuration, in the order of their origins; never empty.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Problems(Vec<Problem>);
+pub struct Problems {
+    problems: Vec<Problem>,
+    /// `log.format`, as far as it could be read.
+    log_format: LogFormat,
+}
 
 impl Origin {
     /// The precedence of this source: a value from a higher one replaces a value from a lower one.
@@ -175,12 +181,23 @@ impl Problems {
     /// An error of all of them in reading order, if there are any.
     pub(super) fn check(mut problems: Vec<Problem>) -> Result<(), Self> {
         problems.sort_by(|left, right| left.origin.cmp(&right.origin));
-        if problems.is_empty() { Ok(()) } else { Err(Self(problems)) }
+        if problems.is_empty() { Ok(()) } else { Err(Self { problems, log_format: LogFormat::default() }) }
     }
 
     /// Every problem, in the order of their origins: missing values, then the file by line, the variables, the flags.
     pub fn iter(&self) -> std::slice::Iter<'_, Problem> {
-        self.0.iter()
+        self.problems.iter()
+    }
+
+    /// The form in which the configuration asks for log lines.
+    #[must_use]
+    pub const fn log_format(&self) -> LogFormat {
+        self.log_format
+    }
+
+    pub(super) fn logged_as(mut self, log_format: LogFormat) -> Self {
+        self.log_format = log_format;
+        self
     }
 }
 
@@ -195,7 +212,7 @@ impl<'a> IntoIterator for &'a Problems {
 
 impl From<Problem> for Problems {
     fn from(problem: Problem) -> Self {
-        Self(vec![problem])
+        Self { problems: vec![problem], log_format: LogFormat::default() }
     }
 }
 

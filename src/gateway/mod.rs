@@ -27,6 +27,7 @@ mod settle;
 mod success_format;
 mod target;
 mod trigger;
+mod trigger_log;
 mod upstream_error;
 mod verified;
 
@@ -64,6 +65,7 @@ pub use relay::Relays;
 pub use reply::Reply;
 pub use routing::{Observers, Routing, RoutingOptions};
 pub use success_format::SuccessFormat;
+pub use trigger_log::TriggerLog;
 
 /// Limits on everything from the network.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -138,6 +140,8 @@ pub struct Shared {
     pub tasks: Tasks,
     /// State of all WebSocket relays.
     pub relays: Relays,
+    /// Log lines about triggers.
+    pub trigger_log: TriggerLog,
     /// Whether upstream's answers to triggers say that they were accepted.
     pub success_format: SuccessFormat,
 }

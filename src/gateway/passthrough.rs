@@ -24,6 +24,19 @@ pub(super) async fn handle(
     gateway: &Gateway,
     routing: &Routing,
     request: Request<Incoming>,
+    permit: InFlightPermit,
+) -> Result<Response<Reply>, Refusal> {
+    let answered = exchange(gateway, routing, request, permit).await;
+    if let Err(Refusal::Upstream(failure)) = &answered {
+        gateway.shared.trigger_log.request_unanswered(failure);
+    }
+    answered
+}
+
+async fn exchange(
+    gateway: &Gateway,
+    routing: &Routing,
+    request: Request<Incoming>,
     _permit: InFlightPermit,
 ) -> Result<Response<Reply>, Refusal> {
     let (head, body) = request.into_parts();
@@ -37,7 +50,7 @@ pub(super) async fn handle(
         if is_poll(head.uri.path()) { routing.limits.websocket_idle_timeout } else { gateway.upstream.timeout() };
     match gateway.upstream.send_within(Request::from_parts(head, payload), timeout).await {
         Ok(answer) => Ok(answered(gateway, answer, began)),
-        Err(failure) => Err(failed(gateway, failure, began)),
+        Err(failure) => Err(counted(gateway, failure, began)),
     }
 }
 
@@ -53,8 +66,9 @@ pub(super) async fn trigger(
 ) -> Response<Reply> {
     let shared = &gateway.shared;
     let draft = draft(shared, &request, arrival);
+    let app = target::app_segment(request.uri().path()).to_owned();
     let began = Instant::now();
-    let answered = handle(gateway, routing, request, permit).await;
+    let answered = exchange(gateway, routing, request, permit).await;
     let outcome = match &answered {
         // The body is still being streamed to the caller; whatever it says, upstream has applied what it will apply.
         Ok(answer) if answer.status().is_success() || answer.status().is_client_error() => Outcome::Partial,
@@ -68,11 +82,14 @@ pub(super) async fn trigger(
         Ok(mut answer) => {
             tail.status = answer.status().as_u16();
             // What it says is not read.
-            let outcome = if answer.status().is_success() { "accepted" } else { "refused" };
-            tail.upstream =
-                Some(UpstreamRecord { status: Some(tail.status), took, outcome, ..UpstreamRecord::default() });
+            let outcome = if answer.status().is_success() { TriggerOutcome::Accepted } else { TriggerOutcome::Refused };
+            shared.trigger_log.answered_unknown(&app, arrival.id, tail.status, outcome);
+            let (status, outcome) = (Some(tail.status), outcome.label());
+            tail.upstream = Some(UpstreamRecord { status, took, outcome, ..UpstreamRecord::default() });
+            let reason = EventDecision::UnknownApp.reason();
+            arrival.decided(shared, &app, tail.decision(Some(EventDecision::UnknownApp)), reason, &draft);
             shared.triggers.push(draft, &tail);
-            arrival.tag(EventDecision::UnknownApp.reason()).insert(answer.headers_mut());
+            arrival.tag(reason).insert(answer.headers_mut());
             answer
         }
         Err(refusal) => {
@@ -82,9 +99,13 @@ pub(super) async fn trigger(
             tail.refusal = Some((refusal.code(), cause));
             if let Refusal::Upstream(failure) = &refusal {
                 let outcome = if failure.nothing_sent() { TriggerOutcome::NotSent } else { TriggerOutcome::Ambiguous };
+                shared.trigger_log.unanswered(routing, &app, arrival.id, &refusal, outcome);
                 let (error, outcome) = (Some(cause), outcome.label());
                 tail.upstream = Some(UpstreamRecord { took, error, outcome, ..UpstreamRecord::default() });
+            } else {
+                shared.trigger_log.refused(shared, &arrival, &app, &refusal);
             }
+            arrival.decided(shared, &app, tail.decision(Some(EventDecision::UnknownApp)), refusal.code(), &draft);
             shared.triggers.push(draft, &tail);
             refusal.tagged_response(shared, arrival.tag(refusal.code()))
         }
@@ -125,9 +146,13 @@ pub(super) fn answered(gateway: &Gateway, answer: Response<Answer>, began: Momen
 
 /// The refusal of a request that was sent at `began` and has no answer. It is counted and logged.
 pub(super) fn failed(gateway: &Gateway, failure: Failure, began: Moment) -> Refusal {
+    gateway.shared.trigger_log.request_unanswered(&failure);
+    counted(gateway, failure, began)
+}
+
+fn counted(gateway: &Gateway, failure: Failure, began: Moment) -> Refusal {
     let shared = &gateway.shared;
     shared.metrics.upstream_failure(failure.label(), shared.clock.now().since(began));
-    tracing::warn!(error = %failure, "upstream gave no answer to a request");
     Refusal::Upstream(failure)
 }
 

@@ -18,7 +18,7 @@ use crate::assignment::ClaimMode;
 use crate::metrics::TriggerOutcome;
 use crate::pusher::{KeyPair, Trigger};
 use crate::rate::RateReservation;
-use crate::triggers::{Draft, MAX_TEXT, Tail, UpstreamRecord, cut};
+use crate::triggers::{MAX_TEXT, Tail, UpstreamRecord, cut};
 use crate::upstream::Failure;
 
 /// What is left to do for a trigger after a decision. `R`: the reader's form of an answer.
@@ -173,9 +173,10 @@ async fn send_and_settle<E: Exchange>(
     let sending = Instant::now();
     let Sent { took, retries, result } = exchange.send().await;
     let shared = exchange.shared();
-    let Conclusion { decision, draft } = conclusion;
     let metrics = &shared.metrics;
-    let recorded = Recorded { draft, waited: sending - arrival.came, took, retries, disposition };
+    let decision = conclusion.decision;
+    let recorded =
+        Recorded { app: &app, arrival, conclusion, waited: sending - arrival.came, took, retries, disposition };
     let refusal = match result {
         Ok(()) => {
             let answered = exchange.received();
@@ -199,8 +200,10 @@ async fn send_and_settle<E: Exchange>(
 }
 
 /// What is recorded of a trigger that was sent.
-struct Recorded {
-    draft: Draft,
+struct Recorded<'a> {
+    app: &'a AppRoute,
+    arrival: Arrival,
+    conclusion: Conclusion,
     /// The time before it was sent.
     waited: Duration,
     took: Duration,
@@ -208,22 +211,38 @@ struct Recorded {
     disposition: Disposition,
 }
 
-impl Recorded {
+impl Recorded<'_> {
     fn answered(self, shared: &Shared, status: u16, settled: &Settled) {
+        shared.trigger_log.answered(self.app, self.arrival.id, status, settled);
         let error = settled.error.as_deref().map(|error| cut(error, MAX_TEXT));
         let upstream =
             UpstreamRecord { status: Some(status), error, outcome: settled.outcome.label(), ..self.upstream() };
         let took = micros(self.waited + self.took);
-        shared.triggers.push(self.draft, &Tail { took, status, refusal: None, upstream: Some(upstream) });
+        let tail = Tail { took, status, refusal: None, upstream: Some(upstream) };
+        let reason = self.conclusion.decision.reason();
+        self.push(shared, reason, &tail);
     }
 
     fn unanswered(self, shared: &Shared, outcome: TriggerOutcome, refusal: &Refusal) {
+        let routing = shared.routing.load();
+        shared.trigger_log.unanswered(&routing, &self.app.id, self.arrival.id, refusal, outcome);
         let cause = refusal.to_string();
         let cause = cut(&cause, MAX_TEXT);
         let upstream = UpstreamRecord { error: Some(cause), outcome: outcome.label(), ..self.upstream() };
         let took = micros(self.waited + self.took);
-        let (status, refusal) = (refusal.status().as_u16(), Some((refusal.code(), cause)));
-        shared.triggers.push(self.draft, &Tail { took, status, refusal, upstream: Some(upstream) });
+        let tail = Tail {
+            took,
+            status: refusal.status().as_u16(),
+            refusal: Some((refusal.code(), cause)),
+            upstream: Some(upstream),
+        };
+        self.push(shared, refusal.code(), &tail);
+    }
+
+    fn push(self, shared: &Shared, reason: &str, tail: &Tail<'_>) {
+        let Conclusion { decision, draft } = self.conclusion;
+        self.arrival.decided(shared, &self.app.id, tail.decision(Some(decision)), reason, &draft);
+        shared.triggers.push(draft, tail);
     }
 
     fn upstream(&self) -> UpstreamRecord<'static> {
@@ -249,13 +268,14 @@ fn conclude<R: Render>(
     let Verified { app, pair, reading, .. } = verified;
     let waited = attempt.now - arrival.came;
     match decision {
-        Decision::Suppress(Conclusion { decision, draft }) => {
-            Arrival::push_suppressed(shared, draft, waited);
-            NextStep::Answered(render.suppressed(arrival.tag(decision.reason())))
+        Decision::Suppress(conclusion) => {
+            let tag = arrival.tag(conclusion.decision.reason());
+            arrival.push_suppressed(shared, &app.id, conclusion, waited);
+            NextStep::Answered(render.suppressed(tag))
         }
         Decision::Refuse(limited, draft) => {
             let refusal = Refusal::RateLimited(limited);
-            arrival.push_refused(shared, draft, waited, &refusal);
+            arrival.push_refused(shared, &app.id, draft, waited, &refusal);
             let tag = arrival.tag(refusal.code());
             NextStep::Answered(render.refused(refusal, tag))
         }

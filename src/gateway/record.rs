@@ -7,6 +7,8 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use smallvec::SmallVec;
 use tokio::time::Instant;
 
+use super::decide::Conclusion;
+use super::trigger_log::Decided;
 use super::{Refusal, Shared};
 use crate::clock::Moment;
 use crate::decision::EventDecision;
@@ -78,14 +80,19 @@ impl Arrival {
 
     /// Records that the trigger was refused, before it was decided. Returns the tag of the answer.
     pub(super) fn refused(&self, shared: &Shared, app: &str, line: RequestLine<'_>, refusal: &Refusal) -> Tag {
-        if shared.triggers.are_kept() {
-            self.push_refused(shared, Draft::new(Kind::Refused, self.head(app, line)), self.came.elapsed(), refusal);
-        }
+        let is_kept = shared.triggers.are_kept();
+        let draft = if is_kept { Draft::new(Kind::Refused, self.head(app, line)) } else { Draft::none() };
+        self.push_refused(shared, app, draft, self.came.elapsed(), refusal);
         self.tag(refusal.code())
     }
 
-    /// Records that the trigger was refused.
-    pub(super) fn push_refused(&self, shared: &Shared, draft: Draft, took: Duration, refusal: &Refusal) {
+    /// Records and logs that the trigger for `app` was refused.
+    pub(super) fn push_refused(&self, shared: &Shared, app: &str, draft: Draft, took: Duration, refusal: &Refusal) {
+        shared.trigger_log.refused(shared, self, app, refusal);
+        self.decided(shared, app, "refused", refusal.code(), &draft);
+        if !shared.triggers.are_kept() {
+            return;
+        }
         let cause = refusal.to_string();
         let tail = Tail {
             took: micros(took),
@@ -96,8 +103,20 @@ impl Arrival {
         shared.triggers.push(draft, &tail);
     }
 
-    /// Records that the trigger was suppressed.
-    pub(super) fn push_suppressed(shared: &Shared, draft: Draft, took: Duration) {
+    /// Logs what was decided on the trigger.
+    pub(super) fn decided(&self, shared: &Shared, app: &str, decision: &str, reason: &str, draft: &Draft) {
+        Decided { id: self.id, app, decision, reason, channels: draft.channels() }.log(shared);
+    }
+
+    /// Records and logs that the trigger of `app` was suppressed.
+    pub(super) fn push_suppressed(
+        &self,
+        shared: &Shared,
+        app: &str,
+        Conclusion { decision, draft }: Conclusion,
+        took: Duration,
+    ) {
+        self.decided(shared, app, decision.action().label(), decision.reason(), &draft);
         shared.triggers.push(draft, &Tail { took: micros(took), status: 200, refusal: None, upstream: None });
     }
 }

@@ -162,6 +162,11 @@ impl Routing {
         self.by_id.get(index)
     }
 
+    /// Whether `text` is the secret of any app. It hashes for each of them: not for every request.
+    pub(super) fn is_secret(&self, text: &str) -> bool {
+        self.by_id.iter().any(|app| app.app.pairs().any(|pair| pair.secret().is(text)))
+    }
+
     /// The app that has exactly this key.
     pub(super) fn app_with_key(&self, key: &str) -> Option<&Arc<AppRoute>> {
         self.by_key.get(key)

@@ -26,6 +26,17 @@ pub(super) struct Settled {
     pub(super) outcome: TriggerOutcome,
     /// What upstream says of the error, if it did not accept the trigger.
     pub(super) error: Option<String>,
+    /// Where upstream says that it did not accept the trigger, if it says so.
+    pub(super) fault: Option<Fault>,
+}
+
+/// Where an answer says that a trigger was not accepted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Fault {
+    /// In its status.
+    Status,
+    /// In the body of a 2xx, perhaps with this code.
+    Body(Option<u16>),
 }
 
 /// Settles a trigger that has a complete answer of upstream (ARCHITECTURE.md "When an announcement is dropped").
@@ -37,13 +48,10 @@ pub(super) fn answered(
     answered: Answered<'_>,
 ) -> Settled {
     let status = answered.status;
-    let outcome = match status {
+    let (outcome, fault) = match status {
         200..=299 => said(shared, app, multiplicity, answered),
-        400..=499 => refused(multiplicity),
-        _ => {
-            tracing::warn!(app = %app.id, status, "upstream answered a trigger with neither 2xx nor 4xx: its channels are in doubt");
-            Outcome::Ambiguous
-        }
+        400..=499 => (refused(multiplicity), Some(Fault::Status)),
+        _ => (Outcome::Ambiguous, Some(Fault::Status)),
     };
     tickets.settle(outcome);
     let outcome = match outcome {
@@ -54,35 +62,29 @@ pub(super) fn answered(
     };
     app.metrics.outcome(outcome);
     let error = (outcome != TriggerOutcome::Accepted).then(|| upstream_error::describe(answered));
-    Settled { outcome, error }
+    Settled { outcome, error, fault }
 }
 
-/// The outcome that a complete 2xx answer reports.
+/// The outcome that a complete 2xx answer reports, and the fault in it.
 fn said(
     shared: &Shared,
     app: &AppRoute,
     multiplicity: Multiplicity,
     Answered { status, is_encoded, body, .. }: Answered<'_>,
-) -> Outcome {
+) -> (Outcome, Option<Fault>) {
     let acceptance = if is_encoded { Acceptance::NoObject } else { Acceptance::read(body) };
     if acceptance != Acceptance::NoObject {
         shared.success_format.record_json();
     }
     match acceptance {
-        Acceptance::Accepted => Outcome::Accepted,
-        Acceptance::Refused(code) => {
-            tracing::warn!(app = %app.id, status, code, "upstream refused a trigger in the body of a 2xx answer: nothing is known from it");
-            refused(multiplicity)
-        }
-        Acceptance::Failed(code) => {
-            tracing::warn!(app = %app.id, status, code, "upstream failed at a trigger by the body of a 2xx answer: its channels are in doubt");
-            Outcome::Ambiguous
-        }
+        Acceptance::Accepted => (Outcome::Accepted, None),
+        Acceptance::Refused(code) => (refused(multiplicity), Some(Fault::Body(code))),
+        Acceptance::Failed(code) => (Outcome::Ambiguous, Some(Fault::Body(Some(code)))),
         Acceptance::NoObject => {
             let bytes = body.len();
             tracing::debug!(app = %app.id, status, bytes, "upstream's 2xx answer to a trigger is no JSON object: its channels are in doubt");
             shared.success_format.record_other(&app.id);
-            Outcome::Ambiguous
+            (Outcome::Ambiguous, None)
         }
     }
 }
@@ -104,6 +106,5 @@ pub(super) fn unanswered(app: &AppRoute, tickets: Tickets, why: &Refusal) -> Tri
     };
     tickets.settle(outcome);
     app.metrics.outcome(counted);
-    tracing::warn!(app = %app.id, error = %why, outcome = counted.label(), "a trigger was not answered by upstream");
     counted
 }

@@ -94,6 +94,12 @@ impl Secret {
         Self(Hmac::new_from_slice(secret.as_bytes()).expect("HMAC takes a key of any size"))
     }
 
+    /// Whether this is `text`. Compared in constant time.
+    #[must_use]
+    pub fn is(&self, text: &str) -> bool {
+        self.authenticate(b"").verify_slice(&Self::new(text).authenticate(b"").finalize().into_bytes()).is_ok()
+    }
+
     /// The HMAC-SHA256 of `message`, not finished yet: the caller compares it by `verify_slice` (constant time) or
     /// takes its bytes.
     pub(super) fn authenticate(&self, message: &[u8]) -> Hmac<Sha256> {
@@ -129,6 +135,13 @@ mod tests {
             [Some("old"), Some("new"), Some("newer"), None, None, None]
         );
         assert_eq!((app.key(), app.pairs().count()), ("old", 3));
+    }
+
+    #[test]
+    fn a_secret_is_its_text_alone() {
+        let secret = Secret::new("usher-secret");
+        assert!(secret.is("usher-secret"));
+        assert!(!secret.is("usher-secret2") && !secret.is(""));
     }
 
     /// `pusher-protocol.md` 8.5, from pusher-http-go.

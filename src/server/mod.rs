@@ -29,9 +29,9 @@ use crate::clock::{Calendar, Clock};
 use crate::config::{Config, Sources, Token};
 use crate::descriptors::{Fit, Shortage};
 use crate::gateway::{
-    ConnectionLimiter, ConnectionLimits, Observers, Relays, Routing, RoutingOptions, Shared, SuccessFormat,
+    ConnectionLimiter, ConnectionLimits, Observers, Relays, Routing, RoutingOptions, Shared, SuccessFormat, TriggerLog,
 };
-use crate::log::Logging;
+use crate::log::{self, Logging};
 use crate::metrics::Metrics;
 use crate::rate::Limiters;
 use crate::report::Report;
@@ -243,6 +243,7 @@ impl Server {
             drain,
             tasks: Tasks::default(),
             relays: Relays::new(config.server.drain_period),
+            trigger_log: TriggerLog::default(),
             success_format: SuccessFormat::default(),
         });
         let limits = ConnectionLimits {
@@ -333,6 +334,7 @@ impl Server {
                 tracing::error!(%error, "the sweep of the assignments failed");
             }
             self.shared.routing.load().limiters.sweep();
+            self.shared.trigger_log.report_left_out();
             let dropped = self.logging.as_ref().map_or(0, Logging::take_dropped);
             if dropped > 0 {
                 tracing::warn!(dropped, "repeated log lines were left out");
@@ -347,7 +349,9 @@ impl Server {
             Ok(config) => config,
             Err(problems) => {
                 self.shared.metrics.reload(false, self.shared.clock.running());
-                tracing::error!(problems = %problems, "the new configuration cannot be used; the old one stays");
+                log::faults(&problems);
+                let faults = problems.iter().count();
+                tracing::error!(faults, "the new configuration cannot be used; the old one stays");
                 return;
             }
         };

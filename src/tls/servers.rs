@@ -18,8 +18,9 @@ use rustls::client::{
 };
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
-use rustls::{CertificateError, DigitallySignedStruct, Error, NamedGroup, SignatureScheme};
+use rustls::{CertificateError, DigitallySignedStruct, Error, NamedGroup, OtherError, SignatureScheme};
 
+use super::cause::SelfSigned;
 use super::x509::{self, Fields};
 
 /// The number of stored sessions: rustls' default.
@@ -105,6 +106,11 @@ impl ServerCertVerifier for Verifier {
                 if self.trusted.contains(end_entity) =>
             {
                 self.verify_trusted(end_entity, server_name, now)?;
+            }
+            Err(Error::InvalidCertificate(CertificateError::UnknownIssuer | CertificateError::Other(_)))
+                if Fields::read(end_entity).is_some_and(|fields| fields.issuer == fields.subject) =>
+            {
+                return Err(CertificateError::Other(OtherError(Arc::new(SelfSigned))).into());
             }
             Err(error) => return Err(error),
         }

@@ -73,23 +73,41 @@ impl Kind {
     const COUNT: usize = 3;
 }
 
+/// The number of channels of a trigger whose events were not read.
+const UNREAD: u32 = u32::MAX;
+
 /// What is recorded of a trigger before it is answered: an encoded [`Head`].
 #[must_use = "push it with the answer"]
 #[derive(Debug)]
 pub struct Draft {
     kind: Kind,
     head: Vec<u8>,
+    /// [`UNREAD`]: it is not known. An `Option` would need eight bytes more in each trigger that waits for upstream.
+    channels: u32,
 }
 
 impl Draft {
     /// Encodes `head`.
     pub fn new(kind: Kind, head: Head<'_>) -> Self {
-        Self { kind, head: head.encode() }
+        Self { kind, head: head.encode(), channels: UNREAD }
     }
 
     /// No record is kept.
     pub const fn none() -> Self {
-        Self { kind: Kind::Unmatched, head: Vec::new() }
+        Self { kind: Kind::Unmatched, head: Vec::new(), channels: UNREAD }
+    }
+
+    /// With the number that [`Draft::channels`] returns.
+    pub fn naming(mut self, channels: Option<u32>) -> Self {
+        self.channels = channels.unwrap_or(UNREAD);
+        self
+    }
+
+    /// How many channels the trigger's events name, if they were read: for the log, which also names what is not
+    /// recorded.
+    #[must_use]
+    pub fn channels(&self) -> Option<u32> {
+        (self.channels != UNREAD).then_some(self.channels)
     }
 }
 

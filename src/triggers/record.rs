@@ -5,6 +5,7 @@
 
 use std::net::IpAddr;
 
+use postcard::ser_flavors::Flavor;
 use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 
@@ -91,11 +92,20 @@ pub struct Finding<'a> {
     /// The assignment that was read.
     #[serde(borrow)]
     pub assignment: Option<AssignmentRecord<'a>>,
-    /// The assignment that the channel was known to show before.
+    /// Another assignment that the channel was known to show before.
     #[serde(borrow)]
     pub before: Option<AssignmentRecord<'a>>,
-    /// When that became known, in milliseconds of the process's clock.
+    /// When the channel became known to show `assignment`, if it was known to before: in milliseconds of the process's
+    /// clock.
     pub known_since: Option<u64>,
+}
+
+impl<'a> Finding<'a> {
+    /// What the channel was known to show before.
+    #[must_use]
+    pub fn known_before(&self) -> Option<&AssignmentRecord<'a>> {
+        self.before.as_ref().or_else(|| self.assignment.as_ref().filter(|_| self.known_since.is_some()))
+    }
 }
 
 /// An assignment, as JSON tokens.
@@ -178,13 +188,7 @@ impl<'a> Record<'a> {
     /// decision.
     #[must_use]
     pub fn decision(&self) -> &'static str {
-        let Tail { refusal, upstream, .. } = &self.tail;
-        match upstream {
-            Some(upstream) if upstream.failed() => "failed",
-            None if refusal.is_some() => "refused",
-            Some(upstream) if upstream.reduced => "reduced",
-            Some(_) | None => self.head.decision.map_or("forwarded", |decision| decision.action().label()),
-        }
+        self.tail.decision(self.head.decision)
     }
 
     /// The code of the reason.
@@ -198,6 +202,19 @@ impl<'a> Record<'a> {
     #[must_use]
     pub fn has_failed(&self) -> bool {
         self.tail.upstream.as_ref().is_some_and(UpstreamRecord::failed)
+    }
+}
+
+impl Tail<'_> {
+    /// See [`Record::decision`]. `decided`: [`Head::decision`].
+    #[must_use]
+    pub fn decision(&self, decided: Option<EventDecision>) -> &'static str {
+        match &self.upstream {
+            Some(upstream) if upstream.failed() => "failed",
+            None if self.refusal.is_some() => "refused",
+            Some(upstream) if upstream.reduced => "reduced",
+            Some(_) | None => decided.map_or("forwarded", |decision| decision.action().label()),
+        }
     }
 }
 
@@ -242,7 +259,30 @@ impl Tail<'_> {
 
 fn encode(part: &impl Serialize, to: Vec<u8>) -> Vec<u8> {
     // A vector takes any number of bytes, and no type of a record refuses to be written.
-    postcard::to_extend(part, to).unwrap_or_default()
+    postcard::serialize_with_flavor(part, Appended(to)).unwrap_or_default()
+}
+
+/// Appends to a vector; postcard's own type for that takes four times as many instructions.
+struct Appended(Vec<u8>);
+
+impl Flavor for Appended {
+    type Output = Vec<u8>;
+
+    #[inline]
+    fn try_push(&mut self, byte: u8) -> postcard::Result<()> {
+        self.0.push(byte);
+        Ok(())
+    }
+
+    #[inline]
+    fn try_extend(&mut self, bytes: &[u8]) -> postcard::Result<()> {
+        self.0.extend_from_slice(bytes);
+        Ok(())
+    }
+
+    fn finalize(self) -> postcard::Result<Vec<u8>> {
+        Ok(self.0)
+    }
 }
 
 /// As much of `text` as a record keeps.

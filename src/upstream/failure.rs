@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::framing::{AnswerError, TOO_MANY_INTERIM};
 use super::transport::InterimOverflow;
 use crate::descriptors::Exhausted;
-use crate::tls;
+use crate::tls::{self, cause};
 
 /// The error of a connection.
 pub type Cause = Box<dyn std::error::Error + Send + Sync>;
@@ -17,7 +17,10 @@ pub type Cause = Box<dyn std::error::Error + Send + Sync>;
 #[derive(Debug, thiserror::Error)]
 pub enum Failure {
     /// The look-up of upstream's name failed. Nothing was sent.
-    #[error("cannot look up the name of the upstream server {upstream}; check upstream.url and the name server")]
+    #[error(
+        "cannot look up the name of the upstream server {upstream}: {}; check upstream.url and the name server",
+        cause(source)
+    )]
     Resolve {
         /// Host and port as configured.
         upstream: String,
@@ -36,7 +39,10 @@ pub enum Failure {
         source: io::Error,
     },
     /// No TCP connection could be opened to any of the name's addresses. Nothing was sent.
-    #[error("cannot connect to the upstream server {upstream}; check that it runs and that upstream.url is right")]
+    #[error(
+        "cannot connect to the upstream server {upstream}: {}; check that it runs and that upstream.url is right",
+        cause(source)
+    )]
     Connect {
         /// Host and port as configured.
         upstream: String,
@@ -52,7 +58,10 @@ pub enum Failure {
         period: Duration,
     },
     /// The TLS handshake failed: a certificate that is not trusted, or a server without TLS. Nothing was sent.
-    #[error("cannot agree on TLS with the upstream server {upstream}; check its certificate and upstream.ca_file")]
+    #[error(
+        "cannot agree on TLS with the upstream server {upstream}: {}; check its certificate and upstream.ca_file",
+        cause(source)
+    )]
     Tls {
         /// Host and port as configured.
         upstream: String,

@@ -8,7 +8,7 @@ use rcgen::{CertificateParams, ExtendedKeyUsagePurpose, KeyPair};
 
 use crate::harness::cli::Cli;
 use crate::harness::tls::{Authority, Identity, TlsClient};
-use crate::harness::usher::{Signal, field, message};
+use crate::harness::usher::{Signal, message};
 use crate::harness::{Fake, Setup, Usher, eventually};
 
 /// A certificate file and a key file, with the expected report.
@@ -268,10 +268,7 @@ fn reload(usher: &Usher) -> (String, f64) {
             || message(event).starts_with("the new configuration cannot be used")
     });
     let successful = usher.admin().metric("usher_config_last_reload_successful", &[]);
-    (
-        if event["level"] == "ERROR" { field(&event, "problems").as_str().unwrap().to_owned() } else { String::new() },
-        successful,
-    )
+    (if event["level"] == "ERROR" { usher.wait_faults_after(from) } else { String::new() }, successful)
 }
 
 #[test]

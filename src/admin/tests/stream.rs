@@ -82,7 +82,9 @@ async fn triggers_come_as_they_are_answered() {
     let running = Running::start().await;
     first(&running, &["before"]);
     let mut following = Following::open(&running, "/triggers/stream", &[]).await;
-    assert_eq!(following.event().await.unwrap(), "retry: 1000\nevent: hello\ndata: {\"kept\":1048576}");
+    let hello = following.event().await.unwrap();
+    assert!(hello.starts_with("retry: 1000\nevent: hello\nid: "), "{hello}");
+    assert!(hello.ends_with(".1.0.0\ndata: {\"kept\":1048576}"), "{hello}");
     first(&running, &["inn-1"]);
     let event = following.event().await.unwrap();
     let data: Json = serde_json::from_str(event.split_once("data: ").unwrap().1).unwrap();

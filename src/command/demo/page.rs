@@ -1,9 +1,7 @@
 //! The two guests' pages side by side, as lines of text, in colour on a terminal.
 
-use std::io::IsTerminal;
-
 use super::guest::Entry;
-use crate::command::terminal::Printable;
+use crate::command::terminal::{Printable, stdout_has_colours};
 
 /// Characters in a column.
 const WIDTH: usize = 38;
@@ -36,9 +34,7 @@ enum CellKind {
 impl Page {
     /// In colour if standard output is a terminal, unless the environment says otherwise.
     pub(super) fn for_stdout() -> Self {
-        let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty())
-            || std::env::var_os("TERM").is_some_and(|term| term == "dumb");
-        Self { colours: std::io::stdout().is_terminal() && !plain }
+        Self { colours: stdout_has_colours() }
     }
 
     /// The lines above the columns.

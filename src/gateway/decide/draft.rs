@@ -17,8 +17,9 @@ impl DecisionInProgress<'_, '_> {
     /// What is recorded of the trigger. `decisions`: those on its effects, none if it is refused.
     pub(super) fn draft(&self, decisions: &[EventDecision], primary: Option<EventDecision>) -> Draft {
         let triggers = &self.shared.triggers;
+        let channels = Some(count(self.trigger.events.iter().map(|event| event.channels.len()).sum()));
         if !triggers.are_kept() {
-            return Draft::none();
+            return Draft::none().naming(channels);
         }
         let Subject { arrival, line } = self.subject;
         let mut head = arrival.head(&self.app.id, line);
@@ -35,7 +36,7 @@ impl DecisionInProgress<'_, '_> {
         head.findings = listed.take(MAX_LIST).map(|(effect, decision)| finding(effect, *decision)).collect();
         head.more_findings = count(decisions.len() - head.findings.len());
         head.filtered = self.filtered.iter().take(MAX_LIST).map(filtered).collect();
-        Draft::new(if self.effects.is_empty() { Kind::Unmatched } else { Kind::Watched }, head)
+        Draft::new(if self.effects.is_empty() { Kind::Unmatched } else { Kind::Watched }, head).naming(channels)
     }
 
     fn event<'r>(&self, index: usize, event: &'r Event<'_>, payloads: Payloads) -> EventRecord<'r> {
@@ -59,8 +60,12 @@ impl DecisionInProgress<'_, '_> {
 
 /// What is recorded of a trigger that cannot be read exactly.
 pub(super) fn inexact(shared: &Shared, app: &AppRoute, inexact: &Inexact, subject: Subject<'_>) -> Draft {
+    let named = match &inexact.affected {
+        AffectedChannels::Listed(channels) => Some(count(channels.len())),
+        AffectedChannels::All => None,
+    };
     if !shared.triggers.are_kept() {
-        return Draft::none();
+        return Draft::none().naming(named);
     }
     let Subject { arrival, line } = subject;
     let mut head = arrival.head(&app.id, line);
@@ -96,22 +101,18 @@ pub(super) fn inexact(shared: &Shared, app: &AppRoute, inexact: &Inexact, subjec
             data_size: 0,
         });
     }
-    Draft::new(Kind::Watched, head)
+    Draft::new(Kind::Watched, head).naming(named)
 }
 
 fn finding<'r>(effect: &'r Effect<'_>, decision: EventDecision) -> Finding<'r> {
-    let known_since = effect.known_since();
-    let assignment = effect.assignment();
-    // What is redundant is what was known before.
-    let before = effect.before.as_ref().or_else(|| assignment.filter(|_| known_since.is_some()));
     Finding {
         event: index16(effect.event),
         channel: index16(effect.position),
         rule: &effect.route.name,
         decision,
-        assignment: assignment.map(|assignment| record(assignment, effect.route)),
-        before: before.map(|before| record(before, effect.route)),
-        known_since: known_since.map(crate::clock::Moment::as_millis),
+        assignment: effect.assignment().map(|assignment| record(assignment, effect.route)),
+        before: effect.before.as_ref().map(|before| record(before, effect.route)),
+        known_since: effect.known_since().map(crate::clock::Moment::as_millis),
     }
 }
 

@@ -26,6 +26,10 @@ use crate::pusher::{Body, KeyPair};
 /// Most requests that are decided together, so that their data stays in the processor's caches.
 pub(super) const MAX_BATCH: usize = 64;
 
+/// Requests of a batch whose data has room on the stack. Lists of [`MAX_BATCH`] would be moved whole for each request
+/// that comes alone.
+pub(super) const SMALL_BATCH: usize = 4;
+
 /// Decides on requests that came before `now`.
 #[derive(Debug)]
 pub(super) struct Decider<'a> {
@@ -48,12 +52,12 @@ struct ReceivedTrigger<'r> {
 
 impl Decider<'_> {
     /// Decides on `requests`: afterwards each of them has its outcome.
-    pub(super) fn decide_all(&self, mut requests: SmallVec<[&mut Request; MAX_BATCH]>) {
+    pub(super) fn decide_all(&self, mut requests: SmallVec<[&mut Request; SMALL_BATCH]>) {
         let routing = self.shared.routing.load();
-        let mut authentic: SmallVec<[&AppRoute; MAX_BATCH]> = SmallVec::new();
-        let mut triggers: SmallVec<[ReceivedTrigger<'_>; MAX_BATCH]> =
-            requests.iter_mut().filter_map(|request| catch_panic(|| self.parse(request, &routing))).collect();
-        let bodies = Body::digested::<MAX_BATCH>(triggers.iter().map(|received| received.trigger.body));
+        let mut authentic: SmallVec<[&AppRoute; SMALL_BATCH]> = SmallVec::with_capacity(requests.len());
+        let mut triggers: SmallVec<[ReceivedTrigger<'_>; SMALL_BATCH]> = SmallVec::with_capacity(requests.len());
+        triggers.extend(requests.iter_mut().filter_map(|request| catch_panic(|| self.parse(request, &routing))));
+        let bodies = Body::digested::<SMALL_BATCH>(triggers.iter().map(|received| received.trigger.body));
         for (received, body) in triggers.iter_mut().zip(bodies) {
             authentic.extend(catch_panic(|| self.decide(received, body, &routing)));
         }

@@ -6,6 +6,10 @@ use crate::pusher::{App, KeyPair};
 /// A timestamp that differs from the clock by this many seconds, or more, is refused (`pusher-protocol.md` 2.1).
 const WINDOW: u64 = 600;
 
+/// Most bytes that are kept of an unknown key: as many as a secret may have, so that one that was sent as the key by
+/// mistake is recognised.
+const MAX_KEY: usize = 4096;
+
 /// The only `auth_version`.
 pub(super) const VERSION: &str = "1.0";
 
@@ -42,7 +46,11 @@ pub(super) fn authenticate<'a>(
     body: Body<'_>,
     now: u64,
 ) -> Result<&'a KeyPair, SignatureError> {
-    let pair = app.pair(request.key()?).ok_or_else(|| SignatureError::UnknownKey { app: app.id().into() })?;
+    let key = request.key()?;
+    let pair = app.pair(key).ok_or_else(|| {
+        let key = &key[..key.floor_char_boundary(MAX_KEY)];
+        SignatureError::UnknownKey { app: app.id().into(), key: key.into() }
+    })?;
     if request.version()? != VERSION {
         return Err(SignatureError::UnsupportedVersion);
     }

@@ -22,6 +22,8 @@ pub enum SignatureError {
     UnknownKey {
         /// The id of the app that the path names.
         app: Box<str>,
+        /// The key that was sent, cut short.
+        key: Box<str>,
     },
     /// No `auth_version`.
     #[error("auth_version is missing from the query: it must be 1.0")]

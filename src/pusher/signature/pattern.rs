@@ -289,7 +289,10 @@ mod tests {
         let pattern = Pattern::of("POST", PATH, &Query::parse(&query)).expect("such queries have a pattern");
         let claim = pattern.claim(&query).expect("it is its own");
         let verify = |app: &App| pattern.verify(app, &claim, Body::from(b"{}"), NOW).map(|_pair| ());
-        assert_eq!(verify(&App::new("3", "other", "secret")), Err(SignatureError::UnknownKey { app: "3".into() }));
+        assert_eq!(
+            verify(&App::new("3", "other", "secret")),
+            Err(SignatureError::UnknownKey { app: "3".into(), key: "key".into() })
+        );
         assert_eq!(verify(&App::new("3", "key", "other")), Err(SignatureError::Mismatch));
         assert_eq!(verify(&app()), Ok(()));
         assert_eq!(

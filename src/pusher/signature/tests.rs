@@ -59,7 +59,7 @@ fn the_pair_that_the_key_names_verifies_and_signs_anew() {
         assert_eq!(pair.key(), own.0);
         let resigned = super::resign(pair, "POST", path, &Query::parse(&query), smaller);
         assert_eq!(verify(&app(own), "POST", path, &Query::parse(&resigned), smaller, V1_TIME), Ok(()));
-        let unknown = Err(SignatureError::UnknownKey { app: "3".into() });
+        let unknown = Err(SignatureError::UnknownKey { app: "3".into(), key: own.0.into() });
         assert_eq!(verify(&app(other), "POST", path, &Query::parse(&query), body, V1_TIME), unknown);
         let mixed = sign_query(&app((own.0, other.1)), "POST", path, &[], Some(body), V1_TIME);
         assert_eq!(verify(&both, "POST", path, &Query::parse(&mixed), body, V1_TIME), Err(SignatureError::Mismatch));
@@ -251,7 +251,7 @@ fn refusals_are_precise() {
         ("auth_version=1.0", "auth_version=1.0&AUTH_TIMESTAMP=1", E::Repeated { parameter: "auth_timestamp" }),
         ("auth_version=1.0", "auth_version=1.0&body_md5=", E::Repeated { parameter: "body_md5" }),
         ("auth_version=1.0", "auth_version=1.0&auth_signature=", E::Repeated { parameter: "auth_signature" }),
-        ("auth_key=278d", "auth_key=378d", E::UnknownKey { app: "3".into() }),
+        ("auth_key=278d", "auth_key=378d", E::UnknownKey { app: "3".into(), key: "378d425bdf160c739803".into() }),
         ("auth_version=1.0", "x=1", E::MissingVersion),
         ("auth_version=1.0", "auth_version=2.0", E::UnsupportedVersion),
         ("auth_version=1.0", "auth_version=1", E::UnsupportedVersion),

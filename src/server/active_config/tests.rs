@@ -6,7 +6,7 @@ use super::*;
 use crate::audience::Relayed;
 use crate::clock::Clock;
 use crate::config::Sources;
-use crate::gateway::{Relays, SuccessFormat};
+use crate::gateway::{Relays, SuccessFormat, TriggerLog};
 use crate::metrics::Metrics;
 use crate::rate::Limiters;
 use crate::report::Report;
@@ -45,6 +45,7 @@ fn active_config() -> Arc<ActiveConfig> {
         drain: Drain::default(),
         tasks: Tasks::default(),
         relays: Relays::new(config.server.drain_period),
+        trigger_log: TriggerLog::default(),
         success_format: SuccessFormat::default(),
     };
     ActiveConfig::new(config, Arc::new(shared), assignments, audience)

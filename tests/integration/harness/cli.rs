@@ -132,6 +132,11 @@ impl Running {
         self.wait_line(&self.out, text)
     }
 
+    /// What it has written to standard output until now.
+    pub fn out_lines(&self) -> Vec<String> {
+        self.out.lock().lines.clone()
+    }
+
     fn wait_line(&self, output: &Monitor<Output>, text: &str) -> String {
         let seen = output.wait(|output| output.lines.iter().find(|line| line.contains(text)).cloned());
         seen.unwrap_or_else(|| panic!("{text:?} was not told: {self:?}"))

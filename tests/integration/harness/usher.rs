@@ -32,6 +32,8 @@ pub struct Setup {
     pub doubt_period: &'static str,
     /// `assignments.start_doubt`; none by default: each test starts a new upstream, without earlier requests.
     pub start_doubt: &'static str,
+    /// `log.level`.
+    pub level: &'static str,
     /// More keys of the one rule.
     pub rule: String,
     /// Whole tables at the end, e.g. another `[[apps]]`.
@@ -56,6 +58,7 @@ impl Setup {
             assignments: String::new(),
             doubt_period: "30s",
             start_doubt: "0s",
+            level: "info",
             rule: String::new(),
             more: String::new(),
         }
@@ -73,6 +76,7 @@ impl Setup {
             assignments,
             doubt_period,
             start_doubt,
+            level,
             rule,
             more,
         } = self;
@@ -82,7 +86,7 @@ impl Setup {
         format!(
             "[server]\n{server}\n[admin]\n{admin}\n[upstream]\n{upstream}timeout = \"{timeout}\"\n\n[limits]\n{limits}max_wait = \"{max_wait}\"\n\n\
              [assignments]\n{assignments}doubt_period = \"{doubt_period}\"\nstart_doubt = \"{start_doubt}\"\n\n\
-             [log]\nformat = \"json\"\nlevel = \"info\"\n\n[[apps]]\n{app}\n[[rules]]\n{watched}{rule}\n{more}"
+             [log]\nformat = \"json\"\nlevel = \"{level}\"\n\n[[apps]]\n{app}\n[[rules]]\n{watched}{rule}\n{more}"
         )
     }
 }
@@ -239,6 +243,25 @@ impl Usher {
         found.flatten().unwrap_or_else(|| panic!("the awaited event was not logged; logs:\n{}", self.logs()))
     }
 
+    /// Waits until a reload was refused after the line number `from`; the faults, one a line: origin, key, message.
+    pub fn wait_faults_after(&self, from: usize) -> String {
+        let refused = |event: &Value| message(event).starts_with("the new configuration cannot be used");
+        let summary = self.wait_log_after(from, refused);
+        assert_eq!(summary["level"], "ERROR");
+        let events: Vec<Value> = self.events().into_iter().skip(from).collect();
+        let last = events.iter().position(refused).unwrap();
+        let faults: Vec<&Value> = events[..last].iter().filter(|event| event["target"] == "usher::faults").collect();
+        assert_eq!(field(&summary, "faults"), faults.len());
+        let shown = |fault: &&Value| format!("{}: {}: {}", text(fault, "origin"), text(fault, "key"), message(fault));
+        faults.iter().map(shown).collect::<Vec<_>>().join("\n")
+    }
+
+    /// Every line that it has logged, as JSON.
+    pub fn events(&self) -> Vec<Value> {
+        let parse = |line: &String| serde_json::from_str(line).unwrap_or_else(|error| panic!("{line:?}: {error}"));
+        self.log.lock().lines.iter().map(parse).collect()
+    }
+
     /// How many lines it has logged.
     pub fn log_lines(&self) -> usize {
         self.log.lock().lines.len()
@@ -289,6 +312,11 @@ pub fn message(event: &Value) -> &str {
 pub fn field<'a>(event: &'a Value, name: &str) -> &'a Value {
     let nested = &event["fields"][name];
     if nested.is_null() { &event[name] } else { nested }
+}
+
+/// A field of an event that is a text; empty if it is not there.
+pub fn text<'a>(event: &'a Value, name: &str) -> &'a str {
+    field(event, name).as_str().unwrap_or_default()
 }
 
 fn address(event: &Value, name: &str) -> SocketAddr {
