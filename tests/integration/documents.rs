@@ -159,12 +159,26 @@ fn the_table_of_errors_has_each_code_and_no_other() {
     assert_eq!(refusals.matches("=>").count(), codes(&refusals).len() + held.len(), "two arms have one code");
     known.insert("out_of_descriptors".to_owned());
 
+    assert_listed("| status | `code` | cause |\n", &known);
+}
+
+#[test]
+fn the_table_of_the_operators_errors_has_each_code_and_no_other() {
+    let refusals = function("src/admin/refusal.rs", "pub(super) const fn code(&self) -> &'static str {");
+    let known = codes(&refusals);
+    assert_eq!(refusals.matches("=>").count(), known.len(), "two arms have one code");
+    assert_listed("| status | code on this listener | cause |\n", &known);
+}
+
+/// The second cells of the table under this head have these codes, each once.
+#[track_caller]
+fn assert_listed(head: &str, known: &BTreeSet<String>) {
     let document = text(ENDPOINTS);
-    let (_, table) = document.split_once("| status | `code` | cause |\n").unwrap();
+    let (_, table) = document.split_once(head).unwrap();
     let (table, _) = table.split_once("\n\n").unwrap();
     let cells = table.lines().skip(1).map(|row| row.split(" | ").nth(1).unwrap());
     let listed: Vec<&str> = cells.flat_map(|cell| cell.split('`').skip(1).step_by(2)).collect();
     let documented: BTreeSet<String> = listed.iter().map(|&code| code.to_owned()).collect();
-    assert_eq!(documented, known);
+    assert_eq!(documented, *known);
     assert_eq!(documented.len(), listed.len(), "a code is listed twice");
 }
