@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 
 /// What happens to an event on one channel: the `decision` label of `usher_triggers_total`. In the order in which they
 /// explain what happens to the whole trigger.
@@ -35,7 +35,8 @@ impl Action {
 macro_rules! event_decisions {
     ($( $(#[$meta:meta])* $variant:ident => $action:ident, $reason:literal, $sentence:literal; )+) => {
         /// A decision on one event on one channel, with its one reason.
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Deserialize)]
+        #[cfg_attr(test, derive(serde::Serialize))]
         pub enum EventDecision { $( $(#[$meta])* $variant, )+ }
 
         impl EventDecision {

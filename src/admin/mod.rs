@@ -15,6 +15,7 @@
 //! - `GET /overview`: rules with their modes, and the main counters
 //! - `GET /config`: every key with its effective value and its source; secrets are masked
 //! - `POST /rules/mode`: changes the mode of a rule; requires the token
+//! - `GET /token`: whether the token is right; requires it
 //! - `GET /`: the operator's page for browsers; this list for other clients
 //!
 //! On a loopback address, reading requires no token; on any other address everything except the first three endpoints
@@ -27,6 +28,7 @@ mod effective;
 mod events;
 mod guard;
 mod listener;
+mod misplaced;
 mod modes;
 mod nearest;
 mod overview;

@@ -8,7 +8,15 @@ use sha2::{Digest, Sha256};
 
 const FRAME: &str = include_str!("page/page.html");
 const STYLE: &str = include_str!("page/page.css");
-const SCRIPT: &str = include_str!("page/page.js");
+
+/// The script: one module, in parts of which each uses those before it.
+const SCRIPT: &str = concat!(
+    include_str!("page/base.js"),
+    include_str!("page/record.js"),
+    include_str!("page/triggers.js"),
+    include_str!("page/rules.js"),
+    include_str!("page/report.js"),
+);
 
 /// The document.
 pub(super) fn html() -> &'static str {

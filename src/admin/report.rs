@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use super::Admin;
+use super::misplaced::channels;
 use super::reply::{self, Reply};
 use super::rfc3339::rfc3339;
 use crate::clock::Moment;
@@ -44,6 +45,8 @@ struct MisplacedEvent {
     event: String,
     channel_family: String,
     expected: String,
+    /// The most frequent channels among the triggers whose records are kept.
+    channels: Vec<String>,
     count: u64,
     last: String,
 }
@@ -79,17 +82,20 @@ pub(super) fn show(admin: &Admin) -> Reply {
                 .collect(),
         }
     };
-    let misplaced_event = |(misplaced, occurrences): (Misplaced, Occurrences)| MisplacedEvent {
+    let all_misplaced = admin.report.all_misplaced();
+    let kinds: Vec<&Misplaced> = all_misplaced.iter().map(|(misplaced, _)| misplaced).collect();
+    let misplaced_event = |((misplaced, occurrences), channels): (&(Misplaced, Occurrences), _)| MisplacedEvent {
         app: misplaced.app.to_string(),
         event: misplaced.event.to_string(),
         channel_family: misplaced.channel_family.to_string(),
         expected: misplaced.expected.to_string(),
+        channels,
         count: occurrences.count,
         last: time(occurrences.last),
     };
     reply::json(&ReportView {
         since: time(Moment::default()),
         rules: admin.report.rules().into_iter().map(rule).collect(),
-        misplaced: admin.report.all_misplaced().into_iter().map(misplaced_event).collect(),
+        misplaced: all_misplaced.iter().zip(channels(admin, &kinds)).map(misplaced_event).collect(),
     })
 }

@@ -62,6 +62,7 @@ enum Endpoint {
     Overview,
     Config,
     RuleMode,
+    Token,
 }
 
 impl Endpoint {
@@ -80,6 +81,7 @@ impl Endpoint {
             "/overview" => Some(Self::Overview),
             "/config" => Some(Self::Config),
             "/rules/mode" => Some(Self::RuleMode),
+            "/token" => Some(Self::Token),
             path if path.starts_with(TRIGGER) => Some(Self::Trigger),
             _ => None,
         }
@@ -99,7 +101,8 @@ impl Endpoint {
             | Self::Events
             | Self::Overview
             | Self::Config
-            | Self::Report => "GET, HEAD",
+            | Self::Report
+            | Self::Token => "GET, HEAD",
             Self::Assignments => "GET, HEAD, DELETE",
             Self::RuleMode => "POST",
         }
@@ -119,7 +122,8 @@ impl Endpoint {
             | Self::Overview
             | Self::Config
             | Self::Report
-            | Self::RuleMode => false,
+            | Self::RuleMode
+            | Self::Token => false,
         }
     }
 
@@ -163,7 +167,7 @@ impl Service {
         let changes = endpoint.is_some_and(|endpoint| endpoint.changes(request.method()));
         if changes {
             guard::may_change(permission, &access)?;
-        } else if self.exposed && !endpoint.is_some_and(Endpoint::is_open) {
+        } else if endpoint == Some(Endpoint::Token) || (self.exposed && !endpoint.is_some_and(Endpoint::is_open)) {
             permission?;
         }
         let endpoint = endpoint.ok_or(Refusal::NotFound)?;
@@ -183,7 +187,7 @@ impl Service {
                 let query = assignments::AssignmentQuery::parse(query)?;
                 self.listing(move |admin| query.list(admin)).await
             }
-            Endpoint::Report => Ok(report::show(&self.admin)),
+            Endpoint::Report => self.listing(|admin| Ok(report::show(admin))).await,
             Endpoint::Triggers => {
                 let query = triggers::TriggerQuery::parse(query)?;
                 self.listing(move |admin| Ok(query.list(admin))).await
@@ -203,6 +207,8 @@ impl Service {
             }
             Endpoint::Overview => Ok(overview::overview(&self.admin)),
             Endpoint::Config => Ok(effective::show(&self.admin)),
+            // The token was checked above.
+            Endpoint::Token => Ok(reply::text("ok\n")),
             Endpoint::RuleMode => modes::switch(&self.admin, &json_body(request.headers(), body).await?),
         }
     }
@@ -298,5 +304,6 @@ GET    /events?app=&limit=                                what came, by event an
 GET    /report                                            what each rule saved or would have, and misplaced events
 GET    /overview                                          rules with their modes, and counters
 GET    /config                                            every key with its effective value and its source; secrets are masked
+GET    /token                                             200 if the token is the configured one (to check it before it is kept)
 POST   /rules/mode                                        switch a rule (token; JSON: {\"app\", \"rule\", \"mode\": \"enforce\" | \"observe\" | \"off\"})
 ";

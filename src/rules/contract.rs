@@ -11,7 +11,7 @@ use super::template::Template;
 const MAX_EVENT_NAME: usize = 200;
 
 /// The family of a channel that no template of the contract matches.
-const OTHER: &str = "other";
+pub const OTHER: &str = "other";
 
 /// An entry of the contract as configured, not yet checked.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -12,7 +12,7 @@ mod template;
 #[cfg(test)]
 mod tests;
 
-pub use contract::{Contract, ContractEntry, EventSpec, MisplacedEvent};
+pub use contract::{Contract, ContractEntry, EventSpec, MisplacedEvent, OTHER};
 pub use fingerprint::Fingerprint;
 pub use mismatch::Mismatch;
 pub use rule::{EventMeaning, Rule, Unreadable};

@@ -5,6 +5,7 @@
 //! rule watches or that upstream did not take, triggers that matched no rule, and triggers that usher refused. Each is
 //! bounded in bytes.
 
+mod encoding;
 mod filter;
 mod id;
 mod record;
@@ -89,7 +90,7 @@ pub struct Draft {
 impl Draft {
     /// Encodes `head`.
     pub fn new(kind: Kind, head: Head<'_>) -> Self {
-        Self { kind, head: head.encode(), channels: UNREAD }
+        Self { kind, head: head.into_encoding(), channels: UNREAD }
     }
 
     /// No record is kept.

@@ -5,10 +5,10 @@
 
 use std::net::IpAddr;
 
-use postcard::ser_flavors::Flavor;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use smallvec::SmallVec;
 
+use super::encoding::Encode;
 use crate::decision::EventDecision;
 
 /// Longest text of a record in bytes; what is longer is cut.
@@ -23,7 +23,8 @@ const TYPICAL: usize = 384;
 const MAX_HEAD: usize = 48 * 1024;
 
 /// What is known of a trigger when it is decided or refused.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[cfg_attr(test, derive(serde::Serialize))]
 pub struct Head<'a> {
     /// The number of its id.
     pub number: u64,
@@ -59,7 +60,8 @@ pub struct Head<'a> {
 }
 
 /// One event of a trigger.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[cfg_attr(test, derive(serde::Serialize))]
 pub struct EventRecord<'a> {
     /// The event's name.
     pub name: &'a str,
@@ -79,7 +81,8 @@ pub struct EventRecord<'a> {
 }
 
 /// What one rule found about one event on one channel.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[cfg_attr(test, derive(serde::Serialize))]
 pub struct Finding<'a> {
     /// The index of the event.
     pub event: u16,
@@ -109,7 +112,8 @@ impl<'a> Finding<'a> {
 }
 
 /// An assignment, as JSON tokens.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[cfg_attr(test, derive(serde::Serialize))]
 pub struct AssignmentRecord<'a> {
     /// The pointer that the identity was read from.
     pub pointer: &'a str,
@@ -121,7 +125,8 @@ pub struct AssignmentRecord<'a> {
 }
 
 /// A rule whose `where` does not match.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[cfg_attr(test, derive(serde::Serialize))]
 pub struct Filtered<'a> {
     /// The index of the event.
     pub event: u16,
@@ -132,7 +137,8 @@ pub struct Filtered<'a> {
 }
 
 /// What became of a trigger.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[cfg_attr(test, derive(serde::Serialize))]
 pub struct Tail<'a> {
     /// Microseconds from its arrival to its answer.
     pub took: u64,
@@ -147,7 +153,8 @@ pub struct Tail<'a> {
 }
 
 /// An exchange with upstream.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[cfg_attr(test, derive(serde::Serialize))]
 pub struct UpstreamRecord<'a> {
     /// Whether a part of the trigger was left out.
     pub reduced: bool,
@@ -173,7 +180,7 @@ pub struct Record<'a> {
 }
 
 impl<'a> Record<'a> {
-    /// Reads an encoding. `None` cannot happen for what `encode` wrote.
+    /// Reads an encoding. `None` cannot happen for what `encoding` wrote.
     pub(super) fn decode(bytes: &'a [u8]) -> Option<Self> {
         let (head, rest) = postcard::take_from_bytes(bytes).ok()?;
         Some(Self { head, tail: postcard::from_bytes(rest).ok()? })
@@ -228,8 +235,9 @@ impl UpstreamRecord<'_> {
 
 impl Head<'_> {
     /// The encoding.
-    pub(super) fn encode(mut self) -> Vec<u8> {
-        let encoding = encode(&self, Vec::with_capacity(TYPICAL));
+    pub(super) fn into_encoding(mut self) -> Vec<u8> {
+        let mut encoding = Vec::with_capacity(TYPICAL);
+        self.encode(&mut encoding);
         if encoding.len() <= MAX_HEAD {
             return encoding;
         }
@@ -239,7 +247,9 @@ impl Head<'_> {
         for event in &mut self.events {
             event.data = None;
         }
-        encode(&self, Vec::new())
+        encoding.clear();
+        self.encode(&mut encoding);
+        encoding
     }
 }
 
@@ -253,35 +263,9 @@ fn leave_out<T>(list: &mut SmallVec<[T; 1]>) -> u32 {
 impl Tail<'_> {
     /// The encoding of the whole record, whose first part is `head`.
     pub(super) fn encode_behind(&self, head: Vec<u8>) -> Vec<u8> {
-        encode(self, head)
-    }
-}
-
-fn encode(part: &impl Serialize, to: Vec<u8>) -> Vec<u8> {
-    // A vector takes any number of bytes, and no type of a record refuses to be written.
-    postcard::serialize_with_flavor(part, Appended(to)).unwrap_or_default()
-}
-
-/// Appends to a vector; postcard's own type for that takes four times as many instructions.
-struct Appended(Vec<u8>);
-
-impl Flavor for Appended {
-    type Output = Vec<u8>;
-
-    #[inline]
-    fn try_push(&mut self, byte: u8) -> postcard::Result<()> {
-        self.0.push(byte);
-        Ok(())
-    }
-
-    #[inline]
-    fn try_extend(&mut self, bytes: &[u8]) -> postcard::Result<()> {
-        self.0.extend_from_slice(bytes);
-        Ok(())
-    }
-
-    fn finalize(self) -> postcard::Result<Vec<u8>> {
-        Ok(self.0)
+        let mut encoding = head;
+        self.encode(&mut encoding);
+        encoding
     }
 }
 

@@ -67,6 +67,12 @@ fn a_record_is_read_as_it_was_written() {
         refusal: Some(("upstream_failed", "gone")),
         upstream: Some(UpstreamRecord { error: Some("gone"), outcome: "ambiguous", retries: 1, ..Default::default() }),
     };
+    let mut own = Vec::new();
+    encoding::Encode::encode(&written, &mut own);
+    assert_eq!(own, postcard::to_allocvec(&written).unwrap());
+    own.clear();
+    encoding::Encode::encode(&tail, &mut own);
+    assert_eq!(own, postcard::to_allocvec(&tail).unwrap());
     let expected = (format!("{written:?}"), format!("{tail:?}"));
     triggers.push(Draft::new(Kind::Unmatched, written), &tail);
     let page = triggers.list(10, None, &Filter::default());

@@ -37,6 +37,19 @@ async fn the_answer_to_another_method_lists_the_supported_ones() {
 }
 
 #[tokio::test]
+async fn a_token_is_checked_on_any_address() {
+    for listen in ["127.0.0.1:0", "0.0.0.0:0"] {
+        let running = Running::start_on(listen, Some(TOKEN)).await;
+        assert_eq!(running.get("/token").await.error(), (401, "token_missing".into()), "{listen}");
+        let check = async |token: &str| running.call("GET /token", &[&format!("Authorization: Bearer {token}")]).await;
+        assert_eq!(check("wrong").await.error(), (401, "token_wrong".into()), "{listen}");
+        assert_eq!(check(TOKEN).await.status, 200, "{listen}");
+    }
+    let without = Running::start_on("127.0.0.1:0", None).await;
+    assert_eq!(without.get("/token").await.error(), (403, "token_not_set".into()));
+}
+
+#[tokio::test]
 async fn forgetting_needs_the_token_even_on_loopback() {
     let running = Running::start().await;
     let memory = running.memory("1001");

@@ -1,6 +1,7 @@
 //! The answers of the endpoints.
 
 use super::*;
+use crate::report::Misplaced;
 
 #[tokio::test]
 async fn the_index_names_every_endpoint() {
@@ -19,6 +20,7 @@ async fn the_index_names_every_endpoint() {
         "/overview",
         "/report",
         "/rules/mode",
+        "/token",
     ] {
         assert!(index.body.contains(path), "{path}");
     }
@@ -239,4 +241,28 @@ async fn untrusted_text_stays_text() {
     let identity = |index: usize| triggers[index]["rules"][0]["assignment"]["identity"]["value"].clone();
     assert_eq!((identity(0), identity(1)), ("1,\"app\":2".into(), "\"cut in the mid".into()));
     assert!(!shown.body.contains(['\n', '\u{1b}', '\u{0}']));
+}
+
+#[tokio::test]
+async fn misplaced_events_name_the_channels_of_their_family() {
+    let running = Running::start().await;
+    let misplaced = |family: &str| Misplaced {
+        app: "1001".into(),
+        event: "staff-assigned".into(),
+        channel_family: family.into(),
+        expected: "{hotel}-room-{room}-chat or {hotel}-hall-{hall}".into(),
+    };
+    for family in ["other", "{hotel}-desk"] {
+        running.admin.report.misplaced(misplaced(family), Moment::from_millis(1));
+    }
+    for channel in ["a-desk", "lobby", "bar", "bar", "a-room-1-chat", "a-hall-2", "c", "d", "e", "f"] {
+        running.decided(channel, None, EventDecision::NoRule);
+    }
+    let misplaced = running.get("/report").await.json()["misplaced"].clone();
+    let channels = |family: &str| {
+        let kind = misplaced.as_array().unwrap().iter().find(|kind| kind["channel_family"] == family).unwrap();
+        kind["channels"].clone()
+    };
+    assert_eq!(channels("{hotel}-desk"), serde_json::json!(["a-desk"]));
+    assert_eq!(channels("other"), serde_json::json!(["bar", "c", "d", "e", "f"]), "the most frequent five");
 }

@@ -5,6 +5,7 @@ mod calls;
 mod encrypted;
 mod page;
 pub mod rooms;
+mod rows;
 pub mod story;
 mod watchlists;
 

@@ -19,8 +19,13 @@ impl Operator {
 
     /// Opens it in a window of this width, in the color scheme `light` or `dark`.
     pub fn open_on(admin: Admin, width: u16, scheme: &str) -> Self {
+        Self::open_at(admin, width, scheme, "")
+    }
+
+    /// Opens it there at an address with this fragment.
+    pub fn open_at(admin: Admin, width: u16, scheme: &str, fragment: &str) -> Self {
         let mut command = node("operator.mjs");
-        command.arg(format!("http://{}/", admin.0)).arg(width.to_string()).arg(scheme);
+        command.arg(format!("http://{}/", admin.0)).arg(width.to_string()).arg(scheme).arg(fragment);
         let operator = Self { actor: Actor::start(command) };
         operator.actor.wait("the page", |report| report["open"] == true);
         operator
@@ -42,6 +47,18 @@ impl Operator {
     #[track_caller]
     pub fn misses(&self, selector: &str, text: &str) {
         self.ask("miss", json!([selector, text]));
+    }
+
+    /// Opens the row of a trigger with this text.
+    #[track_caller]
+    pub fn opens(&self, text: &str) {
+        self.ask("open", json!([text]));
+    }
+
+    /// Checks that axe finds no violation.
+    #[track_caller]
+    pub fn is_accessible(&self, what: &str) {
+        assert_eq!(self.ask("axe", json!([])), json!([]), "{what}");
     }
 
     /// The texts of all elements of this kind.
