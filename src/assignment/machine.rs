@@ -1,5 +1,5 @@
 //! One channel as a pure state machine: what is known of it, the tickets in flight on it, and whether it is in doubt
-//! (ARCHITECTURE.md "When an announcement is dropped"). No lock, no clock, no I/O: `now` and the app's state are
+//! (ARCHITECTURE.md "When an announcement is suppressed"). No lock, no clock, no I/O: `now` and the app's state are
 //! arguments. `machine/exhaustive.rs` walks through every interleaving of a few requests.
 
 #[cfg(test)]

@@ -39,7 +39,7 @@ pub(super) enum Fault {
     Body(Option<u16>),
 }
 
-/// Settles a trigger that has a complete answer of upstream (ARCHITECTURE.md "When an announcement is dropped").
+/// Settles a trigger that has a complete answer of upstream (ARCHITECTURE.md "When an announcement is suppressed").
 pub(super) fn answered(
     shared: &Shared,
     app: &AppRoute,
@@ -98,7 +98,7 @@ const fn refused(multiplicity: Multiplicity) -> Outcome {
 }
 
 /// Settles a trigger that has no complete answer. `why`: the reason (ARCHITECTURE.md "When an announcement is
-/// dropped").
+/// suppressed").
 pub(super) fn unanswered(app: &AppRoute, tickets: Tickets, why: &Refusal) -> TriggerOutcome {
     let (outcome, counted) = match why {
         Refusal::Upstream(failure) if failure.nothing_sent() => (Outcome::Refused, TriggerOutcome::NotSent),

@@ -1,5 +1,5 @@
 //! Why a request has no complete answer, and whether upstream may have received the request (ARCHITECTURE.md "When an
-//! announcement is dropped").
+//! announcement is suppressed").
 
 use std::error::Error as _;
 use std::io;

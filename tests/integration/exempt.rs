@@ -1,5 +1,5 @@
-//! Requests that are never dropped, independent of the memory (ARCHITECTURE.md "When an announcement is dropped"), and
-//! their effect on the memory.
+//! Requests that are never suppressed, independent of the memory (ARCHITECTURE.md "When an announcement is suppressed"),
+//! and their effect on the memory.
 
 use crate::harness::bodies::{ANNOUNCEMENT, Library, announcement, staff};
 use crate::harness::{Client, Fake, Request, Usher, sign};

@@ -1,5 +1,5 @@
-//! Every row of ARCHITECTURE.md "When an announcement is dropped": the outcome of an announcement determines what may
-//! be dropped next.
+//! Every row of ARCHITECTURE.md "When an announcement is suppressed": the outcome of an announcement determines what
+//! may be suppressed next.
 
 use crate::harness::bodies::announcement;
 use crate::harness::{Client, Fake, Gate, Request, Response, Step, Usher, eventually};

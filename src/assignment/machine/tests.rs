@@ -1,4 +1,4 @@
-//! The rules of ARCHITECTURE.md "When an announcement is dropped", one by one.
+//! The rules of ARCHITECTURE.md "When an announcement is suppressed", one by one.
 
 use std::time::Duration;
 

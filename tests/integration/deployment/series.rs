@@ -1,7 +1,7 @@
 //! The metrics of two running ushers: one with the embedded broker, one with TLS on both sides and an upstream that
 //! sometimes fails.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::json;
 
@@ -123,6 +123,32 @@ impl Evening {
         }
         families
     }
+
+    /// Every label of both: its family, name and value. Those of buckets are left out.
+    fn labels(&self) -> BTreeSet<(String, String, String)> {
+        let mut labels = BTreeSet::new();
+        let families = self.families();
+        let series = [&self.local, &self.remote].into_iter().flat_map(|usher| usher.admin().series().into_keys());
+        for (name, set) in series.filter_map(|series| {
+            let (name, set) = series.split_once('{')?;
+            Some((name.to_owned(), set.strip_suffix('}')?.to_owned()))
+        }) {
+            let family = base(&families, &name).unwrap_or(&name);
+            let pairs = set.split("\",").filter_map(|pair| pair.split_once("=\""));
+            labels.extend(
+                pairs.filter(|(label, _)| *label != "le").map(|(label, value)| {
+                    (family.to_owned(), label.to_owned(), value.trim_end_matches('"').to_owned())
+                }),
+            );
+        }
+        labels
+    }
+}
+
+/// The histogram that a series is a part of.
+fn base<'n>(families: &BTreeMap<String, (String, String)>, series: &'n str) -> Option<&'n str> {
+    let parts = ["_bucket", "_sum", "_count"].iter().find_map(|part| series.strip_suffix(part));
+    parts.filter(|base| families.contains_key(*base))
 }
 
 #[test]
@@ -143,16 +169,61 @@ fn every_series_says_what_it_is_and_in_what_unit() {
     }
 }
 
+/// The rows of the tables of docs/metrics.md whose first cell names one series: its name, type, labels and help text.
+fn documented() -> BTreeMap<String, (String, BTreeSet<String>, String)> {
+    let text = read("docs/metrics.md");
+    let rows = text.lines().filter_map(|line| line.strip_prefix("| `")?.strip_suffix(" |"));
+    rows.filter_map(|row| {
+        let [name, kind, labels, help] = row.splitn(4, " | ").collect::<Vec<_>>().try_into().ok()?;
+        let labels = labels.split('`').skip(1).step_by(2).map(str::to_owned).collect();
+        Some((name.trim_end_matches('`').to_owned(), (kind.to_owned(), labels, help.to_owned())))
+    })
+    .collect()
+}
+
+#[test]
+fn the_document_has_each_series_with_its_labels_and_no_other() {
+    let evening = Evening::begin();
+    let labels = evening.labels();
+    let known = evening.families().into_iter().map(|(name, (kind, help))| {
+        let labels = labels.iter().filter(|(family, ..)| *family == name).map(|(_, label, _)| label.clone()).collect();
+        (name, (kind, labels, help))
+    });
+    assert_eq!(documented(), known.collect());
+}
+
+/// Each value of a label that does not come from the configuration stands in the row of its label and series, or that
+/// row names the document that has them.
+#[test]
+fn the_document_has_each_value_of_a_label() {
+    let text = read("docs/metrics.md");
+    let (_, table) = text.split_once("| label | of | values |\n").unwrap();
+    let rows: Vec<Vec<&str>> = table.lines().map(|row| row.splitn(3, " | ").collect()).collect();
+    for (family, label, value) in Evening::begin().labels() {
+        if ["app", "rule", "event", "version"].contains(&label.as_str()) {
+            continue;
+        }
+        let has = |cell: &str, word: &str| cell.contains(&format!("`{word}`"));
+        let row = rows.iter().find(|row| row.len() == 3 && has(row[0], &label) && has(row[1], &family));
+        let row = row.unwrap_or_else(|| panic!("no row for the label {label} of {family}"));
+        assert!(has(row[2], &value) || row[2].contains(".md#"), "{family} has {label}={value:?}: {row:?}");
+    }
+}
+
 #[test]
 fn every_series_that_is_spoken_of_exists() {
     let families = Evening::begin().families();
-    for file in ["deploy/grafana/dashboard.json", "deploy/prometheus/alerts.yml", "docs/operations.md", "README.md"] {
+    for file in [
+        "deploy/grafana/dashboard.json",
+        "deploy/prometheus/alerts.yml",
+        "docs/operations.md",
+        "docs/first-deployment.md",
+        "docs/reasons.md",
+        "README.md",
+    ] {
         let text = read(file);
         for name in names(&text).into_iter().filter(|name| !name.contains(':')) {
-            let base = ["_bucket", "_sum", "_count"]
-                .iter()
-                .find_map(|part| name.strip_suffix(part))
-                .filter(|base| families.contains_key(*base));
+            let base = base(&families, name);
             let family = families
                 .get(base.unwrap_or(name))
                 .unwrap_or_else(|| panic!("{file} speaks of {name}, which usher does not tell"));

@@ -35,6 +35,15 @@ pub fn python(script: &str) -> Command {
     command
 }
 
+/// Runs a program to its end and returns its output.
+pub fn output_of(command: &mut Command) -> String {
+    let output = command
+        .output()
+        .unwrap_or_else(|error| panic!("{command:?}: {error}; `tests/run` installs the client libraries"));
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
 #[derive(Debug, Default)]
 struct Heard {
     reports: Vec<Value>,

@@ -7,6 +7,7 @@ pub mod backend;
 pub mod bodies;
 pub mod cli;
 pub mod client;
+pub mod document;
 pub mod fake;
 pub mod guest;
 pub mod message;
