@@ -47,6 +47,7 @@ mod reloading;
 mod report;
 mod restarts;
 mod rotation;
+mod silences;
 mod story;
 mod subscribing;
 mod tail;

@@ -4,7 +4,7 @@
 use serde_json::{Value, json};
 
 use crate::harness::bodies::{announcement, announcement_on, batch, item, staff};
-use crate::harness::usher::{Signal, field, message};
+use crate::harness::usher::{Signal, message};
 use crate::harness::websocket::{End, Frame, handshake};
 use crate::harness::{Fake, Gate, Recorded, Request, Setup, Step, Usher, eventually, sign};
 

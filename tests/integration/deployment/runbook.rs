@@ -5,13 +5,16 @@ use std::process::Command;
 
 use super::{read, run, said};
 use crate::harness::admin::TOKEN;
-use crate::harness::{Setup, Usher, sign};
+use crate::harness::{Request, Setup, Usher, sign};
 
 /// The documents whose blocks under `<!-- runs -->` are run.
 const DOCUMENTS: &[&str] = &["docs/operations.md", "docs/first-deployment.md"];
 
 /// The programs of the blocks, as a line begins. Another command of usher's is one line more.
-const PROGRAMS: &[&str] = &["curl ", "usher check ", "usher doctor "];
+const PROGRAMS: &[&str] = &["curl ", "usher check ", "usher doctor ", TAIL];
+
+/// It follows until it is ended: here for some seconds, with what came before.
+const TAIL: &str = "usher tail ";
 
 /// The blocks under the mark.
 fn blocks(document: &str) -> Vec<String> {
@@ -35,6 +38,11 @@ fn result(command: &str, usher: &Usher, config: &str) -> String {
         .replace("\"app\": \"1001\"", &format!("\"app\": \"{}\"", sign::APP));
     // What curl is answered counts, too; and the first program of a pipe.
     let adapted = adapted.replace("curl -sS", "curl -sS --fail-with-body");
+    let adapted = if command.starts_with(TAIL) {
+        format!("timeout 3 {adapted} --backlog 100 || [ $? -eq 124 ]")
+    } else {
+        adapted
+    };
     let script = format!("set -euo pipefail; {adapted}");
     let output = run(Command::new("bash").args(["-c", &script]).env("PATH", path).env("TOKEN", TOKEN));
     assert!(output.status.success(), "{command}:\n{}", said(&output));
@@ -54,6 +62,10 @@ fn every_command_of_the_runbook_works_as_printed() {
         |toml: &str, address: &str| toml.replacen("listen = \"127.0.0.1:0\"", &format!("listen = \"{address}\""), 1);
     let named = listen(&listen(&toml, &usher.gateway().to_string()), &usher.admin().0.to_string());
     std::fs::write(&config, named).unwrap();
+    let refused = usher.client().call(&Request::new("POST", "/apps/3/events", b"{}"));
+    assert_eq!(refused.status, 401);
+    // Its body is not a trigger: the server behind refuses it.
+    assert_eq!(usher.client().call(&Request::events("{}")).status, 400);
     let mut run = 0;
     for document in DOCUMENTS {
         for command in blocks(document).iter().flat_map(|block| commands(block)) {
