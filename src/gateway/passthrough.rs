@@ -123,7 +123,7 @@ fn draft(shared: &Shared, request: &Request<Incoming>, arrival: Arrival) -> Draf
     let mut head =
         arrival.head(target::app_segment(path), RequestLine { method: request.method().as_str(), path, size });
     head.decision = Some(EventDecision::UnknownApp);
-    Draft::new(Kind::Unmatched, head)
+    Draft::new(Kind::Unmatched, &head)
 }
 
 /// Upstream's answer to a request that was sent at `began`, for the caller: with end-to-end headers, the body streamed.

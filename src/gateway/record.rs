@@ -54,6 +54,7 @@ impl Arrival {
     }
 
     /// The first part of the record, without events.
+    #[inline]
     pub(super) fn head<'r>(&self, app: &'r str, line: RequestLine<'r>) -> Head<'r> {
         Head {
             number: self.id.number(),
@@ -81,7 +82,7 @@ impl Arrival {
     /// Records that the trigger was refused, before it was decided. Returns the tag of the answer.
     pub(super) fn refused(&self, shared: &Shared, app: &str, line: RequestLine<'_>, refusal: &Refusal) -> Tag {
         let is_kept = shared.triggers.are_kept();
-        let draft = if is_kept { Draft::new(Kind::Refused, self.head(app, line)) } else { Draft::none() };
+        let draft = if is_kept { Draft::new(Kind::Refused, &self.head(app, line)) } else { Draft::none() };
         self.push_refused(shared, app, draft, self.came.elapsed(), refusal);
         self.tag(refusal.code())
     }

@@ -89,8 +89,8 @@ pub struct Draft {
 
 impl Draft {
     /// Encodes `head`.
-    pub fn new(kind: Kind, head: Head<'_>) -> Self {
-        Self { kind, head: head.into_encoding(), channels: UNREAD }
+    pub fn new(kind: Kind, head: &Head<'_>) -> Self {
+        Self { kind, head: head.encoding(), channels: UNREAD }
     }
 
     /// No record is kept.

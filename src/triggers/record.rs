@@ -235,21 +235,26 @@ impl UpstreamRecord<'_> {
 
 impl Head<'_> {
     /// The encoding.
-    pub(super) fn into_encoding(mut self) -> Vec<u8> {
+    pub(super) fn encoding(&self) -> Vec<u8> {
         let mut encoding = Vec::with_capacity(TYPICAL);
         self.encode(&mut encoding);
-        if encoding.len() <= MAX_HEAD {
-            return encoding;
+        if encoding.len() > MAX_HEAD {
+            encoding.clear();
+            self.clone().shortened().encode(&mut encoding);
         }
+        encoding
+    }
+
+    /// The same with the first event and finding alone.
+    #[cold]
+    fn shortened(mut self) -> Self {
         self.more_events += leave_out(&mut self.events);
         self.more_findings += leave_out(&mut self.findings);
         self.filtered.truncate(1);
         for event in &mut self.events {
             event.data = None;
         }
-        encoding.clear();
-        self.encode(&mut encoding);
-        encoding
+        self
     }
 }
 

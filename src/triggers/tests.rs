@@ -36,7 +36,7 @@ fn head<'a>(triggers: &Triggers, app: &'a str, channel: &'a str) -> Head<'a> {
 }
 
 fn push(triggers: &Triggers, kind: Kind, channel: &str) {
-    triggers.push(Draft::new(kind, head(triggers, "1", channel)), &Tail { status: 200, ..Tail::default() });
+    triggers.push(Draft::new(kind, &head(triggers, "1", channel)), &Tail { status: 200, ..Tail::default() });
 }
 
 fn channels<'a>(encoded: impl IntoIterator<Item = &'a Encoded>) -> Vec<String> {
@@ -74,7 +74,7 @@ fn a_record_is_read_as_it_was_written() {
     encoding::Encode::encode(&tail, &mut own);
     assert_eq!(own, postcard::to_allocvec(&tail).unwrap());
     let expected = (format!("{written:?}"), format!("{tail:?}"));
-    triggers.push(Draft::new(Kind::Unmatched, written), &tail);
+    triggers.push(Draft::new(Kind::Unmatched, &written), &tail);
     let page = triggers.list(10, None, &Filter::default());
     let record = page.records[0].record().unwrap();
     assert_eq!((format!("{:?}", record.head), format!("{:?}", record.tail)), expected);
@@ -104,7 +104,7 @@ fn a_flood_of_one_kind_removes_no_other() {
     let triggers = triggers();
     push(&triggers, Kind::Watched, "watched");
     for _ in 0..40_000 {
-        let draft = Draft::new(Kind::Watched, head(&triggers, "scanner", "x"));
+        let draft = Draft::new(Kind::Watched, &head(&triggers, "scanner", "x"));
         triggers.push(draft, &Tail { status: 401, refusal: Some(("unknown_auth_key", "no")), ..Tail::default() });
         push(&triggers, Kind::Unmatched, "unmatched");
     }
@@ -119,9 +119,9 @@ fn a_filter_applies_before_the_limit() {
     let triggers = triggers();
     for (app, channel) in [("1", "inn-1"), ("2", "inn-2"), ("1", "ritz-1")] {
         triggers
-            .push(Draft::new(Kind::Watched, head(&triggers, app, channel)), &Tail { status: 200, ..Tail::default() });
+            .push(Draft::new(Kind::Watched, &head(&triggers, app, channel)), &Tail { status: 200, ..Tail::default() });
     }
-    let draft = Draft::new(Kind::Watched, head(&triggers, "1", "refused"));
+    let draft = Draft::new(Kind::Watched, &head(&triggers, "1", "refused"));
     triggers.push(draft, &Tail { status: 401, refusal: Some(("unknown_auth_key", "no")), ..Tail::default() });
     let found = |filter: Filter| channels(&triggers.list(10, None, &filter).records);
     let of = |edit: fn(&mut Filter)| {
@@ -167,7 +167,7 @@ fn long_lists_are_cut_and_a_record_is_bounded() {
     let event =
         EventRecord { channels: (0..MAX_LIST).map(|_| cut(&long, MAX_TEXT)).collect(), ..huge.events[0].clone() };
     huge.events = (0..MAX_LIST).map(|_| event.clone()).collect();
-    triggers.push(Draft::new(Kind::Watched, huge), &Tail::default());
+    triggers.push(Draft::new(Kind::Watched, &huge), &Tail::default());
     let page = triggers.list(1, None, &Filter::default());
     let record = page.records[0].record().unwrap();
     assert_eq!((record.head.events.len(), record.head.more_events), (1, 19));

@@ -178,7 +178,7 @@ impl Running {
             decision: Some(decision),
         };
         let tail = Tail { took: 1500, status: 200, ..Tail::default() };
-        triggers.push(Draft::new(Kind::Watched, head), &tail);
+        triggers.push(Draft::new(Kind::Watched, &head), &tail);
     }
 
     fn memory(&self, app: &str) -> Arc<RuleMemory> {

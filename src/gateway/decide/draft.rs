@@ -26,19 +26,21 @@ impl DecisionInProgress<'_, '_> {
         head.decision = primary;
         let events = &self.trigger.events;
         let records = events.iter().take(MAX_LIST).enumerate();
-        head.events = records.map(|(index, event)| self.event(index, event, triggers.payloads())).collect();
+        // Extended in place: the parts are large.
+        head.events.extend(records.map(|(index, event)| self.event(index, event, triggers.payloads())));
         head.more_events = count(events.len().saturating_sub(MAX_LIST));
         let listed = self
             .effects
             .iter()
             .zip(decisions)
             .filter(|(effect, _)| effect.event < MAX_LIST && effect.position < MAX_LIST);
-        head.findings = listed.take(MAX_LIST).map(|(effect, decision)| finding(effect, *decision)).collect();
+        head.findings.extend(listed.take(MAX_LIST).map(|(effect, decision)| finding(effect, *decision)));
         head.more_findings = count(decisions.len() - head.findings.len());
-        head.filtered = self.filtered.iter().take(MAX_LIST).map(filtered).collect();
-        Draft::new(if self.effects.is_empty() { Kind::Unmatched } else { Kind::Watched }, head).naming(channels)
+        head.filtered.extend(self.filtered.iter().take(MAX_LIST).map(filtered));
+        Draft::new(if self.effects.is_empty() { Kind::Unmatched } else { Kind::Watched }, &head).naming(channels)
     }
 
+    #[inline]
     fn event<'r>(&self, index: usize, event: &'r Event<'_>, payloads: Payloads) -> EventRecord<'r> {
         let has_data = match payloads {
             Payloads::None => false,
@@ -101,9 +103,10 @@ pub(super) fn inexact(shared: &Shared, app: &AppRoute, inexact: &Inexact, subjec
             data_size: 0,
         });
     }
-    Draft::new(Kind::Watched, head).naming(named)
+    Draft::new(Kind::Watched, &head).naming(named)
 }
 
+#[inline]
 fn finding<'r>(effect: &'r Effect<'_>, decision: EventDecision) -> Finding<'r> {
     Finding {
         event: index16(effect.event),
@@ -116,6 +119,7 @@ fn finding<'r>(effect: &'r Effect<'_>, decision: EventDecision) -> Finding<'r> {
     }
 }
 
+#[inline]
 fn record<'r>(assignment: &'r Assignment, route: &'r RuleRoute) -> AssignmentRecord<'r> {
     let spec = route.rule.spec();
     let pointer = spec.identity.get(assignment.pointer()).map_or("", String::as_str);
