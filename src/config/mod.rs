@@ -85,7 +85,7 @@ pub struct Config {
 pub struct ConfiguredMode {
     /// The mode.
     pub mode: Mode,
-    /// Where it is written, in one word: [`Origin::kind`].
+    /// Where it is written, in one word: [`Origin::label`].
     pub source: &'static str,
 }
 

@@ -24,7 +24,7 @@ struct Segment {
     first: u64,
 }
 
-/// Least bytes of a ring, so that a segment has room for any record ([`super::record::MAX_HEAD`]).
+/// Least bytes of a ring, so that a segment has room for any record (48 KiB and its second part).
 pub const MIN_CAPACITY: usize = 1024 * 1024;
 
 /// Segments of a ring. One of them is removed at a time, so a full ring holds at least 15/16 of its bytes.
