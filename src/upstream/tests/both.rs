@@ -4,7 +4,8 @@
 //! a line end in the head and in trailers, a missing reason, blanks after a chunk size, any byte except CR and LF in a
 //! chunk extension, and a repeated equal length.
 //!
-//! Two differences remain; neither accepts a malformed answer: `wire` refuses a chunk size after 16 KiB of zeros, and
+//! Three differences remain; neither accepts a malformed answer: `wire` refuses trailers that end early
+//! (`ends_trailers_early`), `wire` refuses a chunk size after 16 KiB of zeros, and
 //! hyper accepts up to 256 KiB more of interim answers. Also, hyper refuses a malformed head only at its end, or at the
 //! timeout.
 
@@ -16,6 +17,7 @@ use tokio::time::Instant;
 
 use super::{Peer, Remote, Server, post};
 use crate::clock::DeadlineTimer;
+use crate::upstream::wire::agreement::ends_trailers_early;
 use crate::upstream::{Collected, is_hop_by_hop};
 
 /// The largest body for `wire`, and for the gateway with hyper.
@@ -377,6 +379,8 @@ fn both_ways_make_the_same_of_whatever_comes() {
     let runtime = runtime();
     proptest!(ProptestConfig::with_cases(256), |(bytes in answers(), at_once in select(vec![1, 7, 10_000]))| {
         let read = runtime.block_on(read(&bytes, at_once));
-        prop_assert_eq!(read.general, read.fast, "{}", bytes.escape_ascii());
+        // The one known difference: see there.
+        let is_known = read.fast.is_none() && ends_trailers_early(&bytes);
+        prop_assert!(is_known || read.general == read.fast, "{read:?}: {}", bytes.escape_ascii());
     });
 }

@@ -111,7 +111,7 @@ impl Default for Answers {
 
 /// Whether there is an empty line behind a line that ends with LF alone. Among trailers, such a line ends them for
 /// httparse; what follows it up to CR LF CR LF hyper drops unseen, and `wire` refuses.
-fn ends_trailers_early(bytes: &[u8]) -> bool {
+pub(in crate::upstream) fn ends_trailers_early(bytes: &[u8]) -> bool {
     let is_end = |four: &[u8]| four.ends_with(b"\n\n") || four[0] != b'\r' && four[1..] == *b"\n\r\n";
     bytes.windows(4).any(is_end)
 }
