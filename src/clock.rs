@@ -43,6 +43,15 @@ impl Moment {
     }
 }
 
+/// One reading of a [`Clock`], in both forms.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Timestamp {
+    /// For durations.
+    pub instant: Instant,
+    /// For the memory and the records.
+    pub moment: Moment,
+}
+
 /// A monotonic clock with a known wall-clock beginning.
 #[derive(Debug, Clone, Copy)]
 pub struct Clock {
@@ -68,6 +77,12 @@ impl Clock {
     pub fn moment(&self, instant: Instant) -> Moment {
         let since = instant.saturating_duration_since(self.began);
         Moment(since.as_secs().saturating_mul(1000).saturating_add(u64::from(since.subsec_millis())))
+    }
+
+    /// `instant` in both forms.
+    #[must_use]
+    pub fn timestamp(&self, instant: Instant) -> Timestamp {
+        Timestamp { instant, moment: self.moment(instant) }
     }
 
     /// The time since the beginning, unrounded, for measurements.

@@ -84,7 +84,7 @@ impl EventQuery {
     pub(super) fn list(&self, admin: &Admin) -> Reply {
         let mut counts = Counts::default();
         admin.triggers.for_each(|record| {
-            if self.app.as_ref().is_none_or(|app| app == record.head.app) {
+            if self.app.as_ref().is_none_or(|app| app == record.head.request.app) {
                 counts.add(record);
             }
         });
@@ -104,18 +104,21 @@ impl EventQuery {
 impl Counts {
     fn add(&mut self, record: &Record<'_>) {
         let head = &record.head;
-        self.oldest = Some(self.oldest.map_or(head.at, |oldest| oldest.min(head.at)));
+        self.oldest = Some(self.oldest.map_or(head.request.at, |oldest| oldest.min(head.request.at)));
         for (index, event) in head.events.iter().enumerate() {
             for (position, channel) in event.channels.iter().enumerate() {
-                let key =
-                    Key { app: head.app.to_owned(), event: event.name.to_owned(), channel: (*channel).to_owned() };
+                let key = Key {
+                    app: head.request.app.to_owned(),
+                    event: event.name.to_owned(),
+                    channel: (*channel).to_owned(),
+                };
                 if self.events.len() >= MAX_EVENTS && !self.events.contains_key(&key) {
                     self.left_out += 1;
                     continue;
                 }
                 let count = self.events.entry(key).or_default();
                 count.count += 1;
-                count.last = count.last.max(head.at);
+                count.last = count.last.max(head.request.at);
                 count.watched |= head
                     .findings
                     .iter()

@@ -37,7 +37,8 @@ pub(super) fn channels(admin: &Admin, kinds: &[&Misplaced]) -> Vec<Vec<String>> 
 fn add(kinds: &mut [Kind<'_>], record: &Record<'_>) {
     for event in &record.head.events {
         for channel in &event.channels {
-            let of_event = |kind: &Kind<'_>| kind.is_for(record.head.app, event.name) && kind.is_misplaced(channel);
+            let of_event =
+                |kind: &Kind<'_>| kind.is_for(record.head.request.app, event.name) && kind.is_misplaced(channel);
             let place = kinds
                 .iter()
                 .position(|kind| of_event(kind) && kind.has_family_of(channel))

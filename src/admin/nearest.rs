@@ -31,7 +31,7 @@ const MAX_ENTRIES: usize = 200;
 /// Each rule of the record's app that did not match, for each of its events and channels.
 pub(super) fn not_matched(record: &Record<'_>, rules: &[RuleMode]) -> Vec<NotMatched> {
     let head = &record.head;
-    let of_app: Vec<&RuleMode> = rules.iter().filter(|rule| *rule.app == *head.app).collect();
+    let of_app: Vec<&RuleMode> = rules.iter().filter(|rule| *rule.app == *head.request.app).collect();
     let mut entries = Vec::new();
     for (index, event) in head.events.iter().enumerate() {
         for channel in &event.channels {

@@ -111,13 +111,13 @@ impl<'a> TriggerView<'a> {
         let Record { head, tail } = record;
         let calendar = &admin.calendar;
         Self {
-            id: admin.triggers.id(head.number).to_string(),
-            time: time(calendar, head.at),
-            app: head.app,
-            caller: head.caller,
-            method: head.method,
-            path: head.path,
-            size: head.size,
+            id: admin.triggers.id(head.request.number).to_string(),
+            time: time(calendar, head.request.at),
+            app: head.request.app,
+            caller: head.request.caller,
+            method: head.request.method,
+            path: head.request.path,
+            size: head.request.size,
             decision: record.decision(),
             reason: record.reason(),
             why: why(record),

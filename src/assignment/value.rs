@@ -51,7 +51,7 @@ impl Assignment {
     }
 
     /// The context's JSON tokens in the order of the rule's pointers.
-    pub fn context(&self) -> impl Iterator<Item = &str> {
+    pub fn context(&self) -> impl Iterator<Item = &str> + Clone {
         let (_pointer, rest) = split(&self.0);
         let mut rest = rest.and_then(|rest| split(rest).1);
         std::iter::from_fn(move || {

@@ -199,14 +199,14 @@ impl Gateway {
         }
         match target::route(&head, &routing) {
             Ok(target::Route::Trigger(target)) => {
-                let arrival = Arrival::new(&self.shared, summary.came, summary.caller);
+                let arrival = Arrival::new(&self.shared, self.shared.clock.timestamp(summary.came), summary.caller);
                 let request = Request::from_parts(head, body);
                 let connection = &caller.connection;
                 let response = trigger::handle(self, &routing, target, arrival, connection, request, permit).await;
                 (RequestKind::Trigger, response)
             }
             Ok(target::Route::Unknown) => {
-                let arrival = Arrival::new(&self.shared, summary.came, summary.caller);
+                let arrival = Arrival::new(&self.shared, self.shared.clock.timestamp(summary.came), summary.caller);
                 let request = Request::from_parts(head, body);
                 let ticket = routing.unknown_generation.begin();
                 let answered = Box::pin(passthrough::trigger(self, &routing, request, arrival, ticket, permit)).await;
@@ -240,7 +240,7 @@ impl Gateway {
             self.shared.metrics.error(refusal.code());
             return refusal.response();
         };
-        let arrival = Arrival::new(&self.shared, request.came, request.caller);
+        let arrival = Arrival::new(&self.shared, self.shared.clock.timestamp(request.came), request.caller);
         let tag = arrival.refused(&self.shared, app, RequestLine { method, path, size: request.size }, refusal);
         refusal.tagged_response(&self.shared, tag)
     }

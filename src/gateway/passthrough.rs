@@ -12,7 +12,7 @@ use crate::assignment::{GenerationTicket, Outcome};
 use crate::clock::Moment;
 use crate::decision::EventDecision;
 use crate::metrics::TriggerOutcome;
-use crate::triggers::{Draft, Kind, MAX_TEXT, Tail, UpstreamRecord, cut};
+use crate::triggers::{Draft, Head, Kind, MAX_TEXT, Tail, UpstreamRecord, cut};
 use crate::upstream::{Answer, Failure, Payload};
 
 /// Bodies of up to this many bytes are received whole before they are forwarded, so that a slow caller occupies no
@@ -87,7 +87,7 @@ pub(super) async fn trigger(
             let (status, outcome) = (Some(tail.status), outcome.label());
             tail.upstream = Some(UpstreamRecord { status, took, outcome, ..UpstreamRecord::default() });
             let reason = EventDecision::UnknownApp.reason();
-            arrival.decided(shared, &app, tail.decision(Some(EventDecision::UnknownApp)), reason, &draft);
+            arrival.decided(shared, &app, || tail.decision(Some(EventDecision::UnknownApp)), reason, &draft);
             shared.triggers.push(draft, &tail);
             arrival.tag(reason).insert(answer.headers_mut());
             answer
@@ -105,7 +105,7 @@ pub(super) async fn trigger(
             } else {
                 shared.trigger_log.refused(shared, &arrival, &app, &refusal);
             }
-            arrival.decided(shared, &app, tail.decision(Some(EventDecision::UnknownApp)), refusal.code(), &draft);
+            arrival.decided(shared, &app, || tail.decision(Some(EventDecision::UnknownApp)), refusal.code(), &draft);
             shared.triggers.push(draft, &tail);
             refusal.tagged_response(shared, arrival.tag(refusal.code()))
         }
@@ -120,10 +120,9 @@ fn draft(shared: &Shared, request: &Request<Incoming>, arrival: Arrival) -> Draf
     }
     let size = usize::try_from(request.body().size_hint().lower()).unwrap_or(usize::MAX);
     let path = request.uri().path();
-    let mut head =
-        arrival.head(target::app_segment(path), RequestLine { method: request.method().as_str(), path, size });
-    head.decision = Some(EventDecision::UnknownApp);
-    Draft::new(Kind::Unmatched, &head)
+    let line = RequestLine { method: request.method().as_str(), path, size };
+    let decision = Some(EventDecision::UnknownApp);
+    Draft::new(Kind::Unmatched, |_| Head { decision, ..arrival.unread(target::app_segment(path), line) })
 }
 
 /// Upstream's answer to a request that was sent at `began`, for the caller: with end-to-end headers, the body streamed.

@@ -15,6 +15,7 @@ use super::settle::{self, Answered, Settled};
 use super::verified::{Reading, Verified};
 use super::{InFlightPermit, Refusal, Shared};
 use crate::assignment::ClaimMode;
+use crate::clock::Timestamp;
 use crate::metrics::TriggerOutcome;
 use crate::pusher::{KeyPair, Trigger};
 use crate::rate::RateReservation;
@@ -74,7 +75,7 @@ struct WaitState {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Attempt {
     pub(super) mode: ClaimMode,
-    pub(super) now: Instant,
+    pub(super) now: Timestamp,
 }
 
 /// Writes what a decision calls for, in a reader's own form.
@@ -118,10 +119,11 @@ pub(super) trait Exchange {
     fn refused(&mut self, refusal: Refusal, tag: Tag) -> Self::Reply;
 }
 
-/// How an exchange with upstream ended, and how long it took.
+/// How and when an exchange with upstream ended, and how long it took.
 #[derive(Debug)]
 pub(super) struct Sent {
     pub(super) took: Duration,
+    pub(super) ended: Instant,
     /// How often it was sent again, because nothing of it had been sent on a connection before.
     pub(super) retries: u8,
     /// `Ok`: the answer is complete.
@@ -170,13 +172,11 @@ async fn send_and_settle<E: Exchange>(
     forward: Forward,
 ) -> Result<(Disposition, Tag), (Refusal, Tag)> {
     let Forward { app, arrival, conclusion, tickets, multiplicity, disposition, permit: _permit } = forward;
-    let sending = Instant::now();
-    let Sent { took, retries, result } = exchange.send().await;
+    let Sent { took, ended, retries, result } = exchange.send().await;
     let shared = exchange.shared();
     let metrics = &shared.metrics;
     let decision = conclusion.decision;
-    let recorded =
-        Recorded { app: &app, arrival, conclusion, waited: sending - arrival.came, took, retries, disposition };
+    let recorded = Recorded { app: &app, arrival, conclusion, took, ended, retries, disposition };
     let refusal = match result {
         Ok(()) => {
             let answered = exchange.received();
@@ -204,9 +204,9 @@ struct Recorded<'a> {
     app: &'a AppRoute,
     arrival: Arrival,
     conclusion: Conclusion,
-    /// The time before it was sent.
-    waited: Duration,
+    /// The time that the exchange took.
     took: Duration,
+    ended: Instant,
     retries: u8,
     disposition: Disposition,
 }
@@ -217,7 +217,7 @@ impl Recorded<'_> {
         let error = settled.error.as_deref().map(|error| cut(error, MAX_TEXT));
         let upstream =
             UpstreamRecord { status: Some(status), error, outcome: settled.outcome.label(), ..self.upstream() };
-        let took = micros(self.waited + self.took);
+        let took = micros(self.ended - self.arrival.came.instant);
         let tail = Tail { took, status, refusal: None, upstream: Some(upstream) };
         let reason = self.conclusion.decision.reason();
         self.push(shared, reason, &tail);
@@ -229,7 +229,7 @@ impl Recorded<'_> {
         let cause = refusal.to_string();
         let cause = cut(&cause, MAX_TEXT);
         let upstream = UpstreamRecord { error: Some(cause), outcome: outcome.label(), ..self.upstream() };
-        let took = micros(self.waited + self.took);
+        let took = micros(self.ended - self.arrival.came.instant);
         let tail = Tail {
             took,
             status: refusal.status().as_u16(),
@@ -241,7 +241,7 @@ impl Recorded<'_> {
 
     fn push(self, shared: &Shared, reason: &str, tail: &Tail<'_>) {
         let Conclusion { decision, draft } = self.conclusion;
-        self.arrival.decided(shared, &self.app.id, tail.decision(Some(decision)), reason, &draft);
+        self.arrival.decided(shared, &self.app.id, || tail.decision(Some(decision)), reason, &draft);
         shared.triggers.push(draft, tail);
     }
 
@@ -266,7 +266,7 @@ fn conclude<R: Render>(
 ) -> NextStep<R::Reply> {
     let decision = state.decide(shared, &verified, Subject { arrival, line: render.line() }, attempt);
     let Verified { app, pair, reading, .. } = verified;
-    let waited = attempt.now - arrival.came;
+    let waited = attempt.now.instant - arrival.came.instant;
     match decision {
         Decision::Suppress(conclusion) => {
             let tag = arrival.tag(conclusion.decision.reason());
@@ -326,7 +326,7 @@ impl WaitState {
         Attempt { mode, now }: Attempt,
     ) -> Decision {
         let Verified { app, reading, body, pair: _ } = trigger;
-        let now = shared.clock.moment(now);
+        let now = now.moment;
         let is_keyed = matches!(reading, Reading::Keyed(_));
         let context = DecisionContext { now, mode, waited: self.deadline.is_some(), is_keyed };
         match reading {

@@ -5,14 +5,13 @@ use std::time::Duration;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 use smallvec::SmallVec;
-use tokio::time::Instant;
 
 use super::decide::Conclusion;
 use super::trigger_log::Decided;
 use super::{Refusal, Shared};
-use crate::clock::Moment;
+use crate::clock::Timestamp;
 use crate::decision::EventDecision;
-use crate::triggers::{Draft, Head, Kind, MAX_TEXT, Tail, TriggerId, cut};
+use crate::triggers::{Draft, Head, Kind, MAX_TEXT, RequestRecord, Tail, TriggerId, cut};
 
 /// The header with the trigger's id.
 pub(super) const TRIGGER: HeaderName = HeaderName::from_static("usher-trigger");
@@ -23,8 +22,7 @@ pub(super) const REASON: HeaderName = HeaderName::from_static("usher-reason");
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Arrival {
     pub(super) id: TriggerId,
-    pub(super) came: Instant,
-    pub(super) at: Moment,
+    pub(super) came: Timestamp,
     /// The address of the caller, as the trusted proxies say.
     pub(super) caller: IpAddr,
 }
@@ -49,21 +47,28 @@ pub(super) struct Tag {
 
 impl Arrival {
     /// The arrival of a trigger at `came`.
-    pub(super) fn new(shared: &Shared, came: Instant, caller: IpAddr) -> Self {
-        Self { id: shared.triggers.next_id(), came, at: shared.clock.moment(came), caller }
+    pub(super) fn new(shared: &Shared, came: Timestamp, caller: IpAddr) -> Self {
+        Self { id: shared.triggers.next_id(), came, caller }
     }
 
-    /// The first part of the record, without events.
+    /// What is recorded of the request.
     #[inline]
-    pub(super) fn head<'r>(&self, app: &'r str, line: RequestLine<'r>) -> Head<'r> {
-        Head {
+    pub(super) fn request<'r>(&self, app: &'r str, line: RequestLine<'r>) -> RequestRecord<'r> {
+        RequestRecord {
             number: self.id.number(),
-            at: self.at.as_millis(),
+            at: self.came.moment.as_millis(),
             app: cut(app, MAX_TEXT),
             caller: self.caller,
             method: cut(line.method, MAX_TEXT),
             path: cut(line.path, MAX_TEXT),
             size: u32::try_from(line.size).unwrap_or(u32::MAX),
+        }
+    }
+
+    /// The first part of the record of a trigger whose events are not read.
+    pub(super) fn unread<'r>(&self, app: &'r str, line: RequestLine<'r>) -> Head<'r> {
+        Head {
+            request: self.request(app, line),
             inexact: None,
             events: SmallVec::new(),
             more_events: 0,
@@ -82,15 +87,15 @@ impl Arrival {
     /// Records that the trigger was refused, before it was decided. Returns the tag of the answer.
     pub(super) fn refused(&self, shared: &Shared, app: &str, line: RequestLine<'_>, refusal: &Refusal) -> Tag {
         let is_kept = shared.triggers.are_kept();
-        let draft = if is_kept { Draft::new(Kind::Refused, &self.head(app, line)) } else { Draft::none() };
-        self.push_refused(shared, app, draft, self.came.elapsed(), refusal);
+        let draft = if is_kept { Draft::new(Kind::Refused, |_| self.unread(app, line)) } else { Draft::none() };
+        self.push_refused(shared, app, draft, self.came.instant.elapsed(), refusal);
         self.tag(refusal.code())
     }
 
     /// Records and logs that the trigger for `app` was refused.
     pub(super) fn push_refused(&self, shared: &Shared, app: &str, draft: Draft, took: Duration, refusal: &Refusal) {
         shared.trigger_log.refused(shared, self, app, refusal);
-        self.decided(shared, app, "refused", refusal.code(), &draft);
+        self.decided(shared, app, || "refused", refusal.code(), &draft);
         if !shared.triggers.are_kept() {
             return;
         }
@@ -105,8 +110,17 @@ impl Arrival {
     }
 
     /// Logs what was decided on the trigger.
-    pub(super) fn decided(&self, shared: &Shared, app: &str, decision: &str, reason: &str, draft: &Draft) {
-        Decided { id: self.id, app, decision, reason, channels: draft.channels() }.log(shared);
+    pub(super) fn decided(
+        &self,
+        shared: &Shared,
+        app: &str,
+        decision: impl FnOnce() -> &'static str,
+        reason: &str,
+        draft: &Draft,
+    ) {
+        if tracing::enabled!(tracing::Level::DEBUG) {
+            Decided { id: self.id, app, decision: decision(), reason, channels: draft.channels() }.log(shared);
+        }
     }
 
     /// Records and logs that the trigger of `app` was suppressed.
@@ -117,7 +131,7 @@ impl Arrival {
         Conclusion { decision, draft }: Conclusion,
         took: Duration,
     ) {
-        self.decided(shared, app, decision.action().label(), decision.reason(), &draft);
+        self.decided(shared, app, || decision.action().label(), decision.reason(), &draft);
         shared.triggers.push(draft, &Tail { took: micros(took), status: 200, refusal: None, upstream: None });
     }
 }

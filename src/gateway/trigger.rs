@@ -169,7 +169,7 @@ impl Exchange for HyperExchange {
 
     fn decide_again(&mut self, trigger: Undecided, mode: ClaimMode) -> NextStep<Response<Reply>> {
         let body = self.request.body().clone();
-        let attempt = Attempt { mode, now: Instant::now() };
+        let attempt = Attempt { mode, now: self.gateway.shared.clock.timestamp(Instant::now()) };
         let render = HyperRender { shared: &self.gateway.shared, request: &mut self.request };
         trigger.decide(&self.gateway.shared, &body, attempt, render)
     }
@@ -179,7 +179,7 @@ impl Exchange for HyperExchange {
         let (began, period) = (Instant::now(), self.gateway.upstream.timeout());
         let answer = match self.gateway.upstream.send(request).await {
             Ok(answer) => answer,
-            Err(failure) => return Sent { took: began.elapsed(), retries: 0, result: Err(failure) },
+            Err(failure) => return sent(began, Err(failure)),
         };
         let (head, body) = answer.into_parts();
         let status = head.status.as_u16();
@@ -193,7 +193,7 @@ impl Exchange for HyperExchange {
             Ok(Ok(None) | Err(_)) => Err(Failure::AnswerCut { status }),
             Err(_elapsed) => Err(Failure::AnswerTooSlow { status, period }),
         };
-        Sent { took: began.elapsed(), retries: 0, result }
+        sent(began, result)
     }
 
     fn received(&self) -> Answered<'_> {
@@ -217,4 +217,10 @@ impl Exchange for HyperExchange {
     fn refused(&mut self, refusal: Refusal, tag: Tag) -> Response<Reply> {
         refusal.tagged_response(&self.gateway.shared, tag)
     }
+}
+
+/// The end, now, of an exchange that began at `began`.
+fn sent(began: Instant, result: Result<(), Failure>) -> Sent {
+    let ended = Instant::now();
+    Sent { took: ended - began, ended, retries: 0, result }
 }

@@ -6,17 +6,21 @@
 
 use std::net::IpAddr;
 
-use super::record::{AssignmentRecord, EventRecord, Filtered, Finding, Head, Tail, UpstreamRecord};
+use smallvec::{Array, SmallVec};
+
+use super::record::{AssignmentRecord, EventRecord, Filtered, Finding, Head, RequestRecord, Tail, UpstreamRecord};
 use crate::decision::EventDecision;
 
 /// A value that is written.
-pub(super) trait Encode {
+pub trait Encode {
     /// Appends the value to `to`.
     fn encode(&self, to: &mut Vec<u8>);
 }
 
 impl Encode for u64 {
-    #[inline]
+    // A call each: a record has some thirty numbers and texts, and code that is executed once for each trigger costs
+    // most by its size.
+    #[inline(never)]
     fn encode(&self, to: &mut Vec<u8>) {
         let mut rest = *self;
         while rest >= 0x80 {
@@ -54,7 +58,7 @@ impl Encode for bool {
 }
 
 impl Encode for &str {
-    #[inline]
+    #[inline(never)]
     fn encode(&self, to: &mut Vec<u8>) {
         (self.len() as u64).encode(to);
         to.extend_from_slice(self.as_bytes());
@@ -69,7 +73,7 @@ impl Encode for EventDecision {
 }
 
 impl Encode for IpAddr {
-    #[inline]
+    #[inline(never)]
     fn encode(&self, to: &mut Vec<u8>) {
         match self {
             Self::V4(address) => {
@@ -102,7 +106,7 @@ impl<A: Encode, B: Encode> Encode for (A, B) {
     }
 }
 
-impl<T: Encode> Encode for [T] {
+impl<A: Array<Item: Encode>> Encode for SmallVec<A> {
     #[inline]
     fn encode(&self, to: &mut Vec<u8>) {
         (self.len() as u64).encode(to);
@@ -110,10 +114,22 @@ impl<T: Encode> Encode for [T] {
     }
 }
 
+/// A list whose entries are made while they are written.
+#[derive(Debug, Clone)]
+pub struct List<I>(pub I);
+
+impl<I: Iterator<Item: Encode> + Clone> Encode for List<I> {
+    #[inline]
+    fn encode(&self, to: &mut Vec<u8>) {
+        (self.0.clone().count() as u64).encode(to);
+        self.0.clone().for_each(|value| value.encode(to));
+    }
+}
+
 /// Encodes a structure field by field. All fields have to be named, in the order of their declaration.
 macro_rules! encode_fields {
-    ($name:ident { $($field:ident),+ $(,)? }) => {
-        impl Encode for $name<'_> {
+    ($name:ident<$($list:ident),*> { $($field:ident),+ $(,)? }) => {
+        impl<$($list: Encode),*> Encode for $name<'_, $($list),*> {
             #[inline]
             fn encode(&self, to: &mut Vec<u8>) {
                 let Self { $($field),+ } = self;
@@ -123,14 +139,8 @@ macro_rules! encode_fields {
     };
 }
 
-encode_fields!(Head {
-    number,
-    at,
-    app,
-    caller,
-    method,
-    path,
-    size,
+encode_fields!(Head<Events, Findings, Rules> {
+    request,
     inexact,
     events,
     more_events,
@@ -139,9 +149,10 @@ encode_fields!(Head {
     filtered,
     decision
 });
-encode_fields!(EventRecord { name, channels, more_channels, excludes_socket, asks_info, data, data_size });
-encode_fields!(Finding { event, channel, rule, decision, assignment, before, known_since });
-encode_fields!(AssignmentRecord { pointer, identity, context });
-encode_fields!(Filtered { event, rule, pointer });
-encode_fields!(Tail { took, status, refusal, upstream });
-encode_fields!(UpstreamRecord { reduced, status, took, retries, error, outcome });
+encode_fields!(RequestRecord<> { number, at, app, caller, method, path, size });
+encode_fields!(EventRecord<Channels> { name, channels, more_channels, excludes_socket, asks_info, data, data_size });
+encode_fields!(Finding<Assignment> { event, channel, rule, decision, assignment, before, known_since });
+encode_fields!(AssignmentRecord<Context> { pointer, identity, context });
+encode_fields!(Filtered<> { event, rule, pointer });
+encode_fields!(Tail<> { took, status, refusal, upstream });
+encode_fields!(UpstreamRecord<> { reduced, status, took, retries, error, outcome });

@@ -68,7 +68,7 @@ impl Filter {
         let Record { head, tail } = record;
         let mut channels = head.events.iter().flat_map(|event| event.channels.iter());
         let mut findings = head.findings.iter().map(|finding| finding.decision);
-        app.as_ref().is_none_or(|app| app == head.app)
+        app.as_ref().is_none_or(|app| app == head.request.app)
             && channel.as_ref().is_none_or(|prefix| channels.any(|channel| channel.starts_with(prefix.as_str())))
             && event.as_ref().is_none_or(|event| head.events.iter().any(|known| known.name == event))
             && decision.as_ref().is_none_or(|decision| {
@@ -78,7 +78,7 @@ impl Filter {
                 .as_ref()
                 .is_none_or(|reason| record.reason() == reason || findings.any(|finding| finding.reason() == reason))
             && status.is_none_or(|pattern| (pattern.first..=pattern.last).contains(&tail.status))
-            && caller.as_ref().is_none_or(|prefix| head.caller.to_string().starts_with(prefix.as_str()))
+            && caller.as_ref().is_none_or(|prefix| head.request.caller.to_string().starts_with(prefix.as_str()))
             && refused.is_none_or(|refused| refused == (record.decision() == "refused"))
             && failed.is_none_or(|failed| failed == record.has_failed())
     }

@@ -21,14 +21,16 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::Notify;
 
+pub use encoding::{Encode, List};
 pub use filter::{Filter, InvalidStatus, StatusPattern};
 pub use id::{InvalidId, TriggerId};
 pub use record::{
-    AssignmentRecord, EventRecord, Filtered, Finding, Head, MAX_DATA, MAX_LIST, MAX_TEXT, Record, Tail, UpstreamRecord,
-    cut,
+    AssignmentRecord, EventRecord, Filtered, Finding, Head, Limits, MAX_DATA, MAX_LIST, MAX_TEXT, Record,
+    RequestRecord, Tail, UpstreamRecord, cut,
 };
 pub use ring::MIN_CAPACITY;
 
+use self::id::Process;
 use self::ring::Ring;
 
 /// Records that a reader copies in one hold of the lock: for some microseconds.
@@ -88,9 +90,11 @@ pub struct Draft {
 }
 
 impl Draft {
-    /// Encodes `head`.
-    pub fn new(kind: Kind, head: &Head<'_>) -> Self {
-        Self { kind, head: head.encoding(), channels: UNREAD }
+    /// Encodes the [`Head`] that `head` makes within limits. It is called again with narrower ones if the first is too
+    /// long.
+    #[inline]
+    pub fn new<H: Encode>(kind: Kind, head: impl Fn(Limits) -> H) -> Self {
+        Self { kind, head: record::encoding(head), channels: UNREAD }
     }
 
     /// No record is kept.
@@ -168,7 +172,7 @@ pub struct Page {
 /// memory, and learns how many records it has missed.
 #[derive(Debug)]
 pub struct Triggers {
-    process: u32,
+    process: Process,
     numbers: AtomicU64,
     /// Bytes of each ring; 0: nothing is recorded.
     capacity: usize,
@@ -193,7 +197,7 @@ impl Triggers {
         // Keyed at random, so each process gets another number.
         let process = RandomState::new().hash_one(0);
         Self {
-            process: u32::try_from(process >> 32).unwrap_or_default(),
+            process: Process::new(u32::try_from(process >> 32).unwrap_or_default()),
             numbers: AtomicU64::new(1),
             capacity,
             payloads,
@@ -269,7 +273,7 @@ impl Triggers {
         for kind in 0..Kind::COUNT {
             self.visit(kind, end.0[kind], |encoding| {
                 let Some(record) = Record::decode(encoding) else { return };
-                let number = record.head.number;
+                let number = record.head.request.number;
                 let is_older = wanted.len() == limit && wanted.peek().is_some_and(|(least, _)| number < least.0);
                 if number >= before || !filter.admits(&record) {
                     return;

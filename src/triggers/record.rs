@@ -19,13 +19,53 @@ pub const MAX_DATA: usize = 2048;
 pub const MAX_LIST: usize = 20;
 /// Bytes of most records.
 const TYPICAL: usize = 384;
-/// Longest encoding of a [`Head`] in bytes; of a longer one, only the first event and finding are kept.
+/// Longest encoding of a [`Head`] in bytes; of a longer one, only the first event and finding are kept, without data.
 const MAX_HEAD: usize = 48 * 1024;
 
+/// What a record keeps of a trigger that is too large for a whole record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Most entries of each list of events and findings.
+    pub list: usize,
+    /// Longest data of an event in bytes.
+    pub data: usize,
+}
+
 /// What is known of a trigger when it is decided or refused.
+///
+/// The lists are of other types ([`List`](super::List)) where a record is written: what they hold is then written as it
+/// is made.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[cfg_attr(test, derive(serde::Serialize))]
-pub struct Head<'a> {
+pub struct Head<
+    'a,
+    Events = SmallVec<[EventRecord<'a>; 1]>,
+    Findings = SmallVec<[Finding<'a>; 1]>,
+    Rules = SmallVec<[Filtered<'a>; 1]>,
+> {
+    /// The request.
+    #[serde(borrow)]
+    pub request: RequestRecord<'a>,
+    /// Why the request was not read exactly: a code.
+    pub inexact: Option<&'a str>,
+    /// The events, in their order. Empty if they were not read.
+    pub events: Events,
+    /// Events that are left out.
+    pub more_events: u32,
+    /// What rules found, in the order of events, rules and channels.
+    pub findings: Findings,
+    /// Findings that are left out.
+    pub more_findings: u32,
+    /// The rules of whose event and channel an event is, but whose `where` does not match.
+    pub filtered: Rules,
+    /// The decision whose reason is the trigger's reason; `None` if it was refused before.
+    pub decision: Option<EventDecision>,
+}
+
+/// The request of a trigger.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[cfg_attr(test, derive(serde::Serialize))]
+pub struct RequestRecord<'a> {
     /// The number of its id.
     pub number: u64,
     /// When it came, in milliseconds of the process's clock.
@@ -40,34 +80,16 @@ pub struct Head<'a> {
     pub path: &'a str,
     /// Bytes of the body, as far as it was received.
     pub size: u32,
-    /// Why the request was not read exactly: a code.
-    pub inexact: Option<&'a str>,
-    /// The events, in their order. Empty if they were not read.
-    #[serde(borrow)]
-    pub events: SmallVec<[EventRecord<'a>; 1]>,
-    /// Events that are left out.
-    pub more_events: u32,
-    /// What rules found, in the order of events, rules and channels.
-    #[serde(borrow)]
-    pub findings: SmallVec<[Finding<'a>; 1]>,
-    /// Findings that are left out.
-    pub more_findings: u32,
-    /// The rules of whose event and channel an event is, but whose `where` does not match.
-    #[serde(borrow)]
-    pub filtered: SmallVec<[Filtered<'a>; 1]>,
-    /// The decision whose reason is the trigger's reason; `None` if it was refused before.
-    pub decision: Option<EventDecision>,
 }
 
 /// One event of a trigger.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[cfg_attr(test, derive(serde::Serialize))]
-pub struct EventRecord<'a> {
+pub struct EventRecord<'a, Channels = SmallVec<[&'a str; 1]>> {
     /// The event's name.
     pub name: &'a str,
     /// Its channels.
-    #[serde(borrow)]
-    pub channels: SmallVec<[&'a str; 1]>,
+    pub channels: Channels,
     /// Channels that are left out.
     pub more_channels: u32,
     /// Whether it has a `socket_id`.
@@ -83,7 +105,7 @@ pub struct EventRecord<'a> {
 /// What one rule found about one event on one channel.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[cfg_attr(test, derive(serde::Serialize))]
-pub struct Finding<'a> {
+pub struct Finding<'a, Assignment = AssignmentRecord<'a>> {
     /// The index of the event.
     pub event: u16,
     /// The index of the channel.
@@ -93,11 +115,9 @@ pub struct Finding<'a> {
     /// The decision.
     pub decision: EventDecision,
     /// The assignment that was read.
-    #[serde(borrow)]
-    pub assignment: Option<AssignmentRecord<'a>>,
+    pub assignment: Option<Assignment>,
     /// Another assignment that the channel was known to show before.
-    #[serde(borrow)]
-    pub before: Option<AssignmentRecord<'a>>,
+    pub before: Option<Assignment>,
     /// When the channel became known to show `assignment`, if it was known to before: in milliseconds of the process's
     /// clock.
     pub known_since: Option<u64>,
@@ -114,14 +134,13 @@ impl<'a> Finding<'a> {
 /// An assignment, as JSON tokens.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[cfg_attr(test, derive(serde::Serialize))]
-pub struct AssignmentRecord<'a> {
+pub struct AssignmentRecord<'a, Context = SmallVec<[(&'a str, &'a str); 2]>> {
     /// The pointer that the identity was read from.
     pub pointer: &'a str,
     /// The identity's token.
     pub identity: &'a str,
     /// The pointers and tokens of the context.
-    #[serde(borrow)]
-    pub context: SmallVec<[(&'a str, &'a str); 2]>,
+    pub context: Context,
 }
 
 /// A rule whose `where` does not match.
@@ -233,36 +252,23 @@ impl UpstreamRecord<'_> {
     }
 }
 
-impl Head<'_> {
-    /// The encoding.
-    pub(super) fn encoding(&self) -> Vec<u8> {
-        let mut encoding = Vec::with_capacity(TYPICAL);
-        self.encode(&mut encoding);
-        if encoding.len() > MAX_HEAD {
-            encoding.clear();
-            self.clone().shortened().encode(&mut encoding);
-        }
-        encoding
-    }
-
-    /// The same with the first event and finding alone.
-    #[cold]
-    fn shortened(mut self) -> Self {
-        self.more_events += leave_out(&mut self.events);
-        self.more_findings += leave_out(&mut self.findings);
-        self.filtered.truncate(1);
-        for event in &mut self.events {
-            event.data = None;
-        }
-        self
-    }
+impl Limits {
+    /// Those of most records.
+    const USUAL: Self = Self { list: MAX_LIST, data: MAX_DATA };
+    /// Those of a record that would be longer than [`MAX_HEAD`].
+    const LEAST: Self = Self { list: 1, data: 0 };
 }
 
-/// Keeps the first entry; returns how many others there were.
-fn leave_out<T>(list: &mut SmallVec<[T; 1]>) -> u32 {
-    let others = list.len().saturating_sub(1);
-    list.truncate(1);
-    u32::try_from(others).unwrap_or(u32::MAX)
+/// The encoding of the head that `head` makes within limits.
+#[inline]
+pub(super) fn encoding<H: Encode>(head: impl Fn(Limits) -> H) -> Vec<u8> {
+    let mut encoding = Vec::with_capacity(TYPICAL);
+    head(Limits::USUAL).encode(&mut encoding);
+    if encoding.len() > MAX_HEAD {
+        encoding.clear();
+        head(Limits::LEAST).encode(&mut encoding);
+    }
+    encoding
 }
 
 impl Tail<'_> {

@@ -10,13 +10,15 @@ use crate::decision::EventDecision;
 
 fn head<'a>(triggers: &Triggers, app: &'a str, channel: &'a str) -> Head<'a> {
     Head {
-        number: triggers.next_id().number(),
-        at: 7,
-        app,
-        caller: [192, 0, 2, 1].into(),
-        method: "POST",
-        path: "/apps/1/events",
-        size: 100,
+        request: RequestRecord {
+            number: triggers.next_id().number(),
+            at: 7,
+            app,
+            caller: [192, 0, 2, 1].into(),
+            method: "POST",
+            path: "/apps/1/events",
+            size: 100,
+        },
         inexact: None,
         events: smallvec![EventRecord {
             name: "staff-assigned",
@@ -35,8 +37,12 @@ fn head<'a>(triggers: &Triggers, app: &'a str, channel: &'a str) -> Head<'a> {
     }
 }
 
+fn count(number: usize) -> u32 {
+    u32::try_from(number).unwrap()
+}
+
 fn push(triggers: &Triggers, kind: Kind, channel: &str) {
-    triggers.push(Draft::new(kind, &head(triggers, "1", channel)), &Tail { status: 200, ..Tail::default() });
+    triggers.push(Draft::new(kind, |_| head(triggers, "1", channel)), &Tail { status: 200, ..Tail::default() });
 }
 
 fn channels<'a>(encoded: impl IntoIterator<Item = &'a Encoded>) -> Vec<String> {
@@ -68,20 +74,20 @@ fn a_record_is_read_as_it_was_written() {
         upstream: Some(UpstreamRecord { error: Some("gone"), outcome: "ambiguous", retries: 1, ..Default::default() }),
     };
     let mut own = Vec::new();
-    encoding::Encode::encode(&written, &mut own);
+    Encode::encode(&written, &mut own);
     assert_eq!(own, postcard::to_allocvec(&written).unwrap());
     own.clear();
-    encoding::Encode::encode(&tail, &mut own);
+    Encode::encode(&tail, &mut own);
     assert_eq!(own, postcard::to_allocvec(&tail).unwrap());
     let expected = (format!("{written:?}"), format!("{tail:?}"));
-    triggers.push(Draft::new(Kind::Unmatched, &written), &tail);
+    triggers.push(Draft::new(Kind::Unmatched, |_| written.clone()), &tail);
     let page = triggers.list(10, None, &Filter::default());
     let record = page.records[0].record().unwrap();
     assert_eq!((format!("{:?}", record.head), format!("{:?}", record.tail)), expected);
     assert_eq!((record.decision(), record.reason(), record.has_failed()), ("failed", "upstream_failed", true));
-    let id = triggers.id(record.head.number);
+    let id = triggers.id(record.head.request.number);
     assert_eq!(triggers.get(id), Some(page.records[0].clone()));
-    assert_eq!(triggers.get(TriggerId { process: id.process.wrapping_add(1), ..id }), None);
+    assert_eq!(triggers.get(TriggerId { process: Process::new(0), ..id }), None);
 }
 
 #[test]
@@ -94,7 +100,7 @@ fn the_newest_of_all_kinds_come_first_and_a_page_goes_on_before_an_id() {
     }
     let first = triggers.list(3, None, &Filter::default());
     assert_eq!((channels(&first.records), first.more), (vec!["c4".into(), "c3".into(), "c2".into()], true));
-    let before = triggers.id(first.records[2].record().unwrap().head.number);
+    let before = triggers.id(first.records[2].record().unwrap().head.request.number);
     let second = triggers.list(3, Some(before), &Filter::default());
     assert_eq!((channels(&second.records), second.more), (vec!["c1".into(), "c0".into()], false));
 }
@@ -104,7 +110,7 @@ fn a_flood_of_one_kind_removes_no_other() {
     let triggers = triggers();
     push(&triggers, Kind::Watched, "watched");
     for _ in 0..40_000 {
-        let draft = Draft::new(Kind::Watched, &head(&triggers, "scanner", "x"));
+        let draft = Draft::new(Kind::Watched, |_| head(&triggers, "scanner", "x"));
         triggers.push(draft, &Tail { status: 401, refusal: Some(("unknown_auth_key", "no")), ..Tail::default() });
         push(&triggers, Kind::Unmatched, "unmatched");
     }
@@ -118,10 +124,12 @@ fn a_flood_of_one_kind_removes_no_other() {
 fn a_filter_applies_before_the_limit() {
     let triggers = triggers();
     for (app, channel) in [("1", "inn-1"), ("2", "inn-2"), ("1", "ritz-1")] {
-        triggers
-            .push(Draft::new(Kind::Watched, &head(&triggers, app, channel)), &Tail { status: 200, ..Tail::default() });
+        triggers.push(
+            Draft::new(Kind::Watched, |_| head(&triggers, app, channel)),
+            &Tail { status: 200, ..Tail::default() },
+        );
     }
-    let draft = Draft::new(Kind::Watched, &head(&triggers, "1", "refused"));
+    let draft = Draft::new(Kind::Watched, |_| head(&triggers, "1", "refused"));
     triggers.push(draft, &Tail { status: 401, refusal: Some(("unknown_auth_key", "no")), ..Tail::default() });
     let found = |filter: Filter| channels(&triggers.list(10, None, &filter).records);
     let of = |edit: fn(&mut Filter)| {
@@ -163,11 +171,14 @@ fn a_reader_learns_what_it_has_missed() {
 fn long_lists_are_cut_and_a_record_is_bounded() {
     let triggers = triggers();
     let long = "é".repeat(MAX_TEXT);
-    let mut huge = head(&triggers, "1", cut(&long, MAX_TEXT));
-    let event =
-        EventRecord { channels: (0..MAX_LIST).map(|_| cut(&long, MAX_TEXT)).collect(), ..huge.events[0].clone() };
-    huge.events = (0..MAX_LIST).map(|_| event.clone()).collect();
-    triggers.push(Draft::new(Kind::Watched, &huge), &Tail::default());
+    let one = head(&triggers, "1", cut(&long, MAX_TEXT));
+    let huge = |limits: Limits| {
+        let channels = (0..limits.list).map(|_| cut(&long, MAX_TEXT)).collect();
+        let event = EventRecord { channels, ..one.events[0].clone() };
+        let events = (0..limits.list).map(|_| event.clone()).collect();
+        Head { events, more_events: count(MAX_LIST - limits.list), ..one.clone() }
+    };
+    triggers.push(Draft::new(Kind::Watched, huge), &Tail::default());
     let page = triggers.list(1, None, &Filter::default());
     let record = page.records[0].record().unwrap();
     assert_eq!((record.head.events.len(), record.head.more_events), (1, 19));

@@ -132,7 +132,7 @@ impl Lease {
     /// Returns the connection.
     pub(super) fn release(self) {
         if let Some(pool) = self.pool {
-            pool.put(self.connection);
+            pool.put(self.connection, Instant::now());
         }
     }
 }
@@ -161,9 +161,9 @@ impl<C: Poolable> Pool<C> {
         None
     }
 
-    /// Keeps `connection` if it can be reused, and closes it otherwise. At the bound the oldest one is closed.
-    pub(super) fn put(&self, mut connection: C) {
-        let now = Instant::now();
+    /// Keeps `connection` from `now` on if it can be reused, and closes it otherwise. At the bound the oldest one is
+    /// closed.
+    pub(super) fn put(&self, mut connection: C, now: Instant) {
         if self.is_too_old(&connection, now) || !connection.is_idle() {
             return;
         }

@@ -125,7 +125,8 @@ impl Remote {
     }
 
     /// Sends the bytes of a complete request with the `Host` [`Remote::host`], and collects the complete answer, within
-    /// [`Remote::timeout`] from `now`. `alarm` is the timer; it can be reused after the call.
+    /// [`Remote::timeout`] from `now`. `alarm` is the timer; it can be reused after the call. Returns when the answer
+    /// was complete.
     ///
     /// # Errors
     /// [`Failure`], which says whether anything was sent.
@@ -138,7 +139,7 @@ impl Remote {
         answer: &mut Collected,
         alarm: &mut DeadlineTimer,
         now: Instant,
-    ) -> Result<(), Failure> {
+    ) -> Result<Instant, Failure> {
         self.0.wire.exchange(&self.0.dialer, request, answer, alarm, TimeLimit::from(now, self.0.timeout)).await
     }
 

@@ -26,7 +26,7 @@ use crate::report::Report;
 use crate::rules::{Mode, Rule, RuleSpec};
 use crate::shutdown::{Drain, Tasks};
 use crate::triggers::{
-    AssignmentRecord, Draft, EventRecord, Finding, Head, Kind, MIN_CAPACITY, Payloads, Tail, Triggers,
+    AssignmentRecord, Draft, EventRecord, Finding, Head, Kind, MIN_CAPACITY, Payloads, RequestRecord, Tail, Triggers,
 };
 
 const TOKEN: &str = "the-operators-token";
@@ -145,14 +145,16 @@ impl Running {
             identity,
             context: smallvec![("/conversation_id", "123")],
         });
-        let head = Head {
-            number: triggers.next_id().number(),
-            at: 0,
-            app: "1001",
-            caller: [10, 0, 0, 7].into(),
-            method: "POST",
-            path: "/apps/1001/events",
-            size: 300,
+        let head: Head<'_> = Head {
+            request: RequestRecord {
+                number: triggers.next_id().number(),
+                at: 0,
+                app: "1001",
+                caller: [10, 0, 0, 7].into(),
+                method: "POST",
+                path: "/apps/1001/events",
+                size: 300,
+            },
             inexact: None,
             events: smallvec![EventRecord {
                 name: "staff-assigned",
@@ -178,7 +180,7 @@ impl Running {
             decision: Some(decision),
         };
         let tail = Tail { took: 1500, status: 200, ..Tail::default() };
-        triggers.push(Draft::new(Kind::Watched, &head), &tail);
+        triggers.push(Draft::new(Kind::Watched, |_| head.clone()), &tail);
     }
 
     fn memory(&self, app: &str) -> Arc<RuleMemory> {

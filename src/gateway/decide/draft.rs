@@ -10,7 +10,7 @@ use crate::gateway::Shared;
 use crate::gateway::routing::{AppRoute, RuleRoute};
 use crate::pusher::{AffectedChannels, Event, Inexact};
 use crate::triggers::{
-    self, AssignmentRecord, Draft, EventRecord, Finding, Kind, MAX_DATA, MAX_LIST, MAX_TEXT, Payloads, cut,
+    self, AssignmentRecord, Draft, Encode, EventRecord, Finding, Head, Kind, Limits, List, MAX_TEXT, Payloads, cut,
 };
 
 impl DecisionInProgress<'_, '_> {
@@ -21,27 +21,49 @@ impl DecisionInProgress<'_, '_> {
         if !triggers.are_kept() {
             return Draft::none().naming(channels);
         }
-        let Subject { arrival, line } = self.subject;
-        let mut head = arrival.head(&self.app.id, line);
-        head.decision = primary;
-        let events = &self.trigger.events;
-        let records = events.iter().take(MAX_LIST).enumerate();
-        // Extended in place: the parts are large.
-        head.events.extend(records.map(|(index, event)| self.event(index, event, triggers.payloads())));
-        head.more_events = count(events.len().saturating_sub(MAX_LIST));
-        let listed = self
-            .effects
-            .iter()
-            .zip(decisions)
-            .filter(|(effect, _)| effect.event < MAX_LIST && effect.position < MAX_LIST);
-        head.findings.extend(listed.take(MAX_LIST).map(|(effect, decision)| finding(effect, *decision)));
-        head.more_findings = count(decisions.len() - head.findings.len());
-        head.filtered.extend(self.filtered.iter().take(MAX_LIST).map(filtered));
-        Draft::new(if self.effects.is_empty() { Kind::Unmatched } else { Kind::Watched }, &head).naming(channels)
+        let kind = if self.effects.is_empty() { Kind::Unmatched } else { Kind::Watched };
+        Draft::new(kind, |limits| self.head(decisions, primary, triggers.payloads(), limits)).naming(channels)
     }
 
     #[inline]
-    fn event<'r>(&self, index: usize, event: &'r Event<'_>, payloads: Payloads) -> EventRecord<'r> {
+    fn head(
+        &self,
+        decisions: &[EventDecision],
+        primary: Option<EventDecision>,
+        payloads: Payloads,
+        limits: Limits,
+    ) -> impl Encode {
+        let Subject { arrival, line } = self.subject;
+        let list = limits.list;
+        let events = &self.trigger.events;
+        let findings = self
+            .effects
+            .iter()
+            .zip(decisions)
+            .filter(move |(effect, _)| effect.event < list && effect.position < list)
+            .take(list);
+        let listed_findings = findings.clone().count();
+        let records = events.iter().take(list).enumerate();
+        Head {
+            request: arrival.request(&self.app.id, line),
+            inexact: None,
+            events: List(records.map(move |(index, event)| self.event(index, event, payloads, limits))),
+            more_events: count(events.len().saturating_sub(list)),
+            findings: List(findings.map(move |(effect, decision)| finding(effect, *decision, list))),
+            more_findings: count(decisions.len() - listed_findings),
+            filtered: List(self.filtered.iter().take(list).map(filtered)),
+            decision: primary,
+        }
+    }
+
+    #[inline]
+    fn event<'r>(
+        &self,
+        index: usize,
+        event: &'r Event<'_>,
+        payloads: Payloads,
+        Limits { list, data: most }: Limits,
+    ) -> EventRecord<'r, impl Encode> {
         let has_data = match payloads {
             Payloads::None => false,
             Payloads::Announcements => self.effects.iter().any(|effect| effect.event == index),
@@ -50,11 +72,11 @@ impl DecisionInProgress<'_, '_> {
         let data = event.data_token();
         EventRecord {
             name: cut(&event.name, MAX_TEXT),
-            channels: event.channels.iter().take(MAX_LIST).map(|channel| cut(channel, MAX_TEXT)).collect(),
-            more_channels: count(event.channels.len().saturating_sub(MAX_LIST)),
+            channels: List(event.channels.iter().take(list).map(|channel| cut(channel, MAX_TEXT))),
+            more_channels: count(event.channels.len().saturating_sub(list)),
             excludes_socket: event.excludes_socket && !self.is_keyed,
             asks_info: event.wants_info,
-            data: has_data.then(|| cut(data, MAX_DATA)),
+            data: has_data.then(|| cut(data, most)),
             data_size: count(data.len()),
         }
     }
@@ -69,65 +91,80 @@ pub(super) fn inexact(shared: &Shared, app: &AppRoute, inexact: &Inexact, subjec
     if !shared.triggers.are_kept() {
         return Draft::none().naming(named);
     }
-    let Subject { arrival, line } = subject;
-    let mut head = arrival.head(&app.id, line);
+    Draft::new(Kind::Watched, |limits| inexact_head(app, inexact, subject, limits)).naming(named)
+}
+
+fn inexact_head<'r>(
+    app: &'r AppRoute,
+    inexact: &'r Inexact,
+    Subject { arrival, line }: Subject<'r>,
+    Limits { list, .. }: Limits,
+) -> Head<'r> {
+    let mut head = arrival.unread(&app.id, line);
     head.decision = Some(EventDecision::Inexact);
     head.inexact = Some(inexact.reason.label());
-    if let AffectedChannels::Listed(channels) = &inexact.affected {
-        let listed: SmallVec<[&str; 1]> =
-            channels.iter().take(MAX_LIST).map(|channel| cut(channel, MAX_TEXT)).collect();
-        for (index, channel) in listed.iter().enumerate() {
-            let rules = app.rules.iter().filter(|route| route.rule.watches(channel));
-            head.findings.extend(rules.take(MAX_LIST).map(|route| Finding {
-                event: 0,
-                channel: index16(index),
-                rule: &route.name,
-                decision: EventDecision::Inexact,
-                assignment: None,
-                before: None,
-                known_since: None,
-            }));
-        }
-        head.more_findings = count(head.findings.len().saturating_sub(MAX_LIST));
-        head.findings.truncate(MAX_LIST);
-        let more_channels = count(channels.len().saturating_sub(MAX_LIST));
-        // The names of its events are not read exactly either.
-        let (name, data) = ("", None);
-        head.events.push(EventRecord {
-            name,
-            channels: listed,
-            more_channels,
-            excludes_socket: false,
-            asks_info: false,
-            data,
-            data_size: 0,
-        });
-    }
-    Draft::new(Kind::Watched, &head).naming(named)
+    let AffectedChannels::Listed(channels) = &inexact.affected else { return head };
+    let listed: SmallVec<[&str; 1]> = channels.iter().take(list).map(|channel| cut(channel, MAX_TEXT)).collect();
+    let findings = listed.iter().enumerate().flat_map(|(index, channel)| {
+        let rules = app.rules.iter().filter(|route| route.rule.watches(channel));
+        rules.map(move |route| Finding {
+            event: 0,
+            channel: index16(index),
+            rule: &route.name,
+            decision: EventDecision::Inexact,
+            assignment: None,
+            before: None,
+            known_since: None,
+        })
+    });
+    head.findings.extend(findings.clone().take(list));
+    head.more_findings = count(findings.count() - head.findings.len());
+    let more_channels = count(channels.len() - listed.len());
+    // The names of its events are not read exactly either.
+    let (name, data) = ("", None);
+    head.events.push(EventRecord {
+        name,
+        channels: listed,
+        more_channels,
+        excludes_socket: false,
+        asks_info: false,
+        data,
+        data_size: 0,
+    });
+    head
 }
 
 #[inline]
-fn finding<'r>(effect: &'r Effect<'_>, decision: EventDecision) -> Finding<'r> {
+fn finding<'r>(
+    effect: &'r Effect<'_>,
+    decision: EventDecision,
+    list: usize,
+) -> Finding<'r, AssignmentRecord<'r, impl Encode>> {
     Finding {
         event: index16(effect.event),
         channel: index16(effect.position),
         rule: &effect.route.name,
         decision,
-        assignment: effect.assignment().map(|assignment| record(assignment, effect.route)),
-        before: effect.before.as_ref().map(|before| record(before, effect.route)),
+        assignment: effect.assignment().map(|assignment| record(assignment, effect.route, list)),
+        before: effect.before.as_ref().map(|before| record(before, effect.route, list)),
         known_since: effect.known_since().map(crate::clock::Moment::as_millis),
     }
 }
 
 #[inline]
-fn record<'r>(assignment: &'r Assignment, route: &'r RuleRoute) -> AssignmentRecord<'r> {
+fn record<'r>(
+    assignment: &'r Assignment,
+    route: &'r RuleRoute,
+    list: usize,
+) -> AssignmentRecord<'r, impl Encode + use<'r>> {
     let spec = route.rule.spec();
     let pointer = spec.identity.get(assignment.pointer()).map_or("", String::as_str);
+    let context = spec.context.iter().map(|pointer| cut(pointer, MAX_TEXT));
     let tokens = assignment.context().map(|token| cut(token, MAX_TEXT));
     AssignmentRecord {
         pointer: cut(pointer, MAX_TEXT),
         identity: cut(assignment.identity(), MAX_TEXT),
-        context: spec.context.iter().map(|pointer| cut(pointer, MAX_TEXT)).zip(tokens).take(MAX_LIST).collect(),
+        context: List(context.zip(tokens).take(list)),
     }
 }
 

@@ -71,6 +71,7 @@ impl Batch {
             .flatten()
             .map(|request| &mut **request)
             .filter(|request| request.outcome.is_none());
+        let now = self.shared.clock.timestamp(now);
         Decider { shared: &self.shared, host: self.host.as_bytes(), date, now }
             .decide_all(waiting.take(MAX_BATCH).collect());
     }

@@ -11,7 +11,7 @@ use super::request::{ParseOutcome, Request};
 use super::responder::{AfterReply, Responder};
 use super::shape::{self, Parsed, Trigger};
 use crate::assignment::ClaimMode;
-use crate::clock::Date;
+use crate::clock::{Date, Timestamp};
 use crate::gateway::disposition::Disposition;
 use crate::gateway::in_flight::BorrowedPermit;
 use crate::gateway::peer;
@@ -37,7 +37,7 @@ pub(super) struct Decider<'a> {
     /// The value of `Host` for requests to upstream.
     pub(super) host: &'a [u8],
     pub(super) date: &'a Date,
-    pub(super) now: Instant,
+    pub(super) now: Timestamp,
 }
 
 /// A trigger that has come whole, with the buffers of its request.
@@ -64,7 +64,7 @@ impl Decider<'_> {
         drop(triggers);
         let decided = Instant::now();
         for app in authentic {
-            app.metrics.latency(decided - self.now);
+            app.metrics.latency(decided - self.now.instant);
         }
         for request in requests {
             request.decided = decided;

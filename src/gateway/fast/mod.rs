@@ -241,8 +241,12 @@ impl<'g, S: AsyncRead + AsyncWrite + Unpin> FastConnection<'g, S> {
     }
 
     fn update_clock(&mut self) {
-        self.now = Instant::now();
-        self.date.set(self.now);
+        self.set_clock(Instant::now());
+    }
+
+    fn set_clock(&mut self, now: Instant) {
+        self.now = now;
+        self.date.set(now);
     }
 
     /// Writes the answer. Returns whether the caller read it.
@@ -290,7 +294,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Exchange for FastExchange<'_, '_, S> {
         let Self { fast, request } = self;
         fast.update_clock();
         let FastConnection { shared, upstream, date, now, .. } = &**fast;
-        let decider = Decider { shared, host: upstream.host().as_bytes(), date, now: *now };
+        let decider = Decider { shared, host: upstream.host().as_bytes(), date, now: shared.clock.timestamp(*now) };
         let step = decider.decide_again(request, trigger, mode);
         step.unwrap_or_else(|| NextStep::Answered(fast.fail(request)))
     }
@@ -299,8 +303,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Exchange for FastExchange<'_, '_, S> {
         let FastConnection { upstream, answer, timer, now, .. } = &mut *self.fast;
         let began = *now;
         let result = upstream.exchange(&self.request.outgoing, answer, timer, began).await;
-        self.fast.update_clock();
-        Sent { took: self.fast.now - began, retries: self.fast.answer.retries, result }
+        let ended = result.as_ref().map_or_else(|_failure| Instant::now(), |end| *end);
+        let result = result.map(|_end| ());
+        self.fast.set_clock(ended);
+        Sent { took: ended - began, ended, retries: self.fast.answer.retries, result }
     }
 
     fn received(&self) -> Answered<'_> {

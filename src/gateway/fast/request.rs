@@ -71,7 +71,8 @@ impl Request {
 
     /// Records that a trigger was refused before it was decided, or failed at `now`. Returns the tag of the answer.
     pub(super) fn refused(&self, shared: &Shared, now: Instant, refusal: &Refusal) -> Tag {
-        let arrival = self.arrival.unwrap_or_else(|| Arrival::new(shared, now, self.ip.to_canonical()));
+        let arrival =
+            self.arrival.unwrap_or_else(|| Arrival::new(shared, shared.clock.timestamp(now), self.ip.to_canonical()));
         let (app, path) = shape::names(&self.received, &self.head_cache).unwrap_or_default();
         let line = RequestLine { method: shape::METHOD, path, size: self.received.len() };
         arrival.refused(shared, app, line, refusal)

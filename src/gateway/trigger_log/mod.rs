@@ -46,10 +46,8 @@ pub(super) struct Decided<'a> {
 
 impl Decided<'_> {
     /// The line at `debug`.
+    #[cold]
     pub(super) fn log(self, shared: &Shared) {
-        if !tracing::enabled!(tracing::Level::DEBUG) {
-            return;
-        }
         let Self { id, app, decision, reason, channels } = self;
         let routing = shared.routing.load();
         let app = shown(&routing, app);

@@ -10,7 +10,7 @@ const REQUEST: &[u8] = b"POST /apps/3/events?auth_key=k HTTP/1.1\r\nHost: h\r\nC
 
 async fn exchange(remote: &Remote) -> Result<Collected, Failure> {
     let mut answer = Collected::default();
-    remote.exchange(REQUEST, &mut answer, &mut DeadlineTimer::default(), Instant::now()).await.map(|()| answer)
+    remote.exchange(REQUEST, &mut answer, &mut DeadlineTimer::default(), Instant::now()).await.map(|_end| answer)
 }
 
 /// A server that answers its first request with `bytes`, all at once or one by one, and then closes.

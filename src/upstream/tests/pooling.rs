@@ -195,8 +195,8 @@ async fn an_idle_connection_closed_before_the_first_byte_is_replaced_once() {
     let remote = server.remote();
     let (first, first_gate) = doomed().await;
     let (second, _second_gate) = doomed().await;
-    remote.pool().put(second);
-    remote.pool().put(first);
+    remote.pool().put(second, Instant::now());
+    remote.pool().put(first, Instant::now());
     let (body, ()) = tokio::join!(fetch(&remote, post()), async { first_gate.send(()).unwrap() });
     assert_eq!(body.unwrap(), "{}");
     // The second attempt uses a new connection, not the other idle one.
@@ -208,7 +208,7 @@ async fn a_closed_idle_connection_and_no_new_one_means_that_nothing_was_sent() {
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let remote = remote(options(&format!("http://127.0.0.1:{port}")));
     let (kept, gate) = doomed().await;
-    remote.pool().put(kept);
+    remote.pool().put(kept, Instant::now());
     let (failure, ()) = tokio::join!(fetch(&remote, post()), async { gate.send(()).unwrap() });
     let failure = failure.unwrap_err();
     assert!(matches!(failure, Failure::Connect { .. }) && failure.nothing_sent(), "{failure:?}");

@@ -46,11 +46,11 @@ impl TriggerClient {
         answer: &mut Collected,
         alarm: &mut DeadlineTimer,
         limit: TimeLimit,
-    ) -> Result<(), Failure> {
+    ) -> Result<Instant, Failure> {
         let mut retries = 0;
         if let Some(reused) = self.pool.take(limit.start) {
             match self.exchange_on(reused, request, answer, alarm, limit).await {
-                Ok(()) => return Ok(()),
+                Ok(end) => return Ok(end),
                 Err(ConnectionError::Unsent(error)) => {
                     tracing::debug!(%error, "an idle connection was closed; the trigger is sent on a new one");
                     retries = 1;
@@ -92,13 +92,14 @@ impl TriggerClient {
         answer: &mut Collected,
         alarm: &mut DeadlineTimer,
         limit: TimeLimit,
-    ) -> Result<(), ConnectionError> {
+    ) -> Result<Instant, ConnectionError> {
         answer.clear();
         let done = alarm.timeout_at(limit.deadline, connection.exchange(request, answer)).await;
         let can_be_reused = done.unwrap_or(Err(ConnectionError::TimedOut))?;
+        let end = Instant::now();
         if can_be_reused {
-            self.pool.put(connection);
+            self.pool.put(connection, end);
         }
-        Ok(())
+        Ok(end)
     }
 }
