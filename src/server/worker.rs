@@ -22,7 +22,7 @@ use super::prefixed_stream::PrefixedStream;
 use super::socket::{ConnectionState, GuardedReply, TimeoutStream, Timeouts};
 use crate::broker::Broker;
 use crate::gateway::{Batch, Caller, ConnectionPermit, FastConnection, FastPath, FastPathEnd, Gateway, Limits, Shared};
-use crate::shutdown::Tasks;
+use crate::shutdown::{Phase, Tasks};
 use crate::tls::{Certificate, TlsError};
 use crate::upstream::{self, Local, Remote, Upstream};
 
@@ -242,7 +242,7 @@ where
     let ended = tokio::select! {
         biased;
         ended = connection.as_mut() => ended,
-        () = gateway.shared.drain.begun() => {
+        () = gateway.shared.drain.reached(Phase::Draining) => {
             state.end_if_idle();
             connection.as_mut().graceful_shutdown();
             connection.await
