@@ -52,7 +52,16 @@ impl Running {
         drain.enter(if announced.is_some() { Phase::Closed } else { Phase::Draining });
         metrics.set_draining();
         if announced.is_none() {
-            tracing::info!(delay_seconds = 0.0, suppresses = drain.suppresses(), "draining: no connections are taken");
+            let Open { connections, relays, requests } = metrics.open();
+            let suppresses = drain.suppresses();
+            tracing::info!(
+                delay_seconds = 0.0,
+                suppresses,
+                connections,
+                relays,
+                requests,
+                "draining: no connections are taken"
+            );
         }
         let _stopped = accepting.await;
         let end = Instant::now() + period;

@@ -90,7 +90,11 @@ impl Worker {
         let setup = ConnectionSetup { certificate: options.certificate, batch };
         let thread = std::thread::Builder::new()
             .name(format!("usher-worker-{index}"))
-            .spawn(move || runtime.block_on(work(gateway, setup, arrivals, stopped)))
+            .spawn(move || {
+                runtime.block_on(work(gateway, setup, arrivals, stopped));
+                // Ends all tasks, and does not wait for a look-up of a name, which may take longer than the end may.
+                runtime.shutdown_background();
+            })
             .map_err(WorkerError::Thread)?;
         Ok(Self { sockets, stop, thread })
     }
