@@ -15,7 +15,7 @@ use crate::shutdown::{DrainPolicy, Phase};
 const LAST_REQUESTS: Duration = Duration::from_millis(250);
 
 /// The part of `server.drain_period` that is left for the connections to upstream and for the operator's listener.
-const RESERVE: Duration = Duration::from_millis(500);
+const RESERVE: Duration = Duration::from_millis(250);
 
 /// How a server of this configuration ends.
 pub(super) fn policy(config: &Config) -> DrainPolicy {
