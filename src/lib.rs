@@ -22,7 +22,7 @@
 //! | [`log`] | log lines that delay no request |
 //! | [`clock`] | moments, the time of day, timers |
 //! | [`descriptors`] | file descriptors: the limit, and how many connections fit |
-//! | [`shutdown`] | the drain signal and the owner of all tasks |
+//! | [`shutdown`] | the phases of a process's end, and the owner of all tasks |
 //!
 //! The commands of the binary are in `src/command`.
 #![doc = include_str!("../ARCHITECTURE.md")]

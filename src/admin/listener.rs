@@ -21,7 +21,7 @@ use super::Admin;
 use super::reply::{self, Reply};
 use super::service::Service;
 use crate::descriptors::Acceptor;
-use crate::shutdown::{Drain, Tasks};
+use crate::shutdown::{Drain, Phase, Tasks};
 
 /// The largest number of keep-alive connections.
 const MAX_KEEP_ALIVE: usize = 56;
@@ -57,8 +57,8 @@ const LAST_ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Serves the operator on `listener` until `stop` begins; connections run in `tasks`.
 ///
-/// `stop` is not [`Admin::drain`]: the operator must see that usher drains, so this listener has to run until all other
-/// parts have ended.
+/// `stop` is not [`Admin::drain`], and has the last phase alone: the operator must see that usher drains, so this
+/// listener has to run until all other parts have ended.
 pub async fn serve(listener: TcpListener, admin: Arc<Admin>, tasks: Tasks, stop: Drain) {
     // An unknown address counts as reachable from other hosts.
     let exposed = !listener.local_addr().is_ok_and(|address| address.ip().to_canonical().is_loopback());
@@ -68,7 +68,7 @@ pub async fn serve(listener: TcpListener, admin: Arc<Admin>, tasks: Tasks, stop:
         single_request: Arc::new(Semaphore::new(MAX_SINGLE_REQUEST)),
     };
     tokio::select! {
-        () = stop.begun() => {}
+        () = stop.reached(Phase::Draining) => {}
         () = accept(Acceptor::new(listener, "admin.listen"), &service, &tasks, &limits, &stop) => {}
     }
 }
@@ -140,7 +140,7 @@ async fn admit(
     let began = tokio::select! {
         began = timeout(FIRST_BYTE_TIMEOUT, stream.peek(&mut first)) => matches!(began, Ok(Ok(1))),
         _replaced = closed => false,
-        () = stop.begun() => false,
+        () = stop.reached(Phase::Draining) => false,
     };
     match limits.acquire().filter(|_| began) {
         Some(permit @ ConnectionPermit::KeepAlive { .. }) => serve_keep_alive(stream, service, permit, stop).await,
@@ -183,7 +183,7 @@ async fn serve_keep_alive(stream: TcpStream, service: Arc<Service>, permit: Conn
     tokio::pin!(connection);
     let ended = tokio::select! {
         ended = connection.as_mut() => Ok(ended),
-        () = stop.begun() => Err(()),
+        () = stop.reached(Phase::Draining) => Err(()),
         () = sleep(MAX_LIFETIME) => Err(()),
     };
     let ended = match ended {

@@ -2,7 +2,7 @@
 //!
 //! - `GET /metrics`: every series, for Prometheus
 //! - `GET /livez`: 200 while the process runs
-//! - `GET /readyz`: 200, or 503 once draining has begun
+//! - `GET /readyz`: 200, or 503 once the end is announced
 //! - `GET /assignments?app=&rule=&channel=<prefix>&limit=`: the stored assignments
 //! - `DELETE /assignments?app=&channel=[&rule=]`: deletes one channel's assignments; requires the
 //!   token

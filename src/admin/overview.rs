@@ -10,6 +10,7 @@ use super::reply::{self, Reply};
 use super::rfc3339::rfc3339;
 use crate::clock::Moment;
 use crate::metrics::{Counted, Summary};
+use crate::shutdown::Phase;
 
 /// All counters begin at the start of the process.
 #[derive(Serialize)]
@@ -19,7 +20,10 @@ struct Overview<'a> {
     name: &'a str,
     since: String,
     now: String,
+    /// Whether the end is announced.
     draining: bool,
+    /// `serving`, `leaving` (announced, and everything is served) or `draining` (the listeners are closed).
+    phase: &'static str,
     /// Whether usher is configured to observe: every rule that is to enforce observes instead.
     observe: bool,
     /// The end of the period after the start in which nothing is suppressed; `null` after it.
@@ -77,7 +81,8 @@ pub(super) fn overview(admin: &Admin) -> Reply {
         name: &access.name,
         since: time(Moment::default()),
         now: time(now),
-        draining: admin.drain.has_begun(),
+        draining: admin.drain.has_reached(Phase::Leaving),
+        phase: admin.drain.phase().label(),
         observe: admin.mode_switch.observes(),
         start_doubt_until: Some(admin.assignments.end_of_start_doubt()).filter(|end| now < *end).map(time),
         token_configured: access.token.as_ref().is_some_and(|token| !token.is_empty()),

@@ -62,8 +62,8 @@ pub(super) enum Refusal {
         "usher is configured to observe (--observe, USHER_OBSERVE or `observe = true`), so no rule can enforce. Set `observe = false` in the file and reload usher, or restart it without the flag or the variable; rules whose configured mode is enforce then enforce."
     )]
     Observing,
-    /// usher drains and is not ready.
-    #[error("usher is draining: it takes no new connections and is about to end.")]
+    /// The end is announced.
+    #[error("usher is draining: it is about to end, so send nothing new here.")]
     Draining,
     /// A defect of usher.
     #[error("The answer could not be made; usher's log says why.")]

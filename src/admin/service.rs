@@ -18,7 +18,7 @@ use super::{Admin, assignments, effective, events, guard, modes, overview, page,
 use crate::clock::Moment;
 use crate::metrics::{Keys, RuleState, Sample};
 use crate::rules::Mode;
-use crate::shutdown::{Drain, Tasks};
+use crate::shutdown::{Drain, Phase, Tasks};
 
 /// The largest number of concurrent listings. Each may iterate over all assignments; further ones wait.
 const MAX_LISTINGS: usize = 2;
@@ -180,7 +180,7 @@ impl Service {
             Endpoint::Page => Ok(reply::page(page::html(), page::policy())),
             Endpoint::Metrics => Ok(reply::metrics(self.admin.metrics.encode(&self.sample()))),
             Endpoint::Livez => Ok(reply::text("ok\n")),
-            Endpoint::Readyz if self.admin.drain.has_begun() => Err(Refusal::Draining),
+            Endpoint::Readyz if self.admin.drain.has_reached(Phase::Leaving) => Err(Refusal::Draining),
             Endpoint::Readyz => Ok(reply::text("ready\n")),
             Endpoint::Assignments if changes => assignments::forget(&self.admin, query),
             Endpoint::Assignments => {
@@ -293,7 +293,7 @@ usher admin; browsers are shown the operator's page here
 
 GET    /metrics                                           every series, for Prometheus
 GET    /livez                                             200 while the process runs
-GET    /readyz                                            200, or 503 once draining has begun
+GET    /readyz                                            200, or 503 once the end is announced
 GET    /assignments?app=&rule=&channel=<prefix>&limit=    what is remembered (limit: 100 unless told, 10000 at most)
 DELETE /assignments?app=&channel=[&rule=]                 forget one channel (Authorization: Bearer <admin.token>)
 GET    /triggers?app=&channel=<prefix>&event=&decision=&reason=&status=4xx&caller=&refused=&failed=&before=<id>&limit=

@@ -22,7 +22,7 @@ use super::query::Query;
 use super::refusal::Refusal;
 use super::trigger_view::TriggerView;
 use super::triggers::{FILTERS, filter};
-use crate::shutdown::Drain;
+use crate::shutdown::{Drain, Phase};
 use crate::triggers::{Cursor, Filter, News};
 
 /// The largest number of streams. It leaves connections for scrapers and health probes.
@@ -121,7 +121,7 @@ impl TriggerEvents {
         let (stop, ends) = (self.stop.clone(), self.ends);
         tokio::select! {
             biased;
-            () = stop.begun() => None,
+            () = stop.reached(Phase::Draining) => None,
             () = sleep_until(ends) => None,
             text = self.next_events() => Some(text),
         }

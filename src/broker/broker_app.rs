@@ -16,7 +16,7 @@ use super::wake_queue::WakeQueue;
 use super::watchlists::Watchlists;
 use crate::metrics::RealtimeMetrics;
 use crate::pusher::{App, ErrorCode};
-use crate::shutdown::Drain;
+use crate::shutdown::{Drain, Phase};
 
 /// The options that all apps share.
 #[derive(Debug, Clone, Copy)]
@@ -77,8 +77,8 @@ impl BrokerApp {
     /// The code with which the connection has to be closed.
     pub(super) fn admit(&self, drain: &Drain, wake_queue: &Arc<WakeQueue>) -> Result<Arc<Mailbox>, ErrorCode> {
         let mut connections = self.lock();
-        // Checked while the lock is held: a drain that begins after the check finds this connection in the list.
-        if drain.has_begun() {
+        // Checked while the lock is held: what closes all connections later finds this one in the list.
+        if drain.has_reached(Phase::Closed) {
             return Err(ErrorCode::Reconnect);
         }
         if connections.disabled {

@@ -49,7 +49,7 @@ use crate::clock::Clock;
 use crate::metrics::Metrics;
 use crate::pusher::{App, ErrorCode};
 use crate::rate::Pace;
-use crate::shutdown::Drain;
+use crate::shutdown::{Drain, Phase};
 
 pub use channel_stats::ChannelStats;
 pub use channels::Subscriptions;
@@ -65,12 +65,10 @@ const TICK: Duration = Duration::from_secs(1);
 /// The number of ticks between two sweeps of the expired last events.
 const TICKS_PER_SWEEP: u32 = 60;
 
-/// The number of connections closed together when draining; more if there are more than 5120 connections.
+/// The number of connections closed together before the process ends; more if there are more than 5120 connections.
 const WAVE_SIZE: usize = 256;
 /// The largest number of waves.
 const MAX_WAVES: usize = 20;
-/// The pause between two waves.
-const WAVE_PAUSE: Duration = Duration::from_millis(250);
 
 /// The options of the broker.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -245,20 +243,23 @@ impl Broker {
         self.metrics.socket_closed(end);
     }
 
-    /// Runs the periodic work. When draining begins it closes all connections in waves, so that the clients do not all
-    /// reconnect at once, and returns.
+    /// Runs the periodic work. Before the process ends it closes all connections in waves, so that the clients do not
+    /// all reconnect at once, and returns.
     pub async fn run(&self) {
+        tokio::select! {
+            biased;
+            () = self.close_all() => {}
+            () = self.tick_for_ever() => {}
+        }
+    }
+
+    async fn tick_for_ever(&self) {
         let mut every = tokio::time::interval(TICK);
         let mut ticks = 0_u32;
         loop {
-            tokio::select! {
-                biased;
-                () = self.drain.begun() => return self.close_in_waves().await,
-                _tick = every.tick() => {
-                    ticks = ticks.wrapping_add(1);
-                    self.tick(ticks.is_multiple_of(TICKS_PER_SWEEP));
-                }
-            }
+            let _tick = every.tick().await;
+            ticks = ticks.wrapping_add(1);
+            self.tick(ticks.is_multiple_of(TICKS_PER_SWEEP));
         }
     }
 
@@ -280,11 +281,30 @@ impl Broker {
         }
     }
 
-    async fn close_in_waves(&self) {
+    /// Closes all connections once the end is announced, and those that come afterwards once the listeners are closed.
+    async fn close_all(&self) {
+        let mut connected = Phase::Serving;
+        loop {
+            let period = self.drain.turns(connected).await;
+            // Read before the connections are listed: from then on none is admitted.
+            let is_last = self.drain.has_reached(Phase::Closed);
+            self.close_in_waves(period).await;
+            if is_last {
+                return;
+            }
+            connected = Phase::Leaving;
+        }
+    }
+
+    async fn close_in_waves(&self, period: Duration) {
         let open: Vec<_> = self.broker_apps.load().by_id.values().flat_map(|broker_app| broker_app.open()).collect();
-        for wave in open.chunks(WAVE_SIZE.max(open.len().div_ceil(MAX_WAVES))) {
+        let waves = open.chunks(WAVE_SIZE.max(open.len().div_ceil(MAX_WAVES)));
+        let pause = period / u32::try_from(waves.len().max(1)).unwrap_or(u32::MAX);
+        for (index, wave) in waves.enumerate() {
+            if index > 0 {
+                tokio::time::sleep(pause).await;
+            }
             wake_after(|wakes| wave.iter().for_each(|mailbox| mailbox.end(ErrorCode::Reconnect, wakes)));
-            tokio::time::sleep(WAVE_PAUSE).await;
         }
     }
 }

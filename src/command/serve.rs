@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use anyhow::Context;
 use usher::config::{Config, Log, LogFormat};
 use usher::log::{self, Logging};
-use usher::server::{self, Listening};
+use usher::server::{self, HangUps, Listening};
 
 use super::block_on;
 use super::configuration::{Configuration, EX_CONFIG};
@@ -16,6 +16,12 @@ use super::terminal::{print, print_error};
 /// # Errors
 /// If it cannot start.
 pub(super) fn run(configuration: Configuration) -> anyhow::Result<ExitCode> {
+    // Everything that follows may take long: files and name look-ups.
+    block_on(serve(configuration))
+}
+
+async fn serve(configuration: Configuration) -> anyhow::Result<ExitCode> {
+    let hang_ups = HangUps::new().context("signals cannot be received")?;
     let sources = configuration.sources()?;
     let config = match Config::load(&sources) {
         Ok(config) => config,
@@ -36,14 +42,14 @@ pub(super) fn run(configuration: Configuration) -> anyhow::Result<ExitCode> {
     let greeting = (format == LogFormat::Human).then(|| Greeting::new(&config));
     let greet = |listening| greeting.into_iter().for_each(|greeting| say(greeting.text(listening)));
     let written = logging.clone();
-    match block_on(async { Ok(server::serve(config, sources, logging, greet).await?) }) {
+    match server::serve(config, sources, logging, hang_ups, greet).await {
         Ok(()) => Ok(ExitCode::SUCCESS),
         Err(error) if format == LogFormat::Json => {
-            log::fatal(&format!("{error:#}"));
+            log::fatal(&format!("{:#}", anyhow::Error::from(error)));
             drop(written);
             Ok(ExitCode::FAILURE)
         }
-        Err(error) => Err(error),
+        Err(error) => Err(error.into()),
     }
 }
 

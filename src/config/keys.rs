@@ -34,9 +34,9 @@ const MIN_TOKEN_LENGTH: usize = 16;
 /// Reads the whole tree. The result is usable only if `report` has no problem afterwards.
 pub(super) fn read(tree: Table, report: &mut Report) -> Config {
     let mut config = Section::root(tree, report, |root| {
-        let server = root.section("server", server);
-        let admin = root.section("admin", admin);
         let upstream = root.section("upstream", upstream::upstream);
+        let server = root.section("server", |section| server(section, &upstream));
+        let admin = root.section("admin", admin);
         let broker = root.section("broker", broker::broker);
         let limits = root.section("limits", limits);
         let assignments = root.section("assignments", |section| assignments(section, &server, &upstream));
@@ -71,7 +71,7 @@ pub(super) fn read(tree: Table, report: &mut Report) -> Config {
     config
 }
 
-fn server(section: &mut Section<'_>) -> Server {
+fn server(section: &mut Section<'_>, upstream: &Options) -> Server {
     Server {
         listen: section.parsed("listen", SocketAddr::from(([127, 0, 0, 1], 6001)), address::listen),
         workers: section.count("workers", 0, 0..=1024),
@@ -81,10 +81,30 @@ fn server(section: &mut Section<'_>) -> Server {
             [("reject", UnknownApps::Reject), ("forward", UnknownApps::Forward)],
             UnknownApps::Reject,
         ),
-        drain_period: section.duration("drain_period", Duration::from_secs(20), ANY_TIMEOUT),
+        drain_delay: section.duration("drain_delay", Duration::ZERO, ANY_TIMEOUT),
+        drain_period: drain_period(section, upstream),
         trusted_proxies: rates::trusted_proxies(section),
         tls: section.section("tls", certificates::server),
     }
+}
+
+/// How long what is in flight may take once the listeners are closed: by default as long as an answer to a trigger, and
+/// a second for everything else.
+fn drain_period(section: &mut Section<'_>, upstream: &Options) -> Duration {
+    let needed = upstream.timeout + Duration::from_secs(1);
+    let drain_period = section.optional_duration("drain_period", ANY_TIMEOUT).unwrap_or(needed);
+    section.show("drain_period", &drain_period);
+    if drain_period > needed {
+        let message = format!(
+            "`{}` ({}) is longer than {}, by when every trigger in flight has its answer: callers of the next process wait longer than they need to.",
+            section.key("drain_period"),
+            format_duration(drain_period),
+            format_duration(needed)
+        );
+        let cure = "Leave it out. `server.drain_delay` is for a proxy to notice that usher is about to end.";
+        section.warn("drain_period", "long_drain_period", message, cure);
+    }
+    drain_period
 }
 
 fn admin(section: &mut Section<'_>) -> Admin {
@@ -230,7 +250,7 @@ fn assignments(section: &mut Section<'_>, server: &Server, upstream: &Options) -
         doubt_period,
         start_doubt: start_doubt(
             section,
-            doubt_period + upstream.connect_timeout + upstream.timeout + server.drain_period,
+            doubt_period + upstream.connect_timeout + upstream.timeout + server.drain_delay + server.drain_period,
             upstream,
         ),
     }

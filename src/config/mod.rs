@@ -100,7 +100,9 @@ pub struct Server {
     pub fast_path: bool,
     /// What happens to triggers for unknown apps.
     pub unknown_apps: gateway::UnknownApps,
-    /// How long draining may take.
+    /// How long everything is served after a SIGTERM.
+    pub drain_delay: Duration,
+    /// How long what is in flight may take once the listeners are closed.
     pub drain_period: Duration,
     /// Proxies before usher whose `X-Forwarded-For` is trusted.
     pub trusted_proxies: Vec<IpNet>,

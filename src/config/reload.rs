@@ -49,12 +49,14 @@ impl Config {
     }
 }
 
-fn server_keys(old: &Server, new: &Server) -> [Compared; 5] {
-    let Server { listen, workers, fast_path, unknown_apps: _, drain_period, trusted_proxies: _, tls } = old;
+fn server_keys(old: &Server, new: &Server) -> [Compared; 6] {
+    let Server { listen, workers, fast_path, unknown_apps: _, drain_delay, drain_period, trusted_proxies: _, tls } =
+        old;
     [
         ("server.listen", *listen == new.listen),
         ("server.workers", *workers == new.workers),
         ("server.fast_path", *fast_path == new.fast_path),
+        ("server.drain_delay", *drain_delay == new.drain_delay),
         ("server.drain_period", *drain_period == new.drain_period),
         // A listener with TLS takes another certificate, but does not become one without TLS.
         ("server.tls", tls.is_some() == new.tls.is_some()),

@@ -50,7 +50,7 @@ use crate::clock::{Clock, Date};
 use crate::metrics::{Metrics, RequestKind};
 use crate::rate::Rates;
 use crate::report::Report;
-use crate::shutdown::{Drain, Tasks};
+use crate::shutdown::{Drain, Phase, Tasks};
 use crate::triggers::Triggers;
 use crate::upstream::Upstream;
 
@@ -134,7 +134,7 @@ pub struct Shared {
     pub triggers: Arc<Triggers>,
     /// Counts of redundant and misplaced events.
     pub report: Arc<Report>,
-    /// A draining gateway suppresses nothing.
+    /// The phase of the process: what is suppressed, and which answers are the last ones of their connections.
     pub drain: Drain,
     /// The tasks that forward and settle.
     pub tasks: Tasks,
@@ -162,8 +162,9 @@ impl Gateway {
         };
         // The bytes that a client sends after a handshake are WebSocket frames: if the handshake fails, they are not
         // read as HTTP (threats.md WS-01). The long body of a request that is refused by its head is not read either.
-        let last =
-            self.shared.drain.has_begun() || kind == RequestKind::WebSocket || kind == RequestKind::Refused && is_long;
+        let last = self.shared.drain.has_reached(Phase::Leaving)
+            || kind == RequestKind::WebSocket
+            || kind == RequestKind::Refused && is_long;
         if last && response.status() != StatusCode::SWITCHING_PROTOCOLS {
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }

@@ -19,6 +19,7 @@ use crate::clock::Timestamp;
 use crate::metrics::TriggerOutcome;
 use crate::pusher::{KeyPair, Trigger};
 use crate::rate::RateReservation;
+use crate::shutdown::Phase;
 use crate::triggers::{MAX_TEXT, Tail, UpstreamRecord, cut};
 use crate::upstream::Failure;
 
@@ -342,8 +343,10 @@ impl WaitState {
         }
     }
 
-    /// Waits; returns how to claim then. Draining ends all waits: what is not sent now is not sent at all.
+    /// Waits; returns how to claim then. Once the listeners are closed, no wait goes on: what is not sent now is not
+    /// sent at all. A wait for an outcome ends before, if nothing is suppressed any more.
     async fn wait(&mut self, shared: &Shared, reason: WaitReason) -> ClaimMode {
+        let is_for_rate = matches!(reason, WaitReason::RateSlot(_));
         let ready = async {
             match reason {
                 WaitReason::Settlement(waiter) => {
@@ -357,10 +360,13 @@ impl WaitState {
                 }
             }
         };
+        let ending = async {
+            if is_for_rate { shared.drain.reached(Phase::Closed).await } else { shared.drain.waits_end().await }
+        };
         tokio::select! {
             biased;
             mode = ready => mode,
-            () = shared.drain.begun() => ClaimMode::Forced,
+            () = ending => ClaimMode::Forced,
         }
     }
 }

@@ -64,7 +64,10 @@ impl Metrics {
             realtime: realtime::Families::new(&registry),
             websockets: websocket::WebSockets::new(&registry),
             rates: rate::Families::new(&registry),
-            draining: register(&registry, IntGauge::new("usher_draining", "1 once usher has begun to drain.")),
+            draining: register(
+                &registry,
+                IntGauge::new("usher_draining", "1 once the end of usher is announced: /readyz answers 503."),
+            ),
             reload_successful: register(&registry, IntGauge::with_opts(reload_successful)),
             reloaded: AtomicU64::new(0),
             tls: tls::Families::new(&registry),
@@ -197,9 +200,19 @@ impl Metrics {
         self.websockets.uncounted();
     }
 
-    /// Sets whether usher is draining.
-    pub fn set_draining(&self, draining: bool) {
-        self.draining.set(i64::from(draining));
+    /// Notes that the end of the process is announced.
+    pub fn set_draining(&self) {
+        self.draining.set(1);
+    }
+
+    /// What is open on the public listener.
+    #[must_use]
+    pub fn open(&self) -> Open {
+        Open {
+            connections: self.traffic.connections(),
+            relays: self.websockets.count_open(),
+            requests: self.traffic.in_flight().count(),
+        }
     }
 
     /// Records the result and the time of a load of the configuration; the time is relative to the start of the
@@ -251,6 +264,17 @@ impl Metrics {
             .encode_to_string(&families)
             .expect("gathered families have a name and a series, and a string takes any text")
     }
+}
+
+/// What is open on the public listener.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Open {
+    /// Connections, those that were switched to WebSocket included.
+    pub connections: i64,
+    /// WebSocket connections that are relayed to upstream.
+    pub relays: i64,
+    /// Requests in progress.
+    pub requests: usize,
 }
 
 /// Registers a collector whose name and labels are constants of this module.

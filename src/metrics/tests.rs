@@ -209,7 +209,7 @@ fn draining_shows_and_a_certificate_only_if_there_is_one() {
         (value(&metrics, "usher_draining"), value(&metrics, "usher_tls_certificate_expires_at_timestamp_seconds")),
         (Some(0.0), None)
     );
-    metrics.set_draining(true);
+    metrics.set_draining();
     assert_eq!(value(&metrics, "usher_draining"), Some(1.0));
 }
 

@@ -94,6 +94,11 @@ impl Drop for OpenGuard {
 pub struct InFlight(AtomicUsize);
 
 impl InFlight {
+    /// The number of requests in progress.
+    pub(super) fn count(&self) -> usize {
+        self.0.load(Ordering::Relaxed)
+    }
+
     /// Counts one more, unless there are `most`. After `true`, the caller has to report the end.
     #[must_use]
     pub fn begin(&self, most: usize) -> bool {
@@ -194,6 +199,11 @@ impl Traffic {
         self.errors.count(code);
     }
 
+    /// How many connections of the public listener are open.
+    pub(super) fn connections(&self) -> i64 {
+        self.connections.get()
+    }
+
     pub(super) fn connection(&self) -> OpenGuard {
         OpenGuard::new(&self.connections)
     }
@@ -212,7 +222,7 @@ impl Traffic {
 
     /// Sets the values that are set only at a scrape.
     pub(super) fn tell(&self) {
-        self.in_flight_told.set(i64::try_from(self.in_flight.0.load(Ordering::Relaxed)).unwrap_or(i64::MAX));
+        self.in_flight_told.set(i64::try_from(self.in_flight.count()).unwrap_or(i64::MAX));
     }
 
     pub(super) fn upstream_answer(&self, status: u16, took: Duration) {

@@ -80,6 +80,11 @@ impl WebSockets {
         OpenGuard::new(&self.open)
     }
 
+    /// How many relayed connections are open.
+    pub(super) fn count_open(&self) -> i64 {
+        self.open.get()
+    }
+
     pub(super) fn subscription(&self) -> OpenGuard {
         OpenGuard::new(&self.subscriptions)
     }

@@ -5,16 +5,18 @@
 
 use std::sync::Arc;
 
+use futures_util::FutureExt;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
 
+use super::BACKLOG;
 use super::worker::Accepted;
 use crate::descriptors::Acceptor;
 use crate::gateway::ConnectionLimiter;
-use crate::shutdown::Drain;
+use crate::shutdown::{Drain, Phase};
 
-/// Accepts until draining begins, as many connections at once as `limiter` allows. Where it allows no more, one is
+/// Accepts until the listeners have to be closed, as many connections at once as `limiter` allows. Where it allows no more, one is
 /// evicted; while all are busy, the others wait in the listener's queue.
 pub(super) async fn run(
     listener: TcpListener,
@@ -27,7 +29,7 @@ pub(super) async fn run(
     loop {
         let accepted = tokio::select! {
             biased;
-            () = drain.begun() => return,
+            () = drain.reached(Phase::Closed) => break,
             accepted = next(&mut acceptor, &limiter) => accepted,
         };
         match accepted {
@@ -37,6 +39,17 @@ pub(super) async fn run(
                 dispatch(accepted, &workers, next_worker);
             }
             Err(error) => acceptor.failed(&error).await,
+        }
+    }
+    // Those whose peers are connected already would be reset with the listener.
+    for _ in 0..BACKLOG {
+        match next(&mut acceptor, &limiter).now_or_never() {
+            Some(Ok(Some(accepted))) => {
+                next_worker = next_worker.wrapping_add(1);
+                dispatch(accepted, &workers, next_worker);
+            }
+            Some(Ok(None)) => {}
+            Some(Err(_)) | None => return,
         }
     }
 }

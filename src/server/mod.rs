@@ -3,6 +3,7 @@
 mod accept;
 mod active_config;
 mod capacity;
+mod end;
 mod handshake;
 mod lazy_timer;
 mod lingering_close;
@@ -11,6 +12,7 @@ mod signals;
 mod socket;
 mod worker;
 
+use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,8 +20,10 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep};
 
 use self::active_config::ActiveConfig;
+use self::signals::{Ending, Signals};
 use self::worker::{Worker, WorkerSetup};
 use crate::admin::{self, Access, Admin};
 use crate::assignment::Assignments;
@@ -41,6 +45,7 @@ use crate::triggers::Triggers;
 use crate::upstream;
 
 pub use capacity::Capacity;
+pub use signals::HangUps;
 pub use worker::WorkerError;
 
 /// How often the memory is swept and dropped log lines are reported.
@@ -49,9 +54,6 @@ const MAINTENANCE_INTERVAL: Duration = Duration::from_secs(10);
 /// Connections that may wait to be accepted: after a network failure all guests reconnect at once, and the system drops
 /// connections beyond this. Its own bound (`net.core.somaxconn`) may be lower.
 const BACKLOG: u32 = 4096;
-
-/// Time for connections to upstream to close once nothing uses them.
-const POOL_CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Why usher did not start.
 #[derive(Debug, thiserror::Error)]
@@ -108,6 +110,8 @@ struct Server {
 pub struct Running {
     server: Server,
     workers: Vec<Worker>,
+    /// When the end was announced, if it was.
+    announced: Option<Instant>,
     accepting: JoinHandle<()>,
     listening: Listening,
 }
@@ -121,8 +125,8 @@ pub struct Listening {
     pub admin: SocketAddr,
 }
 
-/// Serves until a signal ends it, then drains. `started` is called once, as soon as the server listens; it must not
-/// block.
+/// Serves until a signal ends it, then drains. Each of `hang_ups` reloads the configuration. `started` is called once, as
+/// soon as the server listens; it must not block.
 ///
 /// # Errors
 /// If it cannot start. Once it serves, it returns `Ok`.
@@ -130,18 +134,28 @@ pub async fn serve(
     config: Config,
     sources: Sources,
     logging: Logging,
+    hang_ups: HangUps,
     started: impl FnOnce(Listening),
 ) -> Result<(), StartError> {
-    let mut signals = signals::Signals::new().map_err(StartError::Signals)?;
-    let running = start(config, sources, Some(logging))?;
+    let mut signals = Signals::new(hang_ups).map_err(StartError::Signals)?;
+    let mut running = start(config, sources, Some(logging))?;
     started(running.listening());
-    tokio::select! {
-        () = signals.until_drain(|| running.server.reload()) => {}
-        () = running.server.run_maintenance() => {}
+    let ending = tokio::select! {
+        ending = signals.until_end(|| running.server.reload()) => ending,
+        never = running.server.run_maintenance() => match never {},
+    };
+    let delay = running.server.config.server.drain_delay;
+    if ending == Ending::Terminated && !delay.is_zero() {
+        running.announce(delay);
+        tokio::select! {
+            () = sleep(delay) => {}
+            never = signals.while_leaving(|| running.server.reload()) => match never {},
+            never = running.server.run_maintenance() => match never {},
+        }
     }
     tokio::select! {
         () = running.drain() => {}
-        () = signals.end_at_once() => {}
+        never = signals.while_draining() => match never {},
     }
     Ok(())
 }
@@ -174,7 +188,7 @@ pub fn start(config: Config, sources: Sources, logging: Option<Logging>) -> Resu
         let _watching = server.shared.tasks.spawn(async move { broker.run().await });
     }
     let accepting = server.shared.tasks.spawn(accept::run(gateway, limiter, senders, server.shared.drain.clone()));
-    Ok(Running { server, workers, accepting, listening })
+    Ok(Running { server, workers, announced: None, accepting, listening })
 }
 
 impl Running {
@@ -182,19 +196,6 @@ impl Running {
     #[must_use]
     pub const fn listening(&self) -> Listening {
         self.listening
-    }
-
-    /// Accepts no more connections, finishes what is under way, and ends.
-    pub async fn drain(self) {
-        let Self { server, workers, accepting, listening: _ } = self;
-        server.shared.drain.begin();
-        server.shared.metrics.set_draining(true);
-        tracing::info!(
-            period_seconds = server.config.server.drain_period.as_secs(),
-            "draining: nothing is suppressed any more, no connections are taken"
-        );
-        let _stopped = accepting.await;
-        server.drain(workers).await;
     }
 }
 
@@ -224,7 +225,7 @@ impl Server {
         let upstream = config.upstream.tls.clone();
         metrics.watch_upstream_certificates(move || upstream.expires_at());
         metrics.reload(true, clock.running());
-        let drain = Drain::default();
+        let drain = Drain::new(end::policy(&config));
         let broker =
             config.upstream.is_local().then(|| Broker::new(&config.broker, clock, Arc::clone(&metrics), drain.clone()));
         broker.iter().for_each(|broker| broker.configure(&config.apps));
@@ -242,7 +243,7 @@ impl Server {
             report,
             drain,
             tasks: Tasks::default(),
-            relays: Relays::new(config.server.drain_period),
+            relays: Relays::default(),
             trigger_log: TriggerLog::default(),
             success_format: SuccessFormat::default(),
         });
@@ -324,7 +325,7 @@ impl Server {
     }
 
     /// Sweeps the memory and the rate limits at intervals, for ever.
-    async fn run_maintenance(&self) {
+    async fn run_maintenance(&self) -> Infallible {
         let mut every = tokio::time::interval(MAINTENANCE_INTERVAL);
         loop {
             every.tick().await;
@@ -386,21 +387,6 @@ impl Server {
         if let Some(Err(error)) = self.logging.as_ref().map(|logging| logging.set_level(&config.log.level)) {
             tracing::warn!(%error, "the log level was not changed");
         }
-    }
-
-    /// Waits for what is under way, then ends the workers and whatever still runs there.
-    async fn drain(self, workers: Vec<Worker>) {
-        let left = self.shared.tasks.finish(self.config.server.drain_period).await;
-        if left > 0 {
-            tracing::warn!(left, "the drain period is over; what still runs is ended");
-        }
-        for worker in workers {
-            worker.end();
-        }
-        let open = self.pools.finish(POOL_CLOSE_TIMEOUT).await;
-        self.stop_admin.begin();
-        let asking = self.admin_tasks.finish(POOL_CLOSE_TIMEOUT).await;
-        tracing::info!(left, upstream_connections = open, admin_connections = asking, "drained");
     }
 }
 

@@ -22,7 +22,7 @@ use super::prefixed_stream::PrefixedStream;
 use super::socket::{ConnectionState, GuardedReply, TimeoutStream, Timeouts};
 use crate::broker::Broker;
 use crate::gateway::{Batch, Caller, ConnectionPermit, FastConnection, FastPath, FastPathEnd, Gateway, Limits, Shared};
-use crate::shutdown::Tasks;
+use crate::shutdown::{Phase, Tasks};
 use crate::tls::{Certificate, TlsError};
 use crate::upstream::{self, Local, Remote, Upstream};
 
@@ -90,7 +90,11 @@ impl Worker {
         let setup = ConnectionSetup { certificate: options.certificate, batch };
         let thread = std::thread::Builder::new()
             .name(format!("usher-worker-{index}"))
-            .spawn(move || runtime.block_on(work(gateway, setup, arrivals, stopped)))
+            .spawn(move || {
+                runtime.block_on(work(gateway, setup, arrivals, stopped));
+                // Ends all tasks, and does not wait for a look-up of a name, which may take longer than the end may.
+                runtime.shutdown_background();
+            })
             .map_err(WorkerError::Thread)?;
         Ok(Self { sockets, stop, thread })
     }
@@ -242,7 +246,7 @@ where
     let ended = tokio::select! {
         biased;
         ended = connection.as_mut() => ended,
-        () = gateway.shared.drain.begun() => {
+        () = gateway.shared.drain.reached(Phase::Draining) => {
             state.end_if_idle();
             connection.as_mut().graceful_shutdown();
             connection.await

@@ -1,6 +1,9 @@
 //! usher with its embedded broker: guests over WebSocket, the backend over HTTP, both on the same listener.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
+use tokio::time::Instant;
 
 use crate::harness::bodies::{announcement, message};
 use crate::harness::cli::Cli;
@@ -161,6 +164,25 @@ fn a_drain_sends_everybody_away() {
         assert_eq!(guest.0.read().code(), Some(4100));
         guest.0.send(&Frame::close(4100, ""));
     }
+    assert_eq!(usher.wait_exit(), 0);
+}
+
+#[test]
+fn who_comes_back_before_the_end_is_served_and_sent_away_again() {
+    let mut setup = setup();
+    setup.server += "drain_delay = \"2s\"\n";
+    let mut usher = Usher::start_with(&setup.toml());
+    let mut guest = Guest::arrive(&usher);
+    let began = Instant::now();
+    usher.signal(Signal::Term);
+    assert_eq!(guest.0.read().code(), Some(4100));
+    guest.0.send(&Frame::close(4100, "")).wait_closed();
+    let mut back = Guest::arrive(&usher);
+    back.say(&json!({"event": "pusher:ping"}));
+    assert_eq!(back.hear()["event"], "pusher:pong");
+    assert_eq!(back.0.read().code(), Some(4100));
+    assert!(began.elapsed() >= Duration::from_secs(2), "once there is nothing to come back to any more");
+    back.0.send(&Frame::close(4100, "")).wait_closed();
     assert_eq!(usher.wait_exit(), 0);
 }
 

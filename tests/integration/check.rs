@@ -218,7 +218,7 @@ fn every_effective_value_is_shown_with_where_it_comes_from_and_without_secrets()
         json!({ "key": "limits.max_head", "value": "9KiB", "source": "variable", "variable": "USHER_LIMITS__MAX_HEAD" }),
         json!({ "key": "limits.max_body", "value": "1MiB", "source": "default" }),
         json!({ "key": "server.workers", "value": 2, "source": "file", "file": file, "line": 3 }),
-        json!({ "key": "assignments.start_doubt", "value": "53s", "source": "default" }),
+        json!({ "key": "assignments.start_doubt", "value": "36s", "source": "default" }),
         json!({ "key": "admin.token", "value": "MASKED", "source": "file", "file": file, "line": 5 }),
         json!({ "key": "apps.0.secret", "value": "MASKED", "source": "file", "file": file, "line": 9 }),
         json!({ "key": "apps.0.secret_file", "value": "", "source": "default" }),

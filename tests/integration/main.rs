@@ -27,6 +27,7 @@ mod greeting;
 mod harness;
 mod histories;
 mod kept;
+mod leaving;
 mod life;
 mod limits;
 mod log_lines;

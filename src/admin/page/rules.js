@@ -44,7 +44,8 @@ const showOverview = async () => {
   $("observing").hidden = overview.observe !== true;
   put("since", minute(overview.since));
   $("since").dateTime = overview.since;
-  $("draining").hidden = !overview.draining;
+  $("leaving").hidden = overview.phase !== "leaving";
+  $("draining").hidden = overview.phase !== "draining";
   $("just-started").hidden = !overview.start_doubt_until;
   if (overview.start_doubt_until) {
     put("start-doubt-end", clock(overview.start_doubt_until));

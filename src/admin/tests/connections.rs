@@ -85,7 +85,7 @@ async fn a_peer_that_reads_nothing_loses_its_place() {
     stream.write_all(request.repeat(8).as_bytes()).await.unwrap();
     // Only the listener is left in the end.
     assert_eq!(running.tasks.finish(LONG).await, 1);
-    running.stop.begin();
+    running.stop.enter(Phase::Draining);
     assert_eq!(running.tasks.finish(LONG).await, 0);
 }
 
@@ -118,7 +118,7 @@ async fn stopping_ends_the_listener_and_its_idle_connections() {
     let mut stream = TcpStream::connect(running.address).await.unwrap();
     ask(&mut stream, "/livez").await;
     let began = Instant::now();
-    running.stop.begin();
+    running.stop.enter(Phase::Draining);
     assert_eq!(running.tasks.finish(LONG).await, 0);
     assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
     assert_eq!(stream.read(&mut [0; 1]).await.unwrap(), 0);
@@ -130,7 +130,7 @@ async fn draining_alone_does_not_end_it() {
     let running = Running::start().await;
     let mut stream = TcpStream::connect(running.address).await.unwrap();
     ask(&mut stream, "/livez").await;
-    running.admin.drain.begin();
+    running.admin.drain.enter(Phase::Leaving);
     ask(&mut stream, "/livez").await;
     assert_eq!(running.get("/metrics").await.status, 200);
 }

@@ -50,7 +50,7 @@ async fn metrics_include_the_other_rooms_values() {
 async fn readiness_ends_with_draining_and_life_does_not() {
     let running = Running::start().await;
     assert_eq!(running.get("/readyz").await.status, 200);
-    running.admin.drain.begin();
+    running.admin.drain.enter(Phase::Leaving);
     assert_eq!(running.get("/readyz").await.error(), (503, "draining".into()));
     let alive = running.get("/livez").await;
     assert_eq!((alive.status, alive.body.as_str()), (200, "ok\n"));

@@ -24,7 +24,7 @@ use crate::decision::EventDecision;
 use crate::metrics::Metrics;
 use crate::report::Report;
 use crate::rules::{Mode, Rule, RuleSpec};
-use crate::shutdown::{Drain, Tasks};
+use crate::shutdown::{Drain, Phase, Tasks};
 use crate::triggers::{
     AssignmentRecord, Draft, EventRecord, Finding, Head, Kind, MIN_CAPACITY, Payloads, RequestRecord, Tail, Triggers,
 };

@@ -92,8 +92,9 @@ async fn the_overview_counts_by_rule() {
         upstream["seconds"].as_array().unwrap().iter().find(|pair| pair[0].as_f64() == Some(bound)).unwrap()[1].clone()
     };
     assert_eq!((within(0.0025), within(0.005), within(0.05)), (0.into(), 1.into(), 2.into()));
-    running.admin.drain.begin();
-    assert_eq!(running.get("/overview").await.json()["draining"], true);
+    running.admin.drain.enter(Phase::Leaving);
+    let overview = running.get("/overview").await.json();
+    assert_eq!((&overview["draining"], &overview["phase"]), (&true.into(), &"leaving".into()));
 }
 
 #[tokio::test]

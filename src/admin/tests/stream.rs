@@ -199,11 +199,11 @@ async fn streams_go_on_while_usher_drains_and_end_with_the_listener() {
     let running = Running::start().await;
     let mut following = Following::open(&running, "/triggers/stream", &[]).await;
     following.event().await;
-    running.admin.drain.begin();
+    running.admin.drain.enter(Phase::Leaving);
     first(&running, &["while draining"]);
     assert_eq!(following.trigger().await.1, "while draining");
     let began = Instant::now();
-    running.stop.begin();
+    running.stop.enter(Phase::Draining);
     assert_eq!(following.event().await, None);
     assert_eq!(running.tasks.finish(Duration::from_secs(3600)).await, 0);
     assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());

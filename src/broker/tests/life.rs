@@ -1,7 +1,9 @@
 //! The ends of connections: inactivity, slow readers, the end of the server.
 
+use std::pin::pin;
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
 use tokio::time::Instant;
 use tokio_tungstenite::tungstenite::protocol::Role;
@@ -212,7 +214,7 @@ async fn draining_closes_all_connections_and_admits_none() {
     }
     let broker = Arc::clone(&server.broker);
     let running = server.tasks.spawn(async move { broker.run().await });
-    server.drain.begin();
+    server.drain.enter(Phase::Closed);
     for client in &mut clients {
         assert_eq!(client.hear_close().await, (vec![], 4100));
     }
@@ -235,13 +237,37 @@ async fn draining_goes_in_waves() {
     let ending = || connections.iter().filter(|connection| connection.mailbox().is_ending()).count();
     tokio::time::sleep(Duration::from_millis(1)).await;
     assert_eq!(ending(), 0);
-    server.drain.begin();
+    server.drain.enter(Phase::Closed);
     let mut seen = Vec::new();
     for _ in 0..3 {
-        tokio::time::sleep(WAVE_PAUSE).await;
+        tokio::time::sleep(Duration::from_millis(333)).await;
         seen.push(ending());
     }
-    assert_eq!(seen, [WAVE_SIZE, WAVE_SIZE * 2, WAVE_SIZE * 3]);
+    assert_eq!(seen, [WAVE_SIZE, WAVE_SIZE * 2, WAVE_SIZE * 3], "over a quarter of the drain period");
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_comes_back_during_the_delay_is_told_again_at_its_end() {
+    let [delay, period] = [5, 4].map(Duration::from_secs);
+    let server = Server::ending(&plain(), DrainPolicy { delay, period, keeps_memory: false }).await;
+    let connect = || server.broker.establish(&Uri::from_static(TARGET), &Arc::default());
+    let before: Vec<_> = (0..=WAVE_SIZE).map(|_| connect().unwrap()).collect();
+    let broker = Arc::clone(&server.broker);
+    let mut running = pin!(server.tasks.spawn(async move { broker.run().await }));
+    let ending = |connections: &[Connection]| connections.iter().filter(|its| its.mailbox().is_ending()).count();
+    server.drain.enter(Phase::Leaving);
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    assert_eq!(ending(&before), WAVE_SIZE, "the first wave");
+    let back = [connect().unwrap()];
+    tokio::time::sleep(delay / 2).await;
+    assert_eq!((ending(&before), ending(&back)), (WAVE_SIZE + 1, 0));
+    tokio::time::sleep(delay / 2).await;
+    assert_eq!(ending(&back), 0, "it is served until the listeners are closed");
+    assert!((&mut running).now_or_never().is_none());
+    server.drain.enter(Phase::Closed);
+    running.await.unwrap();
+    assert_eq!(ending(&back), 1);
+    assert_eq!(connect().unwrap_err(), ErrorCode::Reconnect);
 }
 
 #[tokio::test]

@@ -20,7 +20,7 @@ use tokio_tungstenite::{WebSocketStream, accept_hdr_async_with_config, client_as
 use super::*;
 use crate::metrics::Sample;
 use crate::pusher::{Grant, sign_query};
-use crate::shutdown::Tasks;
+use crate::shutdown::{DrainPolicy, Tasks};
 
 /// The target of a valid client.
 const TARGET: &str = "/app/usher-key?protocol=7&client=js&version=8.6.0&flash=false";
@@ -43,7 +43,12 @@ struct Server {
 
 impl Server {
     async fn start(options: &Options) -> Self {
-        let (metrics, drain) = (Metrics::new(), Drain::default());
+        Self::ending(options, DrainPolicy::default()).await
+    }
+
+    /// A server that will end by `policy`.
+    async fn ending(options: &Options, policy: DrainPolicy) -> Self {
+        let (metrics, drain) = (Metrics::new(), Drain::new(policy));
         let broker = Broker::new(options, Clock::start(), Arc::clone(&metrics), drain.clone());
         broker.configure(&[app()]);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

@@ -23,7 +23,7 @@ use usher::clock::Clock;
 use usher::descriptors::Acceptor;
 use usher::metrics::Metrics;
 use usher::pusher::App;
-use usher::shutdown::{Drain, Tasks};
+use usher::shutdown::{Drain, Phase, Tasks};
 
 /// Largest body of a request, and largest message of a guest, in bytes: many times what the demo sends.
 const MAX_BODY: usize = 64 * 1024;
@@ -63,7 +63,7 @@ impl StandaloneBroker {
 
     /// Closes all connections and ends.
     pub(super) async fn stop(self) {
-        self.drain.begin();
+        self.drain.enter(Phase::Draining);
         self.tasks.finish(STOP_TIMEOUT).await;
     }
 }
@@ -81,7 +81,7 @@ impl ConnectionHandler {
         let mut acceptor = Acceptor::new(listener, "demo");
         loop {
             let (stream, _peer) = tokio::select! {
-                () = self.drain.begun() => return,
+                () = self.drain.reached(Phase::Draining) => return,
                 accepted = acceptor.accept() => accepted,
             };
             let _detached = self.tasks.spawn(self.clone().serve(stream));
@@ -94,7 +94,7 @@ impl ConnectionHandler {
         tokio::select! {
             // An error means that the client disconnected.
             _ended = connection => {}
-            () = self.drain.begun() => {}
+            () = self.drain.reached(Phase::Draining) => {}
         }
     }
 

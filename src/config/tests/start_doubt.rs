@@ -10,12 +10,12 @@ fn start_doubt(setup: &Setup) -> Duration {
 
 #[test]
 fn it_covers_whatever_a_process_that_ran_before_may_have_sent() {
-    assert_eq!(start_doubt(&file(UPSTREAM)), Duration::from_secs(30 + 1 + 3 + 20));
+    assert_eq!(start_doubt(&file(UPSTREAM)), Duration::from_secs(30 + 1 + 3 + 4));
     let others = "assignments.doubt_period = \"2s\"\nupstream = { cluster = \"eu\", connect_timeout = \"100ms\", timeout = \"1s\" }\n";
     assert_eq!(start_doubt(&file(others).flag("server.drain_period", "0s")), Duration::from_millis(3100));
     assert_eq!(
         start_doubt(&file(UPSTREAM).variable("USHER_ASSIGNMENTS__START_DOUBT", "")),
-        Duration::from_secs(54),
+        Duration::from_secs(38),
         "empty is not set"
     );
 }
@@ -24,13 +24,13 @@ fn it_covers_whatever_a_process_that_ran_before_may_have_sent() {
 fn it_can_be_written_and_a_shorter_one_is_warned_of() {
     let written = |text| file(UPSTREAM).flag("assignments.start_doubt", text).accepted();
     let warnings = |text| warning_texts(&written(text));
-    assert_eq!((written("2h").assignments.start_doubt, warnings("54s")), (Duration::from_hours(2), Vec::new()));
+    assert_eq!((written("2h").assignments.start_doubt, warnings("38s")), (Duration::from_hours(2), Vec::new()));
     assert_eq!(written("0s").assignments.start_doubt, Duration::ZERO);
-    for text in ["0s", "53999ms"] {
+    for text in ["0s", "37999ms"] {
         let [warning] = &warnings(text)[..] else { panic!("{:?}", warnings(text)) };
         assert!(
             warning.contains("`assignments.start_doubt`")
-                && warning.contains("shorter than 54s")
+                && warning.contains("shorter than 38s")
                 && warning.contains("handoff"),
             "{warning}"
         );

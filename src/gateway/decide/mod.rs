@@ -85,7 +85,7 @@ pub(super) fn decide(
     match read {
         Ok(trigger) => {
             let DecisionContext { now, mut mode, waited, is_keyed } = context;
-            let forced = if shared.drain.has_begun() || mode == ClaimMode::Forced {
+            let forced = if !shared.drain.suppresses() || mode == ClaimMode::Forced {
                 Some(EventDecision::Draining)
             } else if trigger.events.iter().any(|event| event.wants_info) {
                 Some(EventDecision::AsksInfo)

@@ -40,7 +40,7 @@ use super::{Caller, Refusal, Shared};
 use crate::assignment::ClaimMode;
 use crate::clock::{Date, DeadlineTimer};
 use crate::metrics::RequestKind;
-use crate::shutdown::DrainListener;
+use crate::shutdown::{DrainListener, Phase};
 use crate::upstream::{Collected, Remote};
 
 /// Most bytes of one read.
@@ -115,7 +115,7 @@ impl<'g, S: AsyncRead + AsyncWrite + Unpin> FastConnection<'g, S> {
     /// Serves triggers until a request of another shape comes, or no more requests. A caller who hangs up changes
     /// nothing: every request that was read whole is settled.
     pub async fn run(mut self) -> FastPathEnd {
-        let mut drain = self.shared.drain.listen();
+        let mut drain = self.shared.drain.listen(Phase::Draining);
         let mut request = Box::new(Request::new(self.caller.ip));
         let mut timeout = self.head_timeout;
         loop {

@@ -6,6 +6,7 @@ use crate::gateway::disposition::Disposition;
 use crate::gateway::record::Tag;
 use crate::gateway::{Refusal, Shared};
 use crate::metrics::RequestKind;
+use crate::shutdown::Phase;
 use crate::upstream::Collected;
 
 /// What a connection does once its answer is written.
@@ -56,7 +57,7 @@ impl Responder<'_> {
 
     /// Whether the connection takes no further request.
     fn is_last(&self) -> bool {
-        self.shared.drain.has_begun()
+        self.shared.drain.has_reached(Phase::Leaving)
     }
 }
 

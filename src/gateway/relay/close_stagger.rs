@@ -8,11 +8,9 @@ use std::time::Duration;
 const GOLDEN: u32 = 0x9E37_79B9;
 
 /// State of all relays of a process.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Relays {
     opened: AtomicU32,
-    /// A drain closes its connections over this period.
-    pub(super) close_period: Duration,
 }
 
 /// One relay's position in a closing period.
@@ -20,13 +18,6 @@ pub struct Relays {
 pub(super) struct CloseStagger(u32);
 
 impl Relays {
-    /// For a process that drains for `drain_period`: connections are closed in the first half of it, which leaves the
-    /// second half for closing handshakes.
-    #[must_use]
-    pub fn new(drain_period: Duration) -> Self {
-        Self { opened: AtomicU32::new(0), close_period: drain_period / 2 }
-    }
-
     /// The next relay's position. The first one is at the beginning.
     pub(super) fn close_stagger(&self) -> CloseStagger {
         CloseStagger(self.opened.fetch_add(1, Ordering::Relaxed).wrapping_mul(GOLDEN))
@@ -46,16 +37,16 @@ mod tests {
 
     #[test]
     fn positions_are_spread_evenly_whatever_their_number() {
-        let relays = Relays::new(Duration::from_secs(20));
+        let (relays, period) = (Relays::default(), Duration::from_secs(10));
         let mut delays: Vec<Duration> = Vec::new();
         for count in 1..=1000_u32 {
-            delays.push(relays.close_stagger().within(relays.close_period));
+            delays.push(relays.close_stagger().within(period));
             let mut sorted = delays.clone();
             sorted.sort();
             let widest = sorted.windows(2).map(|pair| pair[1] - pair[0]).max().unwrap_or_default();
-            assert!(widest <= relays.close_period * 2 / count, "{widest:?} without a close among {count}");
+            assert!(widest <= period * 2 / count, "{widest:?} without a close among {count}");
         }
         assert_eq!(delays[0], Duration::ZERO);
-        assert!(delays.iter().all(|delay| *delay < relays.close_period));
+        assert!(delays.iter().all(|delay| *delay < period));
     }
 }

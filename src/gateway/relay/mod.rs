@@ -29,6 +29,7 @@ use crate::clock::Moment;
 use crate::metrics::{OpenGuard, WebSocketDirection, WebSocketEnd};
 use crate::pusher::subprotocol;
 use crate::rate::Pace;
+use crate::shutdown::Phase;
 use crate::upstream::{DialOutcome, UpgradedConnection};
 
 pub use close_stagger::Relays;
@@ -145,6 +146,8 @@ fn relayed_client(routing: &Routing, path: &str) -> Option<RelayedClient> {
 struct Relay {
     shared: Arc<Shared>,
     close_stagger: CloseStagger,
+    /// usher's phase when the client connected.
+    connected: Phase,
     from_client: usize,
     from_upstream: usize,
     idle_timeout: Duration,
@@ -174,7 +177,7 @@ enum RelayEnd {
     Faulty(Side, CloseCode),
     /// No message was relayed for too long.
     Idle,
-    /// usher drains.
+    /// usher is about to end.
     Drained,
 }
 
@@ -187,6 +190,7 @@ impl Relay {
     ) -> Self {
         Self {
             close_stagger: shared.relays.close_stagger(),
+            connected: shared.drain.phase(),
             from_client: limits.max_websocket_message,
             from_upstream: limits.max_websocket_message.max(FROM_UPSTREAM),
             idle_timeout: limits.websocket_idle_timeout,
@@ -224,7 +228,7 @@ impl Relay {
         let client = close_side(
             &mut from_client,
             &mut to_client,
-            ended.close_action(Side::Client, self.shared.drain.has_begun()),
+            ended.close_action(Side::Client, self.shared.drain.has_reached(Phase::Leaving)),
         );
         let upstream = close_side(&mut from_upstream, &mut to_upstream, ended.close_action(Side::Upstream, false));
         tokio::join!(client, upstream);
@@ -239,7 +243,7 @@ impl Relay {
             ended = &mut up => (ended, Side::Client, down),
             ended = &mut down => (ended, Side::Upstream, up),
             () = self.silence() => return RelayEnd::Idle,
-            () = self.drained() => return RelayEnd::Drained,
+            () = self.turn() => return RelayEnd::Drained,
         };
         match ended {
             RelayEnd::Closed { by, with, .. } => {
@@ -328,10 +332,10 @@ impl Relay {
         }
     }
 
-    /// Waits until usher drains and this relay's stagger is over.
-    async fn drained(&self) {
-        self.shared.drain.begun().await;
-        sleep(self.close_stagger.within(self.shared.relays.close_period)).await;
+    /// Waits for this relay's turn to be closed because usher is about to end.
+    async fn turn(&self) {
+        let period = self.shared.drain.turns(self.connected).await;
+        sleep(self.close_stagger.within(period)).await;
     }
 }
 
@@ -379,7 +383,7 @@ impl RelayEnd {
     }
 
     /// What `side` still has to be sent. usher itself never sends a client one of Pusher's final codes (40xx).
-    fn close_action(&self, side: Side, draining: bool) -> CloseAction {
+    fn close_action(&self, side: Side, leaving: bool) -> CloseAction {
         match (self, side) {
             (Self::Closed { by, with, answered: false }, _) if *by == side => CloseAction::Send(with.clone()),
             (Self::Closed { .. }, _) => CloseAction::Nothing,
@@ -389,9 +393,9 @@ impl RelayEnd {
             }
             (_, Side::Upstream) => CloseAction::Send(Some(close(CloseCode::Away, ""))),
             (Self::Faulty(Side::Client, code), Side::Client) => CloseAction::Send(Some(close(*code, ""))),
-            // A drain is usually a restart: if pusher-js reconnected at once, to a port where nothing listens yet, it
+            // The end is usually a restart: if pusher-js reconnected at once, to a port where nothing listens yet, it
             // would then wait for 15 seconds.
-            (Self::Lost(_) | Self::Faulty(..), Side::Client) if draining => {
+            (Self::Lost(_) | Self::Faulty(..), Side::Client) if leaving => {
                 CloseAction::Send(Some(close(BACK_OFF.into(), "upstream is gone")))
             }
             (Self::Lost(_) | Self::Faulty(..), Side::Client) => {

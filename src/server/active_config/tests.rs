@@ -44,7 +44,7 @@ fn active_config() -> Arc<ActiveConfig> {
         report,
         drain: Drain::default(),
         tasks: Tasks::default(),
-        relays: Relays::new(config.server.drain_period),
+        relays: Relays::default(),
         trigger_log: TriggerLog::default(),
         success_format: SuccessFormat::default(),
     };

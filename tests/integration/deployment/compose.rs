@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use super::{read, run, said, yaml};
+use super::{default, longest_end, read, run, said, seconds, yaml};
 use crate::harness::actor::{clients, project};
 use crate::harness::cli::Cli;
 use crate::harness::{Fake, Usher};
@@ -49,10 +49,6 @@ fn port(address: &str) -> &str {
 }
 
 /// The default of a key in config/usher.toml.
-fn default(section: &str, key: &str) -> toml::Value {
-    read("config/usher.toml").parse::<toml::Table>().unwrap()[section][key].clone()
-}
-
 #[test]
 fn it_keeps_to_the_compose_specification() {
     let output = run(std::process::Command::new(clients().join("python/.venv/bin/check-jsonschema"))
@@ -156,9 +152,9 @@ fn ports_limits_and_health_check_are_ushers() {
     ];
     assert!(lines.iter().all(|line| dockerfile.contains(line)), "{dockerfile}");
 
-    let seconds = |text: &str| text.trim_end_matches('s').parse::<u64>().unwrap();
     let grace = seconds(usher["stop_grace_period"].as_str().unwrap());
-    assert!(grace > seconds(default("server", "drain_period").as_str().unwrap()), "a drain is not cut short");
+    let delay = seconds(usher["environment"]["USHER_SERVER__DRAIN_DELAY"].as_str().unwrap());
+    assert!(grace > longest_end(delay), "an end is not cut short");
     let files = usher["ulimits"]["nofile"].as_i64().unwrap();
     let connections = default("limits", "max_connections").as_integer().unwrap();
     assert!(

@@ -26,6 +26,21 @@ fn yaml(path: &str) -> Value {
     serde_json::from_slice(&output.stdout).unwrap()
 }
 
+/// The default of a key.
+fn default(section: &str, key: &str) -> toml::Value {
+    read("config/usher.toml").parse::<toml::Table>().unwrap()[section][key].clone()
+}
+
+fn seconds(text: &str) -> u64 {
+    text.trim_end_matches('s').parse().unwrap()
+}
+
+/// How long usher takes at most to end, in seconds, if `server.drain_delay` has this many.
+fn longest_end(delay: u64) -> u64 {
+    assert_eq!(default("server", "drain_period").as_str(), Some(""), "`upstream.timeout` and a second");
+    delay + seconds(default("upstream", "timeout").as_str().unwrap()) + 1
+}
+
 /// Every value under `key`, however deep, in the order of the document.
 fn all<'a>(document: &'a Value, key: &str) -> Vec<&'a Value> {
     match document {

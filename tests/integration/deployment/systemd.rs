@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use super::{read, run, said};
+use super::{longest_end, read, run, said, seconds};
 use crate::harness::actor::project;
 use crate::harness::cli::Cli;
 
@@ -47,6 +47,13 @@ fn it_carries_all_connections_and_lets_usher_see_its_limit() {
     // The last line that names a system call or its group applies.
     let denied = unit.find("SystemCallFilter=~@privileged @resources").unwrap();
     assert!(unit.rfind("SystemCallFilter=prlimit64\n").is_some_and(|allowed| allowed > denied), "{unit}");
+}
+
+#[test]
+fn it_waits_for_the_end() {
+    let unit = read(UNIT);
+    let value = |name: &str| seconds(unit.lines().find_map(|line| line.strip_prefix(name)).unwrap());
+    assert!(value("TimeoutStopSec=") > longest_end(value("Environment=USHER_SERVER__DRAIN_DELAY=")));
 }
 
 #[test]

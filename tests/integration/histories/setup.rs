@@ -13,6 +13,8 @@ pub const CONNECT: Duration = Duration::from_millis(100);
 /// `server.drain_period`: longer than the start of a process, so that a successor runs while its predecessor still
 /// forwards.
 pub const DRAIN: Duration = Duration::from_millis(400);
+/// `server.drain_delay`.
+const DELAY: Duration = Duration::from_millis(100);
 /// `assignments.doubt_period`.
 pub const DOUBT: Duration = Duration::from_millis(400);
 
@@ -88,12 +90,13 @@ impl Settings {
         let millis = |duration: Duration| format!("\"{}ms\"", duration.as_millis());
         let unknown = if self.forwards_unknown_apps { "forward" } else { "reject" };
         let mut toml = format!(
-            "[server]\nlisten = \"{listen}\"\nworkers = 2\nfast_path = {}\nunknown_apps = \"{unknown}\"\ndrain_period = {}\n\
+            "[server]\nlisten = \"{listen}\"\nworkers = 2\nfast_path = {}\nunknown_apps = \"{unknown}\"\ndrain_period = {}\ndrain_delay = {}\n\
              [admin]\nlisten = \"{}:0\"\ntoken = \"{TOKEN}\"\n\
              [upstream]\nurl = \"http://{upstream}\"\ntimeout = {}\nconnect_timeout = {}\n\
              [limits]\nmax_wait = \"300ms\"\n[assignments]\ndoubt_period = {}\n[log]\nformat = \"json\"\n",
             self.fast_path,
             millis(DRAIN),
+            millis(DELAY),
             listen.ip(),
             millis(TIMEOUT),
             millis(CONNECT),

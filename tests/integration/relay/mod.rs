@@ -3,6 +3,7 @@
 mod ends;
 mod frames;
 mod handshakes;
+mod leaving;
 mod memory;
 
 use crate::harness::websocket::{End, Far, handshake};

@@ -1,0 +1,111 @@
+//! The end of a server: it is announced, then the listeners are closed, then what is under way is finished.
+
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep};
+
+use super::worker::Worker;
+use super::{Running, Server};
+use crate::config::Config;
+use crate::metrics::Open;
+use crate::shutdown::{DrainPolicy, Phase};
+
+/// The time after the listeners are closed in which connections that were accepted just before may send their first
+/// request.
+const LAST_REQUESTS: Duration = Duration::from_millis(250);
+
+/// The part of `server.drain_period` that is left for the connections to upstream and for the operator's listener.
+const RESERVE: Duration = Duration::from_millis(250);
+
+/// How a server of this configuration ends.
+pub(super) fn policy(config: &Config) -> DrainPolicy {
+    let (delay, period) = (config.server.drain_delay, config.server.drain_period);
+    DrainPolicy { delay, period, keeps_memory: false }
+}
+
+impl Running {
+    /// Announces the end: everything is served, but each answer is the last one of its connection. [`Running::drain`]
+    /// has to follow after `delay`.
+    pub(super) fn announce(&mut self, delay: Duration) {
+        let shared = &self.server.shared;
+        self.announced = Some(Instant::now());
+        shared.drain.enter(Phase::Leaving);
+        shared.metrics.set_draining();
+        let Open { connections, relays, requests } = shared.metrics.open();
+        tracing::info!(
+            delay_seconds = delay.as_secs_f64(),
+            suppresses = shared.drain.suppresses(),
+            connections,
+            relays,
+            requests,
+            "draining: not ready any more; connections are taken and served until the delay is over"
+        );
+    }
+
+    /// Closes the listeners, finishes what is under way, and ends.
+    pub async fn drain(self) {
+        let Self { server, workers, announced, accepting, listening: _ } = self;
+        let (drain, metrics) = (&server.shared.drain, &server.shared.metrics);
+        let period = server.config.server.drain_period;
+        let began = announced.unwrap_or_else(Instant::now);
+        // Without a delay, all phases are entered at once.
+        drain.enter(if announced.is_some() { Phase::Closed } else { Phase::Draining });
+        metrics.set_draining();
+        if announced.is_none() {
+            let Open { connections, relays, requests } = metrics.open();
+            let suppresses = drain.suppresses();
+            tracing::info!(
+                delay_seconds = 0.0,
+                suppresses,
+                connections,
+                relays,
+                requests,
+                "draining: no connections are taken"
+            );
+        }
+        let _stopped = accepting.await;
+        let end = Instant::now() + period;
+        let Open { connections, relays, requests } = metrics.open();
+        tracing::info!(
+            seconds = began.elapsed().as_secs_f64(),
+            period_seconds = period.as_secs_f64(),
+            connections,
+            relays,
+            requests,
+            "listeners closed: what is under way is finished"
+        );
+        if announced.is_some() {
+            sleep(LAST_REQUESTS.min(period / 4)).await;
+            drain.enter(Phase::Draining);
+        }
+        server.finish(workers, began, end).await;
+    }
+}
+
+impl Server {
+    /// Waits for what is under way, then ends the workers and whatever still runs there. Everything is over at `end`.
+    async fn finish(self, workers: Vec<Worker>, began: Instant, end: Instant) {
+        let reserve = RESERVE.min(self.config.server.drain_period / 4);
+        let left = self.shared.tasks.finish(until(end - reserve)).await;
+        if left > 0 {
+            tracing::warn!(left, "the drain period is over; what still runs is ended");
+        }
+        for worker in workers {
+            worker.end();
+        }
+        let open = self.pools.finish(until(end - reserve / 2)).await;
+        self.stop_admin.enter(Phase::Draining);
+        let asking = self.admin_tasks.finish(until(end)).await;
+        tracing::info!(
+            left,
+            upstream_connections = open,
+            admin_connections = asking,
+            seconds = began.elapsed().as_secs_f64(),
+            "drained"
+        );
+    }
+}
+
+fn until(moment: Instant) -> Duration {
+    moment.saturating_duration_since(Instant::now())
+}
