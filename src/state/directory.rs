@@ -91,7 +91,8 @@ impl Directory {
     pub(super) fn clear(&self) -> io::Result<()> {
         self.remove_state()?;
         let mut removed = false;
-        for mark in self.marks()? {
+        // Those that are not finished go as well: their owners make new ones.
+        for mark in [self.named(MARK)?, self.named(UNFINISHED_MARK)?].concat() {
             let owner = match File::open(&mark) {
                 Ok(file) => file,
                 Err(error) if error.kind() == ErrorKind::NotFound => continue,
@@ -123,14 +124,18 @@ impl Directory {
 
     /// The marks of other processes, and of those that are gone.
     pub(super) fn marks(&self) -> io::Result<Vec<PathBuf>> {
-        let mut marks = Vec::new();
+        self.named(MARK)
+    }
+
+    fn named(&self, beginning: &str) -> io::Result<Vec<PathBuf>> {
+        let mut paths = Vec::new();
         for entry in std::fs::read_dir(&self.path)? {
             let entry = entry?;
-            if entry.file_name().to_string_lossy().starts_with(MARK) {
-                marks.push(entry.path());
+            if entry.file_name().to_string_lossy().starts_with(beginning) {
+                paths.push(entry.path());
             }
         }
-        Ok(marks)
+        Ok(paths)
     }
 }
 
