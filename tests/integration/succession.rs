@@ -192,11 +192,12 @@ fn one_process_at_a_time_has_the_directory() {
 
 /// It ends with 0, says so in one line, and leaves nothing that could be used.
 #[track_caller]
-fn assert_not_written(usher: Usher) {
+fn assert_not_written(usher: Usher, cause: &str) {
     usher.client().announce(CHANNEL, "A").assert_forwarded();
     let logs = stop(usher);
     let errors: Vec<&str> = logs.lines().filter(|line| line.contains("\"ERROR\"")).collect();
     assert!(errors.len() == 1 && errors[0].contains("the memory is not written"), "{errors:?}");
+    assert!(errors[0].contains(cause), "{errors:?}");
 }
 
 #[test]
@@ -205,7 +206,7 @@ fn a_file_that_cannot_be_written_whole_is_none() {
     let directory = tempfile::tempdir().unwrap();
     let toml = Setup { start_doubt: "0s", ..setup(&fake, directory.path()) }.toml();
     // Every write to a file is beyond its largest size.
-    assert_not_written(Usher::start_scripted("trap '' XFSZ && ulimit -f 0", false, &toml));
+    assert_not_written(Usher::start_scripted("trap '' XFSZ && ulimit -f 0", false, &toml), "File too large");
     assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 0);
 }
 
@@ -228,7 +229,7 @@ fn full_and_read_only_disks() {
         "(dd if=/dev/zero of={to}/rest bs=4k 2>/dev/null || true) && rm {to}/usher.state && printf '' > {to}/a",
     );
     let full = format!("{full} && dd if=/dev/zero of={}/more bs=4k 2>/dev/null || true", disk.path().display());
-    assert_not_written(Usher::start_scripted(&full, true, &toml("0s")));
+    assert_not_written(Usher::start_scripted(&full, true, &toml("0s")), "No space left");
     let read_only = mounted("size=1m", "mount -o remount,ro {to}");
     let usher = Usher::start_scripted(&read_only, true, &toml("1h"));
     assert_eq!(doubting(&usher), "not_removed");
