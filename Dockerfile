@@ -1,5 +1,5 @@
 # syntax=docker/dockerfile:1
-# usher as one static file in an empty image: no shell, no libraries, no user but its own, and nothing that it writes to.
+# usher as one static file in an empty image: no shell, no libraries, no user but its own, and one directory that it may write to.
 
 # Alpine's Rust builds for musl, and therefore static binaries.
 FROM rust:1.95-alpine AS build
@@ -11,7 +11,7 @@ RUN apk add --no-cache musl-dev
 # The dependencies in a layer of their own, which lasts until Cargo.toml or Cargo.lock changes. Cargo wants every target that Cargo.toml names to exist.
 COPY Cargo.toml Cargo.lock ./
 RUN mkdir -p src tests/integration benches/fanout benches/load \
- && touch src/lib.rs tests/integration/main.rs benches/memory.rs benches/decide.rs benches/language.rs benches/fanout/main.rs benches/load/main.rs \
+ && touch src/lib.rs tests/integration/main.rs benches/memory.rs benches/state.rs benches/decide.rs benches/language.rs benches/fanout/main.rs benches/load/main.rs \
  && echo 'fn main() {}' > src/main.rs \
  && cargo build --release --locked --bin usher
 
@@ -24,6 +24,9 @@ RUN find src -name '*.rs' -exec touch {} + \
  && test -z "$(readelf --string-dump=.interp target/release/usher 2>/dev/null)" \
  && target/release/usher --version
 
+# Empty: what a volume there begins with, and whose it is.
+RUN mkdir -p state/usher
+
 FROM scratch
 ARG VERSION=dev
 ARG REVISION=unknown
@@ -33,6 +36,8 @@ LABEL org.opencontainers.image.title="usher" \
       org.opencontainers.image.version="${VERSION}" \
       org.opencontainers.image.revision="${REVISION}"
 COPY --from=build /build/target/release/usher /usher
+# For state.path, in a volume. Not used unless it is set.
+COPY --from=build --chown=65532:65532 /build/state /var/lib
 # Loopback would be out of reach from outside the container. The admin listener stays there until admin.listen and a token say otherwise.
 ENV USHER_SERVER__LISTEN=0.0.0.0:6001
 USER 65532:65532

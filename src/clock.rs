@@ -1,5 +1,8 @@
 //! The time in all modules: milliseconds since the process began, read once per request and passed on. A [`Moment`]
 //! fits into a compact memory entry, and tests that pause tokio's time pause this clock as well.
+//!
+//! A process that takes over the memory of the one before it continues the moments of that one's clock, so that the
+//! moments in the memory stay valid ([`Clock::resume`]).
 
 mod calendar;
 mod date;
@@ -13,7 +16,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 pub use calendar::Calendar;
 pub use date::Date;
 
-/// A point in time: milliseconds since its [`Clock`] was made.
+/// A point in time: milliseconds since its [`Clock`] was made, or since that of the process whose memory it continues.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Moment(u64);
 
@@ -57,13 +60,27 @@ pub struct Timestamp {
 pub struct Clock {
     began: Instant,
     began_at: Duration,
+    /// The moment at which it began.
+    beginning: Moment,
 }
 
 impl Clock {
     /// A clock that begins now.
     #[must_use]
     pub fn start() -> Self {
-        Self { began: Instant::now(), began_at: Self::unix_now_exact() }
+        Self::resume(Moment::default())
+    }
+
+    /// A clock that begins now, and whose moments go on from `beginning`, the present moment of an earlier clock.
+    #[must_use]
+    pub fn resume(beginning: Moment) -> Self {
+        Self { began: Instant::now(), began_at: Self::unix_now_exact(), beginning }
+    }
+
+    /// The moment at which the clock began: the start of the process.
+    #[must_use]
+    pub const fn beginning(&self) -> Moment {
+        self.beginning
     }
 
     /// The present moment.
@@ -76,7 +93,8 @@ impl Clock {
     #[must_use]
     pub fn moment(&self, instant: Instant) -> Moment {
         let since = instant.saturating_duration_since(self.began);
-        Moment(since.as_secs().saturating_mul(1000).saturating_add(u64::from(since.subsec_millis())))
+        let millis = since.as_secs().saturating_mul(1000).saturating_add(u64::from(since.subsec_millis()));
+        Moment(self.beginning.0.saturating_add(millis))
     }
 
     /// `instant` in both forms.
@@ -159,6 +177,19 @@ mod tests {
         tokio::time::advance(Duration::from_secs(3600)).await;
         assert_eq!(clock.now().since(Moment::default()).as_secs(), 3600);
         assert!(Clock::unix_now() - before < 600);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_resumed_clock_goes_on_from_its_beginning() {
+        let clock = Clock::resume(Moment::from_millis(7_000));
+        tokio::time::advance(Duration::from_secs(2)).await;
+        assert_eq!((clock.beginning().as_millis(), clock.now().as_millis()), (7_000, 9_000));
+        assert_eq!(clock.running().as_secs(), 2);
+        assert_eq!(Clock::start().beginning(), Moment::default());
+        let calendar = Calendar::new(clock);
+        let time = |millis| calendar.unix_time(Moment::from_millis(millis));
+        assert_eq!(time(7_000) - time(6_000), Duration::from_secs(1));
+        assert_eq!(time(9_000) - time(7_000), Duration::from_secs(2), "moments before the start are shown as well");
     }
 
     #[tokio::test(start_paused = true)]

@@ -153,7 +153,7 @@ impl Drain {
     /// # Cancel safety
     /// Dropping the future loses nothing.
     pub async fn waits_end(&self) {
-        self.reached(if self.0.policy.keeps_memory { Phase::Closed } else { Phase::Leaving }).await;
+        self.reached(if self.0.policy.keeps_memory { Phase::Draining } else { Phase::Leaving }).await;
     }
 
     /// Waits until clients that connected in the phase `connected` are told to reconnect. Returns the period over which
@@ -277,7 +277,7 @@ mod tests {
             assert!(drain.suppresses() && waits_end.as_mut().now_or_never().is_none());
             drain.enter(Phase::Leaving);
             assert_eq!((drain.suppresses(), waits_end.as_mut().now_or_never().is_none()), (keeps_memory, keeps_memory));
-            drain.enter(Phase::Closed);
+            drain.enter(Phase::Draining);
             drain.waits_end().await;
             assert_eq!(drain.suppresses(), keeps_memory);
         }

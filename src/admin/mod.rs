@@ -72,6 +72,8 @@ pub struct Admin {
     pub report: Arc<Report>,
     /// The assignments behind `/assignments`.
     pub assignments: Arc<Assignments>,
+    /// What became of the memory of the process before, in one sentence.
+    pub state: Arc<str>,
     /// Changes the modes of rules.
     pub mode_switch: Arc<dyn ModeSwitch>,
     /// The effective values behind `/config`.

@@ -8,7 +8,6 @@ use super::Admin;
 use super::modes::RuleMode;
 use super::reply::{self, Reply};
 use super::rfc3339::rfc3339;
-use crate::clock::Moment;
 use crate::metrics::{Counted, Summary};
 use crate::shutdown::Phase;
 
@@ -26,8 +25,12 @@ struct Overview<'a> {
     phase: &'static str,
     /// Whether usher is configured to observe: every rule that is to enforce observes instead.
     observe: bool,
-    /// The end of the period after the start in which nothing is suppressed; `null` after it.
+    /// The end of the period after the start in which nothing is suppressed; `null` after it, and while it is not known.
     start_doubt_until: Option<String>,
+    /// Why there is such a period; `null` after it.
+    start_doubt_reason: Option<&'a str>,
+    /// What became of the memory of the process before, in one sentence.
+    state: &'a str,
     /// Whether calls that change something are possible.
     token_configured: bool,
     /// The bytes of records of each kind that are kept; 0: none.
@@ -72,6 +75,7 @@ pub(super) fn overview(admin: &Admin) -> Reply {
     let now = admin.calendar.clock().now();
     let time = |moment| rfc3339(admin.calendar.unix_time(moment));
     let rules = admin.assignments.rules();
+    let starts_in_doubt = admin.assignments.in_start_doubt(now);
     let access = admin.access.load();
     let channels = |mode: &RuleMode| {
         rules.iter().find(|rule| (&rule.app, &rule.rule) == (&mode.app, &mode.rule)).map_or(0, |rule| rule.memory.len())
@@ -79,12 +83,14 @@ pub(super) fn overview(admin: &Admin) -> Reply {
     reply::json(&Overview {
         version: env!("CARGO_PKG_VERSION"),
         name: &access.name,
-        since: time(Moment::default()),
+        since: time(admin.calendar.clock().beginning()),
         now: time(now),
         draining: admin.drain.has_reached(Phase::Leaving),
         phase: admin.drain.phase().label(),
         observe: admin.mode_switch.observes(),
-        start_doubt_until: Some(admin.assignments.end_of_start_doubt()).filter(|end| now < *end).map(time),
+        start_doubt_until: admin.assignments.end_of_start_doubt().filter(|_| starts_in_doubt).map(time),
+        start_doubt_reason: starts_in_doubt.then_some(&*admin.state),
+        state: &admin.state,
         token_configured: access.token.as_ref().is_some_and(|token| !token.is_empty()),
         triggers_bytes: admin.triggers.capacity(),
         payloads: admin.triggers.payloads().label(),

@@ -6,7 +6,6 @@ use super::Admin;
 use super::misplaced::channels;
 use super::reply::{self, Reply};
 use super::rfc3339::rfc3339;
-use crate::clock::Moment;
 use crate::report::{Misplaced, Occurrences, RuleReport, Summary};
 
 /// The body of the answer.
@@ -94,7 +93,7 @@ pub(super) fn show(admin: &Admin) -> Reply {
         last: time(occurrences.last),
     };
     reply::json(&ReportView {
-        since: time(Moment::default()),
+        since: time(admin.calendar.clock().beginning()),
         rules: admin.report.rules().into_iter().map(rule).collect(),
         misplaced: all_misplaced.iter().zip(channels(admin, &kinds)).map(misplaced_event).collect(),
     })

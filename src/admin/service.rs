@@ -15,7 +15,6 @@ use super::refusal::Refusal;
 use super::reply::{self, Reply};
 use super::stream::{self, MAX_STREAMS};
 use super::{Admin, assignments, effective, events, guard, modes, overview, page, report, triggers};
-use crate::clock::Moment;
 use crate::metrics::{Keys, RuleState, Sample};
 use crate::rules::Mode;
 use crate::shutdown::{Drain, Phase, Tasks};
@@ -247,6 +246,9 @@ impl Service {
     /// The values of the other rooms at the time of a scrape.
     fn sample(&self) -> Sample {
         let assignments = &self.admin.assignments;
+        let now = self.admin.calendar.clock().now();
+        let end_of_start_doubt =
+            if assignments.in_start_doubt(now) { assignments.end_of_start_doubt() } else { Some(now) };
         let evictions = assignments.evictions();
         Sample {
             keys: assignments
@@ -258,9 +260,10 @@ impl Service {
             modes: self.modes(),
             observe: self.admin.mode_switch.observes(),
             evictions: vec![("capacity", evictions.capacity), ("idle", evictions.idle)],
+            start_doubt_left: end_of_start_doubt.map(|end| end.since(now)),
             waiters: assignments.waiting(),
             tasks: self.admin.tasks.running(),
-            began_at: self.admin.calendar.unix_time(Moment::default()),
+            began_at: self.admin.calendar.unix_time(self.admin.calendar.clock().beginning()),
         }
     }
 }

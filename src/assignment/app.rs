@@ -8,7 +8,7 @@ use super::Outcome;
 use super::bounds::{Bounds, MemoryContext};
 use super::machine;
 use super::snapshot::{AppSnapshot, Epoch};
-use super::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use super::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use crate::clock::{Clock, Moment};
 
 /// The state shared by all rules of one app: the epoch, whose change forgets all channels at once, and the requests in
@@ -35,6 +35,8 @@ pub struct AppMemory {
     in_flight: AtomicUsize,
     /// Milliseconds of the clock.
     doubt_until: AtomicU64,
+    /// Whether the memory continues that of the process before: then the doubt of the start is not about this app.
+    continues: AtomicBool,
 }
 
 impl AppMemory {
@@ -49,8 +51,13 @@ impl AppMemory {
     /// It is in doubt until [`Bounds::start_doubt`] after the start of the process: requests of a process before this
     /// one may still be applied.
     pub(super) fn within(context: Arc<MemoryContext>) -> Arc<Self> {
-        let doubt_until = AtomicU64::new(context.end_of_start_doubt().as_millis());
-        Arc::new(Self { context, epoch: AtomicU64::new(0), in_flight: AtomicUsize::new(0), doubt_until })
+        Arc::new(Self {
+            context,
+            epoch: AtomicU64::new(0),
+            in_flight: AtomicUsize::new(0),
+            doubt_until: AtomicU64::new(0),
+            continues: AtomicBool::new(false),
+        })
     }
 
     /// Forgets every channel of the app and holds them all unknown until the reservation is settled.
@@ -73,20 +80,51 @@ impl AppMemory {
     /// Whether a request that may touch any channel may still be applied.
     #[must_use]
     pub fn in_doubt(&self, now: Moment) -> bool {
-        now.as_millis() < self.doubt_until.load(Ordering::Relaxed)
+        now < self.own_doubt_until() || now < self.start_doubt_until()
     }
 
-    /// The time since the start of the process, if the start is the only reason for the doubt; otherwise `None`.
+    /// Whether the start of the process is the reason for the doubt: no other one lasts longer.
     #[must_use]
-    pub fn start_doubt(&self, now: Moment) -> Option<Duration> {
-        let end = self.context.end_of_start_doubt();
-        (now < end && self.doubt_until.load(Ordering::Relaxed) == end.as_millis()).then(|| now.since(Moment::default()))
+    pub fn in_start_doubt(&self, now: Moment) -> bool {
+        let end = self.start_doubt_until();
+        now < end && self.own_doubt_until() <= end
+    }
+
+    /// What is left of all doubts about the app.
+    pub(super) fn doubt_left(&self, now: Moment) -> Duration {
+        self.own_doubt_until().max(self.start_doubt_until()).since(now)
+    }
+
+    /// The doubt lasts for `left` more at least.
+    pub(super) fn continue_doubt(&self, now: Moment, left: Duration) {
+        if !left.is_zero() {
+            self.doubt_until.fetch_max(machine::until(now, left).as_millis(), Ordering::Relaxed);
+        }
+    }
+
+    /// The doubt of the start is not about this app: its memory continues that of the process before, with all its
+    /// doubts. Called before anything is claimed.
+    pub(super) fn end_start_doubt(&self) {
+        self.continues.store(true, Ordering::Relaxed);
+    }
+
+    /// Forgets every channel of the app.
+    pub(super) fn forget_all(&self) {
+        self.epoch.fetch_add(1, Ordering::Release);
+    }
+
+    fn own_doubt_until(&self) -> Moment {
+        Moment::from_millis(self.doubt_until.load(Ordering::Relaxed))
+    }
+
+    fn start_doubt_until(&self) -> Moment {
+        let continues = self.continues.load(Ordering::Relaxed);
+        if continues { Moment::default() } else { self.context.end_of_start_doubt() }
     }
 
     /// Requests in flight that may touch any channel.
-    #[cfg(test)]
     pub(super) fn wide_in_flight(&self) -> usize {
-        self.in_flight.load(Ordering::Relaxed)
+        self.in_flight.load(Ordering::Acquire)
     }
 
     /// The state of the app for a claim. Called with the channel's lock held, so that what the channel knows was stored

@@ -39,6 +39,9 @@ pub(super) struct MemoryContext {
     pub(super) bounds: Arc<Bounds>,
     /// [`Bounds::max_channels`], or what a reload has set since.
     max_channels: AtomicUsize,
+    /// The end of the doubt about requests of a previous process, in milliseconds of the clock; `u64::MAX`
+    /// while it is not known.
+    start_doubt_until: AtomicU64,
     waiting: AtomicUsize,
     evicted_for_capacity: AtomicU64,
     evicted_idle: AtomicU64,
@@ -46,8 +49,10 @@ pub(super) struct MemoryContext {
 
 impl MemoryContext {
     pub(super) fn new(clock: Clock, bounds: Arc<Bounds>) -> Arc<Self> {
+        let start_doubt_until = AtomicU64::new(end_of_start_doubt(clock.beginning(), &bounds).as_millis());
         Arc::new(Self {
             clock,
+            start_doubt_until,
             max_channels: AtomicUsize::new(bounds.max_channels),
             bounds,
             waiting: AtomicUsize::new(0),
@@ -56,15 +61,24 @@ impl MemoryContext {
         })
     }
 
-    /// The end of the doubt about requests of a previous process.
+    // Relaxed throughout: these numbers are independent, and nothing else is published through them.
+
+    /// The end of the doubt about requests of a previous process; a past moment if there is none.
     pub(super) fn end_of_start_doubt(&self) -> Moment {
-        match self.bounds.start_doubt {
-            Duration::ZERO => Moment::default(),
-            start_doubt => machine::until(Moment::default(), start_doubt),
-        }
+        Moment::from_millis(self.start_doubt_until.load(Ordering::Relaxed))
     }
 
-    // Relaxed throughout: these numbers are independent, and nothing else is published through them.
+    /// The doubt has no end until [`Self::count_start_doubt`]. Called before anything is claimed.
+    pub(super) fn hold_start_doubt(&self) {
+        self.start_doubt_until.store(u64::MAX, Ordering::Relaxed);
+    }
+
+    /// The doubt ends [`Bounds::start_doubt`] from now: it was held until now, so that it never becomes shorter than it
+    /// was for a claim.
+    pub(super) fn count_start_doubt(&self) {
+        let end = end_of_start_doubt(self.clock.now(), &self.bounds);
+        self.start_doubt_until.store(end.as_millis(), Ordering::Relaxed);
+    }
 
     /// The largest number of channels of one rule.
     pub(super) fn max_channels(&self) -> usize {
@@ -107,6 +121,11 @@ impl MemoryContext {
             idle: self.evicted_idle.load(Ordering::Relaxed),
         }
     }
+}
+
+/// The end of a doubt about a previous process that counts from `from`.
+fn end_of_start_doubt(from: Moment, bounds: &Bounds) -> Moment {
+    if bounds.start_doubt.is_zero() { from } else { machine::until(from, bounds.start_doubt) }
 }
 
 /// Counts one request as waiting until it is dropped.

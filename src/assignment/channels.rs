@@ -7,6 +7,8 @@
 //!
 //! Nothing here waits: the locks are held for less than a microsecond; for an eviction, for tens of microseconds.
 
+mod kept;
+
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;

@@ -4,9 +4,11 @@
 //! assignment that the channel is known to show, which is empty if that is unknown. Names and texts are compared as
 //! bytes, and decoded only for the operator.
 
+use std::time::Duration;
+
 use super::machine::Known;
 use super::snapshot::{AppSnapshot, Epoch};
-use super::{Assignment, Value};
+use super::{Assignment, KeptChannel, Value};
 use crate::clock::Moment;
 
 /// The longest name that an entry can hold.
@@ -44,9 +46,16 @@ impl IdleEntry {
         suppressed: u32,
         referenced: bool,
     ) -> Option<Self> {
-        let name_len = u16::try_from(name.len()).ok()?;
-        let (since, epoch, text) =
+        let (since, epoch, shown) =
             known.map_or_else(Default::default, |known| (known.since, known.epoch, known.assignment.text()));
+        let kept = KeptChannel { name, shown, since, seen, announced, suppressed, doubt_left: Duration::ZERO };
+        Self::from_kept(kept, epoch, referenced)
+    }
+
+    /// The channel that `kept` describes, known in `epoch`; `None` if its name is longer than [`MAX_NAME`].
+    pub(super) fn from_kept(kept: KeptChannel<'_>, epoch: Epoch, referenced: bool) -> Option<Self> {
+        let KeptChannel { name, shown, since, seen, announced, suppressed, doubt_left: _ } = kept;
+        let name_len = u16::try_from(name.len()).ok()?;
         let parts: [&[u8]; 9] = [
             &ticks(since).to_le_bytes(),
             &announced.to_le_bytes(),
@@ -56,9 +65,22 @@ impl IdleEntry {
             &name_len.to_le_bytes(),
             &[u8::from(referenced)],
             name.as_bytes(),
-            text.as_bytes(),
+            shown.as_bytes(),
         ];
         Some(Self { block: parts.concat().into_boxed_slice() })
+    }
+
+    /// The channel as it outlives the process.
+    pub(super) fn kept(&self, snapshot: AppSnapshot) -> KeptChannel<'_> {
+        KeptChannel {
+            name: self.name(),
+            shown: if snapshot.keeps(self.epoch()) { text(&self.block[self.name_end()..]) } else { "" },
+            since: moment(self.u32_at(SINCE)),
+            seen: self.seen(),
+            announced: self.announced(),
+            suppressed: self.suppressed(),
+            doubt_left: Duration::ZERO,
+        }
     }
 
     /// Whether it is the channel of this name.

@@ -72,6 +72,11 @@ impl Channel {
         Self { known, tickets: Vec::new(), doubt_until: Moment::from_millis(0) }
     }
 
+    /// A channel of which nothing is known, in doubt until `doubt_until`.
+    pub(super) const fn doubtful(doubt_until: Moment) -> Self {
+        Self { known: None, tickets: Vec::new(), doubt_until }
+    }
+
     /// Compares a claim with the channel; changes nothing.
     pub(super) fn compare(&self, value: &Value, now: Moment, snapshot: AppSnapshot) -> Comparison {
         match &self.known {
@@ -194,6 +199,11 @@ impl Channel {
     /// Whether a request with an ambiguous outcome may still be applied.
     pub(super) fn in_doubt(&self, now: Moment) -> bool {
         now < self.doubt_until
+    }
+
+    /// How much longer such a request may be applied.
+    pub(super) fn doubt_left(&self, now: Moment) -> Duration {
+        self.doubt_until.since(now)
     }
 
     /// Whether only a new claim can change the channel.

@@ -14,9 +14,9 @@ use std::time::Duration;
 
 use super::channels::{Channels, ClaimAnswer, ClaimRequest, Woken};
 use super::machine::TicketId;
-
+use super::slot::Slot;
 use super::sync::atomic::{AtomicU64, Ordering};
-use super::{AppMemory, Assignment, Claim, ClaimMode, Outcome, Reservation, Value, Waiter};
+use super::{AppMemory, Assignment, Claim, ClaimMode, KeptChannel, Outcome, Reservation, StillInFlight, Value, Waiter};
 use crate::clock::Moment;
 
 /// One remembered channel, for the operator.
@@ -110,6 +110,31 @@ impl RuleMemory {
         let mut entries = self.channels.entries(prefix, limit, self.now(), &self.app, self.remember_for());
         entries.sort_unstable_by(|one: &Entry, other| one.channel.cmp(&other.channel));
         entries
+    }
+
+    /// Calls `write` for each channel that is known or in doubt. Returns how many there are.
+    ///
+    /// # Errors
+    /// Those of `write`; or a request is in flight, and what `write` got so far must not be used.
+    pub fn keep<E: From<StillInFlight>>(
+        &self,
+        now: Moment,
+        write: impl FnMut(KeptChannel<'_>) -> Result<(), E>,
+    ) -> Result<u64, E> {
+        self.channels.keep(now, &self.app, self.remember_for(), write)
+    }
+
+    /// Takes over a channel of an earlier process, before this one has forwarded anything. Returns whether there was
+    /// room for it; if not, and it is in doubt, its whole app is in doubt for as long.
+    pub fn restore(&self, kept: KeptChannel<'_>) -> bool {
+        let now = self.now();
+        let hash = self.hasher.hash_one(kept.name);
+        let slot = Slot::from_kept(kept, now, self.app.snapshot(now).epoch);
+        let restored = slot.is_some_and(|slot| self.channels.restore(hash, slot, now, self.app.context()));
+        if !restored {
+            self.app.continue_doubt(now, kept.doubt_left);
+        }
+        restored
     }
 
     /// The app of the rule.

@@ -6,7 +6,8 @@
 //! request in flight can change it; otherwise it is a [`Reservation`] that has to be settled. In reading order: `value`
 //! defines what is compared, `claim` the answers and outcomes, `machine` one channel as a pure state machine, `app` and
 //! `snapshot` the state of all channels of an app, `generation` the requests decided under earlier rules, `idle_entry`,
-//! `slot` and `channels` how a million channels are stored, `memory` one rule's memory, `registry` all memories.
+//! `slot` and `channels` how a million channels are stored, `memory` one rule's memory, `registry` all memories,
+//! `kept` what of them outlives the process.
 
 mod app;
 mod bounds;
@@ -14,6 +15,7 @@ mod channels;
 mod claim;
 mod generation;
 mod idle_entry;
+mod kept;
 mod machine;
 mod memory;
 mod registry;
@@ -28,6 +30,7 @@ pub use app::{AppMemory, WideReservation};
 pub use bounds::{Bounds, Evictions};
 pub use claim::{Before, Claim, ClaimMode, Outcome, Reservation, Uncertainty, Waiter};
 pub use generation::{Generation, GenerationTicket};
+pub use kept::{Kept, KeptApp, KeptChannel, KeptRule, StillInFlight};
 pub use memory::{Entry, RuleMemory};
 pub use registry::{Assignments, Configured, ConfiguredApp, RegisteredRule, RuleSettings};
 pub use value::{Assignment, Value};

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use super::bounds::MemoryContext;
 use super::sync::{Mutex, lock};
-use super::{AppMemory, Bounds, Evictions, Generation, RuleMemory};
+use super::{AppMemory, Bounds, Evictions, Generation, Kept, KeptApp, KeptRule, RuleMemory, StillInFlight};
 use crate::clock::{Clock, Moment};
 
 /// The settings of a rule of an app that its memory depends on.
@@ -177,10 +177,84 @@ impl Assignments {
         self.context.waiting()
     }
 
-    /// The end of the doubt after the start of the process; the default moment if there is none.
+    /// The end of the doubt after the start of the process: a past moment if there is none, or none any more; `None`
+    /// while it is not known.
     #[must_use]
-    pub fn end_of_start_doubt(&self) -> Moment {
-        self.context.end_of_start_doubt()
+    pub fn end_of_start_doubt(&self) -> Option<Moment> {
+        Some(self.context.end_of_start_doubt()).filter(|end| end.as_millis() != u64::MAX)
+    }
+
+    /// Whether an app is in doubt because the process has started.
+    #[must_use]
+    pub fn in_start_doubt(&self, now: Moment) -> bool {
+        let registry = lock(&self.registry);
+        registry.apps.values().any(|app| app.configured && app.shared.memory.in_start_doubt(now))
+    }
+
+    /// The doubt after the start does not end before [`Assignments::count_start_doubt`]. Called before anything is
+    /// claimed.
+    pub fn hold_start_doubt(&self) {
+        self.context.hold_start_doubt();
+    }
+
+    /// The doubt after the start, which was held, ends [`Bounds::start_doubt`] from now.
+    pub fn count_start_doubt(&self) {
+        self.context.count_start_doubt();
+    }
+
+    /// What outlives the process, at `now`, which is not before the last settled request.
+    ///
+    /// # Errors
+    /// A request that may touch any channel of an app is in flight.
+    pub fn keep(&self, now: Moment) -> Result<Kept, StillInFlight> {
+        let registry = lock(&self.registry);
+        if registry.apps.values().any(|app| app.shared.memory.wide_in_flight() > 0) {
+            return Err(StillInFlight);
+        }
+        let configured = registry.apps.iter().filter(|(_, app)| app.configured);
+        let apps =
+            configured.map(|(id, app)| KeptApp { id: Arc::clone(id), doubt_left: app.shared.memory.doubt_left(now) });
+        let rule = |(settings, memory): &(RuleSettings, Arc<RuleMemory>)| {
+            let (app, rule) = settings.name();
+            (KeptRule { app, rule, definition: settings.definition }, Arc::clone(memory))
+        };
+        Ok(Kept { apps: apps.collect(), rules: registry.rules.iter().map(rule).collect() })
+    }
+
+    /// The memory that continues that of each of these rules of an earlier process; `None`: no rule of this name means
+    /// the same.
+    #[must_use]
+    pub fn successors(&self, rules: &[KeptRule]) -> Vec<Option<Arc<RuleMemory>>> {
+        let registry = lock(&self.registry);
+        rules.iter().map(|rule| registry.successor(rule).map(|(_, memory)| Arc::clone(memory))).collect()
+    }
+
+    /// The channels of an earlier process that had these apps and rules are restored; before anything is claimed. The
+    /// doubt after the start is then about those apps alone that have a rule which that process did not have, since it
+    /// held no tickets for such a rule. Returns how many apps these are.
+    pub fn continue_from(&self, apps: &[KeptApp], rules: &[KeptRule]) -> usize {
+        let registry = lock(&self.registry);
+        let now = self.context.clock.now();
+        let mut new = 0;
+        for (id, app) in registry.apps.iter().filter(|(_, app)| app.configured) {
+            let memory = &app.shared.memory;
+            let kept = apps.iter().find(|kept| kept.id == *id);
+            let mut own = registry.rules.iter().filter(|(settings, _)| settings.app == *id);
+            let is_same = |(settings, _): &(RuleSettings, Arc<RuleMemory>)| {
+                rules.iter().any(|rule| registry.successor(rule).is_some_and(|(own, _)| own.name() == settings.name()))
+            };
+            match kept {
+                Some(_) if own.all(is_same) => memory.end_start_doubt(),
+                Some(_) | None => new += 1,
+            }
+            kept.inspect(|kept| memory.continue_doubt(now, kept.doubt_left));
+        }
+        new
+    }
+
+    /// Forgets every channel, but what is in doubt stays so.
+    pub fn forget_all(&self) {
+        lock(&self.registry).apps.values().for_each(|app| app.shared.memory.forget_all());
     }
 
     /// Changes how many channels each rule may remember, from the next [`Assignments::configure`] on.
@@ -201,6 +275,13 @@ impl Registry {
             shared: ConfiguredApp { memory: AppMemory::within(Arc::clone(context)), generation: Arc::default() },
             configured: false,
         })
+    }
+
+    /// The rule that means the same as `rule`, under the same name, and its memory.
+    fn successor(&self, rule: &KeptRule) -> Option<&(RuleSettings, Arc<RuleMemory>)> {
+        self.rules
+            .iter()
+            .find(|(own, _)| (&own.app, &own.rule, &own.definition) == (&rule.app, &rule.rule, &rule.definition))
     }
 
     /// Configures exactly these apps. Requests in flight for newly added apps were counted as requests for apps that

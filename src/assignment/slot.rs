@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
-use super::Entry;
 use super::idle_entry::IdleEntry;
-use super::machine::{Channel, Known, TicketId};
-use super::snapshot::AppSnapshot;
+use super::machine::{self, Channel, Known, TicketId};
+use super::snapshot::{AppSnapshot, Epoch};
+use super::{Entry, KeptChannel, StillInFlight};
 use crate::clock::Moment;
 
 // A memory holds a million of them, in the buckets of its tables.
@@ -105,6 +105,47 @@ impl Slot {
         let Some(idle) = entry.to_idle() else { return false };
         *self = Self::Idle(idle);
         true
+    }
+
+    /// The channel that `kept` describes: known in the present epoch, or in doubt; `None` if its name is too long.
+    /// What both says that it is known and leaves a doubt is in doubt.
+    pub(super) fn from_kept(kept: KeptChannel<'_>, now: Moment, epoch: Epoch) -> Option<Self> {
+        let idle = IdleEntry::from_kept(kept, epoch, false)?;
+        if kept.doubt_left.is_zero() {
+            return Some(Self::Idle(idle));
+        }
+        let mut entry = ActiveEntry::from_idle(&idle);
+        entry.channel = Channel::doubtful(machine::until(now, kept.doubt_left));
+        Some(Self::Active(Box::new(entry)))
+    }
+
+    /// What of it outlives the process: `None` if it is neither known nor in doubt. `idle`: what it knows is too old.
+    pub(super) fn kept(
+        &self,
+        now: Moment,
+        snapshot: AppSnapshot,
+        idle: bool,
+    ) -> Result<Option<KeptChannel<'_>>, StillInFlight> {
+        let mut kept = match self {
+            Self::Idle(entry) => entry.kept(snapshot),
+            Self::Active(entry) if entry.channel.in_flight() > 0 => return Err(StillInFlight),
+            Self::Active(entry) => {
+                let known = entry.channel.known(now, snapshot);
+                KeptChannel {
+                    name: &entry.name,
+                    shown: known.map_or("", |known| known.assignment.text()),
+                    since: known.map_or_else(Moment::default, |known| known.since),
+                    seen: entry.seen,
+                    announced: entry.announced,
+                    suppressed: entry.suppressed,
+                    doubt_left: entry.channel.doubt_left(now),
+                }
+            }
+        };
+        if idle {
+            kept.shown = "";
+        }
+        Ok((!kept.shown.is_empty() || !kept.doubt_left.is_zero()).then_some(kept))
     }
 
     /// The entry for the operator.

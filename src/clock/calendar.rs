@@ -53,7 +53,8 @@ impl Calendar {
             self.began_at.store(latest, Ordering::Relaxed);
             latest
         };
-        let at = began_at.saturating_add(i64::try_from(moment.as_millis()).unwrap_or(i64::MAX));
+        let number = |moment: Moment| i64::try_from(moment.as_millis()).unwrap_or(i64::MAX);
+        let at = began_at.saturating_add(number(moment) - number(self.clock.beginning()));
         Duration::from_millis(u64::try_from(at).unwrap_or_default())
     }
 }

@@ -1,11 +1,13 @@
 //! `usher check`: reports all problems and warnings of a configuration at once, and shows the effective values.
 
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Args;
 use serde_json::{Value, json};
 use usher::config::{Config, EffectiveValue, Origin, Problem, Warning};
 use usher::server::Capacity;
+use usher::state::check_directory;
 
 use super::configuration::{Configuration, EX_CONFIG};
 use super::terminal::{Printable, print, print_error};
@@ -35,6 +37,8 @@ struct Findings {
     problems: Vec<Problem>,
     warnings: Vec<Warning>,
     recommendation: Option<&'static str>,
+    /// What the operator promises with `state.path`, if it has an effect.
+    promise: Option<&'static str>,
     values: Vec<EffectiveValue>,
     /// What can be used, in one line; empty if nothing can.
     summary: String,
@@ -49,11 +53,12 @@ impl Check {
         let sources = self.configuration.sources()?;
         let loaded = if self.skip_files { Config::without_files(&sources) } else { Config::load(&sources) };
         let findings = match loaded {
-            Ok(config) => Findings::of(config),
+            Ok(config) => Findings::of(config, !self.skip_files),
             Err(problems) => Findings {
                 problems: problems.into_iter().cloned().collect(),
                 warnings: Vec::new(),
                 recommendation: None,
+                promise: None,
                 values: Vec::new(),
                 summary: String::new(),
             },
@@ -68,8 +73,12 @@ impl Check {
     }
 }
 
+/// The memory of a process is right only as long as nothing else changes what guests see.
+const PROMISE: &str = "`state.path` is your promise that nobody else announces for these apps while this process is down: no stand-by (HAProxy: no \
+     `backup`), no second usher, and no start without `state.path` in between.";
+
 impl Findings {
-    fn of(config: Config) -> Self {
+    fn of(config: Config, opens_files: bool) -> Self {
         let recommendation = config.recommendation();
         let (apps, rules) = (config.apps.len(), config.rules.len());
         let summary =
@@ -82,8 +91,11 @@ impl Findings {
             message: format!("too few file descriptors for a process started like this one: {}.", shortage.problem()),
             cure: format!("For all of them, {}.", shortage.remedy()),
         });
-        let warnings = config.warnings.into_iter().chain(shortage).collect();
-        Self { problems: Vec::new(), warnings, recommendation, values: config.values, summary }
+        let directory = config.state.path.as_ref().filter(|_| !config.upstream.is_local());
+        let unusable = directory.filter(|_| opens_files).and_then(|path| unusable_directory(path, &config));
+        let promise = directory.map(|_| PROMISE);
+        let warnings = config.warnings.into_iter().chain(shortage).chain(unusable).collect();
+        Self { problems: Vec::new(), warnings, recommendation, promise, values: config.values, summary }
     }
 
     /// Prints problems to standard error, everything else to standard output.
@@ -104,6 +116,9 @@ impl Findings {
         if let Some(recommendation) = self.recommendation {
             print(format_args!("recommended: {recommendation}"))?;
         }
+        if let Some(promise) = self.promise {
+            print(format_args!("note: {promise}"))?;
+        }
         if !is_ok && self.problems.is_empty() {
             print_error(format_args!("--strict: {} warning(s), see above", self.warnings.len()));
         } else if is_ok {
@@ -123,13 +138,34 @@ impl Findings {
         let recommendation = self.recommendation.iter().map(|recommendation| {
             finding(&Origin::Default, "rules", "advice", "every_rule_enforces", recommendation, None)
         });
-        let findings: Vec<Value> = problems.chain(warnings).chain(recommendation).collect();
+        let promise = self
+            .promise
+            .iter()
+            .map(|promise| finding(&Origin::Default, "state.path", "advice", "state_path_promise", promise, None));
+        let findings: Vec<Value> = problems.chain(warnings).chain(recommendation).chain(promise).collect();
         let mut report = json!({ "ok": is_ok, "findings": findings });
         if show {
             report["values"] = self.values.iter().map(EffectiveValue::json).collect();
         }
         report
     }
+}
+
+/// Warns of a state directory that this user cannot use.
+fn unusable_directory(path: &Path, config: &Config) -> Option<Warning> {
+    let error = check_directory(path).err()?;
+    let origin = config.values.iter().find(|value| value.key == "state.path").map(|value| value.origin.clone());
+    Some(Warning {
+        origin: origin.unwrap_or(Origin::Default),
+        key: "state.path".to_owned(),
+        code: "state_directory",
+        message: format!(
+            "`state.path`: {} cannot be used by this user: {error}. The memory is not kept, and every start begins in doubt.",
+            path.display()
+        ),
+        cure: "Make the directory, writable for the user that usher runs as; systemd does with StateDirectory=."
+            .to_owned(),
+    })
 }
 
 fn finding(origin: &Origin, key: &str, severity: &str, code: &str, message: &str, cure: Option<String>) -> Value {

@@ -18,7 +18,7 @@ use super::{
 use crate::gateway::UnknownApps;
 use crate::triggers::{MIN_CAPACITY, Payloads};
 use crate::upstream::Options;
-use crate::{assignment, gateway};
+use crate::{assignment, gateway, state};
 
 /// The bounds of a timeout that cannot be zero.
 const NONZERO_TIMEOUT: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_hours(1);
@@ -40,6 +40,7 @@ pub(super) fn read(tree: Table, report: &mut Report) -> Config {
         let broker = root.section("broker", broker::broker);
         let limits = root.section("limits", limits);
         let assignments = root.section("assignments", |section| assignments(section, &server, &upstream));
+        let state = root.section("state", |section| state(section, &upstream));
         let log = root.section("log", log);
         let observe = root.flag("observe", false);
         let (apps, ids) = apps::read(root, &server);
@@ -54,6 +55,7 @@ pub(super) fn read(tree: Table, report: &mut Report) -> Config {
             broker,
             limits,
             assignments,
+            state,
             log,
             apps,
             rules,
@@ -277,6 +279,16 @@ fn start_doubt(section: &mut Section<'_>, needed: Duration, upstream: &Options) 
         section.warn("start_doubt", "short_start_doubt", message, "Leave it out, unless nothing was sent before.");
     }
     start_doubt
+}
+
+fn state(section: &mut Section<'_>, upstream: &Options) -> state::Options {
+    let path = section.path("path");
+    if path.is_some() && upstream.is_local() {
+        let message = "`state.path` has no effect with the embedded broker: after a restart every guest connects anew, so nothing is known of what they see.";
+        section.warn("path", "state_without_upstream", message, "Leave it out.");
+    }
+    let max_age = section.duration("max_age", Duration::from_mins(1), Duration::from_secs(1)..=Duration::from_hours(1));
+    state::Options { path, max_age }
 }
 
 /// The form of log lines in `tree`, which may have any fault.

@@ -45,7 +45,7 @@ use self::file::ReadMode;
 use crate::pusher::App;
 use crate::rules::{ContractEntry, Mode, Rule};
 use crate::triggers::Payloads;
-use crate::{assignment, gateway, tls};
+use crate::{assignment, gateway, state, tls};
 
 /// Everything that can be configured, checked.
 #[derive(Debug, Clone)]
@@ -64,6 +64,8 @@ pub struct Config {
     pub limits: gateway::Limits,
     /// `[assignments]`.
     pub assignments: assignment::Bounds,
+    /// `[state]`.
+    pub state: state::Options,
     /// `[log]`.
     pub log: Log,
     /// `[[apps]]`.

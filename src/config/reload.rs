@@ -5,7 +5,7 @@
 
 use super::{Admin, Config, Log, Server};
 use crate::assignment::Bounds;
-use crate::upstream;
+use crate::{state, upstream};
 
 /// A key, and whether it has the same value in both configurations.
 type Compared = (&'static str, bool);
@@ -26,6 +26,7 @@ impl Config {
             broker,
             limits: _,
             assignments,
+            state,
             log,
             apps: _,
             rules: _,
@@ -42,6 +43,7 @@ impl Config {
             .chain(upstream_keys(upstream, &new.upstream))
             .chain([("broker", *broker == new.broker)])
             .chain(assignments_keys(assignments, &new.assignments))
+            .chain(state_keys(state, &new.state))
             .chain(log_keys(log, &new.log))
             .filter(|(_, is_same)| !is_same)
             .map(|(key, _)| key)
@@ -104,6 +106,11 @@ fn assignments_keys(old: &Bounds, new: &Bounds) -> [Compared; 4] {
         // It counts from the start, so that the next start is the first to apply it.
         ("assignments.start_doubt", *start_doubt == new.start_doubt),
     ]
+}
+
+fn state_keys(old: &state::Options, new: &state::Options) -> [Compared; 2] {
+    let state::Options { path, max_age } = old;
+    [("state.path", *path == new.path), ("state.max_age", *max_age == new.max_age)]
 }
 
 fn log_keys(old: &Log, new: &Log) -> [Compared; 1] {

@@ -7,6 +7,7 @@ mod process;
 mod rate;
 mod realtime;
 mod sample;
+mod state;
 mod summary;
 #[cfg(test)]
 mod tests;
@@ -45,6 +46,7 @@ pub struct Metrics {
     /// When the configuration was last loaded, in seconds since the process began.
     reloaded: AtomicU64,
     tls: tls::Families,
+    state: state::Families,
 }
 
 impl Metrics {
@@ -71,6 +73,7 @@ impl Metrics {
             reload_successful: register(&registry, IntGauge::with_opts(reload_successful)),
             reloaded: AtomicU64::new(0),
             tls: tls::Families::new(&registry),
+            state: state::Families::new(&registry),
             registry,
         };
         metrics.reload(true, Duration::ZERO);
@@ -213,6 +216,16 @@ impl Metrics {
             relays: self.websockets.count_open(),
             requests: self.traffic.in_flight().count(),
         }
+    }
+
+    /// Sets whether another process holds the state directory.
+    pub fn set_state_lock_held(&self, held: bool) {
+        self.state.set_lock_held(held);
+    }
+
+    /// Records how many channels were restored at the start, and how long that took.
+    pub fn restored(&self, channels: u64, took: Duration) {
+        self.state.restored(channels, took);
     }
 
     /// Records the result and the time of a load of the configuration; the time is relative to the start of the

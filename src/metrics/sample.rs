@@ -20,6 +20,8 @@ pub struct Sample {
     pub observe: bool,
     /// The number of evicted entries of the memory, by reason (a constant), since the process began.
     pub evictions: Vec<(&'static str, u64)>,
+    /// What is left of the doubt after the start; `None` while it is not known.
+    pub start_doubt_left: Option<Duration>,
     /// The number of requests that wait for an equal announcement in flight.
     pub waiters: usize,
     /// The number of tasks that usher runs.
@@ -90,6 +92,12 @@ impl Sample {
         for (reason, count) in &self.evictions {
             evictions.with_label_values(&[reason]).inc_by(*count);
         }
+        let start_doubt = Gauge::new(
+            "usher_start_doubt_seconds",
+            "What is left of the time after the start in which nothing is suppressed; infinite while another process holds the state directory.",
+        );
+        let left = self.start_doubt_left.map_or(f64::INFINITY, |left| left.as_secs_f64());
+        register(scrape, start_doubt).set(left);
         let waiters =
             IntGauge::new("usher_waiters", "Requests that wait for the outcome of an equal announcement in flight.");
         register(scrape, waiters).set(gauge_value(self.waiters));

@@ -52,6 +52,7 @@ fn busy() -> (Arc<Metrics>, Sample) {
             max_keys: 1000,
             modes,
             evictions: vec![("capacity", 2)],
+            start_doubt_left: Some(Duration::from_secs(7)),
             waiters: 1,
             tasks: 5,
             ..Sample::default()

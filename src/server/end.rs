@@ -20,7 +20,9 @@ const RESERVE: Duration = Duration::from_millis(250);
 /// How a server of this configuration ends.
 pub(super) fn policy(config: &Config) -> DrainPolicy {
     let (delay, period) = (config.server.drain_delay, config.server.drain_period);
-    DrainPolicy { delay, period, keeps_memory: false }
+    // The embedded broker keeps nothing (`memory`).
+    let keeps_memory = config.state.path.is_some() && !config.upstream.is_local();
+    DrainPolicy { delay, period, keeps_memory }
 }
 
 impl Running {
@@ -83,7 +85,8 @@ impl Running {
 }
 
 impl Server {
-    /// Waits for what is under way, then ends the workers and whatever still runs there. Everything is over at `end`.
+    /// Waits for what is under way, then ends the workers and whatever still runs there. Everything is over at `end`,
+    /// but for the memory, which is written then.
     async fn finish(self, workers: Vec<Worker>, began: Instant, end: Instant) {
         let reserve = RESERVE.min(self.config.server.drain_period / 4);
         let left = self.shared.tasks.finish(until(end - reserve)).await;
@@ -96,6 +99,8 @@ impl Server {
         let open = self.pools.finish(until(end - reserve / 2)).await;
         self.stop_admin.enter(Phase::Draining);
         let asking = self.admin_tasks.finish(until(end)).await;
+        // Every worker has ended, and with it every ticket: what was cut off is in doubt.
+        self.succession.write(&self.assignments, self.shared.clock, asking == 0).await;
         tracing::info!(
             left,
             upstream_connections = open,

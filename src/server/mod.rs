@@ -7,6 +7,7 @@ mod end;
 mod handshake;
 mod lazy_timer;
 mod lingering_close;
+mod memory;
 mod prefixed_stream;
 mod signals;
 mod socket;
@@ -23,13 +24,14 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
 
 use self::active_config::ActiveConfig;
+use self::memory::{Inheritance, Succession};
 use self::signals::{Ending, Signals};
 use self::worker::{Worker, WorkerSetup};
 use crate::admin::{self, Access, Admin};
 use crate::assignment::Assignments;
 use crate::audience::{Audience, Relayed};
 use crate::broker::Broker;
-use crate::clock::{Calendar, Clock};
+use crate::clock::Calendar;
 use crate::config::{Config, Sources, Token};
 use crate::descriptors::{Fit, Shortage};
 use crate::gateway::{
@@ -91,6 +93,8 @@ struct Server {
     logging: Option<Logging>,
     shared: Arc<Shared>,
     assignments: Arc<Assignments>,
+    /// What became of the memory of the process before, and what writes this one's.
+    succession: Succession,
     /// What a reload or the operator may change while usher serves.
     active_config: Arc<ActiveConfig>,
     /// The embedded broker, if it is upstream.
@@ -173,6 +177,7 @@ pub fn start(config: Config, sources: Sources, logging: Option<Logging>) -> Resu
     let (gateway, gateway_address) = bind("server.listen", config.server.listen)?;
     let (admin, admin_address) = bind("admin.listen", config.admin.listen)?;
     let listening = Listening { gateway: gateway_address, admin: admin_address };
+    // Behind what may keep usher from starting: what is taken cannot be taken again.
     let server = Server::new(config, fit, sources, logging);
     let workers = server.start_workers()?;
     server.log_start(listening);
@@ -187,6 +192,12 @@ pub fn start(config: Config, sources: Sources, logging: Option<Logging>) -> Resu
     if let Some(broker) = server.broker.clone() {
         let _watching = server.shared.tasks.spawn(async move { broker.run().await });
     }
+    server.succession.tend(
+        &server.assignments,
+        &server.shared.metrics,
+        &server.shared.tasks,
+        server.shared.drain.clone(),
+    );
     let accepting = server.shared.tasks.spawn(accept::run(gateway, limiter, senders, server.shared.drain.clone()));
     Ok(Running { server, workers, announced: None, accepting, listening })
 }
@@ -214,7 +225,8 @@ fn bind(key: &'static str, address: SocketAddr) -> Result<(TcpListener, SocketAd
 
 impl Server {
     fn new(config: Config, fit: Fit, sources: Sources, logging: Option<Logging>) -> Self {
-        let clock = Clock::start();
+        let inheritance = Inheritance::take(&config);
+        let clock = inheritance.clock;
         let metrics = Metrics::new();
         metrics.set_max_connections(fit.connections);
         let assignments = Assignments::new(clock, config.assignments.clone());
@@ -235,6 +247,7 @@ impl Server {
         let observers = Observers { events: &config.events, report: &report, audience: &audience };
         let limiters = Limiters::new(&config.limits.rates, clock, &metrics);
         let routing = routing(&config, limiters, &assignments, &metrics, observers);
+        let succession = inheritance.settle(&config, &assignments, &metrics);
         let shared = Arc::new(Shared {
             routing: ArcSwap::from_pointee(routing),
             clock,
@@ -262,6 +275,7 @@ impl Server {
             logging,
             shared,
             assignments,
+            succession,
             broker,
             certificate,
             admin_tasks: Tasks::default(),
@@ -288,6 +302,7 @@ impl Server {
             triggers: Arc::clone(&self.shared.triggers),
             report: Arc::clone(&self.shared.report),
             assignments: Arc::clone(&self.assignments),
+            state: Arc::clone(&self.succession.sentence),
             mode_switch: Arc::clone(&self.active_config) as _,
             config: Arc::clone(&self.active_config) as _,
             drain: self.shared.drain.clone(),
@@ -306,13 +321,6 @@ impl Server {
             tracing::info!("{recommendation}");
         }
         log_modes(&self.config);
-        let start_doubt = self.config.assignments.start_doubt;
-        if !start_doubt.is_zero() {
-            tracing::info!(
-                seconds = start_doubt.as_secs_f64(),
-                "nothing is suppressed at first: what was sent before this start may still be applied (assignments.start_doubt)"
-            );
-        }
         tracing::info!(
             %gateway,
             %admin,

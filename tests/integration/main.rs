@@ -51,6 +51,7 @@ mod rotation;
 mod silences;
 mod story;
 mod subscribing;
+mod succession;
 mod tail;
 mod tidy;
 mod upstreams;

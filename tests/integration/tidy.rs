@@ -40,6 +40,7 @@ const HOUSE: &[Room] = &[
         must_not: &["hyper", "http", "tokio"],
     },
     Room { name: "assignment", may_use: &["clock"], must_not: &["serde_json", "http", "hyper"] },
+    Room { name: "state", may_use: &["clock", "assignment"], must_not: &["tokio", "serde_json", "http", "hyper"] },
     Room {
         name: "rules",
         may_use: &["pusher", "assignment"],
@@ -88,7 +89,18 @@ const HOUSE: &[Room] = &[
     },
     Room {
         name: "config",
-        may_use: &["pusher", "rules", "assignment", "broker", "gateway", "rate", "upstream", "tls", "triggers"],
+        may_use: &[
+            "pusher",
+            "rules",
+            "assignment",
+            "broker",
+            "gateway",
+            "rate",
+            "state",
+            "upstream",
+            "tls",
+            "triggers",
+        ],
         must_not: &["tokio", "hyper"],
     },
     Room { name: "server", may_use: ALL, must_not: &[] },

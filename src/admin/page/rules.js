@@ -46,11 +46,10 @@ const showOverview = async () => {
   $("since").dateTime = overview.since;
   $("leaving").hidden = overview.phase !== "leaving";
   $("draining").hidden = overview.phase !== "draining";
-  $("just-started").hidden = !overview.start_doubt_until;
-  if (overview.start_doubt_until) {
-    put("start-doubt-end", clock(overview.start_doubt_until));
-    $("start-doubt-end").dateTime = overview.start_doubt_until;
-  }
+  $("just-started").hidden = !overview.start_doubt_reason;
+  put("start-doubt-reason", overview.start_doubt_reason ?? "");
+  put("start-doubt-end", overview.start_doubt_until ? clock(overview.start_doubt_until) : "it has ended and some time has passed");
+  $("start-doubt-end").dateTime = overview.start_doubt_until ?? "";
   const all = [...overview.rules.map((rule) => rule.decisions), overview.unruled];
   const total = (of) => all.reduce((sofar, decisions) => sofar + of(decisions), 0);
   const [decided, suppressed, would] = [total(sum), total(suppressedOf), total((decisions) => sum(decisions, "would_suppress"))];

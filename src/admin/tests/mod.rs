@@ -92,6 +92,7 @@ impl Running {
             triggers: Arc::new(Triggers::new(MIN_CAPACITY, Payloads::None)),
             report: Arc::new(Report::default()),
             assignments: assignments(clock),
+            state: "no memory outlives a process".into(),
             mode_switch: Arc::new(Switches::default()),
             config: Arc::new(Switches::default()),
             drain: Drain::default(),

@@ -85,7 +85,10 @@ async fn the_overview_counts_by_rule() {
     assert_eq!(overview["rules"][1]["decisions"]["would_suppress"]["same_assignment"], 2);
     assert_eq!((&overview["unruled"]["forwarded"]["no_rule"], &overview["draining"]), (&9.into(), &false.into()));
     assert_eq!((&overview["token_configured"], &overview["triggers_bytes"]), (&true.into(), &MIN_CAPACITY.into()));
-    assert_eq!(overview["start_doubt_until"], serde_json::Value::Null);
+    for key in ["start_doubt_until", "start_doubt_reason"] {
+        assert_eq!(overview[key], serde_json::Value::Null);
+    }
+    assert_eq!(overview["state"], "no memory outlives a process");
     let upstream = &overview["upstream"];
     assert_eq!((&upstream["answers"], &upstream["failures"]), (&1.into(), &1.into()));
     let within = |bound: f64| {

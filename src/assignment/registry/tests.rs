@@ -107,13 +107,13 @@ async fn every_memory_begins_in_the_doubt_of_the_start() {
     let first = configure(&assignments, &[settings("1", "joined", 7)]);
     let now = || assignments.context.clock.now();
     tokio::time::advance(MINUTE - Duration::from_secs(1)).await;
-    assert_eq!(first[0].0.start_doubt(now()), Some(Duration::from_secs(59)));
+    assert!(first[0].0.in_start_doubt(now()) && assignments.in_start_doubt(now()));
     assert_eq!(announce(&assignments, &first[0].1), Some(Before::Uncertain(Uncertainty::AppInDoubt)));
     assert_eq!(announce(&assignments, &first[0].1), Some(Before::Uncertain(Uncertainty::AppInDoubt)));
     let later = configure_app(&assignments, &[]).0.memory;
     assert!(later.in_doubt(now()));
     tokio::time::advance(Duration::from_secs(2)).await;
-    assert_eq!((later.in_doubt(now()), first[0].0.start_doubt(now())), (false, None));
+    assert_eq!((later.in_doubt(now()), first[0].0.in_start_doubt(now())), (false, false));
     assert_eq!(announce(&assignments, &first[0].1), Some(Before::Nothing));
     assert_eq!(announce(&assignments, &first[0].1), None);
 }

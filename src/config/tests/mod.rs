@@ -8,6 +8,7 @@ mod rates;
 mod reference;
 mod secrets;
 mod start_doubt;
+mod state;
 
 use std::ffi::OsString;
 use std::io::Write;

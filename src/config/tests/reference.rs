@@ -24,6 +24,7 @@ fn the_reference_equals_the_defaults() {
     assert_eq!(reference.broker, default.broker);
     assert_eq!(reference.limits, default.limits);
     assert_eq!(reference.assignments, default.assignments);
+    assert_eq!(reference.state, default.state);
     assert_eq!(reference.log, default.log);
     assert_eq!(reference.rules, default.rules);
     assert_eq!((&reference.events, &default.events), (&Vec::new(), &Vec::new()));

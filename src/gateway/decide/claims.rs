@@ -156,7 +156,7 @@ impl DecisionInProgress<'_, '_> {
         match cause {
             Uncertainty::InFlight => EventDecision::OtherInFlight,
             Uncertainty::AppInFlight => EventDecision::AppInFlight,
-            Uncertainty::AppInDoubt if self.app.memory.start_doubt(self.now).is_some() => EventDecision::JustStarted,
+            Uncertainty::AppInDoubt if self.app.memory.in_start_doubt(self.now) => EventDecision::JustStarted,
             Uncertainty::InDoubt | Uncertainty::AppInDoubt if self.shared.success_format.is_never_json() => {
                 EventDecision::NoSuccessFormat
             }

@@ -20,6 +20,7 @@ const GIVEN: &[(&str, &str)] = &[
     ("USHER_RULES__0__MODE", "observe"),
     ("USHER_OBSERVE", "true"),
     ("USHER_LOG__LEVEL", "debug"),
+    ("USHER_STATE__PATH", "/var/lib/usher"),
 ];
 
 const TOKEN: &str = "0123456789abcdef0123456789abcdef";

@@ -51,6 +51,26 @@ pub fn limited((soft, hard): (u64, u64)) -> Command {
     command
 }
 
+/// The same within this shell script, which has been run before; e.g. `ulimit -f 0`. It may mount file systems that
+/// nobody else sees, if `has_mounts` and this machine lets it.
+pub fn scripted(script: &str, has_mounts: bool) -> Command {
+    let mut command = if has_mounts { Command::new("unshare") } else { Command::new("/bin/sh") };
+    if has_mounts {
+        command.args(["--map-root-user", "--mount", "/bin/sh"]);
+    }
+    command.args(["-c", &format!("{script} && exec \"$0\" \"$@\""), env!("CARGO_BIN_EXE_usher")]);
+    command
+}
+
+/// Whether this user may mount file systems of its own.
+pub fn may_mount() -> bool {
+    let tried = Command::new("unshare")
+        .args(["--map-root-user", "--mount", "mount", "-t", "tmpfs", "none", "/tmp"])
+        .stderr(Stdio::null())
+        .status();
+    tried.is_ok_and(|status| status.success())
+}
+
 impl Cli {
     pub fn new(arguments: &[&str]) -> Self {
         Self::of(program(), arguments)

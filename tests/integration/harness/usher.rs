@@ -140,6 +140,11 @@ impl Usher {
         Self::start_program(cli::limited(limits), toml)
     }
 
+    /// Starts it with this configuration, after a shell script: see [`cli::scripted`].
+    pub fn start_scripted(script: &str, has_mounts: bool, toml: &str) -> Self {
+        Self::start_program(cli::scripted(script, has_mounts), toml)
+    }
+
     fn start_program(program: Command, toml: &str) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let config = directory.path().join(FILE);
