@@ -6,6 +6,7 @@ use anyhow::Context;
 use usher::config::{Config, Log, LogFormat};
 use usher::log::{self, Logging};
 use usher::server::{self, Listening};
+use usher::service_manager::PassedSockets;
 
 use super::block_on;
 use super::configuration::{Configuration, EX_CONFIG};
@@ -16,6 +17,8 @@ use super::terminal::{print, print_error};
 /// # Errors
 /// If it cannot start.
 pub(super) fn run(configuration: Configuration) -> anyhow::Result<ExitCode> {
+    // Before there is another thread: it changes the environment. What is wrong with them is reported once there is a log.
+    let sockets = PassedSockets::take();
     let sources = configuration.sources()?;
     let config = match Config::load(&sources) {
         Ok(config) => config,
@@ -36,7 +39,7 @@ pub(super) fn run(configuration: Configuration) -> anyhow::Result<ExitCode> {
     let greeting = (format == LogFormat::Human).then(|| Greeting::new(&config));
     let greet = |listening| greeting.into_iter().for_each(|greeting| say(greeting.text(listening)));
     let written = logging.clone();
-    match block_on(async { Ok(server::serve(config, sources, logging, greet).await?) }) {
+    match block_on(async { Ok(server::serve(config, sources, logging, sockets?, greet).await?) }) {
         Ok(()) => Ok(ExitCode::SUCCESS),
         Err(error) if format == LogFormat::Json => {
             log::fatal(&format!("{error:#}"));

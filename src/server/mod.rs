@@ -6,6 +6,7 @@ mod capacity;
 mod handshake;
 mod lazy_timer;
 mod lingering_close;
+mod listeners;
 mod prefixed_stream;
 mod signals;
 mod socket;
@@ -16,10 +17,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use tokio::net::{TcpListener, TcpSocket};
 use tokio::task::JoinHandle;
 
 use self::active_config::ActiveConfig;
+use self::listeners::Listeners;
 use self::worker::{Worker, WorkerSetup};
 use crate::admin::{self, Access, Admin};
 use crate::assignment::Assignments;
@@ -35,6 +36,7 @@ use crate::log::{self, Logging};
 use crate::metrics::Metrics;
 use crate::rate::Limiters;
 use crate::report::Report;
+use crate::service_manager::{self, PassedSockets};
 use crate::shutdown::{Drain, Tasks};
 use crate::tls::Certificate;
 use crate::triggers::Triggers;
@@ -45,10 +47,6 @@ pub use worker::WorkerError;
 
 /// How often the memory is swept and dropped log lines are reported.
 const MAINTENANCE_INTERVAL: Duration = Duration::from_secs(10);
-
-/// Connections that may wait to be accepted: after a network failure all guests reconnect at once, and the system drops
-/// connections beyond this. Its own bound (`net.core.somaxconn`) may be lower.
-const BACKLOG: u32 = 4096;
 
 /// Time for connections to upstream to close once nothing uses them.
 const POOL_CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
@@ -121,8 +119,8 @@ pub struct Listening {
     pub admin: SocketAddr,
 }
 
-/// Serves until a signal ends it, then drains. `started` is called once, as soon as the server listens; it must not
-/// block.
+/// Serves until a signal ends it, then drains; on `sockets`, or where there are none as configured. `started` is called
+/// once, as soon as the server listens; it must not block. The service manager is notified of start, reloads and drain.
 ///
 /// # Errors
 /// If it cannot start. Once it serves, it returns `Ok`.
@@ -130,15 +128,19 @@ pub async fn serve(
     config: Config,
     sources: Sources,
     logging: Logging,
+    sockets: PassedSockets,
     started: impl FnOnce(Listening),
 ) -> Result<(), StartError> {
     let mut signals = signals::Signals::new().map_err(StartError::Signals)?;
-    let running = start(config, sources, Some(logging))?;
+    let running = start(config, sources, Some(logging), sockets)?;
+    let Listening { gateway, admin } = running.listening();
+    service_manager::ready(&format!("serves {gateway}, and the operator on {admin}"));
     started(running.listening());
     tokio::select! {
         () = signals.until_drain(|| running.server.reload()) => {}
         () = running.server.run_maintenance() => {}
     }
+    service_manager::stopping("drains");
     tokio::select! {
         () = running.drain() => {}
         () = signals.end_at_once() => {}
@@ -146,7 +148,7 @@ pub async fn serve(
     Ok(())
 }
 
-/// Starts a server that only [`Running::drain`] ends. Its memory is not swept, as a server that runs for long needs it:
+/// Starts a server that only [`Running::drain`] ends; on `sockets`, or where there are none as configured. Its memory is not swept, as a server that runs for long needs it:
 /// [`serve`] does that.
 ///
 /// # Errors
@@ -154,14 +156,19 @@ pub async fn serve(
 ///
 /// # Panics
 /// Outside a tokio runtime.
-pub fn start(config: Config, sources: Sources, logging: Option<Logging>) -> Result<Running, StartError> {
+pub fn start(
+    config: Config,
+    sources: Sources,
+    logging: Option<Logging>,
+    sockets: PassedSockets,
+) -> Result<Running, StartError> {
     let fit = Capacity::raise(&config).fit()?;
-    let (gateway, gateway_address) = bind("server.listen", config.server.listen)?;
-    let (admin, admin_address) = bind("admin.listen", config.admin.listen)?;
-    let listening = Listening { gateway: gateway_address, admin: admin_address };
+    let listeners = Listeners::open(&config, sockets)?;
+    let listening = listeners.listening();
     let server = Server::new(config, fit, sources, logging);
     let workers = server.start_workers()?;
-    server.log_start(listening);
+    server.log_start(&listeners);
+    let (gateway, admin) = listeners.into_sockets();
     let _admin = server.admin_tasks.spawn(admin::serve(
         admin,
         server.admin(),
@@ -196,19 +203,6 @@ impl Running {
         let _stopped = accepting.await;
         server.drain(workers).await;
     }
-}
-
-fn bind(key: &'static str, address: SocketAddr) -> Result<(TcpListener, SocketAddr), StartError> {
-    let bound = || {
-        let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
-        // A new usher may bind the address while connections of the old one are still closing.
-        socket.set_reuseaddr(true)?;
-        socket.bind(address)?;
-        let listener = socket.listen(BACKLOG)?;
-        let address = listener.local_addr()?;
-        Ok((listener, address))
-    };
-    bound().map_err(|source| StartError::Bind { key, address, source })
 }
 
 impl Server {
@@ -296,8 +290,9 @@ impl Server {
         })
     }
 
-    fn log_start(&self, listening: Listening) {
-        let Listening { gateway, admin } = listening;
+    fn log_start(&self, listeners: &Listeners) {
+        let Listening { gateway, admin } = listeners.listening();
+        let (gateway_socket, admin_socket) = listeners.origins();
         for warning in &self.config.warnings {
             tracing::warn!("{warning}");
         }
@@ -315,6 +310,8 @@ impl Server {
         tracing::info!(
             %gateway,
             %admin,
+            %gateway_socket,
+            %admin_socket,
             upstream = %self.config.upstream.url,
             apps = self.config.apps.len(),
             rules = self.config.rules.len(),
@@ -352,6 +349,7 @@ impl Server {
                 log::faults(&problems);
                 let faults = problems.iter().count();
                 tracing::error!(faults, "the new configuration cannot be used; the old one stays");
+                service_manager::status("the last reload was refused, the old configuration stays: see the log");
                 return;
             }
         };
@@ -373,6 +371,7 @@ impl Server {
         let switches_ended = self.active_config.replace(config);
         self.shared.metrics.reload(true, self.shared.clock.running());
         tracing::info!(apps, rules, switches_ended, "the configuration was reloaded");
+        service_manager::status(&format!("reloaded: {apps} apps, {rules} rules"));
     }
 
     /// Applies what a reload changes beside apps, rules and certificates. Before the routing: it configures the memory.

@@ -4,6 +4,7 @@
 #![expect(unreachable_pub, reason = "one binary: nothing in it is public")]
 
 mod abreast;
+mod activation;
 mod autobahn;
 mod base;
 mod broker;
