@@ -46,6 +46,7 @@ mod relay;
 mod reload;
 mod reloading;
 mod report;
+mod restarting;
 mod restarts;
 mod rotation;
 mod silences;
