@@ -23,6 +23,7 @@
 //! | [`log`] | log lines that delay no request |
 //! | [`clock`] | moments, the time of day, timers |
 //! | [`descriptors`] | file descriptors: the limit, and how many connections fit |
+//! | [`service_manager`] | sockets that the service manager passes, and notifications to it |
 //! | [`shutdown`] | the phases of a process's end, and the owner of all tasks |
 //!
 //! The commands of the binary are in `src/command`.
@@ -30,6 +31,7 @@
 
 pub mod clock;
 pub mod descriptors;
+pub mod service_manager;
 pub mod shutdown;
 
 pub mod assignment;

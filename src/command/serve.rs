@@ -6,6 +6,7 @@ use anyhow::Context;
 use usher::config::{Config, Log, LogFormat};
 use usher::log::{self, Logging};
 use usher::server::{self, HangUps, Listening};
+use usher::service_manager::{PassedSocketError, PassedSockets};
 
 use super::block_on;
 use super::configuration::{Configuration, EX_CONFIG};
@@ -16,11 +17,16 @@ use super::terminal::{print, print_error};
 /// # Errors
 /// If it cannot start.
 pub(super) fn run(configuration: Configuration) -> anyhow::Result<ExitCode> {
+    // Before there is another thread: it changes the environment. What is wrong with them is reported once there is a log.
+    let sockets = PassedSockets::take();
     // Everything that follows may take long: files and name look-ups.
-    block_on(serve(configuration))
+    block_on(serve(configuration, sockets))
 }
 
-async fn serve(configuration: Configuration) -> anyhow::Result<ExitCode> {
+async fn serve(
+    configuration: Configuration,
+    sockets: Result<PassedSockets, PassedSocketError>,
+) -> anyhow::Result<ExitCode> {
     let hang_ups = HangUps::new().context("signals cannot be received")?;
     let sources = configuration.sources()?;
     let config = match Config::load(&sources) {
@@ -42,14 +48,16 @@ async fn serve(configuration: Configuration) -> anyhow::Result<ExitCode> {
     let greeting = (format == LogFormat::Human).then(|| Greeting::new(&config));
     let greet = |listening| greeting.into_iter().for_each(|greeting| say(greeting.text(listening)));
     let written = logging.clone();
-    match server::serve(config, sources, logging, hang_ups, greet).await {
+    let serving =
+        async { Ok::<_, anyhow::Error>(server::serve(config, sources, logging, sockets?, hang_ups, greet).await?) };
+    match serving.await {
         Ok(()) => Ok(ExitCode::SUCCESS),
         Err(error) if format == LogFormat::Json => {
-            log::fatal(&format!("{:#}", anyhow::Error::from(error)));
+            log::fatal(&format!("{error:#}"));
             drop(written);
             Ok(ExitCode::FAILURE)
         }
-        Err(error) => Err(error.into()),
+        Err(error) => Err(error),
     }
 }
 

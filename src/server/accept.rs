@@ -10,7 +10,7 @@ use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
 
-use super::BACKLOG;
+use super::listeners::BACKLOG;
 use super::worker::Accepted;
 use crate::descriptors::Acceptor;
 use crate::gateway::ConnectionLimiter;

@@ -7,6 +7,7 @@ mod end;
 mod handshake;
 mod lazy_timer;
 mod lingering_close;
+mod listeners;
 mod memory;
 mod prefixed_stream;
 mod signals;
@@ -19,11 +20,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use tokio::net::{TcpListener, TcpSocket};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
 
 use self::active_config::ActiveConfig;
+use self::listeners::Listeners;
 use self::memory::{Inheritance, Succession};
 use self::signals::{Ending, Signals};
 use self::worker::{Worker, WorkerSetup};
@@ -41,6 +42,7 @@ use crate::log::{self, Logging};
 use crate::metrics::Metrics;
 use crate::rate::Limiters;
 use crate::report::Report;
+use crate::service_manager::{self, PassedSockets};
 use crate::shutdown::{Drain, Tasks};
 use crate::tls::Certificate;
 use crate::triggers::Triggers;
@@ -52,10 +54,6 @@ pub use worker::WorkerError;
 
 /// How often the memory is swept and dropped log lines are reported.
 const MAINTENANCE_INTERVAL: Duration = Duration::from_secs(10);
-
-/// Connections that may wait to be accepted: after a network failure all guests reconnect at once, and the system drops
-/// connections beyond this. Its own bound (`net.core.somaxconn`) may be lower.
-const BACKLOG: u32 = 4096;
 
 /// Why usher did not start.
 #[derive(Debug, thiserror::Error)]
@@ -129,8 +127,9 @@ pub struct Listening {
     pub admin: SocketAddr,
 }
 
-/// Serves until a signal ends it, then drains. Each of `hang_ups` reloads the configuration. `started` is called once, as
-/// soon as the server listens; it must not block.
+/// Serves until a signal ends it, then drains; on `sockets`, or where there are none as configured. Each of `hang_ups`
+/// reloads the configuration. `started` is called once, as soon as the server listens; it must not block. The service
+/// manager is notified of start, reloads and drain.
 ///
 /// # Errors
 /// If it cannot start. Once it serves, it returns `Ok`.
@@ -138,16 +137,20 @@ pub async fn serve(
     config: Config,
     sources: Sources,
     logging: Logging,
+    sockets: PassedSockets,
     hang_ups: HangUps,
     started: impl FnOnce(Listening),
 ) -> Result<(), StartError> {
     let mut signals = Signals::new(hang_ups).map_err(StartError::Signals)?;
-    let mut running = start(config, sources, Some(logging))?;
+    let mut running = start(config, sources, Some(logging), sockets)?;
+    let Listening { gateway, admin } = running.listening();
+    service_manager::ready(&format!("serves {gateway}, and the operator on {admin}"));
     started(running.listening());
     let ending = tokio::select! {
         ending = signals.until_end(|| running.server.reload()) => ending,
         never = running.server.run_maintenance() => match never {},
     };
+    service_manager::stopping("drains");
     let delay = running.server.config.server.drain_delay;
     if ending == Ending::Terminated && !delay.is_zero() {
         running.announce(delay);
@@ -164,7 +167,7 @@ pub async fn serve(
     Ok(())
 }
 
-/// Starts a server that only [`Running::drain`] ends. Its memory is not swept, as a server that runs for long needs it:
+/// Starts a server that only [`Running::drain`] ends; on `sockets`, or where there are none as configured. Its memory is not swept, as a server that runs for long needs it:
 /// [`serve`] does that.
 ///
 /// # Errors
@@ -172,15 +175,20 @@ pub async fn serve(
 ///
 /// # Panics
 /// Outside a tokio runtime.
-pub fn start(config: Config, sources: Sources, logging: Option<Logging>) -> Result<Running, StartError> {
+pub fn start(
+    config: Config,
+    sources: Sources,
+    logging: Option<Logging>,
+    sockets: PassedSockets,
+) -> Result<Running, StartError> {
     let fit = Capacity::raise(&config).fit()?;
-    let (gateway, gateway_address) = bind("server.listen", config.server.listen)?;
-    let (admin, admin_address) = bind("admin.listen", config.admin.listen)?;
-    let listening = Listening { gateway: gateway_address, admin: admin_address };
+    let listeners = Listeners::open(&config, sockets)?;
+    let listening = listeners.listening();
     // Behind what may keep usher from starting: what is taken cannot be taken again.
     let server = Server::new(config, fit, sources, logging);
     let workers = server.start_workers()?;
-    server.log_start(listening);
+    server.log_start(&listeners);
+    let (gateway, admin) = listeners.into_sockets();
     let _admin = server.admin_tasks.spawn(admin::serve(
         admin,
         server.admin(),
@@ -208,19 +216,6 @@ impl Running {
     pub const fn listening(&self) -> Listening {
         self.listening
     }
-}
-
-fn bind(key: &'static str, address: SocketAddr) -> Result<(TcpListener, SocketAddr), StartError> {
-    let bound = || {
-        let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
-        // A new usher may bind the address while connections of the old one are still closing.
-        socket.set_reuseaddr(true)?;
-        socket.bind(address)?;
-        let listener = socket.listen(BACKLOG)?;
-        let address = listener.local_addr()?;
-        Ok((listener, address))
-    };
-    bound().map_err(|source| StartError::Bind { key, address, source })
 }
 
 impl Server {
@@ -312,8 +307,9 @@ impl Server {
         })
     }
 
-    fn log_start(&self, listening: Listening) {
-        let Listening { gateway, admin } = listening;
+    fn log_start(&self, listeners: &Listeners) {
+        let Listening { gateway, admin } = listeners.listening();
+        let (gateway_socket, admin_socket) = listeners.origins();
         for warning in &self.config.warnings {
             tracing::warn!("{warning}");
         }
@@ -324,6 +320,8 @@ impl Server {
         tracing::info!(
             %gateway,
             %admin,
+            %gateway_socket,
+            %admin_socket,
             upstream = %self.config.upstream.url,
             apps = self.config.apps.len(),
             rules = self.config.rules.len(),
@@ -361,6 +359,7 @@ impl Server {
                 log::faults(&problems);
                 let faults = problems.iter().count();
                 tracing::error!(faults, "the new configuration cannot be used; the old one stays");
+                service_manager::status("the last reload was refused, the old configuration stays: see the log");
                 return;
             }
         };
@@ -382,6 +381,7 @@ impl Server {
         let switches_ended = self.active_config.replace(config);
         self.shared.metrics.reload(true, self.shared.clock.running());
         tracing::info!(apps, rules, switches_ended, "the configuration was reloaded");
+        service_manager::status(&format!("reloaded: {apps} apps, {rules} rules"));
     }
 
     /// Applies what a reload changes beside apps, rules and certificates. Before the routing: it configures the memory.

@@ -4,6 +4,7 @@
 #![expect(unreachable_pub, reason = "one binary: nothing in it is public")]
 
 mod abreast;
+mod activation;
 mod autobahn;
 mod base;
 mod broker;
@@ -46,6 +47,7 @@ mod relay;
 mod reload;
 mod reloading;
 mod report;
+mod restarting;
 mod restarts;
 mod rotation;
 mod silences;

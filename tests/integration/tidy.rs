@@ -27,6 +27,7 @@ const HOUSE: &[Room] = &[
     },
     Room { name: "descriptors", may_use: &[], must_not: &["hyper", "http", "serde_json"] },
     Room { name: "clock", may_use: &[], must_not: &["hyper", "http", "serde_json"] },
+    Room { name: "service_manager", may_use: &[], must_not: &["tokio", "hyper", "http", "serde_json"] },
     Room { name: "decision", may_use: &[], must_not: &["tokio", "hyper", "http", "serde_json"] },
     Room { name: "metrics", may_use: &["decision"], must_not: &["hyper"] },
     Room { name: "shutdown", may_use: &[], must_not: &["hyper", "http"] },

@@ -7,6 +7,7 @@ use http::Uri;
 use usher::config::{Config, Sources};
 use usher::pusher::App;
 use usher::server::{self, Running};
+use usher::service_manager::PassedSockets;
 
 use super::standalone::StandaloneBroker;
 use crate::command::credentials::{DEMO_ID, DEMO_KEY, DEMO_SECRET};
@@ -43,7 +44,7 @@ impl Servers {
         let sources = Sources { flags: flags(), ..Sources::default() };
         let config = Config::load(&sources)
             .map_err(|problems| anyhow!("the demo's configuration cannot be used: {problems}"))?;
-        let usher = server::start(config, sources, None).context("usher does not start")?;
+        let usher = server::start(config, sources, None, PassedSockets::default()).context("usher does not start")?;
         let (without, with) = (PusherHost::at(standalone.address())?, PusherHost::at(usher.listening().gateway)?);
         Ok(Self { without, with, standalone, usher })
     }

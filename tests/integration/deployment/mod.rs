@@ -4,6 +4,7 @@
 mod alerts;
 mod compose;
 mod dashboard;
+mod kubernetes;
 mod runbook;
 mod series;
 mod systemd;

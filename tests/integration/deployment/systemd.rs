@@ -7,6 +7,9 @@ use crate::harness::actor::project;
 use crate::harness::cli::Cli;
 
 const UNIT: &str = "deploy/systemd/usher.service";
+/// The socket units, the name of each socket, and the section of the configuration with its address.
+const SOCKETS: &[(&str, &str, &str)] =
+    &[("deploy/systemd/usher.socket", "gateway", "server"), ("deploy/systemd/usher-admin.socket", "admin", "admin")];
 const INSTALLED: &str = "/usr/local/bin/usher";
 
 /// The arguments of the unit's command lines that run usher.
@@ -74,11 +77,36 @@ fn systemd_understands_it() {
     let directory = tempfile::tempdir().unwrap();
     let unit = directory.path().join("usher.service");
     std::fs::write(&unit, read(UNIT).replace(INSTALLED, env!("CARGO_BIN_EXE_usher"))).unwrap();
-    let verified = run(Command::new("systemd-analyze").args(["verify", "--man=no"]).arg(&unit));
-    assert!(verified.status.success() && said(&verified).is_empty(), "{}", said(&verified));
+    let verify = |unit: &std::path::Path| {
+        let verified = run(Command::new("systemd-analyze").args(["verify", "--man=no"]).arg(unit));
+        assert!(verified.status.success() && said(&verified).is_empty(), "{unit:?}: {}", said(&verified));
+    };
+    verify(&unit);
     // 10 is an unrestricted service.
     let rated = run(Command::new("systemd-analyze")
         .args(["security", "--offline=true", "--threshold=15", "--no-pager"])
         .arg(&unit));
     assert!(rated.status.success(), "{}", said(&rated));
+    for (file, ..) in SOCKETS {
+        let socket = directory.path().join(file.rsplit('/').next().unwrap());
+        std::fs::copy(project(file), &socket).unwrap();
+        verify(&socket);
+    }
+}
+
+/// The sockets have the names that usher knows and the addresses of its defaults, and start the one service.
+#[test]
+fn its_sockets_are_ushers() {
+    for (file, name, section) in SOCKETS {
+        let unit = read(file);
+        let value = |key: &str| {
+            let values: Vec<&str> = unit.lines().filter_map(|line| line.strip_prefix(&format!("{key}="))).collect();
+            assert_eq!(values.len(), 1, "{file}: {key}={values:?}");
+            values[0]
+        };
+        assert_eq!((value("FileDescriptorName"), value("Service")), (*name, "usher.service"), "{file}");
+        let configured = read("config/usher.toml").parse::<toml::Table>().unwrap()[*section]["listen"].clone();
+        assert_eq!(value("ListenStream"), configured.as_str().unwrap(), "{file}");
+    }
+    assert!(read(UNIT).contains("\nType=notify\n"), "usher says when it is ready");
 }

@@ -16,6 +16,7 @@ pub mod prometheus;
 pub mod pusher;
 pub mod random;
 pub mod script;
+pub mod service_manager;
 pub mod sign;
 pub mod socket_server;
 pub mod tls;

@@ -168,6 +168,20 @@ impl Usher {
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
         // A configuration fits into a pipe's buffer.
         child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+        Self::attend(child, directory)
+    }
+
+    /// Starts it with this configuration by a command whose standard input and output are set already.
+    pub fn start_by(mut command: Command, toml: &str) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let config = directory.path().join(FILE);
+        std::fs::write(&config, toml).unwrap();
+        command.args(["serve", "--config"]).arg(config).stderr(Stdio::piped());
+        Self::attend(command.spawn().unwrap(), directory)
+    }
+
+    /// Reads its log, and waits until it listens.
+    pub fn attend(mut child: Child, directory: tempfile::TempDir) -> Self {
         let log = Arc::new(Monitor::<Log>::default());
         let stderr = BufReader::new(child.stderr.take().unwrap());
         let seen = Arc::clone(&log);
@@ -204,6 +218,11 @@ impl Usher {
     pub fn files(&self) -> BTreeSet<u64> {
         let entries = std::fs::read_dir(format!("/proc/{}/fd", self.child.id())).unwrap();
         entries.map(|entry| entry.unwrap().file_name().to_str().unwrap().parse().unwrap()).collect()
+    }
+
+    /// What the system says of one of its open files.
+    pub fn file_information(&self, number: u64) -> String {
+        std::fs::read_to_string(format!("/proc/{}/fdinfo/{number}", self.child.id())).unwrap()
     }
 
     /// Sets its soft limit of open files, as it runs.
