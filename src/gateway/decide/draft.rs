@@ -177,7 +177,7 @@ fn filtered<'r>(filtered: &'r Filtered<'_>) -> triggers::Filtered<'r> {
     }
 }
 
-/// An index below [`MAX_LIST`], or of an event of a batch.
+/// An index within a list of a record, or of an event of a batch.
 fn index16(index: usize) -> u16 {
     u16::try_from(index).unwrap_or(u16::MAX)
 }
