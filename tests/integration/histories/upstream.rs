@@ -4,8 +4,9 @@
 //! It applies requests late only within the time that usher tolerates: `assignments.doubt_period` after an ambiguous
 //! outcome. usher sees the outcome at the earliest when the call was sent, and a time-out at the earliest
 //! `upstream.timeout` later. So a request with a bad or cut response is applied within [`DOUBT`] after its call was
-//! complete, and one without a response within [`TIMEOUT`] and [`DOUBT`], or never. If the machine is too busy for
-//! that, the request is never applied, so no history fails because of it.
+//! complete, and one without a response within [`TIMEOUT`] and [`DOUBT`], or never. Where a drain cuts requests off
+//! before [`TIMEOUT`], the first holds for all. If the machine is too busy for that, the request is never applied, so no
+//! history fails because of it.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -70,6 +71,8 @@ impl UpstreamAction {
 pub struct Upstream {
     recorder: Arc<Recorder>,
     seed: u64,
+    /// How long after a call was complete it is applied if it has no response.
+    silent: Duration,
     state: Mutex<UpstreamState>,
 }
 
@@ -84,9 +87,10 @@ struct UpstreamState {
 }
 
 impl Upstream {
-    /// Makes `fake` answer by these rules.
-    pub fn serve(fake: &Fake, recorder: &Arc<Recorder>, seed: u64) -> Arc<Self> {
-        let upstream = Arc::new(Self { recorder: Arc::clone(recorder), seed, state: Mutex::default() });
+    /// Makes `fake` answer by these rules. `drain`: usher's `server.drain_period`.
+    pub fn serve(fake: &Fake, recorder: &Arc<Recorder>, seed: u64, drain: Duration) -> Arc<Self> {
+        let silent = if drain < TIMEOUT { DOUBT } else { TIMEOUT + DOUBT };
+        let upstream = Arc::new(Self { recorder: Arc::clone(recorder), seed, silent, state: Mutex::default() });
         let serving = Arc::clone(&upstream);
         fake.otherwise(move |request| serving.respond(request));
         upstream
@@ -159,10 +163,10 @@ impl Upstream {
                 self.leave_open(arrival, (applied, parts), DOUBT, random, Step::cut())
             }
             UpstreamAction::Hangs(applied) => {
-                self.leave_open(arrival, (applied, parts), TIMEOUT + DOUBT, random, Step::silence())
+                self.leave_open(arrival, (applied, parts), self.silent, random, Step::silence())
             }
             UpstreamAction::AnswersTooLate => {
-                thread::sleep(TIMEOUT + random.millis(10, 400));
+                thread::sleep(TIMEOUT + random.millis(10, if self.silent > DOUBT { 400 } else { 200 }));
                 self.accept(arrival, parts)
             }
         }
@@ -170,7 +174,7 @@ impl Upstream {
 
     /// Applies a request and answers 200; if that would be too late, the request is not applied and gets no response.
     fn accept(&self, arrival: usize, parts: usize) -> Step {
-        if !self.recorder.apply(arrival, parts, TIMEOUT + DOUBT) {
+        if !self.recorder.apply(arrival, parts, self.silent) {
             return Step::close();
         }
         self.recorder.acknowledge(arrival);
