@@ -92,6 +92,12 @@ impl Process<'_> {
         self.recorder.operate("ended");
         self.start_next("clean");
         self.count("restarts");
+        if self.random.chance(35) {
+            // What it has taken over must not be taken again by the next one.
+            thread::sleep(self.random.millis(150, 600));
+            self.recorder.end_start();
+            self.kill();
+        }
     }
 
     /// The new process listens on another address; callers connect to it when the old one closes their connections.

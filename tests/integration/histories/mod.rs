@@ -24,7 +24,7 @@ use self::callers::{Caller, STAFF};
 use self::checker::check;
 use self::process::Process;
 use self::record::Recorder;
-use self::setup::{CHANNELS, DOUBT, TIMEOUT};
+use self::setup::{CHANNELS, TIMEOUT};
 use crate::harness::{Fake, Random, eventually};
 
 /// The number of concurrent backends.
@@ -90,7 +90,7 @@ fn play(seed: u64) -> Outcome {
 /// its repeats are dropped; and it is what guests see.
 fn come_to_rest(process: &Process<'_>, recorder: &Arc<Recorder>, seed: u64) -> Vec<String> {
     process.upstream.accept_all();
-    thread::sleep(TIMEOUT + DOUBT);
+    thread::sleep(TIMEOUT + process.settings.doubt);
     let mut caller = Caller::new(&process.shared, Random(seed));
     let mut words = Vec::new();
     for (app, channels) in CHANNELS {

@@ -11,7 +11,7 @@ use tempfile::TempDir;
 
 use super::callers::{Caller, STAFF, SharedState};
 use super::record::{Recorder, nanos};
-use super::setup::{CHANNELS, DELAY, DRAIN, Lasting, MODES, SHORT_DRAIN, Settings};
+use super::setup::{CHANNELS, DELAY, DRAIN, LATE, Lasting, MODES, SHORT_DRAIN, Settings, TIMEOUT, VERY_LATE};
 use super::upstream::{Applied, Upstream, UpstreamAction};
 use crate::harness::admin::TOKEN;
 use crate::harness::usher::{Signal, message};
@@ -55,14 +55,16 @@ impl<'a> Process<'a> {
         let mut random = Random(seed);
         let directory = tempfile::tempdir().unwrap();
         let drain = if random.chance(20) { SHORT_DRAIN } else { DRAIN };
-        let lasting = Lasting { delay: DELAY, drain, state: Some(directory.path().to_owned()) };
+        let late = if random.chance(35) { VERY_LATE } else { LATE };
+        let lasting = Lasting { delay: DELAY, drain, state: Some(directory.path().to_owned()), late };
+        let upstream = Upstream::serve(fake, recorder, seed, &lasting);
         let settings = Settings::usual(random.chance(50), lasting);
         let listen = SocketAddr::new(own_address(), 6001);
         let usher = Usher::start_with(&settings.toml(listen, fake.address()));
         recorder.operate(format!("started, fast path {}", settings.fast_path));
         Self {
             fake,
-            upstream: Upstream::serve(fake, recorder, seed, drain),
+            upstream,
             shared: SharedState::new(recorder, usher.gateway()),
             done: BTreeMap::new(),
             recorder: Arc::clone(recorder),
@@ -137,7 +139,8 @@ impl<'a> Process<'a> {
     fn insist(&mut self, stranded: Stranded) {
         let Stranded { taking_over, app, channel, before } = stranded;
         let mut caller = Caller::new(&self.shared, self.random.clone());
-        let until = self.recorder.now() + nanos(Duration::from_millis(1_500));
+        let late = TIMEOUT + self.settings.lasting.late;
+        let until = self.recorder.now() + nanos(Duration::from_millis(950) + late);
         while self.recorder.now() < until {
             let call = self.recorder.begin();
             self.upstream.decide(call, UpstreamAction::Accepted);

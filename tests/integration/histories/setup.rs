@@ -18,8 +18,10 @@ pub const DRAIN: Duration = Duration::from_millis(400);
 pub const SHORT_DRAIN: Duration = Duration::from_millis(100);
 /// `server.drain_delay`.
 pub const DELAY: Duration = Duration::from_millis(100);
-/// How long upstream may apply a request after its outcome was left open; the shortest `assignments.doubt_period`.
-pub const DOUBT: Duration = Duration::from_millis(400);
+/// How long upstream may apply a request after its outcome was left open: [`Lasting::late`].
+pub const LATE: Duration = Duration::from_millis(400);
+/// The same of some histories: a doubt lasts longer than a restart.
+pub const VERY_LATE: Duration = Duration::from_millis(900);
 /// `state.max_age`.
 pub const MAX_AGE: Duration = Duration::from_secs(1);
 
@@ -56,6 +58,8 @@ pub struct Lasting {
     pub drain: Duration,
     /// `state.path`.
     pub state: Option<PathBuf>,
+    /// The shortest `assignments.doubt_period` that is right for the upstream of the history.
+    pub late: Duration,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -79,7 +83,8 @@ pub const MODES: [&str; 3] = ["enforce", "observe", "off"];
 
 impl Settings {
     pub const fn usual(fast_path: bool, lasting: Lasting) -> Self {
-        Self { fast_path, rule: Some(USUAL), knows_guest_app: true, forwards_unknown_apps: true, doubt: DOUBT, lasting }
+        let doubt = lasting.late;
+        Self { fast_path, rule: Some(USUAL), knows_guest_app: true, forwards_unknown_apps: true, doubt, lasting }
     }
 
     /// Whether redundant announcements of every app are suppressed.
@@ -92,7 +97,8 @@ impl Settings {
     pub fn next(&self, random: &mut Random) -> Self {
         let mut new = if random.chance(35) { self.changed(random) } else { self.clone() };
         if random.chance(20) {
-            new.doubt = if new.doubt == DOUBT { DOUBT * 3 / 2 } else { DOUBT };
+            let late = new.lasting.late;
+            new.doubt = if new.doubt == late { late * 3 / 2 } else { late };
         }
         new
     }
