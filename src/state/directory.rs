@@ -72,16 +72,25 @@ impl Directory {
         self.handle.sync_all()
     }
 
-    /// Removes the state file, finished or not. Once it returns, that is durable.
+    /// Removes the state file, finished or not. Once it returns, that is durable. One that cannot be removed is emptied,
+    /// if it can be written to.
+    ///
+    /// # Errors
+    /// If it is still there.
     pub(super) fn remove_state(&self) -> io::Result<()> {
         let mut removed = false;
         for path in [STATE, UNFINISHED].map(|name| self.file(name)) {
             // Looked for first: on a read-only disk removing nothing is an error as well.
-            match std::fs::symlink_metadata(&path) {
+            let found = match std::fs::symlink_metadata(&path) {
                 Err(error) if error.kind() == ErrorKind::NotFound => continue,
-                found => _ = found?,
+                found => found?,
+            };
+            if let Err(error) = std::fs::remove_file(&path) {
+                if found.is_file() && found.len() > 0 {
+                    empty(&path);
+                }
+                return Err(error);
             }
-            std::fs::remove_file(&path)?;
             removed = true;
         }
         if removed { self.sync() } else { Ok(()) }
@@ -136,6 +145,18 @@ impl Directory {
             }
         }
         Ok(paths)
+    }
+}
+
+/// Empties a file that cannot be removed, so that no later start uses it. Durable when it returns, if it can be written
+/// to; on a read-only disk it cannot.
+fn empty(path: &Path) {
+    let emptied = OpenOptions::new().write(true).open(path).and_then(|file| {
+        file.set_len(0)?;
+        file.sync_all()
+    });
+    if let Err(error) = emptied {
+        tracing::debug!(%error, "a state file that cannot be removed cannot be emptied either");
     }
 }
 

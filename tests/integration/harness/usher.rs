@@ -145,6 +145,19 @@ impl Usher {
         Self::start_program(cli::scripted(script, has_mounts), toml)
     }
 
+    /// Starts it with this configuration and kills it after that time, wherever it is then.
+    pub fn start_and_kill(toml: &str, after: std::time::Duration) {
+        let directory = tempfile::tempdir().unwrap();
+        let config = directory.path().join(FILE);
+        std::fs::write(&config, toml).unwrap();
+        let mut command = cli::program();
+        command.arg("serve").arg("--config").arg(&config).env_clear();
+        let mut child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        thread::sleep(after);
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+
     fn start_program(program: Command, toml: &str) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let config = directory.path().join(FILE);

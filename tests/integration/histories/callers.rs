@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, RwLock, RwLockWriteGuard};
 use std::thread;
 use std::time::Duration;
 
@@ -27,6 +27,10 @@ pub struct SharedState {
     /// usher's current address.
     address: Mutex<SocketAddr>,
     over: AtomicBool,
+    /// Held by each call while it is made.
+    calling: RwLock<()>,
+    /// How often kept connections were given up.
+    moves: AtomicU64,
     /// The staff member assigned to each channel, from the backends' point of view.
     assigned: Mutex<HashMap<&'static str, &'static str>>,
 }
@@ -36,7 +40,10 @@ pub struct SharedState {
 pub struct Caller {
     shared: Arc<SharedState>,
     random: Random,
-    connection: Option<Client>,
+    /// With the number of moves before it was made.
+    connection: Option<(u64, Client)>,
+    /// Whether it goes on while the others pause.
+    is_restless: bool,
 }
 
 impl SharedState {
@@ -45,6 +52,8 @@ impl SharedState {
             recorder: Arc::clone(recorder),
             address: Mutex::new(address),
             over: AtomicBool::default(),
+            calling: RwLock::default(),
+            moves: AtomicU64::default(),
             assigned: Mutex::default(),
         })
     }
@@ -52,6 +61,17 @@ impl SharedState {
     /// Sets the address of further connections.
     pub fn switch_to(&self, address: SocketAddr) {
         *self.address.lock().unwrap() = address;
+    }
+
+    /// Waits until no call is made any more, and lets none begin until the guard is dropped.
+    pub fn pause(&self) -> RwLockWriteGuard<'_, ()> {
+        self.calling.write().unwrap()
+    }
+
+    /// Sets the address of all further calls, also of callers with a connection. Only in a pause.
+    pub fn move_to(&self, address: SocketAddr) {
+        self.switch_to(address);
+        self.moves.fetch_add(1, Ordering::AcqRel);
     }
 
     /// Ends all callers after their current call.
@@ -81,7 +101,12 @@ impl SharedState {
 
 impl Caller {
     pub fn new(shared: &Arc<SharedState>, random: Random) -> Self {
-        Self { shared: Arc::clone(shared), random, connection: None }
+        Self { shared: Arc::clone(shared), random, connection: None, is_restless: false }
+    }
+
+    /// One that goes on while the others pause.
+    pub fn restless(shared: &Arc<SharedState>, random: Random) -> Self {
+        Self { is_restless: true, ..Self::new(shared, random) }
     }
 
     /// Makes calls until the history ends.
@@ -160,11 +185,13 @@ impl Caller {
     }
 
     fn exchange(&mut self, call: usize, request: &Request, pause: Option<Duration>) -> io::Result<Answer> {
-        let address = *self.shared.address.lock().unwrap();
+        let shared = Arc::clone(&self.shared);
+        let _calling = (!self.is_restless).then(|| shared.calling.read().unwrap());
+        let (address, moves) = (*shared.address.lock().unwrap(), shared.moves.load(Ordering::Acquire));
         // A kept connection is used until it is closed, even if its process is draining.
         let mut client = match self.connection.take() {
-            Some(client) => client,
-            None => Client::try_connect(address)?,
+            Some((made, client)) if made == moves => client,
+            _ => Client::try_connect(address)?,
         };
         let wanted = Reading::of(&request.target, &request.body).parts;
         let bytes = request.bytes();
@@ -178,7 +205,7 @@ impl Caller {
         client.try_send(last)?;
         let response = client.try_response()?;
         if response.header("connection").is_none_or(|connection| connection != "close") {
-            self.connection = Some(client);
+            self.connection = Some((moves, client));
         }
         Ok(Answer { status: response.status, decision: response.decision() })
     }

@@ -13,7 +13,7 @@
 //! after X. Within one request an announcement may also be dropped because the previous one on the channel, which is
 //! forwarded, shows the same.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 
 use super::record::{Arrival, Call, Nanos, Part, Record};
@@ -101,6 +101,32 @@ pub fn check(record: &Record) -> CheckResult {
         }));
     }
     result
+}
+
+/// The announcements of calls that began at these moments after the start of a process that could be dropped, by the
+/// kind of the start: those dropped, and all. `steps`: the ends of the periods, as times since the start.
+pub fn shares(record: &Record, steps: &[Nanos]) -> BTreeMap<String, Vec<(usize, usize)>> {
+    let (channels, silent) = (channels(record), Channel::default());
+    let arrivals: HashMap<usize, &Arrival> = record.arrivals.iter().map(|arrival| (arrival.call, arrival)).collect();
+    let mut shares: BTreeMap<String, Vec<(usize, usize)>> = BTreeMap::new();
+    for (number, call) in record.calls.iter().enumerate() {
+        let starts = record.starts.iter().rev();
+        let Some(start) = starts.into_iter().find(|start| (start.at..start.until).contains(&call.began)) else {
+            continue;
+        };
+        let step = steps.partition_point(|end| *end <= call.began - start.at);
+        let periods = shares.entry(start.kind.clone()).or_insert_with(|| vec![(0, 0); steps.len()]);
+        let Some((suppressed, all)) = periods.get_mut(step) else { continue };
+        let arrival = arrivals.get(&number);
+        let dropped = dropped(call, arrival.copied(), &mut Vec::new()).len();
+        *suppressed += dropped;
+        let forwarded = arrival.map_or(&[][..], |arrival| arrival.parts.as_slice()).iter().filter(|part| {
+            let until = arrival.map_or(0, |arrival| arrival.at);
+            channels.get(part.channel.as_str()).unwrap_or(&silent).judge(part, call.began, until).is_none()
+        });
+        *all += dropped + forwarded.count();
+    }
+    shares
 }
 
 /// What the guests of each channel see at the end.

@@ -7,6 +7,7 @@
 
 mod callers;
 mod checker;
+mod endings;
 mod process;
 mod record;
 mod setup;
@@ -21,9 +22,9 @@ use std::time::Duration;
 
 use self::callers::{Caller, STAFF};
 use self::checker::check;
-use self::process::{Operations, Process};
+use self::process::Process;
 use self::record::Recorder;
-use self::setup::{CHANNELS, DOUBT, TIMEOUT};
+use self::setup::{CHANNELS, TIMEOUT};
 use crate::harness::{Fake, Random, eventually};
 
 /// The number of concurrent backends.
@@ -40,8 +41,11 @@ struct Outcome {
     dropped: usize,
     /// Those of them dropped by requests whose other parts were forwarded.
     reduced: usize,
-    done: Operations,
+    /// The number of operations of each kind.
+    done: BTreeMap<&'static str, usize>,
     actions: BTreeMap<String, usize>,
+    /// What was dropped after each kind of start ([`checker::shares`]).
+    shares: BTreeMap<String, Vec<(usize, usize)>>,
 }
 
 /// Runs one history.
@@ -62,6 +66,7 @@ fn play(seed: u64) -> Outcome {
     thread::sleep(Duration::from_millis(900));
     process.shared.close();
     callers.into_iter().for_each(|caller| caller.join().unwrap());
+    recorder.end_start();
     let stormy = recorder.read();
     let mut faults = come_to_rest(&process, &recorder, seed);
     let record = recorder.read();
@@ -76,14 +81,16 @@ fn play(seed: u64) -> Outcome {
     for arrival in &record.arrivals {
         *actions.entry(arrival.action.clone()).or_default() += 1;
     }
-    Outcome { seed, faults, calls: record.calls.len(), dropped: dropped.len(), reduced, done: process.done, actions }
+    let shares = checker::shares(&record, &summary::STEPS);
+    let (calls, dropped) = (record.calls.len(), dropped.len());
+    Outcome { seed, faults, calls, dropped, reduced, done: process.done, actions, shares }
 }
 
 /// Once upstream accepts everything and no request is in flight, an announcement on a channel soon becomes known and
 /// its repeats are dropped; and it is what guests see.
 fn come_to_rest(process: &Process<'_>, recorder: &Arc<Recorder>, seed: u64) -> Vec<String> {
     process.upstream.accept_all();
-    thread::sleep(TIMEOUT + DOUBT);
+    thread::sleep(TIMEOUT + process.settings.doubt);
     let mut caller = Caller::new(&process.shared, Random(seed));
     let mut words = Vec::new();
     for (app, channels) in CHANNELS {
@@ -136,7 +143,7 @@ fn play_all(seeds: std::ops::Range<u64>, at_once: usize) {
 
 #[test]
 fn no_fault_loses_a_handoff() {
-    play_all(1..13, 6);
+    play_all(1..17, 8);
 }
 
 /// Run by `tests/long`.

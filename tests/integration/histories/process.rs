@@ -1,44 +1,36 @@
-//! usher's process in a history, and the operations on it: ending it in several ways, restarting, stopping and
-//! reconfiguring it.
+//! usher's process in a history, and the operations on it: stopping and reconfiguring it, and those of `endings`.
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::Duration;
 
+use tempfile::TempDir;
+
 use super::callers::{Caller, STAFF, SharedState};
 use super::record::{Recorder, nanos};
-use super::setup::{CHANNELS, MODES, Settings};
+use super::setup::{CHANNELS, DELAY, DRAIN, LATE, Lasting, MODES, SHORT_DRAIN, Settings, TIMEOUT, VERY_LATE};
 use super::upstream::{Applied, Upstream, UpstreamAction};
 use crate::harness::admin::TOKEN;
 use crate::harness::usher::{Signal, message};
 use crate::harness::{Fake, Random, Request, Usher, sign};
-
-/// The number of operations of each kind.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Operations {
-    pub kills: usize,
-    /// Terminated, and restarted after its end.
-    pub restarts: usize,
-    /// Terminated, and another process started while it drained.
-    pub successions: usize,
-    pub halts: usize,
-    pub reloads: usize,
-    pub switches: usize,
-}
 
 /// The process and its configuration.
 pub struct Process<'a> {
     pub fake: &'a Fake,
     pub upstream: Arc<Upstream>,
     pub shared: Arc<SharedState>,
-    pub done: Operations,
-    recorder: Arc<Recorder>,
-    random: Random,
-    settings: Settings,
-    usher: Usher,
-    listen: SocketAddr,
+    /// The number of operations of each kind.
+    pub done: BTreeMap<&'static str, usize>,
+    pub(super) recorder: Arc<Recorder>,
+    pub(super) random: Random,
+    pub(super) settings: Settings,
+    pub(super) usher: Usher,
+    pub(super) listen: SocketAddr,
+    /// The state directory.
+    pub(super) directory: TempDir,
 }
 
 /// A takeover that upstream has not applied yet.
@@ -61,36 +53,45 @@ fn own_address() -> IpAddr {
 impl<'a> Process<'a> {
     pub fn start(fake: &'a Fake, recorder: &Arc<Recorder>, seed: u64) -> Self {
         let mut random = Random(seed);
-        let settings = Settings::usual(random.chance(50));
+        let directory = tempfile::tempdir().unwrap();
+        let drain = if random.chance(20) { SHORT_DRAIN } else { DRAIN };
+        let late = if random.chance(35) { VERY_LATE } else { LATE };
+        let lasting = Lasting { delay: DELAY, drain, state: Some(directory.path().to_owned()), late };
+        let upstream = Upstream::serve(fake, recorder, seed, &lasting);
+        let settings = Settings::usual(random.chance(50), lasting);
         let listen = SocketAddr::new(own_address(), 6001);
         let usher = Usher::start_with(&settings.toml(listen, fake.address()));
         recorder.operate(format!("started, fast path {}", settings.fast_path));
         Self {
             fake,
-            upstream: Upstream::serve(fake, recorder, seed),
+            upstream,
             shared: SharedState::new(recorder, usher.gateway()),
-            done: Operations::default(),
+            done: BTreeMap::new(),
             recorder: Arc::clone(recorder),
             random,
             settings,
             usher,
             listen,
+            directory,
         }
+    }
+
+    pub(super) fn count(&mut self, operation: &'static str) {
+        *self.done.entry(operation).or_default() += 1;
     }
 
     /// Waits, and then performs an operation.
     pub fn operate(&mut self) {
         thread::sleep(self.random.millis(20, 600));
         let stranded = self.random.chance(80).then(|| self.strand());
-        match self.random.below(12) {
+        self.recorder.end_start();
+        match self.random.below(18) {
             // Triggers for an app that is not configured are forwarded without a memory: once the app is configured,
             // the requests in flight count for it.
             0..=7 if !self.settings.knows_guest_app => self.reload(),
-            0..=2 => self.kill(),
-            3 | 4 => self.restart(),
-            5 | 6 => self.succeed(),
-            7 => self.halt(),
-            8..=10 => self.reload(),
+            0..=10 => self.end_and_start(),
+            11 => self.halt(),
+            12..=15 => self.reload(),
             _ => self.switch(),
         }
         // A new process suppresses nothing for a while after its start; some processes end before that.
@@ -102,7 +103,7 @@ impl<'a> Process<'a> {
 
     /// Restores the usual settings.
     pub fn mend(&mut self) {
-        self.reload_with(Settings::usual(self.settings.fast_path));
+        self.reload_with(Settings::usual(self.settings.fast_path, self.settings.lasting.clone()));
     }
 
     /// Announces a takeover on a channel, which upstream applies late or never, and waits until it has arrived
@@ -123,7 +124,9 @@ impl<'a> Process<'a> {
             call,
             self.random.pick(&[late, late, UpstreamAction::AnswersTooLate, UpstreamAction::Cut(Applied::Late)]),
         );
-        let mut caller = Caller::new(&self.shared, self.random.clone());
+        // One that has arrived upstream stays where it is while the others move to another process.
+        let caller = if pause.is_some() { Caller::new } else { Caller::restless };
+        let mut caller = caller(&self.shared, self.random.clone());
         let taking_over = thread::spawn(move || {
             caller.announce(call, (app, channel), staff, pause);
         });
@@ -136,7 +139,8 @@ impl<'a> Process<'a> {
     fn insist(&mut self, stranded: Stranded) {
         let Stranded { taking_over, app, channel, before } = stranded;
         let mut caller = Caller::new(&self.shared, self.random.clone());
-        let until = self.recorder.now() + nanos(Duration::from_millis(1_500));
+        let late = TIMEOUT + self.settings.lasting.late;
+        let until = self.recorder.now() + nanos(Duration::from_millis(950) + late);
         while self.recorder.now() < until {
             let call = self.recorder.begin();
             self.upstream.decide(call, UpstreamAction::Accepted);
@@ -146,50 +150,13 @@ impl<'a> Process<'a> {
         taking_over.join().unwrap();
     }
 
-    fn kill(&mut self) {
-        self.recorder.operate("killed");
-        self.usher.signal(Signal::Kill);
-        self.usher.wait_exit();
-        self.start_again();
-        self.done.kills += 1;
-    }
-
-    fn restart(&mut self) {
-        self.recorder.operate("told to end");
-        self.usher.signal(Signal::Term);
-        assert_eq!(self.usher.wait_exit(), 0);
-        self.recorder.operate("ended");
-        self.start_again();
-        self.done.restarts += 1;
-    }
-
-    /// The new process listens on another address; callers connect to it when the old one closes their connections.
-    fn succeed(&mut self) {
-        self.recorder.operate("told to end");
-        self.usher.signal(Signal::Term);
-        self.usher.wait_log(|event| message(event).starts_with("draining"));
-        self.listen.set_port(if self.listen.port() == 6001 { 6002 } else { 6001 });
-        let new = Usher::start_with(&self.settings.toml(self.listen, self.fake.address()));
-        self.recorder.operate("another one started");
-        self.shared.switch_to(new.gateway());
-        let mut old = std::mem::replace(&mut self.usher, new);
-        assert_eq!(old.wait_exit(), 0);
-        self.recorder.operate("the old one ended");
-        self.done.successions += 1;
-    }
-
-    fn start_again(&mut self) {
-        self.usher = Usher::start_with(&self.settings.toml(self.listen, self.fake.address()));
-        self.recorder.operate("started");
-    }
-
     fn halt(&mut self) {
         self.recorder.operate("halted");
         self.usher.signal(Signal::Stop);
         thread::sleep(self.random.millis(50, 500));
         self.usher.signal(Signal::Continue);
         self.recorder.operate("goes on");
-        self.done.halts += 1;
+        self.count("halts");
     }
 
     fn reload(&mut self) {
@@ -207,7 +174,7 @@ impl<'a> Process<'a> {
         self.usher.wait_log_after(from, |event| message(event) == "the configuration was reloaded");
         self.recorder.operate(format!("reloaded: {settings:?}"));
         self.settings = settings;
-        self.done.reloads += 1;
+        self.count("reloads");
     }
 
     /// Switches the mode of the rule for one app, and usually back.
@@ -220,7 +187,7 @@ impl<'a> Process<'a> {
             let response = self.usher.admin().send(&request.host("localhost"));
             assert_eq!(response.status, 200, "{response:?}");
             self.recorder.operate(format!("switched to {mode}"));
-            self.done.switches += 1;
+            self.count("switches");
             thread::sleep(self.random.millis(5, 400));
         }
     }

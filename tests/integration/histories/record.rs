@@ -70,6 +70,17 @@ pub struct Record {
     pub arrivals: Vec<Arrival>,
     /// The operations on the process.
     pub operations: Vec<(Nanos, String)>,
+    /// The starts of processes that suppress.
+    pub starts: Vec<Start>,
+}
+
+/// The time after the start of a process until the next operation on it.
+#[derive(Debug, Clone)]
+pub struct Start {
+    pub at: Nanos,
+    pub until: Nanos,
+    /// What was before, and what was taken over.
+    pub kind: String,
 }
 
 /// Writes a record with a single clock.
@@ -177,6 +188,22 @@ impl Recorder {
         self.record.change(|record| {
             let at = self.now();
             record.operations.push((at, what.into()));
+        });
+    }
+
+    /// Records the start of a process that suppresses.
+    pub fn start_process(&self, kind: String) {
+        self.record.change(|record| {
+            let at = self.now();
+            record.starts.push(Start { at, until: Nanos::MAX, kind });
+        });
+    }
+
+    /// Ends the time after the last start.
+    pub fn end_start(&self) {
+        self.record.change(|record| {
+            let now = self.now();
+            record.starts.last_mut().into_iter().for_each(|start| start.until = start.until.min(now));
         });
     }
 

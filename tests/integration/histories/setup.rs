@@ -1,6 +1,7 @@
 //! The configuration of a history, as the operator changes it.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::harness::admin::TOKEN;
@@ -13,10 +14,16 @@ pub const CONNECT: Duration = Duration::from_millis(100);
 /// `server.drain_period`: longer than the start of a process, so that a successor runs while its predecessor still
 /// forwards.
 pub const DRAIN: Duration = Duration::from_millis(400);
+/// The same of some histories: shorter than `upstream.timeout`, so that a drain cuts requests off.
+pub const SHORT_DRAIN: Duration = Duration::from_millis(100);
 /// `server.drain_delay`.
-const DELAY: Duration = Duration::from_millis(100);
-/// `assignments.doubt_period`.
-pub const DOUBT: Duration = Duration::from_millis(400);
+pub const DELAY: Duration = Duration::from_millis(100);
+/// How long upstream may apply a request after its outcome was left open: [`Lasting::late`].
+pub const LATE: Duration = Duration::from_millis(400);
+/// The same of some histories: a doubt lasts longer than a restart.
+pub const VERY_LATE: Duration = Duration::from_millis(900);
+/// `state.max_age`.
+pub const MAX_AGE: Duration = Duration::from_secs(1);
 
 /// The app that is sometimes not configured: its id, key and secret.
 pub const GUEST_APP: (&str, &str, &str) = ("4", "5a1d2c3b4e5f60718293", "0f1e2d3c4b5a69788796");
@@ -37,6 +44,22 @@ pub struct Settings {
     /// Whether [`GUEST_APP`] is configured.
     pub knows_guest_app: bool,
     pub forwards_unknown_apps: bool,
+    /// `assignments.doubt_period`.
+    pub doubt: Duration,
+    pub lasting: Lasting,
+}
+
+/// What is as it is for the whole life of a process.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Lasting {
+    /// `server.drain_delay`.
+    pub delay: Duration,
+    /// `server.drain_period`.
+    pub drain: Duration,
+    /// `state.path`.
+    pub state: Option<PathBuf>,
+    /// The shortest `assignments.doubt_period` that is right for the upstream of the history.
+    pub late: Duration,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,8 +82,25 @@ const USUAL: Rule = Rule {
 pub const MODES: [&str; 3] = ["enforce", "observe", "off"];
 
 impl Settings {
-    pub const fn usual(fast_path: bool) -> Self {
-        Self { fast_path, rule: Some(USUAL), knows_guest_app: true, forwards_unknown_apps: true }
+    pub const fn usual(fast_path: bool, lasting: Lasting) -> Self {
+        let doubt = lasting.late;
+        Self { fast_path, rule: Some(USUAL), knows_guest_app: true, forwards_unknown_apps: true, doubt, lasting }
+    }
+
+    /// Whether redundant announcements of every app are suppressed.
+    pub fn suppresses(&self) -> bool {
+        self.knows_guest_app && self.rule.is_some_and(|rule| rule.mode == "enforce")
+    }
+
+    /// Those of the next process: often the same, sometimes with a changed rule, app or doubt period.
+    #[must_use]
+    pub fn next(&self, random: &mut Random) -> Self {
+        let mut new = if random.chance(35) { self.changed(random) } else { self.clone() };
+        if random.chance(20) {
+            let late = new.lasting.late;
+            new.doubt = if new.doubt == late { late * 3 / 2 } else { late };
+        }
+        new
     }
 
     /// One change of something. What suppresses nothing is mended rather than changed further.
@@ -95,13 +135,16 @@ impl Settings {
              [upstream]\nurl = \"http://{upstream}\"\ntimeout = {}\nconnect_timeout = {}\n\
              [limits]\nmax_wait = \"300ms\"\n[assignments]\ndoubt_period = {}\n[log]\nformat = \"json\"\n",
             self.fast_path,
-            millis(DRAIN),
-            millis(DELAY),
+            millis(self.lasting.drain),
+            millis(self.lasting.delay),
             listen.ip(),
             millis(TIMEOUT),
             millis(CONNECT),
-            millis(DOUBT),
+            millis(self.doubt),
         );
+        for path in self.lasting.state.iter() {
+            toml += &format!("[state]\npath = \"{}\"\nmax_age = {}\n", path.display(), millis(MAX_AGE));
+        }
         let mut apps = vec![(sign::APP, sign::KEY, sign::SECRET)];
         apps.extend(self.knows_guest_app.then_some(GUEST_APP));
         for (id, key, secret) in apps {

@@ -11,6 +11,9 @@ const BEFORE: Nanos = 1_600_000_000;
 /// The reported time after a violation.
 const AFTER: Nanos = 600_000_000;
 
+/// The ends of the periods after a start.
+pub const STEPS: [Nanos; 4] = [500_000_000, 1_000_000_000, 1_500_000_000, 2_500_000_000];
+
 /// The events on the channel of a violation around its call, in the order of time.
 pub fn around(record: &Record, violation: &Violation) -> String {
     let on_channel = |parts: &[Part]| {
@@ -46,7 +49,7 @@ pub fn around(record: &Record, violation: &Violation) -> String {
 
 /// A one-line summary of a history.
 pub fn line(outcome: &Outcome) -> String {
-    let Outcome { seed, faults, calls, dropped, reduced, done, actions: _ } = outcome;
+    let Outcome { seed, faults, calls, dropped, reduced, done, actions: _, shares: _ } = outcome;
     format!(
         "history {seed}: {calls} calls, {dropped} dropped ({reduced} of them by reduction), {done:?}, {} violations",
         faults.len()
@@ -60,21 +63,40 @@ pub fn summary(outcomes: &[Outcome]) -> String {
     for (action, count) in outcomes.iter().flat_map(|outcome| &outcome.actions) {
         *actions.entry(action).or_default() += count;
     }
+    let mut done: BTreeMap<&str, usize> = BTreeMap::new();
+    for (operation, count) in outcomes.iter().flat_map(|outcome| &outcome.done) {
+        *done.entry(operation).or_default() += count;
+    }
     format!(
-        "{} histories, {} of them wrong: {} calls, {} dropped ({} by reduction); {} kills, {} restarts, {} successions, {} halts, {} reloads, {} switches\n\
-         upstream: {actions:?}",
+        "{} histories, {} of them wrong: {} calls, {} dropped ({} by reduction)\noperations: {done:?}\nupstream: {actions:?}\n{}",
         outcomes.len(),
         sum(|outcome| usize::from(!outcome.faults.is_empty())),
         sum(|outcome| outcome.calls),
         sum(|outcome| outcome.dropped),
         sum(|outcome| outcome.reduced),
-        sum(|outcome| outcome.done.kills),
-        sum(|outcome| outcome.done.restarts),
-        sum(|outcome| outcome.done.successions),
-        sum(|outcome| outcome.done.halts),
-        sum(|outcome| outcome.done.reloads),
-        sum(|outcome| outcome.done.switches),
+        after_starts(outcomes),
     )
+}
+
+/// What share of the announcements that could be dropped was dropped in each period after a start, by its kind.
+fn after_starts(outcomes: &[Outcome]) -> String {
+    let mut shares: BTreeMap<&str, Vec<(usize, usize)>> = BTreeMap::new();
+    for (kind, periods) in outcomes.iter().flat_map(|outcome| &outcome.shares) {
+        let sums = shares.entry(kind).or_insert_with(|| vec![(0, 0); periods.len()]);
+        sums.iter_mut().zip(periods).for_each(|(sum, period)| *sum = (sum.0 + period.0, sum.1 + period.1));
+    }
+    let mut text = format!(
+        "suppressed of what could be, in the periods that end {:?} ms after the start:",
+        STEPS.map(|step| step / 1_000_000)
+    );
+    for (kind, periods) in shares {
+        let cells = periods.iter().map(|(suppressed, all)| match all {
+            0 => "-".to_owned(),
+            _ => format!("{} % of {all}", 100 * suppressed / all),
+        });
+        text += &format!("\n  {kind}: {}", cells.collect::<Vec<_>>().join(", "));
+    }
+    text
 }
 
 /// The violations of the first wrong history, and the command that reproduces it.

@@ -3,9 +3,10 @@
 //!
 //! It applies requests late only within the time that usher tolerates: `assignments.doubt_period` after an ambiguous
 //! outcome. usher sees the outcome at the earliest when the call was sent, and a time-out at the earliest
-//! `upstream.timeout` later. So a request with a bad or cut response is applied within [`DOUBT`] after its call was
-//! complete, and one without a response within [`TIMEOUT`] and [`DOUBT`], or never. If the machine is too busy for
-//! that, the request is never applied, so no history fails because of it.
+//! `upstream.timeout` later. So a request with a bad or cut response is applied within [`Lasting::late`] after its call
+//! was complete, and one without a response within [`TIMEOUT`] and that, or never. Where a drain cuts requests off
+//! before [`TIMEOUT`], the first holds for all. If the machine is too busy for that, the request is never applied, so no
+//! history fails because of it.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -13,7 +14,7 @@ use std::thread;
 use std::time::Duration;
 
 use super::record::{Reading, Recorder};
-use super::setup::{DOUBT, TIMEOUT};
+use super::setup::{Lasting, TIMEOUT};
 use crate::harness::{Fake, Random, Recorded, Step};
 
 /// When a request without a conclusive response is applied.
@@ -70,6 +71,10 @@ impl UpstreamAction {
 pub struct Upstream {
     recorder: Arc<Recorder>,
     seed: u64,
+    /// How long after a call was complete it is applied if its response leaves that open.
+    late: Duration,
+    /// The same if it has no response.
+    silent: Duration,
     state: Mutex<UpstreamState>,
 }
 
@@ -85,8 +90,10 @@ struct UpstreamState {
 
 impl Upstream {
     /// Makes `fake` answer by these rules.
-    pub fn serve(fake: &Fake, recorder: &Arc<Recorder>, seed: u64) -> Arc<Self> {
-        let upstream = Arc::new(Self { recorder: Arc::clone(recorder), seed, state: Mutex::default() });
+    pub fn serve(fake: &Fake, recorder: &Arc<Recorder>, seed: u64, lasting: &Lasting) -> Arc<Self> {
+        let late = lasting.late;
+        let silent = if lasting.drain < TIMEOUT { late } else { TIMEOUT + late };
+        let upstream = Arc::new(Self { recorder: Arc::clone(recorder), seed, late, silent, state: Mutex::default() });
         let serving = Arc::clone(&upstream);
         fake.otherwise(move |request| serving.respond(request));
         upstream
@@ -147,22 +154,24 @@ impl Upstream {
             // For a single event, it is a plain refusal.
             UpstreamAction::RefusedAfterTheFirst => {
                 if parts > 1 {
-                    self.recorder.apply(arrival, 1, DOUBT);
+                    self.recorder.apply(arrival, 1, self.late);
                 }
                 Step::status(400)
             }
             UpstreamAction::Failed(applied) => {
-                self.leave_open(arrival, (applied, parts), DOUBT, random, Step::status(503))
+                self.leave_open(arrival, (applied, parts), self.late, random, Step::status(503))
             }
-            UpstreamAction::Cut(applied) => self.leave_open(arrival, (applied, parts), DOUBT, random, Step::close()),
+            UpstreamAction::Cut(applied) => {
+                self.leave_open(arrival, (applied, parts), self.late, random, Step::close())
+            }
             UpstreamAction::CutInTheAnswer(applied) => {
-                self.leave_open(arrival, (applied, parts), DOUBT, random, Step::cut())
+                self.leave_open(arrival, (applied, parts), self.late, random, Step::cut())
             }
             UpstreamAction::Hangs(applied) => {
-                self.leave_open(arrival, (applied, parts), TIMEOUT + DOUBT, random, Step::silence())
+                self.leave_open(arrival, (applied, parts), self.silent, random, Step::silence())
             }
             UpstreamAction::AnswersTooLate => {
-                thread::sleep(TIMEOUT + random.millis(10, 400));
+                thread::sleep(TIMEOUT + random.millis(10, if self.silent > self.late { 400 } else { 200 }));
                 self.accept(arrival, parts)
             }
         }
@@ -170,7 +179,7 @@ impl Upstream {
 
     /// Applies a request and answers 200; if that would be too late, the request is not applied and gets no response.
     fn accept(&self, arrival: usize, parts: usize) -> Step {
-        if !self.recorder.apply(arrival, parts, TIMEOUT + DOUBT) {
+        if !self.recorder.apply(arrival, parts, self.silent) {
             return Step::close();
         }
         self.recorder.acknowledge(arrival);
