@@ -6,8 +6,9 @@
 //! request in flight can change it; otherwise it is a [`Reservation`] that has to be settled. In reading order: `value`
 //! defines what is compared, `claim` the answers and outcomes, `machine` one channel as a pure state machine, `app` and
 //! `snapshot` the state of all channels of an app, `generation` the requests decided under earlier rules, `idle_entry`,
-//! `slot` and `channels` how a million channels are stored, `memory` one rule's memory, `registry` all memories,
-//! `kept` what of them outlives the process.
+//! `slot` and `channels` how a million channels are stored, `memory` one rule's memory, `tickets` what a request holds,
+//! `store` where an app's memory is and how a request claims in it, `registry` all memories, `kept` what of them outlives
+//! the process.
 
 mod app;
 mod bounds;
@@ -23,7 +24,9 @@ mod registry;
 mod schedules;
 mod slot;
 mod snapshot;
+mod store;
 mod sync;
+mod tickets;
 mod value;
 
 pub use app::{AppMemory, WideReservation};
@@ -32,5 +35,7 @@ pub use claim::{Before, Claim, ClaimMode, Outcome, Reservation, Uncertainty, Wai
 pub use generation::{Generation, GenerationTicket};
 pub use kept::{Kept, KeptApp, KeptChannel, KeptRule, StillInFlight};
 pub use memory::{Entry, RuleMemory};
-pub use registry::{Assignments, Configured, ConfiguredApp, RegisteredRule, RuleSettings};
+pub use registry::{Assignments, Configured, RegisteredRule, RuleSettings};
+pub use store::{Claimed, Claims, InProcess, Store};
+pub use tickets::Tickets;
 pub use value::{Assignment, Value};

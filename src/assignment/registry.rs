@@ -9,7 +9,9 @@ use std::time::Duration;
 
 use super::bounds::MemoryContext;
 use super::sync::{Mutex, lock};
-use super::{AppMemory, Bounds, Evictions, Generation, Kept, KeptApp, KeptRule, RuleMemory, StillInFlight};
+use super::{
+    AppMemory, Bounds, Evictions, Generation, InProcess, Kept, KeptApp, KeptRule, RuleMemory, StillInFlight, Store,
+};
 use crate::clock::{Clock, Moment};
 
 /// The settings of a rule of an app that its memory depends on.
@@ -67,7 +69,10 @@ struct Registry {
 
 #[derive(Debug, Clone)]
 struct RegisteredApp {
-    shared: ConfiguredApp,
+    /// The state that its rules share.
+    memory: Arc<AppMemory>,
+    /// Counts the requests that are decided under its current rules.
+    generation: Arc<Generation>,
     configured: bool,
 }
 
@@ -76,19 +81,10 @@ struct RegisteredApp {
 pub struct Configured {
     /// The memory of each rule, in the given order.
     pub rules: Vec<Arc<RuleMemory>>,
-    /// The state of each app, in the given order.
-    pub apps: Vec<ConfiguredApp>,
+    /// Where the assignments of each app are held, in the given order.
+    pub apps: Vec<Store>,
     /// Counts the requests for apps that are not configured.
     pub unknown_apps: Arc<Generation>,
-}
-
-/// The state that an app's requests share.
-#[derive(Debug, Clone)]
-pub struct ConfiguredApp {
-    /// The state that its rules share.
-    pub memory: Arc<AppMemory>,
-    /// Counts the requests that are decided under its current rules.
-    pub generation: Arc<Generation>,
 }
 
 impl Assignments {
@@ -118,7 +114,7 @@ impl Assignments {
         let mut kept: HashMap<RuleKey, (RuleSettings, Arc<RuleMemory>)> =
             before.map(|rule| (rule.0.name(), rule)).collect();
         for settings in wanted {
-            let app = Arc::clone(&registry.app(&settings.app, &self.context).shared.memory);
+            let app = Arc::clone(&registry.app(&settings.app, &self.context).memory);
             let memory = match kept.remove(&settings.name()) {
                 Some((old, memory)) if old.definition == settings.definition && memory.follow_max_channels() => {
                     memory.set_remember_for(settings.remember_for);
@@ -140,7 +136,7 @@ impl Assignments {
         registry.drop_unused_apps();
         Configured {
             rules: registry.rules.iter().map(|(_, memory)| Arc::clone(memory)).collect(),
-            apps: apps.iter().map(|id| registry.app(id, &self.context).shared.clone()).collect(),
+            apps: apps.iter().map(|id| Store::InProcess(registry.in_process(id, &self.context))).collect(),
             unknown_apps: Arc::clone(&registry.unknown_apps),
         }
     }
@@ -188,7 +184,7 @@ impl Assignments {
     #[must_use]
     pub fn in_start_doubt(&self, now: Moment) -> bool {
         let registry = lock(&self.registry);
-        registry.apps.values().any(|app| app.configured && app.shared.memory.in_start_doubt(now))
+        registry.apps.values().any(|app| app.configured && app.memory.in_start_doubt(now))
     }
 
     /// The doubt after the start does not end before [`Assignments::count_start_doubt`]. Called before anything is
@@ -208,12 +204,11 @@ impl Assignments {
     /// A request that may touch any channel of an app is in flight.
     pub fn keep(&self, now: Moment) -> Result<Kept, StillInFlight> {
         let registry = lock(&self.registry);
-        if registry.apps.values().any(|app| app.shared.memory.wide_in_flight() > 0) {
+        if registry.apps.values().any(|app| app.memory.wide_in_flight() > 0) {
             return Err(StillInFlight);
         }
         let configured = registry.apps.iter().filter(|(_, app)| app.configured);
-        let apps =
-            configured.map(|(id, app)| KeptApp { id: Arc::clone(id), doubt_left: app.shared.memory.doubt_left(now) });
+        let apps = configured.map(|(id, app)| KeptApp { id: Arc::clone(id), doubt_left: app.memory.doubt_left(now) });
         let rule = |(settings, memory): &(RuleSettings, Arc<RuleMemory>)| {
             let (app, rule) = settings.name();
             (KeptRule { app, rule, definition: settings.definition }, Arc::clone(memory))
@@ -237,7 +232,7 @@ impl Assignments {
         let now = self.context.clock.now();
         let mut new = 0;
         for (id, app) in registry.apps.iter().filter(|(_, app)| app.configured) {
-            let memory = &app.shared.memory;
+            let memory = &app.memory;
             let kept = apps.iter().find(|kept| kept.id == *id);
             let mut own = registry.rules.iter().filter(|(settings, _)| settings.app == *id);
             let is_same = |(settings, _): &(RuleSettings, Arc<RuleMemory>)| {
@@ -254,7 +249,7 @@ impl Assignments {
 
     /// Forgets every channel, but what is in doubt stays so.
     pub fn forget_all(&self) {
-        lock(&self.registry).apps.values().for_each(|app| app.shared.memory.forget_all());
+        lock(&self.registry).apps.values().for_each(|app| app.memory.forget_all());
     }
 
     /// Changes how many channels each rule may remember, from the next [`Assignments::configure`] on.
@@ -272,9 +267,18 @@ impl Assignments {
 impl Registry {
     fn app(&mut self, id: &Arc<str>, context: &Arc<MemoryContext>) -> &mut RegisteredApp {
         self.apps.entry(Arc::clone(id)).or_insert_with(|| RegisteredApp {
-            shared: ConfiguredApp { memory: AppMemory::within(Arc::clone(context)), generation: Arc::default() },
+            memory: AppMemory::within(Arc::clone(context)),
+            generation: Arc::default(),
             configured: false,
         })
+    }
+
+    /// The app's memory as the present configuration has it.
+    fn in_process(&mut self, id: &Arc<str>, context: &Arc<MemoryContext>) -> InProcess {
+        let rules = self.rules.iter().filter(|(settings, _)| settings.app == *id);
+        let rules = rules.map(|(_, memory)| Arc::clone(memory)).collect();
+        let RegisteredApp { memory, generation, .. } = self.app(id, context);
+        InProcess { memory: Arc::clone(memory), generation: Arc::clone(generation), rules }
     }
 
     /// The rule that means the same as `rule`, under the same name, and its memory.
@@ -294,7 +298,7 @@ impl Registry {
         let added: Vec<Arc<str>> =
             apps.iter().filter(|id| !std::mem::replace(&mut self.app(id, context).configured, true)).cloned().collect();
         if self.configured && !added.is_empty() {
-            let memories = added.iter().map(|id| Arc::clone(&self.app(id, context).shared.memory)).collect();
+            let memories = added.iter().map(|id| Arc::clone(&self.app(id, context).memory)).collect();
             std::mem::take(&mut self.unknown_apps).supersede(memories);
         }
         added
@@ -304,9 +308,7 @@ impl Registry {
     /// that have ended leave the app in doubt.
     fn supersede(&mut self, apps: &[Arc<str>], now: Moment) {
         for id in apps {
-            let Some(RegisteredApp { shared: ConfiguredApp { memory, generation }, .. }) = self.apps.get_mut(id) else {
-                continue;
-            };
+            let Some(RegisteredApp { memory, generation, .. }) = self.apps.get_mut(id) else { continue };
             std::mem::take(generation).supersede(vec![Arc::clone(memory)]);
             memory.doubt(now);
         }
@@ -316,7 +318,7 @@ impl Registry {
     /// registry's lock, or an existing reference, which counts. A request in flight holds such a reference: if the app
     /// is configured again meanwhile, its rules are new, and its generation ends then.
     fn drop_unused_apps(&mut self) {
-        self.apps.retain(|_, RegisteredApp { shared: ConfiguredApp { memory, generation }, configured }| {
+        self.apps.retain(|_, RegisteredApp { memory, generation, configured }| {
             *configured || Arc::strong_count(memory) > 1 || Arc::strong_count(generation) > 1
         });
     }

@@ -8,13 +8,13 @@ use tokio::time::{Instant, sleep, timeout_at};
 
 use super::decide::{Conclusion, Decision, DecisionContext, Subject, WaitReason, decide, decide_inexact};
 use super::disposition::Disposition;
-use super::plan::{Multiplicity, Plan, Tickets};
+use super::plan::{Multiplicity, Plan};
 use super::record::{Arrival, RequestLine, Tag, micros};
 use super::routing::AppRoute;
 use super::settle::{self, Answered, Settled};
 use super::verified::{Reading, Verified};
 use super::{InFlightPermit, Refusal, Shared};
-use crate::assignment::ClaimMode;
+use crate::assignment::{ClaimMode, Tickets};
 use crate::clock::Timestamp;
 use crate::metrics::TriggerOutcome;
 use crate::pusher::{KeyPair, Trigger};

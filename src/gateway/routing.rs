@@ -6,7 +6,7 @@ use std::sync::Arc;
 use ipnet::IpNet;
 
 use super::{Limits, UnknownApps};
-use crate::assignment::{AppMemory, Assignments, Generation, RuleMemory, RuleSettings};
+use crate::assignment::{Assignments, Generation, RuleSettings, Store};
 use crate::audience::{AppAudience, Audience};
 use crate::metrics::{AppMetrics, EventMetrics, Metrics, RuleMetrics};
 use crate::pusher::App;
@@ -61,9 +61,8 @@ pub struct Observers<'a> {
 pub(super) struct AppRoute {
     pub(super) app: App,
     pub(super) id: Arc<str>,
-    pub(super) memory: Arc<AppMemory>,
-    /// Counts the triggers that are forwarded under these rules.
-    pub(super) generation: Arc<Generation>,
+    /// Where its assignments are held; it numbers the rules as `rules` does.
+    pub(super) store: Store,
     pub(super) rules: Vec<RuleRoute>,
     /// Its rate limits, if it has any.
     pub(super) rates: Option<AppLimits>,
@@ -74,12 +73,13 @@ pub(super) struct AppRoute {
     pub(super) audience: Option<AppAudience>,
 }
 
-/// One rule of one app, with its memory.
+/// One rule of one app.
 #[derive(Debug)]
 pub(super) struct RuleRoute {
     pub(super) rule: Rule,
     pub(super) name: Arc<str>,
-    pub(super) memory: Arc<RuleMemory>,
+    /// Its number in the store: its position among the app's rules.
+    pub(super) number: usize,
     pub(super) metrics: RuleMetrics,
     pub(super) tally: Arc<RuleTally>,
 }
@@ -117,20 +117,19 @@ impl Routing {
             .iter()
             .zip(contracts)
             .zip(ids.into_iter().zip(configured.apps))
-            .map(|((app, contract), (id, shared))| {
-                let memories = configured.rules.iter().zip(&tallies);
+            .map(|((app, contract), (id, store))| {
                 let app_rules =
-                    pairs.iter().zip(&wanted).zip(memories).filter(|((pair, _), _)| pair.0.id() == app.id());
+                    pairs.iter().zip(&wanted).zip(&tallies).filter(|((pair, _), _)| pair.0.id() == app.id());
                 Arc::new(AppRoute {
                     app: app.clone(),
                     id,
-                    memory: shared.memory,
-                    generation: shared.generation,
+                    store,
                     rules: app_rules
-                        .map(|((pair, settings), (memory, tally))| RuleRoute {
+                        .enumerate()
+                        .map(|(number, ((pair, settings), tally))| RuleRoute {
                             rule: pair.1.clone(),
                             name: Arc::clone(&settings.rule),
-                            memory: Arc::clone(memory),
+                            number,
                             metrics: metrics.rule(app.id(), &settings.rule),
                             tally: Arc::clone(tally),
                         })

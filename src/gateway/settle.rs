@@ -2,10 +2,10 @@
 
 use super::Refusal;
 use super::Shared;
-use super::plan::{Multiplicity, Tickets};
+use super::plan::Multiplicity;
 use super::routing::AppRoute;
 use super::upstream_error;
-use crate::assignment::Outcome;
+use crate::assignment::{Outcome, Tickets};
 use crate::metrics::TriggerOutcome;
 use crate::pusher::Acceptance;
 

@@ -28,10 +28,11 @@ fn configure(assignments: &Assignments, wanted: &[RuleSettings]) -> Vec<(Arc<App
 }
 
 /// Configures the app 1 with these rules. Returns the state that its requests share.
-fn configure_app(assignments: &Assignments, rules: &[(&str, u8)]) -> (ConfiguredApp, Vec<Arc<RuleMemory>>) {
+fn configure_app(assignments: &Assignments, rules: &[(&str, u8)]) -> (InProcess, Vec<Arc<RuleMemory>>) {
     let wanted: Vec<_> = rules.iter().map(|(rule, definition)| settings("1", rule, *definition)).collect();
     let Configured { rules, mut apps, .. } = assignments.configure(&["1".into()], &wanted);
-    (apps.remove(0), rules)
+    let Store::InProcess(app) = apps.remove(0);
+    (app, rules)
 }
 
 fn settings(app: &str, rule: &str, definition: u8) -> RuleSettings {
@@ -208,11 +209,13 @@ fn a_rule_that_went_and_came_back_is_new() {
 #[test]
 fn unused_apps_are_dropped() {
     let assignments = assignments();
-    let held = assignments.configure(&["held".into(), "loose".into()], &[]).apps.remove(0);
+    let Store::InProcess(held) = assignments.configure(&["held".into(), "loose".into()], &[]).apps.remove(0);
     configure(&assignments, &[settings("1", "joined", 7)]);
     let apps = |assignments: &Assignments| lock(&assignments.registry).apps.len();
     assert_eq!(apps(&assignments), 2);
-    assert!(Arc::ptr_eq(&held.memory, &assignments.configure(&["held".into()], &[]).apps[0].memory));
+    let Store::InProcess(again) = assignments.configure(&["held".into()], &[]).apps.remove(0);
+    assert!(Arc::ptr_eq(&held.memory, &again.memory));
+    drop(again);
     drop(held);
     configure(&assignments, &[]);
     assert_eq!(apps(&assignments), 0);

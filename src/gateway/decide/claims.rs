@@ -4,15 +4,15 @@ use std::iter;
 
 use smallvec::SmallVec;
 
+use super::DecisionInProgress;
 use super::effects::{Deliveries, EffectKind, Novelty};
-use super::{DecisionInProgress, hold};
-use crate::assignment::{Assignment, Before, Claim, ClaimMode, Uncertainty, Value, Waiter};
+use crate::assignment::{Assignment, Before, ClaimMode, Claimed, Uncertainty, Value, Waiter};
 use crate::clock::Moment;
 use crate::decision::EventDecision;
 use crate::gateway::routing::RuleRoute;
 use crate::rules::{Mode, Unreadable};
 
-/// What a successful claim says of its channel; see [`Claim::Reserved`].
+/// What a successful claim says of its channel; see [`Claimed::Held`].
 struct Reserved {
     before: Previous,
     redundant: bool,
@@ -71,11 +71,10 @@ impl DecisionInProgress<'_, '_> {
         let route = self.effects[first].route;
         let mode = self.claim_mode_for(route);
         let exempt = self.exemption(mode);
-        match route.memory.claim(self.effects[first].channel, value, mode, self.now) {
-            Claim::InFlight(waiter) => return Some(waiter),
-            Claim::Redundant { since } => self.effects[first].novelty = Some(Novelty::Known(since)),
-            Claim::Reserved { reservation, before, redundant, since } => {
-                self.tickets.hold(reservation);
+        match self.claims.claim(route.number, self.effects[first].channel, value, mode) {
+            Claimed::Wait(waiter) => return Some(waiter),
+            Claimed::Redundant { since } => self.effects[first].novelty = Some(Novelty::Known(since)),
+            Claimed::Held { before, redundant, since } => {
                 let before = match before {
                     Before::Nothing => Previous::Nothing,
                     Before::Known(assignment) => Previous::Known(assignment),
@@ -83,8 +82,7 @@ impl DecisionInProgress<'_, '_> {
                 };
                 self.decide_reserved(&group, runs, Reserved { before, redundant, since, exempt });
             }
-            Claim::Full => {
-                self.tickets.hold_app(&self.app.memory);
+            Claimed::HeldAll => {
                 let before = Previous::Unknown(EventDecision::MemoryFull);
                 self.decide_reserved(&group, runs, Reserved { before, redundant: false, since: None, exempt });
             }
@@ -156,7 +154,7 @@ impl DecisionInProgress<'_, '_> {
         match cause {
             Uncertainty::InFlight => EventDecision::OtherInFlight,
             Uncertainty::AppInFlight => EventDecision::AppInFlight,
-            Uncertainty::AppInDoubt if self.app.memory.in_start_doubt(self.now) => EventDecision::JustStarted,
+            Uncertainty::AppInDoubt if self.app.store.in_start_doubt(self.now) => EventDecision::JustStarted,
             Uncertainty::InDoubt | Uncertainty::AppInDoubt if self.shared.success_format.is_never_json() => {
                 EventDecision::NoSuccessFormat
             }
@@ -174,8 +172,7 @@ impl DecisionInProgress<'_, '_> {
                 continue;
             };
             if !deliveries.is_dropped(effect.event, effect.position) {
-                let claim = effect.route.memory.claim(effect.channel, value, ClaimMode::Forced, self.now);
-                hold(&mut self.tickets, self.app, claim);
+                self.claims.hold(effect.route.number, effect.channel, value);
             }
         }
     }
@@ -183,7 +180,7 @@ impl DecisionInProgress<'_, '_> {
     fn claim_mode_for(&self, route: &RuleRoute) -> ClaimMode {
         if self.mode == ClaimMode::Forced || route.rule.spec().mode == Mode::Observe {
             ClaimMode::Forced
-        } else if self.tickets.is_empty() {
+        } else if self.claims.is_empty() {
             self.mode
         } else {
             ClaimMode::MustNotWait

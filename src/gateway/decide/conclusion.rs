@@ -4,7 +4,7 @@ use smallvec::SmallVec;
 
 use super::effects::{Deliveries, Effect, Novelty};
 use super::{Conclusion, Decision, DecisionInProgress, WaitReason, acquire, observe};
-use crate::assignment::{ClaimMode, Outcome};
+use crate::assignment::ClaimMode;
 use crate::decision::EventDecision;
 use crate::gateway::plan::{Multiplicity, Plan};
 use crate::gateway::record::primary;
@@ -22,12 +22,12 @@ impl DecisionInProgress<'_, '_> {
                 RateDecision::Admit => {}
                 // Nothing was sent: the tickets give back what was known before.
                 RateDecision::Delay(slot) => {
-                    self.tickets.settle(Outcome::Refused);
+                    self.claims.give_back();
                     return Decision::Wait(WaitReason::RateSlot(slot));
                 }
                 RateDecision::Reject(limited) => {
                     let draft = self.draft(&[], None);
-                    self.tickets.settle(Outcome::Refused);
+                    self.claims.give_back();
                     return Decision::Refuse(limited, draft);
                 }
             }
@@ -55,14 +55,13 @@ impl DecisionInProgress<'_, '_> {
         let primary = primary(decisions.iter().copied()).unwrap_or(EventDecision::NoRule);
         let conclusion = Conclusion { decision: primary, draft: self.draft(&decisions, Some(primary)) };
         if deliveries.are_all_dropped() {
-            debug_assert!(self.tickets.is_empty());
+            debug_assert!(self.claims.is_empty());
             return Decision::Suppress(conclusion);
         }
         let dropped = deliveries.dropped();
         let reduced = (!dropped.is_empty()).then(|| self.trigger.without(&dropped));
-        self.tickets.hold_generation(&self.app.generation);
         let multiplicity = if deliveries.forwarded() == 1 { Multiplicity::One } else { Multiplicity::Several };
-        Decision::Forward(Plan { tickets: self.tickets, reduced, multiplicity, conclusion })
+        Decision::Forward(Plan { tickets: self.claims.into_tickets(), reduced, multiplicity, conclusion })
     }
 
     /// A trigger of which an event goes on that a rule watches may be a handoff: channels' rate limits do not apply to
