@@ -5,12 +5,16 @@
 //! (`/proc/self/status`).
 #![expect(clippy::print_stdout, reason = "the figures are what this program is for")]
 
+mod channels;
+
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use usher::assignment::{AppMemory, Assignment, Bounds, Claim, ClaimMode, Outcome, RuleMemory, Value};
+use usher::assignment::{AppMemory, RuleMemory};
 use usher::clock::Clock;
+
+use self::channels::{bounds, fill, resident};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -23,12 +27,12 @@ fn main() -> ExitCode {
     // `cargo test --benches` runs this as well, only to check that it works.
     let measured = std::env::args().any(|argument| argument == "--bench");
     let channels = if measured { CHANNELS } else { CHANNELS / 100 };
-    let Some(before) = resident_bytes() else {
+    let Some(before) = resident("VmRSS:") else {
         println!("resident memory cannot be read on this system");
         return ExitCode::SUCCESS;
     };
     let memory = remember(channels);
-    let Some(after) = resident_bytes() else { return ExitCode::FAILURE };
+    let Some(after) = resident("VmRSS:") else { return ExitCode::FAILURE };
     let held = memory.len();
     let each = (after - before) / held;
     println!("{held} channels: {} MiB, {each} bytes of RSS each (limit {LIMIT})", (after - before) >> 20);
@@ -38,33 +42,8 @@ fn main() -> ExitCode {
 /// A memory that knows an assignment of every channel.
 fn remember(channels: usize) -> Arc<RuleMemory> {
     let clock = Clock::start();
-    // Some more, so that all of them are held: the cap is divided among the queues, and they do not fill evenly.
-    let bounds = Bounds {
-        max_channels: channels + channels / 10,
-        max_waiters_per_channel: 256,
-        max_waiters: 10_000,
-        doubt_period: Duration::from_secs(30),
-        start_doubt: Duration::ZERO,
-    };
-    let memory = RuleMemory::new(AppMemory::new(clock, Arc::new(bounds)), Duration::from_secs(86_400));
-    for number in 0..channels {
-        let channel = format!("seaview-hotel-room-{number:07}-cha");
-        let identity = format!("\"Anna {:05}\"", number % 100_000);
-        assert_eq!((channel.len(), identity.len()), (30, 12));
-        let announcement = Value::One(Assignment::new(1, &identity, ["null"]));
-        if let Claim::Reserved { reservation, .. } =
-            memory.claim(&channel, &announcement, ClaimMode::MayWait, clock.now())
-        {
-            reservation.settle(Outcome::Accepted);
-        }
-    }
+    let app = AppMemory::new(clock, Arc::new(bounds(channels)));
+    let memory = RuleMemory::new(app, Duration::from_secs(86_400));
+    fill(&memory, channels, clock);
     memory
-}
-
-/// The process's resident memory.
-fn resident_bytes() -> Option<usize> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
-    let kibibytes: usize = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
-    Some(kibibytes * 1_024)
 }

@@ -6,15 +6,19 @@
 //! the disk.
 #![expect(clippy::print_stdout, reason = "the figures are what this program is for")]
 
+mod channels;
+
 use std::path::Path;
 use std::process::{Command, ExitCode};
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
-use usher::assignment::{Assignment, Assignments, Bounds, Claim, ClaimMode, Outcome, RuleMemory, RuleSettings, Value};
+use usher::assignment::{Assignments, RuleMemory, RuleSettings};
 use usher::clock::Clock;
 use usher::state::{Keeper, Reading};
+
+use self::channels::{bounds, fill};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -95,15 +99,7 @@ fn report(summary: &str, took: Duration, peak: usize, own: usize) -> bool {
 
 /// A process's memory of one rule.
 fn empty(clock: Clock, channels: usize) -> (Clock, Arc<Assignments>, Arc<RuleMemory>) {
-    // Some more, so that all of them are held: the cap is divided among the queues, and they do not fill evenly.
-    let bounds = Bounds {
-        max_channels: channels + channels / 10,
-        max_waiters_per_channel: 256,
-        max_waiters: 10_000,
-        doubt_period: Duration::from_secs(30),
-        start_doubt: Duration::ZERO,
-    };
-    let assignments = Assignments::new(clock, bounds);
+    let assignments = Assignments::new(clock, bounds(channels));
     let settings = RuleSettings {
         app: "1".into(),
         rule: "joined".into(),
@@ -114,24 +110,7 @@ fn empty(clock: Clock, channels: usize) -> (Clock, Arc<Assignments>, Arc<RuleMem
     (clock, assignments, memory)
 }
 
-fn fill(memory: &Arc<RuleMemory>, channels: usize, clock: Clock) {
-    for number in 0..channels {
-        let channel = format!("seaview-hotel-room-{number:07}-cha");
-        let identity = format!("\"Anna {:05}\"", number % 100_000);
-        assert_eq!((channel.len(), identity.len()), (30, 12));
-        let announcement = Value::One(Assignment::new(1, &identity, ["null"]));
-        if let Claim::Reserved { reservation, .. } =
-            memory.claim(&channel, &announcement, ClaimMode::MayWait, clock.now())
-        {
-            reservation.settle(Outcome::Accepted);
-        }
-    }
-}
-
 /// A line of the process's status, in bytes.
 fn resident(name: &str) -> usize {
-    let status = std::fs::read_to_string("/proc/self/status").expect("Linux");
-    let line = status.lines().find_map(|line| line.strip_prefix(name)).expect("a line of each name");
-    let kibibytes: usize = line.trim().trim_end_matches("kB").trim().parse().expect("a number");
-    kibibytes * 1_024
+    channels::resident(name).expect("Linux, and a line of each name")
 }

@@ -36,7 +36,7 @@ impl Moment {
     /// This moment plus `delay`, saturating.
     #[must_use]
     pub fn after(self, delay: Duration) -> Self {
-        Self(self.0.saturating_add(u64::try_from(delay.as_millis()).unwrap_or(u64::MAX)))
+        Self(self.0.saturating_add(millis(delay)))
     }
 
     /// How long before this moment `earlier` was; zero if it was not.
@@ -44,6 +44,11 @@ impl Moment {
     pub const fn since(self, earlier: Self) -> Duration {
         Duration::from_millis(self.0.saturating_sub(earlier.0))
     }
+}
+
+/// Whole milliseconds, saturating.
+pub(crate) fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// One reading of a [`Clock`], in both forms.

@@ -17,7 +17,7 @@ use super::machine::TicketId;
 use super::slot::Slot;
 use super::sync::atomic::{AtomicU64, Ordering};
 use super::{AppMemory, Assignment, Claim, ClaimMode, KeptChannel, Outcome, Reservation, StillInFlight, Value, Waiter};
-use crate::clock::Moment;
+use crate::clock::{Moment, millis};
 
 /// One remembered channel, for the operator.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -178,10 +178,6 @@ impl fmt::Debug for RuleMemory {
         // Without the channels: there may be a million, and the output of a reservation would include them all.
         f.debug_struct("RuleMemory").field("len", &self.len()).finish_non_exhaustive()
     }
-}
-
-fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// Wakes the waiting requests. Called with no lock held: it may run a waker.

@@ -34,6 +34,11 @@ impl RuleSettings {
     fn name(&self) -> RuleKey {
         (Arc::clone(&self.app), Arc::clone(&self.rule))
     }
+
+    /// Whether it means the same as `kept`, under the same name.
+    fn continues(&self, kept: &KeptRule) -> bool {
+        (&self.app, &self.rule, &self.definition) == (&kept.app, &kept.rule, &kept.definition)
+    }
 }
 
 /// The memory of one rule, with the rule's app and name.
@@ -221,7 +226,8 @@ impl Assignments {
     #[must_use]
     pub fn successors(&self, rules: &[KeptRule]) -> Vec<Option<Arc<RuleMemory>>> {
         let registry = lock(&self.registry);
-        rules.iter().map(|rule| registry.successor(rule).map(|(_, memory)| Arc::clone(memory))).collect()
+        let successor = |kept| registry.rules.iter().find(|(settings, _)| settings.continues(kept));
+        rules.iter().map(|kept| successor(kept).map(|(_, memory)| Arc::clone(memory))).collect()
     }
 
     /// The channels of an earlier process that had these apps and rules are restored; before anything is claimed. The
@@ -235,11 +241,10 @@ impl Assignments {
             let memory = &app.memory;
             let kept = apps.iter().find(|kept| kept.id == *id);
             let mut own = registry.rules.iter().filter(|(settings, _)| settings.app == *id);
-            let is_same = |(settings, _): &(RuleSettings, Arc<RuleMemory>)| {
-                rules.iter().any(|rule| registry.successor(rule).is_some_and(|(own, _)| own.name() == settings.name()))
-            };
             match kept {
-                Some(_) if own.all(is_same) => memory.end_start_doubt(),
+                Some(_) if own.all(|(settings, _)| rules.iter().any(|rule| settings.continues(rule))) => {
+                    memory.end_start_doubt();
+                }
                 Some(_) | None => new += 1,
             }
             kept.inspect(|kept| memory.continue_doubt(now, kept.doubt_left));
@@ -279,13 +284,6 @@ impl Registry {
         let rules = rules.map(|(_, memory)| Arc::clone(memory)).collect();
         let RegisteredApp { memory, generation, .. } = self.app(id, context);
         InProcess { memory: Arc::clone(memory), generation: Arc::clone(generation), rules }
-    }
-
-    /// The rule that means the same as `rule`, under the same name, and its memory.
-    fn successor(&self, rule: &KeptRule) -> Option<&(RuleSettings, Arc<RuleMemory>)> {
-        self.rules
-            .iter()
-            .find(|(own, _)| (&own.app, &own.rule, &own.definition) == (&rule.app, &rule.rule, &rule.definition))
     }
 
     /// Configures exactly these apps. Requests in flight for newly added apps were counted as requests for apps that

@@ -16,8 +16,8 @@ use crate::descriptors::Acceptor;
 use crate::gateway::ConnectionLimiter;
 use crate::shutdown::{Drain, Phase};
 
-/// Accepts until the listeners have to be closed, as many connections at once as `limiter` allows. Where it allows no more, one is
-/// evicted; while all are busy, the others wait in the listener's queue.
+/// Accepts until the listeners have to be closed, as many connections at once as `limiter` allows. Where it allows no
+/// more, one is evicted; while all are busy, the others wait in the listener's queue.
 pub(super) async fn run(
     listener: TcpListener,
     limiter: Arc<ConnectionLimiter>,
@@ -25,6 +25,10 @@ pub(super) async fn run(
     drain: Drain,
 ) {
     let mut next_worker: usize = 0;
+    let mut dispatch_in_turn = |accepted| {
+        next_worker = next_worker.wrapping_add(1);
+        dispatch(accepted, &workers, next_worker);
+    };
     let mut acceptor = Acceptor::new(listener, "server.listen");
     loop {
         let accepted = tokio::select! {
@@ -34,20 +38,14 @@ pub(super) async fn run(
         };
         match accepted {
             Ok(None) => {}
-            Ok(Some(accepted)) => {
-                next_worker = next_worker.wrapping_add(1);
-                dispatch(accepted, &workers, next_worker);
-            }
+            Ok(Some(accepted)) => dispatch_in_turn(accepted),
             Err(error) => acceptor.failed(&error).await,
         }
     }
     // Those whose peers are connected already would be reset with the listener.
     for _ in 0..BACKLOG {
         match next(&mut acceptor, &limiter).now_or_never() {
-            Some(Ok(Some(accepted))) => {
-                next_worker = next_worker.wrapping_add(1);
-                dispatch(accepted, &workers, next_worker);
-            }
+            Some(Ok(Some(accepted))) => dispatch_in_turn(accepted),
             Some(Ok(None)) => {}
             Some(Err(_)) | None => return,
         }

@@ -29,45 +29,28 @@ impl Running {
     /// Announces the end: everything is served, but each answer is the last one of its connection. [`Running::drain`]
     /// has to follow after `delay`.
     pub(super) fn announce(&mut self, delay: Duration) {
-        let shared = &self.server.shared;
         self.announced = Some(Instant::now());
-        shared.drain.enter(Phase::Leaving);
-        shared.metrics.set_draining();
-        let Open { connections, relays, requests } = shared.metrics.open();
-        tracing::info!(
-            delay_seconds = delay.as_secs_f64(),
-            suppresses = shared.drain.suppresses(),
-            connections,
-            relays,
-            requests,
-            "draining: not ready any more; connections are taken and served until the delay is over"
+        self.server.begin_draining(
+            Phase::Leaving,
+            delay,
+            "draining: not ready any more; connections are taken and served until the delay is over",
         );
     }
 
     /// Closes the listeners, finishes what is under way, and ends.
     pub async fn drain(self) {
         let Self { server, workers, announced, accepting, listening: _ } = self;
-        let (drain, metrics) = (&server.shared.drain, &server.shared.metrics);
         let period = server.config.server.drain_period;
         let began = announced.unwrap_or_else(Instant::now);
-        // Without a delay, all phases are entered at once.
-        drain.enter(if announced.is_some() { Phase::Closed } else { Phase::Draining });
-        metrics.set_draining();
-        if announced.is_none() {
-            let Open { connections, relays, requests } = metrics.open();
-            let suppresses = drain.suppresses();
-            tracing::info!(
-                delay_seconds = 0.0,
-                suppresses,
-                connections,
-                relays,
-                requests,
-                "draining: no connections are taken"
-            );
+        if announced.is_some() {
+            server.shared.drain.enter(Phase::Closed);
+        } else {
+            // Without a delay, all phases are entered at once.
+            server.begin_draining(Phase::Draining, Duration::ZERO, "draining: no connections are taken");
         }
         let _stopped = accepting.await;
         let end = Instant::now() + period;
-        let Open { connections, relays, requests } = metrics.open();
+        let Open { connections, relays, requests } = server.shared.metrics.open();
         tracing::info!(
             seconds = began.elapsed().as_secs_f64(),
             period_seconds = period.as_secs_f64(),
@@ -78,13 +61,29 @@ impl Running {
         );
         if announced.is_some() {
             sleep(LAST_REQUESTS.min(period / 4)).await;
-            drain.enter(Phase::Draining);
+            server.shared.drain.enter(Phase::Draining);
         }
         server.finish(workers, began, end).await;
     }
 }
 
 impl Server {
+    /// Enters `phase`, the first one of the end, and logs what is open.
+    fn begin_draining(&self, phase: Phase, delay: Duration, message: &str) {
+        let (drain, metrics) = (&self.shared.drain, &self.shared.metrics);
+        drain.enter(phase);
+        metrics.set_draining();
+        let Open { connections, relays, requests } = metrics.open();
+        tracing::info!(
+            delay_seconds = delay.as_secs_f64(),
+            suppresses = drain.suppresses(),
+            connections,
+            relays,
+            requests,
+            "{message}"
+        );
+    }
+
     /// Waits for what is under way, then ends the workers and whatever still runs there. Everything is over at `end`,
     /// but for the memory, which is written then.
     async fn finish(self, workers: Vec<Worker>, began: Instant, end: Instant) {

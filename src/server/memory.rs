@@ -183,8 +183,11 @@ fn log_restored(restored: &Restored, age: Duration, took: Duration) {
 fn log_nothing(why: &NothingFound, start_doubt: Duration) {
     let (reason, seconds) = (why.to_string(), start_doubt.as_secs_f64());
     let code = if let NothingFound::Unused(unused) = why { unused.code() } else { "" };
-    let is_usual = !matches!(why, NothingFound::Unread(_))
-        && !matches!(why, NothingFound::Unused(unused) if !matches!(unused, Unused::NoFile));
+    let is_usual = match why {
+        NothingFound::NoDirectory | NothingFound::Local => true,
+        NothingFound::Unused(unused) => matches!(unused, Unused::NoFile),
+        NothingFound::Unread(_) => false,
+    };
     match why {
         NothingFound::Local => {}
         NothingFound::NoDirectory if start_doubt.is_zero() => {}

@@ -167,8 +167,8 @@ pub async fn serve(
     Ok(())
 }
 
-/// Starts a server that only [`Running::drain`] ends; on `sockets`, or where there are none as configured. Its memory is not swept, as a server that runs for long needs it:
-/// [`serve`] does that.
+/// Starts a server that only [`Running::drain`] ends; on `sockets`, or where there are none as configured. Its memory is
+/// not swept, as a server that runs for long needs it: [`serve`] does that.
 ///
 /// # Errors
 /// If it cannot start.

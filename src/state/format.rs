@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 use super::boot::{BOOT_ID_LENGTH, Reading};
 use super::unused::Unused;
 use crate::assignment::{KeptApp, KeptChannel, KeptRule};
-use crate::clock::Moment;
+use crate::clock::{Moment, millis};
 
 /// The version of the format, and of what its values mean. Another one is never read.
 pub(super) const FORMAT: u32 = 1;
@@ -233,10 +233,6 @@ fn number64(from: &mut impl Read) -> io::Result<u64> {
 
 fn duration(from: &mut impl Read) -> io::Result<Duration> {
     number64(from).map(Duration::from_millis)
-}
-
-fn millis(time: Duration) -> u64 {
-    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// Whole milliseconds, so that no doubt becomes shorter.

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Write};
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::thread;
@@ -121,6 +122,14 @@ pub struct Usher {
     directory: tempfile::TempDir,
 }
 
+/// A directory with this configuration, and the path of the file.
+fn configured(toml: &str) -> (tempfile::TempDir, PathBuf) {
+    let directory = tempfile::tempdir().unwrap();
+    let config = directory.path().join(FILE);
+    std::fs::write(&config, toml).unwrap();
+    (directory, config)
+}
+
 impl Usher {
     /// Starts `usher serve` with `fake` as upstream and the configuration changed by `adjust`, and waits until it
     /// listens.
@@ -147,11 +156,9 @@ impl Usher {
 
     /// Starts it with this configuration and kills it after that time, wherever it is then.
     pub fn start_and_kill(toml: &str, after: std::time::Duration) {
-        let directory = tempfile::tempdir().unwrap();
-        let config = directory.path().join(FILE);
-        std::fs::write(&config, toml).unwrap();
+        let (_directory, config) = configured(toml);
         let mut command = cli::program();
-        command.arg("serve").arg("--config").arg(&config).env_clear();
+        command.arg("serve").arg("--config").arg(config).env_clear();
         let mut child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
         thread::sleep(after);
         child.kill().unwrap();
@@ -159,9 +166,7 @@ impl Usher {
     }
 
     fn start_program(program: Command, toml: &str) -> Self {
-        let directory = tempfile::tempdir().unwrap();
-        let config = directory.path().join(FILE);
-        std::fs::write(&config, toml).unwrap();
+        let (directory, config) = configured(toml);
         Self::launch(program, directory, &["--config", config.to_str().unwrap()], &[], "")
     }
 
@@ -186,9 +191,7 @@ impl Usher {
 
     /// Starts it with this configuration by a command whose standard input and output are set already.
     pub fn start_by(mut command: Command, toml: &str) -> Self {
-        let directory = tempfile::tempdir().unwrap();
-        let config = directory.path().join(FILE);
-        std::fs::write(&config, toml).unwrap();
+        let (directory, config) = configured(toml);
         command.args(["serve", "--config"]).arg(config).stderr(Stdio::piped());
         Self::attend(command.spawn().unwrap(), directory)
     }
