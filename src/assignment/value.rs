@@ -36,29 +36,43 @@ impl Assignment {
     /// The number of the identity pointer.
     #[must_use]
     pub fn pointer(&self) -> usize {
-        match self.0.as_bytes() {
-            // One of the first ten, as nearly always.
-            [digit, separator, ..] if *separator == SEPARATOR as u8 => usize::from(digit.wrapping_sub(b'0')),
-            _ => split(&self.0).0.parse().unwrap_or_default(),
-        }
+        self.parts().0
     }
 
-    /// The identity's JSON token.
-    #[must_use]
-    pub fn identity(&self) -> &str {
-        let (_pointer, rest) = split(&self.0);
-        rest.map_or("", |rest| split(rest).0)
-    }
-
-    /// The context's JSON tokens in the order of the rule's pointers.
-    pub fn context(&self) -> impl Iterator<Item = &str> + Clone {
-        let (_pointer, rest) = split(&self.0);
-        let mut rest = rest.and_then(|rest| split(rest).1);
+    /// The JSON tokens: that of the identity, then those of the context in the order of the rule's pointers.
+    pub fn tokens(&self) -> impl Iterator<Item = &str> {
+        let mut rest = self.parts().1;
         std::iter::from_fn(move || {
             let (token, behind) = split(rest?);
             rest = behind;
             Some(token)
         })
+    }
+
+    /// The identity's JSON token.
+    #[must_use]
+    pub fn identity(&self) -> &str {
+        self.tokens().next().unwrap_or_default()
+    }
+
+    /// The context's JSON tokens in the order of the rule's pointers.
+    pub fn context(&self) -> impl Iterator<Item = &str> {
+        self.tokens().skip(1)
+    }
+
+    /// The number of the identity pointer, and the tokens.
+    #[inline]
+    fn parts(&self) -> (usize, Option<&str>) {
+        match self.0.as_bytes() {
+            // One of the first ten, as nearly always.
+            [digit, separator, ..] if *separator == SEPARATOR as u8 => {
+                (usize::from(digit.wrapping_sub(b'0')), Some(&self.0[2..]))
+            }
+            _ => {
+                let (pointer, tokens) = split(&self.0);
+                (pointer.parse().unwrap_or_default(), tokens)
+            }
+        }
     }
 
     /// The whole text: two assignments are equal if their texts are. It is never empty.
@@ -123,6 +137,8 @@ mod tests {
         let assignment = Assignment::new(1, "\"Anna Byrne\"", ["123", "{\n\t\"a\": 1 }"]);
         assert_eq!(assignment.identity(), "\"Anna Byrne\"");
         assert_eq!(assignment.context().collect::<Vec<_>>(), ["123", "{\n\t\"a\": 1 }"]);
+        assert_eq!(assignment.tokens().collect::<Vec<_>>(), ["\"Anna Byrne\"", "123", "{\n\t\"a\": 1 }"]);
+        assert_eq!(Assignment::new(12, "7", ["8"]).tokens().collect::<Vec<_>>(), ["7", "8"]);
         assert_eq!((assignment.pointer(), Assignment::new(12, "7", []).pointer()), (1, 12));
         assert_eq!(Assignment::from_text(assignment.text()), assignment);
         assert_eq!(Assignment::new(0, "7", []).context().count(), 0);

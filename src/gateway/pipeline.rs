@@ -135,7 +135,7 @@ pub(super) struct Sent {
 pub(super) fn start<R: Render>(
     shared: &Shared,
     verified: Verified<'_, '_>,
-    arrival: Arrival,
+    arrival: &Arrival,
     permit: impl FnOnce() -> InFlightPermit,
     render: R,
 ) -> NextStep<R::Reply> {
@@ -259,7 +259,7 @@ impl Recorded<'_> {
 fn conclude<R: Render>(
     shared: &Shared,
     verified: Verified<'_, '_>,
-    arrival: Arrival,
+    arrival: &Arrival,
     mut state: WaitState,
     attempt: Attempt,
     permit: impl FnOnce() -> InFlightPermit,
@@ -285,7 +285,7 @@ fn conclude<R: Render>(
             let app = Arc::clone(app);
             NextStep::Forward(Forward {
                 app,
-                arrival,
+                arrival: *arrival,
                 conclusion,
                 tickets,
                 multiplicity,
@@ -295,7 +295,7 @@ fn conclude<R: Render>(
         }
         Decision::Wait(reason) => {
             let (app, pair) = (Arc::clone(app), pair.clone());
-            let trigger = Undecided { app, arrival, pair, reading, state, permit: permit() };
+            let trigger = Undecided { app, arrival: *arrival, pair, reading, state, permit: permit() };
             NextStep::Wait(Box::new(Waiting { trigger, reason }))
         }
     }
@@ -314,7 +314,7 @@ impl Undecided {
         let routing = shared.routing.load();
         let mut verified = Verified { app: &app, pair: &pair, reading, body };
         verified.follow_reload(&routing);
-        conclude(shared, verified, arrival, state, attempt, || permit, render)
+        conclude(shared, verified, &arrival, state, attempt, || permit, render)
     }
 }
 

@@ -71,9 +71,9 @@ impl Arrival {
             request: self.request(app, line),
             inexact: None,
             events: SmallVec::new(),
-            more_events: 0,
+            all_events: 0,
             findings: SmallVec::new(),
-            more_findings: 0,
+            all_findings: 0,
             filtered: SmallVec::new(),
             decision: None,
         }
@@ -93,6 +93,7 @@ impl Arrival {
     }
 
     /// Records and logs that the trigger for `app` was refused.
+    #[cold]
     pub(super) fn push_refused(&self, shared: &Shared, app: &str, draft: Draft, took: Duration, refusal: &Refusal) {
         shared.trigger_log.refused(shared, self, app, refusal);
         self.decided(shared, app, || "refused", refusal.code(), &draft);
@@ -145,15 +146,6 @@ impl Tag {
             headers.insert(TRIGGER, id);
         }
         headers.insert(REASON, HeaderValue::from_static(self.reason));
-    }
-
-    /// Appends the tag's header lines.
-    pub(super) fn write(self, to: &mut Vec<u8>) {
-        to.extend_from_slice(b"usher-trigger: ");
-        self.id.write(to);
-        to.extend_from_slice(b"\r\nusher-reason: ");
-        to.extend_from_slice(self.reason.as_bytes());
-        to.extend_from_slice(b"\r\n");
     }
 }
 

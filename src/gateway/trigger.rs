@@ -95,7 +95,7 @@ fn decide(
     let present = shared.routing.load();
     verified.follow_reload(&present);
     let app = verified.app;
-    let step = pipeline::start(shared, verified, arrival, || permit, HyperRender { shared, request });
+    let step = pipeline::start(shared, verified, &arrival, || permit, HyperRender { shared, request });
     app.metrics.latency(now.elapsed());
     Ok(step)
 }

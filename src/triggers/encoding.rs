@@ -8,90 +8,82 @@ use std::net::IpAddr;
 
 use smallvec::{Array, SmallVec};
 
-use super::record::{AssignmentRecord, EventRecord, Filtered, Finding, Head, RequestRecord, Tail, UpstreamRecord};
+use super::record::{
+    AssignmentRecord, EventRecord, Filtered, Finding, Head, MAX_LIST, RequestRecord, Tail, UpstreamRecord,
+};
 use crate::decision::EventDecision;
 
 /// A value that is written.
-pub trait Encode {
+pub trait Encode: Sized {
     /// Appends the value to `to`.
-    fn encode(&self, to: &mut Vec<u8>);
+    fn encode(self, to: &mut Vec<u8>);
 }
 
-impl Encode for u64 {
-    // A call each: a record has some thirty numbers and texts, and code that is executed once for each trigger costs
-    // most by its size.
-    #[inline(never)]
-    fn encode(&self, to: &mut Vec<u8>) {
-        let mut rest = *self;
-        while rest >= 0x80 {
-            to.push((rest & 0x7f) as u8 | 0x80);
-            rest >>= 7;
-        }
-        to.push(rest as u8);
+// Code that is executed once for each trigger costs most by its size: a record has some thirty numbers and texts, so
+// each of them is a call, with its arguments in registers.
+#[inline(never)]
+fn number(mut rest: u64, to: &mut Vec<u8>) {
+    while rest >= 0x80 {
+        to.push((rest & 0x7f) as u8 | 0x80);
+        rest >>= 7;
     }
+    to.push(rest as u8);
 }
 
-macro_rules! encode_as_u64 {
+#[inline(never)]
+fn text(text: &str, to: &mut Vec<u8>) {
+    number(text.len() as u64, to);
+    to.extend_from_slice(text.as_bytes());
+}
+
+macro_rules! encode_as_number {
     ($($number:ty),+) => {
         $(impl Encode for $number {
             #[inline]
-            fn encode(&self, to: &mut Vec<u8>) {
-                u64::from(*self).encode(to);
+            fn encode(self, to: &mut Vec<u8>) {
+                number(u64::from(self), to);
             }
         })+
     };
 }
-encode_as_u64!(u16, u32);
+encode_as_number!(bool, u16, u32, u64);
 
 impl Encode for u8 {
     #[inline]
-    fn encode(&self, to: &mut Vec<u8>) {
-        to.push(*self);
-    }
-}
-
-impl Encode for bool {
-    #[inline]
-    fn encode(&self, to: &mut Vec<u8>) {
-        to.push(u8::from(*self));
+    fn encode(self, to: &mut Vec<u8>) {
+        to.push(self);
     }
 }
 
 impl Encode for &str {
-    #[inline(never)]
-    fn encode(&self, to: &mut Vec<u8>) {
-        (self.len() as u64).encode(to);
-        to.extend_from_slice(self.as_bytes());
+    #[inline]
+    fn encode(self, to: &mut Vec<u8>) {
+        text(self, to);
     }
 }
 
 impl Encode for EventDecision {
     #[inline]
-    fn encode(&self, to: &mut Vec<u8>) {
-        (*self as u32).encode(to);
+    fn encode(self, to: &mut Vec<u8>) {
+        (self as u32).encode(to);
     }
 }
 
 impl Encode for IpAddr {
     #[inline(never)]
-    fn encode(&self, to: &mut Vec<u8>) {
+    fn encode(self, to: &mut Vec<u8>) {
+        self.is_ipv6().encode(to);
         match self {
-            Self::V4(address) => {
-                to.push(0);
-                to.extend_from_slice(&address.octets());
-            }
-            Self::V6(address) => {
-                to.push(1);
-                to.extend_from_slice(&address.octets());
-            }
+            Self::V4(address) => to.extend_from_slice(&address.octets()),
+            Self::V6(address) => to.extend_from_slice(&address.octets()),
         }
     }
 }
 
 impl<T: Encode> Encode for Option<T> {
     #[inline]
-    fn encode(&self, to: &mut Vec<u8>) {
-        to.push(u8::from(self.is_some()));
+    fn encode(self, to: &mut Vec<u8>) {
+        self.is_some().encode(to);
         if let Some(value) = self {
             value.encode(to);
         }
@@ -100,7 +92,7 @@ impl<T: Encode> Encode for Option<T> {
 
 impl<A: Encode, B: Encode> Encode for (A, B) {
     #[inline]
-    fn encode(&self, to: &mut Vec<u8>) {
+    fn encode(self, to: &mut Vec<u8>) {
         self.0.encode(to);
         self.1.encode(to);
     }
@@ -108,21 +100,32 @@ impl<A: Encode, B: Encode> Encode for (A, B) {
 
 impl<A: Array<Item: Encode>> Encode for SmallVec<A> {
     #[inline]
-    fn encode(&self, to: &mut Vec<u8>) {
-        (self.len() as u64).encode(to);
-        self.iter().for_each(|value| value.encode(to));
+    fn encode(self, to: &mut Vec<u8>) {
+        List { entries: self, most: MAX_LIST }.encode(to);
     }
 }
 
 /// A list whose entries are made while they are written.
-#[derive(Debug, Clone)]
-pub struct List<I>(pub I);
+#[derive(Debug)]
+pub struct List<I> {
+    /// The entries.
+    pub entries: I,
+    /// The number of entries that are written, at most [`MAX_LIST`].
+    pub most: usize,
+}
 
-impl<I: Iterator<Item: Encode> + Clone> Encode for List<I> {
+impl<I: IntoIterator<Item: Encode>> Encode for List<I> {
     #[inline]
-    fn encode(&self, to: &mut Vec<u8>) {
-        (self.0.clone().count() as u64).encode(to);
-        self.0.clone().for_each(|value| value.encode(to));
+    fn encode(self, to: &mut Vec<u8>) {
+        // One byte, as `MAX_LIST` is less than 128. It is known once all entries are made.
+        let place = to.len();
+        number(0, to);
+        let mut length = 0;
+        for entry in self.entries.into_iter().take(self.most.min(MAX_LIST)) {
+            entry.encode(to);
+            length += 1;
+        }
+        to[place] = length;
     }
 }
 
@@ -131,7 +134,7 @@ macro_rules! encode_fields {
     ($name:ident<$($list:ident),*> { $($field:ident),+ $(,)? }) => {
         impl<$($list: Encode),*> Encode for $name<'_, $($list),*> {
             #[inline]
-            fn encode(&self, to: &mut Vec<u8>) {
+            fn encode(self, to: &mut Vec<u8>) {
                 let Self { $($field),+ } = self;
                 $($field.encode(to);)+
             }
@@ -143,14 +146,14 @@ encode_fields!(Head<Events, Findings, Rules> {
     request,
     inexact,
     events,
-    more_events,
+    all_events,
     findings,
-    more_findings,
+    all_findings,
     filtered,
     decision
 });
 encode_fields!(RequestRecord<> { number, at, app, caller, method, path, size });
-encode_fields!(EventRecord<Channels> { name, channels, more_channels, excludes_socket, asks_info, data, data_size });
+encode_fields!(EventRecord<Channels> { name, channels, all_channels, excludes_socket, asks_info, data, data_size });
 encode_fields!(Finding<Assignment> { event, channel, rule, decision, assignment, before, known_since });
 encode_fields!(AssignmentRecord<Context> { pointer, identity, context });
 encode_fields!(Filtered<> { event, rule, pointer });

@@ -34,8 +34,8 @@ impl TriggerId {
 
     /// Appends the text to `to`.
     pub fn write(self, to: &mut Vec<u8>) {
-        to.extend_from_slice(&self.process.0);
-        to.push(b'-');
+        let [a, b, c, d, e, f, g, h] = self.process.0;
+        to.extend_from_slice(&[a, b, c, d, e, f, g, h, b'-']);
         to.extend_from_slice(itoa::Buffer::new().format(self.number).as_bytes());
     }
 }

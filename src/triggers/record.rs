@@ -50,12 +50,12 @@ pub struct Head<
     pub inexact: Option<&'a str>,
     /// The events, in their order. Empty if they were not read.
     pub events: Events,
-    /// Events that are left out.
-    pub more_events: u32,
+    /// The number of all events, of which those after the first [`MAX_LIST`] are left out.
+    pub all_events: u32,
     /// What rules found, in the order of events, rules and channels.
     pub findings: Findings,
-    /// Findings that are left out.
-    pub more_findings: u32,
+    /// The number of all findings.
+    pub all_findings: u32,
     /// The rules of whose event and channel an event is, but whose `where` does not match.
     pub filtered: Rules,
     /// The decision whose reason is the trigger's reason; `None` if it was refused before.
@@ -90,8 +90,8 @@ pub struct EventRecord<'a, Channels = SmallVec<[&'a str; 1]>> {
     pub name: &'a str,
     /// Its channels.
     pub channels: Channels,
-    /// Channels that are left out.
-    pub more_channels: u32,
+    /// The number of all channels.
+    pub all_channels: u32,
     /// Whether it has a `socket_id`.
     pub excludes_socket: bool,
     /// Whether it asks for `info`.
@@ -121,6 +121,32 @@ pub struct Finding<'a, Assignment = AssignmentRecord<'a>> {
     /// When the channel became known to show `assignment`, if it was known to before: in milliseconds of the process's
     /// clock.
     pub known_since: Option<u64>,
+}
+
+impl Head<'_> {
+    /// How many events are left out.
+    #[must_use]
+    pub fn more_events(&self) -> u32 {
+        left_out(self.all_events, self.events.len())
+    }
+
+    /// How many findings are left out.
+    #[must_use]
+    pub fn more_findings(&self) -> u32 {
+        left_out(self.all_findings, self.findings.len())
+    }
+}
+
+impl EventRecord<'_> {
+    /// How many channels are left out.
+    #[must_use]
+    pub fn more_channels(&self) -> u32 {
+        left_out(self.all_channels, self.channels.len())
+    }
+}
+
+fn left_out(all: u32, kept: usize) -> u32 {
+    all.saturating_sub(u32::try_from(kept).unwrap_or(u32::MAX))
 }
 
 impl<'a> Finding<'a> {
@@ -156,7 +182,7 @@ pub struct Filtered<'a> {
 }
 
 /// What became of a trigger.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 #[cfg_attr(test, derive(serde::Serialize))]
 pub struct Tail<'a> {
     /// Microseconds from its arrival to its answer.
@@ -172,7 +198,7 @@ pub struct Tail<'a> {
 }
 
 /// An exchange with upstream.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 #[cfg_attr(test, derive(serde::Serialize))]
 pub struct UpstreamRecord<'a> {
     /// Whether a part of the trigger was left out.
@@ -263,17 +289,23 @@ impl Limits {
 #[inline]
 pub(super) fn encoding<H: Encode>(head: impl Fn(Limits) -> H) -> Vec<u8> {
     let mut encoding = Vec::with_capacity(TYPICAL);
-    head(Limits::USUAL).encode(&mut encoding);
+    encode_within(Limits::USUAL, &head, &mut encoding);
     if encoding.len() > MAX_HEAD {
         encoding.clear();
-        head(Limits::LEAST).encode(&mut encoding);
+        encode_within(Limits::LEAST, &head, &mut encoding);
     }
     encoding
 }
 
+// Once for both limits: large, and executed once for each trigger.
+#[inline(never)]
+fn encode_within<H: Encode>(limits: Limits, head: &impl Fn(Limits) -> H, to: &mut Vec<u8>) {
+    head(limits).encode(to);
+}
+
 impl Tail<'_> {
     /// The encoding of the whole record, whose first part is `head`.
-    pub(super) fn encode_behind(&self, head: Vec<u8>) -> Vec<u8> {
+    pub(super) fn encode_behind(self, head: Vec<u8>) -> Vec<u8> {
         let mut encoding = head;
         self.encode(&mut encoding);
         encoding
@@ -283,5 +315,11 @@ impl Tail<'_> {
 /// As much of `text` as a record keeps.
 #[must_use]
 pub fn cut(text: &str, limit: usize) -> &str {
-    if text.len() > limit { &text[..text.floor_char_boundary(limit)] } else { text }
+    if text.len() > limit { cut_long(text, limit) } else { text }
+}
+
+#[cold]
+#[inline(never)]
+fn cut_long(text: &str, limit: usize) -> &str {
+    &text[..text.floor_char_boundary(limit)]
 }

@@ -23,15 +23,15 @@ fn head<'a>(triggers: &Triggers, app: &'a str, channel: &'a str) -> Head<'a> {
         events: smallvec![EventRecord {
             name: "staff-assigned",
             channels: smallvec![channel],
-            more_channels: 0,
+            all_channels: 1,
             excludes_socket: false,
             asks_info: false,
             data: None,
             data_size: 0,
         }],
-        more_events: 0,
+        all_events: 1,
         findings: smallvec![],
-        more_findings: 0,
+        all_findings: 0,
         filtered: smallvec![],
         decision: Some(EventDecision::NoRule),
     }
@@ -74,10 +74,10 @@ fn a_record_is_read_as_it_was_written() {
         upstream: Some(UpstreamRecord { error: Some("gone"), outcome: "ambiguous", retries: 1, ..Default::default() }),
     };
     let mut own = Vec::new();
-    Encode::encode(&written, &mut own);
+    written.clone().encode(&mut own);
     assert_eq!(own, postcard::to_allocvec(&written).unwrap());
     own.clear();
-    Encode::encode(&tail, &mut own);
+    tail.encode(&mut own);
     assert_eq!(own, postcard::to_allocvec(&tail).unwrap());
     let expected = (format!("{written:?}"), format!("{tail:?}"));
     triggers.push(Draft::new(Kind::Unmatched, |_| written.clone()), &tail);
@@ -176,12 +176,12 @@ fn long_lists_are_cut_and_a_record_is_bounded() {
         let channels = (0..limits.list).map(|_| cut(&long, MAX_TEXT)).collect();
         let event = EventRecord { channels, ..one.events[0].clone() };
         let events = (0..limits.list).map(|_| event.clone()).collect();
-        Head { events, more_events: count(MAX_LIST - limits.list), ..one.clone() }
+        Head { events, all_events: count(MAX_LIST), ..one.clone() }
     };
     triggers.push(Draft::new(Kind::Watched, huge), &Tail::default());
     let page = triggers.list(1, None, &Filter::default());
     let record = page.records[0].record().unwrap();
-    assert_eq!((record.head.events.len(), record.head.more_events), (1, 19));
+    assert_eq!((record.head.events.len(), record.head.more_events()), (1, 19));
     assert_eq!(cut("aé", 2), "a");
 }
 

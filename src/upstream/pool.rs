@@ -169,9 +169,7 @@ impl<C: Poolable> Pool<C> {
         }
         let mut idle = self.idle();
         idle.connections.push_back(IdleConnection { connection, since: now });
-        while idle.connections.len() > idle.max
-            || idle.connections.front_mut().is_some_and(|oldest| self.is_expired(oldest, now))
-        {
+        if idle.connections.len() > idle.max {
             idle.connections.pop_front();
         }
     }

@@ -160,13 +160,13 @@ impl Running {
             events: smallvec![EventRecord {
                 name: "staff-assigned",
                 channels: smallvec![channel],
-                more_channels: 0,
+                all_channels: 1,
                 excludes_socket: false,
                 asks_info: false,
                 data: None,
                 data_size: 80,
             }],
-            more_events: 0,
+            all_events: 1,
             findings: smallvec![Finding {
                 event: 0,
                 channel: 0,
@@ -176,7 +176,7 @@ impl Running {
                 before: None,
                 known_since: None,
             }],
-            more_findings: 0,
+            all_findings: 1,
             filtered: smallvec![],
             decision: Some(decision),
         };

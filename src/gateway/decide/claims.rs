@@ -1,8 +1,6 @@
 //! Claims: a trigger claims each channel that it announces on in the memory; the claims decide what is new.
 
-use std::iter;
-
-use smallvec::SmallVec;
+use smallvec::{SmallVec, smallvec};
 
 use super::DecisionInProgress;
 use super::effects::{Deliveries, EffectKind, Novelty};
@@ -45,8 +43,12 @@ impl DecisionInProgress<'_, '_> {
 
     /// Claims one channel for one rule: for everything that the trigger, if it is a batch, does there in turn.
     fn claim_channel(&mut self, first: usize) -> Option<Waiter> {
-        let group: SmallVec<[usize; 4]> =
-            iter::successors(Some(first), |&index| self.followers.get(index).copied().flatten()).collect();
+        let mut group: SmallVec<[usize; 4]> = smallvec![first];
+        let mut last = first;
+        while let Some(&Some(next)) = self.followers.get(last) {
+            group.push(next);
+            last = next;
+        }
         let mut runs = 0;
         for (position, &index) in group.iter().enumerate() {
             let repeats = position > 0
@@ -58,7 +60,6 @@ impl DecisionInProgress<'_, '_> {
                 runs += 1;
             }
         }
-        let last = group.last().map_or(first, |&last| last);
         let run;
         let value = match (&self.effects[last].kind, runs) {
             (EffectKind::Announces(value), 1) => value,

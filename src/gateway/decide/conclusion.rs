@@ -26,20 +26,18 @@ impl DecisionInProgress<'_, '_> {
                     return Decision::Wait(WaitReason::RateSlot(slot));
                 }
                 RateDecision::Reject(limited) => {
-                    let draft = self.draft(&[], None);
+                    let draft = self.draft(deliveries.count(), &[], None);
                     self.claims.give_back();
                     return Decision::Refuse(limited, draft);
                 }
             }
         }
-        let decisions: SmallVec<[EventDecision; 4]> = self
-            .effects
-            .iter()
-            .map(|effect| self.decision_on(effect, deliveries.is_dropped(effect.event, effect.position)))
-            .collect();
-        for (effect, decision) in self.effects.iter().zip(&decisions) {
-            effect.route.metrics.count(*decision);
-            observe::record_decision(self.app, effect, *decision, self.now);
+        let mut decisions: SmallVec<[EventDecision; 4]> = SmallVec::new();
+        for effect in &self.effects {
+            let decision = self.decision_on(effect, deliveries.is_dropped(effect.event, effect.position));
+            effect.route.metrics.count(decision);
+            observe::record_decision(self.app, effect, decision, self.now);
+            decisions.push(decision);
         }
         observe::record_misplaced(self.shared, self.app, self.trigger, self.now);
         let unwatched = self
@@ -53,7 +51,8 @@ impl DecisionInProgress<'_, '_> {
             self.app.metrics.no_rule(unwatched as u64);
         }
         let primary = primary(decisions.iter().copied()).unwrap_or(EventDecision::NoRule);
-        let conclusion = Conclusion { decision: primary, draft: self.draft(&decisions, Some(primary)) };
+        let conclusion =
+            Conclusion { decision: primary, draft: self.draft(deliveries.count(), &decisions, Some(primary)) };
         if deliveries.are_all_dropped() {
             debug_assert!(self.claims.is_empty());
             return Decision::Suppress(conclusion);

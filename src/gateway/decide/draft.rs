@@ -14,10 +14,11 @@ use crate::triggers::{
 };
 
 impl DecisionInProgress<'_, '_> {
-    /// What is recorded of the trigger. `decisions`: those on its effects, none if it is refused.
-    pub(super) fn draft(&self, decisions: &[EventDecision], primary: Option<EventDecision>) -> Draft {
+    /// What is recorded of the trigger. `channels`: the number of those that its events name; `decisions`: those on its
+    /// effects, none if it is refused.
+    pub(super) fn draft(&self, channels: usize, decisions: &[EventDecision], primary: Option<EventDecision>) -> Draft {
         let triggers = &self.shared.triggers;
-        let channels = Some(count(self.trigger.events.iter().map(|event| event.channels.len()).sum()));
+        let channels = Some(count(channels));
         if !triggers.are_kept() {
             return Draft::none().naming(channels);
         }
@@ -36,22 +37,25 @@ impl DecisionInProgress<'_, '_> {
         let Subject { arrival, line } = self.subject;
         let list = limits.list;
         let events = &self.trigger.events;
-        let findings = self
-            .effects
-            .iter()
-            .zip(decisions)
-            .filter(move |(effect, _)| effect.event < list && effect.position < list)
-            .take(list);
-        let listed_findings = findings.clone().count();
-        let records = events.iter().take(list).enumerate();
+        let found = self.effects.iter().zip(decisions);
+        let listed = found.filter(move |(effect, _)| effect.event < list && effect.position < list);
         Head {
             request: arrival.request(&self.app.id, line),
             inexact: None,
-            events: List(records.map(move |(index, event)| self.event(index, event, payloads, limits))),
-            more_events: count(events.len().saturating_sub(list)),
-            findings: List(findings.map(move |(effect, decision)| finding(effect, *decision, list))),
-            more_findings: count(decisions.len() - listed_findings),
-            filtered: List(self.filtered.iter().take(list).map(filtered)),
+            events: List {
+                entries: events
+                    .iter()
+                    .enumerate()
+                    .map(move |(index, event)| self.event(index, event, payloads, limits)),
+                most: list,
+            },
+            all_events: count(events.len()),
+            findings: List {
+                entries: listed.map(move |(effect, decision)| finding(effect, *decision, list)),
+                most: list,
+            },
+            all_findings: count(decisions.len()),
+            filtered: List { entries: self.filtered.iter().map(filtered), most: list },
             decision: primary,
         }
     }
@@ -72,8 +76,8 @@ impl DecisionInProgress<'_, '_> {
         let data = event.data_token();
         EventRecord {
             name: cut(&event.name, MAX_TEXT),
-            channels: List(event.channels.iter().take(list).map(|channel| cut(channel, MAX_TEXT))),
-            more_channels: count(event.channels.len().saturating_sub(list)),
+            channels: List { entries: event.channels.iter().map(|channel| cut(channel, MAX_TEXT)), most: list },
+            all_channels: count(event.channels.len()),
             excludes_socket: event.excludes_socket && !self.is_keyed,
             asks_info: event.wants_info,
             data: has_data.then(|| cut(data, most)),
@@ -118,14 +122,14 @@ fn inexact_head<'r>(
         })
     });
     head.findings.extend(findings.clone().take(list));
-    head.more_findings = count(findings.count() - head.findings.len());
-    let more_channels = count(channels.len() - listed.len());
+    head.all_findings = count(findings.count());
+    head.all_events = 1;
     // The names of its events are not read exactly either.
     let (name, data) = ("", None);
     head.events.push(EventRecord {
         name,
         channels: listed,
-        more_channels,
+        all_channels: count(channels.len()),
         excludes_socket: false,
         asks_info: false,
         data,
@@ -160,11 +164,11 @@ fn record<'r>(
     let spec = route.rule.spec();
     let pointer = spec.identity.get(assignment.pointer()).map_or("", String::as_str);
     let context = spec.context.iter().map(|pointer| cut(pointer, MAX_TEXT));
-    let tokens = assignment.context().map(|token| cut(token, MAX_TEXT));
+    let mut tokens = assignment.tokens().map(|token| cut(token, MAX_TEXT));
     AssignmentRecord {
         pointer: cut(pointer, MAX_TEXT),
-        identity: cut(assignment.identity(), MAX_TEXT),
-        context: List(context.zip(tokens).take(list)),
+        identity: tokens.next().unwrap_or_default(),
+        context: List { entries: context.zip(tokens), most: list },
     }
 }
 

@@ -157,6 +157,11 @@ pub(super) fn followers(trigger: &Trigger<'_>, effects: &[Effect<'_>]) -> Vec<Op
     if trigger.events.len() < 2 {
         return Vec::new();
     }
+    followers_in_batch(effects)
+}
+
+#[cold]
+fn followers_in_batch(effects: &[Effect<'_>]) -> Vec<Option<usize>> {
     let mut followers = vec![None; effects.len()];
     let mut last = HashMap::with_capacity(effects.len());
     for (index, effect) in effects.iter().enumerate() {
@@ -221,6 +226,11 @@ impl Deliveries {
     /// Whether all of the trigger is dropped.
     pub(super) fn are_all_dropped(&self) -> bool {
         self.each.iter().all(|delivery| *delivery == Delivery::Dropped)
+    }
+
+    /// How many pairs of event and channel there are.
+    pub(super) fn count(&self) -> usize {
+        self.each.len()
     }
 
     /// How many pairs of event and channel go on.

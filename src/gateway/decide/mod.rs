@@ -68,7 +68,7 @@ pub(super) struct DecisionContext {
 /// The request that a decision is about, for the record.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Subject<'r> {
-    pub(super) arrival: Arrival,
+    pub(super) arrival: &'r Arrival,
     pub(super) line: RequestLine<'r>,
 }
 
@@ -97,6 +97,7 @@ pub(super) fn decide(
 
 /// [`decide`] for a trigger that cannot be read exactly. It may be a handoff, so channels' rate limits do not apply to
 /// it. The app's is checked before anything is claimed.
+#[cold]
 pub(super) fn decide_inexact(
     shared: &Shared,
     app: &AppRoute,

@@ -44,7 +44,9 @@ pub(super) struct Decider<'a> {
 struct ReceivedTrigger<'r> {
     trigger: Trigger<'r>,
     app: &'r Arc<AppRoute>,
-    arrival: Arrival,
+    arrival: &'r Arrival,
+    /// Once it is known to be authentic, and until it is decided.
+    verified: Option<Verified<'r, 'r>>,
     outgoing: &'r mut Vec<u8>,
     reply: &'r mut Vec<u8>,
     outcome: &'r mut Option<ParseOutcome>,
@@ -54,18 +56,29 @@ impl Decider<'_> {
     /// Decides on `requests`: afterwards each of them has its outcome.
     pub(super) fn decide_all(&self, mut requests: SmallVec<[&mut Request; SMALL_BATCH]>) {
         let routing = self.shared.routing.load();
-        let mut authentic: SmallVec<[&AppRoute; SMALL_BATCH]> = SmallVec::with_capacity(requests.len());
         let mut triggers: SmallVec<[ReceivedTrigger<'_>; SMALL_BATCH]> = SmallVec::with_capacity(requests.len());
-        triggers.extend(requests.iter_mut().filter_map(|request| catch_panic(|| self.parse(request, &routing))));
+        for request in &mut requests {
+            catch_panic(|| {
+                if let Some(received) = self.parse(request, &routing) {
+                    triggers.push(received);
+                }
+            });
+        }
         let bodies = Body::digested::<SMALL_BATCH>(triggers.iter().map(|received| received.trigger.body));
+        // A loop for each stage, since the code of all of them together exceeds the processor's instruction cache.
         for (received, body) in triggers.iter_mut().zip(bodies) {
-            authentic.extend(catch_panic(|| self.decide(received, body, &routing)));
+            catch_panic(|| self.verify(received, body));
+        }
+        for received in &mut triggers {
+            catch_panic(|| self.decide(received, routing.limits.max_requests));
+        }
+        let decided = Instant::now();
+        for ReceivedTrigger { app, outcome, .. } in &triggers {
+            if matches!(outcome, Some(ParseOutcome::Decided(_))) {
+                app.metrics.latency(decided - self.now.instant);
+            }
         }
         drop(triggers);
-        let decided = Instant::now();
-        for app in authentic {
-            app.metrics.latency(decided - self.now.instant);
-        }
         for request in requests {
             request.decided = decided;
             request.outcome.get_or_insert(ParseOutcome::Failed);
@@ -99,8 +112,8 @@ impl Decider<'_> {
                 Some(app) => {
                     *whole = trigger.length;
                     let caller = peer::address(*ip, trigger.forwarded_for(), &routing.trusted_proxies);
-                    let arrival = *arrival.insert(Arrival::new(self.shared, self.now, caller));
-                    return Some(ReceivedTrigger { trigger, app, arrival, outgoing, reply, outcome });
+                    let arrival = &*arrival.insert(Arrival::new(self.shared, self.now, caller));
+                    return Some(ReceivedTrigger { trigger, app, arrival, verified: None, outgoing, reply, outcome });
                 }
                 None => ParseOutcome::OtherShape,
             },
@@ -112,43 +125,33 @@ impl Decider<'_> {
         None
     }
 
-    /// Verifies a trigger and decides on it. Returns its app if it is authentic.
-    fn decide<'r>(
-        &self,
-        received: &mut ReceivedTrigger<'r>,
-        body: Body<'r>,
-        routing: &Routing,
-    ) -> Option<&'r AppRoute> {
-        let ReceivedTrigger { trigger, app, arrival, outgoing, reply, outcome } = received;
-        let Some(permit) = BorrowedPermit::take(self.shared, routing.limits.max_requests) else {
-            **outcome = Some(self.refuse(reply, RequestKind::Refused, &Refusal::Overloaded, *arrival, app, trigger));
-            return None;
-        };
+    /// Verifies a trigger. Refused, it has its outcome.
+    fn verify<'r>(&self, received: &mut ReceivedTrigger<'r>, body: Body<'r>) {
+        let ReceivedTrigger { trigger, app, verified, .. } = received;
         let signed = PatternClaim { pattern: trigger.pattern(), claim: &trigger.claim };
-        let verified = match Verified::by_pattern(app, trigger.endpoint(), signed, body, self.date.seconds()) {
-            Ok(verified) => verified,
-            Err(refusal) => {
-                **outcome = Some(self.refuse(reply, RequestKind::Trigger, &refusal, *arrival, app, trigger));
-                return None;
-            }
-        };
-        let renderer = Renderer { decider: self, trigger, outgoing, reply };
-        let step = pipeline::start(self.shared, verified, *arrival, || permit.into_owned(), renderer);
-        **outcome = Some(ParseOutcome::Decided(step));
-        Some(app)
+        match Verified::by_pattern(app, trigger.endpoint(), signed, body, self.date.seconds()) {
+            Ok(authentic) => *verified = Some(authentic),
+            Err(refusal) => self.refuse(received, RequestKind::Trigger, &refusal),
+        }
     }
 
-    fn refuse(
-        &self,
-        reply: &mut Vec<u8>,
-        kind: RequestKind,
-        refusal: &Refusal,
-        arrival: Arrival,
-        app: &AppRoute,
-        trigger: &Trigger<'_>,
-    ) -> ParseOutcome {
+    /// Decides on a trigger, if it is authentic, unless `max_requests` are in flight.
+    fn decide(&self, received: &mut ReceivedTrigger<'_>, max_requests: usize) {
+        let Some(verified) = received.verified.take() else { return };
+        let Some(permit) = BorrowedPermit::take(self.shared, max_requests) else {
+            return self.refuse(received, RequestKind::Refused, &Refusal::Overloaded);
+        };
+        let ReceivedTrigger { trigger, arrival, outgoing, reply, outcome, .. } = received;
+        let renderer = Renderer { decider: self, trigger, outgoing, reply };
+        let step = pipeline::start(self.shared, verified, arrival, || permit.into_owned(), renderer);
+        **outcome = Some(ParseOutcome::Decided(step));
+    }
+
+    #[cold]
+    fn refuse(&self, received: &mut ReceivedTrigger<'_>, kind: RequestKind, refusal: &Refusal) {
+        let ReceivedTrigger { trigger, app, arrival, reply, outcome, .. } = received;
         let tag = arrival.refused(self.shared, &app.id, line(trigger), refusal);
-        ParseOutcome::Refused(self.responder(reply).refuse(kind, refusal, tag))
+        **outcome = Some(ParseOutcome::Refused(self.responder(reply).refuse(kind, refusal, tag)));
     }
 
     fn responder<'r>(&'r self, reply: &'r mut Vec<u8>) -> Responder<'r> {
@@ -189,8 +192,8 @@ fn line<'r>(trigger: &Trigger<'r>) -> RequestLine<'r> {
     RequestLine { method: shape::METHOD, path: trigger.path(), size: trigger.body.len() }
 }
 
-/// What `work` returns; `None` if it panics. The panic hook logs the panic, and dropped tickets put their channels in
-/// doubt.
-fn catch_panic<T>(work: impl FnOnce() -> Option<T>) -> Option<T> {
-    catch_unwind(AssertUnwindSafe(work)).unwrap_or_default()
+/// Does `work`, which may panic. The panic hook logs the panic, and dropped tickets put their channels in doubt.
+fn catch_panic(work: impl FnOnce()) {
+    // Its request has no outcome then.
+    let _logged = catch_unwind(AssertUnwindSafe(work));
 }

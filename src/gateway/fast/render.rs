@@ -1,10 +1,8 @@
 //! The bytes that the fast path writes: requests to upstream, answers to callers.
 
-use std::io::Write as _;
 use std::ops::Range;
 
 use http::Response;
-use smallvec::{SmallVec, smallvec};
 
 use super::shape::{HeaderSpans, Trigger};
 use crate::clock::Date;
@@ -27,15 +25,18 @@ pub(super) fn request(
     let HeaderSpans { host: old_host, content_length, connection } = trigger.spans();
     let lines = trigger.lines;
     let mut length = Vec::new();
-    let mut changes: SmallVec<[(&Range<usize>, &[u8]); 3]> = smallvec![(old_host, host)];
-    changes.extend(connection.as_ref().map(|line| (line, &b""[..])));
+    let no_change: (&Range<usize>, &[u8]) = (&(0..0), b"");
+    let mut changes = [(old_host, host), no_change, no_change];
+    if let Some(line) = connection {
+        changes[1] = (line, b"");
+    }
     match reduced {
         None => put(to, &[b"POST ", trigger.target.as_bytes()]),
         Some(body) => {
             let signed = resign(pair, "POST", signed_path(trigger.path()), &Query::parse(trigger.claim.query()), body);
             put(to, &[b"POST ", trigger.path().as_bytes(), b"?", signed.as_bytes()]);
             number(&mut length, body.len());
-            changes.push((content_length, &length));
+            changes[2] = (content_length, &length);
         }
     }
     put(to, &[b" HTTP/1.1\r\n"]);
@@ -52,7 +53,7 @@ pub(super) fn request(
 /// Writes the answer to a redundant trigger.
 pub(super) fn suppressed(to: &mut Vec<u8>, tag: Tag, date: &Date, last: bool) {
     put(to, &[SUPPRESSED_HEAD]);
-    tag.write(to);
+    tagged(to, tag);
     end(to, Some(date), last);
     put(to, &[SUPPRESSED_BODY]);
 }
@@ -67,7 +68,7 @@ pub(super) fn forwarded(
     last: bool,
 ) {
     put(to, &[&answer.head, b"usher-decision: ", disposition.as_str().as_bytes(), b"\r\n"]);
-    tag.write(to);
+    tagged(to, tag);
     // An answer whose status allows no content has no length either (RFC 9110 8.6).
     if !matches!(answer.status, 204 | 304) {
         put(to, &[b"content-length: "]);
@@ -79,6 +80,7 @@ pub(super) fn forwarded(
 }
 
 /// Writes usher's own answer. Returns whether it is the connection's last.
+#[cold]
 pub(super) fn refused(to: &mut Vec<u8>, refusal: &Refusal, tag: Tag, date: &Date, last: bool) -> bool {
     let response: Response<Reply> = refusal.response();
     let status = response.status();
@@ -96,7 +98,7 @@ pub(super) fn refused(to: &mut Vec<u8>, refusal: &Refusal, tag: Tag, date: &Date
     for (name, value) in response.headers().iter().filter(|(name, _)| *name != http::header::CONNECTION) {
         put(to, &[name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"]);
     }
-    tag.write(to);
+    tagged(to, tag);
     let body = match response.into_body() {
         Reply::Whole(body) => body.unwrap_or_default(),
         // A refusal is made here.
@@ -110,6 +112,13 @@ pub(super) fn refused(to: &mut Vec<u8>, refusal: &Refusal, tag: Tag, date: &Date
     last
 }
 
+/// Writes the header lines of a tag.
+fn tagged(to: &mut Vec<u8>, tag: Tag) {
+    put(to, &[b"usher-trigger: "]);
+    tag.id.write(to);
+    put(to, &[b"\r\nusher-reason: ", tag.reason.as_bytes(), b"\r\n"]);
+}
+
 /// Writes the last lines of a head.
 fn end(to: &mut Vec<u8>, date: Option<&Date>, last: bool) {
     if last {
@@ -121,6 +130,9 @@ fn end(to: &mut Vec<u8>, date: Option<&Date>, last: bool) {
     put(to, &[b"\r\n"]);
 }
 
+// One loop for all that is written, instead of one capacity check and one copy for each part: the code of an answer is
+// executed once for each trigger, and costs by its size.
+#[inline(never)]
 fn put(to: &mut Vec<u8>, parts: &[&[u8]]) {
     for part in parts {
         to.extend_from_slice(part);
@@ -128,6 +140,5 @@ fn put(to: &mut Vec<u8>, parts: &[&[u8]]) {
 }
 
 fn number(to: &mut Vec<u8>, number: usize) {
-    // Writing to a vector cannot fail.
-    let _written = write!(to, "{number}");
+    put(to, &[itoa::Buffer::new().format(number).as_bytes()]);
 }
