@@ -220,7 +220,9 @@ impl Drop for Store {
 fn redis_and_sentinel_take_their_files() {
     let directory = tempfile::tempdir().unwrap();
     let password = ["--requirepass", "secret", "--masterauth", "secret"];
-    let redis = project(REDIS);
+    // Sentinel has a server rewrite its file when another one is promoted.
+    let redis = directory.path().join("redis.conf");
+    std::fs::copy(project(REDIS), &redis).unwrap();
     let primary = Store::start(&redis, directory.path(), &password);
     let of = format!("127.0.0.1 {}", primary.address.port());
     let replica = Store::start(&redis, directory.path(), &[&password[..], &["--replicaof", &of]].concat());
