@@ -33,20 +33,26 @@ pub(super) struct Configuration {
 }
 
 impl Configuration {
+    /// Whether any of it is given by a flag.
+    pub(super) const fn is_given(&self) -> bool {
+        let Self { config, listen, upstream, cluster, observe, set } = self;
+        config.is_some() || listen.is_some() || upstream.is_some() || cluster.is_some() || *observe || !set.is_empty()
+    }
+
     /// The sources, with the environment as it is.
     ///
     /// # Errors
     /// If a flag has not the form that it needs.
-    pub(super) fn sources(self) -> anyhow::Result<Sources> {
+    pub(super) fn sources(&self) -> anyhow::Result<Sources> {
         let mut flags = Vec::new();
         let named =
-            [("server.listen", self.listen), ("upstream.url", self.upstream), ("upstream.cluster", self.cluster)];
-        flags.extend(named.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?))));
+            [("server.listen", &self.listen), ("upstream.url", &self.upstream), ("upstream.cluster", &self.cluster)];
+        flags.extend(named.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value.clone()?))));
         flags.extend(self.observe.then(|| ("observe".to_owned(), "true".to_owned())));
         for pair in &self.set {
             let (key, value) = pair.split_once('=').with_context(|| format!("--set takes KEY=VALUE, not {pair:?}"))?;
             flags.push((key.trim().to_owned(), value.trim().to_owned()));
         }
-        Ok(Sources { file: self.config, environment: std::env::vars_os().collect(), flags })
+        Ok(Sources { file: self.config.clone(), environment: std::env::vars_os().collect(), flags })
     }
 }

@@ -1,6 +1,7 @@
-//! The command line of `usher`: one file for each command, and what they share (`configuration`, `credentials`,
-//! `http_client`, `listener`, `party`, `terminal`).
+//! The command line of `usher`: one file for each command, and what they share (`admins`, `configuration`,
+//! `credentials`, `http_client`, `listener`, `party`, `terminal`).
 
+mod admins;
 mod check;
 mod configuration;
 mod credentials;
@@ -39,9 +40,9 @@ enum Command {
     Serve(Configuration),
     /// Check the configuration, say everything that is wrong with it, and exit with 78 if anything is.
     Check(check::Check),
-    /// Look at everything that has to be right around usher (upstream, certificates, clocks, ports, limits) and say
-    /// what to do: exit with 1 if anything is wrong.
-    Doctor(doctor::Doctor),
+    /// Look at everything that has to be right around usher (upstream, certificates, clocks, ports, limits), or at
+    /// ushers that run (--admin), and say what to do: exit with 1 if anything is wrong.
+    Doctor(Box<doctor::Doctor>),
     /// Ask the usher of this configuration whether it takes traffic: exit with 0 if it does, else with 1. For
     /// containers.
     Healthcheck(healthcheck::Healthcheck),
@@ -52,7 +53,7 @@ enum Command {
     Trigger(Box<trigger::Trigger>),
     /// Listen to channels and print what comes, from usher or from any Pusher-compatible host.
     Subscribe(Box<subscribe::Subscribe>),
-    /// Follow the triggers of a running usher: what was decided on each, and why.
+    /// Follow the triggers of one or several running ushers: what was decided on each, and why.
     Tail(Box<tail::Tail>),
 }
 

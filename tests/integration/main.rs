@@ -52,6 +52,7 @@ mod report;
 mod restarting;
 mod restarts;
 mod rotation;
+mod several;
 mod silences;
 mod story;
 mod subscribing;

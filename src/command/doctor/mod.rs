@@ -1,28 +1,36 @@
 //! `usher doctor`: checks the environment of usher, and prints for each check the finding and advice, problems first.
 //!
 //! `upstream` checks the server behind usher, `local` this machine: listeners, certificate, known problems of clients.
-//! `running` compares the configuration with that of the process that runs. The checks change nothing and publish nothing.
+//! `running` compares the configuration with that of the process that runs. With `--admin`, `ushers` checks ushers that
+//! run instead, and `comparison` says what differs between them. The checks change nothing and publish nothing.
 
+mod comparison;
 mod finding;
 mod local;
 mod running;
 mod upstream;
+mod ushers;
 
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use clap::Args;
 use serde_json::json;
 use usher::config::{self, Config};
 
 use self::finding::{Finding, Severity};
+use super::admins::Admins;
+use super::block_on;
 use super::configuration::Configuration;
 use super::terminal::print;
 
-/// A configuration, and how to tell what is found. Exit code 1 if anything is a problem, else 0.
+/// A configuration, or with --admin the ushers that run; and how to tell what is found. Exit code 1 if anything is a
+/// problem, else 0.
 #[derive(Debug, Args)]
 pub(super) struct Doctor {
+    #[command(flatten)]
+    admins: Admins,
     #[command(flatten)]
     configuration: Configuration,
     /// How long each check may take.
@@ -39,15 +47,9 @@ impl Doctor {
     /// # Errors
     /// If the findings cannot be printed.
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
-        let findings = match Config::load(&self.configuration.sources()?) {
-            Ok(config) => examine(&config, self.timeout)?,
-            Err(problems) => {
-                let problem = |problem: &config::Problem| {
-                    Finding::problem("configuration", &problem.key, problem.to_string(), "mend it, and look again")
-                };
-                problems.iter().map(problem).collect()
-            }
-        };
+        let mut findings = if self.admins.are_given() { self.of_running()? } else { self.of_configuration()? };
+        // What does not work comes first: that is what to do first.
+        findings.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
         let ok = findings.iter().all(|finding| finding.severity != Severity::Problem);
         if self.json {
             print(json!({ "ok": ok, "findings": findings.iter().map(Finding::json).collect::<Vec<_>>() }))?;
@@ -55,6 +57,30 @@ impl Doctor {
             findings.iter().try_for_each(print)?;
         }
         Ok(if ok { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    }
+
+    /// The findings about the ushers that run.
+    fn of_running(&self) -> anyhow::Result<Vec<Finding>> {
+        ensure!(
+            !self.configuration.is_given(),
+            "--admin checks ushers that run, and a configuration is checked without it: run doctor once for each"
+        );
+        let (listeners, tls) = (self.admins.listeners()?, self.admins.tls()?);
+        block_on(async { Ok(ushers::examine(&listeners, &tls, self.timeout).await) })
+    }
+
+    /// The findings about the configuration and this machine.
+    fn of_configuration(&self) -> anyhow::Result<Vec<Finding>> {
+        ensure!(!self.admins.have_credentials(), "--token-file and --ca-file belong to --admin");
+        match Config::load(&self.configuration.sources()?) {
+            Ok(config) => examine(&config, self.timeout),
+            Err(problems) => {
+                let problem = |problem: &config::Problem| {
+                    Finding::problem("configuration", &problem.key, problem.to_string(), "mend it, and look again")
+                };
+                Ok(problems.iter().map(problem).collect())
+            }
+        }
     }
 }
 
@@ -82,14 +108,12 @@ fn examine(config: &Config, time_limit: Duration) -> anyhow::Result<Vec<Finding>
         .iter()
         .filter(|warning| !(warning.code == "certificate_expired" && warning.key == "server.tls.certificate"))
         .map(|warning| Finding::warning("configuration", &warning.key, warning.message.clone(), advice(warning)));
-    let mut findings: Vec<_> = warnings
+    let findings = warnings
         .chain(upstream)
         .chain(listeners)
         .chain(running)
         .chain(local::certificate(config))
         .chain([local::descriptors(config), local::exposure(config), local::clients(config)])
         .collect();
-    // What does not work comes first: that is what to do first.
-    findings.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
     Ok(findings)
 }

@@ -21,10 +21,10 @@ const CHECK: &str = "running";
 const MAX_LISTED: usize = 10;
 
 /// A value of the process.
-#[derive(Deserialize)]
-struct Running {
-    key: String,
-    value: Value,
+#[derive(Debug, Deserialize)]
+pub(super) struct Running {
+    pub(super) key: String,
+    pub(super) value: Value,
     /// Another value was reloaded and waits for a restart.
     pending: Option<Pending>,
     /// The modes that the operator has set, by app.
@@ -32,9 +32,26 @@ struct Running {
     switched: Map<String, Value>,
 }
 
-#[derive(Deserialize)]
+#[derive(Debug, Deserialize)]
 struct Pending {
     value: Value,
+}
+
+impl Running {
+    /// The modes that the operator has set, in words.
+    fn switches(&self) -> impl Iterator<Item = String> {
+        self.switched.iter().map(|(app, mode)| format!("{} is {mode} for app {app}", self.key))
+    }
+}
+
+/// The finding about what waits in the usher `name` for a restart or for the operator, if anything does.
+pub(super) fn waiting(name: &str, running: &[Running]) -> Option<Finding> {
+    let pending =
+        |value: &Running| Some(format!("{} is {}, and {} then", value.key, value.value, value.pending.as_ref()?.value));
+    let waiting = running.iter().filter_map(pending).collect();
+    let switched = running.iter().flat_map(Running::switches).collect();
+    let differences = Differences { of_file: Vec::new(), waiting, switched };
+    (!differences.are_none()).then(|| differences.finding(name, "it"))
 }
 
 /// What differs, in words.
@@ -82,7 +99,7 @@ pub(super) async fn difference(config: &Config, time_limit: Duration) -> Option<
         }
     }
     let running: Vec<Running> = serde_json::from_slice(answer.body()).ok()?;
-    Some(Differences::between(&config.values, &running).finding(&format!("the usher at {address}")))
+    Some(Differences::between(&config.values, &running).finding("", &format!("the usher at {address}")))
 }
 
 impl Differences {
@@ -101,9 +118,7 @@ impl Differences {
             } else if here.is_none() {
                 differences.of_file.push(format!("{} is {} there and not set here", value.key, value.value));
             }
-            for (app, mode) in &value.switched {
-                differences.switched.push(format!("{} is {mode} for app {app}", value.key));
-            }
+            differences.switched.extend(value.switches());
         }
         let missing = file.iter().filter(|here| !running.iter().any(|value| value.key == here.key));
         let text = |here: &EffectiveValue| {
@@ -113,7 +128,11 @@ impl Differences {
         differences
     }
 
-    fn finding(self, subject: &str) -> Finding {
+    const fn are_none(&self) -> bool {
+        self.of_file.is_empty() && self.waiting.is_empty() && self.switched.is_empty()
+    }
+
+    fn finding(self, about: &str, subject: &str) -> Finding {
         let Self { of_file, waiting, switched } = self;
         let groups = [
             (
@@ -132,18 +151,18 @@ impl Differences {
         if groups.is_empty() {
             return Finding::ok(
                 CHECK,
-                "",
+                about,
                 format!("{subject} runs what this configuration says; secrets are not compared"),
             );
         }
         let found: Vec<_> =
             groups.iter().map(|(differences, what, _)| format!("{what}: {}", listed(differences))).collect();
         let advice: Vec<_> = groups.iter().map(|(.., advice)| *advice).collect();
-        Finding::warning(CHECK, "", format!("{subject} {}", found.join("; and ")), advice.join("; "))
+        Finding::warning(CHECK, about, format!("{subject} {}", found.join("; and ")), advice.join("; "))
     }
 }
 
-fn listed(differences: &[String]) -> String {
+pub(super) fn listed(differences: &[String]) -> String {
     let shown: Vec<_> = differences.iter().take(MAX_LISTED).map(String::as_str).collect();
     let rest = differences.len() - shown.len();
     let more = if rest > 0 { format!(", and {rest} more") } else { String::new() };

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, anyhow, bail, ensure};
+use anyhow::{Context, anyhow, bail};
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue};
 use http::{Method, Request, Response, Uri};
 use http_body_util::{BodyExt, Limited};
@@ -12,6 +12,7 @@ use usher::tls::{self, cause};
 use usher::upstream::{Answer, Failure, Payload};
 
 use super::events::{Event, Parser};
+use crate::command::admins::Listener;
 use crate::command::http_client::HttpClient;
 use crate::command::party::Role;
 use crate::command::terminal::Printable;
@@ -30,6 +31,8 @@ pub(super) struct Source {
     /// The address, for messages.
     url: Uri,
     token: Option<HeaderValue>,
+    /// What tells it from others in the output.
+    pub(super) name: String,
 }
 
 /// Why there is no stream.
@@ -49,24 +52,18 @@ pub(super) struct Stream {
 }
 
 impl Source {
-    /// The operator's listener at `url`.
+    /// The stream of `listener`.
     ///
     /// # Errors
     /// The address or the token has a form that cannot be used.
-    pub(super) fn new(url: Uri, tls: tls::Client, token: Option<&str>) -> anyhow::Result<Self> {
-        let is_server = matches!(url.scheme_str(), Some("http" | "https"))
-            && matches!(url.path(), "" | "/")
-            && url.query().is_none();
-        ensure!(
-            is_server,
-            "{url} is no address of an admin listener: write scheme, host and port, like http://127.0.0.1:9601"
-        );
+    pub(super) fn new(listener: Listener, tls: tls::Client) -> anyhow::Result<Self> {
+        let Listener { url, token, name } = listener;
         let client = HttpClient::new(Role::Admin, &url, tls, ANSWER_TIMEOUT)?;
         let token = token.map(|token| HeaderValue::from_str(&format!("Bearer {token}")));
         let mut token =
             token.transpose().map_err(|_invalid| anyhow!("the admin token has characters that no token has"))?;
         token.iter_mut().for_each(|token| token.set_sensitive(true));
-        Ok(Self { client, url, token })
+        Ok(Self { client, url, token, name })
     }
 
     /// Opens the stream `target`. `after`: the id of the last event that was received.

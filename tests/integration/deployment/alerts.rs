@@ -12,6 +12,7 @@ use crate::harness::actor::project;
 fn promtool_finds_nothing_wrong() {
     for (arguments, file) in [
         (["check", "config"], "prometheus.yml"),
+        (["check", "config"], "cluster.yml"),
         (["check", "rules"], "alerts.yml"),
         (["test", "rules"], "alerts.test.yml"),
     ] {

@@ -25,12 +25,17 @@ const GIVEN: &[(&str, &str)] = &[
 
 const TOKEN: &str = "0123456789abcdef0123456789abcdef";
 
-fn services() -> BTreeMap<String, Value> {
-    let compose = yaml("docker-compose.yml");
+/// The compose files: one usher, and several.
+const FILES: [&str; 2] = [ONE, super::cluster::COMPOSE];
+const ONE: &str = "docker-compose.yml";
+
+/// The services of a compose file.
+pub(super) fn services(file: &str) -> BTreeMap<String, Value> {
+    let compose = yaml(file);
     compose["services"].as_object().unwrap().iter().map(|(name, service)| (name.clone(), service.clone())).collect()
 }
 
-fn texts(list: &Value) -> Vec<&str> {
+pub(super) fn texts(list: &Value) -> Vec<&str> {
     list.as_array().into_iter().flatten().map(|item| item.as_str().unwrap()).collect()
 }
 
@@ -49,18 +54,17 @@ fn port(address: &str) -> &str {
     address.rsplit(':').next().unwrap()
 }
 
-/// The default of a key in config/usher.toml.
 #[test]
-fn it_keeps_to_the_compose_specification() {
+fn they_keep_to_the_compose_specification() {
     let output = run(std::process::Command::new(clients().join("python/.venv/bin/check-jsonschema"))
         .args(["--builtin-schema", "vendor.compose-spec"])
-        .arg(project("docker-compose.yml")));
+        .args(FILES.map(project)));
     assert!(output.status.success(), "{}", said(&output));
 }
 
 #[test]
 fn no_service_may_more_than_it_must() {
-    for (name, service) in services() {
+    for (name, service) in FILES.into_iter().flat_map(services) {
         assert_eq!(service["read_only"], true, "{name}");
         assert_eq!(
             (texts(&service["cap_drop"]), texts(&service["security_opt"])),
@@ -86,7 +90,7 @@ fn no_service_may_more_than_it_must() {
 
 #[test]
 fn usher_accepts_its_variables() {
-    let usher = &services()["usher"];
+    let usher = &services(ONE)["usher"];
     let mounts: Vec<_> =
         texts(&usher["volumes"]).into_iter().filter_map(|mount| mount.strip_suffix(":ro")?.split_once(':')).collect();
     let inside = |path: &str| {
@@ -121,7 +125,7 @@ fn usher_accepts_its_variables() {
 
 #[test]
 fn ports_limits_and_health_check_are_ushers() {
-    let services = services();
+    let services = services(ONE);
     let usher = &services["usher"];
     let variables = variables(usher);
     let published: Vec<&str> = texts(&usher["ports"]).into_iter().map(port).collect();

@@ -2,6 +2,7 @@
 //! their runbook. They refer to usher's metrics, keys, flags and ports, and these tests keep them consistent.
 
 mod alerts;
+mod cluster;
 mod compose;
 mod dashboard;
 mod kubernetes;

@@ -3,6 +3,7 @@
 mod load;
 mod proxy;
 mod sdks;
+mod several;
 mod table;
 
 use std::net::SocketAddr;

@@ -13,7 +13,7 @@ pub enum Recipe {
     Nginx(&'static str),
 }
 
-/// Where usher and, with some recipes, its stand-by listen.
+/// Where usher and, with some recipes, its stand-by or a second usher listen.
 #[derive(Debug, Clone, Copy)]
 pub struct Behind {
     pub gateway: SocketAddr,
