@@ -89,6 +89,14 @@ event_decisions! {
     AfterOtherEvent => Forwarded, "after_other_event", "an earlier event of the same batch leaves this channel unknown";
     /// The memory is full.
     MemoryFull => Forwarded, "memory_full", "the memory of assignments is full (assignments.max_channels)";
+    /// A process that shares the memory may forward without claims.
+    ClusterOpen => Forwarded, "cluster_open",
+        "another usher of the cluster is missing, decides by other rules or may not be known, so it may forward without the shared memory (GET /cluster)";
+    /// The shared memory is out of reach.
+    ClusterUnreached => Forwarded, "cluster_unreached", "this usher does not reach the shared memory (cluster.redis_url)";
+    /// The shared memory was out of reach for so long that the others may have given this process up.
+    ClusterIsolated => Forwarded, "cluster_isolated",
+        "this usher has not reached the shared memory for so long that the others may have given it up (cluster.isolated)";
     /// `data` is no string that decodes.
     DataNotText => Forwarded, "data_not_text", "its data is no string that can be decoded";
     /// `data` cannot be read exactly.

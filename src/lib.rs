@@ -6,6 +6,7 @@
 //! | [`pusher`] | the protocol: apps, signatures, channels, triggers; no I/O, no clock |
 //! | [`rules`] | what is compared: from an event and a channel to an assignment |
 //! | [`assignment`] | the memory: what each channel is known to show, and what is in flight or in doubt there |
+//! | [`cluster`] | the store that several processes share: scripts, records and the connection |
 //! | [`state`] | the directory where the memory outlives a clean stop |
 //! | [`gateway`] | a request's way: receive, verify, decide, forward, settle, answer; WebSocket relay; everything else |
 //! | [`upstream`] | connections to the server behind usher, or to the embedded broker |
@@ -35,6 +36,7 @@ pub mod service_manager;
 pub mod shutdown;
 
 pub mod assignment;
+pub mod cluster;
 pub mod pusher;
 pub mod rate;
 pub mod rules;

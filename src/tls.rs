@@ -1,6 +1,6 @@
 //! TLS on both sides: the certificate of usher's listener, which SIGHUP reloads, and the trusted authorities and the
-//! client certificate for upstream. Both sides use TLS 1.2 and 1.3 with ring, and HTTP/1.1 only. Callers read the
-//! files; this room checks their content.
+//! client certificate for upstream, and the authorities for the shared store. All use TLS 1.2 and 1.3 with ring, and to
+//! callers and upstream HTTP/1.1 only. Callers read the files; this room checks their content.
 
 mod cause;
 mod client;

@@ -8,7 +8,7 @@ use super::refusal::Refusal;
 use super::reply::{self, Reply};
 use super::rfc3339::rfc3339;
 use super::token::JsonToken;
-use crate::assignment::{Assignment, Assignments, Entry, RegisteredRule};
+use crate::assignment::{Assignment, Assignments, Entry, NotReached, RegisteredRule, SharedRuleChannels};
 use crate::clock::Calendar;
 
 /// The query of a listing.
@@ -50,10 +50,36 @@ impl AssignmentQuery {
                 break;
             }
         }
-        let views: Vec<_> =
-            found.iter().take(self.limit).map(|(rule, entry)| EntryView::new(rule, entry, &admin.calendar)).collect();
+        let views: Vec<_> = found
+            .iter()
+            .take(self.limit)
+            .map(|(rule, entry)| EntryView::new((&rule.app, &rule.rule), entry, &admin.calendar))
+            .collect();
         let listing = reply::json(&views);
         Ok(if found.len() > self.limit { reply::truncated(listing) } else { listing })
+    }
+
+    /// The same for a memory that processes share.
+    ///
+    /// # Errors
+    /// The app or the rule is not configured, or the memory says nothing.
+    pub(super) async fn list_shared(&self, admin: &Admin) -> Result<Reply, Refusal> {
+        let rules = shared_rules(&admin.assignments, self.app.as_deref(), self.rule.as_deref())?;
+        let now = admin.calendar.clock().now();
+        let mut found: Vec<(&SharedRuleChannels, Entry)> = Vec::new();
+        let mut has_more = false;
+        for rule in &rules {
+            let listing = rule.entries(&self.channel_prefix, self.limit - found.len(), now).await.map_err(unreached)?;
+            found.extend(listing.entries.into_iter().map(|entry| (rule, entry)));
+            has_more |= listing.has_more;
+        }
+        let view = |(rule, entry)| {
+            let rule: &SharedRuleChannels = rule;
+            EntryView::new((&rule.app, &rule.rule), entry, &admin.calendar)
+        };
+        let views: Vec<_> = found.iter().map(|(rule, entry)| view((*rule, entry))).collect();
+        let listing = reply::json(&views);
+        Ok(if has_more { reply::truncated(listing) } else { listing })
     }
 }
 
@@ -61,8 +87,8 @@ impl AssignmentQuery {
 /// announcement is forwarded in any case.
 ///
 /// # Errors
-/// The query names no app or no channel, or the app or the rule is not configured.
-pub(super) fn forget(admin: &Admin, query: &str) -> Result<Reply, Refusal> {
+/// The query names no app or no channel, the app or the rule is not configured, or a shared memory says nothing.
+pub(super) async fn forget(admin: &Admin, query: &str) -> Result<Reply, Refusal> {
     #[derive(Serialize)]
     struct Forgotten {
         /// The number of rules that had an assignment of the channel.
@@ -70,10 +96,39 @@ pub(super) fn forget(admin: &Admin, query: &str) -> Result<Reply, Refusal> {
     }
     let query = Query::parse(query, &["app", "rule", "channel"])?;
     let (app, channel) = (query.required("app")?, query.required("channel")?);
-    let rules = rules(&admin.assignments, Some(app), query.get("rule"))?;
-    let forgotten = rules.iter().filter(|rule| rule.memory.forget(channel)).count();
+    let forgotten = if admin.assignments.is_shared() {
+        let mut forgotten = 0;
+        for rule in shared_rules(&admin.assignments, Some(app), query.get("rule"))? {
+            forgotten += usize::from(rule.forget(channel).await.map_err(unreached)?);
+        }
+        forgotten
+    } else {
+        let rules = rules(&admin.assignments, Some(app), query.get("rule"))?;
+        rules.iter().filter(|rule| rule.memory.forget(channel)).count()
+    };
     tracing::info!(app, forgotten, "the operator had a channel forgotten");
     Ok(reply::json(&Forgotten { forgotten }))
+}
+
+fn unreached(error: NotReached) -> Refusal {
+    Refusal::Unreached(error.to_string())
+}
+
+/// The rules that match, of a memory that processes share.
+///
+/// # Errors
+/// An app or a rule was given, and no rule matches.
+fn shared_rules(
+    assignments: &Assignments,
+    app: Option<&str>,
+    name: Option<&str>,
+) -> Result<Vec<SharedRuleChannels>, Refusal> {
+    let mut rules = assignments.shared_rules();
+    rules.retain(|rule| app.is_none_or(|app| app == &*rule.app) && name.is_none_or(|name| name == &*rule.rule));
+    if rules.is_empty() && (app.is_some() || name.is_some()) {
+        return Err(Refusal::NotWatched);
+    }
+    Ok(rules)
 }
 
 /// The rules that match, in the order of the configuration.
@@ -107,11 +162,12 @@ struct EntryView<'a> {
 }
 
 impl<'a> EntryView<'a> {
-    fn new(rule: &'a RegisteredRule, entry: &'a Entry, calendar: &Calendar) -> Self {
+    /// `rule`: the app's id and the rule's name.
+    fn new((app, rule): (&'a str, &'a str), entry: &'a Entry, calendar: &Calendar) -> Self {
         let time = |moment| rfc3339(calendar.unix_time(moment));
         Self {
-            app: &rule.app,
-            rule: &rule.rule,
+            app,
+            rule,
             channel: &entry.channel,
             identity: entry.known.as_ref().map(Assignment::identity).map(JsonToken),
             context: entry.known.iter().flat_map(Assignment::context).map(JsonToken).collect(),

@@ -13,6 +13,9 @@
 //! - `GET /events?app=&limit=`: what came, by event and channel
 //! - `GET /report`: what each rule has suppressed or would suppress, and misplaced events
 //! - `GET /overview`: rules with their modes, and the main counters
+//! - `GET /cluster`: the members of each app's shared memory, and what this process may do there
+//! - `POST /cluster/close?app=`, `DELETE /cluster/members/<node>?app=`: the operator's word that nobody else lives, or that
+//!   a missing member has ended; require the token
 //! - `GET /config`: every key with its effective value and its source; secrets are masked
 //! - `POST /rules/mode`: changes the mode of a rule; requires the token
 //! - `GET /token`: whether the token is right; requires it
@@ -24,6 +27,7 @@
 //! accept any `Host`: they are open in this case, and scrapers address the listener by name.
 
 mod assignments;
+mod cluster;
 mod effective;
 mod events;
 mod guard;
@@ -38,6 +42,7 @@ mod refusal;
 mod reply;
 mod report;
 mod rfc3339;
+mod sample;
 mod service;
 mod stream;
 #[cfg(test)]

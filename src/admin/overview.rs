@@ -31,6 +31,8 @@ struct Overview<'a> {
     start_doubt_reason: Option<&'a str>,
     /// What became of the memory of the process before, in one sentence.
     state: &'a str,
+    /// Whether the memory is shared with other processes: `/cluster` says more.
+    cluster: bool,
     /// Whether calls that change something are possible.
     token_configured: bool,
     /// The bytes of records of each kind that are kept; 0: none.
@@ -91,6 +93,7 @@ pub(super) fn overview(admin: &Admin) -> Reply {
         start_doubt_until: admin.assignments.end_of_start_doubt().filter(|_| starts_in_doubt).map(time),
         start_doubt_reason: starts_in_doubt.then_some(&*admin.state),
         state: &admin.state,
+        cluster: !admin.assignments.stores().is_empty(),
         token_configured: access.token.as_ref().is_some_and(|token| !token.is_empty()),
         triggers_bytes: admin.triggers.capacity(),
         payloads: admin.triggers.payloads().label(),

@@ -62,9 +62,46 @@ pub(super) enum Refusal {
         "usher is configured to observe (--observe, USHER_OBSERVE or `observe = true`), so no rule can enforce. Set `observe = false` in the file and reload usher, or restart it without the flag or the variable; rules whose configured mode is enforce then enforce."
     )]
     Observing,
+    /// There is no shared memory.
+    #[error("usher shares its memory with no other: [cluster] is not configured.")]
+    NoCluster,
+    /// There is no such app in the shared memory.
+    #[error("No app of this id is configured.")]
+    NoApp,
+    /// There is no such member.
+    #[error("No member of the app's shared memory has this name; GET /cluster lists them.")]
+    NoMember,
+    /// The member's lease lasts.
+    #[error(
+        "The member's lease lasts, or may last: it is given up only once it is missing. To have it leave, end its process with SIGTERM."
+    )]
+    LeaseLasts,
+    /// This process is no member.
+    #[error("This usher is no member of the app's shared memory now, so it cannot change it; GET /cluster says why.")]
+    NoMembership,
+    /// The store refuses the change.
+    #[error("The store refuses it: {0}.")]
+    StoreRefuses(&'static str),
+    /// The store has not answered.
+    #[error("The store has not answered, and it may be done all the same ({0}); GET /cluster shows what is so.")]
+    StoreFails(String),
+    /// This process has not entered the shared memory of an app yet.
+    #[error("usher has not entered the shared memory of all its apps yet; GET /cluster says why.")]
+    NotEntered,
+    /// This process was away from the shared memory of an app for too long.
+    #[error(
+        "usher was away from the shared memory of an app for so long that the others may have given it up, and refuses its triggers (cluster.isolated)."
+    )]
+    Isolated,
+    /// Another process has the place of this one.
+    #[error("Another process has taken the place of this usher in the cluster: cluster.node has to differ.")]
+    Replaced,
     /// The end is announced.
     #[error("usher is draining: it is about to end, so send nothing new here.")]
     Draining,
+    /// The shared memory says nothing.
+    #[error("{0}.")]
+    Unreached(String),
     /// A defect of usher.
     #[error("The answer could not be made; usher's log says why.")]
     Failed,
@@ -77,12 +114,22 @@ impl Refusal {
             Self::BadHost | Self::BadQuery(_) | Self::BadBody(_) => StatusCode::BAD_REQUEST,
             Self::TokenMissing | Self::TokenWrong => StatusCode::UNAUTHORIZED,
             Self::TokenNotSet | Self::TokenReadsOnly => StatusCode::FORBIDDEN,
-            Self::NotFound | Self::NotWatched | Self::NoTrigger => StatusCode::NOT_FOUND,
+            Self::NotFound | Self::NotWatched | Self::NoTrigger | Self::NoCluster | Self::NoApp | Self::NoMember => {
+                StatusCode::NOT_FOUND
+            }
             Self::MethodNotAllowed { .. } => StatusCode::METHOD_NOT_ALLOWED,
-            Self::Observing => StatusCode::CONFLICT,
+            Self::Observing | Self::LeaseLasts => StatusCode::CONFLICT,
             Self::ForeignHost => StatusCode::MISDIRECTED_REQUEST,
             Self::NotJson => StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            Self::Draining | Self::TooManyStreams => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Draining
+            | Self::TooManyStreams
+            | Self::Unreached(_)
+            | Self::NoMembership
+            | Self::StoreRefuses(_)
+            | Self::StoreFails(_)
+            | Self::NotEntered
+            | Self::Isolated
+            | Self::Replaced => StatusCode::SERVICE_UNAVAILABLE,
             Self::Failed => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
@@ -105,7 +152,18 @@ impl Refusal {
             Self::TooManyStreams => "too_many_streams",
             Self::NotWatched => "not_watched",
             Self::Observing => "observing",
+            Self::NoCluster => "no_cluster",
+            Self::NoApp => "no_app",
+            Self::NoMember => "no_member",
+            Self::LeaseLasts => "lease_lasts",
+            Self::NoMembership => "no_membership",
+            Self::StoreRefuses(_) => "store_refuses",
+            Self::StoreFails(_) => "store_fails",
+            Self::NotEntered => "not_entered",
+            Self::Isolated => "isolated",
+            Self::Replaced => "replaced",
             Self::Draining => "draining",
+            Self::Unreached(_) => "unreached",
             Self::Failed => "internal_error",
         }
     }

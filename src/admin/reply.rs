@@ -115,7 +115,18 @@ fn add_required_headers(refusal: &Refusal, headers: &mut HeaderMap) {
         | Refusal::TooManyStreams
         | Refusal::NotWatched
         | Refusal::Observing
+        | Refusal::NoCluster
+        | Refusal::NoApp
+        | Refusal::NoMember
+        | Refusal::LeaseLasts
+        | Refusal::NoMembership
+        | Refusal::StoreRefuses(_)
+        | Refusal::StoreFails(_)
+        | Refusal::NotEntered
+        | Refusal::Isolated
+        | Refusal::Replaced
         | Refusal::Draining
+        | Refusal::Unreached(_)
         | Refusal::Failed => {}
     }
 }

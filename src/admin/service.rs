@@ -14,9 +14,7 @@ use tokio::time::timeout;
 use super::refusal::Refusal;
 use super::reply::{self, Reply};
 use super::stream::{self, MAX_STREAMS};
-use super::{Admin, assignments, effective, events, guard, modes, overview, page, report, triggers};
-use crate::metrics::{Keys, RuleState, Sample};
-use crate::rules::Mode;
+use super::{Admin, assignments, cluster, effective, events, guard, modes, overview, page, report, sample, triggers};
 use crate::shutdown::{Drain, Phase, Tasks};
 
 /// The largest number of concurrent listings. Each may iterate over all assignments; further ones wait.
@@ -27,6 +25,9 @@ const MAX_BODY: usize = 4096;
 
 /// What the path of one trigger begins with.
 const TRIGGER: &str = "/triggers/";
+
+/// What the path of one member of a shared memory begins with.
+const MEMBER: &str = "/cluster/members/";
 
 /// The time to receive a body.
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
@@ -59,6 +60,9 @@ enum Endpoint {
     Events,
     Report,
     Overview,
+    Cluster,
+    ClusterClose,
+    ClusterMember,
     Config,
     RuleMode,
     Token,
@@ -78,10 +82,13 @@ impl Endpoint {
             "/events" => Some(Self::Events),
             "/report" => Some(Self::Report),
             "/overview" => Some(Self::Overview),
+            "/cluster" => Some(Self::Cluster),
+            "/cluster/close" => Some(Self::ClusterClose),
             "/config" => Some(Self::Config),
             "/rules/mode" => Some(Self::RuleMode),
             "/token" => Some(Self::Token),
             path if path.starts_with(TRIGGER) => Some(Self::Trigger),
+            path if path.starts_with(MEMBER) => Some(Self::ClusterMember),
             _ => None,
         }
     }
@@ -99,11 +106,13 @@ impl Endpoint {
             | Self::Stream
             | Self::Events
             | Self::Overview
+            | Self::Cluster
             | Self::Config
             | Self::Report
             | Self::Token => "GET, HEAD",
             Self::Assignments => "GET, HEAD, DELETE",
-            Self::RuleMode => "POST",
+            Self::RuleMode | Self::ClusterClose => "POST",
+            Self::ClusterMember => "DELETE",
         }
     }
 
@@ -119,6 +128,9 @@ impl Endpoint {
             | Self::Stream
             | Self::Events
             | Self::Overview
+            | Self::Cluster
+            | Self::ClusterClose
+            | Self::ClusterMember
             | Self::Config
             | Self::Report
             | Self::RuleMode
@@ -133,7 +145,11 @@ impl Endpoint {
 
     /// Whether a request with `method` changes something.
     fn changes(self, method: &Method) -> bool {
-        self == Self::RuleMode && method == Method::POST || self == Self::Assignments && method == Method::DELETE
+        match self {
+            Self::RuleMode | Self::ClusterClose => method == Method::POST,
+            Self::Assignments | Self::ClusterMember => method == Method::DELETE,
+            _ => false,
+        }
     }
 }
 
@@ -177,14 +193,19 @@ impl Service {
         match endpoint {
             Endpoint::Index => Ok(reply::text(INDEX)),
             Endpoint::Page => Ok(reply::page(page::html(), page::policy())),
-            Endpoint::Metrics => Ok(reply::metrics(self.admin.metrics.encode(&self.sample()))),
+            Endpoint::Metrics => Ok(reply::metrics(self.admin.metrics.encode(&sample::sample(&self.admin)))),
             Endpoint::Livez => Ok(reply::text("ok\n")),
             Endpoint::Readyz if self.admin.drain.has_reached(Phase::Leaving) => Err(Refusal::Draining),
-            Endpoint::Readyz => Ok(reply::text("ready\n")),
-            Endpoint::Assignments if changes => assignments::forget(&self.admin, query),
+            Endpoint::Readyz => cluster::readiness(&self.admin).map(|()| reply::text("ready\n")),
+            Endpoint::Assignments if changes => assignments::forget(&self.admin, query).await,
             Endpoint::Assignments => {
                 let query = assignments::AssignmentQuery::parse(query)?;
-                self.listing(move |admin| query.list(admin)).await
+                if self.admin.assignments.is_shared() {
+                    let _permit = self.listings.acquire().await.map_err(|_closed| Refusal::Failed)?;
+                    query.list_shared(&self.admin).await
+                } else {
+                    self.listing(move |admin| query.list(admin)).await
+                }
             }
             Endpoint::Report => self.listing(|admin| Ok(report::show(admin))).await,
             Endpoint::Triggers => {
@@ -205,6 +226,12 @@ impl Service {
                 Ok(reply::events(query.follow(Arc::clone(&self.admin), permit, self.stop.clone())))
             }
             Endpoint::Overview => Ok(overview::overview(&self.admin)),
+            Endpoint::Cluster => cluster::show(&self.admin).await,
+            Endpoint::ClusterClose => cluster::close(&self.admin, query).await,
+            Endpoint::ClusterMember => {
+                let name = request.uri().path().strip_prefix(MEMBER).unwrap_or_default();
+                cluster::give_up(&self.admin, name, query).await
+            }
             Endpoint::Config => Ok(effective::show(&self.admin)),
             // The token was checked above.
             Endpoint::Token => Ok(reply::text("ok\n")),
@@ -229,42 +256,6 @@ impl Service {
             tracing::error!(%error, "a listing failed");
             Refusal::Failed
         })?
-    }
-
-    fn modes(&self) -> Vec<RuleState> {
-        const MODES: &[&str] = &[Mode::Enforce.label(), Mode::Observe.label(), Mode::Off.label()];
-        let state = |rule: modes::RuleMode| RuleState {
-            switched: rule.mode != rule.configured,
-            app: rule.app,
-            rule: rule.rule,
-            mode: rule.mode.label(),
-            modes: MODES,
-        };
-        self.admin.mode_switch.rules().into_iter().map(state).collect()
-    }
-
-    /// The values of the other rooms at the time of a scrape.
-    fn sample(&self) -> Sample {
-        let assignments = &self.admin.assignments;
-        let now = self.admin.calendar.clock().now();
-        let end_of_start_doubt =
-            if assignments.in_start_doubt(now) { assignments.end_of_start_doubt() } else { Some(now) };
-        let evictions = assignments.evictions();
-        Sample {
-            keys: assignments
-                .rules()
-                .into_iter()
-                .map(|rule| Keys { count: rule.memory.len(), app: rule.app, rule: rule.rule })
-                .collect(),
-            max_keys: assignments.max_channels(),
-            modes: self.modes(),
-            observe: self.admin.mode_switch.observes(),
-            evictions: vec![("capacity", evictions.capacity), ("idle", evictions.idle)],
-            start_doubt_left: end_of_start_doubt.map(|end| end.since(now)),
-            waiters: assignments.waiting(),
-            tasks: self.admin.tasks.running(),
-            began_at: self.admin.calendar.unix_time(self.admin.calendar.clock().beginning()),
-        }
     }
 }
 
@@ -306,6 +297,9 @@ GET    /triggers/stream?...&backlog=                      triggers as they are a
 GET    /events?app=&limit=                                what came, by event and channel
 GET    /report                                            what each rule saved or would have, and misplaced events
 GET    /overview                                          rules with their modes, and counters
+GET    /cluster                                           the members of each app's shared memory, and what this usher may do there
+POST   /cluster/close?app=                                nobody else lives: a new history is not open any more (token)
+DELETE /cluster/members/<node>?app=                       the process of a missing member has ended: it is given up (token)
 GET    /config                                            every key with its effective value and its source; secrets are masked
 GET    /token                                             200 if the token is the configured one (to check it before it is kept)
 POST   /rules/mode                                        switch a rule (token; JSON: {\"app\", \"rule\", \"mode\": \"enforce\" | \"observe\" | \"off\"})

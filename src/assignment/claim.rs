@@ -1,11 +1,14 @@
 //! The types of the memory's interface: the answers to a claim, reservations, and the outcomes of a forwarded request.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::oneshot;
+use tokio::time::timeout;
 
 use super::bounds::WaiterPermit;
 use super::machine::TicketId;
+use super::shared::Awaited;
 use super::{Assignment, RuleMemory};
 use crate::clock::Moment;
 
@@ -55,6 +58,15 @@ pub enum Uncertainty {
     AppInFlight,
     /// The app was in doubt.
     AppInDoubt,
+    /// The memory is full.
+    Full,
+    /// A process that shares the memory is missing, or decides by other rules, or may not be known: it may forward
+    /// without claims.
+    Open,
+    /// The shared memory was not reached.
+    Unreached,
+    /// It was not reached for so long that the other processes may have given this one up.
+    Isolated,
 }
 
 /// The answer to a claim.
@@ -118,13 +130,27 @@ impl Drop for Reservation {
 #[derive(Debug)]
 pub struct Waiter {
     settled: oneshot::Receiver<()>,
+    /// After so long the claim is repeated, whatever has come: another process may hold the ticket.
+    poll: Option<Duration>,
+    /// What has to be said at a shared memory, so that the settlement is published there.
+    awaited: Option<Box<Awaited>>,
     /// Released when the waiter is dropped.
     _permit: WaiterPermit,
 }
 
 impl Waiter {
     pub(super) const fn new(settled: oneshot::Receiver<()>, permit: WaiterPermit) -> Self {
-        Self { settled, _permit: permit }
+        Self { settled, poll: None, awaited: None, _permit: permit }
+    }
+
+    /// One that also returns after `period`. `awaited`: what is said first.
+    pub(super) fn polling(
+        settled: oneshot::Receiver<()>,
+        permit: WaiterPermit,
+        period: Duration,
+        awaited: Option<Awaited>,
+    ) -> Self {
+        Self { settled, poll: Some(period), awaited: awaited.map(Box::new), _permit: permit }
     }
 
     /// Returns once the announcement was settled with any outcome; the claim is then repeated.
@@ -132,7 +158,19 @@ impl Waiter {
     /// # Cancel safety
     /// Dropping the future ends the wait; the request no longer counts as waiting.
     pub async fn settled(self) {
-        // An error means that the sender was dropped, which happens only together with its ticket.
-        let (Ok(()) | Err(_)) = self.settled.await;
+        // An error of the sender means that it was dropped, which happens only together with its ticket.
+        if let Some(awaited) = self.awaited
+            && !awaited.say().await
+        {
+            return;
+        }
+        match self.poll {
+            Some(period) => {
+                let (Ok(_) | Err(_)) = timeout(period, self.settled).await;
+            }
+            None => {
+                let (Ok(()) | Err(_)) = self.settled.await;
+            }
+        }
     }
 }

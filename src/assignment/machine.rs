@@ -29,18 +29,18 @@ pub(super) struct Known {
 
 /// A forwarded request that may change what the channel's guests see, until it is settled.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-struct Ticket {
-    id: TicketId,
-    value: Value,
+pub(super) struct Ticket {
+    pub(super) id: TicketId,
+    pub(super) value: Value,
     /// What was known when it was claimed: known again if nothing of the request was applied.
-    before: Option<Known>,
+    pub(super) before: Option<Known>,
     /// Another ticket was in flight at the same time: it may not release.
-    overlapped: bool,
+    pub(super) overlapped: bool,
     /// A ticket of another value was in flight at the same time, or the channel was in doubt at the claim or later: it
     /// may not commit.
-    contested: bool,
+    pub(super) contested: bool,
     /// The app's epoch when it was claimed.
-    epoch: Epoch,
+    pub(super) epoch: Epoch,
 }
 
 /// The result of comparing a claim with the channel's state.
@@ -75,6 +75,22 @@ impl Channel {
     /// A channel of which nothing is known, in doubt until `doubt_until`.
     pub(super) const fn doubtful(doubt_until: Moment) -> Self {
         Self { known: None, tickets: Vec::new(), doubt_until }
+    }
+
+    /// A channel as it is held elsewhere.
+    pub(super) const fn from_parts(known: Option<Known>, tickets: Vec<Ticket>, doubt_until: Moment) -> Self {
+        Self { known, tickets, doubt_until }
+    }
+
+    /// The tickets in flight.
+    #[cfg(test)]
+    pub(super) fn tickets(&self) -> &[Ticket] {
+        &self.tickets
+    }
+
+    /// What is known (perhaps in a past epoch of the app), the tickets, and the end of the doubt.
+    pub(super) fn into_parts(self) -> (Option<Known>, Vec<Ticket>, Moment) {
+        (self.known, self.tickets, self.doubt_until)
     }
 
     /// Compares a claim with the channel; changes nothing.

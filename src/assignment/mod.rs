@@ -7,8 +7,8 @@
 //! defines what is compared, `claim` the answers and outcomes, `machine` one channel as a pure state machine, `app` and
 //! `snapshot` the state of all channels of an app, `generation` the requests decided under earlier rules, `idle_entry`,
 //! `slot` and `channels` how a million channels are stored, `memory` one rule's memory, `tickets` what a request holds,
-//! `store` where an app's memory is and how a request claims in it, `registry` all memories, `kept` what of them outlives
-//! the process.
+//! `store` where an app's memory is and how a request claims in it, `shared` the memory that several processes share,
+//! `registry` all memories, `kept` what of them outlives the process.
 
 mod app;
 mod bounds;
@@ -22,6 +22,7 @@ mod memory;
 mod registry;
 #[cfg(all(test, usher_shuttle))]
 mod schedules;
+mod shared;
 mod slot;
 mod snapshot;
 mod store;
@@ -35,7 +36,9 @@ pub use claim::{Before, Claim, ClaimMode, Outcome, Reservation, Uncertainty, Wai
 pub use generation::{Generation, GenerationTicket};
 pub use kept::{Kept, KeptApp, KeptChannel, KeptRule, StillInFlight};
 pub use memory::{Entry, RuleMemory};
-pub use registry::{Assignments, Configured, RegisteredRule, RuleSettings};
+pub use registry::{Assignments, Configured, Membership, RegisteredRule, RuleSettings};
+pub use shared::{Ask, Carried, Denied, Listing, NotReached, Prepared, Shared, SharedRuleChannels, SharedTickets};
+use shared::{SharedApp, SharedClaims};
 pub use store::{Claimed, Claims, InProcess, Store};
-pub use tickets::Tickets;
+pub use tickets::{InProcessTickets, Tickets};
 pub use value::{Assignment, Value};

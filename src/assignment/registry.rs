@@ -10,9 +10,12 @@ use std::time::Duration;
 use super::bounds::MemoryContext;
 use super::sync::{Mutex, lock};
 use super::{
-    AppMemory, Bounds, Evictions, Generation, InProcess, Kept, KeptApp, KeptRule, RuleMemory, StillInFlight, Store,
+    AppMemory, Bounds, Evictions, Generation, InProcess, Kept, KeptApp, KeptRule, RuleMemory, Shared, SharedApp,
+    SharedRuleChannels, StillInFlight, Store,
 };
 use crate::clock::{Clock, Moment};
+use crate::cluster::{AppStore, ClusterOptions};
+use crate::shutdown::Tasks;
 
 /// The settings of a rule of an app that its memory depends on.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -58,6 +61,19 @@ pub struct Assignments {
     context: Arc<MemoryContext>,
     /// A std mutex: locked when the configuration changes, for the operator, and once per sweep; never by a request.
     registry: Mutex<Registry>,
+    /// How the process takes part in a shared memory; `None`: it has its own.
+    cluster: Option<Membership>,
+}
+
+/// How a process takes part in a shared memory.
+#[derive(Debug)]
+pub struct Membership {
+    /// Of all apps.
+    pub options: ClusterOptions,
+    /// Settlements: the end of the process waits for them.
+    pub settlements: Tasks,
+    /// What keeps the memberships and connections up, until the process has left.
+    pub keepers: Tasks,
 }
 
 /// The apps and rules of the current configuration.
@@ -67,6 +83,9 @@ struct Registry {
     apps: HashMap<Arc<str>, RegisteredApp>,
     /// In the order of the configuration.
     rules: Vec<(RuleSettings, Arc<RuleMemory>)>,
+    /// The apps in a shared memory. One that is not configured any more stays there, without rules: as long as this
+    /// process lives, the others have to know that it does not claim.
+    shared: HashMap<Arc<str>, Shared>,
     /// The generation of requests for apps that are not configured.
     unknown_apps: Arc<Generation>,
     configured: bool,
@@ -96,9 +115,16 @@ impl Assignments {
     /// No memories yet.
     #[must_use]
     pub fn new(clock: Clock, bounds: Bounds) -> Arc<Self> {
+        Self::with(clock, bounds, None)
+    }
+
+    /// No memories yet; those to come are shared with other processes, if there is a membership.
+    #[must_use]
+    pub fn with(clock: Clock, bounds: Bounds, cluster: Option<Membership>) -> Arc<Self> {
         Arc::new(Self {
             context: MemoryContext::new(clock, Arc::new(bounds)),
             registry: Mutex::new(Registry::default()),
+            cluster,
         })
     }
 
@@ -111,8 +137,14 @@ impl Assignments {
     /// reservations on them remain valid and change nothing.
     ///
     /// The caller puts the result in force only after this has returned.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime, if the memory is shared.
     pub fn configure(&self, apps: &[Arc<str>], wanted: &[RuleSettings]) -> Configured {
         let mut registry = lock(&self.registry);
+        if let Some(cluster) = &self.cluster {
+            return registry.share(cluster, &self.context, apps, wanted);
+        }
         let changed = registry.list(apps, &self.context);
         let mut changed = if registry.configured { changed } else { Vec::new() };
         let before = std::mem::take(&mut registry.rules).into_iter();
@@ -146,6 +178,45 @@ impl Assignments {
         }
     }
 
+    /// The apps in a shared memory, each with its id, in the order of the ids.
+    fn shared(&self) -> Vec<(Arc<str>, Shared)> {
+        let registry = lock(&self.registry);
+        let mut apps: Vec<_> = registry.shared.iter().map(|(id, app)| (Arc::clone(id), app.clone())).collect();
+        drop(registry);
+        apps.sort_by(|(one, _), (other, _)| one.cmp(other));
+        apps
+    }
+
+    /// The apps in a shared memory, each with its id, in the order of the ids. Empty if the memory is not shared.
+    #[must_use]
+    pub fn stores(&self) -> Vec<(Arc<str>, Arc<AppStore>)> {
+        self.shared().into_iter().map(|(id, shared)| (id, Arc::clone(shared.app().store()))).collect()
+    }
+
+    /// Whether the memory is shared with other processes.
+    #[must_use]
+    pub const fn is_shared(&self) -> bool {
+        self.cluster.is_some()
+    }
+
+    /// The rules of all apps in a shared memory; empty if the memory is not shared.
+    #[must_use]
+    pub fn shared_rules(&self) -> Vec<SharedRuleChannels> {
+        self.shared().iter().flat_map(|(id, shared)| shared.channels(id).collect::<Vec<_>>()).collect()
+    }
+
+    /// Leaves a shared memory, once nothing that this process has sent is in flight. Returns the ids of the apps in which
+    /// the others do not know it, and miss the process.
+    pub async fn leave(&self) -> Vec<Arc<str>> {
+        let mut missed = Vec::new();
+        for (id, store) in self.stores() {
+            if !store.leave().await {
+                missed.push(id);
+            }
+        }
+        missed
+    }
+
     /// Every rule's memory, in the order of the configuration.
     #[must_use]
     pub fn rules(&self) -> Vec<RegisteredRule> {
@@ -163,6 +234,9 @@ impl Assignments {
     pub fn sweep(&self, now: Moment) {
         for rule in self.rules() {
             rule.memory.sweep(now);
+        }
+        for (_, shared) in self.shared() {
+            shared.app().sweep();
         }
     }
 
@@ -276,6 +350,33 @@ impl Registry {
             generation: Arc::default(),
             configured: false,
         })
+    }
+
+    /// The shared memories of a configuration.
+    fn share(
+        &mut self,
+        Membership { options, settlements, keepers }: &Membership,
+        context: &Arc<MemoryContext>,
+        apps: &[Arc<str>],
+        wanted: &[RuleSettings],
+    ) -> Configured {
+        // Before the first configuration this process has forwarded nothing.
+        let is_fresh = !std::mem::replace(&mut self.configured, true);
+        let stores = apps.iter().map(|id| {
+            let rules: Vec<_> = wanted.iter().filter(|settings| settings.app == *id).collect();
+            let app = match self.shared.get(id) {
+                Some(shared) => Arc::clone(shared.app()),
+                None => SharedApp::join(options, id, &rules, is_fresh, context, (settlements, keepers)),
+            };
+            let shared = app.under(&rules);
+            self.shared.insert(Arc::clone(id), shared.clone());
+            Store::Shared(shared)
+        });
+        let stores = stores.collect();
+        for (_, shared) in self.shared.iter_mut().filter(|(id, _)| !apps.contains(id)) {
+            *shared = shared.app().under(&[]);
+        }
+        Configured { rules: Vec::new(), apps: stores, unknown_apps: Arc::clone(&self.unknown_apps) }
     }
 
     /// The app's memory as the present configuration has it.

@@ -3,7 +3,10 @@
 
 use std::sync::Arc;
 
-use super::{AppMemory, Before, Claim, ClaimMode, Generation, Outcome, RuleMemory, Tickets, Value, Waiter};
+use super::{
+    AppMemory, Ask, Before, Carried, Claim, ClaimMode, Generation, InProcessTickets, Outcome, Prepared, RuleMemory,
+    Shared, SharedClaims, Tickets, Uncertainty, Value, Waiter,
+};
 use crate::clock::Moment;
 
 /// Where the assignments of one app are held, for all of its rules.
@@ -11,6 +14,8 @@ use crate::clock::Moment;
 pub enum Store {
     /// In this process, for it alone.
     InProcess(InProcess),
+    /// At a store that several processes share.
+    Shared(Shared),
 }
 
 /// The memory of one app in this process, as one configuration has it.
@@ -25,10 +30,14 @@ pub struct InProcess {
 }
 
 impl Store {
-    /// Begins the claims of a decision that is made at `now`.
+    /// Begins the claims of a decision that is made at `now`. `carried`: what the request has learned before.
     #[inline]
-    pub fn claims(&self, now: Moment) -> Claims<'_> {
-        Claims { store: self, now, tickets: Tickets::default() }
+    pub fn claims(&self, now: Moment, carried: Carried) -> Claims<'_> {
+        let place = match self {
+            Self::InProcess(app) => Place::InProcess(app, InProcessTickets::default()),
+            Self::Shared(shared) => Place::Shared(Box::new(SharedClaims::new(shared, now, carried))),
+        };
+        Claims { place, now }
     }
 
     /// Whether the start of the process is the reason why the app is in doubt: no other doubt lasts longer.
@@ -36,6 +45,8 @@ impl Store {
     pub fn in_start_doubt(&self, now: Moment) -> bool {
         match self {
             Self::InProcess(app) => app.memory.in_start_doubt(now),
+            // Whoever enters the store is in doubt there.
+            Self::Shared(_) => false,
         }
     }
 }
@@ -50,7 +61,8 @@ pub enum Claimed {
     },
     /// Wait, then decide again.
     Wait(Waiter),
-    /// Forward it: a ticket on the channel is held. The fields are those of [`Claim::Reserved`].
+    /// Forward it: a ticket on the channel is held (unless a shared memory is out of reach). The fields are those of
+    /// [`Claim::Reserved`].
     Held {
         /// What was known of the channel before.
         before: Before,
@@ -59,43 +71,72 @@ pub enum Claimed {
         /// When the channel became known to show exactly this, if it is known to.
         since: Option<Moment>,
     },
-    /// Forward it: the memory is full, so the ticket for all channels of the app is held.
-    HeldAll,
+    /// Forward it: the ticket for all channels of the app is held, for this reason.
+    HeldAll(Uncertainty),
 }
 
 /// The claims of one decision, and the tickets that they have got. Dropped, they put what they hold in doubt.
 #[must_use = "dropped, they put what they hold in doubt"]
 #[derive(Debug)]
 pub struct Claims<'a> {
-    store: &'a Store,
+    place: Place<'a>,
     now: Moment,
-    tickets: Tickets,
+}
+
+/// Where a decision claims.
+#[derive(Debug)]
+enum Place<'a> {
+    InProcess(&'a InProcess, InProcessTickets),
+    Shared(Box<SharedClaims<'a>>),
 }
 
 impl Claims<'_> {
     /// Whether nothing is held, so that the request may wait.
     #[inline]
     #[must_use]
-    pub const fn is_empty(&self) -> bool {
-        self.tickets.is_empty()
+    pub fn is_empty(&self) -> bool {
+        match &self.place {
+            Place::InProcess(_, tickets) => tickets.is_empty(),
+            Place::Shared(claims) => claims.is_empty(),
+        }
+    }
+
+    /// Prepares claims of the `named` channels, each for the rule of a number, or of all channels of the app
+    /// (`claims_all`). Nothing else is claimed.
+    #[inline]
+    pub fn prepare<'c>(&mut self, named: impl Iterator<Item = (usize, &'c str)>, claims_all: bool) -> Prepared {
+        match &mut self.place {
+            Place::InProcess(..) => Prepared::Ready,
+            Place::Shared(claims) => claims.prepare(named, claims_all),
+        }
+    }
+
+    /// What has to be answered before the request may go on with what it has claimed; `None`: nothing.
+    #[inline]
+    pub fn commit(&mut self) -> Option<Box<Ask>> {
+        match &mut self.place {
+            Place::InProcess(..) => None,
+            Place::Shared(claims) => claims.commit(),
+        }
     }
 
     /// Claims `channel` for `value` in the memory of the app's rule of this number, in the order of the configuration.
     #[inline]
     pub fn claim(&mut self, rule: usize, channel: &str, value: &Value, mode: ClaimMode) -> Claimed {
-        let claim = match self.store {
-            Store::InProcess(app) => app.rules[rule].claim(channel, value, mode, self.now),
+        let (app, tickets) = match &mut self.place {
+            Place::InProcess(app, tickets) => (app, tickets),
+            Place::Shared(claims) => return claims.claim(rule, channel, value, mode),
         };
-        match claim {
+        match app.rules[rule].claim(channel, value, mode, self.now) {
             Claim::Redundant { since } => Claimed::Redundant { since },
             Claim::InFlight(waiter) => Claimed::Wait(waiter),
             Claim::Reserved { reservation, before, redundant, since } => {
-                self.tickets.hold(reservation);
+                tickets.hold(reservation);
                 Claimed::Held { before, redundant, since }
             }
             Claim::Full => {
-                self.claim_all();
-                Claimed::HeldAll
+                tickets.hold_app(&app.memory);
+                Claimed::HeldAll(Uncertainty::Full)
             }
         }
     }
@@ -103,7 +144,7 @@ impl Claims<'_> {
     /// Claims `channel` for a request that goes on whatever is known of it.
     pub fn hold(&mut self, rule: usize, channel: &str, value: &Value) {
         match self.claim(rule, channel, value, ClaimMode::Forced) {
-            Claimed::Held { .. } | Claimed::HeldAll => {}
+            Claimed::Held { .. } | Claimed::HeldAll(_) => {}
             // A forced claim returns none of these; the ticket for all of the app covers any.
             Claimed::Redundant { .. } | Claimed::Wait(_) => self.claim_all(),
         }
@@ -111,22 +152,30 @@ impl Claims<'_> {
 
     /// Claims all channels of the app.
     pub fn claim_all(&mut self) {
-        match self.store {
-            Store::InProcess(app) => self.tickets.hold_app(&app.memory),
+        match &mut self.place {
+            Place::InProcess(app, tickets) => tickets.hold_app(&app.memory),
+            Place::Shared(claims) => claims.claim_all(),
         }
     }
 
     /// The request goes on with these tickets. Nothing is claimed for it after that.
-    pub fn into_tickets(mut self) -> Tickets {
-        match self.store {
-            Store::InProcess(app) => self.tickets.hold_generation(&app.generation),
+    pub fn into_tickets(self) -> Tickets {
+        match self.place {
+            Place::InProcess(app, mut tickets) => {
+                tickets.hold_generation(&app.generation);
+                Tickets::InProcess(tickets)
+            }
+            Place::Shared(claims) => Tickets::Shared(claims.into_tickets()),
         }
-        self.tickets
     }
 
     /// Nothing was sent: what was known before is known again.
     pub fn give_back(self) {
-        self.tickets.settle(Outcome::Refused);
+        match self.place {
+            Place::InProcess(_, tickets) => tickets.settle(Outcome::Refused),
+            // Dropped, they are given back.
+            Place::Shared(_) => {}
+        }
     }
 }
 
@@ -165,7 +214,7 @@ mod tests {
     fn what_is_settled_is_redundant_under_its_own_rule_alone() {
         let clock = Clock::start();
         let store = store(clock);
-        let mut claims = store.claims(clock.now());
+        let mut claims = store.claims(clock.now(), Carried::default());
         assert!(claims.is_empty());
         let claimed = claims.claim(1, "room", &anna(), ClaimMode::MayWait);
         assert!(
@@ -174,7 +223,7 @@ mod tests {
         );
         assert!(!claims.is_empty());
         claims.into_tickets().settle(Outcome::Accepted);
-        let mut claims = store.claims(clock.now());
+        let mut claims = store.claims(clock.now(), Carried::default());
         let claimed = claims.claim(1, "room", &anna(), ClaimMode::MayWait);
         assert!(matches!(claimed, Claimed::Redundant { .. }) && claims.is_empty(), "{claimed:?}");
         let claimed = claims.claim(0, "room", &anna(), ClaimMode::MayWait);
@@ -186,13 +235,13 @@ mod tests {
     fn what_is_given_back_is_known_again() {
         let clock = Clock::start();
         let store = store(clock);
-        let mut claims = store.claims(clock.now());
+        let mut claims = store.claims(clock.now(), Carried::default());
         claims.hold(0, "room", &anna());
         claims.into_tickets().settle(Outcome::Accepted);
-        let mut claims = store.claims(clock.now());
+        let mut claims = store.claims(clock.now(), Carried::default());
         claims.hold(0, "room", &anna());
         claims.give_back();
-        let mut claims = store.claims(clock.now());
+        let mut claims = store.claims(clock.now(), Carried::default());
         let claimed = claims.claim(0, "room", &anna(), ClaimMode::MayWait);
         assert!(matches!(claimed, Claimed::Redundant { .. }), "{claimed:?}");
     }
@@ -201,12 +250,12 @@ mod tests {
     fn claims_that_are_dropped_leave_a_doubt() {
         let clock = Clock::start();
         let store = store(clock);
-        let mut claims = store.claims(clock.now());
+        let mut claims = store.claims(clock.now(), Carried::default());
         claims.hold(0, "room", &anna());
         drop(claims);
-        let mut claims = store.claims(clock.now());
+        let mut claims = store.claims(clock.now(), Carried::default());
         let claimed = claims.claim(0, "room", &anna(), ClaimMode::MayWait);
-        let in_doubt = Before::Uncertain(super::super::Uncertainty::InDoubt);
+        let in_doubt = Before::Uncertain(Uncertainty::InDoubt);
         assert!(matches!(&claimed, Claimed::Held { before, .. } if *before == in_doubt), "{claimed:?}");
     }
 
@@ -214,18 +263,18 @@ mod tests {
     fn an_equal_claim_waits_and_a_full_memory_holds_the_app() {
         let clock = Clock::start();
         let store = store(clock);
-        let mut first = store.claims(clock.now());
+        let mut first = store.claims(clock.now(), Carried::default());
         first.hold(0, "room", &anna());
-        let mut second = store.claims(clock.now());
+        let mut second = store.claims(clock.now(), Carried::default());
         let claimed = second.claim(0, "room", &anna(), ClaimMode::MayWait);
         assert!(matches!(claimed, Claimed::Wait(_)) && second.is_empty(), "{claimed:?}");
         drop(claimed);
         first.hold(0, "other room", &anna());
         let claimed = second.claim(0, "third room", &anna(), ClaimMode::MayWait);
-        assert!(matches!(claimed, Claimed::HeldAll), "{claimed:?}");
-        let mut third = store.claims(clock.now());
+        assert!(matches!(claimed, Claimed::HeldAll(Uncertainty::Full)), "{claimed:?}");
+        let mut third = store.claims(clock.now(), Carried::default());
         let claimed = third.claim(1, "room", &anna(), ClaimMode::MustNotWait);
-        let app_in_flight = Before::Uncertain(super::super::Uncertainty::AppInFlight);
+        let app_in_flight = Before::Uncertain(Uncertainty::AppInFlight);
         assert!(matches!(&claimed, Claimed::Held { before, .. } if *before == app_in_flight), "{claimed:?}");
     }
 }

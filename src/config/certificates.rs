@@ -29,6 +29,19 @@ pub(super) fn upstream(section: &mut Section<'_>) -> Client {
     })
 }
 
+/// Reads `cluster.ca_file`, for TLS to the store.
+///
+/// # Errors
+/// It cannot be used.
+pub(super) fn cluster(section: &mut Section<'_>) -> Result<Client, Refused> {
+    let authorities = authorities(section)?;
+    let authorities = authorities.as_ref().map(|(path, text)| (path.clone(), text.as_slice()));
+    Client::without_alpn(authorities).map_err(|error| {
+        section.problem_coded("ca_file", code::FILE, format!("{error}."));
+        Refused
+    })
+}
+
 /// The path of `ca_file` and the file's content, if it is given and the read mode reads it.
 fn authorities(section: &mut Section<'_>) -> Result<Option<(PathBuf, Vec<u8>)>, Refused> {
     match section.path("ca_file") {

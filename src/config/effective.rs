@@ -38,7 +38,14 @@ pub struct RunningValue {
 }
 
 /// Keys that say the same as another key, which is the one that a reload compares.
-const OTHER_FORMS: [(&str, &str); 2] = [("upstream.cluster", "upstream.url"), ("admin.token_file", "admin.token")];
+const OTHER_FORMS: [(&str, &str); 3] = [
+    ("upstream.cluster", "upstream.url"),
+    ("admin.token_file", "admin.token"),
+    ("cluster.password_file", "cluster.password"),
+];
+
+/// Secrets whose change is told without their values.
+const SECRETS: [&str; 4] = ["admin.token", "admin.token_file", "cluster.password", "cluster.password_file"];
 
 impl Config {
     /// The values of a process that started with this configuration and has loaded `reloaded` since.
@@ -52,9 +59,8 @@ impl Config {
                 .any(|name| compared.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with('.')))
         };
         // A secret is masked before and after, so that it cannot be seen to differ.
-        let is_secret = |value: &EffectiveValue| {
-            ["admin.token", "admin.token_file"].contains(&value.key.as_str()) && value.value.as_str() != Some("")
-        };
+        let is_secret =
+            |value: &EffectiveValue| SECRETS.contains(&value.key.as_str()) && value.value.as_str() != Some("");
         let running = |new: &EffectiveValue| {
             let started = self.values.iter().find(|value| value.key == new.key).filter(|_| waits(&new.key));
             match started.filter(|old| old.value != new.value || is_secret(new)) {
@@ -81,6 +87,11 @@ impl EffectiveValues {
     pub(super) fn record(&mut self, key: String, value: Value) {
         let index = self.0.len();
         self.0.entry(key).or_insert_with(|| (index, Value::Null)).1 = without_secrets(value);
+    }
+
+    /// The value of `key`.
+    pub(super) fn get(&self, key: &str) -> Option<&Value> {
+        self.0.get(key).map(|(_, value)| value)
     }
 
     /// Replaces the value of `key` by [`MASKED`], unless it is empty: a secret that is not set may be seen to be none.

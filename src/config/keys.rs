@@ -6,14 +6,14 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use super::address::{self, is_loopback, is_own_address};
-use super::problem::{Origin, Problem, code, quote};
+use super::problem::quote;
 use super::report::{Report, nearest};
 use super::section::{Refused, Section};
 use super::tree::{Table, Value};
 use super::unit::{GIB, KIB, MIB, format_duration};
 use super::{
-    Admin, Config, Log, LogFormat, Server, Token, apps, broker, certificates, events, rates, rules, suspicions,
-    upstream,
+    Admin, Config, Log, LogFormat, Server, Token, apps, broker, certificates, cluster, events, rates, rules,
+    suspicions, upstream,
 };
 use crate::gateway::UnknownApps;
 use crate::triggers::{MIN_CAPACITY, Payloads};
@@ -39,8 +39,10 @@ pub(super) fn read(tree: Table, report: &mut Report) -> Config {
         let admin = root.section("admin", admin);
         let broker = root.section("broker", broker::broker);
         let limits = root.section("limits", limits);
-        let assignments = root.section("assignments", |section| assignments(section, &server, &upstream));
-        let state = root.section("state", |section| state(section, &upstream));
+        let cluster = root.section("cluster", cluster::cluster);
+        let is_shared = cluster.is_some();
+        let assignments = root.section("assignments", |section| assignments(section, &server, &upstream, is_shared));
+        let state = root.section("state", |section| state(section, &upstream, is_shared));
         let log = root.section("log", log);
         let observe = root.flag("observe", false);
         let (apps, ids) = apps::read(root, &server);
@@ -56,6 +58,7 @@ pub(super) fn read(tree: Table, report: &mut Report) -> Config {
             limits,
             assignments,
             state,
+            cluster,
             log,
             apps,
             rules,
@@ -66,6 +69,7 @@ pub(super) fn read(tree: Table, report: &mut Report) -> Config {
         }
     });
     check_across_sections(&config, report);
+    cluster::check_across_sections(&config, report);
     suspicions::warn(&config, report);
     report.refuse_unknown();
     config.values = report.take_values();
@@ -243,7 +247,7 @@ fn limits(section: &mut Section<'_>) -> gateway::Limits {
     limits
 }
 
-fn assignments(section: &mut Section<'_>, server: &Server, upstream: &Options) -> assignment::Bounds {
+fn assignments(section: &mut Section<'_>, server: &Server, upstream: &Options, is_shared: bool) -> assignment::Bounds {
     let doubt_period = section.duration("doubt_period", Duration::from_secs(30), NONZERO_TIMEOUT);
     assignment::Bounds {
         max_channels: section.count("max_channels", 1_000_000, 1..=100_000_000),
@@ -254,14 +258,15 @@ fn assignments(section: &mut Section<'_>, server: &Server, upstream: &Options) -
             section,
             doubt_period + upstream.connect_timeout + upstream.timeout + server.drain_delay + server.drain_period,
             upstream,
+            is_shared,
         ),
     }
 }
 
 /// For the time `needed`, requests of an earlier process may still be applied: the longest life of its last request,
 /// drain included, and the doubt period after that. The embedded broker ends with its process, so nothing of it is
-/// applied later.
-fn start_doubt(section: &mut Section<'_>, needed: Duration, upstream: &Options) -> Duration {
+/// applied later. The members of a cluster know from each other what may still be applied.
+fn start_doubt(section: &mut Section<'_>, needed: Duration, upstream: &Options, is_shared: bool) -> Duration {
     let written = section.optional_duration("start_doubt", Duration::ZERO..=Duration::from_hours(24));
     if upstream.is_local() {
         section.show("start_doubt", &Duration::ZERO);
@@ -269,7 +274,13 @@ fn start_doubt(section: &mut Section<'_>, needed: Duration, upstream: &Options) 
     }
     let start_doubt = written.unwrap_or(needed);
     section.show("start_doubt", &start_doubt);
-    if start_doubt < needed {
+    if is_shared {
+        if written.is_some() {
+            let message = "`assignments.start_doubt` is not used with `[cluster]`: the members know what a process that ran before may have sent, and doubt it \
+                           for `assignments.doubt_period`.";
+            section.warn("start_doubt", "start_doubt_with_cluster", message, "Leave it out.");
+        }
+    } else if start_doubt < needed {
         let key = section.key("start_doubt");
         let message = format!(
             "`{key}` ({}) is shorter than {}, for which requests of a process that ran before may still be applied: after a restart a handoff may be lost.",
@@ -281,8 +292,14 @@ fn start_doubt(section: &mut Section<'_>, needed: Duration, upstream: &Options) 
     start_doubt
 }
 
-fn state(section: &mut Section<'_>, upstream: &Options) -> state::Options {
-    let path = section.path("path");
+fn state(section: &mut Section<'_>, upstream: &Options, is_shared: bool) -> state::Options {
+    let mut path = section.path("path");
+    if path.is_some() && is_shared {
+        let message =
+            "`state.path` is not used with `[cluster]`: the store has the memory, also while this process is down.";
+        section.warn("path", "state_with_cluster", message, "Leave it out.");
+        path = None;
+    }
     if path.is_some() && upstream.is_local() {
         let message = "`state.path` has no effect with the embedded broker: after a restart every guest connects anew, so nothing is known of what they see.";
         section.warn("path", "state_without_upstream", message, "Leave it out.");
@@ -312,29 +329,20 @@ fn log(section: &mut Section<'_>) -> Log {
 
 /// Checks values of several sections against each other, once all sections are read.
 fn check_across_sections(config: &Config, report: &mut Report) {
-    let mut problem = |keys: [&str; 2], message: String| {
-        if keys.iter().any(|key| report.is_faulty(key)) {
-            return;
-        }
-        // Reported for the key that was written, if the other has its default; else for the first.
-        let key = keys.into_iter().find(|key| report.origin(key) != Origin::Default).unwrap_or(keys[0]);
-        let (origin, key) = (report.origin(key), key.to_owned());
-        report.problem(Problem { origin, key, message, suggestion: None, code: code::CONFLICT });
-    };
     if config.assignments.doubt_period <= config.upstream.timeout {
         let message = format!(
             "Upstream may still apply a request that timed out, so `assignments.doubt_period` ({}) must be longer than `upstream.timeout` ({}).",
             format_duration(config.assignments.doubt_period),
             format_duration(config.upstream.timeout)
         );
-        problem(["assignments.doubt_period", "upstream.timeout"], message);
+        report.conflict(["assignments.doubt_period", "upstream.timeout"], message);
     }
     if config.server.listen == config.admin.listen && config.server.listen.port() != 0 {
         let message = format!(
             "`server.listen` and `admin.listen` are the same address, {}. Give each its own port.",
             config.admin.listen
         );
-        problem(["admin.listen", "server.listen"], message);
+        report.conflict(["admin.listen", "server.listen"], message);
     }
     if let Some(url) = &config.upstream.websocket_url
         && is_own_address(url, config.server.listen)
@@ -342,13 +350,13 @@ fn check_across_sections(config: &Config, report: &mut Report) {
         let message =
             "This is where usher itself listens: it would relay every connection to itself. Name the server behind it."
                 .to_owned();
-        problem(["upstream.websocket_url", "server.listen"], message);
+        report.conflict(["upstream.websocket_url", "server.listen"], message);
     }
     if is_own_address(&config.upstream.url, config.server.listen) {
         let message =
             "This is where usher itself listens: it would forward every request to itself. Name the server behind it."
                 .to_owned();
-        problem(["upstream.url", "server.listen"], message);
+        report.conflict(["upstream.url", "server.listen"], message);
     }
 }
 

@@ -1,14 +1,15 @@
 //! The typed configuration: read once from the file, the environment and the flags, checked as a whole, and refused
 //! with all its problems at once.
 //!
-//! `overlay` builds one `tree` of values with their origins. `keys`, `upstream`, `rates`, `apps`, `rules` and `events`
-//! read it through `section`, which collects the problems in a `report`, and every value that is read as an `effective`
+//! `overlay` builds one `tree` of values with their origins. `keys`, `upstream`, `cluster`, `rates`, `apps`, `rules` and
+//! `events` read it through `section`, which collects the problems in a `report`, and every value that is read as an `effective`
 //! one. `suspicions` are values that are valid and probably wrong.
 
 mod address;
 mod apps;
 mod broker;
 mod certificates;
+mod cluster;
 mod effective;
 mod events;
 mod file;
@@ -21,6 +22,7 @@ mod report;
 mod rules;
 mod secret;
 mod section;
+mod store_url;
 mod suspicions;
 mod tree;
 mod unit;
@@ -37,6 +39,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+pub use cluster::Cluster;
 pub use effective::{EffectiveValue, RunningValue};
 pub use problem::{Origin, Problem, Problems, Warning};
 pub use unit::duration;
@@ -66,6 +69,8 @@ pub struct Config {
     pub assignments: assignment::Bounds,
     /// `[state]`.
     pub state: state::Options,
+    /// `[cluster]`; `None`: the memory is not shared.
+    pub cluster: Option<Cluster>,
     /// `[log]`.
     pub log: Log,
     /// `[[apps]]`.

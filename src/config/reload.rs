@@ -3,8 +3,9 @@
 //! Each section is destructured whole, so that a new field does not compile until it is decided here whether a reload
 //! applies it.
 
-use super::{Admin, Config, Log, Server};
+use super::{Admin, Cluster, Config, Log, Server};
 use crate::assignment::Bounds;
+use crate::cluster::Login;
 use crate::{state, upstream};
 
 /// A key, and whether it has the same value in both configurations.
@@ -27,6 +28,7 @@ impl Config {
             limits: _,
             assignments,
             state,
+            cluster,
             log,
             apps: _,
             rules: _,
@@ -44,6 +46,7 @@ impl Config {
             .chain([("broker", *broker == new.broker)])
             .chain(assignments_keys(assignments, &new.assignments))
             .chain(state_keys(state, &new.state))
+            .chain(cluster_keys(cluster.as_ref(), new.cluster.as_ref()))
             .chain(log_keys(log, &new.log))
             .filter(|(_, is_same)| !is_same)
             .map(|(key, _)| key)
@@ -111,6 +114,26 @@ fn assignments_keys(old: &Bounds, new: &Bounds) -> [Compared; 4] {
 fn state_keys(old: &state::Options, new: &state::Options) -> [Compared; 2] {
     let state::Options { path, max_age } = old;
     [("state.path", *path == new.path), ("state.max_age", *max_age == new.max_age)]
+}
+
+fn cluster_keys(old: Option<&Cluster>, new: Option<&Cluster>) -> Vec<Compared> {
+    let (Some(old), Some(new)) = (old, new) else { return vec![("cluster", old.is_some() == new.is_some())] };
+    let Cluster { servers, login, tls, prefix, node, lease, member_timeout, replicas, isolated, timeout } = old;
+    let Login { username, password, database } = login;
+    let is_same_url = *servers == new.servers && *database == new.login.database && tls.is_some() == new.tls.is_some();
+    vec![
+        ("cluster.redis_url", is_same_url),
+        ("cluster.username", *username == new.login.username),
+        ("cluster.password", *password == new.login.password),
+        ("cluster.ca_file", *tls == new.tls || tls.is_some() != new.tls.is_some()),
+        ("cluster.prefix", *prefix == new.prefix),
+        ("cluster.node", *node == new.node),
+        ("cluster.lease", *lease == new.lease),
+        ("cluster.member_timeout", *member_timeout == new.member_timeout),
+        ("cluster.replicas", *replicas == new.replicas),
+        ("cluster.isolated", *isolated == new.isolated),
+        ("cluster.timeout", *timeout == new.timeout),
+    ]
 }
 
 fn log_keys(old: &Log, new: &Log) -> [Compared; 1] {

@@ -52,6 +52,11 @@ impl Report {
         std::mem::take(&mut self.values).finish(|key| self.origin(key))
     }
 
+    /// The value of `key` as it is shown, if it was read.
+    pub(super) fn value(&self, key: &str) -> Option<serde_json::Value> {
+        self.values.get(key).cloned()
+    }
+
     /// Adds a warning about `key`.
     pub(super) fn warn(&mut self, key: &str, code: &'static str, message: impl Into<String>, cure: impl Into<String>) {
         let (origin, key) = (self.origin(key), key.to_owned());
@@ -89,6 +94,17 @@ impl Report {
         if !self.problems.iter().any(|known| known.key == problem.key && known.origin == problem.origin) {
             self.problems.push(problem);
         }
+    }
+
+    /// Adds a problem of two keys whose values exclude each other, unless one of them has a problem already. It is
+    /// reported for the one that was written, if the other has its default; else for the first.
+    pub(super) fn conflict(&mut self, keys: [&str; 2], message: String) {
+        if keys.iter().any(|key| self.is_faulty(key)) {
+            return;
+        }
+        let key = keys.into_iter().find(|key| self.origin(key) != Origin::Default).unwrap_or(keys[0]);
+        let (origin, key) = (self.origin(key), key.to_owned());
+        self.problem(Problem { origin, key, message, suggestion: None, code: code::CONFLICT });
     }
 
     /// Adds a problem for each key that no section reads. Called when all sections are read.

@@ -8,6 +8,7 @@ use http::{HeaderValue, Response, StatusCode};
 
 use super::record::Tag;
 use super::{Reply, Shared};
+use crate::assignment::Denied;
 use crate::pusher::SignatureError;
 use crate::rate::Limited;
 use crate::upstream::Failure;
@@ -62,6 +63,9 @@ pub enum Refusal {
     /// No slot is free in time under the rate limits.
     #[error(transparent)]
     RateLimited(Limited),
+    /// The memory that processes share does not allow it.
+    #[error(transparent)]
+    Denied(Denied),
     /// As many requests are in flight as limits.max_requests allows.
     #[error("usher has as many requests in flight as it may (limits.max_requests); try again shortly")]
     Overloaded,
@@ -88,7 +92,9 @@ impl Refusal {
             Self::UnknownApp { .. } => StatusCode::NOT_FOUND,
             Self::Signature(_) => StatusCode::UNAUTHORIZED,
             Self::RateLimited(_) => StatusCode::TOO_MANY_REQUESTS,
-            Self::Overloaded | Self::Upstream(Failure::OutOfDescriptors { .. }) => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Denied(_) | Self::Overloaded | Self::Upstream(Failure::OutOfDescriptors { .. }) => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
             Self::Upstream(failure) if failure.is_timeout() => StatusCode::GATEWAY_TIMEOUT,
             Self::Upstream(_) | Self::Internal => StatusCode::BAD_GATEWAY,
         }
@@ -109,6 +115,7 @@ impl Refusal {
             Self::UnknownApp { .. } => "unknown_app",
             Self::Signature(error) => error.code(),
             Self::RateLimited(_) => "rate_limited",
+            Self::Denied(denied) => denied.code(),
             Self::Overloaded => "overloaded",
             Self::Upstream(failure @ Failure::OutOfDescriptors { .. }) => failure.label(),
             Self::Upstream(failure) if failure.is_timeout() => "upstream_timeout",
@@ -133,6 +140,7 @@ impl Refusal {
             Self::UnknownApp { .. }
             | Self::Signature(_)
             | Self::RateLimited(_)
+            | Self::Denied(_)
             | Self::Upstream(_)
             | Self::Internal => false,
         }

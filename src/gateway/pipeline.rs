@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep, timeout_at};
 
-use super::decide::{Conclusion, Decision, DecisionContext, Subject, WaitReason, decide, decide_inexact};
+use super::decide::{Conclusion, Decision, DecisionContext, Progress, Subject, WaitReason, decide, decide_inexact};
 use super::disposition::Disposition;
 use super::plan::{Multiplicity, Plan};
 use super::record::{Arrival, RequestLine, Tag, micros};
@@ -18,7 +18,6 @@ use crate::assignment::{ClaimMode, Tickets};
 use crate::clock::Timestamp;
 use crate::metrics::TriggerOutcome;
 use crate::pusher::{KeyPair, Trigger};
-use crate::rate::RateReservation;
 use crate::shutdown::Phase;
 use crate::triggers::{MAX_TEXT, Tail, UpstreamRecord, cut};
 use crate::upstream::Failure;
@@ -67,7 +66,7 @@ pub(super) struct Undecided {
 /// What a trigger keeps from one decision to the next.
 #[derive(Debug, Default)]
 struct WaitState {
-    rate_reservation: RateReservation,
+    progress: Progress,
     /// The end of all waiting for equal announcements in flight, set when the first wait begins.
     deadline: Option<Instant>,
 }
@@ -274,8 +273,7 @@ fn conclude<R: Render>(
             arrival.push_suppressed(shared, &app.id, conclusion, waited);
             NextStep::Answered(render.suppressed(tag))
         }
-        Decision::Refuse(limited, draft) => {
-            let refusal = Refusal::RateLimited(limited);
+        Decision::Refuse(refusal, draft) => {
             arrival.push_refused(shared, &app.id, draft, waited, &refusal);
             let tag = arrival.tag(refusal.code());
             NextStep::Answered(render.refused(refusal, tag))
@@ -328,25 +326,28 @@ impl WaitState {
     ) -> Decision {
         let Verified { app, reading, body, pair: _ } = trigger;
         let now = now.moment;
+        let progress = &mut self.progress;
         let is_keyed = matches!(reading, Reading::Keyed(_));
         let context = DecisionContext { now, mode, waited: self.deadline.is_some(), is_keyed };
         match reading {
             Reading::Exact(endpoint) => {
                 let trigger = Trigger::parse(*endpoint, body);
-                decide(shared, app, trigger, subject, context, &mut self.rate_reservation)
+                decide(shared, app, trigger, subject, context, progress)
             }
             Reading::Keyed(endpoint) => {
                 let trigger = Trigger::parse(*endpoint, body).map(Trigger::assuming_excluded_socket);
-                decide(shared, app, trigger, subject, context, &mut self.rate_reservation)
+                decide(shared, app, trigger, subject, context, progress)
             }
-            Reading::Inexact(inexact) => decide_inexact(shared, app, inexact, subject, now, &mut self.rate_reservation),
+            Reading::Inexact(inexact) => decide_inexact(shared, app, inexact, subject, context, progress),
         }
     }
 
     /// Waits; returns how to claim then. Once the listeners are closed, no wait goes on: what is not sent now is not
     /// sent at all. A wait for an outcome ends before, if nothing is suppressed any more.
     async fn wait(&mut self, shared: &Shared, reason: WaitReason) -> ClaimMode {
-        let is_for_rate = matches!(reason, WaitReason::RateSlot(_));
+        // The store answers in time or not, and what is forwarded needs tickets also at the end.
+        let (is_for_rate, is_for_store) =
+            (matches!(reason, WaitReason::RateSlot(_)), matches!(reason, WaitReason::Store(..)));
         let ready = async {
             match reason {
                 WaitReason::Settlement(waiter) => {
@@ -358,10 +359,18 @@ impl WaitState {
                     sleep(slot.wait).await;
                     ClaimMode::MayWait
                 }
+                WaitReason::Store(ask, mode) => {
+                    self.progress.carried = ask.answered().await;
+                    mode
+                }
             }
         };
         let ending = async {
-            if is_for_rate { shared.drain.reached(Phase::Closed).await } else { shared.drain.waits_end().await }
+            match (is_for_rate, is_for_store) {
+                (true, _) => shared.drain.reached(Phase::Closed).await,
+                (_, true) => std::future::pending().await,
+                (false, false) => shared.drain.waits_end().await,
+            }
         };
         tokio::select! {
             biased;

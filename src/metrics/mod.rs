@@ -2,6 +2,7 @@
 //! holds a channel, a user or an address, and the number of series is fixed once the configuration is read. The hot
 //! path uses resolved handles; counting is one relaxed atomic add.
 
+mod cluster;
 mod label;
 mod process;
 mod rate;
@@ -23,6 +24,7 @@ use std::time::Duration;
 use prometheus::core::Collector;
 use prometheus::{IntGauge, IntGaugeVec, Registry, TextEncoder, opts};
 
+pub use cluster::ClusterApp;
 pub use rate::RateScope;
 pub use realtime::{Direction, RealtimeMetrics, SocketEnd};
 pub use sample::{Keys, RuleState, Sample};
@@ -272,6 +274,7 @@ impl Metrics {
         process::Process::read().register(&scrape);
         let mut families = self.registry.gather();
         families.extend(scrape.gather());
+        families.extend(cluster::round_trips(&sample.clusters));
         families.sort_by(|a, b| a.name().cmp(b.name()));
         TextEncoder::new()
             .encode_to_string(&families)

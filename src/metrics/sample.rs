@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use prometheus::{Gauge, IntCounterVec, IntGauge, IntGaugeVec, Registry, opts};
 
+use super::cluster::{ClusterApp, register_apps};
 use super::register;
 
 /// The values of other modules at a scrape.
@@ -28,6 +29,8 @@ pub struct Sample {
     pub tasks: usize,
     /// The start of the process, as the time since the Unix epoch, computed from the system's current clock.
     pub began_at: Duration,
+    /// The apps whose memory is shared with other processes.
+    pub clusters: Vec<ClusterApp>,
 }
 
 /// The number of channels that a rule of an app remembers.
@@ -104,6 +107,7 @@ impl Sample {
         let started =
             Gauge::new("process_start_time_seconds", "When the process began, in seconds since the Unix epoch.");
         register(scrape, started).set(self.began_at.as_secs_f64());
+        register_apps(&self.clusters, scrape);
         register(scrape, IntGauge::new("usher_tasks", "Tasks that usher runs.")).set(gauge_value(self.tasks));
     }
 }

@@ -55,6 +55,18 @@ fn busy() -> (Arc<Metrics>, Sample) {
             start_doubt_left: Some(Duration::from_secs(7)),
             waiters: 1,
             tasks: 5,
+            clusters: vec![ClusterApp {
+                app: "1001".into(),
+                standing: "blind",
+                standings: &["member", "blind"],
+                members: Some((2, 1)),
+                open: vec![("history", true), ("missing", false)],
+                conflicts: 4,
+                epochs: vec![("history", 1), ("closed", 2)],
+                within: vec![(Duration::from_micros(250), 3), (Duration::from_millis(1), 8)],
+                answers: 9,
+                total: Duration::from_millis(12),
+            }],
             ..Sample::default()
         },
     )
@@ -132,6 +144,17 @@ fn each_fact_is_counted_in_its_series() {
         ("usher_rule_mode{app=\"1001\",mode=\"observe\",rule=\"staff-assigned\"}", 1.0),
         ("usher_waiters", 1.0),
         ("usher_tasks", 5.0),
+        ("usher_cluster_standing{app=\"1001\",standing=\"blind\"}", 1.0),
+        ("usher_cluster_standing{app=\"1001\",standing=\"member\"}", 0.0),
+        ("usher_cluster_members{app=\"1001\",state=\"in\"}", 2.0),
+        ("usher_cluster_members{app=\"1001\",state=\"missing\"}", 1.0),
+        ("usher_cluster_open{app=\"1001\",reason=\"history\"}", 1.0),
+        ("usher_cluster_open{app=\"1001\",reason=\"missing\"}", 0.0),
+        ("usher_cluster_conflicts_total{app=\"1001\"}", 4.0),
+        ("usher_cluster_epochs_total{app=\"1001\",cause=\"closed\"}", 2.0),
+        ("usher_cluster_round_trip_seconds_bucket{app=\"1001\",le=\"0.00025\"}", 3.0),
+        ("usher_cluster_round_trip_seconds_bucket{app=\"1001\",le=\"+Inf\"}", 9.0),
+        ("usher_cluster_round_trip_seconds_sum{app=\"1001\"}", 0.012),
         (concat!("usher_build_info{version=\"", env!("CARGO_PKG_VERSION"), "\"}"), 1.0),
     ] {
         assert_eq!(page.get(name), Some(&expected), "{name} in {page:#?}");

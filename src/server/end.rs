@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::worker::Worker;
 use super::{Running, Server};
@@ -20,8 +20,8 @@ const RESERVE: Duration = Duration::from_millis(250);
 /// How a server of this configuration ends.
 pub(super) fn policy(config: &Config) -> DrainPolicy {
     let (delay, period) = (config.server.drain_delay, config.server.drain_period);
-    // The embedded broker keeps nothing (`memory`).
-    let keeps_memory = config.state.path.is_some() && !config.upstream.is_local();
+    // The embedded broker keeps nothing (`memory`). What is shared is known to all others.
+    let keeps_memory = config.cluster.is_some() || config.state.path.is_some() && !config.upstream.is_local();
     DrainPolicy { delay, period, keeps_memory }
 }
 
@@ -96,6 +96,9 @@ impl Server {
             worker.end();
         }
         let open = self.pools.finish(until(end - reserve / 2)).await;
+        if left == 0 {
+            self.leave(until(end)).await;
+        }
         self.stop_admin.enter(Phase::Draining);
         let asking = self.admin_tasks.finish(until(end)).await;
         // Every worker has ended, and with it every ticket: what was cut off is in doubt.
@@ -107,6 +110,22 @@ impl Server {
             seconds = began.elapsed().as_secs_f64(),
             "drained"
         );
+    }
+}
+
+impl Server {
+    /// Leaves the shared memory, if there is one: nothing that was sent is in flight any more.
+    async fn leave(&self, within: Duration) {
+        let missed = match timeout(within, self.assignments.leave()).await {
+            Ok(missed) => missed,
+            Err(_elapsed) => self.assignments.stores().into_iter().map(|(id, _)| id).collect(),
+        };
+        if !missed.is_empty() {
+            tracing::warn!(
+                apps = missed.join(", "),
+                "the shared memory does not know that this usher has left: the others miss it, and suppress nothing until it is back or given up (cluster.member_timeout)"
+            );
+        }
     }
 }
 

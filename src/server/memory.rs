@@ -33,6 +33,8 @@ enum NothingFound {
     NoDirectory,
     #[error("the embedded broker begins anew with its process")]
     Local,
+    #[error("the memory is shared with other processes, and outlives this one at their store (cluster.redis_url)")]
+    Shared,
     #[error(transparent)]
     Unused(#[from] Unused),
     #[error("the state file could not be read to its end: {0}")]
@@ -55,6 +57,9 @@ impl Inheritance {
         let nothing = |why| Self { keeper: None, found: Err(why), clock: Clock::start() };
         if config.upstream.is_local() {
             return nothing(NothingFound::Local);
+        }
+        if config.cluster.is_some() {
+            return nothing(NothingFound::Shared);
         }
         let Some(path) = &config.state.path else { return nothing(NothingFound::NoDirectory) };
         let now = Reading::now();
@@ -184,12 +189,12 @@ fn log_nothing(why: &NothingFound, start_doubt: Duration) {
     let (reason, seconds) = (why.to_string(), start_doubt.as_secs_f64());
     let code = if let NothingFound::Unused(unused) = why { unused.code() } else { "" };
     let is_usual = match why {
-        NothingFound::NoDirectory | NothingFound::Local => true,
+        NothingFound::NoDirectory | NothingFound::Local | NothingFound::Shared => true,
         NothingFound::Unused(unused) => matches!(unused, Unused::NoFile),
         NothingFound::Unread(_) => false,
     };
     match why {
-        NothingFound::Local => {}
+        NothingFound::Local | NothingFound::Shared => {}
         NothingFound::NoDirectory if start_doubt.is_zero() => {}
         NothingFound::Unused(Unused::Locked) => tracing::warn!(
             reason,

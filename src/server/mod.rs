@@ -8,6 +8,7 @@ mod handshake;
 mod lazy_timer;
 mod lingering_close;
 mod listeners;
+mod membership;
 mod memory;
 mod prefixed_stream;
 mod signals;
@@ -224,7 +225,9 @@ impl Server {
         let clock = inheritance.clock;
         let metrics = Metrics::new();
         metrics.set_max_connections(fit.connections);
-        let assignments = Assignments::new(clock, config.assignments.clone());
+        let tasks = Tasks::default();
+        let cluster = config.cluster.as_ref().map(|cluster| membership::new(cluster, &config, &tasks));
+        let assignments = Assignments::with(clock, config.assignments.clone(), cluster);
         let certificate = config.server.tls.clone().map(Certificate::new);
         if let Some(expires) = certificate.as_ref().and_then(|certificate| certificate.expires_at()) {
             metrics.tls_expires_at(expires);
@@ -250,7 +253,7 @@ impl Server {
             triggers: Arc::new(Triggers::new(config.admin.triggers_bytes, config.payloads())),
             report,
             drain,
-            tasks: Tasks::default(),
+            tasks,
             relays: Relays::default(),
             trigger_log: TriggerLog::default(),
             success_format: SuccessFormat::default(),

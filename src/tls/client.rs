@@ -1,4 +1,4 @@
-//! TLS towards upstream: the trusted authorities, and the client certificate for servers that request one.
+//! TLS towards upstream and the shared store: the trusted authorities, and the client certificate for servers that request one.
 
 use std::error::Error;
 use std::fmt;
@@ -55,6 +55,22 @@ impl Client {
     /// # Errors
     /// The content has no usable certificate.
     pub fn new(authorities: Option<(PathBuf, &[u8])>, identity: Option<Identity>) -> Result<Self, TlsError> {
+        Self::offering(vec![HTTP_1_1.to_vec()], authorities, identity)
+    }
+
+    /// The same without a client certificate and without ALPN, for a protocol that has no name in it.
+    ///
+    /// # Errors
+    /// The content has no usable certificate.
+    pub fn without_alpn(authorities: Option<(PathBuf, &[u8])>) -> Result<Self, TlsError> {
+        Self::offering(Vec::new(), authorities, None)
+    }
+
+    fn offering(
+        protocols: Vec<Vec<u8>>,
+        authorities: Option<(PathBuf, &[u8])>,
+        identity: Option<Identity>,
+    ) -> Result<Self, TlsError> {
         let mut roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
         let trusted =
             authorities.as_ref().map(|(path, text)| certificates(path, text)).transpose()?.unwrap_or_default();
@@ -79,7 +95,7 @@ impl Client {
         let certified = identity.as_ref().map(|identity| Arc::clone(identity.certified()));
         let resolver = Arc::new(ClientCertificate { certified, was_requested: AtomicBool::new(false) });
         let mut config = config.with_client_cert_resolver(Arc::<ClientCertificate>::clone(&resolver));
-        config.alpn_protocols = vec![HTTP_1_1.to_vec()];
+        config.alpn_protocols = protocols;
         config.resumption = Resumption::store(Arc::new(Sessions::new(Arc::clone(&servers))));
         let setup = Setup { ca_file, identity, resolver, config: Arc::new(config), servers };
         Ok(Self(Arc::new(ArcSwap::from_pointee(setup))))

@@ -36,14 +36,14 @@ pub fn examined(toml: &str) -> (i32, Vec<Value>) {
 }
 
 /// The findings of a check.
-fn of<'a>(findings: &'a [Value], check: &str) -> Vec<&'a Value> {
+pub fn of<'a>(findings: &'a [Value], check: &str) -> Vec<&'a Value> {
     findings.iter().filter(|finding| finding["check"] == check).collect()
 }
 
 /// Fails unless the first finding of this check has this severity and contains these texts, in the finding or in the
 /// remedy.
 #[track_caller]
-fn assert_found(findings: &[Value], check: &str, verdict: &str, says: &[&str]) {
+pub fn assert_found(findings: &[Value], check: &str, verdict: &str, says: &[&str]) {
     let found = of(findings, check);
     let first = found.first().unwrap_or_else(|| panic!("nothing of {check}: {findings:?}"));
     let text = format!("{} {} {}", first["about"], first["found"], first["advice"]);

@@ -38,7 +38,7 @@ fn fits(pattern: &Path, path: &Path) -> bool {
 
 /// The documented fields of an endpoint are those of `answers`, and no others.
 #[track_caller]
-fn assert_documented(endpoint: &str, answers: &[Value]) {
+pub fn assert_documented(endpoint: &str, answers: &[Value]) {
     let example: Value = serde_json::from_str(&block(ENDPOINTS, &format!("shape {endpoint}"))).unwrap();
     let (mut documented, mut seen) = (BTreeSet::new(), BTreeSet::new());
     paths(&example, &Path::new(), &mut documented);
@@ -151,10 +151,16 @@ fn codes(body: &str) -> BTreeSet<String> {
 fn the_table_of_errors_has_each_code_and_no_other() {
     let refusals = function("src/gateway/error.rs", "pub fn code(&self) -> &'static str {");
     let signatures = function("src/pusher/signature/error.rs", "pub const fn code(&self) -> &'static str {");
+    let denials = function("src/assignment/shared/claims.rs", "pub const fn code(self) -> &'static str {");
     let mut known = codes(&refusals);
     known.extend(codes(&signatures));
-    // Two arms take the code of what they hold: that of the signature, and that of one failure.
-    let held = ["Self::Signature(error) => error.code()", "Failure::OutOfDescriptors { .. }) => failure.label()"];
+    known.extend(codes(&denials));
+    // Three arms take the code of what they hold: that of the signature, of one failure, and of the shared memory.
+    let held = [
+        "Self::Signature(error) => error.code()",
+        "Failure::OutOfDescriptors { .. }) => failure.label()",
+        "Self::Denied(denied) => denied.code()",
+    ];
     assert!(held.iter().all(|arm| refusals.contains(arm)), "{refusals}");
     assert_eq!(refusals.matches("=>").count(), codes(&refusals).len() + held.len(), "two arms have one code");
     known.insert("out_of_descriptors".to_owned());

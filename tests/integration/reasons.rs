@@ -1,10 +1,14 @@
 //! Each reason of a decision, given by a real request (docs/reasons.md).
 
 use std::collections::BTreeSet;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::time::Duration;
 
 use serde_json::Value;
 use usher::decision::EventDecision;
 
+use crate::cluster::redis::Redis;
 use crate::harness::bodies::{ANNOUNCEMENT, Library, announcement, announcement_on, batch, item, message, staff};
 use crate::harness::usher::{Setup, Signal};
 use crate::harness::{Client, Fake, Gate, Request, Response, Step, Usher, eventually};
@@ -86,6 +90,7 @@ fn each_reason_is_given_by_a_request() {
     batches(&mut seen);
     observing(&mut seen);
     drains(&mut seen);
+    clusters(&mut seen);
     let pair = |decision: &EventDecision| (decision.action().label().to_owned(), decision.reason().to_owned());
     let all: BTreeSet<_> = EventDecision::ALL.iter().map(pair).collect();
     let missing: Vec<_> = all.difference(&seen.0).collect();
@@ -228,6 +233,25 @@ fn drains(seen: &mut Seen) {
     let response = scene.client.send(&request.body).response();
     assert_eq!(response.head.header("usher-reason").as_deref(), Some("draining"));
     scene.seen.0.insert(("forwarded".to_owned(), "draining".to_owned()));
+}
+
+fn clusters(seen: &mut Seen) {
+    let mut redis = Redis::start();
+    let cluster = format!("[cluster]\nredis_url = \"redis://{}\"\nnode = \"a\"\n", redis.address());
+    let mut scene = Scene::start(seen, |setup| setup.more = cluster.clone());
+    scene.announce(CHANNEL, "Anna", "cluster_open");
+    redis.kill();
+    scene.announce(CHANNEL, "Anna", "cluster_unreached");
+    // One that never enters holds announcements back for 30 s, longer than the harness waits for anything.
+    let alone = Scene::start(seen, |setup| setup.more = cluster);
+    let mut stream = TcpStream::connect(alone.usher.gateway()).unwrap();
+    stream.set_read_timeout(Some(Duration::from_mins(1))).unwrap();
+    stream.write_all(&Request::events(&announcement(CHANNEL, "Anna")).bytes()).unwrap();
+    let mut answer = [0; 1_024];
+    let length = stream.read(&mut answer).unwrap();
+    let answer = String::from_utf8_lossy(&answer[..length]);
+    assert!(answer.contains("usher-reason: cluster_isolated\r\n"), "{answer}");
+    alone.seen.0.insert(("forwarded".to_owned(), "cluster_isolated".to_owned()));
 }
 
 /// The document has each decision with its reason, and no other.

@@ -1,5 +1,5 @@
 
-// The operator's page, part 5: the report, and the begin.
+// The operator's page, part 6: the report, and the begin.
 
 // ---------------------------------------------------------------- report
 
@@ -78,7 +78,7 @@ const reportParts = ({ since, rules, misplaced }) => {
 
 // ---------------------------------------------------------------- begin
 
-const refresh = () => Promise.allSettled([showOverview(), showCame(), showAssignments(), showReport(), load()]);
+const refresh = () => Promise.allSettled([showOverview(), showCame(), showAssignments(), showReport(), showCluster(), load()]);
 
 for (const [{ badge, colour }, meaning] of LEGEND) $("legend").append(make("dt", "", make("span", `badge ${colour}`, badge)), make("dd", "", meaning));
 keepToken(token);
@@ -87,4 +87,5 @@ follow();
 poll(showReport, 10000);
 poll(showOverview, 2000);
 poll(showCame, 3000);
+poll(showCluster, 3000);
 poll(showAssignments, 5000);

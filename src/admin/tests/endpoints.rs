@@ -18,6 +18,9 @@ async fn the_index_names_every_endpoint() {
         "/triggers/stream",
         "/events",
         "/overview",
+        "/cluster",
+        "/cluster/close",
+        "/cluster/members/<node>",
         "/report",
         "/rules/mode",
         "/token",
@@ -265,4 +268,18 @@ async fn misplaced_events_name_the_channels_of_their_family() {
     };
     assert_eq!(channels("{hotel}-desk"), serde_json::json!(["a-desk"]));
     assert_eq!(channels("other"), serde_json::json!(["bar", "c", "d", "e", "f"]), "the most frequent five");
+}
+
+#[tokio::test]
+async fn without_a_cluster_there_is_nothing_to_show_or_to_change() {
+    let running = Running::start().await;
+    let bearer = format!("Authorization: Bearer {TOKEN}");
+    assert_eq!(running.get("/cluster").await.error(), (404, "no_cluster".into()));
+    assert_eq!(running.get("/overview").await.json()["cluster"], false);
+    for (line, allow) in [("POST /cluster/close?app=1001", "POST"), ("DELETE /cluster/members/a?app=1001", "DELETE")] {
+        assert_eq!(running.call(line, &[]).await.error(), (401, "token_missing".into()), "{line}");
+        assert_eq!(running.call(line, &[&bearer]).await.error(), (404, "no_cluster".into()), "{line}");
+        let (_, target) = line.split_once(' ').unwrap();
+        assert_eq!(running.get(target).await.header("allow"), Some(allow), "{line}");
+    }
 }

@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use super::*;
+use crate::assignment::shared::stored;
 
 const DOUBT: Duration = Duration::from_secs(30);
 
@@ -19,6 +20,9 @@ enum RequestKind {
     /// A request that may touch any channel of the app.
     Wide,
 }
+
+const ALL: [RequestKind; 5] =
+    [RequestKind::A, RequestKind::B, RequestKind::BThenA, RequestKind::Opaque, RequestKind::Wide];
 
 /// What the guests of the channel see.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -52,6 +56,16 @@ struct ModelState {
     in_flight: Vec<InFlight>,
     may_apply_late: Vec<RequestKind>,
     remaining: u8,
+    place: Place,
+}
+
+/// Where the channel is between two steps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Place {
+    /// In the process.
+    Process,
+    /// At a store that several processes share: it is written and read in each step.
+    Store,
 }
 
 /// What distinguishes two states. Ids, times, the order of tickets, and the numbers of past epochs do not.
@@ -79,7 +93,7 @@ impl RequestKind {
 }
 
 impl ModelState {
-    fn new(requests: u8) -> Self {
+    fn new(requests: u8, place: Place) -> Self {
         Self {
             channel: Channel::default(),
             now: Moment::default(),
@@ -89,6 +103,7 @@ impl ModelState {
             in_flight: Vec::new(),
             may_apply_late: Vec::new(),
             remaining: requests,
+            place,
         }
     }
 
@@ -231,13 +246,16 @@ impl ModelState {
     fn then(&self, change: impl FnOnce(&mut Self)) -> Self {
         let mut next = self.clone();
         change(&mut next);
+        if next.place == Place::Store {
+            next.channel = stored(next.channel);
+        }
         next
     }
 }
 
 /// Explores all reachable states. Returns the number of states and of drops.
-fn explore(requests: u8, kinds: &[RequestKind]) -> (usize, usize) {
-    let start = ModelState::new(requests);
+fn explore(requests: u8, kinds: &[RequestKind], place: Place) -> (usize, usize) {
+    let start = ModelState::new(requests, place);
     let mut seen = HashSet::from([start.key()]);
     // For the report of a violation: each step, and the index of the previous one.
     let mut trace: Vec<(usize, Step)> = Vec::new();
@@ -275,25 +293,31 @@ fn steps_to(trace: &[(usize, Step)], mut at: usize) -> Vec<Step> {
 
 #[test]
 fn no_interleaving_of_five_requests_loses_a_handoff() {
-    let (states, drops) = explore(5, &[RequestKind::A, RequestKind::B, RequestKind::Opaque]);
+    let (states, drops) = explore(5, &[RequestKind::A, RequestKind::B, RequestKind::Opaque], Place::Process);
     assert!(states > 10_000 && drops > 100, "{states} states, {drops} drops");
 }
 
 #[test]
 fn no_interleaving_of_five_requests_with_batches_loses_a_handoff() {
-    let (states, drops) = explore(5, &[RequestKind::A, RequestKind::B, RequestKind::BThenA]);
+    let (states, drops) = explore(5, &[RequestKind::A, RequestKind::B, RequestKind::BThenA], Place::Process);
     assert!(states > 10_000 && drops > 100, "{states} states, {drops} drops");
 }
 
 #[test]
 fn no_interleaving_of_five_requests_with_wide_ones_loses_a_handoff() {
-    let (states, drops) = explore(5, &[RequestKind::A, RequestKind::B, RequestKind::Wide]);
+    let (states, drops) = explore(5, &[RequestKind::A, RequestKind::B, RequestKind::Wide], Place::Process);
     assert!(states > 10_000 && drops > 100, "{states} states, {drops} drops");
 }
 
 #[test]
 fn no_interleaving_of_four_requests_of_all_kinds_loses_a_handoff() {
-    let (states, drops) =
-        explore(4, &[RequestKind::A, RequestKind::B, RequestKind::BThenA, RequestKind::Opaque, RequestKind::Wide]);
+    let (states, drops) = explore(4, &ALL, Place::Process);
     assert!(states > 10_000 && drops > 30, "{states} states, {drops} drops");
+}
+
+#[test]
+fn a_store_between_the_steps_changes_nothing() {
+    for requests in 1..=4 {
+        assert_eq!(explore(requests, &ALL, Place::Store), explore(requests, &ALL, Place::Process));
+    }
 }

@@ -31,7 +31,7 @@ fn configure(assignments: &Assignments, wanted: &[RuleSettings]) -> Vec<(Arc<App
 fn configure_app(assignments: &Assignments, rules: &[(&str, u8)]) -> (InProcess, Vec<Arc<RuleMemory>>) {
     let wanted: Vec<_> = rules.iter().map(|(rule, definition)| settings("1", rule, *definition)).collect();
     let Configured { rules, mut apps, .. } = assignments.configure(&["1".into()], &wanted);
-    let Store::InProcess(app) = apps.remove(0);
+    let app = in_process(apps.remove(0));
     (app, rules)
 }
 
@@ -54,6 +54,13 @@ fn announce(assignments: &Assignments, memory: &Arc<RuleMemory>) -> Option<Befor
         }
         Claim::Redundant { .. } => None,
         other => panic!("{other:?}"),
+    }
+}
+
+fn in_process(store: Store) -> InProcess {
+    match store {
+        Store::InProcess(app) => app,
+        Store::Shared(_) => panic!("the memory is not shared"),
     }
 }
 
@@ -209,11 +216,11 @@ fn a_rule_that_went_and_came_back_is_new() {
 #[test]
 fn unused_apps_are_dropped() {
     let assignments = assignments();
-    let Store::InProcess(held) = assignments.configure(&["held".into(), "loose".into()], &[]).apps.remove(0);
+    let held = in_process(assignments.configure(&["held".into(), "loose".into()], &[]).apps.remove(0));
     configure(&assignments, &[settings("1", "joined", 7)]);
     let apps = |assignments: &Assignments| lock(&assignments.registry).apps.len();
     assert_eq!(apps(&assignments), 2);
-    let Store::InProcess(again) = assignments.configure(&["held".into()], &[]).apps.remove(0);
+    let again = in_process(assignments.configure(&["held".into()], &[]).apps.remove(0));
     assert!(Arc::ptr_eq(&held.memory, &again.memory));
     drop(again);
     drop(held);

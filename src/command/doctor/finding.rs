@@ -75,6 +75,12 @@ impl Finding {
                 == (other.check, other.severity, &other.found, &other.advice)
     }
 
+    /// Whether it is about the same subject as `other`, and says the same.
+    pub(super) fn is_the_same(&self, other: &Self) -> bool {
+        (self.check, self.severity, &self.about, &self.found)
+            == (other.check, other.severity, &other.about, &other.found)
+    }
+
     /// Adds the subject of `other`, which says the same.
     pub(super) fn is_about_also(&mut self, other: &Self) {
         self.about = format!("{} and {}", self.about, other.about);

@@ -1,13 +1,15 @@
 //! `usher doctor`: checks the environment of usher, and prints for each check the finding and advice, problems first.
 //!
 //! `upstream` checks the server behind usher, `local` this machine: listeners, certificate, known problems of clients.
-//! `running` compares the configuration with that of the process that runs. With `--admin`, `ushers` checks ushers that
-//! run instead, and `comparison` says what differs between them. The checks change nothing and publish nothing.
+//! `store` checks the store that several ushers share. `running` compares the configuration with that of the process that
+//! runs. With `--admin`, `ushers` checks ushers that run instead, and `comparison` says what differs between them. The
+//! checks change nothing and publish nothing.
 
 mod comparison;
 mod finding;
 mod local;
 mod running;
+mod store;
 mod upstream;
 mod ushers;
 
@@ -93,9 +95,10 @@ fn advice(warning: &config::Warning) -> String {
 fn examine(config: &Config, time_limit: Duration) -> anyhow::Result<Vec<Finding>> {
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().context("no runtime could be made")?;
-    let (upstream, listeners, running) = runtime.block_on(async {
+    let (upstream, store, listeners, running) = runtime.block_on(async {
         tokio::join!(
             upstream::examine(config, time_limit),
+            store::examine(config, time_limit),
             local::listeners(config, time_limit),
             running::difference(config, time_limit)
         )
@@ -110,6 +113,7 @@ fn examine(config: &Config, time_limit: Duration) -> anyhow::Result<Vec<Finding>
         .map(|warning| Finding::warning("configuration", &warning.key, warning.message.clone(), advice(warning)));
     let findings = warnings
         .chain(upstream)
+        .chain(store)
         .chain(listeners)
         .chain(running)
         .chain(local::certificate(config))

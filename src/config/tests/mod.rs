@@ -1,5 +1,6 @@
 //! Tests of the configuration by its public function, `Config::load`.
 
+mod cluster;
 mod drain;
 mod faults;
 mod lists;

@@ -4,7 +4,7 @@ use smallvec::{SmallVec, smallvec};
 
 use super::DecisionInProgress;
 use super::effects::{Deliveries, EffectKind, Novelty};
-use crate::assignment::{Assignment, Before, ClaimMode, Claimed, Uncertainty, Value, Waiter};
+use crate::assignment::{Assignment, Before, ClaimMode, Claimed, Prepared, Uncertainty, Value, Waiter};
 use crate::clock::Moment;
 use crate::decision::EventDecision;
 use crate::gateway::routing::RuleRoute;
@@ -28,6 +28,11 @@ enum Previous {
 }
 
 impl DecisionInProgress<'_, '_> {
+    /// Prepares the claims of every channel that the trigger announces on.
+    pub(super) fn prepare(&mut self) -> Prepared {
+        self.claims.prepare(self.effects.iter().map(|effect| (effect.route.number, effect.channel)), false)
+    }
+
     /// Claims every channel that the trigger announces on. Returns a waiter only while nothing is held.
     pub(super) fn claim_all(&mut self) -> Option<Waiter> {
         for first in 0..self.effects.len() {
@@ -83,8 +88,8 @@ impl DecisionInProgress<'_, '_> {
                 };
                 self.decide_reserved(&group, runs, Reserved { before, redundant, since, exempt });
             }
-            Claimed::HeldAll => {
-                let before = Previous::Unknown(EventDecision::MemoryFull);
+            Claimed::HeldAll(cause) => {
+                let before = Previous::Unknown(self.uncertain(cause));
                 self.decide_reserved(&group, runs, Reserved { before, redundant: false, since: None, exempt });
             }
         }
@@ -161,12 +166,23 @@ impl DecisionInProgress<'_, '_> {
             }
             Uncertainty::InDoubt => EventDecision::InDoubt,
             Uncertainty::AppInDoubt => EventDecision::AppInDoubt,
+            Uncertainty::Full => EventDecision::MemoryFull,
+            Uncertainty::Open => EventDecision::ClusterOpen,
+            Uncertainty::Unreached => EventDecision::ClusterUnreached,
+            Uncertainty::Isolated => EventDecision::ClusterIsolated,
         }
+    }
+
+    /// What happens to each event on each channel; what goes on is claimed.
+    pub(super) fn deliveries(&mut self) -> Deliveries {
+        let deliveries = Deliveries::of(self.trigger, &self.effects, self.mode == ClaimMode::Forced);
+        self.reserve_redundant_that_go_on(&deliveries);
+        deliveries
     }
 
     /// An event that one rule finds redundant and another does not goes on. The first rule then reserves its channel as
     /// well: every forwarded event that might change what guests see holds a ticket.
-    pub(super) fn reserve_redundant_that_go_on(&mut self, deliveries: &Deliveries) {
+    fn reserve_redundant_that_go_on(&mut self, deliveries: &Deliveries) {
         for index in 0..self.effects.len() {
             let effect = &self.effects[index];
             let (Some(Novelty::Known(_)), EffectKind::Announces(value)) = (effect.novelty, &effect.kind) else {

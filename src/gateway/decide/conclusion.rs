@@ -4,21 +4,20 @@ use smallvec::SmallVec;
 
 use super::effects::{Deliveries, Effect, Novelty};
 use super::{Conclusion, Decision, DecisionInProgress, WaitReason, acquire, observe};
-use crate::assignment::ClaimMode;
+use crate::assignment::Denied;
 use crate::decision::EventDecision;
+use crate::gateway::Refusal;
 use crate::gateway::plan::{Multiplicity, Plan};
 use crate::gateway::record::primary;
 use crate::rate::{RateDecision, RateReservation};
 
 impl DecisionInProgress<'_, '_> {
     /// Checks the rate limits for what goes on, counts and records the decisions, and makes the plan.
-    pub(super) fn conclude(mut self, rate_reservation: &mut RateReservation) -> Decision {
-        let deliveries = Deliveries::of(self.trigger, &self.effects, self.mode == ClaimMode::Forced);
-        self.reserve_redundant_that_go_on(&deliveries);
+    pub(super) fn conclude(self, deliveries: &Deliveries, rate_reservation: &mut RateReservation) -> Decision {
         if deliveries.are_all_dropped() {
             rate_reservation.refund();
         } else {
-            match self.acquire(&deliveries, rate_reservation) {
+            match self.acquire(deliveries, rate_reservation) {
                 RateDecision::Admit => {}
                 // Nothing was sent: the tickets give back what was known before.
                 RateDecision::Delay(slot) => {
@@ -28,7 +27,7 @@ impl DecisionInProgress<'_, '_> {
                 RateDecision::Reject(limited) => {
                     let draft = self.draft(deliveries.count(), &[], None);
                     self.claims.give_back();
-                    return Decision::Refuse(limited, draft);
+                    return Decision::Refuse(Refusal::RateLimited(limited), draft);
                 }
             }
         }
@@ -61,6 +60,13 @@ impl DecisionInProgress<'_, '_> {
         let reduced = (!dropped.is_empty()).then(|| self.trigger.without(&dropped));
         let multiplicity = if deliveries.forwarded() == 1 { Multiplicity::One } else { Multiplicity::Several };
         Decision::Forward(Plan { tickets: self.claims.into_tickets(), reduced, multiplicity, conclusion })
+    }
+
+    /// Refuses the trigger, of which nothing is claimed.
+    pub(super) fn deny(self, denied: Denied) -> Decision {
+        let channels = self.trigger.events.iter().map(|event| event.channels.len()).sum();
+        let draft = self.draft(channels, &[], None);
+        Decision::Refuse(Refusal::Denied(denied), draft)
     }
 
     /// A trigger of which an event goes on that a rule watches may be a handoff: channels' rate limits do not apply to

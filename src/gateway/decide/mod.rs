@@ -12,15 +12,15 @@ use std::iter;
 use smallvec::SmallVec;
 
 use self::effects::{Effect, Effects, Filtered, Readings, followers, readings};
-use super::Shared;
 use super::plan::{Multiplicity, Plan};
 use super::record::{Arrival, RequestLine};
 use super::routing::AppRoute;
-use crate::assignment::{ClaimMode, Claims, Value, Waiter};
+use super::{Refusal, Shared};
+use crate::assignment::{Ask, Carried, ClaimMode, Claims, Prepared, Value, Waiter};
 use crate::clock::Moment;
 use crate::decision::EventDecision;
 use crate::pusher::{AffectedChannels, Inexact, InexactReason, Trigger};
-use crate::rate::{Limited, RateDecision, RateReservation, ScheduledSlot};
+use crate::rate::{RateDecision, RateReservation, ScheduledSlot};
 use crate::rules::Mode;
 use crate::triggers::Draft;
 
@@ -33,8 +33,8 @@ pub(super) enum Decision {
     Wait(WaitReason),
     /// It goes on, wholly or in part.
     Forward(Plan),
-    /// It exceeds a rate limit, and no slot is free in time; nothing is held.
-    Refuse(Limited, Draft),
+    /// usher does not serve it; nothing is held.
+    Refuse(Refusal, Draft),
 }
 
 /// Why a trigger is dropped or goes on, and what is recorded of it.
@@ -52,6 +52,17 @@ pub(super) enum WaitReason {
     Settlement(Waiter),
     /// Its slot under the rate limits.
     RateSlot(ScheduledSlot),
+    /// What the memory is that processes share; then it claims in this mode.
+    Store(Box<Ask>, ClaimMode),
+}
+
+/// What a trigger has got by earlier decisions.
+#[derive(Debug, Default)]
+pub(super) struct Progress {
+    /// What it has taken of the rate limits.
+    pub(super) rate_reservation: RateReservation,
+    /// What it has learned of a shared memory.
+    pub(super) carried: Carried,
 }
 
 /// The circumstances of a decision.
@@ -74,24 +85,34 @@ pub(super) struct Subject<'r> {
 
 /// Decides on a trigger of `app` as it was `read`, in three steps: reads what it means under the app's rules, claims its
 /// channels, and concludes. Only the claims ask the memory; they alone may have to wait, and then the trigger is decided
-/// again. `rate_reservation`: what the trigger has taken of the rate limits before.
+/// again, with the `progress` that it has made.
 pub(super) fn decide(
     shared: &Shared,
     app: &AppRoute,
     read: Result<Trigger<'_>, Inexact>,
     subject: Subject<'_>,
     context: DecisionContext,
-    rate_reservation: &mut RateReservation,
+    progress: &mut Progress,
 ) -> Decision {
     match read {
         Ok(trigger) => {
-            let mut decision = DecisionInProgress::read(shared, app, &trigger, subject, context);
-            match decision.claim_all() {
-                Some(waiter) => Decision::Wait(WaitReason::Settlement(waiter)),
-                None => decision.conclude(rate_reservation),
+            let carried = std::mem::take(&mut progress.carried);
+            let mut decision = DecisionInProgress::read(shared, app, &trigger, subject, context, carried);
+            match decision.prepare() {
+                Prepared::Ready => {}
+                Prepared::Wait(ask) => return Decision::Wait(WaitReason::Store(ask, context.mode)),
+                Prepared::Denied(denied) => return decision.deny(denied),
+            }
+            if let Some(waiter) = decision.claim_all() {
+                return Decision::Wait(WaitReason::Settlement(waiter));
+            }
+            let deliveries = decision.deliveries();
+            match decision.claims.commit() {
+                Some(ask) => Decision::Wait(WaitReason::Store(ask, context.mode)),
+                None => decision.conclude(&deliveries, &mut progress.rate_reservation),
             }
         }
-        Err(inexact) => decide_inexact(shared, app, &inexact, subject, context.now, rate_reservation),
+        Err(inexact) => decide_inexact(shared, app, &inexact, subject, context, progress),
     }
 }
 
@@ -103,13 +124,18 @@ pub(super) fn decide_inexact(
     app: &AppRoute,
     inexact: &Inexact,
     subject: Subject<'_>,
-    now: Moment,
-    rate_reservation: &mut RateReservation,
+    context: DecisionContext,
+    progress: &mut Progress,
 ) -> Decision {
-    match acquire(app, rate_reservation, iter::empty()) {
-        RateDecision::Admit => Decision::Forward(plan_inexact(shared, app, inexact, subject, now)),
+    match acquire(app, &mut progress.rate_reservation, iter::empty()) {
+        RateDecision::Admit => {
+            let carried = std::mem::take(&mut progress.carried);
+            forward_inexact(shared, app, inexact, subject, context, carried)
+        }
         RateDecision::Delay(slot) => Decision::Wait(WaitReason::RateSlot(slot)),
-        RateDecision::Reject(limited) => Decision::Refuse(limited, draft::inexact(shared, app, inexact, subject)),
+        RateDecision::Reject(limited) => {
+            Decision::Refuse(Refusal::RateLimited(limited), draft::inexact(shared, app, inexact, subject))
+        }
     }
 }
 
@@ -122,26 +148,50 @@ fn acquire<'a>(
     app.rates.as_ref().map_or(RateDecision::Admit, |limits| rate_reservation.acquire(limits, channels))
 }
 
-/// The plan for a trigger that cannot be read exactly: it goes on as received, and every channel that it may touch is
-/// uncertain until it is settled.
-fn plan_inexact(shared: &Shared, app: &AppRoute, inexact: &Inexact, subject: Subject<'_>, now: Moment) -> Plan {
-    let mut claims = app.store.claims(now);
-    app.metrics.inexact();
-    match &inexact.affected {
-        AffectedChannels::All => claims.claim_all(),
-        AffectedChannels::Listed(channels) => {
-            for channel in channels {
-                for route in app.rules.iter().filter(|route| route.rule.watches(channel)) {
-                    claims.hold(route.number, channel, &Value::Opaque);
-                }
-            }
+/// A trigger that cannot be read exactly goes on as received, and every channel that it may touch is uncertain until it
+/// is settled.
+fn forward_inexact(
+    shared: &Shared,
+    app: &AppRoute,
+    inexact: &Inexact,
+    subject: Subject<'_>,
+    context: DecisionContext,
+    carried: Carried,
+) -> Decision {
+    let listed = match &inexact.affected {
+        AffectedChannels::All => None,
+        AffectedChannels::Listed(channels) => Some(channels),
+    };
+    let touched = || {
+        listed.into_iter().flatten().flat_map(|channel| {
+            let watching = app.rules.iter().filter(move |route| route.rule.watches(channel));
+            watching.map(move |route| (route.number, channel.as_ref()))
+        })
+    };
+    let mut claims = app.store.claims(context.now, carried);
+    match claims.prepare(touched(), listed.is_none()) {
+        Prepared::Ready => {}
+        Prepared::Wait(ask) => return Decision::Wait(WaitReason::Store(ask, context.mode)),
+        Prepared::Denied(denied) => {
+            return Decision::Refuse(Refusal::Denied(denied), draft::inexact(shared, app, inexact, subject));
         }
     }
+    if listed.is_none() {
+        claims.claim_all();
+    }
+    for (rule, channel) in touched() {
+        claims.hold(rule, channel, &Value::Opaque);
+    }
+    if let Some(ask) = claims.commit() {
+        return Decision::Wait(WaitReason::Store(ask, context.mode));
+    }
+    app.metrics.inexact();
     let tickets = claims.into_tickets();
     let multiplicity =
         if inexact.reason == InexactReason::LegacyEndpoint { Multiplicity::One } else { Multiplicity::Several };
     let draft = draft::inexact(shared, app, inexact, subject);
-    Plan { tickets, reduced: None, multiplicity, conclusion: Conclusion { decision: EventDecision::Inexact, draft } }
+    let conclusion = Conclusion { decision: EventDecision::Inexact, draft };
+    Decision::Forward(Plan { tickets, reduced: None, multiplicity, conclusion })
 }
 
 /// A decision in progress.
@@ -173,6 +223,7 @@ impl<'a, 't> DecisionInProgress<'a, 't> {
         trigger: &'a Trigger<'t>,
         subject: Subject<'a>,
         context: DecisionContext,
+        carried: Carried,
     ) -> Self {
         let DecisionContext { now, mut mode, waited, is_keyed } = context;
         let forced = if !shared.drain.suppresses() || mode == ClaimMode::Forced {
@@ -187,7 +238,7 @@ impl<'a, 't> DecisionInProgress<'a, 't> {
         }
         let Readings { effects, filtered } = readings(app, trigger);
         let followers = followers(trigger, &effects);
-        let claims = app.store.claims(now);
+        let claims = app.store.claims(now, carried);
         Self {
             shared,
             app,

@@ -12,6 +12,7 @@ use serde_json::Value;
 use super::compose::{services, texts};
 use super::{default, longest_end, read, run, said, seconds, yaml};
 use crate::harness::actor::project;
+use crate::harness::cli::Cli;
 use crate::harness::eventually;
 
 pub(super) const COMPOSE: &str = "docker-compose.cluster.yml";
@@ -262,4 +263,26 @@ fn the_drop_in_names_the_member_after_its_host() {
     let variables: Vec<&str> =
         drop_in.lines().filter_map(|line| line.strip_prefix("Environment=USHER_CLUSTER__")).collect();
     assert_eq!(variables, ["NODE=%H", "PASSWORD_FILE=%d/redis-password"]);
+}
+
+#[test]
+fn usher_accepts_a_members_configuration() {
+    // With the variables of each member in the compose file.
+    for (name, usher) in named("usher-") {
+        let mut check = Cli::new(&["check", "--config", project(MEMBER).to_str().unwrap()]);
+        for (variable, value) in usher["environment"].as_object().unwrap() {
+            let Some(value) = value.as_str().filter(|_| variable != "USHER_CONFIG") else { continue };
+            let value = if value.contains(":?") { "0123456789abcdef0123456789abcdef" } else { value };
+            check = check.env(variable, value);
+        }
+        let checked = check.run();
+        assert_eq!(checked.code, 0, "{name}: {checked:?}");
+    }
+    // What it sets beside the address is what the reference has by default, but for the replicas.
+    let cluster = read(MEMBER).parse::<toml::Table>().unwrap()["cluster"].clone();
+    for (key, value) in
+        cluster.as_table().unwrap().iter().filter(|(key, _)| !["redis_url", "replicas"].contains(&key.as_str()))
+    {
+        assert_eq!(*value, default("cluster", key), "{key}");
+    }
 }

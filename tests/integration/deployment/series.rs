@@ -1,5 +1,5 @@
-//! The metrics of two running ushers: one with the embedded broker, one with TLS on both sides and an upstream that
-//! sometimes fails.
+//! The metrics of three running ushers: one with the embedded broker, one with TLS on both sides and an upstream that
+//! sometimes fails, and one that shares its memory.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,13 +7,17 @@ use serde_json::json;
 
 use super::{names, read};
 use crate::harness::bodies::{announcement, message};
+use crate::harness::store::Store;
 use crate::harness::tls::{Identity, TlsClient, terminate};
 use crate::harness::websocket::{End, Frame, handshake};
-use crate::harness::{Fake, Request, Setup, Step, Usher, sign};
+use crate::harness::{Fake, Request, Setup, Step, Usher, eventually, sign};
 
 /// Gauges that count things and have no unit; every other one ends in its unit.
 const COUNTS: &[&str] = &[
     "usher_broker_channels",
+    "usher_cluster_members",
+    "usher_cluster_open",
+    "usher_cluster_standing",
     "usher_build_info",
     "usher_config_last_reload_successful",
     "usher_connections",
@@ -45,6 +49,9 @@ pub(super) struct Evening {
     pub(super) local: Usher,
     /// With another server, and TLS for its callers.
     pub(super) remote: Usher,
+    /// That shares its memory.
+    shared: Usher,
+    _store: Store,
     identity: Identity,
     /// A guest of the embedded broker who stays.
     _guest: End,
@@ -73,6 +80,10 @@ impl Evening {
         let mut setup = Setup::before_url("local");
         setup.more += "[[events]]\nname = \"staff-assigned\"\nchannel = \"{hotelSlug}-room-{roomNumber}-chat\"\n";
         let local = Usher::start_with(&setup.toml());
+        let store = Store::start();
+        let shared =
+            Usher::start(&fake, |setup| store.share(setup, "one", "isolated = \"refuse\"\nmember_timeout = \"12s\""));
+        eventually("it has entered", || (shared.admin().call_openly("GET", "/readyz").status == 200).then_some(()));
         let mut client = local.client();
         client.send(&handshake().bytes());
         let mut guest = End::switched(client);
@@ -81,7 +92,8 @@ impl Evening {
             &json!({ "event": "pusher:subscribe", "data": { "channel": "h-room-1-chat" } }).to_string(),
         ));
         guest.read();
-        let evening = Self { fake, local, remote, identity, _guest: guest, _directory: directory };
+        let evening =
+            Self { fake, local, remote, shared, _store: store, identity, _guest: guest, _directory: directory };
         evening.go_on();
         evening
     }
@@ -109,10 +121,10 @@ impl Evening {
         }
     }
 
-    /// The metric families of both, by name: type and help text.
+    /// The metric families of all, by name: type and help text.
     fn families(&self) -> BTreeMap<String, (String, String)> {
         let mut families = BTreeMap::new();
-        for usher in [&self.local, &self.remote] {
+        for usher in [&self.local, &self.remote, &self.shared] {
             let page = usher.admin().call_openly("GET", "/metrics").text();
             let comments = |mark: &str| {
                 page.lines().filter_map(|line| line.strip_prefix(mark)?.split_once(' ')).collect::<BTreeMap<_, _>>()
@@ -126,11 +138,12 @@ impl Evening {
         families
     }
 
-    /// Every label of both: its family, name and value. Those of buckets are left out.
+    /// Every label of all: its family, name and value. Those of buckets are left out.
     fn labels(&self) -> BTreeSet<(String, String, String)> {
         let mut labels = BTreeSet::new();
         let families = self.families();
-        let series = [&self.local, &self.remote].into_iter().flat_map(|usher| usher.admin().series().into_keys());
+        let series =
+            [&self.local, &self.remote, &self.shared].into_iter().flat_map(|usher| usher.admin().series().into_keys());
         for (name, set) in series.filter_map(|series| {
             let (name, set) = series.split_once('{')?;
             Some((name.to_owned(), set.strip_suffix('}')?.to_owned()))

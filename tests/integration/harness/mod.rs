@@ -17,8 +17,10 @@ pub mod pusher;
 pub mod random;
 pub mod script;
 pub mod service_manager;
+mod shared;
 pub mod sign;
 pub mod socket_server;
+pub mod store;
 pub mod tls;
 pub mod usher;
 pub mod websocket;
@@ -60,6 +62,10 @@ pub struct Monitor<T> {
 }
 
 impl<T> Monitor<T> {
+    pub fn new(value: T) -> Self {
+        Self { value: Mutex::new(value), changed: Condvar::new() }
+    }
+
     /// Locks the value. A panic of another thread does not prevent that: the logs are needed most then.
     pub fn lock(&self) -> MutexGuard<'_, T> {
         self.value.lock().unwrap_or_else(std::sync::PoisonError::into_inner)

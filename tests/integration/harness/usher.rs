@@ -12,7 +12,7 @@ use rustix::process::{Pid, Resource, Rlimit, prlimit};
 use serde_json::Value;
 
 use super::admin::{Admin, TOKEN};
-use super::{Client, Fake, Monitor, cli, sign};
+use super::{Client, Fake, Monitor, cli, shared, sign};
 
 /// The name of the configuration file.
 const FILE: &str = "usher.toml";
@@ -81,13 +81,15 @@ impl Setup {
             rule,
             more,
         } = self;
+        let is_local = upstream.contains("url = \"local\"");
+        let cluster = if is_local || more.contains("[cluster]") { String::new() } else { shared::section() };
         let app = format!("id = \"{}\"\nkey = \"{}\"\nsecret = \"{}\"\n", sign::APP, sign::KEY, sign::SECRET);
         let watched = "name = \"staff-assigned\"\nevent = \"staff-assigned\"\nchannel = \"{hotelSlug}-room-{roomNumber}-chat\"\n\
                        identity = [\"/staff_id\", \"/staff_name\"]\ncontext = [\"/conversation_id\"]\n";
         format!(
             "[server]\n{server}\n[admin]\n{admin}\n[upstream]\n{upstream}timeout = \"{timeout}\"\n\n[limits]\n{limits}max_wait = \"{max_wait}\"\n\n\
              [assignments]\n{assignments}doubt_period = \"{doubt_period}\"\nstart_doubt = \"{start_doubt}\"\n\n\
-             [log]\nformat = \"json\"\nlevel = \"{level}\"\n\n[[apps]]\n{app}\n[[rules]]\n{watched}{rule}\n{more}"
+             [log]\nformat = \"json\"\nlevel = \"{level}\"\n{cluster}\n[[apps]]\n{app}\n[[rules]]\n{watched}{rule}\n{more}"
         )
     }
 }
@@ -212,6 +214,7 @@ impl Usher {
         let listening = usher.wait_log(|event| message(event) == "listening");
         usher.gateway = address(&listening, "gateway");
         usher.admin = address(&listening, "admin");
+        shared::settle(&usher.directory.path().join(FILE));
         usher
     }
 

@@ -24,8 +24,8 @@ const PAUSE: (usize, usize) = (4, 28);
 #[derive(Debug)]
 pub struct SharedState {
     pub recorder: Arc<Recorder>,
-    /// usher's current address.
-    address: Mutex<SocketAddr>,
+    /// The current addresses of usher; of several, each call uses any.
+    addresses: Mutex<Vec<SocketAddr>>,
     over: AtomicBool,
     /// Held by each call while it is made.
     calling: RwLock<()>,
@@ -40,8 +40,8 @@ pub struct SharedState {
 pub struct Caller {
     shared: Arc<SharedState>,
     random: Random,
-    /// With the number of moves before it was made.
-    connection: Option<(u64, Client)>,
+    /// With the number of moves before it was made, and its address.
+    connection: Option<(u64, SocketAddr, Client)>,
     /// Whether it goes on while the others pause.
     is_restless: bool,
 }
@@ -50,7 +50,7 @@ impl SharedState {
     pub fn new(recorder: &Arc<Recorder>, address: SocketAddr) -> Arc<Self> {
         Arc::new(Self {
             recorder: Arc::clone(recorder),
-            address: Mutex::new(address),
+            addresses: Mutex::new(vec![address]),
             over: AtomicBool::default(),
             calling: RwLock::default(),
             moves: AtomicU64::default(),
@@ -60,7 +60,21 @@ impl SharedState {
 
     /// Sets the address of further connections.
     pub fn switch_to(&self, address: SocketAddr) {
-        *self.address.lock().unwrap() = address;
+        self.spread_over(&[address]);
+    }
+
+    /// Sets the addresses of several processes: each further call goes to any of them.
+    pub fn spread_over(&self, addresses: &[SocketAddr]) {
+        *self.addresses.lock().unwrap() = addresses.to_vec();
+    }
+
+    /// The address of a call, and whether it has to go there: a kept connection to the only process is used until it is
+    /// closed, even if that process is draining.
+    fn address(&self, random: &mut Random) -> (SocketAddr, bool) {
+        match self.addresses.lock().unwrap().as_slice() {
+            [address] => (*address, false),
+            addresses => (random.pick(addresses), true),
+        }
     }
 
     /// Waits until no call is made any more, and lets none begin until the guard is dropped.
@@ -187,11 +201,10 @@ impl Caller {
     fn exchange(&mut self, call: usize, request: &Request, pause: Option<Duration>) -> io::Result<Answer> {
         let shared = Arc::clone(&self.shared);
         let _calling = (!self.is_restless).then(|| shared.calling.read().unwrap());
-        let (address, moves) = (*shared.address.lock().unwrap(), shared.moves.load(Ordering::Acquire));
-        // A kept connection is used until it is closed, even if its process is draining.
-        let mut client = match self.connection.take() {
-            Some((made, client)) if made == moves => client,
-            _ => Client::try_connect(address)?,
+        let ((address, is_fixed), moves) = (shared.address(&mut self.random), shared.moves.load(Ordering::Acquire));
+        let (address, mut client) = match self.connection.take() {
+            Some((made, to, client)) if made == moves && (to == address || !is_fixed) => (to, client),
+            _ => (address, Client::try_connect(address)?),
         };
         let wanted = Reading::of(&request.target, &request.body).parts;
         let bytes = request.bytes();
@@ -205,7 +218,7 @@ impl Caller {
         client.try_send(last)?;
         let response = client.try_response()?;
         if response.header("connection").is_none_or(|connection| connection != "close") {
-            self.connection = Some((moves, client));
+            self.connection = Some((moves, address, client));
         }
         Ok(Answer { status: response.status, decision: response.decision() })
     }

@@ -5,14 +5,14 @@
 //! A seed determines the operations of a history, but not how threads and processes interleave: a seed reproduces a
 //! violation often, but not always. `tests/long` runs many histories.
 
-mod callers;
-mod checker;
+pub mod callers;
+pub mod checker;
 mod endings;
-mod process;
-mod record;
-mod setup;
-mod summary;
-mod upstream;
+pub mod process;
+pub mod record;
+pub mod setup;
+pub mod summary;
+pub mod upstream;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -23,7 +23,7 @@ use std::time::Duration;
 use self::callers::{Caller, STAFF};
 use self::checker::check;
 use self::process::Process;
-use self::record::Recorder;
+use self::record::{Record, Recorder};
 use self::setup::{CHANNELS, TIMEOUT};
 use crate::harness::{Fake, Random, eventually};
 
@@ -32,20 +32,44 @@ const CALLERS: u64 = 4;
 
 /// The result of a history.
 #[derive(Debug)]
-struct Outcome {
-    seed: u64,
+pub struct Outcome {
+    pub seed: u64,
     /// The violations, each with the events around it; empty: the history is correct.
-    faults: Vec<String>,
-    calls: usize,
+    pub faults: Vec<String>,
+    pub calls: usize,
     /// Announcements dropped before the final phase.
-    dropped: usize,
+    pub dropped: usize,
     /// Those of them dropped by requests whose other parts were forwarded.
-    reduced: usize,
+    pub reduced: usize,
     /// The number of operations of each kind.
-    done: BTreeMap<&'static str, usize>,
-    actions: BTreeMap<String, usize>,
+    pub done: BTreeMap<&'static str, usize>,
+    pub actions: BTreeMap<String, usize>,
     /// What was dropped after each kind of start ([`checker::shares`]).
-    shares: BTreeMap<String, Vec<(usize, usize)>>,
+    pub shares: BTreeMap<String, Vec<(usize, usize)>>,
+}
+
+impl Outcome {
+    /// What the checker says of a history. `stormy`: its record before the final phase. `faults`: what was found wrong
+    /// already.
+    pub fn of(
+        seed: u64,
+        (stormy, record): (&Record, &Record),
+        mut faults: Vec<String>,
+        done: BTreeMap<&'static str, usize>,
+    ) -> Self {
+        let violations = check(record).violations;
+        faults
+            .extend(violations.iter().map(|violation| format!("{violation}\n{}", summary::around(record, violation))));
+        let dropped = check(stormy).dropped;
+        let arrived = |call| record.arrivals.iter().any(|arrival| arrival.call == call);
+        let reduced = dropped.iter().filter(|dropped| arrived(dropped.call)).count();
+        let mut actions = BTreeMap::new();
+        for arrival in &record.arrivals {
+            *actions.entry(arrival.action.clone()).or_default() += 1;
+        }
+        let shares = checker::shares(record, &summary::STEPS);
+        Self { seed, faults, calls: record.calls.len(), dropped: dropped.len(), reduced, done, actions, shares }
+    }
 }
 
 /// Runs one history.
@@ -68,22 +92,8 @@ fn play(seed: u64) -> Outcome {
     callers.into_iter().for_each(|caller| caller.join().unwrap());
     recorder.end_start();
     let stormy = recorder.read();
-    let mut faults = come_to_rest(&process, &recorder, seed);
-    let record = recorder.read();
-    let result = check(&record);
-    faults.extend(
-        result.violations.iter().map(|violation| format!("{violation}\n{}", summary::around(&record, violation))),
-    );
-    let dropped = check(&stormy).dropped;
-    let reduced =
-        dropped.iter().filter(|dropped| record.arrivals.iter().any(|arrival| arrival.call == dropped.call)).count();
-    let mut actions = BTreeMap::new();
-    for arrival in &record.arrivals {
-        *actions.entry(arrival.action.clone()).or_default() += 1;
-    }
-    let shares = checker::shares(&record, &summary::STEPS);
-    let (calls, dropped) = (record.calls.len(), dropped.len());
-    Outcome { seed, faults, calls, dropped, reduced, done: process.done, actions, shares }
+    let faults = come_to_rest(&process, &recorder, seed);
+    Outcome::of(seed, (&stormy, &recorder.read()), faults, process.done)
 }
 
 /// Once upstream accepts everything and no request is in flight, an announcement on a channel soon becomes known and
@@ -103,16 +113,21 @@ fn come_to_rest(process: &Process<'_>, recorder: &Arc<Recorder>, seed: u64) -> V
             words.push((*channel, staff));
         }
     }
-    let record = recorder.read();
-    let shown = checker::shown_in_the_end(&record);
-    let wrong = words.into_iter().filter(|(channel, staff)| shown[channel].as_deref() != Some(staff));
+    wrong_in_the_end(&recorder.read(), words)
+}
+
+/// The channels on which guests see something else in the end than what was announced last.
+pub fn wrong_in_the_end(record: &Record, announced: Vec<(&str, &str)>) -> Vec<String> {
+    let shown = checker::shown_in_the_end(record);
+    let wrong = announced.into_iter().filter(|(channel, staff)| shown[channel].as_deref() != Some(staff));
     wrong
         .map(|(channel, staff)| format!("in the end the guests of {channel} see {:?}, and not {staff}", shown[channel]))
         .collect()
 }
 
-/// Runs histories with these seeds, a given number concurrently, and stops at the first wrong one.
-fn play_all(seeds: std::ops::Range<u64>, at_once: usize) {
+/// Runs histories with these seeds, a given number concurrently, and stops at the first wrong one. `check`: the name
+/// under which `tests/long` plays them.
+pub fn play_all(check: &str, play: fn(u64) -> Outcome, seeds: std::ops::Range<u64>, at_once: usize) {
     let next = AtomicU64::new(seeds.start);
     let outcomes = Mutex::new(Vec::new());
     thread::scope(|scope| {
@@ -136,22 +151,27 @@ fn play_all(seeds: std::ops::Range<u64>, at_once: usize) {
     let outcomes = outcomes.into_inner().unwrap();
     eprintln!("{}", summary::summary(&outcomes));
     let wrong: Vec<&Outcome> = outcomes.iter().filter(|outcome| !outcome.faults.is_empty()).collect();
-    assert!(wrong.is_empty(), "{}", summary::of_faults(&wrong));
+    assert!(wrong.is_empty(), "{}", summary::of_faults(check, &wrong));
     let dropped: usize = outcomes.iter().map(|outcome| outcome.dropped).sum();
     assert!(dropped > 20 * outcomes.len(), "only {dropped} announcements were dropped in {} histories", outcomes.len());
 }
 
 #[test]
 fn no_fault_loses_a_handoff() {
-    play_all(1..17, 8);
+    play_all("histories", play, 1..17, 8);
 }
 
 /// Run by `tests/long`.
 #[test]
 #[ignore = "long: run by tests/long"]
 fn no_fault_loses_a_handoff_in_many_histories() {
+    play_as_told("histories", play);
+}
+
+/// Runs as many histories as `tests/long` says.
+pub fn play_as_told(check: &str, play: fn(u64) -> Outcome) {
     let number = |name: &str, usual: u64| std::env::var(name).map_or(usual, |value| value.parse().unwrap());
     let first = number("SEED", 1_000);
     let at_once = usize::try_from(number("AT_ONCE", 8)).unwrap();
-    play_all(first..first + number("HISTORIES", 500), at_once);
+    play_all(check, play, first..first + number("HISTORIES", 500), at_once);
 }

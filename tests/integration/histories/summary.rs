@@ -50,8 +50,10 @@ pub fn around(record: &Record, violation: &Violation) -> String {
 /// A one-line summary of a history.
 pub fn line(outcome: &Outcome) -> String {
     let Outcome { seed, faults, calls, dropped, reduced, done, actions: _, shares: _ } = outcome;
+    let firsts: String =
+        faults.iter().map(|fault| format!("\n  {}", fault.lines().next().unwrap_or_default())).collect();
     format!(
-        "history {seed}: {calls} calls, {dropped} dropped ({reduced} of them by reduction), {done:?}, {} violations",
+        "history {seed}: {calls} calls, {dropped} dropped ({reduced} of them by reduction), {done:?}, {} violations{firsts}",
         faults.len()
     )
 }
@@ -100,10 +102,10 @@ fn after_starts(outcomes: &[Outcome]) -> String {
 }
 
 /// The violations of the first wrong history, and the command that reproduces it.
-pub fn of_faults(wrong: &[&Outcome]) -> String {
+pub fn of_faults(check: &str, wrong: &[&Outcome]) -> String {
     let Some(first) = wrong.first() else { return String::new() };
     let seeds: Vec<u64> = wrong.iter().map(|outcome| outcome.seed).collect();
-    format!("wrong histories: {seeds:?}; again: SEED={} tests/long 1 histories\n{}", first.seed, first.faults[0])
+    format!("wrong histories: {seeds:?}; again: SEED={} tests/long 1 {check}\n{}", first.seed, first.faults[0])
 }
 
 #[expect(clippy::cast_precision_loss, reason = "for the eye")]

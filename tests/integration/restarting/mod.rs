@@ -1,7 +1,7 @@
 //! Restarts under load: what callers and guests notice, directly and behind HAProxy and nginx with the files of deploy/.
 
-mod load;
-mod proxy;
+pub mod load;
+pub mod proxy;
 mod sdks;
 mod several;
 mod table;

@@ -36,13 +36,18 @@ pub fn free_address() -> SocketAddr {
 impl Proxy {
     /// Starts it, and waits until it listens.
     pub fn start(recipe: Recipe, behind: Behind) -> Self {
+        Self::start_with(recipe, behind, "")
+    }
+
+    /// The same with more lines at the end.
+    pub fn start_with(recipe: Recipe, behind: Behind, more: &str) -> Self {
         let (address, directory) = (free_address(), tempfile::tempdir().unwrap());
         let path = match recipe {
             Recipe::Haproxy(path) | Recipe::Nginx(path) => path,
         };
         let text = std::fs::read_to_string(project(path)).unwrap();
         let config = directory.path().join("proxy.conf");
-        std::fs::write(&config, addressed(&text, address, behind)).unwrap();
+        std::fs::write(&config, addressed(&text, address, behind) + more).unwrap();
         let mut command = match recipe {
             Recipe::Haproxy(_) => {
                 let mut command = Command::new("haproxy");

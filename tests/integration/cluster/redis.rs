@@ -1,0 +1,134 @@
+//! Real `redis-server` processes: a primary, and a replica if wanted.
+
+use std::fs;
+use std::io::{self, Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use tempfile::TempDir;
+use tokio::time::Instant;
+
+use crate::harness::eventually;
+
+/// The file in which a server saves its data.
+const FILE: &str = "dump.rdb";
+
+/// How long a server takes to answer.
+pub fn answers_after(server: SocketAddr) -> io::Result<Duration> {
+    let asked = Instant::now();
+    call(server.port(), &["PING"])?;
+    Ok(asked.elapsed())
+}
+
+/// A server on a port of its own, which another process takes over when it is started again. Killed when dropped.
+#[derive(Debug)]
+pub struct Redis {
+    port: u16,
+    process: Child,
+    directory: TempDir,
+}
+
+impl Redis {
+    /// Starts one without data, and waits until it answers.
+    pub fn start() -> Self {
+        // Another process may take the port in between: then the server ends, and another port is tried.
+        eventually("redis-server starts", || {
+            let directory = tempfile::tempdir().unwrap();
+            let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port();
+            let mut server = Self { port, process: spawn(port, &directory), directory };
+            server.answers().then_some(server)
+        })
+    }
+
+    pub fn address(&self) -> SocketAddr {
+        SocketAddr::from((Ipv4Addr::LOCALHOST, self.port))
+    }
+
+    pub fn kill(&mut self) {
+        let _gone = self.process.kill();
+        self.process.wait().unwrap();
+    }
+
+    /// Starts another one in its place, with the data that was saved last or without.
+    pub fn start_again(&mut self, has_data: bool) {
+        if !has_data {
+            let _none = fs::remove_file(self.directory.path().join(FILE));
+        }
+        // The port was its own a moment ago, but connections to it may be ending.
+        eventually("redis-server starts again", || {
+            self.process = spawn(self.port, &self.directory);
+            self.answers().then_some(())
+        });
+    }
+
+    /// Halts it, or lets it go on.
+    pub fn signal(&self, name: &str) {
+        let status = Command::new("kill").arg(name).arg(self.process.id().to_string()).status().unwrap();
+        assert!(status.success(), "kill {name} failed");
+    }
+
+    /// The answer to a command, as it comes. A server that changes its role closes connections: it is asked again.
+    pub fn command(&self, words: &[&str]) -> String {
+        eventually("Redis answers a command", || call(self.port, words).ok())
+    }
+
+    /// The same without waiting for the answer.
+    pub fn begin(&self, words: &[&str]) {
+        send(self.port, words).unwrap();
+    }
+
+    /// Makes it a replica, and waits until it has the primary's data.
+    pub fn follow(&self, primary: SocketAddr) {
+        self.command(&["REPLICAOF", &primary.ip().to_string(), &primary.port().to_string()]);
+        eventually("the replica follows", || {
+            self.command(&["INFO", "replication"]).contains("master_link_status:up").then_some(())
+        });
+    }
+
+    /// Whether it answers, as soon as it does.
+    fn answers(&mut self) -> bool {
+        eventually("redis-server answers or ends", || {
+            if call(self.port, &["PING"]).is_ok_and(|answer| answer.starts_with("+PONG")) {
+                return Some(true);
+            }
+            self.process.try_wait().unwrap().map(|_ended| false)
+        })
+    }
+}
+
+impl Drop for Redis {
+    fn drop(&mut self) {
+        let _gone = self.process.kill();
+        let _status = self.process.wait();
+    }
+}
+
+fn spawn(port: u16, directory: &TempDir) -> Child {
+    Command::new("redis-server")
+        .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"])
+        .args(["--repl-diskless-sync-delay", "0", "--enable-debug-command", "local", "--dbfilename", FILE, "--dir"])
+        .arg(directory.path())
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap_or_else(|error| panic!("redis-server: {error}; `tests/run` installs it"))
+}
+
+fn send(port: u16, words: &[&str]) -> io::Result<TcpStream> {
+    let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
+    stream.set_read_timeout(Some(Duration::from_secs(10)))?;
+    let mut request = format!("*{}\r\n", words.len());
+    for word in words {
+        request += &format!("${}\r\n{word}\r\n", word.len());
+    }
+    stream.write_all(request.as_bytes())?;
+    Ok(stream)
+}
+
+pub fn call(port: u16, words: &[&str]) -> io::Result<String> {
+    let mut stream = send(port, words)?;
+    let mut answer = vec![0; 64 * 1024];
+    let read = stream.read(&mut answer)?;
+    answer.truncate(read);
+    Ok(String::from_utf8_lossy(&answer).into_owned())
+}

@@ -1,0 +1,216 @@
+//! What an operator sees of ushers that share their memory, and may change about it.
+
+use serde_json::{Value, json};
+
+use crate::documents::assert_documented;
+use crate::harness::admin::Admin;
+use crate::harness::store::Store;
+use crate::harness::usher::{Signal, field, message as logged};
+use crate::harness::{Fake, Operator, Usher, eventually};
+
+/// Terms under which a missing member is given up, and a history closes, within a test.
+const SHORT: &str = "isolated = \"refuse\"\nmember_timeout = \"12s\"";
+
+/// Terms under which neither happens within a test.
+const LONG: &str = "isolated = \"refuse\"\nmember_timeout = \"5m\"";
+
+fn start(fake: &Fake, store: &Store, node: &str, more: &str) -> Usher {
+    Usher::start(fake, |setup| store.share(setup, node, more))
+}
+
+/// The only app of `/cluster`.
+fn app(admin: Admin) -> Value {
+    admin.json("/cluster")["apps"][0].clone()
+}
+
+fn until(admin: Admin, what: &str, fits: impl Fn(&Value) -> bool) -> Value {
+    eventually(what, || Some(app(admin)).filter(&fits))
+}
+
+fn ready(admin: Admin) -> (u16, Option<String>) {
+    let answer = admin.call_openly("GET", "/readyz");
+    (answer.status, answer.header("usher-error"))
+}
+
+fn becomes_ready(admin: Admin) {
+    eventually("it is ready", || (ready(admin).0 == 200).then_some(()));
+}
+
+/// The code of a refused change.
+#[track_caller]
+fn refusal(admin: Admin, method: &str, target: &str) -> (u16, String) {
+    let answer = admin.call(method, target);
+    (answer.status, answer.json()["code"].as_str().unwrap_or_default().to_owned())
+}
+
+#[test]
+fn the_cluster_is_shown_and_a_history_closed_by_word() {
+    let fake = Fake::start();
+    let store = Store::start();
+    let one = start(&fake, &store, "one", LONG);
+    let two = start(&fake, &store, "two", LONG);
+    becomes_ready(one.admin());
+    becomes_ready(two.admin());
+    let shown = until(one.admin(), "both are in", |app| app["members"].as_array().unwrap().len() == 2);
+    assert_documented("/cluster", &[one.admin().json("/cluster")]);
+    let cluster = two.admin().json("/cluster");
+    assert_eq!((&cluster["node"], &cluster["isolated"]), (&json!("two"), &json!("refuse")));
+    assert_eq!((&shown["standing"], &shown["open"]), (&json!("member"), &json!("history")));
+    assert!(shown["open_until"].is_string() && shown["store"]["problem"].is_null(), "{shown}");
+    let own: Vec<_> =
+        shown["members"].as_array().unwrap().iter().map(|member| (&member["node"], &member["this"])).collect();
+    assert_eq!(own, [(&json!("one"), &json!(true)), (&json!("two"), &json!(false))]);
+    assert_eq!(one.admin().json("/overview")["cluster"], true);
+
+    let change = "/cluster/close?app=3";
+    assert_eq!(one.admin().call_openly("POST", change).status, 401);
+    assert_eq!(refusal(one.admin(), "POST", "/cluster/close"), (400, "bad_query".into()));
+    assert_eq!(refusal(one.admin(), "POST", "/cluster/close?app=9"), (404, "no_app".into()));
+    let closed = one.admin().call("POST", change);
+    assert_eq!(closed.status, 200);
+    assert_documented("/cluster/close", &[closed.json()]);
+    assert_eq!((&closed.json()["open"], &closed.json()["members"]), (&Value::Null, &json!(2)));
+    // Both suppress once the doubt is over, also what the other one has announced.
+    let (mut first, mut second) = (one.client(), two.client());
+    eventually("the doubt ends", || {
+        first.announce("h-room-1-chat", "Anna");
+        (second.announce("h-room-1-chat", "Anna").header("usher-decision").as_deref() == Some("suppressed"))
+            .then_some(())
+    });
+    let told = two.wait_log(|event| logged(event).starts_with("the shared memory is no longer open"));
+    assert_eq!((field(&told, "app"), field(&told, "node")), (&json!("3"), &json!("two")));
+}
+
+#[test]
+fn a_missing_member_is_told_and_given_up_by_word() {
+    let fake = Fake::start();
+    let store = Store::start();
+    let one = start(&fake, &store, "one", LONG);
+    let lost = start(&fake, &store, "two-2", LONG);
+    becomes_ready(one.admin());
+    becomes_ready(lost.admin());
+    assert_eq!(one.admin().call("POST", "/cluster/close?app=3").status, 200);
+    let target = "/cluster/members/two%2D2?app=3";
+    assert_eq!(refusal(one.admin(), "DELETE", target), (409, "lease_lasts".into()));
+    assert_eq!(refusal(one.admin(), "DELETE", "/cluster/members/one?app=3"), (409, "lease_lasts".into()));
+    assert_eq!(refusal(one.admin(), "DELETE", "/cluster/members/nobody?app=3"), (404, "no_member".into()));
+    lost.signal(Signal::Kill);
+    let open = until(one.admin(), "it is missing", |app| app["open"] == "missing");
+    assert_eq!((&open["members"][1]["state"], &open["open_until"]), (&json!("missing"), &Value::Null));
+    let told = one
+        .wait_log(|event| logged(event).starts_with("the shared memory is open") && field(event, "open") == "missing");
+    assert_eq!((&told["level"], field(&told, "missing")), (&json!("WARN"), &json!(1)));
+    eventually("it is counted", || {
+        let metric = |name: &str, label: &str| one.admin().metric(name, &[label]);
+        (metric("usher_cluster_members", "state=\"missing\"") == 1.0
+            && metric("usher_cluster_open", "reason=\"missing\"") == 1.0)
+            .then_some(())
+    });
+    let given_up = one.admin().call("DELETE", target);
+    assert_eq!((given_up.status, &given_up.json()["missing"]), (200, &json!(0)));
+    let closed = until(one.admin(), "it is given up", |app| app["open"].is_null());
+    assert_eq!((&closed["epoch_cause"], closed["members"].as_array().unwrap().len()), (&json!("given_up"), 1));
+    eventually("its epoch is counted", || {
+        (one.admin().metric("usher_cluster_epochs_total", &["cause=\"given_up\""]) == 1.0).then_some(())
+    });
+}
+
+#[test]
+fn what_becomes_of_a_usher_without_the_store_is_told_line_by_line() {
+    let fake = Fake::start();
+    let store = Store::start();
+    let usher = start(&fake, &store, "one", SHORT);
+    becomes_ready(usher.admin());
+    let told = usher.wait_log(|event| logged(event).starts_with("this usher shares the memory of the app from now on"));
+    assert_eq!((&told["level"], field(&told, "open")), (&json!("INFO"), &json!("history")));
+    assert_eq!(field(&told, "members"), 1);
+    store.signal("STOP");
+    for (standing, begins, level) in [
+        ("silent", "this usher is no member of the shared memory now", "WARN"),
+        ("blind", "this usher forwards all announcements of the app without asking", "WARN"),
+        ("isolated", "this usher was away from the shared memory of the app for so long", "ERROR"),
+    ] {
+        let told = usher.wait_log(|event| logged(event).starts_with(begins));
+        assert_eq!(told["level"], level);
+        assert_eq!(field(&told, "cause"), "the store gives no answer", "{told}");
+        // The last one stays.
+        if standing == "isolated" {
+            assert_eq!(field(&told, "isolated"), "refuse");
+            assert!(
+                logged(&told).ends_with("it refuses the triggers of the app with 503 (cluster.isolated)"),
+                "{told}"
+            );
+            let shown = until(usher.admin(), "it is isolated", |app| app["standing"] == standing);
+            assert!(
+                shown["store"]["problem"].is_string() && shown["open"].is_null() && shown["epoch"].is_null(),
+                "{shown}"
+            );
+            assert_eq!(usher.admin().metric("usher_cluster_standing", &["standing=\"isolated\""]), 1.0);
+        }
+    }
+    assert_eq!(ready(usher.admin()), (503, Some("isolated".into())));
+    assert_eq!(refusal(usher.admin(), "POST", "/cluster/close?app=3"), (503, "no_membership".into()));
+    store.signal("CONT");
+    becomes_ready(usher.admin());
+    let told =
+        usher.wait_log(|event| logged(event).starts_with("this usher has entered the shared memory of the app again"));
+    assert!(field(&told, "away_seconds").as_f64().is_some_and(|seconds| seconds > 2.0), "{told}");
+    let lost = usher.events().iter().filter(|event| logged(event).starts_with("this usher is no member")).count();
+    assert_eq!(lost, 1, "one line for a change");
+}
+
+#[test]
+fn a_usher_that_has_not_entered_or_was_replaced_is_not_ready() {
+    let fake = Fake::start();
+    let store = Store::start();
+    store.signal("STOP");
+    let usher = start(&fake, &store, "one", SHORT);
+    assert_eq!(ready(usher.admin()), (503, Some("not_entered".into())));
+    assert_eq!(app(usher.admin())["standing"], "outside");
+    let waits =
+        usher.wait_log(|event| logged(event).starts_with("this usher cannot enter the shared memory of the app yet"));
+    assert!(field(&waits, "problem").is_string(), "{waits}");
+    store.signal("CONT");
+    becomes_ready(usher.admin());
+    let other = start(&fake, &store, "one", SHORT);
+    becomes_ready(other.admin());
+    usher.wait_log(|event| logged(event).starts_with("another process has entered under this node's name"));
+    assert_eq!(ready(usher.admin()), (503, Some("replaced".into())));
+    assert_eq!(app(usher.admin())["standing"], "replaced");
+    assert_eq!(app(usher.admin())["members"][0]["this"], false);
+}
+
+#[test]
+fn the_page_shows_the_cluster_and_no_name_in_it_is_markup() {
+    const MARKUP: &str = "<img src=x onerror=alert(1)>";
+    let fake = Fake::start();
+    let store = Store::start();
+    let usher = start(&fake, &store, "one", LONG);
+    becomes_ready(usher.admin());
+    for (width, scheme) in [(360, "light"), (1200, "dark")] {
+        let operator = Operator::open_on(usher.admin(), width, scheme);
+        operator.sees("#cluster", "one (this usher)");
+        operator.sees("#cluster", "the store has begun anew");
+        operator.sees("#cluster .badge", "member");
+        operator.is_accessible(&format!("a cluster, {width} {scheme}"));
+        let member = json!({ "node": MARKUP, "generation": "g", "state": "missing", "lease_left": 0.0, "missing_for": 150.5,
+            "rules": MARKUP, "version": 1, "this": false });
+        let hostile = json!({ "app": MARKUP, "standing": "isolated", "since": "2026-03-01T19:00:01.000Z", "open": "missing",
+            "open_until": null, "epoch": "1", "epoch_cause": "rules", "doubt_left": 0.0, "members": [member],
+            "round_trip_ms": 0.4, "store": { "server": MARKUP, "version": MARKUP, "problem": MARKUP } });
+        operator.ask("amend", json!(["/cluster", { "node": MARKUP, "isolated": "forward", "apps": [hostile] }]));
+        operator.sees("#cluster td", "missing for 2 min");
+        operator.sees("#cluster-node", MARKUP);
+        operator.sees("#cluster th", MARKUP);
+        operator.sees("#cluster .notice", MARKUP);
+        operator.sees("#cluster", "a handoff could be lost");
+        assert_eq!(operator.reads("#cluster img").len(), 0);
+        operator.is_accessible(&format!("a hostile cluster, {width} {scheme}"));
+        assert_eq!(operator.ask("overflowing", json!(["#cluster, #cluster p, #cluster h3"])), json!([]));
+        assert_eq!(operator.complaints(&[]), [] as [Value; 0]);
+    }
+    let alone = Usher::start(&fake, |_| {});
+    let operator = Operator::open(alone.admin());
+    operator.sees("#state", "Live");
+    operator.misses("#cluster-title", "Cluster");
+}
