@@ -1,11 +1,11 @@
-//! The memory that several processes share, at the store of [`cluster`].
+//! The memory that several processes share, at the store of [`cluster`](crate::cluster).
 //!
 //! A decision neither waits nor asks: it says what it has to know, and is made again with the answer. So a claim has up
 //! to three steps, each a decision of its own: the channels are read; they are compared and claimed in copies, which
 //! are swapped for what was read unless somebody else has changed it; and the request goes on with its tickets. What
-//! a request has learned so far is its [`Round`]. In reading order: `channel` a channel as it is read and written, `round`
-//! what a request learns, `claims` one decision, `ask` what it waits for, `tickets` what it holds, `settling` what is about
-//! to be settled, `waiters` who waits for whom, `listing` what the operator sees.
+//! a request has learned so far is its [`Round`](round::Round). In reading order: `channel` a channel as it is read and
+//! written, `round` what a request learns, `claims` one decision, `ask` what it waits for, `tickets` what it holds,
+//! `settling` what is about to be settled, `waiters` who waits for whom, `listing` what the operator sees.
 
 mod ask;
 mod channel;
