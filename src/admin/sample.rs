@@ -43,7 +43,7 @@ fn mode(rule: RuleMode) -> RuleState {
 
 fn cluster(app: std::sync::Arc<str>, store: &AppStore) -> ClusterApp {
     let member = store.member();
-    let (standing, entered, times) = (member.standing(), member.entered(), store.times());
+    let (standing, entered) = (member.standing(), member.entered());
     // Another process may have changed it since this one has lost contact.
     let open = entered.as_ref().and_then(|entered| entered.open).filter(|_| standing == Standing::Member);
     ClusterApp {
@@ -54,8 +54,6 @@ fn cluster(app: std::sync::Arc<str>, store: &AppStore) -> ClusterApp {
         open: Open::ALL.iter().map(|reason| (reason.label(), open == Some(*reason))).collect(),
         conflicts: store.conflicts(),
         epochs: member.epochs().map(|(cause, count)| (cause.label(), count)).collect(),
-        within: times.within,
-        answers: times.count,
-        total: times.total,
+        round_trips: Some(store.round_trips().clone()),
     }
 }

@@ -4,16 +4,18 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use prometheus::Histogram;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::client::round_trips;
 use super::dial::Dialer;
 use super::member::{Member, Position, now};
 use super::membership_log::MembershipLog;
 use super::subscription;
 use super::{
     Action, Answer, AppKeys, Client, Entered, Failure, Inspection, Isolated, Link, LinkOptions, Read, Refusal,
-    Standing, Swap, Swapped, Tenure, Terms, Times,
+    Standing, Swap, Swapped, Tenure, Terms,
 };
 use crate::shutdown::Tasks;
 
@@ -37,6 +39,7 @@ pub struct ClusterOptions {
 pub struct AppStore {
     keys: AppKeys,
     client: Client,
+    round_trips: Histogram,
     dialer: Dialer,
     member: Arc<Member>,
     isolated: Isolated,
@@ -79,7 +82,11 @@ impl AppStore {
         let keys = AppKeys::new(&options.prefix, app);
         // A link of its own: waiting for the replicas blocks what is behind it.
         let link = LinkOptions { key: keys.members(), ..options.link.clone() };
-        let client = || Client::new(Link::new(link.clone(), tasks), options.node.clone(), options.terms);
+        let round_trips = round_trips(app);
+        let client = || {
+            let client = Client::new(Link::new(link.clone(), tasks), options.node.clone(), options.terms);
+            client.counted_by(round_trips.clone())
+        };
         let member = Arc::new(Member::new(client(), keys.clone(), rules, is_fresh));
         let leaving = CancellationToken::new();
         let keeping = leaving.clone().run_until_cancelled_owned({
@@ -95,6 +102,7 @@ impl AppStore {
         Arc::new(Self {
             keys,
             client: client(),
+            round_trips: round_trips.clone(),
             dialer: options.link.dialer(),
             member,
             isolated: options.isolated,
@@ -161,10 +169,10 @@ impl AppStore {
         self.conflicts.load(Ordering::Relaxed)
     }
 
-    /// How long the store took to answer this process.
+    /// How long the store took to answer this process (`usher_cluster_round_trip_seconds`).
     #[must_use]
-    pub fn times(&self) -> Times {
-        self.client.round_trips().times(self.member.client().round_trips())
+    pub const fn round_trips(&self) -> &Histogram {
+        &self.round_trips
     }
 
     /// The connection for claims.

@@ -5,10 +5,15 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use prometheus::{Histogram, HistogramOpts};
+
 use super::answer::{Beginning, Parts};
-use super::round_trips::RoundTrips;
 use super::script::{Call, Script};
 use super::{Answer, Entered, Failure, Inspection, Link, Read, Swapped, Tokens, VERSION};
+
+/// The upper bounds of the classes of round trips, in seconds.
+const ROUND_TRIPS: [f64; 13] =
+    [0.000_25, 0.000_5, 0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.125, 0.25, 0.5, 1.0];
 
 /// How many keys a server looks at for one answer.
 const SCANNED: u32 = 1_000;
@@ -140,7 +145,7 @@ pub struct Client {
     tokens: Tokens,
     /// The number of the last request.
     asked: AtomicU64,
-    round_trips: RoundTrips,
+    round_trips: Histogram,
 }
 
 impl Client {
@@ -148,7 +153,7 @@ impl Client {
     #[must_use]
     pub fn new(link: Link, node: String, terms: Terms) -> Self {
         let (tokens, asked) = (Tokens::default(), AtomicU64::new(0));
-        Self { link, node, terms, version: VERSION, tokens, asked, round_trips: RoundTrips::default() }
+        Self { link, node, terms, version: VERSION, tokens, asked, round_trips: round_trips("") }
     }
 
     /// The connection.
@@ -157,9 +162,9 @@ impl Client {
         &self.link
     }
 
-    /// How long its requests have taken.
-    pub(super) const fn round_trips(&self) -> &RoundTrips {
-        &self.round_trips
+    /// Counts how long its requests take in `round_trips`.
+    pub(super) fn counted_by(self, round_trips: Histogram) -> Self {
+        Self { round_trips, ..self }
     }
 
     /// The terms on which it asks.
@@ -369,10 +374,20 @@ impl Client {
         let sent = Instant::now();
         let answer = self.link.ask(command).await;
         if matches!(answer, Ok(_) | Err(Failure::TimedOut(_))) {
-            self.round_trips.note(sent.elapsed());
+            self.round_trips.observe(sent.elapsed().as_secs_f64());
         }
         answer
     }
+}
+
+/// The time from a request of this app until its answer, in seconds.
+pub(super) fn round_trips(app: &str) -> Histogram {
+    let options = HistogramOpts::new(
+        "usher_cluster_round_trip_seconds",
+        "Time from a request to the shared store until its answer.",
+    );
+    let options = options.const_label("app", app).buckets(ROUND_TRIPS.to_vec());
+    Histogram::with_opts(options).expect("the name and the buckets are in order")
 }
 
 fn flag(is_set: bool) -> Vec<u8> {

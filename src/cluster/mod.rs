@@ -6,7 +6,7 @@
 //! the server is told, `record` the bytes of one channel, `servers` where the store is, `dial` how one server is reached,
 //! `route` which one, `link` the connection, `problem` why there is none, `survey` what an operator wants to know of the
 //! server, `membership` what a node may do, `member` how that is kept, `membership_log` what of it is told, `subscription` what is
-//! published, `app_store` one app with all of it, `round_trips` how fast the store is.
+//! published, `app_store` one app with all of it.
 
 mod answer;
 mod app_store;
@@ -18,7 +18,6 @@ mod membership;
 mod membership_log;
 mod problem;
 mod record;
-mod round_trips;
 mod route;
 mod script;
 mod servers;
@@ -39,7 +38,6 @@ pub use member::{Member, Position};
 pub use membership::{Ask, Local, Membership, Standing};
 pub use problem::Problem;
 pub use record::{Known, Record, Ticket, TicketValue, Unreadable, VERSION};
-pub use round_trips::Times;
 pub use servers::{Address, Isolated, Login, Servers};
 pub use survey::{Scripted, Survey, Watch, survey};
 pub use token::Tokens;

@@ -1,15 +1,13 @@
 //! The memory that several processes share, as this one sees it. The values are read at each scrape.
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use prometheus::proto::{Bucket, Histogram, LabelPair, Metric, MetricFamily, MetricType};
-use prometheus::{IntCounterVec, IntGaugeVec, Registry, opts};
+use prometheus::{Histogram, IntCounterVec, IntGaugeVec, Registry, opts};
 
 use super::register;
 
 /// One app.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default)]
 pub struct ClusterApp {
     /// The app's id.
     pub app: Arc<str>,
@@ -25,12 +23,8 @@ pub struct ClusterApp {
     pub conflicts: u64,
     /// How many epochs were seen to begin, by cause.
     pub epochs: Vec<(&'static str, u64)>,
-    /// Upper bounds of the times until the store's answer, ascending, each with the number of answers within it.
-    pub within: Vec<(Duration, u64)>,
-    /// All answers.
-    pub answers: u64,
-    /// The time of all together.
-    pub total: Duration,
+    /// The times until the store's answers: a histogram with the app as a constant label.
+    pub round_trips: Option<Histogram>,
 }
 
 /// Registers the values in the registry of a scrape. Without a cluster there is none.
@@ -79,34 +73,8 @@ pub(super) fn register_apps(apps: &[ClusterApp], scrape: &Registry) {
         for (cause, count) in &it.epochs {
             epochs.with_label_values(&[app, cause]).inc_by(*count);
         }
+        if let Some(round_trips) = &it.round_trips {
+            register(scrape, Ok(round_trips.clone()));
+        }
     }
-}
-
-/// The times until the store's answers.
-pub(super) fn round_trips(apps: &[ClusterApp]) -> Option<MetricFamily> {
-    let mut family = MetricFamily::default();
-    family.set_name("usher_cluster_round_trip_seconds".to_owned());
-    family.set_help("Time from a request to the shared store until its answer.".to_owned());
-    family.set_field_type(MetricType::HISTOGRAM);
-    family.set_metric(apps.iter().map(round_trips_of).collect());
-    (!apps.is_empty()).then_some(family)
-}
-
-fn round_trips_of(it: &ClusterApp) -> Metric {
-    let bucket = |(bound, count): &(Duration, u64)| {
-        let mut bucket = Bucket::default();
-        bucket.set_upper_bound(bound.as_secs_f64());
-        bucket.set_cumulative_count(*count);
-        bucket
-    };
-    let mut histogram = Histogram::default();
-    histogram.set_bucket(it.within.iter().map(bucket).collect());
-    histogram.set_sample_count(it.answers);
-    histogram.set_sample_sum(it.total.as_secs_f64());
-    let mut label = LabelPair::default();
-    label.set_name("app".to_owned());
-    label.set_value(it.app.to_string());
-    let mut metric = Metric::from_label(vec![label]);
-    metric.set_histogram(histogram);
-    metric
 }

@@ -274,7 +274,6 @@ impl Metrics {
         process::Process::read().register(&scrape);
         let mut families = self.registry.gather();
         families.extend(scrape.gather());
-        families.extend(cluster::round_trips(&sample.clusters));
         families.sort_by(|a, b| a.name().cmp(b.name()));
         TextEncoder::new()
             .encode_to_string(&families)

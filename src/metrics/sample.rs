@@ -9,7 +9,7 @@ use super::cluster::{ClusterApp, register_apps};
 use super::register;
 
 /// The values of other modules at a scrape.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default)]
 pub struct Sample {
     /// The number of remembered channels, for each rule of each app.
     pub keys: Vec<Keys>,

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::process::{Command, Stdio};
 
+use prometheus::{Histogram, HistogramOpts};
+
 use super::label::MAX_VALUES;
 use super::*;
 use crate::decision::EventDecision;
@@ -63,13 +65,21 @@ fn busy() -> (Arc<Metrics>, Sample) {
                 open: vec![("history", true), ("missing", false)],
                 conflicts: 4,
                 epochs: vec![("history", 1), ("closed", 2)],
-                within: vec![(Duration::from_micros(250), 3), (Duration::from_millis(1), 8)],
-                answers: 9,
-                total: Duration::from_millis(12),
+                round_trips: Some(round_trips()),
             }],
             ..Sample::default()
         },
     )
+}
+
+/// Nine answers of an app's store.
+fn round_trips() -> Histogram {
+    let options = HistogramOpts::new("usher_cluster_round_trip_seconds", "Times.").const_label("app", "1001");
+    let round_trips = Histogram::with_opts(options.buckets(vec![0.000_25, 0.001])).unwrap();
+    // Sums of powers of two are exact.
+    let times = [1.0 / 8_192.0; 3].into_iter().chain([1.0 / 2_048.0; 5]).chain([1.0 / 128.0]);
+    times.for_each(|took| round_trips.observe(took));
+    round_trips
 }
 
 #[test]
@@ -154,7 +164,7 @@ fn each_fact_is_counted_in_its_series() {
         ("usher_cluster_epochs_total{app=\"1001\",cause=\"closed\"}", 2.0),
         ("usher_cluster_round_trip_seconds_bucket{app=\"1001\",le=\"0.00025\"}", 3.0),
         ("usher_cluster_round_trip_seconds_bucket{app=\"1001\",le=\"+Inf\"}", 9.0),
-        ("usher_cluster_round_trip_seconds_sum{app=\"1001\"}", 0.012),
+        ("usher_cluster_round_trip_seconds_sum{app=\"1001\"}", 0.010_620_117_187_5),
         (concat!("usher_build_info{version=\"", env!("CARGO_PKG_VERSION"), "\"}"), 1.0),
     ] {
         assert_eq!(page.get(name), Some(&expected), "{name} in {page:#?}");

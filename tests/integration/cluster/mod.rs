@@ -199,7 +199,9 @@ fn two_ushers_that_share_nothing_lose_handoffs() {
     assert!((1..=5).any(lost), "the checker finds nothing");
 }
 
+/// Run by `tests/run` with nothing beside it: so many processes would make others late.
 #[test]
+#[ignore = "busy: run by tests/run, by itself"]
 fn no_fault_loses_a_handoff_of_ushers_that_share_a_memory() {
     play_all("cluster", play_any, 1..201, 8);
 }

@@ -37,6 +37,7 @@ fn await_traffic(usher: &Usher) {
 }
 
 #[test]
+#[ignore = "busy: run by tests/run, by itself"]
 fn a_rolling_restart_of_three_members_fails_loses_and_repeats_nothing() {
     let (fake, redis) = (Fake::start(), Redis::start());
     let tomls = [1, 2, 3].map(|number| toml(&fake, redis.address(), number));
