@@ -43,7 +43,6 @@ pub struct AppStore {
     dialer: Dialer,
     member: Arc<Member>,
     isolated: Isolated,
-    node: String,
     prefix: String,
     membership_log: Arc<MembershipLog>,
     /// How often another process was faster.
@@ -106,7 +105,6 @@ impl AppStore {
             dialer: options.link.dialer(),
             member,
             isolated: options.isolated,
-            node: options.node.clone(),
             prefix: options.prefix.clone(),
             membership_log,
             conflicts: AtomicU64::new(0),
@@ -148,7 +146,7 @@ impl AppStore {
     /// The name of this node.
     #[must_use]
     pub fn node(&self) -> &str {
-        &self.node
+        self.client.node()
     }
 
     /// What the keys of all apps begin with.
@@ -234,10 +232,10 @@ impl AppStore {
         let answer = self.client.read(&self.keys, tenure, channels).await.map_err(Unusable::Failure)?;
         match answer {
             // The server's clock is looked at before what was read justifies a drop.
-            Answer::Done(read) if self.member.saw(tenure, sent, read.now, false) => Ok(read),
+            Answer::Done(read) if self.member.saw(tenure, sent, read.now, None) => Ok(read),
             Answer::Done(_) => Err(Unusable::Membership),
             Answer::Refused(refusal) => {
-                self.member.refused(tenure, sent, &refusal);
+                self.member.saw(tenure, sent, refusal.now, Some(refusal.why));
                 Err(Unusable::Membership)
             }
         }
@@ -276,7 +274,7 @@ impl AppStore {
             }
             Answer::Refused(refusal) if refusal.why == super::Why::Newer => Err(Unusable::Newer),
             Answer::Refused(refusal) => {
-                self.member.refused(tenure, sent, &refusal);
+                self.member.saw(tenure, sent, refusal.now, Some(refusal.why));
                 Err(Unusable::Membership)
             }
         }

@@ -11,8 +11,8 @@ use tokio::sync::Notify;
 use tokio::time::{sleep, timeout};
 
 use super::{
-    Action, Answer, AppKeys, Ask, Cause, Client, Entered, Failure, Link, Local, Membership, Refusal, Standing, Tenure,
-    Terms, Tokens, Why,
+    Action, Answer, AppKeys, Ask, Cause, Client, Entered, Failure, Link, Local, Membership, Standing, Tenure, Terms,
+    Tokens, Why,
 };
 
 /// The membership of this process in one app.
@@ -197,18 +197,9 @@ impl Member {
         self.changed.notify_waiters();
     }
 
-    /// A request under `tenure` that was sent at `sent` was refused now.
-    pub(super) fn refused(&self, tenure: &Tenure, sent: Local, refusal: &Refusal) {
-        self.answered(tenure, sent, refusal.now, Some(refusal.why));
-    }
-
-    /// A request under `tenure` that was sent at `sent` was answered now. `refused`: the server does nothing for it.
-    /// Returns whether the membership lasts.
-    pub fn saw(&self, tenure: &Tenure, sent: Local, server: u64, refused: bool) -> bool {
-        self.answered(tenure, sent, server, refused.then_some(Why::Unknown))
-    }
-
-    fn answered(&self, tenure: &Tenure, sent: Local, server: u64, refused: Option<Why>) -> bool {
+    /// A request under `tenure` that was sent at `sent` was answered now, at the time `server` of the server. `refused`:
+    /// it does nothing for a member like this one. Returns whether the membership lasts.
+    pub fn saw(&self, tenure: &Tenure, sent: Local, server: u64, refused: Option<Why>) -> bool {
         let mut state = self.state();
         let now = now();
         let is_present = |state: &State| {

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use tokio::time::{Instant, sleep, timeout_at};
 
 use super::decide::{Conclusion, Decision, DecisionContext, Progress, Subject, WaitReason, decide, decide_inexact};
@@ -345,37 +346,32 @@ impl WaitState {
     /// Waits; returns how to claim then. Once the listeners are closed, no wait goes on: what is not sent now is not
     /// sent at all. A wait for an outcome ends before, if nothing is suppressed any more.
     async fn wait(&mut self, shared: &Shared, reason: WaitReason) -> ClaimMode {
-        // The store answers in time or not, and what is forwarded needs tickets also at the end.
-        let (is_for_rate, is_for_store) =
-            (matches!(reason, WaitReason::RateSlot(_)), matches!(reason, WaitReason::Store(..)));
-        let ready = async {
-            match reason {
-                WaitReason::Settlement(waiter) => {
-                    let deadline =
-                        *self.deadline.get_or_insert_with(|| Instant::now() + shared.routing.load().limits.max_wait);
-                    timeout_at(deadline, waiter.settled()).await.map_or(ClaimMode::MustNotWait, |()| ClaimMode::MayWait)
-                }
-                WaitReason::RateSlot(slot) => {
-                    sleep(slot.wait).await;
-                    ClaimMode::MayWait
-                }
-                WaitReason::Store(ask, mode) => {
-                    self.progress.carried = ask.answered().await;
-                    mode
-                }
+        match reason {
+            WaitReason::Settlement(waiter) => {
+                let deadline =
+                    *self.deadline.get_or_insert_with(|| Instant::now() + shared.routing.load().limits.max_wait);
+                let settled = timeout_at(deadline, waiter.settled())
+                    .map(|settled| settled.map_or(ClaimMode::MustNotWait, |()| ClaimMode::MayWait));
+                unless_ended(settled, shared.drain.waits_end()).await
             }
-        };
-        let ending = async {
-            match (is_for_rate, is_for_store) {
-                (true, _) => shared.drain.reached(Phase::Closed).await,
-                (_, true) => std::future::pending().await,
-                (false, false) => shared.drain.waits_end().await,
+            WaitReason::RateSlot(slot) => {
+                let slot = sleep(slot.wait).map(|()| ClaimMode::MayWait);
+                unless_ended(slot, shared.drain.reached(Phase::Closed)).await
             }
-        };
-        tokio::select! {
-            biased;
-            mode = ready => mode,
-            () = ending => ClaimMode::Forced,
+            // The store answers in time or not, and what is forwarded needs tickets also at the end.
+            WaitReason::Store(ask, mode) => {
+                self.progress.carried = ask.answered().await;
+                mode
+            }
         }
+    }
+}
+
+/// How to claim once a wait is over, or has no time left because the process ends.
+async fn unless_ended(ready: impl Future<Output = ClaimMode>, ending: impl Future<Output = ()>) -> ClaimMode {
+    tokio::select! {
+        biased;
+        mode = ready => mode,
+        () = ending => ClaimMode::Forced,
     }
 }

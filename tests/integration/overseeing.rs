@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use crate::documents::assert_documented;
 use crate::harness::admin::Admin;
-use crate::harness::store::Store;
+use crate::harness::redis::Redis;
 use crate::harness::usher::{Signal, field, message as logged};
 use crate::harness::{Fake, Operator, Usher, eventually};
 
@@ -14,7 +14,7 @@ const SHORT: &str = "isolated = \"refuse\"\nmember_timeout = \"12s\"";
 /// Terms under which neither happens within a test.
 const LONG: &str = "isolated = \"refuse\"\nmember_timeout = \"5m\"";
 
-fn start(fake: &Fake, store: &Store, node: &str, more: &str) -> Usher {
+fn start(fake: &Fake, store: &Redis, node: &str, more: &str) -> Usher {
     Usher::start(fake, |setup| store.share(setup, node, more))
 }
 
@@ -46,7 +46,7 @@ fn refusal(admin: Admin, method: &str, target: &str) -> (u16, String) {
 #[test]
 fn the_cluster_is_shown_and_a_history_closed_by_word() {
     let fake = Fake::start();
-    let store = Store::start();
+    let store = Redis::start();
     let one = start(&fake, &store, "one", LONG);
     let two = start(&fake, &store, "two", LONG);
     becomes_ready(one.admin());
@@ -84,7 +84,7 @@ fn the_cluster_is_shown_and_a_history_closed_by_word() {
 #[test]
 fn a_missing_member_is_told_and_given_up_by_word() {
     let fake = Fake::start();
-    let store = Store::start();
+    let store = Redis::start();
     let one = start(&fake, &store, "one", LONG);
     let lost = start(&fake, &store, "two-2", LONG);
     becomes_ready(one.admin());
@@ -118,13 +118,13 @@ fn a_missing_member_is_told_and_given_up_by_word() {
 #[test]
 fn what_becomes_of_a_usher_without_the_store_is_told_line_by_line() {
     let fake = Fake::start();
-    let store = Store::start();
+    let store = Redis::start();
     let usher = start(&fake, &store, "one", SHORT);
     becomes_ready(usher.admin());
     let told = usher.wait_log(|event| logged(event).starts_with("this usher shares the memory of the app from now on"));
     assert_eq!((&told["level"], field(&told, "open")), (&json!("INFO"), &json!("history")));
     assert_eq!(field(&told, "members"), 1);
-    store.signal("STOP");
+    store.signal("-STOP");
     for (standing, begins, level) in [
         ("silent", "this usher is no member of the shared memory now", "WARN"),
         ("blind", "this usher forwards all announcements of the app without asking", "WARN"),
@@ -150,7 +150,7 @@ fn what_becomes_of_a_usher_without_the_store_is_told_line_by_line() {
     }
     assert_eq!(ready(usher.admin()), (503, Some("isolated".into())));
     assert_eq!(refusal(usher.admin(), "POST", "/cluster/close?app=3"), (503, "no_membership".into()));
-    store.signal("CONT");
+    store.signal("-CONT");
     becomes_ready(usher.admin());
     let told =
         usher.wait_log(|event| logged(event).starts_with("this usher has entered the shared memory of the app again"));
@@ -162,15 +162,15 @@ fn what_becomes_of_a_usher_without_the_store_is_told_line_by_line() {
 #[test]
 fn a_usher_that_has_not_entered_or_was_replaced_is_not_ready() {
     let fake = Fake::start();
-    let store = Store::start();
-    store.signal("STOP");
+    let store = Redis::start();
+    store.signal("-STOP");
     let usher = start(&fake, &store, "one", SHORT);
     assert_eq!(ready(usher.admin()), (503, Some("not_entered".into())));
     assert_eq!(app(usher.admin())["standing"], "outside");
     let waits =
         usher.wait_log(|event| logged(event).starts_with("this usher cannot enter the shared memory of the app yet"));
     assert!(field(&waits, "problem").is_string(), "{waits}");
-    store.signal("CONT");
+    store.signal("-CONT");
     becomes_ready(usher.admin());
     let other = start(&fake, &store, "one", SHORT);
     becomes_ready(other.admin());
@@ -184,7 +184,7 @@ fn a_usher_that_has_not_entered_or_was_replaced_is_not_ready() {
 fn the_page_shows_the_cluster_and_no_name_in_it_is_markup() {
     const MARKUP: &str = "<img src=x onerror=alert(1)>";
     let fake = Fake::start();
-    let store = Store::start();
+    let store = Redis::start();
     let usher = start(&fake, &store, "one", LONG);
     becomes_ready(usher.admin());
     for (width, scheme) in [(360, "light"), (1200, "dark")] {

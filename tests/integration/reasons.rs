@@ -8,8 +8,8 @@ use std::time::Duration;
 use serde_json::Value;
 use usher::decision::EventDecision;
 
-use crate::cluster::redis::Redis;
 use crate::harness::bodies::{ANNOUNCEMENT, Library, announcement, announcement_on, batch, item, message, staff};
+use crate::harness::redis::Redis;
 use crate::harness::usher::{Setup, Signal};
 use crate::harness::{Client, Fake, Gate, Request, Response, Step, Usher, eventually};
 

@@ -3,14 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::channel::{Present, SharedChannel};
+use super::channel::{Present, SharedChannel, snapshot};
 use super::claims::gives_up;
-use super::round::{Answered, Carried, Held, Judged, Round, Stage};
+use super::round::{Answered, Carried, Held, Judged, Round, RoundKey, Stage};
 use super::tickets::{PAUSE, SharedTickets};
 use super::{Shared, SharedApp};
 use crate::assignment::Outcome;
-use crate::assignment::snapshot::{AppSnapshot, Epoch};
-use crate::clock::Moment;
 use crate::cluster::{Failure, Read, Swap, Swapped, Tenure, Unusable};
 
 /// A question to the store.
@@ -97,11 +95,10 @@ async fn unanswered(app: &SharedApp, failure: &Failure) {
 }
 
 fn answered(app: &SharedApp, round: &Round, tenure: Tenure, read: &Read) -> Answered {
-    let Read { now, stamp, epoch, doubt_left, open, wide, members, channels } = read;
-    let now = Moment::from_millis(*now);
     let doubt_period = app.context.bounds.doubt_period;
-    let present = Present { now, members, doubt_period };
-    let decode = |(key, bytes): (&super::round::RoundKey, &Vec<u8>)| {
+    let present = Present::of(read, doubt_period);
+    let now = present.now;
+    let decode = |(key, bytes): (&RoundKey, &Vec<u8>)| {
         let mut channel = SharedChannel::decode(bytes, present)?;
         // Tickets of its own that were not answered: nothing of them was sent.
         for ticket in round.perhaps_held.iter().flat_map(SharedTickets::channels) {
@@ -111,17 +108,12 @@ fn answered(app: &SharedApp, round: &Round, tenure: Tenure, read: &Read) -> Answ
         }
         Ok(channel)
     };
-    let is_open = open.is_some();
     Answered {
         tenure,
         now,
-        snapshot: AppSnapshot {
-            epoch: Epoch::of(*epoch),
-            in_flight: *wide > 0,
-            in_doubt: is_open || !doubt_left.is_zero(),
-        },
-        is_open,
-        stamp: stamp.clone(),
-        channels: round.keys.iter().zip(channels).map(decode).collect(),
+        snapshot: snapshot(read),
+        is_open: read.open.is_some(),
+        stamp: read.stamp.clone(),
+        channels: round.keys.iter().zip(&read.channels).map(decode).collect(),
     }
 }

@@ -5,16 +5,16 @@
 use std::time::Duration;
 
 use crate::assignment::machine::{Channel, Known, Ticket, TicketId};
-use crate::assignment::snapshot::Epoch;
+use crate::assignment::snapshot::{AppSnapshot, Epoch};
 use crate::assignment::{Assignment, Outcome, Value};
 use crate::clock::Moment;
-use crate::cluster::{self, Record, TicketValue, Unreadable};
+use crate::cluster::{self, Read, Record, SwappedChannel, TicketValue, Unreadable};
 
 /// A channel of the store.
 #[derive(Debug, Clone)]
 pub(super) struct SharedChannel {
     /// The version that was read; `None`: the channel was unknown.
-    pub(super) read: Option<[u8; 8]>,
+    read: Option<[u8; 8]>,
     pub(super) channel: Channel,
     /// Who holds each of the channel's tickets.
     holders: Vec<Holder>,
@@ -44,6 +44,22 @@ pub(super) struct Present<'a> {
     pub(super) doubt_period: Duration,
 }
 
+impl<'a> Present<'a> {
+    /// As it was read.
+    pub(super) fn of(read: &'a Read, doubt_period: Duration) -> Self {
+        Self { now: Moment::from_millis(read.now), members: &read.members, doubt_period }
+    }
+}
+
+/// The state of the app as it was read. While it is open, nothing is known, as in a doubt.
+pub(super) fn snapshot(read: &Read) -> AppSnapshot {
+    AppSnapshot {
+        epoch: Epoch::of(read.epoch),
+        in_flight: read.wide > 0,
+        in_doubt: read.open.is_some() || !read.doubt_left.is_zero(),
+    }
+}
+
 impl SharedChannel {
     /// The channel of these bytes. A ticket whose holder is gone or late is ambiguous.
     ///
@@ -69,14 +85,23 @@ impl SharedChannel {
         Ok(it)
     }
 
-    /// The bytes of the channel in its new version.
-    pub(super) fn encode(&self, version: u64) -> Vec<u8> {
-        self.record().encode(version)
-    }
-
-    /// After how long the server may forget it.
-    pub(super) fn lifetime(&self, now: Moment, remember_for: Duration) -> Duration {
-        self.record().lifetime(now.as_millis(), remember_for)
+    /// The channel with this key as it is written at `now` of the server, in its new `version`; for a rule that remembers
+    /// it for a time.
+    pub(super) fn swapped(
+        &self,
+        (key, remember_for): (&[u8], Duration),
+        now: Moment,
+        version: u64,
+        publishes: bool,
+    ) -> SwappedChannel {
+        let record = self.record();
+        SwappedChannel {
+            key: key.to_vec(),
+            read: self.read,
+            value: record.encode(version),
+            lifetime: record.lifetime(now.as_millis(), remember_for),
+            publishes,
+        }
     }
 
     /// A claim names it.
@@ -208,7 +233,7 @@ pub(in crate::assignment) fn stored(channel: Channel) -> Channel {
     let written =
         SharedChannel { read: None, channel, holders, seen: 0, announced: 0, awaited: false, has_changed: true };
     let present = Present { now: Moment::default(), members: &members, doubt_period: Duration::ZERO };
-    let read = SharedChannel::decode(&written.encode(7), present).expect("what was written");
+    let read = SharedChannel::decode(&written.record().encode(7), present).expect("what was written");
     assert!(!read.has_changed);
     read.channel
 }
@@ -216,7 +241,6 @@ pub(in crate::assignment) fn stored(channel: Channel) -> Channel {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::assignment::snapshot::AppSnapshot;
 
     const DOUBT: Duration = Duration::from_secs(30);
     const CALM: AppSnapshot = AppSnapshot { epoch: Epoch::of(7), in_flight: false, in_doubt: false };
@@ -247,17 +271,17 @@ mod tests {
         let members = members();
         let mut channel = claimed();
         assert!(channel.has_changed && channel.read.is_none());
-        let back = SharedChannel::decode(&channel.encode(5), at(1_500, &members)).unwrap();
+        let back = SharedChannel::decode(&channel.record().encode(5), at(1_500, &members)).unwrap();
         assert_eq!((back.channel.clone(), back.read), (channel.channel.clone(), Some(5_u64.to_be_bytes())));
         assert!(back.holds(1) && !back.has_changed);
         channel.settle(1, Outcome::Accepted, Moment::from_millis(1_600), DOUBT);
-        let back = SharedChannel::decode(&channel.encode(6), at(1_700, &members)).unwrap();
+        let back = SharedChannel::decode(&channel.record().encode(6), at(1_700, &members)).unwrap();
         assert_eq!((back.channel, back.announced), (channel.channel, 1));
     }
 
     #[test]
     fn a_ticket_whose_holder_is_gone_or_late_is_ambiguous() {
-        let bytes = claimed().encode(5);
+        let bytes = claimed().record().encode(5);
         let other_generation = vec![("a".to_owned(), "another".to_owned())];
         for (now, members) in [(1_500, vec![]), (1_500, other_generation), (2_000, members())] {
             let channel = SharedChannel::decode(&bytes, at(now, &members)).unwrap();

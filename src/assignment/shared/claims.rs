@@ -131,7 +131,8 @@ impl<'a> SharedClaims<'a> {
             (Standing::Isolated, _) => Prepared::Denied(Denied::Isolated),
             (Standing::Replaced, _) => Prepared::Denied(Denied::Replaced),
             (Standing::Silent | Standing::Outside | Standing::Member, _) => {
-                self.wait(named, claims_all, Request::Standing)
+                self.begin(named, claims_all);
+                self.ask(Request::Standing)
             }
         }
     }
@@ -167,16 +168,6 @@ impl<'a> SharedClaims<'a> {
             return Prepared::Ready;
         }
         self.ask(Request::Read(tenure))
-    }
-
-    fn wait<'c>(
-        &mut self,
-        named: impl Iterator<Item = (usize, &'c str)>,
-        claims_all: bool,
-        request: Request,
-    ) -> Prepared {
-        self.begin(named, claims_all);
-        self.ask(request)
     }
 
     /// Makes sure that there is a round, for the channels that are named under these rules.
@@ -288,13 +279,8 @@ impl<'a> SharedClaims<'a> {
         let Answered { now, stamp, channels, .. } = answered;
         let changed = round.keys.iter().zip(channels).filter_map(|(key, channel)| {
             let channel = channel.ok().filter(|channel| channel.has_changed)?;
-            Some(SwappedChannel {
-                key: key.key.clone(),
-                read: channel.read,
-                value: channel.encode(self.shared.app.tokens.number()),
-                lifetime: channel.lifetime(now, key.remember_for),
-                publishes: false,
-            })
+            let version = self.shared.app.tokens.number();
+            Some(channel.swapped((&key.key, key.remember_for), now, version, false))
         });
         (stamp, changed.collect())
     }
@@ -347,8 +333,8 @@ impl Judging {
                     let key = &round.keys[index];
                     // Its settlement by this process wakes the waiter by itself.
                     let is_own = channel.is_held_by(leader, app.store.node(), &self.tenure.generation);
-                    let awaited = Awaited::new(app, &self.tenure, key, channel, at_server);
-                    let awaited = awaited.filter(|_| !is_own);
+                    let is_known = is_own || channel.awaited;
+                    let awaited = (!is_known).then(|| Awaited::new(app, &self.tenure, key, channel, at_server));
                     return Claimed::Wait(Waiter::polling(settled, permit, POLL, awaited));
                 }
                 compared

@@ -5,12 +5,11 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::channel::{Present, SharedChannel};
+use super::channel::{Present, SharedChannel, snapshot};
 use super::{Shared, SharedApp, here};
 use crate::assignment::Entry;
-use crate::assignment::snapshot::{AppSnapshot, Epoch};
 use crate::clock::Moment;
-use crate::cluster::{Failure, Read, Swap, Swapped, SwappedChannel, Unusable};
+use crate::cluster::{Failure, Read, Swap, Swapped, Unusable};
 
 /// The longest time for one listing. The store looks at all its keys for it.
 const LISTING: Duration = Duration::from_secs(2);
@@ -112,18 +111,14 @@ impl SharedRuleChannels {
                 return Ok(false);
             }
             let now = Moment::from_millis(read.now);
-            // What cannot be read is removed whole: unknown is what it is for everybody then.
-            let read_as = SharedChannel::decode(bytes, self.present(&read));
-            let swapped = match read_as {
-                Ok(mut found) => {
-                    found.forget();
-                    let is_quiet = found.channel.is_quiet(now);
-                    let value = if is_quiet { Vec::new() } else { found.encode(self.memory.tokens.number()) };
-                    let lifetime = found.lifetime(now, self.remember_for);
-                    SwappedChannel { key: key.clone(), read: found.read, value, lifetime, publishes: false }
-                }
-                Err(_unreadable) => return Err(NotReached::Busy),
-            };
+            // What a later version has written is not changed.
+            let Ok(mut found) = SharedChannel::decode(bytes, self.present(&read)) else { return Err(NotReached::Busy) };
+            found.forget();
+            let mut swapped = found.swapped((&key, self.remember_for), now, self.memory.tokens.number(), false);
+            if found.channel.is_quiet(now) {
+                // It is removed.
+                swapped.value.clear();
+            }
             let swap = Swap { channels: vec![swapped], ..Swap::default() };
             if store.swap(&tenure, swap).await? == Swapped::Done {
                 return Ok(true);
@@ -159,8 +154,7 @@ impl SharedRuleChannels {
     }
 
     fn present<'r>(&self, read: &'r Read) -> Present<'r> {
-        let doubt_period = self.memory.context.bounds.doubt_period;
-        Present { now: Moment::from_millis(read.now), members: &read.members, doubt_period }
+        Present::of(read, self.memory.context.bounds.doubt_period)
     }
 
     /// `None`: the channel is gone, or cannot be read.
@@ -172,12 +166,7 @@ impl SharedRuleChannels {
         let channel = String::from_utf8(key.get(start..)?.to_vec()).ok()?;
         let found = SharedChannel::decode(bytes, self.present(read)).ok()?;
         let at_server = Moment::from_millis(read.now);
-        let snapshot = AppSnapshot {
-            epoch: Epoch::of(read.epoch),
-            in_flight: read.wide > 0,
-            in_doubt: read.open.is_some() || !read.doubt_left.is_zero(),
-        };
-        let known = found.channel.known(at_server, snapshot);
+        let known = found.channel.known(at_server, snapshot(read));
         let local = |moment| here(moment, at_server, now);
         Some(Entry {
             channel,

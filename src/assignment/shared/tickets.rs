@@ -9,7 +9,6 @@ use super::SharedApp;
 use super::channel::{Present, SharedChannel};
 use crate::assignment::Outcome;
 use crate::assignment::machine::TicketId;
-use crate::clock::Moment;
 use crate::cluster::{Read, Swap, Swapped, SwappedChannel, Tenure, Unusable};
 
 /// The pause after the store has not answered.
@@ -155,8 +154,8 @@ impl Settlement {
     /// The channels as they are to be written, and whether a ticket is gone.
     fn settled(&self, read: &Read) -> (Vec<SwappedChannel>, bool) {
         let doubt_period = self.app.context.bounds.doubt_period;
-        let now = Moment::from_millis(read.now);
-        let present = Present { now, members: &read.members, doubt_period };
+        let present = Present::of(read, doubt_period);
+        let now = present.now;
         let mut is_gone = false;
         let mut channels: Vec<SwappedChannel> = Vec::new();
         // Several tickets of one request may be on the same channel, if it was claimed by two rules of one name or again.
@@ -178,13 +177,8 @@ impl Settlement {
             }
             if channel.has_changed {
                 let publishes = std::mem::take(&mut channel.awaited);
-                channels.push(SwappedChannel {
-                    key: ticket.key.clone(),
-                    read: channel.read,
-                    value: channel.encode(self.app.tokens.number()),
-                    lifetime: channel.lifetime(now, ticket.remember_for),
-                    publishes,
-                });
+                let version = self.app.tokens.number();
+                channels.push(channel.swapped((&ticket.key, ticket.remember_for), now, version, publishes));
             }
         }
         (channels, is_gone)

@@ -21,27 +21,18 @@ pub(in crate::assignment) struct Awaited {
 }
 
 impl Awaited {
-    /// What is to be said; `None`: it is known there.
+    /// What is to be said of a channel of which it is not known there.
     pub(super) fn new(
         app: &Arc<SharedApp>,
         tenure: &Tenure,
         key: &RoundKey,
         channel: &SharedChannel,
         now: Moment,
-    ) -> Option<Self> {
-        if channel.awaited {
-            return None;
-        }
+    ) -> Self {
         let mut channel = channel.clone();
         channel.awaited = true;
-        let channel = SwappedChannel {
-            key: key.key.clone(),
-            read: channel.read,
-            value: channel.encode(app.tokens.number()),
-            lifetime: channel.lifetime(now, key.remember_for),
-            publishes: false,
-        };
-        Some(Self { app: Arc::clone(app), tenure: tenure.clone(), channel })
+        let channel = channel.swapped((&key.key, key.remember_for), now, app.tokens.number(), false);
+        Self { app: Arc::clone(app), tenure: tenure.clone(), channel }
     }
 
     /// Says it. Returns whether it is known there; if not, the channel has changed, or the store says nothing.

@@ -102,7 +102,10 @@ async fn a_node_whose_rules_change_enters_again_and_is_no_member_until_then() {
     assert!(after.number > before.number && after.history == before.history, "{after:?}");
     assert_eq!(kept.member.position("others").standing, Standing::Member);
     assert_eq!(kept.member.position(RULES).standing, Standing::Silent, "who decides by the old ones does not claim");
-    assert!(!kept.member.saw(&before, Duration::ZERO, 0, true), "an answer under the old membership ends nothing");
+    assert!(
+        !kept.member.saw(&before, Duration::ZERO, 0, Some(Why::Unknown)),
+        "an answer under the old membership ends nothing"
+    );
     assert_eq!(kept.member.standing(), Standing::Member);
 }
 

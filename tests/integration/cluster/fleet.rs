@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use super::Plan;
 use super::proxy::Proxy;
-use super::redis::Redis;
 use super::sentinel::Sentinels;
+use crate::harness::redis::Redis;
 use crate::harness::usher::Signal;
 use crate::harness::{Fake, Random, Usher, eventually};
 use crate::histories::callers::SharedState;

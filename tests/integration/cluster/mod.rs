@@ -8,7 +8,6 @@
 mod faults;
 mod fleet;
 mod proxy;
-pub mod redis;
 mod rolling;
 mod sentinel;
 
@@ -21,7 +20,7 @@ use tokio::time::Instant;
 
 use self::faults::{ALL, Fault};
 use self::fleet::{DOUBT, Fleet, LEASE, MEMBER_TIMEOUT};
-use crate::harness::{Fake, Random};
+use crate::harness::{Fake, Random, redis};
 use crate::histories::callers::{Caller, STAFF};
 use crate::histories::record::Recorder;
 use crate::histories::setup::{CHANNELS, TIMEOUT};

@@ -4,8 +4,8 @@ use std::net::SocketAddr;
 use std::thread;
 use std::time::Duration;
 
-use super::redis::Redis;
 use crate::harness::bodies::announcement;
+use crate::harness::redis::Redis;
 use crate::harness::usher::Signal;
 use crate::harness::{Client, Fake, Request, Setup, Usher, eventually};
 use crate::restarting::load::{Connections, Load};

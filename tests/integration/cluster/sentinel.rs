@@ -5,8 +5,8 @@ use std::process::{Child, Command, Stdio};
 
 use tempfile::TempDir;
 
-use super::redis::call;
 use crate::harness::eventually;
+use crate::harness::redis::call;
 
 /// The name of the primary.
 pub const NAME: &str = "memory";
@@ -55,7 +55,9 @@ impl Sentinels {
     /// The port of the primary, once all of them name the same.
     pub fn primary(&self) -> Option<u16> {
         let mut named = self.ports.iter().map(|port| {
-            let answer = call(*port, &["SENTINEL", "GET-MASTER-ADDR-BY-NAME", NAME]).ok()?;
+            let answer =
+                call(SocketAddr::from((Ipv4Addr::LOCALHOST, *port)), &["SENTINEL", "GET-MASTER-ADDR-BY-NAME", NAME])
+                    .ok()?;
             answer.split("\r\n").nth(4)?.parse::<u16>().ok()
         });
         let first = named.next()??;
@@ -79,7 +81,9 @@ impl Drop for Sentinels {
 }
 
 fn knows_all(port: u16) -> bool {
-    let Ok(answer) = call(port, &["SENTINEL", "MASTER", NAME]) else { return false };
+    let Ok(answer) = call(SocketAddr::from((Ipv4Addr::LOCALHOST, port)), &["SENTINEL", "MASTER", NAME]) else {
+        return false;
+    };
     let lines: Vec<&str> = answer.split("\r\n").collect();
     let value = |key: &str| {
         let at = lines.iter().position(|line| *line == key)?;

@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::{names, read};
 use crate::harness::bodies::{announcement, message};
-use crate::harness::store::Store;
+use crate::harness::redis::Redis;
 use crate::harness::tls::{Identity, TlsClient, terminate};
 use crate::harness::websocket::{End, Frame, handshake};
 use crate::harness::{Fake, Request, Setup, Step, Usher, eventually, sign};
@@ -51,7 +51,7 @@ pub(super) struct Evening {
     pub(super) remote: Usher,
     /// That shares its memory.
     shared: Usher,
-    _store: Store,
+    _store: Redis,
     identity: Identity,
     /// A guest of the embedded broker who stays.
     _guest: End,
@@ -80,7 +80,7 @@ impl Evening {
         let mut setup = Setup::before_url("local");
         setup.more += "[[events]]\nname = \"staff-assigned\"\nchannel = \"{hotelSlug}-room-{roomNumber}-chat\"\n";
         let local = Usher::start_with(&setup.toml());
-        let store = Store::start();
+        let store = Redis::start();
         let shared =
             Usher::start(&fake, |setup| store.share(setup, "one", "isolated = \"refuse\"\nmember_timeout = \"12s\""));
         eventually("it has entered", || (shared.admin().call_openly("GET", "/readyz").status == 200).then_some(()));

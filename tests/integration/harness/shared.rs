@@ -1,12 +1,13 @@
 //! A memory that is shared, for the tests of usher's memory: where `MEMORY` names a Redis server (`tests/shared`), each
 //! usher of the harness is the only member of a cluster of its own there.
 
-use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
+
+use super::redis::call;
 
 /// Ends the doubt and the openness of an app with a new history, once it has a member.
 const SETTLE: &str = "local stored = redis.call('GET', KEYS[1]) \
@@ -18,9 +19,8 @@ const SETTLE: &str = "local stored = redis.call('GET', KEYS[1]) \
                       redis.call('SET', KEYS[1], cmsgpack.pack(record)) \
                       return 1";
 
-/// The server, as host and port.
-fn server() -> Option<String> {
-    std::env::var("MEMORY").ok()
+fn server() -> Option<SocketAddr> {
+    std::env::var("MEMORY").ok().map(|server| server.parse().unwrap())
 }
 
 /// `[cluster]`, with keys that no other usher has; empty without a server.
@@ -39,21 +39,8 @@ pub(super) fn settle(config: &Path) {
     let ids = toml.split("[[apps]]").skip(1).filter_map(|app| app.split("id = \"").nth(1)?.split('"').next());
     for id in ids {
         let key = format!("{{{prefix}:{id}}}:members");
-        while command(&server, &["EVAL", SETTLE, "1", &key]) != ":1\r\n" {
+        while call(server, &["EVAL", SETTLE, "1", &key]).unwrap() != ":1\r\n" {
             thread::sleep(Duration::from_millis(5));
         }
     }
-}
-
-/// The answer to a command, as it comes.
-fn command(server: &str, words: &[&str]) -> String {
-    let mut stream = TcpStream::connect(server).unwrap();
-    let mut request = format!("*{}\r\n", words.len());
-    for word in words {
-        request += &format!("${}\r\n{word}\r\n", word.len());
-    }
-    stream.write_all(request.as_bytes()).unwrap();
-    let mut answer = [0; 256];
-    let read = stream.read(&mut answer).unwrap();
-    String::from_utf8_lossy(&answer[..read]).into_owned()
 }

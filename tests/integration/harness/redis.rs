@@ -9,7 +9,7 @@ use std::time::Duration;
 use tempfile::TempDir;
 use tokio::time::Instant;
 
-use crate::harness::eventually;
+use super::{Setup, eventually};
 
 /// The file in which a server saves its data.
 const FILE: &str = "dump.rdb";
@@ -17,7 +17,7 @@ const FILE: &str = "dump.rdb";
 /// How long a server takes to answer.
 pub fn answers_after(server: SocketAddr) -> io::Result<Duration> {
     let asked = Instant::now();
-    call(server.port(), &["PING"])?;
+    call(server, &["PING"])?;
     Ok(asked.elapsed())
 }
 
@@ -32,13 +32,25 @@ pub struct Redis {
 impl Redis {
     /// Starts one without data, and waits until it answers.
     pub fn start() -> Self {
+        Self::start_with(&[])
+    }
+
+    /// The same with more arguments.
+    pub fn start_with(arguments: &[&str]) -> Self {
         // Another process may take the port in between: then the server ends, and another port is tried.
         eventually("redis-server starts", || {
             let directory = tempfile::tempdir().unwrap();
             let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port();
-            let mut server = Self { port, process: spawn(port, &directory), directory };
+            let mut server = Self { port, process: spawn(port, &directory, arguments), directory };
             server.answers().then_some(server)
         })
+    }
+
+    /// The section `[cluster]` for a node, and more keys.
+    pub fn share(&self, setup: &mut Setup, node: &str, more: &str) {
+        (setup.timeout, setup.doubt_period) = ("2s", "3s");
+        setup.upstream = setup.upstream.replace("connect_timeout = \"10s\"", "connect_timeout = \"1s\"");
+        setup.more += &format!("[cluster]\nredis_url = \"redis://{}\"\nnode = {node:?}\n{more}\n", self.address());
     }
 
     pub fn address(&self) -> SocketAddr {
@@ -57,7 +69,7 @@ impl Redis {
         }
         // The port was its own a moment ago, but connections to it may be ending.
         eventually("redis-server starts again", || {
-            self.process = spawn(self.port, &self.directory);
+            self.process = spawn(self.port, &self.directory, &[]);
             self.answers().then_some(())
         });
     }
@@ -70,12 +82,12 @@ impl Redis {
 
     /// The answer to a command, as it comes. A server that changes its role closes connections: it is asked again.
     pub fn command(&self, words: &[&str]) -> String {
-        eventually("Redis answers a command", || call(self.port, words).ok())
+        eventually("Redis answers a command", || call(self.address(), words).ok())
     }
 
     /// The same without waiting for the answer.
     pub fn begin(&self, words: &[&str]) {
-        send(self.port, words).unwrap();
+        send(self.address(), words).unwrap();
     }
 
     /// Makes it a replica, and waits until it has the primary's data.
@@ -89,7 +101,7 @@ impl Redis {
     /// Whether it answers, as soon as it does.
     fn answers(&mut self) -> bool {
         eventually("redis-server answers or ends", || {
-            if call(self.port, &["PING"]).is_ok_and(|answer| answer.starts_with("+PONG")) {
+            if call(self.address(), &["PING"]).is_ok_and(|answer| answer.starts_with("+PONG")) {
                 return Some(true);
             }
             self.process.try_wait().unwrap().map(|_ended| false)
@@ -104,18 +116,19 @@ impl Drop for Redis {
     }
 }
 
-fn spawn(port: u16, directory: &TempDir) -> Child {
+fn spawn(port: u16, directory: &TempDir, arguments: &[&str]) -> Child {
     Command::new("redis-server")
         .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"])
         .args(["--repl-diskless-sync-delay", "0", "--enable-debug-command", "local", "--dbfilename", FILE, "--dir"])
         .arg(directory.path())
+        .args(arguments)
         .stdout(Stdio::null())
         .spawn()
         .unwrap_or_else(|error| panic!("redis-server: {error}; `tests/run` installs it"))
 }
 
-fn send(port: u16, words: &[&str]) -> io::Result<TcpStream> {
-    let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
+fn send(server: SocketAddr, words: &[&str]) -> io::Result<TcpStream> {
+    let mut stream = TcpStream::connect(server)?;
     stream.set_read_timeout(Some(Duration::from_secs(10)))?;
     let mut request = format!("*{}\r\n", words.len());
     for word in words {
@@ -125,8 +138,8 @@ fn send(port: u16, words: &[&str]) -> io::Result<TcpStream> {
     Ok(stream)
 }
 
-pub fn call(port: u16, words: &[&str]) -> io::Result<String> {
-    let mut stream = send(port, words)?;
+pub fn call(server: SocketAddr, words: &[&str]) -> io::Result<String> {
+    let mut stream = send(server, words)?;
     let mut answer = vec![0; 64 * 1024];
     let read = stream.read(&mut answer)?;
     answer.truncate(read);
