@@ -217,6 +217,7 @@ impl From<NotChanged> for Refusal {
                 Why::Leased => Self::LeaseLasts,
                 why => Self::StoreRefuses(why.words()),
             },
+            NotChanged::Overtaken => Self::StoreRefuses("other operators have switched modes all the time meanwhile"),
             NotChanged::Failure(failure) => Self::StoreFails(failure.to_string()),
         }
     }

@@ -65,7 +65,7 @@ use crate::triggers::Triggers;
 
 pub use effective::EffectiveConfig;
 pub use listener::{MAX_CONNECTIONS, serve};
-pub use modes::{ModeSwitch, NotSwitched, RuleMode};
+pub use modes::{ModeSwitch, Modes, NotSwitched, RuleMode};
 
 /// The data that the listener serves, and who is let in.
 pub struct Admin {

@@ -39,11 +39,26 @@ pub trait ModeSwitch: fmt::Debug + Send + Sync {
     /// Whether usher is configured to observe, so that no rule can enforce.
     fn observes(&self) -> bool;
 
-    /// Changes the mode of a rule; the new mode is in effect on return. Returns the previous mode.
+    /// The modes of a rule that may be switched to `mode`.
+    ///
+    /// # Errors
+    /// There is no such rule, or it cannot have this mode.
+    fn switchable(&self, app: &str, rule: &str, mode: Mode) -> Result<Modes, NotSwitched>;
+
+    /// Changes the mode of a rule in this process; the new mode is in effect on return. Returns the previous mode.
     ///
     /// # Errors
     /// There is no such rule, or it cannot have this mode.
     fn switch(&self, app: &str, rule: &str, mode: Mode) -> Result<Mode, NotSwitched>;
+}
+
+/// The modes of one rule.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Modes {
+    /// The present one.
+    pub present: Mode,
+    /// The configured one.
+    pub configured: Mode,
 }
 
 /// Why a rule was not switched.
@@ -73,27 +88,32 @@ struct ModeRequest {
     mode: Mode,
 }
 
-/// Changes the mode of the rule that `body` names.
+/// Changes the mode of the rule that `body` names: for this process, or for all members of a shared memory.
 ///
 /// # Errors
-/// The body is invalid, names no configured rule, or asks to enforce while usher is configured to observe.
-pub(super) fn switch(admin: &Admin, body: &[u8]) -> Result<Reply, Refusal> {
+/// The body is invalid, names no configured rule, or asks to enforce while usher is configured to observe; or the store
+/// of a shared memory does not have it.
+pub(super) async fn switch(admin: &Admin, body: &[u8]) -> Result<Reply, Refusal> {
     #[derive(Serialize)]
     struct ModeChange {
         from: &'static str,
         to: &'static str,
     }
     let request: ModeRequest = serde_json::from_slice(body).map_err(|_invalid| Refusal::BadBody(INVALID_BODY))?;
-    let from = admin.mode_switch.switch(&request.app, &request.rule, request.mode)?;
-    let (from, to) = (from.label(), request.mode.label());
-    tracing::warn!(
-        by = "admin",
-        app = request.app,
-        rule = request.rule,
-        from,
-        to,
-        "the operator switched a rule; it lasts until the next reload or restart"
-    );
+    let ModeRequest { app, rule, mode } = request;
+    let Modes { present, configured } = admin.mode_switch.switchable(&app, &rule, mode)?;
+    let stores = admin.assignments.stores();
+    let shared = stores.iter().find(|(id, _)| **id == *app);
+    let lasts = match shared {
+        Some((_, store)) => {
+            store.switch(&rule, (mode != configured).then_some(mode.label())).await?;
+            "for all members, until the next reload of any of them, or until all have left"
+        }
+        None => "until the next reload or restart",
+    };
+    admin.mode_switch.switch(&app, &rule, mode)?;
+    let (from, to) = (present.label(), mode.label());
+    tracing::warn!(by = "admin", app, rule, from, to, lasts, "the operator switched a rule");
     Ok(reply::json(&ModeChange { from, to }))
 }
 

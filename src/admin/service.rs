@@ -235,7 +235,7 @@ impl Service {
             Endpoint::Config => Ok(effective::show(&self.admin)),
             // The token was checked above.
             Endpoint::Token => Ok(reply::text("ok\n")),
-            Endpoint::RuleMode => modes::switch(&self.admin, &json_body(request.headers(), body).await?),
+            Endpoint::RuleMode => modes::switch(&self.admin, &json_body(request.headers(), body).await?).await,
         }
     }
 

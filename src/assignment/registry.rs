@@ -7,6 +7,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::watch;
+
 use super::bounds::MemoryContext;
 use super::sync::{Mutex, lock};
 use super::{
@@ -14,7 +16,7 @@ use super::{
     SharedRuleChannels, StillInFlight, Store,
 };
 use crate::clock::{Clock, Moment};
-use crate::cluster::{AppStore, ClusterOptions};
+use crate::cluster::{AppStore, ClusterOptions, SwitchedModes};
 use crate::shutdown::Tasks;
 
 /// The settings of a rule of an app that its memory depends on.
@@ -191,6 +193,12 @@ impl Assignments {
     #[must_use]
     pub fn stores(&self) -> Vec<(Arc<str>, Arc<AppStore>)> {
         self.shared().into_iter().map(|(id, shared)| (id, Arc::clone(shared.app().store()))).collect()
+    }
+
+    /// Follows the switched modes of the apps in a shared memory, by their ids; `None`: the memory is not shared.
+    #[must_use]
+    pub fn switched(&self) -> Option<watch::Receiver<HashMap<Arc<str>, Arc<SwitchedModes>>>> {
+        self.cluster.as_ref().map(|cluster| cluster.options.switchboard.follow())
     }
 
     /// Whether the memory is shared with other processes.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use redis::Value;
 
-use super::Failure;
+use super::{Failure, SwitchedModes};
 
 /// The answer to a request that reached the scripts.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -190,6 +190,8 @@ pub struct Entered {
     pub present: u64,
     /// How many members are missing.
     pub missing: u64,
+    /// The switched modes that count.
+    pub switched: SwitchedModes,
 }
 
 /// What the store says of an app, also to a process that is no member.
@@ -288,6 +290,10 @@ impl Parts {
     /// A random number, as hexadecimal digits.
     pub(super) fn epoch(&mut self) -> Result<u64, Failure> {
         u64::from_str_radix(&self.text()?, 16).map_err(|_| Failure::Malformed)
+    }
+
+    pub(super) fn switched_modes(&mut self) -> Result<SwitchedModes, Failure> {
+        SwitchedModes::parse(self.number()?, &self.text()?).ok_or(Failure::Malformed)
     }
 
     pub(super) fn millis(&mut self) -> Result<Duration, Failure> {

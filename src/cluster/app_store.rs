@@ -15,7 +15,7 @@ use super::membership_log::MembershipLog;
 use super::subscription;
 use super::{
     Action, Answer, AppKeys, Client, Entered, Failure, Inspection, Isolated, Link, LinkOptions, Read, Refusal,
-    Standing, Swap, Swapped, Tenure, Terms,
+    Standing, Swap, Swapped, Switchboard, SwitchedModes, Tenure, Terms,
 };
 use crate::shutdown::Tasks;
 
@@ -32,6 +32,8 @@ pub struct ClusterOptions {
     pub terms: Terms,
     /// What becomes of announcements without the store.
     pub isolated: Isolated,
+    /// Where the switched modes of all apps are told.
+    pub switchboard: Switchboard,
 }
 
 /// One app at the store.
@@ -71,7 +73,12 @@ pub enum NotChanged {
     Refused(Refusal),
     /// The store has not answered: it may be done all the same.
     Failure(Failure),
+    /// Others have switched modes again and again meanwhile.
+    Overtaken,
 }
+
+/// How often a switch is tried while others switch, too.
+const MOST_SWITCHES: usize = 8;
 
 impl AppStore {
     /// Takes part in the app `app`, with tasks among `tasks` that keep the membership. `rules`: the fingerprint of all by
@@ -86,7 +93,8 @@ impl AppStore {
             let client = Client::new(Link::new(link.clone(), tasks), options.node.clone(), options.terms);
             client.counted_by(round_trips.clone())
         };
-        let member = Arc::new(Member::new(client(), keys.clone(), rules, is_fresh));
+        let member = Member::new(client(), keys.clone(), rules, is_fresh);
+        let member = Arc::new(member.telling(&options.switchboard, app));
         let leaving = CancellationToken::new();
         let keeping = leaving.clone().run_until_cancelled_owned({
             let member = Arc::clone(&member);
@@ -206,13 +214,38 @@ impl AppStore {
         self.change(Action::Close).await
     }
 
+    /// Switches `rule` to `mode` for all members, by the word of the operator; `None`: to the configured one. They take
+    /// it over with their next renewals. All of them have it until one of them says otherwise, or all have left.
+    ///
+    /// # Errors
+    /// It was not done.
+    pub async fn switch(&self, rule: &str, mode: Option<&str>) -> Result<(), NotChanged> {
+        for _ in 0..MOST_SWITCHES {
+            let wanted = self.member.switched().with(rule, mode);
+            let counts = self.change_to(Action::Switch, &wanted).await?.switched;
+            if counts == wanted {
+                return Ok(());
+            }
+            // Another member was faster, and this one knows now what it has switched.
+        }
+        Err(NotChanged::Overtaken)
+    }
+
     /// Does what the operator asks for, as a member, and not later than one time-out from now at the server.
     async fn change(&self, action: Action<'_>) -> Result<Entered, NotChanged> {
+        self.change_to(action, &self.member.switched()).await
+    }
+
+    /// The same, with other switched modes than the process knows so far.
+    async fn change_to(&self, action: Action<'_>, switched: &SwitchedModes) -> Result<Entered, NotChanged> {
         let tenure = self.member.tenure().ok_or(NotChanged::NoMember)?;
         let now = self.client.inspect(&self.keys).await.map_err(NotChanged::Failure)?.now;
         let by = now + u64::try_from(self.client.link().timeout().as_millis()).unwrap_or_default();
-        match self.client.change(&self.keys, &tenure, by, action).await.map_err(NotChanged::Failure)? {
-            Answer::Done(entered) => Ok(entered),
+        match self.client.change(&self.keys, &tenure, by, action, switched).await.map_err(NotChanged::Failure)? {
+            Answer::Done(entered) => {
+                self.member.heard(&entered.switched);
+                Ok(entered)
+            }
             Answer::Refused(refusal) => Err(NotChanged::Refused(refusal)),
         }
     }

@@ -9,7 +9,7 @@ use prometheus::{Histogram, HistogramOpts};
 
 use super::answer::{Beginning, Parts};
 use super::script::{Call, Script};
-use super::{Answer, Entered, Failure, Inspection, Link, Read, Swapped, Tokens, VERSION};
+use super::{Answer, Entered, Failure, Inspection, Link, Read, Swapped, SwitchedModes, Tokens, VERSION};
 
 /// The upper bounds of the classes of round trips, in seconds.
 const ROUND_TRIPS: [f64; 13] =
@@ -101,6 +101,8 @@ pub enum Action<'a> {
     },
     /// The operator says that no process lives that the record does not name: a new history is not open any more.
     Close,
+    /// The operator has switched the mode of a rule.
+    Switch,
 }
 
 /// What is to be swapped.
@@ -252,7 +254,7 @@ impl Client {
     }
 
     /// Changes the node's membership. `by`: the server's time by which it has to run. It counts only once
-    /// [`Client::reached`] says so.
+    /// [`Client::reached`] says so. `switched`: the switched modes that the process knows.
     ///
     /// # Errors
     /// No answer came that is one.
@@ -262,17 +264,20 @@ impl Client {
         tenure: &Tenure,
         by: u64,
         action: Action<'_>,
+        switched: &SwitchedModes,
     ) -> Result<Answer<Entered>, Failure> {
-        let mut arguments = match action {
+        let (name, more) = match action {
             Action::Enter { is_fresh, rules, has_stepped } => {
-                vec![b"enter".to_vec(), flag(is_fresh), rules.into(), flag(has_stepped)]
+                ("enter", vec![flag(is_fresh), rules.into(), flag(has_stepped)])
             }
-            Action::Renew => vec![b"renew".to_vec()],
-            Action::Leave => vec![b"leave".to_vec()],
-            Action::GiveUp { node } => vec![b"give_up".to_vec(), node.into()],
-            Action::Close => vec![b"close".to_vec()],
+            Action::Renew => ("renew", Vec::new()),
+            Action::Leave => ("leave", Vec::new()),
+            Action::GiveUp { node } => ("give_up", vec![node.into()]),
+            Action::Close => ("close", Vec::new()),
+            Action::Switch => ("switch", Vec::new()),
         };
-        arguments.insert(1, decimal(by));
+        let mut arguments = vec![name.into(), decimal(by), decimal(switched.number), switched.text().into_bytes()];
+        arguments.extend(more);
         let (beginning, mut parts) = self.ask(Script::Member, vec![app.members()], tenure, arguments).await?;
         let (now, history) = match beginning {
             Beginning::Done { now, history } => (now, history),
@@ -290,6 +295,7 @@ impl Client {
             cause: parts.cause()?,
             present: parts.number()?,
             missing: parts.number()?,
+            switched: parts.switched_modes()?,
         }))
     }
 

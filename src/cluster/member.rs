@@ -11,8 +11,8 @@ use tokio::sync::Notify;
 use tokio::time::{sleep, timeout};
 
 use super::{
-    Action, Answer, AppKeys, Ask, Cause, Client, Entered, Failure, Link, Local, Membership, Standing, Tenure, Terms,
-    Tokens, Why,
+    Action, Answer, AppKeys, Ask, Cause, Client, Entered, Failure, Link, Local, Membership, Standing, Switchboard,
+    SwitchedModes, Tenure, Terms, Tokens, Why,
 };
 
 /// The membership of this process in one app.
@@ -31,6 +31,8 @@ pub struct Member {
     hurried: Notify,
     /// How many epochs were seen to begin, by cause.
     epochs: [AtomicU64; Cause::ALL.len()],
+    /// Who is told of the switched modes, and for which app; `None`: nobody.
+    told: Option<(Switchboard, Arc<str>)>,
 }
 
 #[derive(Debug)]
@@ -41,6 +43,7 @@ struct State {
     entries: u64,
     /// The fingerprint of all by which the process decides.
     rules: Arc<str>,
+    switched: Arc<SwitchedModes>,
     /// What the last change of the membership was answered.
     entered: Option<Entered>,
     /// What last kept it from being a member.
@@ -94,6 +97,7 @@ impl Member {
             generation: String::new(),
             entries: 0,
             rules,
+            switched: Arc::default(),
             entered: None,
             loss: None,
         };
@@ -106,7 +110,14 @@ impl Member {
             changed: Notify::new(),
             hurried: Notify::new(),
             epochs: Default::default(),
+            told: None,
         }
+    }
+
+    /// Tells `switchboard` of the switched modes of the app with the id `app`.
+    #[must_use]
+    pub fn telling(self, switchboard: &Switchboard, app: &str) -> Self {
+        Self { told: Some((switchboard.clone(), app.into())), ..self }
     }
 
     /// What the process may do now that decides by `rules`.
@@ -151,6 +162,34 @@ impl Member {
             number: state.membership.tenure("").number,
             loss: state.loss,
             entered: state.entered.clone(),
+        }
+    }
+
+    /// The switched modes of the app's rules, as far as the process knows.
+    #[must_use]
+    pub fn switched(&self) -> Arc<SwitchedModes> {
+        Arc::clone(&self.state().switched)
+    }
+
+    /// All rules are as they are configured from now on, for all members: the store hears of it with the next request.
+    pub fn end_switches(&self) {
+        let ended = self.switched();
+        if !ended.modes.is_empty() {
+            self.heard(&ended.without_any());
+            self.hurried.notify_one();
+        }
+    }
+
+    /// The switched modes are these, unless the process knows later ones.
+    pub(super) fn heard(&self, switched: &SwitchedModes) {
+        let mut state = self.state();
+        if switched.number < state.switched.number || *switched == *state.switched {
+            return;
+        }
+        state.switched = Arc::new(switched.clone());
+        // Under the lock: told in the order in which they were heard.
+        if let Some((switchboard, app)) = &self.told {
+            switchboard.tell(app, Arc::clone(&state.switched));
         }
     }
 
@@ -259,7 +298,7 @@ impl Member {
         // Whenever it runs, nothing is sent any more.
         let by = u64::MAX >> 12;
         self.state().membership.has_left(now());
-        let answer = self.client.change(&self.app, &tenure, by, Action::Leave).await?;
+        let answer = self.client.change(&self.app, &tenure, by, Action::Leave, &self.switched()).await?;
         Ok(matches!(answer, Answer::Done(_)))
     }
 
@@ -287,7 +326,10 @@ impl Member {
             Ask::Enter { by, is_fresh, has_stepped } => (by, Action::Enter { is_fresh, rules: &rules, has_stepped }),
             Ask::Renew { by } => (by, Action::Renew),
         };
-        let answer = self.client.change(&self.app, &tenure, by, action).await?;
+        let answer = self.client.change(&self.app, &tenure, by, action, &self.switched()).await?;
+        if let Answer::Done(entered) = &answer {
+            self.heard(&entered.switched);
+        }
         // Shorter than the time-out of the connection, which would be closed.
         let period = self.terms.lease.min(self.client.link().timeout() * 4) / 8;
         let reached = matches!(answer, Answer::Done(_)) && self.client.reached(period).await?;

@@ -6,7 +6,8 @@
 //! the server is told, `record` the bytes of one channel, `servers` where the store is, `dial` how one server is reached,
 //! `route` which one, `link` the connection, `problem` why there is none, `survey` what an operator wants to know of the
 //! server, `membership` what a node may do, `member` how that is kept, `membership_log` what of it is told, `subscription` what is
-//! published, `app_store` one app with all of it.
+//! published, `switched_modes`
+//! what operators have switched for all members, `app_store` one app with all of it.
 
 mod answer;
 mod app_store;
@@ -24,6 +25,7 @@ mod servers;
 mod slot;
 mod subscription;
 mod survey;
+mod switched_modes;
 #[cfg(test)]
 mod tests;
 mod token;
@@ -40,5 +42,6 @@ pub use problem::Problem;
 pub use record::{Known, Record, Ticket, TicketValue, Unreadable, VERSION};
 pub use servers::{Address, Isolated, Login, Servers};
 pub use survey::{Scripted, Survey, Watch, survey};
+pub use switched_modes::{Switchboard, SwitchedModes};
 pub use token::Tokens;
 pub use version::Version;

@@ -28,6 +28,12 @@ impl Mode {
             Self::Off => "off",
         }
     }
+
+    /// The mode with this name.
+    #[must_use]
+    pub fn from_label(label: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|mode| mode.label() == label)
+    }
 }
 
 /// A rule as configured, not yet checked.

@@ -3,14 +3,16 @@
 #[cfg(test)]
 mod tests;
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use parking_lot::{Mutex, MutexGuard};
 use serde_json::{Map, Value};
 
-use crate::admin::{EffectiveConfig, ModeSwitch, NotSwitched, RuleMode};
+use crate::admin::{EffectiveConfig, ModeSwitch, Modes, NotSwitched, RuleMode};
 use crate::assignment::Assignments;
 use crate::audience::Audience;
+use crate::cluster::SwitchedModes;
 use crate::config::{Config, RunningValue};
 use crate::gateway::{Observers, Shared};
 use crate::rules::{Mode, Rule};
@@ -60,13 +62,30 @@ impl ActiveConfig {
         })
     }
 
-    /// Applies a newly loaded configuration with its own modes. Returns how many of the operator's overrides this
-    /// ended.
+    /// Applies a newly loaded configuration with its own modes: in a shared memory, they are those of all members again.
+    /// Returns how many of the operator's overrides this ended.
     pub(super) fn replace(&self, config: Config) -> usize {
         let mut state = self.lock();
+        for (_, store) in self.assignments.stores() {
+            store.member().end_switches();
+        }
         let switched = std::mem::replace(&mut *state, ConfigState { config, overrides: Vec::new() });
         self.apply(&state.config);
         switched.overrides.len()
+    }
+
+    /// Follows what is switched at other members of a shared memory, for as long as it is polled. Returns at once if the
+    /// memory is not shared.
+    pub(super) async fn follow(self: Arc<Self>) {
+        let Some(mut switched) = self.assignments.switched() else { return };
+        while switched.changed().await.is_ok() {
+            // Locked first: what is told meanwhile is told once more.
+            let mut state = self.lock();
+            let apps = switched.borrow_and_update().clone();
+            if state.take_over(&apps) {
+                self.apply(&state.effective());
+            }
+        }
     }
 
     fn apply(&self, config: &Config) {
@@ -79,6 +98,12 @@ impl ActiveConfig {
     /// A thread that panicked while it built a routing has stored nothing.
     fn lock(&self) -> MutexGuard<'_, ConfigState> {
         self.state.lock()
+    }
+}
+
+impl ModeOverride {
+    fn is_for(&self, app: &str, rule: &str) -> bool {
+        (self.app.as_str(), self.rule.as_str()) == (app, rule)
     }
 }
 
@@ -112,21 +137,21 @@ impl ModeSwitch for ActiveConfig {
         self.lock().config.observe
     }
 
+    fn switchable(&self, app: &str, rule: &str, mode: Mode) -> Result<Modes, NotSwitched> {
+        self.lock().switchable(app, rule, mode)
+    }
+
     fn switch(&self, app: &str, rule: &str, mode: Mode) -> Result<Mode, NotSwitched> {
         let mut state = self.lock();
-        let named = state.rule(app, rule).ok_or(NotSwitched::NoSuchRule)?;
-        if mode == Mode::Enforce && state.config.observe {
-            return Err(NotSwitched::Observing);
-        }
-        let (before, configured) = (state.mode(app, named), named.spec().mode);
-        if mode != before {
-            state.overrides.retain(|switch| (switch.app.as_str(), switch.rule.as_str()) != (app, rule));
+        let Modes { present, configured } = state.switchable(app, rule, mode)?;
+        if mode != present {
+            state.overrides.retain(|switch| !switch.is_for(app, rule));
             if mode != configured {
                 state.overrides.push(ModeOverride { app: app.to_owned(), rule: rule.to_owned(), mode });
             }
             self.apply(&state.effective());
         }
-        Ok(before)
+        Ok(present)
     }
 }
 
@@ -152,6 +177,45 @@ impl ConfigState {
         self.config.rules.iter().find(|its| its.spec().name == rule && its.is_for(app))
     }
 
+    fn switchable(&self, app: &str, rule: &str, mode: Mode) -> Result<Modes, NotSwitched> {
+        let rule = self.rule(app, rule).ok_or(NotSwitched::NoSuchRule)?;
+        if mode == Mode::Enforce && self.config.observe {
+            return Err(NotSwitched::Observing);
+        }
+        Ok(Modes { present: self.mode(app, rule), configured: rule.spec().mode })
+    }
+
+    /// The overrides become those of the members of these apps' shared memories, as far as this configuration can follow.
+    /// Returns whether any has changed.
+    fn take_over(&mut self, apps: &HashMap<Arc<str>, Arc<SwitchedModes>>) -> bool {
+        let mut overrides = Vec::new();
+        for (app, switched) in apps {
+            for (rule, mode) in &switched.modes {
+                // Another member's configuration may have what this one has not.
+                let Some(mode) = Mode::from_label(mode) else { continue };
+                let Ok(modes) = self.switchable(app, rule, mode) else { continue };
+                if mode != modes.configured {
+                    overrides.push(ModeOverride { app: app.to_string(), rule: rule.clone(), mode });
+                }
+            }
+        }
+        let in_order = |one: &ModeOverride, other: &ModeOverride| (&one.app, &one.rule).cmp(&(&other.app, &other.rule));
+        overrides.sort_by(in_order);
+        self.overrides.sort_by(in_order);
+        if overrides == self.overrides {
+            return false;
+        }
+        let before = std::mem::replace(&mut self.overrides, overrides);
+        for ModeOverride { app, rule, mode } in self.overrides.iter().filter(|switch| !before.contains(switch)) {
+            tracing::warn!(app, rule, mode = mode.label(), "a rule is switched for all members of the cluster");
+        }
+        let is_over = |switch: &&ModeOverride| !self.overrides.iter().any(|now| now.is_for(&switch.app, &switch.rule));
+        for ModeOverride { app, rule, mode: _ } in before.iter().filter(is_over) {
+            tracing::warn!(app, rule, "a rule is in its configured mode again, for all members of the cluster");
+        }
+        true
+    }
+
     /// The overrides of the mode with this key (`rules.0.mode`): the modes in effect, by the ids of the apps.
     fn switched(&self, key: &str) -> Map<String, Value> {
         let index = key.strip_prefix("rules.").and_then(|rest| rest.strip_suffix(".mode")).and_then(|n| n.parse().ok());
@@ -163,7 +227,7 @@ impl ConfigState {
     /// The present mode of `rule` for `app`.
     fn mode(&self, app: &str, rule: &Rule) -> Mode {
         let name = rule.spec().name.as_str();
-        let switch = self.overrides.iter().find(|switch| (switch.app.as_str(), switch.rule.as_str()) == (app, name));
+        let switch = self.overrides.iter().find(|switch| switch.is_for(app, name));
         switch.map_or_else(|| rule.spec().mode, |switch| switch.mode)
     }
 

@@ -1,7 +1,7 @@
 //! How the process takes part in a memory that several processes share.
 
 use crate::assignment::Membership;
-use crate::cluster::ClusterOptions;
+use crate::cluster::{ClusterOptions, Switchboard};
 use crate::config::{Cluster, Config};
 use crate::shutdown::Tasks;
 
@@ -18,6 +18,7 @@ pub(super) fn new(cluster: &Cluster, config: &Config, settlements: &Tasks) -> Me
         node: cluster.node.clone(),
         terms: cluster.terms(config.assignments.doubt_period, exchange),
         isolated: cluster.isolated,
+        switchboard: Switchboard::default(),
     };
     Membership { options, settlements: settlements.clone(), keepers: Tasks::default() }
 }

@@ -44,7 +44,7 @@ use crate::metrics::Metrics;
 use crate::rate::Limiters;
 use crate::report::Report;
 use crate::service_manager::{self, PassedSockets};
-use crate::shutdown::{Drain, Tasks};
+use crate::shutdown::{Drain, Phase, Tasks};
 use crate::tls::Certificate;
 use crate::triggers::Triggers;
 use crate::upstream;
@@ -196,6 +196,13 @@ pub fn start(
         server.admin_tasks.clone(),
         server.stop_admin.clone(),
     ));
+    let (active_config, stopping) = (Arc::clone(&server.active_config), server.stop_admin.clone());
+    let _following = server.admin_tasks.spawn(async move {
+        tokio::select! {
+            () = active_config.follow() => {}
+            () = stopping.reached(Phase::Draining) => {}
+        }
+    });
     let limiter = Arc::clone(&server.limiter);
     let senders = workers.iter().map(|worker| worker.sockets.clone()).collect();
     if let Some(broker) = server.broker.clone() {

@@ -7,7 +7,7 @@ use crate::doctor::examined;
 use crate::harness::admin::TOKEN;
 use crate::harness::cli::Cli;
 use crate::harness::usher::{Signal, message};
-use crate::harness::{Fake, Request, Setup, Usher, sign};
+use crate::harness::{Fake, Setup, Usher, sign};
 
 /// What the process runs with.
 fn running(usher: &Usher) -> Vec<Value> {
@@ -84,11 +84,7 @@ fn after_a_reload_the_new_values_are_shown_and_those_that_wait_for_a_restart_are
 #[test]
 fn a_switched_rule_is_marked() {
     let usher = Usher::start_with(&Setup::before_url("local").toml());
-    let body = json!({ "app": sign::APP, "rule": "staff-assigned", "mode": "observe" });
-    let request = Request::new("POST", "/rules/mode", body.to_string().as_bytes()).host("localhost");
-    let request =
-        request.header("Content-Type", "application/json").header("Authorization", &format!("Bearer {TOKEN}"));
-    assert_eq!(usher.admin().send(&request).status, 200);
+    assert_eq!(usher.admin().switch("staff-assigned", "observe").status, 200);
     let values = running(&usher);
     let mode = of(&values, "rules.0.mode");
     assert_eq!((&mode["value"], &mode["switched"]), (&json!("enforce"), &json!({ sign::APP: "observe" })));

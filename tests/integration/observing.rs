@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use crate::harness::admin::{Admin, TOKEN};
 use crate::harness::cli::Cli;
 use crate::harness::usher::{Signal, field, message};
-use crate::harness::{Fake, Request, Response, Setup, Usher, sign};
+use crate::harness::{Fake, Setup, Usher, sign};
 
 const CHANNEL: &str = "h-room-1-chat";
 
@@ -33,12 +33,6 @@ fn variables<'v>(url: &'v str, more: (&'v str, &'v str)) -> Vec<(&'v str, &'v st
     ]
 }
 
-fn switch(admin: Admin, rule: &str, mode: &str) -> Response {
-    let body = json!({ "app": sign::APP, "rule": rule, "mode": mode }).to_string();
-    let request = Request::new("POST", "/rules/mode", body.as_bytes());
-    admin.send(&request.header("Authorization", &format!("Bearer {TOKEN}")).host("localhost"))
-}
-
 /// Name, mode, configured mode and source of each rule.
 fn rules(admin: Admin) -> Value {
     let overview = admin.json("/overview");
@@ -63,7 +57,7 @@ fn assert_observes(usher: &Usher) {
     assert_eq!(admin.metric("usher_rule_mode", &["rule=\"staff-assigned\"", "mode=\"observe\""]), 1.0);
     assert_eq!(admin.metric("usher_rule_switched", &[]), 0.0, "it is configured so");
     assert_eq!(admin.metric("usher_triggers_total", &["decision=\"would_suppress\""]), 2.0);
-    let refused = switch(admin, "staff-assigned", "enforce");
+    let refused = admin.switch("staff-assigned", "enforce");
     refused.assert_error(409, "observing");
     assert!(refused.text().contains("USHER_OBSERVE") && refused.text().contains("--observe"), "{refused:?}");
     usher.wait_log(|event| message(event).starts_with("usher observes"));
@@ -92,14 +86,14 @@ fn a_rule_can_be_switched_off_and_back_to_observing() {
     let usher = Usher::start_with(&format!("observe = true\n{}", setup(&fake).toml()));
     let admin = usher.admin();
     for (rule, mode) in [("staff-assigned", "off"), ("staff-assigned", "observe"), ("off", "observe")] {
-        switch(admin, rule, mode).assert_status(200);
+        admin.switch(rule, mode).assert_status(200);
     }
-    switch(admin, "off", "enforce").assert_error(409, "observing");
+    admin.switch("off", "enforce").assert_error(409, "observing");
     let expected = json!([["staff-assigned", "observe", "observe", "observe"], ["off", "observe", "off", "switched"]]);
     assert_eq!(rules(admin), expected);
     assert_eq!(admin.metric("usher_rule_switched", &["rule=\"off\""]), 1.0);
     assert_eq!(admin.metric("usher_rule_switched", &["rule=\"staff-assigned\""]), 0.0);
-    switch(admin, "nobody", "enforce").assert_error(404, "not_watched");
+    admin.switch("nobody", "enforce").assert_error(404, "not_watched");
 }
 
 #[test]
@@ -119,7 +113,7 @@ fn a_reload_takes_the_files_word_and_the_flag_outlives_it() {
     };
     assert_eq!(reload(&format!("observe = true\n{toml}")), "staff-assigned observe (observe), off off (file)");
     client.announce(CHANNEL, "Anna").assert_forwarded();
-    switch(usher.admin(), "staff-assigned", "enforce").assert_error(409, "observing");
+    usher.admin().switch("staff-assigned", "enforce").assert_error(409, "observing");
     assert_eq!(reload(&toml), "staff-assigned enforce (default), off off (file)");
     client.announce(CHANNEL, "Anna").assert_suppressed();
     assert_eq!(usher.admin().json("/overview")["observe"], false);

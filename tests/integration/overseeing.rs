@@ -214,3 +214,78 @@ fn the_page_shows_the_cluster_and_no_name_in_it_is_markup() {
     operator.sees("#state", "Live");
     operator.misses("#cluster-title", "Cluster");
 }
+
+#[test]
+fn a_switched_mode_holds_for_all_members_until_one_of_them_is_reloaded() {
+    let fake = Fake::start();
+    let store = Redis::start();
+    let start = |node: &str| start(&fake, &store, node, LONG);
+    let (one, two) = (start("one"), start("two"));
+    becomes_ready(one.admin());
+    becomes_ready(two.admin());
+    assert_eq!(one.admin().call("POST", "/cluster/close?app=3").status, 200);
+    let (mut first, mut second) = (one.client(), two.client());
+    let mut suppressed = |what: &str| {
+        eventually(what, || {
+            first.announce("h-room-1-chat", "Anna");
+            (second.announce("h-room-1-chat", "Anna").header("usher-decision").as_deref() == Some("suppressed"))
+                .then_some(())
+        });
+    };
+    suppressed("the doubt ends");
+
+    assert_eq!(one.admin().switch("staff-assigned", "observe").status, 200);
+    has_mode(one.admin(), "observe");
+    eventually("the other one follows", || (mode(two.admin()) == "observe").then_some(()));
+    let told = two.wait_log(|event| logged(event).starts_with("a rule is switched for all members"));
+    assert_eq!((field(&told, "app"), field(&told, "mode")), (&json!("3"), &json!("observe")));
+    let answer = two.client().announce("h-room-1-chat", "Anna");
+    assert_eq!(answer.header("usher-decision").as_deref(), Some("forwarded"));
+
+    // One that comes later has it, too, and none loses it with the store's data.
+    let late = start("late");
+    becomes_ready(late.admin());
+    eventually("one that enters follows", || (mode(late.admin()) == "observe").then_some(()));
+    store.command(&["FLUSHALL"]);
+    let latest = start("latest");
+    becomes_ready(latest.admin());
+    eventually("the members know it", || (mode(latest.admin()) == "observe").then_some(()));
+    assert_eq!(two.admin().switch("staff-assigned", "off").status, 200);
+    for usher in [&one, &two, &late, &latest] {
+        eventually("all follow another switch", || (mode(usher.admin()) == "off").then_some(()));
+    }
+
+    one.signal(Signal::Hup);
+    for usher in [&one, &two, &late, &latest] {
+        eventually("a reload ends it for all", || (mode(usher.admin()) == "enforce").then_some(()));
+    }
+    two.wait_log(|event| logged(event).starts_with("a rule is in its configured mode again"));
+    assert_eq!(one.admin().call("POST", "/cluster/close?app=3").status, 200);
+    suppressed("they suppress again");
+}
+
+#[test]
+fn a_mode_is_not_switched_without_the_store() {
+    let fake = Fake::start();
+    let mut store = Redis::start();
+    let usher = start(&fake, &store, "one", LONG);
+    becomes_ready(usher.admin());
+    store.kill();
+    eventually("it is no member any more", || {
+        let answer = usher.admin().switch("staff-assigned", "off");
+        let code = answer.json()["code"].as_str().unwrap_or_default().to_owned();
+        assert_eq!(answer.status, 503, "{code}");
+        (code == "no_membership").then_some(())
+    });
+    has_mode(usher.admin(), "enforce");
+}
+
+/// The mode of the only rule.
+fn mode(admin: Admin) -> String {
+    admin.json("/overview")["rules"][0]["mode"].as_str().unwrap().to_owned()
+}
+
+#[track_caller]
+fn has_mode(admin: Admin, expected: &str) {
+    assert_eq!(mode(admin), expected);
+}

@@ -219,10 +219,7 @@ fn doctor_says_what_differs_between_ushers() {
     other.rewrite_config(&setup.toml());
     other.signal(Signal::Hup);
     other.wait_log(|event| crate::harness::usher::message(event) == "the configuration was reloaded");
-    let switch =
-        crate::harness::Request::new("POST", "/rules/mode", br#"{"app":"3","rule":"staff-assigned","mode":"observe"}"#);
-    let switch = switch.header("Content-Type", "application/json").header("Authorization", &format!("Bearer {TOKEN}"));
-    assert_eq!(other.admin().send(&switch.host("localhost")).status, 200);
+    assert_eq!(other.admin().switch("staff-assigned", "observe").status, 200);
     let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let (first, second) = (one.admin().0, other.admin().0);
     let (code, findings) = examined(&[first, second, closed]);

@@ -17,7 +17,7 @@ use smallvec::smallvec;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
-use super::{Access, Admin, EffectiveConfig, ModeSwitch, NotSwitched, RuleMode, serve};
+use super::{Access, Admin, EffectiveConfig, ModeSwitch, Modes, NotSwitched, RuleMode, serve};
 use crate::assignment::{Assignment, Assignments, Bounds, Claim, ClaimMode, Outcome, RuleMemory, RuleSettings, Value};
 use crate::clock::{Calendar, Clock, Moment};
 use crate::decision::EventDecision;
@@ -57,9 +57,13 @@ impl ModeSwitch for Switches {
         false
     }
 
-    fn switch(&self, app: &str, rule: &str, mode: Mode) -> Result<Mode, NotSwitched> {
+    fn switchable(&self, app: &str, rule: &str, _mode: Mode) -> Result<Modes, NotSwitched> {
         let named = self.rules().into_iter().find(|its| (&*its.app, &*its.rule) == (app, rule));
-        let before = named.ok_or(NotSwitched::NoSuchRule)?.mode;
+        named.map(|its| Modes { present: its.mode, configured: its.configured }).ok_or(NotSwitched::NoSuchRule)
+    }
+
+    fn switch(&self, app: &str, rule: &str, mode: Mode) -> Result<Mode, NotSwitched> {
+        let before = self.switchable(app, rule, mode)?.present;
         self.0.lock().unwrap().push((app.to_owned(), mode));
         Ok(before)
     }

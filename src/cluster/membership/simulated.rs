@@ -5,7 +5,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 
 use super::*;
-use crate::cluster::Cause;
+use crate::cluster::{Cause, SwitchedModes};
 
 const TERMS: Terms = Terms {
     lease: Duration::from_millis(400),
@@ -72,6 +72,7 @@ impl Server {
             cause,
             present,
             missing,
+            switched: SwitchedModes::default(),
         })
     }
 }

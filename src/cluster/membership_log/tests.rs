@@ -1,7 +1,7 @@
 //! Which changes are told, each once.
 
 use super::*;
-use crate::cluster::{Cause, Why};
+use crate::cluster::{Cause, SwitchedModes, Why};
 
 fn look(standing: Standing, number: u64, open: Option<Open>) -> Look {
     let entered = Entered {
@@ -15,6 +15,7 @@ fn look(standing: Standing, number: u64, open: Option<Open>) -> Look {
         cause: Cause::History,
         present: 1,
         missing: 0,
+        switched: SwitchedModes::default(),
     };
     Look { standing, number, loss: None, entered: (number > 0).then_some(entered) }
 }

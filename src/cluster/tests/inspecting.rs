@@ -136,3 +136,40 @@ async fn an_epoch_keeps_its_cause() {
     first.enter_as(Action::Enter { is_fresh: false, rules: RULES, has_stepped: true }).await;
     assert_eq!(first.inspect().await.cause, Cause::History, "also the entry's own doubt begins with it");
 }
+
+#[tokio::test]
+async fn the_latest_switch_of_a_mode_counts_for_all_members() {
+    let server = Server::start();
+    let first = Node::entered(&server, "a", LONG).await;
+    let mut second = Node::entered(&server, "b", LONG).await;
+    let stranger = Node::new(&server, "stranger", LONG).await;
+    let none = SwitchedModes::default();
+    let off = none.with("joined", Some("off"));
+    refused(
+        stranger
+            .client
+            .change(&keys(), &stranger.tenure, u64::MAX >> 12, Action::Switch, &off)
+            .await
+            .expect("an answer"),
+        Why::History,
+    );
+    assert_eq!(first.switch(&none).await, none);
+    assert_eq!(first.switch(&off).await, off);
+    assert_eq!(second.switch(&none).await, off, "the other one learns it");
+    let overtaken = none.with("left", Some("observe"));
+    assert_eq!(second.switch(&overtaken).await, off, "of two with one number the first one counts");
+    let both = off.with("left", Some("observe"));
+    assert_eq!(second.switch(&both).await, both);
+    assert_eq!(done(first.change(Action::Renew).await).switched, both);
+    // The data is lost, but a member that lives has it.
+    server.command(&["FLUSHALL"]);
+    let entered = second.enter(false, RULES).await;
+    assert_eq!(entered.switched, none);
+    assert_eq!(second.switch(&both).await, both);
+    // All have left: nobody has it any more.
+    let left = done(second.change(Action::Leave).await).switched;
+    assert_eq!((left.number, left.modes.len()), (2, 0));
+    let fresh = Node::entered(&server, "c", LONG).await;
+    let first_of_many = done(fresh.change(Action::Renew).await).switched;
+    assert_eq!((first_of_many.number, first_of_many.modes.len()), (2, 0));
+}

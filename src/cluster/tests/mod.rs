@@ -17,7 +17,9 @@ mod swapping;
 use std::time::Duration;
 
 use self::server::Server;
-use super::{Action, Answer, AppKeys, Client, Entered, Link, LinkOptions, Read, Swap, Swapped, Tenure, Terms, Why};
+use super::{
+    Action, Answer, AppKeys, Client, Entered, Link, LinkOptions, Read, Swap, Swapped, SwitchedModes, Tenure, Terms, Why,
+};
 use crate::shutdown::Tasks;
 
 /// Short ones, since the tests wait for them.
@@ -73,7 +75,13 @@ impl Node {
     }
 
     async fn change_by(&self, by: u64, action: Action<'_>) -> Answer<Entered> {
-        self.client.change(&keys(), &self.tenure, by, action).await.expect("an answer")
+        self.client.change(&keys(), &self.tenure, by, action, &SwitchedModes::default()).await.expect("an answer")
+    }
+
+    /// What counts once the store knows that the process knows `switched`.
+    async fn switch(&self, switched: &SwitchedModes) -> SwitchedModes {
+        let answer = self.client.change(&keys(), &self.tenure, u64::MAX >> 12, Action::Switch, switched).await;
+        done(answer.expect("an answer")).switched
     }
 
     async fn enter(&mut self, is_fresh: bool, rules: &str) -> Entered {

@@ -55,7 +55,11 @@ async fn each_app_is_on_the_node_that_owns_its_slot() {
         let keys = AppKeys::new("usher", &app);
         let channel = keys.channel("joined", "grand-room-101-chat");
         let enter = Action::Enter { is_fresh: true, rules: RULES, has_stepped: false };
-        let entered = node.client.change(&keys, &node.tenure, u64::MAX >> 12, enter).await.expect("an answer");
+        let entered = node
+            .client
+            .change(&keys, &node.tenure, u64::MAX >> 12, enter, &SwitchedModes::default())
+            .await
+            .expect("an answer");
         let tenure = Tenure { history: done(entered).history, ..node.tenure.clone() };
         done(node.client.read(&keys, &tenure, &[(channel, REMEMBERED)]).await.expect("an answer"));
         seen.insert(index);

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use super::{Client, Request, Response};
+use super::{Client, Request, Response, sign};
 
 /// usher's admin listener.
 #[derive(Debug, Clone, Copy)]
@@ -20,6 +20,13 @@ impl Admin {
         self.send(
             &Request::new(method, target, b"").header("Authorization", &format!("Bearer {TOKEN}")).host("localhost"),
         )
+    }
+
+    /// Switches `rule` of the only app to `mode`.
+    pub fn switch(self, rule: &str, mode: &str) -> Response {
+        let body = json!({ "app": sign::APP, "rule": rule, "mode": mode }).to_string();
+        let request = Request::new("POST", "/rules/mode", body.as_bytes());
+        self.send(&request.header("Authorization", &format!("Bearer {TOKEN}")).host("localhost"))
     }
 
     /// A request without the token.

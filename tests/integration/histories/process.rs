@@ -13,9 +13,8 @@ use super::callers::{Caller, STAFF, SharedState};
 use super::record::{Recorder, nanos};
 use super::setup::{CHANNELS, DELAY, DRAIN, LATE, Lasting, MODES, SHORT_DRAIN, Settings, TIMEOUT, VERY_LATE};
 use super::upstream::{Applied, Upstream, UpstreamAction};
-use crate::harness::admin::TOKEN;
 use crate::harness::usher::{Signal, message};
-use crate::harness::{Fake, Random, Request, Usher, sign};
+use crate::harness::{Fake, Random, Usher};
 
 /// The process and its configuration.
 pub struct Process<'a> {
@@ -181,10 +180,7 @@ impl<'a> Process<'a> {
     fn switch(&mut self) {
         let Some(rule) = self.settings.rule else { return };
         for mode in [self.random.pick(&MODES), "enforce"] {
-            let body = format!(r#"{{"app":"{}","rule":"{}","mode":"{mode}"}}"#, sign::APP, rule.name);
-            let request = Request::new("POST", "/rules/mode", body.as_bytes())
-                .header("Authorization", &format!("Bearer {TOKEN}"));
-            let response = self.usher.admin().send(&request.host("localhost"));
+            let response = self.usher.admin().switch(rule.name, mode);
             assert_eq!(response.status, 200, "{response:?}");
             self.recorder.operate(format!("switched to {mode}"));
             self.count("switches");
