@@ -65,6 +65,17 @@ impl Tree {
         Self(vec![std::process::id()])
     }
 
+    /// No process.
+    pub(crate) const fn none() -> Self {
+        Self(Vec::new())
+    }
+
+    /// All processes of both.
+    pub(crate) fn and(mut self, mut other: Self) -> Self {
+        self.0.append(&mut other.0);
+        self
+    }
+
     /// `root`, its children, and theirs.
     pub(crate) fn of(root: u32) -> Result<Self> {
         let mut children: HashMap<u32, Vec<u32>> = HashMap::new();

@@ -7,7 +7,7 @@ use anyhow::{Context, Result, bail};
 use clap::{Parser, ValueEnum};
 
 use crate::mixes::Mix;
-use crate::targets::{Kind, usher_built_beside};
+use crate::targets::{Kind, Memory, usher_built_beside};
 
 /// Load usher and its peers in one run, interleaved, and say what a request costs each of them.
 #[derive(Debug, Parser)]
@@ -18,7 +18,8 @@ pub(crate) struct Arguments {
     pub(crate) mix: Vec<Mix>,
 
     /// Only these targets, by name: nginx, nginx-return, haproxy, usher, stub, a --usher's or a --peer's name; without
-    /// it all that suit the mix
+    /// it all of these that suit the mix, but the stub. usher-shared is an usher whose memory is in a Redis of its own,
+    /// usher-shared-2 are two that share it and the load
     #[arg(long, value_delimiter = ',', value_name = "NAMES")]
     target: Vec<String>,
 
@@ -66,7 +67,7 @@ pub(crate) struct Arguments {
     pub(crate) tls: bool,
 
     /// How cost grows with connections (1, 64, 512) and with known channels (1,000 to 1,000,000), and what a channel
-    /// costs in memory
+    /// costs in memory: usher's, and Redis's
     #[arg(long, conflicts_with_all = ["rate", "mix"])]
     pub(crate) growth: bool,
 
@@ -101,6 +102,10 @@ pub(crate) struct Arguments {
     /// The processor of generator and stub
     #[arg(long, default_value_t = 1, value_name = "CPU")]
     load_cpu: usize,
+
+    /// The processor of Redis; without it that of generator and stub
+    #[arg(long, value_name = "CPU")]
+    redis_cpu: Option<usize>,
 
     /// Let the system choose processors
     #[arg(long)]
@@ -141,9 +146,10 @@ impl Arguments {
         self.connections.unwrap_or_else(|| if self.rate.is_some() { 16 } else { 64 }).max(1)
     }
 
-    /// Processors of the targets, and of generator and stub.
-    pub(crate) fn cpus(&self) -> [Vec<usize>; 2] {
-        if self.no_pin { [Vec::new(), Vec::new()] } else { [vec![self.target_cpu], vec![self.load_cpu]] }
+    /// Processors of the targets, of generator and stub, and of Redis.
+    pub(crate) fn cpus(&self) -> [Vec<usize>; 3] {
+        let chosen = [self.target_cpu, self.load_cpu, self.redis_cpu.unwrap_or(self.load_cpu)];
+        if self.no_pin { Default::default() } else { chosen.map(|cpu| vec![cpu]) }
     }
 
     /// Builds the usher of this project, if one is to be measured and none was given.
@@ -160,8 +166,8 @@ impl Arguments {
         Ok(())
     }
 
-    /// Every usher that is asked for.
-    pub(crate) fn ushers(&self) -> Result<Vec<Named>> {
+    /// Every usher that is asked for, with each of these memories.
+    pub(crate) fn ushers(&self, memories: &[Memory]) -> Result<Vec<Named>> {
         let mut binaries = Vec::new();
         for given in &self.usher {
             let (name, path) = given.split_once('=').unwrap_or(("usher", given));
@@ -172,9 +178,12 @@ impl Arguments {
         }
         let mut ushers = Vec::new();
         for (name, binary) in binaries {
-            for &workers in &self.workers {
-                let name = if workers == 1 { name.clone() } else { format!("{name} ×{workers}") };
-                ushers.push(Named { name, kind: Kind::Usher { binary: binary.clone(), workers } });
+            for memory in memories {
+                for &workers in &self.workers {
+                    let name = format!("{name}{}", memory.suffix());
+                    let name = if workers == 1 { name } else { format!("{name} ×{workers}") };
+                    ushers.push(Named { name, kind: Kind::Usher { binary: binary.clone(), workers, memory: *memory } });
+                }
             }
         }
         Ok(ushers)
@@ -188,7 +197,7 @@ impl Arguments {
             named("haproxy", Kind::Haproxy),
             named("nginx-return", Kind::NginxReturn),
         ];
-        all.extend(self.ushers()?);
+        all.extend(self.ushers(&Memory::ALL)?);
         for peer in &self.peer {
             let (name, command) = peer.split_once('=').with_context(|| format!("--peer {peer}: write NAME=COMMAND"))?;
             all.push(named(name, Kind::Peer(command.to_owned())));
@@ -204,7 +213,8 @@ impl Arguments {
             _ if !self.target.is_empty() => self.target.contains(&target.name),
             Kind::Stub => false,
             Kind::NginxReturn => mix == Mix::Suppress,
-            Kind::Nginx | Kind::Haproxy | Kind::Usher { .. } | Kind::Peer(_) => true,
+            Kind::Usher { memory, .. } => *memory == Memory::Own,
+            Kind::Nginx | Kind::Haproxy | Kind::Peer(_) => true,
         });
         Ok(all)
     }

@@ -167,15 +167,16 @@ impl Clients {
             poll.registry().register(wire.source(), token, Interest::READABLE | Interest::WRITABLE)?;
             Ok(wire)
         };
-        let control = open(stub.address, CONTROL)?;
+        let control = open(stub.address(), CONTROL)?;
         let mut wires = Vec::with_capacity(CONNECTIONS);
         let handshake = format!(
             "GET /app/{}?protocol=7&{LANE}{lane}&version=1 HTTP/1.1\r\nHost: {}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
              Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
-            APP[1], target.address
+            APP[1],
+            target.address()
         );
         for index in 0..CONNECTIONS {
-            let mut wire = open(target.address, Token(index))?;
+            let mut wire = open(target.address(), Token(index))?;
             wire.send(handshake.as_bytes())?;
             switch(&mut wire)?;
             wires.push(wire);

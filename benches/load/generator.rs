@@ -4,6 +4,7 @@
 //! Open loop: requests are due at a constant rate whatever the target does, and latency runs from the moment at which a
 //! request was *due*: one that had to wait for a connection has waited.
 
+use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd};
@@ -41,7 +42,8 @@ pub(crate) enum Pace {
 
 /// One round of load on one target.
 pub(crate) struct Load<'a> {
-    pub(crate) address: SocketAddr,
+    /// Those of the target, at least one: the connections are divided among them.
+    pub(crate) addresses: &'a [SocketAddr],
     pub(crate) tls: Option<&'a Arc<ClientConfig>>,
     pub(crate) connections: usize,
     pub(crate) pace: Pace,
@@ -97,8 +99,8 @@ struct Run<'a> {
     supply: &'a mut Supply,
     poll: Poll,
     lines: Vec<Line>,
-    /// Lines without a request, by index (open loop).
-    idle: Vec<usize>,
+    /// Lines without a request, by index (open loop): the one that has waited longest is first.
+    idle: VecDeque<usize>,
     /// Wakes when the next request is due (open loop).
     timer: TimerFd,
     /// When the first request was due, and how many were sent.
@@ -121,7 +123,7 @@ impl<'a> Run<'a> {
             supply,
             poll,
             lines,
-            idle: Vec::new(),
+            idle: VecDeque::new(),
             timer,
             origin: Instant::now(),
             sent: 0,
@@ -142,10 +144,11 @@ impl<'a> Run<'a> {
 
     /// A blocking connect, which waits if the backlog is full.
     fn connect(&self, index: usize) -> Result<Line> {
-        let stream = std::net::TcpStream::connect_timeout(&self.load.address, BOUND)
-            .with_context(|| format!("no connection to {}", self.load.address))?;
+        let address = self.load.addresses[index % self.load.addresses.len()];
+        let stream = std::net::TcpStream::connect_timeout(&address, BOUND)
+            .with_context(|| format!("no connection to {address}"))?;
         stream.set_nonblocking(true)?;
-        let mut wire = Wire::calling(TcpStream::from_std(stream), self.load.tls, &server_name(self.load.address.ip()))?;
+        let mut wire = Wire::calling(TcpStream::from_std(stream), self.load.tls, &server_name(address.ip()))?;
         self.poll.registry().register(wire.source(), Token(index), Interest::READABLE | Interest::WRITABLE)?;
         Ok(Line { wire, under_way: None })
     }
@@ -179,7 +182,7 @@ impl<'a> Run<'a> {
             let left = (end + BOUND).saturating_duration_since(Instant::now());
             if left.is_zero() {
                 let missing = self.lines.iter().filter(|line| line.under_way.is_some()).count();
-                bail!("{missing} requests to {} were not answered within {BOUND:?}", self.load.address);
+                bail!("{missing} requests were not answered within {BOUND:?}");
             }
             self.turn(&mut events, left, false)?;
         }
@@ -194,7 +197,7 @@ impl<'a> Run<'a> {
     fn send_what_is_due(&mut self, rate: f64, now: Instant, end: Instant) -> Result<()> {
         let mut due = self.due(rate);
         while due <= now {
-            let Some(index) = self.idle.pop() else { return Ok(()) };
+            let Some(index) = self.idle.pop_front() else { return Ok(()) };
             self.tally.late(now - due);
             self.send(index, due)?;
             due = self.due(rate);
@@ -207,7 +210,7 @@ impl<'a> Run<'a> {
         let (request, expected) = self.supply.take();
         let line = &mut self.lines[index];
         line.under_way = Some(UnderWay { due, expected });
-        line.wire.send(request).with_context(|| format!("{} takes no request", self.load.address))?;
+        line.wire.send(request).context("a request is not taken")?;
         self.sent += 1;
         Ok(())
     }
@@ -245,7 +248,7 @@ impl<'a> Run<'a> {
             match self.load.pace {
                 Pace::Closed if more => self.send(index, now)?,
                 Pace::Closed => {}
-                Pace::Open { .. } => self.idle.push(index),
+                Pace::Open { .. } => self.idle.push_back(index),
             }
             return Ok(());
         }
@@ -265,7 +268,7 @@ impl<'a> Run<'a> {
             match self.load.pace {
                 Pace::Closed if more => self.send(index, Instant::now())?,
                 Pace::Closed => {}
-                Pace::Open { .. } => self.idle.push(index),
+                Pace::Open { .. } => self.idle.push_back(index),
             }
         }
         Ok(())

@@ -1,4 +1,4 @@
-//! How the cost of a request grows: with connections, and with channels that are known.
+//! How the cost of a request grows: with connections, and with channels that are known, to usher or in a shared memory.
 
 use anyhow::Result;
 
@@ -7,10 +7,12 @@ use crate::mixes::Mix;
 use crate::report::Report;
 use crate::session::{self, Wish};
 use crate::table::Table;
-use crate::targets::Kind;
+use crate::targets::{Kind, Memory};
 
 const CONNECTIONS: [usize; 3] = [1, 64, 512];
 const CHANNELS: [usize; 4] = [1_000, 10_000, 100_000, 1_000_000];
+/// In a shared memory, which is not usher's.
+const SHARED_CHANNELS: [usize; 2] = [1_000, 100_000];
 
 /// Measures both and prints the tables.
 pub(crate) fn run(arguments: &Arguments) -> Result<Vec<Report>> {
@@ -20,7 +22,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Vec<Report>> {
 /// Forwarding, by nginx and usher; everything beside one connection of the same.
 fn connections(arguments: &Arguments) -> Result<Report> {
     let mut targets = vec![Named { name: "nginx".to_owned(), kind: Kind::Nginx }];
-    targets.extend(arguments.ushers()?);
+    targets.extend(arguments.ushers(&[Memory::Own])?);
     let lane = |target: &Named, connections: usize| format!("{} @{connections}", target.name);
     let wish = |target: &Named, connections| Wish {
         name: lane(target, connections),
@@ -47,10 +49,11 @@ fn channels(arguments: &Arguments) -> Result<Report> {
     let connections = arguments.connections();
     let mut wishes = Vec::new();
     let mut bases = Vec::new();
-    for usher in arguments.ushers()? {
-        for rooms in CHANNELS {
+    for usher in arguments.ushers(&[Memory::Own, Memory::Shared { ushers: 1 }])? {
+        let channels = if usher.kind.is_shared() { &SHARED_CHANNELS[..] } else { &CHANNELS };
+        for &rooms in channels {
             let name = format!("{} #{rooms}", usher.name);
-            if rooms == CHANNELS[0] {
+            if rooms == channels[0] {
                 bases.push(name.clone());
             }
             let target = Named { name: name.clone(), kind: usher.kind.clone() };
@@ -58,11 +61,17 @@ fn channels(arguments: &Arguments) -> Result<Report> {
         }
     }
     let measured = session::run(arguments, Mix::Suppress, &wishes)?;
-    let report = Report::new(arguments, Mix::Suppress, &measured, &bases);
+    let mut report = Report::new(arguments, Mix::Suppress, &measured, &bases);
+    for lane in &mut report.lanes {
+        // Only the same usher can be compared.
+        let own = lane.name.split('#').next().unwrap_or_default();
+        lane.ratios.retain(|ratio| ratio.against.split('#').next() == Some(own));
+    }
     println!("{}", Table(&report));
     for lane in &report.lanes {
+        let whose = if lane.store_cpu.is_some() { "Redis's memory" } else { "RSS" };
         let memory = lane.bytes_per_channel.map_or_else(|| "unknown".to_owned(), |bytes| format!("{bytes:.0} bytes"));
-        print!("{}: {memory} of RSS for each known channel", lane.name);
+        print!("{}: {memory} of {whose} for each known channel", lane.name);
         match lane.ratios.first() {
             Some(ratio) => {
                 println!("; a request costs {:.2} times what it does at {}", 1.0 / ratio.cpu.median, ratio.against)

@@ -12,7 +12,7 @@ use crate::generator::{Edge, Load, Pace};
 use crate::mixes::Mix;
 use crate::supply::Supply;
 use crate::tally::Tally;
-use crate::targets::{Part, Target};
+use crate::targets::{Part, Target, redis_used_memory};
 
 /// Requests in stock, at most: 800 bytes each.
 const STOCK: usize = 400_000;
@@ -26,7 +26,7 @@ pub(crate) struct Lane {
     supply: Supply,
     /// The number of requests of the last round, for the stock of the next.
     taken: usize,
-    /// Resident memory before and after the channels became known.
+    /// Memory before and after the channels became known: of Redis if it remembers there, else the target's resident one.
     pub(crate) memory: Option<[u64; 2]>,
     pub(crate) rooms: usize,
 }
@@ -39,12 +39,23 @@ pub(crate) struct Method {
     pub(crate) tls: Option<Arc<ClientConfig>>,
 }
 
+/// What is measured in a round: a target, and what works for it.
+#[derive(Clone, Copy)]
+pub(crate) struct Scene<'a> {
+    pub(crate) target: &'a Target,
+    pub(crate) stub: &'a Target,
+    /// Redis, if the target remembers there.
+    pub(crate) store: Option<&'a Target>,
+}
+
 /// What one round measured.
 pub(crate) struct Round {
     pub(crate) tally: Tally,
     pub(crate) target: Usage,
     pub(crate) generator: Usage,
     pub(crate) stub: Usage,
+    /// Redis's, if the target remembers there.
+    pub(crate) store: Option<Usage>,
     /// Of the target at the end, in bytes.
     pub(crate) resident: u64,
     /// Share of the requests that had to be signed within the round.
@@ -63,26 +74,28 @@ impl Lane {
         rooms: usize,
         connections: usize,
     ) -> Self {
-        let supply = Supply::new(mix, rooms, targets[target].address);
+        let supply = Supply::new(mix, rooms, targets[target].address());
         Self { name, target, connections, supply, taken: 0, memory: None, rooms }
     }
 
     /// Makes all its channels known, if its mix needs that.
-    pub(crate) fn announce(&mut self, target: &Target, mix: Mix, tls: Option<&Arc<ClientConfig>>) -> Result<()> {
+    pub(crate) fn announce(&mut self, scene: Scene<'_>, mix: Mix, tls: Option<&Arc<ClientConfig>>) -> Result<()> {
+        let target = scene.target;
         if !mix.needs_announcements() || target.part != Part::Gateway {
             return Ok(());
         }
         let tree = target.tree()?;
-        let mut errand = Errand::connect(target.address, tls)?;
+        let memory = || scene.store.map_or_else(|| tree.resident(), |store| redis_used_memory(store.address()));
+        let mut errand = Errand::connect(target.address(), tls)?;
         let mut before = None;
         for request in self.supply.openings() {
             errand.ask(&request).with_context(|| format!("{} takes no announcement", self.name))?;
             // After the first request, so that its fixed cost is not attributed to the channels.
             if before.is_none() {
-                before = Some(tree.resident()?);
+                before = Some(memory()?);
             }
         }
-        self.memory = before.map(|before| Ok::<_, anyhow::Error>([before, tree.resident()?])).transpose()?;
+        self.memory = before.map(|before| Ok::<_, anyhow::Error>([before, memory()?])).transpose()?;
         Ok(())
     }
 
@@ -92,14 +105,16 @@ impl Lane {
     }
 
     /// Runs one round. The stub must serve no other target meanwhile.
-    pub(crate) fn measure(&mut self, target: &Target, stub: &Target, method: &Method) -> Result<Round> {
+    pub(crate) fn measure(&mut self, scene: Scene<'_>, method: &Method) -> Result<Round> {
+        let Scene { target, stub, store } = scene;
         self.supply.stock((self.taken + self.taken / 4).min(STOCK));
-        let trees = [target.tree()?, Tree::own(), stub.tree()?];
-        let mut errand = Errand::connect(stub.address, method.tls.as_ref())?;
+        let store_tree = store.map_or_else(|| Ok(Tree::none()), Target::tree)?;
+        let trees = [target.tree()?, Tree::own(), stub.tree()?, store_tree];
+        let mut errand = Errand::connect(stub.address(), method.tls.as_ref())?;
         let seen = errand.count()?;
         let mut edges = Vec::with_capacity(2);
         let load = Load {
-            address: target.address,
+            addresses: &target.addresses,
             tls: method.tls.as_ref(),
             connections: self.connections,
             pace: method.pace,
@@ -108,7 +123,7 @@ impl Lane {
         };
         let tally = load
             .run(&mut self.supply, |edge| {
-                let usage = [trees[0].usage()?, trees[1].usage()?, trees[2].usage()?];
+                let usage = [trees[0].usage()?, trees[1].usage()?, trees[2].usage()?, trees[3].usage()?];
                 debug_assert_eq!(edge == Edge::Begin, edges.is_empty());
                 edges.push(usage);
                 Ok(())
@@ -119,7 +134,7 @@ impl Lane {
         let seen = errand.count()? - seen;
         let expected = match target.part {
             // The stub as a target is one of its own.
-            Part::Responder | Part::Upstream => 0,
+            Part::Responder | Part::Upstream | Part::Store => 0,
             Part::Proxy | Part::Gateway => tally.answers - tally.refused - tally.suppressed,
         };
         self.taken = usize::try_from(tally.answers).unwrap_or(STOCK);
@@ -129,6 +144,7 @@ impl Lane {
             target: used(0),
             generator: used(1),
             stub: used(2),
+            store: store.map(|_| used(3)),
             resident,
             hurried,
             upstream: [seen, expected],

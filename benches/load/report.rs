@@ -74,7 +74,9 @@ pub(crate) struct LaneReport {
     pub(crate) p999: Spread,
     /// Resident memory at the end, in bytes.
     pub(crate) resident: u64,
-    /// Resident memory for each channel that was made known, in bytes.
+    /// CPU time of Redis for each request, if the target remembers there.
+    pub(crate) store_cpu: Option<Spread>,
+    /// Memory for each channel that was made known, in bytes: of Redis if it remembers there, else the target's resident one.
     pub(crate) bytes_per_channel: Option<f64>,
     /// CPU time of the generator and of the stub for each request.
     pub(crate) generator_cpu: Spread,
@@ -99,6 +101,9 @@ pub(crate) struct Ratio {
     pub(crate) rate: Spread,
     /// This one's 99th percentile ÷ the other's: below 1, this one is quicker.
     pub(crate) p99: Spread,
+    /// This one's median latency − the other's, and the same of the 99th percentile, in microseconds.
+    pub(crate) added_p50: Spread,
+    pub(crate) added_p99: Spread,
 }
 
 /// One round, as it was.
@@ -167,6 +172,10 @@ fn lane(measured: &Measured, bases: &[&Measured], mix: Mix, open: Option<f64>) -
         p99: spread(&|round| round.tally.quantile(0.99)),
         p999: spread(&|round| round.tally.quantile(0.999)),
         resident: rounds.iter().map(|round| round.resident).max().unwrap_or_default(),
+        store_cpu: rounds
+            .iter()
+            .all(|round| round.store.is_some())
+            .then(|| spread(&|round| each(round.store.map_or(0.0, |store| store.seconds()), round))),
         bytes_per_channel: lane.memory.map(|[before, after]| after.saturating_sub(before) as f64 / lane.rooms as f64),
         generator_cpu: spread(&|round| each(round.generator.seconds(), round)),
         stub_cpu: spread(&|round| each(round.stub.seconds(), round)),
@@ -195,6 +204,8 @@ fn ratio(rounds: &[Round], base: &Measured) -> Ratio {
         cpu: paired(&|own, other| cpu(other) / cpu(own)),
         rate: paired(&|own, other| rate(own) / rate(other)),
         p99: paired(&|own, other| own.tally.quantile(0.99) / other.tally.quantile(0.99)),
+        added_p50: paired(&|own, other| own.tally.quantile(0.5) - other.tally.quantile(0.5)),
+        added_p99: paired(&|own, other| own.tally.quantile(0.99) - other.tally.quantile(0.99)),
     }
 }
 

@@ -9,8 +9,8 @@ use tempfile::TempDir;
 
 use crate::arguments::{Arguments, Named};
 use crate::generator::Pace;
-use crate::lane::{Lane, Method, Round};
-use crate::launch;
+use crate::lane::{Lane, Method, Round, Scene};
+use crate::launch::{self, Cpus};
 use crate::mixes::Mix;
 use crate::secure::Identity;
 use crate::targets::{Kind, Site, Target};
@@ -43,6 +43,9 @@ pub(crate) struct Session {
     pub(crate) stub: Target,
     pub(crate) targets: Vec<Target>,
     pub(crate) tls: Option<Arc<ClientConfig>>,
+    /// Redis, once a target needs it, and its processors. It outlives the targets, which leave it.
+    store: Option<Target>,
+    store_cpus: Cpus,
     /// Removed with all files of the targets, after these ended.
     _directory: TempDir,
 }
@@ -59,7 +62,7 @@ pub(crate) fn run(arguments: &Arguments, mix: Mix, wishes: &[Wish]) -> Result<Ve
     }
     ensure!(!lanes.is_empty(), "none of the targets is installed");
     for lane in &mut lanes {
-        lane.announce(&session.targets[lane.target], mix, session.tls.as_ref())?;
+        lane.announce(session.scene(lane.target), mix, session.tls.as_ref())?;
     }
     let pace = arguments.rate.map_or(Pace::Closed, |rate| Pace::Open { rate });
     let mut method = Method {
@@ -71,7 +74,7 @@ pub(crate) fn run(arguments: &Arguments, mix: Mix, wishes: &[Wish]) -> Result<Ve
     let count = lanes.len();
     // Discarded: it fills caches and pools, and determines the stock of the first round.
     for lane in &mut lanes {
-        lane.measure(&session.targets[lane.target], &session.stub, &method)?;
+        lane.measure(session.scene(lane.target), &method)?;
     }
     let length = arguments.duration.as_secs_f64() / method.duration.as_secs_f64();
     method.duration = arguments.duration;
@@ -85,7 +88,7 @@ pub(crate) fn run(arguments: &Arguments, mix: Mix, wishes: &[Wish]) -> Result<Ve
             let index = (round + place) % count;
             let lane = &mut lanes[index];
             tell(&format!("{} {}/{} {}", mix.name(), round + 1, arguments.rounds.max(1), lane.name));
-            rounds[index].push(lane.measure(&session.targets[lane.target], &session.stub, &method)?);
+            rounds[index].push(lane.measure(session.scene(lane.target), &method)?);
         }
     }
     tell("");
@@ -103,19 +106,21 @@ impl Session {
         // Servers that drop root's rights must reach their files.
         std::fs::set_permissions(directory.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755))?;
         let identity = arguments.tls.then(|| Identity::make(directory.path())).transpose()?;
-        let [target_cpus, load_cpus] = arguments.cpus();
+        let [target_cpus, load_cpus, store_cpus] = arguments.cpus();
         launch::pin(&load_cpus)?;
         let stub = Target::stub(directory.path(), &load_cpus, identity.as_ref())?;
         let tls = identity.as_ref().map(Identity::client).transpose()?;
         let site = Site {
             directory: directory.path().to_owned(),
-            upstream: stub.address,
+            upstream: stub.address(),
+            store: None,
+            number: 0,
             identity,
             cpus: target_cpus,
             connections,
             idle_rules,
         };
-        Ok(Self { site, stub, targets: Vec::new(), tls, _directory: directory })
+        Ok(Self { site, stub, targets: Vec::new(), tls, store: None, store_cpus, _directory: directory })
     }
 
     /// The target's index among the running ones; `None` if it is not installed.
@@ -123,6 +128,11 @@ impl Session {
         if let Some(running) = self.targets.iter().position(|target| target.name == named.name) {
             return Ok(Some(running));
         }
+        if named.kind.is_shared() && !self.has_store()? {
+            eprintln!("redis-server is not installed: {} is left out", named.name);
+            return Ok(None);
+        }
+        self.site.number = self.targets.len();
         let started = match named.kind {
             // A second one: the first also serves the harness's questions.
             Kind::Stub => Some(Target::stub(&self.site.directory, &self.site.cpus, self.site.identity.as_ref())?),
@@ -134,6 +144,21 @@ impl Session {
         };
         self.targets.push(target);
         Ok(Some(self.targets.len() - 1))
+    }
+
+    /// Starts Redis, unless it runs. Returns whether it is there.
+    fn has_store(&mut self) -> Result<bool> {
+        if self.store.is_none() {
+            self.store = Target::redis(&self.site.directory, &self.store_cpus)?;
+            self.site.store = self.store.as_ref().map(Target::address);
+        }
+        Ok(self.store.is_some())
+    }
+
+    /// What is measured of the target of this index, and beside it.
+    fn scene(&self, target: usize) -> Scene<'_> {
+        let target = &self.targets[target];
+        Scene { target, stub: &self.stub, store: self.store.as_ref().filter(|_| target.is_shared) }
     }
 }
 

@@ -66,7 +66,7 @@ fn measure(arguments: &Arguments, target: &Named, sent: &[u8]) -> Result<Option<
     let mut connections = Vec::with_capacity(CONNECTIONS);
     let is_whole = sent.starts_with(b"GET");
     for _ in 0..CONNECTIONS {
-        let mut connection = TcpStream::connect(target.address)?;
+        let mut connection = TcpStream::connect(target.address())?;
         connection.write_all(sent)?;
         if is_whole {
             // Before the next one: otherwise connections upstream are counted, too.

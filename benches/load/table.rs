@@ -22,9 +22,10 @@ impl fmt::Display for Table<'_> {
             if *pinned { "" } else { "; NOT PINNED" }
         )?;
         let width = lanes.iter().map(|lane| lane.name.chars().count()).max().unwrap_or(0).max(6);
+        let has_store = lanes.iter().any(|lane| lane.store_cpu.is_some());
         writeln!(
             f,
-            "{:width$} {:>5} {:>9} {:>7}  {:>16} {:>6} {:>6} {:>6}  {:>8} {:>8} {:>8} {:>8} {:>7}  {:>6} {:>6}",
+            "{:width$} {:>5} {:>9} {:>7}  {:>16} {:>6} {:>6} {:>6}  {:>8} {:>8} {:>8} {:>8} {:>7}  {:>6} {:>7}{}",
             "target",
             "conns",
             "channels",
@@ -39,12 +40,13 @@ impl fmt::Display for Table<'_> {
             "p99.9",
             "RSS MiB",
             "gen µs",
-            "stub µs"
+            "stub µs",
+            if has_store { "  redis µs/request" } else { "" }
         )?;
         for lane in lanes {
-            row(f, lane, width)?;
+            row(f, lane, width, has_store)?;
         }
-        ratios(f, lanes, width)?;
+        ratios(f, lanes, width, rate.is_some())?;
         for lane in lanes {
             for note in &lane.notes {
                 writeln!(f, "note: {} {note}", lane.name)?;
@@ -57,16 +59,16 @@ impl fmt::Display for Table<'_> {
     }
 }
 
-fn row(f: &mut fmt::Formatter<'_>, lane: &LaneReport, width: usize) -> fmt::Result {
-    let Spread { median, low, high } = lane.cpu;
-    writeln!(
-        f,
-        "{:width$} {:>5} {:>9} {:>7.0}  {:>16} {:>6.1} {:>6.1} {:>5.0}%  {:>8.0} {:>8.0} {:>8.0} {:>8.0} {:>7.1}  {:>6.1} {:>6.1}",
+fn row(f: &mut fmt::Formatter<'_>, lane: &LaneReport, width: usize, has_store: bool) -> fmt::Result {
+    let spread = |Spread { median, low, high }: Spread| format!("{median:.1} ({low:.1}–{high:.1})");
+    let store = if has_store { lane.store_cpu.map_or_else(|| "–".to_owned(), spread) } else { String::new() };
+    let line = format!(
+        "{:width$} {:>5} {:>9} {:>7.0}  {:>16} {:>6.1} {:>6.1} {:>5.0}%  {:>8.0} {:>8.0} {:>8.0} {:>8.0} {:>7.1}  {:>6.1} {:>7.1}  {store:>16}",
         lane.name,
         lane.connections,
         lane.channels,
         lane.requests_per_second.median,
-        format!("{median:.1} ({low:.1}–{high:.1})"),
+        spread(lane.cpu),
         lane.user.median,
         lane.system.median,
         lane.cpu_share.median * 100.0,
@@ -77,11 +79,14 @@ fn row(f: &mut fmt::Formatter<'_>, lane: &LaneReport, width: usize) -> fmt::Resu
         lane.resident as f64 / 1024.0 / 1024.0,
         lane.generator_cpu.median,
         lane.stub_cpu.median,
-    )
+    );
+    writeln!(f, "{}", line.trim_end())
 }
 
 /// Each lane beside each base: a line for each pair, the later lane's.
-fn ratios<'a>(f: &mut fmt::Formatter<'_>, lanes: &'a [LaneReport], width: usize) -> fmt::Result {
+///
+/// In an open loop also the difference of latencies: in a closed one there is none without the queue.
+fn ratios<'a>(f: &mut fmt::Formatter<'_>, lanes: &'a [LaneReport], width: usize, is_open: bool) -> fmt::Result {
     let stands_before = |place: usize, name: &str| lanes[..place].iter().any(|lane| lane.name == name);
     let pairs = || {
         let later = move |(place, lane): (usize, &'a LaneReport)| {
@@ -95,13 +100,28 @@ fn ratios<'a>(f: &mut fmt::Formatter<'_>, lanes: &'a [LaneReport], width: usize)
     let other = other.max("beside".len());
     writeln!(
         f,
-        "{:width$} {:other$} {:>18} {:>18} {:>18}   paired by round: median (quartiles)",
-        "target", "beside", "CPU: its ÷ own", "req/s: own ÷ its", "p99: own ÷ its"
+        "{:width$} {:other$} {:>18} {:>18} {:>18}{}   paired by round: median (quartiles)",
+        "target",
+        "beside",
+        "CPU: its ÷ own",
+        "req/s: own ÷ its",
+        "p99: own ÷ its",
+        if is_open {
+            format!(" {:>22} {:>22}", "p50: own − its, µs", "p99: own − its, µs")
+        } else {
+            String::new()
+        }
     )?;
     for (lane, ratio) in pairs() {
         let [cpu, rate, p99] = [ratio.cpu, ratio.rate, ratio.p99]
             .map(|Spread { median, low, high }| format!("{median:.2} ({low:.2}–{high:.2})"));
-        writeln!(f, "{:width$} {:other$} {cpu:>18} {rate:>18} {p99:>18}", lane.name, ratio.against)?;
+        write!(f, "{:width$} {:other$} {cpu:>18} {rate:>18} {p99:>18}", lane.name, ratio.against)?;
+        if is_open {
+            let [p50, p99] = [ratio.added_p50, ratio.added_p99]
+                .map(|Spread { median, low, high }| format!("{median:+.0} ({low:+.0} to {high:+.0})"));
+            write!(f, " {p50:>22} {p99:>22}")?;
+        }
+        writeln!(f)?;
     }
     Ok(())
 }

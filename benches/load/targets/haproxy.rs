@@ -45,5 +45,5 @@ backend out
     fs::write(&file, configuration)?;
     let mut command = launch::command(&program, &site.cpus)?;
     command.arg("-db").arg("-f").arg(&file);
-    Ok(Some(Recipe { part: Part::Proxy, version: version_of(&program, "-v")?, command }))
+    Ok(Some(Recipe { part: Part::Proxy, version: version_of(&program, "-v")?, command, admin: None }))
 }

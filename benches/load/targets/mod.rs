@@ -4,6 +4,7 @@
 mod haproxy;
 mod nginx;
 mod peer;
+mod redis;
 mod usher;
 
 use std::fs::{self, File};
@@ -17,6 +18,7 @@ use anyhow::{Context, Result, bail};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
+pub(crate) use self::redis::used_memory as redis_used_memory;
 pub(crate) use self::usher::built_beside as usher_built_beside;
 use crate::accounting::Tree;
 use crate::launch::{self, Cpus};
@@ -38,6 +40,39 @@ pub(crate) enum Part {
     Responder,
     /// usher: reports its decision on each.
     Gateway,
+    /// Redis: no target itself.
+    Store,
+}
+
+/// Where usher remembers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Memory {
+    /// In its own process.
+    Own,
+    /// In Redis, with so many ushers, among which the load is divided.
+    Shared { ushers: usize },
+}
+
+impl Memory {
+    /// All that are measured.
+    pub(crate) const ALL: [Self; 3] = [Self::Own, Self::Shared { ushers: 1 }, Self::Shared { ushers: 2 }];
+
+    /// What the name of an usher with it ends with.
+    pub(crate) fn suffix(self) -> String {
+        match self {
+            Self::Own => String::new(),
+            Self::Shared { ushers: 1 } => "-shared".to_owned(),
+            Self::Shared { ushers } => format!("-shared-{ushers}"),
+        }
+    }
+
+    /// The number of ushers.
+    const fn ushers(self) -> usize {
+        match self {
+            Self::Own => 1,
+            Self::Shared { ushers } => ushers,
+        }
+    }
 }
 
 /// What is to be measured.
@@ -48,13 +83,26 @@ pub(crate) enum Kind {
     /// nginx that answers without an upstream.
     NginxReturn,
     Haproxy,
-    /// The binary, and its number of workers.
+    /// The binary, its number of workers, and where it remembers.
     Usher {
         binary: PathBuf,
         workers: usize,
+        memory: Memory,
     },
     /// A command in which `{port}` and `{upstream}` are filled in.
     Peer(String),
+}
+
+impl Kind {
+    /// Whether it remembers in Redis.
+    pub(crate) const fn is_shared(&self) -> bool {
+        matches!(self, Self::Usher { memory: Memory::Shared { .. }, .. })
+    }
+
+    /// The number of its processes that serve.
+    const fn processes(&self) -> usize {
+        if let Self::Usher { memory, .. } = self { memory.ushers() } else { 1 }
+    }
 }
 
 /// What all targets of a run have in common.
@@ -64,6 +112,10 @@ pub(crate) struct Site {
     pub(crate) directory: PathBuf,
     /// The stub's address.
     pub(crate) upstream: SocketAddr,
+    /// Redis's address, if it runs.
+    pub(crate) store: Option<SocketAddr>,
+    /// The number of the target that starts, which distinguishes its keys there.
+    pub(crate) number: usize,
     /// TLS on both sides.
     pub(crate) identity: Option<Identity>,
     /// Their processors; empty: any.
@@ -82,34 +134,63 @@ impl Site {
     }
 }
 
-/// A running process; ended when dropped.
+/// One or several running processes that do the same; ended when dropped.
 #[derive(Debug)]
 pub(crate) struct Target {
     pub(crate) name: String,
     pub(crate) part: Part,
-    pub(crate) address: SocketAddr,
+    /// Where its processes listen, at least one.
+    pub(crate) addresses: Vec<SocketAddr>,
     /// Its version.
     pub(crate) version: String,
+    /// Whether it remembers in Redis.
+    pub(crate) is_shared: bool,
+    processes: Vec<Process>,
+}
+
+/// A running process; ended when dropped.
+#[derive(Debug)]
+struct Process {
+    name: String,
+    address: SocketAddr,
     child: Child,
     log: PathBuf,
 }
 
 impl Target {
-    /// Starts it and waits until it listens. `None`: it is not installed.
+    /// Starts it and waits until it serves. `None`: it is not installed.
     pub(crate) fn start(name: &str, kind: &Kind, site: &Site) -> Result<Option<Self>> {
-        let address = SocketAddr::from(([127, 0, 0, 1], free_port()?));
         let directory = site.directory.join(name.replace(|letter: char| !letter.is_ascii_alphanumeric(), "-"));
-        fs::create_dir_all(&directory)?;
-        let recipe = match kind {
-            Kind::Stub => bail!("the stub is started by Target::stub"),
-            Kind::Nginx => nginx::proxy(address, &directory, site)?,
-            Kind::NginxReturn => nginx::responder(address, &directory, site)?,
-            Kind::Haproxy => haproxy::proxy(address, &directory, site)?,
-            Kind::Usher { binary, workers } => Some(usher::gateway(binary, *workers, address, &directory, site)?),
-            Kind::Peer(command) => peer::proxy(command, address, site)?,
-        };
-        let Some(Recipe { part, version, command }) = recipe else { return Ok(None) };
-        Self::spawn(name, part, version, address, command, &directory).map(Some)
+        let mut admins = Vec::new();
+        let mut target = None;
+        for number in 1..=kind.processes() {
+            let address = SocketAddr::from(([127, 0, 0, 1], free_port()?));
+            let directory = directory.join(number.to_string());
+            fs::create_dir_all(&directory)?;
+            let recipe = match kind {
+                Kind::Stub => bail!("the stub is started by Target::stub"),
+                Kind::Nginx => nginx::proxy(address, &directory, site)?,
+                Kind::NginxReturn => nginx::responder(address, &directory, site)?,
+                Kind::Haproxy => haproxy::proxy(address, &directory, site)?,
+                Kind::Usher { binary, workers, memory } => {
+                    let member = usher::Member::of(*memory, number, site);
+                    Some(usher::gateway(binary, *workers, address, &directory, (site, member))?)
+                }
+                Kind::Peer(command) => peer::proxy(command, address, site)?,
+            };
+            let Some(recipe) = recipe else { return Ok(None) };
+            admins.extend(recipe.admin);
+            let started = Self::spawn(name, address, recipe, &directory)?;
+            match &mut target {
+                None => target = Some(started),
+                Some(target) => target.join(started),
+            }
+        }
+        if let Some(target) = target.as_mut().filter(|_| kind.is_shared()) {
+            target.is_shared = true;
+            usher::settle(&admins).with_context(|| format!("{name} does not begin to suppress"))?;
+        }
+        Ok(target)
     }
 
     /// Starts the stub on `cpus`.
@@ -118,26 +199,55 @@ impl Target {
         let harness = std::env::current_exe()?;
         let mut command = launch::command(&harness, cpus)?;
         command.arg(stub::ROLE).arg(address.port().to_string()).args(identity.map(|identity| &identity.directory));
-        Self::spawn("stub", Part::Upstream, "the harness's own".to_owned(), address, command, directory)
+        let version = "the harness's own".to_owned();
+        Self::spawn("stub", address, Recipe { part: Part::Upstream, version, command, admin: None }, directory)
     }
 
-    fn spawn(
-        name: &str,
-        part: Part,
-        version: String,
-        address: SocketAddr,
-        mut command: Command,
-        directory: &Path,
-    ) -> Result<Self> {
+    /// Starts Redis on `cpus`. `None`: it is not installed.
+    pub(crate) fn redis(directory: &Path, cpus: &[usize]) -> Result<Option<Self>> {
+        let address = SocketAddr::from(([127, 0, 0, 1], free_port()?));
+        let directory = directory.join("redis");
+        fs::create_dir_all(&directory)?;
+        let Some(recipe) = redis::server(address, &directory, cpus)? else { return Ok(None) };
+        Self::spawn("redis", address, recipe, &directory).map(Some)
+    }
+
+    fn spawn(name: &str, address: SocketAddr, recipe: Recipe, directory: &Path) -> Result<Self> {
+        let Recipe { part, version, mut command, admin: _ } = recipe;
         let log = directory.join("log");
         let output = File::create(&log)?;
         command.stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output);
         let child = command.spawn().with_context(|| format!("{name} cannot be started"))?;
-        let mut target = Self { name: name.to_owned(), part, address, version, child, log };
-        target.wait()?;
-        Ok(target)
+        let mut process = Process { name: name.to_owned(), address, child, log };
+        process.wait()?;
+        Ok(Self {
+            name: name.to_owned(),
+            part,
+            addresses: vec![address],
+            version,
+            is_shared: false,
+            processes: vec![process],
+        })
     }
 
+    /// Takes over the processes of another one that does the same.
+    fn join(&mut self, mut other: Self) {
+        self.addresses.append(&mut other.addresses);
+        self.processes.append(&mut other.processes);
+    }
+
+    /// Where its first process listens.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.addresses[0]
+    }
+
+    /// Its processes and their descendants.
+    pub(crate) fn tree(&self) -> Result<Tree> {
+        self.processes.iter().try_fold(Tree::none(), |all, process| Ok(all.and(Tree::of(process.child.id())?)))
+    }
+}
+
+impl Process {
     /// Waits until it accepts connections.
     fn wait(&mut self) -> Result<()> {
         let until = Instant::now() + BOUND;
@@ -158,11 +268,6 @@ impl Target {
         fs::read_to_string(&self.log).unwrap_or_else(|error| format!("(its output cannot be read: {error})"))
     }
 
-    /// It and its descendants.
-    pub(crate) fn tree(&self) -> Result<Tree> {
-        Tree::of(self.child.id())
-    }
-
     /// Terminates it, and kills it if necessary.
     fn end(&mut self) -> std::io::Result<()> {
         let pid = Pid::from_raw(i32::try_from(self.child.id()).map_err(std::io::Error::other)?);
@@ -180,18 +285,20 @@ impl Target {
     }
 }
 
-impl Drop for Target {
+impl Drop for Process {
     fn drop(&mut self) {
         // It may have exited already, which is reported elsewhere.
         let _ended = self.end();
     }
 }
 
-/// How to start a target.
+/// How to start a process.
 struct Recipe {
     part: Part,
     version: String,
     command: Command,
+    /// Where the operator's listener of usher is to be.
+    admin: Option<SocketAddr>,
 }
 
 /// Where a program is, if it is installed.

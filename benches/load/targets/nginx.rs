@@ -42,7 +42,7 @@ fn recipe(part: Part, locations: &str, address: SocketAddr, directory: &Path, si
     fs::write(&file, configuration(locations, address, directory, site))?;
     let mut command = launch::command(&program, &site.cpus)?;
     command.arg("-p").arg(directory).arg("-c").arg(&file).arg("-e").arg(directory.join("error.log"));
-    Ok(Some(Recipe { part, version: version_of(&program, "-v")?, command }))
+    Ok(Some(Recipe { part, version: version_of(&program, "-v")?, command, admin: None }))
 }
 
 fn configuration(locations: &str, address: SocketAddr, directory: &Path, site: &Site) -> String {

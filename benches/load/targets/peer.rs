@@ -18,5 +18,5 @@ pub(super) fn proxy(command: &str, address: SocketAddr, site: &Site) -> Result<O
     let Some(there) = there else { return Ok(None) };
     let mut command = launch::command(&there, &site.cpus)?;
     command.args(words);
-    Ok(Some(Recipe { part: Part::Proxy, version: filled, command }))
+    Ok(Some(Recipe { part: Part::Proxy, version: filled, command, admin: None }))
 }

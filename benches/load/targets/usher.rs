@@ -1,18 +1,89 @@
-//! usher in front of the stub, complete: the operator's listener on, the reference's rule, one worker.
+//! usher in front of the stub, complete: the operator's listener on, the reference's rule, one worker. One that shares
+//! its memory is as one by itself, with a section `[cluster]` more.
 
 use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 
-use super::{Part, Recipe, Site, free_port, version_of};
+use super::{BOUND, Memory, Part, Recipe, Site, free_port, version_of};
+use crate::errand::Errand;
 use crate::launch;
 use crate::supply::APP;
 
 /// Channels that it can remember: some more than any run needs, since the cap is divided among the shards.
 const MAX_CHANNELS: usize = 1_200_000;
+
+/// Lets the harness close the history of a shared memory.
+const TOKEN: &str = "the-load-harness";
+
+/// For upstream's answer, in seconds; a doubt is longer.
+const TIMEOUT: u64 = 2;
+const DOUBT: u64 = 3;
+
+/// One usher of those that share a memory.
+pub(super) struct Member {
+    store: SocketAddr,
+    /// What the keys begin with.
+    prefix: String,
+    /// Its name among the others.
+    node: String,
+}
+
+impl Member {
+    /// The member of this number; `None` without a shared memory.
+    pub(super) fn of(memory: Memory, member: usize, site: &Site) -> Option<Self> {
+        if memory == Memory::Own {
+            return None;
+        }
+        // As long as the default, "usher": it is in every key.
+        let prefix = format!("load{:x}", site.number);
+        site.store.map(|store| Self { store, prefix, node: format!("load-{member}") })
+    }
+
+    fn section(&self) -> String {
+        let Self { store, prefix, node } = self;
+        format!("[cluster]\nredis_url = \"redis://{store}\"\nprefix = {prefix:?}\nnode = {node:?}\n")
+    }
+}
+
+/// Closes the new history of members with these operator's listeners, once all have entered, and waits until the doubt
+/// that follows is over.
+pub(super) fn settle(admins: &[SocketAddr]) -> Result<()> {
+    let mut errands = admins.iter().map(|admin| Errand::connect(*admin, None)).collect::<Result<Vec<_>>>()?;
+    wait(&mut errands, "they have not entered", |app| app["standing"] == "member")?;
+    let first = errands.first_mut().context("nobody shares this memory")?;
+    first.ask(&operator("POST", &format!("/cluster/close?app={}", APP[0])))?;
+    wait(&mut errands, "the doubt does not end", |app| {
+        app["open"].is_null() && app["doubt_left"].as_f64().is_some_and(|left| left <= 0.0)
+    })
+}
+
+/// Waits until `/cluster` of all of them is as `fits` says; `missing`: what is wrong if that takes too long.
+fn wait(errands: &mut [Errand], missing: &str, fits: impl Fn(&serde_json::Value) -> bool) -> Result<()> {
+    let until = Instant::now() + BOUND;
+    for errand in errands {
+        loop {
+            let shown: serde_json::Value = serde_json::from_str(&errand.ask(&operator("GET", "/cluster"))?)?;
+            if fits(&shown["apps"][0]) {
+                break;
+            }
+            ensure!(Instant::now() < until, "{missing} within {BOUND:?}: {shown}");
+            sleep(Duration::from_millis(20));
+        }
+    }
+    Ok(())
+}
+
+/// A request to the operator's listener.
+fn operator(method: &str, path: &str) -> Vec<u8> {
+    format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {TOKEN}\r\nContent-Length: 0\r\n\r\n")
+        .into_bytes()
+}
 
 /// The release binary in the target directory of this bench, built if it has to be.
 ///
@@ -36,13 +107,13 @@ pub(crate) fn built_beside() -> Result<PathBuf> {
     Ok(target.join("release").join("usher"))
 }
 
-/// usher as `binary`.
+/// usher as `binary`; a member of those that share a memory, or by itself.
 pub(super) fn gateway(
     binary: &Path,
     workers: usize,
     address: SocketAddr,
     directory: &Path,
-    site: &Site,
+    (site, member): (&Site, Option<Member>),
 ) -> Result<Recipe> {
     ensure!(
         binary.is_file(),
@@ -50,7 +121,9 @@ pub(super) fn gateway(
         binary.display()
     );
     let file = directory.join("usher.toml");
-    fs::write(&file, configuration(workers, address, site)?)?;
+    let admin = SocketAddr::from(([127, 0, 0, 1], free_port()?));
+    let cluster = member.map(|member| member.section()).unwrap_or_default();
+    fs::write(&file, configuration(workers, [address, admin], site, &cluster))?;
     // More than one worker needs more than one processor.
     let cpus = if workers == 1 { site.cpus.as_slice() } else { &[] };
     let mut command = launch::command(binary, cpus)?;
@@ -60,11 +133,10 @@ pub(super) fn gateway(
         command.env_remove(name);
     }
     let version = format!("{} ({})", version_of(binary, "--version")?, binary.display());
-    Ok(Recipe { part: Part::Gateway, version, command })
+    Ok(Recipe { part: Part::Gateway, version, command, admin: Some(admin) })
 }
 
-fn configuration(workers: usize, address: SocketAddr, site: &Site) -> Result<String> {
-    let admin = free_port()?;
+fn configuration(workers: usize, [address, admin]: [SocketAddr; 2], site: &Site, cluster: &str) -> String {
     let (url, idle) = (site.upstream_url(), site.connections.max(256));
     let [id, key, secret] = APP;
     let (shown, trusted) = site.identity.as_ref().map_or_else(Default::default, |identity| {
@@ -75,23 +147,27 @@ fn configuration(workers: usize, address: SocketAddr, site: &Site) -> Result<Str
         )
     });
     let idle_rules: String = (0..site.idle_rules).map(idle_rule).collect();
-    Ok(format!(
+    format!(
         r#"[server]
 listen = "{address}"
 workers = {workers}
 {shown}
 [admin]
-listen = "127.0.0.1:{admin}"
+listen = "{admin}"
+token = "{TOKEN}"
 
 [upstream]
 url = "{url}"
 max_idle = {idle}
+timeout = "{TIMEOUT}s"
 {trusted}
 [assignments]
+doubt_period = "{DOUBT}s"
 max_channels = {MAX_CHANNELS}
 # The stub is as new as this process.
 start_doubt = "0s"
 
+{cluster}
 [[apps]]
 id = "{id}"
 key = "{key}"
@@ -104,7 +180,7 @@ channel = "{{hotelSlug}}-room-{{roomNumber}}-chat"
 identity = ["/staff_id", "/staff_name"]
 context = ["/conversation_id"]
 {idle_rules}"#
-    ))
+    )
 }
 
 /// A rule that watches the messages' event on unused channels.
