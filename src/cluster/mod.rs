@@ -27,7 +27,7 @@ mod subscription;
 mod survey;
 mod switched_modes;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod token;
 mod trouble;
 mod version;

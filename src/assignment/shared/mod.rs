@@ -13,6 +13,8 @@ mod claims;
 mod listing;
 mod round;
 mod settling;
+#[cfg(test)]
+mod tests;
 mod tickets;
 mod waiters;
 

@@ -265,3 +265,13 @@ fn a_step_of_the_servers_clock_ends_the_lease_and_the_next_entry_says_so() {
     assert_eq!(node.standing(at(121)), Standing::Outside);
     assert!(node.is_fenced(at(121)));
 }
+
+#[test]
+fn a_process_that_has_waited_for_too_long_enters_as_one_that_may_have_sent_something() {
+    for (now, fresh) in [(Duration::from_secs(29), true), (Duration::from_secs(31), false)] {
+        let mut node = Membership::new(TERMS, true, Local::ZERO);
+        node.told(now, now, 1_000);
+        let Ask::Enter { is_fresh, .. } = node.ask(now) else { panic!("an entry") };
+        assert_eq!(is_fresh, fresh, "after {now:?}");
+    }
+}

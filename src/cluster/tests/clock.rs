@@ -34,6 +34,16 @@ async fn a_step_ahead_gives_no_member_up_that_may_be_alive() {
 }
 
 #[tokio::test]
+async fn a_step_ahead_begins_an_epoch_in_doubt() {
+    let server = Server::start();
+    close_history(&server).await;
+    let before = Node::entered(&server, "a", LONG).await.read(&[]).await.epoch;
+    step(&server, 3_600_000);
+    let after = Node::entered(&server, "b", LONG).await.read(&[]).await;
+    assert!(after.epoch != before && after.doubt_left > Duration::ZERO, "doubts may have ended too early: {after:?}");
+}
+
+#[tokio::test]
 async fn a_clock_that_was_set_back_begins_a_history_whoever_enters() {
     assert_eq!(found_after_a_step(-3_600_000).await, Some(Open::History), "the lease means nothing any more");
 }

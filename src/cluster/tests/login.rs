@@ -134,7 +134,9 @@ async fn the_log_has_one_line_of_it() {
     let _guard = tracing::subscriber::set_default(subscriber);
     let server = with_acl("~* +@all");
     let pause = Duration::from_millis(16);
-    let options = LinkOptions { login: login("usher", "wrong"), max_pause: pause, ..server.options() };
+    // An answer that comes too late would be another line.
+    let timeout = Duration::from_secs(30);
+    let options = LinkOptions { login: login("usher", "wrong"), max_pause: pause, timeout, ..server.options() };
     let link = Link::new(options, &Tasks::default());
     link.tried().await.expect_err("a problem");
     // Until it has tried some more times.

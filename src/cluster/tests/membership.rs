@@ -187,6 +187,16 @@ async fn lost_data_is_a_new_history() {
     assert_eq!(entered.open, Some(Open::History));
 }
 
+/// What was known in it would count again.
+#[tokio::test]
+async fn an_epoch_does_not_come_back_when_the_record_alone_is_lost() {
+    let server = Server::start();
+    let mut node = Node::entered(&server, "a", LONG).await;
+    let before = node.read(&[]).await.epoch;
+    server.command(&["DEL", &String::from_utf8(keys().members()).expect("text")]);
+    assert_ne!(node.enter(true, RULES).await.epoch, before);
+}
+
 #[tokio::test]
 async fn the_members_of_another_history_are_missing() {
     let server = Server::start();

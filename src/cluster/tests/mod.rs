@@ -10,7 +10,7 @@ mod membership;
 mod nodes;
 mod secure;
 mod sentinels;
-mod server;
+pub(crate) mod server;
 mod surveying;
 mod swapping;
 

@@ -12,7 +12,7 @@ use crate::cluster::{Address, LinkOptions, Login, Servers};
 use crate::shutdown::Tasks;
 
 /// A running `redis-server`, ended when it is dropped.
-pub(super) struct Server {
+pub(crate) struct Server {
     port: u16,
     process: Child,
     directory: TempDir,
@@ -22,17 +22,17 @@ pub(super) struct Server {
 
 impl Server {
     /// A server without persistence.
-    pub(super) fn start() -> Self {
+    pub(crate) fn start() -> Self {
         Self::start_with(&[])
     }
 
     /// The same with more arguments.
-    pub(super) fn start_with(more: &[&str]) -> Self {
+    pub(crate) fn start_with(more: &[&str]) -> Self {
         Self::start_in(TempDir::new().expect("a directory"), more)
     }
 
     /// The same in a directory, in which its files may be.
-    pub(super) fn start_in(directory: TempDir, more: &[&str]) -> Self {
+    pub(crate) fn start_in(directory: TempDir, more: &[&str]) -> Self {
         let more: Vec<String> = more.iter().map(|&word| word.to_owned()).collect();
         // Another process may take the port in between: then the server ends, and another port is tried.
         for _ in 0..20 {
@@ -47,15 +47,15 @@ impl Server {
         panic!("redis-server does not start: is it installed? (tests/run installs it)");
     }
 
-    pub(super) const fn port(&self) -> u16 {
+    pub(crate) const fn port(&self) -> u16 {
         self.port
     }
 
-    pub(super) fn address(&self) -> Address {
+    pub(crate) fn address(&self) -> Address {
         Address { host: "127.0.0.1".to_owned(), port: self.port }
     }
 
-    pub(super) fn options(&self) -> LinkOptions {
+    pub(crate) fn options(&self) -> LinkOptions {
         LinkOptions {
             servers: Servers::One(self.address()),
             tls: None,
@@ -68,19 +68,19 @@ impl Server {
     }
 
     /// Kills the server, and starts another one without data on its port.
-    pub(super) fn restart(&mut self) {
+    pub(crate) fn restart(&mut self) {
         self.kill();
         self.process = spawn(self.port, &self.directory, &self.more);
         assert!(is_ready(self.port, &mut self.process), "the port was free a moment ago");
     }
 
-    pub(super) fn kill(&mut self) {
+    pub(crate) fn kill(&mut self) {
         self.process.kill().expect("it runs");
         self.process.wait().expect("it has ended");
     }
 
     /// The answer to a command, as it comes.
-    pub(super) fn command(&self, words: &[&str]) -> String {
+    pub(crate) fn command(&self, words: &[&str]) -> String {
         command(self.port, words).expect("an answer")
     }
 

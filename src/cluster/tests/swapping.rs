@@ -114,6 +114,20 @@ async fn a_ticket_for_the_whole_app_begins_an_epoch_and_is_part_of_what_claims_r
 }
 
 #[tokio::test]
+async fn a_claim_rests_on_the_epoch_also_if_all_else_is_as_it_was() {
+    let server = Server::start();
+    let node = Node::entered(&server, "a", LONG).await;
+    let Read { stamp, .. } = node.read(&["1"]).await;
+    // Of a ticket for the whole app that was taken and has ended, nothing is left but its epoch.
+    let taken = Swap { taken: "wide".into(), ..Swap::default() };
+    for swap in [taken, Swap { ended: "wide".into(), ..Swap::default() }] {
+        assert_eq!(node.swap(swap).await, Answer::Done(Swapped::Done));
+    }
+    let claim = Swap { stamp, channels: vec![swapped("1", None, 1)], ..Swap::default() };
+    assert_eq!(node.swap(claim).await, Answer::Done(Swapped::Conflict));
+}
+
+#[tokio::test]
 async fn an_ambiguous_outcome_of_such_a_ticket_puts_the_app_in_doubt() {
     let server = Server::start();
     let node = Node::entered(&server, "a", LONG).await;

@@ -9,13 +9,14 @@ use std::time::Duration;
 use super::Plan;
 use super::proxy::Proxy;
 use super::sentinel::Sentinels;
+use crate::harness::admin::Admin;
 use crate::harness::redis::Redis;
 use crate::harness::usher::Signal;
 use crate::harness::{Fake, Random, Usher, eventually};
 use crate::histories::callers::SharedState;
 use crate::histories::process::own_address;
 use crate::histories::record::Recorder;
-use crate::histories::setup::{DRAIN, Lasting, Settings, TIMEOUT};
+use crate::histories::setup::{CHANNELS, DRAIN, Lasting, Settings, TIMEOUT};
 use crate::histories::upstream::Upstream;
 
 /// `cluster.lease`.
@@ -73,8 +74,17 @@ enum Condition {
 }
 
 impl Gateway {
+    /// The operator's listener of the process that runs.
+    pub fn admin(&self) -> Admin {
+        self.usher.as_ref().unwrap().admin()
+    }
+
     pub const fn is_running(&self) -> bool {
         self.usher.is_some() && !self.is_halted
+    }
+
+    pub const fn is_halted(&self) -> bool {
+        self.is_halted
     }
 
     pub fn start(&mut self) {
@@ -88,7 +98,7 @@ impl<'a> Fleet<'a> {
         let lasting = Lasting { delay: Duration::ZERO, drain: DRAIN, state: None, late: LATE };
         let upstream = Upstream::serve(fake, recorder, seed, &lasting);
         let settings = Settings { doubt: DOUBT, ..Settings::usual(random.chance(50), lasting) };
-        let store = plan.is_shared.then(|| Store::start(random.chance(45), random.chance(40)));
+        let store = plan.is_shared.then(|| Store::start(random.chance(45) && !plan.is_lone, random.chance(40)));
         let gateways: Vec<Gateway> = (1..=plan.ushers)
             .map(|number| {
                 let direct = store.as_ref().filter(|store| store.sentinels.is_none());
@@ -96,6 +106,7 @@ impl<'a> Fleet<'a> {
                 let listen = SocketAddr::new(own_address(), 6001);
                 let mut toml = settings.toml(listen, fake.address());
                 toml += &store.as_ref().map(|store| store.section(number, proxy.as_ref())).unwrap_or_default();
+                let toml = (plan.adapt)(toml);
                 let mut gateway = Gateway { usher: None, is_halted: false, toml, listen, proxy };
                 gateway.start();
                 gateway
@@ -129,6 +140,27 @@ impl<'a> Fleet<'a> {
         self.gateways.iter().map(|gateway| gateway.listen).collect()
     }
 
+    /// Whether the operator can know of all processes that live: where Sentinels may promote a server at any time, one
+    /// that was named a moment ago may be blind now.
+    pub fn is_supervised(&self) -> bool {
+        self.store.as_ref().is_some_and(|store| store.sentinels.is_none())
+    }
+
+    /// Closes a history that is open by time, by the operator's word: waits until the store names all processes.
+    pub fn close_history(&self) {
+        let names_all = |gateway: &Gateway| {
+            let cluster = gateway.admin().json("/cluster");
+            let count = |app: &serde_json::Value| app["members"].as_array().map_or(0, Vec::len);
+            cluster["apps"].as_array().unwrap().iter().all(|app| count(app) == self.gateways.len())
+        };
+        eventually("the store names all processes", || self.gateways.iter().all(names_all).then_some(()));
+        for (app, _) in CHANNELS {
+            let target = format!("/cluster/close?app={app}");
+            let close = || (self.gateways[0].admin().call("POST", &target).status == 200).then_some(());
+            eventually("the history is closed", close);
+        }
+    }
+
     /// The last lines of each usher's log.
     pub fn logs(&self) -> String {
         let last = |usher: &Usher| {
@@ -145,15 +177,11 @@ impl<'a> Fleet<'a> {
         if let Some(store) = &mut self.store {
             store.mend();
         }
-        for gateway in &mut self.gateways {
-            for proxy in gateway.proxy.iter() {
-                proxy.mend();
-            }
-            if std::mem::take(&mut gateway.is_halted) {
-                gateway.usher.iter().for_each(|usher| usher.signal(Signal::Continue));
-            }
-            if gateway.usher.is_none() {
-                gateway.start();
+        for number in 0..self.gateways.len() {
+            self.gateways[number].proxy.iter().for_each(Proxy::mend);
+            self.wake_usher(number);
+            if self.gateways[number].usher.is_none() {
+                self.gateways[number].start();
             }
         }
         self.recorder.operate("all is mended");
@@ -170,6 +198,13 @@ impl<'a> Fleet<'a> {
         assert_eq!(code, if signal == Signal::Kill { -1 } else { 0 }, "{}", usher.logs());
     }
 
+    pub(super) fn wake_usher(&mut self, number: usize) {
+        let gateway = &mut self.gateways[number];
+        if std::mem::take(&mut gateway.is_halted) {
+            gateway.usher.iter().for_each(|usher| usher.signal(Signal::Continue));
+        }
+    }
+
     pub(super) fn halt_usher(&mut self, number: usize) {
         let gateway = &mut self.gateways[number];
         if gateway.is_running() {
@@ -183,6 +218,11 @@ impl<'a> Fleet<'a> {
         let all = self.random.chance(25);
         let chosen = self.gateways.iter().enumerate().filter(|(other, _)| all || *other == number);
         chosen.filter_map(|(_, gateway)| gateway.proxy.as_ref()).for_each(act);
+    }
+
+    /// The answer of the primary, which runs.
+    pub(super) fn answer(&self, words: &[&str]) -> String {
+        self.store.as_ref().unwrap().primary.command(words)
     }
 
     /// Sends a command to the primary, if it runs.

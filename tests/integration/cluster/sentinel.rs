@@ -1,6 +1,7 @@
 //! Three real Sentinels, which watch a primary and its replica.
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use tempfile::TempDir;
@@ -27,17 +28,9 @@ impl Sentinels {
         let directory = tempfile::tempdir().unwrap();
         let mut sentinels = Self { ports: Vec::new(), processes: Vec::new(), _directory: directory };
         for number in 0..COUNT {
-            let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port();
             let config = sentinels._directory.path().join(format!("{number}.conf"));
-            let text = format!(
-                "port {port}\nbind 127.0.0.1\nsentinel monitor {NAME} {} {} 2\nsentinel down-after-milliseconds {NAME} 400\n\
-                 sentinel failover-timeout {NAME} 1500\n",
-                primary.ip(),
-                primary.port()
-            );
-            std::fs::write(&config, text).unwrap();
-            let process = Command::new("redis-sentinel").arg(&config).stdout(Stdio::null()).spawn();
-            sentinels.processes.push(process.unwrap_or_else(|error| panic!("redis-sentinel: {error}")));
+            let (port, process) = eventually("a Sentinel starts", || start(&config, primary));
+            sentinels.processes.push(process);
             sentinels.ports.push(port);
         }
         eventually("the Sentinels know each other and the replica", || {
@@ -78,6 +71,26 @@ impl Drop for Sentinels {
             let _status = process.wait();
         }
     }
+}
+
+/// Starts one, and waits until it answers. `None`: another process took the port in between, so it has ended.
+fn start(config: &Path, primary: SocketAddr) -> Option<(u16, Child)> {
+    let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port();
+    let text = format!(
+        "port {port}\nbind 127.0.0.1\nsentinel monitor {NAME} {} {} 2\nsentinel down-after-milliseconds {NAME} 400\n\
+         sentinel failover-timeout {NAME} 1500\n",
+        primary.ip(),
+        primary.port()
+    );
+    std::fs::write(config, text).unwrap();
+    let process = Command::new("redis-sentinel").arg(config).stdout(Stdio::null()).spawn();
+    let mut process = process.unwrap_or_else(|error| panic!("redis-sentinel: {error}"));
+    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+    eventually("a Sentinel answers or ends", || match process.try_wait().unwrap() {
+        Some(_ended) => Some(false),
+        None => call(address, &["PING"]).is_ok_and(|answer| answer.starts_with("+PONG")).then_some(true),
+    })
+    .then_some((port, process))
 }
 
 fn knows_all(port: u16) -> bool {

@@ -20,6 +20,9 @@ pub const STAFF: [&str; 3] = ["Anna", "Ben", "Cleo"];
 /// The minimum and maximum pause between two calls, in milliseconds.
 const PAUSE: (usize, usize) = (4, 28);
 
+/// Pauses are so many times longer while nothing fails.
+const CALM: u32 = 2;
+
 /// The state that all callers of a history share.
 #[derive(Debug)]
 pub struct SharedState {
@@ -27,6 +30,8 @@ pub struct SharedState {
     /// The current addresses of usher; of several, each call uses any.
     addresses: Mutex<Vec<SocketAddr>>,
     over: AtomicBool,
+    /// Whether callers take their time, since nothing fails now.
+    calm: AtomicBool,
     /// Held by each call while it is made.
     calling: RwLock<()>,
     /// How often kept connections were given up.
@@ -52,6 +57,7 @@ impl SharedState {
             recorder: Arc::clone(recorder),
             addresses: Mutex::new(vec![address]),
             over: AtomicBool::default(),
+            calm: AtomicBool::default(),
             calling: RwLock::default(),
             moves: AtomicU64::default(),
             assigned: Mutex::default(),
@@ -86,6 +92,12 @@ impl SharedState {
     pub fn move_to(&self, address: SocketAddr) {
         self.switch_to(address);
         self.moves.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// Sets whether callers take their time: each process has its share of the machine, which is needed where something
+    /// fails.
+    pub fn set_calm(&self, calm: bool) {
+        self.calm.store(calm, Ordering::Relaxed);
     }
 
     /// Ends all callers after their current call.
@@ -131,7 +143,8 @@ impl Caller {
             let request = self.request(call, app, channels);
             let pause = self.random.chance(3).then(|| self.random.millis(10, 700));
             self.call(call, &request, pause);
-            thread::sleep(self.random.millis(PAUSE.0, PAUSE.1));
+            let pause = self.random.millis(PAUSE.0, PAUSE.1);
+            thread::sleep(if self.shared.calm.load(Ordering::Relaxed) { pause * CALM } else { pause });
         }
     }
 

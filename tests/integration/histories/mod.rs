@@ -14,7 +14,7 @@ pub mod setup;
 pub mod summary;
 pub mod upstream;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -61,8 +61,8 @@ impl Outcome {
         faults
             .extend(violations.iter().map(|violation| format!("{violation}\n{}", summary::around(record, violation))));
         let dropped = check(stormy).dropped;
-        let arrived = |call| record.arrivals.iter().any(|arrival| arrival.call == call);
-        let reduced = dropped.iter().filter(|dropped| arrived(dropped.call)).count();
+        let arrived: HashSet<usize> = record.arrivals.iter().map(|arrival| arrival.call).collect();
+        let reduced = dropped.iter().filter(|dropped| arrived.contains(&dropped.call)).count();
         let mut actions = BTreeMap::new();
         for arrival in &record.arrivals {
             *actions.entry(arrival.action.clone()).or_default() += 1;

@@ -1,0 +1,225 @@
+//! Processes that claim at a real server.
+
+use super::*;
+use crate::assignment::{Assignment, Before, Bounds, ClaimMode, Claimed, Outcome, Uncertainty, Value};
+use crate::clock::Clock;
+use crate::cluster::tests::server::Server;
+use crate::cluster::{Isolated, Standing, Switchboard, Terms};
+
+const DOUBT: Duration = Duration::from_secs(1);
+
+/// A lease that a busy machine renews in time: what runs a quarter of it after it was sent is refused.
+const TERMS: Terms = Terms {
+    lease: Duration::from_secs(5),
+    member_timeout: Duration::from_mins(10),
+    doubt_period: DOUBT,
+    replicas: 0,
+    exchange: Duration::from_secs(1),
+};
+
+fn named(name: &str) -> Value {
+    Value::One(Assignment::new(0, name, []))
+}
+
+fn rule() -> RuleSettings {
+    RuleSettings {
+        app: "1001".into(),
+        rule: "joined".into(),
+        definition: [7; 32],
+        remember_for: Duration::from_mins(1),
+    }
+}
+
+/// A process that has one rule.
+struct Process {
+    shared: Shared,
+    clock: Clock,
+    _tasks: Tasks,
+}
+
+/// What is decided on an announcement.
+#[derive(Debug)]
+enum Decided {
+    Dropped,
+    /// It goes on with its tickets, and what was known before.
+    Sent(Before, Option<Box<SharedTickets>>),
+}
+
+impl Process {
+    async fn join(server: &Server, node: &str) -> Self {
+        let bounds = Bounds {
+            max_channels: 10,
+            max_waiters_per_channel: 1,
+            max_waiters: 1,
+            doubt_period: DOUBT,
+            start_doubt: Duration::ZERO,
+        };
+        let (clock, tasks, rule) = (Clock::start(), Tasks::default(), rule());
+        let context = MemoryContext::new(clock, Arc::new(bounds));
+        let options = ClusterOptions {
+            link: server.options(),
+            prefix: "usher".to_owned(),
+            node: node.to_owned(),
+            terms: TERMS,
+            isolated: Isolated::Forward,
+            switchboard: Switchboard::default(),
+        };
+        let app = SharedApp::join(&options, "1001", &[&rule], true, &context, (&tasks, &tasks));
+        let process = Self { shared: app.under(&[&rule]), clock, _tasks: tasks };
+        process.until_member().await;
+        process
+    }
+
+    async fn until_member(&self) {
+        let member = self.shared.app.store.member();
+        until("it is a member", async || (member.standing() == Standing::Member).then_some(())).await;
+    }
+
+    /// No other process lives; and the doubt passes.
+    async fn close_history(&self) {
+        until("the history is closed", async || self.shared.app.store.close().await.ok()).await;
+        until("the doubt is over", async || {
+            let tenure = self.shared.app.store.member().tenure()?;
+            let read = self.shared.app.store.read(&tenure, &[]).await.ok()?;
+            (read.open.is_none() && read.doubt_left.is_zero()).then_some(())
+        })
+        .await;
+    }
+
+    fn claims(&self, carried: Carried) -> SharedClaims<'_> {
+        SharedClaims::new(&self.shared, self.clock.now(), carried)
+    }
+
+    /// One step of a decision on an announcement of `name`: what it has to know first, or what is decided.
+    fn step(&self, name: &str, carried: Carried) -> Result<Decided, Box<Ask>> {
+        let mut claims = self.claims(carried);
+        match claims.prepare([(0, "room")].into_iter(), false) {
+            Prepared::Ready => {}
+            Prepared::Wait(ask) => return Err(ask),
+            Prepared::Denied(denied) => panic!("{denied}"),
+        }
+        let before = match claims.claim(0, "room", &named(name), ClaimMode::MustNotWait) {
+            Claimed::Redundant { .. } => return Ok(Decided::Dropped),
+            Claimed::Held { before, .. } => before,
+            other => panic!("{other:?}"),
+        };
+        match claims.commit() {
+            Some(ask) => Err(ask),
+            None => Ok(Decided::Sent(before, claims.into_tickets())),
+        }
+    }
+
+    async fn decide(&self, name: &str) -> Decided {
+        let mut carried = Carried::default();
+        loop {
+            match self.step(name, carried) {
+                Ok(decided) => return decided,
+                Err(ask) => carried = ask.answered().await,
+            }
+        }
+    }
+
+    /// Announces, and upstream accepts. Returns what was known before; `None`: it was dropped.
+    async fn announce(&self, name: &str) -> Option<Before> {
+        let Decided::Sent(before, tickets) = self.decide(name).await else { return None };
+        tickets.expect("a member has tickets").settle(Outcome::Accepted);
+        Some(before)
+    }
+
+    /// What a decision has learned after so many answers.
+    async fn carried(&self, name: &str, answers: usize) -> Carried {
+        let mut carried = Carried::default();
+        for _ in 0..answers {
+            carried = self.step(name, carried).expect_err("it asks").answered().await;
+        }
+        carried
+    }
+}
+
+async fn until<R>(what: &str, look: impl AsyncFn() -> Option<R>) -> R {
+    for _ in 0..4_000 {
+        if let Some(found) = look().await {
+            return found;
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    panic!("in vain: {what}");
+}
+
+#[tokio::test]
+async fn what_one_announces_is_redundant_for_the_other() {
+    let server = Server::start();
+    let (one, two) = (Process::join(&server, "a").await, Process::join(&server, "b").await);
+    one.close_history().await;
+    assert_eq!(one.announce("anna").await, Some(Before::Nothing));
+    // The settlement follows the answer.
+    until("it is dropped", async || two.announce("anna").await.is_none().then_some(())).await;
+    let known = Assignment::new(0, "anna", []);
+    assert_eq!(two.announce("ben").await, Some(Before::Known(known)));
+}
+
+#[tokio::test]
+async fn while_the_app_is_open_nothing_is_dropped_and_nothing_becomes_known() {
+    let server = Server::start();
+    let one = Process::join(&server, "a").await;
+    for _ in 0..3 {
+        assert_eq!(one.announce("anna").await, Some(Before::Uncertain(Uncertainty::Open)));
+    }
+    one.close_history().await;
+    assert_eq!(one.announce("anna").await, Some(Before::Nothing));
+}
+
+#[tokio::test]
+async fn what_was_read_or_claimed_in_an_earlier_membership_is_asked_for_again() {
+    let mut server = Server::start();
+    let one = Process::join(&server, "a").await;
+    one.close_history().await;
+    let (read, held) = (one.carried("anna", 1).await, one.carried("anna", 2).await);
+    server.restart();
+    let before = one.shared.app.store.member().tenure();
+    until("it has entered again", async || {
+        let tenure = one.shared.app.store.member().tenure();
+        tenure.filter(|tenure| before.as_ref().is_none_or(|before| before.number != tenure.number))
+    })
+    .await;
+    for carried in [read, held] {
+        let prepared = one.claims(carried).prepare([(0, "room")].into_iter(), false);
+        assert!(matches!(prepared, Prepared::Wait(_)), "it goes on with what it has learned before");
+    }
+}
+
+#[tokio::test]
+async fn a_settlement_that_finds_its_ticket_gone_puts_the_app_in_doubt() {
+    let server = Server::start();
+    let (one, two) = (Process::join(&server, "a").await, Process::join(&server, "b").await);
+    one.close_history().await;
+    let Decided::Sent(_, tickets) = one.decide("anna").await else { panic!("nothing was known") };
+    server.command(&["FLUSHALL"]);
+    two.until_member().await;
+    two.close_history().await;
+    two.announce("ben").await;
+    until("it is known", async || two.announce("ben").await.is_none().then_some(())).await;
+    one.until_member().await;
+    tickets.expect("a member has tickets").settle(Outcome::Accepted);
+    until("the app is in doubt", async || {
+        (two.announce("ben").await == Some(Before::Uncertain(Uncertainty::AppInDoubt))).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_process_that_has_lost_the_store_waits_and_then_forwards_without_a_ticket() {
+    let mut server = Server::start();
+    let one = Process::join(&server, "a").await;
+    one.close_history().await;
+    one.announce("anna").await;
+    until("it is known", async || one.announce("anna").await.is_none().then_some(())).await;
+    server.kill();
+    let member = one.shared.app.store.member();
+    until("its lease is over", async || (member.standing() == Standing::Silent).then_some(())).await;
+    assert!(one.step("anna", Carried::default()).is_err() || member.standing() != Standing::Silent, "it does not wait");
+    let decided = one.decide("anna").await;
+    let unreached = Before::Uncertain(Uncertainty::Unreached);
+    assert!(matches!(&decided, Decided::Sent(before, None) if *before == unreached), "{decided:?}");
+    assert_eq!(member.standing(), Standing::Blind);
+}
