@@ -9,7 +9,9 @@ use std::thread;
 use std::time::Duration;
 
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use usher::assignment::{AppMemory, Assignment, Bounds, Claim, ClaimMode, Outcome, RuleMemory, Value};
+use usher::assignment::{
+    AppMemory, Assignment, Bounds, Claim, ClaimMode, Digest, Outcome, Remainder, RuleMemory, Value,
+};
 use usher::clock::Clock;
 
 #[global_allocator]
@@ -32,7 +34,7 @@ const PREPARED: BatchSize = BatchSize::NumIterations(64);
 const STRIDE: usize = 7_919;
 
 fn person(name: &str) -> Value {
-    Value::One(Assignment::new(1, name, ["null"]))
+    Value::One(Assignment::with_remainder(1, name, ["null"], Remainder::Noted(Digest::new(7))))
 }
 
 /// A memory that knows Anna in every channel.

@@ -8,6 +8,7 @@ mod calendar;
 mod date;
 
 use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -67,6 +68,34 @@ pub struct Clock {
     began_at: Duration,
     /// The moment at which it began.
     beginning: Moment,
+    /// The time that it shows, if that is not the real one.
+    virtual_time: Option<VirtualTime>,
+}
+
+/// A time that passes only as it is told to: for decisions on triggers of the past, and in tests of rules. A clone is
+/// another handle to the same.
+///
+/// Clocks are copied, so the time that they show is never freed: eight bytes.
+#[derive(Debug, Clone, Copy)]
+pub struct VirtualTime(&'static AtomicU64);
+
+impl VirtualTime {
+    /// A time that stands at `moment`.
+    #[must_use]
+    pub fn at(moment: Moment) -> Self {
+        Self(Box::leak(Box::new(AtomicU64::new(moment.0))))
+    }
+
+    /// The present moment.
+    #[must_use]
+    pub fn now(self) -> Moment {
+        Moment(self.0.load(Ordering::Relaxed))
+    }
+
+    /// The time is now `moment`, unless it is later already.
+    pub fn advance_to(self, moment: Moment) {
+        self.0.fetch_max(moment.0, Ordering::Relaxed);
+    }
 }
 
 impl Clock {
@@ -79,7 +108,13 @@ impl Clock {
     /// A clock that begins now, and whose moments go on from `beginning`, the present moment of an earlier clock.
     #[must_use]
     pub fn resume(beginning: Moment) -> Self {
-        Self { began: Instant::now(), began_at: Self::unix_now_exact(), beginning }
+        Self { began: Instant::now(), began_at: Self::unix_now_exact(), beginning, virtual_time: None }
+    }
+
+    /// A clock that shows `time`, and begins now.
+    #[must_use]
+    pub fn showing(time: VirtualTime) -> Self {
+        Self { virtual_time: Some(time), ..Self::resume(time.now()) }
     }
 
     /// The moment at which the clock began: the start of the process.
@@ -91,7 +126,10 @@ impl Clock {
     /// The present moment.
     #[must_use]
     pub fn now(&self) -> Moment {
-        self.moment(Instant::now())
+        match self.virtual_time {
+            None => self.moment(Instant::now()),
+            Some(time) => time.now(),
+        }
     }
 
     /// The moment that `instant` is.
@@ -100,6 +138,12 @@ impl Clock {
         let since = instant.saturating_duration_since(self.began);
         let millis = since.as_secs().saturating_mul(1000).saturating_add(u64::from(since.subsec_millis()));
         Moment(self.beginning.0.saturating_add(millis))
+    }
+
+    /// `moment`, which is not before the beginning, in both forms.
+    #[must_use]
+    pub fn timestamp_at(&self, moment: Moment) -> Timestamp {
+        Timestamp { instant: self.began + moment.since(self.beginning), moment }
     }
 
     /// `instant` in both forms.
@@ -195,6 +239,19 @@ mod tests {
         let time = |millis| calendar.unix_time(Moment::from_millis(millis));
         assert_eq!(time(7_000) - time(6_000), Duration::from_secs(1));
         assert_eq!(time(9_000) - time(7_000), Duration::from_secs(2), "moments before the start are shown as well");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_virtual_time_passes_only_as_it_is_told_to() {
+        let time = VirtualTime::at(Moment::from_millis(5_000));
+        let clock = Clock::showing(time);
+        tokio::time::advance(Duration::from_secs(3600)).await;
+        assert_eq!((clock.beginning(), clock.now()), (time.now(), Moment::from_millis(5_000)));
+        time.advance_to(Moment::from_millis(7_500));
+        time.advance_to(Moment::from_millis(6_000));
+        assert_eq!(clock.now().as_millis(), 7_500);
+        let stamp = clock.timestamp_at(clock.now());
+        assert_eq!((stamp, clock.moment(stamp.instant)), (clock.timestamp(stamp.instant), clock.now()));
     }
 
     #[tokio::test(start_paused = true)]

@@ -69,6 +69,9 @@ event_decisions! {
     NothingKnown => Forwarded, "nothing_known", "nothing was known of this channel";
     /// Another assignment was known.
     Changed => Forwarded, "changed", "the channel was known to show another assignment";
+    /// The same assignment was known, and something else differs.
+    ChangedElsewhere => Forwarded, "changed_elsewhere",
+        "the channel is known to show this assignment, but something else in its data differs (on_difference = \"forward\")";
     /// A different announcement was in flight on the channel.
     OtherInFlight => Forwarded, "other_in_flight", "another announcement was in flight on this channel";
     /// The channel was in doubt.

@@ -15,6 +15,8 @@
 //! | [`audience`] | who is subscribed to a channel, for the report |
 //! | [`decision`] | what is decided on an event, and the codes of the reasons |
 //! | [`triggers`] | the records of the last triggers |
+//! | [`recording`] | the form of recorded triggers, as JSON lines |
+//! | [`simulation`] | decisions on triggers of the past, or made up, with scripted outcomes and a virtual time; tests of rules |
 //! | [`report`] | what dropping saves, and which events are misplaced |
 //! | [`metrics`] | every series in one struct |
 //! | [`admin`] | the operator's listener and its page |
@@ -50,10 +52,12 @@ pub mod upstream;
 pub mod admin;
 pub mod decision;
 pub mod metrics;
+pub mod recording;
 pub mod report;
 pub mod triggers;
 
 pub mod config;
 pub mod log;
 pub mod server;
+pub mod simulation;
 pub mod tls;

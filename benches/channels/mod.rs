@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use usher::assignment::{Assignment, Bounds, Claim, ClaimMode, Outcome, RuleMemory, Value};
+use usher::assignment::{Assignment, Bounds, Claim, ClaimMode, Digest, Outcome, Remainder, RuleMemory, Value};
 use usher::clock::Clock;
 
 /// Bounds of a memory that holds so many channels.
@@ -25,7 +25,9 @@ pub(crate) fn fill(memory: &Arc<RuleMemory>, channels: usize, clock: Clock) {
         let channel = format!("seaview-hotel-room-{number:07}-cha");
         let identity = format!("\"Anna {:05}\"", number % 100_000);
         assert_eq!((channel.len(), identity.len()), (30, 12));
-        let announcement = Value::One(Assignment::new(1, &identity, ["null"]));
+        // As a rule has it that counts what else differs, which is the default.
+        let remainder = Remainder::Noted(Digest::new(u128::from(number as u64)));
+        let announcement = Value::One(Assignment::with_remainder(1, &identity, ["null"], remainder));
         if let Claim::Reserved { reservation, .. } =
             memory.claim(&channel, &announcement, ClaimMode::MayWait, clock.now())
         {

@@ -8,7 +8,7 @@ use super::refusal::Refusal;
 use super::reply::{self, Reply};
 use super::rfc3339::rfc3339;
 use super::token::JsonToken;
-use crate::assignment::{Assignment, Assignments, Entry, NotReached, RegisteredRule, SharedRuleChannels};
+use crate::assignment::{Assignment, Assignments, Entry, NotReached, RegisteredRule, Remainder, SharedRuleChannels};
 use crate::clock::Calendar;
 
 /// The query of a listing.
@@ -153,12 +153,36 @@ struct EntryView<'a> {
     /// `null`: unknown, in flight or in doubt.
     identity: Option<JsonToken<'a>>,
     context: Vec<JsonToken<'a>>,
+    /// The number of the rule's identity pointer that it was read from, from 0 on.
+    identity_pointer: Option<usize>,
+    /// `null`: nobody looks at what else its announcement said.
+    remainder: Option<RemainderView>,
     since: Option<String>,
     last_seen: String,
     announced: u32,
     suppressed: u32,
     in_flight: usize,
     in_doubt: bool,
+}
+
+/// What else the announcement said that the channel is known to show.
+#[derive(Serialize)]
+struct RemainderView {
+    /// The hash of it, with a key that follows from the app's secret.
+    digest: String,
+    /// Whether an announcement that says something else is news.
+    compared: bool,
+}
+
+impl RemainderView {
+    fn of(assignment: &Assignment) -> Option<Self> {
+        let (digest, compared) = match assignment.said() {
+            Remainder::Ignored => return None,
+            Remainder::Noted(digest) => (digest, false),
+            Remainder::Compared(digest) => (digest, true),
+        };
+        Some(Self { digest: digest.text().to_owned(), compared })
+    }
 }
 
 impl<'a> EntryView<'a> {
@@ -170,6 +194,8 @@ impl<'a> EntryView<'a> {
             rule,
             channel: &entry.channel,
             identity: entry.known.as_ref().map(Assignment::identity).map(JsonToken),
+            identity_pointer: entry.known.as_ref().map(Assignment::pointer),
+            remainder: entry.known.as_ref().and_then(RemainderView::of),
             context: entry.known.iter().flat_map(Assignment::context).map(JsonToken).collect(),
             since: entry.since.map(time),
             last_seen: time(entry.last_seen),

@@ -31,6 +31,23 @@ pub struct RuleMode {
     pub definition: Rule,
 }
 
+impl RuleMode {
+    /// `rule` of `app`, in the mode that it has.
+    pub(super) fn configured(app: &str, rule: &Rule) -> Self {
+        let spec = rule.spec();
+        Self {
+            app: app.into(),
+            rule: spec.name.as_str().into(),
+            event: spec.event.clone(),
+            channel: spec.channel.clone(),
+            mode: spec.mode,
+            configured: spec.mode,
+            source: "file",
+            definition: rule.clone(),
+        }
+    }
+}
+
 /// Changes the modes of rules. The owner of the gateway's routing implements it; this room does not use the gateway.
 pub trait ModeSwitch: fmt::Debug + Send + Sync {
     /// All rules of all apps, including disabled ones, in the order of the configuration.
@@ -98,6 +115,8 @@ pub(super) async fn switch(admin: &Admin, body: &[u8]) -> Result<Reply, Refusal>
     struct ModeChange {
         from: &'static str,
         to: &'static str,
+        /// What is to be looked at before this mode is relied on.
+        warnings: Vec<String>,
     }
     let request: ModeRequest = serde_json::from_slice(body).map_err(|_invalid| Refusal::BadBody(INVALID_BODY))?;
     let ModeRequest { app, rule, mode } = request;
@@ -114,7 +133,33 @@ pub(super) async fn switch(admin: &Admin, body: &[u8]) -> Result<Reply, Refusal>
     admin.mode_switch.switch(&app, &rule, mode)?;
     let (from, to) = (present.label(), mode.label());
     tracing::warn!(by = "admin", app, rule, from, to, lasts, "the operator switched a rule");
-    Ok(reply::json(&ModeChange { from, to }))
+    let warnings = if mode == Mode::Enforce { doubts(admin, &app, &rule) } else { Vec::new() };
+    for warning in &warnings {
+        tracing::warn!(app, rule, "{warning}");
+    }
+    Ok(reply::json(&ModeChange { from, to, warnings }))
+}
+
+/// What speaks against enforcing a rule: something else that differs in more than a few of the announcements that it
+/// drops.
+fn doubts(admin: &Admin, app: &str, rule: &str) -> Vec<String> {
+    let rules = admin.report.rules();
+    let Some(report) = rules.iter().find(|report| (&*report.rule.app, &*report.rule.rule) == (app, rule)) else {
+        return Vec::new();
+    };
+    let differences = report.tally.differences();
+    let compared = differences.compared;
+    let doubt = |(pointer, count)| frequent_difference(pointer, count, compared);
+    let doubts = differences.frequent().map(doubt);
+    if report.rule.on_difference == "forward" { Vec::new() } else { doubts.collect() }
+}
+
+/// That something differs in many announcements that a rule takes for redundant, and what to do about it.
+#[must_use]
+pub fn frequent_difference(pointer: &str, count: u64, compared: u64) -> String {
+    format!(
+        "{pointer} differed in {count} of {compared} redundant announcements: what is dropped with them never reaches the guests. If that does not matter, write ignore = [\"{pointer}\"]; if it does, name it in identity or context, or set on_difference = \"forward\""
+    )
 }
 
 /// The error for an invalid body.

@@ -6,7 +6,7 @@ use super::Admin;
 use super::misplaced::channels;
 use super::reply::{self, Reply};
 use super::rfc3339::rfc3339;
-use crate::report::{Misplaced, Occurrences, RuleReport, Summary};
+use crate::report::{DifferenceSummary, Misplaced, Occurrences, RuleReport, Summary};
 
 /// The body of the answer.
 #[derive(Serialize)]
@@ -30,6 +30,23 @@ struct Rule {
     last: Option<String>,
     late_joiners: u64,
     top_channels: Vec<TopChannel>,
+    differences: Differences,
+}
+
+/// What the rule's redundant announcements say otherwise than what guests show.
+#[derive(Serialize)]
+struct Differences {
+    on_difference: &'static str,
+    compared: u64,
+    differing: u64,
+    unexplained: u64,
+    pointers: Vec<Pointer>,
+}
+
+#[derive(Serialize)]
+struct Pointer {
+    pointer: String,
+    count: u64,
 }
 
 #[derive(Serialize)]
@@ -64,6 +81,8 @@ pub(super) fn show(admin: &Admin) -> Reply {
             late_joiners,
             top_channels,
         } = tally.summary();
+        let DifferenceSummary { compared, differing, unexplained, pointers } = tally.differences();
+        let pointer = |(pointer, count)| Pointer { pointer, count };
         Rule {
             app: rule.app.to_string(),
             rule: rule.rule.to_string(),
@@ -79,6 +98,13 @@ pub(super) fn show(admin: &Admin) -> Reply {
                 .into_iter()
                 .map(|(channel, suppressed)| TopChannel { channel, suppressed })
                 .collect(),
+            differences: Differences {
+                on_difference: rule.on_difference,
+                compared,
+                differing,
+                unexplained,
+                pointers: pointers.into_iter().map(pointer).collect(),
+            },
         }
     };
     let all_misplaced = admin.report.all_misplaced();

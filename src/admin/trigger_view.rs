@@ -10,7 +10,8 @@ use super::nearest::{NotMatched, not_matched};
 use super::rfc3339::rfc3339;
 use super::token::JsonToken;
 use crate::clock::{Calendar, Moment};
-use crate::triggers::{AssignmentRecord, EventRecord, Finding, Record, Tail, UpstreamRecord};
+use crate::rules::Rule;
+use crate::triggers::{AssignmentRecord, EventRecord, Finding, Record, Tail, TriggerId, UpstreamRecord};
 
 /// A trigger in a listing, in a stream, or alone.
 #[derive(Serialize)]
@@ -74,6 +75,9 @@ struct FindingView<'a> {
     /// Since when the channel is known to show the assignment.
     #[serde(skip_serializing_if = "Option::is_none")]
     known_since: Option<String>,
+    /// Whether something else in its data differed from what guests show; absent: it did not, or nobody looked.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    differs: bool,
 }
 
 #[derive(Serialize)]
@@ -108,10 +112,13 @@ struct AnswerView {
 impl<'a> TriggerView<'a> {
     /// The view of `record` in a list.
     pub(super) fn new(admin: &Admin, record: &Record<'a>) -> Self {
+        Self::of(&admin.calendar, admin.triggers.id(record.head.request.number), record)
+    }
+
+    fn of(calendar: &Calendar, id: TriggerId, record: &Record<'a>) -> Self {
         let Record { head, tail } = record;
-        let calendar = &admin.calendar;
         Self {
-            id: admin.triggers.id(head.request.number).to_string(),
+            id: id.to_string(),
             time: time(calendar, head.request.at),
             app: head.request.app,
             caller: head.request.caller,
@@ -136,6 +143,24 @@ impl<'a> TriggerView<'a> {
     pub(super) fn detailed(admin: &Admin, record: &Record<'a>, rules: &[RuleMode]) -> Self {
         Self { not_matched: not_matched(record, rules), ..Self::new(admin, record) }
     }
+}
+
+/// The record of a trigger as `GET /triggers/<id>` shows it, also why each of `rules` does not match. For records that are
+/// made without a listener.
+///
+/// # Errors
+/// It cannot be serialised; this does not happen.
+pub fn record_json(
+    calendar: &Calendar,
+    id: TriggerId,
+    record: &Record<'_>,
+    rules: &[Rule],
+) -> serde_json::Result<String> {
+    let app = record.head.request.app;
+    let rules: Vec<RuleMode> =
+        rules.iter().filter(|rule| rule.is_for(app)).map(|rule| RuleMode::configured(app, rule)).collect();
+    let view = TriggerView { not_matched: not_matched(record, &rules), ..TriggerView::of(calendar, id, record) };
+    serde_json::to_string(&view)
 }
 
 impl<'a> EventView<'a> {
@@ -167,6 +192,7 @@ impl<'a> FindingView<'a> {
             assignment: finding.assignment.as_ref().map(AssignmentView::new),
             before: finding.known_before().map(AssignmentView::new),
             known_since: finding.known_since.map(|at| time(calendar, at)),
+            differs: finding.differs,
         }
     }
 }

@@ -23,7 +23,7 @@ use super::slot::{ActiveEntry, Slot};
 use super::snapshot::AppSnapshot;
 use super::sync::atomic::{AtomicUsize, Ordering};
 use super::sync::{Map, Mutex, lock};
-use super::{Before, ClaimMode, Entry, Outcome, Value};
+use super::{Before, ClaimMode, Entry, Outcome, Shown, Value};
 use crate::clock::Moment;
 
 /// A memory of so few channels has a single queue.
@@ -92,9 +92,9 @@ pub(super) struct ClaimRequest<'a> {
 /// The answer to a claim, without a reference to the memory.
 #[derive(Debug)]
 pub(super) enum ClaimAnswer {
-    Redundant { since: Moment },
+    Redundant(Shown),
     InFlight(oneshot::Receiver<()>, WaiterPermit),
-    Reserved { ticket: TicketId, before: Before, redundant: bool, since: Option<Moment> },
+    Reserved { ticket: TicketId, before: Before, redundant: bool, shown: Option<Shown> },
     Full,
 }
 
@@ -342,10 +342,10 @@ fn claim_known(slot: &mut Slot, request: ClaimRequest<'_>) -> ClaimAnswer {
     if let Slot::Idle(entry) = slot
         && !idle
         && request.mode != ClaimMode::Forced
-        && let Some(since) = entry.shows(request.value, snapshot)
+        && let Some(shown) = entry.shows(request.value, snapshot)
     {
         entry.suppress(request.now);
-        return ClaimAnswer::Redundant { since };
+        return ClaimAnswer::Redundant(shown);
     }
     let entry = slot.activate(idle);
     entry.reference();
@@ -359,9 +359,9 @@ fn answer(entry: &mut ActiveEntry, request: &ClaimRequest<'_>, snapshot: AppSnap
     let comparison = entry.channel.compare(value, now, snapshot);
     entry.see(now);
     match (comparison, mode) {
-        (Comparison::Redundant { since }, ClaimMode::MayWait | ClaimMode::MustNotWait) => {
+        (Comparison::Redundant(shown), ClaimMode::MayWait | ClaimMode::MustNotWait) => {
             entry.suppress();
-            return ClaimAnswer::Redundant { since };
+            return ClaimAnswer::Redundant(shown);
         }
         (Comparison::InFlight(leader), ClaimMode::MayWait) => {
             if let Some(permit) = context.wait()
@@ -374,8 +374,8 @@ fn answer(entry: &mut ActiveEntry, request: &ClaimRequest<'_>, snapshot: AppSnap
     }
     let ticket = entry.next_ticket();
     let before = entry.channel.claim(ticket, value.clone(), now, snapshot);
-    let since = if let Comparison::Redundant { since } = comparison { Some(since) } else { None };
-    ClaimAnswer::Reserved { ticket, before, redundant: comparison != Comparison::Open, since }
+    let shown = if let Comparison::Redundant(shown) = comparison { Some(shown) } else { None };
+    ClaimAnswer::Reserved { ticket, before, redundant: comparison != Comparison::Open, shown }
 }
 
 #[cfg(test)]

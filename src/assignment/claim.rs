@@ -9,7 +9,7 @@ use tokio::time::timeout;
 use super::bounds::WaiterPermit;
 use super::machine::TicketId;
 use super::shared::Awaited;
-use super::{Assignment, RuleMemory};
+use super::{Assignment, Digest, RuleMemory};
 use crate::clock::Moment;
 
 /// The outcome of a forwarded request.
@@ -34,6 +34,15 @@ pub enum ClaimMode {
     MustNotWait,
     /// Always a reservation (observe mode, draining, requests that are never dropped).
     Forced,
+}
+
+/// An assignment that a channel is known to show, and that is announced again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Shown {
+    /// When it was committed, to a tenth of a second.
+    pub since: Moment,
+    /// The remainder of the announcement that guests show, if that of this one is another one.
+    pub difference: Option<Digest>,
 }
 
 /// What was known of a channel when it was claimed.
@@ -72,11 +81,8 @@ pub enum Uncertainty {
 /// The answer to a claim.
 #[derive(Debug)]
 pub enum Claim {
-    /// The channel is known to show exactly this assignment, since the given moment.
-    Redundant {
-        /// When it was committed, to a tenth of a second.
-        since: Moment,
-    },
+    /// The channel is known to show exactly this assignment.
+    Redundant(Shown),
     /// An equal announcement is in flight: wait for its outcome, then repeat the claim.
     InFlight(Waiter),
     /// Forward it, and settle the reservation.
@@ -88,8 +94,8 @@ pub enum Claim {
         /// Whether an equal claim was in flight or known, that is, the [`ClaimMode`] or a bound on waiting requests
         /// prevented another answer.
         redundant: bool,
-        /// When the channel became known to show exactly this, if it is known to.
-        since: Option<Moment>,
+        /// What it is known to show, if that is exactly this.
+        shown: Option<Shown>,
     },
     /// The memory is full and no entry may be forgotten: forward under
     /// [`AppMemory::claim_all`](super::AppMemory::claim_all).

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::machine::Known;
 use super::snapshot::{AppSnapshot, Epoch};
-use super::{Assignment, KeptChannel, Value};
+use super::{Assignment, KeptChannel, Shown, Value};
 use crate::clock::Moment;
 
 /// The longest name that an entry can hold.
@@ -88,14 +88,17 @@ impl IdleEntry {
         self.name_len() == channel.len() && self.block[NAME..].starts_with(channel.as_bytes())
     }
 
-    /// When it became known to show exactly what `value` announces, if it is known to. A shortcut for the hot path,
-    /// with the same result as `Channel::compare`.
-    pub(super) fn shows(&self, value: &Value, snapshot: AppSnapshot) -> Option<Moment> {
-        let text = value.announced()?.text().as_bytes();
+    /// What it is known to show, if that is exactly what `value` announces. A shortcut for the hot path, with the same
+    /// result as `Channel::compare`.
+    pub(super) fn shows(&self, value: &Value, snapshot: AppSnapshot) -> Option<Shown> {
+        let assignment = value.announced()?;
+        let (text, compared) = (assignment.text().as_bytes(), assignment.compared());
         // Compared from the end, whose position is known without reading the block: so its cache lines are fetched in
         // parallel, not one after the other.
-        let same = self.block.len() == NAME + self.name_len() + text.len() && self.block.ends_with(text);
-        (same && snapshot.keeps(self.epoch())).then(|| moment(self.u32_at(SINCE)))
+        let shown = &self.block[self.block.len().checked_sub(text.len())?..];
+        let same = self.block.len() == NAME + self.name_len() + text.len() && shown[..compared] == text[..compared];
+        (same && snapshot.keeps(self.epoch()))
+            .then(|| Shown { since: moment(self.u32_at(SINCE)), difference: assignment.difference_from_text(shown) })
     }
 
     /// Counts a redundant announcement.
@@ -194,7 +197,7 @@ mod tests {
     }
 
     fn shown(entry: &IdleEntry, identity: &str) -> Option<Moment> {
-        entry.shows(&Value::One(Assignment::new(1, identity, ["null"])), CALM)
+        entry.shows(&Value::One(Assignment::new(1, identity, ["null"])), CALM).map(|shown| shown.since)
     }
 
     #[test]

@@ -10,7 +10,7 @@ mod tests;
 use std::time::Duration;
 
 use super::snapshot::{AppSnapshot, Epoch};
-use super::{Assignment, Before, Outcome, Uncertainty, Value};
+use super::{Assignment, Before, Outcome, Shown, Uncertainty, Value};
 use crate::clock::Moment;
 
 /// Identifies a ticket of one active channel.
@@ -47,10 +47,7 @@ pub(super) struct Ticket {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Comparison {
     /// The channel is known to show exactly this.
-    Redundant {
-        /// When it became known.
-        since: Moment,
-    },
+    Redundant(Shown),
     /// This ticket announces the same.
     InFlight(TicketId),
     /// It may change what the channel shows.
@@ -95,14 +92,11 @@ impl Channel {
 
     /// Compares a claim with the channel; changes nothing.
     pub(super) fn compare(&self, value: &Value, now: Moment, snapshot: AppSnapshot) -> Comparison {
-        match &self.known {
-            Some(known)
-                if !self.in_doubt(now)
-                    && snapshot.keeps(known.epoch)
-                    && value.announced() == Some(&known.assignment) =>
-            {
-                Comparison::Redundant { since: known.since }
-            }
+        match (self.known(now, snapshot), value.announced()) {
+            (Some(known), Some(announced)) if *announced == known.assignment => Comparison::Redundant(Shown {
+                since: known.since,
+                difference: announced.difference_from(&known.assignment),
+            }),
             _ => self
                 .tickets
                 .iter()

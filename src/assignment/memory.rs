@@ -64,13 +64,13 @@ impl RuleMemory {
         let request =
             ClaimRequest { hash, channel, value, mode, now, app: &self.app, remember_for: self.remember_for() };
         match self.channels.claim(request) {
-            ClaimAnswer::Redundant { since } => Claim::Redundant { since },
+            ClaimAnswer::Redundant(shown) => Claim::Redundant(shown),
             ClaimAnswer::InFlight(settled, permit) => Claim::InFlight(Waiter::new(settled, permit)),
-            ClaimAnswer::Reserved { ticket, before, redundant, since } => Claim::Reserved {
+            ClaimAnswer::Reserved { ticket, before, redundant, shown } => Claim::Reserved {
                 reservation: Reservation::new(Arc::clone(self), hash, ticket),
                 before,
                 redundant,
-                since,
+                shown,
             },
             ClaimAnswer::Full => Claim::Full,
         }

@@ -32,7 +32,7 @@ mod value;
 
 pub use app::{AppMemory, WideReservation};
 pub use bounds::{Bounds, Evictions};
-pub use claim::{Before, Claim, ClaimMode, Outcome, Reservation, Uncertainty, Waiter};
+pub use claim::{Before, Claim, ClaimMode, Outcome, Reservation, Shown, Uncertainty, Waiter};
 pub use generation::{Generation, GenerationTicket};
 pub use kept::{Kept, KeptApp, KeptChannel, KeptRule, StillInFlight};
 pub use memory::{Entry, RuleMemory};
@@ -41,4 +41,4 @@ pub use shared::{Ask, Carried, Denied, Listing, NotReached, Prepared, Shared, Sh
 use shared::{SharedApp, SharedClaims};
 pub use store::{Claimed, Claims, InProcess, Store};
 pub use tickets::{InProcessTickets, Tickets};
-pub use value::{Assignment, Value};
+pub use value::{Assignment, Digest, Remainder, Value};

@@ -344,6 +344,12 @@ impl Assignments {
         self.context.set_max_channels(max_channels);
     }
 
+    /// How long a channel stays in doubt.
+    #[must_use]
+    pub fn doubt_period(&self) -> Duration {
+        self.context.bounds.doubt_period
+    }
+
     /// How many channels each rule may remember.
     #[must_use]
     pub fn max_channels(&self) -> usize {

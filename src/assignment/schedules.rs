@@ -112,7 +112,7 @@ impl Stage {
                 let from = self.events().len();
                 let mode = if duties.is_empty() { ClaimMode::MayWait } else { ClaimMode::MustNotWait };
                 match self.memory.claim(channel, &value(name), mode, Moment::default()) {
-                    Claim::Redundant { .. } => self.was_redundant(channel, name, from),
+                    Claim::Redundant(_) => self.was_redundant(channel, name, from),
                     Claim::InFlight(waiter) => {
                         shuttle::future::block_on(waiter.settled());
                         continue;
@@ -214,7 +214,7 @@ impl Stage {
             assert_eq!(entry.in_flight, 0);
             for name in ["A", "B"] {
                 match self.memory.claim(&entry.channel, &value(name), ClaimMode::MayWait, later) {
-                    Claim::Redundant { .. } => self.was_redundant(&entry.channel, name, self.events().len()),
+                    Claim::Redundant(_) => self.was_redundant(&entry.channel, name, self.events().len()),
                     Claim::Reserved { reservation, .. } => reservation.settle(Outcome::Refused),
                     other => panic!("nothing is in flight on {entry:?}, and it is held: {other:?}"),
                 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::{
     AppMemory, Ask, Before, Carried, Claim, ClaimMode, Generation, InProcessTickets, Outcome, Prepared, RuleMemory,
-    Shared, SharedClaims, Tickets, Uncertainty, Value, Waiter,
+    Shared, SharedClaims, Shown, Tickets, Uncertainty, Value, Waiter,
 };
 use crate::clock::Moment;
 
@@ -54,11 +54,8 @@ impl Store {
 /// The answer to a claim, whose ticket, if it has got one, is held by the [`Claims`].
 #[derive(Debug)]
 pub enum Claimed {
-    /// The channel is known to show exactly this assignment, since the given moment.
-    Redundant {
-        /// When it was committed, to a tenth of a second.
-        since: Moment,
-    },
+    /// The channel is known to show exactly this assignment.
+    Redundant(Shown),
     /// Wait, then decide again.
     Wait(Waiter),
     /// Forward it: a ticket on the channel is held (unless a shared memory is out of reach). The fields are those of
@@ -68,8 +65,8 @@ pub enum Claimed {
         before: Before,
         /// Whether an equal claim was in flight or known.
         redundant: bool,
-        /// When the channel became known to show exactly this, if it is known to.
-        since: Option<Moment>,
+        /// What it is known to show, if that is exactly this.
+        shown: Option<Shown>,
     },
     /// Forward it: the ticket for all channels of the app is held, for this reason.
     HeldAll(Uncertainty),
@@ -128,11 +125,11 @@ impl Claims<'_> {
             Place::Shared(claims) => return claims.claim(rule, channel, value, mode),
         };
         match app.rules[rule].claim(channel, value, mode, self.now) {
-            Claim::Redundant { since } => Claimed::Redundant { since },
+            Claim::Redundant(shown) => Claimed::Redundant(shown),
             Claim::InFlight(waiter) => Claimed::Wait(waiter),
-            Claim::Reserved { reservation, before, redundant, since } => {
+            Claim::Reserved { reservation, before, redundant, shown } => {
                 tickets.hold(reservation);
-                Claimed::Held { before, redundant, since }
+                Claimed::Held { before, redundant, shown }
             }
             Claim::Full => {
                 tickets.hold_app(&app.memory);
@@ -146,7 +143,7 @@ impl Claims<'_> {
         match self.claim(rule, channel, value, ClaimMode::Forced) {
             Claimed::Held { .. } | Claimed::HeldAll(_) => {}
             // A forced claim returns none of these; the ticket for all of the app covers any.
-            Claimed::Redundant { .. } | Claimed::Wait(_) => self.claim_all(),
+            Claimed::Redundant(_) | Claimed::Wait(_) => self.claim_all(),
         }
     }
 
@@ -218,14 +215,14 @@ mod tests {
         assert!(claims.is_empty());
         let claimed = claims.claim(1, "room", &anna(), ClaimMode::MayWait);
         assert!(
-            matches!(claimed, Claimed::Held { before: Before::Nothing, redundant: false, since: None }),
+            matches!(claimed, Claimed::Held { before: Before::Nothing, redundant: false, shown: None }),
             "{claimed:?}"
         );
         assert!(!claims.is_empty());
         claims.into_tickets().settle(Outcome::Accepted);
         let mut claims = store.claims(clock.now(), Carried::default());
         let claimed = claims.claim(1, "room", &anna(), ClaimMode::MayWait);
-        assert!(matches!(claimed, Claimed::Redundant { .. }) && claims.is_empty(), "{claimed:?}");
+        assert!(matches!(claimed, Claimed::Redundant(_)) && claims.is_empty(), "{claimed:?}");
         let claimed = claims.claim(0, "room", &anna(), ClaimMode::MayWait);
         assert!(matches!(claimed, Claimed::Held { before: Before::Nothing, .. }), "{claimed:?}");
         claims.give_back();
@@ -243,7 +240,7 @@ mod tests {
         claims.give_back();
         let mut claims = store.claims(clock.now(), Carried::default());
         let claimed = claims.claim(0, "room", &anna(), ClaimMode::MayWait);
-        assert!(matches!(claimed, Claimed::Redundant { .. }), "{claimed:?}");
+        assert!(matches!(claimed, Claimed::Redundant(_)), "{claimed:?}");
     }
 
     #[test]

@@ -1,13 +1,69 @@
 //! Assignments as opaque text that is only compared.
 
+use std::hash::{Hash, Hasher};
+
+use data_encoding::BASE64URL_NOPAD;
+
 /// Separates the parts of an assignment's text. JSON allows U+001F nowhere unescaped, so no token contains it.
 const SEPARATOR: char = '\u{1f}';
 
-/// The assigned person and the context. Compared byte for byte.
+/// Is before the digest of a remainder that is compared. As [`SEPARATOR`], no token contains it.
+const COMPARED: u8 = 0x1d;
+
+/// Is before the digest of a remainder that is only noted. As [`SEPARATOR`], no token contains it.
+const NOTED: u8 = 0x1e;
+
+/// The length of [`Digest`].
+const DIGEST: usize = 22;
+
+/// The assigned person and the context, and perhaps what else its announcement said. Compared byte for byte.
 ///
-/// The text is the number of the identity pointer, the identity's token and the context's tokens, in one allocation.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+/// The text is the number of the identity pointer, the identity's token, the context's tokens and the remainder's digest,
+/// in one allocation.
+#[derive(Debug, Clone, Eq)]
 pub struct Assignment(Box<str>);
+
+/// 128 bits of a hash, in Base64 without padding.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Digest([u8; DIGEST]);
+
+/// All of an announcement's data outside identity, context and what the rule ignores, by its digest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Remainder {
+    /// It is not looked at.
+    Ignored,
+    /// Two assignments whose remainders differ are the same, but it can be told.
+    Noted(Digest),
+    /// Two assignments whose remainders differ are different ones.
+    Compared(Digest),
+}
+
+impl Digest {
+    /// The digest of these 128 bits.
+    #[must_use]
+    pub fn new(bits: u128) -> Self {
+        let mut text = [0; DIGEST];
+        BASE64URL_NOPAD.encode_mut(&bits.to_be_bytes(), &mut text);
+        Self(text)
+    }
+
+    /// The digest as text.
+    ///
+    /// # Panics
+    /// Never: Base64 is text.
+    #[must_use]
+    pub fn text(&self) -> &str {
+        str::from_utf8(&self.0).expect("Base64 is text")
+    }
+
+    /// The digest whose [`text`](Self::text) this is; `None`: it is no digest's.
+    #[must_use]
+    pub fn from_text(text: &str) -> Option<Self> {
+        let is_digest =
+            BASE64URL_NOPAD.decode_len(text.len()).is_ok() && text.bytes().all(|byte| byte.is_ascii_graphic());
+        text.as_bytes().try_into().ok().filter(|_| is_digest).map(Self)
+    }
+}
 
 impl Assignment {
     /// `pointer` is the number of the identity pointer that matched (an id and a name with the same text are different
@@ -15,10 +71,29 @@ impl Assignment {
     /// allows it only escaped).
     #[must_use]
     pub fn new<'a>(pointer: usize, identity: &str, context: impl AsRef<[&'a str]>) -> Self {
+        Self::with_remainder(pointer, identity, context, Remainder::Ignored)
+    }
+
+    /// The same of an announcement with this remainder.
+    #[must_use]
+    pub fn with_remainder<'a>(
+        pointer: usize,
+        identity: &str,
+        context: impl AsRef<[&'a str]>,
+        remainder: Remainder,
+    ) -> Self {
         let context = context.as_ref();
+        let digest = match &remainder {
+            Remainder::Ignored => None,
+            Remainder::Noted(digest) => Some((NOTED, digest)),
+            Remainder::Compared(digest) => Some((COMPARED, digest)),
+        };
         // The exact capacity if the pointer is one of the first ten.
-        let mut text =
-            String::with_capacity(2 + identity.len() + context.iter().map(|token| token.len() + 1).sum::<usize>());
+        let mut text = String::with_capacity(
+            2 + identity.len()
+                + context.iter().map(|token| token.len() + 1).sum::<usize>()
+                + digest.map_or(0, |_| 1 + DIGEST),
+        );
         match u8::try_from(pointer) {
             Ok(digit @ 0..=9) => text.push(char::from(b'0' + digit)),
             _ => text.push_str(&pointer.to_string()),
@@ -30,6 +105,10 @@ impl Assignment {
         };
         append(identity);
         context.iter().for_each(|token| append(token));
+        if let Some((marker, digest)) = digest {
+            text.push(char::from(marker));
+            text.push_str(digest.text());
+        }
         Self(text.into_boxed_str())
     }
 
@@ -66,23 +145,98 @@ impl Assignment {
         match self.0.as_bytes() {
             // One of the first ten, as nearly always.
             [digit, separator, ..] if *separator == SEPARATOR as u8 => {
-                (usize::from(digit.wrapping_sub(b'0')), Some(&self.0[2..]))
+                (usize::from(digit.wrapping_sub(b'0')), Some(&self.0[2..self.assigned()]))
             }
             _ => {
-                let (pointer, tokens) = split(&self.0);
+                let (pointer, tokens) = split(&self.0[..self.assigned()]);
                 (pointer.parse().unwrap_or_default(), tokens)
             }
         }
     }
 
-    /// The whole text: two assignments are equal if their texts are. It is never empty.
-    pub(super) const fn text(&self) -> &str {
+    /// The length of the part of the text that has no remainder.
+    fn assigned(&self) -> usize {
+        self.remainder().map_or(self.0.len(), |(start, _)| start)
+    }
+
+    /// Where the remainder begins in the text, if there is one, and the byte that says what it is for.
+    #[inline]
+    fn remainder(&self) -> Option<(usize, u8)> {
+        let start = self.0.len().checked_sub(1 + DIGEST)?;
+        let marker = self.0.as_bytes()[start];
+        matches!(marker, COMPARED | NOTED).then_some((start, marker))
+    }
+
+    /// The length of the part of the text in which equal assignments are equal.
+    #[inline]
+    pub(super) fn compared(&self) -> usize {
+        match self.remainder() {
+            Some((start, NOTED)) => start + 1,
+            Some(_) | None => self.0.len(),
+        }
+    }
+
+    /// What else its announcement said.
+    #[must_use]
+    pub fn said(&self) -> Remainder {
+        match (self.remainder(), self.digest()) {
+            (Some((_, NOTED)), Some(digest)) => Remainder::Noted(digest),
+            (Some(_), Some(digest)) => Remainder::Compared(digest),
+            _ => Remainder::Ignored,
+        }
+    }
+
+    /// The remainder's digest, if there is one.
+    #[must_use]
+    pub fn digest(&self) -> Option<Digest> {
+        let (start, _) = self.remainder()?;
+        self.0.as_bytes()[start + 1..].first_chunk().copied().map(Digest)
+    }
+
+    /// Whether both are the same but for their remainders.
+    #[must_use]
+    pub fn is_of_same(&self, other: &Self) -> bool {
+        self.0[..self.assigned()] == other.0[..other.assigned()]
+    }
+
+    /// The digest of `shown`'s remainder, if both have one and they differ.
+    #[must_use]
+    pub fn difference_from(&self, shown: &Self) -> Option<Digest> {
+        shown.digest().filter(|digest| self.digest().is_some_and(|own| own != *digest))
+    }
+
+    /// The same for the text of an assignment that is equal to this one.
+    #[inline]
+    pub(super) fn difference_from_text(&self, shown: &[u8]) -> Option<Digest> {
+        let compared = self.compared();
+        if compared == self.0.len() || shown[compared..] == self.0.as_bytes()[compared..] {
+            return None;
+        }
+        shown[compared..].first_chunk().copied().map(Digest)
+    }
+
+    /// The whole text. It is never empty.
+    #[must_use]
+    pub const fn text(&self) -> &str {
         &self.0
     }
 
     /// The assignment whose [`text`](Self::text) this is.
     pub(super) fn from_text(text: &str) -> Self {
         Self(text.into())
+    }
+}
+
+impl PartialEq for Assignment {
+    #[inline]
+    fn eq(&self, other: &Self) -> bool {
+        self.0.as_bytes()[..self.compared()] == other.0.as_bytes()[..other.compared()]
+    }
+}
+
+impl Hash for Assignment {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.as_bytes()[..self.compared()].hash(state);
     }
 }
 
@@ -152,6 +306,41 @@ mod tests {
         assert_ne!(anna, Assignment::new(0, "7", []));
         assert_ne!(anna, Assignment::new(0, "7", ["null", "null"]));
         assert_eq!(anna, Assignment::new(0, "7", ["null"]));
+    }
+
+    #[test]
+    fn a_remainder_is_noted_or_compared() {
+        let with = |remainder| Assignment::with_remainder(0, "7", ["null"], remainder);
+        let (one, other) = (Digest::new(1), Digest::new(u128::MAX));
+        let noted = |digest| with(Remainder::Noted(digest));
+        let compared = |digest| with(Remainder::Compared(digest));
+        assert_eq!(noted(one), noted(other));
+        assert_ne!(compared(one), compared(other));
+        assert_eq!(compared(one), compared(one));
+        assert_ne!(noted(one), Assignment::with_remainder(0, "8", ["null"], Remainder::Noted(one)));
+        let plain = with(Remainder::Ignored);
+        assert_eq!(Digest::from_text(one.text()), Some(one));
+        assert_eq!([noted(one).said(), plain.said()], [Remainder::Noted(one), Remainder::Ignored]);
+        assert!(["", "short", "with spaces, 22 bytes."].iter().all(|text| Digest::from_text(text).is_none()));
+        for assignment in [noted(one), compared(one), plain.clone()] {
+            assert_eq!((assignment.pointer(), assignment.tokens().collect::<Vec<_>>()), (0, vec!["7", "null"]));
+            assert!(assignment.is_of_same(&plain) && plain.is_of_same(&compared(other)), "{assignment:?}");
+            assert_eq!(Assignment::from_text(assignment.text()), assignment);
+        }
+        let tenth = Assignment::with_remainder(10, "7", [], Remainder::Noted(one));
+        assert_eq!((tenth.pointer(), tenth.tokens().collect::<Vec<_>>()), (10, vec!["7"]));
+        for (mine, shown, difference) in [
+            (noted(one), noted(other), Some(other)),
+            (noted(one), noted(one), None),
+            (noted(one), plain.clone(), None),
+            (plain.clone(), noted(one), None),
+        ] {
+            assert_eq!(mine.difference_from(&shown), difference);
+        }
+        assert_eq!(noted(one).difference_from_text(noted(other).text().as_bytes()), Some(other));
+        assert_eq!(noted(one).difference_from_text(noted(one).text().as_bytes()), None);
+        assert_eq!(compared(one).difference_from_text(compared(one).text().as_bytes()), None);
+        assert_eq!(compared(one).difference_from(&compared(other)), Some(other));
     }
 
     #[test]

@@ -9,7 +9,10 @@ use usher::config::{Config, EffectiveValue, Origin, Problem, Warning};
 use usher::server::Capacity;
 use usher::state::check_directory;
 
+use super::admins::Admins;
+use super::block_on;
 use super::configuration::{Configuration, EX_CONFIG};
+use super::differences;
 use super::terminal::{Printable, print, print_error};
 
 /// A configuration, and what to report. Exit code 0 if it can be used, else 78.
@@ -30,6 +33,10 @@ pub(super) struct Check {
     /// "cure"}, …]}; with --show its "values" as well.
     #[arg(long)]
     json: bool,
+    /// Ask these ushers, which run with the configuration, what else differed in the announcements that its rules take for
+    /// redundant: a warning for whatever did in more than 1 % of them.
+    #[command(flatten)]
+    admins: Admins,
 }
 
 /// What the check found.
@@ -39,6 +46,8 @@ struct Findings {
     recommendation: Option<&'static str>,
     /// What the operator promises with `state.path`, if it has an effect.
     promise: Option<&'static str>,
+    /// The rules of a file that no test reads an event for.
+    untested: Vec<String>,
     values: Vec<EffectiveValue>,
     /// What can be used, in one line; empty if nothing can.
     summary: String,
@@ -53,12 +62,18 @@ impl Check {
         let sources = self.configuration.sources()?;
         let loaded = if self.skip_files { Config::without_files(&sources) } else { Config::load(&sources) };
         let findings = match loaded {
-            Ok(config) => Findings::of(config, !self.skip_files),
+            Ok(config) => {
+                let differences = self.differences(&config)?;
+                let mut findings = Findings::of(config, !self.skip_files, sources.path().is_some());
+                findings.warnings.extend(differences);
+                findings
+            }
             Err(problems) => Findings {
                 problems: problems.into_iter().cloned().collect(),
                 warnings: Vec::new(),
                 recommendation: None,
                 promise: None,
+                untested: Vec::new(),
                 values: Vec::new(),
                 summary: String::new(),
             },
@@ -71,6 +86,15 @@ impl Check {
         }
         Ok(if is_ok { ExitCode::SUCCESS } else { ExitCode::from(EX_CONFIG) })
     }
+
+    /// What the running ushers say against the rules of `config`.
+    fn differences(&self, config: &Config) -> anyhow::Result<Vec<Warning>> {
+        let (listeners, tls) = (self.admins.listeners()?, self.admins.tls()?);
+        if listeners.is_empty() {
+            return Ok(Vec::new());
+        }
+        block_on(differences::warnings(config, &listeners, &tls))
+    }
 }
 
 /// The memory of a process is right only as long as nothing else changes what guests see.
@@ -78,7 +102,10 @@ const PROMISE: &str = "`state.path` is your promise that nobody else announces f
      `backup`), no second usher, and no start without `state.path` in between.";
 
 impl Findings {
-    fn of(config: Config, opens_files: bool) -> Self {
+    fn of(config: Config, opens_files: bool, has_file: bool) -> Self {
+        let problems = config.tests.problems.iter().flatten().cloned().collect();
+        let untested = if has_file { config.untested_rules() } else { Vec::new() };
+        let untested = untested.into_iter().map(str::to_owned).collect();
         let recommendation = config.recommendation();
         let (apps, rules) = (config.apps.len(), config.rules.len());
         let summary =
@@ -95,7 +122,7 @@ impl Findings {
         let unusable = directory.filter(|_| opens_files).and_then(|path| unusable_directory(path, &config));
         let promise = directory.map(|_| PROMISE);
         let warnings = config.warnings.into_iter().chain(shortage).chain(unusable).collect();
-        Self { problems: Vec::new(), warnings, recommendation, promise, values: config.values, summary }
+        Self { problems, warnings, recommendation, promise, untested, values: config.values, summary }
     }
 
     /// Prints problems to standard error, everything else to standard output.
@@ -119,12 +146,25 @@ impl Findings {
         if let Some(promise) = self.promise {
             print(format_args!("note: {promise}"))?;
         }
+        if let Some(note) = self.untested() {
+            print(format_args!("note: {}", Printable(&note)))?;
+        }
         if !is_ok && self.problems.is_empty() {
             print_error(format_args!("--strict: {} warning(s), see above", self.warnings.len()));
         } else if is_ok {
             print(&self.summary)?;
         }
         Ok(())
+    }
+
+    /// The note about rules without a test.
+    fn untested(&self) -> Option<String> {
+        (!self.untested.is_empty()).then(|| {
+            format!(
+                "no test reads an event for: {}. `[[tests]]` say what a rule shall drop, and `usher test` runs them (docs/testing-rules.md).",
+                self.untested.join(", ")
+            )
+        })
     }
 
     fn json(&self, is_ok: bool, show: bool) -> Value {
@@ -142,7 +182,11 @@ impl Findings {
             .promise
             .iter()
             .map(|promise| finding(&Origin::Default, "state.path", "advice", "state_path_promise", promise, None));
-        let findings: Vec<Value> = problems.chain(warnings).chain(recommendation).chain(promise).collect();
+        let untested = self.untested();
+        let untested =
+            untested.iter().map(|note| finding(&Origin::Default, "tests", "advice", "rule_without_test", note, None));
+        let findings: Vec<Value> =
+            problems.chain(warnings).chain(recommendation).chain(promise).chain(untested).collect();
         let mut report = json!({ "ok": is_ok, "findings": findings });
         if show {
             report["values"] = self.values.iter().map(EffectiveValue::json).collect();

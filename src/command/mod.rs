@@ -1,20 +1,25 @@
 //! The command line of `usher`: one file for each command, and what they share (`admins`, `configuration`,
-//! `credentials`, `http_client`, `listener`, `party`, `terminal`).
+//! `credentials`, `http_client`, `judged`, `listener`, `party`, `terminal`).
 
 mod admins;
 mod check;
 mod configuration;
 mod credentials;
 mod demo;
+mod differences;
 mod doctor;
+mod explain;
 mod healthcheck;
 mod http_client;
+mod judged;
 mod listener;
 mod party;
+mod replay;
 mod serve;
 mod subscribe;
 mod tail;
 mod terminal;
+mod test;
 mod trigger;
 
 use std::process::ExitCode;
@@ -40,6 +45,14 @@ enum Command {
     Serve(Configuration),
     /// Check the configuration, say everything that is wrong with it, and exit with 78 if anything is.
     Check(check::Check),
+    /// Say what the rules make of a trigger, and why: of one in a file or made of flags, or of one that a running usher
+    /// has recorded.
+    Explain(Box<explain::Explain>),
+    /// Run the tests of the rules ([[tests]]): exit with 1 if one fails, with 78 if the configuration or a test cannot be
+    /// used.
+    Test(test::Test),
+    /// Decide on recorded triggers by other rules, and compare.
+    Replay(replay::Replay),
     /// Look at everything that has to be right around usher (upstream, certificates, clocks, ports, limits), or at
     /// ushers that run (--admin), and say what to do: exit with 1 if anything is wrong.
     Doctor(Box<doctor::Doctor>),
@@ -63,6 +76,9 @@ impl Arguments {
         let outcome = match self.command {
             Some(Command::Serve(configuration)) => serve::run(configuration),
             Some(Command::Check(check)) => check.run(),
+            Some(Command::Explain(explain)) => explain.run(),
+            Some(Command::Test(test)) => test.run(),
+            Some(Command::Replay(replay)) => replay.run(),
             Some(Command::Doctor(doctor)) => doctor.run(),
             Some(Command::Healthcheck(healthcheck)) => healthcheck.run(),
             Some(Command::Demo(demo)) => demo.run(),

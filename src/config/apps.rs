@@ -31,6 +31,7 @@ pub(super) fn default_lists() -> String {
         channel = "{{hotelSlug}}-room-{{roomNumber}}-chat"
         identity = ["/staff_id", "/staff_name"]
         context = ["/conversation_id"]
+        ignore = ["/staff_profile_image", "/staff_role"]
         "#
     )
 }

@@ -12,7 +12,7 @@ use super::section::{Refused, Section};
 use super::tree::{Table, Value};
 use super::unit::{GIB, KIB, MIB, format_duration};
 use super::{
-    Admin, Config, Log, LogFormat, Server, Token, apps, broker, certificates, cluster, events, rates, rules,
+    Admin, Config, Log, LogFormat, Server, Token, apps, broker, cases, certificates, cluster, events, rates, rules,
     suspicions, upstream,
 };
 use crate::gateway::UnknownApps;
@@ -32,7 +32,8 @@ const MAX_NAME_LENGTH: usize = 40;
 const MIN_TOKEN_LENGTH: usize = 16;
 
 /// Reads the whole tree. The result is usable only if `report` has no problem afterwards.
-pub(super) fn read(tree: Table, report: &mut Report) -> Config {
+pub(super) fn read(mut tree: Table, report: &mut Report) -> Config {
+    let tests = cases::take(&mut tree);
     let mut config = Section::root(tree, report, |root| {
         let upstream = root.section("upstream", upstream::upstream);
         let server = root.section("server", |section| server(section, &upstream));
@@ -48,6 +49,7 @@ pub(super) fn read(tree: Table, report: &mut Report) -> Config {
         let (apps, ids) = apps::read(root, &server);
         let (rules, modes) = rules::read(root, &ids, observe).into_iter().unzip();
         let events = events::read(root, &ids);
+        let tests = cases::read(tests, &ids);
         let (warnings, values) = (Vec::new(), Vec::new());
         Config {
             observe,
@@ -64,6 +66,7 @@ pub(super) fn read(tree: Table, report: &mut Report) -> Config {
             rules,
             modes,
             events,
+            tests,
             warnings,
             values,
         }

@@ -1,13 +1,14 @@
 //! The typed configuration: read once from the file, the environment and the flags, checked as a whole, and refused
 //! with all its problems at once.
 //!
-//! `overlay` builds one `tree` of values with their origins. `keys`, `upstream`, `cluster`, `rates`, `apps`, `rules` and
-//! `events` read it through `section`, which collects the problems in a `report`, and every value that is read as an `effective`
+//! `overlay` builds one `tree` of values with their origins. `keys`, `upstream`, `cluster`, `rates`, `apps`, `rules`,
+//! `events` and `cases` read it through `section`, which collects the problems in a `report`, and every value that is read as an `effective`
 //! one. `suspicions` are values that are valid and probably wrong.
 
 mod address;
 mod apps;
 mod broker;
+mod cases;
 mod certificates;
 mod cluster;
 mod effective;
@@ -39,6 +40,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+pub use cases::{Tests, read_tests};
 pub use cluster::Cluster;
 pub use effective::{EffectiveValue, RunningValue};
 pub use problem::{Origin, Problem, Problems, Warning};
@@ -48,7 +50,7 @@ use self::file::ReadMode;
 use crate::pusher::App;
 use crate::rules::{ContractEntry, Mode, Rule};
 use crate::triggers::Payloads;
-use crate::{assignment, gateway, state, tls};
+use crate::{assignment, gateway, simulation, state, tls};
 
 /// Everything that can be configured, checked.
 #[derive(Debug, Clone)]
@@ -81,6 +83,8 @@ pub struct Config {
     pub modes: Vec<ConfiguredMode>,
     /// `[[events]]`.
     pub events: Vec<ContractEntry>,
+    /// `[[tests]]`. What is wrong with them is no problem of the configuration.
+    pub tests: Tests,
     /// What is valid but probably a mistake, for the log and `usher check`.
     pub warnings: Vec<Warning>,
     /// Every key with its value and where it comes from, secrets masked.
@@ -185,6 +189,29 @@ impl Config {
     pub fn payloads(&self) -> Payloads {
         let is_local = self.upstream.is_local() && address::is_loopback(self.admin.listen);
         self.admin.payloads.unwrap_or(if is_local { Payloads::All } else { Payloads::None })
+    }
+
+    /// The apps, rules and bounds, to decide offline by them.
+    #[must_use]
+    pub fn simulated(&self) -> simulation::Setup {
+        simulation::Setup {
+            apps: self.apps.clone(),
+            rules: self.rules.clone(),
+            bounds: self.assignments.clone(),
+            limits: self.limits.clone(),
+            unknown_apps: self.server.unknown_apps,
+            keeps_records: false,
+        }
+    }
+
+    /// The rules that no test reads an event for.
+    #[must_use]
+    pub fn untested_rules(&self) -> Vec<&str> {
+        let tested = |name: &str| {
+            let mut read = self.tests.cases.iter().flat_map(|case| simulation::rules_read(&self.rules, case));
+            read.any(|rule| rule.spec().name == name)
+        };
+        self.rules.iter().map(|rule| rule.spec().name.as_str()).filter(|name| !tested(name)).collect()
     }
 
     /// Reads and checks everything. Flags take precedence over variables (`USHER_UPSTREAM__URL`), variables over the

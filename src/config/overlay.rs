@@ -42,7 +42,11 @@ pub(super) fn read_file(path: Option<&Path>, report: &mut Report) -> Result<Tabl
     Ok(table)
 }
 
-fn parse_file(path: &Arc<Path>, report: &mut Report) -> Result<Table, Problems> {
+/// The tree of the file at `path`.
+///
+/// # Errors
+/// If it cannot be read or is not TOML.
+pub(super) fn parse_file(path: &Arc<Path>, report: &mut Report) -> Result<Table, Problems> {
     let unreadable =
         |origin, code, message| Problems::from(Problem { origin, key: String::new(), message, suggestion: None, code });
     let (bytes, metadata) = file::read(path, MAX_FILE, report.read_mode).map_err(|error| {

@@ -34,6 +34,7 @@ impl Config {
             rules: _,
             modes: _,
             events: _,
+            tests: _,
             // What is said of the configuration, and no key of it.
             warnings: _,
             // The same values once more, as they are shown.

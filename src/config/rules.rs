@@ -7,7 +7,7 @@ use super::ConfiguredMode;
 use super::problem::{Origin, Problem, code, quote};
 use super::report::nearest;
 use super::section::Section;
-use crate::rules::{Mode, Rule, RuleError, RuleSpec};
+use crate::rules::{Mode, OnDifference, Rule, RuleError, RuleSpec};
 
 /// The rules, for apps with these `ids`, and their modes as written. `observe`: rules that enforce observe instead.
 pub(super) fn read(root: &mut Section<'_>, ids: &[String], observe: bool) -> Vec<(Rule, ConfiguredMode)> {
@@ -35,6 +35,8 @@ fn rule(
     names: &mut BTreeMap<String, String>,
 ) -> Option<(Rule, ConfiguredMode)> {
     let modes = [("enforce", Mode::Enforce), ("observe", Mode::Observe), ("off", Mode::Off)];
+    let differences =
+        [OnDifference::Suppress, OnDifference::Count, OnDifference::Forward].map(|one| (one.label(), one));
     let mode = section.choice("mode", modes, Mode::Enforce);
     let written = ConfiguredMode { mode, source: section.report.origin(&section.key("mode")).label() };
     let apps = section.texts("apps");
@@ -45,6 +47,8 @@ fn rule(
         identity: texts(section, "identity"),
         context: texts(section, "context"),
         filter: section.json("where"),
+        ignore: texts(section, "ignore"),
+        on_difference: section.choice("on_difference", differences, OnDifference::Count),
         released_by: texts(section, "released_by"),
         remember_for: section.duration(
             "remember_for",

@@ -285,6 +285,28 @@ impl<'r> Section<'r> {
         texts
     }
 
+    /// Whether `key` is given.
+    pub(super) fn has(&self, key: &str) -> bool {
+        self.table.contains_key(key)
+    }
+
+    /// Where this section is.
+    pub(super) fn place(&self) -> String {
+        self.origin.to_string()
+    }
+
+    /// Takes a value of any type that JSON has; `None` if it is not given, or has no form in JSON.
+    pub(super) fn json_value(&mut self, key: &str) -> Option<serde_json::Value> {
+        let Node { origin, value } = self.take(key)?;
+        match structured(value, &origin).json() {
+            Ok(value) => Some(value),
+            Err(message) => {
+                self.problem_at(origin, key, message, None);
+                None
+            }
+        }
+    }
+
     /// Takes a table of JSON values.
     pub(super) fn json(&mut self, key: &str) -> Vec<(String, serde_json::Value)> {
         let values = self.take_json(key);

@@ -14,6 +14,7 @@ mod fast;
 mod handshake;
 mod headers;
 mod in_flight;
+mod offline;
 mod passthrough;
 mod peer;
 mod pipeline;
@@ -61,6 +62,10 @@ pub use error::Refusal;
 #[doc(hidden)]
 pub use fast::agreement;
 pub use fast::{Batch, FastConnection, FastPath, FastPathEnd};
+pub use offline::{
+    KnownChannel, OfflineEnd, OfflineGateway, OfflineOptions, OfflineRequest, OfflineSent, OfflineStep, OfflineWait,
+    RuleFigures, UpstreamOutcome,
+};
 pub use relay::Relays;
 pub use reply::Reply;
 pub use routing::{Observers, Routing, RoutingOptions};

@@ -17,10 +17,11 @@ use super::verified::{Reading, Verified};
 use super::{InFlightPermit, Refusal, Shared};
 use crate::assignment::{ClaimMode, Tickets};
 use crate::clock::Timestamp;
+use crate::decision::EventDecision;
 use crate::metrics::TriggerOutcome;
 use crate::pusher::{KeyPair, Trigger};
 use crate::shutdown::Phase;
-use crate::triggers::{MAX_TEXT, Tail, UpstreamRecord, cut};
+use crate::triggers::{MAX_TEXT, Tail, TriggerId, UpstreamRecord, cut};
 use crate::upstream::Failure;
 
 /// What is left to do for a trigger after a decision. `R`: the reader's form of an answer.
@@ -158,7 +159,7 @@ pub(super) async fn finish<E: Exchange>(exchange: &mut E, mut step: NextStep<E::
                 };
             }
             NextStep::Wait(waiting) => {
-                let Waiting { mut trigger, reason } = *waiting;
+                let (mut trigger, reason) = waiting.into_parts();
                 // Boxed: rare and large.
                 let mode = Box::pin(trigger.state.wait(exchange.shared(), reason)).await;
                 step = exchange.decide_again(trigger, mode);
@@ -167,37 +168,67 @@ pub(super) async fn finish<E: Exchange>(exchange: &mut E, mut step: NextStep<E::
     }
 }
 
-/// Sends a trigger, settles it with upstream's answer, and counts and records both.
+/// Sends a trigger and settles it with upstream's answer.
 async fn send_and_settle<E: Exchange>(
     exchange: &mut E,
     forward: Forward,
 ) -> Result<(Disposition, Tag), (Refusal, Tag)> {
-    let Forward { app, arrival, conclusion, tickets, multiplicity, disposition, permit: _permit } = forward;
-    let Sent { took, ended, retries, result } = exchange.send().await;
-    let shared = exchange.shared();
-    let metrics = &shared.metrics;
-    let decision = conclusion.decision;
-    let recorded = Recorded { app: &app, arrival, conclusion, took, ended, retries, disposition };
-    let refusal = match result {
-        Ok(()) => {
-            let answered = exchange.received();
-            metrics.upstream_answer(answered.status, took);
-            let settled = settle::answered(shared, &app, tickets, multiplicity, answered);
-            recorded.answered(shared, answered.status, &settled);
-            return Ok((disposition, arrival.tag(decision.reason())));
-        }
-        Err(failure) => {
-            match failure.status() {
-                Some(status) => metrics.upstream_answer(status, took),
-                None => metrics.upstream_failure(failure.label(), took),
+    let sent = exchange.send().await;
+    forward.settle(exchange.shared(), sent, || exchange.received())
+}
+
+impl Forward {
+    /// Why it goes on.
+    pub(super) const fn decision(&self) -> EventDecision {
+        self.conclusion.decision
+    }
+
+    /// The id of its record.
+    pub(super) const fn id(&self) -> TriggerId {
+        self.arrival.id
+    }
+
+    /// Settles it with upstream's answer, which is `received` if it was `sent` and answered, and counts and records
+    /// both.
+    pub(super) fn settle<'a>(
+        self,
+        shared: &Shared,
+        sent: Sent,
+        received: impl FnOnce() -> Answered<'a>,
+    ) -> Result<(Disposition, Tag), (Refusal, Tag)> {
+        let Self { app, arrival, conclusion, tickets, multiplicity, disposition, permit: _permit } = self;
+        let Sent { took, ended, retries, result } = sent;
+        let metrics = &shared.metrics;
+        let decision = conclusion.decision;
+        let recorded = Recorded { app: &app, arrival, conclusion, took, ended, retries, disposition };
+        let refusal = match result {
+            Ok(()) => {
+                let answered = received();
+                metrics.upstream_answer(answered.status, took);
+                let settled = settle::answered(shared, &app, tickets, multiplicity, answered);
+                recorded.answered(shared, answered.status, &settled);
+                return Ok((disposition, arrival.tag(decision.reason())));
             }
-            Refusal::Upstream(failure)
-        }
-    };
-    let outcome = settle::unanswered(&app, tickets, &refusal);
-    recorded.unanswered(shared, outcome, &refusal);
-    let tag = arrival.tag(refusal.code());
-    Err((refusal, tag))
+            Err(failure) => {
+                match failure.status() {
+                    Some(status) => metrics.upstream_answer(status, took),
+                    None => metrics.upstream_failure(failure.label(), took),
+                }
+                Refusal::Upstream(failure)
+            }
+        };
+        let outcome = settle::unanswered(&app, tickets, &refusal);
+        recorded.unanswered(shared, outcome, &refusal);
+        let tag = arrival.tag(refusal.code());
+        Err((refusal, tag))
+    }
+}
+
+impl Waiting {
+    /// The trigger, and what it waits for.
+    pub(super) fn into_parts(self) -> (Undecided, WaitReason) {
+        (self.trigger, self.reason)
+    }
 }
 
 /// What is recorded of a trigger that was sent.
@@ -301,6 +332,11 @@ fn conclude<R: Render>(
 }
 
 impl Undecided {
+    /// The end of its waits for equal announcements, the first of which begins at `now`.
+    pub(super) fn end_of_waits(&mut self, now: Instant, max_wait: Duration) -> Instant {
+        self.state.end_of_waits(now, max_wait)
+    }
+
     /// Decides on the trigger again, by the app's present rules. `body`: the one that was verified.
     pub(super) fn decide<R: Render>(
         self,
@@ -343,13 +379,16 @@ impl WaitState {
         }
     }
 
+    fn end_of_waits(&mut self, now: Instant, max_wait: Duration) -> Instant {
+        *self.deadline.get_or_insert(now + max_wait)
+    }
+
     /// Waits; returns how to claim then. Once the listeners are closed, no wait goes on: what is not sent now is not
     /// sent at all. A wait for an outcome ends before, if nothing is suppressed any more.
     async fn wait(&mut self, shared: &Shared, reason: WaitReason) -> ClaimMode {
         match reason {
             WaitReason::Settlement(waiter) => {
-                let deadline =
-                    *self.deadline.get_or_insert_with(|| Instant::now() + shared.routing.load().limits.max_wait);
+                let deadline = self.end_of_waits(Instant::now(), shared.routing.load().limits.max_wait);
                 let settled = timeout_at(deadline, waiter.settled())
                     .map(|settled| settled.map_or(ClaimMode::MustNotWait, |()| ClaimMode::MayWait));
                 unless_ended(settled, shared.drain.waits_end()).await

@@ -12,7 +12,7 @@ use crate::metrics::{AppMetrics, EventMetrics, Metrics, RuleMetrics};
 use crate::pusher::App;
 use crate::rate::{AppLimits, Limiters};
 use crate::report::{Report, ReportedRule, RuleTally};
-use crate::rules::{Contract, ContractEntry, Mode, Rule};
+use crate::rules::{Contract, ContractEntry, Mode, OnDifference, RemainderKey, Rule};
 
 /// Apps with their rules, and everything else that a reload may change.
 #[derive(Debug)]
@@ -71,6 +71,8 @@ pub(super) struct AppRoute {
     /// In the order of the contract's events.
     pub(super) events: Vec<EventMetrics>,
     pub(super) audience: Option<AppAudience>,
+    /// Of the hashes of what announcements say beside their assignments.
+    pub(super) remainder_key: RemainderKey,
 }
 
 /// One rule of one app.
@@ -105,7 +107,7 @@ impl Routing {
             .map(|(app, rule)| RuleSettings {
                 app: app.id().into(),
                 rule: rule.spec().name.as_str().into(),
-                definition: *rule.fingerprint().as_bytes(),
+                definition: definition(app, rule),
                 remember_for: rule.spec().remember_for,
             })
             .collect();
@@ -138,6 +140,7 @@ impl Routing {
                     metrics: metrics.app(app.id()),
                     events: contract.events().map(|event| metrics.event(app.id(), event)).collect(),
                     contract,
+                    remainder_key: remainder_key(app),
                     audience: observers.audience.app(app.id()),
                 })
             })
@@ -161,6 +164,11 @@ impl Routing {
         self.by_id.get(index)
     }
 
+    /// Every app, in the order of their ids.
+    pub(super) fn apps(&self) -> impl Iterator<Item = &Arc<AppRoute>> {
+        self.by_id.iter()
+    }
+
     /// Whether `text` is the secret of any app. It hashes for each of them: not for every request.
     pub(super) fn is_secret(&self, text: &str) -> bool {
         self.by_id.iter().any(|app| app.app.pairs().any(|pair| pair.secret().is(text)))
@@ -170,6 +178,24 @@ impl Routing {
     pub(super) fn app_with_key(&self, key: &str) -> Option<&Arc<AppRoute>> {
         self.by_key.get(key)
     }
+}
+
+/// The key comes from the first pair's secret, so that all processes that share the app have the same.
+fn remainder_key(app: &App) -> RemainderKey {
+    RemainderKey::new(app.first().secret().derived("usher: what else an announcement says"))
+}
+
+/// What has to be the same for what is remembered to be comparable: the rule's fingerprint; and the key of the hashes, if
+/// they are remembered as well.
+fn definition(app: &App, rule: &Rule) -> [u8; 32] {
+    let fingerprint = rule.fingerprint();
+    if rule.spec().on_difference == OnDifference::Suppress {
+        return *fingerprint.as_bytes();
+    }
+    let proof = app.first().secret().derived(&format!("usher: a rule's definition {fingerprint}"));
+    let mut definition = *fingerprint.as_bytes();
+    definition.iter_mut().zip(proof).for_each(|(byte, proof)| *byte ^= proof);
+    definition
 }
 
 /// The app by each of its keys.
@@ -193,6 +219,8 @@ fn tallies(
         app: Arc::clone(&settings.app),
         rule: Arc::clone(&settings.rule),
         mode: rule.spec().mode.label(),
+        on_difference: rule.spec().on_difference.label(),
+        definition: settings.definition,
     };
     let reported: Vec<ReportedRule> = pairs.iter().zip(settings).map(reported).collect();
     let of = |app: &str| apps.iter().zip(contracts).find(|(it, _)| it.id() == app).map(|(_, contract)| contract);

@@ -76,6 +76,11 @@ pub(super) fn route(head: &Parts, routing: &Routing) -> Result<Route, Refusal> {
     }
 }
 
+/// How `path` names a trigger endpoint; `None`: it names none.
+pub(super) fn form(path: &str) -> Option<TargetForm> {
+    TriggerPath::read(path).map(|path| path.form)
+}
+
 /// The app that a request names, if its path looks like a trigger's.
 pub(super) fn trigger_app(head: &Parts) -> Option<&str> {
     let path = head.uri.path();

@@ -144,7 +144,8 @@ pub(super) fn is_json(content_type: &[u8]) -> bool {
 }
 
 impl Reading {
-    fn of(form: TargetForm, content: Content, query: &Query<'_>) -> Self {
+    /// The reading of a request with this target and head.
+    pub(super) fn of(form: TargetForm, content: Content, query: &Query<'_>) -> Self {
         let (reason, affected) = match (form, content) {
             (TargetForm::Legacy { channel }, _) => {
                 (InexactReason::LegacyEndpoint, AffectedChannels::Listed(vec![channel]))

@@ -34,6 +34,7 @@ pub(super) struct Families {
     triggers: IntCounterVec,
     outcomes: IntCounterVec,
     messages_saved: IntCounterVec,
+    differences: IntCounterVec,
     misplaced: IntCounterVec,
     auth_failures: IntCounterVec,
     latency: HistogramVec,
@@ -51,6 +52,10 @@ impl Families {
             "usher_messages_saved_total",
             "Messages that the dropped announcements would have been: one for each call, and one for each subscriber. An estimate: subscribers who do \
              not connect through usher are not seen."
+        );
+        let differences = opts!(
+            "usher_differing_announcements_total",
+            "Redundant announcements whose data differs from what guests show, outside identity, context and what the rule ignores (GET /report)."
         );
         let misplaced = opts!(
             "usher_misplaced_events_total",
@@ -70,6 +75,7 @@ impl Families {
             triggers: register(registry, IntCounterVec::new(triggers, &["app", "rule", "decision", "reason"])),
             outcomes: register(registry, IntCounterVec::new(outcomes, &["app", "outcome"])),
             messages_saved: register(registry, IntCounterVec::new(messages_saved, &["app", "rule"])),
+            differences: register(registry, IntCounterVec::new(differences, &["app", "rule"])),
             misplaced: register(registry, IntCounterVec::new(misplaced, &["app", "event"])),
             auth_failures: register(registry, IntCounterVec::new(auth_failures, &["app", "reason"])),
             latency: register(registry, HistogramVec::new(latency, &["app"])),
@@ -81,6 +87,7 @@ impl Families {
         RuleMetrics {
             decisions: Arc::new(DecisionCounters::new(self.triggers.clone(), app, rule)),
             messages_saved: self.messages_saved.with_label_values(&[app, rule]),
+            differences: self.differences.with_label_values(&[app, rule]),
         }
     }
 
@@ -152,6 +159,7 @@ impl DecisionCounters {
 pub struct RuleMetrics {
     decisions: Arc<DecisionCounters>,
     messages_saved: IntCounter,
+    differences: IntCounter,
 }
 
 impl RuleMetrics {
@@ -160,9 +168,20 @@ impl RuleMetrics {
         self.decisions.of(decision).inc();
     }
 
+    /// How often `decision` was counted.
+    #[must_use]
+    pub fn counted(&self, decision: EventDecision) -> u64 {
+        self.decisions.counters[decision as usize].get().map_or(0, IntCounter::get)
+    }
+
     /// Counts the messages that a dropped announcement would have caused.
     pub fn saved(&self, messages: u64) {
         self.messages_saved.inc_by(messages);
+    }
+
+    /// Counts an announcement of the assignment that guests show whose other data differs.
+    pub fn differs(&self) {
+        self.differences.inc();
     }
 }
 

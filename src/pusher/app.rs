@@ -100,6 +100,13 @@ impl Secret {
         self.authenticate(b"").verify_slice(&Self::new(text).authenticate(b"").finalize().into_bytes()).is_ok()
     }
 
+    /// A key for another purpose than signatures: the same for all who know the secret, and says nothing of it.
+    #[must_use]
+    pub fn derived(&self, purpose: &str) -> [u8; 16] {
+        let mac = self.authenticate(purpose.as_bytes()).finalize().into_bytes();
+        *mac.first_chunk().expect("an HMAC-SHA256 has 32 bytes")
+    }
+
     /// The HMAC-SHA256 of `message`, not finished yet: the caller compares it by `verify_slice` (constant time) or
     /// takes its bytes.
     pub(super) fn authenticate(&self, message: &[u8]) -> Hmac<Sha256> {

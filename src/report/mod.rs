@@ -3,6 +3,7 @@
 //! on channels where the contract does not expect them. Counted since the process began, in memory that the
 //! configuration bounds.
 
+mod differences;
 mod heavy;
 mod tally;
 
@@ -13,6 +14,7 @@ use parking_lot::{Mutex, MutexGuard};
 
 use crate::clock::Moment;
 
+pub use differences::DifferenceSummary;
 pub use tally::{Redundant, RedundantOutcome, RuleTally, Summary};
 
 /// The largest number of kinds of misplaced events that are counted separately: more than any plausible configuration
@@ -41,6 +43,10 @@ pub struct ReportedRule {
     pub rule: Arc<str>,
     /// Its current mode: `enforce` or `observe`.
     pub mode: &'static str,
+    /// What happens to an announcement of which something else differs: `suppress`, `count` or `forward`.
+    pub on_difference: &'static str,
+    /// The fingerprint of what decides which announcements are redundant, and what differs beside.
+    pub definition: [u8; 32],
 }
 
 /// A rule of an app with its counts.
@@ -76,14 +82,18 @@ pub struct Occurrences {
 
 impl Report {
     /// Replaces the reported rules, and returns the tally of each, in this order. Rules that were reported before keep
-    /// their tallies. Misplaced events for which `expects` returns `false` are forgotten.
+    /// their tallies, but for the differences under another definition. Misplaced events for which `expects` returns `false` are forgotten.
     pub fn configure(&self, rules: &[ReportedRule], expects: impl Fn(&Misplaced) -> bool) -> Vec<Arc<RuleTally>> {
         let mut state = self.lock();
         let before = std::mem::take(&mut state.rules);
         let same =
             |report: &&RuleReport, rule: &ReportedRule| report.rule.app == rule.app && report.rule.rule == rule.rule;
         let tally = |rule: &ReportedRule| {
-            before.iter().find(|report| same(report, rule)).map_or_else(Arc::default, |found| Arc::clone(&found.tally))
+            let Some(found) = before.iter().find(|report| same(report, rule)) else { return Arc::default() };
+            if found.rule.definition != rule.definition {
+                found.tally.forget_differences();
+            }
+            Arc::clone(&found.tally)
         };
         state.rules = rules.iter().map(|rule| RuleReport { rule: rule.clone(), tally: tally(rule) }).collect();
         state.misplaced.retain(|misplaced, _| expects(misplaced));
@@ -123,11 +133,18 @@ mod tests {
     use super::*;
 
     fn rule(rule: &str, mode: &'static str) -> ReportedRule {
-        ReportedRule { app: "1".into(), rule: rule.into(), mode }
+        ReportedRule { app: "1".into(), rule: rule.into(), mode, on_difference: "count", definition: [7; 32] }
     }
 
     fn redundant(at: u64, outcome: RedundantOutcome, audience: Option<usize>) -> Redundant<'static> {
-        Redundant { channel: "inn-room-1-chat", at: Moment::from_millis(at), outcome, audience, late_joiner: at == 2 }
+        Redundant {
+            channel: "inn-room-1-chat",
+            at: Moment::from_millis(at),
+            outcome,
+            audience,
+            late_joiner: at == 2,
+            differs: None,
+        }
     }
 
     #[test]

@@ -2,8 +2,11 @@
 
 use parking_lot::{Mutex, MutexGuard};
 
+use super::differences::{DifferenceSummary, Differences};
 use super::heavy::HeavyHitters;
+use crate::assignment::Digest;
 use crate::clock::Moment;
+use crate::rules::Leaf;
 
 /// The number of channels in a summary.
 const TOP: usize = 10;
@@ -29,6 +32,8 @@ pub struct Redundant<'a> {
     /// Whether a subscriber has joined the channel since the last forwarded announcement, and so may lack the
     /// assignment.
     pub late_joiner: bool,
+    /// Whether something else in its data differs from the announcement that guests show; `None`: it is not known.
+    pub differs: Option<bool>,
 }
 
 /// What became of a redundant announcement.
@@ -66,6 +71,7 @@ struct Counts {
     /// Without the list of channels, which is computed from `top`.
     summary: Summary,
     top: HeavyHitters,
+    differences: Differences,
 }
 
 impl RuleTally {
@@ -84,7 +90,35 @@ impl RuleTally {
         summary.last = summary.last.max(Some(redundant.at));
         summary.late_joiners += u64::from(redundant.late_joiner);
         counts.top.count(redundant.channel);
+        redundant.differs.into_iter().for_each(|differs| counts.differences.compared(differs));
         messages
+    }
+
+    /// An announcement on `channel` is forwarded: `digest` is that of its remainder, whose first leaves are `leaves`.
+    pub fn announced(&self, channel: &str, digest: Digest, leaves: &[Leaf]) {
+        self.lock().differences.announced(channel, digest, leaves);
+    }
+
+    /// An announcement on `channel` with these leaves differs from the one that guests show, whose remainder has the
+    /// digest `shown`: counts where.
+    pub fn differed(&self, channel: &str, shown: Digest, leaves: &[Leaf]) {
+        self.lock().differences.differed(channel, shown, leaves);
+    }
+
+    /// An announcement goes on because of such a difference alone.
+    pub fn compared_and_forwarded(&self) {
+        self.lock().differences.compared(true);
+    }
+
+    /// What differed so far.
+    #[must_use]
+    pub fn differences(&self) -> DifferenceSummary {
+        self.lock().differences.summary()
+    }
+
+    /// Counts differences anew.
+    pub(super) fn forget_differences(&self) {
+        self.lock().differences = Differences::default();
     }
 
     /// The counts so far.

@@ -3,7 +3,8 @@
 //! It is the SHA-256 of a canonical form of the rule, and so the same in every build, on every platform and in every
 //! version of usher with the same [`FORM`]: it can be stored, and compared between machines.
 //!
-//! The canonical form is [`FORM`], then event, channel, identity, context, filter and releasing events, in this order.
+//! The canonical form is [`FORM`], then event, channel, identity, context, filter, releasing events, what is ignored and
+//! what a difference leads to, in this order.
 //! A text is its length in bytes and its bytes in UTF-8; a list is its length and its elements. Lengths are 64 bits,
 //! most significant byte first. So no two rules have the same form.
 
@@ -17,7 +18,7 @@ use super::RuleSpec;
 
 /// The version of the canonical form, and of what [`Rule::read`](super::Rule::read) does with a rule. It changes with
 /// either: assignments that were read by another version are not comparable.
-const FORM: &str = "usher rule 1";
+const FORM: &str = "usher rule 2";
 
 /// The fingerprint of a rule. Its `Display` is 64 lower-case hexadecimal digits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -34,6 +35,8 @@ impl Fingerprint {
             identity,
             context,
             filter,
+            ignore,
+            on_difference,
             released_by,
             // Neither the time for which something is remembered, nor what happens to a redundant announcement, changes
             // which announcement is redundant.
@@ -58,9 +61,9 @@ impl Fingerprint {
             form.text(pointer);
             form.value(value);
         }
-        let mut released_by: Vec<_> = released_by.iter().map(String::as_str).collect();
-        released_by.sort_unstable();
-        form.texts(released_by.into_iter());
+        form.set(released_by);
+        form.set(ignore);
+        form.text(on_difference.label());
         Self(form.0.finalize().into())
     }
 
@@ -93,6 +96,13 @@ impl Form {
     fn texts<'t>(&mut self, texts: impl ExactSizeIterator<Item = &'t str>) {
         self.length(texts.len());
         texts.for_each(|text| self.text(text));
+    }
+
+    /// Texts whose order does not matter.
+    fn set(&mut self, texts: &[String]) {
+        let mut texts: Vec<_> = texts.iter().map(String::as_str).collect();
+        texts.sort_unstable();
+        self.texts(texts.into_iter());
     }
 
     /// A JSON value: a byte for its type, then the value.
@@ -144,7 +154,7 @@ mod tests {
 
     use serde_json::json;
 
-    use super::super::{Mode, Rule};
+    use super::super::{Mode, OnDifference, Rule};
     use super::*;
 
     fn spec() -> RuleSpec {
@@ -155,6 +165,8 @@ mod tests {
             identity: vec!["/staff_id".into(), "/staff_name".into()],
             context: vec!["/conversation_id".into(), "/shift".into()],
             filter: vec![("/type".into(), json!("staff_assigned")), ("/version".into(), json!(2))],
+            ignore: vec!["/sent_at".into(), "/meta".into()],
+            on_difference: OnDifference::Count,
             released_by: vec!["conversation-closed".into(), "room-closed".into()],
             remember_for: Duration::from_hours(24),
             mode: Mode::Enforce,
@@ -181,6 +193,8 @@ mod tests {
                 identity: vec!["/a".into()],
                 context: Vec::new(),
                 filter: Vec::new(),
+                ignore: Vec::new(),
+                on_difference: OnDifference::Suppress,
                 released_by: Vec::new(),
                 ..spec.clone()
             };
@@ -189,14 +203,14 @@ mod tests {
             let values = [json!(null), json!(true), json!(false), json!(-1), json!(u64::MAX), json!(1.5), json!("é")];
             spec.filter = values.into_iter().enumerate().map(|(index, value)| (format!("/{index}"), value)).collect();
         };
-        assert_eq!(of(|_| {}), "cad31bfbf8f01800d83bd52d545f8f33b7c61809a6c26a7c8c9136ddd363db54");
-        assert_eq!(of(smallest), "cf1e013c60161eed1e3f2e0b05bf4f2893e696082c1ebd30246c693d089c8fee");
-        assert_eq!(of(values), "bf437dd86d0164ce3ccbc7a870673375dd8f6956e3f17c9a125f3efa001d7efb");
+        assert_eq!(of(|_| {}), "cc0ed5edb76a6ceb45e9a150b63cc4a59692b20865aa660c616a8d0cfa38f065");
+        assert_eq!(of(smallest), "1ea02a8686100294b147c2553cdcfbdd4b5eb5c6db2ccd5958e9c38e941247b6");
+        assert_eq!(of(values), "c17a96f8b0b517f21b0e1ce20482bec2026f58c3d537f548037f13845a41b8a2");
     }
 
     #[test]
     fn every_field_that_decides_what_is_redundant_changes_it() {
-        let changes: [Change<'_>; 20] = [
+        let changes: [Change<'_>; 24] = [
             ("event", &|spec| spec.event.push('s')),
             ("channel", &|spec| spec.channel.push('s')),
             ("identity", &|spec| spec.identity[1] = "/staff".into()),
@@ -218,6 +232,10 @@ mod tests {
             }),
             ("released_by", &|spec| spec.released_by[0].push('s')),
             ("released_by: one less", &|spec| spec.released_by.truncate(1)),
+            ("ignore", &|spec| spec.ignore[0].push('s')),
+            ("ignore: one less", &|spec| spec.ignore.truncate(1)),
+            ("on_difference", &|spec| spec.on_difference = OnDifference::Suppress),
+            ("on_difference", &|spec| spec.on_difference = OnDifference::Forward),
             ("released_by: a name in two", &|spec| {
                 spec.released_by = vec!["conversation-".into(), "closed".into(), "room-closed".into()];
             }),
@@ -234,7 +252,7 @@ mod tests {
 
     #[test]
     fn what_does_not_decide_it_changes_nothing() {
-        let changes: [Change<'_>; 8] = [
+        let changes: [Change<'_>; 9] = [
             ("name", &|spec| spec.name = "other".into()),
             ("remember_for", &|spec| spec.remember_for = Duration::from_secs(1)),
             ("mode", &|spec| spec.mode = Mode::Observe),
@@ -242,6 +260,7 @@ mod tests {
             ("apps", &|spec| spec.apps.push("2".into())),
             ("apps", &|spec| spec.apps.clear()),
             ("filter: another order", &|spec| spec.filter.reverse()),
+            ("ignore: another order", &|spec| spec.ignore.reverse()),
             ("released_by: another order", &|spec| spec.released_by.reverse()),
         ];
         for (what, change) in changes {

@@ -3,6 +3,7 @@
 
 use smallvec::{SmallVec, smallvec};
 
+use super::remainder::Collected;
 use crate::pusher::json::{self, MAX_DEPTH, Scanner};
 
 /// A set of pointers as a tree of their reference tokens.
@@ -20,9 +21,12 @@ pub(super) struct PointerIndex(usize);
 #[derive(Debug)]
 pub(super) struct PointerValues<'a>(SmallVec<[Option<&'a str>; 8]>);
 
+/// A value that a pointer leads to, or past.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-struct Node {
+pub(super) struct Node {
     index: Option<PointerIndex>,
+    /// Whether it, with all below it, is no part of the remainder.
+    is_excluded: bool,
     children: Vec<(Box<str>, Node)>,
 }
 
@@ -30,26 +34,29 @@ impl Pointers {
     /// Adds `pointer`; the error says what is wrong with it and how to correct it. The same pointer gets the same index
     /// again.
     pub(super) fn add(&mut self, pointer: &str) -> Result<PointerIndex, String> {
-        let tokens = parse(pointer)?;
-        let mut node = &mut self.root;
-        for token in tokens {
-            let index = node.children.iter().position(|(name, _)| *name == token).unwrap_or_else(|| {
-                node.children.push((token, Node::default()));
-                node.children.len() - 1
-            });
-            node = &mut node.children[index].1;
-        }
-        let index = *node.index.get_or_insert(PointerIndex(self.count));
+        let next = PointerIndex(self.count);
+        let index = *self.root.grow(parse(pointer)?).index.get_or_insert(next);
         self.count = self.count.max(index.0 + 1);
         Ok(index)
     }
 
+    /// What `pointer` leads to is no part of the remainder; the error is that of [`Pointers::add`].
+    pub(super) fn exclude(&mut self, pointer: &str) -> Result<(), String> {
+        self.root.grow(parse(pointer)?).is_excluded = true;
+        Ok(())
+    }
+
+    /// All of `data`.
+    pub(super) const fn root(&self) -> &Node {
+        &self.root
+    }
+
     /// Evaluates all pointers in `text`. `None` if that cannot be done exactly: `text` is not JSON, has more than
     /// [`MAX_DEPTH`] levels, or an object on the path of a pointer has a key twice or with an escape, so that readers
-    /// may differ about it.
-    pub(super) fn read<'a>(&self, text: &'a str) -> Option<PointerValues<'a>> {
+    /// may differ about it. `remainder`: gets all that is not excluded.
+    pub(super) fn read<'a>(&self, text: &'a str, remainder: Option<&mut Collected>) -> Option<PointerValues<'a>> {
         let mut found = smallvec![None; self.count];
-        self.root.descend(text, &mut found)?;
+        self.root.descend(text, &mut found, remainder)?;
         Some(PointerValues(found))
     }
 }
@@ -62,43 +69,112 @@ impl<'a> PointerValues<'a> {
 }
 
 impl Node {
+    /// The node that `tokens` lead to.
+    fn grow(&mut self, tokens: Vec<Box<str>>) -> &mut Self {
+        let mut node = self;
+        for token in tokens {
+            let index = node.children.iter().position(|(name, _)| *name == token).unwrap_or_else(|| {
+                node.children.push((token, Self::default()));
+                node.children.len() - 1
+            });
+            node = &mut node.children[index].1;
+        }
+        node
+    }
+
+    /// Whether it is no part of the remainder.
+    pub(super) const fn is_excluded(&self) -> bool {
+        self.is_excluded
+    }
+
+    /// The member with this key.
+    #[inline]
+    pub(super) fn child(&self, key: &str) -> Option<&Self> {
+        self.children.iter().find(|(name, _)| **name == *key).map(|(_, child)| child)
+    }
+
+    /// The element at this index.
+    pub(super) fn element(&self, index: usize) -> Option<&Self> {
+        self.children.iter().find(|(name, _)| array_index(name) == Some(index)).map(|(_, child)| child)
+    }
+
     /// Fills in the values below this node from `text`, which is read to its end.
-    fn descend<'a>(&self, text: &'a str, found: &mut [Option<&'a str>]) -> Option<()> {
+    fn descend<'a>(
+        &self,
+        text: &'a str,
+        found: &mut [Option<&'a str>],
+        remainder: Option<&mut Collected>,
+    ) -> Option<()> {
         match text.trim_ascii_start().as_bytes().first() {
-            Some(b'{') => self.descend_object(text, found),
-            Some(b'[') => self.descend_array(text, found),
-            _ => json::is_valid(text).then_some(()),
+            Some(b'{') => self.descend_object(text, found, remainder),
+            Some(b'[') => self.descend_array(text, found, remainder),
+            _ => {
+                remainder.into_iter().for_each(|remainder| remainder.scalar(text));
+                json::is_valid(text).then_some(())
+            }
         }
     }
 
-    fn descend_object<'a>(&self, text: &'a str, found: &mut [Option<&'a str>]) -> Option<()> {
+    fn descend_object<'a>(
+        &self,
+        text: &'a str,
+        found: &mut [Option<&'a str>],
+        mut remainder: Option<&mut Collected>,
+    ) -> Option<()> {
         let mut scanner = Scanner::object(text);
         let mut keys: SmallVec<[&str; 12]> = SmallVec::new();
         while let Some((key, value)) = scanner.member().ok()? {
             keys.push(key);
-            if let Some((_, child)) = self.children.iter().find(|(name, _)| **name == *key) {
-                child.take(value, found)?;
+            match (self.child(key), remainder.as_deref_mut()) {
+                (Some(child), remainder) => child.take(key, value, found, remainder)?,
+                (None, Some(remainder)) => remainder.member(key, value),
+                (None, None) => {}
             }
         }
         (!json::has_duplicates(keys.iter().copied())).then_some(())
     }
 
-    fn descend_array<'a>(&self, text: &'a str, found: &mut [Option<&'a str>]) -> Option<()> {
+    fn descend_array<'a>(
+        &self,
+        text: &'a str,
+        found: &mut [Option<&'a str>],
+        mut remainder: Option<&mut Collected>,
+    ) -> Option<()> {
         let elements = json::elements(text)?;
-        self.children.iter().try_for_each(|(token, child)| {
-            match array_index(token).and_then(|index| elements.get(index)) {
-                Some(element) => child.take(element, found),
-                None => Some(()),
+        let mut children: SmallVec<[(usize, &Self); 4]> = SmallVec::new();
+        children.extend(self.children.iter().filter_map(|(token, child)| Some((array_index(token)?, child))));
+        children.sort_unstable_by_key(|(index, _)| *index);
+        let mut children = children.into_iter().peekable();
+        for (index, element) in elements.into_iter().enumerate() {
+            match (children.next_if(|(next, _)| *next == index), remainder.as_deref_mut()) {
+                (Some((_, child)), remainder) => child.take("", element, found, remainder)?,
+                (None, Some(remainder)) => remainder.member("", element),
+                (None, None) => {}
             }
-        })
+        }
+        Some(())
     }
 
-    /// Stores the value of this node, and continues below it.
-    fn take<'a>(&self, value: &'a str, found: &mut [Option<&'a str>]) -> Option<()> {
+    /// Stores the value of this node, which is that of `key`, and continues below it.
+    fn take<'a>(
+        &self,
+        key: &str,
+        value: &'a str,
+        found: &mut [Option<&'a str>],
+        remainder: Option<&mut Collected>,
+    ) -> Option<()> {
         if let Some(PointerIndex(index)) = self.index {
             found[index] = Some(value);
         }
-        if self.children.is_empty() { Some(()) } else { self.descend(value, found) }
+        let mut remainder = remainder.filter(|_| !self.is_excluded);
+        if self.children.is_empty() {
+            remainder.into_iter().for_each(|remainder| remainder.member(key, value));
+            return Some(());
+        }
+        remainder.as_deref_mut().into_iter().for_each(|remainder| remainder.begin(key));
+        self.descend(value, found, remainder.as_deref_mut())?;
+        remainder.into_iter().for_each(Collected::end);
+        Some(())
     }
 }
 
@@ -138,7 +214,7 @@ mod tests {
     fn find<'a>(pointer: &str, text: &'a str) -> Option<Option<&'a str>> {
         let mut pointers = Pointers::default();
         let index = pointers.add(pointer).unwrap();
-        pointers.read(text).map(|found| found.get(index))
+        pointers.read(text, None).map(|found| found.get(index))
     }
 
     /// The examples of RFC 6901, section 5, but for the empty pointer.
@@ -225,7 +301,7 @@ mod tests {
         let mut pointers = Pointers::default();
         let slots = ["/p/id", "/p", "/q", "/p/id", "/p/name"].map(|pointer| pointers.add(pointer).unwrap());
         assert_eq!(slots[0], slots[3]);
-        let found = pointers.read(r#"{"p":{"id":7,"name":"A"}}"#).unwrap();
+        let found = pointers.read(r#"{"p":{"id":7,"name":"A"}}"#, None).unwrap();
         assert_eq!(
             slots.map(|index| found.get(index)),
             [Some("7"), Some(r#"{"id":7,"name":"A"}"#), None, Some("7"), Some("\"A\"")]

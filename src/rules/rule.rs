@@ -7,9 +7,10 @@ use smallvec::SmallVec;
 
 use super::contract::check_event_name;
 use super::pointers::{PointerIndex, PointerValues, Pointers};
+use super::remainder::{self, Collected, Leaf, RemainderKey};
 use super::template::Template;
-use super::{Fingerprint, Mode, RuleError, RuleSpec};
-use crate::assignment::Assignment;
+use super::{Fingerprint, Mode, OnDifference, RuleError, RuleSpec};
+use crate::assignment::{Assignment, Remainder};
 use crate::pusher::{ChannelKind, is_valid_name, json};
 
 /// The longest JSON token of an identity or a context value, in bytes: the memory keeps it for every channel.
@@ -88,6 +89,17 @@ enum FilterMatch {
     Uncertain,
 }
 
+/// What a pointer of a rule finds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PointerReading<'a> {
+    /// The key of the rule that names the pointer: `identity`, `context` or `where`.
+    pub key: &'static str,
+    /// The pointer.
+    pub pointer: &'a str,
+    /// The JSON token that it finds; `None`: nothing is there.
+    pub value: Option<&'a str>,
+}
+
 impl Rule {
     /// Checks `spec`.
     ///
@@ -112,6 +124,9 @@ impl Rule {
         let mut pointers = Pointers::default();
         let identity = errors.add_pointers("identity", &spec.identity, &mut pointers);
         let context = errors.add_pointers("context", &spec.context, &mut pointers);
+        errors.exclude_pointers("identity", &spec.identity, &mut pointers);
+        errors.exclude_pointers("context", &spec.context, &mut pointers);
+        errors.exclude_pointers("ignore", &spec.ignore, &mut pointers);
         let expected = errors.add_pointers("where", spec.filter.iter().map(|(pointer, _)| pointer), &mut pointers);
         for (pointer, _) in spec.filter.iter().filter(|(_, value)| value.is_array() || value.is_object()) {
             let problem = format!(
@@ -157,6 +172,14 @@ impl Rule {
         rule
     }
 
+    /// The same rule in the given mode.
+    #[must_use]
+    pub fn in_mode(&self, mode: Mode) -> Self {
+        let mut rule = self.clone();
+        rule.spec.mode = mode;
+        rule
+    }
+
     /// Whether it is for the app with this id.
     #[must_use]
     pub fn is_for(&self, app: &str) -> bool {
@@ -177,9 +200,9 @@ impl Rule {
     }
 
     /// What `event` with this decoded `data` means under this rule. `data` is `None` if it was not a string that
-    /// decodes.
+    /// decodes. `key`: that of the app's hashes.
     #[must_use]
-    pub fn read(&self, event: &str, data: Option<&str>) -> EventMeaning {
+    pub fn read(&self, event: &str, data: Option<&str>, key: &RemainderKey) -> EventMeaning {
         if self.spec.mode == Mode::Off {
             return EventMeaning::Unrelated;
         }
@@ -187,19 +210,49 @@ impl Rule {
         if self.spec.event != event {
             return if self.releases(event) { EventMeaning::Release } else { EventMeaning::Unrelated };
         }
-        match data.map_or(Extraction::Unreadable(Unreadable::NotText), |data| self.extract(data)) {
+        let mut collected = Collected::default();
+        let remainder = (self.spec.on_difference != OnDifference::Suppress).then_some(&mut collected);
+        let extraction = data.map_or(Extraction::Unreadable(Unreadable::NotText), |data| self.extract(data, remainder));
+        match extraction {
             Extraction::Unrelated(part) => EventMeaning::Filtered(part),
             Extraction::Unreadable(cause) => EventMeaning::Unreadable(cause),
-            Extraction::Assignment(parts) => {
-                EventMeaning::Announcement(Assignment::new(parts.pointer, parts.identity, parts.context))
+            Extraction::Assignment(AssignmentTokens { pointer, identity, context }) => {
+                let remainder = match self.spec.on_difference {
+                    OnDifference::Suppress => Remainder::Ignored,
+                    OnDifference::Count => Remainder::Noted(key.digest(&collected)),
+                    OnDifference::Forward => Remainder::Compared(key.digest(&collected)),
+                };
+                EventMeaning::Announcement(Assignment::with_remainder(pointer, identity, context, remainder))
             }
         }
     }
 
+    /// The first leaves of what `data` of the rule's event says beside the assignment, by which it can be told where two
+    /// announcements differ.
+    #[must_use]
+    pub fn leaves(&self, data: &str, key: &RemainderKey) -> Vec<Leaf> {
+        remainder::leaves(data, self.pointers.root(), key)
+    }
+
+    /// What each pointer of the rule finds in `data`, as JSON tokens, in the order of identity, context and `where`.
+    /// `None`: readers may read `data` differently.
+    #[must_use]
+    pub fn read_pointers<'a>(&'a self, data: &'a str) -> Option<Vec<PointerReading<'a>>> {
+        let found = self.pointers.read(data, None)?;
+        let reading =
+            |key, pointer: &'a String, index: &PointerIndex| PointerReading { key, pointer, value: found.get(*index) };
+        let identity = self.spec.identity.iter().zip(&self.identity).map(|(it, index)| reading("identity", it, index));
+        let context = self.spec.context.iter().zip(&self.context).map(|(it, index)| reading("context", it, index));
+        let filter = self.spec.filter.iter().zip(&self.filter).map(|((it, _), (index, _))| reading("where", it, index));
+        Some(identity.chain(context).chain(filter).collect())
+    }
+
     /// What `data` of the rule's event says.
-    pub(super) fn extract<'a>(&self, data: &'a str) -> Extraction<'a> {
+    pub(super) fn extract<'a>(&self, data: &'a str, remainder: Option<&mut Collected>) -> Extraction<'a> {
         // Unreadable rather than unrelated: it may be an announcement, and it is not known what guests show for it.
-        let Some(found) = self.pointers.read(data) else { return Extraction::Unreadable(Unreadable::Inexact) };
+        let Some(found) = self.pointers.read(data, remainder) else {
+            return Extraction::Unreadable(Unreadable::Inexact);
+        };
         let mut uncertain = false;
         for (part, (index, expected)) in self.filter.iter().enumerate() {
             match found.get(*index).map_or(FilterMatch::Mismatch, |token| compare(token, expected)) {
@@ -316,6 +369,18 @@ impl RuleErrors {
     fn check_event(&mut self, key: &'static str, event: &str) {
         if let Err(problem) = check_event_name(event) {
             self.note(key, problem);
+        }
+    }
+
+    /// What the pointers of one key lead to is no part of the remainder.
+    fn exclude_pointers(&mut self, key: &'static str, list: &[String], pointers: &mut Pointers) {
+        for pointer in list {
+            // Those of identity and context are checked when they are added.
+            if let Err(problem) = pointers.exclude(pointer)
+                && key == "ignore"
+            {
+                self.note(key, problem);
+            }
         }
     }
 

@@ -36,6 +36,30 @@ impl Mode {
     }
 }
 
+/// What happens to an announcement of the assignment that its channel shows if something else in its data differs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum OnDifference {
+    /// Nothing else: it is redundant, and nobody looks.
+    Suppress,
+    /// It is redundant, and counted.
+    #[default]
+    Count,
+    /// It is news.
+    Forward,
+}
+
+impl OnDifference {
+    /// Its name in the configuration.
+    #[must_use]
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Suppress => "suppress",
+            Self::Count => "count",
+            Self::Forward => "forward",
+        }
+    }
+}
+
 /// A rule as configured, not yet checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RuleSpec {
@@ -52,6 +76,10 @@ pub struct RuleSpec {
     /// Pointer and expected JSON value (no array, no object): only events whose `data` has all of them are
     /// announcements of this rule. The key in the configuration is `where`.
     pub filter: Vec<(String, serde_json::Value)>,
+    /// JSON pointers to what may differ without being of interest, each with all below it.
+    pub ignore: Vec<String>,
+    /// What happens to an announcement that is redundant but for something outside identity, context and `ignore`.
+    pub on_difference: OnDifference,
     /// Names of events on the same channel that end the assignment.
     pub released_by: Vec<String>,
     /// How long a channel is remembered that no trigger names.

@@ -7,6 +7,19 @@ use serde_json::{Value, json};
 
 use super::rule::{AssignmentTokens, Extraction};
 use super::*;
+use crate::assignment::Assignment;
+
+const KEY: RemainderKey = RemainderKey::new([7; 16]);
+
+impl Rule {
+    fn found<'a>(&self, data: &'a str) -> Extraction<'a> {
+        self.extract(data, None)
+    }
+
+    fn meant(&self, event: &str, data: Option<&str>) -> EventMeaning {
+        self.read(event, data, &KEY)
+    }
+}
 
 fn spec() -> RuleSpec {
     RuleSpec {
@@ -16,6 +29,8 @@ fn spec() -> RuleSpec {
         identity: vec!["/staff_id".into(), "/staff_name".into()],
         context: vec!["/conversation_id".into()],
         filter: Vec::new(),
+        ignore: Vec::new(),
+        on_difference: OnDifference::Suppress,
         released_by: vec!["conversation-closed".into()],
         remember_for: Duration::from_secs(86_400),
         mode: Mode::Enforce,
@@ -44,32 +59,32 @@ fn payloads_of_real_backends_are_read() {
     let rule = rule();
     let image =
         r#"{"staff_name": "Anna Byrne", "staff_role": "Receptionist", "staff_profile_image": "https://x/y?sig=abc{["}"#;
-    assert_eq!(rule.extract(image), parts(1, "\"Anna Byrne\"", &["null"]));
+    assert_eq!(rule.found(image), parts(1, "\"Anna Byrne\"", &["null"]));
     let conversation = r#"{"staff_name":"Anna Byrne","staff_role":"R","conversation_id":123}"#;
-    assert_eq!(rule.extract(conversation), parts(1, "\"Anna Byrne\"", &["123"]));
-    assert_eq!(rule.extract(r#" {"staff_name":"Anna","staff_id": 7 } "#), parts(0, "7", &["null"]));
+    assert_eq!(rule.found(conversation), parts(1, "\"Anna Byrne\"", &["123"]));
+    assert_eq!(rule.found(r#" {"staff_name":"Anna","staff_id": 7 } "#), parts(0, "7", &["null"]));
     let wrapped = r#"{"category":"guest_chat","type":"staff_assigned","payload":{"staff_name":"Anna"},"meta":{"event_id":"0f","ts":1}}"#;
-    assert_eq!(enveloped().extract(wrapped), parts(1, "\"Anna\"", &[]));
+    assert_eq!(enveloped().found(wrapped), parts(1, "\"Anna\"", &[]));
 }
 
 #[test]
 fn events_are_distinguished_by_name() {
     let rule = rule();
-    assert_eq!(rule.read("staff-assigned", None), EventMeaning::Unreadable(Unreadable::NotText));
+    assert_eq!(rule.meant("staff-assigned", None), EventMeaning::Unreadable(Unreadable::NotText));
     assert_eq!(
-        rule.read("staff-assigned", Some("{\"staff_id\":7}")),
-        EventMeaning::Announcement(crate::assignment::Assignment::new(0, "7", ["null"]))
+        rule.meant("staff-assigned", Some("{\"staff_id\":7}")),
+        EventMeaning::Announcement(Assignment::new(0, "7", ["null"]))
     );
-    assert_eq!(rule.read("conversation-closed", None), EventMeaning::Release);
-    assert_eq!(rule.read("conversation-closed", Some("{")), EventMeaning::Release);
-    assert_eq!(rule.read("new-staff-message", Some("{\"staff_id\":7}")), EventMeaning::Unrelated);
-    assert_eq!(rule.read("Staff-Assigned", None), EventMeaning::Unrelated);
+    assert_eq!(rule.meant("conversation-closed", None), EventMeaning::Release);
+    assert_eq!(rule.meant("conversation-closed", Some("{")), EventMeaning::Release);
+    assert_eq!(rule.meant("new-staff-message", Some("{\"staff_id\":7}")), EventMeaning::Unrelated);
+    assert_eq!(rule.meant("Staff-Assigned", None), EventMeaning::Unrelated);
     assert!(
         rule.concerns("staff-assigned") && rule.concerns("conversation-closed") && !rule.concerns("staff-assigned ")
     );
     let off = Rule::new(RuleSpec { mode: Mode::Off, ..spec() }).unwrap();
     assert!(!off.concerns("staff-assigned") && !off.concerns("conversation-closed"));
-    assert_eq!(off.read("staff-assigned", None), EventMeaning::Unrelated);
+    assert_eq!(off.meant("staff-assigned", None), EventMeaning::Unrelated);
     assert!(Rule::new(RuleSpec { mode: Mode::Observe, ..spec() }).unwrap().concerns("staff-assigned"));
 }
 
@@ -113,10 +128,10 @@ fn identities_are_json_tokens() {
         "\"A\"",
         "\" \"",
     ] {
-        assert_eq!(rule.extract(&format!("{{\"staff_id\":{token}}}")), parts(0, token, &["null"]), "{token}");
+        assert_eq!(rule.found(&format!("{{\"staff_id\":{token}}}")), parts(0, token, &["null"]), "{token}");
     }
     let longest = format!("\"{}\"", "x".repeat(1022));
-    assert_eq!(rule.extract(&format!("{{\"staff_id\":{longest}}}")), parts(0, &longest, &["null"]));
+    assert_eq!(rule.found(&format!("{{\"staff_id\":{longest}}}")), parts(0, &longest, &["null"]));
     let longer = format!("\"{}\"", "x".repeat(1023));
     for token in [
         "07",
@@ -137,7 +152,7 @@ fn identities_are_json_tokens() {
         let data = format!("{{\"staff_id\":{token},\"staff_name\":\"Anna\"}}");
         let is_json = serde_json::from_str::<Value>(token).is_ok() || token == "\"\\ud800\"";
         let cause = if is_json { Unreadable::Identity } else { Unreadable::Inexact };
-        assert_eq!(rule.extract(&data), Extraction::Unreadable(cause), "{token}");
+        assert_eq!(rule.found(&data), Extraction::Unreadable(cause), "{token}");
     }
 }
 
@@ -147,10 +162,10 @@ fn the_first_pointer_with_a_value_is_the_identity() {
     for data in
         [r#"{"staff_id":null,"staff_name":"7"}"#, r#"{"staff_id":"","staff_name":"7"}"#, r#"{"staff_name":"7"}"#]
     {
-        assert_eq!(rule.extract(data), parts(1, "\"7\"", &["null"]), "{data}");
+        assert_eq!(rule.found(data), parts(1, "\"7\"", &["null"]), "{data}");
     }
     for data in ["{}", r#"{"staff_id":null,"staff_name":""}"#, r#"{"staff":"Anna"}"#, "\"Anna\"", "7", "[]", "null"] {
-        assert_eq!(rule.extract(data), Extraction::Unreadable(Unreadable::NoIdentity), "{data}");
+        assert_eq!(rule.found(data), Extraction::Unreadable(Unreadable::NoIdentity), "{data}");
     }
 }
 
@@ -163,12 +178,12 @@ fn the_context_is_compared_too() {
         (r#"{"staff_id":7,"conversation_id":""}"#, "\"\""),
         (r#"{"staff_id":7,"conversation_id":true}"#, "true"),
     ] {
-        assert_eq!(rule.extract(data), parts(0, "7", &[context]), "{data}");
+        assert_eq!(rule.found(data), parts(0, "7", &[context]), "{data}");
     }
     let long = format!("\"{}\"", "x".repeat(2000));
     for context in ["[1]", "{}", "\"\\udfff\"", &long] {
         let data = format!("{{\"staff_id\":7,\"conversation_id\":{context}}}");
-        assert_eq!(rule.extract(&data), Extraction::Unreadable(Unreadable::Context), "{data}");
+        assert_eq!(rule.found(&data), Extraction::Unreadable(Unreadable::Context), "{data}");
     }
 }
 
@@ -194,10 +209,10 @@ fn what_readers_may_differ_about_is_unreadable() {
         &deep,
         &"[".repeat(10_000),
     ] {
-        assert_eq!(rule.extract(data), Extraction::Unreadable(Unreadable::Inexact), "{data:.80}");
+        assert_eq!(rule.found(data), Extraction::Unreadable(Unreadable::Inexact), "{data:.80}");
     }
     let deepest = format!("{{\"staff_id\":7,\"x\":{}{}}}", "[".repeat(126), "]".repeat(126));
-    assert_eq!(rule.extract(&deepest), parts(0, "7", &["null"]));
+    assert_eq!(rule.found(&deepest), parts(0, "7", &["null"]));
 }
 
 #[test]
@@ -205,14 +220,14 @@ fn where_decides_whether_it_is_an_announcement() {
     let rule = enveloped();
     let of =
         |category: &str, kind: &str| format!(r#"{{"category":{category},"type":{kind},"payload":{{"staff_id":7}}}}"#);
-    assert_eq!(rule.extract(&of("\"guest_chat\"", "\"staff_assigned\"")), parts(0, "7", &[]));
-    assert_eq!(rule.extract(&of("\"guest\\u005fchat\"", "\"staff_assigned\"")), parts(0, "7", &[]));
+    assert_eq!(rule.found(&of("\"guest_chat\"", "\"staff_assigned\"")), parts(0, "7", &[]));
+    assert_eq!(rule.found(&of("\"guest\\u005fchat\"", "\"staff_assigned\"")), parts(0, "7", &[]));
     for kind in ["\"new_message\"", "null", "7", "[\"staff_assigned\"]", "{}"] {
-        assert!(matches!(rule.extract(&of("\"guest_chat\"", kind)), Extraction::Unrelated(_)), "{kind}");
+        assert!(matches!(rule.found(&of("\"guest_chat\"", kind)), Extraction::Unrelated(_)), "{kind}");
     }
     for data in [r#"{"payload":{"staff_id":7}}"#, "{}", "\"text\"", "[1]", r#"{"type":"staff_assigned","payload":{}}"#]
     {
-        assert!(matches!(rule.extract(data), Extraction::Unrelated(_)), "{data}");
+        assert!(matches!(rule.found(data), Extraction::Unrelated(_)), "{data}");
     }
     for data in [
         "{",
@@ -220,10 +235,10 @@ fn where_decides_whether_it_is_an_announcement() {
         r#"{"category":"guest_chat","type":"staff_assigned","payload":{}}"#,
         r#"{"type":"x","type":"staff_assigned"}"#,
     ] {
-        assert!(matches!(rule.extract(data), Extraction::Unreadable(_)), "{data}");
+        assert!(matches!(rule.found(data), Extraction::Unreadable(_)), "{data}");
     }
-    assert_eq!(rule.extract(&of("\"guest_chat\"", "\"\\ud800\"")), Extraction::Unreadable(Unreadable::WhereUnclear));
-    assert_eq!(rule.extract(&of("\"other\"", "\"\\ud800\"")), Extraction::Unrelated(0));
+    assert_eq!(rule.found(&of("\"guest_chat\"", "\"\\ud800\"")), Extraction::Unreadable(Unreadable::WhereUnclear));
+    assert_eq!(rule.found(&of("\"other\"", "\"\\ud800\"")), Extraction::Unrelated(0));
 }
 
 #[test]
@@ -233,7 +248,7 @@ fn where_compares_values_of_every_kind() {
     for (expected, token) in
         [(json!(1), "1"), (json!(1.5), "1.5"), (json!(1.5), "15e-1"), (json!(true), "true"), (Value::Null, "null")]
     {
-        assert_eq!(with(expected).extract(&of(token)), parts(0, "7", &["null"]), "{token}");
+        assert_eq!(with(expected).found(&of(token)), parts(0, "7", &["null"]), "{token}");
     }
     for (expected, token) in [
         (json!(1), "2"),
@@ -243,7 +258,7 @@ fn where_compares_values_of_every_kind() {
         (Value::Null, "0"),
         (json!(false), "null"),
     ] {
-        assert!(matches!(with(expected).extract(&of(token)), Extraction::Unrelated(_)), "{token}");
+        assert!(matches!(with(expected).found(&of(token)), Extraction::Unrelated(_)), "{token}");
     }
     // One number for some readers, two for others.
     for (expected, token) in [
@@ -252,9 +267,9 @@ fn where_compares_values_of_every_kind() {
         (json!(9_007_199_254_740_993_u64), "9007199254740992"),
         (json!(1), "1E400"),
     ] {
-        assert_eq!(with(expected).extract(&of(token)), Extraction::Unreadable(Unreadable::WhereUnclear), "{token}");
+        assert_eq!(with(expected).found(&of(token)), Extraction::Unreadable(Unreadable::WhereUnclear), "{token}");
     }
-    assert!(matches!(with(Value::Null).extract("{\"staff_id\":7,\"list\":[0]}"), Extraction::Unrelated(_)));
+    assert!(matches!(with(Value::Null).found("{\"staff_id\":7,\"list\":[0]}"), Extraction::Unrelated(_)));
 }
 
 #[test]
@@ -310,14 +325,14 @@ fn bad_rules_are_refused_with_every_problem() {
     assert_eq!(everything.lines().count(), 5, "{everything}");
     // The same pointer may be in identity, context and `where`.
     let shared = RuleSpec { context: vec!["/staff_id".into()], filter: vec![("/staff_id".into(), json!(7))], ..spec() };
-    assert_eq!(Rule::new(shared.clone()).unwrap().extract("{\"staff_id\":7}"), parts(0, "7", &["7"]));
+    assert_eq!(Rule::new(shared.clone()).unwrap().found("{\"staff_id\":7}"), parts(0, "7", &["7"]));
     assert_eq!(*Rule::new(shared.clone()).unwrap().spec(), shared);
 }
 
 proptest! {
     #[test]
     fn no_data_does_harm(data in any::<String>()) {
-        prop_assert_ne!(rule().read("staff-assigned", Some(&data)), EventMeaning::Release);
+        prop_assert_ne!(rule().meant("staff-assigned", Some(&data)), EventMeaning::Release);
     }
 
     /// If a mutated text is an announcement, serde_json's own reader finds the same values at the pointers.
@@ -329,12 +344,127 @@ proptest! {
         let mut data = format!("{{\"staff_id\":{id},\"staff_name\":\"{name}\",\"conversation_id\":[1,{{}}],\"x\":0}}").replace("[1,{}]", "12");
         let at = data.char_indices().map(|(index, _)| index).nth(at.index(data.chars().count())).unwrap();
         data.insert_str(at, &piece);
-        if let Extraction::Assignment(parts) = rule().extract(&data) {
+        if let Extraction::Assignment(parts) = rule().found(&data) {
             let value: Value = serde_json::from_str(&data).unwrap();
             let found = value.pointer(["/staff_id", "/staff_name"][parts.pointer]).unwrap();
             prop_assert_eq!(&serde_json::from_str::<Value>(parts.identity).unwrap(), found);
             let context: Value = serde_json::from_str(parts.context[0]).unwrap();
             prop_assert_eq!(&context, value.pointer("/conversation_id").unwrap_or(&Value::Null));
         }
+    }
+}
+
+/// A rule that looks at what else differs.
+fn noting(ignore: &[&str], on_difference: OnDifference) -> Rule {
+    let identity = vec!["/agent/id".into()];
+    let context = vec!["/list/1/room".into()];
+    let ignore = ignore.iter().map(|pointer| (*pointer).to_owned()).collect();
+    Rule::new(RuleSpec { identity, context, ignore, on_difference, ..spec() }).unwrap()
+}
+
+fn announced(rule: &Rule, data: &str) -> Assignment {
+    match rule.meant("staff-assigned", Some(data)) {
+        EventMeaning::Announcement(assignment) => assignment,
+        other => panic!("{other:?}: {data}"),
+    }
+}
+
+const DATA: &str =
+    r#"{"agent":{"id":7,"at":1},"list":[1,{"room":9,"on":true}],"meta":{"a":[1,2]},"metadata":"x","text":"hi"}"#;
+
+#[test]
+fn what_is_neither_assignment_nor_ignored_makes_a_difference() {
+    let rule = noting(&["/meta", "/list/0"], OnDifference::Count);
+    let differs = |from: &str, to: &str| {
+        let changed = DATA.replacen(from, to, 1);
+        assert_ne!(changed, DATA);
+        announced(&rule, &changed).difference_from(&announced(&rule, DATA)).is_some()
+    };
+    for (from, to) in [
+        ("\"at\":1", "\"at\":2"),
+        ("\"at\":1", "\"on\":1"),
+        (",\"at\":1", ""),
+        ("true", "false"),
+        ("metadata", "metadatum"),
+        ("\"x\"", "\"y\""),
+        ("hi", "ho"),
+        ("}],", "},3],"),
+        ("{\"agent", "{\"new\":null,\"agent"),
+        // The order of keys counts, too: no backend changes it without a reason.
+        (",\"metadata\":\"x\",\"text\":\"hi\"", ",\"text\":\"hi\",\"metadata\":\"x\""),
+    ] {
+        assert!(differs(from, to), "{from} {to}");
+    }
+    for (from, to) in [
+        ("\"id\":7", "\"id\":8"),
+        ("\"room\":9,", ""),
+        ("[1,2]", "[1,3]"),
+        (",\"meta\":{\"a\":[1,2]}", ""),
+        ("[1,{", "[{\"any\":1},{"),
+        ("{\"agent", " { \"agent"),
+        (":[1,{", ": [ 1 , {"),
+    ] {
+        assert!(!differs(from, to), "{from} {to}");
+    }
+}
+
+#[test]
+fn a_difference_is_news_only_if_the_rule_says_so() {
+    let other = DATA.replace("hi", "ho");
+    for (on_difference, is_same, is_told) in
+        [(OnDifference::Suppress, true, false), (OnDifference::Count, true, true), (OnDifference::Forward, false, true)]
+    {
+        let rule = noting(&[], on_difference);
+        let (one, other) = (announced(&rule, DATA), announced(&rule, &other));
+        assert_eq!((one == other, other.difference_from(&one).is_some()), (is_same, is_told), "{on_difference:?}");
+        assert!(one.is_of_same(&other) && one == announced(&rule, DATA));
+    }
+    let elsewhere = rule().read("staff-assigned", Some("{\"staff_id\":7,\"text\":1}"), &RemainderKey::new([8; 16]));
+    let here = rule().meant("staff-assigned", Some("{\"staff_id\":7,\"text\":2}"));
+    assert_eq!(elsewhere, here, "without a remainder the key is not used");
+    let rule = noting(&[], OnDifference::Forward);
+    assert_ne!(
+        rule.read("staff-assigned", Some(DATA), &RemainderKey::new([8; 16])),
+        rule.meant("staff-assigned", Some(DATA))
+    );
+}
+
+#[test]
+fn the_leaves_are_those_of_the_remainder() {
+    let rule = noting(&["/meta", "/list/0"], OnDifference::Count);
+    let pointers = |data: &str| rule.leaves(data, &KEY).into_iter().map(|leaf| leaf.pointer).collect::<Vec<_>>();
+    assert_eq!(pointers(DATA), ["/agent/at", "/list/1/on", "/metadata", "/text"]);
+    assert_eq!(pointers("{\"a/b\":{\"m~n\":1,\"e\":{},\"l\":[]}}"), ["/a~1b/m~0n", "/a~1b/e", "/a~1b/l"]);
+    assert_eq!(pointers("{\"a\":1,"), ["/a"], "as far as it can be read");
+    let many: String = (0..100).map(|index| format!("\"k{index}\":{index},")).collect();
+    assert_eq!(pointers(&format!("{{{many}\"z\":1}}")).len(), 32);
+    let deep = format!("{}1{}", "[".repeat(120), "]".repeat(120));
+    assert_eq!(pointers(&deep).len(), 1);
+    let long = format!("{{\"{}\":1,\"b\":2}}", "k".repeat(300));
+    assert_eq!(pointers(&long), ["/b"]);
+    let hash = |data: &str| rule.leaves(data, &KEY)[0].hash;
+    assert_eq!(hash("{\"a\":\"x\"}"), hash("{ \"a\" : \"x\" }"));
+    assert_ne!(hash("{\"a\":\"x\"}"), hash("{\"a\":\"y\"}"));
+}
+
+#[test]
+fn what_is_ignored_is_named_by_pointers() {
+    let errors = Rule::new(RuleSpec { ignore: vec!["meta".into()], ..spec() }).unwrap_err();
+    assert!(errors[0].key == "ignore" && errors[0].problem.contains("/meta"), "{errors:?}");
+}
+
+proptest! {
+    /// Whatever the data is, an announcement is equal to itself, and its leaves change with its digest.
+    #[test]
+    fn leaves_explain_every_digest(one in "[a-c]{0,3}", other in "[a-c]{0,3}") {
+        let rule = noting(&["/b"], OnDifference::Count);
+        let data = |text: &str| {
+            let members: String =
+                text.chars().enumerate().map(|(index, key)| format!(",\"{key}{index}\":{{\"b\":{index}}}")).collect();
+            format!("{{\"agent\":{{\"id\":7}},\"b\":\"{text}\"{members}}}")
+        };
+        let (one, other) = (data(&one), data(&other));
+        let differs = announced(&rule, &one).difference_from(&announced(&rule, &other)).is_some();
+        prop_assert_eq!(differs, rule.leaves(&one, &KEY) != rule.leaves(&other, &KEY));
     }
 }

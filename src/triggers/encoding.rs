@@ -154,7 +154,7 @@ encode_fields!(Head<Events, Findings, Rules> {
 });
 encode_fields!(RequestRecord<> { number, at, app, caller, method, path, size });
 encode_fields!(EventRecord<Channels> { name, channels, all_channels, excludes_socket, asks_info, data, data_size });
-encode_fields!(Finding<Assignment> { event, channel, rule, decision, assignment, before, known_since });
+encode_fields!(Finding<Assignment> { event, channel, rule, decision, assignment, before, known_since, differs });
 encode_fields!(AssignmentRecord<Context> { pointer, identity, context });
 encode_fields!(Filtered<> { event, rule, pointer });
 encode_fields!(Tail<> { took, status, refusal, upstream });

@@ -121,6 +121,8 @@ pub struct Finding<'a, Assignment = AssignmentRecord<'a>> {
     /// When the channel became known to show `assignment`, if it was known to before: in milliseconds of the process's
     /// clock.
     pub known_since: Option<u64>,
+    /// Whether something else in its data differed from the announcement that guests show.
+    pub differs: bool,
 }
 
 impl Head<'_> {

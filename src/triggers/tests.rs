@@ -65,6 +65,7 @@ fn a_record_is_read_as_it_was_written() {
         assignment: Some(AssignmentRecord { pointer: "/id", identity: "\"7\"", context: smallvec![("/c", "null")] }),
         before: Some(AssignmentRecord { pointer: "/id", identity: "7", context: smallvec![] }),
         known_since: Some(3),
+        differs: true,
     });
     written.filtered.push(Filtered { event: 0, rule: "other", pointer: "/type" });
     let tail = Tail {

@@ -141,7 +141,10 @@ fn an_expired_certificate_is_a_fault_under_strict_alone() {
     let strict = place.check(&["--strict"]);
     assert!(strict.code == 78 && strict.err.contains("--strict: 1 warning"), "{strict:?}");
     assert!(!strict.out.contains("can be used"), "{strict:?}");
-    assert_eq!(place.findings(&["--strict"]).len(), 1);
+    assert_eq!(
+        place.findings(&["--strict", "--set", "observe=true"]).iter().filter(|it| it["severity"] == "warning").count(),
+        1
+    );
 }
 
 #[test]
@@ -167,6 +170,24 @@ fn a_machine_without_the_files_can_check_everything_else() {
     let typo = place.check(&["--skip-files", "--set", "apps.0.secrt=x"]);
     assert!(typo.code == 78 && typo.err.contains("apps.0.secrt"), "{typo:?}");
     assert_eq!(place.check(&[]).code, 78);
+}
+
+#[test]
+fn a_rule_without_a_test_is_noted_and_a_faulty_test_is_named() {
+    let step = "[[tests.steps]]\nchannel = \"c-1\"\nevent = \"e\"\ndata = { i = 1 }\nexpect = \"forwarded\"\n";
+    let rules = [rule("tested", "e", "c-{x}", ""), rule("untested", "f", "c-{x}", "")].concat();
+    let place = Place::new(&format!("{FEW}{APP}{rules}[[tests]]\nname = \"t\"\n{step}"));
+    let told = place.check(&["--strict"]);
+    assert!(told.code == 0 && told.out.contains("note: no test reads an event for: untested."), "{told:?}");
+    let advice = place.findings(&[]);
+    let noted = advice.iter().find(|finding| finding["code"] == "rule_without_test").unwrap();
+    assert_eq!(noted["severity"], "advice", "{noted}");
+    let faulty = Place::new(&format!("{FEW}{APP}{rules}[[tests]]\nname = \"t\"\n{step}expects = 1\n"));
+    let told = faulty.check(&[]);
+    assert!(told.code == 78 && told.err.contains("tests.0.steps.0.expects"), "{told:?}");
+    assert!(told.err.contains("Did you mean `tests.0.steps.0.expect`?"), "{told:?}");
+    let all = Place::new(&format!("{FEW}{APP}{}[[tests]]\nname = \"t\"\n{step}", rule("tested", "e", "c-{x}", "")));
+    assert!(!all.check(&[]).out.contains("no test"), "{all:?}", all = all.check(&[]));
 }
 
 #[test]

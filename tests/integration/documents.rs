@@ -80,6 +80,8 @@ impl Busy {
         }
         client.trigger(&message(&room(1), "hello"));
         client.announce("lobby-1", "Anna");
+        // Redundant, but something else in its data differs.
+        client.trigger(&announcement(&room(1), "Ben").replace("Receptionist", "Manager"));
         client.trigger(&announcement(&room(1), "Anna").replace("\"name\"", "\"x\":1,\"name\""));
         let many: Vec<String> = (0..25).map(room).collect();
         let many: Vec<&str> = many.iter().map(String::as_str).collect();

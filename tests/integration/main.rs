@@ -57,6 +57,7 @@ mod restarts;
 mod rotation;
 mod several;
 mod silences;
+mod simulated;
 mod story;
 mod subscribing;
 mod succession;

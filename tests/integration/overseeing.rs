@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use crate::documents::assert_documented;
 use crate::harness::admin::Admin;
+use crate::harness::bodies::announcement;
 use crate::harness::redis::Redis;
 use crate::harness::usher::{Signal, field, message as logged};
 use crate::harness::{Fake, Operator, Usher, eventually};
@@ -262,6 +263,35 @@ fn a_switched_mode_holds_for_all_members_until_one_of_them_is_reloaded() {
     two.wait_log(|event| logged(event).starts_with("a rule is in its configured mode again"));
     assert_eq!(one.admin().call("POST", "/cluster/close?app=3").status, 200);
     suppressed("they suppress again");
+}
+
+#[test]
+fn what_else_differs_is_seen_by_all_members() {
+    for on_difference in ["count", "forward"] {
+        let fake = Fake::start();
+        let store = Redis::start();
+        let start = |node: &str| {
+            Usher::start(&fake, |setup| {
+                store.share(setup, node, LONG);
+                setup.rule = format!("on_difference = \"{on_difference}\"\n");
+            })
+        };
+        let (one, two) = (start("one"), start("two"));
+        becomes_ready(one.admin());
+        becomes_ready(two.admin());
+        assert_eq!(one.admin().call("POST", "/cluster/close?app=3").status, 200);
+        let announcement = announcement("h-room-1-chat", "Anna");
+        let (mut first, mut second) = (one.client(), two.client());
+        eventually("the doubt ends", || {
+            first.trigger(&announcement);
+            (second.trigger(&announcement).header("usher-decision").as_deref() == Some("suppressed")).then_some(())
+        });
+        let other = announcement.replace("Receptionist", "Manager");
+        let reason = second.trigger(&other).header("usher-reason");
+        let differing = two.admin().report()["rules"][0]["differences"]["differing"].clone();
+        let expected = if on_difference == "count" { "same_assignment" } else { "changed_elsewhere" };
+        assert_eq!((reason.as_deref(), differing), (Some(expected), json!(1)));
+    }
 }
 
 #[test]

@@ -111,6 +111,9 @@ fn plain(seen: &mut Seen) {
     scene.call(&Request::events(&body), "inexact");
     let foreign = Request::signed("POST", "/apps/4/events", "", announcement(CHANNEL, "Anna").as_bytes());
     scene.call(&foreign, "unknown_app");
+    let mut differing = Scene::start(seen, |setup| setup.rule = "on_difference = \"forward\"\n".to_owned());
+    differing.call(&data("{\"staff_id\":7,\"note\":1}"), "nothing_known");
+    differing.call(&data("{\"staff_id\":7,\"note\":2}"), "changed_elsewhere");
     let mut full = Scene::start(seen, |setup| setup.assignments = "max_channels = 1\n".to_owned());
     let (gate, mut holder) = full.hold(&announcement(CHANNEL, "Anna"));
     full.announce(OTHER, "Anna", "memory_full");

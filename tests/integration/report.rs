@@ -5,7 +5,9 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use crate::harness::bodies::{announcement, batch, item, message, staff};
+use crate::harness::admin::TOKEN;
+use crate::harness::bodies::{Library, announcement, batch, item, message, staff};
+use crate::harness::cli::Cli;
 use crate::harness::usher::Signal;
 use crate::harness::websocket::{End, Far, Frame, handshake};
 use crate::harness::{Fake, Request, Setup, Usher, eventually};
@@ -76,6 +78,7 @@ fn a_rule_tells_what_it_dropped_or_would_have() {
     let nothing = json!({
         "app": "3", "rule": "staff-assigned", "mode": "observe", "suppressed": 0, "would_suppress": 0, "messages_saved": 0,
         "audience_known": false, "first": null, "last": null, "late_joiners": 0, "top_channels": [],
+        "differences": { "on_difference": "count", "compared": 0, "differing": 0, "unexplained": 0, "pointers": [] },
     });
     assert_eq!(report["rules"], json!([nothing]));
 
@@ -296,4 +299,86 @@ fn observing_is_recommended_before_a_server_that_guests_depend_on() {
     for quiet in [observing, local] {
         assert!(!quiet.logs().contains("first deployment"), "{}", quiet.logs());
     }
+}
+
+/// A rule on an event that carries the agent's messages.
+fn messages(fake: &Fake, ignore: &str, on_difference: &str) -> Setup {
+    let mut setup = Setup::before(fake);
+    setup.rule = format!("ignore = {ignore}\non_difference = \"{on_difference}\"\n");
+    setup
+}
+
+/// Anna writes twice, each time in two triggers, whose `meta` is new each time.
+fn second_message(on_difference: &str) -> (Usher, Fake, Value) {
+    let fake = Fake::start();
+    let usher = Usher::start_with(&messages(&fake, "[\"/meta\"]", on_difference).toml());
+    let mut client = usher.client();
+    let mut decisions = Vec::new();
+    for (number, text) in ["hello", "hello", "how can I help?", "how can I help?"].into_iter().enumerate() {
+        let data = json!({ "staff_name": "Anna", "message": text, "meta": { "id": number } }).to_string();
+        let answer = client.trigger(&Library::Node.body("staff-assigned", &[CHANNEL], &data));
+        decisions.push(answer.header("usher-decision").unwrap() + " " + &answer.header("usher-reason").unwrap());
+    }
+    (usher, fake, json!(decisions))
+}
+
+#[test]
+fn what_else_differs_in_a_dropped_announcement_is_counted_and_warned_of() {
+    let (usher, _fake, decisions) = second_message("count");
+    let dropped = "suppressed same_assignment";
+    assert_eq!(decisions, json!(["forwarded nothing_known", dropped, dropped, dropped]));
+    let differences = &rule(&usher)["differences"];
+    let expected = json!({
+        "on_difference": "count", "compared": 3, "differing": 2, "unexplained": 0,
+        "pointers": [{ "pointer": "/message", "count": 2 }],
+    });
+    assert_eq!(differences, &expected);
+    let differs: Vec<_> =
+        usher.admin().triggers().iter().map(|trigger| trigger["rules"][0]["differs"].clone()).collect();
+    assert_eq!(differs, [json!(true), json!(true), Value::Null, Value::Null], "the newest first");
+    assert_eq!(usher.admin().metric("usher_differing_announcements_total", &["rule=\"staff-assigned\""]), 2.0);
+    let switched = usher.admin().switch("staff-assigned", "enforce");
+    assert_eq!(switched.status, 200);
+    let warning = switched.json()["warnings"][0].as_str().unwrap().to_owned();
+    assert!(warning.starts_with("/message differed in 2 of 3 redundant announcements"), "{warning}");
+    assert_eq!(usher.admin().switch("staff-assigned", "observe").json()["warnings"], json!([]));
+}
+
+#[test]
+fn what_else_differs_is_forwarded_if_the_rule_says_so() {
+    let (usher, fake, decisions) = second_message("forward");
+    let dropped = "suppressed same_assignment";
+    assert_eq!(decisions, json!(["forwarded nothing_known", dropped, "forwarded changed_elsewhere", dropped]));
+    assert_eq!(fake.requests().len(), 2);
+    let differences = &rule(&usher)["differences"];
+    assert_eq!((&differences["compared"], &differences["differing"]), (&json!(3), &json!(1)));
+    assert_eq!(differences["pointers"], json!([{ "pointer": "/message", "count": 1 }]));
+    assert_eq!(usher.admin().switch("staff-assigned", "enforce").json()["warnings"], json!([]));
+}
+
+#[test]
+fn nobody_looks_if_the_rule_says_so() {
+    let (usher, _fake, _decisions) = second_message("suppress");
+    let differences = &rule(&usher)["differences"];
+    assert_eq!((&differences["on_difference"], &differences["compared"]), (&json!("suppress"), &json!(0)));
+}
+
+#[test]
+fn check_asks_a_running_usher_what_else_differed() {
+    let (usher, fake, _decisions) = second_message("count");
+    let admin = usher.admin().0.to_string();
+    let check = |ignore: &str| {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("usher.toml");
+        std::fs::write(&file, messages(&fake, ignore, "count").toml()).unwrap();
+        let url = format!("http://{admin}");
+        Cli::new(&["check", "--config", file.to_str().unwrap(), "--admin", &url])
+            .env("USHER_ADMIN__TOKEN", TOKEN)
+            .run()
+            .out
+    };
+    let said = check("[\"/meta\"]");
+    assert!(said.contains("/message differed in 2 of 3"), "{said}");
+    let said = check("[\"/meta\", \"/message\"]");
+    assert!(!said.contains("differed in"), "{said}");
 }

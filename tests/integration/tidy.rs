@@ -34,7 +34,11 @@ const HOUSE: &[Room] = &[
     Room { name: "tls", may_use: &["clock"], must_not: &["hyper", "http"] },
     Room { name: "log", may_use: &["config"], must_not: &["hyper", "http"] },
     Room { name: "triggers", may_use: &["decision"], must_not: &["hyper", "http", "serde_json"] },
-    Room { name: "report", may_use: &["clock"], must_not: &["hyper", "http", "tokio", "serde_json"] },
+    Room {
+        name: "report",
+        may_use: &["clock", "rules", "assignment"],
+        must_not: &["hyper", "http", "tokio", "serde_json"],
+    },
     Room {
         name: "audience",
         may_use: &["clock", "pusher", "metrics", "broker"],
@@ -70,8 +74,15 @@ const HOUSE: &[Room] = &[
             "metrics",
             "rate",
             "shutdown",
+            "recording",
         ],
         must_not: &[],
+    },
+    Room { name: "recording", may_use: &[], must_not: &["tokio", "hyper", "http"] },
+    Room {
+        name: "simulation",
+        may_use: &["clock", "pusher", "rules", "assignment", "rate", "recording", "gateway"],
+        must_not: &["tokio", "hyper", "http"],
     },
     Room {
         name: "admin",
@@ -104,6 +115,8 @@ const HOUSE: &[Room] = &[
             "upstream",
             "tls",
             "triggers",
+            "decision",
+            "simulation",
         ],
         must_not: &["tokio", "hyper"],
     },

@@ -165,13 +165,14 @@ const assignmentOf = (assignment) => {
 };
 
 const rulesOf = ({ rules, more_rules: more = 0 }) => {
-  const parts = rules.map(({ rule, event, channel, decision, reason, why, assignment, before, known_since: since }) => group(span("Rule ", theirs("", rule)), terms(
+  const parts = rules.map(({ rule, event, channel, decision, reason, why, assignment, before, known_since: since, differs }) => group(span("Rule ", theirs("", rule)), terms(
     ["Matched", span(code(event), " on ", code(channel))],
     ["Decision", span(code(decision), ", reason ", code(reason))],
     ["Why", sentence(why)],
     ["Now", assignmentOf(assignment)],
     ["Before", assignmentOf(before) ?? (assignment ? make("span", "faint", "nothing was known") : null)],
     ["Known since", since && `${full(since)}`],
+    ["What else", differs && "Something else in its data differed from what guests show: the report below counts what."],
   )));
   if (more) parts.push(make("p", "faint", `and ${plural(more, "more result")} of rules`));
   return parts;

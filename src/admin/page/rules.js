@@ -129,9 +129,10 @@ const askForMode = ({ app, rule, from, to }, modes) => ask({
   yes: `Switch to ${to}`,
   act: async () => {
     const body = JSON.stringify({ app, rule, mode: to });
-    await request("/rules/mode", { method: "POST", headers: { "Content-Type": "application/json" }, body });
+    const answer = await request("/rules/mode", { method: "POST", headers: { "Content-Type": "application/json" }, body });
+    const { warnings } = await answer.json();
     await showOverview().catch(() => {});
-    return `${rule}: ${from} → ${to}.`;
+    return [`${rule}: ${from} → ${to}.`, ...warnings.map((warning) => `Look at this: ${warning}.`)].join(" ");
   },
   no: () => {
     modes.querySelector(`[value="${from}"]`).checked = true;

@@ -23,7 +23,7 @@ use crate::clock::{Calendar, Clock, Moment};
 use crate::decision::EventDecision;
 use crate::metrics::Metrics;
 use crate::report::Report;
-use crate::rules::{Mode, Rule, RuleSpec};
+use crate::rules::{Mode, OnDifference, Rule, RuleSpec};
 use crate::shutdown::{Drain, Phase, Tasks};
 use crate::triggers::{
     AssignmentRecord, Draft, EventRecord, Finding, Head, Kind, MIN_CAPACITY, Payloads, RequestRecord, Tail, Triggers,
@@ -179,6 +179,7 @@ impl Running {
                 assignment,
                 before: None,
                 known_since: None,
+                differs: false,
             }],
             all_findings: 1,
             filtered: smallvec![],
@@ -239,6 +240,8 @@ fn definition() -> Rule {
         identity: vec!["/staff_id".into()],
         context: vec!["/conversation_id".into()],
         filter: Vec::new(),
+        ignore: Vec::new(),
+        on_difference: OnDifference::Count,
         released_by: Vec::new(),
         remember_for: Duration::from_hours(24),
         mode: Mode::Enforce,

@@ -24,7 +24,10 @@ impl Running {
 async fn a_rule_is_switched_and_shown_so() {
     let running = Running::start().await;
     let switched = running.switch(&body("1002", "staff-assigned", "observe")).await;
-    assert_eq!((switched.status, switched.json()), (200, serde_json::json!({ "from": "enforce", "to": "observe" })));
+    assert_eq!(
+        (switched.status, switched.json()),
+        (200, serde_json::json!({ "from": "enforce", "to": "observe", "warnings": [] }))
+    );
     let overview = running.get("/overview").await.json();
     let modes: Vec<_> = overview["rules"]
         .as_array()

@@ -213,7 +213,7 @@ impl ModelState {
         };
         // A request that has to wait is decided again later, which is equivalent to a later arrival.
         let comparison = self.channel.compare(&value, self.now, self.snapshot());
-        if let Comparison::Redundant { .. } = comparison {
+        if let Comparison::Redundant(_) = comparison {
             found.push(((DROPPED, Some(kind)), self.then(|next| next.remaining -= 1)));
         }
         // A redundant or equal request may be forwarded as well: by a rule in observe mode, or after the maximum wait.

@@ -60,7 +60,7 @@ impl Bench {
     }
 
     fn is_known(&self, name: &str) -> bool {
-        matches!(self.compare(name), Comparison::Redundant { .. })
+        matches!(self.compare(name), Comparison::Redundant(_))
     }
 
     fn nothing_is_known(&self) -> bool {
@@ -80,7 +80,7 @@ fn known_only_after_upstream_accepted() {
     assert!(!bench.is_known("A"), "in flight is not known");
     bench.pass(Duration::from_secs(1));
     assert!(bench.settle(id, Outcome::Accepted), "an announcement was accepted");
-    assert_eq!(bench.compare("A"), Comparison::Redundant { since: bench.now });
+    assert_eq!(bench.compare("A"), Comparison::Redundant(Shown { since: bench.now, difference: None }));
     assert_eq!(bench.compare("B"), Comparison::Open);
 }
 
@@ -135,7 +135,7 @@ fn refused_restores_what_was_known() {
         let id = bench.forward(value);
         bench.pass(Duration::from_secs(1));
         bench.settle(id, Outcome::Refused);
-        assert_eq!(bench.compare("A"), Comparison::Redundant { since: START });
+        assert_eq!(bench.compare("A"), Comparison::Redundant(Shown { since: START, difference: None }));
     }
 }
 
@@ -313,7 +313,7 @@ fn what_is_announced_again_is_known_since_the_first_time() {
     let mut bench = Bench::showing("A");
     bench.pass(Duration::from_secs(5));
     bench.announce("A", Outcome::Accepted);
-    assert_eq!(bench.compare("A"), Comparison::Redundant { since: START });
+    assert_eq!(bench.compare("A"), Comparison::Redundant(Shown { since: START, difference: None }));
 }
 
 #[test]

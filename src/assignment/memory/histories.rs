@@ -173,7 +173,7 @@ impl<'a> Model<'a> {
         for &(channel, part) in parts {
             let mode = if mode == ClaimMode::MayWait && !forwarded.is_empty() { ClaimMode::MustNotWait } else { mode };
             match self.memory.claim(&channel.to_string(), &value(part), mode, now) {
-                Claim::Redundant { .. } => self.check_redundant(channel, part, mode, now, &forwarded),
+                Claim::Redundant(_) => self.check_redundant(channel, part, mode, now, &forwarded),
                 Claim::InFlight(waiter) => {
                     assert_eq!(mode, ClaimMode::MayWait);
                     self.last_named.insert(channel, now);
@@ -309,7 +309,7 @@ impl<'a> Model<'a> {
             }
             let again =
                 self.memory.claim(&channel.to_string(), &value(Part::Person(0)), ClaimMode::MayWait, self.memory.now());
-            assert!(matches!(again, Claim::Redundant { .. }), "{channel} does not recover: {again:?}");
+            assert!(matches!(again, Claim::Redundant(_)), "{channel} does not recover: {again:?}");
         }
         assert_eq!(self.memory.app().context().waiting(), 0);
     }

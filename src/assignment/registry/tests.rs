@@ -52,7 +52,7 @@ fn announce(assignments: &Assignments, memory: &Arc<RuleMemory>) -> Option<Befor
             reservation.settle(Outcome::Accepted);
             Some(before)
         }
-        Claim::Redundant { .. } => None,
+        Claim::Redundant(_) => None,
         other => panic!("{other:?}"),
     }
 }

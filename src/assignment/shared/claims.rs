@@ -8,7 +8,7 @@ use super::tickets::{ChannelTicket, SharedTickets};
 use super::waiters::Awaited;
 use super::{Shared, here};
 use crate::assignment::machine::{Comparison, TicketId};
-use crate::assignment::{Before, ClaimMode, Claimed, Uncertainty, Value, Waiter};
+use crate::assignment::{Before, ClaimMode, Claimed, Shown, Uncertainty, Value, Waiter};
 use crate::clock::Moment;
 use crate::cluster::{Isolated, Position, Standing, Swap, SwappedChannel, Tenure};
 
@@ -223,7 +223,7 @@ impl<'a> SharedClaims<'a> {
     ) -> Claimed {
         match &mut self.state {
             State::Untracked(cause) => {
-                Claimed::Held { before: Before::Uncertain(*cause), redundant: false, since: None }
+                Claimed::Held { before: Before::Uncertain(*cause), redundant: false, shown: None }
             }
             State::Holding { judged, told, .. } => {
                 *told += 1;
@@ -315,12 +315,12 @@ impl Judging {
         let Ok(channel) = &mut answered.channels[index] else { return self.hold_all(Uncertainty::InDoubt) };
         let at_server = answered.now;
         let compared = channel.channel.compare(value, at_server, answered.snapshot);
-        let local = |since| here(since, at_server, now);
+        let local = |shown: Shown| Shown { since: here(shown.since, at_server, now), ..shown };
         let comparison = match (compared, mode) {
-            (Comparison::Redundant { since }, ClaimMode::MayWait | ClaimMode::MustNotWait) => {
-                let since = local(since);
-                self.judged.push(Judged::Redundant { since });
-                return Claimed::Redundant { since };
+            (Comparison::Redundant(shown), ClaimMode::MayWait | ClaimMode::MustNotWait) => {
+                let shown = local(shown);
+                self.judged.push(Judged::Redundant(shown));
+                return Claimed::Redundant(shown);
             }
             // Nothing becomes known while the app is open: there is nothing to wait for.
             (Comparison::InFlight(_), _) if answered.is_open => Comparison::Open,
@@ -348,10 +348,10 @@ impl Judging {
         channel.hold(id, shared.app.store.node(), &self.tenure.generation, until);
         self.tickets.push((index, id));
         let before = if answered.is_open { Before::Uncertain(Uncertainty::Open) } else { before };
-        let since = if let Comparison::Redundant { since } = comparison { Some(local(since)) } else { None };
+        let shown = if let Comparison::Redundant(shown) = comparison { Some(local(shown)) } else { None };
         let redundant = comparison != Comparison::Open;
-        self.judged.push(Judged::Held { before: before.clone(), redundant, since });
-        Claimed::Held { before, redundant, since }
+        self.judged.push(Judged::Held { before: before.clone(), redundant, shown });
+        Claimed::Held { before, redundant, shown }
     }
 
     fn hold_all(&mut self, cause: Uncertainty) -> Claimed {
@@ -364,8 +364,8 @@ impl Judging {
 impl Judged {
     fn claimed(self) -> Claimed {
         match self {
-            Self::Redundant { since } => Claimed::Redundant { since },
-            Self::Held { before, redundant, since } => Claimed::Held { before, redundant, since },
+            Self::Redundant(shown) => Claimed::Redundant(shown),
+            Self::Held { before, redundant, shown } => Claimed::Held { before, redundant, shown },
             Self::HeldAll(cause) => Claimed::HeldAll(cause),
         }
     }

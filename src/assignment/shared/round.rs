@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use super::channel::SharedChannel;
 use super::tickets::SharedTickets;
 use crate::assignment::snapshot::AppSnapshot;
-use crate::assignment::{Before, Uncertainty};
+use crate::assignment::{Before, Shown, Uncertainty};
 use crate::clock::Moment;
 use crate::cluster::{Tenure, Unreadable};
 
@@ -82,8 +82,8 @@ pub(super) struct Held {
 /// The answer to one claim.
 #[derive(Debug, Clone)]
 pub(super) enum Judged {
-    Redundant { since: Moment },
-    Held { before: Before, redundant: bool, since: Option<Moment> },
+    Redundant(Shown),
+    Held { before: Before, redundant: bool, shown: Option<Shown> },
     HeldAll(Uncertainty),
 }
 

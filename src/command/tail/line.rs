@@ -48,7 +48,7 @@ impl Lines {
 }
 
 /// The colour of a decision, as the parameter of an SGR sequence.
-pub(super) fn colour(decision: &str) -> Option<&'static str> {
+pub(in crate::command) fn colour(decision: &str) -> Option<&'static str> {
     match decision {
         "suppressed" | "suppressed_in_flight" | "reduced" => Some("32"),
         "would_suppress" => Some("36"),
@@ -114,7 +114,7 @@ fn cause(trigger: &Trigger) -> Option<String> {
 }
 
 /// Text from the network without control characters.
-pub(super) fn printable(text: &str) -> String {
+pub(in crate::command) fn printable(text: &str) -> String {
     Printable(text).to_string()
 }
 

@@ -2,11 +2,11 @@
 
 mod events;
 mod follow;
-mod line;
+pub(super) mod line;
 mod printer;
 mod source;
-mod trigger;
-mod whole;
+pub(super) mod trigger;
+pub(super) mod whole;
 
 use std::fmt::Write as _;
 use std::process::ExitCode;
@@ -129,7 +129,7 @@ impl Wanted {
 }
 
 /// A value of a query.
-struct Encoded<'a>(&'a str);
+pub(super) struct Encoded<'a>(pub(super) &'a str);
 
 impl std::fmt::Display for Encoded<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

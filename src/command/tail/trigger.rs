@@ -7,90 +7,91 @@ use serde_json::value::RawValue;
 /// A record.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-pub(super) struct Trigger {
-    pub(super) id: String,
-    pub(super) time: String,
-    pub(super) app: String,
-    pub(super) caller: String,
-    pub(super) method: String,
-    pub(super) path: String,
-    pub(super) size: u64,
-    pub(super) decision: String,
-    pub(super) reason: String,
-    pub(super) why: String,
-    pub(super) inexact: Option<String>,
-    pub(super) events: Vec<Event>,
-    pub(super) more_events: u64,
-    pub(super) rules: Vec<Finding>,
-    pub(super) more_rules: u64,
-    pub(super) not_matched: Vec<NotMatched>,
-    pub(super) upstream: Option<Upstream>,
-    pub(super) answer: Answer,
+pub(in crate::command) struct Trigger {
+    pub(in crate::command) id: String,
+    pub(in crate::command) time: String,
+    pub(in crate::command) app: String,
+    pub(in crate::command) caller: String,
+    pub(in crate::command) method: String,
+    pub(in crate::command) path: String,
+    pub(in crate::command) size: u64,
+    pub(in crate::command) decision: String,
+    pub(in crate::command) reason: String,
+    pub(in crate::command) why: String,
+    pub(in crate::command) inexact: Option<String>,
+    pub(in crate::command) events: Vec<Event>,
+    pub(in crate::command) more_events: u64,
+    pub(in crate::command) rules: Vec<Finding>,
+    pub(in crate::command) more_rules: u64,
+    pub(in crate::command) not_matched: Vec<NotMatched>,
+    pub(in crate::command) upstream: Option<Upstream>,
+    pub(in crate::command) answer: Answer,
 }
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-pub(super) struct Event {
-    pub(super) event: String,
-    pub(super) channels: Vec<String>,
-    pub(super) more_channels: u64,
-    pub(super) socket_id: bool,
-    pub(super) info: bool,
+pub(in crate::command) struct Event {
+    pub(in crate::command) event: String,
+    pub(in crate::command) channels: Vec<String>,
+    pub(in crate::command) more_channels: u64,
+    pub(in crate::command) socket_id: bool,
+    pub(in crate::command) info: bool,
     /// A JSON token of any depth: it is shown, not read.
-    pub(super) data: Option<Box<RawValue>>,
-    pub(super) data_size: u64,
+    pub(in crate::command) data: Option<Box<RawValue>>,
+    pub(in crate::command) data_size: u64,
 }
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-pub(super) struct Finding {
-    pub(super) rule: String,
-    pub(super) event: String,
-    pub(super) channel: String,
-    pub(super) decision: String,
-    pub(super) reason: String,
-    pub(super) why: String,
-    pub(super) assignment: Option<Assignment>,
-    pub(super) before: Option<Assignment>,
-    pub(super) known_since: Option<String>,
+pub(in crate::command) struct Finding {
+    pub(in crate::command) rule: String,
+    pub(in crate::command) event: String,
+    pub(in crate::command) channel: String,
+    pub(in crate::command) decision: String,
+    pub(in crate::command) reason: String,
+    pub(in crate::command) why: String,
+    pub(in crate::command) assignment: Option<Assignment>,
+    pub(in crate::command) before: Option<Assignment>,
+    pub(in crate::command) known_since: Option<String>,
+    pub(in crate::command) differs: bool,
 }
 
 #[derive(Debug, Deserialize)]
-pub(super) struct Assignment {
-    pub(super) identity: Pointer,
+pub(in crate::command) struct Assignment {
+    pub(in crate::command) identity: Pointer,
     #[serde(default)]
-    pub(super) context: Vec<Pointer>,
+    pub(in crate::command) context: Vec<Pointer>,
 }
 
 #[derive(Debug, Deserialize)]
-pub(super) struct Pointer {
-    pub(super) pointer: String,
-    pub(super) value: Box<RawValue>,
+pub(in crate::command) struct Pointer {
+    pub(in crate::command) pointer: String,
+    pub(in crate::command) value: Box<RawValue>,
 }
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-pub(super) struct NotMatched {
-    pub(super) rule: String,
-    pub(super) event: String,
-    pub(super) channel: String,
-    pub(super) why: String,
+pub(in crate::command) struct NotMatched {
+    pub(in crate::command) rule: String,
+    pub(in crate::command) event: String,
+    pub(in crate::command) channel: String,
+    pub(in crate::command) why: String,
 }
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-pub(super) struct Upstream {
-    pub(super) sent: String,
-    pub(super) status: Option<u16>,
-    pub(super) took_ms: f64,
-    pub(super) retries: u64,
-    pub(super) error: Option<String>,
-    pub(super) outcome: String,
+pub(in crate::command) struct Upstream {
+    pub(in crate::command) sent: String,
+    pub(in crate::command) status: Option<u16>,
+    pub(in crate::command) took_ms: f64,
+    pub(in crate::command) retries: u64,
+    pub(in crate::command) error: Option<String>,
+    pub(in crate::command) outcome: String,
 }
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-pub(super) struct Answer {
-    pub(super) status: u16,
-    pub(super) took_ms: f64,
+pub(in crate::command) struct Answer {
+    pub(in crate::command) status: u16,
+    pub(in crate::command) took_ms: f64,
 }

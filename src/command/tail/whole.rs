@@ -10,7 +10,7 @@ use super::trigger::{Assignment, Event, Finding, Pointer, Trigger, Upstream};
 struct Whole(String);
 
 /// All of `trigger`.
-pub(super) fn whole(trigger: &Trigger, has_colours: bool) -> String {
+pub(in crate::command) fn whole(trigger: &Trigger, has_colours: bool) -> String {
     let decision = printable(&trigger.decision);
     let decision = match colour(&trigger.decision).filter(|_| has_colours) {
         Some(colour) => format!("\x1b[{colour}m{decision}\x1b[0m"),
@@ -88,6 +88,9 @@ impl Whole {
         }
         if let Some(since) = &finding.known_since {
             self.detail("known since", since);
+        }
+        if finding.differs {
+            self.detail("differs", "something else in its data, from what guests show (GET /report counts what)");
         }
     }
 

@@ -87,6 +87,31 @@ fn every_key_of_the_reference_has_a_sentence() {
     }
 }
 
+/// Without tests there are none, so the reference has one in a comment.
+#[test]
+fn the_test_of_the_reference_stands_and_passes_once_it_is_no_comment() {
+    let text = std::fs::read_to_string(shipped("usher.toml")).unwrap();
+    let begin = text.find("# [[tests]]\n").unwrap();
+    let end = begin + text[begin..].find("\n\n").unwrap();
+    let test: String = text[begin..end].lines().map(|line| format!("{}\n", line.strip_prefix("# ").unwrap())).collect();
+    let config = file(&format!("{UPSTREAM}{}{}{test}", LISTS[0].1, LISTS[1].1)).accepted();
+    assert_eq!(config.tests.problems, None);
+    let [case] = &config.tests.cases[..] else { panic!("{:?}", config.tests) };
+    let result = crate::simulation::run(&config.simulated(), case);
+    assert!(result.passed(), "{result:?}");
+    assert!(config.untested_rules().is_empty());
+}
+
+/// A fault in a test keeps no usher from serving.
+#[test]
+fn a_fault_in_a_test_is_no_fault_of_the_configuration() {
+    let faulty = "[[tests]]\nname = \"t\"\nstep = 1\n";
+    let config = file(&format!("{UPSTREAM}{}{}{faulty}", LISTS[0].1, LISTS[1].1)).accepted();
+    let problems = config.tests.problems.unwrap();
+    let keys: Vec<_> = problems.iter().map(|problem| (problem.key.as_str(), problem.origin.line().is_some())).collect();
+    assert_eq!(keys, [("tests.0.steps", true), ("tests.0.step", true)]);
+}
+
 /// Without entries there is no contract, so the reference has an entry in a comment.
 #[test]
 fn the_contract_of_the_reference_stands_once_it_is_no_comment() {

@@ -4,8 +4,7 @@ use smallvec::{SmallVec, smallvec};
 
 use super::DecisionInProgress;
 use super::effects::{Deliveries, EffectKind, Novelty};
-use crate::assignment::{Assignment, Before, ClaimMode, Claimed, Prepared, Uncertainty, Value, Waiter};
-use crate::clock::Moment;
+use crate::assignment::{Assignment, Before, ClaimMode, Claimed, Prepared, Shown, Uncertainty, Value, Waiter};
 use crate::decision::EventDecision;
 use crate::gateway::routing::RuleRoute;
 use crate::rules::{Mode, Unreadable};
@@ -14,7 +13,7 @@ use crate::rules::{Mode, Unreadable};
 struct Reserved {
     before: Previous,
     redundant: bool,
-    since: Option<Moment>,
+    shown: Option<Shown>,
     /// The decision on an announcement that is redundant and goes on all the same.
     exempt: EventDecision,
 }
@@ -60,7 +59,9 @@ impl DecisionInProgress<'_, '_> {
                 && self.effects[index].assignment().is_some()
                 && self.effects[index].kind == self.effects[group[position - 1]].kind;
             if repeats {
-                self.effects[index].novelty = Some(Novelty::Repeated);
+                let [this, other] = [index, group[position - 1]].map(|index| self.effects[index].assignment());
+                let difference = this.zip(other).and_then(|(this, other)| this.difference_from(other));
+                self.effects[index].novelty = Some(Novelty::Repeated(difference));
             } else {
                 runs += 1;
             }
@@ -79,18 +80,18 @@ impl DecisionInProgress<'_, '_> {
         let exempt = self.exemption(mode);
         match self.claims.claim(route.number, self.effects[first].channel, value, mode) {
             Claimed::Wait(waiter) => return Some(waiter),
-            Claimed::Redundant { since } => self.effects[first].novelty = Some(Novelty::Known(since)),
-            Claimed::Held { before, redundant, since } => {
+            Claimed::Redundant(shown) => self.effects[first].novelty = Some(Novelty::Known(shown)),
+            Claimed::Held { before, redundant, shown } => {
                 let before = match before {
                     Before::Nothing => Previous::Nothing,
                     Before::Known(assignment) => Previous::Known(assignment),
                     Before::Uncertain(cause) => Previous::Unknown(self.uncertain(cause)),
                 };
-                self.decide_reserved(&group, runs, Reserved { before, redundant, since, exempt });
+                self.decide_reserved(&group, runs, Reserved { before, redundant, shown, exempt });
             }
             Claimed::HeldAll(cause) => {
                 let before = Previous::Unknown(self.uncertain(cause));
-                self.decide_reserved(&group, runs, Reserved { before, redundant: false, since: None, exempt });
+                self.decide_reserved(&group, runs, Reserved { before, redundant: false, shown: None, exempt });
             }
         }
         None
@@ -99,29 +100,42 @@ impl DecisionInProgress<'_, '_> {
     /// Decides the novelty of the effects on a reserved channel: the first one is new unless it was known; one that
     /// follows a different one is a change.
     fn decide_reserved(&mut self, group: &[usize], runs: usize, reserved: Reserved) {
-        let Reserved { mut before, redundant, since, exempt } = reserved;
+        let Reserved { mut before, redundant, shown, exempt } = reserved;
         for &index in group {
             let effect = &self.effects[index];
             if effect.novelty.is_some() {
                 continue;
             }
-            let same = matches!((&before, effect.assignment()), (Previous::Known(known), Some(assignment)) if known == assignment);
+            // What it was known to show, if that is the same.
+            let same = match (&before, effect.assignment()) {
+                (Previous::Known(known), Some(assignment)) if known == assignment => {
+                    Some(Shown { since: self.now, difference: assignment.difference_from(known) })
+                }
+                _ => None,
+            };
+            let differs_elsewhere = match (&before, effect.assignment()) {
+                (Previous::Known(known), Some(assignment)) => known.is_of_same(assignment),
+                _ => false,
+            };
             let observes = self.observes(effect);
             let novelty = match (&effect.kind, &before) {
-                (EffectKind::Announces(_), _) if (redundant || same) && observes => {
-                    let decision = if since.is_some() || same {
+                (EffectKind::Announces(_), _) if (redundant || same.is_some()) && observes => {
+                    let decision = if shown.is_some() || same.is_some() {
                         EventDecision::WouldSameAssignment
                     } else {
                         EventDecision::WouldSameInFlight
                     };
-                    Novelty::Observed { decision, since }
+                    Novelty::Observed { decision, shown }
                 }
-                // The first of a batch's several changes may be known; the batch as a whole always holds the channel.
-                (EffectKind::Announces(_), _) if same && runs > 1 && self.mode != ClaimMode::Forced => {
-                    Novelty::Known(self.now)
-                }
-                (EffectKind::Announces(_), _) if redundant || same => Novelty::News(exempt),
+                (EffectKind::Announces(_), _) if redundant || same.is_some() => match same {
+                    // The first of a batch's several changes may be known; the batch as a whole always holds the channel.
+                    Some(same) if runs > 1 && self.mode != ClaimMode::Forced => Novelty::Known(same),
+                    Some(_) | None => Novelty::News(exempt),
+                },
                 (EffectKind::Announces(_), Previous::Nothing) => Novelty::News(EventDecision::NothingKnown),
+                (EffectKind::Announces(_), Previous::Known(_)) if differs_elsewhere => {
+                    Novelty::News(EventDecision::ChangedElsewhere)
+                }
                 (EffectKind::Announces(_), Previous::Known(_)) => Novelty::News(EventDecision::Changed),
                 (EffectKind::Announces(_), Previous::Unknown(decision)) => Novelty::News(*decision),
                 (EffectKind::Unreadable(cause), _) => Novelty::News(unreadable(*cause)),

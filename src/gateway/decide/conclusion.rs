@@ -3,6 +3,7 @@
 use smallvec::SmallVec;
 
 use super::effects::{Deliveries, Effect, Novelty};
+use super::observe::Observation;
 use super::{Conclusion, Decision, DecisionInProgress, WaitReason, acquire, observe};
 use crate::assignment::Denied;
 use crate::decision::EventDecision;
@@ -32,10 +33,11 @@ impl DecisionInProgress<'_, '_> {
             }
         }
         let mut decisions: SmallVec<[EventDecision; 4]> = SmallVec::new();
+        let mut observation = Observation::new(self.app, self.trigger, self.now);
         for effect in &self.effects {
             let decision = self.decision_on(effect, deliveries.is_dropped(effect.event, effect.position));
             effect.route.metrics.count(decision);
-            observe::record_decision(self.app, effect, decision, self.now);
+            observation.record(effect, decision);
             decisions.push(decision);
         }
         observe::record_misplaced(self.shared, self.app, self.trigger, self.now);
@@ -87,10 +89,10 @@ impl DecisionInProgress<'_, '_> {
         match effect.novelty {
             Some(Novelty::Known(_)) if drops && self.waited => EventDecision::SameInFlight,
             Some(Novelty::Known(_)) if drops => EventDecision::SameAssignment,
-            Some(Novelty::Repeated) if drops => EventDecision::RepeatedInBatch,
+            Some(Novelty::Repeated(_)) if drops => EventDecision::RepeatedInBatch,
             Some(Novelty::News(decision) | Novelty::Observed { decision, .. }) => decision,
-            Some(Novelty::Repeated) if self.observes(effect) => EventDecision::WouldRepeatedInBatch,
-            Some(Novelty::Known(_) | Novelty::Repeated) | None => self.forced.unwrap_or(EventDecision::OtherRule),
+            Some(Novelty::Repeated(_)) if self.observes(effect) => EventDecision::WouldRepeatedInBatch,
+            Some(Novelty::Known(_) | Novelty::Repeated(_)) | None => self.forced.unwrap_or(EventDecision::OtherRule),
         }
     }
 }

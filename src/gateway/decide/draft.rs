@@ -119,6 +119,7 @@ fn inexact_head<'r>(
             assignment: None,
             before: None,
             known_since: None,
+            differs: false,
         })
     });
     head.findings.extend(findings.clone().take(list));
@@ -152,6 +153,7 @@ fn finding<'r>(
         assignment: effect.assignment().map(|assignment| record(assignment, effect.route, list)),
         before: effect.before.as_ref().map(|before| record(before, effect.route, list)),
         known_since: effect.known_since().map(crate::clock::Moment::as_millis),
+        differs: matches!(effect.difference(), Some(Some(_))) || decision == EventDecision::ChangedElsewhere,
     }
 }
 

@@ -5,7 +5,7 @@ use std::ptr;
 
 use smallvec::SmallVec;
 
-use crate::assignment::{Assignment, Value};
+use crate::assignment::{Assignment, Digest, Shown, Value};
 use crate::clock::Moment;
 use crate::decision::EventDecision;
 use crate::gateway::routing::{AppRoute, RuleRoute};
@@ -13,7 +13,7 @@ use crate::pusher::{Event, Trigger};
 use crate::rules::{self, Mode, Unreadable};
 
 /// Bytes on the stack for the decoded `data` of an announcement.
-const STACK_DATA: usize = 1024;
+pub(super) const STACK_DATA: usize = 1024;
 
 /// Nearly all triggers have one effect.
 pub(super) type Effects<'a> = SmallVec<[Effect<'a>; 1]>;
@@ -59,15 +59,15 @@ pub(super) enum EffectKind {
 /// What the claims say of one effect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Novelty {
-    /// The channel is known to show this assignment, since then.
-    Known(Moment),
-    /// The announcement before it in the same batch is the same.
-    Repeated,
+    /// The channel is known to show this assignment.
+    Known(Shown),
+    /// The announcement before it in the same batch is the same. Its remainder, if that is another one.
+    Repeated(Option<Digest>),
     /// It is redundant, but goes on because the rule only observes.
     Observed {
         decision: EventDecision,
-        /// Since when the channel is known to show it, if it is.
-        since: Option<Moment>,
+        /// What the channel is known to show, if that is this.
+        shown: Option<Shown>,
     },
     /// It goes on.
     News(EventDecision),
@@ -84,16 +84,27 @@ impl Effect<'_> {
     /// Since when the channel is known to show this assignment, if the effect is redundant for that reason.
     pub(super) const fn known_since(&self) -> Option<Moment> {
         match self.novelty {
-            Some(Novelty::Known(since)) => Some(since),
-            Some(Novelty::Observed { since, .. }) => since,
-            Some(Novelty::Repeated | Novelty::News(_)) | None => None,
+            Some(Novelty::Known(Shown { since, .. }) | Novelty::Observed { shown: Some(Shown { since, .. }), .. }) => {
+                Some(since)
+            }
+            Some(Novelty::Observed { .. } | Novelty::Repeated(_) | Novelty::News(_)) | None => None,
+        }
+    }
+
+    /// Whether the remainder of its data was compared with that of what guests show, and the digest of that if they
+    /// differ.
+    pub(super) const fn difference(&self) -> Option<Option<Digest>> {
+        match self.novelty {
+            Some(Novelty::Known(shown) | Novelty::Observed { shown: Some(shown), .. }) => Some(shown.difference),
+            Some(Novelty::Repeated(difference)) => Some(difference),
+            Some(Novelty::Observed { shown: None, .. } | Novelty::News(_)) | None => None,
         }
     }
 
     /// Whether the rule enforces, and the effect is redundant.
     fn is_droppable(&self) -> bool {
         self.route.rule.spec().mode == Mode::Enforce
-            && matches!(self.novelty, Some(Novelty::Known(_) | Novelty::Repeated))
+            && matches!(self.novelty, Some(Novelty::Known(_) | Novelty::Repeated(_)))
     }
 }
 
@@ -115,7 +126,7 @@ pub(super) fn readings<'a>(app: &'a AppRoute, trigger: &'a Trigger<'_>) -> Readi
                 // The event has the same kind of effect on every channel.
                 let kind = match effects.get(first) {
                     Some(Effect { kind, .. }) => kind.clone(),
-                    None => match kind(route, event, data.as_deref()) {
+                    None => match kind(app, route, event, data.as_deref()) {
                         Ok(kind) => kind,
                         Err(part) => {
                             filtered.extend(part.map(|part| Filtered { event: event_index, route, part }));
@@ -139,8 +150,8 @@ pub(super) fn readings<'a>(app: &'a AppRoute, trigger: &'a Trigger<'_>) -> Readi
 }
 
 /// The kind of effect that `event` has under a rule. An error: it has none; the part of `where` that does not match.
-fn kind(route: &RuleRoute, event: &Event<'_>, data: Option<&str>) -> Result<EffectKind, Option<usize>> {
-    match route.rule.read(&event.name, data) {
+fn kind(app: &AppRoute, route: &RuleRoute, event: &Event<'_>, data: Option<&str>) -> Result<EffectKind, Option<usize>> {
+    match route.rule.read(&event.name, data, &app.remainder_key) {
         rules::EventMeaning::Unrelated => Err(None),
         rules::EventMeaning::Filtered(part) => Err(Some(part)),
         // The excluded client does not receive it: the channel does not show all clients the same any more.

@@ -1,40 +1,109 @@
 //! Recording decisions for the operator's report. Nothing here changes a decision or waits.
 
-use super::effects::Effect;
+use super::effects::{Effect, STACK_DATA};
+use crate::assignment::Digest;
 use crate::audience::AppAudience;
 use crate::clock::Moment;
 use crate::decision::{Action, EventDecision};
 use crate::gateway::Shared;
-use crate::gateway::routing::AppRoute;
+use crate::gateway::routing::{AppRoute, RuleRoute};
 use crate::pusher::Trigger;
 use crate::report::{Misplaced, Redundant, RedundantOutcome};
+use crate::rules::{Leaf, OnDifference};
 
 /// The memory keeps moments in tenths of a second, rounded down; so a client that joined in the same tenth does not
 /// count as late.
 const MILLIS_PER_TICK: u64 = 100;
 
-/// Counts a decision on one effect, if it is redundant.
-pub(super) fn record_decision(app: &AppRoute, effect: &Effect<'_>, decision: EventDecision, now: Moment) {
-    let outcome = match decision.action() {
-        Action::Suppressed | Action::SuppressedInFlight => RedundantOutcome::Suppressed,
-        Action::WouldSuppress => RedundantOutcome::Observed,
-        Action::Forwarded => return,
-    };
-    let Effect { channel, route, .. } = effect;
-    let since = effect.known_since();
-    let heard = app.audience.as_ref().and_then(|audience: &AppAudience| audience.of(channel));
-    let joined = heard.and_then(|heard| heard.last_joined);
-    let late_joiner = joined.zip(since).is_some_and(|(joined, since)| tick(joined) > tick(since));
-    let messages = route.tally.count(Redundant {
-        channel,
-        at: now,
-        outcome,
-        audience: heard.map(|heard| heard.subscribers),
-        late_joiner,
-    });
-    if outcome == RedundantOutcome::Suppressed {
-        route.metrics.saved(messages);
+/// Records the decisions on the effects of one trigger.
+pub(super) struct Observation<'a, 't> {
+    app: &'a AppRoute,
+    trigger: &'a Trigger<'t>,
+    now: Moment,
+    /// The leaves that were worked out last, and of which event for which rule.
+    leaves: Option<(usize, *const RuleRoute, Vec<Leaf>)>,
+}
+
+impl<'a, 't> Observation<'a, 't> {
+    pub(super) const fn new(app: &'a AppRoute, trigger: &'a Trigger<'t>, now: Moment) -> Self {
+        Self { app, trigger, now, leaves: None }
     }
+
+    /// Counts a decision on one effect if it is redundant, and what else differs. What is forwarded is noted, so that it
+    /// can be told later where another announcement differs.
+    #[inline]
+    pub(super) fn record(&mut self, effect: &Effect<'_>, decision: EventDecision) {
+        match decision.action() {
+            Action::Suppressed | Action::SuppressedInFlight => self.redundant(effect, RedundantOutcome::Suppressed),
+            Action::WouldSuppress => {
+                self.redundant(effect, RedundantOutcome::Observed);
+                self.forwarded(effect, decision);
+            }
+            Action::Forwarded => self.forwarded(effect, decision),
+        }
+    }
+
+    fn redundant(&mut self, effect: &Effect<'_>, outcome: RedundantOutcome) {
+        let Effect { channel, route, .. } = effect;
+        let since = effect.known_since();
+        let heard = self.app.audience.as_ref().and_then(|audience: &AppAudience| audience.of(channel));
+        let joined = heard.and_then(|heard| heard.last_joined);
+        let late_joiner = joined.zip(since).is_some_and(|(joined, since)| tick(joined) > tick(since));
+        let difference = effect.difference().filter(|_| notes_differences(route));
+        let messages = route.tally.count(Redundant {
+            channel,
+            at: self.now,
+            outcome,
+            audience: heard.map(|heard| heard.subscribers),
+            late_joiner,
+            differs: difference.map(|difference| difference.is_some()),
+        });
+        if outcome == RedundantOutcome::Suppressed {
+            route.metrics.saved(messages);
+        }
+        if let Some(Some(shown)) = difference {
+            self.differs(effect, shown);
+        }
+    }
+
+    /// Counts where an announcement differs from the one that guests show, whose remainder has the digest `shown`.
+    #[cold]
+    fn differs(&mut self, effect: &Effect<'_>, shown: Digest) {
+        effect.route.metrics.differs();
+        let leaves = self.leaves(effect);
+        effect.route.tally.differed(effect.channel, shown, leaves);
+    }
+
+    fn forwarded(&mut self, effect: &Effect<'_>, decision: EventDecision) {
+        let Some(assignment) = effect.assignment().filter(|_| notes_differences(effect.route)) else { return };
+        if decision == EventDecision::ChangedElsewhere
+            && let Some(shown) = effect.before.as_ref().and_then(|shown| assignment.difference_from(shown))
+        {
+            effect.route.tally.compared_and_forwarded();
+            self.differs(effect, shown);
+        }
+        if let Some(digest) = assignment.digest() {
+            let leaves = self.leaves(effect);
+            effect.route.tally.announced(effect.channel, digest, leaves);
+        }
+    }
+
+    /// The leaves of an announcement's remainder. Those of an event on several channels are worked out once.
+    fn leaves(&mut self, effect: &Effect<'_>) -> &[Leaf] {
+        let (event, route) = (effect.event, std::ptr::from_ref(effect.route));
+        if !matches!(&self.leaves, Some((last, its, _)) if (*last, *its) == (event, route)) {
+            let mut buffer = [0; STACK_DATA];
+            let data = self.trigger.events[event].data(&mut buffer);
+            let leaves = data.map_or_else(Vec::new, |data| effect.route.rule.leaves(&data, &self.app.remainder_key));
+            self.leaves = Some((event, route, leaves));
+        }
+        self.leaves.as_ref().map_or(&[], |(_, _, leaves)| leaves)
+    }
+}
+
+/// Whether the rule looks at what else differs.
+fn notes_differences(route: &RuleRoute) -> bool {
+    route.rule.spec().on_difference != OnDifference::Suppress
 }
 
 /// Counts the events of `trigger` on channels where the app's contract does not expect them.

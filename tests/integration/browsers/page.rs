@@ -213,6 +213,27 @@ fn a_rule_is_switched_and_acts_at_once() {
 }
 
 #[test]
+fn what_else_differs_is_in_the_report_and_warned_of() {
+    let hotel = hotel();
+    for role in ["Receptionist", "Receptionist", "Manager", "Director"] {
+        let data = json!({ "staff_name": "Anna Byrne", "staff_role": role, "staff_profile_image": null });
+        hotel.backend.trigger(ROOM, "staff-assigned", &data);
+    }
+    let operator = Operator::open(hotel.usher.admin());
+    operator.sees("#report td", "2 of 3");
+    operator.sees("#report td", "/staff_role 2");
+    operator.opens("Suppressed");
+    operator.sees("#triggers .reasons, #triggers dd", "Something else in its data differed");
+    operator.chooses("Observe");
+    confirms(&operator, "Switch to observe", TOKEN);
+    operator.sees("#said", "enforce → observe");
+    operator.chooses("Enforce");
+    operator.clicks("Switch to enforce");
+    operator.sees("#said", "/staff_role differed in 2 of 3 redundant announcements");
+    assert_eq!(operator.complaints(&[]), [] as [Value; 0]);
+}
+
+#[test]
 fn a_reload_takes_the_files_modes_again() {
     let hotel = hotel();
     let operator = Operator::open(hotel.usher.admin());

@@ -1,0 +1,105 @@
+//! Asks running ushers what else differed in the announcements that rules take for redundant (`GET /report`).
+
+use std::time::Duration;
+
+use anyhow::{Context, ensure};
+use http::StatusCode;
+use serde::Deserialize;
+use usher::admin::frequent_difference;
+use usher::config::{Config, Origin, Warning};
+use usher::report::DifferenceSummary;
+use usher::rules::OnDifference;
+use usher::tls;
+
+use super::admins::Listener;
+use super::http_client::HttpClient;
+use super::party::Role;
+
+/// How long an usher may take to answer.
+const TIME_LIMIT: Duration = Duration::from_secs(5);
+
+/// The part of `GET /report` (docs/endpoints.md) that is read.
+#[derive(Deserialize)]
+struct Report {
+    rules: Vec<Rule>,
+}
+
+#[derive(Deserialize)]
+struct Rule {
+    app: String,
+    rule: String,
+    differences: Differences,
+}
+
+#[derive(Deserialize)]
+struct Differences {
+    compared: u64,
+    differing: u64,
+    unexplained: u64,
+    pointers: Vec<Pointer>,
+}
+
+#[derive(Deserialize)]
+struct Pointer {
+    pointer: String,
+    count: u64,
+}
+
+/// A warning for each pointer to what differed in more than an exceptional number of the announcements that a rule of
+/// `config` drops.
+///
+/// # Errors
+/// One of the ushers does not answer, or not as usher does.
+pub(super) async fn warnings(
+    config: &Config,
+    listeners: &[Listener],
+    tls: &tls::Client,
+) -> anyhow::Result<Vec<Warning>> {
+    let mut warnings = Vec::new();
+    for listener in listeners {
+        for Rule { app, rule, differences } in report(listener, tls).await?.rules {
+            let named = config.rules.iter().position(|known| known.spec().name == rule && known.is_for(&app));
+            let Some(index) = named.filter(|index| config.rules[*index].spec().on_difference == OnDifference::Count)
+            else {
+                continue;
+            };
+            let Differences { compared, differing, unexplained, pointers } = differences;
+            let pointers = pointers.into_iter().map(|Pointer { pointer, count }| (pointer, count)).collect();
+            let summary = DifferenceSummary { compared, differing, unexplained, pointers };
+            let is_ignored = |pointer: &str| {
+                config.rules[index].spec().ignore.iter().any(|ignored| {
+                    pointer.strip_prefix(ignored.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+                })
+            };
+            for (pointer, count) in summary.frequent().filter(|(pointer, _)| !is_ignored(pointer)) {
+                let said = frequent_difference(pointer, count, compared);
+                let (message, cure) = said.split_once(". ").unwrap_or((said.as_str(), ""));
+                warnings.push(Warning {
+                    origin: Origin::Default,
+                    key: format!("rules.{index}.ignore"),
+                    code: "differs_elsewhere",
+                    message: format!("{rule} for app {app} at {}: {message}.", listener.name),
+                    cure: format!("{cure}."),
+                });
+            }
+        }
+    }
+    Ok(warnings)
+}
+
+async fn report(listener: &Listener, tls: &tls::Client) -> anyhow::Result<Report> {
+    let client = HttpClient::new(Role::Admin, &listener.url, tls.clone(), TIME_LIMIT)?;
+    let client = match &listener.token {
+        Some(token) => client.with_token(token)?,
+        None => client,
+    };
+    let answer = client.get("/report").await?;
+    ensure!(
+        answer.status() == StatusCode::OK,
+        "{} answers GET /report with {}: is it the admin listener, and the token right (--token-file, USHER_ADMIN__TOKEN)?",
+        listener.name,
+        answer.status()
+    );
+    serde_json::from_slice(answer.body())
+        .with_context(|| format!("{} answers GET /report with something else", listener.name))
+}
