@@ -18,6 +18,7 @@ use tokio::task::yield_now;
 use tokio::time::{sleep, timeout};
 
 use super::Admin;
+use super::record::LongAnswer;
 use super::reply::{self, Reply};
 use super::service::Service;
 use crate::descriptors::Acceptor;
@@ -49,7 +50,7 @@ const MAX_HEAD: usize = 16 * 1024;
 const MAX_HEADERS: usize = 64;
 
 /// A connection older than this is closed after its current request, so that a client that reads nothing cannot occupy
-/// it for longer.
+/// it for longer. A recording lasts as long as its client reads it.
 const MAX_LIFETIME: Duration = Duration::from_secs(300);
 
 /// The time to answer the last request of a connection.
@@ -153,7 +154,7 @@ async fn admit(
 async fn serve_single_request(stream: TcpStream, service: Arc<Service>, permit: ConnectionPermit) {
     let connection = server(FIRST_BYTE_TIMEOUT)
         .keep_alive(false)
-        .serve_connection(TokioIo::new(stream), service_fn(answering(service)));
+        .serve_connection(TokioIo::new(stream), service_fn(answering(service, Arc::default())));
     match timeout(FIRST_BYTE_TIMEOUT + LAST_ANSWER_TIMEOUT, connection).await {
         Ok(Ok(())) => {}
         Ok(Err(error)) => tracing::debug!(%error, "an admin connection broke"),
@@ -163,10 +164,13 @@ async fn serve_single_request(stream: TcpStream, service: Arc<Service>, permit: 
 }
 
 /// The service of one connection.
-fn answering(service: Arc<Service>) -> impl Fn(Request<Incoming>) -> BoxFuture<'static, Result<Reply, Infallible>> {
+fn answering(
+    service: Arc<Service>,
+    long: Arc<LongAnswer>,
+) -> impl Fn(Request<Incoming>) -> BoxFuture<'static, Result<Reply, Infallible>> {
     move |request| {
-        let service = Arc::clone(&service);
-        async move { Ok(reply::dated(service.answer(request).await)) }.boxed()
+        let (service, long) = (Arc::clone(&service), Arc::clone(&long));
+        async move { Ok(reply::dated(service.answer(request, &long).await)) }.boxed()
     }
 }
 
@@ -176,15 +180,25 @@ fn server(head_timeout: Duration) -> http1::Builder {
     server
 }
 
+/// Ends with the lifetime of a connection, and not before its long answer does.
+async fn lifetime(long: &LongAnswer) {
+    sleep(MAX_LIFETIME).await;
+    while long.is_read() {
+        sleep(LAST_ANSWER_TIMEOUT).await;
+    }
+}
+
 /// Answers the requests of a connection until it ends. Releases `permit` at the end.
 async fn serve_keep_alive(stream: TcpStream, service: Arc<Service>, permit: ConnectionPermit, stop: Drain) {
     let _permit = permit;
-    let connection = server(HEAD_TIMEOUT).serve_connection(TokioIo::new(stream), service_fn(answering(service)));
+    let long = Arc::new(LongAnswer::default());
+    let answering = answering(service, Arc::clone(&long));
+    let connection = server(HEAD_TIMEOUT).serve_connection(TokioIo::new(stream), service_fn(answering));
     tokio::pin!(connection);
     let ended = tokio::select! {
         ended = connection.as_mut() => Ok(ended),
         () = stop.reached(Phase::Draining) => Err(()),
-        () = sleep(MAX_LIFETIME) => Err(()),
+        () = lifetime(&long) => Err(()),
     };
     let ended = match ended {
         Ok(ended) => ended,

@@ -10,6 +10,7 @@
 //!   last triggers, newest first
 //! - `GET /triggers/<id>`: one trigger
 //! - `GET /triggers/stream?…&backlog=`: new triggers as server-sent events
+//! - `GET /record?redact=`: triggers as JSON lines, whole; requires the token that allows everything
 //! - `GET /events?app=&limit=`: what came, by event and channel
 //! - `GET /report`: what each rule has suppressed or would suppress, and misplaced events
 //! - `GET /overview`: rules with their modes, and the main counters
@@ -38,6 +39,7 @@ mod nearest;
 mod overview;
 mod page;
 mod query;
+mod record;
 mod refusal;
 mod reply;
 mod report;
@@ -59,6 +61,7 @@ use arc_swap::ArcSwap;
 use crate::assignment::Assignments;
 use crate::clock::Calendar;
 use crate::metrics::Metrics;
+use crate::recording::Recorders;
 use crate::report::Report;
 use crate::shutdown::{Drain, Tasks};
 use crate::triggers::Triggers;
@@ -74,6 +77,8 @@ pub struct Admin {
     pub metrics: Arc<Metrics>,
     /// The records behind `/triggers` and `/events`.
     pub triggers: Arc<Triggers>,
+    /// Those who record, by `/record`.
+    pub recorders: Arc<Recorders>,
     /// The data of `/report`.
     pub report: Arc<Report>,
     /// The assignments behind `/assignments`.
@@ -105,6 +110,8 @@ pub struct Access {
     pub allowed_hosts: Vec<String>,
     /// The name of the environment, for people; may be empty.
     pub name: String,
+    /// Whether triggers may be recorded whole, by `/record`.
+    pub recording: bool,
 }
 
 impl fmt::Debug for Access {
@@ -115,6 +122,7 @@ impl fmt::Debug for Access {
             .field("read_token", &self.read_token.as_ref().map(|_| "MASKED"))
             .field("allowed_hosts", &self.allowed_hosts)
             .field("name", &self.name)
+            .field("recording", &self.recording)
             .finish()
     }
 }

@@ -54,6 +54,14 @@ pub(super) enum Refusal {
     /// The largest number of streams is open already.
     #[error("Too many streams of triggers are open: close another one.")]
     TooManyStreams,
+    /// Recording is off.
+    #[error(
+        "Recording is off. Set admin.recording = true and reload usher: triggers are then shown whole, with their data, to whoever has admin.token."
+    )]
+    RecordingOff,
+    /// As many as may be record.
+    #[error("Two recordings are made already: end one of them.")]
+    TooManyRecorders,
     /// No configured rule matches.
     #[error("No configured rule fits this app and rule; check their spelling and the configuration.")]
     NotWatched,
@@ -113,7 +121,7 @@ impl Refusal {
         match self {
             Self::BadHost | Self::BadQuery(_) | Self::BadBody(_) => StatusCode::BAD_REQUEST,
             Self::TokenMissing | Self::TokenWrong => StatusCode::UNAUTHORIZED,
-            Self::TokenNotSet | Self::TokenReadsOnly => StatusCode::FORBIDDEN,
+            Self::TokenNotSet | Self::TokenReadsOnly | Self::RecordingOff => StatusCode::FORBIDDEN,
             Self::NotFound | Self::NotWatched | Self::NoTrigger | Self::NoCluster | Self::NoApp | Self::NoMember => {
                 StatusCode::NOT_FOUND
             }
@@ -123,6 +131,7 @@ impl Refusal {
             Self::NotJson => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::Draining
             | Self::TooManyStreams
+            | Self::TooManyRecorders
             | Self::Unreached(_)
             | Self::NoMembership
             | Self::StoreRefuses(_)
@@ -150,6 +159,8 @@ impl Refusal {
             Self::NotJson => "not_json",
             Self::NoTrigger => "no_trigger",
             Self::TooManyStreams => "too_many_streams",
+            Self::RecordingOff => "recording_off",
+            Self::TooManyRecorders => "too_many_recorders",
             Self::NotWatched => "not_watched",
             Self::Observing => "observing",
             Self::NoCluster => "no_cluster",

@@ -62,6 +62,13 @@ pub(super) fn events(events: impl Stream<Item = Result<Frame<Bytes>, Infallible>
     reply
 }
 
+/// JSON lines, as they come.
+pub(super) fn json_lines(lines: impl Stream<Item = Result<Frame<Bytes>, Infallible>> + Send + 'static) -> Reply {
+    let mut reply = with_body("application/jsonl", StreamBody::new(lines).boxed_unsync());
+    reply.headers_mut().insert(HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no"));
+    reply
+}
+
 /// JSON.
 pub(super) fn json(body: &impl Serialize) -> Reply {
     let body = serde_json::to_vec(body).expect("maps here have string keys, and no value refuses to be written");
@@ -113,6 +120,8 @@ fn add_required_headers(refusal: &Refusal, headers: &mut HeaderMap) {
         | Refusal::NotJson
         | Refusal::NoTrigger
         | Refusal::TooManyStreams
+        | Refusal::RecordingOff
+        | Refusal::TooManyRecorders
         | Refusal::NotWatched
         | Refusal::Observing
         | Refusal::NoCluster

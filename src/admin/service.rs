@@ -11,6 +11,7 @@ use hyper::body::Incoming;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
+use super::record::{LongAnswer, RecordQuery};
 use super::refusal::Refusal;
 use super::reply::{self, Reply};
 use super::stream::{self, MAX_STREAMS};
@@ -57,6 +58,7 @@ enum Endpoint {
     Triggers,
     Trigger,
     Stream,
+    Record,
     Events,
     Report,
     Overview,
@@ -79,6 +81,7 @@ impl Endpoint {
             "/assignments" => Some(Self::Assignments),
             "/triggers" => Some(Self::Triggers),
             "/triggers/stream" => Some(Self::Stream),
+            "/record" => Some(Self::Record),
             "/events" => Some(Self::Events),
             "/report" => Some(Self::Report),
             "/overview" => Some(Self::Overview),
@@ -111,6 +114,8 @@ impl Endpoint {
             | Self::Report
             | Self::Token => "GET, HEAD",
             Self::Assignments => "GET, HEAD, DELETE",
+            // The head alone would be a recording of nothing.
+            Self::Record => "GET",
             Self::RuleMode | Self::ClusterClose => "POST",
             Self::ClusterMember => "DELETE",
         }
@@ -126,6 +131,7 @@ impl Endpoint {
             | Self::Triggers
             | Self::Trigger
             | Self::Stream
+            | Self::Record
             | Self::Events
             | Self::Overview
             | Self::Cluster
@@ -141,6 +147,11 @@ impl Endpoint {
     /// Whether programs request it that address the listener by name.
     const fn is_for_machines(self) -> bool {
         self.is_open() && !matches!(self, Self::Page)
+    }
+
+    /// Whether it shows, on every address, more than may be read without the token that allows everything.
+    const fn is_confidential(self) -> bool {
+        matches!(self, Self::Record)
     }
 
     /// Whether a request with `method` changes something.
@@ -161,15 +172,16 @@ impl Service {
     }
 
     /// Answers `request`. Only the endpoint that has a request body reads it.
-    pub(super) async fn answer(&self, request: Request<Incoming>) -> Reply {
+    /// `long`: of the request's connection.
+    pub(super) async fn answer(&self, request: Request<Incoming>, long: &Arc<LongAnswer>) -> Reply {
         let (head, body) = request.into_parts();
-        match self.route(&Request::from_parts(head, ()), body).await {
+        match self.route(&Request::from_parts(head, ()), body, long).await {
             Ok(reply) => reply,
             Err(refusal) => reply::refused(&refusal),
         }
     }
 
-    async fn route(&self, request: &Request<()>, body: Incoming) -> Result<Reply, Refusal> {
+    async fn route(&self, request: &Request<()>, body: Incoming, long: &Arc<LongAnswer>) -> Result<Reply, Refusal> {
         let access = self.admin.access.load_full();
         let permission = guard::permission(request.headers(), &access);
         let endpoint = Endpoint::of(request.uri().path(), request.headers());
@@ -180,7 +192,7 @@ impl Service {
             guard::host(request, &access.allowed_hosts)?;
         }
         let changes = endpoint.is_some_and(|endpoint| endpoint.changes(request.method()));
-        if changes {
+        if changes || endpoint.is_some_and(Endpoint::is_confidential) {
             guard::may_change(permission, &access)?;
         } else if endpoint == Some(Endpoint::Token) || (self.exposed && !endpoint.is_some_and(Endpoint::is_open)) {
             permission?;
@@ -224,6 +236,11 @@ impl Service {
                 let query = stream::StreamQuery::parse(&self.admin, query, request.headers())?;
                 let permit = Arc::clone(&self.streams).try_acquire_owned().map_err(|_full| Refusal::TooManyStreams)?;
                 Ok(reply::events(query.follow(Arc::clone(&self.admin), permit, self.stop.clone())))
+            }
+            Endpoint::Record => {
+                let lines =
+                    RecordQuery::parse(query)?.follow(Arc::clone(&self.admin), Arc::clone(long), self.stop.clone())?;
+                Ok(reply::json_lines(lines))
             }
             Endpoint::Overview => Ok(overview::overview(&self.admin)),
             Endpoint::Cluster => cluster::show(&self.admin).await,
@@ -294,6 +311,7 @@ GET    /triggers?app=&channel=<prefix>&event=&decision=&reason=&status=4xx&calle
                                                           the last triggers, newest first
 GET    /triggers/<id>                                     one trigger, and why other rules did not match
 GET    /triggers/stream?...&backlog=                      triggers as they are answered (server-sent events; curl -N)
+GET    /record?redact=true                                 triggers whole, as JSON lines, as they are settled (token; admin.recording)
 GET    /events?app=&limit=                                what came, by event and channel
 GET    /report                                            what each rule saved or would have, and misplaced events
 GET    /overview                                          rules with their modes, and counters

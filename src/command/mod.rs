@@ -14,6 +14,7 @@ mod http_client;
 mod judged;
 mod listener;
 mod party;
+mod record;
 mod replay;
 mod serve;
 mod subscribe;
@@ -51,6 +52,8 @@ enum Command {
     /// Run the tests of the rules ([[tests]]): exit with 1 if one fails, with 78 if the configuration or a test cannot be
     /// used.
     Test(test::Test),
+    /// Write the triggers of a running usher to a file, as they are settled: to replay them, and to test rules on them.
+    Record(record::Record),
     /// Decide on recorded triggers by other rules, and compare.
     Replay(replay::Replay),
     /// Look at everything that has to be right around usher (upstream, certificates, clocks, ports, limits), or at
@@ -78,6 +81,7 @@ impl Arguments {
             Some(Command::Check(check)) => check.run(),
             Some(Command::Explain(explain)) => explain.run(),
             Some(Command::Test(test)) => test.run(),
+            Some(Command::Record(record)) => record.run(),
             Some(Command::Replay(replay)) => replay.run(),
             Some(Command::Doctor(doctor)) => doctor.run(),
             Some(Command::Healthcheck(healthcheck)) => healthcheck.run(),

@@ -133,11 +133,26 @@ fn admin(section: &mut Section<'_>) -> Admin {
         allowed_hosts: allowed_hosts(section),
         name: section.parsed("name", String::new(), environment_name),
         triggers_bytes: triggers_bytes(section),
+        recording: recording(section, listen),
         payloads: section.optional_choice(
             "payloads",
             [Payloads::None, Payloads::Announcements, Payloads::All].map(|payloads| (payloads.label(), payloads)),
         ),
     }
+}
+
+/// `admin.recording`. What is recorded is whole, and the listener has no TLS.
+fn recording(section: &mut Section<'_>, listen: SocketAddr) -> bool {
+    let recording = section.flag("recording", false);
+    if recording && !is_loopback(listen) {
+        let message = format!(
+            "`{}`: others can reach `admin.listen`, which has no TLS, and a recording has all data of all triggers.",
+            section.key("recording")
+        );
+        let cure = "Listen on 127.0.0.1 while you record, or put a proxy with TLS before the listener and let nobody else reach it.";
+        section.warn("recording", "exposed_recording", message, cure);
+    }
+    recording
 }
 
 /// `admin.triggers_bytes`, and a hint for the key that it replaced.

@@ -44,7 +44,7 @@ pub use cases::{Tests, read_tests};
 pub use cluster::Cluster;
 pub use effective::{EffectiveValue, RunningValue};
 pub use problem::{Origin, Problem, Problems, Warning};
-pub use unit::duration;
+pub use unit::{duration, size};
 
 use self::file::ReadMode;
 use crate::pusher::App;
@@ -136,6 +136,8 @@ pub struct Admin {
     pub name: String,
     /// Bytes of records of each kind that are kept of triggers; 0: none.
     pub triggers_bytes: usize,
+    /// Whether triggers may be recorded whole, by `GET /record`.
+    pub recording: bool,
     /// Of which events the data is recorded; `None`: see [`Config::payloads`].
     pub payloads: Option<Payloads>,
 }

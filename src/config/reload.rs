@@ -13,8 +13,8 @@ type Compared = (&'static str, bool);
 
 impl Config {
     /// The keys that differ in `new` and take effect only after a restart. Everything else is applied on SIGHUP:
-    /// `observe`, `apps`, `rules`, `events`, `server.unknown_apps`, `server.trusted_proxies`, the tokens, the hosts and
-    /// the name of `admin`, `limits` (those that shape a connection while it is accepted: for new connections),
+    /// `observe`, `apps`, `rules`, `events`, `server.unknown_apps`, `server.trusted_proxies`, the tokens, the hosts,
+    /// the name and `recording` of `admin`, `limits` (those that shape a connection while it is accepted: for new connections),
     /// `assignments.max_channels`, `log.level`, certificates, keys and authorities (by the files' content and their
     /// names).
     #[must_use]
@@ -70,7 +70,8 @@ fn server_keys(old: &Server, new: &Server) -> [Compared; 6] {
 }
 
 fn admin_keys(old: &Admin, new: &Admin) -> [Compared; 3] {
-    let Admin { listen, token: _, read_token: _, allowed_hosts: _, name: _, triggers_bytes, payloads } = old;
+    let Admin { listen, token: _, read_token: _, allowed_hosts: _, name: _, triggers_bytes, recording: _, payloads } =
+        old;
     [
         ("admin.listen", *listen == new.listen),
         ("admin.triggers_bytes", *triggers_bytes == new.triggers_bytes),

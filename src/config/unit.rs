@@ -28,7 +28,7 @@ pub fn duration(text: &str) -> Result<Duration, String> {
 ///
 /// # Errors
 /// A sentence that names the accepted forms.
-pub(super) fn size(text: &str) -> Result<usize, String> {
+pub fn size(text: &str) -> Result<usize, String> {
     let bytes = amount(text, &SIZES).and_then(|bytes| usize::try_from(bytes).ok());
     bytes.ok_or_else(|| format!("{} is not a size. {SIZE_FORMS}", quote(text)))
 }

@@ -20,6 +20,7 @@ mod peer;
 mod pipeline;
 mod plan;
 mod record;
+mod recorded;
 mod relay;
 mod reply;
 mod routing;
@@ -50,6 +51,7 @@ use self::record::{Arrival, RequestLine};
 use crate::clock::{Clock, Date};
 use crate::metrics::{Metrics, RequestKind};
 use crate::rate::Rates;
+use crate::recording::Recorders;
 use crate::report::Report;
 use crate::shutdown::{Drain, Phase, Tasks};
 use crate::triggers::Triggers;
@@ -147,6 +149,8 @@ pub struct Shared {
     pub relays: Relays,
     /// Log lines about triggers.
     pub trigger_log: TriggerLog,
+    /// Those who record what comes, for an operator.
+    pub recorders: Arc<Recorders>,
     /// Whether upstream's answers to triggers say that they were accepted.
     pub success_format: SuccessFormat,
 }

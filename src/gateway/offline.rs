@@ -200,6 +200,7 @@ impl OfflineGateway {
             relays: Relays::default(),
             trigger_log: TriggerLog::default(),
             success_format: SuccessFormat::default(),
+            recorders: Arc::default(),
         });
         Self { shared, assignments, time, held: Vec::new() }
     }

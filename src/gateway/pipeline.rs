@@ -11,6 +11,7 @@ use super::decide::{Conclusion, Decision, DecisionContext, Progress, Subject, Wa
 use super::disposition::Disposition;
 use super::plan::{Multiplicity, Plan};
 use super::record::{Arrival, RequestLine, Tag, micros};
+use super::recorded;
 use super::routing::AppRoute;
 use super::settle::{self, Answered, Settled};
 use super::verified::{Reading, Verified};
@@ -20,8 +21,9 @@ use crate::clock::Timestamp;
 use crate::decision::EventDecision;
 use crate::metrics::TriggerOutcome;
 use crate::pusher::{KeyPair, Trigger};
+use crate::recording::Capture;
 use crate::shutdown::Phase;
-use crate::triggers::{MAX_TEXT, Tail, TriggerId, UpstreamRecord, cut};
+use crate::triggers::{Draft, MAX_TEXT, Tail, TriggerId, UpstreamRecord, cut};
 use crate::upstream::Failure;
 
 /// What is left to do for a trigger after a decision. `R`: the reader's form of an answer.
@@ -40,11 +42,15 @@ pub(super) enum NextStep<R> {
 pub(super) struct Forward {
     app: Arc<AppRoute>,
     arrival: Arrival,
-    conclusion: Conclusion,
+    // Not as a `Conclusion`, which would need eight bytes more.
+    decision: EventDecision,
+    draft: Draft,
     tickets: Tickets,
     multiplicity: Multiplicity,
     disposition: Disposition,
     permit: InFlightPermit,
+    /// For those who record.
+    capture: Option<Box<Capture>>,
 }
 
 /// A trigger that waits, and what it waits for.
@@ -180,7 +186,7 @@ async fn send_and_settle<E: Exchange>(
 impl Forward {
     /// Why it goes on.
     pub(super) const fn decision(&self) -> EventDecision {
-        self.conclusion.decision
+        self.decision
     }
 
     /// The id of its record.
@@ -196,11 +202,11 @@ impl Forward {
         sent: Sent,
         received: impl FnOnce() -> Answered<'a>,
     ) -> Result<(Disposition, Tag), (Refusal, Tag)> {
-        let Self { app, arrival, conclusion, tickets, multiplicity, disposition, permit: _permit } = self;
+        let Self { app, arrival, decision, draft, tickets, multiplicity, disposition, permit: _permit, capture } = self;
         let Sent { took, ended, retries, result } = sent;
         let metrics = &shared.metrics;
-        let decision = conclusion.decision;
-        let recorded = Recorded { app: &app, arrival, conclusion, took, ended, retries, disposition };
+        let conclusion = Conclusion { decision, draft };
+        let recorded = Recorded { app: &app, arrival, conclusion, took, ended, retries, disposition, capture };
         let refusal = match result {
             Ok(()) => {
                 let answered = received();
@@ -241,6 +247,7 @@ struct Recorded<'a> {
     ended: Instant,
     retries: u8,
     disposition: Disposition,
+    capture: Option<Box<Capture>>,
 }
 
 impl Recorded<'_> {
@@ -252,7 +259,7 @@ impl Recorded<'_> {
         let took = micros(self.ended - self.arrival.came.instant);
         let tail = Tail { took, status, refusal: None, upstream: Some(upstream) };
         let reason = self.conclusion.decision.reason();
-        self.push(shared, reason, &tail);
+        self.push(shared, reason, settled.outcome, &tail);
     }
 
     fn unanswered(self, shared: &Shared, outcome: TriggerOutcome, refusal: &Refusal) {
@@ -268,11 +275,14 @@ impl Recorded<'_> {
             refusal: Some((refusal.code(), cause)),
             upstream: Some(upstream),
         };
-        self.push(shared, refusal.code(), &tail);
+        self.push(shared, refusal.code(), outcome, &tail);
     }
 
-    fn push(self, shared: &Shared, reason: &str, tail: &Tail<'_>) {
+    fn push(self, shared: &Shared, reason: &'static str, outcome: TriggerOutcome, tail: &Tail<'_>) {
         let Conclusion { decision, draft } = self.conclusion;
+        if let Some(capture) = self.capture {
+            capture.settle(recorded::sent(self.ended, outcome, tail.decision(Some(decision)), reason));
+        }
         self.arrival.decided(shared, &self.app.id, || tail.decision(Some(decision)), reason, &draft);
         shared.triggers.push(draft, tail);
     }
@@ -297,16 +307,24 @@ fn conclude<R: Render>(
     render: R,
 ) -> NextStep<R::Reply> {
     let decision = state.decide(shared, &verified, Subject { arrival, line: render.line() }, attempt);
+    let capture = recorded::capture(shared, &verified, arrival, render.line(), &decision);
     let Verified { app, pair, reading, .. } = verified;
     let waited = attempt.now.instant - arrival.came.instant;
     match decision {
         Decision::Suppress(conclusion) => {
-            let tag = arrival.tag(conclusion.decision.reason());
+            let decided = conclusion.decision;
+            let tag = arrival.tag(decided.reason());
+            if let Some(capture) = capture {
+                capture.settle(recorded::suppressed(decided));
+            }
             arrival.push_suppressed(shared, &app.id, conclusion, waited);
             NextStep::Answered(render.suppressed(tag))
         }
         Decision::Refuse(refusal, draft) => {
             arrival.push_refused(shared, &app.id, draft, waited, &refusal);
+            if let Some(capture) = capture {
+                capture.settle(recorded::refused(&refusal));
+            }
             let tag = arrival.tag(refusal.code());
             NextStep::Answered(render.refused(refusal, tag))
         }
@@ -316,11 +334,13 @@ fn conclude<R: Render>(
             NextStep::Forward(Forward {
                 app,
                 arrival: *arrival,
-                conclusion,
+                decision: conclusion.decision,
+                draft: conclusion.draft,
                 tickets,
                 multiplicity,
                 disposition,
                 permit: permit(),
+                capture,
             })
         }
         Decision::Wait(reason) => {

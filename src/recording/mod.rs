@@ -9,10 +9,16 @@
 //!
 //! (The second one is a single line.) Unknown members are ignored, so that a later version may add some.
 
+mod recorders;
+mod redaction;
+
 use std::borrow::Cow;
 use std::fmt;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+pub use recorders::{Batch, Capture, CapturedEnd, CapturedRequest, Item, Recorder, Recorders, SettledTrigger};
+pub use redaction::{Redactor, body_text};
 
 /// The version of the format that this usher writes, and the newest that it reads.
 pub const FORMAT: u32 = 1;

@@ -1,6 +1,7 @@
 //! A checked rule, and the meaning of an event under it.
 
 use std::collections::HashSet;
+use std::ops::Range;
 
 use serde_json::Value;
 use smallvec::SmallVec;
@@ -191,6 +192,13 @@ impl Rule {
     #[must_use]
     pub fn watches(&self, channel: &str) -> bool {
         self.channel.matches(channel) && is_valid_name(channel) && ChannelKind::of(channel) == ChannelKind::Standard
+    }
+
+    /// Where the literal parts of the rule's template are in `channel`, if it matches the template, whatever kind of
+    /// channel it is.
+    #[must_use]
+    pub fn literals_in(&self, channel: &str) -> Option<Vec<Range<usize>>> {
+        self.channel.literals_in(channel)
     }
 
     /// Whether `event` is the rule's event, or releases. Always false for a rule that is off.

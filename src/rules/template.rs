@@ -1,6 +1,8 @@
 //! Channel templates such as `{hotelSlug}-room-{roomNumber}-chat`: literal text around placeholders, each of which
 //! matches one or more characters.
 
+use std::ops::Range;
+
 use crate::pusher::channel::{ChannelKind, MAX_NAME, is_name_byte};
 
 /// A checked template: the literals before, between and after its placeholders. There is one more literal than
@@ -82,6 +84,25 @@ impl Template {
             }
         }
         !rest.is_empty()
+    }
+
+    /// Where the literals are in `text`, if it matches: where [`Self::matches`] finds them.
+    pub(super) fn literals_in(&self, text: &str) -> Option<Vec<Range<usize>>> {
+        if !self.matches(text) {
+            return None;
+        }
+        let mut at = self.before.len();
+        let mut found = Vec::with_capacity(1 + self.after.len());
+        found.push(0..at);
+        let Some((last, between)) = self.after.split_last() else { return Some(found) };
+        for literal in between {
+            let later = text.len() - after_one(&text[at..])?.len();
+            let start = later + text[later..].find(&**literal)?;
+            at = start + literal.len();
+            found.push(start..at);
+        }
+        found.push(text.len() - last.len()..text.len());
+        Some(found)
     }
 
     /// The literal before the first placeholder, and the one after each placeholder.

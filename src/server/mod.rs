@@ -264,6 +264,7 @@ impl Server {
             relays: Relays::default(),
             trigger_log: TriggerLog::default(),
             success_format: SuccessFormat::default(),
+            recorders: Arc::default(),
         });
         let limits = ConnectionLimits {
             total: fit.connections,
@@ -305,6 +306,7 @@ impl Server {
         Arc::new(Admin {
             metrics: Arc::clone(&self.shared.metrics),
             triggers: Arc::clone(&self.shared.triggers),
+            recorders: Arc::clone(&self.shared.recorders),
             report: Arc::clone(&self.shared.report),
             assignments: Arc::clone(&self.assignments),
             state: Arc::clone(&self.succession.sentence),
@@ -427,6 +429,7 @@ fn access(config: &Config) -> Access {
         read_token: text(&config.admin.read_token),
         allowed_hosts: config.admin.allowed_hosts.clone(),
         name: config.admin.name.clone(),
+        recording: config.admin.recording,
     }
 }
 

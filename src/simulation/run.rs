@@ -87,7 +87,7 @@ pub fn rules_read<'r>(rules: &'r [Rule], case: &TestCase) -> Vec<&'r Rule> {
         rule.is_for(&step.app)
             && trigger.events.iter().any(|event| {
                 let data = event.data(&mut []).map(std::borrow::Cow::into_owned);
-                // Nothing is compared, so any key will do.
+                // What else the event says does not matter here, so neither does the key.
                 let meaning = rule.read(&event.name, data.as_deref(), &RemainderKey::new([0; 16]));
                 !matches!(meaning, EventMeaning::Unrelated | EventMeaning::Filtered(_))
                     && event.channels.iter().any(|channel| rule.watches(channel))

@@ -46,6 +46,7 @@ mod rates;
 mod readme;
 mod reasons;
 mod recipes;
+mod recording;
 mod refusals;
 mod rehearsal;
 mod relay;

@@ -78,7 +78,7 @@ const HOUSE: &[Room] = &[
         ],
         must_not: &[],
     },
-    Room { name: "recording", may_use: &[], must_not: &["tokio", "hyper", "http"] },
+    Room { name: "recording", may_use: &["pusher", "rules"], must_not: &["hyper", "http"] },
     Room {
         name: "simulation",
         may_use: &["clock", "pusher", "rules", "assignment", "rate", "recording", "gateway"],
@@ -98,6 +98,7 @@ const HOUSE: &[Room] = &[
             "metrics",
             "shutdown",
             "cluster",
+            "recording",
         ],
         must_not: &[],
     },

@@ -94,6 +94,7 @@ impl Running {
         let admin = Arc::new(Admin {
             metrics: Metrics::new(),
             triggers: Arc::new(Triggers::new(MIN_CAPACITY, Payloads::None)),
+            recorders: Arc::default(),
             report: Arc::new(Report::default()),
             assignments: assignments(clock),
             state: "no memory outlives a process".into(),

@@ -159,7 +159,7 @@ fn pointers(payload: &Payload, rules: &[Rule]) -> anyhow::Result<Vec<PointerView
         let mut buffer = [0; 1024];
         let Some(data) = event.data(&mut buffer) else { continue };
         for rule in rules.iter().filter(|rule| rule.is_for(&payload.app)) {
-            // Nothing is compared, so any key will do.
+            // What else the event says does not matter here, so neither does the key.
             let meaning = rule.read(&event.name, Some(&data), &RemainderKey::new([0; 16]));
             let is_read = !matches!(meaning, EventMeaning::Unrelated | EventMeaning::Release);
             if !is_read || !event.channels.iter().any(|channel| rule.watches(channel)) {

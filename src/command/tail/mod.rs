@@ -4,7 +4,7 @@ mod events;
 mod follow;
 pub(super) mod line;
 mod printer;
-mod source;
+pub(super) mod source;
 pub(super) mod trigger;
 pub(super) mod whole;
 

@@ -26,7 +26,7 @@ const MAX_REFUSAL: usize = 64 * 1024;
 
 /// Where the stream comes from.
 #[derive(Debug)]
-pub(super) struct Source {
+pub(in crate::command) struct Source {
     client: HttpClient,
     /// The address, for messages.
     url: Uri,
@@ -37,7 +37,7 @@ pub(super) struct Source {
 
 /// Why there is no stream.
 #[derive(Debug)]
-pub(super) enum Refused {
+pub(in crate::command) enum Refused {
     /// Another attempt would end in the same way.
     ForGood(anyhow::Error),
     /// It may be a restart, or the network.
@@ -56,7 +56,7 @@ impl Source {
     ///
     /// # Errors
     /// The address or the token has a form that cannot be used.
-    pub(super) fn new(listener: Listener, tls: tls::Client) -> anyhow::Result<Self> {
+    pub(in crate::command) fn new(listener: Listener, tls: tls::Client) -> anyhow::Result<Self> {
         let Listener { url, token, name } = listener;
         let client = HttpClient::new(Role::Admin, &url, tls, ANSWER_TIMEOUT)?;
         let token = token.map(|token| HeaderValue::from_str(&format!("Bearer {token}")));
@@ -72,6 +72,16 @@ impl Source {
         let is_stream = |value: &HeaderValue| value.as_bytes().starts_with(b"text/event-stream");
         if answer.status() == 200 && answer.headers().get(CONTENT_TYPE).is_some_and(is_stream) {
             return Ok(Stream { body: answer.into_body(), parser: Parser::default() });
+        }
+        Err(self.refusal(answer).await)
+    }
+
+    /// Opens the recording `target`.
+    pub(in crate::command) async fn record(&self, target: &str) -> Result<Answer, Refused> {
+        let answer = self.get(target, None).await?;
+        let is_recording = |value: &HeaderValue| value.as_bytes().starts_with(b"application/jsonl");
+        if answer.status() == 200 && answer.headers().get(CONTENT_TYPE).is_some_and(is_recording) {
+            return Ok(answer.into_body());
         }
         Err(self.refusal(answer).await)
     }

@@ -176,7 +176,7 @@ fn a_reload_names_what_needs_a_restart() {
     let old = file(UPSTREAM).accepted();
     let lively = "server.unknown_apps = \"forward\"\nserver.trusted_proxies = \"10.0.0.1\"\nrules = []\n[limits]\nmax_body = \"2MiB\"\nmax_target = \"1KiB\"\nmax_wait = \"2s\"\n\
                   body_timeout = \"1s\"\nmax_requests = 1\nrates.app_triggers = 9\nmax_head = \"8KiB\"\nmax_connections = 1\nmax_connections_per_peer = 1\n\
-                  max_headers = 10\nhead_timeout = \"1s\"\nidle_timeout = \"1s\"\n[admin]\ntoken = \"t\"\nread_token = \"r\"\nallowed_hosts = \"h\"\nname = \"n\"\n\
+                  max_headers = 10\nhead_timeout = \"1s\"\nidle_timeout = \"1s\"\n[admin]\ntoken = \"t\"\nread_token = \"r\"\nallowed_hosts = \"h\"\nname = \"n\"\nrecording = true\n\
                   [assignments]\nmax_channels = 1\n[log]\nlevel = \"warn\"\n[[apps]]\nid = \"2\"\nkey = \"k\"\nsecret = \"s\"\n";
     assert_eq!(old.reloadable_difference(&file(&format!("{UPSTREAM}{lively}")).accepted()), [""; 0]);
 

@@ -210,3 +210,14 @@ fn names_of_hosts_and_of_the_environment_are_checked() {
     assert!(name("\"a\\nb\"").fault().contains("one line"));
     assert!(name(&format!("\"{}\"", "x".repeat(41))).fault().contains("40 characters"));
 }
+
+#[test]
+fn a_recording_that_others_can_reach_is_warned_of() {
+    let recording = |listen| {
+        let config = file(&format!("{UPSTREAM}admin.recording = true\nadmin.token = \"0123456789abcdef\""));
+        let warnings = config.flag("admin.listen", listen).accepted().warnings;
+        warnings.iter().filter(|warning| warning.code == "exposed_recording").count()
+    };
+    assert_eq!((recording("127.0.0.1:9601"), recording("10.0.0.1:9601")), (0, 1));
+    assert!(!file(UPSTREAM).accepted().admin.recording);
+}

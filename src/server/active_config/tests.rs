@@ -47,6 +47,7 @@ fn active_config() -> Arc<ActiveConfig> {
         relays: Relays::default(),
         trigger_log: TriggerLog::default(),
         success_format: SuccessFormat::default(),
+        recorders: Arc::default(),
     };
     ActiveConfig::new(config, Arc::new(shared), assignments, audience)
 }

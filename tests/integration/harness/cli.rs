@@ -163,7 +163,12 @@ impl Running {
     }
 
     pub fn interrupt(&self) {
-        let status = Command::new("kill").arg("-INT").arg(self.child.id().to_string()).status().unwrap();
+        self.signal("INT");
+    }
+
+    /// Sends the signal with this name.
+    pub fn signal(&self, name: &str) {
+        let status = Command::new("kill").arg(format!("-{name}")).arg(self.child.id().to_string()).status().unwrap();
         assert!(status.success());
     }
 

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use usher::admin::record_json;
 use usher::clock::{Calendar, Moment};
 use usher::config::{Config, Sources};
-use usher::recording::HeadForm;
+use usher::recording::{Entry, HeadForm, Header, Redactor};
 use usher::rules::Rule;
 use usher::simulation::{Request as Simulated, Settled, Simulation, Upstream, UpstreamOutcome, Verdict};
 
@@ -262,6 +262,21 @@ fn recording(all: &[(&Planned, &Decided)]) -> String {
     std::iter::once(header).chain(lines).collect()
 }
 
+/// The recording as usher redacts it.
+fn redacted(recording: &str, config: &Config) -> String {
+    let redactor = Redactor::new(config.rules.iter().map(|rule| ("3".into(), rule.clone())));
+    let lines = recording.lines().skip(1).map(|line| match Entry::read(line).unwrap() {
+        Entry::Trigger(trigger) => {
+            let redacted = redactor.redact(&trigger);
+            assert_ne!(redacted.body, trigger.body);
+            format!("{}\n", Entry::Trigger(redacted))
+        }
+        Entry::Lost(_) => panic!("{line}"),
+    });
+    let header = serde_json::to_string(&Header::new(true)).unwrap();
+    std::iter::once(header + "\n").chain(lines).collect()
+}
+
 /// A test for each history without an idempotency key, which tests have no key for; and how many there are.
 fn tests(histories: &[Vec<(&Planned, &Decided)>]) -> (String, usize) {
     let (mut text, mut count) = (String::new(), 0);
@@ -321,6 +336,9 @@ fn all_decide_alike_on_random_triggers() {
         (&json!(2000), &json!(2000), &json!(0)),
         "{json}"
     );
+    let day = folder.write("redacted.jsonl", &redacted(&recorded, &config));
+    let of_redacted = &run(&["replay", &day, "--config", &config_file, "--json"]).json()[0];
+    assert_eq!((&of_redacted["changed"], &of_redacted["rules"]), (&json!(0), &json["rules"]), "{of_redacted}");
     let report = usher.admin().report();
     for rule in json["rules"].as_array().unwrap() {
         let told = report["rules"].as_array().unwrap().iter().find(|it| it["rule"] == rule["rule"]).unwrap();
