@@ -1,6 +1,7 @@
 //! The memory's part of a decision: a redundant announcement, a handoff that is forwarded and accepted, and one of a
 //! channel that is new; at 1,000 to 1,000,000 known channels (cold ones: each is far from the one before), and by
-//! several threads at once. With usher's allocator.
+//! several threads at once. And what the discovery adds to an event: when it is off, when the channel is not followed,
+//! and when the event is looked at. With usher's allocator.
 
 use std::hint::black_box;
 use std::num::NonZero;
@@ -12,7 +13,8 @@ use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, 
 use usher::assignment::{
     AppMemory, Assignment, Bounds, Claim, ClaimMode, Digest, Outcome, Remainder, RuleMemory, Value,
 };
-use usher::clock::Clock;
+use usher::clock::{Clock, Moment};
+use usher::discovery::{Discovery, Sighting, Table};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -154,5 +156,39 @@ fn by_threads(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, by_size, by_threads);
+/// An enveloped announcement of some 400 bytes on one of 1,000 channels.
+fn discovery(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("discovery");
+    let names: Vec<String> = (0..1_000).map(|number| format!("seaview-hotel-room-{number:07}-chat")).collect();
+    let now = Moment::from_millis(1_000);
+    let sighting =
+        |channel| Sighting { app: "1001", event: "realtime_event", channel, audience: Some(2), is_call: true, at: now };
+    let data = r#"{"category":"guest_chat","type":"staff_assigned","payload":{"conversation_id":"0b6f2c9a-1d2e-4f3a-8b4c-5d6e7f8a9b0c","staff_id":"7","staff_name":"Anna Byrne","staff_role":"Receptionist","staff_profile_image":"https://cdn.example/7.png?expires=1764457199&signature=9f0c2d7be1"},"meta":{"event_id":"5f3a9c01-aaaa-4f3a-8b4c-5d6e7f8a9b0c","ts":1764457199}}"#;
+    let off = Discovery::default();
+    group.bench_function("off", |bencher| bencher.iter(|| black_box(off.is_on())));
+    // Its second has had its share, so that no channel is looked at and half of them are not followed.
+    let busy = Discovery::default();
+    busy.switch_on(1);
+    for name in names.iter().cycle().take(2_000) {
+        if busy.follows("1001", name, now) {
+            busy.see(data, std::iter::once(sighting(name)), now);
+        }
+    }
+    let mut walk = names.iter().cycle();
+    let mut channel = || walk.next().map_or("", String::as_str);
+    group.bench_function("not followed", |bencher| {
+        bencher.iter(|| black_box(busy.is_on() && busy.follows("1001", channel(), now)));
+    });
+    let mut table = Table::default();
+    group.bench_function("looked at", |bencher| {
+        bencher.iter(|| {
+            if let Some(data) = table.read(black_box(data)) {
+                table.see(sighting(channel()), &data);
+            }
+        });
+    });
+    group.finish();
+}
+
+criterion_group!(benches, by_size, by_threads, discovery);
 criterion_main!(benches);

@@ -17,6 +17,7 @@
 //! | [`triggers`] | the records of the last triggers |
 //! | [`recording`] | the form of recorded triggers, as JSON lines |
 //! | [`simulation`] | decisions on triggers of the past, or made up, with scripted outcomes and a virtual time; tests of rules |
+//! | [`discovery`] | what comes, before there is a rule for it, and which rules that suggests |
 //! | [`report`] | what dropping saves, and which events are misplaced |
 //! | [`metrics`] | every series in one struct |
 //! | [`admin`] | the operator's listener and its page |
@@ -51,6 +52,7 @@ pub mod upstream;
 
 pub mod admin;
 pub mod decision;
+pub mod discovery;
 pub mod metrics;
 pub mod recording;
 pub mod report;

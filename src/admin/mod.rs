@@ -12,6 +12,7 @@
 //! - `GET /triggers/stream?…&backlog=`: new triggers as server-sent events
 //! - `GET /record?redact=`: triggers as JSON lines, whole; requires the token that allows everything
 //! - `GET /events?app=&limit=`: what came, by event and channel
+//! - `GET /discovery?app=&limit=`: what comes, by event and family of channels, and what it suggests
 //! - `GET /report`: what each rule has suppressed or would suppress, and misplaced events
 //! - `GET /overview`: rules with their modes, and the main counters
 //! - `GET /cluster`: the members of each app's shared memory, and what this process may do there
@@ -29,6 +30,7 @@
 
 mod assignments;
 mod cluster;
+mod discovery;
 mod effective;
 mod events;
 mod guard;

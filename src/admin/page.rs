@@ -16,6 +16,7 @@ const SCRIPT: &str = concat!(
     include_str!("page/triggers.js"),
     include_str!("page/rules.js"),
     include_str!("page/cluster.js"),
+    include_str!("page/discovery.js"),
     include_str!("page/report.js"),
 );
 

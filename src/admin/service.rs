@@ -15,7 +15,9 @@ use super::record::{LongAnswer, RecordQuery};
 use super::refusal::Refusal;
 use super::reply::{self, Reply};
 use super::stream::{self, MAX_STREAMS};
-use super::{Admin, assignments, cluster, effective, events, guard, modes, overview, page, report, sample, triggers};
+use super::{
+    Admin, assignments, cluster, discovery, effective, events, guard, modes, overview, page, report, sample, triggers,
+};
 use crate::shutdown::{Drain, Phase, Tasks};
 
 /// The largest number of concurrent listings. Each may iterate over all assignments; further ones wait.
@@ -60,6 +62,7 @@ enum Endpoint {
     Stream,
     Record,
     Events,
+    Discovery,
     Report,
     Overview,
     Cluster,
@@ -83,6 +86,7 @@ impl Endpoint {
             "/triggers/stream" => Some(Self::Stream),
             "/record" => Some(Self::Record),
             "/events" => Some(Self::Events),
+            "/discovery" => Some(Self::Discovery),
             "/report" => Some(Self::Report),
             "/overview" => Some(Self::Overview),
             "/cluster" => Some(Self::Cluster),
@@ -108,6 +112,7 @@ impl Endpoint {
             | Self::Trigger
             | Self::Stream
             | Self::Events
+            | Self::Discovery
             | Self::Overview
             | Self::Cluster
             | Self::Config
@@ -133,6 +138,7 @@ impl Endpoint {
             | Self::Stream
             | Self::Record
             | Self::Events
+            | Self::Discovery
             | Self::Overview
             | Self::Cluster
             | Self::ClusterClose
@@ -232,6 +238,10 @@ impl Service {
                 let query = events::EventQuery::parse(query)?;
                 self.listing(move |admin| Ok(query.list(admin))).await
             }
+            Endpoint::Discovery => {
+                let query = discovery::DiscoveryQuery::parse(query)?;
+                self.listing(move |admin| Ok(query.list(admin))).await
+            }
             Endpoint::Stream => {
                 let query = stream::StreamQuery::parse(&self.admin, query, request.headers())?;
                 let permit = Arc::clone(&self.streams).try_acquire_owned().map_err(|_full| Refusal::TooManyStreams)?;
@@ -313,6 +323,7 @@ GET    /triggers/<id>                                     one trigger, and why o
 GET    /triggers/stream?...&backlog=                      triggers as they are answered (server-sent events; curl -N)
 GET    /record?redact=true                                 triggers whole, as JSON lines, as they are settled (token; admin.recording)
 GET    /events?app=&limit=                                what came, by event and channel
+GET    /discovery?app=&limit=                             what comes, by event and family of channels, and what it suggests
 GET    /report                                            what each rule saved or would have, and misplaced events
 GET    /overview                                          rules with their modes, and counters
 GET    /cluster                                           the members of each app's shared memory, and what this usher may do there

@@ -15,8 +15,15 @@ use super::configuration::{Configuration, EX_CONFIG};
 use super::differences;
 use super::terminal::{Printable, print, print_error};
 
+const EXAMPLES: &str = "\
+Examples:
+  usher check --config usher.toml
+  usher check --config usher.toml --show
+  usher check --config usher.toml --admin http://127.0.0.1:9601 --token-file token";
+
 /// A configuration, and what to report. Exit code 0 if it can be used, else 78.
 #[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
 pub(super) struct Check {
     #[command(flatten)]
     configuration: Configuration,

@@ -16,8 +16,13 @@ use super::http_client::HttpClient;
 use super::party::Role;
 use super::terminal::{Printable, print, print_error};
 
+const EXAMPLES: &str = "\
+Examples:
+  usher healthcheck --config /etc/usher/usher.toml";
+
 /// Asks `/readyz` of the admin listener that the configuration names.
 #[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
 pub(super) struct Healthcheck {
     #[command(flatten)]
     configuration: Configuration,

@@ -51,6 +51,15 @@ pub(super) fn print(line: impl fmt::Display) -> Result<(), StdoutError> {
     writeln!(out, "{line}").and_then(|()| out.flush()).map_err(StdoutError)
 }
 
+/// Writes a whole text to standard output as it is.
+///
+/// # Errors
+/// If it cannot be written.
+pub(super) fn print_whole(text: &[u8]) -> Result<(), StdoutError> {
+    let mut out = io::stdout().lock();
+    out.write_all(text).and_then(|()| out.flush()).map_err(StdoutError)
+}
+
 /// Standard output cannot be written.
 #[derive(Debug, thiserror::Error)]
 #[error("standard output cannot be written")]

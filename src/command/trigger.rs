@@ -24,8 +24,14 @@ use super::terminal::{Printable, print, print_error};
 /// The largest input that is read, in bytes; servers accept far less.
 const MAX_INPUT: u64 = 64 * 1024 * 1024;
 
+const EXAMPLES: &str = "\
+Examples:
+  usher trigger grand-room-101-chat staff-assigned '{\"staff_name\": \"Anna\"}'
+  usher trigger --url http://127.0.0.1:6001 --app 1001 --batch events.json --json";
+
 /// An event and where to send it. Exit code 0 if it was accepted (2xx), else 1.
 #[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
 pub(super) struct Trigger {
     /// usher, or any Pusher-compatible host: scheme, host and port.
     #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:6001")]

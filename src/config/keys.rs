@@ -45,6 +45,7 @@ pub(super) fn read(mut tree: Table, report: &mut Report) -> Config {
         let assignments = root.section("assignments", |section| assignments(section, &server, &upstream, is_shared));
         let state = root.section("state", |section| state(section, &upstream, is_shared));
         let log = root.section("log", log);
+        let discover = root.section("report", |section| section.flag("discover", true));
         let observe = root.flag("observe", false);
         let (apps, ids) = apps::read(root, &server);
         let (rules, modes) = rules::read(root, &ids, observe).into_iter().unzip();
@@ -62,6 +63,7 @@ pub(super) fn read(mut tree: Table, report: &mut Report) -> Config {
             state,
             cluster,
             log,
+            discover,
             apps,
             rules,
             modes,

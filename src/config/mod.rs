@@ -75,6 +75,8 @@ pub struct Config {
     pub cluster: Option<Cluster>,
     /// `[log]`.
     pub log: Log,
+    /// `report.discover`: whether what comes is sampled.
+    pub discover: bool,
     /// `[[apps]]`.
     pub apps: Vec<App>,
     /// `[[rules]]`, with the modes that they run in.

@@ -13,8 +13,8 @@ type Compared = (&'static str, bool);
 
 impl Config {
     /// The keys that differ in `new` and take effect only after a restart. Everything else is applied on SIGHUP:
-    /// `observe`, `apps`, `rules`, `events`, `server.unknown_apps`, `server.trusted_proxies`, the tokens, the hosts,
-    /// the name and `recording` of `admin`, `limits` (those that shape a connection while it is accepted: for new connections),
+    /// `observe`, `apps`, `rules`, `events`, `report.discover`, `server.unknown_apps`, `server.trusted_proxies`, the
+    /// tokens, the hosts, the name and `recording` of `admin`, `limits` (those that shape a connection while it is accepted: for new connections),
     /// `assignments.max_channels`, `log.level`, certificates, keys and authorities (by the files' content and their
     /// names).
     #[must_use]
@@ -30,6 +30,7 @@ impl Config {
             state,
             cluster,
             log,
+            discover: _,
             apps: _,
             rules: _,
             modes: _,

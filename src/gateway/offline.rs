@@ -28,7 +28,7 @@ use crate::metrics::Metrics;
 use crate::pusher::{App, KeyPair, Query};
 use crate::rate::{Limiters, Rates};
 use crate::recording::HeadForm;
-use crate::report::{Report, Summary};
+use crate::report::{DifferenceSummary, Report, Summary};
 use crate::rules::{Mode, Rule};
 use crate::shutdown::{Drain, Tasks};
 use crate::triggers::{Encoded, MIN_CAPACITY, Payloads, TriggerId, Triggers};
@@ -148,6 +148,8 @@ pub struct RuleFigures {
     pub decisions: Vec<(EventDecision, u64)>,
     /// What its redundant announcements save.
     pub summary: Summary,
+    /// What they say otherwise than what guests show.
+    pub differences: DifferenceSummary,
 }
 
 /// A channel as a running usher knows it.
@@ -361,6 +363,7 @@ impl OfflineGateway {
                     mode: route.rule.spec().mode,
                     decisions: counted.filter(|(_, count)| *count > 0).collect(),
                     summary: route.tally.summary(),
+                    differences: route.tally.differences(),
                 }
             })
         });

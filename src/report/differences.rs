@@ -30,7 +30,7 @@ pub struct DifferenceSummary {
 const EXCEPTIONS: u64 = 1;
 
 impl DifferenceSummary {
-    /// The pointers to what differed in more than [`EXCEPTIONS`] percent of the compared announcements.
+    /// The pointers to what differed in more than 1 percent of the compared announcements.
     pub fn frequent(&self) -> impl Iterator<Item = (&str, u64)> {
         let frequent = self.pointers.iter().filter(|(_, count)| count * 100 > self.compared * EXCEPTIONS);
         frequent.map(|(pointer, count)| (pointer.as_str(), *count))

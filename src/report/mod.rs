@@ -13,6 +13,7 @@ use std::sync::Arc;
 use parking_lot::{Mutex, MutexGuard};
 
 use crate::clock::Moment;
+use crate::discovery::Discovery;
 
 pub use differences::DifferenceSummary;
 pub use tally::{Redundant, RedundantOutcome, RuleTally, Summary};
@@ -26,6 +27,7 @@ const MAX_MISPLACED: usize = 4096;
 pub struct Report {
     /// A lock: held to copy a few handles, or to count a misplaced event; never across an await.
     state: Mutex<State>,
+    discovery: Discovery,
 }
 
 #[derive(Debug, Default)]
@@ -108,6 +110,12 @@ impl Report {
             known.count += 1;
             known.last = known.last.max(at);
         }
+    }
+
+    /// What comes, whether a rule names it or not.
+    #[must_use]
+    pub const fn discovery(&self) -> &Discovery {
+        &self.discovery
     }
 
     /// The rules, in the order of the configuration.

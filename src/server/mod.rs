@@ -249,6 +249,7 @@ impl Server {
         let audience =
             broker.clone().map_or_else(|| Audience::Relayed(Relayed::new(Arc::clone(&metrics))), Audience::Broker);
         let report = Arc::new(Report::default());
+        switch_discovery(&report, &config);
         let observers = Observers { events: &config.events, report: &report, audience: &audience };
         let limiters = Limiters::new(&config.limits.rates, clock, &metrics);
         let routing = routing(&config, limiters, &assignments, &metrics, observers);
@@ -399,6 +400,7 @@ impl Server {
     /// Applies what a reload changes beside apps, rules and certificates. Before the routing: it configures the memory.
     fn reload_bounds(&self, config: &Config) {
         self.assignments.set_max_channels(config.assignments.max_channels);
+        switch_discovery(&self.shared.report, config);
         self.access.store(Arc::new(access(config)));
         let limits = &config.limits;
         let total = capacity::connections_after_reload(&self.config, self.fit, limits.max_connections);
@@ -407,6 +409,15 @@ impl Server {
         if let Some(Err(error)) = self.logging.as_ref().map(|logging| logging.set_level(&config.log.level)) {
             tracing::warn!(%error, "the log level was not changed");
         }
+    }
+}
+
+/// Switches the discovery on or off.
+fn switch_discovery(report: &Report, config: &Config) {
+    if config.discover {
+        report.discovery().switch_on(capacity::workers(config));
+    } else {
+        report.discovery().switch_off();
     }
 }
 

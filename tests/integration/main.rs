@@ -62,6 +62,7 @@ mod simulated;
 mod story;
 mod subscribing;
 mod succession;
+mod suggesting;
 mod tail;
 mod tidy;
 mod upstreams;

@@ -36,9 +36,11 @@ const HOUSE: &[Room] = &[
     Room { name: "triggers", may_use: &["decision"], must_not: &["hyper", "http", "serde_json"] },
     Room {
         name: "report",
-        may_use: &["clock", "rules", "assignment"],
+        may_use: &["clock", "rules", "assignment", "discovery"],
         must_not: &["hyper", "http", "tokio", "serde_json"],
     },
+    Room { name: "discovery", may_use: &["clock", "pusher"], must_not: &["hyper", "http", "fs", "net"] },
+    Room { name: "recording", may_use: &[], must_not: &["tokio", "hyper", "http"] },
     Room {
         name: "audience",
         may_use: &["clock", "pusher", "metrics", "broker"],
@@ -75,6 +77,7 @@ const HOUSE: &[Room] = &[
             "rate",
             "shutdown",
             "recording",
+            "discovery",
         ],
         must_not: &[],
     },
@@ -99,6 +102,7 @@ const HOUSE: &[Room] = &[
             "shutdown",
             "cluster",
             "recording",
+            "discovery",
         ],
         must_not: &[],
     },

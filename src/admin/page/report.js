@@ -1,5 +1,5 @@
 
-// The operator's page, part 6: the report, and the begin.
+// The operator's page, part 7: the report, and the begin.
 
 // ---------------------------------------------------------------- report
 
@@ -81,13 +81,14 @@ const reportParts = ({ since, rules, misplaced }) => {
 
 // ---------------------------------------------------------------- begin
 
-const refresh = () => Promise.allSettled([showOverview(), showCame(), showAssignments(), showReport(), showCluster(), load()]);
+const refresh = () => Promise.allSettled([showOverview(), showCame(), showAssignments(), showReport(), showDiscovery(), showCluster(), load()]);
 
 for (const [{ badge, colour }, meaning] of LEGEND) $("legend").append(make("dt", "", make("span", `badge ${colour}`, badge)), make("dd", "", meaning));
 keepToken(token);
 readAddress();
 follow();
 poll(showReport, 10000);
+poll(showDiscovery, 5000);
 poll(showOverview, 2000);
 poll(showCame, 3000);
 poll(showCluster, 3000);

@@ -25,8 +25,14 @@ use self::servers::Servers;
 use super::block_on;
 use super::terminal::{print, print_error};
 
+const EXAMPLES: &str = "\
+Examples:
+  usher demo
+  usher demo --pace 500ms";
+
 /// How to play.
 #[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
 pub(super) struct Demo {
     /// The pause after each message.
     #[arg(long, value_name = "DURATION", default_value = "120ms", value_parser = config::duration)]

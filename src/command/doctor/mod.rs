@@ -27,9 +27,15 @@ use super::block_on;
 use super::configuration::Configuration;
 use super::terminal::print;
 
+const EXAMPLES: &str = "\
+Examples:
+  usher doctor --config usher.toml
+  usher doctor --admin http://usher-1:9601 --admin http://usher-2:9601 --token-file token";
+
 /// A configuration, or with --admin the ushers that run; and how to tell what is found. Exit code 1 if anything is a
 /// problem, else 0.
 #[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
 pub(super) struct Doctor {
     #[command(flatten)]
     admins: Admins,

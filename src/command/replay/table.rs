@@ -84,6 +84,9 @@ const fn is_unreadable(decision: EventDecision) -> bool {
     matches!(decision, ContextUnusable | DataInexact | DataNotText | IdentityUnusable | NoIdentity | WhereUnclear)
 }
 
+/// The most pointers to what else differed that are listed for a rule.
+const MOST_POINTERS: usize = 10;
+
 const HEADINGS: [&str; 11] = [
     "rule",
     "app",
@@ -119,6 +122,11 @@ pub(super) fn text(report: &Report, comparison: &Comparison, against: Option<&st
     lines.push(String::new());
     lines.extend(rows(report));
     for rule in &report.rules {
+        let pointers = rule.differences.pointers.iter().take(MOST_POINTERS);
+        let pointers: Vec<_> = pointers.map(|(pointer, count)| format!("{} {count}", Printable(pointer))).collect();
+        if !pointers.is_empty() {
+            lines.push(format!("{} else differed: {}", rule.rule, pointers.join(", ")));
+        }
         let forwarded = Counts::of(rule).forwarded;
         if !forwarded.is_empty() {
             let reasons: Vec<String> = forwarded.iter().map(|(reason, count)| format!("{reason} {count}")).collect();
@@ -149,7 +157,7 @@ fn rows(report: &Report) -> Vec<String> {
             counts.all_forwarded().to_string(),
             counts.unreadable.to_string(),
             rule.summary.messages_saved.to_string(),
-            "-".to_owned(),
+            rule.differences.differing.to_string(),
             "-".to_owned(),
         ]
     }));
@@ -205,7 +213,8 @@ pub(super) fn json(report: &Report, comparison: &Comparison, against: Option<&st
             "forwarded": counts.forwarded,
             "unreadable": counts.unreadable,
             "messages_saved": rule.summary.messages_saved,
-            "differed": null,
+            "differed": rule.differences.differing,
+            "pointers": rule.differences.pointers.iter().map(|(pointer, count)| json!({ "pointer": pointer, "count": count })).collect::<Vec<_>>(),
             "late_joiners": null,
         })
     };

@@ -24,9 +24,15 @@ use super::listener::{Address, Connection, ConnectionEvent, Effect, Event, Subsc
 use super::party::Role;
 use super::terminal::{Printable, print, print_error};
 
+const EXAMPLES: &str = "\
+Examples:
+  usher subscribe grand-room-101-chat
+  usher subscribe --url ws://127.0.0.1:6001 grand-room-101-chat --event staff-assigned --count 1 --timeout 10s";
+
 /// What to listen to. Ends on Ctrl-C, after --count events or --timeout; exit code 0 unless fewer events came than
 /// --count wanted, or the server refused a channel.
 #[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
 pub(super) struct Subscribe {
     /// usher, or any Pusher-compatible host: ws://host:port or wss://host.
     #[arg(long, value_name = "URL", default_value = "ws://127.0.0.1:6001")]

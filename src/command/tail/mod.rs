@@ -22,8 +22,14 @@ use super::block_on;
 use super::configuration::Configuration;
 use super::terminal::{print_error, stdout_closed, stdout_has_colours};
 
+const EXAMPLES: &str = "\
+Examples:
+  usher tail --admin http://127.0.0.1:9601 --token-file token
+  usher tail --admin http://usher-1:9601 --admin http://usher-2:9601 --channel grand-room- --refused";
+
 /// Which triggers to follow. Without --admin those of the usher of the configuration, with its token. Ends on Ctrl-C.
 #[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
 pub(super) struct Tail {
     #[command(flatten)]
     admins: Admins,

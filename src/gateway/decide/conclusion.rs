@@ -41,6 +41,7 @@ impl DecisionInProgress<'_, '_> {
             decisions.push(decision);
         }
         observe::record_misplaced(self.shared, self.app, self.trigger, self.now);
+        observe::discover(self.shared, self.app, self.trigger, self.now);
         let unwatched = self
             .trigger
             .events

@@ -1,10 +1,13 @@
 //! Recording decisions for the operator's report. Nothing here changes a decision or waits.
 
+use std::borrow::Cow;
+
 use super::effects::{Effect, STACK_DATA};
 use crate::assignment::Digest;
 use crate::audience::AppAudience;
 use crate::clock::Moment;
 use crate::decision::{Action, EventDecision};
+use crate::discovery::{Discovery, Sighting};
 use crate::gateway::Shared;
 use crate::gateway::routing::{AppRoute, RuleRoute};
 use crate::pusher::Trigger;
@@ -119,6 +122,39 @@ pub(super) fn record_misplaced(shared: &Shared, app: &AppRoute, trigger: &Trigge
             };
             shared.report.misplaced(misplaced, now);
         }
+    }
+}
+
+/// Gives the events of `trigger` to the discovery, as far as it follows their channels.
+#[inline]
+pub(super) fn discover(shared: &Shared, app: &AppRoute, trigger: &Trigger<'_>, now: Moment) {
+    let discovery = shared.report.discovery();
+    if discovery.is_on() {
+        discover_followed(discovery, app, trigger, now);
+    }
+}
+
+#[inline(never)]
+fn discover_followed(discovery: &Discovery, app: &AppRoute, trigger: &Trigger<'_>, now: Moment) {
+    for event in &trigger.events {
+        let followed = |(_, channel): &(usize, &Cow<'_, str>)| discovery.follows(&app.id, channel, now);
+        let mut channels = event.channels.iter().enumerate().filter(followed).peekable();
+        if channels.peek().is_none() {
+            continue;
+        }
+        let mut buffer = [0; STACK_DATA];
+        let data = event.data(&mut buffer);
+        // Data that is no text is compared as it came.
+        let data = data.as_deref().unwrap_or_else(|| event.data_token());
+        let sightings = channels.map(|(position, channel)| Sighting {
+            app: &app.id,
+            event: &event.name,
+            channel,
+            audience: app.audience.as_ref().and_then(|audience| audience.of(channel)).map(|of| of.subscribers as u64),
+            is_call: position == 0,
+            at: now,
+        });
+        discovery.see(data, sightings, now);
     }
 }
 

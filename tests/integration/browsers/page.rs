@@ -312,6 +312,26 @@ fn without_a_token_in_the_configuration_the_page_says_how_to_set_one() {
 }
 
 #[test]
+fn what_comes_is_shown_with_what_it_suggests() {
+    let hotel = hotel();
+    for turn in 0..40_usize {
+        let name = ["Anna Byrne", "Ben Ortiz"][turn / 10 % 2];
+        let picture = format!("https://cdn.example/{}.png?signature={turn}", name.len());
+        let room = format!("grand-room-{}-chat", turn % 2);
+        hotel.backend.trigger(&room, "agent-here", &json!({ "agent_name": name, "agent_picture": picture }));
+        hotel.backend.trigger(&room, "note", &json!({ "text": format!("note {turn}") }));
+    }
+    let operator = Operator::open(hotel.usher.admin());
+    operator.sees("#discovery tbody tr:nth-child(1)", "agent-here");
+    operator.sees("#discovery tbody tr:nth-child(1)", "a rule that compares /agent_name");
+    operator.sees("#discovery tbody tr:nth-child(1)", "/agent_picture");
+    operator.sees("#discovery tbody tr:nth-child(2)", "Nothing: their data differs nearly always");
+    operator.sees("#discovery tbody tr:nth-child(2)", "grand-room-{…}-chat");
+    assert_eq!(operator.complaints(&[]), [] as [Value; 0]);
+    assert_eq!(operator.ask("nameless", json!([])), json!([]));
+}
+
+#[test]
 fn a_usher_that_observes_says_so_on_the_page() {
     let usher = Usher::start_with(&format!("observe = true\n{}", Setup::before_url("local").toml()));
     let operator = Operator::open(usher.admin());
