@@ -11,7 +11,7 @@ RUN apk add --no-cache musl-dev
 # The dependencies in a layer of their own, which lasts until Cargo.toml or Cargo.lock changes. Cargo wants every target that Cargo.toml names to exist.
 COPY Cargo.toml Cargo.lock ./
 RUN mkdir -p src tests/integration tests/model benches/fanout benches/load \
- && touch src/lib.rs tests/integration/main.rs tests/model/cluster.rs benches/memory.rs benches/state.rs benches/decide.rs benches/language.rs benches/fanout/main.rs benches/load/main.rs \
+ && touch src/lib.rs tests/integration/main.rs tests/model/cluster.rs benches/memory.rs benches/state.rs benches/replay.rs benches/decide.rs benches/language.rs benches/fanout/main.rs benches/load/main.rs \
  && echo 'fn main() {}' > src/main.rs \
  && cargo build --release --locked --bin usher
 

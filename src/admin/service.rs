@@ -187,7 +187,8 @@ impl Service {
         }
     }
 
-    async fn route(&self, request: &Request<()>, body: Incoming, long: &Arc<LongAnswer>) -> Result<Reply, Refusal> {
+    /// The endpoint of `request`, which may use it in this way.
+    fn admitted(&self, request: &Request<()>) -> Result<Endpoint, Refusal> {
         let access = self.admin.access.load_full();
         let permission = guard::permission(request.headers(), &access);
         let endpoint = Endpoint::of(request.uri().path(), request.headers());
@@ -207,6 +208,11 @@ impl Service {
         if !endpoint.methods().split(", ").any(|method| method == request.method().as_str()) {
             return Err(Refusal::MethodNotAllowed { allow: endpoint.methods() });
         }
+        Ok(endpoint)
+    }
+
+    async fn route(&self, request: &Request<()>, body: Incoming, long: &Arc<LongAnswer>) -> Result<Reply, Refusal> {
+        let endpoint = self.admitted(request)?;
         let query = request.uri().query().unwrap_or_default();
         match endpoint {
             Endpoint::Index => Ok(reply::text(INDEX)),
@@ -215,7 +221,9 @@ impl Service {
             Endpoint::Livez => Ok(reply::text("ok\n")),
             Endpoint::Readyz if self.admin.drain.has_reached(Phase::Leaving) => Err(Refusal::Draining),
             Endpoint::Readyz => cluster::readiness(&self.admin).map(|()| reply::text("ready\n")),
-            Endpoint::Assignments if changes => assignments::forget(&self.admin, query).await,
+            Endpoint::Assignments if endpoint.changes(request.method()) => {
+                assignments::forget(&self.admin, query).await
+            }
             Endpoint::Assignments => {
                 let query = assignments::AssignmentQuery::parse(query)?;
                 if self.admin.assignments.is_shared() {

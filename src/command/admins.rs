@@ -2,15 +2,19 @@
 
 use std::fmt;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use clap::Args;
-use http::Uri;
+use http::{StatusCode, Uri};
+use serde::de::DeserializeOwned;
 use usher::config::Config;
 use usher::tls;
 
 use super::credentials::read_secret;
 use super::healthcheck::reachable;
+use super::http_client::HttpClient;
+use super::party::Role;
 
 /// The variable with the token, as in the configuration.
 const TOKEN_VARIABLE: &str = "USHER_ADMIN__TOKEN";
@@ -39,6 +43,34 @@ pub(super) struct Listener {
     pub(super) token: Option<String>,
     /// What tells it from the others: a part of its host and port.
     pub(super) name: String,
+}
+
+impl Listener {
+    /// The JSON document of this target, whose answer may take `time_limit`.
+    ///
+    /// # Errors
+    /// It does not answer, or not as usher does.
+    pub(super) async fn document<T: DeserializeOwned>(
+        &self,
+        target: &str,
+        tls: &tls::Client,
+        time_limit: Duration,
+    ) -> anyhow::Result<T> {
+        let client = HttpClient::new(Role::Admin, &self.url, tls.clone(), time_limit)?;
+        let client = match &self.token {
+            Some(token) => client.with_token(token)?,
+            None => client,
+        };
+        let answer = client.get(target).await?;
+        ensure!(
+            answer.status() == StatusCode::OK,
+            "{} answers GET {target} with {}: is it the admin listener of this version, and the token right (--token-file, {TOKEN_VARIABLE})?",
+            self.name,
+            answer.status()
+        );
+        serde_json::from_slice(answer.body())
+            .with_context(|| format!("{} answers GET {target} with something else", self.name))
+    }
 }
 
 impl Admins {

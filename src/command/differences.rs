@@ -2,8 +2,6 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, ensure};
-use http::StatusCode;
 use serde::Deserialize;
 use usher::admin::frequent_difference;
 use usher::config::{Config, Origin, Warning};
@@ -12,8 +10,6 @@ use usher::rules::OnDifference;
 use usher::tls;
 
 use super::admins::Listener;
-use super::http_client::HttpClient;
-use super::party::Role;
 
 /// How long an usher may take to answer.
 const TIME_LIMIT: Duration = Duration::from_secs(5);
@@ -57,7 +53,7 @@ pub(super) async fn warnings(
 ) -> anyhow::Result<Vec<Warning>> {
     let mut warnings = Vec::new();
     for listener in listeners {
-        for Rule { app, rule, differences } in report(listener, tls).await?.rules {
+        for Rule { app, rule, differences } in listener.document::<Report>("/report", tls, TIME_LIMIT).await?.rules {
             let named = config.rules.iter().position(|known| known.spec().name == rule && known.is_for(&app));
             let Some(index) = named.filter(|index| config.rules[*index].spec().on_difference == OnDifference::Count)
             else {
@@ -85,21 +81,4 @@ pub(super) async fn warnings(
         }
     }
     Ok(warnings)
-}
-
-async fn report(listener: &Listener, tls: &tls::Client) -> anyhow::Result<Report> {
-    let client = HttpClient::new(Role::Admin, &listener.url, tls.clone(), TIME_LIMIT)?;
-    let client = match &listener.token {
-        Some(token) => client.with_token(token)?,
-        None => client,
-    };
-    let answer = client.get("/report").await?;
-    ensure!(
-        answer.status() == StatusCode::OK,
-        "{} answers GET /report with {}: is it the admin listener, and the token right (--token-file, USHER_ADMIN__TOKEN)?",
-        listener.name,
-        answer.status()
-    );
-    serde_json::from_slice(answer.body())
-        .with_context(|| format!("{} answers GET /report with something else", listener.name))
 }

@@ -96,3 +96,16 @@ fn an_invalid_length_is_refused_in_a_known_head() {
         assert_eq!(fake.count(), 1, "{length:?}: nothing more upstream");
     }
 }
+
+#[test]
+fn a_connection_header_may_come_first() {
+    let fake = Fake::start();
+    let usher = Usher::start(&fake, |_| {});
+    let bytes = Request::events(&message("lobby", "hi")).bytes();
+    let text = String::from_utf8(bytes).unwrap().replacen("\r\n", "\r\nConnection: keep-alive\r\n", 1);
+    let mut client = usher.client();
+    for _ in 0..2 {
+        client.send(text.as_bytes()).response().assert_forwarded();
+    }
+    assert_eq!(fake.count(), 2);
+}

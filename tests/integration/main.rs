@@ -59,6 +59,7 @@ mod rotation;
 mod several;
 mod silences;
 mod simulated;
+mod starting;
 mod story;
 mod subscribing;
 mod succession;

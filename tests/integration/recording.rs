@@ -201,7 +201,7 @@ fn outcomes_times_and_bodies_are_recorded_by_both_readers() {
     for fast_path in [true, false] {
         let fake = Fake::start();
         let mut setup = recordable(&fake);
-        setup.admin += "payloads = \"none\"\ntriggers_bytes = \"0\"\n";
+        setup.admin += "payloads = \"none\"\ntriggers_bytes = \"0B\"\n";
         setup.server += &format!("fast_path = {fast_path}\n");
         let usher = Usher::start_with(&setup.toml());
         let folder = Folder::new();

@@ -40,7 +40,6 @@ const HOUSE: &[Room] = &[
         must_not: &["hyper", "http", "tokio", "serde_json"],
     },
     Room { name: "discovery", may_use: &["clock", "pusher"], must_not: &["hyper", "http", "fs", "net"] },
-    Room { name: "recording", may_use: &[], must_not: &["tokio", "hyper", "http"] },
     Room {
         name: "audience",
         may_use: &["clock", "pusher", "metrics", "broker"],

@@ -12,7 +12,6 @@ use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use clap::Args;
-use http::StatusCode;
 use serde::Deserialize;
 use usher::discovery::FamilyReport;
 use usher::tls;
@@ -20,8 +19,6 @@ use usher::tls;
 use self::proposed::Proposed;
 use super::admins::{Admins, Listener};
 use super::block_on;
-use super::http_client::HttpClient;
-use super::party::Role;
 use super::terminal::{print, print_error};
 
 /// How long an usher may take to answer.
@@ -103,7 +100,7 @@ async fn discovered(listeners: &[Listener], tls: &tls::Client) -> anyhow::Result
     let mut evidence = Evidence::default();
     let mut families: BTreeMap<_, FamilyReport> = BTreeMap::new();
     for listener in listeners {
-        let listing = listing(listener, tls).await?;
+        let listing: Listing = listener.document("/discovery?limit=10000", tls, TIME_LIMIT).await?;
         if !listing.discover {
             evidence.notes.push(format!("note: {} does not look (report.discover = false)", listener.name));
         }
@@ -117,21 +114,4 @@ async fn discovered(listeners: &[Listener], tls: &tls::Client) -> anyhow::Result
     }
     evidence.families = families.into_values().collect();
     Ok(evidence)
-}
-
-async fn listing(listener: &Listener, tls: &tls::Client) -> anyhow::Result<Listing> {
-    let client = HttpClient::new(Role::Admin, &listener.url, tls.clone(), TIME_LIMIT)?;
-    let client = match &listener.token {
-        Some(token) => client.with_token(token)?,
-        None => client,
-    };
-    let answer = client.get("/discovery?limit=10000").await?;
-    ensure!(
-        answer.status() == StatusCode::OK,
-        "{} answers GET /discovery with {}: is it the admin listener of this version, and the token right (--token-file, USHER_ADMIN__TOKEN)?",
-        listener.name,
-        answer.status()
-    );
-    serde_json::from_slice(answer.body())
-        .with_context(|| format!("{} answers GET /discovery with something else", listener.name))
 }

@@ -40,7 +40,8 @@ pub(super) fn request(
         }
     }
     put(to, &[b" HTTP/1.1\r\n"]);
-    changes.sort_unstable_by_key(|(span, _)| span.start);
+    // What is empty comes before what begins at the same place, e.g. a `Connection` in the first line.
+    changes.sort_unstable_by_key(|(span, _)| (span.start, span.end));
     let mut done = 0;
     for (span, new) in changes {
         put(to, &[&lines[done..span.start], new]);

@@ -48,8 +48,8 @@ fn the_same_rules_decide_as_they_did() {
 2 triggers are missing in the recording: what guests saw in between is not known
 
 rule                     app   mode     announcements  suppressed  would suppress  forwarded  unreadable  messages saved  else differed  late joiners
-staff-assigned           1001  enforce              5           2               0          3           0               2              -             -
-staff-assigned-enveloped 1001  enforce              0           0               0          0           0               0              -             -
+staff-assigned           1001  enforce              5           2               0          3           0               2              0             -
+staff-assigned-enveloped 1001  enforce              0           0               0          0           0               0              0             -
 staff-assigned forwarded: changed 2, nothing_known 1
 - is not known: a recording has no subscriptions, and the messages saved are calls, without their subscribers.
 
