@@ -36,7 +36,7 @@ const PREPARED: BatchSize = BatchSize::NumIterations(64);
 const STRIDE: usize = 7_919;
 
 fn person(name: &str) -> Value {
-    Value::One(Assignment::with_remainder(1, name, ["null"], Remainder::Noted(Digest::new(7))))
+    Value::One(Assignment::with_remainder(1, name, ["null"], Remainder::Noted(Digest::new(7, 0))))
 }
 
 /// A memory that knows Anna in every channel.

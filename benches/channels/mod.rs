@@ -26,7 +26,7 @@ pub(crate) fn fill(memory: &Arc<RuleMemory>, channels: usize, clock: Clock) {
         let identity = format!("\"Anna {:05}\"", number % 100_000);
         assert_eq!((channel.len(), identity.len()), (30, 12));
         // As a rule has it that counts what else differs, which is the default.
-        let remainder = Remainder::Noted(Digest::new(u128::from(number as u64)));
+        let remainder = Remainder::Noted(Digest::new(u128::from(number as u64), 0));
         let announcement = Value::One(Assignment::with_remainder(1, &identity, ["null"], remainder));
         if let Claim::Reserved { reservation, .. } =
             memory.claim(&channel, &announcement, ClaimMode::MayWait, clock.now())

@@ -181,7 +181,7 @@ impl RemainderView {
             Remainder::Noted(digest) => (digest, false),
             Remainder::Compared(digest) => (digest, true),
         };
-        Some(Self { digest: digest.text().to_owned(), compared })
+        Some(Self { digest: digest.text(), compared })
     }
 }
 

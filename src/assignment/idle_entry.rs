@@ -92,11 +92,11 @@ impl IdleEntry {
     /// result as `Channel::compare`.
     pub(super) fn shows(&self, value: &Value, snapshot: AppSnapshot) -> Option<Shown> {
         let assignment = value.announced()?;
-        let (text, compared) = (assignment.text().as_bytes(), assignment.compared());
+        let text = assignment.text().as_bytes();
         // Compared from the end, whose position is known without reading the block: so its cache lines are fetched in
         // parallel, not one after the other.
         let shown = &self.block[self.block.len().checked_sub(text.len())?..];
-        let same = self.block.len() == NAME + self.name_len() + text.len() && shown[..compared] == text[..compared];
+        let same = self.block.len() == NAME + self.name_len() + text.len() && assignment.equals_text(shown);
         (same && snapshot.keeps(self.epoch()))
             .then(|| Shown { since: moment(self.u32_at(SINCE)), difference: assignment.difference_from_text(shown) })
     }

@@ -7,13 +7,19 @@ use data_encoding::BASE64URL_NOPAD;
 /// Separates the parts of an assignment's text. JSON allows U+001F nowhere unescaped, so no token contains it.
 const SEPARATOR: char = '\u{1f}';
 
-/// Is before the digest of a remainder that is compared. As [`SEPARATOR`], no token contains it.
-const COMPARED: u8 = 0x1d;
+/// The number of keys that are told apart.
+const KEYS: u8 = 15;
 
-/// Is before the digest of a remainder that is only noted. As [`SEPARATOR`], no token contains it.
-const NOTED: u8 = 0x1e;
+/// The digest of a remainder that is only noted is behind this byte, plus the number of its key. As [`SEPARATOR`], no
+/// token contains any of these.
+const NOTED: u8 = 0x01;
 
-/// The length of [`Digest`].
+/// The same for a remainder that is compared.
+const COMPARED: u8 = NOTED + KEYS;
+
+const _: () = assert!(COMPARED + KEYS <= SEPARATOR as u8, "all of them are control characters");
+
+/// The length of a digest's text.
 const DIGEST: usize = 22;
 
 /// The assigned person and the context, and perhaps what else its announcement said. Compared byte for byte.
@@ -23,9 +29,14 @@ const DIGEST: usize = 22;
 #[derive(Debug, Clone, Eq)]
 pub struct Assignment(Box<str>);
 
-/// 128 bits of a hash, in Base64 without padding.
+/// 128 bits of a keyed hash.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Digest([u8; DIGEST]);
+pub struct Digest {
+    /// Tells keys apart, but for one in fifteen.
+    key: u8,
+    /// In Base64 without padding.
+    text: [u8; DIGEST],
+}
 
 /// All of an announcement's data outside identity, context and what the rule ignores, by its digest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,30 +50,44 @@ pub enum Remainder {
 }
 
 impl Digest {
-    /// The digest of these 128 bits.
+    /// The digest of these 128 bits. `key`: any number that is likely another one for another key.
     #[must_use]
-    pub fn new(bits: u128) -> Self {
+    pub fn new(bits: u128, key: u8) -> Self {
         let mut text = [0; DIGEST];
         BASE64URL_NOPAD.encode_mut(&bits.to_be_bytes(), &mut text);
-        Self(text)
+        Self { key: key % KEYS, text }
     }
 
-    /// The digest as text.
-    ///
-    /// # Panics
-    /// Never: Base64 is text.
+    /// The digest as text: a digit for the key, and the bits.
     #[must_use]
-    pub fn text(&self) -> &str {
-        str::from_utf8(&self.0).expect("Base64 is text")
+    pub fn text(&self) -> String {
+        format!("{:x}{}", self.key, String::from_utf8_lossy(&self.text))
     }
 
     /// The digest whose [`text`](Self::text) this is; `None`: it is no digest's.
     #[must_use]
     pub fn from_text(text: &str) -> Option<Self> {
-        let is_digest =
-            BASE64URL_NOPAD.decode_len(text.len()).is_ok() && text.bytes().all(|byte| byte.is_ascii_graphic());
-        text.as_bytes().try_into().ok().filter(|_| is_digest).map(Self)
+        let (key, digest) = text.split_at_checked(1)?;
+        let key = u8::from_str_radix(key, 16).ok().filter(|key| *key < KEYS)?;
+        let is_digest = digest.bytes().all(|byte| byte.is_ascii_graphic());
+        digest.as_bytes().try_into().ok().filter(|_| is_digest).map(|text| Self { key, text })
     }
+
+    /// The digest behind `marker`, which is a remainder's.
+    fn behind(marker: u8, text: &[u8]) -> Option<Self> {
+        let key = if is_noted(marker) { marker - NOTED } else { marker - COMPARED };
+        text.first_chunk().map(|text| Self { key, text: *text })
+    }
+}
+
+/// Whether the byte is before a digest that is only noted.
+const fn is_noted(byte: u8) -> bool {
+    NOTED <= byte && byte < COMPARED
+}
+
+/// Whether the byte is before a digest that is compared.
+const fn is_compared(byte: u8) -> bool {
+    COMPARED <= byte && byte < COMPARED + KEYS
 }
 
 impl Assignment {
@@ -85,8 +110,8 @@ impl Assignment {
         let context = context.as_ref();
         let digest = match &remainder {
             Remainder::Ignored => None,
-            Remainder::Noted(digest) => Some((NOTED, digest)),
-            Remainder::Compared(digest) => Some((COMPARED, digest)),
+            Remainder::Noted(digest) => Some((NOTED + digest.key, digest)),
+            Remainder::Compared(digest) => Some((COMPARED + digest.key, digest)),
         };
         // The exact capacity if the pointer is one of the first ten.
         let mut text = String::with_capacity(
@@ -107,7 +132,7 @@ impl Assignment {
         context.iter().for_each(|token| append(token));
         if let Some((marker, digest)) = digest {
             text.push(char::from(marker));
-            text.push_str(digest.text());
+            text.push_str(str::from_utf8(&digest.text).expect("Base64 is text"));
         }
         Self(text.into_boxed_str())
     }
@@ -164,14 +189,14 @@ impl Assignment {
     fn remainder(&self) -> Option<(usize, u8)> {
         let start = self.0.len().checked_sub(1 + DIGEST)?;
         let marker = self.0.as_bytes()[start];
-        matches!(marker, COMPARED | NOTED).then_some((start, marker))
+        (is_noted(marker) || is_compared(marker)).then_some((start, marker))
     }
 
     /// The length of the part of the text in which equal assignments are equal.
     #[inline]
     pub(super) fn compared(&self) -> usize {
         match self.remainder() {
-            Some((start, NOTED)) => start + 1,
+            Some((start, marker)) if is_noted(marker) => start,
             Some(_) | None => self.0.len(),
         }
     }
@@ -180,7 +205,7 @@ impl Assignment {
     #[must_use]
     pub fn said(&self) -> Remainder {
         match (self.remainder(), self.digest()) {
-            (Some((_, NOTED)), Some(digest)) => Remainder::Noted(digest),
+            (Some((_, marker)), Some(digest)) if is_noted(marker) => Remainder::Noted(digest),
             (Some(_), Some(digest)) => Remainder::Compared(digest),
             _ => Remainder::Ignored,
         }
@@ -189,8 +214,8 @@ impl Assignment {
     /// The remainder's digest, if there is one.
     #[must_use]
     pub fn digest(&self) -> Option<Digest> {
-        let (start, _) = self.remainder()?;
-        self.0.as_bytes()[start + 1..].first_chunk().copied().map(Digest)
+        let (start, marker) = self.remainder()?;
+        Digest::behind(marker, &self.0.as_bytes()[start + 1..])
     }
 
     /// Whether both are the same but for their remainders.
@@ -199,20 +224,31 @@ impl Assignment {
         self.0[..self.assigned()] == other.0[..other.assigned()]
     }
 
-    /// The digest of `shown`'s remainder, if both have one and they differ.
+    /// The digest of `shown`'s remainder, if both have one with the same key and they differ.
     #[must_use]
     pub fn difference_from(&self, shown: &Self) -> Option<Digest> {
-        shown.digest().filter(|digest| self.digest().is_some_and(|own| own != *digest))
+        let differs = |digest: &Digest| self.digest().is_some_and(|own| own.key == digest.key && own != *digest);
+        shown.digest().filter(differs)
     }
 
-    /// The same for the text of an assignment that is equal to this one.
+    /// Whether `shown`, a text as long as this one's, is that of an equal assignment.
+    #[inline]
+    pub(super) fn equals_text(&self, shown: &[u8]) -> bool {
+        let compared = self.compared();
+        shown[..compared] == self.0.as_bytes()[..compared] && (compared == shown.len() || is_noted(shown[compared]))
+    }
+
+    /// [`difference_from`](Self::difference_from) for the text of an assignment that is equal to this one, and as long.
     #[inline]
     pub(super) fn difference_from_text(&self, shown: &[u8]) -> Option<Digest> {
         let compared = self.compared();
-        if compared == self.0.len() || shown[compared..] == self.0.as_bytes()[compared..] {
-            return None;
+        let own = &self.0.as_bytes()[compared..];
+        match (&shown[compared..], own.first()) {
+            (shown, Some(marker)) if shown != own && shown.first() == Some(marker) => {
+                Digest::behind(*marker, &shown[1..])
+            }
+            _ => None,
         }
-        shown[compared..].first_chunk().copied().map(Digest)
     }
 
     /// The whole text. It is never empty.
@@ -311,7 +347,7 @@ mod tests {
     #[test]
     fn a_remainder_is_noted_or_compared() {
         let with = |remainder| Assignment::with_remainder(0, "7", ["null"], remainder);
-        let (one, other) = (Digest::new(1), Digest::new(u128::MAX));
+        let (one, other) = (Digest::new(1, 3), Digest::new(u128::MAX, 18));
         let noted = |digest| with(Remainder::Noted(digest));
         let compared = |digest| with(Remainder::Compared(digest));
         assert_eq!(noted(one), noted(other));
@@ -319,7 +355,13 @@ mod tests {
         assert_eq!(compared(one), compared(one));
         assert_ne!(noted(one), Assignment::with_remainder(0, "8", ["null"], Remainder::Noted(one)));
         let plain = with(Remainder::Ignored);
-        assert_eq!(Digest::from_text(one.text()), Some(one));
+        assert_eq!(Digest::from_text(&one.text()), Some(one));
+        // Another key: it is not known whether they differ.
+        let rotated = Digest::new(2, 4);
+        assert_eq!((noted(rotated).difference_from(&noted(one)), noted(rotated) == noted(one)), (None, true));
+        assert_eq!(noted(rotated).difference_from_text(noted(one).text().as_bytes()), None);
+        assert!(noted(rotated).equals_text(noted(one).text().as_bytes()));
+        assert!(!compared(rotated).equals_text(compared(one).text().as_bytes()));
         assert_eq!([noted(one).said(), plain.said()], [Remainder::Noted(one), Remainder::Ignored]);
         assert!(["", "short", "with spaces, 22 bytes."].iter().all(|text| Digest::from_text(text).is_none()));
         for assignment in [noted(one), compared(one), plain.clone()] {

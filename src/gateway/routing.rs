@@ -12,7 +12,7 @@ use crate::metrics::{AppMetrics, EventMetrics, Metrics, RuleMetrics};
 use crate::pusher::App;
 use crate::rate::{AppLimits, Limiters};
 use crate::report::{Report, ReportedRule, RuleTally};
-use crate::rules::{Contract, ContractEntry, Mode, OnDifference, RemainderKey, Rule};
+use crate::rules::{Contract, ContractEntry, Mode, RemainderKey, Rule};
 
 /// Apps with their rules, and everything else that a reload may change.
 #[derive(Debug)]
@@ -107,7 +107,7 @@ impl Routing {
             .map(|(app, rule)| RuleSettings {
                 app: app.id().into(),
                 rule: rule.spec().name.as_str().into(),
-                definition: definition(app, rule),
+                definition: *rule.fingerprint().as_bytes(),
                 remember_for: rule.spec().remember_for,
             })
             .collect();
@@ -183,19 +183,6 @@ impl Routing {
 /// The key comes from the first pair's secret, so that all processes that share the app have the same.
 fn remainder_key(app: &App) -> RemainderKey {
     RemainderKey::new(app.first().secret().derived("usher: what else an announcement says"))
-}
-
-/// What has to be the same for what is remembered to be comparable: the rule's fingerprint; and the key of the hashes, if
-/// they are remembered as well.
-fn definition(app: &App, rule: &Rule) -> [u8; 32] {
-    let fingerprint = rule.fingerprint();
-    if rule.spec().on_difference == OnDifference::Suppress {
-        return *fingerprint.as_bytes();
-    }
-    let proof = app.first().secret().derived(&format!("usher: a rule's definition {fingerprint}"));
-    let mut definition = *fingerprint.as_bytes();
-    definition.iter_mut().zip(proof).for_each(|(byte, proof)| *byte ^= proof);
-    definition
 }
 
 /// The app by each of its keys.

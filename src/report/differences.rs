@@ -167,7 +167,7 @@ mod tests {
     #[test]
     fn what_changed_came_and_went_is_counted_by_pointer() {
         let mut differences = Differences::default();
-        let (one, two) = (Digest::new(1), Digest::new(2));
+        let (one, two) = (Digest::new(1, 0), Digest::new(2, 0));
         differences.announced("room", one, &leaves(&[("/a", 1), ("/b", 2), ("/c", 3)]));
         differences.compared(false);
         for _ in 0..2 {
@@ -194,7 +194,7 @@ mod tests {
     #[test]
     fn neither_channels_nor_pointers_grow_without_bound() {
         let mut differences = Differences::default();
-        let digest = Digest::new(1);
+        let digest = Digest::new(1, 0);
         for number in 0..3 * CHANNELS {
             differences.announced(&number.to_string(), digest, &leaves(&[(&format!("/{number}"), 1)]));
             differences.announced("room", digest, &leaves(&[("/0", 7)]));

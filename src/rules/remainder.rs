@@ -49,7 +49,7 @@ impl RemainderKey {
 
     /// The digest of a remainder.
     pub(super) fn digest(&self, remainder: &Collected) -> Digest {
-        Digest::new(SipHasher13::new_with_key(&self.0).hash(&remainder.0).as_u128())
+        Digest::new(SipHasher13::new_with_key(&self.0).hash(&remainder.0).as_u128(), self.0[0])
     }
 
     fn leaf(&self, token: &str) -> u64 {
