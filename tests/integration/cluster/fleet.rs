@@ -6,9 +6,9 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use super::Plan;
 use super::proxy::Proxy;
 use super::sentinel::Sentinels;
+use super::{PATIENCE, Plan};
 use crate::harness::admin::Admin;
 use crate::harness::redis::Redis;
 use crate::harness::usher::Signal;
@@ -341,6 +341,13 @@ impl Store {
             self.replica_condition.mend(replica);
         }
         if self.replica.is_some() {
+            // Sentinels that dispute take some time-outs of their failover.
+            for _ in 0..PATIENCE.as_millis() / 10 {
+                if self.settle().is_some() {
+                    break;
+                }
+                thread::sleep(Duration::from_millis(10));
+            }
             eventually("one server follows the other", || self.settle());
         }
         self.primary.command(&["CONFIG", "SET", "maxmemory", "0"]);
