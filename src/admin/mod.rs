@@ -70,7 +70,7 @@ use crate::triggers::Triggers;
 
 pub use effective::EffectiveConfig;
 pub use listener::{MAX_CONNECTIONS, serve};
-pub use modes::{ModeSwitch, Modes, NotSwitched, RuleMode, frequent_difference};
+pub use modes::{ModeSwitch, Modes, NotSwitched, RuleMode};
 pub use trigger_view::record_json;
 
 /// The data that the listener serves, and who is let in.

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::Admin;
 use super::refusal::Refusal;
 use super::reply::{self, Reply};
-use crate::rules::{Mode, Rule};
+use crate::rules::{Mode, OnDifference, Rule};
 
 /// A rule of an app with its modes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -147,19 +147,10 @@ fn doubts(admin: &Admin, app: &str, rule: &str) -> Vec<String> {
     let Some(report) = rules.iter().find(|report| (&*report.rule.app, &*report.rule.rule) == (app, rule)) else {
         return Vec::new();
     };
-    let differences = report.tally.differences();
-    let compared = differences.compared;
-    let doubt = |(pointer, count)| frequent_difference(pointer, count, compared);
-    let doubts = differences.frequent().map(doubt);
-    if report.rule.on_difference == "forward" { Vec::new() } else { doubts.collect() }
-}
-
-/// That something differs in many announcements that a rule takes for redundant, and what to do about it.
-#[must_use]
-pub fn frequent_difference(pointer: &str, count: u64, compared: u64) -> String {
-    format!(
-        "{pointer} differed in {count} of {compared} redundant announcements: what is dropped with them never reaches the guests. If that does not matter, write ignore = [\"{pointer}\"]; if it does, name it in identity or context, or set on_difference = \"forward\""
-    )
+    if report.rule.on_difference == OnDifference::Forward {
+        return Vec::new();
+    }
+    report.tally.differences().frequent().map(|difference| difference.to_string()).collect()
 }
 
 /// The error for an invalid body.

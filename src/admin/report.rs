@@ -99,7 +99,7 @@ pub(super) fn show(admin: &Admin) -> Reply {
                 .map(|(channel, suppressed)| TopChannel { channel, suppressed })
                 .collect(),
             differences: Differences {
-                on_difference: rule.on_difference,
+                on_difference: rule.on_difference.label(),
                 compared,
                 differing,
                 unexplained,

@@ -46,6 +46,18 @@ pub(super) struct Listener {
 }
 
 impl Listener {
+    /// A client with its token; an exchange may take `time_limit`.
+    ///
+    /// # Errors
+    /// The address or the token has a form that cannot be used.
+    pub(super) fn client(&self, tls: tls::Client, time_limit: Duration) -> anyhow::Result<HttpClient> {
+        let client = HttpClient::new(Role::Admin, &self.url, tls, time_limit)?;
+        match &self.token {
+            Some(token) => client.with_token(token),
+            None => Ok(client),
+        }
+    }
+
     /// The JSON document of this target, whose answer may take `time_limit`.
     ///
     /// # Errors
@@ -56,12 +68,7 @@ impl Listener {
         tls: &tls::Client,
         time_limit: Duration,
     ) -> anyhow::Result<T> {
-        let client = HttpClient::new(Role::Admin, &self.url, tls.clone(), time_limit)?;
-        let client = match &self.token {
-            Some(token) => client.with_token(token)?,
-            None => client,
-        };
-        let answer = client.get(target).await?;
+        let answer = self.client(tls.clone(), time_limit)?.get(target).await?;
         ensure!(
             answer.status() == StatusCode::OK,
             "{} answers GET {target} with {}: is it the admin listener of this version, and the token right (--token-file, {TOKEN_VARIABLE})?",

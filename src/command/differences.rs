@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use serde::Deserialize;
-use usher::admin::frequent_difference;
 use usher::config::{Config, Origin, Warning};
 use usher::report::DifferenceSummary;
 use usher::rules::OnDifference;
@@ -67,15 +66,13 @@ pub(super) async fn warnings(
                     pointer.strip_prefix(ignored.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
                 })
             };
-            for (pointer, count) in summary.frequent().filter(|(pointer, _)| !is_ignored(pointer)) {
-                let said = frequent_difference(pointer, count, compared);
-                let (message, cure) = said.split_once(". ").unwrap_or((said.as_str(), ""));
+            for difference in summary.frequent().filter(|difference| !is_ignored(difference.pointer)) {
                 warnings.push(Warning {
                     origin: Origin::Default,
                     key: format!("rules.{index}.ignore"),
                     code: "differs_elsewhere",
-                    message: format!("{rule} for app {app} at {}: {message}.", listener.name),
-                    cure: format!("{cure}."),
+                    message: format!("{rule} for app {app} at {}: {}.", listener.name, difference.problem()),
+                    cure: format!("{}.", difference.cure()),
                 });
             }
         }

@@ -11,6 +11,7 @@ use std::process::ExitCode;
 use anyhow::{Context, bail, ensure};
 use clap::{Args, Parser as _};
 use serde_json::Value;
+use usher::rules::escaped;
 
 use super::Arguments;
 use super::terminal::{Printable, print};
@@ -217,7 +218,7 @@ fn collect<'v>(value: &'v Value, pointer: &mut String, leaves: &mut BTreeMap<Str
     for (key, value) in members {
         let length = pointer.len();
         pointer.push('/');
-        pointer.push_str(&key.replace('~', "~0").replace('/', "~1"));
+        pointer.push_str(&escaped(key));
         collect(value, pointer, leaves);
         pointer.truncate(length);
     }

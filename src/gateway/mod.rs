@@ -155,6 +155,32 @@ pub struct Shared {
     pub success_format: SuccessFormat,
 }
 
+impl Shared {
+    /// With these parts; nothing is drained, relayed or recorded yet.
+    #[must_use]
+    pub fn new(
+        routing: Routing,
+        clock: Clock,
+        metrics: Arc<Metrics>,
+        triggers: Arc<Triggers>,
+        report: Arc<Report>,
+    ) -> Self {
+        Self {
+            routing: ArcSwap::from_pointee(routing),
+            clock,
+            metrics,
+            triggers,
+            report,
+            drain: Drain::default(),
+            tasks: Tasks::default(),
+            relays: Relays::default(),
+            trigger_log: TriggerLog::default(),
+            recorders: Arc::default(),
+            success_format: SuccessFormat::default(),
+        }
+    }
+}
+
 impl Gateway {
     /// Answers one request of `caller`. Errors are answers, too.
     pub async fn answer(&self, request: Request<Incoming>, caller: &Caller) -> Response<Reply> {

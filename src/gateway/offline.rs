@@ -7,7 +7,6 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
 use futures_util::FutureExt;
 
 use super::decide::WaitReason;
@@ -19,7 +18,7 @@ use super::routing::{Observers, Routing, RoutingOptions};
 use super::settle::Answered;
 use super::target::{self, TargetForm};
 use super::verified::{Content, Reading, Verified};
-use super::{Limits, Refusal, Relays, Shared, SuccessFormat, TriggerLog, UnknownApps};
+use super::{Limits, Refusal, Shared, UnknownApps};
 use crate::assignment::{Assignment, Assignments, Bounds, Carried, ClaimMode, Entry, KeptChannel, Tickets, Value};
 use crate::audience::{Audience, Relayed};
 use crate::clock::{Clock, Moment, VirtualTime};
@@ -30,7 +29,6 @@ use crate::rate::{Limiters, Rates};
 use crate::recording::HeadForm;
 use crate::report::{DifferenceSummary, Report, Summary};
 use crate::rules::{Mode, Rule};
-use crate::shutdown::{Drain, Tasks};
 use crate::triggers::{Encoded, MIN_CAPACITY, Payloads, TriggerId, Triggers};
 use crate::upstream::Failure;
 
@@ -191,19 +189,8 @@ impl OfflineGateway {
         let observers = Observers { events: &[], report: &report, audience: &audience };
         let routing = Routing::new(&apps, &rules, options, &assignments, &metrics, observers);
         let capacity = if keeps_records { MIN_CAPACITY } else { 0 };
-        let shared = Arc::new(Shared {
-            routing: ArcSwap::from_pointee(routing),
-            clock,
-            metrics,
-            triggers: Arc::new(Triggers::new(capacity, Payloads::All)),
-            report,
-            drain: Drain::default(),
-            tasks: Tasks::default(),
-            relays: Relays::default(),
-            trigger_log: TriggerLog::default(),
-            success_format: SuccessFormat::default(),
-            recorders: Arc::default(),
-        });
+        let triggers = Arc::new(Triggers::new(capacity, Payloads::All));
+        let shared = Arc::new(Shared::new(routing, clock, metrics, triggers, report));
         Self { shared, assignments, time, held: Vec::new() }
     }
 

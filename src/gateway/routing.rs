@@ -206,7 +206,7 @@ fn tallies(
         app: Arc::clone(&settings.app),
         rule: Arc::clone(&settings.rule),
         mode: rule.spec().mode.label(),
-        on_difference: rule.spec().on_difference.label(),
+        on_difference: rule.spec().on_difference,
         definition: settings.definition,
     };
     let reported: Vec<ReportedRule> = pairs.iter().zip(settings).map(reported).collect();

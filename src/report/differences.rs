@@ -2,6 +2,7 @@
 //! what the rule ignores.
 
 use std::collections::{HashMap, VecDeque};
+use std::fmt;
 use std::hash::{BuildHasher, RandomState};
 
 use crate::assignment::Digest;
@@ -30,10 +31,47 @@ pub struct DifferenceSummary {
 const EXCEPTIONS: u64 = 1;
 
 impl DifferenceSummary {
-    /// The pointers to what differed in more than 1 percent of the compared announcements.
-    pub fn frequent(&self) -> impl Iterator<Item = (&str, u64)> {
+    /// What differed in more than 1 percent of the compared announcements.
+    pub fn frequent(&self) -> impl Iterator<Item = FrequentDifference<'_>> {
         let frequent = self.pointers.iter().filter(|(_, count)| count * 100 > self.compared * EXCEPTIONS);
-        frequent.map(|(pointer, count)| (pointer.as_str(), *count))
+        frequent.map(|(pointer, count)| FrequentDifference { pointer, count: *count, compared: self.compared })
+    }
+}
+
+/// Something that differs in many announcements that a rule takes for redundant. `Display`: the problem and its cure.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FrequentDifference<'s> {
+    /// Where it is.
+    pub pointer: &'s str,
+    /// In how many announcements it differs.
+    pub count: u64,
+    /// Of how many.
+    pub compared: u64,
+}
+
+impl FrequentDifference<'_> {
+    /// What is wrong, as a sentence without a full stop.
+    #[must_use]
+    pub fn problem(&self) -> String {
+        let Self { pointer, count, compared } = self;
+        format!(
+            "{pointer} differed in {count} of {compared} redundant announcements: what is dropped with them never reaches the guests"
+        )
+    }
+
+    /// What to do about it, as a sentence without a full stop.
+    #[must_use]
+    pub fn cure(&self) -> String {
+        let pointer = self.pointer;
+        format!(
+            "If that does not matter, write ignore = [\"{pointer}\"]; if it does, name it in identity or context, or set on_difference = \"forward\""
+        )
+    }
+}
+
+impl fmt::Display for FrequentDifference<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}. {}", self.problem(), self.cure())
     }
 }
 
@@ -82,14 +120,13 @@ impl Differences {
 
     /// An announcement is forwarded that has these leaves, and this digest of all of them.
     pub(super) fn announced(&mut self, channel: &str, digest: Digest, leaves: &[Leaf]) {
-        let leaves = leaves.iter().filter_map(|leaf| Some((self.index(&leaf.pointer)?, part(leaf.hash)))).collect();
+        let leaves = self.indexed(leaves);
         self.recent.insert(channel, digest, leaves);
     }
 
     /// An announcement differs from the one with the digest `shown`, and has these leaves.
     pub(super) fn differed(&mut self, channel: &str, shown: Digest, leaves: &[Leaf]) {
-        let own: Vec<_> =
-            leaves.iter().filter_map(|leaf| Some((self.index(&leaf.pointer)?, part(leaf.hash)))).collect();
+        let own = self.indexed(leaves);
         let Some(before) = self.recent.get(channel).filter(|announced| announced.digest == shown) else {
             self.unexplained += 1;
             return;
@@ -112,6 +149,11 @@ impl Differences {
         pointers.sort_by(|(one, many), (other, more)| more.cmp(many).then_with(|| one.cmp(other)));
         let Self { compared, differing, unexplained, .. } = *self;
         DifferenceSummary { compared, differing, unexplained, pointers }
+    }
+
+    /// The leaves by the indices of their pointers.
+    fn indexed(&mut self, leaves: &[Leaf]) -> Box<[(u16, u32)]> {
+        leaves.iter().filter_map(|leaf| Some((self.index(&leaf.pointer)?, part(leaf.hash)))).collect()
     }
 
     /// The index of a pointer; `None`: there are too many.
@@ -181,7 +223,8 @@ mod tests {
         let summary = differences.summary();
         assert_eq!((summary.compared, summary.differing, summary.unexplained), (4, 3, 0));
         assert_eq!(summary.pointers, counted(&[("/b", 3), ("/c", 2), ("/d", 2)]));
-        assert_eq!(summary.frequent().collect::<Vec<_>>(), [("/b", 3), ("/c", 2), ("/d", 2)]);
+        let frequent: Vec<_> = summary.frequent().map(|one| (one.pointer, one.count)).collect();
+        assert_eq!(frequent, [("/b", 3), ("/c", 2), ("/d", 2)]);
         let rare = DifferenceSummary { compared: 300, ..summary };
         assert!(rare.frequent().next().is_none(), "3 of 300 are exceptions");
         // Another announcement is known, another channel, or only the order differs.

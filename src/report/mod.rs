@@ -14,8 +14,9 @@ use parking_lot::{Mutex, MutexGuard};
 
 use crate::clock::Moment;
 use crate::discovery::Discovery;
+use crate::rules::OnDifference;
 
-pub use differences::DifferenceSummary;
+pub use differences::{DifferenceSummary, FrequentDifference};
 pub use tally::{Redundant, RedundantOutcome, RuleTally, Summary};
 
 /// The largest number of kinds of misplaced events that are counted separately: more than any plausible configuration
@@ -45,8 +46,8 @@ pub struct ReportedRule {
     pub rule: Arc<str>,
     /// Its current mode: `enforce` or `observe`.
     pub mode: &'static str,
-    /// What happens to an announcement of which something else differs: `suppress`, `count` or `forward`.
-    pub on_difference: &'static str,
+    /// What happens to an announcement of which something else differs.
+    pub on_difference: OnDifference,
     /// The fingerprint of what decides which announcements are redundant, and what differs beside.
     pub definition: [u8; 32],
 }
@@ -141,7 +142,13 @@ mod tests {
     use super::*;
 
     fn rule(rule: &str, mode: &'static str) -> ReportedRule {
-        ReportedRule { app: "1".into(), rule: rule.into(), mode, on_difference: "count", definition: [7; 32] }
+        ReportedRule {
+            app: "1".into(),
+            rule: rule.into(),
+            mode,
+            on_difference: OnDifference::Count,
+            definition: [7; 32],
+        }
     }
 
     fn redundant(at: u64, outcome: RedundantOutcome, audience: Option<usize>) -> Redundant<'static> {

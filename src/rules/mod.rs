@@ -16,6 +16,7 @@ mod tests;
 pub use contract::{Contract, ContractEntry, EventSpec, MisplacedEvent, OTHER};
 pub use fingerprint::Fingerprint;
 pub use mismatch::Mismatch;
+pub use pointers::{escaped, unescaped};
 pub use remainder::{Leaf, RemainderKey};
 pub use rule::{EventMeaning, PointerReading, Rule, Unreadable};
 pub use spec::{Mode, OnDifference, RuleError, RuleSpec};

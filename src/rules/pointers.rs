@@ -46,6 +46,12 @@ impl Pointers {
         Ok(())
     }
 
+    /// Adds `pointer`, and excludes what it leads to.
+    pub(super) fn add_excluded(&mut self, pointer: &str) -> Result<PointerIndex, String> {
+        self.exclude(pointer)?;
+        self.add(pointer)
+    }
+
     /// All of `data`.
     pub(super) const fn root(&self) -> &Node {
         &self.root
@@ -178,6 +184,18 @@ impl Node {
     }
 }
 
+/// The key of an object as a reference token of a pointer (RFC 6901, section 3).
+#[must_use]
+pub fn escaped(key: &str) -> String {
+    key.replace('~', "~0").replace('/', "~1")
+}
+
+/// The key of an object that a reference token means.
+#[must_use]
+pub fn unescaped(token: &str) -> String {
+    token.replace("~1", "/").replace("~0", "~")
+}
+
 /// The reference tokens of `pointer`, decoded.
 fn parse(pointer: &str) -> Result<Vec<Box<str>>, String> {
     let tokens = pointer.strip_prefix('/').ok_or_else(|| match pointer {
@@ -186,7 +204,7 @@ fn parse(pointer: &str) -> Result<Vec<Box<str>>, String> {
     })?;
     let tokens =
         tokens.split('/').map(|token| match token.split('~').skip(1).all(|after| after.starts_with(['0', '1'])) {
-            true => Ok(token.replace("~1", "/").replace("~0", "~").into_boxed_str()),
+            true => Ok(unescaped(token).into_boxed_str()),
             false => Err(format!(
                 "`{pointer}` has a `~` that is neither ~0 (for ~) nor ~1 (for /): write ~0 for a tilde in a key"
             )),

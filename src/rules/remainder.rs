@@ -7,7 +7,7 @@ use siphasher::sip128::{Hasher128, SipHasher13};
 use smallvec::SmallVec;
 use std::hash::Hasher;
 
-use super::pointers::Node;
+use super::pointers::{Node, escaped};
 use crate::assignment::Digest;
 use crate::pusher::json::{self, Scanner};
 
@@ -118,8 +118,7 @@ impl Walk<'_> {
                 let mut scanner = Scanner::object(token);
                 while let Some((key, value)) = scanner.member().ok()? {
                     is_empty = false;
-                    let step = key.replace('~', "~0").replace('/', "~1");
-                    self.step(&step, value, node.and_then(|node| node.child(key)))?;
+                    self.step(&escaped(key), value, node.and_then(|node| node.child(key)))?;
                 }
             }
             b'[' => {

@@ -123,12 +123,14 @@ impl Rule {
         }
         let channel = Template::parse(&spec.channel).map_err(|problem| errors.note("channel", problem)).ok();
         let mut pointers = Pointers::default();
-        let identity = errors.add_pointers("identity", &spec.identity, &mut pointers);
-        let context = errors.add_pointers("context", &spec.context, &mut pointers);
-        errors.exclude_pointers("identity", &spec.identity, &mut pointers);
-        errors.exclude_pointers("context", &spec.context, &mut pointers);
-        errors.exclude_pointers("ignore", &spec.ignore, &mut pointers);
-        let expected = errors.add_pointers("where", spec.filter.iter().map(|(pointer, _)| pointer), &mut pointers);
+        // What is compared or ignored is no part of the remainder.
+        let identity = errors.add_pointers("identity", &spec.identity, |pointer| pointers.add_excluded(pointer));
+        let context = errors.add_pointers("context", &spec.context, |pointer| pointers.add_excluded(pointer));
+        for pointer in &spec.ignore {
+            pointers.exclude(pointer).unwrap_or_else(|problem| errors.note("ignore", problem));
+        }
+        let conditions = spec.filter.iter().map(|(pointer, _)| pointer);
+        let expected = errors.add_pointers("where", conditions, |pointer| pointers.add(pointer));
         for (pointer, _) in spec.filter.iter().filter(|(_, value)| value.is_array() || value.is_object()) {
             let problem = format!(
                 "`{pointer}` is compared with an array or an object: point at the strings, numbers or booleans in it instead"
@@ -380,28 +382,16 @@ impl RuleErrors {
         }
     }
 
-    /// What the pointers of one key lead to is no part of the remainder.
-    fn exclude_pointers(&mut self, key: &'static str, list: &[String], pointers: &mut Pointers) {
-        for pointer in list {
-            // Those of identity and context are checked when they are added.
-            if let Err(problem) = pointers.exclude(pointer)
-                && key == "ignore"
-            {
-                self.note(key, problem);
-            }
-        }
-    }
-
-    /// Adds the pointers of one key. The result has an index for each of them unless one was wrong.
+    /// Adds the pointers of one key by `add`. The result has an index for each of them unless one was wrong.
     fn add_pointers<'s>(
         &mut self,
         key: &'static str,
         list: impl IntoIterator<Item = &'s String>,
-        pointers: &mut Pointers,
+        mut add: impl FnMut(&str) -> Result<PointerIndex, String>,
     ) -> Vec<PointerIndex> {
         let mut slots = Vec::new();
         for pointer in list {
-            match pointers.add(pointer) {
+            match add(pointer) {
                 Ok(index) if slots.contains(&index) => {
                     self.note(key, format!("`{pointer}` stands twice: once is enough"))
                 }

@@ -36,9 +36,7 @@ use crate::broker::Broker;
 use crate::clock::Calendar;
 use crate::config::{Config, Sources, Token};
 use crate::descriptors::{Fit, Shortage};
-use crate::gateway::{
-    ConnectionLimiter, ConnectionLimits, Observers, Relays, Routing, RoutingOptions, Shared, SuccessFormat, TriggerLog,
-};
+use crate::gateway::{ConnectionLimiter, ConnectionLimits, Observers, Routing, RoutingOptions, Shared};
 use crate::log::{self, Logging};
 use crate::metrics::Metrics;
 use crate::rate::Limiters;
@@ -254,19 +252,8 @@ impl Server {
         let limiters = Limiters::new(&config.limits.rates, clock, &metrics);
         let routing = routing(&config, limiters, &assignments, &metrics, observers);
         let succession = inheritance.settle(&config, &assignments, &metrics);
-        let shared = Arc::new(Shared {
-            routing: ArcSwap::from_pointee(routing),
-            clock,
-            metrics,
-            triggers: Arc::new(Triggers::new(config.admin.triggers_bytes, config.payloads())),
-            report,
-            drain,
-            tasks,
-            relays: Relays::default(),
-            trigger_log: TriggerLog::default(),
-            success_format: SuccessFormat::default(),
-            recorders: Arc::default(),
-        });
+        let triggers = Arc::new(Triggers::new(config.admin.triggers_bytes, config.payloads()));
+        let shared = Arc::new(Shared { drain, tasks, ..Shared::new(routing, clock, metrics, triggers, report) });
         let limits = ConnectionLimits {
             total: fit.connections,
             per_peer: config.limits.max_connections_per_peer,

@@ -16,7 +16,6 @@ use super::finding::{Finding, quote};
 use super::running::{Running, waiting};
 use crate::command::admins::Listener;
 use crate::command::http_client::HttpClient;
-use crate::command::party::Role;
 
 /// The name of the check.
 const CHECK: &str = "usher";
@@ -53,7 +52,8 @@ pub(super) async fn examine(listeners: &[Listener], tls: &tls::Client, time_limi
 /// Asks one usher.
 async fn ask(listener: &Listener, tls: tls::Client, time_limit: Duration) -> Result<(Member, Vec<Finding>), Finding> {
     let name = listener.name.as_str();
-    let client = client(listener, tls, time_limit)
+    let client = listener
+        .client(tls, time_limit)
         .map_err(|error| Finding::problem(CHECK, name, format!("{error:#}"), "correct --admin or the token"))?;
     let sent = Clock::unix_now_exact();
     let overview = fetch(&client, name, "/overview").await?;
@@ -67,14 +67,6 @@ async fn ask(listener: &Listener, tls: tls::Client, time_limit: Duration) -> Res
     let values = running.into_iter().map(|value| (value.key, value.value)).collect();
     let Overview { version, name: environment, .. } = overview;
     Ok((Member { name: name.to_owned(), version, environment, clock, values }, findings))
-}
-
-fn client(listener: &Listener, tls: tls::Client, time_limit: Duration) -> anyhow::Result<HttpClient> {
-    let client = HttpClient::new(Role::Admin, &listener.url, tls, time_limit)?;
-    match &listener.token {
-        Some(token) => client.with_token(token),
-        None => Ok(client),
-    }
 }
 
 /// A document of the admin listener.

@@ -22,7 +22,6 @@ use super::admins::{Admins, Listener};
 use super::block_on;
 use super::configuration::{Configuration, EX_CONFIG};
 use super::http_client::HttpClient;
-use super::party::Role;
 use super::tail::whole::whole;
 use super::terminal::{print, print_error, stdout_has_colours};
 
@@ -159,8 +158,7 @@ impl Explain {
     }
 
     fn client(&self, listener: &Listener) -> anyhow::Result<HttpClient> {
-        let client = HttpClient::new(Role::Admin, &listener.url, self.admins.tls()?, TIMEOUT)?;
-        listener.token.as_deref().map_or(Ok(client.clone()), |token| client.with_token(token))
+        listener.client(self.admins.tls()?, TIMEOUT)
     }
 }
 

@@ -113,10 +113,6 @@ impl DecisionInProgress<'_, '_> {
                 }
                 _ => None,
             };
-            let differs_elsewhere = match (&before, effect.assignment()) {
-                (Previous::Known(known), Some(assignment)) => known.is_of_same(assignment),
-                _ => false,
-            };
             let observes = self.observes(effect);
             let novelty = match (&effect.kind, &before) {
                 (EffectKind::Announces(_), _) if (redundant || same.is_some()) && observes => {
@@ -133,7 +129,9 @@ impl DecisionInProgress<'_, '_> {
                     Some(_) | None => Novelty::News(exempt),
                 },
                 (EffectKind::Announces(_), Previous::Nothing) => Novelty::News(EventDecision::NothingKnown),
-                (EffectKind::Announces(_), Previous::Known(_)) if differs_elsewhere => {
+                (EffectKind::Announces(_), Previous::Known(known))
+                    if effect.assignment().is_some_and(|assignment| known.is_of_same(assignment)) =>
+                {
                     Novelty::News(EventDecision::ChangedElsewhere)
                 }
                 (EffectKind::Announces(_), Previous::Known(_)) => Novelty::News(EventDecision::Changed),

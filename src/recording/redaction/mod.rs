@@ -16,7 +16,7 @@ use siphasher::sip128::SipHasher24;
 
 use self::json::Body;
 use super::RecordedTrigger;
-use crate::rules::Rule;
+use crate::rules::{Rule, unescaped};
 
 /// Redacts the triggers of one recording, by the rules of its beginning.
 pub struct Redactor {
@@ -87,8 +87,7 @@ impl AppRules<'_> {
     fn conditions(&self, event: &str) -> Vec<Vec<String>> {
         let rules = self.rules.iter().map(|rule| rule.spec()).filter(|spec| spec.event == event);
         let pointers = rules.flat_map(|spec| spec.filter.iter().map(|(pointer, _)| pointer));
-        let decoded = |token: &str| token.replace("~1", "/").replace("~0", "~");
-        pointers.map(|pointer| pointer.split('/').skip(1).map(decoded).collect()).collect()
+        pointers.map(|pointer| pointer.split('/').skip(1).map(unescaped).collect()).collect()
     }
 }
 

@@ -1,16 +1,12 @@
 //! Mode overrides: which rules they affect, which they do not, and how long they last.
 
-use arc_swap::ArcSwap;
-
 use super::*;
 use crate::audience::Relayed;
 use crate::clock::Clock;
 use crate::config::Sources;
-use crate::gateway::{Relays, SuccessFormat, TriggerLog};
 use crate::metrics::Metrics;
 use crate::rate::Limiters;
 use crate::report::Report;
-use crate::shutdown::{Drain, Tasks};
 use crate::triggers::{Payloads, Triggers};
 
 /// Two apps, a rule for both and one for the first only, which is off.
@@ -36,19 +32,8 @@ fn active_config() -> Arc<ActiveConfig> {
     let limiters = Limiters::new(&config.limits.rates, clock, &metrics);
     let observers = Observers { events: &config.events, report: &report, audience: &audience };
     let routing = super::super::routing(&config, limiters, &assignments, &metrics, observers);
-    let shared = Shared {
-        routing: ArcSwap::from_pointee(routing),
-        clock,
-        metrics,
-        triggers: Arc::new(Triggers::new(0, Payloads::None)),
-        report,
-        drain: Drain::default(),
-        tasks: Tasks::default(),
-        relays: Relays::default(),
-        trigger_log: TriggerLog::default(),
-        success_format: SuccessFormat::default(),
-        recorders: Arc::default(),
-    };
+    let triggers = Arc::new(Triggers::new(0, Payloads::None));
+    let shared = Shared::new(routing, clock, metrics, triggers, report);
     ActiveConfig::new(config, Arc::new(shared), assignments, audience)
 }
 

@@ -12,7 +12,7 @@ use super::{PATIENCE, Plan};
 use crate::harness::admin::Admin;
 use crate::harness::redis::Redis;
 use crate::harness::usher::Signal;
-use crate::harness::{Fake, Random, Usher, eventually};
+use crate::harness::{Fake, Random, Usher, eventually, eventually_within};
 use crate::histories::callers::SharedState;
 use crate::histories::process::own_address;
 use crate::histories::record::Recorder;
@@ -342,13 +342,7 @@ impl Store {
         }
         if self.replica.is_some() {
             // Sentinels that dispute take some time-outs of their failover.
-            for _ in 0..PATIENCE.as_millis() / 10 {
-                if self.settle().is_some() {
-                    break;
-                }
-                thread::sleep(Duration::from_millis(10));
-            }
-            eventually("one server follows the other", || self.settle());
+            eventually_within(PATIENCE, "one server follows the other", || self.settle());
         }
         self.primary.command(&["CONFIG", "SET", "maxmemory", "0"]);
     }

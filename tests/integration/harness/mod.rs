@@ -43,8 +43,14 @@ pub const BOUND: Duration = Duration::from_secs(20);
 
 /// Polls until `look` returns a value. Only for state that usher reports only on request.
 #[track_caller]
-pub fn eventually<R>(what: &str, mut look: impl FnMut() -> Option<R>) -> R {
-    let deadline = tokio::time::Instant::now() + BOUND;
+pub fn eventually<R>(what: &str, look: impl FnMut() -> Option<R>) -> R {
+    eventually_within(BOUND, what, look)
+}
+
+/// The same for what may take as long as `bound` without being broken.
+#[track_caller]
+pub fn eventually_within<R>(bound: Duration, what: &str, mut look: impl FnMut() -> Option<R>) -> R {
+    let deadline = tokio::time::Instant::now() + bound;
     loop {
         if let Some(found) = look() {
             return found;
