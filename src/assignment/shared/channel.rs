@@ -86,9 +86,9 @@ impl SharedChannel {
     }
 
     /// The channel with this key as it is written at `now` of the server, in its new `version`; for a rule that remembers
-    /// it for a time.
+    /// it for a time. From then on it is as if it had been read in this version.
     pub(super) fn swapped(
-        &self,
+        &mut self,
         (key, remember_for): (&[u8], Duration),
         now: Moment,
         version: u64,
@@ -97,7 +97,7 @@ impl SharedChannel {
         let record = self.record();
         SwappedChannel {
             key: key.to_vec(),
-            read: self.read,
+            read: self.read.replace(version.to_be_bytes()),
             value: record.encode(version),
             lifetime: record.lifetime(now.as_millis(), remember_for),
             publishes,

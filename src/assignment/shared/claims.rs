@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::ask::{Ask, Request};
 use super::round::{Answered, Carried, Held, Judged, Round, RoundKey, Stage};
-use super::tickets::{ChannelTicket, SharedTickets};
+use super::tickets::{ChannelTicket, SharedTickets, Written};
 use super::waiters::Awaited;
 use super::{Shared, here};
 use crate::assignment::machine::{Comparison, TicketId};
@@ -260,29 +260,40 @@ impl<'a> SharedClaims<'a> {
         let mut round = self.carried.take()?;
         let app = &self.shared.app;
         let wide = takes_all.then(|| round.wide_id.get_or_insert_with(|| app.tokens.text()).clone());
+        let (stamp, channels, written) =
+            answered.map_or_else(Default::default, |answered| self.written(&round, answered, &tenure.generation));
         let held: Vec<_> = tickets
             .into_iter()
             .map(|(index, id)| {
                 let RoundKey { key, remember_for, .. } = &round.keys[index];
-                ChannelTicket { key: key.clone(), remember_for: *remember_for, id }
+                let written =
+                    written.iter().find(|(its, _)| *its == index).map(|(_, written)| Box::new(written.clone()));
+                ChannelTicket { key: key.clone(), remember_for: *remember_for, id, written }
             })
             .collect();
-        let (stamp, channels) = answered.map_or_else(Default::default, |answered| self.swapped(&round, answered));
         let swap = Swap { stamp, taken: wide.clone().unwrap_or_default(), channels, ..Swap::default() };
         let tickets = SharedTickets::new(app.clone(), held, wide);
         let request = Request::Swap { tenure, swap, tickets, judged };
         Some(Box::new(Ask::new(self.shared, round, request)))
     }
 
-    /// What the swap rests on, and the channels that it changes.
-    fn swapped(&self, round: &Round, answered: Answered) -> (Vec<u8>, Vec<SwappedChannel>) {
+    /// What the swap rests on; the channels that it changes; and these as they are then, by their indices among the keys.
+    fn written(
+        &self,
+        round: &Round,
+        answered: Answered,
+        generation: &str,
+    ) -> (Vec<u8>, Vec<SwappedChannel>, Vec<(usize, Written)>) {
         let Answered { now, stamp, channels, .. } = answered;
-        let changed = round.keys.iter().zip(channels).filter_map(|(key, channel)| {
-            let channel = channel.ok().filter(|channel| channel.has_changed)?;
+        let changed = round.keys.iter().zip(channels).enumerate().filter_map(|(index, (key, channel))| {
+            let mut channel = channel.ok().filter(|channel| channel.has_changed)?;
             let version = self.shared.app.tokens.number();
-            Some(channel.swapped((&key.key, key.remember_for), now, version, false))
+            let swapped = channel.swapped((&key.key, key.remember_for), now, version, false);
+            let written = Written { channel, now, asked: round.began, generation: generation.to_owned() };
+            Some((swapped, (index, written)))
         });
-        (stamp, changed.collect())
+        let (channels, written) = changed.unzip();
+        (stamp, channels, written)
     }
 
     /// The tickets that are held, of a request that is sent now.

@@ -159,6 +159,24 @@ async fn what_one_announces_is_redundant_for_the_other() {
 }
 
 #[tokio::test]
+async fn a_settlement_reads_a_channel_that_has_changed_since_it_was_claimed() {
+    let server = Server::start();
+    let (one, two) = (Process::join(&server, "a").await, Process::join(&server, "b").await);
+    one.close_history().await;
+    let conflicts = || one.shared.app.store.conflicts();
+    assert_eq!(one.announce("anna").await, Some(Before::Nothing));
+    until("it is dropped", async || two.announce("anna").await.is_none().then_some(())).await;
+    assert_eq!(conflicts(), 0, "nobody has changed it");
+    let Decided::Sent(_, first) = one.decide("ben").await else { panic!("anna was known") };
+    let Decided::Sent(before, second) = two.decide("eva").await else { panic!("ben is in flight") };
+    assert_eq!(before, Before::Uncertain(Uncertainty::InFlight));
+    first.expect("a member has tickets").settle(Outcome::Accepted);
+    until("it was read", async || (conflicts() == 1).then_some(())).await;
+    second.expect("a member has tickets").settle(Outcome::Accepted);
+    until("both are settled", async || (one.announce("ben").await == Some(Before::Nothing)).then_some(())).await;
+}
+
+#[tokio::test]
 async fn while_the_app_is_open_nothing_is_dropped_and_nothing_becomes_known() {
     let server = Server::start();
     let one = Process::join(&server, "a").await;

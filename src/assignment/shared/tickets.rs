@@ -4,11 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::runtime::Handle;
+use tokio::time::Instant;
 
 use super::SharedApp;
 use super::channel::{Present, SharedChannel};
 use crate::assignment::Outcome;
 use crate::assignment::machine::TicketId;
+use crate::clock::Moment;
 use crate::cluster::{Read, Swap, Swapped, SwappedChannel, Tenure, Unusable};
 
 /// The pause after the store has not answered.
@@ -20,6 +22,21 @@ pub(super) struct ChannelTicket {
     pub(super) key: Vec<u8>,
     pub(super) remember_for: Duration,
     pub(super) id: TicketId,
+    /// The channel as the claim has written it.
+    pub(super) written: Option<Box<Written>>,
+}
+
+/// A channel as a claim has written it. While the store has it in this version, a settlement need not read it again.
+#[derive(Debug, Clone)]
+pub(super) struct Written {
+    pub(super) channel: SharedChannel,
+    /// The time at the server when it was read for the claim: a settlement that takes it for the present does not commit
+    /// where a later one would not.
+    pub(super) now: Moment,
+    /// When that was asked, here.
+    pub(super) asked: Instant,
+    /// The membership under which it was written.
+    pub(super) generation: String,
 }
 
 /// The tickets of one request. Dropped, they are settled with the outcome that was set last.
@@ -112,13 +129,17 @@ impl Settlement {
     }
 
     /// Settles the tickets, as soon as the process is a member.
-    async fn run(self) {
+    async fn run(mut self) {
         loop {
             let Some(tenure) = self.app.store.member().tenure() else {
                 self.app.store.member().changed(Duration::from_secs(1)).await;
                 continue;
             };
-            match self.attempt(&tenure).await {
+            let attempt = match self.unread(&tenure) {
+                Some(swap) => self.app.store.swap(&tenure, swap).await,
+                None => self.attempt(&tenure).await,
+            };
+            match attempt {
                 Ok(Swapped::Done) => break,
                 Ok(Swapped::Conflict) => {}
                 // What a later version has written is in the hands of that version, and the ticket there gets old.
@@ -134,6 +155,35 @@ impl Settlement {
         for ticket in &self.channels {
             self.app.waiters.wake(&ticket.key);
         }
+    }
+
+    /// The swap that settles the tickets if no channel has changed since it was claimed; `None`: the channels have to be
+    /// read. It is made once.
+    ///
+    /// What depends on the time or on other members is not needed for it: an ambiguous outcome begins a doubt now; a
+    /// ticket beside this one whose holder is gone keeps another value from becoming known, and with the same value whoever
+    /// reads the channel next finds it ambiguous.
+    fn unread(&mut self, tenure: &Tenure) -> Option<Swap> {
+        if self.outcome == Outcome::Ambiguous {
+            return None;
+        }
+        let doubt_period = self.app.context.bounds.doubt_period;
+        let mut channels = Vec::with_capacity(self.channels.len());
+        // All are taken, so that there is no second time.
+        let written: Vec<_> = self.channels.iter_mut().map(|ticket| ticket.written.take()).collect();
+        for (index, (ticket, written)) in self.channels.iter().zip(written).enumerate() {
+            let Written { mut channel, now, asked, generation } = *written?;
+            let is_claimed_again = self.channels[..index].iter().any(|earlier| earlier.key == ticket.key);
+            if is_claimed_again || generation != tenure.generation || asked.elapsed() >= self.app.ticket_period {
+                return None;
+            }
+            channel.settle(ticket.id, self.outcome, now, doubt_period);
+            let publishes = std::mem::take(&mut channel.awaited);
+            let version = self.app.tokens.number();
+            channels.push(channel.swapped((&ticket.key, ticket.remember_for), now, version, publishes));
+        }
+        let ended = self.wide.clone().unwrap_or_default();
+        (!channels.is_empty()).then(|| Swap { ended, channels, ..Swap::default() })
     }
 
     async fn attempt(&self, tenure: &Tenure) -> Result<Swapped, Unusable> {
