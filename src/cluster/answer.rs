@@ -379,3 +379,32 @@ fn why(text: &str) -> Result<Why, Failure> {
         _ => return Err(Failure::Malformed),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// An answer to the request of a number, with what may follow.
+    fn answer(number: &str, more: Vec<Value>) -> Value {
+        let text = |text: &str| Value::BulkString(text.into());
+        Value::Array([text("ok"), text(number), Value::Int(7), text("history")].into_iter().chain(more).collect())
+    }
+
+    #[test]
+    fn an_answer_to_another_request_is_none() {
+        assert!(matches!(Parts::of(answer("3", Vec::new()), 3), Ok((Beginning::Done { now: 7, .. }, _))));
+        for other in ["2", "4", "", "03"] {
+            assert!(matches!(Parts::of(answer(other, Vec::new()), 3), Err(Failure::OtherRequest)), "{other}");
+        }
+    }
+
+    #[test]
+    fn an_answer_of_too_few_parts_or_others_is_malformed() {
+        let (_, mut parts) = Parts::of(answer("3", vec![Value::Nil]), 3).unwrap_or_else(|failure| panic!("{failure}"));
+        assert!(matches!(parts.bytes(), Err(Failure::Malformed)), "nothing is no text");
+        assert!(matches!(parts.number(), Err(Failure::Malformed)), "no part is left");
+        for odd in [Value::Nil, Value::Int(1), Value::Array(Vec::new()), Value::Array(vec![Value::Int(1)])] {
+            assert!(matches!(Parts::of(odd, 3), Err(Failure::Malformed)));
+        }
+    }
+}

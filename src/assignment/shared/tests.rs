@@ -3,8 +3,8 @@
 use super::*;
 use crate::assignment::{Assignment, Before, Bounds, ClaimMode, Claimed, Outcome, Uncertainty, Value};
 use crate::clock::Clock;
-use crate::cluster::tests::server::Server;
-use crate::cluster::{Isolated, Standing, Switchboard, Terms};
+use crate::cluster::tests::server::{Server, nobody};
+use crate::cluster::{Isolated, LinkOptions, Read, Servers, Standing, Switchboard, Terms};
 
 const DOUBT: Duration = Duration::from_secs(1);
 
@@ -45,8 +45,30 @@ enum Decided {
     Sent(Before, Option<Box<SharedTickets>>),
 }
 
+/// How a process takes part.
+struct Part {
+    link: LinkOptions,
+    terms: Terms,
+    isolated: Isolated,
+    rule: RuleSettings,
+}
+
+impl Part {
+    fn of(server: &Server) -> Self {
+        Self { link: server.options(), terms: TERMS, isolated: Isolated::Forward, rule: rule() }
+    }
+}
+
 impl Process {
     async fn join(server: &Server, node: &str) -> Self {
+        let process = Self::outside(Part::of(server), node);
+        process.until_member().await;
+        process
+    }
+
+    /// A process that need not have entered yet.
+    fn outside(part: Part, node: &str) -> Self {
+        let Part { link, terms, isolated, rule } = part;
         let bounds = Bounds {
             max_channels: 10,
             max_waiters_per_channel: 1,
@@ -54,20 +76,18 @@ impl Process {
             doubt_period: DOUBT,
             start_doubt: Duration::ZERO,
         };
-        let (clock, tasks, rule) = (Clock::start(), Tasks::default(), rule());
+        let (clock, tasks) = (Clock::start(), Tasks::default());
         let context = MemoryContext::new(clock, Arc::new(bounds));
         let options = ClusterOptions {
-            link: server.options(),
+            link,
             prefix: "usher".to_owned(),
             node: node.to_owned(),
-            terms: TERMS,
-            isolated: Isolated::Forward,
+            terms,
+            isolated,
             switchboard: Switchboard::default(),
         };
         let app = SharedApp::join(&options, "1001", &[&rule], true, &context, (&tasks, &tasks));
-        let process = Self { shared: app.under(&[&rule]), clock, _tasks: tasks };
-        process.until_member().await;
-        process
+        Self { shared: app.under(&[&rule]), clock, _tasks: tasks }
     }
 
     async fn until_member(&self) {
@@ -78,10 +98,19 @@ impl Process {
     /// No other process lives; and the doubt passes.
     async fn close_history(&self) {
         until("the history is closed", async || self.shared.app.store.close().await.ok()).await;
-        until("the doubt is over", async || {
+        self.until_read("the app is not open", |read| read.open.is_none()).await;
+        self.until_doubt_is_over().await;
+    }
+
+    async fn until_doubt_is_over(&self) {
+        self.until_read("the doubt is over", |read| read.doubt_left.is_zero()).await;
+    }
+
+    async fn until_read(&self, what: &str, fits: impl Fn(&Read) -> bool) {
+        until(what, async || {
             let tenure = self.shared.app.store.member().tenure()?;
             let read = self.shared.app.store.read(&tenure, &[]).await.ok()?;
-            (read.open.is_none() && read.doubt_left.is_zero()).then_some(())
+            fits(&read).then_some(())
         })
         .await;
     }
@@ -115,6 +144,26 @@ impl Process {
             match self.step(name, carried) {
                 Ok(decided) => return decided,
                 Err(ask) => carried = ask.answered().await,
+            }
+        }
+    }
+
+    /// The tickets of a request that may touch any channel of the app.
+    async fn claim_all(&self) -> Box<SharedTickets> {
+        let mut carried = Carried::default();
+        loop {
+            let mut claims = self.claims(carried);
+            let ask = match claims.prepare(std::iter::empty(), true) {
+                Prepared::Ready => {
+                    claims.claim_all();
+                    claims.commit()
+                }
+                Prepared::Wait(ask) => Some(ask),
+                Prepared::Denied(denied) => panic!("{denied}"),
+            };
+            match ask {
+                Some(ask) => carried = ask.answered().await,
+                None => return claims.into_tickets().expect("a member has tickets"),
             }
         }
     }
@@ -174,6 +223,23 @@ async fn a_settlement_reads_a_channel_that_has_changed_since_it_was_claimed() {
     until("it was read", async || (conflicts() == 1).then_some(())).await;
     second.expect("a member has tickets").settle(Outcome::Accepted);
     until("both are settled", async || (one.announce("ben").await == Some(Before::Nothing)).then_some(())).await;
+}
+
+#[tokio::test]
+async fn a_settlement_in_a_later_membership_finds_its_ticket_gone() {
+    let server = Server::start();
+    let one = Process::join(&server, "a").await;
+    one.close_history().await;
+    let Decided::Sent(_, tickets) = one.decide("anna").await else { panic!("nothing was known") };
+    let (member, rules) = (one.shared.app.store.member(), one.shared.fingerprint.clone());
+    let before = member.tenure().expect("a member").number;
+    // By other rules, and by the same again.
+    member.set_rules(&"others".into());
+    member.set_rules(&rules);
+    until("it has entered again", async || member.tenure().filter(|tenure| tenure.number > before)).await;
+    one.until_doubt_is_over().await;
+    tickets.expect("a member has tickets").settle(Outcome::Accepted);
+    one.until_read("the app is in doubt", |read| !read.doubt_left.is_zero()).await;
 }
 
 #[tokio::test]
@@ -240,4 +306,90 @@ async fn a_process_that_has_lost_the_store_waits_and_then_forwards_without_a_tic
     let unreached = Before::Uncertain(Uncertainty::Unreached);
     assert!(matches!(&decided, Decided::Sent(before, None) if *before == unreached), "{decided:?}");
     assert_eq!(member.standing(), Standing::Blind);
+}
+
+#[tokio::test]
+async fn while_one_may_touch_any_channel_and_after_it_nothing_is_known() {
+    let server = Server::start();
+    let (one, two) = (Process::join(&server, "a").await, Process::join(&server, "b").await);
+    one.close_history().await;
+    one.announce("anna").await;
+    until("it is known", async || two.announce("anna").await.is_none().then_some(())).await;
+    let tickets = one.claim_all().await;
+    assert_eq!(two.announce("anna").await, Some(Before::Uncertain(Uncertainty::AppInFlight)));
+    tickets.settle(Outcome::Accepted);
+    until("it is settled", async || (two.announce("ben").await == Some(Before::Nothing)).then_some(())).await;
+}
+
+#[tokio::test]
+async fn beside_a_member_that_decides_otherwise_nothing_is_dropped() {
+    let server = Server::start();
+    let one = Process::join(&server, "a").await;
+    one.close_history().await;
+    one.announce("anna").await;
+    until("it is known", async || one.announce("anna").await.is_none().then_some(())).await;
+    let rule = RuleSettings { definition: [8; 32], ..rule() };
+    let odd = Process::outside(Part { rule, ..Part::of(&server) }, "b");
+    odd.until_member().await;
+    // Also once the doubt is over with which the app has opened.
+    for process in [&one, &odd] {
+        for _ in 0..3 {
+            assert_eq!(process.announce("anna").await, Some(Before::Uncertain(Uncertainty::Open)));
+        }
+        process.until_doubt_is_over().await;
+    }
+}
+
+#[tokio::test]
+async fn before_it_has_entered_a_process_forwards_no_announcement() {
+    let server = Server::start();
+    let link = LinkOptions { servers: Servers::One(nobody()), ..server.options() };
+    let process = Process::outside(Part { link, ..Part::of(&server) }, "a");
+    assert!(process.step("anna", Carried::default()).is_err(), "it waits");
+    assert!(matches!(process.claims(Carried::default()).prepare(std::iter::empty(), true), Prepared::Wait(_)));
+    let unwatched = process.claims(Carried::default()).prepare(std::iter::empty(), false);
+    assert!(matches!(unwatched, Prepared::Ready), "what no rule watches need not: {unwatched:?}");
+}
+
+#[tokio::test]
+async fn a_process_that_was_away_for_so_long_that_it_is_given_up_refuses_if_it_is_to() {
+    let mut server = Server::start();
+    let terms = Terms { lease: Duration::from_secs(2), member_timeout: Duration::from_secs(5), ..TERMS };
+    let part = Part { terms, isolated: Isolated::Refuse, ..Part::of(&server) };
+    let link = LinkOptions { timeout: Duration::from_millis(500), ..part.link };
+    let process = Process::outside(Part { link, ..part }, "a");
+    process.until_member().await;
+    server.kill();
+    let member = process.shared.app.store.member();
+    until("it is isolated", async || (member.standing() == Standing::Isolated).then_some(())).await;
+    for named in [vec![(0, "room")], Vec::new()] {
+        let prepared = process.claims(Carried::default()).prepare(named.into_iter(), false);
+        assert!(matches!(prepared, Prepared::Denied(Denied::Isolated)), "{prepared:?}");
+    }
+}
+
+#[test]
+fn whoever_decides_otherwise_has_another_fingerprint() {
+    let bounds = |doubt_period| Bounds {
+        max_channels: 10,
+        max_waiters_per_channel: 1,
+        max_waiters: 1,
+        doubt_period,
+        start_doubt: Duration::ZERO,
+    };
+    let context = |doubt_period| MemoryContext::new(Clock::start(), Arc::new(bounds(doubt_period)));
+    let (context, longer) = (context(DOUBT), context(DOUBT * 2));
+    let other = RuleSettings { definition: [8; 32], ..rule() };
+    let renamed = RuleSettings { rule: "left".into(), ..rule() };
+    let longer_remembered = RuleSettings { remember_for: Duration::from_mins(2), ..rule() };
+    let same = fingerprint(&[&rule(), &other], &context);
+    assert_eq!(fingerprint(&[&longer_remembered, &other], &context), same);
+    let others = [
+        fingerprint(&[&rule(), &other], &longer),
+        fingerprint(&[&other, &rule()], &context),
+        fingerprint(&[&rule(), &rule()], &context),
+        fingerprint(&[&renamed, &other], &context),
+        fingerprint(&[&rule()], &context),
+    ];
+    assert!(others.iter().all(|fingerprint| *fingerprint != same), "{others:?}");
 }

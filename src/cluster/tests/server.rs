@@ -197,7 +197,7 @@ pub(super) async fn fake(answers: &'static [(&'static str, &'static str)]) -> Ad
 }
 
 /// An address that nobody answers at.
-pub(super) fn nobody() -> Address {
+pub(crate) fn nobody() -> Address {
     Address { host: "127.0.0.1".to_owned(), port: free_port() }
 }
 
