@@ -105,6 +105,7 @@ fn empty(clock: Clock, channels: usize) -> (Clock, Arc<Assignments>, Arc<RuleMem
         rule: "joined".into(),
         definition: [7; 32],
         remember_for: Duration::from_hours(24),
+        refresh_after: None,
     };
     let memory = assignments.configure(&["1".into()], &[settings]).rules.remove(0);
     (clock, assignments, memory)

@@ -72,6 +72,15 @@ event_decisions! {
     /// The same assignment was known, and something else differs.
     ChangedElsewhere => Forwarded, "changed_elsewhere",
         "the channel is known to show this assignment, but something else in its data differs (on_difference = \"forward\")";
+    /// The same assignment was known or in flight, and somebody has subscribed since.
+    LateJoiner => Forwarded, "late_joiner",
+        "the channel shows this assignment, but a client has subscribed since it was last announced, or may have (late_joiners)";
+    /// The same assignment was known or in flight, and its announcement left out a client that this one reaches.
+    LeftOut => Forwarded, "left_out",
+        "the channel shows this assignment, but its announcement left out a client that this one reaches (socket_id)";
+    /// The same assignment was known, and its announcement is old.
+    Refresh => Forwarded, "refresh",
+        "the channel is known to show this assignment, but it was last announced longer ago than refresh_after";
     /// A different announcement was in flight on the channel.
     OtherInFlight => Forwarded, "other_in_flight", "another announcement was in flight on this channel";
     /// The channel was in doubt.
@@ -114,8 +123,9 @@ event_decisions! {
     /// A value of the context cannot be compared.
     ContextUnusable => Forwarded, "context_unusable",
         "a value of its context is an array, an object, or longer than 1 KiB";
-    /// A connection does not receive it.
-    ExcludesSocket => Forwarded, "excludes_socket", "it has a socket_id: one client does not receive it";
+    /// It is not known which connection does not receive it.
+    ExcludesSocket => Forwarded, "excludes_socket",
+        "its socket_id is not that of a client as servers write it, so it is not known whom it reaches";
     /// Upstream may take it for a repetition.
     IdempotencyKey => Forwarded, "idempotency_key", "it has an idempotency key: upstream may take it for a repetition";
     /// The caller asks for attributes of the channels.

@@ -8,7 +8,9 @@ use super::refusal::Refusal;
 use super::reply::{self, Reply};
 use super::rfc3339::rfc3339;
 use super::token::JsonToken;
-use crate::assignment::{Assignment, Assignments, Entry, NotReached, RegisteredRule, Remainder, SharedRuleChannels};
+use crate::assignment::{
+    Assignment, Assignments, Entry, NotReached, Reach, RegisteredRule, Remainder, SharedRuleChannels,
+};
 use crate::clock::Calendar;
 
 /// The query of a listing.
@@ -157,6 +159,10 @@ struct EntryView<'a> {
     identity_pointer: Option<usize>,
     /// `null`: nobody looks at what else its announcement said.
     remainder: Option<RemainderView>,
+    /// The `socket_id` that its announcement had; `null`: all clients have had it, or it is unknown.
+    left_out: Option<String>,
+    /// Whether a client has subscribed since.
+    late_joiner: bool,
     since: Option<String>,
     last_seen: String,
     announced: u32,
@@ -196,6 +202,8 @@ impl<'a> EntryView<'a> {
             identity: entry.known.as_ref().map(Assignment::identity).map(JsonToken),
             identity_pointer: entry.known.as_ref().map(Assignment::pointer),
             remainder: entry.known.as_ref().and_then(RemainderView::of),
+            left_out: if let Reach::AllBut(socket) = entry.reach { Some(socket.to_string()) } else { None },
+            late_joiner: entry.reach == Reach::NotAll,
             context: entry.known.iter().flat_map(Assignment::context).map(JsonToken).collect(),
             since: entry.since.map(time),
             last_seen: time(entry.last_seen),

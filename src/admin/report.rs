@@ -6,7 +6,7 @@ use super::Admin;
 use super::misplaced::channels;
 use super::reply::{self, Reply};
 use super::rfc3339::rfc3339;
-use crate::report::{DifferenceSummary, Misplaced, Occurrences, RuleReport, Summary};
+use crate::report::{DifferenceSummary, Misplaced, Occurrences, REFRESH_PERIODS, RuleReport, Saved, Savings, Summary};
 
 /// The body of the answer.
 #[derive(Serialize)]
@@ -31,6 +31,25 @@ struct Rule {
     late_joiners: u64,
     top_channels: Vec<TopChannel>,
     differences: Differences,
+    would_save: WouldSave,
+}
+
+/// What each setting of `late_joiners` and `refresh_after` would have dropped on a sample of the rule's channels.
+#[derive(Serialize)]
+struct WouldSave {
+    channels: usize,
+    announcements: u64,
+    sees_clients: bool,
+    settings: Vec<SavedBySetting>,
+    proposal: String,
+}
+
+#[derive(Serialize)]
+struct SavedBySetting {
+    /// As it is written in the configuration.
+    setting: String,
+    suppressed: u64,
+    messages_saved: u64,
 }
 
 /// What the rule's redundant announcements say otherwise than what guests show.
@@ -67,9 +86,29 @@ struct MisplacedEvent {
     last: String,
 }
 
+impl WouldSave {
+    /// `replays`: whether `late_joiners = "replay"` is more than `"forward"`.
+    fn of(savings: &Savings, replays: bool) -> Self {
+        let &Savings { channels, announcements, ignore, forward, refresh, sees_clients } = savings;
+        let setting = |setting, Saved { announcements, messages }| SavedBySetting {
+            setting,
+            suppressed: announcements,
+            messages_saved: messages,
+        };
+        let named = [("ignore", ignore), ("forward", forward)];
+        let late_joiners = named.map(|(name, saved)| setting(format!("late_joiners = \"{name}\""), saved));
+        let minutes = REFRESH_PERIODS.map(|period| period.as_secs() / 60);
+        let refreshed = minutes.into_iter().zip(refresh);
+        let refreshed = refreshed.map(|(minutes, saved)| setting(format!("refresh_after = \"{minutes}m\""), saved));
+        let settings = late_joiners.into_iter().chain(refreshed).collect();
+        Self { channels, announcements, sees_clients, settings, proposal: savings.proposal(replays) }
+    }
+}
+
 /// Answers with the complete report. The configuration bounds its length.
 pub(super) fn show(admin: &Admin) -> Reply {
     let time = |moment| rfc3339(admin.calendar.unix_time(moment));
+    let replays = !admin.assignments.is_shared();
     let rule = |RuleReport { rule, tally }| {
         let Summary {
             suppressed,
@@ -105,6 +144,7 @@ pub(super) fn show(admin: &Admin) -> Reply {
                 unexplained,
                 pointers: pointers.into_iter().map(pointer).collect(),
             },
+            would_save: WouldSave::of(&tally.savings(), replays),
         }
     };
     let all_misplaced = admin.report.all_misplaced();

@@ -7,6 +7,7 @@
 //!
 //! Nothing here waits: the locks are held for less than a microsecond; for an eviction, for tens of microseconds.
 
+mod clients;
 mod kept;
 
 use std::collections::VecDeque;
@@ -18,12 +19,12 @@ use tokio::sync::oneshot;
 use super::app::AppMemory;
 use super::bounds::{MemoryContext, WaiterPermit};
 use super::idle_entry::MAX_NAME;
-use super::machine::{Comparison, TicketId};
+use super::machine::{Comparison, Occasion, TicketId};
 use super::slot::{ActiveEntry, Slot};
 use super::snapshot::AppSnapshot;
 use super::sync::atomic::{AtomicUsize, Ordering};
 use super::sync::{Map, Mutex, lock};
-use super::{Before, ClaimMode, Entry, Outcome, Shown, Value};
+use super::{Announced, Before, ClaimMode, Entry, Outcome, Renewal, Shown};
 use crate::clock::Moment;
 
 /// A memory of so few channels has a single queue.
@@ -82,9 +83,9 @@ type Queue = VecDeque<u64>;
 pub(super) struct ClaimRequest<'a> {
     pub(super) hash: u64,
     pub(super) channel: &'a str,
-    pub(super) value: &'a Value,
+    pub(super) announced: Announced<'a>,
     pub(super) mode: ClaimMode,
-    pub(super) now: Moment,
+    pub(super) occasion: Occasion,
     pub(super) app: &'a AppMemory,
     pub(super) remember_for: Duration,
 }
@@ -94,7 +95,7 @@ pub(super) struct ClaimRequest<'a> {
 pub(super) enum ClaimAnswer {
     Redundant(Shown),
     InFlight(oneshot::Receiver<()>, WaiterPermit),
-    Reserved { ticket: TicketId, before: Before, redundant: bool, shown: Option<Shown> },
+    Reserved { ticket: TicketId, before: Before, redundant: bool, shown: Option<Shown>, renewal: Option<Renewal> },
     Full,
 }
 
@@ -140,22 +141,22 @@ impl Channels {
     pub(super) fn claim(&self, request: ClaimRequest<'_>) -> ClaimAnswer {
         let (queue, key) = self.locate(request.hash);
         if let Some(mut slot) = self.map.get_mut(&key) {
-            return claim_known(&mut slot, request);
+            return claim_known(&mut slot, &request);
         }
         if request.channel.len() > MAX_NAME {
             return ClaimAnswer::Full;
         }
         // A key is inserted only with its queue locked.
         let mut queue = lock(&self.queues[queue]);
-        let has_room = self.make_room(&mut queue, request.now, request.app.context());
+        let has_room = self.make_room(&mut queue, request.occasion.now, request.app.context());
         if let Some(mut slot) = self.map.get_mut(&key) {
-            return claim_known(&mut slot, request);
+            return claim_known(&mut slot, &request);
         }
         if !has_room {
             return ClaimAnswer::Full;
         }
         let mut entry = ActiveEntry::new(request.channel);
-        let snapshot = request.app.snapshot(request.now);
+        let snapshot = request.app.snapshot(request.occasion.now);
         let answer = answer(&mut entry, &request, snapshot);
         self.map.insert(key, Slot::Active(Box::new(entry)));
         queue.push_back(key);
@@ -332,31 +333,32 @@ fn queue_of(hash: u64, queues: usize) -> usize {
 }
 
 /// Answers a claim on a remembered channel, or on another channel with the same key.
-fn claim_known(slot: &mut Slot, request: ClaimRequest<'_>) -> ClaimAnswer {
+fn claim_known(slot: &mut Slot, request: &ClaimRequest<'_>) -> ClaimAnswer {
     if !slot.is_named(request.channel) {
         return ClaimAnswer::Full;
     }
     // Read here, under the lock, so that what the channel knows was stored before; see `AppMemory`.
-    let snapshot = request.app.snapshot(request.now);
-    let idle = slot.is_idle(request.now, request.remember_for);
+    let snapshot = request.app.snapshot(request.occasion.now);
+    let idle = slot.is_idle(request.occasion.now, request.remember_for);
     if let Slot::Idle(entry) = slot
         && !idle
-        && request.mode != ClaimMode::Forced
-        && let Some(shown) = entry.shows(request.value, snapshot)
+        && !request.mode.is_forced()
+        && let Some(shown) = entry.shows(&request.announced, request.occasion, snapshot)
     {
-        entry.suppress(request.now);
+        entry.suppress(request.occasion.now);
         return ClaimAnswer::Redundant(shown);
     }
     let entry = slot.activate(idle);
     entry.reference();
-    answer(entry, &request, snapshot)
+    answer(entry, request, snapshot)
 }
 
 /// Compares the claim with the channel and applies the result.
 fn answer(entry: &mut ActiveEntry, request: &ClaimRequest<'_>, snapshot: AppSnapshot) -> ClaimAnswer {
-    let &ClaimRequest { value, mode, now, app, .. } = request;
+    let &ClaimRequest { mode, occasion, app, .. } = request;
+    let now = occasion.now;
     let context: &Arc<MemoryContext> = app.context();
-    let comparison = entry.channel.compare(value, now, snapshot);
+    let comparison = entry.channel.compare(request.announced, occasion, snapshot);
     entry.see(now);
     match (comparison, mode) {
         (Comparison::Redundant(shown), ClaimMode::MayWait | ClaimMode::MustNotWait) => {
@@ -373,15 +375,20 @@ fn answer(entry: &mut ActiveEntry, request: &ClaimRequest<'_>, snapshot: AppSnap
         _ => {}
     }
     let ticket = entry.next_ticket();
-    let before = entry.channel.claim(ticket, value.clone(), now, snapshot);
-    let shown = if let Comparison::Redundant(shown) = comparison { Some(shown) } else { None };
-    ClaimAnswer::Reserved { ticket, before, redundant: comparison != Comparison::Open, shown }
+    let before = entry.channel.claim(ticket, request.announced, comparison.renews(mode), occasion, snapshot);
+    ClaimAnswer::Reserved {
+        ticket,
+        before,
+        redundant: comparison.is_redundant(),
+        shown: comparison.shown(),
+        renewal: comparison.renewal(),
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::assignment::{Assignment, Bounds};
+    use crate::assignment::{Assignment, Bounds, Value};
     use crate::clock::Clock;
 
     #[test]
@@ -412,13 +419,14 @@ mod tests {
     fn successive_sweeps_visit_all_queues() {
         let channels = Channels::new(1_000_000);
         let app = AppMemory::new(Clock::start(), Arc::new(bounds(1_000_000)));
+        let anna = Value::One(Assignment::new(0, "7", []));
         for number in 0..1_000_u64 {
             let request = ClaimRequest {
                 hash: number.wrapping_mul(0x9e37_79b9_7f4a_7c15),
                 channel: &number.to_string(),
-                value: &Value::One(Assignment::new(0, "7", [])),
+                announced: (&anna).into(),
                 mode: ClaimMode::MayWait,
-                now: Moment::default(),
+                occasion: Occasion::new(Moment::default(), u64::MAX),
                 app: &app,
                 remember_for: Duration::MAX,
             };
@@ -447,9 +455,9 @@ mod tests {
             let request = ClaimRequest {
                 hash: 7,
                 channel,
-                value: &Value::Opaque,
+                announced: (&Value::Opaque).into(),
                 mode: ClaimMode::Forced,
-                now: Moment::default(),
+                occasion: Occasion::new(Moment::default(), u64::MAX),
                 app: &app,
                 remember_for: Duration::MAX,
             };

@@ -9,7 +9,7 @@ use tokio::time::timeout;
 use super::bounds::WaiterPermit;
 use super::machine::TicketId;
 use super::shared::Awaited;
-use super::{Assignment, Digest, RuleMemory};
+use super::{Assignment, Digest, Reach, RuleMemory, Socket, Value};
 use crate::clock::Moment;
 
 /// The outcome of a forwarded request.
@@ -32,8 +32,56 @@ pub enum ClaimMode {
     MayWait,
     /// `Redundant` or a reservation: the request holds a reservation already, or has waited for the maximum time.
     MustNotWait,
-    /// Always a reservation (observe mode, draining, requests that are never dropped).
+    /// Always a reservation (draining, requests that are never dropped).
     Forced,
+    /// The same, for a rule that only observes: what is redundant leaves the memory as if it were dropped.
+    Observed,
+}
+
+impl ClaimMode {
+    /// Whether the answer is a reservation, whatever is known.
+    #[must_use]
+    pub const fn is_forced(self) -> bool {
+        matches!(self, Self::Forced | Self::Observed)
+    }
+}
+
+/// What is claimed: the effect of a request on a channel, and whom it does not reach.
+#[derive(Debug, Clone, Copy)]
+pub struct Announced<'v> {
+    /// The effect.
+    pub value: &'v Value,
+    /// The connection that the announcement, the last one of a batch, leaves out.
+    pub left_out: Option<Socket>,
+}
+
+impl<'v> From<&'v Value> for Announced<'v> {
+    /// One that leaves nobody out.
+    fn from(value: &'v Value) -> Self {
+        Self { value, left_out: None }
+    }
+}
+
+/// Why an announcement goes on although its channel shows its assignment, or an equal one is in flight.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Renewal {
+    /// Somebody has subscribed since.
+    LateJoiner,
+    /// The last one left a connection out that this one reaches.
+    LeftOut,
+    /// The last one is older than the rule's `refresh_after`.
+    Refresh,
+}
+
+/// What clients see that subscribe to a channel now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Standing {
+    /// The channel is known to show this.
+    Known(Assignment),
+    /// Something that is not settled may change it.
+    Unsettled,
+    /// It is not known.
+    Unknown,
 }
 
 /// An assignment that a channel is known to show, and that is announced again.
@@ -51,7 +99,14 @@ pub enum Before {
     /// It was not remembered, or its assignment was unknown.
     Nothing,
     /// It was known to show this.
-    Known(Assignment),
+    Known {
+        /// The assignment.
+        assignment: Assignment,
+        /// Who has had it.
+        reach: Reach,
+        /// Whether it is so old that it is announced again.
+        is_due: bool,
+    },
     /// Something that is not settled may change it.
     Uncertain(Uncertainty),
 }
@@ -96,6 +151,8 @@ pub enum Claim {
         redundant: bool,
         /// What it is known to show, if that is exactly this.
         shown: Option<Shown>,
+        /// Why it is announced again, if an equal claim is in flight or known, and does not make it redundant.
+        renewal: Option<Renewal>,
     },
     /// The memory is full and no entry may be forgotten: forward under
     /// [`AppMemory::claim_all`](super::AppMemory::claim_all).

@@ -1,14 +1,15 @@
 //! An idle channel in one block of bytes, so that a claim costs one memory access beyond the table's bucket.
 //!
-//! The block holds numbers at fixed offsets, little-endian; then the channel's name; then, to the end, the text of the
-//! assignment that the channel is known to show, which is empty if that is unknown. Names and texts are compared as
-//! bytes, and decoded only for the operator.
+//! The block holds numbers at fixed offsets, little-endian; then the channel's name; then the text of the assignment that
+//! the channel is known to show, which is empty if that is unknown; and to the end the connection that the announcement
+//! left out, if it did. Names and texts are compared as bytes, and decoded only for the operator.
 
 use std::time::Duration;
 
-use super::machine::Known;
+use super::machine::{Known, Occasion};
+use super::reach::SOCKET_LENGTH;
 use super::snapshot::{AppSnapshot, Epoch};
-use super::{Assignment, KeptChannel, Shown, Value};
+use super::{Announced, Assignment, KeptChannel, Reach, Shown, Socket};
 use crate::clock::Moment;
 
 /// The longest name that an entry can hold.
@@ -17,15 +18,23 @@ pub(super) const MAX_NAME: usize = u16::MAX as usize;
 /// Milliseconds in the unit of time of an idle entry.
 const MILLIS_PER_TICK: u64 = 100;
 
-// The offset of each field in the block: `u32` four times, `u64`, `u16`, a flag, bytes.
+// The offset of each field in the block: `u32` four times, `u64`, `u16`, flags, bytes.
 const SINCE: usize = 0;
 const ANNOUNCED: usize = 4;
 const SUPPRESSED: usize = 8;
 const SEEN: usize = 12;
 const EPOCH: usize = 16;
 const NAME_LEN: usize = 24;
-const REFERENCED: usize = 26;
+const FLAGS: usize = 26;
 const NAME: usize = 27;
+
+// The flags.
+/// A claim named it again since it was appended to the eviction queue.
+const REFERENCED: u8 = 1;
+/// Somebody has subscribed since its assignment was announced ([`Reach::NotAll`]).
+const MISSED: u8 = 2;
+/// The announcement left out the connection at the end of the block ([`Reach::AllBut`]).
+const LEFT_OUT: u8 = 4;
 
 /// An idle channel.
 ///
@@ -46,26 +55,38 @@ impl IdleEntry {
         suppressed: u32,
         referenced: bool,
     ) -> Option<Self> {
-        let (since, epoch, shown) =
-            known.map_or_else(Default::default, |known| (known.since, known.epoch, known.assignment.text()));
-        let kept = KeptChannel { name, shown, since, seen, announced, suppressed, doubt_left: Duration::ZERO };
+        let (since, epoch, shown, reach) = known
+            .map_or_else(Default::default, |known| (known.since, known.epoch, known.assignment.text(), known.reach));
+        let kept = KeptChannel { name, shown, reach, since, seen, announced, suppressed, doubt_left: Duration::ZERO };
         Self::from_kept(kept, epoch, referenced)
     }
 
     /// The channel that `kept` describes, known in `epoch`; `None` if its name is longer than [`MAX_NAME`].
     pub(super) fn from_kept(kept: KeptChannel<'_>, epoch: Epoch, referenced: bool) -> Option<Self> {
-        let KeptChannel { name, shown, since, seen, announced, suppressed, doubt_left: _ } = kept;
+        let KeptChannel { name, shown, reach, since, seen, announced, suppressed, doubt_left: _ } = kept;
         let name_len = u16::try_from(name.len()).ok()?;
-        let parts: [&[u8]; 9] = [
+        let mut flags = if referenced { REFERENCED } else { 0 };
+        let mut left_out = None;
+        match reach {
+            _ if shown.is_empty() => {}
+            Reach::All => {}
+            Reach::AllBut(socket) => {
+                flags |= LEFT_OUT;
+                left_out = Some(socket.to_bytes());
+            }
+            Reach::NotAll => flags |= MISSED,
+        }
+        let parts: [&[u8]; 10] = [
             &ticks(since).to_le_bytes(),
             &announced.to_le_bytes(),
             &suppressed.to_le_bytes(),
             &ticks(seen).to_le_bytes(),
             &epoch.count().to_le_bytes(),
             &name_len.to_le_bytes(),
-            &[u8::from(referenced)],
+            &[flags],
             name.as_bytes(),
             shown.as_bytes(),
+            left_out.as_ref().map_or(&[][..], |socket| &socket[..]),
         ];
         Some(Self { block: parts.concat().into_boxed_slice() })
     }
@@ -74,7 +95,8 @@ impl IdleEntry {
     pub(super) fn kept(&self, snapshot: AppSnapshot) -> KeptChannel<'_> {
         KeptChannel {
             name: self.name(),
-            shown: if snapshot.keeps(self.epoch()) { text(&self.block[self.name_end()..]) } else { "" },
+            shown: if snapshot.keeps(self.epoch()) { text(self.shown()) } else { "" },
+            reach: self.reach(),
             since: moment(self.u32_at(SINCE)),
             seen: self.seen(),
             announced: self.announced(),
@@ -88,24 +110,40 @@ impl IdleEntry {
         self.name_len() == channel.len() && self.block[NAME..].starts_with(channel.as_bytes())
     }
 
-    /// What it is known to show, if that is exactly what `value` announces. A shortcut for the hot path, with the same
-    /// result as `Channel::compare`.
-    pub(super) fn shows(&self, value: &Value, snapshot: AppSnapshot) -> Option<Shown> {
-        let assignment = value.announced()?;
+    /// What it is known to show, if that makes the claim redundant. A shortcut for the hot path, with the same result as
+    /// `Channel::compare`.
+    pub(super) fn shows(&self, claim: &Announced<'_>, occasion: Occasion, snapshot: AppSnapshot) -> Option<Shown> {
+        let assignment = claim.value.announced()?;
         let text = assignment.text().as_bytes();
         // Compared from the end, whose position is known without reading the block: so its cache lines are fetched in
         // parallel, not one after the other.
         let shown = &self.block[self.block.len().checked_sub(text.len())?..];
         let same = self.block.len() == NAME + self.name_len() + text.len() && assignment.equals_text(shown);
-        (same && snapshot.keeps(self.epoch()))
-            .then(|| Shown { since: moment(self.u32_at(SINCE)), difference: assignment.difference_from_text(shown) })
+        let flags = self.block[FLAGS];
+        if flags & LEFT_OUT != 0 {
+            return self.shows_all_but_one(claim, occasion, snapshot);
+        }
+        let since = moment(self.u32_at(SINCE));
+        (same && flags & MISSED == 0 && snapshot.keeps(self.epoch()) && !occasion.is_due(since))
+            .then(|| Shown { since, difference: assignment.difference_from_text(shown) })
+    }
+
+    /// The same for a channel whose announcement left a connection out.
+    #[cold]
+    fn shows_all_but_one(&self, claim: &Announced<'_>, occasion: Occasion, snapshot: AppSnapshot) -> Option<Shown> {
+        let (known, announced) = (self.known()?, claim.value.announced()?);
+        let shown = || Shown { since: known.since, difference: announced.difference_from(&known.assignment) };
+        (*announced == known.assignment
+            && snapshot.keeps(known.epoch)
+            && known.renewal(claim.left_out, occasion).is_none())
+        .then(shown)
     }
 
     /// Counts a redundant announcement.
     pub(super) fn suppress(&mut self, now: Moment) {
         let seen = self.u32_at(SEEN).max(ticks(now));
         self.block[SEEN..][..size_of::<u32>()].copy_from_slice(&seen.to_le_bytes());
-        self.block[REFERENCED] = 1;
+        self.block[FLAGS] |= REFERENCED;
         let suppressed = self.suppressed().saturating_add(1);
         self.block[SUPPRESSED..][..size_of::<u32>()].copy_from_slice(&suppressed.to_le_bytes());
     }
@@ -116,11 +154,12 @@ impl IdleEntry {
 
     /// The assignment that it is known to show.
     pub(super) fn known(&self) -> Option<Known> {
-        let shown = &self.block[self.name_end()..];
+        let shown = self.shown();
         let known = || Known {
             assignment: Assignment::from_text(text(shown)),
             since: moment(self.u32_at(SINCE)),
             epoch: self.epoch(),
+            reach: self.reach(),
         };
         (!shown.is_empty()).then(known)
     }
@@ -132,12 +171,19 @@ impl IdleEntry {
 
     /// Whether a claim named it again since it was appended to the eviction queue.
     pub(super) fn referenced(&self) -> bool {
-        self.block[REFERENCED] != 0
+        self.has(REFERENCED)
     }
 
     /// The same; resets the flag.
     pub(super) fn take_referenced(&mut self) -> bool {
-        std::mem::take(&mut self.block[REFERENCED]) != 0
+        let was = self.referenced();
+        self.block[FLAGS] &= !REFERENCED;
+        was
+    }
+
+    /// Somebody has subscribed. Whom the announcement left out does not matter any more, but its place remains.
+    pub(super) fn joined(&mut self) {
+        self.block[FLAGS] |= MISSED;
     }
 
     /// Announcements forwarded and accepted.
@@ -148,6 +194,25 @@ impl IdleEntry {
     /// Announcements found redundant.
     pub(super) fn suppressed(&self) -> u32 {
         self.u32_at(SUPPRESSED)
+    }
+
+    /// The text of the assignment that it is known to show; empty: unknown.
+    fn shown(&self) -> &[u8] {
+        let left_out = if self.has(LEFT_OUT) { SOCKET_LENGTH } else { 0 };
+        &self.block[self.name_end()..self.block.len() - left_out]
+    }
+
+    /// Who has had its assignment.
+    fn reach(&self) -> Reach {
+        match self.block.last_chunk() {
+            _ if self.has(MISSED) => Reach::NotAll,
+            Some(socket) if self.has(LEFT_OUT) => Reach::AllBut(Socket::from_bytes(*socket)),
+            _ => Reach::All,
+        }
+    }
+
+    fn has(&self, flag: u8) -> bool {
+        self.block[FLAGS] & flag != 0
     }
 
     /// The app's epoch in which its assignment became known.
@@ -188,16 +253,25 @@ fn moment(ticks: u32) -> Moment {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+    use crate::assignment::{Value, machine};
 
     const CALM: AppSnapshot = AppSnapshot { epoch: Epoch::of(u64::MAX), in_flight: false, in_doubt: false };
 
     fn known(identity: &str) -> Known {
-        Known { assignment: Assignment::new(1, identity, ["null"]), since: Moment::from_millis(300), epoch: CALM.epoch }
+        let assignment = Assignment::new(1, identity, ["null"]);
+        Known { assignment, since: Moment::from_millis(300), epoch: CALM.epoch, reach: Reach::All }
+    }
+
+    fn never() -> Occasion {
+        Occasion::new(Moment::from_millis(900), u64::MAX)
     }
 
     fn shown(entry: &IdleEntry, identity: &str) -> Option<Moment> {
-        entry.shows(&Value::One(Assignment::new(1, identity, ["null"])), CALM).map(|shown| shown.since)
+        let value = Value::One(Assignment::new(1, identity, ["null"]));
+        entry.shows(&(&value).into(), never(), CALM).map(|shown| shown.since)
     }
 
     #[test]
@@ -224,9 +298,79 @@ mod tests {
         );
         assert_eq!(shown(&entry, "7"), Some(Moment::from_millis(300)));
         assert!(["", "8", "77"].iter().all(|other| shown(&entry, other).is_none()));
-        assert_eq!(entry.shows(&Value::One(known("7").assignment), AppSnapshot { in_doubt: true, ..CALM }), None);
-        assert_eq!(entry.shows(&Value::One(known("7").assignment), AppSnapshot { epoch: Epoch::of(0), ..CALM }), None);
-        assert_eq!(entry.shows(&Value::Last(known("7").assignment), CALM), None);
+        let one = Value::One(known("7").assignment);
+        assert_eq!(entry.shows(&(&one).into(), never(), AppSnapshot { in_doubt: true, ..CALM }), None);
+        assert_eq!(entry.shows(&(&one).into(), never(), AppSnapshot { epoch: Epoch::of(0), ..CALM }), None);
+        assert_eq!(entry.shows(&(&Value::Last(known("7").assignment)).into(), never(), CALM), None);
+        let age = |millis| Occasion::new(Moment::from_millis(900), millis);
+        assert!(entry.shows(&(&one).into(), age(601), CALM).is_some());
+        assert_eq!(entry.shows(&(&one).into(), age(600), CALM), None);
+    }
+
+    #[test]
+    fn who_has_had_it_is_read_back_and_compared() {
+        let (anna, ben) = (Socket::of((1, u64::MAX)), Socket::of((u64::MAX, 2)));
+        let value = Value::One(known("7").assignment);
+        let shows = |entry: &IdleEntry| {
+            [None, Some(anna), Some(ben)]
+                .map(|left_out| entry.shows(&Announced { value: &value, left_out }, never(), CALM).is_some())
+        };
+        let entry = |reach| {
+            let known = Known { reach, ..known("7") };
+            let entry = IdleEntry::new("room", Some(&known), Moment::default(), 1, 0, true).expect("a short name");
+            assert_eq!((entry.known(), entry.kept(CALM).reach, entry.referenced()), (Some(known), reach, true));
+            entry
+        };
+        let all = entry(Reach::All);
+        assert_eq!(shows(&all), [true; 3]);
+        let mut all_but = entry(Reach::AllBut(anna));
+        assert_eq!((shows(&all_but), all_but.block.len()), ([false, true, false], all.block.len() + 16));
+        assert_eq!(all_but.shows(&(&Value::One(known("8").assignment)).into(), never(), CALM), None);
+        all_but.joined();
+        let mut missed = entry(Reach::All);
+        missed.joined();
+        for mut entry in [all_but, missed, entry(Reach::NotAll)] {
+            assert_eq!((shows(&entry), entry.known().map(|known| known.reach)), ([false; 3], Some(Reach::NotAll)));
+            entry.suppress(Moment::default());
+            assert!(entry.take_referenced() && !entry.referenced());
+            assert_eq!(entry.known().map(|known| known.reach), Some(Reach::NotAll));
+        }
+        // The name and the assignment of one channel may be as long as those and the connection of another.
+        let longer = Value::One(Assignment::new(1, "7", ["null", "0123456789abcde"]));
+        let entry = entry(Reach::AllBut(anna));
+        assert_eq!(entry.shows(&(&longer).into(), never(), CALM), None);
+    }
+
+    proptest! {
+        /// The shortcut says the same as the state machine.
+        #[test]
+        fn an_entry_shows_what_a_channel_compares_as_redundant(
+            (reach, left_out) in (reach(), proptest::option::of(socket())),
+            (identity, age, epoch) in (0..2_u8, 0..1_200_u64, 0..2_u64),
+            missed: bool,
+        ) {
+            let known = Known { reach, epoch: Epoch::of(u64::MAX - epoch), ..known("7") };
+            let mut entry = IdleEntry::new("room", Some(&known), Moment::default(), 1, 0, true).expect("a short name");
+            let mut channel = machine::Channel::idle(entry.known());
+            if missed {
+                entry.joined();
+                channel.joined();
+            }
+            let value = Value::One(Assignment::new(1, ["7", "8"][usize::from(identity)], ["null"]));
+            let announced = Announced { value: &value, left_out };
+            let occasion = Occasion::new(Moment::from_millis(900), age);
+            let compared = channel.compare(announced, occasion, CALM);
+            let shown = entry.shows(&announced, occasion, CALM).map(machine::Comparison::Redundant);
+            prop_assert_eq!(shown, Some(compared).filter(|compared| compared.is_redundant()));
+        }
+    }
+
+    fn socket() -> impl Strategy<Value = Socket> {
+        (0..2_u64).prop_map(|number| Socket::of((number, 1)))
+    }
+
+    fn reach() -> impl Strategy<Value = Reach> {
+        prop_oneof![Just(Reach::All), Just(Reach::NotAll), socket().prop_map(Reach::AllBut)]
     }
 
     #[test]

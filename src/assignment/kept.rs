@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::RuleMemory;
+use super::{Reach, RuleMemory};
 use crate::clock::Moment;
 
 /// One channel as it outlives its process.
@@ -16,7 +16,9 @@ pub struct KeptChannel<'a> {
     pub name: &'a str,
     /// The text of the assignment that it is known to show; empty: unknown.
     pub shown: &'a str,
-    /// When the assignment became known.
+    /// Who has had it.
+    pub reach: Reach,
+    /// When the assignment became known, or was last announced as news.
     pub since: Moment,
     /// When a claim last named the channel.
     pub seen: Moment,

@@ -10,7 +10,9 @@ mod tests;
 use std::time::Duration;
 
 use super::snapshot::{AppSnapshot, Epoch};
-use super::{Assignment, Before, Outcome, Shown, Uncertainty, Value};
+use super::{
+    Announced, Assignment, Before, ClaimMode, Outcome, Reach, Renewal, Shown, Socket, Standing, Uncertainty, Value,
+};
 use crate::clock::Moment;
 
 /// Identifies a ticket of one active channel.
@@ -21,10 +23,20 @@ pub(super) type TicketId = u64;
 pub(super) struct Known {
     /// The assignment.
     pub(super) assignment: Assignment,
-    /// When it became known.
+    /// When it became known, or was last announced as news.
     pub(super) since: Moment,
     /// The app's epoch when its ticket was claimed: in a later epoch it is no longer known.
     pub(super) epoch: Epoch,
+    /// Who has had it.
+    pub(super) reach: Reach,
+}
+
+/// The time of a claim, and what is too old by then.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Occasion {
+    pub(super) now: Moment,
+    /// What was last announced before this moment is announced again.
+    fresh_from: Moment,
 }
 
 /// A forwarded request that may change what the channel's guests see, until it is settled.
@@ -32,6 +44,8 @@ pub(super) struct Known {
 pub(super) struct Ticket {
     pub(super) id: TicketId,
     pub(super) value: Value,
+    /// Whom it reaches, if it announces one assignment.
+    pub(super) reach: Reach,
     /// What was known when it was claimed: known again if nothing of the request was applied.
     pub(super) before: Option<Known>,
     /// Another ticket was in flight at the same time: it may not release.
@@ -39,6 +53,8 @@ pub(super) struct Ticket {
     /// A ticket of another value was in flight at the same time, or the channel was in doubt at the claim or later: it
     /// may not commit.
     pub(super) contested: bool,
+    /// Whether it was news: what it announces is known since its own acceptance, also if it was known before.
+    pub(super) renews: bool,
     /// The app's epoch when it was claimed.
     pub(super) epoch: Epoch,
 }
@@ -48,10 +64,38 @@ pub(super) struct Ticket {
 pub(super) enum Comparison {
     /// The channel is known to show exactly this.
     Redundant(Shown),
-    /// This ticket announces the same.
+    /// This ticket announces the same to the same clients.
     InFlight(TicketId),
+    /// The channel shows this, or a ticket announces it, and it is announced again for this reason. What is shown, if it
+    /// is.
+    Renews(Renewal, Option<Shown>),
     /// It may change what the channel shows.
     Open,
+}
+
+impl Comparison {
+    /// Whether nobody would miss the announcement, if what is in flight is accepted.
+    pub(super) const fn is_redundant(self) -> bool {
+        matches!(self, Self::Redundant(_) | Self::InFlight(_))
+    }
+
+    /// What the channel is known to show, if that is the claim's assignment.
+    pub(super) const fn shown(self) -> Option<Shown> {
+        match self {
+            Self::Redundant(shown) | Self::Renews(_, Some(shown)) => Some(shown),
+            Self::InFlight(_) | Self::Renews(_, None) | Self::Open => None,
+        }
+    }
+
+    /// Why the assignment is announced again.
+    pub(super) const fn renewal(self) -> Option<Renewal> {
+        if let Self::Renews(renewal, _) = self { Some(renewal) } else { None }
+    }
+
+    /// Whether a claim in this mode is news once it is forwarded ([`Ticket::renews`]).
+    pub(super) fn renews(self, mode: ClaimMode) -> bool {
+        !self.is_redundant() || mode != ClaimMode::Observed
+    }
 }
 
 /// One channel.
@@ -61,6 +105,29 @@ pub(super) struct Channel {
     tickets: Vec<Ticket>,
     /// The channel is in doubt before this moment. The default: it never was.
     doubt_until: Moment,
+}
+
+impl Known {
+    /// Why an announcement of the assignment that leaves `left_out` out goes on; `None`: it is redundant.
+    pub(super) fn renewal(&self, left_out: Option<Socket>, occasion: Occasion) -> Option<Renewal> {
+        self.reach.renewal(left_out, occasion.is_due(self.since))
+    }
+}
+
+impl Occasion {
+    /// A claim at `now`, where what is known is announced again from this age in milliseconds on; `u64::MAX`: never.
+    // Every redundant announcement is compared so: one subtraction, and one comparison with what is known.
+    #[inline]
+    pub(super) fn new(now: Moment, refresh_after: u64) -> Self {
+        let last_due = now.as_millis().checked_sub(refresh_after);
+        Self { now, fresh_from: Moment::from_millis(last_due.map_or(0, |millis| millis.saturating_add(1))) }
+    }
+
+    /// Whether what was last announced at `since` is announced again.
+    #[inline]
+    pub(super) fn is_due(self, since: Moment) -> bool {
+        since < self.fresh_from
+    }
 }
 
 impl Channel {
@@ -91,45 +158,69 @@ impl Channel {
     }
 
     /// Compares a claim with the channel; changes nothing.
-    pub(super) fn compare(&self, value: &Value, now: Moment, snapshot: AppSnapshot) -> Comparison {
-        match (self.known(now, snapshot), value.announced()) {
-            (Some(known), Some(announced)) if *announced == known.assignment => Comparison::Redundant(Shown {
-                since: known.since,
-                difference: announced.difference_from(&known.assignment),
-            }),
-            _ => self
-                .tickets
-                .iter()
-                .find(|ticket| ticket.value.same(value))
-                .map_or(Comparison::Open, |ticket| Comparison::InFlight(ticket.id)),
+    pub(super) fn compare(&self, claim: Announced<'_>, occasion: Occasion, snapshot: AppSnapshot) -> Comparison {
+        let Announced { value, left_out } = claim;
+        let shown = match (self.known(occasion.now, snapshot), value.announced()) {
+            (Some(known), Some(announced)) if *announced == known.assignment => {
+                let shown = Shown { since: known.since, difference: announced.difference_from(&known.assignment) };
+                match known.renewal(left_out, occasion) {
+                    None => return Comparison::Redundant(shown),
+                    Some(renewal) => Some((renewal, shown)),
+                }
+            }
+            _ => None,
+        };
+        let equal = || self.tickets.iter().filter(|ticket| ticket.value.same(value));
+        if let Some(leader) = equal().find(|ticket| ticket.reach.covers(left_out)) {
+            return Comparison::InFlight(leader.id);
+        }
+        match shown {
+            Some((renewal, shown)) => Comparison::Renews(renewal, Some(shown)),
+            None => equal()
+                .find_map(|ticket| ticket.reach.renewal(left_out, false))
+                .map_or(Comparison::Open, |renewal| Comparison::Renews(renewal, None)),
         }
     }
 
-    /// Claims the channel for a forwarded request: makes the channel unknown and adds a ticket. Returns what was known
-    /// before.
-    pub(super) fn claim(&mut self, id: TicketId, value: Value, now: Moment, snapshot: AppSnapshot) -> Before {
+    /// Claims the channel for a forwarded request: makes the channel unknown and adds a ticket. `renews`: see
+    /// [`Ticket::renews`]. Returns what was known before.
+    pub(super) fn claim(
+        &mut self,
+        id: TicketId,
+        Announced { value, left_out }: Announced<'_>,
+        renews: bool,
+        occasion: Occasion,
+        snapshot: AppSnapshot,
+    ) -> Before {
+        let now = occasion.now;
         debug_assert!(self.tickets.iter().all(|ticket| ticket.id != id), "a ticket is claimed once");
         // A request in flight that may touch any channel acts as an opaque ticket on this one, and a doubt about the
         // app as a doubt about this channel.
         let uncertainty = self.uncertainty(now, snapshot);
         let before = match (uncertainty, &self.known) {
             (Some(uncertainty), _) => Before::Uncertain(uncertainty),
-            (None, Some(known)) if snapshot.keeps(known.epoch) => Before::Known(known.assignment.clone()),
+            (None, Some(known)) if snapshot.keeps(known.epoch) => Before::Known {
+                assignment: known.assignment.clone(),
+                reach: known.reach,
+                is_due: occasion.is_due(known.since),
+            },
             (None, _) => Before::Nothing,
         };
         let uncertain = self.in_doubt(now) || snapshot.is_uncertain();
         let overlapped = snapshot.is_uncertain() || !self.tickets.is_empty();
-        let contested = uncertain || self.tickets.iter().any(|other| !other.value.same(&value));
+        let contested = uncertain || self.tickets.iter().any(|other| !other.value.same(value));
         for other in &mut self.tickets {
             other.overlapped = true;
-            other.contested |= !other.value.same(&value);
+            other.contested |= !other.value.same(value);
         }
         self.tickets.push(Ticket {
             id,
-            value,
+            value: value.clone(),
+            reach: Reach::without(left_out),
             before: self.known.take(),
             overlapped,
             contested,
+            renews,
             epoch: snapshot.epoch,
         });
         debug_assert!(
@@ -191,6 +282,38 @@ impl Channel {
         }
     }
 
+    /// Something else than what usher has forwarded may be applied: the channel is in doubt, as after an ambiguous
+    /// outcome.
+    pub(super) fn doubt(&mut self, now: Moment, doubt_period: Duration) {
+        self.forget();
+        self.doubt_until = self.doubt_until.max(until(now, doubt_period));
+    }
+
+    /// Somebody has subscribed: whatever is known, in flight, or known again if that is refused, may have come too early
+    /// for them. Returns whether that changes anything.
+    pub(super) fn joined(&mut self) -> bool {
+        let mut reaches: Vec<&mut Reach> = self.known.iter_mut().map(|known| &mut known.reach).collect();
+        for ticket in &mut self.tickets {
+            reaches.push(&mut ticket.reach);
+            reaches.extend(ticket.before.iter_mut().map(|known| &mut known.reach));
+        }
+        let mut changes = false;
+        for reach in reaches {
+            changes |= *reach != Reach::NotAll;
+            *reach = Reach::NotAll;
+        }
+        changes
+    }
+
+    /// What clients see that subscribe now.
+    pub(super) fn standing(&self, now: Moment, snapshot: AppSnapshot) -> Standing {
+        match self.known(now, snapshot) {
+            Some(known) => Standing::Known(known.assignment.clone()),
+            None if self.uncertainty(now, snapshot).is_some() => Standing::Unsettled,
+            None => Standing::Unknown,
+        }
+    }
+
     /// Forgets what is known because no claim named the channel for `remember_for`. The tickets in flight remain valid.
     pub(super) fn expire(&mut self) {
         self.known = None;
@@ -235,16 +358,22 @@ impl Channel {
                 self.tickets.iter().all(|other| other.value.same(&ticket.value)),
                 "nothing of another value is in flight beside a ticket that commits"
             );
-            // If the assignment is the same as before (a rule in observe mode forwards redundant announcements), it is
-            // known since the earlier moment.
-            let unchanged = ticket
-                .before
-                .as_ref()
-                .filter(|before| before.assignment == *assignment && before.epoch == ticket.epoch);
-            let since = unchanged.map_or(now, |before| before.since);
+            let mut since = now;
+            let mut reach = ticket.reach;
+            // What was known before, and what another ticket of the same value has made known since, still holds for whom
+            // it has reached: nothing else was in flight. (A batch announces something else first.)
+            let still_holds = |known: &&Known| known.assignment == *assignment && known.epoch == ticket.epoch;
+            let known = [&ticket.before, &self.known].into_iter().flatten().filter(still_holds);
+            for known in known.filter(|_| ticket.value.announced().is_some()) {
+                reach = reach.and(known.reach);
+                // A rule in observe mode forwards redundant announcements.
+                if !ticket.renews {
+                    since = since.min(known.since);
+                }
+            }
             // The epoch is the claim's, not the current one: a request that may touch any channel and began in between
             // makes it unknown.
-            self.known = Some(Known { assignment: assignment.clone(), since, epoch: ticket.epoch });
+            self.known = Some(Known { assignment: assignment.clone(), since, epoch: ticket.epoch, reach });
         }
         true
     }

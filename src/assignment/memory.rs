@@ -13,10 +13,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::channels::{Channels, ClaimAnswer, ClaimRequest, Woken};
-use super::machine::TicketId;
+use super::machine::{Occasion, TicketId};
 use super::slot::Slot;
 use super::sync::atomic::{AtomicU64, Ordering};
-use super::{AppMemory, Assignment, Claim, ClaimMode, KeptChannel, Outcome, Reservation, StillInFlight, Value, Waiter};
+use super::{
+    Announced, AppMemory, Assignment, Claim, ClaimMode, KeptChannel, Outcome, Reach, Reservation, Standing,
+    StillInFlight, Waiter,
+};
 use crate::clock::{Moment, millis};
 
 /// One remembered channel, for the operator.
@@ -26,6 +29,8 @@ pub struct Entry {
     pub channel: String,
     /// The assignment that it is known to show; `None`: unknown, in flight or in doubt.
     pub known: Option<Assignment>,
+    /// Who has had it.
+    pub reach: Reach,
     /// When the current assignment became known.
     pub since: Option<Moment>,
     /// When a claim last named the channel.
@@ -47,30 +52,57 @@ pub struct RuleMemory {
     channels: Channels,
     /// In milliseconds. Set at each change of the configuration.
     remember_for: AtomicU64,
+    /// In milliseconds; `u64::MAX`: never. Set at each change of the configuration.
+    refresh_after: AtomicU64,
 }
 
 impl RuleMemory {
-    /// An empty memory for one rule of `app`.
+    /// An empty memory for one rule of `app`, which announces nothing again for its age.
     #[must_use]
     pub fn new(app: Arc<AppMemory>, remember_for: Duration) -> Arc<Self> {
         let channels = Channels::new(app.context().max_channels());
         let remember_for = AtomicU64::new(millis(remember_for));
-        Arc::new(Self { app, hasher: RandomState::new(), channels, remember_for })
+        Arc::new(Self {
+            app,
+            hasher: RandomState::new(),
+            channels,
+            remember_for,
+            refresh_after: AtomicU64::new(u64::MAX),
+        })
     }
 
-    /// Claims `channel` for `value`. `Value::Opaque` and `Value::Last` are always reserved (or `Full`).
-    pub fn claim(self: &Arc<Self>, channel: &str, value: &Value, mode: ClaimMode, now: Moment) -> Claim {
+    /// Claims `channel` for what is announced there. `Value::Opaque` and `Value::Last` are always reserved (or `Full`).
+    #[inline]
+    pub fn claim<'v>(
+        self: &Arc<Self>,
+        channel: &str,
+        announced: impl Into<Announced<'v>>,
+        mode: ClaimMode,
+        now: Moment,
+    ) -> Claim {
+        self.claim_announced(channel, announced.into(), mode, now)
+    }
+
+    fn claim_announced(
+        self: &Arc<Self>,
+        channel: &str,
+        announced: Announced<'_>,
+        mode: ClaimMode,
+        now: Moment,
+    ) -> Claim {
         let hash = self.hasher.hash_one(channel);
-        let request =
-            ClaimRequest { hash, channel, value, mode, now, app: &self.app, remember_for: self.remember_for() };
+        let occasion = Occasion::new(now, self.refresh_after.load(Ordering::Relaxed));
+        let remember_for = self.remember_for();
+        let request = ClaimRequest { hash, channel, announced, mode, occasion, app: &self.app, remember_for };
         match self.channels.claim(request) {
             ClaimAnswer::Redundant(shown) => Claim::Redundant(shown),
             ClaimAnswer::InFlight(settled, permit) => Claim::InFlight(Waiter::new(settled, permit)),
-            ClaimAnswer::Reserved { ticket, before, redundant, shown } => Claim::Reserved {
+            ClaimAnswer::Reserved { ticket, before, redundant, shown, renewal } => Claim::Reserved {
                 reservation: Reservation::new(Arc::clone(self), hash, ticket),
                 before,
                 redundant,
                 shown,
+                renewal,
             },
             ClaimAnswer::Full => Claim::Full,
         }
@@ -82,6 +114,23 @@ impl RuleMemory {
         let (was_there, woken) = self.channels.forget(hash, channel, self.now());
         wake(woken);
         was_there
+    }
+
+    /// Somebody has subscribed to `channel`: the next announcement there is not redundant, whatever it is.
+    pub fn joined(&self, channel: &str) {
+        self.channels.joined(self.hasher.hash_one(channel), channel);
+    }
+
+    /// What clients see that subscribe to `channel` now. It counts as no claim.
+    #[must_use]
+    pub fn standing(&self, channel: &str) -> Standing {
+        let hash = self.hasher.hash_one(channel);
+        self.channels.standing(hash, channel, self.now(), &self.app, self.remember_for())
+    }
+
+    /// Puts `channel` in doubt for [`Bounds::doubt_period`](super::Bounds::doubt_period), as an ambiguous outcome does.
+    pub fn doubt(&self, channel: &str) {
+        self.channels.doubt(self.hasher.hash_one(channel), channel, self.now(), self.app.context());
     }
 
     /// Forgets the channels that no claim named for `remember_for`. Called periodically, from a thread that may block:
@@ -150,9 +199,11 @@ impl RuleMemory {
         Duration::from_millis(self.remember_for.load(Ordering::Relaxed))
     }
 
-    /// Changes how long a channel that no claim names is remembered, including those remembered already.
-    pub(super) fn set_remember_for(&self, remember_for: Duration) {
+    /// Changes how long a channel that no claim names is remembered, and the age from which on what is known is announced
+    /// again (`None`: whatever its age, it is not). Both apply to the channels that are remembered already.
+    pub(super) fn set(&self, remember_for: Duration, refresh_after: Option<Duration>) {
         self.remember_for.store(millis(remember_for), Ordering::Relaxed);
+        self.refresh_after.store(refresh_after.map_or(u64::MAX, millis), Ordering::Relaxed);
     }
 
     /// Takes the present bound on the number of channels. Returns whether it can; if not, a new memory is needed.

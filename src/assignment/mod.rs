@@ -4,7 +4,7 @@
 //! [`Assignments`] holds one [`RuleMemory`] for every rule of every app. A request *claims* each channel that it may
 //! change; the answer to a claim is `Redundant` only if upstream is known to show exactly that assignment and no
 //! request in flight can change it; otherwise it is a [`Reservation`] that has to be settled. In reading order: `value`
-//! defines what is compared, `claim` the answers and outcomes, `machine` one channel as a pure state machine, `app` and
+//! defines what is compared, `reach` whom an announcement has reached, `claim` the answers and outcomes, `machine` one channel as a pure state machine, `app` and
 //! `snapshot` the state of all channels of an app, `generation` the requests decided under earlier rules, `idle_entry`,
 //! `slot` and `channels` how a million channels are stored, `memory` one rule's memory, `tickets` what a request holds,
 //! `store` where an app's memory is and how a request claims in it, `shared` the memory that several processes share,
@@ -19,6 +19,7 @@ mod idle_entry;
 mod kept;
 mod machine;
 mod memory;
+mod reach;
 mod registry;
 #[cfg(all(test, usher_shuttle))]
 mod schedules;
@@ -32,10 +33,13 @@ mod value;
 
 pub use app::{AppMemory, WideReservation};
 pub use bounds::{Bounds, Evictions};
-pub use claim::{Before, Claim, ClaimMode, Outcome, Reservation, Shown, Uncertainty, Waiter};
+pub use claim::{
+    Announced, Before, Claim, ClaimMode, Outcome, Renewal, Reservation, Shown, Standing, Uncertainty, Waiter,
+};
 pub use generation::{Generation, GenerationTicket};
 pub use kept::{Kept, KeptApp, KeptChannel, KeptRule, StillInFlight};
 pub use memory::{Entry, RuleMemory};
+pub use reach::{Reach, Socket};
 pub use registry::{Assignments, Configured, Membership, RegisteredRule, RuleSettings};
 pub use shared::{Ask, Carried, Denied, Listing, NotReached, Prepared, Shared, SharedRuleChannels, SharedTickets};
 use shared::{SharedApp, SharedClaims};

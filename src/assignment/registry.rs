@@ -30,6 +30,8 @@ pub struct RuleSettings {
     pub definition: [u8; 32],
     /// How long a channel that no claim names is remembered.
     pub remember_for: Duration,
+    /// The age from which on what is known is announced again; `None`: it is not.
+    pub refresh_after: Option<Duration>,
 }
 
 /// App and rule: what identifies a rule's memory.
@@ -131,7 +133,7 @@ impl Assignments {
     }
 
     /// Replaces the rules by `wanted`, and the apps by `apps`, in their order. A rule whose definition is unchanged
-    /// keeps its memory, with the new `remember_for` and the present bound on channels. A new or changed rule, and one
+    /// keeps its memory, with the new settings and the present bound on channels. A new or changed rule, and one
     /// whose memory cannot take that bound, begins with an empty memory: requests in
     /// flight hold no ticket in it and count as requests that may touch any channel of the app until they are settled,
     /// and the app is in doubt for those that have ended. The same applies to an app that was not configured before.
@@ -155,10 +157,7 @@ impl Assignments {
         for settings in wanted {
             let app = Arc::clone(&registry.app(&settings.app, &self.context).memory);
             let memory = match kept.remove(&settings.name()) {
-                Some((old, memory)) if old.definition == settings.definition && memory.follow_max_channels() => {
-                    memory.set_remember_for(settings.remember_for);
-                    memory
-                }
+                Some((old, memory)) if old.definition == settings.definition && memory.follow_max_channels() => memory,
                 _ => {
                     if registry.configured && !changed.contains(&settings.app) {
                         changed.push(Arc::clone(&settings.app));
@@ -166,6 +165,7 @@ impl Assignments {
                     RuleMemory::new(app, settings.remember_for)
                 }
             };
+            memory.set(settings.remember_for, settings.refresh_after);
             registry.rules.push((settings.clone(), memory));
         }
         // Before unused apps are dropped: these memories hold references to their apps.

@@ -8,7 +8,7 @@ use tokio::sync::oneshot;
 use super::idle_entry::IdleEntry;
 use super::machine::{self, Channel, Known, TicketId};
 use super::snapshot::{AppSnapshot, Epoch};
-use super::{Entry, KeptChannel, StillInFlight};
+use super::{Entry, KeptChannel, Reach, Standing, StillInFlight};
 use crate::clock::Moment;
 
 // A memory holds a million of them, in the buckets of its tables.
@@ -119,6 +119,26 @@ impl Slot {
         Some(Self::Active(Box::new(entry)))
     }
 
+    /// Somebody has subscribed to it.
+    pub(super) fn joined(&mut self) {
+        match self {
+            Self::Idle(entry) => entry.joined(),
+            Self::Active(entry) => _ = entry.channel.joined(),
+        }
+    }
+
+    /// What clients see that subscribe now. `idle`: what it knows is too old.
+    pub(super) fn standing(&self, now: Moment, snapshot: AppSnapshot, idle: bool) -> Standing {
+        let standing = match self {
+            Self::Idle(entry) => Channel::idle(entry.known()).standing(now, snapshot),
+            Self::Active(entry) => entry.channel.standing(now, snapshot),
+        };
+        match standing {
+            Standing::Known(_) if idle => Standing::Unknown,
+            standing => standing,
+        }
+    }
+
     /// What of it outlives the process: `None` if it is neither known nor in doubt. `idle`: what it knows is too old.
     pub(super) fn kept(
         &self,
@@ -134,6 +154,7 @@ impl Slot {
                 KeptChannel {
                     name: &entry.name,
                     shown: known.map_or("", |known| known.assignment.text()),
+                    reach: known.map_or(Reach::All, |known| known.reach),
                     since: known.map_or_else(Moment::default, |known| known.since),
                     seen: entry.seen,
                     announced: entry.announced,
@@ -150,14 +171,16 @@ impl Slot {
 
     /// The entry for the operator.
     pub(super) fn entry(&self, now: Moment, snapshot: AppSnapshot, idle: bool) -> Entry {
-        let shown = |known: Known| if idle { (None, None) } else { (Some(known.assignment), Some(known.since)) };
+        let nothing = (None, Reach::All, None);
+        let shown = |known: Known| (Some(known.assignment), known.reach, Some(known.since));
         match self {
             Self::Idle(entry) => {
-                let (known, since) =
-                    entry.known().filter(|known| snapshot.keeps(known.epoch)).map_or((None, None), shown);
+                let known = entry.known().filter(|known| !idle && snapshot.keeps(known.epoch));
+                let (known, reach, since) = known.map_or(nothing, shown);
                 Entry {
                     channel: entry.name().to_owned(),
                     known,
+                    reach,
                     since,
                     last_seen: entry.seen(),
                     announced: entry.announced(),
@@ -167,10 +190,12 @@ impl Slot {
                 }
             }
             Self::Active(entry) => {
-                let (known, since) = entry.channel.known(now, snapshot).cloned().map_or((None, None), shown);
+                let known = entry.channel.known(now, snapshot).filter(|_| !idle);
+                let (known, reach, since) = known.cloned().map_or(nothing, shown);
                 Entry {
                     channel: entry.name.to_string(),
                     known,
+                    reach,
                     since,
                     last_seen: entry.seen,
                     announced: entry.announced,

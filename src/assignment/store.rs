@@ -4,8 +4,8 @@
 use std::sync::Arc;
 
 use super::{
-    AppMemory, Ask, Before, Carried, Claim, ClaimMode, Generation, InProcessTickets, Outcome, Prepared, RuleMemory,
-    Shared, SharedClaims, Shown, Tickets, Uncertainty, Value, Waiter,
+    Announced, AppMemory, Ask, Before, Carried, Claim, ClaimMode, Generation, InProcessTickets, Outcome, Prepared,
+    Renewal, RuleMemory, Shared, SharedClaims, Shown, Tickets, Uncertainty, Waiter,
 };
 use crate::clock::Moment;
 
@@ -40,6 +40,15 @@ impl Store {
         Claims { place, now }
     }
 
+    /// Somebody has subscribed to `channel`, for the app's rule of this number, in the order of the configuration. In a
+    /// shared memory this is known a little later.
+    pub fn joined(&self, rule: usize, channel: &str) {
+        match self {
+            Self::InProcess(app) => app.rules[rule].joined(channel),
+            Self::Shared(shared) => shared.joined(rule, channel),
+        }
+    }
+
     /// Whether the start of the process is the reason why the app is in doubt: no other doubt lasts longer.
     #[must_use]
     pub fn in_start_doubt(&self, now: Moment) -> bool {
@@ -67,6 +76,8 @@ pub enum Claimed {
         redundant: bool,
         /// What it is known to show, if that is exactly this.
         shown: Option<Shown>,
+        /// Why it is announced again, if an equal claim is in flight or known, and does not make it redundant.
+        renewal: Option<Renewal>,
     },
     /// Forward it: the ticket for all channels of the app is held, for this reason.
     HeldAll(Uncertainty),
@@ -119,17 +130,24 @@ impl Claims<'_> {
 
     /// Claims `channel` for `value` in the memory of the app's rule of this number, in the order of the configuration.
     #[inline]
-    pub fn claim(&mut self, rule: usize, channel: &str, value: &Value, mode: ClaimMode) -> Claimed {
+    pub fn claim<'v>(
+        &mut self,
+        rule: usize,
+        channel: &str,
+        announced: impl Into<Announced<'v>>,
+        mode: ClaimMode,
+    ) -> Claimed {
+        let announced = announced.into();
         let (app, tickets) = match &mut self.place {
             Place::InProcess(app, tickets) => (app, tickets),
-            Place::Shared(claims) => return claims.claim(rule, channel, value, mode),
+            Place::Shared(claims) => return claims.claim(rule, channel, announced, mode),
         };
-        match app.rules[rule].claim(channel, value, mode, self.now) {
+        match app.rules[rule].claim(channel, announced, mode, self.now) {
             Claim::Redundant(shown) => Claimed::Redundant(shown),
             Claim::InFlight(waiter) => Claimed::Wait(waiter),
-            Claim::Reserved { reservation, before, redundant, shown } => {
+            Claim::Reserved { reservation, before, redundant, shown, renewal } => {
                 tickets.hold(reservation);
-                Claimed::Held { before, redundant, shown }
+                Claimed::Held { before, redundant, shown, renewal }
             }
             Claim::Full => {
                 tickets.hold_app(&app.memory);
@@ -139,8 +157,8 @@ impl Claims<'_> {
     }
 
     /// Claims `channel` for a request that goes on whatever is known of it.
-    pub fn hold(&mut self, rule: usize, channel: &str, value: &Value) {
-        match self.claim(rule, channel, value, ClaimMode::Forced) {
+    pub fn hold<'v>(&mut self, rule: usize, channel: &str, announced: impl Into<Announced<'v>>) {
+        match self.claim(rule, channel, announced, ClaimMode::Forced) {
             Claimed::Held { .. } | Claimed::HeldAll(_) => {}
             // A forced claim returns none of these; the ticket for all of the app covers any.
             Claimed::Redundant(_) | Claimed::Wait(_) => self.claim_all(),
@@ -180,7 +198,7 @@ impl Claims<'_> {
 mod tests {
     use std::time::Duration;
 
-    use super::super::{Assignment, Assignments, Bounds, RuleSettings};
+    use super::super::{Assignment, Assignments, Bounds, RuleSettings, Value};
     use super::*;
     use crate::clock::Clock;
 
@@ -196,8 +214,13 @@ mod tests {
             start_doubt: Duration::ZERO,
         };
         let remember_for = Duration::from_secs(60);
-        let settings =
-            |rule: &str| RuleSettings { app: "1".into(), rule: rule.into(), definition: [7; 32], remember_for };
+        let settings = |rule: &str| RuleSettings {
+            app: "1".into(),
+            rule: rule.into(),
+            definition: [7; 32],
+            remember_for,
+            refresh_after: None,
+        };
         let other = RuleSettings { app: "2".into(), ..settings("joined") };
         let wanted = [settings(RULES[0]), other, settings(RULES[1])];
         Assignments::new(clock, bounds).configure(&["2".into(), "1".into()], &wanted).apps.remove(1)
@@ -215,7 +238,7 @@ mod tests {
         assert!(claims.is_empty());
         let claimed = claims.claim(1, "room", &anna(), ClaimMode::MayWait);
         assert!(
-            matches!(claimed, Claimed::Held { before: Before::Nothing, redundant: false, shown: None }),
+            matches!(claimed, Claimed::Held { before: Before::Nothing, redundant: false, shown: None, renewal: None }),
             "{claimed:?}"
         );
         assert!(!claims.is_empty());
@@ -225,6 +248,24 @@ mod tests {
         assert!(matches!(claimed, Claimed::Redundant(_)) && claims.is_empty(), "{claimed:?}");
         let claimed = claims.claim(0, "room", &anna(), ClaimMode::MayWait);
         assert!(matches!(claimed, Claimed::Held { before: Before::Nothing, .. }), "{claimed:?}");
+        claims.give_back();
+    }
+
+    #[test]
+    fn who_subscribes_is_told_to_one_rule() {
+        let clock = Clock::start();
+        let store = store(clock);
+        for rule in [0, 1] {
+            let mut claims = store.claims(clock.now(), Carried::default());
+            claims.hold(rule, "room", &anna());
+            claims.into_tickets().settle(Outcome::Accepted);
+        }
+        store.joined(1, "room");
+        let mut claims = store.claims(clock.now(), Carried::default());
+        assert!(matches!(claims.claim(0, "room", &anna(), ClaimMode::MayWait), Claimed::Redundant(_)));
+        let claimed = claims.claim(1, "room", &anna(), ClaimMode::MayWait);
+        let late_joiner = Some(Renewal::LateJoiner);
+        assert!(matches!(claimed, Claimed::Held { redundant: false, renewal, .. } if renewal == late_joiner));
         claims.give_back();
     }
 

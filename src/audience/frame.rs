@@ -4,8 +4,9 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 /// The number of bytes at the beginning and at the end of a frame that are searched for the event of a confirmation:
-/// the confirmation of a presence channel lists all members in between.
-const SEARCHED_BYTES: usize = 128;
+/// the confirmation of a presence channel lists all members in between. Behind the event may be the channel, whose name
+/// has up to 200 bytes.
+const SEARCHED_BYTES: usize = 320;
 
 const CONFIRMATION: &str = "pusher_internal:subscription_succeeded";
 

@@ -1,6 +1,7 @@
 //! The number of subscribers of a channel, and when the last one joined. It is exact if the embedded broker is
-//! upstream; otherwise it counts the clients whose connections usher relays, from their frames. It is used for the
-//! operator's report only; no decision depends on it.
+//! upstream; otherwise it counts the clients whose connections usher relays, from their frames. The numbers are used for
+//! the operator's report only. Decisions depend on two facts: that somebody has subscribed to a channel, and whether
+//! usher can see an app's clients at all.
 
 mod frame;
 mod relayed;
@@ -13,6 +14,7 @@ use std::sync::Arc;
 use crate::broker::{Broker, ChannelStats};
 use crate::clock::Moment;
 
+pub use crate::broker::Newcomers;
 pub use relayed::{Relayed, SubscriptionCounts};
 pub use relayed_client::{RelayedClient, Side};
 
@@ -23,6 +25,8 @@ pub enum Audience {
     Broker(Arc<Broker>),
     /// The relay, which sees the clients that connect through usher.
     Relayed(Relayed),
+    /// Nothing is connected: whoever makes the decisions says who comes.
+    Told,
 }
 
 /// The subscriptions of one app. Clones refer to the same app.
@@ -32,6 +36,8 @@ pub enum AppAudience {
     Broker(ChannelStats),
     /// The relay's subscriptions.
     Relayed(Arc<SubscriptionCounts>),
+    /// The number of subscriptions is not known, but whoever comes is told.
+    Told,
 }
 
 /// The subscribers of a channel.
@@ -55,6 +61,7 @@ impl Audience {
         match self {
             Self::Broker(broker) => broker.channel_stats(id).map(AppAudience::Broker),
             Self::Relayed(relayed) => Some(AppAudience::Relayed(relayed.app(id))),
+            Self::Told => Some(AppAudience::Told),
         }
     }
 }
@@ -72,14 +79,25 @@ impl AppAudience {
                 }))
             }
             Self::Relayed(counts) => counts.of(channel),
+            Self::Told => None,
         }
     }
 
-    /// A new relayed connection. `None`: the embedded broker counts its clients itself.
+    /// Whether usher can see the app's clients: always if the embedded broker serves them, otherwise once one has
+    /// connected through usher. Until then, somebody may have subscribed to any channel at any time.
+    #[must_use]
+    pub fn sees(&self) -> bool {
+        match self {
+            Self::Broker(_) | Self::Told => true,
+            Self::Relayed(counts) => counts.had_client(),
+        }
+    }
+
+    /// A new relayed connection. `None`: nothing is relayed, and the embedded broker counts its clients itself.
     #[must_use]
     pub fn relayed_client(&self) -> Option<RelayedClient> {
         match self {
-            Self::Broker(_) => None,
+            Self::Broker(_) | Self::Told => None,
             Self::Relayed(counts) => Some(RelayedClient::new(Arc::clone(counts))),
         }
     }

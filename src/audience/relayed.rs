@@ -94,6 +94,11 @@ impl SubscriptionCounts {
         is_complete.then_some(Subscribers::NONE)
     }
 
+    /// Whether usher has ever relayed a client of the app.
+    pub(super) fn had_client(&self) -> bool {
+        self.had_client.load(Ordering::Relaxed)
+    }
+
     /// Notes a relayed client.
     pub(super) fn note_client(&self) {
         self.had_client.store(true, Ordering::Relaxed);

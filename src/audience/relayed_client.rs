@@ -60,18 +60,22 @@ impl RelayedClient {
         }
     }
 
-    /// Reads a relayed text.
-    pub fn note(&self, from: Side, text: &str, now: Moment) {
+    /// Reads a relayed text. Returns the channel whose subscription it confirms, also if that is not counted because a
+    /// bound is reached.
+    pub fn note(&self, from: Side, text: &str, now: Moment) -> Option<String> {
         match from {
-            Side::Client => match frame::request(text) {
-                Some(SubscriptionRequest::Subscribe(channel)) => self.request(&channel),
-                Some(SubscriptionRequest::Unsubscribe(channel)) => self.leave(&channel),
-                None => {}
-            },
-            Side::Upstream => {
-                if let Some(channel) = frame::confirmed_channel(text) {
-                    self.join(&channel, now);
+            Side::Client => {
+                match frame::request(text) {
+                    Some(SubscriptionRequest::Subscribe(channel)) => self.request(&channel),
+                    Some(SubscriptionRequest::Unsubscribe(channel)) => self.leave(&channel),
+                    None => {}
                 }
+                None
+            }
+            Side::Upstream => {
+                let channel = frame::confirmed_channel(text)?;
+                self.join(&channel, now);
+                Some(channel)
             }
         }
     }

@@ -18,13 +18,13 @@ fn relayed() -> (Arc<Metrics>, Relayed) {
 fn says(relayed_client: &RelayedClient, event: &str, channel: &str) {
     let text = format!(r#"{{"event":"pusher:{event}","data":{{"auth":"","channel":"{channel}"}}}}"#);
     assert!(RelayedClient::is_relevant(Side::Client, &text));
-    relayed_client.note(Side::Client, &text, at(0));
+    assert_eq!(relayed_client.note(Side::Client, &text, at(0)), None);
 }
 
 fn confirms(relayed_client: &RelayedClient, channel: &str, now: u64) {
     let text = format!(r#"{{"event":"pusher_internal:subscription_succeeded","data":"{{}}","channel":"{channel}"}}"#);
     assert!(RelayedClient::is_relevant(Side::Upstream, &text));
-    relayed_client.note(Side::Upstream, &text, at(now));
+    assert_eq!(relayed_client.note(Side::Upstream, &text, at(now)).as_deref(), Some(channel), "counted or not");
 }
 
 fn subscribers(subscribers: usize, last_joined: u64) -> Option<Subscribers> {
@@ -35,7 +35,7 @@ fn subscribers(subscribers: usize, last_joined: u64) -> Option<Subscribers> {
 fn subscribers_come_and_go() {
     let (metrics, relayed) = relayed();
     let audience = Audience::Relayed(relayed).app("1").unwrap();
-    assert_eq!(audience.of(ROOM), None, "nobody ever came through usher");
+    assert_eq!((audience.of(ROOM), audience.sees()), (None, false), "nobody ever came through usher");
     let (anna, ben) = (audience.relayed_client().unwrap(), audience.relayed_client().unwrap());
     assert_eq!(audience.of(ROOM), Some(Subscribers::NONE));
     says(&anna, "subscribe", ROOM);
@@ -49,7 +49,7 @@ fn subscribers_come_and_go() {
     says(&anna, "unsubscribe", ROOM);
     assert_eq!(audience.of(ROOM), subscribers(1, 7));
     drop(ben);
-    assert_eq!(audience.of(ROOM), Some(Subscribers::NONE));
+    assert_eq!((audience.of(ROOM), audience.sees()), (Some(Subscribers::NONE), true));
     assert!(metrics.encode(&Sample::default()).contains("\nusher_relay_subscriptions 0\n"));
 }
 
@@ -108,6 +108,10 @@ fn other_frames_tell_nothing() {
         "é".repeat(5000)
     );
     assert!(may_be_confirmation(&members) && frame::confirmed_channel(&members).as_deref() == Some("presence-a"));
+    let (longest, list) = (format!("presence-{}", "a".repeat(191)), "é".repeat(5000));
+    let members =
+        format!(r#"{{"data":"{list}","event":"pusher_internal:subscription_succeeded","channel":"{longest}"}}"#);
+    assert!(may_be_confirmation(&members) && frame::confirmed_channel(&members) == Some(longest));
     for odd in [
         r#"{"event":"pusher:subscribe"}"#,
         r#"{"event":"pusher:subscribe","data":7}"#,

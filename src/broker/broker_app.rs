@@ -10,6 +10,7 @@ use parking_lot::{Mutex, MutexGuard};
 use super::backpressure::Backpressure;
 use super::channels::{ChannelOptions, Channels};
 use super::mailbox::{Mailbox, QueueLimits, wake_after};
+use super::newcomers::Told;
 use super::session::SessionOptions;
 use super::socket_id::{SocketId, SocketIds};
 use super::wake_queue::WakeQueue;
@@ -37,6 +38,8 @@ pub(super) struct BrokerApp {
     pub(super) watchlists: Arc<Watchlists>,
     pub(super) metrics: RealtimeMetrics,
     pub(super) options: AppOptions,
+    /// Shared by all apps.
+    told: Arc<Told>,
     ids: SocketIds,
     /// Shared by all apps, because they share the workers.
     backpressure: Arc<Backpressure>,
@@ -56,6 +59,7 @@ impl BrokerApp {
         app: App,
         options: AppOptions,
         backpressure: Arc<Backpressure>,
+        told: Arc<Told>,
         metrics: RealtimeMetrics,
     ) -> Self {
         let channels = Channels::new(options.channel_options, metrics.clone());
@@ -65,6 +69,7 @@ impl BrokerApp {
             watchlists: Arc::default(),
             metrics,
             options,
+            told,
             ids: SocketIds::new(),
             backpressure,
             connections: Mutex::default(),
@@ -96,6 +101,11 @@ impl BrokerApp {
         ));
         connections.open.insert(mailbox.id(), Arc::clone(&mailbox));
         Ok(mailbox)
+    }
+
+    /// A connection, which does not know it yet, has subscribed to `channel`.
+    pub(super) fn came(&self, channel: &str) {
+        self.told.came(self.app.load().id(), channel);
     }
 
     /// Removes a closed connection.

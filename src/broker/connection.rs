@@ -115,7 +115,11 @@ impl Connection {
             Effect::Join { channel, channel_type, identity } => {
                 let user_id = identity.as_ref().map(|identity| Arc::clone(&identity.user_id));
                 match broker_app.channels.join(&channel, channel_type, mailbox, identity, now) {
-                    Ok(()) => session.joined(channel, channel_type, user_id),
+                    Ok(()) => {
+                        // Its own task sends the confirmation, after this.
+                        broker_app.came(&channel);
+                        session.joined(channel, channel_type, user_id);
+                    }
                     Err(full @ ChannelFull) => mailbox.push(Session::channel_full(&channel, full), wakes),
                 }
             }

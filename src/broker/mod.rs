@@ -18,6 +18,7 @@ mod frame;
 mod json;
 mod mailbox;
 mod message;
+mod newcomers;
 mod origin;
 mod session;
 mod socket_id;
@@ -29,7 +30,7 @@ mod wake_queue;
 mod watchlists;
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -43,6 +44,7 @@ use self::broker_app::{AppOptions, BrokerApp};
 use self::channels::ChannelOptions;
 use self::connection::Connection;
 use self::mailbox::{QueueLimits, wake_after};
+use self::newcomers::Told;
 use self::session::{CloseNotice, SessionOptions};
 use self::socket_loop::SocketLoop;
 use crate::clock::Clock;
@@ -53,6 +55,7 @@ use crate::shutdown::{Drain, Phase};
 
 pub use channel_stats::ChannelStats;
 pub use channels::Subscriptions;
+pub use newcomers::Newcomers;
 pub use origin::AllowedOrigin;
 pub use socket_loop::socket_config;
 pub use wake_queue::WakeQueue;
@@ -121,6 +124,7 @@ pub struct Broker {
     drain: Drain,
     allowed_origins: Vec<AllowedOrigin>,
     backpressure: Arc<Backpressure>,
+    told: Arc<Told>,
     /// A reload replaces the map, but keeps the apps whose ids are still configured.
     broker_apps: ArcSwap<BrokerApps>,
 }
@@ -158,8 +162,14 @@ impl Broker {
             drain,
             allowed_origins,
             backpressure: Arc::default(),
+            told: Arc::default(),
             broker_apps: ArcSwap::default(),
         })
+    }
+
+    /// From now on `newcomers`, for as long as it exists, is told who subscribes. Called once, before anybody is served.
+    pub fn tell(&self, newcomers: Weak<dyn Newcomers>) {
+        self.told.set(newcomers);
     }
 
     /// Whether a page of this `Origin` may connect. A client without an `Origin` is not a browser and may connect
@@ -185,6 +195,7 @@ impl Broker {
                     app.clone(),
                     self.options,
                     Arc::clone(&self.backpressure),
+                    Arc::clone(&self.told),
                     self.metrics.realtime(app.id()),
                 )),
             };

@@ -39,7 +39,7 @@ pub use link::{Failure, Link, LinkOptions};
 pub use member::{Member, Position};
 pub use membership::{Ask, Local, Membership, Standing};
 pub use problem::Problem;
-pub use record::{Known, Record, Ticket, TicketValue, Unreadable, VERSION};
+pub use record::{Known, Reached, Record, Ticket, TicketValue, Unreadable, VERSION};
 pub use servers::{Address, Isolated, Login, Servers};
 pub use survey::{Scripted, Survey, Watch, survey};
 pub use switched_modes::{Switchboard, SwitchedModes};

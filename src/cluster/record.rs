@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-/// The version of the encoding that this code writes.
-pub const VERSION: u8 = 1;
+/// The version of the encoding that this code writes. Version 1 did not say whom announcements have reached.
+pub const VERSION: u8 = 2;
 
 /// The length of what is in front of the fields: the two versions.
 const HEAD: usize = 9;
@@ -36,10 +36,23 @@ pub struct Record {
 pub struct Known {
     /// The text of the assignment.
     pub shown: String,
-    /// When it became known.
+    /// When it became known, or was last announced as news.
     pub since: u64,
     /// The epoch of the app in which it counts.
     pub epoch: u64,
+    /// Who has had it.
+    pub reach: Reached,
+}
+
+/// Which of a channel's clients have had an announcement.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Reached {
+    /// All of them.
+    All,
+    /// All but the connection with these two numbers as its socket id.
+    AllBut(u64, u64),
+    /// Somebody has subscribed since.
+    NotAll,
 }
 
 /// A ticket.
@@ -55,12 +68,16 @@ pub struct Ticket {
     pub until: u64,
     /// What is announced.
     pub value: TicketValue,
+    /// Whom it reaches.
+    pub reach: Reached,
     /// What was known before.
     pub before: Option<Known>,
     /// Another ticket was in flight beside it: it may not release.
     pub overlapped: bool,
     /// One for something else was, or the channel was in doubt: it may not commit.
     pub contested: bool,
+    /// It was news.
+    pub renews: bool,
     /// The app's epoch when it was claimed.
     pub epoch: u64,
 }
@@ -98,7 +115,8 @@ impl Record {
         postcard::to_extend(self, bytes).expect("a record has known lengths, and a list takes all bytes")
     }
 
-    /// Reads the bytes of a channel, and its own version.
+    /// Reads the bytes of a channel, and its own version. Nothing is taken from an earlier version of the encoding: while
+    /// any process writes that, nobody suppresses, and when none does any more, the app begins a new epoch in doubt.
     ///
     /// # Errors
     /// They are not those of a channel in a version that is known.
@@ -109,6 +127,9 @@ impl Record {
             return Err(Unreadable::Later(encoding));
         }
         let own = own.try_into().map_err(|_| Unreadable::Malformed)?;
+        if (1..VERSION).contains(&encoding) {
+            return Ok((Self::default(), own));
+        }
         match postcard::take_from_bytes(fields) {
             Ok((record, [])) if encoding == VERSION => Ok((record, own)),
             Ok(_) | Err(_) => Err(Unreadable::Malformed),
@@ -134,8 +155,14 @@ mod tests {
 
     use super::*;
 
+    fn reach() -> impl Strategy<Value = Reached> {
+        let all_but = any::<(u64, u64)>().prop_map(|(first, second)| Reached::AllBut(first, second));
+        prop_oneof![Just(Reached::All), Just(Reached::NotAll), all_but]
+    }
+
     fn known() -> impl Strategy<Value = Known> {
-        (".{0,20}", any::<u64>(), any::<u64>()).prop_map(|(shown, since, epoch)| Known { shown, since, epoch })
+        let known = |(shown, since, epoch, reach)| Known { shown, since, epoch, reach };
+        (".{0,20}", any::<u64>(), any::<u64>(), reach()).prop_map(known)
     }
 
     fn ticket() -> impl Strategy<Value = Ticket> {
@@ -144,17 +171,20 @@ mod tests {
             ".{0,20}".prop_map(TicketValue::Last),
             Just(TicketValue::Opaque)
         ];
-        (value, proptest::option::of(known()), any::<[u64; 3]>(), any::<(bool, bool)>(), "[a-z]{1,9}").prop_map(
-            |(value, before, [id, until, epoch], (overlapped, contested), node)| Ticket {
+        let effect = (value, reach(), proptest::option::of(known()));
+        (effect, any::<[u64; 3]>(), any::<[bool; 3]>(), "[a-z]{1,9}").prop_map(
+            |((value, reach, before), [id, until, epoch], [overlapped, contested, renews], node)| Ticket {
                 generation: format!("of {node}"),
                 epoch,
                 node,
                 id,
                 until,
                 value,
+                reach,
                 before,
                 overlapped,
                 contested,
+                renews,
             },
         )
     }
@@ -201,9 +231,17 @@ mod tests {
         bytes.push(0);
         assert_eq!(Record::decode(&bytes), Err(Unreadable::Malformed));
         bytes[0] = VERSION + 1;
-        assert_eq!(Record::decode(&bytes), Err(Unreadable::Later(2)));
+        assert_eq!(Record::decode(&bytes), Err(Unreadable::Later(VERSION + 1)));
         bytes[0] = 0;
         assert_eq!(Record::decode(&bytes), Err(Unreadable::Malformed));
+    }
+
+    #[test]
+    fn nothing_is_taken_from_an_earlier_version() {
+        let mut bytes = Record { announced: 3, ..Record::default() }.encode(7);
+        bytes[0] = 1;
+        assert_eq!(Record::decode(&bytes), Ok((Record::default(), 7_u64.to_be_bytes())));
+        assert_eq!(Record::decode(&bytes[..HEAD - 1]), Err(Unreadable::Malformed));
     }
 
     #[test]
@@ -220,9 +258,11 @@ mod tests {
             id: 1,
             until: 90_060_000,
             value: TicketValue::Opaque,
+            reach: Reached::All,
             before: None,
             overlapped: false,
             contested: false,
+            renews: true,
             epoch: 1,
         });
         assert_eq!(record.lifetime(90_000_000, day), minute);

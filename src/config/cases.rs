@@ -117,10 +117,11 @@ fn step(section: &mut Section<'_>, ids: &[String], app_of_test: &str) -> Option<
         ],
         UpstreamOutcome::Accepted,
     );
+    let joined = section.texts("joined").into_iter().map(|(channel, _)| channel).collect();
     let expect = expectation(section);
     let Sent { title, endpoint, body } = sent(section)?;
     let path = format!("/apps/{app}/{endpoint}");
-    Some(TestStep { place, title, after, app, path, body, upstream, takes, expect })
+    Some(TestStep { place, title, after, app, joined, path, body, upstream, takes, expect })
 }
 
 fn expectation(section: &mut Section<'_>) -> Option<Expectation> {
@@ -268,6 +269,7 @@ mod tests {
             data = '{"as": "written"}'
             socket_id = "1.2"
             upstream = "not_sent"
+            joined = "c"
             after = "3s"
             takes = "100ms"
             [[tests.steps]]
@@ -296,6 +298,7 @@ mod tests {
         );
         let second = &case.steps[1];
         assert_eq!((second.upstream, second.after), (UpstreamOutcome::NotSent, Duration::from_secs(3)));
+        assert_eq!((case.steps[0].joined.len(), &second.joined[..]), (0, &["c".to_owned()][..]));
         assert_eq!((second.takes, &second.expect), (Duration::from_millis(100), &None));
         assert_eq!(second.title, "e on c, d, with a socket_id");
         assert_eq!(

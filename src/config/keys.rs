@@ -42,7 +42,9 @@ pub(super) fn read(mut tree: Table, report: &mut Report) -> Config {
         let limits = root.section("limits", limits);
         let cluster = root.section("cluster", cluster::cluster);
         let is_shared = cluster.is_some();
-        let assignments = root.section("assignments", |section| assignments(section, &server, &upstream, is_shared));
+        let (assignments, replay_bytes) = root.section("assignments", |section| {
+            (assignments(section, &server, &upstream, is_shared), section.size("replay_bytes", 64 * MIB, 0..=64 * GIB))
+        });
         let state = root.section("state", |section| state(section, &upstream, is_shared));
         let log = root.section("log", log);
         let discover = root.section("report", |section| section.flag("discover", true));
@@ -60,6 +62,7 @@ pub(super) fn read(mut tree: Table, report: &mut Report) -> Config {
             broker,
             limits,
             assignments,
+            replay_bytes,
             state,
             cluster,
             log,

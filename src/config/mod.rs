@@ -69,6 +69,8 @@ pub struct Config {
     pub limits: gateway::Limits,
     /// `[assignments]`.
     pub assignments: assignment::Bounds,
+    /// `assignments.replay_bytes`: the bytes that are kept in all for rules with `late_joiners = "replay"`.
+    pub replay_bytes: usize,
     /// `[state]`.
     pub state: state::Options,
     /// `[cluster]`; `None`: the memory is not shared.

@@ -27,6 +27,7 @@ impl Config {
             broker,
             limits: _,
             assignments,
+            replay_bytes,
             state,
             cluster,
             log,
@@ -47,6 +48,7 @@ impl Config {
             .chain(upstream_keys(upstream, &new.upstream))
             .chain([("broker", *broker == new.broker)])
             .chain(assignments_keys(assignments, &new.assignments))
+            .chain([("assignments.replay_bytes", *replay_bytes == new.replay_bytes)])
             .chain(state_keys(state, &new.state))
             .chain(cluster_keys(cluster.as_ref(), new.cluster.as_ref()))
             .chain(log_keys(log, &new.log))

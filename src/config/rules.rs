@@ -1,13 +1,17 @@
 //! `[[rules]]`: the rules. `Rule::new` checks them; here their errors are reported at their lines.
 
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use super::ConfiguredMode;
 use super::problem::{Origin, Problem, code, quote};
 use super::report::nearest;
 use super::section::Section;
-use crate::rules::{Mode, OnDifference, Rule, RuleError, RuleSpec};
+use crate::rules::{LateJoiners, Mode, OnDifference, Rule, RuleError, RuleSpec};
+
+/// How long a channel may be remembered, and how old an announcement may become before it is forwarded again.
+const REMEMBERED: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_hours(24 * 365);
 
 /// The rules, for apps with these `ids`, and their modes as written. `observe`: rules that enforce observe instead.
 pub(super) fn read(root: &mut Section<'_>, ids: &[String], observe: bool) -> Vec<(Rule, ConfiguredMode)> {
@@ -37,6 +41,7 @@ fn rule(
     let modes = [("enforce", Mode::Enforce), ("observe", Mode::Observe), ("off", Mode::Off)];
     let differences =
         [OnDifference::Suppress, OnDifference::Count, OnDifference::Forward].map(|one| (one.label(), one));
+    let late_joiners = LateJoiners::ALL.map(|one| (one.label(), one));
     let mode = section.choice("mode", modes, Mode::Enforce);
     let written = ConfiguredMode { mode, source: section.report.origin(&section.key("mode")).label() };
     let apps = section.texts("apps");
@@ -50,11 +55,10 @@ fn rule(
         ignore: texts(section, "ignore"),
         on_difference: section.choice("on_difference", differences, OnDifference::Count),
         released_by: texts(section, "released_by"),
-        remember_for: section.duration(
-            "remember_for",
-            Duration::from_hours(24),
-            Duration::from_secs(1)..=Duration::from_hours(24 * 365),
-        ),
+        remember_for: section.duration("remember_for", Duration::from_hours(24), REMEMBERED),
+        late_joiners: section.choice("late_joiners", late_joiners, LateJoiners::Ignore),
+        refresh_after: section.optional_duration("refresh_after", REMEMBERED),
+        detect_bypass: section.flag("detect_bypass", false),
         mode: if observe && mode == Mode::Enforce { Mode::Observe } else { mode },
         apps: apps.iter().map(|(id, _)| id.clone()).collect(),
     };

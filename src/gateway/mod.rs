@@ -48,6 +48,7 @@ use tokio::time::Instant;
 use self::handshake::Handshake;
 use self::in_flight::InFlightPermit;
 use self::record::{Arrival, RequestLine};
+use crate::audience::Newcomers;
 use crate::clock::{Clock, Date};
 use crate::metrics::{Metrics, RequestKind};
 use crate::rate::Rates;
@@ -177,6 +178,15 @@ impl Shared {
             trigger_log: TriggerLog::default(),
             recorders: Arc::default(),
             success_format: SuccessFormat::default(),
+        }
+    }
+}
+
+impl Newcomers for Shared {
+    fn came(&self, app: &str, channel: &str) {
+        // The present rules: whatever is claimed under those that follow is claimed later.
+        if let Some(app) = self.routing.load().app(app) {
+            app.came(channel);
         }
     }
 }

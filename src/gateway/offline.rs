@@ -19,8 +19,10 @@ use super::settle::Answered;
 use super::target::{self, TargetForm};
 use super::verified::{Content, Reading, Verified};
 use super::{Limits, Refusal, Shared, UnknownApps};
-use crate::assignment::{Assignment, Assignments, Bounds, Carried, ClaimMode, Entry, KeptChannel, Tickets, Value};
-use crate::audience::{Audience, Relayed};
+use crate::assignment::{
+    Assignment, Assignments, Bounds, Carried, ClaimMode, Entry, KeptChannel, Reach, Tickets, Value,
+};
+use crate::audience::{Audience, Newcomers as _};
 use crate::clock::{Clock, Moment, VirtualTime};
 use crate::decision::{Action, EventDecision};
 use crate::metrics::Metrics;
@@ -161,6 +163,8 @@ pub struct KnownChannel<'k> {
     pub channel: &'k str,
     /// What it is known to show, if it is known.
     pub shown: Option<Assignment>,
+    /// Who has had it.
+    pub reach: Reach,
     /// When that became known.
     pub since: Moment,
     /// When a trigger last named the channel.
@@ -182,7 +186,7 @@ impl OfflineGateway {
         limits.rates = Rates::default();
         let metrics = Metrics::new();
         let assignments = Assignments::new(clock, bounds);
-        let audience = Audience::Relayed(Relayed::new(Arc::clone(&metrics)));
+        let audience = Audience::Told;
         let report = Arc::new(Report::default());
         let limiters = Limiters::new(&limits.rates, clock, &metrics);
         let options = RoutingOptions { limits, limiters, unknown_apps, trusted_proxies: Vec::new() };
@@ -214,6 +218,11 @@ impl OfflineGateway {
     /// Forgets what is no longer remembered, as a running usher does now and then. It changes no decision.
     pub fn sweep(&self) {
         self.assignments.sweep(self.now());
+    }
+
+    /// Somebody subscribes to a channel of the app with this id now.
+    pub fn join(&self, app: &str, channel: &str) {
+        self.shared.came(app, channel);
     }
 
     /// Decides on a request that comes now.
@@ -310,6 +319,7 @@ impl OfflineGateway {
         rule.memory.restore(KeptChannel {
             name: known.channel,
             shown: known.shown.as_ref().map_or("", Assignment::text),
+            reach: known.reach,
             since: known.since,
             seen: known.seen,
             announced: 0,

@@ -387,12 +387,8 @@ impl WaitState {
         let is_keyed = matches!(reading, Reading::Keyed(_));
         let context = DecisionContext { now, mode, waited: self.deadline.is_some(), is_keyed };
         match reading {
-            Reading::Exact(endpoint) => {
+            Reading::Exact(endpoint) | Reading::Keyed(endpoint) => {
                 let trigger = Trigger::parse(*endpoint, body);
-                decide(shared, app, trigger, subject, context, progress)
-            }
-            Reading::Keyed(endpoint) => {
-                let trigger = Trigger::parse(*endpoint, body).map(Trigger::assuming_excluded_socket);
                 decide(shared, app, trigger, subject, context, progress)
             }
             Reading::Inexact(inexact) => decide_inexact(shared, app, inexact, subject, context, progress),

@@ -12,7 +12,7 @@ use crate::metrics::{AppMetrics, EventMetrics, Metrics, RuleMetrics};
 use crate::pusher::App;
 use crate::rate::{AppLimits, Limiters};
 use crate::report::{Report, ReportedRule, RuleTally};
-use crate::rules::{Contract, ContractEntry, Mode, RemainderKey, Rule};
+use crate::rules::{Contract, ContractEntry, LateJoiners, Mode, RemainderKey, Rule};
 
 /// Apps with their rules, and everything else that a reload may change.
 #[derive(Debug)]
@@ -75,6 +75,24 @@ pub(super) struct AppRoute {
     pub(super) remainder_key: RemainderKey,
 }
 
+impl AppRoute {
+    /// Whether usher can see the app's clients.
+    pub(super) fn sees_clients(&self) -> bool {
+        self.audience.as_ref().is_some_and(AppAudience::sees)
+    }
+
+    /// Somebody has subscribed to `channel`. Called once upstream has confirmed it, and before the client knows: what is
+    /// claimed from now on reaches the client, if it goes on.
+    pub(super) fn came(&self, channel: &str) {
+        for route in self.rules.iter().filter(|route| route.rule.watches(channel)) {
+            if route.rule.spec().late_joiners != LateJoiners::Ignore {
+                self.store.joined(route.number, channel);
+            }
+            route.tally.came(channel);
+        }
+    }
+}
+
 /// One rule of one app.
 #[derive(Debug)]
 pub(super) struct RuleRoute {
@@ -109,6 +127,7 @@ impl Routing {
                 rule: rule.spec().name.as_str().into(),
                 definition: *rule.fingerprint().as_bytes(),
                 remember_for: rule.spec().remember_for,
+                refresh_after: rule.spec().refresh_after,
             })
             .collect();
         let ids: Vec<Arc<str>> = apps.iter().map(|app| app.id().into()).collect();

@@ -9,6 +9,7 @@ pub(crate) mod json;
 mod percent;
 mod query;
 mod signature;
+mod socket_id;
 mod subprotocol;
 mod trigger;
 
@@ -22,6 +23,7 @@ pub use signature::{
     Body, Grant, Pattern, SignatureClaim, SignatureError, SignedPath, TokenError, resign, sign_query, signed_text,
     verify,
 };
+pub use socket_id::socket_id;
 pub use subprotocol::subprotocol;
 #[cfg(any(test, fuzzing))]
 #[doc(hidden)]

@@ -5,6 +5,7 @@
 
 mod differences;
 mod heavy;
+mod savings;
 mod tally;
 
 use std::collections::BTreeMap;
@@ -17,6 +18,7 @@ use crate::discovery::Discovery;
 use crate::rules::OnDifference;
 
 pub use differences::{DifferenceSummary, FrequentDifference};
+pub use savings::{REFRESH_PERIODS, Saved, Savings};
 pub use tally::{Redundant, RedundantOutcome, RuleTally, Summary};
 
 /// The largest number of kinds of misplaced events that are counted separately: more than any plausible configuration
@@ -157,6 +159,7 @@ mod tests {
             at: Moment::from_millis(at),
             outcome,
             audience,
+            sees_clients: true,
             late_joiner: at == 2,
             differs: None,
         }

@@ -4,6 +4,7 @@ use parking_lot::{Mutex, MutexGuard};
 
 use super::differences::{DifferenceSummary, Differences};
 use super::heavy::HeavyHitters;
+use super::savings::{Repeat, Sample, Savings};
 use crate::assignment::Digest;
 use crate::clock::Moment;
 use crate::rules::Leaf;
@@ -29,6 +30,8 @@ pub struct Redundant<'a> {
     pub outcome: RedundantOutcome,
     /// The number of subscribers that would have received it; `None`: unknown.
     pub audience: Option<usize>,
+    /// Whether usher can see the app's clients at all.
+    pub sees_clients: bool,
     /// Whether a subscriber has joined the channel since the last forwarded announcement, and so may lack the
     /// assignment.
     pub late_joiner: bool,
@@ -72,13 +75,20 @@ struct Counts {
     summary: Summary,
     top: HeavyHitters,
     differences: Differences,
+    sample: Sample,
 }
 
 impl RuleTally {
     /// Counts a redundant announcement. Returns the number of messages that it would have been.
     pub fn count(&self, redundant: Redundant<'_>) -> u64 {
-        let messages = 1 + redundant.audience.unwrap_or_default() as u64;
+        let messages = messages(redundant.audience);
         let mut counts = self.lock();
+        counts.sample.repeat(Repeat {
+            channel: redundant.channel,
+            at: redundant.at,
+            messages,
+            sees_clients: redundant.sees_clients,
+        });
         let summary = &mut counts.summary;
         match redundant.outcome {
             RedundantOutcome::Suppressed => summary.suppressed += 1,
@@ -92,6 +102,29 @@ impl RuleTally {
         counts.top.count(redundant.channel);
         redundant.differs.into_iter().for_each(|differs| counts.differences.compared(differs));
         messages
+    }
+
+    /// An announcement on `channel` goes on, whatever `late_joiners` and `refresh_after` are. `sees_clients`: whether usher
+    /// can see the app's clients.
+    pub fn news(&self, channel: &str, at: Moment, sees_clients: bool) {
+        self.lock().sample.news(channel, at, sees_clients);
+    }
+
+    /// An announcement on `channel`, for so many subscribers (`None`: unknown), goes on only because of `late_joiners` or
+    /// `refresh_after`. `sees_clients`: as in [`RuleTally::news`].
+    pub fn renewed(&self, channel: &str, at: Moment, audience: Option<usize>, sees_clients: bool) {
+        self.lock().sample.repeat(Repeat { channel, at, messages: messages(audience), sees_clients });
+    }
+
+    /// Somebody has subscribed to `channel`.
+    pub fn came(&self, channel: &str) {
+        self.lock().sample.came(channel);
+    }
+
+    /// What each setting of `late_joiners` and `refresh_after` would have dropped so far.
+    #[must_use]
+    pub fn savings(&self) -> Savings {
+        self.lock().sample.savings()
     }
 
     /// An announcement on `channel` is forwarded: `digest` is that of its remainder, whose first leaves are `leaves`.
@@ -132,4 +165,9 @@ impl RuleTally {
     fn lock(&self) -> MutexGuard<'_, Counts> {
         self.counts.lock()
     }
+}
+
+/// The messages that an announcement is for so many subscribers.
+fn messages(audience: Option<usize>) -> u64 {
+    1 + audience.unwrap_or_default() as u64
 }

@@ -42,6 +42,13 @@ impl Fingerprint {
             // which announcement is redundant.
             remember_for: _,
             mode: _,
+            // For the sake of clients that come late, an announcement is forwarded again; what the channel shows, and so
+            // which announcement is news, is the same. Members of a cluster may differ in it, too: one that announces less
+            // often knows what clients were shown as well as the others.
+            late_joiners: _,
+            refresh_after: _,
+            // Leads to doubts alone.
+            detect_bypass: _,
             // An app that the rule is no longer for loses its memory; the others keep theirs.
             apps: _,
         } = spec;
@@ -154,7 +161,7 @@ mod tests {
 
     use serde_json::json;
 
-    use super::super::{Mode, OnDifference, Rule};
+    use super::super::{LateJoiners, Mode, OnDifference, Rule};
     use super::*;
 
     fn spec() -> RuleSpec {
@@ -169,6 +176,9 @@ mod tests {
             on_difference: OnDifference::Count,
             released_by: vec!["conversation-closed".into(), "room-closed".into()],
             remember_for: Duration::from_hours(24),
+            late_joiners: LateJoiners::Ignore,
+            refresh_after: None,
+            detect_bypass: false,
             mode: Mode::Enforce,
             apps: vec!["1".into()],
         }
@@ -252,9 +262,12 @@ mod tests {
 
     #[test]
     fn what_does_not_decide_it_changes_nothing() {
-        let changes: [Change<'_>; 9] = [
+        let changes: [Change<'_>; 12] = [
             ("name", &|spec| spec.name = "other".into()),
             ("remember_for", &|spec| spec.remember_for = Duration::from_secs(1)),
+            ("late_joiners", &|spec| spec.late_joiners = LateJoiners::Replay),
+            ("refresh_after", &|spec| spec.refresh_after = Some(Duration::from_mins(10))),
+            ("detect_bypass", &|spec| spec.detect_bypass = true),
             ("mode", &|spec| spec.mode = Mode::Observe),
             ("mode", &|spec| spec.mode = Mode::Off),
             ("apps", &|spec| spec.apps.push("2".into())),

@@ -19,4 +19,4 @@ pub use mismatch::Mismatch;
 pub use pointers::{escaped, unescaped};
 pub use remainder::{Leaf, RemainderKey};
 pub use rule::{EventMeaning, PointerReading, Rule, Unreadable};
-pub use spec::{Mode, OnDifference, RuleError, RuleSpec};
+pub use spec::{LateJoiners, Mode, OnDifference, RuleError, RuleSpec};

@@ -115,6 +115,12 @@ impl Rule {
                 "is zero: nothing would ever be redundant; write e.g. \"24h\", or mode = \"off\"".into(),
             );
         }
+        if spec.refresh_after.is_some_and(|age| age.is_zero()) {
+            errors.note(
+                "refresh_after",
+                "is zero: every announcement would go on; leave it out, or write e.g. \"10m\"".into(),
+            );
+        }
         if spec.identity.is_empty() {
             errors.note(
                 "identity",
@@ -158,7 +164,8 @@ impl Rule {
     }
 
     /// The fingerprint of what decides which announcements are redundant. While it is the same, what is remembered for
-    /// the rule stays comparable. The rule's name, its apps, `mode` and `remember_for` are no part of it.
+    /// the rule stays comparable. The rule's name, its apps, `mode`, and what it does for late joiners
+    /// and with time are no part of it.
     #[must_use]
     pub fn fingerprint(&self) -> Fingerprint {
         // The other fields are made from the specification.

@@ -60,6 +60,33 @@ impl OnDifference {
     }
 }
 
+/// What becomes of a redundant announcement for the sake of clients that have subscribed since the last one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum LateJoiners {
+    /// Nothing: they learn nothing from it.
+    #[default]
+    Ignore,
+    /// It goes on if anybody has subscribed to its channel since, or if that cannot be seen.
+    Forward,
+    /// Whoever subscribes is handed the last accepted announcement.
+    Replay,
+}
+
+impl LateJoiners {
+    /// Every setting.
+    pub const ALL: [Self; 3] = [Self::Ignore, Self::Forward, Self::Replay];
+
+    /// Its name in the configuration.
+    #[must_use]
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Ignore => "ignore",
+            Self::Forward => "forward",
+            Self::Replay => "replay",
+        }
+    }
+}
+
 /// A rule as configured, not yet checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RuleSpec {
@@ -84,6 +111,12 @@ pub struct RuleSpec {
     pub released_by: Vec<String>,
     /// How long a channel is remembered that no trigger names.
     pub remember_for: Duration,
+    /// What becomes of redundant announcements for the sake of clients that have subscribed since.
+    pub late_joiners: LateJoiners,
+    /// The age from which on the last announcement is forwarded again; `None`: it is not for its age.
+    pub refresh_after: Option<Duration>,
+    /// Whether announcements that clients get are compared with those that usher has forwarded.
+    pub detect_bypass: bool,
     /// What it does with redundant announcements.
     pub mode: Mode,
     /// Ids of the apps it is for; empty: all.

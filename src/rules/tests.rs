@@ -33,6 +33,9 @@ fn spec() -> RuleSpec {
         on_difference: OnDifference::Suppress,
         released_by: vec!["conversation-closed".into()],
         remember_for: Duration::from_secs(86_400),
+        late_joiners: LateJoiners::Ignore,
+        refresh_after: None,
+        detect_bypass: false,
         mode: Mode::Enforce,
         apps: Vec::new(),
     }
@@ -280,7 +283,7 @@ fn bad_rules_are_refused_with_every_problem() {
         change(&mut spec);
         Rule::new(spec).unwrap_err().iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
     };
-    let cases: [(Change<'_>, &str); 20] = [
+    let cases: [(Change<'_>, &str); 21] = [
         (&|spec| spec.name.clear(), "name: \"\" is no name"),
         (&|spec| spec.name = "staff assigned".into(), "name: \"staff assigned\" is no name"),
         (&|spec| spec.name = "x".repeat(65), "1 to 64 characters"),
@@ -306,6 +309,7 @@ fn bad_rules_are_refused_with_every_problem() {
             "released_by: \"conversation-closed\" stands twice",
         ),
         (&|spec| spec.remember_for = Duration::ZERO, "remember_for: is zero"),
+        (&|spec| spec.refresh_after = Some(Duration::ZERO), "refresh_after: is zero"),
         (&|spec| (spec.name, spec.channel) = (" ".into(), "}".into()), "name: \" \" is no name"),
     ];
     for (change, words) in cases {

@@ -31,7 +31,7 @@ use self::signals::{Ending, Signals};
 use self::worker::{Worker, WorkerSetup};
 use crate::admin::{self, Access, Admin};
 use crate::assignment::Assignments;
-use crate::audience::{Audience, Relayed};
+use crate::audience::{Audience, Newcomers, Relayed};
 use crate::broker::Broker;
 use crate::clock::Calendar;
 use crate::config::{Config, Sources, Token};
@@ -254,6 +254,10 @@ impl Server {
         let succession = inheritance.settle(&config, &assignments, &metrics);
         let triggers = Arc::new(Triggers::new(config.admin.triggers_bytes, config.payloads()));
         let shared = Arc::new(Shared { drain, tasks, ..Shared::new(routing, clock, metrics, triggers, report) });
+        if let Some(broker) = &broker {
+            let newcomers: Arc<dyn Newcomers> = Arc::clone(&shared) as _;
+            broker.tell(Arc::downgrade(&newcomers));
+        }
         let limits = ConnectionLimits {
             total: fit.connections,
             per_peer: config.limits.max_connections_per_peer,

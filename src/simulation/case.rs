@@ -27,6 +27,8 @@ pub struct TestStep {
     pub after: Duration,
     /// The app's id.
     pub app: String,
+    /// The channels to which somebody has subscribed since the step before, by the time it comes.
+    pub joined: Vec<String>,
     /// The path of the request.
     pub path: String,
     /// The body of the request.

@@ -244,6 +244,12 @@ impl Simulation {
         number
     }
 
+    /// Somebody subscribes to a channel of the app with this id at `at`, or now if that is later.
+    pub fn join(&mut self, at: impl Into<Micros>, app: &str, channel: &str) {
+        self.advance_to(at);
+        self.gateway.join(app, channel);
+    }
+
     /// Lets time pass until `time`: what is due until then happens.
     pub fn advance_to(&mut self, time: impl Into<Micros>) {
         let time = time.into();

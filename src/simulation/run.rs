@@ -55,6 +55,9 @@ pub fn run<'t>(setup: &Setup, case: &'t TestCase) -> CaseResult<'t> {
     let mut verdicts = Vec::new();
     for step in &case.steps {
         now = now.after(step.after);
+        for channel in &step.joined {
+            simulation.join(now, &step.app, channel);
+        }
         let upstream = Upstream { outcome: step.upstream, settled: Settled::After(step.takes) };
         simulation.arrive(now, &step.request(), upstream);
         verdicts.extend(simulation.take_verdicts());

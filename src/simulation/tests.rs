@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use super::{Micros, Settled, Setup, Simulation, Upstream, UpstreamOutcome, Verdict};
-use crate::assignment::{Assignment, Bounds};
+use crate::assignment::{Assignment, Bounds, Reach};
 use crate::clock::Moment;
 use crate::gateway::{KnownChannel, Limits, OfflineRequest, UnknownApps};
 use crate::pusher::App;
 use crate::rate::Rates;
 use crate::recording::HeadForm;
-use crate::rules::{Mode, OnDifference, Rule, RuleSpec};
+use crate::rules::{LateJoiners, Mode, OnDifference, Rule, RuleSpec};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -44,6 +44,9 @@ fn setup(mode: Mode) -> Setup {
         on_difference: OnDifference::Suppress,
         released_by: vec!["closed".to_owned()],
         remember_for: 3600 * SECOND,
+        late_joiners: LateJoiners::Ignore,
+        refresh_after: None,
+        detect_bypass: false,
         mode,
         apps: vec![],
     };
@@ -101,6 +104,41 @@ impl Play {
 }
 
 use UpstreamOutcome::{Accepted, Ambiguous, NotSent, Refused};
+
+#[test]
+fn what_a_rule_does_for_those_who_come_late() {
+    let mut setup = setup(Mode::Enforce);
+    let mut spec = setup.rules[0].spec().clone();
+    (spec.late_joiners, spec.refresh_after) = (LateJoiners::Forward, Some(600 * SECOND));
+    setup.rules = vec![Rule::new(spec).unwrap()];
+    let mut play = Play(Simulation::new(setup, Moment::default()));
+    let at = |second: u64| Moment::from_millis(second * 1000);
+    play.announce(0, "Anna", Accepted, 0);
+    play.announce(1, "Anna", Accepted, 0);
+    play.0.join(at(2), "1", "h-room-2-chat");
+    play.announce(2, "Anna", Accepted, 0);
+    play.0.join(at(3), "1", "h-room-1-chat");
+    play.announce(3, "Anna", Refused, 0);
+    // Who has subscribed while it was in flight may have missed it.
+    play.announce(4, "Anna", Accepted, 2);
+    play.0.join(at(5), "1", "h-room-1-chat");
+    play.announce(7, "Anna", Accepted, 0);
+    play.announce(606, "Anna", Accepted, 0);
+    play.announce(607, "Anna", Accepted, 0);
+    assert_eq!(
+        play.finished(),
+        [
+            (0, 0, "forwarded", "nothing_known"),
+            (1, 1, "suppressed", "same_assignment"),
+            (2, 2, "suppressed", "same_assignment"),
+            (3, 3, "failed", "late_joiner"),
+            (4, 6, "forwarded", "late_joiner"),
+            (5, 7, "forwarded", "late_joiner"),
+            (6, 606, "suppressed", "same_assignment"),
+            (7, 607, "forwarded", "refresh"),
+        ]
+    );
+}
 
 #[test]
 fn outcomes_decide_what_is_known() {
@@ -207,6 +245,7 @@ fn what_a_running_usher_knows_is_taken_over() {
         rule: "staff",
         channel: room,
         shown: shown.map(|name| Assignment::new(1, name, [])),
+        reach: Reach::All,
         since: Moment::from_millis(50_000),
         seen: Moment::from_millis(60_000),
         is_in_flight,

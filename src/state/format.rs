@@ -9,11 +9,11 @@ use sha2::{Digest, Sha256};
 
 use super::boot::{BOOT_ID_LENGTH, Reading};
 use super::unused::Unused;
-use crate::assignment::{KeptApp, KeptChannel, KeptRule};
+use crate::assignment::{KeptApp, KeptChannel, KeptRule, Reach, Socket};
 use crate::clock::{Moment, millis};
 
 /// The version of the format, and of what its values mean. Another one is never read.
-pub(super) const FORMAT: u32 = 1;
+pub(super) const FORMAT: u32 = 2;
 
 /// The bytes that a file begins with.
 const MAGIC: [u8; 8] = *b"usherst\n";
@@ -34,6 +34,13 @@ pub(super) const PIECE: usize = 64 << 10;
 const CHANNEL: u8 = 1;
 /// Ends the channels of a rule.
 const END: u8 = 0;
+
+/// Who has had the assignment of a channel: all.
+const ALL: u8 = 0;
+/// All but the connection whose two numbers follow.
+const ALL_BUT: u8 = 1;
+/// Somebody has subscribed since.
+const NOT_ALL: u8 = 2;
 
 /// What a file begins with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -110,10 +117,19 @@ impl<W: Write> Encoder<W> {
 
     /// Writes one channel of the present rule.
     pub(super) fn channel(&mut self, channel: KeptChannel<'_>) -> io::Result<()> {
-        let KeptChannel { name, shown, since, seen, announced, suppressed, doubt_left } = channel;
+        let KeptChannel { name, shown, reach, since, seen, announced, suppressed, doubt_left } = channel;
         self.put(&[CHANNEL])?;
         self.text(name)?;
         self.text(shown)?;
+        match reach {
+            Reach::All => self.put(&[ALL])?,
+            Reach::AllBut(socket) => {
+                let (first, second) = socket.numbers();
+                self.put(&[ALL_BUT])?;
+                self.put([first, second].map(u64::to_le_bytes).as_flattened())?;
+            }
+            Reach::NotAll => self.put(&[NOT_ALL])?,
+        }
         self.put([since.as_millis(), seen.as_millis()].map(u64::to_le_bytes).as_flattened())?;
         self.put([announced, suppressed].map(u32::to_le_bytes).as_flattened())?;
         self.put(&rounded_up(doubt_left).to_le_bytes())
@@ -197,9 +213,15 @@ impl<R: Read> Decoder<R> {
             _ => return Err(ErrorKind::InvalidData.into()),
         }
         let (name, shown) = (text(from, name)?, text(from, shown)?);
+        let reach = match array(from)? {
+            [ALL] => Reach::All,
+            [ALL_BUT] => Reach::AllBut(Socket::of((number64(from)?, number64(from)?))),
+            [NOT_ALL] => Reach::NotAll,
+            _ => return Err(ErrorKind::InvalidData.into()),
+        };
         let (since, seen) = (Moment::from_millis(number64(from)?), Moment::from_millis(number64(from)?));
         let (announced, suppressed) = (number32(from)?, number32(from)?);
-        Ok(Some(KeptChannel { name, shown, since, seen, announced, suppressed, doubt_left: duration(from)? }))
+        Ok(Some(KeptChannel { name, shown, reach, since, seen, announced, suppressed, doubt_left: duration(from)? }))
     }
 
     fn short_text(&mut self) -> io::Result<&str> {

@@ -11,7 +11,8 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::assignment::{
-    Assignment, Before, Bounds, Claim, ClaimMode, Outcome, RuleMemory, RuleSettings, Uncertainty, Value,
+    Announced, Assignment, Before, Bounds, Claim, ClaimMode, Outcome, Reach, Renewal, RuleMemory, RuleSettings, Socket,
+    Uncertainty, Value,
 };
 
 const MAX_AGE: Duration = Duration::from_mins(1);
@@ -69,6 +70,7 @@ impl Process {
             rule: (*rule).into(),
             definition: [*definition; 32],
             remember_for: REMEMBER_FOR,
+            refresh_after: None,
         });
         let settings: Vec<_> = settings.collect();
         let mut apps: Vec<Arc<str>> = settings.iter().map(|rule| Arc::clone(&rule.app)).collect();

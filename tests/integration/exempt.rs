@@ -45,8 +45,10 @@ fn stays_known_after(request: &Request) -> bool {
 }
 
 #[test]
-fn a_socket_is_excluded_and_the_channel_becomes_unknown() {
-    assert!(!stays_known_after(&Request::events(&with(r#","socket_id":"123.456""#))));
+fn a_socket_is_excluded_that_is_not_known_and_the_channel_becomes_unknown() {
+    for id in ["", "123", "0123.456", "123.456.7", "123.x"] {
+        assert!(!stays_known_after(&Request::events(&with(&format!(r#","socket_id":"{id}""#)))));
+    }
 }
 
 /// sockudo answers a repeat of a key with success and sends nothing: A (key 1), B (key 2), A (key 1) leaves guests with

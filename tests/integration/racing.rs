@@ -199,7 +199,7 @@ fn an_opaque_request_keeps_its_channels_unknown_while_in_flight() {
     let with = |more: &str| Request::events(&body.replacen('{', &format!("{{{more},"), 1));
     let unjudged = [
         ("an unexpected key", with(r#""surprise":1"#)),
-        ("an excluded socket", with(r#""socket_id":"1.2""#)),
+        ("an excluded socket", with(r#""socket_id":"1.2.3""#)),
         ("no identity", Request::events(&body.replace("staff_name", "staff_nick"))),
         ("the end of the conversation", Request::events(&body.replace(ANNOUNCEMENT, "conversation-closed"))),
         ("an encoded body", Request::events(&body).header("Content-Encoding", "gzip")),

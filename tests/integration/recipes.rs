@@ -103,7 +103,11 @@ fn the_rule_of_the_laravel_recipe_reads_what_laravel_sends() {
     };
     assert_eq!([reason(&body(7)), reason(&body(7)), reason(&body(8))], ["nothing_known", "same_assignment", "changed"]);
     let to_others = body(8).replacen('{', r#"{"socket_id":"1.2","#, 1);
-    assert_eq!([reason(&to_others), reason(&body(8))], ["excludes_socket", "nothing_known"]);
+    assert_eq!([reason(&to_others), reason(&body(8))], ["same_assignment", "same_assignment"]);
+    let others_first = body(9).replacen('{', r#"{"socket_id":"1.2","#, 1);
+    let again = others_first.replace("1.2", "3.4");
+    let reasons = [&others_first, &others_first, &again, &body(9)].map(|body| reason(body));
+    assert_eq!(reasons, ["changed", "same_assignment", "left_out", "same_assignment"]);
 }
 
 #[test]

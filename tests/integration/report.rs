@@ -28,6 +28,15 @@ name = \"new-message\"
 channel = \"{hotelSlug}-room-{roomNumber}-chat\"
 ";
 
+/// The settings that the report compares.
+const SETTINGS: [&str; 5] = [
+    "late_joiners = \"ignore\"",
+    "late_joiners = \"forward\"",
+    "refresh_after = \"1m\"",
+    "refresh_after = \"10m\"",
+    "refresh_after = \"60m\"",
+];
+
 fn rule(usher: &Usher) -> Value {
     usher.admin().report()["rules"][0].clone()
 }
@@ -79,6 +88,11 @@ fn a_rule_tells_what_it_dropped_or_would_have() {
         "app": "3", "rule": "staff-assigned", "mode": "observe", "suppressed": 0, "would_suppress": 0, "messages_saved": 0,
         "audience_known": false, "first": null, "last": null, "late_joiners": 0, "top_channels": [],
         "differences": { "on_difference": "count", "compared": 0, "differing": 0, "unexplained": 0, "pointers": [] },
+        "would_save": {
+            "channels": 0, "announcements": 0, "sees_clients": false,
+            "settings": SETTINGS.map(|setting| json!({ "setting": setting, "suppressed": 0, "messages_saved": 0 })),
+            "proposal": "Nothing is proposed yet: 0 redundant announcements are too few, 100 are enough.",
+        },
     });
     assert_eq!(report["rules"], json!([nothing]));
 
@@ -167,6 +181,59 @@ fn the_audience_of_relayed_guests_and_its_late_joiners_are_counted() {
         eventually("and the other with its connection", || (subscriptions(&usher) == 1.0).then_some(()));
         client.announce(CHANNEL, "Ben");
         assert_eq!(told(&usher, ["messages_saved", "late_joiners"]), [json!(12), json!(2)], "{mode}");
+    }
+}
+
+/// What each of [`SETTINGS`] would have dropped, and how many messages that is.
+fn would_save(usher: &Usher) -> [(u64, u64); SETTINGS.len()] {
+    let settings = rule(usher)["would_save"]["settings"].clone();
+    SETTINGS.map(|name| {
+        let found = settings.as_array().unwrap().iter().find(|setting| setting["setting"] == name).unwrap();
+        (found["suppressed"].as_u64().unwrap(), found["messages_saved"].as_u64().unwrap())
+    })
+}
+
+#[test]
+fn the_report_says_what_each_setting_for_late_joiners_would_save() {
+    for mode in ["enforce", "observe"] {
+        let (fake, far) = (Fake::start(), Far::start());
+        let usher = Usher::start(&fake, |setup| {
+            setup.upstream += &far.key();
+            setup.rule = format!("mode = \"{mode}\"\n");
+        });
+        let mut client = usher.client();
+        // Without a client that usher sees, everybody may have come.
+        for _ in 0..3 {
+            client.announce(CHANNEL, "Anna");
+        }
+        assert_eq!(would_save(&usher), [(2, 2), (0, 0), (2, 2), (2, 2), (2, 2)], "{mode}");
+        assert_eq!(rule(&usher)["would_save"]["sees_clients"], false);
+        let mut early = relayed(&usher, &far);
+        enter(&mut early, CHANNEL);
+        // One of ten guests comes late; nobody waits for the end of a tenth of a second.
+        for number in 0..100 {
+            if number % 10 == 5 {
+                enter(&mut relayed(&usher, &far), CHANNEL);
+            }
+            client.announce(CHANNEL, "Anna");
+        }
+        let saved = would_save(&usher).map(|(announcements, _)| announcements);
+        assert_eq!(saved, [102, 89, 102, 102, 102], "{mode}");
+        let would_save = rule(&usher)["would_save"].clone();
+        assert_eq!(
+            [&would_save["channels"], &would_save["announcements"], &would_save["sees_clients"]],
+            [&json!(1), &json!(102), &json!(true)]
+        );
+        let proposal = would_save["proposal"].as_str().unwrap();
+        assert!(proposal.contains("late_joiners = \"replay\" would drop all 102"), "{proposal}");
+        // News reaches whoever has come.
+        enter(&mut early, "h-room-2-chat");
+        client.announce("h-room-2-chat", "Anna").assert_forwarded();
+        enter(&mut relayed(&usher, &far), "h-room-2-chat");
+        client.announce("h-room-2-chat", "Ben").assert_forwarded();
+        client.announce("h-room-2-chat", "Ben");
+        let [ignore, forward, ..] = self::would_save(&usher);
+        assert_eq!((ignore.0, forward.0), (103, 90), "{mode}");
     }
 }
 

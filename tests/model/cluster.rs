@@ -32,7 +32,8 @@
 //!
 //! A failover may come while leases last: that they are shorter than its detection is not assumed. A node's lease and
 //! the server's end apart; the server's never before the node's, unless its clock steps. Time is only an order. Not
-//! modelled: a claim that changes between its reading and its swap; a third server; `cluster.isolated = "forward"`.
+//! modelled: a claim that changes between its reading and its swap; a third server; `cluster.isolated = "forward"`; whom
+//! an announcement has reached, which is part of a channel's record (`assignment::machine`'s walk has it).
 //!
 //! Nothing is lost (all `deep`; states in millions): 3 1 1 (5.9), 3 2 1 (21), 4 2 0 (12); 3 0 2 splits=1 (93), 3 1 1
 //! splits=1 (26), 3 0 1 splits=1 asks=1 (37), 3 0 1 splits=1 changes=1 (38), 3 1 0 asks=1 changes=1 (8.0), 3 0 1

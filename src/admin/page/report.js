@@ -61,11 +61,15 @@ const reportParts = ({ since, rules, misplaced }) => {
   const differs = ({ differences: { on_difference: mode, compared, differing, pointers } }) => (mode === "suppress" ? "not looked at"
     : !differing ? (compared ? "nothing" : "–")
       : make("div", "", make("div", "", `${count(differing)} of ${count(compared)}`), lines(pointers.slice(0, 5).map(({ pointer, count: times }) => make("span", "", theirs("", pointer), make("span", "faint", ` ${count(times)}`))))));
+  const choices = ({ would_save: { settings, announcements, channels, proposal } }) => (announcements
+    ? make("div", "", lines(settings.map(({ setting, suppressed, messages_saved: messages }) => make("span", "", theirs("", setting), make("span", "faint", ` ${count(suppressed)}, messages ${count(messages)}`)))),
+      make("div", "faint", `of ${count(announcements)} announcements on ${count(channels)} channels`), make("div", "", proposal)) : "–");
   const rows = rules.map((rule) => [name(rule), rule.mode, count(rule.suppressed), count(rule.would_suppress),
     (rule.audience_known ? "" : "≥ ") + count(rule.messages_saved), count(rule.late_joiners), differs(rule), span(rule), top(rule)]);
   const parts = [];
   if (rows.length) {
     parts.push(table("What rules suppressed, or would suppress", ["Rule", "Mode", "#Suppressed", "#Would suppress", "#Messages saved", "#Late joiners", "What else differed", "First to last", "Channels with the most"], rows));
+    parts.push(table("What each setting for late joiners would suppress", ["Rule", "Suppressed with each setting, and what follows"], rules.map((rule) => [name(rule), choices(rule)])));
     parts.push(make("p", "faint report-note", `Since ${minute(since)}. Late joiners: announcements suppressed after somebody new had entered the channel, who had not read the one before. What else differed: values in their data that were not those of what guests show, and that the rule neither compares nor ignores; they are dropped with the announcement unless on_difference = "forward". Enforce a rule once these numbers are what you expect.`));
   } else {
     parts.push(make("p", "empty", "No rule has anything to report yet."));

@@ -23,7 +23,7 @@ use crate::clock::{Calendar, Clock, Moment};
 use crate::decision::EventDecision;
 use crate::metrics::Metrics;
 use crate::report::Report;
-use crate::rules::{Mode, OnDifference, Rule, RuleSpec};
+use crate::rules::{LateJoiners, Mode, OnDifference, Rule, RuleSpec};
 use crate::shutdown::{Drain, Phase, Tasks};
 use crate::triggers::{
     AssignmentRecord, Draft, EventRecord, Finding, Head, Kind, MIN_CAPACITY, Payloads, RequestRecord, Tail, Triggers,
@@ -245,6 +245,9 @@ fn definition() -> Rule {
         on_difference: OnDifference::Count,
         released_by: Vec::new(),
         remember_for: Duration::from_hours(24),
+        late_joiners: LateJoiners::Ignore,
+        refresh_after: None,
+        detect_bypass: false,
         mode: Mode::Enforce,
         apps: Vec::new(),
     })
@@ -266,6 +269,7 @@ fn assignments(clock: Clock) -> Arc<Assignments> {
         rule: "staff-assigned".into(),
         definition: [1; 32],
         remember_for: Duration::from_secs(3600),
+        refresh_after: None,
     };
     assignments.configure(&["1001".into(), "1002".into()], &[settings("1001"), settings("1002")]);
     assignments

@@ -1,5 +1,6 @@
-//! Explores every interleaving of a few requests on one channel with the real state machine: x is dropped only while x
-//! is the last value applied upstream and no other value can still be applied.
+//! Explores every interleaving of a few requests on one channel with the real state machine: x is dropped only while
+//! everybody whom it would reach has had x last, and no other value can still be applied. Who has had what is kept for
+//! each client by itself, with no notion of what the machine remembers.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -13,9 +14,15 @@ const DOUBT: Duration = Duration::from_secs(30);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 enum RequestKind {
     A,
+    /// A that leaves the first client out.
+    AWithoutFirst,
+    /// A that leaves the second client out.
+    AWithoutSecond,
     B,
     /// A batch: B, then A.
     BThenA,
+    /// A batch: B, then A that leaves the first client out.
+    BThenAWithoutFirst,
     Opaque,
     /// A request that may touch any channel of the app.
     Wide,
@@ -24,13 +31,23 @@ enum RequestKind {
 const ALL: [RequestKind; 5] =
     [RequestKind::A, RequestKind::B, RequestKind::BThenA, RequestKind::Opaque, RequestKind::Wide];
 
-/// What the guests of the channel see.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+/// Those that leave somebody out, and what they are told apart from.
+const LEAVING_OUT: [RequestKind; 4] =
+    [RequestKind::A, RequestKind::AWithoutFirst, RequestKind::AWithoutSecond, RequestKind::B];
+
+/// The clients of the channel: two that are left out at times, and one that is not.
+const CLIENTS: [Socket; 3] = [Socket::of((1, 1)), Socket::of((1, 2)), Socket::of((1, 3))];
+
+/// What a client sees.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 enum Visible {
     A,
     B,
     Something,
 }
+
+/// What each of the clients sees.
+type Seen = [Option<Visible>; 3];
 
 /// An event and the kind of its request, for the report of a violation.
 type Step = (&'static str, Option<RequestKind>);
@@ -52,10 +69,12 @@ struct ModelState {
     now: Moment,
     epoch: u64,
     app_in_doubt: bool,
-    visible: Option<Visible>,
+    seen: Seen,
     in_flight: Vec<InFlight>,
     may_apply_late: Vec<RequestKind>,
     remaining: u8,
+    /// Whether clients come and go, and the memory learns of it.
+    clients_come: bool,
     place: Place,
 }
 
@@ -69,40 +88,59 @@ enum Place {
 }
 
 /// What distinguishes two states. Ids, times, the order of tickets, and the numbers of past epochs do not.
-type StateKey = (Option<(bool, bool)>, Vec<TicketKey>, bool, bool, Option<Visible>, Vec<RequestKind>, u8);
-type TicketKey = (RequestKind, bool, Option<(bool, bool)>, bool, bool, bool);
+type StateKey = (Option<KnownKey>, Vec<TicketKey>, bool, bool, Seen, Vec<RequestKind>, u8);
+type KnownKey = (bool, bool, Reach);
+type TicketKey = (RequestKind, bool, Option<KnownKey>, bool, bool, bool, Reach);
 
 impl RequestKind {
     fn value(self) -> Option<Value> {
         match self {
-            Self::A => Some(Value::One(Assignment::new(0, "A", []))),
+            Self::A | Self::AWithoutFirst | Self::AWithoutSecond => Some(Value::One(Assignment::new(0, "A", []))),
             Self::B => Some(Value::One(Assignment::new(0, "B", []))),
-            Self::BThenA => Some(Value::Last(Assignment::new(0, "A", []))),
+            Self::BThenA | Self::BThenAWithoutFirst => Some(Value::Last(Assignment::new(0, "A", []))),
             Self::Opaque => Some(Value::Opaque),
             Self::Wide => None,
         }
     }
 
+    /// The client that its last announcement leaves out.
+    fn left_out(self) -> Option<usize> {
+        match self {
+            Self::AWithoutFirst | Self::BThenAWithoutFirst => Some(0),
+            Self::AWithoutSecond => Some(1),
+            Self::A | Self::B | Self::BThenA | Self::Opaque | Self::Wide => None,
+        }
+    }
+
+    /// What clients see once it is applied, whom it reaches.
     fn shows(self) -> Visible {
         match self {
-            Self::A | Self::BThenA => Visible::A,
+            Self::A | Self::AWithoutFirst | Self::AWithoutSecond | Self::BThenA | Self::BThenAWithoutFirst => {
+                Visible::A
+            }
             Self::B => Visible::B,
             Self::Opaque | Self::Wide => Visible::Something,
         }
     }
+
+    /// Whether clients see nothing but this, whatever becomes of it.
+    fn shows_only(self, visible: Visible) -> bool {
+        self.shows() == visible && !matches!(self, Self::BThenA | Self::BThenAWithoutFirst | Self::Opaque | Self::Wide)
+    }
 }
 
 impl ModelState {
-    fn new(requests: u8, place: Place) -> Self {
+    fn new(requests: u8, place: Place, clients_come: bool) -> Self {
         Self {
             channel: Channel::default(),
             now: Moment::default(),
             epoch: 0,
             app_in_doubt: false,
-            visible: None,
+            seen: [None; 3],
             in_flight: Vec::new(),
             may_apply_late: Vec::new(),
             remaining: requests,
+            clients_come,
             place,
         }
     }
@@ -114,16 +152,17 @@ impl ModelState {
 
     fn key(&self) -> StateKey {
         let present = |epoch: Epoch| epoch == Epoch::of(self.epoch);
-        let brief = |known: &Known| (known.assignment.identity() == "A", present(known.epoch));
+        let brief = |known: &Known| (known.assignment.identity() == "A", present(known.epoch), known.reach);
         let mut tickets: Vec<TicketKey> = self
             .in_flight
             .iter()
             .map(|request| {
                 let ticket = self.channel.tickets.iter().find(|ticket| ticket.id == request.id);
                 let before = ticket.and_then(|ticket| ticket.before.as_ref()).map(brief);
-                let (overlapped, contested, fresh) = ticket
-                    .map_or((true, true, true), |ticket| (ticket.overlapped, ticket.contested, present(ticket.epoch)));
-                (request.kind, request.applied, before, overlapped, contested, fresh)
+                let (overlapped, contested, fresh, reach) = ticket.map_or((true, true, true, Reach::All), |ticket| {
+                    (ticket.overlapped, ticket.contested, present(ticket.epoch), ticket.reach)
+                });
+                (request.kind, request.applied, before, overlapped, contested, fresh, reach)
             })
             .collect();
         tickets.sort_unstable();
@@ -134,7 +173,7 @@ impl ModelState {
             tickets,
             self.channel.in_doubt(self.now),
             self.app_in_doubt,
-            self.visible,
+            self.seen,
             may_apply_late,
             self.remaining,
         )
@@ -148,7 +187,21 @@ impl ModelState {
             .filter(|request| !request.applied)
             .map(|request| request.kind)
             .chain(self.may_apply_late.iter().copied());
-        self.visible == Some(kind.shows()) && pending.into_iter().all(|other| other == kind)
+        let have_had_it = self.seen.iter().enumerate().filter(|(client, _)| kind.left_out() != Some(*client));
+        have_had_it.into_iter().all(|(_, seen)| *seen == Some(kind.shows()))
+            && pending.into_iter().all(|other| other.shows_only(kind.shows()))
+    }
+
+    /// Upstream applies a request.
+    fn apply(&mut self, kind: RequestKind) {
+        if kind == RequestKind::BThenAWithoutFirst {
+            self.seen = [Some(Visible::B); 3];
+        }
+        for (client, seen) in self.seen.iter_mut().enumerate() {
+            if kind.left_out() != Some(client) {
+                *seen = Some(kind.shows());
+            }
+        }
     }
 
     /// All possible next steps.
@@ -159,6 +212,14 @@ impl ModelState {
             }
             found.push((("the channel is forgotten", None), self.then(|next| next.spend().channel.forget())));
             found.push((("what is known expires", None), self.then(|next| next.spend().channel.expire())));
+            found.push((("it is in doubt", None), self.then(|next| next.spend().channel.doubt(self.now, DOUBT))));
+            for client in (0..CLIENTS.len()).filter(|_| self.clients_come) {
+                let come = |next: &mut Self| {
+                    next.seen[client] = None;
+                    next.spend().channel.joined();
+                };
+                found.push((("a client subscribes, or once more", None), self.then(come)));
+            }
         }
         for (index, &InFlight { kind, applied, .. }) in self.in_flight.iter().enumerate() {
             let settled = |outcome: Outcome| self.then(|next| next.settle(index, outcome));
@@ -167,7 +228,7 @@ impl ModelState {
             } else {
                 let apply = |next: &mut Self| {
                     next.in_flight[index].applied = true;
-                    next.visible = Some(kind.shows());
+                    next.apply(kind);
                 };
                 found.push((("is applied", Some(kind)), self.then(apply)));
                 found.push((("is refused", Some(kind)), settled(Outcome::Refused)));
@@ -178,9 +239,9 @@ impl ModelState {
                 found.push((("is lost and may be applied late", Some(kind)), self.then(lose)));
                 let half = |next: &mut Self| {
                     next.settle(index, Outcome::Partial);
-                    next.visible = Some(Visible::B);
+                    next.apply(RequestKind::B);
                 };
-                if kind == RequestKind::BThenA {
+                if matches!(kind, RequestKind::BThenA | RequestKind::BThenAWithoutFirst) {
                     found.push((("is applied in part", Some(kind)), self.then(half)));
                 }
             }
@@ -190,7 +251,7 @@ impl ModelState {
         for (index, &kind) in self.may_apply_late.iter().enumerate() {
             let apply = |next: &mut Self| {
                 next.may_apply_late.swap_remove(index);
-                next.visible = Some(kind.shows());
+                next.apply(kind);
             };
             found.push((("is applied late", Some(kind)), self.then(apply)));
         }
@@ -212,14 +273,17 @@ impl ModelState {
             return found.push((("is forwarded", Some(kind)), self.then(wide)));
         };
         // A request that has to wait is decided again later, which is equivalent to a later arrival.
-        let comparison = self.channel.compare(&value, self.now, self.snapshot());
+        let occasion = Occasion::new(self.now, u64::MAX);
+        let left_out = kind.left_out().map(|client| CLIENTS[client]);
+        let comparison = self.channel.compare(Announced { value: &value, left_out }, occasion, self.snapshot());
         if let Comparison::Redundant(_) = comparison {
             found.push(((DROPPED, Some(kind)), self.then(|next| next.remaining -= 1)));
         }
         // A redundant or equal request may be forwarded as well: by a rule in observe mode, or after the maximum wait.
         let forward = |next: &mut Self| {
             let (id, snapshot) = (next.ticket(), next.snapshot());
-            let _before = next.channel.claim(id, value, next.now, snapshot);
+            let announced = Announced { value: &value, left_out };
+            let _before = next.channel.claim(id, announced, true, occasion, snapshot);
             next.spend().in_flight.push(InFlight { id, kind, applied: false });
         };
         found.push((("is forwarded", Some(kind)), self.then(forward)));
@@ -255,7 +319,11 @@ impl ModelState {
 
 /// Explores all reachable states. Returns the number of states and of drops.
 fn explore(requests: u8, kinds: &[RequestKind], place: Place) -> (usize, usize) {
-    let start = ModelState::new(requests, place);
+    explore_from(ModelState::new(requests, place, false), kinds)
+}
+
+/// The same from this state.
+fn explore_from(start: ModelState, kinds: &[RequestKind]) -> (usize, usize) {
     let mut seen = HashSet::from([start.key()]);
     // For the report of a violation: each step, and the index of the previous one.
     let mut trace: Vec<(usize, Step)> = Vec::new();
@@ -316,8 +384,23 @@ fn no_interleaving_of_four_requests_of_all_kinds_loses_a_handoff() {
 }
 
 #[test]
+fn no_interleaving_of_five_requests_that_leave_clients_out_loses_a_handoff() {
+    let (states, drops) = explore(5, &LEAVING_OUT, Place::Process);
+    assert!(states > 10_000 && drops > 1_000, "{states} states, {drops} drops");
+}
+
+#[test]
+fn no_interleaving_of_four_requests_that_leave_clients_out_while_others_come_loses_a_handoff() {
+    let kinds = [&LEAVING_OUT[..], &[RequestKind::BThenAWithoutFirst]].concat();
+    let (states, drops) = explore_from(ModelState::new(4, Place::Process, true), &kinds);
+    assert!(states > 10_000 && drops > 300, "{states} states, {drops} drops");
+}
+
+#[test]
 fn a_store_between_the_steps_changes_nothing() {
     for requests in 1..=4 {
         assert_eq!(explore(requests, &ALL, Place::Store), explore(requests, &ALL, Place::Process));
     }
+    let coming = |place| explore_from(ModelState::new(3, place, true), &LEAVING_OUT);
+    assert_eq!(coming(Place::Store), coming(Place::Process));
 }

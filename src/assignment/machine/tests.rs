@@ -1,5 +1,7 @@
 //! The rules of ARCHITECTURE.md "When an announcement is suppressed", one by one.
 
+mod reaching;
+
 use std::time::Duration;
 
 use super::*;
@@ -16,17 +18,24 @@ fn one(name: &str) -> Value {
     Value::One(person(name))
 }
 
+/// A was known.
+fn known(reach: Reach, is_due: bool) -> Before {
+    Before::Known { assignment: person("A"), reach, is_due }
+}
+
 /// A channel under test, with the current time and the state of its app.
 struct Bench {
     channel: Channel,
     now: Moment,
     snapshot: AppSnapshot,
+    refresh_after: Duration,
     last: TicketId,
 }
 
 impl Bench {
     fn new() -> Self {
-        Self { channel: Channel::default(), now: START, snapshot: CALM, last: 0 }
+        let (channel, refresh_after) = (Channel::default(), Duration::MAX);
+        Self { channel, now: START, snapshot: CALM, refresh_after, last: 0 }
     }
 
     /// A channel that is known to show `name`.
@@ -38,8 +47,12 @@ impl Bench {
     }
 
     fn claim(&mut self, value: Value) -> (TicketId, Before) {
+        self.claim_for(Announced::from(&value), true)
+    }
+
+    fn claim_for(&mut self, announced: Announced<'_>, renews: bool) -> (TicketId, Before) {
         self.last += 1;
-        (self.last, self.channel.claim(self.last, value, self.now, self.snapshot))
+        (self.last, self.channel.claim(self.last, announced, renews, self.occasion(), self.snapshot))
     }
 
     fn forward(&mut self, value: Value) -> TicketId {
@@ -56,7 +69,15 @@ impl Bench {
     }
 
     fn compare(&self, name: &str) -> Comparison {
-        self.channel.compare(&one(name), self.now, self.snapshot)
+        self.compare_value((&one(name)).into())
+    }
+
+    fn compare_value(&self, announced: Announced<'_>) -> Comparison {
+        self.channel.compare(announced, self.occasion(), self.snapshot)
+    }
+
+    fn occasion(&self) -> Occasion {
+        Occasion::new(self.now, crate::clock::millis(self.refresh_after))
     }
 
     fn is_known(&self, name: &str) -> bool {
@@ -87,7 +108,7 @@ fn known_only_after_upstream_accepted() {
 #[test]
 fn the_current_value_counts_and_not_the_history() {
     let mut bench = Bench::showing("A");
-    assert_eq!(bench.claim(one("B")).1, Before::Known(person("A")));
+    assert_eq!(bench.claim(one("B")).1, known(Reach::All, false));
     bench.settle(bench.last, Outcome::Accepted);
     assert_eq!(bench.compare("A"), Comparison::Open, "A, B, A are three announcements");
 }
@@ -106,8 +127,8 @@ fn an_equal_announcement_in_flight_is_waited_for() {
     let id = bench.forward(one("A"));
     assert_eq!(bench.compare("A"), Comparison::InFlight(id));
     assert_eq!(bench.compare("B"), Comparison::Open);
-    assert_eq!(bench.channel.compare(&Value::Opaque, bench.now, CALM), Comparison::Open);
-    assert_eq!(bench.channel.compare(&Value::Last(person("A")), bench.now, CALM), Comparison::Open);
+    assert_eq!(bench.compare_value((&Value::Opaque).into()), Comparison::Open);
+    assert_eq!(bench.compare_value((&Value::Last(person("A"))).into()), Comparison::Open);
 }
 
 #[test]
@@ -117,7 +138,7 @@ fn a_batch_equals_no_value_but_its_last_part_becomes_known() {
     assert_eq!(bench.compare("A"), Comparison::Open, "it shows others on the way");
     bench.settle(id, Outcome::Accepted);
     assert!(bench.is_known("A"));
-    assert_eq!(bench.channel.compare(&Value::Last(person("A")), bench.now, CALM), Comparison::Open);
+    assert_eq!(bench.compare_value((&Value::Last(person("A"))).into()), Comparison::Open);
 }
 
 #[test]
@@ -312,8 +333,12 @@ fn an_uncertain_app_makes_nothing_known() {
 fn what_is_announced_again_is_known_since_the_first_time() {
     let mut bench = Bench::showing("A");
     bench.pass(Duration::from_secs(5));
-    bench.announce("A", Outcome::Accepted);
+    let (id, _) = bench.claim_for((&one("A")).into(), false);
+    bench.settle(id, Outcome::Accepted);
     assert_eq!(bench.compare("A"), Comparison::Redundant(Shown { since: START, difference: None }));
+    bench.announce("A", Outcome::Accepted);
+    let since = START.after(Duration::from_secs(5));
+    assert_eq!(bench.compare("A"), Comparison::Redundant(Shown { since, difference: None }), "it was news");
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! Random histories of several channels in one memory, checked against a small model of the first law: every dropped
-//! announcement was redundant, and in a settled state every redundant one is dropped.
+//! announcement was redundant for each client whom it would have reached, and in a settled state every redundant one is
+//! dropped.
 
 use std::collections::HashMap;
 use std::future::Future;
@@ -11,19 +12,29 @@ use proptest::test_runner::Config;
 use tokio::runtime::Runtime;
 
 use super::*;
-use crate::assignment::{Bounds, WideReservation};
+use crate::assignment::{Bounds, Socket, Value, WideReservation};
 use crate::clock::Clock;
 
 const CHANNELS: u8 = 5;
+/// The clients of each channel. The first two are left out at times.
+const CLIENTS: u8 = 3;
 const DOUBT: Duration = Duration::from_secs(30);
 const REMEMBER_FOR: Duration = Duration::from_secs(100);
 
-/// A part of a request on one channel. A batch announces several people, the last of which is the given one.
+/// A part of a request on one channel. A batch announces several people, the last of which is the given one. The client
+/// that the last announcement leaves out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Part {
-    Person(u8),
-    Batch(u8),
+    Person(u8, Option<u8>),
+    Batch(u8, Option<u8>),
     Opaque,
+}
+
+/// What a client sees.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Seen {
+    Person(u8),
+    Something,
 }
 
 #[derive(Debug, Clone)]
@@ -40,6 +51,10 @@ enum Op {
     /// A request in flight ends: accepted only if it was applied, refused only if it was not.
     End(usize, RequestEnd),
     Forget(u8),
+    /// A client subscribes, or does so again.
+    Join(u8, u8),
+    /// Something comes another way.
+    Bypass(u8),
     Advance(Duration),
     Sweep,
 }
@@ -78,15 +93,20 @@ struct Model<'a> {
     /// Entered, with paused time, which the memory's clock uses.
     runtime: &'a Runtime,
     requests: Vec<Forwarded>,
-    /// What the guests of a channel see.
-    visible: HashMap<u8, Part>,
+    /// What the clients of a channel see, by channel and client.
+    seen: HashMap<(u8, u8), Seen>,
     last_named: HashMap<u8, Moment>,
-    /// The waiting requests: channel, person, future.
-    waiting: Vec<(u8, u8, Wait)>,
+    /// The waiting requests: channel, what they announce, future.
+    waiting: Vec<(u8, Part, Wait)>,
 }
 
 fn part() -> impl Strategy<Value = Part> {
-    prop_oneof![6 => (0..2u8).prop_map(Part::Person), 1 => (0..2u8).prop_map(Part::Batch), 1 => Just(Part::Opaque)]
+    let left_out = || prop_oneof![3 => Just(None), 1 => Just(Some(0)), 1 => Just(Some(1))];
+    prop_oneof![
+        6 => (0..2u8, left_out()).prop_map(|(name, left_out)| Part::Person(name, left_out)),
+        1 => (0..2u8, left_out()).prop_map(|(name, left_out)| Part::Batch(name, left_out)),
+        1 => Just(Part::Opaque)
+    ]
 }
 
 fn op() -> impl Strategy<Value = Op> {
@@ -101,6 +121,8 @@ fn op() -> impl Strategy<Value = Op> {
         8 => any::<usize>().prop_map(Op::Apply),
         10 => (any::<usize>(), end).prop_map(|(which, end)| Op::End(which, end)),
         1 => (0..CHANNELS).prop_map(Op::Forget),
+        1 => (0..CHANNELS, 0..CLIENTS).prop_map(|(channel, client)| Op::Join(channel, client)),
+        1 => (0..CHANNELS).prop_map(Op::Bypass),
         2 => (0..120u64).prop_map(|seconds| Op::Advance(Duration::from_secs(seconds))),
         1 => Just(Op::Sweep),
     ]
@@ -109,9 +131,18 @@ fn op() -> impl Strategy<Value = Op> {
 fn value(part: Part) -> Value {
     let person = |name: u8| Assignment::new(0, &name.to_string(), ["null"]);
     match part {
-        Part::Person(name) => Value::One(person(name)),
-        Part::Batch(name) => Value::Last(person(name)),
+        Part::Person(name, _) => Value::One(person(name)),
+        Part::Batch(name, _) => Value::Last(person(name)),
         Part::Opaque => Value::Opaque,
+    }
+}
+
+impl Part {
+    const fn left_out(self) -> Option<u8> {
+        match self {
+            Self::Person(_, left_out) | Self::Batch(_, left_out) => left_out,
+            Self::Opaque => None,
+        }
     }
 }
 
@@ -129,7 +160,7 @@ impl<'a> Model<'a> {
             memory,
             runtime,
             requests: Vec::new(),
-            visible: HashMap::new(),
+            seen: HashMap::new(),
             last_named: HashMap::new(),
             waiting: Vec::new(),
         }
@@ -159,6 +190,16 @@ impl<'a> Model<'a> {
             Op::Forget(channel) => {
                 let _was_there = self.memory.forget(&channel.to_string());
             }
+            Op::Join(channel, client) => {
+                self.seen.remove(&(channel, client));
+                self.memory.joined(&channel.to_string());
+            }
+            Op::Bypass(channel) => {
+                self.show(channel, None, Seen::Something);
+                self.memory.doubt(&channel.to_string());
+                // It may be remembered from now on.
+                self.last_named.entry(channel).or_insert_with(|| self.memory.now());
+            }
             Op::Advance(time) => self.advance(time),
             Op::Sweep => self.memory.sweep(self.memory.now()),
         }
@@ -172,13 +213,15 @@ impl<'a> Model<'a> {
         let (mut held, mut forwarded, mut wide) = (Vec::new(), Vec::new(), None);
         for &(channel, part) in parts {
             let mode = if mode == ClaimMode::MayWait && !forwarded.is_empty() { ClaimMode::MustNotWait } else { mode };
-            match self.memory.claim(&channel.to_string(), &value(part), mode, now) {
+            let left_out = part.left_out().map(|client| Socket::of((7, client.into())));
+            let value = value(part);
+            match self.memory.claim(&channel.to_string(), Announced { value: &value, left_out }, mode, now) {
                 Claim::Redundant(_) => self.check_redundant(channel, part, mode, now, &forwarded),
                 Claim::InFlight(waiter) => {
                     assert_eq!(mode, ClaimMode::MayWait);
                     self.last_named.insert(channel, now);
-                    let Part::Person(name) = part else { panic!("no value equals {part:?}") };
-                    self.waiting.push((channel, name, Box::pin(waiter.settled())));
+                    assert!(matches!(part, Part::Person(..)), "no value equals {part:?}");
+                    self.waiting.push((channel, part, Box::pin(waiter.settled())));
                     // A real request would repeat its claims later; this one ends here.
                     assert!(forwarded.is_empty());
                     return;
@@ -201,12 +244,17 @@ impl<'a> Model<'a> {
 
     /// The first law.
     fn check_redundant(&self, channel: u8, part: Part, mode: ClaimMode, now: Moment, own: &[(u8, Part)]) {
-        assert!(matches!(part, Part::Person(_)) && mode != ClaimMode::Forced, "{part:?} is never redundant");
-        assert_eq!(self.visible.get(&channel), Some(&part), "the guests of {channel} see someone else");
+        let Part::Person(name, left_out) = part else { panic!("{part:?} is never redundant") };
+        assert!(mode != ClaimMode::Forced);
+        for client in (0..CLIENTS).filter(|client| left_out != Some(*client)) {
+            let seen = self.seen.get(&(channel, client));
+            assert_eq!(seen, Some(&Seen::Person(name)), "client {client} of {channel} sees someone else");
+        }
         let pending =
             self.requests.iter().filter(|request| !request.applied).flat_map(|request| &request.parts).chain(own);
         for (other, value) in pending {
-            assert!(*other != channel || *value == part, "{value:?} may still be applied to {channel}");
+            let is_same = matches!(value, Part::Person(other, _) if *other == name);
+            assert!(*other != channel || is_same, "{value:?} may still be applied to {channel}");
         }
         assert!(now.since(self.last_named[&channel]) < REMEMBER_FOR, "no claim named {channel} for remember_for");
     }
@@ -217,18 +265,26 @@ impl<'a> Model<'a> {
 
     /// Upstream applies the first `parts` of a request.
     fn apply(&mut self, index: usize, parts: usize) {
-        let request = &mut self.requests[index];
-        request.applied = true;
-        for &(channel, part) in request.parts.iter().take(parts) {
-            let shows = match part {
-                Part::Batch(name) if parts == usize::MAX => Part::Person(name),
-                Part::Batch(_) => Part::Opaque,
-                other => other,
-            };
-            self.visible.insert(channel, shows);
+        self.requests[index].applied = true;
+        for (channel, part) in self.requests[index].parts.clone().into_iter().take(parts) {
+            if matches!(part, Part::Batch(..)) {
+                self.show(channel, None, Seen::Something);
+            }
+            match part {
+                Part::Batch(name, left_out) if parts == usize::MAX => self.show(channel, left_out, Seen::Person(name)),
+                Part::Person(name, left_out) => self.show(channel, left_out, Seen::Person(name)),
+                Part::Batch(..) | Part::Opaque => self.show(channel, None, Seen::Something),
+            }
         }
-        if request.obligation.is_none() {
+        if self.requests[index].obligation.is_none() {
             self.requests.swap_remove(index);
+        }
+    }
+
+    /// The clients of a channel see this, but for one.
+    fn show(&mut self, channel: u8, left_out: Option<u8>, seen: Seen) {
+        for client in (0..CLIENTS).filter(|client| left_out != Some(*client)) {
+            self.seen.insert((channel, client), seen);
         }
     }
 
@@ -278,14 +334,20 @@ impl<'a> Model<'a> {
     fn check_waiters(&mut self) {
         let mut context = Context::from_waker(Waker::noop());
         let requests = &self.requests;
-        self.waiting.retain_mut(|(channel, name, settled)| {
+        self.waiting.retain_mut(|(channel, part, settled)| {
             let waits = settled.as_mut().poll(&mut context) == Poll::Pending;
             let is_waited_for = |request: &Forwarded| {
-                request.obligation.is_some() && request.parts.contains(&(*channel, Part::Person(*name)))
+                let is_same = |(other, announced): &(u8, Part)| match (announced, *part) {
+                    (Part::Person(one, left_out), Part::Person(name, own)) => {
+                        other == channel && *one == name && (left_out.is_none() || *left_out == own)
+                    }
+                    _ => false,
+                };
+                request.obligation.is_some() && request.parts.iter().any(is_same)
             };
             assert!(
                 !waits || requests.iter().any(is_waited_for),
-                "no request in flight wakes the one that waits for {name} on {channel}"
+                "no request in flight wakes the one that waits for {part:?} on {channel}"
             );
             waits
         });
@@ -302,13 +364,13 @@ impl<'a> Model<'a> {
         self.check_waiters();
         assert!(self.waiting.is_empty());
         for channel in 0..CHANNELS {
-            self.request(&[(channel, Part::Person(0))], ClaimMode::MayWait);
+            let anna = Part::Person(0, None);
+            self.request(&[(channel, anna)], ClaimMode::MayWait);
             while !self.requests.is_empty() {
                 self.apply(0, usize::MAX);
                 self.end(0, RequestEnd::Answered);
             }
-            let again =
-                self.memory.claim(&channel.to_string(), &value(Part::Person(0)), ClaimMode::MayWait, self.memory.now());
+            let again = self.memory.claim(&channel.to_string(), &value(anna), ClaimMode::MayWait, self.memory.now());
             assert!(matches!(again, Claim::Redundant(_)), "{channel} does not recover: {again:?}");
         }
         assert_eq!(self.memory.app().context().waiting(), 0);

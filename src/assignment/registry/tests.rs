@@ -36,7 +36,8 @@ fn configure_app(assignments: &Assignments, rules: &[(&str, u8)]) -> (InProcess,
 }
 
 fn settings(app: &str, rule: &str, definition: u8) -> RuleSettings {
-    RuleSettings { app: app.into(), rule: rule.into(), definition: [definition; 32], remember_for: MINUTE }
+    let (app, rule, definition) = (app.into(), rule.into(), [definition; 32]);
+    RuleSettings { app, rule, definition, remember_for: MINUTE, refresh_after: None }
 }
 
 /// Announces the same person to the same channel, and returns what was known of it; `None`: the announcement is
@@ -74,10 +75,14 @@ fn an_unchanged_rule_keeps_its_memory() {
         "nothing was forwarded before the first configuration"
     );
     assert_eq!(announce(&assignments, &first[0].1), Some(Before::Nothing));
-    let longer = RuleSettings { remember_for: MINUTE * 2, ..wanted[0].clone() };
+    let longer = RuleSettings { remember_for: MINUTE * 2, refresh_after: Some(Duration::ZERO), ..wanted[0].clone() };
     let second = configure(&assignments, &[wanted[1].clone(), longer]);
     assert!(Arc::ptr_eq(&second[0].1, &first[1].1) && Arc::ptr_eq(&second[1].1, &first[0].1), "in the order wanted");
-    assert_eq!(announce(&assignments, &second[1].1), None);
+    assert!(announce(&assignments, &second[1].1).is_some(), "it is too old already");
+    let third = configure(&assignments, &wanted);
+    assert_eq!(announce(&assignments, &third[0].1), None);
+    assert_eq!((third[0].1.remember_for(), second[1].1.remember_for()), (MINUTE, MINUTE));
+    configure(&assignments, &[wanted[1].clone(), RuleSettings { remember_for: MINUTE * 2, ..wanted[0].clone() }]);
     assert_eq!(second[1].1.remember_for(), MINUTE * 2);
     let names: Vec<_> = assignments.rules().iter().map(|rule| (rule.app.to_string(), rule.rule.to_string())).collect();
     assert_eq!(names, [("2".to_owned(), "joined".to_owned()), ("1".to_owned(), "joined".to_owned())]);

@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use crate::assignment::machine::{Channel, Known, Ticket, TicketId};
 use crate::assignment::snapshot::{AppSnapshot, Epoch};
-use crate::assignment::{Assignment, Outcome, Value};
+use crate::assignment::{Assignment, Outcome, Reach, Socket, Value};
 use crate::clock::Moment;
-use crate::cluster::{self, Read, Record, SwappedChannel, TicketValue, Unreadable};
+use crate::cluster::{self, Reached, Read, Record, SwappedChannel, TicketValue, Unreadable};
 
 /// A channel of the store.
 #[derive(Debug, Clone)]
@@ -139,6 +139,11 @@ impl SharedChannel {
         self.has_changed = true;
     }
 
+    /// Somebody has subscribed to it.
+    pub(super) fn joined(&mut self) {
+        self.has_changed |= self.channel.joined();
+    }
+
     /// Makes it unknown: no ticket on it commits or releases.
     pub(super) fn forget(&mut self) {
         self.channel.forget();
@@ -180,27 +185,58 @@ impl Holder {
     }
 }
 
-fn read_known(cluster::Known { shown, since, epoch }: cluster::Known) -> Known {
-    Known { assignment: Assignment::from_text(&shown), since: Moment::from_millis(since), epoch: Epoch::of(epoch) }
+fn read_known(cluster::Known { shown, since, epoch, reach }: cluster::Known) -> Known {
+    Known {
+        assignment: Assignment::from_text(&shown),
+        since: Moment::from_millis(since),
+        epoch: Epoch::of(epoch),
+        reach: read_reach(reach),
+    }
 }
 
-fn written_known(Known { assignment, since, epoch }: Known) -> cluster::Known {
-    cluster::Known { shown: assignment.text().to_owned(), since: since.as_millis(), epoch: epoch.count() }
+fn written_known(Known { assignment, since, epoch, reach }: Known) -> cluster::Known {
+    cluster::Known {
+        shown: assignment.text().to_owned(),
+        since: since.as_millis(),
+        epoch: epoch.count(),
+        reach: written_reach(reach),
+    }
+}
+
+const fn read_reach(reach: Reached) -> Reach {
+    match reach {
+        Reached::All => Reach::All,
+        Reached::AllBut(first, second) => Reach::AllBut(Socket::of((first, second))),
+        Reached::NotAll => Reach::NotAll,
+    }
+}
+
+const fn written_reach(reach: Reach) -> Reached {
+    match reach {
+        Reach::All => Reached::All,
+        Reach::AllBut(socket) => {
+            let (first, second) = socket.numbers();
+            Reached::AllBut(first, second)
+        }
+        Reach::NotAll => Reached::NotAll,
+    }
 }
 
 fn read_ticket(ticket: cluster::Ticket) -> (Ticket, Holder) {
-    let cluster::Ticket { node, generation, id, until, value, before, overlapped, contested, epoch } = ticket;
+    let cluster::Ticket { node, generation, id, until, value, reach, before, overlapped, contested, renews, epoch } =
+        ticket;
     let value = match value {
         TicketValue::One(shown) => Value::One(Assignment::from_text(&shown)),
         TicketValue::Last(shown) => Value::Last(Assignment::from_text(&shown)),
         TicketValue::Opaque => Value::Opaque,
     };
-    let ticket = Ticket { id, value, before: before.map(read_known), overlapped, contested, epoch: Epoch::of(epoch) };
+    let (reach, before, epoch) = (read_reach(reach), before.map(read_known), Epoch::of(epoch));
+    let ticket = Ticket { id, value, reach, before, overlapped, contested, renews, epoch };
     (ticket, Holder { id, node, generation, until })
 }
 
 fn written_ticket(ticket: Ticket, holder: &Holder) -> cluster::Ticket {
-    let Ticket { id, value, before, overlapped, contested, epoch } = ticket;
+    let Ticket { id, value, reach, before, overlapped, contested, renews, epoch } = ticket;
     let value = match value {
         Value::One(assignment) => TicketValue::One(assignment.text().to_owned()),
         Value::Last(assignment) => TicketValue::Last(assignment.text().to_owned()),
@@ -212,9 +248,11 @@ fn written_ticket(ticket: Ticket, holder: &Holder) -> cluster::Ticket {
         id,
         until: holder.until,
         value,
+        reach: written_reach(reach),
         before: before.map(written_known),
         overlapped,
         contested,
+        renews,
         epoch: epoch.count(),
     }
 }
@@ -241,6 +279,7 @@ pub(in crate::assignment) fn stored(channel: Channel) -> Channel {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::assignment::machine::Occasion;
 
     const DOUBT: Duration = Duration::from_secs(30);
     const CALM: AppSnapshot = AppSnapshot { epoch: Epoch::of(7), in_flight: false, in_doubt: false };
@@ -261,7 +300,8 @@ mod tests {
     fn claimed() -> SharedChannel {
         let members = members();
         let mut channel = SharedChannel::decode(&[], at(1_000, &members)).unwrap();
-        channel.channel.claim(1, anna(), Moment::from_millis(1_000), CALM);
+        let occasion = Occasion::new(Moment::from_millis(1_000), u64::MAX);
+        channel.channel.claim(1, (&anna()).into(), true, occasion, CALM);
         channel.hold(1, "a", "g", Moment::from_millis(2_000));
         channel
     }

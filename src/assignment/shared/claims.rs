@@ -7,8 +7,8 @@ use super::round::{Answered, Carried, Held, Judged, Round, RoundKey, Stage};
 use super::tickets::{ChannelTicket, SharedTickets, Written};
 use super::waiters::Awaited;
 use super::{Shared, here};
-use crate::assignment::machine::{Comparison, TicketId};
-use crate::assignment::{Before, ClaimMode, Claimed, Shown, Uncertainty, Value, Waiter};
+use crate::assignment::machine::{Comparison, Occasion, TicketId};
+use crate::assignment::{Announced, Before, ClaimMode, Claimed, Shown, Uncertainty, Waiter};
 use crate::clock::Moment;
 use crate::cluster::{Isolated, Position, Standing, Swap, SwappedChannel, Tenure};
 
@@ -208,22 +208,23 @@ impl<'a> SharedClaims<'a> {
                 channel: channel.to_owned(),
                 key: self.shared.app.keys().channel(&settings.name, channel),
                 remember_for: settings.remember_for,
+                refresh_after: settings.refresh_after,
             });
         }
         Some(keys)
     }
 
-    /// Claims `channel` for `value`.
+    /// Claims `channel` for what is announced there.
     pub(in crate::assignment) fn claim(
         &mut self,
         rule: usize,
         channel: &str,
-        value: &Value,
+        announced: Announced<'_>,
         mode: ClaimMode,
     ) -> Claimed {
         match &mut self.state {
             State::Untracked(cause) => {
-                Claimed::Held { before: Before::Uncertain(*cause), redundant: false, shown: None }
+                Claimed::Held { before: Before::Uncertain(*cause), redundant: false, shown: None, renewal: None }
             }
             State::Holding { judged, told, .. } => {
                 *told += 1;
@@ -233,7 +234,7 @@ impl<'a> SharedClaims<'a> {
             }
             State::Judging(judging) => {
                 let index = self.carried.as_ref().and_then(|round| round.index(rule, channel));
-                let claim = Claim { index, value, mode, now: self.now };
+                let claim = Claim { index, announced, mode, now: self.now };
                 judging.claim(self.shared, self.carried.as_deref(), claim)
             }
             State::Unprepared => {
@@ -307,7 +308,7 @@ impl<'a> SharedClaims<'a> {
 /// One claim on a channel, by its index among the keys.
 struct Claim<'v> {
     index: Option<usize>,
-    value: &'v Value,
+    announced: Announced<'v>,
     mode: ClaimMode,
     /// The time here.
     now: Moment,
@@ -319,13 +320,14 @@ impl Judging {
     }
 
     fn claim(&mut self, shared: &Shared, round: Option<&Round>, claim: Claim<'_>) -> Claimed {
-        let Claim { index, value, mode, now } = claim;
+        let Claim { index, announced, mode, now } = claim;
         let (Some(answered), Some(index), Some(round)) = (&mut self.answered, index, round) else {
             return self.hold_all(Uncertainty::AppInFlight);
         };
         let Ok(channel) = &mut answered.channels[index] else { return self.hold_all(Uncertainty::InDoubt) };
         let at_server = answered.now;
-        let compared = channel.channel.compare(value, at_server, answered.snapshot);
+        let occasion = Occasion::new(at_server, round.keys[index].refresh_after);
+        let compared = channel.channel.compare(announced, occasion, answered.snapshot);
         let local = |shown: Shown| Shown { since: here(shown.since, at_server, now), ..shown };
         let comparison = match (compared, mode) {
             (Comparison::Redundant(shown), ClaimMode::MayWait | ClaimMode::MustNotWait) => {
@@ -354,15 +356,16 @@ impl Judging {
         };
         channel.see(at_server);
         let id = shared.app.tokens.number();
-        let before = channel.channel.claim(id, value.clone(), at_server, answered.snapshot);
+        let renews = comparison.renews(mode);
+        let before = channel.channel.claim(id, announced, renews, occasion, answered.snapshot);
         let until = at_server.after(shared.app.ticket_period);
         channel.hold(id, shared.app.store.node(), &self.tenure.generation, until);
         self.tickets.push((index, id));
         let before = if answered.is_open { Before::Uncertain(Uncertainty::Open) } else { before };
-        let shown = if let Comparison::Redundant(shown) = comparison { Some(local(shown)) } else { None };
-        let redundant = comparison != Comparison::Open;
-        self.judged.push(Judged::Held { before: before.clone(), redundant, shown });
-        Claimed::Held { before, redundant, shown }
+        let (redundant, shown, renewal) =
+            (comparison.is_redundant(), comparison.shown().map(local), comparison.renewal());
+        self.judged.push(Judged::Held { before: before.clone(), redundant, shown, renewal });
+        Claimed::Held { before, redundant, shown, renewal }
     }
 
     fn hold_all(&mut self, cause: Uncertainty) -> Claimed {
@@ -376,7 +379,7 @@ impl Judged {
     fn claimed(self) -> Claimed {
         match self {
             Self::Redundant(shown) => Claimed::Redundant(shown),
-            Self::Held { before, redundant, shown } => Claimed::Held { before, redundant, shown },
+            Self::Held { before, redundant, shown, renewal } => Claimed::Held { before, redundant, shown, renewal },
             Self::HeldAll(cause) => Claimed::HeldAll(cause),
         }
     }

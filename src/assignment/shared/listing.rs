@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use super::channel::{Present, SharedChannel, snapshot};
 use super::{Shared, SharedApp, here};
-use crate::assignment::Entry;
+use crate::assignment::{Entry, Reach};
 use crate::clock::Moment;
 use crate::cluster::{Failure, Read, Swap, Swapped, Unusable};
 
@@ -171,6 +171,7 @@ impl SharedRuleChannels {
         Some(Entry {
             channel,
             known: known.map(|known| known.assignment.clone()),
+            reach: known.map_or(Reach::All, |known| known.reach),
             since: known.map(|known| local(known.since)),
             last_seen: local(found.seen()),
             announced: found.announced(),

@@ -5,11 +5,13 @@
 //! are swapped for what was read unless somebody else has changed it; and the request goes on with its tickets. What
 //! a request has learned so far is its [`Round`](round::Round). In reading order: `channel` a channel as it is read and
 //! written, `round` what a request learns, `claims` one decision, `ask` what it waits for, `tickets` what it holds,
-//! `settling` what is about to be settled, `waiters` who waits for whom, `listing` what the operator sees.
+//! `settling` what is about to be settled, `waiters` who waits for whom, `joins` where somebody has subscribed, `listing`
+//! what the operator sees.
 
 mod ask;
 mod channel;
 mod claims;
+mod joins;
 mod listing;
 mod round;
 mod settling;
@@ -33,6 +35,7 @@ pub use listing::{Listing, NotReached, SharedRuleChannels};
 pub use round::Carried;
 pub use tickets::SharedTickets;
 
+use self::joins::Joins;
 use self::settling::Settling;
 pub(super) use self::waiters::Awaited;
 use self::waiters::Waiters;
@@ -59,6 +62,8 @@ pub struct Shared {
 struct SharedRule {
     name: Arc<str>,
     remember_for: Duration,
+    /// In milliseconds; `u64::MAX`: never.
+    refresh_after: u64,
 }
 
 /// The memory of one app at the store.
@@ -69,6 +74,7 @@ pub(super) struct SharedApp {
     tokens: Tokens,
     waiters: Arc<Waiters>,
     settling: Settling,
+    joins: Joins,
     tasks: Tasks,
     /// After so long a ticket is taken for lost, whoever holds it.
     ticket_period: Duration,
@@ -78,6 +84,13 @@ impl Shared {
     /// The app.
     pub(super) const fn app(&self) -> &Arc<SharedApp> {
         &self.app
+    }
+
+    /// Somebody has subscribed to `channel`, for the app's rule of this number.
+    pub(super) fn joined(&self, rule: usize, channel: &str) {
+        if let Some(SharedRule { name, remember_for, .. }) = self.rules.get(rule) {
+            self.app.joined(self.app.keys().channel(name, channel), *remember_for);
+        }
     }
 }
 
@@ -101,6 +114,7 @@ impl SharedApp {
             tokens: Tokens::default(),
             waiters,
             settling: Settling::default(),
+            joins: Joins::default(),
             tasks: settlements.clone(),
             ticket_period: options.terms.exchange + TICKET_MARGIN,
         })
@@ -113,7 +127,11 @@ impl SharedApp {
         self.store.member().set_rules(&fingerprint);
         let rules = rules.iter();
         let rules = rules
-            .map(|settings| SharedRule { name: Arc::clone(&settings.rule), remember_for: settings.remember_for })
+            .map(|settings| SharedRule {
+                name: Arc::clone(&settings.rule),
+                remember_for: settings.remember_for,
+                refresh_after: settings.refresh_after.map_or(u64::MAX, millis),
+            })
             .collect();
         Shared { app: Arc::clone(self), fingerprint, rules }
     }
@@ -139,10 +157,11 @@ fn here(moment: Moment, at_server: Moment, now: Moment) -> Moment {
 }
 
 /// The version of the code that judges claims. It changes with what a claim or a settlement means.
-const JUDGEMENT: &str = "usher claims 1";
+const JUDGEMENT: &str = "usher claims 2";
 
 /// What all members have to agree on before any of them suppresses: the rules in their order, how long a doubt lasts,
-/// and how claims are judged.
+/// and how claims are judged. Not what a rule does for late joiners, nor how often it announces again: whichever member
+/// does less, all know what clients were shown.
 fn fingerprint(rules: &[&RuleSettings], context: &MemoryContext) -> Arc<str> {
     let mut form = Sha256::new();
     let mut text = |text: &[u8]| {
@@ -151,7 +170,7 @@ fn fingerprint(rules: &[&RuleSettings], context: &MemoryContext) -> Arc<str> {
     };
     text(JUDGEMENT.as_bytes());
     text(&context.bounds.doubt_period.as_millis().to_be_bytes());
-    for RuleSettings { app: _, rule, definition, remember_for: _ } in rules {
+    for RuleSettings { app: _, rule, definition, remember_for: _, refresh_after: _ } in rules {
         text(rule.as_bytes());
         text(definition);
     }

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use super::channel::SharedChannel;
 use super::tickets::SharedTickets;
 use crate::assignment::snapshot::AppSnapshot;
-use crate::assignment::{Before, Shown, Uncertainty};
+use crate::assignment::{Before, Renewal, Shown, Uncertainty};
 use crate::clock::Moment;
 use crate::cluster::{Tenure, Unreadable};
 
@@ -43,6 +43,8 @@ pub(super) struct RoundKey {
     pub(super) channel: String,
     pub(super) key: Vec<u8>,
     pub(super) remember_for: Duration,
+    /// In milliseconds; `u64::MAX`: never.
+    pub(super) refresh_after: u64,
 }
 
 /// How far a request has come.
@@ -83,7 +85,7 @@ pub(super) struct Held {
 #[derive(Debug, Clone)]
 pub(super) enum Judged {
     Redundant(Shown),
-    Held { before: Before, redundant: bool, shown: Option<Shown> },
+    Held { before: Before, redundant: bool, shown: Option<Shown>, renewal: Option<Renewal> },
     HeldAll(Uncertainty),
 }
 

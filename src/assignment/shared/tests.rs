@@ -1,7 +1,9 @@
 //! Processes that claim at a real server.
 
 use super::*;
-use crate::assignment::{Assignment, Before, Bounds, ClaimMode, Claimed, Outcome, Uncertainty, Value};
+use crate::assignment::{
+    Announced, Assignment, Before, Bounds, ClaimMode, Claimed, Outcome, Reach, Socket, Uncertainty, Value,
+};
 use crate::clock::Clock;
 use crate::cluster::tests::server::{Server, nobody};
 use crate::cluster::{Isolated, LinkOptions, Read, Servers, Standing, Switchboard, Terms};
@@ -21,12 +23,18 @@ fn named(name: &str) -> Value {
     Value::One(Assignment::new(0, name, []))
 }
 
+/// Anna was known.
+fn known(reach: Reach) -> Before {
+    Before::Known { assignment: Assignment::new(0, "anna", []), reach, is_due: false }
+}
+
 fn rule() -> RuleSettings {
     RuleSettings {
         app: "1001".into(),
         rule: "joined".into(),
         definition: [7; 32],
         remember_for: Duration::from_mins(1),
+        refresh_after: None,
     }
 }
 
@@ -56,6 +64,16 @@ struct Part {
 impl Part {
     fn of(server: &Server) -> Self {
         Self { link: server.options(), terms: TERMS, isolated: Isolated::Forward, rule: rule() }
+    }
+}
+
+/// A name that is announced, and the connection that is left out.
+#[derive(Clone, Copy)]
+struct Said<'n>(&'n str, Option<Socket>);
+
+impl<'n> From<&'n str> for Said<'n> {
+    fn from(name: &'n str) -> Self {
+        Self(name, None)
     }
 }
 
@@ -119,15 +137,17 @@ impl Process {
         SharedClaims::new(&self.shared, self.clock.now(), carried)
     }
 
-    /// One step of a decision on an announcement of `name`: what it has to know first, or what is decided.
-    fn step(&self, name: &str, carried: Carried) -> Result<Decided, Box<Ask>> {
+    /// One step of a decision on an announcement: what it has to know first, or what is decided.
+    fn step<'n>(&self, said: impl Into<Said<'n>>, carried: Carried) -> Result<Decided, Box<Ask>> {
+        let Said(name, left_out) = said.into();
         let mut claims = self.claims(carried);
         match claims.prepare([(0, "room")].into_iter(), false) {
             Prepared::Ready => {}
             Prepared::Wait(ask) => return Err(ask),
             Prepared::Denied(denied) => panic!("{denied}"),
         }
-        let before = match claims.claim(0, "room", &named(name), ClaimMode::MustNotWait) {
+        let before = match claims.claim(0, "room", Announced { value: &named(name), left_out }, ClaimMode::MustNotWait)
+        {
             Claimed::Redundant { .. } => return Ok(Decided::Dropped),
             Claimed::Held { before, .. } => before,
             other => panic!("{other:?}"),
@@ -138,10 +158,10 @@ impl Process {
         }
     }
 
-    async fn decide(&self, name: &str) -> Decided {
-        let mut carried = Carried::default();
+    async fn decide<'n>(&self, said: impl Into<Said<'n>>) -> Decided {
+        let (said, mut carried) = (said.into(), Carried::default());
         loop {
-            match self.step(name, carried) {
+            match self.step(said, carried) {
                 Ok(decided) => return decided,
                 Err(ask) => carried = ask.answered().await,
             }
@@ -169,8 +189,8 @@ impl Process {
     }
 
     /// Announces, and upstream accepts. Returns what was known before; `None`: it was dropped.
-    async fn announce(&self, name: &str) -> Option<Before> {
-        let Decided::Sent(before, tickets) = self.decide(name).await else { return None };
+    async fn announce<'n>(&self, said: impl Into<Said<'n>>) -> Option<Before> {
+        let Decided::Sent(before, tickets) = self.decide(said).await else { return None };
         tickets.expect("a member has tickets").settle(Outcome::Accepted);
         Some(before)
     }
@@ -203,8 +223,36 @@ async fn what_one_announces_is_redundant_for_the_other() {
     assert_eq!(one.announce("anna").await, Some(Before::Nothing));
     // The settlement follows the answer.
     until("it is dropped", async || two.announce("anna").await.is_none().then_some(())).await;
-    let known = Assignment::new(0, "anna", []);
-    assert_eq!(two.announce("ben").await, Some(Before::Known(known)));
+    assert_eq!(two.announce("ben").await, Some(known(Reach::All)));
+}
+
+#[tokio::test]
+async fn whom_one_left_out_is_known_to_the_other() {
+    let server = Server::start();
+    let (one, two) = (Process::join(&server, "a").await, Process::join(&server, "b").await);
+    one.close_history().await;
+    let [first, second] = [1, 2].map(|number| Socket::of((7, number)));
+    one.announce(Said("anna", Some(first))).await;
+    until("it is dropped", async || two.announce(Said("anna", Some(first))).await.is_none().then_some(())).await;
+    assert_eq!(two.announce(Said("anna", Some(second))).await, Some(known(Reach::AllBut(first))));
+    until("all have had it", async || one.announce("anna").await.is_none().then_some(())).await;
+}
+
+#[tokio::test]
+async fn who_subscribes_is_known_to_all_a_little_later() {
+    let server = Server::start();
+    let (one, two) = (Process::join(&server, "a").await, Process::join(&server, "b").await);
+    one.close_history().await;
+    one.shared.joined(0, "room");
+    one.announce("anna").await;
+    until("it is dropped", async || two.announce("anna").await.is_none().then_some(())).await;
+    one.shared.joined(0, "another room");
+    for _ in 0..3 {
+        one.shared.joined(0, "room");
+    }
+    let goes_on = Some(known(Reach::NotAll));
+    until("it goes on", async || (two.announce("anna").await == goes_on).then_some(())).await;
+    until("it is dropped again", async || one.announce("anna").await.is_none().then_some(())).await;
 }
 
 #[tokio::test]

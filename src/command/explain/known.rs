@@ -9,9 +9,9 @@ use http::Response;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use time::{Date, Month, Time};
-use usher::assignment::{Assignment, Digest, Remainder};
+use usher::assignment::{Assignment, Digest, Reach, Remainder, Socket};
 use usher::clock::{Clock, Moment};
-use usher::pusher::{Endpoint, Trigger};
+use usher::pusher::{Endpoint, Trigger, socket_id};
 use usher::simulation::{KnownChannel, Simulation};
 
 use super::payload::Payload;
@@ -31,6 +31,10 @@ struct Entry {
     context: Vec<Box<RawValue>>,
     #[serde(default)]
     remainder: Option<RemainderEntry>,
+    #[serde(default)]
+    left_out: Option<String>,
+    #[serde(default)]
+    late_joiner: bool,
     since: Option<String>,
     last_seen: String,
     #[serde(default)]
@@ -82,6 +86,14 @@ impl Entry {
         }
     }
 
+    /// Who has had the announcement.
+    fn reach(&self) -> Reach {
+        if self.late_joiner {
+            return Reach::NotAll;
+        }
+        Reach::without(self.left_out.as_deref().and_then(socket_id).map(Socket::of))
+    }
+
     fn take(&self, simulation: &mut Simulation) -> bool {
         let context: Vec<&str> = self.context.iter().map(|token| token.get()).collect();
         let identity = self.identity.as_ref().filter(|token| token.get() != "null");
@@ -95,6 +107,7 @@ impl Entry {
             rule: &self.rule,
             channel: &self.channel,
             shown,
+            reach: self.reach(),
             since: self.since.as_deref().map_or(seen, |since| moment(since, simulation.now())),
             seen,
             is_in_flight: self.in_flight > 0,

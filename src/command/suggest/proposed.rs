@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use usher::discovery::{FamilyReport, Judgement, Proposal, Reasoned, Step, judge};
-use usher::rules::{Mode, OnDifference, Rule, RuleSpec};
+use usher::rules::{LateJoiners, Mode, OnDifference, Rule, RuleSpec};
 
 use crate::command::terminal::Printable;
 
@@ -103,6 +103,9 @@ impl Proposed {
             on_difference: OnDifference::Forward,
             released_by: Vec::new(),
             remember_for: REMEMBER_FOR,
+            late_joiners: LateJoiners::Ignore,
+            refresh_after: None,
+            detect_bypass: false,
             mode: Mode::Observe,
             apps: if self.has_apps { vec![family.app.clone()] } else { Vec::new() },
         };

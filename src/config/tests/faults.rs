@@ -79,10 +79,13 @@ apps = [
 mode = "enforced"
 remember_for = "24"
 where = "x"
+late_joiners = "forwards"
+refresh_after = "0s"
+detect_bypass = "on"
 "#;
 
 /// Line (0: not in the file) and key of its problems.
-const FAULTS: [(usize, &str); 29] = [
+const FAULTS: [(usize, &str); 32] = [
     (3, "server.listen"),
     (4, "server.workers"),
     (5, "server.unknown_apps"),
@@ -112,6 +115,9 @@ const FAULTS: [(usize, &str); 29] = [
     (51, "rules.0.mode"),
     (52, "rules.0.remember_for"),
     (53, "rules.0.where"),
+    (54, "rules.0.late_joiners"),
+    (55, "rules.0.refresh_after"),
+    (56, "rules.0.detect_bypass"),
 ];
 
 #[test]

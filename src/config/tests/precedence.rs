@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::super::{LogFormat, tree};
 use super::*;
 use crate::gateway::UnknownApps;
-use crate::rules::Mode;
+use crate::rules::{LateJoiners, Mode, RuleSpec};
 
 #[test]
 fn flags_win_over_variables_over_the_file_over_defaults() {
@@ -120,6 +120,15 @@ fn a_list_in_the_file_is_in_force() {
     let [rule] = &config.rules[..] else { panic!() };
     assert_eq!((rule.spec().identity.as_slice(), rule.spec().context.as_slice()), (&["/id".to_owned()][..], &[][..]));
     assert_eq!(rule.spec().remember_for, Duration::from_hours(24));
+    let RuleSpec { late_joiners, refresh_after, detect_bypass, .. } = rule.spec();
+    assert_eq!((*late_joiners, *refresh_after, *detect_bypass), (LateJoiners::Ignore, None, false));
+    assert_eq!(config.replay_bytes, 64 << 20);
+    let more = "late_joiners = \"replay\"\nrefresh_after = \"10m\"\ndetect_bypass = true\n";
+    let config = file(&format!("assignments.replay_bytes = \"1MiB\"\n{text}{more}")).accepted();
+    let RuleSpec { late_joiners, refresh_after, detect_bypass, .. } = config.rules[0].spec();
+    let ten_minutes = Some(Duration::from_mins(10));
+    assert_eq!((*late_joiners, *refresh_after, *detect_bypass), (LateJoiners::Replay, ten_minutes, true));
+    assert_eq!(config.replay_bytes, 1 << 20);
 }
 
 #[test]
@@ -181,7 +190,7 @@ fn a_reload_names_what_needs_a_restart() {
     assert_eq!(old.reloadable_difference(&file(&format!("{UPSTREAM}{lively}")).accepted()), [""; 0]);
 
     let text = "upstream.url = \"http://h\"\nserver.listen = \"127.0.0.1:1\"\nserver.workers = 1\n\
-                admin.payloads = \"all\"\nbroker.client_events = false\nassignments.max_waiters = 1\nlog.format = \"json\"\n";
+                admin.payloads = \"all\"\nbroker.client_events = false\nassignments.max_waiters = 1\nassignments.replay_bytes = \"1MiB\"\nlog.format = \"json\"\n";
     let expected = [
         "server.listen",
         "server.workers",
@@ -190,6 +199,7 @@ fn a_reload_names_what_needs_a_restart() {
         "upstream.websocket_url",
         "broker",
         "assignments.max_waiters",
+        "assignments.replay_bytes",
         "log.format",
     ];
     assert_eq!(old.reloadable_difference(&file(text).accepted()), expected);

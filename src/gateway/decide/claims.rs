@@ -3,27 +3,63 @@
 use smallvec::{SmallVec, smallvec};
 
 use super::DecisionInProgress;
-use super::effects::{Deliveries, EffectKind, Novelty};
-use crate::assignment::{Assignment, Before, ClaimMode, Claimed, Prepared, Shown, Uncertainty, Value, Waiter};
+use super::effects::{Deliveries, Effect, EffectKind, Novelty};
+use crate::assignment::{
+    Announced, Assignment, Before, ClaimMode, Claimed, Prepared, Reach, Renewal, Shown, Socket, Uncertainty, Value,
+    Waiter,
+};
 use crate::decision::EventDecision;
 use crate::gateway::routing::RuleRoute;
-use crate::rules::{Mode, Unreadable};
+use crate::rules::{LateJoiners, Mode, Unreadable};
 
 /// What a successful claim says of its channel; see [`Claimed::Held`].
 struct Reserved {
     before: Previous,
     redundant: bool,
     shown: Option<Shown>,
+    renewal: Option<Renewal>,
     /// The decision on an announcement that is redundant and goes on all the same.
     exempt: EventDecision,
 }
 
-/// What was known of a channel before an event.
+/// What was known of a channel before an event; see [`Before`].
 enum Previous {
     Nothing,
-    Known(Assignment),
+    Known {
+        assignment: Assignment,
+        reach: Reach,
+        is_due: bool,
+    },
     /// Unknown: the decision on an announcement.
     Unknown(EventDecision),
+}
+
+impl Previous {
+    /// The same after an effect, which may be the last one on its channel. After one without a readable assignment
+    /// nothing is known of the channel, whatever was known before.
+    fn after(&self, effect: &Effect<'_>, is_last: bool) -> Self {
+        match (effect.announced(), effect.assignment()) {
+            (Some(announced), Some(assignment)) if !is_last => {
+                let reached = Reach::without(announced.left_out);
+                let reach = match self {
+                    Self::Known { assignment: known, reach, .. } if known == assignment => reach.and(reached),
+                    Self::Known { .. } | Self::Nothing | Self::Unknown(_) => reached,
+                };
+                Self::Known { assignment: assignment.clone(), reach, is_due: false }
+            }
+            _ => Self::Unknown(EventDecision::AfterOtherEvent),
+        }
+    }
+}
+
+/// The effects of a trigger on one channel for one rule, in their order.
+type Group = SmallVec<[usize; 4]>;
+
+/// The runs of equal announcements in a group.
+struct Runs {
+    count: usize,
+    /// The connection that the last run has not reached, if there is one.
+    last_left_out: Option<Socket>,
 }
 
 impl DecisionInProgress<'_, '_> {
@@ -47,75 +83,100 @@ impl DecisionInProgress<'_, '_> {
 
     /// Claims one channel for one rule: for everything that the trigger, if it is a batch, does there in turn.
     fn claim_channel(&mut self, first: usize) -> Option<Waiter> {
-        let mut group: SmallVec<[usize; 4]> = smallvec![first];
+        let mut group: Group = smallvec![first];
         let mut last = first;
         while let Some(&Some(next)) = self.followers.get(last) {
             group.push(next);
             last = next;
         }
-        let mut runs = 0;
-        for (position, &index) in group.iter().enumerate() {
-            let repeats = position > 0
-                && self.effects[index].assignment().is_some()
-                && self.effects[index].kind == self.effects[group[position - 1]].kind;
-            if repeats {
-                let [this, other] = [index, group[position - 1]].map(|index| self.effects[index].assignment());
-                let difference = this.zip(other).and_then(|(this, other)| this.difference_from(other));
-                self.effects[index].novelty = Some(Novelty::Repeated(difference));
-            } else {
-                runs += 1;
-            }
-        }
-        let run;
-        let value = match (&self.effects[last].kind, runs) {
-            (EffectKind::Announces(value), 1) => value,
-            (EffectKind::Announces(Value::One(last) | Value::Last(last)), _) => {
-                run = Value::Last(last.clone());
-                &run
+        let Runs { count, last_left_out } = self.note_repeats(&group);
+        let batch;
+        let value = match (&self.effects[last].kind, count) {
+            (EffectKind::Announces(value, _), 1) => value,
+            (EffectKind::Announces(Value::One(last) | Value::Last(last), _), _) => {
+                batch = Value::Last(last.clone());
+                &batch
             }
             _ => &Value::Opaque,
         };
+        let announced = Announced { value, left_out: last_left_out };
         let route = self.effects[first].route;
-        let mode = self.claim_mode_for(route);
+        let is_blind = self.is_blind(route);
+        let mode = if is_blind { ClaimMode::Forced } else { self.claim_mode_for(route) };
         let exempt = self.exemption(mode);
-        match self.claims.claim(route.number, self.effects[first].channel, value, mode) {
+        let reserved = match self.claims.claim(route.number, self.effects[first].channel, announced, mode) {
             Claimed::Wait(waiter) => return Some(waiter),
-            Claimed::Redundant(shown) => self.effects[first].novelty = Some(Novelty::Known(shown)),
-            Claimed::Held { before, redundant, shown } => {
+            Claimed::Redundant(shown) => {
+                for &index in &group {
+                    self.effects[index].novelty.get_or_insert(Novelty::Known(shown));
+                }
+                return None;
+            }
+            Claimed::Held { before, redundant, shown, renewal } => {
                 let before = match before {
                     Before::Nothing => Previous::Nothing,
-                    Before::Known(assignment) => Previous::Known(assignment),
+                    Before::Known { assignment, reach, is_due } => {
+                        Previous::Known { assignment, reach: if is_blind { Reach::NotAll } else { reach }, is_due }
+                    }
                     Before::Uncertain(cause) => Previous::Unknown(self.uncertain(cause)),
                 };
-                self.decide_reserved(&group, runs, Reserved { before, redundant, shown, exempt });
+                // What would be redundant goes on for somebody who may have come.
+                let renewal = renewal.or_else(|| (is_blind && redundant).then_some(Renewal::LateJoiner));
+                Reserved { before, redundant: redundant && !is_blind, shown, renewal, exempt }
             }
             Claimed::HeldAll(cause) => {
                 let before = Previous::Unknown(self.uncertain(cause));
-                self.decide_reserved(&group, runs, Reserved { before, redundant: false, shown: None, exempt });
+                Reserved { before, redundant: false, shown: None, renewal: None, exempt }
             }
-        }
+        };
+        self.decide_reserved(&group, count, reserved);
         None
+    }
+
+    /// Notes which effects of a group say nothing to anybody that those before them in the same run have not said.
+    fn note_repeats(&mut self, group: &[usize]) -> Runs {
+        let mut count = 0;
+        // Whom the present run has reached.
+        let mut reach = Reach::All;
+        for (position, &index) in group.iter().enumerate() {
+            let this = self.effects[index].announced();
+            let before = position.checked_sub(1).and_then(|before| self.effects[group[before]].announced());
+            let left_out = this.and_then(|this| this.left_out);
+            let continued = match (this, before) {
+                (Some(this), Some(before)) if this.value == before.value => Some((this, before)),
+                _ => None,
+            };
+            let Some((this, before)) = continued else {
+                count += 1;
+                reach = Reach::without(left_out);
+                continue;
+            };
+            if reach.covers(left_out) {
+                let difference = this.value.shows().zip(before.value.shows());
+                let difference = difference.and_then(|(this, before)| this.difference_from(before));
+                self.effects[index].novelty = Some(Novelty::Repeated(difference));
+            }
+            reach = reach.and(Reach::without(left_out));
+        }
+        let last_left_out = if let Reach::AllBut(socket) = reach { Some(socket) } else { None };
+        Runs { count, last_left_out }
     }
 
     /// Decides the novelty of the effects on a reserved channel: the first one is new unless it was known; one that
     /// follows a different one is a change.
     fn decide_reserved(&mut self, group: &[usize], runs: usize, reserved: Reserved) {
-        let Reserved { mut before, redundant, shown, exempt } = reserved;
+        let Reserved { mut before, redundant, shown, mut renewal, exempt } = reserved;
         for &index in group {
             let effect = &self.effects[index];
             if effect.novelty.is_some() {
                 continue;
             }
-            // What it was known to show, if that is the same.
-            let same = match (&before, effect.assignment()) {
-                (Previous::Known(known), Some(assignment)) if known == assignment => {
-                    Some(Shown { since: self.now, difference: assignment.difference_from(known) })
-                }
-                _ => None,
-            };
+            let (same, own_renewal) = self.compare(effect, &before);
             let observes = self.observes(effect);
+            // That of the claim is about the first effect, and there is one only if the whole group announces the same.
+            let renewal = renewal.take().or(own_renewal);
             let novelty = match (&effect.kind, &before) {
-                (EffectKind::Announces(_), _) if (redundant || same.is_some()) && observes => {
+                (EffectKind::Announces(..), _) if (redundant || same.is_some()) && observes => {
                     let decision = if shown.is_some() || same.is_some() {
                         EventDecision::WouldSameAssignment
                     } else {
@@ -123,35 +184,47 @@ impl DecisionInProgress<'_, '_> {
                     };
                     Novelty::Observed { decision, shown }
                 }
-                (EffectKind::Announces(_), _) if redundant || same.is_some() => match same {
+                (EffectKind::Announces(..), _) if redundant || same.is_some() => match same {
                     // The first of a batch's several changes may be known; the batch as a whole always holds the channel.
                     Some(same) if runs > 1 && self.mode != ClaimMode::Forced => Novelty::Known(same),
                     Some(_) | None => Novelty::News(exempt),
                 },
-                (EffectKind::Announces(_), Previous::Nothing) => Novelty::News(EventDecision::NothingKnown),
-                (EffectKind::Announces(_), Previous::Known(known))
-                    if effect.assignment().is_some_and(|assignment| known.is_of_same(assignment)) =>
+                (EffectKind::Announces(..), _) if let Some(renewal) = renewal => Novelty::News(renewed(renewal)),
+                (EffectKind::Announces(..), Previous::Nothing) => Novelty::News(EventDecision::NothingKnown),
+                (EffectKind::Announces(..), Previous::Known { assignment, .. })
+                    if effect.assignment().is_some_and(|announced| assignment.is_of_same(announced)) =>
                 {
                     Novelty::News(EventDecision::ChangedElsewhere)
                 }
-                (EffectKind::Announces(_), Previous::Known(_)) => Novelty::News(EventDecision::Changed),
-                (EffectKind::Announces(_), Previous::Unknown(decision)) => Novelty::News(*decision),
+                (EffectKind::Announces(..), Previous::Known { .. }) => Novelty::News(EventDecision::Changed),
+                (EffectKind::Announces(..), Previous::Unknown(decision)) => Novelty::News(*decision),
                 (EffectKind::Unreadable(cause), _) => Novelty::News(unreadable(*cause)),
                 (EffectKind::Releases, _) => Novelty::News(EventDecision::Released),
-                (EffectKind::ExcludesSocket, _) if self.is_keyed => Novelty::News(EventDecision::IdempotencyKey),
-                (EffectKind::ExcludesSocket, _) => Novelty::News(EventDecision::ExcludesSocket),
+                (EffectKind::ReachUnknown(decision), _) => Novelty::News(*decision),
             };
-            // After an effect without a readable assignment, nothing is known of the channel, whatever was known
-            // before.
-            let after = match effect.assignment() {
-                Some(assignment) if group.last() != Some(&index) => Previous::Known(assignment.clone()),
-                Some(_) | None => Previous::Unknown(EventDecision::AfterOtherEvent),
-            };
+            let after = before.after(effect, group.last() == Some(&index));
             let effect = &mut self.effects[index];
             effect.novelty = Some(novelty);
-            if let Previous::Known(assignment) = std::mem::replace(&mut before, after) {
+            if let Previous::Known { assignment, .. } = std::mem::replace(&mut before, after) {
                 effect.before = Some(assignment);
             }
+        }
+    }
+
+    /// What the channel was known to show before an effect, if that makes it redundant; if it is the same and does not,
+    /// why not.
+    fn compare(&self, effect: &Effect<'_>, before: &Previous) -> (Option<Shown>, Option<Renewal>) {
+        match (before, effect.announced(), effect.assignment()) {
+            (Previous::Known { assignment: known, reach, is_due }, Some(announced), Some(assignment))
+                if known == assignment =>
+            {
+                let shown = Shown { since: self.now, difference: assignment.difference_from(known) };
+                match reach.renewal(announced.left_out, *is_due) {
+                    None => (Some(shown), None),
+                    renewal => (None, renewal),
+                }
+            }
+            _ => (None, None),
         }
     }
 
@@ -160,10 +233,12 @@ impl DecisionInProgress<'_, '_> {
         match (self.forced, mode) {
             (Some(forced), _) => forced,
             (None, ClaimMode::MayWait) => EventDecision::TooManyWaiting,
-            (None, ClaimMode::MustNotWait | ClaimMode::Forced) if self.mode == ClaimMode::MustNotWait => {
+            (None, ClaimMode::MustNotWait | ClaimMode::Forced | ClaimMode::Observed)
+                if self.mode == ClaimMode::MustNotWait =>
+            {
                 EventDecision::WaitOver
             }
-            (None, ClaimMode::MustNotWait | ClaimMode::Forced) => EventDecision::CannotWait,
+            (None, ClaimMode::MustNotWait | ClaimMode::Forced | ClaimMode::Observed) => EventDecision::CannotWait,
         }
     }
 
@@ -197,23 +272,37 @@ impl DecisionInProgress<'_, '_> {
     fn reserve_redundant_that_go_on(&mut self, deliveries: &Deliveries) {
         for index in 0..self.effects.len() {
             let effect = &self.effects[index];
-            let (Some(Novelty::Known(_)), EffectKind::Announces(value)) = (effect.novelty, &effect.kind) else {
-                continue;
-            };
+            let (Some(Novelty::Known(_)), Some(announced)) = (effect.novelty, effect.announced()) else { continue };
             if !deliveries.is_dropped(effect.event, effect.position) {
-                self.claims.hold(effect.route.number, effect.channel, value);
+                self.claims.hold(effect.route.number, effect.channel, announced);
             }
         }
     }
 
+    /// Whether somebody may have subscribed to a channel of a rule that asks for it, and usher would not have seen it.
+    fn is_blind(&self, route: &RuleRoute) -> bool {
+        route.rule.spec().late_joiners != LateJoiners::Ignore && !self.app.sees_clients()
+    }
+
     fn claim_mode_for(&self, route: &RuleRoute) -> ClaimMode {
-        if self.mode == ClaimMode::Forced || route.rule.spec().mode == Mode::Observe {
+        if self.mode == ClaimMode::Forced {
             ClaimMode::Forced
+        } else if route.rule.spec().mode == Mode::Observe {
+            ClaimMode::Observed
         } else if self.claims.is_empty() {
             self.mode
         } else {
             ClaimMode::MustNotWait
         }
+    }
+}
+
+/// The decision on an announcement that goes on although its channel shows its assignment.
+const fn renewed(renewal: Renewal) -> EventDecision {
+    match renewal {
+        Renewal::LateJoiner => EventDecision::LateJoiner,
+        Renewal::LeftOut => EventDecision::LeftOut,
+        Renewal::Refresh => EventDecision::Refresh,
     }
 }
 

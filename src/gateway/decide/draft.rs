@@ -78,7 +78,7 @@ impl DecisionInProgress<'_, '_> {
             name: cut(&event.name, MAX_TEXT),
             channels: List { entries: event.channels.iter().map(|channel| cut(channel, MAX_TEXT)), most: list },
             all_channels: count(event.channels.len()),
-            excludes_socket: event.excludes_socket && !self.is_keyed,
+            excludes_socket: event.socket_id.is_some(),
             asks_info: event.wants_info,
             data: has_data.then(|| cut(data, most)),
             data_size: count(data.len()),

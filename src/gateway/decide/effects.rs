@@ -5,11 +5,11 @@ use std::ptr;
 
 use smallvec::SmallVec;
 
-use crate::assignment::{Assignment, Digest, Shown, Value};
+use crate::assignment::{Announced, Assignment, Digest, Shown, Socket, Value};
 use crate::clock::Moment;
 use crate::decision::EventDecision;
 use crate::gateway::routing::{AppRoute, RuleRoute};
-use crate::pusher::{Event, Trigger};
+use crate::pusher::{Event, Trigger, socket_id};
 use crate::rules::{self, Mode, Unreadable};
 
 /// Bytes on the stack for the decoded `data` of an announcement.
@@ -49,11 +49,12 @@ pub(super) struct Readings<'a> {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum EffectKind {
-    /// One assignment, and nothing else.
-    Announces(Value),
+    /// One assignment, and nothing else. The connection that it leaves out.
+    Announces(Value, Option<Socket>),
     Unreadable(Unreadable),
     Releases,
-    ExcludesSocket,
+    /// It is not known whom it reaches.
+    ReachUnknown(EventDecision),
 }
 
 /// What the claims say of one effect.
@@ -76,8 +77,16 @@ pub(super) enum Novelty {
 impl Effect<'_> {
     pub(super) const fn assignment(&self) -> Option<&Assignment> {
         match &self.kind {
-            EffectKind::Announces(value) => value.shows(),
-            EffectKind::Unreadable(_) | EffectKind::Releases | EffectKind::ExcludesSocket => None,
+            EffectKind::Announces(value, _) => value.shows(),
+            EffectKind::Unreadable(_) | EffectKind::Releases | EffectKind::ReachUnknown(_) => None,
+        }
+    }
+
+    /// What is claimed for it alone, if it announces one assignment.
+    pub(super) const fn announced(&self) -> Option<Announced<'_>> {
+        match &self.kind {
+            EffectKind::Announces(value, left_out) => Some(Announced { value, left_out: *left_out }),
+            EffectKind::Unreadable(_) | EffectKind::Releases | EffectKind::ReachUnknown(_) => None,
         }
     }
 
@@ -108,8 +117,9 @@ impl Effect<'_> {
     }
 }
 
-/// Everything in `trigger` that a rule of the app watches, in the order of events and channels.
-pub(super) fn readings<'a>(app: &'a AppRoute, trigger: &'a Trigger<'_>) -> Readings<'a> {
+/// Everything in `trigger` that a rule of the app watches, in the order of events and channels. `is_keyed`: it has an
+/// idempotency key.
+pub(super) fn readings<'a>(app: &'a AppRoute, trigger: &'a Trigger<'_>, is_keyed: bool) -> Readings<'a> {
     let Readings { mut effects, mut filtered } = Readings::default();
     for (event_index, event) in trigger.events.iter().enumerate() {
         let mut concerned = app.rules.iter().filter(|route| route.rule.concerns(&event.name)).peekable();
@@ -126,7 +136,7 @@ pub(super) fn readings<'a>(app: &'a AppRoute, trigger: &'a Trigger<'_>) -> Readi
                 // The event has the same kind of effect on every channel.
                 let kind = match effects.get(first) {
                     Some(Effect { kind, .. }) => kind.clone(),
-                    None => match kind(app, route, event, data.as_deref()) {
+                    None => match kind(app, route, event, data.as_deref(), is_keyed) {
                         Ok(kind) => kind,
                         Err(part) => {
                             filtered.extend(part.map(|part| Filtered { event: event_index, route, part }));
@@ -150,13 +160,25 @@ pub(super) fn readings<'a>(app: &'a AppRoute, trigger: &'a Trigger<'_>) -> Readi
 }
 
 /// The kind of effect that `event` has under a rule. An error: it has none; the part of `where` that does not match.
-fn kind(app: &AppRoute, route: &RuleRoute, event: &Event<'_>, data: Option<&str>) -> Result<EffectKind, Option<usize>> {
-    match route.rule.read(&event.name, data, &app.remainder_key) {
+fn kind(
+    app: &AppRoute,
+    route: &RuleRoute,
+    event: &Event<'_>,
+    data: Option<&str>,
+    is_keyed: bool,
+) -> Result<EffectKind, Option<usize>> {
+    let meaning = route.rule.read(&event.name, data, &app.remainder_key);
+    match meaning {
         rules::EventMeaning::Unrelated => Err(None),
         rules::EventMeaning::Filtered(part) => Err(Some(part)),
-        // The excluded client does not receive it: the channel does not show all clients the same any more.
-        _ if event.excludes_socket => Ok(EffectKind::ExcludesSocket),
-        rules::EventMeaning::Announcement(assignment) => Ok(EffectKind::Announces(Value::One(assignment))),
+        // Upstream may take it for a repetition, and then it reaches nobody.
+        _ if is_keyed => Ok(EffectKind::ReachUnknown(EventDecision::IdempotencyKey)),
+        rules::EventMeaning::Announcement(assignment) => Ok(match event.socket_id.as_deref().map(socket_id) {
+            None => EffectKind::Announces(Value::One(assignment), None),
+            Some(Some(numbers)) => EffectKind::Announces(Value::One(assignment), Some(Socket::of(numbers))),
+            // Which client does not receive it is not known.
+            Some(None) => EffectKind::ReachUnknown(EventDecision::ExcludesSocket),
+        }),
         rules::EventMeaning::Unreadable(cause) => Ok(EffectKind::Unreadable(cause)),
         rules::EventMeaning::Release => Ok(EffectKind::Releases),
     }

@@ -204,7 +204,6 @@ struct DecisionInProgress<'a, 't> {
     /// Why nothing of the trigger may be dropped, if that is so.
     forced: Option<EventDecision>,
     waited: bool,
-    is_keyed: bool,
     claims: Claims<'a>,
     trigger: &'a Trigger<'t>,
     effects: Effects<'a>,
@@ -236,24 +235,10 @@ impl<'a, 't> DecisionInProgress<'a, 't> {
         if forced.is_some() {
             mode = ClaimMode::Forced;
         }
-        let Readings { effects, filtered } = readings(app, trigger);
+        let Readings { effects, filtered } = readings(app, trigger, is_keyed);
         let followers = followers(trigger, &effects);
         let claims = app.store.claims(now, carried);
-        Self {
-            shared,
-            app,
-            subject,
-            now,
-            mode,
-            forced,
-            waited,
-            is_keyed,
-            claims,
-            trigger,
-            effects,
-            filtered,
-            followers,
-        }
+        Self { shared, app, subject, now, mode, forced, waited, claims, trigger, effects, filtered, followers }
     }
 
     /// Whether a redundant announcement goes on only because its rule observes. An announcement that would be exempt if

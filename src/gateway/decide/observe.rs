@@ -58,6 +58,7 @@ impl<'a, 't> Observation<'a, 't> {
             at: self.now,
             outcome,
             audience: heard.map(|heard| heard.subscribers),
+            sees_clients: self.app.sees_clients(),
             late_joiner,
             differs: difference.map(|difference| difference.is_some()),
         });
@@ -69,6 +70,13 @@ impl<'a, 't> Observation<'a, 't> {
         }
     }
 
+    /// Counts an announcement that would be redundant under another setting for late joiners.
+    fn renewed(&self, effect: &Effect<'_>) {
+        let heard = self.app.audience.as_ref().and_then(|audience| audience.of(effect.channel));
+        let audience = heard.map(|heard| heard.subscribers);
+        effect.route.tally.renewed(effect.channel, self.now, audience, self.app.sees_clients());
+    }
+
     /// Counts where an announcement differs from the one that guests show, whose remainder has the digest `shown`.
     #[cold]
     fn differs(&mut self, effect: &Effect<'_>, shown: Digest) {
@@ -78,7 +86,17 @@ impl<'a, 't> Observation<'a, 't> {
     }
 
     fn forwarded(&mut self, effect: &Effect<'_>, decision: EventDecision) {
-        let Some(assignment) = effect.assignment().filter(|_| notes_differences(effect.route)) else { return };
+        let Some(assignment) = effect.assignment() else { return };
+        match decision {
+            EventDecision::LateJoiner | EventDecision::Refresh => self.renewed(effect),
+            _ if decision.action() == Action::Forwarded => {
+                effect.route.tally.news(effect.channel, self.now, self.app.sees_clients());
+            }
+            _ => {}
+        }
+        if !notes_differences(effect.route) {
+            return;
+        }
         if decision == EventDecision::ChangedElsewhere
             && let Some(shown) = effect.before.as_ref().and_then(|shown| assignment.difference_from(shown))
         {

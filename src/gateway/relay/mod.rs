@@ -1,5 +1,6 @@
 //! Relaying a client's WebSocket connection to upstream. Messages are neither altered nor delayed; subscriptions are
-//! recorded for the operator. Nothing here reaches the memory of assignments.
+//! recorded for the operator, and told to the rules that ask who comes. Nothing else here reaches the memory of
+//! assignments.
 
 mod close_stagger;
 mod half;
@@ -24,7 +25,7 @@ use self::half::{ReadError, Reader, Writer};
 use super::caller::Caller;
 use super::handshake::Handshake;
 use super::{ConnectionPermit, Gateway, InFlightPermit, Limits, Refusal, Reply, Routing, Shared, passthrough, peer};
-use crate::audience::{self, RelayedClient};
+use crate::audience::{self, Newcomers as _, RelayedClient};
 use crate::clock::Moment;
 use crate::metrics::{OpenGuard, WebSocketDirection, WebSocketEnd};
 use crate::pusher::subprotocol;
@@ -69,13 +70,13 @@ pub(super) async fn open(
         pace = routing.limiters.pace(ip);
     }
     let began = shared.clock.now();
-    let relayed_client = relayed_client(routing, head.uri.path());
+    let guest = Guest::of(routing, head.uri.path());
     let dialled = gateway.upstream.dial(handshake.outgoing(head, caller.ip)?).await;
     match dialled {
         Ok(DialOutcome::Remote(UpgradedConnection { headers, socket: upstream })) => {
             let (response, switched) = handshake.accept(headers)?;
             shared.metrics.upstream_answer(response.status().as_u16(), shared.clock.now().since(began));
-            let relay = Relay::new(shared, &routing.limits, Arc::clone(&caller.connection), relayed_client);
+            let relay = Relay::new(shared, &routing.limits, Arc::clone(&caller.connection), guest);
             let _detached = shared.tasks.spawn(async move {
                 match switched.await {
                     Ok(client) => relay.run(TokioIo::new(client), upstream, pace).await,
@@ -133,12 +134,22 @@ fn close_rate_limited(
     Ok(response)
 }
 
-/// The client of `/app/{key}` in the app's audience; `None` if the app is not configured. The server may have a path
-/// prefix.
-fn relayed_client(routing: &Routing, path: &str) -> Option<RelayedClient> {
-    let (_base, key) = path.rsplit_once("/app/")?;
-    let app = routing.app_with_key(key)?;
-    app.audience.as_ref()?.relayed_client()
+/// A client of a configured app.
+#[derive(Debug)]
+struct Guest {
+    app: Arc<str>,
+    /// Records the client's subscriptions.
+    relayed_client: RelayedClient,
+}
+
+impl Guest {
+    /// The client of `/app/{key}`; `None` if the app is not configured. The server may have a path prefix.
+    fn of(routing: &Routing, path: &str) -> Option<Self> {
+        let (_base, key) = path.rsplit_once("/app/")?;
+        let app = routing.app_with_key(key)?;
+        let relayed_client = app.audience.as_ref()?.relayed_client()?;
+        Some(Self { app: Arc::clone(&app.id), relayed_client })
+    }
 }
 
 /// Two connections that are relayed to each other.
@@ -153,8 +164,8 @@ struct Relay {
     idle_timeout: Duration,
     /// When the last message was relayed, in the clock's milliseconds.
     last: AtomicU64,
-    /// Records the client's subscriptions.
-    relayed_client: Option<RelayedClient>,
+    /// The client, if its app is configured.
+    guest: Option<Guest>,
     _connection: Arc<ConnectionPermit>,
     _gauge: OpenGuard,
 }
@@ -182,12 +193,7 @@ enum RelayEnd {
 }
 
 impl Relay {
-    fn new(
-        shared: &Arc<Shared>,
-        limits: &Limits,
-        connection: Arc<ConnectionPermit>,
-        relayed_client: Option<RelayedClient>,
-    ) -> Self {
+    fn new(shared: &Arc<Shared>, limits: &Limits, connection: Arc<ConnectionPermit>, guest: Option<Guest>) -> Self {
         Self {
             close_stagger: shared.relays.close_stagger(),
             connected: shared.drain.phase(),
@@ -195,7 +201,7 @@ impl Relay {
             from_upstream: limits.max_websocket_message.max(FROM_UPSTREAM),
             idle_timeout: limits.websocket_idle_timeout,
             last: AtomicU64::new(shared.clock.now().as_millis()),
-            relayed_client,
+            guest,
             _connection: connection,
             _gauge: shared.metrics.websocket(),
             shared: Arc::clone(shared),
@@ -293,12 +299,10 @@ impl Relay {
             self.shared.metrics.websocket_message(direction);
             pace.iter_mut().for_each(Pace::count_message);
             let close = if let Message::Close(frame) = &message { Some(frame.clone()) } else { None };
-            let subscription_text = self.subscription_text(from, &message);
+            // Before it is passed on: what the client may lack from now on is marked by then.
+            self.note(from, &message);
             if writer.feed(message).await.is_err() {
                 return RelayEnd::Lost(to);
-            }
-            if let Some((relayed_client, text)) = subscription_text {
-                relayed_client.note(from.into(), &text, self.shared.clock.now());
             }
             if let Some(with) = close {
                 return if writer.flush().await.is_ok() {
@@ -310,13 +314,14 @@ impl Relay {
         }
     }
 
-    /// The text of a message that may be about a subscription. It is read after the message was passed on.
-    fn subscription_text(&self, from: Side, message: &Message) -> Option<(&RelayedClient, Utf8Bytes)> {
-        match (&self.relayed_client, message) {
-            (Some(relayed_client), Message::Text(text)) if RelayedClient::is_relevant(from.into(), text) => {
-                Some((relayed_client, text.clone()))
-            }
-            _ => None,
+    /// Reads a message that may be about a subscription. Whoever has subscribed is announced to the app's present rules.
+    fn note(&self, from: Side, message: &Message) {
+        let (Some(Guest { app, relayed_client }), Message::Text(text)) = (&self.guest, message) else { return };
+        let from = from.into();
+        if RelayedClient::is_relevant(from, text)
+            && let Some(channel) = relayed_client.note(from, text, self.shared.clock.now())
+        {
+            self.shared.came(app, &channel);
         }
     }
 

@@ -67,7 +67,7 @@ fn agrees(event: &Event<'_>, value: &Value) -> bool {
     value["name"].as_str() == Some(&*event.name)
         && value["data"].as_str() == event.data(&mut []).as_deref()
         && channels == event.channels[..]
-        && value["socket_id"].is_null() != event.excludes_socket
+        && value["socket_id"].as_str() == event.socket_id.as_deref()
         && value["info"].is_null() != event.wants_info
 }
 

@@ -63,9 +63,8 @@ pub struct Event<'a> {
     /// The channels in their order, none twice; at least one. They may be outside Pusher's set of characters: see
     /// [`super::is_valid_name`].
     pub channels: SmallVec<[Cow<'a, str>; 1]>,
-    /// Whether a `socket_id` excludes a connection (present and not null), or the trigger may not reach all subscribers
-    /// for another reason.
-    pub excludes_socket: bool,
+    /// The `socket_id` of a connection that does not receive it, decoded (present and not null).
+    pub socket_id: Option<Cow<'a, str>>,
     /// Whether `info` asks for attributes of the channels in the response (present and not null).
     pub wants_info: bool,
     /// The token of `data`.
@@ -97,14 +96,6 @@ impl<'a> Trigger<'a> {
     /// [`Inexact`]: why it was not read exactly, and which channels it may affect.
     pub fn parse(endpoint: Endpoint, body: &'a [u8]) -> Result<Self, Inexact> {
         strict::read(endpoint, body).map_err(|reason| Inexact { reason, affected: lenient::affected(body) })
-    }
-
-    /// The same trigger, treated as if each of its events excluded a connection: for a trigger that may not reach all
-    /// subscribers.
-    #[must_use]
-    pub fn assuming_excluded_socket(mut self) -> Self {
-        self.events.iter_mut().for_each(|event| event.excludes_socket = true);
-        self
     }
 
     /// The body without the given pairs of an event's and a channel's index. Everything else keeps its order, and its

@@ -118,9 +118,9 @@ impl<'a> Fields<'a> {
                 (channels, Some(list))
             }
         };
-        let excludes_socket = is_given(self.socket_id, InexactReason::BadSocketId)?;
-        let wants_info = is_given(self.info, InexactReason::BadInfo)?;
-        Ok((Event { name, channels, excludes_socket, wants_info, data }, list))
+        let socket_id = optional(self.socket_id, InexactReason::BadSocketId)?;
+        let wants_info = optional(self.info, InexactReason::BadInfo)?.is_some();
+        Ok((Event { name, channels, socket_id, wants_info, data }, list))
     }
 }
 
@@ -163,11 +163,10 @@ fn name(token: &str) -> Option<Cow<'_, str>> {
     json::string(token).filter(|name| matches!(name, Cow::Borrowed(_)) || !name.contains('\0'))
 }
 
-/// Whether an optional string is given; null counts as absent. `otherwise` if it is no string that decodes.
-fn is_given(token: Option<&str>, otherwise: InexactReason) -> Result<bool, InexactReason> {
+/// An optional string, decoded; null counts as absent. `otherwise` if it is no string that decodes.
+fn optional(token: Option<&str>, otherwise: InexactReason) -> Result<Option<Cow<'_, str>>, InexactReason> {
     match token {
-        None | Some("null") => Ok(false),
-        Some(text) if json::string(text).is_some() => Ok(true),
-        Some(_) => Err(otherwise),
+        None | Some("null") => Ok(None),
+        Some(token) => json::string(token).map(Some).ok_or(otherwise),
     }
 }

@@ -54,18 +54,19 @@ fn the_libraries_bodies_are_exact() {
 #[test]
 fn optional_keys_may_be_null() {
     let body = |rest: &str| format!(r#"{{"name":"n","channel":"c","data":"d"{rest}}}"#);
-    for (rest, excludes_socket, wants_info) in [
-        ("", false, false),
-        (r#","socket_id":null,"info":null"#, false, false),
-        (r#","socket_id":"1.2""#, true, false),
-        (r#","socket_id":"""#, true, false),
-        (r#","info":"user_count""#, false, true),
+    for (rest, socket_id, wants_info) in [
+        ("", None, false),
+        (r#","socket_id":null,"info":null"#, None, false),
+        (r#","socket_id":"1.2""#, Some("1.2"), false),
+        (r#","socket_id":"\u0031.2""#, Some("1.2"), false),
+        (r#","socket_id":"""#, Some(""), false),
+        (r#","info":"user_count""#, None, true),
     ] {
         let body = body(rest);
         let trigger = exact(Endpoint::Events, &body);
         assert_eq!(
-            (trigger.events[0].excludes_socket, trigger.events[0].wants_info),
-            (excludes_socket, wants_info),
+            (trigger.events[0].socket_id.as_deref(), trigger.events[0].wants_info),
+            (socket_id, wants_info),
             "{body}"
         );
     }

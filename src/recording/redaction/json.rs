@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use super::{AppRules, no_json};
 use crate::pusher::json::{self, AllMembers};
+use crate::pusher::socket_id;
 
 /// The length in bytes above which a rule compares no value ([`crate::rules`]).
 const MAX_TOKEN: usize = 1024;
@@ -27,6 +28,8 @@ enum Meaning {
     Channels,
     /// The data of an event.
     Data,
+    /// The id of a connection.
+    SocketId,
     /// Anything else.
     Other,
 }
@@ -39,6 +42,7 @@ impl Meaning {
         match key {
             "name" => Self::Name,
             "data" => Self::Data,
+            "socket_id" => Self::SocketId,
             _ if is("CHANNEL") || is("CHANNELS") => Self::Channels,
             _ if is("BATCH") => Self::Batch,
             _ => Self::Other,
@@ -73,6 +77,7 @@ impl<'a> Body<'a> {
             (_, Meaning::Name) => self.redacted.push_str(token),
             (Some(b'"'), Meaning::Channels) => self.channel(token),
             (Some(b'"'), Meaning::Data) => self.data(token, conditions),
+            (Some(b'"'), Meaning::SocketId) => self.socket_id(token),
             _ => self.inner(token, &Kept::new()),
         }
         self.after(text);
@@ -95,6 +100,17 @@ impl<'a> Body<'a> {
             Some(name) if name.contains('\0') => self.string(&format!("\0{}", self.app.key.text(token))),
             Some(name) => self.string(&self.app.channel(&name)),
             None => self.undecodable(token),
+        }
+    }
+
+    /// Appends another id that is written as servers write it, if this one is.
+    fn socket_id(&mut self, token: &str) {
+        match json::string(token).filter(|id| socket_id(id).is_some()) {
+            Some(id) => {
+                let [first, second] = ["first", "second"].map(|half| self.app.key.hash(&format!("{half} {id}")));
+                self.string(&format!("{first}.{second}"));
+            }
+            None => self.inner(token, &Kept::new()),
         }
     }
 

@@ -4,9 +4,9 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use super::*;
-use crate::pusher::{AffectedChannels, ChannelKind, Endpoint, Trigger, is_valid_name};
+use crate::pusher::{AffectedChannels, ChannelKind, Endpoint, Trigger, is_valid_name, socket_id};
 use crate::recording::{RecordedOutcome, UnixTime};
-use crate::rules::{EventMeaning, Mode, OnDifference, RemainderKey, RuleSpec};
+use crate::rules::{EventMeaning, LateJoiners, Mode, OnDifference, RemainderKey, RuleSpec};
 
 fn rule(channel: &str) -> Rule {
     let text = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect();
@@ -21,6 +21,9 @@ fn rule(channel: &str) -> Rule {
         on_difference: OnDifference::Forward,
         released_by: vec![],
         remember_for: Duration::from_secs(1),
+        late_joiners: LateJoiners::Ignore,
+        refresh_after: None,
+        detect_bypass: false,
         mode: Mode::Enforce,
         apps: vec![],
     };
@@ -238,4 +241,18 @@ fn a_path_shows_no_channel() {
     for odd in ["/apps/1/channels/inn%2droom/events", "//apps/1/inn/../events", "/apps/1/channels/a/b/events"] {
         assert_eq!(path(odd), "/apps/1//events");
     }
+}
+
+#[test]
+fn the_id_of_a_connection_becomes_another_one() {
+    let redactor = redactor(&["{inn}-room-{number}"]);
+    let of = |id: &str| {
+        let redacted = body(&redactor, &format!(r#"{{"name":"staff","channel":"a","data":"{{}}","socket_id":{id}}}"#));
+        let trigger = Trigger::parse(Endpoint::Events, redacted.as_bytes()).unwrap();
+        trigger.events[0].socket_id.as_deref().map(|id| (id.to_owned(), socket_id(id)))
+    };
+    let (one, other) = (of(r#""1.2""#).unwrap(), of(r#""3.4""#).unwrap());
+    assert!(one.1.is_some() && other.1.is_some() && one != other && one.0 != "1.2");
+    assert_eq!(of(r#""\u0031.2""#).unwrap(), one);
+    assert_eq!((of(r#""01.2""#).unwrap().1, of("null")), (None, None));
 }

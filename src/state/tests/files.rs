@@ -25,7 +25,7 @@ fn what_is_known_and_what_is_in_doubt_come_back() {
     assert_eq!(before, Before::Nothing, "what was forwarded in doubt is not known");
     assert_eq!(
         process.announce(0, "a", "Ben", Outcome::Accepted),
-        Some(Before::Known(Assignment::new(0, "Anna", ["null"])))
+        Some(Before::Known { assignment: Assignment::new(0, "Anna", ["null"]), reach: Reach::All, is_due: false })
     );
 }
 
@@ -226,4 +226,35 @@ fn a_doubt_without_room_is_about_the_whole_app() {
     assert_eq!((restored.channels, restored.without_room), (2, 1));
     let in_doubt = |later| second.memories[0].app().in_doubt(second.clock.now().after(later));
     assert!(in_doubt(DOUBT - Duration::from_secs(5)) && !in_doubt(DOUBT + Duration::from_secs(1)));
+}
+
+#[test]
+fn whom_announcements_have_reached_comes_back() {
+    let directory = tempfile::tempdir().unwrap();
+    let anna = Value::One(Assignment::new(0, "Anna", ["null"]));
+    let (one, other) = (Socket::of((1, u64::MAX)), Socket::of((1, 2)));
+    let claim = |process: &Process, channel: &str, left_out| {
+        let announced = Announced { value: &anna, left_out };
+        match process.memories[0].claim(channel, announced, ClaimMode::MustNotWait, process.clock.now()) {
+            Claim::Redundant(_) => None,
+            Claim::Reserved { reservation, renewal, .. } => Some((reservation, renewal)),
+            other => panic!("{other:?}"),
+        }
+    };
+    let process = Process::start_late(directory.path(), ONE_RULE);
+    for (channel, left_out) in [("all", None), ("all but one", Some(one)), ("missed", None)] {
+        claim(&process, channel, left_out).expect("nothing is known").0.settle(Outcome::Accepted);
+    }
+    process.memories[0].joined("missed");
+    process.stop();
+    let process = Process::start(directory.path(), ONE_RULE);
+    assert_eq!(process.taken.as_ref().map(|restored| restored.channels).ok(), Some(3));
+    let renewal =
+        |channel, left_out| claim(&process, channel, left_out).map(|(_, renewal)| renewal.expect("it is known"));
+    assert_eq!([renewal("all", None), renewal("all", Some(one))], [None, None]);
+    assert_eq!(
+        [renewal("all but one", Some(one)), renewal("all but one", Some(other))],
+        [None, Some(Renewal::LeftOut)]
+    );
+    assert_eq!(renewal("missed", None), Some(Renewal::LateJoiner));
 }

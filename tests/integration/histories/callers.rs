@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::record::{Answer, RELEASE, Reading, Recorder};
+use super::record::{Answer, RELEASE, Reading, Recorder, SOCKETS};
 use super::setup::{CHANNELS, GUEST_APP};
 use crate::harness::bodies::{ANNOUNCEMENT, LIBRARIES, batch, item};
 use crate::harness::{Client, Random, Request, sign};
@@ -180,7 +180,8 @@ impl Caller {
             22..=25 => signed(app, "events", "", &library.body("new-staff-message", &[channel], &of_call)),
             26 => signed(app, "events", "", &library.body(RELEASE, &[channel], &of_call)),
             27 => signed(app, "events", "", &library.body(ANNOUNCEMENT, &[channel], &of_call)),
-            28 => with(r#""socket_id":"1.2""#),
+            28 => with(r#""socket_id":"01.2""#),
+            35..=46 => with(&format!(r#""socket_id":"{}""#, random.pick(&SOCKETS))),
             29 => with(r#""surprise":[1]"#),
             30 => with(r#""name":"new-message""#),
             31 => with(r#""info":"subscription_count""#),
@@ -197,6 +198,10 @@ impl Caller {
         match self.random.below(12) {
             0 => item("new-staff-message", channel, &json!({ "call": call }).to_string()),
             1 => item(RELEASE, channel, &json!({ "call": call }).to_string()),
+            2 | 3 => {
+                let socket = format!(r#"{{"socket_id":"{}","#, self.random.pick(&SOCKETS));
+                item(ANNOUNCEMENT, channel, &data(call, staff)).replacen('{', &socket, 1)
+            }
             _ => item(ANNOUNCEMENT, channel, &data(call, staff)),
         }
     }

@@ -5,18 +5,19 @@
 //! call was forwarded, that part's arrival upstream, since usher decides before. The drop is correct if there is a
 //! moment in [t0, t1] at which
 //!
-//! - the last announcement applied to the channel is X: guests see X; and
+//! - each client whom the call's announcement would reach sees X: the last announcement that was applied and reaches
+//!   the client is X; and
 //! - no announcement of another value that upstream had received by then (from any usher process, including killed
 //!   ones) is applied later.
 //!
 //! An announcement that arrives after that moment was made by the backend at the same time or later: it may be ordered
-//! after X. Within one request an announcement may also be dropped because the previous one on the channel, which is
-//! forwarded, shows the same.
+//! after X. Within one request an announcement may also be dropped because the ones before it on the channel that are
+//! forwarded show the same to whom it would reach.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 
-use super::record::{Arrival, Call, Nanos, Part, Record};
+use super::record::{Arrival, Call, Nanos, Part, Record, SOCKETS};
 
 /// A violation.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -68,10 +69,10 @@ pub struct CheckResult {
 /// The events on one channel, in the order of time.
 #[derive(Debug, Default)]
 struct Channel {
-    /// The time at which each announcement was applied, and its effect.
-    applied: Vec<(Nanos, Option<String>)>,
-    /// For each applied request: the time of its arrival, the time at which it was applied, and its final effect.
-    pending: Vec<(Nanos, Nanos, Option<String>)>,
+    /// The time at which each announcement was applied, and the announcement.
+    applied: Vec<(Nanos, Part)>,
+    /// For each applied request: the time of its arrival, the time at which it was applied, and its announcements.
+    pending: Vec<(Nanos, Nanos, Vec<Part>)>,
 }
 
 /// Checks a complete record.
@@ -86,11 +87,12 @@ pub fn check(record: &Record) -> CheckResult {
         let of_call = arrivals.get(&number).map_or(&[][..], Vec::as_slice);
         let mut breaches: Vec<(Option<String>, Breach)> =
             transport(call, of_call).map(|breach| (None, breach)).collect();
-        for (part, behind, until) in dropped(call, of_call.first().copied(), &mut breaches) {
+        for (part, before, until) in dropped(call, of_call.first().copied(), &mut breaches) {
             result.dropped.push(Dropped { call: number, part: part.clone() });
-            let breach = match behind {
-                Some(before) => order(part, before),
-                None => channels.get(part.channel.as_str()).unwrap_or(&silent).judge(part, call.began, until),
+            let channel = channels.get(part.channel.as_str()).unwrap_or(&silent);
+            let breach = match before.last().and_then(|behind| order(part, behind)) {
+                Some(breach) => Some(breach),
+                None => channel.judge(part, &before, call.began, until),
             };
             breaches.extend(breach.map(|breach| (Some(part.channel.clone()), breach)));
         }
@@ -122,16 +124,19 @@ pub fn shares(record: &Record, steps: &[Nanos]) -> BTreeMap<String, Vec<(usize, 
         *suppressed += dropped;
         let forwarded = arrival.map_or(&[][..], |arrival| arrival.parts.as_slice()).iter().filter(|part| {
             let until = arrival.map_or(0, |arrival| arrival.at);
-            channels.get(part.channel.as_str()).unwrap_or(&silent).judge(part, call.began, until).is_none()
+            channels.get(part.channel.as_str()).unwrap_or(&silent).judge(part, &[], call.began, until).is_none()
         });
         *all += dropped + forwarded.count();
     }
     shares
 }
 
-/// What the guests of each channel see at the end.
+/// What the guests of each channel see at the end who were never left out.
 pub fn shown_in_the_end(record: &Record) -> HashMap<&str, Option<String>> {
-    channels(record).into_iter().filter_map(|(name, channel)| Some((name, channel.applied.last()?.1.clone()))).collect()
+    channels(record)
+        .into_iter()
+        .filter_map(|(name, channel)| Some((name, channel.applied.last()?.1.shows.clone())))
+        .collect()
 }
 
 fn channels(record: &Record) -> HashMap<&str, Channel> {
@@ -141,9 +146,10 @@ fn channels(record: &Record) -> HashMap<&str, Channel> {
         let applied = &arrival.parts[..parts];
         for (index, part) in applied.iter().enumerate() {
             let channel = channels.entry(&part.channel).or_default();
-            channel.applied.push((at, part.shows.clone()));
+            channel.applied.push((at, part.clone()));
             if applied[index + 1..].iter().all(|later| later.channel != part.channel) {
-                channel.pending.push((arrival.at, at, part.shows.clone()));
+                let all = applied.iter().filter(|other| other.channel == part.channel).cloned().collect();
+                channel.pending.push((arrival.at, at, all));
             }
         }
     }
@@ -153,34 +159,56 @@ fn channels(record: &Record) -> HashMap<&str, Channel> {
 }
 
 impl Channel {
-    /// What guests see at this moment; `None`: nothing was applied before.
-    fn shown(&self, at: Nanos) -> Option<&Option<String>> {
+    /// What a client sees at this moment; `None`: nothing that reaches it was applied before.
+    fn shown(&self, client: Option<&str>, at: Nanos) -> Option<&Option<String>> {
         let count = self.applied.partition_point(|(applied, _)| *applied <= at);
-        self.applied[..count].last().map(|(_, shows)| shows)
+        self.applied[..count].iter().rev().find(|(_, part)| part.reaches(client)).map(|(_, part)| &part.shows)
     }
 
-    /// The violation by dropping `part` between these moments, if any.
-    fn judge(&self, part: &Part, from: Nanos, until: Nanos) -> Option<Breach> {
+    /// The violation by dropping `part` between these moments, behind these parts `before` it of the same request, if
+    /// any.
+    fn judge(&self, part: &Part, before: &[&Part], from: Nanos, until: Nanos) -> Option<Breach> {
         let Some(dropped) = part.shows.clone() else { return Some(Breach::Incomparable) };
+        let clients = || clients().filter(|client| part.reaches(*client));
+        let own = |client| before.iter().rev().find(|part| part.reaches(client)).map(|part| &part.shows);
+        if clients().all(|client| own(client) == Some(&part.shows)) {
+            return None;
+        }
+        let sees = |client, at| own(client).or_else(|| self.shown(client, at));
         // What guests see changes only when a request is applied, and the requests in flight only increase in between:
         // the first moment of each interval is the most favourable one.
         let moments = std::iter::once(from)
             .chain(self.applied.iter().map(|(at, _)| *at).filter(|at| (from..=until).contains(at)));
         let mut breach = None;
         for at in moments {
-            if self.shown(at).is_none_or(|shown| *shown != part.shows) {
+            if clients().any(|client| sees(client, at).is_none_or(|shown| *shown != part.shows)) {
                 continue;
             }
-            let other = self
-                .pending
-                .iter()
-                .find(|(received, applied, shows)| *received <= at && *applied > at && *shows != part.shows);
-            let (_, _, by) = other?;
+            let in_flight = self.pending.iter().filter(|(received, applied, _)| *received <= at && *applied > at);
+            let shown = in_flight.flat_map(|(_, _, parts)| {
+                clients().filter_map(|client| parts.iter().rev().find(|part| part.reaches(client)))
+            });
+            let by = shown.map(|other| &other.shows).find(|shows| **shows != part.shows)?;
             breach = Some(Breach::Overtaken { dropped: dropped.clone(), by: by.clone() });
         }
-        let shown = || self.shown(from).cloned().flatten();
+        let shown = || {
+            let other = clients().map(|client| sees(client, from)).find(|shown| *shown != Some(&part.shows));
+            other.flatten().cloned().flatten()
+        };
         breach.or_else(|| Some(Breach::NotShown { dropped: dropped.clone(), shown: shown() }))
     }
+}
+
+impl Part {
+    /// Whether it reaches a client; `None`: one that is never left out.
+    fn reaches(&self, client: Option<&str>) -> bool {
+        self.left_out.is_none() || self.left_out.as_deref() != client
+    }
+}
+
+/// The clients of a channel; `None`: those that are never left out.
+fn clients() -> impl Iterator<Item = Option<&'static str>> {
+    SOCKETS.into_iter().map(Some).chain([None])
 }
 
 /// The violations in the transport of a call, independent of its content.
@@ -197,13 +225,13 @@ fn transport<'a>(call: &'a Call, arrivals: &'a [&Arrival]) -> impl Iterator<Item
     found.into_iter().filter_map(|(broken, breach)| broken.then_some(breach))
 }
 
-/// The dropped parts of a call: each with the previous part of the request on its channel, if that is forwarded, and
-/// the latest time of the decision.
+/// The dropped parts of a call: each with the parts of the request before it on its channel that are forwarded, and the
+/// latest time of the decision.
 fn dropped<'a>(
     call: &'a Call,
     arrival: Option<&'a Arrival>,
     breaches: &mut Vec<(Option<String>, Breach)>,
-) -> Vec<(&'a Part, Option<&'a Part>, Nanos)> {
+) -> Vec<(&'a Part, Vec<&'a Part>, Nanos)> {
     let suppressed = call.answer.as_ref().is_some_and(|answer| answer.decision == "suppressed");
     let (arrived, until) = match arrival {
         Some(arrival) => (arrival.parts.as_slice(), arrival.at.min(call.ended)),
@@ -211,13 +239,13 @@ fn dropped<'a>(
         None => return Vec::new(),
     };
     let mut rest = arrived.iter().peekable();
-    let mut before: HashMap<&str, &Part> = HashMap::new();
+    let mut before: HashMap<&str, Vec<&Part>> = HashMap::new();
     let mut found = Vec::new();
     for part in &call.wanted {
         if rest.next_if_eq(&part).is_some() {
-            before.insert(&part.channel, part);
+            before.entry(&part.channel).or_default().push(part);
         } else {
-            found.push((part, before.get(part.channel.as_str()).copied(), until));
+            found.push((part, before.get(part.channel.as_str()).cloned().unwrap_or_default(), until));
         }
     }
     if rest.next().is_some() {

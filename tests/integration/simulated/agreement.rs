@@ -100,7 +100,7 @@ impl Author {
         let id = self.random.below(2);
         let events = "/apps/3/events";
         let single = library.body(ANNOUNCEMENT, &[&channel], &data);
-        match self.random.below(24) {
+        match self.random.below(28) {
             0..=7 => (events, single),
             8..=10 => {
                 let channels: Vec<&str> = self.channels.iter().map(String::as_str).collect();
@@ -110,7 +110,10 @@ impl Author {
                 let items: Vec<String> = (0..=self.random.below(3)).map(|_| self.item()).collect();
                 ("/apps/3/batch_events", batch(&items))
             }
-            13 => (events, single.replacen('{', r#"{"socket_id":"1.2","#, 1)),
+            13 | 24..=27 => {
+                let socket = self.random.pick(&["1.2", "1.2", "3.4", "5.x"]);
+                (events, single.replacen('{', &format!(r#"{{"socket_id":"{socket}","#), 1))
+            }
             14 => (events, single.replacen('{', r#"{"info":"user_count","#, 1)),
             15 => (events, single.replacen('{', r#"{"surprise":[1],"#, 1)),
             16 => (events, library.body("conversation-closed", &[&channel], "{}")),

@@ -74,6 +74,8 @@ fn what_came_before_and_what_would_be_sent_are_shown() {
         json!({ "rule": "staff-assigned", "position": 0, "key": "identity", "pointer": "/staff_id", "value": 7 })
     );
     let excluded = Cli::new(&arguments).arg("--socket-id").arg("1.2").run();
+    assert!(excluded.out.contains("suppressed (same_assignment)"), "{excluded:?}");
+    let excluded = Cli::new(&arguments).arg("--socket-id").arg("1").run();
     assert!(excluded.out.contains("forwarded (excludes_socket)"), "{excluded:?}");
 }
 

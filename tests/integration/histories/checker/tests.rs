@@ -110,11 +110,15 @@ impl HistoryBuilder {
     }
 }
 
-/// `""` stands for an event that cannot be compared.
+/// `""` stands for an event that cannot be compared. Behind a slash is whom it leaves out.
 fn parts_of(parts: &[(&str, &str)]) -> Vec<Part> {
-    let part = |(channel, staff): &(&str, &str)| Part {
-        channel: (*channel).to_owned(),
-        shows: (!staff.is_empty()).then(|| (*staff).to_owned()),
+    let part = |(channel, staff): &(&str, &str)| {
+        let (staff, left_out) = staff.split_once('/').map_or((*staff, None), |(staff, socket)| (staff, Some(socket)));
+        Part {
+            channel: (*channel).to_owned(),
+            shows: (!staff.is_empty()).then(|| staff.to_owned()),
+            left_out: left_out.map(str::to_owned),
+        }
     };
     parts.iter().map(part).collect()
 }
@@ -344,6 +348,53 @@ fn within_a_request_the_one_before_counts() {
     };
     reduced(&["B", "A"], &["B"]).breaks(&behind("A", "B"));
     reduced(&["B", ""], &["B"]).breaks(&Breach::Incomparable);
+}
+
+#[test]
+fn whom_it_would_reach_has_had_it() {
+    let drops = |accepted: &[&str], dropped: &str| {
+        let mut history = HistoryBuilder::default();
+        accepted.iter().for_each(|staff| history.accepted(staff));
+        let call = history.announces(dropped);
+        history.suppressed(call);
+        history
+    };
+    drops(&["A/1.2"], "A/1.2").is_right(1);
+    drops(&["A/1.2"], "A").breaks(&not_shown("A", ""));
+    drops(&["A/1.2"], "A/3.4").breaks(&not_shown("A", ""));
+    drops(&["B", "A/1.2"], "A/3.4").breaks(&not_shown("A", "B"));
+    drops(&["A/1.2", "A/3.4"], "A").is_right(1);
+    drops(&["A/1.2", "A/3.4"], "A/5.6").is_right(1);
+    drops(&["A", "B/1.2"], "A/3.4").breaks(&not_shown("A", "B"));
+    drops(&["A", "B/1.2", "A/1.2"], "A").is_right(1);
+    // In one request: what it says before reaches some of them, and others see it already.
+    let behind = |before: &[&str], sent: &[&str], dropped: &str| {
+        let mut history = HistoryBuilder::default();
+        before.iter().for_each(|staff| history.accepted(staff));
+        let sent: Vec<_> = sent.iter().map(|staff| (ROOM, *staff)).collect();
+        let call = history.wants(&[&sent[..], &[(ROOM, dropped)]].concat());
+        let arrival = history.arrives_with(call, &sent);
+        history.applies(arrival);
+        history.acknowledges(arrival, "reduced");
+        history
+    };
+    behind(&[], &["A/1.2", "A/3.4"], "A").is_right(1);
+    behind(&[], &["A/1.2"], "A").breaks(&not_shown("A", ""));
+    behind(&["A"], &["A/1.2"], "A").is_right(1);
+    behind(&["B"], &["A/1.2"], "A").breaks(&not_shown("A", "B"));
+}
+
+#[test]
+fn a_batch_that_shows_another_one_to_somebody_overtakes() {
+    let mut history = HistoryBuilder::default();
+    history.accepted("A");
+    let batch = history.wants(&[(ROOM, "B"), (ROOM, "A/1.2")]);
+    let arrival = history.arrives(batch);
+    let call = history.announces("A");
+    history.suppressed(call);
+    history.applies(arrival);
+    history.acknowledges(arrival, "forwarded");
+    history.breaks(&overtaken("A", "B"));
 }
 
 #[test]
