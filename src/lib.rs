@@ -13,6 +13,7 @@
 //! | [`rate`] | rate limits by app, channel and client address |
 //! | [`broker`] | the embedded Pusher server for one machine |
 //! | [`audience`] | who is subscribed to a channel, for the report |
+//! | [`replay`] | what a client is handed that subscribes late: the last announcement of its channel |
 //! | [`decision`] | what is decided on an event, and the codes of the reasons |
 //! | [`triggers`] | the records of the last triggers |
 //! | [`recording`] | the form of recorded triggers, as JSON lines |
@@ -48,6 +49,7 @@ pub mod state;
 pub mod audience;
 pub mod broker;
 pub mod gateway;
+pub mod replay;
 pub mod upstream;
 
 pub mod admin;

@@ -64,6 +64,7 @@ use crate::assignment::Assignments;
 use crate::clock::Calendar;
 use crate::metrics::Metrics;
 use crate::recording::Recorders;
+use crate::replay::Replays;
 use crate::report::Report;
 use crate::shutdown::{Drain, Tasks};
 use crate::triggers::Triggers;
@@ -85,6 +86,8 @@ pub struct Admin {
     pub report: Arc<Report>,
     /// The assignments behind `/assignments`.
     pub assignments: Arc<Assignments>,
+    /// The announcements that late subscribers may get.
+    pub replays: Arc<Replays>,
     /// What became of the memory of the process before, in one sentence.
     pub state: Arc<str>,
     /// Changes the modes of rules.

@@ -12,6 +12,7 @@ pub(super) fn sample(admin: &Admin) -> Sample {
     let now = admin.calendar.clock().now();
     let end_of_start_doubt = if assignments.in_start_doubt(now) { assignments.end_of_start_doubt() } else { Some(now) };
     let evictions = assignments.evictions();
+    let replayed = admin.replays.held();
     Sample {
         keys: assignments
             .rules()
@@ -22,6 +23,8 @@ pub(super) fn sample(admin: &Admin) -> Sample {
         modes: admin.mode_switch.rules().into_iter().map(mode).collect(),
         observe: admin.mode_switch.observes(),
         evictions: vec![("capacity", evictions.capacity), ("idle", evictions.idle)],
+        replay_bytes: replayed.bytes,
+        replay_evictions: replayed.evicted,
         start_doubt_left: end_of_start_doubt.map(|end| end.since(now)),
         waiters: assignments.waiting(),
         tasks: admin.tasks.running(),

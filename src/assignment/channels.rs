@@ -9,6 +9,7 @@
 
 mod clients;
 mod kept;
+mod newcomer;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -182,7 +183,7 @@ impl Channels {
         if entry.channel.settle(ticket, outcome, now, doubt_period) {
             entry.announce();
         }
-        let woken = entry.take_waiters(ticket);
+        let woken = entry.take_settled(ticket);
         let stays = slot.compact(now);
         drop(slot);
         if !stays {

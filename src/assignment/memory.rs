@@ -17,7 +17,7 @@ use super::machine::{Occasion, TicketId};
 use super::slot::Slot;
 use super::sync::atomic::{AtomicU64, Ordering};
 use super::{
-    Announced, AppMemory, Assignment, Claim, ClaimMode, KeptChannel, Outcome, Reach, Reservation, Standing,
+    Announced, AppMemory, Assignment, Claim, ClaimMode, KeptChannel, Outcome, Present, Reach, Reservation, Standing,
     StillInFlight, Waiter,
 };
 use crate::clock::{Moment, millis};
@@ -106,6 +106,13 @@ impl RuleMemory {
             },
             ClaimAnswer::Full => Claim::Full,
         }
+    }
+
+    /// What is known of a channel, for a client that has just subscribed to it.
+    #[must_use]
+    pub fn present(&self, channel: &str) -> Present {
+        let hash = self.hasher.hash_one(channel);
+        self.channels.present(hash, channel, self.now(), &self.app, self.remember_for())
     }
 
     /// Forgets one channel; a ticket in flight on it will commit nothing. Returns whether anything was remembered.

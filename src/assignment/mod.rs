@@ -19,6 +19,7 @@ mod idle_entry;
 mod kept;
 mod machine;
 mod memory;
+mod newcomer;
 mod reach;
 mod registry;
 #[cfg(all(test, usher_shuttle))]
@@ -39,6 +40,7 @@ pub use claim::{
 pub use generation::{Generation, GenerationTicket};
 pub use kept::{Kept, KeptApp, KeptChannel, KeptRule, StillInFlight};
 pub use memory::{Entry, RuleMemory};
+pub use newcomer::{Present, Settlement};
 pub use reach::{Reach, Socket};
 pub use registry::{Assignments, Configured, Membership, RegisteredRule, RuleSettings};
 pub use shared::{Ask, Carried, Denied, Listing, NotReached, Prepared, Shared, SharedRuleChannels, SharedTickets};

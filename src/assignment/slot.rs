@@ -37,6 +37,8 @@ pub(super) struct ActiveEntry {
     pub(super) channel: Channel,
     /// The waiting requests, each with the ticket that it waits for.
     waiters: Vec<(TicketId, oneshot::Sender<()>)>,
+    /// Clients that have subscribed, each of which waits for any ticket.
+    watchers: Vec<oneshot::Sender<()>>,
 }
 
 impl Slot {
@@ -220,6 +222,7 @@ impl ActiveEntry {
             last_ticket: 0,
             channel: Channel::default(),
             waiters: Vec::new(),
+            watchers: Vec::new(),
         }
     }
 
@@ -234,6 +237,7 @@ impl ActiveEntry {
             last_ticket: 0,
             channel: Channel::idle(idle.known()),
             waiters: Vec::new(),
+            watchers: Vec::new(),
         }
     }
 
@@ -277,14 +281,26 @@ impl ActiveEntry {
         Some(settled)
     }
 
-    /// Removes and returns the waiters for `ticket`.
-    pub(super) fn take_waiters(&mut self, ticket: TicketId) -> Vec<oneshot::Sender<()>> {
-        self.waiters.extract_if(.., |(waits_for, _)| *waits_for == ticket).map(|(_, waiter)| waiter).collect()
+    /// Adds a client that waits for any ticket. Their number is bounded by that of the connections: those that are gone
+    /// are removed whenever the list would grow.
+    pub(super) fn watch(&mut self) -> oneshot::Receiver<()> {
+        if self.watchers.len() == self.watchers.capacity() {
+            self.watchers.retain(|watcher| !watcher.is_closed());
+        }
+        let (watcher, settled) = oneshot::channel();
+        self.watchers.push(watcher);
+        settled
+    }
+
+    /// Removes and returns the waiters for `ticket`, which is settled.
+    pub(super) fn take_settled(&mut self, ticket: TicketId) -> Vec<oneshot::Sender<()>> {
+        let waiters = self.waiters.extract_if(.., |(waits_for, _)| *waits_for == ticket).map(|(_, waiter)| waiter);
+        waiters.chain(self.watchers.drain(..)).collect()
     }
 
     /// Removes and returns all waiters.
     pub(super) fn take_all_waiters(&mut self) -> Vec<oneshot::Sender<()>> {
-        self.waiters.drain(..).map(|(_, waiter)| waiter).collect()
+        self.waiters.drain(..).map(|(_, waiter)| waiter).chain(self.watchers.drain(..)).collect()
     }
 
     /// The idle entry with its contents; `None` if there is nothing to keep.

@@ -49,6 +49,15 @@ impl Store {
         }
     }
 
+    /// The memory of the app's rule of this number, if it is in this process.
+    #[must_use]
+    pub fn rule_memory(&self, rule: usize) -> Option<&Arc<RuleMemory>> {
+        match self {
+            Self::InProcess(app) => app.rules.get(rule),
+            Self::Shared(_) => None,
+        }
+    }
+
     /// Whether the start of the process is the reason why the app is in doubt: no other doubt lasts longer.
     #[must_use]
     pub fn in_start_doubt(&self, now: Moment) -> bool {

@@ -9,6 +9,7 @@ use parking_lot::{Mutex, MutexGuard};
 
 use super::backpressure::Backpressure;
 use super::channels::{ChannelOptions, Channels};
+use super::greeting::GreeterSlot;
 use super::mailbox::{Mailbox, QueueLimits, wake_after};
 use super::newcomers::Told;
 use super::session::SessionOptions;
@@ -40,6 +41,7 @@ pub(super) struct BrokerApp {
     pub(super) options: AppOptions,
     /// Shared by all apps.
     told: Arc<Told>,
+    pub(super) greeter: GreeterSlot,
     ids: SocketIds,
     /// Shared by all apps, because they share the workers.
     backpressure: Arc<Backpressure>,
@@ -60,6 +62,7 @@ impl BrokerApp {
         options: AppOptions,
         backpressure: Arc<Backpressure>,
         told: Arc<Told>,
+        greeter: GreeterSlot,
         metrics: RealtimeMetrics,
     ) -> Self {
         let channels = Channels::new(options.channel_options, metrics.clone());
@@ -70,6 +73,7 @@ impl BrokerApp {
             metrics,
             options,
             told,
+            greeter,
             ids: SocketIds::new(),
             backpressure,
             connections: Mutex::default(),

@@ -121,6 +121,11 @@ impl Channel {
         self.subscribers.is_empty()
     }
 
+    /// Whether a connection is subscribed.
+    pub(super) fn has(&self, id: SocketId) -> bool {
+        self.subscribers.contains_key(&id)
+    }
+
     /// The numbers of a channel's subscribers.
     pub(super) fn counts(&self) -> Counts {
         Counts { subscriptions: self.subscribers.len(), users: self.members.len() }

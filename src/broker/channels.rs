@@ -89,7 +89,8 @@ impl Channels {
         }
     }
 
-    /// Subscribes a connection that is not subscribed yet, and sends it the confirmation.
+    /// Subscribes a connection that is not subscribed yet, and sends it the confirmation and, behind it, what `missed`
+    /// returns, which is called with the channel locked.
     ///
     /// # Errors
     /// The presence channel is full.
@@ -100,6 +101,7 @@ impl Channels {
         mailbox: &Arc<Mailbox>,
         identity: Option<Identity>,
         now: Moment,
+        missed: impl FnOnce() -> Vec<Frame>,
     ) -> Result<(), ChannelFull> {
         wake_after(|wakes| {
             let mut entry = self.occupied.entry(Arc::clone(name)).or_insert_with(|| Occupied {
@@ -111,11 +113,21 @@ impl Channels {
             // A new channel is never full, so an error leaves no vacant channel behind.
             entry.channel.join(mailbox, identity, last, wakes)?;
             entry.last_joined = now;
+            missed().into_iter().for_each(|frame| mailbox.push(frame, wakes));
             if entry.channel.count_changed(now, wakes) == CountUpdate::Deferred {
                 self.lock_stale().push(Arc::clone(name));
             }
             Ok(())
         })
+    }
+
+    /// Calls `with` with the channel locked, if this connection is subscribed to it.
+    pub(super) fn with_subscriber(&self, name: &Arc<str>, id: SocketId, with: impl FnOnce()) {
+        let occupied = self.occupied.get_mut(name);
+        if occupied.as_ref().is_some_and(|occupied| occupied.channel.has(id)) {
+            with();
+        }
+        drop(occupied);
     }
 
     /// Ends a subscription.

@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use super::broker_app::BrokerApp;
 use super::channel::ChannelFull;
+use super::frame::Frame;
+use super::greeting::Newcomer;
 use super::mailbox::{Mailbox, PendingWakes, wake_after};
 use super::session::{Effect, Session};
 use super::wake_queue::WakeQueue;
@@ -112,9 +114,10 @@ impl Connection {
         match effect {
             Effect::None => {}
             Effect::Reply(frame) => mailbox.push(frame, wakes),
-            Effect::Join { channel, channel_type, identity } => {
+            Effect::Join { channel, channel_type, identity, is_filtered } => {
                 let user_id = identity.as_ref().map(|identity| Arc::clone(&identity.user_id));
-                match broker_app.channels.join(&channel, channel_type, mailbox, identity, now) {
+                let missed = || greetings(broker_app, &channel, mailbox, is_filtered);
+                match broker_app.channels.join(&channel, channel_type, mailbox, identity, now, missed) {
                     Ok(()) => {
                         // Its own task sends the confirmation, after this.
                         broker_app.came(&channel);
@@ -124,7 +127,7 @@ impl Connection {
                 }
             }
             Effect::SignIn { channel, channel_type, user, watchlist, reply, warning } => {
-                match broker_app.channels.join(&channel, channel_type, mailbox, None, now) {
+                match broker_app.channels.join(&channel, channel_type, mailbox, None, now, Vec::new) {
                     Ok(()) => {
                         std::iter::once(reply).chain(warning).for_each(|frame| mailbox.push(frame, wakes));
                         signed_in.insert(Box::new(broker_app.watchlists.sign_in(user, mailbox))).watch(watchlist);
@@ -144,6 +147,14 @@ impl Connection {
             Effect::Close(code) => mailbox.end(code, wakes),
         }
     }
+}
+
+/// What a client has missed that has just subscribed to `channel`.
+fn greetings(broker_app: &Arc<BrokerApp>, channel: &Arc<str>, mailbox: &Arc<Mailbox>, is_filtered: bool) -> Vec<Frame> {
+    broker_app.greeter.get().map_or_else(Vec::new, |greeter| {
+        let newcomer = Newcomer::new(Arc::clone(broker_app), Arc::clone(channel), Arc::clone(mailbox), is_filtered);
+        greeter.greet(&newcomer)
+    })
 }
 
 impl Drop for Connection {

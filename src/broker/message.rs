@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
 
 use super::json;
@@ -38,6 +39,9 @@ pub(super) struct Subscribe<'a> {
     /// The member of a presence channel: exactly the signed text.
     #[serde(borrow, default)]
     pub(super) channel_data: Option<Cow<'a, str>>,
+    /// Sockudo's clients ask with it for some of the channel's events alone, which this server does not serve.
+    #[serde(default)]
+    pub(super) filter: Option<IgnoredAny>,
 }
 
 /// A request to sign in as a user.
@@ -129,7 +133,8 @@ mod tests {
 
     #[test]
     fn data_is_an_object_or_a_string_that_holds_one() {
-        let expected = r#"Subscribe(Subscribe { channel: "private-c", auth: Some("k:s"), channel_data: None })"#;
+        let expected =
+            r#"Subscribe(Subscribe { channel: "private-c", auth: Some("k:s"), channel_data: None, filter: None })"#;
         assert_eq!(shown(r#"{"event":"pusher:subscribe","data":{"channel":"private-c","auth":"k:s"}}"#), expected);
         assert_eq!(
             shown(r#"{"event":"pusher:subscribe","data":"{\"channel\":\"private-c\",\"auth\":\"k:s\",\"x\":1}"}"#),

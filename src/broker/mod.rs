@@ -15,6 +15,7 @@ mod channel_type;
 mod channels;
 mod connection;
 mod frame;
+mod greeting;
 mod json;
 mod mailbox;
 mod message;
@@ -43,6 +44,7 @@ use self::backpressure::Backpressure;
 use self::broker_app::{AppOptions, BrokerApp};
 use self::channels::ChannelOptions;
 use self::connection::Connection;
+use self::greeting::GreeterSlot;
 use self::mailbox::{QueueLimits, wake_after};
 use self::newcomers::Told;
 use self::session::{CloseNotice, SessionOptions};
@@ -55,6 +57,7 @@ use crate::shutdown::{Drain, Phase};
 
 pub use channel_stats::ChannelStats;
 pub use channels::Subscriptions;
+pub use greeting::{Greeter, Newcomer};
 pub use newcomers::Newcomers;
 pub use origin::AllowedOrigin;
 pub use socket_loop::socket_config;
@@ -125,6 +128,7 @@ pub struct Broker {
     allowed_origins: Vec<AllowedOrigin>,
     backpressure: Arc<Backpressure>,
     told: Arc<Told>,
+    greeter: GreeterSlot,
     /// A reload replaces the map, but keeps the apps whose ids are still configured.
     broker_apps: ArcSwap<BrokerApps>,
 }
@@ -163,6 +167,7 @@ impl Broker {
             allowed_origins,
             backpressure: Arc::default(),
             told: Arc::default(),
+            greeter: GreeterSlot::default(),
             broker_apps: ArcSwap::default(),
         })
     }
@@ -196,6 +201,7 @@ impl Broker {
                     self.options,
                     Arc::clone(&self.backpressure),
                     Arc::clone(&self.told),
+                    Arc::clone(&self.greeter),
                     self.metrics.realtime(app.id()),
                 )),
             };
@@ -210,6 +216,13 @@ impl Broker {
             .collect();
         self.broker_apps.store(Arc::new(broker_apps));
         removed.iter().for_each(|broker_app| broker_app.disable());
+    }
+
+    /// Asks `greeter` from now on what new subscribers have missed. It can be set once.
+    pub fn set_greeter(&self, greeter: Arc<dyn Greeter>) {
+        if self.greeter.set(greeter).is_err() {
+            tracing::error!("the broker has a greeter already");
+        }
     }
 
     /// The channels of the app with this id; `None` if the app is not served.

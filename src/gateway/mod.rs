@@ -11,6 +11,7 @@ mod decide;
 mod disposition;
 mod error;
 mod fast;
+mod greeting;
 mod handshake;
 mod headers;
 mod in_flight;
@@ -65,6 +66,7 @@ pub use error::Refusal;
 #[doc(hidden)]
 pub use fast::agreement;
 pub use fast::{Batch, FastConnection, FastPath, FastPathEnd};
+pub use greeting::Greetings;
 pub use offline::{
     KnownChannel, OfflineEnd, OfflineGateway, OfflineOptions, OfflineRequest, OfflineSent, OfflineStep, OfflineWait,
     RuleFigures, UpstreamOutcome,
@@ -178,6 +180,15 @@ impl Shared {
             trigger_log: TriggerLog::default(),
             recorders: Arc::default(),
             success_format: SuccessFormat::default(),
+        }
+    }
+}
+
+impl Shared {
+    /// Somebody has subscribed to `channel` of the app with this id, perhaps not through usher.
+    pub fn came_elsewhere(&self, app: &str, channel: &str) {
+        if let Some(app) = self.routing.load().app(app) {
+            app.came_elsewhere(channel);
         }
     }
 }

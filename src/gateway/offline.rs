@@ -29,6 +29,7 @@ use crate::metrics::Metrics;
 use crate::pusher::{App, KeyPair, Query};
 use crate::rate::{Limiters, Rates};
 use crate::recording::HeadForm;
+use crate::replay::Replays;
 use crate::report::{DifferenceSummary, Report, Summary};
 use crate::rules::{Mode, Rule};
 use crate::triggers::{Encoded, MIN_CAPACITY, Payloads, TriggerId, Triggers};
@@ -189,7 +190,15 @@ impl OfflineGateway {
         let audience = Audience::Told;
         let report = Arc::new(Report::default());
         let limiters = Limiters::new(&limits.rates, clock, &metrics);
-        let options = RoutingOptions { limits, limiters, unknown_apps, trusted_proxies: Vec::new() };
+        let options = RoutingOptions {
+            limits,
+            limiters,
+            unknown_apps,
+            trusted_proxies: Vec::new(),
+            // Nobody subscribes.
+            replays: Replays::new(clock, assignments.doubt_period()),
+            replay_bytes: 0,
+        };
         let observers = Observers { events: &[], report: &report, audience: &audience };
         let routing = Routing::new(&apps, &rules, options, &assignments, &metrics, observers);
         let capacity = if keeps_records { MIN_CAPACITY } else { 0 };

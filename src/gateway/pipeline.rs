@@ -9,14 +9,14 @@ use tokio::time::{Instant, sleep, timeout_at};
 
 use super::decide::{Conclusion, Decision, DecisionContext, Progress, Subject, WaitReason, decide, decide_inexact};
 use super::disposition::Disposition;
-use super::plan::{Multiplicity, Plan};
+use super::plan::{HeldUntilSettled, Multiplicity, Plan};
 use super::record::{Arrival, RequestLine, Tag, micros};
 use super::recorded;
 use super::routing::AppRoute;
 use super::settle::{self, Answered, Settled};
 use super::verified::{Reading, Verified};
 use super::{InFlightPermit, Refusal, Shared};
-use crate::assignment::{ClaimMode, Tickets};
+use crate::assignment::ClaimMode;
 use crate::clock::Timestamp;
 use crate::decision::EventDecision;
 use crate::metrics::TriggerOutcome;
@@ -45,7 +45,7 @@ pub(super) struct Forward {
     // Not as a `Conclusion`, which would need eight bytes more.
     decision: EventDecision,
     draft: Draft,
-    tickets: Tickets,
+    held: HeldUntilSettled,
     multiplicity: Multiplicity,
     disposition: Disposition,
     permit: InFlightPermit,
@@ -202,7 +202,7 @@ impl Forward {
         sent: Sent,
         received: impl FnOnce() -> Answered<'a>,
     ) -> Result<(Disposition, Tag), (Refusal, Tag)> {
-        let Self { app, arrival, decision, draft, tickets, multiplicity, disposition, permit: _permit, capture } = self;
+        let Self { app, arrival, decision, draft, held, multiplicity, disposition, permit: _permit, capture } = self;
         let Sent { took, ended, retries, result } = sent;
         let metrics = &shared.metrics;
         let conclusion = Conclusion { decision, draft };
@@ -211,7 +211,7 @@ impl Forward {
             Ok(()) => {
                 let answered = received();
                 metrics.upstream_answer(answered.status, took);
-                let settled = settle::answered(shared, &app, tickets, multiplicity, answered);
+                let settled = settle::answered(shared, &app, held, multiplicity, answered);
                 recorded.answered(shared, answered.status, &settled);
                 return Ok((disposition, arrival.tag(decision.reason())));
             }
@@ -223,7 +223,7 @@ impl Forward {
                 Refusal::Upstream(failure)
             }
         };
-        let outcome = settle::unanswered(&app, tickets, &refusal);
+        let outcome = settle::unanswered(&app, held, &refusal);
         recorded.unanswered(shared, outcome, &refusal);
         let tag = arrival.tag(refusal.code());
         Err((refusal, tag))
@@ -328,7 +328,7 @@ fn conclude<R: Render>(
             let tag = arrival.tag(refusal.code());
             NextStep::Answered(render.refused(refusal, tag))
         }
-        Decision::Forward(Plan { tickets, reduced, multiplicity, conclusion }) => {
+        Decision::Forward(Plan { held, reduced, multiplicity, conclusion }) => {
             let disposition = render.outgoing(pair, reduced);
             let app = Arc::clone(app);
             NextStep::Forward(Forward {
@@ -336,7 +336,7 @@ fn conclude<R: Render>(
                 arrival: *arrival,
                 decision: conclusion.decision,
                 draft: conclusion.draft,
-                tickets,
+                held,
                 multiplicity,
                 disposition,
                 permit: permit(),

@@ -6,11 +6,12 @@ use std::sync::Arc;
 use ipnet::IpNet;
 
 use super::{Limits, UnknownApps};
-use crate::assignment::{Assignments, Generation, RuleSettings, Store};
+use crate::assignment::{Assignments, Generation, RuleMemory, RuleSettings, Store};
 use crate::audience::{AppAudience, Audience};
 use crate::metrics::{AppMetrics, EventMetrics, Metrics, RuleMetrics};
 use crate::pusher::App;
 use crate::rate::{AppLimits, Limiters};
+use crate::replay::{Replays, RuleReplays};
 use crate::report::{Report, ReportedRule, RuleTally};
 use crate::rules::{Contract, ContractEntry, LateJoiners, Mode, RemainderKey, Rule};
 
@@ -25,6 +26,8 @@ pub struct Routing {
     pub limiters: Arc<Limiters>,
     /// Proxies whose `X-Forwarded-For` is believed.
     pub trusted_proxies: Vec<IpNet>,
+    /// The announcements that late subscribers may get.
+    pub replays: Arc<Replays>,
     /// Sorted by id.
     by_id: Vec<Arc<AppRoute>>,
     by_key: HashMap<Box<str>, Arc<AppRoute>>,
@@ -43,6 +46,10 @@ pub struct RoutingOptions {
     pub unknown_apps: UnknownApps,
     /// Proxies whose `X-Forwarded-For` is believed.
     pub trusted_proxies: Vec<IpNet>,
+    /// The announcements that late subscribers may get.
+    pub replays: Arc<Replays>,
+    /// The bytes of them that are kept at most.
+    pub replay_bytes: usize,
 }
 
 /// What is recorded of triggers for the operator, beside the metrics. It influences no decision.
@@ -81,11 +88,21 @@ impl AppRoute {
         self.audience.as_ref().is_some_and(AppAudience::sees)
     }
 
-    /// Somebody has subscribed to `channel`. Called once upstream has confirmed it, and before the client knows: what is
-    /// claimed from now on reaches the client, if it goes on.
+    /// A client of usher's own has subscribed to `channel`. Called once upstream has confirmed it, and before the client
+    /// knows: what is claimed from now on reaches the client, if it goes on. Where it is handed the last one, it misses
+    /// nothing.
     pub(super) fn came(&self, channel: &str) {
+        self.tell(channel, |route| route.replays.is_none());
+    }
+
+    /// Somebody has subscribed to `channel`, perhaps not through usher: whoever it is may be handed nothing.
+    pub(super) fn came_elsewhere(&self, channel: &str) {
+        self.tell(channel, |_| true);
+    }
+
+    fn tell(&self, channel: &str, misses: impl Fn(&RuleRoute) -> bool) {
         for route in self.rules.iter().filter(|route| route.rule.watches(channel)) {
-            if route.rule.spec().late_joiners != LateJoiners::Ignore {
+            if route.rule.spec().late_joiners != LateJoiners::Ignore && misses(route) {
                 self.store.joined(route.number, channel);
             }
             route.tally.came(channel);
@@ -102,6 +119,24 @@ pub(super) struct RuleRoute {
     pub(super) number: usize,
     pub(super) metrics: RuleMetrics,
     pub(super) tally: Arc<RuleTally>,
+    /// What late subscribers get, if the rule hands them anything.
+    pub(super) replays: Option<Arc<RuleReplays>>,
+}
+
+impl AppRoute {
+    /// The rules that hand something to late subscribers of `channel`.
+    pub(super) fn replaying<'a>(
+        &'a self,
+        channel: &'a str,
+    ) -> impl Iterator<Item = (&'a RuleRoute, &'a Arc<RuleReplays>)> {
+        let with = self.rules.iter().filter_map(|route| Some((route, route.replays.as_ref()?)));
+        with.filter(|(route, _)| route.rule.watches(channel))
+    }
+
+    /// Whether any rule hands something to late subscribers.
+    pub(super) fn replays(&self) -> bool {
+        self.rules.iter().any(|route| route.replays.is_some())
+    }
 }
 
 impl Routing {
@@ -115,7 +150,7 @@ impl Routing {
         metrics: &Metrics,
         observers: Observers<'_>,
     ) -> Self {
-        let RoutingOptions { limits, limiters, unknown_apps, trusted_proxies } = options;
+        let RoutingOptions { limits, limiters, unknown_apps, trusted_proxies, replays, replay_bytes } = options;
         let pairs: Vec<(&App, &Rule)> = apps
             .iter()
             .flat_map(|app| rules.iter().filter(|rule| is_for(rule, app)).map(move |rule| (app, rule)))
@@ -134,6 +169,7 @@ impl Routing {
         let configured = assignments.configure(&ids, &wanted);
         let contracts: Vec<Contract> = apps.iter().map(|app| Contract::new(observers.events, app.id())).collect();
         let tallies = tallies(observers.report, apps, &contracts, &pairs, &wanted);
+        let mut rule_replays = rule_replays(&replays, replay_bytes, &pairs, apps, &configured.apps).into_iter();
         let mut routes: Vec<Arc<AppRoute>> = apps
             .iter()
             .zip(contracts)
@@ -153,6 +189,7 @@ impl Routing {
                             number,
                             metrics: metrics.rule(app.id(), &settings.rule),
                             tally: Arc::clone(tally),
+                            replays: rule_replays.next().flatten(),
                         })
                         .collect(),
                     rates: limiters.app(app.id()),
@@ -170,6 +207,7 @@ impl Routing {
             unknown_apps,
             limiters,
             trusted_proxies,
+            replays,
             by_key: routes.iter().flat_map(by_keys).collect(),
             by_id: routes,
             unknown_generation: configured.unknown_apps,
@@ -211,6 +249,32 @@ fn by_keys(route: &Arc<AppRoute>) -> impl Iterator<Item = (Box<str>, Arc<AppRout
 
 fn is_for(rule: &Rule, app: &App) -> bool {
     rule.spec().mode != Mode::Off && rule.is_for(app.id())
+}
+
+/// What late subscribers get, for each rule of each app in the order of `apps` and, within one, of `pairs`. A rule that
+/// only observes hands nothing out, and neither does one whose memory is shared.
+fn rule_replays(
+    replays: &Arc<Replays>,
+    max_bytes: usize,
+    pairs: &[(&App, &Rule)],
+    apps: &[App],
+    stores: &[Store],
+) -> Vec<Option<Arc<RuleReplays>>> {
+    let memories: Vec<Option<&Arc<RuleMemory>>> = apps
+        .iter()
+        .zip(stores)
+        .flat_map(|(app, store)| {
+            let rules = pairs.iter().filter(|(its, _)| its.id() == app.id()).enumerate();
+            rules.map(|(number, (_, rule))| store.rule_memory(number).filter(|_| hands_out(rule)))
+        })
+        .collect();
+    let present: Vec<_> = memories.iter().copied().flatten().collect();
+    let mut configured = replays.configure(&present, max_bytes).into_iter();
+    memories.iter().map(|memory| memory.and_then(|_| configured.next())).collect()
+}
+
+fn hands_out(rule: &Rule) -> bool {
+    rule.spec().mode == Mode::Enforce && rule.spec().late_joiners == LateJoiners::Replay
 }
 
 /// The tally of each rule of each app, in the order of `pairs`.

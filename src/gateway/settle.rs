@@ -2,10 +2,10 @@
 
 use super::Refusal;
 use super::Shared;
-use super::plan::Multiplicity;
+use super::plan::{HeldUntilSettled, Multiplicity};
 use super::routing::AppRoute;
 use super::upstream_error;
-use crate::assignment::{Outcome, Tickets};
+use crate::assignment::Outcome;
 use crate::metrics::TriggerOutcome;
 use crate::pusher::Acceptance;
 
@@ -43,7 +43,7 @@ pub(super) enum Fault {
 pub(super) fn answered(
     shared: &Shared,
     app: &AppRoute,
-    tickets: Tickets,
+    held: HeldUntilSettled,
     multiplicity: Multiplicity,
     answered: Answered<'_>,
 ) -> Settled {
@@ -53,7 +53,7 @@ pub(super) fn answered(
         400..=499 => (refused(multiplicity), Some(Fault::Status)),
         _ => (Outcome::Ambiguous, Some(Fault::Status)),
     };
-    tickets.settle(outcome);
+    held.settle(outcome);
     let outcome = match outcome {
         Outcome::Accepted => TriggerOutcome::Accepted,
         Outcome::Refused => TriggerOutcome::Refused,
@@ -99,12 +99,12 @@ const fn refused(multiplicity: Multiplicity) -> Outcome {
 
 /// Settles a trigger that has no complete answer. `why`: the reason (ARCHITECTURE.md "When an announcement is
 /// suppressed").
-pub(super) fn unanswered(app: &AppRoute, tickets: Tickets, why: &Refusal) -> TriggerOutcome {
+pub(super) fn unanswered(app: &AppRoute, held: HeldUntilSettled, why: &Refusal) -> TriggerOutcome {
     let (outcome, counted) = match why {
         Refusal::Upstream(failure) if failure.nothing_sent() => (Outcome::Refused, TriggerOutcome::NotSent),
         _ => (Outcome::Ambiguous, TriggerOutcome::Ambiguous),
     };
-    tickets.settle(outcome);
+    held.settle(outcome);
     app.metrics.outcome(counted);
     counted
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use prometheus::{Gauge, IntCounterVec, IntGauge, IntGaugeVec, Registry, opts};
+use prometheus::{Gauge, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry, opts};
 
 use super::cluster::{ClusterApp, register_apps};
 use super::register;
@@ -21,6 +21,10 @@ pub struct Sample {
     pub observe: bool,
     /// The number of evicted entries of the memory, by reason (a constant), since the process began.
     pub evictions: Vec<(&'static str, u64)>,
+    /// Bytes of the announcements that are kept for late subscribers.
+    pub replay_bytes: usize,
+    /// Channels whose announcement was given up for lack of space, since the process began.
+    pub replay_evictions: u64,
     /// What is left of the doubt after the start; `None` while it is not known.
     pub start_doubt_left: Option<Duration>,
     /// The number of requests that wait for an equal announcement in flight.
@@ -95,6 +99,14 @@ impl Sample {
         for (reason, count) in &self.evictions {
             evictions.with_label_values(&[reason]).inc_by(*count);
         }
+        let replay_bytes =
+            IntGauge::new("usher_replay_bytes", "Bytes of the announcements that are kept for late subscribers.");
+        register(scrape, replay_bytes).set(gauge_value(self.replay_bytes));
+        let replay_evictions = IntCounter::new(
+            "usher_replay_evictions_total",
+            "Channels whose announcement for late subscribers was given up for lack of space (assignments.replay_bytes).",
+        );
+        register(scrape, replay_evictions).inc_by(self.replay_evictions);
         let start_doubt = Gauge::new(
             "usher_start_doubt_seconds",
             "What is left of the time after the start in which nothing is suppressed; infinite while another process holds the state directory.",

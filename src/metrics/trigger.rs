@@ -35,6 +35,7 @@ pub(super) struct Families {
     outcomes: IntCounterVec,
     messages_saved: IntCounterVec,
     differences: IntCounterVec,
+    replayed: IntCounterVec,
     misplaced: IntCounterVec,
     auth_failures: IntCounterVec,
     latency: HistogramVec,
@@ -57,6 +58,10 @@ impl Families {
             "usher_differing_announcements_total",
             "Redundant announcements whose data differs from what guests show, outside identity, context and what the rule ignores (GET /report)."
         );
+        let replayed = opts!(
+            "usher_replayed_total",
+            "Announcements that late subscribers were handed behind the confirmation of their subscription."
+        );
         let misplaced = opts!(
             "usher_misplaced_events_total",
             "Events seen on a channel where the contract ([[events]]) does not expect them."
@@ -76,6 +81,7 @@ impl Families {
             outcomes: register(registry, IntCounterVec::new(outcomes, &["app", "outcome"])),
             messages_saved: register(registry, IntCounterVec::new(messages_saved, &["app", "rule"])),
             differences: register(registry, IntCounterVec::new(differences, &["app", "rule"])),
+            replayed: register(registry, IntCounterVec::new(replayed, &["app", "rule"])),
             misplaced: register(registry, IntCounterVec::new(misplaced, &["app", "event"])),
             auth_failures: register(registry, IntCounterVec::new(auth_failures, &["app", "reason"])),
             latency: register(registry, HistogramVec::new(latency, &["app"])),
@@ -88,6 +94,7 @@ impl Families {
             decisions: Arc::new(DecisionCounters::new(self.triggers.clone(), app, rule)),
             messages_saved: self.messages_saved.with_label_values(&[app, rule]),
             differences: self.differences.with_label_values(&[app, rule]),
+            replayed: self.replayed.with_label_values(&[app, rule]),
         }
     }
 
@@ -160,6 +167,7 @@ pub struct RuleMetrics {
     decisions: Arc<DecisionCounters>,
     messages_saved: IntCounter,
     differences: IntCounter,
+    replayed: IntCounter,
 }
 
 impl RuleMetrics {
@@ -177,6 +185,11 @@ impl RuleMetrics {
     /// Counts the messages that a dropped announcement would have caused.
     pub fn saved(&self, messages: u64) {
         self.messages_saved.inc_by(messages);
+    }
+
+    /// Counts an announcement that a late subscriber was handed.
+    pub fn replayed(&self) {
+        self.replayed.inc();
     }
 
     /// Counts an announcement of the assignment that guests show whose other data differs.

@@ -89,9 +89,10 @@ impl ActiveConfig {
     }
 
     fn apply(&self, config: &Config) {
-        let limiters = self.shared.routing.load().limiters.rebuilt_for(&config.limits.rates);
+        let before = self.shared.routing.load();
+        let kept = (before.limiters.rebuilt_for(&config.limits.rates), Arc::clone(&before.replays));
         let observers = Observers { events: &config.events, report: &self.shared.report, audience: &self.audience };
-        let routing = super::routing(config, limiters, &self.assignments, &self.shared.metrics, observers);
+        let routing = super::routing(config, kept, &self.assignments, &self.shared.metrics, observers);
         self.shared.routing.store(Arc::new(routing));
     }
 

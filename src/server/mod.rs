@@ -36,10 +36,11 @@ use crate::broker::Broker;
 use crate::clock::Calendar;
 use crate::config::{Config, Sources, Token};
 use crate::descriptors::{Fit, Shortage};
-use crate::gateway::{ConnectionLimiter, ConnectionLimits, Observers, Routing, RoutingOptions, Shared};
+use crate::gateway::{ConnectionLimiter, ConnectionLimits, Greetings, Observers, Routing, RoutingOptions, Shared};
 use crate::log::{self, Logging};
 use crate::metrics::Metrics;
 use crate::rate::Limiters;
+use crate::replay::Replays;
 use crate::report::Report;
 use crate::service_manager::{self, PassedSockets};
 use crate::shutdown::{Drain, Phase, Tasks};
@@ -250,7 +251,8 @@ impl Server {
         switch_discovery(&report, &config);
         let observers = Observers { events: &config.events, report: &report, audience: &audience };
         let limiters = Limiters::new(&config.limits.rates, clock, &metrics);
-        let routing = routing(&config, limiters, &assignments, &metrics, observers);
+        let replays = Replays::new(clock, assignments.doubt_period());
+        let routing = routing(&config, (limiters, replays), &assignments, &metrics, observers);
         let succession = inheritance.settle(&config, &assignments, &metrics);
         let triggers = Arc::new(Triggers::new(config.admin.triggers_bytes, config.payloads()));
         let shared = Arc::new(Shared { drain, tasks, ..Shared::new(routing, clock, metrics, triggers, report) });
@@ -258,6 +260,7 @@ impl Server {
             let newcomers: Arc<dyn Newcomers> = Arc::clone(&shared) as _;
             broker.tell(Arc::downgrade(&newcomers));
         }
+        broker.iter().for_each(|broker| broker.set_greeter(Greetings::new(&shared)));
         let limits = ConnectionLimits {
             total: fit.connections,
             per_peer: config.limits.max_connections_per_peer,
@@ -301,6 +304,7 @@ impl Server {
             recorders: Arc::clone(&self.shared.recorders),
             report: Arc::clone(&self.shared.report),
             assignments: Arc::clone(&self.assignments),
+            replays: Arc::clone(&self.shared.routing.load().replays),
             state: Arc::clone(&self.succession.sentence),
             mode_switch: Arc::clone(&self.active_config) as _,
             config: Arc::clone(&self.active_config) as _,
@@ -437,7 +441,7 @@ fn access(config: &Config) -> Access {
 
 fn routing(
     config: &Config,
-    limiters: Arc<Limiters>,
+    (limiters, replays): (Arc<Limiters>, Arc<Replays>),
     assignments: &Assignments,
     metrics: &Metrics,
     observers: Observers<'_>,
@@ -447,6 +451,8 @@ fn routing(
         limiters,
         unknown_apps: config.server.unknown_apps,
         trusted_proxies: config.server.trusted_proxies.clone(),
+        replays,
+        replay_bytes: config.replay_bytes,
     };
     Routing::new(&config.apps, &config.rules, options, assignments, metrics, observers)
 }

@@ -54,6 +54,7 @@ mod rehearsal;
 mod relay;
 mod reload;
 mod reloading;
+mod replays;
 mod report;
 mod restarting;
 mod restarts;

@@ -22,6 +22,7 @@ use crate::assignment::{Assignment, Assignments, Bounds, Claim, ClaimMode, Outco
 use crate::clock::{Calendar, Clock, Moment};
 use crate::decision::EventDecision;
 use crate::metrics::Metrics;
+use crate::replay::Replays;
 use crate::report::Report;
 use crate::rules::{LateJoiners, Mode, OnDifference, Rule, RuleSpec};
 use crate::shutdown::{Drain, Phase, Tasks};
@@ -97,6 +98,7 @@ impl Running {
             recorders: Arc::default(),
             report: Arc::new(Report::default()),
             assignments: assignments(clock),
+            replays: Replays::new(clock, Duration::ZERO),
             state: "no memory outlives a process".into(),
             mode_switch: Arc::new(Switches::default()),
             config: Arc::new(Switches::default()),

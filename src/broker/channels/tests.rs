@@ -41,7 +41,7 @@ fn join(
     user: Option<&str>,
     now: Moment,
 ) -> Result<(), ChannelFull> {
-    channels.join(&name.into(), ChannelType::of(name).unwrap(), mailbox, user.map(identity), now)
+    channels.join(&name.into(), ChannelType::of(name).unwrap(), mailbox, user.map(identity), now, Vec::new)
 }
 
 fn publish(channels: &Channels, name: &str, data: &str, except: Option<SocketId>, now: Moment) {
@@ -212,7 +212,7 @@ fn vacant_channels_leave_nothing() {
     let channels = Channels::new(channel_options, metrics.realtime("1001"));
     for number in 0..1_000 {
         let (name, mailbox): (Arc<str>, _) = (format!("c{number}").into(), mailbox(number));
-        channels.join(&name, ChannelType::of(&name).unwrap(), &mailbox, None, at(0)).unwrap();
+        channels.join(&name, ChannelType::of(&name).unwrap(), &mailbox, None, at(0), Vec::new).unwrap();
         channels.leave(&name, mailbox.id(), at(0));
         // Leaving again, and leaving without a subscription, has no effect.
         channels.leave(&name, mailbox.id(), at(0));
@@ -310,10 +310,14 @@ fn presence_is_exact_for_several_threads() {
             scope.spawn(move || {
                 let user = (number % USERS).to_string();
                 for _ in 0..200 {
-                    channels.join(name, ChannelType::of(name).unwrap(), mailbox, Some(identity(&user)), at(0)).unwrap();
+                    channels
+                        .join(name, ChannelType::of(name).unwrap(), mailbox, Some(identity(&user)), at(0), Vec::new)
+                        .unwrap();
                     channels.leave(name, mailbox.id(), at(0));
                 }
-                channels.join(name, ChannelType::of(name).unwrap(), mailbox, Some(identity(&user)), at(0)).unwrap();
+                channels
+                    .join(name, ChannelType::of(name).unwrap(), mailbox, Some(identity(&user)), at(0), Vec::new)
+                    .unwrap();
             });
         }
     });

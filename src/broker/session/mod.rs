@@ -72,6 +72,8 @@ pub(super) enum Effect {
         channel_type: ChannelType,
         /// The member, on presence channels.
         identity: Option<Identity>,
+        /// Whether it asked for some of the channel's events alone.
+        is_filtered: bool,
     },
     /// Subscribe the client to the channel of its user, and send it the confirmation.
     SignIn {

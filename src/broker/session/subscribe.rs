@@ -46,7 +46,10 @@ impl Session {
             );
         }
         match self.authorize(request, channel_type, app) {
-            Ok(identity) => Effect::Join { channel: name.into(), channel_type, identity },
+            Ok(identity) => {
+                let is_filtered = request.filter.is_some();
+                Effect::Join { channel: name.into(), channel_type, identity, is_filtered }
+            }
             Err(effect) => effect,
         }
     }

@@ -44,7 +44,7 @@ fn subscribe(session: &mut Session, data: &Value) -> Effect {
 
 fn join(session: &mut Session, data: &Value) {
     match subscribe(session, data) {
-        Effect::Join { channel, channel_type, identity } => {
+        Effect::Join { channel, channel_type, identity, .. } => {
             session.joined(channel, channel_type, identity.map(|identity| identity.user_id))
         }
         other => panic!("{other:?}"),

@@ -8,7 +8,7 @@ use super::{Conclusion, Decision, DecisionInProgress, WaitReason, acquire, obser
 use crate::assignment::Denied;
 use crate::decision::EventDecision;
 use crate::gateway::Refusal;
-use crate::gateway::plan::{Multiplicity, Plan};
+use crate::gateway::plan::{HeldUntilSettled, Multiplicity, Plan};
 use crate::gateway::record::primary;
 use crate::rate::{RateDecision, RateReservation};
 
@@ -62,7 +62,10 @@ impl DecisionInProgress<'_, '_> {
         let dropped = deliveries.dropped();
         let reduced = (!dropped.is_empty()).then(|| self.trigger.without(&dropped));
         let multiplicity = if deliveries.forwarded() == 1 { Multiplicity::One } else { Multiplicity::Several };
-        Decision::Forward(Plan { tickets: self.claims.into_tickets(), reduced, multiplicity, conclusion })
+        // Sent, as far as a late subscriber is concerned, before anything is settled.
+        let candidates = self.candidates(deliveries);
+        let held = HeldUntilSettled::new(self.claims.into_tickets(), candidates);
+        Decision::Forward(Plan { held, reduced, multiplicity, conclusion })
     }
 
     /// Refuses the trigger, of which nothing is claimed.

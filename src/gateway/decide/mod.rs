@@ -1,6 +1,7 @@
 //! The decision: what a verified trigger would change, what of it is redundant, and which tickets it holds until it is
 //! settled.
 
+mod candidates;
 mod claims;
 mod conclusion;
 mod draft;
@@ -12,7 +13,7 @@ use std::iter;
 use smallvec::SmallVec;
 
 use self::effects::{Effect, Effects, Filtered, Readings, followers, readings};
-use super::plan::{Multiplicity, Plan};
+use super::plan::{HeldUntilSettled, Multiplicity, Plan};
 use super::record::{Arrival, RequestLine};
 use super::routing::AppRoute;
 use super::{Refusal, Shared};
@@ -191,7 +192,8 @@ fn forward_inexact(
         if inexact.reason == InexactReason::LegacyEndpoint { Multiplicity::One } else { Multiplicity::Several };
     let draft = draft::inexact(shared, app, inexact, subject);
     let conclusion = Conclusion { decision: EventDecision::Inexact, draft };
-    Decision::Forward(Plan { tickets, reduced: None, multiplicity, conclusion })
+    let held = HeldUntilSettled::new(tickets, candidates::unread(app, listed.map(Vec::as_slice)));
+    Decision::Forward(Plan { held, reduced: None, multiplicity, conclusion })
 }
 
 /// A decision in progress.

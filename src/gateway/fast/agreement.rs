@@ -37,6 +37,7 @@ use crate::gateway::{Limits, Refusal, UnknownApps, screen};
 use crate::metrics::Metrics;
 use crate::pusher::{App, Body, Endpoint, SignatureError};
 use crate::rate::{Limiters, Rates};
+use crate::replay::Replays;
 use crate::report::Report;
 
 /// The id, key and secret of the app whose requests are read: those of Pusher's documented example.
@@ -361,6 +362,8 @@ fn routing() -> Arc<Routing> {
         limiters: Limiters::new(&Rates::default(), clock, &metrics),
         unknown_apps: UnknownApps::Reject,
         trusted_proxies: Vec::new(),
+        replays: Replays::new(clock, Duration::ZERO),
+        replay_bytes: 0,
     };
     let assignments = Assignments::new(clock, bounds);
     Arc::new(Routing::new(&apps, &[], options, &assignments, &metrics, observers))

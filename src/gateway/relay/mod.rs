@@ -1,9 +1,10 @@
 //! Relaying a client's WebSocket connection to upstream. Messages are neither altered nor delayed; subscriptions are
-//! recorded for the operator, and told to the rules that ask who comes. Nothing else here reaches the memory of
-//! assignments.
+//! recorded for the operator, and told to the rules that ask who comes; a late subscriber may be handed an announcement
+//! (`replaying`). Nothing else here reaches the memory of assignments.
 
 mod close_stagger;
 mod half;
+mod replaying;
 
 use std::pin::{Pin, pin};
 use std::sync::Arc;
@@ -18,10 +19,11 @@ use hyper_util::rt::TokioIo;
 use tokio::time::{sleep, timeout};
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role};
-use tokio_tungstenite::tungstenite::{Message, Utf8Bytes};
+use tokio_tungstenite::tungstenite::{Error, Message, Utf8Bytes};
 
 use self::close_stagger::CloseStagger;
 use self::half::{ReadError, Reader, Writer};
+use self::replaying::{Replaying, hand_out, key_of, settled};
 use super::caller::Caller;
 use super::handshake::Handshake;
 use super::{ConnectionPermit, Gateway, InFlightPermit, Limits, Refusal, Reply, Routing, Shared, passthrough, peer};
@@ -71,12 +73,16 @@ pub(super) async fn open(
     }
     let began = shared.clock.now();
     let guest = Guest::of(routing, head.uri.path());
+    let key = key_of(head.uri.path());
+    let app = key.and_then(|key| routing.app_with_key(key));
+    let replaying = key.map(|key| Replaying::new(key, app.map(|app| &**app)));
     let dialled = gateway.upstream.dial(handshake.outgoing(head, caller.ip)?).await;
     match dialled {
         Ok(DialOutcome::Remote(UpgradedConnection { headers, socket: upstream })) => {
             let (response, switched) = handshake.accept(headers)?;
             shared.metrics.upstream_answer(response.status().as_u16(), shared.clock.now().since(began));
-            let relay = Relay::new(shared, &routing.limits, Arc::clone(&caller.connection), guest);
+            let relay =
+                Relay { replaying, ..Relay::new(shared, &routing.limits, Arc::clone(&caller.connection), guest) };
             let _detached = shared.tasks.spawn(async move {
                 match switched.await {
                     Ok(client) => relay.run(TokioIo::new(client), upstream, pace).await,
@@ -145,8 +151,7 @@ struct Guest {
 impl Guest {
     /// The client of `/app/{key}`; `None` if the app is not configured. The server may have a path prefix.
     fn of(routing: &Routing, path: &str) -> Option<Self> {
-        let (_base, key) = path.rsplit_once("/app/")?;
-        let app = routing.app_with_key(key)?;
+        let app = routing.app_with_key(key_of(path)?)?;
         let relayed_client = app.audience.as_ref()?.relayed_client()?;
         Some(Self { app: Arc::clone(&app.id), relayed_client })
     }
@@ -166,6 +171,8 @@ struct Relay {
     last: AtomicU64,
     /// The client, if its app is configured.
     guest: Option<Guest>,
+    /// Hands the client what it has missed; `None`: it is no client of an app.
+    replaying: Option<Replaying>,
     _connection: Arc<ConnectionPermit>,
     _gauge: OpenGuard,
 }
@@ -202,6 +209,7 @@ impl Relay {
             idle_timeout: limits.websocket_idle_timeout,
             last: AtomicU64::new(shared.clock.now().as_millis()),
             guest,
+            replaying: None,
             _connection: connection,
             _gauge: shared.metrics.websocket(),
             shared: Arc::clone(shared),
@@ -286,22 +294,47 @@ impl Relay {
                 }
                 pace.ready().await;
             }
+            let replaying = self.replaying.as_ref().filter(|_| from == Side::Upstream);
+            if let Some(replaying) = replaying
+                && hand_out(writer, replaying.settled_at_once(&self.shared).await).await.is_err()
+            {
+                return RelayEnd::Lost(to);
+            }
             let next = match reader.next_at_once().await {
                 Some(next) => next,
                 None if writer.flush().await.is_err() => return RelayEnd::Lost(to),
-                None => reader.next().await,
+                None => tokio::select! {
+                    biased;
+                    frames = settled(replaying, &self.shared) => {
+                        if hand_out(writer, frames).await.is_err() {
+                            return RelayEnd::Lost(to);
+                        }
+                        continue;
+                    }
+                    next = reader.next() => next,
+                },
             };
             let message = match next {
                 Ok(message) => message,
                 Err(broken) => return RelayEnd::broken(from, &broken),
             };
+            if let (Some(replaying), Message::Text(text)) = (replaying, &message)
+                && !replaying.passes(&self.shared, text)
+            {
+                continue;
+            }
             self.last.store(self.shared.clock.now().as_millis(), Ordering::Relaxed);
             self.shared.metrics.websocket_message(direction);
             pace.iter_mut().for_each(Pace::count_message);
             let close = if let Message::Close(frame) = &message { Some(frame.clone()) } else { None };
             // Before it is passed on: what the client may lack from now on is marked by then.
-            self.note(from, &message);
+            let subscription_text = self.note(from, &message);
             if writer.feed(message).await.is_err() {
+                return RelayEnd::Lost(to);
+            }
+            if let Some(text) = subscription_text
+                && self.note_subscription(from, &text, writer).await.is_err()
+            {
                 return RelayEnd::Lost(to);
             }
             if let Some(with) = close {
@@ -314,15 +347,31 @@ impl Relay {
         }
     }
 
+    /// Reads what was passed on, and hands a client that has subscribed what it has missed.
+    async fn note_subscription(&self, from: Side, text: &str, writer: &mut Writer<Socket>) -> Result<(), Error> {
+        match (&self.replaying, from) {
+            (Some(replaying), Side::Client) => replaying.note_request(text),
+            (Some(replaying), Side::Upstream) => {
+                return hand_out(writer, replaying.confirmed(&self.shared, text)).await;
+            }
+            (None, _) => {}
+        }
+        Ok(())
+    }
+
     /// Reads a message that may be about a subscription. Whoever has subscribed is announced to the app's present rules.
-    fn note(&self, from: Side, message: &Message) {
-        let (Some(Guest { app, relayed_client }), Message::Text(text)) = (&self.guest, message) else { return };
-        let from = from.into();
-        if RelayedClient::is_relevant(from, text)
-            && let Some(channel) = relayed_client.note(from, text, self.shared.clock.now())
+    /// Returns its text, if it may be.
+    fn note(&self, from: Side, message: &Message) -> Option<Utf8Bytes> {
+        let Message::Text(text) = message else { return None };
+        if !RelayedClient::is_relevant(from.into(), text) {
+            return None;
+        }
+        if let Some(Guest { app, relayed_client }) = &self.guest
+            && let Some(channel) = relayed_client.note(from.into(), text, self.shared.clock.now())
         {
             self.shared.came(app, &channel);
         }
+        Some(text.clone())
     }
 
     /// Waits until no message was relayed for too long.

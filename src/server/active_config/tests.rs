@@ -6,6 +6,7 @@ use crate::clock::Clock;
 use crate::config::Sources;
 use crate::metrics::Metrics;
 use crate::rate::Limiters;
+use crate::replay::Replays;
 use crate::report::Report;
 use crate::triggers::{Payloads, Triggers};
 
@@ -30,8 +31,9 @@ fn active_config() -> Arc<ActiveConfig> {
     let audience = Audience::Relayed(Relayed::new(Arc::clone(&metrics)));
     let report = Arc::new(Report::default());
     let limiters = Limiters::new(&config.limits.rates, clock, &metrics);
+    let replays = Replays::new(clock, assignments.doubt_period());
     let observers = Observers { events: &config.events, report: &report, audience: &audience };
-    let routing = super::super::routing(&config, limiters, &assignments, &metrics, observers);
+    let routing = super::super::routing(&config, (limiters, replays), &assignments, &metrics, observers);
     let triggers = Arc::new(Triggers::new(0, Payloads::None));
     let shared = Shared::new(routing, clock, metrics, triggers, report);
     ActiveConfig::new(config, Arc::new(shared), assignments, audience)

@@ -1,0 +1,380 @@
+//! Handing late subscribers of a relayed connection the last announcement, behind the confirmation of their subscription
+//! ([`crate::replay`]).
+//!
+//! The messages of upstream are passed on by one task, which looks an announcement up and writes it before it reads
+//! upstream's next message. So what is claimed after the look-up is delivered after what was handed out; what upstream
+//! delivers late, of before, is not passed on.
+
+use std::borrow::Cow;
+use std::collections::HashSet;
+use std::future::{pending, poll_fn};
+use std::pin::Pin;
+use std::sync::{Arc, OnceLock};
+use std::task::{Context, Poll};
+
+use parking_lot::Mutex;
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+use serde_json::value::RawValue;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio_tungstenite::tungstenite::{Error, Message, Utf8Bytes};
+
+use super::half::Writer;
+use crate::assignment::{Settlement, Socket};
+use crate::clock::Moment;
+use crate::gateway::Shared;
+use crate::gateway::routing::{AppRoute, Routing, RuleRoute};
+use crate::pusher::socket_id;
+use crate::replay::{LookUp, RuleReplays};
+
+/// The largest number of subscriptions of a connection of which anything is kept here. Beyond it, a subscription is
+/// handed nothing, and the next announcement goes on.
+const MAX_KEPT: usize = 256;
+
+/// What a relayed connection is handed.
+#[derive(Debug)]
+pub(super) struct Replaying {
+    /// The key that the client connected with.
+    key: Box<str>,
+    /// The id of its app, once that is configured. The key may be taken from the app later.
+    app: OnceLock<Arc<str>>,
+    /// The connection's id at upstream; `None` inside: upstream's first message says none.
+    socket: OnceLock<Option<Socket>>,
+    /// A lock without contention: both directions of a relay run in one task. `None`: there is nothing to keep.
+    state: Mutex<Option<Box<State>>>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// The channels to which the client asked to be subscribed with a filter.
+    filtered: HashSet<Box<str>>,
+    /// Whether some did not fit in there.
+    filters_any: bool,
+    waiting: Vec<Waiting>,
+    guards: Vec<Guard>,
+}
+
+/// A subscription that waits for something in flight.
+#[derive(Debug)]
+struct Waiting {
+    channel: Box<str>,
+    rule: Arc<str>,
+    settlement: Settlement,
+}
+
+/// A channel on which something was handed out that upstream may still deliver older announcements than.
+#[derive(Debug)]
+struct Guard {
+    channel: Box<str>,
+    rule: Arc<RuleReplays>,
+    sequence: u64,
+    until: Moment,
+}
+
+/// What a client asks for.
+#[derive(Debug)]
+enum Request {
+    Subscribe { channel: String, is_filtered: bool },
+    Unsubscribe(String),
+}
+
+impl Replaying {
+    /// A connection with this key. Its app need not be configured yet.
+    pub(super) fn new(key: &str, app: Option<&AppRoute>) -> Self {
+        let app = app.map_or_else(OnceLock::new, |app| OnceLock::from(Arc::clone(&app.id)));
+        Self { key: key.into(), app, socket: OnceLock::new(), state: Mutex::default() }
+    }
+
+    /// Its app, if it is configured and hands anything to late subscribers.
+    fn app<'r>(&self, routing: &'r Routing) -> Option<&'r AppRoute> {
+        let app = match self.app.get() {
+            Some(id) => routing.app(id)?,
+            None => {
+                let app = routing.app_with_key(&self.key)?;
+                let _id = self.app.get_or_init(|| Arc::clone(&app.id));
+                app
+            }
+        };
+        Some(app).filter(|app| app.replays()).map(|app| &**app)
+    }
+
+    /// Reads a text of upstream before it is passed on. Returns whether it is passed on: it is not an announcement that
+    /// the client has got a later one than.
+    pub(super) fn passes(&self, shared: &Shared, text: &str) -> bool {
+        let _first = self.socket.get_or_init(|| established_socket(text));
+        let mut state = self.state.lock();
+        let Some(state) = state.as_mut().filter(|state| !state.guards.is_empty()) else { return true };
+        let now = shared.clock.now();
+        state.guards.retain(|guard| guard.until > now);
+        !state.guards.iter().any(|guard| guard.rule.is_overtaken(&guard.channel, guard.sequence, text))
+    }
+
+    /// Reads a text of the client that may be about a subscription.
+    pub(super) fn note_request(&self, text: &str) {
+        // Of most requests nothing is kept.
+        let has_filter = text.contains("filter");
+        let mut state = self.state.lock();
+        if !has_filter && state.is_none() {
+            return;
+        }
+        let Some(request) = request(text) else { return };
+        let state = state.get_or_insert_default();
+        match request {
+            Request::Subscribe { channel, is_filtered: true } if state.filtered.len() < MAX_KEPT => {
+                state.filtered.insert(channel.into());
+            }
+            Request::Subscribe { is_filtered: true, .. } => state.filters_any = true,
+            Request::Subscribe { channel, is_filtered: false } => {
+                state.filtered.remove(&*channel);
+            }
+            Request::Unsubscribe(channel) => state.forget(&channel),
+        }
+    }
+
+    /// What the client gets behind the confirmation of a subscription, which was passed on just now.
+    pub(super) fn confirmed(&self, shared: &Shared, confirmation: &str) -> Vec<Utf8Bytes> {
+        let routing = shared.routing.load();
+        let Some(app) = self.app(&routing) else { return Vec::new() };
+        let Some(channel) = confirmed_channel(confirmation) else { return Vec::new() };
+        let mut state = self.state.lock();
+        if let Some(state) = state.as_mut() {
+            state.waiting.retain(|waiting| *waiting.channel != *channel);
+        }
+        let mut frames = Vec::new();
+        for (route, rule) in app.replaying(&channel) {
+            if state.as_ref().is_some_and(|state| state.is_filtered(&channel)) {
+                rule.missed(&channel);
+            } else {
+                self.look_up(&mut state, &channel, (route, rule), &mut frames);
+            }
+        }
+        frames
+    }
+
+    /// Waits until something is settled that subscriptions wait for, and returns what the client gets. Ends at once if
+    /// it has been settled already, and never if nothing is waited for.
+    ///
+    /// # Cancel safety
+    /// Dropping the future loses nothing.
+    pub(super) async fn settled(&self, shared: &Shared) -> Vec<Utf8Bytes> {
+        let settled = poll_fn(|context| self.poll_settled(context)).await;
+        self.look_up_again(shared, settled)
+    }
+
+    /// The same without waiting.
+    pub(super) async fn settled_at_once(&self, shared: &Shared) -> Vec<Utf8Bytes> {
+        if self.state.lock().as_ref().is_none_or(|state| state.waiting.is_empty()) {
+            return Vec::new();
+        }
+        let settled = poll_fn(|context| match self.poll_settled(context) {
+            Poll::Ready(settled) => Poll::Ready(settled),
+            Poll::Pending => Poll::Ready(Vec::new()),
+        })
+        .await;
+        self.look_up_again(shared, settled)
+    }
+
+    /// Takes out the subscriptions that wait no longer.
+    fn poll_settled(&self, context: &mut Context<'_>) -> Poll<Vec<(Box<str>, Arc<str>)>> {
+        let mut state = self.state.lock();
+        let Some(state) = state.as_mut() else { return Poll::Pending };
+        let is_settled = |waiting: &mut Waiting| Pin::new(&mut waiting.settlement).poll(context).is_ready();
+        let settled: Vec<_> = state.waiting.extract_if(.., is_settled).map(|it| (it.channel, it.rule)).collect();
+        if settled.is_empty() { Poll::Pending } else { Poll::Ready(settled) }
+    }
+
+    fn look_up_again(&self, shared: &Shared, settled: Vec<(Box<str>, Arc<str>)>) -> Vec<Utf8Bytes> {
+        let mut frames = Vec::new();
+        let routing = shared.routing.load();
+        let Some(app) = self.app(&routing) else { return frames };
+        let mut state = self.state.lock();
+        for (channel, name) in settled {
+            // By the present rules. Of a rule that has changed nothing is known, so the next announcement goes on.
+            for found in app.replaying(&channel).filter(|(route, _)| route.name == name) {
+                self.look_up(&mut state, &channel, found, &mut frames);
+            }
+        }
+        frames
+    }
+
+    fn look_up(
+        &self,
+        state: &mut Option<Box<State>>,
+        channel: &str,
+        (route, rule): (&RuleRoute, &Arc<RuleReplays>),
+        frames: &mut Vec<Utf8Bytes>,
+    ) {
+        match rule.look_up(channel, self.socket.get().copied().flatten()) {
+            LookUp::Replay(replayed) => {
+                let is_guarded = replayed.guarded_until.is_none_or(|until| {
+                    let (channel, rule, sequence) = (channel.into(), Arc::clone(rule), replayed.sequence);
+                    state.get_or_insert_default().guard(Guard { channel, rule, sequence, until })
+                });
+                if is_guarded {
+                    route.metrics.replayed();
+                    frames.push(replayed.frame);
+                } else {
+                    rule.missed(channel);
+                }
+            }
+            LookUp::Wait(settlement) => {
+                let state = state.get_or_insert_default();
+                if state.waiting.len() < MAX_KEPT {
+                    state.waiting.push(Waiting { channel: channel.into(), rule: Arc::clone(&route.name), settlement });
+                } else {
+                    rule.missed(channel);
+                }
+            }
+            LookUp::Nothing => {}
+        }
+    }
+}
+
+/// The key of a client of `/app/{key}`. The server may have a path prefix.
+pub(super) fn key_of(path: &str) -> Option<&str> {
+    path.rsplit_once("/app/").map(|(_base, key)| key)
+}
+
+/// Waits until there is something to hand out for a subscription that waits.
+///
+/// # Cancel safety
+/// Dropping the future loses nothing.
+pub(super) async fn settled(replaying: Option<&Replaying>, shared: &Shared) -> Vec<Utf8Bytes> {
+    match replaying {
+        Some(replaying) => replaying.settled(shared).await,
+        None => pending().await,
+    }
+}
+
+/// Writes to a client what it has missed.
+///
+/// # Errors
+/// The connection is gone.
+pub(super) async fn hand_out<S: AsyncRead + AsyncWrite + Unpin>(
+    writer: &mut Writer<S>,
+    frames: Vec<Utf8Bytes>,
+) -> Result<(), Error> {
+    for frame in frames {
+        writer.feed(Message::Text(frame)).await?;
+    }
+    Ok(())
+}
+
+impl State {
+    fn is_filtered(&self, channel: &str) -> bool {
+        self.filters_any || self.filtered.contains(channel)
+    }
+
+    /// Adds a guard in place of that of the same rule on the same channel. Returns whether there was room.
+    fn guard(&mut self, guard: Guard) -> bool {
+        let is_same = |other: &Guard| other.channel == guard.channel && Arc::ptr_eq(&other.rule, &guard.rule);
+        self.guards.retain(|other| !is_same(other));
+        let has_room = self.guards.len() < MAX_KEPT;
+        if has_room {
+            self.guards.push(guard);
+        }
+        has_room
+    }
+
+    /// The client has left a channel.
+    fn forget(&mut self, channel: &str) {
+        self.filtered.remove(channel);
+        self.waiting.retain(|waiting| *waiting.channel != *channel);
+        // The guards stay: what the client has got, it has got.
+    }
+}
+
+/// The connection that upstream's first message says this is (`pusher-protocol.md` 4.2).
+fn established_socket(text: &str) -> Option<Socket> {
+    #[derive(Deserialize)]
+    struct Frame<'a> {
+        #[serde(borrow)]
+        event: Cow<'a, str>,
+        #[serde(borrow)]
+        data: &'a RawValue,
+    }
+    #[derive(Deserialize)]
+    struct Established<'a> {
+        #[serde(borrow)]
+        socket_id: Cow<'a, str>,
+    }
+    let frame: Frame<'_> = serde_json::from_str(text).ok()?;
+    if frame.event != "pusher:connection_established" {
+        return None;
+    }
+    // The data are a string that contains JSON.
+    let data = serde_json::from_str::<Cow<'_, str>>(frame.data.get()).unwrap_or_else(|_| frame.data.get().into());
+    let established: Established<'_> = serde_json::from_str(&data).ok()?;
+    socket_id(&established.socket_id).map(Socket::of)
+}
+
+fn request(text: &str) -> Option<Request> {
+    #[derive(Deserialize)]
+    struct Frame<'a> {
+        #[serde(borrow)]
+        event: Cow<'a, str>,
+        #[serde(borrow)]
+        data: &'a RawValue,
+    }
+    #[derive(Deserialize)]
+    struct Data {
+        channel: String,
+        #[serde(default)]
+        filter: Option<IgnoredAny>,
+    }
+    let frame: Frame<'_> = serde_json::from_str(text).ok()?;
+    let token = frame.data.get();
+    let data =
+        if token.starts_with('"') { Cow::Owned(serde_json::from_str::<String>(token).ok()?) } else { token.into() };
+    let Data { channel, filter } = serde_json::from_str(&data).ok()?;
+    match &*frame.event {
+        "pusher:subscribe" => Some(Request::Subscribe { channel, is_filtered: filter.is_some() }),
+        "pusher:unsubscribe" => Some(Request::Unsubscribe(channel)),
+        _ => None,
+    }
+}
+
+/// The channel whose subscription `text` confirms.
+fn confirmed_channel(text: &str) -> Option<String> {
+    #[derive(Deserialize)]
+    struct Frame<'a> {
+        #[serde(borrow)]
+        event: Cow<'a, str>,
+        channel: String,
+    }
+    let frame: Frame<'_> = serde_json::from_str(text).ok()?;
+    (frame.event == "pusher_internal:subscription_succeeded").then_some(frame.channel)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_socket_id_is_read_from_the_first_message() {
+        let first =
+            |data: &str| established_socket(&format!(r#"{{"event":"pusher:connection_established","data":{data}}}"#));
+        let expected = Some(Socket::of((12, 34)));
+        assert_eq!(first(r#""{\"socket_id\":\"12.34\",\"activity_timeout\":30}""#), expected);
+        assert_eq!(first(r#"{"activity_timeout":30,"socket_id":"12.34"}"#), expected);
+        assert_eq!(first(r#""{\"socket_id\":\"012.34\"}""#), None, "perhaps another one");
+        assert_eq!(established_socket(r#"{"event":"pusher:error","data":{"socket_id":"12.34"}}"#), None);
+        assert_eq!(established_socket("12.34"), None);
+    }
+
+    #[test]
+    fn a_filter_is_one_that_is_not_null() {
+        let filtered = |data: &str| match request(&format!(r#"{{"event":"pusher:subscribe","data":{data}}}"#)) {
+            Some(Request::Subscribe { channel, is_filtered }) => Some((channel, is_filtered)),
+            _ => None,
+        };
+        let room = |is_filtered| Some(("room".to_owned(), is_filtered));
+        assert_eq!(filtered(r#"{"channel":"room","filter":{"key":"a","cmp":"eq","val":"b"}}"#), room(true));
+        assert_eq!(filtered(r#""{\"channel\":\"room\",\"filter\":{}}""#), room(true));
+        assert_eq!(filtered(r#"{"channel":"room","filter":null}"#), room(false));
+        assert_eq!(filtered(r#"{"channel":"room"}"#), room(false));
+        assert_eq!(filtered(r#"{"filter":{}}"#), None);
+        let left = request(r#"{"event":"pusher:unsubscribe","data":{"channel":"room"}}"#);
+        assert!(matches!(&left, Some(Request::Unsubscribe(channel)) if channel == "room"), "{left:?}");
+    }
+}
