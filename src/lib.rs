@@ -12,6 +12,7 @@
 //! | [`upstream`] | connections to the server behind usher, or to the embedded broker |
 //! | [`rate`] | rate limits by app, channel and client address |
 //! | [`broker`] | the embedded Pusher server for one machine |
+//! | [`webhooks`] | what happens on the broker's channels, told to the apps' backends by HTTP |
 //! | [`audience`] | who is subscribed to a channel, for the report |
 //! | [`replay`] | what a client is handed that subscribes late: the last announcement of its channel |
 //! | [`decision`] | what is decided on an event, and the codes of the reasons |
@@ -51,6 +52,7 @@ pub mod broker;
 pub mod gateway;
 pub mod replay;
 pub mod upstream;
+pub mod webhooks;
 
 pub mod admin;
 pub mod decision;

@@ -1,11 +1,12 @@
 //! The number of subscribers of a channel, and when the last one joined. It is exact if the embedded broker is
-//! upstream; otherwise it counts the clients whose connections usher relays, from their frames. The numbers are used for
-//! the operator's report only. Decisions depend on two facts: that somebody has subscribed to a channel, and whether
+//! upstream; otherwise it counts the clients whose connections usher relays, from their frames, and takes what webhooks of
+//! the server behind usher tell. The numbers are used for the operator's report only. Decisions depend on two facts: that somebody has subscribed to a channel, and whether
 //! usher can see an app's clients at all.
 
 mod frame;
 mod relayed;
 mod relayed_client;
+mod reported;
 #[cfg(test)]
 mod tests;
 
@@ -17,6 +18,7 @@ use crate::clock::Moment;
 pub use crate::broker::Newcomers;
 pub use relayed::{Relayed, SubscriptionCounts};
 pub use relayed_client::{RelayedClient, Side};
+pub use reported::ReportedChange;
 
 /// The source of the subscriptions.
 #[derive(Debug)]
@@ -84,13 +86,26 @@ impl AppAudience {
     }
 
     /// Whether usher can see the app's clients: always if the embedded broker serves them, otherwise once one has
-    /// connected through usher. Until then, somebody may have subscribed to any channel at any time.
+    /// connected through usher, or a webhook has told the number of a channel's subscribers. Until then, somebody may
+    /// have subscribed to any channel at any time. Other events of webhooks do not suffice: they tell of a channel's first
+    /// subscriber, or of users.
     #[must_use]
     pub fn sees(&self) -> bool {
         match self {
             Self::Broker(_) | Self::Told => true,
-            Self::Relayed(counts) => counts.had_client(),
+            Self::Relayed(counts) => counts.had_client() || counts.reported().tells_of_all(),
         }
+    }
+
+    /// Notes what a webhook of the server behind usher says of channels at `now`. Returns the channels to which somebody
+    /// came: once for each event that says so. The embedded broker knows its clients itself, so nothing is noted there.
+    #[must_use]
+    pub fn webhook<'e>(
+        &self,
+        changes: impl IntoIterator<Item = (&'e str, ReportedChange)>,
+        now: Moment,
+    ) -> Vec<&'e str> {
+        if let Self::Relayed(counts) = self { counts.reported().note(changes, now) } else { Vec::new() }
     }
 
     /// A new relayed connection. `None`: nothing is relayed, and the embedded broker counts its clients itself.

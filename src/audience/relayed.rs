@@ -9,6 +9,7 @@ use dashmap::{DashMap, Entry};
 use parking_lot::Mutex;
 
 use super::Subscribers;
+use super::reported::ReportedChannels;
 use crate::clock::Moment;
 use crate::metrics::{Metrics, OpenGuard};
 
@@ -41,6 +42,8 @@ pub struct SubscriptionCounts {
     /// Whether a subscription was not counted because of a bound. After that, a channel that is not in `counts` may
     /// have subscribers.
     is_incomplete: AtomicBool,
+    /// What webhooks of the server behind usher said, of all clients.
+    reported: ReportedChannels,
 }
 
 /// The subscribers of one channel; at least one.
@@ -80,11 +83,30 @@ impl SubscriptionCounts {
             channels: AtomicUsize::new(0),
             had_client: AtomicBool::new(false),
             is_incomplete: AtomicBool::new(false),
+            reported: ReportedChannels::default(),
         }
     }
 
-    /// The subscribers of `channel`; `None`: unknown.
+    /// What webhooks told.
+    pub(super) const fn reported(&self) -> &ReportedChannels {
+        &self.reported
+    }
+
+    /// The subscribers of `channel`, as far as the relay sees or webhooks told; `None`: unknown.
     pub(super) fn of(&self, channel: &str) -> Option<Subscribers> {
+        let (relayed, reported) = (self.relayed(channel), self.reported.of(channel));
+        match (relayed, reported) {
+            // Webhooks tell of all clients, but late, and not always how many there are.
+            (Some(relayed), Some(reported)) => Some(Subscribers {
+                subscribers: relayed.subscribers.max(reported.subscribers),
+                last_joined: relayed.last_joined.max(reported.last_joined),
+            }),
+            (one, other) => one.or(other),
+        }
+    }
+
+    /// The subscribers of `channel` that the relay sees; `None`: unknown.
+    fn relayed(&self, channel: &str) -> Option<Subscribers> {
         if self.channels.load(Ordering::Relaxed) > 0
             && let Some(count) = self.counts.get(channel)
         {

@@ -121,3 +121,23 @@ fn other_frames_tell_nothing() {
         assert!(frame::request(odd).is_none(), "{odd}");
     }
 }
+
+#[test]
+fn webhooks_tell_of_clients_that_the_relay_does_not_see() {
+    let (_, relayed) = relayed();
+    let audience = AppAudience::Relayed(relayed.app("1"));
+    assert_eq!(audience.webhook([(ROOM, ReportedChange::Occupied)], at(5)), [ROOM]);
+    assert_eq!((audience.of(ROOM), audience.of("inn-room-2-chat")), (subscribers(1, 5), None));
+    assert!(!audience.sees(), "a second subscriber is not told of");
+    let relayed_client = audience.relayed_client().unwrap();
+    says(&relayed_client, "subscribe", ROOM);
+    confirms(&relayed_client, ROOM, 7);
+    assert_eq!(audience.of(ROOM), subscribers(1, 7));
+    assert_eq!(audience.webhook([(ROOM, ReportedChange::Subscriptions(3))], at(6)), [ROOM]);
+    assert_eq!(audience.of(ROOM), subscribers(3, 7));
+    drop(relayed_client);
+    assert_eq!(audience.of(ROOM), subscribers(3, 6));
+    assert!(audience.webhook([(ROOM, ReportedChange::Vacated)], at(8)).is_empty());
+    assert_eq!(audience.of(ROOM), Some(Subscribers::NONE));
+    assert_eq!(AppAudience::Relayed(relayed.app("2")).of(ROOM), None, "another app");
+}

@@ -131,6 +131,11 @@ impl Channel {
         Counts { subscriptions: self.subscribers.len(), users: self.members.len() }
     }
 
+    /// The user of the connection `id`, on presence channels.
+    pub(super) fn user_of(&self, id: SocketId) -> Option<Arc<str>> {
+        self.subscribers.get(&id).and_then(|subscriber| subscriber.user_id.clone())
+    }
+
     /// The ids of the members.
     pub(super) fn users(&self) -> impl Iterator<Item = &Arc<str>> {
         self.members.keys()

@@ -15,6 +15,7 @@ use super::channel::{Channel, ChannelFull, CountUpdate, Counts, Identity};
 use super::channel_type::{Access, ChannelType};
 use super::frame::{Event, Frame};
 use super::mailbox::{Mailbox, wake_after};
+use super::occurrence::SinkSlot;
 use super::socket_id::SocketId;
 use crate::clock::Moment;
 use crate::metrics::{OpenGuard, RealtimeMetrics};
@@ -51,6 +52,8 @@ pub(super) struct Channels {
     /// that it became occupied between two calls of [`Channels::send_deferred_counts`]. A lock: taken alone or
     /// while an entry of `occupied` is locked, never in the opposite order.
     stale: Mutex<Vec<Arc<str>>>,
+    /// Is told what happens, while the entry of the channel is locked.
+    pub(super) sink: SinkSlot,
 }
 
 #[derive(Debug)]
@@ -86,6 +89,7 @@ impl Channels {
             occupied: DashMap::with_shard_amount(SHARDS),
             cache: Mutex::new(Cache::new(channel_options.max_cached)),
             stale: Mutex::default(),
+            sink: SinkSlot::default(),
         }
     }
 
@@ -110,10 +114,12 @@ impl Channels {
                 _gauge: self.metrics.channel(),
             });
             let last = if channel_type.cached { self.last_frame(name, now) } else { None };
+            let (before, is_cache_miss) = (entry.channel.counts(), channel_type.cached && last.is_none());
             // A new channel is never full, so an error leaves no vacant channel behind.
             entry.channel.join(mailbox, identity, last, wakes)?;
             entry.last_joined = now;
             missed().into_iter().for_each(|frame| mailbox.push(frame, wakes));
+            self.sink.get().joined(&entry.channel, mailbox.id(), before, is_cache_miss);
             if entry.channel.count_changed(now, wakes) == CountUpdate::Deferred {
                 self.lock_stale().push(Arc::clone(name));
             }
@@ -135,9 +141,12 @@ impl Channels {
         wake_after(|wakes| {
             let Entry::Occupied(mut entry) = self.occupied.entry(Arc::clone(name)) else { return };
             let channel = &mut entry.get_mut().channel;
+            let (sink, before) = (self.sink.get(), channel.counts());
+            let member = sink.member(channel, id);
             if !channel.leave(id, wakes) {
                 return;
             }
+            sink.left(channel, before, member.as_deref());
             if channel.is_vacant() {
                 entry.remove();
             } else if channel.count_changed(now, wakes) == CountUpdate::Deferred {
@@ -180,6 +189,7 @@ impl Channels {
         wake_after(|wakes| {
             if let Some(occupied) = self.occupied.get_mut(name) {
                 occupied.channel.publish(frame, Some(from), wakes);
+                self.sink.get().sent(&occupied.channel, frame, from);
             }
         });
     }

@@ -1,10 +1,11 @@
 //! The frames that the server sends (`pusher-protocol.md` 4). Each is serialised once; all recipients share the
 //! [`Frame`].
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use tokio_tungstenite::tungstenite::Utf8Bytes;
 
@@ -181,18 +182,30 @@ pub(super) fn watchlist_events(online: &[&str], offline: &[&str]) -> Frame {
     internal("pusher_internal:watchlist_events", None, &Events { events })
 }
 
+/// An event of a client, as the other subscribers are sent it.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct ClientEvent<'a> {
+    #[serde(borrow)]
+    pub(super) event: Cow<'a, str>,
+    #[serde(borrow)]
+    pub(super) channel: Cow<'a, str>,
+    /// As received.
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    pub(super) data: Option<&'a RawValue>,
+    /// The sender, on presence channels.
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    pub(super) user_id: Option<Cow<'a, str>>,
+}
+
 /// An event of another client, with its data as received. On presence channels `user_id` names the sender.
 pub(super) fn client_event(event: &str, channel: &str, data: Option<&RawValue>, user_id: Option<&str>) -> Frame {
-    #[derive(Serialize)]
-    struct ClientEvent<'a> {
-        event: &'a str,
-        channel: &'a str,
-        #[serde(skip_serializing_if = "Option::is_none")]
-        data: Option<&'a RawValue>,
-        #[serde(skip_serializing_if = "Option::is_none")]
-        user_id: Option<&'a str>,
-    }
+    let (event, channel, user_id) = (event.into(), channel.into(), user_id.map(Into::into));
     json::text(&ClientEvent { event, channel, data, user_id }).into()
+}
+
+/// What [`client_event`] has written; `None`: it has not written `frame`.
+pub(super) fn read_client_event(frame: &Frame) -> Option<ClientEvent<'_>> {
+    json::object(frame.as_str())
 }
 
 /// A frame of the server itself: its data is a string that contains JSON.
@@ -281,6 +294,17 @@ mod tests {
             ),
         ] {
             assert_eq!(frame.as_str(), expected);
+        }
+    }
+
+    #[test]
+    fn a_clients_event_is_read_as_it_was_written() {
+        for (data, user_id) in [(Some(raw(r#"{"on": "\u00e9\""}"#)), Some("7\"")), (None, None)] {
+            let frame = client_event("client-\"typing\"", "presence-c", data.as_deref(), user_id);
+            let read = read_client_event(&frame).unwrap();
+            assert_eq!((&*read.event, &*read.channel), ("client-\"typing\"", "presence-c"));
+            assert_eq!(read.data.map(RawValue::get), data.as_deref().map(RawValue::get));
+            assert_eq!(read.user_id.as_deref(), user_id);
         }
     }
 

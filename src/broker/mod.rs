@@ -20,6 +20,7 @@ mod json;
 mod mailbox;
 mod message;
 mod newcomers;
+mod occurrence;
 mod origin;
 mod session;
 mod socket_id;
@@ -59,6 +60,7 @@ pub use channel_stats::ChannelStats;
 pub use channels::Subscriptions;
 pub use greeting::{Greeter, Newcomer};
 pub use newcomers::Newcomers;
+pub use occurrence::{Occurrence, OccurrenceSink};
 pub use origin::AllowedOrigin;
 pub use socket_loop::socket_config;
 pub use wake_queue::WakeQueue;
@@ -188,6 +190,11 @@ impl Broker {
     /// Serves these apps from now on. Apps that are served already keep their channels and connections, even if keys
     /// or secrets change; the connections of removed apps are closed.
     pub fn configure(&self, apps: &[App]) {
+        self.configure_told(apps, |_| None);
+    }
+
+    /// The same. From now on the sink of each app's id, if there is one, is told what happens on the app's channels.
+    pub fn configure_told(&self, apps: &[App], sink: impl Fn(&str) -> Option<Arc<dyn OccurrenceSink>>) {
         let before = self.broker_apps.load_full();
         let mut broker_apps = BrokerApps::default();
         for app in apps {
@@ -205,6 +212,7 @@ impl Broker {
                     self.metrics.realtime(app.id()),
                 )),
             };
+            broker_app.channels.sink.set(sink(app.id()));
             broker_apps.by_id.insert(app.id().into(), Arc::clone(&broker_app));
             broker_apps.by_key.extend(app.pairs().map(|pair| (pair.key().into(), Arc::clone(&broker_app))));
         }

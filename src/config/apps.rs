@@ -7,8 +7,11 @@ use super::address::is_loopback;
 use super::problem::Origin;
 use super::rules::warn_unwatched;
 use super::section::Section;
+use super::webhooks;
 use crate::gateway::UnknownApps;
 use crate::pusher::{App, KeyPair};
+use crate::upstream;
+use crate::webhooks::Target;
 
 /// The secret of the demo app, which is public.
 pub(super) const DEMO_SECRET: &str = "usher-secret";
@@ -36,11 +39,23 @@ pub(super) fn default_lists() -> String {
     )
 }
 
-/// The apps, and the ids as written. The ids include those of refused apps, so that rules may name them without a
-/// second problem.
-pub(super) fn read(root: &mut Section<'_>, server: &Server) -> (Vec<App>, Vec<String>) {
-    let mut unique_names = UniqueNames::default();
-    let apps = root.sections("apps", |section| app(section, server, &mut unique_names));
+/// What `[[apps]]` holds.
+pub(super) struct Apps {
+    pub(super) apps: Vec<App>,
+    /// As written. They include those of refused apps, so that rules may name them without a second problem.
+    pub(super) ids: Vec<String>,
+    /// Of all apps.
+    pub(super) webhooks: Vec<Target>,
+}
+
+/// Reads the apps.
+pub(super) fn read(root: &mut Section<'_>, server: &Server, upstream: &upstream::Options) -> Apps {
+    let (mut unique_names, mut webhooks) = (UniqueNames::default(), Vec::new());
+    let apps = root.sections("apps", |section| {
+        let app = app(section, server, &mut unique_names);
+        webhooks.append(&mut webhooks::of_app(section, &app.0, upstream));
+        app
+    });
     match server.unknown_apps {
         UnknownApps::Reject if apps.is_empty() => root.problem(
             "apps",
@@ -51,7 +66,7 @@ pub(super) fn read(root: &mut Section<'_>, server: &Server) -> (Vec<App>, Vec<St
         UnknownApps::Reject | UnknownApps::Forward => {}
     }
     let ids = apps.iter().map(|(id, _)| id.clone()).collect();
-    (apps.into_iter().filter_map(|(_, app)| app).collect(), ids)
+    Apps { apps: apps.into_iter().filter_map(|(_, app)| app).collect(), ids, webhooks }
 }
 
 /// Ids and keys, and the app that has each.

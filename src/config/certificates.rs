@@ -29,6 +29,16 @@ pub(super) fn upstream(section: &mut Section<'_>) -> Client {
     })
 }
 
+/// Reads `webhooks.ca_file`, for TLS to the receivers of webhooks.
+pub(super) fn webhooks(section: &mut Section<'_>) -> Client {
+    let Ok(authorities) = authorities(section) else { return Client::default() };
+    let authorities = authorities.as_ref().map(|(path, text)| (path.clone(), text.as_slice()));
+    Client::new(authorities, None).unwrap_or_else(|error| {
+        section.problem_coded("ca_file", code::FILE, format!("{error}."));
+        Client::default()
+    })
+}
+
 /// Reads `cluster.ca_file`, for TLS to the store.
 ///
 /// # Errors

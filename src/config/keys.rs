@@ -13,7 +13,7 @@ use super::tree::{Table, Value};
 use super::unit::{GIB, KIB, MIB, format_duration};
 use super::{
     Admin, Config, Log, LogFormat, Server, Token, apps, broker, cases, certificates, cluster, events, rates, rules,
-    suspicions, upstream,
+    suspicions, upstream, webhooks,
 };
 use crate::gateway::UnknownApps;
 use crate::triggers::{MIN_CAPACITY, Payloads};
@@ -39,6 +39,8 @@ pub(super) fn read(mut tree: Table, report: &mut Report) -> Config {
         let server = root.section("server", |section| server(section, &upstream));
         let admin = root.section("admin", admin);
         let broker = root.section("broker", broker::broker);
+        let incoming_webhooks = root.section("incoming_webhooks", |section| webhooks::incoming(section, &upstream));
+        let webhooks = root.section("webhooks", webhooks::webhooks);
         let limits = root.section("limits", limits);
         let cluster = root.section("cluster", cluster::cluster);
         let is_shared = cluster.is_some();
@@ -49,7 +51,7 @@ pub(super) fn read(mut tree: Table, report: &mut Report) -> Config {
         let log = root.section("log", log);
         let discover = root.section("report", |section| section.flag("discover", true));
         let observe = root.flag("observe", false);
-        let (apps, ids) = apps::read(root, &server);
+        let apps::Apps { apps, ids, webhooks: webhook_targets } = apps::read(root, &server, &upstream);
         let (rules, modes) = rules::read(root, &ids, observe).into_iter().unzip();
         let events = events::read(root, &ids);
         let tests = cases::read(tests, &ids);
@@ -60,6 +62,9 @@ pub(super) fn read(mut tree: Table, report: &mut Report) -> Config {
             admin,
             upstream,
             broker,
+            webhooks,
+            webhook_targets,
+            incoming_webhooks,
             limits,
             assignments,
             replay_bytes,
@@ -78,6 +83,7 @@ pub(super) fn read(mut tree: Table, report: &mut Report) -> Config {
     });
     check_across_sections(&config, report);
     cluster::check_across_sections(&config, report);
+    webhooks::check_across_sections(&config, report);
     suspicions::warn(&config, report);
     report.refuse_unknown();
     config.values = report.take_values();

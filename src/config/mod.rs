@@ -28,6 +28,7 @@ mod suspicions;
 mod tree;
 mod unit;
 mod upstream;
+mod webhooks;
 
 #[cfg(test)]
 mod tests;
@@ -65,6 +66,12 @@ pub struct Config {
     pub upstream: crate::upstream::Options,
     /// `[broker]`, which applies if `upstream` is the embedded broker.
     pub broker: crate::broker::Options,
+    /// `[webhooks]`, which applies if `upstream` is the embedded broker.
+    pub webhooks: crate::webhooks::Options,
+    /// `[[apps.webhooks]]` of all apps.
+    pub webhook_targets: Vec<crate::webhooks::Target>,
+    /// `[incoming_webhooks]`; `None`: none are taken in.
+    pub incoming_webhooks: Option<gateway::IncomingOptions>,
     /// `[limits]`.
     pub limits: gateway::Limits,
     /// `[assignments]`.

@@ -6,14 +6,14 @@
 use super::{Admin, Cluster, Config, Log, Server};
 use crate::assignment::Bounds;
 use crate::cluster::Login;
-use crate::{state, upstream};
+use crate::{state, upstream, webhooks};
 
 /// A key, and whether it has the same value in both configurations.
 type Compared = (&'static str, bool);
 
 impl Config {
     /// The keys that differ in `new` and take effect only after a restart. Everything else is applied on SIGHUP:
-    /// `observe`, `apps`, `rules`, `events`, `report.discover`, `server.unknown_apps`, `server.trusted_proxies`, the
+    /// `observe`, `apps` with their webhooks, `incoming_webhooks`, `rules`, `events`, `report.discover`, `server.unknown_apps`, `server.trusted_proxies`, the
     /// tokens, the hosts, the name and `recording` of `admin`, `limits` (those that shape a connection while it is accepted: for new connections),
     /// `assignments.max_channels`, `log.level`, certificates, keys and authorities (by the files' content and their
     /// names).
@@ -25,6 +25,9 @@ impl Config {
             admin,
             upstream,
             broker,
+            webhooks,
+            webhook_targets: _,
+            incoming_webhooks: _,
             limits: _,
             assignments,
             replay_bytes,
@@ -47,6 +50,7 @@ impl Config {
             .chain(admin_keys(admin, &new.admin))
             .chain(upstream_keys(upstream, &new.upstream))
             .chain([("broker", *broker == new.broker)])
+            .chain(webhooks_keys(webhooks, &new.webhooks))
             .chain(assignments_keys(assignments, &new.assignments))
             .chain([("assignments.replay_bytes", *replay_bytes == new.replay_bytes)])
             .chain(state_keys(state, &new.state))
@@ -103,6 +107,12 @@ fn upstream_keys(old: &upstream::Options, new: &upstream::Options) -> [Compared;
         ("upstream.max_connection_age", *max_connection_age == new.max_connection_age),
         ("upstream.max_idle", *max_idle == new.max_idle),
     ]
+}
+
+fn webhooks_keys(old: &webhooks::Options, new: &webhooks::Options) -> [Compared; 2] {
+    // Authorities are reloaded.
+    let webhooks::Options { timeout, queue, tls: _ } = old;
+    [("webhooks.timeout", *timeout == new.timeout), ("webhooks.queue", *queue == new.queue)]
 }
 
 fn assignments_keys(old: &Bounds, new: &Bounds) -> [Compared; 4] {

@@ -7,7 +7,7 @@ use http::header::{ALLOW, CONNECTION, CONTENT_TYPE, RETRY_AFTER, SEC_WEBSOCKET_V
 use http::{HeaderValue, Response, StatusCode};
 
 use super::record::Tag;
-use super::{Reply, Shared};
+use super::{Reply, Shared, WebhookRefusal};
 use crate::assignment::Denied;
 use crate::pusher::SignatureError;
 use crate::rate::Limited;
@@ -66,6 +66,9 @@ pub enum Refusal {
     /// The memory that processes share does not allow it.
     #[error(transparent)]
     Denied(Denied),
+    /// A webhook that came in is not taken.
+    #[error(transparent)]
+    Webhook(#[from] WebhookRefusal),
     /// As many requests are in flight as limits.max_requests allows.
     #[error("usher has as many requests in flight as it may (limits.max_requests); try again shortly")]
     Overloaded,
@@ -95,6 +98,7 @@ impl Refusal {
             Self::Denied(_) | Self::Overloaded | Self::Upstream(Failure::OutOfDescriptors { .. }) => {
                 StatusCode::SERVICE_UNAVAILABLE
             }
+            Self::Webhook(refusal) => refusal.status(),
             Self::Upstream(failure) if failure.is_timeout() => StatusCode::GATEWAY_TIMEOUT,
             Self::Upstream(_) | Self::Internal => StatusCode::BAD_GATEWAY,
         }
@@ -116,6 +120,7 @@ impl Refusal {
             Self::Signature(error) => error.code(),
             Self::RateLimited(_) => "rate_limited",
             Self::Denied(denied) => denied.code(),
+            Self::Webhook(refusal) => refusal.code(),
             Self::Overloaded => "overloaded",
             Self::Upstream(failure @ Failure::OutOfDescriptors { .. }) => failure.label(),
             Self::Upstream(failure) if failure.is_timeout() => "upstream_timeout",
@@ -141,6 +146,7 @@ impl Refusal {
             | Self::Signature(_)
             | Self::RateLimited(_)
             | Self::Denied(_)
+            | Self::Webhook(_)
             | Self::Upstream(_)
             | Self::Internal => false,
         }

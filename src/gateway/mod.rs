@@ -15,6 +15,7 @@ mod greeting;
 mod handshake;
 mod headers;
 mod in_flight;
+mod incoming;
 mod offline;
 mod passthrough;
 mod peer;
@@ -38,7 +39,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use http::header::{CONNECTION, DATE};
 use http::request::Parts;
 use http::{HeaderValue, Request, Response, StatusCode};
@@ -67,6 +68,7 @@ pub use error::Refusal;
 pub use fast::agreement;
 pub use fast::{Batch, FastConnection, FastPath, FastPathEnd};
 pub use greeting::Greetings;
+pub use incoming::{Incoming as IncomingWebhooks, IncomingOptions, WebhookRefusal};
 pub use offline::{
     KnownChannel, OfflineEnd, OfflineGateway, OfflineOptions, OfflineRequest, OfflineSent, OfflineStep, OfflineWait,
     RuleFigures, UpstreamOutcome,
@@ -156,6 +158,8 @@ pub struct Shared {
     pub recorders: Arc<Recorders>,
     /// Whether upstream's answers to triggers say that they were accepted.
     pub success_format: SuccessFormat,
+    /// The webhooks that come in, if they are taken: replaced by a reload.
+    pub incoming_webhooks: ArcSwapOption<IncomingWebhooks>,
 }
 
 impl Shared {
@@ -180,6 +184,7 @@ impl Shared {
             trigger_log: TriggerLog::default(),
             recorders: Arc::default(),
             success_format: SuccessFormat::default(),
+            incoming_webhooks: ArcSwapOption::empty(),
         }
     }
 }
@@ -253,6 +258,12 @@ impl Gateway {
                 return (RequestKind::WebSocket, self.answered(answered));
             }
             Err(refusal) => return (RequestKind::Refused, self.refuse(&summary, &refusal)),
+        }
+        let incoming = self.shared.incoming_webhooks.load_full();
+        if let Some(incoming) = incoming.filter(|incoming| incoming.is_for(&head)) {
+            let request = Request::from_parts(head, body);
+            let answered = Box::pin(incoming::handle(self, &routing, &incoming, request, permit)).await;
+            return (RequestKind::Webhook, self.answered(answered));
         }
         match target::route(&head, &routing) {
             Ok(target::Route::Trigger(target)) => {

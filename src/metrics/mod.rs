@@ -15,6 +15,7 @@ mod tests;
 mod tls;
 mod traffic;
 mod trigger;
+mod webhook;
 mod websocket;
 
 use std::sync::Arc;
@@ -32,6 +33,7 @@ pub use summary::{Counted, Summary};
 pub use tls::HandshakeFailure;
 pub use traffic::{CodeClass, ConnectionClosed, InFlight, OpenGuard, RequestKind};
 pub use trigger::{AppMetrics, EventMetrics, RuleMetrics, TriggerOutcome};
+pub use webhook::{IncomingEvent, IncomingWebhook, WebhookMetrics, WebhookOutcome, WebhookResult};
 pub use websocket::{WebSocketDirection, WebSocketEnd};
 
 /// All metrics of this process, in a separate registry.
@@ -42,6 +44,7 @@ pub struct Metrics {
     traffic: traffic::Traffic,
     realtime: realtime::Families,
     websockets: websocket::WebSockets,
+    webhooks: webhook::Families,
     rates: rate::Families,
     draining: IntGauge,
     reload_successful: IntGauge,
@@ -67,6 +70,7 @@ impl Metrics {
             traffic: traffic::Traffic::new(&registry),
             realtime: realtime::Families::new(&registry),
             websockets: websocket::WebSockets::new(&registry),
+            webhooks: webhook::Families::new(&registry),
             rates: rate::Families::new(&registry),
             draining: register(
                 &registry,
@@ -105,6 +109,27 @@ impl Metrics {
     #[must_use]
     pub fn realtime(&self, app: &str) -> RealtimeMetrics {
         self.realtime.app(app, self.rates.delays(RateScope::Subscriptions))
+    }
+
+    /// The series of `app`'s webhooks, at 0 if they are new. Resolve it once and keep it.
+    #[must_use]
+    pub fn webhooks(&self, app: &str) -> WebhookMetrics {
+        self.webhooks.app(app)
+    }
+
+    /// Counts an authentic webhook that came in for `app`, which is configured.
+    pub fn incoming_webhook(&self, app: &str, result: IncomingWebhook) {
+        self.webhooks.incoming(app, result);
+    }
+
+    /// Counts an event of such a webhook.
+    pub fn incoming_webhook_event(&self, app: &str, event: IncomingEvent) {
+        self.webhooks.incoming_event(app, event);
+    }
+
+    /// Counts an event of such a webhook by which somebody has subscribed to a channel.
+    pub fn incoming_webhook_arrival(&self, app: &str) {
+        self.webhooks.incoming_arrival(app);
     }
 
     /// Counts the end of a WebSocket connection.

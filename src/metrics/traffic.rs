@@ -19,6 +19,8 @@ label_enum! {
         Passthrough => "passthrough",
         /// A WebSocket handshake.
         WebSocket => "websocket",
+        /// A webhook of the server behind usher.
+        Webhook => "webhook",
         /// Rejected by usher with an error before anything was forwarded.
         Refused => "refused",
     }

@@ -52,7 +52,7 @@ impl Families {
         let messages_saved = opts!(
             "usher_messages_saved_total",
             "Messages that the dropped announcements would have been: one for each call, and one for each subscriber. An estimate: subscribers who do \
-             not connect through usher are not seen."
+             not connect through usher are not seen, unless webhooks tell of them."
         );
         let differences = opts!(
             "usher_differing_announcements_total",

@@ -20,8 +20,8 @@ pub use error_code::{ErrorCode, Warning};
 pub use percent::{decode_path, decode_query};
 pub use query::Query;
 pub use signature::{
-    Body, Grant, Pattern, SignatureClaim, SignatureError, SignedPath, TokenError, resign, sign_query, signed_text,
-    verify,
+    Body, Grant, Pattern, SignatureClaim, SignatureError, SignedPath, TokenError, WebhookSignature, resign, sign_query,
+    signed_text, verify,
 };
 pub use socket_id::socket_id;
 pub use subprotocol::subprotocol;

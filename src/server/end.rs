@@ -95,6 +95,11 @@ impl Server {
         for worker in workers {
             worker.end();
         }
+        // The broker's clients are gone, and what that has ended is told.
+        let untold = match &self.webhooks {
+            Some(webhooks) => webhooks.finish(until(end - reserve / 2)).await,
+            None => 0,
+        };
         let open = self.pools.finish(until(end - reserve / 2)).await;
         if left == 0 {
             self.leave(until(end)).await;
@@ -105,6 +110,7 @@ impl Server {
         self.succession.write(&self.assignments, self.shared.clock, asking == 0).await;
         tracing::info!(
             left,
+            untold,
             upstream_connections = open,
             admin_connections = asking,
             seconds = began.elapsed().as_secs_f64(),

@@ -5,6 +5,7 @@ mod active_config;
 mod capacity;
 mod end;
 mod handshake;
+mod incoming;
 mod lazy_timer;
 mod lingering_close;
 mod listeners;
@@ -47,6 +48,7 @@ use crate::shutdown::{Drain, Phase, Tasks};
 use crate::tls::Certificate;
 use crate::triggers::Triggers;
 use crate::upstream;
+use crate::webhooks::Webhooks;
 
 pub use capacity::Capacity;
 pub use signals::HangUps;
@@ -97,6 +99,8 @@ struct Server {
     active_config: Arc<ActiveConfig>,
     /// The embedded broker, if it is upstream.
     broker: Option<Arc<Broker>>,
+    /// What is told of the broker's channels.
+    webhooks: Option<Webhooks>,
     certificate: Option<Arc<Certificate>>,
     /// Who is let in by the operator's listener.
     access: Arc<ArcSwap<Access>>,
@@ -244,7 +248,8 @@ impl Server {
         let drain = Drain::new(end::policy(&config));
         let broker =
             config.upstream.is_local().then(|| Broker::new(&config.broker, clock, Arc::clone(&metrics), drain.clone()));
-        broker.iter().for_each(|broker| broker.configure(&config.apps));
+        let webhooks = broker.is_some().then(|| Webhooks::new(config.webhooks.clone(), clock, Arc::clone(&metrics)));
+        configure_broker(broker.as_deref(), webhooks.as_ref(), &config);
         let audience =
             broker.clone().map_or_else(|| Audience::Relayed(Relayed::new(Arc::clone(&metrics))), Audience::Broker);
         let report = Arc::new(Report::default());
@@ -261,6 +266,7 @@ impl Server {
             broker.tell(Arc::downgrade(&newcomers));
         }
         broker.iter().for_each(|broker| broker.set_greeter(Greetings::new(&shared)));
+        incoming::configure(&shared, &config, &config.webhooks.tls);
         let limits = ConnectionLimits {
             total: fit.connections,
             per_peer: config.limits.max_connections_per_peer,
@@ -278,6 +284,7 @@ impl Server {
             assignments,
             succession,
             broker,
+            webhooks,
             certificate,
             admin_tasks: Tasks::default(),
             stop_admin: Drain::default(),
@@ -383,7 +390,9 @@ impl Server {
             tracing::warn!("{warning}");
         }
         log_modes(&config);
-        self.broker.iter().for_each(|broker| broker.configure(&config.apps));
+        self.config.webhooks.tls.replace(&config.webhooks.tls);
+        incoming::configure(&self.shared, &config, &self.config.webhooks.tls);
+        configure_broker(self.broker.as_deref(), self.webhooks.as_ref(), &config);
         self.reload_bounds(&config);
         let (apps, rules) = (config.apps.len(), config.rules.len());
         let switches_ended = self.active_config.replace(config);
@@ -405,6 +414,13 @@ impl Server {
             tracing::warn!(%error, "the log level was not changed");
         }
     }
+}
+
+/// The broker serves the apps of `config`, and what happens on their channels is told to their webhooks.
+fn configure_broker(broker: Option<&Broker>, webhooks: Option<&Webhooks>, config: &Config) {
+    let (Some(broker), Some(webhooks)) = (broker, webhooks) else { return };
+    webhooks.configure(&config.apps, &config.webhook_targets);
+    broker.configure_told(&config.apps, |app| webhooks.sink(app));
 }
 
 /// Switches the discovery on or off.

@@ -157,11 +157,13 @@ fn the_table_of_errors_has_each_code_and_no_other() {
     let mut known = codes(&refusals);
     known.extend(codes(&signatures));
     known.extend(codes(&denials));
-    // Three arms take the code of what they hold: that of the signature, of one failure, and of the shared memory.
+    known.extend(codes(&function("src/gateway/incoming/refusal.rs", "pub const fn code(self) -> &'static str {")));
+    // Four arms take the code of what they hold: of the signature, of one failure, of the shared memory, and of a webhook.
     let held = [
         "Self::Signature(error) => error.code()",
         "Failure::OutOfDescriptors { .. }) => failure.label()",
         "Self::Denied(denied) => denied.code()",
+        "Self::Webhook(refusal) => refusal.code()",
     ];
     assert!(held.iter().all(|arm| refusals.contains(arm)), "{refusals}");
     assert_eq!(refusals.matches("=>").count(), codes(&refusals).len() + held.len(), "two arms have one code");

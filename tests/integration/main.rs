@@ -70,3 +70,4 @@ mod suggesting;
 mod tail;
 mod tidy;
 mod upstreams;
+mod webhooks;

@@ -62,6 +62,11 @@ const HOUSE: &[Room] = &[
         must_not: &[],
     },
     Room {
+        name: "webhooks",
+        may_use: &["clock", "pusher", "metrics", "broker", "upstream", "shutdown", "tls"],
+        must_not: &[],
+    },
+    Room {
         name: "gateway",
         may_use: &[
             "clock",
@@ -80,6 +85,7 @@ const HOUSE: &[Room] = &[
             "discovery",
             "broker",
             "replay",
+            "webhooks",
         ],
         must_not: &[],
     },
@@ -125,6 +131,8 @@ const HOUSE: &[Room] = &[
             "triggers",
             "decision",
             "simulation",
+            "shutdown",
+            "webhooks",
         ],
         must_not: &["tokio", "hyper"],
     },

@@ -8,7 +8,7 @@ use crate::browsers::{Hotel, story};
 use crate::harness::backend::Library;
 use crate::harness::bodies::{ANNOUNCEMENT, message};
 use crate::harness::guest::Device;
-use crate::harness::{Guest, Pusher, Setup, Usher, eventually, sign};
+use crate::harness::{Backend, Fake, Guest, Pusher, Setup, Usher, eventually, sign};
 
 /// The program in this environment variable.
 fn program(variable: &str) -> String {
@@ -54,6 +54,11 @@ fn soketi_node() -> Pusher {
 
 /// The same, with a limit of events a second from the backend; -1: unlimited.
 fn soketi_limited(events: &str) -> Pusher {
+    soketi_with(events, "[]")
+}
+
+/// The same, with webhooks as JSON.
+fn soketi_with(events: &str, webhooks: &str) -> Pusher {
     assert!(std::path::Path::new(SOKETI).exists(), "soketi is not installed; see tests/upstreams");
     Pusher::grown("node", |command, port| {
         command.args([SOKETI, "start"]).envs([("SOKETI_HOST", "127.0.0.1"), ("SOKETI_PORT", port)]);
@@ -65,6 +70,7 @@ fn soketi_limited(events: &str) -> Pusher {
             ("SOKETI_DEFAULT_APP_SECRET", sign::SECRET),
         ]);
         command.env("SOKETI_DEFAULT_APP_MAX_BACKEND_EVENTS_PER_SEC", events);
+        command.env("SOKETI_DEFAULT_APP_WEBHOOKS", webhooks);
         // Off by default.
         command.envs([
             ("SOKETI_DEFAULT_APP_ENABLE_CLIENT_MESSAGES", "true"),
@@ -189,4 +195,46 @@ fn soketi_node_sign_in() {
 #[ignore = "a release check: tests/upstreams"]
 fn soketi_node_cache_channels() {
     rooms::cache_channels_remember(&Hotel::before(soketi_node(), Library::Python));
+}
+
+/// soketi's webhooks tell usher of guests who connect to soketi itself, and go on to the backend as soketi signed them.
+#[test]
+#[ignore = "a release check: tests/upstreams"]
+fn soketi_node_webhooks_are_taken_in() {
+    const ROOM: &str = "grand-room-1-chat";
+    let receiver = Fake::start();
+    // soketi has to know where usher will listen.
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let kinds = ["channel_occupied", "channel_vacated", "member_added", "member_removed", "client_event"];
+    let url = format!("http://127.0.0.1:{port}/pusher/webhooks");
+    let upstream = soketi_with("-1", &json!([{ "url": url, "event_types": kinds }]).to_string());
+    let mut setup = Setup::before_url(&upstream.url());
+    setup.server = setup.server.replace("127.0.0.1:0", &format!("127.0.0.1:{port}"));
+    setup.more += &format!(
+        "[incoming_webhooks]\npath = \"/pusher/webhooks\"\nforward_to = \"http://{}/hooks\"\n",
+        receiver.address()
+    );
+    let usher = Usher::start_with(&setup.toml());
+    let backend = Backend::start(Library::Python, usher.gateway().port());
+    let direct = Guest::connect_as(Device::Node, upstream.port(), "7", &backend);
+    let told = || {
+        let webhook = receiver.next_request();
+        let (key, signature) = (webhook.header("x-pusher-key"), webhook.header("x-pusher-signature"));
+        let read = backend.call("validate_webhook", json!([key, signature, webhook.text()]));
+        read["events"].as_array().unwrap_or_else(|| panic!("{webhook:?}")).clone()
+    };
+    direct.enter(ROOM);
+    assert_eq!(told(), [json!({ "name": "channel_occupied", "channel": ROOM })]);
+    direct.enter("presence-bar");
+    assert_eq!(told(), [json!({ "name": "channel_occupied", "channel": "presence-bar" })]);
+    assert_eq!(told(), [json!({ "name": "member_added", "channel": "presence-bar", "user_id": "7" })]);
+    assert_eq!(usher.admin().metric("usher_incoming_webhook_arrivals_total", &[]), 3.0);
+    let mut client = usher.client();
+    client.announce(ROOM, "Anna Byrne").assert_forwarded();
+    client.announce(ROOM, "Anna Byrne").assert_suppressed();
+    assert_eq!(usher.admin().metric("usher_messages_saved_total", &[]), 2.0, "the call, and the guest beside usher");
+    direct.actor().ask("unsubscribe", json!([ROOM]));
+    assert_eq!(told(), [json!({ "name": "channel_vacated", "channel": ROOM })]);
+    client.announce(ROOM, "Anna Byrne").assert_suppressed();
+    assert_eq!(usher.admin().metric("usher_messages_saved_total", &[]), 3.0);
 }

@@ -2,6 +2,7 @@
 
 mod frames;
 mod life;
+mod occurrences;
 mod story;
 mod subscribing;
 mod watchlists;

@@ -10,6 +10,7 @@ mod reference;
 mod secrets;
 mod start_doubt;
 mod state;
+mod webhooks;
 
 use std::ffi::OsString;
 use std::io::Write;

@@ -193,3 +193,17 @@ fn the_hotel_watches_both_forms() {
     ];
     assert_eq!(places, expected);
 }
+
+/// An app has no webhooks unless they are written, so the reference has one in a comment: with all events.
+#[test]
+fn the_webhook_of_the_reference_is_valid_once_it_is_no_comment() {
+    let text = std::fs::read_to_string(shipped("usher.toml")).unwrap();
+    let begin = text.find("# [[apps.webhooks]]\n").unwrap();
+    let end = begin + text[begin..].find("\n\n").unwrap();
+    let webhook: String =
+        text[begin..end].lines().map(|line| format!("{}\n", line.strip_prefix("# ").unwrap())).collect();
+    let config = file(&format!("{}{webhook}", LISTS[0].1)).accepted();
+    let [target] = &config.webhook_targets[..] else { panic!("{:?}", config.webhook_targets) };
+    assert!(crate::webhooks::EventKind::ALL.into_iter().all(|kind| target.events.has(kind)), "{target:?}");
+    assert_eq!(target.app, "1001");
+}

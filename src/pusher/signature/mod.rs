@@ -12,6 +12,7 @@ mod pattern;
 #[cfg(test)]
 mod tests;
 mod token;
+mod webhook;
 
 use data_encoding::HEXLOWER;
 use hmac::{Hmac, Mac};
@@ -22,6 +23,7 @@ pub use error::SignatureError;
 pub use path::SignedPath;
 pub use pattern::{Pattern, SignatureClaim};
 pub use token::{Grant, TokenError};
+pub use webhook::WebhookSignature;
 
 use self::authenticate::{SignedRequest, VERSION, authenticate};
 use super::percent::encode_into;

@@ -27,7 +27,15 @@ const server = createServer(async (request, response) => {
 await new Promise((listening) => server.listen(0, "127.0.0.1", listening));
 tell({ auth: server.address().port });
 
+// What the library says of a webhook that was received.
+const judge = (request) => {
+  const webhook = client.webhook(request);
+  if (!webhook.isValid()) return { valid: false };
+  return { valid: true, events: webhook.getEvents(), time: webhook.getTime().getTime() };
+};
+
 await obey(async (call, given) => {
+  if (call === "webhook") return judge(...given);
   const response = await client[call](...given);
   return { status: response.status, decision: response.headers.get("usher-decision"), body: await response.json() };
 });

@@ -39,6 +39,7 @@ const COUNTS: &[&str] = &[
     "usher_state_restored_channels",
     "usher_tasks",
     "usher_waiters",
+    "usher_webhook_events_waiting",
     "usher_ws_connections",
 ];
 
@@ -75,10 +76,13 @@ impl Evening {
         );
         let remote = Usher::start(&fake, |setup| {
             setup.upstream = upstream;
+            setup.more += "[incoming_webhooks]\npath = \"/hooks\"\n";
             setup.server += &format!("tls = {{ certificate = {certificate:?}, key = {key:?} }}\n");
         });
         let mut setup = Setup::before_url("local");
         setup.more += "[[events]]\nname = \"staff-assigned\"\nchannel = \"{hotelSlug}-room-{roomNumber}-chat\"\n";
+        // Nobody listens there: what becomes of it is of no interest.
+        setup.apps = "[[apps.webhooks]]\nurl = \"http://127.0.0.1:9/\"\nevents = \"channel_occupied\"\n".to_owned();
         let local = Usher::start_with(&setup.toml());
         let store = Redis::start();
         let shared =
@@ -105,6 +109,13 @@ impl Evening {
         let late = sign::query_of("POST", "/apps/3/events", "", b"{}", sign::KEY, sign::SECRET, sign::now() - 10_000);
         let late = Request::new("POST", &format!("/apps/3/events?{late}"), b"{}");
         let requests = [
+            Request::webhook(
+                "/hooks",
+                &format!(
+                    r#"{{"time_ms":{},"events":[{{"name":"channel_occupied","channel":"a"}}]}}"#,
+                    sign::now() * 1000
+                ),
+            ),
             Request::events(&announcement("h-room-1-chat", "Anna")),
             Request::events(&announcement("h-room-1-chat", "Anna")),
             Request::events(&message("h-room-1-chat", "Good evening!")),

@@ -54,6 +54,19 @@ impl Request {
         Self::signed("POST", "/apps/3/batch_events", "", body.as_bytes())
     }
 
+    /// A webhook as Pusher signs it (pusher-protocol.md 5.2).
+    pub fn webhook(target: &str, body: &str) -> Self {
+        Self::webhook_by(target, body, sign::KEY, sign::SECRET)
+    }
+
+    /// The same by another pair.
+    pub fn webhook_by(target: &str, body: &str, key: &str, secret: &str) -> Self {
+        let signature = sign::webhook(body, secret);
+        let headers = [("Content-Type", "application/json"), ("X-Pusher-Key", key), ("X-Pusher-Signature", &signature)];
+        let headers = headers.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec();
+        Self { headers, ..Self::new("POST", target, body.as_bytes()) }
+    }
+
     /// Addressed to another host.
     #[must_use]
     pub fn host(mut self, host: &str) -> Self {

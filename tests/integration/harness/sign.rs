@@ -44,6 +44,11 @@ pub fn token_of(text: &str, key: &str, secret: &str) -> String {
     format!("{key}:{}", authenticate(text, secret))
 }
 
+/// The signature of a webhook's body, which is text (pusher-protocol.md 5.2).
+pub fn webhook(body: &str, secret: &str) -> String {
+    authenticate(body, secret)
+}
+
 fn authenticate(text: &str, secret: &str) -> String {
     let mut mac = Hmac::<Sha256>::new_from_slice(secret.as_bytes()).unwrap();
     mac.update(text.as_bytes());

@@ -35,6 +35,8 @@ pub struct Setup {
     pub start_doubt: &'static str,
     /// `log.level`.
     pub level: &'static str,
+    /// Tables below the one app, e.g. its `[[apps.webhooks]]`.
+    pub apps: String,
     /// More keys of the one rule.
     pub rule: String,
     /// Whole tables at the end, e.g. another `[[apps]]`.
@@ -60,6 +62,7 @@ impl Setup {
             doubt_period: "30s",
             start_doubt: "0s",
             level: "info",
+            apps: String::new(),
             rule: String::new(),
             more: String::new(),
         }
@@ -78,6 +81,7 @@ impl Setup {
             doubt_period,
             start_doubt,
             level,
+            apps,
             rule,
             more,
         } = self;
@@ -89,7 +93,7 @@ impl Setup {
         format!(
             "[server]\n{server}\n[admin]\n{admin}\n[upstream]\n{upstream}timeout = \"{timeout}\"\n\n[limits]\n{limits}max_wait = \"{max_wait}\"\n\n\
              [assignments]\n{assignments}doubt_period = \"{doubt_period}\"\nstart_doubt = \"{start_doubt}\"\n\n\
-             [log]\nformat = \"json\"\nlevel = \"{level}\"\n{cluster}\n[[apps]]\n{app}\n[[rules]]\n{watched}{rule}\n{more}"
+             [log]\nformat = \"json\"\nlevel = \"{level}\"\n{cluster}\n[[apps]]\n{app}{apps}\n[[rules]]\n{watched}{rule}\n{more}"
         )
     }
 }
