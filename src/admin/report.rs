@@ -6,7 +6,11 @@ use super::Admin;
 use super::misplaced::channels;
 use super::reply::{self, Reply};
 use super::rfc3339::rfc3339;
-use crate::report::{DifferenceSummary, Misplaced, Occurrences, REFRESH_PERIODS, RuleReport, Saved, Savings, Summary};
+use crate::report::{
+    Bypassed as CameBeside, DifferenceSummary, Misplaced, Occurrences, REFRESH_PERIODS, RuleReport, Saved, Savings,
+    Summary,
+};
+use crate::rules::LateJoiners;
 
 /// The body of the answer.
 #[derive(Serialize)]
@@ -32,6 +36,15 @@ struct Rule {
     top_channels: Vec<TopChannel>,
     differences: Differences,
     would_save: WouldSave,
+    bypassed: Bypassed,
+}
+
+/// What came another way than through usher.
+#[derive(Serialize)]
+struct Bypassed {
+    count: u64,
+    channel: Option<String>,
+    last: Option<String>,
 }
 
 /// What each setting of `late_joiners` and `refresh_after` would have dropped on a sample of the rule's channels.
@@ -40,6 +53,8 @@ struct WouldSave {
     channels: usize,
     announcements: u64,
     sees_clients: bool,
+    /// What is wrong with the present setting.
+    warning: Option<String>,
     settings: Vec<SavedBySetting>,
     proposal: String,
 }
@@ -88,26 +103,31 @@ struct MisplacedEvent {
 
 impl WouldSave {
     /// `replays`: whether `late_joiners = "replay"` is more than `"forward"`.
-    fn of(savings: &Savings, replays: bool) -> Self {
+    fn of(savings: &Savings, late_joiners: LateJoiners, replays: bool) -> Self {
         let &Savings { channels, announcements, ignore, forward, refresh, sees_clients } = savings;
         let setting = |setting, Saved { announcements, messages }| SavedBySetting {
             setting,
             suppressed: announcements,
             messages_saved: messages,
         };
+        let warning = savings.warning(late_joiners);
         let named = [("ignore", ignore), ("forward", forward)];
-        let late_joiners = named.map(|(name, saved)| setting(format!("late_joiners = \"{name}\""), saved));
+        let by_name = named.map(|(name, saved)| setting(format!("late_joiners = \"{name}\""), saved));
         let minutes = REFRESH_PERIODS.map(|period| period.as_secs() / 60);
         let refreshed = minutes.into_iter().zip(refresh);
         let refreshed = refreshed.map(|(minutes, saved)| setting(format!("refresh_after = \"{minutes}m\""), saved));
-        let settings = late_joiners.into_iter().chain(refreshed).collect();
-        Self { channels, announcements, sees_clients, settings, proposal: savings.proposal(replays) }
+        let settings = by_name.into_iter().chain(refreshed).collect();
+        Self { channels, announcements, sees_clients, warning, settings, proposal: savings.proposal(replays) }
     }
 }
 
 /// Answers with the complete report. The configuration bounds its length.
 pub(super) fn show(admin: &Admin) -> Reply {
     let time = |moment| rfc3339(admin.calendar.unix_time(moment));
+    let bypassed = |CameBeside { count, last }| {
+        let (channel, last) = last.unzip();
+        Bypassed { count, channel, last: last.map(time) }
+    };
     let replays = !admin.assignments.is_shared();
     let rule = |RuleReport { rule, tally }| {
         let Summary {
@@ -144,7 +164,8 @@ pub(super) fn show(admin: &Admin) -> Reply {
                 unexplained,
                 pointers: pointers.into_iter().map(pointer).collect(),
             },
-            would_save: WouldSave::of(&tally.savings(), replays),
+            would_save: WouldSave::of(&tally.savings(), rule.late_joiners, replays),
+            bypassed: bypassed(tally.came_beside()),
         }
     };
     let all_misplaced = admin.report.all_misplaced();

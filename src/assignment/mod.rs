@@ -7,10 +7,11 @@
 //! defines what is compared, `reach` whom an announcement has reached, `claim` the answers and outcomes, `machine` one channel as a pure state machine, `app` and
 //! `snapshot` the state of all channels of an app, `generation` the requests decided under earlier rules, `idle_entry`,
 //! `slot` and `channels` how a million channels are stored, `memory` one rule's memory, `tickets` what a request holds,
-//! `store` where an app's memory is and how a request claims in it, `shared` the memory that several processes share,
+//! `store` where an app's memory is and how a request claims in it, `beside` what came another way, `shared` the memory that several processes share,
 //! `registry` all memories, `kept` what of them outlives the process.
 
 mod app;
+mod beside;
 mod bounds;
 mod channels;
 mod claim;

@@ -344,6 +344,12 @@ impl Assignments {
         self.context.set_max_channels(max_channels);
     }
 
+    /// The present moment, by the clock of all memories.
+    #[must_use]
+    pub fn now(&self) -> Moment {
+        self.context.clock.now()
+    }
+
     /// How long a channel stays in doubt.
     #[must_use]
     pub fn doubt_period(&self) -> Duration {

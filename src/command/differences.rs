@@ -1,11 +1,12 @@
-//! Asks running ushers what else differed in the announcements that rules take for redundant (`GET /report`).
+//! Asks running ushers what else differed in the announcements that rules take for redundant, and whether they see the
+//! clients for whose sake rules let announcements through (`GET /report`).
 
 use std::time::Duration;
 
 use serde::Deserialize;
 use usher::config::{Config, Origin, Warning};
 use usher::report::DifferenceSummary;
-use usher::rules::OnDifference;
+use usher::rules::{LateJoiners, OnDifference};
 use usher::tls;
 
 use super::admins::Listener;
@@ -24,6 +25,13 @@ struct Rule {
     app: String,
     rule: String,
     differences: Differences,
+    would_save: WouldSave,
+}
+
+#[derive(Deserialize)]
+struct WouldSave {
+    /// About the setting of the running usher.
+    warning: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -41,7 +49,7 @@ struct Pointer {
 }
 
 /// A warning for each pointer to what differed in more than an exceptional number of the announcements that a rule of
-/// `config` drops.
+/// `config` drops, and for each rule that asks for late joiners where no client is seen.
 ///
 /// # Errors
 /// One of the ushers does not answer, or not as usher does.
@@ -52,8 +60,18 @@ pub(super) async fn warnings(
 ) -> anyhow::Result<Vec<Warning>> {
     let mut warnings = Vec::new();
     for listener in listeners {
-        for Rule { app, rule, differences } in listener.document::<Report>("/report", tls, TIME_LIMIT).await?.rules {
+        for Rule { app, rule, differences, would_save } in
+            listener.document::<Report>("/report", tls, TIME_LIMIT).await?.rules
+        {
             let named = config.rules.iter().position(|known| known.spec().name == rule && known.is_for(&app));
+            let asks = named.filter(|index| config.rules[*index].spec().late_joiners != LateJoiners::Ignore);
+            warnings.extend(asks.zip(would_save.warning).map(|(index, warning)| Warning {
+                origin: Origin::Default,
+                key: format!("rules.{index}.late_joiners"),
+                code: "no_client_seen",
+                message: format!("{rule} for app {app} at {}: {warning}.", listener.name),
+                cure: "Connect the clients through usher; where that cannot be, set refresh_after instead.".to_owned(),
+            }));
             let Some(index) = named.filter(|index| config.rules[*index].spec().on_difference == OnDifference::Count)
             else {
                 continue;

@@ -5,7 +5,7 @@ use super::Config;
 use super::problem::{Warning, quote};
 use super::report::{Report, nearest};
 use super::tree::{Node, Table, Value};
-use crate::rules::{Contract, Mode, Rule};
+use crate::rules::{Contract, LateJoiners, Mode, Rule};
 
 /// Warns of each text in `tree` with a `${…}` in it: usher expands none. The text is not repeated, since it may be a
 /// part of a secret.
@@ -60,6 +60,7 @@ pub(super) fn warn(config: &Config, report: &mut Report) {
         warn_of_wildcard(&format!("{key}.released_by"), rule.spec().released_by.iter().map(String::as_str), report);
         warn_of_overlap(index, config, report);
         warn_of_contract(&key, rule, config, report);
+        warn_of_unseen_clients(&key, rule, config, report);
     }
     for (index, entry) in config.events.iter().enumerate() {
         warn_of_wildcard(&format!("events.{index}.name"), [entry.spec().name.as_str()], report);
@@ -97,6 +98,51 @@ fn warn_of_overlap(index: usize, config: &Config, report: &mut Report) {
         let cure = "Make one rule of them, or tell them apart by `channel`, `where` or `apps`.";
         report.warn(&key, "overlapping_rules", message, cure);
     }
+}
+
+/// Warns of what a rule asks about clients that usher certainly does not see, or does not do.
+fn warn_of_unseen_clients(key: &str, rule: &Rule, config: &Config, report: &mut Report) {
+    let spec = rule.spec();
+    if spec.mode == Mode::Off {
+        return;
+    }
+    let (late_joiners, detect_bypass) = (format!("{key}.late_joiners"), format!("{key}.detect_bypass"));
+    if spec.late_joiners == LateJoiners::Replay && config.cluster.is_some() {
+        let message =
+            format!("`{late_joiners}`: a shared memory (`[cluster]`) replays nothing: \"replay\" acts as \"forward\".");
+        report.warn(&late_joiners, "replay_shared", message, "Write \"forward\", so that the file says what happens.");
+    }
+    if spec.detect_bypass && config.upstream.is_local() {
+        let message =
+            format!("`{detect_bypass}`: nobody can announce beside the embedded broker, so there is nothing to find.");
+        report.warn(&detect_bypass, "bypass_of_local", message, "Leave it out.");
+    }
+    if !sees_no_client(config) {
+        return;
+    }
+    let cure = "Connect the clients through usher: set upstream.websocket_url to the server for WebSocket connections.";
+    let why = "the server of upstream.url has Pusher's HTTP API alone, so no client connects through usher";
+    // Webhooks of that server may tell who comes.
+    if spec.late_joiners != LateJoiners::Ignore && config.incoming_webhooks.is_none() {
+        let message = format!(
+            "`{late_joiners}`: {why}, and anybody may have come before each announcement: \"{}\" drops nothing.",
+            spec.late_joiners.label()
+        );
+        report.warn(&late_joiners, "no_client_seen", message, cure);
+    }
+    if spec.detect_bypass {
+        let message = format!("`{detect_bypass}`: {why}, and nothing is found in what no client is sent.");
+        report.warn(&detect_bypass, "no_client_seen", message, cure);
+    }
+}
+
+/// Whether it is certain that usher sees no client: neither the embedded broker nor a server that takes WebSocket
+/// connections is behind it. Pusher has hosts of their own for these.
+fn sees_no_client(config: &Config) -> bool {
+    let server = config.upstream.websocket_url.as_ref().unwrap_or(&config.upstream.url);
+    let host = server.host().unwrap_or_default().to_ascii_lowercase();
+    let is_pushers = host.ends_with(".pusher.com") || host.ends_with(".pusherapp.com");
+    is_pushers && (host.starts_with("api.") || host.starts_with("api-"))
 }
 
 /// Warns if the contract of an app does not have the rule's event, or has it on other channels alone.

@@ -5,6 +5,7 @@
 //! trigger.
 
 mod body;
+mod bypass;
 mod caller;
 mod connection_limiter;
 mod decide;
@@ -60,6 +61,7 @@ use crate::shutdown::{Drain, Phase, Tasks};
 use crate::triggers::Triggers;
 use crate::upstream::Upstream;
 
+pub use bypass::Bypasses;
 pub use caller::Caller;
 pub use connection_limiter::{ConnectionLimiter, ConnectionLimits, ConnectionPermit};
 pub use error::Refusal;
@@ -152,6 +154,8 @@ pub struct Shared {
     pub tasks: Tasks,
     /// State of all WebSocket relays.
     pub relays: Relays,
+    /// What comes another way than through usher.
+    pub bypasses: Arc<Bypasses>,
     /// Log lines about triggers.
     pub trigger_log: TriggerLog,
     /// Those who record what comes, for an operator.
@@ -181,6 +185,7 @@ impl Shared {
             drain: Drain::default(),
             tasks: Tasks::default(),
             relays: Relays::default(),
+            bypasses: Arc::default(),
             trigger_log: TriggerLog::default(),
             recorders: Arc::default(),
             success_format: SuccessFormat::default(),

@@ -18,7 +18,7 @@ use super::routing::{Observers, Routing, RoutingOptions};
 use super::settle::Answered;
 use super::target::{self, TargetForm};
 use super::verified::{Content, Reading, Verified};
-use super::{Limits, Refusal, Shared, UnknownApps};
+use super::{Bypasses, Limits, Refusal, Shared, UnknownApps};
 use crate::assignment::{
     Assignment, Assignments, Bounds, Carried, ClaimMode, Entry, KeptChannel, Reach, Tickets, Value,
 };
@@ -199,7 +199,8 @@ impl OfflineGateway {
             replays: Replays::new(clock, assignments.doubt_period()),
             replay_bytes: 0,
         };
-        let observers = Observers { events: &[], report: &report, audience: &audience };
+        let bypasses = &Bypasses::default();
+        let observers = Observers { events: &[], report: &report, audience: &audience, bypasses };
         let routing = Routing::new(&apps, &rules, options, &assignments, &metrics, observers);
         let capacity = if keeps_records { MIN_CAPACITY } else { 0 };
         let triggers = Arc::new(Triggers::new(capacity, Payloads::All));

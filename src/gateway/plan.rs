@@ -1,5 +1,6 @@
 //! The plan for a trigger that goes on: its tickets, and what of it goes on.
 
+use super::bypass::InTransit;
 use super::decide::Conclusion;
 use crate::assignment::{Outcome, Tickets};
 use crate::replay::Candidates;
@@ -21,26 +22,29 @@ pub(super) struct Plan {
 #[must_use = "settle it: dropped, its outcome is ambiguous"]
 #[derive(Debug)]
 pub(super) enum HeldUntilSettled {
-    /// Nothing of it is handed to late subscribers.
+    /// Its tickets alone.
     Tickets(Tickets),
-    /// Something is. Boxed: few rules do that, and every trigger in flight would be larger.
-    WithCandidates(Box<TicketsAndCandidates>),
+    /// What a few rules ask for beside. Boxed, or every trigger in flight would be larger.
+    More(Box<HeldForClients>),
 }
 
-/// Tickets, and what late subscribers may get.
+/// Tickets, and what concerns the clients of the channels.
 #[derive(Debug)]
-pub(super) struct TicketsAndCandidates {
-    // Dropped first, as they are settled first.
+pub(super) struct HeldForClients {
+    // Dropped in the order in which they are settled.
+    /// What late subscribers may get.
     candidates: Candidates,
     tickets: Tickets,
+    /// What deliveries may say because of it.
+    in_transit: InTransit,
 }
 
 impl HeldUntilSettled {
-    pub(super) fn new(tickets: Tickets, candidates: Candidates) -> Self {
-        if candidates.is_empty() {
+    pub(super) fn new(tickets: Tickets, candidates: Candidates, in_transit: InTransit) -> Self {
+        if candidates.is_empty() && in_transit.is_empty() {
             Self::Tickets(tickets)
         } else {
-            Self::WithCandidates(Box::new(TicketsAndCandidates { candidates, tickets }))
+            Self::More(Box::new(HeldForClients { candidates, tickets, in_transit }))
         }
     }
 
@@ -48,9 +52,11 @@ impl HeldUntilSettled {
     pub(super) fn settle(self, outcome: Outcome) {
         match self {
             Self::Tickets(tickets) => tickets.settle(outcome),
-            Self::WithCandidates(held) => {
-                held.candidates.settle(outcome);
-                held.tickets.settle(outcome);
+            Self::More(held) => {
+                let HeldForClients { candidates, tickets, in_transit } = *held;
+                candidates.settle(outcome);
+                tickets.settle(outcome);
+                in_transit.settle(outcome);
             }
         }
     }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 
+use super::bypass::{Bypasses, Forwarded};
 use super::{Limits, UnknownApps};
 use crate::assignment::{Assignments, Generation, RuleMemory, RuleSettings, Store};
 use crate::audience::{AppAudience, Audience};
@@ -52,7 +53,8 @@ pub struct RoutingOptions {
     pub replay_bytes: usize,
 }
 
-/// What is recorded of triggers for the operator, beside the metrics. It influences no decision.
+/// What is recorded of triggers for the operator, beside the metrics. It influences no decision but
+/// by what is seen of clients and of their deliveries.
 #[derive(Debug, Clone, Copy)]
 pub struct Observers<'a> {
     /// Which events belong on which channels.
@@ -61,6 +63,8 @@ pub struct Observers<'a> {
     pub report: &'a Report,
     /// Who is subscribed to a channel.
     pub audience: &'a Audience,
+    /// What comes another way than through usher.
+    pub bypasses: &'a Bypasses,
 }
 
 /// One app, its rules and its memory.
@@ -119,6 +123,10 @@ pub(super) struct RuleRoute {
     pub(super) number: usize,
     pub(super) metrics: RuleMetrics,
     pub(super) tally: Arc<RuleTally>,
+    /// The fingerprint of its definition.
+    pub(super) definition: [u8; 32],
+    /// What was forwarded, if the rule looks for announcements beside usher.
+    pub(super) forwarded: Option<Arc<Forwarded>>,
     /// What late subscribers get, if the rule hands them anything.
     pub(super) replays: Option<Arc<RuleReplays>>,
 }
@@ -189,6 +197,8 @@ impl Routing {
                             number,
                             metrics: metrics.rule(app.id(), &settings.rule),
                             tally: Arc::clone(tally),
+                            definition: settings.definition,
+                            forwarded: forwarded(settings, pair.1, assignments, observers.bypasses),
                             replays: rule_replays.next().flatten(),
                         })
                         .collect(),
@@ -202,6 +212,7 @@ impl Routing {
             })
             .collect();
         routes.sort_by(|one, other| one.id.cmp(&other.id));
+        observers.bypasses.configure(&routes, assignments.doubt_period());
         Self {
             limits,
             unknown_apps,
@@ -235,6 +246,17 @@ impl Routing {
     pub(super) fn app_with_key(&self, key: &str) -> Option<&Arc<AppRoute>> {
         self.by_key.get(key)
     }
+}
+
+/// What was forwarded under a rule, if that looks for announcements beside usher.
+fn forwarded(
+    settings: &RuleSettings,
+    rule: &Rule,
+    assignments: &Assignments,
+    bypasses: &Bypasses,
+) -> Option<Arc<Forwarded>> {
+    let RuleSettings { app, rule: name, definition, .. } = settings;
+    rule.spec().detect_bypass.then(|| bypasses.table(app, name, definition, assignments))
 }
 
 /// The key comes from the first pair's secret, so that all processes that share the app have the same.
@@ -290,6 +312,7 @@ fn tallies(
         rule: Arc::clone(&settings.rule),
         mode: rule.spec().mode.label(),
         on_difference: rule.spec().on_difference,
+        late_joiners: rule.spec().late_joiners,
         definition: settings.definition,
     };
     let reported: Vec<ReportedRule> = pairs.iter().zip(settings).map(reported).collect();

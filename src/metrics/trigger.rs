@@ -35,6 +35,7 @@ pub(super) struct Families {
     outcomes: IntCounterVec,
     messages_saved: IntCounterVec,
     differences: IntCounterVec,
+    bypassed: IntCounterVec,
     replayed: IntCounterVec,
     misplaced: IntCounterVec,
     auth_failures: IntCounterVec,
@@ -57,6 +58,10 @@ impl Families {
         let differences = opts!(
             "usher_differing_announcements_total",
             "Redundant announcements whose data differs from what guests show, outside identity, context and what the rule ignores (GET /report)."
+        );
+        let bypassed = opts!(
+            "usher_bypassed_total",
+            "Announcements that clients were sent and usher did not forward: somebody announces beside usher (detect_bypass, GET /report)."
         );
         let replayed = opts!(
             "usher_replayed_total",
@@ -81,6 +86,7 @@ impl Families {
             outcomes: register(registry, IntCounterVec::new(outcomes, &["app", "outcome"])),
             messages_saved: register(registry, IntCounterVec::new(messages_saved, &["app", "rule"])),
             differences: register(registry, IntCounterVec::new(differences, &["app", "rule"])),
+            bypassed: register(registry, IntCounterVec::new(bypassed, &["app", "rule"])),
             replayed: register(registry, IntCounterVec::new(replayed, &["app", "rule"])),
             misplaced: register(registry, IntCounterVec::new(misplaced, &["app", "event"])),
             auth_failures: register(registry, IntCounterVec::new(auth_failures, &["app", "reason"])),
@@ -94,6 +100,7 @@ impl Families {
             decisions: Arc::new(DecisionCounters::new(self.triggers.clone(), app, rule)),
             messages_saved: self.messages_saved.with_label_values(&[app, rule]),
             differences: self.differences.with_label_values(&[app, rule]),
+            bypassed: self.bypassed.with_label_values(&[app, rule]),
             replayed: self.replayed.with_label_values(&[app, rule]),
         }
     }
@@ -167,6 +174,7 @@ pub struct RuleMetrics {
     decisions: Arc<DecisionCounters>,
     messages_saved: IntCounter,
     differences: IntCounter,
+    bypassed: IntCounter,
     replayed: IntCounter,
 }
 
@@ -195,6 +203,11 @@ impl RuleMetrics {
     /// Counts an announcement of the assignment that guests show whose other data differs.
     pub fn differs(&self) {
         self.differences.inc();
+    }
+
+    /// Counts an announcement that came another way than through usher.
+    pub fn bypassed(&self) {
+        self.bypassed.inc();
     }
 }
 

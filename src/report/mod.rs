@@ -15,11 +15,11 @@ use parking_lot::{Mutex, MutexGuard};
 
 use crate::clock::Moment;
 use crate::discovery::Discovery;
-use crate::rules::OnDifference;
+use crate::rules::{LateJoiners, OnDifference};
 
 pub use differences::{DifferenceSummary, FrequentDifference};
 pub use savings::{REFRESH_PERIODS, Saved, Savings};
-pub use tally::{Redundant, RedundantOutcome, RuleTally, Summary};
+pub use tally::{Bypassed, Redundant, RedundantOutcome, RuleTally, Summary};
 
 /// The largest number of kinds of misplaced events that are counted separately: more than any plausible configuration
 /// has.
@@ -50,6 +50,8 @@ pub struct ReportedRule {
     pub mode: &'static str,
     /// What happens to an announcement of which something else differs.
     pub on_difference: OnDifference,
+    /// What it does for clients that come late.
+    pub late_joiners: LateJoiners,
     /// The fingerprint of what decides which announcements are redundant, and what differs beside.
     pub definition: [u8; 32],
 }
@@ -149,6 +151,7 @@ mod tests {
             rule: rule.into(),
             mode,
             on_difference: OnDifference::Count,
+            late_joiners: LateJoiners::Ignore,
             definition: [7; 32],
         }
     }

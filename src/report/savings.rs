@@ -6,6 +6,7 @@ use std::hash::{BuildHasher, RandomState};
 use std::time::Duration;
 
 use crate::clock::Moment;
+use crate::rules::LateJoiners;
 
 /// The largest number of channels in a sample.
 const CHANNELS: usize = 4_096;
@@ -190,6 +191,19 @@ const ENOUGH: u64 = 100;
 const COSTLY: u64 = 10;
 
 impl Savings {
+    /// What is wrong with `late_joiners` as it is set, as a sentence without a full stop.
+    #[must_use]
+    pub fn warning(&self, late_joiners: LateJoiners) -> Option<String> {
+        let is_blind = late_joiners != LateJoiners::Ignore && self.announcements > 0 && !self.sees_clients;
+        is_blind.then(|| {
+            format!(
+                "late_joiners = \"{}\" drops nothing: no client of the app has connected through usher, so anybody may have come before each \
+                 announcement",
+                late_joiners.label()
+            )
+        })
+    }
+
     /// What the figures say for the choice of `late_joiners` and `refresh_after`, as sentences; nothing beyond the
     /// figures. `replays`: whether `late_joiners = "replay"` is more than `"forward"` here, as it is in a memory that is not
     /// shared.
@@ -350,6 +364,15 @@ mod tests {
             "{shared}"
         );
         let blind = Savings { sees_clients: false, ..savings(100, 0, [9, 49, 49]) };
+        assert!(
+            blind
+                .warning(LateJoiners::Forward)
+                .is_some_and(|warning| warning.starts_with("late_joiners = \"forward\""))
+        );
+        assert_eq!(
+            [blind.warning(LateJoiners::Ignore), savings(100, 89, [9, 50, 80]).warning(LateJoiners::Replay)],
+            [None, None]
+        );
         beginning(blind, true, "usher sees no client");
         beginning(blind, true, "No refresh_after up to 60m would drop half of 100.");
     }

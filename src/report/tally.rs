@@ -69,6 +69,15 @@ pub struct Summary {
     pub top_channels: Vec<(String, u64)>,
 }
 
+/// Announcements that came another way than through usher.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Bypassed {
+    /// Their number.
+    pub count: u64,
+    /// The channel and the time of the last one.
+    pub last: Option<(String, Moment)>,
+}
+
 #[derive(Debug, Default)]
 struct Counts {
     /// Without the list of channels, which is computed from `top`.
@@ -76,6 +85,7 @@ struct Counts {
     top: HeavyHitters,
     differences: Differences,
     sample: Sample,
+    bypassed: Bypassed,
 }
 
 impl RuleTally {
@@ -125,6 +135,19 @@ impl RuleTally {
     #[must_use]
     pub fn savings(&self) -> Savings {
         self.lock().sample.savings()
+    }
+
+    /// Somebody announces on `channel` beside usher.
+    pub fn bypassed(&self, channel: &str, at: Moment) {
+        let bypassed = &mut self.lock().bypassed;
+        bypassed.count += 1;
+        bypassed.last = Some((channel.to_owned(), at));
+    }
+
+    /// What came another way so far.
+    #[must_use]
+    pub fn came_beside(&self) -> Bypassed {
+        self.lock().bypassed.clone()
     }
 
     /// An announcement on `channel` is forwarded: `digest` is that of its remainder, whose first leaves are `leaves`.

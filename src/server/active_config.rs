@@ -91,7 +91,8 @@ impl ActiveConfig {
     fn apply(&self, config: &Config) {
         let before = self.shared.routing.load();
         let kept = (before.limiters.rebuilt_for(&config.limits.rates), Arc::clone(&before.replays));
-        let observers = Observers { events: &config.events, report: &self.shared.report, audience: &self.audience };
+        let Shared { report, bypasses, .. } = &*self.shared;
+        let observers = Observers { events: &config.events, report, audience: &self.audience, bypasses };
         let routing = super::routing(config, kept, &self.assignments, &self.shared.metrics, observers);
         self.shared.routing.store(Arc::new(routing));
     }

@@ -37,7 +37,9 @@ use crate::broker::Broker;
 use crate::clock::Calendar;
 use crate::config::{Config, Sources, Token};
 use crate::descriptors::{Fit, Shortage};
-use crate::gateway::{ConnectionLimiter, ConnectionLimits, Greetings, Observers, Routing, RoutingOptions, Shared};
+use crate::gateway::{
+    Bypasses, ConnectionLimiter, ConnectionLimits, Greetings, Observers, Routing, RoutingOptions, Shared,
+};
 use crate::log::{self, Logging};
 use crate::metrics::Metrics;
 use crate::rate::Limiters;
@@ -254,13 +256,15 @@ impl Server {
             broker.clone().map_or_else(|| Audience::Relayed(Relayed::new(Arc::clone(&metrics))), Audience::Broker);
         let report = Arc::new(Report::default());
         switch_discovery(&report, &config);
-        let observers = Observers { events: &config.events, report: &report, audience: &audience };
+        let bypasses = Arc::new(Bypasses::default());
+        let observers = Observers { events: &config.events, report: &report, audience: &audience, bypasses: &bypasses };
         let limiters = Limiters::new(&config.limits.rates, clock, &metrics);
         let replays = Replays::new(clock, assignments.doubt_period());
         let routing = routing(&config, (limiters, replays), &assignments, &metrics, observers);
         let succession = inheritance.settle(&config, &assignments, &metrics);
         let triggers = Arc::new(Triggers::new(config.admin.triggers_bytes, config.payloads()));
-        let shared = Arc::new(Shared { drain, tasks, ..Shared::new(routing, clock, metrics, triggers, report) });
+        let shared =
+            Arc::new(Shared { drain, tasks, bypasses, ..Shared::new(routing, clock, metrics, triggers, report) });
         if let Some(broker) = &broker {
             let newcomers: Arc<dyn Newcomers> = Arc::clone(&shared) as _;
             broker.tell(Arc::downgrade(&newcomers));

@@ -114,6 +114,29 @@ fn rules_that_match_the_same_event_on_the_same_channel_are_warned_of() {
 }
 
 #[test]
+fn what_a_rule_asks_of_clients_that_usher_cannot_see_is_warned_of() {
+    let asking = "late_joiners = \"forward\"\ndetect_bypass = true";
+    let warnings = |upstream: &str, more: &str| {
+        Place::new(&format!("{FEW}{upstream}\n{APP}{}", rule("r", "e", "inn-{x}", more))).warnings()
+    };
+    let unseen =
+        [found("rules.0.late_joiners", 14, "no_client_seen"), found("rules.0.detect_bypass", 15, "no_client_seen")];
+    assert_eq!(warnings("upstream.url = \"https://api.pusherapp.com\"", asking), unseen);
+    // Webhooks may tell who comes, and not what they were sent.
+    let told = "upstream.url = \"https://api.pusherapp.com\"\nincoming_webhooks.path = \"/webhooks\"";
+    assert_eq!(warnings(told, asking), [found("rules.0.detect_bypass", 16, "no_client_seen")]);
+    // Clients connect to the server for WebSocket connections, or to any server, or may do so.
+    for seen in ["upstream.cluster = \"eu\"", "upstream.url = \"http://127.0.0.1:6002\""] {
+        assert_eq!(warnings(seen, asking), [], "{seen}");
+    }
+    assert_eq!(warnings("upstream.url = \"local\"", asking), [found("rules.0.detect_bypass", 15, "bypass_of_local")]);
+    for silent in ["", "late_joiners = \"ignore\"\ndetect_bypass = false", "late_joiners = \"replay\"\nmode = \"off\""]
+    {
+        assert_eq!(warnings("upstream.url = \"https://api.pusherapp.com\"", silent), [], "{silent}");
+    }
+}
+
+#[test]
 fn rules_that_the_contract_contradicts_are_warned_of() {
     let entry = |name: &str, channel: &str| format!("[[events]]\nname = \"{name}\"\nchannel = \"{channel}\"\n");
     let against = |rule: &str| {

@@ -9,6 +9,7 @@ mod autobahn;
 mod base;
 mod broker;
 mod browsers;
+mod bypassing;
 mod certificates;
 mod check;
 mod client_certificates;

@@ -89,10 +89,11 @@ fn a_rule_tells_what_it_dropped_or_would_have() {
         "audience_known": false, "first": null, "last": null, "late_joiners": 0, "top_channels": [],
         "differences": { "on_difference": "count", "compared": 0, "differing": 0, "unexplained": 0, "pointers": [] },
         "would_save": {
-            "channels": 0, "announcements": 0, "sees_clients": false,
+            "channels": 0, "announcements": 0, "sees_clients": false, "warning": null,
             "settings": SETTINGS.map(|setting| json!({ "setting": setting, "suppressed": 0, "messages_saved": 0 })),
             "proposal": "Nothing is proposed yet: 0 redundant announcements are too few, 100 are enough.",
         },
+        "bypassed": { "count": 0, "channel": null, "last": null },
     });
     assert_eq!(report["rules"], json!([nothing]));
 
@@ -235,6 +236,38 @@ fn the_report_says_what_each_setting_for_late_joiners_would_save() {
         let [ignore, forward, ..] = self::would_save(&usher);
         assert_eq!((ignore.0, forward.0), (103, 90), "{mode}");
     }
+}
+
+#[test]
+fn a_setting_that_drops_nothing_is_warned_of() {
+    let (fake, far) = (Fake::start(), Far::start());
+    let usher = Usher::start(&fake, |setup| {
+        setup.upstream += &far.key();
+        setup.rule = "late_joiners = \"forward\"\n".to_owned();
+    });
+    let warning = || rule(&usher)["would_save"]["warning"].clone();
+    let mut client = usher.client();
+    assert_eq!(warning(), Value::Null, "nothing was announced");
+    for _ in 0..2 {
+        client.announce(CHANNEL, "Anna").assert_forwarded();
+    }
+    assert!(warning().as_str().is_some_and(|text| text.contains("no client of the app")), "{}", warning());
+    let check = || {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("usher.toml");
+        let mut setup = Setup::before(&fake);
+        setup.rule = "late_joiners = \"forward\"\n".to_owned();
+        std::fs::write(&file, setup.toml()).unwrap();
+        let url = format!("http://{}", usher.admin().0);
+        let check = Cli::new(&["check", "--config", file.to_str().unwrap(), "--admin", &url]);
+        check.env("USHER_ADMIN__TOKEN", TOKEN).run().out
+    };
+    assert!(check().contains("no client of the app has connected through usher"), "{}", check());
+    let mut guest = relayed(&usher, &far);
+    enter(&mut guest, "h-room-2-chat");
+    client.announce(CHANNEL, "Anna").assert_suppressed();
+    assert_eq!(warning(), Value::Null, "one is seen");
+    assert!(!check().contains("no client of the app"), "{}", check());
 }
 
 #[test]

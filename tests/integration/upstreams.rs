@@ -5,6 +5,7 @@ use serde_json::json;
 
 use crate::browsers::rooms::{self, Habits, USUAL};
 use crate::browsers::{Hotel, story};
+use crate::bypassing;
 use crate::harness::backend::Library;
 use crate::harness::bodies::{ANNOUNCEMENT, message};
 use crate::harness::guest::Device;
@@ -177,6 +178,12 @@ fn soketi_node_refuses_with_200() {
     client.announce(&room, ANNA).assert_suppressed();
     guest.wait(&room, ANNOUNCEMENT);
     assert_eq!(guest.heard(&room).iter().filter(|(event, _)| event == ANNOUNCEMENT).count(), 1);
+}
+
+#[test]
+#[ignore = "a release check: tests/upstreams"]
+fn soketi_node_is_bypassed() {
+    bypassing::a_worker_bypasses(&soketi_node());
 }
 
 #[test]

@@ -61,9 +61,11 @@ const reportParts = ({ since, rules, misplaced }) => {
   const differs = ({ differences: { on_difference: mode, compared, differing, pointers } }) => (mode === "suppress" ? "not looked at"
     : !differing ? (compared ? "nothing" : "–")
       : make("div", "", make("div", "", `${count(differing)} of ${count(compared)}`), lines(pointers.slice(0, 5).map(({ pointer, count: times }) => make("span", "", theirs("", pointer), make("span", "faint", ` ${count(times)}`))))));
-  const choices = ({ would_save: { settings, announcements, channels, proposal } }) => (announcements
+  const choices = ({ would_save: { settings, announcements, channels, proposal, warning } }) => (announcements
     ? make("div", "", lines(settings.map(({ setting, suppressed, messages_saved: messages }) => make("span", "", theirs("", setting), make("span", "faint", ` ${count(suppressed)}, messages ${count(messages)}`)))),
-      make("div", "faint", `of ${count(announcements)} announcements on ${count(channels)} channels`), make("div", "", proposal)) : "–");
+      make("div", "faint", `of ${count(announcements)} announcements on ${count(channels)} channels`), make("div", "", proposal), ...(warning ? [make("div", "", warning)] : [])) : "–");
+  const beside = rules.filter(({ bypassed }) => bypassed.count).map((rule) =>
+    [name(rule), count(rule.bypassed.count), theirs("", rule.bypassed.channel), timeElement(rule.bypassed.last, ago(rule.bypassed.last))]);
   const rows = rules.map((rule) => [name(rule), rule.mode, count(rule.suppressed), count(rule.would_suppress),
     (rule.audience_known ? "" : "≥ ") + count(rule.messages_saved), count(rule.late_joiners), differs(rule), span(rule), top(rule)]);
   const parts = [];
@@ -73,6 +75,10 @@ const reportParts = ({ since, rules, misplaced }) => {
     parts.push(make("p", "faint report-note", `Since ${minute(since)}. Late joiners: announcements suppressed after somebody new had entered the channel, who had not read the one before. What else differed: values in their data that were not those of what guests show, and that the rule neither compares nor ignores; they are dropped with the announcement unless on_difference = "forward". Enforce a rule once these numbers are what you expect.`));
   } else {
     parts.push(make("p", "empty", "No rule has anything to report yet."));
+  }
+  if (beside.length) {
+    parts.push(table("Somebody announces beside usher", ["Rule", "#Times", "Channel of the last", "When"], beside));
+    parts.push(make("p", "faint report-note", "Clients were sent announcements that usher did not forward. Their channels are in doubt for a while, so that nothing is dropped there. Find who still talks to the server behind usher."));
   }
   if (misplaced.length) {
     parts.push(table("Events on channels where the contract does not expect them",

@@ -18,7 +18,7 @@ const LISTING: Duration = Duration::from_secs(2);
 const READ_AT_ONCE: usize = 256;
 
 /// How often a channel is forgotten anew that others change meanwhile.
-const ATTEMPTS: usize = 100;
+pub(super) const ATTEMPTS: usize = 100;
 
 /// One rule of an app, with the channels that it watches in a shared memory.
 #[derive(Debug, Clone)]

@@ -5,10 +5,11 @@
 //! are swapped for what was read unless somebody else has changed it; and the request goes on with its tickets. What
 //! a request has learned so far is its [`Round`](round::Round). In reading order: `channel` a channel as it is read and
 //! written, `round` what a request learns, `claims` one decision, `ask` what it waits for, `tickets` what it holds,
-//! `settling` what is about to be settled, `waiters` who waits for whom, `joins` where somebody has subscribed, `listing`
+//! `settling` what is about to be settled, `waiters` who waits for whom, `joins` where somebody has subscribed, `beside` what came another way, `listing`
 //! what the operator sees.
 
 mod ask;
+mod beside;
 mod channel;
 mod claims;
 mod joins;

@@ -291,6 +291,22 @@ async fn a_settlement_in_a_later_membership_finds_its_ticket_gone() {
 }
 
 #[tokio::test]
+async fn what_came_another_way_is_doubted_for_all_unless_a_member_explains_it() {
+    let server = Server::start();
+    let (one, two) = (Process::join(&server, "a").await, Process::join(&server, "b").await);
+    one.close_history().await;
+    let [anna, ben] = ["anna", "ben"].map(|name| Assignment::new(0, name, []));
+    let doubts = async |said: &Assignment| two.shared.doubt_beside(0, "room", Some(said)).await.unwrap();
+    one.announce("anna").await;
+    until("it is dropped", async || two.announce("anna").await.is_none().then_some(())).await;
+    assert!(!doubts(&anna).await, "the other member has forwarded it");
+    assert!(!doubts(&ben).await, "it may have been known a moment ago");
+    until("what was known before is not delivered any more", async || doubts(&ben).await.then_some(())).await;
+    assert_eq!(one.announce("anna").await, Some(Before::Uncertain(Uncertainty::InDoubt)));
+    assert!(!doubts(&ben).await, "the channel is in doubt already");
+}
+
+#[tokio::test]
 async fn while_the_app_is_open_nothing_is_dropped_and_nothing_becomes_known() {
     let server = Server::start();
     let one = Process::join(&server, "a").await;

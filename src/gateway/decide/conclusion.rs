@@ -2,12 +2,13 @@
 
 use smallvec::SmallVec;
 
-use super::effects::{Deliveries, Effect, Novelty};
+use super::effects::{Deliveries, Effect, EffectKind, Novelty};
 use super::observe::Observation;
 use super::{Conclusion, Decision, DecisionInProgress, WaitReason, acquire, observe};
 use crate::assignment::Denied;
 use crate::decision::EventDecision;
 use crate::gateway::Refusal;
+use crate::gateway::bypass::{self, InTransit, Sent};
 use crate::gateway::plan::{HeldUntilSettled, Multiplicity, Plan};
 use crate::gateway::record::primary;
 use crate::rate::{RateDecision, RateReservation};
@@ -62,10 +63,27 @@ impl DecisionInProgress<'_, '_> {
         let dropped = deliveries.dropped();
         let reduced = (!dropped.is_empty()).then(|| self.trigger.without(&dropped));
         let multiplicity = if deliveries.forwarded() == 1 { Multiplicity::One } else { Multiplicity::Several };
-        // Sent, as far as a late subscriber is concerned, before anything is settled.
-        let candidates = self.candidates(deliveries);
-        let held = HeldUntilSettled::new(self.claims.into_tickets(), candidates);
+        // Before anything is sent or settled: what late subscribers may get of it, and what deliveries may say.
+        let (candidates, in_transit) = (self.candidates(deliveries), self.in_transit(deliveries));
+        let held = HeldUntilSettled::new(self.claims.into_tickets(), candidates, in_transit);
         Decision::Forward(Plan { held, reduced, multiplicity, conclusion })
+    }
+
+    /// What deliveries may say because of what goes on.
+    #[inline]
+    fn in_transit(&self, deliveries: &Deliveries) -> InTransit {
+        if self.effects.iter().all(|effect| effect.route.forwarded.is_none()) {
+            return InTransit::default();
+        }
+        let goes_on = |effect: &&Effect<'_>| !deliveries.is_dropped(effect.event, effect.position);
+        let sent = self.effects.iter().filter(goes_on).map(|effect| Sent {
+            route: effect.route,
+            channel: effect.channel,
+            assignment: effect.assignment(),
+            is_release: effect.kind == EffectKind::Releases,
+            before: effect.before.as_ref(),
+        });
+        bypass::in_transit(self.shared.clock, self.now, sent)
     }
 
     /// Refuses the trigger, of which nothing is claimed.

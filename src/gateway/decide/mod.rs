@@ -13,6 +13,7 @@ use std::iter;
 use smallvec::SmallVec;
 
 use self::effects::{Effect, Effects, Filtered, Readings, followers, readings};
+use super::bypass::{self, InTransit, Sent};
 use super::plan::{HeldUntilSettled, Multiplicity, Plan};
 use super::record::{Arrival, RequestLine};
 use super::routing::AppRoute;
@@ -187,13 +188,26 @@ fn forward_inexact(
         return Decision::Wait(WaitReason::Store(ask, context.mode));
     }
     app.metrics.inexact();
+    let any = [String::new()];
+    let in_transit = unread_in_transit(shared, app, listed.map_or(&any[..], Vec::as_slice), context.now);
     let tickets = claims.into_tickets();
     let multiplicity =
         if inexact.reason == InexactReason::LegacyEndpoint { Multiplicity::One } else { Multiplicity::Several };
     let draft = draft::inexact(shared, app, inexact, subject);
     let conclusion = Conclusion { decision: EventDecision::Inexact, draft };
-    let held = HeldUntilSettled::new(tickets, candidates::unread(app, listed.map(Vec::as_slice)));
+    let candidates = candidates::unread(app, listed.map(Vec::as_slice));
+    let held = HeldUntilSettled::new(tickets, candidates, in_transit);
     Decision::Forward(Plan { held, reduced: None, multiplicity, conclusion })
+}
+
+/// What deliveries may say because of a trigger that cannot be read exactly: anything on these channels, of which an
+/// empty one is any.
+fn unread_in_transit(shared: &Shared, app: &AppRoute, channels: &[String], now: Moment) -> InTransit {
+    let unread = channels.iter().flat_map(|channel| {
+        let watching = app.rules.iter().filter(move |route| channel.is_empty() || route.rule.watches(channel));
+        watching.map(move |route| Sent { route, channel, assignment: None, is_release: false, before: None })
+    });
+    bypass::in_transit(shared.clock, now, unread)
 }
 
 /// A decision in progress.

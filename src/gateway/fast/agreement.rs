@@ -33,7 +33,7 @@ use crate::gateway::handshake::Handshake;
 use crate::gateway::routing::{Observers, Routing, RoutingOptions};
 use crate::gateway::target::{self, Route, Target};
 use crate::gateway::verified::{Content, PatternClaim, Reading, Signed, Verified};
-use crate::gateway::{Limits, Refusal, UnknownApps, screen};
+use crate::gateway::{Bypasses, Limits, Refusal, UnknownApps, screen};
 use crate::metrics::Metrics;
 use crate::pusher::{App, Body, Endpoint, SignatureError};
 use crate::rate::{Limiters, Rates};
@@ -356,6 +356,7 @@ fn routing() -> Arc<Routing> {
         events: &[],
         report: &Report::default(),
         audience: &Audience::Relayed(Relayed::new(Arc::clone(&metrics))),
+        bypasses: &Bypasses::default(),
     };
     let options = RoutingOptions {
         limits: limits(),

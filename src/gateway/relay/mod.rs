@@ -1,6 +1,6 @@
 //! Relaying a client's WebSocket connection to upstream. Messages are neither altered nor delayed; subscriptions are
 //! recorded for the operator, and told to the rules that ask who comes; a late subscriber may be handed an announcement
-//! (`replaying`). Nothing else here reaches the memory of assignments.
+//! (`replaying`), and deliveries may put a channel in doubt. Nothing else here reaches the memory of assignments.
 
 mod close_stagger;
 mod half;
@@ -19,11 +19,12 @@ use hyper_util::rt::TokioIo;
 use tokio::time::{sleep, timeout};
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role};
-use tokio_tungstenite::tungstenite::{Error, Message, Utf8Bytes};
+use tokio_tungstenite::tungstenite::{Message, Utf8Bytes};
 
 use self::close_stagger::CloseStagger;
 use self::half::{ReadError, Reader, Writer};
 use self::replaying::{Replaying, hand_out, key_of, settled};
+use super::bypass::{Deliveries, Freshness};
 use super::caller::Caller;
 use super::handshake::Handshake;
 use super::{ConnectionPermit, Gateway, InFlightPermit, Limits, Refusal, Reply, Routing, Shared, passthrough, peer};
@@ -72,7 +73,7 @@ pub(super) async fn open(
         pace = routing.limiters.pace(ip);
     }
     let began = shared.clock.now();
-    let guest = Guest::of(routing, head.uri.path());
+    let guest = Guest::of(shared, routing, head.uri.path());
     let key = key_of(head.uri.path());
     let app = key.and_then(|key| routing.app_with_key(key));
     let replaying = key.map(|key| Replaying::new(key, app.map(|app| &**app)));
@@ -146,14 +147,16 @@ struct Guest {
     app: Arc<str>,
     /// Records the client's subscriptions.
     relayed_client: RelayedClient,
+    /// What comes to the app's clients.
+    deliveries: Option<Arc<Deliveries>>,
 }
 
 impl Guest {
     /// The client of `/app/{key}`; `None` if the app is not configured. The server may have a path prefix.
-    fn of(routing: &Routing, path: &str) -> Option<Self> {
+    fn of(shared: &Shared, routing: &Routing, path: &str) -> Option<Self> {
         let app = routing.app_with_key(key_of(path)?)?;
         let relayed_client = app.audience.as_ref()?.relayed_client()?;
-        Some(Self { app: Arc::clone(&app.id), relayed_client })
+        Some(Self { app: Arc::clone(&app.id), relayed_client, deliveries: shared.bypasses.deliveries(&app.id) })
     }
 }
 
@@ -285,6 +288,7 @@ impl Relay {
             Side::Client => (Side::Upstream, WebSocketDirection::Up),
             Side::Upstream => (Side::Client, WebSocketDirection::Down),
         };
+        let mut freshness = Freshness::default();
         loop {
             if let Some(pace) = &mut pace
                 && !pace.is_ready()
@@ -300,8 +304,8 @@ impl Relay {
             {
                 return RelayEnd::Lost(to);
             }
-            let next = match reader.next_at_once().await {
-                Some(next) => next,
+            let (next, waited) = match reader.next_at_once().await {
+                Some(next) => (next, false),
                 None if writer.flush().await.is_err() => return RelayEnd::Lost(to),
                 None => tokio::select! {
                     biased;
@@ -311,7 +315,7 @@ impl Relay {
                         }
                         continue;
                     }
-                    next = reader.next() => next,
+                    next = reader.next() => (next, true),
                 },
             };
             let message = match next {
@@ -329,11 +333,14 @@ impl Relay {
             let close = if let Message::Close(frame) = &message { Some(frame.clone()) } else { None };
             // Before it is passed on: what the client may lack from now on is marked by then.
             let subscription_text = self.note(from, &message);
+            if from == Side::Upstream {
+                self.look_beside(&message, &mut freshness, waited);
+            }
             if writer.feed(message).await.is_err() {
                 return RelayEnd::Lost(to);
             }
-            if let Some(text) = subscription_text
-                && self.note_subscription(from, &text, writer).await.is_err()
+            if let (Some(replaying), Some(text)) = (&self.replaying, subscription_text)
+                && replaying.note(from, &self.shared, &text, writer).await.is_err()
             {
                 return RelayEnd::Lost(to);
             }
@@ -347,18 +354,6 @@ impl Relay {
         }
     }
 
-    /// Reads what was passed on, and hands a client that has subscribed what it has missed.
-    async fn note_subscription(&self, from: Side, text: &str, writer: &mut Writer<Socket>) -> Result<(), Error> {
-        match (&self.replaying, from) {
-            (Some(replaying), Side::Client) => replaying.note_request(text),
-            (Some(replaying), Side::Upstream) => {
-                return hand_out(writer, replaying.confirmed(&self.shared, text)).await;
-            }
-            (None, _) => {}
-        }
-        Ok(())
-    }
-
     /// Reads a message that may be about a subscription. Whoever has subscribed is announced to the app's present rules.
     /// Returns its text, if it may be.
     fn note(&self, from: Side, message: &Message) -> Option<Utf8Bytes> {
@@ -366,12 +361,21 @@ impl Relay {
         if !RelayedClient::is_relevant(from.into(), text) {
             return None;
         }
-        if let Some(Guest { app, relayed_client }) = &self.guest
+        if let Some(Guest { app, relayed_client, .. }) = &self.guest
             && let Some(channel) = relayed_client.note(from.into(), text, self.shared.clock.now())
         {
             self.shared.came(app, &channel);
         }
         Some(text.clone())
+    }
+
+    /// Looks whether somebody announces beside usher, if a rule asks for it.
+    fn look_beside(&self, message: &Message, freshness: &mut Freshness, waited: bool) {
+        if let (Some(Guest { deliveries: Some(deliveries), .. }), Message::Text(text)) = (&self.guest, message)
+            && deliveries.are_watched()
+        {
+            deliveries.see(&self.shared, text, freshness, waited);
+        }
     }
 
     /// Waits until no message was relayed for too long.

@@ -19,6 +19,7 @@ use serde_json::value::RawValue;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_tungstenite::tungstenite::{Error, Message, Utf8Bytes};
 
+use super::Side;
 use super::half::Writer;
 use crate::assignment::{Settlement, Socket};
 use crate::clock::Moment;
@@ -109,8 +110,29 @@ impl Replaying {
         !state.guards.iter().any(|guard| guard.rule.is_overtaken(&guard.channel, guard.sequence, text))
     }
 
+    /// Reads a text that may be about a subscription and was passed on, and hands a client that has subscribed what it has
+    /// missed.
+    ///
+    /// # Errors
+    /// The connection is gone.
+    pub(super) async fn note<S: AsyncRead + AsyncWrite + Unpin>(
+        &self,
+        from: Side,
+        shared: &Shared,
+        text: &str,
+        writer: &mut Writer<S>,
+    ) -> Result<(), Error> {
+        match from {
+            Side::Client => {
+                self.note_request(text);
+                Ok(())
+            }
+            Side::Upstream => hand_out(writer, self.confirmed(shared, text)).await,
+        }
+    }
+
     /// Reads a text of the client that may be about a subscription.
-    pub(super) fn note_request(&self, text: &str) {
+    fn note_request(&self, text: &str) {
         // Of most requests nothing is kept.
         let has_filter = text.contains("filter");
         let mut state = self.state.lock();
@@ -132,7 +154,7 @@ impl Replaying {
     }
 
     /// What the client gets behind the confirmation of a subscription, which was passed on just now.
-    pub(super) fn confirmed(&self, shared: &Shared, confirmation: &str) -> Vec<Utf8Bytes> {
+    fn confirmed(&self, shared: &Shared, confirmation: &str) -> Vec<Utf8Bytes> {
         let routing = shared.routing.load();
         let Some(app) = self.app(&routing) else { return Vec::new() };
         let Some(channel) = confirmed_channel(confirmation) else { return Vec::new() };

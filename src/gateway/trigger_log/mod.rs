@@ -1,9 +1,12 @@
 //! The log lines about triggers: WARN for refused callers and for triggers that upstream did not take, INFO when
 //! upstream answers again, and at `debug` one line for each trigger. A line of WARN has the trigger's id, and is
-//! throttled by app and code. No line has a secret, a signature, a payload or the name of a channel.
+//! throttled by app and code. No line has a secret, a signature or a payload, and only the one about an announcement that
+//! came another way has the name of a channel.
 
 mod outage;
 mod throttle;
+
+use std::sync::Arc;
 
 use tokio::time::Instant;
 
@@ -24,11 +27,15 @@ const MAX_NAME: usize = 64;
 /// What is logged instead of an id or key that is a secret.
 const HIDDEN: &str = "(the secret of an app: not logged)";
 
+/// The code of the line about an announcement that came another way.
+const BYPASSED: &str = "bypassed";
+
 /// The state behind the lines.
 #[derive(Debug, Default)]
 pub struct TriggerLog {
     refused: Throttle,
     upstream: Throttle,
+    bypassed: Throttle,
     outage: Outage,
 }
 
@@ -160,6 +167,20 @@ impl TriggerLog {
         );
     }
 
+    /// A relayed delivery announces on `channel` of `app` what usher did not forward, for this rule.
+    pub(super) fn bypassed(&self, app: &Arc<str>, rule: &str, channel: &str) {
+        let key = Key { app: AppKey::Configured(Arc::clone(app)), code: BYPASSED, status: 0 };
+        let Some(left_out) = self.bypassed.admit(key, Instant::now()) else { return };
+        tracing::warn!(
+            code = BYPASSED,
+            app = &**app,
+            rule,
+            channel,
+            left_out = some(left_out),
+            "somebody announces beside usher: the channel is in doubt"
+        );
+    }
+
     /// A request that is no trigger has no answer of upstream.
     pub(super) fn request_unanswered(&self, failure: &Failure) {
         let key = Key { app: AppKey::None, code: failure.label(), status: 0 };
@@ -178,6 +199,9 @@ impl TriggerLog {
         let now = Instant::now();
         for (Key { app, code, .. }, left_out) in self.refused.take_left_out(now) {
             tracing::warn!(code, app = app.name(), left_out, "more triggers were refused");
+        }
+        for (Key { app, code, .. }, left_out) in self.bypassed.take_left_out(now) {
+            tracing::warn!(code, app = app.name(), left_out, "more announcements came beside usher");
         }
         for (Key { app, code, status }, left_out) in self.upstream.take_left_out(now) {
             let status = (status > 0).then_some(status);

@@ -4,6 +4,7 @@ use super::*;
 use crate::audience::Relayed;
 use crate::clock::Clock;
 use crate::config::Sources;
+use crate::gateway::Bypasses;
 use crate::metrics::Metrics;
 use crate::rate::Limiters;
 use crate::replay::Replays;
@@ -32,7 +33,8 @@ fn active_config() -> Arc<ActiveConfig> {
     let report = Arc::new(Report::default());
     let limiters = Limiters::new(&config.limits.rates, clock, &metrics);
     let replays = Replays::new(clock, assignments.doubt_period());
-    let observers = Observers { events: &config.events, report: &report, audience: &audience };
+    let observers =
+        Observers { events: &config.events, report: &report, audience: &audience, bypasses: &Bypasses::default() };
     let routing = super::super::routing(&config, (limiters, replays), &assignments, &metrics, observers);
     let triggers = Arc::new(Triggers::new(0, Payloads::None));
     let shared = Shared::new(routing, clock, metrics, triggers, report);
