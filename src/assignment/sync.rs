@@ -74,6 +74,10 @@ mod model {
             Self(Mutex::new(BTreeMap::new()))
         }
 
+        pub(in crate::assignment) fn get(&self, key: &u64) -> Option<RefMut<'_, V>> {
+            self.get_mut(key)
+        }
+
         pub(in crate::assignment) fn get_mut(&self, &key: &u64) -> Option<RefMut<'_, V>> {
             let map = lock(&self.0);
             map.contains_key(&key).then(|| RefMut { map, key })
