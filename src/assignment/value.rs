@@ -19,8 +19,13 @@ const COMPARED: u8 = NOTED + KEYS;
 
 const _: () = assert!(COMPARED + KEYS <= SEPARATOR as u8, "all of them are control characters");
 
-/// The length of a digest's text.
-const DIGEST: usize = 22;
+/// The bytes of a digest in an assignment's text.
+const DIGEST: usize = 19;
+
+/// The bits of each of them, so that the text is ASCII.
+const BITS: usize = 7;
+
+const _: () = assert!(DIGEST * BITS >= 128);
 
 /// The assigned person and the context, and perhaps what else its announcement said. Compared byte for byte.
 ///
@@ -34,8 +39,8 @@ pub struct Assignment(Box<str>);
 pub struct Digest {
     /// Tells keys apart, but for one in fifteen.
     key: u8,
-    /// In Base64 without padding.
-    text: [u8; DIGEST],
+    /// [`BITS`] in each byte, the lowest first.
+    bytes: [u8; DIGEST],
 }
 
 /// All of an announcement's data outside identity, context and what the rule ignores, by its digest.
@@ -53,15 +58,20 @@ impl Digest {
     /// The digest of these 128 bits. `key`: any number that is likely another one for another key.
     #[must_use]
     pub fn new(bits: u128, key: u8) -> Self {
-        let mut text = [0; DIGEST];
-        BASE64URL_NOPAD.encode_mut(&bits.to_be_bytes(), &mut text);
-        Self { key: key % KEYS, text }
+        let mut rest = bits;
+        let bytes = std::array::from_fn(|_| {
+            let [lowest, ..] = rest.to_le_bytes();
+            rest >>= BITS;
+            lowest & ((1 << BITS) - 1)
+        });
+        Self { key: key % KEYS, bytes }
     }
 
-    /// The digest as text: a digit for the key, and the bits.
+    /// The digest as text: a digit for the key, and the bits in Base64 without padding.
     #[must_use]
     pub fn text(&self) -> String {
-        format!("{:x}{}", self.key, String::from_utf8_lossy(&self.text))
+        let bits = self.bytes.iter().rev().fold(0, |bits: u128, byte| bits << BITS | u128::from(*byte));
+        format!("{:x}{}", self.key, BASE64URL_NOPAD.encode(&bits.to_be_bytes()))
     }
 
     /// The digest whose [`text`](Self::text) this is; `None`: it is no digest's.
@@ -69,14 +79,14 @@ impl Digest {
     pub fn from_text(text: &str) -> Option<Self> {
         let (key, digest) = text.split_at_checked(1)?;
         let key = u8::from_str_radix(key, 16).ok().filter(|key| *key < KEYS)?;
-        let is_digest = digest.bytes().all(|byte| byte.is_ascii_graphic());
-        digest.as_bytes().try_into().ok().filter(|_| is_digest).map(|text| Self { key, text })
+        let bits = BASE64URL_NOPAD.decode(digest.as_bytes()).ok()?.try_into().ok()?;
+        Some(Self::new(u128::from_be_bytes(bits), key))
     }
 
     /// The digest behind `marker`, which is a remainder's.
     fn behind(marker: u8, text: &[u8]) -> Option<Self> {
         let key = if is_noted(marker) { marker - NOTED } else { marker - COMPARED };
-        text.first_chunk().map(|text| Self { key, text: *text })
+        text.first_chunk().map(|bytes| Self { key, bytes: *bytes })
     }
 }
 
@@ -132,7 +142,7 @@ impl Assignment {
         context.iter().for_each(|token| append(token));
         if let Some((marker, digest)) = digest {
             text.push(char::from(marker));
-            text.push_str(str::from_utf8(&digest.text).expect("Base64 is text"));
+            text.push_str(str::from_utf8(&digest.bytes).expect("ASCII is text"));
         }
         Self(text.into_boxed_str())
     }
@@ -355,7 +365,9 @@ mod tests {
         assert_eq!(compared(one), compared(one));
         assert_ne!(noted(one), Assignment::with_remainder(0, "8", ["null"], Remainder::Noted(one)));
         let plain = with(Remainder::Ignored);
-        assert_eq!(Digest::from_text(&one.text()), Some(one));
+        for digest in [one, other, Digest::new(1 << 127, 14), Digest::new(0x0123_4567_89ab_cdef << 60, 0)] {
+            assert_eq!(Digest::from_text(&digest.text()), Some(digest));
+        }
         // Another key: it is not known whether they differ.
         let rotated = Digest::new(2, 4);
         assert_eq!((noted(rotated).difference_from(&noted(one)), noted(rotated) == noted(one)), (None, true));
