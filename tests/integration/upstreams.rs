@@ -4,7 +4,7 @@
 use serde_json::json;
 
 use crate::browsers::rooms::{self, Habits, USUAL};
-use crate::browsers::{Hotel, story};
+use crate::browsers::{Hotel, late, story};
 use crate::bypassing;
 use crate::harness::backend::Library;
 use crate::harness::bodies::{ANNOUNCEMENT, message};
@@ -184,6 +184,12 @@ fn soketi_node_refuses_with_200() {
 #[ignore = "a release check: tests/upstreams"]
 fn soketi_node_is_bypassed() {
     bypassing::a_worker_bypasses(&soketi_node());
+}
+
+#[test]
+#[ignore = "a release check: tests/upstreams"]
+fn soketi_node_late_guests() {
+    late::whoever_comes_late_reads_who_serves(&late::hotel(Some(soketi_node())), Device::Chromium);
 }
 
 #[test]

@@ -3,6 +3,7 @@
 
 mod calls;
 mod encrypted;
+pub mod late;
 mod page;
 pub mod rooms;
 mod rows;
