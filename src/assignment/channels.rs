@@ -9,7 +9,6 @@
 
 mod clients;
 mod kept;
-mod newcomer;
 
 use std::collections::VecDeque;
 use std::sync::Arc;

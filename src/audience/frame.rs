@@ -54,7 +54,8 @@ pub(super) fn request(text: &str) -> Option<SubscriptionRequest> {
 }
 
 /// The channel whose subscription `text` confirms, if it is a confirmation.
-pub(super) fn confirmed_channel(text: &str) -> Option<String> {
+#[must_use]
+pub fn confirmed_channel(text: &str) -> Option<String> {
     #[derive(Deserialize)]
     struct Frame {
         event: String,

@@ -107,11 +107,11 @@ fn other_frames_tell_nothing() {
         r#"{{"channel":"presence-a","data":"{}","event":"pusher_internal:subscription_succeeded"}}"#,
         "é".repeat(5000)
     );
-    assert!(may_be_confirmation(&members) && frame::confirmed_channel(&members).as_deref() == Some("presence-a"));
+    assert!(may_be_confirmation(&members) && confirmed_channel(&members).as_deref() == Some("presence-a"));
     let (longest, list) = (format!("presence-{}", "a".repeat(191)), "é".repeat(5000));
     let members =
         format!(r#"{{"data":"{list}","event":"pusher_internal:subscription_succeeded","channel":"{longest}"}}"#);
-    assert!(may_be_confirmation(&members) && frame::confirmed_channel(&members) == Some(longest));
+    assert!(may_be_confirmation(&members) && confirmed_channel(&members) == Some(longest));
     for odd in [
         r#"{"event":"pusher:subscribe"}"#,
         r#"{"event":"pusher:subscribe","data":7}"#,

@@ -9,20 +9,17 @@ use serde_json::{Value, json};
 use crate::harness::bodies::{ANNOUNCEMENT, announcement, batch, item, staff};
 use crate::harness::guest::Device;
 use crate::harness::script::Gate;
-use crate::harness::usher::{Signal, message};
+use crate::harness::usher::message;
 use crate::harness::websocket::{End, Far, Frame, handshake};
-use crate::harness::{Client, Fake, Guest, Pusher, Request, Setup, Step, Usher, eventually};
+use crate::harness::{Client, Fake, Guest, Pusher, Request, Scene, Setup, Step, Usher, eventually};
 
 const ROOM: &str = "h-room-1-chat";
 const OTHER: &str = "h-room-2-chat";
 const DETECT: &str = "detect_bypass = true\nreleased_by = [\"staff-left\"]\n";
 
-/// A relayed guest, and the server's end of the connection.
+/// A relayed guest of the app with this key, and the server's end of the connection.
 fn relayed(usher: &Usher, far: &Far, key: &str) -> (End, End) {
-    let mut client = usher.client();
-    client.send(&handshake().line(&format!("GET /app/{key}?protocol=7 HTTP/1.1")).bytes());
-    let upstream = far.next().accept();
-    (End::switched(client), upstream)
+    far.relayed(usher, &handshake().line(&format!("GET /app/{key}?protocol=7 HTTP/1.1")))
 }
 
 /// Sends a guest an event: once the guest has it, usher has looked at it.
@@ -44,38 +41,14 @@ fn found(usher: &Usher) -> f64 {
     usher.admin().metric("usher_bypassed_total", &["app=\"3\""])
 }
 
-fn reload(usher: &Usher, setup: &Setup) {
-    let lines = usher.log_lines();
-    usher.rewrite_config(&setup.toml());
-    usher.signal(Signal::Hup);
-    usher.wait_log_after(lines, |event| message(event) == "the configuration was reloaded");
-}
-
-struct Scene {
-    fake: Fake,
-    far: Far,
-    usher: Usher,
-}
-
-impl Scene {
-    fn start() -> Self {
-        let (fake, far) = (Fake::start(), Far::start());
-        let usher = Usher::start(&fake, |setup| {
-            setup.upstream += &far.key();
-            setup.rule = DETECT.to_owned();
-        });
-        Self { fake, far, usher }
-    }
-
-    fn guest(&self) -> (End, End) {
-        relayed(&self.usher, &self.far, crate::harness::sign::KEY)
-    }
+fn detecting() -> Scene {
+    Scene::with(|setup| setup.rule = DETECT.to_owned())
 }
 
 #[test]
 fn an_announcement_beside_usher_is_found_and_the_next_handoff_goes_on() {
-    let scene = Scene::start();
-    let (mut caller, mut guest) = (scene.usher.client(), scene.guest());
+    let scene = detecting();
+    let (mut caller, mut guest) = (scene.usher.client(), scene.connect());
     assert_eq!(reason(&mut caller, ROOM, "Anna"), "nothing_known");
     deliver_staff(&mut guest, ROOM, "Anna");
     assert_eq!(reason(&mut caller, ROOM, "Anna"), "same_assignment");
@@ -96,7 +69,7 @@ fn an_announcement_beside_usher_is_found_and_the_next_handoff_goes_on() {
     assert!(bypassed["last"].as_str().is_some_and(|last| last.ends_with('Z')), "{bypassed}");
 
     // Its other subscribers get the same, perhaps in other words.
-    let mut second = scene.guest();
+    let mut second = scene.connect();
     deliver_staff(&mut second, ROOM, "Ben");
     let reordered = format!(r#"{{"channel":"{ROOM}","data":{},"event":"{ANNOUNCEMENT}"}}"#, Value::from(staff("Ben")));
     second.1.send(&Frame::text(&reordered));
@@ -116,8 +89,8 @@ fn an_announcement_beside_usher_is_found_and_the_next_handoff_goes_on() {
 
 #[test]
 fn a_release_beside_usher_is_found_and_an_unknown_channel_is_doubted() {
-    let scene = Scene::start();
-    let (mut caller, mut guest) = (scene.usher.client(), scene.guest());
+    let scene = detecting();
+    let (mut caller, mut guest) = (scene.usher.client(), scene.connect());
     assert_eq!(reason(&mut caller, ROOM, "Anna"), "nothing_known");
     deliver(&mut guest, "staff-left", ROOM, "{}");
     assert_eq!((found(&scene.usher), reason(&mut caller, ROOM, "Anna")), (1.0, "in_doubt".to_owned()));
@@ -136,8 +109,8 @@ fn a_release_beside_usher_is_found_and_an_unknown_channel_is_doubted() {
 
 #[test]
 fn deliveries_before_between_and_after_the_answers_are_usher_s_own() {
-    let scene = Scene::start();
-    let mut guest = scene.guest();
+    let scene = detecting();
+    let mut guest = scene.connect();
     let announce = |name: &'static str, gate: &Gate| {
         scene.fake.script([Step::hold(gate, Step::ok())]);
         let mut caller = scene.usher.client();
@@ -187,8 +160,8 @@ fn deliveries_before_between_and_after_the_answers_are_usher_s_own() {
 
 #[test]
 fn what_upstream_has_refused_and_clients_get_came_another_way() {
-    let scene = Scene::start();
-    let (mut caller, mut guest) = (scene.usher.client(), scene.guest());
+    let scene = detecting();
+    let (mut caller, mut guest) = (scene.usher.client(), scene.connect());
     assert_eq!(reason(&mut caller, ROOM, "Anna"), "nothing_known");
     scene.fake.script([Step::status(403)]);
     caller.announce(ROOM, "Ben");
@@ -221,7 +194,7 @@ fn a_reload_begins_and_ends_it_for_open_connections_and_one_app_alone() {
     assert_eq!(found(&usher), 0.0, "no rule asks for it");
 
     setup.rule += DETECT;
-    reload(&usher, &setup);
+    usher.reload(&setup.toml());
     eventually("what comes another way is found on a connection that was open", || {
         deliver_staff(&mut guest, ROOM, &next());
         (found(&usher) > 0.0).then_some(())
@@ -234,13 +207,13 @@ fn a_reload_begins_and_ends_it_for_open_connections_and_one_app_alone() {
     assert_eq!((found(&usher), usher.admin().metric("usher_bypassed_total", &["app=\"7\""])), (before, 0.0));
     assert_eq!(reason(&mut caller, ROOM, "Anna"), "same_assignment");
     // A reload that changes nothing about it.
-    reload(&usher, &setup);
+    usher.reload(&setup.toml());
     assert_eq!(reason(&mut caller, ROOM, "Anna"), "same_assignment");
     deliver_staff(&mut guest, ROOM, &next());
     assert_eq!((found(&usher), reason(&mut caller, ROOM, "Anna")), (before + 1.0, "in_doubt".to_owned()));
 
     setup.rule = setup.rule.replace("detect_bypass = true\n", "");
-    reload(&usher, &setup);
+    usher.reload(&setup.toml());
     deliver_staff(&mut guest, ROOM, &next());
     assert_eq!(found(&usher), before + 1.0, "no rule asks for it any more");
 }

@@ -10,7 +10,7 @@ use rustls::version::{TLS12, TLS13};
 
 use crate::harness::bodies::{self, announcement};
 use crate::harness::tls::{Authority, Identity, terminate, terminate_asking, terminate_for};
-use crate::harness::usher::{Signal, field, message};
+use crate::harness::usher::{field, message};
 use crate::harness::websocket::{End, Far, Frame, handshake};
 use crate::harness::{Fake, Request, Setup, Step, Usher};
 
@@ -77,14 +77,6 @@ impl Guarded {
 
 fn keys(certificate: &Path, key: &Path) -> String {
     format!("certificate = {certificate:?}\nkey = {key:?}\n")
-}
-
-/// Triggers a reload.
-fn reload(usher: &Usher, toml: &str) {
-    let from = usher.log_lines();
-    usher.rewrite_config(toml);
-    usher.signal(Signal::Hup);
-    usher.wait_log_after(from, |event| message(event) == "the configuration was reloaded");
 }
 
 fn failures(usher: &Usher) -> f64 {
@@ -165,7 +157,7 @@ fn a_refused_announcement_makes_nothing_known() {
         client.announce(CHANNEL, "A").assert_forwarded();
         client.announce(CHANNEL, "A").assert_suppressed();
         for shown in [None, stranger.as_ref()] {
-            reload(&usher, &guarded.showing(shown));
+            usher.reload(&guarded.showing(shown));
             // Open connections continue.
             fake.close_connections();
             fake.wait_closed();
@@ -175,7 +167,7 @@ fn a_refused_announcement_makes_nothing_known() {
                 "{:?}",
                 usher.admin().assignment(CHANNEL)
             );
-            reload(&usher, &guarded.showing(Some(&welcome)));
+            usher.reload(&guarded.showing(Some(&welcome)));
             client.announce(CHANNEL, "A").assert_forwarded();
         }
         assert_eq!(fake.count(), 3);
@@ -191,7 +183,7 @@ fn a_renewed_certificate_is_shown_from_the_next_connection_on() {
     let usher = Usher::start_with(&guarded.showing(stranger.as_ref()));
     usher.client().announce(CHANNEL, "A").assert_error(502, "upstream_failed");
     let toml = guarded.showing(Some(&guarded.authority.issue()));
-    reload(&usher, &toml);
+    usher.reload(&toml);
     usher.client().announce(CHANNEL, "A").assert_forwarded();
 }
 

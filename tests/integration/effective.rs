@@ -6,7 +6,6 @@ use serde_json::{Value, json};
 use crate::doctor::examined;
 use crate::harness::admin::TOKEN;
 use crate::harness::cli::Cli;
-use crate::harness::usher::{Signal, message};
 use crate::harness::{Fake, Setup, Usher, sign};
 
 /// What the process runs with.
@@ -16,13 +15,6 @@ fn running(usher: &Usher) -> Vec<Value> {
 
 fn of<'a>(values: &'a [Value], key: &str) -> &'a Value {
     values.iter().find(|value| value["key"] == key).unwrap_or_else(|| panic!("no {key}: {values:?}"))
-}
-
-fn reload(usher: &Usher, setup: &Setup) {
-    let from = usher.log_lines();
-    usher.rewrite_config(&setup.toml());
-    usher.signal(Signal::Hup);
-    usher.wait_log_after(from, |event| message(event) == "the configuration was reloaded");
 }
 
 /// The finding of `doctor` about the process, for this configuration and the process's own listeners.
@@ -63,7 +55,7 @@ fn after_a_reload_the_new_values_are_shown_and_those_that_wait_for_a_restart_are
     setup.limits = "max_body = \"2MiB\"\n".to_owned();
     setup.timeout = "14s";
     setup.upstream = setup.upstream.replace("http://", "https://");
-    reload(&usher, &setup);
+    usher.reload(&setup.toml());
     let values = running(&usher);
     assert_eq!(of(&values, "limits.max_body")["value"], "2MiB");
     let timeout = of(&values, "upstream.timeout");
@@ -76,7 +68,7 @@ fn after_a_reload_the_new_values_are_shown_and_those_that_wait_for_a_restart_are
         values.iter().filter(|value| !value["pending"].is_null()).map(|value| value["key"].clone()).collect();
     assert_eq!(waiting, ["upstream.url", "upstream.timeout"]);
     // Back again: nothing waits any more.
-    reload(&usher, &Setup::before(&fake));
+    usher.reload(&Setup::before(&fake).toml());
     let values = running(&usher);
     assert!(values.iter().all(|value| value["pending"].is_null()), "{values:?}");
 }
@@ -108,7 +100,7 @@ fn doctor_says_where_the_file_and_the_process_differ() {
     assert!(differs["advice"].as_str().unwrap().contains("SIGHUP"), "{differs}");
 
     setup.timeout = "14s";
-    reload(&usher, &setup);
+    usher.reload(&setup.toml());
     let waits = compared(&usher, &setup);
     let found = waits["found"].as_str().unwrap();
     assert!(found.contains("waits for a restart: ") && found.contains("upstream.timeout is \"15s\" there"), "{waits}");

@@ -1,7 +1,6 @@
 //! Rules with `late_joiners = "forward"`: a redundant announcement goes on if somebody has subscribed to its channel since
 //! the last one.
 
-use crate::harness::usher::{Signal, message};
 use crate::harness::websocket::{End, Far, Frame, handshake};
 use crate::harness::{Client, Fake, Response, Setup, Usher};
 
@@ -23,14 +22,6 @@ fn said(response: &Response) -> String {
     response.header("usher-reason").unwrap_or_default()
 }
 
-/// A relayed guest, and the server's end of the connection.
-fn relayed(usher: &Usher, far: &Far) -> (End, End) {
-    let mut client = usher.client();
-    client.send(&handshake().bytes());
-    let upstream = far.next().accept();
-    (End::switched(client), upstream)
-}
-
 /// Subscribes a relayed guest: once the guest reads the confirmation, usher knows it.
 fn enter((client, upstream): &mut (End, End), room: &str) {
     client.send(&Frame::text(&format!(r#"{{"event":"pusher:subscribe","data":{{"channel":"{room}"}}}}"#)));
@@ -44,13 +35,6 @@ fn confirm((client, upstream): (&mut End, &mut End), room: &str) {
     assert_eq!(client.read(), Frame::text(&text), "untouched");
 }
 
-fn reload(usher: &Usher, setup: &Setup) {
-    let lines = usher.log_lines();
-    usher.rewrite_config(&setup.toml());
-    usher.signal(Signal::Hup);
-    usher.wait_log_after(lines, |event| message(event) == "the configuration was reloaded");
-}
-
 #[test]
 fn whoever_subscribes_through_the_relay_lets_one_announcement_through() {
     let (fake, far) = (Fake::start(), Far::start());
@@ -61,14 +45,14 @@ fn whoever_subscribes_through_the_relay_lets_one_announcement_through() {
     let mut caller = usher.client();
     assert_eq!(reason(&mut caller, ROOM), "nothing_known");
     assert_eq!(reason(&mut caller, ROOM), "late_joiner", "usher has seen no client, so anybody may have come");
-    let mut guest = relayed(&usher, &far);
+    let mut guest = far.relayed(&usher, &handshake());
     assert_eq!(reason(&mut caller, ROOM), "same_assignment", "one is seen, and has not subscribed");
     enter(&mut guest, ROOM);
     assert_eq!([reason(&mut caller, ROOM), reason(&mut caller, ROOM)], ["late_joiner", "same_assignment"]);
     assert_eq!(reason(&mut caller, OTHER), "nothing_known");
     assert_eq!(reason(&mut caller, OTHER), "same_assignment");
     // It leaves at once: whether it has read anything is its own affair.
-    enter(&mut relayed(&usher, &far), OTHER);
+    enter(&mut far.relayed(&usher, &handshake()), OTHER);
     assert_eq!([reason(&mut caller, OTHER), reason(&mut caller, OTHER)], ["late_joiner", "same_assignment"]);
     // One that nobody has asked for, and one beyond the bound on what is counted.
     confirm((&mut guest.0, &mut guest.1), OTHER);
@@ -107,7 +91,7 @@ fn open_connections_tell_the_rules_of_the_present_configuration() {
     setup.more = "[[apps]]\nid = \"7\"\nkey = \"other-key\"\nsecret = \"other-secret\"\n".to_owned();
     let usher = Usher::start_with(&setup.toml());
     let mut caller = usher.client();
-    let mut guest = relayed(&usher, &far);
+    let mut guest = far.relayed(&usher, &handshake());
     let mut other = usher.client();
     other.send(&handshake().line("GET /app/other-key?protocol=7 HTTP/1.1").bytes());
     let upstream = far.next().accept();
@@ -118,7 +102,7 @@ fn open_connections_tell_the_rules_of_the_present_configuration() {
 
     // Taken into force while the connections are open; what is known stays known.
     setup.rule = FORWARD.to_owned();
-    reload(&usher, &setup);
+    usher.reload(&setup.toml());
     assert_eq!(reason(&mut caller, ROOM), "same_assignment", "nobody has come since");
     enter(&mut other, ROOM);
     assert_eq!(reason(&mut caller, ROOM), "same_assignment", "that is another app's channel");
@@ -128,7 +112,7 @@ fn open_connections_tell_the_rules_of_the_present_configuration() {
     assert_eq!([reason(&mut caller, ROOM), reason(&mut caller, ROOM)], ["late_joiner", "same_assignment"]);
 
     setup.rule = String::new();
-    reload(&usher, &setup);
+    usher.reload(&setup.toml());
     reason(&mut caller, ROOM);
     confirm((&mut guest.0, &mut guest.1), ROOM);
     assert_eq!(reason(&mut caller, ROOM), "same_assignment", "late joiners are ignored again");
@@ -145,7 +129,7 @@ fn each_rule_that_watches_the_channel_is_told() {
             .to_owned();
     });
     let mut caller = usher.client();
-    let mut guest = relayed(&usher, &far);
+    let mut guest = far.relayed(&usher, &handshake());
     let mut reasons = |is_new| {
         if is_new {
             enter(&mut guest, ROOM);

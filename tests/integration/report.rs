@@ -57,14 +57,6 @@ fn subscriptions(usher: &Usher) -> f64 {
     usher.admin().metric("usher_relay_subscriptions", &[])
 }
 
-/// A relayed guest, and the server's end of the connection.
-fn relayed(usher: &Usher, far: &Far) -> (End, End) {
-    let mut client = usher.client();
-    client.send(&handshake().bytes());
-    let upstream = far.next().accept();
-    (End::switched(client), upstream)
-}
-
 /// Subscribes a relayed guest to a channel, with the frames of both sides.
 fn enter((client, upstream): &mut (End, End), channel: &str) {
     let asked = Frame::text(&format!(r#"{{"event":"pusher:subscribe","data":{{"auth":"","channel":"{channel}"}}}}"#));
@@ -149,7 +141,7 @@ fn the_audience_of_relayed_guests_and_its_late_joiners_are_counted() {
             setup.rule = format!("mode = \"{mode}\"\n");
         });
         let mut client = usher.client();
-        let mut early = relayed(&usher, &far);
+        let mut early = far.relayed(&usher, &handshake());
         enter(&mut early, CHANNEL);
         enter(&mut early, "h-room-2-chat");
         eventually("both subscriptions are seen", || (subscriptions(&usher) == 2.0).then_some(()));
@@ -162,7 +154,7 @@ fn the_audience_of_relayed_guests_and_its_late_joiners_are_counted() {
         );
 
         let_a_tenth_pass();
-        let mut late = relayed(&usher, &far);
+        let mut late = far.relayed(&usher, &handshake());
         enter(&mut late, CHANNEL);
         eventually("the third is seen", || (subscriptions(&usher) == 3.0).then_some(()));
         client.announce(CHANNEL, "Anna");
@@ -209,12 +201,12 @@ fn the_report_says_what_each_setting_for_late_joiners_would_save() {
         }
         assert_eq!(would_save(&usher), [(2, 2), (0, 0), (2, 2), (2, 2), (2, 2)], "{mode}");
         assert_eq!(rule(&usher)["would_save"]["sees_clients"], false);
-        let mut early = relayed(&usher, &far);
+        let mut early = far.relayed(&usher, &handshake());
         enter(&mut early, CHANNEL);
         // One of ten guests comes late; nobody waits for the end of a tenth of a second.
         for number in 0..100 {
             if number % 10 == 5 {
-                enter(&mut relayed(&usher, &far), CHANNEL);
+                enter(&mut far.relayed(&usher, &handshake()), CHANNEL);
             }
             client.announce(CHANNEL, "Anna");
         }
@@ -230,7 +222,7 @@ fn the_report_says_what_each_setting_for_late_joiners_would_save() {
         // News reaches whoever has come.
         enter(&mut early, "h-room-2-chat");
         client.announce("h-room-2-chat", "Anna").assert_forwarded();
-        enter(&mut relayed(&usher, &far), "h-room-2-chat");
+        enter(&mut far.relayed(&usher, &handshake()), "h-room-2-chat");
         client.announce("h-room-2-chat", "Ben").assert_forwarded();
         client.announce("h-room-2-chat", "Ben");
         let [ignore, forward, ..] = self::would_save(&usher);
@@ -263,7 +255,7 @@ fn a_setting_that_drops_nothing_is_warned_of() {
         check.env("USHER_ADMIN__TOKEN", TOKEN).run().out
     };
     assert!(check().contains("no client of the app has connected through usher"), "{}", check());
-    let mut guest = relayed(&usher, &far);
+    let mut guest = far.relayed(&usher, &handshake());
     enter(&mut guest, "h-room-2-chat");
     client.announce(CHANNEL, "Anna").assert_suppressed();
     assert_eq!(warning(), Value::Null, "one is seen");

@@ -6,6 +6,7 @@ use super::{ActiveEntry, Channels, MAX_NAME, Slot, lock};
 use crate::assignment::Standing;
 use crate::assignment::app::AppMemory;
 use crate::assignment::bounds::MemoryContext;
+use crate::assignment::newcomer::{Present, Settlement};
 use crate::clock::Moment;
 
 impl Channels {
@@ -56,6 +57,30 @@ impl Channels {
             Some(slot) => slot.standing(now, snapshot, slot.is_idle(now, remember_for)),
             None if snapshot.is_uncertain() => Standing::Unsettled,
             None => Standing::Unknown,
+        }
+    }
+
+    /// The same for a client that has just subscribed, who waits for what is in flight.
+    pub(in crate::assignment) fn present(
+        &self,
+        hash: u64,
+        channel: &str,
+        now: Moment,
+        app: &AppMemory,
+        remember_for: Duration,
+    ) -> Present {
+        let (_, key) = self.locate(hash);
+        let Some(mut slot) = self.map.get_mut(&key).filter(|slot| slot.is_named(channel)) else {
+            return Present::Unknown;
+        };
+        if let Slot::Active(entry) = &mut *slot
+            && entry.channel.in_flight() > 0
+        {
+            return Present::InFlight(Settlement::new(entry.watch()));
+        }
+        match slot.standing(now, app.snapshot(now), slot.is_idle(now, remember_for)) {
+            Standing::Known(assignment) => Present::Known(assignment),
+            Standing::Unsettled | Standing::Unknown => Present::Unknown,
         }
     }
 }

@@ -22,6 +22,7 @@ use tokio_tungstenite::tungstenite::{Error, Message, Utf8Bytes};
 use super::Side;
 use super::half::Writer;
 use crate::assignment::{Settlement, Socket};
+use crate::audience::confirmed_channel;
 use crate::clock::Moment;
 use crate::gateway::Shared;
 use crate::gateway::routing::{AppRoute, Routing, RuleRoute};
@@ -309,63 +310,47 @@ impl State {
 /// The connection that upstream's first message says this is (`pusher-protocol.md` 4.2).
 fn established_socket(text: &str) -> Option<Socket> {
     #[derive(Deserialize)]
-    struct Frame<'a> {
-        #[serde(borrow)]
-        event: Cow<'a, str>,
-        #[serde(borrow)]
-        data: &'a RawValue,
-    }
-    #[derive(Deserialize)]
     struct Established<'a> {
         #[serde(borrow)]
         socket_id: Cow<'a, str>,
     }
-    let frame: Frame<'_> = serde_json::from_str(text).ok()?;
-    if frame.event != "pusher:connection_established" {
+    let (event, data) = event_and_data(text)?;
+    if event != "pusher:connection_established" {
         return None;
     }
-    // The data are a string that contains JSON.
-    let data = serde_json::from_str::<Cow<'_, str>>(frame.data.get()).unwrap_or_else(|_| frame.data.get().into());
     let established: Established<'_> = serde_json::from_str(&data).ok()?;
     socket_id(&established.socket_id).map(Socket::of)
 }
 
 fn request(text: &str) -> Option<Request> {
     #[derive(Deserialize)]
-    struct Frame<'a> {
-        #[serde(borrow)]
-        event: Cow<'a, str>,
-        #[serde(borrow)]
-        data: &'a RawValue,
-    }
-    #[derive(Deserialize)]
     struct Data {
         channel: String,
         #[serde(default)]
         filter: Option<IgnoredAny>,
     }
-    let frame: Frame<'_> = serde_json::from_str(text).ok()?;
-    let token = frame.data.get();
-    let data =
-        if token.starts_with('"') { Cow::Owned(serde_json::from_str::<String>(token).ok()?) } else { token.into() };
+    let (event, data) = event_and_data(text)?;
     let Data { channel, filter } = serde_json::from_str(&data).ok()?;
-    match &*frame.event {
+    match &*event {
         "pusher:subscribe" => Some(Request::Subscribe { channel, is_filtered: filter.is_some() }),
         "pusher:unsubscribe" => Some(Request::Unsubscribe(channel)),
         _ => None,
     }
 }
 
-/// The channel whose subscription `text` confirms.
-fn confirmed_channel(text: &str) -> Option<String> {
+/// The event of a message, and its data, which may be JSON in a string.
+fn event_and_data(text: &str) -> Option<(Cow<'_, str>, Cow<'_, str>)> {
     #[derive(Deserialize)]
     struct Frame<'a> {
         #[serde(borrow)]
         event: Cow<'a, str>,
-        channel: String,
+        #[serde(borrow)]
+        data: &'a RawValue,
     }
-    let frame: Frame<'_> = serde_json::from_str(text).ok()?;
-    (frame.event == "pusher_internal:subscription_succeeded").then_some(frame.channel)
+    let Frame { event, data } = serde_json::from_str(text).ok()?;
+    let token = data.get();
+    let data = if token.starts_with('"') { serde_json::from_str::<String>(token).ok()?.into() } else { token.into() };
+    Some((event, data))
 }
 
 #[cfg(test)]

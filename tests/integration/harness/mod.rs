@@ -16,6 +16,7 @@ pub mod prometheus;
 pub mod pusher;
 pub mod random;
 pub mod redis;
+mod scene;
 pub mod script;
 pub mod service_manager;
 mod shared;
@@ -35,6 +36,7 @@ pub use guest::Guest;
 pub use operator::Operator;
 pub use pusher::Pusher;
 pub use random::Random;
+pub use scene::Scene;
 pub use script::{Gate, Step};
 pub use usher::{Setup, Usher};
 

@@ -332,6 +332,14 @@ impl Usher {
         std::fs::write(self.directory.path().join(FILE), toml).unwrap();
     }
 
+    /// Takes this configuration by SIGHUP, and waits until it is taken.
+    pub fn reload(&self, toml: &str) {
+        let lines = self.log_lines();
+        self.rewrite_config(toml);
+        self.signal(Signal::Hup);
+        self.wait_log_after(lines, |event| message(event) == "the configuration was reloaded");
+    }
+
     /// Waits for its end and returns the exit code (-1 for a signal).
     pub fn wait_exit(&mut self) -> i32 {
         let ended = self.log.wait(|log| log.ended.then_some(()));

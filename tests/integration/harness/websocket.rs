@@ -9,7 +9,7 @@ use std::thread;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
 use super::message::Head;
-use super::{BOUND, Client, Monitor};
+use super::{BOUND, Client, Monitor, Usher};
 
 /// The key of RFC 6455 1.3, and the proof that belongs to it.
 pub const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
@@ -328,6 +328,14 @@ impl Far {
 
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Both ends of a connection that `usher` relays here after this handshake: the client's and this server's.
+    pub fn relayed(&self, usher: &Usher, handshake: &Handshake) -> (End, End) {
+        let mut client = usher.client();
+        client.send(&handshake.bytes());
+        let upstream = self.next().accept();
+        (End::switched(client), upstream)
     }
 
     /// The configuration of `[upstream]` that forwards WebSocket connections here.

@@ -4,38 +4,28 @@ use std::thread;
 
 use serde_json::{Value, json};
 
-use crate::harness::websocket::{End, Far, Frame, handshake};
-use crate::harness::{Fake, Gate, Setup, Step, Usher, bodies, sign};
+use crate::harness::websocket::{End, Frame, handshake};
+use crate::harness::{Gate, Scene, Setup, Step, Usher, bodies, sign};
 
 const CHANNEL: &str = "h-room-1-chat";
 
-struct Scene {
-    fake: Fake,
-    far: Far,
-    usher: Usher,
+/// With a rule that hands late subscribers the last announcement.
+fn replaying() -> Scene {
+    replaying_with(|_| {})
+}
+
+fn replaying_with(adjust: impl FnOnce(&mut Setup)) -> Scene {
+    Scene::with(|setup| {
+        setup.rule = "late_joiners = \"replay\"\n".to_owned();
+        adjust(setup);
+    })
 }
 
 impl Scene {
-    fn start() -> Self {
-        Self::with(|_| {})
-    }
-
-    fn with(adjust: impl FnOnce(&mut Setup)) -> Self {
-        let (fake, far) = (Fake::start(), Far::start());
-        let usher = Usher::start(&fake, |setup| {
-            setup.upstream += &far.key();
-            setup.rule = "late_joiners = \"replay\"\n".to_owned();
-            adjust(setup);
-        });
-        Self { fake, far, usher }
-    }
-
     /// A guest with this socket id.
     fn guest(&self, socket: &str) -> Visit {
-        let mut client = self.usher.client();
-        client.send(&handshake().bytes());
-        let upstream = self.far.next().accept();
-        let mut visit = Visit { client: End::switched(client), upstream };
+        let (client, upstream) = self.connect();
+        let mut visit = Visit { client, upstream };
         let data = json!({ "socket_id": socket, "activity_timeout": 120 }).to_string();
         visit.pass(&json!({ "event": "pusher:connection_established", "data": data }));
         visit
@@ -111,7 +101,7 @@ fn handed(staff: &str) -> String {
 
 #[test]
 fn who_comes_late_is_handed_the_last_one_and_repeats_stay_dropped() {
-    let scene = Scene::start();
+    let scene = replaying();
     let mut first = scene.guest("1.1");
     first.subscribe(&Value::Null);
     first.gets_no_more();
@@ -139,7 +129,7 @@ fn who_comes_late_is_handed_the_last_one_and_repeats_stay_dropped() {
 
 #[test]
 fn what_upstream_delivers_late_is_not_passed_on_behind_something_newer() {
-    let scene = Scene::start();
+    let scene = replaying();
     scene.announce("Anna");
     scene.announce("Boris");
     let mut guest = scene.guest("1.1");
@@ -155,7 +145,7 @@ fn what_upstream_delivers_late_is_not_passed_on_behind_something_newer() {
 
 #[test]
 fn who_comes_while_something_is_in_flight_waits_for_its_outcome() {
-    let scene = Scene::start();
+    let scene = replaying();
     scene.announce("Anna");
     for (step, expected) in [(Step::status(400), "Anna"), (Step::ok(), "Boris")] {
         let gate = Gate::new();
@@ -175,7 +165,7 @@ fn who_comes_while_something_is_in_flight_waits_for_its_outcome() {
 
 #[test]
 fn in_doubt_nothing_is_handed_out_and_the_next_one_goes_on() {
-    let scene = Scene::start();
+    let scene = replaying();
     scene.announce("Anna");
     scene.fake.script([Step::status(500)]);
     scene.usher.client().announce(CHANNEL, "Boris").assert_status(500);
@@ -187,7 +177,7 @@ fn in_doubt_nothing_is_handed_out_and_the_next_one_goes_on() {
 
 #[test]
 fn a_subscription_with_a_filter_gets_none_and_the_next_one_goes_on() {
-    let scene = Scene::start();
+    let scene = replaying();
     let mut guest = scene.guest("1.1");
     scene.announce("Anna");
     scene.repeat("Anna");
@@ -202,7 +192,7 @@ fn a_subscription_with_a_filter_gets_none_and_the_next_one_goes_on() {
 
 #[test]
 fn what_was_given_up_for_lack_of_space_goes_on_again() {
-    let scene = Scene::with(|setup| setup.assignments = "replay_bytes = \"0B\"\n".to_owned());
+    let scene = replaying_with(|setup| setup.assignments = "replay_bytes = \"0B\"\n".to_owned());
     let mut guest = scene.guest("1.1");
     scene.announce("Anna");
     scene.repeat("Anna");
@@ -216,7 +206,7 @@ fn what_was_given_up_for_lack_of_space_goes_on_again() {
 #[test]
 fn other_rules_hand_out_nothing() {
     for rule in ["late_joiners = \"ignore\"\n", "late_joiners = \"replay\"\nmode = \"observe\"\n"] {
-        let scene = Scene::with(|setup| setup.rule = rule.to_owned());
+        let scene = replaying_with(|setup| setup.rule = rule.to_owned());
         scene.announce("Anna");
         let mut guest = scene.guest("1.1");
         guest.subscribe(&Value::Null);
@@ -227,7 +217,7 @@ fn other_rules_hand_out_nothing() {
 
 #[test]
 fn a_connection_that_was_left_out_gets_none_and_another_one_of_the_same_client_does() {
-    let scene = Scene::start();
+    let scene = replaying();
     let mut own = scene.guest("7.1");
     own.subscribe(&Value::Null);
     let body =

@@ -23,7 +23,6 @@ use tokio::time::Instant;
 use self::checker::{Applied, Channel, Client as Record, Dropped, Seen};
 use self::guest::Guest;
 use self::server::Server;
-use crate::harness::usher::{Signal, message};
 use crate::harness::{Client, Random, Request, Setup, Usher, sign};
 
 /// `assignments.doubt_period`: far longer than anything takes here, also on a busy machine.
@@ -59,10 +58,7 @@ impl Stage {
         // A change puts the app in doubt for a while.
         let context =
             random.pick(&["[\"/conversation_id\"]", "[\"/conversation_id\"]", "[\"/conversation_id\"]", "[]"]);
-        let lines = self.usher.log_lines();
-        self.usher.rewrite_config(&configuration(self.server.as_ref(), context));
-        self.usher.signal(Signal::Hup);
-        self.usher.wait_log_after(lines, |event| message(event) == "the configuration was reloaded");
+        self.usher.reload(&configuration(self.server.as_ref(), context));
     }
 }
 

@@ -182,16 +182,10 @@ fn a_reload_adds_and_removes_receivers_and_takes_the_next_key() {
     let mut client = Client::connect(&usher);
     client.subscribe("one", None);
     assert_eq!(next_events(&old, 1), [occupied("one")]);
-    let reload = |setup: &Setup| {
-        let lines = usher.log_lines();
-        usher.rewrite_config(&setup.toml());
-        usher.signal(Signal::Hup);
-        usher.wait_log_after(lines, |event| message(event) == "the configuration was reloaded");
-    };
     // Another receiver beside the first one, which wants other events now.
     let mut both = setup(&old, r#"["channel_vacated"]"#);
     both.apps += &webhook(&format!("http://{}/hooks?from=usher", new.address()), r#"["channel_occupied"]"#);
-    reload(&both);
+    usher.reload(&both.toml());
     client.subscribe("two", None);
     assert_eq!(next_events(&new, 1), [occupied("two")]);
     client.unsubscribe("one");
@@ -200,7 +194,7 @@ fn a_reload_adds_and_removes_receivers_and_takes_the_next_key() {
     let mut last = setup(&new, r#"["channel_occupied"]"#);
     last.more += "[[apps]]\nid = \"4\"\nkey = \"another-key\"\nsecret = \"another-secret\"\n";
     last.more += &webhook(&format!("http://{}/hooks?from=usher", old.address()), r#"["channel_occupied"]"#);
-    reload(&last);
+    usher.reload(&last.toml());
     client.subscribe("three", None);
     assert_eq!(next_events(&new, 1), [occupied("three")]);
     Client::connect_by(&usher, "another-key").subscribe("four", None);

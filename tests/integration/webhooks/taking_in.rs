@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::*;
 use crate::harness::bodies::announcement;
-use crate::harness::usher::{Signal, message, text};
+use crate::harness::usher::{message, text};
 use crate::harness::{Request, Response, Step};
 
 const PATH: &str = "/pusher/webhooks";
@@ -43,13 +43,6 @@ fn send(usher: &Usher, body: &str) -> Response {
 
 fn count(number: usize) -> Value {
     json!({ "name": "subscription_count", "channel": ROOM, "subscription_count": number })
-}
-
-fn reload(usher: &Usher, setup: &Setup) {
-    let lines = usher.log_lines();
-    usher.rewrite_config(&setup.toml());
-    usher.signal(Signal::Hup);
-    usher.wait_log_after(lines, |event| message(event) == "the configuration was reloaded");
 }
 
 #[test]
@@ -250,7 +243,7 @@ fn the_same_again_does_nothing_once_it_was_taken() {
     // A reload that changes the section keeps in mind what was taken.
     let mut changed = setup;
     changed.more += "timeout = \"2s\"\n";
-    reload(&usher, &changed);
+    usher.reload(&changed.toml());
     send(&usher, &body).assert_status(200);
     assert_eq!(receiver.count(), 4);
     let webhooks = |result: &str| usher.admin().metric("usher_incoming_webhooks_total", &[result]);
@@ -313,7 +306,7 @@ fn only_a_post_to_the_path_is_a_webhook_and_a_reload_changes_it() {
     let webhook = |target: &str| Request::webhook(target, &body(&json!([occupied(target)])));
     client.call(&webhook(PATH)).assert_status(200);
     assert_eq!(upstream.next_request().target(), PATH, "none are taken in");
-    reload(&usher, &setup);
+    usher.reload(&setup.toml());
     client.call(&webhook(PATH)).assert_status(200);
     assert_eq!(receiver.next_request().target(), "/hooks?token=t0p");
     client.call(&webhook(&format!("{PATH}?from=pusher"))).assert_status(200);
@@ -325,7 +318,7 @@ fn only_a_post_to_the_path_is_a_webhook_and_a_reload_changes_it() {
     }
     let mut moved = setup_alone(&upstream);
     moved.more = moved.more.replace(PATH, "/other");
-    reload(&usher, &moved);
+    usher.reload(&moved.toml());
     client.call(&webhook("/other")).assert_status(200);
     client.call(&webhook(PATH)).assert_status(200);
     assert_eq!((upstream.next_request().target().as_str(), receiver.count()), (PATH, 2));
