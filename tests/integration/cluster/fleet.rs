@@ -9,12 +9,12 @@ use std::time::Duration;
 use super::proxy::Proxy;
 use super::sentinel::Sentinels;
 use super::{PATIENCE, Plan};
+use crate::harness::address::own_address;
 use crate::harness::admin::Admin;
 use crate::harness::redis::Redis;
 use crate::harness::usher::Signal;
 use crate::harness::{Fake, Random, Usher, eventually, eventually_within};
 use crate::histories::callers::SharedState;
-use crate::histories::process::own_address;
 use crate::histories::record::Recorder;
 use crate::histories::setup::{CHANNELS, DRAIN, Lasting, Settings, TIMEOUT};
 use crate::histories::upstream::Upstream;
@@ -351,7 +351,7 @@ impl Store {
     fn settle(&mut self) -> Option<()> {
         if let Some(sentinels) = &self.sentinels {
             let named = sentinels.primary()?;
-            if self.primary.address().port() != named {
+            if self.primary.address() != named {
                 self.exchange();
             }
         }
@@ -359,12 +359,12 @@ impl Store {
         if !primary.command(&["INFO", "replication"]).contains("role:master") {
             return None;
         }
-        let port = primary.address().port().to_string();
+        let (host, port) = (primary.address().ip().to_string(), primary.address().port().to_string());
         let answer = replica.command(&["INFO", "replication"]);
-        if answer.contains(&format!("master_port:{port}\r")) {
+        if answer.contains(&format!("master_host:{host}\r\nmaster_port:{port}\r")) {
             return answer.contains("master_link_status:up").then_some(());
         }
-        replica.command(&["REPLICAOF", "127.0.0.1", &port]);
+        replica.command(&["REPLICAOF", &host, &port]);
         None
     }
 }

@@ -45,13 +45,14 @@ impl Sentinels {
         format!("redis+sentinel://{}/{NAME}", hosts.join(","))
     }
 
-    /// The port of the primary, once all of them name the same.
-    pub fn primary(&self) -> Option<u16> {
+    /// The primary, once all of them name the same.
+    pub fn primary(&self) -> Option<SocketAddr> {
         let mut named = self.ports.iter().map(|port| {
             let answer =
                 call(SocketAddr::from((Ipv4Addr::LOCALHOST, *port)), &["SENTINEL", "GET-MASTER-ADDR-BY-NAME", NAME])
                     .ok()?;
-            answer.split("\r\n").nth(4)?.parse::<u16>().ok()
+            let lines: Vec<&str> = answer.split("\r\n").collect();
+            Some(SocketAddr::new(lines.get(2)?.parse().ok()?, lines.get(4)?.parse().ok()?))
         });
         let first = named.next()??;
         named.all(|other| other == Some(first)).then_some(first)
@@ -59,8 +60,8 @@ impl Sentinels {
 
     /// Waits until all of them name another primary than this one.
     pub fn await_other(&self, primary: SocketAddr) {
-        let promoted = || self.primary().filter(|port| *port != primary.port());
-        eventually("the Sentinels promote the replica", || promoted().map(|_port| ()));
+        let promoted = || self.primary().filter(|named| *named != primary);
+        eventually("the Sentinels promote the replica", || promoted().map(|_other| ()));
     }
 }
 

@@ -112,6 +112,10 @@ impl Response {
     /// Reads one answer to anything but HEAD.
     pub fn read(from: &mut impl Read) -> io::Result<Self> {
         let head = Head::read(from, |_| {})?.ok_or(io::ErrorKind::UnexpectedEof)?;
+        Self::with_head(head, from)
+    }
+
+    fn with_head(head: Head, from: &mut impl Read) -> io::Result<Self> {
         let status = head.lines()[0]
             .split(' ')
             .nth(1)
@@ -223,12 +227,13 @@ impl Client {
 
     /// The same if the connection may be closed instead.
     pub fn try_response(&mut self) -> io::Result<Response> {
-        Response::read(&mut self.0)
+        let head = self.read_head()?;
+        Response::with_head(head, &mut self.0)
     }
 
     /// Reads the head of an answer alone; its body follows by [`Client::read_some`].
     pub fn read_head(&mut self) -> io::Result<Head> {
-        Head::read(&mut self.0, |_| {})?.ok_or_else(|| io::ErrorKind::UnexpectedEof.into())
+        Head::peek(&mut self.0, |_| {})?.ok_or_else(|| io::ErrorKind::UnexpectedEof.into())
     }
 
     /// Reads exactly this many bytes.

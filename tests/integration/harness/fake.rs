@@ -213,7 +213,7 @@ impl Connection {
             }
             let state = Arc::clone(&self.state);
             let seen = |bytes| state.change(|state| state.bytes += bytes);
-            let Some(head) = Head::read(&mut self.stream, seen)? else { return Ok(()) };
+            let Some(head) = Head::peek(&mut self.stream, seen)? else { return Ok(()) };
             let mut step = self.state.change(|state| state.script.pop_front());
             let resets = step.as_ref().is_some_and(Step::resets);
             let body = self.read_body(&head, resets)?;

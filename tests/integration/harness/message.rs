@@ -1,6 +1,7 @@
 //! The HTTP/1.1 parsing of the tests: heads as raw lines, and the three kinds of body framing.
 
 use std::io::{self, Read};
+use std::net::TcpStream;
 
 /// A head as received, up to and including the empty line.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -27,6 +28,32 @@ impl Head {
             head.push(byte[0]);
         }
         Ok(Some(Self(head)))
+    }
+
+    /// The same in fewer reads, for a socket: looks at what has arrived, and reads no more than the head.
+    pub fn peek(from: &mut TcpStream, mut seen: impl FnMut(usize)) -> io::Result<Option<Self>> {
+        const END: &[u8] = b"\r\n\r\n";
+        let mut head = Vec::with_capacity(512);
+        let mut arrived = [0; 2048];
+        loop {
+            let count = from.peek(&mut arrived)?;
+            if count == 0 {
+                return if head.is_empty() { Ok(None) } else { Err(io::ErrorKind::UnexpectedEof.into()) };
+            }
+            let before = head.len();
+            head.extend_from_slice(&arrived[..count]);
+            let searched = before.saturating_sub(END.len() - 1);
+            let end = head[searched..].windows(END.len()).position(|bytes| bytes == END);
+            if let Some(at) = end {
+                head.truncate(searched + at + END.len());
+            }
+            let taken = head.len() - before;
+            from.read_exact(&mut arrived[..taken])?;
+            seen(taken);
+            if end.is_some() {
+                return Ok(Some(Self(head)));
+            }
+        }
     }
 
     /// The lines without their ends; the first is the request or status line.

@@ -2,6 +2,7 @@
 //! implementation of signing. It uses none of usher's code, so that an error there is not repeated here.
 
 pub mod actor;
+pub mod address;
 pub mod admin;
 pub mod backend;
 pub mod bodies;

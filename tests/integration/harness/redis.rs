@@ -2,13 +2,14 @@
 
 use std::fs;
 use std::io::{self, Read, Write};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use tempfile::TempDir;
 use tokio::time::Instant;
 
+use super::address::own_address;
 use super::{Setup, eventually};
 
 /// The file in which a server saves its data.
@@ -21,10 +22,11 @@ pub fn answers_after(server: SocketAddr) -> io::Result<Duration> {
     Ok(asked.elapsed())
 }
 
-/// A server on a port of its own, which another process takes over when it is started again. Killed when dropped.
+/// A server on an address of its own, which another process takes over when it is started again: no server of another
+/// test can come to a port that is free meanwhile. Killed when dropped.
 #[derive(Debug)]
 pub struct Redis {
-    port: u16,
+    address: SocketAddr,
     process: Child,
     directory: TempDir,
 }
@@ -37,11 +39,11 @@ impl Redis {
 
     /// The same with more arguments.
     pub fn start_with(arguments: &[&str]) -> Self {
-        // Another process may take the port in between: then the server ends, and another port is tried.
+        // A server that is bound to all addresses may have the port: then this one ends, and another address is tried.
         eventually("redis-server starts", || {
             let directory = tempfile::tempdir().unwrap();
-            let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port();
-            let mut server = Self { port, process: spawn(port, &directory, arguments), directory };
+            let address = TcpListener::bind((own_address(), 0)).unwrap().local_addr().unwrap();
+            let mut server = Self { address, process: spawn(address, &directory, arguments), directory };
             server.answers().then_some(server)
         })
     }
@@ -53,8 +55,8 @@ impl Redis {
         setup.more += &format!("[cluster]\nredis_url = \"redis://{}\"\nnode = {node:?}\n{more}\n", self.address());
     }
 
-    pub fn address(&self) -> SocketAddr {
-        SocketAddr::from((Ipv4Addr::LOCALHOST, self.port))
+    pub const fn address(&self) -> SocketAddr {
+        self.address
     }
 
     pub fn kill(&mut self) {
@@ -67,9 +69,8 @@ impl Redis {
         if !has_data {
             let _none = fs::remove_file(self.directory.path().join(FILE));
         }
-        // The port was its own a moment ago, but connections to it may be ending.
         eventually("redis-server starts again", || {
-            self.process = spawn(self.port, &self.directory, &[]);
+            self.process = spawn(self.address, &self.directory, &[]);
             self.answers().then_some(())
         });
     }
@@ -116,9 +117,11 @@ impl Drop for Redis {
     }
 }
 
-fn spawn(port: u16, directory: &TempDir, arguments: &[&str]) -> Child {
+fn spawn(address: SocketAddr, directory: &TempDir, arguments: &[&str]) -> Child {
     Command::new("redis-server")
-        .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"])
+        .args(["--bind", &address.ip().to_string(), "--port", &address.port().to_string()])
+        .args(["--replica-announce-ip", &address.ip().to_string(), "--protected-mode", "no"])
+        .args(["--save", "", "--appendonly", "no"])
         .args(["--repl-diskless-sync-delay", "0", "--enable-debug-command", "local", "--dbfilename", FILE, "--dir"])
         .arg(directory.path())
         .args(arguments)

@@ -125,6 +125,17 @@ pub fn wrong_in_the_end(record: &Record, announced: Vec<(&str, &str)>) -> Vec<St
         .collect()
 }
 
+/// Says which history panicked, since it cannot be among the wrong ones.
+struct Seed(u64);
+
+impl Drop for Seed {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            eprintln!("the history with seed {} panicked", self.0);
+        }
+    }
+}
+
 /// Runs histories with these seeds, a given number concurrently, and stops at the first wrong one. `check`: the name
 /// under which `tests/long` plays them.
 pub fn play_all(check: &str, play: fn(u64) -> Outcome, seeds: std::ops::Range<u64>, at_once: usize) {
@@ -138,6 +149,7 @@ pub fn play_all(check: &str, play: fn(u64) -> Outcome, seeds: std::ops::Range<u6
                     if seed >= seeds.end {
                         return;
                     }
+                    let _seed = Seed(seed);
                     let outcome = play(seed);
                     eprintln!("{}", summary::line(&outcome));
                     if !outcome.faults.is_empty() && std::env::var_os("HISTORIES_GO_ON").is_none() {

@@ -1,9 +1,8 @@
 //! usher's process in a history, and the operations on it: stopping and reconfiguring it, and those of `endings`.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -13,6 +12,7 @@ use super::callers::{Caller, STAFF, SharedState};
 use super::record::{Recorder, nanos};
 use super::setup::{CHANNELS, DELAY, DRAIN, LATE, Lasting, MODES, SHORT_DRAIN, Settings, TIMEOUT, VERY_LATE};
 use super::upstream::{Applied, Upstream, UpstreamAction};
+use crate::harness::address::own_address;
 use crate::harness::usher::{Signal, message};
 use crate::harness::{Fake, Random, Usher};
 
@@ -39,14 +39,6 @@ struct Stranded {
     channel: &'static str,
     /// The staff member before the takeover.
     before: &'static str,
-}
-
-/// An address that no other process uses: the next process can listen on the same port.
-pub fn own_address() -> IpAddr {
-    static TAKEN: AtomicU32 = AtomicU32::new(0);
-    let [_, .., high, low] = std::process::id().to_be_bytes();
-    let [.., carry, taken] = TAKEN.fetch_add(1, Ordering::Relaxed).to_be_bytes();
-    IpAddr::V4(Ipv4Addr::new(127, 1 + high.wrapping_add(carry) % 254, low, taken))
 }
 
 impl<'a> Process<'a> {
