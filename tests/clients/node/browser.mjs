@@ -11,9 +11,11 @@ import { obey, tell } from "./lines.mjs";
 const [settings, page = "page.html"] = process.argv.slice(2);
 const here = (path) => readFileSync(resolve(import.meta.dirname, path));
 const library = here("node_modules/pusher-js/dist/web/pusher.min.js");
+const echo = here("node_modules/laravel-echo/dist/echo.iife.js");
 const files = {
   "/": ["text/html; charset=utf-8", here(page)],
   "/guest.mjs": ["text/javascript; charset=utf-8", here("guest.mjs")],
+  "/echo.iife.js": ["text/javascript; charset=utf-8", echo],
   "/pusher.min.js": ["text/javascript; charset=utf-8", library],
 };
 const server = createServer((request, response) => {

@@ -2,7 +2,10 @@
 //
 // `settings`: key, port, and, for a guest who may enter private rooms, the port `auth` of a backend and the name `user` that it knows him by;
 // `watchlist` are the users of whom the backend lets him know when they come and go.
-export const visit = (Pusher, { key, port, auth, user, watchlist = [] }, tell) => {
+// `enterBy` says how a room is entered, if not by pusher-js alone: given the pusher, a function of a channel and of a listener for its events.
+const byPusher = (pusher) => (channel, hear) => pusher.subscribe(channel).bind_global(hear);
+
+export const visit = (Pusher, { key, port, auth, user, watchlist = [] }, tell, enterBy = byPusher) => {
   const query = new URLSearchParams([["user", user], ...watchlist.map((watched) => ["watch", watched])]);
   const backend = auth ? (path) => ({ endpoint: `http://127.0.0.1:${auth}${path}?${query}`, transport: "ajax" }) : () => undefined;
   const pusher = new Pusher(key, {
@@ -22,10 +25,9 @@ export const visit = (Pusher, { key, port, auth, user, watchlist = [] }, tell) =
   pusher.user.bind_global((event, data) => tell({ user: true, event, data }));
   for (const event of ["online", "offline"]) pusher.user.watchlist.bind(event, ({ user_ids: users }) => tell({ watched: event, users }));
 
+  const enter = enterBy(pusher);
   return {
-    subscribe(channel) {
-      pusher.subscribe(channel).bind_global((event, data) => tell({ channel, event, data }));
-    },
+    subscribe: (channel) => void enter(channel, (event, data) => tell({ channel, event, data })),
     // Only listeners of one event are told who sent it.
     listen(channel, event) {
       pusher.channel(channel).bind(event, (data, metadata) => tell({ channel, from: metadata?.user_id ?? null, data }));

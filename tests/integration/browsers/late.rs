@@ -78,3 +78,9 @@ fn late_guests_of_the_embedded_broker_read_who_serves_once() {
 fn late_guests_behind_the_relay_read_who_serves_once() {
     whoever_comes_late_reads_who_serves(&hotel(Some(Pusher::small())), Device::Chromium);
 }
+
+#[test]
+fn late_guests_whose_page_has_laravel_echo_read_who_serves_once() {
+    whoever_comes_late_reads_who_serves(&hotel(None), Device::Echo);
+    whoever_comes_late_reads_who_serves(&hotel(Some(Pusher::small())), Device::Echo);
+}

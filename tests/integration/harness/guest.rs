@@ -10,6 +10,8 @@ use super::{Backend, sign};
 pub enum Device {
     Node,
     Chromium,
+    /// Chromium, where Laravel Echo enters the rooms and listens.
+    Echo,
 }
 
 /// A connected guest.
@@ -41,8 +43,10 @@ impl Guest {
     pub fn try_connect(device: Device, settings: &Value) -> Self {
         let mut command = match device {
             Device::Node => node("terminal.mjs"),
-            Device::Chromium => node("browser.mjs"),
+            Device::Chromium | Device::Echo => node("browser.mjs"),
         };
+        let mut settings = settings.clone();
+        settings["echo"] = json!(device == Device::Echo);
         command.arg(settings.to_string());
         Self { actor: Actor::start(command) }
     }
