@@ -45,11 +45,13 @@ impl Answer {
         let mut head = httparse::Response::new(&mut headers);
         let Ok(status) = head.parse(bytes) else { return Err(Unreadable("an answer is no HTTP/1.1")) };
         let httparse::Status::Complete(head_length) = status else { return Ok(None) };
-        let mut body = None;
+        let (mut body, mut is_chunked) = (None, false);
         let mut answer = Self { status: head.code.unwrap_or(0), decision: Decision::Unsaid, closes: false, length: 0 };
         for header in head.headers.iter() {
             if header.name.eq_ignore_ascii_case("content-length") {
                 body = std::str::from_utf8(header.value).ok().and_then(|length| length.parse::<usize>().ok());
+            } else if header.name.eq_ignore_ascii_case("transfer-encoding") {
+                is_chunked = header.value.eq_ignore_ascii_case(b"chunked");
             } else if header.name.eq_ignore_ascii_case("connection") {
                 answer.closes = header.value.eq_ignore_ascii_case(b"close");
             } else if header.name.eq_ignore_ascii_case("usher-decision") {
@@ -61,10 +63,32 @@ impl Answer {
                 };
             }
         }
+        if is_chunked {
+            let Some(length) = chunked(&bytes[head_length..])? else { return Ok(None) };
+            answer.length = head_length + length;
+            return Ok(Some(answer));
+        }
         let Some(body) = body else {
-            return Err(Unreadable("an answer has no Content-Length; the generator reads no other framing"));
+            return Err(Unreadable("an answer has neither a Content-Length nor chunks"));
         };
         answer.length = head_length + body;
         Ok((answer.length <= bytes.len()).then_some(answer))
+    }
+}
+
+/// The bytes of a chunked body without trailers; `None` if it is not complete yet.
+fn chunked(body: &[u8]) -> Result<Option<usize>, Unreadable> {
+    let mut at = 0;
+    loop {
+        let Ok(status) = httparse::parse_chunk_size(&body[at..]) else { return Err(Unreadable("a chunk has no size")) };
+        let httparse::Status::Complete((line, size)) = status else { return Ok(None) };
+        let size = usize::try_from(size).map_err(|_large| Unreadable("a chunk is too large"))?;
+        at += line + size + 2;
+        if at > body.len() {
+            return Ok(None);
+        }
+        if size == 0 {
+            return Ok(Some(at));
+        }
     }
 }

@@ -7,7 +7,7 @@ use anyhow::{Context, Result, bail};
 use clap::{Parser, ValueEnum};
 
 use crate::mixes::Mix;
-use crate::targets::{Kind, Memory, usher_built_beside};
+use crate::targets::{Bystanders, Kind, Memory, Part, usher_built_beside};
 
 /// Load usher and its peers in one run, interleaved, and say what a request costs each of them.
 #[derive(Debug, Parser)]
@@ -17,7 +17,7 @@ pub(crate) struct Arguments {
     #[arg(long, value_enum, value_delimiter = ',', default_values_t = [Mix::Forward, Mix::Suppress])]
     pub(crate) mix: Vec<Mix>,
 
-    /// Only these targets, by name: nginx, nginx-return, haproxy, usher, stub, a --usher's or a --peer's name; without
+    /// Only these targets, by name: nginx, nginx-return, haproxy, limit, limit-return, usher, stub, a --usher's or a --peer's name; without
     /// it all of these that suit the mix, but the stub. usher-shared is an usher whose memory is in a Redis of its own,
     /// usher-shared-2 are two that share it and the load
     #[arg(long, value_delimiter = ',', value_name = "NAMES")]
@@ -66,8 +66,8 @@ pub(crate) struct Arguments {
     #[arg(long)]
     pub(crate) tls: bool,
 
-    /// How cost grows with connections (1, 64, 512) and with known channels (1,000 to 1,000,000), and what a channel
-    /// costs in memory: usher's, and Redis's
+    /// How cost grows with connections (1 to 9,000), with 1,000 rules and apps that have nothing to do with the requests,
+    /// and with known channels (1,000 to 1,000,000), and what a channel costs in memory: usher's, and Redis's
     #[arg(long, conflicts_with_all = ["rate", "mix"])]
     pub(crate) growth: bool,
 
@@ -182,7 +182,15 @@ impl Arguments {
                 for &workers in &self.workers {
                     let name = format!("{name}{}", memory.suffix());
                     let name = if workers == 1 { name } else { format!("{name} ×{workers}") };
-                    ushers.push(Named { name, kind: Kind::Usher { binary: binary.clone(), workers, memory: *memory } });
+                    ushers.push(Named {
+                        name,
+                        kind: Kind::Usher {
+                            binary: binary.clone(),
+                            workers,
+                            memory: *memory,
+                            bystanders: Bystanders::default(),
+                        },
+                    });
                 }
             }
         }
@@ -196,6 +204,8 @@ impl Arguments {
             named("nginx", Kind::Nginx),
             named("haproxy", Kind::Haproxy),
             named("nginx-return", Kind::NginxReturn),
+            named("limit", Kind::Limit(Part::Proxy)),
+            named("limit-return", Kind::Limit(Part::Responder)),
         ];
         all.extend(self.ushers(&Memory::ALL)?);
         for peer in &self.peer {
@@ -212,9 +222,9 @@ impl Arguments {
         all.retain(|target| match &target.kind {
             _ if !self.target.is_empty() => self.target.contains(&target.name),
             Kind::Stub => false,
-            Kind::NginxReturn => mix == Mix::Suppress,
+            Kind::NginxReturn | Kind::Limit(Part::Responder) => mix == Mix::Suppress,
             Kind::Usher { memory, .. } => *memory == Memory::Own,
-            Kind::Nginx | Kind::Haproxy | Kind::Peer(_) => true,
+            Kind::Nginx | Kind::Haproxy | Kind::Limit(_) | Kind::Peer(_) => true,
         });
         Ok(all)
     }

@@ -11,14 +11,15 @@ use mio::{Events, Interest, Poll, Token};
 use rustls::ClientConfig;
 
 use crate::accounting::{Tree, Usage};
+use crate::answer::Answer;
 use crate::arguments::{Arguments, Named};
 use crate::errand::server_name;
 use crate::mixes::Mix;
 use crate::report::Spread;
 use crate::session::{Session, tell};
-use crate::stub::{BEFORE_NUMBER, DELIVER, DIGITS, LANE, MESSAGE};
+use crate::stub::{BEFORE_NUMBER, DELIVER, DIGITS, LANE, MESSAGE, RECEIVED};
 use crate::supply::APP;
-use crate::targets::{Kind, Target};
+use crate::targets::{Kind, Part, Target};
 use crate::wire::{Received, Wire};
 
 /// Connections through each target.
@@ -28,6 +29,8 @@ const BURST: usize = 100;
 /// Messages that come one after the other, and the time from one to the next.
 const PACED: usize = 50;
 const PAUSE: Duration = Duration::from_millis(30);
+/// Messages of the clients, from each connection at once.
+const UP: usize = 20;
 /// How long a target's memory has to stay as it is before it is read.
 const STEADY: Duration = Duration::from_millis(200);
 /// For all that has to come.
@@ -46,6 +49,8 @@ struct Lane {
     before: u64,
     bursts: Vec<Phase>,
     paced: Vec<Phase>,
+    /// From the clients.
+    up: Vec<Phase>,
 }
 
 /// What messages of one kind cost in a round.
@@ -72,7 +77,7 @@ struct Clients {
 
 /// Measures all targets and prints a line for each.
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
-    let mut session = Session::open(arguments, CONNECTIONS, 0)?;
+    let mut session = Session::open(arguments, CONNECTIONS)?;
     let mut lanes: Vec<Lane> = Vec::new();
     for named in targets(arguments)? {
         if let Some(index) = session.start(&named)? {
@@ -87,11 +92,12 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
             let lane = &mut lanes[(round + place) % count];
             let target = &session.targets[lane.target];
             tell(&format!("deliveries {round}/{} {}", arguments.rounds.max(1), target.name));
-            let (burst, paced) =
+            let (burst, paced, up) =
                 lane.measure(target, &session.stub).with_context(|| format!("{} failed", target.name))?;
             if round > 0 {
                 lane.bursts.push(burst);
                 lane.paced.push(paced);
+                lane.up.push(up);
             }
         }
     }
@@ -106,7 +112,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
 /// Those that relay WebSocket connections.
 fn targets(arguments: &Arguments) -> Result<Vec<Named>> {
     let mut targets = arguments.targets(Mix::Passthrough)?;
-    targets.retain(|target| !matches!(target.kind, Kind::NginxReturn));
+    targets.retain(|target| !matches!(target.kind, Kind::NginxReturn | Kind::Limit(Part::Responder)));
     Ok(targets)
 }
 
@@ -116,7 +122,15 @@ impl Lane {
         let before = steady(target)?;
         let clients = Clients::connect(index, target, &session.stub, session.tls.as_ref())
             .with_context(|| format!("{} relays no WebSocket connections", target.name))?;
-        let mut lane = Self { target: index, clients, memory: [0.0; 2], before, bursts: Vec::new(), paced: Vec::new() };
+        let mut lane = Self {
+            target: index,
+            clients,
+            memory: [0.0; 2],
+            before,
+            bursts: Vec::new(),
+            paced: Vec::new(),
+            up: Vec::new(),
+        };
         lane.memory[0] = lane.per_connection(target)?;
         Ok(lane)
     }
@@ -125,13 +139,13 @@ impl Lane {
         Ok((steady(target)? as f64 - self.before as f64) / CONNECTIONS as f64)
     }
 
-    /// A burst, and paced messages.
-    fn measure(&mut self, target: &Target, stub: &Target) -> Result<(Phase, Phase)> {
-        let burst = self.clients.phase(target, stub, |clients| {
+    /// A burst, paced messages, and messages of the clients.
+    fn measure(&mut self, target: &Target, stub: &Target) -> Result<(Phase, Phase, Phase)> {
+        let burst = self.clients.phase(target, stub, BURST, |clients| {
             clients.order(BURST)?;
             clients.receive_all(BURST)
         })?;
-        let paced = self.clients.phase(target, stub, |clients| {
+        let paced = self.clients.phase(target, stub, PACED, |clients| {
             let began = Instant::now();
             for number in 0..PACED {
                 let due = began + PAUSE * u32::try_from(number)?;
@@ -140,7 +154,8 @@ impl Lane {
             }
             clients.receive_all(PACED)
         })?;
-        Ok((burst, paced))
+        let up = self.clients.phase(target, stub, UP, Clients::send_all)?;
+        Ok((burst, paced, up))
     }
 }
 
@@ -184,8 +199,14 @@ impl Clients {
         Ok(Self { lane, poll, wires, control, ordered: Vec::new(), latencies: Vec::new() })
     }
 
-    /// Runs an operation and returns its cost.
-    fn phase(&mut self, target: &Target, stub: &Target, act: impl FnOnce(&mut Self) -> Result<()>) -> Result<Phase> {
+    /// Runs an operation with so many messages on each connection, and returns its cost.
+    fn phase(
+        &mut self,
+        target: &Target,
+        stub: &Target,
+        messages: usize,
+        act: impl FnOnce(&mut Self) -> Result<()>,
+    ) -> Result<Phase> {
         let trees = [target.tree()?, Tree::own(), stub.tree()?];
         let usage = || trees.iter().map(Tree::usage).collect::<Result<Vec<Usage>>>();
         self.latencies.clear();
@@ -195,7 +216,7 @@ impl Clients {
         let (after, seconds) = (usage()?, began.elapsed().as_secs_f64());
         let mut latencies = std::mem::take(&mut self.latencies);
         latencies.sort_by(f64::total_cmp);
-        let each = |index: usize| (after[index] - before[index]).seconds() * 1e6 / latencies.len() as f64;
+        let each = |index: usize| (after[index] - before[index]).seconds() * 1e6 / (messages * CONNECTIONS) as f64;
         Ok(Phase { cpu: [each(0), each(1), each(2)], latencies, seconds })
     }
 
@@ -206,6 +227,45 @@ impl Clients {
         Ok(self
             .control
             .send(format!("GET {DELIVER}{}/{first}/{count} HTTP/1.1\r\nHost: stub\r\n\r\n", self.lane).as_bytes())?)
+    }
+
+    /// Sends [`UP`] messages on each connection, and waits until the stub has them.
+    fn send_all(&mut self) -> Result<()> {
+        let frame = client_event();
+        let wanted = self.received()? + (UP * CONNECTIONS * frame.len()) as u64;
+        for _ in 0..UP {
+            for wire in &mut self.wires {
+                wire.send(&frame)?;
+            }
+        }
+        let end = Instant::now() + BOUND;
+        loop {
+            self.wires.iter_mut().try_for_each(Wire::flush)?;
+            let received = self.received()?;
+            if received == wanted {
+                return Ok(());
+            }
+            ensure!(received < wanted && Instant::now() < end, "{received} instead of {wanted} bytes came in all");
+            sleep(Duration::from_millis(1));
+        }
+    }
+
+    /// Bytes of frames that the stub has received on the connections.
+    fn received(&mut self) -> Result<u64> {
+        self.control.send(format!("GET {RECEIVED}{} HTTP/1.1\r\nHost: stub\r\n\r\n", self.lane).as_bytes())?;
+        let end = Instant::now() + BOUND;
+        loop {
+            self.control.flush()?;
+            ensure!(self.control.receive()? == Received::Open && Instant::now() < end, "the stub gives no answer");
+            if let Some(answer) = Answer::read(&self.control.inbox)? {
+                let answer: Vec<u8> = self.control.inbox.drain(..answer.length).collect();
+                let digits = answer.rsplit(|byte| *byte == b'\n').next().unwrap_or_default();
+                // Else it is the answer to an earlier order.
+                if let Ok(count) = std::str::from_utf8(digits)?.parse() {
+                    return Ok(count);
+                }
+            }
+        }
     }
 
     fn receive_until(&mut self, end: Instant) -> Result<()> {
@@ -274,6 +334,13 @@ fn switch(wire: &mut Wire) -> Result<()> {
     }
 }
 
+/// A client event of [`MESSAGE`] bytes in the frame of a client (RFC 6455 5.2), with a mask of zeros.
+fn client_event() -> Vec<u8> {
+    let (begin, end) = (r#"{"event":"client-typing","channel":"private-load","data":""#, "\"}");
+    let text = format!("{begin}{}{end}", "x".repeat(MESSAGE - begin.len() - end.len()));
+    [&[0x81, 0x80 | 126, 0, MESSAGE as u8, 0, 0, 0, 0], text.as_bytes()].concat()
+}
+
 /// The number of the message in a frame.
 fn number(frame: &[u8]) -> Result<usize> {
     let text = &frame[4..];
@@ -288,7 +355,7 @@ fn print(lanes: &[Lane], session: &Session) {
         lanes[0].bursts.len()
     );
     println!(
-        "{:14} {:>10} {:>10}  {:>20} {:>9} {:>8}  {:>20} {:>9} {:>8} {:>8}  {:>6} {:>7}",
+        "{:14} {:>10} {:>10}  {:>20} {:>9} {:>8}  {:>20} {:>9} {:>8} {:>8}  {:>20} {:>9}  {:>6} {:>7}",
         "target",
         "B/conn",
         "at the end",
@@ -299,6 +366,8 @@ fn print(lanes: &[Lane], session: &Session) {
         "÷ first",
         "p50 µs",
         "p99 µs",
+        "up CPU µs/message",
+        "÷ first",
         "gen µs",
         "stub µs"
     );
@@ -314,7 +383,7 @@ fn print(lanes: &[Lane], session: &Session) {
             Spread::of(lane.paced.iter().map(at)).median
         };
         println!(
-            "{:14} {:>10.0} {:>10.0}  {:>20} {:>9.2} {rate:>8.0}  {:>20} {:>9.2} {:>8.0} {:>8.0}  {:>6.2} {:>7.2}",
+            "{:14} {:>10.0} {:>10.0}  {:>20} {:>9.2} {rate:>8.0}  {:>20} {:>9.2} {:>8.0} {:>8.0}  {:>20} {:>9.2}  {:>6.2} {:>7.2}",
             session.targets[lane.target].name,
             lane.memory[0],
             lane.memory[1],
@@ -324,6 +393,8 @@ fn print(lanes: &[Lane], session: &Session) {
             paired(&lane.paced, &lanes[0].paced),
             latency(0.5),
             latency(0.99),
+            shown(cpu(&lane.up, 0)),
+            paired(&lane.up, &lanes[0].up),
             cpu(&lane.bursts, 1).median,
             cpu(&lane.bursts, 2).median,
         );

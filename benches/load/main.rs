@@ -22,6 +22,7 @@ mod generator;
 mod growth;
 mod lane;
 mod launch;
+mod limit;
 mod mixes;
 mod report;
 mod secure;
@@ -51,6 +52,7 @@ fn main() -> ExitCode {
     let mut arguments = std::env::args().skip(1);
     let outcome = match arguments.next().as_deref() {
         Some(launch::ROLE) => launch::run(arguments).map(|()| true),
+        Some(limit::ROLE) => limit::run(arguments).map(|()| true),
         Some(stub::ROLE) => stub::run(arguments).map(|()| true),
         // `cargo test --benches` runs this as well, only to check that it works.
         None => Ok(true),
@@ -114,7 +116,7 @@ fn measure(arguments: &Arguments, mix: Mix) -> Result<Report> {
 fn bases(targets: &[Named]) -> Vec<String> {
     let mut ushers = 0;
     let is_base = |target: &&Named| match target.kind {
-        Kind::Nginx | Kind::NginxReturn | Kind::Haproxy => true,
+        Kind::Nginx | Kind::NginxReturn | Kind::Haproxy | Kind::Limit(_) => true,
         Kind::Usher { .. } => {
             ushers += 1;
             ushers == 1

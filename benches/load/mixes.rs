@@ -20,7 +20,9 @@ pub(crate) enum Mix {
     Hotel,
     /// GET requests that are no triggers.
     Passthrough,
-    /// The same, with answers of 1 KiB.
+    /// The same with a body.
+    PassthroughBody,
+    /// GET requests with answers of 1 KiB.
     #[value(name = "answers-1k")]
     #[serde(rename = "answers-1k")]
     Answers1K,
@@ -32,8 +34,18 @@ pub(crate) enum Mix {
     #[value(name = "answers-1m")]
     #[serde(rename = "answers-1m")]
     Answers1M,
-    /// Messages, where 1,000 rules watch their event and none of them their channel.
-    Rules,
+    /// With chunked answers of 1 KiB.
+    #[value(name = "chunked-1k")]
+    #[serde(rename = "chunked-1k")]
+    Chunked1K,
+    /// Of 32 KiB, in chunks of 8 KiB.
+    #[value(name = "chunked-32k")]
+    #[serde(rename = "chunked-32k")]
+    Chunked32K,
+    /// Of 1 MiB.
+    #[value(name = "chunked-1m")]
+    #[serde(rename = "chunked-1m")]
+    Chunked1M,
 }
 
 impl Mix {
@@ -45,31 +57,33 @@ impl Mix {
             Self::Suppress => "suppress",
             Self::Hotel => "hotel",
             Self::Passthrough => "passthrough",
+            Self::PassthroughBody => "passthrough-body",
+            Self::Chunked1K => "chunked-1k",
+            Self::Chunked32K => "chunked-32k",
+            Self::Chunked1M => "chunked-1m",
             Self::Answers1K => "answers-1k",
             Self::Answers32K => "answers-32k",
             Self::Answers1M => "answers-1m",
-            Self::Rules => "rules",
         }
     }
 
-    /// Bytes of the answers, where the requests are no triggers and ask for as many.
-    const fn answer(self) -> Option<usize> {
-        match self {
-            Self::Answers1K => Some(1024),
-            Self::Answers32K => Some(32 * 1024),
-            Self::Answers1M => Some(1024 * 1024),
-            Self::Forward | Self::Handoff | Self::Suppress | Self::Hotel | Self::Passthrough | Self::Rules => None,
-        }
+    /// What the requests ask for, where they are no triggers.
+    const fn question(self) -> Option<Endpoint> {
+        Some(match self {
+            Self::Passthrough | Self::PassthroughBody => Endpoint::Channels,
+            Self::Answers1K => Endpoint::Answer(1024),
+            Self::Answers32K => Endpoint::Answer(32 * 1024),
+            Self::Answers1M => Endpoint::Answer(1024 * 1024),
+            Self::Chunked1K => Endpoint::Chunked(1024),
+            Self::Chunked32K => Endpoint::Chunked(32 * 1024),
+            Self::Chunked1M => Endpoint::Chunked(1024 * 1024),
+            Self::Forward | Self::Handoff | Self::Suppress | Self::Hotel => return None,
+        })
     }
 
     /// Whether the requests are triggers.
     pub(crate) const fn triggers(self) -> bool {
-        !matches!(self, Self::Passthrough) && self.answer().is_none()
-    }
-
-    /// Rules beside the usual one, which watch the messages' event on unused channels.
-    pub(crate) const fn idle_rules(self) -> usize {
-        if matches!(self, Self::Rules) { 1_000 } else { 0 }
+        self.question().is_none()
     }
 
     /// Whether the channels have to be known before.
@@ -83,10 +97,12 @@ impl Mix {
 pub(crate) enum Endpoint {
     Events,
     Batch,
-    /// `GET /channels`, without a body.
+    /// `GET /channels`.
     Channels,
     /// `GET`, for a response of this many bytes.
     Answer(usize),
+    /// The same in chunks.
+    Chunked(usize),
 }
 
 /// What a right gateway does with a call.
@@ -170,13 +186,15 @@ impl Story {
             Mix::Hotel => self.step(body),
             _ => {
                 self.visit();
-                if let Some(length) = self.mix.answer() {
-                    return Call { endpoint: Endpoint::Answer(length), expected: Expected::Forwarded };
+                if let Some(endpoint) = self.mix.question() {
+                    if self.mix == Mix::PassthroughBody {
+                        body.extend_from_slice(message(self.room, self.turn).as_bytes());
+                    }
+                    return Call { endpoint, expected: Expected::Forwarded };
                 }
                 match self.mix {
                     Mix::Handoff => self.write(Step::Announce(Expected::Forwarded), body),
                     Mix::Suppress => self.write(Step::Announce(Expected::Suppressed), body),
-                    Mix::Passthrough => Call { endpoint: Endpoint::Channels, expected: Expected::Forwarded },
                     _ => self.write(Step::Message, body),
                 }
             }

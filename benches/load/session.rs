@@ -53,7 +53,7 @@ pub(crate) struct Session {
 /// Measures `wishes` under `mix`. What is not installed is named and left out.
 pub(crate) fn run(arguments: &Arguments, mix: Mix, wishes: &[Wish]) -> Result<Vec<Measured>> {
     let most = wishes.iter().map(|wish| wish.connections).max().context("there is nothing to measure")?;
-    let mut session = Session::open(arguments, most, mix.idle_rules())?;
+    let mut session = Session::open(arguments, most)?;
     let mut lanes: Vec<Lane> = Vec::new();
     for wish in wishes {
         if let Some(target) = session.start(&wish.target)? {
@@ -100,8 +100,8 @@ pub(crate) fn run(arguments: &Arguments, mix: Mix, wishes: &[Wish]) -> Result<Ve
 }
 
 impl Session {
-    /// Starts the stub. Targets get files and space for this many connections; usher has this many additional rules.
-    pub(crate) fn open(arguments: &Arguments, connections: usize, idle_rules: usize) -> Result<Self> {
+    /// Starts the stub. Targets get files and space for this many connections.
+    pub(crate) fn open(arguments: &Arguments, connections: usize) -> Result<Self> {
         let directory = tempfile::Builder::new().prefix("usher-load-").tempdir()?;
         // Servers that drop root's rights must reach their files.
         std::fs::set_permissions(directory.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755))?;
@@ -118,7 +118,6 @@ impl Session {
             identity,
             cpus: target_cpus,
             connections,
-            idle_rules,
         };
         Ok(Self { site, stub, targets: Vec::new(), tls, store: None, store_cpus, _directory: directory })
     }

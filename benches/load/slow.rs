@@ -11,6 +11,7 @@ use crate::arguments::{Arguments, Named};
 use crate::mixes::Mix;
 use crate::session::Session;
 use crate::supply::APP;
+use crate::targets::Kind;
 
 /// Connections at once.
 const CONNECTIONS: usize = 2_000;
@@ -37,6 +38,9 @@ fn beginnings() -> [(&'static str, Vec<u8>); 4] {
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     println!("bytes of resident memory for each of {CONNECTIONS} connections that have sent");
     for target in arguments.targets(Mix::Passthrough)? {
+        if matches!(target.kind, Kind::Limit(_)) {
+            continue;
+        }
         for (name, sent) in beginnings() {
             let Some(bytes) = measure(arguments, &target, &sent)? else { break };
             println!("{:12} {name:30} ({:>3} bytes): {bytes:>7.0}", target.name, sent.len());
@@ -48,7 +52,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
 /// Bytes a connection; `None`: the target is not installed. A target of its own for each, for none gives back all that
 /// it had.
 fn measure(arguments: &Arguments, target: &Named, sent: &[u8]) -> Result<Option<f64>> {
-    let mut session = Session::open(arguments, CONNECTIONS, 0)?;
+    let mut session = Session::open(arguments, CONNECTIONS)?;
     let Some(index) = session.start(target)? else { return Ok(None) };
     let target = &session.targets[index];
     let memory = || {

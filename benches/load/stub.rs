@@ -28,9 +28,16 @@ pub(crate) const COUNT: &str = "/requests-so-far";
 /// The path that is answered with as many bytes as the number behind it.
 pub(crate) const ANSWER: &str = "/answers/";
 
+/// The same, in chunks of 8 KiB.
+pub(crate) const CHUNKED: &str = "/chunked/";
+
 /// The path, with three numbers behind it, that sends messages on WebSocket connections: those of this lane, the first
 /// one's number, and how many. It is answered when all are written, and not counted.
 pub(crate) const DELIVER: &str = "/deliver/";
+
+/// The path, with a lane behind it, that answers how many bytes of frames came on its WebSocket connections so far. Not
+/// counted.
+pub(crate) const RECEIVED: &str = "/received/";
 
 /// The parameter by which a WebSocket connection tells its lane.
 pub(crate) const LANE: &str = "client=load-";
@@ -55,7 +62,8 @@ pub(crate) fn run(mut arguments: impl Iterator<Item = String>) -> Result<()> {
     // All connections of a target arrive at once, and the kernel drops a SYN when the backlog is full: the client
     // retries after a second.
     listen(&listener, Backlog::new(1024)?)?;
-    Ok(Stub { listener, tls, poll: Poll::new()?, lines: Vec::new(), free: Vec::new(), count: 0 }.serve()?)
+    Ok(Stub { listener, tls, poll: Poll::new()?, lines: Vec::new(), free: Vec::new(), count: 0, received: Vec::new() }
+        .serve()?)
 }
 
 struct Stub {
@@ -67,6 +75,8 @@ struct Stub {
     /// Unused tokens.
     free: Vec<usize>,
     count: u64,
+    /// Bytes that came on the WebSocket connections of each lane.
+    received: Vec<u64>,
 }
 
 /// A connection.
@@ -79,7 +89,9 @@ struct Line {
 /// What a request asks for.
 enum Asked {
     Count,
+    Received(usize),
     Answer(usize),
+    Chunked(usize),
     Deliver {
         lane: usize,
         first: usize,
@@ -137,7 +149,10 @@ impl Stub {
         let received = line.wire.receive()?;
         let inbox = std::mem::take(&mut line.wire.inbox);
         let mut taken = 0;
-        // Bytes received over a WebSocket connection are ignored.
+        // Of frames the bytes are counted alone.
+        if let Some(lane) = self.lane(index) {
+            *self.received_on(lane) += inbox.len() as u64;
+        }
         while self.lane(index).is_none()
             && let Some((length, asked)) = request(&inbox[taken..])?
         {
@@ -157,6 +172,7 @@ impl Stub {
     fn answer(&mut self, index: usize, asked: Asked) -> Vec<u8> {
         match asked {
             Asked::Count => ok(self.count.to_string().as_bytes()),
+            Asked::Received(lane) => ok(self.received_on(lane).to_string().as_bytes()),
             Asked::Deliver { lane, first, count } => {
                 (first..first + count).for_each(|number| self.deliver(lane, number));
                 ok(b"{}")
@@ -174,6 +190,10 @@ impl Stub {
             Asked::Answer(length) => {
                 self.count += 1;
                 ok(&vec![b'x'; length])
+            }
+            Asked::Chunked(length) => {
+                self.count += 1;
+                chunked(length)
             }
             Asked::Other => {
                 self.count += 1;
@@ -196,6 +216,13 @@ impl Stub {
         self.lines.get_mut(index).and_then(Option::as_mut).map_or(Ok(()), |line| line.wire.send(bytes))
     }
 
+    fn received_on(&mut self, lane: usize) -> &mut u64 {
+        if self.received.len() <= lane {
+            self.received.resize(lane + 1, 0);
+        }
+        &mut self.received[lane]
+    }
+
     fn lane(&self, index: usize) -> Option<usize> {
         self.lines.get(index).and_then(Option::as_ref).and_then(|line| line.lane)
     }
@@ -209,6 +236,17 @@ impl Stub {
 
 fn ok(body: &[u8]) -> Vec<u8> {
     [format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", body.len()).as_bytes(), body].concat()
+}
+
+fn chunked(length: usize) -> Vec<u8> {
+    let mut answer = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n".to_vec();
+    for chunk in vec![b'x'; length].chunks(8 * 1024) {
+        answer.extend(format!("{:x}\r\n", chunk.len()).bytes());
+        answer.extend_from_slice(chunk);
+        answer.extend_from_slice(b"\r\n");
+    }
+    answer.extend_from_slice(b"0\r\n\r\n");
+    answer
 }
 
 /// A text frame of a server (RFC 6455 5.2).
@@ -248,6 +286,12 @@ fn asked(path: &str, key: Option<&str>) -> Option<Asked> {
     }
     if let Some(length) = path.strip_prefix(ANSWER) {
         return length.parse().ok().map(Asked::Answer);
+    }
+    if let Some(length) = path.strip_prefix(CHUNKED) {
+        return length.parse().ok().map(Asked::Chunked);
+    }
+    if let Some(lane) = path.strip_prefix(RECEIVED) {
+        return lane.parse().ok().map(Asked::Received);
     }
     let mut numbers = path.strip_prefix(DELIVER)?.split('/').map(|number| number.parse().ok());
     Some(Asked::Deliver { lane: numbers.next()??, first: numbers.next()??, count: numbers.next()?? })

@@ -118,8 +118,9 @@ impl Supply {
             Endpoint::Batch => ("POST", of_app("batch_events")),
             Endpoint::Channels => ("GET", of_app("channels")),
             Endpoint::Answer(length) => ("GET", format!("{}{length}", stub::ANSWER)),
+            Endpoint::Chunked(length) => ("GET", format!("{}{length}", stub::CHUNKED)),
         };
-        let has_body = method == "POST";
+        let has_body = !body.is_empty();
         let query = sign_query(&self.app, method, &path, &[], has_body.then_some(body), now);
         let host = self.host;
         let written = write!(

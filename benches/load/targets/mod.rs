@@ -2,6 +2,7 @@
 //! processor, and ended by it.
 
 mod haproxy;
+mod limit;
 mod nginx;
 mod peer;
 mod redis;
@@ -83,17 +84,37 @@ pub(crate) enum Kind {
     /// nginx that answers without an upstream.
     NginxReturn,
     Haproxy,
+    /// A loop that copies bytes, or answers itself: the least that this kernel allows.
+    Limit(Part),
     /// The binary, its number of workers, and where it remembers.
     Usher {
         binary: PathBuf,
         workers: usize,
         memory: Memory,
+        bystanders: Bystanders,
     },
     /// A command in which `{port}` and `{upstream}` are filled in.
     Peer(String),
 }
 
+/// What an usher's configuration has beside the usual app and rule, and no request has to do with.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Bystanders {
+    /// Rules that watch the messages' event on unused channels.
+    pub(crate) rules: usize,
+    /// Apps, each with that of the rules that it has.
+    pub(crate) apps: usize,
+}
+
 impl Kind {
+    /// An usher with these bystanders; anything else as it is.
+    pub(crate) fn beside(mut self, more: Bystanders) -> Self {
+        if let Self::Usher { bystanders, .. } = &mut self {
+            *bystanders = more;
+        }
+        self
+    }
+
     /// Whether it remembers in Redis.
     pub(crate) const fn is_shared(&self) -> bool {
         matches!(self, Self::Usher { memory: Memory::Shared { .. }, .. })
@@ -122,8 +143,6 @@ pub(crate) struct Site {
     pub(crate) cpus: Cpus,
     /// Connections that they should keep, at least.
     pub(crate) connections: usize,
-    /// Rules of usher beside the usual one, none of which watches a channel that is used.
-    pub(crate) idle_rules: usize,
 }
 
 impl Site {
@@ -172,9 +191,10 @@ impl Target {
                 Kind::Nginx => nginx::proxy(address, &directory, site)?,
                 Kind::NginxReturn => nginx::responder(address, &directory, site)?,
                 Kind::Haproxy => haproxy::proxy(address, &directory, site)?,
-                Kind::Usher { binary, workers, memory } => {
+                Kind::Limit(part) => limit::copier(address, site, *part)?,
+                Kind::Usher { binary, workers, memory, bystanders } => {
                     let member = usher::Member::of(*memory, number, site);
-                    Some(usher::gateway(binary, *workers, address, &directory, (site, member))?)
+                    Some(usher::gateway(binary, *workers, address, &directory, (site, member, *bystanders))?)
                 }
                 Kind::Peer(command) => peer::proxy(command, address, site)?,
             };

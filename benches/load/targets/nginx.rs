@@ -66,10 +66,10 @@ fn configuration(locations: &str, address: SocketAddr, directory: &Path, site: &
     format!(
         "daemon off;
 worker_processes 1;
-worker_rlimit_nofile 8192;
+worker_rlimit_nofile 20000;
 pid {directory}/nginx.pid;
 error_log {directory}/error.log error;
-events {{ worker_connections 4096; }}
+events {{ worker_connections 20000; }}
 http {{
 access_log off;
 keepalive_requests 1000000000;

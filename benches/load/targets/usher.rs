@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 
-use super::{BOUND, Memory, Part, Recipe, Site, free_port, version_of};
+use super::{BOUND, Bystanders, Memory, Part, Recipe, Site, free_port, version_of};
 use crate::errand::Errand;
 use crate::launch;
 use crate::supply::APP;
@@ -113,7 +113,7 @@ pub(super) fn gateway(
     workers: usize,
     address: SocketAddr,
     directory: &Path,
-    (site, member): (&Site, Option<Member>),
+    (site, member, bystanders): (&Site, Option<Member>, Bystanders),
 ) -> Result<Recipe> {
     ensure!(
         binary.is_file(),
@@ -123,7 +123,7 @@ pub(super) fn gateway(
     let file = directory.join("usher.toml");
     let admin = SocketAddr::from(([127, 0, 0, 1], free_port()?));
     let cluster = member.map(|member| member.section()).unwrap_or_default();
-    fs::write(&file, configuration(workers, [address, admin], site, &cluster))?;
+    fs::write(&file, configuration(workers, [address, admin], site, (&cluster, bystanders)))?;
     // More than one worker needs more than one processor.
     let cpus = if workers == 1 { site.cpus.as_slice() } else { &[] };
     let mut command = launch::command(binary, cpus)?;
@@ -136,7 +136,12 @@ pub(super) fn gateway(
     Ok(Recipe { part: Part::Gateway, version, command, admin: Some(admin) })
 }
 
-fn configuration(workers: usize, [address, admin]: [SocketAddr; 2], site: &Site, cluster: &str) -> String {
+fn configuration(
+    workers: usize,
+    [address, admin]: [SocketAddr; 2],
+    site: &Site,
+    (cluster, bystanders): (&str, Bystanders),
+) -> String {
     let (url, idle) = (site.upstream_url(), site.connections.max(256));
     let [id, key, secret] = APP;
     let (shown, trusted) = site.identity.as_ref().map_or_else(Default::default, |identity| {
@@ -146,7 +151,8 @@ fn configuration(workers: usize, [address, admin]: [SocketAddr; 2], site: &Site,
             format!("ca_file = {certificate:?}\n"),
         )
     });
-    let idle_rules: String = (0..site.idle_rules).map(idle_rule).collect();
+    let idle_rules: String = (0..bystanders.rules).map(idle_rule).collect();
+    let idle_apps: String = (0..bystanders.apps).map(idle_app).collect();
     format!(
         r#"[server]
 listen = "{address}"
@@ -172,7 +178,7 @@ start_doubt = "0s"
 id = "{id}"
 key = "{key}"
 secret = "{secret}"
-
+{idle_apps}
 [[rules]]
 name = "staff-assigned"
 event = "staff-assigned"
@@ -181,6 +187,11 @@ identity = ["/staff_id", "/staff_name"]
 context = ["/conversation_id"]
 {idle_rules}"#
     )
+}
+
+/// An app that nobody uses.
+fn idle_app(number: usize) -> String {
+    format!("\n[[apps]]\nid = \"idle-{number:04}\"\nkey = \"idle-key-{number:04}\"\nsecret = \"idle-secret\"\n")
 }
 
 /// A rule that watches the messages' event on unused channels.
