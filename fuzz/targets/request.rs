@@ -16,7 +16,7 @@ fuzz_target!(|input: &[u8]| {
     REQUESTS.with_borrow_mut(|requests| {
         requests.forget();
         for bytes in input.split(|byte| *byte == 0xFF) {
-            requests.check(bytes);
+            let _kind = requests.check(bytes);
         }
     });
 });

@@ -157,7 +157,7 @@ fn counted(gateway: &Gateway, failure: Failure, began: Moment) -> Refusal {
 
 /// Whether a path belongs to a fallback transport for WebSocket, whose answer begins when there is a message
 /// (pusher-protocol.md 4.8).
-fn is_poll(path: &str) -> bool {
+pub(super) fn is_poll(path: &str) -> bool {
     let transport = path.rsplit('/').next().unwrap_or_default();
     matches!(transport, "xhr" | "xhr_streaming" | "jsonp" | "eventsource" | "htmlfile") && !path.starts_with("/apps/")
 }

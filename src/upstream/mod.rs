@@ -29,16 +29,17 @@ use tokio::time::Instant;
 
 pub use answer::Answer;
 pub use failure::{Cause, Failure};
+pub(crate) use framing::Framing;
 pub use hop::is_hop_by_hop;
 pub use local::{Local, LocalClient};
 pub use payload::{Declared, Payload};
 pub use remote::Remote;
 pub use server_address::{ServerAddress, ServerAddressError};
 pub use websocket::UpgradedConnection;
-pub use wire::Collected;
 #[cfg(any(test, fuzzing))]
 #[doc(hidden)]
 pub use wire::agreement;
+pub use wire::{BodyError, Collected, StreamedBody};
 
 use crate::tls;
 

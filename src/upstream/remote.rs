@@ -20,7 +20,7 @@ use super::pool::{Connection, Lease, Pool};
 use super::resolver::Resolver;
 use super::websocket;
 use super::wire::TriggerClient;
-use super::{Answer, Collected, DialOutcome, Failure, Options, Payload, TimeLimit};
+use super::{Answer, Collected, DialOutcome, Failure, Options, Payload, StreamedBody, TimeLimit};
 use crate::clock::DeadlineTimer;
 use crate::shutdown::Tasks;
 use crate::tls::TlsError;
@@ -41,7 +41,7 @@ struct Shared {
     websocket: Option<Dialer>,
     /// In an `Arc`: an answer that is being read has a reference to it, to return its connection.
     pool: Arc<Pool>,
-    /// For triggers on the fast path, whose answers are collected completely.
+    /// For the fast path.
     wire: TriggerClient,
     timeout: Duration,
 }
@@ -141,6 +141,21 @@ impl Remote {
         now: Instant,
     ) -> Result<Instant, Failure> {
         self.0.wire.exchange(&self.0.dialer, request, answer, alarm, TimeLimit::from(now, self.0.timeout)).await
+    }
+
+    /// Sends the bytes of a complete GET request with the `Host` [`Remote::host`], and receives the head of the answer,
+    /// and what has come of the body with it, as [`Remote::exchange`] does. `is_repeatable`: it has no body, and may be sent again.
+    ///
+    /// # Errors
+    /// [`Failure`], which says whether anything was sent.
+    pub async fn open(
+        &self,
+        request: (&[u8], bool),
+        answer: &mut Collected,
+        alarm: &mut DeadlineTimer,
+        now: Instant,
+    ) -> Result<StreamedBody, Failure> {
+        self.0.wire.open(&self.0.dialer, request, answer, alarm, TimeLimit::from(now, self.0.timeout)).await
     }
 
     /// See [`super::Upstream::dial`].

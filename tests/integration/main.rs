@@ -28,6 +28,7 @@ mod effective;
 mod encrypted;
 mod exempt;
 mod first_minute;
+mod gets;
 mod greeting;
 mod harness;
 mod histories;

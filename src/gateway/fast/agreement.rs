@@ -24,6 +24,7 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::runtime::{Builder, Runtime};
 
+use super::get::Get;
 use super::render;
 use super::shape::{self, HeadCache, Parsed, Trigger};
 use crate::assignment::{Assignments, Bounds};
@@ -56,6 +57,15 @@ pub struct Requests {
     routing: Arc<Routing>,
     known: HeadCache,
     runtime: Runtime,
+}
+
+/// What is read by the fast reader.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FastKind {
+    /// A trigger of a configured app.
+    Trigger,
+    /// A GET request.
+    Get,
 }
 
 /// What a reader finds in a trigger.
@@ -136,11 +146,12 @@ impl Requests {
 
     /// Checks what has come on the connection. The heads that the fast reader has read before make nothing a trigger;
     /// and what it takes for a trigger of a configured app, the general reader takes for the same
-    /// one, as does whoever gets it as it is rendered for upstream. Returns whether it is such a trigger.
+    /// one, as does whoever gets it as it is rendered for upstream. The same holds for a GET request. Returns what it is
+    /// to the fast reader; `None`: of another form, or not whole.
     ///
     /// # Panics
     /// They differ.
-    pub fn check(&mut self, bytes: &[u8]) -> bool {
+    pub fn check(&mut self, bytes: &[u8]) -> Option<FastKind> {
         let Self { routing, known, runtime } = self;
         let shown = bytes.escape_ascii();
         let fresh = Class::of(&shape::parse(bytes, &routing.limits, &mut HeadCache::default()));
@@ -153,16 +164,19 @@ impl Requests {
         if class == Class::Other {
             // Such a connection is read by the general reader from then on.
             self.forget();
-            return false;
+            let Self { routing, runtime, .. } = self;
+            let get = Get::read(bytes, &routing.limits)?;
+            check_get(&Readers { routing, runtime }, bytes, &get);
+            return Some(FastKind::Get);
         }
-        let Parsed::Trigger(trigger) = seen else { return false };
+        let Parsed::Trigger(trigger) = seen else { return None };
         check_prefixes(bytes, trigger.length, &routing.limits);
-        let Some(fast) = fast(routing, &trigger) else { return false };
+        let fast = fast(routing, &trigger)?;
         let readers = Readers { routing, runtime };
         let general = readers.general(&bytes[..trigger.length]);
         assert_eq!(Ok(&fast), general.as_ref(), "the general reader finds something else: {shown}");
         check_rendered(&readers, &trigger, fast);
-        true
+        Some(FastKind::Trigger)
     }
 }
 
@@ -170,6 +184,23 @@ impl Default for Requests {
     fn default() -> Self {
         Self::new()
     }
+}
+
+/// What the general reader finds in `get` is what the fast reader does, and no trigger; and what goes upstream is what was
+/// received but for the host.
+fn check_get(readers: &Readers<'_>, bytes: &[u8], get: &Get<'_>) {
+    let shown = bytes.escape_ascii();
+    let General { head, body } = readers.receive(&bytes[..get.length]).expect("a GET request is one to both readers");
+    let target = head.uri.path_and_query().map_or("", |target| target.as_str());
+    assert_eq!((head.method.as_str(), target, &*body), ("GET", get.target, get.body), "{shown}");
+    assert!(matches!(target::route(&head, readers.routing), Ok(Route::Other)), "{shown}");
+    let mut rendered = Vec::new();
+    render::get(&mut rendered, get, UPSTREAM.as_bytes());
+    let General { head: sent, body } = readers.receive(&rendered).expect("what is rendered is a request");
+    let mut expected = head.headers;
+    expected.insert(http::header::HOST, http::HeaderValue::from_static(UPSTREAM));
+    assert_eq!((sent.method, sent.uri, sent.headers), (head.method, head.uri, expected), "{shown}");
+    assert_eq!(&*body, get.body, "{shown}");
 }
 
 /// What of a trigger of `length` bytes arrives first is never of another shape.

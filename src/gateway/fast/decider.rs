@@ -6,6 +6,7 @@ use std::sync::Arc;
 use smallvec::SmallVec;
 use tokio::time::Instant;
 
+use super::get::Get;
 use super::render;
 use super::request::{ParseOutcome, Request};
 use super::responder::{AfterReply, Responder};
@@ -13,7 +14,7 @@ use super::shape::{self, Parsed, Trigger};
 use crate::assignment::ClaimMode;
 use crate::clock::{Date, Timestamp};
 use crate::gateway::disposition::Disposition;
-use crate::gateway::in_flight::BorrowedPermit;
+use crate::gateway::in_flight::{BorrowedPermit, InFlightPermit};
 use crate::gateway::peer;
 use crate::gateway::pipeline::{self, Attempt, NextStep, Render, Undecided};
 use crate::gateway::record::{Arrival, RequestLine, Tag};
@@ -119,7 +120,18 @@ impl Decider<'_> {
             },
             Parsed::PartialBody(length) => ParseOutcome::PartialBody(length),
             Parsed::PartialHead => ParseOutcome::PartialHead,
-            Parsed::OtherShape => ParseOutcome::OtherShape,
+            Parsed::OtherShape => {
+                let request = Get::read(received, &routing.limits)
+                    .and_then(|get| Some((get, InFlightPermit::take(self.shared, routing.limits.max_requests)?)));
+                match request {
+                    Some((get, permit)) => {
+                        *whole = get.length;
+                        render::get(outgoing, &get, self.host);
+                        ParseOutcome::Get { permit, has_body: !get.body.is_empty() }
+                    }
+                    None => ParseOutcome::OtherShape,
+                }
+            }
         };
         *outcome = Some(seen);
         None
@@ -151,7 +163,7 @@ impl Decider<'_> {
     fn refuse(&self, received: &mut ReceivedTrigger<'_>, kind: RequestKind, refusal: &Refusal) {
         let ReceivedTrigger { trigger, app, arrival, reply, outcome, .. } = received;
         let tag = arrival.refused(self.shared, &app.id, line(trigger), refusal);
-        **outcome = Some(ParseOutcome::Refused(self.responder(reply).refuse(kind, refusal, tag)));
+        **outcome = Some(ParseOutcome::Refused(self.responder(reply).refuse(kind, refusal, Some(tag))));
     }
 
     fn responder<'r>(&'r self, reply: &'r mut Vec<u8>) -> Responder<'r> {
@@ -179,7 +191,7 @@ impl Render for Renderer<'_> {
     }
 
     fn refused(self, refusal: Refusal, tag: Tag) -> AfterReply {
-        self.decider.responder(self.reply).refuse(RequestKind::Trigger, &refusal, tag)
+        self.decider.responder(self.reply).refuse(RequestKind::Trigger, &refusal, Some(tag))
     }
 
     fn outgoing(self, pair: &KeyPair, reduced: Option<Vec<u8>>) -> Disposition {

@@ -1,12 +1,15 @@
-//! The fast path: it reads and writes triggers in the shape that every Pusher library sends, without a general HTTP
-//! server, in one task per connection. Decisions are made by the same code as for hyper's requests (`pipeline`); only
-//! the bytes are handled differently. The first request of any other shape ends the fast path: the connection goes to
+//! The fast path: it reads and writes triggers in the shape that every Pusher library sends, and GET requests, without a
+//! general HTTP server, in one task per connection. Decisions are made by the same code as for hyper's requests
+//! (`pipeline`); only the bytes are handled differently. The first request of any other shape ends the fast path: the connection goes to
 //! hyper for good, with all bytes that were read of it.
 
 #[cfg(any(test, fuzzing))]
 pub mod agreement;
 mod batch;
 mod decider;
+mod get;
+mod lines;
+mod passage;
 mod render;
 mod request;
 mod responder;
@@ -29,6 +32,7 @@ use tokio::time::Instant;
 pub use self::batch::Batch;
 
 use self::decider::Decider;
+use self::passage::Passed;
 use self::request::{ParseOutcome, Request};
 use self::responder::{AfterReply, Responder};
 use self::yield_to_ready::yield_to_ready;
@@ -112,7 +116,7 @@ impl<'g, S: AsyncRead + AsyncWrite + Unpin> FastConnection<'g, S> {
         }
     }
 
-    /// Serves triggers until a request of another shape comes, or no more requests. A caller who hangs up changes
+    /// Serves triggers and GET requests until a request of another shape comes, or no more requests. A caller who hangs up changes
     /// nothing: every request that was read whole is settled.
     pub async fn run(mut self) -> FastPathEnd {
         let mut drain = self.shared.drain.listen(Phase::Draining);
@@ -146,6 +150,15 @@ impl<'g, S: AsyncRead + AsyncWrite + Unpin> FastConnection<'g, S> {
                     let finished = AssertUnwindSafe(pipeline::finish(&mut exchange, step)).catch_unwind().await;
                     yield_to_ready().await;
                     finished.unwrap_or_else(|_panic| self.fail(&mut request))
+                }
+                Some(ParseOutcome::Get { permit, has_body }) => {
+                    // Boxed: memory of each connection, which few use.
+                    let passed = Box::pin(self.pass(&mut request, has_body)).await;
+                    drop(permit);
+                    match passed {
+                        Passed::Reply(after) => after,
+                        Passed::Broken => return FastPathEnd::Closed,
+                    }
                 }
                 Some(ParseOutcome::PartialHead) => match self.receive_head(&mut request).await {
                     Ok(()) => continue,
@@ -206,7 +219,7 @@ impl<'g, S: AsyncRead + AsyncWrite + Unpin> FastConnection<'g, S> {
                 self.update_clock();
                 let refusal = Refusal::BodyTimeout { limit };
                 let tag = request.refused(self.shared, self.now, &refusal);
-                self.responder(request).refuse(RequestKind::Trigger, &refusal, tag);
+                self.responder(request).refuse(RequestKind::Trigger, &refusal, Some(tag));
                 let written = self.write(&request.reply).await;
                 return Err(if written { FastPathEnd::LastReplyWritten } else { FastPathEnd::Closed });
             }
@@ -232,7 +245,7 @@ impl<'g, S: AsyncRead + AsyncWrite + Unpin> FastConnection<'g, S> {
         request.length = request.received.len();
         request.reply.clear();
         let tag = request.refused(self.shared, self.now, &Refusal::Internal);
-        self.responder(request).refuse(RequestKind::Trigger, &Refusal::Internal, tag);
+        self.responder(request).refuse(RequestKind::Trigger, &Refusal::Internal, Some(tag));
         AfterReply::Close
     }
 
@@ -321,7 +334,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Exchange for FastExchange<'_, '_, S> {
     }
 
     fn refused(&mut self, refusal: Refusal, tag: Tag) -> AfterReply {
-        self.fast.responder(self.request).refuse(RequestKind::Trigger, &refusal, tag)
+        self.fast.responder(self.request).refuse(RequestKind::Trigger, &refusal, Some(tag))
     }
 }
 

@@ -6,6 +6,7 @@ use tokio::time::Instant;
 
 use super::responder::AfterReply;
 use super::shape::{self, HeadCache};
+use crate::gateway::in_flight::InFlightPermit;
 use crate::gateway::pipeline::NextStep;
 use crate::gateway::record::{Arrival, RequestLine, Tag};
 use crate::gateway::{Refusal, Shared};
@@ -42,6 +43,8 @@ pub(super) enum ParseOutcome {
     OtherShape,
     /// Its head has not come whole.
     PartialHead,
+    /// It is a GET request, and written to be sent.
+    Get { permit: InFlightPermit, has_body: bool },
     /// It is a trigger of this many bytes, and they have not all come.
     PartialBody(usize),
     /// It is a trigger that is not authentic, or that came when too many requests were in flight. Its answer is

@@ -7,7 +7,7 @@ use crate::gateway::record::Tag;
 use crate::gateway::{Refusal, Shared};
 use crate::metrics::RequestKind;
 use crate::shutdown::Phase;
-use crate::upstream::Collected;
+use crate::upstream::{Collected, Framing};
 
 /// What a connection does once its answer is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,18 +31,25 @@ impl Responder<'_> {
     pub(super) fn suppressed(self, tag: Tag) -> AfterReply {
         let last = self.is_last();
         render::suppressed(self.reply, tag, self.date, last);
-        self.answered(200, last)
+        self.answered(RequestKind::Trigger, 200, last)
     }
 
     /// Passes on upstream's answer.
     pub(super) fn forwarded(self, answer: &Collected, disposition: Disposition, tag: Tag) -> AfterReply {
         let last = self.is_last();
         render::forwarded(self.reply, answer, disposition, tag, self.date, last);
-        self.answered(answer.status, last)
+        self.answered(RequestKind::Trigger, answer.status, last)
     }
 
-    /// Refuses a request.
-    pub(super) fn refuse(self, kind: RequestKind, refusal: &Refusal, tag: Tag) -> AfterReply {
+    /// Writes the head of upstream's answer to a request that is no trigger.
+    pub(super) fn passed_on(self, answer: &Collected, declared: Framing) -> AfterReply {
+        let last = self.is_last();
+        render::passed_on(self.reply, answer, declared, self.date, last);
+        self.answered(RequestKind::Passthrough, answer.status, last)
+    }
+
+    /// Refuses a request; `tag`: of a trigger.
+    pub(super) fn refuse(self, kind: RequestKind, refusal: &Refusal, tag: Option<Tag>) -> AfterReply {
         self.shared.metrics.error(refusal.code());
         let last = self.is_last();
         let last = render::refused(self.reply, refusal, tag, self.date, last);
@@ -50,8 +57,8 @@ impl Responder<'_> {
         AfterReply::after(last)
     }
 
-    fn answered(self, status: u16, last: bool) -> AfterReply {
-        self.shared.metrics.request(RequestKind::Trigger, status);
+    fn answered(self, kind: RequestKind, status: u16, last: bool) -> AfterReply {
+        self.shared.metrics.request(kind, status);
         AfterReply::after(last)
     }
 

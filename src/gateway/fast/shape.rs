@@ -3,21 +3,21 @@
 
 use std::ops::Range;
 
-use httparse::{EMPTY_HEADER, Header, Status};
+use httparse::{EMPTY_HEADER, Status};
 
+use super::lines::{HeaderLines, decimal, is_plain, span_of};
 use crate::gateway::Limits;
 use crate::gateway::handshake::X_FORWARDED_FOR;
 use crate::gateway::target::{ExactPath, exact, signed_path};
 use crate::gateway::verified::is_json;
 use crate::pusher::{Endpoint, Pattern, Query, SignatureClaim};
-use crate::upstream::is_hop_by_hop;
 
 /// Most header lines; libraries send about ten.
-const MAX_HEADERS: usize = 24;
+pub(super) const MAX_HEADERS: usize = 24;
 /// Longest head in bytes. Each connection keeps two.
-const MAX_HEAD: usize = 4 * 1024;
+pub(super) const MAX_HEAD: usize = 4 * 1024;
 /// Most bytes of a body.
-const MAX_BODY: usize = 32 * 1024;
+pub(super) const MAX_BODY: usize = 32 * 1024;
 
 /// How much of a request has come.
 #[derive(Debug)]
@@ -46,7 +46,7 @@ pub(super) struct Trigger<'b> {
     pub(super) length: usize,
 }
 
-/// Byte ranges in the header lines, counted from the start of the first line.
+/// The parts of a trigger's header lines that are not passed on as received, counted from the start of the first line.
 #[derive(Debug)]
 pub(super) struct HeaderSpans {
     /// The value of `Host`: it is replaced by upstream's.
@@ -220,7 +220,10 @@ impl CachedHead {
 
         let mut headers = [EMPTY_HEADER; MAX_HEADERS];
         let Ok(Status::Complete((length, headers))) = httparse::parse_headers(rest, &mut headers) else { return None };
-        let spans = HeaderSpans::read(&rest[..length], headers)?;
+        let HeaderLines { host, content_length, content_type, connection } =
+            HeaderLines::read(&rest[..length], headers)?;
+        content_type.filter(|value| is_json(value))?;
+        let spans = HeaderSpans { host, content_length: content_length?, connection };
         let lines = span_of(bytes, rest).start;
         let bytes = &bytes[..lines + length];
         if headers.len() > limits.max_headers || bytes.len() > MAX_HEAD {
@@ -241,104 +244,6 @@ impl CachedHead {
             variable,
         })
     }
-}
-
-/// Whether every server reads every byte of a target in the same way. The loop has no early exit, so that the compiler
-/// can vectorise it.
-fn is_plain(target: &str) -> bool {
-    target.bytes().fold(true, |plain, byte| {
-        plain
-            & (byte.is_ascii_lowercase()
-                | matches!(byte, b'+'..=b':')
-                | matches!(byte, b'?'..=b'Z')
-                | matches!(byte, b'%' | b'&' | b'=' | b'_' | b'~'))
-    })
-}
-
-/// What the fast path does with a header line.
-enum Role {
-    /// It is passed on as received.
-    Plain,
-    Host,
-    ContentLength,
-    ContentType,
-    Connection,
-    /// It makes the request one of another shape.
-    Other,
-}
-
-impl HeaderSpans {
-    /// Finds the spans in `lines`, the last of which is empty; `None` if they are of another shape.
-    fn read(lines: &[u8], headers: &[Header<'_>]) -> Option<Self> {
-        let (mut host, mut content_length, mut connection, mut is_typed) = (None, None, None, false);
-        // Only a lenient parser accepts these, or they are no ASCII text: of another shape.
-        let mut is_unusual = !lines.is_ascii() || !lines.ends_with(b"\r\n\r\n");
-        let mut next = headers.iter().skip(1);
-        for Header { name, value } in headers {
-            let line = span_of(lines, name.as_bytes());
-            let end = next.next().map_or(lines.len() - 2, |next| span_of(lines, next.name.as_bytes()).start);
-            is_unusual |= !is_plainly_spaced(&lines[line.end..end], value);
-            match Role::of(name) {
-                Role::Plain => {}
-                Role::Host if host.is_none() && is_host(value) => host = Some(span_of(lines, value)),
-                Role::ContentLength if content_length.is_none() => content_length = Some(span_of(lines, value)),
-                Role::ContentType if !is_typed && is_json(value) => is_typed = true,
-                Role::Connection if connection.is_none() && value.eq_ignore_ascii_case(b"keep-alive") => {
-                    connection = Some(line.start..end);
-                }
-                Role::Host | Role::ContentLength | Role::ContentType | Role::Connection | Role::Other => return None,
-            }
-        }
-        let (host, content_length) = (host?, content_length?);
-        (is_typed && !is_unusual).then_some(Self { host, content_length, connection })
-    }
-}
-
-/// Whether a line has after its name a colon, at most one space, `value` and the end of the line. Lines are passed on
-/// as received, and upstream may understand no other white space (RFC 9110 5.6.3 asks senders for a single space).
-fn is_plainly_spaced(rest: &[u8], value: &[u8]) -> bool {
-    let spaced = rest.strip_prefix(b":").and_then(|rest| rest.strip_suffix(b"\r\n"));
-    spaced.is_some_and(|spaced| spaced.strip_prefix(b" ").unwrap_or(spaced) == value)
-}
-
-/// The range of `part` in `whole`, of which it is a subslice.
-fn span_of(whole: &[u8], part: &[u8]) -> Range<usize> {
-    let start = part.as_ptr().addr() - whole.as_ptr().addr();
-    start..start + part.len()
-}
-
-impl Role {
-    fn of(name: &str) -> Self {
-        let is = |other: &str| name.eq_ignore_ascii_case(other);
-        match name.len() {
-            4 if is("host") => Self::Host,
-            10 if is("connection") => Self::Connection,
-            12 if is("content-type") => Self::ContentType,
-            14 if is("content-length") => Self::ContentLength,
-            16 if is("content-encoding") => Self::Other,
-            17 if is("x-idempotency-key") => Self::Other,
-            _ if is_hop_by_hop(name) => Self::Other,
-            _ => Self::Plain,
-        }
-    }
-}
-
-/// A name or an IPv4 address, perhaps with a port.
-fn is_host(value: &[u8]) -> bool {
-    let colon = value.iter().position(|byte| *byte == b':');
-    let (name, port) = colon.map_or((value, &b"80"[..]), |colon| (&value[..colon], &value[colon + 1..]));
-    !name.is_empty()
-        && name.iter().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-'))
-        && !port.is_empty()
-        && port.iter().all(u8::is_ascii_digit)
-}
-
-/// A length in its canonical form: digits without a leading zero, and not 0, for a trigger has a body.
-fn decimal(value: &[u8]) -> Option<usize> {
-    let text = std::str::from_utf8(value)
-        .ok()
-        .filter(|text| !text.starts_with('0') && text.bytes().all(|byte| byte.is_ascii_digit()))?;
-    text.parse().ok()
 }
 
 #[cfg(test)]

@@ -35,7 +35,10 @@ pub struct Collected {
 /// What the head declares about the body and the connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct AnswerHead {
+    /// How the body ends.
     pub(super) framing: Framing,
+    /// The framing that the head declares: see [`body_framing`].
+    pub(super) declared: Framing,
     /// Whether the connection may be reused.
     pub(super) keep_alive: bool,
 }
@@ -108,6 +111,31 @@ impl Collected {
         Ok(count as u64)
     }
 
+    /// Moves up to `most` pending bytes to the body, which is empty, however many they are. Returns their number.
+    pub(super) fn take_all(&mut self, most: u64) -> u64 {
+        debug_assert!(self.body.is_empty(), "nothing is lost");
+        let pending = self.pending().len();
+        if self.consumed == 0 && pending as u64 <= most {
+            // Without copying.
+            std::mem::swap(&mut self.body, &mut self.received);
+            return pending as u64;
+        }
+        let count = usize::try_from(most).unwrap_or(usize::MAX).min(pending);
+        self.body.extend_from_slice(&self.received[self.consumed..self.consumed + count]);
+        self.consumed += count;
+        count as u64
+    }
+
+    /// Frees what a large answer took.
+    pub(crate) fn shrink(&mut self) {
+        for buffer in [&mut self.body, &mut self.received] {
+            if buffer.capacity() > KEPT_CAPACITY {
+                *buffer = Vec::new();
+                self.consumed = 0;
+            }
+        }
+    }
+
     /// Parses the head; `None` if it is not complete yet. Interim answers (1xx) before it are skipped.
     ///
     /// # Errors
@@ -133,7 +161,8 @@ impl Collected {
                 continue;
             }
             let connection = ConnectionOptions(response.headers);
-            let framing = framing(status, response.version == Some(0), response.headers)?;
+            let declared = framing(status, response.version == Some(0), response.headers)?;
+            let framing = body_framing(status, declared);
             let keep_alive = response.version == Some(1) && framing != Framing::Close && !connection.contains("close");
             self.head.extend_from_slice(b"HTTP/1.1 ");
             self.head.extend_from_slice(&decimal(status));
@@ -151,7 +180,7 @@ impl Collected {
             }
             self.status = status;
             self.consumed += head;
-            return Ok(Some(AnswerHead { framing, keep_alive }));
+            return Ok(Some(AnswerHead { framing, declared, keep_alive }));
         }
     }
 }
@@ -172,14 +201,13 @@ impl ConnectionOptions<'_> {
     }
 }
 
-/// The framing of the body.
+/// The framing that the head declares.
 fn framing(status: u16, is_http_10: bool, headers: &[Header<'_>]) -> Result<Framing, AnswerError> {
     let values = |name: &'static str| {
         headers.iter().filter(move |header| header.name.eq_ignore_ascii_case(name)).map(|header| header.value)
     };
     let (lengths, codings) = (values("content-length"), values("transfer-encoding"));
-    let declared = FramingHead { status, is_http_10, lengths, codings }.declared()?;
-    Ok(body_framing(status, declared))
+    FramingHead { status, is_http_10, lengths, codings }.declared()
 }
 
 /// Whether a header is not forwarded: it is hop-by-hop, or usher sets it itself.

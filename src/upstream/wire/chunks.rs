@@ -15,6 +15,9 @@ pub(super) struct ChunkParser {
     expected: Expected,
     /// Bytes of chunk extensions so far.
     extensions: usize,
+    /// Whether chunks may have more than [`MAX_BODY`] bytes together: the caller of [`ChunkParser::read`] takes the data
+    /// out of the answer.
+    is_streamed: bool,
 }
 
 /// The next expected element.
@@ -31,6 +34,11 @@ enum Expected {
 }
 
 impl ChunkParser {
+    /// A parser of a body that is passed on while it is received.
+    pub(super) fn streamed() -> Self {
+        Self { is_streamed: true, ..Self::default() }
+    }
+
     /// Moves the pending data of the body to `answer.body`. Returns whether the body is complete. Extensions and
     /// trailers are dropped.
     ///
@@ -76,7 +84,7 @@ impl ChunkParser {
         if self.extensions >= MAX_EXTENSIONS {
             return Err(BAD_CHUNK);
         }
-        if size > (MAX_BODY - answer.body.len()) as u64 {
+        if !self.is_streamed && size > (MAX_BODY - answer.body.len()) as u64 {
             return Err(TOO_LARGE);
         }
         answer.skip(end + 1);

@@ -25,6 +25,13 @@ pub(crate) struct TriggerConnection {
     opened: Instant,
 }
 
+/// How much of an answer is received.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Extent {
+    Head,
+    Whole,
+}
+
 /// Why an exchange on one connection failed. The connection cannot be used any more.
 #[derive(Debug)]
 pub(crate) enum ConnectionError {
@@ -65,12 +72,17 @@ impl TriggerConnection {
         Self { stream, opened: Instant::now() }
     }
 
-    /// Sends a complete request and collects the answer. Returns whether the connection can be reused. Sets
-    /// `answer.status` when the head of the answer is complete.
+    /// Sends a complete request and receives the answer to this extent. Sets `answer.status` when the head of the answer
+    /// is complete.
     ///
     /// # Errors
     /// [`ConnectionError`], except that it does not enforce a timeout.
-    pub(crate) async fn exchange(&mut self, request: &[u8], answer: &mut Collected) -> Result<bool, ConnectionError> {
+    pub(super) async fn exchange(
+        &mut self,
+        request: &[u8],
+        answer: &mut Collected,
+        extent: Extent,
+    ) -> Result<AnswerHead, ConnectionError> {
         self.send(request).await?;
         let head = loop {
             if let Some(head) = answer.parse_head()? {
@@ -78,8 +90,10 @@ impl TriggerConnection {
             }
             self.receive(answer).await?;
         };
-        self.collect(head, answer).await?;
-        Ok(head.keep_alive && !answer.has_surplus())
+        if extent == Extent::Whole {
+            self.collect(head, answer).await?;
+        }
+        Ok(head)
     }
 
     async fn send(&mut self, request: &[u8]) -> Result<(), ConnectionError> {
@@ -116,7 +130,7 @@ impl TriggerConnection {
             }
             Framing::Close => loop {
                 answer.take(u64::MAX)?;
-                if self.read(answer).await? == 0 {
+                if self.read(answer, READ_SIZE).await? == 0 {
                     break;
                 }
             },
@@ -126,14 +140,15 @@ impl TriggerConnection {
 
     /// Receives more bytes of an incomplete answer.
     async fn receive(&mut self, answer: &mut Collected) -> Result<(), ConnectionError> {
-        match self.read(answer).await? {
+        match self.read(answer, READ_SIZE).await? {
             0 => Err(ConnectionError::Lost(io::ErrorKind::UnexpectedEof.into())),
             _ => Ok(()),
         }
     }
 
-    async fn read(&mut self, answer: &mut Collected) -> Result<usize, ConnectionError> {
-        let buffer = answer.receive_buffer(READ_SIZE);
+    /// Receives about `size` bytes at most. 0: the connection is closed.
+    pub(super) async fn read(&mut self, answer: &mut Collected, size: usize) -> Result<usize, ConnectionError> {
+        let buffer = answer.receive_buffer(size);
         self.stream.read_buf(buffer).await.map_err(ConnectionError::Lost)
     }
 }

@@ -1,4 +1,5 @@
-//! The client for triggers on the fast path: it sends a request with one write and collects the complete answer. There
+//! The client of the fast path: it sends a request with one write, and collects the complete answer to a trigger, or the
+//! head of another answer, whose body is passed on while it is received. There
 //! is no general HTTP client in between: the bytes sent are known exactly, and an exchange costs little more than its
 //! five system calls (docs/performance.md).
 
@@ -7,6 +8,9 @@ pub mod agreement;
 mod answer;
 mod chunks;
 mod connection;
+mod streamed;
+
+use std::sync::Arc;
 
 use tokio::time::Instant;
 
@@ -15,19 +19,22 @@ use super::pool::Pool;
 use super::{Failure, TimeLimit};
 use crate::clock::DeadlineTimer;
 
+use answer::AnswerHead;
 pub use answer::Collected;
-use connection::{ConnectionError, TriggerConnection};
+use connection::{ConnectionError, Extent, TriggerConnection};
+pub use streamed::{BodyError, StreamedBody};
 
 /// One worker's connections for triggers.
 #[derive(Debug)]
 pub(super) struct TriggerClient {
-    pool: Pool<TriggerConnection>,
+    /// In an `Arc`: an answer that is passed on has a reference to it, to return its connection.
+    pool: Arc<Pool<TriggerConnection>>,
 }
 
 impl TriggerClient {
     /// A client without open connections.
-    pub(super) const fn new(pool: Pool<TriggerConnection>) -> Self {
-        Self { pool }
+    pub(super) fn new(pool: Pool<TriggerConnection>) -> Self {
+        Self { pool: Arc::new(pool) }
     }
 
     /// Sends the complete `request` and collects the answer. If an idle connection turns out to be closed before the
@@ -47,21 +54,64 @@ impl TriggerClient {
         alarm: &mut DeadlineTimer,
         limit: TimeLimit,
     ) -> Result<Instant, Failure> {
-        let mut retries = 0;
+        let request = Outgoing { bytes: request, extent: Extent::Whole, is_repeatable: false };
+        let (connection, head) = self.send(dialer, request, answer, alarm, limit).await?;
+        let end = Instant::now();
+        if head.keep_alive && !answer.has_surplus() {
+            self.pool.put(connection, end);
+        }
+        Ok(end)
+    }
+
+    /// The same for a GET request, up to the head of the answer, and what has come of the body with it. A request without a body
+    /// (`is_repeatable`) is also sent on a new connection if an idle one is lost before an answer.
+    ///
+    /// # Errors
+    /// [`Failure`]: there is no complete head, or what has come with it is malformed.
+    pub(super) async fn open(
+        &self,
+        dialer: &Dialer,
+        (request, is_repeatable): (&[u8], bool),
+        answer: &mut Collected,
+        alarm: &mut DeadlineTimer,
+        limit: TimeLimit,
+    ) -> Result<StreamedBody, Failure> {
+        let request = Outgoing { bytes: request, extent: Extent::Head, is_repeatable };
+        let (connection, head) = self.send(dialer, request, answer, alarm, limit).await?;
+        let mut body = StreamedBody::new(connection, &self.pool, head);
+        match body.take(answer) {
+            Ok(()) => Ok(body),
+            Err(error) => Err(error.into_failure(answer.status, dialer.authority(), limit)),
+        }
+    }
+
+    async fn send(
+        &self,
+        dialer: &Dialer,
+        request: Outgoing<'_>,
+        answer: &mut Collected,
+        alarm: &mut DeadlineTimer,
+        limit: TimeLimit,
+    ) -> Result<(TriggerConnection, AnswerHead), Failure> {
+        let (mut retries, mut repeated) = (0, None);
         if let Some(reused) = self.pool.take(limit.start) {
-            match self.exchange_on(reused, request, answer, alarm, limit).await {
-                Ok(end) => return Ok(end),
+            match exchange_on(reused, request, answer, alarm, limit).await {
+                Ok(answered) => return Ok(answered),
                 Err(ConnectionError::Unsent(error)) => {
-                    tracing::debug!(%error, "an idle connection was closed; the trigger is sent on a new one");
+                    tracing::debug!(%error, "an idle connection was closed; the request is sent on a new one");
                     retries = 1;
+                }
+                Err(ConnectionError::Lost(error)) if request.is_repeatable && answer.status == 0 => {
+                    tracing::debug!(%error, "a reused connection was closed; the request, which may be repeated, is sent on a new one");
+                    repeated = Some(limit);
                 }
                 Err(error) => return Err(error.into_failure(answer.status, dialer.authority(), limit)),
             }
         }
         // Boxed: rare and large.
         let stream = Box::pin(dialer.connect()).await?;
-        let limit = TimeLimit::from(Instant::now(), limit.period);
-        let done = self.exchange_on(TriggerConnection::new(stream), request, answer, alarm, limit).await;
+        let limit = repeated.unwrap_or_else(|| TimeLimit::from(Instant::now(), limit.period));
+        let done = exchange_on(TriggerConnection::new(stream), request, answer, alarm, limit).await;
         answer.retries = retries;
         done.map_err(|error| {
             dialer.expire_addresses();
@@ -84,22 +134,27 @@ impl TriggerClient {
     pub(super) fn retire(&self) {
         self.pool.retire();
     }
+}
 
-    async fn exchange_on(
-        &self,
-        mut connection: TriggerConnection,
-        request: &[u8],
-        answer: &mut Collected,
-        alarm: &mut DeadlineTimer,
-        limit: TimeLimit,
-    ) -> Result<Instant, ConnectionError> {
-        answer.clear();
-        let done = alarm.timeout_at(limit.deadline, connection.exchange(request, answer)).await;
-        let can_be_reused = done.unwrap_or(Err(ConnectionError::TimedOut))?;
-        let end = Instant::now();
-        if can_be_reused {
-            self.pool.put(connection, end);
-        }
-        Ok(end)
-    }
+/// A request that is complete.
+#[derive(Debug, Clone, Copy)]
+struct Outgoing<'r> {
+    bytes: &'r [u8],
+    /// How much of the answer is received.
+    extent: Extent,
+    /// Whether it may be sent again after its connection was lost at an unknown point (RFC 9110 9.2.2).
+    is_repeatable: bool,
+}
+
+async fn exchange_on(
+    mut connection: TriggerConnection,
+    request: Outgoing<'_>,
+    answer: &mut Collected,
+    alarm: &mut DeadlineTimer,
+    limit: TimeLimit,
+) -> Result<(TriggerConnection, AnswerHead), ConnectionError> {
+    answer.clear();
+    let done = alarm.timeout_at(limit.deadline, connection.exchange(request.bytes, answer, request.extent)).await;
+    let head = done.unwrap_or(Err(ConnectionError::TimedOut))?;
+    Ok((connection, head))
 }

@@ -1,0 +1,143 @@
+//! An answer that is passed on while it is received.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::answer::{AnswerHead, Collected};
+use super::chunks::ChunkParser;
+use super::connection::{ConnectionError, TriggerConnection};
+use crate::clock::DeadlineTimer;
+use crate::upstream::framing::Framing;
+use crate::upstream::pool::Pool;
+
+/// The space for one read of a long body, in bytes. The buffer is freed once the body is complete.
+const LONG_READ: usize = 64 * 1024;
+
+/// The body of an answer whose head was received. At its end the connection returns to its pool; dropped before, the
+/// connection is closed.
+#[derive(Debug)]
+#[must_use = "dropped, the connection is closed"]
+pub struct StreamedBody {
+    /// `None`: the body is complete.
+    connection: Option<TriggerConnection>,
+    pool: Arc<Pool<TriggerConnection>>,
+    head: AnswerHead,
+    left: Left,
+}
+
+/// What is still to be received.
+#[derive(Debug)]
+enum Left {
+    Length(u64),
+    Chunks(ChunkParser),
+    UntilClose,
+}
+
+/// Why a body has no end. The caller cannot be told but by closing its connection.
+#[derive(Debug, thiserror::Error)]
+pub enum BodyError {
+    /// The connection to upstream was lost, or the chunks are malformed.
+    #[error("the answer broke off")]
+    Broken,
+    /// Nothing came in time.
+    #[error("no more of the answer came within {} ms", .0.as_millis())]
+    TimedOut(Duration),
+}
+
+impl BodyError {
+    fn broken(error: ConnectionError) -> Self {
+        tracing::debug!(?error, "an answer of upstream broke off");
+        Self::Broken
+    }
+}
+
+impl StreamedBody {
+    /// The body behind `head`, on `connection`.
+    pub(super) fn new(connection: TriggerConnection, pool: &Arc<Pool<TriggerConnection>>, head: AnswerHead) -> Self {
+        let left = match head.framing {
+            Framing::Length(length) => Left::Length(length),
+            Framing::Chunked => Left::Chunks(ChunkParser::streamed()),
+            Framing::Close => Left::UntilClose,
+        };
+        Self { connection: Some(connection), pool: Arc::clone(pool), head, left }
+    }
+
+    /// Whether its length is not known before its end.
+    #[must_use]
+    pub const fn is_open_ended(&self) -> bool {
+        !matches!(self.head.framing, Framing::Length(_))
+    }
+
+    /// The framing that the answer's head declares.
+    #[must_use]
+    pub(crate) const fn declared(&self) -> Framing {
+        self.head.declared
+    }
+
+    /// Whether all of the body was received.
+    #[must_use]
+    pub const fn is_complete(&self) -> bool {
+        self.connection.is_none()
+    }
+
+    /// Receives more of a body that is not complete, and replaces `answer.body` with it: at least one byte, or the body
+    /// is complete. Something has to come within `period` from `now`. `alarm` is the timer.
+    ///
+    /// # Errors
+    /// The body has no end.
+    pub async fn next(
+        &mut self,
+        answer: &mut Collected,
+        alarm: &mut DeadlineTimer,
+        now: Instant,
+        period: Duration,
+    ) -> Result<(), BodyError> {
+        answer.body.clear();
+        while let Some(connection) = &mut self.connection
+            && answer.body.is_empty()
+        {
+            let size = match self.left {
+                Left::Length(left) => usize::try_from(left).unwrap_or(LONG_READ).min(LONG_READ),
+                Left::Chunks(_) | Left::UntilClose => LONG_READ,
+            };
+            let received = alarm.timeout_at(now + period, connection.read(answer, size)).await;
+            match (received.unwrap_or(Err(ConnectionError::TimedOut)), &self.left) {
+                (Ok(0), Left::UntilClose) => self.connection = None,
+                (Ok(0), _) => return Err(BodyError::Broken),
+                (Ok(_), _) => self.take(answer).map_err(BodyError::broken)?,
+                (Err(ConnectionError::TimedOut), _) => return Err(BodyError::TimedOut(period)),
+                (Err(error), _) => return Err(BodyError::broken(error)),
+            }
+        }
+        Ok(())
+    }
+
+    /// Replaces `answer.body` with the next bytes of the body, which were received already: perhaps none.
+    ///
+    /// # Errors
+    /// The chunks are malformed.
+    pub(super) fn take(&mut self, answer: &mut Collected) -> Result<(), ConnectionError> {
+        answer.body.clear();
+        let is_complete = match &mut self.left {
+            Left::Length(left) => {
+                *left -= answer.take_all(*left);
+                *left == 0
+            }
+            Left::Chunks(chunks) => chunks.read(answer)?,
+            Left::UntilClose => {
+                answer.take_all(u64::MAX);
+                false
+            }
+        };
+        if is_complete
+            && let Some(connection) = self.connection.take()
+            && self.head.keep_alive
+            && !answer.has_surplus()
+        {
+            self.pool.put(connection, Instant::now());
+        }
+        Ok(())
+    }
+}
