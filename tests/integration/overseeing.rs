@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::documents::assert_documented;
-use crate::harness::admin::Admin;
+use crate::harness::admin::{Admin, TOKEN};
 use crate::harness::bodies::announcement;
 use crate::harness::redis::Redis;
 use crate::harness::usher::{Signal, field, message as logged};
@@ -205,15 +205,66 @@ fn the_page_shows_the_cluster_and_no_name_in_it_is_markup() {
         operator.sees("#cluster th", MARKUP);
         operator.sees("#cluster .notice", MARKUP);
         operator.sees("#cluster", "a handoff could be lost");
+        assert_eq!(operator.reads("#cluster button").len(), 0, "usher is no member and would refuse it");
+        let mut open = hostile.clone();
+        open["standing"] = json!("member");
+        operator.ask("amend", json!(["/cluster", { "node": MARKUP, "isolated": "forward", "apps": [open] }]));
+        operator.sees("#cluster button", &format!("Give up {MARKUP}"));
         assert_eq!(operator.reads("#cluster img").len(), 0);
         operator.is_accessible(&format!("a hostile cluster, {width} {scheme}"));
-        assert_eq!(operator.ask("overflowing", json!(["#cluster, #cluster p, #cluster h3"])), json!([]));
+        assert_eq!(
+            operator.ask("overflowing", json!(["#cluster, #cluster p, #cluster h3, #cluster button"])),
+            json!([])
+        );
         assert_eq!(operator.complaints(&[]), [] as [Value; 0]);
     }
     let alone = Usher::start(&fake, |_| {});
     let operator = Operator::open(alone.admin());
     operator.sees("#state", "Live");
     operator.misses("#cluster-title", "Cluster");
+}
+
+#[test]
+fn on_the_page_a_history_is_closed_and_a_member_given_up() {
+    const CLOSE: &str = "Close the new history of app 3";
+    const GIVE_UP: &str = "Give up two-2 of app 3";
+    let fake = Fake::start();
+    let store = Redis::start();
+    let one = start(&fake, &store, "one", LONG);
+    let lost = start(&fake, &store, "two-2", LONG);
+    becomes_ready(one.admin());
+    becomes_ready(lost.admin());
+    let operator = Operator::open(one.admin());
+    operator.sees("#cluster", "two-2");
+    assert_eq!(operator.reads("#cluster button"), ["Close the new history"]);
+    operator.tabs_to(CLOSE);
+    operator.presses("Enter");
+    operator.sees("#ask-text", "your word that no such usher lives. If one does, a handoff can be lost.");
+    operator.is_accessible("the question about a history");
+    operator.presses("Escape");
+    assert_eq!(operator.ask("focused", json!([]))["name"], CLOSE, "the keyboard is where it was");
+    assert_eq!(app(one.admin())["open"], "history", "nothing was said yet");
+    operator.presses("Enter");
+    operator.fills("Admin token", TOKEN);
+    operator.clicks("Close the history");
+    operator.sees("#said", "The new history of app 3 is closed.");
+    operator.misses("#cluster button", "");
+    assert_eq!(operator.ask("focused", json!([]))["name"], "Members of app 3");
+    assert_eq!(app(one.admin())["open"], Value::Null);
+
+    lost.signal(Signal::Kill);
+    operator.sees("#cluster button", "Give up two-2");
+    operator.clicks(GIVE_UP);
+    operator.sees("#ask-text", "your word that its process has ended. If it still runs, a handoff can be lost.");
+    operator.clicks("Cancel");
+    assert_eq!(app(one.admin())["members"][1]["state"], "missing", "nothing was said yet");
+    operator.clicks(GIVE_UP);
+    operator.clicks("Give it up");
+    operator.sees("#said", "two-2 is given up.");
+    operator.misses("#cluster", "two-2");
+    let given_up = app(one.admin());
+    assert_eq!((&given_up["open"], &given_up["epoch_cause"]), (&Value::Null, &json!("given_up")));
+    assert_eq!(operator.complaints(&["/token"]), [] as [Value; 0]);
 }
 
 #[test]
