@@ -15,7 +15,7 @@ use super::membership_log::MembershipLog;
 use super::subscription;
 use super::{
     Action, Answer, AppKeys, Client, Entered, Failure, Inspection, Isolated, Link, LinkOptions, Read, Refusal,
-    Standing, Swap, Swapped, Switchboard, SwitchedModes, Tenure, Terms,
+    Standing, StoreLog, Swap, Swapped, Switchboard, SwitchedModes, Tenure, Terms,
 };
 use crate::shutdown::Tasks;
 
@@ -34,6 +34,8 @@ pub struct ClusterOptions {
     pub isolated: Isolated,
     /// Where the switched modes of all apps are told.
     pub switchboard: Switchboard,
+    /// What was told of the servers of all apps.
+    pub store_log: StoreLog,
 }
 
 /// One app at the store.
@@ -106,9 +108,15 @@ impl AppStore {
             let membership_log = Arc::clone(&membership_log);
             async move { membership_log.keep().await }
         }));
+        let client = client();
+        tasks.spawn(leaving.clone().run_until_cancelled_owned({
+            let (store_log, link, replicas) =
+                (options.store_log.clone(), client.link().clone(), options.terms.replicas);
+            async move { store_log.keep(&link, replicas).await }
+        }));
         Arc::new(Self {
             keys,
-            client: client(),
+            client,
             round_trips: round_trips.clone(),
             dialer: options.link.dialer(),
             member,

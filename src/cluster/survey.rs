@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use redis::Value;
-use tokio::time::Instant;
 
 use super::client::AppKeys;
 use super::link::{Failure, Link, LinkOptions};
 use super::problem::{Problem, answer};
 use super::servers::{Address, Servers};
-use super::version::{Version, field};
+use super::sighting::Sighting;
+use super::version::Version;
 use crate::shutdown::Tasks;
 
 /// Tells which rights the user lacks.
@@ -22,18 +22,8 @@ pub struct Survey {
     pub server: Address,
     /// Its version.
     pub version: Version,
-    /// How long an answer takes.
-    pub round_trip: Duration,
-    /// Whether it is a primary.
-    pub is_primary: bool,
-    /// The number of replicas that follow it (`connected_slaves`).
-    pub replicas: usize,
-    /// How many of them have all data and follow.
-    pub online: usize,
-    /// The bound of its memory, in bytes; 0: none.
-    pub max_memory: u64,
-    /// What it does at the bound (`maxmemory-policy`).
-    pub policy: String,
+    /// What it says of itself.
+    pub sighting: Sighting,
     /// Whether scripts run.
     pub scripted: Scripted,
     /// What each Sentinel says.
@@ -80,20 +70,10 @@ pub async fn survey(options: LinkOptions, app: &AppKeys) -> Result<Survey, Probl
         },
     };
     let (server, version) = link.server().ok_or_else(|| lost(Failure::NotConnected))?;
-    let asked = Instant::now();
-    let memory = info(&link, "memory").await.map_err(lost)?;
-    let round_trip = asked.elapsed();
-    let replication = info(&link, "replication").await.map_err(lost)?;
-    let number = |info: &str, name| field(info, name).and_then(|number| number.parse().ok()).unwrap_or_default();
     Ok(Survey {
         server,
         version,
-        round_trip,
-        is_primary: field(&replication, "role") == Some("master"),
-        replicas: usize::try_from(number(&replication, "connected_slaves")).unwrap_or(usize::MAX),
-        online: replication.lines().filter(|line| line.starts_with("slave") && line.contains("state=online")).count(),
-        max_memory: number(&memory, "maxmemory"),
-        policy: field(&memory, "maxmemory_policy").unwrap_or_default().chars().take(40).collect(),
+        sighting: Sighting::of(&link).await.map_err(lost)?,
         scripted: scripted(&link, app).await.map_err(lost)?,
         sentinels,
     })
@@ -106,11 +86,6 @@ fn first(servers: &Servers) -> Address {
     }
     .cloned()
     .unwrap_or_else(|| Address { host: String::new(), port: 0 })
-}
-
-async fn info(link: &Link, section: &str) -> Result<String, Failure> {
-    let answer = link.ask(redis::cmd("INFO").arg(section)).await?;
-    redis::from_redis_value(answer).map_err(|_| Failure::Malformed)
 }
 
 async fn scripted(link: &Link, app: &AppKeys) -> Result<Scripted, Failure> {

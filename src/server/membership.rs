@@ -1,7 +1,7 @@
 //! How the process takes part in a memory that several processes share.
 
 use crate::assignment::Membership;
-use crate::cluster::{ClusterOptions, Switchboard};
+use crate::cluster::{ClusterOptions, StoreLog, Switchboard};
 use crate::config::{Cluster, Config};
 use crate::shutdown::Tasks;
 
@@ -19,6 +19,7 @@ pub(super) fn new(cluster: &Cluster, config: &Config, settlements: &Tasks) -> Me
         terms: cluster.terms(config.assignments.doubt_period, exchange),
         isolated: cluster.isolated,
         switchboard: Switchboard::default(),
+        store_log: StoreLog::default(),
     };
     Membership { options, settlements: settlements.clone(), keepers: Tasks::default() }
 }

@@ -161,6 +161,39 @@ fn what_becomes_of_a_usher_without_the_store_is_told_line_by_line() {
 }
 
 #[test]
+fn which_server_has_the_memory_is_told_and_one_that_may_forget_it_is_warned_of() {
+    const FORGETS: &str = "the server of the shared memory may forget it: ";
+    let fake = Fake::start();
+    let policy = ["--maxmemory", "100mb", "--maxmemory-policy", "allkeys-lru"];
+    for (store, policy) in [(Redis::start(), "noeviction"), (Redis::start_with(&policy), "allkeys-lru")] {
+        let usher = start(&fake, &store, "one", LONG);
+        let told = usher.wait_log(|event| logged(event) == "the shared memory is at this server");
+        assert_eq!(told["level"], "INFO");
+        for (name, expected) in [
+            ("server", json!(store.address().to_string())),
+            ("maxmemory_policy", json!(policy)),
+            ("replicas", json!(0)),
+            ("expected_replicas", json!(0)),
+        ] {
+            assert_eq!(field(&told, name), &expected, "{told}");
+        }
+        assert!(field(&told, "version").as_str().is_some_and(|version| version.starts_with("Redis 7")), "{told}");
+        if policy == "noeviction" {
+            becomes_ready(usher.admin());
+            assert!(!usher.events().iter().any(|event| logged(event).starts_with(FORGETS)), "{}", usher.logs());
+        } else {
+            let warned = usher.wait_log(|event| logged(event).starts_with(FORGETS));
+            assert_eq!(warned["level"], "WARN");
+            for part in
+                ["maxmemory-policy is allkeys-lru: a full server removes", "CONFIG SET maxmemory-policy noeviction"]
+            {
+                assert!(logged(&warned).contains(part), "{warned}");
+            }
+        }
+    }
+}
+
+#[test]
 fn a_usher_that_has_not_entered_or_was_replaced_is_not_ready() {
     let fake = Fake::start();
     let store = Redis::start();

@@ -6,7 +6,7 @@ use crate::assignment::{
 };
 use crate::clock::Clock;
 use crate::cluster::tests::server::{Server, nobody};
-use crate::cluster::{Isolated, LinkOptions, Read, Servers, Standing, Switchboard, Terms};
+use crate::cluster::{Isolated, LinkOptions, Read, Servers, Standing, StoreLog, Switchboard, Terms};
 
 const DOUBT: Duration = Duration::from_secs(1);
 
@@ -103,6 +103,7 @@ impl Process {
             terms,
             isolated,
             switchboard: Switchboard::default(),
+            store_log: StoreLog::default(),
         };
         let app = SharedApp::join(&options, "1001", &[&rule], true, &context, (&tasks, &tasks));
         Self { shared: app.under(&[&rule]), clock, _tasks: tasks }

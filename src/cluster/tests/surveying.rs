@@ -8,10 +8,13 @@ use crate::cluster::{Login, Problem, Scripted, Servers, survey};
 async fn a_server_is_seen_as_it_is() {
     let server = Server::start_with(&["--maxmemory", "100mb", "--maxmemory-policy", "allkeys-lru"]);
     let seen = survey(server.options(), &keys()).await.expect("a survey");
-    assert_eq!((seen.server, seen.version.product, seen.is_primary), (server.address(), "Redis", true));
-    assert_eq!((seen.replicas, seen.online, seen.max_memory), (0, 0, 100 << 20));
-    assert_eq!((&*seen.policy, seen.scripted, seen.sentinels), ("allkeys-lru", Scripted::Runs(Vec::new()), Vec::new()));
-    assert!(seen.round_trip < Duration::from_secs(20));
+    assert_eq!((seen.server, seen.version.product, seen.sighting.is_primary), (server.address(), "Redis", true));
+    assert_eq!((seen.sighting.replicas, seen.sighting.online, seen.sighting.memory.max_memory), (0, 0, 100 << 20));
+    assert_eq!(
+        (&*seen.sighting.memory.name, seen.scripted, seen.sentinels),
+        ("allkeys-lru", Scripted::Runs(Vec::new()), Vec::new())
+    );
+    assert!(seen.sighting.round_trip < Duration::from_secs(20));
     assert!(server.command(&["DBSIZE"]).starts_with(":0"), "nothing was written");
 }
 
@@ -26,7 +29,7 @@ async fn replicas_and_sentinels_are_counted() {
     let nobody = server::nobody();
     let servers = Servers::Sentinel { sentinels: vec![sentinel.address(), nobody.clone()], primary: "main".to_owned() };
     let seen = survey(LinkOptions { servers, ..primary.options() }, &keys()).await.expect("a survey");
-    assert_eq!((seen.server, seen.replicas, seen.online), (primary.address(), 1, 1));
+    assert_eq!((seen.server, seen.sighting.replicas, seen.sighting.online), (primary.address(), 1, 1));
     let [(first, Ok(watch)), (second, Err(Problem::Unreachable { .. }))] = &seen.sentinels[..] else {
         panic!("{:?}", seen.sentinels);
     };
@@ -37,7 +40,7 @@ async fn replicas_and_sentinels_are_counted() {
     );
     let seen = survey(replica.options(), &keys()).await.expect("a survey");
     assert!(
-        !seen.is_primary && matches!(&seen.scripted, Scripted::Refused(answer) if answer.contains("READONLY")),
+        !seen.sighting.is_primary && matches!(&seen.scripted, Scripted::Refused(answer) if answer.contains("READONLY")),
         "{seen:?}"
     );
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use tokio::time::timeout;
-use usher::cluster::{Address, AppKeys, LinkOptions, Problem, Scripted, Servers, Survey, Watch, survey};
+use usher::cluster::{Address, AppKeys, LinkOptions, PolicyFault, Problem, Scripted, Servers, Survey, Watch, survey};
 use usher::config::{Cluster, Config};
 use usher::pusher::App;
 
@@ -64,7 +64,7 @@ fn refused(problem: &Problem) -> Finding {
 fn judged(cluster: &Cluster, survey: &Survey) -> Vec<Finding> {
     let about = survey.server.to_string();
     let mut findings = vec![connection(cluster, survey, &about)];
-    if survey.is_primary {
+    if survey.sighting.is_primary {
         findings.push(scripts(survey, &about));
         findings.push(replicas(cluster, survey, &about));
     } else {
@@ -84,8 +84,8 @@ fn judged(cluster: &Cluster, survey: &Survey) -> Vec<Finding> {
 fn connection(cluster: &Cluster, survey: &Survey, about: &str) -> Finding {
     let tls = if cluster.tls.is_some() { "with TLS" } else { "without TLS" };
     let user = cluster.login.username.as_deref().unwrap_or("default");
-    let found = format!("{}, {tls}, user {user}, an answer takes {:?}", survey.version, survey.round_trip);
-    if survey.round_trip > cluster.timeout / 2 {
+    let found = format!("{}, {tls}, user {user}, an answer takes {:?}", survey.version, survey.sighting.round_trip);
+    if survey.sighting.round_trip > cluster.timeout / 2 {
         let advice =
             "bring usher nearer to it, or set a longer cluster.timeout, with a cluster.lease of at least four of them";
         return Finding::warning(CHECK, about, format!("{found}, more than half of cluster.timeout"), advice);
@@ -115,7 +115,7 @@ fn scripts(survey: &Survey, about: &str) -> Finding {
 }
 
 fn replicas(cluster: &Cluster, survey: &Survey, about: &str) -> Finding {
-    let (needed, found) = (usize::try_from(cluster.replicas).unwrap_or(usize::MAX), survey.replicas);
+    let (needed, found) = (usize::try_from(cluster.replicas).unwrap_or(usize::MAX), survey.sighting.replicas);
     if found > needed {
         return Finding::problem(
             CHECK,
@@ -126,13 +126,13 @@ fn replicas(cluster: &Cluster, survey: &Survey, about: &str) -> Finding {
             format!("set cluster.replicas to {found} on every member, or take replicas away"),
         );
     }
-    if survey.online < needed {
+    if survey.sighting.online < needed {
         return Finding::problem(
             CHECK,
             about,
             format!(
                 "{} replicas follow it, and cluster.replicas is {needed}: no member gets a lease, and everything is forwarded",
-                survey.online
+                survey.sighting.online
             ),
             "start the replicas that are missing, or set cluster.replicas to what there is on every member",
         );
@@ -141,30 +141,10 @@ fn replicas(cluster: &Cluster, survey: &Survey, about: &str) -> Finding {
 }
 
 fn memory(survey: &Survey, about: &str) -> Finding {
-    let policy = &survey.policy;
-    let advice = "CONFIG SET maxmemory-policy noeviction, and write it into its configuration";
-    match (policy.as_str(), survey.max_memory) {
-        ("noeviction", _) => Finding::ok(CHECK, about, "maxmemory-policy is noeviction"),
-        ("", _) => Finding::warning(
-            CHECK,
-            about,
-            "INFO does not tell its maxmemory-policy, so it could not be looked at",
-            "see to it that it is noeviction",
-        ),
-        (_, 0) => Finding::warning(
-            CHECK,
-            about,
-            format!("maxmemory-policy is {policy}: once maxmemory is set, it would remove what the members know"),
-            advice,
-        ),
-        (_, _) => Finding::problem(
-            CHECK,
-            about,
-            format!(
-                "maxmemory-policy is {policy}: a full server removes what the members know, and which members there are"
-            ),
-            advice,
-        ),
+    match survey.sighting.memory.fault() {
+        None => Finding::ok(CHECK, about, "maxmemory-policy is noeviction"),
+        Some(PolicyFault { is_in_force: true, cause, cure }) => Finding::problem(CHECK, about, cause, cure),
+        Some(PolicyFault { is_in_force: false, cause, cure }) => Finding::warning(CHECK, about, cause, cure),
     }
 }
 
