@@ -172,7 +172,7 @@ fn triggers_bytes(section: &mut Section<'_>) -> usize {
         .replaced("decisions", "`admin.triggers_bytes` bounds the records of triggers now, in bytes, e.g. \"8MiB\".");
     let bytes = section.size("triggers_bytes", 8 * MIB, 0..=GIB);
     if bytes > 0 && bytes < MIN_CAPACITY {
-        section.problem("triggers_bytes", "Fewer than 1MiB hold too few records. Write 0 to keep none.");
+        section.problem("triggers_bytes", "Fewer than 1MiB hold too few records. Write \"0B\" to keep none.");
     }
     bytes
 }

@@ -155,7 +155,7 @@ impl Follower<'_> {
                     serde_json::from_str(&event.data).ok().and_then(|data: serde_json::Value| data["kept"].as_u64());
                 if kept == Some(0) {
                     self.say(format_args!(
-                        "usher keeps no records of triggers (admin.triggers_bytes = \"0\"): nothing will come"
+                        "usher keeps no records of triggers (admin.triggers_bytes = \"0B\"): nothing will come"
                     ));
                 }
                 Ok(())

@@ -121,6 +121,15 @@ const FAULTS: [(usize, &str); 32] = [
 ];
 
 #[test]
+fn a_ring_that_is_too_small_is_refused_with_a_value_that_is_accepted() {
+    let with = |size: &str| file(&format!("{UPSTREAM}[admin]\ntriggers_bytes = \"{size}\"\n"));
+    let fault = with("512KiB").fault();
+    let named = fault.split('"').find(|word| word.ends_with('B') && crate::config::unit::size(word) == Ok(0));
+    let named = named.unwrap_or_else(|| panic!("no value that keeps none: {fault}"));
+    assert_eq!(with(named).accepted().admin.triggers_bytes, 0);
+}
+
+#[test]
 fn every_problem_is_reported_at_its_line() {
     assert_eq!(file(INVALID).places(), at(&FAULTS));
 }
