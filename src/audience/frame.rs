@@ -1,6 +1,9 @@
 //! Parses the frames that subscribe, unsubscribe and confirm a subscription (`pusher-protocol.md` 4.3).
 
+use std::borrow::Cow;
+
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
 
 /// The number of bytes at the beginning and at the end of a frame that are searched for the event of a confirmation:
@@ -11,10 +14,15 @@ const SEARCHED_BYTES: usize = 320;
 const CONFIRMATION: &str = "pusher_internal:subscription_succeeded";
 
 /// A client's request about a subscription.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum SubscriptionRequest {
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SubscriptionRequest {
     /// Subscribe to this channel.
-    Subscribe(String),
+    Subscribe {
+        /// Its name.
+        channel: String,
+        /// Whether only some of its events are asked for (sockudo's `filter`).
+        is_filtered: bool,
+    },
     /// Unsubscribe from this channel.
     Unsubscribe(String),
 }
@@ -33,24 +41,43 @@ pub(super) fn may_be_confirmation(text: &str) -> bool {
 }
 
 /// The request in `text`, if it is about a subscription.
-pub(super) fn request(text: &str) -> Option<SubscriptionRequest> {
-    #[derive(Deserialize)]
-    struct Frame<'a> {
-        event: String,
-        #[serde(borrow)]
-        data: &'a RawValue,
-    }
+#[must_use]
+pub fn subscription_request(text: &str) -> Option<SubscriptionRequest> {
     #[derive(Deserialize)]
     struct Data {
         channel: String,
+        #[serde(default)]
+        filter: Option<IgnoredAny>,
     }
-    let frame: Frame<'_> = serde_json::from_str(text).ok()?;
-    let request = match frame.event.as_str() {
-        "pusher:subscribe" => SubscriptionRequest::Subscribe,
-        "pusher:unsubscribe" => SubscriptionRequest::Unsubscribe,
+    let (event, data) = event_and_data(text)?;
+    let is_subscription = match &*event {
+        "pusher:subscribe" => true,
+        "pusher:unsubscribe" => false,
         _ => return None,
     };
-    serde_json::from_str::<Data>(frame.data.get()).ok().map(|data| request(data.channel))
+    let Data { channel, filter } = serde_json::from_str(&data).ok()?;
+    Some(if is_subscription {
+        SubscriptionRequest::Subscribe { channel, is_filtered: filter.is_some() }
+    } else {
+        SubscriptionRequest::Unsubscribe(channel)
+    })
+}
+
+/// The event of a frame, and its data as JSON: both sides may send it as a string that holds JSON
+/// (`pusher-protocol.md` 4.1).
+#[must_use]
+pub fn event_and_data(text: &str) -> Option<(Cow<'_, str>, Cow<'_, str>)> {
+    #[derive(Deserialize)]
+    struct Frame<'a> {
+        #[serde(borrow)]
+        event: Cow<'a, str>,
+        #[serde(borrow)]
+        data: &'a RawValue,
+    }
+    let Frame { event, data } = serde_json::from_str(text).ok()?;
+    let token = data.get();
+    let data = if token.starts_with('"') { serde_json::from_str::<String>(token).ok()?.into() } else { token.into() };
+    Some((event, data))
 }
 
 /// The channel whose subscription `text` confirms, if it is a confirmation.

@@ -16,7 +16,7 @@ use crate::broker::{Broker, ChannelStats};
 use crate::clock::Moment;
 
 pub use crate::broker::Newcomers;
-pub use frame::confirmed_channel;
+pub use frame::{SubscriptionRequest, confirmed_channel, event_and_data, subscription_request};
 pub use relayed::{Relayed, SubscriptionCounts};
 pub use relayed_client::{RelayedClient, Side};
 pub use reported::ReportedChange;

@@ -65,8 +65,8 @@ impl RelayedClient {
     pub fn note(&self, from: Side, text: &str, now: Moment) -> Option<String> {
         match from {
             Side::Client => {
-                match frame::request(text) {
-                    Some(SubscriptionRequest::Subscribe(channel)) => self.request(&channel),
+                match frame::subscription_request(text) {
+                    Some(SubscriptionRequest::Subscribe { channel, .. }) => self.request(&channel),
                     Some(SubscriptionRequest::Unsubscribe(channel)) => self.leave(&channel),
                     None => {}
                 }

@@ -101,7 +101,7 @@ fn other_frames_tell_nothing() {
     }
     // An event that only contains the text `pusher:subscribe` is parsed and ignored.
     let quoted = r#"{"event":"client-x","channel":"private-a","data":{"text":"pusher:subscribe"}}"#;
-    assert!(may_be_request(quoted) && frame::request(quoted).is_none());
+    assert!(may_be_request(quoted) && subscription_request(quoted).is_none());
     // The list of members of a presence channel is between the beginning and the end.
     let members = format!(
         r#"{{"channel":"presence-a","data":"{}","event":"pusher_internal:subscription_succeeded"}}"#,
@@ -115,10 +115,47 @@ fn other_frames_tell_nothing() {
     for odd in [
         r#"{"event":"pusher:subscribe"}"#,
         r#"{"event":"pusher:subscribe","data":7}"#,
+        r#"{"event":"pusher:subscribe","data":"inn-room-1-chat"}"#,
+        r#"{"event":"pusher:subscribe","data":"\"{\\\"channel\\\":\\\"inn-room-1-chat\\\"}\""}"#,
         r#"["pusher:subscribe"]"#,
         "pusher:subscribe",
     ] {
-        assert!(frame::request(odd).is_none(), "{odd}");
+        assert!(subscription_request(odd).is_none(), "{odd}");
+    }
+}
+
+#[test]
+fn a_request_may_be_json_in_a_string() {
+    let request = |event: &str, data: &str| subscription_request(&format!(r#"{{"event":"{event}","data":{data}}}"#));
+    let subscribe = |data: &str| request("pusher:subscribe", data);
+    let room = |is_filtered| Some(SubscriptionRequest::Subscribe { channel: "room".to_owned(), is_filtered });
+    for (object, expected) in [
+        (r#"{"channel":"room"}"#, room(false)),
+        (r#"{"auth":"k:\u0061","channel":"\u0072oom","channel_data":"{\"user_id\":\"1\"}"}"#, room(false)),
+        (r#"{"channel":"room","filter":{"key":"a","cmp":"eq","val":"b"}}"#, room(true)),
+        (r#"{"channel":"room","filter":null}"#, room(false)),
+        (r#"{"filter":{}}"#, None),
+    ] {
+        let text = serde_json::to_string(object).unwrap();
+        assert_eq!((subscribe(object), subscribe(&text)), (expected.clone(), expected), "{object}");
+    }
+    for data in [r#"{"channel":"room"}"#, r#""{\"channel\":\"room\"}""#] {
+        let expected = Some(SubscriptionRequest::Unsubscribe("room".to_owned()));
+        assert_eq!(request("pusher:unsubscribe", data), expected);
+    }
+}
+
+#[test]
+fn who_asks_with_json_in_a_string_is_counted() {
+    let (_, relayed) = relayed();
+    let audience = AppAudience::Relayed(relayed.app("1"));
+    let client = audience.relayed_client().unwrap();
+    for (event, counted) in [("subscribe", 1), ("unsubscribe", 0)] {
+        let text = format!(r#"{{"event":"pusher:{event}","data":"{{\"channel\":\"{ROOM}\"}}"}}"#);
+        assert!(RelayedClient::is_relevant(Side::Client, &text));
+        assert_eq!(client.note(Side::Client, &text, at(0)), None);
+        confirms(&client, ROOM, 1);
+        assert_eq!(audience.of(ROOM).unwrap().subscribers, counted);
     }
 }
 

@@ -2,7 +2,7 @@
 //! the last one.
 
 use crate::harness::websocket::{End, Far, Frame, handshake};
-use crate::harness::{Client, Fake, Response, Setup, Usher};
+use crate::harness::{Client, Fake, Response, Setup, Usher, eventually};
 
 const ROOM: &str = "h-room-1-chat";
 const OTHER: &str = "h-room-2-chat";
@@ -64,6 +64,33 @@ fn whoever_subscribes_through_the_relay_lets_one_announcement_through() {
     reason(&mut caller, &beyond);
     enter(&mut guest, &beyond);
     assert_eq!([reason(&mut caller, &beyond), reason(&mut caller, &beyond)], ["late_joiner", "same_assignment"]);
+}
+
+#[test]
+fn who_asks_with_json_in_a_string_has_subscribed_too() {
+    let (fake, far) = (Fake::start(), Far::start());
+    let usher = Usher::start(&fake, |setup| {
+        setup.upstream += &far.key();
+        setup.rule = FORWARD.to_owned();
+    });
+    let (mut caller, mut guest) = (usher.client(), far.relayed(&usher, &handshake()));
+    assert_eq!([reason(&mut caller, ROOM), reason(&mut caller, ROOM)], ["nothing_known", "same_assignment"]);
+    let counted = |expected: f64| {
+        eventually("it is counted", || {
+            (usher.admin().metric("usher_relay_subscriptions", &[]) == expected).then_some(())
+        });
+    };
+    let ask = |(client, upstream): &mut (End, End), event: &str| {
+        let text = format!(r#"{{"event":"pusher:{event}","data":"{{\"channel\":\"{ROOM}\"}}"}}"#);
+        client.send(&Frame::text(&text));
+        assert_eq!(upstream.read(), Frame::text(&text), "untouched");
+    };
+    ask(&mut guest, "subscribe");
+    confirm((&mut guest.0, &mut guest.1), ROOM);
+    counted(1.0);
+    assert_eq!([reason(&mut caller, ROOM), reason(&mut caller, ROOM)], ["late_joiner", "same_assignment"]);
+    ask(&mut guest, "unsubscribe");
+    counted(0.0);
 }
 
 #[test]

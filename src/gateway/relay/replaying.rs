@@ -14,15 +14,13 @@ use std::task::{Context, Poll};
 
 use parking_lot::Mutex;
 use serde::Deserialize;
-use serde::de::IgnoredAny;
-use serde_json::value::RawValue;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_tungstenite::tungstenite::{Error, Message, Utf8Bytes};
 
 use super::Side;
 use super::half::Writer;
 use crate::assignment::{Settlement, Socket};
-use crate::audience::confirmed_channel;
+use crate::audience::{SubscriptionRequest, confirmed_channel, event_and_data, subscription_request};
 use crate::clock::Moment;
 use crate::gateway::Shared;
 use crate::gateway::routing::{AppRoute, Routing, RuleRoute};
@@ -71,13 +69,6 @@ struct Guard {
     rule: Arc<RuleReplays>,
     sequence: u64,
     until: Moment,
-}
-
-/// What a client asks for.
-#[derive(Debug)]
-enum Request {
-    Subscribe { channel: String, is_filtered: bool },
-    Unsubscribe(String),
 }
 
 impl Replaying {
@@ -140,17 +131,17 @@ impl Replaying {
         if !has_filter && state.is_none() {
             return;
         }
-        let Some(request) = request(text) else { return };
+        let Some(request) = subscription_request(text) else { return };
         let state = state.get_or_insert_default();
         match request {
-            Request::Subscribe { channel, is_filtered: true } if state.filtered.len() < MAX_KEPT => {
+            SubscriptionRequest::Subscribe { channel, is_filtered: true } if state.filtered.len() < MAX_KEPT => {
                 state.filtered.insert(channel.into());
             }
-            Request::Subscribe { is_filtered: true, .. } => state.filters_any = true,
-            Request::Subscribe { channel, is_filtered: false } => {
+            SubscriptionRequest::Subscribe { is_filtered: true, .. } => state.filters_any = true,
+            SubscriptionRequest::Subscribe { channel, is_filtered: false } => {
                 state.filtered.remove(&*channel);
             }
-            Request::Unsubscribe(channel) => state.forget(&channel),
+            SubscriptionRequest::Unsubscribe(channel) => state.forget(&channel),
         }
     }
 
@@ -322,37 +313,6 @@ fn established_socket(text: &str) -> Option<Socket> {
     socket_id(&established.socket_id).map(Socket::of)
 }
 
-fn request(text: &str) -> Option<Request> {
-    #[derive(Deserialize)]
-    struct Data {
-        channel: String,
-        #[serde(default)]
-        filter: Option<IgnoredAny>,
-    }
-    let (event, data) = event_and_data(text)?;
-    let Data { channel, filter } = serde_json::from_str(&data).ok()?;
-    match &*event {
-        "pusher:subscribe" => Some(Request::Subscribe { channel, is_filtered: filter.is_some() }),
-        "pusher:unsubscribe" => Some(Request::Unsubscribe(channel)),
-        _ => None,
-    }
-}
-
-/// The event of a message, and its data, which may be JSON in a string.
-fn event_and_data(text: &str) -> Option<(Cow<'_, str>, Cow<'_, str>)> {
-    #[derive(Deserialize)]
-    struct Frame<'a> {
-        #[serde(borrow)]
-        event: Cow<'a, str>,
-        #[serde(borrow)]
-        data: &'a RawValue,
-    }
-    let Frame { event, data } = serde_json::from_str(text).ok()?;
-    let token = data.get();
-    let data = if token.starts_with('"') { serde_json::from_str::<String>(token).ok()?.into() } else { token.into() };
-    Some((event, data))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -367,21 +327,5 @@ mod tests {
         assert_eq!(first(r#""{\"socket_id\":\"012.34\"}""#), None, "perhaps another one");
         assert_eq!(established_socket(r#"{"event":"pusher:error","data":{"socket_id":"12.34"}}"#), None);
         assert_eq!(established_socket("12.34"), None);
-    }
-
-    #[test]
-    fn a_filter_is_one_that_is_not_null() {
-        let filtered = |data: &str| match request(&format!(r#"{{"event":"pusher:subscribe","data":{data}}}"#)) {
-            Some(Request::Subscribe { channel, is_filtered }) => Some((channel, is_filtered)),
-            _ => None,
-        };
-        let room = |is_filtered| Some(("room".to_owned(), is_filtered));
-        assert_eq!(filtered(r#"{"channel":"room","filter":{"key":"a","cmp":"eq","val":"b"}}"#), room(true));
-        assert_eq!(filtered(r#""{\"channel\":\"room\",\"filter\":{}}""#), room(true));
-        assert_eq!(filtered(r#"{"channel":"room","filter":null}"#), room(false));
-        assert_eq!(filtered(r#"{"channel":"room"}"#), room(false));
-        assert_eq!(filtered(r#"{"filter":{}}"#), None);
-        let left = request(r#"{"event":"pusher:unsubscribe","data":{"channel":"room"}}"#);
-        assert!(matches!(&left, Some(Request::Unsubscribe(channel)) if channel == "room"), "{left:?}");
     }
 }
