@@ -338,6 +338,23 @@ async fn what_was_read_or_claimed_in_an_earlier_membership_is_asked_for_again() 
 }
 
 #[tokio::test]
+async fn what_was_read_justifies_no_drop_once_the_lease_is_over() {
+    let mut server = Server::start();
+    let one = Process::join(&server, "a").await;
+    one.close_history().await;
+    one.announce("anna").await;
+    until("it is known", async || one.announce("anna").await.is_none().then_some(())).await;
+    let at_once = one.step("anna", one.carried("anna", 1).await);
+    assert!(matches!(at_once, Ok(Decided::Dropped)), "under the lease it is dropped: {at_once:?}");
+    let read = one.carried("anna", 1).await;
+    server.kill();
+    let member = one.shared.app.store.member();
+    until("its lease is over", async || (member.standing() != Standing::Member).then_some(())).await;
+    let late = one.step("anna", read);
+    assert!(!matches!(late, Ok(Decided::Dropped)), "the others may have announced something else since");
+}
+
+#[tokio::test]
 async fn a_settlement_that_finds_its_ticket_gone_puts_the_app_in_doubt() {
     let server = Server::start();
     let (one, two) = (Process::join(&server, "a").await, Process::join(&server, "b").await);
@@ -414,6 +431,10 @@ async fn before_it_has_entered_a_process_forwards_no_announcement() {
     assert!(matches!(process.claims(Carried::default()).prepare(std::iter::empty(), true), Prepared::Wait(_)));
     let unwatched = process.claims(Carried::default()).prepare(std::iter::empty(), false);
     assert!(matches!(unwatched, Prepared::Ready), "what no rule watches need not: {unwatched:?}");
+    let link = LinkOptions { servers: Servers::One(nobody()), ..server.options() };
+    let process = Process::outside(Part { link, isolated: Isolated::Refuse, ..Part::of(&server) }, "b");
+    let unwatched = process.claims(Carried::default()).prepare(std::iter::empty(), false);
+    assert!(matches!(unwatched, Prepared::Wait(_)), "others may decide on it by their rules: {unwatched:?}");
 }
 
 #[tokio::test]

@@ -238,6 +238,31 @@ fn only_what_has_reached_the_replicas_counts_and_a_refusal_ends_it() {
 }
 
 #[test]
+fn an_answer_to_what_was_asked_before_the_membership_was_lost_does_not_count() {
+    let at = Duration::from_millis;
+    let losses: [fn(&mut Membership, Local); 2] =
+        [Membership::reenter, |node, now| node.saw(now, now, 1_000 + millis(now), true)];
+    for lose in losses {
+        let mut node = Membership::new(TERMS, true, Local::ZERO);
+        let mut server = Server::default();
+        node.told(at(0), at(1), 1_000);
+        let answer = server.run(1_010, node.ask(at(10)));
+        node.answered(at(10), at(11), &answer, true);
+        assert_eq!((node.standing(at(11)), node.tenure("g").number), (Standing::Member, 1));
+        // Of the membership that is lost while it is under way.
+        let renewed = server.run(1_100, node.ask(at(100)));
+        lose(&mut node, at(101));
+        node.answered(at(100), at(102), &renewed, true);
+        assert_eq!(node.standing(at(102)), Standing::Silent, "its lease counts although the membership was lost");
+        // The entry that follows counts.
+        let Ask::Enter { .. } = node.ask(at(110)) else { panic!("an entry") };
+        let entered = server.run(1_110, Ask::Enter { by: 2_000, is_fresh: false, has_stepped: false });
+        node.answered(at(110), at(111), &entered, true);
+        assert_eq!((node.standing(at(111)), node.tenure("g").number), (Standing::Member, 2));
+    }
+}
+
+#[test]
 fn a_step_of_the_servers_clock_ends_the_lease_and_the_next_entry_says_so() {
     let at = Duration::from_millis;
     let mut node = Membership::new(TERMS, true, Local::ZERO);
