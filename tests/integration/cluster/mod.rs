@@ -11,6 +11,7 @@ mod fleet;
 mod proxy;
 mod rolling;
 mod sentinel;
+mod upgrade;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};

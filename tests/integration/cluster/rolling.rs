@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::thread;
 use std::time::Duration;
 
+use super::upgrade::{Upgrade, Versions};
 use crate::harness::bodies::announcement;
 use crate::harness::redis::Redis;
 use crate::harness::usher::Signal;
@@ -45,10 +46,17 @@ fn await_suppression(proxy: &Proxy) {
     });
 }
 
+/// Waits until the app is open for this reason, or is not open.
+fn await_open(usher: &Usher, reason: Option<&str>) {
+    eventually("the members are compared", || {
+        (usher.admin().json("/cluster")["apps"][0]["open"].as_str() == reason).then_some(())
+    });
+}
+
 /// Restarts three members one after the other under load, each with what `change` makes of its configuration. `watch` is
 /// told of each once it gets traffic again.
-fn roll(change: fn(&mut Setup), watch: fn(usize, &Usher)) -> Outcome {
-    let (fake, redis) = (Fake::start(), Redis::start());
+fn roll(redis: &Redis, change: impl Fn(&mut Setup), watch: impl Fn(usize, &Usher)) -> Outcome {
+    let fake = Fake::start();
     let mut setups = [1, 2, 3].map(|number| setup(&fake, redis.address(), number));
     let mut ushers = setups.each_ref().map(|setup| Usher::start_with(&setup.toml()));
     let [first, second, third] = ushers.each_ref().map(|usher| (usher.gateway(), usher.admin().0));
@@ -83,7 +91,7 @@ fn roll(change: fn(&mut Setup), watch: fn(usize, &Usher)) -> Outcome {
 #[test]
 #[ignore = "busy: run by tests/run, by itself"]
 fn a_rolling_restart_of_three_members_fails_loses_and_repeats_nothing() {
-    let outcome = roll(|_setup| {}, |_number, _usher| {});
+    let outcome = roll(&Redis::start(), |_setup| {}, |_number, _usher| {});
     assert_eq!((&outcome.failed, outcome.lost, outcome.repeated), (&Vec::new(), 0, 0));
 }
 
@@ -96,12 +104,31 @@ fn a_rolling_change_of_the_rules_fails_and_loses_nothing() {
         setup.doubt_period = "2500ms";
     };
     // The others decide by the rules from before until the last has changed.
-    let outcome = roll(change, |number, usher| {
-        let open = if number < 2 { serde_json::json!("rules") } else { serde_json::Value::Null };
-        eventually("the members' rules are compared", || {
-            (usher.admin().json("/cluster")["apps"][0]["open"] == open).then_some(())
-        });
-    });
+    let outcome = roll(&Redis::start(), change, |number, usher| await_open(usher, (number < 2).then_some("rules")));
     assert_eq!((&outcome.failed, outcome.lost), (&Vec::new(), 0));
     assert!(outcome.repeated > 0, "somebody suppressed by other rules");
+}
+
+/// While the versions of the members' records differ nobody suppresses, and no record of the later one is replaced by a
+/// member that would drop what is new in it.
+#[test]
+#[ignore = "busy: run by tests/run, by itself"]
+fn a_rolling_change_of_the_record_fails_and_loses_nothing() {
+    let redis = Redis::start();
+    let (upgrade, versions) = (Upgrade::start(redis.address()), Versions::watch(redis.address()));
+    let change = |setup: &mut Setup| {
+        setup.more = setup.more.replace(&redis.address().to_string(), &upgrade.address().to_string());
+    };
+    let outcome = roll(&redis, change, |number, usher| {
+        await_open(usher, (number < 2).then_some("versions"));
+        if number < 2 {
+            let suppressed = usher.admin().metric("usher_triggers_total", &["decision=\"suppressed\""]);
+            assert_eq!(suppressed, 0.0, "beside a member that writes other records");
+        }
+    });
+    assert_eq!((&outcome.failed, outcome.lost), (&Vec::new(), 0));
+    assert!(outcome.repeated > 0, "somebody suppressed beside a member that writes other records");
+    let (later, replaced) = versions.stop();
+    assert!(later >= CALLERS, "{later} channels are written in the later version");
+    assert_eq!(replaced, [""; 0], "a later record was replaced by an earlier one");
 }
