@@ -1,10 +1,12 @@
 //! A connection to upstream that carries exchanges one after the other.
 
+use std::future::poll_fn;
 use std::io;
-use std::pin::pin;
-use std::task::{Context, Waker};
+use std::mem::MaybeUninit;
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll, Waker, ready};
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, ReadBuf};
 use tokio::task::coop::unconstrained;
 use tokio::time::Instant;
 
@@ -15,8 +17,10 @@ use crate::upstream::pool::Poolable;
 use crate::upstream::stream::Stream;
 use crate::upstream::{Failure, TimeLimit};
 
-/// The space for one read, in bytes.
+/// The space for one read of an answer that is collected, in bytes.
 const READ_SIZE: usize = 4 * 1024;
+/// Most bytes of one read of an answer that is passed on.
+const LONG_READ: usize = 64 * 1024;
 
 /// An open connection. Dropping it closes it.
 #[derive(Debug)]
@@ -88,7 +92,11 @@ impl TriggerConnection {
             if let Some(head) = answer.parse_head()? {
                 break head;
             }
-            self.receive(answer).await?;
+            match extent {
+                Extent::Whole => self.receive(answer).await?,
+                Extent::Head if self.read_long(answer).await? > 0 => {}
+                Extent::Head => return Err(ConnectionError::Lost(io::ErrorKind::UnexpectedEof.into())),
+            }
         };
         if extent == Extent::Whole {
             self.collect(head, answer).await?;
@@ -130,7 +138,7 @@ impl TriggerConnection {
             }
             Framing::Close => loop {
                 answer.take(u64::MAX)?;
-                if self.read(answer, READ_SIZE).await? == 0 {
+                if self.read(answer).await? == 0 {
                     break;
                 }
             },
@@ -140,15 +148,28 @@ impl TriggerConnection {
 
     /// Receives more bytes of an incomplete answer.
     async fn receive(&mut self, answer: &mut Collected) -> Result<(), ConnectionError> {
-        match self.read(answer, READ_SIZE).await? {
+        match self.read(answer).await? {
             0 => Err(ConnectionError::Lost(io::ErrorKind::UnexpectedEof.into())),
             _ => Ok(()),
         }
     }
 
-    /// Receives about `size` bytes at most. 0: the connection is closed.
-    pub(super) async fn read(&mut self, answer: &mut Collected, size: usize) -> Result<usize, ConnectionError> {
-        let buffer = answer.receive_buffer(size);
+    /// Receives up to [`LONG_READ`] bytes, for which an answer needs no buffer while it waits for them. 0: the connection is
+    /// closed.
+    pub(super) async fn read_long(&mut self, answer: &mut Collected) -> Result<usize, ConnectionError> {
+        let read = poll_fn(|context| {
+            let mut buffer = [MaybeUninit::uninit(); LONG_READ];
+            let mut buffer = ReadBuf::uninit(&mut buffer);
+            ready!(Pin::new(&mut self.stream).poll_read(context, &mut buffer))?;
+            let received = buffer.filled();
+            answer.receive_buffer(received.len()).extend_from_slice(received);
+            Poll::Ready(Ok(received.len()))
+        });
+        read.await.map_err(ConnectionError::Lost)
+    }
+
+    async fn read(&mut self, answer: &mut Collected) -> Result<usize, ConnectionError> {
+        let buffer = answer.receive_buffer(READ_SIZE);
         self.stream.read_buf(buffer).await.map_err(ConnectionError::Lost)
     }
 }

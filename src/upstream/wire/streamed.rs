@@ -12,9 +12,6 @@ use crate::clock::DeadlineTimer;
 use crate::upstream::framing::Framing;
 use crate::upstream::pool::Pool;
 
-/// The space for one read of a long body, in bytes. The buffer is freed once the body is complete.
-const LONG_READ: usize = 64 * 1024;
-
 /// The body of an answer whose head was received. At its end the connection returns to its pool; dropped before, the
 /// connection is closed.
 #[derive(Debug)]
@@ -98,11 +95,7 @@ impl StreamedBody {
         while let Some(connection) = &mut self.connection
             && answer.body.is_empty()
         {
-            let size = match self.left {
-                Left::Length(left) => usize::try_from(left).unwrap_or(LONG_READ).min(LONG_READ),
-                Left::Chunks(_) | Left::UntilClose => LONG_READ,
-            };
-            let received = alarm.timeout_at(now + period, connection.read(answer, size)).await;
+            let received = alarm.timeout_at(now + period, connection.read_long(answer)).await;
             match (received.unwrap_or(Err(ConnectionError::TimedOut)), &self.left) {
                 (Ok(0), Left::UntilClose) => self.connection = None,
                 (Ok(0), _) => return Err(BodyError::Broken),
