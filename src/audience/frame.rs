@@ -1,7 +1,9 @@
 //! Parses the frames that subscribe, unsubscribe and confirm a subscription (`pusher-protocol.md` 4.3).
 
 use std::borrow::Cow;
+use std::sync::LazyLock;
 
+use memchr::memmem::Finder;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
@@ -33,11 +35,15 @@ pub(super) fn may_be_request(text: &str) -> bool {
     text.contains("subscribe")
 }
 
-/// Whether upstream's text may be a confirmation. A cheap check as well.
+/// Whether upstream's text may be a confirmation. A cheap check as well, once for each delivery.
 pub(super) fn may_be_confirmation(text: &str) -> bool {
-    let beginning = &text[..text.floor_char_boundary(SEARCHED_BYTES)];
-    let end = &text[text.ceil_char_boundary(text.len().saturating_sub(SEARCHED_BYTES))..];
-    beginning.contains(CONFIRMATION) || end.contains(CONFIRMATION)
+    static EVENT: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(CONFIRMATION));
+    let text = text.as_bytes();
+    if text.len() <= 2 * SEARCHED_BYTES {
+        return EVENT.find(text).is_some();
+    }
+    let [beginning, end] = [&text[..SEARCHED_BYTES], &text[text.len() - SEARCHED_BYTES..]];
+    EVENT.find(beginning).is_some() || EVENT.find(end).is_some()
 }
 
 /// The request in `text`, if it is about a subscription.

@@ -190,9 +190,9 @@ impl Metrics {
         self.websockets.open()
     }
 
-    /// Counts a message that was relayed.
-    pub fn websocket_message(&self, direction: WebSocketDirection) {
-        self.websockets.message(direction);
+    /// Counts messages that are relayed.
+    pub fn websocket_messages(&self, direction: WebSocketDirection, count: u64) {
+        self.websockets.messages(direction, count);
     }
 
     /// Counts the end of a relayed WebSocket connection.

@@ -93,8 +93,8 @@ impl WebSockets {
         self.uncounted.inc();
     }
 
-    pub(super) fn message(&self, direction: WebSocketDirection) {
-        self.messages.of(direction).inc();
+    pub(super) fn messages(&self, direction: WebSocketDirection, count: u64) {
+        self.messages.of(direction).inc_by(count);
     }
 
     pub(super) fn end(&self, end: WebSocketEnd) {

@@ -1,24 +1,20 @@
 //! Handing late subscribers of a relayed connection the last announcement, behind the confirmation of their subscription
 //! ([`crate::replay`]).
 //!
-//! The messages of upstream are passed on by one task, which looks an announcement up and writes it before it reads
+//! The messages of upstream are passed on by one task, which looks an announcement up and queues it before it looks at
 //! upstream's next message. So what is claimed after the look-up is delivered after what was handed out; what upstream
 //! delivers late, of before, is not passed on.
 
 use std::borrow::Cow;
 use std::collections::HashSet;
-use std::future::{pending, poll_fn};
 use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 
 use parking_lot::Mutex;
 use serde::Deserialize;
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio_tungstenite::tungstenite::{Error, Message, Utf8Bytes};
+use tokio_tungstenite::tungstenite::Utf8Bytes;
 
-use super::Side;
-use super::half::Writer;
 use crate::assignment::{Settlement, Socket};
 use crate::audience::{SubscriptionRequest, confirmed_channel, event_and_data, subscription_request};
 use crate::clock::Moment;
@@ -102,29 +98,8 @@ impl Replaying {
         !state.guards.iter().any(|guard| guard.rule.is_overtaken(&guard.channel, guard.sequence, text))
     }
 
-    /// Reads a text that may be about a subscription and was passed on, and hands a client that has subscribed what it has
-    /// missed.
-    ///
-    /// # Errors
-    /// The connection is gone.
-    pub(super) async fn note<S: AsyncRead + AsyncWrite + Unpin>(
-        &self,
-        from: Side,
-        shared: &Shared,
-        text: &str,
-        writer: &mut Writer<S>,
-    ) -> Result<(), Error> {
-        match from {
-            Side::Client => {
-                self.note_request(text);
-                Ok(())
-            }
-            Side::Upstream => hand_out(writer, self.confirmed(shared, text)).await,
-        }
-    }
-
     /// Reads a text of the client that may be about a subscription.
-    fn note_request(&self, text: &str) {
+    pub(super) fn note_request(&self, text: &str) {
         // Of most requests nothing is kept.
         let has_filter = text.contains("filter");
         let mut state = self.state.lock();
@@ -145,8 +120,8 @@ impl Replaying {
         }
     }
 
-    /// What the client gets behind the confirmation of a subscription, which was passed on just now.
-    fn confirmed(&self, shared: &Shared, confirmation: &str) -> Vec<Utf8Bytes> {
+    /// What the client gets behind the confirmation of a subscription, which is passed on before anything else.
+    pub(super) fn confirmed(&self, shared: &Shared, confirmation: &str) -> Vec<Utf8Bytes> {
         let routing = shared.routing.load();
         let Some(app) = self.app(&routing) else { return Vec::new() };
         let Some(channel) = confirmed_channel(confirmation) else { return Vec::new() };
@@ -165,31 +140,18 @@ impl Replaying {
         frames
     }
 
-    /// Waits until something is settled that subscriptions wait for, and returns what the client gets. Ends at once if
-    /// it has been settled already, and never if nothing is waited for.
-    ///
-    /// # Cancel safety
-    /// Dropping the future loses nothing.
-    pub(super) async fn settled(&self, shared: &Shared) -> Vec<Utf8Bytes> {
-        let settled = poll_fn(|context| self.poll_settled(context)).await;
-        self.look_up_again(shared, settled)
+    /// Whether a subscription waits for something in flight.
+    pub(super) fn waits(&self) -> bool {
+        self.state.lock().as_ref().is_some_and(|state| !state.waiting.is_empty())
     }
 
-    /// The same without waiting.
-    pub(super) async fn settled_at_once(&self, shared: &Shared) -> Vec<Utf8Bytes> {
-        if self.state.lock().as_ref().is_none_or(|state| state.waiting.is_empty()) {
-            return Vec::new();
-        }
-        let settled = poll_fn(|context| match self.poll_settled(context) {
-            Poll::Ready(settled) => Poll::Ready(settled),
-            Poll::Pending => Poll::Ready(Vec::new()),
-        })
-        .await;
-        self.look_up_again(shared, settled)
+    /// Ready with what the client gets, once something is settled that subscriptions wait for.
+    pub(super) fn poll_settled(&self, shared: &Shared, context: &mut Context<'_>) -> Poll<Vec<Utf8Bytes>> {
+        self.poll_waiting(context).map(|settled| self.look_up_again(shared, settled))
     }
 
     /// Takes out the subscriptions that wait no longer.
-    fn poll_settled(&self, context: &mut Context<'_>) -> Poll<Vec<(Box<str>, Arc<str>)>> {
+    fn poll_waiting(&self, context: &mut Context<'_>) -> Poll<Vec<(Box<str>, Arc<str>)>> {
         let mut state = self.state.lock();
         let Some(state) = state.as_mut() else { return Poll::Pending };
         let is_settled = |waiting: &mut Waiting| Pin::new(&mut waiting.settlement).poll(context).is_ready();
@@ -242,36 +204,6 @@ impl Replaying {
             LookUp::Nothing => {}
         }
     }
-}
-
-/// The key of a client of `/app/{key}`. The server may have a path prefix.
-pub(super) fn key_of(path: &str) -> Option<&str> {
-    path.rsplit_once("/app/").map(|(_base, key)| key)
-}
-
-/// Waits until there is something to hand out for a subscription that waits.
-///
-/// # Cancel safety
-/// Dropping the future loses nothing.
-pub(super) async fn settled(replaying: Option<&Replaying>, shared: &Shared) -> Vec<Utf8Bytes> {
-    match replaying {
-        Some(replaying) => replaying.settled(shared).await,
-        None => pending().await,
-    }
-}
-
-/// Writes to a client what it has missed.
-///
-/// # Errors
-/// The connection is gone.
-pub(super) async fn hand_out<S: AsyncRead + AsyncWrite + Unpin>(
-    writer: &mut Writer<S>,
-    frames: Vec<Utf8Bytes>,
-) -> Result<(), Error> {
-    for frame in frames {
-        writer.feed(Message::Text(frame)).await?;
-    }
-    Ok(())
 }
 
 impl State {
