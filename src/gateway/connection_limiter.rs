@@ -95,6 +95,13 @@ struct Activity {
     waker: AtomicWaker,
 }
 
+/// The registration of a connection's own task. It ends with the future that waits: a relay keeps the permit for long, and
+/// a waker would keep the memory of the task that has served the connection before.
+struct Registered<'a> {
+    activity: &'a Activity,
+    waker: Option<Waker>,
+}
+
 /// No request has come.
 const NEW: u64 = 0b001;
 /// A request is under way, or it was switched to another protocol.
@@ -320,11 +327,11 @@ impl ConnectionPermit {
     /// Ready when the connection has to end. Poll it in the connection's own task, after the future that reads from it.
     pub async fn evicted(&self) {
         let activity = &self.activity;
-        let mut registered: Option<Waker> = None;
+        let mut registered = Registered { activity, waker: None };
         let state = poll_fn(|context| {
-            if !registered.as_ref().is_some_and(|waker| waker.will_wake(context.waker())) {
+            if !registered.waker.as_ref().is_some_and(|waker| waker.will_wake(context.waker())) {
                 activity.waker.register(context.waker());
-                registered = Some(context.waker().clone());
+                registered.waker = Some(context.waker().clone());
             }
             let evict_in = activity.evict_in.load(Ordering::Acquire);
             if evict_in != 0 && evict_in == activity.state.load(Ordering::Relaxed) {
@@ -335,6 +342,12 @@ impl ConnectionPermit {
         });
         let reason = if state.await == NEW { ConnectionClosed::NoRequest } else { ConnectionClosed::Idle };
         self.limiter.metrics.connection_closed(reason);
+    }
+}
+
+impl Drop for Registered<'_> {
+    fn drop(&mut self) {
+        drop(self.activity.waker.take());
     }
 }
 

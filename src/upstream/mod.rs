@@ -35,6 +35,7 @@ pub use local::{Local, LocalClient};
 pub use payload::{Declared, Payload};
 pub use remote::Remote;
 pub use server_address::{ServerAddress, ServerAddressError};
+pub(crate) use stream::Stream;
 pub use websocket::UpgradedConnection;
 #[cfg(any(test, fuzzing))]
 #[doc(hidden)]

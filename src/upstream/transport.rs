@@ -66,6 +66,11 @@ impl Transport {
         (Self { stream, phase: phase.clone(), before_answer: 0 }, phase)
     }
 
+    /// The stream, once hyper needs it no longer.
+    pub(super) fn into_stream(self) -> Stream {
+        self.stream
+    }
+
     /// Notes that a request is being written.
     fn on_write(&mut self) {
         if self.phase.is(STARTING) {

@@ -14,7 +14,6 @@ use http::header::{
 };
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Version};
 use hyper::body::Incoming;
-use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
 use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
@@ -22,16 +21,23 @@ use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use super::dial::Dialer;
 use super::http1::check_answer;
 use super::pool::{Connection, Lease};
+use super::stream::Stream;
+use super::transport::Transport;
 use super::{Answer, DialOutcome, Failure, Payload};
 
-/// A connection that upstream has switched to WebSocket. Bytes that upstream sent right after its 101 are kept.
+/// A connection that upstream has switched to WebSocket.
 #[derive(Debug)]
 pub struct UpgradedConnection {
     /// The headers of the 101, hop-by-hop ones included.
     pub headers: HeaderMap,
     /// The connection. usher is the WebSocket client on it: frames sent on it are masked.
-    pub socket: TokioIo<Upgraded>,
+    pub(crate) stream: Stream,
+    /// What upstream has sent right after its 101.
+    pub(crate) read: Bytes,
 }
+
+/// Never in practice.
+const NOT_OPENED_HERE: &str = "it is on a connection that was not opened here";
 
 /// See [`super::Upstream::dial`].
 pub(super) async fn dial(dialer: &Dialer, mut request: Request<()>, period: Duration) -> Result<DialOutcome, Failure> {
@@ -50,7 +56,15 @@ pub(super) async fn dial(dialer: &Dialer, mut request: Request<()>, period: Dura
         let socket = hyper::upgrade::on(answer)
             .await
             .map_err(|source| Failure::after_sending(dialer.authority().to_owned(), source))?;
-        Ok(Ok(UpgradedConnection { headers, socket: TokioIo::new(socket) }))
+        // The stream itself: what hyper puts around it would cost each message something.
+        let Ok(parts) = socket.downcast::<TokioIo<Transport>>() else {
+            return Err(Failure::UnacceptableAnswer {
+                upstream: dialer.authority().to_owned(),
+                problem: NOT_OPENED_HERE,
+            });
+        };
+        let stream = parts.io.into_inner().into_stream();
+        Ok(Ok(UpgradedConnection { headers, stream, read: parts.read_buf }))
     };
     let exchanged = timeout(period, exchange).await;
     let exchanged = exchanged

@@ -1,5 +1,7 @@
 //! Which connection is evicted, and when none is.
 
+use std::task::{Context, Wake};
+
 use futures_util::FutureExt;
 use tokio::time::advance;
 
@@ -144,4 +146,19 @@ async fn a_bound_that_is_lowered_by_many_evicts_each_connection_once() {
     limiter.set_limits(100, 0);
     let gone = open.iter().filter(|permit| permit.evicted().now_or_never().is_some()).count();
     assert_eq!(gone, 200);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_permit_keeps_no_task_that_waits_no_longer() {
+    struct Task;
+    impl Wake for Task {
+        fn wake(self: Arc<Self>) {}
+    }
+    let permit = connect(&limiter(1, 0), 1);
+    let task = Arc::new(Task);
+    let mut evicted = Box::pin(permit.evicted());
+    assert!(evicted.as_mut().poll(&mut Context::from_waker(&Waker::from(Arc::clone(&task)))).is_pending());
+    assert!(Arc::strong_count(&task) > 1);
+    drop(evicted);
+    assert_eq!(Arc::strong_count(&task), 1);
 }

@@ -71,6 +71,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Endpoint<S> {
         Self { socket, role, frames, carried, unsent: Vec::new(), written: 0, is_flushed: true }
     }
 
+    /// The same, with what was read before.
+    pub(super) fn having_read(mut self, bytes: &[u8]) -> Self {
+        self.carried.bytes.extend_from_slice(bytes);
+        self
+    }
+
     /// Has `pass` take what has come: what was read before, if that may have a whole frame, otherwise what is read now.
     /// Ready if there may be more.
     ///

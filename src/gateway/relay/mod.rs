@@ -22,7 +22,6 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Response};
 use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{sleep, timeout};
 use tokio_tungstenite::tungstenite::protocol::Role;
 
@@ -40,7 +39,7 @@ use crate::metrics::OpenGuard;
 use crate::pusher::subprotocol;
 use crate::rate::Pace;
 use crate::shutdown::Phase;
-use crate::upstream::{DialOutcome, UpgradedConnection};
+use crate::upstream::{DialOutcome, Stream, UpgradedConnection};
 
 pub use close_stagger::Relays;
 
@@ -50,7 +49,7 @@ const STAGGER: Duration = Duration::from_secs(1);
 /// its members in one message.
 const FROM_UPSTREAM: usize = 1024 * 1024;
 
-type Socket = TokioIo<Upgraded>;
+type Client = TokioIo<Upgraded>;
 
 /// Opens a WebSocket connection to upstream, then switches the client and relays between them in a task of its own,
 /// which keeps the connection's permit.
@@ -75,10 +74,11 @@ pub(super) async fn open(
     let observer = Observer::of(shared, routing, head.uri.path());
     let dialled = gateway.upstream.dial(handshake.outgoing(head, caller.ip)?).await;
     match dialled {
-        Ok(DialOutcome::Remote(UpgradedConnection { headers, socket: upstream })) => {
+        Ok(DialOutcome::Remote(UpgradedConnection { headers, stream, read })) => {
             let (response, switched) = handshake.accept(headers)?;
             shared.metrics.upstream_answer(response.status().as_u16(), shared.clock.now().since(began));
-            let relay = Relay::new(shared, &routing.limits, Arc::clone(&caller.connection), observer);
+            let relay = Box::new(Relay::new(shared, &routing.limits, Arc::clone(&caller.connection), observer));
+            let upstream = Endpoint::new(stream, Role::Client, relay.from_upstream).having_read(&read);
             let _detached = shared.tasks.spawn(async move {
                 match switched.await {
                     Ok(client) => relay.run(TokioIo::new(client), upstream, pace).await,
@@ -156,9 +156,9 @@ enum Side {
 
 /// Both ends of a relay, and what goes from each to the other.
 #[derive(Debug)]
-struct Ends<S> {
-    client: Endpoint<S>,
-    upstream: Endpoint<S>,
+struct Ends {
+    client: Endpoint<Client>,
+    upstream: Endpoint<Stream>,
     up: Direction,
     down: Direction,
 }
@@ -178,10 +178,10 @@ impl Relay {
     }
 
     /// Relays until one side, or usher, ends it; then closes what is still open.
-    async fn run(self, client: Socket, upstream: Socket, pace: Option<Pace>) {
+    async fn run(self: Box<Self>, client: Client, upstream: Endpoint<Stream>, pace: Option<Pace>) {
         let mut ends = Ends {
             client: Endpoint::new(client, Role::Server, self.from_client),
-            upstream: Endpoint::new(upstream, Role::Client, self.from_upstream),
+            upstream,
             up: Direction::new(Side::Client, pace),
             down: Direction::new(Side::Upstream, None),
         };
@@ -191,7 +191,7 @@ impl Relay {
     }
 
     /// Relays in both directions until one of them ends, or both have to. Returns which one has.
-    async fn until_end(&self, ends: &mut Ends<Socket>) -> (RelayEnd, Option<Side>) {
+    async fn until_end(&self, ends: &mut Ends) -> (RelayEnd, Option<Side>) {
         let (silence, turn) = (pin!(sleep(Duration::ZERO)), pin!(self.turn()));
         let mut deadlines = Deadlines::new(self.idle_timeout, silence, turn);
         poll_fn(|context| {
@@ -207,7 +207,7 @@ impl Relay {
     }
 
     /// Closes what is still open, after the direction from `reader` has ended, or both had to.
-    async fn close(&self, ended: RelayEnd, reader: Option<Side>, mut ends: Ends<Socket>) {
+    async fn close(&self, ended: RelayEnd, reader: Option<Side>, mut ends: Ends) {
         let ended = match reader {
             Some(reader) => self.finish(ended, reader, &mut ends).await,
             None => ended,
@@ -233,7 +233,7 @@ impl Relay {
 
     /// Lets the other direction go on for a while. After a side has closed, the other side's answer is awaited and passed
     /// on. If a write to a side fails, the messages that it had sent before are awaited and passed on.
-    async fn finish(&self, ended: RelayEnd, reader: Side, ends: &mut Ends<Socket>) -> RelayEnd {
+    async fn finish(&self, ended: RelayEnd, reader: Side, ends: &mut Ends) -> RelayEnd {
         let other = poll_fn(|context| ends.poll(reader.other(), &self.passage, context));
         match ended {
             RelayEnd::Closed { by, with, .. } => {
@@ -255,7 +255,7 @@ impl Relay {
     }
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> Ends<S> {
+impl Ends {
     /// Passes on what `from` has sent. Ready once that has ended.
     fn poll(&mut self, from: Side, passage: &Passage, context: &mut Context<'_>) -> Poll<RelayEnd> {
         let Self { client, upstream, up, down } = self;
