@@ -228,7 +228,7 @@ fn two_ushers_that_share_nothing_lose_handoffs() {
 #[test]
 #[ignore = "busy: run by tests/run, by itself"]
 fn no_fault_loses_a_handoff_of_ushers_that_share_a_memory() {
-    play_all("cluster", play_any, 1..61, 8);
+    play_all("cluster", play_any, 1..201, 14);
 }
 
 /// Run by `tests/long`.
