@@ -61,7 +61,10 @@ fn a_client_that_subscribes_too_often_is_read_slowly_and_loses_nothing() {
     assert!(took >= 19.0 * 0.05, "20 subscriptions beyond the burst in {took} s are too many");
     assert!(joined.into_iter().eq(rooms), "the ping was sent last");
     assert_eq!(heard, told);
-    assert!(count(&usher, "usher_rate_delayed_total", "subscriptions") >= 19.0);
+    // A machine that stops for longer than the limit wants lets one subscription pass at once.
+    let stopped = (took / 0.05 - 19.0).floor();
+    let delayed = count(&usher, "usher_rate_delayed_total", "subscriptions");
+    assert!(delayed >= 1.0_f64.max(19.0 - stopped), "{delayed} delayed in {took} s");
     assert_eq!(count(&usher, "usher_rate_limited_total", "subscriptions"), 0.0);
 }
 
