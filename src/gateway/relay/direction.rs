@@ -68,6 +68,8 @@ struct Outcome {
     counts: bool,
     /// These go on, behind it or in place of it.
     queued: Vec<Message>,
+    /// The client may wait for something to be settled from now on.
+    may_wait: bool,
 }
 
 impl Passage {
@@ -177,6 +179,7 @@ impl Direction {
     ) -> Progress {
         let mut needed = 0;
         let mut pauses = false;
+        let waits = self.waits(passage);
         while !pauses && self.end.is_none() {
             let found = frames.read(&mut batch.bytes[batch.end..], |text| self.look(passage, text));
             let (length, content) = match found {
@@ -192,7 +195,7 @@ impl Direction {
                     break;
                 }
             };
-            let Outcome { as_it_came, counts, queued } = Outcome::of(content);
+            let Outcome { as_it_came, counts, queued, may_wait } = Outcome::of(content);
             if !as_it_came {
                 self.write(passage, &mut batch, context);
                 batch.begin += length;
@@ -200,7 +203,7 @@ impl Direction {
             batch.end += length;
             batch.messages += u64::from(counts);
             // What is settled, and what the pace allows, is looked at before the next message.
-            pauses = !queued.is_empty() || self.waits(passage);
+            pauses = waits || may_wait;
             if let (Some(pace), true) = (&mut self.pace, counts) {
                 pace.count_message();
                 pauses |= !pace.is_ready();
@@ -271,20 +274,23 @@ impl Direction {
 }
 
 impl Outcome {
+    const AS_IT_CAME: Self = Self { as_it_came: true, counts: true, queued: Vec::new(), may_wait: false };
+    const LEFT_OUT: Self = Self { as_it_came: false, counts: false, queued: Vec::new(), may_wait: false };
+
     fn of(content: Content<Verdict>) -> Self {
         let (as_it_came, message, verdict) = match content {
-            Content::Whole(Verdict::Pass) => return Self { as_it_came: true, counts: true, queued: Vec::new() },
+            Content::Whole(Verdict::Pass) => return Self::AS_IT_CAME,
             Content::Whole(verdict) => (true, None, verdict),
-            Content::Part => (false, None, Verdict::LeaveOut),
+            Content::Part => return Self::LEFT_OUT,
             Content::LastPart(message, verdict) => (false, Some(message), verdict),
             Content::Close(close) => (false, Some(Message::Close(close)), Verdict::Pass),
         };
-        let missed = match verdict {
-            Verdict::LeaveOut => return Self { as_it_came: false, counts: false, queued: Vec::new() },
-            Verdict::Pass => Vec::new(),
-            Verdict::PassAndHandOut(missed) => missed,
+        let (missed, may_wait) = match verdict {
+            Verdict::LeaveOut => return Self::LEFT_OUT,
+            Verdict::Pass => (Vec::new(), false),
+            Verdict::PassAndHandOut(missed) => (missed, true),
         };
         let queued = message.into_iter().chain(missed.into_iter().map(Message::Text)).collect();
-        Self { as_it_came, counts: true, queued }
+        Self { as_it_came, counts: true, queued, may_wait }
     }
 }

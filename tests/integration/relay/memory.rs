@@ -60,7 +60,7 @@ fn idle_relays_are_cheap_and_large_messages_leave_no_large_buffers() {
     let bare = resident();
     let mut pairs: Vec<(End, End)> = (0..PAIRS).map(|_| scene.connect()).collect();
     let idle = (resident() - bare) / PAIRS as f64;
-    assert!(idle < 40.0 * KIB as f64, "{idle} bytes for each connection");
+    assert!(idle < 16.0 * KIB as f64, "{idle} bytes for each connection");
     for (client, upstream) in &mut pairs {
         let large = Frame::text(&"x".repeat(120_000));
         upstream.send(&large);
