@@ -13,8 +13,9 @@ use crate::clock::Moment;
 /// delivered late, nothing is handed out until they no longer can be.
 const MAX_OLDER: usize = 32;
 
-/// Bytes that an entry takes beside its name and what its announcements take: with its places in the maps.
-const ENTRY: usize = 256;
+/// Bytes that an entry takes beside its name and what its announcements take: with its places in the maps, which have room
+/// for more, and what the allocator adds.
+const ENTRY: usize = 512;
 
 /// By which a delivery is recognised.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -93,6 +94,10 @@ impl Channel {
     pub(super) fn settle(&mut self, sequence: u64, outcome: Outcome, now: Moment, doubt_period: Duration) {
         let Some(position) = self.in_flight.iter().position(|sent| sent.sequence == sequence) else { return };
         let InFlight { digest, content, .. } = self.in_flight.swap_remove(position);
+        if self.in_flight.is_empty() {
+            // Most of the time nothing is in flight on a channel, and a list keeps room for several.
+            self.in_flight = Vec::new();
+        }
         let until = match outcome {
             // Nothing of it was or will be delivered.
             Outcome::Refused => return,
