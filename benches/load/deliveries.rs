@@ -11,13 +11,12 @@ use mio::{Events, Interest, Poll, Token};
 use rustls::ClientConfig;
 
 use crate::accounting::{Tree, Usage};
-use crate::answer::Answer;
 use crate::arguments::{Arguments, Named};
-use crate::errand::server_name;
+use crate::errand::{Errand, server_name};
 use crate::mixes::Mix;
 use crate::report::Spread;
 use crate::session::{Session, tell};
-use crate::stub::{BEFORE_NUMBER, DELIVER, DIGITS, LANE, MESSAGE, RECEIVED};
+use crate::stub::{BEFORE_NUMBER, DELIVER, DIGITS, LANE, MESSAGE};
 use crate::supply::APP;
 use crate::targets::{Kind, Part, Target};
 use crate::wire::{Received, Wire};
@@ -70,6 +69,8 @@ struct Clients {
     poll: Poll,
     wires: Vec<Wire>,
     control: Wire,
+    /// Asks the stub what it has received.
+    counts: Errand,
     /// The time at which each message was requested, by its number.
     ordered: Vec<Instant>,
     latencies: Vec<f64>,
@@ -183,6 +184,7 @@ impl Clients {
             Ok(wire)
         };
         let control = open(stub.address(), CONTROL)?;
+        let counts = Errand::connect(stub.address(), tls)?;
         let mut wires = Vec::with_capacity(CONNECTIONS);
         let handshake = format!(
             "GET /app/{}?protocol=7&{LANE}{lane}&version=1 HTTP/1.1\r\nHost: {}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
@@ -196,7 +198,7 @@ impl Clients {
             switch(&mut wire)?;
             wires.push(wire);
         }
-        Ok(Self { lane, poll, wires, control, ordered: Vec::new(), latencies: Vec::new() })
+        Ok(Self { lane, poll, wires, control, counts, ordered: Vec::new(), latencies: Vec::new() })
     }
 
     /// Runs an operation with so many messages on each connection, and returns its cost.
@@ -232,7 +234,7 @@ impl Clients {
     /// Sends [`UP`] messages on each connection, and waits until the stub has them.
     fn send_all(&mut self) -> Result<()> {
         let frame = client_event();
-        let wanted = self.received()? + (UP * CONNECTIONS * frame.len()) as u64;
+        let wanted = self.counts.received(self.lane)? + (UP * CONNECTIONS * frame.len()) as u64;
         for _ in 0..UP {
             for wire in &mut self.wires {
                 wire.send(&frame)?;
@@ -241,30 +243,12 @@ impl Clients {
         let end = Instant::now() + BOUND;
         loop {
             self.wires.iter_mut().try_for_each(Wire::flush)?;
-            let received = self.received()?;
+            let received = self.counts.received(self.lane)?;
             if received == wanted {
                 return Ok(());
             }
             ensure!(received < wanted && Instant::now() < end, "{received} instead of {wanted} bytes came in all");
             sleep(Duration::from_millis(1));
-        }
-    }
-
-    /// Bytes of frames that the stub has received on the connections.
-    fn received(&mut self) -> Result<u64> {
-        self.control.send(format!("GET {RECEIVED}{} HTTP/1.1\r\nHost: stub\r\n\r\n", self.lane).as_bytes())?;
-        let end = Instant::now() + BOUND;
-        loop {
-            self.control.flush()?;
-            ensure!(self.control.receive()? == Received::Open && Instant::now() < end, "the stub gives no answer");
-            if let Some(answer) = Answer::read(&self.control.inbox)? {
-                let answer: Vec<u8> = self.control.inbox.drain(..answer.length).collect();
-                let digits = answer.rsplit(|byte| *byte == b'\n').next().unwrap_or_default();
-                // Else it is the answer to an earlier order.
-                if let Ok(count) = std::str::from_utf8(digits)?.parse() {
-                    return Ok(count);
-                }
-            }
         }
     }
 

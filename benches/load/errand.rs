@@ -62,8 +62,17 @@ impl Errand {
 
     /// How many requests the stub has seen.
     pub(crate) fn count(&mut self) -> Result<u64> {
-        let count = self.ask(format!("GET {} HTTP/1.1\r\nHost: stub\r\n\r\n", stub::COUNT).as_bytes())?;
-        count.parse().context("the stub's count is no number")
+        self.number(stub::COUNT)
+    }
+
+    /// How many bytes of frames the stub has received on the WebSocket connections of a lane.
+    pub(crate) fn received(&mut self, lane: usize) -> Result<u64> {
+        self.number(&format!("{}{lane}", stub::RECEIVED))
+    }
+
+    fn number(&mut self, path: &str) -> Result<u64> {
+        let number = self.ask(format!("GET {path} HTTP/1.1\r\nHost: stub\r\n\r\n").as_bytes())?;
+        number.parse().context("the stub's count is no number")
     }
 }
 

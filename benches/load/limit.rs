@@ -11,6 +11,7 @@ use mio::{Events, Interest, Poll, Token};
 use nix::sys::socket::{Backlog, listen};
 
 use crate::launch;
+use crate::stub::OK;
 
 /// The first argument of the process.
 pub(crate) const ROLE: &str = "limit";
@@ -21,7 +22,6 @@ pub(crate) const ANSWERS: &str = "answers";
 const LISTENER: Token = Token(usize::MAX);
 /// Read at once.
 const CHUNK: usize = 64 * 1024;
-const OK: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}";
 
 /// Serves until the process is ended. Arguments: the port, and upstream's address or [`ANSWERS`].
 pub(crate) fn run(mut arguments: impl Iterator<Item = String>) -> Result<()> {

@@ -50,7 +50,8 @@ pub(crate) const DIGITS: usize = 10;
 pub(crate) const BEFORE_NUMBER: &str = r#"{"event":"load","channel":"load","data":""#;
 
 const LISTENER: Token = Token(usize::MAX);
-const OK: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}";
+/// The usual answer.
+pub(crate) const OK: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}";
 
 /// Serves until the process is ended. Arguments: the port, and a directory with an identity if it is to speak TLS.
 pub(crate) fn run(mut arguments: impl Iterator<Item = String>) -> Result<()> {

@@ -11,6 +11,7 @@ mod clients;
 mod kept;
 
 use std::collections::VecDeque;
+use std::ops::DerefMut;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -191,12 +192,15 @@ impl Channels {
         woken
     }
 
+    /// What is remembered under a key, if it is of this channel.
+    fn named(&self, key: u64, channel: &str) -> Option<impl DerefMut<Target = Slot>> {
+        self.map.get_mut(&key).filter(|slot| slot.is_named(channel))
+    }
+
     /// Forgets one channel. Returns whether it was remembered, and the wake-ups of the requests that wait for it.
     pub(super) fn forget(&self, hash: u64, channel: &str, now: Moment) -> (bool, Woken) {
         let (queue, key) = self.locate(hash);
-        let Some(mut slot) = self.map.get_mut(&key).filter(|slot| slot.is_named(channel)) else {
-            return (false, Vec::new());
-        };
+        let Some(mut slot) = self.named(key, channel) else { return (false, Vec::new()) };
         // First made unknown, then removed: a claim in between finds nothing known.
         let entry = slot.activate(false);
         entry.channel.forget();

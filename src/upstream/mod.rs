@@ -35,12 +35,12 @@ pub use local::{Local, LocalClient};
 pub use payload::{Declared, Payload};
 pub use remote::Remote;
 pub use server_address::{ServerAddress, ServerAddressError};
-pub(crate) use stream::Stream;
+pub(crate) use stream::{Stream, read_on_stack};
 pub use websocket::UpgradedConnection;
 #[cfg(any(test, fuzzing))]
 #[doc(hidden)]
 pub use wire::agreement;
-pub use wire::{BodyError, Collected, StreamedBody};
+pub use wire::{Collected, StreamedBody};
 
 use crate::tls;
 

@@ -19,7 +19,7 @@ use super::http1::{check_answer, set_content_length};
 use super::pool::{Connection, Lease, Pool};
 use super::resolver::Resolver;
 use super::websocket;
-use super::wire::TriggerClient;
+use super::wire::WireClient;
 use super::{Answer, Collected, DialOutcome, Failure, Options, Payload, StreamedBody, TimeLimit};
 use crate::clock::DeadlineTimer;
 use crate::shutdown::Tasks;
@@ -42,7 +42,7 @@ struct Shared {
     /// In an `Arc`: an answer that is being read has a reference to it, to return its connection.
     pool: Arc<Pool>,
     /// For the fast path.
-    wire: TriggerClient,
+    wire: WireClient,
     timeout: Duration,
 }
 
@@ -71,7 +71,7 @@ impl Remote {
         let websocket = options.websocket_url.as_ref().map(dialer).transpose()?;
         let dialer = dialer(&options.url)?;
         let pool = Arc::new(Pool::new(options));
-        let wire = TriggerClient::new(Pool::new(options));
+        let wire = WireClient::new(Pool::new(options));
         Ok(Self(Arc::new(Shared { dialer, websocket, pool, wire, timeout: options.timeout })))
     }
 

@@ -1,9 +1,10 @@
 //! A byte stream to upstream: TCP, or TLS over TCP.
 
+use std::future::poll_fn;
 use std::io::{self, Read as _};
 use std::mem::MaybeUninit;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use rustls::ClientConnection;
 use socket2::SockRef;
@@ -28,6 +29,25 @@ impl From<UnsolicitedData> for io::Error {
     fn from(error: UnsolicitedData) -> Self {
         Self::new(io::ErrorKind::ConnectionAborted, error)
     }
+}
+
+/// Reads the bytes that have come on a connection, up to `N`, and appends them to `to`. While it waits, they need no room:
+/// they are read into memory of the function that is polled.
+///
+/// # Errors
+/// The connection is broken.
+pub(crate) async fn read_on_stack<const N: usize>(
+    stream: &mut (impl AsyncRead + Unpin),
+    to: &mut Vec<u8>,
+) -> io::Result<usize> {
+    poll_fn(|context| {
+        let mut buffer = [MaybeUninit::uninit(); N];
+        let mut buffer = ReadBuf::uninit(&mut buffer);
+        ready!(Pin::new(&mut *stream).poll_read(context, &mut buffer))?;
+        to.extend_from_slice(buffer.filled());
+        Poll::Ready(Ok(buffer.filled().len()))
+    })
+    .await
 }
 
 /// The size in bytes of the buffer for TLS records that arrive between two exchanges. A session ticket has a few

@@ -22,6 +22,14 @@ fn said(response: &Response) -> String {
     response.header("usher-reason").unwrap_or_default()
 }
 
+/// An usher that relays to `far`, with a rule that asks who comes.
+fn relaying(fake: &Fake, far: &Far) -> Usher {
+    Usher::start(fake, |setup| {
+        setup.upstream += &far.key();
+        setup.rule = FORWARD.to_owned();
+    })
+}
+
 /// Subscribes a relayed guest: once the guest reads the confirmation, usher knows it.
 fn enter((client, upstream): &mut (End, End), room: &str) {
     client.send(&Frame::text(&format!(r#"{{"event":"pusher:subscribe","data":{{"channel":"{room}"}}}}"#)));
@@ -38,10 +46,7 @@ fn confirm((client, upstream): (&mut End, &mut End), room: &str) {
 #[test]
 fn whoever_subscribes_through_the_relay_lets_one_announcement_through() {
     let (fake, far) = (Fake::start(), Far::start());
-    let usher = Usher::start(&fake, |setup| {
-        setup.upstream += &far.key();
-        setup.rule = FORWARD.to_owned();
-    });
+    let usher = relaying(&fake, &far);
     let mut caller = usher.client();
     assert_eq!(reason(&mut caller, ROOM), "nothing_known");
     assert_eq!(reason(&mut caller, ROOM), "late_joiner", "usher has seen no client, so anybody may have come");
@@ -69,10 +74,7 @@ fn whoever_subscribes_through_the_relay_lets_one_announcement_through() {
 #[test]
 fn who_asks_with_json_in_a_string_has_subscribed_too() {
     let (fake, far) = (Fake::start(), Far::start());
-    let usher = Usher::start(&fake, |setup| {
-        setup.upstream += &far.key();
-        setup.rule = FORWARD.to_owned();
-    });
+    let usher = relaying(&fake, &far);
     let (mut caller, mut guest) = (usher.client(), far.relayed(&usher, &handshake()));
     assert_eq!([reason(&mut caller, ROOM), reason(&mut caller, ROOM)], ["nothing_known", "same_assignment"]);
     let counted = |expected: f64| {

@@ -19,6 +19,13 @@ fn start(fake: &Fake, store: &Redis, node: &str, more: &str) -> Usher {
     Usher::start(fake, |setup| store.share(setup, node, more))
 }
 
+/// Two members that are ready.
+fn both(fake: &Fake, store: &Redis, nodes: [&str; 2]) -> [Usher; 2] {
+    let ushers = nodes.map(|node| start(fake, store, node, LONG));
+    ushers.iter().for_each(|usher| becomes_ready(usher.admin()));
+    ushers
+}
+
 /// The only app of `/cluster`.
 fn app(admin: Admin) -> Value {
     admin.json("/cluster")["apps"][0].clone()
@@ -48,10 +55,7 @@ fn refusal(admin: Admin, method: &str, target: &str) -> (u16, String) {
 fn the_cluster_is_shown_and_a_history_closed_by_word() {
     let fake = Fake::start();
     let store = Redis::start();
-    let one = start(&fake, &store, "one", LONG);
-    let two = start(&fake, &store, "two", LONG);
-    becomes_ready(one.admin());
-    becomes_ready(two.admin());
+    let [one, two] = both(&fake, &store, ["one", "two"]);
     let shown = until(one.admin(), "both are in", |app| app["members"].as_array().unwrap().len() == 2);
     assert_documented("/cluster", &[one.admin().json("/cluster")]);
     let cluster = two.admin().json("/cluster");
@@ -86,10 +90,7 @@ fn the_cluster_is_shown_and_a_history_closed_by_word() {
 fn a_missing_member_is_told_and_given_up_by_word() {
     let fake = Fake::start();
     let store = Redis::start();
-    let one = start(&fake, &store, "one", LONG);
-    let lost = start(&fake, &store, "two-2", LONG);
-    becomes_ready(one.admin());
-    becomes_ready(lost.admin());
+    let [one, lost] = both(&fake, &store, ["one", "two-2"]);
     assert_eq!(one.admin().call("POST", "/cluster/close?app=3").status, 200);
     let target = "/cluster/members/two%2D2?app=3";
     assert_eq!(refusal(one.admin(), "DELETE", target), (409, "lease_lasts".into()));
@@ -263,10 +264,7 @@ fn on_the_page_a_history_is_closed_and_a_member_given_up() {
     const GIVE_UP: &str = "Give up two-2 of app 3";
     let fake = Fake::start();
     let store = Redis::start();
-    let one = start(&fake, &store, "one", LONG);
-    let lost = start(&fake, &store, "two-2", LONG);
-    becomes_ready(one.admin());
-    becomes_ready(lost.admin());
+    let [one, lost] = both(&fake, &store, ["one", "two-2"]);
     let operator = Operator::open(one.admin());
     operator.sees("#cluster", "two-2");
     assert_eq!(operator.reads("#cluster button"), ["Close the new history"]);
@@ -305,9 +303,7 @@ fn a_switched_mode_holds_for_all_members_until_one_of_them_is_reloaded() {
     let fake = Fake::start();
     let store = Redis::start();
     let start = |node: &str| start(&fake, &store, node, LONG);
-    let (one, two) = (start("one"), start("two"));
-    becomes_ready(one.admin());
-    becomes_ready(two.admin());
+    let [one, two] = both(&fake, &store, ["one", "two"]);
     assert_eq!(one.admin().call("POST", "/cluster/close?app=3").status, 200);
     let (mut first, mut second) = (one.client(), two.client());
     let mut suppressed = |what: &str| {

@@ -14,7 +14,7 @@ impl Channels {
     pub(in crate::assignment) fn joined(&self, hash: u64, channel: &str) {
         let (_, key) = self.locate(hash);
         // Of a channel that is not remembered nothing is known: its next announcement is forwarded in any case.
-        if let Some(mut slot) = self.map.get_mut(&key).filter(|slot| slot.is_named(channel)) {
+        if let Some(mut slot) = self.named(key, channel) {
             slot.joined();
         }
     }
@@ -70,9 +70,7 @@ impl Channels {
         remember_for: Duration,
     ) -> Present {
         let (_, key) = self.locate(hash);
-        let Some(mut slot) = self.map.get_mut(&key).filter(|slot| slot.is_named(channel)) else {
-            return Present::Unknown;
-        };
+        let Some(mut slot) = self.named(key, channel) else { return Present::Unknown };
         if let Slot::Active(entry) = &mut *slot
             && entry.channel.in_flight() > 0
         {

@@ -20,7 +20,7 @@ use crate::gateway::pipeline::{self, Attempt, NextStep, Render, Undecided};
 use crate::gateway::record::{Arrival, RequestLine, Tag};
 use crate::gateway::routing::{AppRoute, Routing};
 use crate::gateway::verified::{PatternClaim, Verified};
-use crate::gateway::{Refusal, Shared};
+use crate::gateway::{Limits, Refusal, Shared};
 use crate::metrics::RequestKind;
 use crate::pusher::{Body, KeyPair};
 
@@ -121,20 +121,20 @@ impl Decider<'_> {
             Parsed::PartialBody(length) => ParseOutcome::PartialBody(length),
             Parsed::PartialHead => ParseOutcome::PartialHead,
             Parsed::OtherShape => {
-                let request = Get::read(received, &routing.limits)
-                    .and_then(|get| Some((get, InFlightPermit::take(self.shared, routing.limits.max_requests)?)));
-                match request {
-                    Some((get, permit)) => {
-                        *whole = get.length;
-                        render::get(outgoing, &get, self.host);
-                        ParseOutcome::Get { permit, has_body: !get.body.is_empty() }
-                    }
-                    None => ParseOutcome::OtherShape,
-                }
+                self.get(received, &routing.limits, whole, outgoing).unwrap_or(ParseOutcome::OtherShape)
             }
         };
         *outcome = Some(seen);
         None
+    }
+
+    /// Writes a GET request for upstream; `None`: it is none, or as many requests are in flight as may be.
+    fn get(&self, received: &[u8], limits: &Limits, whole: &mut usize, outgoing: &mut Vec<u8>) -> Option<ParseOutcome> {
+        let get = Get::read(received, limits)?;
+        let permit = InFlightPermit::take(self.shared, limits.max_requests)?;
+        *whole = get.length;
+        render::get(outgoing, &get, self.host);
+        Some(ParseOutcome::Get { permit, is_repeatable: get.body.is_empty() })
     }
 
     /// Verifies a trigger. Refused, it has its outcome.

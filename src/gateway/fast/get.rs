@@ -3,13 +3,11 @@
 
 use std::ops::Range;
 
-use httparse::{EMPTY_HEADER, Status};
-
-use super::lines::{HeaderLines, decimal, is_plain, span_of};
-use super::shape::{MAX_BODY, MAX_HEAD, MAX_HEADERS};
+use super::lines::{Head, HeaderLines, decimal};
+use super::shape::MAX_BODY;
 use crate::gateway::{Limits, passthrough};
 
-const VERSION: &[u8] = b" HTTP/1.1\r\n";
+const METHOD: &str = "GET";
 
 /// A GET request as received.
 #[derive(Debug)]
@@ -32,22 +30,13 @@ impl<'b> Get<'b> {
     /// Reads the request at the beginning of `bytes`; `None` if it is of another form, has not come whole, or waits for
     /// messages (a fallback transport for WebSocket).
     pub(super) fn read(bytes: &'b [u8], limits: &Limits) -> Option<Self> {
-        let rest = bytes.strip_prefix(b"GET ")?;
-        let end = memchr::memchr(b' ', rest)?;
-        let target = str::from_utf8(&rest[..end]).ok().filter(|target| target.starts_with('/') && is_plain(target))?;
+        let Head { target, lines, headers, length: head } = Head::read(bytes, METHOD, limits)?;
         let path = target.split('?').next().unwrap_or_default();
-        let rest = rest[end..].strip_prefix(VERSION)?;
-        if target.len() > limits.max_target || passthrough::is_poll(path) {
+        let is_within = target.len() <= limits.max_target && head <= limits.max_head;
+        if !path.starts_with('/') || !is_within || passthrough::is_poll(path) {
             return None;
         }
-        let mut headers = [EMPTY_HEADER; MAX_HEADERS];
-        let Ok(Status::Complete((length, headers))) = httparse::parse_headers(rest, &mut headers) else { return None };
-        let lines = &rest[..length];
-        let head = span_of(bytes, lines).end;
-        if headers.len() > limits.max_headers || head > MAX_HEAD.min(limits.max_head) {
-            return None;
-        }
-        let HeaderLines { host, content_length, connection, .. } = HeaderLines::read(lines, headers)?;
+        let HeaderLines { host, content_length, connection, .. } = headers;
         let body = match content_length {
             None => 0,
             Some(value) => decimal(&lines[value]).filter(|length| *length <= MAX_BODY.min(limits.max_body))?,

@@ -3,8 +3,9 @@
 
 use std::ops::Range;
 
-use httparse::Header;
+use httparse::{EMPTY_HEADER, Header, Status};
 
+use crate::gateway::Limits;
 use crate::upstream::is_hop_by_hop;
 
 /// The header lines of a request. Ranges are counted from the start of the first line.
@@ -18,6 +19,44 @@ pub(super) struct HeaderLines<'l> {
     pub(super) content_type: Option<&'l [u8]>,
     /// The line `Connection: keep-alive`.
     pub(super) connection: Option<Range<usize>>,
+}
+
+/// A request line and header lines that every server reads in the same way.
+#[derive(Debug)]
+pub(super) struct Head<'b> {
+    /// Path and query.
+    pub(super) target: &'b str,
+    /// The header lines, each with its end of line, and the empty line behind them.
+    pub(super) lines: &'b [u8],
+    pub(super) headers: HeaderLines<'b>,
+    /// Bytes of the whole head.
+    pub(super) length: usize,
+}
+
+/// Most header lines; libraries send about ten.
+pub(super) const MAX_HEADERS: usize = 24;
+/// Longest head in bytes. Each connection keeps two.
+pub(super) const MAX_HEAD: usize = 4 * 1024;
+/// What follows the target in a request line.
+pub(super) const VERSION: &[u8] = b" HTTP/1.1\r\n";
+
+impl<'b> Head<'b> {
+    /// Reads the head at the beginning of `bytes`; `None` if it has another method, is of another shape or not whole, or
+    /// has more header lines than `limits` allow.
+    pub(super) fn read(bytes: &'b [u8], method: &str, limits: &Limits) -> Option<Self> {
+        let rest = bytes.strip_prefix(method.as_bytes())?.strip_prefix(b" ")?;
+        let end = memchr::memchr(b' ', rest)?;
+        let target = str::from_utf8(&rest[..end]).ok().filter(|target| is_plain(target))?;
+        let rest = rest[end..].strip_prefix(VERSION)?;
+        let mut headers = [EMPTY_HEADER; MAX_HEADERS];
+        let Ok(Status::Complete((length, headers))) = httparse::parse_headers(rest, &mut headers) else { return None };
+        let lines = &rest[..length];
+        let length = span_of(bytes, lines).end;
+        if headers.len() > limits.max_headers || length > MAX_HEAD {
+            return None;
+        }
+        Some(Self { target, lines, headers: HeaderLines::read(lines, headers)?, length })
+    }
 }
 
 /// What the fast path does with a header line.
@@ -34,7 +73,7 @@ enum Role {
 
 impl<'l> HeaderLines<'l> {
     /// Reads `lines`, the last of which is empty, as parsed into `headers`; `None` if they are of another shape.
-    pub(super) fn read(lines: &'l [u8], headers: &[Header<'l>]) -> Option<Self> {
+    fn read(lines: &'l [u8], headers: &[Header<'l>]) -> Option<Self> {
         let (mut host, mut content_length, mut content_type, mut connection) = (None, None, None, None);
         // Only a lenient parser accepts these, or they are no ASCII text: of another shape.
         let mut is_unusual = !lines.is_ascii() || !lines.ends_with(b"\r\n\r\n");
@@ -99,7 +138,7 @@ fn is_host(value: &[u8]) -> bool {
 
 /// Whether every server reads every byte of a target in the same way. The loop has no early exit, so that the compiler
 /// can vectorise it.
-pub(super) fn is_plain(target: &str) -> bool {
+fn is_plain(target: &str) -> bool {
     target.bytes().fold(true, |plain, byte| {
         plain
             & (byte.is_ascii_lowercase()

@@ -17,16 +17,15 @@ mod shape;
 mod yield_to_ready;
 
 use std::future::poll_fn;
-use std::mem::MaybeUninit;
 use std::panic::AssertUnwindSafe;
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::sync::Arc;
-use std::task::{Poll, ready};
+use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::FutureExt;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::Instant;
 
 pub use self::batch::Batch;
@@ -45,7 +44,7 @@ use crate::assignment::ClaimMode;
 use crate::clock::{Date, DeadlineTimer};
 use crate::metrics::RequestKind;
 use crate::shutdown::{DrainListener, Phase};
-use crate::upstream::{Collected, Remote};
+use crate::upstream::{Collected, Remote, read_on_stack};
 
 /// Most bytes of one read.
 const READ_BUFFER: usize = 4 * 1024;
@@ -151,9 +150,9 @@ impl<'g, S: AsyncRead + AsyncWrite + Unpin> FastConnection<'g, S> {
                     yield_to_ready().await;
                     finished.unwrap_or_else(|_panic| self.fail(&mut request))
                 }
-                Some(ParseOutcome::Get { permit, has_body }) => {
+                Some(ParseOutcome::Get { permit, is_repeatable }) => {
                     // Boxed: memory of each connection, which few use.
-                    let passed = Box::pin(self.pass(&mut request, has_body)).await;
+                    let passed = Box::pin(self.pass(&mut request, is_repeatable)).await;
                     drop(permit);
                     match passed {
                         Passed::Reply(after) => after,
@@ -349,15 +348,8 @@ enum Received {
 /// Reads the bytes that have come.
 async fn read(stream: &mut (impl AsyncRead + Unpin), received: &mut Vec<u8>) -> Received {
     let read = if received.capacity() - received.len() < READ_BUFFER / 2 {
-        poll_fn(|context| {
-            // On the stack: a connection on which nothing comes needs no buffer.
-            let mut buffer = [MaybeUninit::uninit(); READ_BUFFER];
-            let mut buffer = ReadBuf::uninit(&mut buffer);
-            ready!(Pin::new(&mut *stream).poll_read(context, &mut buffer))?;
-            received.extend_from_slice(buffer.filled());
-            Poll::Ready(Ok(buffer.filled().len()))
-        })
-        .await
+        // A connection on which nothing comes needs no buffer.
+        read_on_stack::<READ_BUFFER>(stream, received).await
     } else {
         stream.read_buf(received).await
     };

@@ -8,7 +8,7 @@ use super::responder::AfterReply;
 use super::{FastConnection, render};
 use crate::gateway::Refusal;
 use crate::metrics::RequestKind;
-use crate::upstream::{BodyError, StreamedBody};
+use crate::upstream::{Failure, StreamedBody};
 
 /// What became of an answer.
 #[derive(Debug)]
@@ -21,9 +21,10 @@ pub(super) enum Passed {
 
 impl<S: AsyncRead + AsyncWrite + Unpin> FastConnection<'_, S> {
     /// Sends the request in `request.outgoing`, and passes the answer on; the last part of it is in the reply.
-    pub(super) async fn pass(&mut self, request: &mut Request, has_body: bool) -> Passed {
+    pub(super) async fn pass(&mut self, request: &mut Request, is_repeatable: bool) -> Passed {
         let began = self.now;
-        let opened = self.upstream.open((&request.outgoing, !has_body), &mut self.answer, &mut self.timer, began).await;
+        let opened =
+            self.upstream.open((&request.outgoing, is_repeatable), &mut self.answer, &mut self.timer, began).await;
         self.update_clock();
         let metrics = &self.shared.metrics;
         match opened {
@@ -52,7 +53,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> FastConnection<'_, S> {
 
     /// Passes a body, the begin of which was received, on behind the head in `reply`, which its last part is left in. Returns
     /// whether the caller reads.
-    async fn copy(&mut self, mut body: StreamedBody, reply: &mut Vec<u8>) -> Result<bool, BodyError> {
+    async fn copy(&mut self, mut body: StreamedBody, reply: &mut Vec<u8>) -> Result<bool, Failure> {
         // Upstream may hold a message of an answer for as long.
         let silence = self.shared.routing.load().limits.websocket_idle_timeout;
         loop {

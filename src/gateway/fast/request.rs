@@ -43,8 +43,8 @@ pub(super) enum ParseOutcome {
     OtherShape,
     /// Its head has not come whole.
     PartialHead,
-    /// It is a GET request, and written to be sent.
-    Get { permit: InFlightPermit, has_body: bool },
+    /// It is a GET request, and written to be sent; without a body, it may be sent again.
+    Get { permit: InFlightPermit, is_repeatable: bool },
     /// It is a trigger of this many bytes, and they have not all come.
     PartialBody(usize),
     /// It is a trigger that is not authentic, or that came when too many requests were in flight. Its answer is

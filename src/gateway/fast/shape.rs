@@ -3,19 +3,13 @@
 
 use std::ops::Range;
 
-use httparse::{EMPTY_HEADER, Status};
-
-use super::lines::{HeaderLines, decimal, is_plain, span_of};
+use super::lines::{Head, HeaderLines, VERSION, decimal, span_of};
 use crate::gateway::Limits;
 use crate::gateway::handshake::X_FORWARDED_FOR;
 use crate::gateway::target::{ExactPath, exact, signed_path};
 use crate::gateway::verified::is_json;
 use crate::pusher::{Endpoint, Pattern, Query, SignatureClaim};
 
-/// Most header lines; libraries send about ten.
-pub(super) const MAX_HEADERS: usize = 24;
-/// Longest head in bytes. Each connection keeps two.
-pub(super) const MAX_HEAD: usize = 4 * 1024;
 /// Most bytes of a body.
 pub(super) const MAX_BODY: usize = 32 * 1024;
 
@@ -82,7 +76,6 @@ struct CachedHead {
 
 /// The method of every trigger.
 pub(super) const METHOD: &str = "POST";
-const VERSION: &[u8] = b" HTTP/1.1\r\n";
 
 /// Parses the bytes that have come on a connection. `known`: its last heads.
 pub(super) fn parse<'b>(bytes: &'b [u8], limits: &Limits, known: &'b mut HeadCache) -> Parsed<'b> {
@@ -210,25 +203,15 @@ impl CachedHead {
     #[cold]
     #[inline(never)]
     fn read(bytes: &[u8], limits: &Limits) -> Option<Self> {
-        let rest = bytes.strip_prefix(METHOD.as_bytes())?.strip_prefix(b" ")?;
-        let length = memchr::memchr(b' ', rest)?;
-        let text = str::from_utf8(&rest[..length]).ok().filter(|target| is_plain(target))?;
-        let rest = rest[length..].strip_prefix(VERSION)?;
+        let Head { target: text, lines, headers, length } = Head::read(bytes, METHOD, limits)?;
         let (path, query) = text.split_once('?')?;
         let ExactPath { id: app, endpoint, .. } = exact(path)?;
         let pattern = Pattern::of(METHOD, signed_path(path), &Query::parse(query))?;
-
-        let mut headers = [EMPTY_HEADER; MAX_HEADERS];
-        let Ok(Status::Complete((length, headers))) = httparse::parse_headers(rest, &mut headers) else { return None };
-        let HeaderLines { host, content_length, content_type, connection } =
-            HeaderLines::read(&rest[..length], headers)?;
+        let HeaderLines { host, content_length, content_type, connection } = headers;
         content_type.filter(|value| is_json(value))?;
         let spans = HeaderSpans { host, content_length: content_length?, connection };
-        let lines = span_of(bytes, rest).start;
-        let bytes = &bytes[..lines + length];
-        if headers.len() > limits.max_headers || bytes.len() > MAX_HEAD {
-            return None;
-        }
+        let lines = span_of(bytes, lines).start;
+        let bytes = &bytes[..length];
         let within = |span: &Range<usize>, start: usize| start + span.start..start + span.end;
         let target = span_of(bytes, text.as_bytes());
         let [first, second, third] = pattern.variable().map(|span| within(&span, target.start + path.len() + 1));

@@ -117,7 +117,7 @@ pub(in crate::upstream) fn ends_trailers_early(bytes: &[u8]) -> bool {
 }
 
 /// Reads `pieces` as they arrive one after the other, and then the end of the connection: as
-/// [`exchange`](super::TriggerConnection::exchange) does.
+/// [`exchange`](super::WireConnection::exchange) does.
 fn read<'b>(pieces: impl IntoIterator<Item = &'b [u8]>) -> Outcome {
     let mut answer = Collected::default();
     let mut pieces = pieces.into_iter();

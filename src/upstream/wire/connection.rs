@@ -1,12 +1,11 @@
 //! A connection to upstream that carries exchanges one after the other.
 
-use std::future::poll_fn;
 use std::io;
-use std::mem::MaybeUninit;
-use std::pin::{Pin, pin};
-use std::task::{Context, Poll, Waker, ready};
+use std::pin::pin;
+use std::task::{Context, Waker};
+use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, ReadBuf};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::task::coop::unconstrained;
 use tokio::time::Instant;
 
@@ -14,7 +13,7 @@ use super::answer::{AnswerHead, Collected, MAX_BODY, TOO_LARGE};
 use super::chunks::ChunkParser;
 use crate::upstream::framing::{AnswerError, Framing};
 use crate::upstream::pool::Poolable;
-use crate::upstream::stream::Stream;
+use crate::upstream::stream::{Stream, read_on_stack};
 use crate::upstream::{Failure, TimeLimit};
 
 /// The space for one read of an answer that is collected, in bytes.
@@ -24,7 +23,7 @@ const LONG_READ: usize = 64 * 1024;
 
 /// An open connection. Dropping it closes it.
 #[derive(Debug)]
-pub(crate) struct TriggerConnection {
+pub(crate) struct WireConnection {
     stream: Stream,
     opened: Instant,
 }
@@ -57,9 +56,16 @@ impl ConnectionError {
             (Self::Unsent(source), _) => Failure::unsent(upstream, source.into()),
             (Self::Lost(source), 0) => Failure::lost(upstream, source.into()),
             (Self::Answer(error), 0) => Failure::answer(upstream, error),
-            (Self::Lost(_) | Self::Answer(_), status) => Failure::AnswerCut { status },
             (Self::TimedOut, 0) => Failure::AnswerTimeout { upstream, period },
-            (Self::TimedOut, status) => Failure::AnswerTooSlow { status, period },
+            (error, status) => error.after_head(status, period),
+        }
+    }
+
+    /// The failure of an exchange whose answer has this status. `period`: the time for its rest.
+    pub(super) fn after_head(&self, status: u16, period: Duration) -> Failure {
+        match self {
+            Self::Unsent(_) | Self::Lost(_) | Self::Answer(_) => Failure::AnswerCut { status },
+            Self::TimedOut => Failure::AnswerTooSlow { status, period },
         }
     }
 }
@@ -70,7 +76,7 @@ impl From<AnswerError> for ConnectionError {
     }
 }
 
-impl TriggerConnection {
+impl WireConnection {
     /// A connection on a stream that was just opened.
     pub(crate) fn new(stream: Stream) -> Self {
         Self { stream, opened: Instant::now() }
@@ -92,11 +98,11 @@ impl TriggerConnection {
             if let Some(head) = answer.parse_head()? {
                 break head;
             }
-            match extent {
-                Extent::Whole => self.receive(answer).await?,
-                Extent::Head if self.read_long(answer).await? > 0 => {}
-                Extent::Head => return Err(ConnectionError::Lost(io::ErrorKind::UnexpectedEof.into())),
-            }
+            let read = match extent {
+                Extent::Whole => self.read(answer).await?,
+                Extent::Head => self.read_long(answer).await?,
+            };
+            more(read)?;
         };
         if extent == Extent::Whole {
             self.collect(head, answer).await?;
@@ -148,24 +154,13 @@ impl TriggerConnection {
 
     /// Receives more bytes of an incomplete answer.
     async fn receive(&mut self, answer: &mut Collected) -> Result<(), ConnectionError> {
-        match self.read(answer).await? {
-            0 => Err(ConnectionError::Lost(io::ErrorKind::UnexpectedEof.into())),
-            _ => Ok(()),
-        }
+        more(self.read(answer).await?)
     }
 
     /// Receives up to [`LONG_READ`] bytes, for which an answer needs no buffer while it waits for them. 0: the connection is
     /// closed.
     pub(super) async fn read_long(&mut self, answer: &mut Collected) -> Result<usize, ConnectionError> {
-        let read = poll_fn(|context| {
-            let mut buffer = [MaybeUninit::uninit(); LONG_READ];
-            let mut buffer = ReadBuf::uninit(&mut buffer);
-            ready!(Pin::new(&mut self.stream).poll_read(context, &mut buffer))?;
-            let received = buffer.filled();
-            answer.receive_buffer(received.len()).extend_from_slice(received);
-            Poll::Ready(Ok(received.len()))
-        });
-        read.await.map_err(ConnectionError::Lost)
+        read_on_stack::<LONG_READ>(&mut self.stream, answer.receive_buffer(0)).await.map_err(ConnectionError::Lost)
     }
 
     async fn read(&mut self, answer: &mut Collected) -> Result<usize, ConnectionError> {
@@ -174,7 +169,12 @@ impl TriggerConnection {
     }
 }
 
-impl Poolable for TriggerConnection {
+/// Checks that bytes were read of an answer that is incomplete, and not the end of the connection.
+pub(super) fn more(read: usize) -> Result<(), ConnectionError> {
+    if read == 0 { Err(ConnectionError::Lost(io::ErrorKind::UnexpectedEof.into())) } else { Ok(()) }
+}
+
+impl Poolable for WireConnection {
     fn opened(&self) -> Instant {
         self.opened
     }

@@ -1,7 +1,6 @@
 //! The client of the fast path: it sends a request with one write, and collects the complete answer to a trigger, or the
-//! head of another answer, whose body is passed on while it is received. There
-//! is no general HTTP client in between: the bytes sent are known exactly, and an exchange costs little more than its
-//! five system calls (docs/performance.md).
+//! head of another answer, whose body is passed on while it is received. There is no general HTTP client in between: the
+//! bytes sent are known exactly, and an exchange costs little more than its five system calls (docs/performance.md).
 
 #[cfg(any(test, fuzzing))]
 pub mod agreement;
@@ -21,19 +20,19 @@ use crate::clock::DeadlineTimer;
 
 use answer::AnswerHead;
 pub use answer::Collected;
-use connection::{ConnectionError, Extent, TriggerConnection};
-pub use streamed::{BodyError, StreamedBody};
+use connection::{ConnectionError, Extent, WireConnection};
+pub use streamed::StreamedBody;
 
-/// One worker's connections for triggers.
+/// One worker's connections for the fast path.
 #[derive(Debug)]
-pub(super) struct TriggerClient {
+pub(super) struct WireClient {
     /// In an `Arc`: an answer that is passed on has a reference to it, to return its connection.
-    pool: Arc<Pool<TriggerConnection>>,
+    pool: Arc<Pool<WireConnection>>,
 }
 
-impl TriggerClient {
+impl WireClient {
     /// A client without open connections.
-    pub(super) fn new(pool: Pool<TriggerConnection>) -> Self {
+    pub(super) fn new(pool: Pool<WireConnection>) -> Self {
         Self { pool: Arc::new(pool) }
     }
 
@@ -63,8 +62,8 @@ impl TriggerClient {
         Ok(end)
     }
 
-    /// The same for a GET request, up to the head of the answer, and what has come of the body with it. A request without a body
-    /// (`is_repeatable`) is also sent on a new connection if an idle one is lost before an answer.
+    /// The same for a GET request, up to the head of the answer, and what has come of the body with it. A request without
+    /// a body (`is_repeatable`) is also sent on a new connection if an idle one is lost before an answer.
     ///
     /// # Errors
     /// [`Failure`]: there is no complete head, or what has come with it is malformed.
@@ -92,7 +91,7 @@ impl TriggerClient {
         answer: &mut Collected,
         alarm: &mut DeadlineTimer,
         limit: TimeLimit,
-    ) -> Result<(TriggerConnection, AnswerHead), Failure> {
+    ) -> Result<(WireConnection, AnswerHead), Failure> {
         let (mut retries, mut repeated) = (0, None);
         if let Some(reused) = self.pool.take(limit.start) {
             match exchange_on(reused, request, answer, alarm, limit).await {
@@ -111,7 +110,7 @@ impl TriggerClient {
         // Boxed: rare and large.
         let stream = Box::pin(dialer.connect()).await?;
         let limit = repeated.unwrap_or_else(|| TimeLimit::from(Instant::now(), limit.period));
-        let done = exchange_on(TriggerConnection::new(stream), request, answer, alarm, limit).await;
+        let done = exchange_on(WireConnection::new(stream), request, answer, alarm, limit).await;
         answer.retries = retries;
         done.map_err(|error| {
             dialer.expire_addresses();
@@ -147,12 +146,12 @@ struct Outgoing<'r> {
 }
 
 async fn exchange_on(
-    mut connection: TriggerConnection,
+    mut connection: WireConnection,
     request: Outgoing<'_>,
     answer: &mut Collected,
     alarm: &mut DeadlineTimer,
     limit: TimeLimit,
-) -> Result<(TriggerConnection, AnswerHead), ConnectionError> {
+) -> Result<(WireConnection, AnswerHead), ConnectionError> {
     answer.clear();
     let done = alarm.timeout_at(limit.deadline, connection.exchange(request.bytes, answer, request.extent)).await;
     let head = done.unwrap_or(Err(ConnectionError::TimedOut))?;

@@ -7,8 +7,9 @@ use tokio::time::Instant;
 
 use super::answer::{AnswerHead, Collected};
 use super::chunks::ChunkParser;
-use super::connection::{ConnectionError, TriggerConnection};
+use super::connection::{ConnectionError, WireConnection, more};
 use crate::clock::DeadlineTimer;
+use crate::upstream::Failure;
 use crate::upstream::framing::Framing;
 use crate::upstream::pool::Pool;
 
@@ -18,8 +19,8 @@ use crate::upstream::pool::Pool;
 #[must_use = "dropped, the connection is closed"]
 pub struct StreamedBody {
     /// `None`: the body is complete.
-    connection: Option<TriggerConnection>,
-    pool: Arc<Pool<TriggerConnection>>,
+    connection: Option<WireConnection>,
+    pool: Arc<Pool<WireConnection>>,
     head: AnswerHead,
     left: Left,
 }
@@ -32,27 +33,9 @@ enum Left {
     UntilClose,
 }
 
-/// Why a body has no end. The caller cannot be told but by closing its connection.
-#[derive(Debug, thiserror::Error)]
-pub enum BodyError {
-    /// The connection to upstream was lost, or the chunks are malformed.
-    #[error("the answer broke off")]
-    Broken,
-    /// Nothing came in time.
-    #[error("no more of the answer came within {} ms", .0.as_millis())]
-    TimedOut(Duration),
-}
-
-impl BodyError {
-    fn broken(error: ConnectionError) -> Self {
-        tracing::debug!(?error, "an answer of upstream broke off");
-        Self::Broken
-    }
-}
-
 impl StreamedBody {
     /// The body behind `head`, on `connection`.
-    pub(super) fn new(connection: TriggerConnection, pool: &Arc<Pool<TriggerConnection>>, head: AnswerHead) -> Self {
+    pub(super) fn new(connection: WireConnection, pool: &Arc<Pool<WireConnection>>, head: AnswerHead) -> Self {
         let left = match head.framing {
             Framing::Length(length) => Left::Length(length),
             Framing::Chunked => Left::Chunks(ChunkParser::streamed()),
@@ -83,26 +66,28 @@ impl StreamedBody {
     /// is complete. Something has to come within `period` from `now`. `alarm` is the timer.
     ///
     /// # Errors
-    /// The body has no end.
+    /// The body has no end: the caller cannot be told but by closing its connection.
     pub async fn next(
         &mut self,
         answer: &mut Collected,
         alarm: &mut DeadlineTimer,
         now: Instant,
         period: Duration,
-    ) -> Result<(), BodyError> {
+    ) -> Result<(), Failure> {
         answer.body.clear();
         while let Some(connection) = &mut self.connection
             && answer.body.is_empty()
         {
             let received = alarm.timeout_at(now + period, connection.read_long(answer)).await;
-            match (received.unwrap_or(Err(ConnectionError::TimedOut)), &self.left) {
-                (Ok(0), Left::UntilClose) => self.connection = None,
-                (Ok(0), _) => return Err(BodyError::Broken),
-                (Ok(_), _) => self.take(answer).map_err(BodyError::broken)?,
-                (Err(ConnectionError::TimedOut), _) => return Err(BodyError::TimedOut(period)),
-                (Err(error), _) => return Err(BodyError::broken(error)),
-            }
+            let taken = match (received.unwrap_or(Err(ConnectionError::TimedOut)), &self.left) {
+                (Ok(0), Left::UntilClose) => {
+                    self.connection = None;
+                    Ok(())
+                }
+                (Ok(read), _) => more(read).and_then(|()| self.take(answer)),
+                (Err(error), _) => Err(error),
+            };
+            taken.map_err(|error| error.after_head(answer.status, period))?;
         }
         Ok(())
     }

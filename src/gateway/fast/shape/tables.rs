@@ -1,8 +1,9 @@
 //! Byte-string tables: requests on the left, what the reader of this module makes of them on the right.
 
-use super::{HeadCache, MAX_BODY, MAX_HEAD, MAX_HEADERS, Parsed, parse};
+use super::{HeadCache, MAX_BODY, Parsed, parse};
 use crate::gateway::Limits;
 use crate::gateway::fast::agreement::limits;
+use crate::gateway::fast::lines::{MAX_HEAD, MAX_HEADERS};
 
 /// A request line of a trigger. The signature is not verified here.
 const LINE: &str = "POST /apps/3/events?auth_key=k&auth_timestamp=1700000000&auth_version=1.0&\
