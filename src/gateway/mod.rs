@@ -4,6 +4,7 @@
 //! everything else in `passthrough`. `fast` reads most triggers without hyper. `pipeline` is what both do with a
 //! trigger.
 
+mod app_rules;
 mod body;
 mod bypass;
 mod caller;

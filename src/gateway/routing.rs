@@ -5,11 +5,12 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 
+use super::app_rules::{AppRules, RuleRoute};
 use super::bypass::{Bypasses, Forwarded};
 use super::{Limits, UnknownApps};
 use crate::assignment::{Assignments, Generation, RuleMemory, RuleSettings, Store};
 use crate::audience::{AppAudience, Audience};
-use crate::metrics::{AppMetrics, EventMetrics, Metrics, RuleMetrics};
+use crate::metrics::{AppMetrics, EventMetrics, Metrics};
 use crate::pusher::App;
 use crate::rate::{AppLimits, Limiters};
 use crate::replay::{Replays, RuleReplays};
@@ -74,7 +75,7 @@ pub(super) struct AppRoute {
     pub(super) id: Arc<str>,
     /// Where its assignments are held; it numbers the rules as `rules` does.
     pub(super) store: Store,
-    pub(super) rules: Vec<RuleRoute>,
+    pub(super) rules: AppRules,
     /// Its rate limits, if it has any.
     pub(super) rates: Option<AppLimits>,
     pub(super) metrics: AppMetrics,
@@ -105,7 +106,7 @@ impl AppRoute {
     }
 
     fn tell(&self, channel: &str, misses: impl Fn(&RuleRoute) -> bool) {
-        for route in self.rules.iter().filter(|route| route.rule.watches(channel)) {
+        for route in self.rules.watching(channel) {
             if route.rule.spec().late_joiners != LateJoiners::Ignore && misses(route) {
                 self.store.joined(route.number, channel);
             }
@@ -114,31 +115,13 @@ impl AppRoute {
     }
 }
 
-/// One rule of one app.
-#[derive(Debug)]
-pub(super) struct RuleRoute {
-    pub(super) rule: Rule,
-    pub(super) name: Arc<str>,
-    /// Its number in the store: its position among the app's rules.
-    pub(super) number: usize,
-    pub(super) metrics: RuleMetrics,
-    pub(super) tally: Arc<RuleTally>,
-    /// The fingerprint of its definition.
-    pub(super) definition: [u8; 32],
-    /// What was forwarded, if the rule looks for announcements beside usher.
-    pub(super) forwarded: Option<Arc<Forwarded>>,
-    /// What late subscribers get, if the rule hands them anything.
-    pub(super) replays: Option<Arc<RuleReplays>>,
-}
-
 impl AppRoute {
     /// The rules that hand something to late subscribers of `channel`.
     pub(super) fn replaying<'a>(
         &'a self,
         channel: &'a str,
     ) -> impl Iterator<Item = (&'a RuleRoute, &'a Arc<RuleReplays>)> {
-        let with = self.rules.iter().filter_map(|route| Some((route, route.replays.as_ref()?)));
-        with.filter(|(route, _)| route.rule.watches(channel))
+        self.rules.watching(channel).filter_map(|route| Some((route, route.replays.as_ref()?)))
     }
 
     /// Whether any rule hands something to late subscribers.
@@ -189,19 +172,21 @@ impl Routing {
                     app: app.clone(),
                     id,
                     store,
-                    rules: app_rules
-                        .enumerate()
-                        .map(|(number, ((pair, settings), tally))| RuleRoute {
-                            rule: pair.1.clone(),
-                            name: Arc::clone(&settings.rule),
-                            number,
-                            metrics: metrics.rule(app.id(), &settings.rule),
-                            tally: Arc::clone(tally),
-                            definition: settings.definition,
-                            forwarded: forwarded(settings, pair.1, assignments, observers.bypasses),
-                            replays: rule_replays.next().flatten(),
-                        })
-                        .collect(),
+                    rules: AppRules::new(
+                        app_rules
+                            .enumerate()
+                            .map(|(number, ((pair, settings), tally))| RuleRoute {
+                                rule: pair.1.clone(),
+                                name: Arc::clone(&settings.rule),
+                                number,
+                                metrics: metrics.rule(app.id(), &settings.rule),
+                                tally: Arc::clone(tally),
+                                definition: settings.definition,
+                                forwarded: forwarded(settings, pair.1, assignments, observers.bypasses),
+                                replays: rule_replays.next().flatten(),
+                            })
+                            .collect(),
+                    ),
                     rates: limiters.app(app.id()),
                     metrics: metrics.app(app.id()),
                     events: contract.events().map(|event| metrics.event(app.id(), event)).collect(),

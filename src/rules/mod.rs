@@ -3,6 +3,7 @@
 
 mod contract;
 mod fingerprint;
+mod index;
 mod mismatch;
 mod overlap;
 mod pointers;
@@ -15,6 +16,7 @@ mod tests;
 
 pub use contract::{Contract, ContractEntry, EventSpec, MisplacedEvent, OTHER};
 pub use fingerprint::Fingerprint;
+pub use index::{Positions, RuleIndex};
 pub use mismatch::Mismatch;
 pub use pointers::{escaped, unescaped};
 pub use remainder::{Leaf, RemainderKey};

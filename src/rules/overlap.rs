@@ -76,13 +76,14 @@ impl Part {
 }
 
 fn parts(template: &Template, held: Characters) -> Vec<Part> {
-    let (before, after) = template.literals();
-    let literal = |text: &str| text.bytes().map(Part::Literal).collect::<Vec<_>>();
-    after.fold(literal(before), |mut parts, text| {
-        parts.extend([Part::Any(held), Part::Many(held)]);
-        parts.extend(literal(text));
-        parts
-    })
+    let mut parts = Vec::new();
+    for (number, literal) in template.literals().enumerate() {
+        if number > 0 {
+            parts.extend([Part::Any(held), Part::Many(held)]);
+        }
+        parts.extend(literal.bytes().map(Part::Literal));
+    }
+    parts
 }
 
 /// A shortest text that both match. Literals are ASCII, so that a byte is a character.

@@ -123,6 +123,13 @@ pub struct RuleSpec {
     pub apps: Vec<String>,
 }
 
+impl RuleSpec {
+    /// The names of the events that announce or release.
+    pub fn events(&self) -> impl Iterator<Item = &str> {
+        std::iter::once(&self.event).chain(&self.released_by).map(String::as_str)
+    }
+}
+
 /// What is wrong with a rule: a key and a sentence.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{key}: {problem}")]

@@ -106,8 +106,8 @@ impl Template {
     }
 
     /// The literal before the first placeholder, and the one after each placeholder.
-    pub(super) fn literals(&self) -> (&str, impl Iterator<Item = &str>) {
-        (&self.before, self.after.iter().map(|literal| &**literal))
+    pub(super) fn literals(&self) -> impl Iterator<Item = &str> {
+        std::iter::once(&*self.before).chain(self.after.iter().map(|literal| &**literal))
     }
 
     /// Refuses a template that no channel can match.

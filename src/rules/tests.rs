@@ -21,7 +21,7 @@ impl Rule {
     }
 }
 
-fn spec() -> RuleSpec {
+pub(super) fn spec() -> RuleSpec {
     RuleSpec {
         name: "staff-assigned".into(),
         event: "staff-assigned".into(),

@@ -142,7 +142,9 @@ fn configuration(
     site: &Site,
     (cluster, bystanders): (&str, Bystanders),
 ) -> String {
-    let (url, idle) = (site.upstream_url(), site.connections.max(256));
+    let (url, connections) = (site.upstream_url(), site.connections.max(256));
+    // Some more than there are, for those of the harness's own checks.
+    let most = connections + 100;
     let [id, key, secret] = APP;
     let (shown, trusted) = site.identity.as_ref().map_or_else(Default::default, |identity| {
         let (certificate, key) = (identity.certificate(), identity.key());
@@ -158,13 +160,17 @@ fn configuration(
 listen = "{address}"
 workers = {workers}
 {shown}
+[limits]
+max_connections = {most}
+max_requests = {most}
+
 [admin]
 listen = "{admin}"
 token = "{TOKEN}"
 
 [upstream]
 url = "{url}"
-max_idle = {idle}
+max_idle = {connections}
 timeout = "{TIMEOUT}s"
 {trusted}
 [assignments]

@@ -8,7 +8,7 @@ mod freshness;
 mod in_transit;
 mod judged;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -21,7 +21,8 @@ use self::forwarded::{Expectation, Said};
 use self::frame::{Delivery, Name};
 use self::judged::Judged;
 use super::Shared;
-use super::routing::{AppRoute, RuleRoute};
+use super::app_rules::RuleRoute;
+use super::routing::AppRoute;
 use crate::assignment::{Assignment, Assignments};
 use crate::clock::{Clock, Moment};
 use crate::rules::EventMeaning;
@@ -67,8 +68,8 @@ pub(super) struct Deliveries {
 struct Watched {
     app: Arc<AppRoute>,
     doubt_period: Duration,
-    /// Those of the app's rules that look, by their positions.
-    rules: Vec<(usize, Vec<Name>)>,
+    /// The events of those of the app's rules that look.
+    names: Vec<Name>,
 }
 
 /// What a delivery says under one rule.
@@ -104,7 +105,7 @@ impl Bypasses {
     ) -> Arc<Forwarded> {
         let apps = self.apps.lock();
         let watched = apps.by_id.get(app).and_then(|deliveries| deliveries.watched.load_full());
-        let mut routes = watched.iter().flat_map(|watched| &watched.app.rules);
+        let mut routes = watched.iter().flat_map(|watched| watched.app.rules.iter());
         let kept = routes.find(|route| *route.name == *rule && route.definition == *definition);
         kept.and_then(|route| route.forwarded.clone()).unwrap_or_else(|| {
             let doubt_period = assignments.doubt_period();
@@ -153,15 +154,10 @@ impl Default for Deliveries {
 impl Watched {
     /// What an app's rules look for; `None`: nothing.
     fn of(app: &Arc<AppRoute>, doubt_period: Duration) -> Option<Self> {
-        let looking = app.rules.iter().enumerate().filter(|(_, route)| route.forwarded.is_some());
-        let rules: Vec<_> = looking
-            .map(|(position, route)| {
-                let spec = route.rule.spec();
-                let events = std::iter::once(&spec.event).chain(&spec.released_by);
-                (position, events.map(|event| Name::new(event)).collect())
-            })
-            .collect();
-        (!rules.is_empty()).then(|| Self { app: Arc::clone(app), doubt_period, rules })
+        let looking = app.rules.iter().filter(|route| route.forwarded.is_some());
+        let events: HashSet<&str> = looking.flat_map(|route| route.rule.spec().events()).collect();
+        let names: Vec<Name> = events.into_iter().map(Name::new).collect();
+        (!names.is_empty()).then(|| Self { app: Arc::clone(app), doubt_period, names })
     }
 }
 
@@ -178,7 +174,7 @@ impl Deliveries {
         let Some(watched) = &*watched else { return };
         let now = shared.clock.now();
         let is_fresh = freshness.read(waited, now, watched.doubt_period);
-        let is_named = watched.rules.iter().any(|(_, names)| names.iter().any(|name| name.may_be_in(text)));
+        let is_named = watched.names.iter().any(|name| name.may_be_in(text));
         // The same text goes to all subscribers of a channel: it is judged once in a while.
         if is_fresh && is_named && self.judged.is_new(text, now) {
             self.judge(shared, watched, text, now);
@@ -189,11 +185,8 @@ impl Deliveries {
     fn judge(&self, shared: &Arc<Shared>, watched: &Watched, text: &str, now: Moment) {
         let Some(delivery) = Delivery::read(text) else { return };
         let data = delivery.data();
-        for (position, _) in &watched.rules {
-            let route = &watched.app.rules[*position];
-            if !route.rule.concerns(&delivery.event) || !route.rule.watches(&delivery.channel) {
-                continue;
-            }
+        let concerned = watched.app.rules.concerned(&delivery.event, std::iter::once(&*delivery.channel));
+        for route in concerned.filter(|route| route.forwarded.is_some() && route.rule.watches(&delivery.channel)) {
             let meaning = route.rule.read(&delivery.event, data.as_deref(), &watched.app.remainder_key);
             let said = match &meaning {
                 EventMeaning::Unrelated | EventMeaning::Filtered(_) => continue,
@@ -235,8 +228,8 @@ impl Deliveries {
             match app.store.doubt_beside(number, &channel, assignment.as_ref()).await {
                 Ok(true) => {
                     let (now, said) = (shared.clock.now(), Said::of(assignment.as_ref(), is_release));
-                    let route = &app.rules[number];
-                    if let Some(forwarded) = &route.forwarded
+                    if let Some(route) = app.rules.get(number)
+                        && let Some(forwarded) = &route.forwarded
                         && forwarded.find(forwarded.key(&channel, said), now)
                     {
                         report(&shared, &app, route, &channel, now);

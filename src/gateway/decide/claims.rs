@@ -9,7 +9,7 @@ use crate::assignment::{
     Waiter,
 };
 use crate::decision::EventDecision;
-use crate::gateway::routing::RuleRoute;
+use crate::gateway::app_rules::RuleRoute;
 use crate::rules::{LateJoiners, Mode, Unreadable};
 
 /// What a successful claim says of its channel; see [`Claimed::Held`].

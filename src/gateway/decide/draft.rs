@@ -7,7 +7,8 @@ use super::{DecisionInProgress, Subject};
 use crate::assignment::Assignment;
 use crate::decision::EventDecision;
 use crate::gateway::Shared;
-use crate::gateway::routing::{AppRoute, RuleRoute};
+use crate::gateway::app_rules::RuleRoute;
+use crate::gateway::routing::AppRoute;
 use crate::pusher::{AffectedChannels, Event, Inexact};
 use crate::triggers::{
     self, AssignmentRecord, Draft, Encode, EventRecord, Finding, Head, Kind, Limits, List, MAX_TEXT, Payloads, cut,
@@ -110,8 +111,7 @@ fn inexact_head<'r>(
     let AffectedChannels::Listed(channels) = &inexact.affected else { return head };
     let listed: SmallVec<[&str; 1]> = channels.iter().take(list).map(|channel| cut(channel, MAX_TEXT)).collect();
     let findings = listed.iter().enumerate().flat_map(|(index, channel)| {
-        let rules = app.rules.iter().filter(|route| route.rule.watches(channel));
-        rules.map(move |route| Finding {
+        app.rules.watching(channel).map(move |route| Finding {
             event: 0,
             channel: index16(index),
             rule: &route.name,

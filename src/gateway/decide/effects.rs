@@ -8,7 +8,8 @@ use smallvec::SmallVec;
 use crate::assignment::{Announced, Assignment, Digest, Shown, Socket, Value};
 use crate::clock::Moment;
 use crate::decision::EventDecision;
-use crate::gateway::routing::{AppRoute, RuleRoute};
+use crate::gateway::app_rules::RuleRoute;
+use crate::gateway::routing::AppRoute;
 use crate::pusher::{Event, Trigger, socket_id};
 use crate::rules::{self, Mode, Unreadable};
 
@@ -122,7 +123,8 @@ impl Effect<'_> {
 pub(super) fn readings<'a>(app: &'a AppRoute, trigger: &'a Trigger<'_>, is_keyed: bool) -> Readings<'a> {
     let Readings { mut effects, mut filtered } = Readings::default();
     for (event_index, event) in trigger.events.iter().enumerate() {
-        let mut concerned = app.rules.iter().filter(|route| route.rule.concerns(&event.name)).peekable();
+        let channels = event.channels.iter().map(AsRef::as_ref);
+        let mut concerned = app.rules.concerned(&event.name, channels).peekable();
         if concerned.peek().is_none() {
             continue;
         }

@@ -165,10 +165,10 @@ fn forward_inexact(
         AffectedChannels::Listed(channels) => Some(channels),
     };
     let touched = || {
-        listed.into_iter().flatten().flat_map(|channel| {
-            let watching = app.rules.iter().filter(move |route| route.rule.watches(channel));
-            watching.map(move |route| (route.number, channel.as_ref()))
-        })
+        listed
+            .into_iter()
+            .flatten()
+            .flat_map(|channel| app.rules.watching(channel).map(move |route| (route.number, channel.as_ref())))
     };
     let mut claims = app.store.claims(context.now, carried);
     match claims.prepare(touched(), listed.is_none()) {
@@ -188,8 +188,7 @@ fn forward_inexact(
         return Decision::Wait(WaitReason::Store(ask, context.mode));
     }
     app.metrics.inexact();
-    let any = [String::new()];
-    let in_transit = unread_in_transit(shared, app, listed.map_or(&any[..], Vec::as_slice), context.now);
+    let in_transit = unread_in_transit(shared, app, listed.map(Vec::as_slice), context.now);
     let tickets = claims.into_tickets();
     let multiplicity =
         if inexact.reason == InexactReason::LegacyEndpoint { Multiplicity::One } else { Multiplicity::Several };
@@ -200,13 +199,15 @@ fn forward_inexact(
     Decision::Forward(Plan { held, reduced: None, multiplicity, conclusion })
 }
 
-/// What deliveries may say because of a trigger that cannot be read exactly: anything on these channels, of which an
-/// empty one is any.
-fn unread_in_transit(shared: &Shared, app: &AppRoute, channels: &[String], now: Moment) -> InTransit {
-    let unread = channels.iter().flat_map(|channel| {
-        let watching = app.rules.iter().filter(move |route| channel.is_empty() || route.rule.watches(channel));
-        watching.map(move |route| Sent { route, channel, assignment: None, is_release: false, before: None })
-    });
+/// What deliveries may say because of a trigger that cannot be read exactly: anything on the `listed` channels, or on
+/// any.
+fn unread_in_transit(shared: &Shared, app: &AppRoute, listed: Option<&[String]>, now: Moment) -> InTransit {
+    let everywhere = listed.is_none().then(|| app.rules.iter().map(|route| (route, "")));
+    let named = listed.into_iter().flatten();
+    let named = named.flat_map(|channel| app.rules.watching(channel).map(move |route| (route, channel.as_str())));
+    let unread = everywhere.into_iter().flatten().chain(named);
+    let unread =
+        unread.map(|(route, channel)| Sent { route, channel, assignment: None, is_release: false, before: None });
     bypass::in_transit(shared.clock, now, unread)
 }
 

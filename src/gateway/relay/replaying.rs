@@ -19,7 +19,8 @@ use crate::assignment::{Settlement, Socket};
 use crate::audience::{SubscriptionRequest, confirmed_channel, event_and_data, subscription_request};
 use crate::clock::Moment;
 use crate::gateway::Shared;
-use crate::gateway::routing::{AppRoute, Routing, RuleRoute};
+use crate::gateway::app_rules::RuleRoute;
+use crate::gateway::routing::{AppRoute, Routing};
 use crate::pusher::socket_id;
 use crate::replay::{LookUp, RuleReplays};
 
