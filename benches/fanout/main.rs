@@ -2,7 +2,8 @@
 //! embedded broker beside other Pusher-compatible servers on the same machine.
 //!
 //! ```sh
-//! cargo bench --bench fanout                                    # usher alone
+//! cargo bench --bench fanout                                       # usher alone
+//! cargo bench --bench fanout -- /tmp/usher-before /tmp/usher-now   # other binaries of usher beside it
 //! SOCKUDO_BIN=…/sockudo SOKETI_RS_BIN=…/soketi-rs cargo bench --bench fanout
 //! ```
 //!
@@ -234,6 +235,10 @@ fn main() {
     println!("                 connection   all   user kernel      p50    p99  p99.9      all   user kernel");
     runtime.block_on(async {
         measure(Server::usher()).await;
+        // `cargo bench` adds an option of its own.
+        for binary in std::env::args().skip(1).filter(|argument| !argument.starts_with("--")) {
+            measure(Server::usher_at(&binary)).await;
+        }
         measure(Server::relay()).await;
         measure(Server::bare()).await;
         for (name, variable) in [("sockudo", "SOCKUDO_BIN"), ("soketi-rs", "SOKETI_RS_BIN")] {

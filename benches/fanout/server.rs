@@ -11,7 +11,7 @@ use crate::{BARE, BOUND, bare};
 
 /// A server under measurement; ended when dropped.
 pub(crate) struct Server {
-    pub(crate) name: &'static str,
+    pub(crate) name: String,
     pub(crate) address: SocketAddr,
     child: Child,
     /// The upstream server, if it is a relay.
@@ -29,13 +29,18 @@ impl Drop for Server {
 impl Server {
     /// usher with its embedded broker.
     pub(crate) fn usher() -> Self {
-        Self::start("usher", usher(), None)
+        Self::start("usher", usher(env!("CARGO_BIN_EXE_usher")), None)
+    }
+
+    /// Another usher, by the path of its binary.
+    pub(crate) fn usher_at(path: &str) -> Self {
+        Self::start(path, usher(path), None)
     }
 
     /// usher as a relay with another usher as upstream.
     pub(crate) fn relay() -> Self {
         let behind = Self::usher();
-        let mut command = usher();
+        let mut command = usher(env!("CARGO_BIN_EXE_usher"));
         command.args(["--upstream", &format!("http://{}", behind.address)]);
         Self::start("usher, relaying", command, Some(Box::new(behind)))
     }
@@ -46,7 +51,7 @@ impl Server {
     }
 
     /// Another server, if the variable names its binary.
-    pub(crate) fn other(name: &'static str, variable: &str) -> Option<Self> {
+    pub(crate) fn other(name: &str, variable: &str) -> Option<Self> {
         let Some(binary) = std::env::var_os(variable) else {
             println!("{name}: left out, {variable} names no binary");
             return None;
@@ -66,14 +71,14 @@ impl Server {
     }
 
     /// Sets the port in the way that each of them expects.
-    fn start(name: &'static str, mut command: Command, behind: Option<Box<Self>>) -> Self {
+    fn start(name: &str, mut command: Command, behind: Option<Box<Self>>) -> Self {
         let port = free_port();
         command.env(bare::PORT, port.to_string()).env("USHER_SERVER__LISTEN", format!("127.0.0.1:{port}"));
         for prefix in ["", "PUSHER_"] {
             command.env(format!("{prefix}PORT"), port.to_string()).env(format!("{prefix}HOST"), "127.0.0.1");
         }
         let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-        Self { name, child, address: SocketAddr::from(([127, 0, 0, 1], port)), _behind: behind }
+        Self { name: name.to_owned(), child, address: SocketAddr::from(([127, 0, 0, 1], port)), _behind: behind }
     }
 
     /// Waits until it accepts connections.
@@ -101,8 +106,8 @@ impl Server {
     }
 }
 
-fn usher() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_usher"));
+fn usher(binary: &str) -> Command {
+    let mut command = Command::new(binary);
     command.args(["--set", &format!("admin.listen=127.0.0.1:{}", free_port())]);
     command
 }

@@ -1,15 +1,16 @@
 //! What redundant announcements of one rule say otherwise than those that guests show, outside identity, context and
 //! what the rule ignores.
 
-use std::collections::{HashMap, VecDeque};
 use std::fmt;
-use std::hash::{BuildHasher, RandomState};
 
+use super::channel_sample::ChannelSample;
+use super::tally::HashedChannel;
 use crate::assignment::Digest;
+use crate::clock::Moment;
 use crate::rules::Leaf;
 
-/// The number of channels whose last forwarded announcement is known leaf by leaf.
-const CHANNELS: usize = 4_096;
+/// The most channels on which announcements are compared leaf by leaf, which costs more than to drop them.
+const CHANNELS: usize = 256;
 
 /// The number of pointers that are counted and told apart. The data of triggers decides how many there are.
 const POINTERS: usize = 128;
@@ -21,9 +22,10 @@ pub struct DifferenceSummary {
     pub compared: u64,
     /// Those of them that said something otherwise.
     pub differing: u64,
-    /// Those of which it is not known what.
+    /// Those of which it is not known what: estimated on a sample of channels, if there are many.
     pub unexplained: u64,
-    /// The pointers to what differed, each with the number of announcements, the most frequent one first.
+    /// The pointers to what differed, each with the number of announcements, estimated as well, the most frequent one
+    /// first.
     pub pointers: Vec<(String, u64)>,
 }
 
@@ -76,13 +78,14 @@ impl fmt::Display for FrequentDifference<'_> {
 }
 
 /// The differences of one rule of one app.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Differences {
     compared: u64,
     differing: u64,
     unexplained: u64,
     pointers: Vec<Pointer>,
-    recent: Recent,
+    /// The announcements that were forwarded last; `None`: it is not known.
+    last: ChannelSample<Option<Announced>>,
 }
 
 #[derive(Debug)]
@@ -91,24 +94,17 @@ struct Pointer {
     count: u64,
 }
 
-/// The announcements that were forwarded last, one for each channel.
-#[derive(Debug, Default)]
-struct Recent {
-    /// By the hashes of the channels' names.
-    channels: HashMap<u64, Announced>,
-    /// The channels in the order of their announcements, each with the number of its entry: an entry with another number
-    /// is a later one.
-    order: VecDeque<(u64, u64)>,
-    entries: u64,
-    hasher: RandomState,
-}
-
 #[derive(Debug)]
 struct Announced {
-    entry: u64,
     digest: Digest,
     /// Each leaf's pointer, as its index, and a part of its hash.
     leaves: Box<[(u16, u32)]>,
+}
+
+impl Default for Differences {
+    fn default() -> Self {
+        Self { compared: 0, differing: 0, unexplained: 0, pointers: Vec::new(), last: ChannelSample::new(CHANNELS) }
+    }
 }
 
 impl Differences {
@@ -118,17 +114,26 @@ impl Differences {
         self.differing += differs as u64;
     }
 
-    /// An announcement is forwarded that has these leaves, and this digest of all of them.
-    pub(super) fn announced(&mut self, channel: &str, digest: Digest, leaves: &[Leaf]) {
-        let leaves = self.indexed(leaves);
-        self.recent.insert(channel, digest, leaves);
+    /// Whether announcements on `channel`, which has one now, are compared leaf by leaf.
+    pub(super) fn follow(&mut self, channel: HashedChannel<'_>, at: Moment) -> bool {
+        self.last.entry(channel.hash, at, || None).is_some()
     }
 
-    /// An announcement differs from the one with the digest `shown`, and has these leaves.
-    pub(super) fn differed(&mut self, channel: &str, shown: Digest, leaves: &[Leaf]) {
+    /// An announcement is forwarded on a channel that is followed. It has these leaves, and this digest of all of them.
+    pub(super) fn announced(&mut self, channel: HashedChannel<'_>, digest: Digest, leaves: &[Leaf]) {
+        let leaves = self.indexed(leaves);
+        if let Some(last) = self.last.get_mut(channel.hash) {
+            *last = Some(Announced { digest, leaves });
+        }
+    }
+
+    /// An announcement on a channel that is followed differs from the one with the digest `shown`, and has these leaves.
+    pub(super) fn differed(&mut self, channel: HashedChannel<'_>, shown: Digest, leaves: &[Leaf]) {
         let own = self.indexed(leaves);
-        let Some(before) = self.recent.get(channel).filter(|announced| announced.digest == shown) else {
-            self.unexplained += 1;
+        let weight = self.last.weight();
+        let last = self.last.get_mut(channel.hash).and_then(|last| last.as_ref());
+        let Some(before) = last.filter(|announced| announced.digest == shown) else {
+            self.unexplained += weight;
             return;
         };
         let is_gone = |pointer: u16| own.iter().all(|(other, _)| *other != pointer);
@@ -136,10 +141,10 @@ impl Differences {
         let gone = before.leaves.iter().map(|(pointer, _)| *pointer).filter(|pointer| is_gone(*pointer));
         let pointers: Vec<_> = changed.chain(gone).collect();
         if pointers.is_empty() {
-            self.unexplained += 1;
+            self.unexplained += weight;
         }
         for pointer in pointers {
-            self.pointers[usize::from(pointer)].count += 1;
+            self.pointers[usize::from(pointer)].count += weight;
         }
     }
 
@@ -169,30 +174,6 @@ impl Differences {
     }
 }
 
-impl Recent {
-    fn get(&self, channel: &str) -> Option<&Announced> {
-        self.channels.get(&self.hasher.hash_one(channel))
-    }
-
-    fn insert(&mut self, channel: &str, digest: Digest, leaves: Box<[(u16, u32)]>) {
-        let channel = self.hasher.hash_one(channel);
-        self.entries += 1;
-        self.channels.insert(channel, Announced { entry: self.entries, digest, leaves });
-        self.order.push_back((channel, self.entries));
-        while self.channels.len() > CHANNELS || self.order.len() > 2 * CHANNELS {
-            let Some((channel, entry)) = self.order.pop_front() else { return };
-            if self.channels.get(&channel).is_some_and(|announced| announced.entry == entry) {
-                if self.channels.len() > CHANNELS {
-                    self.channels.remove(&channel);
-                } else {
-                    // It is the oldest one, and there is room for it.
-                    self.order.push_back((channel, entry));
-                }
-            }
-        }
-    }
-}
-
 /// The part of a hash that is kept: it only explains.
 const fn part(hash: u64) -> u32 {
     hash as u32
@@ -208,16 +189,21 @@ mod tests {
 
     #[test]
     fn what_changed_came_and_went_is_counted_by_pointer() {
+        const ROOM: HashedChannel<'_> = HashedChannel { name: "room", hash: 7 };
+        const OTHER: HashedChannel<'_> = HashedChannel { name: "other", hash: 8 };
         let mut differences = Differences::default();
         let (one, two) = (Digest::new(1, 0), Digest::new(2, 0));
-        differences.announced("room", one, &leaves(&[("/a", 1), ("/b", 2), ("/c", 3)]));
+        for channel in [ROOM, OTHER] {
+            assert!(differences.follow(channel, Moment::default()));
+        }
+        differences.announced(ROOM, one, &leaves(&[("/a", 1), ("/b", 2), ("/c", 3)]));
         differences.compared(false);
         for _ in 0..2 {
             differences.compared(true);
-            differences.differed("room", one, &leaves(&[("/a", 1), ("/b", 9), ("/d", 4)]));
+            differences.differed(ROOM, one, &leaves(&[("/a", 1), ("/b", 9), ("/d", 4)]));
         }
         differences.compared(true);
-        differences.differed("room", one, &leaves(&[("/a", 1), ("/b", 9), ("/c", 3)]));
+        differences.differed(ROOM, one, &leaves(&[("/a", 1), ("/b", 9), ("/c", 3)]));
         let counted =
             |list: &[(&str, u64)]| list.iter().map(|(one, many)| ((*one).to_owned(), *many)).collect::<Vec<_>>();
         let summary = differences.summary();
@@ -228,24 +214,35 @@ mod tests {
         let rare = DifferenceSummary { compared: 300, ..summary };
         assert!(rare.frequent().next().is_none(), "3 of 300 are exceptions");
         // Another announcement is known, another channel, or only the order differs.
-        differences.differed("room", two, &leaves(&[("/a", 5)]));
-        differences.differed("other", one, &leaves(&[("/a", 5)]));
-        differences.differed("room", one, &leaves(&[("/c", 3), ("/a", 1), ("/b", 2)]));
+        differences.differed(ROOM, two, &leaves(&[("/a", 5)]));
+        differences.differed(OTHER, one, &leaves(&[("/a", 5)]));
+        differences.differed(ROOM, one, &leaves(&[("/c", 3), ("/a", 1), ("/b", 2)]));
         assert_eq!(differences.summary().unexplained, 3);
     }
 
     #[test]
-    fn neither_channels_nor_pointers_grow_without_bound() {
+    fn many_channels_are_represented_by_some_and_pointers_are_bounded() {
+        const ALL: u64 = 40 * CHANNELS as u64;
         let mut differences = Differences::default();
         let digest = Digest::new(1, 0);
-        for number in 0..3 * CHANNELS {
-            differences.announced(&number.to_string(), digest, &leaves(&[(&format!("/{number}"), 1)]));
-            differences.announced("room", digest, &leaves(&[("/0", 7)]));
+        let mut followed = 0;
+        for round in 0..4 {
+            for number in 0..ALL {
+                let name = number.to_string();
+                // The high bits of a multiplicative hash are evenly spread.
+                let channel = HashedChannel { name: &name, hash: number.wrapping_mul(0x9e37_79b9_7f4a_7c15) };
+                if differences.follow(channel, Moment::from_millis(round)) {
+                    followed += u64::from(round == 3);
+                    differences.differed(channel, digest, &leaves(&[("/picture", round)]));
+                    differences.announced(channel, digest, &leaves(&[("/picture", 7), (&format!("/{number}"), 1)]));
+                }
+            }
         }
-        let Differences { pointers, recent, .. } = &differences;
-        assert_eq!((pointers.len(), recent.channels.len()), (POINTERS, CHANNELS));
-        assert!(recent.order.len() <= 2 * CHANNELS && recent.get("0").is_none());
-        let last = (3 * CHANNELS - 1).to_string();
-        assert!(recent.get("room").is_some() && recent.get(&last).is_some());
+        assert!(followed <= CHANNELS as u64 && followed > CHANNELS as u64 / 4, "{followed}");
+        assert_eq!((differences.pointers.len(), differences.last.len() <= CHANNELS), (POINTERS, true));
+        // The pointer of the picture comes first, and differs in each of the last three rounds.
+        let summary = differences.summary();
+        let (pointer, count) = &summary.pointers[0];
+        assert!(pointer == "/picture" && (ALL..6 * ALL).contains(count), "{count} of {}", 3 * ALL);
     }
 }

@@ -3,6 +3,7 @@
 //! on channels where the contract does not expect them. Counted since the process began, in memory that the
 //! configuration bounds.
 
+mod channel_sample;
 mod differences;
 mod heavy;
 mod savings;
@@ -19,7 +20,7 @@ use crate::rules::{LateJoiners, OnDifference};
 
 pub use differences::{DifferenceSummary, FrequentDifference};
 pub use savings::{REFRESH_PERIODS, Saved, Savings};
-pub use tally::{Bypassed, Redundant, RedundantOutcome, RuleTally, Summary};
+pub use tally::{Bypassed, HashedChannel, Redundant, RedundantOutcome, RuleTally, Summary};
 
 /// The largest number of kinds of misplaced events that are counted separately: more than any plausible configuration
 /// has.
@@ -158,7 +159,7 @@ mod tests {
 
     fn redundant(at: u64, outcome: RedundantOutcome, audience: Option<usize>) -> Redundant<'static> {
         Redundant {
-            channel: "inn-room-1-chat",
+            channel: RuleTally::default().channel("inn-room-1-chat"),
             at: Moment::from_millis(at),
             outcome,
             audience,

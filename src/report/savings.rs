@@ -1,10 +1,10 @@
 //! What each setting of `late_joiners` and `refresh_after` would have dropped, so that an operator can choose before a
 //! rule enforces it. Worked out on a sample of the rule's channels, in observe and in enforce mode alike.
 
-use std::collections::HashMap;
-use std::hash::{BuildHasher, RandomState};
 use std::time::Duration;
 
+use super::channel_sample::{ChannelSample, STALE};
+use super::tally::HashedChannel;
 use crate::clock::Moment;
 use crate::rules::LateJoiners;
 
@@ -12,10 +12,7 @@ use crate::rules::LateJoiners;
 const CHANNELS: usize = 4_096;
 
 /// The values of `refresh_after` that are compared.
-pub const REFRESH_PERIODS: [Duration; 3] = [Duration::from_mins(1), Duration::from_mins(10), Duration::from_hours(1)];
-
-/// A channel that was not announced for this long may leave the sample: the longest of the compared periods.
-const STALE: Duration = REFRESH_PERIODS[2];
+pub const REFRESH_PERIODS: [Duration; 3] = [Duration::from_mins(1), Duration::from_mins(10), STALE];
 
 /// What a setting would have dropped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -47,7 +44,7 @@ pub struct Savings {
 /// A redundant announcement, dropped or not.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Repeat<'a> {
-    pub(super) channel: &'a str,
+    pub(super) channel: HashedChannel<'a>,
     pub(super) at: Moment,
     /// The number of messages that it is.
     pub(super) messages: u64,
@@ -56,23 +53,14 @@ pub(super) struct Repeat<'a> {
 }
 
 /// The sample of one rule of one app, and what was counted on it.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Sample {
     savings: Savings,
-    /// By the hashes of the channels' names.
-    channels: HashMap<u64, Sampled>,
-    hasher: RandomState,
-    /// Only channels whose hashes have this many zeros at their highest bits are in the sample: with more channels than
-    /// it has room for, it keeps to a share of them for long, instead of to all for moments.
-    zeros: u32,
-    /// When the number of zeros has changed last.
-    changed: Moment,
+    channels: ChannelSample<Sampled>,
 }
 
 #[derive(Debug, Clone, Copy)]
 struct Sampled {
-    /// The last announcement.
-    last: Moment,
     /// Whether somebody has come since the last announcement that `late_joiners = "forward"` forwards.
     missed: bool,
     /// The last announcement that each `refresh_after` forwards.
@@ -81,15 +69,21 @@ struct Sampled {
 
 impl Sampled {
     const fn announced(at: Moment) -> Self {
-        Self { last: at, missed: false, forwarded: [at; REFRESH_PERIODS.len()] }
+        Self { missed: false, forwarded: [at; REFRESH_PERIODS.len()] }
+    }
+}
+
+impl Default for Sample {
+    fn default() -> Self {
+        Self { savings: Savings::default(), channels: ChannelSample::new(CHANNELS) }
     }
 }
 
 impl Sample {
     /// An announcement goes on whatever the setting is.
-    pub(super) fn news(&mut self, channel: &str, at: Moment, sees_clients: bool) {
+    pub(super) fn news(&mut self, channel: HashedChannel<'_>, at: Moment, sees_clients: bool) {
         self.savings.sees_clients = sees_clients;
-        if let Some((known, sampled)) = self.entry(channel, at) {
+        if let Some((known, sampled)) = self.channels.entry(channel.hash, at, || Sampled::announced(at)) {
             *sampled = Sampled::announced(at);
             self.savings.announcements += u64::from(known);
         }
@@ -99,8 +93,7 @@ impl Sample {
     pub(super) fn repeat(&mut self, Repeat { channel, at, messages, sees_clients }: Repeat<'_>) {
         self.savings.sees_clients = sees_clients;
         // When one that is new in the sample was forwarded before, and who has come since, is not known.
-        let Some((true, sampled)) = self.entry(channel, at) else { return };
-        sampled.last = at;
+        let Some((true, sampled)) = self.channels.entry(channel.hash, at, || Sampled::announced(at)) else { return };
         let is_late = sampled.missed || !sees_clients;
         sampled.missed = false;
         let mut refreshed = [false; REFRESH_PERIODS.len()];
@@ -128,59 +121,14 @@ impl Sample {
     }
 
     /// Somebody has subscribed to `channel`.
-    pub(super) fn came(&mut self, channel: &str) {
-        if let Some(sampled) = self.channels.get_mut(&self.hasher.hash_one(channel)) {
+    pub(super) fn came(&mut self, channel: HashedChannel<'_>) {
+        if let Some(sampled) = self.channels.get_mut(channel.hash) {
             sampled.missed = true;
         }
     }
 
     pub(super) fn savings(&self) -> Savings {
         Savings { channels: self.channels.len(), ..self.savings }
-    }
-
-    /// The entry of `channel`, and whether it was in the sample before; `None`: it does not belong to the sample.
-    fn entry(&mut self, channel: &str, at: Moment) -> Option<(bool, &mut Sampled)> {
-        let hash = self.hasher.hash_one(channel);
-        let known = self.channels.contains_key(&hash);
-        if !known {
-            if hash.leading_zeros() < self.zeros && !self.widened_for(hash, at) {
-                return None;
-            }
-            if self.channels.len() >= CHANNELS && !self.made_room_for(hash, at) {
-                return None;
-            }
-        }
-        Some((known, self.channels.entry(hash).or_insert_with(|| Sampled::announced(at))))
-    }
-
-    /// Makes room in a full sample: stale channels leave it, or, if few are, half of all. Returns whether the channel
-    /// with this hash still belongs to it.
-    #[cold]
-    fn made_room_for(&mut self, hash: u64, at: Moment) -> bool {
-        self.drop_stale(at);
-        if self.channels.len() > CHANNELS - CHANNELS / 16 {
-            self.zeros += 1;
-            self.changed = at;
-            let zeros = self.zeros;
-            self.channels.retain(|hash, _| hash.leading_zeros() >= zeros);
-        }
-        self.channels.len() < CHANNELS && hash.leading_zeros() >= self.zeros
-    }
-
-    /// Takes twice as many channels into the sample if less than half of it is in use: at most once for each time in
-    /// which channels become stale. Returns whether the channel with this hash belongs to it then.
-    fn widened_for(&mut self, hash: u64, at: Moment) -> bool {
-        if at.since(self.changed) < STALE {
-            return false;
-        }
-        self.changed = at;
-        self.drop_stale(at);
-        self.zeros -= u32::from(self.channels.len() < CHANNELS / 2);
-        hash.leading_zeros() >= self.zeros
-    }
-
-    fn drop_stale(&mut self, at: Moment) {
-        self.channels.retain(|_, sampled| at.since(sampled.last) <= STALE);
     }
 }
 
@@ -268,8 +216,11 @@ mod tests {
         Moment::from_millis(seconds * 1000)
     }
 
-    fn repeat(sample: &mut Sample, channel: &str, seconds: u64) {
-        sample.repeat(Repeat { channel, at: at(seconds), messages: 3, sees_clients: true });
+    const ROOM: HashedChannel<'_> = HashedChannel { name: "room", hash: 7 };
+    const OTHER: HashedChannel<'_> = HashedChannel { name: "other", hash: 8 };
+
+    fn repeat(sample: &mut Sample, seconds: u64) {
+        sample.repeat(Repeat { channel: ROOM, at: at(seconds), messages: 3, sees_clients: true });
     }
 
     fn saved(sample: &Sample) -> (u64, u64, u64, [u64; 3]) {
@@ -283,59 +234,36 @@ mod tests {
     #[test]
     fn each_setting_forwards_for_its_own_reason() {
         let mut sample = Sample::default();
-        sample.news("room", at(0), true);
+        sample.news(ROOM, at(0), true);
         assert_eq!(saved(&sample), (0, 0, 0, [0; 3]), "how the channel was before is not known");
-        repeat(&mut sample, "room", 10);
+        repeat(&mut sample, 10);
         assert_eq!(saved(&sample), (1, 1, 1, [1; 3]));
-        sample.came("room");
-        sample.came("other");
-        repeat(&mut sample, "room", 20);
-        repeat(&mut sample, "room", 30);
+        sample.came(ROOM);
+        sample.came(OTHER);
+        repeat(&mut sample, 20);
+        repeat(&mut sample, 30);
         assert_eq!(saved(&sample), (3, 3, 2, [3; 3]), "the one behind it is for nobody new");
-        repeat(&mut sample, "room", 61);
+        repeat(&mut sample, 61);
         assert_eq!(saved(&sample), (4, 4, 3, [3, 4, 4]));
-        repeat(&mut sample, "room", 121);
+        repeat(&mut sample, 121);
         assert_eq!(saved(&sample), (5, 5, 4, [4, 5, 5]), "exactly a minute is not older than one");
-        repeat(&mut sample, "room", 4000);
+        repeat(&mut sample, 4000);
         assert_eq!(saved(&sample), (6, 6, 5, [4, 5, 5]), "older than all of them");
-        sample.came("room");
-        sample.news("room", at(4001), true);
-        repeat(&mut sample, "room", 4002);
+        sample.came(ROOM);
+        sample.news(ROOM, at(4001), true);
+        repeat(&mut sample, 4002);
         assert_eq!(saved(&sample), (8, 7, 6, [5, 6, 6]), "news reaches whoever has come");
     }
 
     #[test]
     fn the_first_of_a_channel_is_not_counted_and_without_sight_everybody_may_be_new() {
         let mut sample = Sample::default();
-        repeat(&mut sample, "room", 0);
-        repeat(&mut sample, "room", 1);
+        repeat(&mut sample, 0);
+        repeat(&mut sample, 1);
         assert_eq!(saved(&sample), (1, 1, 1, [1; 3]));
-        sample.repeat(Repeat { channel: "room", at: at(2), messages: 3, sees_clients: false });
+        sample.repeat(Repeat { channel: ROOM, at: at(2), messages: 3, sees_clients: false });
         assert_eq!(saved(&sample), (2, 2, 1, [2; 3]));
         assert!(!sample.savings().sees_clients);
-    }
-
-    #[test]
-    fn a_sample_is_bounded_keeps_to_its_channels_and_grows_again() {
-        let mut sample = Sample::default();
-        for round in 0..20 {
-            for number in 0..40_000_u64 {
-                let seconds = round * 60;
-                repeat(&mut sample, &number.to_string(), seconds);
-                assert!(sample.channels.len() <= CHANNELS);
-            }
-        }
-        let (based, ignore, ..) = saved(&sample);
-        let Savings { channels, .. } = sample.savings();
-        assert!(channels > CHANNELS / 4 && based == ignore, "{channels} {based}");
-        assert!(based >= 19 * channels as u64, "{based} of {channels} channels: they stay in the sample");
-        // Hours later there are few channels: more and more of them are in the sample.
-        for hour in 0..10 {
-            for number in 0..100 {
-                repeat(&mut sample, &number.to_string(), 10_000 + hour * 3_700);
-            }
-        }
-        assert_eq!((sample.zeros, sample.savings().channels), (0, 100));
     }
 
     #[test]

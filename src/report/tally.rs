@@ -1,5 +1,7 @@
 //! The messages that one rule has saved, or would have saved.
 
+use std::hash::{BuildHasher, RandomState};
+
 use parking_lot::{Mutex, MutexGuard};
 
 use super::differences::{DifferenceSummary, Differences};
@@ -15,15 +17,25 @@ const TOP: usize = 10;
 /// The counts of one rule of one app.
 #[derive(Debug, Default)]
 pub struct RuleTally {
+    /// Of the channels' names.
+    hasher: RandomState,
     /// A lock: held to add to a few numbers and to search one short list, or to copy both; never across an await.
     counts: Mutex<Counts>,
+}
+
+/// A channel as a [`RuleTally`] knows it.
+#[derive(Debug, Clone, Copy)]
+pub struct HashedChannel<'a> {
+    pub(super) name: &'a str,
+    /// The hash of its name, which differs from rule to rule.
+    pub(super) hash: u64,
 }
 
 /// A redundant announcement.
 #[derive(Debug, Clone, Copy)]
 pub struct Redundant<'a> {
     /// Its channel.
-    pub channel: &'a str,
+    pub channel: HashedChannel<'a>,
     /// The time of the decision.
     pub at: Moment,
     /// What became of it.
@@ -89,6 +101,12 @@ struct Counts {
 }
 
 impl RuleTally {
+    /// The channel of this name.
+    #[must_use]
+    pub fn channel<'a>(&self, name: &'a str) -> HashedChannel<'a> {
+        HashedChannel { name, hash: self.hasher.hash_one(name) }
+    }
+
     /// Counts a redundant announcement. Returns the number of messages that it would have been.
     pub fn count(&self, redundant: Redundant<'_>) -> u64 {
         let messages = messages(redundant.audience);
@@ -109,26 +127,26 @@ impl RuleTally {
         summary.first.get_or_insert(redundant.at);
         summary.last = summary.last.max(Some(redundant.at));
         summary.late_joiners += u64::from(redundant.late_joiner);
-        counts.top.count(redundant.channel);
+        counts.top.count(redundant.channel.name);
         redundant.differs.into_iter().for_each(|differs| counts.differences.compared(differs));
         messages
     }
 
     /// An announcement on `channel` goes on, whatever `late_joiners` and `refresh_after` are. `sees_clients`: whether usher
     /// can see the app's clients.
-    pub fn news(&self, channel: &str, at: Moment, sees_clients: bool) {
+    pub fn news(&self, channel: HashedChannel<'_>, at: Moment, sees_clients: bool) {
         self.lock().sample.news(channel, at, sees_clients);
     }
 
     /// An announcement on `channel`, for so many subscribers (`None`: unknown), goes on only because of `late_joiners` or
     /// `refresh_after`. `sees_clients`: as in [`RuleTally::news`].
-    pub fn renewed(&self, channel: &str, at: Moment, audience: Option<usize>, sees_clients: bool) {
+    pub fn renewed(&self, channel: HashedChannel<'_>, at: Moment, audience: Option<usize>, sees_clients: bool) {
         self.lock().sample.repeat(Repeat { channel, at, messages: messages(audience), sees_clients });
     }
 
     /// Somebody has subscribed to `channel`.
     pub fn came(&self, channel: &str) {
-        self.lock().sample.came(channel);
+        self.lock().sample.came(self.channel(channel));
     }
 
     /// What each setting of `late_joiners` and `refresh_after` would have dropped so far.
@@ -150,14 +168,22 @@ impl RuleTally {
         self.lock().bypassed.clone()
     }
 
-    /// An announcement on `channel` is forwarded: `digest` is that of its remainder, whose first leaves are `leaves`.
-    pub fn announced(&self, channel: &str, digest: Digest, leaves: &[Leaf]) {
+    /// Whether it is of interest what announcements on `channel`, which has one now, say leaf by leaf: on all channels, or
+    /// on a sample of many.
+    #[must_use]
+    pub fn follows(&self, channel: HashedChannel<'_>, at: Moment) -> bool {
+        self.lock().differences.follow(channel, at)
+    }
+
+    /// An announcement is forwarded on a channel that is [followed](Self::follows): `digest` is that of its remainder,
+    /// whose first leaves are `leaves`.
+    pub fn announced(&self, channel: HashedChannel<'_>, digest: Digest, leaves: &[Leaf]) {
         self.lock().differences.announced(channel, digest, leaves);
     }
 
-    /// An announcement on `channel` with these leaves differs from the one that guests show, whose remainder has the
-    /// digest `shown`: counts where.
-    pub fn differed(&self, channel: &str, shown: Digest, leaves: &[Leaf]) {
+    /// An announcement with these leaves, on a channel that is [followed](Self::follows), differs from the one that guests
+    /// show, whose remainder has the digest `shown`: counts where.
+    pub fn differed(&self, channel: HashedChannel<'_>, shown: Digest, leaves: &[Leaf]) {
         self.lock().differences.differed(channel, shown, leaves);
     }
 

@@ -1,6 +1,8 @@
 //! Several JSON pointers (RFC 6901), evaluated in one strict pass over a text. Each value is the JSON token as it is in
 //! the text.
 
+use std::borrow::Cow;
+
 use smallvec::{SmallVec, smallvec};
 
 use super::remainder::Collected;
@@ -186,8 +188,11 @@ impl Node {
 
 /// The key of an object as a reference token of a pointer (RFC 6901, section 3).
 #[must_use]
-pub fn escaped(key: &str) -> String {
-    key.replace('~', "~0").replace('/', "~1")
+pub fn escaped(key: &str) -> Cow<'_, str> {
+    match key.contains(['~', '/']) {
+        true => Cow::Owned(key.replace('~', "~0").replace('/', "~1")),
+        false => Cow::Borrowed(key),
+    }
 }
 
 /// The key of an object that a reference token means.

@@ -12,7 +12,7 @@ use crate::gateway::Shared;
 use crate::gateway::app_rules::RuleRoute;
 use crate::gateway::routing::AppRoute;
 use crate::pusher::Trigger;
-use crate::report::{Misplaced, Redundant, RedundantOutcome};
+use crate::report::{HashedChannel, Misplaced, Redundant, RedundantOutcome};
 use crate::rules::{Leaf, OnDifference};
 
 /// The memory keeps moments in tenths of a second, rounded down; so a client that joined in the same tenth does not
@@ -37,17 +37,20 @@ impl<'a, 't> Observation<'a, 't> {
     /// can be told later where another announcement differs.
     #[inline]
     pub(super) fn record(&mut self, effect: &Effect<'_>, decision: EventDecision) {
+        let tallied = effect.route.tally.channel(effect.channel);
         match decision.action() {
-            Action::Suppressed | Action::SuppressedInFlight => self.redundant(effect, RedundantOutcome::Suppressed),
-            Action::WouldSuppress => {
-                self.redundant(effect, RedundantOutcome::Observed);
-                self.forwarded(effect, decision);
+            Action::Suppressed | Action::SuppressedInFlight => {
+                self.redundant(effect, tallied, RedundantOutcome::Suppressed);
             }
-            Action::Forwarded => self.forwarded(effect, decision),
+            Action::WouldSuppress => {
+                self.redundant(effect, tallied, RedundantOutcome::Observed);
+                self.forwarded(effect, tallied, decision);
+            }
+            Action::Forwarded => self.forwarded(effect, tallied, decision),
         }
     }
 
-    fn redundant(&mut self, effect: &Effect<'_>, outcome: RedundantOutcome) {
+    fn redundant(&mut self, effect: &Effect<'_>, tallied: HashedChannel<'_>, outcome: RedundantOutcome) {
         let Effect { channel, route, .. } = effect;
         let since = effect.known_since();
         let heard = self.app.audience.as_ref().and_then(|audience: &AppAudience| audience.of(channel));
@@ -55,7 +58,7 @@ impl<'a, 't> Observation<'a, 't> {
         let late_joiner = joined.zip(since).is_some_and(|(joined, since)| tick(joined) > tick(since));
         let difference = effect.difference().filter(|_| notes_differences(route));
         let messages = route.tally.count(Redundant {
-            channel,
+            channel: tallied,
             at: self.now,
             outcome,
             audience: heard.map(|heard| heard.subscribers),
@@ -67,31 +70,33 @@ impl<'a, 't> Observation<'a, 't> {
             route.metrics.saved(messages);
         }
         if let Some(Some(shown)) = difference {
-            self.differs(effect, shown);
+            self.differs(effect, tallied, shown);
         }
     }
 
     /// Counts an announcement that would be redundant under another setting for late joiners.
-    fn renewed(&self, effect: &Effect<'_>) {
+    fn renewed(&self, effect: &Effect<'_>, tallied: HashedChannel<'_>) {
         let heard = self.app.audience.as_ref().and_then(|audience| audience.of(effect.channel));
         let audience = heard.map(|heard| heard.subscribers);
-        effect.route.tally.renewed(effect.channel, self.now, audience, self.app.sees_clients());
+        effect.route.tally.renewed(tallied, self.now, audience, self.app.sees_clients());
     }
 
     /// Counts where an announcement differs from the one that guests show, whose remainder has the digest `shown`.
     #[cold]
-    fn differs(&mut self, effect: &Effect<'_>, shown: Digest) {
-        effect.route.metrics.differs();
-        let leaves = self.leaves(effect);
-        effect.route.tally.differed(effect.channel, shown, leaves);
+    fn differs(&mut self, effect: &Effect<'_>, tallied: HashedChannel<'_>, shown: Digest) {
+        let RuleRoute { metrics, tally, .. } = effect.route;
+        metrics.differs();
+        if tally.follows(tallied, self.now) {
+            tally.differed(tallied, shown, self.leaves(effect));
+        }
     }
 
-    fn forwarded(&mut self, effect: &Effect<'_>, decision: EventDecision) {
+    fn forwarded(&mut self, effect: &Effect<'_>, tallied: HashedChannel<'_>, decision: EventDecision) {
         let Some(assignment) = effect.assignment() else { return };
         match decision {
-            EventDecision::LateJoiner | EventDecision::Refresh => self.renewed(effect),
+            EventDecision::LateJoiner | EventDecision::Refresh => self.renewed(effect, tallied),
             _ if decision.action() == Action::Forwarded => {
-                effect.route.tally.news(effect.channel, self.now, self.app.sees_clients());
+                effect.route.tally.news(tallied, self.now, self.app.sees_clients());
             }
             _ => {}
         }
@@ -102,11 +107,13 @@ impl<'a, 't> Observation<'a, 't> {
             && let Some(shown) = effect.before.as_ref().and_then(|shown| assignment.difference_from(shown))
         {
             effect.route.tally.compared_and_forwarded();
-            self.differs(effect, shown);
+            self.differs(effect, tallied, shown);
         }
-        if let Some(digest) = assignment.digest() {
-            let leaves = self.leaves(effect);
-            effect.route.tally.announced(effect.channel, digest, leaves);
+        let RuleRoute { tally, .. } = effect.route;
+        if let Some(digest) = assignment.digest()
+            && tally.follows(tallied, self.now)
+        {
+            tally.announced(tallied, digest, self.leaves(effect));
         }
     }
 
