@@ -66,7 +66,7 @@ pub(crate) struct Arguments {
     #[arg(long)]
     pub(crate) tls: bool,
 
-    /// How cost grows with connections (1 to 9,000), with 1,000 rules and apps that have nothing to do with the requests,
+    /// How cost grows with connections (1 to 6,000), with 1,000 rules and apps that have nothing to do with the requests,
     /// and with known channels (1,000 to 1,000,000), and what a channel costs in memory: usher's, and Redis's
     #[arg(long, conflicts_with_all = ["rate", "mix"])]
     pub(crate) growth: bool,

@@ -10,8 +10,8 @@ use crate::session::{self, Wish};
 use crate::table::Table;
 use crate::targets::{Bystanders, Kind, Memory};
 
-/// The largest number is what 20,000 file descriptors allow: usher needs two for each.
-const CONNECTIONS: [usize; 4] = [1, 64, 512, 9_000];
+/// The largest number is what 20,000 file descriptors allow: usher needs two for each, and keeps one for an idle connection.
+const CONNECTIONS: [usize; 4] = [1, 64, 512, 6_000];
 /// Rules and apps beside the usual ones.
 const BYSTANDERS: usize = 1_000;
 const CHANNELS: [usize; 4] = [1_000, 10_000, 100_000, 1_000_000];
