@@ -10,6 +10,13 @@ use crate::clock::Moment;
 /// A channel that had no event for this long may leave a sample.
 pub(super) const STALE: Duration = Duration::from_hours(1);
 
+/// A channel with the hash of its name.
+#[derive(Debug, Clone, Copy)]
+pub struct HashedChannel<'a> {
+    pub(super) name: &'a str,
+    pub(super) hash: u64,
+}
+
 /// Something for each channel of a sample, which is chosen by the hashes of the channels' names.
 #[derive(Debug)]
 pub(super) struct ChannelSample<T> {
@@ -66,24 +73,29 @@ impl<T> ChannelSample<T> {
         1 << self.zeros
     }
 
-    /// What is in the sample for the channel with this hash.
-    pub(super) fn get_mut(&mut self, channel: u64) -> Option<&mut T> {
-        self.channels.get_mut(&channel).map(|sampled| &mut sampled.value)
+    /// What is in the sample for `channel`.
+    pub(super) fn get_mut(&mut self, channel: HashedChannel<'_>) -> Option<&mut T> {
+        self.channels.get_mut(&channel.hash).map(|sampled| &mut sampled.value)
     }
 
-    /// An event on the channel with this hash: what is in the sample for it, and whether it was before; else `new` is now.
+    /// An event on `channel`: what is in the sample for it, and whether it was before; else `new` is now.
     /// `None`: it does not belong to the sample.
-    pub(super) fn entry(&mut self, channel: u64, at: Moment, new: impl FnOnce() -> T) -> Option<(bool, &mut T)> {
-        let known = self.channels.contains_key(&channel);
+    pub(super) fn entry(
+        &mut self,
+        HashedChannel { hash, .. }: HashedChannel<'_>,
+        at: Moment,
+        new: impl FnOnce() -> T,
+    ) -> Option<(bool, &mut T)> {
+        let known = self.channels.contains_key(&hash);
         if !known {
-            if channel.leading_zeros() < self.zeros && !self.widened_for(channel, at) {
+            if hash.leading_zeros() < self.zeros && !self.widened_for(hash, at) {
                 return None;
             }
-            if self.channels.len() >= self.most && !self.made_room_for(channel, at) {
+            if self.channels.len() >= self.most && !self.made_room_for(hash, at) {
                 return None;
             }
         }
-        let sampled = self.channels.entry(channel).or_insert_with(|| Sampled { last: at, value: new() });
+        let sampled = self.channels.entry(hash).or_insert_with(|| Sampled { last: at, value: new() });
         sampled.last = at;
         Some((known, &mut sampled.value))
     }
@@ -91,27 +103,27 @@ impl<T> ChannelSample<T> {
     /// Makes room in a full sample: stale channels leave it, or, if few are, half of all. Returns whether the channel
     /// with this hash still belongs to it.
     #[cold]
-    fn made_room_for(&mut self, channel: u64, at: Moment) -> bool {
+    fn made_room_for(&mut self, hash: u64, at: Moment) -> bool {
         self.drop_stale(at);
         if self.channels.len() > self.most - self.most / 16 {
             self.zeros += 1;
             self.changed = at;
             let zeros = self.zeros;
-            self.channels.retain(|channel, _| channel.leading_zeros() >= zeros);
+            self.channels.retain(|hash, _| hash.leading_zeros() >= zeros);
         }
-        self.channels.len() < self.most && channel.leading_zeros() >= self.zeros
+        self.channels.len() < self.most && hash.leading_zeros() >= self.zeros
     }
 
     /// Takes twice as many channels into the sample if less than half of it is in use: at most once for each time in
     /// which channels become stale. Returns whether the channel with this hash belongs to it then.
-    fn widened_for(&mut self, channel: u64, at: Moment) -> bool {
+    fn widened_for(&mut self, hash: u64, at: Moment) -> bool {
         if at.since(self.changed) < STALE {
             return false;
         }
         self.changed = at;
         self.drop_stale(at);
         self.zeros -= u32::from(self.channels.len() < self.most / 2);
-        channel.leading_zeros() >= self.zeros
+        hash.leading_zeros() >= self.zeros
     }
 
     fn drop_stale(&mut self, at: Moment) {
@@ -125,12 +137,16 @@ mod tests {
 
     use super::*;
 
+    fn channel(number: u64, hasher: &RandomState) -> HashedChannel<'static> {
+        HashedChannel { name: "", hash: hasher.hash_one(number) }
+    }
+
     #[test]
     fn a_sample_is_bounded_keeps_to_its_channels_and_grows_again() {
         const MOST: usize = 4_096;
         let (hasher, mut sample) = (RandomState::new(), ChannelSample::new(MOST));
         let mut event = |number: u64, seconds: u64| {
-            let counted = sample.entry(hasher.hash_one(number), Moment::from_millis(seconds * 1000), || 0);
+            let counted = sample.entry(channel(number, &hasher), Moment::from_millis(seconds * 1000), || 0);
             *counted.map_or(&mut 0, |(_, count)| count) += 1;
             (sample.len(), sample.weight())
         };
@@ -153,13 +169,13 @@ mod tests {
         let (hasher, mut sample) = (RandomState::new(), ChannelSample::new(64));
         for round in 0..20 {
             for number in 0..1_000_u64 {
-                if let Some((_, count)) = sample.entry(hasher.hash_one(number), Moment::from_millis(round), || 0) {
+                if let Some((_, count)) = sample.entry(channel(number, &hasher), Moment::from_millis(round), || 0) {
                     *count += 1;
                 }
             }
         }
         let counts: Vec<u64> =
-            (0..1_000_u64).filter_map(|number| sample.get_mut(hasher.hash_one(number)).copied()).collect();
+            (0..1_000_u64).filter_map(|number| sample.get_mut(channel(number, &hasher)).copied()).collect();
         assert!(counts.len() > 64 / 4 && counts.iter().all(|count| *count >= 19), "{counts:?}");
         let stands_for = sample.weight() * counts.len() as u64;
         assert!((400..2_500).contains(&stands_for), "{stands_for}");

@@ -3,8 +3,7 @@
 
 use std::fmt;
 
-use super::channel_sample::ChannelSample;
-use super::tally::HashedChannel;
+use super::channel_sample::{ChannelSample, HashedChannel};
 use crate::assignment::Digest;
 use crate::clock::Moment;
 use crate::rules::Leaf;
@@ -116,13 +115,13 @@ impl Differences {
 
     /// Whether announcements on `channel`, which has one now, are compared leaf by leaf.
     pub(super) fn follow(&mut self, channel: HashedChannel<'_>, at: Moment) -> bool {
-        self.last.entry(channel.hash, at, || None).is_some()
+        self.last.entry(channel, at, || None).is_some()
     }
 
     /// An announcement is forwarded on a channel that is followed. It has these leaves, and this digest of all of them.
     pub(super) fn announced(&mut self, channel: HashedChannel<'_>, digest: Digest, leaves: &[Leaf]) {
         let leaves = self.indexed(leaves);
-        if let Some(last) = self.last.get_mut(channel.hash) {
+        if let Some(last) = self.last.get_mut(channel) {
             *last = Some(Announced { digest, leaves });
         }
     }
@@ -131,7 +130,7 @@ impl Differences {
     pub(super) fn differed(&mut self, channel: HashedChannel<'_>, shown: Digest, leaves: &[Leaf]) {
         let own = self.indexed(leaves);
         let weight = self.last.weight();
-        let last = self.last.get_mut(channel.hash).and_then(|last| last.as_ref());
+        let last = self.last.get_mut(channel).and_then(|last| last.as_ref());
         let Some(before) = last.filter(|announced| announced.digest == shown) else {
             self.unexplained += weight;
             return;

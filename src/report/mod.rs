@@ -18,9 +18,10 @@ use crate::clock::Moment;
 use crate::discovery::Discovery;
 use crate::rules::{LateJoiners, OnDifference};
 
+pub use channel_sample::HashedChannel;
 pub use differences::{DifferenceSummary, FrequentDifference};
 pub use savings::{REFRESH_PERIODS, Saved, Savings};
-pub use tally::{Bypassed, HashedChannel, Redundant, RedundantOutcome, RuleTally, Summary};
+pub use tally::{Bypassed, Redundant, RedundantOutcome, RuleTally, Summary};
 
 /// The largest number of kinds of misplaced events that are counted separately: more than any plausible configuration
 /// has.

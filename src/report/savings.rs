@@ -3,8 +3,7 @@
 
 use std::time::Duration;
 
-use super::channel_sample::{ChannelSample, STALE};
-use super::tally::HashedChannel;
+use super::channel_sample::{ChannelSample, HashedChannel, STALE};
 use crate::clock::Moment;
 use crate::rules::LateJoiners;
 
@@ -83,7 +82,7 @@ impl Sample {
     /// An announcement goes on whatever the setting is.
     pub(super) fn news(&mut self, channel: HashedChannel<'_>, at: Moment, sees_clients: bool) {
         self.savings.sees_clients = sees_clients;
-        if let Some((known, sampled)) = self.channels.entry(channel.hash, at, || Sampled::announced(at)) {
+        if let Some((known, sampled)) = self.channels.entry(channel, at, || Sampled::announced(at)) {
             *sampled = Sampled::announced(at);
             self.savings.announcements += u64::from(known);
         }
@@ -93,7 +92,7 @@ impl Sample {
     pub(super) fn repeat(&mut self, Repeat { channel, at, messages, sees_clients }: Repeat<'_>) {
         self.savings.sees_clients = sees_clients;
         // When one that is new in the sample was forwarded before, and who has come since, is not known.
-        let Some((true, sampled)) = self.channels.entry(channel.hash, at, || Sampled::announced(at)) else { return };
+        let Some((true, sampled)) = self.channels.entry(channel, at, || Sampled::announced(at)) else { return };
         let is_late = sampled.missed || !sees_clients;
         sampled.missed = false;
         let mut refreshed = [false; REFRESH_PERIODS.len()];
@@ -122,7 +121,7 @@ impl Sample {
 
     /// Somebody has subscribed to `channel`.
     pub(super) fn came(&mut self, channel: HashedChannel<'_>) {
-        if let Some(sampled) = self.channels.get_mut(channel.hash) {
+        if let Some(sampled) = self.channels.get_mut(channel) {
             sampled.missed = true;
         }
     }

@@ -4,6 +4,7 @@ use std::hash::{BuildHasher, RandomState};
 
 use parking_lot::{Mutex, MutexGuard};
 
+use super::channel_sample::HashedChannel;
 use super::differences::{DifferenceSummary, Differences};
 use super::heavy::HeavyHitters;
 use super::savings::{Repeat, Sample, Savings};
@@ -21,14 +22,6 @@ pub struct RuleTally {
     hasher: RandomState,
     /// A lock: held to add to a few numbers and to search one short list, or to copy both; never across an await.
     counts: Mutex<Counts>,
-}
-
-/// A channel as a [`RuleTally`] knows it.
-#[derive(Debug, Clone, Copy)]
-pub struct HashedChannel<'a> {
-    pub(super) name: &'a str,
-    /// The hash of its name, which differs from rule to rule.
-    pub(super) hash: u64,
 }
 
 /// A redundant announcement.
@@ -101,7 +94,7 @@ struct Counts {
 }
 
 impl RuleTally {
-    /// The channel of this name.
+    /// The channel of this name, for this tally alone: each hashes names in its own way.
     #[must_use]
     pub fn channel<'a>(&self, name: &'a str) -> HashedChannel<'a> {
         HashedChannel { name, hash: self.hasher.hash_one(name) }
