@@ -39,6 +39,7 @@ mod left_out;
 mod life;
 mod limits;
 mod log_lines;
+mod many_rules;
 mod model;
 mod newcomers;
 mod observing;
