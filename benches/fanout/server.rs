@@ -9,6 +9,9 @@ use tokio::time::Instant;
 
 use crate::{BARE, BOUND, bare};
 
+/// The usher that was built together with this.
+const OWN: &str = env!("CARGO_BIN_EXE_usher");
+
 /// A server under measurement; ended when dropped.
 pub(crate) struct Server {
     pub(crate) name: String,
@@ -29,7 +32,7 @@ impl Drop for Server {
 impl Server {
     /// usher with its embedded broker.
     pub(crate) fn usher() -> Self {
-        Self::start("usher", usher(env!("CARGO_BIN_EXE_usher")), None)
+        Self::start("usher", usher(OWN), None)
     }
 
     /// Another usher, by the path of its binary.
@@ -40,7 +43,7 @@ impl Server {
     /// usher as a relay with another usher as upstream.
     pub(crate) fn relay() -> Self {
         let behind = Self::usher();
-        let mut command = usher(env!("CARGO_BIN_EXE_usher"));
+        let mut command = usher(OWN);
         command.args(["--upstream", &format!("http://{}", behind.address)]);
         Self::start("usher, relaying", command, Some(Box::new(behind)))
     }

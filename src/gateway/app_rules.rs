@@ -2,8 +2,6 @@
 
 use std::sync::Arc;
 
-use smallvec::SmallVec;
-
 use super::bypass::Forwarded;
 use crate::metrics::RuleMetrics;
 use crate::replay::RuleReplays;
@@ -52,7 +50,7 @@ impl AppRules {
 
     /// Those that watch `channel`.
     pub(super) fn watching<'a>(&'a self, channel: &'a str) -> impl Iterator<Item = &'a RuleRoute> + Clone {
-        self.at(self.index.watching(channel)).into_iter().filter(|route| route.rule.watches(channel))
+        self.at(self.index.watching(channel)).filter(|route| route.rule.watches(channel))
     }
 
     /// Those whose event `event` is, or that it releases, and that may watch one of `channels`.
@@ -61,10 +59,10 @@ impl AppRules {
         event: &'a str,
         channels: impl Iterator<Item = &'a str>,
     ) -> impl Iterator<Item = &'a RuleRoute> {
-        self.at(self.index.concerned(event, channels)).into_iter().filter(|route| route.rule.concerns(event))
+        self.at(self.index.concerned(event, channels)).filter(|route| route.rule.concerns(event))
     }
 
-    fn at(&self, positions: Positions) -> SmallVec<[&RuleRoute; 8]> {
-        positions.into_iter().filter_map(|position| self.get(position as usize)).collect()
+    fn at(&self, positions: Positions) -> impl Iterator<Item = &RuleRoute> + Clone {
+        positions.into_iter().filter_map(|position| self.get(position as usize))
     }
 }

@@ -1,9 +1,9 @@
 //! A sample of a rule's channels: with more channels than it has room for, it keeps to a share of them for long, instead
 //! of to all for moments.
 
-use std::collections::HashMap;
-use std::hash::{BuildHasherDefault, Hasher};
 use std::time::Duration;
+
+use hashbrown::HashTable;
 
 use crate::clock::Moment;
 
@@ -20,7 +20,7 @@ pub struct HashedChannel<'a> {
 /// Something for each channel of a sample, which is chosen by the hashes of the channels' names.
 #[derive(Debug)]
 pub(super) struct ChannelSample<T> {
-    channels: HashMap<u64, Sampled<T>, BuildHasherDefault<Unhashed>>,
+    channels: HashTable<Sampled<T>>,
     /// The most channels.
     most: usize,
     /// Only channels whose hashes have this many zeros at their highest bits are in the sample.
@@ -31,36 +31,23 @@ pub(super) struct ChannelSample<T> {
 
 #[derive(Debug)]
 struct Sampled<T> {
+    /// Of the channel's name.
+    hash: u64,
     /// The last event.
     last: Moment,
     value: T,
 }
 
-/// Passes a key through, since it is a hash already.
-#[derive(Debug, Default, Clone, Copy)]
-struct Unhashed(u64);
-
-impl Hasher for Unhashed {
-    fn write(&mut self, bytes: &[u8]) {
-        for &byte in bytes {
-            self.0 = self.0.rotate_left(8) ^ u64::from(byte);
-        }
-    }
-
-    fn write_u64(&mut self, key: u64) {
-        // A table looks at the highest bits too, and in a sample these are zeros.
-        self.0 = key.rotate_left(u64::BITS / 2);
-    }
-
-    fn finish(&self) -> u64 {
-        self.0
-    }
+/// Where an entry is in the table. A table looks at the highest bits of this first, and in a sample those of the channels'
+/// hashes are zeros.
+const fn place(hash: u64) -> u64 {
+    hash.rotate_left(u64::BITS / 2)
 }
 
 impl<T> ChannelSample<T> {
     /// An empty sample of `most` channels.
     pub(super) fn new(most: usize) -> Self {
-        Self { channels: HashMap::default(), most, zeros: 0, changed: Moment::default() }
+        Self { channels: HashTable::new(), most, zeros: 0, changed: Moment::default() }
     }
 
     /// The channels in the sample now.
@@ -74,8 +61,8 @@ impl<T> ChannelSample<T> {
     }
 
     /// What is in the sample for `channel`.
-    pub(super) fn get_mut(&mut self, channel: HashedChannel<'_>) -> Option<&mut T> {
-        self.channels.get_mut(&channel.hash).map(|sampled| &mut sampled.value)
+    pub(super) fn get_mut(&mut self, HashedChannel { hash, .. }: HashedChannel<'_>) -> Option<&mut T> {
+        self.channels.find_mut(place(hash), |sampled| sampled.hash == hash).map(|sampled| &mut sampled.value)
     }
 
     /// An event on `channel`: what is in the sample for it, and whether it was before; else `new` is now.
@@ -86,7 +73,8 @@ impl<T> ChannelSample<T> {
         at: Moment,
         new: impl FnOnce() -> T,
     ) -> Option<(bool, &mut T)> {
-        let known = self.channels.contains_key(&hash);
+        let is_same = |sampled: &Sampled<T>| sampled.hash == hash;
+        let known = self.channels.find(place(hash), is_same).is_some();
         if !known {
             if hash.leading_zeros() < self.zeros && !self.widened_for(hash, at) {
                 return None;
@@ -95,7 +83,8 @@ impl<T> ChannelSample<T> {
                 return None;
             }
         }
-        let sampled = self.channels.entry(hash).or_insert_with(|| Sampled { last: at, value: new() });
+        let entry = self.channels.entry(place(hash), is_same, |sampled| place(sampled.hash));
+        let sampled = entry.or_insert_with(|| Sampled { hash, last: at, value: new() }).into_mut();
         sampled.last = at;
         Some((known, &mut sampled.value))
     }
@@ -109,7 +98,7 @@ impl<T> ChannelSample<T> {
             self.zeros += 1;
             self.changed = at;
             let zeros = self.zeros;
-            self.channels.retain(|hash, _| hash.leading_zeros() >= zeros);
+            self.channels.retain(|sampled| sampled.hash.leading_zeros() >= zeros);
         }
         self.channels.len() < self.most && hash.leading_zeros() >= self.zeros
     }
@@ -127,7 +116,7 @@ impl<T> ChannelSample<T> {
     }
 
     fn drop_stale(&mut self, at: Moment) {
-        self.channels.retain(|_, sampled| at.since(sampled.last) <= STALE);
+        self.channels.retain(|sampled| at.since(sampled.last) <= STALE);
     }
 }
 

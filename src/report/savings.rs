@@ -10,7 +10,7 @@ use crate::rules::LateJoiners;
 /// The largest number of channels in a sample.
 const CHANNELS: usize = 4_096;
 
-/// The values of `refresh_after` that are compared.
+/// The values of `refresh_after` that are compared. A channel stays in the sample for the longest of them.
 pub const REFRESH_PERIODS: [Duration; 3] = [Duration::from_mins(1), Duration::from_mins(10), STALE];
 
 /// What a setting would have dropped.

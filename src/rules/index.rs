@@ -105,11 +105,11 @@ impl ChannelIndex {
             channels.flat_map(|channel| literals.find_overlapping_iter(channel)).map(|found| found.pattern()).collect();
         present.sort_unstable();
         present.dedup();
+        // A rule is found by one literal, or always.
         for literal in present {
             found.extend_from_slice(&self.by_literal[literal]);
         }
         found.sort_unstable();
-        found.dedup();
         found
     }
 }

@@ -13,7 +13,7 @@ use std::iter;
 use smallvec::SmallVec;
 
 use self::effects::{Effect, Effects, Filtered, Readings, followers, readings};
-use super::bypass::{self, InTransit, Sent};
+use super::bypass::{self, Sent};
 use super::plan::{HeldUntilSettled, Multiplicity, Plan};
 use super::record::{Arrival, RequestLine};
 use super::routing::AppRoute;
@@ -164,12 +164,11 @@ fn forward_inexact(
         AffectedChannels::All => None,
         AffectedChannels::Listed(channels) => Some(channels),
     };
-    let touched = || {
-        listed
-            .into_iter()
-            .flatten()
-            .flat_map(|channel| app.rules.watching(channel).map(move |route| (route.number, channel.as_ref())))
+    let watched = || {
+        let named = listed.into_iter().flatten();
+        named.flat_map(|channel| app.rules.watching(channel).map(move |route| (route, channel.as_str())))
     };
+    let touched = || watched().map(|(route, channel)| (route.number, channel));
     let mut claims = app.store.claims(context.now, carried);
     match claims.prepare(touched(), listed.is_none()) {
         Prepared::Ready => {}
@@ -188,7 +187,12 @@ fn forward_inexact(
         return Decision::Wait(WaitReason::Store(ask, context.mode));
     }
     app.metrics.inexact();
-    let in_transit = unread_in_transit(shared, app, listed.map(Vec::as_slice), context.now);
+    // Deliveries may say anything on these channels, or on any.
+    let everywhere = listed.is_none().then(|| app.rules.iter().map(|route| (route, ""))).into_iter().flatten();
+    let unread = everywhere.chain(watched());
+    let unread =
+        unread.map(|(route, channel)| Sent { route, channel, assignment: None, is_release: false, before: None });
+    let in_transit = bypass::in_transit(shared.clock, context.now, unread);
     let tickets = claims.into_tickets();
     let multiplicity =
         if inexact.reason == InexactReason::LegacyEndpoint { Multiplicity::One } else { Multiplicity::Several };
@@ -197,18 +201,6 @@ fn forward_inexact(
     let candidates = candidates::unread(app, listed.map(Vec::as_slice));
     let held = HeldUntilSettled::new(tickets, candidates, in_transit);
     Decision::Forward(Plan { held, reduced: None, multiplicity, conclusion })
-}
-
-/// What deliveries may say because of a trigger that cannot be read exactly: anything on the `listed` channels, or on
-/// any.
-fn unread_in_transit(shared: &Shared, app: &AppRoute, listed: Option<&[String]>, now: Moment) -> InTransit {
-    let everywhere = listed.is_none().then(|| app.rules.iter().map(|route| (route, "")));
-    let named = listed.into_iter().flatten();
-    let named = named.flat_map(|channel| app.rules.watching(channel).map(move |route| (route, channel.as_str())));
-    let unread = everywhere.into_iter().flatten().chain(named);
-    let unread =
-        unread.map(|(route, channel)| Sent { route, channel, assignment: None, is_release: false, before: None });
-    bypass::in_transit(shared.clock, now, unread)
 }
 
 /// A decision in progress.
